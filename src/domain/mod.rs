@@ -1,0 +1,15 @@
+//! The words of Trainyard as types. No IO, no wire formats, no clock.
+//!
+//! The one concession is `derive(sqlx::Type)` on enums, so that a word has the same spelling in Rust and in SQL.
+
+mod build;
+mod ids;
+mod job;
+mod problem;
+mod trigger;
+
+pub use build::{BuildState, roll_up};
+pub use ids::{BuildId, DeliveryId, InvalidName, JobId, RepoId, RepoName, Sha};
+pub use job::{JobKind, JobState, Stop, Verdict};
+pub use problem::{Problem, Severity};
+pub use trigger::{PullRequest, Trigger, TriggerKind};
