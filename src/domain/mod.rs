@@ -6,10 +6,12 @@ mod build;
 mod ids;
 mod job;
 mod problem;
+mod status;
 mod trigger;
 
 pub use build::{BuildState, roll_up};
 pub use ids::{BuildId, DeliveryId, InvalidName, JobId, RepoId, RepoName, Sha};
 pub use job::{JobKind, JobState, Stop, Verdict};
 pub use problem::{Problem, Severity};
+pub use status::{CommitState, JobOutcome, Status, in_words};
 pub use trigger::{PullRequest, Trigger, TriggerKind};

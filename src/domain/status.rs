@@ -1,0 +1,199 @@
+//! What GitHub should show for a build, in words a person can act on.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{BuildState, Problem, Severity, TriggerKind, Verdict};
+
+/// A commit status's state, as GitHub names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
+#[sqlx(type_name = "commit_state", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum CommitState {
+    /// Not decided yet.
+    Pending,
+    /// All is well.
+    Success,
+    /// The author has something to mend.
+    Failure,
+    /// Trainyard, or the set-up of the build, could not do its work.
+    Error,
+}
+
+/// A commit status without its address: what to show under which context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Its state.
+    pub state: CommitState,
+    /// At most [`Status::MAX_DESCRIPTION`] characters.
+    pub description: String,
+}
+
+/// What the description of a build says of one of its jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobOutcome {
+    /// `BUILD.JOB`, as in `12.1`.
+    pub number: String,
+    /// How it ended; none while it is not finished.
+    pub verdict: Option<Verdict>,
+    /// Whether its verdict does not count for the build.
+    pub allow_failure: bool,
+    /// Why it ended that way.
+    pub reason: Option<String>,
+}
+
+impl Status {
+    /// GitHub refuses longer descriptions.
+    pub const MAX_DESCRIPTION: usize = 140;
+
+    /// A status with its description cut to what GitHub takes.
+    pub fn new(state: CommitState, description: &str) -> Self {
+        let one_line = description.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut description = one_line;
+        if description.chars().count() > Self::MAX_DESCRIPTION {
+            description = description.chars().take(Self::MAX_DESCRIPTION - 1).chain(['…']).collect();
+        }
+        Self { state, description }
+    }
+
+    /// The context under which a build of this kind reports.
+    pub fn context(kind: TriggerKind) -> &'static str {
+        match kind {
+            TriggerKind::PullRequest => "trainyard/pr",
+            _ => "trainyard/push",
+        }
+    }
+
+    /// The context of the lint.
+    pub const LINT_CONTEXT: &'static str = "trainyard/lint";
+
+    /// The status of a build.
+    pub fn of_build(
+        state: BuildState,
+        jobs: &[JobOutcome],
+        problems: &[Problem],
+        duration: Option<Duration>,
+    ) -> Self {
+        let count = match jobs.len() {
+            1 => "1 job".to_owned(),
+            n => format!("{n} jobs"),
+        };
+        let took = duration.map(|d| format!(" in {}", in_words(d))).unwrap_or_default();
+        match state {
+            BuildState::Queued => Self::new(CommitState::Pending, &format!("queued: {count}")),
+            BuildState::Running => Self::new(CommitState::Pending, &format!("running: {count}")),
+            BuildState::Passed => Self::new(CommitState::Success, &format!("passed: {count}{took}")),
+            BuildState::Failed => Self::new(CommitState::Failure, &format!("failed: {}", why(jobs, problems))),
+            BuildState::Errored => Self::new(CommitState::Error, &format!("errored: {}", why(jobs, problems))),
+            BuildState::Canceled => Self::new(CommitState::Error, &format!("canceled: {}", why(jobs, problems))),
+        }
+    }
+
+    /// The status of the lint that found these problems.
+    pub fn of_lint(problems: &[Problem]) -> Self {
+        let errors = problems.iter().filter(|p| p.severity == Severity::Error).count();
+        let warnings = problems.iter().filter(|p| p.severity == Severity::Warning).count();
+        match (errors, warnings) {
+            (0, 0) => Self::new(CommitState::Success, "no problems"),
+            (0, n) => Self::new(CommitState::Success, &format!("no errors; warnings: {n}")),
+            _ => Self::new(CommitState::Failure, &format!("failed: {}", first_error(problems).unwrap_or_default())),
+        }
+    }
+}
+
+/// The first error among the problems, as `place message`, and how many more there are.
+fn first_error(problems: &[Problem]) -> Option<String> {
+    let mut errors = problems.iter().filter(|p| p.severity == Severity::Error);
+    let first = errors.next()?;
+    let more = match errors.count() {
+        0 => String::new(),
+        n => format!(" (and {n} more)"),
+    };
+    let place = match (&first.file, first.line) {
+        (Some(file), Some(line)) => format!("{file}:{line} "),
+        (Some(file), None) => format!("{file} "),
+        _ => String::new(),
+    };
+    Some(format!("{place}{}{more}", first.message))
+}
+
+/// Why a build did not pass: its plan's first error, else the worst job's reason.
+fn why(jobs: &[JobOutcome], problems: &[Problem]) -> String {
+    if let Some(error) = first_error(problems) {
+        return error;
+    }
+    let worst_first = [Verdict::Canceled, Verdict::Errored, Verdict::TimedOut, Verdict::Failed];
+    let culprit = worst_first
+        .into_iter()
+        .find_map(|verdict| jobs.iter().find(|job| !job.allow_failure && job.verdict == Some(verdict)));
+    match culprit {
+        Some(JobOutcome { number, reason: Some(reason), .. }) => format!("job {number}: {reason}"),
+        Some(JobOutcome { number, .. }) => format!("job {number}"),
+        None => "no job".to_owned(),
+    }
+}
+
+/// A duration as people say it, with at most two units: `850 ms`, `12 s`, `3 min 4 s`, `2 h 5 min`.
+pub fn in_words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{} ms", duration.as_millis()),
+        1..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_at_line_4() -> Problem {
+        Problem {
+            severity: Severity::Error,
+            rule: "missing-required".into(),
+            message: "base_model is missing".into(),
+            file: Some("configs/style.yaml".into()),
+            line: Some(4),
+            column: None,
+            key: Some("base_model".into()),
+        }
+    }
+
+    #[test]
+    fn a_lint_error_names_file_line_and_key() {
+        let status = Status::of_build(BuildState::Failed, &[], &[error_at_line_4()], None);
+        assert_eq!(status.description, "failed: configs/style.yaml:4 base_model is missing");
+        assert_eq!(status.state, CommitState::Failure);
+        assert_eq!(Status::of_lint(&[error_at_line_4()]).state, CommitState::Failure);
+    }
+
+    #[test]
+    fn the_job_that_decided_is_named() {
+        let job = |number: &str, verdict, allow_failure, reason: &str| JobOutcome {
+            number: number.into(),
+            verdict: Some(verdict),
+            allow_failure,
+            reason: Some(reason.into()),
+        };
+        let jobs = [
+            job("3.1", Verdict::Failed, true, "allowed"),
+            job("3.2", Verdict::Failed, false, "python train.py exited with 1"),
+        ];
+        let status = Status::of_build(BuildState::Failed, &jobs, &[], None);
+        assert_eq!(status.description, "failed: job 3.2: python train.py exited with 1");
+    }
+
+    #[test]
+    fn a_description_fits_github() {
+        let status = Status::new(CommitState::Error, &"é".repeat(500));
+        assert_eq!(status.description.chars().count(), Status::MAX_DESCRIPTION);
+    }
+
+    #[test]
+    fn durations_in_words() {
+        let words = |ms| in_words(Duration::from_millis(ms));
+        assert_eq!([words(850), words(12_400), words(184_000), words(7_500_000)], ["850 ms", "12 s", "3 min 4 s", "2 h 5 min"]);
+    }
+}

@@ -1,0 +1,285 @@
+//! One Docker engine through its API.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use bollard::errors::Error as DockerError;
+use bollard::models::{
+    ContainerCreateBody, ContainerStateStatusEnum, HostConfig, HostConfigLogConfig, ResourcesUlimits,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder, WaitContainerOptions,
+};
+use bytes::Bytes;
+use chrono::DateTime;
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+
+use super::{ExecError, Exit, Found, Life, Limits, Network, Spec, Upload};
+use crate::domain::JobId;
+
+const INSTANCE: &str = "trainyard.instance";
+const JOB: &str = "trainyard.job";
+const ATTEMPT: &str = "trainyard.attempt";
+
+/// What `apt-get` and `pip` need as root; everything else is dropped.
+const CAPABILITIES: [&str; 7] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"];
+/// A request that the engine answers at once, if it answers at all.
+const PROMPT: Duration = Duration::from_secs(10);
+/// bollard's own limit, in seconds, on the wait for an answer's head. Creating a container on a busy disk is slow.
+const ANSWER: u64 = 120;
+
+/// A Docker engine, seen by one installation of Trainyard.
+#[derive(Debug, Clone)]
+pub struct Docker {
+    client: bollard::Docker,
+    endpoint: String,
+    instance: String,
+}
+
+impl Docker {
+    /// A client for the engine at `endpoint` (`unix:///var/run/docker.sock`). Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the endpoint is of a kind that is not supported.
+    pub fn new(endpoint: &str, instance: &str) -> anyhow::Result<Self> {
+        let path = endpoint
+            .strip_prefix("unix://")
+            .with_context(|| format!("runner endpoint {endpoint:?}: only unix:///path/to/docker.sock is supported"))?;
+        let client = bollard::Docker::connect_with_unix(path, ANSWER, bollard::API_DEFAULT_VERSION)
+            .with_context(|| format!("cannot use the Docker socket {path}"))?;
+        Ok(Self { client, endpoint: endpoint.to_owned(), instance: instance.to_owned() })
+    }
+
+    /// Where the engine is.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The engine's version.
+    ///
+    /// # Errors
+    /// When it does not answer, in words that say what to do.
+    pub async fn version(&self) -> anyhow::Result<String> {
+        let asked = tokio::time::timeout(PROMPT, self.client.version()).await;
+        let version = asked
+            .map_err(|_| anyhow!("no answer within {}", humantime::format_duration(PROMPT)))
+            .and_then(|answer| answer.map_err(anyhow::Error::from))
+            .with_context(|| {
+                format!(
+                    "Docker is not reachable at {}: is dockerd running, and may this user open the socket?",
+                    self.endpoint
+                )
+            })?;
+        Ok(version.version.unwrap_or_else(|| "unknown".to_owned()))
+    }
+
+    /// Makes a container, with all limits, not started. An older container of the same attempt gives way: it was never
+    /// started, else its job would have been adopted.
+    ///
+    /// # Errors
+    /// [`ExecError::Job`] when the image is absent.
+    pub async fn create(&self, spec: &Spec<'_>) -> Result<String, ExecError> {
+        let name = format!("trainyard-{}-{}-{}", &self.instance[..8.min(self.instance.len())], spec.job, spec.attempt);
+        let options = || CreateContainerOptionsBuilder::new().name(&name).build();
+        let body = self.body(spec);
+        let mut made = self.client.create_container(Some(options()), body.clone()).await;
+        if is_status(&made, 409) {
+            self.remove(&name).await?;
+            made = self.client.create_container(Some(options()), body).await;
+        }
+        if is_status(&made, 404) {
+            return Err(ExecError::Job(format!(
+                "the image {} is not on this runner; build or pull it there, or choose another version",
+                spec.image
+            )));
+        }
+        Ok(made.context("creating the container")?.id)
+    }
+
+    fn body(&self, spec: &Spec<'_>) -> ContainerCreateBody {
+        let labels = [
+            (INSTANCE, self.instance.clone()),
+            (JOB, spec.job.to_string()),
+            (ATTEMPT, spec.attempt.to_string()),
+        ];
+        ContainerCreateBody {
+            image: Some(spec.image.to_owned()),
+            cmd: Some(spec.command.iter().map(ToString::to_string).collect()),
+            // Whatever entry point an image has, the job's script is what runs.
+            entrypoint: Some(Vec::new()),
+            env: Some(spec.environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
+            // No terminal: the engine then frames the output, so that its bytes can be read back exactly.
+            tty: Some(false),
+            host_config: Some(host_config(spec.limits)),
+            ..Default::default()
+        }
+    }
+
+    /// Extracts files into a container that is not started yet.
+    ///
+    /// # Errors
+    /// When the files cannot be read or the engine does not take them.
+    pub async fn put(&self, container: &str, upload: Upload) -> Result<(), ExecError> {
+        let options = UploadToContainerOptionsBuilder::new().path("/").build();
+        let body = bollard::body_try_stream(upload.into_stream());
+        self.client.upload_to_container(container, Some(options), body).await.context("filling the container")?;
+        Ok(())
+    }
+
+    /// Starts a container.
+    ///
+    /// # Errors
+    /// [`ExecError::Job`] when the image lacks what the command needs.
+    pub async fn start(&self, container: &str) -> Result<(), ExecError> {
+        let started = self.client.start_container(container, None::<StartContainerOptions>).await;
+        match started {
+            // runc's complaint that the command is not in the image.
+            Err(DockerError::DockerResponseServerError { status_code: 400 | 404, message }) => {
+                Err(ExecError::Job(format!("the container cannot start: {}", message.trim())))
+            }
+            other => Ok(other.context("starting the container")?),
+        }
+    }
+
+    /// The container's output from byte `skip` on, live until it ends. Stdout and stderr come in the order in which the
+    /// engine logged them, which is the same at each reading.
+    pub fn logs(&self, container: &str, skip: u64) -> impl Stream<Item = anyhow::Result<Bytes>> + Unpin + use<> {
+        let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).tail("all").build();
+        let mut skip = skip;
+        Box::pin(self.client.logs(container, Some(options)).map_err(anyhow::Error::from).try_filter_map(move |frame| {
+            let bytes = frame.into_bytes();
+            let cut = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
+            skip -= cut as u64;
+            let rest = bytes.slice(cut..);
+            std::future::ready(Ok((!rest.is_empty()).then_some(rest)))
+        }))
+    }
+
+    /// Waits until a container has ended.
+    ///
+    /// # Errors
+    /// When the engine goes away meanwhile.
+    pub async fn wait(&self, container: &str) -> anyhow::Result<()> {
+        match self.client.wait_container(container, None::<WaitContainerOptions>).next().await {
+            // A status other than 0 comes as this error.
+            None | Some(Ok(_) | Err(DockerError::DockerContainerWaitError { .. })) => Ok(()),
+            Some(Err(error)) => Err(error).context("waiting for the container"),
+        }
+    }
+
+    /// Where a container is in its life.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn life(&self, container: &str) -> anyhow::Result<Life> {
+        let inspected = self.client.inspect_container(container, None).await;
+        if is_status(&inspected, 404) {
+            return Ok(Life::Gone);
+        }
+        let state = inspected.context("looking at the container")?.state.context("a container without a state")?;
+        Ok(match state.status {
+            Some(ContainerStateStatusEnum::CREATED) => Life::Created,
+            Some(
+                ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD | ContainerStateStatusEnum::REMOVING,
+            ) => Life::Exited(Exit {
+                status: state.exit_code.unwrap_or(-1),
+                out_of_memory: state.oom_killed.unwrap_or(false),
+            }),
+            _ => {
+                let since = state.started_at.unwrap_or_default();
+                let since = DateTime::parse_from_rfc3339(&since).context("a start time of an unknown form")?;
+                Life::Running(since.to_utc())
+            }
+        })
+    }
+
+    /// Sends a signal to the job's processes. A container that has ended already is fine.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn signal(&self, container: &str, signal: &str) -> anyhow::Result<()> {
+        let options = KillContainerOptionsBuilder::new().signal(signal).build();
+        let sent = self.client.kill_container(container, Some(options)).await;
+        if is_status(&sent, 404) || is_status(&sent, 409) {
+            return Ok(());
+        }
+        sent.with_context(|| format!("sending {signal}"))
+    }
+
+    /// Removes a container, also a running one, with its anonymous volumes. One that is gone already is fine.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn remove(&self, container: &str) -> anyhow::Result<()> {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        let removed = self.client.remove_container(container, Some(options)).await;
+        // 409: it is being removed by another request.
+        if is_status(&removed, 404) || is_status(&removed, 409) {
+            return Ok(());
+        }
+        removed.context("removing the container")
+    }
+
+    /// Every container of this installation, in whatever state.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn list(&self) -> anyhow::Result<Vec<Found>> {
+        let filters = HashMap::from([("label".to_owned(), vec![format!("{INSTANCE}={}", self.instance)])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let listed = self.client.list_containers(Some(options)).await.context("listing the containers")?;
+        Ok(listed
+            .into_iter()
+            .filter_map(|container| {
+                let labels = container.labels?;
+                Some(Found {
+                    container: container.id?,
+                    job: JobId(labels.get(JOB)?.parse().ok()?),
+                    attempt: labels.get(ATTEMPT)?.parse().ok()?,
+                    started: container.state.is_some_and(|state| state.to_string() != "created"),
+                })
+            })
+            .collect())
+    }
+}
+
+fn host_config(limits: &Limits) -> HostConfig {
+    let bytes = |size: bytesize::ByteSize| i64::try_from(size.as_u64()).unwrap_or(i64::MAX);
+    // The engine's own file has JSON round each line; whoever fills this much is far beyond the log limit and is
+    // being stopped, so that its rotation, which would lose bytes, concerns nobody.
+    let log_file = limits.log.as_u64().saturating_mul(16).saturating_add(64 << 20);
+    HostConfig {
+        init: Some(true),
+        nano_cpus: Some((limits.cpus * 1e9) as i64),
+        memory: Some(bytes(limits.memory)),
+        memory_swap: Some(bytes(limits.memory)),
+        shm_size: Some(bytes(limits.shared_memory)),
+        pids_limit: Some(limits.processes),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        network_mode: Some(
+            match limits.network {
+                Network::Bridge => "bridge",
+                Network::None => "none",
+            }
+            .to_owned(),
+        ),
+        ulimits: Some(vec![ResourcesUlimits { name: Some("core".to_owned()), soft: Some(0), hard: Some(0) }]),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([
+                ("max-size".to_owned(), log_file.to_string()),
+                ("max-file".to_owned(), "1".to_owned()),
+            ])),
+        }),
+        ..Default::default()
+    }
+}
+
+fn is_status<T>(answer: &Result<T, DockerError>, code: u16) -> bool {
+    matches!(answer, Err(DockerError::DockerResponseServerError { status_code, .. }) if *status_code == code)
+}

@@ -1,0 +1,133 @@
+//! Containers on a Docker engine. The only module that names bollard.
+//!
+//! It knows no database and no build: it is told what to run under which labels, and says what became of it.
+
+mod archive;
+mod docker;
+
+pub use archive::Upload;
+pub use docker::Docker;
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
+use crate::domain::JobId;
+
+/// `[limits]` of the configuration: what one job may take. Every job has all of them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Wall time of the container.
+    #[serde(with = "humantime_serde")]
+    pub time: Duration,
+    /// Time without a byte of output.
+    #[serde(with = "humantime_serde")]
+    pub silence: Duration,
+    /// Size of the log.
+    pub log: ByteSize,
+    /// Processor time, in processors.
+    pub cpus: f64,
+    /// Memory; there is no swap beyond it.
+    pub memory: ByteSize,
+    /// Size of `/dev/shm`, which data loaders use to hand over batches.
+    pub shared_memory: ByteSize,
+    /// Processes and threads.
+    pub processes: i64,
+    /// What a stopping container gets after SIGINT, and again after SIGTERM, before SIGKILL.
+    #[serde(with = "humantime_serde")]
+    pub grace: Duration,
+    /// Which network a job sees.
+    pub network: Network,
+}
+
+/// Which network a job sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// Docker's default bridge.
+    Bridge,
+    /// None but its own loopback.
+    None,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(50 * 60),
+            silence: Duration::from_secs(10 * 60),
+            log: ByteSize::b(4_500_000),
+            cpus: 2.0,
+            memory: ByteSize::gib(4),
+            shared_memory: ByteSize::gib(1),
+            processes: 4096,
+            grace: Duration::from_secs(4),
+            network: Network::Bridge,
+        }
+    }
+}
+
+/// A container to be made.
+#[derive(Debug, Clone)]
+pub struct Spec<'a> {
+    /// The job it runs, and the attempt at it: labels by which a later process finds it.
+    pub job: JobId,
+    /// See `job`.
+    pub attempt: i32,
+    /// The image's name.
+    pub image: &'a str,
+    /// The command under the init.
+    pub command: &'a [&'a str],
+    /// Its environment, beside the image's.
+    pub environment: &'a [(&'a str, &'a str)],
+    /// What it may take.
+    pub limits: &'a Limits,
+}
+
+/// A container of ours that the engine has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The engine's id of it.
+    pub container: String,
+    /// The job and attempt of its labels.
+    pub job: JobId,
+    /// See `job`.
+    pub attempt: i32,
+    /// Whether it was ever started.
+    pub started: bool,
+}
+
+/// Where a container is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Life {
+    /// Made, never started.
+    Created,
+    /// Running since then.
+    Running(DateTime<Utc>),
+    /// Ended.
+    Exited(Exit),
+    /// The engine does not know it.
+    Gone,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// The command's exit status; above 128 a signal ended it.
+    pub status: i64,
+    /// Whether the kernel killed something in it for want of memory.
+    pub out_of_memory: bool,
+}
+
+/// Why the engine did not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// The job asks for what cannot be: its author has to change something.
+    #[error("{0}")]
+    Job(String),
+    /// The engine or its machine is in trouble: the operator has to look, and the job may be tried again.
+    #[error("{0:#}")]
+    System(#[from] anyhow::Error),
+}

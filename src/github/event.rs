@@ -1,0 +1,202 @@
+//! GitHub's payloads as what they ask for.
+//!
+//! The structs name only the fields that are used, so that a new action or another server's spelling of the rest does
+//! not fail the parse. Field names are GitHub's (its REST documentation, "Webhook events and payloads").
+
+use anyhow::Context as _;
+use serde::Deserialize;
+
+use crate::domain::{PullRequest, RepoName, Sha, Trigger, TriggerKind};
+
+/// A repository as GitHub describes it in payloads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    /// GitHub's number of it.
+    pub id: i64,
+    /// Its name.
+    pub name: RepoName,
+    /// Whether the public cannot read it.
+    pub private: bool,
+    /// Its default branch.
+    pub default_branch: String,
+    /// Where git fetches it from.
+    pub clone_url: String,
+}
+
+/// What a delivery asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// A build.
+    Build(Box<Repository>, Box<Trigger>),
+    /// Nothing, for this reason.
+    Nothing(String),
+}
+
+/// Reads a payload.
+///
+/// # Errors
+/// When the body is not what GitHub sends for this event.
+pub fn parse(event: &str, body: &[u8]) -> anyhow::Result<Asked> {
+    match event {
+        "ping" => Ok(Asked::Nothing("ping".to_owned())),
+        "push" => push(read(event, body)?),
+        "pull_request" => pull_request(read(event, body)?),
+        other => Ok(Asked::Nothing(format!("{other} events ask for nothing"))),
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(event: &str, body: &'a [u8]) -> anyhow::Result<T> {
+    serde_json::from_slice(body).with_context(|| format!("the body is not a {event} payload of GitHub"))
+}
+
+#[derive(Deserialize)]
+struct RepositoryPayload {
+    id: i64,
+    full_name: String,
+    #[serde(default)]
+    private: bool,
+    clone_url: String,
+    #[serde(default)]
+    default_branch: Option<String>,
+}
+
+impl RepositoryPayload {
+    fn into_repository(self) -> anyhow::Result<Repository> {
+        Ok(Repository {
+            id: self.id,
+            name: self.full_name.parse()?,
+            private: self.private,
+            default_branch: self.default_branch.unwrap_or_else(|| "main".to_owned()),
+            clone_url: self.clone_url,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Account {
+    login: String,
+}
+
+#[derive(Deserialize)]
+struct PushPayload {
+    #[serde(rename = "ref")]
+    git_ref: String,
+    before: String,
+    after: String,
+    #[serde(default)]
+    deleted: bool,
+    compare: Option<String>,
+    head_commit: Option<HeadCommit>,
+    repository: RepositoryPayload,
+    sender: Option<Account>,
+}
+
+#[derive(Deserialize)]
+struct HeadCommit {
+    id: String,
+    message: String,
+    author: Option<CommitAuthor>,
+}
+
+#[derive(Deserialize)]
+struct CommitAuthor {
+    name: Option<String>,
+}
+
+fn push(payload: PushPayload) -> anyhow::Result<Asked> {
+    if payload.deleted {
+        return Ok(Asked::Nothing(format!("{} was deleted", payload.git_ref)));
+    }
+    let branch = payload.git_ref.strip_prefix("refs/heads/").map(str::to_owned);
+    let tag = payload.git_ref.strip_prefix("refs/tags/").map(str::to_owned);
+    let kind = match (&branch, &tag) {
+        (Some(_), _) => TriggerKind::Push,
+        (_, Some(_)) => TriggerKind::Tag,
+        _ => return Ok(Asked::Nothing(format!("{} is neither a branch nor a tag", payload.git_ref))),
+    };
+    let before: Sha = payload.before.parse()?;
+    // For an annotated tag `after` is the tag object; the commit is the head commit.
+    let sha: Sha = payload.head_commit.as_ref().map_or(payload.after, |commit| commit.id.clone()).parse()?;
+    let (message, author) = match payload.head_commit {
+        Some(commit) => (Some(commit.message), commit.author.and_then(|author| author.name)),
+        None => (None, None),
+    };
+    let repository = payload.repository.into_repository()?;
+    let trigger = Trigger {
+        kind,
+        repo: repository.name.clone(),
+        branch,
+        tag,
+        sha,
+        before: (!before.is_zero()).then_some(before),
+        message,
+        author,
+        sender: payload.sender.map(|sender| sender.login),
+        compare_url: payload.compare,
+        pull_request: None,
+    };
+    Ok(Asked::Build(Box::new(repository), Box::new(trigger)))
+}
+
+#[derive(Deserialize)]
+struct PullRequestPayload {
+    action: String,
+    pull_request: PullRequestFacts,
+    repository: RepositoryPayload,
+    sender: Option<Account>,
+}
+
+#[derive(Deserialize)]
+struct PullRequestFacts {
+    number: i64,
+    title: String,
+    #[serde(default)]
+    draft: bool,
+    user: Option<Account>,
+    html_url: Option<String>,
+    head: PullRequestSide,
+    base: PullRequestSide,
+}
+
+#[derive(Deserialize)]
+struct PullRequestSide {
+    #[serde(rename = "ref")]
+    git_ref: String,
+    sha: String,
+    // Null when the fork was deleted.
+    repo: Option<SideRepository>,
+}
+
+#[derive(Deserialize)]
+struct SideRepository {
+    full_name: String,
+}
+
+fn pull_request(payload: PullRequestPayload) -> anyhow::Result<Asked> {
+    if !matches!(payload.action.as_str(), "opened" | "synchronize" | "reopened") {
+        return Ok(Asked::Nothing(format!("pull request {}", payload.action)));
+    }
+    let pull = payload.pull_request;
+    let repository = payload.repository.into_repository()?;
+    let head_repo = pull.head.repo.map(|repo| repo.full_name.parse()).transpose()?;
+    let trigger = Trigger {
+        kind: TriggerKind::PullRequest,
+        repo: repository.name.clone(),
+        branch: Some(pull.base.git_ref),
+        tag: None,
+        sha: pull.head.sha.parse()?,
+        before: Some(pull.base.sha.parse()?),
+        message: None,
+        author: pull.user.map(|user| user.login),
+        sender: payload.sender.map(|sender| sender.login),
+        compare_url: pull.html_url,
+        pull_request: Some(PullRequest {
+            number: pull.number,
+            title: pull.title,
+            head_branch: pull.head.git_ref,
+            head_repo,
+            draft: pull.draft,
+        }),
+    };
+    Ok(Asked::Build(Box::new(repository), Box::new(trigger)))
+}

@@ -1,0 +1,45 @@
+//! Whether GitHub sent it: HMAC-SHA256 over the raw body, in the header `X-Hub-Signature-256`.
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+/// Whether `header` (`sha256=` and 64 hexadecimal digits) signs `body` with `secret`. Compared in constant time.
+pub fn is_valid(secret: &[u8], body: &[u8], header: &str) -> bool {
+    let Some(Ok(signature)) = header.strip_prefix("sha256=").map(hex::decode) else { return false };
+    mac(secret, body).verify_slice(&signature).is_ok()
+}
+
+/// The header's value that signs `body` with `secret`, as GitHub makes it.
+pub fn sign(secret: &[u8], body: &[u8]) -> String {
+    format!("sha256={}", hex::encode(mac(secret, body).finalize().into_bytes()))
+}
+
+fn mac(secret: &[u8], body: &[u8]) -> Hmac<Sha256> {
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(secret).unwrap_or_else(|_| unreachable!("HMAC takes a key of any length"));
+    mac.update(body);
+    mac
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_githubs_documentation() {
+        let header = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+        assert!(is_valid(b"It's a Secret to Everybody", b"Hello, World!", header));
+        assert_eq!(sign(b"It's a Secret to Everybody", b"Hello, World!"), header);
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let good = sign(b"secret", b"body");
+        assert!(!is_valid(b"secret", b"body ", &good));
+        assert!(!is_valid(b"other", b"body", &good));
+        assert!(!is_valid(b"secret", b"body", &good[..good.len() - 2]));
+        for bad in ["", "sha256=", "sha1=abc", "sha256=zz", &good["sha256=".len()..]] {
+            assert!(!is_valid(b"secret", b"body", bad), "{bad} was taken");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What nobody else would notice: jobs whose worker is gone, containers that nobody runs, a disk that fills.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bytesize::ByteSize;
+use sqlx::PgPool;
+use tracing::{info, warn};
+
+use crate::store::bell::Bells;
+use crate::store::{jobs, troubles};
+use crate::worker::{LEASE, Worker};
+
+/// How often the janitor goes round.
+pub const ROUND: Duration = Duration::from_secs(2);
+/// Containers are looked through only each so many rounds: the list is a larger request.
+const REAP_EACH: u32 = 15;
+/// Free space below which no log or checkout can be trusted to fit.
+const LEAST_FREE: ByteSize = ByteSize::gib(1);
+
+/// Goes round and tidies up.
+#[derive(Debug)]
+pub struct Janitor {
+    db: PgPool,
+    bells: Bells,
+    workers: Vec<Arc<Worker>>,
+    data: PathBuf,
+    /// Since when every round has reached Postgres.
+    in_touch_since: Option<Instant>,
+    rounds: u32,
+}
+
+impl Janitor {
+    /// A janitor of these workers' runners and of the `data` folder's disk.
+    pub fn new(db: PgPool, bells: Bells, workers: Vec<Arc<Worker>>, data: PathBuf) -> Self {
+        Self { db, bells, workers, data, in_touch_since: None, rounds: 0 }
+    }
+
+    /// One round at `now`.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn step(&mut self, now: Instant) -> anyhow::Result<()> {
+        let outcome = self.round(now).await;
+        if outcome.is_err() {
+            self.in_touch_since = None;
+        }
+        outcome
+    }
+
+    async fn round(&mut self, now: Instant) -> anyhow::Result<()> {
+        self.look_at_disk().await?;
+        // Workers that could not beat because Postgres was away, or because this machine was, get the time of a lease
+        // to do so before they count as lost.
+        let in_touch_since = *self.in_touch_since.get_or_insert(now);
+        if now.duration_since(in_touch_since) >= LEASE {
+            for job in jobs::rescue(&self.db).await.context("looking for lost jobs")? {
+                warn!(%job, "the worker of job {job} is lost");
+                self.bells.ring_log(job);
+                self.bells.worker.ring();
+                self.bells.outbox.ring();
+            }
+        }
+        if self.rounds.is_multiple_of(REAP_EACH) {
+            for worker in &self.workers {
+                // An engine that is away is the worker's to report.
+                let _ = worker.reap().await;
+            }
+        }
+        self.rounds = self.rounds.wrapping_add(1);
+        Ok(())
+    }
+
+    async fn look_at_disk(&self) -> anyhow::Result<()> {
+        let disk = rustix::fs::statvfs(&self.data).with_context(|| format!("looking at {}", self.data.display()))?;
+        let free = ByteSize::b(disk.f_bavail.saturating_mul(disk.f_frsize));
+        let message = (free < LEAST_FREE)
+            .then(|| format!("only {free} are free under {}: make room before jobs fail", self.data.display()));
+        if troubles::set(&self.db, "disk", message.as_deref()).await? {
+            info!("{}", message.as_deref().unwrap_or("the disk has room again"));
+        }
+        Ok(())
+    }
+}

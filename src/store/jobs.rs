@@ -1,0 +1,337 @@
+//! Jobs and their leases: the only code that changes a job's state.
+//!
+//! ```text
+//! insert → queued ─claim→ running ─finish→ finished
+//!             ▲               │ ╰─beat/adopt (lease)
+//!             ╰──requeue/rescue (attempt below the cap; else finished as errored)
+//! ```
+//!
+//! `attempt` is the fence: it grows at each claim, and whoever writes shows the attempt it holds. A worker that lost
+//! its lease changes no row.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::{Connection as _, PgConnection, PgPool};
+
+use super::builds::{self, NewJob};
+use super::logs;
+use crate::domain::{BuildId, JobId, JobKind, Stop, Verdict};
+
+/// How often a job is claimed before a lost worker makes it errored, so that a job that kills its host does not go
+/// round for ever.
+pub const MAX_ATTEMPTS: i32 = 3;
+
+/// A worker's right to a job, and what it has to run.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Claimed {
+    /// The job.
+    pub id: JobId,
+    /// The fence.
+    pub attempt: i32,
+    /// Its number in its build, from 1.
+    pub number: i32,
+    /// What it does.
+    pub kind: JobKind,
+    /// Its stage's name.
+    pub stage: Option<String>,
+    /// Its own name.
+    pub name: Option<String>,
+    /// Whether its verdict does not count.
+    pub allow_failure: bool,
+    /// Travis's normal form of the job.
+    pub config: Value,
+    /// Bytes of this attempt's log that are stored.
+    pub log_length: i64,
+    /// Why the container is being ended, if that was decided.
+    pub stop: Option<Stop>,
+    /// Who asked for that and why.
+    pub reason: Option<String>,
+}
+
+/// Inserts a build's jobs, queued, numbered from 1. Used by [`builds::create`].
+pub(super) async fn insert(tx: &mut PgConnection, build: BuildId, jobs: &[NewJob]) -> sqlx::Result<()> {
+    for (number, job) in (1_i32..).zip(jobs) {
+        sqlx::query(
+            "insert into job (build_id, number, kind, stage, name, allow_failure, config)
+             values ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(build)
+        .bind(number)
+        .bind(job.kind)
+        .bind(&job.stage)
+        .bind(&job.name)
+        .bind(job.allow_failure)
+        .bind(&job.config)
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Claims the first queued job for `worker`, for as long as `lease`.
+///
+/// # Errors
+/// When Postgres cannot be asked; then nothing was claimed.
+pub async fn claim(db: &PgPool, worker: &str, lease: Duration) -> sqlx::Result<Option<Claimed>> {
+    let mut tx = db.begin().await?;
+    let claimed: Option<Claimed> = sqlx::query_as(
+        "with next as (
+             select id from job where state = 'queued' and not_before <= now()
+             order by priority desc, id limit 1 for update skip locked
+         )
+         update job set state = 'running', attempt = attempt + 1, worker = $1, lease_until = now() + $2,
+             started_at = now(), log_length = 0, stop = null, reason = null, exit_status = null
+         from next where job.id = next.id
+         returning job.id, attempt, number, kind, stage, name, allow_failure, config, log_length, stop, reason",
+    )
+    .bind(worker)
+    .bind(lease)
+    .fetch_optional(&mut *tx)
+    .await?;
+    if let Some(job) = &claimed {
+        refresh_build_of(&mut tx, job.id).await?;
+    }
+    tx.commit().await?;
+    Ok(claimed)
+}
+
+/// Takes over a running job of `worker` whose container was found: the same attempt goes on under a new lease.
+/// None when the job is not in that attempt's hands any more.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn adopt(
+    db: &PgPool,
+    (job, attempt): (JobId, i32),
+    worker: &str,
+    lease: Duration,
+) -> sqlx::Result<Option<Claimed>> {
+    sqlx::query_as(
+        "update job set lease_until = now() + $4
+         where id = $1 and attempt = $2 and worker = $3 and state = 'running'
+         returning id, attempt, number, kind, stage, name, allow_failure, config, log_length, stop, reason",
+    )
+    .bind(job)
+    .bind(attempt)
+    .bind(worker)
+    .bind(lease)
+    .fetch_optional(db)
+    .await
+}
+
+/// What the beat brings back to the worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beat {
+    /// The lease is extended.
+    Ours,
+    /// The lease is extended, and the job shall be canceled, for this reason.
+    Cancel(String),
+    /// The job is not this attempt's any more: stop its container and write nothing.
+    Lost,
+}
+
+/// Extends a lease.
+///
+/// # Errors
+/// When Postgres cannot be asked; the lease may or may not have been extended.
+pub async fn beat(db: &PgPool, (job, attempt): (JobId, i32), lease: Duration) -> sqlx::Result<Beat> {
+    let row: Option<(bool, Option<String>)> = sqlx::query_as(
+        "update job set lease_until = now() + $3 where id = $1 and attempt = $2 and state = 'running'
+         returning cancel_requested, reason",
+    )
+    .bind(job)
+    .bind(attempt)
+    .bind(lease)
+    .fetch_optional(db)
+    .await?;
+    Ok(match row {
+        None => Beat::Lost,
+        Some((false, _)) => Beat::Ours,
+        Some((true, reason)) => Beat::Cancel(reason.unwrap_or_else(|| "canceled".to_owned())),
+    })
+}
+
+/// Keeps why a container is being ended, before it is: a restart in the middle then knows. False when the lease is lost.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn note_stop(db: &PgPool, (job, attempt): (JobId, i32), stop: Stop, reason: &str) -> sqlx::Result<bool> {
+    let noted = sqlx::query(
+        "update job set stop = coalesce(stop, $3), reason = coalesce(reason, $4)
+         where id = $1 and attempt = $2 and state = 'running'",
+    )
+    .bind(job)
+    .bind(attempt)
+    .bind(stop)
+    .bind(reason)
+    .execute(db)
+    .await?;
+    Ok(noted.rows_affected() == 1)
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone)]
+pub struct Finish<'a> {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The script's exit status, if it came to one.
+    pub exit_status: Option<i64>,
+    /// Why, in words.
+    pub reason: Option<&'a str>,
+    /// The last bytes of the log, and the offset at which they belong.
+    pub tail: &'a [u8],
+    /// See `tail`.
+    pub offset: i64,
+}
+
+/// Finishes an attempt: the last log bytes, the verdict, the build's roll-up and the wish in one transaction.
+/// False when the attempt is not the job's running one any more: then nothing was written.
+///
+/// # Errors
+/// When Postgres cannot be asked; then nothing was written, and it may be tried again.
+pub async fn finish(db: &PgPool, (job, attempt): (JobId, i32), end: &Finish<'_>) -> anyhow::Result<bool> {
+    let mut connection = db.acquire().await?;
+    let mut tx = connection.begin().await?;
+    if !logs::append(&mut tx, job, attempt, end.offset, end.tail).await? {
+        return Ok(false);
+    }
+    let finished = sqlx::query(
+        "update job set state = 'finished', verdict = $3, exit_status = $4, reason = coalesce($5, reason),
+             finished_at = now(), lease_until = null
+         where id = $1 and attempt = $2 and state = 'running'",
+    )
+    .bind(job)
+    .bind(attempt)
+    .bind(end.verdict)
+    .bind(end.exit_status)
+    .bind(end.reason.map(|text| text.replace('\0', "\u{fffd}")))
+    .execute(&mut *tx)
+    .await?;
+    if finished.rows_affected() != 1 {
+        return Ok(false);
+    }
+    refresh_build_of(&mut tx, job).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Gives an attempt back: to the queue after `delay`, or, at the cap of attempts, finished as errored for `reason`.
+/// False when the attempt is not the job's running one any more.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn requeue(db: &PgPool, job: (JobId, i32), delay: Duration, reason: &str) -> sqlx::Result<bool> {
+    give_back(db, job, delay, reason, false).await
+}
+
+/// Brings back every job whose lease has run out by the database's clock; gives their keys.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn rescue(db: &PgPool) -> sqlx::Result<Vec<JobId>> {
+    let expired: Vec<(JobId, i32)> =
+        sqlx::query_as("select id, attempt from job where state = 'running' and lease_until < now() order by id")
+            .fetch_all(db)
+            .await?;
+    let mut rescued = Vec::new();
+    for job in expired {
+        if give_back(db, job, Duration::ZERO, "its worker was lost too often", true).await? {
+            rescued.push(job.0);
+        }
+    }
+    Ok(rescued)
+}
+
+async fn give_back(
+    db: &PgPool,
+    (job, attempt): (JobId, i32),
+    delay: Duration,
+    reason: &str,
+    only_expired: bool,
+) -> sqlx::Result<bool> {
+    let mut tx = db.begin().await?;
+    // A canceled job does not run again: its worker is gone, so the cancel is carried out here.
+    let build: Option<BuildId> = sqlx::query_scalar(
+        "with verdict_of as (
+             select id, case when cancel_requested then 'canceled' when attempt >= $3 then 'errored' end::verdict as it
+             from job where id = $1
+         )
+         update job set
+             state = case when it is null then 'queued' else 'finished' end::job_state,
+             verdict = it,
+             finished_at = case when it is null then null else now() end,
+             reason = case when it = 'errored' then $5 else reason end,
+             not_before = now() + $4, worker = null, lease_until = null
+         from verdict_of
+         where job.id = verdict_of.id and attempt = $2 and state = 'running' and (not $6 or lease_until < now())
+         returning build_id",
+    )
+    .bind(job)
+    .bind(attempt)
+    .bind(MAX_ATTEMPTS)
+    .bind(delay)
+    .bind(reason)
+    .bind(only_expired)
+    .fetch_optional(&mut *tx)
+    .await?;
+    if let Some(build) = build {
+        builds::refresh(&mut tx, build).await?;
+    }
+    tx.commit().await?;
+    Ok(build.is_some())
+}
+
+/// The running jobs of a worker, with their attempts.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn running_of(db: &PgPool, worker: &str) -> sqlx::Result<Vec<(JobId, i32)>> {
+    sqlx::query_as("select id, attempt from job where state = 'running' and worker = $1 order by id")
+        .bind(worker)
+        .fetch_all(db)
+        .await
+}
+
+/// Cancels the unfinished jobs of a build, for `reason` (who and why). A queued one is finished at once, a running one
+/// when its worker has stopped the container. Gives how many were concerned.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn cancel_build(tx: &mut PgConnection, build: BuildId, reason: &str) -> sqlx::Result<u64> {
+    let concerned = sqlx::query(
+        "update job set
+             cancel_requested = true, reason = $2,
+             state = case when state = 'running' then 'running' else 'finished' end::job_state,
+             verdict = case when state = 'running' then null else 'canceled' end::verdict,
+             finished_at = case when state = 'running' then null else now() end
+         where build_id = $1 and state <> 'finished' and not cancel_requested",
+    )
+    .bind(build)
+    .bind(reason)
+    .execute(&mut *tx)
+    .await?;
+    if concerned.rows_affected() > 0 {
+        builds::refresh(tx, build).await?;
+    }
+    Ok(concerned.rows_affected())
+}
+
+async fn refresh_build_of(tx: &mut PgConnection, job: JobId) -> sqlx::Result<()> {
+    let build: BuildId =
+        sqlx::query_scalar("select build_id from job where id = $1").bind(job).fetch_one(&mut *tx).await?;
+    builds::refresh(tx, build).await?;
+    Ok(())
+}
+
+/// The stored length of a running attempt's log; none when the attempt is not the job's running one any more.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn log_length(db: &mut PgConnection, (job, attempt): (JobId, i32)) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar("select log_length from job where id = $1 and attempt = $2 and state = 'running'")
+        .bind(job)
+        .bind(attempt)
+        .fetch_optional(db)
+        .await
+}

@@ -1,0 +1,71 @@
+//! Rows in Postgres. The only writer; one file per table, free functions on a connection.
+//!
+//! **Invariant:** `jobs` is the only code that changes a job's state, and each such change happens in a transaction
+//! that also rolls the build up and wishes its status.
+
+pub mod bell;
+pub mod builds;
+pub mod cluster;
+pub mod deliveries;
+pub mod jobs;
+pub mod logs;
+pub mod repos;
+pub mod troubles;
+pub mod wishes;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgPool, migrate::Migrator};
+
+/// The schema's history, compiled in.
+pub static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// `[database]` of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `postgres://…`; none for a private cluster in the data folder.
+    pub url: Option<SecretString>,
+    /// Connections that this process may hold, 4 to 1000.
+    pub connections: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { url: None, connections: 16 }
+    }
+}
+
+impl Config {
+    /// The options of the configured server; none when Trainyard shall run its own.
+    ///
+    /// # Errors
+    /// When `url` is not a Postgres URL.
+    pub fn options(&self) -> anyhow::Result<Option<PgConnectOptions>> {
+        let Some(url) = &self.url else { return Ok(None) };
+        let options = url.expose_secret().parse().context(
+            "database.url is not a Postgres URL; it should read like postgres://user:password@host:5432/trainyard",
+        )?;
+        Ok(Some(options))
+    }
+
+    /// A pool that connects when it is first used, so that the service starts while Postgres is away.
+    pub fn pool(&self, options: PgConnectOptions) -> PgPool {
+        PgPoolOptions::new()
+            .max_connections(self.connections)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_lazy_with(options.application_name("trainyard"))
+    }
+}
+
+/// Which installation this database belongs to: containers carry it as a label.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn instance(db: &PgPool) -> sqlx::Result<String> {
+    sqlx::query_scalar("select id::text from instance").fetch_one(db).await
+}

@@ -1,0 +1,75 @@
+//! The repositories that GitHub has told us of.
+
+use sqlx::{PgConnection, PgPool};
+
+use crate::domain::{RepoId, RepoName};
+
+/// A repository as a payload describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoFacts {
+    /// GitHub's number of it, which survives renames.
+    pub github_id: i64,
+    /// Its name now.
+    pub name: RepoName,
+    /// Whether the public cannot read it.
+    pub private: bool,
+    /// The branch that badges and caches fall back to.
+    pub default_branch: String,
+    /// Where git fetches it from.
+    pub clone_url: String,
+}
+
+/// Stores what is known of a repository and gives its key.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn know(tx: &mut PgConnection, facts: &RepoFacts) -> sqlx::Result<RepoId> {
+    // Another repository that was deleted or renamed on GitHub may still hold the name here: it gives way.
+    sqlx::query(
+        "update repo set name = name || '.' || id
+         where lower(owner) = lower($1) and lower(name) = lower($2) and github_id <> $3",
+    )
+    .bind(facts.name.owner())
+    .bind(facts.name.name())
+    .bind(facts.github_id)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query_scalar(
+        "insert into repo (github_id, owner, name, private, default_branch, clone_url)
+         values ($1, $2, $3, $4, $5, $6)
+         on conflict (github_id) do update set owner = excluded.owner, name = excluded.name,
+             private = excluded.private, default_branch = excluded.default_branch, clone_url = excluded.clone_url
+         returning id",
+    )
+    .bind(facts.github_id)
+    .bind(facts.name.owner())
+    .bind(facts.name.name())
+    .bind(facts.private)
+    .bind(&facts.default_branch)
+    .bind(&facts.clone_url)
+    .fetch_one(tx)
+    .await
+}
+
+/// The next build number of a repository; the row stays locked until the transaction ends, so numbers have no gaps.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn next_number(tx: &mut PgConnection, repo: RepoId) -> sqlx::Result<i32> {
+    sqlx::query_scalar("update repo set last_build = last_build + 1 where id = $1 returning last_build")
+        .bind(repo)
+        .fetch_one(tx)
+        .await
+}
+
+/// The key of the repository with this name, in any spelling of case.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn find(db: &PgPool, name: &RepoName) -> sqlx::Result<Option<RepoId>> {
+    sqlx::query_scalar("select id from repo where lower(owner) = lower($1) and lower(name) = lower($2)")
+        .bind(name.owner())
+        .bind(name.name())
+        .fetch_optional(db)
+        .await
+}

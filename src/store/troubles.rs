@@ -1,0 +1,42 @@
+//! What keeps Trainyard from working right now, so that every page can say it.
+
+use sqlx::PgPool;
+
+/// One trouble that lasts.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Trouble {
+    /// What is in trouble, such as `runner local` or `github`.
+    pub component: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// Says that a component is in trouble (a message) or well (none). True when that is news.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn set(db: &PgPool, component: &str, message: Option<&str>) -> sqlx::Result<bool> {
+    let changed = match message {
+        Some(message) => {
+            sqlx::query(
+                "insert into trouble (component, message) values ($1, $2)
+                 on conflict (component) do update set message = excluded.message
+                 where trouble.message <> excluded.message",
+            )
+            .bind(component)
+            .bind(message)
+            .execute(db)
+            .await?
+        }
+        None => sqlx::query("delete from trouble where component = $1").bind(component).execute(db).await?,
+    };
+    Ok(changed.rows_affected() > 0)
+}
+
+/// Every trouble there is now, oldest first.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn all(db: &PgPool) -> sqlx::Result<Vec<Trouble>> {
+    sqlx::query_as("select component, message from trouble order by since").fetch_all(db).await
+}

@@ -1,0 +1,95 @@
+//! The log of one attempt on its way into the store: fenced, in order, each byte once.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tracing::warn;
+
+use crate::domain::JobId;
+use crate::store::bell::Bells;
+use crate::store::{jobs, logs};
+
+/// How long a store that fails is left alone before the next try.
+const RETRY: Duration = Duration::from_millis(500);
+/// How much of the end is kept in memory, to find the command that failed.
+const TAIL: usize = 16 * 1024;
+
+/// The attempt lost its lease: nothing may be written any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the lease is lost")]
+pub(super) struct Lost;
+
+/// The writing end of an attempt's log.
+#[derive(Debug)]
+pub(super) struct Log {
+    db: PgPool,
+    bells: Bells,
+    fence: (JobId, i32),
+    /// Bytes that are stored.
+    stored: i64,
+    /// Bytes that the log may have.
+    limit: i64,
+    tail: Vec<u8>,
+}
+
+impl Log {
+    /// A log that goes on behind its `stored` bytes.
+    pub(super) fn new(db: PgPool, bells: Bells, fence: (JobId, i32), stored: i64, limit: u64) -> Self {
+        Self { db, bells, fence, stored, limit: i64::try_from(limit).unwrap_or(i64::MAX), tail: Vec::new() }
+    }
+
+    /// Bytes that are stored.
+    pub(super) fn stored(&self) -> i64 {
+        self.stored
+    }
+
+    /// Whether the log has reached its limit; what comes then is dropped.
+    pub(super) fn is_full(&self) -> bool {
+        self.stored >= self.limit
+    }
+
+    /// Stores bytes, durably, however long Postgres is away; cut at the limit.
+    pub(super) async fn append(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+        let room = usize::try_from(self.limit - self.stored).unwrap_or(0);
+        let bytes = &bytes[..bytes.len().min(room)];
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let after = self.stored + i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        loop {
+            match self.try_append(bytes, after).await {
+                Ok(true) => break,
+                Ok(false) => return Err(Lost),
+                Err(error) => {
+                    warn!(job = %self.fence.0, "cannot store the log: {error:#}");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+        self.stored = after;
+        self.remember(bytes);
+        self.bells.ring_log(self.fence.0);
+        Ok(())
+    }
+
+    async fn try_append(&self, bytes: &[u8], after: i64) -> anyhow::Result<bool> {
+        let mut connection = self.db.acquire().await?;
+        if logs::append(&mut connection, self.fence.0, self.fence.1, self.stored, bytes).await? {
+            return Ok(true);
+        }
+        // An earlier try may have been stored although its answer was lost with the connection.
+        Ok(jobs::log_length(&mut connection, self.fence).await? == Some(after))
+    }
+
+    /// Takes bytes into account that are stored already, or that are about to be stored with the verdict.
+    pub(super) fn remember(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(bytes);
+        let excess = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..excess);
+    }
+
+    /// The last lines, for the reason of a failure.
+    pub(super) fn tail(&self) -> String {
+        String::from_utf8_lossy(&self.tail).into_owned()
+    }
+}

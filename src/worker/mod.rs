@@ -1,0 +1,236 @@
+//! Claims jobs for one runner and sees each through: container, log, verdict.
+//!
+//! A worker that dies leaves its containers running. The next process finds them by their labels, goes on with their
+//! logs at the stored offset, and finishes them.
+
+mod images;
+mod log;
+mod prepare;
+mod run;
+mod stop;
+
+pub use images::Images;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use secrecy::SecretString;
+use serde::Deserialize;
+use sqlx::PgPool;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use url::Url;
+
+use crate::executor::{Docker, Found, Limits};
+use crate::git::Mirrors;
+use crate::store::bell::Bells;
+use crate::store::jobs::{self, Claimed};
+use crate::store::troubles;
+
+/// How long a job is ours without a beat. Another worker takes it up at the latest this much after ours is lost.
+pub const LEASE: Duration = Duration::from_secs(8);
+/// How often the lease is extended: three beats may be lost before the lease is.
+const BEAT: Duration = Duration::from_secs(2);
+/// How often an engine that is away is asked again.
+const ENGINE_RETRY: Duration = Duration::from_secs(2);
+/// How long the queue may go unseen when no bell rings; a job whose delay has passed waits no longer than this.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// One `[[runner]]` of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunnerConfig {
+    /// Its name, unique among all runners of an installation; running jobs are found again by it.
+    pub name: String,
+    /// The Docker engine, as `unix:///path/to/docker.sock`.
+    pub endpoint: String,
+    /// How many jobs it runs at once.
+    pub slots: usize,
+}
+
+impl Default for RunnerConfig {
+    fn default() -> Self {
+        Self { name: "local".to_owned(), endpoint: "unix:///var/run/docker.sock".to_owned(), slots: 2 }
+    }
+}
+
+/// What every job of a runner gets.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which image runs what.
+    pub images: Images,
+    /// What a job may take.
+    pub limits: Limits,
+    /// The server's public address, for the job's environment.
+    pub public_url: Url,
+    /// GitHub's token, for a mirror that lacks the commit.
+    pub token: Option<SecretString>,
+    /// Where checkouts are put together.
+    pub scratch: PathBuf,
+}
+
+/// The worker of one runner.
+#[derive(Debug)]
+pub struct Worker {
+    name: String,
+    slots: usize,
+    db: PgPool,
+    bells: Bells,
+    docker: Docker,
+    mirrors: Mirrors,
+    settings: Settings,
+}
+
+impl Worker {
+    /// A worker that has not looked for work yet.
+    pub fn new(
+        runner: &RunnerConfig,
+        docker: Docker,
+        (db, bells): (PgPool, Bells),
+        mirrors: Mirrors,
+        settings: Settings,
+    ) -> Self {
+        Self { name: runner.name.clone(), slots: runner.slots, db, bells, docker, mirrors, settings }
+    }
+
+    /// Works until `shutdown`. Containers go on running then.
+    pub async fn work(self: Arc<Self>, shutdown: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(self.slots));
+        let mut running = JoinSet::new();
+        let adopted = tokio::select! {
+            adopted = self.recover() => adopted,
+            () = shutdown.cancelled() => return,
+        };
+        for (job, found) in adopted {
+            // More than the slots when they were made fewer meanwhile; then no new job starts until some end.
+            let slot = Arc::clone(&slots).try_acquire_owned().ok();
+            let worker = Arc::clone(&self);
+            running.spawn(async move { worker.run(job, Some(found), slot).await });
+        }
+        loop {
+            while running.try_join_next().is_some() {}
+            let slot = tokio::select! {
+                slot = Arc::clone(&slots).acquire_owned() => slot.unwrap_or_else(|_| unreachable!("never closed")),
+                () = shutdown.cancelled() => break,
+            };
+            let look = async {
+                match jobs::claim(&self.db, &self.name, LEASE).await {
+                    Ok(Some(job)) => Some(job),
+                    Ok(None) => {
+                        self.bells.worker.wait(LOOK).await;
+                        None
+                    }
+                    Err(error) => {
+                        warn!(runner = self.name, "cannot look for jobs: {error}");
+                        tokio::time::sleep(LOOK).await;
+                        None
+                    }
+                }
+            };
+            // A claim that is under way when the shutdown comes is carried to its end, or its job would wait a lease.
+            let Some(job) = look.await else { continue };
+            let worker = Arc::clone(&self);
+            running.spawn(async move { worker.run(job, None, Some(slot)).await });
+            self.engine_is_back(&shutdown).await;
+        }
+        running.shutdown().await;
+    }
+
+    /// Claims one job and sees it through; for tests. None when none is queued.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn step(self: &Arc<Self>) -> anyhow::Result<Option<crate::domain::JobId>> {
+        let Some(job) = jobs::claim(&self.db, &self.name, LEASE).await.context("claiming a job")? else {
+            return Ok(None);
+        };
+        let id = job.id;
+        Arc::clone(self).run(job, None, None).await;
+        Ok(Some(id))
+    }
+
+    /// Finds the containers of an earlier process, and gives those to go on with; tries until it can tell.
+    async fn recover(&self) -> Vec<(Claimed, Found)> {
+        loop {
+            match self.try_recover().await {
+                Ok(adopted) => {
+                    self.say_trouble(None).await;
+                    return adopted;
+                }
+                Err(trouble) => self.say_trouble(Some(&trouble)).await,
+            }
+            tokio::time::sleep(ENGINE_RETRY).await;
+        }
+    }
+
+    /// One try of [`Worker::recover`]: adopts what is ours, removes what is nobody's, and gives back what was lost.
+    ///
+    /// # Errors
+    /// When the engine or Postgres does not answer; nothing is lost then.
+    pub async fn try_recover(&self) -> anyhow::Result<Vec<(Claimed, Found)>> {
+        let version = self.docker.version().await?;
+        info!(runner = self.name, "Docker {version} at {}", self.docker.endpoint());
+        let mut adopted = Vec::new();
+        for found in self.docker.list().await? {
+            let fence = (found.job, found.attempt);
+            // One that was never started may lack its files. It did nothing yet, so the job can simply begin again.
+            let job = if found.started { jobs::adopt(&self.db, fence, &self.name, LEASE).await? } else { None };
+            match job {
+                Some(job) => {
+                    info!(runner = self.name, "going on with job {} at byte {} of its log", job.id, job.log_length);
+                    adopted.push((job, found));
+                }
+                None => self.docker.remove(&found.container).await?,
+            }
+        }
+        for fence in jobs::running_of(&self.db, &self.name).await? {
+            if !adopted.iter().any(|(job, _)| (job.id, job.attempt) == fence) {
+                warn!(runner = self.name, "job {} was claimed but has no container: it begins again", fence.0);
+                jobs::requeue(&self.db, fence, Duration::ZERO, "its container was lost too often").await?;
+            }
+        }
+        Ok(adopted)
+    }
+
+    /// Removes containers that no running attempt accounts for.
+    ///
+    /// # Errors
+    /// When the engine or Postgres does not answer.
+    pub async fn reap(&self) -> anyhow::Result<()> {
+        let containers = self.docker.list().await?;
+        let running = jobs::running_of(&self.db, &self.name).await?;
+        for orphan in containers.into_iter().filter(|found| !running.contains(&(found.job, found.attempt))) {
+            info!(runner = self.name, "removing the container of job {}, which nobody runs any more", orphan.job);
+            self.docker.remove(&orphan.container).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns when the engine answers; at once when no trouble is known.
+    async fn engine_is_back(&self, shutdown: &CancellationToken) {
+        while let Err(trouble) = self.docker.version().await {
+            self.say_trouble(Some(&trouble)).await;
+            tokio::select! {
+                () = tokio::time::sleep(ENGINE_RETRY) => {}
+                () = shutdown.cancelled() => return,
+            }
+        }
+        self.say_trouble(None).await;
+    }
+
+    async fn say_trouble(&self, trouble: Option<&anyhow::Error>) {
+        let message = trouble.map(|error| format!("{error:#}"));
+        match troubles::set(&self.db, &format!("runner {}", self.name), message.as_deref()).await {
+            Ok(true) => match &message {
+                Some(message) => error!(runner = self.name, "{message}"),
+                None => info!(runner = self.name, "the runner works again"),
+            },
+            Ok(false) => {}
+            Err(error) => warn!(runner = self.name, "cannot store the runner's trouble: {error}"),
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! One attempt at one job, from the claim to the verdict.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::{info, warn};
+
+use super::log::{Log, Lost};
+use super::stop::{self, Escalation};
+use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
+use crate::domain::{Stop, Verdict};
+use crate::executor::{ExecError, Exit, Found, Life};
+use crate::store::jobs::{self, Beat, Claimed, Finish};
+use crate::store::logs;
+use crate::travis::script;
+
+/// How often limits are looked at. Travis's limits are minutes; this is near enough, and cheap.
+const TICK: Duration = Duration::from_millis(200);
+/// After this many appends a log is a long one, and its bytes are gathered for a moment before each commit.
+const LONG_LOG: u32 = 32;
+const GATHER: Duration = Duration::from_millis(40);
+/// Frames of output that one commit may carry; the engine's frames have at most 16 KiB.
+const FRAMES: usize = 64;
+/// How long a job that was given back for the engine's or git's sake waits in the queue.
+const BACK_IN_QUEUE: Duration = Duration::from_secs(5);
+/// How much of a stored log an adopted attempt reads again, to find the command that failed.
+const REREAD: i64 = 16 * 1024;
+
+/// How an attempt ended, as far as this worker is concerned.
+enum End {
+    /// With a verdict.
+    Finished { verdict: Verdict, exit_status: Option<i64>, reason: Option<String>, closing: String },
+    /// Through no fault of the job; it may be tried again.
+    GivenBack(anyhow::Error),
+    /// Somebody else decides about the job now.
+    Lost,
+}
+
+impl From<Lost> for End {
+    fn from(_: Lost) -> Self {
+        Self::Lost
+    }
+}
+
+/// What the two halves of an attempt tell each other: the one that follows the container, and the one that watches the
+/// clock and the lease.
+struct Progress {
+    container: Option<String>,
+    /// When the container was started.
+    started: Option<Instant>,
+    last_output: Instant,
+    log_full: bool,
+    stop: Option<(Stop, String)>,
+}
+
+struct Shared(Mutex<Progress>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Worker {
+    /// Sees a claimed or adopted job through. The slot is given back with the verdict; removing the container comes
+    /// after, since nobody waits for it.
+    pub(super) async fn run(self: Arc<Self>, job: Claimed, found: Option<Found>, slot: Option<OwnedSemaphorePermit>) {
+        let fence = (job.id, job.attempt);
+        info!(job = %job.id, attempt = job.attempt, "job {} begins", job.id);
+        let shared = Shared(Mutex::new(Progress {
+            container: found.as_ref().map(|found| found.container.clone()),
+            started: None,
+            last_output: Instant::now(),
+            log_full: false,
+            stop: job.stop.map(|stop| (stop, job.reason.clone().unwrap_or_default())),
+        }));
+        let limit = self.settings.limits.log.as_u64();
+        let mut log = Log::new(self.db.clone(), self.bells.clone(), fence, job.log_length, limit);
+        let end = tokio::select! {
+            end = self.carry_out(&job, found, &shared, &mut log) => end,
+            () = self.watch(&job, &shared) => End::Lost,
+        };
+        match end {
+            End::Finished { verdict, exit_status, reason, closing } => {
+                let offset = log.stored();
+                let tail = closing.as_bytes();
+                let reason = reason.as_deref();
+                self.finish(fence, &Finish { verdict, exit_status, reason, tail, offset }).await;
+            }
+            End::GivenBack(error) => {
+                warn!(job = %job.id, "job {} is given back: {error:#}", job.id);
+                if let Err(error) = jobs::requeue(&self.db, fence, BACK_IN_QUEUE, &format!("{error:#}")).await {
+                    // Its lease runs out, and the janitor brings it back.
+                    warn!(job = %job.id, "cannot give job {} back: {error}", job.id);
+                }
+            }
+            End::Lost => warn!(job = %job.id, "the lease of job {} is lost: its container is removed", job.id),
+        }
+        drop(slot);
+        self.bells.ring_log(job.id);
+        self.bells.outbox.ring();
+        self.bells.worker.ring();
+        let container = shared.lock().container.clone();
+        if let Some(container) = container
+            && let Err(error) = self.docker.remove(&container).await
+        {
+            warn!(job = %job.id, "cannot remove a container now, the janitor will: {error:#}");
+        }
+    }
+
+    /// Records the verdict, however long Postgres is away.
+    async fn finish(&self, fence: (crate::domain::JobId, i32), end: &Finish<'_>) {
+        loop {
+            match jobs::finish(&self.db, fence, end).await {
+                Ok(true) => return info!(job = %fence.0, "job {} ends: {:?}", fence.0, end.verdict),
+                // Also when an earlier try was stored although its answer was lost.
+                Ok(false) => return info!(job = %fence.0, "job {} was decided already", fence.0),
+                Err(error) => warn!(job = %fence.0, "cannot store the verdict of job {}: {error:#}", fence.0),
+            }
+            tokio::time::sleep(ENGINE_RETRY).await;
+        }
+    }
+
+    async fn carry_out(&self, job: &Claimed, found: Option<Found>, shared: &Shared, log: &mut Log) -> End {
+        let container = match found {
+            Some(found) => {
+                let from = (log.stored() - REREAD).max(0);
+                if let Ok(piece) = logs::read(&self.db, job.id, job.attempt, from, usize::MAX).await {
+                    log.remember(&piece.bytes);
+                }
+                found.container
+            }
+            None => match self.start(job, |container| shared.lock().container = Some(container)).await {
+                Ok(container) => container,
+                Err(ExecError::Job(reason)) => {
+                    let closing = format!("{reason}\n");
+                    return End::Finished { verdict: Verdict::Errored, exit_status: None, reason: Some(reason), closing };
+                }
+                Err(ExecError::System(error)) => return End::GivenBack(error),
+            },
+        };
+        match self.docker.life(&container).await {
+            Ok(Life::Running(since)) => {
+                let age = (chrono::Utc::now() - since).to_std().unwrap_or_default();
+                let now = Instant::now();
+                shared.lock().started = Some(now.checked_sub(age).unwrap_or(now));
+            }
+            _ => shared.lock().started = Some(Instant::now()),
+        }
+        match self.follow(&container, shared, log).await {
+            Ok(exit) => self.judge(&exit, shared, log),
+            Err(end) => end,
+        }
+    }
+
+    /// Stores the container's output until it has ended.
+    async fn follow(&self, container: &str, shared: &Shared, log: &mut Log) -> Result<Exit, End> {
+        let mut engine_was_away = false;
+        loop {
+            let whole = self.store_output(container, shared, log).await?;
+            let ended = match self.docker.wait(container).await {
+                Ok(()) => self.docker.life(container).await,
+                Err(error) => Err(error),
+            };
+            match ended {
+                // An engine that goes down takes its containers with it; that says nothing about the job.
+                Ok(Life::Exited(exit)) if engine_was_away && !matches!(exit.status, 0 | 1) => {
+                    return Err(End::GivenBack(anyhow::anyhow!("Docker was restarted while the job ran")));
+                }
+                Ok(Life::Exited(exit)) if whole => return Ok(exit),
+                // The stream broke: it is read again from the stored offset.
+                Ok(Life::Exited(_) | Life::Running(_)) => {}
+                Ok(Life::Created | Life::Gone) => {
+                    return Err(End::GivenBack(anyhow::anyhow!("the container vanished while the job ran")));
+                }
+                Err(error) => {
+                    warn!("the engine went away: {error:#}");
+                    engine_was_away = true;
+                    tokio::time::sleep(ENGINE_RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Stores the output from the stored offset on, until the stream ends (true) or breaks (false).
+    async fn store_output(&self, container: &str, shared: &Shared, log: &mut Log) -> Result<bool, End> {
+        let skip = u64::try_from(log.stored()).unwrap_or(0);
+        let mut frames = self.docker.logs(container, skip).ready_chunks(FRAMES);
+        let mut appends = 0_u32;
+        while let Some(batch) = frames.next().await {
+            let mut bytes = Vec::new();
+            for frame in batch {
+                match frame {
+                    Ok(frame) => bytes.extend_from_slice(&frame),
+                    Err(error) => {
+                        warn!("the output's stream broke: {error:#}");
+                        log.append(&bytes).await?;
+                        return Ok(false);
+                    }
+                }
+            }
+            log.append(&bytes).await?;
+            {
+                let mut progress = shared.lock();
+                progress.last_output = Instant::now();
+                progress.log_full = log.is_full();
+            }
+            appends += 1;
+            if appends > LONG_LOG {
+                tokio::time::sleep(GATHER).await;
+            }
+        }
+        Ok(true)
+    }
+
+    fn judge(&self, exit: &Exit, shared: &Shared, log: &Log) -> End {
+        let limits = &self.settings.limits;
+        let mut progress = shared.lock();
+        if log.is_full() && progress.stop.is_none() {
+            progress.stop = Some((Stop::LogSize, stop::reason(Stop::LogSize, limits)));
+        }
+        if let Some((why, reason)) = &progress.stop {
+            let closing = stop::text(*why, reason, limits);
+            let reason = Some(reason.clone());
+            return End::Finished { verdict: why.verdict(), exit_status: Some(exit.status), reason, closing };
+        }
+        let verdict = Verdict::of_exit_status(exit.status);
+        let (reason, closing) = if verdict == Verdict::Passed {
+            (None, String::new())
+        } else if exit.out_of_memory {
+            let reason = format!("out of memory: the limit is {}", limits.memory);
+            let closing = format!("\n\nThe job ran {reason}.\n");
+            (Some(reason), closing)
+        } else {
+            let reason = script::failed_command(&log.tail()).unwrap_or_else(|| format!("exit status {}", exit.status));
+            (Some(reason), String::new())
+        };
+        End::Finished { verdict, exit_status: Some(exit.status), reason, closing }
+    }
+
+    /// Extends the lease, looks at the limits, and ends the container when one is broken or a cancel is asked for.
+    /// Returns only when the lease is lost.
+    async fn watch(&self, job: &Claimed, shared: &Shared) {
+        let fence = (job.id, job.attempt);
+        let limits = &self.settings.limits;
+        let mut next_beat = Instant::now() + BEAT;
+        let mut escalation: Option<Escalation> = None;
+        loop {
+            tokio::time::sleep(TICK).await;
+            let now = Instant::now();
+            let mut wanted = None;
+            if now >= next_beat {
+                next_beat = now + BEAT;
+                match jobs::beat(&self.db, fence, LEASE).await {
+                    Ok(Beat::Ours) => {}
+                    Ok(Beat::Cancel(reason)) => wanted = Some((Stop::Canceled, reason)),
+                    Ok(Beat::Lost) => return,
+                    // Nobody can take the job from us while nobody reaches Postgres.
+                    Err(error) => warn!(job = %job.id, "cannot extend the lease of job {}: {error}", job.id),
+                }
+            }
+            let (container, fresh) = {
+                let mut progress = shared.lock();
+                let broken = limit_broken(&progress, limits, now).map(|stop| (stop, stop::reason(stop, limits)));
+                let fresh = progress.stop.is_none().then_some(wanted.or(broken)).flatten();
+                if fresh.is_some() {
+                    progress.stop.clone_from(&fresh);
+                }
+                // Nothing to end yet: the stop is carried out once the container runs.
+                let stopping = progress.stop.is_some() && progress.started.is_some();
+                (progress.container.clone().filter(|_| stopping), fresh)
+            };
+            if let Some((stop, reason)) = fresh {
+                info!(job = %job.id, "job {} is being stopped: {reason}", job.id);
+                if let Err(error) = jobs::note_stop(&self.db, fence, stop, &reason).await {
+                    warn!(job = %job.id, "cannot note why job {} is stopped: {error}", job.id);
+                }
+            }
+            if let Some(container) = container {
+                let escalation = escalation.get_or_insert_with(|| Escalation::new(now, limits.grace));
+                if let Some(signal) = escalation.signal(now)
+                    && let Err(error) = self.docker.signal(&container, signal).await
+                {
+                    warn!(job = %job.id, "cannot stop job {}: {error:#}", job.id);
+                }
+            }
+        }
+    }
+}
+
+fn limit_broken(progress: &Progress, limits: &crate::executor::Limits, now: Instant) -> Option<Stop> {
+    let started = progress.started?;
+    if progress.log_full {
+        Some(Stop::LogSize)
+    } else if now.duration_since(started) > limits.time {
+        Some(Stop::WallTime)
+    } else if now.duration_since(progress.last_output.max(started)) > limits.silence {
+        Some(Stop::Silence)
+    } else {
+        None
+    }
+}

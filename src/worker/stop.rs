@@ -1,0 +1,97 @@
+//! When a running container has to end, and what the log says then: Travis's texts.
+
+use std::time::{Duration, Instant};
+
+use crate::domain::Stop;
+use crate::executor::Limits;
+
+/// What the log says when a job was ended, after the container's own bytes.
+pub(super) fn text(stop: Stop, reason: &str, limits: &Limits) -> String {
+    let said = match stop {
+        Stop::Canceled => format!("Done: Job Cancelled\n\n{reason}"),
+        Stop::WallTime => {
+            "The job exceeded the maximum time limit for jobs, and has been terminated.".to_owned()
+        }
+        Stop::Silence => format!(
+            "No output has been received in the last {}, this potentially indicates a stalled build or something wrong \
+             with the build itself.\n\nThe build has been terminated",
+            go_duration(limits.silence)
+        ),
+        Stop::LogSize => "The job exceeded the maximum log length, and has been terminated.".to_owned(),
+    };
+    format!("\n\n{said}\n")
+}
+
+/// The reason for a page and a status.
+pub(super) fn reason(stop: Stop, limits: &Limits) -> String {
+    let limit = |duration| humantime::format_duration(duration).to_string();
+    match stop {
+        Stop::Canceled => "canceled".to_owned(),
+        Stop::WallTime => format!("it ran longer than {}", limit(limits.time)),
+        Stop::Silence => format!("no output for {}", limit(limits.silence)),
+        Stop::LogSize => format!("its log grew beyond {}", limits.log),
+    }
+}
+
+/// `10m0s`, as Go prints durations and hence Travis's log does.
+fn go_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match (seconds / 3600, seconds % 3600 / 60, seconds % 60) {
+        (0, 0, s) => format!("{s}s"),
+        (0, m, s) => format!("{m}m{s}s"),
+        (h, m, s) => format!("{h}h{m}m{s}s"),
+    }
+}
+
+/// The steps by which a container is ended: each signal, and how long it may take its time after it.
+#[derive(Debug)]
+pub(super) struct Escalation {
+    next: usize,
+    due: Instant,
+    grace: Duration,
+}
+
+impl Escalation {
+    const SIGNALS: [&'static str; 3] = ["SIGINT", "SIGTERM", "SIGKILL"];
+
+    /// Starts now, with SIGINT.
+    pub(super) fn new(now: Instant, grace: Duration) -> Self {
+        Self { next: 0, due: now, grace }
+    }
+
+    /// The signal that is due at `now`, if any.
+    pub(super) fn signal(&mut self, now: Instant) -> Option<&'static str> {
+        if now < self.due {
+            return None;
+        }
+        self.due = now + self.grace;
+        // SIGKILL is sent again and again: an engine that has just come back may have missed it.
+        let signal = Self::SIGNALS[self.next];
+        self.next = (self.next + 1).min(Self::SIGNALS.len() - 1);
+        Some(signal)
+    }
+
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signals_come_in_order_each_after_its_grace() {
+        let start = Instant::now();
+        let grace = Duration::from_secs(4);
+        let mut stop = Escalation::new(start, grace);
+        assert_eq!(stop.signal(start), Some("SIGINT"));
+        assert_eq!(stop.signal(start + grace / 2), None);
+        assert_eq!(stop.signal(start + grace), Some("SIGTERM"));
+        assert_eq!(stop.signal(start + grace * 2), Some("SIGKILL"));
+        assert_eq!(stop.signal(start + grace * 3), Some("SIGKILL"));
+    }
+
+    #[test]
+    fn the_silence_text_is_travis_text() {
+        let said = text(Stop::Silence, "", &Limits::default());
+        assert!(said.contains("No output has been received in the last 10m0s, this potentially indicates"));
+    }
+}
