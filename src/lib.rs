@@ -6,4 +6,24 @@
 //! (`tests/layers.rs` checks that). A good order to read them in is the way of the data: `web::webhook`, `intake`,
 //! `plan`, `store::jobs`, `worker`, `executor`, `outbox`.
 
+pub mod telemetry;
+// What things are called.
 pub mod domain;
+// Pure: bytes and values in, values out; no clock, no database, no network.
+pub mod plan;
+pub mod travis;
+// The outside world, one kind of it each.
+pub mod executor;
+pub mod git;
+pub mod github;
+pub mod store;
+// Steps: each reads rows, does one thing, writes rows.
+pub mod intake;
+pub mod janitor;
+pub mod outbox;
+pub mod worker;
+// Composition.
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod web;

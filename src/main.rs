@@ -1,1 +1,12 @@
-fn main() {}
+//! The program `trainyard`: only calls [`trainyard::cli`].
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // One provider for every TLS user, chosen before any of them starts.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        unreachable!("nothing else has chosen a provider yet");
+    }
+    trainyard::cli::main().await
+}

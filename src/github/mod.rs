@@ -179,8 +179,8 @@ impl Client {
     /// The `message` of an error answer, or its first words.
     async fn words_of<B>(&self, response: http::Response<B>) -> String
     where
-        B: http_body::Body + Send + 'static,
-        B::Error: std::fmt::Display,
+        B: http_body::Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         use http_body_util::BodyExt as _;
         const ENOUGH: usize = 16 * 1024;

@@ -1,0 +1,274 @@
+//! `serve`: configuration → clients → tasks. Any task that ends, ends the process.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rustix::fs::{FlockOperation, flock};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use crate::executor::Docker;
+use crate::git::Mirrors;
+use crate::github::Client;
+use crate::intake::Intake;
+use crate::janitor::{self, Janitor};
+use crate::outbox::Outbox;
+use crate::store::bell::Bells;
+use crate::store::cluster::Cluster;
+use crate::store::{self, MIGRATOR, deliveries};
+use crate::web;
+use crate::worker::{Settings, Worker};
+
+/// How long a step sleeps when no bell rings: what another process wrote, or what has become due, waits no longer.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often a Postgres that is away is asked again.
+const DATABASE_RETRY: Duration = Duration::from_secs(2);
+/// Statuses that are posted at once, so that one slow answer does not hold up the others.
+const POSTERS: usize = 4;
+/// Deliveries that are worked on at once: fetches wait for the network.
+const INTAKES: usize = 4;
+/// What open connections get to end after the shutdown began.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// A service that is bound to its address and not yet serving.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    listener: TcpListener,
+    cluster: Option<Cluster>,
+    db: PgPool,
+    // Held as long as the process lives: two services on one data folder would adopt each other's jobs.
+    _lock: std::fs::File,
+}
+
+impl App {
+    /// Takes the data folder and the address, and starts the private Postgres if there is no other.
+    ///
+    /// # Errors
+    /// In words for the operator when one of them cannot be had.
+    pub async fn bind(config: Config) -> anyhow::Result<Self> {
+        let lock = take_folder(&config.server.data_dir)?;
+        let listen = config.server.listen;
+        let listener = TcpListener::bind(listen).await.map_err(|error| explain_bind(listen, error))?;
+        let (cluster, options) = match config.database.options()? {
+            Some(options) => (None, options),
+            None => {
+                let cluster = Cluster::start(&config.server.data_dir, config.database.connections).await?;
+                let options = cluster.options();
+                (Some(cluster), options)
+            }
+        };
+        let db = config.database.pool(options);
+        Ok(Self { config, listener, cluster, db, _lock: lock })
+    }
+
+    /// The address that was bound; of interest when the configured port is 0.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn address(&self) -> anyhow::Result<SocketAddr> {
+        Ok(self.listener.local_addr()?)
+    }
+
+    /// Serves until `shutdown`; running containers go on running then.
+    ///
+    /// # Errors
+    /// When a task ended that should not.
+    pub async fn serve(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { config, listener, cluster, db, _lock } = self;
+        let bells = Bells::new();
+        info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
+        let state = web::State {
+            db: db.clone(),
+            bells: bells.clone(),
+            webhook_secret: config.github.webhook_secret.clone(),
+            public_url: config.server.public_url.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve_web(listener, web::router(state), shutdown.clone()));
+        tasks.spawn(run_steps(config, db.clone(), bells, shutdown.clone()));
+        // The database outlives its clients.
+        let stop_cluster = CancellationToken::new();
+        let mut keeper = JoinSet::new();
+        if let Some(cluster) = cluster {
+            keeper.spawn(cluster.keep(stop_cluster.clone()));
+        }
+        let outcome = tokio::select! {
+            Some(ended) = tasks.join_next() => ended.context("a task panicked").flatten(),
+            Some(ended) = keeper.join_next() => ended.context("the keeper of Postgres panicked").flatten(),
+            () = shutdown.cancelled() => Ok(()),
+        };
+        if let Err(failure) = &outcome {
+            error!("shutting down: {failure:#}");
+        }
+        shutdown.cancel();
+        let all_ended = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(GOODBYE, all_ended).await.is_err() {
+            warn!("some connections are still open; they are cut");
+            tasks.shutdown().await;
+        }
+        // Waits for connections that are in use, which a task that was cut may have left so.
+        let _ = tokio::time::timeout(GOODBYE, db.close()).await;
+        stop_cluster.cancel();
+        while let Some(ended) = keeper.join_next().await {
+            ended.context("the keeper of Postgres panicked")??;
+        }
+        info!("stopped");
+        outcome
+    }
+}
+
+fn take_folder(folder: &Path) -> anyhow::Result<std::fs::File> {
+    std::fs::create_dir_all(folder).with_context(|| {
+        format!("cannot make the data folder {}: set server.data_dir, or make it writable", folder.display())
+    })?;
+    let path = folder.join("lock");
+    let file = std::fs::File::create(&path)
+        .with_context(|| format!("cannot write {}: is the data folder writable for this user?", path.display()))?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        bail!("another Trainyard already runs on {}: stop it, or set server.data_dir", folder.display());
+    }
+    Ok(file)
+}
+
+fn explain_bind(listen: SocketAddr, error: std::io::Error) -> anyhow::Error {
+    let advice = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "another program listens there; stop it or set server.listen",
+        std::io::ErrorKind::PermissionDenied => "ports below 1024 need root; choose a higher one in server.listen",
+        _ => "check server.listen",
+    };
+    anyhow::Error::from(error).context(format!("cannot listen at {listen}: {advice}"))
+}
+
+async fn serve_web(listener: TcpListener, router: axum::Router, shutdown: CancellationToken) -> anyhow::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await.context("the web server")
+}
+
+/// Waits for Postgres, then runs every kind of step until `shutdown`.
+async fn run_steps(config: Config, db: PgPool, bells: Bells, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let Some(instance) = database_is_ready(&db, &shutdown).await? else { return Ok(()) };
+    let data = config.server.data_dir.clone();
+    let mirrors = Mirrors::new(data.join("mirrors"));
+    let token = config.github.token.clone();
+    let settings = Settings {
+        images: config.images,
+        limits: config.limits,
+        public_url: config.server.public_url.clone(),
+        token: token.clone(),
+        scratch: data.join("scratch"),
+    };
+    let mut tasks = JoinSet::new();
+    let mut workers = Vec::new();
+    for runner in &config.runner {
+        let docker = Docker::new(&runner.endpoint, &instance)?;
+        let handles = (db.clone(), bells.clone());
+        let worker = Arc::new(Worker::new(runner, docker, handles, mirrors.clone(), settings.clone()));
+        workers.push(Arc::clone(&worker));
+        tasks.spawn(worker.work(shutdown.clone()));
+    }
+    let intake = Intake::new(db.clone(), bells.clone(), mirrors, token);
+    for _ in 0..INTAKES {
+        tasks.spawn(intake_loop(intake.clone(), bells.clone(), shutdown.clone()));
+    }
+    let outbox = Outbox::new(db.clone(), Client::new(&config.github)?, config.server.public_url);
+    for _ in 0..POSTERS {
+        tasks.spawn(outbox_loop(outbox.clone(), bells.clone(), shutdown.clone()));
+    }
+    tasks.spawn(janitor_loop(Janitor::new(db, bells, workers, data), shutdown.clone()));
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a task panicked")?;
+        if !shutdown.is_cancelled() {
+            bail!("a task ended early");
+        }
+    }
+    Ok(())
+}
+
+/// Migrates as soon as Postgres answers; gives the installation's id, or none when the shutdown came first.
+async fn database_is_ready(db: &PgPool, shutdown: &CancellationToken) -> anyhow::Result<Option<String>> {
+    loop {
+        match prepare_database(db).await {
+            Ok(instance) => return Ok(Some(instance)),
+            Err(Unprepared::Away(trouble)) => error!("Postgres is not reachable, trying again: {trouble:#}"),
+            Err(Unprepared::Unusable(trouble)) => return Err(trouble),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(DATABASE_RETRY) => {}
+            () = shutdown.cancelled() => return Ok(None),
+        }
+    }
+}
+
+enum Unprepared {
+    Away(anyhow::Error),
+    Unusable(anyhow::Error),
+}
+
+async fn prepare_database(db: &PgPool) -> Result<String, Unprepared> {
+    use sqlx::migrate::MigrateError;
+    db.acquire().await.map_err(|error| Unprepared::Away(error.into()))?;
+    MIGRATOR.run(db).await.map_err(|error| match error {
+        MigrateError::VersionMissing(version) => Unprepared::Unusable(anyhow::anyhow!(
+            "the database was used by a newer Trainyard (migration {version}): install that version or a newer one"
+        )),
+        other => Unprepared::Away(anyhow::Error::from(other).context("migrating the database")),
+    })?;
+    let instance = store::instance(db).await.map_err(|error| Unprepared::Away(error.into()))?;
+    deliveries::free_taken(db).await.map_err(|error| Unprepared::Away(error.into()))?;
+    Ok(instance)
+}
+
+async fn intake_loop(intake: Intake, bells: Bells, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        match intake.step().await {
+            Ok(true) => {}
+            Ok(false) => sleep_until_rung(&bells.intake, &shutdown).await,
+            Err(failure) => after_failure("intake", &failure, &shutdown).await,
+        }
+    }
+}
+
+async fn outbox_loop(outbox: Outbox, bells: Bells, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        match outbox.step().await {
+            Ok(true) => {}
+            Ok(false) => sleep_until_rung(&bells.outbox, &shutdown).await,
+            Err(failure) => after_failure("outbox", &failure, &shutdown).await,
+        }
+    }
+}
+
+async fn janitor_loop(mut janitor: Janitor, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        if let Err(failure) = janitor.step(Instant::now()).await {
+            warn!("janitor: {failure:#}");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(janitor::ROUND) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+}
+
+async fn sleep_until_rung(bell: &store::bell::Bell, shutdown: &CancellationToken) {
+    tokio::select! {
+        () = bell.wait(LOOK) => {}
+        () = shutdown.cancelled() => {}
+    }
+}
+
+async fn after_failure(step: &str, failure: &anyhow::Error, shutdown: &CancellationToken) {
+    warn!("{step}: {failure:#}");
+    tokio::select! {
+        () = tokio::time::sleep(LOOK) => {}
+        () = shutdown.cancelled() => {}
+    }
+}

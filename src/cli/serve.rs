@@ -1,0 +1,39 @@
+//! `trainyard serve`.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::telemetry;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", env = "TRAINYARD_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
+    let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    telemetry::start(&config.telemetry)?;
+    let shutdown = CancellationToken::new();
+    let app = App::bind(config).await?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let serving = app.serve(shutdown.clone());
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => ended?,
+        _ = async { tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} } } => {
+            info!("stopping; running jobs go on and are found again at the next start");
+            shutdown.cancel();
+            serving.await?;
+        }
+    }
+    Ok(super::FINE)
+}

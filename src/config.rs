@@ -1,0 +1,178 @@
+//! `config.toml`: composition only; each section lives with the module it configures.
+//!
+//! Each value can also be set by an environment variable, `TRAINYARD__SECTION__KEY`, which wins over the file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Deserialize;
+use url::Url;
+
+use crate::worker::{Images, RunnerConfig};
+use crate::{executor, github, store, telemetry};
+
+/// The whole configuration. It is complete, or the process does not start.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the service listens and keeps its data.
+    pub server: Server,
+    /// Postgres.
+    pub database: store::Config,
+    /// GitHub.
+    pub github: github::Config,
+    /// Which image runs what.
+    pub images: Images,
+    /// What one job may take.
+    pub limits: executor::Limits,
+    /// Docker engines; one local one when there is none.
+    pub runner: Vec<RunnerConfig>,
+    /// Messages.
+    pub telemetry: telemetry::Config,
+}
+
+/// `[server]` of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Address and port of the web server.
+    pub listen: SocketAddr,
+    /// The address at which people and GitHub reach it.
+    pub public_url: Url,
+    /// Mirrors, the private Postgres and everything else that is kept.
+    pub data_dir: PathBuf,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8700)),
+            public_url: Url::parse("http://127.0.0.1:8700").unwrap_or_else(|_| unreachable!("a constant that parses")),
+            data_dir: PathBuf::from("/var/lib/trainyard"),
+        }
+    }
+}
+
+/// The prefix of the environment variables that set values.
+const PREFIX: &str = "TRAINYARD__";
+
+impl Config {
+    /// Reads `file` (none: only defaults) and the environment variables.
+    ///
+    /// # Errors
+    /// With file, line and what is expected, when something is unknown or of the wrong kind.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> anyhow::Result<Self> {
+        let text = match file {
+            None => String::new(),
+            Some(path) => std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the configuration {}", path.display()))?,
+        };
+        let name = file.map_or_else(|| "config".to_owned(), |path| path.display().to_string());
+        // Once for the file alone, whose mistakes have a line, then with the environment on top.
+        let of_file: Self = toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}", located(&name, &text, &error)))?;
+        let variables: Vec<(String, String)> = environment.filter(|(key, _)| key.starts_with(PREFIX)).collect();
+        let mut config = if variables.is_empty() { of_file } else { with_environment(&text, &variables)? };
+        if config.runner.is_empty() {
+            config.runner.push(RunnerConfig::default());
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            matches!(self.server.public_url.scheme(), "http" | "https"),
+            "server.public_url must be an http or https address, not {}",
+            self.server.public_url
+        );
+        ensure!((4..=1000).contains(&self.database.connections), "database.connections must be from 4 to 1000");
+        ensure!(self.limits.cpus > 0.0, "limits.cpus must be more than 0");
+        for (place, runner) in self.runner.iter().enumerate() {
+            ensure!((1..=1000).contains(&runner.slots), "runner {:?}: slots must be from 1 to 1000", runner.name);
+            let twice = self.runner[..place].iter().any(|earlier| earlier.name == runner.name);
+            ensure!(!twice, "two runners are named {:?}; names must differ", runner.name);
+        }
+        let authorities = &self.images.ca_certificates;
+        ensure!(
+            authorities.as_os_str().is_empty() || authorities.is_file(),
+            "images.ca_certificates: there is no file {}",
+            authorities.display()
+        );
+        Ok(())
+    }
+}
+
+/// A TOML mistake as `file:line:column: what`, with the line itself.
+fn located(name: &str, text: &str, error: &toml::de::Error) -> String {
+    let Some(span) = error.span() else { return format!("{name}: {}", error.message()) };
+    let before = text.get(..span.start).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let source = text.lines().nth(line - 1).unwrap_or_default();
+    format!("{name}:{line}:{column}: {}\n    {source}", error.message())
+}
+
+fn with_environment(text: &str, variables: &[(String, String)]) -> anyhow::Result<Config> {
+    let mut root: toml::Table = toml::from_str(text)?;
+    for (variable, value) in variables {
+        let path: Vec<String> = variable[PREFIX.len()..].split("__").map(str::to_lowercase).collect();
+        let Some((key, sections)) = path.split_last() else { continue };
+        let mut table = &mut root;
+        for section in sections {
+            let entry = table.entry(section.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let toml::Value::Table(inner) = entry else { bail!("{variable}: {section} is not a section") };
+            table = inner;
+        }
+        // What reads as TOML is taken as that, so that numbers and lists work; anything else is text.
+        let parsed = toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
+        table.insert(key.clone(), parsed.unwrap_or_else(|| toml::Value::String(value.clone())));
+        Config::deserialize(toml::Value::Table(root.clone()))
+            .map_err(|error| anyhow::anyhow!("environment variable {variable}: {}", error.message()))?;
+    }
+    Ok(Config::deserialize(toml::Value::Table(root))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> anyhow::Result<Config> {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), text).expect("written");
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Config::load(Some(file.path()), environment)
+    }
+
+    #[test]
+    fn a_wrong_key_is_named_with_its_line() {
+        let error = load("[server]\nlisten = \"127.0.0.1:1\"\nlissten = 1\n", &[]).expect_err("refused").to_string();
+        assert!(error.contains(":3:1: unknown field `lissten`"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_line() {
+        let error = load("[limits]\ntime = \"soon\"\n", &[]).expect_err("refused").to_string();
+        assert!(error.contains(":2:8:"), "{error}");
+    }
+
+    #[test]
+    fn the_environment_wins() {
+        let environment = [("TRAINYARD__LIMITS__CPUS", "1.5"), ("TRAINYARD__GITHUB__TOKEN", "ghp_x")];
+        let config = load("[limits]\ncpus = 8.0\n", &environment).expect("valid");
+        assert!((config.limits.cpus - 1.5).abs() < f64::EPSILON);
+        assert!(config.github.token.is_some());
+        let error = load("", &[("TRAINYARD__SERVER__PORT", "1")]).expect_err("refused").to_string();
+        assert!(error.contains("TRAINYARD__SERVER__PORT"), "{error}");
+    }
+
+    #[test]
+    fn the_shipped_file_says_what_the_defaults_are() {
+        let shipped = Config::load(Some(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml"))), std::iter::empty());
+        let defaults = Config::load(None, std::iter::empty());
+        assert_eq!(format!("{:?}", shipped.expect("valid")), format!("{:?}", defaults.expect("valid")));
+    }
+}
