@@ -102,17 +102,25 @@ echo "I: provisioning"
 chroot "$1" bash /opt/trainyard/provision.sh /opt/trainyard/certificates.pem
 if [ "$PYTHON" ]; then
   echo "I: python"
-  chroot "$1" bash /opt/trainyard/python.sh "$PYTHON"
+  # Variables of this machine's pip would name files that the image doesn't have.
+  env -u REQUESTS_CA_BUNDLE -u SSL_CERT_FILE -u SSL_CERT_DIR -u PIP_FIND_LINKS HOME=/home/travis \
+    PIP_CERT=/etc/ssl/certs/ca-certificates.crt chroot "$1" bash /opt/trainyard/python.sh "$PYTHON"
 fi
 rm -rf "$1/opt/trainyard"
 HOOK
 chmod 755 "$work/customize"
 
 options=(--variant=minbase "--include=$(IFS=,; echo "${packages[*]}")" "--customize-hook=$work/customize")
-# Nobody reads manuals in a job container. Licences stay, for whoever passes the image on. The graphics drivers
-# come along with torchaudio's video libraries and would be a quarter of the image.
-for path in '/usr/share/man/*' '/usr/share/info/*' '/usr/share/doc/*' '/usr/share/locale/*' '/usr/share/lintian/*' \
-  '/usr/share/icons/*' '/usr/lib/*/dri/*'; do
+# Nobody reads manuals in a job container. Licences stay, for whoever passes the image on.
+excluded=('/usr/share/man/*' '/usr/share/info/*' '/usr/share/doc/*' '/usr/share/locale/*' '/usr/share/lintian/*'
+  # What git and perl bring along and no job calls: servers, C headers, East Asian encodings.
+  /usr/lib/git-core/git-{daemon,http-backend,http-push,imap-send,shell} /usr/bin/{git-shell,scalar}
+  '/usr/lib/*/perl/*/CORE/*' /usr/lib/\*/perl/\*/auto/{Encode/{CN,JP,KR,TW},Unicode}/\* '/usr/share/perl/*/Unicode/Collate/*'
+  # Half a gigabyte comes along with torchaudio's video libraries and PyTorch itself, none of it ever loaded:
+  # graphics and video drivers, maps, icons, C++ tests.
+  '/usr/lib/*/dri/*' '/usr/lib/*/libLLVM*' '/usr/lib/*/libz3*' '/usr/lib/*/libmfx*' '/usr/lib/*/mfx/*'
+  '/usr/share/proj/*' '/usr/share/icons/*' '/usr/lib/libtorch-test/*')
+for path in "${excluded[@]}"; do
   options+=("--dpkgopt=path-exclude=$path")
 done
 options+=('--dpkgopt=path-include=/usr/share/doc/*/copyright' '--aptopt=Apt::Install-Recommends "false"')
