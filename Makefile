@@ -1,6 +1,6 @@
 # make help: what there is. Everything that a target needs is installed first where it is missing (scripts/setup).
 
-# A company's own certificates for the job images; see docker/airgapped/build.sh.
+# A company's own certificates for the job images, unless SSL_CERT_FILE says them; see docker/airgapped/build.sh.
 CA_CERTIFICATES ?=
 certificates = $(if $(CA_CERTIFICATES),--ca-certificates $(CA_CERTIFICATES))
 
@@ -29,10 +29,12 @@ demo: setup image ## Run the whole service on this machine (ONCE=1: one build, t
 	ONCE=$(ONCE) cargo run --release --locked --example demo
 
 check: ## Format, lints, layers, dependencies
+	@scripts/setup check
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	@if [ -f tests/layers.rs ]; then cargo test --locked --test layers; fi
 	scripts/audit-dependencies
+	shellcheck scripts/setup .ci/run docker/*.sh docker/airgapped/*.sh docker/rootfs/usr/local/bin/sudo
 
 test: setup-test image ## Run all tests, with real Docker, Postgres, git and Chromium
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --locked; \

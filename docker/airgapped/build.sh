@@ -9,14 +9,15 @@ usage: docker/airgapped/build.sh [--minimal] [--ca-certificates FILE] [--suite N
 
   (default)               Python, PyTorch for CPUs, git, ImageMagick   -> trainyard/cpu:<python version>
   --minimal               bash, git, curl: for `language: shell`       -> trainyard/minimal:<suite>
-  --ca-certificates FILE  PEM file with the certificates of a company's proxy or mirrors; pip trusts them too
+  --ca-certificates FILE  PEM file with the certificates of a company's proxy or mirrors; pip trusts them too;
+                          default: $SSL_CERT_FILE, for who needs it out here needs it in a job, too
   --suite NAME            Debian release (bookworm)
   --mirror URI            take packages from there; default: where this machine's apt takes them from
   --force                 build again, for the distribution's security updates
 USAGE
 }
 
-variant=cpu suite=bookworm mirror='' certificates='' force='' tag=''
+variant=cpu suite=bookworm mirror='' certificates=${SSL_CERT_FILE:-} force='' tag=''
 while (($#)); do
   case $1 in
     --minimal) variant=minimal ;;
@@ -118,7 +119,7 @@ excluded=('/usr/share/man/*' '/usr/share/info/*' '/usr/share/doc/*' '/usr/share/
   '/usr/lib/*/perl/*/CORE/*' /usr/lib/\*/perl/\*/auto/{Encode/{CN,JP,KR,TW},Unicode}/\* '/usr/share/perl/*/Unicode/Collate/*'
   # Half a gigabyte comes along with torchaudio's video libraries and PyTorch itself, none of it ever loaded:
   # graphics and video drivers, maps, icons, C++ tests.
-  '/usr/lib/*/dri/*' '/usr/lib/*/libLLVM*' '/usr/lib/*/libz3*' '/usr/lib/*/libmfx*' '/usr/lib/*/mfx/*'
+  '/usr/lib/*/dri/*' '/usr/lib/*/libLLVM*' '/usr/lib/*/libz3*' '/usr/lib/*/libmfxhw*' '/usr/lib/*/mfx/*'
   '/usr/share/proj/*' '/usr/share/icons/*' '/usr/lib/libtorch-test/*')
 for path in "${excluded[@]}"; do
   options+=("--dpkgopt=path-exclude=$path")
@@ -168,11 +169,9 @@ if [[ $variant == cpu ]]; then
   path=/home/travis/virtualenv/python$python/bin:$path
 fi
 changes+=("ENV PATH=$path")
-if [[ -n $certificates ]]; then
-  # pip and requests bring a list of their own and would not look at the system's.
-  for variable in PIP_CERT REQUESTS_CA_BUNDLE SSL_CERT_FILE; do
-    changes+=("ENV $variable=/etc/ssl/certs/ca-certificates.crt")
-  done
-fi
+# pip and requests carry a list of authorities of their own; all three shall trust what the system trusts.
+for variable in PIP_CERT REQUESTS_CA_BUNDLE SSL_CERT_FILE; do
+  changes+=("ENV $variable=/etc/ssl/certs/ca-certificates.crt")
+done
 docker import "${changes[@]/#/--change=}" "$work/image.tar" "$tag" >>"$log"
 stage "$tag is ready, $(docker image inspect --format '{{.Size}}' "$tag" | awk '{ printf "%d MB", $1 / 1e6 }')"

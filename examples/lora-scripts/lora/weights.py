@@ -62,6 +62,7 @@ def save_lora(adapters, path, config, facts):
         "modelspec.resolution": f"{config['resolution']}x{config['resolution']}",
         "modelspec.prediction_type": "epsilon",
     }  # and no captions or folder names: a published file should not tell them
-    # A reader, or a killed job, never sees half a file.
+    # A reader, or a killed job, never sees half a file; and others than its owner may read it.
     save_file(tensors, path + ".part", {key: str(value) for key, value in metadata.items()})
+    os.chmod(path + ".part", 0o644)
     os.replace(path + ".part", path)
