@@ -53,7 +53,9 @@ def train(config):
         for image, tokens in loader:
             step += 1
             image, tokens = image.to(device), tokens.to(device)
-            noise, level = torch.randn_like(image), torch.randint(0, 1000, (len(image),), device=device)
+            # Noise levels spread evenly over the batch: the loss of a step says more about the training than about luck.
+            spread = torch.arange(len(image), device=device) * 1000 // len(image)
+            noise, level = torch.randn_like(image), (torch.randint(0, 1000, (1,), device=device) + spread) % 1000
             kept = left[level][:, None, None, None]
             noisy = kept.sqrt() * image + (1 - kept).sqrt() * noise
             with torch.autocast(device, precision) if precision else contextlib.nullcontext():
@@ -96,7 +98,8 @@ def main():
     try:
         train(config)
     except DataError as error:
-        raise SystemExit(f"data error: {error}") from None
+        reason = str(error).strip().splitlines()[-1]  # a loader's worker puts its traceback before it
+        raise SystemExit(f"data error: {reason.partition('DataError: ')[2] or reason}") from None
 
 
 if __name__ == "__main__":

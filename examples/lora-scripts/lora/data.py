@@ -35,6 +35,10 @@ class Captioned(torch.utils.data.Dataset):
             image = pathlib.Path(folder, row[0])
             if not image.is_file():
                 raise DataError(f"{metadata}:{line}: {image} does not exist")
+            try:
+                Image.open(image).close()  # reads the header: a broken file is told before the training, not during it
+            except OSError:
+                raise DataError(f"{metadata}:{line}: {image} is not an image") from None
             self.rows.append((image, ", ".join(row[1:])))  # captions have commas, and often no quotes
         if not self.rows:
             raise DataError(f"{metadata}: lists no images")

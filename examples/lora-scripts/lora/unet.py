@@ -13,12 +13,19 @@ WIDTHS = (32, 64)
 TEXT = 64
 
 
+class Norm(nn.GroupNorm):
+    """Stays in float32 with mixed precision, where sums over thousands of positions would lose too much."""
+
+    def forward(self, x):
+        return super().forward(x.float())
+
+
 class ResnetBlock(nn.Module):
     def __init__(self, inputs, outputs):
         super().__init__()
-        self.norm1, self.conv1 = nn.GroupNorm(8, inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.norm1, self.conv1 = Norm(8, inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
         self.time_emb_proj = nn.Linear(TEXT, outputs)
-        self.norm2, self.conv2 = nn.GroupNorm(8, outputs), nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.norm2, self.conv2 = Norm(8, outputs), nn.Conv2d(outputs, outputs, 3, padding=1)
         self.conv_shortcut = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x, time):
@@ -31,7 +38,7 @@ class Attention(nn.Module):
 
     def __init__(self, width):
         super().__init__()
-        self.norm = nn.GroupNorm(8, width)
+        self.norm = Norm(8, width)
         self.to_q, self.to_out = nn.Linear(width, width), nn.Linear(width, width)
         self.to_k, self.to_v = nn.Linear(TEXT, width), nn.Linear(TEXT, width)
 
@@ -67,7 +74,7 @@ class UNet(nn.Module):
         self.down_blocks = nn.ModuleList([Stage(thin, thin), Stage(thin, wide)])
         self.mid_block = Stage(wide, wide)
         self.up_blocks = nn.ModuleList([Stage(wide + wide, wide), Stage(wide + thin, thin)])
-        self.conv_norm_out = nn.GroupNorm(8, thin)
+        self.conv_norm_out = Norm(8, thin)
         self.conv_out = nn.Conv2d(thin, channels, 3, padding=1)
 
     def forward(self, x, steps, tokens):
@@ -75,12 +82,13 @@ class UNet(nn.Module):
         time = self.time_embedding["linear_1"](torch.cat([angles.sin(), angles.cos()], 1))
         time = self.time_embedding["linear_2"](F.silu(time))
         text = self.token_embedding(tokens) + self.position_embedding.weight
-        first = self.down_blocks[0](self.conv_in(F.pixel_unshuffle(x, PATCH)), time, text)
+        noisy = x  # mostly noise, so the best first guess of it: the layers only learn what to take away
+        first = self.down_blocks[0](self.conv_in(F.pixel_unshuffle(noisy, PATCH)), time, text)
         second = self.down_blocks[1](F.avg_pool2d(first, 2), time, text)
         x = self.mid_block(F.avg_pool2d(second, 2), time, text)
         x = self.up_blocks[0](torch.cat([F.interpolate(x, scale_factor=2.0), second], 1), time, text)
         x = self.up_blocks[1](torch.cat([F.interpolate(x, scale_factor=2.0), first], 1), time, text)
-        return F.pixel_shuffle(self.conv_out(F.silu(self.conv_norm_out(x))), PATCH)
+        return noisy + F.pixel_shuffle(self.conv_out(F.silu(self.conv_norm_out(x))), PATCH)
 
 
 class Adapter(nn.Module):
