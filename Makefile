@@ -1,0 +1,48 @@
+# make help: what there is. Everything that a target needs is installed first where it is missing (scripts/setup).
+
+# A company's own certificates for the job images, unless SSL_CERT_FILE says them; see docker/airgapped/build.sh.
+CA_CERTIFICATES ?=
+certificates = $(if $(CA_CERTIFICATES),--ca-certificates $(CA_CERTIFICATES))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test image build demo check test bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing: Docker, PostgreSQL, a compiler
+	@scripts/setup demo
+
+setup-test:
+	@scripts/setup test
+
+image: ## Build the job images from Debian's packages (minutes once, then at once)
+	@scripts/setup image
+	@docker/airgapped/build.sh --minimal $(certificates)
+	@docker/airgapped/build.sh $(certificates)
+
+build: ## Build the release binary
+	@scripts/setup toolchain
+	cargo build --release --locked
+
+demo: setup image ## Run the whole service on this machine (ONCE=1: one build, then stop)
+	ONCE=$(ONCE) cargo run --release --locked --example demo
+
+check: ## Format, lints, layers, dependencies
+	@scripts/setup check
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	@if [ -f tests/layers.rs ]; then cargo test --locked --test layers; fi
+	scripts/audit-dependencies
+	shellcheck scripts/setup .ci/run docker/*.sh docker/airgapped/*.sh docker/rootfs/usr/local/bin/sudo
+
+test: setup-test image ## Run all tests, with real Docker, Postgres, git and Chromium
+	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --locked; \
+	else set -x; cargo test --locked; fi
+
+bench: setup image ## Measure, as ratios to docker run, pgbench and git
+	cargo run --release --locked --example bench
+
+clean: ## Remove what was built here (job images and data stay)
+	cargo clean
+	rm -rf tests/npm/node_modules

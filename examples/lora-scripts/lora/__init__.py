@@ -1,0 +1,1 @@
+"""A small LoRA trainer, whole and readable: config, data, model, weights."""
