@@ -93,7 +93,7 @@ impl Worker {
     }
 
     fn script(&self, job: &Claimed, facts: &BuildFacts, repo: &RepoName) -> String {
-        let _ = (job, facts, repo, TriggerKind::Push, script::compile);
-        todo!()
+        let _ = (facts, repo, TriggerKind::Push);
+        script::compile(&job.config)
     }
 }

@@ -1,0 +1,7 @@
+//! The whole service from the outside: real Postgres, real Docker, real git over HTTP; only GitHub is a stand-in.
+#![allow(missing_docs, reason = "tests say what they are by their names")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod push;
