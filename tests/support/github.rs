@@ -102,6 +102,10 @@ impl GitHub {
         self.model().faults.extend(faults);
     }
 
+    pub fn clear_faults(&self) {
+        self.model().faults.clear();
+    }
+
     pub fn set_clock_skew(&self, seconds: i64) {
         self.model().clock_skew = seconds;
     }

@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod database;
+pub mod docker;
 pub mod git_host;
 pub mod github;
 pub mod payload;
