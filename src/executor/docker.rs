@@ -25,6 +25,9 @@ const ATTEMPT: &str = "trainyard.attempt";
 
 /// What `apt-get` and `pip` need as root; everything else is dropped.
 const CAPABILITIES: [&str; 7] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"];
+/// Where the engine's own log file of a container would be rotated, which loses bytes and confuses its followers. A job
+/// is ended for its log's size long before; this only keeps the disk when nobody is there to end it.
+const LOG_FILE: &str = "8g";
 /// A request that the engine answers at once, if it answers at all.
 const PROMPT: Duration = Duration::from_secs(10);
 /// bollard's own limit, in seconds, on the wait for an answer's head. Creating a container on a busy disk is slow.
@@ -248,9 +251,6 @@ impl Docker {
 
 fn host_config(limits: &Limits) -> HostConfig {
     let bytes = |size: bytesize::ByteSize| i64::try_from(size.as_u64()).unwrap_or(i64::MAX);
-    // The engine's own file has JSON round each line; whoever fills this much is far beyond the log limit and is
-    // being stopped, so that its rotation, which would lose bytes, concerns nobody.
-    let log_file = limits.log.as_u64().saturating_mul(16).saturating_add(64 << 20);
     HostConfig {
         init: Some(true),
         nano_cpus: Some((limits.cpus * 1e9) as i64),
@@ -272,7 +272,7 @@ fn host_config(limits: &Limits) -> HostConfig {
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
             config: Some(HashMap::from([
-                ("max-size".to_owned(), log_file.to_string()),
+                ("max-size".to_owned(), LOG_FILE.to_owned()),
                 ("max-file".to_owned(), "1".to_owned()),
             ])),
         }),

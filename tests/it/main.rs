@@ -5,4 +5,7 @@
 mod support;
 
 mod crash;
+mod limits;
 mod push;
+mod queue;
+mod statuses;
