@@ -7,3 +7,5 @@
 //! `plan`, `store::jobs`, `worker`, `executor`, `outbox`.
 
 pub mod domain;
+pub mod travis;
+pub mod yaml;
