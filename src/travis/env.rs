@@ -113,6 +113,8 @@ impl Scanner<'_> {
                 '\\' => word.extend(self.rest.next()),
                 '"' => self.until('"', true, word)?,
                 '\'' if close != '"' => self.until('\'', false, word)?,
+                // `$'…'` would be a string of its own outside of quotes; sh_vars refuses it within.
+                '$' if close == '"' && self.rest.peek() == Some(&'\'') => return Err(NotVariables),
                 '$' => self.substitution(word)?,
                 _ => {}
             }

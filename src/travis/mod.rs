@@ -6,5 +6,6 @@
 
 pub mod condition;
 pub mod env;
+pub mod matrix;
 pub mod normal;
 pub mod schema;

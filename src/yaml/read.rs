@@ -119,9 +119,9 @@ enum Kind {
 #[derive(Default)]
 struct Mapping {
     entries: Vec<Entry>,
-    index: HashMap<String, usize>,
+    /// The place of each key, and whether it came in by a merge key and may be written again.
+    index: HashMap<String, (usize, bool)>,
     key: Option<(String, Mark)>,
-    merges: Vec<Node>,
 }
 
 impl Builder {
@@ -162,6 +162,19 @@ impl Builder {
         }
     }
 
+    /// Takes over the entries of a merge key's value. As in Ruby, they count as if they were written at this place:
+    /// keys before it are overwritten, keys behind it overwrite. In a list the first map wins.
+    fn merge(&mut self, value: &Node) -> Result<(), Error> {
+        let sources = if value.items().is_empty() { std::slice::from_ref(value) } else { value.items() };
+        for entry in sources.iter().rev().flat_map(Node::entries) {
+            self.count(entry.value.size + 1, entry.at)?;
+            if let Some(Open { kind: Kind::Map(mapping), .. }) = self.open.last_mut() {
+                mapping.set(entry.key.clone(), entry.at, entry.value.clone(), true);
+            }
+        }
+        Ok(())
+    }
+
     fn count(&mut self, nodes: usize, at: Mark) -> Result<(), Error> {
         self.nodes += nodes;
         if self.nodes > MAX_NODES {
@@ -191,33 +204,11 @@ impl Builder {
         let Some(open) = self.open.pop() else { return Ok(()) };
         let data = match open.kind {
             Kind::Seq(items) => Data::Seq(items),
-            Kind::Map(mut mapping) => {
-                for merge in std::mem::take(&mut mapping.merges) {
-                    self.merge(&mut mapping, &merge)?;
-                }
-                Data::Map(mapping.entries)
-            }
+            Kind::Map(mapping) => Data::Map(mapping.entries),
         };
         let node = Node::new(data, open.at, open.anchor > 0);
         self.remember(open.anchor, &node, open.at)?;
         self.add(node, open.at)
-    }
-
-    /// Adds the entries of a merge key's value that the mapping does not have itself.
-    fn merge(&mut self, mapping: &mut Mapping, value: &Node) -> Result<(), Error> {
-        let sources = if value.items().is_empty() {
-            std::slice::from_ref(value)
-        } else {
-            value.items()
-        };
-        for entry in sources.iter().flat_map(Node::entries) {
-            if !mapping.index.contains_key(&entry.key) {
-                self.count(entry.value.size + 1, entry.at)?;
-                mapping.index.insert(entry.key.clone(), mapping.entries.len());
-                mapping.entries.push(entry.clone());
-            }
-        }
-        Ok(())
     }
 
     fn remember(&mut self, anchor: usize, node: &Node, at: Mark) -> Result<(), Error> {
@@ -261,23 +252,31 @@ impl Builder {
                     Data::Unresolved => mapping.key = Some((String::new(), at)),
                     Data::Seq(_) | Data::Map(_) => return Err(complex_key(at)),
                 },
-                Some((key, _)) if key == "<<" && is_mergeable(&node) => mapping.merges.push(node),
+                Some((key, _)) if key == "<<" && is_mergeable(&node) => return self.merge(&node),
                 Some((key, at)) => {
-                    if let Some(&index) = mapping.index.get(&key) {
-                        mapping.entries[index] = Entry {
-                            key: key.clone(),
-                            at,
-                            value: node,
-                        };
+                    let (duplicate, key) = (mapping.set(key.clone(), at, node, false), key);
+                    if duplicate {
                         self.document.duplicates.push(Duplicate { key, path, at });
-                    } else {
-                        mapping.index.insert(key.clone(), mapping.entries.len());
-                        mapping.entries.push(Entry { key, at, value: node });
                     }
                 }
             },
         }
         Ok(())
+    }
+}
+
+impl Mapping {
+    /// Sets a key; says whether it was written before.
+    fn set(&mut self, key: String, at: Mark, value: Node, merged: bool) -> bool {
+        let place = self.index.get(&key).copied();
+        let (index, was_merged) = place.unwrap_or((self.entries.len(), true));
+        self.index.insert(key.clone(), (index, merged));
+        let entry = Entry { key, at, value };
+        match self.entries.get_mut(index) {
+            Some(old) => *old = entry,
+            None => self.entries.push(entry),
+        }
+        !was_merged
     }
 }
 

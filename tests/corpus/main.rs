@@ -6,5 +6,6 @@
 
 mod conditions;
 mod env_vars;
+mod matrix;
 mod support;
 mod valid;

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use trainyard::travis::normal::{Level, Message, Options, normalize};
-use trainyard::yaml;
+use trainyard::travis::normal::{Level, Message, Options, normalize, read};
 
 use crate::support::{Score, corpus};
 
-fn options(opts: &Value) -> Options {
+pub fn options(opts: &Value) -> Options {
     let on = |name: &str| opts[name] == true;
     Options {
         alert: on("alert"),
@@ -61,7 +60,7 @@ fn single_keys() {
     let mut messages = Score::new("valid messages");
     for case in cases.as_array().expect("a list") {
         let text = case["yaml"].as_str().expect("a string");
-        let document = yaml::read(text);
+        let document = read(text);
         let normal = document
             .ok()
             .and_then(|document| normalize(&document, options(&case["opts"])).ok());

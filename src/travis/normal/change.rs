@@ -229,15 +229,18 @@ impl Changer {
                 self.say_in_map(Level::Error, Code::Required, json!({"key": key}), at);
             }
         }
-        if self.options.drop && changed.is_empty() && !self.path.is_empty() {
-            return Value::new(Kind::Null, at);
-        }
         let value = Value {
             data: Kind::Map(changed),
             at,
             anchored,
         };
-        self.after_map(schema, value)
+        if self.path.is_empty() {
+            return self.after_map(schema, value);
+        }
+        let value = self.with_defaults(schema, value);
+        let value = self.after_map(schema, value);
+        // Nothing is left of an empty map but its key.
+        if value.is_empty() { Value::new(Kind::Null, at) } else { value }
     }
 
     /// A key and its value; none when nothing is left of it.

@@ -53,6 +53,14 @@ pub struct Normal {
     pub messages: Vec<Message>,
 }
 
+/// Reads a `.travis.yml`. Travis takes off the white space at its end first, which a block scalar there would keep.
+///
+/// # Errors
+/// As [`yaml::read`].
+pub fn read(text: &str) -> Result<yaml::Document, yaml::Error> {
+    yaml::read(text.trim_end())
+}
+
 /// The root of the document is not a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the file must be a map of keys, such as `language: python`")]

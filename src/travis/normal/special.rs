@@ -206,9 +206,6 @@ fn inherit(pairs: &mut Vec<Pair>, keys: &[String]) {
             }
         }
     }
-    if rest.is_empty() {
-        rest = handed;
-    }
     *pairs = rest;
 }
 
