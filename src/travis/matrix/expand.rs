@@ -111,7 +111,8 @@ fn included(include: &[Config]) -> Vec<Config> {
 fn inherited(config: &Config, mut job: Config, is_included: bool) -> Config {
     let expand = &schema::table().expand;
     for (key, value) in config {
-        if job.contains_key(key) || OF_THE_BUILD.contains(&key.as_str()) {
+        let is_empty = value.as_array().is_some_and(Vec::is_empty);
+        if is_empty || job.contains_key(key) || OF_THE_BUILD.contains(&key.as_str()) {
             continue;
         }
         match value {
@@ -137,11 +138,12 @@ fn inherited(config: &Config, mut job: Config, is_included: bool) -> Config {
 fn with_globals(mut job: Config, globals: &[Json]) -> Config {
     let mut all: Vec<Json> = Vec::new();
     for item in globals.iter().cloned().chain(env::of_job(&job)) {
-        if !all.contains(&item) {
+        let is_empty = item.as_object().is_some_and(Config::is_empty);
+        if !is_empty && !all.contains(&item) {
             all.push(item);
         }
     }
-    if !all.is_empty() {
+    if !all.is_empty() || job.contains_key("env") {
         job.insert("env".to_owned(), Json::Array(all));
     }
     job

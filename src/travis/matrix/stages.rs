@@ -14,10 +14,11 @@ pub fn assign(stages: &[Json], jobs: Vec<Config>, facts: &Json, notes: &mut Note
         return (Vec::new(), jobs);
     }
     let mut stages: Vec<Json> = merged(stages);
+    let default = default_name(&stages, &jobs);
     let mut jobs = jobs;
     let mut before: Option<String> = None;
     for job in &mut jobs {
-        let name = name_of(job).or(before.clone()).unwrap_or_else(|| default_name(&stages));
+        let name = name_of(job).or(before.clone()).unwrap_or_else(|| default.clone());
         job.insert("stage".to_owned(), json!(name));
         if !stages.iter().any(|stage| same(stage_name(stage), &name)) {
             stages.push(json!({"name": name}));
@@ -64,10 +65,11 @@ fn merged(stages: &[Json]) -> Vec<Json> {
     all
 }
 
-/// The default stage, as the list spells it.
-fn default_name(stages: &[Json]) -> String {
-    let spelled = stages.iter().map(stage_name).find(|name| same(name, DEFAULT));
-    spelled.unwrap_or(DEFAULT).to_owned()
+/// The default stage, as the list or a job spells it.
+fn default_name(stages: &[Json], jobs: &[Config]) -> String {
+    let listed = stages.iter().map(|stage| stage_name(stage).to_owned());
+    let mut names = listed.chain(jobs.iter().filter_map(name_of));
+    names.find(|name| same(name, DEFAULT)).unwrap_or_else(|| DEFAULT.to_owned())
 }
 
 fn is_in(job: &Config, stage: &Json) -> bool {
