@@ -9,3 +9,4 @@ pub mod env;
 pub mod matrix;
 pub mod normal;
 pub mod schema;
+pub mod script;

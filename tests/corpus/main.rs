@@ -7,5 +7,6 @@
 mod conditions;
 mod env_vars;
 mod matrix;
+mod phases;
 mod support;
 mod valid;
