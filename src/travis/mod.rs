@@ -4,9 +4,11 @@
 //! `matrix` (the jobs), then `script` (one job's bash). `shared/travis/semantics.md` names the source of every rule.
 //! Nothing in here knows of builds, repositories' settings in the database, or Docker.
 
+pub mod branches;
 pub mod condition;
 pub mod env;
 pub mod matrix;
 pub mod normal;
 pub mod schema;
 pub mod script;
+pub mod traps;

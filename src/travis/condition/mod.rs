@@ -88,6 +88,14 @@ impl Error {
     }
 }
 
+/// Whether a text matches one of Ruby's regular expressions.
+///
+/// # Errors
+/// When the expression is none or takes too long.
+pub fn is_match(pattern: &str, text: &str) -> Result<bool, Error> {
+    regex::compile(pattern)?.is_match(text).map_err(|_| Error::Regex(pattern.to_owned()))
+}
+
 impl Condition {
     /// Whether the regular expressions written in it are such.
     ///
