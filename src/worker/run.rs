@@ -10,13 +10,13 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tracing::{info, warn};
 
 use super::log::{Log, Lost};
+use super::reason;
 use super::stop::{self, Escalation};
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
 use crate::domain::{Stop, Verdict};
 use crate::executor::{ExecError, Exit, Found, Life};
 use crate::store::jobs::{self, Beat, Claimed, Finish};
 use crate::store::logs;
-use crate::travis::script;
 
 /// How often limits are looked at. Travis's limits are minutes; this is near enough, and cheap.
 const TICK: Duration = Duration::from_millis(200);
@@ -242,7 +242,7 @@ impl Worker {
             let closing = format!("\n\nThe job ran {reason}.\n");
             (Some(reason), closing)
         } else {
-            let reason = script::failed_command(&log.tail()).unwrap_or_else(|| format!("exit status {}", exit.status));
+            let reason = reason::failed_command(&log.tail()).unwrap_or_else(|| format!("exit status {}", exit.status));
             (Some(reason), String::new())
         };
         End::Finished { verdict, exit_status: Some(exit.status), reason, closing }
