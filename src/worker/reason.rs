@@ -7,7 +7,7 @@ use regex::Regex;
 /// The lines that a compiled script prints after a command that failed (see `travis::script`).
 static FAILED: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r#"(?m)^(?:\x1b\[[0-9;]*[mK])*The command "([^\n]{1,500}?)(?:"|\n[^"]*") (?:exited with ([1-9][0-9]*)\.|failed and exited with ([0-9]+) during (\w+)\.)"#,
+        r#"(?m)(?:^|\r)(?:\x1b\[[0-9;]*[mK])*The command "([^\n]{1,500}?)(?:"|\n[^"]*") (?:exited with ([1-9][0-9]*)\.|failed and exited with ([0-9]+) during (\w+)\.)"#,
     )
     .unwrap_or_else(|_| unreachable!("a constant that parses"))
 });

@@ -37,6 +37,7 @@ async fn a_failing_script_ends_in_failure_that_names_the_command() {
     let sha = repo.commit("Fail");
     Delivery::new("d-1", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
     let end = app.github.wait_for(Duration::from_secs(60), |p| p.sha == sha && p.state == "failure").await;
-    assert!(end.description.contains("\"test -f missing.txt\" exited with 1"), "{}", end.description);
+    let log = String::from_utf8(app.log(1).await).unwrap();
+    assert!(end.description.contains("\"test -f missing.txt\" exited with 1"), "{}\n{log:?}", end.description);
     app.stop().await;
 }
