@@ -127,13 +127,19 @@ impl GitHub {
 
     /// Waits until `wanted` holds for a posted status; gives it.
     pub async fn wait_for(&self, limit: Duration, wanted: impl Fn(&Posted) -> bool) -> Posted {
+        self.wait_for_more(limit, |all| all.iter().any(&wanted)).await;
+        self.posted().into_iter().find(&wanted).unwrap()
+    }
+
+    /// Waits until `enough` holds for what was posted.
+    pub async fn wait_for_more(&self, limit: Duration, enough: impl Fn(&[Posted]) -> bool) {
         let deadline = tokio::time::Instant::now() + limit;
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(found) = self.posted().into_iter().find(&wanted) {
-                return found;
+            if enough(&self.posted()) {
+                return;
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
                 panic!("no such status within {limit:?}; there are: {:#?}", self.posted());
