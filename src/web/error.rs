@@ -1,0 +1,151 @@
+//! The one way in which a request goes wrong: a page or JSON with a status, in words. What is inside is logged, never
+//! shown.
+
+use askama::Template;
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use serde_json::json;
+use tracing::{error, warn};
+
+use super::pages::Chrome;
+
+/// Seconds after which a client should come back when Postgres is away.
+const RETRY_AFTER: &str = "5";
+
+/// Why there is no answer of the wanted kind. As a response it is a page; see [`InJson`] for programs.
+#[derive(Debug)]
+pub(super) enum Error {
+    /// There is no such thing (build, job, page…).
+    NotFound(&'static str),
+    /// The request is not as it has to be; says how.
+    BadRequest(String),
+    /// A webhook without a valid signature.
+    BadSignature,
+    /// Webhooks cannot be checked.
+    NoWebhookSecret,
+    /// The body is larger than what is taken.
+    TooLarge,
+    /// Postgres cannot be reached, or has no schema yet.
+    Unavailable(anyhow::Error),
+    /// Our fault.
+    Internal(anyhow::Error),
+}
+
+impl Error {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BadSignature => StatusCode::UNAUTHORIZED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NoWebhookSecret | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// What happened, and what helps.
+    fn words(&self) -> String {
+        match self {
+            Self::NotFound(what) => format!("There is no such {what} here."),
+            Self::BadRequest(why) => why.clone(),
+            Self::BadSignature => "The header X-Hub-Signature-256 is missing or does not sign this body. \
+                Is the webhook's secret on GitHub the same as github.webhook_secret?"
+                .to_owned(),
+            Self::NoWebhookSecret => "Webhooks cannot be checked: the operator has to set github.webhook_secret \
+                to the secret that GitHub signs them with."
+                .to_owned(),
+            Self::TooLarge => "The body is larger than 25 MB, which is the most that GitHub sends.".to_owned(),
+            Self::Unavailable(_) => {
+                "Postgres is not reachable. Nothing is lost; this page is trying again every few seconds.".to_owned()
+            }
+            Self::Internal(_) => "Something went wrong on our side. The server's log says what.".to_owned(),
+        }
+    }
+
+    fn log(&self) {
+        match self {
+            Self::Unavailable(inner) => warn!("Postgres is not reachable: {inner:#}"),
+            Self::Internal(inner) => error!("a request failed: {inner:#}"),
+            Self::NoWebhookSecret => warn!("a webhook was refused because github.webhook_secret is not set"),
+            _ => {}
+        }
+    }
+
+    fn respond(self, body: impl IntoResponse) -> Response {
+        self.log();
+        let mut response = (self.status(), body).into_response();
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Self::Unavailable(_) = self {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
+        response
+    }
+}
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage {
+    chrome: Chrome,
+    status: StatusCode,
+    words: String,
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let chrome = Chrome::plain(matches!(self, Self::Unavailable(_)));
+        let page = ErrorPage { chrome, status: self.status(), words: self.words() };
+        // The words alone are still an answer.
+        let html = page.render().unwrap_or_else(|_| page.words.clone());
+        self.respond(Html(html))
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        if is_unreachable(&error) { Self::Unavailable(error.into()) } else { Self::Internal(error.into()) }
+    }
+}
+
+impl From<anyhow::Error> for Error {
+    fn from(error: anyhow::Error) -> Self {
+        let unreachable = error.chain().filter_map(|cause| cause.downcast_ref()).any(is_unreachable);
+        if unreachable { Self::Unavailable(error) } else { Self::Internal(error) }
+    }
+}
+
+impl From<askama::Error> for Error {
+    fn from(error: askama::Error) -> Self {
+        Self::Internal(error.into())
+    }
+}
+
+fn is_unreachable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+        sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        // undefined_table (before the migration), invalid_catalog_name, and the classes "insufficient resources" and
+        // "operator intervention" (starting up, shutting down).
+        sqlx::Error::Database(inner) => inner
+            .code()
+            .is_some_and(|code| code == "42P01" || code == "3D000" || code.starts_with("53") || code.starts_with("57P")),
+        _ => false,
+    }
+}
+
+/// An [`Error`] for programs.
+#[derive(Debug)]
+pub(super) struct InJson(Error);
+
+impl<E: Into<Error>> From<E> for InJson {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for InJson {
+    fn into_response(self) -> Response {
+        let body = Json(json!({ "error": self.0.words() }));
+        self.0.respond(body)
+    }
+}

@@ -1,0 +1,305 @@
+//! A job's log as bytes, and as events while it grows.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{self, Path, Query};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures::StreamExt as _;
+use futures::stream;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tracing::warn;
+
+use super::State;
+use super::error::{Error, InJson};
+use super::log_view::{Checkpoint, Renderer, event_html};
+use crate::domain::{JobId, JobState, Verdict};
+use crate::store::logs;
+
+/// Bytes of log that are read at a time.
+const PIECE: usize = 256 * 1024;
+/// A change is heard through the bell at once; this is for changes made by another process.
+const POLL: Duration = Duration::from_secs(1);
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// What the log's follower needs to know of its job.
+#[derive(Debug, sqlx::FromRow)]
+struct Facts {
+    attempt: i32,
+    state: JobState,
+    verdict: Option<Verdict>,
+    reason: Option<String>,
+    log_length: i64,
+}
+
+async fn facts(db: &PgPool, job: JobId) -> Result<Facts, Error> {
+    sqlx::query_as("select attempt, state, verdict, reason, log_length from job where id = $1")
+        .bind(job)
+        .fetch_optional(db)
+        .await?
+        .ok_or(Error::NotFound("job"))
+}
+
+/// Which part of the log is wanted, and how.
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    offset: i64,
+    view: Option<String>,
+    /// A token of the HTML view, as its event ids are.
+    after: Option<String>,
+}
+
+/// `GET /api/v1/jobs/{id}/log`: the bytes from `offset` to where the log ends now.
+pub(super) async fn raw(
+    extract::State(state): extract::State<State>,
+    Path(job): Path<i64>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, InJson> {
+    let job = JobId(job);
+    let facts = facts(&state.db, job).await?;
+    let end = facts.log_length;
+    let pieces = stream::try_unfold(wanted.offset.clamp(0, end), move |offset| {
+        let db = state.db.clone();
+        async move {
+            if offset >= end {
+                return Ok(None);
+            }
+            let mut bytes = logs::read(&db, job, facts.attempt, offset, PIECE).await?.bytes;
+            // An answer that breaks off says that something is missing; one that ends early would not.
+            anyhow::ensure!(!bytes.is_empty(), "the stored log of job {job} ends at {offset}, not at {end}");
+            bytes.truncate(usize::try_from(end - offset)?);
+            let next = offset + i64::try_from(bytes.len())?;
+            Ok(Some((Bytes::from(bytes), next)))
+        }
+    })
+    .inspect(|piece: &anyhow::Result<Bytes>| {
+        if let Err(error) = piece {
+            warn!("a log cannot be sent: {error:#}");
+        }
+    });
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, Body::from_stream(pieces)).into_response())
+}
+
+/// `GET /api/v1/jobs/{id}/log/stream`: events until the job is finished.
+///
+/// - `chunk` `{"offset", "text"}`, or with `view=html` `lines` `{"ops", "unfinished"}`; the id says where to go on
+/// - `restart` `{"attempt"}`: the job runs again, forget what you have
+/// - `end` `{"state", "verdict", "reason"}`, with `view=html` also the last `ops`
+pub(super) async fn live(
+    extract::State(state): extract::State<State>,
+    Path(job): Path<i64>,
+    Query(wanted): Query<Wanted>,
+    headers: HeaderMap,
+) -> Result<Response, InJson> {
+    let job = JobId(job);
+    // Before the first look, so that no change falls between the two.
+    let changes = state.bells.log_changes();
+    let attempt = facts(&state.db, job).await?.attempt;
+    let last_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
+    let view = if wanted.view.as_deref() == Some("html") {
+        let token = last_id.or(wanted.after.as_deref());
+        let from = token.and_then(Checkpoint::from_token).unwrap_or_else(|| Checkpoint::begin(attempt));
+        View::Html { renderer: Box::new(Renderer::new(from)), unfinished: None }
+    } else {
+        let (offset, attempt) = last_id.and_then(text_id).unwrap_or((wanted.offset.max(0), attempt));
+        View::Text { attempt, offset }
+    };
+    let follower = Follower { db: state.db, changes, job, view, ready: VecDeque::new(), ended: false };
+    let events = stream::unfold(follower, |mut follower| async move {
+        follower.next().await.map(|event| (Ok::<_, Infallible>(event), follower))
+    })
+    .take_until(state.shutdown.cancelled_owned());
+    let mut response = Sse::new(events).keep_alive(KeepAlive::default()).into_response();
+    // Tells nginx not to gather events.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// Reads an id of the text view, `OFFSET@ATTEMPT`.
+fn text_id(id: &str) -> Option<(i64, i32)> {
+    let (offset, attempt) = id.split_once('@')?;
+    Some((offset.parse().ok().filter(|offset| *offset >= 0)?, attempt.parse().ok()?))
+}
+
+/// How the log is told, and up to where it was.
+enum View {
+    Text { attempt: i32, offset: i64 },
+    Html { renderer: Box<Renderer>, unfinished: Option<String> },
+}
+
+impl View {
+    fn position(&self) -> (i32, i64) {
+        match self {
+            Self::Text { attempt, offset } => (*attempt, *offset),
+            Self::Html { renderer, .. } => {
+                (renderer.checkpoint().attempt(), i64::try_from(renderer.offset()).unwrap_or(i64::MAX))
+            }
+        }
+    }
+
+    fn restart(&mut self, attempt: i32) {
+        *self = match self {
+            Self::Text { .. } => Self::Text { attempt, offset: 0 },
+            Self::Html { .. } => {
+                Self::Html { renderer: Box::new(Renderer::new(Checkpoint::begin(attempt))), unfinished: None }
+            }
+        };
+    }
+
+    /// The event that tells the next bytes; none when they make no difference yet. `last` when no bytes follow.
+    fn tell(&mut self, bytes: &[u8], last: bool) -> Option<Event> {
+        match self {
+            Self::Text { attempt, offset } => {
+                let whole = if last { bytes } else { &bytes[..whole_characters(bytes)] };
+                if whole.is_empty() {
+                    return None;
+                }
+                let data = json!({ "offset": *offset, "text": String::from_utf8_lossy(whole) });
+                *offset += i64::try_from(whole.len()).unwrap_or(0);
+                Some(event("chunk", &data).id(format!("{offset}@{attempt}")))
+            }
+            Self::Html { renderer, unfinished } => {
+                let ops = renderer.feed(bytes);
+                let now = renderer.unfinished();
+                if ops.is_empty() && now == *unfinished {
+                    return None;
+                }
+                let data = json!({ "ops": event_html(&ops), "unfinished": now });
+                *unfinished = now;
+                Some(event("lines", &data).id(renderer.checkpoint().to_token()))
+            }
+        }
+    }
+}
+
+fn event(name: &str, data: &Value) -> Event {
+    Event::default().event(name).data(data.to_string())
+}
+
+/// The length of `bytes` without a character that is cut off at the end.
+fn whole_characters(bytes: &[u8]) -> usize {
+    let last_chunk = bytes.utf8_chunks().last();
+    let cut_off = last_chunk.map_or(0, |chunk| match std::str::from_utf8(chunk.invalid()) {
+        Err(error) if error.error_len().is_none() => chunk.invalid().len(),
+        _ => 0,
+    });
+    bytes.len() - cut_off
+}
+
+/// One reader of one job's log.
+struct Follower {
+    db: PgPool,
+    changes: Receiver<JobId>,
+    job: JobId,
+    view: View,
+    ready: VecDeque<Event>,
+    ended: bool,
+}
+
+impl Follower {
+    /// The next event, when there is one. None ends the stream; the reader may come back with the last id.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            if self.ended {
+                return None;
+            }
+            match self.look().await {
+                Ok(true) => {}
+                Ok(false) => self.wait().await,
+                Err(error) => {
+                    warn!(job = %self.job, "a log stream breaks off: {error:#}");
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Reads what is new; false when nothing is.
+    async fn look(&mut self) -> anyhow::Result<bool> {
+        let facts: Option<Facts> =
+            sqlx::query_as("select attempt, state, verdict, reason, log_length from job where id = $1")
+                .bind(self.job)
+                .fetch_optional(&self.db)
+                .await?;
+        let Some(facts) = facts else {
+            self.ended = true;
+            return Ok(true);
+        };
+        let (attempt, offset) = self.view.position();
+        if attempt != facts.attempt {
+            self.view.restart(facts.attempt);
+            if offset > 0 {
+                self.ready.push_back(event("restart", &json!({ "attempt": facts.attempt })));
+            }
+            return Ok(true);
+        }
+        if facts.log_length > offset {
+            let bytes = logs::read(&self.db, self.job, attempt, offset, PIECE).await?.bytes;
+            let next = offset + i64::try_from(bytes.len())?;
+            let last = facts.state == JobState::Finished && next >= facts.log_length;
+            if let Some(event) = self.view.tell(&bytes, last) {
+                self.ready.push_back(event);
+            }
+            if self.view.position().1 > offset {
+                return Ok(true);
+            }
+        }
+        if facts.state != JobState::Finished {
+            return Ok(false);
+        }
+        self.end(&facts);
+        Ok(true)
+    }
+
+    fn end(&mut self, facts: &Facts) {
+        let mut data = json!({ "state": facts.state, "verdict": facts.verdict, "reason": facts.reason });
+        if let View::Html { renderer, .. } = &mut self.view {
+            let renderer = std::mem::replace(&mut **renderer, Renderer::new(Checkpoint::begin(facts.attempt)));
+            data["ops"] = event_html(&renderer.finish());
+        }
+        self.ready.push_back(event("end", &data));
+        self.ended = true;
+    }
+
+    /// Waits for a change of this job.
+    async fn wait(&mut self) {
+        let heard = async {
+            loop {
+                match self.changes.recv().await {
+                    Ok(job) if job != self.job => {}
+                    Ok(_) | Err(RecvError::Lagged(_)) => return,
+                    Err(RecvError::Closed) => std::future::pending().await,
+                }
+            }
+        };
+        // Both ends of the wait are fine: the rows are looked at in either case.
+        let _ = tokio::time::timeout(POLL, heard).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_character_is_not_cut() {
+        assert_eq!(whole_characters("é".as_bytes()), 2);
+        assert_eq!(whole_characters(&"aé".as_bytes()[..2]), 1);
+        assert_eq!(whole_characters(&"a😀".as_bytes()[..4]), 1);
+        assert_eq!(whole_characters(b"a\xff"), 2, "broken, not cut");
+        assert_eq!(whole_characters(b""), 0);
+    }
+}

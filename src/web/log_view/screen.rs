@@ -1,0 +1,216 @@
+//! One line of a terminal: what is written, overwritten and erased until the line is complete.
+
+use std::fmt::Write as _;
+
+use vte::{Params, Parser, Perform};
+
+use super::marks::{self, Mark};
+use super::style::Style;
+
+/// A line is cut here; the raw log has the rest. Far beyond what people read, and what a hostile line may cost.
+const MAX_COLUMNS: usize = 16 * 1024;
+/// Bytes between two line ends or carriage returns that are looked at.
+const MAX_SEGMENT: usize = 128 * 1024;
+const TAB: usize = 8;
+
+/// The line that is being written.
+pub(super) struct Screen {
+    parser: Parser,
+    /// Bytes of this segment so far.
+    fed: usize,
+    /// The begin of a character whose end has not come yet.
+    cut_off: Vec<u8>,
+    line: Line,
+}
+
+struct Line {
+    cells: Vec<(char, Style)>,
+    /// What stood there before the last carriage return.
+    before_return: Vec<(char, Style)>,
+    cursor: usize,
+    style: Style,
+    cut: bool,
+}
+
+impl Screen {
+    /// An empty line whose text begins in this style.
+    pub(super) fn new(style: Style) -> Self {
+        Self {
+            parser: Parser::new(),
+            fed: 0,
+            cut_off: Vec::new(),
+            line: Line { cells: Vec::new(), before_return: Vec::new(), cursor: 0, style, cut: false },
+        }
+    }
+
+    /// The style that the next character gets.
+    pub(super) fn style(&self) -> Style {
+        self.line.style
+    }
+
+    /// Whether nothing is written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.line.cells.is_empty()
+    }
+
+    /// Writes bytes without line ends and carriage returns.
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        let room = MAX_SEGMENT.saturating_sub(self.fed);
+        let taken = &bytes[..bytes.len().min(room)];
+        self.line.cut |= taken.len() < bytes.len();
+        self.fed += taken.len();
+        let mut bytes = std::mem::take(&mut self.cut_off);
+        bytes.extend_from_slice(taken);
+        let mut chunks = bytes.utf8_chunks().peekable();
+        // The parser has UTF-8 of its own, but what it makes of broken characters depends on where the pieces end.
+        while let Some(chunk) = chunks.next() {
+            self.parser.advance(&mut self.line, chunk.valid().as_bytes());
+            let broken = chunk.invalid();
+            let may_go_on = std::str::from_utf8(broken).is_err_and(|error| error.error_len().is_none());
+            if chunks.peek().is_none() && may_go_on {
+                self.cut_off = broken.to_vec();
+            } else if !broken.is_empty() {
+                self.write_replacement();
+            }
+        }
+    }
+
+    fn write_replacement(&mut self) {
+        self.parser.advance(&mut self.line, "\u{fffd}".as_bytes());
+    }
+
+    /// Ends the segment: an escape sequence that is not complete by now is dropped, so that none swallows the following
+    /// lines.
+    pub(super) fn end_segment(&mut self) {
+        if !self.cut_off.is_empty() {
+            self.cut_off.clear();
+            self.write_replacement();
+        }
+        self.parser = Parser::new();
+        self.fed = 0;
+    }
+
+    /// Puts the cursor at the line's begin.
+    pub(super) fn carriage_return(&mut self) {
+        self.line.before_return.clone_from(&self.line.cells);
+        self.line.cursor = 0;
+    }
+
+    /// Takes the mark that was written last off the line. A progress bar that it has overwritten comes back.
+    pub(super) fn take_mark(&mut self) -> Option<Mark> {
+        let line = &mut self.line;
+        let written = &line.cells[..line.cursor];
+        let from = written.len().saturating_sub(marks::LONGEST);
+        let end: String = written[from..].iter().map(|(c, _)| c).collect();
+        let (bytes_before, mark) = marks::at_end_of(&end)?;
+        let keep = from + end[..bytes_before].chars().count();
+        if keep == 0 {
+            line.cells = std::mem::take(&mut line.before_return);
+        } else {
+            line.cells.truncate(keep);
+        }
+        line.before_return.clear();
+        line.cursor = line.cells.len();
+        Some(mark)
+    }
+
+    /// The line as HTML.
+    pub(super) fn html(&self) -> String {
+        let mut html = String::with_capacity(self.line.cells.len() + 16);
+        let mut open = Style::default();
+        for (c, style) in &self.line.cells {
+            if *style != open {
+                close(&mut html, open);
+                if *style != Style::default() {
+                    let _ = write!(html, "<span class=\"{}\">", style.classes());
+                }
+                open = *style;
+            }
+            escape(&mut html, *c);
+        }
+        close(&mut html, open);
+        if self.line.cut {
+            html.push_str("<span class=\"d\"> … line cut here, the raw log has it whole</span>");
+        }
+        html
+    }
+
+    /// Empties the line, as a line end does.
+    pub(super) fn clear(&mut self) {
+        self.line.cells.clear();
+        self.line.before_return.clear();
+        self.line.cursor = 0;
+        self.line.cut = false;
+    }
+}
+
+fn close(html: &mut String, style: Style) {
+    if style != Style::default() {
+        html.push_str("</span>");
+    }
+}
+
+fn escape(html: &mut String, c: char) {
+    match c {
+        '<' => html.push_str("&lt;"),
+        '>' => html.push_str("&gt;"),
+        '&' => html.push_str("&amp;"),
+        '"' => html.push_str("&quot;"),
+        '\'' => html.push_str("&#39;"),
+        c => html.push(c),
+    }
+}
+
+/// Characters that change the direction of the text around them: a log could show a command that was not run.
+fn is_deceiving(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+}
+
+impl Perform for Line {
+    fn print(&mut self, c: char) {
+        let c = match c {
+            c if c.is_control() => return,
+            c if is_deceiving(c) => char::REPLACEMENT_CHARACTER,
+            c => c,
+        };
+        if self.cursor >= MAX_COLUMNS {
+            self.cut = true;
+        } else if let Some(cell) = self.cells.get_mut(self.cursor) {
+            *cell = (c, self.style);
+            self.cursor += 1;
+        } else {
+            self.cells.push((c, self.style));
+            self.cursor = self.cells.len();
+        }
+    }
+
+    fn execute(&mut self, byte: u8) {
+        match byte {
+            0x08 => self.cursor = self.cursor.saturating_sub(1),
+            b'\t' => (self.cursor % TAB..TAB).for_each(|_| self.print(' ')),
+            _ => {}
+        }
+    }
+
+    fn csi_dispatch(&mut self, params: &Params, intermediates: &[u8], _ignore: bool, action: char) {
+        if !intermediates.is_empty() {
+            return;
+        }
+        let first = params.iter().next().and_then(|param| param.first().copied()).unwrap_or(0);
+        match (action, first) {
+            ('m', _) => self.style.apply(params),
+            ('K', 0) => self.cells.truncate(self.cursor),
+            ('K', 1) => {
+                let end = (self.cursor + 1).min(self.cells.len());
+                self.cells[..end].fill((' ', Style::default()));
+            }
+            ('K', 2) => {
+                // What comes is written further right on a terminal; a log reads better without the gap.
+                self.cells.clear();
+                self.cursor = 0;
+            }
+            ('G', column) => self.cursor = usize::from(column.max(1) - 1).min(self.cells.len()),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The service's web side: it takes webhooks in and shows what came of them.
+//!
+//! Pages only read: their SELECTs stand beside them. The one write, a delivery, goes through `store`.
+
+mod api;
+mod assets;
+mod badge;
+mod error;
+mod health;
+mod log_stream;
+pub mod log_view;
+mod pages;
+mod rows;
+mod show;
+mod webhook;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use secrecy::SecretString;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::trace::TraceLayer;
+use tracing::{Span, debug, debug_span};
+use url::Url;
+
+use crate::store::bell::Bells;
+use error::Error;
+
+/// What the handlers work with.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// The database.
+    pub db: PgPool,
+    /// Rung for intake, heard for live logs.
+    pub bells: Bells,
+    /// What GitHub signs its webhooks with; without it none is taken.
+    pub webhook_secret: Option<SecretString>,
+    /// The address under which people reach the service.
+    pub public_url: Url,
+    /// Ends the streams, which would otherwise hold a graceful shutdown for as long as somebody watches.
+    pub shutdown: CancellationToken,
+}
+
+impl State {
+    /// The public address of a path of ours.
+    fn public(&self, path: &str) -> String {
+        format!("{}{path}", self.public_url.as_str().trim_end_matches('/'))
+    }
+}
+
+/// Every route of the service, with the layers around them.
+pub fn router(state: State) -> Router {
+    Router::new()
+        .route("/webhooks/github", post(webhook::github).layer(DefaultBodyLimit::max(webhook::MAX_BODY)))
+        .route("/", get(pages::home::page))
+        .route("/{owner}/{repo}", get(pages::repo::page_or_badge))
+        .route("/{owner}/{repo}/builds/{number}", get(pages::build::page))
+        .route("/{owner}/{repo}/builds/{number}/jobs/{job}", get(pages::job::page))
+        .route("/api/v1/repos/{owner}/{repo}/builds", get(api::builds))
+        .route("/api/v1/repos/{owner}/{repo}/builds/{number}", get(api::build))
+        .route("/api/v1/jobs/{id}/log", get(log_stream::raw))
+        .route("/api/v1/jobs/{id}/log/stream", get(log_stream::live))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/static/{file}", get(assets::file))
+        .fallback(|| async { Error::NotFound("page") })
+        .layer(axum::middleware::map_response(secured))
+        // The default leaves event streams alone, which must not wait for a compressor's buffer.
+        .layer(CompressionLayer::new())
+        .layer(CatchPanicLayer::custom(|_| Error::Internal(anyhow::anyhow!("a handler panicked")).into_response()))
+        .layer(
+            TraceLayer::new_for_http()
+                // The path without the query: that may hold what does not belong in a log.
+                .make_span_with(|request: &Request| {
+                    debug_span!("request", method = %request.method(), path = request.uri().path())
+                })
+                .on_request(())
+                .on_failure(())
+                .on_response(|response: &Response, latency: std::time::Duration, _: &Span| {
+                    debug!(status = response.status().as_u16(), ?latency, "answered");
+                }),
+        )
+        .with_state(state)
+}
+
+/// The headers that every answer has: a page may use our own files and nothing else, and nobody may frame it.
+async fn secured(mut response: Response) -> Response {
+    const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+         connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+    let headers: [(HeaderName, &'static str); 4] = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ];
+    for (name, value) in headers {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,84 @@
+//! `/{owner}/{repo}/builds/{number}`: a build, its problems and its jobs.
+
+use askama::Template;
+use axum::extract::{self, Path};
+
+use super::super::State;
+use super::super::error::Error;
+use super::super::rows::{self, Build, Job};
+use super::super::show::Mark;
+use super::{Chrome, Page, shown};
+use crate::domain::{BuildState, Problem};
+use crate::store::builds::problems;
+
+/// A problem with the link to its line.
+struct Row {
+    mark: Mark,
+    place: String,
+    link: Option<String>,
+    problem: Problem,
+}
+
+/// Jobs that run at the same time.
+struct Stage {
+    name: Option<String>,
+    jobs: Vec<Job>,
+}
+
+#[derive(Template)]
+#[template(path = "build.html")]
+struct BuildPage {
+    chrome: Chrome,
+    build: Build,
+    problems: Vec<Row>,
+    stages: Vec<Stage>,
+}
+
+/// Shows the page.
+pub(in crate::web) async fn page(
+    extract::State(state): extract::State<State>,
+    Path((owner, name, number)): Path<(String, String, String)>,
+) -> Result<Page, Error> {
+    let build = rows::build(&state.db, &owner, &name, &number).await?;
+    let jobs = rows::jobs(&state.db, build.id).await?;
+    let mut connection = state.db.acquire().await?;
+    let problems = problems(&mut connection, build.id).await?;
+    drop(connection);
+    let forge = build.forge();
+    let row = |problem: Problem| Row {
+        mark: problem.severity.into(),
+        place: problem.place(),
+        link: problem.file.as_deref().and_then(|file| forge.line(build.built_sha.as_str(), file, problem.line)),
+        problem,
+    };
+    let problems = problems.into_iter().map(row).collect();
+    let chrome = Chrome::load(&state.db, !build.state.is_finished()).await?;
+    shown(&BuildPage { chrome, problems, stages: by_stage(jobs), build })
+}
+
+/// Jobs keep their order; neighbours of one stage stand together.
+fn by_stage(jobs: Vec<Job>) -> Vec<Stage> {
+    let mut stages: Vec<Stage> = Vec::new();
+    for job in jobs {
+        match stages.last_mut().filter(|stage| stage.name == job.stage) {
+            Some(stage) => stage.jobs.push(job),
+            None => stages.push(Stage { name: job.stage.clone(), jobs: vec![job] }),
+        }
+    }
+    stages
+}
+
+impl BuildPage {
+    fn is_live(&self) -> bool {
+        !self.build.state.is_finished()
+    }
+
+    /// What the page says where a build has no jobs.
+    fn why_no_jobs(&self) -> &'static str {
+        match self.build.state {
+            BuildState::Failed | BuildState::Errored => "Nothing ran: the problems above have to be mended first.",
+            BuildState::Canceled => "Nothing ran: the build was canceled before it had jobs.",
+            _ => "There was nothing to run.",
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! `/`: the latest builds of all repositories.
+
+use askama::Template;
+use axum::extract;
+
+use super::super::State;
+use super::super::error::Error;
+use super::super::rows::{self, Build};
+use super::{Chrome, Page, shown};
+
+const LIMIT: i64 = 50;
+
+#[derive(Template)]
+#[template(path = "home.html")]
+struct Home {
+    chrome: Chrome,
+    builds: Vec<Build>,
+    hook: String,
+}
+
+/// Shows the page.
+pub(in crate::web) async fn page(extract::State(state): extract::State<State>) -> Result<Page, Error> {
+    let builds = rows::latest(&state.db, LIMIT).await?;
+    let chrome = Chrome::load(&state.db, true).await?;
+    shown(&Home { chrome, builds, hook: state.public("/webhooks/github") })
+}

@@ -1,0 +1,113 @@
+//! `/{owner}/{repo}/builds/{number}/jobs/{job}`: a job and its log.
+
+use askama::Template;
+use axum::extract::{self, Path, Query};
+use serde::Deserialize;
+use sqlx::PgPool;
+
+use super::super::State;
+use super::super::error::Error;
+use super::super::log_view::{Checkpoint, Op, Renderer, page_html};
+use super::super::rows::{self, Build, Job};
+use super::super::show::When;
+use super::{Chrome, Page, shown};
+use crate::domain::{JobState, in_words};
+use crate::store::logs;
+
+/// Bytes of log that a page shows: the last ones of a longer log, since its end says why the job failed.
+const SHOWN: u64 = 2 * 1024 * 1024;
+/// Bytes of log that are read at a time.
+const PIECE: usize = 256 * 1024;
+
+/// What may be asked of the page.
+#[derive(Debug, Deserialize)]
+pub(in crate::web) struct Wanted {
+    /// `facts` for the page without the log, which its script asks for while the log comes by a stream.
+    part: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "job.html")]
+struct JobPage {
+    chrome: Chrome,
+    build: Build,
+    job: Job,
+    config: String,
+    /// None when it is not asked for.
+    log: Option<LogPart>,
+}
+
+/// The log as far as it is there.
+struct LogPart {
+    html: String,
+    /// Where the stream goes on.
+    token: String,
+    /// Bytes that are not shown.
+    skipped: u64,
+}
+
+/// Shows the page.
+pub(in crate::web) async fn page(
+    extract::State(state): extract::State<State>,
+    Path((owner, name, number, job)): Path<(String, String, String, String)>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Page, Error> {
+    let build = rows::build(&state.db, &owner, &name, &number).await?;
+    let job = rows::job(&state.db, build.id, &job).await?;
+    let log = if wanted.part.as_deref() == Some("facts") { None } else { Some(log(&state.db, &job).await?) };
+    let config = serde_json::to_string_pretty(&job.config).map_err(anyhow::Error::from)?;
+    let chrome = Chrome::load(&state.db, job.state != JobState::Finished).await?;
+    shown(&JobPage { chrome, build, job, config, log })
+}
+
+/// Renders the log from its begin, since colours, folds and line numbers depend on what came before, and keeps the end.
+async fn log(db: &PgPool, job: &Job) -> Result<LogPart, Error> {
+    let length = u64::try_from(job.log_length).unwrap_or(0);
+    let keep_from = length.saturating_sub(SHOWN);
+    let mut renderer = Renderer::new(Checkpoint::begin(job.attempt));
+    let mut ops: Vec<Op> = Vec::new();
+    let mut skipped = 0;
+    while renderer.offset() < length {
+        let offset = i64::try_from(renderer.offset()).map_err(anyhow::Error::from)?;
+        let bytes = logs::read(db, job.id, job.attempt, offset, PIECE).await?.bytes;
+        if bytes.is_empty() {
+            break;
+        }
+        ops.extend(renderer.feed(&bytes));
+        if renderer.checkpoint().offset() < keep_from {
+            ops.clear();
+            skipped = renderer.checkpoint().offset();
+        }
+    }
+    let token = renderer.checkpoint().to_token();
+    // The stream tells the unfinished line of a job that still runs.
+    if job.state == JobState::Finished {
+        ops.extend(renderer.finish());
+    }
+    Ok(LogPart { html: page_html(&ops), token, skipped })
+}
+
+impl JobPage {
+    fn is_live(&self) -> bool {
+        self.job.state != JobState::Finished
+    }
+
+    fn started(&self) -> Option<When> {
+        self.job.started_at.map(When::new)
+    }
+
+    fn queued_for(&self) -> Option<String> {
+        let wait = self.job.started_at? - self.job.created_at;
+        wait.to_std().ok().filter(|wait| wait.as_secs() > 0).map(in_words)
+    }
+
+    fn log_size(&self) -> String {
+        bytesize::ByteSize::b(u64::try_from(self.job.log_length).unwrap_or(0)).to_string()
+    }
+}
+
+impl LogPart {
+    fn skipped_size(&self) -> String {
+        bytesize::ByteSize::b(self.skipped).to_string()
+    }
+}

@@ -1,0 +1,53 @@
+//! The pages. Each file is one page: what it reads, its template's fields, its handler.
+
+pub(super) mod build;
+pub(super) mod home;
+pub(super) mod job;
+pub(super) mod repo;
+
+use askama::Template;
+use axum::response::Html;
+use sqlx::PgPool;
+
+use super::assets;
+use super::error::Error;
+use crate::store::troubles::{self, Trouble};
+
+/// What is around every page.
+#[derive(Debug)]
+pub(super) struct Chrome {
+    pub(in crate::web) troubles: Vec<Trouble>,
+    /// Whether the page comes again by itself where there is no script.
+    pub(in crate::web) refresh: bool,
+    pub(in crate::web) stylesheet: String,
+    pub(in crate::web) script: String,
+    pub(in crate::web) icon: String,
+}
+
+impl Chrome {
+    /// Of a page that does not ask Postgres.
+    pub(super) fn plain(refresh: bool) -> Self {
+        Self {
+            troubles: Vec::new(),
+            refresh,
+            stylesheet: assets::url("app.css"),
+            script: assets::url("app.js"),
+            icon: assets::url("icon.svg"),
+        }
+    }
+
+    pub(in crate::web) fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    async fn load(db: &PgPool, refresh: bool) -> Result<Self, Error> {
+        Ok(Self { troubles: troubles::all(db).await?, ..Self::plain(refresh) })
+    }
+}
+
+/// A page as an answer that is asked for anew each time.
+type Page = ([(axum::http::HeaderName, &'static str); 1], Html<String>);
+
+fn shown(page: &impl Template) -> Result<Page, Error> {
+    Ok(([(axum::http::header::CACHE_CONTROL, "no-cache")], Html(page.render()?)))
+}

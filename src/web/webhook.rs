@@ -1,0 +1,82 @@
+//! Deliveries from GitHub: checked, made durable, answered. What they mean is intake's to find out.
+
+use std::str;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use secrecy::ExposeSecret as _;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+
+use super::State;
+use super::error::{Error, InJson};
+use crate::domain::DeliveryId;
+use crate::github::signature;
+use crate::store::deliveries::{self, Put};
+
+/// GitHub sends no more than this.
+pub(super) const MAX_BODY: usize = 25 * 1024 * 1024;
+const MAX_EVENT: usize = 100;
+
+const DELIVERY: HeaderName = HeaderName::from_static("x-github-delivery");
+const EVENT: HeaderName = HeaderName::from_static("x-github-event");
+const SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
+
+/// `POST /webhooks/github`
+pub(super) async fn github(
+    extract::State(state): extract::State<State>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Value>), InJson> {
+    let secret = state.webhook_secret.as_ref().ok_or(Error::NoWebhookSecret)?;
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,
+        _ => Error::BadRequest("The body did not arrive whole.".to_owned()),
+    })?;
+    // Before anything else looks at the body: only GitHub may make us parse.
+    let signed = text(&headers, &SIGNATURE);
+    if !signed.is_some_and(|signature| signature::is_valid(secret.expose_secret().as_bytes(), &body, signature)) {
+        return Err(Error::BadSignature.into());
+    }
+    let id: DeliveryId = text(&headers, &DELIVERY)
+        .ok_or_else(|| Error::BadRequest("The header X-GitHub-Delivery is missing.".to_owned()))?
+        .parse()
+        .map_err(|error| Error::BadRequest(format!("The header X-GitHub-Delivery: {error}.")))?;
+    let event = text(&headers, &EVENT)
+        .filter(|event| !event.is_empty() && event.len() <= MAX_EVENT)
+        .ok_or_else(|| Error::BadRequest("The header X-GitHub-Event is missing or too long.".to_owned()))?;
+    let json = payload(&headers, &body)?;
+    let put = deliveries::put(&state.db, &id, event, &json).await?;
+    let said = match put {
+        Put::Open => {
+            state.bells.intake.ring();
+            "accepted"
+        }
+        Put::Done => "already processed",
+    };
+    Ok((StatusCode::ACCEPTED, Json(json!({ "delivery": id.as_str(), "state": said }))))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The JSON in the body: the whole of it, or its form field `payload`, by the webhook's content type on GitHub.
+fn payload(headers: &HeaderMap, body: &Bytes) -> Result<Bytes, Error> {
+    let content_type = text(headers, &header::CONTENT_TYPE).unwrap_or_default();
+    let json = if content_type.starts_with("application/x-www-form-urlencoded") {
+        let field = url::form_urlencoded::parse(body).find(|(name, _)| name == "payload");
+        let (_, value) = field.ok_or_else(|| Error::BadRequest("The form has no field `payload`.".to_owned()))?;
+        Bytes::from(value.into_owned())
+    } else {
+        body.clone()
+    };
+    let invalid = |why: String| Error::BadRequest(format!("The body is not JSON: {why}."));
+    // The parser skips over strings when nobody wants their value, so their encoding is checked here.
+    let text = str::from_utf8(&json).map_err(|error| invalid(error.to_string()))?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| invalid(error.to_string()))?;
+    Ok(json)
+}
