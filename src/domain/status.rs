@@ -112,7 +112,7 @@ fn first_error(problems: &[Problem]) -> Option<String> {
     };
     let place = match (&first.file, first.line) {
         (Some(file), Some(line)) => format!("{file}:{line} "),
-        (Some(file), None) => format!("{file} "),
+        (Some(file), None) => format!("{file}: "),
         _ => String::new(),
     };
     Some(format!("{place}{}{more}", first.message))

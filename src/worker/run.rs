@@ -191,7 +191,10 @@ impl Worker {
     /// Stores the output from the stored offset on, until the stream ends (true) or breaks (false).
     async fn store_output(&self, container: &str, shared: &Shared, log: &mut Log) -> Result<bool, End> {
         let skip = u64::try_from(log.stored()).unwrap_or(0);
-        let mut frames = self.docker.logs(container, skip);
+        let mut frames = match self.docker.logs(container, skip) {
+            Ok(frames) => frames,
+            Err(error) => return Err(End::GivenBack(error)),
+        };
         // The engine sends each line by itself. What comes while a commit is under way is gathered for the next one.
         let (sender, receiver) = mpsc::channel(FRAMES);
         let read = async move {

@@ -6,6 +6,9 @@ mod support;
 
 mod crash;
 mod limits;
+mod pages;
+mod payloads;
 mod push;
 mod queue;
+mod start;
 mod statuses;
