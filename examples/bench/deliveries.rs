@@ -125,9 +125,8 @@ fn prepare(yard: &Yard, body: &[u8]) {
     assert!(status.success());
     // The same statement with the same bytes and a new key each time.
     let hex: String = body.iter().map(|byte| format!("{byte:02x}")).collect();
-    let script = format!(
-        "insert into bench_delivery (id, event, body) values (gen_random_uuid()::text, 'push', '\\x{hex}');\n"
-    );
+    let script =
+        format!("insert into bench_delivery (id, event, body) values (gen_random_uuid()::text, 'push', '\\x{hex}');\n");
     std::fs::write(yard.folder.path().join("insert.sql"), script).unwrap();
 }
 

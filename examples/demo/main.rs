@@ -85,7 +85,9 @@ async fn show_statuses(github: &GitHub, sha: &str, pushed: Instant) -> String {
     loop {
         let news = github.posted().into_iter().filter(|status| status.sha == sha).nth(shown);
         let Some(status) = news else {
-            github.wait_for_more(Duration::from_secs(600), |all| all.iter().filter(|s| s.sha == sha).count() > shown).await;
+            github
+                .wait_for_more(Duration::from_secs(600), |all| all.iter().filter(|s| s.sha == sha).count() > shown)
+                .await;
             continue;
         };
         shown += 1;
@@ -115,14 +117,14 @@ async fn show_log(base: &str, build: usize) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     let Some(job) = facts["jobs"][0]["id"].as_i64() else { return };
-    let mut answer =
-        reqwest::get(format!("{base}/api/v1/jobs/{job}/log/stream")).await.expect("the service answers");
+    let mut answer = reqwest::get(format!("{base}/api/v1/jobs/{job}/log/stream")).await.expect("the service answers");
     let mut text = String::new();
     while let Some(piece) = answer.chunk().await.expect("the stream goes on") {
         text.push_str(&String::from_utf8_lossy(&piece));
         while let Some(end) = text.find("\n\n") {
             let event: String = text.drain(..end + 2).collect();
-            let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
+            let field =
+                |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
             match field("event: ").as_str() {
                 "chunk" => {
                     let data: Value = serde_json::from_str(&field("data: ")).expect("JSON");

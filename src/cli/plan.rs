@@ -58,7 +58,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let files = files_of(&arguments.path)?;
     let plan = plan::plan(&files, &trigger(arguments)?, &plan::Settings::default());
     if arguments.json {
-        let json = serde_json::json!({"jobs": plan.jobs, "stages": plan.stages, "problems": plan.problems, "skip": plan.skip});
+        let json =
+            serde_json::json!({"jobs": plan.jobs, "stages": plan.stages, "problems": plan.problems, "skip": plan.skip});
         println!("{}", serde_json::to_string_pretty(&json)?);
     } else {
         print!("{}", shown(&plan, std::io::stdout().is_terminal()));

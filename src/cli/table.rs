@@ -51,7 +51,8 @@ impl Table {
             let line = cells.collect::<Vec<_>>().join("  ");
             let line = line.trim_end();
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{}", if number == 0 { paint(line, Colour::Faint, colours) } else { line.to_owned() });
+            let _ =
+                writeln!(text, "{}", if number == 0 { paint(line, Colour::Faint, colours) } else { line.to_owned() });
         }
         text
     }

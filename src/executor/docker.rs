@@ -81,7 +81,10 @@ impl Docker {
         };
         let asked: anyhow::Result<_> = asked.await;
         let version = asked.with_context(|| {
-            format!("Docker is not reachable at {}: is dockerd running, and may this user open the socket?", self.endpoint)
+            format!(
+                "Docker is not reachable at {}: is dockerd running, and may this user open the socket?",
+                self.endpoint
+            )
         })?;
         Ok(version.version.unwrap_or_else(|| "unknown".to_owned()))
     }
@@ -110,11 +113,8 @@ impl Docker {
     }
 
     fn body(&self, spec: &Spec<'_>) -> ContainerCreateBody {
-        let labels = [
-            (INSTANCE, self.instance.clone()),
-            (JOB, spec.job.to_string()),
-            (ATTEMPT, spec.attempt.to_string()),
-        ];
+        let labels =
+            [(INSTANCE, self.instance.clone()), (JOB, spec.job.to_string()), (ATTEMPT, spec.attempt.to_string())];
         ContainerCreateBody {
             image: Some(spec.image.to_owned()),
             cmd: Some(spec.command.iter().map(ToString::to_string).collect()),

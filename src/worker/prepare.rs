@@ -54,9 +54,8 @@ impl Worker {
         let (container, checkout) = tokio::try_join!(create, checkout)?;
         let folder = format!("{HOME}/build/{repo}");
         let script = self.script(job, facts, repo, &image);
-        let mut upload = Upload::default()
-            .file(SCRIPT, script.into_bytes(), 0o755)
-            .folder(checkout.path().to_owned(), &folder);
+        let mut upload =
+            Upload::default().file(SCRIPT, script.into_bytes(), 0o755).folder(checkout.path().to_owned(), &folder);
         if let Some(authorities) = authorities {
             upload = upload.file(AUTHORITIES, authorities, 0o644);
         }
@@ -75,7 +74,8 @@ impl Worker {
         if path.as_os_str().is_empty() {
             return Ok(None);
         }
-        let text = tokio::fs::read(path).await.with_context(|| format!("images.ca_certificates: {}", path.display()))?;
+        let text =
+            tokio::fs::read(path).await.with_context(|| format!("images.ca_certificates: {}", path.display()))?;
         Ok(Some(text))
     }
 

@@ -1,7 +1,7 @@
 //! One attempt at one job, from the claim to the verdict.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -140,7 +140,12 @@ impl Worker {
                 Ok(container) => container,
                 Err(ExecError::Job(reason)) => {
                     let closing = format!("{reason}\n");
-                    return End::Finished { verdict: Verdict::Errored, exit_status: None, reason: Some(reason), closing };
+                    return End::Finished {
+                        verdict: Verdict::Errored,
+                        exit_status: None,
+                        reason: Some(reason),
+                        closing,
+                    };
                 }
                 Err(ExecError::System(error)) => return End::GivenBack(error),
             },
@@ -164,7 +169,7 @@ impl Worker {
         let mut engine_was_away = false;
         loop {
             let whole = self.store_output(container, shared, log).await?;
-                let ended = match self.docker.wait(container).await {
+            let ended = match self.docker.wait(container).await {
                 Ok(()) => self.docker.life(container).await,
                 Err(error) => Err(error),
             };

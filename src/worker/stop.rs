@@ -9,9 +9,7 @@ use crate::executor::Limits;
 pub(super) fn text(stop: Stop, reason: &str, limits: &Limits) -> String {
     let said = match stop {
         Stop::Canceled => format!("Done: Job Cancelled\n\n{reason}"),
-        Stop::WallTime => {
-            "The job exceeded the maximum time limit for jobs, and has been terminated.".to_owned()
-        }
+        Stop::WallTime => "The job exceeded the maximum time limit for jobs, and has been terminated.".to_owned(),
         Stop::Silence => format!(
             "No output has been received in the last {}, this potentially indicates a stalled build or something wrong \
              with the build itself.\n\nThe build has been terminated",
@@ -71,7 +69,6 @@ impl Escalation {
         self.next = (self.next + 1).min(Self::SIGNALS.len() - 1);
         Some(signal)
     }
-
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use crate::support::{database, docker};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trainyard");
 
 /// Prints numbered lines for a while, and says on which line of the file it began, so that a second run would show.
-const COUNTING: &str = "language: shell\nscript:\n  - for i in $(seq 1 60); do echo \"line $i of $RANDOM\"; sleep 0.1; done\n";
+const COUNTING: &str =
+    "language: shell\nscript:\n  - for i in $(seq 1 60); do echo \"line $i of $RANDOM\"; sleep 0.1; done\n";
 
 struct Yard {
     folder: tempfile::TempDir,
@@ -126,7 +127,8 @@ async fn a_wish_that_was_not_sent_survives_kill_9() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_own_postgres_may_be_killed_in_mid_job() {
     // Another user than root runs it, so the folder must be one that others may enter.
-    let folder = tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir().unwrap();
+    let folder =
+        tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir().unwrap();
     let github = GitHub::start(folder.path().join("github")).await;
     let data = folder.path().join("data");
     let config = folder.path().join("config.toml");

@@ -35,7 +35,8 @@ async fn a_job_that_runs_too_long_is_ended() {
 #[tokio::test]
 async fn a_job_that_says_nothing_for_too_long_is_ended_even_if_it_ignores_signals() {
     let app = App::start("limits = {silence = '2s'}").await;
-    let (end, log) = run(&app, "language: shell\nscript:\n  - trap '' INT TERM; sleep 600 & sleep 600; sleep 600\n").await;
+    let (end, log) =
+        run(&app, "language: shell\nscript:\n  - trap '' INT TERM; sleep 600 & sleep 600; sleep 600\n").await;
     assert_eq!(verdict(&app).await, "timed_out");
     assert!(end.description.contains("no output for 2s"), "{end:?}");
     assert!(log.contains("No output has been received in the last 2s, this potentially indicates a stalled"), "{log}");
@@ -53,7 +54,8 @@ async fn a_log_that_grows_too_long_ends_the_job() {
 #[tokio::test]
 async fn a_job_that_takes_too_much_memory_is_told_so() {
     let app = App::start("limits = {memory = '64 MiB'}").await;
-    let (end, _) = run(&app, "language: shell\nscript:\n  - x=$(head -c 300000000 /dev/zero | tr '\\0' x); exit 1\n").await;
+    let (end, _) =
+        run(&app, "language: shell\nscript:\n  - x=$(head -c 300000000 /dev/zero | tr '\\0' x); exit 1\n").await;
     assert!(end.description.contains("out of memory: the limit is 64"), "{end:?}");
 }
 

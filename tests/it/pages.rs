@@ -225,7 +225,8 @@ async fn pages_show_a_build_from_the_list_to_the_log() {
         column: Some(1),
         key: Some("scirpt".into()),
     };
-    let planned = [job(JobKind::Script, Some("Test"), "unit"), job(JobKind::Smoke, Some("Smoke"), "configs/style.yaml")];
+    let planned =
+        [job(JobKind::Script, Some("Test"), "unit"), job(JobKind::Smoke, Some("Smoke"), "configs/style.yaml")];
     build(&state.db, repo, &push("main"), &planned, &[problem]).await;
     let claimed = claim(&state.db).await;
     let log = "travis_fold:start:install\r\x1b[0Ktravis_time:start:0a\r\x1b[0K$ pip install <torch>\n\

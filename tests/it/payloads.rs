@@ -25,7 +25,12 @@ fn examples() -> Vec<(String, Value)> {
         .into_iter()
         .flat_map(|event| {
             let name = event["name"].as_str().unwrap().to_owned();
-            event["examples"].as_array().unwrap().iter().map(|example| (name.clone(), example.clone())).collect::<Vec<_>>()
+            event["examples"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|example| (name.clone(), example.clone()))
+                .collect::<Vec<_>>()
         })
         .collect()
 }
@@ -59,7 +64,9 @@ fn every_example_of_github_is_understood_or_ignored() {
 fn example_push(github: &GitHub, name: &str, sha: &str) -> Value {
     let mut push = examples()
         .into_iter()
-        .find(|(event, payload)| event == "push" && payload["ref"] == "refs/heads/master" && !payload["head_commit"].is_null())
+        .find(|(event, payload)| {
+            event == "push" && payload["ref"] == "refs/heads/master" && !payload["head_commit"].is_null()
+        })
         .map(|(_, payload)| payload)
         .unwrap();
     push["after"] = sha.into();
@@ -73,8 +80,11 @@ const HELLO: &str = "language: shell\nscript: echo hello\n";
 
 async fn outcome(app: &App, delivery: &str) -> String {
     for _ in 0..600 {
-        let outcome: Option<String> =
-            sqlx::query_scalar("select outcome from delivery where id = $1").bind(delivery).fetch_one(&app.db).await.unwrap();
+        let outcome: Option<String> = sqlx::query_scalar("select outcome from delivery where id = $1")
+            .bind(delivery)
+            .fetch_one(&app.db)
+            .await
+            .unwrap();
         match outcome {
             Some(outcome) => return outcome,
             None => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
@@ -225,7 +235,10 @@ async fn a_training_config_without_base_model_fails_before_anything_runs() {
     Delivery::new("d", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
     let end = app.github.wait_for_end(&sha, "trainyard/push").await;
     assert_eq!(end.state, "failure");
-    assert!(end.description.contains("configs/style.yaml") && end.description.contains("base_model is missing"), "{end:?}");
+    assert!(
+        end.description.contains("configs/style.yaml") && end.description.contains("base_model is missing"),
+        "{end:?}"
+    );
     assert_eq!(app.github.wait_for_end(&sha, "trainyard/lint").await.state, "failure");
     let jobs: i64 = sqlx::query_scalar("select count(*) from job").fetch_one(&app.db).await.unwrap();
     assert_eq!(jobs, 0);

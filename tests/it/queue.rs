@@ -42,7 +42,10 @@ async fn state_of(db: &PgPool, job: JobId) -> (JobState, Option<Verdict>) {
 }
 
 async fn expire(db: &PgPool) {
-    sqlx::query("update job set lease_until = now() - interval '1 s' where state = 'running'").execute(db).await.unwrap();
+    sqlx::query("update job set lease_until = now() - interval '1 s' where state = 'running'")
+        .execute(db)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -147,7 +150,8 @@ async fn a_cancel_ends_queued_jobs_at_once_and_reaches_running_ones_with_their_b
     let db = queue(2).await;
     let running = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
     let mut connection = db.acquire().await.unwrap();
-    let concerned = jobs::cancel_build(&mut connection, trainyard::domain::BuildId(1), "canceled by ada").await.unwrap();
+    let concerned =
+        jobs::cancel_build(&mut connection, trainyard::domain::BuildId(1), "canceled by ada").await.unwrap();
     assert_eq!(concerned, 2);
     assert_eq!(state_of(&db, JobId(2)).await, (JobState::Finished, Some(Verdict::Canceled)));
     let beat = jobs::beat(&db, (running.id, running.attempt), LEASE).await.unwrap();

@@ -43,7 +43,10 @@ async fn a_port_that_is_taken_is_named() {
     let address = taken.local_addr().unwrap();
     let config = write(
         folder.path(),
-        &format!("[server]\nlisten = \"{address}\"\ndata_dir = {:?}\n[database]\nurl = \"postgres://localhost/x\"\n", folder.path()),
+        &format!(
+            "[server]\nlisten = \"{address}\"\ndata_dir = {:?}\n[database]\nurl = \"postgres://localhost/x\"\n",
+            folder.path()
+        ),
     );
     let said = refused(&config);
     assert!(said.contains(&address.to_string()) && said.contains("another program listens there"), "{said}");
@@ -62,7 +65,8 @@ async fn a_second_service_on_the_same_data_is_refused() {
 
 #[test]
 fn a_cluster_that_is_not_its_own_is_left_alone() {
-    let folder = tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir().unwrap();
+    let folder =
+        tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir().unwrap();
     let foreign = folder.path().join("postgres");
     std::fs::create_dir(&foreign).unwrap();
     std::fs::write(foreign.join("PG_VERSION"), "15\n").unwrap();
@@ -117,8 +121,10 @@ async fn without_postgres_it_starts_and_every_page_says_so() {
     let github = GitHub::start(folder.path().join("github")).await;
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("postgres://trainyard@{nowhere}/trainyard");
-    let service =
-        Service::start(PROGRAM.as_ref(), &write(folder.path(), &configuration(&folder.path().join("data"), Some(&url), &github)));
+    let service = Service::start(
+        PROGRAM.as_ref(),
+        &write(folder.path(), &configuration(&folder.path().join("data"), Some(&url), &github)),
+    );
     let answer = reqwest::get(&service.base).await.unwrap();
     assert_eq!(answer.status().as_u16(), 503);
     assert!(answer.text().await.unwrap().contains("Postgres"));

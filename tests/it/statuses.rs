@@ -68,8 +68,10 @@ impl Post {
     }
 
     async fn due_in(&self) -> Duration {
-        let seconds: f64 =
-            sqlx::query_scalar("select extract(epoch from not_before - now())::float8 from wish").fetch_one(&self.db).await.unwrap();
+        let seconds: f64 = sqlx::query_scalar("select extract(epoch from not_before - now())::float8 from wish")
+            .fetch_one(&self.db)
+            .await
+            .unwrap();
         Duration::from_secs_f64(seconds.max(0.0))
     }
 }

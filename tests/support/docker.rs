@@ -37,5 +37,8 @@ pub async fn assert_no_containers(db: &PgPool) {
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    panic!("containers are left: {}", String::from_utf8_lossy(&docker(&["ps", "--all", "--filter", &filter(db).await])));
+    panic!(
+        "containers are left: {}",
+        String::from_utf8_lossy(&docker(&["ps", "--all", "--filter", &filter(db).await]))
+    );
 }

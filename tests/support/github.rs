@@ -76,7 +76,10 @@ impl GitHub {
             .route("/{owner}/{repo}/{*rest}", any(git_host::serve))
             .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(git);
-        #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime, and a panic fails its requests")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends with the test's runtime, and a panic fails its requests"
+        )]
         tokio::spawn(async move { axum::serve(listener, api.merge(hosted)).await.unwrap() });
         github
     }
@@ -197,7 +200,15 @@ async fn create_status(
     }
     let date = {
         let mut model = github.model();
-        let posted = Posted { repo: format!("{owner}/{repo}"), sha, context, state, description, target_url, at: Instant::now() };
+        let posted = Posted {
+            repo: format!("{owner}/{repo}"),
+            sha,
+            context,
+            state,
+            description,
+            target_url,
+            at: Instant::now(),
+        };
         model.posted.push(posted);
         chrono::Utc::now() + chrono::TimeDelta::seconds(model.clock_skew)
     };
