@@ -85,6 +85,31 @@ impl From<Severity> for Mark {
     }
 }
 
+/// A sentence with names between backticks, as problems have them. Its `Display` is HTML with the names as code.
+#[derive(Debug, Clone)]
+pub(super) struct Prose(pub String);
+
+impl fmt::Display for Prose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs = self.0.matches('`').count() / 2;
+        let mut rest = self.0.as_str();
+        for _ in 0..pairs {
+            let (before, after) = rest.split_once('`').unwrap_or((rest, ""));
+            let (name, after) = after.split_once('`').unwrap_or((after, ""));
+            write!(f, "{}<code>{}</code>", escaped(before), escaped(name))?;
+            rest = after;
+        }
+        write!(f, "{}", escaped(rest))
+    }
+}
+
+// Escaped piece by piece.
+impl HtmlSafe for Prose {}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
 /// A moment, said as the time since. Its `Display` is HTML, with the exact time in the title.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct When {
@@ -185,6 +210,13 @@ mod tests {
         assert_eq!(forge.tree("feature/x?y").as_deref(), Some("https://github.example/acme/lora/tree/feature/x%3Fy"));
         assert_eq!(Forge::of("javascript:alert(1)").commit("abc"), None);
         assert_eq!(Forge::of("/srv/git/lora.git").commit("abc"), None);
+    }
+
+    #[test]
+    fn names_in_prose_are_code() {
+        let shown = |text: &str| Prose(text.to_owned()).to_string();
+        assert_eq!(shown("`a<b>` & `c`: it`s"), "<code>a&lt;b&gt;</code> &amp; <code>c</code>: it`s");
+        assert_eq!(shown("`<i>"), "`&lt;i&gt;");
     }
 
     #[test]
