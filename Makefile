@@ -26,7 +26,8 @@ build: ## Build the release binary
 	cargo build --release --locked
 
 demo: setup image ## Run the whole service on this machine (ONCE=1: one build, then stop)
-	ONCE=$(ONCE) cargo run --release --locked --example demo
+	cargo build --release --locked --bin trainyard --example demo
+	@ONCE=$(ONCE) target/release/examples/demo
 
 check: ## Format, lints, layers, dependencies
 	@scripts/setup check
@@ -41,7 +42,8 @@ test: setup-test image ## Run all tests, with real Docker, Postgres, git and Chr
 	else set -x; cargo test --locked; fi
 
 bench: setup image ## Measure, as ratios to docker run, pgbench and git
-	cargo run --release --locked --example bench
+	cargo build --release --locked --bin trainyard --example bench
+	@target/release/examples/bench
 
 clean: ## Remove what was built here (job images and data stay)
 	cargo clean

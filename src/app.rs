@@ -83,6 +83,11 @@ impl App {
     /// When a task ended that should not.
     pub async fn serve(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self { config, listener, cluster, db, _lock } = self;
+        // A database that answers at once is ready before the first webhook can come; one that is away is waited for
+        // beside a web server that says so.
+        if let Err(Unprepared::Unusable(trouble)) = prepare_database(&db).await {
+            return Err(trouble);
+        }
         let bells = Bells::new();
         info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
         let state = web::State {

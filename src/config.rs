@@ -62,10 +62,7 @@ impl Config {
     ///
     /// # Errors
     /// With file, line and what is expected, when something is unknown or of the wrong kind.
-    pub fn load(
-        file: Option<&Path>,
-        environment: impl Iterator<Item = (String, String)>,
-    ) -> anyhow::Result<Self> {
+    pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> anyhow::Result<Self> {
         let text = match file {
             None => String::new(),
             Some(path) => std::fs::read_to_string(path)
@@ -73,7 +70,8 @@ impl Config {
         };
         let name = file.map_or_else(|| "config".to_owned(), |path| path.display().to_string());
         // Once for the file alone, whose mistakes have a line, then with the environment on top.
-        let of_file: Self = toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}", located(&name, &text, &error)))?;
+        let of_file: Self =
+            toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}", located(&name, &text, &error)))?;
         let variables: Vec<(String, String)> = environment.filter(|(key, _)| key.starts_with(PREFIX)).collect();
         let mut config = if variables.is_empty() { of_file } else { with_environment(&text, &variables)? };
         if config.runner.is_empty() {
@@ -128,7 +126,8 @@ fn with_environment(text: &str, variables: &[(String, String)]) -> anyhow::Resul
             table = inner;
         }
         // What reads as TOML is taken as that, so that numbers and lists work; anything else is text.
-        let parsed = toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
+        let parsed =
+            toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
         table.insert(key.clone(), parsed.unwrap_or_else(|| toml::Value::String(value.clone())));
         Config::deserialize(toml::Value::Table(root.clone()))
             .map_err(|error| anyhow::anyhow!("environment variable {variable}: {}", error.message()))?;
@@ -171,7 +170,8 @@ mod tests {
 
     #[test]
     fn the_shipped_file_says_what_the_defaults_are() {
-        let shipped = Config::load(Some(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml"))), std::iter::empty());
+        let shipped =
+            Config::load(Some(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml"))), std::iter::empty());
         let defaults = Config::load(None, std::iter::empty());
         assert_eq!(format!("{:?}", shipped.expect("valid")), format!("{:?}", defaults.expect("valid")));
     }

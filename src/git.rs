@@ -166,8 +166,7 @@ impl Mirrors {
     /// # Errors
     /// When the mirror does not have the commit.
     pub async fn files(&self, repo: &RepoName, sha: &Sha) -> anyhow::Result<Vec<TreeFile>> {
-        let listing =
-            self.local(repo, &["ls-tree", "-r", "-z", "-l", "--full-tree", sha.as_str()]).await?;
+        let listing = self.local(repo, &["ls-tree", "-r", "-z", "-l", "--full-tree", sha.as_str()]).await?;
         let mut files = Vec::new();
         for line in listing.split(|b| *b == 0).filter(|line| !line.is_empty()) {
             // MODE SP TYPE SP OBJECT SP+ SIZE TAB PATH; a path that is not UTF-8 is no file that we read.
@@ -236,7 +235,9 @@ impl Mirrors {
         // As a clone would leave it: a remote to look at, and no trace of this machine's paths.
         let config = into.join(".git/config");
         let mut text = tokio::fs::read_to_string(&config).await?;
-        text.push_str(&format!("[remote \"origin\"]\n\turl = {origin}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n"));
+        text.push_str(&format!(
+            "[remote \"origin\"]\n\turl = {origin}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n"
+        ));
         tokio::fs::write(&config, text).await?;
         match tokio::fs::remove_file(into.join(".git/FETCH_HEAD")).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),

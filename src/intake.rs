@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use crate::domain::{BuildState, DeliveryId, Problem, Severity, Sha, Trigger, TriggerKind};
-use crate::git::{Mirrors, Remote};
+use crate::git::{Mirrors, Remote, TreeFile};
 use crate::github::event::{self, Asked, Repository};
 use crate::plan::{self, Plan, SourceFile};
 use crate::store::bell::Bells;
@@ -24,6 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(700);
 /// Tries before a repository that cannot be fetched gives an errored build that says so. With the delays between them
 /// that is about a minute: long enough for GitHub's hiccups and for its merge commits, short enough for an author.
 const TRIES: i32 = 6;
+
+/// Files that are looked at for training configs, and their bytes together.
+const MOST_FILES: usize = 2000;
+const MOST_BYTES: u64 = 32 << 20;
 
 /// Turns deliveries into builds.
 #[derive(Debug, Clone)]
@@ -112,17 +116,16 @@ impl Intake {
             // Skip words and conditions look at the author's commit, not at the merge that GitHub made of it.
             trigger.message = Some(self.mirrors.commit(remote.repo, &trigger.sha).await?.message);
         }
-        let files: Vec<_> = self
-            .mirrors
-            .files(remote.repo, &built)
-            .await?
-            .into_iter()
-            .filter(|file| plan::wants(&file.path, file.size))
-            .collect();
-        let texts = self.mirrors.read(remote.repo, &files).await?;
-        let sources: Vec<SourceFile> =
-            files.into_iter().zip(texts).map(|(file, text)| SourceFile { path: file.path, text }).collect();
-        Ok((built, plan::plan(&sources, trigger)))
+        let files = wanted(self.mirrors.files(remote.repo, &built).await?);
+        let (readable, too_large): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| file.size < plan::READ_AT_MOST as u64);
+        let texts = self.mirrors.read(remote.repo, &readable).await?;
+        let mut sources: Vec<SourceFile> =
+            readable.into_iter().zip(texts).map(|(file, text)| SourceFile { path: file.path, text }).collect();
+        // What is too large is not read: its length alone tells the plan what to say.
+        let unread = |file: TreeFile| SourceFile { path: file.path, text: vec![b' '; plan::READ_AT_MOST] };
+        sources.extend(too_large.into_iter().map(unread));
+        Ok((built, plan::plan(&sources, trigger, &plan::Settings::default())))
     }
 
     /// The merge commit of a pull request's head into its base, once GitHub has made it.
@@ -183,6 +186,20 @@ impl Intake {
     }
 }
 
+/// The files that the plan wants to see, bounded in number and size: a repository may have millions.
+fn wanted(files: Vec<TreeFile>) -> Vec<TreeFile> {
+    let mut bytes = 0;
+    let mut chosen: Vec<TreeFile> = files.into_iter().filter(|file| plan::wants(&file.path, file.size)).collect();
+    // The file that decides everything is never among those that are left out.
+    chosen.sort_by_key(|file| file.path != plan::CONFIG);
+    chosen.truncate(MOST_FILES);
+    chosen.retain(|file| {
+        bytes += file.size.min(plan::READ_AT_MOST as u64);
+        bytes <= MOST_BYTES
+    });
+    chosen
+}
+
 fn retry_delay(tries: i32) -> Duration {
     Duration::from_secs(1 << tries.clamp(0, 5))
 }
@@ -199,9 +216,9 @@ fn new_job(job: &plan::PlannedJob) -> NewJob {
 
 /// The state of a build that has nothing to run.
 fn decided(plan: &Plan) -> Option<BuildState> {
-    if plan.is_unusable() {
+    if plan.is_fatal() {
         Some(BuildState::Errored)
-    } else if plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
+    } else if plan.has_lint_errors() {
         // The lint's errors: a training that cannot work does not take a slot.
         Some(BuildState::Failed)
     } else {
@@ -210,7 +227,7 @@ fn decided(plan: &Plan) -> Option<BuildState> {
 }
 
 fn could_not_fetch(error: &anyhow::Error) -> Plan {
-    Plan::unusable(Problem {
+    let problem = Problem {
         severity: Severity::Error,
         rule: "not-fetched".to_owned(),
         message: format!("the commit could not be had: {error:#}"),
@@ -218,7 +235,8 @@ fn could_not_fetch(error: &anyhow::Error) -> Plan {
         line: None,
         column: None,
         key: None,
-    })
+    };
+    Plan { problems: vec![problem], ..Plan::default() }
 }
 
 fn kind_in_words(kind: TriggerKind) -> &'static str {

@@ -10,20 +10,22 @@ pub mod telemetry;
 // What things are called.
 pub mod domain;
 // Pure: bytes and values in, values out; no clock, no database, no network.
-pub mod plan;
+pub mod yaml;
+pub mod lora;
 pub mod travis;
+pub mod plan;
 // The outside world, one kind of it each.
-pub mod executor;
+pub mod store;
 pub mod git;
 pub mod github;
-pub mod store;
+pub mod executor;
 // Steps: each reads rows, does one thing, writes rows.
 pub mod intake;
-pub mod janitor;
-pub mod outbox;
 pub mod worker;
+pub mod outbox;
+pub mod janitor;
 // Composition.
+pub mod web;
+pub mod config;
 pub mod app;
 pub mod cli;
-pub mod config;
-pub mod web;

@@ -11,8 +11,8 @@ use url::Url;
 
 use crate::domain::RepoName;
 use crate::github::{Client, CommitStatus, SendError, Sent};
-use crate::store::wishes::{self, Wish};
 use crate::store::troubles;
+use crate::store::wishes::{self, Wish};
 
 /// The longest pause between two tries of one wish that a broken GitHub can cause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -90,8 +90,9 @@ impl Outbox {
                 *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + *wait);
                 *wait
             }
-            SendError::Broken(_) => (Duration::from_secs(1) * 2_u32.pow(wish.tries.clamp(0, 6).unsigned_abs()))
-                .min(LONGEST_PAUSE),
+            SendError::Broken(_) => {
+                (Duration::from_secs(1) * 2_u32.pow(wish.tries.clamp(0, 6).unsigned_abs())).min(LONGEST_PAUSE)
+            }
             SendError::Refused { .. } => REFUSED_PAUSE,
         };
         let advice = match &error {

@@ -2,6 +2,7 @@
 
 mod plan;
 mod serve;
+mod table;
 
 use std::process::ExitCode;
 

@@ -100,11 +100,7 @@ impl FromStr for RepoName {
 
     /// Takes what GitHub allows: letters, digits, `-`, `_` and `.`; neither part may be `.` or `..`.
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let invalid = |why| InvalidName {
-            what: "repository name",
-            text: text.chars().take(200).collect(),
-            why,
-        };
+        let invalid = |why| InvalidName { what: "repository name", text: text.chars().take(200).collect(), why };
         let (owner, name) = text.split_once('/').ok_or_else(|| invalid("it must be owner/name"))?;
         for part in [owner, name] {
             if part.is_empty() || part.len() > 100 || part == "." || part == ".." || part.starts_with('-') {

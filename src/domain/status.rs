@@ -69,12 +69,7 @@ impl Status {
     pub const LINT_CONTEXT: &'static str = "trainyard/lint";
 
     /// The status of a build.
-    pub fn of_build(
-        state: BuildState,
-        jobs: &[JobOutcome],
-        problems: &[Problem],
-        duration: Option<Duration>,
-    ) -> Self {
+    pub fn of_build(state: BuildState, jobs: &[JobOutcome], problems: &[Problem], duration: Option<Duration>) -> Self {
         let count = match jobs.len() {
             1 => "1 job".to_owned(),
             n => format!("{n} jobs"),
@@ -112,7 +107,7 @@ fn first_error(problems: &[Problem]) -> Option<String> {
     };
     let place = match (&first.file, first.line) {
         (Some(file), Some(line)) => format!("{file}:{line} "),
-        (Some(file), None) => format!("{file} "),
+        (Some(file), None) => format!("{file}: "),
         _ => String::new(),
     };
     Some(format!("{place}{}{more}", first.message))
@@ -194,6 +189,9 @@ mod tests {
     #[test]
     fn durations_in_words() {
         let words = |ms| in_words(Duration::from_millis(ms));
-        assert_eq!([words(850), words(12_400), words(184_000), words(7_500_000)], ["850 ms", "12 s", "3 min 4 s", "2 h 5 min"]);
+        assert_eq!(
+            [words(850), words(12_400), words(184_000), words(7_500_000)],
+            ["850 ms", "12 s", "3 min 4 s", "2 h 5 min"]
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! One Docker engine through its API.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -25,6 +26,9 @@ const ATTEMPT: &str = "trainyard.attempt";
 
 /// What `apt-get` and `pip` need as root; everything else is dropped.
 const CAPABILITIES: [&str; 7] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"];
+/// Where the engine's own log file of a container would be rotated, which loses bytes and confuses its followers. A job
+/// is ended for its log's size long before; this only keeps the disk when nobody is there to end it.
+const LOG_FILE: &str = "8g";
 /// A request that the engine answers at once, if it answers at all.
 const PROMPT: Duration = Duration::from_secs(10);
 /// bollard's own limit, in seconds, on the wait for an answer's head. Creating a container on a busy disk is slow.
@@ -33,7 +37,9 @@ const ANSWER: u64 = 120;
 /// A Docker engine, seen by one installation of Trainyard.
 #[derive(Debug, Clone)]
 pub struct Docker {
-    client: bollard::Docker,
+    // bollard refuses to make a client while the socket is not there; dockerd may come later than we do.
+    client: OnceLock<bollard::Docker>,
+    socket: String,
     endpoint: String,
     instance: String,
 }
@@ -44,12 +50,19 @@ impl Docker {
     /// # Errors
     /// When the endpoint is of a kind that is not supported.
     pub fn new(endpoint: &str, instance: &str) -> anyhow::Result<Self> {
-        let path = endpoint
+        let socket = endpoint
             .strip_prefix("unix://")
-            .with_context(|| format!("runner endpoint {endpoint:?}: only unix:///path/to/docker.sock is supported"))?;
-        let client = bollard::Docker::connect_with_unix(path, ANSWER, bollard::API_DEFAULT_VERSION)
-            .with_context(|| format!("cannot use the Docker socket {path}"))?;
-        Ok(Self { client, endpoint: endpoint.to_owned(), instance: instance.to_owned() })
+            .with_context(|| format!("runner endpoint {endpoint:?}: only unix:///path/to/docker.sock is supported"))?
+            .to_owned();
+        Ok(Self { client: OnceLock::new(), socket, endpoint: endpoint.to_owned(), instance: instance.to_owned() })
+    }
+
+    fn client(&self) -> anyhow::Result<&bollard::Docker> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = bollard::Docker::connect_with_unix(&self.socket, ANSWER, bollard::API_DEFAULT_VERSION)?;
+        Ok(self.client.get_or_init(|| client))
     }
 
     /// Where the engine is.
@@ -62,16 +75,17 @@ impl Docker {
     /// # Errors
     /// When it does not answer, in words that say what to do.
     pub async fn version(&self) -> anyhow::Result<String> {
-        let asked = tokio::time::timeout(PROMPT, self.client.version()).await;
-        let version = asked
-            .map_err(|_| anyhow!("no answer within {}", humantime::format_duration(PROMPT)))
-            .and_then(|answer| answer.map_err(anyhow::Error::from))
-            .with_context(|| {
-                format!(
-                    "Docker is not reachable at {}: is dockerd running, and may this user open the socket?",
-                    self.endpoint
-                )
-            })?;
+        let asked = async {
+            let answer = tokio::time::timeout(PROMPT, self.client()?.version()).await;
+            Ok(answer.map_err(|_| anyhow!("no answer within {}", humantime::format_duration(PROMPT)))??)
+        };
+        let asked: anyhow::Result<_> = asked.await;
+        let version = asked.with_context(|| {
+            format!(
+                "Docker is not reachable at {}: is dockerd running, and may this user open the socket?",
+                self.endpoint
+            )
+        })?;
         Ok(version.version.unwrap_or_else(|| "unknown".to_owned()))
     }
 
@@ -84,10 +98,10 @@ impl Docker {
         let name = format!("trainyard-{}-{}-{}", &self.instance[..8.min(self.instance.len())], spec.job, spec.attempt);
         let options = || CreateContainerOptionsBuilder::new().name(&name).build();
         let body = self.body(spec);
-        let mut made = self.client.create_container(Some(options()), body.clone()).await;
+        let mut made = self.client()?.create_container(Some(options()), body.clone()).await;
         if is_status(&made, 409) {
             self.remove(&name).await?;
-            made = self.client.create_container(Some(options()), body).await;
+            made = self.client()?.create_container(Some(options()), body).await;
         }
         if is_status(&made, 404) {
             return Err(ExecError::Job(format!(
@@ -99,11 +113,8 @@ impl Docker {
     }
 
     fn body(&self, spec: &Spec<'_>) -> ContainerCreateBody {
-        let labels = [
-            (INSTANCE, self.instance.clone()),
-            (JOB, spec.job.to_string()),
-            (ATTEMPT, spec.attempt.to_string()),
-        ];
+        let labels =
+            [(INSTANCE, self.instance.clone()), (JOB, spec.job.to_string()), (ATTEMPT, spec.attempt.to_string())];
         ContainerCreateBody {
             image: Some(spec.image.to_owned()),
             cmd: Some(spec.command.iter().map(ToString::to_string).collect()),
@@ -125,7 +136,7 @@ impl Docker {
     pub async fn put(&self, container: &str, upload: Upload) -> Result<(), ExecError> {
         let options = UploadToContainerOptionsBuilder::new().path("/").build();
         let body = bollard::body_try_stream(upload.into_stream());
-        self.client.upload_to_container(container, Some(options), body).await.context("filling the container")?;
+        self.client()?.upload_to_container(container, Some(options), body).await.context("filling the container")?;
         Ok(())
     }
 
@@ -134,7 +145,7 @@ impl Docker {
     /// # Errors
     /// [`ExecError::Job`] when the image lacks what the command needs.
     pub async fn start(&self, container: &str) -> Result<(), ExecError> {
-        let started = self.client.start_container(container, None::<StartContainerOptions>).await;
+        let started = self.client()?.start_container(container, None::<StartContainerOptions>).await;
         match started {
             // runc's complaint that the command is not in the image.
             Err(DockerError::DockerResponseServerError { status_code: 400 | 404, message }) => {
@@ -146,16 +157,24 @@ impl Docker {
 
     /// The container's output from byte `skip` on, live until it ends. Stdout and stderr come in the order in which the
     /// engine logged them, which is the same at each reading.
-    pub fn logs(&self, container: &str, skip: u64) -> impl Stream<Item = anyhow::Result<Bytes>> + Unpin + use<> {
+    ///
+    /// # Errors
+    /// When the engine was never reached.
+    pub fn logs(
+        &self,
+        container: &str,
+        skip: u64,
+    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<Bytes>> + Unpin + use<>> {
         let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).tail("all").build();
         let mut skip = skip;
-        Box::pin(self.client.logs(container, Some(options)).map_err(anyhow::Error::from).try_filter_map(move |frame| {
+        let frames = self.client()?.logs(container, Some(options)).map_err(anyhow::Error::from);
+        Ok(Box::pin(frames.try_filter_map(move |frame| {
             let bytes = frame.into_bytes();
             let cut = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
             skip -= cut as u64;
             let rest = bytes.slice(cut..);
             std::future::ready(Ok((!rest.is_empty()).then_some(rest)))
-        }))
+        })))
     }
 
     /// Waits until a container has ended.
@@ -163,7 +182,7 @@ impl Docker {
     /// # Errors
     /// When the engine goes away meanwhile.
     pub async fn wait(&self, container: &str) -> anyhow::Result<()> {
-        match self.client.wait_container(container, None::<WaitContainerOptions>).next().await {
+        match self.client()?.wait_container(container, None::<WaitContainerOptions>).next().await {
             // A status other than 0 comes as this error.
             None | Some(Ok(_) | Err(DockerError::DockerContainerWaitError { .. })) => Ok(()),
             Some(Err(error)) => Err(error).context("waiting for the container"),
@@ -175,7 +194,7 @@ impl Docker {
     /// # Errors
     /// When the engine does not answer.
     pub async fn life(&self, container: &str) -> anyhow::Result<Life> {
-        let inspected = self.client.inspect_container(container, None).await;
+        let inspected = self.client()?.inspect_container(container, None).await;
         if is_status(&inspected, 404) {
             return Ok(Life::Gone);
         }
@@ -202,7 +221,7 @@ impl Docker {
     /// When the engine does not answer.
     pub async fn signal(&self, container: &str, signal: &str) -> anyhow::Result<()> {
         let options = KillContainerOptionsBuilder::new().signal(signal).build();
-        let sent = self.client.kill_container(container, Some(options)).await;
+        let sent = self.client()?.kill_container(container, Some(options)).await;
         if is_status(&sent, 404) || is_status(&sent, 409) {
             return Ok(());
         }
@@ -215,7 +234,7 @@ impl Docker {
     /// When the engine does not answer.
     pub async fn remove(&self, container: &str) -> anyhow::Result<()> {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        let removed = self.client.remove_container(container, Some(options)).await;
+        let removed = self.client()?.remove_container(container, Some(options)).await;
         // 409: it is being removed by another request.
         if is_status(&removed, 404) || is_status(&removed, 409) {
             return Ok(());
@@ -230,7 +249,7 @@ impl Docker {
     pub async fn list(&self) -> anyhow::Result<Vec<Found>> {
         let filters = HashMap::from([("label".to_owned(), vec![format!("{INSTANCE}={}", self.instance)])]);
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let listed = self.client.list_containers(Some(options)).await.context("listing the containers")?;
+        let listed = self.client()?.list_containers(Some(options)).await.context("listing the containers")?;
         Ok(listed
             .into_iter()
             .filter_map(|container| {
@@ -248,9 +267,6 @@ impl Docker {
 
 fn host_config(limits: &Limits) -> HostConfig {
     let bytes = |size: bytesize::ByteSize| i64::try_from(size.as_u64()).unwrap_or(i64::MAX);
-    // The engine's own file has JSON round each line; whoever fills this much is far beyond the log limit and is
-    // being stopped, so that its rotation, which would lose bytes, concerns nobody.
-    let log_file = limits.log.as_u64().saturating_mul(16).saturating_add(64 << 20);
     HostConfig {
         init: Some(true),
         nano_cpus: Some((limits.cpus * 1e9) as i64),
@@ -272,7 +288,7 @@ fn host_config(limits: &Limits) -> HostConfig {
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
             config: Some(HashMap::from([
-                ("max-size".to_owned(), log_file.to_string()),
+                ("max-size".to_owned(), LOG_FILE.to_owned()),
                 ("max-file".to_owned(), "1".to_owned()),
             ])),
         }),

@@ -131,12 +131,8 @@ impl Client {
     /// # Errors
     /// When GitHub did not answer, or did not take it.
     pub async fn post_status(&self, status: &CommitStatus<'_>) -> Result<Sent, SendError> {
-        let route = format!(
-            "{}/repos/{}/statuses/{}",
-            self.api_url.path().trim_end_matches('/'),
-            status.repo,
-            status.sha
-        );
+        let route =
+            format!("{}/repos/{}/statuses/{}", self.api_url.path().trim_end_matches('/'), status.repo, status.sha);
         let body = StatusBody {
             state: status.state,
             context: status.context,

@@ -201,12 +201,11 @@ pub async fn refresh(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<Buil
 }
 
 async fn wish_status(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
-    let row: BuildRow = sqlx::query_as(
-        "select repo_id, number, kind, sha, state, started_at, finished_at from build where id = $1",
-    )
-    .bind(build)
-    .fetch_one(&mut *tx)
-    .await?;
+    let row: BuildRow =
+        sqlx::query_as("select repo_id, number, kind, sha, state, started_at, finished_at from build where id = $1")
+            .bind(build)
+            .fetch_one(&mut *tx)
+            .await?;
     let jobs: Vec<(i32, Option<Verdict>, bool, Option<String>)> =
         sqlx::query_as("select number, verdict, allow_failure, reason from job where build_id = $1 order by number")
             .bind(build)

@@ -83,12 +83,11 @@ pub async fn free_taken(db: &PgPool) -> sqlx::Result<u64> {
 /// # Errors
 /// When Postgres cannot be asked.
 pub async fn done(tx: &mut PgConnection, id: &DeliveryId, outcome: &str) -> sqlx::Result<bool> {
-    let changed =
-        sqlx::query("update delivery set done_at = now(), outcome = $2 where id = $1 and done_at is null")
-            .bind(id)
-            .bind(outcome)
-            .execute(tx)
-            .await?;
+    let changed = sqlx::query("update delivery set done_at = now(), outcome = $2 where id = $1 and done_at is null")
+        .bind(id)
+        .bind(outcome)
+        .execute(tx)
+        .await?;
     Ok(changed.rows_affected() == 1)
 }
 

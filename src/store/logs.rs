@@ -13,7 +13,13 @@ const LEVEL: i32 = 1;
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn append(db: &mut PgConnection, job: JobId, attempt: i32, offset: i64, bytes: &[u8]) -> anyhow::Result<bool> {
+pub async fn append(
+    db: &mut PgConnection,
+    job: JobId,
+    attempt: i32,
+    offset: i64,
+    bytes: &[u8],
+) -> anyhow::Result<bool> {
     if bytes.is_empty() {
         return Ok(true);
     }

@@ -36,9 +36,10 @@ impl Images {
     /// Words for the author when no image is configured for what the job asks for.
     pub fn of(&self, config: &Value) -> Result<String, String> {
         if let Some(wanted) = config.get("image").and_then(Value::as_str) {
-            let allowed = self.allowed.iter().any(|pattern| {
-                globset::Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(wanted))
-            });
+            let allowed = self
+                .allowed
+                .iter()
+                .any(|pattern| globset::Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(wanted)));
             return if allowed {
                 Ok(wanted.to_owned())
             } else {
@@ -49,7 +50,8 @@ impl Images {
         match language {
             "python" => {
                 let version = config.get("python").and_then(Value::as_str).unwrap_or("3.11");
-                let plain = !version.is_empty() && version.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
+                let plain =
+                    !version.is_empty() && version.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
                 if !plain {
                     return Err(format!("python: {version:?} is no version that an image could have"));
                 }

@@ -6,6 +6,7 @@
 mod images;
 mod log;
 mod prepare;
+mod reason;
 mod run;
 mod stop;
 

@@ -4,12 +4,12 @@ use anyhow::Context as _;
 use url::Url;
 
 use super::Worker;
-use crate::domain::{RepoName, TriggerKind};
+use crate::domain::RepoName;
 use crate::executor::{ExecError, Spec, Upload};
 use crate::git::Remote;
 use crate::store::builds::{self, BuildFacts};
 use crate::store::jobs::Claimed;
-use crate::travis::script;
+use crate::travis::script::{self, Facts, Numbered, PullRequestFacts};
 
 /// Where the job's home is in every image.
 const HOME: &str = "/home/travis";
@@ -52,10 +52,10 @@ impl Worker {
         };
         let checkout = async { self.checkout(&repo, &facts).await.map_err(ExecError::System) };
         let (container, checkout) = tokio::try_join!(create, checkout)?;
-        let script = self.script(job, &facts, &repo);
-        let mut upload = Upload::default()
-            .file(SCRIPT, script.into_bytes(), 0o755)
-            .folder(checkout.path().to_owned(), &format!("{HOME}/build/{repo}"));
+        let folder = format!("{HOME}/build/{repo}");
+        let script = self.script(job, facts, repo, &image);
+        let mut upload =
+            Upload::default().file(SCRIPT, script.into_bytes(), 0o755).folder(checkout.path().to_owned(), &folder);
         if let Some(authorities) = authorities {
             upload = upload.file(AUTHORITIES, authorities, 0o644);
         }
@@ -74,7 +74,8 @@ impl Worker {
         if path.as_os_str().is_empty() {
             return Ok(None);
         }
-        let text = tokio::fs::read(path).await.with_context(|| format!("images.ca_certificates: {}", path.display()))?;
+        let text =
+            tokio::fs::read(path).await.with_context(|| format!("images.ca_certificates: {}", path.display()))?;
         Ok(Some(text))
     }
 
@@ -92,8 +93,42 @@ impl Worker {
         Ok(folder)
     }
 
-    fn script(&self, job: &Claimed, facts: &BuildFacts, repo: &RepoName) -> String {
-        let _ = (job, facts, repo, TriggerKind::Push, script::compile);
-        todo!()
+    fn script(&self, job: &Claimed, facts: BuildFacts, repo: RepoName, image: &str) -> String {
+        let base = self.settings.public_url.as_str().trim_end_matches('/');
+        let build_url = format!("{base}/{repo}/builds/{}", facts.number);
+        // A pull request's range ends at its own head, not at the merge commit that is built.
+        let range = facts.before_sha.as_ref().map(|before| format!("{before}...{}", facts.sha)).unwrap_or_default();
+        let pull_request = facts.pull_request.map(|number| PullRequestFacts {
+            number: number.into(),
+            branch: facts.head_branch.unwrap_or_default(),
+            sha: facts.sha.to_string(),
+            slug: facts.head_repo.unwrap_or_default(),
+            draft: facts.draft,
+        });
+        let known = Facts {
+            home: HOME.to_owned(),
+            image: image.to_owned(),
+            host: self.settings.public_url.to_string(),
+            repo,
+            private: facts.private,
+            event: facts.kind,
+            branch: facts.branch.unwrap_or_default(),
+            tag: facts.tag,
+            commit: facts.built_sha.to_string(),
+            commit_range: range,
+            commit_message: facts.message.unwrap_or_default(),
+            pull_request,
+            build: Numbered { id: facts.id.0, number: facts.number.to_string(), url: build_url.clone() },
+            job: Numbered {
+                id: job.id.0,
+                number: format!("{}.{}", facts.number, job.number),
+                url: format!("{build_url}/jobs/{}", job.number),
+            },
+            restarted: false,
+            secure_env_vars: false,
+            settings: Vec::new(),
+            decrypted: Vec::new(),
+        };
+        script::compile(&job.config, &known)
     }
 }

@@ -1,29 +1,32 @@
 //! One attempt at one job, from the claim to the verdict.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::StreamExt as _;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tracing::{info, warn};
 
 use super::log::{Log, Lost};
+use super::reason;
 use super::stop::{self, Escalation};
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
 use crate::domain::{Stop, Verdict};
 use crate::executor::{ExecError, Exit, Found, Life};
 use crate::store::jobs::{self, Beat, Claimed, Finish};
 use crate::store::logs;
-use crate::travis::script;
 
 /// How often limits are looked at. Travis's limits are minutes; this is near enough, and cheap.
 const TICK: Duration = Duration::from_millis(200);
 /// After this many appends a log is a long one, and its bytes are gathered for a moment before each commit.
 const LONG_LOG: u32 = 32;
 const GATHER: Duration = Duration::from_millis(40);
+/// A commit of at least this many bytes is worth its while: the next one follows at once.
+const GATHERED_ENOUGH: usize = 64 * 1024;
 /// Frames of output that one commit may carry; the engine's frames have at most 16 KiB.
-const FRAMES: usize = 64;
+const FRAMES: usize = 1024;
 /// How long a job that was given back for the engine's or git's sake waits in the queue.
 const BACK_IN_QUEUE: Duration = Duration::from_secs(5);
 /// How much of a stored log an adopted attempt reads again, to find the command that failed.
@@ -137,7 +140,12 @@ impl Worker {
                 Ok(container) => container,
                 Err(ExecError::Job(reason)) => {
                     let closing = format!("{reason}\n");
-                    return End::Finished { verdict: Verdict::Errored, exit_status: None, reason: Some(reason), closing };
+                    return End::Finished {
+                        verdict: Verdict::Errored,
+                        exit_status: None,
+                        reason: Some(reason),
+                        closing,
+                    };
                 }
                 Err(ExecError::System(error)) => return End::GivenBack(error),
             },
@@ -188,32 +196,39 @@ impl Worker {
     /// Stores the output from the stored offset on, until the stream ends (true) or breaks (false).
     async fn store_output(&self, container: &str, shared: &Shared, log: &mut Log) -> Result<bool, End> {
         let skip = u64::try_from(log.stored()).unwrap_or(0);
-        let mut frames = self.docker.logs(container, skip).ready_chunks(FRAMES);
-        let mut appends = 0_u32;
-        while let Some(batch) = frames.next().await {
-            let mut bytes = Vec::new();
-            for frame in batch {
+        let mut frames = match self.docker.logs(container, skip) {
+            Ok(frames) => frames,
+            Err(error) => return Err(End::GivenBack(error)),
+        };
+        // The engine sends each line by itself. What comes while a commit is under way is gathered for the next one.
+        let (sender, receiver) = mpsc::channel(FRAMES);
+        let read = async move {
+            while let Some(frame) = frames.next().await {
                 match frame {
-                    Ok(frame) => bytes.extend_from_slice(&frame),
+                    Ok(frame) => {
+                        if sender.send(frame).await.is_err() {
+                            break;
+                        }
+                    }
                     Err(error) => {
                         warn!("the output's stream broke: {error:#}");
-                        log.append(&bytes).await?;
-                        return Ok(false);
+                        return false;
                     }
                 }
             }
-            log.append(&bytes).await?;
-            {
-                let mut progress = shared.lock();
-                progress.last_output = Instant::now();
-                progress.log_full = log.is_full();
-            }
-            appends += 1;
-            if appends > LONG_LOG {
-                tokio::time::sleep(GATHER).await;
+            drop(sender);
+            true
+        };
+        let write = store_frames(receiver, shared, log);
+        tokio::pin!(read, write);
+        let mut whole = None;
+        loop {
+            tokio::select! {
+                ended = &mut read, if whole.is_none() => whole = Some(ended),
+                // A log that is full leaves its stream unread; it counts as whole.
+                stored = &mut write => return stored.map(|()| whole.unwrap_or(true)),
             }
         }
-        Ok(true)
     }
 
     fn judge(&self, exit: &Exit, shared: &Shared, log: &Log) -> End {
@@ -235,7 +250,7 @@ impl Worker {
             let closing = format!("\n\nThe job ran {reason}.\n");
             (Some(reason), closing)
         } else {
-            let reason = script::failed_command(&log.tail()).unwrap_or_else(|| format!("exit status {}", exit.status));
+            let reason = reason::failed_command(&log.tail()).unwrap_or_else(|| format!("exit status {}", exit.status));
             (Some(reason), String::new())
         };
         End::Finished { verdict, exit_status: Some(exit.status), reason, closing }
@@ -262,16 +277,16 @@ impl Worker {
                     Err(error) => warn!(job = %job.id, "cannot extend the lease of job {}: {error}", job.id),
                 }
             }
-            let (container, fresh) = {
+            let (stopping, fresh) = {
                 let mut progress = shared.lock();
                 let broken = limit_broken(&progress, limits, now).map(|stop| (stop, stop::reason(stop, limits)));
                 let fresh = progress.stop.is_none().then_some(wanted.or(broken)).flatten();
                 if fresh.is_some() {
                     progress.stop.clone_from(&fresh);
                 }
-                // Nothing to end yet: the stop is carried out once the container runs.
-                let stopping = progress.stop.is_some() && progress.started.is_some();
-                (progress.container.clone().filter(|_| stopping), fresh)
+                // A stop that is wanted before the container runs is carried out once it does.
+                let stop = progress.stop.as_ref().map(|(stop, _)| *stop).filter(|_| progress.started.is_some());
+                (progress.container.clone().zip(stop), fresh)
             };
             if let Some((stop, reason)) = fresh {
                 info!(job = %job.id, "job {} is being stopped: {reason}", job.id);
@@ -279,8 +294,8 @@ impl Worker {
                     warn!(job = %job.id, "cannot note why job {} is stopped: {error}", job.id);
                 }
             }
-            if let Some(container) = container {
-                let escalation = escalation.get_or_insert_with(|| Escalation::new(now, limits.grace));
+            if let Some((container, stop)) = stopping {
+                let escalation = escalation.get_or_insert_with(|| Escalation::new(stop, now, limits.grace));
                 if let Some(signal) = escalation.signal(now)
                     && let Err(error) = self.docker.signal(&container, signal).await
                 {
@@ -289,6 +304,31 @@ impl Worker {
             }
         }
     }
+}
+
+/// Stores frames in commits until there are no more or the log is full.
+async fn store_frames(mut frames: mpsc::Receiver<Bytes>, shared: &Shared, log: &mut Log) -> Result<(), End> {
+    let mut gathered = Vec::with_capacity(FRAMES);
+    let mut appends = 0_u32;
+    while frames.recv_many(&mut gathered, FRAMES).await > 0 {
+        let bytes = gathered.concat();
+        gathered.clear();
+        log.append(&bytes).await?;
+        {
+            let mut progress = shared.lock();
+            progress.last_output = Instant::now();
+            progress.log_full = log.is_full();
+        }
+        if log.is_full() {
+            // The rest is not wanted; a flood is not read while it is being stopped.
+            return Ok(());
+        }
+        appends += 1;
+        if appends > LONG_LOG && bytes.len() < GATHERED_ENOUGH {
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+    Ok(())
 }
 
 fn limit_broken(progress: &Progress, limits: &crate::executor::Limits, now: Instant) -> Option<Stop> {

@@ -9,9 +9,7 @@ use crate::executor::Limits;
 pub(super) fn text(stop: Stop, reason: &str, limits: &Limits) -> String {
     let said = match stop {
         Stop::Canceled => format!("Done: Job Cancelled\n\n{reason}"),
-        Stop::WallTime => {
-            "The job exceeded the maximum time limit for jobs, and has been terminated.".to_owned()
-        }
+        Stop::WallTime => "The job exceeded the maximum time limit for jobs, and has been terminated.".to_owned(),
         Stop::Silence => format!(
             "No output has been received in the last {}, this potentially indicates a stalled build or something wrong \
              with the build itself.\n\nThe build has been terminated",
@@ -54,9 +52,10 @@ pub(super) struct Escalation {
 impl Escalation {
     const SIGNALS: [&'static str; 3] = ["SIGINT", "SIGTERM", "SIGKILL"];
 
-    /// Starts now, with SIGINT.
-    pub(super) fn new(now: Instant, grace: Duration) -> Self {
-        Self { next: 0, due: now, grace }
+    /// Starts now: with SIGINT, or with SIGKILL for a flood, which would fill the disk during any grace.
+    pub(super) fn new(stop: Stop, now: Instant, grace: Duration) -> Self {
+        let next = if stop == Stop::LogSize { Self::SIGNALS.len() - 1 } else { 0 };
+        Self { next, due: now, grace }
     }
 
     /// The signal that is due at `now`, if any.
@@ -70,7 +69,6 @@ impl Escalation {
         self.next = (self.next + 1).min(Self::SIGNALS.len() - 1);
         Some(signal)
     }
-
 }
 
 #[cfg(test)]
@@ -81,12 +79,13 @@ mod tests {
     fn the_signals_come_in_order_each_after_its_grace() {
         let start = Instant::now();
         let grace = Duration::from_secs(4);
-        let mut stop = Escalation::new(start, grace);
+        let mut stop = Escalation::new(Stop::Silence, start, grace);
         assert_eq!(stop.signal(start), Some("SIGINT"));
         assert_eq!(stop.signal(start + grace / 2), None);
         assert_eq!(stop.signal(start + grace), Some("SIGTERM"));
         assert_eq!(stop.signal(start + grace * 2), Some("SIGKILL"));
         assert_eq!(stop.signal(start + grace * 3), Some("SIGKILL"));
+        assert_eq!(Escalation::new(Stop::LogSize, start, grace).signal(start), Some("SIGKILL"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use http_body_util::BodyExt as _;
 use scraper::{Html, Selector};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use trainyard::domain::{
@@ -18,24 +18,10 @@ use trainyard::github::signature;
 use trainyard::store::bell::Bells;
 use trainyard::store::builds::{NewBuild, NewJob};
 use trainyard::store::repos::RepoFacts;
-use trainyard::store::{MIGRATOR, builds, deliveries, jobs, logs, repos, troubles};
+use trainyard::store::{builds, deliveries, jobs, logs, repos, troubles};
 use trainyard::web;
 
-/// A migrated database that no other test sees.
-async fn db() -> PgPool {
-    let server = std::env::var("TRAINYARD_TEST_DATABASE_URL").expect("TRAINYARD_TEST_DATABASE_URL names a server");
-    let mut connection = PgConnection::connect(&server).await.unwrap();
-    let name: String = sqlx::query_scalar("select 'pages_' || replace(gen_random_uuid()::text, '-', '')")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
-    sqlx::query(AssertSqlSafe(format!("create database {name}"))).execute(&mut connection).await.unwrap();
-    let mut url: url::Url = server.parse().unwrap();
-    url.set_path(&name);
-    let pool = PgPool::connect(url.as_str()).await.unwrap();
-    MIGRATOR.run(&pool).await.unwrap();
-    pool
-}
+use crate::support::database::pool as db;
 
 const SECRET: &str = "It's a Secret to Everybody";
 
@@ -239,7 +225,8 @@ async fn pages_show_a_build_from_the_list_to_the_log() {
         column: Some(1),
         key: Some("scirpt".into()),
     };
-    let planned = [job(JobKind::Script, Some("Test"), "unit"), job(JobKind::Smoke, Some("Smoke"), "configs/style.yaml")];
+    let planned =
+        [job(JobKind::Script, Some("Test"), "unit"), job(JobKind::Smoke, Some("Smoke"), "configs/style.yaml")];
     build(&state.db, repo, &push("main"), &planned, &[problem]).await;
     let claimed = claim(&state.db).await;
     let log = "travis_fold:start:install\r\x1b[0Ktravis_time:start:0a\r\x1b[0K$ pip install <torch>\n\

@@ -1,0 +1,38 @@
+//! `make bench`: how near the service is to the physical limits of what it does, as ratios of interleaved runs.
+//!
+//! Each figure is the median of its runs; both sides of a ratio run in turn in this one process's time.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot work shall say so at once")]
+#![allow(missing_docs, reason = "a program")]
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+mod deliveries;
+mod memory;
+mod push;
+mod yard;
+
+use yard::Yard;
+
+#[tokio::main]
+async fn main() {
+    println!("{:<58} {:>10} {:>12} {:>8}  aim", "what", "ours", "the limit", "ratio");
+    let yard = Yard::start().await;
+    memory::idle(&yard).await;
+    push::to_success(&yard).await;
+    deliveries::acknowledged(&yard).await;
+    yard.stop();
+}
+
+/// One line of the result.
+fn report(what: &str, ours: &str, limit: &str, ratio: Option<f64>, aim: &str) {
+    let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
+    println!("{what:<58} {ours:>10} {limit:>12} {ratio:>8}  {aim}");
+}
+
+/// The middle of the values, and their spread from the first to the ninth decile.
+fn median(values: &mut [f64]) -> (f64, String) {
+    values.sort_unstable_by(f64::total_cmp);
+    let at = |part: f64| values[((values.len() - 1) as f64 * part).round() as usize];
+    (at(0.5), format!("{:.3}–{:.3}", at(0.1), at(0.9)))
+}

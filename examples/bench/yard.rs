@@ -1,0 +1,40 @@
+//! The service under measure: the release binary on its own Postgres, durable as in production.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::app::configuration;
+use crate::support::github::GitHub;
+use crate::support::service::Service;
+
+pub struct Yard {
+    pub folder: tempfile::TempDir,
+    pub github: GitHub,
+    pub service: Service,
+}
+
+impl Yard {
+    pub async fn start() -> Self {
+        // Open to the unprivileged user that Postgres runs as.
+        let folder = tempfile::Builder::new()
+            .prefix("trainyard-bench-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .tempdir()
+            .unwrap();
+        let github = GitHub::start(folder.path().join("github")).await;
+        let config = folder.path().join("config.toml");
+        std::fs::write(&config, configuration(&folder.path().join("data"), None, &github)).unwrap();
+        let here = std::env::current_exe().unwrap();
+        let program = here.parent().and_then(Path::parent).unwrap().join("trainyard");
+        let service = Service::start(&program, &config);
+        Self { folder, github, service }
+    }
+
+    /// The folder of the private Postgres's socket.
+    pub fn sockets(&self) -> PathBuf {
+        self.folder.path().join("data/sockets")
+    }
+
+    pub fn stop(self) {
+        assert_eq!(self.service.interrupt(), Some(0), "the service did not stop well");
+    }
+}

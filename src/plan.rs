@@ -1,0 +1,269 @@
+//! What a commit's files ask for: jobs and problems. Pure: it reads no file and knows no clock.
+
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+
+use crate::domain::{JobKind, Problem, Severity, Trigger, TriggerKind};
+use crate::travis::normal::{Code, Level, Message, NotAMap, Options, normalize, read};
+use crate::travis::{branches, condition, matrix, traps};
+use crate::yaml::{Document, Mark};
+use crate::{lora, yaml};
+
+/// The file of the CI.
+pub const CONFIG: &str = ".travis.yml";
+/// The most jobs of a build, as on Travis.
+pub const MAX_JOBS: usize = 200;
+/// How much of a file the caller reads, in bytes: one more than is planned with, so that a longer file shows as such.
+pub const READ_AT_MOST: usize = yaml::MAX_BYTES + 1;
+/// The largest file that may be a training config, in bytes.
+const MAX_TRAINING_CONFIG: u64 = 256 * 1024;
+
+/// A file of the commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Its path from the root of the repository.
+    pub path: String,
+    /// Its bytes, at most [`READ_AT_MOST`].
+    pub text: Vec<u8>,
+}
+
+/// What the plan must know of the repository.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Settings {
+    /// Whether the repository is a fork.
+    pub fork: bool,
+    /// The settings' variables that conditions may see, by name.
+    pub env: serde_json::Map<String, Json>,
+}
+
+/// What to build.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Plan {
+    /// The jobs, in the order of their numbers.
+    pub jobs: Vec<PlannedJob>,
+    /// The names of the stages that have jobs, in their order; empty without stages.
+    pub stages: Vec<String>,
+    /// What is wrong or worth knowing.
+    pub problems: Vec<Problem>,
+    /// Why nothing is to be built, if so: not a problem, the author asked for it.
+    pub skip: Option<String>,
+    /// How many training configs were linted.
+    pub linted: usize,
+}
+
+/// A job to run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlannedJob {
+    /// Its number in the build, from 1.
+    pub number: String,
+    /// What it does.
+    pub kind: JobKind,
+    /// Its stage.
+    pub stage: Option<String>,
+    /// Its name.
+    pub name: Option<String>,
+    /// Whether its failure does not count.
+    pub allow_failure: bool,
+    /// Travis's normal form of the job.
+    pub config: Json,
+}
+
+impl Plan {
+    /// Whether the `.travis.yml` cannot be built from: the build is errored.
+    pub fn is_fatal(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Error && is_of_travis(problem))
+    }
+
+    /// Whether a training config has errors: the build is failed.
+    pub fn has_lint_errors(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Error && !is_of_travis(problem))
+    }
+}
+
+fn is_of_travis(problem: &Problem) -> bool {
+    problem.file.as_deref().is_none_or(|file| file == CONFIG)
+}
+
+/// Whether the plan wants to see the file of this path and size in bytes.
+pub fn wants(path: &str, size: u64) -> bool {
+    // A `.travis.yml` that is too large is wanted too: that is said to its author.
+    if path == CONFIG {
+        return true;
+    }
+    const NOT_THE_AUTHORS: [&str; 6] = [".git", "node_modules", "vendor", "third_party", ".venv", "site-packages"];
+    let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
+    let is_config = matches!(path.rsplit_once('.'), Some((_, "yaml" | "yml" | "toml" | "json")));
+    is_config
+        && size <= MAX_TRAINING_CONFIG
+        && path.len() <= 300
+        && folders.split('/').count() <= 8
+        && !folders.split('/').any(|folder| NOT_THE_AUTHORS.contains(&folder))
+}
+
+/// Plans the build of a commit with these files.
+pub fn plan(files: &[SourceFile], trigger: &Trigger, settings: &Settings) -> Plan {
+    if let Some(skip) = skipped(trigger) {
+        return Plan { skip: Some(skip), ..Plan::default() };
+    }
+    let mut plan = match files.iter().find(|file| file.path == CONFIG) {
+        None => fatal("no-config", "there is no .travis.yml: add one, with the key `script` at least", None),
+        Some(file) => travis(&file.text, trigger, settings).unwrap_or_else(|plan| plan),
+    };
+    if plan.skip.is_none() {
+        let others = files.iter().filter(|file| file.path != CONFIG);
+        for lint in others.filter_map(|file| lora::lint(&file.path, &file.text)) {
+            plan.linted += 1;
+            plan.problems.extend(lint.problems);
+        }
+    }
+    plan
+}
+
+/// The plan of a `.travis.yml`; the error is a plan as well, without jobs.
+fn travis(text: &[u8], trigger: &Trigger, settings: &Settings) -> Result<Plan, Plan> {
+    let document = document(text)?;
+    let normal = normalize(&document, Options::PRODUCTION).map_err(|error @ NotAMap| {
+        let at = document.root.as_ref().map(|root| root.at);
+        fatal("not-a-map", &error.to_string(), at)
+    })?;
+    let config = normal.config.as_object().cloned().unwrap_or_default();
+    let data = data(trigger, settings);
+    if let Some(skip) = unwanted(&config, &data, trigger) {
+        return Err(Plan { skip: Some(skip), ..Plan::default() });
+    }
+    let matrix = matrix::matrix(&config, &data);
+    let mut problems: Vec<Problem> = normal.messages.iter().chain(&matrix.messages).map(of_message).collect();
+    for (name, at) in &document.unresolved {
+        let message = format!("`*{name}` has no anchor `&{name}` above it, so it stands for nothing");
+        problems.push(problem(Severity::Warning, "unknown-alias", message, Some(*at), None));
+    }
+    if let Some(root) = &document.root {
+        let traps = traps::traps(root, &config).into_iter();
+        problems.extend(traps.map(|trap| {
+            problem(Severity::Warning, trap.rule, trap.message, Some(trap.at), Some(trap.key.to_owned()))
+        }));
+    }
+    problems.extend(too_many_or_none(matrix.jobs.len()));
+    let jobs = matrix.jobs.into_iter().take(MAX_JOBS).enumerate().map(|(index, job)| planned(index, job)).collect();
+    let name = |stage: &Json| stage.get("name").and_then(Json::as_str).map(str::to_owned);
+    Ok(Plan { jobs, stages: matrix.stages.iter().filter_map(name).collect(), problems, skip: None, linted: 0 })
+}
+
+fn document(text: &[u8]) -> Result<Document, Plan> {
+    if text.len() > yaml::MAX_BYTES {
+        let message = format!("the file is larger than {} bytes: make it smaller", yaml::MAX_BYTES);
+        return Err(fatal("config-too-large", &message, None));
+    }
+    let text = std::str::from_utf8(text)
+        .map_err(|_| fatal("bad-yaml", "the file is not UTF-8 text: save it in that encoding", None))?;
+    let document = read(text).map_err(|error| fatal("bad-yaml", &format!("this is not YAML: {error}"), error.at))?;
+    if document.root.is_none() {
+        return Err(fatal("empty-config", "the file is empty: say what to run, with the key `script`", None));
+    }
+    Ok(document)
+}
+
+fn planned(index: usize, config: matrix::Config) -> PlannedJob {
+    let text = |key: &str| config.get(key).and_then(Json::as_str).map(str::to_owned);
+    PlannedJob {
+        number: (index + 1).to_string(),
+        kind: JobKind::Script,
+        stage: text("stage"),
+        name: text("name"),
+        allow_failure: config.get("allow_failure") == Some(&Json::Bool(true)),
+        config: Json::Object(config),
+    }
+}
+
+fn too_many_or_none(jobs: usize) -> Option<Problem> {
+    if jobs == 0 {
+        let message = "no job is left: the conditions, `exclude` and `stages` leave all of them out".to_owned();
+        return Some(problem(Severity::Error, "no-jobs", message, None, None));
+    }
+    let message = format!("the file makes {jobs} jobs, of which {MAX_JOBS} at most are built: make the matrix smaller");
+    (jobs > MAX_JOBS).then(|| problem(Severity::Error, "too-many-jobs", message, None, None))
+}
+
+fn fatal(rule: &str, message: &str, at: Option<Mark>) -> Plan {
+    let problem = problem(Severity::Error, rule, message.to_owned(), at, None);
+    Plan { problems: vec![problem], ..Plan::default() }
+}
+
+fn problem(severity: Severity, rule: &str, message: String, at: Option<Mark>, key: Option<String>) -> Problem {
+    let at = at.filter(|at| at.line > 0);
+    Problem {
+        severity,
+        rule: rule.to_owned(),
+        message,
+        file: Some(CONFIG.to_owned()),
+        line: at.map(|at| at.line),
+        column: at.map(|at| at.column),
+        key,
+    }
+}
+
+/// A message of the normal form. None of them stops a build, so even Travis's errors are warnings here.
+fn of_message(message: &Message) -> Problem {
+    let severity = match message.level {
+        Level::Info => Severity::Info,
+        Level::Warn | Level::Error | Level::Alert => Severity::Warning,
+    };
+    let rule = match message.code {
+        Code::Secure => "plain-secret".to_owned(),
+        code => code.as_str().replace('_', "-"),
+    };
+    let key = Some(message.key.clone()).filter(|key| !key.is_empty());
+    problem(severity, &rule, message.text(), Some(message.at), key)
+}
+
+/// The data for conditions.
+fn data(trigger: &Trigger, settings: &Settings) -> Json {
+    let kind = match trigger.kind {
+        TriggerKind::Push | TriggerKind::Tag | TriggerKind::Travis => "push",
+        TriggerKind::PullRequest => "pull_request",
+        TriggerKind::Cron => "cron",
+        TriggerKind::Api => "api",
+    };
+    let pull = trigger.pull_request.as_ref();
+    json!({
+        "type": kind,
+        "repo": trigger.repo.to_string(),
+        "head_repo": pull.and_then(|pull| pull.head_repo.as_ref()).map(ToString::to_string),
+        "head_branch": pull.map(|pull| pull.head_branch.clone()),
+        "branch": trigger.branch.as_ref().or(trigger.tag.as_ref()),
+        "tag": trigger.tag,
+        "sender": trigger.sender,
+        "fork": settings.fork,
+        "draft": pull.map(|pull| pull.draft),
+        "commit_message": trigger.message,
+        "env": [Json::Object(settings.env.clone())],
+    })
+}
+
+/// Words in a commit message that ask for no build; cron builds do not read it.
+fn skipped(trigger: &Trigger) -> Option<String> {
+    const WORDS: [&str; 5] = ["ci", "travis", "travis ci", "travis-ci", "travisci"];
+    if trigger.kind == TriggerKind::Cron {
+        return None;
+    }
+    let message = trigger.message.as_deref()?.to_lowercase();
+    let mut forms = WORDS.iter().flat_map(|word| [format!("[skip {word}]"), format!("[{word} skip]")]);
+    let found = forms.find(|form| message.contains(form))?;
+    Some(format!("the commit message has {found}"))
+}
+
+/// Why the file wants no build of this event.
+fn unwanted(config: &matrix::Config, data: &Json, trigger: &Trigger) -> Option<String> {
+    let name = trigger.branch.as_deref().or(trigger.tag.as_deref()).unwrap_or_default();
+    if let Err(why) = branches::builds(config.get("branches"), name) {
+        return Some(why);
+    }
+    let text = config.get("if")?.as_str()?;
+    // One that cannot be read is told of by the normal form, and its jobs are left out.
+    let condition = condition::parse(text).ok()?;
+    let holds = condition.holds(condition::Data { variables: data, env: &data["env"] });
+    (holds == Ok(false)).then(|| format!("the condition `{text}` of the file does not hold"))
+}
+
+#[cfg(test)]
+mod tests;

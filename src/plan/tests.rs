@@ -1,0 +1,135 @@
+use super::*;
+use crate::domain::PullRequest;
+
+fn trigger() -> Trigger {
+    Trigger {
+        kind: TriggerKind::Push,
+        repo: "acme/styles".parse().expect("a name"),
+        branch: Some("main".to_owned()),
+        tag: None,
+        sha: "0123456789abcdef0123456789abcdef01234567".parse().expect("a commit"),
+        before: None,
+        message: Some("Train longer".to_owned()),
+        author: None,
+        sender: Some("alice".to_owned()),
+        compare_url: None,
+        pull_request: None,
+    }
+}
+
+fn of(text: &str) -> Plan {
+    of_trigger(text, &trigger())
+}
+
+fn of_trigger(text: &str, trigger: &Trigger) -> Plan {
+    let file = SourceFile { path: CONFIG.to_owned(), text: text.as_bytes().to_vec() };
+    plan(&[file], trigger, &Settings::default())
+}
+
+fn rules(plan: &Plan) -> Vec<&str> {
+    let told = plan.problems.iter().filter(|problem| problem.severity > Severity::Info);
+    told.map(|problem| problem.rule.as_str()).collect()
+}
+
+#[test]
+fn files_that_cannot_be_built_from() {
+    let none = plan(&[], &trigger(), &Settings::default());
+    assert_eq!(rules(&none), ["no-config"]);
+    assert!(none.is_fatal());
+    let large = format!("script: {}", "x".repeat(yaml::MAX_BYTES));
+    for (text, rule) in [
+        ("", "empty-config"),
+        ("# only a comment\n", "empty-config"),
+        ("a: [", "bad-yaml"),
+        ("script\n", "not-a-map"),
+        ("- a\n", "not-a-map"),
+        (&large, "config-too-large"),
+        ("jobs:\n  include:\n  - if: false\n", "no-jobs"),
+    ] {
+        let plan = of(text);
+        assert!(rules(&plan).contains(&rule), "{text:.20}: {:?}", plan.problems);
+        assert!(plan.is_fatal() && !plan.has_lint_errors(), "{text:.20}");
+        assert!(plan.jobs.is_empty());
+    }
+}
+
+#[test]
+fn more_than_two_hundred_jobs() {
+    let list: String = (0..300).map(|n| format!("  - N={n}\n")).collect();
+    let plan = of(&format!("language: shell\nenv:\n{list}"));
+    assert_eq!(rules(&plan), ["too-many-jobs"]);
+    assert_eq!(plan.jobs.len(), MAX_JOBS);
+}
+
+#[test]
+fn skip_words_count_but_for_cron() {
+    for (message, skips) in [
+        ("Fix\n\n[skip ci]", true),
+        ("[CI Skip] x", true),
+        ("[travis skip]", true),
+        ("skip ci", false),
+        ("[ci skip-tests]", false),
+    ] {
+        let push = Trigger { message: Some(message.to_owned()), ..trigger() };
+        assert_eq!(of_trigger("script: true\n", &push).skip.is_some(), skips, "{message}");
+        let cron = Trigger { kind: TriggerKind::Cron, ..push };
+        assert_eq!(of_trigger("script: true\n", &cron).skip, None, "{message}");
+    }
+}
+
+#[test]
+fn conditions_and_branches_see_the_trigger() {
+    assert!(of("if: branch = other\nscript: true\n").skip.is_some_and(|why| why.contains("branch = other")));
+    assert!(of("branches: {only: [other]}\nscript: true\n").skip.is_some());
+    let pull = PullRequest {
+        number: 7,
+        title: "T".to_owned(),
+        head_branch: "feature".to_owned(),
+        head_repo: Some("bob/styles".parse().expect("a name")),
+        draft: false,
+    };
+    let pull = Trigger { kind: TriggerKind::PullRequest, pull_request: Some(pull), ..trigger() };
+    let text = "language: shell\njobs:\n  include:\n  - name: a\n    if: type = pull_request AND head_branch = feature\n  \
+                - name: b\n    if: type = push\n";
+    let plan = of_trigger(text, &pull);
+    assert_eq!(plan.jobs.iter().filter_map(|job| job.name.as_deref()).collect::<Vec<_>>(), ["a"]);
+}
+
+#[test]
+fn training_configs_fail_the_build_without_ending_it() {
+    let travis = SourceFile { path: CONFIG.to_owned(), text: b"language: shell\nscript: true\n".to_vec() };
+    let config = SourceFile {
+        path: "configs/style.yaml".to_owned(),
+        text: b"train_data_dir: x\nlora_rank: 4\nepochs: 1\noutput_dir: y\n".to_vec(),
+    };
+    let plan = plan(&[travis, config], &trigger(), &Settings::default());
+    assert_eq!(rules(&plan), ["missing-required"]);
+    assert!(plan.has_lint_errors() && !plan.is_fatal());
+    assert_eq!(plan.jobs.len(), 1);
+}
+
+#[test]
+fn which_files_are_wanted() {
+    for (path, size, wanted) in [
+        (CONFIG, 5_000_000, true),
+        ("configs/a.yaml", 100, true),
+        ("a.toml", 100, true),
+        ("configs/a.yaml", 5_000_000, false),
+        ("node_modules/x/a.json", 10, false),
+        ("train.py", 10, false),
+    ] {
+        assert_eq!(wants(path, size), wanted, "{path}");
+    }
+}
+
+#[test]
+fn a_list_under_env_that_splits_what_belongs_together() {
+    let text = "language: shell\nenv:\n  - CONFIG=a.yaml\n  - OUT=./out\nscript:\n  - python train.py $CONFIG ${OUT}\n";
+    let plan = of(text);
+    assert_eq!(plan.jobs.len(), 2);
+    let trap = plan.problems.iter().find(|problem| problem.rule == "env-list-splits-variables").expect("the trap");
+    assert_eq!((trap.severity, trap.line, trap.column), (Severity::Warning, Some(2), Some(1)));
+    assert!(trap.message.contains("env: global:"), "{}", trap.message);
+    let meant = text.replace("OUT=./out", "CONFIG=b.yaml");
+    assert_eq!(rules(&of(&meant)), Vec::<&str>::new());
+}

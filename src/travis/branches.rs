@@ -1,0 +1,56 @@
+//! The key `branches` (travis-core request/branches.rb; the present code is closed).
+
+use serde_json::Value as Json;
+
+use super::condition;
+
+/// Pages are published from this branch and hold nothing to build.
+const PAGES: [&str; 2] = ["gh-pages", "gh_pages"];
+
+/// Whether a branch or tag is built.
+///
+/// # Errors
+/// With the reason when it is not.
+pub fn builds(branches: Option<&Json>, name: &str) -> Result<(), String> {
+    let list = |key: &str| branches.and_then(|branches| branches.get(key)).and_then(Json::as_array);
+    let names = |list: &Vec<Json>| list.iter().filter_map(Json::as_str).any(|pattern| is_named(pattern, name));
+    let only = list("only").filter(|only| !only.is_empty());
+    if only.is_some_and(|only| !names(only)) {
+        return Err(format!("`branches: only:` does not name {name}"));
+    }
+    if list("except").is_some_and(names) {
+        return Err(format!("`branches: except:` names {name}"));
+    }
+    if only.is_none() && PAGES.contains(&name) {
+        return Err(format!("{name} is built only when `branches: only:` names it"));
+    }
+    Ok(())
+}
+
+/// Whether an item names the branch: `/…/` is a regular expression, else the names are equal.
+fn is_named(pattern: &str, name: &str) -> bool {
+    match pattern.strip_prefix('/').and_then(|inner| inner.strip_suffix('/')) {
+        Some(regex) => condition::is_match(regex, name).unwrap_or(false),
+        None => pattern.split(',').any(|pattern| pattern.trim() == name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_except_and_pages() {
+        let only = json!({"only": ["main", "/^v\\d/"]});
+        assert_eq!(builds(Some(&only), "main"), Ok(()));
+        assert_eq!(builds(Some(&only), "v1.2"), Ok(()));
+        assert!(builds(Some(&only), "mainline").is_err());
+        let except = json!({"except": ["/^tmp/"]});
+        assert!(builds(Some(&except), "tmp-1").is_err());
+        assert_eq!(builds(Some(&except), "main"), Ok(()));
+        assert!(builds(None, "gh-pages").is_err());
+        assert_eq!(builds(Some(&json!({"only": ["gh-pages"]})), "gh-pages"), Ok(()));
+    }
+}

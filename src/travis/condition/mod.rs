@@ -1,0 +1,112 @@
+//! The language of `if:` (travis-conditions v1).
+//!
+//! ```text
+//! expr    := and { OR and }                  and  := operand-or-not { AND … }
+//! term    := operand [ [NOT] IN (list) | IS [NOT] predicate | =~ regex | !~ regex | = operand | != operand ]
+//! operand := variable | env(…) | concat(…) | "quoted" | word
+//! ```
+
+mod eval;
+mod parse;
+mod regex;
+
+pub use eval::Data;
+pub use parse::parse;
+
+/// A condition that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// One of both.
+    Or(Box<Self>, Box<Self>),
+    /// Both.
+    And(Box<Self>, Box<Self>),
+    /// The contrary.
+    Not(Box<Self>),
+    /// An operand that is neither missing nor false.
+    Term(Operand),
+    /// Equality; the flag is for `!=`.
+    Equal(Operand, Operand, bool),
+    /// A regular expression matches; the flag is for `!~`.
+    Match(Operand, Operand, bool),
+    /// One of a list; the flag is for `NOT IN`.
+    In(Operand, Vec<Operand>, bool),
+    /// A predicate; the flag is for `IS NOT`.
+    Is(Operand, Predicate, bool),
+}
+
+/// A value in a condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operand {
+    /// A fact of the build, such as `branch`.
+    Variable(String),
+    /// A text as it stands.
+    Text(String),
+    /// A regular expression.
+    Regex(String),
+    /// `env(NAME)`.
+    Env(Vec<Self>),
+    /// `concat(…)`.
+    Concat(Vec<Self>),
+}
+
+/// What `IS` asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Predicate {
+    /// Neither missing, nor empty, nor false.
+    Present,
+    /// The contrary of present.
+    Blank,
+    /// True.
+    True,
+    /// False.
+    False,
+}
+
+/// Why a condition has no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It does not follow the grammar; what is left of it begins at this byte.
+    #[error("it cannot be read from byte {0} on")]
+    Syntax(usize),
+    /// It uses `$NAME` of the shell.
+    #[error(
+        "Strings cannot start with a dollar (shell code does not work). This can be bypassed by quoting the string."
+    )]
+    Dollar,
+    /// Its regular expression is none, or takes too long.
+    #[error("Invalid regular expression: /{0}/")]
+    Regex(String),
+}
+
+impl Error {
+    /// What Travis says beside "invalid condition", if anything.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::Syntax(_) => None,
+            Self::Dollar | Self::Regex(_) => Some(self.to_string()),
+        }
+    }
+}
+
+/// Whether a text matches one of Ruby's regular expressions.
+///
+/// # Errors
+/// When the expression is none or takes too long.
+pub fn is_match(pattern: &str, text: &str) -> Result<bool, Error> {
+    regex::compile(pattern)?.is_match(text).map_err(|_| Error::Regex(pattern.to_owned()))
+}
+
+impl Condition {
+    /// Whether the regular expressions written in it are such.
+    ///
+    /// # Errors
+    /// For the first that is not.
+    pub fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Or(left, right) | Self::And(left, right) => left.check().and_then(|()| right.check()),
+            Self::Not(inner) => inner.check(),
+            Self::Match(_, Operand::Regex(pattern), _) => regex::compile(pattern).map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+}

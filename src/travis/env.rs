@@ -1,0 +1,181 @@
+//! Strings of environment variables, which Travis parses twice.
+//!
+//! [`pairs`] is the first parse, when the file is read (svenfuchs/sh_vars): shell words, with quotes and substitutions
+//! kept as they are written. [`exports`] is the second, when the script is compiled (travis-build env/var.rb): a
+//! looser pattern, by which a value that is not quoted ends at the first blank or quote.
+
+use std::iter::Peekable;
+use std::str::Chars;
+
+/// The string is not a list of variables: a quote or a substitution is not closed, or a name is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a quote or a substitution is not closed, or a name is missing before `=`")]
+pub struct NotVariables;
+
+/// The variables in `text`, with their values as written.
+///
+/// # Errors
+/// When the text is not a list of variables.
+pub fn pairs(text: &str) -> Result<Vec<(String, String)>, NotVariables> {
+    let mut scanner = Scanner {
+        rest: text.chars().peekable(),
+        depth: 0,
+    };
+    let mut pairs = Vec::new();
+    loop {
+        while scanner.rest.next_if(|c| c.is_whitespace()).is_some() {}
+        match scanner.rest.peek() {
+            None => return Ok(pairs),
+            Some('"') => pairs.push(scanner.unwrapped_pair()?),
+            Some(_) => pairs.push(scanner.pair()?),
+        }
+    }
+}
+
+struct Scanner<'a> {
+    rest: Peekable<Chars<'a>>,
+    depth: usize,
+}
+
+/// How deep quotes and substitutions may nest.
+const MAX_DEPTH: usize = 50;
+
+impl Scanner<'_> {
+    fn pair(&mut self) -> Result<(String, String), NotVariables> {
+        let key = self.word(|c| c == '=' || c.is_whitespace())?;
+        if self.rest.next_if_eq(&'=').is_none() {
+            return Ok((key, String::new()));
+        }
+        if key.is_empty() {
+            return Err(NotVariables);
+        }
+        Ok((key, self.word(char::is_whitespace)?))
+    }
+
+    /// A pair that is in double quotes as a whole, which are taken off.
+    fn unwrapped_pair(&mut self) -> Result<(String, String), NotVariables> {
+        let mut word = String::new();
+        word.extend(self.rest.next());
+        self.until('"', true, &mut word)?;
+        let inner = word
+            .strip_prefix('"')
+            .and_then(|word| word.strip_suffix('"'))
+            .unwrap_or_default();
+        let inner = inner.replace("\\\"", "\"");
+        Scanner {
+            rest: inner.chars().peekable(),
+            depth: self.depth,
+        }
+        .pair()
+    }
+
+    /// A word up to a character outside of quotes and substitutions that `ends` it.
+    fn word(&mut self, ends: impl Fn(char) -> bool) -> Result<String, NotVariables> {
+        let mut word = String::new();
+        while let Some(c) = self.rest.next_if(|c| !ends(*c)) {
+            word.push(c);
+            match c {
+                '\\' => word.extend(self.rest.next()),
+                '\'' => self.until('\'', false, &mut word)?,
+                '"' => self.until('"', true, &mut word)?,
+                '`' => self.until('`', true, &mut word)?,
+                '$' => self.substitution(&mut word)?,
+                _ => {}
+            }
+        }
+        Ok(word)
+    }
+
+    fn substitution(&mut self, word: &mut String) -> Result<(), NotVariables> {
+        let close = match self.rest.peek() {
+            Some('(') => ')',
+            Some('{') => '}',
+            _ => return Ok(()),
+        };
+        word.extend(self.rest.next());
+        self.until(close, true, word)
+    }
+
+    /// The text up to `close` and with it. Single quotes keep everything, the others nest.
+    fn until(&mut self, close: char, nests: bool, word: &mut String) -> Result<(), NotVariables> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(NotVariables);
+        }
+        while let Some(c) = self.rest.next() {
+            word.push(c);
+            if c == close {
+                self.depth -= 1;
+                return Ok(());
+            }
+            match c {
+                _ if !nests => {}
+                '\\' => word.extend(self.rest.next()),
+                '"' => self.until('"', true, word)?,
+                '\'' if close != '"' => self.until('\'', false, word)?,
+                // `$'…'` would be a string of its own outside of quotes; sh_vars refuses it within.
+                '$' if close == '"' && self.rest.peek() == Some(&'\'') => return Err(NotVariables),
+                '$' => self.substitution(word)?,
+                _ => {}
+            }
+        }
+        Err(NotVariables)
+    }
+}
+
+/// What bash is told to export for the variable `key` whose value is written as `value`.
+pub fn exports(key: &str, value: &str) -> Vec<(String, String)> {
+    let line = format!("{key}={value}");
+    let mut found = Vec::new();
+    let mut rest = line.as_str();
+    while let Some(equals) = rest.find('=') {
+        let name_start = rest[..equals]
+            .rfind(|c: char| !is_word(c))
+            .map_or(0, |i| i + char_len(rest, i));
+        let name = &rest[name_start..equals];
+        let after = &rest[equals + 1..];
+        if name.is_empty() {
+            rest = after;
+            continue;
+        }
+        let length = value_length(after);
+        found.push((name.to_owned(), after[..length].to_owned()));
+        rest = &after[length..];
+    }
+    found
+}
+
+fn char_len(text: &str, at: usize) -> usize {
+    text[at..].chars().next().map_or(1, char::len_utf8)
+}
+
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+/// The length in bytes of the value at the start of `text`, by the second parse.
+fn value_length(text: &str) -> usize {
+    for quote in ['"', '\''] {
+        if let Some(inner) = text.strip_prefix(quote) {
+            // The quote that closes is the first with a blank or the end behind it.
+            let closes = inner
+                .match_indices(quote)
+                .find(|(i, _)| inner[i + 1..].chars().next().is_none_or(char::is_whitespace));
+            if let Some((i, _)) = closes {
+                return i + 2;
+            }
+        }
+    }
+    if text.starts_with("$(")
+        && let Some(i) = text.find(')')
+    {
+        return i + 1;
+    }
+    if let Some(inner) = text.strip_prefix('`')
+        && let Some(i) = inner.find('`')
+    {
+        return i + 2;
+    }
+    text.find(|c: char| c.is_whitespace() || c == '"' || c == '\'')
+        .unwrap_or(text.len())
+}

@@ -1,0 +1,41 @@
+//! Environments as lists of maps, and how they compare.
+
+use serde_json::Value as Json;
+
+use super::Config;
+
+/// `env.global` of a config.
+pub fn global(config: &Config) -> Vec<Json> {
+    list(config.get("env").and_then(|env| env.get("global")))
+}
+
+/// `env.jobs` of a config.
+pub fn jobs(config: &Config) -> Vec<Json> {
+    list(config.get("env").and_then(|env| env.get("jobs")))
+}
+
+/// All variables that a config names.
+pub fn of_config(config: &Config) -> Vec<Json> {
+    let mut all = global(config);
+    all.extend(jobs(config));
+    all
+}
+
+/// The environment of a job.
+pub fn of_job(job: &Config) -> Vec<Json> {
+    list(job.get("env"))
+}
+
+fn list(value: Option<&Json>) -> Vec<Json> {
+    match value {
+        Some(Json::Array(items)) => items.clone(),
+        Some(Json::Null) | None => Vec::new(),
+        Some(other) => vec![other.clone()],
+    }
+}
+
+/// Whether an entry's environment is the job's: the same maps, where the job's globals may be left out.
+pub fn is_same(entry: &[Json], job: &[Json], globals: &[Json]) -> bool {
+    let without = |env: &[Json]| -> Vec<Json> { env.iter().filter(|item| !globals.contains(item)).cloned().collect() };
+    entry == job || without(entry) == without(job)
+}

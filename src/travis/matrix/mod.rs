@@ -1,0 +1,114 @@
+//! From a config in its normal form to the jobs of a build.
+//!
+//! `expand` makes the jobs, `stages` puts them in order, `failures` marks those that may fail. A condition that cannot
+//! be evaluated does not hold.
+
+mod env;
+mod expand;
+mod failures;
+mod stages;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::condition::{self, Data};
+use super::normal::{Code, Level, Message};
+use crate::yaml::Mark;
+
+pub use expand::expand;
+
+/// The config of one job, or of the whole build.
+pub type Config = Map<String, Json>;
+
+/// The most jobs that a matrix may have before anything is filtered out of it; beyond it the rest is not made.
+/// Travis builds at most 200, and no file of 8,974 real ones went over 189.
+pub const MAX_PRODUCT: usize = 2_000;
+
+/// The jobs of a build.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Matrix {
+    /// The jobs in the order of their numbers.
+    pub jobs: Vec<Config>,
+    /// The stages that have jobs, in their order, as maps with `name` and maybe `if`. Empty without stages.
+    pub stages: Vec<Json>,
+    /// What was left out.
+    pub messages: Vec<Message>,
+}
+
+/// The jobs of a config, with what is known of the build: the variables of conditions, and `env` with the settings'
+/// environment.
+pub fn matrix(config: &Config, data: &Json) -> Matrix {
+    let mut notes = Notes::default();
+    let jobs = expand(config, data, &mut notes);
+    let stages: Vec<Json> = config.get("stages").and_then(Json::as_array).cloned().unwrap_or_default();
+    let (stages, jobs) = stages::assign(&stages, jobs, &facts(config, &env::of_config(config), data), &mut notes);
+    notifications(config, data, &mut notes);
+    let jobs = failures::mark(config, jobs, data, &mut notes);
+    let jobs = stages::order(&stages, jobs);
+    Matrix { jobs, stages, messages: notes.into_messages() }
+}
+
+/// The jobs and stages of jobs that are already made: the part of [`matrix`] about stages.
+pub fn with_stages(stages: &[Json], jobs: Vec<Config>, data: &Json) -> (Vec<Json>, Vec<Config>) {
+    let (stages, jobs) = stages::assign(stages, jobs, data, &mut Notes::default());
+    let jobs = stages::order(&stages, jobs);
+    (stages, jobs)
+}
+
+/// What was left out, each once: entries are looked at again for every job.
+#[derive(Debug, Default)]
+pub struct Notes(BTreeMap<(String, usize), Message>);
+
+impl Notes {
+    fn add(&mut self, code: Code, key: &str, number: usize, mut args: Json) {
+        args["number"] = json!(number);
+        let Json::Object(args) = args else { return };
+        let message = Message { level: Level::Info, key: key.to_owned(), code, args, at: Mark::default() };
+        self.0.entry((key.to_owned(), number)).or_insert(message);
+    }
+
+    fn into_messages(self) -> Vec<Message> {
+        self.0.into_values().collect()
+    }
+}
+
+/// The data for a job's conditions: the build's, overridden by what the job says itself.
+fn facts(job: &Config, env: &[Json], data: &Json) -> Json {
+    let mut facts = data.as_object().cloned().unwrap_or_default();
+    for key in ["os", "dist", "arch", "language", "sudo", "group"] {
+        if let Some(value) = job.get(key) {
+            facts.insert(key.to_owned(), value.clone());
+        }
+    }
+    let mut all: Vec<Json> = match data.get("env") {
+        Some(Json::Array(items)) => items.clone(),
+        Some(Json::Null) | None => Vec::new(),
+        Some(other) => vec![other.clone()],
+    };
+    all.extend(env.iter().cloned());
+    facts.insert("env".to_owned(), Json::Array(all));
+    Json::Object(facts)
+}
+
+/// Whether an entry's `if` holds; an entry without one always counts.
+fn holds(entry: &Config, facts: &Json) -> bool {
+    let Some(text) = entry.get("if") else { return true };
+    let Some(text) = text.as_str() else { return text.as_bool().unwrap_or(false) };
+    let data = Data { variables: facts, env: &facts["env"] };
+    condition::parse(text).and_then(|condition| condition.holds(data)).unwrap_or(false)
+}
+
+/// Tells of the notifications whose condition does not hold.
+fn notifications(config: &Config, data: &Json, notes: &mut Notes) {
+    let facts = facts(config, &env::of_config(config), data);
+    let Some(channels) = config.get("notifications").and_then(Json::as_object) else { return };
+    for (channel, entries) in channels {
+        for (index, entry) in entries.as_array().into_iter().flatten().enumerate() {
+            if let Some(entry) = entry.as_object().filter(|entry| !holds(entry, &facts)) {
+                let args = json!({"type": channel, "condition": entry.get("if")});
+                notes.add(Code::SkipNotification, &format!("notifications.{channel}"), index + 1, args);
+            }
+        }
+    }
+}

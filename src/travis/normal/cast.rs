@@ -1,0 +1,22 @@
+//! Scalars and what they become when another type is wanted.
+
+use super::value::Kind;
+
+/// The words that a boolean may be written with (travis-yml doc/helper/cast.rb).
+const TRUE: [&str; 5] = ["true", "on", "yes", "enabled", "required"];
+const FALSE: [&str; 5] = ["false", "off", "no", "disabled", "not required"];
+
+/// The boolean that a text stands for where a boolean is wanted.
+pub fn boolean(text: &str) -> Option<bool> {
+    let lower = text.to_lowercase();
+    if TRUE.contains(&lower.as_str()) {
+        Some(true)
+    } else {
+        FALSE.contains(&lower.as_str()).then_some(false)
+    }
+}
+
+/// The number that a text stands for where a number is wanted.
+pub fn number(text: &str) -> Option<Kind> {
+    crate::yaml::is_integer(text).then(|| Kind::Num(text.to_owned()))
+}

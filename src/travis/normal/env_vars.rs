@@ -1,0 +1,79 @@
+//! Lists of variables: every item becomes a map.
+
+use serde_json::json;
+
+use super::change::Changer;
+use super::message::{Code, Level};
+use super::value::{Kind, Pair, Value};
+use crate::travis::env;
+use crate::yaml::Mark;
+
+impl Changer {
+    /// The list of maps that `env.jobs`, `env.global` and a job's `env` are.
+    pub(super) fn env_vars(&mut self, value: Value) -> Value {
+        let at = value.at;
+        let mut maps = Vec::new();
+        self.collect(value, &mut maps);
+        Value::new(Kind::Seq(maps), at)
+    }
+
+    fn collect(&mut self, value: Value, maps: &mut Vec<Value>) {
+        let at = value.at;
+        match value.data {
+            Kind::Seq(items) => items.into_iter().for_each(|item| self.collect(item, maps)),
+            Kind::Null => maps.push(Value::new(Kind::Map(Vec::new()), at)),
+            Kind::Str(text) => {
+                let pairs = self.parse(&text, at);
+                maps.push(Value::new(Kind::Map(pairs), at));
+            }
+            Kind::Map(pairs) => {
+                let empty = pairs.is_empty();
+                let pairs: Vec<Pair> = pairs.into_iter().filter_map(|pair| self.env_var(pair)).collect();
+                if empty || !pairs.is_empty() {
+                    maps.push(Value::new(Kind::Map(pairs), at));
+                }
+            }
+            Kind::Bool(_) | Kind::Num(_) => {
+                let text = value.text().unwrap_or_default();
+                let pairs = self.parse(&text, at);
+                maps.push(Value::new(Kind::Map(pairs), at));
+            }
+        }
+    }
+
+    fn parse(&mut self, text: &str, at: Mark) -> Vec<Pair> {
+        let Ok(pairs) = env::pairs(text) else {
+            self.say(Level::Error, Code::InvalidEnvVar, json!({"var": text}), at);
+            return Vec::new();
+        };
+        let mut all: Vec<Pair> = Vec::with_capacity(pairs.len());
+        for (key, value) in pairs {
+            let value = Value::str(value, at);
+            match all.iter_mut().find(|pair| pair.key == key) {
+                Some(pair) => pair.value = value,
+                None => all.push(Pair { key, at, value }),
+            }
+        }
+        all
+    }
+
+    fn env_var(&mut self, pair: Pair) -> Option<Pair> {
+        self.path.push(pair.key.clone());
+        let at = pair.value.at;
+        let secure = matches!(pair.value.pairs(), [inner] if inner.key == "secure");
+        let value = match &pair.value.data {
+            Kind::Null if pair.key == "secure" => {
+                let key = self.path.join(".");
+                self.say(Level::Warn, Code::Empty, json!({"key": key}), pair.at);
+                self.path.pop();
+                return None;
+            }
+            Kind::Null => Value::str("", at),
+            Kind::Map(_) if secure => pair.value,
+            Kind::Seq(_) | Kind::Map(_) => self.invalid_type("str", pair.value),
+            _ => Value::str(pair.value.text().unwrap_or_default(), at),
+        };
+        self.path.pop();
+        Some(Pair { value, ..pair })
+    }
+}

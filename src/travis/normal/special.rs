@@ -1,0 +1,217 @@
+//! The changes of form that the table only names.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::change::Changer;
+use super::message::{Code, Level};
+use super::value::{Kind, Pair, Value};
+use crate::travis::schema::{Change, Schema, Shape};
+use crate::yaml::Mark;
+
+impl Changer {
+    /// The value after the schema's own change of form, if that applies to it.
+    pub(super) fn change_special(&mut self, schema: &Schema, value: &Value) -> Option<Value> {
+        match (schema.traits.change?, &value.data) {
+            (Change::EnvVars, Kind::Bool(_) | Kind::Num(_)) => None,
+            (Change::EnvVars, _) => Some(self.env_vars(value.clone())),
+            (Change::Enable, Kind::Bool(_)) => Some(value.clone().under("enabled")),
+            (Change::Cache, Kind::Str(_) | Kind::Num(_)) => {
+                let map = self.cache(schema, std::slice::from_ref(value), value.at);
+                Some(self.map(schema, map))
+            }
+            (Change::Cache, Kind::Seq(items)) => {
+                let map = self.cache(schema, items, value.at);
+                Some(self.map(schema, map))
+            }
+            _ => None,
+        }
+    }
+
+    /// Words become switches, other words directories, and maps are put together.
+    fn cache(&mut self, schema: &Schema, items: &[Value], at: Mark) -> Value {
+        let mut pairs: Vec<Pair> = Vec::new();
+        let mut directories = Vec::new();
+        for item in items {
+            if let Kind::Map(more) = &item.data {
+                pairs.extend(more.iter().cloned());
+                continue;
+            }
+            let Some(text) = item.text() else { continue };
+            let word = text.trim_start_matches(':');
+            let is_switch = schema.key(word).is_some_and(|key| matches!(key.shape, Shape::Bool));
+            if is_switch {
+                if word != text {
+                    self.say(
+                        Level::Info,
+                        Code::FindValue,
+                        json!({"original": text, "value": word}),
+                        item.at,
+                    );
+                }
+                let value = Value::new(Kind::Bool(true), item.at);
+                pairs.push(Pair {
+                    key: word.to_owned(),
+                    at: item.at,
+                    value,
+                });
+            } else {
+                directories.push(item.clone());
+            }
+        }
+        if !directories.is_empty() {
+            let given = pairs.iter_mut().find(|pair| pair.key == "directories");
+            match given.map(|pair| &mut pair.value.data) {
+                Some(Kind::Seq(items)) => items.extend(directories),
+                _ => pairs.push(Pair {
+                    key: "directories".to_owned(),
+                    at,
+                    value: Value::new(Kind::Seq(directories), at),
+                }),
+            }
+        }
+        Value::new(Kind::Map(pairs), at)
+    }
+
+    /// The changes of a map whose keys and values are in their normal form.
+    pub(super) fn after_map(&mut self, schema: &Schema, mut value: Value) -> Value {
+        let Kind::Map(pairs) = &mut value.data else {
+            return value;
+        };
+        match schema.traits.change {
+            Some(Change::Enable) => enable(pairs),
+            Some(Change::Inherit) => inherit(pairs, &schema.traits.inherit),
+            _ => {}
+        }
+        value
+    }
+
+    /// A deployment: its provider chooses the form.
+    pub(super) fn provider(&mut self, forms: &[Arc<Schema>], value: Value) -> Value {
+        let value = match value.data {
+            Kind::Str(_) => value.under("provider"),
+            _ => value,
+        };
+        if !matches!(value.data, Kind::Map(_)) {
+            return self.invalid_type("map", value);
+        }
+        let named = value.get("provider").and_then(Value::text);
+        if let Some(provider) = value
+            .get("provider")
+            .filter(|provider| matches!(provider.data, Kind::Map(_)))
+        {
+            self.path.push("provider".to_owned());
+            let provider = self.invalid_type("str", provider.clone());
+            self.path.pop();
+            return if provider.is_null() { provider } else { value };
+        }
+        let names: Vec<&str> = forms.iter().filter_map(|form| provider_of(form)).collect();
+        let mended = named.as_deref().and_then(|name| {
+            let known = names.iter().find(|known| **known == name).copied();
+            known.or_else(|| super::repair::nearest(name, names.iter().copied()).filter(|_| self.options.fix))
+        });
+        let form = forms
+            .iter()
+            .find(|form| provider_of(form) == mended && mended.is_some());
+        let Some(map) = form
+            .or(forms.first())
+            .and_then(|form| form.forms().iter().find(|f| !f.keys().is_empty()))
+        else {
+            return value;
+        };
+        let mut map = (**map).clone();
+        match (form, mended) {
+            (Some(_), Some(name)) => self.provider = Some(name.to_owned()),
+            // Only what all providers share is known of a deployment without one.
+            _ => keep_shared(&mut map, &names),
+        }
+        let changed = self.map(&map, value);
+        self.provider = None;
+        changed
+    }
+
+    /// What is worth saying of a value in its final spelling.
+    pub(super) fn about_value(&mut self, schema: &Schema, text: &str, at: Mark) {
+        if let Some(about) = schema.traits.about.get(text) {
+            if let Some(info) = &about.deprecated {
+                self.say(
+                    Level::Warn,
+                    Code::DeprecatedValue,
+                    json!({"value": text, "info": info}),
+                    at,
+                );
+            }
+            if about.edge {
+                self.say(Level::Info, Code::Edge, json!({}), at);
+            }
+        }
+        for var in template_vars(text).filter(|_| !schema.traits.vars.is_empty()) {
+            if !schema.traits.vars.iter().any(|known| known == var) {
+                self.say(Level::Warn, Code::UnknownVar, json!({"var": var}), at);
+            }
+        }
+    }
+}
+
+/// The provider that a form of deployment is for.
+fn provider_of(form: &Schema) -> Option<&str> {
+    let provider = form.key("provider")?;
+    provider.traits.values.first().map(String::as_str)
+}
+
+fn keep_shared(map: &mut Schema, names: &[&str]) {
+    const SHARED: [&str; 7] = [
+        "provider",
+        "on",
+        "run",
+        "allow_failure",
+        "cleanup",
+        "skip_cleanup",
+        "edge",
+    ];
+    map.traits.required = vec!["provider".to_owned()];
+    if let Shape::Map(keys) = &mut map.shape {
+        keys.retain(|(key, _)| SHARED.contains(&key.as_str()));
+        if let Some((_, provider)) = keys.iter_mut().find(|(key, _)| key == "provider") {
+            Arc::make_mut(provider).traits.values = names.iter().map(|name| (*name).to_owned()).collect();
+        }
+    }
+}
+
+/// `disabled: true` is `enabled: false`.
+fn enable(pairs: &mut [Pair]) {
+    for pair in pairs.iter_mut().filter(|pair| pair.key == "disabled") {
+        if let Kind::Bool(disabled) = pair.value.data {
+            pair.key = "enabled".to_owned();
+            pair.value.data = Kind::Bool(!disabled);
+        }
+    }
+}
+
+/// Hands keys down to the maps beside them that lack them.
+fn inherit(pairs: &mut Vec<Pair>, keys: &[String]) {
+    let (handed, mut rest): (Vec<Pair>, Vec<Pair>) =
+        std::mem::take(pairs).into_iter().partition(|p| keys.contains(&p.key));
+    for pair in &mut rest {
+        let Kind::Seq(items) = &mut pair.value.data else {
+            continue;
+        };
+        for item in items {
+            let Kind::Map(map) = &mut item.data else { continue };
+            for handed in &handed {
+                if !map.iter().any(|pair| pair.key == handed.key) {
+                    map.push(handed.clone());
+                }
+            }
+        }
+    }
+    *pairs = rest;
+}
+
+/// The names in `%{…}`.
+fn template_vars(text: &str) -> impl Iterator<Item = &str> {
+    text.split("%{")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('}').map(|(name, _)| name.trim()))
+}

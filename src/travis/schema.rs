@@ -1,0 +1,412 @@
+//! The table of the language: which keys there are, what they hold, and how they may be spelled.
+//!
+//! `schema.json` holds the facts of the JSON schema that Travis publishes for its format, one definition a line:
+//! `"str"`, `"num"` and `"bool"` are scalars, another word names a definition, and an object has one of `map`, `each`,
+//! `seq`, `any`, `all`, `ref` or `type` beside the traits below.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
+
+use serde::Deserialize;
+
+/// The table.
+#[derive(Debug, Default)]
+pub struct Table {
+    /// The whole file.
+    pub root: Arc<Schema>,
+    /// The keys that make jobs, slowest first.
+    pub expand: Vec<String>,
+}
+
+/// What a value may be.
+#[derive(Debug, Default, Clone)]
+pub struct Schema {
+    /// Its form.
+    pub shape: Shape,
+    /// What else is known of it.
+    pub traits: Traits,
+}
+
+/// The form of a value.
+#[derive(Debug, Default, Clone)]
+pub enum Shape {
+    /// A string.
+    #[default]
+    Str,
+    /// A number.
+    Num,
+    /// A boolean.
+    Bool,
+    /// A list.
+    Seq(Arc<Schema>),
+    /// A map with known keys.
+    Map(Vec<(String, Arc<Schema>)>),
+    /// A map with any keys.
+    Each(Arc<Schema>),
+    /// One of several forms.
+    Any(Vec<Arc<Schema>>),
+}
+
+/// What is known of a value besides its form.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default)]
+pub struct Traits {
+    /// Whether this is the form that the others are changed into.
+    pub normal: bool,
+    /// The values it may have; empty when it may have any.
+    #[serde(rename = "enum")]
+    pub values: Vec<String>,
+    /// What is known of single values.
+    #[serde(rename = "values")]
+    pub about: BTreeMap<String, About>,
+    /// Other names of the key that holds it.
+    pub aliases: Vec<String>,
+    /// Where the key has an effect.
+    #[serde(flatten)]
+    pub support: Support,
+    /// `unique`, `expand`, `edge`, `internal`.
+    pub flags: Vec<String>,
+    /// Why it is not to be used any more.
+    pub deprecated: Option<String>,
+    /// Keys that must be there.
+    pub required: Vec<String>,
+    /// Values for when the key is missing.
+    pub defaults: Vec<Default_>,
+    /// Whether upper case means lower case.
+    pub downcase: bool,
+    /// Whether values are compared without regard to case.
+    pub ignore_case: bool,
+    /// A Ruby regular expression that it must match.
+    pub pattern: Option<String>,
+    /// Names that may stand in `%{…}`.
+    pub vars: Vec<String>,
+    /// The key under which another form is put to become this map.
+    pub prefix: Option<String>,
+    /// The only other forms that are put there; empty for all.
+    pub prefix_only: Vec<String>,
+    /// For secrets: whether plain text is alarming. For enums: whether only these values choose this form.
+    pub strict: Option<bool>,
+    /// A change of form that needs code.
+    pub change: Option<Change>,
+    /// For [`Change::Inherit`], the keys that are handed down.
+    pub inherit: Vec<String>,
+    /// The key whose value chooses among the forms.
+    pub detect: Option<String>,
+    /// The most keys.
+    pub max: Option<usize>,
+    /// Whether other keys are wrong.
+    pub closed: bool,
+    /// Whether it is a condition.
+    pub condition: bool,
+}
+
+/// What is known of one value.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default)]
+pub struct About {
+    /// Other spellings.
+    pub aliases: Vec<String>,
+    /// Where it has an effect.
+    #[serde(flatten)]
+    pub support: Support,
+    /// Why it is not to be used any more.
+    pub deprecated: Option<String>,
+    /// Whether it is new and may change.
+    pub edge: bool,
+}
+
+/// On which values of `language`, `os` and the like something has an effect.
+#[derive(Debug, Default, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Support {
+    /// Only on these, for each key named.
+    pub only: BTreeMap<String, Vec<String>>,
+    /// Not on these.
+    pub except: BTreeMap<String, Vec<String>>,
+}
+
+/// A value for when a key is missing.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default)]
+pub struct Default_ {
+    /// The value; none for `vm.size`, whose default Travis does not write into the config.
+    pub value: Option<String>,
+    /// Where it holds.
+    #[serde(flatten)]
+    pub support: Support,
+}
+
+/// The changes of form that are code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// A boolean becomes `{enabled: …}`.
+    Enable,
+    /// Words and lists of them become a map.
+    Cache,
+    /// Strings of variables become maps.
+    EnvVars,
+    /// Some keys are handed down to the siblings.
+    Inherit,
+}
+
+impl Schema {
+    /// The schemas this may stand for: itself, or its forms.
+    pub fn forms(&self) -> &[Arc<Schema>] {
+        match &self.shape {
+            Shape::Any(forms) => forms,
+            _ => &[],
+        }
+    }
+
+    /// Other names of the key that holds this.
+    pub fn aliases(&self) -> impl Iterator<Item = &str> {
+        self.traits.aliases.iter().map(String::as_str)
+    }
+
+    /// The known keys of a map, or of the first form that is one.
+    pub fn keys(&self) -> &[(String, Arc<Schema>)] {
+        match &self.shape {
+            Shape::Map(keys) => keys,
+            Shape::Any(forms) => forms
+                .iter()
+                .map(|form| form.keys())
+                .find(|keys| !keys.is_empty())
+                .unwrap_or(&[]),
+            _ => &[],
+        }
+    }
+
+    /// The schema of a map's key.
+    pub fn key(&self, name: &str) -> Option<&Arc<Schema>> {
+        self.keys()
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, schema)| schema)
+    }
+
+    /// The schema of a list's items, or of the first form that is a list.
+    pub fn item(&self) -> Option<&Arc<Schema>> {
+        match &self.shape {
+            Shape::Seq(item) => Some(item),
+            Shape::Any(forms) => forms.iter().find_map(|form| form.item()),
+            _ => None,
+        }
+    }
+}
+
+impl Support {
+    /// The first key whose value makes this without effect. `value_of` gives the values of a key of the job; a key
+    /// without values forbids nothing.
+    pub fn refused<'a>(&'a self, value_of: impl Fn(&str) -> Vec<String>) -> Option<(&'a str, String)> {
+        let only = self.only.iter().map(|(key, list)| (key, list, true));
+        let except = self.except.iter().map(|(key, list)| (key, list, false));
+        only.chain(except).find_map(|(key, list, wanted)| {
+            let values = value_of(key);
+            if values.is_empty() || values.iter().any(|value| list.contains(value) == wanted) {
+                return None;
+            }
+            values.into_iter().next().map(|value| (key.as_str(), value))
+        })
+    }
+}
+
+/// The table of Travis's language.
+pub fn table() -> &'static Table {
+    // A test loads it, so the empty table can only stand in a broken build.
+    static TABLE: LazyLock<Table> = LazyLock::new(|| load(include_str!("schema.json")).unwrap_or_default());
+    &TABLE
+}
+
+fn load(text: &str) -> Result<Table, serde_json::Error> {
+    let raw: HashMap<String, serde_json::Value> = serde_json::from_str(text)?;
+    let mut loader = Loader {
+        raw,
+        done: HashMap::new(),
+    };
+    let root = loader.named("root")?;
+    let expand = loader.raw.get("expand").cloned().unwrap_or_default();
+    Ok(Table {
+        root,
+        expand: serde_json::from_value(expand)?,
+    })
+}
+
+struct Loader {
+    raw: HashMap<String, serde_json::Value>,
+    done: HashMap<String, Arc<Schema>>,
+}
+
+/// A definition as `schema.json` writes it, without its traits.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Raw {
+    map: Option<serde_json::Map<String, serde_json::Value>>,
+    each: Option<serde_json::Value>,
+    seq: Option<serde_json::Value>,
+    any: Option<Vec<serde_json::Value>>,
+    all: Option<Vec<serde_json::Value>>,
+    #[serde(rename = "ref")]
+    name: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+impl Loader {
+    fn named(&mut self, name: &str) -> Result<Arc<Schema>, serde_json::Error> {
+        let scalar = match name {
+            "str" => Some(Shape::Str),
+            "num" => Some(Shape::Num),
+            "bool" => Some(Shape::Bool),
+            _ => None,
+        };
+        if let Some(shape) = scalar {
+            return Ok(Arc::new(Schema {
+                shape,
+                traits: Traits::default(),
+            }));
+        }
+        if let Some(done) = self.done.get(name) {
+            return Ok(done.clone());
+        }
+        let raw = self.raw.get(name).cloned();
+        let raw = raw.ok_or_else(|| serde::de::Error::custom(format!("no definition {name}")))?;
+        let schema = Arc::new(self.schema(&raw)?);
+        self.done.insert(name.to_owned(), schema.clone());
+        Ok(schema)
+    }
+
+    fn schema(&mut self, value: &serde_json::Value) -> Result<Schema, serde_json::Error> {
+        if let Some(name) = value.as_str() {
+            return self.named(name).map(|schema| (*schema).clone());
+        }
+        let raw = Raw::deserialize(value)?;
+        let mut traits = Traits::deserialize(value)?;
+        let shape = if let Some(name) = raw.name {
+            let named = self.named(&name)?;
+            let strict = traits.strict;
+            traits.inherit_from(&named.traits);
+            strict.map_or_else(|| named.shape.clone(), |strict| with_strict(&named.shape, strict))
+        } else if let Some(map) = raw.map {
+            let keys = map
+                .iter()
+                .map(|(key, value)| Ok((key.clone(), Arc::new(self.schema(value)?))));
+            Shape::Map(keys.collect::<Result<_, serde_json::Error>>()?)
+        } else if let Some(each) = raw.each {
+            Shape::Each(Arc::new(self.schema(&each)?))
+        } else if let Some(seq) = raw.seq {
+            Shape::Seq(Arc::new(self.schema(&seq)?))
+        } else if let Some(any) = raw.any {
+            let forms = any.iter().map(|value| self.schema(value).map(Arc::new));
+            let forms = forms.collect::<Result<Vec<_>, _>>()?;
+            traits
+                .aliases
+                .extend(forms.iter().flat_map(|form| form.traits.aliases.clone()));
+            Shape::Any(forms)
+        } else if let Some(all) = raw.all {
+            let mut keys = Vec::new();
+            for part in &all {
+                let part = self.schema(part)?;
+                if traits.prefix.is_none() {
+                    traits.prefix.clone_from(&part.traits.prefix);
+                    traits.prefix_only.clone_from(&part.traits.prefix_only);
+                }
+                let maps = if part.forms().is_empty() {
+                    vec![Arc::new(part)]
+                } else {
+                    part.forms().to_vec()
+                };
+                maps.iter().for_each(|map| unite(&mut keys, map.keys()));
+            }
+            traits.closed = true;
+            Shape::Map(keys)
+        } else {
+            let kind = raw
+                .kind
+                .ok_or_else(|| serde::de::Error::custom("a definition without a form"))?;
+            self.named(&kind)?.shape.clone()
+        };
+        Ok(Schema { shape, traits })
+    }
+}
+
+impl Traits {
+    /// Takes from a named definition what the reference to it does not say itself.
+    fn inherit_from(&mut self, named: &Self) {
+        let own = std::mem::replace(self, named.clone());
+        self.aliases.extend(own.aliases);
+        self.flags.extend(own.flags);
+        self.support.only.extend(own.support.only);
+        self.support.except.extend(own.support.except);
+        self.strict = own.strict.or(self.strict);
+        self.deprecated = own.deprecated.or_else(|| self.deprecated.take());
+        self.defaults.extend(own.defaults);
+        self.normal |= own.normal;
+    }
+}
+
+/// The form with its secrets made strict or not, as a reference to it says.
+fn with_strict(shape: &Shape, strict: bool) -> Shape {
+    let set = |schema: &Arc<Schema>| {
+        let shape = with_strict(&schema.shape, strict);
+        Arc::new(Schema {
+            shape,
+            traits: Traits {
+                strict: Some(strict),
+                ..schema.traits.clone()
+            },
+        })
+    };
+    match shape {
+        Shape::Seq(item) => Shape::Seq(set(item)),
+        Shape::Any(forms) => Shape::Any(forms.iter().map(set).collect()),
+        other => other.clone(),
+    }
+}
+
+/// Adds a language's keys to those of all; a key that several languages have works on all of them.
+fn unite(all: &mut Vec<(String, Arc<Schema>)>, keys: &[(String, Arc<Schema>)]) {
+    for (key, schema) in keys {
+        let Some((_, known)) = all.iter_mut().find(|(name, _)| name == key) else {
+            all.push((key.clone(), schema.clone()));
+            continue;
+        };
+        let mut united = (**known).clone();
+        for (on, values) in &schema.traits.support.only {
+            united
+                .traits
+                .support
+                .only
+                .entry(on.clone())
+                .or_default()
+                .extend(values.iter().cloned());
+        }
+        let more = schema
+            .traits
+            .aliases
+            .iter()
+            .filter(|alias| !known.traits.aliases.contains(alias));
+        united.traits.aliases.extend(more.cloned());
+        *known = Arc::new(united);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_loads() {
+        let table = load(include_str!("schema.json")).expect("the table is well-formed");
+        assert!(table.root.key("script").is_some_and(|schema| schema.item().is_some()));
+        assert!(
+            table
+                .root
+                .key("python")
+                .is_some_and(|schema| schema.traits.flags.contains(&"expand".to_owned()))
+        );
+        let jdk = table.root.key("jdk").expect("a key of several languages");
+        assert!(jdk.traits.support.only["language"].len() > 3);
+        assert_eq!(table.expand.first().map(String::as_str), Some("os"));
+    }
+}

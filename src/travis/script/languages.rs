@@ -1,0 +1,212 @@
+//! What depends on the language: its runtime, and the commands of phases that are not given.
+
+use serde_json::Value as Json;
+
+use super::environment::text;
+use super::shell::quoted;
+use super::{Config, Facts, Script};
+
+/// A command of a default phase, run when its condition holds; of several, the first that holds.
+struct Choice {
+    condition: &'static str,
+    command: &'static str,
+}
+
+/// The default phases of a language (travis-build script/*.rb).
+struct Language {
+    name: &'static str,
+    install: &'static [Choice],
+    script: &'static [Choice],
+}
+
+const fn when(condition: &'static str, command: &'static str) -> Choice {
+    Choice { condition, command }
+}
+
+const LANGUAGES: [Language; 11] = [
+    Language { name: "generic", install: &[], script: &[] },
+    Language { name: "shell", install: &[], script: &[] },
+    Language {
+        name: "python",
+        install: &[
+            when("[ -f Requirements.txt ]", "pip install -r Requirements.txt"),
+            when("[ -f requirements.txt ]", "pip install -r requirements.txt"),
+        ],
+        script: &[],
+    },
+    Language {
+        name: "node_js",
+        install: &[
+            when("[ -f yarn.lock ]", "yarn --frozen-lockfile"),
+            when("[ -f package-lock.json ]", "npm ci"),
+            when("[ -f package.json ]", "npm install"),
+        ],
+        script: &[
+            when("[ -f yarn.lock ] && [ -f package.json ]", "yarn test"),
+            when("[ -f package.json ]", "npm test"),
+            when("true", "make test"),
+        ],
+    },
+    Language {
+        name: "ruby",
+        install: &[
+            when("[ -f Gemfile.lock ]", "bundle install --jobs=3 --retry=3 --deployment"),
+            when("[ -f Gemfile ]", "bundle install --jobs=3 --retry=3"),
+        ],
+        script: &[when("[ -f Gemfile ]", "bundle exec rake"), when("true", "rake")],
+    },
+    Language {
+        name: "java",
+        install: &[
+            when("[ -f gradlew ]", "./gradlew assemble"),
+            when("[ -f build.gradle ] || [ -f build.gradle.kts ]", "gradle assemble"),
+            when("[ -f mvnw ]", "./mvnw install -DskipTests=true -Dmaven.javadoc.skip=true -B -V"),
+            when("[ -f pom.xml ]", "mvn install -DskipTests=true -Dmaven.javadoc.skip=true -B -V"),
+        ],
+        script: &[
+            when("[ -f gradlew ]", "./gradlew check"),
+            when("[ -f build.gradle ] || [ -f build.gradle.kts ]", "gradle check"),
+            when("[ -f mvnw ]", "./mvnw test -B"),
+            when("[ -f pom.xml ]", "mvn test -B"),
+            when("true", "ant test"),
+        ],
+    },
+    Language {
+        name: "go",
+        install: &[when("[ -f go.mod ]", "go mod download"), when("true", "go get -t -v ./...")],
+        script: &[when("[ -f Makefile ]", "make"), when("true", "go test -v ./...")],
+    },
+    Language {
+        name: "rust",
+        install: &[],
+        script: &[when("true", "cargo build --verbose && cargo test --verbose")],
+    },
+    Language { name: "c", install: &[], script: &[when("true", "./configure && make && make test")] },
+    Language { name: "cpp", install: &[], script: &[when("true", "./configure && make && make test")] },
+    Language { name: "php", install: &[], script: &[when("true", "phpunit")] },
+];
+
+fn language(config: &Config) -> &str {
+    text(config, "language").unwrap_or("generic")
+}
+
+fn known(config: &Config) -> Option<&'static Language> {
+    LANGUAGES.iter().find(|known| known.name == language(config))
+}
+
+/// Why a job without its own `script` cannot run: nobody knows the language's commands.
+pub fn unsupported(config: &Config) -> Option<String> {
+    if known(config).is_some() || config.contains_key("script") {
+        return None;
+    }
+    let language = language(config);
+    Some(format!(
+        "Trainyard has no default commands for the language `{language}`: give the key `script` in your .travis.yml."
+    ))
+}
+
+/// Packages and services, before the checkout.
+pub fn prepare(script: &mut Script, config: &Config) {
+    let packages = config.get("addons").and_then(|addons| addons.get("apt")).and_then(|apt| apt.get("packages"));
+    let packages: Vec<String> = words(packages);
+    if !packages.is_empty() {
+        let packages: Vec<String> = packages.iter().map(|package| quoted(package)).collect();
+        let install = "apt-get -yq --no-install-suggests --no-install-recommends install";
+        script.line("travis_fold start apt");
+        script.command("apt-get update -qq", "--assert --echo --retry --timing --event apt");
+        script.command(&format!("{install} -- {}", packages.join(" ")), "--assert --echo --timing --event apt");
+        script.line("travis_fold end apt");
+    }
+    let services = words(config.get("services"));
+    if !services.is_empty() {
+        script.line("travis_fold start services");
+        for service in services {
+            // As on Travis a service that does not start is the job's own matter.
+            script.command(&format!("service {} start", quoted(&service)), "--echo --timing --event services");
+        }
+        script.command("sleep 3", "--event services");
+        script.line("travis_fold end services");
+    }
+}
+
+fn words(value: Option<&Json>) -> Vec<String> {
+    let items = value.and_then(Json::as_array).into_iter().flatten();
+    items.filter_map(Json::as_str).filter(|word| !word.starts_with('-')).map(str::to_owned).collect()
+}
+
+/// The runtime.
+pub fn setup(script: &mut Script, config: &Config, facts: &Facts) {
+    match language(config) {
+        "python" => python(script, config, facts),
+        "c" | "cpp" => {
+            let compiler = text(config, "compiler").unwrap_or("gcc");
+            let (cc, cxx) = if compiler.starts_with("clang") { ("clang", "clang++") } else { ("gcc", "g++") };
+            script.line(&format!("export CC=\"${{CC:-{cc}}}\" CXX=\"${{CXX:-{cxx}}}\""));
+        }
+        _ => {}
+    }
+}
+
+/// Activates the image's virtualenv of the version wanted. Without one, the image's own `python` will do if it has
+/// that version; another version is an error, as on Travis.
+fn python(script: &mut Script, config: &Config, facts: &Facts) {
+    let version = text(config, "python").unwrap_or("3.10");
+    let virtualenv = config.get("virtualenv").and_then(|v| v.get("system_site_packages")) == Some(&Json::Bool(true));
+    let prefix = if version.starts_with("pypy") { "" } else { "python" };
+    let suffix = if virtualenv { "_with_system_site_packages" } else { "" };
+    let venv = quoted(&format!("{}/virtualenv/{prefix}{version}{suffix}", facts.home));
+    let wanted = quoted(version);
+    let missing = quoted(&format!(
+        "The image {} has no Python {version}: choose another value of `python`, or another `image`.",
+        facts.image
+    ));
+    script.line(&format!("travis_venv={venv}"));
+    script.line("travis_image_python=$(python -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])' 2>/dev/null)");
+    script.line("if [ -f \"$travis_venv/bin/activate\" ]; then");
+    script.command("source \"$travis_venv/bin/activate\"", "--assert --echo --timing --event setup");
+    script.line(&format!("elif [ \"$travis_image_python\" = {wanted} ]; then"));
+    script.line("printf '%s\\n' \"Using Python $travis_image_python of the image.\"");
+    script.line("else");
+    script.line(&format!("printf '%b%s%b\\n' \"$ANSI_RED\" {missing} \"$ANSI_RESET\""));
+    script.line("printf '\\nYour build has been stopped.\\n'");
+    script.line("travis_terminate 2");
+    script.line("fi");
+    script.command("python --version", "--echo");
+    script.command("pip --version", "--echo");
+}
+
+/// A phase that is not given.
+pub fn default_phase(script: &mut Script, config: &Config, name: &str) {
+    let Some(known) = known(config) else { return };
+    let choices = if name == "install" { known.install } else { known.script };
+    for (index, choice) in choices.iter().enumerate() {
+        let word = if index == 0 { "if" } else { "elif" };
+        script.line(&format!("{word} {}; then", choice.condition));
+        if name == "install" {
+            script.line("travis_fold start install");
+            script.command(choice.command, "--assert --echo --retry --timing --event install");
+            script.line("travis_fold end install");
+        } else {
+            script.command(choice.command, "--echo --timing --event script");
+            script.line("travis_result $?");
+        }
+    }
+    match (known.name, name) {
+        ("python", "install") => {
+            script.line("else");
+            script.say(
+                "YELLOW",
+                "Could not locate requirements.txt. Override the install: key in your .travis.yml to install dependencies.",
+            );
+        }
+        ("python", "script") => {
+            script.say("RED", "Please override the script: key in your .travis.yml to run tests.");
+            script.line("export TRAVIS_TEST_RESULT=1");
+        }
+        (_, "script") if choices.is_empty() => script.line("export TRAVIS_TEST_RESULT=0"),
+        _ => {}
+    }
+    if !choices.is_empty() {
+        script.line("fi");
+    }
+}

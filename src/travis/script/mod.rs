@@ -1,0 +1,166 @@
+//! One job's config and the facts of its build, as one bash script.
+//!
+//! The order of the stages is travis-build's: set-up, checkout, environment, language, the job's phases, the end.
+//! Everything that comes from outside is either quoted or, where Travis lets bash evaluate it, handed to `eval` as one
+//! quoted word, so that no text can end the script's own syntax.
+
+mod environment;
+mod languages;
+mod phases;
+mod shell;
+
+use serde_json::Value as Json;
+
+use super::matrix::Config;
+use crate::domain::{RepoName, TriggerKind};
+use shell::quoted;
+
+/// What is known of a job besides its config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The home folder in the container, without a slash at its end. The checkout is in `build/OWNER/NAME` below it.
+    pub home: String,
+    /// The image that the job runs in, for messages.
+    pub image: String,
+    /// The server's host name and the start of its pages' addresses, such as `https://ci.example.org`.
+    pub host: String,
+    /// The repository: the base of a pull request.
+    pub repo: RepoName,
+    /// Whether it is private.
+    pub private: bool,
+    /// What asked for the build.
+    pub event: TriggerKind,
+    /// The branch; a pull request's base branch; empty for a tag.
+    pub branch: String,
+    /// The tag's name.
+    pub tag: Option<String>,
+    /// The commit that is built.
+    pub commit: String,
+    /// `before...after`; empty when there is nothing to compare with.
+    pub commit_range: String,
+    /// The commit's message.
+    pub commit_message: String,
+    /// What is particular to a pull request.
+    pub pull_request: Option<PullRequestFacts>,
+    /// The build's row, its number and the address of its page.
+    pub build: Numbered,
+    /// The job's row, its number (`12.3`) and the address of its page.
+    pub job: Numbered,
+    /// Whether somebody started the job again.
+    pub restarted: bool,
+    /// Whether secrets were given to the job.
+    pub secure_env_vars: bool,
+    /// The repository's settings: name, value, and whether it is to be hidden.
+    pub settings: Vec<Setting>,
+    /// The clear texts of the config's `secure:` strings. A secret that is not here is left out.
+    pub decrypted: Vec<(String, String)>,
+}
+
+/// What is particular to a pull request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullRequestFacts {
+    /// Its number.
+    pub number: i64,
+    /// The branch it comes from.
+    pub branch: String,
+    /// Its head commit.
+    pub sha: String,
+    /// The repository it comes from, `owner/name`; empty when that was deleted.
+    pub slug: String,
+    /// Whether it is a draft.
+    pub draft: bool,
+}
+
+/// A build or a job among others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbered {
+    /// The row's id.
+    pub id: i64,
+    /// The number that people see.
+    pub number: String,
+    /// The address of the page.
+    pub url: String,
+}
+
+/// A variable of the repository's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The name.
+    pub name: String,
+    /// The value, which bash does not evaluate.
+    pub value: String,
+    /// Whether the log shows `[secure]` instead.
+    pub secret: bool,
+}
+
+/// The script of a job. Its exit status is 0 when the job passed, 1 when it failed, and anything else when it could
+/// not do its work.
+pub fn compile(config: &Json, facts: &Facts) -> String {
+    let empty = Config::new();
+    let config = config.as_object().unwrap_or(&empty);
+    let mut script = Script::default();
+    // No terminal is attached: with one stream the log has one order.
+    script.line("exec 2>&1");
+    // For the container's init only: in a job it would change what its own init does.
+    script.line("unset TINI_KILL_PROCESS_GROUP");
+    script.text(include_str!("functions.sh"));
+    environment::header(&mut script, config, facts);
+    languages::prepare(&mut script, config);
+    checkout(&mut script, facts);
+    environment::export(&mut script, config, facts);
+    if let Some(why) = languages::unsupported(config) {
+        script.stop(&why);
+        return script.0;
+    }
+    languages::setup(&mut script, config, facts);
+    phases::phases(&mut script, config, facts);
+    script.line("travis_footer");
+    script.0
+}
+
+/// The worker has put the files in place before the start, so this only says what they are.
+fn checkout(script: &mut Script, facts: &Facts) {
+    script.line("travis_fold start git.checkout");
+    let of = facts.tag.as_deref().unwrap_or(&facts.branch);
+    let what = format!("Commit {} of {} ({of})", facts.commit, facts.repo);
+    script.line(&format!("printf '%s\\n' {}", quoted(&what)));
+    let cd = format!("cd {}", quoted(&format!("{}/build/{}", facts.home, facts.repo)));
+    let display = format!("cd {}", facts.repo);
+    script.line(&format!("travis_cmd {} --assert --echo --display {} --event checkout", quoted(&cd), quoted(&display)));
+    script.line("travis_fold end git.checkout");
+}
+
+/// A script that grows.
+#[derive(Debug, Default)]
+struct Script(String);
+
+impl Script {
+    fn line(&mut self, line: &str) {
+        self.0.push_str(line);
+        self.0.push('\n');
+    }
+
+    fn text(&mut self, text: &str) {
+        self.0.push_str(text);
+    }
+
+    /// A command of the author's, with Travis's options for it.
+    fn command(&mut self, command: &str, options: &str) {
+        self.line(&format!("travis_cmd {} {options}", quoted(command)));
+    }
+
+    /// Text for the log, in a colour of `functions.sh`.
+    fn say(&mut self, color: &str, text: &str) {
+        self.line(&format!("printf '%b%s%b\\n' \"$ANSI_{color}\" {} \"$ANSI_RESET\"", quoted(text)));
+    }
+
+    /// Ends the job as errored.
+    fn stop(&mut self, why: &str) {
+        self.say("RED", why);
+        self.line("printf '\\nYour build has been stopped.\\n'");
+        self.line("travis_terminate 2");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! The phases of a job (travis-build stages.rb): which run when, and whose failure ends what.
+
+use serde_json::Value as Json;
+
+use super::shell::printed;
+use super::{Config, Facts, Script, languages};
+
+/// Words in place of commands that skip a phase.
+const SKIP: [&str; 2] = ["skip", "ignore"];
+
+/// How a phase's lines are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// The first line that fails ends the job as errored.
+    Assert,
+    /// Every line runs, and any that fails makes the job failed.
+    Result,
+    /// Every line runs, whatever the status.
+    Ignore,
+}
+
+/// All phases, in order.
+pub fn phases(script: &mut Script, config: &Config, facts: &Facts) {
+    for (name, rule) in [
+        ("before_install", Rule::Assert),
+        ("install", Rule::Assert),
+        ("before_script", Rule::Assert),
+        ("script", Rule::Result),
+        ("before_cache", Rule::Ignore),
+    ] {
+        phase(script, config, name, rule);
+    }
+    conditional(script, config, "after_success", "=");
+    if config.contains_key("deploy") {
+        deploy(script, facts);
+    }
+    conditional(script, config, "after_failure", "!=");
+    phase(script, config, "after_script", Rule::Ignore);
+}
+
+fn conditional(script: &mut Script, config: &Config, name: &str, operator: &str) {
+    if config.contains_key(name) {
+        script.line(&format!("if [ \"$TRAVIS_TEST_RESULT\" {operator} 0 ]; then"));
+        // An empty list would leave nothing between `then` and `fi`.
+        script.line(":");
+        phase(script, config, name, Rule::Ignore);
+        script.line("fi");
+    }
+}
+
+fn deploy(script: &mut Script, facts: &Facts) {
+    let why = if facts.pull_request.is_some() {
+        "Skipping a deployment because the current build is a pull request."
+    } else {
+        "Skipping a deployment: Trainyard does not run the key `deploy`. Put the commands into `after_success`."
+    };
+    script.line("if [ \"$TRAVIS_TEST_RESULT\" = 0 ]; then");
+    script.say("YELLOW", why);
+    script.line("fi");
+}
+
+fn phase(script: &mut Script, config: &Config, name: &str, rule: Rule) {
+    let lines = config.get(name).map(lines);
+    script.line(&format!("TRAVIS_PHASE={name}"));
+    let Some(lines) = lines else {
+        if matches!(name, "install" | "script") {
+            languages::default_phase(script, config, name);
+        }
+        return;
+    };
+    if let [word] = lines.as_slice()
+        && SKIP.contains(&word.as_str())
+    {
+        script.line(&format!("printf '%s\\n' 'Skipping the {name} step, as specified in the configuration.'"));
+        if rule == Rule::Result {
+            script.line("export TRAVIS_TEST_RESULT=0");
+        }
+        return;
+    }
+    for (index, line) in lines.iter().enumerate() {
+        let fold = if lines.len() > 1 { format!("{name}.{}", index + 1) } else { name.to_owned() };
+        run(script, name, &fold, line, rule);
+    }
+    if rule == Rule::Result && lines.is_empty() {
+        script.line("export TRAVIS_TEST_RESULT=0");
+    }
+}
+
+fn run(script: &mut Script, name: &str, fold: &str, line: &str, rule: Rule) {
+    match rule {
+        Rule::Result => {
+            script.command(line, &format!("--echo --timing --event {name}"));
+            script.line("travis_result $?");
+        }
+        Rule::Assert | Rule::Ignore => {
+            let assert = if rule == Rule::Assert { "--assert " } else { "" };
+            script.line(&format!("travis_fold start {fold}"));
+            script.command(line, &format!("{assert}--echo --timing --event {name}"));
+            script.line(&format!("travis_fold end {fold}"));
+        }
+    }
+}
+
+fn lines(value: &Json) -> Vec<String> {
+    match value {
+        Json::Array(items) => items.iter().map(printed).collect(),
+        Json::Null => Vec::new(),
+        Json::Bool(false) => vec!["skip".to_owned()],
+        other => vec![printed(other)],
+    }
+}

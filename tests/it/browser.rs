@@ -1,0 +1,112 @@
+//! Pages as a person sees them, in a real Chromium.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use thirtyfour::prelude::*;
+
+use crate::support::app::App;
+use crate::support::payload::{self, Delivery};
+
+/// A Chromium under WebDriver, ended with the test.
+struct Browser {
+    driver: WebDriver,
+    chromedriver: Child,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    async fn start() -> Self {
+        let mut chromedriver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver is installed (`make setup-test`)");
+        let lines = BufReader::new(chromedriver.stdout.take().unwrap()).lines();
+        let port = lines
+            .map_while(Result::ok)
+            .find_map(|line| line.split("successfully on port ").nth(1)?.trim_end_matches('.').parse::<u16>().ok())
+            .expect("chromedriver says its port");
+        let profile = tempfile::tempdir().unwrap();
+        let mut wanted = DesiredCapabilities::chrome();
+        for argument in [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            &format!("--user-data-dir={}", profile.path().display()),
+        ] {
+            wanted.add_arg(argument).unwrap();
+        }
+        let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wanted).await.unwrap();
+        Self { driver, chromedriver, _profile: profile }
+    }
+
+    async fn stop(self) {
+        self.driver.clone().quit().await.unwrap();
+    }
+
+    async fn text(&self, css: &str) -> String {
+        self.driver.find(By::Css(css)).await.unwrap().text().await.unwrap()
+    }
+
+    /// Waits until the element's text has this in it, without loading the page again.
+    async fn wait_for(&self, css: &str, wanted: &str) {
+        let mut text = String::new();
+        for _ in 0..300 {
+            text = self.text(css).await;
+            if text.contains(wanted) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{css} does not show {wanted:?} but {text:?}");
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Also when the test panicked; one that has ended already is fine.
+        let _ = self.chromedriver.kill();
+        let _ = self.chromedriver.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_log_grows_and_the_page_turns_green_by_itself() {
+    let app = App::start("").await;
+    let repo = app.github.repo("acme/styles");
+    repo.write(
+        ".travis.yml",
+        "language: shell\nscript:\n  - echo '<b>not bold</b>'; for i in 1 2 3 4 5 6; do sleep 1; echo tick $i; done\n",
+    );
+    repo.commit("Tick");
+    Delivery::new("d", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    let browser = Browser::start().await;
+    browser.driver.goto(&app.base).await.unwrap();
+    browser.wait_for("main", "acme/styles").await;
+    browser.driver.goto(format!("{}/acme/styles/builds/1/jobs/1", app.base)).await.unwrap();
+    browser.wait_for("#log", "<b>not bold</b>").await;
+    // The page is not loaded again from here on: what comes, came over the stream.
+    browser.driver.execute("window.stays = true", vec![]).await.unwrap();
+    browser.wait_for("#log", "tick 6").await;
+    browser.wait_for("#log", "Done. Your build exited with 0.").await;
+    browser.wait_for("h1 + *", "passed").await;
+    let stays = browser.driver.execute("return window.stays === true", vec![]).await.unwrap();
+    assert_eq!(stays.json(), &serde_json::Value::Bool(true));
+    let log = browser.text("#log").await;
+    for i in 1..=6 {
+        assert_eq!(log.matches(&format!("\ntick {i}")).count(), 1, "line {i} of {log}");
+    }
+    // Loaded afresh, the same log stands there without any script's help.
+    browser.driver.refresh().await.unwrap();
+    assert_eq!(browser.text("#log").await, log);
+    browser.stop().await;
+}

@@ -1,0 +1,16 @@
+//! The whole service from the outside: real Postgres, real Docker, real git over HTTP; only GitHub is a stand-in.
+#![allow(missing_docs, reason = "tests say what they are by their names")]
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod browser;
+mod crash;
+mod limits;
+mod pages;
+mod payloads;
+mod push;
+mod queue;
+mod start;
+mod statuses;

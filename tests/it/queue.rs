@@ -1,0 +1,163 @@
+//! Claims, leases, attempts: who may write what.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use trainyard::domain::{JobId, JobState, Stop, Verdict};
+use trainyard::store::jobs::{self, Beat, Finish};
+use trainyard::store::logs;
+
+use crate::support::database;
+
+const LEASE: Duration = Duration::from_secs(60);
+
+/// A database with one build of `count` queued jobs.
+async fn queue(count: i32) -> PgPool {
+    let db = database::pool().await;
+    sqlx::raw_sql(
+        "insert into repo (github_id, owner, name, private, default_branch, clone_url)
+             values (1, 'acme', 'styles', false, 'main', 'http://localhost/');
+         insert into build (repo_id, number, kind, sha, built_sha)
+             values (1, 1, 'push', repeat('0', 40), repeat('0', 40));",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    sqlx::query(
+        "insert into job (build_id, number, kind, config) select 1, n, 'script', '{}' from generate_series(1, $1) n",
+    )
+    .bind(count)
+    .execute(&db)
+    .await
+    .unwrap();
+    db
+}
+
+fn end(verdict: Verdict) -> Finish<'static> {
+    Finish { verdict, exit_status: Some(0), reason: None, tail: b"", offset: 0 }
+}
+
+async fn state_of(db: &PgPool, job: JobId) -> (JobState, Option<Verdict>) {
+    sqlx::query_as("select state, verdict from job where id = $1").bind(job).fetch_one(db).await.unwrap()
+}
+
+async fn expire(db: &PgPool) {
+    sqlx::query("update job set lease_until = now() - interval '1 s' where state = 'running'")
+        .execute(db)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_claimers_take_each_job_once() {
+    let db = queue(100).await;
+    let mut claimers = tokio::task::JoinSet::new();
+    for n in 0..8 {
+        let db = db.clone();
+        claimers.spawn(async move {
+            let mut mine = Vec::new();
+            while let Some(job) = jobs::claim(&db, &format!("worker {n}"), LEASE).await.unwrap() {
+                mine.push(job.id.0);
+            }
+            mine
+        });
+    }
+    let mut all: Vec<i64> = claimers.join_all().await.into_iter().flatten().collect();
+    all.sort_unstable();
+    assert_eq!(all, (1..=100).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn higher_priority_first_then_the_order_of_the_queue() {
+    let db = queue(3).await;
+    sqlx::query("update job set priority = 5 where id = 3").execute(&db).await.unwrap();
+    let mut order = Vec::new();
+    while let Some(job) = jobs::claim(&db, "w", LEASE).await.unwrap() {
+        order.push(job.id.0);
+    }
+    assert_eq!(order, [3, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_worker_that_lost_its_lease_changes_nothing() {
+    let db = queue(1).await;
+    let lost = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    expire(&db).await;
+    assert_eq!(jobs::rescue(&db).await.unwrap(), [lost.id]);
+    let new = jobs::claim(&db, "other", LEASE).await.unwrap().unwrap();
+    assert_eq!((new.attempt, new.log_length), (2, 0));
+
+    let stale = (lost.id, lost.attempt);
+    assert_eq!(jobs::beat(&db, stale, LEASE).await.unwrap(), Beat::Lost);
+    assert!(!jobs::note_stop(&db, stale, Stop::Silence, "late").await.unwrap());
+    assert!(!jobs::requeue(&db, stale, Duration::ZERO, "late").await.unwrap());
+    assert!(!jobs::finish(&db, stale, &end(Verdict::Failed)).await.unwrap());
+    assert!(jobs::adopt(&db, stale, "w", LEASE).await.unwrap().is_none());
+    let mut connection = db.acquire().await.unwrap();
+    assert!(!logs::append(&mut connection, lost.id, lost.attempt, 0, b"stale").await.unwrap());
+    assert_eq!(state_of(&db, lost.id).await, (JobState::Running, None));
+
+    assert!(jobs::finish(&db, (new.id, new.attempt), &end(Verdict::Passed)).await.unwrap());
+    assert_eq!(state_of(&db, lost.id).await, (JobState::Finished, Some(Verdict::Passed)));
+}
+
+#[tokio::test]
+async fn a_verdict_never_changes() {
+    let db = queue(1).await;
+    let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    let fence = (job.id, job.attempt);
+    assert!(jobs::finish(&db, fence, &end(Verdict::Passed)).await.unwrap());
+    assert!(!jobs::finish(&db, fence, &end(Verdict::Failed)).await.unwrap());
+    assert!(jobs::rescue(&db).await.unwrap().is_empty());
+    assert!(jobs::claim(&db, "w", LEASE).await.unwrap().is_none());
+    assert_eq!(state_of(&db, job.id).await, (JobState::Finished, Some(Verdict::Passed)));
+}
+
+#[tokio::test]
+async fn a_job_that_loses_every_worker_is_errored_in_the_end() {
+    let db = queue(1).await;
+    for attempt in 1..=jobs::MAX_ATTEMPTS {
+        let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+        assert_eq!(job.attempt, attempt);
+        expire(&db).await;
+        jobs::rescue(&db).await.unwrap();
+    }
+    assert_eq!(state_of(&db, JobId(1)).await, (JobState::Finished, Some(Verdict::Errored)));
+    let build: String = sqlx::query_scalar("select state::text from build").fetch_one(&db).await.unwrap();
+    assert_eq!(build, "errored");
+}
+
+#[tokio::test]
+async fn log_bytes_go_to_their_offset_or_nowhere() {
+    let db = queue(1).await;
+    let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    let mut connection = db.acquire().await.unwrap();
+    for (offset, bytes, taken) in
+        [(0, "hello ", true), (0, "hello ", false), (7, "gap", false), (6, "world", true), (6, "world", false)]
+    {
+        let took = logs::append(&mut connection, job.id, job.attempt, offset, bytes.as_bytes()).await.unwrap();
+        assert_eq!(took, taken, "{bytes:?} at {offset}");
+    }
+    let read = |offset, enough| logs::read(&db, job.id, job.attempt, offset, enough);
+    assert_eq!(read(0, usize::MAX).await.unwrap().bytes, b"hello world");
+    assert_eq!(read(4, usize::MAX).await.unwrap().bytes, b"o world");
+    assert_eq!(read(0, 1).await.unwrap().bytes, b"hello ");
+    assert!(read(11, usize::MAX).await.unwrap().bytes.is_empty());
+}
+
+#[tokio::test]
+async fn a_cancel_ends_queued_jobs_at_once_and_reaches_running_ones_with_their_beat() {
+    let db = queue(2).await;
+    let running = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    let mut connection = db.acquire().await.unwrap();
+    let concerned =
+        jobs::cancel_build(&mut connection, trainyard::domain::BuildId(1), "canceled by ada").await.unwrap();
+    assert_eq!(concerned, 2);
+    assert_eq!(state_of(&db, JobId(2)).await, (JobState::Finished, Some(Verdict::Canceled)));
+    let beat = jobs::beat(&db, (running.id, running.attempt), LEASE).await.unwrap();
+    assert_eq!(beat, Beat::Cancel("canceled by ada".to_owned()));
+    // Its worker is lost before it can stop the job: the job does not run again.
+    expire(&db).await;
+    jobs::rescue(&db).await.unwrap();
+    assert_eq!(state_of(&db, running.id).await, (JobState::Finished, Some(Verdict::Canceled)));
+}

@@ -1,0 +1,100 @@
+//! A whole service in the test's own process, on its own database and a free port.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::PgPool;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use trainyard::app::App as Service;
+use trainyard::config::Config;
+
+use super::database;
+use super::github::{GitHub, SECRET, TOKEN};
+
+/// The image of shell jobs in tests.
+pub const IMAGE: &str = "trainyard/minimal:bookworm";
+
+pub struct App {
+    pub base: String,
+    pub db: PgPool,
+    pub github: GitHub,
+    pub folder: tempfile::TempDir,
+    shutdown: CancellationToken,
+    serving: JoinHandle<anyhow::Result<()>>,
+}
+
+/// The configuration of a service in `data` that talks to `github`, as the text of its file.
+pub fn configuration(data: &Path, database: Option<&str>, github: &GitHub) -> String {
+    let database = database.map(|url| format!("url = {url:?}\n")).unwrap_or_default();
+    format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\ndata_dir = {data:?}\n\
+         [database]\n{database}\n\
+         [github]\napi_url = \"{}\"\ntoken = \"{TOKEN}\"\nwebhook_secret = \"{SECRET}\"\ntimeout = \"2s\"\n\
+         [images]\ngeneric = \"{IMAGE}\"\n\
+         [limits]\ngrace = \"1s\"\n",
+        github.api_url()
+    )
+}
+
+impl App {
+    /// Starts a service with the usual configuration, changed by `change` (more TOML).
+    pub async fn start(change: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let github = GitHub::start(folder.path().join("github")).await;
+        Self::start_in(folder, github, change).await
+    }
+
+    pub async fn start_in(folder: tempfile::TempDir, github: GitHub, change: &str) -> Self {
+        // Shown by the test runner when the test fails.
+        let filter = "trainyard=debug,warn".to_owned();
+        trainyard::telemetry::start(&trainyard::telemetry::Config { filter, ..Default::default() }).unwrap();
+        let url = database::url().await;
+        let data = folder.path().join("data");
+        let text = merged(&configuration(&data, Some(&url), &github), change);
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(Some(&file), std::iter::empty()).unwrap();
+        let service = Service::bind(config).await.unwrap();
+        let base = format!("http://{}", service.address().unwrap());
+        let shutdown = CancellationToken::new();
+        #[expect(clippy::disallowed_methods, reason = "joined in stop()")]
+        let serving = tokio::spawn(service.serve(shutdown.clone()));
+        let db = PgPool::connect(&url).await.unwrap();
+        Self { base, db, github, folder, shutdown, serving }
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Stops the service as Ctrl-C does, and fails when it did not end well.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.serving.await.unwrap().unwrap();
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let answer = reqwest::get(format!("{}{path}", self.base)).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// The stored log of a job's last attempt.
+    pub async fn log(&self, job: i64) -> Vec<u8> {
+        let job = trainyard::domain::JobId(job);
+        let attempt: i32 =
+            sqlx::query_scalar("select attempt from job where id = $1").bind(job).fetch_one(&self.db).await.unwrap();
+        trainyard::store::logs::read(&self.db, job, attempt, 0, usize::MAX).await.unwrap().bytes
+    }
+}
+
+/// TOML in which the sections of `change` replace single keys of `base`.
+pub fn merged(base: &str, change: &str) -> String {
+    let mut base: toml::Table = toml::from_str(base).unwrap();
+    for (section, value) in toml::from_str::<toml::Table>(change).unwrap() {
+        match (base.get_mut(&section), value) {
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) => old.extend(new),
+            (_, value) => drop(base.insert(section, value)),
+        }
+    }
+    toml::to_string(&base).unwrap()
+}

@@ -1,0 +1,44 @@
+//! What Docker itself says of our containers.
+
+use std::process::Command;
+
+use sqlx::PgPool;
+
+fn docker(args: &[&str]) -> Vec<u8> {
+    let output = Command::new("docker").args(args).output().expect("docker runs");
+    assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+async fn filter(db: &PgPool) -> String {
+    format!("label=trainyard.instance={}", trainyard::store::instance(db).await.unwrap())
+}
+
+/// The container of a job, if Docker has one.
+pub async fn container_of(db: &PgPool, job: i64) -> Option<String> {
+    let job = format!("label=trainyard.job={job}");
+    let listed = docker(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &filter(db).await, "--filter", &job]);
+    String::from_utf8(listed).unwrap().lines().next().map(str::to_owned)
+}
+
+/// Everything that a container prints, as `docker logs` has it; resolves when the container ends.
+pub fn output_when_ended(container: &str) -> impl Future<Output = Vec<u8>> + use<> {
+    let container = container.to_owned();
+    let followed = tokio::task::spawn_blocking(move || docker(&["logs", "--follow", &container]));
+    async move { followed.await.unwrap() }
+}
+
+/// Fails when Docker still has a container of this installation a few seconds after its jobs ended.
+pub async fn assert_no_containers(db: &PgPool) {
+    for _ in 0..100 {
+        let left = docker(&["ps", "--all", "--quiet", "--filter", &filter(db).await]);
+        if left.is_empty() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!(
+        "containers are left: {}",
+        String::from_utf8_lossy(&docker(&["ps", "--all", "--filter", &filter(db).await]))
+    );
+}

@@ -1,0 +1,221 @@
+//! A stand-in for GitHub behind HTTP: it keeps what it is told, checks that it is told properly, and fails on demand.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{any, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::git_host::{self, GitHost, Repo};
+
+/// The token that the stand-in takes.
+pub const TOKEN: &str = "ghp_standInTokenThatIsNoSecret";
+/// The secret it signs webhooks with.
+pub const SECRET: &str = "the webhook's secret";
+
+/// A status that was posted.
+#[derive(Debug, Clone)]
+pub struct Posted {
+    pub repo: String,
+    pub sha: String,
+    pub context: String,
+    pub state: String,
+    pub description: String,
+    pub target_url: String,
+    pub at: Instant,
+}
+
+/// How the next request fails.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// This status code, with an optional `Retry-After` in seconds.
+    Status(u16, Option<u64>),
+    /// No answer for this long; the status is not taken.
+    Hang(Duration),
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    posted: Vec<Posted>,
+    faults: VecDeque<Fault>,
+    /// Every request's method, path and body, for a check against GitHub's own description.
+    requests: Vec<(String, String, Value)>,
+    /// Seconds by which the stand-in's clock differs from ours.
+    clock_skew: i64,
+}
+
+/// The stand-in, running.
+#[derive(Debug, Clone)]
+pub struct GitHub {
+    pub address: SocketAddr,
+    pub root: PathBuf,
+    pub git: GitHost,
+    model: Arc<Mutex<Model>>,
+    changed: Arc<Notify>,
+}
+
+impl GitHub {
+    /// Starts on a free port of the loopback, with repositories under `root`.
+    pub async fn start(root: PathBuf) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let git = GitHost::new(&root, Some(TOKEN));
+        let github = Self { address, root, git: git.clone(), model: Arc::default(), changed: Arc::default() };
+        let api = Router::new()
+            .route("/api/v3/repos/{owner}/{repo}/statuses/{sha}", post(create_status))
+            .with_state(github.clone());
+        let hosted = Router::new()
+            .route("/{owner}/{repo}/{*rest}", any(git_host::serve))
+            .layer(axum::extract::DefaultBodyLimit::disable())
+            .with_state(git);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends with the test's runtime, and a panic fails its requests"
+        )]
+        tokio::spawn(async move { axum::serve(listener, api.merge(hosted)).await.unwrap() });
+        github
+    }
+
+    pub fn api_url(&self) -> String {
+        format!("http://{}/api/v3", self.address)
+    }
+
+    pub fn clone_url(&self, repo: &str) -> String {
+        format!("http://{}/{repo}.git", self.address)
+    }
+
+    /// A new repository on this GitHub.
+    pub fn repo(&self, name: &str) -> Repo {
+        Repo::new(&self.root, name)
+    }
+
+    fn model(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().unwrap()
+    }
+
+    pub fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.model().faults.extend(faults);
+    }
+
+    pub fn clear_faults(&self) {
+        self.model().faults.clear();
+    }
+
+    pub fn set_clock_skew(&self, seconds: i64) {
+        self.model().clock_skew = seconds;
+    }
+
+    /// Every status that was taken, in order.
+    pub fn posted(&self) -> Vec<Posted> {
+        self.model().posted.clone()
+    }
+
+    pub fn requests(&self) -> Vec<(String, String, Value)> {
+        self.model().requests.clone()
+    }
+
+    /// The states of one context of one commit, in the order in which they were taken.
+    pub fn states(&self, sha: &str, context: &str) -> Vec<String> {
+        let posted = self.posted();
+        posted.iter().filter(|p| p.sha == sha && p.context == context).map(|p| p.state.clone()).collect()
+    }
+
+    /// Waits until `wanted` holds for a posted status; gives it.
+    pub async fn wait_for(&self, limit: Duration, wanted: impl Fn(&Posted) -> bool) -> Posted {
+        self.wait_for_more(limit, |all| all.iter().any(&wanted)).await;
+        self.posted().into_iter().find(&wanted).unwrap()
+    }
+
+    /// Waits until `enough` holds for what was posted.
+    pub async fn wait_for_more(&self, limit: Duration, enough: impl Fn(&[Posted]) -> bool) {
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if enough(&self.posted()) {
+                return;
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                panic!("no such status within {limit:?}; there are: {:#?}", self.posted());
+            }
+        }
+    }
+
+    /// Waits until a context of a commit is decided; gives the last status.
+    pub async fn wait_for_end(&self, sha: &str, context: &str) -> Posted {
+        self.wait_for(Duration::from_secs(90), |p| p.sha == sha && p.context == context && p.state != "pending").await
+    }
+}
+
+async fn create_status(
+    State(github): State<GitHub>,
+    Path((owner, repo, sha)): Path<(String, String, String)>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Response {
+    let path = format!("/repos/{owner}/{repo}/statuses/{sha}");
+    let fault = {
+        let mut model = github.model();
+        model.requests.push(("POST".to_owned(), path, body.clone()));
+        model.faults.pop_front()
+    };
+    match fault {
+        Some(Fault::Status(code, retry_after)) => {
+            let code = StatusCode::from_u16(code).unwrap();
+            let mut response = (code, Json(json!({"message": "the stand-in fails on demand"}))).into_response();
+            if let Some(seconds) = retry_after {
+                response.headers_mut().insert("retry-after", seconds.into());
+            }
+            return response;
+        }
+        Some(Fault::Hang(time)) => {
+            tokio::time::sleep(time).await;
+            return StatusCode::GATEWAY_TIMEOUT.into_response();
+        }
+        None => {}
+    }
+    if headers.get("authorization").and_then(|v| v.to_str().ok()) != Some(&format!("Bearer {TOKEN}")) {
+        return (StatusCode::UNAUTHORIZED, Json(json!({"message": "Bad credentials"}))).into_response();
+    }
+    let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
+    let (Some(state), Some(context), Some(description), Some(target_url)) =
+        (text("state"), text("context"), text("description"), text("target_url"))
+    else {
+        return unprocessable("a field is missing");
+    };
+    if !matches!(state.as_str(), "pending" | "success" | "failure" | "error") {
+        return unprocessable("no such state");
+    }
+    if description.chars().count() > 140 || sha.len() != 40 || !target_url.starts_with("http") {
+        return unprocessable("description over 140 characters, a short sha, or a target_url that is none");
+    }
+    let date = {
+        let mut model = github.model();
+        let posted = Posted {
+            repo: format!("{owner}/{repo}"),
+            sha,
+            context,
+            state,
+            description,
+            target_url,
+            at: Instant::now(),
+        };
+        model.posted.push(posted);
+        chrono::Utc::now() + chrono::TimeDelta::seconds(model.clock_skew)
+    };
+    github.changed.notify_waiters();
+    (StatusCode::CREATED, [("date", date.format("%a, %d %b %Y %H:%M:%S GMT").to_string())], Json(body)).into_response()
+}
+
+fn unprocessable(why: &str) -> Response {
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"message": why}))).into_response()
+}

@@ -1,0 +1,13 @@
+//! What the tests, the demo and the benchmarks share: a stand-in for GitHub with repositories that git can fetch, and
+//! services on databases of their own.
+#![allow(dead_code, reason = "each user of this folder takes another part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a stand-in that cannot work shall say so at once")]
+#![allow(missing_docs, reason = "documented where it is not obvious")]
+
+pub mod app;
+pub mod database;
+pub mod docker;
+pub mod git_host;
+pub mod github;
+pub mod payload;
+pub mod service;

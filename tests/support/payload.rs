@@ -1,0 +1,81 @@
+//! Webhooks as GitHub sends them, for repositories of the stand-in.
+
+use serde_json::{Value, json};
+
+use super::git_host::Repo;
+use super::github::{GitHub, SECRET};
+
+fn repository(github: &GitHub, name: &str) -> Value {
+    // A number that stays the same for a name, as GitHub's does.
+    let id = name.bytes().fold(7_u32, |id, byte| id.wrapping_mul(31).wrapping_add(byte.into()));
+    let (owner, short) = name.split_once('/').unwrap();
+    json!({
+        "id": id, "name": short, "full_name": name, "private": false, "default_branch": "main",
+        "owner": {"login": owner}, "clone_url": github.clone_url(name),
+        "html_url": format!("http://{}/{name}", github.address),
+    })
+}
+
+/// A push of the work tree's head to `branch`.
+pub fn push(github: &GitHub, repo: &Repo, branch: &str) -> Value {
+    let sha = repo.head();
+    let message = repo.git(&["log", "-1", "--format=%B"]);
+    json!({
+        "ref": format!("refs/heads/{branch}"),
+        "before": "0000000000000000000000000000000000000000", "after": sha,
+        "created": true, "deleted": false, "forced": false,
+        "compare": format!("http://{}/{}/compare/{}", github.address, repo.name, &sha[..12]),
+        "commits": [], "head_commit": {
+            "id": sha, "message": message.trim_end(), "timestamp": "2026-11-23T12:00:00Z",
+            "author": {"name": "Ada", "email": "ada@example.org", "username": "ada"},
+        },
+        "repository": repository(github, &repo.name),
+        "pusher": {"name": "ada"}, "sender": {"login": "ada", "id": 1},
+    })
+}
+
+/// An opened pull request of `head` into main.
+pub fn pull_request(github: &GitHub, repo: &Repo, number: u32, base: &str, head: &str) -> Value {
+    json!({
+        "action": "opened", "number": number,
+        "pull_request": {
+            "number": number, "title": "Train a watercolour style", "draft": false, "user": {"login": "bob"},
+            "html_url": format!("http://{}/{}/pull/{number}", github.address, repo.name),
+            "head": {"ref": "watercolour", "sha": head, "repo": {"full_name": "bob/styles"}},
+            "base": {"ref": "main", "sha": base, "repo": repository(github, &repo.name)},
+        },
+        "repository": repository(github, &repo.name), "sender": {"login": "bob", "id": 2},
+    })
+}
+
+/// A delivery on its way.
+pub struct Delivery {
+    pub id: String,
+    pub event: &'static str,
+    pub body: Vec<u8>,
+    pub signature: String,
+}
+
+impl Delivery {
+    pub fn new(id: &str, event: &'static str, payload: &Value) -> Self {
+        let body = serde_json::to_vec(payload).unwrap();
+        let signature = trainyard::github::signature::sign(SECRET.as_bytes(), &body);
+        Self { id: id.to_owned(), event, body, signature }
+    }
+
+    /// Posts it to a Trainyard at `base`; gives the status code and the answer.
+    pub async fn post(&self, base: &str) -> (u16, String) {
+        let answer = reqwest::Client::new()
+            .post(format!("{base}/webhooks/github"))
+            .header("content-type", "application/json")
+            .header("user-agent", "GitHub-Hookshot/044aadd")
+            .header("x-github-delivery", &self.id)
+            .header("x-github-event", self.event)
+            .header("x-hub-signature-256", &self.signature)
+            .body(self.body.clone())
+            .send()
+            .await
+            .expect("the service answers");
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+}
