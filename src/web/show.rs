@@ -223,6 +223,9 @@ mod tests {
     fn times_are_said_as_people_say_them() {
         let words = |seconds| ago(chrono::TimeDelta::seconds(seconds));
         assert_eq!(words(-5), "just now", "clocks differ");
-        assert_eq!([words(59), words(3599), words(7200), words(90_000)], ["59 s ago", "59 min ago", "2 h ago", "1 day ago"]);
+        assert_eq!(
+            [words(59), words(3599), words(7200), words(90_000)],
+            ["59 s ago", "59 min ago", "2 h ago", "1 day ago"]
+        );
     }
 }
