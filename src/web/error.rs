@@ -126,9 +126,9 @@ fn is_unreachable(error: &sqlx::Error) -> bool {
         sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
         // undefined_table (before the migration), invalid_catalog_name, and the classes "insufficient resources" and
         // "operator intervention" (starting up, shutting down).
-        sqlx::Error::Database(inner) => inner
-            .code()
-            .is_some_and(|code| code == "42P01" || code == "3D000" || code.starts_with("53") || code.starts_with("57P")),
+        sqlx::Error::Database(inner) => inner.code().is_some_and(|code| {
+            code == "42P01" || code == "3D000" || code.starts_with("53") || code.starts_with("57P")
+        }),
         _ => false,
     }
 }

@@ -76,9 +76,9 @@ pub fn router(state: State) -> Router {
         .layer(
             TraceLayer::new_for_http()
                 // The path without the query: that may hold what does not belong in a log.
-                .make_span_with(|request: &Request| {
-                    debug_span!("request", method = %request.method(), path = request.uri().path())
-                })
+                .make_span_with(
+                    |request: &Request| debug_span!("request", method = %request.method(), path = request.uri().path()),
+                )
                 .on_request(())
                 .on_failure(())
                 .on_response(|response: &Response, latency: std::time::Duration, _: &Span| {

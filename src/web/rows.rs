@@ -136,7 +136,11 @@ impl Build {
     pub(super) fn body(&self) -> &str {
         let message = self.message.as_deref().unwrap_or_default();
         let (first, rest) = message.split_once('\n').unwrap_or((message, ""));
-        if self.pull_request_title.as_deref().is_some_and(|title| title != first) { message.trim() } else { rest.trim() }
+        if self.pull_request_title.as_deref().is_some_and(|title| title != first) {
+            message.trim()
+        } else {
+            rest.trim()
+        }
     }
 
     /// The branch or tag whose commit was built.

@@ -85,6 +85,31 @@ impl From<Severity> for Mark {
     }
 }
 
+/// A sentence with names between backticks, as problems have them. Its `Display` is HTML with the names as code.
+#[derive(Debug, Clone)]
+pub(super) struct Prose(pub String);
+
+impl fmt::Display for Prose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs = self.0.matches('`').count() / 2;
+        let mut rest = self.0.as_str();
+        for _ in 0..pairs {
+            let (before, after) = rest.split_once('`').unwrap_or((rest, ""));
+            let (name, after) = after.split_once('`').unwrap_or((after, ""));
+            write!(f, "{}<code>{}</code>", escaped(before), escaped(name))?;
+            rest = after;
+        }
+        write!(f, "{}", escaped(rest))
+    }
+}
+
+// Escaped piece by piece.
+impl HtmlSafe for Prose {}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
 /// A moment, said as the time since. Its `Display` is HTML, with the exact time in the title.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct When {
@@ -188,9 +213,19 @@ mod tests {
     }
 
     #[test]
+    fn names_in_prose_are_code() {
+        let shown = |text: &str| Prose(text.to_owned()).to_string();
+        assert_eq!(shown("`a<b>` & `c`: it`s"), "<code>a&lt;b&gt;</code> &amp; <code>c</code>: it`s");
+        assert_eq!(shown("`<i>"), "`&lt;i&gt;");
+    }
+
+    #[test]
     fn times_are_said_as_people_say_them() {
         let words = |seconds| ago(chrono::TimeDelta::seconds(seconds));
         assert_eq!(words(-5), "just now", "clocks differ");
-        assert_eq!([words(59), words(3599), words(7200), words(90_000)], ["59 s ago", "59 min ago", "2 h ago", "1 day ago"]);
+        assert_eq!(
+            [words(59), words(3599), words(7200), words(90_000)],
+            ["59 s ago", "59 min ago", "2 h ago", "1 day ago"]
+        );
     }
 }

@@ -4,8 +4,8 @@ use std::str;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use secrecy::ExposeSecret as _;
 use serde::de::IgnoredAny;

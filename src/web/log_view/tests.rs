@@ -116,7 +116,20 @@ fn nasty_log() -> impl Strategy<Value = Vec<u8>> {
 
 /// Every `<` of the output begins one of our own tags.
 fn only_our_tags(html: &str) -> bool {
-    let ours = ["span class=\"", "/span>", "a href=\"#L", "/a>", "code>", "/code>", "i>", "/i>", "details data-fold=\"", "/details>", "summary>", "/summary>"];
+    let ours = [
+        "span class=\"",
+        "/span>",
+        "a href=\"#L",
+        "/a>",
+        "code>",
+        "/code>",
+        "i>",
+        "/i>",
+        "details data-fold=\"",
+        "/details>",
+        "summary>",
+        "/summary>",
+    ];
     html.split('<').skip(1).all(|rest| ours.iter().any(|tag| rest.starts_with(tag)))
 }
 

@@ -6,7 +6,7 @@ use axum::extract::{self, Path};
 use super::super::State;
 use super::super::error::Error;
 use super::super::rows::{self, Build, Job};
-use super::super::show::Mark;
+use super::super::show::{Mark, Prose};
 use super::{Chrome, Page, shown};
 use crate::domain::{BuildState, Problem};
 use crate::store::builds::problems;
@@ -16,6 +16,7 @@ struct Row {
     mark: Mark,
     place: String,
     link: Option<String>,
+    message: Prose,
     problem: Problem,
 }
 
@@ -42,12 +43,15 @@ pub(in crate::web) async fn page(
     let build = rows::build(&state.db, &owner, &name, &number).await?;
     let jobs = rows::jobs(&state.db, build.id).await?;
     let mut connection = state.db.acquire().await?;
-    let problems = problems(&mut connection, build.id).await?;
+    let mut problems = problems(&mut connection, build.id).await?;
     drop(connection);
+    // What has to be mended comes first, else as it was found.
+    problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
     let forge = build.forge();
     let row = |problem: Problem| Row {
         mark: problem.severity.into(),
         place: problem.place(),
+        message: Prose(problem.message.clone()),
         link: problem.file.as_deref().and_then(|file| forge.line(build.built_sha.as_str(), file, problem.line)),
         problem,
     };

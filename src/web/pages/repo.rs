@@ -61,7 +61,7 @@ pub(in crate::web) async fn page_or_badge(
     let first_page = wanted.before.is_none();
     let page = RepoPage {
         chrome: Chrome::load(&state.db, first_page).await?,
-        badge: state.public(&format!("/{}/{}.svg", repo.owner, repo.name)),
+        badge: format!("/{}/{}.svg", repo.owner, repo.name),
         branches,
         branch: branch.unwrap_or_default().to_owned(),
         first_page,
