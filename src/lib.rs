@@ -7,7 +7,7 @@
 //! `plan`, `store::jobs`, `worker`, `executor`, `outbox`.
 
 pub mod domain;
-pub mod yaml;
 pub mod lora;
-pub mod travis;
 pub mod plan;
+pub mod travis;
+pub mod yaml;

@@ -24,8 +24,14 @@ const REQUIRED: [(&str, &str); 3] = [
 
 /// All findings in a config.
 pub fn check(document: &Document, root: &Node) -> Vec<Finding> {
-    let Some(dialect) = Dialect::of(root) else { return Vec::new() };
-    let config = Config { document, root, dialect };
+    let Some(dialect) = Dialect::of(root) else {
+        return Vec::new();
+    };
+    let config = Config {
+        document,
+        root,
+        dialect,
+    };
     RULES.iter().flat_map(|rule| rule(&config)).collect()
 }
 
@@ -34,7 +40,10 @@ fn duplicate_key(config: &Config<'_>) -> Vec<Finding> {
     let find = |duplicate: &crate::yaml::Duplicate| Finding {
         rule: "duplicate-key",
         severity: Severity::Error,
-        message: format!("{} is there twice and only the last one counts: remove one", duplicate.key),
+        message: format!(
+            "{} is there twice and only the last one counts: remove one",
+            duplicate.key
+        ),
         at: Some(duplicate.at),
         key: Some(duplicate.key.clone()),
     };
@@ -53,7 +62,10 @@ fn missing_required(config: &Config<'_>) -> Vec<Finding> {
         }
     };
     let is_given = |key: &str| {
-        config.root.get(key).is_some_and(|entry| !entry.value.is_null() && entry.value.text() != Some(""))
+        config
+            .root
+            .get(key)
+            .is_some_and(|entry| !entry.value.is_null() && entry.value.text() != Some(""))
     };
     let mut findings: Vec<Finding> = Vec::new();
     for (key, what) in REQUIRED {
@@ -86,23 +98,41 @@ fn conflicting_keys(config: &Config<'_>) -> Vec<Finding> {
 /// The trainer ignores keys that it does not know, so a misspelled one trains with a default.
 fn unknown_key(config: &Config<'_>) -> Vec<Finding> {
     let known = config.dialect.keys();
-    let unknown = config.root.entries().iter().filter(|entry| !known.contains(&entry.key.as_str()));
+    let unknown = config
+        .root
+        .entries()
+        .iter()
+        .filter(|entry| !known.contains(&entry.key.as_str()));
     let find = |entry: &crate::yaml::Entry| {
         let key = &entry.key;
         let (severity, message) = match meant(key, known) {
-            Some(meant) => {
-                (Severity::Error, format!("{key} is not a key of this trainer and is ignored: did you mean {meant}?"))
-            }
-            None => (Severity::Warning, format!("{key} is not a key of this trainer that is known here")),
+            Some(meant) => (
+                Severity::Error,
+                format!("{key} is not a key of this trainer and is ignored: did you mean {meant}?"),
+            ),
+            None => (
+                Severity::Warning,
+                format!("{key} is not a key of this trainer that is known here"),
+            ),
         };
-        Finding { rule: "unknown-key", severity, message, at: Some(entry.at), key: Some(key.clone()) }
+        Finding {
+            rule: "unknown-key",
+            severity,
+            message,
+            at: Some(entry.at),
+            key: Some(key.clone()),
+        }
     };
     unknown.map(find).collect()
 }
 
 fn is_misspelled(config: &Config<'_>, key: &str) -> bool {
     let known = config.dialect.keys();
-    let unknown = config.root.entries().iter().filter(|entry| !known.contains(&entry.key.as_str()));
+    let unknown = config
+        .root
+        .entries()
+        .iter()
+        .filter(|entry| !known.contains(&entry.key.as_str()));
     unknown.into_iter().any(|entry| meant(&entry.key, known) == Some(key))
 }
 
@@ -113,7 +143,10 @@ fn meant<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
     }
     let snake = snake_case(key);
     let far = if snake.len() < 6 { 1 } else { 2 };
-    let nearest = known.iter().map(|word| (strsim::osa_distance(&snake, word), *word)).min_by_key(|(d, _)| *d);
+    let nearest = known
+        .iter()
+        .map(|word| (strsim::osa_distance(&snake, word), *word))
+        .min_by_key(|(d, _)| *d);
     nearest.filter(|(distance, _)| *distance <= far).map(|(_, word)| word)
 }
 

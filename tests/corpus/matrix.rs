@@ -34,8 +34,15 @@ fn expansion() {
             (jobs(&matrix::expand(&config, data, &mut Notes::default())), Value::Null)
         };
         let equal = sorted(&got) == sorted(&case["expected_jobs"])
-            && case.get("expected_stages").is_none_or(|wanted| sorted(wanted) == sorted(&stages));
-        score.count(equal, || format!("{}\n{}\n  got {got} {stages}\n  not {}", case["name"], case["yaml"], case["expected_jobs"]));
+            && case
+                .get("expected_stages")
+                .is_none_or(|wanted| sorted(wanted) == sorted(&stages));
+        score.count(equal, || {
+            format!(
+                "{}\n{}\n  got {got} {stages}\n  not {}",
+                case["name"], case["yaml"], case["expected_jobs"]
+            )
+        });
     }
     score.close(98.0);
 }
@@ -57,7 +64,9 @@ fn stages() {
 
 #[test]
 fn real_files() {
-    let (Some(dir), Some(corpus)) = (corpus_dir(), corpus("real_expected.json")) else { return };
+    let (Some(dir), Some(corpus)) = (corpus_dir(), corpus("real_expected.json")) else {
+        return;
+    };
     let mut jobs_score = Score::new("real jobs");
     let mut config_score = Score::new("real configs");
     let mut stages_score = Score::new("real stages");
@@ -73,15 +82,30 @@ fn real_files() {
         let got = jobs(&matrix.jobs);
         jobs_score.count(sorted(&got) == sorted(&wanted["jobs"]), || {
             let counts = (matrix.jobs.len(), wanted["jobs"].as_array().map(Vec::len));
-            format!("{name} {counts:?}\n  got {}\n  not {}", sorted(&got), sorted(&wanted["jobs"]))
+            format!(
+                "{name} {counts:?}\n  got {}\n  not {}",
+                sorted(&got),
+                sorted(&wanted["jobs"])
+            )
         });
         let got = json!(matrix.stages);
-        stages_score.count(sorted(&got) == sorted(&wanted["stages"]), || format!("{name} {got} not {}", wanted["stages"]));
+        stages_score.count(sorted(&got) == sorted(&wanted["stages"]), || {
+            format!("{name} {got} not {}", wanted["stages"])
+        });
         said_of.extend(matrix.messages.iter().map(said));
-        let wanted: BTreeSet<String> = wanted["msgs"].as_array().expect("a list").iter().map(expected).collect();
+        let wanted: BTreeSet<String> = wanted["msgs"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(expected)
+            .collect();
         messages.count(said_of == wanted, || {
             let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>();
-            format!("{name}\n  got {:?}\n  not {:?}", only(&said_of, &wanted), only(&wanted, &said_of))
+            format!(
+                "{name}\n  got {:?}\n  not {:?}",
+                only(&said_of, &wanted),
+                only(&wanted, &said_of)
+            )
         });
     }
     config_score.close(97.0);

@@ -7,8 +7,16 @@ use crate::travis::normal::Code;
 use crate::travis::schema::{self, Schema, Support};
 
 /// Root keys that jobs do not take over.
-const OF_THE_BUILD: [&str; 8] =
-    ["jobs", "import", "stages", "notifications", "version", "allow_failure", "merge_mode", "env"];
+const OF_THE_BUILD: [&str; 8] = [
+    "jobs",
+    "import",
+    "stages",
+    "notifications",
+    "version",
+    "allow_failure",
+    "merge_mode",
+    "env",
+];
 
 /// The jobs before stages: product, include, exclude, conditions.
 pub fn expand(config: &Config, data: &Json, notes: &mut Notes) -> Vec<Config> {
@@ -26,7 +34,12 @@ pub fn expand(config: &Config, data: &Json, notes: &mut Notes) -> Vec<Config> {
     let globals = env::global(config);
     let mut jobs: Vec<Config> = jobs.into_iter().map(|job| with_globals(job, &globals)).collect();
     let exclude = entries(config, "exclude");
-    jobs.retain(|job| !exclude.iter().enumerate().any(|(index, entry)| excludes(index, entry, job, &globals, data, notes)));
+    jobs.retain(|job| {
+        !exclude
+            .iter()
+            .enumerate()
+            .any(|(index, entry)| excludes(index, entry, job, &globals, data, notes))
+    });
     let jobs = jobs.into_iter().map(supported);
     let mut number = 0;
     let mut kept: Vec<Config> = Vec::new();
@@ -38,7 +51,12 @@ pub fn expand(config: &Config, data: &Json, notes: &mut Notes) -> Vec<Config> {
         if holds(&job, &facts(&job, &env::of_job(&job), data)) {
             kept.push(job);
         } else {
-            notes.add(Code::SkipJob, "jobs.include", number, json!({"condition": job.get("if")}));
+            notes.add(
+                Code::SkipJob,
+                "jobs.include",
+                number,
+                json!({"condition": job.get("if")}),
+            );
         }
     }
     kept
@@ -46,7 +64,10 @@ pub fn expand(config: &Config, data: &Json, notes: &mut Notes) -> Vec<Config> {
 
 /// The maps under `jobs.KEY`. Empty ones are no entries.
 pub(super) fn entries(config: &Config, key: &str) -> Vec<Config> {
-    let list = config.get("jobs").and_then(|jobs| jobs.get(key)).and_then(Json::as_array);
+    let list = config
+        .get("jobs")
+        .and_then(|jobs| jobs.get(key))
+        .and_then(Json::as_array);
     let maps = list.into_iter().flatten().filter_map(Json::as_object).cloned();
     maps.filter(|entry| !entry.is_empty()).collect()
 }
@@ -84,7 +105,9 @@ fn product(axes: &[(String, Vec<Json>)]) -> Vec<Config> {
             job.insert(key.clone(), value.clone());
             job
         };
-        let pairs = jobs.iter().flat_map(|job| values.iter().map(move |value| with(job, value)));
+        let pairs = jobs
+            .iter()
+            .flat_map(|job| values.iter().map(move |value| with(job, value)));
         jobs = pairs.take(MAX_PRODUCT).collect();
     }
     jobs
@@ -151,10 +174,18 @@ fn with_globals(mut job: Config, globals: &[Json]) -> Config {
 
 fn excludes(index: usize, entry: &Config, job: &Config, globals: &[Json], data: &Json, notes: &mut Notes) -> bool {
     if !holds(entry, &facts(job, &env::of_job(job), data)) {
-        notes.add(Code::SkipExclude, "jobs.exclude", index + 1, json!({"condition": entry.get("if")}));
+        notes.add(
+            Code::SkipExclude,
+            "jobs.exclude",
+            index + 1,
+            json!({"condition": entry.get("if")}),
+        );
         return false;
     }
-    entry.iter().filter(|(key, _)| *key != "if").all(|(key, value)| matches(key, value, job, globals))
+    entry
+        .iter()
+        .filter(|(key, _)| *key != "if")
+        .all(|(key, value)| matches(key, value, job, globals))
 }
 
 /// Whether a key of an entry is that of the job.
@@ -176,9 +207,14 @@ pub(super) fn matches(key: &str, value: &Json, job: &Config, globals: &[Json]) -
 fn supported(job: Config) -> Config {
     let root = &schema::table().root;
     let keep = |(key, value): &(&String, &Json)| {
-        root.key(key).and_then(|schema| refused(schema, value.as_str(), &job)).is_none()
+        root.key(key)
+            .and_then(|schema| refused(schema, value.as_str(), &job))
+            .is_none()
     };
-    job.iter().filter(keep).map(|(key, value)| (key.clone(), value.clone())).collect()
+    job.iter()
+        .filter(keep)
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 /// The key whose value in `config` makes another key, or its value, be without effect.
@@ -189,7 +225,13 @@ fn refused(schema: &Schema, value: Option<&str>, config: &Config) -> Option<Stri
         _ => Vec::new(),
     };
     let item = schema.item().map_or(schema, |item| item);
-    let about = value.and_then(|value| item.traits.about.get(value)).map(|about| &about.support);
+    let about = value
+        .and_then(|value| item.traits.about.get(value))
+        .map(|about| &about.support);
     let supports: [Option<&Support>; 3] = [Some(&schema.traits.support), Some(&item.traits.support), about];
-    supports.into_iter().flatten().find_map(|support| support.refused(values_of)).map(|(key, _)| key.to_owned())
+    supports
+        .into_iter()
+        .flatten()
+        .find_map(|support| support.refused(values_of))
+        .map(|(key, _)| key.to_owned())
 }

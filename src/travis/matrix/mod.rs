@@ -41,12 +41,20 @@ pub struct Matrix {
 pub fn matrix(config: &Config, data: &Json) -> Matrix {
     let mut notes = Notes::default();
     let jobs = expand(config, data, &mut notes);
-    let stages: Vec<Json> = config.get("stages").and_then(Json::as_array).cloned().unwrap_or_default();
+    let stages: Vec<Json> = config
+        .get("stages")
+        .and_then(Json::as_array)
+        .cloned()
+        .unwrap_or_default();
     let (stages, jobs) = stages::assign(&stages, jobs, &facts(config, &env::of_config(config), data), &mut notes);
     notifications(config, data, &mut notes);
     let jobs = failures::mark(config, jobs, data, &mut notes);
     let jobs = stages::order(&stages, jobs);
-    Matrix { jobs, stages, messages: notes.into_messages() }
+    Matrix {
+        jobs,
+        stages,
+        messages: notes.into_messages(),
+    }
 }
 
 /// The jobs and stages of jobs that are already made: the part of [`matrix`] about stages.
@@ -64,7 +72,13 @@ impl Notes {
     fn add(&mut self, code: Code, key: &str, number: usize, mut args: Json) {
         args["number"] = json!(number);
         let Json::Object(args) = args else { return };
-        let message = Message { level: Level::Info, key: key.to_owned(), code, args, at: Mark::default() };
+        let message = Message {
+            level: Level::Info,
+            key: key.to_owned(),
+            code,
+            args,
+            at: Mark::default(),
+        };
         self.0.entry((key.to_owned(), number)).or_insert(message);
     }
 
@@ -94,20 +108,34 @@ fn facts(job: &Config, env: &[Json], data: &Json) -> Json {
 /// Whether an entry's `if` holds; an entry without one always counts.
 fn holds(entry: &Config, facts: &Json) -> bool {
     let Some(text) = entry.get("if") else { return true };
-    let Some(text) = text.as_str() else { return text.as_bool().unwrap_or(false) };
-    let data = Data { variables: facts, env: &facts["env"] };
-    condition::parse(text).and_then(|condition| condition.holds(data)).unwrap_or(false)
+    let Some(text) = text.as_str() else {
+        return text.as_bool().unwrap_or(false);
+    };
+    let data = Data {
+        variables: facts,
+        env: &facts["env"],
+    };
+    condition::parse(text)
+        .and_then(|condition| condition.holds(data))
+        .unwrap_or(false)
 }
 
 /// Tells of the notifications whose condition does not hold.
 fn notifications(config: &Config, data: &Json, notes: &mut Notes) {
     let facts = facts(config, &env::of_config(config), data);
-    let Some(channels) = config.get("notifications").and_then(Json::as_object) else { return };
+    let Some(channels) = config.get("notifications").and_then(Json::as_object) else {
+        return;
+    };
     for (channel, entries) in channels {
         for (index, entry) in entries.as_array().into_iter().flatten().enumerate() {
             if let Some(entry) = entry.as_object().filter(|entry| !holds(entry, &facts)) {
                 let args = json!({"type": channel, "condition": entry.get("if")});
-                notes.add(Code::SkipNotification, &format!("notifications.{channel}"), index + 1, args);
+                notes.add(
+                    Code::SkipNotification,
+                    &format!("notifications.{channel}"),
+                    index + 1,
+                    args,
+                );
             }
         }
     }

@@ -240,7 +240,11 @@ impl Changer {
         let value = self.with_defaults(schema, value);
         let value = self.after_map(schema, value);
         // Nothing is left of an empty map but its key.
-        if value.is_empty() { Value::new(Kind::Null, at) } else { value }
+        if value.is_empty() {
+            Value::new(Kind::Null, at)
+        } else {
+            value
+        }
     }
 
     /// A key and its value; none when nothing is left of it.
