@@ -15,6 +15,8 @@ pub const CONFIG: &str = ".travis.yml";
 pub const MAX_JOBS: usize = 200;
 /// How much of a file the caller reads, in bytes: one more than is planned with, so that a longer file shows as such.
 pub const READ_AT_MOST: usize = yaml::MAX_BYTES + 1;
+/// The most problems that are told of one file; who has mended those sees the next.
+const MAX_PROBLEMS: usize = 200;
 /// The largest file that may be a training config, in bytes.
 const MAX_TRAINING_CONFIG: u64 = 256 * 1024;
 
@@ -152,8 +154,9 @@ fn travis(text: &[u8], trigger: &Trigger, settings: &Settings) -> Result<Plan, P
         });
     }
     let matrix = matrix::matrix(&config, &data);
-    let mut problems: Vec<Problem> = normal.messages.iter().chain(&matrix.messages).map(of_message).collect();
-    for (name, at) in &document.unresolved {
+    let messages = normal.messages.iter().chain(&matrix.messages);
+    let mut problems: Vec<Problem> = messages.take(MAX_PROBLEMS).map(of_message).collect();
+    for (name, at) in document.unresolved.iter().take(MAX_PROBLEMS) {
         let message = format!("`*{name}` has no anchor `&{name}` above it, so it stands for nothing");
         problems.push(problem(Severity::Warning, "unknown-alias", message, Some(*at), None));
     }
@@ -169,7 +172,7 @@ fn travis(text: &[u8], trigger: &Trigger, settings: &Settings) -> Result<Plan, P
             )
         }));
     }
-    problems.extend(too_many_or_none(matrix.jobs.len()));
+    problems.extend(too_many_or_none(matrix.jobs.len(), matrix.truncated));
     let jobs = matrix
         .jobs
         .into_iter()
@@ -216,7 +219,12 @@ fn planned(index: usize, config: matrix::Config) -> PlannedJob {
     }
 }
 
-fn too_many_or_none(jobs: usize) -> Option<Problem> {
+fn too_many_or_none(jobs: usize, truncated: bool) -> Option<Problem> {
+    if truncated {
+        let message =
+            "the matrix is too large to be worked out: give it fewer values, entries or conditions".to_owned();
+        return Some(problem(Severity::Error, "too-many-jobs", message, None, None));
+    }
     if jobs == 0 {
         let message = "no job is left: the conditions, `exclude` and `stages` leave all of them out".to_owned();
         return Some(problem(Severity::Error, "no-jobs", message, None, None));

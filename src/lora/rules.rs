@@ -2,7 +2,7 @@
 
 use super::{Dialect, Finding};
 use crate::domain::Severity;
-use crate::yaml::{Document, Node};
+use crate::yaml::{Document, Duplicate, Entry, Node};
 
 /// What a rule looks at.
 struct Config<'a> {
@@ -35,9 +35,12 @@ pub fn check(document: &Document, root: &Node) -> Vec<Finding> {
     RULES.iter().flat_map(|rule| rule(&config)).collect()
 }
 
+/// The most findings that a rule tells of in one file, and the most keys that it compares with all known ones.
+const MAX_FINDINGS: usize = 100;
+
 /// PyYAML takes the last of two keys without a word.
 fn duplicate_key(config: &Config<'_>) -> Vec<Finding> {
-    let find = |duplicate: &crate::yaml::Duplicate| Finding {
+    let find = |duplicate: &Duplicate| Finding {
         rule: "duplicate-key",
         severity: Severity::Error,
         message: format!(
@@ -47,15 +50,15 @@ fn duplicate_key(config: &Config<'_>) -> Vec<Finding> {
         at: Some(duplicate.at),
         key: Some(duplicate.key.clone()),
     };
-    config.document.duplicates.iter().map(find).collect()
+    config.document.duplicates.iter().take(MAX_FINDINGS).map(find).collect()
 }
 
 fn missing_required(config: &Config<'_>) -> Vec<Finding> {
-    let missing = |key: &str, message: String| {
+    let missing = |severity: Severity, key: &str, message: String| {
         let written = config.root.get(key).map(|entry| entry.at);
         Finding {
             rule: "missing-required",
-            severity: Severity::Error,
+            severity,
             message,
             at: Some(written.unwrap_or(config.root.at)),
             key: Some(key.to_owned()),
@@ -71,13 +74,14 @@ fn missing_required(config: &Config<'_>) -> Vec<Finding> {
     for (key, what) in REQUIRED {
         // A misspelled key is told of once, by its own rule.
         if !is_given(key) && !is_misspelled(config, key) {
-            findings.push(missing(key, format!("{key} is missing: {what}")));
+            findings.push(missing(Severity::Error, key, format!("{key} is missing: {what}")));
         }
     }
     let durations = ["epochs", "max_train_steps"];
     if !durations.iter().any(|key| is_given(key) || is_misspelled(config, key)) {
         let message = "epochs is missing: say how long to train, with epochs or max_train_steps".to_owned();
-        findings.push(missing("epochs", message));
+        // Only a warning: some trainers have a default, and published examples rely on it.
+        findings.push(missing(Severity::Warning, "epochs", message));
     }
     findings
 }
@@ -98,12 +102,8 @@ fn conflicting_keys(config: &Config<'_>) -> Vec<Finding> {
 /// The trainer ignores keys that it does not know, so a misspelled one trains with a default.
 fn unknown_key(config: &Config<'_>) -> Vec<Finding> {
     let known = config.dialect.keys();
-    let unknown = config
-        .root
-        .entries()
-        .iter()
-        .filter(|entry| !known.contains(&entry.key.as_str()));
-    let find = |entry: &crate::yaml::Entry| {
+    let unknown = unknown(config);
+    let find = |entry: &Entry| {
         let key = &entry.key;
         let (severity, message) = match meant(key, known) {
             Some(meant) => (
@@ -127,13 +127,15 @@ fn unknown_key(config: &Config<'_>) -> Vec<Finding> {
 }
 
 fn is_misspelled(config: &Config<'_>, key: &str) -> bool {
+    unknown(config).any(|entry| meant(&entry.key, config.dialect.keys()) == Some(key))
+}
+
+fn unknown<'a>(config: &Config<'a>) -> impl Iterator<Item = &'a Entry> {
     let known = config.dialect.keys();
-    let unknown = config
-        .root
-        .entries()
-        .iter()
-        .filter(|entry| !known.contains(&entry.key.as_str()));
-    unknown.into_iter().any(|entry| meant(&entry.key, known) == Some(key))
+    let entries = config.root.entries().iter();
+    entries
+        .filter(|entry| !known.contains(&entry.key.as_str()))
+        .take(MAX_FINDINGS)
 }
 
 /// The known key that a misspelled one stands for: the same in snake case, or one to two letters away.

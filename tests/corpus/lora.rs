@@ -1,6 +1,6 @@
 //! Training configs: real ones, and ones with one defect each.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use trainyard::domain::Severity;
 use trainyard::lora::lint;
@@ -16,7 +16,7 @@ const BUILT: [(&str, &str); 5] = [
     ("camel-case", "unknown-key"),
 ];
 
-fn rows(dir: &PathBuf) -> Vec<Vec<String>> {
+fn rows(dir: &Path) -> Vec<Vec<String>> {
     let text = std::fs::read_to_string(dir.join("MANIFEST.tsv")).expect("a manifest");
     text.lines()
         .skip(1)

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 use trainyard::travis::matrix::{self, Config, Notes};
 use trainyard::travis::normal::{Options, normalize, read};
+use trainyard::travis::traps;
 
 use crate::support::{Score, corpus, corpus_dir};
 use crate::valid::{expected, options, said, sorted};
@@ -112,4 +113,28 @@ fn real_files() {
     stages_score.close(97.0);
     messages.close(0.0);
     jobs_score.close(97.0);
+}
+
+/// A trap that is told of where none is, is worse than none: few real files have one.
+#[test]
+fn traps_in_real_files() {
+    let Some(dir) = corpus_dir() else { return };
+    let mut told = Vec::new();
+    let mut files = 0;
+    for entry in std::fs::read_dir(dir.join("real")).expect("a folder") {
+        let path = entry.expect("a file").path();
+        let text = std::fs::read_to_string(&path).expect("a file of the corpus");
+        let document = read(&text).expect("YAML");
+        let (config, _) = config(&text, Options::PRODUCTION);
+        files += 1;
+        if let Some(root) = &document.root {
+            told.extend(
+                traps::traps(root, &config)
+                    .into_iter()
+                    .map(|trap| format!("{path:?} {}", trap.message)),
+            );
+        }
+    }
+    println!("traps: {} in {files} real files: {told:#?}", told.len());
+    assert!(told.len() * 50 <= files, "{told:#?}");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Config, Notes, holds};
+use super::{Config, MAX_ENTRIES, Notes, unique};
 use crate::travis::normal::Code;
 
 /// The stage of jobs that name none.
@@ -13,7 +13,7 @@ pub fn assign(stages: &[Json], jobs: Vec<Config>, facts: &Json, notes: &mut Note
     if stages.is_empty() && jobs.iter().all(|job| name_of(job).is_none()) {
         return (Vec::new(), jobs);
     }
-    let mut stages: Vec<Json> = merged(stages);
+    let mut stages: Vec<Json> = merged(&notes.bounded(stages.to_vec(), MAX_ENTRIES));
     let default = default_name(&stages, &jobs);
     let mut jobs = jobs;
     let mut before: Option<String> = None;
@@ -28,7 +28,7 @@ pub fn assign(stages: &[Json], jobs: Vec<Config>, facts: &Json, notes: &mut Note
     let mut kept = Vec::new();
     for (index, stage) in stages.into_iter().enumerate() {
         let used = jobs.iter().any(|job| is_in(job, &stage));
-        if stage.as_object().is_some_and(|stage| !holds(stage, facts)) {
+        if stage.as_object().is_some_and(|stage| !notes.holds(stage, facts)) {
             notes.add(
                 Code::SkipStage,
                 "stages",
@@ -53,13 +53,7 @@ pub fn order(stages: &[Json], mut jobs: Vec<Config>) -> Vec<Config> {
         (stage, job.get("allow_failure") == Some(&Json::Bool(true)))
     };
     jobs.sort_by_key(rank);
-    let mut unique: Vec<Config> = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        if !unique.contains(&job) {
-            unique.push(job);
-        }
-    }
-    unique
+    unique(jobs)
 }
 
 /// The stages of the list, each name once.
