@@ -33,13 +33,13 @@ check: ## Format, lints, layers, dependencies
 	@scripts/setup check
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	@if [ -f tests/layers.rs ]; then cargo test --locked --test layers; fi
+	cargo test --locked --test layers
 	scripts/audit-dependencies
-	shellcheck scripts/setup .ci/run docker/*.sh docker/airgapped/*.sh docker/rootfs/usr/local/bin/sudo
+	shellcheck scripts/setup scripts/with-postgres .ci/run docker/*.sh docker/airgapped/*.sh docker/rootfs/usr/local/bin/sudo
 
 test: setup-test image ## Run all tests, with real Docker, Postgres, git and Chromium
-	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --locked; \
-	else set -x; cargo test --locked; fi
+	@if cargo nextest --version >/dev/null 2>&1; then set -x; scripts/with-postgres cargo nextest run --locked; \
+	else set -x; scripts/with-postgres cargo test --locked; fi
 
 bench: setup image ## Measure, as ratios to docker run, pgbench and git
 	cargo build --release --locked --bin trainyard --example bench

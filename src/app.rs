@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rustix::fs::{FlockOperation, flock};
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::executor::Docker;
-use crate::git::Mirrors;
+use crate::git::{Credentials, Mirrors};
 use crate::github::Client;
 use crate::intake::Intake;
 use crate::janitor::{self, Janitor};
@@ -85,8 +85,16 @@ impl App {
         let Self { config, listener, cluster, db, _lock } = self;
         // A database that answers at once is ready before the first webhook can come; one that is away is waited for
         // beside a web server that says so.
-        if let Err(Unprepared::Unusable(trouble)) = prepare_database(&db).await {
-            return Err(trouble);
+        match prepare_database(&db).await {
+            Ok(_) => {}
+            Err(Unprepared::Away(trouble)) => error!("Postgres is not reachable, trying again: {trouble:#}"),
+            Err(Unprepared::Unusable(trouble)) => return Err(trouble),
+        }
+        if config.github.webhook_secret.is_none() {
+            warn!("github.webhook_secret is not set: no webhook is taken until it is");
+        }
+        if config.github.token.is_none() {
+            warn!("github.token is not set: private repositories cannot be fetched, and GitHub takes no status");
         }
         let bells = Bells::new();
         info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
@@ -161,13 +169,13 @@ async fn serve_web(listener: TcpListener, router: axum::Router, shutdown: Cancel
 async fn run_steps(config: Config, db: PgPool, bells: Bells, shutdown: CancellationToken) -> anyhow::Result<()> {
     let Some(instance) = database_is_ready(&db, &shutdown).await? else { return Ok(()) };
     let data = config.server.data_dir.clone();
-    let mirrors = Mirrors::new(data.join("mirrors"));
-    let token = config.github.token.clone();
+    let credentials =
+        config.github.token.clone().map(|token| Credentials { origin: config.github.clone_origin(), token });
+    let mirrors = Mirrors::new(data.join("mirrors"), credentials);
     let settings = Settings {
         images: config.images,
         limits: config.limits,
         public_url: config.server.public_url.clone(),
-        token: token.clone(),
         scratch: data.join("scratch"),
     };
     let mut tasks = JoinSet::new();
@@ -179,7 +187,7 @@ async fn run_steps(config: Config, db: PgPool, bells: Bells, shutdown: Cancellat
         workers.push(Arc::clone(&worker));
         tasks.spawn(worker.work(shutdown.clone()));
     }
-    let intake = Intake::new(db.clone(), bells.clone(), mirrors, token);
+    let intake = Intake::new(db.clone(), bells.clone(), mirrors);
     for _ in 0..INTAKES {
         tasks.spawn(intake_loop(intake.clone(), bells.clone(), shutdown.clone()));
     }
@@ -219,7 +227,9 @@ enum Unprepared {
 
 async fn prepare_database(db: &PgPool) -> Result<String, Unprepared> {
     use sqlx::migrate::MigrateError;
-    db.acquire().await.map_err(|error| Unprepared::Away(error.into()))?;
+    // Not through the pool, which would try for a while and then have forgotten the reason.
+    let connection = PgConnection::connect_with(&db.connect_options()).await;
+    connection.map_err(|error| Unprepared::Away(error.into()))?;
     MIGRATOR.run(db).await.map_err(|error| match error {
         MigrateError::VersionMissing(version) => Unprepared::Unusable(anyhow::anyhow!(
             "the database was used by a newer Trainyard (migration {version}): install that version or a newer one"

@@ -37,11 +37,19 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
     /// Address and port of the web server.
+    #[serde(deserialize_with = "address_and_port")]
     pub listen: SocketAddr,
     /// The address at which people and GitHub reach it.
     pub public_url: Url,
     /// Mirrors, the private Postgres and everything else that is kept.
     pub data_dir: PathBuf,
+}
+
+fn address_and_port<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        serde::de::Error::custom(format!("{text:?} is not ADDRESS:PORT, such as 127.0.0.1:8700 or [::]:8700"))
+    })
 }
 
 impl Default for Server {
@@ -92,6 +100,12 @@ impl Config {
         for (place, runner) in self.runner.iter().enumerate() {
             ensure!((1..=1000).contains(&runner.slots), "runner {:?}: slots must be from 1 to 1000", runner.name);
             let twice = self.runner[..place].iter().any(|earlier| earlier.name == runner.name);
+            ensure!(
+                runner.endpoint.starts_with("unix:///"),
+                "runner {:?}: endpoint must be unix:///path/to/docker.sock, not {:?}",
+                runner.name,
+                runner.endpoint
+            );
             ensure!(!twice, "two runners are named {:?}; names must differ", runner.name);
         }
         let authorities = &self.images.ca_certificates;
@@ -118,17 +132,26 @@ fn with_environment(text: &str, variables: &[(String, String)]) -> anyhow::Resul
     let mut root: toml::Table = toml::from_str(text)?;
     for (variable, value) in variables {
         let path: Vec<String> = variable[PREFIX.len()..].split("__").map(str::to_lowercase).collect();
-        let Some((key, sections)) = path.split_last() else { continue };
+        let Some((key, sections)) = path.split_last().filter(|(_, sections)| !sections.is_empty()) else {
+            bail!("environment variable {variable}: it must name a section and a key, as in {PREFIX}SERVER__LISTEN");
+        };
         let mut table = &mut root;
         for section in sections {
             let entry = table.entry(section.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
             let toml::Value::Table(inner) = entry else { bail!("{variable}: {section} is not a section") };
             table = inner;
         }
-        // What reads as TOML is taken as that, so that numbers and lists work; anything else is text.
-        let parsed =
-            toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
-        table.insert(key.clone(), parsed.unwrap_or_else(|| toml::Value::String(value.clone())));
+        // Text first, so that a secret of digits stays one; then as TOML, for numbers and lists.
+        table.insert(key.clone(), toml::Value::String(value.clone()));
+        let Err(as_text) = Config::deserialize(toml::Value::Table(root.clone())) else { continue };
+        let parsed = toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
+        let Some(parsed) = parsed else { bail!("environment variable {variable}: {}", as_text.message()) };
+        let mut table = &mut root;
+        for section in sections {
+            let Some(toml::Value::Table(inner)) = table.get_mut(section) else { unreachable!("made above") };
+            table = inner;
+        }
+        table.insert(key.clone(), parsed);
         Config::deserialize(toml::Value::Table(root.clone()))
             .map_err(|error| anyhow::anyhow!("environment variable {variable}: {}", error.message()))?;
     }
@@ -160,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_environment_wins() {
-        let environment = [("TRAINYARD__LIMITS__CPUS", "1.5"), ("TRAINYARD__GITHUB__TOKEN", "ghp_x")];
+        let environment = [("TRAINYARD__LIMITS__CPUS", "1.5"), ("TRAINYARD__GITHUB__TOKEN", "123456")];
         let config = load("[limits]\ncpus = 8.0\n", &environment).expect("valid");
         assert!((config.limits.cpus - 1.5).abs() < f64::EPSILON);
         assert!(config.github.token.is_some());

@@ -14,7 +14,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
-use url::Url;
+use url::{Origin, Url};
 
 use crate::domain::{RepoName, Sha};
 
@@ -44,8 +44,15 @@ pub struct Remote<'a> {
     pub repo: &'a RepoName,
     /// An `http` or `https` address.
     pub url: &'a Url,
-    /// GitHub's token, if the repository needs one.
-    pub token: Option<&'a SecretString>,
+}
+
+/// A token, and the only place that may see it.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// Scheme, host and port, as in `https://github.com`. An address elsewhere is fetched without the token.
+    pub origin: Origin,
+    /// The token.
+    pub token: SecretString,
 }
 
 /// A file of a commit's tree.
@@ -73,14 +80,15 @@ pub struct Commit {
 #[derive(Debug, Clone)]
 pub struct Mirrors {
     folder: PathBuf,
+    credentials: Option<Credentials>,
     // One fetch at a time for a mirror: two would fight for the same refs.
     fetching: Arc<Mutex<HashMap<RepoName, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
 impl Mirrors {
     /// Mirrors in `folder`, which is made when it is first needed.
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder, fetching: Arc::default() }
+    pub fn new(folder: PathBuf, credentials: Option<Credentials>) -> Self {
+        Self { folder, credentials, fetching: Arc::default() }
     }
 
     /// The mirror's folder of a repository.
@@ -131,12 +139,12 @@ impl Mirrors {
         self.init(remote.repo).await?;
         let mut git = git(&self.path(remote.repo));
         git.env("GIT_ALLOW_PROTOCOL", "http:https");
-        if let Some(token) = remote.token {
+        let credentials = self.credentials.as_ref().filter(|known| known.origin == remote.url.origin());
+        if let Some(Credentials { origin, token }) = credentials {
             let basic = BASE64_STANDARD.encode(format!("x-access-token:{}", token.expose_secret()));
-            // Bound to the remote's origin: a redirect to another host does not carry it along.
-            let origin = remote.url.origin().ascii_serialization();
+            // Bound to the origin: a redirect to another host does not carry it along.
             git.env("GIT_CONFIG_COUNT", "1")
-                .env("GIT_CONFIG_KEY_0", format!("http.{origin}/.extraHeader"))
+                .env("GIT_CONFIG_KEY_0", format!("http.{}/.extraHeader", origin.ascii_serialization()))
                 .env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {basic}"));
         }
         git.args(["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"])

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use secrecy::SecretString;
 use sqlx::PgPool;
 use tracing::{info, warn};
 use url::Url;
@@ -35,7 +34,6 @@ pub struct Intake {
     db: PgPool,
     bells: Bells,
     mirrors: Mirrors,
-    token: Option<SecretString>,
 }
 
 /// Why a delivery gives no build yet.
@@ -54,8 +52,8 @@ impl From<anyhow::Error> for NotYet {
 
 impl Intake {
     /// An intake that reads from these mirrors.
-    pub fn new(db: PgPool, bells: Bells, mirrors: Mirrors, token: Option<SecretString>) -> Self {
-        Self { db, bells, mirrors, token }
+    pub fn new(db: PgPool, bells: Bells, mirrors: Mirrors) -> Self {
+        Self { db, bells, mirrors }
     }
 
     /// Handles the oldest open delivery; false when there is none.
@@ -93,7 +91,7 @@ impl Intake {
     async fn build(&self, delivery: &Delivery, repository: &Repository, mut trigger: Trigger) -> Result<(), NotYet> {
         let url = Url::parse(&repository.clone_url)
             .map_err(|error| NotYet::Never(format!("the payload's clone_url is not a URL: {error}")))?;
-        let remote = Remote { repo: &repository.name, url: &url, token: self.token.as_ref() };
+        let remote = Remote { repo: &repository.name, url: &url };
         let (built_sha, plan) = match self.look(&remote, &mut trigger).await {
             Ok(looked) => looked,
             Err(error) if delivery.tries < TRIES => return Err(error.into()),

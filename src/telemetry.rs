@@ -25,7 +25,7 @@ pub enum Format {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { filter: "info,sqlx=warn".to_owned(), format: Format::Text }
+        Self { filter: "info,sqlx=warn,octocrab=off".to_owned(), format: Format::Text }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
-use super::table::{Colour, Table, paint};
+use super::table::{Colour, Table, inert, paint};
 use crate::domain::{Problem, RepoName, Severity, Sha, Trigger, TriggerKind};
 use crate::plan::{self, Plan, PlannedJob, SourceFile};
 
@@ -165,7 +165,7 @@ fn problem_line(problem: &Problem, colours: bool) -> String {
     };
     let place = problem.place();
     let place = if place.is_empty() { String::new() } else { format!("{place}: ") };
-    format!("{place}{}: {} [{}]\n", paint(word, colour, colours), problem.message, problem.rule)
+    format!("{}{}: {} [{}]\n", inert(&place), paint(word, colour, colours), inert(&problem.message), problem.rule)
 }
 
 /// The language and version, and the job's name.

@@ -20,6 +20,11 @@ pub(super) fn paint(text: &str, colour: Colour, colours: bool) -> String {
     if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
+/// A text of a repository without what would steer the terminal.
+pub(super) fn inert(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
 /// Rows under a head, in columns as wide as their widest cell.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -33,8 +38,7 @@ impl Table {
     }
 
     pub(super) fn push(&mut self, row: Vec<String>) {
-        // What a file says must not steer the terminal.
-        self.rows.push(row.iter().map(|cell| cell.chars().filter(|c| !c.is_control()).collect()).collect());
+        self.rows.push(row.iter().map(|cell| inert(cell)).collect());
     }
 
     pub(super) fn shown(&self, colours: bool) -> String {

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use octocrab::Octocrab;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
-use url::Url;
+use url::{Origin, Url};
 
 use crate::domain::{CommitState, RepoName, Sha};
 
@@ -38,6 +38,20 @@ impl Default for Config {
             token: None,
             webhook_secret: None,
             timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Config {
+    /// Where this GitHub serves repositories to git: the one place that may see the token beside the API.
+    pub fn clone_origin(&self) -> Origin {
+        match self.api_url.host_str() {
+            Some("api.github.com") => Origin::Tuple(
+                "https".to_owned(),
+                url::Host::Domain("github.com".to_owned()),
+                443,
+            ),
+            _ => self.api_url.origin(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Dialect, Finding};
 use crate::domain::Severity;
-use crate::yaml::{Document, Node};
+use crate::yaml::{Document, Duplicate, Entry, Node};
 
 /// What a rule looks at.
 struct Config<'a> {
@@ -24,48 +24,64 @@ const REQUIRED: [(&str, &str); 3] = [
 
 /// All findings in a config.
 pub fn check(document: &Document, root: &Node) -> Vec<Finding> {
-    let Some(dialect) = Dialect::of(root) else { return Vec::new() };
-    let config = Config { document, root, dialect };
+    let Some(dialect) = Dialect::of(root) else {
+        return Vec::new();
+    };
+    let config = Config {
+        document,
+        root,
+        dialect,
+    };
     RULES.iter().flat_map(|rule| rule(&config)).collect()
 }
 
+/// The most findings that a rule tells of in one file, and the most keys that it compares with all known ones.
+const MAX_FINDINGS: usize = 100;
+
 /// PyYAML takes the last of two keys without a word.
 fn duplicate_key(config: &Config<'_>) -> Vec<Finding> {
-    let find = |duplicate: &crate::yaml::Duplicate| Finding {
+    let find = |duplicate: &Duplicate| Finding {
         rule: "duplicate-key",
         severity: Severity::Error,
-        message: format!("{} is there twice and only the last one counts: remove one", duplicate.key),
+        message: format!(
+            "{} is there twice and only the last one counts: remove one",
+            duplicate.key
+        ),
         at: Some(duplicate.at),
         key: Some(duplicate.key.clone()),
     };
-    config.document.duplicates.iter().map(find).collect()
+    config.document.duplicates.iter().take(MAX_FINDINGS).map(find).collect()
 }
 
 fn missing_required(config: &Config<'_>) -> Vec<Finding> {
-    let missing = |key: &str, message: String| {
+    let missing = |severity: Severity, key: &str, message: String| {
         let written = config.root.get(key).map(|entry| entry.at);
         Finding {
             rule: "missing-required",
-            severity: Severity::Error,
+            severity,
             message,
             at: Some(written.unwrap_or(config.root.at)),
             key: Some(key.to_owned()),
         }
     };
     let is_given = |key: &str| {
-        config.root.get(key).is_some_and(|entry| !entry.value.is_null() && entry.value.text() != Some(""))
+        config
+            .root
+            .get(key)
+            .is_some_and(|entry| !entry.value.is_null() && entry.value.text() != Some(""))
     };
     let mut findings: Vec<Finding> = Vec::new();
     for (key, what) in REQUIRED {
         // A misspelled key is told of once, by its own rule.
         if !is_given(key) && !is_misspelled(config, key) {
-            findings.push(missing(key, format!("{key} is missing: {what}")));
+            findings.push(missing(Severity::Error, key, format!("{key} is missing: {what}")));
         }
     }
     let durations = ["epochs", "max_train_steps"];
     if !durations.iter().any(|key| is_given(key) || is_misspelled(config, key)) {
         let message = "epochs is missing: say how long to train, with epochs or max_train_steps".to_owned();
-        findings.push(missing("epochs", message));
+        // Only a warning: some trainers have a default, and published examples rely on it.
+        findings.push(missing(Severity::Warning, "epochs", message));
     }
     findings
 }
@@ -86,24 +102,40 @@ fn conflicting_keys(config: &Config<'_>) -> Vec<Finding> {
 /// The trainer ignores keys that it does not know, so a misspelled one trains with a default.
 fn unknown_key(config: &Config<'_>) -> Vec<Finding> {
     let known = config.dialect.keys();
-    let unknown = config.root.entries().iter().filter(|entry| !known.contains(&entry.key.as_str()));
-    let find = |entry: &crate::yaml::Entry| {
+    let unknown = unknown(config);
+    let find = |entry: &Entry| {
         let key = &entry.key;
         let (severity, message) = match meant(key, known) {
-            Some(meant) => {
-                (Severity::Error, format!("{key} is not a key of this trainer and is ignored: did you mean {meant}?"))
-            }
-            None => (Severity::Warning, format!("{key} is not a key of this trainer that is known here")),
+            Some(meant) => (
+                Severity::Error,
+                format!("{key} is not a key of this trainer and is ignored: did you mean {meant}?"),
+            ),
+            None => (
+                Severity::Warning,
+                format!("{key} is not a key of this trainer that is known here"),
+            ),
         };
-        Finding { rule: "unknown-key", severity, message, at: Some(entry.at), key: Some(key.clone()) }
+        Finding {
+            rule: "unknown-key",
+            severity,
+            message,
+            at: Some(entry.at),
+            key: Some(key.clone()),
+        }
     };
     unknown.map(find).collect()
 }
 
 fn is_misspelled(config: &Config<'_>, key: &str) -> bool {
+    unknown(config).any(|entry| meant(&entry.key, config.dialect.keys()) == Some(key))
+}
+
+fn unknown<'a>(config: &Config<'a>) -> impl Iterator<Item = &'a Entry> {
     let known = config.dialect.keys();
-    let unknown = config.root.entries().iter().filter(|entry| !known.contains(&entry.key.as_str()));
-    unknown.into_iter().any(|entry| meant(&entry.key, known) == Some(key))
+    let entries = config.root.entries().iter();
+    entries
+        .filter(|entry| !known.contains(&entry.key.as_str()))
+        .take(MAX_FINDINGS)
 }
 
 /// The known key that a misspelled one stands for: the same in snake case, or one to two letters away.
@@ -113,7 +145,10 @@ fn meant<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
     }
     let snake = snake_case(key);
     let far = if snake.len() < 6 { 1 } else { 2 };
-    let nearest = known.iter().map(|word| (strsim::osa_distance(&snake, word), *word)).min_by_key(|(d, _)| *d);
+    let nearest = known
+        .iter()
+        .map(|word| (strsim::osa_distance(&snake, word), *word))
+        .min_by_key(|(d, _)| *d);
     nearest.filter(|(distance, _)| *distance <= far).map(|(_, word)| word)
 }
 

@@ -18,7 +18,9 @@ fn a_config_that_lacks_only_base_model_is_still_one() {
     let text = GOOD.replace("base_model: ./m.safetensors\n", "");
     assert_eq!(
         told(&text),
-        ["configs/style.yaml:1:1 missing-required 2: base_model is missing: name the base model file or Hub id to train on"]
+        [
+            "configs/style.yaml:1:1 missing-required 2: base_model is missing: name the base model file or Hub id to train on"
+        ]
     );
 }
 
@@ -36,7 +38,9 @@ fn misspelled_keys_are_told_once() {
     let text = GOOD.replace("train_data_dir", "trainDataDir");
     assert_eq!(
         told(&text),
-        ["configs/style.yaml:2:1 unknown-key 2: trainDataDir is not a key of this trainer and is ignored: did you mean train_data_dir?"]
+        [
+            "configs/style.yaml:2:1 unknown-key 2: trainDataDir is not a key of this trainer and is ignored: did you mean train_data_dir?"
+        ]
     );
 }
 
@@ -50,7 +54,13 @@ fn duration_duplicates_and_syntax() {
 
 #[test]
 fn other_files_are_left_alone() {
-    for other in ["", "a: b\n", "- 1\n", "{{ template }}: [", "base_model: x\ndatasets: []\nepochs: 1\noutput_dir: x\n"] {
+    for other in [
+        "",
+        "a: b\n",
+        "- 1\n",
+        "{{ template }}: [",
+        "base_model: x\ndatasets: []\nepochs: 1\noutput_dir: x\n",
+    ] {
         assert_eq!(lint("x.yaml", other.as_bytes()), None, "{other}");
     }
     assert_eq!(lint("x.txt", GOOD.as_bytes()), None);

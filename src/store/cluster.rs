@@ -189,6 +189,16 @@ fn check_reachable(data: &Path) -> anyhow::Result<()> {
 }
 
 async fn make(folder: &Path, binaries: &Path, owner: Option<Owner>) -> anyhow::Result<()> {
+    if let Ok(metadata) = std::fs::metadata(folder) {
+        let wanted = owner.map_or_else(|| rustix::process::geteuid().as_raw(), |owner| owner.uid);
+        ensure!(
+            metadata.uid() == wanted,
+            "{} belongs to the user with id {}, but Postgres would run as the one with id {wanted}: start Trainyard as \
+             the user who made it, or give it away with chown -R",
+            folder.display(),
+            metadata.uid()
+        );
+    }
     if folder.join(MARK).exists() {
         return Ok(());
     }

@@ -37,6 +37,8 @@ struct Scanner<'a> {
     depth: usize,
 }
 
+/// The longest value that is parsed a second time: a quote at every place of it makes that slow.
+const MAX_BYTES: usize = 10_000;
 /// How deep quotes and substitutions may nest.
 const MAX_DEPTH: usize = 50;
 
@@ -125,6 +127,9 @@ impl Scanner<'_> {
 
 /// What bash is told to export for the variable `key` whose value is written as `value`.
 pub fn exports(key: &str, value: &str) -> Vec<(String, String)> {
+    if value.len() > MAX_BYTES {
+        return vec![(key.to_owned(), value.to_owned())];
+    }
     let line = format!("{key}={value}");
     let mut found = Vec::new();
     let mut rest = line.as_str();
@@ -155,16 +160,10 @@ fn is_word(c: char) -> bool {
 
 /// The length in bytes of the value at the start of `text`, by the second parse.
 fn value_length(text: &str) -> usize {
-    for quote in ['"', '\''] {
-        if let Some(inner) = text.strip_prefix(quote) {
-            // The quote that closes is the first with a blank or the end behind it.
-            let closes = inner
-                .match_indices(quote)
-                .find(|(i, _)| inner[i + 1..].chars().next().is_none_or(char::is_whitespace));
-            if let Some((i, _)) = closes {
-                return i + 2;
-            }
-        }
+    if let Some(quote) = text.chars().next().filter(|c| matches!(c, '"' | '\''))
+        && let Some(end) = closing_quote(&text[1..], quote)
+    {
+        return end + 2;
     }
     if text.starts_with("$(")
         && let Some(i) = text.find(')')
@@ -178,4 +177,10 @@ fn value_length(text: &str) -> usize {
     }
     text.find(|c: char| c.is_whitespace() || c == '"' || c == '\'')
         .unwrap_or(text.len())
+}
+
+/// The place of the quote that closes: the first with a blank or the end behind it.
+fn closing_quote(text: &str, quote: char) -> Option<usize> {
+    let closes = |(at, _): &(usize, &str)| text[at + 1..].chars().next().is_none_or(char::is_whitespace);
+    text.match_indices(quote).find(closes).map(|(at, _)| at)
 }

@@ -198,7 +198,7 @@ impl Schema {
 impl Support {
     /// The first key whose value makes this without effect. `value_of` gives the values of a key of the job; a key
     /// without values forbids nothing.
-    pub fn refused<'a>(&'a self, value_of: impl Fn(&str) -> Vec<String>) -> Option<(&'a str, String)> {
+    pub fn refused(&self, value_of: impl Fn(&str) -> Vec<String>) -> Option<(&str, String)> {
         let only = self.only.iter().map(|(key, list)| (key, list, true));
         let except = self.except.iter().map(|(key, list)| (key, list, false));
         only.chain(except).find_map(|(key, list, wanted)| {

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use secrecy::SecretString;
 use serde::Deserialize;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
@@ -68,8 +67,6 @@ pub struct Settings {
     pub limits: Limits,
     /// The server's public address, for the job's environment.
     pub public_url: Url,
-    /// GitHub's token, for a mirror that lacks the commit.
-    pub token: Option<SecretString>,
     /// Where checkouts are put together.
     pub scratch: PathBuf,
 }

@@ -86,7 +86,7 @@ impl Worker {
         let Err(error) = first else { return Ok(folder) };
         // The mirror of this machine may not have the commit yet: another machine's intake took the delivery.
         let url = Url::parse(&facts.clone_url).context("the repository's address")?;
-        let remote = Remote { repo, url: &url, token: self.settings.token.as_ref() };
+        let remote = Remote { repo, url: &url };
         self.mirrors.fetch_commit(&remote, &facts.built_sha).await.context(error.to_string())?;
         let folder = tempfile::tempdir_in(&self.settings.scratch).context("making a scratch folder")?;
         self.mirrors.checkout(repo, &facts.built_sha, DEPTH, &facts.clone_url, folder.path()).await?;

@@ -28,7 +28,7 @@ pub struct Node {
     pub at: Mark,
     /// Whether the value carries an anchor (`&name`).
     pub anchored: bool,
-    /// How many nodes it holds, itself included.
+    /// How much it weighs against the budget: its nodes, itself included, and their texts.
     size: usize,
     /// How many levels of collections it holds, itself included.
     height: usize,
@@ -67,7 +67,9 @@ pub struct Entry {
 impl Node {
     fn new(data: Data, at: Mark, anchored: bool) -> Self {
         let (size, height) = match &data {
-            Data::Unresolved | Data::Scalar { .. } => (0, 0),
+            Data::Unresolved => (0, 0),
+            // Long texts weigh more, so that aliases of one cannot fill the memory.
+            Data::Scalar { text, .. } => (text.len() / 64, 0),
             Data::Seq(items) => (items.iter().map(|n| n.size).sum(), tallest(items.iter())),
             Data::Map(entries) => (
                 entries.iter().map(|e| e.value.size).sum::<usize>() + entries.len(),

@@ -165,10 +165,18 @@ impl Builder {
     /// Takes over the entries of a merge key's value. As in Ruby, they count as if they were written at this place:
     /// keys before it are overwritten, keys behind it overwrite. In a list the first map wins.
     fn merge(&mut self, value: &Node) -> Result<(), Error> {
-        let sources = if value.items().is_empty() { std::slice::from_ref(value) } else { value.items() };
+        let sources = if value.items().is_empty() {
+            std::slice::from_ref(value)
+        } else {
+            value.items()
+        };
         for entry in sources.iter().rev().flat_map(Node::entries) {
             self.count(entry.value.size + 1, entry.at)?;
-            if let Some(Open { kind: Kind::Map(mapping), .. }) = self.open.last_mut() {
+            if let Some(Open {
+                kind: Kind::Map(mapping),
+                ..
+            }) = self.open.last_mut()
+            {
                 mapping.set(entry.key.clone(), entry.at, entry.value.clone(), true);
             }
         }

@@ -6,6 +6,7 @@
 
 mod conditions;
 mod env_vars;
+mod lora;
 mod matrix;
 mod phases;
 mod support;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 use trainyard::travis::matrix::{self, Config, Notes};
 use trainyard::travis::normal::{Options, normalize, read};
+use trainyard::travis::traps;
 
 use crate::support::{Score, corpus, corpus_dir};
 use crate::valid::{expected, options, said, sorted};
@@ -34,8 +35,15 @@ fn expansion() {
             (jobs(&matrix::expand(&config, data, &mut Notes::default())), Value::Null)
         };
         let equal = sorted(&got) == sorted(&case["expected_jobs"])
-            && case.get("expected_stages").is_none_or(|wanted| sorted(wanted) == sorted(&stages));
-        score.count(equal, || format!("{}\n{}\n  got {got} {stages}\n  not {}", case["name"], case["yaml"], case["expected_jobs"]));
+            && case
+                .get("expected_stages")
+                .is_none_or(|wanted| sorted(wanted) == sorted(&stages));
+        score.count(equal, || {
+            format!(
+                "{}\n{}\n  got {got} {stages}\n  not {}",
+                case["name"], case["yaml"], case["expected_jobs"]
+            )
+        });
     }
     score.close(98.0);
 }
@@ -57,7 +65,9 @@ fn stages() {
 
 #[test]
 fn real_files() {
-    let (Some(dir), Some(corpus)) = (corpus_dir(), corpus("real_expected.json")) else { return };
+    let (Some(dir), Some(corpus)) = (corpus_dir(), corpus("real_expected.json")) else {
+        return;
+    };
     let mut jobs_score = Score::new("real jobs");
     let mut config_score = Score::new("real configs");
     let mut stages_score = Score::new("real stages");
@@ -73,19 +83,58 @@ fn real_files() {
         let got = jobs(&matrix.jobs);
         jobs_score.count(sorted(&got) == sorted(&wanted["jobs"]), || {
             let counts = (matrix.jobs.len(), wanted["jobs"].as_array().map(Vec::len));
-            format!("{name} {counts:?}\n  got {}\n  not {}", sorted(&got), sorted(&wanted["jobs"]))
+            format!(
+                "{name} {counts:?}\n  got {}\n  not {}",
+                sorted(&got),
+                sorted(&wanted["jobs"])
+            )
         });
         let got = json!(matrix.stages);
-        stages_score.count(sorted(&got) == sorted(&wanted["stages"]), || format!("{name} {got} not {}", wanted["stages"]));
+        stages_score.count(sorted(&got) == sorted(&wanted["stages"]), || {
+            format!("{name} {got} not {}", wanted["stages"])
+        });
         said_of.extend(matrix.messages.iter().map(said));
-        let wanted: BTreeSet<String> = wanted["msgs"].as_array().expect("a list").iter().map(expected).collect();
+        let wanted: BTreeSet<String> = wanted["msgs"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(expected)
+            .collect();
         messages.count(said_of == wanted, || {
             let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>();
-            format!("{name}\n  got {:?}\n  not {:?}", only(&said_of, &wanted), only(&wanted, &said_of))
+            format!(
+                "{name}\n  got {:?}\n  not {:?}",
+                only(&said_of, &wanted),
+                only(&wanted, &said_of)
+            )
         });
     }
     config_score.close(97.0);
     stages_score.close(97.0);
     messages.close(0.0);
     jobs_score.close(97.0);
+}
+
+/// A trap that is told of where none is, is worse than none: few real files have one.
+#[test]
+fn traps_in_real_files() {
+    let Some(dir) = corpus_dir() else { return };
+    let mut told = Vec::new();
+    let mut files = 0;
+    for entry in std::fs::read_dir(dir.join("real")).expect("a folder") {
+        let path = entry.expect("a file").path();
+        let text = std::fs::read_to_string(&path).expect("a file of the corpus");
+        let document = read(&text).expect("YAML");
+        let (config, _) = config(&text, Options::PRODUCTION);
+        files += 1;
+        if let Some(root) = &document.root {
+            told.extend(
+                traps::traps(root, &config)
+                    .into_iter()
+                    .map(|trap| format!("{path:?} {}", trap.message)),
+            );
+        }
+    }
+    println!("traps: {} in {files} real files: {told:#?}", told.len());
+    assert!(told.len() * 50 <= files, "{told:#?}");
 }

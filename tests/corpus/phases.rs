@@ -9,7 +9,11 @@ use trainyard::travis::script::{Facts, Numbered, compile};
 use crate::support::{Score, corpus};
 
 fn facts(home: String) -> Facts {
-    let numbered = |number: &str| Numbered { id: 1, number: number.to_owned(), url: String::new() };
+    let numbered = |number: &str| Numbered {
+        id: 1,
+        number: number.to_owned(),
+        url: String::new(),
+    };
     Facts {
         home,
         image: "image".to_owned(),
@@ -43,19 +47,32 @@ fn phases() {
         let mut config = case["phases"].clone();
         config["language"] = "generic".into();
         // The corpus holds standard output alone.
-        let script = compile(&config, &facts(home.path().to_string_lossy().into_owned())).replacen("exec 2>&1\n", "", 1);
+        let script =
+            compile(&config, &facts(home.path().to_string_lossy().into_owned())).replacen("exec 2>&1\n", "", 1);
         // A file, as in the container: with `-c` bash has another status for an unset variable.
         let file = home.path().join("build.sh");
         std::fs::write(&file, script).expect("a file");
         let output = Command::new("bash").arg(&file).output().expect("bash");
         let log = String::from_utf8_lossy(&output.stdout).into_owned();
-        let log = log.split_once("travis_fold:end:git.checkout\r").map_or("", |(_, log)| log);
+        let log = log
+            .split_once("travis_fold:end:git.checkout\r")
+            .map_or("", |(_, log)| log);
         let log = marks.replace_all(log, "");
         let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-        let wanted: Vec<&str> = case["stdout"].as_array().expect("a list").iter().filter_map(|l| l.as_str()).collect();
+        let wanted: Vec<&str> = case["stdout"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|l| l.as_str())
+            .collect();
         let status = output.status.code().map(i64::from);
         let equal = status == case["exit"].as_i64() && lines == wanted;
-        score.count(equal, || format!("{} {status:?}\n  got {lines:?}\n  not {} {wanted:?}", case["name"], case["exit"]));
+        score.count(equal, || {
+            format!(
+                "{} {status:?}\n  got {lines:?}\n  not {} {wanted:?}",
+                case["name"], case["exit"]
+            )
+        });
     }
     score.close(100.0);
 }

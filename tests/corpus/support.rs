@@ -4,20 +4,27 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-/// The folder with the corpora, if it is there.
-pub fn corpus_dir() -> Option<PathBuf> {
+/// A folder of the shared material, or `None` after saying that it is absent.
+pub fn shared(folder: &str) -> Option<PathBuf> {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let shared = std::env::var_os("TRAINYARD_SHARED").map_or(beside, PathBuf::from);
-    let dir = shared.join("travis/corpus");
-    dir.is_dir().then_some(dir)
+    let dir = std::env::var_os("TRAINYARD_SHARED")
+        .map_or(beside, PathBuf::from)
+        .join(folder);
+    if !dir.is_dir() {
+        println!("{}: absent, nothing compared", dir.display());
+        return None;
+    }
+    Some(dir)
+}
+
+/// The folder with Travis's corpora, if it is there.
+pub fn corpus_dir() -> Option<PathBuf> {
+    shared("travis/corpus")
 }
 
 /// A corpus, or `None` after saying that it is absent.
 pub fn corpus(name: &str) -> Option<Value> {
-    let Some(dir) = corpus_dir() else {
-        println!("corpus {name}: absent, nothing compared");
-        return None;
-    };
+    let dir = corpus_dir()?;
     let text = std::fs::read_to_string(dir.join(name)).expect("a corpus that can be read");
     Some(serde_json::from_str(&text).expect("a corpus in JSON"))
 }

@@ -279,3 +279,33 @@ async fn what_github_is_sent_follows_its_published_description() {
         assert!(body.as_object().unwrap().keys().all(|key| known.contains(&key.as_str())), "{body}");
     }
 }
+
+#[tokio::test]
+async fn the_token_goes_to_github_and_nowhere_else() {
+    use std::sync::{Arc, Mutex};
+    let seen: Arc<Mutex<Vec<bool>>> = Arc::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let elsewhere = listener.local_addr().unwrap();
+    let remember = Arc::clone(&seen);
+    let router = axum::Router::new().fallback(move |headers: axum::http::HeaderMap| {
+        remember.lock().unwrap().push(headers.contains_key("authorization"));
+        async { axum::http::StatusCode::UNAUTHORIZED }
+    });
+    let mut serving = tokio::task::JoinSet::new();
+    serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
+
+    let app = App::start("").await;
+    let repo = app.github.repo("acme/styles");
+    repo.commit("Hello");
+    let mut push = payload::push(&app.github, &repo, "main");
+    push["repository"]["clone_url"] = format!("http://{elsewhere}/acme/styles.git").into();
+    Delivery::new("d", "push", &push).post(&app.base).await;
+    for _ in 0..300 {
+        if !seen.lock().unwrap().is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let seen = seen.lock().unwrap().clone();
+    assert!(!seen.is_empty() && seen.iter().all(|authorized| !authorized), "{seen:?}");
+}

@@ -70,6 +70,10 @@ fn a_cluster_that_is_not_its_own_is_left_alone() {
     let foreign = folder.path().join("postgres");
     std::fs::create_dir(&foreign).unwrap();
     std::fs::write(foreign.join("PG_VERSION"), "15\n").unwrap();
+    // It may well belong to the same user.
+    if let Some(user) = uzers::get_user_by_name("postgres").filter(|_| uzers::get_current_uid() == 0) {
+        std::os::unix::fs::chown(&foreign, Some(user.uid()), None).unwrap();
+    }
     let config = write(folder.path(), &format!("[server]\nlisten = \"127.0.0.1:0\"\ndata_dir = {:?}\n", folder.path()));
     let said = refused(&config);
     assert!(said.contains("was not made by Trainyard"), "{said}");

@@ -123,8 +123,8 @@ fn variable(env: &Json, name: &str) -> Value {
         Json::Array(items) => {
             let found = items.iter().map(|item| variable(item, name));
             found
-                .filter(|value| *value != Value::Nothing)
-                .last()
+                .rev()
+                .find(|value| *value != Value::Nothing)
                 .unwrap_or(Value::Nothing)
         }
         Json::String(text) => {

@@ -2,19 +2,30 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Config, MAX_PRODUCT, Notes, env, facts, holds};
+use super::{Config, MAX_ENTRIES, MAX_PRODUCT, MAX_WEIGHT, Notes, env, facts, unique};
 use crate::travis::normal::Code;
 use crate::travis::schema::{self, Schema, Support};
 
 /// Root keys that jobs do not take over.
-const OF_THE_BUILD: [&str; 8] =
-    ["jobs", "import", "stages", "notifications", "version", "allow_failure", "merge_mode", "env"];
+const OF_THE_BUILD: [&str; 8] = [
+    "jobs",
+    "import",
+    "stages",
+    "notifications",
+    "version",
+    "allow_failure",
+    "merge_mode",
+    "env",
+];
 
 /// The jobs before stages: product, include, exclude, conditions.
 pub fn expand(config: &Config, data: &Json, notes: &mut Notes) -> Vec<Config> {
     let axes = axes(config);
     let include = entries(config, "include");
-    let mut jobs = product(&axes);
+    let weight = Json::Object(shared(config)).to_string().len();
+    let most = MAX_PRODUCT.min(MAX_WEIGHT / weight.max(1));
+    let mut jobs = notes.bounded(product(&axes, most), most);
+    let include = notes.bounded(include, most - jobs.len());
     if jobs.len() == 1 && !include.is_empty() {
         jobs.clear();
     }
@@ -25,20 +36,25 @@ pub fn expand(config: &Config, data: &Json, notes: &mut Notes) -> Vec<Config> {
     jobs.extend(included(&include).into_iter().map(|job| inherited(config, job, true)));
     let globals = env::global(config);
     let mut jobs: Vec<Config> = jobs.into_iter().map(|job| with_globals(job, &globals)).collect();
-    let exclude = entries(config, "exclude");
-    jobs.retain(|job| !exclude.iter().enumerate().any(|(index, entry)| excludes(index, entry, job, &globals, data, notes)));
-    let jobs = jobs.into_iter().map(supported);
-    let mut number = 0;
+    let exclude = notes.bounded(entries(config, "exclude"), MAX_ENTRIES);
+    jobs.retain(|job| {
+        let facts = facts(job, &env::of_job(job), data);
+        let mut entries = exclude.iter().enumerate();
+        !entries.any(|(index, entry)| excludes(index, entry, job, &globals, &facts, notes))
+    });
+    let jobs = unique(jobs.into_iter().map(supported).collect());
     let mut kept: Vec<Config> = Vec::new();
-    for job in jobs {
-        if kept.contains(&job) {
-            continue;
-        }
-        number += 1;
-        if holds(&job, &facts(&job, &env::of_job(&job), data)) {
+    for (index, job) in jobs.into_iter().enumerate() {
+        let number = index + 1;
+        if notes.holds(&job, &facts(&job, &env::of_job(&job), data)) {
             kept.push(job);
         } else {
-            notes.add(Code::SkipJob, "jobs.include", number, json!({"condition": job.get("if")}));
+            notes.add(
+                Code::SkipJob,
+                "jobs.include",
+                number,
+                json!({"condition": job.get("if")}),
+            );
         }
     }
     kept
@@ -46,7 +62,10 @@ pub fn expand(config: &Config, data: &Json, notes: &mut Notes) -> Vec<Config> {
 
 /// The maps under `jobs.KEY`. Empty ones are no entries.
 pub(super) fn entries(config: &Config, key: &str) -> Vec<Config> {
-    let list = config.get("jobs").and_then(|jobs| jobs.get(key)).and_then(Json::as_array);
+    let list = config
+        .get("jobs")
+        .and_then(|jobs| jobs.get(key))
+        .and_then(Json::as_array);
     let maps = list.into_iter().flatten().filter_map(Json::as_object).cloned();
     maps.filter(|entry| !entry.is_empty()).collect()
 }
@@ -73,7 +92,8 @@ fn axes(config: &Config) -> Vec<(String, Vec<Json>)> {
     axes
 }
 
-fn product(axes: &[(String, Vec<Json>)]) -> Vec<Config> {
+/// The product, with one job more than `most` if it has more.
+fn product(axes: &[(String, Vec<Json>)], most: usize) -> Vec<Config> {
     if axes.is_empty() {
         return Vec::new();
     }
@@ -84,8 +104,10 @@ fn product(axes: &[(String, Vec<Json>)]) -> Vec<Config> {
             job.insert(key.clone(), value.clone());
             job
         };
-        let pairs = jobs.iter().flat_map(|job| values.iter().map(move |value| with(job, value)));
-        jobs = pairs.take(MAX_PRODUCT).collect();
+        let pairs = jobs
+            .iter()
+            .flat_map(|job| values.iter().map(move |value| with(job, value)));
+        jobs = pairs.take(most + 1).collect();
     }
     jobs
 }
@@ -149,12 +171,23 @@ fn with_globals(mut job: Config, globals: &[Json]) -> Config {
     job
 }
 
-fn excludes(index: usize, entry: &Config, job: &Config, globals: &[Json], data: &Json, notes: &mut Notes) -> bool {
-    if !holds(entry, &facts(job, &env::of_job(job), data)) {
-        notes.add(Code::SkipExclude, "jobs.exclude", index + 1, json!({"condition": entry.get("if")}));
+fn excludes(index: usize, entry: &Config, job: &Config, globals: &[Json], facts: &Json, notes: &mut Notes) -> bool {
+    if !notes.holds(entry, facts) {
+        let args = json!({"condition": entry.get("if")});
+        notes.add(Code::SkipExclude, "jobs.exclude", index + 1, args);
         return false;
     }
-    entry.iter().filter(|(key, _)| *key != "if").all(|(key, value)| matches(key, value, job, globals))
+    let mut keys = entry.iter().filter(|(key, _)| *key != "if");
+    keys.all(|(key, value)| matches(key, value, job, globals))
+}
+
+/// What every job takes over from the root.
+fn shared(config: &Config) -> Config {
+    let keys = config.iter().filter(|(key, _)| !OF_THE_BUILD.contains(&key.as_str()));
+    let expand = &schema::table().expand;
+    keys.filter(|(key, _)| !expand.contains(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 /// Whether a key of an entry is that of the job.
@@ -176,9 +209,14 @@ pub(super) fn matches(key: &str, value: &Json, job: &Config, globals: &[Json]) -
 fn supported(job: Config) -> Config {
     let root = &schema::table().root;
     let keep = |(key, value): &(&String, &Json)| {
-        root.key(key).and_then(|schema| refused(schema, value.as_str(), &job)).is_none()
+        root.key(key)
+            .and_then(|schema| refused(schema, value.as_str(), &job))
+            .is_none()
     };
-    job.iter().filter(keep).map(|(key, value)| (key.clone(), value.clone())).collect()
+    job.iter()
+        .filter(keep)
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 /// The key whose value in `config` makes another key, or its value, be without effect.
@@ -189,7 +227,13 @@ fn refused(schema: &Schema, value: Option<&str>, config: &Config) -> Option<Stri
         _ => Vec::new(),
     };
     let item = schema.item().map_or(schema, |item| item);
-    let about = value.and_then(|value| item.traits.about.get(value)).map(|about| &about.support);
+    let about = value
+        .and_then(|value| item.traits.about.get(value))
+        .map(|about| &about.support);
     let supports: [Option<&Support>; 3] = [Some(&schema.traits.support), Some(&item.traits.support), about];
-    supports.into_iter().flatten().find_map(|support| support.refused(values_of)).map(|(key, _)| key.to_owned())
+    supports
+        .into_iter()
+        .flatten()
+        .find_map(|support| support.refused(values_of))
+        .map(|(key, _)| key.to_owned())
 }

@@ -8,7 +8,7 @@ mod expand;
 mod failures;
 mod stages;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value as Json, json};
 
@@ -21,9 +21,15 @@ pub use expand::expand;
 /// The config of one job, or of the whole build.
 pub type Config = Map<String, Json>;
 
-/// The most jobs that a matrix may have before anything is filtered out of it; beyond it the rest is not made.
-/// Travis builds at most 200, and no file of 8,974 real ones went over 189.
-pub const MAX_PRODUCT: usize = 2_000;
+/// The most jobs that a matrix may have before anything is filtered out of it. Travis builds at most 200, and no file
+/// of 8,974 real ones went over 189.
+const MAX_PRODUCT: usize = 1_000;
+/// How much all jobs together may weigh, in bytes: every one takes over what the root has.
+const MAX_WEIGHT: usize = 16 << 20;
+/// The most entries of `exclude` and of `allow_failures`, which are compared with every job.
+const MAX_ENTRIES: usize = 300;
+/// How many conditions are evaluated for one file.
+const MAX_CONDITIONS: usize = 5_000;
 
 /// The jobs of a build.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -34,6 +40,8 @@ pub struct Matrix {
     pub stages: Vec<Json>,
     /// What was left out.
     pub messages: Vec<Message>,
+    /// Whether a bound on the work was met, so that the jobs are not all that the file asks for.
+    pub truncated: bool,
 }
 
 /// The jobs of a config, with what is known of the build: the variables of conditions, and `env` with the settings'
@@ -41,35 +49,75 @@ pub struct Matrix {
 pub fn matrix(config: &Config, data: &Json) -> Matrix {
     let mut notes = Notes::default();
     let jobs = expand(config, data, &mut notes);
-    let stages: Vec<Json> = config.get("stages").and_then(Json::as_array).cloned().unwrap_or_default();
+    let stages: Vec<Json> = config
+        .get("stages")
+        .and_then(Json::as_array)
+        .cloned()
+        .unwrap_or_default();
     let (stages, jobs) = stages::assign(&stages, jobs, &facts(config, &env::of_config(config), data), &mut notes);
     notifications(config, data, &mut notes);
     let jobs = failures::mark(config, jobs, data, &mut notes);
     let jobs = stages::order(&stages, jobs);
-    Matrix { jobs, stages, messages: notes.into_messages() }
+    Matrix {
+        jobs,
+        stages,
+        messages: notes.messages.into_values().collect(),
+        truncated: notes.truncated,
+    }
 }
 
-/// The jobs and stages of jobs that are already made: the part of [`matrix`] about stages.
+/// The jobs and stages of jobs that are already made: the part of [`matrix`] about stages, before they are put in order.
 pub fn with_stages(stages: &[Json], jobs: Vec<Config>, data: &Json) -> (Vec<Json>, Vec<Config>) {
-    let (stages, jobs) = stages::assign(stages, jobs, data, &mut Notes::default());
-    let jobs = stages::order(&stages, jobs);
-    (stages, jobs)
+    stages::assign(stages, jobs, data, &mut Notes::default())
 }
 
-/// What was left out, each once: entries are looked at again for every job.
+/// What was left out, each once: entries are looked at again for every job. It also counts the work.
 #[derive(Debug, Default)]
-pub struct Notes(BTreeMap<(String, usize), Message>);
+pub struct Notes {
+    messages: BTreeMap<(String, usize), Message>,
+    conditions: usize,
+    truncated: bool,
+}
 
 impl Notes {
     fn add(&mut self, code: Code, key: &str, number: usize, mut args: Json) {
         args["number"] = json!(number);
         let Json::Object(args) = args else { return };
-        let message = Message { level: Level::Info, key: key.to_owned(), code, args, at: Mark::default() };
-        self.0.entry((key.to_owned(), number)).or_insert(message);
+        let message = Message {
+            level: Level::Info,
+            key: key.to_owned(),
+            code,
+            args,
+            at: Mark::default(),
+        };
+        self.messages.entry((key.to_owned(), number)).or_insert(message);
     }
 
-    fn into_messages(self) -> Vec<Message> {
-        self.0.into_values().collect()
+    /// The list up to the bound on its length.
+    fn bounded<T>(&mut self, mut list: Vec<T>, most: usize) -> Vec<T> {
+        self.truncated |= list.len() > most;
+        list.truncate(most);
+        list
+    }
+
+    /// Whether an entry's `if` holds; an entry without one always counts.
+    fn holds(&mut self, entry: &Config, facts: &Json) -> bool {
+        let Some(text) = entry.get("if") else { return true };
+        let Some(text) = text.as_str() else {
+            return text.as_bool().unwrap_or(false);
+        };
+        self.conditions += 1;
+        if self.conditions > MAX_CONDITIONS {
+            self.truncated = true;
+            return false;
+        }
+        let data = Data {
+            variables: facts,
+            env: &facts["env"],
+        };
+        condition::parse(text)
+            .and_then(|condition| condition.holds(data))
+            .unwrap_or(false)
     }
 }
 
@@ -91,23 +139,41 @@ fn facts(job: &Config, env: &[Json], data: &Json) -> Json {
     Json::Object(facts)
 }
 
-/// Whether an entry's `if` holds; an entry without one always counts.
-fn holds(entry: &Config, facts: &Json) -> bool {
-    let Some(text) = entry.get("if") else { return true };
-    let Some(text) = text.as_str() else { return text.as_bool().unwrap_or(false) };
-    let data = Data { variables: facts, env: &facts["env"] };
-    condition::parse(text).and_then(|condition| condition.holds(data)).unwrap_or(false)
+/// The jobs without those that equal an earlier one.
+fn unique(jobs: Vec<Config>) -> Vec<Config> {
+    let mut seen = HashSet::with_capacity(jobs.len());
+    jobs.into_iter().filter(|job| seen.insert(canonical(job))).collect()
+}
+
+/// A text that two maps share exactly when they are equal, in whatever order their keys are.
+fn canonical(map: &Config) -> String {
+    let mut pairs: Vec<String> = map
+        .iter()
+        .map(|(key, value)| match value {
+            Json::Object(inner) => format!("{key:?}:{}", canonical(inner)),
+            other => format!("{key:?}:{other}"),
+        })
+        .collect();
+    pairs.sort_unstable();
+    format!("{{{}}}", pairs.join(","))
 }
 
 /// Tells of the notifications whose condition does not hold.
 fn notifications(config: &Config, data: &Json, notes: &mut Notes) {
     let facts = facts(config, &env::of_config(config), data);
-    let Some(channels) = config.get("notifications").and_then(Json::as_object) else { return };
+    let Some(channels) = config.get("notifications").and_then(Json::as_object) else {
+        return;
+    };
     for (channel, entries) in channels {
         for (index, entry) in entries.as_array().into_iter().flatten().enumerate() {
-            if let Some(entry) = entry.as_object().filter(|entry| !holds(entry, &facts)) {
+            if let Some(entry) = entry.as_object().filter(|entry| !notes.holds(entry, &facts)) {
                 let args = json!({"type": channel, "condition": entry.get("if")});
-                notes.add(Code::SkipNotification, &format!("notifications.{channel}"), index + 1, args);
+                notes.add(
+                    Code::SkipNotification,
+                    &format!("notifications.{channel}"),
+                    index + 1,
+                    args,
+                );
             }
         }
     }

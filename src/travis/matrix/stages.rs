@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Config, Notes, holds};
+use super::{Config, MAX_ENTRIES, Notes, unique};
 use crate::travis::normal::Code;
 
 /// The stage of jobs that name none.
@@ -13,7 +13,7 @@ pub fn assign(stages: &[Json], jobs: Vec<Config>, facts: &Json, notes: &mut Note
     if stages.is_empty() && jobs.iter().all(|job| name_of(job).is_none()) {
         return (Vec::new(), jobs);
     }
-    let mut stages: Vec<Json> = merged(stages);
+    let mut stages: Vec<Json> = merged(&notes.bounded(stages.to_vec(), MAX_ENTRIES));
     let default = default_name(&stages, &jobs);
     let mut jobs = jobs;
     let mut before: Option<String> = None;
@@ -28,8 +28,13 @@ pub fn assign(stages: &[Json], jobs: Vec<Config>, facts: &Json, notes: &mut Note
     let mut kept = Vec::new();
     for (index, stage) in stages.into_iter().enumerate() {
         let used = jobs.iter().any(|job| is_in(job, &stage));
-        if stage.as_object().is_some_and(|stage| !holds(stage, facts)) {
-            notes.add(Code::SkipStage, "stages", index + 1, json!({"condition": stage.get("if")}));
+        if stage.as_object().is_some_and(|stage| !notes.holds(stage, facts)) {
+            notes.add(
+                Code::SkipStage,
+                "stages",
+                index + 1,
+                json!({"condition": stage.get("if")}),
+            );
             jobs.retain(|job| !is_in(job, &stage));
         } else if used {
             kept.push(stage);
@@ -41,17 +46,14 @@ pub fn assign(stages: &[Json], jobs: Vec<Config>, facts: &Json, notes: &mut Note
 /// The jobs by stage, those that must pass before those that may fail.
 pub fn order(stages: &[Json], mut jobs: Vec<Config>) -> Vec<Config> {
     let rank = |job: &Config| {
-        let stage = stages.iter().position(|stage| is_in(job, stage)).unwrap_or(stages.len());
+        let stage = stages
+            .iter()
+            .position(|stage| is_in(job, stage))
+            .unwrap_or(stages.len());
         (stage, job.get("allow_failure") == Some(&Json::Bool(true)))
     };
     jobs.sort_by_key(rank);
-    let mut unique: Vec<Config> = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        if !unique.contains(&job) {
-            unique.push(job);
-        }
-    }
-    unique
+    unique(jobs)
 }
 
 /// The stages of the list, each name once.
@@ -69,7 +71,9 @@ fn merged(stages: &[Json]) -> Vec<Json> {
 fn default_name(stages: &[Json], jobs: &[Config]) -> String {
     let listed = stages.iter().map(|stage| stage_name(stage).to_owned());
     let mut names = listed.chain(jobs.iter().filter_map(name_of));
-    names.find(|name| same(name, DEFAULT)).unwrap_or_else(|| DEFAULT.to_owned())
+    names
+        .find(|name| same(name, DEFAULT))
+        .unwrap_or_else(|| DEFAULT.to_owned())
 }
 
 fn is_in(job: &Config, stage: &Json) -> bool {

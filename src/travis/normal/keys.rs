@@ -1,5 +1,7 @@
 //! The keys of a map, spelled as the table has them.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::json;
 
 use super::change::Changer;
@@ -14,7 +16,8 @@ impl Changer {
         let mut mended: Vec<Pair> = Vec::with_capacity(pairs.len());
         // The keys that win over their other spelling, wherever that stands: Travis renames after reading.
         let mut winners: Vec<String> = Vec::new();
-        let given: Vec<String> = pairs.iter().map(|pair| pair.key.clone()).collect();
+        let given: HashSet<String> = pairs.iter().map(|pair| pair.key.clone()).collect();
+        let mut places: HashMap<String, usize> = HashMap::new();
         for mut pair in pairs {
             let original = pair.key.clone();
             let overwrites = self.mend_key(schema, &given, &mut pair);
@@ -27,22 +30,25 @@ impl Changer {
                 );
                 winners.push(pair.key.clone());
             }
-            match mended.iter_mut().find(|other| other.key == pair.key) {
-                Some(known) if overwrites || !winners.contains(&pair.key) => *known = pair,
+            match places.get(&pair.key) {
+                Some(&place) if overwrites || !winners.contains(&pair.key) => mended[place] = pair,
                 Some(_) => {}
-                None => mended.push(pair),
+                None => {
+                    places.insert(pair.key.clone(), mended.len());
+                    mended.push(pair);
+                }
             }
         }
         mended
     }
 
-    fn mend_key(&mut self, schema: &Schema, given: &[String], pair: &mut Pair) -> bool {
+    fn mend_key(&mut self, schema: &Schema, given: &HashSet<String>, pair: &mut Pair) -> bool {
         if schema.key(&pair.key).is_some() {
             return false;
         }
         let original = pair.key.clone();
         if let Some(name) = alias(schema, &original) {
-            let overwrites = given.iter().any(|key| key == name);
+            let overwrites = given.contains(name);
             let args = json!({"alias": original, "key": name});
             self.say_in_map(Level::Info, Code::AliasKey, args, pair.at);
             pair.key = name.to_owned();
@@ -71,15 +77,17 @@ impl Changer {
                 return false;
             }
         }
+        if pair.value.anchored || original.starts_with('_') || !self.may_repair() {
+            return false;
+        }
         // A key that is there under its right name is not meant by another one; anchors' homes are no typos.
         let candidates: Vec<String> = schema
             .keys()
             .iter()
-            .filter(|(key, _)| !given.contains(key))
+            .filter(|(key, _)| !given.contains(key.as_str()))
             .flat_map(|(key, value)| spellings(key, value))
             .collect();
-        let near = nearest(&under, candidates.iter().map(String::as_str));
-        if let Some(word) = near.filter(|_| !pair.value.anchored && !original.starts_with('_')) {
+        if let Some(word) = nearest(&under, candidates.iter().map(String::as_str)) {
             let args = json!({"original": original, "key": word});
             self.say_in_map(Level::Warn, Code::FindKey, args, pair.at);
             pair.key = word.to_owned();

@@ -3,9 +3,11 @@
 mod cast;
 mod change;
 mod env_vars;
+mod forms;
 mod keys;
 mod message;
 mod repair;
+mod scalars;
 mod special;
 mod unsupported;
 mod value;
