@@ -50,6 +50,7 @@ pub struct Plan {
     /// Why nothing is to be built, if so: not a problem, the author asked for it.
     pub skip: Option<String>,
     /// How many training configs were linted.
+    #[serde(skip)]
     pub linted: usize,
 }
 

@@ -3,10 +3,10 @@
 use askama::Template;
 use axum::extract::{self, Path};
 
-use super::super::State;
-use super::super::error::Error;
-use super::super::rows::{self, Build, Job};
-use super::super::show::{Mark, Prose};
+use crate::web::State;
+use crate::web::error::Error;
+use crate::web::rows::{self, Build, Job};
+use crate::web::show::{Mark, Prose};
 use super::{Chrome, Page, shown};
 use crate::domain::{BuildState, Problem};
 use crate::store::builds::problems;

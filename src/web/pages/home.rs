@@ -3,9 +3,9 @@
 use askama::Template;
 use axum::extract;
 
-use super::super::State;
-use super::super::error::Error;
-use super::super::rows::{self, Build};
+use crate::web::State;
+use crate::web::error::Error;
+use crate::web::rows::{self, Build};
 use super::{Chrome, Page, shown};
 
 const LIMIT: i64 = 50;

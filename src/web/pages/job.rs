@@ -5,11 +5,11 @@ use axum::extract::{self, Path, Query};
 use serde::Deserialize;
 use sqlx::PgPool;
 
-use super::super::State;
-use super::super::error::Error;
-use super::super::log_view::{Checkpoint, Op, Renderer, page_html};
-use super::super::rows::{self, Build, Job};
-use super::super::show::When;
+use crate::web::State;
+use crate::web::error::Error;
+use crate::web::log_view::{Checkpoint, Op, Renderer, page_html};
+use crate::web::rows::{self, Build, Job};
+use crate::web::show::When;
 use super::{Chrome, Page, shown};
 use crate::domain::{JobState, in_words};
 use crate::store::logs;

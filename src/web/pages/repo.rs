@@ -6,9 +6,9 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use sqlx::PgPool;
 
-use super::super::error::Error;
-use super::super::rows::{self, Build, Repo};
-use super::super::{State, badge};
+use crate::web::error::Error;
+use crate::web::rows::{self, Build, Repo};
+use crate::web::{State, badge};
 use super::{Chrome, shown};
 use crate::domain::RepoId;
 
