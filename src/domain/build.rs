@@ -36,14 +36,8 @@ impl BuildState {
 /// only the jobs that are not allowed to fail. A build is finished when all its jobs are.
 pub fn roll_up(jobs: &[(JobState, Option<Verdict>, bool)]) -> BuildState {
     if jobs.iter().any(|(state, ..)| *state != JobState::Finished) {
-        let started = jobs
-            .iter()
-            .any(|(state, ..)| matches!(state, JobState::Running | JobState::Finished));
-        return if started {
-            BuildState::Running
-        } else {
-            BuildState::Queued
-        };
+        let started = jobs.iter().any(|(state, ..)| matches!(state, JobState::Running | JobState::Finished));
+        return if started { BuildState::Running } else { BuildState::Queued };
     }
     let worst_first = [
         (Verdict::Canceled, BuildState::Canceled),
@@ -53,10 +47,7 @@ pub fn roll_up(jobs: &[(JobState, Option<Verdict>, bool)]) -> BuildState {
     ];
     worst_first
         .into_iter()
-        .find(|(wanted, _)| {
-            jobs.iter()
-                .any(|(_, verdict, allowed)| !allowed && *verdict == Some(*wanted))
-        })
+        .find(|(wanted, _)| jobs.iter().any(|(_, verdict, allowed)| !allowed && *verdict == Some(*wanted)))
         .map_or(BuildState::Passed, |(_, state)| state)
 }
 

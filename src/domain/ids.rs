@@ -108,18 +108,13 @@ impl FromStr for RepoName {
         let (owner, name) = text.split_once('/').ok_or_else(|| invalid("it must be owner/name"))?;
         for part in [owner, name] {
             if part.is_empty() || part.len() > 100 || part == "." || part == ".." || part.starts_with('-') {
-                return Err(invalid(
-                    "each part must be 1 to 100 characters and not start with a hyphen",
-                ));
+                return Err(invalid("each part must be 1 to 100 characters and not start with a hyphen"));
             }
             if !part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
                 return Err(invalid("only letters, digits, '-', '_' and '.' are allowed"));
             }
         }
-        Ok(Self {
-            owner: owner.to_owned(),
-            name: name.to_owned(),
-        })
+        Ok(Self { owner: owner.to_owned(), name: name.to_owned() })
     }
 }
 
@@ -180,9 +175,7 @@ mod tests {
 
     #[test]
     fn a_repository_name_cannot_leave_its_folder() {
-        for bad in [
-            "acme", "acme/", "/x", "../x", "a/..", "a/b/c", "a b/c", "-a/b", "a/\u{e9}",
-        ] {
+        for bad in ["acme", "acme/", "/x", "../x", "a/..", "a/b/c", "a b/c", "-a/b", "a/\u{e9}"] {
             assert!(bad.parse::<RepoName>().is_err(), "{bad} was taken");
         }
         let good: RepoName = "acme/lora-styles.v2".parse().expect("valid");
