@@ -144,7 +144,8 @@ fn with_environment(text: &str, variables: &[(String, String)]) -> anyhow::Resul
         // Text first, so that a secret of digits stays one; then as TOML, for numbers and lists.
         table.insert(key.clone(), toml::Value::String(value.clone()));
         let Err(as_text) = Config::deserialize(toml::Value::Table(root.clone())) else { continue };
-        let parsed = toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
+        let parsed =
+            toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
         let Some(parsed) = parsed else { bail!("environment variable {variable}: {}", as_text.message()) };
         let mut table = &mut root;
         for section in sections {

@@ -74,16 +74,12 @@ pub struct PlannedJob {
 impl Plan {
     /// Whether the `.travis.yml` cannot be built from: the build is errored.
     pub fn is_fatal(&self) -> bool {
-        self.problems
-            .iter()
-            .any(|problem| problem.severity == Severity::Error && is_of_travis(problem))
+        self.problems.iter().any(|problem| problem.severity == Severity::Error && is_of_travis(problem))
     }
 
     /// Whether a training config has errors: the build is failed.
     pub fn has_lint_errors(&self) -> bool {
-        self.problems
-            .iter()
-            .any(|problem| problem.severity == Severity::Error && !is_of_travis(problem))
+        self.problems.iter().any(|problem| problem.severity == Severity::Error && !is_of_travis(problem))
     }
 }
 
@@ -97,14 +93,7 @@ pub fn wants(path: &str, size: u64) -> bool {
     if path == CONFIG {
         return true;
     }
-    const NOT_THE_AUTHORS: [&str; 6] = [
-        ".git",
-        "node_modules",
-        "vendor",
-        "third_party",
-        ".venv",
-        "site-packages",
-    ];
+    const NOT_THE_AUTHORS: [&str; 6] = [".git", "node_modules", "vendor", "third_party", ".venv", "site-packages"];
     let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
     let is_config = matches!(path.rsplit_once('.'), Some((_, "yaml" | "yml" | "toml" | "json")));
     is_config
@@ -117,17 +106,10 @@ pub fn wants(path: &str, size: u64) -> bool {
 /// Plans the build of a commit with these files.
 pub fn plan(files: &[SourceFile], trigger: &Trigger, settings: &Settings) -> Plan {
     if let Some(skip) = skipped(trigger) {
-        return Plan {
-            skip: Some(skip),
-            ..Plan::default()
-        };
+        return Plan { skip: Some(skip), ..Plan::default() };
     }
     let mut plan = match files.iter().find(|file| file.path == CONFIG) {
-        None => fatal(
-            "no-config",
-            "there is no .travis.yml: add one, with the key `script` at least",
-            None,
-        ),
+        None => fatal("no-config", "there is no .travis.yml: add one, with the key `script` at least", None),
         Some(file) => travis(&file.text, trigger, settings).unwrap_or_else(|plan| plan),
     };
     if plan.skip.is_none() {
@@ -150,10 +132,7 @@ fn travis(text: &[u8], trigger: &Trigger, settings: &Settings) -> Result<Plan, P
     let config = normal.config.as_object().cloned().unwrap_or_default();
     let data = data(trigger, settings);
     if let Some(skip) = unwanted(&config, &data, trigger) {
-        return Err(Plan {
-            skip: Some(skip),
-            ..Plan::default()
-        });
+        return Err(Plan { skip: Some(skip), ..Plan::default() });
     }
     let matrix = matrix::matrix(&config, &data);
     let messages = normal.messages.iter().chain(&matrix.messages);
@@ -164,32 +143,16 @@ fn travis(text: &[u8], trigger: &Trigger, settings: &Settings) -> Result<Plan, P
     }
     if let Some(root) = &document.root {
         let traps = traps::traps(root, &config).into_iter();
-        problems.extend(traps.map(|trap| {
-            problem(
-                Severity::Warning,
-                trap.rule,
-                trap.message,
-                Some(trap.at),
-                Some(trap.key.to_owned()),
-            )
-        }));
+        problems.extend(
+            traps.map(|trap| {
+                problem(Severity::Warning, trap.rule, trap.message, Some(trap.at), Some(trap.key.to_owned()))
+            }),
+        );
     }
     problems.extend(too_many_or_none(matrix.jobs.len(), matrix.truncated));
-    let jobs = matrix
-        .jobs
-        .into_iter()
-        .take(MAX_JOBS)
-        .enumerate()
-        .map(|(index, job)| planned(index, job))
-        .collect();
+    let jobs = matrix.jobs.into_iter().take(MAX_JOBS).enumerate().map(|(index, job)| planned(index, job)).collect();
     let name = |stage: &Json| stage.get("name").and_then(Json::as_str).map(str::to_owned);
-    Ok(Plan {
-        jobs,
-        stages: matrix.stages.iter().filter_map(name).collect(),
-        problems,
-        skip: None,
-        linted: 0,
-    })
+    Ok(Plan { jobs, stages: matrix.stages.iter().filter_map(name).collect(), problems, skip: None, linted: 0 })
 }
 
 fn document(text: &[u8]) -> Result<Document, Plan> {
@@ -201,11 +164,7 @@ fn document(text: &[u8]) -> Result<Document, Plan> {
         .map_err(|_| fatal("bad-yaml", "the file is not UTF-8 text: save it in that encoding", None))?;
     let document = read(text).map_err(|error| fatal("bad-yaml", &format!("this is not YAML: {error}"), error.at))?;
     if document.root.is_none() {
-        return Err(fatal(
-            "empty-config",
-            "the file is empty: say what to run, with the key `script`",
-            None,
-        ));
+        return Err(fatal("empty-config", "the file is empty: say what to run, with the key `script`", None));
     }
     Ok(document)
 }
@@ -238,10 +197,7 @@ fn too_many_or_none(jobs: usize, truncated: bool) -> Option<Problem> {
 
 fn fatal(rule: &str, message: &str, at: Option<Mark>) -> Plan {
     let problem = problem(Severity::Error, rule, message.to_owned(), at, None);
-    Plan {
-        problems: vec![problem],
-        ..Plan::default()
-    }
+    Plan { problems: vec![problem], ..Plan::default() }
 }
 
 fn problem(severity: Severity, rule: &str, message: String, at: Option<Mark>, key: Option<String>) -> Problem {
@@ -302,9 +258,7 @@ fn skipped(trigger: &Trigger) -> Option<String> {
         return None;
     }
     let message = trigger.message.as_deref()?.to_lowercase();
-    let mut forms = WORDS
-        .iter()
-        .flat_map(|word| [format!("[skip {word}]"), format!("[{word} skip]")]);
+    let mut forms = WORDS.iter().flat_map(|word| [format!("[skip {word}]"), format!("[{word} skip]")]);
     let found = forms.find(|form| message.contains(form))?;
     Some(format!("the commit message has {found}"))
 }
@@ -318,10 +272,7 @@ fn unwanted(config: &matrix::Config, data: &Json, trigger: &Trigger) -> Option<S
     let text = config.get("if")?.as_str()?;
     // One that cannot be read is told of by the normal form, and its jobs are left out.
     let condition = condition::parse(text).ok()?;
-    let holds = condition.holds(condition::Data {
-        variables: data,
-        env: &data["env"],
-    });
+    let holds = condition.holds(condition::Data { variables: data, env: &data["env"] });
     (holds == Ok(false)).then(|| format!("the condition `{text}` of the file does not hold"))
 }
 

@@ -24,10 +24,7 @@ fn trigger() -> Trigger {
 }
 
 fn file(path: &str, text: &[u8]) -> SourceFile {
-    SourceFile {
-        path: path.to_owned(),
-        text: text.to_vec(),
-    }
+    SourceFile { path: path.to_owned(), text: text.to_vec() }
 }
 
 #[test]
@@ -119,17 +116,11 @@ proptest! {
 #[test]
 fn hostile_texts_end_soon() {
     let levels = |n: usize| {
-        let list: String = (1..n)
-            .map(|i| format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 9].join(",")))
-            .collect();
+        let list: String =
+            (1..n).map(|i| format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 9].join(","))).collect();
         format!("a0: &a0 [x]\n{list}")
     };
-    let axis = |key: &str| {
-        format!(
-            "{key}: [{}]\n",
-            (0..90).map(|n| n.to_string()).collect::<Vec<_>>().join(",")
-        )
-    };
+    let axis = |key: &str| format!("{key}: [{}]\n", (0..90).map(|n| n.to_string()).collect::<Vec<_>>().join(","));
     for (name, text) in [
         ("aliases", levels(12)),
         (
@@ -146,23 +137,11 @@ fn hostile_texts_end_soon() {
         ("brackets", "[".repeat(900_000)),
         ("dashes", "- ".repeat(450_000)),
         ("keys", (0..90_000).map(|i| format!("k{i}: v\n")).collect()),
-        (
-            "misspelled keys",
-            (0..20_000).map(|i| format!("scrpt{i}: v\n")).collect(),
-        ),
-        (
-            "product",
-            format!("language: python\n{}{}{}", axis("python"), axis("arch"), axis("env")),
-        ),
-        (
-            "include",
-            format!("jobs:\n  include:\n{}", "  - env: A=1\n".repeat(10_000)),
-        ),
+        ("misspelled keys", (0..20_000).map(|i| format!("scrpt{i}: v\n")).collect()),
+        ("product", format!("language: python\n{}{}{}", axis("python"), axis("arch"), axis("env"))),
+        ("include", format!("jobs:\n  include:\n{}", "  - env: A=1\n".repeat(10_000))),
         ("condition", format!("if: {}\n", "(".repeat(100_000))),
-        (
-            "regex",
-            format!("if: commit_message =~ /({})*$/\n", "(a|a)*".repeat(100)),
-        ),
+        ("regex", format!("if: commit_message =~ /({})*$/\n", "(a|a)*".repeat(100))),
     ] {
         let begin = std::time::Instant::now();
         plan(&[file(CONFIG, text.as_bytes())], &trigger(), &Settings::default());

@@ -46,11 +46,9 @@ impl Config {
     /// Where this GitHub serves repositories to git: the one place that may see the token beside the API.
     pub fn clone_origin(&self) -> Origin {
         match self.api_url.host_str() {
-            Some("api.github.com") => Origin::Tuple(
-                "https".to_owned(),
-                url::Host::Domain("github.com".to_owned()),
-                443,
-            ),
+            Some("api.github.com") => {
+                Origin::Tuple("https".to_owned(), url::Host::Domain("github.com".to_owned()), 443)
+            }
             _ => self.api_url.origin(),
         }
     }

@@ -10,13 +10,7 @@ pub enum Dialect {
 }
 
 /// Keys that this dialect shares with few others: one of them must be there.
-const TELLING: [&str; 5] = [
-    "base_model",
-    "train_data_dir",
-    "metadata_path",
-    "lora_rank",
-    "conv_lora_rank",
-];
+const TELLING: [&str; 5] = ["base_model", "train_data_dir", "metadata_path", "lora_rank", "conv_lora_rank"];
 /// The keys that nearly every config has: three of them must be there, so that one that lacks `base_model` is still
 /// recognised and told so.
 const CORE: [&str; 11] = [
@@ -57,11 +51,7 @@ impl Dialect {
     /// The dialect by what looks like keys at the starts of lines.
     pub fn of_lines(text: &str) -> Option<Self> {
         let is_key = |key: &&str| key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        let keys: Vec<&str> = text
-            .lines()
-            .filter_map(|line| line.split(':').next())
-            .filter(is_key)
-            .collect();
+        let keys: Vec<&str> = text.lines().filter_map(|line| line.split(':').next()).filter(is_key).collect();
         Self::of_keys(&keys)
     }
 

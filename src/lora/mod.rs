@@ -35,16 +35,7 @@ pub fn lint(path: &str, text: &[u8]) -> Option<Linted> {
             // What cannot be parsed is only guessed at by its lines: a template of another tool is no config of ours.
             let dialect = Dialect::of_lines(text)?;
             let message = format!("this is not YAML: {error}");
-            (
-                dialect,
-                vec![Finding {
-                    rule: "bad-yaml",
-                    severity: Severity::Error,
-                    message,
-                    at: error.at,
-                    key: None,
-                }],
-            )
+            (dialect, vec![Finding { rule: "bad-yaml", severity: Severity::Error, message, at: error.at, key: None }])
         }
     };
     let mut problems: Vec<Problem> = found.into_iter().map(|finding| finding.problem(path)).collect();

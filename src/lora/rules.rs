@@ -27,11 +27,7 @@ pub fn check(document: &Document, root: &Node) -> Vec<Finding> {
     let Some(dialect) = Dialect::of(root) else {
         return Vec::new();
     };
-    let config = Config {
-        document,
-        root,
-        dialect,
-    };
+    let config = Config { document, root, dialect };
     RULES.iter().flat_map(|rule| rule(&config)).collect()
 }
 
@@ -43,10 +39,7 @@ fn duplicate_key(config: &Config<'_>) -> Vec<Finding> {
     let find = |duplicate: &Duplicate| Finding {
         rule: "duplicate-key",
         severity: Severity::Error,
-        message: format!(
-            "{} is there twice and only the last one counts: remove one",
-            duplicate.key
-        ),
+        message: format!("{} is there twice and only the last one counts: remove one", duplicate.key),
         at: Some(duplicate.at),
         key: Some(duplicate.key.clone()),
     };
@@ -64,12 +57,8 @@ fn missing_required(config: &Config<'_>) -> Vec<Finding> {
             key: Some(key.to_owned()),
         }
     };
-    let is_given = |key: &str| {
-        config
-            .root
-            .get(key)
-            .is_some_and(|entry| !entry.value.is_null() && entry.value.text() != Some(""))
-    };
+    let is_given =
+        |key: &str| config.root.get(key).is_some_and(|entry| !entry.value.is_null() && entry.value.text() != Some(""));
     let mut findings: Vec<Finding> = Vec::new();
     for (key, what) in REQUIRED {
         // A misspelled key is told of once, by its own rule.
@@ -106,22 +95,12 @@ fn unknown_key(config: &Config<'_>) -> Vec<Finding> {
     let find = |entry: &Entry| {
         let key = &entry.key;
         let (severity, message) = match meant(key, known) {
-            Some(meant) => (
-                Severity::Error,
-                format!("{key} is not a key of this trainer and is ignored: did you mean {meant}?"),
-            ),
-            None => (
-                Severity::Warning,
-                format!("{key} is not a key of this trainer that is known here"),
-            ),
+            Some(meant) => {
+                (Severity::Error, format!("{key} is not a key of this trainer and is ignored: did you mean {meant}?"))
+            }
+            None => (Severity::Warning, format!("{key} is not a key of this trainer that is known here")),
         };
-        Finding {
-            rule: "unknown-key",
-            severity,
-            message,
-            at: Some(entry.at),
-            key: Some(key.clone()),
-        }
+        Finding { rule: "unknown-key", severity, message, at: Some(entry.at), key: Some(key.clone()) }
     };
     unknown.map(find).collect()
 }
@@ -133,9 +112,7 @@ fn is_misspelled(config: &Config<'_>, key: &str) -> bool {
 fn unknown<'a>(config: &Config<'a>) -> impl Iterator<Item = &'a Entry> {
     let known = config.dialect.keys();
     let entries = config.root.entries().iter();
-    entries
-        .filter(|entry| !known.contains(&entry.key.as_str()))
-        .take(MAX_FINDINGS)
+    entries.filter(|entry| !known.contains(&entry.key.as_str())).take(MAX_FINDINGS)
 }
 
 /// The known key that a misspelled one stands for: the same in snake case, or one to two letters away.
@@ -145,10 +122,7 @@ fn meant<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
     }
     let snake = snake_case(key);
     let far = if snake.len() < 6 { 1 } else { 2 };
-    let nearest = known
-        .iter()
-        .map(|word| (strsim::osa_distance(&snake, word), *word))
-        .min_by_key(|(d, _)| *d);
+    let nearest = known.iter().map(|word| (strsim::osa_distance(&snake, word), *word)).min_by_key(|(d, _)| *d);
     nearest.filter(|(distance, _)| *distance <= far).map(|(_, word)| word)
 }
 

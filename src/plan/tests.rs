@@ -22,10 +22,7 @@ fn of(text: &str) -> Plan {
 }
 
 fn of_trigger(text: &str, trigger: &Trigger) -> Plan {
-    let file = SourceFile {
-        path: CONFIG.to_owned(),
-        text: text.as_bytes().to_vec(),
-    };
+    let file = SourceFile { path: CONFIG.to_owned(), text: text.as_bytes().to_vec() };
     plan(&[file], trigger, &Settings::default())
 }
 
@@ -73,26 +70,16 @@ fn skip_words_count_but_for_cron() {
         ("skip ci", false),
         ("[ci skip-tests]", false),
     ] {
-        let push = Trigger {
-            message: Some(message.to_owned()),
-            ..trigger()
-        };
+        let push = Trigger { message: Some(message.to_owned()), ..trigger() };
         assert_eq!(of_trigger("script: true\n", &push).skip.is_some(), skips, "{message}");
-        let cron = Trigger {
-            kind: TriggerKind::Cron,
-            ..push
-        };
+        let cron = Trigger { kind: TriggerKind::Cron, ..push };
         assert_eq!(of_trigger("script: true\n", &cron).skip, None, "{message}");
     }
 }
 
 #[test]
 fn conditions_and_branches_see_the_trigger() {
-    assert!(
-        of("if: branch = other\nscript: true\n")
-            .skip
-            .is_some_and(|why| why.contains("branch = other"))
-    );
+    assert!(of("if: branch = other\nscript: true\n").skip.is_some_and(|why| why.contains("branch = other")));
     assert!(of("branches: {only: [other]}\nscript: true\n").skip.is_some());
     let pull = PullRequest {
         number: 7,
@@ -101,29 +88,16 @@ fn conditions_and_branches_see_the_trigger() {
         head_repo: Some("bob/styles".parse().expect("a name")),
         draft: false,
     };
-    let pull = Trigger {
-        kind: TriggerKind::PullRequest,
-        pull_request: Some(pull),
-        ..trigger()
-    };
+    let pull = Trigger { kind: TriggerKind::PullRequest, pull_request: Some(pull), ..trigger() };
     let text = "language: shell\njobs:\n  include:\n  - name: a\n    if: type = pull_request AND head_branch = feature\n  \
                 - name: b\n    if: type = push\n";
     let plan = of_trigger(text, &pull);
-    assert_eq!(
-        plan.jobs
-            .iter()
-            .filter_map(|job| job.name.as_deref())
-            .collect::<Vec<_>>(),
-        ["a"]
-    );
+    assert_eq!(plan.jobs.iter().filter_map(|job| job.name.as_deref()).collect::<Vec<_>>(), ["a"]);
 }
 
 #[test]
 fn training_configs_fail_the_build_without_ending_it() {
-    let travis = SourceFile {
-        path: CONFIG.to_owned(),
-        text: b"language: shell\nscript: true\n".to_vec(),
-    };
+    let travis = SourceFile { path: CONFIG.to_owned(), text: b"language: shell\nscript: true\n".to_vec() };
     let config = SourceFile {
         path: "configs/style.yaml".to_owned(),
         text: b"train_data_dir: x\nlora_rank: 4\nepochs: 1\noutput_dir: y\n".to_vec(),
@@ -153,15 +127,8 @@ fn a_list_under_env_that_splits_what_belongs_together() {
     let text = "language: shell\nenv:\n  - CONFIG=a.yaml\n  - OUT=./out\nscript:\n  - python train.py $CONFIG ${OUT}\n";
     let plan = of(text);
     assert_eq!(plan.jobs.len(), 2);
-    let trap = plan
-        .problems
-        .iter()
-        .find(|problem| problem.rule == "env-list-splits-variables")
-        .expect("the trap");
-    assert_eq!(
-        (trap.severity, trap.line, trap.column),
-        (Severity::Warning, Some(2), Some(1))
-    );
+    let trap = plan.problems.iter().find(|problem| problem.rule == "env-list-splits-variables").expect("the trap");
+    assert_eq!((trap.severity, trap.line, trap.column), (Severity::Warning, Some(2), Some(1)));
     assert!(trap.message.contains("env: global:"), "{}", trap.message);
     let meant = text.replace("OUT=./out", "CONFIG=b.yaml");
     assert_eq!(rules(&of(&meant)), Vec::<&str>::new());

@@ -284,8 +284,8 @@ fn launch(
     for setting in [
         "listen_addresses=",
         &format!("unix_socket_directories={}", sockets.display()),
-        // A few more than Trainyard's own, for an operator's psql.
-        &format!("max_connections={}", connections + 10),
+        // More than Trainyard's own, for an operator's tools.
+        &format!("max_connections={}", connections + 40),
         "shared_buffers=64MB",
         "jit=off",
         // One line a checkpoint would be all that an idle server says.

@@ -13,11 +13,7 @@ const PAGES: [&str; 2] = ["gh-pages", "gh_pages"];
 /// With the reason when it is not.
 pub fn builds(branches: Option<&Json>, name: &str) -> Result<(), String> {
     let list = |key: &str| branches.and_then(|branches| branches.get(key)).and_then(Json::as_array);
-    let names = |list: &Vec<Json>| {
-        list.iter()
-            .filter_map(Json::as_str)
-            .any(|pattern| is_named(pattern, name))
-    };
+    let names = |list: &Vec<Json>| list.iter().filter_map(Json::as_str).any(|pattern| is_named(pattern, name));
     let only = list("only").filter(|only| !only.is_empty());
     if only.is_some_and(|only| !names(only)) {
         return Err(format!("`branches: only:` does not name {name}"));

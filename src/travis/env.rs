@@ -17,10 +17,7 @@ pub struct NotVariables;
 /// # Errors
 /// When the text is not a list of variables.
 pub fn pairs(text: &str) -> Result<Vec<(String, String)>, NotVariables> {
-    let mut scanner = Scanner {
-        rest: text.chars().peekable(),
-        depth: 0,
-    };
+    let mut scanner = Scanner { rest: text.chars().peekable(), depth: 0 };
     let mut pairs = Vec::new();
     loop {
         while scanner.rest.next_if(|c| c.is_whitespace()).is_some() {}
@@ -59,16 +56,9 @@ impl Scanner<'_> {
         let mut word = String::new();
         word.extend(self.rest.next());
         self.until('"', true, &mut word)?;
-        let inner = word
-            .strip_prefix('"')
-            .and_then(|word| word.strip_suffix('"'))
-            .unwrap_or_default();
+        let inner = word.strip_prefix('"').and_then(|word| word.strip_suffix('"')).unwrap_or_default();
         let inner = inner.replace("\\\"", "\"");
-        Scanner {
-            rest: inner.chars().peekable(),
-            depth: self.depth,
-        }
-        .pair()
+        Scanner { rest: inner.chars().peekable(), depth: self.depth }.pair()
     }
 
     /// A word up to a character outside of quotes and substitutions that `ends` it.
@@ -134,9 +124,7 @@ pub fn exports(key: &str, value: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut rest = line.as_str();
     while let Some(equals) = rest.find('=') {
-        let name_start = rest[..equals]
-            .rfind(|c: char| !is_word(c))
-            .map_or(0, |i| i + char_len(rest, i));
+        let name_start = rest[..equals].rfind(|c: char| !is_word(c)).map_or(0, |i| i + char_len(rest, i));
         let name = &rest[name_start..equals];
         let after = &rest[equals + 1..];
         if name.is_empty() {
@@ -175,8 +163,7 @@ fn value_length(text: &str) -> usize {
     {
         return i + 2;
     }
-    text.find(|c: char| c.is_whitespace() || c == '"' || c == '\'')
-        .unwrap_or(text.len())
+    text.find(|c: char| c.is_whitespace() || c == '"' || c == '\'').unwrap_or(text.len())
 }
 
 /// The place of the quote that closes: the first with a blank or the end behind it.

@@ -168,21 +168,14 @@ impl Schema {
     pub fn keys(&self) -> &[(String, Arc<Schema>)] {
         match &self.shape {
             Shape::Map(keys) => keys,
-            Shape::Any(forms) => forms
-                .iter()
-                .map(|form| form.keys())
-                .find(|keys| !keys.is_empty())
-                .unwrap_or(&[]),
+            Shape::Any(forms) => forms.iter().map(|form| form.keys()).find(|keys| !keys.is_empty()).unwrap_or(&[]),
             _ => &[],
         }
     }
 
     /// The schema of a map's key.
     pub fn key(&self, name: &str) -> Option<&Arc<Schema>> {
-        self.keys()
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, schema)| schema)
+        self.keys().iter().find(|(key, _)| key == name).map(|(_, schema)| schema)
     }
 
     /// The schema of a list's items, or of the first form that is a list.
@@ -220,16 +213,10 @@ pub fn table() -> &'static Table {
 
 fn load(text: &str) -> Result<Table, serde_json::Error> {
     let raw: HashMap<String, serde_json::Value> = serde_json::from_str(text)?;
-    let mut loader = Loader {
-        raw,
-        done: HashMap::new(),
-    };
+    let mut loader = Loader { raw, done: HashMap::new() };
     let root = loader.named("root")?;
     let expand = loader.raw.get("expand").cloned().unwrap_or_default();
-    Ok(Table {
-        root,
-        expand: serde_json::from_value(expand)?,
-    })
+    Ok(Table { root, expand: serde_json::from_value(expand)? })
 }
 
 struct Loader {
@@ -261,10 +248,7 @@ impl Loader {
             _ => None,
         };
         if let Some(shape) = scalar {
-            return Ok(Arc::new(Schema {
-                shape,
-                traits: Traits::default(),
-            }));
+            return Ok(Arc::new(Schema { shape, traits: Traits::default() }));
         }
         if let Some(done) = self.done.get(name) {
             return Ok(done.clone());
@@ -288,9 +272,7 @@ impl Loader {
             traits.inherit_from(&named.traits);
             strict.map_or_else(|| named.shape.clone(), |strict| with_strict(&named.shape, strict))
         } else if let Some(map) = raw.map {
-            let keys = map
-                .iter()
-                .map(|(key, value)| Ok((key.clone(), Arc::new(self.schema(value)?))));
+            let keys = map.iter().map(|(key, value)| Ok((key.clone(), Arc::new(self.schema(value)?))));
             Shape::Map(keys.collect::<Result<_, serde_json::Error>>()?)
         } else if let Some(each) = raw.each {
             Shape::Each(Arc::new(self.schema(&each)?))
@@ -299,9 +281,7 @@ impl Loader {
         } else if let Some(any) = raw.any {
             let forms = any.iter().map(|value| self.schema(value).map(Arc::new));
             let forms = forms.collect::<Result<Vec<_>, _>>()?;
-            traits
-                .aliases
-                .extend(forms.iter().flat_map(|form| form.traits.aliases.clone()));
+            traits.aliases.extend(forms.iter().flat_map(|form| form.traits.aliases.clone()));
             Shape::Any(forms)
         } else if let Some(all) = raw.all {
             let mut keys = Vec::new();
@@ -311,19 +291,13 @@ impl Loader {
                     traits.prefix.clone_from(&part.traits.prefix);
                     traits.prefix_only.clone_from(&part.traits.prefix_only);
                 }
-                let maps = if part.forms().is_empty() {
-                    vec![Arc::new(part)]
-                } else {
-                    part.forms().to_vec()
-                };
+                let maps = if part.forms().is_empty() { vec![Arc::new(part)] } else { part.forms().to_vec() };
                 maps.iter().for_each(|map| unite(&mut keys, map.keys()));
             }
             traits.closed = true;
             Shape::Map(keys)
         } else {
-            let kind = raw
-                .kind
-                .ok_or_else(|| serde::de::Error::custom("a definition without a form"))?;
+            let kind = raw.kind.ok_or_else(|| serde::de::Error::custom("a definition without a form"))?;
             self.named(&kind)?.shape.clone()
         };
         Ok(Schema { shape, traits })
@@ -349,13 +323,7 @@ impl Traits {
 fn with_strict(shape: &Shape, strict: bool) -> Shape {
     let set = |schema: &Arc<Schema>| {
         let shape = with_strict(&schema.shape, strict);
-        Arc::new(Schema {
-            shape,
-            traits: Traits {
-                strict: Some(strict),
-                ..schema.traits.clone()
-            },
-        })
+        Arc::new(Schema { shape, traits: Traits { strict: Some(strict), ..schema.traits.clone() } })
     };
     match shape {
         Shape::Seq(item) => Shape::Seq(set(item)),
@@ -373,19 +341,9 @@ fn unite(all: &mut Vec<(String, Arc<Schema>)>, keys: &[(String, Arc<Schema>)]) {
         };
         let mut united = (**known).clone();
         for (on, values) in &schema.traits.support.only {
-            united
-                .traits
-                .support
-                .only
-                .entry(on.clone())
-                .or_default()
-                .extend(values.iter().cloned());
+            united.traits.support.only.entry(on.clone()).or_default().extend(values.iter().cloned());
         }
-        let more = schema
-            .traits
-            .aliases
-            .iter()
-            .filter(|alias| !known.traits.aliases.contains(alias));
+        let more = schema.traits.aliases.iter().filter(|alias| !known.traits.aliases.contains(alias));
         united.traits.aliases.extend(more.cloned());
         *known = Arc::new(united);
     }
@@ -399,12 +357,7 @@ mod tests {
     fn the_table_loads() {
         let table = load(include_str!("schema.json")).expect("the table is well-formed");
         assert!(table.root.key("script").is_some_and(|schema| schema.item().is_some()));
-        assert!(
-            table
-                .root
-                .key("python")
-                .is_some_and(|schema| schema.traits.flags.contains(&"expand".to_owned()))
-        );
+        assert!(table.root.key("python").is_some_and(|schema| schema.traits.flags.contains(&"expand".to_owned())));
         let jdk = table.root.key("jdk").expect("a key of several languages");
         assert!(jdk.traits.support.only["language"].len() > 3);
         assert_eq!(table.expand.first().map(String::as_str), Some("os"));

@@ -33,19 +33,12 @@ const SWITCHES: [&str; 8] = ["", "0", "1", "true", "false", "yes", "no", "on"];
 fn env_list_splits_variables(root: &Node, config: &Config) -> Option<Trap> {
     let entry = root.get("env")?;
     let jobs = config.get("env")?.get("jobs")?.as_array()?;
-    let items: Vec<&Config> = jobs
-        .iter()
-        .filter_map(Json::as_object)
-        .filter(|item| !item.is_empty())
-        .collect();
+    let items: Vec<&Config> = jobs.iter().filter_map(Json::as_object).filter(|item| !item.is_empty()).collect();
     if items.len() < 2 {
         return None;
     }
     let mut names = BTreeSet::new();
-    let disjoint = items
-        .iter()
-        .flat_map(|item| item.keys())
-        .all(|name| names.insert(name.as_str()));
+    let disjoint = items.iter().flat_map(|item| item.keys()).all(|name| names.insert(name.as_str()));
     let switches = items.iter().flat_map(|item| item.values()).any(|value| {
         let value = value.as_str().unwrap_or_default().trim_matches(['"', '\'']);
         SWITCHES.contains(&value)
@@ -56,10 +49,7 @@ fn env_list_splits_variables(root: &Node, config: &Config) -> Option<Trap> {
     let commands = commands(config);
     let used: Vec<&str> = items
         .iter()
-        .filter_map(|item| {
-            item.keys()
-                .find(|name| commands.iter().any(|command| uses(command, name)))
-        })
+        .filter_map(|item| item.keys().find(|name| commands.iter().any(|command| uses(command, name))))
         .map(String::as_str)
         .collect();
     let [first, second, ..] = used.as_slice() else {
@@ -70,24 +60,12 @@ fn env_list_splits_variables(root: &Node, config: &Config) -> Option<Trap> {
          other way round. If one job needs them all, write them under `env: global:`",
         items.len()
     );
-    Some(Trap {
-        rule: "env-list-splits-variables",
-        message,
-        at: entry.at,
-        key: "env",
-    })
+    Some(Trap { rule: "env-list-splits-variables", message, at: entry.at, key: "env" })
 }
 
 fn commands(config: &Config) -> Vec<&str> {
-    const PHASES: [&str; 7] = [
-        "before_install",
-        "install",
-        "before_script",
-        "script",
-        "after_success",
-        "after_failure",
-        "after_script",
-    ];
+    const PHASES: [&str; 7] =
+        ["before_install", "install", "before_script", "script", "after_success", "after_failure", "after_script"];
     let lines = PHASES.iter().filter_map(|phase| config.get(*phase)?.as_array());
     lines.flatten().filter_map(Json::as_str).collect()
 }

@@ -76,13 +76,7 @@ impl Node {
                 tallest(entries.iter().map(|e| &e.value)),
             ),
         };
-        Self {
-            data,
-            at,
-            anchored,
-            size: size + 1,
-            height,
-        }
+        Self { data, at, anchored, size: size + 1, height }
     }
 
     /// The entries of a mapping; none for anything else.

@@ -51,10 +51,7 @@ pub struct Error {
 /// When it is not YAML, has a key that is not a scalar, or breaks [`MAX_BYTES`], [`MAX_DEPTH`] or [`MAX_NODES`].
 pub fn read(text: &str) -> Result<Document, Error> {
     if text.len() > MAX_BYTES {
-        return Err(Error {
-            message: format!("the file is larger than {MAX_BYTES} bytes"),
-            at: None,
-        });
+        return Err(Error { message: format!("the file is larger than {MAX_BYTES} bytes"), at: None });
     }
     let options = granit_parser::options! {
         emit_unresolved_aliases: true,
@@ -77,23 +74,14 @@ pub fn read(text: &str) -> Result<Document, Error> {
 
 fn syntax_error(error: &ScanError) -> Error {
     let info = error.info();
-    let message = if info.contains("recursion limit") {
-        format!("it is nested more than {MAX_DEPTH} levels deep")
-    } else {
-        info
-    };
-    Error {
-        message,
-        at: Some(mark(error.marker())),
-    }
+    let message =
+        if info.contains("recursion limit") { format!("it is nested more than {MAX_DEPTH} levels deep") } else { info };
+    Error { message, at: Some(mark(error.marker())) }
 }
 
 fn mark(marker: &Marker) -> Mark {
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Mark {
-        line: number(marker.line()),
-        column: number(marker.col()).saturating_add(1),
-    }
+    Mark { line: number(marker.line()), column: number(marker.col()).saturating_add(1) }
 }
 
 /// Collections that are begun and not ended, as a stack, so that no text can exhaust the thread's own.
@@ -128,11 +116,7 @@ impl Builder {
     fn take(&mut self, event: Event<'_>, at: Mark) -> Result<(), Error> {
         match event {
             Event::Alias(id) => {
-                let node = self
-                    .anchors
-                    .get(&id)
-                    .cloned()
-                    .unwrap_or_else(|| Node::new(Data::Unresolved, at, false));
+                let node = self.anchors.get(&id).cloned().unwrap_or_else(|| Node::new(Data::Unresolved, at, false));
                 self.count(node.size, at)?;
                 if self.open.len() + node.height > MAX_DEPTH {
                     return Err(too_deep(at));
@@ -147,10 +131,7 @@ impl Builder {
             Event::Scalar(text, style, anchor, tag) => {
                 self.count(1, at)?;
                 let tagged = tag.is_some_and(|tag| tag.is_yaml_core_schema_tag("str"));
-                let data = Data::Scalar {
-                    text: text.into_owned(),
-                    plain: style == ScalarStyle::Plain && !tagged,
-                };
+                let data = Data::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain && !tagged };
                 let node = Node::new(data, at, anchor > 0);
                 self.remember(anchor, &node, at)?;
                 self.add(node, at)
@@ -165,18 +146,10 @@ impl Builder {
     /// Takes over the entries of a merge key's value. As in Ruby, they count as if they were written at this place:
     /// keys before it are overwritten, keys behind it overwrite. In a list the first map wins.
     fn merge(&mut self, value: &Node) -> Result<(), Error> {
-        let sources = if value.items().is_empty() {
-            std::slice::from_ref(value)
-        } else {
-            value.items()
-        };
+        let sources = if value.items().is_empty() { std::slice::from_ref(value) } else { value.items() };
         for entry in sources.iter().rev().flat_map(Node::entries) {
             self.count(entry.value.size + 1, entry.at)?;
-            if let Some(Open {
-                kind: Kind::Map(mapping),
-                ..
-            }) = self.open.last_mut()
-            {
+            if let Some(Open { kind: Kind::Map(mapping), .. }) = self.open.last_mut() {
                 mapping.set(entry.key.clone(), entry.at, entry.value.clone(), true);
             }
         }
@@ -197,11 +170,7 @@ impl Builder {
         if self.open.len() >= MAX_DEPTH {
             return Err(too_deep(at));
         }
-        if let Some(Open {
-            kind: Kind::Map(Mapping { key: None, .. }),
-            ..
-        }) = self.open.last()
-        {
+        if let Some(Open { kind: Kind::Map(Mapping { key: None, .. }), .. }) = self.open.last() {
             return Err(complex_key(at));
         }
         self.open.push(Open { at, anchor, kind });
@@ -230,25 +199,16 @@ impl Builder {
 
     fn add(&mut self, node: Node, at: Mark) -> Result<(), Error> {
         let path = || {
-            let keys = self
-                .open
-                .iter()
-                .rev()
-                .skip(1)
-                .rev()
-                .filter_map(|open| match &open.kind {
-                    Kind::Map(mapping) => mapping.key.as_ref().map(|(key, _)| key.clone()),
-                    Kind::Seq(_) => None,
-                });
+            let keys = self.open.iter().rev().skip(1).rev().filter_map(|open| match &open.kind {
+                Kind::Map(mapping) => mapping.key.as_ref().map(|(key, _)| key.clone()),
+                Kind::Seq(_) => None,
+            });
             keys.collect::<Vec<_>>()
         };
         // Computed only for a duplicate, but before the stack is borrowed for change.
         let is_duplicate = |mapping: &Mapping| mapping.key.as_ref().is_some_and(|(k, _)| mapping.index.contains_key(k));
         let path = match self.open.last() {
-            Some(Open {
-                kind: Kind::Map(mapping),
-                ..
-            }) if is_duplicate(mapping) => path(),
+            Some(Open { kind: Kind::Map(mapping), .. }) if is_duplicate(mapping) => path(),
             _ => Vec::new(),
         };
         match self.open.last_mut().map(|open| &mut open.kind) {
@@ -297,15 +257,9 @@ fn is_mergeable(node: &Node) -> bool {
 }
 
 fn too_deep(at: Mark) -> Error {
-    Error {
-        message: format!("it is nested more than {MAX_DEPTH} levels deep"),
-        at: Some(at),
-    }
+    Error { message: format!("it is nested more than {MAX_DEPTH} levels deep"), at: Some(at) }
 }
 
 fn complex_key(at: Mark) -> Error {
-    Error {
-        message: "a key must be a plain word, not a list or a map".to_owned(),
-        at: Some(at),
-    }
+    Error { message: "a key must be a plain word, not a list or a map".to_owned(), at: Some(at) }
 }

@@ -33,9 +33,7 @@ impl Boolean {
             Self::Yaml11 => [("true", "false"), ("yes", "no"), ("on", "off")].as_slice(),
             Self::Yaml12 => [("true", "false")].as_slice(),
         };
-        words
-            .iter()
-            .find_map(|(yes, no)| if is(yes) { Some(true) } else { is(no).then_some(false) })
+        words.iter().find_map(|(yes, no)| if is(yes) { Some(true) } else { is(no).then_some(false) })
     }
 }
 
@@ -54,14 +52,7 @@ mod tests {
 
     #[test]
     fn integers() {
-        for (text, expected) in [
-            ("1", true),
-            ("-40", true),
-            ("010", false),
-            ("0", true),
-            ("", false),
-            ("1.0", false),
-        ] {
+        for (text, expected) in [("1", true), ("-40", true), ("010", false), ("0", true), ("", false), ("1.0", false)] {
             assert_eq!(is_integer(text), expected, "{text}");
         }
     }

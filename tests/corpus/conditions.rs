@@ -27,11 +27,7 @@ fn tree(condition: &Condition) -> Value {
         Condition::Equal(left, right, not) => json!([name("eq", *not), operand(left), operand(right)]),
         Condition::Match(left, right, not) => json!([name("match", *not), operand(left), ["reg", operand(right)]]),
         Condition::In(left, list, not) => {
-            json!([
-                name("in", *not),
-                operand(left),
-                list.iter().map(operand).collect::<Vec<_>>()
-            ])
+            json!([name("in", *not), operand(left), list.iter().map(operand).collect::<Vec<_>>()])
         }
         Condition::Is(left, predicate, not) => {
             let word = match predicate {
@@ -46,10 +42,7 @@ fn tree(condition: &Condition) -> Value {
 }
 
 fn result(expr: &str, data: &Value) -> Value {
-    let data = Data {
-        variables: data,
-        env: &data["env"],
-    };
+    let data = Data { variables: data, env: &data["env"] };
     match condition::parse(expr).map(|condition| condition.holds(data)) {
         Ok(Ok(holds)) => json!(holds),
         Ok(Err(_)) => json!("error:ArgumentError"),
@@ -72,9 +65,7 @@ fn grammar_and_results() {
         } else {
             (json!(parsed.is_ok()), json!(false))
         };
-        score.count(got == wanted, || {
-            format!("{expr}\n  got {got} {parsed:?}\n  not {wanted}")
-        });
+        score.count(got == wanted, || format!("{expr}\n  got {got} {parsed:?}\n  not {wanted}"));
     }
     score.close(100.0);
 }
@@ -89,9 +80,7 @@ fn real_conditions_in_five_contexts() {
         let expr = case["expr"].as_str().expect("a string");
         for (context, wanted) in case["results"].as_object().expect("a map") {
             let got = result(expr, &corpus["contexts"][context]);
-            score.count(got == *wanted, || {
-                format!("{expr} in {context}\n  got {got}\n  not {wanted}")
-            });
+            score.count(got == *wanted, || format!("{expr} in {context}\n  got {got}\n  not {wanted}"));
         }
     }
     score.close(100.0);

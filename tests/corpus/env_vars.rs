@@ -17,13 +17,7 @@ fn both_parses() {
         let expected = match case.get("error") {
             Some(_) => json!("error"),
             // The reference gives a list of nothing for an empty string.
-            None => case["pairs"]
-                .as_array()
-                .expect("a list")
-                .iter()
-                .filter(|pair| !pair.is_null())
-                .cloned()
-                .collect(),
+            None => case["pairs"].as_array().expect("a list").iter().filter(|pair| !pair.is_null()).cloned().collect(),
         };
         first.count(got == expected, || format!("{text}\n  got {got}\n  not {expected}"));
         if case.get("error").is_none() && got == expected {

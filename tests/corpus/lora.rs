@@ -18,10 +18,7 @@ const BUILT: [(&str, &str); 5] = [
 
 fn rows(dir: &Path) -> Vec<Vec<String>> {
     let text = std::fs::read_to_string(dir.join("MANIFEST.tsv")).expect("a manifest");
-    text.lines()
-        .skip(1)
-        .map(|line| line.split('\t').map(str::to_owned).collect())
-        .collect()
+    text.lines().skip(1).map(|line| line.split('\t').map(str::to_owned).collect()).collect()
 }
 
 #[test]
@@ -34,9 +31,7 @@ fn real_configs() {
         };
         let linted = lint(&row[0], &text);
         let recognised = linted.is_some();
-        let errors = linted.map_or(0, |l| {
-            l.problems.iter().filter(|p| p.severity == Severity::Error).count()
-        });
+        let errors = linted.map_or(0, |l| l.problems.iter().filter(|p| p.severity == Severity::Error).count());
         let equal = recognised == (row[1] == "lora-scripts") && (row[6] != "ok" || errors == 0);
         score.count(equal, || format!("{row:?}: recognised {recognised}, {errors} errors"));
     }
@@ -56,9 +51,7 @@ fn broken_configs() {
         let text = std::fs::read(dir.join(&row[0])).expect("a file");
         let problems = lint(&row[0], &text).map(|linted| linted.problems).unwrap_or_default();
         let line: u32 = row[3].parse().expect("a number");
-        let found = problems
-            .iter()
-            .any(|p| p.rule == *rule && (line == 0 || p.line == Some(line)));
+        let found = problems.iter().any(|p| p.rule == *rule && (line == 0 || p.line == Some(line)));
         score.count(found && problems.len() == 1, || format!("{row:?}: {problems:?}"));
     }
     score.close(100.0);

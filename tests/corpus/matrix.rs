@@ -35,14 +35,9 @@ fn expansion() {
             (jobs(&matrix::expand(&config, data, &mut Notes::default())), Value::Null)
         };
         let equal = sorted(&got) == sorted(&case["expected_jobs"])
-            && case
-                .get("expected_stages")
-                .is_none_or(|wanted| sorted(wanted) == sorted(&stages));
+            && case.get("expected_stages").is_none_or(|wanted| sorted(wanted) == sorted(&stages));
         score.count(equal, || {
-            format!(
-                "{}\n{}\n  got {got} {stages}\n  not {}",
-                case["name"], case["yaml"], case["expected_jobs"]
-            )
+            format!("{}\n{}\n  got {got} {stages}\n  not {}", case["name"], case["yaml"], case["expected_jobs"])
         });
     }
     score.close(98.0);
@@ -83,30 +78,16 @@ fn real_files() {
         let got = jobs(&matrix.jobs);
         jobs_score.count(sorted(&got) == sorted(&wanted["jobs"]), || {
             let counts = (matrix.jobs.len(), wanted["jobs"].as_array().map(Vec::len));
-            format!(
-                "{name} {counts:?}\n  got {}\n  not {}",
-                sorted(&got),
-                sorted(&wanted["jobs"])
-            )
+            format!("{name} {counts:?}\n  got {}\n  not {}", sorted(&got), sorted(&wanted["jobs"]))
         });
         let got = json!(matrix.stages);
-        stages_score.count(sorted(&got) == sorted(&wanted["stages"]), || {
-            format!("{name} {got} not {}", wanted["stages"])
-        });
+        stages_score
+            .count(sorted(&got) == sorted(&wanted["stages"]), || format!("{name} {got} not {}", wanted["stages"]));
         said_of.extend(matrix.messages.iter().map(said));
-        let wanted: BTreeSet<String> = wanted["msgs"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .map(expected)
-            .collect();
+        let wanted: BTreeSet<String> = wanted["msgs"].as_array().expect("a list").iter().map(expected).collect();
         messages.count(said_of == wanted, || {
             let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>();
-            format!(
-                "{name}\n  got {:?}\n  not {:?}",
-                only(&said_of, &wanted),
-                only(&wanted, &said_of)
-            )
+            format!("{name}\n  got {:?}\n  not {:?}", only(&said_of, &wanted), only(&wanted, &said_of))
         });
     }
     config_score.close(97.0);
@@ -128,11 +109,7 @@ fn traps_in_real_files() {
         let (config, _) = config(&text, Options::PRODUCTION);
         files += 1;
         if let Some(root) = &document.root {
-            told.extend(
-                traps::traps(root, &config)
-                    .into_iter()
-                    .map(|trap| format!("{path:?} {}", trap.message)),
-            );
+            told.extend(traps::traps(root, &config).into_iter().map(|trap| format!("{path:?} {}", trap.message)));
         }
     }
     println!("traps: {} in {files} real files: {told:#?}", told.len());

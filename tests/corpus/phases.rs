@@ -9,11 +9,7 @@ use trainyard::travis::script::{Facts, Numbered, compile};
 use crate::support::{Score, corpus};
 
 fn facts(home: String) -> Facts {
-    let numbered = |number: &str| Numbered {
-        id: 1,
-        number: number.to_owned(),
-        url: String::new(),
-    };
+    let numbered = |number: &str| Numbered { id: 1, number: number.to_owned(), url: String::new() };
     Facts {
         home,
         image: "image".to_owned(),
@@ -54,24 +50,14 @@ fn phases() {
         std::fs::write(&file, script).expect("a file");
         let output = Command::new("bash").arg(&file).output().expect("bash");
         let log = String::from_utf8_lossy(&output.stdout).into_owned();
-        let log = log
-            .split_once("travis_fold:end:git.checkout\r")
-            .map_or("", |(_, log)| log);
+        let log = log.split_once("travis_fold:end:git.checkout\r").map_or("", |(_, log)| log);
         let log = marks.replace_all(log, "");
         let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-        let wanted: Vec<&str> = case["stdout"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .filter_map(|l| l.as_str())
-            .collect();
+        let wanted: Vec<&str> = case["stdout"].as_array().expect("a list").iter().filter_map(|l| l.as_str()).collect();
         let status = output.status.code().map(i64::from);
         let equal = status == case["exit"].as_i64() && lines == wanted;
         score.count(equal, || {
-            format!(
-                "{} {status:?}\n  got {lines:?}\n  not {} {wanted:?}",
-                case["name"], case["exit"]
-            )
+            format!("{} {status:?}\n  got {lines:?}\n  not {} {wanted:?}", case["name"], case["exit"])
         });
     }
     score.close(100.0);

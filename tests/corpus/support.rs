@@ -7,9 +7,7 @@ use serde_json::Value;
 /// A folder of the shared material, or `None` after saying that it is absent.
 pub fn shared(folder: &str) -> Option<PathBuf> {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let dir = std::env::var_os("TRAINYARD_SHARED")
-        .map_or(beside, PathBuf::from)
-        .join(folder);
+    let dir = std::env::var_os("TRAINYARD_SHARED").map_or(beside, PathBuf::from).join(folder);
     if !dir.is_dir() {
         println!("{}: absent, nothing compared", dir.display());
         return None;
@@ -40,12 +38,7 @@ pub struct Score {
 impl Score {
     pub fn new(name: &'static str) -> Self {
         let tell = std::env::var("CORPUS_DIFF").is_ok_and(|wanted| wanted == name);
-        Self {
-            name,
-            equal: 0,
-            cases: 0,
-            tell,
-        }
+        Self { name, equal: 0, cases: 0, tell }
     }
 
     /// Counts one case; `what` is asked only for a difference that is to be told.
@@ -65,10 +58,6 @@ impl Score {
             "| {:28} | {:6} cases | {:6} equal | {differing:5} differing | {share:6.2} % |",
             self.name, self.cases, self.equal
         );
-        assert!(
-            share >= floor,
-            "{}: {share:.2} % are equal, the floor is {floor} %",
-            self.name
-        );
+        assert!(share >= floor, "{}: {share:.2} % are equal, the floor is {floor} %", self.name);
     }
 }

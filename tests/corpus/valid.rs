@@ -9,23 +9,12 @@ use crate::support::{Score, corpus};
 
 pub fn options(opts: &Value) -> Options {
     let on = |name: &str| opts[name] == true;
-    Options {
-        alert: on("alert"),
-        defaults: on("defaults"),
-        fix: on("fix"),
-        drop: on("drop"),
-        support: on("support"),
-    }
+    Options { alert: on("alert"), defaults: on("defaults"), fix: on("fix"), drop: on("drop"), support: on("support") }
 }
 
 pub fn said(message: &Message) -> String {
     let key = if message.key.is_empty() { "root" } else { &message.key };
-    format!(
-        "{} {key} {} {}",
-        message.level.as_str(),
-        message.code.as_str(),
-        sorted(&json!(message.args))
-    )
+    format!("{} {key} {} {}", message.level.as_str(), message.code.as_str(), sorted(&json!(message.args)))
 }
 
 pub fn expected(message: &Value) -> String {
@@ -41,10 +30,7 @@ pub fn expected(message: &Value) -> String {
 pub fn sorted(value: &Value) -> String {
     match value {
         Value::Object(map) => {
-            let mut pairs: Vec<String> = map
-                .iter()
-                .map(|(key, value)| format!("{key:?}:{}", sorted(value)))
-                .collect();
+            let mut pairs: Vec<String> = map.iter().map(|(key, value)| format!("{key:?}:{}", sorted(value))).collect();
             pairs.sort();
             format!("{{{}}}", pairs.join(","))
         }
@@ -61,9 +47,7 @@ fn single_keys() {
     for case in cases.as_array().expect("a list") {
         let text = case["yaml"].as_str().expect("a string");
         let document = read(text);
-        let normal = document
-            .ok()
-            .and_then(|document| normalize(&document, options(&case["opts"])).ok());
+        let normal = document.ok().and_then(|document| normalize(&document, options(&case["opts"])).ok());
         let Some(normal) = normal else {
             verdicts.count(case.get("rejected").is_some(), || format!("{text}\n  was rejected"));
             continue;

@@ -122,17 +122,12 @@ fn variable(env: &Json, name: &str) -> Value {
         },
         Json::Array(items) => {
             let found = items.iter().map(|item| variable(item, name));
-            found
-                .rev()
-                .find(|value| *value != Value::Nothing)
-                .unwrap_or(Value::Nothing)
+            found.rev().find(|value| *value != Value::Nothing).unwrap_or(Value::Nothing)
         }
         Json::String(text) => {
             let pairs = env::pairs(text).unwrap_or_default();
             let found = pairs.iter().rev().find(|(key, _)| key == name);
-            found.map_or(Value::Nothing, |(_, value)| {
-                Value::Text(unquoted(value).to_owned()).cast()
-            })
+            found.map_or(Value::Nothing, |(_, value)| Value::Text(unquoted(value).to_owned()).cast())
         }
         _ => Value::Nothing,
     }

@@ -93,9 +93,7 @@ impl Error {
 /// # Errors
 /// When the expression is none or takes too long.
 pub fn is_match(pattern: &str, text: &str) -> Result<bool, Error> {
-    regex::compile(pattern)?
-        .is_match(text)
-        .map_err(|_| Error::Regex(pattern.to_owned()))
+    regex::compile(pattern)?.is_match(text).map_err(|_| Error::Regex(pattern.to_owned()))
 }
 
 impl Condition {

@@ -34,18 +34,10 @@ pub fn parse(text: &str) -> Result<Condition, Error> {
         return Err(Error::Syntax(MAX_BYTES));
     }
     let text = joined_lines(text);
-    let mut parser = Parser {
-        text: &text,
-        at: 0,
-        depth: 0,
-    };
+    let mut parser = Parser { text: &text, at: 0, depth: 0 };
     let condition = parser.or()?;
     parser.blanks();
-    if parser.at < text.len() {
-        Err(parser.syntax())
-    } else {
-        Ok(condition)
-    }
+    if parser.at < text.len() { Err(parser.syntax()) } else { Ok(condition) }
 }
 
 /// A backslash at the end of a line joins it with the next; newlines are blanks.
@@ -93,10 +85,7 @@ impl Parser<'_> {
     /// Takes a word in any case after blanks. Nothing needs to divide it from what follows: `ORtag` is `OR tag`.
     fn keyword(&mut self, word: &str) -> bool {
         self.blanks();
-        let found = self
-            .rest()
-            .get(..word.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(word));
+        let found = self.rest().get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
         self.at += if found { word.len() } else { 0 };
         found
     }
@@ -124,11 +113,7 @@ impl Parser<'_> {
         }
         let result = if self.symbol("(") {
             let inner = self.or()?;
-            if self.symbol(")") {
-                Ok(inner)
-            } else {
-                Err(self.syntax())
-            }
+            if self.symbol(")") { Ok(inner) } else { Err(self.syntax()) }
         } else if self.keyword("not") || self.negation() {
             self.not().map(|inner| Condition::Not(Box::new(inner)))
         } else {
@@ -233,15 +218,10 @@ impl Parser<'_> {
 
     fn variable(&mut self) -> Option<String> {
         let rest = self.rest();
-        let length = rest
-            .find(|c: char| !(c.is_ascii_lowercase() || c == '_'))
-            .unwrap_or(rest.len());
+        let length = rest.find(|c: char| !(c.is_ascii_lowercase() || c == '_')).unwrap_or(rest.len());
         let (word, after) = rest.split_at(length);
         let known = VARIABLES.contains(&word) || word == COMMIT_MESSAGE;
-        let ends = after
-            .chars()
-            .next()
-            .is_none_or(|c| c.is_whitespace() || ",=)|".contains(c));
+        let ends = after.chars().next().is_none_or(|c| c.is_whitespace() || ",=)|".contains(c));
         if !known || !ends {
             return None;
         }
@@ -251,10 +231,7 @@ impl Parser<'_> {
     }
 
     fn call(&mut self) -> Result<Option<Operand>, Error> {
-        for (name, make) in [
-            ("env", Operand::Env as fn(Vec<Operand>) -> Operand),
-            ("concat", Operand::Concat),
-        ] {
+        for (name, make) in [("env", Operand::Env as fn(Vec<Operand>) -> Operand), ("concat", Operand::Concat)] {
             if self.keyword(name) {
                 // Travis's parser does not go back here, so `env_name` is the word `_name`.
                 if !self.symbol("(") {

@@ -7,16 +7,8 @@ use crate::travis::normal::Code;
 use crate::travis::schema::{self, Schema, Support};
 
 /// Root keys that jobs do not take over.
-const OF_THE_BUILD: [&str; 8] = [
-    "jobs",
-    "import",
-    "stages",
-    "notifications",
-    "version",
-    "allow_failure",
-    "merge_mode",
-    "env",
-];
+const OF_THE_BUILD: [&str; 8] =
+    ["jobs", "import", "stages", "notifications", "version", "allow_failure", "merge_mode", "env"];
 
 /// The jobs before stages: product, include, exclude, conditions.
 pub fn expand(config: &Config, data: &Json, notes: &mut Notes) -> Vec<Config> {
@@ -49,12 +41,7 @@ pub fn expand(config: &Config, data: &Json, notes: &mut Notes) -> Vec<Config> {
         if notes.holds(&job, &facts(&job, &env::of_job(&job), data)) {
             kept.push(job);
         } else {
-            notes.add(
-                Code::SkipJob,
-                "jobs.include",
-                number,
-                json!({"condition": job.get("if")}),
-            );
+            notes.add(Code::SkipJob, "jobs.include", number, json!({"condition": job.get("if")}));
         }
     }
     kept
@@ -62,10 +49,7 @@ pub fn expand(config: &Config, data: &Json, notes: &mut Notes) -> Vec<Config> {
 
 /// The maps under `jobs.KEY`. Empty ones are no entries.
 pub(super) fn entries(config: &Config, key: &str) -> Vec<Config> {
-    let list = config
-        .get("jobs")
-        .and_then(|jobs| jobs.get(key))
-        .and_then(Json::as_array);
+    let list = config.get("jobs").and_then(|jobs| jobs.get(key)).and_then(Json::as_array);
     let maps = list.into_iter().flatten().filter_map(Json::as_object).cloned();
     maps.filter(|entry| !entry.is_empty()).collect()
 }
@@ -104,9 +88,7 @@ fn product(axes: &[(String, Vec<Json>)], most: usize) -> Vec<Config> {
             job.insert(key.clone(), value.clone());
             job
         };
-        let pairs = jobs
-            .iter()
-            .flat_map(|job| values.iter().map(move |value| with(job, value)));
+        let pairs = jobs.iter().flat_map(|job| values.iter().map(move |value| with(job, value)));
         jobs = pairs.take(most + 1).collect();
     }
     jobs
@@ -185,9 +167,7 @@ fn excludes(index: usize, entry: &Config, job: &Config, globals: &[Json], facts:
 fn shared(config: &Config) -> Config {
     let keys = config.iter().filter(|(key, _)| !OF_THE_BUILD.contains(&key.as_str()));
     let expand = &schema::table().expand;
-    keys.filter(|(key, _)| !expand.contains(key))
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
+    keys.filter(|(key, _)| !expand.contains(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// Whether a key of an entry is that of the job.
@@ -209,14 +189,9 @@ pub(super) fn matches(key: &str, value: &Json, job: &Config, globals: &[Json]) -
 fn supported(job: Config) -> Config {
     let root = &schema::table().root;
     let keep = |(key, value): &(&String, &Json)| {
-        root.key(key)
-            .and_then(|schema| refused(schema, value.as_str(), &job))
-            .is_none()
+        root.key(key).and_then(|schema| refused(schema, value.as_str(), &job)).is_none()
     };
-    job.iter()
-        .filter(keep)
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
+    job.iter().filter(keep).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// The key whose value in `config` makes another key, or its value, be without effect.
@@ -227,13 +202,7 @@ fn refused(schema: &Schema, value: Option<&str>, config: &Config) -> Option<Stri
         _ => Vec::new(),
     };
     let item = schema.item().map_or(schema, |item| item);
-    let about = value
-        .and_then(|value| item.traits.about.get(value))
-        .map(|about| &about.support);
+    let about = value.and_then(|value| item.traits.about.get(value)).map(|about| &about.support);
     let supports: [Option<&Support>; 3] = [Some(&schema.traits.support), Some(&item.traits.support), about];
-    supports
-        .into_iter()
-        .flatten()
-        .find_map(|support| support.refused(values_of))
-        .map(|(key, _)| key.to_owned())
+    supports.into_iter().flatten().find_map(|support| support.refused(values_of)).map(|(key, _)| key.to_owned())
 }

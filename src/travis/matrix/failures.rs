@@ -30,13 +30,10 @@ pub fn mark(config: &Config, jobs: Vec<Config>, data: &Json, notes: &mut Notes) 
 }
 
 fn names(entry: &Config, job: &Config, globals: &[Json], data: &Json) -> bool {
-    entry
-        .iter()
-        .filter(|(key, _)| *key != "if")
-        .all(|(key, value)| match key.as_str() {
-            // Deprecated: the branch of the build, which is no key of jobs.
-            "branch" => data.get("branch") == Some(value),
-            "stage" => job.get(key) == Some(value),
-            _ => matches(key, value, job, globals),
-        })
+    entry.iter().filter(|(key, _)| *key != "if").all(|(key, value)| match key.as_str() {
+        // Deprecated: the branch of the build, which is no key of jobs.
+        "branch" => data.get("branch") == Some(value),
+        "stage" => job.get(key) == Some(value),
+        _ => matches(key, value, job, globals),
+    })
 }

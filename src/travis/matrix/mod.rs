@@ -49,21 +49,12 @@ pub struct Matrix {
 pub fn matrix(config: &Config, data: &Json) -> Matrix {
     let mut notes = Notes::default();
     let jobs = expand(config, data, &mut notes);
-    let stages: Vec<Json> = config
-        .get("stages")
-        .and_then(Json::as_array)
-        .cloned()
-        .unwrap_or_default();
+    let stages: Vec<Json> = config.get("stages").and_then(Json::as_array).cloned().unwrap_or_default();
     let (stages, jobs) = stages::assign(&stages, jobs, &facts(config, &env::of_config(config), data), &mut notes);
     notifications(config, data, &mut notes);
     let jobs = failures::mark(config, jobs, data, &mut notes);
     let jobs = stages::order(&stages, jobs);
-    Matrix {
-        jobs,
-        stages,
-        messages: notes.messages.into_values().collect(),
-        truncated: notes.truncated,
-    }
+    Matrix { jobs, stages, messages: notes.messages.into_values().collect(), truncated: notes.truncated }
 }
 
 /// The jobs and stages of jobs that are already made: the part of [`matrix`] about stages, before they are put in order.
@@ -83,13 +74,7 @@ impl Notes {
     fn add(&mut self, code: Code, key: &str, number: usize, mut args: Json) {
         args["number"] = json!(number);
         let Json::Object(args) = args else { return };
-        let message = Message {
-            level: Level::Info,
-            key: key.to_owned(),
-            code,
-            args,
-            at: Mark::default(),
-        };
+        let message = Message { level: Level::Info, key: key.to_owned(), code, args, at: Mark::default() };
         self.messages.entry((key.to_owned(), number)).or_insert(message);
     }
 
@@ -111,13 +96,8 @@ impl Notes {
             self.truncated = true;
             return false;
         }
-        let data = Data {
-            variables: facts,
-            env: &facts["env"],
-        };
-        condition::parse(text)
-            .and_then(|condition| condition.holds(data))
-            .unwrap_or(false)
+        let data = Data { variables: facts, env: &facts["env"] };
+        condition::parse(text).and_then(|condition| condition.holds(data)).unwrap_or(false)
     }
 }
 
@@ -168,12 +148,7 @@ fn notifications(config: &Config, data: &Json, notes: &mut Notes) {
         for (index, entry) in entries.as_array().into_iter().flatten().enumerate() {
             if let Some(entry) = entry.as_object().filter(|entry| !notes.holds(entry, &facts)) {
                 let args = json!({"type": channel, "condition": entry.get("if")});
-                notes.add(
-                    Code::SkipNotification,
-                    &format!("notifications.{channel}"),
-                    index + 1,
-                    args,
-                );
+                notes.add(Code::SkipNotification, &format!("notifications.{channel}"), index + 1, args);
             }
         }
     }

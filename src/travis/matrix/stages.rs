@@ -29,12 +29,7 @@ pub fn assign(stages: &[Json], jobs: Vec<Config>, facts: &Json, notes: &mut Note
     for (index, stage) in stages.into_iter().enumerate() {
         let used = jobs.iter().any(|job| is_in(job, &stage));
         if stage.as_object().is_some_and(|stage| !notes.holds(stage, facts)) {
-            notes.add(
-                Code::SkipStage,
-                "stages",
-                index + 1,
-                json!({"condition": stage.get("if")}),
-            );
+            notes.add(Code::SkipStage, "stages", index + 1, json!({"condition": stage.get("if")}));
             jobs.retain(|job| !is_in(job, &stage));
         } else if used {
             kept.push(stage);
@@ -46,10 +41,7 @@ pub fn assign(stages: &[Json], jobs: Vec<Config>, facts: &Json, notes: &mut Note
 /// The jobs by stage, those that must pass before those that may fail.
 pub fn order(stages: &[Json], mut jobs: Vec<Config>) -> Vec<Config> {
     let rank = |job: &Config| {
-        let stage = stages
-            .iter()
-            .position(|stage| is_in(job, stage))
-            .unwrap_or(stages.len());
+        let stage = stages.iter().position(|stage| is_in(job, stage)).unwrap_or(stages.len());
         (stage, job.get("allow_failure") == Some(&Json::Bool(true)))
     };
     jobs.sort_by_key(rank);
@@ -71,9 +63,7 @@ fn merged(stages: &[Json]) -> Vec<Json> {
 fn default_name(stages: &[Json], jobs: &[Config]) -> String {
     let listed = stages.iter().map(|stage| stage_name(stage).to_owned());
     let mut names = listed.chain(jobs.iter().filter_map(name_of));
-    names
-        .find(|name| same(name, DEFAULT))
-        .unwrap_or_else(|| DEFAULT.to_owned())
+    names.find(|name| same(name, DEFAULT)).unwrap_or_else(|| DEFAULT.to_owned())
 }
 
 fn is_in(job: &Config, stage: &Json) -> bool {

@@ -9,11 +9,7 @@ const FALSE: [&str; 5] = ["false", "off", "no", "disabled", "not required"];
 /// The boolean that a text stands for where a boolean is wanted.
 pub fn boolean(text: &str) -> Option<bool> {
     let lower = text.to_lowercase();
-    if TRUE.contains(&lower.as_str()) {
-        Some(true)
-    } else {
-        FALSE.contains(&lower.as_str()).then_some(false)
-    }
+    if TRUE.contains(&lower.as_str()) { Some(true) } else { FALSE.contains(&lower.as_str()).then_some(false) }
 }
 
 /// The number that a text stands for where a number is wanted.

@@ -48,12 +48,7 @@ impl Changer {
 
     pub(super) fn duplicate(&mut self, duplicate: &Duplicate) {
         self.path.clone_from(&duplicate.path);
-        self.say(
-            Level::Error,
-            Code::DuplicateKey,
-            json!({"key": duplicate.key}),
-            duplicate.at,
-        );
+        self.say(Level::Error, Code::DuplicateKey, json!({"key": duplicate.key}), duplicate.at);
         self.path.clear();
     }
 
@@ -62,13 +57,7 @@ impl Changer {
             Json::Object(args) => args,
             _ => serde_json::Map::new(),
         };
-        self.messages.push(Message {
-            level,
-            key: self.path.join("."),
-            code,
-            args,
-            at,
-        });
+        self.messages.push(Message { level, key: self.path.join("."), code, args, at });
     }
 
     /// As [`Self::say`], with the provider if this is about a deployment's map.
@@ -82,11 +71,7 @@ impl Changer {
     pub(super) fn invalid_type(&mut self, expected: &str, value: Value) -> Value {
         let args = json!({"expected": expected, "actual": actual_type(&value), "value": value.json()});
         self.say(Level::Error, Code::InvalidType, args, value.at);
-        if self.options.drop {
-            Value::new(Kind::Null, value.at)
-        } else {
-            value
-        }
+        if self.options.drop { Value::new(Kind::Null, value.at) } else { value }
     }
 
     /// Brings a value into the normal form of `schema`.
@@ -124,10 +109,9 @@ impl Changer {
         }
         let value = match value.data {
             // Lists in lists are one list, as aliases in a list of commands make them.
-            Kind::Seq(items) if forms.iter().any(|form| form.item().is_some()) => Value {
-                data: Kind::Seq(flat(items)),
-                ..value
-            },
+            Kind::Seq(items) if forms.iter().any(|form| form.item().is_some()) => {
+                Value { data: Kind::Seq(flat(items)), ..value }
+            }
             _ => value,
         };
         let normals = normal_forms(forms);
@@ -212,11 +196,7 @@ impl Changer {
             Kind::Null => return value,
             Kind::Seq(items) => {
                 if !has_map(&items) {
-                    let value = Value {
-                        data: Kind::Seq(items),
-                        at,
-                        anchored,
-                    };
+                    let value = Value { data: Kind::Seq(items), at, anchored };
                     return self.invalid_type("map", value);
                 }
                 let first = self.first(items, at);
@@ -240,22 +220,14 @@ impl Changer {
                 self.say_in_map(Level::Error, Code::Required, json!({"key": key}), at);
             }
         }
-        let value = Value {
-            data: Kind::Map(changed),
-            at,
-            anchored,
-        };
+        let value = Value { data: Kind::Map(changed), at, anchored };
         if self.path.is_empty() {
             return self.after_map(schema, value);
         }
         let value = self.with_defaults(schema, value);
         let value = self.after_map(schema, value);
         // Nothing is left of an empty map but its key.
-        if value.is_empty() {
-            Value::new(Kind::Null, at)
-        } else {
-            value
-        }
+        if value.is_empty() { Value::new(Kind::Null, at) } else { value }
     }
 
     /// A key and its value; none when nothing is left of it.

@@ -65,10 +65,7 @@ pub(super) fn fits(schema: &Schema, value: &Value) -> bool {
 }
 
 fn knows(schema: &Schema, key: &str) -> bool {
-    schema
-        .keys()
-        .iter()
-        .any(|(name, value)| name == key || value.aliases().any(|alias| alias == key))
+    schema.keys().iter().any(|(name, value)| name == key || value.aliases().any(|alias| alias == key))
 }
 
 pub(super) fn same_kind(schema: &Schema, value: &Value) -> bool {
@@ -102,12 +99,7 @@ pub(super) fn may_prefix(schema: &Schema, value: &Value) -> bool {
 
 /// Keys that belong into the map under the prefix (`rvm` in `jobs`) move there, unless that map is given itself.
 pub(super) fn move_under_prefix(schema: &Schema, pairs: Vec<Pair>) -> Vec<Pair> {
-    let Some(prefix) = schema
-        .traits
-        .prefix
-        .as_deref()
-        .filter(|_| schema.traits.prefix_only.is_empty())
-    else {
+    let Some(prefix) = schema.traits.prefix.as_deref().filter(|_| schema.traits.prefix_only.is_empty()) else {
         return pairs;
     };
     let Some(inner) = schema.key(prefix) else { return pairs };
@@ -115,16 +107,11 @@ pub(super) fn move_under_prefix(schema: &Schema, pairs: Vec<Pair>) -> Vec<Pair> 
         return pairs;
     }
     let takes = |pair: &Pair| takes_key(inner, &pair.key);
-    let (moved, mut kept): (Vec<Pair>, Vec<Pair>) = pairs
-        .into_iter()
-        .partition(|pair| schema.key(&pair.key).is_none() && takes(pair));
+    let (moved, mut kept): (Vec<Pair>, Vec<Pair>) =
+        pairs.into_iter().partition(|pair| schema.key(&pair.key).is_none() && takes(pair));
     if let Some(first) = moved.first() {
         let at = first.at;
-        kept.push(Pair {
-            key: prefix.to_owned(),
-            at,
-            value: Value::new(Kind::Map(moved), at),
-        });
+        kept.push(Pair { key: prefix.to_owned(), at, value: Value::new(Kind::Map(moved), at) });
     }
     kept
 }

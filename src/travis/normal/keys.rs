@@ -22,12 +22,7 @@ impl Changer {
             let original = pair.key.clone();
             let overwrites = self.mend_key(schema, &given, &mut pair);
             if overwrites {
-                self.say(
-                    Level::Error,
-                    Code::Overwrite,
-                    json!({"key": original, "other": pair.key}),
-                    pair.at,
-                );
+                self.say(Level::Error, Code::Overwrite, json!({"key": original, "other": pair.key}), pair.at);
                 winners.push(pair.key.clone());
             }
             match places.get(&pair.key) {
@@ -57,10 +52,7 @@ impl Changer {
         if !self.options.fix {
             return false;
         }
-        let stripped = original
-            .trim()
-            .trim_matches(|c: char| c == ':' || c.is_whitespace())
-            .to_owned();
+        let stripped = original.trim().trim_matches(|c: char| c == ':' || c.is_whitespace()).to_owned();
         let under = underscored(&stripped);
         let clean: String = under.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
         let known = |word: &str| schema.key(word).is_some() || alias(schema, word).is_some();
@@ -100,12 +92,7 @@ impl Changer {
         if schema.key(&pair.key).is_none()
             && let Some(name) = alias(schema, &pair.key)
         {
-            self.say_in_map(
-                Level::Info,
-                Code::AliasKey,
-                json!({"alias": pair.key, "key": name}),
-                pair.at,
-            );
+            self.say_in_map(Level::Info, Code::AliasKey, json!({"alias": pair.key, "key": name}), pair.at);
             pair.key = name.to_owned();
         }
     }
@@ -116,9 +103,6 @@ fn spellings(key: &str, value: &Schema) -> Vec<String> {
 }
 
 fn alias<'a>(schema: &'a Schema, word: &str) -> Option<&'a str> {
-    let key = schema
-        .keys()
-        .iter()
-        .find(|(_, value)| value.aliases().any(|alias| alias == word));
+    let key = schema.keys().iter().find(|(_, value)| value.aliases().any(|alias| alias == word));
     key.map(|(name, _)| name.as_str())
 }

@@ -37,13 +37,7 @@ pub struct Options {
 
 impl Options {
     /// What Travis runs with.
-    pub const PRODUCTION: Self = Self {
-        alert: true,
-        defaults: true,
-        fix: true,
-        drop: false,
-        support: false,
-    };
+    pub const PRODUCTION: Self = Self { alert: true, defaults: true, fix: true, drop: false, support: false };
 }
 
 /// A file in its normal form.
@@ -73,15 +67,9 @@ pub struct NotAMap;
 /// # Errors
 /// When the document is a list or a scalar.
 pub fn normalize(document: &yaml::Document, options: Options) -> Result<Normal, NotAMap> {
-    let root = document
-        .root
-        .as_ref()
-        .map_or_else(|| Value::new(Kind::Map(Vec::new()), yaml::Mark::default()), Value::of);
-    let root = if root.is_null() {
-        Value::new(Kind::Map(Vec::new()), root.at)
-    } else {
-        root
-    };
+    let root =
+        document.root.as_ref().map_or_else(|| Value::new(Kind::Map(Vec::new()), yaml::Mark::default()), Value::of);
+    let root = if root.is_null() { Value::new(Kind::Map(Vec::new()), root.at) } else { root };
     if !matches!(root.data, Kind::Map(_)) {
         return Err(NotAMap);
     }
@@ -90,8 +78,5 @@ pub fn normalize(document: &yaml::Document, options: Options) -> Result<Normal, 
         changer.duplicate(duplicate);
     }
     let root = changer.root(&schema::table().root, root);
-    Ok(Normal {
-        config: root.json(),
-        messages: changer.messages,
-    })
+    Ok(Normal { config: root.json(), messages: changer.messages })
 }

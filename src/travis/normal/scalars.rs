@@ -39,43 +39,22 @@ impl Changer {
             text = text.to_lowercase();
         }
         let known = |word: &str| {
-            traits
-                .values
-                .iter()
-                .any(|v| v == word || (traits.ignore_case && v.eq_ignore_ascii_case(word)))
+            traits.values.iter().any(|v| v == word || (traits.ignore_case && v.eq_ignore_ascii_case(word)))
         };
         if !traits.values.is_empty() && !known(&text) {
             let alias = |word: &str| {
-                let hit = traits
-                    .about
-                    .iter()
-                    .find(|(_, about)| about.aliases.iter().any(|alias| alias == word));
+                let hit = traits.about.iter().find(|(_, about)| about.aliases.iter().any(|alias| alias == word));
                 hit.map(|(value, _)| value.clone())
             };
             let head = text.split_whitespace().next().unwrap_or_default().to_owned();
             if let Some(value) = alias(&text) {
-                self.say(
-                    Level::Info,
-                    Code::AliasValue,
-                    json!({"alias": text, "value": value}),
-                    at,
-                );
+                self.say(Level::Info, Code::AliasValue, json!({"alias": text, "value": value}), at);
                 text = value;
             } else if self.options.fix && head != text && known(&head) {
-                self.say(
-                    Level::Warn,
-                    Code::CleanValue,
-                    json!({"original": text, "value": head}),
-                    at,
-                );
+                self.say(Level::Warn, Code::CleanValue, json!({"original": text, "value": head}), at);
                 text = head;
             } else if let Some(value) = self.find_value(schema, &text) {
-                self.say(
-                    Level::Warn,
-                    Code::FindValue,
-                    json!({"original": text, "value": value}),
-                    at,
-                );
+                self.say(Level::Warn, Code::FindValue, json!({"original": text, "value": value}), at);
                 text = value;
             } else {
                 self.say(Level::Error, Code::UnknownValue, json!({"value": text}), at);
@@ -87,12 +66,7 @@ impl Changer {
         if let Some(pattern) = &schema.traits.pattern
             && !matches_pattern(pattern, &text)
         {
-            self.say(
-                Level::Error,
-                Code::InvalidFormat,
-                json!({"format": pattern, "value": text}),
-                at,
-            );
+            self.say(Level::Error, Code::InvalidFormat, json!({"format": pattern, "value": text}), at);
             if self.options.drop {
                 return Value::new(Kind::Null, at);
             }
@@ -138,11 +112,7 @@ impl Changer {
             && *only != bool.to_string()
         {
             self.say(Level::Error, Code::UnknownValue, json!({"value": bool}), value.at);
-            return if self.options.drop {
-                Value::new(Kind::Null, value.at)
-            } else {
-                value
-            };
+            return if self.options.drop { Value::new(Kind::Null, value.at) } else { value };
         }
         self.scalar("bool", value, |text| cast::boolean(text).map(Kind::Bool))
     }

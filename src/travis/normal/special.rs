@@ -43,19 +43,10 @@ impl Changer {
             let is_switch = schema.key(word).is_some_and(|key| matches!(key.shape, Shape::Bool));
             if is_switch {
                 if word != text {
-                    self.say(
-                        Level::Info,
-                        Code::FindValue,
-                        json!({"original": text, "value": word}),
-                        item.at,
-                    );
+                    self.say(Level::Info, Code::FindValue, json!({"original": text, "value": word}), item.at);
                 }
                 let value = Value::new(Kind::Bool(true), item.at);
-                pairs.push(Pair {
-                    key: word.to_owned(),
-                    at: item.at,
-                    value,
-                });
+                pairs.push(Pair { key: word.to_owned(), at: item.at, value });
             } else {
                 directories.push(item.clone());
             }
@@ -97,10 +88,7 @@ impl Changer {
             return self.invalid_type("map", value);
         }
         let named = value.get("provider").and_then(Value::text);
-        if let Some(provider) = value
-            .get("provider")
-            .filter(|provider| matches!(provider.data, Kind::Map(_)))
-        {
+        if let Some(provider) = value.get("provider").filter(|provider| matches!(provider.data, Kind::Map(_))) {
             self.path.push("provider".to_owned());
             let provider = self.invalid_type("str", provider.clone());
             self.path.pop();
@@ -111,12 +99,8 @@ impl Changer {
             let known = names.iter().find(|known| **known == name).copied();
             known.or_else(|| super::repair::nearest(name, names.iter().copied()).filter(|_| self.options.fix))
         });
-        let form = forms
-            .iter()
-            .find(|form| provider_of(form) == mended && mended.is_some());
-        let Some(map) = form
-            .or(forms.first())
-            .and_then(|form| form.forms().iter().find(|f| !f.keys().is_empty()))
+        let form = forms.iter().find(|form| provider_of(form) == mended && mended.is_some());
+        let Some(map) = form.or(forms.first()).and_then(|form| form.forms().iter().find(|f| !f.keys().is_empty()))
         else {
             return value;
         };
@@ -135,12 +119,7 @@ impl Changer {
     pub(super) fn about_value(&mut self, schema: &Schema, text: &str, at: Mark) {
         if let Some(about) = schema.traits.about.get(text) {
             if let Some(info) = &about.deprecated {
-                self.say(
-                    Level::Warn,
-                    Code::DeprecatedValue,
-                    json!({"value": text, "info": info}),
-                    at,
-                );
+                self.say(Level::Warn, Code::DeprecatedValue, json!({"value": text, "info": info}), at);
             }
             if about.edge {
                 self.say(Level::Info, Code::Edge, json!({}), at);
@@ -161,15 +140,7 @@ fn provider_of(form: &Schema) -> Option<&str> {
 }
 
 fn keep_shared(map: &mut Schema, names: &[&str]) {
-    const SHARED: [&str; 7] = [
-        "provider",
-        "on",
-        "run",
-        "allow_failure",
-        "cleanup",
-        "skip_cleanup",
-        "edge",
-    ];
+    const SHARED: [&str; 7] = ["provider", "on", "run", "allow_failure", "cleanup", "skip_cleanup", "edge"];
     map.traits.required = vec!["provider".to_owned()];
     if let Shape::Map(keys) = &mut map.shape {
         keys.retain(|(key, _)| SHARED.contains(&key.as_str()));
@@ -211,7 +182,5 @@ fn inherit(pairs: &mut Vec<Pair>, keys: &[String]) {
 
 /// The names in `%{…}`.
 fn template_vars(text: &str) -> impl Iterator<Item = &str> {
-    text.split("%{")
-        .skip(1)
-        .filter_map(|rest| rest.split_once('}').map(|(name, _)| name.trim()))
+    text.split("%{").skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name.trim()))
 }

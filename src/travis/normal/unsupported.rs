@@ -13,39 +13,21 @@ impl Changer {
         if !self.options.defaults {
             return value;
         }
-        for (key, known) in schema
-            .keys()
-            .iter()
-            .filter(|(_, known)| !known.traits.defaults.is_empty())
-        {
+        for (key, known) in schema.keys().iter().filter(|(_, known)| !known.traits.defaults.is_empty()) {
             if value.get(key).is_some_and(|given| !given.is_empty()) {
                 continue;
             }
             let holds = |default: &&Default_| default.support.refused(|on| values_of(&value, on)).is_none();
-            let Some(text) = known
-                .traits
-                .defaults
-                .iter()
-                .find(holds)
-                .and_then(|default| default.value.clone())
-            else {
+            let Some(text) = known.traits.defaults.iter().find(holds).and_then(|default| default.value.clone()) else {
                 continue;
             };
             let args = json!({"key": key, "default": text});
             self.say(Level::Info, Code::Default, args, value.at);
             let scalar = Value::str(text, value.at);
-            let given = if known.item().is_some() {
-                scalar.wrapped()
-            } else {
-                scalar
-            };
+            let given = if known.item().is_some() { scalar.wrapped() } else { scalar };
             if let Kind::Map(pairs) = &mut value.data {
                 pairs.retain(|pair| pair.key != *key);
-                pairs.push(Pair {
-                    key: key.clone(),
-                    at: given.at,
-                    value: given,
-                });
+                pairs.push(Pair { key: key.clone(), at: given.at, value: given });
             }
         }
         value
@@ -77,11 +59,7 @@ impl Changer {
             support.only.extend(item.traits.support.only.clone());
         }
         self.refuse(&support, key, value, on);
-        let scalars = if value.items().is_empty() {
-            std::slice::from_ref(value)
-        } else {
-            value.items()
-        };
+        let scalars = if value.items().is_empty() { std::slice::from_ref(value) } else { value.items() };
         let about = schema.item().map_or(schema, |item| item);
         for scalar in scalars {
             match &scalar.data {
@@ -102,19 +80,14 @@ impl Changer {
             Shape::Seq(item) => self.check_maps(item, value, on),
             Shape::Any(forms) if schema.traits.detect.is_some() => {
                 let named = value.get("provider").and_then(Value::text);
-                let is_named = |form: &Schema| {
-                    form.key("provider")
-                        .is_some_and(|p| p.traits.values.first() == named.as_ref())
-                };
+                let is_named =
+                    |form: &Schema| form.key("provider").is_some_and(|p| p.traits.values.first() == named.as_ref());
                 if let Some(form) = forms.iter().find(|form| is_named(form)) {
                     self.check_maps(form, value, on);
                 }
             }
             Shape::Any(forms) => {
-                if let Some(form) = forms
-                    .iter()
-                    .find(|form| !form.keys().is_empty() || form.item().is_some())
-                {
+                if let Some(form) = forms.iter().find(|form| !form.keys().is_empty() || form.item().is_some()) {
                     self.check_maps(form, value, on);
                 }
             }
@@ -132,10 +105,6 @@ impl Changer {
 
 fn values_of(value: &Value, key: &str) -> Vec<String> {
     let Some(value) = value.get(key) else { return Vec::new() };
-    let values = if value.items().is_empty() {
-        std::slice::from_ref(value)
-    } else {
-        value.items()
-    };
+    let values = if value.items().is_empty() { std::slice::from_ref(value) } else { value.items() };
     values.iter().filter_map(Value::text).collect()
 }

@@ -60,20 +60,12 @@ impl Value {
                 Kind::Map(pairs.collect())
             }
         };
-        Self {
-            data,
-            at: node.at,
-            anchored: node.anchored,
-        }
+        Self { data, at: node.at, anchored: node.anchored }
     }
 
     /// A value that is not written anywhere itself.
     pub fn new(data: Kind, at: Mark) -> Self {
-        Self {
-            data,
-            at,
-            anchored: false,
-        }
+        Self { data, at, anchored: false }
     }
 
     pub fn str(text: impl Into<String>, at: Mark) -> Self {
@@ -89,14 +81,7 @@ impl Value {
     /// A map of this one value.
     pub fn under(self, key: &str) -> Self {
         let at = self.at;
-        Self::new(
-            Kind::Map(vec![Pair {
-                key: key.to_owned(),
-                at,
-                value: self,
-            }]),
-            at,
-        )
+        Self::new(Kind::Map(vec![Pair { key: key.to_owned(), at, value: self }]), at)
     }
 
     /// The text of a scalar, as a string would hold it.
@@ -158,9 +143,7 @@ impl Value {
         match &self.data {
             Kind::Null => Json::Null,
             Kind::Bool(bool) => Json::Bool(*bool),
-            Kind::Num(text) => text
-                .parse::<i64>()
-                .map_or_else(|_| Json::String(text.clone()), Json::from),
+            Kind::Num(text) => text.parse::<i64>().map_or_else(|_| Json::String(text.clone()), Json::from),
             Kind::Str(text) => Json::String(text.clone()),
             Kind::Seq(items) => Json::Array(items.iter().map(Self::json).collect()),
             Kind::Map(pairs) => Json::Object(pairs.iter().map(|p| (p.key.clone(), p.value.json())).collect()),

@@ -52,11 +52,7 @@ pub fn export(script: &mut Script, config: &Config, facts: &Facts) {
     for setting in settings {
         announce(script, &mut announced, "repository settings");
         let (name, value) = (&setting.name, quoted(&setting.value));
-        export_line(
-            script,
-            &format!("export {name}={value}"),
-            setting.secret.then_some(name),
-        );
+        export_line(script, &format!("export {name}={value}"), setting.secret.then_some(name));
     }
     let mut announced = false;
     for (name, value, secret) in of_config(config, facts) {
@@ -64,10 +60,7 @@ pub fn export(script: &mut Script, config: &Config, facts: &Facts) {
         export_line(script, &format!("export {name}={value}"), secret.then_some(&name));
     }
     if !facts.secure_env_vars && has_secrets(config) {
-        script.say(
-            "YELLOW",
-            "Encrypted environment variables have been removed for security reasons.",
-        );
+        script.say("YELLOW", "Encrypted environment variables have been removed for security reasons.");
     }
 }
 
@@ -91,20 +84,11 @@ fn export_line(script: &mut Script, line: &str, secret: Option<&String>) {
 fn of_config(config: &Config, facts: &Facts) -> Vec<(String, String, bool)> {
     let clear = |cipher: &Json| {
         let cipher = cipher.as_str()?;
-        facts
-            .decrypted
-            .iter()
-            .find(|(secure, _)| secure == cipher)
-            .map(|(_, clear)| clear.clone())
+        facts.decrypted.iter().find(|(secure, _)| secure == cipher).map(|(_, clear)| clear.clone())
     };
     let mut all = Vec::new();
-    for (name, value) in config
-        .get("env")
-        .and_then(Json::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Json::as_object)
-        .flatten()
+    for (name, value) in
+        config.get("env").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_object).flatten()
     {
         if name == "secure" {
             let pairs = clear(value).and_then(|text| env::pairs(&text).ok()).unwrap_or_default();
@@ -112,18 +96,10 @@ fn of_config(config: &Config, facts: &Facts) -> Vec<(String, String, bool)> {
             all.extend(exports.map(|(name, value)| (name, value, true)));
         } else if let Some(cipher) = value.get("secure") {
             let value = clear(cipher).unwrap_or_default();
-            all.extend(
-                env::exports(name, &value)
-                    .into_iter()
-                    .map(|(name, value)| (name, value, true)),
-            );
+            all.extend(env::exports(name, &value).into_iter().map(|(name, value)| (name, value, true)));
         } else {
             let value = value.as_str().unwrap_or_default();
-            all.extend(
-                env::exports(name, value)
-                    .into_iter()
-                    .map(|(name, value)| (name, value, false)),
-            );
+            all.extend(env::exports(name, value).into_iter().map(|(name, value)| (name, value, false)));
         }
     }
     all.retain(|(name, value, secret)| is_name(name) && !(*secret && value.is_empty()));
@@ -131,14 +107,8 @@ fn of_config(config: &Config, facts: &Facts) -> Vec<(String, String, bool)> {
 }
 
 fn has_secrets(config: &Config) -> bool {
-    let maps = config
-        .get("env")
-        .and_then(Json::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Json::as_object);
-    maps.flatten()
-        .any(|(name, value)| name == "secure" || value.get("secure").is_some())
+    let maps = config.get("env").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_object);
+    maps.flatten().any(|(name, value)| name == "secure" || value.get("secure").is_some())
 }
 
 fn built_in(config: &Config, facts: &Facts) -> Vec<(&'static str, String)> {
@@ -154,11 +124,7 @@ fn built_in(config: &Config, facts: &Facts) -> Vec<(&'static str, String)> {
     let is_true = |key: &str| flag(config.get(key) == Some(&Json::Bool(true)));
     let word = |key: &str| text(config, key).unwrap_or_default().to_owned();
     let tag = facts.tag.clone().unwrap_or_default();
-    let branch = if facts.branch.is_empty() {
-        tag.clone()
-    } else {
-        facts.branch.clone()
-    };
+    let branch = if facts.branch.is_empty() { tag.clone() } else { facts.branch.clone() };
     let mut all = vec![
         ("CI", flag(true)),
         ("TRAVIS", flag(true)),
@@ -166,10 +132,7 @@ fn built_in(config: &Config, facts: &Facts) -> Vec<(&'static str, String)> {
         ("HAS_JOSH_K_SEAL_OF_APPROVAL", flag(true)),
         ("PAGER", "cat".to_owned()),
         ("TRAVIS_EVENT_TYPE", event.to_owned()),
-        (
-            "TRAVIS_PULL_REQUEST",
-            pull.map_or_else(|| flag(false), |pull| pull.number.to_string()),
-        ),
+        ("TRAVIS_PULL_REQUEST", pull.map_or_else(|| flag(false), |pull| pull.number.to_string())),
         ("TRAVIS_PULL_REQUEST_BRANCH", of_pull(|pull| pull.branch.clone())),
         ("TRAVIS_PULL_REQUEST_SHA", of_pull(|pull| pull.sha.clone())),
         ("TRAVIS_PULL_REQUEST_SLUG", of_pull(|pull| pull.slug.clone())),

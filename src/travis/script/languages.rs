@@ -24,16 +24,8 @@ const fn when(condition: &'static str, command: &'static str) -> Choice {
 }
 
 const LANGUAGES: [Language; 11] = [
-    Language {
-        name: "generic",
-        install: &[],
-        script: &[],
-    },
-    Language {
-        name: "shell",
-        install: &[],
-        script: &[],
-    },
+    Language { name: "generic", install: &[], script: &[] },
+    Language { name: "shell", install: &[], script: &[] },
     Language {
         name: "python",
         install: &[
@@ -68,14 +60,8 @@ const LANGUAGES: [Language; 11] = [
         install: &[
             when("[ -f gradlew ]", "./gradlew assemble"),
             when("[ -f build.gradle ] || [ -f build.gradle.kts ]", "gradle assemble"),
-            when(
-                "[ -f mvnw ]",
-                "./mvnw install -DskipTests=true -Dmaven.javadoc.skip=true -B -V",
-            ),
-            when(
-                "[ -f pom.xml ]",
-                "mvn install -DskipTests=true -Dmaven.javadoc.skip=true -B -V",
-            ),
+            when("[ -f mvnw ]", "./mvnw install -DskipTests=true -Dmaven.javadoc.skip=true -B -V"),
+            when("[ -f pom.xml ]", "mvn install -DskipTests=true -Dmaven.javadoc.skip=true -B -V"),
         ],
         script: &[
             when("[ -f gradlew ]", "./gradlew check"),
@@ -87,32 +73,13 @@ const LANGUAGES: [Language; 11] = [
     },
     Language {
         name: "go",
-        install: &[
-            when("[ -f go.mod ]", "go mod download"),
-            when("true", "go get -t -v ./..."),
-        ],
+        install: &[when("[ -f go.mod ]", "go mod download"), when("true", "go get -t -v ./...")],
         script: &[when("[ -f Makefile ]", "make"), when("true", "go test -v ./...")],
     },
-    Language {
-        name: "rust",
-        install: &[],
-        script: &[when("true", "cargo build --verbose && cargo test --verbose")],
-    },
-    Language {
-        name: "c",
-        install: &[],
-        script: &[when("true", "./configure && make && make test")],
-    },
-    Language {
-        name: "cpp",
-        install: &[],
-        script: &[when("true", "./configure && make && make test")],
-    },
-    Language {
-        name: "php",
-        install: &[],
-        script: &[when("true", "phpunit")],
-    },
+    Language { name: "rust", install: &[], script: &[when("true", "cargo build --verbose && cargo test --verbose")] },
+    Language { name: "c", install: &[], script: &[when("true", "./configure && make && make test")] },
+    Language { name: "cpp", install: &[], script: &[when("true", "./configure && make && make test")] },
+    Language { name: "php", install: &[], script: &[when("true", "phpunit")] },
 ];
 
 fn language(config: &Config) -> &str {
@@ -136,20 +103,14 @@ pub fn unsupported(config: &Config) -> Option<String> {
 
 /// Packages and services, before the checkout.
 pub fn prepare(script: &mut Script, config: &Config) {
-    let packages = config
-        .get("addons")
-        .and_then(|addons| addons.get("apt"))
-        .and_then(|apt| apt.get("packages"));
+    let packages = config.get("addons").and_then(|addons| addons.get("apt")).and_then(|apt| apt.get("packages"));
     let packages: Vec<String> = words(packages);
     if !packages.is_empty() {
         let packages: Vec<String> = packages.iter().map(|package| quoted(package)).collect();
         let install = "apt-get -yq --no-install-suggests --no-install-recommends install";
         script.line("travis_fold start apt");
         script.command("apt-get update -qq", "--assert --echo --retry --timing --event apt");
-        script.command(
-            &format!("{install} -- {}", packages.join(" ")),
-            "--assert --echo --timing --event apt",
-        );
+        script.command(&format!("{install} -- {}", packages.join(" ")), "--assert --echo --timing --event apt");
         script.line("travis_fold end apt");
     }
     let services = words(config.get("services"));
@@ -157,10 +118,7 @@ pub fn prepare(script: &mut Script, config: &Config) {
         script.line("travis_fold start services");
         for service in services {
             // As on Travis a service that does not start is the job's own matter.
-            script.command(
-                &format!("service {} start", quoted(&service)),
-                "--echo --timing --event services",
-            );
+            script.command(&format!("service {} start", quoted(&service)), "--echo --timing --event services");
         }
         script.command("sleep 3", "--event services");
         script.line("travis_fold end services");
@@ -169,11 +127,7 @@ pub fn prepare(script: &mut Script, config: &Config) {
 
 fn words(value: Option<&Json>) -> Vec<String> {
     let items = value.and_then(Json::as_array).into_iter().flatten();
-    items
-        .filter_map(Json::as_str)
-        .filter(|word| !word.starts_with('-'))
-        .map(str::to_owned)
-        .collect()
+    items.filter_map(Json::as_str).filter(|word| !word.starts_with('-')).map(str::to_owned).collect()
 }
 
 /// The runtime.
@@ -182,11 +136,7 @@ pub fn setup(script: &mut Script, config: &Config, facts: &Facts) {
         "python" => python(script, config, facts),
         "c" | "cpp" => {
             let compiler = text(config, "compiler").unwrap_or("gcc");
-            let (cc, cxx) = if compiler.starts_with("clang") {
-                ("clang", "clang++")
-            } else {
-                ("gcc", "g++")
-            };
+            let (cc, cxx) = if compiler.starts_with("clang") { ("clang", "clang++") } else { ("gcc", "g++") };
             script.line(&format!("export CC=\"${{CC:-{cc}}}\" CXX=\"${{CXX:-{cxx}}}\""));
         }
         _ => {}
@@ -209,10 +159,7 @@ fn python(script: &mut Script, config: &Config, facts: &Facts) {
     script.line(&format!("travis_venv={venv}"));
     script.line("travis_image_python=$(python -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])' 2>/dev/null)");
     script.line("if [ -f \"$travis_venv/bin/activate\" ]; then");
-    script.command(
-        "source \"$travis_venv/bin/activate\"",
-        "--assert --echo --timing --event setup",
-    );
+    script.command("source \"$travis_venv/bin/activate\"", "--assert --echo --timing --event setup");
     script.line(&format!("elif [ \"$travis_image_python\" = {wanted} ]; then"));
     script.line("printf '%s\\n' \"Using Python $travis_image_python of the image.\"");
     script.line("else");
@@ -249,10 +196,7 @@ pub fn default_phase(script: &mut Script, config: &Config, name: &str) {
             );
         }
         ("python", "script") => {
-            script.say(
-                "RED",
-                "Please override the script: key in your .travis.yml to run tests.",
-            );
+            script.say("RED", "Please override the script: key in your .travis.yml to run tests.");
             script.line("export TRAVIS_TEST_RESULT=1");
         }
         (_, "script") if choices.is_empty() => script.line("export TRAVIS_TEST_RESULT=0"),

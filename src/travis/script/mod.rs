@@ -126,11 +126,7 @@ fn checkout(script: &mut Script, facts: &Facts) {
     script.line(&format!("printf '%s\\n' {}", quoted(&what)));
     let cd = format!("cd {}", quoted(&format!("{}/build/{}", facts.home, facts.repo)));
     let display = format!("cd {}", facts.repo);
-    script.line(&format!(
-        "travis_cmd {} --assert --echo --display {} --event checkout",
-        quoted(&cd),
-        quoted(&display)
-    ));
+    script.line(&format!("travis_cmd {} --assert --echo --display {} --event checkout", quoted(&cd), quoted(&display)));
     script.line("travis_fold end git.checkout");
 }
 
@@ -155,10 +151,7 @@ impl Script {
 
     /// Text for the log, in a colour of `functions.sh`.
     fn say(&mut self, color: &str, text: &str) {
-        self.line(&format!(
-            "printf '%b%s%b\\n' \"$ANSI_{color}\" {} \"$ANSI_RESET\"",
-            quoted(text)
-        ));
+        self.line(&format!("printf '%b%s%b\\n' \"$ANSI_{color}\" {} \"$ANSI_RESET\"", quoted(text)));
     }
 
     /// Ends the job as errored.

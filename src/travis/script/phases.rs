@@ -71,20 +71,14 @@ fn phase(script: &mut Script, config: &Config, name: &str, rule: Rule) {
     if let [word] = lines.as_slice()
         && SKIP.contains(&word.as_str())
     {
-        script.line(&format!(
-            "printf '%s\\n' 'Skipping the {name} step, as specified in the configuration.'"
-        ));
+        script.line(&format!("printf '%s\\n' 'Skipping the {name} step, as specified in the configuration.'"));
         if rule == Rule::Result {
             script.line("export TRAVIS_TEST_RESULT=0");
         }
         return;
     }
     for (index, line) in lines.iter().enumerate() {
-        let fold = if lines.len() > 1 {
-            format!("{name}.{}", index + 1)
-        } else {
-            name.to_owned()
-        };
+        let fold = if lines.len() > 1 { format!("{name}.{}", index + 1) } else { name.to_owned() };
         run(script, name, &fold, line, rule);
     }
     if rule == Rule::Result && lines.is_empty() {

@@ -27,9 +27,7 @@ fn inspected(value: &Json) -> String {
         Json::Null => "nil".to_owned(),
         Json::Array(items) => format!("[{}]", items.iter().map(inspected).collect::<Vec<_>>().join(", ")),
         Json::Object(map) => {
-            let pairs = map
-                .iter()
-                .map(|(key, value)| format!("{}=>{}", Json::from(key.as_str()), inspected(value)));
+            let pairs = map.iter().map(|(key, value)| format!("{}=>{}", Json::from(key.as_str()), inspected(value)));
             format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
         }
         other => other.to_string(),

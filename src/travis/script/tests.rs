@@ -5,11 +5,7 @@ use serde_json::json;
 use super::*;
 
 fn facts() -> Facts {
-    let numbered = |id, number: &str| Numbered {
-        id,
-        number: number.to_owned(),
-        url: format!("https://ci/{number}"),
-    };
+    let numbered = |id, number: &str| Numbered { id, number: number.to_owned(), url: format!("https://ci/{number}") };
     Facts {
         home: "/tmp".to_owned(),
         image: "acme/python:3.11".to_owned(),
@@ -27,31 +23,21 @@ fn facts() -> Facts {
         job: numbered(8, "12.1"),
         restarted: false,
         secure_env_vars: true,
-        settings: vec![Setting {
-            name: "TOKEN".to_owned(),
-            value: "it's $HOME".to_owned(),
-            secret: true,
-        }],
+        settings: vec![Setting { name: "TOKEN".to_owned(), value: "it's $HOME".to_owned(), secret: true }],
         decrypted: vec![("c2Vj".to_owned(), "PASS=hush".to_owned())],
     }
 }
 
 /// Runs the script in a home of its own; the status and the whole output.
 fn run(config: &Json) -> (Option<i32>, String) {
-    let dir = std::env::temp_dir().join(format!(
-        "trainyard-script-{}-{:?}",
-        std::process::id(),
-        std::thread::current().id()
-    ));
+    let dir =
+        std::env::temp_dir().join(format!("trainyard-script-{}-{:?}", std::process::id(), std::thread::current().id()));
     let home = dir.to_string_lossy().into_owned();
     std::fs::create_dir_all(dir.join("build/acme/styles")).expect("a folder");
     let script = compile(config, &Facts { home, ..facts() });
     let output = Command::new("bash").arg("-c").arg(script).output().expect("bash");
     std::fs::remove_dir_all(&dir).expect("the folder");
-    (
-        output.status.code(),
-        String::from_utf8_lossy(&output.stdout).into_owned(),
-    )
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[test]
@@ -60,10 +46,7 @@ fn hostile_texts_stay_texts() {
         "printf '[%s]' \"$TRAVIS_COMMIT_MESSAGE\"", "printf '[%s]' \"$TRAVIS_BRANCH\"", "printf '[%s]' \"$TOKEN\"",
     ]}));
     assert_eq!(status, Some(0), "{log}");
-    assert!(
-        log.contains("[it's $(touch /tmp/owned)\n\"`touch /tmp/owned`]"),
-        "{log}"
-    );
+    assert!(log.contains("[it's $(touch /tmp/owned)\n\"`touch /tmp/owned`]"), "{log}");
     assert!(log.contains("[main'; touch /tmp/owned; ']"), "{log}");
     assert!(log.contains("[it's $HOME]"), "{log}");
     assert!(log.contains("$ export TOKEN=[secure]"), "{log}");
@@ -106,12 +89,6 @@ fn skipped_phases_and_folds() {
     assert_eq!(status, Some(2), "{log}");
     let (status, log) = run(&json!({"language": "generic", "install": ["a=1", "b=2"], "script": ["skip"]}));
     assert_eq!(status, Some(0), "{log}");
-    assert!(
-        log.contains("travis_fold:start:install.1\r\u{1b}[0Ktravis_time:start:"),
-        "{log}"
-    );
-    assert!(
-        log.contains("Skipping the script step, as specified in the configuration."),
-        "{log}"
-    );
+    assert!(log.contains("travis_fold:start:install.1\r\u{1b}[0Ktravis_time:start:"), "{log}");
+    assert!(log.contains("Skipping the script step, as specified in the configuration."), "{log}");
 }

@@ -3,13 +3,13 @@
 use askama::Template;
 use axum::extract::{self, Path};
 
+use super::{Chrome, Page, shown};
+use crate::domain::{BuildState, Problem};
+use crate::store::builds::problems;
 use crate::web::State;
 use crate::web::error::Error;
 use crate::web::rows::{self, Build, Job};
 use crate::web::show::{Mark, Prose};
-use super::{Chrome, Page, shown};
-use crate::domain::{BuildState, Problem};
-use crate::store::builds::problems;
 
 /// A problem with the link to its line.
 struct Row {

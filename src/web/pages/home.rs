@@ -3,10 +3,10 @@
 use askama::Template;
 use axum::extract;
 
+use super::{Chrome, Page, shown};
 use crate::web::State;
 use crate::web::error::Error;
 use crate::web::rows::{self, Build};
-use super::{Chrome, Page, shown};
 
 const LIMIT: i64 = 50;
 

@@ -5,14 +5,14 @@ use axum::extract::{self, Path, Query};
 use serde::Deserialize;
 use sqlx::PgPool;
 
+use super::{Chrome, Page, shown};
+use crate::domain::{JobState, in_words};
+use crate::store::logs;
 use crate::web::State;
 use crate::web::error::Error;
 use crate::web::log_view::{Checkpoint, Op, Renderer, page_html};
 use crate::web::rows::{self, Build, Job};
 use crate::web::show::When;
-use super::{Chrome, Page, shown};
-use crate::domain::{JobState, in_words};
-use crate::store::logs;
 
 /// Bytes of log that a page shows: the last ones of a longer log, since its end says why the job failed.
 const SHOWN: u64 = 2 * 1024 * 1024;

@@ -6,11 +6,11 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use sqlx::PgPool;
 
+use super::{Chrome, shown};
+use crate::domain::RepoId;
 use crate::web::error::Error;
 use crate::web::rows::{self, Build, Repo};
 use crate::web::{State, badge};
-use super::{Chrome, shown};
-use crate::domain::RepoId;
 
 const PAGE: usize = 25;
 /// More branches than this are not listed; the address still takes any.
