@@ -2,6 +2,7 @@
 
 # A company's own certificates for the job images, unless SSL_CERT_FILE says them; see docker/airgapped/build.sh.
 CA_CERTIFICATES ?=
+target = $(or $(CARGO_TARGET_DIR),target)
 certificates = $(if $(CA_CERTIFICATES),--ca-certificates $(CA_CERTIFICATES))
 
 .DEFAULT_GOAL := help
@@ -27,7 +28,7 @@ build: ## Build the release binary
 
 demo: setup image ## Run the whole service on this machine (ONCE=1: one build, then stop)
 	cargo build --release --locked --bin trainyard --example demo
-	@ONCE=$(ONCE) target/release/examples/demo
+	@ONCE=$(ONCE) $(target)/release/examples/demo
 
 check: ## Format, lints, layers, dependencies
 	@scripts/setup check
@@ -43,7 +44,7 @@ test: setup-test image ## Run all tests, with real Docker, Postgres, git and Chr
 
 bench: setup image ## Measure, as ratios to docker run, pgbench and git
 	cargo build --release --locked --bin trainyard --example bench
-	@target/release/examples/bench
+	@$(target)/release/examples/bench
 
 clean: ## Remove what was built here (job images and data stay)
 	cargo clean

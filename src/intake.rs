@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tracing::{info, warn};
 use url::Url;
 
@@ -61,31 +61,47 @@ impl Intake {
     /// # Errors
     /// When Postgres cannot be asked. The delivery stays open then.
     pub async fn step(&self) -> anyhow::Result<bool> {
-        let Some(delivery) = deliveries::take(&self.db, PATIENCE).await.context("looking for deliveries")? else {
+        let mut hold = self.db.begin().await.context("looking for deliveries")?;
+        let Some(mut delivery) = deliveries::hold(&mut hold).await.context("looking for deliveries")? else {
             return Ok(false);
         };
-        let outcome = match event::parse(&delivery.event, &delivery.body) {
-            Err(error) => Err(NotYet::Never(format!("{error:#}"))),
-            Ok(Asked::Nothing(reason)) => Err(NotYet::Never(reason)),
-            Ok(Asked::Build(repository, trigger)) => self.build(&delivery, &repository, *trigger).await,
+        let reason = match event::parse(&delivery.event, &delivery.body) {
+            Ok(Asked::Build(repository, trigger)) => {
+                deliveries::count_try(&mut hold, &mut delivery, PATIENCE).await?;
+                // Fetching may take minutes: nothing stays locked meanwhile.
+                hold.commit().await?;
+                return self.try_build(&delivery, &repository, *trigger).await.map(|()| true);
+            }
+            Ok(Asked::Nothing(reason)) => reason,
+            Err(error) => format!("{error:#}"),
         };
-        match outcome {
+        self.give_up(&mut hold, &delivery.id, &reason).await?;
+        hold.commit().await?;
+        Ok(true)
+    }
+
+    async fn give_up(&self, tx: &mut PgConnection, delivery: &DeliveryId, reason: &str) -> anyhow::Result<()> {
+        info!(%delivery, "delivery {delivery} gives no build: {reason}");
+        deliveries::done(tx, delivery, reason).await?;
+        Ok(())
+    }
+
+    async fn try_build(&self, delivery: &Delivery, repository: &Repository, trigger: Trigger) -> anyhow::Result<()> {
+        match self.build(delivery, repository, trigger).await {
             Ok(()) => {
                 self.bells.worker.ring();
                 self.bells.outbox.ring();
             }
             Err(NotYet::Never(reason)) => {
-                info!(delivery = %delivery.id, "delivery {} gives no build: {reason}", delivery.id);
                 let mut connection = self.db.acquire().await?;
-                deliveries::done(&mut connection, &delivery.id, &reason).await?;
+                self.give_up(&mut connection, &delivery.id, &reason).await?;
             }
             Err(NotYet::Later(error)) => {
-                let delay = retry_delay(delivery.tries);
                 warn!(delivery = %delivery.id, "delivery {} is tried again: {error:#}", delivery.id);
-                deliveries::later(&self.db, &delivery.id, delay).await?;
+                deliveries::later(&self.db, &delivery.id, retry_delay(delivery.tries)).await?;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     async fn build(&self, delivery: &Delivery, repository: &Repository, mut trigger: Trigger) -> Result<(), NotYet> {

@@ -15,7 +15,7 @@ pub struct Delivery {
     pub event: String,
     /// The body, byte for byte as it was signed.
     pub body: Vec<u8>,
-    /// How often intake has tried it, this time included.
+    /// How often intake has tried it.
     pub tries: i32,
 }
 
@@ -48,23 +48,32 @@ pub async fn put(db: &PgPool, id: &DeliveryId, event: &str, body: &[u8]) -> sqlx
     Ok(if row.is_some() { Put::Open } else { Put::Done })
 }
 
-/// Takes the oldest open delivery for one try, and puts its next try `patience` away, so that a crash in this try only
-/// delays it.
+/// Takes the oldest open delivery that nobody else holds; it is held until the transaction ends.
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn take(db: &PgPool, patience: Duration) -> sqlx::Result<Option<Delivery>> {
+pub async fn hold(tx: &mut PgConnection) -> sqlx::Result<Option<Delivery>> {
     sqlx::query_as(
-        "with next as (
-             select id from delivery where done_at is null and not_before <= now()
-             order by not_before limit 1 for update skip locked
-         )
-         update delivery set tries = tries + 1, not_before = now() + $1
-         from next where delivery.id = next.id returning delivery.id, event, body, tries",
+        "select id, event, body, tries from delivery where done_at is null and not_before <= now()
+         order by not_before limit 1 for update skip locked",
     )
-    .bind(patience)
-    .fetch_optional(db)
+    .fetch_optional(tx)
     .await
+}
+
+/// Counts a try of a delivery that is held, and puts its next one `patience` away: the try goes on after the
+/// transaction, and a crash in it only delays the delivery.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn count_try(tx: &mut PgConnection, delivery: &mut Delivery, patience: Duration) -> sqlx::Result<()> {
+    sqlx::query("update delivery set tries = tries + 1, not_before = now() + $2 where id = $1")
+        .bind(&delivery.id)
+        .bind(patience)
+        .execute(tx)
+        .await?;
+    delivery.tries += 1;
+    Ok(())
 }
 
 /// Makes every delivery that a dead process was working on free at once. Called when no other process takes any.
