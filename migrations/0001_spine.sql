@@ -80,6 +80,8 @@ create table job (
     number int not null,
     kind job_kind not null,
     stage text,
+    -- Stages run one after the other, in this order.
+    stage_order int not null default 0,
     name text,
     allow_failure boolean not null default false,
     config jsonb not null,

@@ -22,6 +22,7 @@ use crate::janitor::{self, Janitor};
 use crate::outbox::Outbox;
 use crate::store::bell::Bells;
 use crate::store::cluster::Cluster;
+use crate::store::deliveries::Desk;
 use crate::store::{self, MIGRATOR, deliveries};
 use crate::web;
 use crate::worker::{Settings, Worker};
@@ -100,6 +101,7 @@ impl App {
         info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
         let state = web::State {
             db: db.clone(),
+            desk: Desk::new(db.clone()),
             bells: bells.clone(),
             webhook_secret: config.github.webhook_secret.clone(),
             public_url: config.server.public_url.clone(),

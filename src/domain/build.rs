@@ -30,15 +30,35 @@ impl BuildState {
     }
 }
 
-/// The state of a build with these jobs: (state, verdict, allow_failure) of each.
+/// What a build's state needs to know of one of its jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct JobSummary {
+    /// Place of its stage among the build's stages.
+    pub stage_order: i32,
+    /// Where it is.
+    pub state: JobState,
+    /// How it ended.
+    pub verdict: Option<Verdict>,
+    /// Whether its verdict does not count.
+    pub allow_failure: bool,
+}
+
+/// The state of a build with these jobs, in the order of their stages.
 ///
-/// The order of the final states is Travis's: any canceled, else any errored, else any failed, else passed, counting
-/// only the jobs that are not allowed to fail. A build is finished when all its jobs are.
-pub fn roll_up(jobs: &[(JobState, Option<Verdict>, bool)]) -> BuildState {
-    if jobs.iter().any(|(state, ..)| *state != JobState::Finished) {
-        let started = jobs.iter().any(|(state, ..)| matches!(state, JobState::Running | JobState::Finished));
+/// A build is finished when all its jobs are, and takes the state of its first stage that did not pass: the jobs of
+/// the stages after that were canceled for its sake.
+pub fn roll_up(jobs: &[JobSummary]) -> BuildState {
+    if jobs.iter().any(|job| job.state != JobState::Finished) {
+        let started = jobs.iter().any(|job| matches!(job.state, JobState::Running | JobState::Finished));
         return if started { BuildState::Running } else { BuildState::Queued };
     }
+    let stages = jobs.chunk_by(|a, b| a.stage_order == b.stage_order);
+    stages.map(roll_up_stage).find(|state| *state != BuildState::Passed).unwrap_or(BuildState::Passed)
+}
+
+/// The order of the final states is Travis's: any canceled, else any errored, else any failed, else passed, counting
+/// only the jobs that are not allowed to fail.
+fn roll_up_stage(jobs: &[JobSummary]) -> BuildState {
     let worst_first = [
         (Verdict::Canceled, BuildState::Canceled),
         (Verdict::Errored, BuildState::Errored),
@@ -47,7 +67,7 @@ pub fn roll_up(jobs: &[(JobState, Option<Verdict>, bool)]) -> BuildState {
     ];
     worst_first
         .into_iter()
-        .find(|(wanted, _)| jobs.iter().any(|(_, verdict, allowed)| !allowed && *verdict == Some(*wanted)))
+        .find(|(wanted, _)| jobs.iter().any(|job| !job.allow_failure && job.verdict == Some(*wanted)))
         .map_or(BuildState::Passed, |(_, state)| state)
 }
 
@@ -74,7 +94,23 @@ mod tests {
             (vec![(Finished, Some(Canceled), true), done(Passed)], BuildState::Passed),
         ];
         for (jobs, expected) in table {
+            let jobs: Vec<JobSummary> = jobs
+                .into_iter()
+                .map(|(state, verdict, allow_failure)| JobSummary { stage_order: 0, state, verdict, allow_failure })
+                .collect();
             assert_eq!(roll_up(&jobs), expected, "{jobs:?}");
         }
+    }
+
+    #[test]
+    fn the_first_stage_that_did_not_pass_decides() {
+        let job = |stage_order, verdict| JobSummary {
+            stage_order,
+            state: JobState::Finished,
+            verdict: Some(verdict),
+            allow_failure: false,
+        };
+        let jobs = [job(0, Verdict::Passed), job(1, Verdict::Failed), job(2, Verdict::Canceled)];
+        assert_eq!(roll_up(&jobs), BuildState::Failed);
     }
 }

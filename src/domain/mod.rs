@@ -9,7 +9,7 @@ mod problem;
 mod status;
 mod trigger;
 
-pub use build::{BuildState, roll_up};
+pub use build::{BuildState, JobSummary, roll_up};
 pub use ids::{BuildId, DeliveryId, InvalidName, JobId, RepoId, RepoName, Sha};
 pub use job::{JobKind, JobState, Stop, Verdict};
 pub use problem::{Problem, Severity};

@@ -79,9 +79,16 @@ impl Status {
             BuildState::Queued => Self::new(CommitState::Pending, &format!("queued: {count}")),
             BuildState::Running => Self::new(CommitState::Pending, &format!("running: {count}")),
             BuildState::Passed => Self::new(CommitState::Success, &format!("passed: {count}{took}")),
-            BuildState::Failed => Self::new(CommitState::Failure, &format!("failed: {}", why(jobs, problems))),
-            BuildState::Errored => Self::new(CommitState::Error, &format!("errored: {}", why(jobs, problems))),
-            BuildState::Canceled => Self::new(CommitState::Error, &format!("canceled: {}", why(jobs, problems))),
+            BuildState::Failed => Self::new(
+                CommitState::Failure,
+                &format!("failed: {}", why(&[Verdict::Failed, Verdict::TimedOut], jobs, problems)),
+            ),
+            BuildState::Errored => {
+                Self::new(CommitState::Error, &format!("errored: {}", why(&[Verdict::Errored], jobs, problems)))
+            }
+            BuildState::Canceled => {
+                Self::new(CommitState::Error, &format!("canceled: {}", why(&[Verdict::Canceled], jobs, problems)))
+            }
         }
     }
 
@@ -113,15 +120,13 @@ fn first_error(problems: &[Problem]) -> Option<String> {
     Some(format!("{place}{}{more}", first.message))
 }
 
-/// Why a build did not pass: its plan's first error, else the worst job's reason.
-fn why(jobs: &[JobOutcome], problems: &[Problem]) -> String {
+/// Why a build did not pass: its plan's first error, else the reason of its first job with such a verdict.
+fn why(verdicts: &[Verdict], jobs: &[JobOutcome], problems: &[Problem]) -> String {
     if let Some(error) = first_error(problems) {
         return error;
     }
-    let worst_first = [Verdict::Canceled, Verdict::Errored, Verdict::TimedOut, Verdict::Failed];
-    let culprit = worst_first
-        .into_iter()
-        .find_map(|verdict| jobs.iter().find(|job| !job.allow_failure && job.verdict == Some(verdict)));
+    let decided = |job: &&JobOutcome| !job.allow_failure && job.verdict.is_some_and(|v| verdicts.contains(&v));
+    let culprit = jobs.iter().find(decided);
     match culprit {
         Some(JobOutcome { number, reason: Some(reason), .. }) => format!("job {number}: {reason}"),
         Some(JobOutcome { number, .. }) => format!("job {number}"),

@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::{repos, wishes};
+use super::{jobs, repos, wishes};
 use crate::domain::{
-    BuildId, BuildState, DeliveryId, JobId, JobKind, JobOutcome, JobState, Problem, RepoId, Severity, Sha, Status,
+    BuildId, BuildState, DeliveryId, JobId, JobKind, JobOutcome, JobSummary, Problem, RepoId, Severity, Sha, Status,
     Trigger, TriggerKind, Verdict, roll_up,
 };
 
@@ -97,7 +97,7 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     .await?;
     insert_problems(tx, id, new.problems).await?;
     if new.decided.is_none() {
-        super::jobs::insert(tx, id, new.jobs).await?;
+        jobs::insert(tx, id, new.jobs).await?;
     }
     let created = Created { id, number };
     if new.linted {
@@ -173,18 +173,27 @@ struct BuildRow {
     finished_at: Option<DateTime<Utc>>,
 }
 
-/// Rolls a build up from its jobs and wishes its status. Called in every transaction that changes a job's state; it
+/// Locks a build's row until the transaction ends.
+pub(super) async fn lock(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
+    sqlx::query("select 1 from build where id = $1 for update").bind(build).execute(tx).await?;
+    Ok(())
+}
+
+/// Starts the build's next stage if its time has come, rolls the build up from its jobs
+/// and wishes its status. Called in every transaction that changes a job's state; it
 /// locks the build's row, so that two jobs that end at once do not both miss the other's end.
 ///
 /// # Errors
 /// When Postgres cannot be asked.
 pub async fn refresh(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<BuildState> {
-    sqlx::query("select 1 from build where id = $1 for update").bind(build).execute(&mut *tx).await?;
-    let jobs: Vec<(JobState, Option<Verdict>, bool)> =
-        sqlx::query_as("select state, verdict, allow_failure from job where build_id = $1 order by number")
-            .bind(build)
-            .fetch_all(&mut *tx)
-            .await?;
+    lock(tx, build).await?;
+    jobs::start_next_stage(tx, build).await?;
+    let jobs: Vec<JobSummary> = sqlx::query_as(
+        "select stage_order, state, verdict, allow_failure from job where build_id = $1 order by stage_order, number",
+    )
+    .bind(build)
+    .fetch_all(&mut *tx)
+    .await?;
     let state = roll_up(&jobs);
     sqlx::query(
         "update build set state = $2,

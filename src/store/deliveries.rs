@@ -1,8 +1,12 @@
 //! Webhooks as they came, before anything was made of them.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use sqlx::{PgConnection, PgPool};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::domain::DeliveryId;
 
@@ -28,24 +32,121 @@ pub enum Put {
     Done,
 }
 
-/// Stores a delivery. When this returns it is durable.
+/// Where deliveries are handed in.
 ///
-/// A redelivery of a processed one changes nothing; one that still waits for its next try is tried at once.
-///
-/// # Errors
-/// When Postgres refuses or cannot be reached; then nothing was stored.
-pub async fn put(db: &PgPool, id: &DeliveryId, event: &str, body: &[u8]) -> sqlx::Result<Put> {
-    let row: Option<i32> = sqlx::query_scalar(
-        "insert into delivery (id, event, body) values ($1, $2, $3)
+/// Those that come while a commit is under way are stored together in the next one: at a commit each, a busy disk and
+/// not the processor would say how many webhooks a second can be taken.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    db: PgPool,
+    waiting: Arc<Mutex<Vec<Waiting>>>,
+    commits: Arc<Semaphore>,
+}
+
+/// A delivery that waits for a commit, and whom to tell.
+#[derive(Debug)]
+struct Waiting {
+    id: DeliveryId,
+    event: String,
+    body: Bytes,
+    answer: oneshot::Sender<Result<Put, Arc<sqlx::Error>>>,
+}
+
+/// Commits that may be under way at once: one is on its way to the disk while another gathers rows.
+const COMMITS: usize = 2;
+/// The most deliveries of one commit, in number and in bytes.
+const BATCH: usize = 32;
+const BATCH_BYTES: usize = 32 << 20;
+
+impl Desk {
+    /// A desk of this database.
+    pub fn new(db: PgPool) -> Self {
+        Self { db, waiting: Arc::default(), commits: Arc::new(Semaphore::new(COMMITS)) }
+    }
+
+    /// Stores a delivery. When this returns it is durable.
+    ///
+    /// A redelivery of a processed one changes nothing; one that still waits for its next try is tried at once.
+    ///
+    /// # Errors
+    /// When Postgres refuses or cannot be reached; then nothing was stored.
+    pub async fn put(&self, id: &DeliveryId, event: &str, body: &Bytes) -> Result<Put, Arc<sqlx::Error>> {
+        loop {
+            let (sender, mut answer) = oneshot::channel();
+            let waiting = Waiting { id: id.clone(), event: event.to_owned(), body: body.clone(), answer: sender };
+            self.lock().push(waiting);
+            // Whoever gets to commit does so for all that wait, and mostly that is somebody else.
+            let told = loop {
+                tokio::select! {
+                    biased;
+                    told = &mut answer => break told,
+                    Ok(commit) = self.commits.acquire() => {
+                        self.commit_waiting().await;
+                        drop(commit);
+                        if self.lock().is_empty() {
+                            break answer.await;
+                        }
+                    }
+                }
+            };
+            // No answer: the request that committed for us was cut off by its sender. Storing twice does no harm.
+            if let Ok(put) = told {
+                return put;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn commit_waiting(&self) {
+        let batch: Vec<Waiting> = {
+            let mut waiting = self.lock();
+            let mut bytes = 0;
+            let fits = |next: &&Waiting| {
+                bytes += next.body.len();
+                bytes <= BATCH_BYTES
+            };
+            // One alone always fits, however large.
+            let count = waiting.iter().take(BATCH).take_while(fits).count().max(1).min(waiting.len());
+            waiting.drain(..count).collect()
+        };
+        let stored = store(&self.db, &batch).await.map_err(Arc::new);
+        for waiting in batch {
+            let put = match &stored {
+                Ok(open) if open.contains(&waiting.id) => Ok(Put::Open),
+                Ok(_) => Ok(Put::Done),
+                Err(error) => Err(Arc::clone(error)),
+            };
+            // A sender that does not listen any more has gone away.
+            let _ = waiting.answer.send(put);
+        }
+    }
+}
+
+/// Stores deliveries in one commit; gives the ids of those that are open now.
+async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryId>> {
+    if batch.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let ids: Vec<&str> = batch.iter().map(|waiting| waiting.id.as_str()).collect();
+    let events: Vec<&str> = batch.iter().map(|waiting| waiting.event.as_str()).collect();
+    let bodies: Vec<&[u8]> = batch.iter().map(|waiting| waiting.body.as_ref()).collect();
+    // The same id may stand twice in a batch, which one insert does not take.
+    let open: Vec<DeliveryId> = sqlx::query_scalar(
+        "insert into delivery (id, event, body)
+         select distinct on (id) id, event, body
+         from unnest($1::text[], $2::text[], $3::bytea[]) as new (id, event, body) order by id
          on conflict (id) do update set not_before = now() where delivery.done_at is null
-         returning 1",
+         returning id",
     )
-    .bind(id)
-    .bind(event)
-    .bind(body)
-    .fetch_optional(db)
+    .bind(ids)
+    .bind(events)
+    .bind(bodies)
+    .fetch_all(db)
     .await?;
-    Ok(if row.is_some() { Put::Open } else { Put::Done })
+    Ok(open.into_iter().collect())
 }
 
 /// Takes the oldest open delivery that nobody else holds; it is held until the transaction ends.

@@ -1,9 +1,9 @@
 //! Jobs and their leases: the only code that changes a job's state.
 //!
 //! ```text
-//! insert → queued ─claim→ running ─finish→ finished
-//!             ▲               │ ╰─beat/adopt (lease)
-//!             ╰──requeue/rescue (attempt below the cap; else finished as errored)
+//! insert → waiting ─start_next_stage→ queued ─claim→ running ─finish→ finished
+//!                                        ▲              │ ╰─beat/adopt (lease)
+//!                                        ╰──requeue/rescue (attempt below the cap; else finished as errored)
 //! ```
 //!
 //! `attempt` is the fence: it grows at each claim, and whoever writes shows the attempt it holds. A worker that lost
@@ -16,7 +16,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::builds::{self, NewJob};
 use super::logs;
-use crate::domain::{BuildId, JobId, JobKind, Stop, Verdict};
+use crate::domain::{BuildId, JobId, JobKind, JobState, Stop, Verdict};
 
 /// How often a job is claimed before a lost worker makes it errored, so that a job that kills its host does not go
 /// round for ever.
@@ -49,22 +49,69 @@ pub struct Claimed {
     pub reason: Option<String>,
 }
 
-/// Inserts a build's jobs, queued, numbered from 1. Used by [`builds::create`].
+/// Inserts a build's jobs, numbered from 1: the first stage's queued, the others' waiting. Stages have the order of
+/// their first jobs. Used by [`builds::create`].
 pub(super) async fn insert(tx: &mut PgConnection, build: BuildId, jobs: &[NewJob]) -> sqlx::Result<()> {
+    let mut stages: Vec<&Option<String>> = Vec::new();
     for (number, job) in (1_i32..).zip(jobs) {
+        let stage_order = stages.iter().position(|stage| **stage == job.stage).unwrap_or_else(|| {
+            stages.push(&job.stage);
+            stages.len() - 1
+        });
         sqlx::query(
-            "insert into job (build_id, number, kind, stage, name, allow_failure, config)
-             values ($1, $2, $3, $4, $5, $6, $7)",
+            "insert into job (build_id, number, kind, stage, stage_order, name, allow_failure, config, state)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(build)
         .bind(number)
         .bind(job.kind)
         .bind(&job.stage)
+        .bind(i32::try_from(stage_order).unwrap_or(i32::MAX))
         .bind(&job.name)
         .bind(job.allow_failure)
         .bind(&job.config)
+        .bind(if stage_order == 0 { JobState::Queued } else { JobState::Waiting })
         .execute(&mut *tx)
         .await?;
+    }
+    Ok(())
+}
+
+/// Queues the jobs of the next stage once every earlier one has passed, or cancels all that wait once one has not.
+/// Used by [`builds::refresh`], which has locked the build.
+pub(super) async fn start_next_stage(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
+    // A job that is allowed to fail does not stop a stage, but is waited for.
+    let next: Option<(i32, bool)> = sqlx::query_as(
+        "with next as (select min(stage_order) as place from job where build_id = $1 and state = 'waiting')
+         select place, bool_and(verdict = 'passed' or allow_failure)
+         from job, next where build_id = $1 and stage_order < place
+         group by place having bool_and(state = 'finished')",
+    )
+    .bind(build)
+    .fetch_optional(&mut *tx)
+    .await?;
+    match next {
+        None => {}
+        Some((stage, true)) => {
+            sqlx::query(
+                "update job set state = 'queued', not_before = now()
+                 where build_id = $1 and stage_order = $2 and state = 'waiting'",
+            )
+            .bind(build)
+            .bind(stage)
+            .execute(tx)
+            .await?;
+        }
+        Some((_, false)) => {
+            sqlx::query(
+                "update job set state = 'finished', verdict = 'canceled', finished_at = now(),
+                     reason = 'an earlier stage did not pass'
+                 where build_id = $1 and state = 'waiting'",
+            )
+            .bind(build)
+            .execute(tx)
+            .await?;
+        }
     }
     Ok(())
 }
@@ -293,28 +340,37 @@ pub async fn running_of(db: &PgPool, worker: &str) -> sqlx::Result<Vec<(JobId, i
         .await
 }
 
-/// Cancels the unfinished jobs of a build, for `reason` (who and why). A queued one is finished at once, a running one
-/// when its worker has stopped the container. Gives how many were concerned.
+/// Cancels the unfinished jobs of a build, for `reason` (who and why). One that has not started is finished at once, a
+/// running one when its worker has stopped the container. Gives how many were concerned.
 ///
 /// # Errors
 /// When Postgres cannot be asked.
 pub async fn cancel_build(tx: &mut PgConnection, build: BuildId, reason: &str) -> sqlx::Result<u64> {
-    let concerned = sqlx::query(
-        "update job set
-             cancel_requested = true, reason = $2,
-             state = case when state = 'running' then 'running' else 'finished' end::job_state,
-             verdict = case when state = 'running' then null else 'canceled' end::verdict,
-             finished_at = case when state = 'running' then null else now() end
-         where build_id = $1 and state <> 'finished' and not cancel_requested",
-    )
-    .bind(build)
-    .bind(reason)
-    .execute(&mut *tx)
-    .await?;
-    if concerned.rows_affected() > 0 {
+    let mut concerned = 0;
+    // Everybody locks jobs before their build, but for the start of the next stage: so the waiting ones come second.
+    for waiting in [false, true] {
+        if waiting {
+            builds::lock(tx, build).await?;
+        }
+        let canceled = sqlx::query(
+            "update job set
+                 cancel_requested = true, reason = $2,
+                 state = case when state = 'running' then 'running' else 'finished' end::job_state,
+                 verdict = case when state = 'running' then null else 'canceled' end::verdict,
+                 finished_at = case when state = 'running' then null else now() end
+             where build_id = $1 and state <> 'finished' and (state = 'waiting') = $3 and not cancel_requested",
+        )
+        .bind(build)
+        .bind(reason)
+        .bind(waiting)
+        .execute(&mut *tx)
+        .await?;
+        concerned += canceled.rows_affected();
+    }
+    if concerned > 0 {
         builds::refresh(tx, build).await?;
     }
-    Ok(concerned.rows_affected())
+    Ok(concerned)
 }
 
 async fn refresh_build_of(tx: &mut PgConnection, job: JobId) -> sqlx::Result<()> {

@@ -1,6 +1,8 @@
 //! The one way in which a request goes wrong: a page or JSON with a status, in words. What is inside is logged, never
 //! shown.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -103,6 +105,12 @@ impl IntoResponse for Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
+        if is_unreachable(&error) { Self::Unavailable(error.into()) } else { Self::Internal(error.into()) }
+    }
+}
+
+impl From<Arc<sqlx::Error>> for Error {
+    fn from(error: Arc<sqlx::Error>) -> Self {
         if is_unreachable(&error) { Self::Unavailable(error.into()) } else { Self::Internal(error.into()) }
     }
 }

@@ -29,6 +29,7 @@ use tracing::{Span, debug, debug_span};
 use url::Url;
 
 use crate::store::bell::Bells;
+use crate::store::deliveries::Desk;
 use error::Error;
 
 /// What the handlers work with.
@@ -36,6 +37,8 @@ use error::Error;
 pub struct State {
     /// The database.
     pub db: PgPool,
+    /// Where deliveries are handed in.
+    pub desk: Desk,
     /// Rung for intake, heard for live logs.
     pub bells: Bells,
     /// What GitHub signs its webhooks with; without it none is taken.

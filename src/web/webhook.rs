@@ -15,7 +15,7 @@ use super::State;
 use super::error::{Error, InJson};
 use crate::domain::DeliveryId;
 use crate::github::signature;
-use crate::store::deliveries::{self, Put};
+use crate::store::deliveries::Put;
 
 /// GitHub sends no more than this.
 pub(super) const MAX_BODY: usize = 25 * 1024 * 1024;
@@ -49,7 +49,7 @@ pub(super) async fn github(
         .filter(|event| !event.is_empty() && event.len() <= MAX_EVENT)
         .ok_or_else(|| Error::BadRequest("The header X-GitHub-Event is missing or too long.".to_owned()))?;
     let json = payload(&headers, &body)?;
-    let put = deliveries::put(&state.db, &id, event, &json).await?;
+    let put = state.desk.put(&id, event, &json).await?;
     let said = match put {
         Put::Open => {
             state.bells.intake.ring();

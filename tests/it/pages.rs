@@ -28,6 +28,7 @@ const SECRET: &str = "It's a Secret to Everybody";
 fn state(db: &PgPool) -> web::State {
     web::State {
         db: db.clone(),
+        desk: deliveries::Desk::new(db.clone()),
         bells: Bells::new(),
         webhook_secret: Some(SECRET.into()),
         public_url: "https://ci.example/".parse().unwrap(),
@@ -237,11 +238,11 @@ async fn pages_show_a_build_from_the_list_to_the_log() {
 
     let home = page(&state, "/").await;
     assert_eq!(texts(&home, ".builds .main"), ["Raise the rank to 32 <b>"]);
-    assert_eq!(texts(&home, ".builds .mark"), ["running"]);
+    assert_eq!(texts(&home, ".builds .mark"), ["failed"]);
 
     let shown = page(&state, "/Acme/LoRA-styles/builds/1").await;
     assert_eq!(texts(&shown, "h3"), ["Test", "Smoke"]);
-    assert_eq!(texts(&shown, ".jobs .mark"), ["failed", "queued"]);
+    assert_eq!(texts(&shown, ".jobs .mark"), ["failed", "canceled"]);
     assert_eq!(texts(&shown, ".problems a"), [".travis.yml:3:1"]);
     assert_eq!(texts(&shown, ".jobs .reason"), ["pytest exited with 1"]);
 
@@ -523,4 +524,34 @@ async fn streams_end_with_the_process() {
     state.shutdown.cancel();
     let end = tokio::time::timeout(Duration::from_secs(10), pieces.next()).await.expect("it ends in time");
     assert!(end.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn deliveries_that_come_together_are_each_stored_once() {
+    let db = db().await;
+    let desk = deliveries::Desk::new(db.clone());
+    let mut clients = tokio::task::JoinSet::new();
+    for n in 0..200 {
+        let desk = desk.clone();
+        clients.spawn(async move {
+            // Each id comes twice, and some clients hang up before their answer.
+            let id = format!("together-{}", n / 2).parse().unwrap();
+            let body = Bytes::from(format!("{{\"n\": {}}}", n / 2));
+            let put = desk.put(&id, "push", &body);
+            if n % 10 == 0 {
+                let _ = tokio::time::timeout(Duration::from_micros(200), put).await;
+                return None;
+            }
+            Some(put.await.unwrap())
+        });
+    }
+    let answers = clients.join_all().await;
+    assert!(answers.into_iter().flatten().all(|put| put == deliveries::Put::Open));
+    let (rows, right): (i64, i64) = sqlx::query_as(
+        "select count(*), count(*) filter (where convert_from(body, 'utf8')::json ->> 'n' = substr(id, 10)) from delivery",
+    )
+    .fetch_one(&db)
+    .await
+    .unwrap();
+    assert_eq!((rows, right), (100, 100));
 }

@@ -161,3 +161,69 @@ async fn a_cancel_ends_queued_jobs_at_once_and_reaches_running_ones_with_their_b
     jobs::rescue(&db).await.unwrap();
     assert_eq!(state_of(&db, running.id).await, (JobState::Finished, Some(Verdict::Canceled)));
 }
+
+/// Makes the queue's jobs those of three stages: 1 | 2, 3 (may fail) | 4.
+async fn staged() -> PgPool {
+    let db = queue(4).await;
+    sqlx::query(
+        "update job set stage_order = (array[0, 1, 1, 2])[number], allow_failure = number = 3,
+             state = case when number = 1 then 'queued' else 'waiting' end::job_state",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    db
+}
+
+/// Claims whatever is queued; gives the fences by job.
+async fn claim_all(db: &PgPool) -> Vec<(JobId, i32)> {
+    let mut fences = Vec::new();
+    while let Some(job) = jobs::claim(db, "w", LEASE).await.unwrap() {
+        fences.push((job.id, job.attempt));
+    }
+    fences
+}
+
+async fn build_state(db: &PgPool) -> String {
+    sqlx::query_scalar("select state::text from build").fetch_one(db).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_stage_starts_when_the_one_before_has_passed() {
+    let db = staged().await;
+    let first = claim_all(&db).await;
+    assert_eq!(first, [(JobId(1), 1)]);
+    jobs::finish(&db, first[0], &end(Verdict::Passed)).await.unwrap();
+    let second = claim_all(&db).await;
+    assert_eq!(second, [(JobId(2), 1), (JobId(3), 1)]);
+    jobs::finish(&db, second[0], &end(Verdict::Passed)).await.unwrap();
+    assert!(claim_all(&db).await.is_empty(), "a stage started before the one before had ended");
+    jobs::finish(&db, second[1], &end(Verdict::Failed)).await.unwrap();
+    let third = claim_all(&db).await;
+    assert_eq!(third, [(JobId(4), 1)], "a job that may fail stopped its stage");
+    jobs::finish(&db, third[0], &end(Verdict::Passed)).await.unwrap();
+    assert_eq!(build_state(&db).await, "passed");
+}
+
+#[tokio::test]
+async fn a_stage_that_does_not_pass_cancels_what_waits_and_decides() {
+    let db = staged().await;
+    let first = claim_all(&db).await;
+    jobs::finish(&db, first[0], &end(Verdict::Failed)).await.unwrap();
+    assert!(claim_all(&db).await.is_empty());
+    for job in [2, 3, 4] {
+        assert_eq!(state_of(&db, JobId(job)).await, (JobState::Finished, Some(Verdict::Canceled)));
+    }
+    assert_eq!(build_state(&db).await, "failed");
+    let wish: String = sqlx::query_scalar("select description from wish").fetch_one(&db).await.unwrap();
+    assert_eq!(wish, "failed: job 1.1");
+}
+
+#[tokio::test]
+async fn a_cancel_reaches_every_stage() {
+    let db = staged().await;
+    let mut connection = db.acquire().await.unwrap();
+    let concerned =
+        jobs::cancel_build(&mut connection, trainyard::domain::BuildId(1), "canceled by ada").await.unwrap();
+    assert_eq!((concerned, build_state(&db).await.as_str()), (4, "canceled"));
+}
