@@ -244,7 +244,7 @@ async fn pages_show_a_build_from_the_list_to_the_log() {
     assert_eq!(texts(&shown, "h3"), ["Test", "Smoke"]);
     assert_eq!(texts(&shown, ".jobs .mark"), ["failed", "canceled"]);
     assert_eq!(texts(&shown, ".problems a"), [".travis.yml:3:1"]);
-    assert_eq!(texts(&shown, ".jobs .reason"), ["pytest exited with 1"]);
+    assert_eq!(texts(&shown, ".jobs .reason"), ["pytest exited with 1", "an earlier stage did not pass"]);
 
     let shown = page(&state, "/acme/lora-styles/builds/1/jobs/1").await;
     assert_eq!(texts(&shown, ".why"), ["pytest exited with 1"]);
@@ -254,7 +254,7 @@ async fn pages_show_a_build_from_the_list_to_the_log() {
     assert_eq!(texts(&shown, "[data-stream]").len(), 0, "a finished job needs no stream");
 
     let facts = page(&state, "/acme/lora-styles/builds/1/jobs/2?part=facts").await;
-    assert_eq!(texts(&facts, ".hero .mark"), ["queued"]);
+    assert_eq!(texts(&facts, ".hero .mark"), ["canceled"]);
     assert_eq!(texts(&facts, "#log").len(), 0);
 }
 
