@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use tracing::{info, warn};
 use url::Url;
 
@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(700);
 /// that is about a minute: long enough for GitHub's hiccups and for its merge commits, short enough for an author.
 const TRIES: i32 = 6;
 
+/// Deliveries that are looked at in one transaction: most ask for nothing, and shall not cost a commit each.
+const AT_ONCE: i64 = 16;
 /// Files that are looked at for training configs, and their bytes together.
 const MOST_FILES: usize = 2000;
 const MOST_BYTES: u64 = 32 << 20;
@@ -56,34 +58,39 @@ impl Intake {
         Self { db, bells, mirrors }
     }
 
-    /// Handles the oldest open delivery; false when there is none.
+    /// Handles the oldest open deliveries: those that ask for nothing, up to and with the first that asks for a build.
+    /// False when there are none.
     ///
     /// # Errors
-    /// When Postgres cannot be asked. The delivery stays open then.
+    /// When Postgres cannot be asked. The deliveries stay open then.
     pub async fn step(&self) -> anyhow::Result<bool> {
         let mut hold = self.db.begin().await.context("looking for deliveries")?;
-        let Some(mut delivery) = deliveries::hold(&mut hold).await.context("looking for deliveries")? else {
+        let deliveries = deliveries::hold(&mut hold, AT_ONCE).await.context("looking for deliveries")?;
+        if deliveries.is_empty() {
             return Ok(false);
-        };
-        let reason = match event::parse(&delivery.event, &delivery.body) {
-            Ok(Asked::Build(repository, trigger)) => {
-                deliveries::count_try(&mut hold, &mut delivery, PATIENCE).await?;
-                // Fetching may take minutes: nothing stays locked meanwhile.
-                hold.commit().await?;
-                return self.try_build(&delivery, &repository, *trigger).await.map(|()| true);
-            }
-            Ok(Asked::Nothing(reason)) => reason,
-            Err(error) => format!("{error:#}"),
-        };
-        self.give_up(&mut hold, &delivery.id, &reason).await?;
+        }
+        let mut without_build = Vec::new();
+        let mut build = None;
+        for mut delivery in deliveries {
+            let reason = match event::parse(&delivery.event, &delivery.body) {
+                Ok(Asked::Build(repository, trigger)) => {
+                    deliveries::count_try(&mut hold, &mut delivery, PATIENCE).await?;
+                    build = Some((delivery, repository, trigger));
+                    break;
+                }
+                Ok(Asked::Nothing(reason)) => reason,
+                Err(error) => format!("{error:#}"),
+            };
+            info!(delivery = %delivery.id, "delivery {} gives no build: {reason}", delivery.id);
+            without_build.push((delivery.id, reason));
+        }
+        deliveries::done_with(&mut hold, &without_build).await?;
+        // Fetching may take minutes: nothing stays locked meanwhile.
         hold.commit().await?;
+        if let Some((delivery, repository, trigger)) = build {
+            self.try_build(&delivery, &repository, *trigger).await?;
+        }
         Ok(true)
-    }
-
-    async fn give_up(&self, tx: &mut PgConnection, delivery: &DeliveryId, reason: &str) -> anyhow::Result<()> {
-        info!(%delivery, "delivery {delivery} gives no build: {reason}");
-        deliveries::done(tx, delivery, reason).await?;
-        Ok(())
     }
 
     async fn try_build(&self, delivery: &Delivery, repository: &Repository, trigger: Trigger) -> anyhow::Result<()> {
@@ -93,8 +100,8 @@ impl Intake {
                 self.bells.outbox.ring();
             }
             Err(NotYet::Never(reason)) => {
-                let mut connection = self.db.acquire().await?;
-                self.give_up(&mut connection, &delivery.id, &reason).await?;
+                info!(delivery = %delivery.id, "delivery {} gives no build: {reason}", delivery.id);
+                deliveries::done(&mut *self.db.acquire().await?, &delivery.id, &reason).await?;
             }
             Err(NotYet::Later(error)) => {
                 warn!(delivery = %delivery.id, "delivery {} is tried again: {error:#}", delivery.id);

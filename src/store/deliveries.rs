@@ -149,17 +149,35 @@ async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryI
     Ok(open.into_iter().collect())
 }
 
-/// Takes the oldest open delivery that nobody else holds; it is held until the transaction ends.
+/// Takes the oldest open deliveries that nobody else holds, at most `limit`; they are held until the transaction ends.
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn hold(tx: &mut PgConnection) -> sqlx::Result<Option<Delivery>> {
+pub async fn hold(tx: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Delivery>> {
     sqlx::query_as(
         "select id, event, body, tries from delivery where done_at is null and not_before <= now()
-         order by not_before limit 1 for update skip locked",
+         order by not_before limit $1 for update skip locked",
     )
-    .fetch_optional(tx)
+    .bind(limit)
+    .fetch_all(tx)
     .await
+}
+
+/// Records the reasons why deliveries give no build.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn done_with(tx: &mut PgConnection, reasons: &[(DeliveryId, String)]) -> sqlx::Result<()> {
+    let (ids, words): (Vec<&str>, Vec<&str>) = reasons.iter().map(|(id, why)| (id.as_str(), why.as_str())).unzip();
+    sqlx::query(
+        "update delivery set done_at = now(), outcome = why
+         from unnest($1::text[], $2::text[]) as given (id, why) where delivery.id = given.id and done_at is null",
+    )
+    .bind(ids)
+    .bind(words)
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// Counts a try of a delivery that is held, and puts its next one `patience` away: the try goes on after the

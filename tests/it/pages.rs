@@ -157,7 +157,8 @@ async fn a_signed_delivery_is_durable_before_the_answer() {
     let (status, said) = answer(&state, webhook(body.as_bytes()).body(body.into()).unwrap()).await;
     assert_eq!(status, StatusCode::ACCEPTED);
     assert_eq!(said, json!({ "delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958", "state": "accepted" }));
-    let stored = deliveries::hold(&mut state.db.acquire().await.unwrap()).await.unwrap().expect("it is stored");
+    let stored =
+        deliveries::hold(&mut state.db.acquire().await.unwrap(), 1).await.unwrap().pop().expect("it is stored");
     assert_eq!((stored.event.as_str(), stored.body.as_slice()), ("push", body.as_bytes()));
     // The bell was rung: this returns at once.
     tokio::time::timeout(Duration::from_secs(1), state.bells.intake.wait(Duration::from_secs(60))).await.unwrap();
@@ -173,7 +174,7 @@ async fn a_form_is_signed_as_it_is_and_stored_as_json() {
     let body = "payload=%7B%22zen%22%3A%22Keep+it+logically+awesome%22%7D&other=1";
     let form = webhook(body.as_bytes()).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
     assert_eq!(answer(&state, form.body(body.into()).unwrap()).await.0, StatusCode::ACCEPTED);
-    let stored = deliveries::hold(&mut state.db.acquire().await.unwrap()).await.unwrap().unwrap();
+    let stored = deliveries::hold(&mut state.db.acquire().await.unwrap(), 1).await.unwrap().pop().unwrap();
     assert_eq!(stored.body, br#"{"zen":"Keep it logically awesome"}"#);
 }
 
