@@ -20,6 +20,8 @@ const DATABASE: &str = "trainyard";
 const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
 /// Crash recovery replays at most a checkpoint's worth of log; this is generous for it.
 const START_LIMIT: Duration = Duration::from_secs(120);
+/// How long a server that refused to start again is left alone.
+const RESTART_PAUSE: Duration = Duration::from_millis(500);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// A socket's path may have 107 bytes, and Postgres appends 17.
 const LONGEST_SOCKET_FOLDER: usize = 90;
@@ -89,8 +91,22 @@ impl Cluster {
                 ended = self.server.wait() => warn!("Postgres ended ({}); it is started again", ended?),
                 () = shutdown.cancelled() => return self.stop().await,
             }
+            self.start_again().await?;
+        }
+    }
+
+    /// Starts the server after it ended by itself. What it left behind, such as backends that have not noticed yet and
+    /// hold its shared memory, may refuse the first tries.
+    async fn start_again(&mut self) -> anyhow::Result<()> {
+        let begin = Instant::now();
+        loop {
             self.server = launch(&self.folder, &self.sockets, &self.binaries, self.owner, self.connections)?;
-            self.await_ready().await?;
+            match self.await_ready().await {
+                Ok(()) => return Ok(()),
+                Err(error) if begin.elapsed() > START_LIMIT => return Err(error),
+                Err(error) => warn!("Postgres does not start yet: {error:#}"),
+            }
+            tokio::time::sleep(RESTART_PAUSE).await;
         }
     }
 

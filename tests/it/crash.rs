@@ -145,6 +145,7 @@ async fn its_own_postgres_may_be_killed_in_mid_job() {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     let end = github.wait_for_end(&sha, "trainyard/push").await;
     assert_eq!(end.state, "success", "{end:?}\n{}", service.said());
+    assert!(service.said().contains("Postgres ended"), "{}", service.said());
     // Killed itself, it leaves no server behind, and the next start recovers the cluster.
     service.kill();
     let service = Service::start(PROGRAM.as_ref(), &config);

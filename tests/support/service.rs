@@ -61,6 +61,9 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- what the service said ---\n{}", self.said());
+        }
         // Ends with its test, also when that panicked; a child that was waited for already is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
