@@ -53,8 +53,11 @@ impl Browser {
         self.driver.clone().quit().await.unwrap();
     }
 
+    /// The text that a person sees in an element; asked in one step, since the page replaces its parts as it goes.
     async fn text(&self, css: &str) -> String {
-        self.driver.find(By::Css(css)).await.unwrap().text().await.unwrap()
+        let script = "return document.querySelector(arguments[0])?.innerText ?? ''";
+        let text = self.driver.execute(script, vec![css.into()]).await.unwrap();
+        text.json().as_str().unwrap().to_owned()
     }
 
     /// Waits until the element's text has this in it, without loading the page again.
