@@ -9,6 +9,7 @@
 pub mod telemetry;
 // What things are called.
 pub mod domain;
+pub mod keys;
 // Pure: bytes and values in, values out; no clock, no database, no network.
 pub mod yaml;
 pub mod lora;

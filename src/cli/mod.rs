@@ -1,5 +1,6 @@
 //! The command line: a table of subcommands, one file each.
 
+mod encrypt;
 mod plan;
 mod serve;
 mod table;
@@ -22,6 +23,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Show the jobs that a repository's `.travis.yml` gives, and what is wrong with it and its training configs.
     Plan(plan::Arguments),
+    /// Encrypt a secret for a repository's `.travis.yml`, as a `secure:` string.
+    Encrypt(encrypt::Arguments),
 }
 
 /// The command did what was asked.
@@ -34,6 +37,7 @@ pub async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Plan(arguments) => plan::run(&arguments),
+        Command::Encrypt(arguments) => encrypt::run(arguments).await,
     };
     match outcome {
         Ok(status) => ExitCode::from(status),

@@ -11,4 +11,5 @@ pub mod matrix;
 pub mod normal;
 pub mod schema;
 pub mod script;
+pub mod secrets;
 pub mod traps;

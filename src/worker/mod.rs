@@ -5,9 +5,11 @@
 
 mod images;
 mod log;
+mod mask;
 mod prepare;
 mod reason;
 mod run;
+mod secrets;
 mod stop;
 
 pub use images::Images;

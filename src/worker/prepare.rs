@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use url::Url;
 
 use super::Worker;
+use super::secrets::Secrets;
 use crate::domain::RepoName;
 use crate::executor::{ExecError, Spec, Upload};
 use crate::git::Remote;
@@ -23,9 +24,14 @@ const DEPTH: u32 = 50;
 
 impl Worker {
     /// Makes and starts a job's container. `made` hears of the container as soon as there is one to remove.
-    pub(super) async fn start(&self, job: &Claimed, made: impl Fn(String)) -> Result<String, ExecError> {
-        let facts = self.facts_of(job).await?;
-        let repo: RepoName = format!("{}/{}", facts.owner, facts.name).parse().context("a repository's name")?;
+    pub(super) async fn start(
+        &self,
+        job: &Claimed,
+        facts: BuildFacts,
+        secrets: Secrets,
+        made: impl Fn(String),
+    ) -> Result<String, ExecError> {
+        let repo = facts.repo()?;
         let image = self.settings.images.of(&job.config).map_err(ExecError::Job)?;
         let mut environment = vec![
             ("HOME", HOME),
@@ -53,7 +59,7 @@ impl Worker {
         let checkout = async { self.checkout(&repo, &facts).await.map_err(ExecError::System) };
         let (container, checkout) = tokio::try_join!(create, checkout)?;
         let folder = format!("{HOME}/build/{repo}");
-        let script = self.script(job, facts, repo, &image);
+        let script = self.script(job, facts, secrets, repo, &image);
         let mut upload =
             Upload::default().file(SCRIPT, script.into_bytes(), 0o755).folder(checkout.path().to_owned(), &folder);
         if let Some(authorities) = authorities {
@@ -64,7 +70,7 @@ impl Worker {
         Ok(container)
     }
 
-    async fn facts_of(&self, job: &Claimed) -> anyhow::Result<BuildFacts> {
+    pub(super) async fn facts_of(&self, job: &Claimed) -> anyhow::Result<BuildFacts> {
         let mut db = self.db.acquire().await?;
         builds::facts_of(&mut db, job.id).await.context("reading the job's build")
     }
@@ -93,7 +99,7 @@ impl Worker {
         Ok(folder)
     }
 
-    fn script(&self, job: &Claimed, facts: BuildFacts, repo: RepoName, image: &str) -> String {
+    fn script(&self, job: &Claimed, facts: BuildFacts, secrets: Secrets, repo: RepoName, image: &str) -> String {
         let base = self.settings.public_url.as_str().trim_end_matches('/');
         let build_url = format!("{base}/{repo}/builds/{}", facts.number);
         // A pull request's range ends at its own head, not at the merge commit that is built.
@@ -125,9 +131,9 @@ impl Worker {
                 url: format!("{build_url}/jobs/{}", job.number),
             },
             restarted: false,
-            secure_env_vars: false,
+            secrets_allowed: secrets.allowed,
             settings: Vec::new(),
-            decrypted: Vec::new(),
+            decrypted: secrets.decrypted,
         };
         script::compile(&job.config, &known)
     }

@@ -11,10 +11,12 @@ use tracing::{info, warn};
 
 use super::log::{Log, Lost};
 use super::reason;
+use super::secrets::Secrets;
 use super::stop::{self, Escalation};
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
 use crate::domain::{Stop, Verdict};
 use crate::executor::{ExecError, Exit, Found, Life};
+use crate::store::builds::BuildFacts;
 use crate::store::jobs::{self, Beat, Claimed, Finish};
 use crate::store::logs;
 
@@ -81,7 +83,7 @@ impl Worker {
             stop: job.stop.map(|stop| (stop, job.reason.clone().unwrap_or_default())),
         }));
         let limit = self.settings.limits.log.as_u64();
-        let mut log = Log::new(self.db.clone(), self.bells.clone(), fence, job.log_length, limit);
+        let mut log = Log::new(self.db.clone(), self.bells.clone(), &job, limit);
         let end = tokio::select! {
             end = self.carry_out(&job, found, &shared, &mut log) => end,
             () = self.watch(&job, &shared) => End::Lost,
@@ -128,6 +130,15 @@ impl Worker {
     }
 
     async fn carry_out(&self, job: &Claimed, found: Option<Found>, shared: &Shared, log: &mut Log) -> End {
+        let (facts, secrets) = loop {
+            match self.prepare_log(job, log).await {
+                Ok(known) => break known,
+                Err(error) if found.is_none() => return End::GivenBack(error),
+                // The container runs, and nothing of its output may be shown without knowing what to hide.
+                Err(error) => warn!(job = %job.id, "cannot read the secrets of job {}: {error:#}", job.id),
+            }
+            tokio::time::sleep(ENGINE_RETRY).await;
+        };
         let container = match found {
             Some(found) => {
                 let from = (log.stored() - REREAD).max(0);
@@ -136,19 +147,21 @@ impl Worker {
                 }
                 found.container
             }
-            None => match self.start(job, |container| shared.lock().container = Some(container)).await {
-                Ok(container) => container,
-                Err(ExecError::Job(reason)) => {
-                    let closing = format!("{reason}\n");
-                    return End::Finished {
-                        verdict: Verdict::Errored,
-                        exit_status: None,
-                        reason: Some(reason),
-                        closing,
-                    };
+            None => {
+                match self.start(job, facts, secrets, |container| shared.lock().container = Some(container)).await {
+                    Ok(container) => container,
+                    Err(ExecError::Job(reason)) => {
+                        let closing = format!("{reason}\n");
+                        return End::Finished {
+                            verdict: Verdict::Errored,
+                            exit_status: None,
+                            reason: Some(reason),
+                            closing,
+                        };
+                    }
+                    Err(ExecError::System(error)) => return End::GivenBack(error),
                 }
-                Err(ExecError::System(error)) => return End::GivenBack(error),
-            },
+            }
         };
         match self.docker.life(&container).await {
             Ok(Life::Running(since)) => {
@@ -162,6 +175,14 @@ impl Worker {
             Ok(exit) => self.judge(&exit, shared, log),
             Err(end) => end,
         }
+    }
+
+    /// Finds out what the log must not show.
+    async fn prepare_log(&self, job: &Claimed, log: &mut Log) -> anyhow::Result<(BuildFacts, Secrets)> {
+        let facts = self.facts_of(job).await?;
+        let secrets = self.secrets_of(job, &facts).await?;
+        log.hide(Self::mask(job, &secrets)?);
+        Ok((facts, secrets))
     }
 
     /// Stores the container's output until it has ended.
@@ -178,7 +199,10 @@ impl Worker {
                 Ok(Life::Exited(exit)) if engine_was_away && !matches!(exit.status, 0 | 1) => {
                     return Err(End::GivenBack(anyhow::anyhow!("Docker was restarted while the job ran")));
                 }
-                Ok(Life::Exited(exit)) if whole => return Ok(exit),
+                Ok(Life::Exited(exit)) if whole => {
+                    log.end().await?;
+                    return Ok(exit);
+                }
                 // The stream broke: it is read again from the stored offset.
                 Ok(Life::Exited(_) | Life::Running(_)) => {}
                 Ok(Life::Created | Life::Gone) => {
@@ -195,8 +219,7 @@ impl Worker {
 
     /// Stores the output from the stored offset on, until the stream ends (true) or breaks (false).
     async fn store_output(&self, container: &str, shared: &Shared, log: &mut Log) -> Result<bool, End> {
-        let skip = u64::try_from(log.stored()).unwrap_or(0);
-        let mut frames = match self.docker.logs(container, skip) {
+        let mut frames = match self.docker.logs(container, log.read_on_from()) {
             Ok(frames) => frames,
             Err(error) => return Err(End::GivenBack(error)),
         };

@@ -26,7 +26,7 @@ fn facts(home: String) -> Facts {
         build: numbered("1"),
         job: numbered("1.1"),
         restarted: false,
-        secure_env_vars: false,
+        secrets_allowed: false,
         settings: Vec::new(),
         decrypted: Vec::new(),
     }

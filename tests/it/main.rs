@@ -12,5 +12,6 @@ mod pages;
 mod payloads;
 mod push;
 mod queue;
+mod secrets;
 mod start;
 mod statuses;

@@ -122,7 +122,7 @@ async fn claim(db: &PgPool) -> jobs::Claimed {
 async fn write(state: &web::State, job: &jobs::Claimed, offset: usize, text: &str) {
     let mut connection = state.db.acquire().await.unwrap();
     let offset = i64::try_from(offset).unwrap();
-    assert!(logs::append(&mut connection, job.id, job.attempt, offset, text.as_bytes()).await.unwrap());
+    assert!(logs::append(&mut connection, (job.id, job.attempt), offset, text.as_bytes(), text.len()).await.unwrap());
     state.bells.ring_log(job.id);
 }
 
@@ -483,13 +483,13 @@ async fn a_stream_tells_the_log_as_it_grows_and_then_the_end() {
     // The character é arrives in two writes; the reader has seen what came before.
     assert_eq!(events(&state, &path, None, 1).await[0].1["text"], json!("first\n"));
     let mut connection = state.db.acquire().await.unwrap();
-    assert!(logs::append(&mut connection, job.id, job.attempt, 6, b"caf\xc3").await.unwrap());
+    assert!(logs::append(&mut connection, (job.id, job.attempt), 6, b"caf\xc3", 4).await.unwrap());
     let cut = events(&state, &path, Some("6@1"), 1).await;
     assert_eq!((&cut[0].1, cut[0].2.as_str()), (&json!({ "offset": 6, "text": "caf" }), "9@1"));
 
     let reader = events(&state, &path, Some("9@1"), usize::MAX);
     let writer = async {
-        assert!(logs::append(&mut connection, job.id, job.attempt, 10, b"\xa9\n").await.unwrap());
+        assert!(logs::append(&mut connection, (job.id, job.attempt), 10, b"\xa9\n", 2).await.unwrap());
         state.bells.ring_log(job.id);
         finish(&state, &job, 12, Verdict::Failed, Some("pytest exited with 1")).await;
     };

@@ -9,9 +9,12 @@ mod languages;
 mod phases;
 mod shell;
 
+pub use shell::is_name;
+
 use serde_json::Value as Json;
 
 use super::matrix::Config;
+use super::secrets;
 use crate::domain::{RepoName, TriggerKind};
 use shell::quoted;
 
@@ -48,12 +51,19 @@ pub struct Facts {
     pub job: Numbered,
     /// Whether somebody started the job again.
     pub restarted: bool,
-    /// Whether secrets were given to the job.
-    pub secure_env_vars: bool,
+    /// Whether the job may have the repository's secrets.
+    pub secrets_allowed: bool,
     /// The repository's settings: name, value, and whether it is to be hidden.
     pub settings: Vec<Setting>,
     /// The clear texts of the config's `secure:` strings. A secret that is not here is left out.
     pub decrypted: Vec<(String, String)>,
+}
+
+impl Facts {
+    /// Whether the job gets any secret.
+    fn has_secrets(&self) -> bool {
+        !self.decrypted.is_empty() || self.settings.iter().any(|setting| setting.secret)
+    }
 }
 
 /// What is particular to a pull request.
@@ -96,6 +106,8 @@ pub struct Setting {
 /// The script of a job. Its exit status is 0 when the job passed, 1 when it failed, and anything else when it could
 /// not do its work.
 pub fn compile(config: &Json, facts: &Facts) -> String {
+    let mut config = config.clone();
+    secrets::reveal(&mut config, &facts.decrypted);
     let empty = Config::new();
     let config = config.as_object().unwrap_or(&empty);
     let mut script = Script::default();
