@@ -1,5 +1,6 @@
 //! The command line: a table of subcommands, one file each.
 
+mod condition;
 mod plan;
 mod serve;
 mod table;
@@ -22,6 +23,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Show the jobs that a repository's `.travis.yml` gives, and what is wrong with it and its training configs.
     Plan(plan::Arguments),
+    /// Try a condition, as `if:` in a `.travis.yml` has them: prints true or false.
+    Condition(condition::Arguments),
 }
 
 /// The command did what was asked.
@@ -34,6 +37,7 @@ pub async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Plan(arguments) => plan::run(&arguments),
+        Command::Condition(arguments) => condition::run(&arguments),
     };
     match outcome {
         Ok(status) => ExitCode::from(status),
