@@ -9,7 +9,8 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use url::Url;
 
-use crate::worker::{Images, RunnerConfig};
+use crate::attempt::Images;
+use crate::worker::RunnerConfig;
 use crate::{executor, github, store, telemetry};
 
 /// The whole configuration. It is complete, or the process does not start.

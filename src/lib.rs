@@ -20,6 +20,8 @@ pub mod store;
 pub mod git;
 pub mod github;
 pub mod executor;
+// One try at a job.
+pub mod attempt;
 // Steps: each reads rows, does one thing, writes rows.
 pub mod intake;
 pub mod worker;

@@ -1,5 +1,6 @@
 //! The command line: a table of subcommands, one file each.
 
+mod condition;
 mod encrypt;
 mod plan;
 mod serve;
@@ -23,6 +24,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Show the jobs that a repository's `.travis.yml` gives, and what is wrong with it and its training configs.
     Plan(plan::Arguments),
+    /// Try a condition, as `if:` in a `.travis.yml` has them: prints true or false.
+    Condition(condition::Arguments),
     /// Encrypt a secret for a repository's `.travis.yml`, as a `secure:` string.
     Encrypt(encrypt::Arguments),
 }
@@ -37,6 +40,7 @@ pub async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Plan(arguments) => plan::run(&arguments),
+        Command::Condition(arguments) => condition::run(&arguments),
         Command::Encrypt(arguments) => encrypt::run(arguments).await,
     };
     match outcome {

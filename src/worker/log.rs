@@ -6,6 +6,7 @@ use sqlx::PgPool;
 use tracing::warn;
 
 use super::mask::{Mask, Masked};
+use crate::attempt::Tail;
 use crate::domain::JobId;
 use crate::store::bell::Bells;
 use crate::store::jobs::Claimed;
@@ -13,8 +14,6 @@ use crate::store::{jobs, logs};
 
 /// How long a store that fails is left alone before the next try.
 const RETRY: Duration = Duration::from_millis(500);
-/// How much of the end is kept in memory, to find the command that failed.
-const TAIL: usize = 16 * 1024;
 
 /// The attempt lost its lease: nothing may be written any more.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +33,7 @@ pub(super) struct Log {
     mask: Mask,
     /// Bytes that the log may have.
     limit: i64,
-    tail: Vec<u8>,
+    tail: Tail,
 }
 
 impl Log {
@@ -48,7 +47,7 @@ impl Log {
             read: job.output_read,
             mask: Mask::default(),
             limit: i64::try_from(limit).unwrap_or(i64::MAX),
-            tail: Vec::new(),
+            tail: Tail::default(),
         }
     }
 
@@ -120,13 +119,11 @@ impl Log {
 
     /// Takes bytes into account that are stored already, or that are about to be stored with the verdict.
     pub(super) fn remember(&mut self, bytes: &[u8]) {
-        self.tail.extend_from_slice(bytes);
-        let excess = self.tail.len().saturating_sub(TAIL);
-        self.tail.drain(..excess);
+        self.tail.remember(bytes);
     }
 
     /// The last lines, for the reason of a failure.
     pub(super) fn tail(&self) -> String {
-        String::from_utf8_lossy(&self.tail).into_owned()
+        self.tail.text()
     }
 }

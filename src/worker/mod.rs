@@ -3,16 +3,11 @@
 //! A worker that dies leaves its containers running. The next process finds them by their labels, goes on with their
 //! logs at the stored offset, and finishes them.
 
-mod images;
 mod log;
 mod mask;
 mod prepare;
-mod reason;
 mod run;
 mod secrets;
-mod stop;
-
-pub use images::Images;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use url::Url;
 
+use crate::attempt::Images;
 use crate::executor::{Docker, Found, Limits};
 use crate::git::Mirrors;
 use crate::store::bell::Bells;

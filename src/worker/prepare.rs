@@ -1,26 +1,17 @@
-//! Everything that a container needs before it starts: image, script, checkout.
+//! What a job's container needs of the server: the facts of its build, and the checkout.
 
 use anyhow::Context as _;
 use url::Url;
 
 use super::Worker;
 use super::secrets::Secrets;
+use crate::attempt::{DEPTH, HOME, NewContainer};
 use crate::domain::RepoName;
-use crate::executor::{ExecError, Spec, Upload};
+use crate::executor::ExecError;
 use crate::git::Remote;
 use crate::store::builds::{self, BuildFacts};
 use crate::store::jobs::Claimed;
 use crate::travis::script::{self, Facts, Numbered, PullRequestFacts};
-
-/// Where the job's home is in every image.
-const HOME: &str = "/home/travis";
-const SCRIPT: &str = "/home/travis/build.sh";
-const AUTHORITIES: &str = "/etc/trainyard/ca-certificates.crt";
-/// Variables by which programs of many kinds find the authorities to trust.
-const AUTHORITY_VARIABLES: [&str; 6] =
-    ["SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"];
-/// Commits that the job's clone has, as with Travis.
-const DEPTH: u32 = 50;
 
 impl Worker {
     /// Makes and starts a job's container. `made` hears of the container as soon as there is one to remove.
@@ -33,56 +24,21 @@ impl Worker {
     ) -> Result<String, ExecError> {
         let repo = facts.repo()?;
         let image = self.settings.images.of(&job.config).map_err(ExecError::Job)?;
-        let mut environment = vec![
-            ("HOME", HOME),
-            ("USER", "travis"),
-            // The init passes a signal on to every process of the job, not to the script's shell alone.
-            ("TINI_KILL_PROCESS_GROUP", "1"),
-        ];
-        let authorities = self.authorities().await?;
-        if authorities.is_some() {
-            environment.extend(AUTHORITY_VARIABLES.map(|name| (name, AUTHORITIES)));
-        }
-        let spec = Spec {
+        let checkout = self.checkout(&repo, &facts);
+        let new = NewContainer {
             job: job.id,
             attempt: job.attempt,
+            repo: &repo,
             image: &image,
-            command: &["bash", SCRIPT],
-            environment: &environment,
+            script: self.script(job, &facts, secrets, &repo, &image),
             limits: &self.settings.limits,
         };
-        let create = async {
-            let container = self.docker.create(&spec).await?;
-            made(container.clone());
-            Ok::<_, ExecError>(container)
-        };
-        let checkout = async { self.checkout(&repo, &facts).await.map_err(ExecError::System) };
-        let (container, checkout) = tokio::try_join!(create, checkout)?;
-        let folder = format!("{HOME}/build/{repo}");
-        let script = self.script(job, facts, secrets, repo, &image);
-        let mut upload =
-            Upload::default().file(SCRIPT, script.into_bytes(), 0o755).folder(checkout.path().to_owned(), &folder);
-        if let Some(authorities) = authorities {
-            upload = upload.file(AUTHORITIES, authorities, 0o644);
-        }
-        self.docker.put(&container, upload).await?;
-        self.docker.start(&container).await?;
-        Ok(container)
+        new.start(&self.docker, &self.settings.images, checkout, made).await
     }
 
     pub(super) async fn facts_of(&self, job: &Claimed) -> anyhow::Result<BuildFacts> {
         let mut db = self.db.acquire().await?;
         builds::facts_of(&mut db, job.id).await.context("reading the job's build")
-    }
-
-    async fn authorities(&self) -> anyhow::Result<Option<Vec<u8>>> {
-        let path = &self.settings.images.ca_certificates;
-        if path.as_os_str().is_empty() {
-            return Ok(None);
-        }
-        let text =
-            tokio::fs::read(path).await.with_context(|| format!("images.ca_certificates: {}", path.display()))?;
-        Ok(Some(text))
     }
 
     async fn checkout(&self, repo: &RepoName, facts: &BuildFacts) -> anyhow::Result<tempfile::TempDir> {
@@ -99,30 +55,37 @@ impl Worker {
         Ok(folder)
     }
 
-    fn script(&self, job: &Claimed, facts: BuildFacts, secrets: Secrets, repo: RepoName, image: &str) -> String {
+    fn script(
+        &self,
+        job: &Claimed,
+        facts: &BuildFacts,
+        secrets: Secrets,
+        repo: &RepoName,
+        image: &str,
+    ) -> String {
         let base = self.settings.public_url.as_str().trim_end_matches('/');
         let build_url = format!("{base}/{repo}/builds/{}", facts.number);
         // A pull request's range ends at its own head, not at the merge commit that is built.
         let range = facts.before_sha.as_ref().map(|before| format!("{before}...{}", facts.sha)).unwrap_or_default();
         let pull_request = facts.pull_request.map(|number| PullRequestFacts {
             number: number.into(),
-            branch: facts.head_branch.unwrap_or_default(),
+            branch: facts.head_branch.clone().unwrap_or_default(),
             sha: facts.sha.to_string(),
-            slug: facts.head_repo.unwrap_or_default(),
+            slug: facts.head_repo.clone().unwrap_or_default(),
             draft: facts.draft,
         });
         let known = Facts {
             home: HOME.to_owned(),
             image: image.to_owned(),
             host: self.settings.public_url.to_string(),
-            repo,
+            repo: repo.clone(),
             private: facts.private,
             event: facts.kind,
-            branch: facts.branch.unwrap_or_default(),
-            tag: facts.tag,
+            branch: facts.branch.clone().unwrap_or_default(),
+            tag: facts.tag.clone(),
             commit: facts.built_sha.to_string(),
             commit_range: range,
-            commit_message: facts.message.unwrap_or_default(),
+            commit_message: facts.message.clone().unwrap_or_default(),
             pull_request,
             build: Numbered { id: facts.id.0, number: facts.number.to_string(), url: build_url.clone() },
             job: Numbered {

@@ -1,7 +1,6 @@
 //! One attempt at one job, from the claim to the verdict.
 
 use std::sync::Arc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,18 +9,15 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tracing::{info, warn};
 
 use super::log::{Log, Lost};
-use super::reason;
 use super::secrets::Secrets;
-use super::stop::{self, Escalation};
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
-use crate::domain::{Stop, Verdict};
+use crate::attempt::{Judgement, Progress, Shared, TICK};
+use crate::domain::Stop;
 use crate::executor::{ExecError, Exit, Found, Life};
 use crate::store::builds::BuildFacts;
 use crate::store::jobs::{self, Beat, Claimed, Finish};
 use crate::store::logs;
 
-/// How often limits are looked at. Travis's limits are minutes; this is near enough, and cheap.
-const TICK: Duration = Duration::from_millis(200);
 /// After this many appends a log is a long one, and its bytes are gathered for a moment before each commit.
 const LONG_LOG: u32 = 32;
 const GATHER: Duration = Duration::from_millis(40);
@@ -37,7 +33,7 @@ const REREAD: i64 = 16 * 1024;
 /// How an attempt ended, as far as this worker is concerned.
 enum End {
     /// With a verdict.
-    Finished { verdict: Verdict, exit_status: Option<i64>, reason: Option<String>, closing: String },
+    Finished(Judgement),
     /// Through no fault of the job; it may be tried again.
     GivenBack(anyhow::Error),
     /// Somebody else decides about the job now.
@@ -50,38 +46,15 @@ impl From<Lost> for End {
     }
 }
 
-/// What the two halves of an attempt tell each other: the one that follows the container, and the one that watches the
-/// clock and the lease.
-struct Progress {
-    container: Option<String>,
-    /// When the container was started.
-    started: Option<Instant>,
-    last_output: Instant,
-    log_full: bool,
-    stop: Option<(Stop, String)>,
-}
-
-struct Shared(Mutex<Progress>);
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Progress> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Worker {
     /// Sees a claimed or adopted job through. The slot is given back with the verdict; removing the container comes
     /// after, since nobody waits for it.
     pub(super) async fn run(self: Arc<Self>, job: Claimed, found: Option<Found>, slot: Option<OwnedSemaphorePermit>) {
         let fence = (job.id, job.attempt);
         info!(job = %job.id, attempt = job.attempt, "job {} begins", job.id);
-        let shared = Shared(Mutex::new(Progress {
-            container: found.as_ref().map(|found| found.container.clone()),
-            started: None,
-            last_output: Instant::now(),
-            log_full: false,
-            stop: job.stop.map(|stop| (stop, job.reason.clone().unwrap_or_default())),
-        }));
+        let container = found.as_ref().map(|found| found.container.clone());
+        let stop = job.stop.map(|stop| (stop, job.reason.clone().unwrap_or_default()));
+        let shared = Shared::new(Progress::new(container, stop));
         let limit = self.settings.limits.log.as_u64();
         let mut log = Log::new(self.db.clone(), self.bells.clone(), &job, limit);
         let end = tokio::select! {
@@ -89,7 +62,7 @@ impl Worker {
             () = self.watch(&job, &shared) => End::Lost,
         };
         match end {
-            End::Finished { verdict, exit_status, reason, closing } => {
+            End::Finished(Judgement { verdict, exit_status, reason, closing }) => {
                 let offset = log.stored();
                 let tail = closing.as_bytes();
                 let reason = reason.as_deref();
@@ -150,15 +123,7 @@ impl Worker {
             None => {
                 match self.start(job, facts, secrets, |container| shared.lock().container = Some(container)).await {
                     Ok(container) => container,
-                    Err(ExecError::Job(reason)) => {
-                        let closing = format!("{reason}\n");
-                        return End::Finished {
-                            verdict: Verdict::Errored,
-                            exit_status: None,
-                            reason: Some(reason),
-                            closing,
-                        };
-                    }
+                    Err(ExecError::Job(reason)) => return End::Finished(Judgement::could_not_begin(reason)),
                     Err(ExecError::System(error)) => return End::GivenBack(error),
                 }
             }
@@ -255,28 +220,9 @@ impl Worker {
     }
 
     fn judge(&self, exit: &Exit, shared: &Shared, log: &Log) -> End {
-        let limits = &self.settings.limits;
         let mut progress = shared.lock();
-        if log.is_full() && progress.stop.is_none() {
-            progress.stop = Some((Stop::LogSize, stop::reason(Stop::LogSize, limits)));
-        }
-        if let Some((why, reason)) = &progress.stop {
-            let closing = stop::text(*why, reason, limits);
-            let reason = Some(reason.clone());
-            return End::Finished { verdict: why.verdict(), exit_status: Some(exit.status), reason, closing };
-        }
-        let verdict = Verdict::of_exit_status(exit.status);
-        let (reason, closing) = if verdict == Verdict::Passed {
-            (None, String::new())
-        } else if exit.out_of_memory {
-            let reason = format!("out of memory: the limit is {}", limits.memory);
-            let closing = format!("\n\nThe job ran {reason}.\n");
-            (Some(reason), closing)
-        } else {
-            let reason = reason::failed_command(&log.tail()).unwrap_or_else(|| format!("exit status {}", exit.status));
-            (Some(reason), String::new())
-        };
-        End::Finished { verdict, exit_status: Some(exit.status), reason, closing }
+        progress.log_full = log.is_full();
+        End::Finished(progress.judge(exit, &self.settings.limits, &log.tail()))
     }
 
     /// Extends the lease, looks at the limits, and ends the container when one is broken or a cancel is asked for.
@@ -285,7 +231,6 @@ impl Worker {
         let fence = (job.id, job.attempt);
         let limits = &self.settings.limits;
         let mut next_beat = Instant::now() + BEAT;
-        let mut escalation: Option<Escalation> = None;
         loop {
             tokio::time::sleep(TICK).await;
             let now = Instant::now();
@@ -300,30 +245,17 @@ impl Worker {
                     Err(error) => warn!(job = %job.id, "cannot extend the lease of job {}: {error}", job.id),
                 }
             }
-            let (stopping, fresh) = {
-                let mut progress = shared.lock();
-                let broken = limit_broken(&progress, limits, now).map(|stop| (stop, stop::reason(stop, limits)));
-                let fresh = progress.stop.is_none().then_some(wanted.or(broken)).flatten();
-                if fresh.is_some() {
-                    progress.stop.clone_from(&fresh);
-                }
-                // A stop that is wanted before the container runs is carried out once it does.
-                let stop = progress.stop.as_ref().map(|(stop, _)| *stop).filter(|_| progress.started.is_some());
-                (progress.container.clone().zip(stop), fresh)
-            };
-            if let Some((stop, reason)) = fresh {
+            let due = shared.lock().look(limits, now, wanted);
+            if let Some((stop, reason)) = due.stop {
                 info!(job = %job.id, "job {} is being stopped: {reason}", job.id);
                 if let Err(error) = jobs::note_stop(&self.db, fence, stop, &reason).await {
                     warn!(job = %job.id, "cannot note why job {} is stopped: {error}", job.id);
                 }
             }
-            if let Some((container, stop)) = stopping {
-                let escalation = escalation.get_or_insert_with(|| Escalation::new(stop, now, limits.grace));
-                if let Some(signal) = escalation.signal(now)
-                    && let Err(error) = self.docker.signal(&container, signal).await
-                {
-                    warn!(job = %job.id, "cannot stop job {}: {error:#}", job.id);
-                }
+            if let Some((container, signal)) = due.signal
+                && let Err(error) = self.docker.signal(&container, signal).await
+            {
+                warn!(job = %job.id, "cannot stop job {}: {error:#}", job.id);
             }
         }
     }
@@ -352,17 +284,4 @@ async fn store_frames(mut frames: mpsc::Receiver<Bytes>, shared: &Shared, log: &
         }
     }
     Ok(())
-}
-
-fn limit_broken(progress: &Progress, limits: &crate::executor::Limits, now: Instant) -> Option<Stop> {
-    let started = progress.started?;
-    if progress.log_full {
-        Some(Stop::LogSize)
-    } else if now.duration_since(started) > limits.time {
-        Some(Stop::WallTime)
-    } else if now.duration_since(progress.last_output.max(started)) > limits.silence {
-        Some(Stop::Silence)
-    } else {
-        None
-    }
 }

@@ -6,6 +6,7 @@
 mod support;
 
 mod browser;
+mod condition;
 mod crash;
 mod limits;
 mod pages;

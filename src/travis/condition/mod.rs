@@ -11,7 +11,7 @@ mod parse;
 mod regex;
 
 pub use eval::Data;
-pub use parse::parse;
+pub use parse::{MAX_BYTES, on_one_line, parse};
 
 /// A condition that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,14 +65,14 @@ pub enum Predicate {
 /// Why a condition has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// It does not follow the grammar; what is left of it begins at this byte.
+    /// It does not follow the grammar; what is left of it begins at this byte of [`on_one_line`]'s text.
     #[error("it cannot be read from byte {0} on")]
     Syntax(usize),
-    /// It uses `$NAME` of the shell.
+    /// It uses `$NAME` of the shell, at this byte.
     #[error(
         "Strings cannot start with a dollar (shell code does not work). This can be bypassed by quoting the string."
     )]
-    Dollar,
+    Dollar(usize),
     /// Its regular expression is none, or takes too long.
     #[error("Invalid regular expression: /{0}/")]
     Regex(String),
@@ -83,7 +83,7 @@ impl Error {
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Syntax(_) => None,
-            Self::Dollar | Self::Regex(_) => Some(self.to_string()),
+            Self::Dollar(_) | Self::Regex(_) => Some(self.to_string()),
         }
     }
 }

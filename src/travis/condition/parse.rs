@@ -21,8 +21,9 @@ const VARIABLES: [&str; 14] = [
 ];
 const COMMIT_MESSAGE: &str = "commit_message";
 
-/// The longest condition that is read, and how deep it may nest: conditions are evaluated once per job.
-const MAX_BYTES: usize = 20_000;
+/// The longest condition that is read: conditions are evaluated once per job.
+pub const MAX_BYTES: usize = 20_000;
+/// How deep it may nest.
 const MAX_DEPTH: usize = 60;
 
 /// Reads a condition.
@@ -33,15 +34,15 @@ pub fn parse(text: &str) -> Result<Condition, Error> {
     if text.len() > MAX_BYTES {
         return Err(Error::Syntax(MAX_BYTES));
     }
-    let text = joined_lines(text);
+    let text = on_one_line(text);
     let mut parser = Parser { text: &text, at: 0, depth: 0 };
     let condition = parser.or()?;
     parser.blanks();
     if parser.at < text.len() { Err(parser.syntax()) } else { Ok(condition) }
 }
 
-/// A backslash at the end of a line joins it with the next; newlines are blanks.
-fn joined_lines(text: &str) -> String {
+/// A condition's text as it is read: a backslash at the end of a line joins it with the next, and newlines are blanks.
+pub fn on_one_line(text: &str) -> String {
     let mut joined = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
         let Some(content) = line.strip_suffix('\n') else {
@@ -206,7 +207,7 @@ impl Parser<'_> {
         let ends = |c: char| c.is_whitespace() || "()\"',=!".contains(c);
         let word = &self.rest()[..self.rest().find(ends).unwrap_or(self.rest().len())];
         if word.starts_with('$') {
-            return Err(Error::Dollar);
+            return Err(Error::Dollar(self.at));
         }
         if word.is_empty() {
             return Err(self.syntax());

@@ -1,0 +1,16 @@
+//! One try at a job, as far as no database is needed for it: its image, its container, its limits, its verdict.
+//!
+//! Workers make attempts for the server, and `trainyard run` makes them here: both with the code of this module, so
+//! that a job ends the same way and for the same reasons.
+
+mod container;
+mod images;
+mod progress;
+mod reason;
+mod stop;
+mod tail;
+
+pub use container::{DEPTH, HOME, NewContainer};
+pub use images::Images;
+pub use progress::{Due, Judgement, Progress, Shared, TICK};
+pub use tail::Tail;

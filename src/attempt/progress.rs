@@ -1,0 +1,169 @@
+//! How an attempt is getting on: when it has to end, and what its end means.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::reason;
+use super::stop::{self, Escalation};
+use crate::domain::{Stop, Verdict};
+use crate::executor::{Exit, Limits};
+
+/// How often limits are looked at. Travis's limits are minutes; this is near enough, and cheap.
+pub const TICK: Duration = Duration::from_millis(200);
+
+/// What the two halves of an attempt tell each other: the one that follows the container, and the one that watches the
+/// clock.
+#[derive(Debug)]
+pub struct Progress {
+    /// The container, once there is one.
+    pub container: Option<String>,
+    /// When the container was started.
+    pub started: Option<Instant>,
+    /// When its last output came.
+    pub last_output: Instant,
+    /// Whether the log has reached its limit.
+    pub log_full: bool,
+    stop: Option<(Stop, String)>,
+    escalation: Option<Escalation>,
+}
+
+/// What [`Progress::look`] finds to do.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Due {
+    /// A stop that is decided now, and its reason.
+    pub stop: Option<(Stop, String)>,
+    /// The container and the signal to send to it.
+    pub signal: Option<(String, &'static str)>,
+}
+
+/// What an attempt's end means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// How the job ended.
+    pub verdict: Verdict,
+    /// The script's exit status; none when it never ran.
+    pub exit_status: Option<i64>,
+    /// Why it did not pass.
+    pub reason: Option<String>,
+    /// What the log says after the container's own bytes.
+    pub closing: String,
+}
+
+impl Judgement {
+    /// Of a job whose container could not be made, through a fault of its own.
+    pub fn could_not_begin(reason: String) -> Self {
+        let closing = format!("{reason}\n");
+        Self { verdict: Verdict::Errored, exit_status: None, reason: Some(reason), closing }
+    }
+}
+
+impl Progress {
+    /// Of an attempt whose container may be there already, and that may have been told to stop.
+    pub fn new(container: Option<String>, stop: Option<(Stop, String)>) -> Self {
+        Self { container, started: None, last_output: Instant::now(), log_full: false, stop, escalation: None }
+    }
+
+    /// Looks at the limits, and at the stop that somebody `wanted`; tells what is due `now`. To be asked every [`TICK`].
+    pub fn look(&mut self, limits: &Limits, now: Instant, wanted: Option<(Stop, String)>) -> Due {
+        let broken = self.limit_broken(limits, now).map(|stop| (stop, stop::reason(stop, limits)));
+        let fresh = self.stop.is_none().then_some(wanted.or(broken)).flatten();
+        if fresh.is_some() {
+            self.stop.clone_from(&fresh);
+        }
+        // A stop that is wanted before the container runs is carried out once it does.
+        let stop = self.stop.as_ref().map(|(stop, _)| *stop).filter(|_| self.started.is_some());
+        let signal = self.container.clone().zip(stop).and_then(|(container, stop)| {
+            let escalation = self.escalation.get_or_insert_with(|| Escalation::new(stop, now, limits.grace));
+            Some((container, escalation.signal(now)?))
+        });
+        Due { stop: fresh, signal }
+    }
+
+    fn limit_broken(&self, limits: &Limits, now: Instant) -> Option<Stop> {
+        let started = self.started?;
+        if self.log_full {
+            Some(Stop::LogSize)
+        } else if now.duration_since(started) > limits.time {
+            Some(Stop::WallTime)
+        } else if now.duration_since(self.last_output.max(started)) > limits.silence {
+            Some(Stop::Silence)
+        } else {
+            None
+        }
+    }
+
+    /// What the container's end means; `tail` is the end of its log.
+    pub fn judge(&mut self, exit: &Exit, limits: &Limits, tail: &str) -> Judgement {
+        if self.log_full && self.stop.is_none() {
+            self.stop = Some((Stop::LogSize, stop::reason(Stop::LogSize, limits)));
+        }
+        let exit_status = Some(exit.status);
+        if let Some((why, reason)) = &self.stop {
+            let closing = stop::text(*why, reason, limits);
+            return Judgement { verdict: why.verdict(), exit_status, reason: Some(reason.clone()), closing };
+        }
+        let verdict = Verdict::of_exit_status(exit.status);
+        let (reason, closing) = if verdict == Verdict::Passed {
+            (None, String::new())
+        } else if exit.out_of_memory {
+            let reason = format!("out of memory: the limit is {}", limits.memory);
+            let closing = format!("\n\nThe job ran {reason}.\n");
+            (Some(reason), closing)
+        } else {
+            let reason = reason::failed_command(tail).unwrap_or_else(|| format!("exit status {}", exit.status));
+            (Some(reason), String::new())
+        };
+        Judgement { verdict, exit_status, reason, closing }
+    }
+}
+
+/// The progress, for both halves.
+#[derive(Debug)]
+pub struct Shared(Mutex<Progress>);
+
+impl Shared {
+    /// Shares it.
+    pub fn new(progress: Progress) -> Self {
+        Self(Mutex::new(progress))
+    }
+
+    /// Takes it for a moment.
+    pub fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_stop_counts_and_is_carried_out_once_the_container_runs() {
+        let limits = Limits { silence: Duration::from_secs(10), ..Limits::default() };
+        let mut progress = Progress::new(Some("c".to_owned()), None);
+        let start = progress.last_output;
+        let wanted = (Stop::Canceled, "not needed".to_owned());
+        let due = progress.look(&limits, start, Some(wanted.clone()));
+        assert_eq!(due, Due { stop: Some(wanted), signal: None });
+        progress.started = Some(start);
+        let late = start + Duration::from_secs(11);
+        let due = progress.look(&limits, late, None);
+        assert_eq!(due, Due { stop: None, signal: Some(("c".to_owned(), "SIGINT")) });
+        let judged = progress.judge(&Exit { status: 130, out_of_memory: false }, &limits, "");
+        assert_eq!((judged.verdict, judged.reason.as_deref()), (Verdict::Canceled, Some("not needed")));
+    }
+
+    #[test]
+    fn a_job_that_is_not_stopped_is_judged_by_its_exit() {
+        let limits = Limits::default();
+        let judge = |status, out_of_memory, tail: &str| {
+            let judged = Progress::new(None, None).judge(&Exit { status, out_of_memory }, &limits, tail);
+            (judged.verdict, judged.reason)
+        };
+        assert_eq!(judge(0, false, ""), (Verdict::Passed, None));
+        let failed = "The command \"pytest\" exited with 2.\n";
+        assert_eq!(judge(1, false, failed), (Verdict::Failed, Some("\"pytest\" exited with 2".to_owned())));
+        assert_eq!(judge(1, true, failed).1, Some("out of memory: the limit is 4.0 GiB".to_owned()));
+        assert_eq!(judge(137, false, ""), (Verdict::Errored, Some("exit status 137".to_owned())));
+    }
+}

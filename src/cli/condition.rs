@@ -1,0 +1,127 @@
+//! `trainyard condition`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+
+use crate::travis::condition::{self, Data, Error};
+
+/// Characters of a long condition that are shown before and after the place of an error.
+const AROUND: usize = 50;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The condition, such as 'branch = main AND tag IS blank'.
+    #[arg(value_name = "EXPR", allow_hyphen_values = true)]
+    condition: String,
+    /// A JSON file with what the condition asks for: {"branch": "main", "type": "push", "env": {"A": "1"}}.
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// Print facts as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let variables = match &arguments.data {
+        Some(file) => data(file)?,
+        None => json!({}),
+    };
+    let text = &arguments.condition;
+    let data = Data { variables: &variables, env: &variables["env"] };
+    match condition::parse(text).and_then(|condition| condition.holds(data)) {
+        Ok(holds) if arguments.json => println!("{}", json!({ "result": holds })),
+        Ok(holds) => println!("{holds}"),
+        Err(error) => {
+            let (what, at) = explained(&error, text);
+            if arguments.json {
+                let column = condition::on_one_line(text)[..at].chars().count() + 1;
+                println!("{}", json!({"error": {"message": what, "column": column}}));
+            } else {
+                eprintln!("trainyard: {what}\n{}", pointed_at(&condition::on_one_line(text), at));
+            }
+            return Ok(super::PROBLEMS);
+        }
+    }
+    // A condition that does not hold is an answer, not a problem.
+    Ok(super::FINE)
+}
+
+/// The variables of a file, which must be a map.
+fn data(file: &Path) -> anyhow::Result<Value> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
+    let data: Value = serde_json::from_str(&text).with_context(|| format!("{name} is not JSON"))?;
+    const FORM: &str = r#"write {"branch": "main", "type": "push", "env": {"A": "1"}}, for example"#;
+    match &data {
+        Value::Object(map) => match map.get("env") {
+            None | Some(Value::Null | Value::Object(_) | Value::Array(_) | Value::String(_)) => Ok(data),
+            Some(other) => {
+                bail!("{name}: `env` is {}, but it must be a map of variables, a list or a text: {FORM}", kind(other))
+            }
+        },
+        other => bail!("{name} holds {}, but it must hold a map of variables: {FORM}", kind(other)),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a map",
+    }
+}
+
+/// What is wrong, and at which byte of the condition on one line.
+fn explained(error: &Error, text: &str) -> (String, usize) {
+    let line = condition::on_one_line(text);
+    let (what, at) = match error {
+        Error::Syntax(_) if text.len() > condition::MAX_BYTES => {
+            (format!("the condition is longer than {} bytes", condition::MAX_BYTES), line.len())
+        }
+        Error::Syntax(at) if *at >= line.trim_end().len() => {
+            ("the condition ends where something more must come".to_owned(), *at)
+        }
+        Error::Syntax(at) => ("the condition cannot be read from here on".to_owned(), *at),
+        Error::Dollar(at) => {
+            ("a text cannot start with a dollar: write env(NAME) for a variable, or quote the text".to_owned(), *at)
+        }
+        Error::Regex(pattern) => {
+            let what = format!("/{pattern}/ is no regular expression, or one that takes too long");
+            (what, line.find(pattern.as_str()).unwrap_or(0))
+        }
+    };
+    (what, at.min(line.len()))
+}
+
+/// The text with a caret under the byte `at`; only what is around it when the text is long.
+fn pointed_at(line: &str, at: usize) -> String {
+    let visible = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<Vec<_>>();
+    let (before, after) = (visible(&line[..at]), visible(&line[at..]));
+    let cut_before = before.len().saturating_sub(AROUND);
+    let cut_after = after.len().min(AROUND);
+    let start: String =
+        if cut_before > 0 { "…" } else { "" }.chars().chain(before[cut_before..].iter().copied()).collect();
+    let end: String = after[..cut_after].iter().collect();
+    let more = if cut_after < after.len() { "…" } else { "" };
+    format!("    {start}{end}{more}\n    {}^", " ".repeat(start.chars().count()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_caret_stands_under_the_place() {
+        assert_eq!(pointed_at("é = (", 4), "    é = (\n       ^");
+        let long = format!("{}!{}", "a".repeat(200), "b".repeat(200));
+        let shown = pointed_at(&long, 200);
+        let (line, caret) = shown.split_once('\n').expect("two lines");
+        assert!(line.starts_with("    …a") && line.ends_with("b…") && line.chars().count() < 110, "{shown}");
+        assert_eq!(line.chars().nth(caret.chars().count() - 1), Some('!'));
+    }
+}
