@@ -17,6 +17,7 @@ pub mod travis;
 pub mod plan;
 // The outside world, one kind of it each.
 pub mod store;
+pub mod storage;
 pub mod git;
 pub mod github;
 pub mod executor;

@@ -263,6 +263,8 @@ pub struct BuildFacts {
     pub private: bool,
     /// Where git fetches it from.
     pub clone_url: String,
+    /// The repository's default branch.
+    pub default_branch: String,
     /// What asked for the build.
     pub kind: TriggerKind,
     /// Branch, or a pull request's base branch.
@@ -303,7 +305,7 @@ impl BuildFacts {
 /// When Postgres cannot be asked.
 pub async fn facts_of(db: &mut PgConnection, job: JobId) -> sqlx::Result<BuildFacts> {
     sqlx::query_as(
-        "select build.id, build.number, owner, repo.name, repo_id, private, clone_url, build.kind, branch, tag, sha, built_sha,
+        "select build.id, build.number, owner, repo.name, repo_id, private, clone_url, default_branch, build.kind, branch, tag, sha, built_sha,
              before_sha, message, pull_request, head_branch, head_repo, draft
          from job join build on build.id = build_id join repo on repo.id = repo_id where job.id = $1",
     )

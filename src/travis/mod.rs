@@ -5,6 +5,7 @@
 //! Nothing in here knows of builds, repositories' settings in the database, or Docker.
 
 pub mod branches;
+pub mod cache;
 pub mod condition;
 pub mod env;
 pub mod matrix;

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use url::Url;
 
 use super::Worker;
+use super::cache::JobCache;
 use super::secrets::Secrets;
 use crate::attempt::{DEPTH, HOME, NewContainer};
 use crate::domain::RepoName;
@@ -20,6 +21,7 @@ impl Worker {
         job: &Claimed,
         facts: BuildFacts,
         secrets: Secrets,
+        cache: Option<&JobCache>,
         made: impl Fn(String),
     ) -> Result<String, ExecError> {
         let repo = facts.repo()?;
@@ -30,7 +32,8 @@ impl Worker {
             attempt: job.attempt,
             repo: &repo,
             image: &image,
-            script: self.script(job, &facts, secrets, &repo, &image),
+            script: self.script(job, &facts, secrets, cache, &repo, &image),
+            cache: cache.and_then(|cache| cache.found.clone()),
             limits: &self.settings.limits,
         };
         new.start(&self.docker, &self.settings.images, checkout, made).await
@@ -60,6 +63,7 @@ impl Worker {
         job: &Claimed,
         facts: &BuildFacts,
         secrets: Secrets,
+        cache: Option<&JobCache>,
         repo: &RepoName,
         image: &str,
     ) -> String {
@@ -96,6 +100,7 @@ impl Worker {
             restarted: false,
             secrets_allowed: secrets.allowed,
             settings: Vec::new(),
+            cache: cache.map(JobCache::in_words),
             decrypted: secrets.decrypted,
         };
         script::compile(&job.config, &known)

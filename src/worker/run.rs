@@ -12,7 +12,7 @@ use super::log::{Log, Lost};
 use super::secrets::Secrets;
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
 use crate::attempt::{Judgement, Progress, Shared, TICK};
-use crate::domain::Stop;
+use crate::domain::{Stop, Verdict};
 use crate::executor::{ExecError, Exit, Found, Life};
 use crate::store::builds::BuildFacts;
 use crate::store::jobs::{self, Beat, Claimed, Finish};
@@ -112,6 +112,7 @@ impl Worker {
             }
             tokio::time::sleep(ENGINE_RETRY).await;
         };
+        let cache = self.cache_of(job, &facts, found.is_none()).await;
         let container = match found {
             Some(found) => {
                 let from = (log.stored() - REREAD).max(0);
@@ -121,7 +122,8 @@ impl Worker {
                 found.container
             }
             None => {
-                match self.start(job, facts, secrets, |container| shared.lock().container = Some(container)).await {
+                let made = |container| shared.lock().container = Some(container);
+                match self.start(job, facts, secrets, cache.as_ref(), made).await {
                     Ok(container) => container,
                     Err(ExecError::Job(reason)) => return End::Finished(Judgement::could_not_begin(reason)),
                     Err(ExecError::System(error)) => return End::GivenBack(error),
@@ -137,7 +139,18 @@ impl Worker {
             _ => shared.lock().started = Some(Instant::now()),
         }
         match self.follow(&container, shared, log).await {
-            Ok(exit) => self.judge(&exit, shared, log),
+            Ok(exit) => {
+                let mut judgement = {
+                    let mut progress = shared.lock();
+                    progress.log_full = log.is_full();
+                    progress.judge(&exit, &self.settings.limits, &log.tail())
+                };
+                // Before the verdict: the jobs of the next stage may count on it.
+                if let Some(cache) = cache.filter(|_| matches!(judgement.verdict, Verdict::Passed | Verdict::Failed)) {
+                    judgement.closing.push_str(&self.store_cache(&container, cache).await);
+                }
+                End::Finished(judgement)
+            }
             Err(end) => end,
         }
     }
@@ -217,12 +230,6 @@ impl Worker {
                 stored = &mut write => return stored.map(|()| whole.unwrap_or(true)),
             }
         }
-    }
-
-    fn judge(&self, exit: &Exit, shared: &Shared, log: &Log) -> End {
-        let mut progress = shared.lock();
-        progress.log_full = log.is_full();
-        End::Finished(progress.judge(exit, &self.settings.limits, &log.tail()))
     }
 
     /// Extends the lease, looks at the limits, and ends the container when one is broken or a cancel is asked for.

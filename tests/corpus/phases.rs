@@ -28,6 +28,7 @@ fn facts(home: String) -> Facts {
         restarted: false,
         secrets_allowed: false,
         settings: Vec::new(),
+        cache: None,
         decrypted: Vec::new(),
     }
 }

@@ -7,6 +7,7 @@ mod support;
 
 mod browser;
 mod condition;
+mod cache;
 mod crash;
 mod limits;
 mod pages;

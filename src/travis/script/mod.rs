@@ -9,12 +9,13 @@ mod languages;
 mod phases;
 mod shell;
 
+pub use environment::text;
 pub use shell::is_name;
 
 use serde_json::Value as Json;
 
 use super::matrix::Config;
-use super::secrets;
+use super::{cache, secrets};
 use crate::domain::{RepoName, TriggerKind};
 use shell::quoted;
 
@@ -55,6 +56,8 @@ pub struct Facts {
     pub secrets_allowed: bool,
     /// The repository's settings: name, value, and whether it is to be hidden.
     pub settings: Vec<Setting>,
+    /// The cache that the job begins with, in words; None when there is no server to keep caches.
+    pub cache: Option<String>,
     /// The clear texts of the config's `secure:` strings. A secret that is not here is left out.
     pub decrypted: Vec<(String, String)>,
 }
@@ -125,6 +128,7 @@ pub fn compile(config: &Json, facts: &Facts) -> String {
         return script.0;
     }
     languages::setup(&mut script, config, facts);
+    cache(&mut script, config, facts);
     phases::phases(&mut script, config, facts);
     script.line("travis_footer");
     script.0
@@ -140,6 +144,17 @@ fn checkout(script: &mut Script, facts: &Facts) {
     let display = format!("cd {}", facts.repo);
     script.line(&format!("travis_cmd {} --assert --echo --display {} --event checkout", quoted(&cd), quoted(&display)));
     script.line("travis_fold end git.checkout");
+}
+
+/// The worker has put the cache in place before the start, and takes it out after the end.
+fn cache(script: &mut Script, config: &Config, facts: &Facts) {
+    let (Some(found), Some(_)) = (&facts.cache, cache::wanted(config)) else { return };
+    script.line("travis_fold start cache.1");
+    script.line(&format!("printf '%s\\n' {}", quoted(found)));
+    script.line("travis_fold end cache.1");
+    for word in cache::without_effect(config) {
+        script.say("YELLOW", &format!("`cache: {word}` has no effect here: name the folders under `cache: directories:`."));
+    }
 }
 
 /// A script that grows.
