@@ -9,6 +9,7 @@ pub mod condition;
 pub mod env;
 pub mod matrix;
 pub mod normal;
+pub mod notifications;
 pub mod schema;
 pub mod script;
 pub mod traps;
