@@ -31,7 +31,7 @@ fn every_form_of_a_channel() {
     assert_eq!(due_of("notifications: a@b.c\n", |_| {}), [("email", json!({"recipients": ["a@b.c"]}))]);
     assert_eq!(
         due_of("notifications: {email: [a@b.c, d@e.f]}\n", |_| {}),
-        [("email", json!({"recipients": ["a@b.c", "d@e.f"]}))]
+        [("email", json!({"recipients": ["a@b.c"]})), ("email", json!({"recipients": ["d@e.f"]}))]
     );
     let slack = "notifications:\n  email: false\n  slack: {rooms: [\"a:b#c\"]}\n";
     assert_eq!(due_of(slack, |_| {}), [("slack", json!({"rooms": ["a:b#c"]}))]);
