@@ -10,6 +10,7 @@ pub mod condition;
 pub mod env;
 pub mod matrix;
 pub mod normal;
+pub mod notifications;
 pub mod schema;
 pub mod script;
 pub mod secrets;
