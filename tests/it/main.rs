@@ -13,5 +13,6 @@ mod pages;
 mod payloads;
 mod push;
 mod queue;
+mod run_command;
 mod start;
 mod statuses;
