@@ -218,28 +218,54 @@ fn the_limits_of_the_configuration_hold_here_too() {
     assert!(log.contains("No output has been received in the last 2s"), "{log}");
 }
 
-/// Starts a run and waits until its job says something; gives the process, the file of its log, and the container.
-fn begun(folder: &Folder, arguments: &[&str]) -> (Child, std::path::PathBuf, String) {
-    let log = folder.path().join("log.txt");
-    let file = std::fs::File::create(&log).unwrap();
-    let mut child = folder.command(arguments).stdout(file).stderr(Stdio::null()).spawn().unwrap();
-    let begin = Instant::now();
-    loop {
-        let said = std::fs::read_to_string(&log).unwrap();
-        if let Some(container) = containers(&said).pop() {
-            return (child, log, container);
+/// A run whose job has said something.
+struct Begun {
+    child: Child,
+    log: std::path::PathBuf,
+    container: String,
+}
+
+impl Begun {
+    fn new(folder: &Folder, arguments: &[&str]) -> Self {
+        let log = folder.path().join("log.txt");
+        let file = std::fs::File::create(&log).unwrap();
+        let child = folder.command(arguments).stdout(file).stderr(Stdio::null()).spawn().unwrap();
+        let mut begun = Self { child, log, container: String::new() };
+        begun.wait_for("container ");
+        begun.container = containers(&begun.said()).pop().unwrap();
+        begun
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits for a line that begins so.
+    fn wait_for(&self, line: &str) {
+        let begin = Instant::now();
+        while !self.said().contains(&format!("\n{line}")) {
+            assert!(begin.elapsed() < Duration::from_secs(60), "no {line:?}: {}", self.said());
+            std::thread::sleep(Duration::from_millis(50));
         }
-        if begin.elapsed() > Duration::from_secs(60) {
-            child.kill().unwrap();
-            panic!("the job does not begin: {said}");
-        }
-        std::thread::sleep(Duration::from_millis(50));
+    }
+
+    fn interrupt(&self) {
+        let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    }
+
+    /// Waits for the end; gives the exit status.
+    fn end(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 }
 
-fn interrupt(child: &Child) {
-    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+impl Drop for Begun {
+    fn drop(&mut self) {
+        // Ends with its test, also when that panicked; one that was waited for already is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 #[test]
@@ -247,13 +273,13 @@ fn ctrl_c_stops_the_job_properly_and_leaves_no_container() {
     let folder = Folder::new(&format!(
         "language: shell\nenv: [A=1, A=2]\nscript: {HOSTNAME}; trap 'echo tidied up; exit' INT; sleep 100 & wait\n"
     ));
-    let (mut child, log, container) = begun(&folder, &[]);
-    interrupt(&child);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    let said = std::fs::read_to_string(log).unwrap();
+    let mut run = Begun::new(&folder, &[]);
+    run.interrupt();
+    assert_eq!(run.end(), Some(130));
+    let said = run.said();
     assert!(said.contains("tidied up") && said.contains("The build was canceled: 2 jobs"), "{said}");
     assert_eq!(said.matches("– canceled").count(), 3, "one under the log, two in the table: {said}");
-    assert!(!docker::is_there(&container));
+    assert!(!docker::is_there(&run.container));
 }
 
 #[test]
@@ -263,14 +289,10 @@ fn a_second_ctrl_c_does_not_wait() {
     ));
     let config = folder.path().join("config.toml");
     std::fs::write(&config, "[limits]\ngrace = \"10m\"\n").unwrap();
-    let (mut child, log, container) = begun(&folder, &["--config", config.to_str().unwrap()]);
-    interrupt(&child);
-    let begin = Instant::now();
-    while !std::fs::read_to_string(&log).unwrap().contains("\nignored") {
-        assert!(begin.elapsed() < Duration::from_secs(20), "the first signal does not arrive");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    interrupt(&child);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(!docker::is_there(&container));
+    let mut run = Begun::new(&folder, &["--config", config.to_str().unwrap()]);
+    run.interrupt();
+    run.wait_for("ignored");
+    run.interrupt();
+    assert_eq!(run.end(), Some(130));
+    assert!(!docker::is_there(&run.container));
 }

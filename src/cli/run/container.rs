@@ -132,13 +132,12 @@ impl Runner {
                 () = tokio::time::sleep(TICK) => None,
                 () = interrupts.next() => Some((Stop::Canceled, INTERRUPTED.to_owned())),
             };
-            let mut progress = shared.lock();
-            if wanted.is_some() && progress.started.is_none() {
+            let asked = wanted.is_some();
+            if asked && shared.lock().started.is_none() {
                 return;
             }
-            let due = progress.look(&self.limits, Instant::now(), wanted.clone());
-            drop(progress);
-            if wanted.is_some() {
+            let due = shared.lock().look(&self.limits, Instant::now(), wanted);
+            if asked {
                 if due.stop.is_none() {
                     // It is being stopped already, and somebody has no patience.
                     return;

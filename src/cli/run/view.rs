@@ -46,6 +46,7 @@ impl View {
     /// Writes a text that is ours.
     pub(super) fn say(&mut self, text: &str) -> anyhow::Result<()> {
         self.write(text)?;
+        self.after_blank = text.ends_with("\n\n");
         self.flush()
     }
 
@@ -206,9 +207,9 @@ mod tests {
 
     #[test]
     fn an_unfinished_line_is_drawn_on_a_terminal_and_only_there() {
-        let pieces = ["10% of a long line", "\r20%", "\rdone\n"];
+        let pieces = ["10% of a long line", "\r20%", "\rdone\x1b[K\n"];
         assert_eq!(written(false, None, &pieces), "━━ Job 1\ndone\n");
         let drawn = written(false, Some(10), &pieces);
-        assert_eq!(drawn, "━━ Job 1\n10% of a \r\x1b[K20% of a \r\x1b[Kdone of a long line\n");
+        assert_eq!(drawn, "━━ Job 1\n10% of a \r\x1b[K20% of a \r\x1b[Kdone\n");
     }
 }
