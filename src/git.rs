@@ -1,7 +1,12 @@
-//! Bare mirrors of repositories: fetch a commit, read its files, export a checkout. The only module that starts `git`.
+//! Bare mirrors of repositories: fetch a commit, read its files, export a checkout. And work trees of people, as they
+//! stand. The only module that starts `git`.
 //!
 //! **Invariant:** a token reaches git through its environment alone: never an argument, a remote or a config file.
 //! Hooks, filters and the machine's own git configuration have no effect here, since repositories are hostile.
+
+mod work_tree;
+
+pub use work_tree::{Head, WorkTree, repo_of};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -228,29 +233,11 @@ impl Mirrors {
     ) -> anyhow::Result<()> {
         let mirror = tokio::fs::canonicalize(self.path(repo)).await.context("the mirror is gone")?;
         let mirror = Url::from_file_path(&mirror).map_err(|()| anyhow::anyhow!("no file URL for the mirror"))?;
-        let mut init = git(into);
-        init.args(["init", "--quiet", "--template=", "--initial-branch=trainyard", "."]);
-        run(init, LOCAL_LIMIT, None).await?;
-        let mut fetch = git(into);
-        fetch
-            .env("GIT_ALLOW_PROTOCOL", "file")
-            .args(["fetch", "--quiet", "--no-tags", "--no-auto-maintenance", &format!("--depth={depth}"), "--"])
-            .args([mirror.as_str(), sha.as_str()]);
-        run(fetch, LOCAL_LIMIT, None).await.with_context(|| format!("checking out {sha}"))?;
+        shallow_clone(mirror.as_str(), sha, depth, origin, "git-upload-pack", into).await?;
         let mut checkout = git(into);
         checkout.args(["-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", "--detach", sha.as_str()]);
         run(checkout, LOCAL_LIMIT, None).await.with_context(|| format!("checking out {sha}"))?;
-        // As a clone would leave it: a remote to look at, and no trace of this machine's paths.
-        let config = into.join(".git/config");
-        let mut text = tokio::fs::read_to_string(&config).await?;
-        text.push_str(&format!(
-            "[remote \"origin\"]\n\turl = {origin}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n"
-        ));
-        tokio::fs::write(&config, text).await?;
-        match tokio::fs::remove_file(into.join(".git/FETCH_HEAD")).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     async fn local(&self, repo: &RepoName, args: &[&str]) -> anyhow::Result<Vec<u8>> {
@@ -283,6 +270,36 @@ impl Mirrors {
         }
         Ok(contents)
     }
+}
+
+/// Fetches `depth` commits up to `sha` into a new `.git` of the empty folder `into`, whose work tree stays empty. It
+/// looks as a clone of `origin` would, with no trace of where on this machine it comes from.
+async fn shallow_clone(
+    from: &str,
+    sha: &Sha,
+    depth: u32,
+    origin: &str,
+    upload_pack: &str,
+    into: &Path,
+) -> anyhow::Result<()> {
+    let mut init = git(into);
+    init.args(["init", "--quiet", "--template=", "--initial-branch=trainyard", "."]);
+    run(init, LOCAL_LIMIT, None).await?;
+    let mut fetch = git(into);
+    fetch
+        .env("GIT_ALLOW_PROTOCOL", "file")
+        .args(["fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head"])
+        .args([&format!("--depth={depth}"), &format!("--upload-pack={upload_pack}"), "--"])
+        .args([from, sha.as_str()]);
+    run(fetch, LOCAL_LIMIT, None).await.with_context(|| format!("fetching {sha}"))?;
+    let config = into.join(".git/config");
+    let mut text = tokio::fs::read_to_string(&config).await?;
+    let origin = origin.replace('\\', "\\\\").replace('"', "\\\"");
+    text.push_str(&format!(
+        "[remote \"origin\"]\n\turl = \"{origin}\"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n"
+    ));
+    tokio::fs::write(&config, text).await?;
+    Ok(())
 }
 
 /// A git command in `folder` that nothing but our own arguments steers.

@@ -31,13 +31,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let text = &arguments.condition;
     let data = Data { variables: &variables, env: &variables["env"] };
     match condition::parse(text).and_then(|condition| condition.holds(data)) {
-        Ok(holds) if arguments.json => println!("{}", json!({ "result": holds })),
-        Ok(holds) => println!("{holds}"),
+        Ok(holds) if arguments.json => super::print(&format!("{}\n", json!({ "result": holds })))?,
+        Ok(holds) => super::print(&format!("{holds}\n"))?,
         Err(error) => {
             let (what, at) = explained(&error, text);
             if arguments.json {
                 let column = condition::on_one_line(text)[..at].chars().count() + 1;
-                println!("{}", json!({"error": {"message": what, "column": column}}));
+                super::print(&format!("{}\n", json!({"error": {"message": what, "column": column}})))?;
             } else {
                 eprintln!("trainyard: {what}\n{}", pointed_at(&condition::on_one_line(text), at));
             }

@@ -1,13 +1,20 @@
 //! The command line: a table of subcommands, one file each.
 
+mod asked;
 mod condition;
 mod encrypt;
+mod files;
+mod jobs;
 mod plan;
+mod problems;
+mod run;
 mod serve;
 mod table;
 
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 /// Self-hosted CI for teams that train LoRA models.
@@ -24,6 +31,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Show the jobs that a repository's `.travis.yml` gives, and what is wrong with it and its training configs.
     Plan(plan::Arguments),
+    /// Run the jobs of a folder's `.travis.yml` here in Docker, as the service would: no server, no database.
+    Run(run::Arguments),
     /// Try a condition, as `if:` in a `.travis.yml` has them: prints true or false.
     Condition(condition::Arguments),
     /// Encrypt a secret for a repository's `.travis.yml`, as a `secure:` string.
@@ -34,12 +43,15 @@ enum Command {
 const FINE: u8 = 0;
 /// Problems were found, or the command could not do its work.
 const PROBLEMS: u8 = 1;
+/// The command line asks for something that is not there.
+const USAGE: u8 = 2;
 
 /// Runs the command that the process's arguments name. Exit status 0 fine, 1 problems, 2 usage.
 pub async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Plan(arguments) => plan::run(&arguments),
+        Command::Run(arguments) => run::run(arguments).await,
         Command::Condition(arguments) => condition::run(&arguments),
         Command::Encrypt(arguments) => encrypt::run(arguments).await,
     };
@@ -49,6 +61,15 @@ pub async fn main() -> ExitCode {
             eprintln!("trainyard: {error:#}");
             ExitCode::from(PROBLEMS)
         }
+    }
+}
+
+/// Prints to standard output. A reader that has enough, as `head` has, is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        _ => Ok(()),
     }
 }
 

@@ -20,8 +20,8 @@ use tracing::warn;
 
 use super::State;
 use super::error::{Error, InJson};
-use super::log_view::{Checkpoint, Renderer, event_html};
 use crate::domain::{JobId, JobState, Verdict};
+use crate::log_view::{Checkpoint, Renderer, event_html, line_html};
 use crate::store::logs;
 
 /// Bytes of log that are read at a time.
@@ -109,7 +109,7 @@ pub(super) async fn live(
     let view = if wanted.view.as_deref() == Some("html") {
         let token = last_id.or(wanted.after.as_deref());
         let from = token.and_then(Checkpoint::from_token).unwrap_or_else(|| Checkpoint::begin(attempt));
-        View::Html { renderer: Box::new(Renderer::new(from)), unfinished: None }
+        View::Html { renderer: Box::new(Renderer::new(from, line_html)), unfinished: None }
     } else {
         let (offset, attempt) = last_id.and_then(text_id).unwrap_or((wanted.offset.max(0), attempt));
         View::Text { attempt, offset }
@@ -150,9 +150,10 @@ impl View {
     fn restart(&mut self, attempt: i32) {
         *self = match self {
             Self::Text { .. } => Self::Text { attempt, offset: 0 },
-            Self::Html { .. } => {
-                Self::Html { renderer: Box::new(Renderer::new(Checkpoint::begin(attempt))), unfinished: None }
-            }
+            Self::Html { .. } => Self::Html {
+                renderer: Box::new(Renderer::new(Checkpoint::begin(attempt), line_html)),
+                unfinished: None,
+            },
         };
     }
 
@@ -267,7 +268,8 @@ impl Follower {
     fn end(&mut self, facts: &Facts) {
         let mut data = json!({ "state": facts.state, "verdict": facts.verdict, "reason": facts.reason });
         if let View::Html { renderer, .. } = &mut self.view {
-            let renderer = std::mem::replace(&mut **renderer, Renderer::new(Checkpoint::begin(facts.attempt)));
+            let renderer =
+                std::mem::replace(&mut **renderer, Renderer::new(Checkpoint::begin(facts.attempt), line_html));
             data["ops"] = event_html(&renderer.finish());
         }
         self.ready.push_back(event("end", &data));

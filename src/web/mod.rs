@@ -9,7 +9,6 @@ mod badge;
 mod error;
 mod health;
 mod log_stream;
-pub mod log_view;
 mod pages;
 mod rows;
 mod show;

@@ -6,14 +6,15 @@
 mod support;
 
 mod browser;
-mod condition;
 mod cache;
+mod condition;
 mod crash;
 mod limits;
 mod pages;
 mod payloads;
 mod push;
 mod queue;
+mod run_command;
 mod secrets;
 mod start;
 mod statuses;

@@ -21,6 +21,11 @@ pub async fn container_of(db: &PgPool, job: i64) -> Option<String> {
     String::from_utf8(listed).unwrap().lines().next().map(str::to_owned)
 }
 
+/// Whether Docker has this container, in whatever state.
+pub fn is_there(container: &str) -> bool {
+    !docker(&["ps", "--all", "--quiet", "--filter", &format!("id={container}")]).is_empty()
+}
+
 /// Everything that a container prints, as `docker logs` has it; resolves when the container ends.
 pub fn output_when_ended(container: &str) -> impl Future<Output = Vec<u8>> + use<> {
     let container = container.to_owned();

@@ -159,7 +159,7 @@ fn python(script: &mut Script, config: &Config, facts: &Facts) {
     script.line(&format!("travis_venv={venv}"));
     script.line("travis_image_python=$(python -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])' 2>/dev/null)");
     script.line("if [ -f \"$travis_venv/bin/activate\" ]; then");
-    script.command("source \"$travis_venv/bin/activate\"", "--assert --echo --timing --event setup");
+    script.command("source \"$travis_venv/bin/activate\"", "--assert --echo --event setup");
     script.line(&format!("elif [ \"$travis_image_python\" = {wanted} ]; then"));
     script.line("printf '%s\\n' \"Using Python $travis_image_python of the image.\"");
     script.line("else");

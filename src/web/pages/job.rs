@@ -7,10 +7,10 @@ use sqlx::PgPool;
 
 use super::{Chrome, Page, shown};
 use crate::domain::{JobState, in_words};
+use crate::log_view::{Checkpoint, Op, Renderer, line_html, page_html};
 use crate::store::logs;
 use crate::web::State;
 use crate::web::error::Error;
-use crate::web::log_view::{Checkpoint, Op, Renderer, page_html};
 use crate::web::rows::{self, Build, Job};
 use crate::web::show::When;
 
@@ -64,7 +64,7 @@ pub(in crate::web) async fn page(
 async fn log(db: &PgPool, job: &Job) -> Result<LogPart, Error> {
     let length = u64::try_from(job.log_length).unwrap_or(0);
     let keep_from = length.saturating_sub(SHOWN);
-    let mut renderer = Renderer::new(Checkpoint::begin(job.attempt));
+    let mut renderer = Renderer::new(Checkpoint::begin(job.attempt), line_html);
     let mut ops: Vec<Op> = Vec::new();
     let mut skipped = 0;
     while renderer.offset() < length {

@@ -1,4 +1,4 @@
-//! A log as people read it: bytes in, lines of HTML out. Pure.
+//! A log as people read it: bytes in, lines for a page or a terminal out. Pure.
 //!
 //! The bytes are a job's and may be hostile. Of the terminal's language, colours, emphasis, carriage returns and
 //! erasing are understood and everything else is dropped; the marks of [`marks`] become folds and durations. Rendering
@@ -8,6 +8,7 @@ mod html;
 mod marks;
 mod screen;
 mod style;
+mod terminal;
 
 use std::time::Duration;
 
@@ -15,11 +16,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::in_words;
-pub use html::{event_html, page_html};
+pub use html::{event_html, line_html, page_html};
 use marks::Mark;
+pub use screen::Line;
 use screen::Screen;
 use style::Style;
+pub use terminal::{cut_to, line_coloured, line_plain};
 
 /// Folds that may be open within each other; further ones are shown unfolded.
 const MAX_DEPTH: usize = 8;
@@ -28,7 +30,13 @@ const MAX_TIMERS: usize = 16;
 /// The longest token that is looked at; it has room for the full depth of folds and timers with the longest names.
 const MAX_TOKEN: usize = 8 * 1024;
 
-/// One thing to do to the page, in order.
+/// What a line that is too long to be shown whole ends with.
+const CUT: &str = " … line cut here, the raw log has it whole";
+
+/// How the content of a line is written.
+pub type Paint = fn(&Line) -> String;
+
+/// One thing to do to what is shown, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// A line to append.
@@ -36,7 +44,9 @@ pub enum Op {
         /// Its number, from 1.
         number: u64,
         /// Its content.
-        html: String,
+        text: String,
+        /// Whether it is the first of what a timer runs for: a command of the job.
+        timed: bool,
     },
     /// A fold to begin, with its first line as its title.
     Open {
@@ -45,7 +55,7 @@ pub enum Op {
         /// The line's number.
         number: u64,
         /// The line's content.
-        html: String,
+        text: String,
     },
     /// The innermost fold ends.
     Close,
@@ -53,8 +63,8 @@ pub enum Op {
     Took {
         /// The line's number.
         number: u64,
-        /// In words.
-        took: String,
+        /// How long.
+        took: Duration,
     },
 }
 
@@ -144,6 +154,7 @@ pub struct Renderer {
     /// At the last byte.
     now: Checkpoint,
     screen: Screen,
+    paint: Paint,
     /// What the unfinished line has brought so far; given out with the line's end.
     held: Vec<Op>,
     /// A carriage return was read: it counts when something other than a line end follows.
@@ -153,11 +164,11 @@ pub struct Renderer {
 }
 
 impl Renderer {
-    /// A renderer that goes on from `checkpoint`.
-    pub fn new(checkpoint: Checkpoint) -> Self {
+    /// A renderer that goes on from `checkpoint` and writes lines by `paint`.
+    pub fn new(checkpoint: Checkpoint, paint: Paint) -> Self {
         let screen = Screen::new(checkpoint.style);
         let now = checkpoint.clone();
-        Self { committed: checkpoint, now, screen, held: Vec::new(), returned: false, marked: false }
+        Self { committed: checkpoint, now, screen, paint, held: Vec::new(), returned: false, marked: false }
     }
 
     /// Where the last complete line ended.
@@ -186,7 +197,7 @@ impl Renderer {
 
     /// The unfinished last line as it looks now; none when there is nothing on it.
     pub fn unfinished(&self) -> Option<String> {
-        (!self.screen.is_empty()).then(|| self.screen.html())
+        (!self.screen.is_empty()).then(|| (self.paint)(self.screen.line()))
     }
 
     /// Ends the log: what its last, unfinished line does.
@@ -269,24 +280,26 @@ impl Renderer {
     fn end_timer(&mut self, id: &str, took: Duration) {
         let Some(at) = self.now.timers.iter().rposition(|timer| timer.id == id) else { return };
         if let Some(number) = self.now.timers.remove(at).line {
-            self.held.push(Op::Took { number, took: in_words(took) });
+            self.held.push(Op::Took { number, took });
         }
     }
 
     fn push_line(&mut self) {
         self.now.lines = self.now.lines.saturating_add(1);
         let number = self.now.lines;
-        let html = self.screen.html();
+        let text = (self.paint)(self.screen.line());
         self.screen.clear();
-        for timer in &mut self.now.timers {
-            timer.line.get_or_insert(number);
+        let mut timed = false;
+        for timer in self.now.timers.iter_mut().filter(|timer| timer.line.is_none()) {
+            timer.line = Some(number);
+            timed = true;
         }
         let op = match self.now.folds.iter_mut().find(|fold| !fold.opened) {
             Some(fold) => {
                 fold.opened = true;
-                Op::Open { name: fold.name.clone(), number, html }
+                Op::Open { name: fold.name.clone(), number, text }
             }
-            None => Op::Line { number, html },
+            None => Op::Line { number, text, timed },
         };
         self.held.push(op);
     }

@@ -1,7 +1,5 @@
 //! One line of a terminal: what is written, overwritten and erased until the line is complete.
 
-use std::fmt::Write as _;
-
 use vte::{Params, Parser, Perform};
 
 use super::marks::{self, Mark};
@@ -23,7 +21,8 @@ pub(super) struct Screen {
     line: Line,
 }
 
-struct Line {
+/// What is written on one line.
+pub struct Line {
     cells: Vec<(char, Style)>,
     /// What stood there before the last carriage return.
     before_return: Vec<(char, Style)>,
@@ -114,25 +113,9 @@ impl Screen {
         Some(mark)
     }
 
-    /// The line as HTML.
-    pub(super) fn html(&self) -> String {
-        let mut html = String::with_capacity(self.line.cells.len() + 16);
-        let mut open = Style::default();
-        for (c, style) in &self.line.cells {
-            if *style != open {
-                close(&mut html, open);
-                if *style != Style::default() {
-                    let _ = write!(html, "<span class=\"{}\">", style.classes());
-                }
-                open = *style;
-            }
-            escape(&mut html, *c);
-        }
-        close(&mut html, open);
-        if self.line.cut {
-            html.push_str("<span class=\"d\"> … line cut here, the raw log has it whole</span>");
-        }
-        html
+    /// The line as it looks now.
+    pub(super) fn line(&self) -> &Line {
+        &self.line
     }
 
     /// Empties the line, as a line end does.
@@ -144,26 +127,22 @@ impl Screen {
     }
 }
 
-fn close(html: &mut String, style: Style) {
-    if style != Style::default() {
-        html.push_str("</span>");
-    }
-}
-
-fn escape(html: &mut String, c: char) {
-    match c {
-        '<' => html.push_str("&lt;"),
-        '>' => html.push_str("&gt;"),
-        '&' => html.push_str("&amp;"),
-        '"' => html.push_str("&quot;"),
-        '\'' => html.push_str("&#39;"),
-        c => html.push(c),
-    }
-}
-
 /// Characters that change the direction of the text around them: a log could show a command that was not run.
 fn is_deceiving(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+}
+
+impl Line {
+    /// The characters, in runs of one style.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (Style, impl Iterator<Item = char>)> {
+        let runs = self.cells.chunk_by(|(_, a), (_, b)| a == b);
+        runs.map(|run| (run[0].1, run.iter().map(|(c, _)| *c)))
+    }
+
+    /// Whether characters were left out because the line is too long.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
+    }
 }
 
 impl Perform for Line {

@@ -1,9 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::in_words;
 
 fn whole(log: &[u8]) -> Vec<Op> {
-    let mut renderer = Renderer::new(Checkpoint::begin(1));
+    let mut renderer = Renderer::new(Checkpoint::begin(1), line_html);
     let mut ops = renderer.feed(log);
     ops.extend(renderer.finish());
     ops
@@ -12,10 +13,10 @@ fn whole(log: &[u8]) -> Vec<Op> {
 /// The ops in a short form: lines as their HTML, folds as `+name html` and `-`, durations as `line took`.
 fn short(log: impl AsRef<[u8]>) -> Vec<String> {
     let word = |op| match op {
-        Op::Line { html, .. } => html,
-        Op::Open { name, html, .. } => format!("+{name} {html}"),
+        Op::Line { text, .. } => text,
+        Op::Open { name, text, .. } => format!("+{name} {text}"),
         Op::Close => "-".to_owned(),
-        Op::Took { number, took } => format!("{number} {took}"),
+        Op::Took { number, took } => format!("{number} {}", in_words(took)),
     };
     whole(log.as_ref()).into_iter().map(word).collect()
 }
@@ -26,6 +27,22 @@ fn colours_become_classes_and_text_is_escaped() {
         short("\x1b[31;1mred <b>\x1b[0m & \x1b[38;5;196mx\x1b[m \x1b[38;2;0;0;0;44my\x1b[0m\n"),
         ["<span class=\"f1 b\">red &lt;b&gt;</span> &amp; <span class=\"f9\">x</span> <span class=\"f0 g4\">y</span>"]
     );
+}
+
+#[test]
+fn a_terminal_gets_colours_and_nothing_else() {
+    let log = b"\x1b[31;1mred\x1b[0m \x1b]0;title\x07\x1b[2J\x1b[38;5;12;44mblue\x1b[0m <b>\n";
+    let on_terminal = |paint| {
+        let mut renderer = Renderer::new(Checkpoint::begin(1), paint);
+        match renderer.feed(log).pop() {
+            Some(Op::Line { text, .. }) => text,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(on_terminal(line_coloured), "\x1b[1;31mred\x1b[0m \x1b[94;44mblue\x1b[0m <b>");
+    assert_eq!(on_terminal(line_plain), "red blue <b>");
+    assert_eq!(cut_to("\x1b[31mred\x1b[0m", 2), "\x1b[31mre\x1b[0m");
+    assert_eq!(cut_to("\u{65e5}\u{672c}", 3), "\u{65e5}", "wide characters take two columns");
 }
 
 #[test]
@@ -81,7 +98,7 @@ fn marks_of_a_hostile_job_do_no_harm() {
 fn a_huge_line_is_cut() {
     let line = vec![b'<'; 5_000_000];
     let ops = whole(&line);
-    let [Op::Line { html, .. }] = &ops[..] else { panic!("not one line: {}", ops.len()) };
+    let [Op::Line { text: html, .. }] = &ops[..] else { panic!("not one line: {}", ops.len()) };
     assert!(html.len() < 100_000, "{} bytes", html.len());
     assert!(html.ends_with("the raw log has it whole</span>"));
 }
@@ -148,7 +165,7 @@ proptest! {
     fn pieces_and_resumes_give_the_same_as_the_whole(log in nasty_log(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(log.len() + 1)).collect();
         cuts.sort_unstable();
-        let mut renderer = Renderer::new(Checkpoint::begin(1));
+        let mut renderer = Renderer::new(Checkpoint::begin(1), line_html);
         let mut ops = Vec::new();
         let mut at = 0;
         for cut in cuts.iter().copied().chain([log.len()]) {
@@ -165,14 +182,14 @@ proptest! {
             let checkpoint = Checkpoint::from_token(&token).expect("our own token");
             let from = usize::try_from(checkpoint.offset()).expect("small");
             if from <= cut {
-                let mut renderer = Renderer::new(checkpoint);
+                let mut renderer = Renderer::new(checkpoint, line_html);
                 ops.extend(renderer.feed(&log[from..cut]));
                 token = renderer.checkpoint().to_token();
             }
         }
         let checkpoint = Checkpoint::from_token(&token).expect("our own token");
         let from = usize::try_from(checkpoint.offset()).expect("small");
-        let mut renderer = Renderer::new(checkpoint);
+        let mut renderer = Renderer::new(checkpoint, line_html);
         ops.extend(renderer.feed(&log[from..]));
         ops.extend(renderer.finish());
         prop_assert_eq!(&ops, &whole(&log));

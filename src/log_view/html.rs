@@ -1,10 +1,45 @@
 //! Lines and folds as elements.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::Op;
+use super::screen::Line;
+use super::style::Style;
+use super::{CUT, Op};
+use crate::domain::in_words;
+
+/// A line's content.
+pub fn line_html(line: &Line) -> String {
+    let mut html = String::new();
+    for (style, text) in line.runs() {
+        let styled = style != Style::default();
+        if styled {
+            // Writing to a String cannot fail.
+            let _ = write!(html, "<span class=\"{}\">", style.classes());
+        }
+        text.for_each(|c| escape(&mut html, c));
+        if styled {
+            html.push_str("</span>");
+        }
+    }
+    if line.is_cut() {
+        let _ = write!(html, "<span class=\"d\">{CUT}</span>");
+    }
+    html
+}
+
+fn escape(html: &mut String, c: char) {
+    match c {
+        '<' => html.push_str("&lt;"),
+        '>' => html.push_str("&gt;"),
+        '&' => html.push_str("&amp;"),
+        '"' => html.push_str("&quot;"),
+        '\'' => html.push_str("&#39;"),
+        c => html.push(c),
+    }
+}
 
 fn line(out: &mut String, number: u64, content: &str, took: Option<&str>) {
     let took = took.unwrap_or_default();
@@ -26,21 +61,21 @@ pub fn page_html(ops: &[Op]) -> String {
     let mut open = Vec::new();
     for (at, op) in ops.iter().enumerate() {
         match op {
-            Op::Took { number, took } => drop(durations.insert(*number, took.as_str())),
+            Op::Took { number, took } => drop(durations.insert(*number, in_words(*took))),
             Op::Open { .. } => open.push(at),
             Op::Close => drop(open.pop()),
             Op::Line { .. } => {}
         }
     }
-    let took = |number: &u64| durations.get(number).copied();
+    let took = |number: &u64| durations.get(number).map(String::as_str);
     let mut out = String::new();
     let mut depth = 0_usize;
     for (at, op) in ops.iter().enumerate() {
         match op {
-            Op::Line { number, html } => line(&mut out, *number, html, took(number)),
-            Op::Open { name, number, html } => {
+            Op::Line { number, text, .. } => line(&mut out, *number, text, took(number)),
+            Op::Open { name, number, text } => {
                 depth += 1;
-                fold(&mut out, name, *number, html, took(number), open.binary_search(&at).is_ok());
+                fold(&mut out, name, *number, text, took(number), open.binary_search(&at).is_ok());
             }
             // A fold that began before the part of the log that is shown.
             Op::Close if depth == 0 => {}
@@ -66,20 +101,20 @@ pub fn event_html(ops: &[Op]) -> Value {
         }
     };
     for op in ops {
-        if let Op::Line { number, html } = op {
-            line(&mut lines, *number, html, None);
+        if let Op::Line { number, text, .. } = op {
+            line(&mut lines, *number, text, None);
             continue;
         }
         flush(&mut lines, &mut steps);
         match op {
-            Op::Open { name, number, html } => {
+            Op::Open { name, number, text } => {
                 let mut element = String::new();
-                fold(&mut element, name, *number, html, None, true);
+                fold(&mut element, name, *number, text, None, true);
                 element.push_str("</details>");
                 steps.push(json!(["o", element]));
             }
             Op::Close => steps.push(json!(["c"])),
-            Op::Took { number, took } => steps.push(json!(["t", number, took])),
+            Op::Took { number, took } => steps.push(json!(["t", number, in_words(*took)])),
             Op::Line { .. } => {}
         }
     }

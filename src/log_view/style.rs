@@ -107,6 +107,21 @@ impl Style {
         classes.truncate(classes.trim_end().len());
         classes
     }
+
+    /// The parameters of the SGR sequence that sets it on a terminal in its plain state.
+    pub(super) fn sgr(self) -> String {
+        let mut codes = Vec::new();
+        let flags = [(BOLD, 1), (FAINT, 2), (ITALIC, 3), (UNDERLINE, 4), (STRUCK, 9), (INVERSE, 7)];
+        codes.extend(flags.iter().filter(|(flag, _)| self.emphasis & flag != 0).map(|(_, code)| *code));
+        for (colour, named, bright) in [(self.foreground, 30, 90), (self.background, 40, 100)] {
+            match colour {
+                0 => {}
+                1..=8 => codes.push(named + colour - 1),
+                _ => codes.push(bright + colour - 9),
+            }
+        }
+        codes.iter().map(u8::to_string).collect::<Vec<_>>().join(";")
+    }
 }
 
 /// Our number of the palette's `index`.

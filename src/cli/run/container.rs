@@ -1,0 +1,160 @@
+//! One job in its container, from the script to the judgement.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::bail;
+use futures::StreamExt as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::view::View;
+use crate::attempt::{Images, Judgement, NewContainer, Progress, Shared, TICK, Tail};
+use crate::domain::{Stop, Verdict};
+use crate::executor::{Docker, ExecError, Exit, Life, Limits};
+
+/// Why a job was canceled, when a signal did it.
+pub(super) const INTERRUPTED: &str = "interrupted";
+
+/// The signals that ask this process to end.
+pub(super) struct Interrupts {
+    signals: [(Signal, u8); 3],
+    /// The number of the first one that came.
+    pub(super) caught: Option<u8>,
+}
+
+impl Interrupts {
+    pub(super) fn listen() -> anyhow::Result<Self> {
+        let listen = |kind: SignalKind, number| Ok::<_, std::io::Error>((signal(kind)?, number));
+        let signals = [
+            listen(SignalKind::interrupt(), 2)?,
+            listen(SignalKind::terminate(), 15)?,
+            listen(SignalKind::hangup(), 1)?,
+        ];
+        Ok(Self { signals, caught: None })
+    }
+
+    async fn next(&mut self) {
+        let [(interrupt, a), (terminate, b), (hangup, c)] = &mut self.signals;
+        let number = tokio::select! {
+            _ = interrupt.recv() => *a,
+            _ = terminate.recv() => *b,
+            _ = hangup.recv() => *c,
+        };
+        self.caught.get_or_insert(number);
+    }
+}
+
+/// What the containers of all jobs share.
+pub(super) struct Runner {
+    pub(super) docker: Docker,
+    pub(super) images: Images,
+    pub(super) limits: Limits,
+}
+
+impl Runner {
+    /// Runs one container to its end and removes it. A signal stops it as a cancel does; a second one kills it.
+    pub(super) async fn run(
+        &self,
+        new: NewContainer<'_>,
+        checkout: &Path,
+        view: &mut View,
+        interrupts: &mut Interrupts,
+    ) -> anyhow::Result<Judgement> {
+        let shared = Shared::new(Progress::new(None, None));
+        let ended = tokio::select! {
+            ended = self.carry_out(new, checkout, &shared, view) => ended,
+            () = self.watch(&shared, interrupts) => Ok(canceled(INTERRUPTED)),
+        };
+        // Whatever happened: also a container whose id never reached us is gone after this.
+        for found in self.docker.list().await? {
+            self.docker.remove(&found.container).await?;
+        }
+        ended
+    }
+
+    async fn carry_out(
+        &self,
+        new: NewContainer<'_>,
+        checkout: &Path,
+        shared: &Shared,
+        view: &mut View,
+    ) -> anyhow::Result<Judgement> {
+        let made = |container| shared.lock().container = Some(container);
+        let container = match new.start(&self.docker, &self.images, async { Ok(checkout) }, made).await {
+            Ok(container) => container,
+            Err(ExecError::Job(reason)) => return Ok(Judgement::could_not_begin(reason)),
+            Err(ExecError::System(error)) => return Err(error),
+        };
+        shared.lock().started = Some(Instant::now());
+        let mut tail = Tail::default();
+        let exit = self.follow(&container, shared, &mut tail, view).await?;
+        Ok(shared.lock().judge(&exit, &self.limits, &tail.text()))
+    }
+
+    /// Shows the container's output until it has ended.
+    async fn follow(&self, container: &str, shared: &Shared, tail: &mut Tail, view: &mut View) -> anyhow::Result<Exit> {
+        let limit = self.limits.log.as_u64();
+        let mut shown = 0;
+        loop {
+            let mut frames = self.docker.logs(container, shown)?;
+            let mut whole = true;
+            while shown < limit
+                && let Some(frame) = frames.next().await
+            {
+                let Ok(bytes) = frame else {
+                    // It is read again from here on, if the engine still answers.
+                    whole = false;
+                    break;
+                };
+                let room = usize::try_from(limit - shown).unwrap_or(usize::MAX);
+                let bytes = &bytes[..bytes.len().min(room)];
+                shown += bytes.len() as u64;
+                tail.remember(bytes);
+                view.feed(bytes)?;
+                let mut progress = shared.lock();
+                progress.last_output = Instant::now();
+                progress.log_full = shown >= limit;
+            }
+            self.docker.wait(container).await?;
+            match self.docker.life(container).await? {
+                Life::Exited(exit) if whole => return Ok(exit),
+                Life::Exited(_) | Life::Running(_) => {}
+                Life::Created | Life::Gone => bail!("the container vanished while the job ran"),
+            }
+        }
+    }
+
+    /// Looks at the limits and listens for signals. Returns when nothing shall be waited for any more.
+    async fn watch(&self, shared: &Shared, interrupts: &mut Interrupts) {
+        loop {
+            let wanted = tokio::select! {
+                () = tokio::time::sleep(TICK) => None,
+                () = interrupts.next() => Some((Stop::Canceled, INTERRUPTED.to_owned())),
+            };
+            let asked = wanted.is_some();
+            if asked && shared.lock().started.is_none() {
+                return;
+            }
+            let due = shared.lock().look(&self.limits, Instant::now(), wanted);
+            if asked {
+                if due.stop.is_none() {
+                    // It is being stopped already, and somebody has no patience.
+                    return;
+                }
+                // Who cannot be told is not waiting either.
+                let _ = writeln!(std::io::stderr(), "\nStopping the job. Once more kills it at once.");
+            }
+            if let Some((container, signal)) = due.signal {
+                // An engine that does not answer is found out by the half that follows the container.
+                let _ = self.docker.signal(&container, signal).await;
+            }
+        }
+    }
+}
+
+/// Of a job that could not end by itself, or not even begin.
+pub(super) fn canceled(reason: &str) -> Judgement {
+    let reason = Some(reason.to_owned());
+    Judgement { verdict: Verdict::Canceled, exit_status: None, reason, closing: String::new() }
+}

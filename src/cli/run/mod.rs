@@ -1,0 +1,300 @@
+//! `trainyard run`: the jobs of a folder, here and now, with the engine of the service.
+
+mod container;
+mod snapshot;
+mod summary;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use serde_json::json;
+
+use super::asked::Asked;
+use super::files::files_of;
+use super::jobs::{Column, columns, label};
+use super::problems;
+use super::table::{Colour, paint, wants_colours, width_of};
+use crate::attempt::{HOME, Judgement, NewContainer};
+use crate::config::Config;
+use crate::domain::{BuildState, JobId, PullRequest, Trigger, TriggerKind, Verdict, in_words};
+use crate::executor::Docker;
+use crate::plan::{self, Plan, PlannedJob};
+use crate::travis::script::{self, Facts, Numbered, PullRequestFacts};
+use container::{INTERRUPTED, Interrupts, Runner, canceled};
+use snapshot::Snapshot;
+use summary::Ended;
+use view::View;
+
+/// What stands for the number of a pull request that does not exist.
+const PULL_REQUEST: i64 = 1;
+
+const IMAGES_ARE_NOT_PULLED: &str =
+    "Images are never pulled: `docker images` lists what is here, and --image names another one to run in.\n";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The folder with the `.travis.yml`. In git, what a commit of it would hold is run: also what is not committed
+    /// yet, without what git ignores.
+    #[arg(value_name = "DIR", default_value = ".")]
+    folder: PathBuf,
+    /// Run this job only.
+    #[arg(long, value_name = "N")]
+    job: Option<String>,
+    #[command(flatten)]
+    asked: Asked,
+    /// Run every job in this image, whatever the `.travis.yml` says.
+    #[arg(long)]
+    image: Option<String>,
+    /// The service's configuration, for its images, limits and Docker engine.
+    #[arg(long, value_name = "FILE", env = "TRAINYARD_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print facts as JSON at the end, and the logs to standard error.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
+    let mut config = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    if arguments.config.is_none() {
+        // The list keeps strangers' code away from an operator's machine. Here it is one's own.
+        config.images.allowed = vec!["*".to_owned()];
+    }
+    let snapshot = Snapshot::take(&arguments.folder).await?;
+    let trigger = trigger(&arguments.asked, &snapshot);
+    let plan = plan::plan(&files_of(snapshot.path())?, &trigger, &plan::Settings::default());
+    let mut view = view(arguments.json);
+    let found = problems::shown(&plan.problems, view.colours());
+    view.say(&found)?;
+    if problems::has_errors(&plan.problems) {
+        view.say("Nothing was run: mend the errors first.\n")?;
+        let state = if plan.is_fatal() { BuildState::Errored } else { BuildState::Failed };
+        return finish(&arguments, &plan, state, &[]);
+    }
+    if let Some(reason) = &plan.skip {
+        view.say(&format!("Nothing to build: {reason}\n"))?;
+        return finish(&arguments, &plan, BuildState::Passed, &[]);
+    }
+    let Some(wanted) = wanted(&plan, arguments.job.as_deref()) else {
+        let numbers: Vec<&str> = plan.jobs.iter().map(|job| job.number.as_str()).collect();
+        let job = arguments.job.unwrap_or_default();
+        eprintln!("trainyard: there is no job {job}; trainyard plan shows them: {}", numbers.join(", "));
+        return Ok(super::USAGE);
+    };
+    for note in &snapshot.notes {
+        let line = format!("{}: {note}\n", paint("note", Colour::Faint, view.colours()));
+        view.say(&line)?;
+    }
+    let endpoint = &config.runner.first().context("a configuration without a runner")?.endpoint;
+    let docker = Docker::new(endpoint, &instance())?;
+    docker.version().await?;
+    let build = Build {
+        runner: Runner { docker, images: config.images, limits: config.limits },
+        image: arguments.image.as_deref(),
+        checkout: snapshot.path(),
+        trigger,
+        columns: columns(&plan.jobs),
+        plan: &plan,
+    };
+    let mut interrupts = Interrupts::listen().context("listening for signals")?;
+    let ended = build.run(&wanted, &mut view, &mut interrupts).await?;
+    let state = summary::state_of(&ended);
+    build.conclude(&ended, state, &mut view)?;
+    let status = finish(&arguments, &plan, state, &ended)?;
+    Ok(interrupts.caught.map_or(status, |signal| 128 + signal))
+}
+
+fn view(json: bool) -> View {
+    if json {
+        let stderr = std::io::stderr();
+        let (colours, columns) = (wants_colours(&stderr), width_of(&stderr));
+        View::new(Box::new(stderr), colours, columns)
+    } else {
+        let stdout = std::io::stdout();
+        let (colours, columns) = (wants_colours(&stdout), width_of(&stdout));
+        View::new(Box::new(stdout), colours, columns)
+    }
+}
+
+/// The exit status, after the facts if somebody wants them.
+fn finish(arguments: &Arguments, plan: &Plan, state: BuildState, ended: &[Ended]) -> anyhow::Result<u8> {
+    if arguments.json {
+        let facts = json!({"state": state, "jobs": ended, "problems": plan.problems, "skip": plan.skip});
+        super::print(&format!("{}\n", serde_json::to_string_pretty(&facts)?))?;
+    }
+    Ok(if state == BuildState::Passed { super::FINE } else { super::PROBLEMS })
+}
+
+/// The containers of this run carry a label of their own, so that no other Trainyard touches them.
+fn instance() -> String {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    format!("{:016x}", std::hash::RandomState::new().build_hasher().finish())
+}
+
+/// A pull request takes the checked-out branch into the one that the options name.
+fn trigger(asked: &Asked, snapshot: &Snapshot) -> Trigger {
+    let known = &snapshot.known;
+    let mut trigger = asked.trigger(known);
+    if trigger.kind == TriggerKind::PullRequest {
+        trigger.pull_request = Some(PullRequest {
+            number: PULL_REQUEST,
+            title: known.message.lines().next().unwrap_or_default().to_owned(),
+            head_branch: known.branch.clone().unwrap_or_else(|| "local".to_owned()),
+            head_repo: Some(known.repo.clone()),
+            draft: false,
+        });
+    }
+    trigger
+}
+
+/// The jobs to run with the places of their stages, in the order of these; none when there is no such job.
+fn wanted<'a>(plan: &'a Plan, number: Option<&str>) -> Option<Vec<(usize, &'a PlannedJob)>> {
+    let place = |job: &PlannedJob| plan.stages.iter().position(|stage| Some(stage) == job.stage.as_ref()).unwrap_or(0);
+    let chosen = plan.jobs.iter().filter(|job| number.is_none_or(|number| job.number == number));
+    let mut jobs: Vec<_> = chosen.map(|job| (place(job), job)).collect();
+    jobs.sort_by_key(|(place, _)| *place);
+    (!jobs.is_empty()).then_some(jobs)
+}
+
+/// A build that runs here.
+struct Build<'a> {
+    runner: Runner,
+    image: Option<&'a str>,
+    checkout: &'a Path,
+    trigger: Trigger,
+    plan: &'a Plan,
+    columns: Vec<Column>,
+}
+
+impl Build<'_> {
+    /// Runs the jobs one after the other.
+    async fn run(
+        &self,
+        jobs: &[(usize, &PlannedJob)],
+        view: &mut View,
+        interrupts: &mut Interrupts,
+    ) -> anyhow::Result<Vec<Ended>> {
+        let mut ended: Vec<Ended> = Vec::new();
+        for (stage_order, job) in jobs {
+            let begin = Instant::now();
+            let earlier: Vec<Ended> = ended.iter().filter(|job| job.stage_order < *stage_order).cloned().collect();
+            let (judged, seconds) = if interrupts.caught.is_some() {
+                (canceled(INTERRUPTED), 0.0)
+            } else if summary::state_of(&earlier) != BuildState::Passed {
+                (canceled("an earlier stage did not pass"), 0.0)
+            } else {
+                let judged = self.run_job(job, view, interrupts).await?;
+                (judged, (begin.elapsed().as_secs_f64() * 1000.0).round() / 1000.0)
+            };
+            let job = Ended {
+                number: job.number.clone(),
+                stage: job.stage.clone(),
+                name: job.name.clone(),
+                allow_failure: job.allow_failure,
+                verdict: judged.verdict,
+                exit_status: judged.exit_status,
+                seconds,
+                reason: judged.reason,
+                stage_order: *stage_order,
+            };
+            if seconds > 0.0 {
+                view.say(&summary::verdict_line(&job, view.colours()))?;
+            }
+            if seconds > 0.0 && job.verdict == Verdict::Errored && job.exit_status.is_none() {
+                view.say(IMAGES_ARE_NOT_PULLED)?;
+            }
+            ended.push(job);
+        }
+        Ok(ended)
+    }
+
+    async fn run_job(
+        &self,
+        job: &PlannedJob,
+        view: &mut View,
+        interrupts: &mut Interrupts,
+    ) -> anyhow::Result<Judgement> {
+        view.begin_job(&summary::title(job, &self.label(job)))?;
+        let image = match self.image {
+            Some(image) => Ok(image.to_owned()),
+            None => self.runner.images.of(&job.config),
+        };
+        let judged = match image {
+            Err(reason) => Judgement::could_not_begin(reason),
+            Ok(image) => {
+                let number: i64 = job.number.parse().context("a job's number")?;
+                let new = NewContainer {
+                    job: JobId(number),
+                    attempt: 1,
+                    repo: &self.trigger.repo,
+                    script: script::compile(&job.config, &self.facts(number, &image)),
+                    image: &image,
+                    cache: None,
+                    limits: &self.runner.limits,
+                };
+                self.runner.run(new, self.checkout, view, interrupts).await?
+            }
+        };
+        if judged.exit_status.is_some() {
+            view.feed(judged.closing.as_bytes())?;
+        }
+        view.end_job()?;
+        Ok(judged)
+    }
+
+    fn label(&self, job: &PlannedJob) -> String {
+        let index = self.plan.jobs.iter().position(|planned| planned.number == job.number).unwrap_or_default();
+        label(&self.columns, index)
+    }
+
+    /// What the script is told; what only the service could know is empty.
+    fn facts(&self, number: i64, image: &str) -> Facts {
+        let Trigger { kind, repo, branch, tag, sha, message, pull_request, .. } = &self.trigger;
+        let commit = sha.to_string();
+        let pull_request = pull_request.as_ref().map(|pull| PullRequestFacts {
+            number: pull.number,
+            branch: pull.head_branch.clone(),
+            sha: commit.clone(),
+            slug: pull.head_repo.as_ref().map(ToString::to_string).unwrap_or_default(),
+            draft: pull.draft,
+        });
+        Facts {
+            home: HOME.to_owned(),
+            image: image.to_owned(),
+            host: "localhost".to_owned(),
+            repo: repo.clone(),
+            private: false,
+            event: *kind,
+            branch: branch.clone().unwrap_or_default(),
+            tag: tag.clone(),
+            commit,
+            commit_range: String::new(),
+            commit_message: message.clone().unwrap_or_default(),
+            pull_request,
+            build: Numbered { id: 1, number: "1".to_owned(), url: String::new() },
+            job: Numbered { id: number, number: format!("1.{number}"), url: String::new() },
+            restarted: false,
+            secrets_allowed: false,
+            settings: Vec::new(),
+            cache: None,
+            decrypted: Vec::new(),
+        }
+    }
+
+    /// Says how it all ended.
+    fn conclude(&self, ended: &[Ended], state: BuildState, view: &mut View) -> anyhow::Result<()> {
+        let table = summary::table(self.plan, &self.columns, ended).shown(view.colours(), view.columns());
+        let took: f64 = ended.iter().map(|job| job.seconds).sum();
+        let (words, colour) = match state {
+            BuildState::Passed => ("The build passed", Colour::Green),
+            BuildState::Canceled => ("The build was canceled", Colour::Yellow),
+            BuildState::Errored => ("The build errored", Colour::Red),
+            BuildState::Failed | BuildState::Queued | BuildState::Running => ("The build failed", Colour::Red),
+        };
+        let count = if ended.len() == 1 { "1 job".to_owned() } else { format!("{} jobs", ended.len()) };
+        let took = in_words(std::time::Duration::from_secs_f64(took));
+        let verdict = paint(words, colour, view.colours());
+        view.say(&format!("\n{table}\n{verdict}: {count} in {took}\n"))
+    }
+}
