@@ -20,10 +20,11 @@ use crate::github::Client;
 use crate::intake::Intake;
 use crate::janitor::{self, Janitor};
 use crate::outbox::Outbox;
+use crate::storage::Caches;
 use crate::store::bell::Bells;
 use crate::store::cluster::Cluster;
-use crate::storage::Caches;
 use crate::store::deliveries::Desk;
+use crate::store::superseded::Cancels;
 use crate::store::{self, MIGRATOR, deliveries};
 use crate::web;
 use crate::worker::{Settings, Worker};
@@ -180,6 +181,7 @@ async fn run_steps(config: Config, db: PgPool, bells: Bells, shutdown: Cancellat
         images: config.images,
         limits: config.limits,
         public_url: config.server.public_url.clone(),
+        github_api: config.github.api_url.clone(),
         scratch: data.join("scratch"),
         caches: caches.clone(),
     };
@@ -192,7 +194,8 @@ async fn run_steps(config: Config, db: PgPool, bells: Bells, shutdown: Cancellat
         workers.push(Arc::clone(&worker));
         tasks.spawn(worker.work(shutdown.clone()));
     }
-    let intake = Intake::new(db.clone(), bells.clone(), mirrors);
+    let cancels = if config.travis.cancel_running { Cancels::Running } else { Cancels::Queued };
+    let intake = Intake::new(db.clone(), bells.clone(), mirrors, cancels);
     for _ in 0..INTAKES {
         tasks.spawn(intake_loop(intake.clone(), bells.clone(), shutdown.clone()));
     }

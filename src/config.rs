@@ -23,6 +23,8 @@ pub struct Config {
     pub database: store::Config,
     /// GitHub.
     pub github: github::Config,
+    /// What Travis has among a repository's settings.
+    pub travis: Travis,
     /// Which image runs what.
     pub images: Images,
     /// What one job may take.
@@ -46,6 +48,14 @@ pub struct Server {
     pub public_url: Url,
     /// Mirrors, the private Postgres and everything else that is kept.
     pub data_dir: PathBuf,
+}
+
+/// `[travis]` of the configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Travis {
+    /// Whether a newer build of the same branch or pull request cancels also a running one.
+    pub cancel_running: bool,
 }
 
 fn address_and_port<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {

@@ -22,6 +22,7 @@ use tokio::process::Command;
 use url::{Origin, Url};
 
 use crate::domain::{RepoName, Sha};
+use crate::travis::script::Checkout;
 
 /// A fetch that takes longer than this is given up.
 const FETCH_LIMIT: Duration = Duration::from_secs(600);
@@ -219,7 +220,7 @@ impl Mirrors {
         Ok(Commit { parents, author, message: message.trim_end().to_owned() })
     }
 
-    /// Writes a work tree of a commit, with a shallow `.git` of `depth` commits, into the empty folder `into`.
+    /// Writes a work tree of a commit, with a `.git` of as many commits as wanted, into the empty folder `into`.
     ///
     /// # Errors
     /// When the mirror does not have the commit or the folder cannot be written.
@@ -227,13 +228,18 @@ impl Mirrors {
         &self,
         repo: &RepoName,
         sha: &Sha,
-        depth: u32,
+        wanted: &Checkout,
         origin: &str,
         into: &Path,
     ) -> anyhow::Result<()> {
         let mirror = tokio::fs::canonicalize(self.path(repo)).await.context("the mirror is gone")?;
         let mirror = Url::from_file_path(&mirror).map_err(|()| anyhow::anyhow!("no file URL for the mirror"))?;
-        shallow_clone(mirror.as_str(), sha, depth, origin, "git-upload-pack", into).await?;
+        shallow_clone(mirror.as_str(), sha, wanted.depth, origin, "git-upload-pack", into).await?;
+        let autocrlf = wanted.autocrlf.as_ref().map(|value| format!("[core]\n\tautocrlf = {value}\n"));
+        let symlinks = wanted.symlinks.map(|value| format!("[core]\n\tsymlinks = {value}\n"));
+        for setting in autocrlf.into_iter().chain(symlinks) {
+            append(&into.join(".git/config"), &setting).await?;
+        }
         let mut checkout = git(into);
         checkout.args(["-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", "--detach", sha.as_str()]);
         run(checkout, LOCAL_LIMIT, None).await.with_context(|| format!("checking out {sha}"))?;
@@ -272,12 +278,12 @@ impl Mirrors {
     }
 }
 
-/// Fetches `depth` commits up to `sha` into a new `.git` of the empty folder `into`, whose work tree stays empty. It
+/// Fetches `depth` commits up to `sha`, or all, into a new `.git` of the empty folder `into`, whose work tree stays empty. It
 /// looks as a clone of `origin` would, with no trace of where on this machine it comes from.
 async fn shallow_clone(
     from: &str,
     sha: &Sha,
-    depth: u32,
+    depth: Option<u32>,
     origin: &str,
     upload_pack: &str,
     into: &Path,
@@ -289,17 +295,18 @@ async fn shallow_clone(
     fetch
         .env("GIT_ALLOW_PROTOCOL", "file")
         .args(["fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head"])
-        .args([&format!("--depth={depth}"), &format!("--upload-pack={upload_pack}"), "--"])
-        .args([from, sha.as_str()]);
+        .args(depth.map(|depth| format!("--depth={depth}")))
+        .args([&format!("--upload-pack={upload_pack}"), "--", from, sha.as_str()]);
     run(fetch, LOCAL_LIMIT, None).await.with_context(|| format!("fetching {sha}"))?;
-    let config = into.join(".git/config");
-    let mut text = tokio::fs::read_to_string(&config).await?;
     let origin = origin.replace('\\', "\\\\").replace('"', "\\\"");
-    text.push_str(&format!(
-        "[remote \"origin\"]\n\turl = \"{origin}\"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n"
-    ));
-    tokio::fs::write(&config, text).await?;
-    Ok(())
+    let remote = format!("[remote \"origin\"]\n\turl = \"{origin}\"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n");
+    append(&into.join(".git/config"), &remote).await
+}
+
+async fn append(file: &Path, text: &str) -> anyhow::Result<()> {
+    let mut file = tokio::fs::OpenOptions::new().append(true).open(file).await?;
+    file.write_all(text.as_bytes()).await?;
+    Ok(file.flush().await?)
 }
 
 /// A git command in `folder` that nothing but our own arguments steers.

@@ -17,6 +17,7 @@ use crate::store::bell::Bells;
 use crate::store::builds::{self, NewBuild, NewJob};
 use crate::store::deliveries::{self, Delivery};
 use crate::store::repos::{self, RepoFacts};
+use crate::store::superseded::{self, Cancels};
 
 /// A try that takes longer than this counts as crashed; longer than git's own limit on a fetch.
 const PATIENCE: Duration = Duration::from_secs(700);
@@ -34,6 +35,7 @@ pub struct Intake {
     db: PgPool,
     bells: Bells,
     mirrors: Mirrors,
+    cancels: Cancels,
 }
 
 /// Why a delivery gives no build yet.
@@ -52,8 +54,8 @@ impl From<anyhow::Error> for NotYet {
 
 impl Intake {
     /// An intake that reads from these mirrors.
-    pub fn new(db: PgPool, bells: Bells, mirrors: Mirrors) -> Self {
-        Self { db, bells, mirrors }
+    pub fn new(db: PgPool, bells: Bells, mirrors: Mirrors, cancels: Cancels) -> Self {
+        Self { db, bells, mirrors, cancels }
     }
 
     /// Handles the oldest open delivery; false when there is none.
@@ -170,6 +172,7 @@ impl Intake {
                     linted: plan.linted > 0,
                 };
                 let created = builds::create(&mut tx, &new).await?;
+                superseded::cancel(&mut tx, repo, created, trigger, self.cancels).await?;
                 format!("{}#{}", trigger.repo, created.number)
             }
         };

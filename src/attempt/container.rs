@@ -12,8 +12,6 @@ use crate::storage::Cached;
 
 /// Where the job's home is in every image.
 pub const HOME: &str = "/home/travis";
-/// Commits that the job's clone has, as with Travis.
-pub const DEPTH: u32 = 50;
 const SCRIPT: &str = "/home/travis/build.sh";
 const AUTHORITIES: &str = "/etc/trainyard/ca-certificates.crt";
 /// Variables by which programs of many kinds find the authorities to trust.

@@ -10,7 +10,7 @@ mod reason;
 mod stop;
 mod tail;
 
-pub use container::{DEPTH, HOME, NewContainer};
+pub use container::{HOME, NewContainer};
 pub use images::Images;
 pub use progress::{Due, Judgement, Progress, Shared, TICK};
 pub use tail::Tail;

@@ -11,8 +11,9 @@ use bollard::models::{
     ContainerCreateBody, ContainerStateStatusEnum, HostConfig, HostConfigLogConfig, ResourcesUlimits,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder, WaitContainerOptions,
+    CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, KillContainerOptionsBuilder,
+    ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+    UploadToContainerOptionsBuilder, WaitContainerOptions,
 };
 use bytes::Bytes;
 use chrono::DateTime;
@@ -164,7 +165,8 @@ impl Docker {
     ) -> anyhow::Result<Option<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + use<>>> {
         let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
         let client = self.client()?.clone();
-        let mut pieces = Box::pin(client.download_from_container(container, Some(options)).map_err(io::Error::other).peekable());
+        let mut pieces =
+            Box::pin(client.download_from_container(container, Some(options)).map_err(io::Error::other).peekable());
         match pieces.as_mut().peek().await {
             Some(Err(error)) if is_missing(error) => Ok(None),
             _ => Ok(Some(pieces)),

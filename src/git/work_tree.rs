@@ -94,7 +94,7 @@ impl WorkTree {
         let from = Url::from_file_path(&folder).map_err(|()| anyhow!("no file URL for {}", folder.display()))?;
         let upload_pack = format!("git -c {TRUSTED} -c uploadpack.allowAnySHA1InWant=true upload-pack");
         let upload_pack = upload_pack.replace('*', "'*'");
-        shallow_clone(from.as_str(), head, depth, origin, &upload_pack, into).await?;
+        shallow_clone(from.as_str(), head, Some(depth), origin, &upload_pack, into).await?;
         for args in [["update-ref", "--no-deref", "HEAD", head.as_str()].as_slice(), &["read-tree", "HEAD"]] {
             let mut git = git(into);
             git.args(args);

@@ -36,11 +36,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            max_size: ByteSize::gib(4),
-            total_size: ByteSize::gib(50),
-            max_age: Duration::from_secs(45 * 24 * 3600),
-        }
+        Self { max_size: ByteSize::gib(4), total_size: ByteSize::gib(50), max_age: Duration::from_secs(45 * 24 * 3600) }
     }
 }
 

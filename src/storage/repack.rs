@@ -78,7 +78,11 @@ impl<W: Write> Packer<W> {
 
     /// Ends the tar; gives the digest of names and contents. Times do not count: fetching a thing anew changes nothing.
     pub fn finish(self) -> anyhow::Result<String> {
-        self.tar.into_inner().and_then(zstd::Encoder::finish).and_then(|mut out| out.flush()).context("storing a cache")?;
+        self.tar
+            .into_inner()
+            .and_then(zstd::Encoder::finish)
+            .and_then(|mut out| out.flush())
+            .context("storing a cache")?;
         Ok(hex::encode(self.digest.finalize()))
     }
 }

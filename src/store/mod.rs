@@ -11,6 +11,7 @@ pub mod jobs;
 pub mod logs;
 pub mod repo_keys;
 pub mod repos;
+pub mod superseded;
 pub mod troubles;
 pub mod wishes;
 

@@ -45,8 +45,7 @@ pub fn wanted(config: &Config) -> Option<Wanted> {
         Some(Json::String(one)) => vec![one.as_str()],
         _ => Vec::new(),
     };
-    let paths: Vec<String> =
-        built_in.chain(named).filter(|path| !path.trim().is_empty()).map(str::to_owned).collect();
+    let paths: Vec<String> = built_in.chain(named).filter(|path| !path.trim().is_empty()).map(str::to_owned).collect();
     let seconds = cache.get("timeout").and_then(Json::as_u64).map(Duration::from_secs);
     (!paths.is_empty()).then(|| Wanted { paths, timeout: seconds.unwrap_or(TIMEOUT).min(LONGEST) })
 }
@@ -118,7 +117,8 @@ mod tests {
         let slug_of = |value: Json| slug(&config(value));
         assert!(slug_of(base.clone()).ends_with("--python-3.11"));
         assert_eq!(slug_of(base.clone()), slug_of(json!({"python": "3.11", "env": [{"B": "2"}, {"A": "1"}]})));
-        let with_secrets = json!({"python": "3.11", "env": [{"A": "1"}, {"B": "2"}, {"secure": "x"}, {"C": {"secure": "y"}}]});
+        let with_secrets =
+            json!({"python": "3.11", "env": [{"A": "1"}, {"B": "2"}, {"secure": "x"}, {"C": {"secure": "y"}}]});
         assert_eq!(slug_of(base.clone()), slug_of(with_secrets));
         for other in [json!({"python": "3.12", "env": [{"A": "1"}, {"B": "2"}]}), json!({"python": "3.11"})] {
             assert_ne!(slug_of(base.clone()), slug_of(other));

@@ -67,6 +67,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The server's public address, for the job's environment.
     pub public_url: Url,
+    /// Where GitHub's API is, for the releases that jobs publish.
+    pub github_api: Url,
     /// Where checkouts are put together.
     pub scratch: PathBuf,
     /// What jobs keep for later ones.

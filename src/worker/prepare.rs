@@ -6,13 +6,13 @@ use url::Url;
 use super::Worker;
 use super::cache::JobCache;
 use super::secrets::Secrets;
-use crate::attempt::{DEPTH, HOME, NewContainer};
+use crate::attempt::{HOME, NewContainer};
 use crate::domain::RepoName;
 use crate::executor::ExecError;
 use crate::git::Remote;
 use crate::store::builds::{self, BuildFacts};
 use crate::store::jobs::Claimed;
-use crate::travis::script::{self, Facts, Numbered, PullRequestFacts};
+use crate::travis::script::{self, Checkout, Facts, Numbered, PullRequestFacts};
 
 impl Worker {
     /// Makes and starts a job's container. `made` hears of the container as soon as there is one to remove.
@@ -26,7 +26,7 @@ impl Worker {
     ) -> Result<String, ExecError> {
         let repo = facts.repo()?;
         let image = self.settings.images.of(&job.config).map_err(ExecError::Job)?;
-        let checkout = self.checkout(&repo, &facts);
+        let checkout = self.checkout(job, &repo, &facts);
         let new = NewContainer {
             job: job.id,
             attempt: job.attempt,
@@ -44,17 +44,23 @@ impl Worker {
         builds::facts_of(&mut db, job.id).await.context("reading the job's build")
     }
 
-    async fn checkout(&self, repo: &RepoName, facts: &BuildFacts) -> anyhow::Result<tempfile::TempDir> {
+    async fn checkout(&self, job: &Claimed, repo: &RepoName, facts: &BuildFacts) -> anyhow::Result<tempfile::TempDir> {
         tokio::fs::create_dir_all(&self.settings.scratch).await.context("making the scratch folder")?;
         let folder = tempfile::tempdir_in(&self.settings.scratch).context("making a scratch folder")?;
-        let first = self.mirrors.checkout(repo, &facts.built_sha, DEPTH, &facts.clone_url, folder.path()).await;
-        let Err(error) = first else { return Ok(folder) };
+        let wanted = Checkout::of(&job.config);
+        if !wanted.clone {
+            return Ok(folder);
+        }
+        let (sha, origin) = (&facts.built_sha, &facts.clone_url);
+        let Err(error) = self.mirrors.checkout(repo, sha, &wanted, origin, folder.path()).await else {
+            return Ok(folder);
+        };
         // The mirror of this machine may not have the commit yet: another machine's intake took the delivery.
-        let url = Url::parse(&facts.clone_url).context("the repository's address")?;
+        let url = Url::parse(origin).context("the repository's address")?;
         let remote = Remote { repo, url: &url };
-        self.mirrors.fetch_commit(&remote, &facts.built_sha).await.context(error.to_string())?;
+        self.mirrors.fetch_commit(&remote, sha).await.context(error.to_string())?;
         let folder = tempfile::tempdir_in(&self.settings.scratch).context("making a scratch folder")?;
-        self.mirrors.checkout(repo, &facts.built_sha, DEPTH, &facts.clone_url, folder.path()).await?;
+        self.mirrors.checkout(repo, sha, &wanted, origin, folder.path()).await?;
         Ok(folder)
     }
 
@@ -100,6 +106,7 @@ impl Worker {
             restarted: false,
             secrets_allowed: secrets.allowed,
             settings: Vec::new(),
+            github_api: Some(self.settings.github_api.to_string()),
             cache: cache.map(JobCache::in_words),
             decrypted: secrets.decrypted,
         };

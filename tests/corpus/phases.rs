@@ -32,6 +32,7 @@ fn facts(home: String) -> Facts {
         restarted: false,
         secrets_allowed: false,
         settings: Vec::new(),
+        github_api: None,
         cache: None,
         decrypted: Vec::new(),
     }

@@ -54,7 +54,10 @@ async fn a_cache_goes_from_job_to_job_and_from_a_branch_to_pull_requests_but_not
     Delivery::new("pr", "pull_request", &opened).post(&app.base).await;
     assert_eq!(app.github.wait_for_end(&head, "trainyard/pr").await.state, "success");
     let log = String::from_utf8(app.log(4).await).unwrap();
-    assert!(log.contains("Restored the cache of branch main (") && log.contains("found [false false tidied ]"), "{log}");
+    assert!(
+        log.contains("Restored the cache of branch main (") && log.contains("found [false false tidied ]"),
+        "{log}"
+    );
     assert!(log.contains("Stored the cache of pull request #7 ("), "{log}");
 
     let log = pushed(&app, &repo, 5, "Change nothing").await;
@@ -71,7 +74,10 @@ async fn a_cache_that_is_too_large_is_told_of_and_changes_no_verdict() {
         "language: shell\ncache: {directories: [big, none], bundler: true}\nscript: mkdir big && head -c 2000000 /dev/zero > big/zeros\n",
     );
     let log = pushed(&app, &repo, 1, "Begin").await;
-    assert!(log.contains("The cache is not stored: there is more than 1.0 MiB to be cached (cache.max_size)."), "{log}");
+    assert!(
+        log.contains("The cache is not stored: there is more than 1.0 MiB to be cached (cache.max_size)."),
+        "{log}"
+    );
     assert!(log.contains("`cache: bundler` has no effect here"), "{log}");
     repo.write(".travis.yml", "language: shell\ncache: {directories: [none]}\nscript: echo nothing\n");
     let log = pushed(&app, &repo, 2, "Cache nothing").await;

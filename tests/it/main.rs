@@ -7,8 +7,10 @@ mod support;
 
 mod browser;
 mod cache;
+mod checkout;
 mod condition;
 mod crash;
+mod deploy;
 mod limits;
 mod pages;
 mod payloads;
@@ -18,3 +20,4 @@ mod run_command;
 mod secrets;
 mod start;
 mod statuses;
+mod superseded;

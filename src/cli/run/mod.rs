@@ -277,6 +277,7 @@ impl Build<'_> {
             restarted: false,
             secrets_allowed: false,
             settings: Vec::new(),
+            github_api: None,
             cache: None,
             decrypted: Vec::new(),
         }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use crate::attempt::DEPTH;
 use crate::cli::asked::Known;
 use crate::git::{WorkTree, repo_of};
 use crate::plan::CONFIG;
+use crate::travis::script::DEPTH;
 
 /// A copy of what a commit of the folder would hold.
 #[derive(Debug)]

@@ -101,35 +101,6 @@ pub fn unsupported(config: &Config) -> Option<String> {
     ))
 }
 
-/// Packages and services, before the checkout.
-pub fn prepare(script: &mut Script, config: &Config) {
-    let packages = config.get("addons").and_then(|addons| addons.get("apt")).and_then(|apt| apt.get("packages"));
-    let packages: Vec<String> = words(packages);
-    if !packages.is_empty() {
-        let packages: Vec<String> = packages.iter().map(|package| quoted(package)).collect();
-        let install = "apt-get -yq --no-install-suggests --no-install-recommends install";
-        script.line("travis_fold start apt");
-        script.command("apt-get update -qq", "--assert --echo --retry --timing --event apt");
-        script.command(&format!("{install} -- {}", packages.join(" ")), "--assert --echo --timing --event apt");
-        script.line("travis_fold end apt");
-    }
-    let services = words(config.get("services"));
-    if !services.is_empty() {
-        script.line("travis_fold start services");
-        for service in services {
-            // As on Travis a service that does not start is the job's own matter.
-            script.command(&format!("service {} start", quoted(&service)), "--echo --timing --event services");
-        }
-        script.command("sleep 3", "--event services");
-        script.line("travis_fold end services");
-    }
-}
-
-fn words(value: Option<&Json>) -> Vec<String> {
-    let items = value.and_then(Json::as_array).into_iter().flatten();
-    items.filter_map(Json::as_str).filter(|word| !word.starts_with('-')).map(str::to_owned).collect()
-}
-
 /// The runtime.
 pub fn setup(script: &mut Script, config: &Config, facts: &Facts) {
     match language(config) {

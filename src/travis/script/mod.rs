@@ -4,11 +4,16 @@
 //! Everything that comes from outside is either quoted or, where Travis lets bash evaluate it, handed to `eval` as one
 //! quoted word, so that no text can end the script's own syntax.
 
+mod checkout;
+mod deploy;
 mod environment;
 mod languages;
 mod phases;
+mod prepare;
 mod shell;
 
+pub use checkout::{Checkout, DEPTH};
+pub use deploy::is_supported as deploys_with;
 pub use environment::text;
 pub use shell::is_name;
 
@@ -56,6 +61,8 @@ pub struct Facts {
     pub secrets_allowed: bool,
     /// The repository's settings: name, value, and whether it is to be hidden.
     pub settings: Vec<Setting>,
+    /// Where GitHub's API is, for releases; None when nothing is to be deployed.
+    pub github_api: Option<String>,
     /// The cache that the job begins with, in words; None when there is no server to keep caches.
     pub cache: Option<String>,
     /// The clear texts of the config's `secure:` strings. A secret that is not here is left out.
@@ -120,8 +127,8 @@ pub fn compile(config: &Json, facts: &Facts) -> String {
     script.line("unset TINI_KILL_PROCESS_GROUP");
     script.text(include_str!("functions.sh"));
     environment::header(&mut script, config, facts);
-    languages::prepare(&mut script, config);
-    checkout(&mut script, facts);
+    prepare::prepare(&mut script, config, facts);
+    checkout::checkout(&mut script, config, facts);
     environment::export(&mut script, config, facts);
     if let Some(why) = languages::unsupported(config) {
         script.stop(&why);
@@ -134,18 +141,6 @@ pub fn compile(config: &Json, facts: &Facts) -> String {
     script.0
 }
 
-/// The worker has put the files in place before the start, so this only says what they are.
-fn checkout(script: &mut Script, facts: &Facts) {
-    script.line("travis_fold start git.checkout");
-    let of = facts.tag.as_deref().unwrap_or(&facts.branch);
-    let what = format!("Commit {} of {} ({of})", facts.commit, facts.repo);
-    script.line(&format!("printf '%s\\n' {}", quoted(&what)));
-    let cd = format!("cd {}", quoted(&format!("{}/build/{}", facts.home, facts.repo)));
-    let display = format!("cd {}", facts.repo);
-    script.line(&format!("travis_cmd {} --assert --echo --display {} --event checkout", quoted(&cd), quoted(&display)));
-    script.line("travis_fold end git.checkout");
-}
-
 /// The worker has put the cache in place before the start, and takes it out after the end.
 fn cache(script: &mut Script, config: &Config, facts: &Facts) {
     let (Some(found), Some(_)) = (&facts.cache, cache::wanted(config)) else { return };
@@ -153,7 +148,10 @@ fn cache(script: &mut Script, config: &Config, facts: &Facts) {
     script.line(&format!("printf '%s\\n' {}", quoted(found)));
     script.line("travis_fold end cache.1");
     for word in cache::without_effect(config) {
-        script.say("YELLOW", &format!("`cache: {word}` has no effect here: name the folders under `cache: directories:`."));
+        script.say(
+            "YELLOW",
+            &format!("`cache: {word}` has no effect here: name the folders under `cache: directories:`."),
+        );
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::shell::{printed, quoted};
-use super::{Config, Facts, Script, languages};
+use super::{Config, Facts, Script, deploy, languages};
 use crate::travis::cache;
 
 /// Words in place of commands that skip a phase.
@@ -37,9 +37,7 @@ pub fn phases(script: &mut Script, config: &Config, facts: &Facts) {
         script.line(&format!("travis_note_cache {} || :", paths.join(" ")));
     }
     conditional(script, config, "after_success", "=");
-    if config.contains_key("deploy") {
-        deploy(script, facts);
-    }
+    deploy::deploy(script, config, facts);
     conditional(script, config, "after_failure", "!=");
     phase(script, config, "after_script", Rule::Ignore);
 }
@@ -52,17 +50,6 @@ fn conditional(script: &mut Script, config: &Config, name: &str, operator: &str)
         phase(script, config, name, Rule::Ignore);
         script.line("fi");
     }
-}
-
-fn deploy(script: &mut Script, facts: &Facts) {
-    let why = if facts.pull_request.is_some() {
-        "Skipping a deployment because the current build is a pull request."
-    } else {
-        "Skipping a deployment: Trainyard does not run the key `deploy`. Put the commands into `after_success`."
-    };
-    script.line("if [ \"$TRAVIS_TEST_RESULT\" = 0 ]; then");
-    script.say("YELLOW", why);
-    script.line("fi");
 }
 
 fn phase(script: &mut Script, config: &Config, name: &str, rule: Rule) {
@@ -107,7 +94,8 @@ fn run(script: &mut Script, name: &str, fold: &str, line: &str, rule: Rule) {
     }
 }
 
-fn lines(value: &Json) -> Vec<String> {
+/// The commands of a phase, or of anything else that has a list or a single one.
+pub fn lines(value: &Json) -> Vec<String> {
     match value {
         Json::Array(items) => items.iter().map(printed).collect(),
         Json::Null => Vec::new(),

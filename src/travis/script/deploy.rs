@@ -1,0 +1,204 @@
+//! The key `deploy` (travis-build addons/deploy*.rb, dpl): when, and with which commands.
+//!
+//! Two providers run: `script`, and `releases`, which is written in bash here and needs curl in the image. The others
+//! are told of, and their lines before and after do not run.
+
+use serde_json::Value as Json;
+
+use super::environment::text;
+use super::phases::lines;
+use super::shell::quoted;
+use super::{Config, Facts, Script};
+
+/// The options of `on:` that name a version, and the variables that hold it.
+const VERSIONS: [(&str, &str); 11] = [
+    ("python", "TRAVIS_PYTHON_VERSION"),
+    ("ruby", "TRAVIS_RUBY_VERSION"),
+    ("rvm", "TRAVIS_RUBY_VERSION"),
+    ("node", "TRAVIS_NODE_VERSION"),
+    ("node_js", "TRAVIS_NODE_VERSION"),
+    ("jdk", "TRAVIS_JDK_VERSION"),
+    ("go", "TRAVIS_GO_VERSION"),
+    ("php", "TRAVIS_PHP_VERSION"),
+    ("perl", "TRAVIS_PERL_VERSION"),
+    ("rust", "TRAVIS_RUST_VERSION"),
+    ("scala", "TRAVIS_SCALA_VERSION"),
+];
+
+/// Whether a provider's deployments run here.
+pub fn is_supported(provider: &str) -> bool {
+    matches!(provider, "script" | "releases")
+}
+
+/// All deployments, in order. They run when the script has passed.
+pub fn deploy(script: &mut Script, config: &Config, facts: &Facts) {
+    let entries: Vec<Config> = match config.get("deploy") {
+        Some(Json::Array(items)) => items.iter().filter_map(entry).collect(),
+        Some(one) => entry(one).into_iter().collect(),
+        None => Vec::new(),
+    };
+    if entries.is_empty() {
+        return;
+    }
+    script.line("if [ \"$TRAVIS_TEST_RESULT\" = 0 ]; then");
+    for (index, entry) in entries.iter().enumerate() {
+        let provider = text(entry, "provider").unwrap_or_default();
+        if facts.pull_request.is_some() {
+            script.say("YELLOW", &skipping(provider, "the current build is a pull request"));
+            continue;
+        }
+        let Some(api) = &facts.github_api else {
+            script.say("YELLOW", &skipping(provider, "only the service deploys"));
+            continue;
+        };
+        let conditions = conditions(entry);
+        for (condition, why) in &conditions {
+            let why = skipping(provider, why);
+            script.line(&format!("if ! {{ {condition}; }}; then"));
+            script.say("YELLOW", &why);
+            script.line("else");
+        }
+        script.line(":");
+        one(script, config, entry, (provider, index), api);
+        script.line(&"fi\n".repeat(conditions.len()));
+    }
+    script.line("fi");
+}
+
+/// An entry as a map; a word alone names a provider.
+fn entry(value: &Json) -> Option<Config> {
+    match value {
+        Json::Object(map) => Some(map.clone()),
+        Json::String(provider) => Some(Config::from_iter([("provider".to_owned(), Json::from(provider.as_str()))])),
+        _ => None,
+    }
+}
+
+fn skipping(provider: &str, why: &str) -> String {
+    format!("Skipping a deployment with the {provider} provider because {why}.")
+}
+
+fn one(script: &mut Script, config: &Config, entry: &Config, (provider, index): (&str, usize), api: &str) {
+    if !is_supported(provider) {
+        script.say(
+            "YELLOW",
+            &format!(
+                "Not deployed: Trainyard does not run the provider `{provider}`. Put its commands into `provider: script`."
+            ),
+        );
+        return;
+    }
+    let hooks = |name: &str| entry.get(name).or_else(|| config.get(name)).map(lines).unwrap_or_default();
+    for line in hooks("before_deploy") {
+        script.command(&line, "--assert --echo --timing --event before_deploy");
+    }
+    let fold = format!("dpl_{index}");
+    script.line(&format!("travis_fold start {fold}"));
+    let allowed = entry.get("allow_failure") == Some(&Json::Bool(true));
+    let options = if allowed { "--echo --timing --event deploy" } else { "--assert --echo --timing --event deploy" };
+    if provider == "script" {
+        for line in entry.get("script").map(lines).unwrap_or_default() {
+            script.command(&line, options);
+        }
+    } else {
+        releases(script, entry, api, options);
+    }
+    if allowed {
+        // What failed here is nobody's status.
+        script.line(":");
+    }
+    script.line(&format!("travis_fold end {fold}"));
+    for line in hooks("after_deploy") {
+        script.command(&line, "--echo --timing --event after_deploy");
+    }
+}
+
+/// The conditions of `on:`, each a command of bash, with what to say when it does not hold.
+fn conditions(entry: &Config) -> Vec<(String, String)> {
+    let on = match entry.get("on").or_else(|| entry.get("true")).or_else(|| entry.get("if")) {
+        Some(Json::Object(map)) => map.clone(),
+        Some(Json::String(branch)) => Config::from_iter([("branch".to_owned(), Json::from(branch.as_str()))]),
+        _ => Config::new(),
+    };
+    let is_true = |key: &str| on.get(key) == Some(&Json::Bool(true));
+    let mut all = Vec::new();
+    if let Some(repo) = text(&on, "repo") {
+        let condition = format!("[[ $TRAVIS_REPO_SLUG = {} ]]", quoted(repo));
+        all.push((condition, "this is not the right repository".to_owned()));
+    }
+    // A tag's build has the tag's name for its branch.
+    if !is_true("all_branches") && !is_true("tags") {
+        let branches = branches(on.get("branch"));
+        let each: Vec<String> = branches.iter().map(|branch| format!("$TRAVIS_BRANCH = {}", quoted(branch))).collect();
+        let why = format!("this branch is not permitted (only {})", branches.join(", "));
+        all.push((format!("[[ {} ]]", each.join(" || ")), why));
+    }
+    for (key, variable) in VERSIONS {
+        if let Some(version) = text(&on, key) {
+            let condition = format!("[[ ${variable} = {} ]]", quoted(version));
+            all.push((condition, format!("this is not on the required runtime ({key} {version})")));
+        }
+    }
+    for condition in on.get("condition").map(lines).unwrap_or_default() {
+        // Bash's own expression, the author's to write; `eval` keeps its syntax errors from being the script's.
+        let test = format!("eval {}", quoted(&format!("[[ {condition} ]]")));
+        all.push((test, format!("the condition {condition} does not hold")));
+    }
+    match on.get("tags") {
+        Some(Json::Bool(true)) => {
+            all.push(("[[ -n $TRAVIS_TAG ]]".to_owned(), "this is not a tagged commit".to_owned()));
+        }
+        Some(Json::Bool(false)) => {
+            all.push(("[[ -z $TRAVIS_TAG ]]".to_owned(), "this is a tagged commit".to_owned()));
+        }
+        _ => {}
+    }
+    all
+}
+
+fn branches(value: Option<&Json>) -> Vec<String> {
+    match value {
+        Some(Json::Array(items)) => items.iter().filter_map(Json::as_str).map(str::to_owned).collect(),
+        Some(Json::Object(map)) => map.keys().cloned().collect(),
+        Some(Json::String(one)) => vec![one.clone()],
+        _ => vec!["master".to_owned()],
+    }
+}
+
+/// A release on GitHub. `travis_release` finds its options in variables of the shell.
+fn releases(script: &mut Script, entry: &Config, api: &str, options: &str) {
+    script.line(&format!("TRAVIS_GITHUB_API_URL={}", quoted(api)));
+    if !script.0.contains("travis_release()") {
+        script.text(include_str!("release.sh"));
+    }
+    let token = entry.get("token").or_else(|| entry.get("api_key")).map(|value| lines(value).join(""));
+    let word = |keys: &[&str]| keys.iter().find_map(|key| text(entry, key)).map(str::to_owned);
+    let flag = |key: &str| Some((entry.get(key) == Some(&Json::Bool(true))).to_string());
+    let glob = Some((entry.get("file_glob") != Some(&Json::Bool(false))).to_string());
+    let variables = [
+        ("release_token", token),
+        ("release_repo", word(&["repo"])),
+        ("release_tag", word(&["tag_name"])),
+        ("release_name", word(&["name"])),
+        ("release_body", word(&["release_notes", "body"])),
+        ("release_body_file", word(&["release_notes_file"])),
+        ("release_target", word(&["target_commitish"])),
+        ("release_draft", flag("draft")),
+        ("release_prerelease", flag("prerelease")),
+        ("release_overwrite", flag("overwrite")),
+        ("release_glob", glob),
+    ];
+    for (name, value) in variables {
+        let value = value.unwrap_or_default();
+        // As with dpl, bash fills in variables.
+        let escaped = value.replace('\\', r"\\").replace('"', "\\\"").replace('`', r"\`");
+        script.line(&match value.contains('$') {
+            true => format!("eval {}", quoted(&format!("{name}=\"{escaped}\""))),
+            false => format!("{name}={}", quoted(&value)),
+        });
+    }
+    let files = entry.get("file").map(lines).filter(|files| !files.is_empty()).unwrap_or_else(|| vec!["*".to_owned()]);
+    let files: Vec<String> = files.iter().map(|file| quoted(file)).collect();
+    script.line(&format!("release_files=({})", files.join(" ")));
+    script.command("travis_release", options);
+}

@@ -1,0 +1,72 @@
+//! Keys that mean something on Travis's machines and nothing in a container of one's own.
+
+use super::Trap;
+use crate::domain::Severity;
+use crate::travis::script::deploys_with;
+use crate::yaml::{Data, Entry, Node};
+
+/// Addons that do here what they do there.
+const ADDONS: [&str; 5] = ["apt", "apt_packages", "hosts", "ssh_known_hosts", "apt_sources"];
+/// Caches that nothing stands for here.
+const CACHES: [&str; 4] = ["apt", "bundler", "cocoapods", "packages"];
+
+/// The places where a file asks for what there is not.
+pub(super) fn without_effect(root: &Node) -> Vec<Trap> {
+    let mut traps = Vec::new();
+    for addon in root.get("addons").map(|addons| addons.value.entries()).unwrap_or_default() {
+        if !ADDONS.contains(&addon.key.as_str()) {
+            let message = format!(
+                "the addon `{}` has no effect here: jobs run in containers; put what it stands for into the job's image, \
+                 or into `before_install`",
+                addon.key
+            );
+            traps.push(trap(addon, "addon-without-effect", message, format!("addons.{}", addon.key)));
+        }
+    }
+    if let Some(services) = root.get("services") {
+        let names = words(&services.value);
+        if names.iter().any(|name| name.eq_ignore_ascii_case("docker")) {
+            let message =
+                "the service `docker` is not there: a job that reaches Docker would be as good as root on the host";
+            traps.push(trap(services, "service-without-effect", message.to_owned(), "services".to_owned()));
+        }
+    }
+    if let Some(cache) = root.get("cache") {
+        let names: Vec<&str> = match &cache.value.data {
+            Data::Map(entries) => entries.iter().map(|entry| entry.key.as_str()).collect(),
+            _ => words(&cache.value),
+        };
+        for name in names.into_iter().filter(|name| CACHES.contains(name)) {
+            let message = format!("`cache: {name}` has no effect here: name the folders under `cache: directories:`");
+            traps.push(trap(cache, "cache-without-effect", message, "cache".to_owned()));
+        }
+    }
+    if let Some(deploy) = root.get("deploy") {
+        let entries = match &deploy.value.data {
+            Data::Seq(items) => items.as_slice(),
+            _ => std::slice::from_ref(&deploy.value),
+        };
+        let providers = entries.iter().filter_map(|entry| match entry.get("provider") {
+            Some(provider) => provider.value.text(),
+            None => entry.text(),
+        });
+        for provider in providers.filter(|provider| !deploys_with(provider)) {
+            let message = format!(
+                "the provider `{provider}` is not run here: put its commands into `provider: script`, or nothing is deployed"
+            );
+            traps.push(trap(deploy, "provider-without-effect", message, "deploy".to_owned()));
+        }
+    }
+    traps
+}
+
+fn words(value: &Node) -> Vec<&str> {
+    match &value.data {
+        Data::Seq(items) => items.iter().filter_map(Node::text).collect(),
+        _ => value.text().into_iter().collect(),
+    }
+}
+
+fn trap(entry: &Entry, rule: &'static str, message: String, key: String) -> Trap {
+    Trap { severity: Severity::Warning, rule, message, at: entry.at, key }
+}

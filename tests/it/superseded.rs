@@ -1,0 +1,56 @@
+//! Builds that a newer one takes the place of.
+
+use crate::support::app::App;
+use crate::support::payload::{self, Delivery};
+
+const ONE_SLOT: &str = "[[runner]]\nname = \"local\"\nslots = 1\n";
+/// Runs for half a minute, which no test waits for.
+const SLOW: &str = "language: shell\nscript:\n  - echo begun\n  - for i in $(seq 1 300); do sleep 0.1; done\n";
+
+/// Pushes three times, with the first job running by then; gives the three commits.
+async fn three_pushes(app: &App) -> [String; 3] {
+    let repo = app.github.repo("acme/styles");
+    repo.write(".travis.yml", SLOW);
+    let first = repo.commit("First");
+    Delivery::new("first", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    app.github
+        .wait_for(std::time::Duration::from_secs(60), |posted| {
+            posted.sha == first && posted.description.contains("running")
+        })
+        .await;
+    repo.write(".travis.yml", "language: shell\nscript: echo quick\n");
+    let second = repo.commit("Second");
+    Delivery::new("second", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    app.github.wait_for(std::time::Duration::from_secs(60), |posted| posted.sha == second).await;
+    let third = repo.commit("Third");
+    Delivery::new("third", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    [first, second, third]
+}
+
+#[tokio::test]
+async fn a_newer_build_cancels_the_queued_ones_of_its_branch() {
+    let app = App::start(ONE_SLOT).await;
+    let [first, second, third] = three_pushes(&app).await;
+    let end = app.github.wait_for_end(&second, "trainyard/push").await;
+    assert_eq!(end.state, "error");
+    assert!(end.description.contains("build #3 of branch main is newer"), "{}", end.description);
+    let states = app.github.states(&first, "trainyard/push");
+    assert!(states.iter().all(|state| state == "pending"), "a running build goes on: {states:?}");
+    // Nobody waits for the rest of it here.
+    let mut connection = app.db.acquire().await.unwrap();
+    trainyard::store::jobs::cancel_build(&mut connection, trainyard::domain::BuildId(1), "the test").await.unwrap();
+    assert_eq!(app.github.wait_for_end(&third, "trainyard/push").await.state, "success");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_newer_build_cancels_a_running_one_by_setting() {
+    let app = App::start(&format!("{ONE_SLOT}[travis]\ncancel_running = true\n")).await;
+    let [first, second, third] = three_pushes(&app).await;
+    let end = app.github.wait_for_end(&first, "trainyard/push").await;
+    assert!(end.state == "error" && end.description.contains("build #2 of branch main is newer"), "{end:?}");
+    assert_eq!(app.github.wait_for_end(&third, "trainyard/push").await.state, "success");
+    let end = app.github.wait_for_end(&second, "trainyard/push").await;
+    assert!(matches!(end.state.as_str(), "error" | "success"), "it may have run before the third came: {end:?}");
+    app.stop().await;
+}
