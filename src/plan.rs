@@ -4,7 +4,9 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::domain::{JobKind, Problem, Severity, Trigger, TriggerKind};
-use crate::travis::normal::{Code, Level, Message, NotAMap, Options, normalize, read};
+use crate::travis::document::{Fault, document};
+use crate::travis::import::{self, Imports, Merged, Source};
+use crate::travis::normal::{Code, Level, Message, Options, normalize};
 use crate::travis::{branches, condition, matrix, traps};
 use crate::yaml::{Document, Mark};
 use crate::{lora, yaml};
@@ -52,6 +54,9 @@ pub struct Plan {
     /// How many training configs were linted.
     #[serde(skip)]
     pub linted: usize,
+    /// The other files that the config was put together from, as problems name them.
+    #[serde(skip)]
+    pub imported: Vec<String>,
 }
 
 /// A job to run.
@@ -74,17 +79,18 @@ pub struct PlannedJob {
 impl Plan {
     /// Whether the `.travis.yml` cannot be built from: the build is errored.
     pub fn is_fatal(&self) -> bool {
-        self.problems.iter().any(|problem| problem.severity == Severity::Error && is_of_travis(problem))
+        self.problems.iter().any(|problem| problem.severity == Severity::Error && self.is_of_travis(problem))
     }
 
     /// Whether a training config has errors: the build is failed.
     pub fn has_lint_errors(&self) -> bool {
-        self.problems.iter().any(|problem| problem.severity == Severity::Error && !is_of_travis(problem))
+        self.problems.iter().any(|problem| problem.severity == Severity::Error && !self.is_of_travis(problem))
     }
-}
 
-fn is_of_travis(problem: &Problem) -> bool {
-    problem.file.as_deref().is_none_or(|file| file == CONFIG)
+    fn is_of_travis(&self, problem: &Problem) -> bool {
+        let is_config = |file: &str| file == CONFIG || self.imported.iter().any(|imported| imported == file);
+        problem.file.as_deref().is_none_or(is_config)
+    }
 }
 
 /// Whether the plan wants to see the file of this path and size in bytes.
@@ -103,14 +109,26 @@ pub fn wants(path: &str, size: u64) -> bool {
         && !folders.split('/').any(|folder| NOT_THE_AUTHORS.contains(&folder))
 }
 
-/// Plans the build of a commit with these files.
-pub fn plan(files: &[SourceFile], trigger: &Trigger, settings: &Settings) -> Plan {
+/// The files that the `.travis.yml` imports, or that imported ones import, and nobody has looked for yet. Whoever wants a
+/// plan looks for them and asks again, until there are none.
+pub fn wanted_imports(files: &[SourceFile], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Vec<Source> {
+    let config = files.iter().find(|file| file.path == CONFIG).filter(|_| skipped(trigger).is_none());
+    let document = config.and_then(|file| document(0, &file.text).ok());
+    document.map_or_else(Vec::new, |document| merged(document, imports, trigger, &data(trigger, settings)).wanted)
+}
+
+fn merged(document: Document, imports: &Imports, trigger: &Trigger, data: &Json) -> Merged {
+    import::merged(document, imports, import::Build { repo: &trigger.repo, config: CONFIG, data })
+}
+
+/// Plans the build of a commit with these files and with what was found of the files that it imports.
+pub fn plan(files: &[SourceFile], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Plan {
     if let Some(skip) = skipped(trigger) {
         return Plan { skip: Some(skip), ..Plan::default() };
     }
     let mut plan = match files.iter().find(|file| file.path == CONFIG) {
         None => fatal("no-config", "there is no .travis.yml: add one, with the key `script` at least", None),
-        Some(file) => travis(&file.text, trigger, settings).unwrap_or_else(|plan| plan),
+        Some(file) => travis(&file.text, imports, trigger, settings).unwrap_or_else(|plan| plan),
     };
     if plan.skip.is_none() {
         let others = files.iter().filter(|file| file.path != CONFIG);
@@ -123,44 +141,42 @@ pub fn plan(files: &[SourceFile], trigger: &Trigger, settings: &Settings) -> Pla
 }
 
 /// The plan of a `.travis.yml`; the error is a plan as well, without jobs.
-fn travis(text: &[u8], trigger: &Trigger, settings: &Settings) -> Result<Plan, Plan> {
-    let document = document(text)?;
-    let normal = normalize(&document, Options::PRODUCTION).map_err(|error @ NotAMap| {
-        let at = document.root.as_ref().map(|root| root.at);
-        fatal("not-a-map", &error.to_string(), at)
-    })?;
-    let config = normal.config.as_object().cloned().unwrap_or_default();
+fn travis(text: &[u8], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Result<Plan, Plan> {
+    let document = document(0, text).map_err(|fault| fatal(fault.rule, &fault.message, Some(fault.at)))?;
+    if document.root.is_none() {
+        return Err(fatal("empty-config", "the file is empty: say what to run, with the key `script`", None));
+    }
     let data = data(trigger, settings);
+    let Merged { document, sources, messages, faults, .. } = merged(document, imports, trigger, &data);
+    let told = Told { sources: &sources };
+    let mut problems: Vec<Problem> = messages.iter().map(|message| told.message(message)).collect();
+    problems.extend(faults.iter().map(|fault| told.fault(fault)));
+    problems.truncate(MAX_PROBLEMS);
+    let imported: Vec<String> = sources.iter().skip(1).map(Source::to_string).collect();
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        // What is left out may decide everything, so nothing more can be said.
+        return Err(Plan { problems, imported, ..Plan::default() });
+    }
+    let normal =
+        normalize(&document, Options::PRODUCTION).map_err(|error| fatal("not-a-map", &error.to_string(), None))?;
+    let config = normal.config.as_object().cloned().unwrap_or_default();
     if let Some(skip) = unwanted(&config, &data, trigger) {
         return Err(Plan { skip: Some(skip), ..Plan::default() });
     }
     let matrix = matrix::matrix(&config, &data);
     let messages = normal.messages.iter().chain(&matrix.messages);
-    let mut problems: Vec<Problem> = messages.take(MAX_PROBLEMS).map(of_message).collect();
+    problems.extend(messages.take(MAX_PROBLEMS).map(|message| told.message(message)));
     for (name, at) in document.unresolved.iter().take(MAX_PROBLEMS) {
         let message = format!("`*{name}` has no anchor `&{name}` above it, so it stands for nothing");
-        problems.push(problem(Severity::Warning, "unknown-alias", message, Some(*at), None));
+        problems.push(told.problem(Severity::Warning, "unknown-alias", message, *at, None));
     }
     let traps = document.root.as_ref().map(|root| traps::traps(root, &config, &matrix.jobs));
-    problems.extend(traps.into_iter().flatten().map(of_trap));
+    problems.extend(traps.into_iter().flatten().map(|trap| told.trap(trap)));
     problems.extend(too_many_or_none(matrix.jobs.len(), matrix.truncated));
     let jobs = matrix.jobs.into_iter().take(MAX_JOBS).enumerate().map(|(index, job)| planned(index, job)).collect();
     let name = |stage: &Json| stage.get("name").and_then(Json::as_str).map(str::to_owned);
-    Ok(Plan { jobs, stages: matrix.stages.iter().filter_map(name).collect(), problems, skip: None, linted: 0 })
-}
-
-fn document(text: &[u8]) -> Result<Document, Plan> {
-    if text.len() > yaml::MAX_BYTES {
-        let message = format!("the file is larger than {} bytes: make it smaller", yaml::MAX_BYTES);
-        return Err(fatal("config-too-large", &message, None));
-    }
-    let text = std::str::from_utf8(text)
-        .map_err(|_| fatal("bad-yaml", "the file is not UTF-8 text: save it in that encoding", None))?;
-    let document = read(text).map_err(|error| fatal("bad-yaml", &format!("this is not YAML: {error}"), error.at))?;
-    if document.root.is_none() {
-        return Err(fatal("empty-config", "the file is empty: say what to run, with the key `script`", None));
-    }
-    Ok(document)
+    let stages = matrix.stages.iter().filter_map(name).collect();
+    Ok(Plan { jobs, stages, problems, imported, ..Plan::default() })
 }
 
 fn planned(index: usize, config: matrix::Config) -> PlannedJob {
@@ -207,22 +223,40 @@ fn problem(severity: Severity, rule: &str, message: String, at: Option<Mark>, ke
     }
 }
 
-/// A message of the normal form. None of them stops a build, so even Travis's errors are warnings here.
-fn of_message(message: &Message) -> Problem {
-    let severity = match message.level {
-        Level::Info => Severity::Info,
-        Level::Warn | Level::Error | Level::Alert => Severity::Warning,
-    };
-    let rule = match message.code {
-        Code::Secure => "plain-secret".to_owned(),
-        code => code.as_str().replace('_', "-"),
-    };
-    let key = Some(message.key.clone()).filter(|key| !key.is_empty());
-    problem(severity, &rule, message.text(), Some(message.at), key)
+/// Problems in any of the files that a config was put together from, which marks number.
+struct Told<'a> {
+    sources: &'a [Source],
 }
 
-fn of_trap(trap: traps::Trap) -> Problem {
-    problem(trap.severity, trap.rule, trap.message, Some(trap.at), Some(trap.key))
+impl Told<'_> {
+    fn problem(&self, severity: Severity, rule: &str, message: String, at: Mark, key: Option<String>) -> Problem {
+        let file = self.sources.get(usize::from(at.file)).map(Source::to_string);
+        Problem { file, ..problem(severity, rule, message, Some(at), key) }
+    }
+
+    /// A message of the normal form. None of them stops a build, so even Travis's errors are warnings here, but for
+    /// those that leave an import out.
+    fn message(&self, message: &Message) -> Problem {
+        let severity = match (message.code, message.level) {
+            (Code::InvalidRef | Code::TooManyImports, _) => Severity::Error,
+            (_, Level::Info) => Severity::Info,
+            (_, Level::Warn | Level::Error | Level::Alert) => Severity::Warning,
+        };
+        let rule = match message.code {
+            Code::Secure => "plain-secret".to_owned(),
+            code => code.as_str().replace('_', "-"),
+        };
+        let key = Some(message.key.clone()).filter(|key| !key.is_empty());
+        self.problem(severity, &rule, message.text(), message.at, key)
+    }
+
+    fn fault(&self, fault: &Fault) -> Problem {
+        self.problem(fault.severity, fault.rule, fault.message.clone(), fault.at, None)
+    }
+
+    fn trap(&self, trap: traps::Trap) -> Problem {
+        self.problem(trap.severity, trap.rule, trap.message, trap.at, Some(trap.key))
+    }
 }
 
 /// The data for conditions.

@@ -6,6 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use trainyard::domain::{Trigger, TriggerKind};
 use trainyard::plan::{CONFIG, Settings, SourceFile, plan};
+use trainyard::travis::import::Imports;
 
 fn trigger() -> Trigger {
     Trigger {
@@ -37,7 +38,7 @@ fn fixtures() {
             continue;
         }
         let text = std::fs::read(&path).expect("a file");
-        let plan = plan(&[file(CONFIG, &text)], &trigger(), &Settings::default());
+        let plan = plan(&[file(CONFIG, &text)], &Imports::new(), &trigger(), &Settings::default());
         let got = serde_json::to_string_pretty(&plan).expect("JSON") + "\n";
         let expected = path.with_extension("json");
         if std::env::var_os("UPDATE_FIXTURES").is_some() {
@@ -103,12 +104,12 @@ proptest! {
 
     #[test]
     fn no_text_makes_the_plan_panic(text in lines()) {
-        plan(&[file(CONFIG, text.as_bytes()), file("a.yaml", text.as_bytes())], &trigger(), &Settings::default());
+        plan(&[file(CONFIG, text.as_bytes()), file("a.yaml", text.as_bytes())], &Imports::new(), &trigger(), &Settings::default());
     }
 
     #[test]
     fn no_bytes_make_the_plan_panic(text in prop::collection::vec(any::<u8>(), 0..200)) {
-        plan(&[file(CONFIG, &text), file("a.yaml", &text)], &trigger(), &Settings::default());
+        plan(&[file(CONFIG, &text), file("a.yaml", &text)], &Imports::new(), &trigger(), &Settings::default());
     }
 }
 
@@ -144,7 +145,7 @@ fn hostile_texts_end_soon() {
         ("regex", format!("if: commit_message =~ /({})*$/\n", "(a|a)*".repeat(100))),
     ] {
         let begin = std::time::Instant::now();
-        plan(&[file(CONFIG, text.as_bytes())], &trigger(), &Settings::default());
+        plan(&[file(CONFIG, text.as_bytes())], &Imports::new(), &trigger(), &Settings::default());
         let took = begin.elapsed();
         println!("{name}: {took:?}");
         assert!(took.as_secs() < 5, "{name} took {took:?}");

@@ -23,7 +23,7 @@ fn of(text: &str) -> Plan {
 
 fn of_trigger(text: &str, trigger: &Trigger) -> Plan {
     let file = SourceFile { path: CONFIG.to_owned(), text: text.as_bytes().to_vec() };
-    plan(&[file], trigger, &Settings::default())
+    plan(&[file], &Imports::new(), trigger, &Settings::default())
 }
 
 fn rules(plan: &Plan) -> Vec<&str> {
@@ -33,7 +33,7 @@ fn rules(plan: &Plan) -> Vec<&str> {
 
 #[test]
 fn files_that_cannot_be_built_from() {
-    let none = plan(&[], &trigger(), &Settings::default());
+    let none = plan(&[], &Imports::new(), &trigger(), &Settings::default());
     assert_eq!(rules(&none), ["no-config"]);
     assert!(none.is_fatal());
     let large = format!("script: {}", "x".repeat(yaml::MAX_BYTES));
@@ -102,7 +102,7 @@ fn training_configs_fail_the_build_without_ending_it() {
         path: "configs/style.yaml".to_owned(),
         text: b"train_data_dir: x\nlora_rank: 4\nepochs: 1\noutput_dir: y\n".to_vec(),
     };
-    let plan = plan(&[travis, config], &trigger(), &Settings::default());
+    let plan = plan(&[travis, config], &Imports::new(), &trigger(), &Settings::default());
     assert_eq!(rules(&plan), ["missing-required"]);
     assert!(plan.has_lint_errors() && !plan.is_fatal());
     assert_eq!(plan.jobs.len(), 1);
