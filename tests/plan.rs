@@ -5,8 +5,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use trainyard::domain::{Trigger, TriggerKind};
-use trainyard::plan::{CONFIG, Settings, SourceFile, plan};
-use trainyard::travis::import::Imports;
+use trainyard::plan::{CONFIG, Settings, SourceFile, plan, wanted_imports};
+use trainyard::travis::import::{Found, Imports, Revision, Source};
 
 fn trigger() -> Trigger {
     Trigger {
@@ -28,6 +28,27 @@ fn file(path: &str, text: &[u8]) -> SourceFile {
     SourceFile { path: path.to_owned(), text: text.to_vec() }
 }
 
+/// What a fixture imports: files of its folder.
+fn imports_beside(fixture: &Path, text: &[u8]) -> Imports {
+    let files = [file(CONFIG, text)];
+    let mut imports = Imports::new();
+    loop {
+        let wanted = wanted_imports(&files, &imports, &trigger(), &Settings::default());
+        if wanted.is_empty() {
+            return imports;
+        }
+        imports.extend(wanted.into_iter().map(|source| {
+            let read = std::fs::read(fixture.with_file_name(&source.path));
+            let found = match read {
+                _ if source.revision != Revision::Built => Found::NotHere,
+                Ok(text) => Found::File(text),
+                Err(_) => Found::Failed("there is no such file".to_owned()),
+            };
+            (source, found)
+        }));
+    }
+}
+
 #[test]
 fn fixtures() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/plan");
@@ -38,7 +59,7 @@ fn fixtures() {
             continue;
         }
         let text = std::fs::read(&path).expect("a file");
-        let plan = plan(&[file(CONFIG, &text)], &Imports::new(), &trigger(), &Settings::default());
+        let plan = plan(&[file(CONFIG, &text)], &imports_beside(&path, &text), &trigger(), &Settings::default());
         let got = serde_json::to_string_pretty(&plan).expect("JSON") + "\n";
         let expected = path.with_extension("json");
         if std::env::var_os("UPDATE_FIXTURES").is_some() {
@@ -84,6 +105,9 @@ fn lines() -> impl Strategy<Value = String> {
         "- secure: x",
         "branches: /a(/",
         "services: redis",
+        "import: a.yml",
+        "import: [a.yml@x, {source: b/c:d.yml, mode: merge, if: branch}]",
+        "- source: ../x.yml",
         "*x : y",
         "- - - a",
         "'",
@@ -101,6 +125,14 @@ fn lines() -> impl Strategy<Value = String> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_import_makes_the_plan_panic(text in lines(), imported in lines(), mode in "(deep_)?merge(_append|_prepend)?") {
+        let config = format!("{text}\nimport: {{source: a.yml, mode: {mode}}}\n");
+        let a = Source { repo: trigger().repo, revision: Revision::Built, path: "a.yml".to_owned() };
+        let imports = Imports::from([(a, Found::File(imported.into_bytes()))]);
+        plan(&[file(CONFIG, config.as_bytes())], &imports, &trigger(), &Settings::default());
+    }
 
     #[test]
     fn no_text_makes_the_plan_panic(text in lines()) {

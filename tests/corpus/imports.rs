@@ -18,7 +18,7 @@ const CONFIG: &str = ".travis.yml";
 const OWN: &str = "travis-ci/travis-yml";
 
 pub fn scores() -> Vec<Score> {
-    let mut score = Score::new("imports", 54.0);
+    let mut score = Score::new("imports", 50.0);
     for (index, case) in list("imports.json").iter().enumerate() {
         let files = &case["files"];
         let data = if case["data"].is_null() { json!({}) } else { case["data"].clone() };
