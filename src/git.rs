@@ -7,6 +7,7 @@
 mod peek;
 mod work_tree;
 
+pub use peek::PeekError;
 pub use work_tree::{Head, WorkTree, repo_of};
 
 use std::collections::HashMap;

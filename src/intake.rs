@@ -127,7 +127,7 @@ impl Intake {
         let unread = |file: TreeFile| SourceFile { path: file.path, text: vec![b' '; plan::READ_AT_MOST] };
         sources.extend(too_large.into_iter().map(unread));
         let settings = plan::Settings::default();
-        let imports = self.imports(&imports::Commit { remote, trigger, tree: &tree }, &sources, &settings).await;
+        let imports = self.imports(&imports::Commit { remote, trigger, tree: &tree }, &sources, &settings).await?;
         Ok((built, plan::plan(&sources, &imports, trigger, &settings)))
     }
 

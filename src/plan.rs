@@ -1,15 +1,20 @@
 //! What a commit's files ask for: jobs and problems. Pure: it reads no file and knows no clock.
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::domain::{JobKind, Problem, Severity, Trigger, TriggerKind};
-use crate::travis::document::{Fault, document};
+use crate::travis::document::document;
 use crate::travis::import::{self, Imports, Merged, Source};
-use crate::travis::normal::{Code, Level, Message, Options, normalize};
+use crate::travis::normal::{Options, normalize};
 use crate::travis::{branches, condition, matrix, traps};
-use crate::yaml::{Document, Mark};
+use crate::yaml::Document;
 use crate::{lora, yaml};
+use problems::{Told, fatal, problem};
+
+mod problems;
 
 /// The file of the CI.
 pub const CONFIG: &str = ".travis.yml";
@@ -128,7 +133,7 @@ pub fn plan(files: &[SourceFile], imports: &Imports, trigger: &Trigger, settings
     }
     let mut plan = match files.iter().find(|file| file.path == CONFIG) {
         None => fatal("no-config", "there is no .travis.yml: add one, with the key `script` at least", None),
-        Some(file) => travis(&file.text, imports, trigger, settings).unwrap_or_else(|plan| plan),
+        Some(file) => travis(&file.text, imports, trigger, settings),
     };
     if plan.skip.is_none() {
         let others = files.iter().filter(|file| file.path != CONFIG);
@@ -140,28 +145,35 @@ pub fn plan(files: &[SourceFile], imports: &Imports, trigger: &Trigger, settings
     plan
 }
 
-/// The plan of a `.travis.yml`; the error is a plan as well, without jobs.
-fn travis(text: &[u8], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Result<Plan, Plan> {
-    let document = document(0, text).map_err(|fault| fatal(fault.rule, &fault.message, Some(fault.at)))?;
+/// The plan of a `.travis.yml`.
+fn travis(text: &[u8], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Plan {
+    let document = match document(0, text) {
+        Ok(document) => document,
+        Err(fault) => return fatal(fault.rule, &fault.message, Some(fault.at)),
+    };
     if document.root.is_none() {
-        return Err(fatal("empty-config", "the file is empty: say what to run, with the key `script`", None));
+        return fatal("empty-config", "the file is empty: say what to run, with the key `script`", None);
     }
     let data = data(trigger, settings);
-    let Merged { document, sources, messages, faults, .. } = merged(document, imports, trigger, &data);
-    let told = Told { sources: &sources };
+    let Merged { document, sources, messages, faults, wanted } = merged(document, imports, trigger, &data);
+    let told = Told(&sources);
     let mut problems: Vec<Problem> = messages.iter().map(|message| told.message(message)).collect();
     problems.extend(faults.iter().map(|fault| told.fault(fault)));
+    problems.extend(wanted.iter().map(Told::not_looked_for));
+    problems.sort_by_key(|problem| Reverse(problem.severity));
     problems.truncate(MAX_PROBLEMS);
     let imported: Vec<String> = sources.iter().skip(1).map(Source::to_string).collect();
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         // What is left out may decide everything, so nothing more can be said.
-        return Err(Plan { problems, imported, ..Plan::default() });
+        return Plan { problems, imported, ..Plan::default() };
     }
-    let normal =
-        normalize(&document, Options::PRODUCTION).map_err(|error| fatal("not-a-map", &error.to_string(), None))?;
+    let normal = match normalize(&document, Options::PRODUCTION) {
+        Ok(normal) => normal,
+        Err(error) => return fatal("not-a-map", &error.to_string(), None),
+    };
     let config = normal.config.as_object().cloned().unwrap_or_default();
     if let Some(skip) = unwanted(&config, &data, trigger) {
-        return Err(Plan { skip: Some(skip), ..Plan::default() });
+        return Plan { skip: Some(skip), ..Plan::default() };
     }
     let matrix = matrix::matrix(&config, &data);
     let messages = normal.messages.iter().chain(&matrix.messages);
@@ -176,7 +188,7 @@ fn travis(text: &[u8], imports: &Imports, trigger: &Trigger, settings: &Settings
     let jobs = matrix.jobs.into_iter().take(MAX_JOBS).enumerate().map(|(index, job)| planned(index, job)).collect();
     let name = |stage: &Json| stage.get("name").and_then(Json::as_str).map(str::to_owned);
     let stages = matrix.stages.iter().filter_map(name).collect();
-    Ok(Plan { jobs, stages, problems, imported, ..Plan::default() })
+    Plan { jobs, stages, problems, imported, ..Plan::default() }
 }
 
 fn planned(index: usize, config: matrix::Config) -> PlannedJob {
@@ -203,60 +215,6 @@ fn too_many_or_none(jobs: usize, truncated: bool) -> Option<Problem> {
     }
     let message = format!("the file makes {jobs} jobs, of which {MAX_JOBS} at most are built: make the matrix smaller");
     (jobs > MAX_JOBS).then(|| problem(Severity::Error, "too-many-jobs", message, None, None))
-}
-
-fn fatal(rule: &str, message: &str, at: Option<Mark>) -> Plan {
-    let problem = problem(Severity::Error, rule, message.to_owned(), at, None);
-    Plan { problems: vec![problem], ..Plan::default() }
-}
-
-fn problem(severity: Severity, rule: &str, message: String, at: Option<Mark>, key: Option<String>) -> Problem {
-    let at = at.filter(|at| at.line > 0);
-    Problem {
-        severity,
-        rule: rule.to_owned(),
-        message,
-        file: Some(CONFIG.to_owned()),
-        line: at.map(|at| at.line),
-        column: at.map(|at| at.column),
-        key,
-    }
-}
-
-/// Problems in any of the files that a config was put together from, which marks number.
-struct Told<'a> {
-    sources: &'a [Source],
-}
-
-impl Told<'_> {
-    fn problem(&self, severity: Severity, rule: &str, message: String, at: Mark, key: Option<String>) -> Problem {
-        let file = self.sources.get(usize::from(at.file)).map(Source::to_string);
-        Problem { file, ..problem(severity, rule, message, Some(at), key) }
-    }
-
-    /// A message of the normal form. None of them stops a build, so even Travis's errors are warnings here, but for
-    /// those that leave an import out.
-    fn message(&self, message: &Message) -> Problem {
-        let severity = match (message.code, message.level) {
-            (Code::InvalidRef | Code::TooManyImports, _) => Severity::Error,
-            (_, Level::Info) => Severity::Info,
-            (_, Level::Warn | Level::Error | Level::Alert) => Severity::Warning,
-        };
-        let rule = match message.code {
-            Code::Secure => "plain-secret".to_owned(),
-            code => code.as_str().replace('_', "-"),
-        };
-        let key = Some(message.key.clone()).filter(|key| !key.is_empty());
-        self.problem(severity, &rule, message.text(), message.at, key)
-    }
-
-    fn fault(&self, fault: &Fault) -> Problem {
-        self.problem(fault.severity, fault.rule, fault.message.clone(), fault.at, None)
-    }
-
-    fn trap(&self, trap: traps::Trap) -> Problem {
-        self.problem(trap.severity, trap.rule, trap.message, trap.at, Some(trap.key))
-    }
 }
 
 /// The data for conditions.

@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::Intake;
 use crate::domain::{RepoName, Trigger};
-use crate::git::{Remote, TreeFile};
+use crate::git::{PeekError, Remote, TreeFile};
 use crate::plan::{self, SourceFile};
 use crate::travis::import::{Found, Imports, Revision, Source};
 
@@ -29,47 +29,54 @@ pub(super) struct Commit<'a> {
 
 impl Intake {
     /// Everything that the plan of these files imports, or why it cannot be had.
+    ///
+    /// # Errors
+    /// When it may work in a while.
     pub(super) async fn imports(
         &self,
         commit: &Commit<'_>,
         files: &[SourceFile],
         settings: &plan::Settings,
-    ) -> Imports {
+    ) -> anyhow::Result<Imports> {
         let deadline = Instant::now() + LIMIT;
         let mut imports = Imports::new();
         loop {
             let wanted = plan::wanted_imports(files, &imports, commit.trigger, settings);
             if wanted.is_empty() {
-                return imports;
+                return Ok(imports);
             }
             for source in wanted {
                 let looked = match source.revision {
                     Revision::Built => self.committed(commit, &source).await,
-                    _ => match timeout_at(deadline, self.elsewhere(commit, &source)).await {
-                        Ok(looked) => looked,
-                        Err(_) => Err(anyhow::anyhow!("fetching imports took longer than {LIMIT:?}: import less")),
-                    },
+                    _ => timeout_at(deadline, self.elsewhere(commit, &source)).await.unwrap_or_else(|_| {
+                        let limit = humantime::format_duration(LIMIT);
+                        Err(PeekError::Refused(format!("fetching all imports took longer than {limit}")))
+                    }),
                 };
-                let found = looked.map_or_else(|error| Found::Failed(format!("{error:#}")), Found::File);
+                let found = match looked {
+                    Ok(text) => Found::File(text),
+                    Err(PeekError::Refused(why)) => Found::Failed(why),
+                    Err(PeekError::Failed(error)) => return Err(error.context(format!("importing {source}"))),
+                };
                 imports.insert(source, found);
             }
         }
     }
 
     /// A file of the commit that is built.
-    async fn committed(&self, commit: &Commit<'_>, source: &Source) -> anyhow::Result<Vec<u8>> {
+    async fn committed(&self, commit: &Commit<'_>, source: &Source) -> Result<Vec<u8>, PeekError> {
         let Some(file) = commit.tree.iter().find(|file| file.path == source.path) else {
-            bail!("the commit has no regular file of that name");
+            return Err(PeekError::Refused("the commit has no regular file of that name".to_owned()));
         };
         if file.size >= plan::READ_AT_MOST as u64 {
-            bail!("it is larger than {} bytes", plan::READ_AT_MOST - 1);
+            return Err(PeekError::Refused(format!("it is larger than {} bytes", plan::READ_AT_MOST - 1)));
         }
         let mut texts = self.mirrors.read(commit.remote.repo, std::slice::from_ref(file)).await?;
-        texts.pop().context("git has lost it")
+        Ok(texts.pop().context("git has lost it")?)
     }
 
     /// A file of another commit or repository, on the same server.
-    async fn elsewhere(&self, commit: &Commit<'_>, source: &Source) -> anyhow::Result<Vec<u8>> {
+    async fn elsewhere(&self, commit: &Commit<'_>, source: &Source) -> Result<Vec<u8>, PeekError> {
         let url = beside(commit.remote.url, &source.repo).context("the address of the repository is not known")?;
         let remote = Remote { repo: &source.repo, url: &url };
         let with_token = may_use_token(commit.trigger, &source.repo);

@@ -130,3 +130,21 @@ fn traps_are_problems_with_a_place() {
     assert_eq!((trap.severity, trap.line, trap.column), (Severity::Warning, Some(2), Some(1)));
     assert!(trap.message.contains("env: global:"), "{}", trap.message);
 }
+
+#[test]
+fn an_import_that_is_not_there_is_fatal_however_much_else_is_wrong() {
+    let noise: String = (0..300).map(|n| format!("- {{source: a{n}.yml, if: 'branch = (', mode: none}}\n")).collect();
+    let plan = of(&format!("script: x\nimport:\n{noise}- last.yml\n"));
+    assert!(plan.is_fatal() && plan.jobs.is_empty() && plan.problems.len() == MAX_PROBLEMS);
+    assert_eq!(plan.problems[0].message, "last.yml was not looked for");
+}
+
+#[test]
+fn an_error_in_an_imported_file_is_not_one_of_a_training_config() {
+    let config = SourceFile { path: CONFIG.to_owned(), text: b"script: x\nimport: acme/ci:a.yml\n".to_vec() };
+    let wanted = wanted_imports(std::slice::from_ref(&config), &Imports::new(), &trigger(), &Settings::default());
+    let imports = wanted.into_iter().map(|source| (source, import::Found::File(b"a: [".to_vec()))).collect();
+    let plan = plan(&[config], &imports, &trigger(), &Settings::default());
+    assert!(plan.is_fatal() && !plan.has_lint_errors());
+    assert_eq!(plan.problems[0].place(), "acme/ci:a.yml:1:4");
+}

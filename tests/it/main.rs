@@ -11,6 +11,7 @@ mod checkout;
 mod condition;
 mod crash;
 mod deploy;
+mod import;
 mod limits;
 mod pages;
 mod payloads;
