@@ -234,7 +234,7 @@ fn could_not_fetch(error: &anyhow::Error) -> Plan {
     let problem = Problem {
         severity: Severity::Error,
         rule: "not-fetched".to_owned(),
-        message: format!("the commit could not be had: {error:#}"),
+        message: format!("the commit, or a file that it imports, could not be had: {error:#}"),
         file: None,
         line: None,
         column: None,

@@ -174,6 +174,10 @@ fn hostile_texts_end_soon() {
         ("product", format!("language: python\n{}{}{}", axis("python"), axis("arch"), axis("env"))),
         ("include", format!("jobs:\n  include:\n{}", "  - env: A=1\n".repeat(10_000))),
         ("condition", format!("if: {}\n", "(".repeat(100_000))),
+        (
+            "imports",
+            format!("import:\n{}", "- {source: a.yml, if: commit_message =~ /(T|r|a|i|n)*(a|a)*x$/}\n".repeat(10_000)),
+        ),
         ("regex", format!("if: commit_message =~ /({})*$/\n", "(a|a)*".repeat(100))),
     ] {
         let begin = std::time::Instant::now();

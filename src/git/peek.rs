@@ -51,7 +51,11 @@ impl Mirrors {
                 return file(folder, path).await;
             }
         }
-        Err(PeekError::Refused(format!("{} has no branch or tag of that name", remote.repo)))
+        let why = match revision {
+            Revision::Named(name) => format!("{} has no branch or tag {name}", remote.repo),
+            _ => format!("{} is empty", remote.repo),
+        };
+        Err(PeekError::Refused(why))
     }
 
     /// Fetches one commit without its history and its large files; false when the name is not there.

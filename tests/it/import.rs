@@ -106,6 +106,7 @@ async fn imports_that_cannot_be_had_end_in_an_error_that_says_why() {
     shared.write("large.yml", &"# filler\n".repeat(200_000));
     symlink("folder/a.yml", shared.work().join("link.yml")).unwrap();
     shared.commit("Shared");
+    app.github.repo("acme/empty");
     let none = "the commit has no regular file of that name";
     for (import, why) in [
         ("missing.yml", none),
@@ -119,8 +120,9 @@ async fn imports_that_cannot_be_had_end_in_an_error_that_says_why() {
         ("acme/shared:folder", "it is no regular file"),
         ("acme/shared:link.yml", "it is no regular file"),
         ("acme/shared:large.yml", "it is larger than 1000000 bytes"),
-        ("acme/shared:folder/a.yml@v9", "acme/shared has no branch or tag of that name"),
+        ("acme/shared:folder/a.yml@v9", "acme/shared has no branch or tag v9"),
         ("acme/shared:folder/a.yml@0123456789abcdef0123456789abcdef01234567", "acme/shared has no such commit"),
+        ("acme/empty:a.yml", "acme/empty is empty"),
         ("acme/none:a.yml", "there is no repository acme/none, or this build may not read it"),
     ] {
         let (state, _) = pushed(&app, &repo, &format!("script: echo never\nimport: {import}\n")).await;

@@ -25,6 +25,9 @@ pub use source::{Revision, Source};
 /// The most files that are imported, as on Travis.
 pub const MAX_IMPORTS: usize = 25;
 
+/// The most entries that are looked at in all files together: a condition may take its time.
+const MAX_ENTRIES: usize = 100;
+
 /// The files that somebody has looked for.
 pub type Imports = HashMap<Source, Found>;
 
@@ -75,7 +78,7 @@ pub fn merged(root: Document, imports: &Imports, build: Build<'_>) -> Merged {
         faults: Vec::new(),
         wanted: Vec::new(),
     };
-    let mut walk = Walk { imports, build, out, bytes: 0, weight: 0, is_full: false };
+    let mut walk = Walk { imports, build, out, entries: 0, bytes: 0, weight: 0, is_full: false };
     walk.take(root, &config, Mode::DeepMergeAppend);
     if walk.is_full {
         // Nothing is built from this, so nothing more needs to be fetched for it.
@@ -89,6 +92,8 @@ struct Walk<'a> {
     imports: &'a Imports,
     build: Build<'a>,
     out: Merged,
+    /// The entries of the key `import` that were looked at.
+    entries: usize,
     /// The bytes that were imported.
     bytes: usize,
     /// What all documents weigh.
@@ -118,6 +123,12 @@ impl Walk<'_> {
     fn import(&mut self, import: &Import, from: &Source) {
         if self.is_full {
             return;
+        }
+        self.entries += 1;
+        if self.entries > MAX_ENTRIES {
+            self.is_full = true;
+            let message = format!("`import` has more than {MAX_ENTRIES} entries in all files together: write fewer");
+            return self.out.faults.push(Fault::error("too-many-imports", message, import.at));
         }
         let commit_message = self.build.data["commit_message"].as_str().unwrap_or_default();
         let Some(source) = Source::parse(&import.source.replace("%{commit_message}", commit_message), from) else {

@@ -115,6 +115,9 @@ fn the_forms_of_the_key() {
     assert_eq!(config("import:\n- one.yml\n- {source: two.yml, if: branch = main}\n", &files), two);
     assert_eq!(config("import: '%{commit_message}/three.yml'\n", &files), json!({"os": ["linux"]}));
     assert_eq!(config("import:\n", &files), json!({}));
+    let misspelled = merged_with("imports: one.yml\nscrpt: x\n", &files);
+    assert_eq!(misspelled.messages.iter().map(|message| message.code).collect::<Vec<_>>(), [Code::FindKey]);
+    assert!(misspelled.document.root.unwrap().get("script").is_some());
 }
 
 #[test]
@@ -179,6 +182,9 @@ fn twenty_five_files_are_imported_and_no_more() {
     assert_eq!(told(&merged_with(&format!("import:\n{}", list(25)), &flat)), 0);
     assert_eq!(told(&merged_with(&format!("import:\n{}", list(26)), &flat)), 1);
     assert_eq!(told(&merged_with("import: 0.yml\n", &files)), 1, "a chain is no way around it");
+    let skipped = "- {source: a.yml, if: type = cron}\n".repeat(101);
+    let merged = merged_with(&format!("import:\n{skipped}"), &[]);
+    assert_eq!(merged.faults[0].rule, "too-many-imports", "neither are entries that are left out");
 }
 
 #[test]

@@ -5,7 +5,8 @@ use serde_json::Value as Json;
 
 use super::change::Changer;
 use super::message::Message;
-use super::value::{Kind, Value};
+use super::repair::{nearest, underscored};
+use super::value::{Kind, Pair, Value};
 use super::{Options, schema};
 use crate::yaml::{Data, Document, Mark};
 
@@ -29,7 +30,9 @@ pub fn take_imports(document: &mut Document) -> (Vec<Import>, Vec<Message>) {
         return (Vec::new(), Vec::new());
     };
     let mut changer = Changer::new(Options { defaults: false, ..Options::PRODUCTION });
-    let pairs = changer.mend_keys(table, pairs);
+    // To look at all keys twice would take its time.
+    let near = |pair: &Pair| nearest(&underscored(&pair.key), ["import"]).is_some();
+    let pairs = changer.mend_keys(table, pairs.into_iter().filter(near).collect());
     let Some(pair) = pairs.into_iter().find(|pair| pair.key == "import") else {
         return (Vec::new(), Vec::new());
     };
