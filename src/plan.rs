@@ -114,8 +114,8 @@ pub fn wants(path: &str, size: u64) -> bool {
         && !folders.split('/').any(|folder| NOT_THE_AUTHORS.contains(&folder))
 }
 
-/// The files that the `.travis.yml` imports, or that imported ones import, and nobody has looked for yet. Whoever wants a
-/// plan looks for them and asks again, until there are none.
+/// The files that the `.travis.yml` imports, or that imported ones import, and that nobody has looked for yet. Whoever
+/// wants a plan looks for them and asks again, until there are none.
 pub fn wanted_imports(files: &[SourceFile], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Vec<Source> {
     let config = files.iter().find(|file| file.path == CONFIG).filter(|_| skipped(trigger).is_none());
     let document = config.and_then(|file| document(0, &file.text).ok());
