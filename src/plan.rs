@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 
 use crate::domain::{JobKind, Problem, Severity, Trigger, TriggerKind};
 use crate::travis::normal::{Code, Level, Message, NotAMap, Options, normalize, read};
+use crate::travis::without_effect::without_effect;
 use crate::travis::{branches, condition, matrix, traps};
 use crate::yaml::{Document, Mark};
 use crate::{lora, yaml};
@@ -141,8 +142,10 @@ fn travis(text: &[u8], trigger: &Trigger, settings: &Settings) -> Result<Plan, P
         let message = format!("`*{name}` has no anchor `&{name}` above it, so it stands for nothing");
         problems.push(problem(Severity::Warning, "unknown-alias", message, Some(*at), None));
     }
-    let traps = document.root.as_ref().map(|root| traps::traps(root, &config, &matrix.jobs));
-    problems.extend(traps.into_iter().flatten().map(of_trap));
+    if let Some(root) = &document.root {
+        problems.extend(traps::traps(root, &config, &matrix.jobs).into_iter().map(of_trap));
+        problems.extend(without_effect(root).into_iter().map(of_trap));
+    }
     problems.extend(too_many_or_none(matrix.jobs.len(), matrix.truncated));
     let jobs = matrix.jobs.into_iter().take(MAX_JOBS).enumerate().map(|(index, job)| planned(index, job)).collect();
     let name = |stage: &Json| stage.get("name").and_then(Json::as_str).map(str::to_owned);

@@ -15,3 +15,4 @@ pub mod schema;
 pub mod script;
 pub mod secrets;
 pub mod traps;
+pub mod without_effect;
