@@ -11,6 +11,7 @@ mod crash;
 mod limits;
 mod pages;
 mod payloads;
+mod plan_command;
 mod push;
 mod queue;
 mod run_command;

@@ -1,6 +1,6 @@
 //! Logs as they come, for a terminal or a file: headings for the phases in place of Travis's marks.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,7 +16,7 @@ const ERASE: &str = "\r\x1b[K";
 
 /// Where logs are written.
 pub(super) struct View {
-    out: Box<dyn Write + Send>,
+    out: BufWriter<Box<dyn Write + Send>>,
     colours: bool,
     /// The terminal's columns; none when it is no terminal.
     columns: Option<usize>,
@@ -31,7 +31,7 @@ pub(super) struct View {
 
 impl View {
     pub(super) fn new(out: Box<dyn Write + Send>, colours: bool, columns: Option<usize>) -> Self {
-        let renderer = renderer(colours);
+        let (out, renderer) = (BufWriter::new(out), renderer(colours));
         Self { out, colours, columns, renderer, phase: String::new(), folds: 0, drawn: false, after_blank: true }
     }
 
