@@ -68,7 +68,7 @@ fn table(plan: &Plan) -> Table {
         let mut row = Vec::new();
         if staged {
             // Said once for all jobs of the stage.
-            let is_new = std::mem::replace(&mut stage_above, Some(&job.stage)) != Some(&job.stage);
+            let is_new = stage_above.replace(&job.stage) != Some(&job.stage);
             row.push(if is_new { job.stage.clone().unwrap_or_default() } else { String::new() });
         }
         row.push(job.number.clone());

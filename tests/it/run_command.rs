@@ -156,6 +156,20 @@ fn outside_of_git_the_job_sees_every_file() {
 }
 
 #[test]
+fn a_terminal_gets_colours_and_nothing_that_steers_it() {
+    let folder = Folder::new(
+        "language: shell\nscript:\n  - printf '\\033[32mgreen\\033[0m \\033]0;evil\\007\\033[2Jplain\\n10%%\\r99%%\\n'\n",
+    );
+    let run = format!("stty cols 80; {} run {}", env!("CARGO_BIN_EXE_trainyard"), folder.path().display());
+    let output = Command::new("script").args(["-qec", &run, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{out}");
+    assert!(out.contains("\x1b[32mgreen\x1b[0m plain\r\n") && out.contains("\x1b[32;1m✔ passed"), "{out:?}");
+    assert!(out.contains("\n99%\r\n"), "a progress bar shows its last state: {out:?}");
+    assert!(!out.contains("\x1b]0;") && !out.contains("\x1b[2J"), "{out:?}");
+}
+
+#[test]
 fn one_job_can_be_run_alone() {
     let folder = Folder::new("language: shell\nenv: [A=1, A=2, A=3]\nscript: test $A = 2\n");
     let (facts, _, code) = folder.facts(&["--job", "2"]);
