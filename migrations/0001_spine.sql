@@ -41,6 +41,13 @@ create table repo (
     clone_url text not null,
     last_build int not null default 0
 );
+-- For the `secure:` strings of .travis.yml: RSA, PKCS#8 in DER and PEM.
+create table repo_key (
+    repo_id bigint primary key references repo,
+    private_key bytea not null,
+    public_key text not null,
+    created_at timestamptz not null default now()
+);
 create unique index repo_name on repo (lower(owner), lower(name));
 
 create table build (
@@ -101,6 +108,8 @@ create table job (
     exit_status bigint,
     -- Length of this attempt's stored log in bytes: the offset at which a new follower goes on.
     log_length bigint not null default 0,
+    -- Bytes of the container's output that the stored log accounts for. Differs from its length by the hidden secrets.
+    output_read bigint not null default 0,
     created_at timestamptz not null default now(),
     started_at timestamptz,
     finished_at timestamptz,

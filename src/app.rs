@@ -20,6 +20,7 @@ use crate::github::Client;
 use crate::intake::Intake;
 use crate::janitor::{self, Janitor};
 use crate::outbox::Outbox;
+use crate::storage::Caches;
 use crate::store::bell::Bells;
 use crate::store::cluster::Cluster;
 use crate::store::deliveries::Desk;
@@ -174,11 +175,13 @@ async fn run_steps(config: Config, db: PgPool, bells: Bells, shutdown: Cancellat
     let credentials =
         config.github.token.clone().map(|token| Credentials { origin: config.github.clone_origin(), token });
     let mirrors = Mirrors::new(data.join("mirrors"), credentials);
+    let caches = Caches::new(data.join("caches"), config.cache);
     let settings = Settings {
         images: config.images,
         limits: config.limits,
         public_url: config.server.public_url.clone(),
         scratch: data.join("scratch"),
+        caches: caches.clone(),
     };
     let mut tasks = JoinSet::new();
     let mut workers = Vec::new();
@@ -197,7 +200,7 @@ async fn run_steps(config: Config, db: PgPool, bells: Bells, shutdown: Cancellat
     for _ in 0..POSTERS {
         tasks.spawn(outbox_loop(outbox.clone(), bells.clone(), shutdown.clone()));
     }
-    tasks.spawn(janitor_loop(Janitor::new(db, bells, workers, data), shutdown.clone()));
+    tasks.spawn(janitor_loop(Janitor::new(db, bells, workers, data, caches), shutdown.clone()));
     while let Some(ended) = tasks.join_next().await {
         ended.context("a task panicked")?;
         if !shutdown.is_cancelled() {

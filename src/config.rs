@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::attempt::Images;
 use crate::worker::RunnerConfig;
-use crate::{executor, github, store, telemetry};
+use crate::{executor, github, storage, store, telemetry};
 
 /// The whole configuration. It is complete, or the process does not start.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -27,6 +27,8 @@ pub struct Config {
     pub images: Images,
     /// What one job may take.
     pub limits: executor::Limits,
+    /// What jobs keep for later ones.
+    pub cache: storage::Settings,
     /// Docker engines; one local one when there is none.
     pub runner: Vec<RunnerConfig>,
     /// Messages.

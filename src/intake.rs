@@ -24,8 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(700);
 /// that is about a minute: long enough for GitHub's hiccups and for its merge commits, short enough for an author.
 const TRIES: i32 = 6;
 
-/// Deliveries that are looked at in one transaction: most ask for nothing, and shall not cost a commit each.
-const AT_ONCE: i64 = 16;
 /// Files that are looked at for training configs, and their bytes together.
 const MOST_FILES: usize = 2000;
 const MOST_BYTES: u64 = 32 << 20;
@@ -58,43 +56,20 @@ impl Intake {
         Self { db, bells, mirrors }
     }
 
-    /// Handles the oldest open deliveries: those that ask for nothing, up to and with the first that asks for a build.
-    /// False when there are none.
+    /// Handles the oldest open delivery; false when there is none.
     ///
     /// # Errors
-    /// When Postgres cannot be asked. The deliveries stay open then.
+    /// When Postgres cannot be asked. The delivery stays open then.
     pub async fn step(&self) -> anyhow::Result<bool> {
-        let mut hold = self.db.begin().await.context("looking for deliveries")?;
-        let deliveries = deliveries::hold(&mut hold, AT_ONCE).await.context("looking for deliveries")?;
-        if deliveries.is_empty() {
+        let Some(delivery) = deliveries::take(&self.db, PATIENCE).await.context("looking for deliveries")? else {
             return Ok(false);
-        }
-        let mut without_build = Vec::new();
-        let mut build = None;
-        for mut delivery in deliveries {
-            let reason = match event::parse(&delivery.event, &delivery.body) {
-                Ok(Asked::Build(repository, trigger)) => {
-                    deliveries::count_try(&mut hold, &mut delivery, PATIENCE).await?;
-                    build = Some((delivery, repository, trigger));
-                    break;
-                }
-                Ok(Asked::Nothing(reason)) => reason,
-                Err(error) => format!("{error:#}"),
-            };
-            info!(delivery = %delivery.id, "delivery {} gives no build: {reason}", delivery.id);
-            without_build.push((delivery.id, reason));
-        }
-        deliveries::done_with(&mut hold, &without_build).await?;
-        // Fetching may take minutes: nothing stays locked meanwhile.
-        hold.commit().await?;
-        if let Some((delivery, repository, trigger)) = build {
-            self.try_build(&delivery, &repository, *trigger).await?;
-        }
-        Ok(true)
-    }
-
-    async fn try_build(&self, delivery: &Delivery, repository: &Repository, trigger: Trigger) -> anyhow::Result<()> {
-        match self.build(delivery, repository, trigger).await {
+        };
+        let built = match event::parse(&delivery.event, &delivery.body) {
+            Ok(Asked::Build(repository, trigger)) => self.build(&delivery, &repository, *trigger).await,
+            Ok(Asked::Nothing(reason)) => Err(NotYet::Never(reason)),
+            Err(error) => Err(NotYet::Never(format!("{error:#}"))),
+        };
+        match built {
             Ok(()) => {
                 self.bells.worker.ring();
                 self.bells.outbox.ring();
@@ -108,7 +83,7 @@ impl Intake {
                 deliveries::later(&self.db, &delivery.id, retry_delay(delivery.tries)).await?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn build(&self, delivery: &Delivery, repository: &Repository, mut trigger: Trigger) -> Result<(), NotYet> {

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use bytesize::ByteSize;
 use sqlx::PgPool;
 use tracing::{info, warn};
 
+use crate::storage::Caches;
 use crate::store::bell::Bells;
 use crate::store::{jobs, troubles};
 use crate::worker::{LEASE, Worker};
@@ -17,6 +18,8 @@ use crate::worker::{LEASE, Worker};
 pub const ROUND: Duration = Duration::from_secs(2);
 /// Containers are looked through only each so many rounds: the list is a larger request.
 const REAP_EACH: u32 = 15;
+/// Caches are looked through only each so many rounds: they may be many.
+const PRUNE_EACH: u32 = 300;
 /// Free space below which no log or checkout can be trusted to fit.
 const LEAST_FREE: ByteSize = ByteSize::gib(1);
 
@@ -27,6 +30,7 @@ pub struct Janitor {
     bells: Bells,
     workers: Vec<Arc<Worker>>,
     data: PathBuf,
+    caches: Caches,
     /// Since when every round has reached Postgres.
     in_touch_since: Option<Instant>,
     rounds: u32,
@@ -34,8 +38,8 @@ pub struct Janitor {
 
 impl Janitor {
     /// A janitor of these workers' runners and of the `data` folder's disk.
-    pub fn new(db: PgPool, bells: Bells, workers: Vec<Arc<Worker>>, data: PathBuf) -> Self {
-        Self { db, bells, workers, data, in_touch_since: None, rounds: 0 }
+    pub fn new(db: PgPool, bells: Bells, workers: Vec<Arc<Worker>>, data: PathBuf, caches: Caches) -> Self {
+        Self { db, bells, workers, data, caches, in_touch_since: None, rounds: 0 }
     }
 
     /// One round at `now`.
@@ -67,6 +71,14 @@ impl Janitor {
             for worker in &self.workers {
                 // An engine that is away is the worker's to report.
                 let _ = worker.reap().await;
+            }
+        }
+        if self.rounds.is_multiple_of(PRUNE_EACH) {
+            let caches = self.caches.clone();
+            match tokio::task::spawn_blocking(move || caches.prune(SystemTime::now())).await? {
+                Ok(0) => {}
+                Ok(removed) => info!("{removed} caches that are old or too many are removed"),
+                Err(error) => warn!("cannot tidy up the caches: {error:#}"),
             }
         }
         self.rounds = self.rounds.wrapping_add(1);

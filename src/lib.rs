@@ -9,6 +9,7 @@
 pub mod telemetry;
 // What things are called.
 pub mod domain;
+pub mod keys;
 // Pure: bytes and values in, values out; no clock, no database, no network.
 pub mod yaml;
 pub mod lora;
@@ -17,6 +18,7 @@ pub mod plan;
 pub mod log_view;
 // The outside world, one kind of it each.
 pub mod store;
+pub mod storage;
 pub mod git;
 pub mod github;
 pub mod executor;

@@ -141,14 +141,8 @@ fn travis(text: &[u8], trigger: &Trigger, settings: &Settings) -> Result<Plan, P
         let message = format!("`*{name}` has no anchor `&{name}` above it, so it stands for nothing");
         problems.push(problem(Severity::Warning, "unknown-alias", message, Some(*at), None));
     }
-    if let Some(root) = &document.root {
-        let traps = traps::traps(root, &config).into_iter();
-        problems.extend(
-            traps.map(|trap| {
-                problem(Severity::Warning, trap.rule, trap.message, Some(trap.at), Some(trap.key.to_owned()))
-            }),
-        );
-    }
+    let traps = document.root.as_ref().map(|root| traps::traps(root, &config, &matrix.jobs));
+    problems.extend(traps.into_iter().flatten().map(of_trap));
     problems.extend(too_many_or_none(matrix.jobs.len(), matrix.truncated));
     let jobs = matrix.jobs.into_iter().take(MAX_JOBS).enumerate().map(|(index, job)| planned(index, job)).collect();
     let name = |stage: &Json| stage.get("name").and_then(Json::as_str).map(str::to_owned);
@@ -225,6 +219,10 @@ fn of_message(message: &Message) -> Problem {
     };
     let key = Some(message.key.clone()).filter(|key| !key.is_empty());
     problem(severity, &rule, message.text(), Some(message.at), key)
+}
+
+fn of_trap(trap: traps::Trap) -> Problem {
+    problem(trap.severity, trap.rule, trap.message, Some(trap.at), Some(trap.key))
 }
 
 /// The data for conditions.

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use tracing::warn;
 
 use super::Images;
 use crate::domain::{JobId, RepoName};
 use crate::executor::{Docker, ExecError, Limits, Spec, Upload};
+use crate::storage::Cached;
 
 /// Where the job's home is in every image.
 pub const HOME: &str = "/home/travis";
@@ -31,6 +33,8 @@ pub struct NewContainer<'a> {
     pub image: &'a str,
     /// The compiled script.
     pub script: String,
+    /// The cache that it begins with.
+    pub cache: Option<Cached>,
     /// What the job may take.
     pub limits: &'a Limits,
 }
@@ -81,9 +85,20 @@ impl NewContainer<'_> {
             upload = upload.file(AUTHORITIES, authorities, 0o644);
         }
         docker.put(&container, upload).await?;
+        if let Some(cached) = self.cache
+            && let Err(error) = restore(docker, &container, cached).await
+        {
+            // A job has to work without its cache too.
+            warn!(job = %self.job, "the cache of job {} is not restored: {error:#}", self.job);
+        }
         docker.start(&container).await?;
         Ok(container)
     }
+}
+
+async fn restore(docker: &Docker, container: &str, cached: Cached) -> anyhow::Result<()> {
+    let opened = tokio::task::spawn_blocking(move || cached.open()).await??;
+    docker.put_tar(container, opened).await
 }
 
 async fn authorities(images: &Images) -> anyhow::Result<Option<Vec<u8>>> {

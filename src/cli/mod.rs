@@ -2,6 +2,7 @@
 
 mod asked;
 mod condition;
+mod encrypt;
 mod files;
 mod jobs;
 mod plan;
@@ -34,6 +35,8 @@ enum Command {
     Run(run::Arguments),
     /// Try a condition, as `if:` in a `.travis.yml` has them: prints true or false.
     Condition(condition::Arguments),
+    /// Encrypt a secret for a repository's `.travis.yml`, as a `secure:` string.
+    Encrypt(encrypt::Arguments),
 }
 
 /// The command did what was asked.
@@ -50,6 +53,7 @@ pub async fn main() -> ExitCode {
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Run(arguments) => run::run(arguments).await,
         Command::Condition(arguments) => condition::run(&arguments),
+        Command::Encrypt(arguments) => encrypt::run(arguments).await,
     };
     match outcome {
         Ok(status) => ExitCode::from(status),

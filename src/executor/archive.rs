@@ -1,6 +1,6 @@
 //! What goes into a container before it starts, as one tar stream.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -95,6 +95,26 @@ fn append_folder(tar: &mut tar::Builder<Pieces>, folder: &Path, target: &Path) -
         }
     }
     Ok(())
+}
+
+/// What a reader gives, as a stream; it is read as fast as that is.
+pub fn stream_of(mut reader: impl Read + Send + 'static) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let (sender, receiver) = mpsc::channel(4);
+    tokio::task::spawn_blocking(move || {
+        loop {
+            let mut piece = Vec::with_capacity(PIECE);
+            let read = reader.by_ref().take(PIECE as u64).read_to_end(&mut piece);
+            let is_last = !matches!(read, Ok(1..));
+            if read.is_ok() && is_last {
+                return;
+            }
+            // A closed channel means that nobody wants the rest.
+            if sender.blocking_send(read.map(|_| piece.into())).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    ReceiverStream::new(receiver)
 }
 
 /// Collects small writes into pieces and hands them to the stream.

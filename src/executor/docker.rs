@@ -1,6 +1,7 @@
 //! One Docker engine through its API.
 
 use std::collections::HashMap;
+use std::io::{self, Read};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -10,13 +11,15 @@ use bollard::models::{
     ContainerCreateBody, ContainerStateStatusEnum, HostConfig, HostConfigLogConfig, ResourcesUlimits,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder, WaitContainerOptions,
+    CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, KillContainerOptionsBuilder,
+    ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+    UploadToContainerOptionsBuilder, WaitContainerOptions,
 };
 use bytes::Bytes;
 use chrono::DateTime;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 
+use super::archive;
 use super::{ExecError, Exit, Found, Life, Limits, Network, Spec, Upload};
 use crate::domain::JobId;
 
@@ -138,6 +141,36 @@ impl Docker {
         let body = bollard::body_try_stream(upload.into_stream());
         self.client()?.upload_to_container(container, Some(options), body).await.context("filling the container")?;
         Ok(())
+    }
+
+    /// Extracts a tar at the root of a container that is not started yet.
+    ///
+    /// # Errors
+    /// When it cannot be read or the engine does not take it.
+    pub async fn put_tar(&self, container: &str, tar: impl Read + Send + 'static) -> anyhow::Result<()> {
+        let options = UploadToContainerOptionsBuilder::new().path("/").build();
+        let body = bollard::body_try_stream(archive::stream_of(tar));
+        self.client()?.upload_to_container(container, Some(options), body).await.context("filling the container")
+    }
+
+    /// A file or folder of a container, also an ended one, as a tar in which its last part begins every name. None when
+    /// there is no such path.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn tar_of(
+        &self,
+        container: &str,
+        path: &str,
+    ) -> anyhow::Result<Option<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + use<>>> {
+        let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
+        let client = self.client()?.clone();
+        let mut pieces =
+            Box::pin(client.download_from_container(container, Some(options)).map_err(io::Error::other).peekable());
+        match pieces.as_mut().peek().await {
+            Some(Err(error)) if is_missing(error) => Ok(None),
+            _ => Ok(Some(pieces)),
+        }
     }
 
     /// Starts a container.
@@ -294,6 +327,12 @@ fn host_config(limits: &Limits) -> HostConfig {
         }),
         ..Default::default()
     }
+}
+
+/// Whether an error inside of a stream is the engine's "no such path".
+fn is_missing(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<DockerError>());
+    matches!(inner, Some(DockerError::DockerResponseServerError { status_code: 404, .. }))
 }
 
 fn is_status<T>(answer: &Result<T, DockerError>, code: u16) -> bool {

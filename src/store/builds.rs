@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::{jobs, repos, wishes};
 use crate::domain::{
-    BuildId, BuildState, DeliveryId, JobId, JobKind, JobOutcome, JobSummary, Problem, RepoId, Severity, Sha, Status,
-    Trigger, TriggerKind, Verdict, roll_up,
+    BuildId, BuildState, DeliveryId, JobId, JobKind, JobOutcome, JobSummary, Problem, RepoId, RepoName, Severity, Sha,
+    Status, Trigger, TriggerKind, Verdict, roll_up,
 };
 
 /// A job to be inserted with its build.
@@ -256,10 +257,14 @@ pub struct BuildFacts {
     pub owner: String,
     /// Name of the repository.
     pub name: String,
+    /// The repository's key.
+    pub repo_id: RepoId,
     /// Whether the public cannot read it.
     pub private: bool,
     /// Where git fetches it from.
     pub clone_url: String,
+    /// The repository's default branch.
+    pub default_branch: String,
     /// What asked for the build.
     pub kind: TriggerKind,
     /// Branch, or a pull request's base branch.
@@ -284,13 +289,23 @@ pub struct BuildFacts {
     pub draft: bool,
 }
 
+impl BuildFacts {
+    /// The repository's name.
+    ///
+    /// # Errors
+    /// When the stored one is none.
+    pub fn repo(&self) -> anyhow::Result<RepoName> {
+        format!("{}/{}", self.owner, self.name).parse().context("a stored repository's name")
+    }
+}
+
 /// The facts of a job's build.
 ///
 /// # Errors
 /// When Postgres cannot be asked.
 pub async fn facts_of(db: &mut PgConnection, job: JobId) -> sqlx::Result<BuildFacts> {
     sqlx::query_as(
-        "select build.id, build.number, owner, repo.name, private, clone_url, build.kind, branch, tag, sha, built_sha,
+        "select build.id, build.number, owner, repo.name, repo_id, private, clone_url, default_branch, build.kind, branch, tag, sha, built_sha,
              before_sha, message, pull_request, head_branch, head_repo, draft
          from job join build on build.id = build_id join repo on repo.id = repo_id where job.id = $1",
     )

@@ -26,10 +26,10 @@ pub struct Delivery {
 /// Whether a delivery is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
-    /// First seen, or seen and not yet processed: intake will look at it now.
-    Open,
+    /// First seen, or seen and not yet processed.
+    New,
     /// Processed before: nothing changes.
-    Done,
+    Known,
 }
 
 /// Where deliveries are handed in.
@@ -49,6 +49,7 @@ struct Waiting {
     id: DeliveryId,
     event: String,
     body: Bytes,
+    outcome: Option<String>,
     answer: oneshot::Sender<Result<Put, Arc<sqlx::Error>>>,
 }
 
@@ -64,17 +65,29 @@ impl Desk {
         Self { db, waiting: Arc::default(), commits: Arc::new(Semaphore::new(COMMITS)) }
     }
 
-    /// Stores a delivery. When this returns it is durable.
+    /// Stores a delivery. When this returns it is durable. One that asks for nothing comes with its outcome: it is
+    /// processed by being stored, and costs neither a second commit nor another look at its body.
     ///
     /// A redelivery of a processed one changes nothing; one that still waits for its next try is tried at once.
     ///
     /// # Errors
     /// When Postgres refuses or cannot be reached; then nothing was stored.
-    pub async fn put(&self, id: &DeliveryId, event: &str, body: &Bytes) -> Result<Put, Arc<sqlx::Error>> {
+    pub async fn put(
+        &self,
+        id: &DeliveryId,
+        event: &str,
+        body: &Bytes,
+        outcome: Option<&str>,
+    ) -> Result<Put, Arc<sqlx::Error>> {
         loop {
             let (sender, mut answer) = oneshot::channel();
-            let waiting = Waiting { id: id.clone(), event: event.to_owned(), body: body.clone(), answer: sender };
-            self.lock().push(waiting);
+            self.lock().push(Waiting {
+                id: id.clone(),
+                event: event.to_owned(),
+                body: body.clone(),
+                outcome: outcome.map(str::to_owned),
+                answer: sender,
+            });
             // Whoever gets to commit does so for all that wait, and mostly that is somebody else.
             let told = loop {
                 tokio::select! {
@@ -115,8 +128,8 @@ impl Desk {
         let stored = store(&self.db, &batch).await.map_err(Arc::new);
         for waiting in batch {
             let put = match &stored {
-                Ok(open) if open.contains(&waiting.id) => Ok(Put::Open),
-                Ok(_) => Ok(Put::Done),
+                Ok(new) if new.contains(&waiting.id) => Ok(Put::New),
+                Ok(_) => Ok(Put::Known),
                 Err(error) => Err(Arc::clone(error)),
             };
             // A sender that does not listen any more has gone away.
@@ -125,74 +138,49 @@ impl Desk {
     }
 }
 
-/// Stores deliveries in one commit; gives the ids of those that are open now.
+/// Stores deliveries in one commit; gives the ids of those that were not processed before.
 async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryId>> {
+    // The same id may stand twice in a batch, which one insert does not take.
+    let mut seen = HashSet::new();
+    let batch: Vec<&Waiting> = batch.iter().filter(|waiting| seen.insert(&waiting.id)).collect();
     if batch.is_empty() {
         return Ok(HashSet::new());
     }
     let ids: Vec<&str> = batch.iter().map(|waiting| waiting.id.as_str()).collect();
     let events: Vec<&str> = batch.iter().map(|waiting| waiting.event.as_str()).collect();
     let bodies: Vec<&[u8]> = batch.iter().map(|waiting| waiting.body.as_ref()).collect();
-    // The same id may stand twice in a batch, which one insert does not take.
-    let open: Vec<DeliveryId> = sqlx::query_scalar(
-        "insert into delivery (id, event, body)
-         select distinct on (id) id, event, body
-         from unnest($1::text[], $2::text[], $3::bytea[]) as new (id, event, body) order by id
+    let outcomes: Vec<Option<&str>> = batch.iter().map(|waiting| waiting.outcome.as_deref()).collect();
+    let new: Vec<DeliveryId> = sqlx::query_scalar(
+        "insert into delivery (id, event, body, outcome, done_at)
+         select id, event, body, outcome, case when outcome is not null then now() end
+         from unnest($1::text[], $2::text[], $3::bytea[], $4::text[]) as new (id, event, body, outcome)
          on conflict (id) do update set not_before = now() where delivery.done_at is null
          returning id",
     )
     .bind(ids)
     .bind(events)
     .bind(bodies)
+    .bind(outcomes)
     .fetch_all(db)
     .await?;
-    Ok(open.into_iter().collect())
+    Ok(new.into_iter().collect())
 }
 
-/// Takes the oldest open deliveries that nobody else holds, at most `limit`; they are held until the transaction ends.
+/// Takes the oldest open delivery that nobody else holds, counts a try of it, and puts its next one `patience` away: a
+/// crash in this try only delays it.
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn hold(tx: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Delivery>> {
+pub async fn take(db: &PgPool, patience: Duration) -> sqlx::Result<Option<Delivery>> {
     sqlx::query_as(
-        "select id, event, body, tries from delivery where done_at is null and not_before <= now()
-         order by not_before limit $1 for update skip locked",
+        "update delivery set tries = tries + 1, not_before = now() + $1
+         where id = (select id from delivery where done_at is null and not_before <= now()
+                     order by not_before limit 1 for update skip locked)
+         returning id, event, body, tries",
     )
-    .bind(limit)
-    .fetch_all(tx)
+    .bind(patience)
+    .fetch_optional(db)
     .await
-}
-
-/// Records the reasons why deliveries give no build.
-///
-/// # Errors
-/// When Postgres cannot be asked.
-pub async fn done_with(tx: &mut PgConnection, reasons: &[(DeliveryId, String)]) -> sqlx::Result<()> {
-    let (ids, words): (Vec<&str>, Vec<&str>) = reasons.iter().map(|(id, why)| (id.as_str(), why.as_str())).unzip();
-    sqlx::query(
-        "update delivery set done_at = now(), outcome = why
-         from unnest($1::text[], $2::text[]) as given (id, why) where delivery.id = given.id and done_at is null",
-    )
-    .bind(ids)
-    .bind(words)
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// Counts a try of a delivery that is held, and puts its next one `patience` away: the try goes on after the
-/// transaction, and a crash in it only delays the delivery.
-///
-/// # Errors
-/// When Postgres cannot be asked.
-pub async fn count_try(tx: &mut PgConnection, delivery: &mut Delivery, patience: Duration) -> sqlx::Result<()> {
-    sqlx::query("update delivery set tries = tries + 1, not_before = now() + $2 where id = $1")
-        .bind(&delivery.id)
-        .bind(patience)
-        .execute(tx)
-        .await?;
-    delivery.tries += 1;
-    Ok(())
 }
 
 /// Makes every delivery that a dead process was working on free at once. Called when no other process takes any.

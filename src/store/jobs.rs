@@ -43,6 +43,8 @@ pub struct Claimed {
     pub config: Value,
     /// Bytes of this attempt's log that are stored.
     pub log_length: i64,
+    /// Bytes of the container's output that they account for.
+    pub output_read: i64,
     /// Why the container is being ended, if that was decided.
     pub stop: Option<Stop>,
     /// Who asked for that and why.
@@ -128,9 +130,10 @@ pub async fn claim(db: &PgPool, worker: &str, lease: Duration) -> sqlx::Result<O
              order by priority desc, id limit 1 for update skip locked
          )
          update job set state = 'running', attempt = attempt + 1, worker = $1, lease_until = now() + $2,
-             started_at = now(), log_length = 0, stop = null, reason = null, exit_status = null
+             started_at = now(), log_length = 0, output_read = 0, stop = null, reason = null, exit_status = null
          from next where job.id = next.id
-         returning job.id, attempt, number, kind, stage, name, allow_failure, config, log_length, stop, reason",
+         returning job.id, attempt, number, kind, stage, name, allow_failure, config, log_length, output_read, stop,
+             reason",
     )
     .bind(worker)
     .bind(lease)
@@ -157,7 +160,7 @@ pub async fn adopt(
     sqlx::query_as(
         "update job set lease_until = now() + $4
          where id = $1 and attempt = $2 and worker = $3 and state = 'running'
-         returning id, attempt, number, kind, stage, name, allow_failure, config, log_length, stop, reason",
+         returning id, attempt, number, kind, stage, name, allow_failure, config, log_length, output_read, stop, reason",
     )
     .bind(job)
     .bind(attempt)
@@ -240,7 +243,7 @@ pub struct Finish<'a> {
 pub async fn finish(db: &PgPool, (job, attempt): (JobId, i32), end: &Finish<'_>) -> anyhow::Result<bool> {
     let mut connection = db.acquire().await?;
     let mut tx = connection.begin().await?;
-    if !logs::append(&mut tx, job, attempt, end.offset, end.tail).await? {
+    if !logs::append(&mut tx, (job, attempt), end.offset, end.tail, 0).await? {
         return Ok(false);
     }
     let finished = sqlx::query(

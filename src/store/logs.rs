@@ -1,4 +1,5 @@
-//! Logs as rows of compressed chunks. What is stored equals the container's bytes: in order, no gap, no repeat.
+//! Logs as rows of compressed chunks. What is stored is the container's output with its secrets hidden: in order, no
+//! gap, no repeat.
 
 use anyhow::Context as _;
 use sqlx::{PgConnection, PgPool};
@@ -8,17 +9,18 @@ use crate::domain::JobId;
 /// zstd's level for log chunks: the fastest that still halves text several times.
 const LEVEL: i32 = 1;
 
-/// Appends `bytes` at `offset` of an attempt's log. False when the attempt is not the job's running one any more, or
-/// when the stored log does not end at `offset`: then nothing was written.
+/// Appends `bytes` at `offset` of an attempt's log, which stand for `output` bytes of what its container wrote. False
+/// when the attempt is not the job's running one any more, or when the stored log does not end at `offset`: then
+/// nothing was written.
 ///
 /// # Errors
 /// When Postgres cannot be asked.
 pub async fn append(
     db: &mut PgConnection,
-    job: JobId,
-    attempt: i32,
+    (job, attempt): (JobId, i32),
     offset: i64,
     bytes: &[u8],
+    output: usize,
 ) -> anyhow::Result<bool> {
     if bytes.is_empty() {
         return Ok(true);
@@ -27,7 +29,7 @@ pub async fn append(
     let length = i32::try_from(bytes.len()).context("a log chunk over 2 GiB")?;
     let written = sqlx::query(
         "with fenced as (
-             update job set log_length = log_length + $4
+             update job set log_length = log_length + $4, output_read = output_read + $6
              where id = $1 and attempt = $2 and state = 'running' and log_length = $3 returning id
          )
          insert into log_chunk (job_id, attempt, start, length, bytes) select id, $2, $3, $4, $5 from fenced",
@@ -37,6 +39,7 @@ pub async fn append(
     .bind(offset)
     .bind(length)
     .bind(packed)
+    .bind(i64::try_from(output).context("an output over 2^63 bytes")?)
     .execute(db)
     .await
     .context("storing a log chunk")?;

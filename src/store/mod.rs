@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod deliveries;
 pub mod jobs;
 pub mod logs;
+pub mod repo_keys;
 pub mod repos;
 pub mod troubles;
 pub mod wishes;

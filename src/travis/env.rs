@@ -166,8 +166,10 @@ fn value_length(text: &str) -> usize {
     text.find(|c: char| c.is_whitespace() || c == '"' || c == '\'').unwrap_or(text.len())
 }
 
-/// The place of the quote that closes: the first with a blank or the end behind it.
+/// The place of the quote that closes: the first that is not escaped and has a blank, `;` or the end behind it.
 fn closing_quote(text: &str, quote: char) -> Option<usize> {
-    let closes = |(at, _): &(usize, &str)| text[at + 1..].chars().next().is_none_or(char::is_whitespace);
+    let ends = |c: char| c.is_whitespace() || c == ';';
+    let closes =
+        |(at, _): &(usize, &str)| !text[..*at].ends_with('\\') && text[at + 1..].chars().next().is_none_or(ends);
     text.match_indices(quote).find(closes).map(|(at, _)| at)
 }

@@ -5,10 +5,13 @@
 //! Nothing in here knows of builds, repositories' settings in the database, or Docker.
 
 pub mod branches;
+pub mod cache;
 pub mod condition;
 pub mod env;
 pub mod matrix;
 pub mod normal;
+pub mod notifications;
 pub mod schema;
 pub mod script;
+pub mod secrets;
 pub mod traps;

@@ -9,6 +9,7 @@ use super::State;
 use super::error::{Error, InJson};
 use super::rows::{self, Build, Job};
 use crate::store::builds::problems;
+use crate::store::repo_keys;
 
 const DEFAULT_LIMIT: i64 = 25;
 const MAX_LIMIT: i64 = 100;
@@ -53,6 +54,15 @@ pub(super) async fn build(
     described["jobs"] = jobs.into();
     described["problems"] = serde_json::to_value(problems).map_err(anyhow::Error::from)?;
     Ok(Json(described))
+}
+
+/// `GET /api/v1/repos/{owner}/{repo}/key`: what `secure:` strings are encrypted with, in the form of Travis's API.
+pub(super) async fn key(
+    extract::State(state): extract::State<State>,
+    Path((owner, name)): Path<(String, String)>,
+) -> Result<Json<Value>, InJson> {
+    let repo = rows::repo(&state.db, &owner, &name).await?;
+    Ok(Json(json!({ "key": repo_keys::public(&state.db, repo.id).await? })))
 }
 
 fn described(state: &State, build: &Build) -> anyhow::Result<Value> {

@@ -1,6 +1,7 @@
 //! The service's web side: it takes webhooks in and shows what came of them.
 //!
-//! Pages only read: their SELECTs stand beside them. The one write, a delivery, goes through `store`.
+//! Pages only read: their SELECTs stand beside them. What is written, a delivery and a repository's key pair, goes
+//! through `store`.
 
 mod api;
 mod assets;
@@ -65,6 +66,7 @@ pub fn router(state: State) -> Router {
         .route("/{owner}/{repo}/builds/{number}/jobs/{job}", get(pages::job::page))
         .route("/api/v1/repos/{owner}/{repo}/builds", get(api::builds))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}", get(api::build))
+        .route("/api/v1/repos/{owner}/{repo}/key", get(api::key))
         .route("/api/v1/jobs/{id}/log", get(log_stream::raw))
         .route("/api/v1/jobs/{id}/log/stream", get(log_stream::live))
         .route("/healthz", get(health::alive))

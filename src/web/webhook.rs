@@ -1,4 +1,4 @@
-//! Deliveries from GitHub: checked, made durable, answered. What they mean is intake's to find out.
+//! Deliveries from GitHub: checked, made durable, answered. What is to be built is intake's to find out.
 
 use std::str;
 
@@ -10,10 +10,12 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use secrecy::ExposeSecret as _;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
+use tracing::info;
 
 use super::State;
 use super::error::{Error, InJson};
 use crate::domain::DeliveryId;
+use crate::github::event::{self, Asked};
 use crate::github::signature;
 use crate::store::deliveries::Put;
 
@@ -49,13 +51,21 @@ pub(super) async fn github(
         .filter(|event| !event.is_empty() && event.len() <= MAX_EVENT)
         .ok_or_else(|| Error::BadRequest("The header X-GitHub-Event is missing or too long.".to_owned()))?;
     let json = payload(&headers, &body)?;
-    let put = state.desk.put(&id, event, &json).await?;
-    let said = match put {
-        Put::Open => {
-            state.bells.intake.ring();
+    // Most of what GitHub sends asks for no build, and that needs no intake.
+    let outcome = match event::parse(event, &json) {
+        Ok(Asked::Build(..)) => None,
+        Ok(Asked::Nothing(reason)) => Some(reason),
+        Err(error) => Some(format!("{error:#}")),
+    };
+    let said = match state.desk.put(&id, event, &json, outcome.as_deref()).await? {
+        Put::Known => "already processed",
+        Put::New => {
+            match outcome {
+                None => state.bells.intake.ring(),
+                Some(reason) => info!(delivery = %id, "delivery {id} gives no build: {reason}"),
+            }
             "accepted"
         }
-        Put::Done => "already processed",
     };
     Ok((StatusCode::ACCEPTED, Json(json!({ "delivery": id.as_str(), "state": said }))))
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 use sqlx::PgPool;
 use tracing::warn;
 
+use super::mask::{Mask, Masked};
 use crate::attempt::Tail;
 use crate::domain::JobId;
 use crate::store::bell::Bells;
+use crate::store::jobs::Claimed;
 use crate::store::{jobs, logs};
 
 /// How long a store that fails is left alone before the next try.
@@ -26,15 +28,32 @@ pub(super) struct Log {
     fence: (JobId, i32),
     /// Bytes that are stored.
     stored: i64,
+    /// Bytes of the container's output that they stand for.
+    read: i64,
+    mask: Mask,
     /// Bytes that the log may have.
     limit: i64,
     tail: Tail,
 }
 
 impl Log {
-    /// A log that goes on behind its `stored` bytes.
-    pub(super) fn new(db: PgPool, bells: Bells, fence: (JobId, i32), stored: i64, limit: u64) -> Self {
-        Self { db, bells, fence, stored, limit: i64::try_from(limit).unwrap_or(i64::MAX), tail: Tail::default() }
+    /// A claimed or adopted job's log, which goes on where it ends.
+    pub(super) fn new(db: PgPool, bells: Bells, job: &Claimed, limit: u64) -> Self {
+        Self {
+            db,
+            bells,
+            fence: (job.id, job.attempt),
+            stored: job.log_length,
+            read: job.output_read,
+            mask: Mask::default(),
+            limit: i64::try_from(limit).unwrap_or(i64::MAX),
+            tail: Tail::default(),
+        }
+    }
+
+    /// Says what must not show in it.
+    pub(super) fn hide(&mut self, mask: Mask) {
+        self.mask = mask;
     }
 
     /// Bytes that are stored.
@@ -42,13 +61,30 @@ impl Log {
         self.stored
     }
 
+    /// Bytes of the container's output that are stored: where to read on. What was read beyond that is forgotten.
+    pub(super) fn read_on_from(&mut self) -> u64 {
+        self.mask.rewind();
+        u64::try_from(self.read).unwrap_or(0)
+    }
+
     /// Whether the log has reached its limit; what comes then is dropped.
     pub(super) fn is_full(&self) -> bool {
         self.stored >= self.limit
     }
 
-    /// Stores bytes, durably, however long Postgres is away; cut at the limit.
-    pub(super) async fn append(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+    /// Stores output, durably, however long Postgres is away; with secrets hidden, and cut at the limit.
+    pub(super) async fn append(&mut self, output: &[u8]) -> Result<(), Lost> {
+        let masked = self.mask.push(output);
+        self.store(masked).await
+    }
+
+    /// Stores what was held back since it could have been the start of a secret: no more output comes.
+    pub(super) async fn end(&mut self) -> Result<(), Lost> {
+        let masked = self.mask.end();
+        self.store(masked).await
+    }
+
+    async fn store(&mut self, Masked { bytes, read }: Masked) -> Result<(), Lost> {
         let room = usize::try_from(self.limit - self.stored).unwrap_or(0);
         let bytes = &bytes[..bytes.len().min(room)];
         if bytes.is_empty() {
@@ -56,7 +92,7 @@ impl Log {
         }
         let after = self.stored + i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         loop {
-            match self.try_append(bytes, after).await {
+            match self.try_store(bytes, read, after).await {
                 Ok(true) => break,
                 Ok(false) => return Err(Lost),
                 Err(error) => {
@@ -66,14 +102,15 @@ impl Log {
             }
         }
         self.stored = after;
+        self.read += i64::try_from(read).unwrap_or(i64::MAX);
         self.remember(bytes);
         self.bells.ring_log(self.fence.0);
         Ok(())
     }
 
-    async fn try_append(&self, bytes: &[u8], after: i64) -> anyhow::Result<bool> {
+    async fn try_store(&self, bytes: &[u8], read: usize, after: i64) -> anyhow::Result<bool> {
         let mut connection = self.db.acquire().await?;
-        if logs::append(&mut connection, self.fence.0, self.fence.1, self.stored, bytes).await? {
+        if logs::append(&mut connection, self.fence, self.stored, bytes, read).await? {
             return Ok(true);
         }
         // An earlier try may have been stored although its answer was lost with the connection.

@@ -3,9 +3,12 @@
 //! A worker that dies leaves its containers running. The next process finds them by their labels, goes on with their
 //! logs at the stored offset, and finishes them.
 
+mod cache;
 mod log;
+mod mask;
 mod prepare;
 mod run;
+mod secrets;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +26,7 @@ use url::Url;
 use crate::attempt::Images;
 use crate::executor::{Docker, Found, Limits};
 use crate::git::Mirrors;
+use crate::storage::Caches;
 use crate::store::bell::Bells;
 use crate::store::jobs::{self, Claimed};
 use crate::store::troubles;
@@ -65,6 +69,8 @@ pub struct Settings {
     pub public_url: Url,
     /// Where checkouts are put together.
     pub scratch: PathBuf,
+    /// What jobs keep for later ones.
+    pub caches: Caches,
 }
 
 /// The worker of one runner.

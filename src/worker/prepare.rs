@@ -4,6 +4,8 @@ use anyhow::Context as _;
 use url::Url;
 
 use super::Worker;
+use super::cache::JobCache;
+use super::secrets::Secrets;
 use crate::attempt::{DEPTH, HOME, NewContainer};
 use crate::domain::RepoName;
 use crate::executor::ExecError;
@@ -14,9 +16,15 @@ use crate::travis::script::{self, Facts, Numbered, PullRequestFacts};
 
 impl Worker {
     /// Makes and starts a job's container. `made` hears of the container as soon as there is one to remove.
-    pub(super) async fn start(&self, job: &Claimed, made: impl Fn(String)) -> Result<String, ExecError> {
-        let facts = self.facts_of(job).await?;
-        let repo: RepoName = format!("{}/{}", facts.owner, facts.name).parse().context("a repository's name")?;
+    pub(super) async fn start(
+        &self,
+        job: &Claimed,
+        facts: BuildFacts,
+        secrets: Secrets,
+        cache: Option<&JobCache>,
+        made: impl Fn(String),
+    ) -> Result<String, ExecError> {
+        let repo = facts.repo()?;
         let image = self.settings.images.of(&job.config).map_err(ExecError::Job)?;
         let checkout = self.checkout(&repo, &facts);
         let new = NewContainer {
@@ -24,13 +32,14 @@ impl Worker {
             attempt: job.attempt,
             repo: &repo,
             image: &image,
-            script: self.script(job, &facts, &repo, &image),
+            script: self.script(job, &facts, secrets, cache, &repo, &image),
+            cache: cache.and_then(|cache| cache.found.clone()),
             limits: &self.settings.limits,
         };
         new.start(&self.docker, &self.settings.images, checkout, made).await
     }
 
-    async fn facts_of(&self, job: &Claimed) -> anyhow::Result<BuildFacts> {
+    pub(super) async fn facts_of(&self, job: &Claimed) -> anyhow::Result<BuildFacts> {
         let mut db = self.db.acquire().await?;
         builds::facts_of(&mut db, job.id).await.context("reading the job's build")
     }
@@ -49,7 +58,15 @@ impl Worker {
         Ok(folder)
     }
 
-    fn script(&self, job: &Claimed, facts: &BuildFacts, repo: &RepoName, image: &str) -> String {
+    fn script(
+        &self,
+        job: &Claimed,
+        facts: &BuildFacts,
+        secrets: Secrets,
+        cache: Option<&JobCache>,
+        repo: &RepoName,
+        image: &str,
+    ) -> String {
         let base = self.settings.public_url.as_str().trim_end_matches('/');
         let build_url = format!("{base}/{repo}/builds/{}", facts.number);
         // A pull request's range ends at its own head, not at the merge commit that is built.
@@ -81,9 +98,10 @@ impl Worker {
                 url: format!("{build_url}/jobs/{}", job.number),
             },
             restarted: false,
-            secure_env_vars: false,
+            secrets_allowed: secrets.allowed,
             settings: Vec::new(),
-            decrypted: Vec::new(),
+            cache: cache.map(JobCache::in_words),
+            decrypted: secrets.decrypted,
         };
         script::compile(&job.config, &known)
     }

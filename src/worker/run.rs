@@ -9,10 +9,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tracing::{info, warn};
 
 use super::log::{Log, Lost};
+use super::secrets::Secrets;
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
 use crate::attempt::{Judgement, Progress, Shared, TICK};
-use crate::domain::Stop;
+use crate::domain::{Stop, Verdict};
 use crate::executor::{ExecError, Exit, Found, Life};
+use crate::store::builds::BuildFacts;
 use crate::store::jobs::{self, Beat, Claimed, Finish};
 use crate::store::logs;
 
@@ -54,7 +56,7 @@ impl Worker {
         let stop = job.stop.map(|stop| (stop, job.reason.clone().unwrap_or_default()));
         let shared = Shared::new(Progress::new(container, stop));
         let limit = self.settings.limits.log.as_u64();
-        let mut log = Log::new(self.db.clone(), self.bells.clone(), fence, job.log_length, limit);
+        let mut log = Log::new(self.db.clone(), self.bells.clone(), &job, limit);
         let end = tokio::select! {
             end = self.carry_out(&job, found, &shared, &mut log) => end,
             () = self.watch(&job, &shared) => End::Lost,
@@ -101,6 +103,16 @@ impl Worker {
     }
 
     async fn carry_out(&self, job: &Claimed, found: Option<Found>, shared: &Shared, log: &mut Log) -> End {
+        let (facts, secrets) = loop {
+            match self.prepare_log(job, log).await {
+                Ok(known) => break known,
+                Err(error) if found.is_none() => return End::GivenBack(error),
+                // The container runs, and nothing of its output may be shown without knowing what to hide.
+                Err(error) => warn!(job = %job.id, "cannot read the secrets of job {}: {error:#}", job.id),
+            }
+            tokio::time::sleep(ENGINE_RETRY).await;
+        };
+        let cache = self.cache_of(job, &facts, found.is_none()).await;
         let container = match found {
             Some(found) => {
                 let from = (log.stored() - REREAD).max(0);
@@ -109,11 +121,14 @@ impl Worker {
                 }
                 found.container
             }
-            None => match self.start(job, |container| shared.lock().container = Some(container)).await {
-                Ok(container) => container,
-                Err(ExecError::Job(reason)) => return End::Finished(Judgement::could_not_begin(reason)),
-                Err(ExecError::System(error)) => return End::GivenBack(error),
-            },
+            None => {
+                let made = |container| shared.lock().container = Some(container);
+                match self.start(job, facts, secrets, cache.as_ref(), made).await {
+                    Ok(container) => container,
+                    Err(ExecError::Job(reason)) => return End::Finished(Judgement::could_not_begin(reason)),
+                    Err(ExecError::System(error)) => return End::GivenBack(error),
+                }
+            }
         };
         match self.docker.life(&container).await {
             Ok(Life::Running(since)) => {
@@ -124,9 +139,28 @@ impl Worker {
             _ => shared.lock().started = Some(Instant::now()),
         }
         match self.follow(&container, shared, log).await {
-            Ok(exit) => self.judge(&exit, shared, log),
+            Ok(exit) => {
+                let mut judgement = {
+                    let mut progress = shared.lock();
+                    progress.log_full = log.is_full();
+                    progress.judge(&exit, &self.settings.limits, &log.tail())
+                };
+                // Before the verdict: the jobs of the next stage may count on it.
+                if let Some(cache) = cache.filter(|_| matches!(judgement.verdict, Verdict::Passed | Verdict::Failed)) {
+                    judgement.closing.push_str(&self.store_cache(&container, cache).await);
+                }
+                End::Finished(judgement)
+            }
             Err(end) => end,
         }
+    }
+
+    /// Finds out what the log must not show.
+    async fn prepare_log(&self, job: &Claimed, log: &mut Log) -> anyhow::Result<(BuildFacts, Secrets)> {
+        let facts = self.facts_of(job).await?;
+        let secrets = self.secrets_of(job, &facts).await?;
+        log.hide(Self::mask(job, &secrets)?);
+        Ok((facts, secrets))
     }
 
     /// Stores the container's output until it has ended.
@@ -143,7 +177,10 @@ impl Worker {
                 Ok(Life::Exited(exit)) if engine_was_away && !matches!(exit.status, 0 | 1) => {
                     return Err(End::GivenBack(anyhow::anyhow!("Docker was restarted while the job ran")));
                 }
-                Ok(Life::Exited(exit)) if whole => return Ok(exit),
+                Ok(Life::Exited(exit)) if whole => {
+                    log.end().await?;
+                    return Ok(exit);
+                }
                 // The stream broke: it is read again from the stored offset.
                 Ok(Life::Exited(_) | Life::Running(_)) => {}
                 Ok(Life::Created | Life::Gone) => {
@@ -160,8 +197,7 @@ impl Worker {
 
     /// Stores the output from the stored offset on, until the stream ends (true) or breaks (false).
     async fn store_output(&self, container: &str, shared: &Shared, log: &mut Log) -> Result<bool, End> {
-        let skip = u64::try_from(log.stored()).unwrap_or(0);
-        let mut frames = match self.docker.logs(container, skip) {
+        let mut frames = match self.docker.logs(container, log.read_on_from()) {
             Ok(frames) => frames,
             Err(error) => return Err(End::GivenBack(error)),
         };
@@ -194,12 +230,6 @@ impl Worker {
                 stored = &mut write => return stored.map(|()| whole.unwrap_or(true)),
             }
         }
-    }
-
-    fn judge(&self, exit: &Exit, shared: &Shared, log: &Log) -> End {
-        let mut progress = shared.lock();
-        progress.log_full = log.is_full();
-        End::Finished(progress.judge(exit, &self.settings.limits, &log.tail()))
     }
 
     /// Extends the lease, looks at the limits, and ends the container when one is broken or a cancel is asked for.

@@ -11,7 +11,7 @@ pub use read::{Document, Duplicate, Error, MAX_BYTES, MAX_DEPTH, MAX_NODES, read
 pub use scalar::{Boolean, is_integer, is_null};
 
 /// A place in the text: both counted from 1, the column in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct Mark {
     /// The line.
     pub line: u32,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use trainyard::travis::condition::{self, Condition, Data, Operand, Predicate};
 
-use crate::support::{Score, corpus};
+use crate::support::{Score, corpus, list};
 
 fn operand(operand: &Operand) -> Value {
     let list = |args: &[Operand]| args.iter().map(self::operand).collect::<Vec<_>>();
@@ -50,38 +50,43 @@ fn result(expr: &str, data: &Value) -> Value {
     }
 }
 
-#[test]
-fn grammar_and_results() {
-    let Some(cases) = corpus("conditions.json") else { return };
-    let mut score = Score::new("conditions");
-    for case in cases.as_array().expect("a list") {
-        let expr = case["expr"].as_str().expect("a string");
-        let parsed = condition::parse(expr);
-        let (got, wanted) = if case.get("expected").is_some() || case.get("error").is_some() {
-            let wanted = case.get("expected").cloned().unwrap_or(json!("error:ArgumentError"));
-            (result(expr, &case["data"]), wanted)
-        } else if case["ok"] == true {
-            (parsed.as_ref().map_or(json!("not parsed"), tree), case["ast"].clone())
-        } else {
-            (json!(parsed.is_ok()), json!(false))
-        };
-        score.count(got == wanted, || format!("{expr}\n  got {got} {parsed:?}\n  not {wanted}"));
-    }
-    score.close(100.0);
+pub fn scores() -> Vec<Score> {
+    vec![cases("conditions", "conditions.json"), cases("conditions, quirks", "conditions_quirks.json"), in_contexts()]
 }
 
-#[test]
-fn real_conditions_in_five_contexts() {
-    let Some(corpus) = corpus("conditions_eval_real.json") else {
-        return;
-    };
-    let mut score = Score::new("conditions in contexts");
-    for case in corpus["cases"].as_array().expect("a list") {
+/// Each case says some of: whether the grammar takes it, the tree, and the result or the error of its evaluation.
+fn cases(name: &'static str, file: &str) -> Score {
+    let mut score = Score::new(name, 100.0);
+    for (index, case) in list(file).iter().enumerate() {
+        let expr = case["expr"].as_str().expect("a string");
+        let parsed = condition::parse(expr);
+        let mut pairs = Vec::new();
+        if !case["expected"].is_null() {
+            pairs.push((result(expr, &case["data"]), case["expected"].clone()));
+        } else if case["ok"] == false {
+            pairs.push((json!(parsed.is_ok()), json!(false)));
+        } else if !case["error"].is_null() {
+            pairs.push((result(expr, &case["data"]), json!("error:ArgumentError")));
+        }
+        if case["ok"] == true {
+            pairs.push((parsed.as_ref().map_or(json!("not parsed"), tree), case["ast"].clone()));
+        }
+        let equal = !pairs.is_empty() && pairs.iter().all(|(got, wanted)| got == wanted);
+        score.count(index, equal, || format!("{expr}\n  {parsed:?}\n  got and wanted {pairs:?}"));
+    }
+    score
+}
+
+fn in_contexts() -> Score {
+    let mut score = Score::new("conditions in contexts", 100.0);
+    let corpus = corpus("conditions_eval_real.json").unwrap_or_default();
+    for (index, case) in corpus["cases"].as_array().into_iter().flatten().enumerate() {
         let expr = case["expr"].as_str().expect("a string");
         for (context, wanted) in case["results"].as_object().expect("a map") {
             let got = result(expr, &corpus["contexts"][context]);
-            score.count(got == *wanted, || format!("{expr} in {context}\n  got {got}\n  not {wanted}"));
+            let case = format!("{index} {context}");
+            score.count(case, got == *wanted, || format!("{expr}\n  got {got}\n  not {wanted}"));
         }
     }
-    score.close(100.0);
+    score
 }

@@ -21,10 +21,13 @@ fn rows(dir: &Path) -> Vec<Vec<String>> {
     text.lines().skip(1).map(|line| line.split('\t').map(str::to_owned).collect()).collect()
 }
 
-#[test]
-fn real_configs() {
-    let Some(dir) = shared("lora/configs") else { return };
-    let mut score = Score::new("lora configs without errors");
+pub fn scores() -> Vec<Score> {
+    vec![real_configs(), broken_configs()]
+}
+
+fn real_configs() -> Score {
+    let mut score = Score::new("lora configs without errors", 100.0);
+    let Some(dir) = shared("lora/configs") else { return score };
     for row in rows(&dir) {
         let Ok(text) = std::fs::read(dir.join(&row[0])) else {
             continue;
@@ -33,17 +36,14 @@ fn real_configs() {
         let recognised = linted.is_some();
         let errors = linted.map_or(0, |l| l.problems.iter().filter(|p| p.severity == Severity::Error).count());
         let equal = recognised == (row[1] == "lora-scripts") && (row[6] != "ok" || errors == 0);
-        score.count(equal, || format!("{row:?}: recognised {recognised}, {errors} errors"));
+        score.count(&row[0], equal, || format!("{row:?}: recognised {recognised}, {errors} errors"));
     }
-    score.close(100.0);
+    score
 }
 
-#[test]
-fn broken_configs() {
-    let Some(dir) = shared("lora/configs/broken") else {
-        return;
-    };
-    let mut score = Score::new("lora configs with one defect");
+fn broken_configs() -> Score {
+    let mut score = Score::new("lora configs with one defect", 100.0);
+    let Some(dir) = shared("lora/configs/broken") else { return score };
     for row in rows(&dir).iter().filter(|row| row[1] == "lora-scripts") {
         let Some((_, rule)) = BUILT.iter().find(|(expected, _)| *expected == row[2]) else {
             continue;
@@ -52,7 +52,7 @@ fn broken_configs() {
         let problems = lint(&row[0], &text).map(|linted| linted.problems).unwrap_or_default();
         let line: u32 = row[3].parse().expect("a number");
         let found = problems.iter().any(|p| p.rule == *rule && (line == 0 || p.line == Some(line)));
-        score.count(found && problems.len() == 1, || format!("{row:?}: {problems:?}"));
+        score.count(&row[0], found && problems.len() == 1, || format!("{row:?}: {problems:?}"));
     }
-    score.close(100.0);
+    score
 }

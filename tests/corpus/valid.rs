@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use trainyard::travis::normal::{Level, Message, Options, normalize, read};
 
-use crate::support::{Score, corpus};
+use crate::support::{Score, list};
 
 pub fn options(opts: &Value) -> Options {
     let on = |name: &str| opts[name] == true;
@@ -39,17 +39,15 @@ pub fn sorted(value: &Value) -> String {
     }
 }
 
-#[test]
-fn single_keys() {
-    let Some(cases) = corpus("valid.json") else { return };
-    let mut verdicts = Score::new("valid verdict and config");
-    let mut messages = Score::new("valid messages");
-    for case in cases.as_array().expect("a list") {
+pub fn scores() -> Vec<Score> {
+    let mut verdicts = Score::new("valid verdict and config", 97.0);
+    let mut messages = Score::new("valid messages", 98.0);
+    for (index, case) in list("valid.json").iter().enumerate() {
         let text = case["yaml"].as_str().expect("a string");
         let document = read(text);
         let normal = document.ok().and_then(|document| normalize(&document, options(&case["opts"])).ok());
         let Some(normal) = normal else {
-            verdicts.count(case.get("rejected").is_some(), || format!("{text}\n  was rejected"));
+            verdicts.count(index, case.get("rejected").is_some(), || format!("{text}\n  was rejected"));
             continue;
         };
         let valid = normal.messages.iter().all(|message| message.level == Level::Info);
@@ -61,9 +59,8 @@ fn single_keys() {
             let opts = &case["opts"];
             format!("{text:?} {opts}\n  got {got}\n  not {wanted}\n  got {got_said:?}\n  not {wanted_said:?}")
         };
-        verdicts.count(equal, what);
-        messages.count(got_said == wanted_said, what);
+        verdicts.count(index, equal, what);
+        messages.count(index, got_said == wanted_said, what);
     }
-    verdicts.close(97.0);
-    messages.close(0.0);
+    vec![verdicts, messages]
 }

@@ -7,6 +7,7 @@
 mod support;
 
 mod browser;
+mod cache;
 mod condition;
 mod crash;
 mod limits;
@@ -16,5 +17,6 @@ mod plan_command;
 mod push;
 mod queue;
 mod run_command;
+mod secrets;
 mod start;
 mod statuses;

@@ -122,7 +122,7 @@ async fn claim(db: &PgPool) -> jobs::Claimed {
 async fn write(state: &web::State, job: &jobs::Claimed, offset: usize, text: &str) {
     let mut connection = state.db.acquire().await.unwrap();
     let offset = i64::try_from(offset).unwrap();
-    assert!(logs::append(&mut connection, job.id, job.attempt, offset, text.as_bytes()).await.unwrap());
+    assert!(logs::append(&mut connection, (job.id, job.attempt), offset, text.as_bytes(), text.len()).await.unwrap());
     state.bells.ring_log(job.id);
 }
 
@@ -150,22 +150,49 @@ async fn answer(state: &web::State, request: Request<Body>) -> (StatusCode, Valu
     (status, serde_json::from_slice(&body).unwrap())
 }
 
+/// The least that a push needs to ask for a build.
+const PUSH: &str = r#"{
+    "ref": "refs/heads/main", "before": "0000000000000000000000000000000000000000",
+    "after": "2222222222222222222222222222222222222222",
+    "repository": {"id": 1, "full_name": "acme/style", "clone_url": "https://github.example/acme/style.git"}
+}"#;
+
 #[tokio::test]
 async fn a_signed_delivery_is_durable_before_the_answer() {
     let state = state(&db().await);
-    let body = r#"{"ref":"refs/heads/main"}"#;
-    let (status, said) = answer(&state, webhook(body.as_bytes()).body(body.into()).unwrap()).await;
+    let (status, said) = answer(&state, webhook(PUSH.as_bytes()).body(PUSH.into()).unwrap()).await;
     assert_eq!(status, StatusCode::ACCEPTED);
     assert_eq!(said, json!({ "delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958", "state": "accepted" }));
-    let stored =
-        deliveries::hold(&mut state.db.acquire().await.unwrap(), 1).await.unwrap().pop().expect("it is stored");
-    assert_eq!((stored.event.as_str(), stored.body.as_slice()), ("push", body.as_bytes()));
+    let stored = deliveries::take(&state.db, Duration::ZERO).await.unwrap().expect("it is stored");
+    assert_eq!((stored.event.as_str(), stored.body.as_slice()), ("push", PUSH.as_bytes()));
     // The bell was rung: this returns at once.
     tokio::time::timeout(Duration::from_secs(1), state.bells.intake.wait(Duration::from_secs(60))).await.unwrap();
 
     deliveries::done(&mut state.db.acquire().await.unwrap(), &stored.id, "no build").await.unwrap();
-    let (status, said) = answer(&state, webhook(body.as_bytes()).body(body.into()).unwrap()).await;
+    let (status, said) = answer(&state, webhook(PUSH.as_bytes()).body(PUSH.into()).unwrap()).await;
     assert_eq!((status, &said["state"]), (StatusCode::ACCEPTED, &json!("already processed")));
+}
+
+#[tokio::test]
+async fn a_delivery_that_asks_for_nothing_is_stored_with_the_reason_and_left_to_nobody() {
+    let state = state(&db().await);
+    let deletion = PUSH.replacen('{', r#"{"deleted": true, "#, 1);
+    for (body, why) in [(deletion.as_str(), "refs/heads/main was deleted"), ("[]", "the body is not a push payload")] {
+        sqlx::query("delete from delivery").execute(&state.db).await.unwrap();
+        for expected in ["accepted", "already processed"] {
+            let request = webhook(body.as_bytes()).body(body.to_owned().into()).unwrap();
+            let (status, said) = answer(&state, request).await;
+            assert_eq!((status, &said["state"]), (StatusCode::ACCEPTED, &json!(expected)));
+        }
+        let (stored, outcome): (Vec<u8>, String) =
+            sqlx::query_as("select body, outcome from delivery where done_at is not null")
+                .fetch_one(&state.db)
+                .await
+                .unwrap();
+        assert_eq!(stored, body.as_bytes());
+        assert!(outcome.contains(why), "{outcome}");
+        assert!(deliveries::take(&state.db, Duration::ZERO).await.unwrap().is_none());
+    }
 }
 
 #[tokio::test]
@@ -174,8 +201,8 @@ async fn a_form_is_signed_as_it_is_and_stored_as_json() {
     let body = "payload=%7B%22zen%22%3A%22Keep+it+logically+awesome%22%7D&other=1";
     let form = webhook(body.as_bytes()).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
     assert_eq!(answer(&state, form.body(body.into()).unwrap()).await.0, StatusCode::ACCEPTED);
-    let stored = deliveries::hold(&mut state.db.acquire().await.unwrap(), 1).await.unwrap().pop().unwrap();
-    assert_eq!(stored.body, br#"{"zen":"Keep it logically awesome"}"#);
+    let stored: Vec<u8> = sqlx::query_scalar("select body from delivery").fetch_one(&state.db).await.unwrap();
+    assert_eq!(stored, br#"{"zen":"Keep it logically awesome"}"#);
 }
 
 #[tokio::test]
@@ -456,13 +483,13 @@ async fn a_stream_tells_the_log_as_it_grows_and_then_the_end() {
     // The character é arrives in two writes; the reader has seen what came before.
     assert_eq!(events(&state, &path, None, 1).await[0].1["text"], json!("first\n"));
     let mut connection = state.db.acquire().await.unwrap();
-    assert!(logs::append(&mut connection, job.id, job.attempt, 6, b"caf\xc3").await.unwrap());
+    assert!(logs::append(&mut connection, (job.id, job.attempt), 6, b"caf\xc3", 4).await.unwrap());
     let cut = events(&state, &path, Some("6@1"), 1).await;
     assert_eq!((&cut[0].1, cut[0].2.as_str()), (&json!({ "offset": 6, "text": "caf" }), "9@1"));
 
     let reader = events(&state, &path, Some("9@1"), usize::MAX);
     let writer = async {
-        assert!(logs::append(&mut connection, job.id, job.attempt, 10, b"\xa9\n").await.unwrap());
+        assert!(logs::append(&mut connection, (job.id, job.attempt), 10, b"\xa9\n", 2).await.unwrap());
         state.bells.ring_log(job.id);
         finish(&state, &job, 12, Verdict::Failed, Some("pytest exited with 1")).await;
     };
@@ -538,16 +565,18 @@ async fn deliveries_that_come_together_are_each_stored_once() {
             // Each id comes twice, and some clients hang up before their answer.
             let id = format!("together-{}", n / 2).parse().unwrap();
             let body = Bytes::from(format!("{{\"n\": {}}}", n / 2));
-            let put = desk.put(&id, "push", &body);
+            let put = desk.put(&id, "push", &body, (n % 4 < 2).then_some("nothing"));
             if n % 10 == 0 {
                 let _ = tokio::time::timeout(Duration::from_micros(200), put).await;
                 return None;
             }
-            Some(put.await.unwrap())
+            Some((n, put.await.unwrap()))
         });
     }
     let answers = clients.join_all().await;
-    assert!(answers.into_iter().flatten().all(|put| put == deliveries::Put::Open));
+    // Those that ask for nothing are processed by the first of the two.
+    let open = answers.into_iter().flatten().filter(|(n, _)| n % 4 >= 2);
+    assert!(open.into_iter().all(|(_, put)| put == deliveries::Put::New));
     let (rows, right): (i64, i64) = sqlx::query_as(
         "select count(*), count(*) filter (where convert_from(body, 'utf8')::json ->> 'n' = substr(id, 10)) from delivery",
     )

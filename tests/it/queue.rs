@@ -94,7 +94,7 @@ async fn a_worker_that_lost_its_lease_changes_nothing() {
     assert!(!jobs::finish(&db, stale, &end(Verdict::Failed)).await.unwrap());
     assert!(jobs::adopt(&db, stale, "w", LEASE).await.unwrap().is_none());
     let mut connection = db.acquire().await.unwrap();
-    assert!(!logs::append(&mut connection, lost.id, lost.attempt, 0, b"stale").await.unwrap());
+    assert!(!logs::append(&mut connection, (lost.id, lost.attempt), 0, b"stale", 5).await.unwrap());
     assert_eq!(state_of(&db, lost.id).await, (JobState::Running, None));
 
     assert!(jobs::finish(&db, (new.id, new.attempt), &end(Verdict::Passed)).await.unwrap());
@@ -135,7 +135,8 @@ async fn log_bytes_go_to_their_offset_or_nowhere() {
     for (offset, bytes, taken) in
         [(0, "hello ", true), (0, "hello ", false), (7, "gap", false), (6, "world", true), (6, "world", false)]
     {
-        let took = logs::append(&mut connection, job.id, job.attempt, offset, bytes.as_bytes()).await.unwrap();
+        let took =
+            logs::append(&mut connection, (job.id, job.attempt), offset, bytes.as_bytes(), bytes.len()).await.unwrap();
         assert_eq!(took, taken, "{bytes:?} at {offset}");
     }
     let read = |offset, enough| logs::read(&db, job.id, job.attempt, offset, enough);

@@ -230,6 +230,7 @@ impl Build<'_> {
                     repo: &self.trigger.repo,
                     script: script::compile(&job.config, &self.facts(number, &image)),
                     image: &image,
+                    cache: None,
                     limits: &self.runner.limits,
                 };
                 self.runner.run(new, self.checkout, view, interrupts).await?
@@ -274,8 +275,9 @@ impl Build<'_> {
             build: Numbered { id: 1, number: "1".to_owned(), url: String::new() },
             job: Numbered { id: number, number: format!("1.{number}"), url: String::new() },
             restarted: false,
-            secure_env_vars: false,
+            secrets_allowed: false,
             settings: Vec::new(),
+            cache: None,
             decrypted: Vec::new(),
         }
     }

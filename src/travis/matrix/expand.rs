@@ -141,9 +141,9 @@ fn inherited(config: &Config, mut job: Config, is_included: bool) -> Config {
 
 fn with_globals(mut job: Config, globals: &[Json]) -> Config {
     let mut all: Vec<Json> = Vec::new();
-    for item in globals.iter().cloned().chain(env::of_job(&job)) {
-        let is_empty = item.as_object().is_some_and(Config::is_empty);
-        if !is_empty && !all.contains(&item) {
+    let own = env::of_job(&job).into_iter().filter(|item| !item.as_object().is_some_and(Config::is_empty));
+    for item in globals.iter().cloned().chain(own) {
+        if !all.contains(&item) {
             all.push(item);
         }
     }

@@ -50,7 +50,7 @@ pub fn matrix(config: &Config, data: &Json) -> Matrix {
     let mut notes = Notes::default();
     let jobs = expand(config, data, &mut notes);
     let stages: Vec<Json> = config.get("stages").and_then(Json::as_array).cloned().unwrap_or_default();
-    let (stages, jobs) = stages::assign(&stages, jobs, &facts(config, &env::of_config(config), data), &mut notes);
+    let (stages, jobs) = stages::assign(&stages, jobs, &facts_of_build(config, data), &mut notes);
     notifications(config, data, &mut notes);
     let jobs = failures::mark(config, jobs, data, &mut notes);
     let jobs = stages::order(&stages, jobs);
@@ -60,6 +60,19 @@ pub fn matrix(config: &Config, data: &Json) -> Matrix {
 /// The jobs and stages of jobs that are already made: the part of [`matrix`] about stages, before they are put in order.
 pub fn with_stages(stages: &[Json], jobs: Vec<Config>, data: &Json) -> (Vec<Json>, Vec<Config>) {
     stages::assign(stages, jobs, data, &mut Notes::default())
+}
+
+/// The data for conditions that are about the build as a whole: the build's, and what the config says for all jobs.
+pub fn facts_of_build(config: &Config, data: &Json) -> Json {
+    facts(config, &env::of_config(config), data)
+}
+
+/// Whether an entry's `if` holds; an entry without one always counts.
+pub fn holds(entry: &Config, facts: &Json) -> bool {
+    let Some(condition) = entry.get("if") else { return true };
+    let Some(text) = condition.as_str() else { return condition.as_bool().unwrap_or(false) };
+    let data = Data { variables: facts, env: &facts["env"] };
+    condition::parse(text).and_then(|condition| condition.holds(data)).unwrap_or(false)
 }
 
 /// What was left out, each once: entries are looked at again for every job. It also counts the work.
@@ -85,19 +98,14 @@ impl Notes {
         list
     }
 
-    /// Whether an entry's `if` holds; an entry without one always counts.
+    /// As [`holds`], up to the bound on the number of conditions.
     fn holds(&mut self, entry: &Config, facts: &Json) -> bool {
-        let Some(text) = entry.get("if") else { return true };
-        let Some(text) = text.as_str() else {
-            return text.as_bool().unwrap_or(false);
-        };
-        self.conditions += 1;
-        if self.conditions > MAX_CONDITIONS {
-            self.truncated = true;
-            return false;
+        if !entry.contains_key("if") {
+            return true;
         }
-        let data = Data { variables: facts, env: &facts["env"] };
-        condition::parse(text).and_then(|condition| condition.holds(data)).unwrap_or(false)
+        self.conditions += 1;
+        self.truncated |= self.conditions > MAX_CONDITIONS;
+        self.conditions <= MAX_CONDITIONS && holds(entry, facts)
     }
 }
 
@@ -140,7 +148,7 @@ fn canonical(map: &Config) -> String {
 
 /// Tells of the notifications whose condition does not hold.
 fn notifications(config: &Config, data: &Json, notes: &mut Notes) {
-    let facts = facts(config, &env::of_config(config), data);
+    let facts = facts_of_build(config, data);
     let Some(channels) = config.get("notifications").and_then(Json::as_object) else {
         return;
     };

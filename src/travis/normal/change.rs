@@ -1,5 +1,6 @@
 //! The walk along the table: each value is brought into the form its schema calls normal.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -175,7 +176,27 @@ impl Changer {
         };
         let items = items.into_iter().map(|value| self.change(item, value));
         let items: Vec<Value> = items.filter(|value| !value.is_null()).collect();
+        self.tell_duplicates(item, &items);
         Value::new(Kind::Seq(items), at)
+    }
+
+    /// Tells of values that several maps of a list have under a key that should tell them apart.
+    fn tell_duplicates(&mut self, item: &Schema, items: &[Value]) {
+        for (key, _) in item.keys().iter().filter(|(_, known)| known.traits.flags.iter().any(|flag| flag == "unique")) {
+            let mut seen = HashSet::new();
+            let mut twice: Vec<(String, Mark)> = Vec::new();
+            for value in items.iter().filter_map(|item| item.get(key)) {
+                let Some(text) = value.text() else { continue };
+                if !seen.insert(text.clone()) && !twice.iter().any(|(known, _)| *known == text) {
+                    twice.push((text, value.at));
+                }
+            }
+            if let Some((_, at)) = twice.first().cloned() {
+                let texts: Vec<String> = twice.into_iter().map(|(text, _)| text).collect();
+                let values = format!("{key}: {}", texts.join(", "));
+                self.say(Level::Info, Code::Duplicate, json!({"values": values}), at);
+            }
+        }
     }
 
     /// The whole file.
@@ -259,7 +280,7 @@ impl Changer {
         }
         if !is_silent {
             let args = json!({"key": pair.key});
-            if pair.value.anchored && self.provider.is_none() {
+            if is_home_of_anchors(&pair.value) && self.provider.is_none() {
                 let args = json!({"key": pair.key, "info": "anchor on a non-private key"});
                 self.say(Level::Warn, Code::DeprecatedKey, args, pair.at);
             } else {
@@ -284,6 +305,11 @@ impl Changer {
         });
         Value::new(Kind::Map(pairs.collect()), at)
     }
+}
+
+/// Whether a value is there to be named elsewhere: it carries an anchor, or an item of the list does.
+fn is_home_of_anchors(value: &Value) -> bool {
+    value.anchored || value.items().iter().any(|item| item.anchored)
 }
 
 /// The keys that must be there. Travis tells of them only when it also fills in defaults.

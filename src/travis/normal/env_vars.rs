@@ -70,6 +70,11 @@ impl Changer {
             }
             Kind::Null => Value::str("", at),
             Kind::Map(_) if secure => pair.value,
+            Kind::Seq(items)
+                if matches!(items.first().map(|v| &v.data), Some(Kind::Str(_) | Kind::Num(_) | Kind::Bool(_))) =>
+            {
+                self.first(items.clone(), at)
+            }
             Kind::Seq(_) | Kind::Map(_) => self.invalid_type("str", pair.value),
             _ => Value::str(pair.value.text().unwrap_or_default(), at),
         };

@@ -42,7 +42,8 @@ impl Changer {
             return false;
         }
         let original = pair.key.clone();
-        if let Some(name) = alias(schema, &original) {
+        // An alias may be written with dashes, too.
+        if let Some(name) = alias(schema, &original).or_else(|| alias(schema, &original.replace('-', "_"))) {
             let overwrites = given.contains(name);
             let args = json!({"alias": original, "key": name});
             self.say_in_map(Level::Info, Code::AliasKey, args, pair.at);

@@ -18,9 +18,13 @@ impl Changer {
             Kind::Seq(items)
                 if !items.is_empty() && !items.iter().any(|v| matches!(v.data, Kind::Map(_) | Kind::Seq(_))) =>
             {
-                let first = self.first(items, value.at);
-                self.string(schema, first)
+                let first = items.into_iter().next().unwrap_or_else(|| Value::new(Kind::Null, value.at));
+                let first = self.string(schema, first);
+                self.say(Level::Warn, Code::UnexpectedSeq, json!({"value": first.json()}), value.at);
+                first
             }
+            // Nothing but a comment is left of it.
+            Kind::Map(pairs) if pairs.is_empty() => Value::new(Kind::Null, value.at),
             Kind::Seq(_) | Kind::Map(_) => self.invalid_type("str", value),
             _ => {
                 let at = value.at;
@@ -141,13 +145,18 @@ impl Changer {
             Kind::Null | Kind::Map(_) => self.string(&Schema::default(), value),
             _ => {
                 let value = self.string(&Schema::default(), value);
-                if self.options.alert && schema.traits.strict != Some(false) && matches!(value.data, Kind::Str(_)) {
+                if self.options.alert && schema.traits.strict != Some(false) && is_plain(&value) {
                     self.say(Level::Alert, Code::Secure, json!({"type": "str"}), value.at);
                 }
                 value
             }
         }
     }
+}
+
+/// Whether it is a text that holds a secret itself, and not the name of a variable with one.
+fn is_plain(value: &Value) -> bool {
+    matches!(&value.data, Kind::Str(text) if !text.trim_start().starts_with('$'))
 }
 
 /// Whether a text has the form of a pattern of the table, which are few and known to be good.

@@ -22,7 +22,7 @@ impl Changer {
                 continue;
             };
             let args = json!({"key": key, "default": text});
-            self.say(Level::Info, Code::Default, args, value.at);
+            self.say_in_map(Level::Info, Code::Default, args, value.at);
             let scalar = Value::str(text, value.at);
             let given = if known.item().is_some() { scalar.wrapped() } else { scalar };
             if let Kind::Map(pairs) = &mut value.data {

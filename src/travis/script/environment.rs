@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::shell::{is_name, quoted};
 use super::{Config, Facts, Script};
 use crate::domain::TriggerKind;
-use crate::travis::env;
+use crate::travis::{env, secrets};
 
 /// The variables that hold from the start on.
 pub fn header(script: &mut Script, config: &Config, facts: &Facts) {
@@ -59,8 +59,18 @@ pub fn export(script: &mut Script, config: &Config, facts: &Facts) {
         announce(script, &mut announced, ".travis.yml");
         export_line(script, &format!("export {name}={value}"), secret.then_some(&name));
     }
-    if !facts.secure_env_vars && has_secrets(config) {
+    let lost = secrets::ciphers_of(config).iter().filter(|cipher| clear(facts, cipher).is_none()).count();
+    if lost > 0 && !facts.secrets_allowed {
         script.say("YELLOW", "Encrypted environment variables have been removed for security reasons.");
+    } else if lost > 0 {
+        script.say(
+            "YELLOW",
+            &format!(
+                "{lost} `secure:` of .travis.yml cannot be decrypted with this repository's key. \
+                 Encrypt again with: trainyard encrypt NAME=value --repo {}",
+                facts.repo
+            ),
+        );
     }
 }
 
@@ -82,21 +92,18 @@ fn export_line(script: &mut Script, line: &str, secret: Option<&String>) {
 
 /// The config's variables as bash is told to export them, and whether they are secret.
 fn of_config(config: &Config, facts: &Facts) -> Vec<(String, String, bool)> {
-    let clear = |cipher: &Json| {
-        let cipher = cipher.as_str()?;
-        facts.decrypted.iter().find(|(secure, _)| secure == cipher).map(|(_, clear)| clear.clone())
-    };
+    let clear = |cipher: &Json| clear(facts, cipher.as_str()?);
     let mut all = Vec::new();
     for (name, value) in
         config.get("env").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_object).flatten()
     {
         if name == "secure" {
-            let pairs = clear(value).and_then(|text| env::pairs(&text).ok()).unwrap_or_default();
+            let pairs = clear(value).and_then(|text| env::pairs(text).ok()).unwrap_or_default();
             let exports = pairs.iter().flat_map(|(name, value)| env::exports(name, value));
             all.extend(exports.map(|(name, value)| (name, value, true)));
         } else if let Some(cipher) = value.get("secure") {
             let value = clear(cipher).unwrap_or_default();
-            all.extend(env::exports(name, &value).into_iter().map(|(name, value)| (name, value, true)));
+            all.extend(env::exports(name, value).into_iter().map(|(name, value)| (name, value, true)));
         } else {
             let value = value.as_str().unwrap_or_default();
             all.extend(env::exports(name, value).into_iter().map(|(name, value)| (name, value, false)));
@@ -106,9 +113,9 @@ fn of_config(config: &Config, facts: &Facts) -> Vec<(String, String, bool)> {
     all
 }
 
-fn has_secrets(config: &Config) -> bool {
-    let maps = config.get("env").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_object);
-    maps.flatten().any(|(name, value)| name == "secure" || value.get("secure").is_some())
+/// The clear text of a `secure:` string.
+fn clear<'a>(facts: &'a Facts, cipher: &str) -> Option<&'a str> {
+    facts.decrypted.iter().find(|(secure, _)| secure == cipher).map(|(_, clear)| clear.as_str())
 }
 
 fn built_in(config: &Config, facts: &Facts) -> Vec<(&'static str, String)> {
@@ -142,7 +149,7 @@ fn built_in(config: &Config, facts: &Facts) -> Vec<(&'static str, String)> {
         ("TRAVIS_COMMIT", facts.commit.clone()),
         ("TRAVIS_COMMIT_RANGE", facts.commit_range.clone()),
         ("TRAVIS_COMMIT_MESSAGE", facts.commit_message.clone()),
-        ("TRAVIS_SECURE_ENV_VARS", flag(facts.secure_env_vars)),
+        ("TRAVIS_SECURE_ENV_VARS", flag(facts.secrets_allowed && facts.has_secrets())),
         ("TRAVIS_REPO_SLUG", facts.repo.to_string()),
         ("TRAVIS_REPO_PRIVATE", flag(facts.private)),
         ("TRAVIS_BUILD_ID", facts.build.id.to_string()),

@@ -163,3 +163,23 @@ travis_jigger() {
   printf '\n%b%s%b\n' "$ANSI_RED" "Timeout (${limit} minutes) reached. Terminating \"$*\"" "$ANSI_RESET"
   kill -9 "$pid"
 }
+
+# Writes down the folders that shall be cached, for the worker, which takes them once the job has ended.
+travis_note_cache() {
+  local path word
+  mkdir -p "$TRAVIS_HOME/.travis" || return
+  : > "$TRAVIS_HOME/.travis/cache"
+  for path in "$@"; do
+    # `~`, variables and patterns are the author's, and bash's to expand.
+    eval "set -- $path"
+    for word in "$@"; do
+      case $word in
+        /*) ;;
+        *) word=$TRAVIS_BUILD_DIR/${word#./} ;;
+      esac
+      if [ -e "$word" ]; then
+        printf '%s\n' "${word%/}" >> "$TRAVIS_HOME/.travis/cache"
+      fi
+    done
+  done
+}

@@ -9,9 +9,13 @@ mod languages;
 mod phases;
 mod shell;
 
+pub use environment::text;
+pub use shell::is_name;
+
 use serde_json::Value as Json;
 
 use super::matrix::Config;
+use super::{cache, secrets};
 use crate::domain::{RepoName, TriggerKind};
 use shell::quoted;
 
@@ -48,12 +52,21 @@ pub struct Facts {
     pub job: Numbered,
     /// Whether somebody started the job again.
     pub restarted: bool,
-    /// Whether secrets were given to the job.
-    pub secure_env_vars: bool,
+    /// Whether the job may have the repository's secrets.
+    pub secrets_allowed: bool,
     /// The repository's settings: name, value, and whether it is to be hidden.
     pub settings: Vec<Setting>,
+    /// The cache that the job begins with, in words; None when there is no server to keep caches.
+    pub cache: Option<String>,
     /// The clear texts of the config's `secure:` strings. A secret that is not here is left out.
     pub decrypted: Vec<(String, String)>,
+}
+
+impl Facts {
+    /// Whether the job gets any secret.
+    fn has_secrets(&self) -> bool {
+        !self.decrypted.is_empty() || self.settings.iter().any(|setting| setting.secret)
+    }
 }
 
 /// What is particular to a pull request.
@@ -96,6 +109,8 @@ pub struct Setting {
 /// The script of a job. Its exit status is 0 when the job passed, 1 when it failed, and anything else when it could
 /// not do its work.
 pub fn compile(config: &Json, facts: &Facts) -> String {
+    let mut config = config.clone();
+    secrets::reveal(&mut config, &facts.decrypted);
     let empty = Config::new();
     let config = config.as_object().unwrap_or(&empty);
     let mut script = Script::default();
@@ -113,6 +128,7 @@ pub fn compile(config: &Json, facts: &Facts) -> String {
         return script.0;
     }
     languages::setup(&mut script, config, facts);
+    cache(&mut script, config, facts);
     phases::phases(&mut script, config, facts);
     script.line("travis_footer");
     script.0
@@ -128,6 +144,20 @@ fn checkout(script: &mut Script, facts: &Facts) {
     let display = format!("cd {}", facts.repo);
     script.line(&format!("travis_cmd {} --assert --echo --display {} --event checkout", quoted(&cd), quoted(&display)));
     script.line("travis_fold end git.checkout");
+}
+
+/// The worker has put the cache in place before the start, and takes it out after the end.
+fn cache(script: &mut Script, config: &Config, facts: &Facts) {
+    let (Some(found), Some(_)) = (&facts.cache, cache::wanted(config)) else { return };
+    script.line("travis_fold start cache.1");
+    script.line(&format!("printf '%s\\n' {}", quoted(found)));
+    script.line("travis_fold end cache.1");
+    for word in cache::without_effect(config) {
+        script.say(
+            "YELLOW",
+            &format!("`cache: {word}` has no effect here: name the folders under `cache: directories:`."),
+        );
+    }
 }
 
 /// A script that grows.

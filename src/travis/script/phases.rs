@@ -2,8 +2,9 @@
 
 use serde_json::Value as Json;
 
-use super::shell::printed;
+use super::shell::{printed, quoted};
 use super::{Config, Facts, Script, languages};
+use crate::travis::cache;
 
 /// Words in place of commands that skip a phase.
 const SKIP: [&str; 2] = ["skip", "ignore"];
@@ -29,6 +30,11 @@ pub fn phases(script: &mut Script, config: &Config, facts: &Facts) {
         ("before_cache", Rule::Ignore),
     ] {
         phase(script, config, name, rule);
+    }
+    if let Some(wanted) = cache::wanted(config).filter(|_| facts.cache.is_some()) {
+        let paths: Vec<String> = wanted.paths.iter().map(|path| quoted(path)).collect();
+        // With `set -e` left on by the job, a folder that cannot be read must not end it.
+        script.line(&format!("travis_note_cache {} || :", paths.join(" ")));
     }
     conditional(script, config, "after_success", "=");
     if config.contains_key("deploy") {

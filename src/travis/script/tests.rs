@@ -22,8 +22,9 @@ fn facts() -> Facts {
         build: numbered(7, "12"),
         job: numbered(8, "12.1"),
         restarted: false,
-        secure_env_vars: true,
+        secrets_allowed: true,
         settings: vec![Setting { name: "TOKEN".to_owned(), value: "it's $HOME".to_owned(), secret: true }],
+        cache: None,
         decrypted: vec![("c2Vj".to_owned(), "PASS=hush".to_owned())],
     }
 }

@@ -1,0 +1,79 @@
+//! `trainyard encrypt`: with the repository's public key, which the server has.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+use serde_json::json;
+use url::Url;
+
+use crate::domain::RepoName;
+use crate::keys::PublicKey;
+
+/// A server that does not answer by then is not there; making a key pair takes it a few seconds at most.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Put the line under `env: global:` as an item, for a NAME=value, or in place of a value.\n\n\
+    What stands on a command line can be seen by other users of the machine; - reads the value from standard input.")]
+pub(super) struct Arguments {
+    /// What to encrypt: NAME=value for a variable, or a value alone. - reads it from standard input.
+    value: String,
+    /// The repository that may decrypt it.
+    #[arg(long, value_name = "OWNER/NAME")]
+    repo: RepoName,
+    /// The address of the Trainyard server.
+    #[arg(long, value_name = "URL", env = "TRAINYARD_SERVER_URL", default_value = "http://127.0.0.1:8700")]
+    server: Url,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The server's answer.
+#[derive(Deserialize)]
+struct Key {
+    key: String,
+}
+
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
+    let value = match arguments.value.as_str() {
+        "-" => from_stdin()?,
+        value => value.to_owned(),
+    };
+    let key = key_of(&arguments.server, &arguments.repo).await?;
+    let secure = PublicKey::from_pem(&key)?.encrypt(&value)?;
+    if arguments.json {
+        println!("{}", json!({ "secure": secure }));
+    } else {
+        println!("secure: \"{secure}\"");
+    }
+    Ok(super::FINE)
+}
+
+fn from_stdin() -> anyhow::Result<String> {
+    if std::io::stdin().is_terminal() {
+        eprintln!("Type the value, then Enter and Ctrl-D:");
+    }
+    let mut value = String::new();
+    std::io::stdin().read_to_string(&mut value).context("reading the value from standard input")?;
+    // `echo` and Enter end the value with a line break that is not meant.
+    Ok(value.strip_suffix('\n').unwrap_or(&value).to_owned())
+}
+
+async fn key_of(server: &Url, repo: &RepoName) -> anyhow::Result<String> {
+    let base = server.as_str().trim_end_matches('/');
+    let url = format!("{base}/api/v1/repos/{repo}/key");
+    let client = reqwest::Client::builder().timeout(PATIENCE).build().context("making an HTTP client")?;
+    let answer = client.get(&url).send().await.with_context(|| {
+        format!("the server at {base} does not answer; name another with --server or TRAINYARD_SERVER_URL")
+    })?;
+    match answer.status().as_u16() {
+        200 => {}
+        404 => bail!("the server at {base} does not know {repo}: it does from the first push that it is told of"),
+        status => bail!("the server at {base} answered {status} when it was asked for the key of {repo}"),
+    }
+    let key: Key = answer.json().await.with_context(|| format!("{url} does not answer as a Trainyard server does"))?;
+    Ok(key.key)
+}

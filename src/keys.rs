@@ -1,0 +1,155 @@
+//! Key pairs of repositories, for the `secure:` strings of `.travis.yml`.
+//!
+//! As on Travis: RSA with 4096 bits, PKCS#1 v1.5 padding, base64. The public key is anybody's to encrypt with; only the
+//! server can decrypt.
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::rsa::{
+    KeySize, Pkcs1PrivateDecryptingKey, Pkcs1PublicEncryptingKey, PrivateDecryptingKey, PublicEncryptingKey,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::pki_types::pem::PemObject as _;
+use zeroize::Zeroizing;
+
+/// What can go wrong with a key or a secret.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum KeyError {
+    /// Not a key of this kind.
+    #[error("this is not an RSA {0} key")]
+    NotAKey(&'static str),
+    /// The library gave up; on working machines it never does.
+    #[error("a key pair could not be made")]
+    NotMade,
+    /// RSA takes only so much.
+    #[error("the value has {length} bytes, and a secret may have {most} at most: put a long one into several")]
+    TooLong {
+        /// Its bytes.
+        length: usize,
+        /// The most that the key can take.
+        most: usize,
+    },
+    /// Not encrypted with this pair's public key, or not whole.
+    #[error("the string was not encrypted with this repository's key")]
+    NotForThisKey,
+}
+
+/// The half that anybody may have.
+pub struct PublicKey(PublicEncryptingKey);
+
+/// The half that never leaves the server.
+pub struct PrivateKey(PrivateDecryptingKey);
+
+impl PublicKey {
+    /// Reads the PEM form of a public key (`BEGIN PUBLIC KEY`).
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).map_err(|_| KeyError::NotAKey("public"))?;
+        PublicEncryptingKey::from_der(&der).map(Self).map_err(|_| KeyError::NotAKey("public"))
+    }
+
+    /// Encrypts a text as a `secure:` string.
+    ///
+    /// # Errors
+    /// When the text is too long for the key.
+    pub fn encrypt(&self, text: &str) -> Result<String, KeyError> {
+        let key = Pkcs1PublicEncryptingKey::new(self.0.clone()).map_err(|_| KeyError::NotAKey("public"))?;
+        let (length, most) = (text.len(), key.max_plaintext_size());
+        if length > most {
+            return Err(KeyError::TooLong { length, most });
+        }
+        let mut cipher = vec![0; key.ciphertext_size()];
+        let cipher = key.encrypt(text.as_bytes(), &mut cipher).map_err(|_| KeyError::NotAKey("public"))?;
+        Ok(STANDARD.encode(cipher))
+    }
+}
+
+impl PrivateKey {
+    /// Makes a new pair. Takes a second or so of a processor.
+    ///
+    /// # Errors
+    /// When the library cannot.
+    pub fn generate() -> Result<Self, KeyError> {
+        PrivateDecryptingKey::generate(KeySize::Rsa4096).map(Self).map_err(|_| KeyError::NotMade)
+    }
+
+    /// Reads the form of [`Self::to_pkcs8`].
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
+        PrivateDecryptingKey::from_pkcs8(der).map(Self).map_err(|_| KeyError::NotAKey("private"))
+    }
+
+    /// The key as it is stored: PKCS#8 in DER.
+    ///
+    /// # Errors
+    /// When the library cannot.
+    pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let der: Pkcs8V1Der<'_> = self.0.as_der().map_err(|_| KeyError::NotMade)?;
+        Ok(Zeroizing::new(der.as_ref().to_vec()))
+    }
+
+    /// The PEM form of the public half.
+    ///
+    /// # Errors
+    /// When the library cannot.
+    pub fn public_pem(&self) -> Result<String, KeyError> {
+        let der: PublicKeyX509Der<'_> = self.0.public_key().as_der().map_err(|_| KeyError::NotMade)?;
+        let body = STANDARD.encode(der.as_ref());
+        let mut pem = "-----BEGIN PUBLIC KEY-----\n".to_owned();
+        for (index, character) in body.chars().enumerate() {
+            if index > 0 && index % 64 == 0 {
+                pem.push('\n');
+            }
+            pem.push(character);
+        }
+        pem.push_str("\n-----END PUBLIC KEY-----\n");
+        Ok(pem)
+    }
+
+    /// The clear text of a `secure:` string; blanks and line breaks in it do not matter.
+    ///
+    /// # Errors
+    /// When it was not made with this pair's public key, or is not text.
+    pub fn decrypt(&self, secure: &str) -> Result<String, KeyError> {
+        let packed: String = secure.split_whitespace().collect();
+        let cipher = STANDARD.decode(packed).map_err(|_| KeyError::NotForThisKey)?;
+        let key = Pkcs1PrivateDecryptingKey::new(self.0.clone()).map_err(|_| KeyError::NotAKey("private"))?;
+        let mut clear = Zeroizing::new(vec![0; key.min_output_size()]);
+        let clear = key.decrypt(&cipher, &mut clear).map_err(|_| KeyError::NotForThisKey)?;
+        String::from_utf8(clear.to_vec()).map_err(|_| KeyError::NotForThisKey)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_public_key_encrypts_only_its_private_key_decrypts() {
+        let ours = PrivateKey::generate().unwrap();
+        let stored = PrivateKey::from_pkcs8(&ours.to_pkcs8().unwrap()).unwrap();
+        let public = PublicKey::from_pem(&ours.public_pem().unwrap()).unwrap();
+        let secure = public.encrypt("HF_TOKEN=hf_not_a_real_one").unwrap();
+        assert_ne!(secure, public.encrypt("HF_TOKEN=hf_not_a_real_one").unwrap(), "the padding is random");
+        let wrapped = format!("{}\n  {}", &secure[..76], &secure[76..]);
+        assert_eq!(stored.decrypt(&wrapped).unwrap(), "HF_TOKEN=hf_not_a_real_one");
+        for wrong in ["", "AAAA", "not base64!", &secure[4..], &format!("AAAA{}", &secure[4..])] {
+            assert_eq!(stored.decrypt(wrong), Err(KeyError::NotForThisKey), "{wrong}");
+        }
+        let other = PrivateKey::generate().unwrap();
+        assert_eq!(other.decrypt(&secure), Err(KeyError::NotForThisKey));
+    }
+
+    #[test]
+    fn a_value_that_is_too_long_is_refused_with_the_bound() {
+        let public = PublicKey::from_pem(&PrivateKey::generate().unwrap().public_pem().unwrap()).unwrap();
+        assert!(public.encrypt(&"x".repeat(501)).is_ok());
+        assert_eq!(public.encrypt(&"x".repeat(502)), Err(KeyError::TooLong { length: 502, most: 501 }));
+        assert!(matches!(PublicKey::from_pem("nonsense"), Err(KeyError::NotAKey("public"))));
+    }
+}

@@ -1,0 +1,168 @@
+//! Tars of a container's folders as one tar of absolute paths, compressed, with a digest of what is in it.
+
+use std::io::{self, Read, Write};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use bytesize::ByteSize;
+use sha2::{Digest as _, Sha256};
+use tar::{Archive, Builder, Entry, EntryType};
+
+/// zstd's level: caches are mostly packed already.
+const LEVEL: i32 = 1;
+
+/// A tar that grows.
+pub struct Packer<W: Write> {
+    tar: Builder<zstd::Encoder<'static, W>>,
+    digest: Sha256,
+    room: u64,
+    max_size: ByteSize,
+}
+
+impl<W: Write> std::fmt::Debug for Packer<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Packer").field("room", &self.room).finish_non_exhaustive()
+    }
+}
+
+impl<W: Write> Packer<W> {
+    /// A packer that takes at most `max_size` of contents.
+    pub fn new(output: W, max_size: ByteSize) -> io::Result<Self> {
+        let tar = Builder::new(zstd::Encoder::new(output, LEVEL)?);
+        Ok(Self { tar, digest: Sha256::new(), room: max_size.as_u64(), max_size })
+    }
+
+    /// Adds a tar whose names begin with the last part of `path`, under the whole of it.
+    ///
+    /// # Errors
+    /// When the tar is broken, there is too much, or the output does not take it.
+    pub fn add(&mut self, path: &str, tar: impl Read) -> anyhow::Result<()> {
+        let parent = Path::new(path.trim_start_matches('/')).parent().map(Path::to_owned).unwrap_or_default();
+        for entry in Archive::new(tar).entries()? {
+            self.add_entry(&parent, entry.context("reading the container's files")?)?;
+        }
+        Ok(())
+    }
+
+    fn add_entry(&mut self, parent: &Path, mut entry: Entry<'_, impl Read>) -> anyhow::Result<()> {
+        let name = below(parent, &entry.path()?)?;
+        let kind = entry.header().entry_type();
+        let mut header = entry.header().clone();
+        let size = entry.size();
+        self.room = match self.room.checked_sub(size) {
+            Some(room) => room,
+            None => bail!("there is more than {} to be cached (cache.max_size)", self.max_size),
+        };
+        self.digest.update(name.as_os_str().as_encoded_bytes());
+        self.digest.update([0, kind.as_byte()]);
+        self.digest.update((header.mode()? & 0o7777).to_le_bytes());
+        self.digest.update(size.to_le_bytes());
+        match kind {
+            EntryType::Regular | EntryType::Continuous => {
+                let contents = Digested { from: &mut entry, digest: &mut self.digest };
+                self.tar.append_data(&mut header, &name, contents)?;
+            }
+            EntryType::Directory => self.tar.append_data(&mut header, &name, io::empty())?,
+            EntryType::Symlink | EntryType::Link => {
+                let target = entry.link_name()?.context("a link without a target")?.into_owned();
+                // A hard link names another entry of the tar; a symbolic one is a text that nobody follows here.
+                let target = if kind == EntryType::Link { below(parent, &target)? } else { target };
+                self.digest.update(target.as_os_str().as_encoded_bytes());
+                self.tar.append_link(&mut header, &name, &target)?;
+            }
+            // Sockets, pipes and devices are of no use to the next job.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Ends the tar; gives the digest of names and contents. Times do not count: fetching a thing anew changes nothing.
+    pub fn finish(self) -> anyhow::Result<String> {
+        self.tar
+            .into_inner()
+            .and_then(zstd::Encoder::finish)
+            .and_then(|mut out| out.flush())
+            .context("storing a cache")?;
+        Ok(hex::encode(self.digest.finalize()))
+    }
+}
+
+/// A name of the tar below `parent`. The engine makes the tar, but of what a job has left behind.
+fn below(parent: &Path, name: &Path) -> anyhow::Result<PathBuf> {
+    let mut path = parent.to_owned();
+    for component in name.components() {
+        match component {
+            Component::Normal(part) => path.push(part),
+            Component::CurDir => {}
+            _ => bail!("the name {} leaves its folder", name.display()),
+        }
+    }
+    Ok(path)
+}
+
+struct Digested<'a, R> {
+    from: R,
+    digest: &'a mut Sha256,
+}
+
+impl<R: Read> Read for Digested<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(buffer)?;
+        self.digest.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_below_their_folder() {
+        let parent = Path::new("home/travis");
+        assert_eq!(below(parent, Path::new("./x/y")).unwrap(), Path::new("home/travis/x/y"));
+        for name in ["../x", "x/../../y", "/etc/passwd"] {
+            assert!(below(parent, Path::new(name)).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn links_and_long_names_come_through_and_times_do_not_count() {
+        let pack = |time: u64, contents: &[u8]| {
+            let mut tar = Builder::new(Vec::new());
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            header.set_mtime(time);
+            header.set_size(contents.len() as u64);
+            let long = format!("pip/{}", "n".repeat(180));
+            tar.append_data(&mut header, &long, contents).unwrap();
+            header.set_size(0);
+            header.set_entry_type(EntryType::Link);
+            tar.append_link(&mut header, "pip/hard", &long).unwrap();
+            header.set_entry_type(EntryType::Symlink);
+            tar.append_link(&mut header, "pip/soft", "../../../etc/passwd").unwrap();
+            let mut packed = Vec::new();
+            let mut packer = Packer::new(&mut packed, ByteSize::mib(1)).unwrap();
+            packer.add("/home/travis/pip", tar.into_inner().unwrap().as_slice()).unwrap();
+            let digest = packer.finish().unwrap();
+            (digest, packed)
+        };
+        let (digest, packed) = pack(1, b"contents");
+        assert_eq!(digest, pack(2, b"contents").0);
+        assert_ne!(digest, pack(1, b"contentz").0);
+        let mut archive = Archive::new(zstd::Decoder::new(packed.as_slice()).unwrap());
+        let entries: Vec<(String, Option<String>)> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let link = entry.link_name().unwrap().map(|link| link.to_string_lossy().into_owned());
+                (entry.path().unwrap().to_string_lossy().into_owned(), link)
+            })
+            .collect();
+        let long = format!("home/travis/pip/{}", "n".repeat(180));
+        assert_eq!(entries[0], (long.clone(), None));
+        assert_eq!(entries[1], ("home/travis/pip/hard".to_owned(), Some(long)));
+        assert_eq!(entries[2], ("home/travis/pip/soft".to_owned(), Some("../../../etc/passwd".to_owned())));
+    }
+}

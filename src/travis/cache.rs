@@ -1,0 +1,135 @@
+//! The key `cache`: which folders outlive a job, and whose cache a job may have (travis-build
+//! script/shared/directory_cache).
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
+
+use super::matrix::Config;
+use super::script::text;
+
+/// How long fetching or storing may take without `timeout`.
+const TIMEOUT: Duration = Duration::from_secs(180);
+/// What `timeout` can extend that to.
+const LONGEST: Duration = Duration::from_secs(1800);
+
+/// The built-in caches and their folders.
+const BUILT_IN: [(&str, &[&str]); 5] = [
+    ("pip", &["~/.cache/pip"]),
+    ("npm", &["~/.npm"]),
+    ("yarn", &["~/.cache/yarn"]),
+    ("ccache", &["~/.ccache"]),
+    ("cargo", &["~/.cargo/registry", "~/.cargo/git", "target"]),
+];
+/// The built-in caches of Travis that nothing stands for here.
+const WITHOUT_EFFECT: [&str; 4] = ["apt", "bundler", "cocoapods", "packages"];
+
+/// What a job wants cached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Paths as bash shall expand them; relative ones start at the checkout.
+    pub paths: Vec<String>,
+    /// How long fetching or storing may take.
+    pub timeout: Duration,
+}
+
+/// What a job's config wants cached; None when that is nothing.
+pub fn wanted(config: &Config) -> Option<Wanted> {
+    let cache = config.get("cache")?.as_object()?;
+    let is_on = |name: &str| cache.get(name) == Some(&Json::Bool(true));
+    let built_in = BUILT_IN.iter().filter(|(name, _)| is_on(name)).flat_map(|(_, paths)| paths.iter().copied());
+    let named = match cache.get("directories") {
+        Some(Json::Array(items)) => items.iter().filter_map(Json::as_str).collect(),
+        Some(Json::String(one)) => vec![one.as_str()],
+        _ => Vec::new(),
+    };
+    let paths: Vec<String> = built_in.chain(named).filter(|path| !path.trim().is_empty()).map(str::to_owned).collect();
+    let seconds = cache.get("timeout").and_then(Json::as_u64).map(Duration::from_secs);
+    (!paths.is_empty()).then(|| Wanted { paths, timeout: seconds.unwrap_or(TIMEOUT).min(LONGEST) })
+}
+
+/// The words under `cache` that mean something on Travis and nothing here.
+pub fn without_effect(config: &Config) -> Vec<&'static str> {
+    let cache = config.get("cache").and_then(Json::as_object);
+    let is_on = |name: &&str| cache.is_some_and(|cache| cache.get(*name) == Some(&Json::Bool(true)));
+    WITHOUT_EFFECT.into_iter().filter(is_on).collect()
+}
+
+/// What a job's cache is kept under, beside repository and ref: jobs that differ in platform, variables or language
+/// version do not share one. Secret variables do not count, since they would show by it.
+pub fn slug(config: &Config) -> String {
+    let word = |key: &str, default: &'static str| text(config, key).unwrap_or(default).to_owned();
+    let items = config.get("env").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_object).flatten();
+    let mut plain: Vec<String> =
+        items.filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?))).collect();
+    plain.retain(|pair| !pair.starts_with("secure="));
+    plain.sort_unstable();
+    let env = hex::encode(Sha256::digest(plain.join("=")));
+    let (arch, os, dist) = (word("arch", "amd64"), word("os", "linux"), word("dist", "focal"));
+    let mut slug = format!("cache-{arch}-{os}-{dist}-{env}");
+    for key in ["python", "node_js", "go", "rust", "rvm", "jdk", "php", "compiler"] {
+        if let Some(version) = text(config, key) {
+            let _ = write!(slug, "--{key}-{version}");
+        }
+    }
+    slug
+}
+
+/// Whose cache a job looks for, the best first. It writes to the first alone, so that a pull request never writes what
+/// a branch reads.
+pub fn refs(pull_request: Option<i64>, branch: &str, default_branch: &str) -> Vec<String> {
+    let of_branch = |name: &str| format!("branch/{name}");
+    let mut refs: Vec<String> = pull_request.map(|number| format!("pull/{number}")).into_iter().collect();
+    refs.push(of_branch(branch));
+    if branch != default_branch {
+        refs.push(of_branch(default_branch));
+    }
+    refs
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(value: Json) -> Config {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn words_stand_for_folders() {
+        let cache = json!({"cache": {"pip": true, "bundler": true, "directories": ["data", "~/x y"], "timeout": 900}});
+        let found = wanted(&config(cache.clone())).unwrap();
+        assert_eq!(found.paths, ["~/.cache/pip", "data", "~/x y"]);
+        assert_eq!(found.timeout, Duration::from_secs(900));
+        assert_eq!(without_effect(&config(cache)), ["bundler"]);
+        for nothing in [json!({}), json!({"cache": false}), json!({"cache": {"pip": false}}), json!({"cache": {}})] {
+            assert_eq!(wanted(&config(nothing)), None);
+        }
+    }
+
+    #[test]
+    fn plain_variables_and_versions_part_caches_and_secrets_do_not() {
+        let base = json!({"python": "3.11", "env": [{"A": "1"}, {"B": "2"}]});
+        let slug_of = |value: Json| slug(&config(value));
+        assert!(slug_of(base.clone()).ends_with("--python-3.11"));
+        assert_eq!(slug_of(base.clone()), slug_of(json!({"python": "3.11", "env": [{"B": "2"}, {"A": "1"}]})));
+        let with_secrets =
+            json!({"python": "3.11", "env": [{"A": "1"}, {"B": "2"}, {"secure": "x"}, {"C": {"secure": "y"}}]});
+        assert_eq!(slug_of(base.clone()), slug_of(with_secrets));
+        for other in [json!({"python": "3.12", "env": [{"A": "1"}, {"B": "2"}]}), json!({"python": "3.11"})] {
+            assert_ne!(slug_of(base.clone()), slug_of(other));
+        }
+    }
+
+    #[test]
+    fn a_pull_request_reads_its_base_and_writes_its_own() {
+        assert_eq!(refs(Some(7), "next", "main"), ["pull/7", "branch/next", "branch/main"]);
+        assert_eq!(refs(None, "main", "main"), ["branch/main"]);
+        // A branch cannot pass for a pull request.
+        assert_eq!(refs(None, "pull/7", "main")[0], "branch/pull/7");
+    }
+}

@@ -1,0 +1,115 @@
+//! Secrets in plain text. Their values are never told.
+
+use super::Trap;
+use super::commands::included;
+use crate::domain::Severity;
+use crate::travis::env;
+use crate::yaml::{Data, Mark, Node};
+
+/// Words in a variable's name that tell of a secret.
+const NAMES: [&str; 9] =
+    ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "APIKEY", "ACCESS_KEY", "PRIVATE_KEY", "CREDENTIAL"];
+
+/// How known tokens begin, and how many letters and digits follow at least.
+const FORMATS: [(&str, usize, &str); 14] = [
+    ("hf_", 30, "Hugging Face"),
+    ("ghp_", 30, "GitHub"),
+    ("gho_", 30, "GitHub"),
+    ("ghu_", 30, "GitHub"),
+    ("ghs_", 30, "GitHub"),
+    ("ghr_", 30, "GitHub"),
+    ("github_pat_", 20, "GitHub"),
+    ("glpat-", 20, "GitLab"),
+    ("AKIA", 16, "AWS"),
+    ("xoxb-", 10, "Slack"),
+    ("xoxp-", 10, "Slack"),
+    ("npm_", 36, "npm"),
+    ("pypi-AgE", 20, "PyPI"),
+    ("AIza", 35, "Google"),
+];
+
+/// Secrets that everybody who can see the repository can read.
+pub(super) fn plain_secrets(root: &Node) -> Vec<Trap> {
+    let mut traps = Vec::new();
+    for map in std::iter::once(root).chain(included(root)) {
+        if let Some(entry) = map.get("env") {
+            of_env(&entry.value, &mut traps);
+        }
+    }
+    of_formats(root, "", &mut traps);
+    traps.sort_by_key(|trap: &Trap| trap.at);
+    traps.dedup_by_key(|trap| trap.at);
+    traps
+}
+
+fn trap(what: &str, at: Mark, key: &str) -> Trap {
+    let message = format!(
+        "{what} is written in plain text, where everybody with access to the repository and its history can read it: \
+         make it invalid, and give the new one in the repository's settings or as `secure:`"
+    );
+    Trap { severity: Severity::Warning, rule: "plain-secret", message, at, key: key.to_owned() }
+}
+
+fn of_env(node: &Node, traps: &mut Vec<Trap>) {
+    match &node.data {
+        Data::Seq(items) => items.iter().for_each(|item| of_env(item, traps)),
+        Data::Scalar { text, .. } => {
+            let secret = env::pairs(text).unwrap_or_default().into_iter().find(|(name, value)| is_secret(name, value));
+            traps.extend(secret.map(|(name, _)| trap(&format!("the value of {name}"), node.at, "env")));
+        }
+        Data::Map(entries) => {
+            for entry in entries.iter().filter(|entry| entry.key != "secure") {
+                match entry.value.text() {
+                    Some(text) if is_secret(&entry.key, text) => {
+                        traps.push(trap(&format!("the value of {}", entry.key), entry.value.at, "env"));
+                    }
+                    Some(_) => {}
+                    // `global`, `jobs` and `matrix` hold lists; `NAME: {secure: …}` is no plain text.
+                    None => of_env(&entry.value, traps),
+                }
+            }
+        }
+        Data::Unresolved => {}
+    }
+}
+
+/// Whether the name tells of a secret and the value looks like one. `PASSWORD=travis` for a test's database, a path
+/// and a name of another variable do not.
+fn is_secret(name: &str, value: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let value = value.trim_matches(['"', '\'']);
+    let has = |is: fn(&char) -> bool| value.chars().any(|c| is(&c));
+    let looks_random = value.len() >= 12 && has(char::is_ascii_digit) && has(char::is_ascii_alphabetic);
+    NAMES.iter().any(|word| name.contains(word))
+        && looks_random
+        && !has(|c| c.is_whitespace() || "$/\\.:<>{}*".contains(*c))
+}
+
+/// Texts with the form of a known token, wherever they stand; `secure:` holds what only looks like one.
+fn of_formats(node: &Node, key: &str, traps: &mut Vec<Trap>) {
+    match &node.data {
+        Data::Seq(items) => items.iter().for_each(|item| of_formats(item, key, traps)),
+        Data::Map(entries) => {
+            for entry in entries.iter().filter(|entry| entry.key != "secure") {
+                of_formats(&entry.value, if key.is_empty() { &entry.key } else { key }, traps);
+            }
+        }
+        Data::Scalar { text, .. } => {
+            if let Some((_, _, whose)) = FORMATS.iter().find(|(prefix, length, _)| has_token(text, prefix, *length)) {
+                traps.push(trap(&format!("a token of {whose}"), node.at, key));
+            } else if text.contains("-----BEGIN ") && text.contains("PRIVATE KEY-----") {
+                traps.push(trap("a private key", node.at, key));
+            }
+        }
+        Data::Unresolved => {}
+    }
+}
+
+fn has_token(text: &str, prefix: &str, length: usize) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    text.match_indices(prefix).any(|(at, _)| {
+        let rest = &text[at + prefix.len()..];
+        let token = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
+        !text[..at].ends_with(is_part) && token.len() >= length && token.contains(|c: char| c.is_ascii_digit())
+    })
+}

@@ -1,0 +1,64 @@
+//! Keys that are missing, and values that are read in another way elsewhere.
+
+use serde_json::Value as Json;
+
+use super::Trap;
+use super::commands::{self, PHASES};
+use crate::domain::Severity;
+use crate::travis::matrix::Config;
+use crate::yaml::{Data, Node};
+
+/// A job that has nothing to run: its language has no default, or one that fails.
+pub(super) fn missing_script(root: &Node, jobs: &[Config]) -> Option<Trap> {
+    let language = |job: &Config| job.get("language").and_then(Json::as_str).map(str::to_owned);
+    let (job, language) = jobs.iter().find_map(|job| {
+        let language = language(job)?;
+        let runs = |phase: &str| job.contains_key(phase);
+        let is_empty = match language.as_str() {
+            "python" => !runs("script"),
+            "generic" | "shell" => !PHASES.into_iter().any(runs) && !runs("deploy"),
+            _ => false,
+        };
+        is_empty.then_some((job, language))
+    })?;
+    let name = job.get("name").and_then(Json::as_str).map(|name| format!(" `{name}`")).unwrap_or_default();
+    let what = match language.as_str() {
+        "python" => "and Python has no command for it, so the job fails",
+        _ => "and nothing else to run, so the job passes without a test",
+    };
+    let message = format!("the job{name} has no `script`, {what}: say with `script` what to run");
+    let at = root.get("language").map_or(root.at, |entry| entry.at);
+    Some(Trap { severity: Severity::Warning, rule: "missing-script", message, at, key: "script".to_owned() })
+}
+
+/// Versions of Python that are another number to most readers of YAML: `3.10` is 3.1.
+pub(super) fn number_that_is_cut(root: &Node) -> Vec<Trap> {
+    let values = std::iter::once(root).chain(commands::included(root)).filter_map(|map| map.get("python"));
+    let values = values.flat_map(|entry| match &entry.value.data {
+        Data::Seq(items) => items.as_slice(),
+        _ => std::slice::from_ref(&entry.value),
+    });
+    let cut = values.filter_map(|value| match &value.data {
+        Data::Scalar { text, plain: true } => Some((value.at, text, cut(text)?)),
+        _ => None,
+    });
+    let traps = cut.map(|(at, text, number)| {
+        let message = format!(
+            "without quotes, `{text}` is the number {number} to other readers of YAML; it is read as \"{text}\" here and \
+             on Travis. To be safe, write \"{text}\" with quotes"
+        );
+        Trap { severity: Severity::Info, rule: "number-loses-zero", message, at, key: "python".to_owned() }
+    });
+    let mut traps: Vec<Trap> = traps.collect();
+    traps.dedup();
+    traps
+}
+
+/// The number without the zeros at its end, if its digits behind the point are then others.
+fn cut(text: &str) -> Option<&str> {
+    let (whole, fraction) = text.split_once('.')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let short = fraction.trim_end_matches('0');
+    let is_cut = digits(whole) && digits(fraction) && !short.is_empty() && short != fraction;
+    is_cut.then(|| &text[..whole.len() + 1 + short.len()])
+}
