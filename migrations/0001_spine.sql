@@ -72,6 +72,8 @@ create table build (
     head_branch text,
     head_repo text,
     draft boolean not null default false,
+    -- Finished as soon as the jobs are that may not fail.
+    fast_finish boolean not null default false,
     state build_state not null default 'queued',
     created_at timestamptz not null default now(),
     started_at timestamptz,

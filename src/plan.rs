@@ -50,6 +50,9 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// Why nothing is to be built, if so: not a problem, the author asked for it.
     pub skip: Option<String>,
+    /// Whether the build is decided without the jobs that may fail (`jobs.fast_finish`).
+    #[serde(skip)]
+    pub fast_finish: bool,
     /// How many training configs were linted.
     #[serde(skip)]
     pub linted: usize,
@@ -149,7 +152,9 @@ fn travis(text: &[u8], trigger: &Trigger, settings: &Settings) -> Result<Plan, P
     problems.extend(too_many_or_none(matrix.jobs.len(), matrix.truncated));
     let jobs = matrix.jobs.into_iter().take(MAX_JOBS).enumerate().map(|(index, job)| planned(index, job)).collect();
     let name = |stage: &Json| stage.get("name").and_then(Json::as_str).map(str::to_owned);
-    Ok(Plan { jobs, stages: matrix.stages.iter().filter_map(name).collect(), problems, skip: None, linted: 0 })
+    let stages = matrix.stages.iter().filter_map(name).collect();
+    let fast_finish = config.get("jobs").and_then(|jobs| jobs.get("fast_finish")) == Some(&Json::Bool(true));
+    Ok(Plan { jobs, stages, problems, fast_finish, ..Plan::default() })
 }
 
 fn document(text: &[u8]) -> Result<Document, Plan> {

@@ -110,6 +110,7 @@ async fn build(db: &PgPool, repo: RepoId, trigger: &Trigger, jobs: &[NewJob], pr
         jobs,
         problems,
         decided: None,
+        fast_finish: false,
         linted: false,
     };
     builds::create(&mut db.acquire().await.unwrap(), &new).await.unwrap().id

@@ -33,7 +33,7 @@ pub(super) fn state_of(ended: &[Ended]) -> BuildState {
         verdict: Some(job.verdict),
         allow_failure: job.allow_failure,
     });
-    roll_up(&summaries.collect::<Vec<_>>())
+    roll_up(&summaries.collect::<Vec<_>>(), false)
 }
 
 /// What a job's end looks like: `✔ passed` and its colour.
