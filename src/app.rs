@@ -1,5 +1,6 @@
 //! `serve`: configuration → clients → tasks. Any task that ends, ends the process.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,11 +20,13 @@ use crate::git::{Credentials, Mirrors};
 use crate::github::Client;
 use crate::intake::Intake;
 use crate::janitor::{self, Janitor};
+use crate::keys::{self, Seal};
 use crate::outbox::Outbox;
 use crate::storage::Caches;
 use crate::store::bell::Bells;
 use crate::store::cluster::Cluster;
 use crate::store::deliveries::Desk;
+use crate::store::repo_keys::RepoKeys;
 use crate::store::superseded::Cancels;
 use crate::store::{self, MIGRATOR, deliveries};
 use crate::web;
@@ -100,10 +103,12 @@ impl App {
             warn!("github.token is not set: private repositories cannot be fetched, and GitHub takes no status");
         }
         let bells = Bells::new();
+        let keys = RepoKeys::new(db.clone(), seal(&config.server.data_dir)?);
         info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
         let state = web::State {
             db: db.clone(),
             desk: Desk::new(db.clone()),
+            keys: keys.clone(),
             bells: bells.clone(),
             webhook_secret: config.github.webhook_secret.clone(),
             public_url: config.server.public_url.clone(),
@@ -111,7 +116,7 @@ impl App {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_web(listener, web::router(state), shutdown.clone()));
-        tasks.spawn(run_steps(config, db.clone(), bells, shutdown.clone()));
+        tasks.spawn(run_steps(config, (db.clone(), bells), keys, shutdown.clone()));
         // The database outlives its clients.
         let stop_cluster = CancellationToken::new();
         let mut keeper = JoinSet::new();
@@ -156,6 +161,23 @@ fn take_folder(folder: &Path) -> anyhow::Result<std::fs::File> {
     Ok(file)
 }
 
+/// The key of the seal, made at the first start; only its owner may read it.
+fn seal(folder: &Path) -> anyhow::Result<Seal> {
+    let path = folder.join("seal.key");
+    let file = || format!("the key of the seal, {}", path.display());
+    match std::fs::read(&path) {
+        Ok(key) => return Seal::new(&key).with_context(file),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(file),
+        Err(_) => {}
+    }
+    // Whole or not there: half a key would open nothing.
+    let key = keys::new_seal()?;
+    let mut new = tempfile::NamedTempFile::new_in(folder).with_context(file)?;
+    new.write_all(key.as_slice()).and_then(|()| new.as_file().sync_all()).with_context(file)?;
+    new.persist_noclobber(&path).with_context(file)?;
+    Ok(Seal::new(key.as_slice())?)
+}
+
 fn explain_bind(listen: SocketAddr, error: std::io::Error) -> anyhow::Error {
     let advice = match error.kind() {
         std::io::ErrorKind::AddrInUse => "another program listens there; stop it or set server.listen",
@@ -170,7 +192,12 @@ async fn serve_web(listener: TcpListener, router: axum::Router, shutdown: Cancel
 }
 
 /// Waits for Postgres, then runs every kind of step until `shutdown`.
-async fn run_steps(config: Config, db: PgPool, bells: Bells, shutdown: CancellationToken) -> anyhow::Result<()> {
+async fn run_steps(
+    config: Config,
+    (db, bells): (PgPool, Bells),
+    keys: RepoKeys,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let Some(instance) = database_is_ready(&db, &shutdown).await? else { return Ok(()) };
     let data = config.server.data_dir.clone();
     let credentials =
@@ -183,6 +210,7 @@ async fn run_steps(config: Config, db: PgPool, bells: Bells, shutdown: Cancellat
         public_url: config.server.public_url.clone(),
         github_api: config.github.api_url.clone(),
         scratch: data.join("scratch"),
+        keys,
         caches: caches.clone(),
     };
     let mut tasks = JoinSet::new();

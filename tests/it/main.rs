@@ -20,6 +20,7 @@ mod push;
 mod queue;
 mod run_command;
 mod secrets;
+mod services;
 mod start;
 mod statuses;
 mod superseded;
