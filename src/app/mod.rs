@@ -1,26 +1,25 @@
 //! `serve`: configuration → clients → tasks. Any task that ends, ends the process.
 
-use std::io::Write as _;
+mod folder;
+
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use rustix::fs::{FlockOperation, flock};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::folder::{seal, take_folder};
 use crate::config::Config;
 use crate::executor::Docker;
 use crate::git::{Credentials, Mirrors};
 use crate::github::Client;
 use crate::intake::Intake;
 use crate::janitor::{self, Janitor};
-use crate::keys::{self, Seal};
 use crate::outbox::Outbox;
 use crate::storage::Caches;
 use crate::store::bell::Bells;
@@ -146,36 +145,6 @@ impl App {
         info!("stopped");
         outcome
     }
-}
-
-fn take_folder(folder: &Path) -> anyhow::Result<std::fs::File> {
-    std::fs::create_dir_all(folder).with_context(|| {
-        format!("cannot make the data folder {}: set server.data_dir, or make it writable", folder.display())
-    })?;
-    let path = folder.join("lock");
-    let file = std::fs::File::create(&path)
-        .with_context(|| format!("cannot write {}: is the data folder writable for this user?", path.display()))?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        bail!("another Trainyard already runs on {}: stop it, or set server.data_dir", folder.display());
-    }
-    Ok(file)
-}
-
-/// The key of the seal, made at the first start; only its owner may read it.
-fn seal(folder: &Path) -> anyhow::Result<Seal> {
-    let path = folder.join("seal.key");
-    let file = || format!("the key of the seal, {}", path.display());
-    match std::fs::read(&path) {
-        Ok(key) => return Seal::new(&key).with_context(file),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(file),
-        Err(_) => {}
-    }
-    // Whole or not there: half a key would open nothing.
-    let key = keys::new_seal()?;
-    let mut new = tempfile::NamedTempFile::new_in(folder).with_context(file)?;
-    new.write_all(key.as_slice()).and_then(|()| new.as_file().sync_all()).with_context(file)?;
-    new.persist_noclobber(&path).with_context(file)?;
-    Ok(Seal::new(key.as_slice())?)
 }
 
 fn explain_bind(listen: SocketAddr, error: std::io::Error) -> anyhow::Error {
