@@ -1,5 +1,7 @@
 //! Lists of variables: every item becomes a map.
 
+use std::collections::HashMap;
+
 use serde_json::json;
 
 use super::change::Changer;
@@ -47,11 +49,15 @@ impl Changer {
             return Vec::new();
         };
         let mut all: Vec<Pair> = Vec::with_capacity(pairs.len());
+        let mut places: HashMap<String, usize> = HashMap::new();
         for (key, value) in pairs {
             let value = Value::str(value, at);
-            match all.iter_mut().find(|pair| pair.key == key) {
-                Some(pair) => pair.value = value,
-                None => all.push(Pair { key, at, value }),
+            match places.get(&key) {
+                Some(&place) => all[place].value = value,
+                None => {
+                    places.insert(key.clone(), all.len());
+                    all.push(Pair { key, at, value });
+                }
             }
         }
         all

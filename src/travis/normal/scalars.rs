@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::change::Changer;
+use super::change::{Changer, MAX_CONDITIONS};
 use super::forms::is_secure;
 use super::message::{Code, Level};
 use super::value::{Kind, Value};
@@ -76,7 +76,7 @@ impl Changer {
             }
         }
         if schema.traits.condition
-            && self.may_compile()
+            && self.may_compile(&text)
             && let Err(error) = condition::parse(&text).and_then(|condition| condition.check())
         {
             let args = json!({"condition": text, "message": error.detail()});
@@ -89,6 +89,13 @@ impl Changer {
         Value::str(text, at)
     }
 
+    /// Takes one of the looks at unknown keys that are left.
+    pub(super) fn may_mend(&mut self) -> bool {
+        let left = self.unknown_keys > 0;
+        self.unknown_keys = self.unknown_keys.saturating_sub(1);
+        left
+    }
+
     /// Takes one of the repairs that are left.
     pub(super) fn may_repair(&mut self) -> bool {
         let left = self.repairs > 0;
@@ -96,10 +103,12 @@ impl Changer {
         left
     }
 
-    fn may_compile(&mut self) -> bool {
-        let left = self.conditions > 0;
-        self.conditions = self.conditions.saturating_sub(1);
-        left
+    /// Whether a condition is one of those that are looked at. Each is read again with the jobs that it is for.
+    fn may_compile(&mut self, text: &str) -> bool {
+        if self.conditions.len() < MAX_CONDITIONS {
+            self.conditions.insert(text.to_owned());
+        }
+        self.conditions.contains(text)
     }
 
     fn find_value(&mut self, schema: &Schema, text: &str) -> Option<String> {
