@@ -11,7 +11,7 @@ pub const MAX_BYTES: usize = 1_000_000;
 /// The deepest nesting, after aliases.
 pub const MAX_DEPTH: usize = 64;
 /// The most nodes (keys count), after aliases and merges: a bomb of aliases ends here.
-pub const MAX_NODES: usize = 20_000;
+pub const MAX_NODES: usize = 12_000;
 
 /// The first document of a text, and what is doubtful in it.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -35,6 +35,9 @@ pub fn expand(config: &Config, data: &Json, notes: &mut Notes) -> Vec<Config> {
     let exclude = notes.bounded(entries(config, "exclude"), MAX_PAIRS / jobs.len().max(1));
     let exclude: Vec<Beside<'_>> = exclude.iter().map(|entry| Beside::new(entry, &globals)).collect();
     jobs.retain(|job| {
+        if exclude.is_empty() {
+            return true;
+        }
         let job = Beside::new(job, &globals);
         !exclude.iter().enumerate().any(|(index, entry)| excludes(index, entry, &job, data, notes))
     });
@@ -183,11 +186,13 @@ impl<'a> Beside<'a> {
 }
 
 /// The job without what has no effect on its language and system.
-fn supported(job: Config) -> Config {
-    let keep = |(key, value): &(&String, &Json)| {
-        schema::table().root.key(key).and_then(|schema| refused(schema, value.as_str(), &job)).is_none()
-    };
-    job.iter().filter(keep).map(|(key, value)| (key.clone(), value.clone())).collect()
+fn supported(mut job: Config) -> Config {
+    let root = &schema::table().root;
+    let is_refused = |key: &str, value: &Json| root.key(key).and_then(|s| refused(s, value.as_str(), &job)).is_some();
+    let pairs = job.iter().filter(|(key, value)| is_refused(key, value));
+    let refused: Vec<String> = pairs.map(|(key, _)| key.clone()).collect();
+    job.retain(|key, _| !refused.contains(key));
+    job
 }
 
 /// The key whose value in `config` makes another key, or its value, be without effect.

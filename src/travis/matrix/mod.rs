@@ -27,8 +27,9 @@ const MAX_PRODUCT: usize = 1_000;
 /// How much all jobs together may weigh: every one takes over what the root has. The heaviest of 353 real files has a
 /// tenth of it.
 const MAX_WEIGHT: usize = 4_000_000;
-/// What a value weighs beside its text.
+/// What a value weighs beside its text, and what a map weighs in addition.
 const NODE_WEIGHT: usize = 40;
+const MAP_WEIGHT: usize = 120;
 /// How often a job may be compared with an entry of `exclude` or `allow_failures`.
 const MAX_PAIRS: usize = 100_000;
 /// How much work the conditions of one file may be, as [`Condition::work`] counts it.
@@ -144,6 +145,8 @@ impl Notes {
             self.truncated = true;
             return false;
         }
+        // Its expressions are made now, so that they count once; evaluated, it may stop before it needs them.
+        let _ = condition.check();
         let facts = facts();
         let result = condition.holds(Data { variables: &facts, env: &facts["env"] }).unwrap_or(false);
         let differs = |operand: &Operand| match operand {
@@ -164,7 +167,7 @@ fn weight(value: &Json) -> usize {
         + match value {
             Json::String(text) => text.len(),
             Json::Array(items) => items.iter().map(weight).sum(),
-            Json::Object(map) => map.iter().map(|(key, value)| key.len() + weight(value)).sum(),
+            Json::Object(map) => MAP_WEIGHT + map.iter().map(|(key, value)| key.len() + weight(value)).sum::<usize>(),
             Json::Null | Json::Bool(_) | Json::Number(_) => 0,
         }
 }

@@ -24,6 +24,8 @@ pub(super) struct Changer {
     pub(super) path: Vec<String>,
     /// The provider of the deployment that the walk is in.
     pub(super) provider: Option<String>,
+    /// How many variables the strings have given.
+    pub(super) variables: usize,
     /// How many more unknown keys may be looked at for another spelling.
     pub(super) unknown_keys: usize,
     /// How many more words may be compared with all known ones, which is slow.
@@ -38,7 +40,7 @@ pub(super) struct Changer {
 /// Real files have a handful of either; what goes beyond is kept as it is.
 const MAX_UNKNOWN_KEYS: usize = 1_000;
 const MAX_REPAIRS: usize = 50;
-pub(super) const MAX_CONDITIONS: usize = 100;
+pub(super) const MAX_CONDITIONS: usize = 60;
 /// The most messages that are kept; the others are counted.
 const MAX_MESSAGES: usize = 1_000;
 
@@ -49,6 +51,7 @@ impl Changer {
             messages: Vec::new(),
             path: Vec::new(),
             provider: None,
+            variables: 0,
             unknown_keys: MAX_UNKNOWN_KEYS,
             repairs: MAX_REPAIRS,
             conditions: HashSet::new(),

@@ -10,6 +10,9 @@ use super::value::{Kind, Pair, Value};
 use crate::travis::env;
 use crate::yaml::Mark;
 
+/// The most variables that the strings of one file may give; those in maps are counted as nodes by the reader.
+const MAX_VARIABLES: usize = 5_000;
+
 impl Changer {
     /// The list of maps that `env.jobs`, `env.global` and a job's `env` are.
     pub(super) fn env_vars(&mut self, value: Value) -> Value {
@@ -48,6 +51,11 @@ impl Changer {
             self.say(Level::Error, Code::InvalidEnvVar, json!({"var": text}), at);
             return Vec::new();
         };
+        self.variables += pairs.len();
+        if self.variables > MAX_VARIABLES {
+            self.say(Level::Error, Code::TooManyVars, json!({"most": MAX_VARIABLES}), at);
+            return Vec::new();
+        }
         let mut all: Vec<Pair> = Vec::with_capacity(pairs.len());
         let mut places: HashMap<String, usize> = HashMap::new();
         for (key, value) in pairs {

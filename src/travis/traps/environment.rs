@@ -74,7 +74,7 @@ const MAX_ITEMS: usize = 20;
 
 /// Variables that a command of a job needs and nothing in the file gives a value. The repository's settings may, so
 /// this is only worth knowing, unless another name in the file is nearly the same.
-pub(super) fn undefined_variables(commands: &[Command<'_>], jobs: &[Config], defined: &BTreeSet<String>) -> Vec<Trap> {
+pub(super) fn undefined_variables(commands: &[Command<'_>], jobs: &[Config], defined: &BTreeSet<&str>) -> Vec<Trap> {
     // What is encrypted has no name, so every name could be its.
     if defined.contains("secure") {
         return Vec::new();
@@ -96,7 +96,7 @@ pub(super) fn undefined_variables(commands: &[Command<'_>], jobs: &[Config], def
         }
         let known: BTreeSet<&str> = of_job.iter().flat_map(|variables| variables.known.iter().copied()).collect();
         let used = of_job.iter().flat_map(|variables| variables.used.iter().copied());
-        missing.extend(used.filter(|name| !known.contains(name) && !defined.contains(*name) && is_own(name)));
+        missing.extend(used.filter(|name| !known.contains(name) && !defined.contains(name) && is_own(name)));
     }
     let place = |name: &str| commands.iter().find(|command| uses(command.text, name));
     let traps = missing
@@ -107,15 +107,15 @@ pub(super) fn undefined_variables(commands: &[Command<'_>], jobs: &[Config], def
 }
 
 /// The names that any `env` of the file gives a value: a job that lacks another job's variable lacks it on purpose.
-pub(super) fn defined_in_file(config: &Config, jobs: &[Config]) -> BTreeSet<String> {
+pub(super) fn defined_in_file<'a>(config: &'a Config, jobs: &'a [Config]) -> BTreeSet<&'a str> {
     let of_root = config.get("env").and_then(Json::as_object).into_iter().flat_map(|env| env.values());
     let envs = of_root.chain(jobs.iter().take(MAX_JOBS).filter_map(|job| job.get("env")));
     let items = envs.filter_map(Json::as_array).flatten().filter_map(Json::as_object);
-    items.flatten().map(|(name, value)| if value.is_object() { "secure".to_owned() } else { name.clone() }).collect()
+    items.flatten().map(|(name, value)| if value.is_object() { "secure" } else { name }).collect()
 }
 
-fn undefined(name: &str, command: &Command<'_>, defined: &BTreeSet<String>) -> Trap {
-    let is_near = |other: &&String| name.len() > 4 && other.len() > 4 && strsim::osa_distance(name, other) == 1;
+fn undefined(name: &str, command: &Command<'_>, defined: &BTreeSet<&str>) -> Trap {
+    let is_near = |other: &&&str| name.len() > 4 && other.len() > 4 && strsim::osa_distance(name, other) == 1;
     // Numbers at the end tell variables apart that belong together.
     let stem = |name: &str| name.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
     let meant = defined.iter().find(|other| is_near(other) && stem(other) != stem(name));
