@@ -118,6 +118,46 @@ proptest! {
     }
 }
 
+/// The signs that mean something in YAML, in conditions or to bash.
+const SIGNS: &[u8] = b":-{}[]\"'#&*!|>%@`,\n\t $=\\()<~/";
+
+/// One change of a text: what is at a place is removed, repeated, or written over.
+fn mutated(text: &mut Vec<u8>, place: usize, length: usize, change: u8) {
+    let start = place % text.len().max(1);
+    let end = (start + length).min(text.len());
+    let piece: Vec<u8> = text[start..end].to_vec();
+    let instead = match change % 4 {
+        0 => Vec::new(),
+        1 => piece.repeat(2),
+        2 => piece.iter().rev().copied().collect(),
+        _ => vec![SIGNS[usize::from(change) % SIGNS.len()]; piece.len()],
+    };
+    text.splice(start..end, instead);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn files_with_a_few_changes_are_planned_twice_alike(
+        fixture in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<usize>(), 1..40_usize, any::<u8>()), 1..6),
+    ) {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/plan");
+        let paths = std::fs::read_dir(&dir).expect("the fixtures").map(|entry| entry.expect("a file").path());
+        let mut paths: Vec<_> = paths.filter(|path| path.to_string_lossy().ends_with(".yml")).collect();
+        paths.sort();
+        let mut text = std::fs::read(fixture.get(&paths)).expect("a file");
+        for (place, length, change) in changes {
+            mutated(&mut text, place, length, change);
+        }
+        let planned = || plan(&[file(CONFIG, &text)], &trigger(), &Settings::default());
+        let first = planned();
+        prop_assert!(!first.jobs.is_empty() || first.is_fatal() || first.skip.is_some(), "no job and no reason");
+        prop_assert_eq!(first, planned());
+    }
+}
+
 /// What keeps the time short are bounds on the work; `make bench` has the times.
 #[test]
 fn hostile_files_are_planned_or_refused_with_a_problem() {

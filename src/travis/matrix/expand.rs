@@ -34,13 +34,12 @@ pub fn expand(config: &Config, data: &Json, notes: &mut Notes) -> Vec<Config> {
     let globals: HashSet<&Json> = globals.iter().collect();
     let exclude = notes.bounded(entries(config, "exclude"), MAX_PAIRS / jobs.len().max(1));
     let exclude: Vec<Beside<'_>> = exclude.iter().map(|entry| Beside::new(entry, &globals)).collect();
-    jobs.retain(|job| {
-        if exclude.is_empty() {
-            return true;
-        }
-        let job = Beside::new(job, &globals);
-        !exclude.iter().enumerate().any(|(index, entry)| excludes(index, entry, &job, data, notes))
-    });
+    if !exclude.is_empty() {
+        jobs.retain(|job| {
+            let job = Beside::new(job, &globals);
+            !exclude.iter().enumerate().any(|(index, entry)| excludes(index, entry, &job, data, notes))
+        });
+    }
     let jobs = unique(jobs.into_iter().map(supported).collect());
     let mut kept: Vec<Config> = Vec::new();
     for (index, job) in jobs.into_iter().enumerate() {
