@@ -54,10 +54,10 @@ impl Pattern {
         self.compiled().map(|_| ())
     }
 
-    /// How much work a match is. A bit of it is for making the expression, once.
+    /// How much work a match is. Most of the first is for making the expression, above all where parts are repeated.
     pub(super) fn work(&self) -> usize {
         match self.compiled.get() {
-            None => 80,
+            None => 40 + self.text.len() / 4 + if self.text.contains('{') { 250 } else { 0 },
             Some(Some(Regex::Backtracking(_))) => 1_000,
             Some(_) => 5,
         }

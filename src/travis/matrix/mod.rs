@@ -29,7 +29,7 @@ const MAX_PRODUCT: usize = 1_000;
 const MAX_WEIGHT: usize = 4_000_000;
 /// What a value weighs beside its text, and what a map weighs in addition.
 const NODE_WEIGHT: usize = 40;
-const MAP_WEIGHT: usize = 120;
+const MAP_WEIGHT: usize = 200;
 /// How often a job may be compared with an entry of `exclude` or `allow_failures`.
 const MAX_PAIRS: usize = 100_000;
 /// How much work the conditions of one file may be, as [`Condition::work`] counts it.

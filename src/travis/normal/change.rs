@@ -1,6 +1,5 @@
 //! The walk along the table: each value is brought into the form its schema calls normal.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -30,17 +29,17 @@ pub(super) struct Changer {
     pub(super) unknown_keys: usize,
     /// How many more words may be compared with all known ones, which is slow.
     pub(super) repairs: usize,
-    /// The conditions that were compiled, which is slow.
-    pub(super) conditions: HashSet<String>,
+    /// How much work it was to check conditions.
+    pub(super) condition_work: usize,
     /// How many messages there are beyond those that are kept.
     pub(super) untold: usize,
 }
 
-/// How many unknown keys of one file may be other names of known ones, how many words are compared with all, and how many of its conditions are compiled.
-/// Real files have a handful of either; what goes beyond is kept as it is.
+/// How many unknown keys of one file may be other names of known ones, how many words are compared with all, and how
+/// much work its conditions may be. Real files have a handful of each; what goes beyond is kept as it is.
 const MAX_UNKNOWN_KEYS: usize = 1_000;
 const MAX_REPAIRS: usize = 50;
-pub(super) const MAX_CONDITIONS: usize = 60;
+pub(super) const MAX_CONDITION_WORK: usize = 3_000;
 /// The most messages that are kept; the others are counted.
 const MAX_MESSAGES: usize = 1_000;
 
@@ -54,7 +53,7 @@ impl Changer {
             variables: 0,
             unknown_keys: MAX_UNKNOWN_KEYS,
             repairs: MAX_REPAIRS,
-            conditions: HashSet::new(),
+            condition_work: 0,
             untold: 0,
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::change::{Changer, MAX_CONDITIONS};
+use super::change::{Changer, MAX_CONDITION_WORK};
 use super::forms::is_secure;
 use super::message::{Code, Level};
 use super::value::{Kind, Value};
@@ -76,8 +76,7 @@ impl Changer {
             }
         }
         if schema.traits.condition
-            && self.may_compile(&text)
-            && let Err(error) = condition::parse(&text).and_then(|condition| condition.check())
+            && let Err(error) = self.check_condition(&text)
         {
             let args = json!({"condition": text, "message": error.detail()});
             self.say(Level::Error, Code::InvalidCondition, args, at);
@@ -103,12 +102,12 @@ impl Changer {
         left
     }
 
-    /// Whether a condition is one of those that are looked at. Each is read again with the jobs that it is for.
-    fn may_compile(&mut self, text: &str) -> bool {
-        if self.conditions.len() < MAX_CONDITIONS {
-            self.conditions.insert(text.to_owned());
-        }
-        self.conditions.contains(text)
+    /// Whether a condition can be evaluated. Beyond a bound on the work, its expressions are not looked at here; each is
+    /// read again with the jobs that it is for.
+    fn check_condition(&mut self, text: &str) -> Result<(), condition::Error> {
+        let condition = condition::parse(text)?;
+        self.condition_work += condition.work();
+        if self.condition_work > MAX_CONDITION_WORK { Ok(()) } else { condition.check() }
     }
 
     fn find_value(&mut self, schema: &Schema, text: &str) -> Option<String> {
