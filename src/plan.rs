@@ -141,6 +141,11 @@ fn travis(text: &[u8], trigger: &Trigger, settings: &Settings) -> Result<Plan, P
     let matrix = matrix::matrix(&config, &data);
     let messages = normal.messages.iter().chain(&matrix.messages);
     let mut problems: Vec<Problem> = messages.take(MAX_PROBLEMS).map(of_message).collect();
+    let untold = normal.untold + (normal.messages.len() + matrix.messages.len()).saturating_sub(MAX_PROBLEMS);
+    if untold > 0 {
+        let message = format!("{untold} more problems of the file are not shown: mend these first");
+        problems.push(problem(Severity::Warning, "too-many-problems", message, None, None));
+    }
     for (name, at) in document.unresolved.iter().take(MAX_PROBLEMS) {
         let message = format!("`*{name}` has no anchor `&{name}` above it, so it stands for nothing");
         problems.push(problem(Severity::Warning, "unknown-alias", message, Some(*at), None));

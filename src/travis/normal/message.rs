@@ -75,6 +75,7 @@ codes! {
     Overwrite = "overwrite": "`{key}` and `{other}` are the same: only one of them counts",
     Required = "required": "the key `{key}` is missing",
     Secure = "secure": "a secret is written in plain text: encrypt it",
+    TooManyVars = "too_many_vars": "the file gives more than {most} variables: those of this text are left out",
     UnexpectedSeq = "unexpected_seq": "one value is wanted here, not a list: only the first, `{value}`, counts",
     UnknownKey = "unknown_key": "the key `{key}` is not known and has no effect",
     UnknownValue = "unknown_value": "the value `{value}` is not known",

@@ -218,7 +218,5 @@ fn what_the_normal_form_tells_of_is_not_told_again() {
 
 #[test]
 fn few_traps_are_told_of_one_file() {
-    let commands: Vec<String> = (0..500).map(|n| format!("train $OUT_{n}")).collect();
-    let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
-    assert_eq!(traps_in(&job(&commands)).len(), MAX_TRAPS);
+    assert_eq!(traps_in(&job(&["cat <<"; 500])).len(), MAX_TRAPS);
 }
