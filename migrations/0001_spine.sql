@@ -41,7 +41,7 @@ create table repo (
     clone_url text not null,
     last_build int not null default 0
 );
--- For the `secure:` strings of .travis.yml: RSA, PKCS#8 in DER and PEM.
+-- For the `secure:` strings of .travis.yml: RSA, PKCS#8 in DER under the server's seal, and PEM.
 create table repo_key (
     repo_id bigint primary key references repo,
     private_key bytea not null,
@@ -72,6 +72,8 @@ create table build (
     head_branch text,
     head_repo text,
     draft boolean not null default false,
+    -- Finished as soon as the jobs are that may not fail.
+    fast_finish boolean not null default false,
     state build_state not null default 'queued',
     created_at timestamptz not null default now(),
     started_at timestamptz,

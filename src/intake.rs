@@ -174,6 +174,7 @@ impl Intake {
                     jobs: &jobs,
                     problems: &plan.problems,
                     decided: decided(&plan),
+                    fast_finish: plan.fast_finish,
                     linted: plan.linted > 0,
                 };
                 let created = builds::create(&mut tx, &new).await?;

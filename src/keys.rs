@@ -1,8 +1,9 @@
-//! Key pairs of repositories, for the `secure:` strings of `.travis.yml`.
+//! Key pairs of repositories, for the `secure:` strings of `.travis.yml`, and the seal on what the database keeps of them.
 //!
 //! As on Travis: RSA with 4096 bits, PKCS#1 v1.5 padding, base64. The public key is anybody's to encrypt with; only the
 //! server can decrypt.
 
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{
     KeySize, Pkcs1PrivateDecryptingKey, Pkcs1PublicEncryptingKey, PrivateDecryptingKey, PublicEncryptingKey,
@@ -33,6 +34,65 @@ pub enum KeyError {
     /// Not encrypted with this pair's public key, or not whole.
     #[error("the string was not encrypted with this repository's key")]
     NotForThisKey,
+    /// Sealed with another key, for something else, or changed since.
+    #[error("it was sealed with another key than that of this server")]
+    NotOurSeal,
+}
+
+/// What the database keeps is sealed with a key that it does not have (AES-256 in GCM): who reads it, or a dump of it,
+/// reads nothing.
+pub struct Seal(RandomizedNonceKey);
+
+/// A new key for a seal.
+///
+/// # Errors
+/// When the system gives no randomness.
+pub fn new_seal() -> Result<Zeroizing<[u8; Seal::LENGTH]>, KeyError> {
+    let mut key = Zeroizing::new([0; Seal::LENGTH]);
+    aws_lc_rs::rand::fill(key.as_mut()).map_err(|_| KeyError::NotMade)?;
+    Ok(key)
+}
+
+impl Seal {
+    /// Bytes of its key.
+    pub const LENGTH: usize = 32;
+
+    /// The seal with this key.
+    ///
+    /// # Errors
+    /// When the key has another length.
+    pub fn new(key: &[u8]) -> Result<Self, KeyError> {
+        RandomizedNonceKey::new(&AES_256_GCM, key).map(Self).map_err(|_| KeyError::NotAKey("sealing"))
+    }
+
+    /// Seals bytes `of` something: under another name they do not open.
+    ///
+    /// # Errors
+    /// When the library cannot.
+    pub fn seal(&self, of: &str, clear: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let mut sealed = clear.to_vec();
+        let nonce = self.0.seal_in_place_append_tag(Aad::from(of), &mut sealed).map_err(|_| KeyError::NotMade)?;
+        Ok([nonce.as_ref().as_slice(), &sealed].concat())
+    }
+
+    /// Opens what [`Self::seal`] gave.
+    ///
+    /// # Errors
+    /// When it was sealed with another key or of something else, or is not whole.
+    pub fn open(&self, of: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(KeyError::NotOurSeal)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| KeyError::NotOurSeal)?;
+        let mut clear = Zeroizing::new(sealed.to_vec());
+        let length = self.0.open_in_place(nonce, Aad::from(of), &mut clear).map_err(|_| KeyError::NotOurSeal)?.len();
+        clear.truncate(length);
+        Ok(clear)
+    }
+}
+
+impl std::fmt::Debug for Seal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seal")
+    }
 }
 
 /// The half that anybody may have.
@@ -143,6 +203,20 @@ mod tests {
         }
         let other = PrivateKey::generate().unwrap();
         assert_eq!(other.decrypt(&secure), Err(KeyError::NotForThisKey));
+    }
+
+    #[test]
+    fn a_seal_opens_for_its_own_key_and_name() {
+        let key = new_seal().unwrap();
+        let seal = Seal::new(key.as_slice()).unwrap();
+        let sealed = seal.seal("repository 1", b"clear").unwrap();
+        assert!(!sealed.windows(5).any(|window| window == b"clear"));
+        assert_eq!(Seal::new(key.as_slice()).unwrap().open("repository 1", &sealed).unwrap().as_slice(), b"clear");
+        assert_eq!(seal.open("repository 2", &sealed), Err(KeyError::NotOurSeal));
+        let other = Seal::new(new_seal().unwrap().as_slice()).unwrap();
+        assert_eq!(other.open("repository 1", &sealed), Err(KeyError::NotOurSeal));
+        assert_eq!(seal.open("repository 1", &sealed[..10]), Err(KeyError::NotOurSeal));
+        assert!(Seal::new(&key[1..]).is_err());
     }
 
     #[test]

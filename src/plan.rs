@@ -9,6 +9,7 @@ use crate::domain::{JobKind, Problem, Severity, Trigger, TriggerKind};
 use crate::travis::document::document;
 use crate::travis::import::{self, Imports, Merged, Source};
 use crate::travis::normal::{Options, normalize};
+use crate::travis::without_effect::without_effect;
 use crate::travis::{branches, condition, matrix, traps};
 use crate::yaml::Document;
 use crate::{lora, yaml};
@@ -56,6 +57,9 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// Why nothing is to be built, if so: not a problem, the author asked for it.
     pub skip: Option<String>,
+    /// Whether the build is decided without the jobs that may fail (`jobs.fast_finish`).
+    #[serde(skip)]
+    pub fast_finish: bool,
     /// How many training configs were linted.
     #[serde(skip)]
     pub linted: usize,
@@ -178,17 +182,25 @@ fn travis(text: &[u8], imports: &Imports, trigger: &Trigger, settings: &Settings
     let matrix = matrix::matrix(&config, &data);
     let messages = normal.messages.iter().chain(&matrix.messages);
     problems.extend(messages.take(MAX_PROBLEMS).map(|message| told.message(message)));
+    let untold = normal.untold + (normal.messages.len() + matrix.messages.len()).saturating_sub(MAX_PROBLEMS);
+    if untold > 0 {
+        let message = format!("{untold} more problems of the file are not shown: mend these first");
+        problems.push(problem(Severity::Warning, "too-many-problems", message, None, None));
+    }
     for (name, at) in document.unresolved.iter().take(MAX_PROBLEMS) {
         let message = format!("`*{name}` has no anchor `&{name}` above it, so it stands for nothing");
         problems.push(told.problem(Severity::Warning, "unknown-alias", message, *at, None));
     }
-    let traps = document.root.as_ref().map(|root| traps::traps(root, &config, &matrix.jobs));
-    problems.extend(traps.into_iter().flatten().map(|trap| told.trap(trap)));
+    if let Some(root) = &document.root {
+        let traps = traps::traps(root, &config, &matrix.jobs).into_iter().chain(without_effect(root));
+        problems.extend(traps.map(|trap| told.trap(trap)));
+    }
     problems.extend(too_many_or_none(matrix.jobs.len(), matrix.truncated));
     let jobs = matrix.jobs.into_iter().take(MAX_JOBS).enumerate().map(|(index, job)| planned(index, job)).collect();
     let name = |stage: &Json| stage.get("name").and_then(Json::as_str).map(str::to_owned);
     let stages = matrix.stages.iter().filter_map(name).collect();
-    Plan { jobs, stages, problems, imported, ..Plan::default() }
+    let fast_finish = config.get("jobs").and_then(|jobs| jobs.get("fast_finish")) == Some(&Json::Bool(true));
+    Plan { jobs, stages, problems, imported, fast_finish, ..Plan::default() }
 }
 
 fn planned(index: usize, config: matrix::Config) -> PlannedJob {

@@ -1,12 +1,18 @@
 //! Plans of whole files: `fixtures/plan/NN_name.yml` beside the plan in `NN_name.json`. `UPDATE_FIXTURES=1` writes
 //! the plans anew, to be read in the diff.
 
+#[path = "support/hostile.rs"]
+mod hostile;
+
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use hostile::Hostile;
 use proptest::prelude::*;
 use trainyard::domain::{Trigger, TriggerKind};
-use trainyard::plan::{CONFIG, Settings, SourceFile, plan, wanted_imports};
+use trainyard::plan::{CONFIG, MAX_JOBS, Settings, SourceFile, plan, wanted_imports};
 use trainyard::travis::import::{Found, Imports, Revision, Source};
+use trainyard::yaml::MAX_BYTES;
 
 fn trigger() -> Trigger {
     Trigger {
@@ -145,45 +151,62 @@ proptest! {
     }
 }
 
-/// Texts that are small to write and large to read end in a problem, and soon. The bound is generous for debug builds.
-#[test]
-fn hostile_texts_end_soon() {
-    let levels = |n: usize| {
-        let list: String =
-            (1..n).map(|i| format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 9].join(","))).collect();
-        format!("a0: &a0 [x]\n{list}")
+/// The signs that mean something in YAML, in conditions or to bash.
+const SIGNS: &[u8] = b":-{}[]\"'#&*!|>%@`,\n\t $=\\()<~/";
+
+/// One change of a text: what is at a place is removed, repeated, or written over.
+fn mutated(text: &mut Vec<u8>, place: usize, length: usize, change: u8) {
+    let start = place % text.len().max(1);
+    let end = (start + length).min(text.len());
+    let piece: Vec<u8> = text[start..end].to_vec();
+    let instead = match change % 4 {
+        0 => Vec::new(),
+        1 => piece.repeat(2),
+        2 => piece.iter().rev().copied().collect(),
+        _ => vec![SIGNS[usize::from(change) % SIGNS.len()]; piece.len()],
     };
-    let axis = |key: &str| format!("{key}: [{}]\n", (0..90).map(|n| n.to_string()).collect::<Vec<_>>().join(","));
-    for (name, text) in [
-        ("aliases", levels(12)),
-        (
-            "merges",
-            (0..400)
-                .map(|i| {
-                    format!(
-                        "k{i}: &k{i}\n  <<: [{}]\n  x{i}: 1\n",
-                        (0..i).map(|j| format!("*k{j}")).collect::<Vec<_>>().join(",")
-                    )
-                })
-                .collect(),
-        ),
-        ("brackets", "[".repeat(900_000)),
-        ("dashes", "- ".repeat(450_000)),
-        ("keys", (0..90_000).map(|i| format!("k{i}: v\n")).collect()),
-        ("misspelled keys", (0..20_000).map(|i| format!("scrpt{i}: v\n")).collect()),
-        ("product", format!("language: python\n{}{}{}", axis("python"), axis("arch"), axis("env"))),
-        ("include", format!("jobs:\n  include:\n{}", "  - env: A=1\n".repeat(10_000))),
-        ("condition", format!("if: {}\n", "(".repeat(100_000))),
-        (
-            "imports",
-            format!("import:\n{}", "- {source: a.yml, if: commit_message =~ /(T|r|a|i|n)*(a|a)*x$/}\n".repeat(10_000)),
-        ),
-        ("regex", format!("if: commit_message =~ /({})*$/\n", "(a|a)*".repeat(100))),
-    ] {
+    text.splice(start..end, instead);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn files_with_a_few_changes_are_planned_twice_alike(
+        fixture in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<usize>(), 1..40_usize, any::<u8>()), 1..6),
+    ) {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/plan");
+        let paths = std::fs::read_dir(&dir).expect("the fixtures").map(|entry| entry.expect("a file").path());
+        let mut paths: Vec<_> = paths.filter(|path| path.to_string_lossy().ends_with(".yml")).collect();
+        paths.sort();
+        let mut text = std::fs::read(fixture.get(&paths)).expect("a file");
+        for (place, length, change) in changes {
+            mutated(&mut text, place, length, change);
+        }
+        let planned = || plan(&[file(CONFIG, &text)], &Imports::new(), &trigger(), &Settings::default());
+        let first = planned();
+        prop_assert!(!first.jobs.is_empty() || first.is_fatal() || first.skip.is_some(), "no job and no reason");
+        prop_assert_eq!(first, planned());
+    }
+}
+
+/// What keeps the time short are bounds on the work; `make bench` has the times.
+#[test]
+fn hostile_files_are_planned_or_refused_with_a_problem() {
+    for Hostile { name, text, rule } in hostile::all() {
+        assert!(text.len() <= MAX_BYTES, "{name}");
         let begin = std::time::Instant::now();
-        plan(&[file(CONFIG, text.as_bytes())], &Imports::new(), &trigger(), &Settings::default());
-        let took = begin.elapsed();
-        println!("{name}: {took:?}");
-        assert!(took.as_secs() < 5, "{name} took {took:?}");
+        let plan = plan(&[file(CONFIG, text.as_bytes())], &Imports::new(), &trigger(), &Settings::default());
+        println!("{name}: {:?}, {} jobs, {:?}", begin.elapsed(), plan.jobs.len(), plan.skip);
+        let rules: BTreeSet<&str> = plan.problems.iter().map(|problem| problem.rule.as_str()).collect();
+        match rule {
+            Some(rule) => assert!(rules.contains(rule), "{name}: {rules:?}"),
+            None => assert!(!plan.jobs.is_empty() || plan.skip.is_some(), "{name}: {rules:?}"),
+        }
+        assert!(plan.jobs.len() <= MAX_JOBS, "{name}");
+        assert!(plan.problems.len() <= 500, "{name}: {} problems", plan.problems.len());
+        let longest = plan.problems.iter().map(|problem| problem.message.len()).max();
+        assert!(longest.unwrap_or(0) < 2_000, "{name}: a problem of {longest:?} bytes");
     }
 }

@@ -1,14 +1,19 @@
 //! `make bench`: how near the service is to the physical limits of what it does, as ratios of interleaved runs.
 //!
+//! With the argument `plan`, only what needs no service: the plan of a `.travis.yml`.
+//!
 //! Each figure is the median of its runs; both sides of a ratio run in turn in this one process's time.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot work shall say so at once")]
 #![allow(missing_docs, reason = "a program")]
 
+#[path = "../../tests/support/hostile.rs"]
+mod hostile;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
 mod deliveries;
 mod memory;
+mod planning;
 mod push;
 mod yard;
 
@@ -17,6 +22,10 @@ use yard::Yard;
 #[tokio::main]
 async fn main() {
     println!("{:<58} {:>10} {:>12} {:>8}  aim", "what", "ours", "the limit", "ratio");
+    planning::real_and_hostile();
+    if std::env::args().nth(1).as_deref() == Some("plan") {
+        return;
+    }
     let yard = Yard::start().await;
     memory::idle(&yard).await;
     push::to_success(&yard).await;

@@ -1,5 +1,7 @@
 //! Which image runs which job.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -11,6 +13,8 @@ pub struct Images {
     pub python: String,
     /// For `language: generic`, `shell` and `minimal`.
     pub generic: String,
+    /// For other languages, by their names; `{version}` as above.
+    pub languages: BTreeMap<String, String>,
     /// What `image:` in a `.travis.yml` may name, as globs.
     pub allowed: Vec<String>,
     /// A PEM file of the authorities that jobs trust, beside the image's own; empty for none. Programs that can trust
@@ -23,6 +27,7 @@ impl Default for Images {
         Self {
             python: "trainyard/cpu:{version}".to_owned(),
             generic: "trainyard/minimal:bookworm".to_owned(),
+            languages: BTreeMap::new(),
             allowed: Vec::new(),
             ca_certificates: std::path::PathBuf::new(),
         }
@@ -48,19 +53,43 @@ impl Images {
         }
         let language = config.get("language").and_then(Value::as_str).unwrap_or("generic");
         match language {
-            "python" => {
-                let version = config.get("python").and_then(Value::as_str).unwrap_or("3.11");
-                let plain =
-                    !version.is_empty() && version.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
-                if !plain {
-                    return Err(format!("python: {version:?} is no version that an image could have"));
-                }
-                Ok(self.python.replace("{version}", version))
-            }
+            "python" => with_version(&self.python, config, "python", "3.11"),
             "generic" | "shell" | "minimal" | "bash" | "sh" => Ok(self.generic.clone()),
-            other => Err(format!("no image is configured for language: {other}; name one with image: in .travis.yml")),
+            other => match self.languages.get(other) {
+                Some(pattern) => with_version(pattern, config, version_key(other), "latest"),
+                None => Err(format!(
+                    "no image is configured for language: {other}; name one with image: in .travis.yml, or in \
+                     images.languages of this server's configuration"
+                )),
+            },
         }
     }
+}
+
+/// The key of `.travis.yml` that says a language's version.
+fn version_key(language: &str) -> &str {
+    match language {
+        "ruby" => "rvm",
+        "java" | "groovy" | "android" => "jdk",
+        "c" | "cpp" => "compiler",
+        "erlang" => "otp_release",
+        "haskell" => "ghc",
+        other => other,
+    }
+}
+
+fn with_version(pattern: &str, config: &Value, key: &str, default: &str) -> Result<String, String> {
+    let version = match config.get(key) {
+        Some(Value::Array(items)) => items.first().and_then(Value::as_str),
+        Some(value) => value.as_str(),
+        None => None,
+    };
+    let version = version.unwrap_or(default);
+    let is_plain = !version.is_empty() && version.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
+    if !is_plain {
+        return Err(format!("{key}: {version:?} is no version that an image could have"));
+    }
+    Ok(pattern.replace("{version}", version))
 }
 
 #[cfg(test)]
@@ -71,12 +100,18 @@ mod tests {
 
     #[test]
     fn the_version_is_put_into_the_name() {
-        let images = Images { allowed: vec!["acme/*".to_owned()], ..Images::default() };
+        let languages = [("ruby", "acme/rb:{version}"), ("rust", "acme/rust")];
+        let languages = languages.map(|(name, image)| (name.to_owned(), image.to_owned())).into();
+        let images = Images { allowed: vec!["acme/*".to_owned()], languages, ..Images::default() };
         let of = |config: Value| images.of(&config);
         assert_eq!(of(json!({"language": "python", "python": "3.12"})).as_deref(), Ok("trainyard/cpu:3.12"));
         assert_eq!(of(json!({"language": "shell"})).as_deref(), Ok("trainyard/minimal:bookworm"));
         assert_eq!(of(json!({"language": "ruby", "image": "acme/ruby:3"})).as_deref(), Ok("acme/ruby:3"));
-        assert!(of(json!({"language": "ruby"})).is_err());
+        assert_eq!(of(json!({"language": "ruby", "rvm": "3.3"})).as_deref(), Ok("acme/rb:3.3"));
+        assert_eq!(of(json!({"language": "ruby"})).as_deref(), Ok("acme/rb:latest"));
+        assert_eq!(of(json!({"language": "rust", "rust": "stable"})).as_deref(), Ok("acme/rust"));
+        assert!(of(json!({"language": "ruby", "rvm": "3@sha256:1"})).is_err());
+        assert!(of(json!({"language": "go"})).unwrap_err().contains("images.languages"));
         assert!(of(json!({"image": "evil/ruby"})).is_err());
         assert!(of(json!({"language": "python", "python": "3.11@sha256:x/../y"})).is_err());
     }

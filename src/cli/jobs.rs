@@ -4,20 +4,8 @@ use serde_json::Value as Json;
 
 use crate::plan::PlannedJob;
 
-/// Keys that have a column of their own, or that say how a job is planned and not what it is.
-const NOT_SHOWN: [&str; 5] = ["stage", "name", "allow_failure", "language", "env"];
-/// Keys with commands: long, and shown only where nothing else tells jobs apart.
-const COMMANDS: [&str; 9] = [
-    "before_install",
-    "install",
-    "before_script",
-    "script",
-    "before_cache",
-    "after_success",
-    "after_failure",
-    "before_deploy",
-    "after_script",
-];
+/// Keys that have a column of their own, that say how a job is planned and not what it is, or that have no effect.
+const NOT_SHOWN: [&str; 7] = ["stage", "name", "allow_failure", "language", "env", "sudo", "group"];
 
 /// A column of a table of jobs: its head, and a cell for each job.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,29 +30,37 @@ pub(super) fn columns(jobs: &[PlannedJob]) -> Vec<Column> {
     let mut columns = vec![each("name", &|job| job.name.clone().unwrap_or_default())];
     columns.retain(Column::differs);
     let runs = each("runs", &runs);
-    let mut keys: Vec<&String> = jobs.iter().filter_map(|job| job.config.as_object()).flat_map(|c| c.keys()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let is_version = |key: &str| jobs.iter().any(|job| text(job, "language").as_deref() == Some(key));
-    let (commands, facts): (Vec<&str>, Vec<&str>) = keys
-        .into_iter()
-        .map(String::as_str)
-        .filter(|key| !NOT_SHOWN.contains(key) && !is_version(key))
-        .partition(|key| COMMANDS.contains(key));
+    let (facts, rest) = keys(jobs);
     let of_key = |key: &str| each(key, &|job| job.config.get(key).map(short).unwrap_or_default());
     let env = env(jobs);
-    let others: Vec<Column> = facts.into_iter().map(of_key).filter(Column::differs).collect();
-    if runs.differs() || (columns.is_empty() && others.is_empty() && !env.differs()) || jobs.len() == 1 {
+    let facts: Vec<Column> = facts.into_iter().map(of_key).filter(Column::differs).collect();
+    if runs.differs() || (columns.is_empty() && facts.is_empty() && !env.differs()) {
         columns.push(runs);
     }
-    columns.extend(others);
+    columns.extend(facts);
     if env.cells.iter().any(|cell| !cell.is_empty()) {
         columns.push(env);
     }
-    if !tells_apart(&columns, jobs) {
-        columns.extend(commands.into_iter().map(of_key).filter(Column::differs));
+    for column in rest.into_iter().map(of_key).filter(Column::differs) {
+        if tells_apart(&columns, jobs) {
+            break;
+        }
+        columns.push(column);
     }
     columns
+}
+
+/// The keys of the jobs: first those with a plain value, then those with commands or maps, which are long and say
+/// little. What tells most of the latter comes first.
+fn keys(jobs: &[PlannedJob]) -> (Vec<&str>, Vec<&str>) {
+    let configs = || jobs.iter().filter_map(|job| job.config.as_object());
+    let mut keys: Vec<&str> = configs().flat_map(|config| config.keys()).map(String::as_str).collect();
+    keys.sort_unstable_by_key(|key| (*key != "script", *key));
+    keys.dedup();
+    let is_version = |key: &str| jobs.iter().any(|job| text(job, "language").as_deref() == Some(key));
+    let is_plain =
+        |key: &&str| configs().all(|config| !matches!(config.get(*key), Some(Json::Array(_) | Json::Object(_))));
+    keys.into_iter().filter(|key| !NOT_SHOWN.contains(key) && !is_version(key)).partition(is_plain)
 }
 
 /// What a job is, on one line.
@@ -85,7 +81,7 @@ fn text(job: &PlannedJob, key: &str) -> Option<String> {
 }
 
 /// The language and its version.
-fn runs(job: &PlannedJob) -> String {
+pub(super) fn runs(job: &PlannedJob) -> String {
     let language = text(job, "language").unwrap_or_else(|| "?".to_owned());
     match text(job, &language) {
         Some(version) => format!("{language} {version}"),
@@ -107,6 +103,7 @@ fn variables(job: &PlannedJob) -> Vec<String> {
     let env = job.config.get("env").and_then(Json::as_array);
     let pairs = env.into_iter().flatten().filter_map(Json::as_object).flatten();
     let shown = pairs.map(|(name, value)| match value.as_str() {
+        Some(_) if name == "secure" => "[secure]".to_owned(),
         Some(value) => format!("{name}={value}"),
         None => format!("{name}=[secure]"),
     });
@@ -119,5 +116,56 @@ fn short(value: &Json) -> String {
         Json::String(text) => text.split_whitespace().collect::<Vec<_>>().join(" "),
         Json::Array(items) => items.iter().map(short).collect::<Vec<_>>().join("; "),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::JobKind;
+
+    fn jobs(configs: &[Json]) -> Vec<PlannedJob> {
+        let job = |(index, config): (usize, &Json)| PlannedJob {
+            number: (index + 1).to_string(),
+            kind: JobKind::Script,
+            stage: None,
+            name: config.get("name").and_then(Json::as_str).map(str::to_owned),
+            allow_failure: false,
+            config: config.clone(),
+        };
+        configs.iter().enumerate().map(job).collect()
+    }
+
+    fn shown(configs: &[Json]) -> Vec<(String, Vec<String>)> {
+        columns(&jobs(configs)).into_iter().map(|column| (column.head, column.cells)).collect()
+    }
+
+    fn column(head: &str, cells: &[&str]) -> (String, Vec<String>) {
+        (head.to_owned(), cells.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn only_what_differs_is_shown() {
+        let job = |version: &str, rank: &str| {
+            json!({"language": "python", "python": version, "os": "linux", "script": ["pytest"],
+                "env": [{"COMMON": "1"}, {"RANK": rank}]})
+        };
+        assert_eq!(shown(&[job("3.11", "8"), job("3.11", "16")]), [column("WITH", &["RANK=8", "RANK=16"])]);
+        assert_eq!(shown(&[job("3.9", "8"), job("3.11", "8")]), [column("RUNS", &["python 3.9", "python 3.11"])]);
+    }
+
+    #[test]
+    fn a_single_job_says_what_it_runs() {
+        let job = json!({"language": "shell", "script": ["make"], "env": [{"A": "1"}]});
+        assert_eq!(shown(&[job]), [column("RUNS", &["shell"]), column("WITH", &["A=1"])]);
+    }
+
+    #[test]
+    fn commands_tell_jobs_apart_when_nothing_else_does() {
+        let job = |script: &str| json!({"language": "shell", "addons": {"apt": script}, "script": [script, "b"]});
+        let wanted = [column("RUNS", &["shell", "shell"]), column("SCRIPT", &["x; b", "y; b"])];
+        assert_eq!(shown(&[job("x"), job("y")]), wanted);
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::asked::{Asked, Known};
 use super::files::plan_of;
 use super::jobs;
-use super::problems;
-use super::table::{Table, wants_colours, width_of};
+use super::problems::{self, number_of};
+use super::table::{Colour, Table, inert, paint, wants_colours, width_of};
 use crate::plan::Plan;
 
 #[derive(Debug, clap::Args)]
@@ -38,33 +38,66 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 /// The plan as people like to read it.
 fn shown(plan: &Plan, colours: bool, width: Option<usize>) -> String {
     let mut text = problems::shown(&plan.problems, colours);
-    if let Some(reason) = &plan.skip {
-        return text + &format!("Nothing to build: {reason}\n");
-    }
-    if plan.jobs.is_empty() {
-        return text;
-    }
     if !text.is_empty() {
         text.push('\n');
     }
-    text + &table(plan).shown(colours, width)
+    if let Some(reason) = &plan.skip {
+        let hint = paint("--event, --branch, --tag and --message ask for another build.", Colour::Faint, colours);
+        return text + &format!("Nothing to build: {reason}\n{hint}\n");
+    }
+    if !plan.jobs.is_empty() {
+        text.push_str(&table(plan).shown(colours, width));
+        text.push('\n');
+    }
+    text + &summary(plan, colours)
 }
 
 fn table(plan: &Plan) -> Table {
     let columns = jobs::columns(&plan.jobs);
     let staged = !plan.stages.is_empty();
     let may_fail = plan.jobs.iter().any(|job| job.allow_failure);
-    let mut head = vec!["JOB"];
+    let mut head = Vec::new();
     head.extend(staged.then_some("STAGE"));
+    head.push("JOB");
     head.extend(columns.iter().map(|column| column.head.as_str()));
     head.extend(may_fail.then_some("MAY FAIL"));
     let mut table = Table::new(head);
+    let mut stage_above = None;
     for (index, job) in plan.jobs.iter().enumerate() {
-        let mut row = vec![job.number.clone()];
-        row.extend(staged.then(|| job.stage.clone().unwrap_or_default()));
+        let mut row = Vec::new();
+        if staged {
+            // Said once for all jobs of the stage.
+            let is_new = stage_above.replace(&job.stage) != Some(&job.stage);
+            row.push(if is_new { job.stage.clone().unwrap_or_default() } else { String::new() });
+        }
+        row.push(job.number.clone());
         row.extend(columns.iter().map(|column| column.cells[index].clone()));
         row.extend(job.allow_failure.then(|| "yes".to_owned()));
         table.push(row);
     }
     table
+}
+
+/// How many jobs and problems there are, in one line.
+fn summary(plan: &Plan, colours: bool) -> String {
+    let mut parts = vec![number_of(plan.jobs.len(), "job")];
+    if let Some(job) = plan.jobs.first() {
+        let runs = jobs::runs(job);
+        if plan.jobs.len() > 1 && plan.jobs.iter().all(|other| jobs::runs(other) == runs) {
+            parts[0].push_str(&format!(" of {}", inert(&runs)));
+        }
+        if plan.stages.len() > 1 {
+            parts[0].push_str(&format!(" in {}", number_of(plan.stages.len(), "stage")));
+        }
+    }
+    let may_fail = plan.jobs.iter().filter(|job| job.allow_failure).count();
+    if may_fail > 0 {
+        parts.push(format!("{may_fail} may fail"));
+    }
+    let problems = problems::counted(&plan.problems);
+    let is_error = problems::has_errors(&plan.problems);
+    let colour = if is_error { Colour::Red } else { Colour::Yellow };
+    parts.extend(problems.map(|problems| paint(&problems, colour, colours)));
+    let end = if is_error { ": nothing would be run" } else { "" };
+    format!("{}{end}\n", parts.join(", "))
 }

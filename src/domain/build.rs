@@ -46,9 +46,14 @@ pub struct JobSummary {
 /// The state of a build with these jobs, in the order of their stages.
 ///
 /// A build is finished when all its jobs are, and takes the state of its first stage that did not pass: the jobs of
-/// the stages after that were canceled for its sake.
-pub fn roll_up(jobs: &[JobSummary]) -> BuildState {
-    if jobs.iter().any(|job| job.state != JobState::Finished) {
+/// the stages after that were canceled for its sake. With `fast_finish` it is finished as soon as the jobs are that may
+/// not fail; the others go on.
+pub fn roll_up(jobs: &[JobSummary], fast_finish: bool) -> BuildState {
+    let counts = |job: &&JobSummary| !job.allow_failure;
+    let decided = fast_finish
+        && jobs.iter().any(|job| counts(&job))
+        && jobs.iter().filter(counts).all(|job| job.state == JobState::Finished);
+    if !decided && jobs.iter().any(|job| job.state != JobState::Finished) {
         let started = jobs.iter().any(|job| matches!(job.state, JobState::Running | JobState::Finished));
         return if started { BuildState::Running } else { BuildState::Queued };
     }
@@ -98,7 +103,7 @@ mod tests {
                 .into_iter()
                 .map(|(state, verdict, allow_failure)| JobSummary { stage_order: 0, state, verdict, allow_failure })
                 .collect();
-            assert_eq!(roll_up(&jobs), expected, "{jobs:?}");
+            assert_eq!(roll_up(&jobs, false), expected, "{jobs:?}");
         }
     }
 
@@ -111,6 +116,17 @@ mod tests {
             allow_failure: false,
         };
         let jobs = [job(0, Verdict::Passed), job(1, Verdict::Failed), job(2, Verdict::Canceled)];
-        assert_eq!(roll_up(&jobs), BuildState::Failed);
+        assert_eq!(roll_up(&jobs, false), BuildState::Failed);
+    }
+
+    #[test]
+    fn fast_finish_does_not_wait_for_jobs_that_may_fail() {
+        let job = |state, verdict, allow_failure| JobSummary { stage_order: 0, state, verdict, allow_failure };
+        let optional = job(JobState::Running, None, true);
+        let failed = [job(JobState::Finished, Some(Verdict::Failed), false), optional];
+        assert_eq!((roll_up(&failed, true), roll_up(&failed, false)), (BuildState::Failed, BuildState::Running));
+        let running = [job(JobState::Running, None, false), optional];
+        assert_eq!(roll_up(&running, true), BuildState::Running);
+        assert_eq!(roll_up(&[optional], true), BuildState::Running, "then nothing would decide");
     }
 }

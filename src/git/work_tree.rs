@@ -53,7 +53,9 @@ impl WorkTree {
     pub async fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
         let listed = self.bytes(&["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).await?;
         let paths = listed.split(|b| *b == 0).filter(|path| !path.is_empty());
-        let mut files: Vec<PathBuf> = paths.map(|path| OsString::from_vec(path.to_vec()).into()).collect();
+        // A repository within is listed with a slash at its end.
+        let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec())).components().collect();
+        let mut files: Vec<PathBuf> = paths.map(path).collect();
         // A file with a merge conflict is listed once for each side.
         files.dedup();
         Ok(files)

@@ -21,7 +21,7 @@ use marks::Mark;
 pub use screen::Line;
 use screen::Screen;
 use style::Style;
-pub use terminal::{cut_to, line_coloured, line_plain};
+pub use terminal::{line_coloured, line_plain};
 
 /// Folds that may be open within each other; further ones are shown unfolded.
 const MAX_DEPTH: usize = 8;

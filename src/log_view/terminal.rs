@@ -3,8 +3,6 @@
 use super::CUT;
 use super::screen::Line;
 
-const ESCAPE: char = '\u{1b}';
-
 /// A line's content with its colours.
 pub fn line_coloured(line: &Line) -> String {
     let mut text = String::new();
@@ -29,28 +27,6 @@ pub fn line_plain(line: &Line) -> String {
     let mut text: String = line.runs().flat_map(|(_, run)| run).collect();
     if line.is_cut() {
         text.push_str(CUT);
-    }
-    text
-}
-
-/// As much of a line, as one of the functions above writes it, as fits into so many columns.
-pub fn cut_to(line: &str, columns: usize) -> String {
-    let mut text = String::new();
-    let mut used = 0;
-    let mut chars = line.chars();
-    while let Some(c) = chars.next() {
-        if c == ESCAPE {
-            // A colour takes no room, and one that was begun must be ended too.
-            text.push(c);
-            text.extend(chars.by_ref().take_while(|c| *c != 'm'));
-            text.push('m');
-            continue;
-        }
-        // Whatever may be wide counts as wide: a line that is too short does no harm.
-        used += if c >= '\u{1100}' { 2 } else { 1 };
-        if used <= columns {
-            text.push(c);
-        }
     }
     text
 }

@@ -45,6 +45,8 @@ pub struct NewBuild<'a> {
     pub problems: &'a [Problem],
     /// The final state when there is nothing to run.
     pub decided: Option<BuildState>,
+    /// Whether the jobs that may fail are not waited for.
+    pub fast_finish: bool,
     /// Whether training configs were linted, so that the lint has a status of its own.
     pub linted: bool,
 }
@@ -69,9 +71,9 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     let id: BuildId = sqlx::query_scalar(
         "insert into build (repo_id, number, delivery_id, kind, branch, tag, sha, built_sha, before_sha, message, author,
              sender, compare_url, pull_request, pull_request_title, head_branch, head_repo, draft,
-             state, started_at, finished_at)
+             state, started_at, finished_at, fast_finish)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-             $19, case when $20 then now() end, case when $20 then now() end)
+             $19, case when $20 then now() end, case when $20 then now() end, $21)
          returning id",
     )
     .bind(new.repo)
@@ -94,6 +96,7 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     .bind(pull.is_some_and(|p| p.draft))
     .bind(new.decided.unwrap_or(BuildState::Queued))
     .bind(new.decided.is_some())
+    .bind(new.fast_finish)
     .fetch_one(&mut *tx)
     .await?;
     insert_problems(tx, id, new.problems).await?;
@@ -195,7 +198,8 @@ pub async fn refresh(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<Buil
     .bind(build)
     .fetch_all(&mut *tx)
     .await?;
-    let state = roll_up(&jobs);
+    let fast_finish = sqlx::query_scalar("select fast_finish from build where id = $1").bind(build).fetch_one(&mut *tx);
+    let state = roll_up(&jobs, fast_finish.await?);
     sqlx::query(
         "update build set state = $2,
              started_at = coalesce(started_at, case when $2 <> 'queued' then now() end),

@@ -1,46 +1,84 @@
-//! Key pairs of repositories. Made when one is first asked for, and kept.
+//! Key pairs of repositories. Made when one is first asked for, and kept, the private half under a seal.
+
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use sqlx::PgPool;
+use tokio::sync::Mutex;
 
 use crate::domain::RepoId;
-use crate::keys::PrivateKey;
+use crate::keys::{PrivateKey, Seal};
 
-/// The repository's private key; None while nobody has asked for the public one, so that nothing can be encrypted.
-///
-/// # Errors
-/// When Postgres cannot be asked, or what it holds is no key.
-pub async fn private(db: &PgPool, repo: RepoId) -> anyhow::Result<Option<PrivateKey>> {
-    let stored: Option<Vec<u8>> = sqlx::query_scalar("select private_key from repo_key where repo_id = $1")
-        .bind(repo)
-        .fetch_optional(db)
-        .await
-        .context("reading the repository's key")?;
-    stored.map(|der| PrivateKey::from_pkcs8(&der).context("the repository's stored key")).transpose()
+/// The key pairs of all repositories.
+#[derive(Debug, Clone)]
+pub struct RepoKeys {
+    db: PgPool,
+    seal: Arc<Seal>,
+    /// One pair is made at a time: whoever asks for many shall not take all processors.
+    making: Arc<Mutex<()>>,
 }
 
-/// The repository's public key as PEM; makes the pair when there is none.
-///
-/// # Errors
-/// When Postgres cannot be asked.
-pub async fn public(db: &PgPool, repo: RepoId) -> anyhow::Result<String> {
-    const SELECT: &str = "select public_key from repo_key where repo_id = $1";
-    let stored: Option<String> = sqlx::query_scalar(SELECT).bind(repo).fetch_optional(db).await?;
-    if let Some(stored) = stored {
-        return Ok(stored);
+const PUBLIC_KEY: &str = "select public_key from repo_key where repo_id = $1";
+
+impl RepoKeys {
+    /// The key pairs in this database, under this seal.
+    pub fn new(db: PgPool, seal: Seal) -> Self {
+        Self { db, seal: Arc::new(seal), making: Arc::default() }
     }
-    // A second of work: not on a thread that serves others.
-    let made = tokio::task::spawn_blocking(|| -> anyhow::Result<_> {
-        let key = PrivateKey::generate()?;
-        Ok((key.to_pkcs8()?, key.public_pem()?))
-    });
-    let (private, public) = made.await.context("making a key pair")??;
-    // Whoever comes second keeps the first one's pair.
-    sqlx::query("insert into repo_key (repo_id, private_key, public_key) values ($1, $2, $3) on conflict do nothing")
+
+    /// The repository's private key; None while nobody has asked for the public one, so that nothing can be encrypted.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked, or what it holds was sealed by another server.
+    pub async fn private(&self, repo: RepoId) -> anyhow::Result<Option<PrivateKey>> {
+        let stored: Option<Vec<u8>> = sqlx::query_scalar("select private_key from repo_key where repo_id = $1")
+            .bind(repo)
+            .fetch_optional(&self.db)
+            .await
+            .context("reading the repository's key")?;
+        let Some(sealed) = stored else { return Ok(None) };
+        let clear = self.seal.open(&name(repo), &sealed).context(
+            "the repository's stored key: is the file `seal.key` in the data folder the one it was made with?",
+        )?;
+        Ok(Some(PrivateKey::from_pkcs8(&clear).context("the repository's stored key")?))
+    }
+
+    /// The repository's public key as PEM; makes the pair when there is none.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn public(&self, repo: RepoId) -> anyhow::Result<String> {
+        if let Some(stored) = self.stored(repo).await? {
+            return Ok(stored);
+        }
+        let _making = self.making.lock().await;
+        if let Some(stored) = self.stored(repo).await? {
+            return Ok(stored);
+        }
+        // A second of work: not on a thread that serves others.
+        let made = tokio::task::spawn_blocking(|| -> anyhow::Result<_> {
+            let key = PrivateKey::generate()?;
+            Ok((key.to_pkcs8()?, key.public_pem()?))
+        });
+        let (private, public) = made.await.context("making a key pair")??;
+        // If another process was quicker, its pair counts.
+        sqlx::query(
+            "insert into repo_key (repo_id, private_key, public_key) values ($1, $2, $3) on conflict do nothing",
+        )
         .bind(repo)
-        .bind(private.as_slice())
+        .bind(self.seal.seal(&name(repo), &private)?)
         .bind(public)
-        .execute(db)
+        .execute(&self.db)
         .await?;
-    Ok(sqlx::query_scalar(SELECT).bind(repo).fetch_one(db).await?)
+        self.stored(repo).await?.context("a key pair that was stored is gone")
+    }
+
+    async fn stored(&self, repo: RepoId) -> sqlx::Result<Option<String>> {
+        sqlx::query_scalar(PUBLIC_KEY).bind(repo).fetch_optional(&self.db).await
+    }
+}
+
+/// What a sealed key is of.
+fn name(repo: RepoId) -> String {
+    format!("private key of repository {}", repo.0)
 }

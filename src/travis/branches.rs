@@ -7,6 +7,9 @@ use super::condition;
 /// Pages are published from this branch and hold nothing to build.
 const PAGES: [&str; 2] = ["gh-pages", "gh_pages"];
 
+/// The most branches and patterns that may be named: each pattern is compiled.
+const MAX_PATTERNS: usize = 200;
+
 /// Whether a branch or tag is built.
 ///
 /// # Errors
@@ -14,6 +17,10 @@ const PAGES: [&str; 2] = ["gh-pages", "gh_pages"];
 pub fn builds(branches: Option<&Json>, name: &str) -> Result<(), String> {
     let list = |key: &str| branches.and_then(|branches| branches.get(key)).and_then(Json::as_array);
     let names = |list: &Vec<Json>| list.iter().filter_map(Json::as_str).any(|pattern| is_named(pattern, name));
+    let patterns = ["only", "except"].iter().filter_map(|key| list(key)).map(Vec::len).sum::<usize>();
+    if patterns > MAX_PATTERNS {
+        return Err(format!("`branches` names {patterns} branches, {MAX_PATTERNS} at most are looked at: name fewer"));
+    }
     let only = list("only").filter(|only| !only.is_empty());
     if only.is_some_and(|only| !names(only)) {
         return Err(format!("`branches: only:` does not name {name}"));
@@ -50,6 +57,8 @@ mod tests {
         let except = json!({"except": ["/^tmp/"]});
         assert!(builds(Some(&except), "tmp-1").is_err());
         assert_eq!(builds(Some(&except), "main"), Ok(()));
+        let many = json!({"only": vec!["/a/"; MAX_PATTERNS + 1]});
+        assert!(builds(Some(&many), "a").is_err_and(|why| why.contains("name fewer")));
         assert!(builds(None, "gh-pages").is_err());
         assert_eq!(builds(Some(&json!({"only": ["gh-pages"]})), "gh-pages"), Ok(()));
     }

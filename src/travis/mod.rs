@@ -18,3 +18,4 @@ pub mod schema;
 pub mod script;
 pub mod secrets;
 pub mod traps;
+pub mod without_effect;

@@ -40,11 +40,33 @@ pub enum Shape {
     /// A list.
     Seq(Arc<Schema>),
     /// A map with known keys.
-    Map(Vec<(String, Arc<Schema>)>),
+    Map(Keys),
     /// A map with any keys.
     Each(Arc<Schema>),
     /// One of several forms.
     Any(Vec<Arc<Schema>>),
+}
+
+/// The keys of a map, in the order of the table, with what finds them.
+#[derive(Debug, Default, Clone)]
+pub struct Keys {
+    list: Vec<(String, Arc<Schema>)>,
+    places: HashMap<String, usize>,
+    aliases: HashMap<String, usize>,
+}
+
+impl Keys {
+    /// Of several keys with one alias, the first has it.
+    pub fn new(list: Vec<(String, Arc<Schema>)>) -> Self {
+        let mut keys = Self { list, ..Self::default() };
+        for (place, (key, schema)) in keys.list.iter().enumerate() {
+            keys.places.insert(key.clone(), place);
+            for alias in schema.aliases() {
+                keys.aliases.entry(alias.to_owned()).or_insert(place);
+            }
+        }
+        keys
+    }
 }
 
 /// What is known of a value besides its form.
@@ -166,16 +188,27 @@ impl Schema {
 
     /// The known keys of a map, or of the first form that is one.
     pub fn keys(&self) -> &[(String, Arc<Schema>)] {
-        match &self.shape {
-            Shape::Map(keys) => keys,
-            Shape::Any(forms) => forms.iter().map(|form| form.keys()).find(|keys| !keys.is_empty()).unwrap_or(&[]),
-            _ => &[],
-        }
+        self.known().map_or(&[], |keys| &keys.list)
     }
 
     /// The schema of a map's key.
     pub fn key(&self, name: &str) -> Option<&Arc<Schema>> {
-        self.keys().iter().find(|(key, _)| key == name).map(|(_, schema)| schema)
+        let keys = self.known()?;
+        keys.places.get(name).map(|place| &keys.list[*place].1)
+    }
+
+    /// The key of a map that a word is another name of.
+    pub fn key_of_alias(&self, word: &str) -> Option<&str> {
+        let keys = self.known()?;
+        keys.aliases.get(word).map(|place| keys.list[*place].0.as_str())
+    }
+
+    fn known(&self) -> Option<&Keys> {
+        match &self.shape {
+            Shape::Map(keys) => Some(keys),
+            Shape::Any(forms) => forms.iter().filter_map(|form| form.known()).find(|keys| !keys.list.is_empty()),
+            _ => None,
+        }
     }
 
     /// The schema of a list's items, or of the first form that is a list.
@@ -273,7 +306,7 @@ impl Loader {
             strict.map_or_else(|| named.shape.clone(), |strict| with_strict(&named.shape, strict))
         } else if let Some(map) = raw.map {
             let keys = map.iter().map(|(key, value)| Ok((key.clone(), Arc::new(self.schema(value)?))));
-            Shape::Map(keys.collect::<Result<_, serde_json::Error>>()?)
+            Shape::Map(Keys::new(keys.collect::<Result<_, serde_json::Error>>()?))
         } else if let Some(each) = raw.each {
             Shape::Each(Arc::new(self.schema(&each)?))
         } else if let Some(seq) = raw.seq {
@@ -295,7 +328,7 @@ impl Loader {
                 maps.iter().for_each(|map| unite(&mut keys, map.keys()));
             }
             traits.closed = true;
-            Shape::Map(keys)
+            Shape::Map(Keys::new(keys))
         } else {
             let kind = raw.kind.ok_or_else(|| serde::de::Error::custom("a definition without a form"))?;
             self.named(&kind)?.shape.clone()

@@ -9,7 +9,6 @@ use super::State;
 use super::error::{Error, InJson};
 use super::rows::{self, Build, Job};
 use crate::store::builds::problems;
-use crate::store::repo_keys;
 
 const DEFAULT_LIMIT: i64 = 25;
 const MAX_LIMIT: i64 = 100;
@@ -62,7 +61,7 @@ pub(super) async fn key(
     Path((owner, name)): Path<(String, String)>,
 ) -> Result<Json<Value>, InJson> {
     let repo = rows::repo(&state.db, &owner, &name).await?;
-    Ok(Json(json!({ "key": repo_keys::public(&state.db, repo.id).await? })))
+    Ok(Json(json!({ "key": state.keys.public(repo.id).await? })))
 }
 
 fn described(state: &State, build: &Build) -> anyhow::Result<Value> {

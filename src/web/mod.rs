@@ -30,6 +30,7 @@ use url::Url;
 
 use crate::store::bell::Bells;
 use crate::store::deliveries::Desk;
+use crate::store::repo_keys::RepoKeys;
 use error::Error;
 
 /// What the handlers work with.
@@ -39,6 +40,8 @@ pub struct State {
     pub db: PgPool,
     /// Where deliveries are handed in.
     pub desk: Desk,
+    /// What `secure:` strings are encrypted with.
+    pub keys: RepoKeys,
     /// Rung for intake, heard for live logs.
     pub bells: Bells,
     /// What GitHub signs its webhooks with; without it none is taken.

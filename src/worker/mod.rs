@@ -29,6 +29,7 @@ use crate::git::Mirrors;
 use crate::storage::Caches;
 use crate::store::bell::Bells;
 use crate::store::jobs::{self, Claimed};
+use crate::store::repo_keys::RepoKeys;
 use crate::store::troubles;
 
 /// How long a job is ours without a beat. Another worker takes it up at the latest this much after ours is lost.
@@ -71,6 +72,8 @@ pub struct Settings {
     pub github_api: Url,
     /// Where checkouts are put together.
     pub scratch: PathBuf,
+    /// What decrypts the repositories' secrets.
+    pub keys: RepoKeys,
     /// What jobs keep for later ones.
     pub caches: Caches,
 }

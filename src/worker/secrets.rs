@@ -6,7 +6,6 @@ use super::Worker;
 use super::mask::Mask;
 use crate::store::builds::BuildFacts;
 use crate::store::jobs::Claimed;
-use crate::store::repo_keys;
 use crate::travis::secrets;
 
 /// The secrets of one job.
@@ -29,7 +28,7 @@ impl Worker {
         if ciphers.is_empty() {
             return Ok(Secrets { allowed: true, decrypted: Vec::new() });
         }
-        let Some(key) = repo_keys::private(&self.db, facts.repo_id).await? else {
+        let Some(key) = self.settings.keys.private(facts.repo_id).await? else {
             return Ok(Secrets { allowed: true, decrypted: Vec::new() });
         };
         // Milliseconds of a processor each.

@@ -11,7 +11,7 @@ pub const MAX_BYTES: usize = 1_000_000;
 /// The deepest nesting, after aliases.
 pub const MAX_DEPTH: usize = 64;
 /// The most nodes (keys count), after aliases and merges: a bomb of aliases ends here.
-pub const MAX_NODES: usize = 50_000;
+pub const MAX_NODES: usize = 12_000;
 
 /// The first document of a text, and what is doubtful in it.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -167,7 +167,9 @@ impl Builder {
     fn count(&mut self, nodes: usize, at: Mark) -> Result<(), Error> {
         self.nodes += nodes;
         if self.nodes > MAX_NODES {
-            let message = format!("it holds more than {MAX_NODES} values once its aliases are expanded");
+            let message = format!(
+                "it holds more than {MAX_NODES} keys and values once its aliases are expanded: make it smaller"
+            );
             return Err(Error { message, at: Some(at) });
         }
         Ok(())

@@ -10,7 +10,7 @@ fn operand(operand: &Operand) -> Value {
     match operand {
         Operand::Variable(name) => json!(["var", name]),
         Operand::Text(text) => json!(["val", text]),
-        Operand::Regex(text) => json!(text),
+        Operand::Regex(pattern) => json!(pattern.text()),
         Operand::Env(args) => json!(["call", "env", list(args)]),
         Operand::Concat(args) => json!(["call", "concat", list(args)]),
     }

@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
 use crate::support::app::App;
+use crate::support::docker;
 use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 
@@ -125,18 +126,9 @@ async fn releases(State((asked, base)): State<(Asked, String)>, request: Request
     (StatusCode::from_u16(status).unwrap(), answer.to_string())
 }
 
-/// The address of the host on Docker's bridge, where containers reach it.
-fn bridge() -> String {
-    let output = std::process::Command::new("docker")
-        .args(["network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"])
-        .output()
-        .unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
 #[tokio::test]
 async fn a_release_gets_its_files_and_is_shown_at_last() {
-    let listener = tokio::net::TcpListener::bind((bridge(), 0)).await.unwrap();
+    let listener = tokio::net::TcpListener::bind((docker::bridge(), 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let base = format!("http://{address}");
     let asked = Asked::default();

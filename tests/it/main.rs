@@ -1,4 +1,5 @@
 //! The whole service from the outside: real Postgres, real Docker, real git over HTTP; only GitHub is a stand-in.
+//! And the commands, as people type them.
 #![allow(missing_docs, reason = "tests say what they are by their names")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 
@@ -15,10 +16,12 @@ mod import;
 mod limits;
 mod pages;
 mod payloads;
+mod plan_command;
 mod push;
 mod queue;
 mod run_command;
 mod secrets;
+mod services;
 mod start;
 mod statuses;
 mod superseded;

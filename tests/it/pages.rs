@@ -15,8 +15,10 @@ use trainyard::domain::{
     BuildId, JobId, JobKind, Problem, PullRequest, RepoId, Severity, Trigger, TriggerKind, Verdict,
 };
 use trainyard::github::signature;
+use trainyard::keys::Seal;
 use trainyard::store::bell::Bells;
 use trainyard::store::builds::{NewBuild, NewJob};
+use trainyard::store::repo_keys::RepoKeys;
 use trainyard::store::repos::RepoFacts;
 use trainyard::store::{builds, deliveries, jobs, logs, repos, troubles};
 use trainyard::web;
@@ -29,6 +31,7 @@ fn state(db: &PgPool) -> web::State {
     web::State {
         db: db.clone(),
         desk: deliveries::Desk::new(db.clone()),
+        keys: RepoKeys::new(db.clone(), Seal::new(&[7; 32]).unwrap()),
         bells: Bells::new(),
         webhook_secret: Some(SECRET.into()),
         public_url: "https://ci.example/".parse().unwrap(),
@@ -110,6 +113,7 @@ async fn build(db: &PgPool, repo: RepoId, trigger: &Trigger, jobs: &[NewJob], pr
         jobs,
         problems,
         decided: None,
+        fast_finish: false,
         linted: false,
     };
     builds::create(&mut db.acquire().await.unwrap(), &new).await.unwrap().id

@@ -41,3 +41,20 @@ async fn a_failing_script_ends_in_failure_that_names_the_command() {
     assert!(end.description.contains("\"test -f missing.txt\" exited with 1"), "{}\n{log:?}", end.description);
     app.stop().await;
 }
+
+#[tokio::test]
+async fn with_fast_finish_a_job_that_may_fail_is_not_waited_for() {
+    let app = App::start("").await;
+    let repo = app.github.repo("acme/styles");
+    let jobs = "jobs:\n  fast_finish: true\n  include:\n    - script: echo quick\n    - script: sleep 60\n      allow_failure: true\n";
+    repo.write(".travis.yml", &format!("language: shell\n{jobs}"));
+    let sha = repo.commit("Be quick");
+    Delivery::new("d-1", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    assert_eq!(app.github.wait_for_end(&sha, "trainyard/push").await.state, "success");
+    let unfinished: i64 =
+        sqlx::query_scalar("select count(*) from job where state <> 'finished'").fetch_one(&app.db).await.unwrap();
+    assert_eq!(unfinished, 1, "the other job goes on");
+    let mut connection = app.db.acquire().await.unwrap();
+    trainyard::store::jobs::cancel_build(&mut connection, trainyard::domain::BuildId(1), "the test").await.unwrap();
+    app.stop().await;
+}

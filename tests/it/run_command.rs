@@ -121,6 +121,27 @@ fn in_git_the_job_sees_what_a_commit_would_hold() {
 }
 
 #[test]
+fn what_a_checkout_would_not_have_is_said() {
+    let folder = Folder::new("language: shell\nscript: ls -A sub inner; cat gone/file; git status --short\n");
+    folder.write("gone", "a file at first");
+    folder.write("sub/.travis.yml", "language: shell\nscript: test ! -e .git\n");
+    folder.commit();
+    std::fs::remove_file(folder.path().join("gone")).unwrap();
+    folder.write("gone/file", "now in a folder");
+    folder.write("inner/file", "x");
+    let status = Command::new("git").args(["init", "--quiet"]).arg(folder.path().join("inner")).status().unwrap();
+    assert!(status.success());
+    let (code, out, err) = folder.run(&[]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(out.contains("inner is a repository of its own") && !out.contains("gone is a repository"), "{out}");
+    assert!(out.contains("now in a folder") && out.contains("inner:\n\nsub:\n.travis.yml\n"), "{out}");
+    let mut below = Command::new(env!("CARGO_BIN_EXE_trainyard"));
+    let output = below.arg("run").current_dir(folder.path().join("sub")).output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && out.contains("not the top of its repository: jobs see no .git"), "{out}");
+}
+
+#[test]
 fn outside_of_git_the_job_sees_every_file() {
     let folder = Folder::new("language: shell\nscript: ./deep/run\n");
     folder.write("deep/run", "#!/bin/sh\ncat deep/link; echo \" $TRAVIS_REPO_SLUG $TRAVIS_EVENT_TYPE\"\n");
@@ -132,6 +153,20 @@ fn outside_of_git_the_job_sees_every_file() {
     let name = folder.path().file_name().unwrap().to_str().unwrap();
     assert_eq!(code, Some(0), "{out}{err}");
     assert!(out.contains(&format!("linked local/{name} cron\n")), "{out}");
+}
+
+#[test]
+fn a_terminal_gets_colours_and_nothing_that_steers_it() {
+    let folder = Folder::new(
+        "language: shell\nscript:\n  - printf '\\033[32mgreen\\033[0m \\033]0;evil\\007\\033[2Jplain\\n10%%\\r99%%\\n'\n",
+    );
+    let run = format!("stty cols 80; {} run {}", env!("CARGO_BIN_EXE_trainyard"), folder.path().display());
+    let output = Command::new("script").args(["-qec", &run, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{out}");
+    assert!(out.contains("\x1b[32mgreen\x1b[0m plain\r\n") && out.contains("\x1b[32;1m✔ passed"), "{out:?}");
+    assert!(out.contains("\n99%\r\n"), "a progress bar shows its last state: {out:?}");
+    assert!(!out.contains("\x1b]0;") && !out.contains("\x1b[2J"), "{out:?}");
 }
 
 #[test]

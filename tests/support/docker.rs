@@ -47,3 +47,12 @@ pub async fn assert_no_containers(db: &PgPool) {
         String::from_utf8_lossy(&docker(&["ps", "--all", "--filter", &filter(db).await]))
     );
 }
+
+/// The address of the host on Docker's bridge, where containers reach it.
+pub fn bridge() -> String {
+    let output = std::process::Command::new("docker")
+        .args(["network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"])
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::asked::Asked;
 use super::files::plan_of;
 use super::jobs::{Column, columns, label};
-use super::problems;
+use super::problems::{self, number_of};
 use super::table::{Colour, paint, wants_colours, width_of};
 use crate::attempt::{HOME, Judgement, NewContainer};
 use crate::config::Config;
@@ -293,7 +293,7 @@ impl Build<'_> {
             BuildState::Errored => ("The build errored", Colour::Red),
             BuildState::Failed | BuildState::Queued | BuildState::Running => ("The build failed", Colour::Red),
         };
-        let count = if ended.len() == 1 { "1 job".to_owned() } else { format!("{} jobs", ended.len()) };
+        let count = number_of(ended.len(), "job");
         let took = in_words(std::time::Duration::from_secs_f64(took));
         let verdict = paint(words, colour, view.colours());
         view.say(&format!("\n{table}\n{verdict}: {count} in {took}\n"))

@@ -129,8 +129,10 @@ fn copy_file(from: &Path, to: &Path, notes: &mut Vec<String>) -> anyhow::Result<
         std::fs::copy(from, to).with_context(|| format!("cannot copy {name}"))?;
     } else if kind.is_dir() {
         // A checkout leaves the folder of a submodule empty too.
-        std::fs::create_dir_all(to)?;
-        notes.push(format!("{name} is a repository of its own: jobs see an empty folder"));
+        std::fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+        if from.join(".git").exists() {
+            notes.push(format!("{name} is a repository of its own: jobs see an empty folder"));
+        }
     } else {
         notes.push(format!("{name} is neither a file nor a folder: jobs do not see it"));
     }

@@ -33,7 +33,7 @@ pub(super) fn state_of(ended: &[Ended]) -> BuildState {
         verdict: Some(job.verdict),
         allow_failure: job.allow_failure,
     });
-    roll_up(&summaries.collect::<Vec<_>>())
+    roll_up(&summaries.collect::<Vec<_>>(), false)
 }
 
 /// What a job's end looks like: `✔ passed` and its colour.
@@ -64,7 +64,8 @@ pub(super) fn table(plan: &Plan, columns: &[Column], ended: &[Ended]) -> Table {
     let staged = !plan.stages.is_empty();
     let mut head = vec!["JOB"];
     head.extend(staged.then_some("STAGE"));
-    head.extend(["WHAT", "VERDICT", "TIME", "REASON"]);
+    head.extend(["WHAT", "VERDICT", "TIME"]);
+    head.extend(ended.iter().any(|job| job.reason.is_some()).then_some("REASON"));
     let mut table = Table::new(head);
     for job in ended {
         let index = plan.jobs.iter().position(|planned| planned.number == job.number).unwrap_or_default();
@@ -75,7 +76,7 @@ pub(super) fn table(plan: &Plan, columns: &[Column], ended: &[Ended]) -> Table {
         row.push((verdict, Some(colour)));
         let took = Duration::from_secs_f64(job.seconds);
         row.push((if took.is_zero() { String::new() } else { in_words(took) }, None));
-        row.push((job.reason.clone().unwrap_or_default(), None));
+        row.extend(job.reason.clone().map(|reason| (reason, None)));
         table.push_painted(row);
     }
     table

@@ -1,22 +1,20 @@
 //! Logs as they come, for a terminal or a file: headings for the phases in place of Travis's marks.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::cli::table::{Colour, paint};
 use crate::domain::in_words;
-use crate::log_view::{Checkpoint, Op, Renderer, cut_to, line_coloured, line_plain};
+use crate::log_view::{Checkpoint, Op, Renderer, line_coloured, line_plain};
 
 /// A command that takes less is not worth a line that says so.
 const WORTH_TELLING: Duration = Duration::from_secs(1);
-/// Puts the cursor back to the line's begin and clears the line.
-const ERASE: &str = "\r\x1b[K";
 
 /// Where logs are written.
 pub(super) struct View {
-    out: Box<dyn Write + Send>,
+    out: BufWriter<Box<dyn Write + Send>>,
     colours: bool,
     /// The terminal's columns; none when it is no terminal.
     columns: Option<usize>,
@@ -24,15 +22,13 @@ pub(super) struct View {
     /// The phase whose heading was written last.
     phase: String,
     folds: usize,
-    /// Whether an unfinished line is on the terminal.
-    drawn: bool,
     after_blank: bool,
 }
 
 impl View {
     pub(super) fn new(out: Box<dyn Write + Send>, colours: bool, columns: Option<usize>) -> Self {
-        let renderer = renderer(colours);
-        Self { out, colours, columns, renderer, phase: String::new(), folds: 0, drawn: false, after_blank: true }
+        let (out, renderer) = (BufWriter::new(out), renderer(colours));
+        Self { out, colours, columns, renderer, phase: String::new(), folds: 0, after_blank: true }
     }
 
     pub(super) fn colours(&self) -> bool {
@@ -60,21 +56,11 @@ impl View {
         self.say(&format!("{gap}{title}\n"))
     }
 
-    /// Takes the next bytes of the job's log.
+    /// Takes the next bytes of the job's log, and writes the lines that are complete. Docker, too, keeps a line to itself
+    /// until it ends, so that a progress bar shows its last state.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         let ops = self.renderer.feed(bytes);
         self.show(ops)?;
-        // Progress bars, and questions that wait for an answer which does not come.
-        if let Some(columns) = self.columns {
-            let unfinished = self.renderer.unfinished();
-            if self.drawn {
-                self.write(ERASE)?;
-            }
-            self.drawn = unfinished.is_some();
-            if let Some(line) = unfinished {
-                self.write(&cut_to(&line, columns.saturating_sub(1)))?;
-            }
-        }
         self.flush()
     }
 
@@ -86,9 +72,6 @@ impl View {
     }
 
     fn show(&mut self, ops: Vec<Op>) -> anyhow::Result<()> {
-        if std::mem::take(&mut self.drawn) {
-            self.write(ERASE)?;
-        }
         for op in ops {
             match op {
                 Op::Open { name, text, .. } => {
@@ -179,9 +162,9 @@ mod tests {
         }
     }
 
-    fn written(colours: bool, columns: Option<usize>, pieces: &[&str]) -> String {
+    fn written(colours: bool, pieces: &[&str]) -> String {
         let sheet = Sheet::default();
-        let mut view = View::new(Box::new(sheet.clone()), colours, columns);
+        let mut view = View::new(Box::new(sheet.clone()), colours, None);
         view.begin_job("Job 1").expect("written");
         for piece in pieces {
             view.feed(piece.as_bytes()).expect("written");
@@ -200,16 +183,10 @@ mod tests {
     #[test]
     fn marks_become_headings_and_a_file_has_no_colours() {
         let plain = "━━ Job 1\n\n── install\n$ pip install x\n(2 s)\n$ true\n\n── script\n$ pytest\nok done\n";
-        assert_eq!(written(false, None, &[LOG]), plain);
-        let coloured = written(true, None, &[LOG]);
+        assert_eq!(written(false, &[LOG]), plain);
+        let coloured = written(true, &[LOG]);
+        let (begin, end) = LOG.split_at(LOG.len() / 2);
+        assert_eq!(written(true, &[begin, end]), coloured, "pieces make no difference");
         assert!(coloured.contains("\x1b[32mok\x1b[0m done\n") && !coloured.contains("title"), "{coloured:?}");
-    }
-
-    #[test]
-    fn an_unfinished_line_is_drawn_on_a_terminal_and_only_there() {
-        let pieces = ["10% of a long line", "\r20%", "\rdone\x1b[K\n"];
-        assert_eq!(written(false, None, &pieces), "━━ Job 1\ndone\n");
-        let drawn = written(false, Some(10), &pieces);
-        assert_eq!(drawn, "━━ Job 1\n10% of a \r\x1b[K20% of a \r\x1b[Kdone\n");
     }
 }

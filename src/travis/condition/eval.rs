@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::{Condition, Error, Operand, Predicate, regex};
+use super::{Condition, Error, Operand, Pattern, Predicate};
 use crate::travis::env;
 
 /// The facts that conditions ask for.
@@ -75,7 +75,7 @@ impl Condition {
                 list.iter().any(|right| right.value(data) == left) != *not
             }
             Self::Is(left, predicate, not) => is(&left.value(data), *predicate) != *not,
-            Self::Match(left, right, not) => matches(&left.value(data), &right.value(data))? != *not,
+            Self::Match(left, right, not) => matches(&left.value(data), right, data)? != *not,
         })
     }
 }
@@ -89,13 +89,20 @@ fn is(value: &Value, predicate: Predicate) -> bool {
     }
 }
 
-fn matches(value: &Value, pattern: &Value) -> Result<bool, Error> {
-    let Some(pattern) = pattern.text() else {
-        return Ok(false);
+fn matches(value: &Value, right: &Operand, data: Data<'_>) -> Result<bool, Error> {
+    let called;
+    let pattern = match right {
+        Operand::Regex(pattern) => pattern,
+        call => match call.value(data).text() {
+            Some(text) => {
+                called = Pattern::new(text);
+                &called
+            }
+            None => return Ok(false),
+        },
     };
-    let regex = regex::compile(&pattern)?;
-    let Some(text) = value.text() else { return Ok(false) };
-    regex.is_match(&text).map_err(|_| Error::Regex(pattern))
+    pattern.check()?;
+    value.text().map_or(Ok(false), |text| pattern.is_match(&text))
 }
 
 impl Operand {
@@ -103,7 +110,7 @@ impl Operand {
         match self {
             Self::Variable(name) => Value::of(data.variables.get(name)),
             Self::Text(text) => Value::Text(text.clone()).cast(),
-            Self::Regex(pattern) => Value::Text(pattern.clone()),
+            Self::Regex(pattern) => Value::Text(pattern.text().to_owned()),
             Self::Env(args) => match args.first().and_then(|name| name.value(data).text()) {
                 Some(name) => variable(data.env, &name),
                 None => Value::Nothing,

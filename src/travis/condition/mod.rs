@@ -12,6 +12,7 @@ mod regex;
 
 pub use eval::Data;
 pub use parse::{MAX_BYTES, on_one_line, parse};
+pub use regex::Pattern;
 
 /// A condition that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,11 +43,20 @@ pub enum Operand {
     /// A text as it stands.
     Text(String),
     /// A regular expression.
-    Regex(String),
+    Regex(Pattern),
     /// `env(NAME)`.
     Env(Vec<Self>),
     /// `concat(…)`.
     Concat(Vec<Self>),
+}
+
+impl Operand {
+    fn names(&self, is: &dyn Fn(&Self) -> bool) -> bool {
+        match self {
+            Self::Env(args) | Self::Concat(args) => is(self) || args.iter().any(|operand| operand.names(is)),
+            Self::Variable(_) | Self::Text(_) | Self::Regex(_) => is(self),
+        }
+    }
 }
 
 /// What `IS` asks.
@@ -93,10 +103,34 @@ impl Error {
 /// # Errors
 /// When the expression is none or takes too long.
 pub fn is_match(pattern: &str, text: &str) -> Result<bool, Error> {
-    regex::compile(pattern)?.is_match(text).map_err(|_| Error::Regex(pattern.to_owned()))
+    Pattern::new(pattern).is_match(text)
 }
 
 impl Condition {
+    /// Whether any operand in it is such a one.
+    pub fn names(&self, is: &dyn Fn(&Operand) -> bool) -> bool {
+        match self {
+            Self::Or(left, right) | Self::And(left, right) => left.names(is) || right.names(is),
+            Self::Not(inner) => inner.names(is),
+            Self::Term(operand) | Self::Is(operand, ..) => operand.names(is),
+            Self::Equal(left, right, _) | Self::Match(left, right, _) => left.names(is) || right.names(is),
+            Self::In(left, list, _) => left.names(is) || list.iter().any(|operand| operand.names(is)),
+        }
+    }
+
+    /// How much work its evaluation is, where each regular expression is some and the rest is one.
+    pub fn work(&self) -> usize {
+        // One that is put together anew for each evaluation is compiled for it, too.
+        const CALLED: usize = 100;
+        match self {
+            Self::Or(left, right) | Self::And(left, right) => left.work() + right.work(),
+            Self::Not(inner) => inner.work(),
+            Self::Match(_, Operand::Regex(pattern), _) => pattern.work(),
+            Self::Match(..) => CALLED,
+            Self::Term(_) | Self::Equal(..) | Self::In(..) | Self::Is(..) => 1,
+        }
+    }
+
     /// Whether the regular expressions written in it are such.
     ///
     /// # Errors
@@ -105,7 +139,7 @@ impl Condition {
         match self {
             Self::Or(left, right) | Self::And(left, right) => left.check().and_then(|()| right.check()),
             Self::Not(inner) => inner.check(),
-            Self::Match(_, Operand::Regex(pattern), _) => regex::compile(pattern).map(|_| ()),
+            Self::Match(_, Operand::Regex(pattern), _) => pattern.check(),
             _ => Ok(()),
         }
     }

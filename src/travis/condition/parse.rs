@@ -1,6 +1,6 @@
 //! From text to a condition.
 
-use super::{Condition, Error, Operand, Predicate};
+use super::{Condition, Error, Operand, Pattern, Predicate};
 
 /// The variables, which are in lower case only.
 const VARIABLES: [&str; 14] = [
@@ -268,7 +268,7 @@ impl Parser<'_> {
         let text = text.strip_prefix('/').unwrap_or(text);
         let text = text.strip_suffix('/').unwrap_or(text).to_owned();
         self.at += length;
-        Ok(Operand::Regex(text))
+        Ok(Operand::Regex(Pattern::new(text)))
     }
 }
 

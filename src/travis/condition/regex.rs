@@ -1,44 +1,187 @@
 //! Ruby's regular expressions.
 
-use fancy_regex::{Regex, RegexBuilder};
+use std::sync::OnceLock;
 
 use super::Error;
 
-/// How often a match may go back before it counts as taking too long. Conditions come from strangers.
-const BACKTRACKS: usize = 50_000;
-/// The most memory a compiled expression may take, in bytes.
-const SIZE: usize = 1 << 20;
+/// How often a match may go back before it counts as taking too long, and how long a text may be where that can
+/// happen. Conditions come from strangers.
+const BACKTRACKS: usize = 2_000;
+const MAX_TEXT: usize = 2_000;
+/// The most memory a compiled expression may take, in bytes; it takes as much time to make.
+const SIZE: usize = 1 << 15;
 
 /// An expression with Ruby's meaning: `^` and `$` match at every line, and `(?m)` lets the dot match newlines.
-///
-/// # Errors
-/// When it is not an expression.
-pub(super) fn compile(pattern: &str) -> Result<Regex, Error> {
-    let invalid = |_| Error::Regex(pattern.to_owned());
-    RegexBuilder::new(&format!("(?m){}", translated(pattern)))
-        .backtrack_limit(BACKTRACKS)
-        .delegate_size_limit(SIZE)
-        .delegate_dfa_size_limit(SIZE)
-        .build()
-        .map_err(invalid)
+#[derive(Debug, Clone)]
+enum Regex {
+    /// In time that grows with the text alone.
+    Linear(regex::Regex),
+    /// With look-around or references, which may have to go back.
+    Backtracking(Box<fancy_regex::Regex>),
 }
 
-/// Ruby's inline option `m` is `s` here; what follows an escape stays as it is.
+/// An expression as it is written; it is compiled at its first use.
+#[derive(Debug, Clone, Default)]
+pub struct Pattern {
+    text: String,
+    compiled: OnceLock<Option<Regex>>,
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Pattern {}
+
+impl Pattern {
+    /// The expression of this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), compiled: OnceLock::new() }
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it is an expression.
+    ///
+    /// # Errors
+    /// When it is none, or too large a one.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.compiled().map(|_| ())
+    }
+
+    /// How much work a match is. Most of the first is for making the expression, above all where parts are repeated.
+    pub(super) fn work(&self) -> usize {
+        match self.compiled.get() {
+            None => 40 + self.text.len() / 4 + if self.text.contains('{') { 250 } else { 0 },
+            Some(Some(Regex::Backtracking(_))) => 1_000,
+            Some(_) => 5,
+        }
+    }
+
+    /// Whether it matches somewhere in a text.
+    ///
+    /// # Errors
+    /// When it is none, or would take too long.
+    pub(super) fn is_match(&self, text: &str) -> Result<bool, Error> {
+        match self.compiled()? {
+            Regex::Linear(regex) => Ok(regex.is_match(text)),
+            Regex::Backtracking(_) if text.len() > MAX_TEXT => Err(self.error()),
+            Regex::Backtracking(regex) => regex.is_match(text).map_err(|_| self.error()),
+        }
+    }
+
+    fn compiled(&self) -> Result<&Regex, Error> {
+        self.compiled.get_or_init(|| compile(&self.text)).as_ref().ok_or_else(|| self.error())
+    }
+
+    fn error(&self) -> Error {
+        Error::Regex(self.text.clone())
+    }
+}
+
+fn compile(pattern: &str) -> Option<Regex> {
+    let pattern = format!("(?m){}", translated(pattern));
+    match regex::RegexBuilder::new(&pattern).size_limit(SIZE).dfa_size_limit(SIZE).build() {
+        Ok(regex) => Some(Regex::Linear(regex)),
+        Err(regex::Error::CompiledTooBig(_)) => None,
+        // Look-around and references are errors to the linear one.
+        Err(_) => {
+            let mut builder = fancy_regex::RegexBuilder::new(&pattern);
+            builder.backtrack_limit(BACKTRACKS).delegate_size_limit(SIZE).delegate_dfa_size_limit(SIZE);
+            builder.build().ok().map(|regex| Regex::Backtracking(Box::new(regex)))
+        }
+    }
+}
+
+/// Ruby's classes, which hold characters of ASCII alone.
+const CLASSES: [(char, &str); 4] = [('d', "0-9"), ('w', "0-9A-Za-z_"), ('s', r" \t\r\n\f\x0B"), ('h', "0-9A-Fa-f")];
+
+/// What an escaped character stands for, if it is one of Ruby's classes. In brackets, the others are left to the
+/// engine: what is not in them, and ranges that would begin with one, which are errors.
+fn class(escaped: char, in_brackets: bool, rest: &str) -> Option<String> {
+    let (_, set) = CLASSES.iter().find(|(name, _)| *name == escaped.to_ascii_lowercase())?;
+    let is_range = rest.starts_with('-') && !rest.starts_with("-]");
+    match (in_brackets, escaped.is_ascii_lowercase()) {
+        (false, true) => Some(format!("[{set}]")),
+        (false, false) => Some(format!("[^{set}]")),
+        (true, true) if !is_range => Some((*set).to_owned()),
+        (true, _) => None,
+    }
+}
+
+/// Ruby's inline option `m` is `s` here, and its classes are written out; what else is escaped stays as it is.
 fn translated(pattern: &str) -> String {
     let mut translated = String::with_capacity(pattern.len());
+    let mut in_brackets = false;
     let mut chars = pattern.chars().peekable();
+    let mut at = 0;
     while let Some(c) = chars.next() {
-        translated.push(c);
+        at += c.len_utf8();
         match c {
-            '\\' => translated.extend(chars.next()),
-            '(' if chars.peek() == Some(&'?') => {
-                translated.extend(chars.next());
-                while let Some(option) = chars.next_if(|c| "mix-".contains(*c)) {
-                    translated.push(if option == 'm' { 's' } else { option });
+            '\\' => {
+                let escaped = chars.next();
+                at += escaped.map_or(0, char::len_utf8);
+                match escaped.and_then(|escaped| class(escaped, in_brackets, &pattern[at..])) {
+                    Some(class) => translated.push_str(&class),
+                    None => translated.extend(std::iter::once(c).chain(escaped)),
                 }
+                continue;
             }
+            '[' => in_brackets = true,
+            ']' => in_brackets = false,
             _ => {}
+        }
+        translated.push(c);
+        if c == '(' && !in_brackets && chars.peek() == Some(&'?') {
+            translated.extend(chars.next());
+            at += 1;
+            while let Some(option) = chars.next_if(|c| "mix-".contains(*c)) {
+                translated.push(if option == 'm' { 's' } else { option });
+                at += 1;
+            }
         }
     }
     translated
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_mean_what_they_mean_in_ruby() {
+        for (pattern, text, matches) in [
+            ("^b$", "a\nb\nc", true),
+            ("a.b", "a\nb", false),
+            ("(?m)a.b", "a\nb", true),
+            (r"^v\d+\.\w+$", "v12.x_1", true),
+            (r"^\w$", "ü", false),
+            (r"[\w-]+x", "a-bx", true),
+            (r"^\h+$", "09af", true),
+            ("^(?!tmp)", "tmp-1", false),
+            (r"(a)\1", "aa", true),
+            (r"\[x\]", "[x]", true),
+        ] {
+            assert_eq!(Pattern::new(pattern).is_match(text), Ok(matches), "{pattern} on {text:?}");
+        }
+    }
+
+    #[test]
+    fn expressions_that_are_none_or_too_much() {
+        let long = "a".repeat(MAX_TEXT + 1);
+        for (pattern, text) in [
+            ("(", "a"),
+            ("[a", "a"),
+            ("(?=(a+)+$)(a|aa)+(?!x)b", &"a".repeat(MAX_TEXT)),
+            ("^(?!b)", &long),
+            ("a{9999}{9}", "a"),
+        ] {
+            assert!(Pattern::new(pattern).is_match(text).is_err(), "{pattern}");
+        }
+    }
 }

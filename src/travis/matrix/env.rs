@@ -1,4 +1,4 @@
-//! Environments as lists of maps, and how they compare.
+//! Environments as lists of maps.
 
 use serde_json::Value as Json;
 
@@ -32,10 +32,4 @@ fn list(value: Option<&Json>) -> Vec<Json> {
         Some(Json::Null) | None => Vec::new(),
         Some(other) => vec![other.clone()],
     }
-}
-
-/// Whether an entry's environment is the job's: the same maps, where the job's globals may be left out.
-pub fn is_same(entry: &[Json], job: &[Json], globals: &[Json]) -> bool {
-    let without = |env: &[Json]| -> Vec<Json> { env.iter().filter(|item| !globals.contains(item)).cloned().collect() };
-    entry == job || without(entry) == without(job)
 }

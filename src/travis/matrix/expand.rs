@@ -1,8 +1,10 @@
 //! The product of the axes, `include`, `exclude`, and what jobs take over from the root (travis-yml matrix.rb).
 
+use std::collections::HashSet;
+
 use serde_json::{Value as Json, json};
 
-use super::{Config, MAX_ENTRIES, MAX_PRODUCT, MAX_WEIGHT, Notes, env, facts, unique};
+use super::{Config, MAX_PAIRS, Notes, env, facts, unique};
 use crate::travis::normal::Code;
 use crate::travis::schema::{self, Schema, Support};
 
@@ -12,36 +14,39 @@ const OF_THE_BUILD: [&str; 8] =
 
 /// The jobs before stages: product, include, exclude, conditions.
 pub fn expand(config: &Config, data: &Json, notes: &mut Notes) -> Vec<Config> {
+    let globals = env::global(config);
     let axes = axes(config);
     let include = entries(config, "include");
-    let weight = Json::Object(shared(config)).to_string().len();
-    let most = MAX_PRODUCT.min(MAX_WEIGHT / weight.max(1));
-    let mut jobs = notes.bounded(product(&axes, most), most);
-    let include = notes.bounded(include, most - jobs.len());
-    if jobs.len() == 1 && !include.is_empty() {
-        jobs.clear();
+    // A product of one job is only there for want of others.
+    let is_replaced = !include.is_empty() && axes.iter().all(|(_, values)| values.len() == 1);
+    let product = product(&axes).filter(|_| !is_replaced).map(|job| inherited(config, job, false));
+    let include = included(&include).map(|job| inherited(config, job, true));
+    let mut jobs = Vec::new();
+    for job in product.chain(include).map(|job| with_globals(job, &globals)) {
+        if !notes.affords(&job, jobs.len()) {
+            break;
+        }
+        jobs.push(job);
     }
-    if jobs.is_empty() && include.is_empty() {
-        jobs.push(Config::new());
+    if jobs.is_empty() {
+        jobs.push(with_globals(inherited(config, Config::new(), false), &globals));
     }
-    let mut jobs: Vec<Config> = jobs.into_iter().map(|job| inherited(config, job, false)).collect();
-    jobs.extend(included(&include).into_iter().map(|job| inherited(config, job, true)));
-    let globals = env::global(config);
-    let mut jobs: Vec<Config> = jobs.into_iter().map(|job| with_globals(job, &globals)).collect();
-    let exclude = notes.bounded(entries(config, "exclude"), MAX_ENTRIES);
-    jobs.retain(|job| {
-        let facts = facts(job, &env::of_job(job), data);
-        let mut entries = exclude.iter().enumerate();
-        !entries.any(|(index, entry)| excludes(index, entry, job, &globals, &facts, notes))
-    });
+    let globals: HashSet<&Json> = globals.iter().collect();
+    let exclude = notes.bounded(entries(config, "exclude"), MAX_PAIRS / jobs.len().max(1));
+    let exclude: Vec<Beside<'_>> = exclude.iter().map(|entry| Beside::new(entry, &globals)).collect();
+    if !exclude.is_empty() {
+        jobs.retain(|job| {
+            let job = Beside::new(job, &globals);
+            !exclude.iter().enumerate().any(|(index, entry)| excludes(index, entry, &job, data, notes))
+        });
+    }
     let jobs = unique(jobs.into_iter().map(supported).collect());
     let mut kept: Vec<Config> = Vec::new();
     for (index, job) in jobs.into_iter().enumerate() {
-        let number = index + 1;
-        if notes.holds(&job, &facts(&job, &env::of_job(&job), data)) {
+        if notes.holds(&job, || facts(&job, &env::of_job(&job), data)) {
             kept.push(job);
         } else {
-            notes.add(Code::SkipJob, "jobs.include", number, json!({"condition": job.get("if")}));
+            notes.add(Code::SkipJob, "jobs.include", index + 1, json!({"condition": job.get("if")}));
         }
     }
     kept
@@ -56,7 +61,6 @@ pub(super) fn entries(config: &Config, key: &str) -> Vec<Config> {
 
 /// The keys with the values that they give to jobs, slowest first.
 fn axes(config: &Config) -> Vec<(String, Vec<Json>)> {
-    let root = &schema::table().root;
     let mut axes = Vec::new();
     for key in schema::table().expand.iter().filter(|key| *key != "jobs") {
         let values = match config.get(key) {
@@ -64,7 +68,7 @@ fn axes(config: &Config) -> Vec<(String, Vec<Json>)> {
             Some(Json::Array(values)) => values.clone(),
             Some(value) => vec![value.clone()],
         };
-        let refused = root.key(key).and_then(|schema| refused(schema, None, config)).is_some();
+        let refused = schema::table().root.key(key).and_then(|schema| refused(schema, None, config)).is_some();
         if !values.is_empty() && !refused {
             axes.push((key.clone(), values));
         }
@@ -76,39 +80,35 @@ fn axes(config: &Config) -> Vec<(String, Vec<Json>)> {
     axes
 }
 
-/// The product, with one job more than `most` if it has more.
-fn product(axes: &[(String, Vec<Json>)], most: usize) -> Vec<Config> {
-    if axes.is_empty() {
-        return Vec::new();
-    }
-    let mut jobs = vec![Config::new()];
-    for (key, values) in axes {
-        let with = |job: &Config, value: &Json| {
-            let mut job = job.clone();
-            job.insert(key.clone(), value.clone());
-            job
-        };
-        let pairs = jobs.iter().flat_map(|job| values.iter().map(move |value| with(job, value)));
-        jobs = pairs.take(most + 1).collect();
-    }
-    jobs
+/// The product, job by job: nobody waits for one that is too large.
+fn product(axes: &[(String, Vec<Json>)]) -> impl Iterator<Item = Config> {
+    let jobs = axes.iter().fold(1_usize, |jobs, (_, values)| jobs.saturating_mul(values.len()));
+    let jobs = if axes.is_empty() { 0 } else { jobs };
+    (0..jobs).map(|index| {
+        let mut rest = index;
+        let mut pairs: Vec<(String, Json)> = Vec::with_capacity(axes.len());
+        for (key, values) in axes.iter().rev() {
+            pairs.push((key.clone(), values[rest % values.len()].clone()));
+            rest /= values.len();
+        }
+        pairs.into_iter().rev().collect()
+    })
 }
 
 /// The items of `include`. Without a stage they take that of the item before.
-fn included(include: &[Config]) -> Vec<Config> {
-    let mut stage: Option<Json> = None;
-    let with_stage = |job: &Config| {
-        let mut job = job.clone();
-        match (job.get("stage"), &stage) {
-            (Some(own), _) => stage = Some(own.clone()),
+fn included(include: &[Config]) -> impl Iterator<Item = Config> {
+    let mut stage: Option<&Json> = None;
+    include.iter().map(move |job| {
+        let mut job_with_stage = job.clone();
+        match (job.get("stage"), stage) {
+            (Some(own), _) => stage = Some(own),
             (None, Some(before)) => {
-                job.insert("stage".to_owned(), before.clone());
+                job_with_stage.insert("stage".to_owned(), before.clone());
             }
             (None, None) => {}
         }
-        job
-    };
-    include.iter().map(with_stage).collect()
+        job_with_stage
+    })
 }
 
 /// The job with the root's keys that it lacks. An included job takes the first value of a matrix key.
@@ -140,58 +140,58 @@ fn inherited(config: &Config, mut job: Config, is_included: bool) -> Config {
 }
 
 fn with_globals(mut job: Config, globals: &[Json]) -> Config {
-    let mut all: Vec<Json> = Vec::new();
-    let own = env::of_job(&job).into_iter().filter(|item| !item.as_object().is_some_and(Config::is_empty));
-    for item in globals.iter().cloned().chain(own) {
-        if !all.contains(&item) {
-            all.push(item);
-        }
-    }
+    let own: Vec<Json> =
+        env::of_job(&job).into_iter().filter(|item| !item.as_object().is_some_and(Config::is_empty)).collect();
+    let mut seen = HashSet::new();
+    let all: Vec<Json> = globals.iter().chain(&own).filter(|item| seen.insert(*item)).cloned().collect();
     if !all.is_empty() || job.contains_key("env") {
         job.insert("env".to_owned(), Json::Array(all));
     }
     job
 }
 
-fn excludes(index: usize, entry: &Config, job: &Config, globals: &[Json], facts: &Json, notes: &mut Notes) -> bool {
-    if !notes.holds(entry, facts) {
-        let args = json!({"condition": entry.get("if")});
+fn excludes(index: usize, entry: &Beside<'_>, job: &Beside<'_>, data: &Json, notes: &mut Notes) -> bool {
+    if !notes.holds(entry.config, || facts(job.config, &env::of_job(job.config), data)) {
+        let args = json!({"condition": entry.config.get("if")});
         notes.add(Code::SkipExclude, "jobs.exclude", index + 1, args);
         return false;
     }
-    let mut keys = entry.iter().filter(|(key, _)| *key != "if");
-    keys.all(|(key, value)| matches(key, value, job, globals))
+    let mut keys = entry.config.keys().filter(|key| *key != "if");
+    keys.all(|key| entry.matches(key, job))
 }
 
-/// What every job takes over from the root.
-fn shared(config: &Config) -> Config {
-    let keys = config.iter().filter(|(key, _)| !OF_THE_BUILD.contains(&key.as_str()));
-    let expand = &schema::table().expand;
-    keys.filter(|(key, _)| !expand.contains(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+/// A job or an entry that may name it, with its variables beside those for all jobs.
+pub(super) struct Beside<'a> {
+    pub(super) config: &'a Config,
+    env: Vec<&'a Json>,
 }
 
-/// Whether a key of an entry is that of the job.
-pub(super) fn matches(key: &str, value: &Json, job: &Config, globals: &[Json]) -> bool {
-    match key {
-        "env" => {
-            let entry: Vec<Json> = value.as_array().cloned().unwrap_or_default();
-            env::is_same(&entry, &env::of_job(job), globals)
+impl<'a> Beside<'a> {
+    pub(super) fn new(config: &'a Config, globals: &HashSet<&Json>) -> Self {
+        let env = config.get("env").and_then(Json::as_array).into_iter().flatten();
+        Self { config, env: env.filter(|item| !globals.contains(item)).collect() }
+    }
+
+    /// Whether a key of this entry is that of the job.
+    pub(super) fn matches(&self, key: &str, job: &Self) -> bool {
+        let stage = |value: Option<&Json>| value.and_then(Json::as_str).unwrap_or("test").to_lowercase();
+        let (entry, of_job) = (self.config.get(key), job.config.get(key));
+        match key {
+            "env" => self.env == job.env,
+            "stage" => stage(of_job) == stage(entry),
+            _ => of_job == entry,
         }
-        "stage" => {
-            let stage = |value: Option<&Json>| value.and_then(Json::as_str).unwrap_or("test").to_lowercase();
-            stage(job.get(key)) == stage(Some(value))
-        }
-        _ => job.get(key) == Some(value),
     }
 }
 
 /// The job without what has no effect on its language and system.
-fn supported(job: Config) -> Config {
+fn supported(mut job: Config) -> Config {
     let root = &schema::table().root;
-    let keep = |(key, value): &(&String, &Json)| {
-        root.key(key).and_then(|schema| refused(schema, value.as_str(), &job)).is_none()
-    };
-    job.iter().filter(keep).map(|(key, value)| (key.clone(), value.clone())).collect()
+    let is_refused = |key: &str, value: &Json| root.key(key).and_then(|s| refused(s, value.as_str(), &job)).is_some();
+    let pairs = job.iter().filter(|(key, value)| is_refused(key, value));
+    let refused: Vec<String> = pairs.map(|(key, _)| key.clone()).collect();
+    job.retain(|key, _| !refused.contains(key));
+    job
 }
 
 /// The key whose value in `config` makes another key, or its value, be without effect.

@@ -8,11 +8,11 @@ mod expand;
 mod failures;
 mod stages;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Map, Value as Json, json};
 
-use super::condition::{self, Data};
+use super::condition::{self, Condition, Data, Operand};
 use super::normal::{Code, Level, Message};
 use crate::yaml::Mark;
 
@@ -24,12 +24,18 @@ pub type Config = Map<String, Json>;
 /// The most jobs that a matrix may have before anything is filtered out of it. Travis builds at most 200, and no file
 /// of 8,974 real ones went over 189.
 const MAX_PRODUCT: usize = 1_000;
-/// How much all jobs together may weigh, in bytes: every one takes over what the root has.
-const MAX_WEIGHT: usize = 16 << 20;
-/// The most entries of `exclude` and of `allow_failures`, which are compared with every job.
-const MAX_ENTRIES: usize = 300;
-/// How many conditions are evaluated for one file.
-const MAX_CONDITIONS: usize = 5_000;
+/// How much all jobs together may weigh: every one takes over what the root has. The heaviest of 353 real files has a
+/// tenth of it.
+const MAX_WEIGHT: usize = 4_000_000;
+/// What a value weighs beside its text, and what a map weighs in addition.
+const NODE_WEIGHT: usize = 40;
+const MAP_WEIGHT: usize = 200;
+/// How often a job may be compared with an entry of `exclude` or `allow_failures`.
+const MAX_PAIRS: usize = 100_000;
+/// How much work the conditions of one file may be, as [`Condition::work`] counts it.
+const MAX_WORK: usize = 5_000;
+/// What a job may say of itself that conditions ask for, beside its variables.
+const OF_THE_JOB: [&str; 6] = ["os", "dist", "arch", "language", "sudo", "group"];
 
 /// The jobs of a build.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -50,7 +56,7 @@ pub fn matrix(config: &Config, data: &Json) -> Matrix {
     let mut notes = Notes::default();
     let jobs = expand(config, data, &mut notes);
     let stages: Vec<Json> = config.get("stages").and_then(Json::as_array).cloned().unwrap_or_default();
-    let (stages, jobs) = stages::assign(&stages, jobs, &facts_of_build(config, data), &mut notes);
+    let (stages, jobs) = stages::assign(&stages, jobs, || facts_of_build(config, data), &mut notes);
     notifications(config, data, &mut notes);
     let jobs = failures::mark(config, jobs, data, &mut notes);
     let jobs = stages::order(&stages, jobs);
@@ -59,7 +65,7 @@ pub fn matrix(config: &Config, data: &Json) -> Matrix {
 
 /// The jobs and stages of jobs that are already made: the part of [`matrix`] about stages, before they are put in order.
 pub fn with_stages(stages: &[Json], jobs: Vec<Config>, data: &Json) -> (Vec<Json>, Vec<Config>) {
-    stages::assign(stages, jobs, data, &mut Notes::default())
+    stages::assign(stages, jobs, || data.clone(), &mut Notes::default())
 }
 
 /// The data for conditions that are about the build as a whole: the build's, and what the config says for all jobs.
@@ -79,8 +85,24 @@ pub fn holds(entry: &Config, facts: &Json) -> bool {
 #[derive(Debug, Default)]
 pub struct Notes {
     messages: BTreeMap<(String, usize), Message>,
-    conditions: usize,
+    conditions: HashMap<String, Known>,
+    work: usize,
+    weight: usize,
     truncated: bool,
+}
+
+/// A condition that was read before; none when it cannot be read.
+#[derive(Debug)]
+struct Known {
+    condition: Option<Condition>,
+    /// What came of it when it asks for nothing that differs between jobs.
+    result: Option<bool>,
+}
+
+impl Known {
+    fn new(text: &str) -> Self {
+        Self { condition: condition::parse(text).ok(), result: None }
+    }
 }
 
 impl Notes {
@@ -98,21 +120,62 @@ impl Notes {
         list
     }
 
-    /// As [`holds`], up to the bound on the number of conditions.
-    fn holds(&mut self, entry: &Config, facts: &Json) -> bool {
-        if !entry.contains_key("if") {
-            return true;
-        }
-        self.conditions += 1;
-        self.truncated |= self.conditions > MAX_CONDITIONS;
-        self.conditions <= MAX_CONDITIONS && holds(entry, facts)
+    /// Whether there may be another job beside so many.
+    fn affords(&mut self, job: &Config, jobs: usize) -> bool {
+        self.weight += job.iter().map(|(key, value)| key.len() + weight(value)).sum::<usize>();
+        self.truncated |= jobs >= MAX_PRODUCT || (jobs > 0 && self.weight > MAX_WEIGHT);
+        !self.truncated
     }
+
+    /// As [`holds`], but each condition is read once, one that asks for nothing of the job is evaluated once, and the
+    /// work for the others is bounded.
+    fn holds(&mut self, entry: &Config, facts: impl FnOnce() -> Json) -> bool {
+        let Some(condition) = entry.get("if") else { return true };
+        let Some(text) = condition.as_str() else { return condition.as_bool().unwrap_or(false) };
+        if !self.conditions.contains_key(text) {
+            self.conditions.insert(text.to_owned(), Known::new(text));
+        }
+        let Some(known) = self.conditions.get_mut(text) else { return false };
+        let Some(condition) = &known.condition else { return false };
+        if let Some(result) = known.result {
+            return result;
+        }
+        self.work += condition.work();
+        if self.work > MAX_WORK {
+            self.truncated = true;
+            return false;
+        }
+        // Its expressions are made now, so that they count once; evaluated, it may stop before it needs them.
+        let _ = condition.check();
+        let facts = facts();
+        let result = condition.holds(Data { variables: &facts, env: &facts["env"] }).unwrap_or(false);
+        let differs = |operand: &Operand| match operand {
+            Operand::Env(_) => true,
+            Operand::Variable(name) => OF_THE_JOB.contains(&name.as_str()),
+            _ => false,
+        };
+        if !condition.names(&differs) {
+            known.result = Some(result);
+        }
+        result
+    }
+}
+
+/// What a value weighs: its text, and something for each part.
+fn weight(value: &Json) -> usize {
+    NODE_WEIGHT
+        + match value {
+            Json::String(text) => text.len(),
+            Json::Array(items) => items.iter().map(weight).sum(),
+            Json::Object(map) => MAP_WEIGHT + map.iter().map(|(key, value)| key.len() + weight(value)).sum::<usize>(),
+            Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+        }
 }
 
 /// The data for a job's conditions: the build's, overridden by what the job says itself.
 fn facts(job: &Config, env: &[Json], data: &Json) -> Json {
     let mut facts = data.as_object().cloned().unwrap_or_default();
-    for key in ["os", "dist", "arch", "language", "sudo", "group"] {
+    for key in OF_THE_JOB {
         if let Some(value) = job.get(key) {
             facts.insert(key.to_owned(), value.clone());
         }
@@ -128,33 +191,23 @@ fn facts(job: &Config, env: &[Json], data: &Json) -> Json {
 }
 
 /// The jobs without those that equal an earlier one.
-fn unique(jobs: Vec<Config>) -> Vec<Config> {
+fn unique(mut jobs: Vec<Config>) -> Vec<Config> {
     let mut seen = HashSet::with_capacity(jobs.len());
-    jobs.into_iter().filter(|job| seen.insert(canonical(job))).collect()
-}
-
-/// A text that two maps share exactly when they are equal, in whatever order their keys are.
-fn canonical(map: &Config) -> String {
-    let mut pairs: Vec<String> = map
-        .iter()
-        .map(|(key, value)| match value {
-            Json::Object(inner) => format!("{key:?}:{}", canonical(inner)),
-            other => format!("{key:?}:{other}"),
-        })
-        .collect();
-    pairs.sort_unstable();
-    format!("{{{}}}", pairs.join(","))
+    let first: Vec<bool> = jobs.iter().map(|job| seen.insert(job)).collect();
+    let mut first = first.into_iter();
+    jobs.retain(|_| first.next().unwrap_or(true));
+    jobs
 }
 
 /// Tells of the notifications whose condition does not hold.
 fn notifications(config: &Config, data: &Json, notes: &mut Notes) {
-    let facts = facts_of_build(config, data);
+    let facts = || facts_of_build(config, data);
     let Some(channels) = config.get("notifications").and_then(Json::as_object) else {
         return;
     };
     for (channel, entries) in channels {
         for (index, entry) in entries.as_array().into_iter().flatten().enumerate() {
-            if let Some(entry) = entry.as_object().filter(|entry| !notes.holds(entry, &facts)) {
+            if let Some(entry) = entry.as_object().filter(|entry| !notes.holds(entry, facts)) {
                 let args = json!({"type": channel, "condition": entry.get("if")});
                 notes.add(Code::SkipNotification, &format!("notifications.{channel}"), index + 1, args);
             }

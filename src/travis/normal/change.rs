@@ -1,6 +1,5 @@
 //! The walk along the table: each value is brought into the form its schema calls normal.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -24,16 +23,25 @@ pub(super) struct Changer {
     pub(super) path: Vec<String>,
     /// The provider of the deployment that the walk is in.
     pub(super) provider: Option<String>,
+    /// How many variables the strings have given.
+    pub(super) variables: usize,
+    /// How many more unknown keys may be looked at for another spelling.
+    pub(super) unknown_keys: usize,
     /// How many more words may be compared with all known ones, which is slow.
     pub(super) repairs: usize,
-    /// How many more conditions may be compiled, which is slow.
-    pub(super) conditions: usize,
+    /// How much work it was to check conditions.
+    pub(super) condition_work: usize,
+    /// How many messages there are beyond those that are kept.
+    pub(super) untold: usize,
 }
 
-/// How many unknown words of one file are compared with the known ones, and how many of its conditions are compiled.
-/// Real files have a handful of either; what goes beyond is kept as it is.
-const MAX_REPAIRS: usize = 100;
-const MAX_CONDITIONS: usize = 300;
+/// How many unknown keys of one file may be other names of known ones, how many words are compared with all, and how
+/// much work its conditions may be. Real files have a handful of each; what goes beyond is kept as it is.
+const MAX_UNKNOWN_KEYS: usize = 1_000;
+const MAX_REPAIRS: usize = 50;
+pub(super) const MAX_CONDITION_WORK: usize = 3_000;
+/// The most messages that are kept; the others are counted.
+const MAX_MESSAGES: usize = 1_000;
 
 impl Changer {
     pub(super) fn new(options: Options) -> Self {
@@ -42,8 +50,11 @@ impl Changer {
             messages: Vec::new(),
             path: Vec::new(),
             provider: None,
+            variables: 0,
+            unknown_keys: MAX_UNKNOWN_KEYS,
             repairs: MAX_REPAIRS,
-            conditions: MAX_CONDITIONS,
+            condition_work: 0,
+            untold: 0,
         }
     }
 
@@ -54,6 +65,10 @@ impl Changer {
     }
 
     pub(super) fn say(&mut self, level: Level, code: Code, args: Json, at: Mark) {
+        if self.messages.len() >= MAX_MESSAGES {
+            self.untold += 1;
+            return;
+        }
         let args = match args {
             Json::Object(args) => args,
             _ => serde_json::Map::new(),
@@ -178,25 +193,6 @@ impl Changer {
         let items: Vec<Value> = items.filter(|value| !value.is_null()).collect();
         self.tell_duplicates(item, &items);
         Value::new(Kind::Seq(items), at)
-    }
-
-    /// Tells of values that several maps of a list have under a key that should tell them apart.
-    fn tell_duplicates(&mut self, item: &Schema, items: &[Value]) {
-        for (key, _) in item.keys().iter().filter(|(_, known)| known.traits.flags.iter().any(|flag| flag == "unique")) {
-            let mut seen = HashSet::new();
-            let mut twice: Vec<(String, Mark)> = Vec::new();
-            for value in items.iter().filter_map(|item| item.get(key)) {
-                let Some(text) = value.text() else { continue };
-                if !seen.insert(text.clone()) && !twice.iter().any(|(known, _)| *known == text) {
-                    twice.push((text, value.at));
-                }
-            }
-            if let Some((_, at)) = twice.first().cloned() {
-                let texts: Vec<String> = twice.into_iter().map(|(text, _)| text).collect();
-                let values = format!("{key}: {}", texts.join(", "));
-                self.say(Level::Info, Code::Duplicate, json!({"values": values}), at);
-            }
-        }
     }
 
     /// The whole file.

@@ -1,5 +1,7 @@
 //! Lists of variables: every item becomes a map.
 
+use std::collections::HashMap;
+
 use serde_json::json;
 
 use super::change::Changer;
@@ -7,6 +9,9 @@ use super::message::{Code, Level};
 use super::value::{Kind, Pair, Value};
 use crate::travis::env;
 use crate::yaml::Mark;
+
+/// The most variables that the strings of one file may give; those in maps are counted as nodes by the reader.
+const MAX_VARIABLES: usize = 5_000;
 
 impl Changer {
     /// The list of maps that `env.jobs`, `env.global` and a job's `env` are.
@@ -46,12 +51,21 @@ impl Changer {
             self.say(Level::Error, Code::InvalidEnvVar, json!({"var": text}), at);
             return Vec::new();
         };
+        self.variables += pairs.len();
+        if self.variables > MAX_VARIABLES {
+            self.say(Level::Error, Code::TooManyVars, json!({"most": MAX_VARIABLES}), at);
+            return Vec::new();
+        }
         let mut all: Vec<Pair> = Vec::with_capacity(pairs.len());
+        let mut places: HashMap<String, usize> = HashMap::new();
         for (key, value) in pairs {
             let value = Value::str(value, at);
-            match all.iter_mut().find(|pair| pair.key == key) {
-                Some(pair) => pair.value = value,
-                None => all.push(Pair { key, at, value }),
+            match places.get(&key) {
+                Some(&place) => all[place].value = value,
+                None => {
+                    places.insert(key.clone(), all.len());
+                    all.push(Pair { key, at, value });
+                }
             }
         }
         all

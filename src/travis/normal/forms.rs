@@ -65,7 +65,7 @@ pub(super) fn fits(schema: &Schema, value: &Value) -> bool {
 }
 
 fn knows(schema: &Schema, key: &str) -> bool {
-    schema.keys().iter().any(|(name, value)| name == key || value.aliases().any(|alias| alias == key))
+    schema.key(key).is_some() || schema.key_of_alias(key).is_some()
 }
 
 pub(super) fn same_kind(schema: &Schema, value: &Value) -> bool {

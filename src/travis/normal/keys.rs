@@ -7,10 +7,30 @@ use serde_json::json;
 use super::change::Changer;
 use super::message::{Code, Level};
 use super::repair::{nearest, underscored};
-use super::value::Pair;
+use super::value::{Pair, Value};
 use crate::travis::schema::Schema;
+use crate::yaml::Mark;
 
 impl Changer {
+    /// Tells of values that several maps of a list have under a key that should tell them apart.
+    pub(super) fn tell_duplicates(&mut self, item: &Schema, items: &[Value]) {
+        for (key, _) in item.keys().iter().filter(|(_, known)| known.traits.flags.iter().any(|flag| flag == "unique")) {
+            let mut seen = HashSet::new();
+            let mut twice: Vec<(String, Mark)> = Vec::new();
+            for value in items.iter().filter_map(|item| item.get(key)) {
+                let Some(text) = value.text() else { continue };
+                if !seen.insert(text.clone()) && !twice.iter().any(|(known, _)| *known == text) {
+                    twice.push((text, value.at));
+                }
+            }
+            if let Some((_, at)) = twice.first().cloned() {
+                let texts: Vec<String> = twice.into_iter().map(|(text, _)| text).collect();
+                let values = format!("{key}: {}", texts.join(", "));
+                self.say(Level::Info, Code::Duplicate, json!({"values": values}), at);
+            }
+        }
+    }
+
     /// Renames the keys that are other spellings of known ones. A key that two spellings lead to keeps the last.
     pub(super) fn mend_keys(&mut self, schema: &Schema, pairs: Vec<Pair>) -> Vec<Pair> {
         let mut mended: Vec<Pair> = Vec::with_capacity(pairs.len());
@@ -41,9 +61,13 @@ impl Changer {
         if schema.key(&pair.key).is_some() {
             return false;
         }
+        if !self.may_mend() {
+            return false;
+        }
         let original = pair.key.clone();
         // An alias may be written with dashes, too.
-        if let Some(name) = alias(schema, &original).or_else(|| alias(schema, &original.replace('-', "_"))) {
+        if let Some(name) = schema.key_of_alias(&original).or_else(|| schema.key_of_alias(&original.replace('-', "_")))
+        {
             let overwrites = given.contains(name);
             let args = json!({"alias": original, "key": name});
             self.say_in_map(Level::Info, Code::AliasKey, args, pair.at);
@@ -56,7 +80,7 @@ impl Changer {
         let stripped = original.trim().trim_matches(|c: char| c == ':' || c.is_whitespace()).to_owned();
         let under = underscored(&stripped);
         let clean: String = under.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
-        let known = |word: &str| schema.key(word).is_some() || alias(schema, word).is_some();
+        let known = |word: &str| schema.key(word).is_some() || schema.key_of_alias(word).is_some();
         let repairs = [
             (stripped, Code::StripKey, Level::Warn),
             (under.clone(), Code::UnderscoreKey, Level::Info),
@@ -91,7 +115,7 @@ impl Changer {
 
     fn rename_alias(&mut self, schema: &Schema, pair: &mut Pair) {
         if schema.key(&pair.key).is_none()
-            && let Some(name) = alias(schema, &pair.key)
+            && let Some(name) = schema.key_of_alias(&pair.key)
         {
             self.say_in_map(Level::Info, Code::AliasKey, json!({"alias": pair.key, "key": name}), pair.at);
             pair.key = name.to_owned();
@@ -101,9 +125,4 @@ impl Changer {
 
 fn spellings(key: &str, value: &Schema) -> Vec<String> {
     std::iter::once(key).chain(value.aliases()).map(str::to_owned).collect()
-}
-
-fn alias<'a>(schema: &'a Schema, word: &str) -> Option<&'a str> {
-    let key = schema.keys().iter().find(|(_, value)| value.aliases().any(|alias| alias == word));
-    key.map(|(name, _)| name.as_str())
 }

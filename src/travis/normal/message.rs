@@ -76,6 +76,7 @@ codes! {
     Overwrite = "overwrite": "`{key}` and `{other}` are the same: only one of them counts",
     Required = "required": "the key `{key}` is missing",
     Secure = "secure": "a secret is written in plain text: encrypt it",
+    TooManyVars = "too_many_vars": "the file gives more than {most} variables: those of this text are left out",
     UnexpectedSeq = "unexpected_seq": "one value is wanted here, not a list: only the first, `{value}`, counts",
     UnknownKey = "unknown_key": "the key `{key}` is not known and has no effect",
     UnknownValue = "unknown_value": "the value `{value}` is not known",
@@ -115,9 +116,33 @@ impl Message {
                 other => other.to_string(),
             };
             // Values come from the file: a long one would hide the sentence.
-            let short: String = value.chars().take(120).collect();
+            let mut short: String = value.chars().take(120).collect();
+            if self.code == Code::InvalidEnvVar
+                && let Some((name, _)) = short.split_once('=')
+            {
+                // What was to be a variable may be a secret, and anybody may read the message.
+                short = format!("{name}=…");
+            }
             text = text.replace(&format!("{{{name}}}"), short.trim());
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::travis::normal::{Options, normalize, read};
+
+    #[test]
+    fn a_variable_that_cannot_be_read_does_not_show_its_value() {
+        let document = read("env: TOKEN=\"hunter2\n").expect("YAML");
+        let texts: Vec<String> = normalize(&document, Options::PRODUCTION)
+            .expect("a map")
+            .messages
+            .iter()
+            .map(super::Message::text)
+            .collect();
+        assert!(texts.iter().any(|text| text.starts_with("`TOKEN=…` is not a list of variables")), "{texts:?}");
+        assert!(!texts.concat().contains("hunter2"), "{texts:?}");
     }
 }

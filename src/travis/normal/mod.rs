@@ -49,6 +49,8 @@ pub struct Normal {
     pub config: Json,
     /// What was changed or is wrong, in the order it was found.
     pub messages: Vec<Message>,
+    /// How many more there would be.
+    pub untold: usize,
 }
 
 /// Reads a `.travis.yml`. Travis takes off the white space at its end first, which a block scalar there would keep.
@@ -80,5 +82,5 @@ pub fn normalize(document: &yaml::Document, options: Options) -> Result<Normal, 
         changer.duplicate(duplicate);
     }
     let root = changer.root(&schema::table().root, root);
-    Ok(Normal { config: root.json(), messages: changer.messages })
+    Ok(Normal { config: root.json(), messages: changer.messages, untold: changer.untold })
 }

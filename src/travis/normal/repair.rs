@@ -10,7 +10,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     let bound = (length / 2).min(4);
     known
         .into_iter()
-        .filter(|other| other.len().abs_diff(word.len()) < 4 * 4)
+        .filter(|other| other.chars().count().abs_diff(length) < bound)
         .map(|other| (strsim::osa_distance(word, other), other))
         .filter(|(distance, _)| *distance < bound)
         .min_by_key(|(distance, _)| *distance)

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::change::Changer;
+use super::change::{Changer, MAX_CONDITION_WORK};
 use super::forms::is_secure;
 use super::message::{Code, Level};
 use super::value::{Kind, Value};
@@ -76,8 +76,7 @@ impl Changer {
             }
         }
         if schema.traits.condition
-            && self.may_compile()
-            && let Err(error) = condition::parse(&text).and_then(|condition| condition.check())
+            && let Err(error) = self.check_condition(&text)
         {
             let args = json!({"condition": text, "message": error.detail()});
             self.say(Level::Error, Code::InvalidCondition, args, at);
@@ -89,6 +88,13 @@ impl Changer {
         Value::str(text, at)
     }
 
+    /// Takes one of the looks at unknown keys that are left.
+    pub(super) fn may_mend(&mut self) -> bool {
+        let left = self.unknown_keys > 0;
+        self.unknown_keys = self.unknown_keys.saturating_sub(1);
+        left
+    }
+
     /// Takes one of the repairs that are left.
     pub(super) fn may_repair(&mut self) -> bool {
         let left = self.repairs > 0;
@@ -96,10 +102,12 @@ impl Changer {
         left
     }
 
-    fn may_compile(&mut self) -> bool {
-        let left = self.conditions > 0;
-        self.conditions = self.conditions.saturating_sub(1);
-        left
+    /// Whether a condition can be evaluated. Beyond a bound on the work, its expressions are not looked at here; each is
+    /// read again with the jobs that it is for.
+    fn check_condition(&mut self, text: &str) -> Result<(), condition::Error> {
+        let condition = condition::parse(text)?;
+        self.condition_work += condition.work();
+        if self.condition_work > MAX_CONDITION_WORK { Ok(()) } else { condition.check() }
     }
 
     fn find_value(&mut self, schema: &Schema, text: &str) -> Option<String> {

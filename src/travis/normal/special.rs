@@ -7,7 +7,7 @@ use serde_json::json;
 use super::change::Changer;
 use super::message::{Code, Level};
 use super::value::{Kind, Pair, Value};
-use crate::travis::schema::{Change, Schema, Shape};
+use crate::travis::schema::{Change, Keys, Schema, Shape, Traits};
 use crate::yaml::Mark;
 
 impl Changer {
@@ -104,12 +104,14 @@ impl Changer {
         else {
             return value;
         };
-        let mut map = (**map).clone();
-        match (form, mended) {
-            (Some(_), Some(name)) => self.provider = Some(name.to_owned()),
+        let map = match (form, mended) {
+            (Some(_), Some(name)) => {
+                self.provider = Some(name.to_owned());
+                map.clone()
+            }
             // Only what all providers share is known of a deployment without one.
-            _ => keep_shared(&mut map, &names),
-        }
+            _ => Arc::new(shared(map, &names)),
+        };
         let changed = self.map(&map, value);
         self.provider = None;
         changed
@@ -125,7 +127,7 @@ impl Changer {
                 self.say(Level::Info, Code::Edge, json!({}), at);
             }
         }
-        for var in template_vars(text).filter(|_| !schema.traits.vars.is_empty()) {
+        for var in template_vars(text).take(MAX_VARS).filter(|_| !schema.traits.vars.is_empty()) {
             if !schema.traits.vars.iter().any(|known| known == var) {
                 self.say(Level::Warn, Code::UnknownVar, json!({"var": var}), at);
             }
@@ -133,21 +135,25 @@ impl Changer {
     }
 }
 
+/// The most `%{…}` of a template that are looked at.
+const MAX_VARS: usize = 200;
+
 /// The provider that a form of deployment is for.
 fn provider_of(form: &Schema) -> Option<&str> {
     let provider = form.key("provider")?;
     provider.traits.values.first().map(String::as_str)
 }
 
-fn keep_shared(map: &mut Schema, names: &[&str]) {
+/// What is known of a deployment whatever its provider.
+fn shared(map: &Schema, names: &[&str]) -> Schema {
     const SHARED: [&str; 7] = ["provider", "on", "run", "allow_failure", "cleanup", "skip_cleanup", "edge"];
-    map.traits.required = vec!["provider".to_owned()];
-    if let Shape::Map(keys) = &mut map.shape {
-        keys.retain(|(key, _)| SHARED.contains(&key.as_str()));
-        if let Some((_, provider)) = keys.iter_mut().find(|(key, _)| key == "provider") {
-            Arc::make_mut(provider).traits.values = names.iter().map(|name| (*name).to_owned()).collect();
-        }
+    let mut keys = map.keys().to_vec();
+    keys.retain(|(key, _)| SHARED.contains(&key.as_str()));
+    if let Some((_, provider)) = keys.iter_mut().find(|(key, _)| key == "provider") {
+        Arc::make_mut(provider).traits.values = names.iter().map(|name| (*name).to_owned()).collect();
     }
+    let traits = Traits { required: vec!["provider".to_owned()], ..map.traits.clone() };
+    Schema { shape: Shape::Map(Keys::new(keys)), traits }
 }
 
 /// `disabled: true` is `enabled: false`.

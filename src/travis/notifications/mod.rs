@@ -161,6 +161,9 @@ impl Frequency {
     }
 }
 
+/// The most entries of one channel.
+const MAX_ENTRIES: usize = 50;
+
 /// What is to be delivered at an occasion, by the build's config in its normal form. People get emails also when the
 /// config does not say so.
 pub fn due(config: &Config, occasion: &Occasion<'_>) -> Vec<Notification> {
@@ -169,7 +172,7 @@ pub fn due(config: &Config, occasion: &Occasion<'_>) -> Vec<Notification> {
     for channel in Channel::ALL {
         let given = config.get("notifications").and_then(|all| all.get(channel.key())).and_then(Json::as_array);
         let entries: Vec<Config> = match given {
-            Some(entries) => entries.iter().filter_map(Json::as_object).cloned().collect(),
+            Some(entries) => entries.iter().filter_map(Json::as_object).take(MAX_ENTRIES).cloned().collect(),
             None if channel == Channel::Email => vec![Config::new()],
             None => Vec::new(),
         };

@@ -94,3 +94,54 @@ fn skipped_phases_and_folds() {
     assert!(log.contains("travis_fold:start:install.1\r\u{1b}[0Ktravis_time:start:"), "{log}");
     assert!(log.contains("Skipping the script step, as specified in the configuration."), "{log}");
 }
+
+#[test]
+fn every_kind_of_build_has_its_variables() {
+    const NAMES: [&str; 11] = [
+        "TRAVIS_EVENT_TYPE",
+        "TRAVIS_BRANCH",
+        "TRAVIS_TAG",
+        "TRAVIS_PULL_REQUEST",
+        "TRAVIS_PULL_REQUEST_BRANCH",
+        "TRAVIS_PULL_REQUEST_SHA",
+        "TRAVIS_PULL_REQUEST_SLUG",
+        "TRAVIS_PULL_REQUEST_IS_DRAFT",
+        "TRAVIS_COMMIT_RANGE",
+        "TRAVIS_JOB_NUMBER",
+        "TRAVIS_SECURE_ENV_VARS",
+    ];
+    let pull = PullRequestFacts {
+        number: 7,
+        branch: "watercolour".to_owned(),
+        sha: "b".repeat(40),
+        slug: "bob/styles".to_owned(),
+        draft: true,
+    };
+    let plain = Facts { branch: "main".to_owned(), settings: Vec::new(), decrypted: Vec::new(), ..facts() };
+    let with_range = Facts { commit_range: "1...2".to_owned(), ..plain.clone() };
+    let tag = Facts { event: TriggerKind::Tag, branch: String::new(), tag: Some("v1".to_owned()), ..plain.clone() };
+    let of_pull = Facts { event: TriggerKind::PullRequest, pull_request: Some(pull), ..with_range.clone() };
+    let cron = Facts { event: TriggerKind::Cron, ..plain.clone() };
+    let api = Facts { event: TriggerKind::Api, decrypted: facts().decrypted, ..plain };
+    let sha = "b".repeat(40);
+    for (facts, expected) in [
+        (with_range, ["push", "main", "", "false", "", "", "", "", "1...2", "12.1", "false"]),
+        (tag, ["push", "v1", "v1", "false", "", "", "", "", "", "12.1", "false"]),
+        (
+            of_pull,
+            ["pull_request", "main", "", "7", "watercolour", &sha, "bob/styles", "true", "1...2", "12.1", "false"],
+        ),
+        (cron, ["cron", "main", "", "false", "", "", "", "", "", "12.1", "false"]),
+        (api, ["api", "main", "", "false", "", "", "", "", "", "12.1", "true"]),
+    ] {
+        let show: Vec<String> = NAMES.iter().map(|name| format!("echo \"{name}=[${name}]\"")).collect();
+        let script = compile(&json!({"language": "generic", "script": show}), &facts);
+        // Only the variables are looked at: the checkout's folder is not there.
+        let script = script.replace("travis_cmd 'cd ", "true 'cd ");
+        let output = Command::new("bash").arg("-c").arg(script).output().expect("bash");
+        let log = String::from_utf8_lossy(&output.stdout);
+        for (name, value) in NAMES.iter().zip(expected) {
+            assert!(log.contains(&format!("\n{name}=[{value}]\n")), "{name} is not {value:?} in\n{log}");
+        }
+    }
+}

@@ -18,6 +18,9 @@ pub(super) const PHASES: [&str; 10] = [
     "after_script",
 ];
 
+/// The longest command that is looked at: programs of that length are not written into a `.travis.yml`.
+pub(super) const MAX_BYTES: usize = 50_000;
+
 /// An item of a phase, which bash evaluates on its own.
 pub(super) struct Command<'a> {
     pub(super) phase: &'a str,
@@ -48,7 +51,9 @@ pub(super) fn included(root: &Node) -> impl Iterator<Item = &Node> {
 
 fn collect<'a>(phase: &'a str, node: &'a Node, commands: &mut Vec<Command<'a>>, seen: &mut HashSet<Mark>) {
     match node.text() {
-        Some(text) if seen.insert(node.at) => commands.push(Command { phase, text, at: node.at }),
+        Some(text) if text.len() <= MAX_BYTES && seen.insert(node.at) => {
+            commands.push(Command { phase, text, at: node.at })
+        }
         Some(_) => {}
         None => node.items().iter().for_each(|item| collect(phase, item, commands, seen)),
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::Value as Json;
 
 use super::Trap;
-use super::commands::{Command, PHASES};
+use super::commands::{Command, MAX_BYTES, PHASES};
 use super::shell::{Variables, variables};
 use crate::domain::Severity;
 use crate::travis::matrix::Config;
@@ -20,7 +20,7 @@ pub(super) fn list_splits_variables(root: &Node, config: &Config) -> Option<Trap
     let entry = root.get("env")?;
     let jobs = config.get("env")?.get("jobs")?.as_array()?;
     let items: Vec<&Config> = jobs.iter().filter_map(Json::as_object).filter(|item| !item.is_empty()).collect();
-    if items.len() < 2 {
+    if !(2..=MAX_ITEMS).contains(&items.len()) {
         return None;
     }
     let mut names = BTreeSet::new();
@@ -53,7 +53,7 @@ pub(super) fn list_splits_variables(root: &Node, config: &Config) -> Option<Trap
 /// The commands of a job, or those at the root of the config.
 fn commands(config: &Config) -> impl Iterator<Item = &str> {
     let lines = PHASES.iter().filter_map(|phase| config.get(*phase)?.as_array());
-    lines.flatten().filter_map(Json::as_str)
+    lines.flatten().filter_map(Json::as_str).filter(|line| line.len() <= MAX_BYTES)
 }
 
 /// Whether a command has `$NAME` or `${NAME`.
@@ -68,11 +68,13 @@ fn uses(command: &str, name: &str) -> bool {
 
 /// The most jobs whose variables are looked at, and the most text of theirs.
 const MAX_JOBS: usize = 200;
-const MAX_TEXT: usize = 1 << 20;
+const MAX_TEXT: usize = 500_000;
+/// The most items of `env`, and variables, that are looked for in every command.
+const MAX_ITEMS: usize = 20;
 
 /// Variables that a command of a job needs and nothing in the file gives a value. The repository's settings may, so
 /// this is only worth knowing, unless another name in the file is nearly the same.
-pub(super) fn undefined_variables(commands: &[Command<'_>], jobs: &[Config], defined: &BTreeSet<String>) -> Vec<Trap> {
+pub(super) fn undefined_variables(commands: &[Command<'_>], jobs: &[Config], defined: &BTreeSet<&str>) -> Vec<Trap> {
     // What is encrypted has no name, so every name could be its.
     if defined.contains("secure") {
         return Vec::new();
@@ -94,23 +96,26 @@ pub(super) fn undefined_variables(commands: &[Command<'_>], jobs: &[Config], def
         }
         let known: BTreeSet<&str> = of_job.iter().flat_map(|variables| variables.known.iter().copied()).collect();
         let used = of_job.iter().flat_map(|variables| variables.used.iter().copied());
-        missing.extend(used.filter(|name| !known.contains(name) && !defined.contains(*name) && is_own(name)));
+        missing.extend(used.filter(|name| !known.contains(name) && !defined.contains(name) && is_own(name)));
     }
     let place = |name: &str| commands.iter().find(|command| uses(command.text, name));
-    let traps = missing.into_iter().filter_map(|name| place(name).map(|command| undefined(name, command, defined)));
+    let traps = missing
+        .into_iter()
+        .take(MAX_ITEMS)
+        .filter_map(|name| place(name).map(|command| undefined(name, command, defined)));
     traps.collect()
 }
 
 /// The names that any `env` of the file gives a value: a job that lacks another job's variable lacks it on purpose.
-pub(super) fn defined_in_file(config: &Config, jobs: &[Config]) -> BTreeSet<String> {
+pub(super) fn defined_in_file<'a>(config: &'a Config, jobs: &'a [Config]) -> BTreeSet<&'a str> {
     let of_root = config.get("env").and_then(Json::as_object).into_iter().flat_map(|env| env.values());
     let envs = of_root.chain(jobs.iter().take(MAX_JOBS).filter_map(|job| job.get("env")));
     let items = envs.filter_map(Json::as_array).flatten().filter_map(Json::as_object);
-    items.flatten().map(|(name, value)| if value.is_object() { "secure".to_owned() } else { name.clone() }).collect()
+    items.flatten().map(|(name, value)| if value.is_object() { "secure" } else { name }).collect()
 }
 
-fn undefined(name: &str, command: &Command<'_>, defined: &BTreeSet<String>) -> Trap {
-    let is_near = |other: &&String| name.len() > 4 && other.len() > 4 && strsim::osa_distance(name, other) == 1;
+fn undefined(name: &str, command: &Command<'_>, defined: &BTreeSet<&str>) -> Trap {
+    let is_near = |other: &&&str| name.len() > 4 && other.len() > 4 && strsim::osa_distance(name, other) == 1;
     // Numbers at the end tell variables apart that belong together.
     let stem = |name: &str| name.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
     let meant = defined.iter().find(|other| is_near(other) && stem(other) != stem(name));

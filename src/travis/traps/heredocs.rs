@@ -5,9 +5,12 @@ use super::commands::Command;
 use super::shell::is_word;
 use crate::domain::Severity;
 
+/// How many heredocs of one command are looked at: each may be as long as the rest of it.
+const MAX_HEREDOCS: usize = 10;
+
 /// A heredoc without a word that ends it, without text, or whose end never comes.
 pub(super) fn empty_heredoc(command: &Command<'_>) -> Option<Trap> {
-    let what = command.text.match_indices("<<").find_map(|(at, _)| fault(command.text, at))?;
+    let what = command.text.match_indices("<<").take(MAX_HEREDOCS).find_map(|(at, _)| fault(command.text, at))?;
     let message = format!(
         "{what}. Each item of a list is a command of its own: write the command, the text and the ending word as one \
          item with `|`, each on its own line"

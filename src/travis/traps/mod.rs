@@ -10,7 +10,6 @@ mod progress;
 mod secrets;
 mod shell;
 mod values;
-mod without_effect;
 
 use super::matrix::Config;
 use crate::domain::Severity;
@@ -45,7 +44,6 @@ pub fn traps(root: &Node, config: &Config, jobs: &[Config]) -> Vec<Trap> {
     traps.extend(values::missing_script(root, jobs));
     traps.extend(values::number_that_is_cut(root));
     traps.extend(secrets::plain_secrets(root));
-    traps.extend(without_effect::without_effect(root));
     traps.truncate(MAX_TRAPS);
     traps
 }

@@ -51,7 +51,7 @@ const PROGRAMS: [Program; 5] = [
 ];
 
 /// A command that shows a progress bar.
-pub(super) fn progress_bar(command: &Command<'_>, defined: &BTreeSet<String>) -> Option<Trap> {
+pub(super) fn progress_bar(command: &Command<'_>, defined: &BTreeSet<&str>) -> Option<Trap> {
     // All output goes elsewhere, or the programs that heed it are told to be quiet.
     if command.text.contains("&>") || command.text.contains(QUIET) || defined.contains(QUIET) {
         return None;

@@ -218,28 +218,5 @@ fn what_the_normal_form_tells_of_is_not_told_again() {
 
 #[test]
 fn few_traps_are_told_of_one_file() {
-    let commands: Vec<String> = (0..500).map(|n| format!("train $OUT_{n}")).collect();
-    let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
-    assert_eq!(traps_in(&job(&commands)).len(), MAX_TRAPS);
-}
-
-#[test]
-fn keys_that_have_no_effect_here_are_named_with_their_place() {
-    let text = "language: shell\nscript: make\naddons:\n  apt: {packages: [jq]}\n  sauce_connect: true\n\
-                services: [redis, docker]\ncache: [pip, bundler]\ndeploy:\n  - provider: script\n    script: x\n  - provider: pypi\n";
-    let traps = traps_in(text);
-    let found: Vec<(&str, &str, u32)> = traps.iter().map(|trap| (trap.rule, trap.key.as_str(), trap.at.line)).collect();
-    assert_eq!(
-        found,
-        [
-            ("addon-without-effect", "addons.sauce_connect", 5),
-            ("service-without-effect", "services", 6),
-            ("cache-without-effect", "cache", 7),
-            ("provider-without-effect", "deploy", 8),
-        ]
-    );
-    assert!(traps[3].message.contains("`pypi`"), "{}", traps[3].message);
-    let fine = "language: shell\nscript: make\naddons: {hosts: [a]}\nservices: redis\ncache: pip\n\
-                deploy: {provider: releases, token: {secure: x}}\n";
-    assert_eq!(rules(fine), Vec::<&str>::new());
+    assert_eq!(traps_in(&job(&["cat <<"; 500])).len(), MAX_TRAPS);
 }

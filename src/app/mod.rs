@@ -1,18 +1,19 @@
 //! `serve`: configuration → clients → tasks. Any task that ends, ends the process.
 
+mod folder;
+
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use rustix::fs::{FlockOperation, flock};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::folder::{seal, take_folder};
 use crate::config::Config;
 use crate::executor::Docker;
 use crate::git::{Credentials, Mirrors};
@@ -24,6 +25,7 @@ use crate::storage::Caches;
 use crate::store::bell::Bells;
 use crate::store::cluster::Cluster;
 use crate::store::deliveries::Desk;
+use crate::store::repo_keys::RepoKeys;
 use crate::store::superseded::Cancels;
 use crate::store::{self, MIGRATOR, deliveries};
 use crate::web;
@@ -100,10 +102,12 @@ impl App {
             warn!("github.token is not set: private repositories cannot be fetched, and GitHub takes no status");
         }
         let bells = Bells::new();
+        let keys = RepoKeys::new(db.clone(), seal(&config.server.data_dir)?);
         info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
         let state = web::State {
             db: db.clone(),
             desk: Desk::new(db.clone()),
+            keys: keys.clone(),
             bells: bells.clone(),
             webhook_secret: config.github.webhook_secret.clone(),
             public_url: config.server.public_url.clone(),
@@ -111,7 +115,7 @@ impl App {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_web(listener, web::router(state), shutdown.clone()));
-        tasks.spawn(run_steps(config, db.clone(), bells, shutdown.clone()));
+        tasks.spawn(run_steps(config, (db.clone(), bells), keys, shutdown.clone()));
         // The database outlives its clients.
         let stop_cluster = CancellationToken::new();
         let mut keeper = JoinSet::new();
@@ -143,19 +147,6 @@ impl App {
     }
 }
 
-fn take_folder(folder: &Path) -> anyhow::Result<std::fs::File> {
-    std::fs::create_dir_all(folder).with_context(|| {
-        format!("cannot make the data folder {}: set server.data_dir, or make it writable", folder.display())
-    })?;
-    let path = folder.join("lock");
-    let file = std::fs::File::create(&path)
-        .with_context(|| format!("cannot write {}: is the data folder writable for this user?", path.display()))?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        bail!("another Trainyard already runs on {}: stop it, or set server.data_dir", folder.display());
-    }
-    Ok(file)
-}
-
 fn explain_bind(listen: SocketAddr, error: std::io::Error) -> anyhow::Error {
     let advice = match error.kind() {
         std::io::ErrorKind::AddrInUse => "another program listens there; stop it or set server.listen",
@@ -170,7 +161,12 @@ async fn serve_web(listener: TcpListener, router: axum::Router, shutdown: Cancel
 }
 
 /// Waits for Postgres, then runs every kind of step until `shutdown`.
-async fn run_steps(config: Config, db: PgPool, bells: Bells, shutdown: CancellationToken) -> anyhow::Result<()> {
+async fn run_steps(
+    config: Config,
+    (db, bells): (PgPool, Bells),
+    keys: RepoKeys,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let Some(instance) = database_is_ready(&db, &shutdown).await? else { return Ok(()) };
     let data = config.server.data_dir.clone();
     let credentials =
@@ -183,6 +179,7 @@ async fn run_steps(config: Config, db: PgPool, bells: Bells, shutdown: Cancellat
         public_url: config.server.public_url.clone(),
         github_api: config.github.api_url.clone(),
         scratch: data.join("scratch"),
+        keys,
         caches: caches.clone(),
     };
     let mut tasks = JoinSet::new();

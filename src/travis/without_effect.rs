@@ -1,8 +1,8 @@
 //! Keys that mean something on Travis's machines and nothing in a container of one's own.
 
-use super::Trap;
+use super::script::deploys_with;
+use super::traps::Trap;
 use crate::domain::Severity;
-use crate::travis::script::deploys_with;
 use crate::yaml::{Data, Entry, Node};
 
 /// Addons that do here what they do there.
@@ -11,7 +11,7 @@ const ADDONS: [&str; 5] = ["apt", "apt_packages", "hosts", "ssh_known_hosts", "a
 const CACHES: [&str; 4] = ["apt", "bundler", "cocoapods", "packages"];
 
 /// The places where a file asks for what there is not.
-pub(super) fn without_effect(root: &Node) -> Vec<Trap> {
+pub fn without_effect(root: &Node) -> Vec<Trap> {
     let mut traps = Vec::new();
     for addon in root.get("addons").map(|addons| addons.value.entries()).unwrap_or_default() {
         if !ADDONS.contains(&addon.key.as_str()) {
@@ -69,4 +69,36 @@ fn words(value: &Node) -> Vec<&str> {
 
 fn trap(entry: &Entry, rule: &'static str, message: String, key: String) -> Trap {
     Trap { severity: Severity::Warning, rule, message, at: entry.at, key }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> Vec<Trap> {
+        let document = crate::travis::normal::read(text).expect("YAML");
+        without_effect(document.root.as_ref().expect("a root"))
+    }
+
+    #[test]
+    fn keys_that_have_no_effect_here_are_named_with_their_place() {
+        let text = "language: shell\nscript: make\naddons:\n  apt: {packages: [jq]}\n  sauce_connect: true\n\
+                    services: [redis, docker]\ncache: [pip, bundler]\ndeploy:\n  - provider: script\n    script: x\n  - provider: pypi\n";
+        let traps = told(text);
+        let found: Vec<(&str, &str, u32)> =
+            traps.iter().map(|trap| (trap.rule, trap.key.as_str(), trap.at.line)).collect();
+        assert_eq!(
+            found,
+            [
+                ("addon-without-effect", "addons.sauce_connect", 5),
+                ("service-without-effect", "services", 6),
+                ("cache-without-effect", "cache", 7),
+                ("provider-without-effect", "deploy", 8),
+            ]
+        );
+        assert!(traps[3].message.contains("`pypi`"), "{}", traps[3].message);
+        let fine = "language: shell\nscript: make\naddons: {hosts: [a]}\nservices: redis\ncache: pip\n\
+                    deploy: {provider: releases, token: {secure: x}}\n";
+        assert_eq!(told(fine), []);
+    }
 }

@@ -1,0 +1,13 @@
+//! Strings of variables: both parses take any text, and the second one keeps within what it was given.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use trainyard::travis::env;
+
+fuzz_target!(|text: &str| {
+    for (key, value) in env::pairs(text).unwrap_or_default() {
+        let given = key.len() + value.len() + 1;
+        let taken: usize = env::exports(&key, &value).iter().map(|(key, value)| key.len() + value.len() + 1).sum();
+        assert!(taken <= given, "more comes out than went in");
+    }
+});

@@ -1,0 +1,40 @@
+//! The data folder: one process has it, and it keeps the key of the seal.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::keys::{self, Seal};
+
+/// Takes the data folder for this process alone, for as long as the file is open.
+pub(super) fn take_folder(folder: &Path) -> anyhow::Result<std::fs::File> {
+    std::fs::create_dir_all(folder).with_context(|| {
+        format!("cannot make the data folder {}: set server.data_dir, or make it writable", folder.display())
+    })?;
+    let path = folder.join("lock");
+    let file = std::fs::File::create(&path)
+        .with_context(|| format!("cannot write {}: is the data folder writable for this user?", path.display()))?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        bail!("another Trainyard already runs on {}: stop it, or set server.data_dir", folder.display());
+    }
+    Ok(file)
+}
+
+/// The key of the seal, made at the first start; only its owner may read it.
+pub(super) fn seal(folder: &Path) -> anyhow::Result<Seal> {
+    let path = folder.join("seal.key");
+    let file = || format!("the key of the seal, {}", path.display());
+    match std::fs::read(&path) {
+        Ok(key) => return Seal::new(&key).with_context(file),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(file),
+        Err(_) => {}
+    }
+    // Whole or not there: half a key would open nothing.
+    let key = keys::new_seal()?;
+    let mut new = tempfile::NamedTempFile::new_in(folder).with_context(file)?;
+    new.write_all(key.as_slice()).and_then(|()| new.as_file().sync_all()).with_context(file)?;
+    new.persist_noclobber(&path).with_context(file)?;
+    Ok(Seal::new(key.as_slice())?)
+}

@@ -1,0 +1,122 @@
+//! Files that are small to write and large to read.
+
+/// A text of at most a megabyte, and the rule of the problem that it has to end in; none when it may be planned.
+pub struct Hostile {
+    pub name: &'static str,
+    pub text: String,
+    pub rule: Option<&'static str>,
+}
+
+const MEGABYTE: usize = 1_000_000;
+
+/// The unit as often as a megabyte has room for it.
+fn filled(unit: &str) -> String {
+    unit.repeat(MEGABYTE / unit.len() - 100)
+}
+
+fn numbered(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).map(line).collect()
+}
+
+/// Jobs of one stage each, in a stage that is named at such length.
+fn stages(count: usize, length: usize) -> String {
+    let name = "s".repeat(length);
+    format!("jobs:\n  include:\n{}", numbered(count, |n| format!("  - {{stage: {name}{n}, env: A={n}}}\n")))
+}
+
+fn bomb(levels: usize) -> String {
+    let list = |n: usize| vec![format!("*a{}", n - 1); 9].join(",");
+    format!("a0: &a0 [x]\n{}", numbered(levels - 1, |n| format!("a{0}: &a{0} [{1}]\n", n + 1, list(n + 1))))
+}
+
+fn merges(count: usize) -> String {
+    let before = |n: usize| (0..n).map(|j| format!("*k{j}")).collect::<Vec<_>>().join(",");
+    numbered(count, |n| format!("k{n}: &k{n}\n  <<: [{}]\n  x{n}: 1\n", before(n)))
+}
+
+fn axis(key: &str, values: usize) -> String {
+    format!("{key}: [{}]\n", (0..values).map(|n| n.to_string()).collect::<Vec<_>>().join(","))
+}
+
+/// The texts.
+pub fn all() -> Vec<Hostile> {
+    let entries = |n: usize, line: &str| format!("  - {{{line}{n}}}\n");
+    let include = |line: &str, count| numbered(count, |n| entries(n, line));
+    let heavy = r"\w{20}[^a]{9}(a|b|c){9}";
+    let slow = "(?=(a+)+$)(a|aa)+(?!x)b";
+    let of = |name, text, rule| Hostile { name, text, rule };
+    vec![
+        of("a bomb of aliases", bomb(12), Some("bad-yaml")),
+        of("merges of merges", merges(400), Some("bad-yaml")),
+        of("brackets", filled("["), Some("bad-yaml")),
+        of("dashes", filled("- "), Some("bad-yaml")),
+        of("quotes", format!("a: \"{}", filled("\\n")), Some("bad-yaml")),
+        of("90,000 keys", numbered(90_000, |n| format!("k{n}: v\n")), Some("bad-yaml")),
+        of("5,900 keys", numbered(5_900, |n| format!("k{n}: v\n")), Some("too-many-problems")),
+        of("one key 5,900 times", "script: a\n".repeat(5_900), Some("too-many-problems")),
+        of("5,900 misspelt keys", numbered(5_900, |n| format!("scrpt{n}: v\n")), Some("too-many-problems")),
+        of("long keys", numbered(900, |n| format!("{}{n}: v\n", "k".repeat(1_000))), Some("too-many-problems")),
+        of("10,000 included jobs", format!("jobs:\n  include:\n{}", include("env: A=", 10_000)), Some("bad-yaml")),
+        of("3,000 included jobs", format!("jobs:\n  include:\n{}", include("env: A=", 3_000)), Some("too-many-jobs")),
+        of(
+            "a product",
+            format!("language: python\n{}{}{}", axis("python", 90), axis("arch", 90), axis("env", 90)),
+            Some("too-many-jobs"),
+        ),
+        of(
+            "a product of long texts",
+            format!("language: python\n{}env: [\"A={}\"]\n", axis("python", 900), "x".repeat(900_000)),
+            Some("too-many-jobs"),
+        ),
+        of("many long stages", stages(900, 900), Some("too-many-jobs")),
+        of(
+            "a stage that all take over",
+            format!("{}{}", stages(1, 500_000), include("env: B=", 900)),
+            Some("too-many-jobs"),
+        ),
+        of(
+            "variables for all jobs",
+            format!("env:\n  global:\n{}  jobs:\n{}", include("G: ", 3_000), include("A: ", 900)),
+            Some("too-many-jobs"),
+        ),
+        of(
+            "exclusions",
+            format!("env:\n{}jobs:\n  exclude:\n{}", include("A: ", 900), include("env: B=", 900)),
+            Some("too-many-jobs"),
+        ),
+        of("parentheses in a condition", format!("if: {}\n", filled("(")), Some("invalid-condition")),
+        of("100,000 terms", format!("if: {}a\n", "a OR ".repeat(100_000)), Some("invalid-condition")),
+        of(
+            "a condition for each job",
+            format!("env:\n{}if: env(A) =~ /{heavy}/ OR true\n", include("A: ", 900)),
+            Some("too-many-jobs"),
+        ),
+        of(
+            "a condition of each job",
+            format!("jobs:\n  include:\n{}", numbered(900, |n| format!("  - if: commit_message =~ /{heavy}{n}/\n"))),
+            Some("too-many-jobs"),
+        ),
+        of(
+            "an expression that goes back",
+            format!(
+                "env:\n{}if: env(A) =~ /{slow}/ OR true\n",
+                numbered(900, |n| format!("  - A: {}{n}\n", "a".repeat(900)))
+            ),
+            Some("too-many-jobs"),
+        ),
+        of(
+            "conditions of imports",
+            format!("import:\n{}", numbered(1_000, |n| format!("- source: a.yml\n  if: sender =~ /{heavy}{n}/\n"))),
+            Some("too-many-imports"),
+        ),
+        of("branches", format!("branches:\n  only:\n{}", format!("  - /{heavy}/\n").repeat(9_000)), None),
+        of("a long variable", format!("script: true\nenv: A={}\n", "x".repeat(900_000)), None),
+        of("open substitutions", format!("env: 'A={}'\n", filled("$(")), Some("invalid-env-var")),
+        of("quotes in a variable", format!("env:\n  - |\n    A={}\n", filled("\"' ")), Some("invalid-env-var")),
+        of("50,000 variables", format!("env: {}\n", numbered(50_000, |n| format!("A{n}=1 "))), Some("too-many-vars")),
+        of("heredocs", format!("script: 'cat {}'\n", "<<A ".repeat(12_000)), Some("empty-heredoc")),
+        of("variables in a command", format!("script: {}\n", numbered(7_000, |n| format!("$A{n} "))), None),
+        of("assignments", format!("script: {}\n", "a=$B ".repeat(9_000)), None),
+        of("templates", format!("notifications:\n  slack: {{template: '{}'}}\n", filled("%{a}")), None),
+    ]
+}
