@@ -12,6 +12,7 @@ mod checkout;
 mod condition;
 mod crash;
 mod deploy;
+mod inspect;
 mod limits;
 mod pages;
 mod payloads;

@@ -227,21 +227,22 @@ mod tests {
 
     #[test]
     fn the_names_of_every_family_are_read() {
-        for (name, module, method, role, whose) in [
-            ("lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", 41, Lora, Down(0), Family::Kohya),
-            ("lora_unet_input_blocks_4_1_proj_in.lora_mid.weight", 34, Lora, Core(0), Family::Kohya),
-            ("lycoris_unet_down.hada_w2_b", 17, LoHa, Down(1), Family::Kohya),
-            ("lycoris_unet_down.lokr_w1", 17, LoKr, Whole(0), Family::Kohya),
-            ("unet.down_blocks.0.attn1.to_k.lora.up.weight", 29, Lora, Up(0), Family::DiffusersOld),
-            ("down_blocks.0.attn1.processor.to_k_lora.down.weight", 34, Lora, Down(0), Family::DiffusersOld),
-            ("transformer.blocks.3.attn.to_q.lora_A.weight", 30, Lora, Down(0), Family::Diffusers),
-            ("diffusion_model.blocks.3.to_q.lora_B.default.weight", 29, Lora, Up(0), Family::Diffusers),
-            ("base_model.model.model.embed_tokens.lora_embedding_A", 35, Lora, Down(0), Family::Peft),
-            ("base_model.model.lm_head.lora_B.weight", 24, Lora, Up(0), Family::Peft),
+        for (module, ending, method, role, whose) in [
+            ("lora_te1_text_model_encoder_layers_0_mlp_fc1", ".lora_down.weight", Lora, Down(0), Family::Kohya),
+            ("lora_unet_input_blocks_4_1_proj_in", ".lora_mid.weight", Lora, Core(0), Family::Kohya),
+            ("lycoris_unet_down", ".hada_w2_b", LoHa, Down(1), Family::Kohya),
+            ("lycoris_unet_down", ".lokr_w1", LoKr, Whole(0), Family::Kohya),
+            ("unet.down_blocks.0.attn1.to_k", ".lora.up.weight", Lora, Up(0), Family::DiffusersOld),
+            ("down_blocks.0.attn1.processor.to_k", "_lora.down.weight", Lora, Down(0), Family::DiffusersOld),
+            ("transformer.blocks.3.attn.to_q", ".lora_A.weight", Lora, Down(0), Family::Diffusers),
+            ("diffusion_model.blocks.3.to_q", ".lora_B.default.weight", Lora, Up(0), Family::Diffusers),
+            ("base_model.model.model.embed_tokens", ".lora_embedding_A", Lora, Down(0), Family::Peft),
+            ("base_model.model.lm_head", ".lora_B.weight", Lora, Up(0), Family::Peft),
         ] {
-            let read = Name::read(name).expect(name);
-            assert_eq!((read.module, read.method, read.role), (&name[..module], Some(method), role), "{name}");
-            assert_eq!(family(name, read.module), whose, "{name}");
+            let name = format!("{module}{ending}");
+            let read = Name::read(&name).expect(ending);
+            assert_eq!((read.module, read.method, read.role), (module, Some(method), role), "{name}");
+            assert_eq!(family(&name, module), whose, "{name}");
         }
         assert_eq!(Name::read("a.alpha"), Some(Name { module: "a", method: None, role: Alpha }));
         assert_eq!(Name::read(".alpha"), None);
