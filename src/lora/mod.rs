@@ -1,9 +1,10 @@
-//! Training configs: bytes in, problems out. Knows no build, no database and no Docker.
+//! Training configs and trained weights: bytes in, problems out. Knows no build, no database and no Docker.
 //!
-//! A file is linted only when its content shows which trainer it is for; other files are left alone.
+//! A config is linted only when its content shows which trainer it is for; other files are left alone.
 
 mod dialect;
 mod rules;
+pub mod weights;
 
 use crate::domain::{Problem, Severity};
 use crate::yaml::{self, Mark};

@@ -13,6 +13,7 @@ mod condition;
 mod crash;
 mod deploy;
 mod import;
+mod inspect;
 mod limits;
 mod pages;
 mod payloads;
