@@ -100,7 +100,7 @@ fn parse(text: &'static str) -> Option<Table> {
         let names = if line.starts_with(' ') {
             line
         } else {
-            let (head, names) = line.split_once(": ")?;
+            let (head, names) = line.split_once(':')?;
             spec = Some(Spec::parse(head)?);
             names
         };
@@ -200,7 +200,10 @@ mod tests {
     fn a_line_says_all_of_its_keys() {
         let table = parse("int|text 1..8 usual 0<..4 =a|b: x\n  y\n[p.q]\nany: z\n").expect("a table");
         let y = &table.section("").expect("a section")["y"];
-        assert_eq!((y.kinds.as_slice(), y.words.as_slice()), ([Kind::Int, Kind::Text].as_slice(), ["a", "b"].as_slice()));
+        assert_eq!(
+            (y.kinds.as_slice(), y.words.as_slice()),
+            ([Kind::Int, Kind::Text].as_slice(), ["a", "b"].as_slice())
+        );
         assert!(y.range.expect("a range").holds(1.0) && !y.usual.expect("a range").holds(0.0));
         assert_eq!(table.home_of("z"), Some("p.q"));
         assert!(parse("int: x\ntext: x\n").is_none() && parse("number: x\n").is_none());

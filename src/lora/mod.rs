@@ -13,6 +13,7 @@ use crate::domain::{Problem, Severity};
 use crate::yaml::{MAX_BYTES, Mark};
 
 pub use dialect::Dialect;
+pub use secret::hidden;
 
 /// What was found in a training config.
 #[derive(Debug, Clone, PartialEq, Eq)]

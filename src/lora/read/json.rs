@@ -1,5 +1,7 @@
 //! JSON, read here because no crate that is at hand tells where values stand and which keys come twice.
 
+use std::collections::HashMap;
+
 use super::{Fault, Places, Source, twice};
 use crate::lora::tree::{Entry, Node, Value};
 use crate::yaml::MAX_DEPTH;
@@ -73,6 +75,7 @@ impl Reader<'_> {
     fn map(&mut self, depth: usize) -> Result<Node, Partial> {
         let at = self.places.mark(self.at);
         let mut entries: Vec<Entry> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
         let stopped = self.collect(b'}', |reader| {
             let at = reader.places.mark(reader.at);
             if reader.peek() != Some(b'"') {
@@ -85,12 +88,14 @@ impl Reader<'_> {
             }
             reader.at += 1;
             let node = reader.value(depth + 1)?;
-            if let Some(old) = entries.iter().position(|entry| entry.key == key) {
+            if let Some(old) = places.get(&key) {
                 let message = twice(&key);
                 reader.faults.push(Fault { rule: "duplicate-key", message, at: Some(at), fatal: false });
-                entries.remove(old);
+                entries[*old] = Entry { key, at, node };
+            } else {
+                places.insert(key.clone(), entries.len());
+                entries.push(Entry { key, at, node });
             }
-            entries.push(Entry { key, at, node });
             Ok(())
         });
         let node = Node { value: Value::Map(entries), at };

@@ -13,10 +13,7 @@ pub(super) fn read(text: &str) -> Source {
                 at: Some(key.at),
                 fatal: false,
             };
-            Source {
-                root: document.root.as_ref().map(node),
-                faults: document.duplicates.iter().map(fault).collect(),
-            }
+            Source { root: document.root.as_ref().map(node), faults: document.duplicates.iter().map(fault).collect() }
         }
         Err(error) => {
             let message = format!("this is not YAML: {error}");

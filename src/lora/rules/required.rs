@@ -18,30 +18,20 @@ struct Need {
     unless: Option<&'static str>,
 }
 
-const fn need(
-    dialect: Dialect,
-    within: &'static str,
-    one_of: &'static [&'static str],
-    advice: &'static str,
-) -> Need {
+const fn need(dialect: Dialect, within: &'static str, one_of: &'static [&'static str], advice: &'static str) -> Need {
     Need { dialect, within, one_of, advice, severity: Severity::Error, unless: None }
 }
 
-use Dialect::{AiToolkit, Axolotl, KohyaGui, LlamaFactory, LoraScripts, OneTrainer, SdScripts, SdScriptsDataset};
+use Dialect::{AiToolkit, Axolotl, LlamaFactory, LoraScripts, SdScripts, SdScriptsDataset};
 
-const NEEDS: [Need; 21] = [
+const NEEDS: [Need; 19] = [
     need(LoraScripts, "", &["base_model"], "name the base model file or Hub id to train on"),
     need(LoraScripts, "", &["train_data_dir"], "name the folder with the training data"),
     need(LoraScripts, "", &["output_dir"], "name the folder for the trained weights"),
     Need {
         // Only a warning: some trainers have a default, and published examples rely on it.
         severity: Severity::Warning,
-        ..need(
-            LoraScripts,
-            "",
-            &["epochs", "max_train_steps"],
-            "say how long to train, with epochs or max_train_steps",
-        )
+        ..need(LoraScripts, "", &["epochs", "max_train_steps"], "say how long to train, with epochs or max_train_steps")
     },
     need(SdScripts, "", &["pretrained_model_name_or_path"], "name the base model's file, folder or Hub id"),
     need(SdScripts, "", &["output_dir"], "name the folder for the trained weights; they are lost without it"),
@@ -53,7 +43,6 @@ const NEEDS: [Need; 21] = [
         ..need(SdScripts, "", &["network_module"], "write network_module = \"networks.lora\", for example")
     },
     need(SdScriptsDataset, "datasets.subsets", &["image_dir", "metadata_file"], "name the folder with the images"),
-    need(KohyaGui, "", &["pretrained_model_name_or_path"], "choose a base model"),
     need(Axolotl, "", &["base_model"], "name the base model's folder or Hub id"),
     need(Axolotl, "", &["learning_rate"], "axolotl has no default for it"),
     need(Axolotl, "", &["datasets", "pretraining_dataset"], "name the training data"),
@@ -63,7 +52,6 @@ const NEEDS: [Need; 21] = [
     need(AiToolkit, "config.process", &["type"], "write type: sd_trainer, for example"),
     need(AiToolkit, "config.process", &["model"], "add it, with name_or_path"),
     need(AiToolkit, "config.process.model", &["name_or_path"], "name the base model's folder or Hub id"),
-    need(OneTrainer, "", &["base_model_name"], "name the base model's file, folder or Hub id"),
 ];
 
 /// A key that must be there and is not, or has no value.

@@ -21,10 +21,7 @@ pub(super) fn is_misspelled(config: &Config<'_>, map: &Map<'_>, key: &str) -> bo
     unknown(config, map).any(|(entry, known)| meant(entry.name(), known) == Some(key))
 }
 
-fn unknown<'a>(
-    config: &Config<'a>,
-    map: &Map<'a>,
-) -> impl Iterator<Item = (&'a Entry, &'static Section)> {
+fn unknown<'a>(config: &Config<'a>, map: &Map<'a>) -> impl Iterator<Item = (&'a Entry, &'static Section)> {
     let known = table(config.dialect).section(&map.path);
     let pairs = known.into_iter().flat_map(move |known| map.entries.iter().map(move |entry| (*entry, known)));
     pairs.filter(|(entry, known)| !known.contains_key(entry.name())).take(MAX_COMPARED).collect::<Vec<_>>().into_iter()

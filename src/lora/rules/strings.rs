@@ -50,10 +50,7 @@ pub(super) fn secret(config: &Config<'_>) -> Vec<Finding> {
     })
 }
 
-fn each_text(
-    config: &Config<'_>,
-    look: impl Fn(Option<&Entry>, &str, &Node) -> Option<Finding>,
-) -> Vec<Finding> {
+fn each_text(config: &Config<'_>, look: impl Fn(Option<&Entry>, &str, &Node) -> Option<Finding>) -> Vec<Finding> {
     let mut findings = Vec::new();
     config.root.each_scalar(None, &mut |entry, node| {
         findings.extend(node.text().and_then(|text| look(entry, text, node)));

@@ -27,7 +27,8 @@ fn wrong_value(dialect: Dialect, map: &Map<'_>, entry: &Entry, spec: &Spec) -> O
         return say("wrong-type", severity, message);
     }
     if let (Some(text), false) = (entry.node.text(), spec.words.is_empty()) {
-        let converts = dialect.converts_texts() && spec.kinds.iter().any(|kind| *kind != Kind::Text && read(*kind, text));
+        let converts =
+            dialect.converts_texts() && spec.kinds.iter().any(|kind| *kind != Kind::Text && read(*kind, text));
         if !converts && !spec.words.contains(&text) {
             let words = spec.words.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(", ");
             return say("enum", Severity::Error, format!("{key} must be one of {words}"));
@@ -94,7 +95,10 @@ fn wrong_type(key: &str, entry: &Entry, spec: &Spec) -> (Severity, String) {
         Value::Text { text, plain: true } if takes_numbers && text.parse::<f64>().is_ok() => {
             let better = dotted(text);
             // Only a warning: many trainers of this dialect put the value through `float` themselves.
-            (Severity::Warning, format!("{text} without a dot is a text to PyYAML, not a number: write {key}: {better}"))
+            (
+                Severity::Warning,
+                format!("{text} without a dot is a text to PyYAML, not a number: write {key}: {better}"),
+            )
         }
         Value::Text { text, .. } if takes_numbers && text.trim().parse::<f64>().is_ok() => {
             (Severity::Error, format!("{key} is a text here, but must be {wanted}: remove the quotes"))
