@@ -38,7 +38,8 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<SourceFile>) -> anyhow::R
     Ok(())
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+/// A file's bytes, as many as a plan looks at.
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut text = Vec::new();
     let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;

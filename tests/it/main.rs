@@ -13,6 +13,7 @@ mod condition;
 mod crash;
 mod deploy;
 mod limits;
+mod lint;
 mod pages;
 mod payloads;
 mod plan_command;
