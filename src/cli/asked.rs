@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 use crate::domain::{RepoName, Sha, Trigger, TriggerKind};
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct Asked {
     /// What asks for the build: a push, or with --tag a tag, unless this says otherwise.
     #[arg(long, value_enum)]

@@ -10,13 +10,18 @@ use crate::travis::import::{Found, Imports, Revision, Source};
 
 /// The plan of a folder, or of a single `.travis.yml` under whatever name.
 pub(super) fn plan_of(path: &Path, trigger: &Trigger) -> anyhow::Result<Plan> {
-    let (files, settings) = (files_of(path)?, Settings::default());
     let folder = if path.is_file() { path.parent().unwrap_or(path) } else { path };
+    Ok(planned(&files_of(path)?, folder, trigger))
+}
+
+/// The plan of files, with what they import from a folder.
+pub(super) fn planned(files: &[SourceFile], folder: &Path, trigger: &Trigger) -> Plan {
+    let settings = Settings::default();
     let mut imports = Imports::new();
     loop {
-        let wanted = plan::wanted_imports(&files, &imports, trigger, &settings);
+        let wanted = plan::wanted_imports(files, &imports, trigger, &settings);
         if wanted.is_empty() {
-            return Ok(plan::plan(&files, &imports, trigger, &settings));
+            return plan::plan(files, &imports, trigger, &settings);
         }
         imports.extend(wanted.into_iter().map(|source| {
             let found = imported(folder, &source);
@@ -47,7 +52,8 @@ fn imported(folder: &Path, source: &Source) -> Found {
     read(&path).map_or_else(|error| Found::Failed(format!("{error:#}")), Found::File)
 }
 
-fn files_of(path: &Path) -> anyhow::Result<Vec<SourceFile>> {
+/// The files of a folder that a plan looks at; a single one counts as the `.travis.yml`.
+pub(super) fn files_of(path: &Path) -> anyhow::Result<Vec<SourceFile>> {
     if path.is_file() {
         return Ok(vec![SourceFile { path: plan::CONFIG.to_owned(), text: read(path)? }]);
     }
@@ -78,7 +84,8 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<SourceFile>) -> anyhow::R
     Ok(())
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+/// A file's bytes, as many as a plan looks at.
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut text = Vec::new();
     let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -3,9 +3,11 @@
 mod asked;
 mod condition;
 mod encrypt;
+mod excerpt;
 mod files;
 mod inspect;
 mod jobs;
+mod lint;
 mod plan;
 mod problems;
 mod run;
@@ -32,6 +34,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Show the jobs that a repository's `.travis.yml` gives, and what is wrong with it and its training configs.
     Plan(plan::Arguments),
+    /// Check training configs and `.travis.yml` files: of folders, or single ones as in a pre-commit hook.
+    Lint(lint::Arguments),
     /// Run the jobs of a folder's `.travis.yml` here in Docker, as the service would: no server, no database.
     Run(run::Arguments),
     /// Try a condition, as `if:` in a `.travis.yml` has them: prints true or false.
@@ -54,6 +58,7 @@ pub async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Plan(arguments) => plan::run(&arguments),
+        Command::Lint(arguments) => lint::run(&arguments),
         Command::Run(arguments) => run::run(arguments).await,
         Command::Condition(arguments) => condition::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),

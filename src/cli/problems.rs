@@ -34,7 +34,8 @@ pub(super) fn has_errors(problems: &[Problem]) -> bool {
     problems.iter().any(|problem| problem.severity == Severity::Error)
 }
 
-fn line(problem: &Problem, times: usize, colours: bool) -> String {
+/// One problem with its place; `times` is told when it is there more than once.
+pub(super) fn line(problem: &Problem, times: usize, colours: bool) -> String {
     let (word, colour) = match problem.severity {
         Severity::Error => ("error", Colour::Red),
         Severity::Warning => ("warning", Colour::Yellow),

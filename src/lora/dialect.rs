@@ -1,97 +1,187 @@
 //! Which trainer a config is for, told by its content.
 
-use crate::yaml::Node;
+use super::read::Format;
+use super::tree::{Node, Value};
 
 /// The trainers whose configs are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// `train.py --config x.yaml`: one flat YAML map with `base_model`, `train_data_dir`, `lora_rank` and the like.
     LoraScripts,
+    /// kohya's sd-scripts: arguments in TOML, whose tables mean nothing.
+    SdScripts,
+    /// kohya's sd-scripts: the data sets.
+    SdScriptsDataset,
+    /// A preset for the web page of Akegarasu's lora-scripts: some sd-scripts arguments.
+    AkegarasuPreset,
+    /// What the web page kohya_ss saves.
+    KohyaGui,
+    /// axolotl.
+    Axolotl,
+    /// LLaMA-Factory's training; its configs for export and inference are something else.
+    LlamaFactory,
+    /// ai-toolkit.
+    AiToolkit,
+    /// SimpleTuner.
+    SimpleTuner,
+    /// OneTrainer.
+    OneTrainer,
+    /// PEFT's `adapter_config.json`.
+    Peft,
 }
 
-/// Keys that this dialect shares with few others: one of them must be there.
-const TELLING: [&str; 5] = ["base_model", "train_data_dir", "metadata_path", "lora_rank", "conv_lora_rank"];
-/// The keys that nearly every config has: three of them must be there, so that one that lacks `base_model` is still
-/// recognised and told so.
-const CORE: [&str; 11] = [
-    "base_model",
-    "train_data_dir",
-    "metadata_path",
-    "lora_rank",
-    "conv_lora_rank",
-    "batch_size",
-    "epochs",
-    "max_train_steps",
-    "learning_rate",
-    "output_dir",
-    "save_steps",
-];
-/// Keys that show another trainer: axolotl, LLaMA-Factory, ai-toolkit, sd-scripts.
-const FOREIGN: [&str; 11] = [
-    "datasets",
-    "micro_batch_size",
-    "adapter",
-    "sequence_len",
-    "model_name_or_path",
-    "stage",
-    "job",
-    "config",
-    "pretrained_model_name_or_path",
-    "network_module",
-    "network_dim",
-];
+/// What a trainer does with a key that it does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// It stops.
+    Refused,
+    /// It goes on without a word, and all of its keys are known here.
+    Ignored,
+    /// It goes on, and not all of its keys are known here.
+    Open,
+}
 
 impl Dialect {
-    /// The dialect of a config, if it is one.
-    pub fn of(root: &Node) -> Option<Self> {
-        let keys: Vec<&str> = root.entries().iter().map(|entry| entry.key.as_str()).collect();
-        Self::of_keys(&keys)
-    }
+    /// All of them, in the order in which they are tried.
+    pub const ALL: [Self; 11] = [
+        Self::AiToolkit,
+        Self::LlamaFactory,
+        Self::Axolotl,
+        Self::LoraScripts,
+        Self::SdScriptsDataset,
+        Self::AkegarasuPreset,
+        Self::SdScripts,
+        Self::KohyaGui,
+        Self::SimpleTuner,
+        Self::OneTrainer,
+        Self::Peft,
+    ];
 
-    /// The dialect by what looks like keys at the starts of lines.
-    pub fn of_lines(text: &str) -> Option<Self> {
-        let is_key = |key: &&str| key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        let keys: Vec<&str> = text.lines().filter_map(|line| line.split(':').next()).filter(is_key).collect();
-        Self::of_keys(&keys)
-    }
-
-    fn of_keys(keys: &[&str]) -> Option<Self> {
-        let has = |list: &[&str]| list.iter().filter(|key| keys.contains(key)).count();
-        (has(&FOREIGN) == 0 && has(&TELLING) >= 1 && has(&CORE) >= 3).then_some(Self::LoraScripts)
-    }
-
-    /// The keys that the trainer knows.
-    pub fn keys(self) -> &'static [&'static str] {
+    /// The dialect's name, as people write it.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::LoraScripts => &[
-                "base_model",
-                "train_data_dir",
-                "metadata_path",
-                "output_dir",
-                "task_type",
-                "lora_rank",
-                "lora_alpha",
-                "lora_dropout",
-                "conv_lora_rank",
-                "target_modules",
-                "batch_size",
-                "gradient_accumulation_steps",
-                "epochs",
-                "max_train_steps",
-                "learning_rate",
-                "lr_scheduler",
-                "warmup_steps",
-                "optimizer",
-                "weight_decay",
-                "save_steps",
-                "resolution",
-                "mixed_precision",
-                "num_workers",
-                "max_length",
-                "seed",
-                "logging_dir",
-                "resume_from_checkpoint",
-            ],
+            Self::LoraScripts => "lora-scripts",
+            Self::SdScripts => "sd-scripts",
+            Self::SdScriptsDataset => "sd-scripts data set",
+            Self::AkegarasuPreset => "Akegarasu preset",
+            Self::KohyaGui => "kohya_ss GUI",
+            Self::Axolotl => "axolotl",
+            Self::LlamaFactory => "LLaMA-Factory",
+            Self::AiToolkit => "ai-toolkit",
+            Self::SimpleTuner => "SimpleTuner",
+            Self::OneTrainer => "OneTrainer",
+            Self::Peft => "PEFT",
         }
+    }
+
+    /// The dialect of a config, if it is one.
+    pub(super) fn of(format: Format, root: &Node) -> Option<Self> {
+        Self::ALL.into_iter().find(|dialect| dialect.formats().contains(&format) && dialect.is_told_by(&Keys(root)))
+    }
+
+    fn formats(self) -> &'static [Format] {
+        match self {
+            Self::LoraScripts | Self::Axolotl => &[Format::Yaml],
+            Self::AiToolkit | Self::LlamaFactory => &[Format::Yaml, Format::Json],
+            Self::SdScripts | Self::AkegarasuPreset => &[Format::Toml],
+            Self::SdScriptsDataset => &[Format::Toml, Format::Json],
+            Self::KohyaGui | Self::SimpleTuner | Self::OneTrainer | Self::Peft => &[Format::Json],
+        }
+    }
+
+    fn is_told_by(self, keys: &Keys<'_>) -> bool {
+        match self {
+            Self::AiToolkit => keys.has("job") && keys.below("config").any(|key| key == "process"),
+            Self::LlamaFactory => {
+                let others = ["model_name_or_path", "finetuning_type", "template"];
+                keys.has("stage") && keys.count(&others) > 0 && !keys.has("export_dir")
+            }
+            Self::Axolotl => {
+                // Two of them beside `base_model`, and more without it: then it was forgotten.
+                let telling = ["datasets", "micro_batch_size", "adapter", "sequence_len", "lora_r", "sample_packing"];
+                let wanted = if keys.has("base_model") { 1 } else { 3 };
+                keys.count(&telling) >= wanted && !keys.has("model_name_or_path") && !keys.has("job")
+            }
+            Self::LoraScripts => {
+                // Three of the keys that nearly every config has, so that one without `base_model` is told so.
+                let telling = ["base_model", "train_data_dir", "metadata_path", "lora_rank", "conv_lora_rank"];
+                let core = ["batch_size", "epochs", "max_train_steps", "learning_rate", "output_dir", "save_steps"];
+                let foreign = ["model_name_or_path", "stage", "job", "config", "pretrained_model_name_or_path"];
+                let is_foreign = keys.count(&foreign) > 0 || keys.count(&["network_module", "network_dim"]) > 0;
+                keys.count(&telling) > 0 && keys.count(&telling) + keys.count(&core) >= 3 && !is_foreign
+            }
+            Self::SdScriptsDataset => {
+                let telling = ["subsets", "resolution", "batch_size", "enable_bucket", "validation_split"];
+                keys.below("datasets").any(|key| telling.contains(&key)) && !keys.has("base_model")
+            }
+            Self::AkegarasuPreset => {
+                keys.below("metadata").any(|key| ["train_type", "author"].contains(&key)) && keys.has("data")
+            }
+            Self::SdScripts => {
+                let telling = ["pretrained_model_name_or_path", "network_module"];
+                let is_settings = keys.has("settings") && keys.has("server");
+                !is_settings && (keys.count(&telling) > 0 || keys.in_tables().any(|key| telling.contains(&key)))
+            }
+            Self::KohyaGui => {
+                let is_like = keys.count(&["pretrained_model_name_or_path", "optimizer"]) == 2;
+                keys.has("LoRA_type") || is_like && keys.count(&["max_resolution", "epoch"]) > 0
+            }
+            Self::SimpleTuner => keys.has("model_family"),
+            Self::OneTrainer => keys.has("training_method"),
+            Self::Peft => keys.has("peft_type"),
+        }
+    }
+
+    /// What the trainer does with a key that it does not know.
+    pub(super) fn unknown(self) -> Unknown {
+        match self {
+            Self::SdScriptsDataset | Self::LlamaFactory => Unknown::Refused,
+            Self::LoraScripts | Self::SdScripts | Self::Axolotl | Self::AiToolkit | Self::OneTrainer => {
+                Unknown::Ignored
+            }
+            Self::AkegarasuPreset | Self::KohyaGui | Self::SimpleTuner | Self::Peft => Unknown::Open,
+        }
+    }
+
+    /// Whether the trainer makes a number of the text "8", and so on.
+    pub(super) fn converts_texts(self) -> bool {
+        match self {
+            Self::LoraScripts | Self::SdScripts | Self::SdScriptsDataset | Self::AkegarasuPreset | Self::Peft => false,
+            Self::KohyaGui
+            | Self::Axolotl
+            | Self::LlamaFactory
+            | Self::AiToolkit
+            | Self::SimpleTuner
+            | Self::OneTrainer => true,
+        }
+    }
+}
+
+/// The keys of the root map and those right below them.
+struct Keys<'a>(&'a Node);
+
+impl<'a> Keys<'a> {
+    fn has(&self, key: &str) -> bool {
+        self.0.entries().iter().any(|entry| entry.name() == key)
+    }
+
+    fn count(&self, keys: &[&str]) -> usize {
+        keys.iter().filter(|key| self.has(key)).count()
+    }
+
+    /// The keys of the map that `key` holds, or of the maps in its list.
+    fn below(&self, key: &str) -> impl Iterator<Item = &'a str> {
+        let held = self.0.entries().iter().filter(move |entry| entry.key == key).map(|entry| &entry.node);
+        held.flat_map(|node| std::iter::once(node).chain(node.items())).flat_map(Self::names)
+    }
+
+    /// The keys of all maps right below the root.
+    fn in_tables(&self) -> impl Iterator<Item = &'a str> {
+        let maps = self.0.entries().iter().filter(|entry| matches!(entry.node.value, Value::Map(_)));
+        maps.flat_map(|entry| Self::names(&entry.node))
+    }
+
+    fn names(node: &'a Node) -> impl Iterator<Item = &'a str> {
+        node.entries().iter().map(|entry| entry.key.as_str())
     }
 }

@@ -3,13 +3,18 @@
 //! A config is linted only when its content shows which trainer it is for; other files are left alone.
 
 mod dialect;
+mod keys;
+mod read;
 mod rules;
+mod secret;
+mod tree;
 pub mod weights;
 
 use crate::domain::{Problem, Severity};
-use crate::yaml::{self, Mark};
+use crate::yaml::{MAX_BYTES, Mark};
 
 pub use dialect::Dialect;
+pub use secret::hidden;
 
 /// What was found in a training config.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,27 +25,25 @@ pub struct Linted {
     pub problems: Vec<Problem>,
 }
 
+/// The most problems that are told of one file; who has mended those sees the next.
+const MAX_PROBLEMS: usize = 200;
+
 /// Checks the file at `path` if it is a training config of a dialect we know.
 pub fn lint(path: &str, text: &[u8]) -> Option<Linted> {
-    if !matches!(path.rsplit_once('.'), Some((_, "yaml" | "yml"))) || text.len() > yaml::MAX_BYTES {
+    let format = read::Format::of(path)?;
+    if text.len() > MAX_BYTES {
         return None;
     }
-    let text = std::str::from_utf8(text).ok()?;
-    let (dialect, found) = match yaml::read(text) {
-        Ok(document) => {
-            let root = document.root.as_ref()?;
-            let dialect = Dialect::of(root)?;
-            (dialect, rules::check(&document, root))
-        }
-        Err(error) => {
-            // What cannot be parsed is only guessed at by its lines: a template of another tool is no config of ours.
-            let dialect = Dialect::of_lines(text)?;
-            let message = format!("this is not YAML: {error}");
-            (dialect, vec![Finding { rule: "bad-yaml", severity: Severity::Error, message, at: error.at, key: None }])
-        }
-    };
-    let mut problems: Vec<Problem> = found.into_iter().map(|finding| finding.problem(path)).collect();
+    let source = format.read(std::str::from_utf8(text).ok()?);
+    let root = source.root.as_ref()?;
+    // What cannot be parsed is judged by what could be read: a template of another tool is no config of ours.
+    let dialect = Dialect::of(format, root)?;
+    let is_whole = !source.faults.iter().any(|fault| fault.fatal);
+    let found = if is_whole { rules::check(dialect, root) } else { Vec::new() };
+    let faults = source.faults.into_iter().map(Finding::from);
+    let mut problems: Vec<Problem> = faults.chain(found).map(|finding| finding.problem(path)).collect();
     problems.sort_by_key(|problem| (problem.line, problem.column));
+    problems.truncate(MAX_PROBLEMS);
     Some(Linted { dialect, problems })
 }
 
@@ -52,6 +55,12 @@ struct Finding {
     message: String,
     at: Option<Mark>,
     key: Option<String>,
+}
+
+impl From<read::Fault> for Finding {
+    fn from(fault: read::Fault) -> Self {
+        Self { rule: fault.rule, severity: Severity::Error, message: fault.message, at: fault.at, key: None }
+    }
 }
 
 impl Finding {

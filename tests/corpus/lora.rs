@@ -2,57 +2,121 @@
 
 use std::path::Path;
 
-use trainyard::domain::Severity;
-use trainyard::lora::{lint, weights};
+use trainyard::domain::{Problem, Severity};
+use trainyard::lora::{Dialect, lint, weights};
 
 use crate::support::{Score, shared};
 
-/// The rules that are built; others come with the rest of the linter.
-const BUILT: [(&str, &str); 5] = [
-    ("bad-yaml", "bad-yaml"),
-    ("missing-required", "missing-required"),
-    ("conflicting-keys", "conflicting-keys"),
-    ("unknown-key-typo", "unknown-key"),
-    ("camel-case", "unknown-key"),
+/// The corpus's names for what is linted; a file of another dialect must be left alone.
+const DIALECTS: [(&str, Dialect); 10] = [
+    ("lora-scripts", Dialect::LoraScripts),
+    ("sdscripts", Dialect::SdScripts),
+    ("sdscripts-dataset", Dialect::SdScriptsDataset),
+    ("akegarasu-preset", Dialect::AkegarasuPreset),
+    ("kohya-gui", Dialect::KohyaGui),
+    ("axolotl", Dialect::Axolotl),
+    ("llamafactory", Dialect::LlamaFactory),
+    ("ai-toolkit", Dialect::AiToolkit),
+    ("simpletuner", Dialect::SimpleTuner),
+    ("onetrainer", Dialect::OneTrainer),
 ];
 
-fn rows(dir: &Path) -> Vec<Vec<String>> {
-    let text = std::fs::read_to_string(dir.join("MANIFEST.tsv")).expect("a manifest");
-    text.lines().skip(1).map(|line| line.split('\t').map(str::to_owned).collect()).collect()
-}
-
 pub fn scores() -> Vec<Score> {
-    vec![real_configs(), broken_configs(), weight_files()]
+    let configs = cases("lora/configs", 1, 6, None);
+    let broken = cases("lora/configs/broken", 1, 2, Some(3));
+    vec![
+        recognition(&configs),
+        accepted(&configs),
+        wrong_in_the_wild(&configs),
+        with_one_defect(&broken),
+        weight_files(),
+    ]
 }
 
-fn real_configs() -> Score {
-    let mut score = Score::new("lora configs without errors", 100.0);
-    let Some(dir) = shared("lora/configs") else { return score };
-    for row in rows(&dir) {
-        let Ok(text) = std::fs::read(dir.join(&row[0])) else {
-            continue;
+/// A file of the corpus, what is expected of it, and what came out.
+struct Case {
+    file: String,
+    dialect: String,
+    /// `ok`, or the rule that it breaks.
+    expected: String,
+    /// Where; none when it is the whole file.
+    line: Option<u32>,
+    found: Option<(Dialect, Vec<Problem>)>,
+}
+
+impl Case {
+    fn problems(&self) -> &[Problem] {
+        self.found.as_ref().map_or(&[], |(_, problems)| problems)
+    }
+
+    /// Whether the problem is the expected one. The corpus has one rule for all formats that cannot be read.
+    fn is_expected(&self, problem: &Problem) -> bool {
+        let rules: &[&str] = match self.expected.as_str() {
+            "unknown-key-typo" => &["unknown-key"],
+            "bad-yaml" => &["bad-yaml", "bad-toml", "bad-json"],
+            expected => &[expected],
         };
-        let linted = lint(&row[0], &text);
-        let recognised = linted.is_some();
-        let errors = linted.map_or(0, |l| l.problems.iter().filter(|p| p.severity == Severity::Error).count());
-        let equal = recognised == (row[1] == "lora-scripts") && (row[6] != "ok" || errors == 0);
-        score.count(&row[0], equal, || format!("{row:?}: recognised {recognised}, {errors} errors"));
+        rules.contains(&problem.rule.as_str()) && (self.line.is_none() || self.line == problem.line)
+    }
+
+    fn told(&self) -> String {
+        let tell = |p: &Problem| format!("{} {} {:?}: {}", p.place(), p.rule, p.severity, p.message);
+        let problems: Vec<String> = self.problems().iter().map(tell).collect();
+        format!("{} at {:?} is expected, found {problems:?}", self.expected, self.line)
+    }
+}
+
+/// The cases of a folder's manifest, whose columns for dialect, rule and line are given.
+fn cases(folder: &str, dialect: usize, expected: usize, line: Option<usize>) -> Vec<Case> {
+    let Some(dir) = shared(folder) else { return Vec::new() };
+    let manifest = std::fs::read_to_string(dir.join("MANIFEST.tsv")).expect("a manifest");
+    let case = |row: &str| {
+        let columns: Vec<&str> = row.split('\t').collect();
+        let text = std::fs::read(Path::new(&dir).join(columns[0])).expect("a file of the manifest");
+        let line: u32 = line.map_or(0, |line| columns[line].parse().expect("a number"));
+        Case {
+            file: columns[0].to_owned(),
+            dialect: columns[dialect].to_owned(),
+            expected: columns[expected].to_owned(),
+            line: (line > 0).then_some(line),
+            found: lint(columns[0], &text).map(|linted| (linted.dialect, linted.problems)),
+        }
+    };
+    manifest.lines().skip(1).map(case).collect()
+}
+
+fn recognition(cases: &[Case]) -> Score {
+    let mut score = Score::new("lora dialects recognised", 100.0);
+    for case in cases {
+        let expected = DIALECTS.iter().find(|(name, _)| *name == case.dialect).map(|(_, dialect)| *dialect);
+        let found = case.found.as_ref().map(|(dialect, _)| *dialect);
+        score.count(&case.file, found == expected, || format!("{} was taken for {found:?}", case.dialect));
     }
     score
 }
 
-fn broken_configs() -> Score {
-    let mut score = Score::new("lora configs with one defect", 100.0);
-    let Some(dir) = shared("lora/configs/broken") else { return score };
-    for row in rows(&dir).iter().filter(|row| row[1] == "lora-scripts") {
-        let Some((_, rule)) = BUILT.iter().find(|(expected, _)| *expected == row[2]) else {
-            continue;
-        };
-        let text = std::fs::read(dir.join(&row[0])).expect("a file");
-        let problems = lint(&row[0], &text).map(|linted| linted.problems).unwrap_or_default();
-        let line: u32 = row[3].parse().expect("a number");
-        let found = problems.iter().any(|p| p.rule == *rule && (line == 0 || p.line == Some(line)));
-        score.count(&row[0], found && problems.len() == 1, || format!("{row:?}: {problems:?}"));
+fn accepted(cases: &[Case]) -> Score {
+    let mut score = Score::new("lora configs without errors", 100.0);
+    for case in cases.iter().filter(|case| case.expected == "ok") {
+        let has_errors = case.problems().iter().any(|problem| problem.severity == Severity::Error);
+        score.count(&case.file, !has_errors, || case.told());
+    }
+    score
+}
+
+fn wrong_in_the_wild(cases: &[Case]) -> Score {
+    let mut score = Score::new("lora configs wrong as found", 100.0);
+    for case in cases.iter().filter(|case| case.expected != "ok") {
+        score.count(&case.file, case.problems().iter().any(|problem| case.is_expected(problem)), || case.told());
+    }
+    score
+}
+
+fn with_one_defect(cases: &[Case]) -> Score {
+    let mut score = Score::new("lora configs with one defect", 90.0);
+    for case in cases {
+        let exact = matches!(case.problems(), [problem] if case.is_expected(problem));
+        score.count(&case.file, exact, || case.told());
     }
     score
 }

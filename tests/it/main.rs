@@ -15,6 +15,7 @@ mod deploy;
 mod import;
 mod inspect;
 mod limits;
+mod lint;
 mod pages;
 mod payloads;
 mod plan_command;

@@ -1,0 +1,137 @@
+//! `trainyard lint`.
+
+mod formats;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use super::asked::{Asked, Known};
+use super::excerpt::pointed_at;
+use super::files::{self, files_of};
+use super::problems::{self, number_of};
+use super::table::{inert, wants_colours};
+use crate::domain::{Problem, Severity};
+use crate::lora;
+use crate::plan::{self, SourceFile};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Files, and folders of repositories.
+    #[arg(value_name = "PATH", default_value = ".")]
+    paths: Vec<PathBuf>,
+    /// How problems are printed.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// For people: with the line of the file.
+    Text,
+    /// Facts for programs.
+    Json,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// Annotations of GitHub Actions.
+    Github,
+}
+
+/// A file that was checked.
+struct Checked {
+    path: String,
+    text: Vec<u8>,
+    problems: Vec<Problem>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    if let Some(path) = arguments.paths.iter().find(|path| !path.exists()) {
+        eprintln!("trainyard: there is no {}: name files or folders that are there", path.display());
+        return Ok(super::USAGE);
+    }
+    let mut checked = Vec::new();
+    for path in &arguments.paths {
+        let files = if path.is_dir() { of_folder(path)? } else { vec![of_file(path)?] };
+        for (path, file) in files {
+            checked.extend(check(path, file)?);
+        }
+    }
+    let problems: Vec<&Problem> = checked.iter().flat_map(|file| &file.problems).collect();
+    let text = match arguments.format {
+        Format::Text => shown(&checked, wants_colours(&std::io::stdout())),
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(&serde_json::json!({ "problems": problems }))?),
+        Format::Sarif => format!("{}\n", serde_json::to_string_pretty(&formats::sarif(&problems))?),
+        Format::Github => formats::github(&problems),
+    };
+    super::print(&text)?;
+    let has_errors = problems.iter().any(|problem| problem.severity == Severity::Error);
+    Ok(if has_errors { super::PROBLEMS } else { super::FINE })
+}
+
+/// The files that a plan of the folder looks at, with the paths under which they are told of.
+fn of_folder(folder: &Path) -> anyhow::Result<Vec<(String, SourceFile)>> {
+    let told = |file: SourceFile| {
+        let path = if folder == Path::new(".") { file.path.clone() } else { shown_path(&folder.join(&file.path)) };
+        (path, file)
+    };
+    Ok(files_of(folder)?.into_iter().map(told).collect())
+}
+
+fn of_file(path: &Path) -> anyhow::Result<(String, SourceFile)> {
+    let name = path.file_name().context("a file without a name")?.to_string_lossy().into_owned();
+    Ok((shown_path(path), SourceFile { path: name, text: files::read(path)? }))
+}
+
+fn shown_path(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    path.strip_prefix("./").unwrap_or(&path).to_owned()
+}
+
+/// The file's problems; none for a file that is no config of ours.
+fn check(path: String, file: SourceFile) -> anyhow::Result<Option<Checked>> {
+    let found = if file.path == plan::CONFIG {
+        // What the language says of the file hardly depends on what asks for a build.
+        let trigger = Asked::default().trigger(&Known::nothing("repository")?);
+        let folder = Path::new(&path).parent().unwrap_or(Path::new(""));
+        Some(files::planned(std::slice::from_ref(&file), folder, &trigger).problems)
+    } else {
+        lora::lint(&path, &file.text).map(|linted| linted.problems)
+    };
+    Ok(found.map(|mut problems| {
+        // Problems of an imported file keep its name.
+        let own = problems.iter_mut().filter(|problem| problem.file.as_ref().is_none_or(|of| *of == file.path));
+        own.for_each(|problem| problem.file = Some(path.clone()));
+        Checked { path, text: file.text, problems }
+    }))
+}
+
+/// The problems with their lines, and how many files they are of.
+fn shown(checked: &[Checked], colours: bool) -> String {
+    let mut text = String::new();
+    for file in checked {
+        let source = String::from_utf8_lossy(&file.text);
+        for problem in file.problems.iter().filter(|problem| problem.severity > Severity::Info) {
+            text.push_str(&problems::line(problem, 1, colours));
+            if problem.file.as_ref() == Some(&file.path) {
+                text.push_str(&excerpt(&source, problem).unwrap_or_default());
+            }
+        }
+    }
+    let all: Vec<Problem> = checked.iter().flat_map(|file| file.problems.iter().cloned()).collect();
+    let counted = problems::counted(&all).unwrap_or_else(|| "no problems".to_owned());
+    let files = match checked {
+        [] => return "no training config and no .travis.yml was found\n".to_owned(),
+        [one] => inert(&one.path),
+        many => number_of(many.len(), "file"),
+    };
+    text + &format!("{files} checked: {counted}\n")
+}
+
+/// The line of a problem with a caret below, without the secrets in it.
+fn excerpt(source: &str, problem: &Problem) -> Option<String> {
+    let line = source.lines().nth(problem.line?.checked_sub(1)? as usize)?;
+    let hidden = lora::hidden(line);
+    let column = problem.column.unwrap_or(1).max(1) as usize;
+    let at = hidden.char_indices().nth(column - 1).map_or(hidden.len(), |(at, _)| at);
+    (!line.trim().is_empty()).then(|| format!("{}\n", pointed_at(&hidden, at)))
+}

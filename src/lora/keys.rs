@@ -1,0 +1,211 @@
+//! The keys that trainers know: what `keys/*.keys` say of them.
+//!
+//! A line is `KIND[|KIND] [RANGE] [usual RANGE] [=WORD|WORD]: KEY KEY …`, and goes on in lines that are indented. A range
+//! is `LOW..HIGH`, either of them may be absent, and `<` after the low one leaves it out. `[a.b]` starts the keys of the
+//! maps at `a.b`; lists on the way add nothing to the path.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use super::Dialect;
+
+/// The keys of one trainer, by the path of the map that holds them.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    sections: HashMap<&'static str, Section>,
+}
+
+/// The keys of one map.
+pub(super) type Section = HashMap<&'static str, Spec>;
+
+/// What a key's value must be.
+#[derive(Debug, Clone)]
+pub(super) struct Spec {
+    pub(super) kinds: Vec<Kind>,
+    /// Outside of it training cannot work.
+    pub(super) range: Option<Range>,
+    /// Outside of it training rarely works.
+    pub(super) usual: Option<Range>,
+    /// The texts that are taken; empty when all are.
+    pub(super) words: Vec<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Bool,
+    Int,
+    Float,
+    /// A number that must be written with a dot.
+    Decimal,
+    Text,
+    List,
+    Map,
+    Any,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Range {
+    pub(super) low: Option<f64>,
+    /// Whether the low end itself is outside.
+    pub(super) above: bool,
+    pub(super) high: Option<f64>,
+}
+
+static TABLES: LazyLock<HashMap<Dialect, Table>> = LazyLock::new(|| {
+    let parsed = |dialect: Dialect| (dialect, parse(source(dialect)).expect("a table that the tests have read"));
+    Dialect::ALL.into_iter().map(parsed).collect()
+});
+
+fn source(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::LoraScripts => include_str!("keys/lora-scripts.keys"),
+        Dialect::SdScripts | Dialect::AkegarasuPreset => include_str!("keys/sd-scripts.keys"),
+        Dialect::SdScriptsDataset => include_str!("keys/sd-scripts-dataset.keys"),
+        Dialect::KohyaGui => include_str!("keys/kohya-gui.keys"),
+        Dialect::Axolotl => include_str!("keys/axolotl.keys"),
+        Dialect::LlamaFactory => include_str!("keys/llama-factory.keys"),
+        Dialect::AiToolkit => include_str!("keys/ai-toolkit.keys"),
+        Dialect::SimpleTuner => include_str!("keys/simpletuner.keys"),
+        Dialect::OneTrainer => include_str!("keys/onetrainer.keys"),
+        Dialect::Peft => include_str!("keys/peft.keys"),
+    }
+}
+
+/// The keys of a dialect.
+pub(super) fn table(dialect: Dialect) -> &'static Table {
+    &TABLES[&dialect]
+}
+
+impl Table {
+    /// The keys of the maps at this path; none when nothing is known of them.
+    pub(super) fn section(&self, path: &str) -> Option<&Section> {
+        self.sections.get(path)
+    }
+
+    /// The path of a map that knows this key.
+    pub(super) fn home_of(&self, key: &str) -> Option<&'static str> {
+        let homes = self.sections.iter().filter(|(_, section)| section.contains_key(key));
+        homes.map(|(path, _)| *path).min_by_key(|path| path.len())
+    }
+}
+
+fn parse(text: &'static str) -> Option<Table> {
+    let mut table = Table::default();
+    let (mut section, mut spec) = ("", None);
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if let Some(path) = line.strip_prefix('[') {
+            section = path.strip_suffix(']')?;
+            continue;
+        }
+        let names = if line.starts_with(' ') {
+            line
+        } else {
+            let (head, names) = line.split_once(':')?;
+            spec = Some(Spec::parse(head)?);
+            names
+        };
+        let keys = table.sections.entry(section).or_default();
+        for name in names.split_whitespace() {
+            if keys.insert(name, spec.clone()?).is_some() {
+                return None;
+            }
+        }
+    }
+    Some(table)
+}
+
+impl Spec {
+    fn parse(text: &'static str) -> Option<Self> {
+        let mut tokens = text.split(' ');
+        let kinds = tokens.next()?.split('|').map(Kind::parse).collect::<Option<_>>()?;
+        let mut spec = Self { kinds, range: None, usual: None, words: Vec::new() };
+        while let Some(token) = tokens.next() {
+            match token.strip_prefix('=') {
+                Some(words) => spec.words = words.split('|').collect(),
+                None if token == "usual" => spec.usual = Some(Range::parse(tokens.next()?)?),
+                None => spec.range = Some(Range::parse(token)?),
+            }
+        }
+        Some(spec)
+    }
+}
+
+impl Kind {
+    fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "bool" => Self::Bool,
+            "int" => Self::Int,
+            "float" => Self::Float,
+            "decimal" => Self::Decimal,
+            "text" => Self::Text,
+            "list" => Self::List,
+            "map" => Self::Map,
+            "any" => Self::Any,
+            _ => return None,
+        })
+    }
+
+    /// How people call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "true or false",
+            Self::Int => "an integer",
+            Self::Float => "a number",
+            Self::Decimal => "a number with a dot",
+            Self::Text => "a text",
+            Self::List => "a list",
+            Self::Map => "a map",
+            Self::Any => "anything",
+        }
+    }
+}
+
+impl Range {
+    fn parse(text: &str) -> Option<Self> {
+        let (low, high) = text.split_once("..")?;
+        let end = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
+        Some(Self { low: end(low.trim_end_matches('<'))?, above: low.ends_with('<'), high: end(high)? })
+    }
+
+    /// Whether the number is inside; what is no number never is.
+    pub(super) fn holds(self, number: f64) -> bool {
+        let low = self.low.is_none_or(|low| if self.above { number > low } else { number >= low });
+        low && self.high.is_none_or(|high| number <= high) && !number.is_nan()
+    }
+
+    /// As in "give it ...".
+    pub(super) fn told(self) -> String {
+        let least = if self.above { "more than" } else { "at least" };
+        match (self.low, self.high) {
+            (Some(low), Some(high)) => format!("{least} {low} and at most {high}"),
+            (Some(low), None) => format!("{least} {low}"),
+            (None, Some(high)) => format!("at most {high}"),
+            (None, None) => "a number".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_can_be_read() {
+        for dialect in Dialect::ALL {
+            assert!(parse(source(dialect)).is_some(), "{dialect:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_says_all_of_its_keys() {
+        let table = parse("int|text 1..8 usual 0<..4 =a|b: x\n  y\n[p.q]\nany: z\n").expect("a table");
+        let y = &table.section("").expect("a section")["y"];
+        assert_eq!(
+            (y.kinds.as_slice(), y.words.as_slice()),
+            ([Kind::Int, Kind::Text].as_slice(), ["a", "b"].as_slice())
+        );
+        assert!(y.range.expect("a range").holds(1.0) && !y.usual.expect("a range").holds(0.0));
+        assert_eq!(table.home_of("z"), Some("p.q"));
+        assert!(parse("int: x\ntext: x\n").is_none() && parse("number: x\n").is_none());
+    }
+}

@@ -1,0 +1,105 @@
+//! The rules: one file for each group, and the table of them.
+
+mod conflicts;
+mod required;
+mod spelling;
+mod strings;
+mod values;
+
+use super::tree::{Entry, Node, Value};
+use super::{Dialect, Finding};
+use crate::domain::Severity;
+use crate::yaml::Mark;
+
+type Rule = fn(&Config<'_>) -> Vec<Finding>;
+
+const RULES: [Rule; 6] = [
+    required::missing_required,
+    conflicts::conflicting_keys,
+    spelling::unknown_key,
+    values::wrong_values,
+    strings::private_path,
+    strings::secret,
+];
+
+/// All findings in a config.
+pub(super) fn check(dialect: Dialect, root: &Node) -> Vec<Finding> {
+    let config = Config::new(dialect, root);
+    RULES.iter().flat_map(|rule| rule(&config)).collect()
+}
+
+/// What a rule looks at.
+struct Config<'a> {
+    dialect: Dialect,
+    root: &'a Node,
+    /// The maps of the file, the outer ones first.
+    maps: Vec<Map<'a>>,
+}
+
+/// A map of the file.
+struct Map<'a> {
+    /// The keys that lead to it, with dots; lists on the way add nothing.
+    path: String,
+    /// Where its author would look for it: at the key that holds it, or at its place in a list.
+    at: Mark,
+    entries: Vec<&'a Entry>,
+}
+
+impl<'a> Config<'a> {
+    fn new(dialect: Dialect, root: &'a Node) -> Self {
+        let mut config = Self { dialect, root, maps: Vec::new() };
+        match dialect {
+            // Its tables are there for people: the trainer takes the keys of all of them for one map.
+            Dialect::SdScripts => {
+                let flat = |entry: &'a Entry| match &entry.node.value {
+                    Value::Map(entries) => entries.iter().collect(),
+                    _ => vec![entry],
+                };
+                let entries = root.entries().iter().flat_map(flat).collect();
+                config.maps.push(Map { path: String::new(), at: root.at, entries });
+            }
+            Dialect::AkegarasuPreset => {
+                let data = root.entries().iter().find(|entry| entry.key == "data");
+                config.collect(String::new(), root.at, data.map_or(root, |data| &data.node));
+            }
+            _ => config.collect(String::new(), root.at, root),
+        }
+        config
+    }
+
+    fn collect(&mut self, path: String, at: Mark, node: &'a Node) {
+        for item in node.items() {
+            self.collect(path.clone(), item.at, item);
+        }
+        if let Value::Map(entries) = &node.value {
+            self.maps.push(Map { path: path.clone(), at, entries: entries.iter().collect() });
+            for entry in entries {
+                let below = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+                self.collect(below, entry.at, &entry.node);
+            }
+        }
+    }
+
+    fn maps_at(&self, path: &str) -> impl Iterator<Item = &Map<'a>> {
+        self.maps.iter().filter(move |map| map.path == path)
+    }
+}
+
+impl<'a> Map<'a> {
+    fn get(&self, key: &str) -> Option<&'a Entry> {
+        self.entries.iter().find(|entry| entry.name() == key).copied()
+    }
+
+    fn gives(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|entry| entry.node.is_given())
+    }
+
+    /// The dotted path of one of its keys.
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+}
+
+fn finding(rule: &'static str, severity: Severity, message: String, at: Mark, key: String) -> Finding {
+    Finding { rule, severity, message, at: Some(at), key: Some(key) }
+}

@@ -1,0 +1,87 @@
+//! `trainyard lint`, as people and programs see it.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+const TYPO: &str = "base_model: ./m.safetensors\ntrain_data_dir: ./data\nlora_rnak: 8\nepochs: 2\noutput_dir: ./out\n";
+
+/// Exit status, standard output and standard error in a folder with these files.
+fn lint(files: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trainyard"));
+    let output = command.arg("lint").args(arguments).current_dir(folder.path()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_person_sees_the_line_and_what_to_do() {
+    let files = [("configs/a.yaml", TYPO), (".travis.yml", "language: shell\nscirpt: x\n"), ("other.yaml", "a: b\n")];
+    let (code, out, _) = lint(&files, &[]);
+    let wanted = "\
+.travis.yml:2:1: warning: the key `scirpt` is not known and is read as `script`: write `script` [find-key]
+    scirpt: x
+    ^
+configs/a.yaml:3:1: error: lora_rnak is a key that the trainer ignores: did you mean lora_rank? [unknown-key]
+    lora_rnak: 8
+    ^
+2 files checked: 1 error, 1 warning
+";
+    assert_eq!((code, out.as_str()), (Some(1), wanted));
+}
+
+#[test]
+fn single_files_are_checked_as_a_hook_gives_them() {
+    let good = TYPO.replace("lora_rnak", "lora_rank");
+    let files = [("b.yaml", good.as_str()), ("a.yaml", TYPO), ("other.toml", "a = 1\n")];
+    let (code, out, _) = lint(&files, &["b.yaml", "other.toml"]);
+    assert_eq!((code, out.as_str()), (Some(0), "b.yaml checked: no problems\n"));
+    assert_eq!(lint(&files, &["other.toml"]).1, "no training config and no .travis.yml was found\n");
+    assert_eq!(lint(&files, &["a.yaml"]).0, Some(1));
+}
+
+#[test]
+fn programs_get_facts_in_their_formats() {
+    let files = [("my configs/a.yaml", TYPO)];
+    let (code, out, _) = lint(&files, &["--format", "json"]);
+    let found: Value = serde_json::from_str(&out).unwrap();
+    let wanted = json!({"severity": "error", "rule": "unknown-key", "file": "my configs/a.yaml", "line": 3, "column": 1,
+        "key": "lora_rnak", "message": "lora_rnak is a key that the trainer ignores: did you mean lora_rank?"});
+    assert_eq!((code, &found), (Some(1), &json!({"problems": [wanted]})));
+
+    let sarif: Value = serde_json::from_str(&lint(&files, &["--format", "sarif"]).1).unwrap();
+    assert_eq!(sarif["version"], "2.1.0");
+    let place = &sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "my%20configs/a.yaml");
+    assert_eq!(place["region"], json!({"startLine": 3, "startColumn": 1}));
+    assert_eq!(sarif["runs"][0]["tool"]["driver"]["rules"], json!([{"id": "unknown-key"}]));
+
+    let (_, github, _) = lint(&files, &["--format", "github"]);
+    assert_eq!(
+        github,
+        "::error file=my configs/a.yaml,line=3,col=1,title=unknown-key::lora_rnak is a key that the trainer ignores: did you mean lora_rank?\n"
+    );
+}
+
+#[test]
+fn a_secret_is_in_no_output() {
+    let token = format!("hf_{}", "a1B2".repeat(9));
+    let config = format!("{TYPO}logging_dir: {token}\nseed: {token}\n");
+    for format in ["text", "json", "sarif", "github"] {
+        let (code, out, _) = lint(&[("a.yaml", &config)], &["--format", format]);
+        assert!(code == Some(1) && out.contains("secret") && !out.contains(&token), "{format}: {out}");
+    }
+}
+
+#[test]
+fn a_path_that_is_not_there_is_a_wrong_command_line() {
+    let (code, out, err) = lint(&[], &["nowhere"]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert_eq!(err, "trainyard: there is no nowhere: name files or folders that are there\n");
+}
