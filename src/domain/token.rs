@@ -27,12 +27,36 @@ pub fn tokens(text: &str) -> Vec<(Range<usize>, &'static str)> {
     let mut found = Vec::new();
     for (prefix, length, whose) in FORMATS {
         for (at, _) in text.match_indices(prefix) {
+            // Asked first, or a long row of beginnings would be read once for each of them.
+            if text[..at].ends_with(is_part) {
+                continue;
+            }
             let rest = &text[at + prefix.len()..];
             let token = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
-            if !text[..at].ends_with(is_part) && token.len() >= length && token.contains(|c: char| c.is_ascii_digit()) {
+            if token.len() >= length && token.contains(|c: char| c.is_ascii_digit()) {
                 found.push((at..at + prefix.len() + token.len(), whose));
             }
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_stand_alone_and_are_long_enough() {
+        let token = format!("hf_{}", "a1".repeat(15));
+        assert_eq!(tokens(&format!("x={token};")), [(2..35, "Hugging Face")]);
+        for text in [&token[..32], &format!("x{token}"), &token.replace('1', "b")] {
+            assert_eq!(tokens(text), [], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_row_of_beginnings_is_read_once() {
+        // Read once for each of them, this would take hours.
+        assert_eq!(tokens(&"hf_".repeat(1 << 20)), []);
+    }
 }

@@ -37,6 +37,8 @@ pub enum Private {
 const OF_DATA_SET: [&str; 3] = ["ss_tag_frequency", "ss_dataset_dirs", "ss_datasets"];
 /// What stands there without any.
 const NOTHING: [&str; 5] = ["", "{}", "[]", "null", "None"];
+/// The most facts of one file: real ones have a few.
+const MAX_FACTS: usize = 1000;
 /// What stands in place of a secret.
 const HIDDEN: &str = "[secret]";
 
@@ -53,11 +55,14 @@ static PASSWORD: LazyLock<Option<Regex>> = LazyLock::new(|| pattern(r"://[^/\s:@
 pub(super) fn facts(metadata: &BTreeMap<String, String>) -> Vec<Private> {
     let mut facts = Vec::new();
     for (key, text) in metadata {
+        if facts.len() >= MAX_FACTS {
+            break;
+        }
         let key = hide(key);
         let secrets = secrets(text).into_iter().map(|(_, whose)| Private::Secret { key: key.clone(), whose });
-        facts.extend(secrets);
+        facts.extend(secrets.take(MAX_FACTS));
         let homes = HOME.iter().flat_map(|home| home.captures_iter(text)).filter_map(|home| home.get(1));
-        facts.extend(homes.map(|user| Private::Home { key: key.clone(), user: hide(user.as_str()) }));
+        facts.extend(homes.take(MAX_FACTS).map(|user| Private::Home { key: key.clone(), user: hide(user.as_str()) }));
         if OF_DATA_SET.contains(&key.as_str()) && !NOTHING.contains(&text.as_str()) {
             facts.push(Private::DataSet { key });
         }

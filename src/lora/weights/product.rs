@@ -6,9 +6,9 @@
 /// The most multiplications for all modules of a file together: beyond, reading would no longer be what takes time.
 const MAX_WORK: u64 = 1 << 30;
 /// The most elements of one matrix, which is kept until it has been read.
-const MAX_ELEMENTS: u64 = 4 << 20;
+const MAX_ELEMENTS: u64 = 2 << 20;
 /// The most elements of all square matrices of a file.
-const MAX_GRAMS: u64 = 4 << 20;
+const MAX_GRAMS: u64 = 2 << 20;
 
 /// What the products of a file would cost.
 #[derive(Debug, Default)]
@@ -83,8 +83,7 @@ mod tests {
         let mut cost = Cost::default();
         cost.add(320 * 16, 16);
         assert!(cost.is_affordable());
-        for (elements, rank) in [(MAX_ELEMENTS + 1, 1), (MAX_ELEMENTS, 1024), (1 << 12, 1 << 12), (u64::MAX, u64::MAX)]
-        {
+        for (elements, rank) in [(MAX_ELEMENTS + 1, 1), (MAX_ELEMENTS, 513), (1 << 12, 1 << 12), (u64::MAX, u64::MAX)] {
             let mut cost = Cost::default();
             cost.add(elements, rank);
             assert!(!cost.is_affordable(), "{elements} {rank}");
