@@ -4,8 +4,10 @@
 //! **Invariant:** a token reaches git through its environment alone: never an argument, a remote or a config file.
 //! Hooks, filters and the machine's own git configuration have no effect here, since repositories are hostile.
 
+mod peek;
 mod work_tree;
 
+pub use peek::PeekError;
 pub use work_tree::{Head, WorkTree, repo_of};
 
 use std::collections::HashMap;
@@ -136,25 +138,14 @@ impl Mirrors {
     }
 
     async fn fetch(&self, remote: &Remote<'_>, refspecs: &[String]) -> anyhow::Result<()> {
-        ensure!(matches!(remote.url.scheme(), "http" | "https"), "{} is not an http or https address", remote.url);
         let lock = {
             let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(fetching.entry(remote.repo.clone()).or_default())
         };
         let _one_at_a_time = lock.lock().await;
         self.init(remote.repo).await?;
-        let mut git = git(&self.path(remote.repo));
-        git.env("GIT_ALLOW_PROTOCOL", "http:https");
-        let credentials = self.credentials.as_ref().filter(|known| known.origin == remote.url.origin());
-        if let Some(Credentials { origin, token }) = credentials {
-            let basic = BASE64_STANDARD.encode(format!("x-access-token:{}", token.expose_secret()));
-            // Bound to the origin: a redirect to another host does not carry it along.
-            git.env("GIT_CONFIG_COUNT", "1")
-                .env("GIT_CONFIG_KEY_0", format!("http.{}/.extraHeader", origin.ascii_serialization()))
-                .env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {basic}"));
-        }
-        git.args(["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"])
-            .args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--"])
+        let mut git = over_network(&self.path(remote.repo), remote.url, self.credentials.as_ref())?;
+        git.args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--"])
             .arg(remote.url.as_str())
             .args(refspecs);
         run(git, FETCH_LIMIT, None).await.with_context(|| format!("fetching {} from {}", remote.repo, remote.url))?;
@@ -328,6 +319,22 @@ fn git(folder: &Path) -> Command {
     git.args(["-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0", "-c", "core.fsmonitor=false"]);
     git.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     git
+}
+
+/// A git command that may talk to `url`, with the token if there is one for that host.
+fn over_network(folder: &Path, url: &Url, credentials: Option<&Credentials>) -> anyhow::Result<Command> {
+    ensure!(matches!(url.scheme(), "http" | "https"), "{url} is not an http or https address");
+    let mut git = git(folder);
+    git.env("GIT_ALLOW_PROTOCOL", "http:https");
+    if let Some(Credentials { origin, token }) = credentials.filter(|known| known.origin == url.origin()) {
+        let basic = BASE64_STANDARD.encode(format!("x-access-token:{}", token.expose_secret()));
+        // Bound to the origin: a redirect to another host does not carry it along.
+        git.env("GIT_CONFIG_COUNT", "1")
+            .env("GIT_CONFIG_KEY_0", format!("http.{}/.extraHeader", origin.ascii_serialization()))
+            .env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {basic}"));
+    }
+    git.args(["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"]);
+    Ok(git)
 }
 
 async fn run(mut git: Command, limit: Duration, input: Option<Vec<u8>>) -> anyhow::Result<Vec<u8>> {

@@ -2,6 +2,8 @@
 //!
 //! Nothing is written before that transaction, so a crash anywhere repeats the step and nothing else.
 
+mod imports;
+
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -114,7 +116,8 @@ impl Intake {
             // Skip words and conditions look at the author's commit, not at the merge that GitHub made of it.
             trigger.message = Some(self.mirrors.commit(remote.repo, &trigger.sha).await?.message);
         }
-        let files = wanted(self.mirrors.files(remote.repo, &built).await?);
+        let tree = self.mirrors.files(remote.repo, &built).await?;
+        let files = wanted(&tree);
         let (readable, too_large): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| file.size < plan::READ_AT_MOST as u64);
         let texts = self.mirrors.read(remote.repo, &readable).await?;
@@ -123,7 +126,9 @@ impl Intake {
         // What is too large is not read: its length alone tells the plan what to say.
         let unread = |file: TreeFile| SourceFile { path: file.path, text: vec![b' '; plan::READ_AT_MOST] };
         sources.extend(too_large.into_iter().map(unread));
-        Ok((built, plan::plan(&sources, trigger, &plan::Settings::default())))
+        let settings = plan::Settings::default();
+        let imports = self.imports(&imports::Commit { remote, trigger, tree: &tree }, &sources, &settings).await?;
+        Ok((built, plan::plan(&sources, &imports, trigger, &settings)))
     }
 
     /// The merge commit of a pull request's head into its base, once GitHub has made it.
@@ -187,9 +192,9 @@ impl Intake {
 }
 
 /// The files that the plan wants to see, bounded in number and size: a repository may have millions.
-fn wanted(files: Vec<TreeFile>) -> Vec<TreeFile> {
+fn wanted(files: &[TreeFile]) -> Vec<TreeFile> {
     let mut bytes = 0;
-    let mut chosen: Vec<TreeFile> = files.into_iter().filter(|file| plan::wants(&file.path, file.size)).collect();
+    let mut chosen: Vec<TreeFile> = files.iter().filter(|file| plan::wants(&file.path, file.size)).cloned().collect();
     // The file that decides everything is never among those that are left out.
     chosen.sort_by_key(|file| file.path != plan::CONFIG);
     chosen.truncate(MOST_FILES);
@@ -230,7 +235,7 @@ fn could_not_fetch(error: &anyhow::Error) -> Plan {
     let problem = Problem {
         severity: Severity::Error,
         rule: "not-fetched".to_owned(),
-        message: format!("the commit could not be had: {error:#}"),
+        message: format!("the commit, or a file that it imports, could not be had: {error:#}"),
         file: None,
         line: None,
         column: None,

@@ -1,14 +1,21 @@
 //! What a commit's files ask for: jobs and problems. Pure: it reads no file and knows no clock.
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::domain::{JobKind, Problem, Severity, Trigger, TriggerKind};
-use crate::travis::normal::{Code, Level, Message, NotAMap, Options, normalize, read};
+use crate::travis::document::document;
+use crate::travis::import::{self, Imports, Merged, Source};
+use crate::travis::normal::{Options, normalize};
 use crate::travis::without_effect::without_effect;
 use crate::travis::{branches, condition, matrix, traps};
-use crate::yaml::{Document, Mark};
+use crate::yaml::Document;
 use crate::{lora, yaml};
+use problems::{Told, fatal, problem};
+
+mod problems;
 
 /// The file of the CI.
 pub const CONFIG: &str = ".travis.yml";
@@ -56,6 +63,9 @@ pub struct Plan {
     /// How many training configs were linted.
     #[serde(skip)]
     pub linted: usize,
+    /// The other files that the config was put together from, as problems name them.
+    #[serde(skip)]
+    pub imported: Vec<String>,
 }
 
 /// A job to run.
@@ -78,17 +88,18 @@ pub struct PlannedJob {
 impl Plan {
     /// Whether the `.travis.yml` cannot be built from: the build is errored.
     pub fn is_fatal(&self) -> bool {
-        self.problems.iter().any(|problem| problem.severity == Severity::Error && is_of_travis(problem))
+        self.problems.iter().any(|problem| problem.severity == Severity::Error && self.is_of_travis(problem))
     }
 
     /// Whether a training config has errors: the build is failed.
     pub fn has_lint_errors(&self) -> bool {
-        self.problems.iter().any(|problem| problem.severity == Severity::Error && !is_of_travis(problem))
+        self.problems.iter().any(|problem| problem.severity == Severity::Error && !self.is_of_travis(problem))
     }
-}
 
-fn is_of_travis(problem: &Problem) -> bool {
-    problem.file.as_deref().is_none_or(|file| file == CONFIG)
+    fn is_of_travis(&self, problem: &Problem) -> bool {
+        let is_config = |file: &str| file == CONFIG || self.imported.iter().any(|imported| imported == file);
+        problem.file.as_deref().is_none_or(is_config)
+    }
 }
 
 /// Whether the plan wants to see the file of this path and size in bytes.
@@ -107,14 +118,26 @@ pub fn wants(path: &str, size: u64) -> bool {
         && !folders.split('/').any(|folder| NOT_THE_AUTHORS.contains(&folder))
 }
 
-/// Plans the build of a commit with these files.
-pub fn plan(files: &[SourceFile], trigger: &Trigger, settings: &Settings) -> Plan {
+/// The files that the `.travis.yml` imports, or that imported ones import, and that nobody has looked for yet. Whoever
+/// wants a plan looks for them and asks again, until there are none.
+pub fn wanted_imports(files: &[SourceFile], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Vec<Source> {
+    let config = files.iter().find(|file| file.path == CONFIG).filter(|_| skipped(trigger).is_none());
+    let document = config.and_then(|file| document(0, &file.text).ok());
+    document.map_or_else(Vec::new, |document| merged(document, imports, trigger, &data(trigger, settings)).wanted)
+}
+
+fn merged(document: Document, imports: &Imports, trigger: &Trigger, data: &Json) -> Merged {
+    import::merged(document, imports, import::Build { repo: &trigger.repo, config: CONFIG, data })
+}
+
+/// Plans the build of a commit with these files and with what was found of the files that it imports.
+pub fn plan(files: &[SourceFile], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Plan {
     if let Some(skip) = skipped(trigger) {
         return Plan { skip: Some(skip), ..Plan::default() };
     }
     let mut plan = match files.iter().find(|file| file.path == CONFIG) {
         None => fatal("no-config", "there is no .travis.yml: add one, with the key `script` at least", None),
-        Some(file) => travis(&file.text, trigger, settings).unwrap_or_else(|plan| plan),
+        Some(file) => travis(&file.text, imports, trigger, settings),
     };
     if plan.skip.is_none() {
         let others = files.iter().filter(|file| file.path != CONFIG);
@@ -128,21 +151,39 @@ pub fn plan(files: &[SourceFile], trigger: &Trigger, settings: &Settings) -> Pla
     plan
 }
 
-/// The plan of a `.travis.yml`; the error is a plan as well, without jobs.
-fn travis(text: &[u8], trigger: &Trigger, settings: &Settings) -> Result<Plan, Plan> {
-    let document = document(text)?;
-    let normal = normalize(&document, Options::PRODUCTION).map_err(|error @ NotAMap| {
-        let at = document.root.as_ref().map(|root| root.at);
-        fatal("not-a-map", &error.to_string(), at)
-    })?;
-    let config = normal.config.as_object().cloned().unwrap_or_default();
+/// The plan of a `.travis.yml`.
+fn travis(text: &[u8], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Plan {
+    let document = match document(0, text) {
+        Ok(document) => document,
+        Err(fault) => return fatal(fault.rule, &fault.message, Some(fault.at)),
+    };
+    if document.root.is_none() {
+        return fatal("empty-config", "the file is empty: say what to run, with the key `script`", None);
+    }
     let data = data(trigger, settings);
+    let Merged { document, sources, messages, faults, wanted } = merged(document, imports, trigger, &data);
+    let told = Told(&sources);
+    let mut problems: Vec<Problem> = messages.iter().map(|message| told.message(message)).collect();
+    problems.extend(faults.iter().map(|fault| told.fault(fault)));
+    problems.extend(wanted.iter().map(Told::not_looked_for));
+    problems.sort_by_key(|problem| Reverse(problem.severity));
+    problems.truncate(MAX_PROBLEMS);
+    let imported: Vec<String> = sources.iter().skip(1).map(Source::to_string).collect();
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        // What is left out may decide everything, so nothing more can be said.
+        return Plan { problems, imported, ..Plan::default() };
+    }
+    let normal = match normalize(&document, Options::PRODUCTION) {
+        Ok(normal) => normal,
+        Err(error) => return fatal("not-a-map", &error.to_string(), None),
+    };
+    let config = normal.config.as_object().cloned().unwrap_or_default();
     if let Some(skip) = unwanted(&config, &data, trigger) {
-        return Err(Plan { skip: Some(skip), ..Plan::default() });
+        return Plan { skip: Some(skip), ..Plan::default() };
     }
     let matrix = matrix::matrix(&config, &data);
     let messages = normal.messages.iter().chain(&matrix.messages);
-    let mut problems: Vec<Problem> = messages.take(MAX_PROBLEMS).map(of_message).collect();
+    problems.extend(messages.take(MAX_PROBLEMS).map(|message| told.message(message)));
     let untold = normal.untold + (normal.messages.len() + matrix.messages.len()).saturating_sub(MAX_PROBLEMS);
     if untold > 0 {
         let message = format!("{untold} more problems of the file are not shown: mend these first");
@@ -150,32 +191,18 @@ fn travis(text: &[u8], trigger: &Trigger, settings: &Settings) -> Result<Plan, P
     }
     for (name, at) in document.unresolved.iter().take(MAX_PROBLEMS) {
         let message = format!("`*{name}` has no anchor `&{name}` above it, so it stands for nothing");
-        problems.push(problem(Severity::Warning, "unknown-alias", message, Some(*at), None));
+        problems.push(told.problem(Severity::Warning, "unknown-alias", message, *at, None));
     }
     if let Some(root) = &document.root {
-        problems.extend(traps::traps(root, &config, &matrix.jobs).into_iter().map(of_trap));
-        problems.extend(without_effect(root).into_iter().map(of_trap));
+        let traps = traps::traps(root, &config, &matrix.jobs).into_iter().chain(without_effect(root));
+        problems.extend(traps.map(|trap| told.trap(trap)));
     }
     problems.extend(too_many_or_none(matrix.jobs.len(), matrix.truncated));
     let jobs = matrix.jobs.into_iter().take(MAX_JOBS).enumerate().map(|(index, job)| planned(index, job)).collect();
     let name = |stage: &Json| stage.get("name").and_then(Json::as_str).map(str::to_owned);
     let stages = matrix.stages.iter().filter_map(name).collect();
     let fast_finish = config.get("jobs").and_then(|jobs| jobs.get("fast_finish")) == Some(&Json::Bool(true));
-    Ok(Plan { jobs, stages, problems, fast_finish, ..Plan::default() })
-}
-
-fn document(text: &[u8]) -> Result<Document, Plan> {
-    if text.len() > yaml::MAX_BYTES {
-        let message = format!("the file is larger than {} bytes: make it smaller", yaml::MAX_BYTES);
-        return Err(fatal("config-too-large", &message, None));
-    }
-    let text = std::str::from_utf8(text)
-        .map_err(|_| fatal("bad-yaml", "the file is not UTF-8 text: save it in that encoding", None))?;
-    let document = read(text).map_err(|error| fatal("bad-yaml", &format!("this is not YAML: {error}"), error.at))?;
-    if document.root.is_none() {
-        return Err(fatal("empty-config", "the file is empty: say what to run, with the key `script`", None));
-    }
-    Ok(document)
+    Plan { jobs, stages, problems, imported, fast_finish, ..Plan::default() }
 }
 
 fn planned(index: usize, config: matrix::Config) -> PlannedJob {
@@ -202,42 +229,6 @@ fn too_many_or_none(jobs: usize, truncated: bool) -> Option<Problem> {
     }
     let message = format!("the file makes {jobs} jobs, of which {MAX_JOBS} at most are built: make the matrix smaller");
     (jobs > MAX_JOBS).then(|| problem(Severity::Error, "too-many-jobs", message, None, None))
-}
-
-fn fatal(rule: &str, message: &str, at: Option<Mark>) -> Plan {
-    let problem = problem(Severity::Error, rule, message.to_owned(), at, None);
-    Plan { problems: vec![problem], ..Plan::default() }
-}
-
-fn problem(severity: Severity, rule: &str, message: String, at: Option<Mark>, key: Option<String>) -> Problem {
-    let at = at.filter(|at| at.line > 0);
-    Problem {
-        severity,
-        rule: rule.to_owned(),
-        message,
-        file: Some(CONFIG.to_owned()),
-        line: at.map(|at| at.line),
-        column: at.map(|at| at.column),
-        key,
-    }
-}
-
-/// A message of the normal form. None of them stops a build, so even Travis's errors are warnings here.
-fn of_message(message: &Message) -> Problem {
-    let severity = match message.level {
-        Level::Info => Severity::Info,
-        Level::Warn | Level::Error | Level::Alert => Severity::Warning,
-    };
-    let rule = match message.code {
-        Code::Secure => "plain-secret".to_owned(),
-        code => code.as_str().replace('_', "-"),
-    };
-    let key = Some(message.key.clone()).filter(|key| !key.is_empty());
-    problem(severity, &rule, message.text(), Some(message.at), key)
-}
-
-fn of_trap(trap: traps::Trap) -> Problem {
-    problem(trap.severity, trap.rule, trap.message, Some(trap.at), Some(trap.key))
 }
 
 /// The data for conditions.

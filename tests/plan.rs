@@ -10,7 +10,8 @@ use std::path::Path;
 use hostile::Hostile;
 use proptest::prelude::*;
 use trainyard::domain::{Trigger, TriggerKind};
-use trainyard::plan::{CONFIG, MAX_JOBS, Settings, SourceFile, plan};
+use trainyard::plan::{CONFIG, MAX_JOBS, Settings, SourceFile, plan, wanted_imports};
+use trainyard::travis::import::{Found, Imports, Revision, Source};
 use trainyard::yaml::MAX_BYTES;
 
 fn trigger() -> Trigger {
@@ -33,6 +34,27 @@ fn file(path: &str, text: &[u8]) -> SourceFile {
     SourceFile { path: path.to_owned(), text: text.to_vec() }
 }
 
+/// What a fixture imports: files of its folder.
+fn imports_beside(fixture: &Path, text: &[u8]) -> Imports {
+    let files = [file(CONFIG, text)];
+    let mut imports = Imports::new();
+    loop {
+        let wanted = wanted_imports(&files, &imports, &trigger(), &Settings::default());
+        if wanted.is_empty() {
+            return imports;
+        }
+        imports.extend(wanted.into_iter().map(|source| {
+            let read = std::fs::read(fixture.with_file_name(&source.path));
+            let found = match read {
+                _ if source.revision != Revision::Built => Found::NotHere,
+                Ok(text) => Found::File(text),
+                Err(_) => Found::Failed("there is no such file".to_owned()),
+            };
+            (source, found)
+        }));
+    }
+}
+
 #[test]
 fn fixtures() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/plan");
@@ -43,7 +65,7 @@ fn fixtures() {
             continue;
         }
         let text = std::fs::read(&path).expect("a file");
-        let plan = plan(&[file(CONFIG, &text)], &trigger(), &Settings::default());
+        let plan = plan(&[file(CONFIG, &text)], &imports_beside(&path, &text), &trigger(), &Settings::default());
         let got = serde_json::to_string_pretty(&plan).expect("JSON") + "\n";
         let expected = path.with_extension("json");
         if std::env::var_os("UPDATE_FIXTURES").is_some() {
@@ -89,6 +111,9 @@ fn lines() -> impl Strategy<Value = String> {
         "- secure: x",
         "branches: /a(/",
         "services: redis",
+        "import: a.yml",
+        "import: [a.yml@x, {source: b/c:d.yml, mode: merge, if: branch}]",
+        "- source: ../x.yml",
         "*x : y",
         "- - - a",
         "'",
@@ -108,13 +133,21 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
+    fn no_import_makes_the_plan_panic(text in lines(), imported in lines(), mode in "(deep_)?merge(_append|_prepend)?") {
+        let config = format!("{text}\nimport: {{source: a.yml, mode: {mode}}}\n");
+        let a = Source { repo: trigger().repo, revision: Revision::Built, path: "a.yml".to_owned() };
+        let imports = Imports::from([(a, Found::File(imported.into_bytes()))]);
+        plan(&[file(CONFIG, config.as_bytes())], &imports, &trigger(), &Settings::default());
+    }
+
+    #[test]
     fn no_text_makes_the_plan_panic(text in lines()) {
-        plan(&[file(CONFIG, text.as_bytes()), file("a.yaml", text.as_bytes())], &trigger(), &Settings::default());
+        plan(&[file(CONFIG, text.as_bytes()), file("a.yaml", text.as_bytes())], &Imports::new(), &trigger(), &Settings::default());
     }
 
     #[test]
     fn no_bytes_make_the_plan_panic(text in prop::collection::vec(any::<u8>(), 0..200)) {
-        plan(&[file(CONFIG, &text), file("a.yaml", &text)], &trigger(), &Settings::default());
+        plan(&[file(CONFIG, &text), file("a.yaml", &text)], &Imports::new(), &trigger(), &Settings::default());
     }
 }
 
@@ -151,7 +184,7 @@ proptest! {
         for (place, length, change) in changes {
             mutated(&mut text, place, length, change);
         }
-        let planned = || plan(&[file(CONFIG, &text)], &trigger(), &Settings::default());
+        let planned = || plan(&[file(CONFIG, &text)], &Imports::new(), &trigger(), &Settings::default());
         let first = planned();
         prop_assert!(!first.jobs.is_empty() || first.is_fatal() || first.skip.is_some(), "no job and no reason");
         prop_assert_eq!(first, planned());
@@ -164,7 +197,7 @@ fn hostile_files_are_planned_or_refused_with_a_problem() {
     for Hostile { name, text, rule } in hostile::all() {
         assert!(text.len() <= MAX_BYTES, "{name}");
         let begin = std::time::Instant::now();
-        let plan = plan(&[file(CONFIG, text.as_bytes())], &trigger(), &Settings::default());
+        let plan = plan(&[file(CONFIG, text.as_bytes())], &Imports::new(), &trigger(), &Settings::default());
         println!("{name}: {:?}, {} jobs, {:?}", begin.elapsed(), plan.jobs.len(), plan.skip);
         let rules: BTreeSet<&str> = plan.problems.iter().map(|problem| problem.rule.as_str()).collect();
         match rule {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use trainyard::domain::{Trigger, TriggerKind};
 use trainyard::plan::{CONFIG, Settings, SourceFile, plan};
+use trainyard::travis::import::Imports;
 
 use crate::hostile;
 use crate::{median, report};
@@ -53,7 +54,7 @@ fn real() -> Vec<Vec<u8>> {
 
 fn planned(text: &[u8]) {
     let files = [SourceFile { path: CONFIG.to_owned(), text: text.to_vec() }];
-    std::hint::black_box(plan(&files, &trigger(), &Settings::default()));
+    std::hint::black_box(plan(&files, &Imports::new(), &trigger(), &Settings::default()));
 }
 
 fn trigger() -> Trigger {

@@ -1,12 +1,58 @@
-//! The files of a folder that a plan wants to see.
+//! The plan of a folder, and the files in it that the plan wants to see.
 
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use crate::plan::{self, SourceFile};
+use crate::domain::Trigger;
+use crate::plan::{self, Plan, Settings, SourceFile};
+use crate::travis::import::{Found, Imports, Revision, Source};
 
-/// The files that the plan wants to see, of a folder, or a single `.travis.yml` under whatever name.
+/// The plan of a folder, or of a single `.travis.yml` under whatever name.
+pub(super) fn plan_of(path: &Path, trigger: &Trigger) -> anyhow::Result<Plan> {
+    let folder = if path.is_file() { path.parent().unwrap_or(path) } else { path };
+    Ok(planned(&files_of(path)?, folder, trigger))
+}
+
+/// The plan of files, with what they import from a folder.
+pub(super) fn planned(files: &[SourceFile], folder: &Path, trigger: &Trigger) -> Plan {
+    let settings = Settings::default();
+    let mut imports = Imports::new();
+    loop {
+        let wanted = plan::wanted_imports(files, &imports, trigger, &settings);
+        if wanted.is_empty() {
+            return plan::plan(files, &imports, trigger, &settings);
+        }
+        imports.extend(wanted.into_iter().map(|source| {
+            let found = imported(folder, &source);
+            (source, found)
+        }));
+    }
+}
+
+/// A file that is imported, as a commit of the folder would have it: behind a link is none.
+fn imported(folder: &Path, source: &Source) -> Found {
+    if source.revision != Revision::Built {
+        return Found::NotHere;
+    }
+    let mut path = folder.to_owned();
+    for part in source.path.split('/') {
+        path.push(part);
+        match path.symlink_metadata() {
+            Ok(metadata) if metadata.is_symlink() => {
+                return Found::Failed(format!("{} is a symbolic link, which is not followed", path.display()));
+            }
+            Ok(_) => {}
+            Err(_) => return Found::Failed(format!("there is no file {}", path.display())),
+        }
+    }
+    if !path.is_file() {
+        return Found::Failed(format!("{} is no file", path.display()));
+    }
+    read(&path).map_or_else(|error| Found::Failed(format!("{error:#}")), Found::File)
+}
+
+/// The files of a folder that a plan looks at; a single one counts as the `.travis.yml`.
 pub(super) fn files_of(path: &Path) -> anyhow::Result<Vec<SourceFile>> {
     if path.is_file() {
         return Ok(vec![SourceFile { path: plan::CONFIG.to_owned(), text: read(path)? }]);

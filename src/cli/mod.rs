@@ -5,6 +5,7 @@ mod condition;
 mod encrypt;
 mod excerpt;
 mod files;
+mod inspect;
 mod jobs;
 mod lint;
 mod plan;
@@ -39,6 +40,8 @@ enum Command {
     Run(run::Arguments),
     /// Try a condition, as `if:` in a `.travis.yml` has them: prints true or false.
     Condition(condition::Arguments),
+    /// Look into trained LoRA weights: what they change, how much, and what is wrong with them.
+    Inspect(inspect::Arguments),
     /// Encrypt a secret for a repository's `.travis.yml`, as a `secure:` string.
     Encrypt(encrypt::Arguments),
 }
@@ -58,6 +61,7 @@ pub async fn main() -> ExitCode {
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Run(arguments) => run::run(arguments).await,
         Command::Condition(arguments) => condition::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Encrypt(arguments) => encrypt::run(arguments).await,
     };
     match outcome {

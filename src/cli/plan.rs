@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use super::asked::{Asked, Known};
-use super::files::files_of;
+use super::files::plan_of;
 use super::jobs;
 use super::problems::{self, number_of};
 use super::table::{Colour, Table, inert, paint, wants_colours, width_of};
-use crate::plan::{self, Plan};
+use crate::plan::Plan;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -22,9 +22,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let files = files_of(&arguments.path)?;
     let trigger = arguments.asked.trigger(&Known::nothing("repository")?);
-    let plan = plan::plan(&files, &trigger, &plan::Settings::default());
+    let plan = plan_of(&arguments.path, &trigger)?;
     if arguments.json {
         let json =
             serde_json::json!({"jobs": plan.jobs, "stages": plan.stages, "problems": plan.problems, "skip": plan.skip});

@@ -7,6 +7,7 @@ mod ids;
 mod job;
 mod problem;
 mod status;
+mod token;
 mod trigger;
 
 pub use build::{BuildState, JobSummary, roll_up};
@@ -14,4 +15,5 @@ pub use ids::{BuildId, DeliveryId, InvalidName, JobId, RepoId, RepoName, Sha};
 pub use job::{JobKind, JobState, Stop, Verdict};
 pub use problem::{Problem, Severity};
 pub use status::{CommitState, JobOutcome, Status, in_words};
+pub use token::tokens;
 pub use trigger::{PullRequest, Trigger, TriggerKind};

@@ -1,6 +1,6 @@
-//! Training configs: bytes in, problems out. Knows no build, no database and no Docker.
+//! Training configs and trained weights: bytes in, problems out. Knows no build, no database and no Docker.
 //!
-//! A file is linted only when its content shows which trainer it is for; other files are left alone.
+//! A config is linted only when its content shows which trainer it is for; other files are left alone.
 
 mod dialect;
 mod keys;
@@ -9,6 +9,7 @@ mod repository;
 mod rules;
 mod secret;
 mod tree;
+pub mod weights;
 
 use crate::domain::{Problem, Severity};
 use crate::yaml::{MAX_BYTES, Mark};

@@ -23,7 +23,7 @@ fn of(text: &str) -> Plan {
 
 fn of_trigger(text: &str, trigger: &Trigger) -> Plan {
     let file = SourceFile { path: CONFIG.to_owned(), text: text.as_bytes().to_vec() };
-    plan(&[file], trigger, &Settings::default())
+    plan(&[file], &Imports::new(), trigger, &Settings::default())
 }
 
 fn rules(plan: &Plan) -> Vec<&str> {
@@ -33,7 +33,7 @@ fn rules(plan: &Plan) -> Vec<&str> {
 
 #[test]
 fn files_that_cannot_be_built_from() {
-    let none = plan(&[], &trigger(), &Settings::default());
+    let none = plan(&[], &Imports::new(), &trigger(), &Settings::default());
     assert_eq!(rules(&none), ["no-config"]);
     assert!(none.is_fatal());
     let large = format!("script: {}", "x".repeat(yaml::MAX_BYTES));
@@ -102,7 +102,7 @@ fn training_configs_fail_the_build_without_ending_it() {
         path: "configs/style.yaml".to_owned(),
         text: b"train_data_dir: x\nlora_rank: 4\nepochs: 1\noutput_dir: y\n".to_vec(),
     };
-    let plan = plan(&[travis, config], &trigger(), &Settings::default());
+    let plan = plan(&[travis, config], &Imports::new(), &trigger(), &Settings::default());
     assert_eq!(rules(&plan), ["missing-required"]);
     assert!(plan.has_lint_errors() && !plan.is_fatal());
     assert_eq!(plan.jobs.len(), 1);
@@ -129,4 +129,22 @@ fn traps_are_problems_with_a_place() {
     let trap = plan.problems.iter().find(|problem| problem.rule == "env-list-splits-variables").expect("the trap");
     assert_eq!((trap.severity, trap.line, trap.column), (Severity::Warning, Some(2), Some(1)));
     assert!(trap.message.contains("env: global:"), "{}", trap.message);
+}
+
+#[test]
+fn an_import_that_is_not_there_is_fatal_however_much_else_is_wrong() {
+    let noise: String = (0..99).map(|n| format!("- {{source: a{n}.yml, if: 'branch = (', mode: none}}\n")).collect();
+    let plan = of(&format!("script: x\nimport:\n{noise}- last.yml\n"));
+    assert!(plan.is_fatal() && plan.jobs.is_empty() && plan.problems.len() == MAX_PROBLEMS);
+    assert_eq!(plan.problems[0].message, "last.yml was not looked for");
+}
+
+#[test]
+fn an_error_in_an_imported_file_is_not_one_of_a_training_config() {
+    let config = SourceFile { path: CONFIG.to_owned(), text: b"script: x\nimport: acme/ci:a.yml\n".to_vec() };
+    let wanted = wanted_imports(std::slice::from_ref(&config), &Imports::new(), &trigger(), &Settings::default());
+    let imports = wanted.into_iter().map(|source| (source, import::Found::File(b"a: [".to_vec()))).collect();
+    let plan = plan(&[config], &imports, &trigger(), &Settings::default());
+    assert!(plan.is_fatal() && !plan.has_lint_errors());
+    assert_eq!(plan.problems[0].place(), "acme/ci:a.yml:1:4");
 }

@@ -190,8 +190,11 @@ impl Forge {
         self.under(&["pull", &number.to_string()]).map(String::from)
     }
 
-    /// A line of a file.
+    /// A line of a file; none when that is of another commit, which only the name of an imported file says, by a `:`.
     pub(super) fn line(&self, sha: &str, file: &str, line: Option<u32>) -> Option<String> {
+        if file.contains(':') {
+            return None;
+        }
         let mut url = self.under(&["blob", sha, file])?;
         url.set_fragment(line.map(|line| format!("L{line}")).as_deref());
         Some(url.into())

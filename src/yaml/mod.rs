@@ -7,12 +7,14 @@
 mod read;
 mod scalar;
 
-pub use read::{Document, Duplicate, Error, MAX_BYTES, MAX_DEPTH, MAX_NODES, read};
+pub use read::{Document, Duplicate, Error, MAX_BYTES, MAX_DEPTH, MAX_NODES, read, read_as};
 pub use scalar::{Boolean, is_integer, is_null};
 
-/// A place in the text: both counted from 1, the column in characters.
+/// A place in the text: line and column are counted from 1, the column in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct Mark {
+    /// Which of several texts that are put together, as [`read_as`] was told; 0 for a text alone.
+    pub file: u16,
     /// The line.
     pub line: u32,
     /// The column.
@@ -65,7 +67,8 @@ pub struct Entry {
 }
 
 impl Node {
-    fn new(data: Data, at: Mark, anchored: bool) -> Self {
+    /// A value and the place that it is written at.
+    pub fn new(data: Data, at: Mark, anchored: bool) -> Self {
         let (size, height) = match &data {
             Data::Unresolved => (0, 0),
             // Long texts weigh more, so that aliases of one cannot fill the memory.
@@ -77,6 +80,11 @@ impl Node {
             ),
         };
         Self { data, at, anchored, size: size + 1, height }
+    }
+
+    /// How much the value weighs against [`MAX_NODES`].
+    pub fn weight(&self) -> usize {
+        self.size
     }
 
     /// The entries of a mapping; none for anything else.

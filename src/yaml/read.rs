@@ -50,6 +50,14 @@ pub struct Error {
 /// # Errors
 /// When it is not YAML, has a key that is not a scalar, or breaks [`MAX_BYTES`], [`MAX_DEPTH`] or [`MAX_NODES`].
 pub fn read(text: &str) -> Result<Document, Error> {
+    read_as(0, text)
+}
+
+/// As [`read`], for a text that is put together with others: its marks say that they are of `file`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_as(file: u16, text: &str) -> Result<Document, Error> {
     if text.len() > MAX_BYTES {
         return Err(Error { message: format!("the file is larger than {MAX_BYTES} bytes"), at: None });
     }
@@ -63,25 +71,25 @@ pub fn read(text: &str) -> Result<Document, Error> {
     };
     let mut builder = Builder::default();
     for event in Parser::new_from_str_with_options(text, options) {
-        let (event, span) = event.map_err(|error| syntax_error(&error))?;
+        let (event, span) = event.map_err(|error| syntax_error(file, &error))?;
         if matches!(event, Event::DocumentEnd | Event::StreamEnd) {
             break;
         }
-        builder.take(event, mark(&span.start))?;
+        builder.take(event, mark(file, &span.start))?;
     }
     Ok(builder.document)
 }
 
-fn syntax_error(error: &ScanError) -> Error {
+fn syntax_error(file: u16, error: &ScanError) -> Error {
     let info = error.info();
     let message =
         if info.contains("recursion limit") { format!("it is nested more than {MAX_DEPTH} levels deep") } else { info };
-    Error { message, at: Some(mark(error.marker())) }
+    Error { message, at: Some(mark(file, error.marker())) }
 }
 
-fn mark(marker: &Marker) -> Mark {
+fn mark(file: u16, marker: &Marker) -> Mark {
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Mark { line: number(marker.line()), column: number(marker.col()).saturating_add(1) }
+    Mark { file, line: number(marker.line()), column: number(marker.col()).saturating_add(1) }
 }
 
 /// Collections that are begun and not ended, as a stack, so that no text can exhaust the thread's own.

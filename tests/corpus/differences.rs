@@ -9,6 +9,29 @@ pub struct Difference {
 
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
+        corpus: "imports",
+        cases: &[
+            "0", "1", "2", "4", "5", "26", "27", "28", "29", "30", "36", "37", "38", "39", "40", "46", "47", "48",
+            "49", "50", "56", "57", "58", "59", "60", "65", "66", "67", "68", "69", "74", "75", "76", "77",
+        ],
+        reason: "the config that was given to Travis's API is not in the corpus, and there is no such API here",
+    },
+    Difference {
+        corpus: "imports",
+        cases: &["70", "71"],
+        reason: "Travis has an option that it does not run with, `merge_normalized`, to merge a script as a list",
+    },
+    Difference {
+        corpus: "imports",
+        cases: &["6", "7"],
+        reason: "the corpus has lost the text of the file that the result comes from: it holds that of the one importing it",
+    },
+    Difference {
+        corpus: "imports",
+        cases: &["20"],
+        reason: "Travis reads in threads, so it is chance which of too many files it has read",
+    },
+    Difference {
         corpus: "valid verdict and config",
         cases: &["167", "168"],
         reason: "`conditions: v0` chooses the grammar of 2017, which is not built: the condition is read by the present one",
@@ -102,11 +125,6 @@ pub const DIFFERENCES: &[Difference] = &[
         corpus: "real messages",
         cases: &["tainacan__tainacan.yml"],
         reason: "the reference lost all letters that are not ASCII, and did not mend the key `ssh_know_hosts`",
-    },
-    Difference {
-        corpus: "real configs",
-        cases: &["travis-ci__travis-api.yml", "travis-ci__travis-hub.yml"],
-        reason: "the reference has merged the imports and removed the key; imports are not built yet",
     },
     Difference {
         corpus: "real configs",

@@ -8,6 +8,7 @@
 mod conditions;
 mod differences;
 mod env_vars;
+mod imports;
 mod lora;
 mod matrix;
 mod notify;
@@ -21,13 +22,14 @@ use support::Score;
 
 #[test]
 fn corpora() {
-    let corpora: [fn() -> Vec<Score>; 8] = [
+    let corpora: [fn() -> Vec<Score>; 9] = [
         conditions::scores,
         env_vars::scores,
         valid::scores,
         matrix::scores,
         real::scores,
         phases::scores,
+        imports::scores,
         notify::scores,
         lora::scores,
     ];

@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use trainyard::travis::matrix::{self, Config};
-use trainyard::travis::normal::{Options, normalize, read};
+use trainyard::travis::normal::{Options, normalize, read, take_imports};
 
 use crate::support::{Score, corpus, corpus_dir};
 use crate::valid::{expected, said, sorted};
 
 /// The normal form of a file and its messages.
 pub fn config(text: &str, options: Options) -> (Config, BTreeSet<String>) {
-    let document = read(text).expect("YAML");
+    let mut document = read(text).expect("YAML");
+    // The files that are imported are not part of the corpora.
+    let (_, messages) = take_imports(&mut document);
     let normal = normalize(&document, options).expect("a map");
-    let said = normal.messages.iter().map(said).collect();
+    let said = messages.iter().chain(&normal.messages).map(said).collect();
     (normal.config.as_object().cloned().unwrap_or_default(), said)
 }
 

@@ -12,6 +12,8 @@ mod checkout;
 mod condition;
 mod crash;
 mod deploy;
+mod import;
+mod inspect;
 mod limits;
 mod lint;
 mod pages;

@@ -96,11 +96,32 @@ pub struct GitHost {
     /// The token that must come as the password of `x-access-token`; none for public repositories.
     token: Option<String>,
     refuse: Arc<Mutex<usize>>,
+    public: Arc<Mutex<Vec<String>>>,
+    /// The path of each request, and whether the token came along.
+    seen: Arc<Mutex<Vec<(String, bool)>>>,
 }
 
 impl GitHost {
     pub fn new(root: &Path, token: Option<&str>) -> Self {
-        Self { root: root.join("bare"), token: token.map(str::to_owned), refuse: Arc::default() }
+        Self {
+            root: root.join("bare"),
+            token: token.map(str::to_owned),
+            refuse: Arc::default(),
+            public: Arc::default(),
+            seen: Arc::default(),
+        }
+    }
+
+    /// Lets everybody read a repository.
+    pub fn publish(&self, name: &str) {
+        self.public.lock().unwrap().push(format!("/{name}.git/"));
+    }
+
+    /// Whether the token came along with any request for a repository; none when nobody asked for it.
+    pub fn saw_token(&self, name: &str) -> Option<bool> {
+        let seen = self.seen.lock().unwrap();
+        let of_repo = seen.iter().filter(|(path, _)| path.starts_with(&format!("/{name}.git/")));
+        of_repo.map(|(_, with_token)| *with_token).reduce(|any, one| any || one)
     }
 
     /// Answers the next `times` requests with 503.
@@ -127,7 +148,10 @@ pub async fn serve(
     }
     if let Some(token) = &host.token {
         let wanted = format!("Basic {}", BASE64_STANDARD.encode(format!("x-access-token:{token}")));
-        if headers.get("authorization").and_then(|value| value.to_str().ok()) != Some(&wanted) {
+        let has_token = headers.get("authorization").and_then(|value| value.to_str().ok()) == Some(&wanted);
+        host.seen.lock().unwrap().push((uri.path().to_owned(), has_token));
+        let is_public = host.public.lock().unwrap().iter().any(|repo| uri.path().starts_with(repo));
+        if !has_token && !is_public {
             return (StatusCode::UNAUTHORIZED, [("www-authenticate", "Basic realm=\"GitHub\"")]).into_response();
         }
     }

@@ -104,6 +104,11 @@ pub fn all() -> Vec<Hostile> {
             ),
             Some("too-many-jobs"),
         ),
+        of(
+            "conditions of imports",
+            format!("import:\n{}", numbered(1_000, |n| format!("- source: a.yml\n  if: sender =~ /{heavy}{n}/\n"))),
+            Some("too-many-imports"),
+        ),
         of("branches", format!("branches:\n  only:\n{}", format!("  - /{heavy}/\n").repeat(9_000)), None),
         of("a long variable", format!("script: true\nenv: A={}\n", "x".repeat(900_000)), None),
         of("open substitutions", format!("env: 'A={}'\n", filled("$(")), Some("invalid-env-var")),

@@ -97,12 +97,15 @@ fn check(path: &str, file: &SourceFile, repository: &Repository<'_>) -> anyhow::
     let found = if file.path == plan::CONFIG {
         // What the language says of the file hardly depends on what asks for a build.
         let trigger = Asked::default().trigger(&Known::nothing("repository")?);
-        Some(plan::plan(std::slice::from_ref(file), &trigger, &plan::Settings::default()).problems)
+        let folder = Path::new(path).parent().unwrap_or(Path::new(""));
+        Some(files::planned(std::slice::from_ref(file), folder, &trigger).problems)
     } else {
         lora::lint(path, &file.text, repository).map(|linted| linted.problems)
     };
     Ok(found.map(|mut problems| {
-        problems.iter_mut().for_each(|problem| problem.file = Some(path.to_owned()));
+        // Problems of an imported file keep its name.
+        let own = problems.iter_mut().filter(|problem| problem.file.as_ref().is_none_or(|of| *of == file.path));
+        own.for_each(|problem| problem.file = Some(path.to_owned()));
         Checked { path: path.to_owned(), text: file.text.clone(), problems }
     }))
 }
@@ -114,7 +117,9 @@ fn shown(checked: &[Checked], colours: bool) -> String {
         let source = String::from_utf8_lossy(&file.text);
         for problem in file.problems.iter().filter(|problem| problem.severity > Severity::Info) {
             text.push_str(&problems::line(problem, 1, colours));
-            text.push_str(&excerpt(&source, problem).unwrap_or_default());
+            if problem.file.as_ref() == Some(&file.path) {
+                text.push_str(&excerpt(&source, problem).unwrap_or_default());
+            }
         }
     }
     let all: Vec<Problem> = checked.iter().flat_map(|file| file.problems.iter().cloned()).collect();

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::asked::Asked;
-use super::files::files_of;
+use super::files::plan_of;
 use super::jobs::{Column, columns, label};
 use super::problems::{self, number_of};
 use super::table::{Colour, paint, wants_colours, width_of};
@@ -20,7 +20,7 @@ use crate::attempt::{HOME, Judgement, NewContainer};
 use crate::config::Config;
 use crate::domain::{BuildState, JobId, PullRequest, Trigger, TriggerKind, Verdict, in_words};
 use crate::executor::Docker;
-use crate::plan::{self, Plan, PlannedJob};
+use crate::plan::{Plan, PlannedJob};
 use crate::travis::script::{self, Facts, Numbered, PullRequestFacts};
 use container::{INTERRUPTED, Interrupts, Runner, canceled};
 use snapshot::Snapshot;
@@ -63,7 +63,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     }
     let snapshot = Snapshot::take(&arguments.folder).await?;
     let trigger = trigger(&arguments.asked, &snapshot);
-    let plan = plan::plan(&files_of(snapshot.path())?, &trigger, &plan::Settings::default());
+    let plan = plan_of(snapshot.path(), &trigger)?;
     let mut view = view(arguments.json);
     let found = problems::shown(&plan.problems, view.colours());
     view.say(&found)?;

@@ -73,6 +73,6 @@ impl<'a> Places<'a> {
     fn mark(&self, offset: usize) -> Mark {
         let line = self.starts.partition_point(|start| *start <= offset);
         let before = self.text.get(self.starts[line - 1]..offset).unwrap_or_default();
-        Mark { line: line as u32, column: before.chars().count() as u32 + 1 }
+        Mark { file: 0, line: line as u32, column: before.chars().count() as u32 + 1 }
     }
 }

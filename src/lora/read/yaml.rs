@@ -76,7 +76,7 @@ fn outline(text: &str) -> Option<Node> {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)) {
             continue;
         }
-        let at = Mark { line: index as u32 + 1, column: (key.len() - name.len()) as u32 + 1 };
+        let at = Mark { file: 0, line: index as u32 + 1, column: (key.len() - name.len()) as u32 + 1 };
         let entry = Entry { key: name.to_owned(), at, node: Node { value: Value::Map(Vec::new()), at } };
         match top.last_mut() {
             Some(Entry { node: Node { value: Value::Map(below), .. }, .. }) if at.column > 1 => below.push(entry),

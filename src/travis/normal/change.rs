@@ -248,7 +248,7 @@ impl Changer {
     }
 
     /// A key and its value; none when nothing is left of it.
-    fn pair(&mut self, schema: &Schema, pair: Pair) -> Option<Pair> {
+    pub(super) fn pair(&mut self, schema: &Schema, pair: Pair) -> Option<Pair> {
         let Some(known) = schema.key(&pair.key).cloned() else {
             return self.unknown(schema, pair);
         };

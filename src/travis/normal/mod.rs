@@ -4,6 +4,7 @@ mod cast;
 mod change;
 mod env_vars;
 mod forms;
+mod imports;
 mod keys;
 mod message;
 mod repair;
@@ -17,6 +18,7 @@ use serde_json::Value as Json;
 use super::schema;
 use crate::yaml;
 
+pub use imports::{Import, take_imports};
 pub use message::{Code, Level, Message};
 use value::{Kind, Value};
 

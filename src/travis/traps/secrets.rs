@@ -2,31 +2,13 @@
 
 use super::Trap;
 use super::commands::included;
-use crate::domain::Severity;
+use crate::domain::{Severity, tokens};
 use crate::travis::env;
 use crate::yaml::{Data, Mark, Node};
 
 /// Words in a variable's name that tell of a secret.
 const NAMES: [&str; 9] =
     ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "APIKEY", "ACCESS_KEY", "PRIVATE_KEY", "CREDENTIAL"];
-
-/// How known tokens begin, and how many letters and digits follow at least.
-const FORMATS: [(&str, usize, &str); 14] = [
-    ("hf_", 30, "Hugging Face"),
-    ("ghp_", 30, "GitHub"),
-    ("gho_", 30, "GitHub"),
-    ("ghu_", 30, "GitHub"),
-    ("ghs_", 30, "GitHub"),
-    ("ghr_", 30, "GitHub"),
-    ("github_pat_", 20, "GitHub"),
-    ("glpat-", 20, "GitLab"),
-    ("AKIA", 16, "AWS"),
-    ("xoxb-", 10, "Slack"),
-    ("xoxp-", 10, "Slack"),
-    ("npm_", 36, "npm"),
-    ("pypi-AgE", 20, "PyPI"),
-    ("AIza", 35, "Google"),
-];
 
 /// Secrets that everybody who can see the repository can read.
 pub(super) fn plain_secrets(root: &Node) -> Vec<Trap> {
@@ -95,7 +77,7 @@ fn of_formats(node: &Node, key: &str, traps: &mut Vec<Trap>) {
             }
         }
         Data::Scalar { text, .. } => {
-            if let Some((_, _, whose)) = FORMATS.iter().find(|(prefix, length, _)| has_token(text, prefix, *length)) {
+            if let Some((_, whose)) = tokens(text).first() {
                 traps.push(trap(&format!("a token of {whose}"), node.at, key));
             } else if text.contains("-----BEGIN ") && text.contains("PRIVATE KEY-----") {
                 traps.push(trap("a private key", node.at, key));
@@ -103,13 +85,4 @@ fn of_formats(node: &Node, key: &str, traps: &mut Vec<Trap>) {
         }
         Data::Unresolved => {}
     }
-}
-
-fn has_token(text: &str, prefix: &str, length: usize) -> bool {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    text.match_indices(prefix).any(|(at, _)| {
-        let rest = &text[at + prefix.len()..];
-        let token = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
-        !text[..at].ends_with(is_part) && token.len() >= length && token.contains(|c: char| c.is_ascii_digit())
-    })
 }

@@ -1,0 +1,153 @@
+//! The files that a `.travis.yml` imports: those of the commit from the mirror, others from where they are.
+//!
+//! Who writes a `.travis.yml` chooses what is fetched, so the token is used only for what the build's author may read
+//! anyhow.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use super::Intake;
+use crate::domain::{RepoName, Trigger};
+use crate::git::{PeekError, Remote, TreeFile};
+use crate::plan::{self, SourceFile};
+use crate::travis::import::{Found, Imports, Revision, Source};
+
+/// How long all files of one build may take that are not in its commit. With the longest fetch of the commit itself, a
+/// try still ends before it counts as crashed.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The commit that imports.
+pub(super) struct Commit<'a> {
+    pub(super) remote: &'a Remote<'a>,
+    pub(super) trigger: &'a Trigger,
+    /// The files in it.
+    pub(super) tree: &'a [TreeFile],
+}
+
+impl Intake {
+    /// Everything that the plan of these files imports, or why it cannot be had.
+    ///
+    /// # Errors
+    /// When it may work in a while.
+    pub(super) async fn imports(
+        &self,
+        commit: &Commit<'_>,
+        files: &[SourceFile],
+        settings: &plan::Settings,
+    ) -> anyhow::Result<Imports> {
+        let deadline = Instant::now() + LIMIT;
+        let mut imports = Imports::new();
+        loop {
+            let wanted = plan::wanted_imports(files, &imports, commit.trigger, settings);
+            if wanted.is_empty() {
+                return Ok(imports);
+            }
+            for source in wanted {
+                let looked = match source.revision {
+                    Revision::Built => self.committed(commit, &source).await,
+                    _ => timeout_at(deadline, self.elsewhere(commit, &source)).await.unwrap_or_else(|_| {
+                        let limit = humantime::format_duration(LIMIT);
+                        Err(PeekError::Refused(format!("fetching all imports took longer than {limit}")))
+                    }),
+                };
+                let found = match looked {
+                    Ok(text) => Found::File(text),
+                    Err(PeekError::Refused(why)) => Found::Failed(why),
+                    Err(PeekError::Failed(error)) => return Err(error.context(format!("importing {source}"))),
+                };
+                imports.insert(source, found);
+            }
+        }
+    }
+
+    /// A file of the commit that is built.
+    async fn committed(&self, commit: &Commit<'_>, source: &Source) -> Result<Vec<u8>, PeekError> {
+        let Some(file) = commit.tree.iter().find(|file| file.path == source.path) else {
+            return Err(PeekError::Refused("the commit has no regular file of that name".to_owned()));
+        };
+        if file.size >= plan::READ_AT_MOST as u64 {
+            return Err(PeekError::Refused(format!("it is larger than {} bytes", plan::READ_AT_MOST - 1)));
+        }
+        let mut texts = self.mirrors.read(commit.remote.repo, std::slice::from_ref(file)).await?;
+        Ok(texts.pop().context("git has lost it")?)
+    }
+
+    /// A file of another commit or repository, on the same server.
+    async fn elsewhere(&self, commit: &Commit<'_>, source: &Source) -> Result<Vec<u8>, PeekError> {
+        let url = beside(commit.remote.url, &source.repo).context("the address of the repository is not known")?;
+        let remote = Remote { repo: &source.repo, url: &url };
+        let with_token = may_use_token(commit.trigger, &source.repo);
+        self.mirrors.peek(&remote, &source.revision, &source.path, with_token).await
+    }
+}
+
+/// The address of a repository on the server of the address `own`.
+fn beside(own: &Url, repo: &RepoName) -> Option<Url> {
+    let mut url = own.clone();
+    let name = format!("{}.git", repo.name());
+    url.path_segments_mut().ok()?.pop_if_empty().pop().pop().extend([repo.owner(), &name]);
+    Some(url)
+}
+
+/// Whether the server's token may read a file of `repo` for this build. It may read what belongs to the build's own
+/// repository. What belongs to others of the same owner it may read too, but not for strangers: the author of a fork's
+/// pull request would see private files in the log.
+fn may_use_token(trigger: &Trigger, repo: &RepoName) -> bool {
+    let own = &trigger.repo;
+    let is_fork = trigger.pull_request.as_ref().is_some_and(|pull| pull.is_from_fork(own));
+    let is_of_owner = repo.owner().eq_ignore_ascii_case(own.owner());
+    is_of_owner && (repo.name().eq_ignore_ascii_case(own.name()) || !is_fork)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{PullRequest, TriggerKind};
+
+    fn trigger(head: Option<Option<&str>>) -> Trigger {
+        let pull_request = head.map(|head| PullRequest {
+            number: 1,
+            title: String::new(),
+            head_branch: "main".to_owned(),
+            head_repo: head.map(|head| head.parse().unwrap()),
+            draft: false,
+        });
+        Trigger {
+            kind: TriggerKind::Push,
+            repo: "acme/styles".parse().unwrap(),
+            branch: None,
+            tag: None,
+            sha: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
+            before: None,
+            message: None,
+            author: None,
+            sender: None,
+            compare_url: None,
+            pull_request,
+        }
+    }
+
+    #[test]
+    fn the_token_is_not_for_strangers() {
+        let may = |trigger: &Trigger, repo: &str| may_use_token(trigger, &repo.parse().unwrap());
+        let own = [trigger(None), trigger(Some(Some("acme/styles")))];
+        let strangers = [trigger(Some(Some("bob/styles"))), trigger(Some(None)), trigger(Some(Some("acme/fork")))];
+        for trigger in &own {
+            assert!(may(trigger, "Acme/Styles") && may(trigger, "acme/shared") && !may(trigger, "other/shared"));
+        }
+        for trigger in &strangers {
+            assert!(may(trigger, "acme/styles") && !may(trigger, "acme/shared") && !may(trigger, "bob/styles"));
+        }
+    }
+
+    #[test]
+    fn repositories_lie_beside_each_other() {
+        let beside = |own: &str| beside(&own.parse().unwrap(), &"other/ci".parse().unwrap()).map(String::from);
+        for own in ["https://github.example/acme/styles.git", "https://github.example/acme/styles/"] {
+            assert_eq!(beside(own).as_deref(), Some("https://github.example/other/ci.git"));
+        }
+    }
+}

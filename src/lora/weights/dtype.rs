@@ -1,0 +1,189 @@
+//! Element types and how their bytes become numbers.
+
+use serde::Serialize;
+
+/// The type of a tensor's elements, with the name that the safetensors format gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[allow(non_camel_case_types, reason = "these are the format's own names")]
+#[expect(missing_docs, reason = "the names say all: kind and bits")]
+pub enum Dtype {
+    F64,
+    F32,
+    F16,
+    BF16,
+    F8_E4M3,
+    F8_E5M2,
+    F8_E8M0,
+    C64,
+    I64,
+    U64,
+    I32,
+    U32,
+    I16,
+    U16,
+    I8,
+    U8,
+    BOOL,
+}
+
+impl Dtype {
+    const ALL: [Self; 17] = [
+        Self::F64,
+        Self::F32,
+        Self::F16,
+        Self::BF16,
+        Self::F8_E4M3,
+        Self::F8_E5M2,
+        Self::F8_E8M0,
+        Self::C64,
+        Self::I64,
+        Self::U64,
+        Self::I32,
+        Self::U32,
+        Self::I16,
+        Self::U16,
+        Self::I8,
+        Self::U8,
+        Self::BOOL,
+    ];
+
+    /// The type of a name in a header.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dtype| dtype.name() == name)
+    }
+
+    /// The name in the header.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "F64",
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::BF16 => "BF16",
+            Self::F8_E4M3 => "F8_E4M3",
+            Self::F8_E5M2 => "F8_E5M2",
+            Self::F8_E8M0 => "F8_E8M0",
+            Self::C64 => "C64",
+            Self::I64 => "I64",
+            Self::U64 => "U64",
+            Self::I32 => "I32",
+            Self::U32 => "U32",
+            Self::I16 => "I16",
+            Self::U16 => "U16",
+            Self::I8 => "I8",
+            Self::U8 => "U8",
+            Self::BOOL => "BOOL",
+        }
+    }
+
+    /// Bytes of one element, 1 to 8.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F64 | Self::C64 | Self::I64 | Self::U64 => 8,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 2,
+            Self::F8_E4M3 | Self::F8_E5M2 | Self::F8_E8M0 | Self::I8 | Self::U8 | Self::BOOL => 1,
+        }
+    }
+
+    /// Whether elements are weights, which can be judged. Others are counted and hashed only.
+    pub fn is_judged(self) -> bool {
+        matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::BF16 | Self::F8_E4M3 | Self::F8_E5M2)
+    }
+
+    /// Writes the numbers of whole little-endian elements to the front of `numbers`, which must have room for them, and
+    /// returns how many. None for a type that is not judged.
+    ///
+    /// F64 is narrowed to f32, in which trainers compute: what does not fit there is infinite for them too.
+    pub(super) fn decode(self, bytes: &[u8], numbers: &mut [f32]) -> usize {
+        match self {
+            Self::F64 => each(bytes, numbers, |b: [u8; 8]| f64::from_le_bytes(b) as f32),
+            Self::F32 => each(bytes, numbers, f32::from_le_bytes),
+            Self::F16 => each(bytes, numbers, |b| f16(u16::from_le_bytes(b))),
+            Self::BF16 => each(bytes, numbers, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
+            Self::F8_E4M3 => each(bytes, numbers, |[b]| f8_e4m3(b)),
+            // The same exponent as F16 and fewer digits.
+            Self::F8_E5M2 => each(bytes, numbers, |[b]| f16(u16::from(b) << 8)),
+            _ => 0,
+        }
+    }
+}
+
+fn each<const N: usize>(bytes: &[u8], numbers: &mut [f32], read: impl Fn([u8; N]) -> f32) -> usize {
+    let (elements, _) = bytes.as_chunks::<N>();
+    for (number, element) in numbers.iter_mut().zip(elements) {
+        *number = read(*element);
+    }
+    elements.len()
+}
+
+/// IEEE 754 binary16. Without branches, so that the compiler can convert many at once: the digits are put where f32 has
+/// them, and a multiplication mends the exponent's bias, for subnormal numbers too.
+fn f16(half: u16) -> f32 {
+    let sign = u32::from(half & 0x8000) << 16;
+    let digits = u32::from(half & 0x7fff);
+    let number = f32::from_bits(digits << 13) * f32::from_bits((127 + 127 - 15) << 23);
+    let not_finite = if digits >= 0x7c00 { 0x7f80_0000 } else { 0 };
+    f32::from_bits(number.to_bits() | not_finite | sign)
+}
+
+/// OCP 8-bit float with 4 bits of exponent (the "FN" form that torch has): no infinity, one NaN for each sign.
+fn f8_e4m3(byte: u8) -> f32 {
+    let sign = u32::from(byte & 0x80) << 24;
+    let digits = u32::from(byte & 0x7f);
+    let number = f32::from_bits(digits << 20) * f32::from_bits((127 + 127 - 7) << 23);
+    let not_a_number = if digits == 0x7f { 0x7fc0_0000 } else { 0 };
+    f32::from_bits(number.to_bits() | not_a_number | sign)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(dtype: Dtype, bytes: &[u8]) -> f32 {
+        let mut numbers = [0.0];
+        assert_eq!(dtype.decode(bytes, &mut numbers), 1);
+        numbers[0]
+    }
+
+    #[test]
+    fn numbers_are_what_the_formats_say() {
+        for (dtype, bits, number) in [
+            (Dtype::F16, 0x3c00, 1.0),
+            (Dtype::F16, 0xc000, -2.0),
+            (Dtype::F16, 0x7bff, 65504.0),
+            (Dtype::F16, 0x0001, 5.960_464_5e-8),
+            (Dtype::F16, 0x0400, 6.103_515_6e-5),
+            (Dtype::F16, 0x7c00, f32::INFINITY),
+            (Dtype::F16, 0xfc00, f32::NEG_INFINITY),
+            (Dtype::BF16, 0x3fc0, 1.5),
+            (Dtype::BF16, 0xff80, f32::NEG_INFINITY),
+        ] {
+            assert_eq!(decoded(dtype, &u16::to_le_bytes(bits)), number, "{dtype:?} {bits:#x}");
+        }
+        for (dtype, byte, number) in [
+            (Dtype::F8_E4M3, 0x38, 1.0),
+            (Dtype::F8_E4M3, 0x7e, 448.0),
+            (Dtype::F8_E4M3, 0x01, 0.001_953_125),
+            (Dtype::F8_E4M3, 0xb8, -1.0),
+            (Dtype::F8_E5M2, 0x3c, 1.0),
+            (Dtype::F8_E5M2, 0x7b, 57344.0),
+            (Dtype::F8_E5M2, 0x7c, f32::INFINITY),
+        ] {
+            assert_eq!(decoded(dtype, &[byte]), number, "{dtype:?} {byte:#x}");
+        }
+        let nans = [(Dtype::F16, vec![0x01, 0x7c]), (Dtype::BF16, vec![0xc0, 0x7f]), (Dtype::F8_E4M3, vec![0xff])];
+        for (dtype, bytes) in nans {
+            assert!(decoded(dtype, &bytes).is_nan(), "{dtype:?}");
+        }
+        assert_eq!(decoded(Dtype::F64, &f64::MAX.to_le_bytes()), f32::INFINITY);
+    }
+
+    #[test]
+    fn every_type_has_its_own_name() {
+        for dtype in Dtype::ALL {
+            assert_eq!(Dtype::named(dtype.name()), Some(dtype));
+            assert_eq!(serde_json::json!(dtype), dtype.name());
+        }
+        assert_eq!(Dtype::named("F7"), None);
+    }
+}

@@ -1,0 +1,81 @@
+//! What is wrong, as problems of a plan.
+
+use super::{CONFIG, Plan};
+use crate::domain::{Problem, Severity};
+use crate::travis::document::Fault;
+use crate::travis::import::Source;
+use crate::travis::normal::{Code, Level, Message};
+use crate::travis::traps::Trap;
+use crate::yaml::Mark;
+
+/// A plan without jobs, for this reason.
+pub(super) fn fatal(rule: &str, message: &str, at: Option<Mark>) -> Plan {
+    let problem = problem(Severity::Error, rule, message.to_owned(), at, None);
+    Plan { problems: vec![problem], ..Plan::default() }
+}
+
+/// A problem in the `.travis.yml`.
+pub(super) fn problem(
+    severity: Severity,
+    rule: &str,
+    message: String,
+    at: Option<Mark>,
+    key: Option<String>,
+) -> Problem {
+    let at = at.filter(|at| at.line > 0);
+    Problem {
+        severity,
+        rule: rule.to_owned(),
+        message,
+        file: Some(CONFIG.to_owned()),
+        line: at.map(|at| at.line),
+        column: at.map(|at| at.column),
+        key,
+    }
+}
+
+/// Problems in any of the files that a config was put together from, which marks number.
+pub(super) struct Told<'a>(pub(super) &'a [Source]);
+
+impl Told<'_> {
+    pub(super) fn problem(
+        &self,
+        severity: Severity,
+        rule: &str,
+        message: String,
+        at: Mark,
+        key: Option<String>,
+    ) -> Problem {
+        let file = self.0.get(usize::from(at.file)).map(Source::to_string);
+        Problem { file, ..problem(severity, rule, message, Some(at), key) }
+    }
+
+    /// A message of the normal form. None of them stops a build, so even Travis's errors are warnings here, but for
+    /// those that leave an import out.
+    pub(super) fn message(&self, message: &Message) -> Problem {
+        let severity = match (message.code, message.level) {
+            (Code::InvalidRef | Code::TooManyImports, _) => Severity::Error,
+            (_, Level::Info) => Severity::Info,
+            (_, Level::Warn | Level::Error | Level::Alert) => Severity::Warning,
+        };
+        let rule = match message.code {
+            Code::Secure => "plain-secret".to_owned(),
+            code => code.as_str().replace('_', "-"),
+        };
+        let key = Some(message.key.clone()).filter(|key| !key.is_empty());
+        self.problem(severity, &rule, message.text(), message.at, key)
+    }
+
+    /// Whoever asks for a plan has to look for everything that is wanted.
+    pub(super) fn not_looked_for(source: &Source) -> Problem {
+        problem(Severity::Error, "failed-import", format!("{source} was not looked for"), None, None)
+    }
+
+    pub(super) fn fault(&self, fault: &Fault) -> Problem {
+        self.problem(fault.severity, fault.rule, fault.message.clone(), fault.at, None)
+    }
+
+    pub(super) fn trap(&self, trap: Trap) -> Problem {
+        self.problem(trap.severity, trap.rule, trap.message, trap.at, Some(trap.key))
+    }
+}

@@ -1,0 +1,48 @@
+//! From the bytes of a file to its document.
+
+use super::normal::NotAMap;
+use crate::domain::Severity;
+use crate::yaml::{self, Data, Document, Mark};
+
+/// What is wrong with a file before anything is made of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// How much it matters.
+    pub severity: Severity,
+    /// Its name, in kebab-case.
+    pub rule: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// Where.
+    pub at: Mark,
+}
+
+impl Fault {
+    /// A fault with which nothing is built.
+    pub fn error(rule: &'static str, message: impl Into<String>, at: Mark) -> Self {
+        Self { severity: Severity::Error, rule, message: message.into(), at }
+    }
+}
+
+/// The document in the bytes of a file, whose marks say that they are of `file`. It is a map, or there is nothing in it.
+/// Travis takes off the white space at its end first, which a block scalar there would keep.
+///
+/// # Errors
+/// When the file is too large, or not a map in YAML.
+pub fn document(file: u16, bytes: &[u8]) -> Result<Document, Fault> {
+    let whole = Mark { file, ..Mark::default() };
+    if bytes.len() > yaml::MAX_BYTES {
+        let message = format!("the file is larger than {} bytes: make it smaller", yaml::MAX_BYTES);
+        return Err(Fault::error("config-too-large", message, whole));
+    }
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| Fault::error("bad-yaml", "the file is not UTF-8 text: save it in that encoding", whole))?;
+    let document = yaml::read_as(file, text.trim_end())
+        .map_err(|error| Fault::error("bad-yaml", format!("this is not YAML: {error}"), error.at.unwrap_or(whole)))?;
+    match &document.root {
+        Some(root) if !root.is_null() && !matches!(root.data, Data::Map(_)) => {
+            Err(Fault::error("not-a-map", NotAMap.to_string(), root.at))
+        }
+        _ => Ok(document),
+    }
+}
