@@ -141,7 +141,9 @@ pub fn plan(files: &[SourceFile], imports: &Imports, trigger: &Trigger, settings
     };
     if plan.skip.is_none() {
         let others = files.iter().filter(|file| file.path != CONFIG);
-        for lint in others.filter_map(|file| lora::lint(&file.path, &file.text)) {
+        // Only these files are known here, so only what they say can be looked up, and not which others are there.
+        let repository = lora::Repository::of([], files.iter().map(|file| (file.path.as_str(), file.text.as_slice())));
+        for lint in others.filter_map(|file| lora::lint(&file.path, &file.text, &repository)) {
             plan.linted += 1;
             plan.problems.extend(lint.problems);
         }

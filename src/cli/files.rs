@@ -84,6 +84,24 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<SourceFile>) -> anyhow::R
     Ok(())
 }
 
+/// The paths of all files in a folder, from the folder on. A link counts as a file, wherever it leads.
+pub(super) fn paths_of(root: &Path) -> anyhow::Result<Vec<String>> {
+    let mut paths = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.extend((entry.file_name() != ".git").then(|| entry.path()));
+            } else if let Some(relative) = entry.path().strip_prefix(root)?.to_str() {
+                paths.push(relative.to_owned());
+            }
+        }
+    }
+    Ok(paths)
+}
+
 /// A file's bytes, as many as a plan looks at.
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     use std::io::Read as _;

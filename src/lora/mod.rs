@@ -5,6 +5,7 @@
 mod dialect;
 mod keys;
 mod read;
+mod repository;
 mod rules;
 mod secret;
 mod tree;
@@ -14,6 +15,7 @@ use crate::domain::{Problem, Severity};
 use crate::yaml::{MAX_BYTES, Mark};
 
 pub use dialect::Dialect;
+pub use repository::Repository;
 pub use secret::hidden;
 
 /// What was found in a training config.
@@ -28,8 +30,9 @@ pub struct Linted {
 /// The most problems that are told of one file; who has mended those sees the next.
 const MAX_PROBLEMS: usize = 200;
 
-/// Checks the file at `path` if it is a training config of a dialect we know.
-pub fn lint(path: &str, text: &[u8]) -> Option<Linted> {
+/// Checks the file at `path` if it is a training config of a dialect we know. Files that it names are looked for in the
+/// repository.
+pub fn lint(path: &str, text: &[u8], repository: &Repository<'_>) -> Option<Linted> {
     let format = read::Format::of(path)?;
     if text.len() > MAX_BYTES {
         return None;
@@ -39,7 +42,7 @@ pub fn lint(path: &str, text: &[u8]) -> Option<Linted> {
     // What cannot be parsed is judged by what could be read: a template of another tool is no config of ours.
     let dialect = Dialect::of(format, root)?;
     let is_whole = !source.faults.iter().any(|fault| fault.fatal);
-    let found = if is_whole { rules::check(dialect, root) } else { Vec::new() };
+    let found = if is_whole { rules::check(dialect, root, repository) } else { Vec::new() };
     let faults = source.faults.into_iter().map(Finding::from);
     let mut problems: Vec<Problem> = faults.chain(found).map(|finding| finding.problem(path)).collect();
     problems.sort_by_key(|problem| (problem.line, problem.column));

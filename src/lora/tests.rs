@@ -1,7 +1,7 @@
 use super::*;
 
 fn told(text: &str) -> Vec<String> {
-    let linted = lint("configs/style.yaml", text.as_bytes()).expect("a training config");
+    let linted = lint("configs/style.yaml", text.as_bytes(), &Repository::default()).expect("a training config");
     let tell = |p: &Problem| format!("{} {} {}: {}", p.place(), p.rule, p.severity as u8, p.message);
     linted.problems.iter().map(tell).collect()
 }
@@ -56,15 +56,15 @@ fn duration_duplicates_and_syntax() {
 fn other_files_are_left_alone() {
     for other in ["", "a: b\n", "- 1\n", "{{ template }}: [", "model_name_or_path: x\ntemplate: qwen\nexport_dir: x\n"]
     {
-        assert_eq!(lint("x.yaml", other.as_bytes()), None, "{other}");
+        assert_eq!(lint("x.yaml", other.as_bytes(), &Repository::default()), None, "{other}");
     }
-    assert_eq!(lint("x.txt", GOOD.as_bytes()), None);
-    assert_eq!(lint("x.yaml", b"\xff\xfe"), None);
+    assert_eq!(lint("x.txt", GOOD.as_bytes(), &Repository::default()), None);
+    assert_eq!(lint("x.yaml", b"\xff\xfe", &Repository::default()), None);
 }
 
 /// The rule of each problem of a file.
 fn rules(path: &str, text: &str) -> Vec<String> {
-    let linted = lint(path, text.as_bytes()).expect("a training config");
+    let linted = lint(path, text.as_bytes(), &Repository::default()).expect("a training config");
     linted.problems.into_iter().map(|problem| problem.rule).collect()
 }
 
@@ -80,7 +80,7 @@ fn values_are_seen_as_the_trainer_sees_them() {
     assert_eq!(
         with("mixed_precision: no"),
         [
-            "configs/style.yaml:6:18 wrong-type 2: mixed_precision is false to PyYAML, not a text: write the word in quotes"
+            "configs/style.yaml:6:18 wrong-type 1: mixed_precision is false to PyYAML, not a text: write the word in quotes"
         ]
     );
     assert_eq!(with("mixed_precision: \"no\""), Vec::<String>::new());
@@ -103,7 +103,7 @@ fn tables_of_sd_scripts_arguments_are_one_map_and_those_of_its_data_sets_are_not
     assert_eq!(rules("x.toml", arguments), Vec::<String>::new());
     assert_eq!(rules("x.toml", &arguments.replace("\"512\"", "512")), ["wrong-type"]);
     let sets = "[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nimage_dir = \"d\"\nvalidation_split = 0.5\n";
-    let linted = lint("x.toml", sets.as_bytes()).expect("a training config");
+    let linted = lint("x.toml", sets.as_bytes(), &Repository::default()).expect("a training config");
     let told: Vec<&str> = linted.problems.iter().map(|problem| problem.message.as_str()).collect();
     assert_eq!(told, ["validation_split is a key that the trainer refuses here: it belongs in general"]);
 }
@@ -112,7 +112,7 @@ fn tables_of_sd_scripts_arguments_are_one_map_and_those_of_its_data_sets_are_not
 fn a_secret_is_told_and_never_repeated() {
     let token = format!("hf_{}", "a1B2".repeat(9));
     let text = format!("{{\"model_family\": \"flux\", \"train_batch_size\": \"{token}\"}}");
-    let problems = lint("config.json", text.as_bytes()).expect("a training config").problems;
+    let problems = lint("config.json", text.as_bytes(), &Repository::default()).expect("a training config").problems;
     assert_eq!(problems.iter().map(|p| p.rule.as_str()).collect::<Vec<_>>(), ["wrong-type", "secret"]);
     assert!(problems.iter().all(|problem| !problem.message.contains(&token)));
     assert!(!hidden(&text).contains(&token));
@@ -128,4 +128,27 @@ fn folders_of_one_person_are_told_and_examples_are_not() {
     for example in ["/path/to/data", "/home/user/data", "/home/<name>/x", "/workspace/x", "data/home/x"] {
         assert_eq!(with(example), Vec::<String>::new(), "{example}");
     }
+}
+
+#[test]
+fn files_are_looked_for_where_the_repository_has_their_folder() {
+    let repository = Repository::of(["data/a/1.png"], [("data/dataset_info.json", b"{\"mine\": {}}".as_slice())]);
+    let told = |path: &str, text: &str| -> Vec<String> {
+        let linted = lint(path, text.as_bytes(), &repository).expect("a training config");
+        linted.problems.into_iter().map(|problem| format!("{}: {}", problem.rule, problem.message)).collect()
+    };
+    assert_eq!(
+        told("x.yaml", &GOOD.replace("./data", "./data/b")),
+        ["missing-file: train_data_dir names b, which is not in data: add it, or correct the path"]
+    );
+    for there in ["./data/a", "data/a/../a/", "elsewhere/b", "/data/b"] {
+        assert_eq!(told("x.yaml", &GOOD.replace("./data", there)), Vec::<String>::new(), "{there}");
+    }
+    let factory = "stage: sft\nmodel_name_or_path: a/b\noutput_dir: o\ndataset: mine,yours\n";
+    assert_eq!(
+        told("x.yaml", factory),
+        [
+            "missing-file: the data set yours is not defined in data/dataset_info.json: add it there, or correct the name"
+        ]
+    );
 }

@@ -188,9 +188,4 @@ pub const DIFFERENCES: &[Difference] = &[
         cases: &["sunpy__sunpy.yml"],
         reason: "Travis does not tell of jobs that the root's condition leaves out",
     },
-    Difference {
-        corpus: "lora configs with one defect",
-        cases: &["ai-missing-folder.yaml", "lf-undefined-dataset.yaml"],
-        reason: "the rule missing-file needs to know what the repository holds, which is not built",
-    },
 ];

@@ -85,3 +85,14 @@ fn a_path_that_is_not_there_is_a_wrong_command_line() {
     assert_eq!((code, out.as_str()), (Some(2), ""));
     assert_eq!(err, "trainyard: there is no nowhere: name files or folders that are there\n");
 }
+
+#[test]
+fn data_that_is_not_in_its_folder_is_told() {
+    let config = TYPO.replace("lora_rnak", "lora_rank").replace("./data", "./data/20_style");
+    let files = [("a.yaml", config.as_str()), ("data/10_style/1.txt", "x")];
+    let (code, out, _) = lint(&files, &[]);
+    assert!(
+        code == Some(0) && out.contains("a.yaml:2:17: warning: train_data_dir names 20_style, which is not in data"),
+        "{out}"
+    );
+}

@@ -8,11 +8,11 @@ use anyhow::Context as _;
 
 use super::asked::{Asked, Known};
 use super::excerpt::pointed_at;
-use super::files::{self, files_of};
+use super::files::{self, files_of, paths_of};
 use super::problems::{self, number_of};
 use super::table::{inert, wants_colours};
 use crate::domain::{Problem, Severity};
-use crate::lora;
+use crate::lora::{self, Repository};
 use crate::plan::{self, SourceFile};
 
 #[derive(Debug, clap::Args)]
@@ -51,9 +51,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let mut checked = Vec::new();
     for path in &arguments.paths {
-        let files = if path.is_dir() { of_folder(path)? } else { vec![of_file(path)?] };
-        for (path, file) in files {
-            checked.extend(check(path, file)?);
+        // Of a single file it is not known what repository it is in.
+        let is_folder = path.is_dir();
+        let files = if is_folder { of_folder(path)? } else { vec![of_file(path)?] };
+        let paths = if is_folder { paths_of(path)? } else { Vec::new() };
+        let texts = files.iter().map(|(_, file)| (file.path.as_str(), file.text.as_slice()));
+        let repository = Repository::of(paths.iter().map(String::as_str), texts.filter(|_| is_folder));
+        for (path, file) in &files {
+            checked.extend(check(path, file, &repository)?);
         }
     }
     let problems: Vec<&Problem> = checked.iter().flat_map(|file| &file.problems).collect();
@@ -88,20 +93,20 @@ fn shown_path(path: &Path) -> String {
 }
 
 /// The file's problems; none for a file that is no config of ours.
-fn check(path: String, file: SourceFile) -> anyhow::Result<Option<Checked>> {
+fn check(path: &str, file: &SourceFile, repository: &Repository<'_>) -> anyhow::Result<Option<Checked>> {
     let found = if file.path == plan::CONFIG {
         // What the language says of the file hardly depends on what asks for a build.
         let trigger = Asked::default().trigger(&Known::nothing("repository")?);
-        let folder = Path::new(&path).parent().unwrap_or(Path::new(""));
-        Some(files::planned(std::slice::from_ref(&file), folder, &trigger).problems)
+        let folder = Path::new(path).parent().unwrap_or(Path::new(""));
+        Some(files::planned(std::slice::from_ref(file), folder, &trigger).problems)
     } else {
-        lora::lint(&path, &file.text).map(|linted| linted.problems)
+        lora::lint(path, &file.text, repository).map(|linted| linted.problems)
     };
     Ok(found.map(|mut problems| {
         // Problems of an imported file keep its name.
         let own = problems.iter_mut().filter(|problem| problem.file.as_ref().is_none_or(|of| *of == file.path));
-        own.for_each(|problem| problem.file = Some(path.clone()));
-        Checked { path, text: file.text, problems }
+        own.for_each(|problem| problem.file = Some(path.to_owned()));
+        Checked { path: path.to_owned(), text: file.text.clone(), problems }
     }))
 }
 

@@ -1,30 +1,32 @@
 //! The rules: one file for each group, and the table of them.
 
 mod conflicts;
+mod files;
 mod required;
 mod spelling;
 mod strings;
 mod values;
 
 use super::tree::{Entry, Node, Value};
-use super::{Dialect, Finding};
+use super::{Dialect, Finding, Repository};
 use crate::domain::Severity;
 use crate::yaml::Mark;
 
 type Rule = fn(&Config<'_>) -> Vec<Finding>;
 
-const RULES: [Rule; 6] = [
+const RULES: [Rule; 7] = [
     required::missing_required,
     conflicts::conflicting_keys,
     spelling::unknown_key,
     values::wrong_values,
+    files::missing_file,
     strings::private_path,
     strings::secret,
 ];
 
 /// All findings in a config.
-pub(super) fn check(dialect: Dialect, root: &Node) -> Vec<Finding> {
-    let config = Config::new(dialect, root);
+pub(super) fn check(dialect: Dialect, root: &Node, repository: &Repository<'_>) -> Vec<Finding> {
+    let config = Config::new(dialect, root, repository);
     RULES.iter().flat_map(|rule| rule(&config)).collect()
 }
 
@@ -32,6 +34,7 @@ pub(super) fn check(dialect: Dialect, root: &Node) -> Vec<Finding> {
 struct Config<'a> {
     dialect: Dialect,
     root: &'a Node,
+    repository: &'a Repository<'a>,
     /// The maps of the file, the outer ones first.
     maps: Vec<Map<'a>>,
 }
@@ -46,8 +49,8 @@ struct Map<'a> {
 }
 
 impl<'a> Config<'a> {
-    fn new(dialect: Dialect, root: &'a Node) -> Self {
-        let mut config = Self { dialect, root, maps: Vec::new() };
+    fn new(dialect: Dialect, root: &'a Node, repository: &'a Repository<'a>) -> Self {
+        let mut config = Self { dialect, root, repository, maps: Vec::new() };
         match dialect {
             // Its tables are there for people: the trainer takes the keys of all of them for one map.
             Dialect::SdScripts => {

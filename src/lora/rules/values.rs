@@ -94,7 +94,7 @@ fn wrong_type(key: &str, entry: &Entry, spec: &Spec) -> (Severity, String) {
     match &entry.node.value {
         Value::Text { text, plain: true } if takes_numbers && text.parse::<f64>().is_ok() => {
             let better = dotted(text);
-            // Only a warning: many trainers of this dialect put the value through `float` themselves.
+            // Only a warning, as for the words below: many trainers of this dialect convert the value themselves.
             (
                 Severity::Warning,
                 format!("{text} without a dot is a text to PyYAML, not a number: write {key}: {better}"),
@@ -104,7 +104,7 @@ fn wrong_type(key: &str, entry: &Entry, spec: &Spec) -> (Severity, String) {
             (Severity::Error, format!("{key} is a text here, but must be {wanted}: remove the quotes"))
         }
         Value::Bool(is) if spec.words.iter().any(|word| ["no", "yes", "on", "off"].contains(word)) => {
-            (Severity::Error, format!("{key} is {is} to PyYAML, not a text: write the word in quotes"))
+            (Severity::Warning, format!("{key} is {is} to PyYAML, not a text: write the word in quotes"))
         }
         value => {
             let found = match value {

@@ -1,0 +1,46 @@
+//! What the repository holds, as far as a config can name it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The files of a repository, by their paths from its root.
+#[derive(Debug, Default)]
+pub struct Repository<'a> {
+    paths: BTreeSet<&'a str>,
+    texts: BTreeMap<&'a str, &'a [u8]>,
+}
+
+impl<'a> Repository<'a> {
+    /// A repository with files of these paths, and the bytes of those that were read. A rule that asks whether a file is
+    /// there needs all paths; without any it says nothing.
+    pub fn of(paths: impl IntoIterator<Item = &'a str>, texts: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        Self { paths: paths.into_iter().collect(), texts: texts.into_iter().collect() }
+    }
+
+    /// The bytes of a file, if it was read.
+    pub(super) fn text(&self, path: &str) -> Option<&'a [u8]> {
+        self.texts.get(path).copied()
+    }
+
+    /// Whether there is a file of this path, or one in a folder of this path.
+    pub(super) fn has(&self, path: &str) -> bool {
+        let folder = format!("{path}/");
+        self.paths.contains(path) || self.paths.range(folder.as_str()..).next().is_some_and(|p| p.starts_with(&folder))
+    }
+}
+
+/// A relative path from the root without `.` and `..`; none for one that leads elsewhere or that a program fills in.
+pub(super) fn normal(path: &str) -> Option<String> {
+    if path.starts_with(['/', '~']) || path.contains([':', '$', '{', '<', '[', '*', '\n']) {
+        return None;
+    }
+    let path = path.replace('\\', "/");
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/")).filter(|path| !path.is_empty())
+}
