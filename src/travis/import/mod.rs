@@ -26,7 +26,7 @@ pub use source::{Revision, Source};
 pub const MAX_IMPORTS: usize = 25;
 
 /// The most entries that are looked at in all files together: a condition may take its time.
-const MAX_ENTRIES: usize = 100;
+const MAX_ENTRIES: usize = 50;
 
 /// The files that somebody has looked for.
 pub type Imports = HashMap<Source, Found>;
