@@ -133,9 +133,9 @@ fn traps_are_problems_with_a_place() {
 
 #[test]
 fn an_import_that_is_not_there_is_fatal_however_much_else_is_wrong() {
-    let noise: String = (0..99).map(|n| format!("- {{source: a{n}.yml, if: 'branch = (', mode: none}}\n")).collect();
+    let noise: String = (0..49).map(|n| format!("- {{source: a{n}.yml, if: 'branch = (', mode: none}}\n")).collect();
     let plan = of(&format!("script: x\nimport:\n{noise}- last.yml\n"));
-    assert!(plan.is_fatal() && plan.jobs.is_empty() && plan.problems.len() == MAX_PROBLEMS);
+    assert!(plan.is_fatal() && plan.jobs.is_empty() && plan.problems.len() > 49, "{}", plan.problems.len());
     assert_eq!(plan.problems[0].message, "last.yml was not looked for");
 }
 
