@@ -4,6 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use trainyard::domain::{Trigger, TriggerKind};
 use trainyard::plan::{CONFIG, MAX_JOBS, Settings, SourceFile, plan};
+use trainyard::travis::import::Imports;
 
 fn trigger() -> Trigger {
     Trigger {
@@ -23,8 +24,8 @@ fn trigger() -> Trigger {
 
 fuzz_target!(|bytes: &[u8]| {
     let files = [CONFIG, "configs/a.yaml"].map(|path| SourceFile { path: path.to_owned(), text: bytes.to_vec() });
-    let planned = plan(&files, &trigger(), &Settings::default());
+    let planned = plan(&files, &Imports::new(), &trigger(), &Settings::default());
     assert!(planned.jobs.len() <= MAX_JOBS);
     assert!(!planned.jobs.is_empty() || planned.is_fatal() || planned.skip.is_some(), "no job and no reason");
-    assert_eq!(planned, plan(&files, &trigger(), &Settings::default()));
+    assert_eq!(planned, plan(&files, &Imports::new(), &trigger(), &Settings::default()));
 });
