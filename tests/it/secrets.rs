@@ -144,6 +144,7 @@ async fn secrets_stay_hidden_over_a_kill_9_and_the_log_stays_whole() {
     let output = String::from_utf8(bytes.await).unwrap();
     assert_eq!(output.matches(SECRET).count(), 60);
     assert_eq!(String::from_utf8_lossy(&log), output.replace(SECRET, "[secure]"));
+    docker::assert_no_containers(&db).await;
     assert_eq!(service.interrupt(), Some(0));
 }
 
