@@ -57,6 +57,8 @@ pub(super) async fn github(
         Ok(Asked::Nothing(reason)) => Some(reason),
         Err(error) => Some(format!("{error:#}")),
     };
+    // Postgres has no NUL in text, and would refuse the other deliveries of the same commit as well.
+    let outcome = outcome.map(|reason| reason.replace('\0', "\u{fffd}"));
     let said = match state.desk.put(&id, event, &json, outcome.as_deref()).await? {
         Put::Known => "already processed",
         Put::New => {

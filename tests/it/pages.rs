@@ -181,7 +181,12 @@ async fn a_signed_delivery_is_durable_before_the_answer() {
 async fn a_delivery_that_asks_for_nothing_is_stored_with_the_reason_and_left_to_nobody() {
     let state = state(&db().await);
     let deletion = PUSH.replacen('{', r#"{"deleted": true, "#, 1);
-    for (body, why) in [(deletion.as_str(), "refs/heads/main was deleted"), ("[]", "the body is not a push payload")] {
+    let with_nul = deletion.replace("refs/heads/main", r"refs/heads/ma\u0000in");
+    for (body, why) in [
+        (deletion.as_str(), "refs/heads/main was deleted"),
+        (with_nul.as_str(), "refs/heads/ma\u{fffd}in was deleted"),
+        ("[]", "the body is not a push payload"),
+    ] {
         sqlx::query("delete from delivery").execute(&state.db).await.unwrap();
         for expected in ["accepted", "already processed"] {
             let request = webhook(body.as_bytes()).body(body.to_owned().into()).unwrap();
