@@ -140,9 +140,11 @@ impl Desk {
 
 /// Stores deliveries in one commit; gives the ids of those that were not processed before.
 async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryId>> {
-    // The same id may stand twice in a batch, which one insert does not take.
-    let mut seen = HashSet::new();
-    let batch: Vec<&Waiting> = batch.iter().filter(|waiting| seen.insert(&waiting.id)).collect();
+    // The same id may stand twice in a batch, which one insert does not take, and in two batches: those insert it in the
+    // same order, so that neither waits for the other for ever.
+    let mut batch: Vec<&Waiting> = batch.iter().collect();
+    batch.sort_by_key(|waiting| waiting.id.as_str());
+    batch.dedup_by_key(|waiting| waiting.id.as_str());
     if batch.is_empty() {
         return Ok(HashSet::new());
     }
