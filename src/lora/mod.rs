@@ -1,4 +1,4 @@
-//! Training configs and trained weights: bytes in, problems out. Knows no build, no database and no Docker.
+//! Training configs, trained weights and losses: bytes in, problems and facts out. Knows no build, no database and no Docker.
 //!
 //! A config is linted only when its content shows which trainer it is for; other files are left alone.
 
@@ -8,6 +8,7 @@ mod read;
 mod repository;
 mod rules;
 mod secret;
+pub mod series;
 mod tree;
 pub mod weights;
 

@@ -1,0 +1,82 @@
+//! A series while it grows, within its bound.
+
+use super::{Point, Series, Source};
+
+/// The most points that are kept: more than a screen has columns.
+pub const MAX_POINTS: usize = 4096;
+/// Stretches that a full series is thinned to. Each keeps at most four points, so that half of the room is free again.
+const STRETCHES: usize = MAX_POINTS / 8;
+
+/// A series and what its next point depends on.
+#[derive(Debug, Default)]
+pub(super) struct Growing {
+    pub series: Series,
+    /// The ordinal number of each kept point among all that came. Stretches are made of these, since steps come from
+    /// outside and need not be even.
+    ordinals: Vec<u64>,
+    taken: u64,
+}
+
+impl Growing {
+    /// Begins anew, with a source.
+    pub(super) fn begin(&mut self, source: Source) {
+        *self = Self { series: Series { source: Some(source), ..Series::default() }, ..Self::default() };
+    }
+
+    /// Appends a point, in the place of those at its step and after it.
+    pub(super) fn push(&mut self, step: u64, value: f64) {
+        while self.series.points.last().is_some_and(|last| last.step >= step) {
+            self.series.points.pop();
+            self.ordinals.pop();
+        }
+        self.series.points.push(Point { step, value });
+        self.ordinals.push(self.taken);
+        self.taken += 1;
+        if self.series.points.len() > MAX_POINTS {
+            self.thin();
+        }
+    }
+
+    /// Takes the last point off again.
+    pub(super) fn take_last(&mut self) -> Option<Point> {
+        self.ordinals.pop();
+        self.series.points.pop()
+    }
+
+    /// Says that the training has reached a step, of so many if that is known.
+    pub(super) fn reach(&mut self, step: u64, wanted: Option<u64>) {
+        self.series.steps_seen = step;
+        self.series.steps_wanted = wanted.or(self.series.steps_wanted);
+    }
+
+    fn thin(&mut self) {
+        let points = std::mem::take(&mut self.series.points);
+        let ordinals = std::mem::take(&mut self.ordinals);
+        let begin = ordinals.first().copied().unwrap_or(0);
+        let length = (self.taken - begin).div_ceil(STRETCHES as u64).max(1);
+        let mut at = 0;
+        for group in ordinals.chunk_by(|a, b| (a - begin) / length == (b - begin) / length) {
+            let end = at + group.len();
+            let mut keep = kept(&points[at..end]);
+            // The first and the last point of all, whatever they are.
+            keep.extend((at == 0).then_some(0));
+            keep.extend((end == points.len()).then_some(group.len() - 1));
+            keep.sort_unstable();
+            keep.dedup();
+            self.series.points.extend(keep.iter().map(|place| points[at + place]));
+            self.ordinals.extend(keep.iter().map(|place| group[*place]));
+            at = end;
+        }
+    }
+}
+
+/// The places of a stretch's points that tell most: the least and the greatest value, and the ends of what is not finite.
+fn kept(stretch: &[Point]) -> Vec<usize> {
+    let finite = || stretch.iter().enumerate().filter(|(_, point)| point.value.is_finite());
+    let order = |(_, a): &(usize, &Point), (_, b): &(usize, &Point)| a.value.total_cmp(&b.value);
+    let least = finite().min_by(order).map(|(place, _)| place);
+    let greatest = finite().max_by(order).map(|(place, _)| place);
+    let first = stretch.iter().position(|point| !point.value.is_finite());
+    let last = stretch.iter().rposition(|point| !point.value.is_finite());
+    [least, greatest, first, last].into_iter().flatten().collect()
+}

@@ -1,0 +1,87 @@
+//! Bytes of a log to lines, and those to a series.
+
+use std::borrow::Cow;
+
+use super::Series;
+use super::parse::Parser;
+
+/// Bytes of a line that are looked at: progress bars and dicts of losses are far shorter.
+const MAX_LINE: usize = 4096;
+
+/// Reads a training's log as it grows, in pieces cut anywhere, also inside a character.
+#[derive(Debug, Default)]
+pub struct LogReader {
+    line: Vec<u8>,
+    parser: Parser,
+}
+
+impl LogReader {
+    /// A reader at the begin of a log.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes. A line counts when its end has come, which is a carriage return for progress bars.
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        while let Some(at) = bytes.iter().position(|b| matches!(b, b'\r' | b'\n')) {
+            self.keep(&bytes[..at]);
+            self.end_line();
+            bytes = &bytes[at + 1..];
+        }
+        self.keep(bytes);
+    }
+
+    /// Ends the log: its last line counts without an end.
+    pub fn finish(&mut self) {
+        self.end_line();
+    }
+
+    /// The series as far as it is known.
+    pub fn series(&self) -> &Series {
+        self.parser.series()
+    }
+
+    /// A number that grows whenever the series changes, for who shows it while it grows.
+    pub fn version(&self) -> u64 {
+        self.parser.version()
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = MAX_LINE - self.line.len();
+        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    fn end_line(&mut self) {
+        if self.line.is_empty() {
+            return;
+        }
+        let text = String::from_utf8_lossy(&self.line);
+        let text = without_escapes(&text);
+        // Most lines of a log have none of these, and need no closer look.
+        if ["oss", "%|", "optimization steps"].iter().any(|sign| text.contains(sign)) {
+            self.parser.line(text.trim());
+        }
+        self.line.clear();
+    }
+}
+
+/// The text without the escape sequences of a terminal: `ESC [ … letter`, `ESC ] … BEL`, and `ESC` with one character.
+fn without_escapes(text: &str) -> Cow<'_, str> {
+    if !text.contains('\x1b') {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\x1b' {
+            plain.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('[') => drop(chars.find(|c| ('@'..='~').contains(c))),
+            Some(']') => drop(chars.find(|c| *c == '\x07')),
+            _ => {}
+        }
+    }
+    Cow::Owned(plain)
+}

@@ -1,0 +1,220 @@
+//! Event files of TensorBoard: records with checksums, each an `Event` of protocol buffers, of which few fields matter.
+
+use std::io::{self, Read};
+
+use crc::{CRC_32_ISCSI, Crc};
+
+use super::files::Error;
+use super::grow::Growing;
+use super::{Series, Source};
+
+/// CRC-32C, which records are checked with.
+const CHECK: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+/// Bytes of a record that are kept; longer ones are images and sounds, which only pass by.
+const MAX_RECORD: usize = 1 << 20;
+
+/// Names under which trainers tell the loss of training, best first.
+const TAGS: [&str; 8] = [
+    "loss/average",
+    "loss/current",
+    "train/loss",
+    "loss/train_step",
+    "loss",
+    "train_loss",
+    "step_loss",
+    "training_loss",
+];
+/// Of these, what is an average over many steps.
+const AVERAGED: &str = "loss/average";
+
+/// Reads a file. One that was cut off gives what is there: a training may have been stopped.
+pub(super) fn read(mut reader: impl Read) -> Result<Series, Error> {
+    let mut series: [Growing; TAGS.len()] = std::array::from_fn(|_| Growing::default());
+    let mut record = Vec::new();
+    let mut number = 0_u64;
+    loop {
+        number += 1;
+        match next(&mut reader, &mut record)? {
+            Record::Whole => event(&record, &mut series),
+            Record::Long => {}
+            Record::End => break,
+            Record::Broken if number == 1 => {
+                return Err(Error::Unreadable("this is no event file of TensorBoard".to_owned()));
+            }
+            Record::Broken => {
+                let text = format!("record {number} of this event file does not fit its checksum: copy the file again");
+                return Err(Error::Unreadable(text));
+            }
+        }
+    }
+    let best = TAGS.into_iter().zip(series).find(|(_, growing)| !growing.series.points.is_empty());
+    let (tag, Growing { series, .. }) = best.unwrap_or_default();
+    Ok(Series { source: Some(Source::TensorBoard), averaged: tag == AVERAGED, ..series })
+}
+
+enum Record {
+    Whole,
+    Long,
+    End,
+    Broken,
+}
+
+/// Reads the next record: its length, the length's checksum, the data, the data's checksum.
+fn next(reader: &mut impl Read, data: &mut Vec<u8>) -> io::Result<Record> {
+    data.clear();
+    let Some(length) = array::<8>(reader)? else { return Ok(Record::End) };
+    let Some(check) = array::<4>(reader)? else { return Ok(Record::End) };
+    if masked(CHECK.checksum(&length)) != u32::from_le_bytes(check) {
+        return Ok(Record::Broken);
+    }
+    let mut rest = u64::from_le_bytes(length);
+    let is_long = rest > MAX_RECORD as u64;
+    let mut digest = CHECK.digest();
+    let mut piece = [0; 8 << 10];
+    while rest > 0 {
+        let wanted = usize::try_from(rest).unwrap_or(usize::MAX).min(piece.len());
+        let count = reader.read(&mut piece[..wanted])?;
+        if count == 0 {
+            return Ok(Record::End);
+        }
+        digest.update(&piece[..count]);
+        if !is_long {
+            data.extend_from_slice(&piece[..count]);
+        }
+        rest -= count as u64;
+    }
+    let Some(check) = array::<4>(reader)? else { return Ok(Record::End) };
+    if masked(digest.finalize()) != u32::from_le_bytes(check) {
+        return Ok(Record::Broken);
+    }
+    Ok(if is_long { Record::Long } else { Record::Whole })
+}
+
+fn array<const N: usize>(reader: &mut impl Read) -> io::Result<Option<[u8; N]>> {
+    let mut bytes = [0; N];
+    match reader.read_exact(&mut bytes) {
+        Ok(()) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A checksum as the format stores it, so that data with checksums in it has an unlike one.
+fn masked(check: u32) -> u32 {
+    check.rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+/// Takes the losses out of an `Event`: `step` is its field 2, `summary` 5.
+fn event(bytes: &[u8], series: &mut [Growing; TAGS.len()]) {
+    let mut step = 0;
+    let mut summary: &[u8] = &[];
+    for field in Fields(bytes) {
+        match field {
+            (2, Value::Number(number)) => step = number,
+            (5, Value::Bytes(bytes)) => summary = bytes,
+            _ => {}
+        }
+    }
+    // A negative step comes as a number beyond these.
+    if i64::try_from(step).is_err() {
+        return;
+    }
+    for (field, value) in Fields(summary) {
+        if let (1, Value::Bytes(value)) = (field, value)
+            && let Some((tag, loss)) = scalar(value)
+        {
+            series[tag].push(step, loss);
+            series[tag].reach(step, None);
+        }
+    }
+}
+
+/// A `Summary.Value` of a known tag: `tag` is its field 1, `simple_value` 2, `tensor` 8.
+fn scalar(bytes: &[u8]) -> Option<(usize, f64)> {
+    let (mut tag, mut loss) = (None, None);
+    for field in Fields(bytes) {
+        match field {
+            (1, Value::Bytes(name)) => tag = TAGS.iter().position(|tag| tag.as_bytes() == name),
+            (2, Value::Four(number)) => loss = Some(f64::from(f32::from_le_bytes(number))),
+            (8, Value::Bytes(tensor)) => loss = loss.or(first_of(tensor)),
+            _ => {}
+        }
+    }
+    tag.zip(loss)
+}
+
+/// The first number of a `TensorProto`: `dtype` is its field 1 (1 for floats, 2 for doubles), `tensor_content` 4,
+/// `float_val` 5, `double_val` 6. Lists of numbers come one by one or packed.
+fn first_of(tensor: &[u8]) -> Option<f64> {
+    let four = |bytes: &[u8]| bytes.first_chunk().map(|bytes| f64::from(f32::from_le_bytes(*bytes)));
+    let eight = |bytes: &[u8]| bytes.first_chunk().map(|bytes| f64::from_le_bytes(*bytes));
+    let mut dtype = 0;
+    let mut first = None;
+    for field in Fields(tensor) {
+        first = first.or(match field {
+            (1, Value::Number(number)) => {
+                dtype = number;
+                None
+            }
+            (4, Value::Bytes(bytes)) if dtype == 2 => eight(bytes),
+            (4, Value::Bytes(bytes)) if dtype == 1 => four(bytes),
+            (5, Value::Bytes(bytes)) => four(bytes),
+            (5, Value::Four(bytes)) => four(&bytes),
+            (6, Value::Bytes(bytes)) => eight(bytes),
+            (6, Value::Eight(bytes)) => eight(&bytes),
+            _ => None,
+        });
+    }
+    first
+}
+
+/// A field's value as it is written.
+enum Value<'a> {
+    Number(u64),
+    Eight([u8; 8]),
+    Bytes(&'a [u8]),
+    Four([u8; 4]),
+}
+
+/// The fields of a message with their numbers, up to where it is none.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (u64, Value<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let key = self.number()?;
+        let value = match key & 7 {
+            0 => Value::Number(self.number()?),
+            1 => Value::Eight(*self.split(8)?.first_chunk()?),
+            2 => {
+                let length = usize::try_from(self.number()?).ok()?;
+                Value::Bytes(self.split(length)?)
+            }
+            5 => Value::Four(*self.split(4)?.first_chunk()?),
+            _ => return None,
+        };
+        Some((key >> 3, value))
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn split(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    /// A number of seven bits a byte, the lowest first.
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0_u64;
+        for place in 0..10 {
+            let byte = *self.split(1)?.first()?;
+            number |= u64::from(byte & 0x7f) << (7 * place);
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+}

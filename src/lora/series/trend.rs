@@ -1,0 +1,77 @@
+//! Where a loss is going, in one word.
+
+use serde::{Deserialize, Serialize};
+
+use super::Series;
+
+/// Fewer finite values than this say nothing.
+const LEAST_VALUES: usize = 8;
+/// The part of the series at its begin and at its end that are compared.
+const PART: usize = 5;
+/// A change below this part of the first loss is none, however even the loss is.
+const LEAST_CHANGE: f64 = 0.02;
+/// The loss has diverged when it ends this many times above its begin, or above the lowest stretch.
+const ABOVE_BEGIN: f64 = 1.5;
+const ABOVE_LOWEST: f64 = 3.0;
+
+/// Where the loss of a training is going.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trend {
+    /// It ends lower than it began, by more than its noise.
+    Falling,
+    /// It ends about where it began, or a little above.
+    Flat,
+    /// It ends far above its begin or its lowest stretch.
+    Diverged,
+    /// It ends in NaN or an infinity, or more than a tenth of it is such.
+    NotANumber,
+    /// There are too few values to tell.
+    TooShort,
+}
+
+/// Judges a series. The middle values of the first and the last fifth are compared, so that single outliers do not
+/// count. They must differ by 2 % of the first and by twice the error that the noise from step to step lets expect.
+pub fn trend(series: &Series) -> Trend {
+    let values: Vec<f64> = series.points.iter().map(|point| point.value).collect();
+    let finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    let ends_broken = values.last().is_some_and(|value| !value.is_finite());
+    if ends_broken || (values.len() - finite.len()) * 10 > values.len() {
+        return Trend::NotANumber;
+    }
+    if finite.len() < LEAST_VALUES {
+        return Trend::TooShort;
+    }
+    let part = (finite.len() / PART).max(2);
+    let (begin, end) = (middle(&finite[..part]), middle(&finite[finite.len() - part..]));
+    let lowest = finite.chunks(part).filter(|chunk| chunk.len() == part).map(middle).fold(f64::INFINITY, f64::min);
+    #[expect(clippy::cast_precision_loss, reason = "a count of points")]
+    let error = 1.25 * noise(&finite) * (2.0 / part as f64).sqrt();
+    let least = (2.0 * error).max(LEAST_CHANGE * begin.abs());
+    let rose = |from: f64, times: f64| end - from > least.max((times - 1.0) * from.abs());
+    if rose(begin, ABOVE_BEGIN) || rose(lowest, ABOVE_LOWEST) {
+        Trend::Diverged
+    } else if begin - end > least {
+        Trend::Falling
+    } else {
+        Trend::Flat
+    }
+}
+
+/// The middle value of some finite ones; the mean of the two middle ones of an even number.
+fn middle(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let half = sorted.len() / 2;
+    match (sorted.get(half), half.checked_sub(1).and_then(|below| sorted.get(below))) {
+        (Some(upper), Some(lower)) if sorted.len().is_multiple_of(2) => lower + (upper - lower) / 2.0,
+        (Some(middle), _) => *middle,
+        (None, _) => 0.0,
+    }
+}
+
+/// The standard deviation of a single value, estimated from the differences of neighbours, which no trend disturbs.
+fn noise(values: &[f64]) -> f64 {
+    let steps: Vec<f64> = values.windows(2).map(|pair| (pair[1] - pair[0]).abs()).filter(|d| d.is_finite()).collect();
+    1.4826 * middle(&steps) / std::f64::consts::SQRT_2
+}
