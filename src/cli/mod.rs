@@ -8,6 +8,7 @@ mod files;
 mod inspect;
 mod jobs;
 mod lint;
+mod mock;
 mod plan;
 mod problems;
 mod run;
@@ -42,6 +43,8 @@ enum Command {
     Condition(condition::Arguments),
     /// Look into trained LoRA weights: what they change, how much, and what is wrong with them.
     Inspect(inspect::Arguments),
+    /// Make a mock base model or a dummy data set, on which trainers can be tried without a download.
+    Mock(mock::Arguments),
     /// Encrypt a secret for a repository's `.travis.yml`, as a `secure:` string.
     Encrypt(encrypt::Arguments),
 }
@@ -62,6 +65,7 @@ pub async fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments).await,
         Command::Condition(arguments) => condition::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Mock(arguments) => mock::run(&arguments),
         Command::Encrypt(arguments) => encrypt::run(arguments).await,
     };
     match outcome {

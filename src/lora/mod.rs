@@ -4,13 +4,16 @@
 
 mod dialect;
 mod keys;
+pub mod mock;
 mod read;
 mod repository;
 mod rules;
 mod secret;
 pub mod series;
+pub mod smoke;
 mod tree;
 pub mod weights;
+mod write;
 
 use crate::domain::{Problem, Severity};
 use crate::yaml::{MAX_BYTES, Mark};

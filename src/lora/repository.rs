@@ -21,6 +21,18 @@ impl<'a> Repository<'a> {
         self.texts.get(path).copied()
     }
 
+    /// Whether nothing is known of its files.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// The path of the file with this name that is nearest to the root. Of several in folders of the same depth, one in
+    /// a folder `stable` comes first, as Akegarasu's lora-scripts has it beside `dev`.
+    pub(super) fn nearest(&self, name: &str) -> Option<&'a str> {
+        let named = self.paths.iter().copied().filter(|path| path.rsplit('/').next() == Some(name));
+        named.min_by_key(|path| (path.matches('/').count(), !path.contains("stable/"), *path))
+    }
+
     /// Whether there is a file of this path, or one in a folder of this path.
     pub(super) fn has(&self, path: &str) -> bool {
         let folder = format!("{path}/");

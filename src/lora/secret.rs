@@ -45,6 +45,11 @@ pub(super) fn is_secret(key: &str, value: &str) -> bool {
     TOKEN.is_match(value) || SECRET_KEYS.contains(&key) && is_like_one && !is_placeholder
 }
 
+/// Whether a key's value is a secret whatever it looks like.
+pub(super) fn is_key(key: &str) -> bool {
+    SECRET_KEYS.contains(&key)
+}
+
 /// A line of a file without the tokens in it.
 pub fn hidden(line: &str) -> String {
     let key = line.split([':', '=']).next().unwrap_or_default().trim_matches([' ', '"', '\'', '-', '\t']);

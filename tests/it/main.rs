@@ -16,6 +16,7 @@ mod import;
 mod inspect;
 mod limits;
 mod lint;
+mod mock;
 mod pages;
 mod payloads;
 mod plan_command;

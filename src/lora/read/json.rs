@@ -171,7 +171,9 @@ impl Reader<'_> {
             "true" => Value::Bool(true),
             "false" => Value::Bool(false),
             "null" => Value::Null,
-            "NaN" | "Infinity" | "-Infinity" => Value::Number { value: f64::NAN, whole: false },
+            "NaN" => Value::Number { value: f64::NAN, whole: false },
+            "Infinity" => Value::Number { value: f64::INFINITY, whole: false },
+            "-Infinity" => Value::Number { value: f64::NEG_INFINITY, whole: false },
             word => {
                 let number: serde_json::Number = serde_json::from_str(word).map_err(|_| "a value must stand here")?;
                 Value::Number { value: number.as_f64().unwrap_or(f64::NAN), whole: !number.is_f64() }

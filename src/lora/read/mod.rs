@@ -45,6 +45,15 @@ impl Format {
         }
     }
 
+    /// How names of such files end.
+    pub(super) fn extension(self) -> &'static str {
+        match self {
+            Self::Yaml => "yaml",
+            Self::Toml => "toml",
+            Self::Json => "json",
+        }
+    }
+
     pub(super) fn read(self, text: &str) -> Source {
         match self {
             Self::Yaml => yaml::read(text),

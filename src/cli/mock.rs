@@ -1,0 +1,75 @@
+//! `trainyard mock`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use bytesize::ByteSize;
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+
+use super::problems::number_of;
+use crate::lora::mock::{File, Kind};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// What to make.
+    #[arg(value_name = "KIND")]
+    kind: Kind,
+    /// Where to; made if it is not there. Files that are there are never written over.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
+impl ValueEnum for Kind {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.about()))
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let folder = &arguments.folder;
+    let files = arguments.kind.files();
+    // All are looked for before the first is written, so that nothing is left half done.
+    if let Some(file) = files.iter().find(|file| folder.join(&file.path).symlink_metadata().is_ok()) {
+        let path = folder.join(&file.path);
+        eprintln!("trainyard: {} is there already: name another folder, or remove it first", path.display());
+        return Ok(super::PROBLEMS);
+    }
+    for file in &files {
+        write(folder, file)?;
+    }
+    super::print(&told(folder, &files))?;
+    Ok(super::FINE)
+}
+
+fn write(folder: &Path, file: &File) -> anyhow::Result<()> {
+    let path = folder.join(&file.path);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
+    }
+    // Another program may have written one meanwhile.
+    let created = fs::File::create_new(&path);
+    created
+        .and_then(|mut opened| opened.write_all(&file.bytes))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The files with their sizes.
+fn told(folder: &Path, files: &[File]) -> String {
+    let size = |bytes: usize| ByteSize(bytes as u64).to_string();
+    let widest = files.iter().map(|file| size(file.bytes.len()).len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for file in files {
+        let _ = writeln!(text, "{:>widest$}  {}", size(file.bytes.len()), folder.join(&file.path).display());
+    }
+    let whole = files.iter().map(|file| file.bytes.len()).sum();
+    let _ = writeln!(text, "{} written, {}", number_of(files.len(), "file"), size(whole));
+    text
+}

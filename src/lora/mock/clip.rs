@@ -1,0 +1,82 @@
+//! A CLIP tokenizer with a vocabulary of its own: every byte is a word, so it has one for any caption.
+
+use serde_json::{Map, json};
+
+use super::File;
+
+/// The most words of a caption.
+pub(super) const LONGEST: usize = 77;
+const START: &str = "<|startoftext|>";
+const END: &str = "<|endoftext|>";
+/// Pairs that become one word, more frequent ones first, as a trained tokenizer has many.
+const MERGES: [(&str, &str); 12] = [
+    ("i", "n"),
+    ("t", "h"),
+    ("a", "n"),
+    ("r", "e"),
+    ("e", "r</w>"),
+    ("th", "e</w>"),
+    ("o", "f</w>"),
+    ("in", "g</w>"),
+    ("an", "d</w>"),
+    ("o", "n</w>"),
+    ("e", "s</w>"),
+    ("l", "y</w>"),
+];
+
+/// The character that stands for a byte, as in all tokenizers that follow GPT-2: printable ones stand for themselves,
+/// the others take the characters from 256 on.
+pub(super) fn letter(byte: u8) -> char {
+    let is_printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    if is_printable(byte) {
+        return char::from(byte);
+    }
+    let before = (0..byte).filter(|byte| !is_printable(*byte)).count() as u32;
+    char::from_u32(256 + before).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+fn vocabulary() -> Vec<String> {
+    let letters = (0..=u8::MAX).map(|byte| letter(byte).to_string());
+    let ends = (0..=u8::MAX).map(|byte| format!("{}</w>", letter(byte)));
+    let merged = MERGES.iter().map(|(first, second)| format!("{first}{second}"));
+    letters.chain(ends).chain(merged).chain([START.to_owned(), END.to_owned()]).collect()
+}
+
+/// The number of words.
+pub(super) fn words() -> usize {
+    2 * 256 + MERGES.len() + 2
+}
+
+/// The word before a caption.
+pub(super) fn start() -> usize {
+    words() - 2
+}
+
+/// The word after a caption, and after that to fill it up.
+pub(super) fn end() -> usize {
+    words() - 1
+}
+
+/// The files of a tokenizer's folder.
+pub(in crate::lora) fn tokenizer() -> Vec<File> {
+    let vocabulary: Map<_, _> = vocabulary().into_iter().enumerate().map(|(id, word)| (word, json!(id))).collect();
+    let merges: String = MERGES.iter().map(|(first, second)| format!("{first} {second}\n")).collect();
+    let special = json!({"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END});
+    let config = json!({
+        "add_prefix_space": false,
+        "bos_token": START,
+        "do_lower_case": true,
+        "eos_token": END,
+        "errors": "replace",
+        "model_max_length": LONGEST,
+        "pad_token": END,
+        "tokenizer_class": "CLIPTokenizer",
+        "unk_token": END,
+    });
+    vec![
+        File::json("vocab.json", &vocabulary.into()),
+        File::new("merges.txt", format!("#version: 0.2\n{merges}")),
+        File::json("special_tokens_map.json", &special),
+        File::json("tokenizer_config.json", &config),
+    ]
+}

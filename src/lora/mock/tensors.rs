@@ -1,0 +1,99 @@
+//! Random weights as safetensors.
+
+use serde_json::{Map, json};
+
+/// Tensors of 32 bit floats, in the order in which they are added.
+pub(super) struct Weights {
+    header: Map<String, serde_json::Value>,
+    data: Vec<u8>,
+    random: Random,
+}
+
+impl Weights {
+    pub(super) fn new() -> Self {
+        let mut header = Map::new();
+        // transformers refuses a file that does not say for which framework it is.
+        header.insert("__metadata__".to_owned(), json!({"format": "pt"}));
+        Self { header, data: Vec::new(), random: Random(0) }
+    }
+
+    /// A layer that multiplies with a matrix. Its numbers are as large as PyTorch's own at the start.
+    pub(super) fn linear(&mut self, name: &str, inputs: usize, outputs: usize) {
+        self.matrix(name, inputs, outputs);
+        self.filled(&format!("{name}.bias"), &[outputs], 0.0);
+    }
+
+    /// One without a bias.
+    pub(super) fn matrix(&mut self, name: &str, inputs: usize, outputs: usize) {
+        self.random(&format!("{name}.weight"), &[outputs, inputs], inputs);
+    }
+
+    /// A convolution with a square kernel.
+    pub(super) fn conv(&mut self, name: &str, inputs: usize, outputs: usize, kernel: usize) {
+        self.random(&format!("{name}.weight"), &[outputs, inputs, kernel, kernel], inputs * kernel * kernel);
+        self.filled(&format!("{name}.bias"), &[outputs], 0.0);
+    }
+
+    /// A vector for each of some words or places.
+    pub(super) fn embedding(&mut self, name: &str, words: usize, width: usize) {
+        self.random(&format!("{name}.weight"), &[words, width], 1);
+    }
+
+    /// A norm with weight and bias that changes nothing yet.
+    pub(super) fn norm(&mut self, name: &str, width: usize) {
+        self.scale(name, width);
+        self.filled(&format!("{name}.bias"), &[width], 0.0);
+    }
+
+    /// A norm without a bias.
+    pub(super) fn scale(&mut self, name: &str, width: usize) {
+        self.filled(&format!("{name}.weight"), &[width], 1.0);
+    }
+
+    fn random(&mut self, name: &str, shape: &[usize], inputs: usize) {
+        let bound = 1.0 / (inputs as f32).sqrt();
+        let mut random = std::mem::replace(&mut self.random, Random(0));
+        self.add(name, shape, || random.within(bound));
+        self.random = random;
+    }
+
+    fn filled(&mut self, name: &str, shape: &[usize], number: f32) {
+        self.add(name, shape, || number);
+    }
+
+    fn add(&mut self, name: &str, shape: &[usize], mut next: impl FnMut() -> f32) {
+        let start = self.data.len();
+        for _ in 0..shape.iter().product() {
+            self.data.extend(next().to_le_bytes());
+        }
+        let entry = json!({"dtype": "F32", "shape": shape, "data_offsets": [start, self.data.len()]});
+        self.header.insert(name.to_owned(), entry);
+    }
+
+    /// The bytes of the file.
+    pub(super) fn written(self) -> Vec<u8> {
+        let mut header = serde_json::Value::Object(self.header).to_string();
+        // The numbers begin at a multiple of 8, so that they can be mapped into memory.
+        header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.into_bytes());
+        bytes.extend(self.data);
+        bytes
+    }
+}
+
+/// The generator SplitMix64: short, and always the same.
+struct Random(u64);
+
+impl Random {
+    fn within(&mut self, bound: f32) -> f32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        // The upper 24 bits are what a 32 bit float can hold.
+        let unit = (mixed >> 40) as f32 / (1 << 24) as f32;
+        (unit * 2.0 - 1.0) * bound
+    }
+}
