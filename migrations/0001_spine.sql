@@ -7,6 +7,7 @@ create type job_state as enum ('waiting', 'queued', 'running', 'finished');
 create type verdict as enum ('passed', 'failed', 'errored', 'canceled', 'timed_out');
 create type stop as enum ('canceled', 'wall_time', 'silence', 'log_size');
 create type severity as enum ('info', 'warning', 'error');
+create type report_kind as enum ('smoke');
 create type commit_state as enum ('pending', 'success', 'failure', 'error');
 
 -- One row: which installation this is. Containers carry the id, so that two installations can share a Docker daemon.
@@ -148,6 +149,24 @@ create table log_chunk (
     primary key (job_id, attempt, start)
 );
 alter table log_chunk alter column bytes set storage external;
+
+-- Facts about what a job did, from its log and its outputs.
+create table report (
+    job_id bigint not null references job,
+    kind report_kind not null,
+    body jsonb not null,
+    primary key (job_id, kind)
+);
+
+-- Numbers that a job gave as it went on, as arrays of one length. Of a long job some, as lora/series says.
+create table series (
+    job_id bigint not null references job,
+    name text not null,
+    steps bigint[] not null,
+    points double precision[] not null,
+    primary key (job_id, name),
+    constraint as_many_steps_as_points check (cardinality(steps) = cardinality(points))
+);
 
 -- What GitHub should show for a commit: the wanted state, not a list of events. A newer wish replaces an unsent one.
 create table wish (

@@ -4,7 +4,9 @@
 //! **Invariant:** a token reaches git through its environment alone: never an argument, a remote or a config file.
 //! Hooks, filters and the machine's own git configuration have no effect here, since repositories are hostile.
 
+mod changes;
 mod peek;
+mod sources;
 mod work_tree;
 
 pub use peek::PeekError;

@@ -4,6 +4,7 @@
 
 mod imports;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,9 +13,9 @@ use tracing::{info, warn};
 use url::Url;
 
 use crate::domain::{BuildState, DeliveryId, Problem, Severity, Sha, Trigger, TriggerKind};
-use crate::git::{Mirrors, Remote, TreeFile};
+use crate::git::{Mirrors, Remote};
 use crate::github::event::{self, Asked, Repository};
-use crate::plan::{self, Plan, SourceFile};
+use crate::plan::{self, Plan};
 use crate::store::bell::Bells;
 use crate::store::builds::{self, NewBuild, NewJob};
 use crate::store::deliveries::{self, Delivery};
@@ -26,10 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(700);
 /// Tries before a repository that cannot be fetched gives an errored build that says so. With the delays between them
 /// that is about a minute: long enough for GitHub's hiccups and for its merge commits, short enough for an author.
 const TRIES: i32 = 6;
-
-/// Files that are looked at for training configs, and their bytes together.
-const MOST_FILES: usize = 2000;
-const MOST_BYTES: u64 = 32 << 20;
 
 /// Turns deliveries into builds.
 #[derive(Debug, Clone)]
@@ -94,7 +91,7 @@ impl Intake {
         let url = Url::parse(&repository.clone_url)
             .map_err(|error| NotYet::Never(format!("the payload's clone_url is not a URL: {error}")))?;
         let remote = Remote { repo: &repository.name, url: &url };
-        let (built_sha, plan) = match self.look(&remote, &mut trigger).await {
+        let (built_sha, plan) = match self.look(&remote, &repository.default_branch, &mut trigger).await {
             Ok(looked) => looked,
             Err(error) if delivery.tries < TRIES => return Err(error.into()),
             Err(error) => (trigger.sha.clone(), could_not_fetch(&error)),
@@ -104,7 +101,12 @@ impl Intake {
     }
 
     /// Fetches the commit that is to be built and plans it. Fills in what a pull request's payload does not say.
-    async fn look(&self, remote: &Remote<'_>, trigger: &mut Trigger) -> anyhow::Result<(Sha, Plan)> {
+    async fn look(
+        &self,
+        remote: &Remote<'_>,
+        default_branch: &str,
+        trigger: &mut Trigger,
+    ) -> anyhow::Result<(Sha, Plan)> {
         let built = match &trigger.pull_request {
             None => {
                 self.mirrors.fetch_commit(remote, &trigger.sha).await?;
@@ -117,18 +119,44 @@ impl Intake {
             trigger.message = Some(self.mirrors.commit(remote.repo, &trigger.sha).await?.message);
         }
         let tree = self.mirrors.files(remote.repo, &built).await?;
-        let files = wanted(&tree);
-        let (readable, too_large): (Vec<_>, Vec<_>) =
-            files.into_iter().partition(|file| file.size < plan::READ_AT_MOST as u64);
-        let texts = self.mirrors.read(remote.repo, &readable).await?;
-        let mut sources: Vec<SourceFile> =
-            readable.into_iter().zip(texts).map(|(file, text)| SourceFile { path: file.path, text }).collect();
-        // What is too large is not read: its length alone tells the plan what to say.
-        let unread = |file: TreeFile| SourceFile { path: file.path, text: vec![b' '; plan::READ_AT_MOST] };
-        sources.extend(too_large.into_iter().map(unread));
+        let sources = self.mirrors.sources(remote.repo, &tree).await?;
         let settings = plan::Settings::default();
         let imports = self.imports(&imports::Commit { remote, trigger, tree: &tree }, &sources, &settings).await?;
-        Ok((built, plan::plan(&sources, &imports, trigger, &settings)))
+        let has_more = sources.iter().any(|file| file.path != plan::CONFIG);
+        let changed = if has_more { self.changed(remote, default_branch, trigger, &built).await } else { Ok(None) };
+        let changed = changed.unwrap_or_else(|error| {
+            info!("what {} of {} changes is not known, so everything counts: {error:#}", built.short(), trigger.repo);
+            None
+        });
+        let paths: Vec<String> = tree.into_iter().map(|file| file.path).collect();
+        let commit = plan::Commit { files: &sources, paths: &paths, changed: changed.as_ref(), only_smoke: None };
+        Ok((built, plan::plan(commit, &imports, trigger, &settings)))
+    }
+
+    /// The paths that a push or pull request changes; none when there is nothing to compare with.
+    async fn changed(
+        &self,
+        remote: &Remote<'_>,
+        default_branch: &str,
+        trigger: &Trigger,
+        built: &Sha,
+    ) -> anyhow::Result<Option<BTreeSet<String>>> {
+        let from = match (&trigger.pull_request, &trigger.before) {
+            // The merge commit's first parent is the base as it was merged with.
+            (Some(_), _) => self.mirrors.commit(remote.repo, built).await?.parents.into_iter().next(),
+            (None, Some(before)) => {
+                self.mirrors.fetch_commit(remote, before).await?;
+                Some(before.clone())
+            }
+            (None, None) if trigger.kind == TriggerKind::Push && trigger.branch.as_deref() != Some(default_branch) => {
+                self.mirrors.branch_point(remote, default_branch, built).await?
+            }
+            (None, None) => None,
+        };
+        match from {
+            Some(from) => Ok(Some(self.mirrors.changed(remote.repo, &from, built).await?)),
+            None => Ok(None),
+        }
     }
 
     /// The merge commit of a pull request's head into its base, once GitHub has made it.
@@ -191,20 +219,6 @@ impl Intake {
     }
 }
 
-/// The files that the plan wants to see, bounded in number and size: a repository may have millions.
-fn wanted(files: &[TreeFile]) -> Vec<TreeFile> {
-    let mut bytes = 0;
-    let mut chosen: Vec<TreeFile> = files.iter().filter(|file| plan::wants(&file.path, file.size)).cloned().collect();
-    // The file that decides everything is never among those that are left out.
-    chosen.sort_by_key(|file| file.path != plan::CONFIG);
-    chosen.truncate(MOST_FILES);
-    chosen.retain(|file| {
-        bytes += file.size.min(plan::READ_AT_MOST as u64);
-        bytes <= MOST_BYTES
-    });
-    chosen
-}
-
 fn retry_delay(tries: i32) -> Duration {
     Duration::from_secs(1 << tries.clamp(0, 5))
 }
@@ -226,6 +240,9 @@ fn decided(plan: &Plan) -> Option<BuildState> {
     } else if plan.has_lint_errors() {
         // The lint's errors: a training that cannot work does not take a slot.
         Some(BuildState::Failed)
+    } else if plan.jobs.is_empty() {
+        // A repository of training configs, none of which is to be tried.
+        Some(BuildState::Passed)
     } else {
         None
     }

@@ -1,21 +1,22 @@
 //! What a commit's files ask for: jobs and problems. Pure: it reads no file and knows no clock.
 
-use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::domain::{JobKind, Problem, Severity, Trigger, TriggerKind};
-use crate::travis::document::document;
-use crate::travis::import::{self, Imports, Merged, Source};
-use crate::travis::normal::{Options, normalize};
-use crate::travis::without_effect::without_effect;
-use crate::travis::{branches, condition, matrix, traps};
-use crate::yaml::Document;
+use crate::lora::smoke::{Ask, Smoke, Unfit};
+use crate::travis::import::Imports;
 use crate::{lora, yaml};
-use problems::{Told, fatal, problem};
+use problems::fatal;
+pub use smoke::FOLDER as SMOKE_FOLDER;
+pub use travis::wanted_imports;
+use travis::{Travis, python, travis};
 
 mod problems;
+mod smoke;
+mod travis;
 
 /// The file of the CI.
 pub const CONFIG: &str = ".travis.yml";
@@ -35,6 +36,46 @@ pub struct SourceFile {
     pub path: String,
     /// Its bytes, at most [`READ_AT_MOST`].
     pub text: Vec<u8>,
+}
+
+/// The commit that is planned, as far as it was looked at.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Commit<'a> {
+    /// The files that [`wants`] names.
+    pub files: &'a [SourceFile],
+    /// The paths of all its files; empty when they are not known.
+    pub paths: &'a [String],
+    /// The paths that the push or pull request changes; none when every file counts as changed.
+    pub changed: Option<&'a BTreeSet<String>>,
+    /// The training config whose smoke job is all that is wanted, whatever the files say.
+    pub only_smoke: Option<&'a str>,
+}
+
+impl<'a, F: AsRef<[SourceFile]> + ?Sized> From<&'a F> for Commit<'a> {
+    fn from(files: &'a F) -> Self {
+        Self { files: files.as_ref(), ..Self::default() }
+    }
+}
+
+impl<'a> Commit<'a> {
+    /// A smoke job's training, derived from the commit's files.
+    ///
+    /// # Errors
+    /// When its config cannot be tried.
+    pub fn smoke(&self, path: &str, ask: &Ask) -> Result<Smoke, Unfit> {
+        let file = self.files.iter().find(|file| file.path == path);
+        let file = file.ok_or_else(|| Unfit::Cannot(format!("{path} is not in the commit")))?;
+        lora::smoke::derive(path, &file.text, ask, &self.repository(), SMOKE_FOLDER)
+    }
+
+    fn config(&self) -> Option<&'a SourceFile> {
+        self.files.iter().find(|file| file.path == CONFIG)
+    }
+
+    fn repository(&self) -> lora::Repository<'a> {
+        let texts = self.files.iter().map(|file| (file.path.as_str(), file.text.as_slice()));
+        lora::Repository::of(self.paths.iter().map(String::as_str), texts)
+    }
 }
 
 /// What the plan must know of the repository.
@@ -111,148 +152,47 @@ pub fn wants(path: &str, size: u64) -> bool {
     const NOT_THE_AUTHORS: [&str; 6] = [".git", "node_modules", "vendor", "third_party", ".venv", "site-packages"];
     let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
     let is_config = matches!(path.rsplit_once('.'), Some((_, "yaml" | "yml" | "toml" | "json")));
-    is_config
+    (is_config || smoke::is_requirements(path))
         && size <= MAX_TRAINING_CONFIG
         && path.len() <= 300
         && folders.split('/').count() <= 8
         && !folders.split('/').any(|folder| NOT_THE_AUTHORS.contains(&folder))
 }
 
-/// The files that the `.travis.yml` imports, or that imported ones import, and that nobody has looked for yet. Whoever
-/// wants a plan looks for them and asks again, until there are none.
-pub fn wanted_imports(files: &[SourceFile], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Vec<Source> {
-    let config = files.iter().find(|file| file.path == CONFIG).filter(|_| skipped(trigger).is_none());
-    let document = config.and_then(|file| document(0, &file.text).ok());
-    document.map_or_else(Vec::new, |document| merged(document, imports, trigger, &data(trigger, settings)).wanted)
-}
-
-fn merged(document: Document, imports: &Imports, trigger: &Trigger, data: &Json) -> Merged {
-    import::merged(document, imports, import::Build { repo: &trigger.repo, config: CONFIG, data })
-}
-
-/// Plans the build of a commit with these files and with what was found of the files that it imports.
-pub fn plan(files: &[SourceFile], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Plan {
-    if let Some(skip) = skipped(trigger) {
+/// Plans the build of a commit with what was found of the files that it imports.
+pub fn plan<'a>(commit: impl Into<Commit<'a>>, imports: &Imports, trigger: &Trigger, settings: &Settings) -> Plan {
+    let commit = commit.into();
+    if let Some(skip) = skipped(trigger).filter(|_| commit.only_smoke.is_none()) {
         return Plan { skip: Some(skip), ..Plan::default() };
     }
-    let mut plan = match files.iter().find(|file| file.path == CONFIG) {
-        None => fatal("no-config", "there is no .travis.yml: add one, with the key `script` at least", None),
+    let Travis { mut plan, like, lora } = match commit.config() {
+        None => Travis { like: python(), ..Travis::default() },
         Some(file) => travis(&file.text, imports, trigger, settings),
     };
-    if plan.skip.is_none() {
-        let others = files.iter().filter(|file| file.path != CONFIG);
-        // Only these files are known here, so only what they say can be looked up, and not which others are there.
-        let repository = lora::Repository::of([], files.iter().map(|file| (file.path.as_str(), file.text.as_slice())));
-        for lint in others.filter_map(|file| lora::lint(&file.path, &file.text, &repository)) {
+    if commit.only_smoke.is_some() {
+        (plan.skip, plan.jobs, plan.stages) = (None, Vec::new(), Vec::new());
+    }
+    if plan.skip.is_some() {
+        return plan;
+    }
+    let repository = commit.repository();
+    let is_covered = |file: &&SourceFile| match commit.only_smoke {
+        Some(path) => file.path == path,
+        None => file.path != CONFIG && lora.covers(&file.path),
+    };
+    for file in commit.files.iter().filter(is_covered) {
+        if let Some(lint) = lora::lint(&file.path, &file.text, &repository) {
             plan.linted += 1;
             plan.problems.extend(lint.problems);
         }
     }
+    if commit.config().is_none() && plan.linted == 0 {
+        return fatal("no-config", "there is no .travis.yml: add one, with the key `script` at least", None);
+    }
+    if !plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
+        smoke::add(&mut plan, &like, &commit, &repository, &lora, trigger);
+    }
     plan
-}
-
-/// The plan of a `.travis.yml`.
-fn travis(text: &[u8], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Plan {
-    let document = match document(0, text) {
-        Ok(document) => document,
-        Err(fault) => return fatal(fault.rule, &fault.message, Some(fault.at)),
-    };
-    if document.root.is_none() {
-        return fatal("empty-config", "the file is empty: say what to run, with the key `script`", None);
-    }
-    let data = data(trigger, settings);
-    let Merged { document, sources, messages, faults, wanted } = merged(document, imports, trigger, &data);
-    let told = Told(&sources);
-    let mut problems: Vec<Problem> = messages.iter().map(|message| told.message(message)).collect();
-    problems.extend(faults.iter().map(|fault| told.fault(fault)));
-    problems.extend(wanted.iter().map(Told::not_looked_for));
-    problems.sort_by_key(|problem| Reverse(problem.severity));
-    problems.truncate(MAX_PROBLEMS);
-    let imported: Vec<String> = sources.iter().skip(1).map(Source::to_string).collect();
-    if problems.iter().any(|problem| problem.severity == Severity::Error) {
-        // What is left out may decide everything, so nothing more can be said.
-        return Plan { problems, imported, ..Plan::default() };
-    }
-    let normal = match normalize(&document, Options::PRODUCTION) {
-        Ok(normal) => normal,
-        Err(error) => return fatal("not-a-map", &error.to_string(), None),
-    };
-    let config = normal.config.as_object().cloned().unwrap_or_default();
-    if let Some(skip) = unwanted(&config, &data, trigger) {
-        return Plan { skip: Some(skip), ..Plan::default() };
-    }
-    let matrix = matrix::matrix(&config, &data);
-    let messages = normal.messages.iter().chain(&matrix.messages);
-    problems.extend(messages.take(MAX_PROBLEMS).map(|message| told.message(message)));
-    let untold = normal.untold + (normal.messages.len() + matrix.messages.len()).saturating_sub(MAX_PROBLEMS);
-    if untold > 0 {
-        let message = format!("{untold} more problems of the file are not shown: mend these first");
-        problems.push(problem(Severity::Warning, "too-many-problems", message, None, None));
-    }
-    for (name, at) in document.unresolved.iter().take(MAX_PROBLEMS) {
-        let message = format!("`*{name}` has no anchor `&{name}` above it, so it stands for nothing");
-        problems.push(told.problem(Severity::Warning, "unknown-alias", message, *at, None));
-    }
-    if let Some(root) = &document.root {
-        let traps = traps::traps(root, &config, &matrix.jobs).into_iter().chain(without_effect(root));
-        problems.extend(traps.map(|trap| told.trap(trap)));
-    }
-    problems.extend(too_many_or_none(matrix.jobs.len(), matrix.truncated));
-    let jobs = matrix.jobs.into_iter().take(MAX_JOBS).enumerate().map(|(index, job)| planned(index, job)).collect();
-    let name = |stage: &Json| stage.get("name").and_then(Json::as_str).map(str::to_owned);
-    let stages = matrix.stages.iter().filter_map(name).collect();
-    let fast_finish = config.get("jobs").and_then(|jobs| jobs.get("fast_finish")) == Some(&Json::Bool(true));
-    Plan { jobs, stages, problems, imported, fast_finish, ..Plan::default() }
-}
-
-fn planned(index: usize, config: matrix::Config) -> PlannedJob {
-    let text = |key: &str| config.get(key).and_then(Json::as_str).map(str::to_owned);
-    PlannedJob {
-        number: (index + 1).to_string(),
-        kind: JobKind::Script,
-        stage: text("stage"),
-        name: text("name"),
-        allow_failure: config.get("allow_failure") == Some(&Json::Bool(true)),
-        config: Json::Object(config),
-    }
-}
-
-fn too_many_or_none(jobs: usize, truncated: bool) -> Option<Problem> {
-    if truncated {
-        let message =
-            "the matrix is too large to be worked out: give it fewer values, entries or conditions".to_owned();
-        return Some(problem(Severity::Error, "too-many-jobs", message, None, None));
-    }
-    if jobs == 0 {
-        let message = "no job is left: the conditions, `exclude` and `stages` leave all of them out".to_owned();
-        return Some(problem(Severity::Error, "no-jobs", message, None, None));
-    }
-    let message = format!("the file makes {jobs} jobs, of which {MAX_JOBS} at most are built: make the matrix smaller");
-    (jobs > MAX_JOBS).then(|| problem(Severity::Error, "too-many-jobs", message, None, None))
-}
-
-/// The data for conditions.
-fn data(trigger: &Trigger, settings: &Settings) -> Json {
-    let kind = match trigger.kind {
-        TriggerKind::Push | TriggerKind::Tag | TriggerKind::Travis => "push",
-        TriggerKind::PullRequest => "pull_request",
-        TriggerKind::Cron => "cron",
-        TriggerKind::Api => "api",
-    };
-    let pull = trigger.pull_request.as_ref();
-    json!({
-        "type": kind,
-        "repo": trigger.repo.to_string(),
-        "head_repo": pull.and_then(|pull| pull.head_repo.as_ref()).map(ToString::to_string),
-        "head_branch": pull.map(|pull| pull.head_branch.clone()),
-        "branch": trigger.branch.as_ref().or(trigger.tag.as_ref()),
-        "tag": trigger.tag,
-        "sender": trigger.sender,
-        "fork": settings.fork,
-        "draft": pull.map(|pull| pull.draft),
-        "commit_message": trigger.message,
-        "env": [Json::Object(settings.env.clone())],
-    })
 }
 
 /// Words in a commit message that ask for no build; cron builds do not read it.
@@ -265,19 +205,6 @@ fn skipped(trigger: &Trigger) -> Option<String> {
     let mut forms = WORDS.iter().flat_map(|word| [format!("[skip {word}]"), format!("[{word} skip]")]);
     let found = forms.find(|form| message.contains(form))?;
     Some(format!("the commit message has {found}"))
-}
-
-/// Why the file wants no build of this event.
-fn unwanted(config: &matrix::Config, data: &Json, trigger: &Trigger) -> Option<String> {
-    let name = trigger.branch.as_deref().or(trigger.tag.as_deref()).unwrap_or_default();
-    if let Err(why) = branches::builds(config.get("branches"), name) {
-        return Some(why);
-    }
-    let text = config.get("if")?.as_str()?;
-    // One that cannot be read is told of by the normal form, and its jobs are left out.
-    let condition = condition::parse(text).ok()?;
-    let holds = condition.holds(condition::Data { variables: data, env: &data["env"] });
-    (holds == Ok(false)).then(|| format!("the condition `{text}` of the file does not hold"))
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use tracing::warn;
 use super::Images;
 use crate::domain::{JobId, RepoName};
 use crate::executor::{Docker, ExecError, Limits, Spec, Upload};
+use crate::lora::smoke::Smoke;
+use crate::plan::SMOKE_FOLDER;
 use crate::storage::Cached;
 
 /// Where the job's home is in every image.
@@ -33,6 +35,8 @@ pub struct NewContainer<'a> {
     pub script: String,
     /// The cache that it begins with.
     pub cache: Option<Cached>,
+    /// The training that it tries.
+    pub smoke: Option<Smoke>,
     /// What the job may take.
     pub limits: &'a Limits,
 }
@@ -56,6 +60,8 @@ impl NewContainer<'_> {
             // The init passes a signal on to every process of the job, not to the script's shell alone.
             ("TINI_KILL_PROCESS_GROUP", "1"),
         ];
+        let (variables, files) = self.smoke.map(|smoke| (smoke.environment, smoke.files)).unwrap_or_default();
+        environment.extend(variables.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let authorities = authorities(images).await?;
         if authorities.is_some() {
             environment.extend(AUTHORITY_VARIABLES.map(|name| (name, AUTHORITIES)));
@@ -79,6 +85,9 @@ impl NewContainer<'_> {
         let mut upload = Upload::default()
             .file(SCRIPT, self.script.into_bytes(), 0o755)
             .folder(checkout.as_ref().to_owned(), &folder);
+        for file in files {
+            upload = upload.file(&format!("{SMOKE_FOLDER}/{}", file.path), file.bytes, 0o644);
+        }
         if let Some(authorities) = authorities {
             upload = upload.file(AUTHORITIES, authorities, 0o644);
         }

@@ -5,12 +5,15 @@
 
 mod container;
 mod images;
+mod outputs;
 mod progress;
 mod reason;
+mod smoke;
 mod stop;
 mod tail;
 
 pub use container::{HOME, NewContainer};
 pub use images::Images;
 pub use progress::{Due, Judgement, Progress, Shared, TICK};
+pub use smoke::{Examined, SmokeJob};
 pub use tail::Tail;

@@ -5,23 +5,26 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 
 use crate::domain::Trigger;
-use crate::plan::{self, Plan, Settings, SourceFile};
+use crate::plan::{self, Commit, Plan, Settings, SourceFile};
 use crate::travis::import::{Found, Imports, Revision, Source};
 
 /// The plan of a folder, or of a single `.travis.yml` under whatever name.
-pub(super) fn plan_of(path: &Path, trigger: &Trigger) -> anyhow::Result<Plan> {
-    let folder = if path.is_file() { path.parent().unwrap_or(path) } else { path };
-    Ok(planned(&files_of(path)?, folder, trigger))
+pub(super) fn plan_of(path: &Path, trigger: &Trigger, only_smoke: Option<&str>) -> anyhow::Result<Plan> {
+    if path.is_file() {
+        return Ok(planned(files_of(path)?.as_slice().into(), path.parent().unwrap_or(path), trigger));
+    }
+    let (files, paths) = (files_of(path)?, paths_of(path)?);
+    Ok(planned(Commit { files: &files, paths: &paths, changed: None, only_smoke }, path, trigger))
 }
 
 /// The plan of files, with what they import from a folder.
-pub(super) fn planned(files: &[SourceFile], folder: &Path, trigger: &Trigger) -> Plan {
+pub(super) fn planned(commit: Commit<'_>, folder: &Path, trigger: &Trigger) -> Plan {
     let settings = Settings::default();
     let mut imports = Imports::new();
     loop {
-        let wanted = plan::wanted_imports(files, &imports, trigger, &settings);
+        let wanted = plan::wanted_imports(commit.files, &imports, trigger, &settings);
         if wanted.is_empty() {
-            return plan::plan(files, &imports, trigger, &settings);
+            return plan::plan(commit, &imports, trigger, &settings);
         }
         imports.extend(wanted.into_iter().map(|source| {
             let found = imported(folder, &source);

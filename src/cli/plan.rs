@@ -23,7 +23,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let trigger = arguments.asked.trigger(&Known::nothing("repository")?);
-    let plan = plan_of(&arguments.path, &trigger)?;
+    let plan = plan_of(&arguments.path, &trigger, None)?;
     if arguments.json {
         let json =
             serde_json::json!({"jobs": plan.jobs, "stages": plan.stages, "problems": plan.problems, "skip": plan.skip});

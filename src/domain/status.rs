@@ -78,6 +78,7 @@ impl Status {
         match state {
             BuildState::Queued => Self::new(CommitState::Pending, &format!("queued: {count}")),
             BuildState::Running => Self::new(CommitState::Pending, &format!("running: {count}")),
+            BuildState::Passed if jobs.is_empty() => Self::new(CommitState::Success, "passed: nothing to run"),
             BuildState::Passed => Self::new(CommitState::Success, &format!("passed: {count}{took}")),
             BuildState::Failed => Self::new(
                 CommitState::Failure,

@@ -11,7 +11,9 @@ mod rules;
 mod secret;
 pub mod series;
 pub mod smoke;
+mod settings;
 mod tree;
+pub mod verdict;
 pub mod weights;
 mod write;
 
@@ -21,6 +23,7 @@ use crate::yaml::{MAX_BYTES, Mark};
 pub use dialect::Dialect;
 pub use repository::Repository;
 pub use secret::hidden;
+pub use settings::{Level, OwnDialect, Settings, SmokeSettings, Wanted};
 
 /// What was found in a training config.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,12 +59,12 @@ pub fn lint(path: &str, text: &[u8], repository: &Repository<'_>) -> Option<Lint
 
 /// A problem before it knows its file.
 #[derive(Debug)]
-struct Finding {
-    rule: &'static str,
-    severity: Severity,
-    message: String,
-    at: Option<Mark>,
-    key: Option<String>,
+pub(crate) struct Finding {
+    pub(crate) rule: &'static str,
+    pub(crate) severity: Severity,
+    pub(crate) message: String,
+    pub(crate) at: Option<Mark>,
+    pub(crate) key: Option<String>,
 }
 
 impl From<read::Fault> for Finding {

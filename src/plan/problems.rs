@@ -2,6 +2,7 @@
 
 use super::{CONFIG, Plan};
 use crate::domain::{Problem, Severity};
+use crate::lora;
 use crate::travis::document::Fault;
 use crate::travis::import::Source;
 use crate::travis::normal::{Code, Level, Message};
@@ -73,6 +74,11 @@ impl Told<'_> {
 
     pub(super) fn fault(&self, fault: &Fault) -> Problem {
         self.problem(fault.severity, fault.rule, fault.message.clone(), fault.at, None)
+    }
+
+    pub(super) fn finding(&self, finding: lora::Finding) -> Problem {
+        let at = finding.at.unwrap_or_default();
+        self.problem(finding.severity, finding.rule, finding.message, at, finding.key)
     }
 
     pub(super) fn trap(&self, trap: Trap) -> Problem {

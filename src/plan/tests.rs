@@ -143,8 +143,92 @@ fn an_import_that_is_not_there_is_fatal_however_much_else_is_wrong() {
 fn an_error_in_an_imported_file_is_not_one_of_a_training_config() {
     let config = SourceFile { path: CONFIG.to_owned(), text: b"script: x\nimport: acme/ci:a.yml\n".to_vec() };
     let wanted = wanted_imports(std::slice::from_ref(&config), &Imports::new(), &trigger(), &Settings::default());
-    let imports = wanted.into_iter().map(|source| (source, import::Found::File(b"a: [".to_vec()))).collect();
+    let imports =
+        wanted.into_iter().map(|source| (source, crate::travis::import::Found::File(b"a: [".to_vec()))).collect();
     let plan = plan(&[config], &imports, &trigger(), &Settings::default());
     assert!(plan.is_fatal() && !plan.has_lint_errors());
     assert_eq!(plan.problems[0].place(), "acme/ci:a.yml:1:4");
+}
+
+const CONFIG_TEXT: &str = "base_model: m.safetensors\ntrain_data_dir: ./data\nmetadata_path: ./data/metadata.csv\n\
+                           output_dir: ./out\nlora_rank: 4\nmax_train_steps: 100\n";
+
+/// The plan of training configs beside other files, when so much of it changed.
+fn of_trainings(travis: Option<&str>, paths: &[&str], changed: Option<&[&str]>) -> Plan {
+    let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.as_bytes().to_vec() };
+    let configs = paths.iter().filter(|path| path.ends_with(".yaml")).map(|path| file(path, CONFIG_TEXT));
+    let files: Vec<SourceFile> = configs.chain(travis.map(|text| file(CONFIG, text))).collect();
+    let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+    let changed = changed.map(|paths| paths.iter().map(|path| (*path).to_owned()).collect());
+    let commit = Commit { files: &files, paths: &paths, changed: changed.as_ref(), only_smoke: None };
+    plan(commit, &Imports::new(), &trigger(), &Settings::default())
+}
+
+/// The kinds, names and stages of the jobs.
+fn jobs(plan: &Plan) -> Vec<(&str, JobKind, &str, Option<&str>)> {
+    plan.jobs
+        .iter()
+        .map(|job| (job.number.as_str(), job.kind, job.name.as_deref().unwrap_or_default(), job.stage.as_deref()))
+        .collect()
+}
+
+#[test]
+fn without_a_travis_yml_the_changed_configs_are_tried() {
+    let paths = ["a.yaml", "b.yaml", "train.py"];
+    let all = of_trainings(None, &paths, None);
+    assert_eq!(jobs(&all), [("1", JobKind::Smoke, "smoke a.yaml", None), ("2", JobKind::Smoke, "smoke b.yaml", None)]);
+    assert!(all.problems.is_empty() && all.linted == 2, "{:?}", all.problems);
+    let job = &all.jobs[0].config;
+    assert_eq!(job["language"], "python");
+    assert_eq!(job["script"][0], "python train.py --config /home/travis/smoke/config.yaml");
+    assert_eq!((&job["smoke"]["config"], &job["smoke"]["steps"]), (&"a.yaml".into(), &3.into()));
+    let one = of_trainings(None, &paths, Some(&["b.yaml", "README.md"]));
+    assert_eq!(jobs(&one), [("1", JobKind::Smoke, "smoke b.yaml", None)]);
+    let none = of_trainings(None, &paths, Some(&["README.md"]));
+    assert!(none.jobs.is_empty() && none.problems.is_empty() && none.linted == 2, "{none:?}");
+}
+
+#[test]
+fn smoke_jobs_stand_beside_the_first_stage_and_are_set_up_as_its_jobs() {
+    let travis = "language: python\npython: '3.11'\ninstall: pip install .\nbefore_script: make data\nscript: pytest\n\
+                  env: [A=1, A=2]\njobs: {include: [{stage: deploy, script: make}]}\n\
+                  lora: {smoke: {steps: 7, timeout: 3m}, command: 'acc launch t.py {config}'}\n";
+    let plan = of_trainings(Some(travis), &["a.yaml"], None);
+    assert_eq!(rules(&plan), Vec::<&str>::new());
+    let found = jobs(&plan);
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert_eq!(found[3], ("4", JobKind::Smoke, "smoke a.yaml", found[0].3));
+    let job = &plan.jobs[3].config;
+    assert_eq!((&job["python"], &job["install"][0]), (&"3.11".into(), &"pip install .".into()));
+    assert_eq!(job["script"], serde_json::json!(["acc launch t.py /home/travis/smoke/config.yaml"]));
+    assert_eq!((&job["smoke"]["steps"], &job["smoke"]["timeout"]), (&7.into(), &180.into()));
+    assert!(job.get("before_script").is_none() && job.get("lora").is_none());
+}
+
+#[test]
+fn who_is_asked_for_smoke_jobs() {
+    let script = "language: python\nscript: pytest\n";
+    let count = |plan: &Plan| plan.jobs.iter().filter(|job| job.kind == JobKind::Smoke).count();
+    let of = |lora: &str, paths: &[&str]| of_trainings(Some(&format!("{script}{lora}")), paths, Some(&["a.yaml"]));
+    // With the trainer in the repository nothing has to be said.
+    assert_eq!(count(&of("", &["a.yaml", "b.yaml", "train.py"])), 1);
+    // Without it the file has to say how it is started; only who asks is warned.
+    let silent = of("", &["a.yaml"]);
+    assert_eq!((count(&silent), rules(&silent)), (0, vec![]));
+    let asked = of("lora: {}\n", &["a.yaml"]);
+    assert_eq!((count(&asked), rules(&asked)), (0, vec!["smoke"]));
+    assert_eq!(count(&of("lora: {command: 'x {config}'}\n", &["a.yaml"])), 1);
+    assert_eq!(count(&of("lora: {smoke: all}\n", &["a.yaml", "b.yaml", "train.py"])), 2);
+    assert_eq!(count(&of("lora: {smoke: false}\n", &["a.yaml", "train.py"])), 0);
+    assert_eq!(count(&of("lora: {configs: 'other/*'}\n", &["a.yaml", "train.py"])), 0);
+    let wrong = of("lora: {smoke: {steps: many}}\n", &["a.yaml", "train.py"]);
+    assert!(wrong.is_fatal() && rules(&wrong) == ["lora-settings"], "{:?}", wrong.problems);
+    let told = wrong.problems.iter().find(|problem| problem.rule == "lora-settings").expect("a problem");
+    assert_eq!(told.place(), ".travis.yml:3:23");
+}
+
+#[test]
+fn a_file_that_only_speaks_of_trainings_has_no_jobs_of_its_own() {
+    let plan = of_trainings(Some("language: python\nlora: {smoke: all}\n"), &["a.yaml", "train.py"], None);
+    assert_eq!(jobs(&plan), [("1", JobKind::Smoke, "smoke a.yaml", None)]);
 }

@@ -16,6 +16,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::builds::{self, NewJob};
 use super::logs;
+use super::reports::{self, Reports};
 use crate::domain::{BuildId, JobId, JobKind, JobState, Stop, Verdict};
 
 /// How often a job is claimed before a lost worker makes it errored, so that a job that kills its host does not go
@@ -233,6 +234,8 @@ pub struct Finish<'a> {
     pub tail: &'a [u8],
     /// See `tail`.
     pub offset: i64,
+    /// What is kept of what it did.
+    pub reports: Reports,
 }
 
 /// Finishes an attempt: the last log bytes, the verdict, the build's roll-up and the wish in one transaction.
@@ -261,6 +264,7 @@ pub async fn finish(db: &PgPool, (job, attempt): (JobId, i32), end: &Finish<'_>)
     if finished.rows_affected() != 1 {
         return Ok(false);
     }
+    reports::insert(&mut tx, job, &end.reports).await?;
     refresh_build_of(&mut tx, job).await?;
     tx.commit().await?;
     Ok(true)

@@ -10,6 +10,7 @@ pub mod deliveries;
 pub mod jobs;
 pub mod logs;
 pub mod repo_keys;
+pub mod reports;
 pub mod repos;
 pub mod superseded;
 pub mod troubles;

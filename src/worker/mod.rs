@@ -4,6 +4,7 @@
 //! logs at the stored offset, and finishes them.
 
 mod cache;
+mod follow;
 mod log;
 mod mask;
 mod prepare;

@@ -6,10 +6,12 @@ use url::Url;
 use super::Worker;
 use super::cache::JobCache;
 use super::secrets::Secrets;
-use crate::attempt::{HOME, NewContainer};
+use crate::attempt::{HOME, NewContainer, SmokeJob};
 use crate::domain::RepoName;
-use crate::executor::ExecError;
+use crate::executor::{ExecError, Limits};
 use crate::git::Remote;
+use crate::lora::smoke::Smoke;
+use crate::plan::Commit;
 use crate::store::builds::{self, BuildFacts};
 use crate::store::jobs::Claimed;
 use crate::travis::script::{self, Checkout, Facts, Numbered, PullRequestFacts};
@@ -22,9 +24,14 @@ impl Worker {
         facts: BuildFacts,
         secrets: Secrets,
         cache: Option<&JobCache>,
+        (smoke, limits): (Option<&SmokeJob>, &Limits),
         made: impl Fn(String),
     ) -> Result<String, ExecError> {
         let repo = facts.repo()?;
+        let smoke = match smoke {
+            Some(asked) => Some(self.training(asked, &repo, &facts).await?),
+            None => None,
+        };
         let image = self.settings.images.of(&job.config).map_err(ExecError::Job)?;
         let checkout = self.checkout(job, &repo, &facts);
         let new = NewContainer {
@@ -32,16 +39,39 @@ impl Worker {
             attempt: job.attempt,
             repo: &repo,
             image: &image,
-            script: self.script(job, &facts, secrets, cache, &repo, &image),
+            script: self.script(job, &facts, secrets, cache, (&repo, &image, smoke.as_ref())),
             cache: cache.and_then(|cache| cache.found.clone()),
-            limits: &self.settings.limits,
+            smoke,
+            limits,
         };
         new.start(&self.docker, &self.settings.images, checkout, made).await
+    }
+
+    /// What a job may take.
+    pub(super) fn limits_of(&self, smoke: Option<&SmokeJob>) -> Limits {
+        smoke.map_or_else(|| self.settings.limits.clone(), |smoke| smoke.limits(&self.settings.limits))
     }
 
     pub(super) async fn facts_of(&self, job: &Claimed) -> anyhow::Result<BuildFacts> {
         let mut db = self.db.acquire().await?;
         builds::facts_of(&mut db, job.id).await.context("reading the job's build")
+    }
+
+    /// Derives a smoke job's training again, as the plan did.
+    async fn training(&self, asked: &SmokeJob, repo: &RepoName, facts: &BuildFacts) -> Result<Smoke, ExecError> {
+        self.have(repo, facts).await?;
+        let tree = self.mirrors.files(repo, &facts.built_sha).await?;
+        let files = self.mirrors.sources(repo, &tree).await?;
+        let paths: Vec<String> = tree.into_iter().map(|file| file.path).collect();
+        let commit = Commit { files: &files, paths: &paths, ..Commit::default() };
+        // It was fit when it was planned.
+        commit.smoke(&asked.config, &asked.ask()).map_err(|unfit| ExecError::Job(unfit.to_string()))
+    }
+
+    /// Makes sure that this machine's mirror has the commit: another machine's intake took the delivery, maybe.
+    async fn have(&self, repo: &RepoName, facts: &BuildFacts) -> anyhow::Result<()> {
+        let url = Url::parse(&facts.clone_url).context("the repository's address")?;
+        self.mirrors.fetch_commit(&Remote { repo, url: &url }, &facts.built_sha).await
     }
 
     async fn checkout(&self, job: &Claimed, repo: &RepoName, facts: &BuildFacts) -> anyhow::Result<tempfile::TempDir> {
@@ -55,10 +85,7 @@ impl Worker {
         let Err(error) = self.mirrors.checkout(repo, sha, &wanted, origin, folder.path()).await else {
             return Ok(folder);
         };
-        // The mirror of this machine may not have the commit yet: another machine's intake took the delivery.
-        let url = Url::parse(origin).context("the repository's address")?;
-        let remote = Remote { repo, url: &url };
-        self.mirrors.fetch_commit(&remote, sha).await.context(error.to_string())?;
+        self.have(repo, facts).await.context(error.to_string())?;
         let folder = tempfile::tempdir_in(&self.settings.scratch).context("making a scratch folder")?;
         self.mirrors.checkout(repo, sha, &wanted, origin, folder.path()).await?;
         Ok(folder)
@@ -70,8 +97,7 @@ impl Worker {
         facts: &BuildFacts,
         secrets: Secrets,
         cache: Option<&JobCache>,
-        repo: &RepoName,
-        image: &str,
+        (repo, image, smoke): (&RepoName, &str, Option<&Smoke>),
     ) -> String {
         let base = self.settings.public_url.as_str().trim_end_matches('/');
         let build_url = format!("{base}/{repo}/builds/{}", facts.number);
@@ -109,6 +135,7 @@ impl Worker {
             github_api: Some(self.settings.github_api.to_string()),
             cache: cache.map(JobCache::in_words),
             decrypted: secrets.decrypted,
+            smoke: smoke.map(|smoke| smoke.changes.clone()),
         };
         script::compile(&job.config, &known)
     }

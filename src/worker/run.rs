@@ -3,37 +3,30 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures::StreamExt as _;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::{info, warn};
 
 use super::log::{Log, Lost};
 use super::secrets::Secrets;
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
-use crate::attempt::{Judgement, Progress, Shared, TICK};
+use crate::attempt::{Examined, Judgement, Progress, Shared, SmokeJob, TICK};
 use crate::domain::{Stop, Verdict};
-use crate::executor::{ExecError, Exit, Found, Life};
+use crate::executor::{ExecError, Found, Life, Limits};
+use crate::lora::series::LogReader;
 use crate::store::builds::BuildFacts;
 use crate::store::jobs::{self, Beat, Claimed, Finish};
 use crate::store::logs;
+use crate::store::reports::Reports;
 
-/// After this many appends a log is a long one, and its bytes are gathered for a moment before each commit.
-const LONG_LOG: u32 = 32;
-const GATHER: Duration = Duration::from_millis(40);
-/// A commit of at least this many bytes is worth its while: the next one follows at once.
-const GATHERED_ENOUGH: usize = 64 * 1024;
-/// Frames of output that one commit may carry; the engine's frames have at most 16 KiB.
-const FRAMES: usize = 1024;
 /// How long a job that was given back for the engine's or git's sake waits in the queue.
 const BACK_IN_QUEUE: Duration = Duration::from_secs(5);
 /// How much of a stored log an adopted attempt reads again, to find the command that failed.
 const REREAD: i64 = 16 * 1024;
 
 /// How an attempt ended, as far as this worker is concerned.
-enum End {
-    /// With a verdict.
-    Finished(Judgement),
+pub(super) enum End {
+    /// With a verdict, and with what a smoke job's training did.
+    Finished(Judgement, Option<Examined>),
     /// Through no fault of the job; it may be tried again.
     GivenBack(anyhow::Error),
     /// Somebody else decides about the job now.
@@ -57,16 +50,26 @@ impl Worker {
         let shared = Shared::new(Progress::new(container, stop));
         let limit = self.settings.limits.log.as_u64();
         let mut log = Log::new(self.db.clone(), self.bells.clone(), &job, limit);
-        let end = tokio::select! {
-            end = self.carry_out(&job, found, &shared, &mut log) => end,
-            () = self.watch(&job, &shared) => End::Lost,
+        let end = match SmokeJob::of(&job.config) {
+            Ok(smoke) => {
+                let limits = self.limits_of(smoke.as_ref());
+                tokio::select! {
+                    end = self.carry_out(&job, found, (smoke.as_ref(), &limits), &shared, &mut log) => end,
+                    () = self.watch(&job, &limits, &shared) => End::Lost,
+                }
+            }
+            Err(error) => End::Finished(Judgement::could_not_begin(format!("{error:#}")), None),
         };
         match end {
-            End::Finished(Judgement { verdict, exit_status, reason, closing }) => {
+            End::Finished(Judgement { verdict, exit_status, reason, closing }, examined) => {
                 let offset = log.stored();
                 let tail = closing.as_bytes();
                 let reason = reason.as_deref();
-                self.finish(fence, &Finish { verdict, exit_status, reason, tail, offset }).await;
+                let reports = examined.map_or_else(Reports::default, |examined| Reports {
+                    smoke: serde_json::to_value(&examined).unwrap_or_default(),
+                    loss: examined.series,
+                });
+                self.finish(fence, &Finish { verdict, exit_status, reason, tail, offset, reports }).await;
             }
             End::GivenBack(error) => {
                 warn!(job = %job.id, "job {} is given back: {error:#}", job.id);
@@ -102,7 +105,14 @@ impl Worker {
         }
     }
 
-    async fn carry_out(&self, job: &Claimed, found: Option<Found>, shared: &Shared, log: &mut Log) -> End {
+    async fn carry_out(
+        &self,
+        job: &Claimed,
+        found: Option<Found>,
+        (smoke, limits): (Option<&SmokeJob>, &Limits),
+        shared: &Shared,
+        log: &mut Log,
+    ) -> End {
         let (facts, secrets) = loop {
             match self.prepare_log(job, log).await {
                 Ok(known) => break known,
@@ -123,9 +133,9 @@ impl Worker {
             }
             None => {
                 let made = |container| shared.lock().container = Some(container);
-                match self.start(job, facts, secrets, cache.as_ref(), made).await {
+                match self.start(job, facts, secrets, cache.as_ref(), (smoke, limits), made).await {
                     Ok(container) => container,
-                    Err(ExecError::Job(reason)) => return End::Finished(Judgement::could_not_begin(reason)),
+                    Err(ExecError::Job(reason)) => return End::Finished(Judgement::could_not_begin(reason), None),
                     Err(ExecError::System(error)) => return End::GivenBack(error),
                 }
             }
@@ -143,16 +153,43 @@ impl Worker {
                 let mut judgement = {
                     let mut progress = shared.lock();
                     progress.log_full = log.is_full();
-                    progress.judge(&exit, &self.settings.limits, &log.tail())
+                    progress.judge(&exit, limits, &log.tail())
+                };
+                let examined = match smoke {
+                    Some(smoke) => match self.examine(job, smoke, &container, exit.status, &mut judgement).await {
+                        Ok(examined) => examined,
+                        Err(error) => return End::GivenBack(error),
+                    },
+                    None => None,
                 };
                 // Before the verdict: the jobs of the next stage may count on it.
                 if let Some(cache) = cache.filter(|_| matches!(judgement.verdict, Verdict::Passed | Verdict::Failed)) {
                     judgement.closing.push_str(&self.store_cache(&container, cache).await);
                 }
-                End::Finished(judgement)
+                End::Finished(judgement, examined)
             }
             Err(end) => end,
         }
+    }
+
+    /// Looks at what a smoke job's training did, and judges it by that; none of one that was stopped.
+    async fn examine(
+        &self,
+        job: &Claimed,
+        smoke: &SmokeJob,
+        container: &str,
+        exit_status: i64,
+        judgement: &mut Judgement,
+    ) -> anyhow::Result<Option<Examined>> {
+        if !matches!(judgement.verdict, Verdict::Passed | Verdict::Failed) {
+            return Ok(None);
+        }
+        let mut log = LogReader::new();
+        // All of it again: an adopted attempt has not seen its begin.
+        log.feed(&logs::read(&self.db, job.id, job.attempt, 0, usize::MAX).await?.bytes);
+        let examined = smoke.examine(&self.docker, container, exit_status, log.series()).await?;
+        examined.judge(judgement);
+        Ok(Some(examined))
     }
 
     /// Finds out what the log must not show.
@@ -163,80 +200,10 @@ impl Worker {
         Ok((facts, secrets))
     }
 
-    /// Stores the container's output until it has ended.
-    async fn follow(&self, container: &str, shared: &Shared, log: &mut Log) -> Result<Exit, End> {
-        let mut engine_was_away = false;
-        loop {
-            let whole = self.store_output(container, shared, log).await?;
-            let ended = match self.docker.wait(container).await {
-                Ok(()) => self.docker.life(container).await,
-                Err(error) => Err(error),
-            };
-            match ended {
-                // An engine that goes down takes its containers with it; that says nothing about the job.
-                Ok(Life::Exited(exit)) if engine_was_away && !matches!(exit.status, 0 | 1) => {
-                    return Err(End::GivenBack(anyhow::anyhow!("Docker was restarted while the job ran")));
-                }
-                Ok(Life::Exited(exit)) if whole => {
-                    log.end().await?;
-                    return Ok(exit);
-                }
-                // The stream broke: it is read again from the stored offset.
-                Ok(Life::Exited(_) | Life::Running(_)) => {}
-                Ok(Life::Created | Life::Gone) => {
-                    return Err(End::GivenBack(anyhow::anyhow!("the container vanished while the job ran")));
-                }
-                Err(error) => {
-                    warn!("the engine went away: {error:#}");
-                    engine_was_away = true;
-                    tokio::time::sleep(ENGINE_RETRY).await;
-                }
-            }
-        }
-    }
-
-    /// Stores the output from the stored offset on, until the stream ends (true) or breaks (false).
-    async fn store_output(&self, container: &str, shared: &Shared, log: &mut Log) -> Result<bool, End> {
-        let mut frames = match self.docker.logs(container, log.read_on_from()) {
-            Ok(frames) => frames,
-            Err(error) => return Err(End::GivenBack(error)),
-        };
-        // The engine sends each line by itself. What comes while a commit is under way is gathered for the next one.
-        let (sender, receiver) = mpsc::channel(FRAMES);
-        let read = async move {
-            while let Some(frame) = frames.next().await {
-                match frame {
-                    Ok(frame) => {
-                        if sender.send(frame).await.is_err() {
-                            break;
-                        }
-                    }
-                    Err(error) => {
-                        warn!("the output's stream broke: {error:#}");
-                        return false;
-                    }
-                }
-            }
-            drop(sender);
-            true
-        };
-        let write = store_frames(receiver, shared, log);
-        tokio::pin!(read, write);
-        let mut whole = None;
-        loop {
-            tokio::select! {
-                ended = &mut read, if whole.is_none() => whole = Some(ended),
-                // A log that is full leaves its stream unread; it counts as whole.
-                stored = &mut write => return stored.map(|()| whole.unwrap_or(true)),
-            }
-        }
-    }
-
     /// Extends the lease, looks at the limits, and ends the container when one is broken or a cancel is asked for.
     /// Returns only when the lease is lost.
-    async fn watch(&self, job: &Claimed, shared: &Shared) {
+    async fn watch(&self, job: &Claimed, limits: &Limits, shared: &Shared) {
         let fence = (job.id, job.attempt);
-        let limits = &self.settings.limits;
         let mut next_beat = Instant::now() + BEAT;
         loop {
             tokio::time::sleep(TICK).await;
@@ -266,29 +233,4 @@ impl Worker {
             }
         }
     }
-}
-
-/// Stores frames in commits until there are no more or the log is full.
-async fn store_frames(mut frames: mpsc::Receiver<Bytes>, shared: &Shared, log: &mut Log) -> Result<(), End> {
-    let mut gathered = Vec::with_capacity(FRAMES);
-    let mut appends = 0_u32;
-    while frames.recv_many(&mut gathered, FRAMES).await > 0 {
-        let bytes = gathered.concat();
-        gathered.clear();
-        log.append(&bytes).await?;
-        {
-            let mut progress = shared.lock();
-            progress.last_output = Instant::now();
-            progress.log_full = log.is_full();
-        }
-        if log.is_full() {
-            // The rest is not wanted; a flood is not read while it is being stopped.
-            return Ok(());
-        }
-        appends += 1;
-        if appends > LONG_LOG && bytes.len() < GATHERED_ENOUGH {
-            tokio::time::sleep(GATHER).await;
-        }
-    }
-    Ok(())
 }

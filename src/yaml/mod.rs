@@ -108,6 +108,15 @@ impl Node {
         self.entries().iter().find(|entry| entry.key == key)
     }
 
+    /// Takes the entry with this key out of a mapping.
+    pub fn take(&mut self, key: &str) -> Option<Entry> {
+        let Data::Map(entries) = &mut self.data else { return None };
+        let at = entries.iter().position(|entry| entry.key == key)?;
+        let taken = entries.remove(at);
+        self.size -= taken.value.size + 1;
+        Some(taken)
+    }
+
     /// A scalar's text.
     pub fn text(&self) -> Option<&str> {
         match &self.data {

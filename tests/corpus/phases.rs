@@ -34,6 +34,7 @@ fn facts(home: String) -> Facts {
         settings: Vec::new(),
         github_api: None,
         cache: None,
+        smoke: None,
         decrypted: Vec::new(),
     }
 }

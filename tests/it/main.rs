@@ -25,6 +25,7 @@ mod queue;
 mod run_command;
 mod secrets;
 mod services;
+mod smoke;
 mod start;
 mod statuses;
 mod superseded;

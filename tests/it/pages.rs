@@ -19,6 +19,7 @@ use trainyard::keys::Seal;
 use trainyard::store::bell::Bells;
 use trainyard::store::builds::{NewBuild, NewJob};
 use trainyard::store::repo_keys::RepoKeys;
+use trainyard::store::reports::Reports;
 use trainyard::store::repos::RepoFacts;
 use trainyard::store::{builds, deliveries, jobs, logs, repos, troubles};
 use trainyard::web;
@@ -133,7 +134,7 @@ async fn write(state: &web::State, job: &jobs::Claimed, offset: usize, text: &st
 async fn finish(state: &web::State, job: &jobs::Claimed, offset: usize, verdict: Verdict, reason: Option<&str>) {
     let offset = i64::try_from(offset).unwrap();
     let exit_status = Some(i64::from(verdict != Verdict::Passed));
-    let end = jobs::Finish { verdict, exit_status, reason, tail: b"", offset };
+    let end = jobs::Finish { verdict, exit_status, reason, tail: b"", offset, reports: Reports::default() };
     assert!(jobs::finish(&state.db, (job.id, job.attempt), &end).await.unwrap());
     state.bells.ring_log(job.id);
 }

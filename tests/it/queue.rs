@@ -6,6 +6,7 @@ use sqlx::PgPool;
 use trainyard::domain::{JobId, JobState, Stop, Verdict};
 use trainyard::store::jobs::{self, Beat, Finish};
 use trainyard::store::logs;
+use trainyard::store::reports::Reports;
 
 use crate::support::database;
 
@@ -34,7 +35,7 @@ async fn queue(count: i32) -> PgPool {
 }
 
 fn end(verdict: Verdict) -> Finish<'static> {
-    Finish { verdict, exit_status: Some(0), reason: None, tail: b"", offset: 0 }
+    Finish { verdict, exit_status: Some(0), reason: None, tail: b"", offset: 0, reports: Reports::default() }
 }
 
 async fn state_of(db: &PgPool, job: JobId) -> (JobState, Option<Verdict>) {

@@ -98,7 +98,7 @@ fn check(path: &str, file: &SourceFile, repository: &Repository<'_>) -> anyhow::
         // What the language says of the file hardly depends on what asks for a build.
         let trigger = Asked::default().trigger(&Known::nothing("repository")?);
         let folder = Path::new(path).parent().unwrap_or(Path::new(""));
-        Some(files::planned(std::slice::from_ref(file), folder, &trigger).problems)
+        Some(files::planned(std::slice::from_ref(file).into(), folder, &trigger).problems)
     } else {
         lora::lint(path, &file.text, repository).map(|linted| linted.problems)
     };

@@ -9,9 +9,10 @@ use futures::StreamExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::view::View;
-use crate::attempt::{Images, Judgement, NewContainer, Progress, Shared, TICK, Tail};
+use crate::attempt::{Images, Judgement, NewContainer, Progress, Shared, SmokeJob, TICK, Tail};
 use crate::domain::{Stop, Verdict};
 use crate::executor::{Docker, ExecError, Exit, Life, Limits};
+use crate::lora::series::LogReader;
 
 /// Why a job was canceled, when a signal did it.
 pub(super) const INTERRUPTED: &str = "interrupted";
@@ -57,14 +58,16 @@ impl Runner {
     pub(super) async fn run(
         &self,
         new: NewContainer<'_>,
+        smoke: Option<&SmokeJob>,
         checkout: &Path,
         view: &mut View,
         interrupts: &mut Interrupts,
     ) -> anyhow::Result<Judgement> {
         let shared = Shared::new(Progress::new(None, None));
+        let limits = new.limits;
         let ended = tokio::select! {
-            ended = self.carry_out(new, checkout, &shared, view) => ended,
-            () = self.watch(&shared, interrupts) => Ok(canceled(INTERRUPTED)),
+            ended = self.carry_out(new, smoke, checkout, &shared, view) => ended,
+            () = self.watch(limits, &shared, interrupts) => Ok(canceled(INTERRUPTED)),
         };
         // Whatever happened: also a container whose id never reached us is gone after this.
         for found in self.docker.list().await? {
@@ -76,25 +79,41 @@ impl Runner {
     async fn carry_out(
         &self,
         new: NewContainer<'_>,
+        smoke: Option<&SmokeJob>,
         checkout: &Path,
         shared: &Shared,
         view: &mut View,
     ) -> anyhow::Result<Judgement> {
         let made = |container| shared.lock().container = Some(container);
+        let limits = new.limits;
         let container = match new.start(&self.docker, &self.images, async { Ok(checkout) }, made).await {
             Ok(container) => container,
             Err(ExecError::Job(reason)) => return Ok(Judgement::could_not_begin(reason)),
             Err(ExecError::System(error)) => return Err(error),
         };
         shared.lock().started = Some(Instant::now());
-        let mut tail = Tail::default();
-        let exit = self.follow(&container, shared, &mut tail, view).await?;
-        Ok(shared.lock().judge(&exit, &self.limits, &tail.text()))
+        let (mut tail, mut losses) = (Tail::default(), LogReader::new());
+        let exit = self.follow(&container, limits, shared, (&mut tail, &mut losses), view).await?;
+        let mut judgement = shared.lock().judge(&exit, limits, &tail.text());
+        if let Some(smoke) = smoke
+            && matches!(judgement.verdict, Verdict::Passed | Verdict::Failed)
+        {
+            let examined = smoke.examine(&self.docker, &container, exit.status, losses.series()).await?;
+            examined.judge(&mut judgement);
+        }
+        Ok(judgement)
     }
 
     /// Shows the container's output until it has ended.
-    async fn follow(&self, container: &str, shared: &Shared, tail: &mut Tail, view: &mut View) -> anyhow::Result<Exit> {
-        let limit = self.limits.log.as_u64();
+    async fn follow(
+        &self,
+        container: &str,
+        limits: &Limits,
+        shared: &Shared,
+        (tail, losses): (&mut Tail, &mut LogReader),
+        view: &mut View,
+    ) -> anyhow::Result<Exit> {
+        let limit = limits.log.as_u64();
         let mut shown = 0;
         loop {
             let mut frames = self.docker.logs(container, shown)?;
@@ -111,6 +130,7 @@ impl Runner {
                 let bytes = &bytes[..bytes.len().min(room)];
                 shown += bytes.len() as u64;
                 tail.remember(bytes);
+                losses.feed(bytes);
                 view.feed(bytes)?;
                 let mut progress = shared.lock();
                 progress.last_output = Instant::now();
@@ -126,7 +146,7 @@ impl Runner {
     }
 
     /// Looks at the limits and listens for signals. Returns when nothing shall be waited for any more.
-    async fn watch(&self, shared: &Shared, interrupts: &mut Interrupts) {
+    async fn watch(&self, limits: &Limits, shared: &Shared, interrupts: &mut Interrupts) {
         loop {
             let wanted = tokio::select! {
                 () = tokio::time::sleep(TICK) => None,
@@ -136,7 +156,7 @@ impl Runner {
             if asked && shared.lock().started.is_none() {
                 return;
             }
-            let due = shared.lock().look(&self.limits, Instant::now(), wanted);
+            let due = shared.lock().look(limits, Instant::now(), wanted);
             if asked {
                 if due.stop.is_none() {
                     // It is being stopped already, and somebody has no patience.

@@ -12,15 +12,16 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::asked::Asked;
-use super::files::plan_of;
+use super::files::{files_of, paths_of, plan_of};
 use super::jobs::{Column, columns, label};
 use super::problems::{self, number_of};
 use super::table::{Colour, paint, wants_colours, width_of};
-use crate::attempt::{HOME, Judgement, NewContainer};
+use crate::attempt::{HOME, Judgement, NewContainer, SmokeJob};
 use crate::config::Config;
 use crate::domain::{BuildState, JobId, PullRequest, Trigger, TriggerKind, Verdict, in_words};
 use crate::executor::Docker;
-use crate::plan::{Plan, PlannedJob};
+use crate::lora::smoke::Smoke;
+use crate::plan::{Commit, Plan, PlannedJob};
 use crate::travis::script::{self, Facts, Numbered, PullRequestFacts};
 use container::{INTERRUPTED, Interrupts, Runner, canceled};
 use snapshot::Snapshot;
@@ -44,6 +45,9 @@ pub(super) struct Arguments {
     job: Option<String>,
     #[command(flatten)]
     asked: Asked,
+    /// Run the smoke job of this training config only: a path in DIR.
+    #[arg(long, value_name = "CONFIG", conflicts_with = "job")]
+    smoke: Option<String>,
     /// Run every job in this image, whatever the `.travis.yml` says.
     #[arg(long)]
     image: Option<String>,
@@ -63,7 +67,14 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     }
     let snapshot = Snapshot::take(&arguments.folder).await?;
     let trigger = trigger(&arguments.asked, &snapshot);
-    let plan = plan_of(snapshot.path(), &trigger)?;
+    let smoke = arguments.smoke.as_deref().map(|path| path.trim_start_matches("./"));
+    if let Some(path) = smoke
+        && !snapshot.path().join(path).is_file()
+    {
+        eprintln!("trainyard: there is no {path} in {}: name a training config in it", arguments.folder.display());
+        return Ok(super::USAGE);
+    }
+    let plan = plan_of(snapshot.path(), &trigger, smoke)?;
     let mut view = view(arguments.json);
     let found = problems::shown(&plan.problems, view.colours());
     view.say(&found)?;
@@ -74,6 +85,14 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     }
     if let Some(reason) = &plan.skip {
         view.say(&format!("Nothing to build: {reason}\n"))?;
+        return finish(&arguments, &plan, BuildState::Passed, &[]);
+    }
+    if let Some(path) = smoke.filter(|_| plan.jobs.is_empty()) {
+        view.say(&format!("Nothing was run: {path} is no training config that can be run by itself.\n"))?;
+        return finish(&arguments, &plan, BuildState::Errored, &[]);
+    }
+    if plan.jobs.is_empty() {
+        view.say("Nothing to run.\n")?;
         return finish(&arguments, &plan, BuildState::Passed, &[]);
     }
     let Some(wanted) = wanted(&plan, arguments.job.as_deref()) else {
@@ -224,16 +243,20 @@ impl Build<'_> {
             Err(reason) => Judgement::could_not_begin(reason),
             Ok(image) => {
                 let number: i64 = job.number.parse().context("a job's number")?;
+                let smoke = SmokeJob::of(&job.config)?;
+                let limits = smoke.as_ref().map(|smoke| smoke.limits(&self.runner.limits));
+                let training = smoke.as_ref().map(|smoke| self.training(smoke)).transpose()?;
                 let new = NewContainer {
                     job: JobId(number),
                     attempt: 1,
                     repo: &self.trigger.repo,
-                    script: script::compile(&job.config, &self.facts(number, &image)),
+                    script: script::compile(&job.config, &self.facts(number, &image, training.as_ref())),
                     image: &image,
                     cache: None,
-                    limits: &self.runner.limits,
+                    smoke: training,
+                    limits: limits.as_ref().unwrap_or(&self.runner.limits),
                 };
-                self.runner.run(new, self.checkout, view, interrupts).await?
+                self.runner.run(new, smoke.as_ref(), self.checkout, view, interrupts).await?
             }
         };
         if judged.exit_status.is_some() {
@@ -243,13 +266,20 @@ impl Build<'_> {
         Ok(judged)
     }
 
+    /// Derives a smoke job's training again, as the plan did.
+    fn training(&self, smoke: &SmokeJob) -> anyhow::Result<Smoke> {
+        let (files, paths) = (files_of(self.checkout)?, paths_of(self.checkout)?);
+        let commit = Commit { files: &files, paths: &paths, ..Commit::default() };
+        Ok(commit.smoke(&smoke.config, &smoke.ask())?)
+    }
+
     fn label(&self, job: &PlannedJob) -> String {
         let index = self.plan.jobs.iter().position(|planned| planned.number == job.number).unwrap_or_default();
         label(&self.columns, index)
     }
 
     /// What the script is told; what only the service could know is empty.
-    fn facts(&self, number: i64, image: &str) -> Facts {
+    fn facts(&self, number: i64, image: &str, training: Option<&Smoke>) -> Facts {
         let Trigger { kind, repo, branch, tag, sha, message, pull_request, .. } = &self.trigger;
         let commit = sha.to_string();
         let pull_request = pull_request.as_ref().map(|pull| PullRequestFacts {
@@ -280,6 +310,7 @@ impl Build<'_> {
             github_api: None,
             cache: None,
             decrypted: Vec::new(),
+            smoke: training.map(|training| training.changes.clone()),
         }
     }
 

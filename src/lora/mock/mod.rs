@@ -100,7 +100,7 @@ impl Kind {
 }
 
 /// A valid file of weights with a single number, for who only looks whether there is one.
-fn placeholder(path: &str) -> File {
+pub(super) fn placeholder(path: &str) -> File {
     let mut weights = tensors::Weights::new();
     weights.norm("placeholder", 1);
     File::new(path, weights.written())

@@ -19,7 +19,10 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
         let data = work.add("data", mock::Kind::Text.files());
         (model, data.clone(), format!("{data}/alpaca.jsonl"))
     } else {
-        let model = work.add("model", mock::stable_diffusion());
+        let model = match work.draft.root().text("base_model").and_then(checkpoint) {
+            Some(name) => format!("{}/{name}", work.add("model", vec![mock::placeholder(&name)])),
+            None => work.add("model", mock::stable_diffusion()),
+        };
         let data = work.add("data", mock::indexed(work.ask.resolution));
         (model, data.clone(), format!("{data}/metadata.csv"))
     };
@@ -49,6 +52,13 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     root.remove(&["logging_dir", "resume_from_checkpoint", "report_to", "log_with", "push_to_hub"]);
     root.remove_beginning(&["hub_", "wandb"]);
     Ok(format!("python {} --config {{config}}", super::shell_word(&work.script("train.py")?)))
+}
+
+/// The name of a checkpoint that is a single file. A trainer that is told of one looks for a file, not for a folder.
+fn checkpoint(path: &str) -> Option<String> {
+    let name = path.rsplit(['/', '\\']).next()?;
+    let (_, extension) = name.rsplit_once('.')?;
+    ["safetensors", "ckpt", "pt", "pth", "bin"].contains(&extension).then(|| name.to_owned())
 }
 
 /// Puts another optimizer in place of one that needs a GPU.

@@ -35,7 +35,7 @@ pub const MAX_RESOLUTION: u32 = 1024;
 /// What a command has in place of the config's path.
 const CONFIG: &str = "{config}";
 /// Where the trainer saves, below the folder of the smoke job.
-const OUTPUT: &str = "output";
+pub const OUTPUT: &str = "output";
 
 impl Default for Ask {
     fn default() -> Self {

@@ -14,6 +14,7 @@ mod private;
 mod problems;
 mod product;
 mod stats;
+mod summary;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -33,6 +34,7 @@ pub use modules::Module;
 pub use names::{Family, Method};
 pub use private::Private;
 pub use stats::Stats;
+pub use summary::{Block, Summary};
 
 /// Why there are no facts about a file.
 #[derive(Debug, thiserror::Error)]

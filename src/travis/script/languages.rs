@@ -114,10 +114,13 @@ pub fn setup(script: &mut Script, config: &Config, facts: &Facts) {
     }
 }
 
+/// Travis's version of Python for who names none.
+const DEFAULT_PYTHON: &str = "3.10";
+
 /// Activates the image's virtualenv of the version wanted. Without one, the image's own `python` will do if it has
-/// that version; another version is an error, as on Travis.
+/// that version; another version is an error, as on Travis. Where no version is asked for, any will do.
 fn python(script: &mut Script, config: &Config, facts: &Facts) {
-    let version = text(config, "python").unwrap_or("3.10");
+    let version = text(config, "python").unwrap_or(DEFAULT_PYTHON);
     let virtualenv = config.get("virtualenv").and_then(|v| v.get("system_site_packages")) == Some(&Json::Bool(true));
     let prefix = if version.starts_with("pypy") { "" } else { "python" };
     let suffix = if virtualenv { "_with_system_site_packages" } else { "" };
@@ -131,7 +134,10 @@ fn python(script: &mut Script, config: &Config, facts: &Facts) {
     script.line("travis_image_python=$(python -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])' 2>/dev/null)");
     script.line("if [ -f \"$travis_venv/bin/activate\" ]; then");
     script.command("source \"$travis_venv/bin/activate\"", "--assert --echo --event setup");
-    script.line(&format!("elif [ \"$travis_image_python\" = {wanted} ]; then"));
+    match text(config, "python") {
+        Some(_) => script.line(&format!("elif [ \"$travis_image_python\" = {wanted} ]; then")),
+        None => script.line("elif [ -n \"$travis_image_python\" ]; then"),
+    }
     script.line("printf '%s\\n' \"Using Python $travis_image_python of the image.\"");
     script.line("else");
     script.line(&format!("printf '%b%s%b\\n' \"$ANSI_RED\" {missing} \"$ANSI_RESET\""));

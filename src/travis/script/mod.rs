@@ -22,6 +22,7 @@ use serde_json::Value as Json;
 use super::matrix::Config;
 use super::{cache, secrets};
 use crate::domain::{RepoName, TriggerKind};
+use crate::lora::smoke::Change;
 use shell::quoted;
 
 /// What is known of a job besides its config.
@@ -65,6 +66,8 @@ pub struct Facts {
     pub github_api: Option<String>,
     /// The cache that the job begins with, in words; None when there is no server to keep caches.
     pub cache: Option<String>,
+    /// What a smoke job's config has changed; None for other jobs.
+    pub smoke: Option<Vec<Change>>,
     /// The clear texts of the config's `secure:` strings. A secret that is not here is left out.
     pub decrypted: Vec<(String, String)>,
 }
@@ -136,6 +139,7 @@ pub fn compile(config: &Json, facts: &Facts) -> String {
     }
     languages::setup(&mut script, config, facts);
     cache(&mut script, config, facts);
+    smoke(&mut script, config, facts);
     phases::phases(&mut script, config, facts);
     script.line("travis_footer");
     script.0
@@ -153,6 +157,21 @@ fn cache(script: &mut Script, config: &Config, facts: &Facts) {
             &format!("`cache: {word}` has no effect here: name the folders under `cache: directories:`."),
         );
     }
+}
+
+/// What is tried, so that nobody has to guess it from what fails.
+fn smoke(script: &mut Script, config: &Config, facts: &Facts) {
+    let (Some(changes), Some(asked)) = (&facts.smoke, config.get("smoke")) else { return };
+    let path = asked.get("config").and_then(Json::as_str).unwrap_or_default();
+    let head = format!("A smoke job tries {path} on a CPU, with a mock model and dummy data.");
+    script.say("YELLOW", &head);
+    script.line("travis_fold start smoke.1");
+    script.line(&format!("printf '%s\\n' {}", quoted("In its config these keys differ:")));
+    for Change { key, from, to } in changes {
+        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
+        script.line(&format!("printf '%s\\n' {}", quoted(&format!("  {key}: {} -> {}", shown(from), shown(to)))));
+    }
+    script.line("travis_fold end smoke.1");
 }
 
 /// A script that grows.

@@ -1,0 +1,102 @@
+//! What a training left in its output folder: weights and losses, read out of the ended container as they pass.
+//!
+//! Nothing is unpacked. What a name or a link in the folder says leads nowhere.
+
+use std::io::{BufReader, Read};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use crate::executor::Docker;
+use crate::lora::series::{self, Series};
+use crate::lora::verdict::Saved;
+use crate::lora::weights;
+
+/// The most bytes of a folder that are looked at, and the most entries.
+const MOST_BYTES: u64 = 64 << 30;
+const MOST_ENTRIES: usize = 20_000;
+/// The most files of weights that are inspected.
+const MOST_WEIGHTS: usize = 50;
+/// How long that may take.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+/// The most characters of a path that are kept.
+const MOST_PATH: usize = 300;
+const BUFFER: usize = 256 * 1024;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    /// Files of weights, the nearest to the folder's top first.
+    pub saved: Vec<Saved>,
+    /// The longest series that a trainer wrote into a file.
+    pub series: Option<Series>,
+}
+
+/// Reads a folder of an ended container; nothing is in one that is not there.
+///
+/// # Errors
+/// When the engine does not answer, or takes too long.
+pub async fn outputs(docker: &Docker, container: &str, folder: &str) -> anyhow::Result<Outputs> {
+    let Some(tar) = docker.tar_of(container, folder).await? else { return Ok(Outputs::default()) };
+    let tar = SyncIoBridge::new(StreamReader::new(tar));
+    let read = tokio::task::spawn_blocking(move || read(tar));
+    let outputs = tokio::time::timeout(LIMIT, read).await.context("reading the outputs takes too long")?;
+    outputs.context("reading the outputs")?
+}
+
+fn read(tar: impl Read) -> anyhow::Result<Outputs> {
+    let mut outputs = Outputs::default();
+    let mut archive = tar::Archive::new(tar.take(MOST_BYTES));
+    for entry in archive.entries()?.take(MOST_ENTRIES) {
+        let entry = entry.context("reading the output folder")?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        // The first part is the folder's own name.
+        let path = entry.path()?.components().skip(1).collect::<std::path::PathBuf>();
+        let path: String = path.to_string_lossy().chars().take(MOST_PATH).collect();
+        if path.ends_with(".safetensors") {
+            if outputs.saved.len() < MOST_WEIGHTS {
+                let inspected = weights::inspect(BufReader::with_capacity(BUFFER, entry));
+                outputs.saved.push(Saved::new(path, inspected));
+            }
+        } else if let Some(Ok(found)) = series::from_file(&path, entry) {
+            let longest = outputs.series.as_ref().is_none_or(|known| known.steps_seen < found.steps_seen);
+            outputs.series = if longest { Some(found) } else { outputs.series };
+        }
+    }
+    let depth = |saved: &Saved| (saved.path.matches('/').count(), saved.path.clone());
+    outputs.saved.sort_by_key(depth);
+    Ok(outputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lora::verdict::Weights;
+
+    #[test]
+    fn weights_and_losses_are_found_and_nothing_else_is_followed() {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut add = |path: &str, bytes: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, path, bytes).unwrap();
+        };
+        add("output/checkpoint-3/adapter_model.safetensors", b"<!doctype html>");
+        add("output/adapter_model.safetensors", b"cut");
+        add("output/trainer_log.jsonl", b"{\"current_steps\": 3, \"total_steps\": 3, \"loss\": 0.5}\n");
+        add("output/notes.txt", b"hello");
+        let mut link = tar::Header::new_gnu();
+        link.set_entry_type(tar::EntryType::Symlink);
+        link.set_size(0);
+        tar.append_link(&mut link, "output/link.safetensors", "/etc/passwd").unwrap();
+        let outputs = read(std::io::Cursor::new(tar.into_inner().unwrap())).unwrap();
+        let paths: Vec<&str> = outputs.saved.iter().map(|saved| saved.path.as_str()).collect();
+        assert_eq!(paths, ["adapter_model.safetensors", "checkpoint-3/adapter_model.safetensors"]);
+        assert!(outputs.saved.iter().all(|saved| matches!(saved.weights, Weights::Unreadable(_))));
+        assert_eq!(outputs.series.unwrap().steps_seen, 3);
+    }
+}

@@ -1,0 +1,100 @@
+//! A smoke job: what its container gets beside the script, and what its end means.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::outputs::{Outputs, outputs};
+use super::progress::Judgement;
+use crate::domain::Verdict;
+use crate::executor::{Docker, Limits};
+use crate::lora::series::Series;
+use crate::lora::smoke::{Ask, OUTPUT};
+use crate::lora::verdict::{Condition, Ended, Saved, conditions};
+use crate::plan::SMOKE_FOLDER;
+
+/// What the plan says of a smoke job, under `smoke` of its config.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SmokeJob {
+    /// The training config's path in the repository.
+    pub config: String,
+    steps: u32,
+    resolution: u32,
+    command: Option<String>,
+    /// Wall time of the job in seconds, if the server allows as much.
+    timeout: u64,
+}
+
+/// What became of the training.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Examined {
+    /// What had to hold, and whether it did.
+    pub conditions: Vec<Condition>,
+    /// The weights that were saved.
+    pub saved: Vec<Saved>,
+    /// The loss.
+    #[serde(skip)]
+    pub series: Series,
+}
+
+impl SmokeJob {
+    /// Of a job's config; none of a job that is no smoke job.
+    ///
+    /// # Errors
+    /// When the config is not what a plan makes.
+    pub fn of(config: &Json) -> anyhow::Result<Option<Self>> {
+        config.get("smoke").map(|smoke| Self::deserialize(smoke).context("the config of a smoke job")).transpose()
+    }
+
+    /// What was asked for, to derive the training again as the plan did.
+    pub fn ask(&self) -> Ask {
+        Ask { steps: self.steps, resolution: self.resolution, command: self.command.clone() }
+    }
+
+    /// What the job may take.
+    pub fn limits(&self, limits: &Limits) -> Limits {
+        Limits { time: limits.time.min(Duration::from_secs(self.timeout)), ..limits.clone() }
+    }
+
+    /// Looks at what the training left in its ended container.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn examine(
+        &self,
+        docker: &Docker,
+        container: &str,
+        exit_status: i64,
+        log: &Series,
+    ) -> anyhow::Result<Examined> {
+        let folder = format!("{SMOKE_FOLDER}/{OUTPUT}");
+        let Outputs { saved, series } = outputs(docker, container, &folder).await?;
+        let series = match series {
+            Some(series) if log.points.is_empty() => series,
+            _ => log.clone(),
+        };
+        let ended = Ended { exit_status, steps: self.steps, series: &series, saved: &saved };
+        Ok(Examined { conditions: conditions(&ended), saved, series })
+    }
+}
+
+impl Examined {
+    /// Lets the conditions have their say in the verdict, and tells them at the end of the log.
+    pub fn judge(&self, judgement: &mut Judgement) {
+        let failed = self.conditions.iter().find(|condition| !condition.holds);
+        if let Some(condition) = failed
+            && judgement.verdict == Verdict::Passed
+        {
+            judgement.verdict = Verdict::Failed;
+            judgement.reason = Some(format!("{}: {}", condition.name, condition.told));
+        }
+        judgement.closing.push_str("\nWhat the training did:\n");
+        for condition in &self.conditions {
+            let (mark, colour) = if condition.holds { ("ok    ", 32) } else { ("failed", 31) };
+            let Condition { name, told, .. } = condition;
+            judgement.closing.push_str(&format!("  \u{1b}[{colour}m{mark}\u{1b}[0m  {name}: {told}\n"));
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! A report on weights in few numbers, to be kept and shown.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Report, median};
+use crate::domain::Problem;
+
+/// The most values that are kept of a fact that most files have one of.
+const MOST: usize = 8;
+/// The most blocks of a model that are kept; real ones have some dozens.
+const MOST_BLOCKS: usize = 200;
+
+/// What is worth knowing of a file of weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The SHA-256 of the whole file, in hexadecimal.
+    pub sha256: String,
+    /// The length of the file in bytes.
+    pub bytes: u64,
+    /// Who writes names like these; none when there is no LoRA in the file.
+    pub family: Option<String>,
+    /// How the changes are made, as people call it: `LoRA`.
+    pub methods: Vec<String>,
+    /// The ranks, smallest first.
+    pub ranks: Vec<u64>,
+    /// The types of the numbers.
+    pub dtypes: Vec<String>,
+    /// The numbers in all tensors.
+    pub parameters: u64,
+    /// How many modules the file changes.
+    pub modules: usize,
+    /// How many of them are as they were before the training.
+    pub untrained: usize,
+    /// The norm of the middle module's change; none without any norm.
+    pub median_norm: Option<f64>,
+    /// Whether norms are those of products; else they are upper bounds.
+    pub norms_are_exact: bool,
+    /// The blocks of the model, in the order of the file.
+    pub blocks: Vec<Block>,
+    /// What is wrong with the file, errors first.
+    pub problems: Vec<Problem>,
+}
+
+/// The modules of one block of the model together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Block {
+    /// The part of the model and the block in it, such as `U-Net down_blocks_0`.
+    pub name: String,
+    /// How many modules it has.
+    pub modules: usize,
+    /// The greatest norm among them; none when a number is not finite.
+    pub norm: Option<f64>,
+}
+
+impl Summary {
+    /// Of a report.
+    pub fn of(report: &Report) -> Self {
+        let methods: BTreeSet<&str> = report.modules.iter().map(|module| module.method.name()).collect();
+        let ranks: BTreeSet<u64> = report.modules.iter().filter_map(|module| module.rank).collect();
+        Self {
+            sha256: report.sha256.clone(),
+            bytes: report.bytes,
+            family: report.family.map(|family| family.name().to_owned()),
+            methods: methods.into_iter().take(MOST).map(str::to_owned).collect(),
+            ranks: ranks.into_iter().take(MOST).collect(),
+            dtypes: report.dtypes.keys().take(MOST).map(|dtype| dtype.name().to_owned()).collect(),
+            parameters: report.parameters,
+            modules: report.modules.len(),
+            untrained: report.modules.iter().filter(|module| module.is_zero).count(),
+            median_norm: median(report.modules.iter().filter_map(|module| module.norm).collect()),
+            norms_are_exact: report.norms_are_exact,
+            blocks: blocks(report),
+            problems: report.problems(),
+        }
+    }
+
+    /// `LoRA of rank 4, 128 modules`.
+    pub fn in_words(&self) -> String {
+        let ranks: Vec<String> = self.ranks.iter().map(u64::to_string).collect();
+        let rank = if ranks.is_empty() { String::new() } else { format!(" of rank {}", ranks.join(" and ")) };
+        format!("{}{rank}, {} modules", self.methods.join(" and "), self.modules)
+    }
+}
+
+fn blocks(report: &Report) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    for module in &report.modules {
+        let name = format!("{} {}", module.part, module.block);
+        if let Some(block) = blocks.iter_mut().find(|block| block.name == name) {
+            block.modules += 1;
+            block.norm = block.norm.zip(module.norm).map(|(a, b)| a.max(b));
+        } else if blocks.len() < MOST_BLOCKS {
+            blocks.push(Block { name, modules: 1, norm: module.norm });
+        }
+    }
+    blocks
+}

@@ -1,0 +1,198 @@
+//! The plan of a `.travis.yml`.
+
+use std::cmp::Reverse;
+
+use serde_json::{Value as Json, json};
+
+use super::problems::{Told, fatal, problem};
+use super::{CONFIG, MAX_JOBS, MAX_PROBLEMS, Plan, PlannedJob, Settings, SourceFile, skipped};
+use crate::domain::{JobKind, Problem, Severity, Trigger, TriggerKind};
+use crate::lora;
+use crate::travis::document::document;
+use crate::travis::import::{self, Imports, Merged, Source};
+use crate::travis::normal::{Code, Message, Options, normalize};
+use crate::travis::without_effect::without_effect;
+use crate::travis::{branches, condition, matrix, traps};
+use crate::yaml::{self, Document};
+
+/// The files that the `.travis.yml` imports, or that imported ones import, and that nobody has looked for yet. Whoever
+/// wants a plan looks for them and asks again, until there are none.
+pub fn wanted_imports(files: &[SourceFile], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Vec<Source> {
+    let config = files.iter().find(|file| file.path == CONFIG).filter(|_| skipped(trigger).is_none());
+    let document = config.and_then(|file| document(0, &file.text).ok());
+    document.map_or_else(Vec::new, |document| merged(document, imports, trigger, &data(trigger, settings)).wanted)
+}
+
+fn merged(document: Document, imports: &Imports, trigger: &Trigger, data: &Json) -> Merged {
+    import::merged(document, imports, import::Build { repo: &trigger.repo, config: CONFIG, data })
+}
+
+/// What a `.travis.yml` says.
+#[derive(Default)]
+pub(super) struct Travis {
+    /// Its jobs and problems.
+    pub(super) plan: Plan,
+    /// The job that others are like which the file does not spell out.
+    pub(super) like: matrix::Config,
+    /// What it says of trainings.
+    pub(super) lora: lora::Settings,
+}
+
+impl From<Plan> for Travis {
+    fn from(plan: Plan) -> Self {
+        Self { plan, ..Self::default() }
+    }
+}
+
+pub(super) fn travis(text: &[u8], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Travis {
+    let document = match document(0, text) {
+        Ok(document) => document,
+        Err(fault) => return fatal(fault.rule, &fault.message, Some(fault.at)).into(),
+    };
+    if document.root.is_none() {
+        return fatal("empty-config", "the file is empty: say what to run, with the key `script`", None).into();
+    }
+    let data = data(trigger, settings);
+    let mut merged = merged(document, imports, trigger, &data);
+    // Not a word of Travis's language.
+    let lora = merged.document.root.as_mut().and_then(|root| root.take("lora"));
+    let (lora, findings) = lora.map(|entry| lora::Settings::read(&entry.value)).unwrap_or_default();
+    let told = Told(&merged.sources);
+    let wrong: Vec<Problem> = findings.into_iter().map(|finding| told.finding(finding)).collect();
+    let has = |key| merged.document.root.as_ref().is_some_and(|root| root.get(key).is_some());
+    let is_only_lora = lora.given && !["script", "jobs", "matrix"].into_iter().any(has);
+    let mut plan = of_document(merged, &data, trigger);
+    if plan.skip.is_none() {
+        plan.problems.extend(wrong);
+    }
+    let like = plan.jobs.iter().filter_map(|job| job.config.as_object());
+    let like =
+        like.clone().find(|config| config.get("language").is_some_and(|name| name == "python")).or(like.clone().next());
+    let like = like.cloned().unwrap_or_else(python);
+    if is_only_lora {
+        plan.jobs.clear();
+        plan.stages.clear();
+    }
+    Travis { plan, like, lora }
+}
+
+/// The job of a repository that says nothing of its machine.
+pub(super) fn python() -> matrix::Config {
+    let document = yaml::read("language: python").unwrap_or_default();
+    let normal = normalize(&document, Options::PRODUCTION).map(|normal| normal.config).unwrap_or_default();
+    normal.as_object().cloned().unwrap_or_default()
+}
+
+/// The plan of a document with all its imports.
+fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
+    let Merged { document, sources, messages, faults, wanted } = merged;
+    let told = Told(&sources);
+    let mut problems: Vec<Problem> = messages.iter().map(|message| told.message(message)).collect();
+    problems.extend(faults.iter().map(|fault| told.fault(fault)));
+    problems.extend(wanted.iter().map(Told::not_looked_for));
+    problems.sort_by_key(|problem| Reverse(problem.severity));
+    problems.truncate(MAX_PROBLEMS);
+    let imported: Vec<String> = sources.iter().skip(1).map(Source::to_string).collect();
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        // What is left out may decide everything, so nothing more can be said.
+        return Plan { problems, imported, ..Plan::default() };
+    }
+    let normal = match normalize(&document, Options::PRODUCTION) {
+        Ok(normal) => normal,
+        Err(error) => return fatal("not-a-map", &error.to_string(), None),
+    };
+    let config = normal.config.as_object().cloned().unwrap_or_default();
+    if let Some(skip) = unwanted(&config, data, trigger) {
+        return Plan { skip: Some(skip), ..Plan::default() };
+    }
+    let matrix = matrix::matrix(&config, data);
+    let messages = normal.messages.iter().chain(&matrix.messages).filter(|message| !is_of_image(message));
+    problems.extend(messages.take(MAX_PROBLEMS).map(|message| told.message(message)));
+    let untold = normal.untold + (normal.messages.len() + matrix.messages.len()).saturating_sub(MAX_PROBLEMS);
+    if untold > 0 {
+        let message = format!("{untold} more problems of the file are not shown: mend these first");
+        problems.push(problem(Severity::Warning, "too-many-problems", message, None, None));
+    }
+    for (name, at) in document.unresolved.iter().take(MAX_PROBLEMS) {
+        let message = format!("`*{name}` has no anchor `&{name}` above it, so it stands for nothing");
+        problems.push(told.problem(Severity::Warning, "unknown-alias", message, *at, None));
+    }
+    if let Some(root) = &document.root {
+        let traps = traps::traps(root, &config, &matrix.jobs).into_iter().chain(without_effect(root));
+        problems.extend(traps.map(|trap| told.trap(trap)));
+    }
+    problems.extend(too_many_or_none(matrix.jobs.len(), matrix.truncated));
+    let jobs = matrix.jobs.into_iter().take(MAX_JOBS).enumerate().map(|(index, job)| planned(index, job)).collect();
+    let name = |stage: &Json| stage.get("name").and_then(Json::as_str).map(str::to_owned);
+    let stages = matrix.stages.iter().filter_map(name).collect();
+    let fast_finish = config.get("jobs").and_then(|jobs| jobs.get("fast_finish")) == Some(&Json::Bool(true));
+    Plan { jobs, stages, problems, imported, fast_finish, ..Plan::default() }
+}
+
+/// Whether this says that Travis does not know the key `image`, which we do.
+fn is_of_image(message: &Message) -> bool {
+    message.code == Code::UnknownKey && message.key.is_empty() && message.args["key"] == "image"
+}
+
+fn planned(index: usize, config: matrix::Config) -> PlannedJob {
+    let text = |key: &str| config.get(key).and_then(Json::as_str).map(str::to_owned);
+    PlannedJob {
+        number: (index + 1).to_string(),
+        kind: JobKind::Script,
+        stage: text("stage"),
+        name: text("name"),
+        allow_failure: config.get("allow_failure") == Some(&Json::Bool(true)),
+        config: Json::Object(config),
+    }
+}
+
+fn too_many_or_none(jobs: usize, truncated: bool) -> Option<Problem> {
+    if truncated {
+        let message =
+            "the matrix is too large to be worked out: give it fewer values, entries or conditions".to_owned();
+        return Some(problem(Severity::Error, "too-many-jobs", message, None, None));
+    }
+    if jobs == 0 {
+        let message = "no job is left: the conditions, `exclude` and `stages` leave all of them out".to_owned();
+        return Some(problem(Severity::Error, "no-jobs", message, None, None));
+    }
+    let message = format!("the file makes {jobs} jobs, of which {MAX_JOBS} at most are built: make the matrix smaller");
+    (jobs > MAX_JOBS).then(|| problem(Severity::Error, "too-many-jobs", message, None, None))
+}
+
+/// The data for conditions.
+fn data(trigger: &Trigger, settings: &Settings) -> Json {
+    let kind = match trigger.kind {
+        TriggerKind::Push | TriggerKind::Tag | TriggerKind::Travis => "push",
+        TriggerKind::PullRequest => "pull_request",
+        TriggerKind::Cron => "cron",
+        TriggerKind::Api => "api",
+    };
+    let pull = trigger.pull_request.as_ref();
+    json!({
+        "type": kind,
+        "repo": trigger.repo.to_string(),
+        "head_repo": pull.and_then(|pull| pull.head_repo.as_ref()).map(ToString::to_string),
+        "head_branch": pull.map(|pull| pull.head_branch.clone()),
+        "branch": trigger.branch.as_ref().or(trigger.tag.as_ref()),
+        "tag": trigger.tag,
+        "sender": trigger.sender,
+        "fork": settings.fork,
+        "draft": pull.map(|pull| pull.draft),
+        "commit_message": trigger.message,
+        "env": [Json::Object(settings.env.clone())],
+    })
+}
+
+/// Why the file wants no build of this event.
+fn unwanted(config: &matrix::Config, data: &Json, trigger: &Trigger) -> Option<String> {
+    let name = trigger.branch.as_deref().or(trigger.tag.as_deref()).unwrap_or_default();
+    if let Err(why) = branches::builds(config.get("branches"), name) {
+        return Some(why);
+    }
+    let text = config.get("if")?.as_str()?;
+    // One that cannot be read is told of by the normal form, and its jobs are left out.
+    let condition = condition::parse(text).ok()?;
+    let holds = condition.holds(condition::Data { variables: data, env: &data["env"] });
+    (holds == Ok(false)).then(|| format!("the condition `{text}` of the file does not hold"))
+}

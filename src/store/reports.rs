@@ -1,0 +1,83 @@
+//! What is kept of what a job did: facts from its log and its outputs, and series of numbers.
+
+use serde_json::Value as Json;
+use sqlx::{PgConnection, PgPool};
+
+use crate::domain::JobId;
+use crate::lora::series::{Point, Series};
+
+/// What is kept of an attempt, stored with its verdict.
+#[derive(Debug, Clone, Default)]
+pub struct Reports {
+    /// What became of a smoke job's training; null for other jobs.
+    pub smoke: Json,
+    /// The loss of a training.
+    pub loss: Series,
+}
+
+/// The name of the series of a training's loss.
+const LOSS: &str = "loss";
+
+/// Stores the reports of a job that has none.
+pub(super) async fn insert(tx: &mut PgConnection, job: JobId, reports: &Reports) -> sqlx::Result<()> {
+    if !reports.smoke.is_null() {
+        sqlx::query("insert into report (job_id, kind, body) values ($1, 'smoke', $2)")
+            .bind(job)
+            .bind(storable(reports.smoke.clone()))
+            .execute(&mut *tx)
+            .await?;
+    }
+    if !reports.loss.points.is_empty() {
+        let points = &reports.loss.points;
+        let steps: Vec<i64> = points.iter().map(|point| i64::try_from(point.step).unwrap_or(i64::MAX)).collect();
+        let values: Vec<f64> = points.iter().map(|point| point.value).collect();
+        sqlx::query("insert into series (job_id, name, steps, points) values ($1, $2, $3, $4)")
+            .bind(job)
+            .bind(LOSS)
+            .bind(steps)
+            .bind(values)
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Postgres has no NUL in text, and what a training leaves behind may.
+fn storable(json: Json) -> Json {
+    match json {
+        Json::String(text) => Json::String(text.replace('\0', "\u{fffd}")),
+        Json::Array(items) => items.into_iter().map(storable).collect(),
+        Json::Object(entries) => Json::Object(
+            entries.into_iter().map(|(key, value)| (key.replace('\0', "\u{fffd}"), storable(value))).collect(),
+        ),
+        other => other,
+    }
+}
+
+/// The report of a smoke job's training, once the job has ended.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn smoke(db: &PgPool, job: JobId) -> sqlx::Result<Option<Json>> {
+    sqlx::query_scalar("select body from report where job_id = $1 and kind = 'smoke'")
+        .bind(job)
+        .fetch_optional(db)
+        .await
+}
+
+/// The stored loss of a job; none of one that has not ended, or that trains nothing.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn loss(db: &PgPool, job: JobId) -> sqlx::Result<Option<Vec<Point>>> {
+    let row: Option<(Vec<i64>, Vec<f64>)> =
+        sqlx::query_as("select steps, points from series where job_id = $1 and name = $2")
+            .bind(job)
+            .bind(LOSS)
+            .fetch_optional(db)
+            .await?;
+    Ok(row.map(|(steps, values)| {
+        let steps = steps.into_iter().map(|step| u64::try_from(step).unwrap_or(0));
+        steps.zip(values).map(|(step, value)| Point { step, value }).collect()
+    }))
+}

@@ -1,0 +1,118 @@
+//! From a container's output to the stored log.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::log::Log;
+use super::run::End;
+use super::{ENGINE_RETRY, Worker};
+use crate::attempt::Shared;
+use crate::executor::{Exit, Life};
+
+/// After this many appends a log is a long one, and its bytes are gathered for a moment before each commit.
+const LONG_LOG: u32 = 32;
+const GATHER: Duration = Duration::from_millis(40);
+/// A commit of at least this many bytes is worth its while: the next one follows at once.
+const GATHERED_ENOUGH: usize = 64 * 1024;
+/// Frames of output that one commit may carry; the engine's frames have at most 16 KiB.
+const FRAMES: usize = 1024;
+
+impl Worker {
+    /// Stores the container's output until it has ended.
+    pub(super) async fn follow(&self, container: &str, shared: &Shared, log: &mut Log) -> Result<Exit, End> {
+        let mut engine_was_away = false;
+        loop {
+            let whole = self.store_output(container, shared, log).await?;
+            let ended = match self.docker.wait(container).await {
+                Ok(()) => self.docker.life(container).await,
+                Err(error) => Err(error),
+            };
+            match ended {
+                // An engine that goes down takes its containers with it; that says nothing about the job.
+                Ok(Life::Exited(exit)) if engine_was_away && !matches!(exit.status, 0 | 1) => {
+                    return Err(End::GivenBack(anyhow::anyhow!("Docker was restarted while the job ran")));
+                }
+                Ok(Life::Exited(exit)) if whole => {
+                    log.end().await?;
+                    return Ok(exit);
+                }
+                // The stream broke: it is read again from the stored offset.
+                Ok(Life::Exited(_) | Life::Running(_)) => {}
+                Ok(Life::Created | Life::Gone) => {
+                    return Err(End::GivenBack(anyhow::anyhow!("the container vanished while the job ran")));
+                }
+                Err(error) => {
+                    warn!("the engine went away: {error:#}");
+                    engine_was_away = true;
+                    tokio::time::sleep(ENGINE_RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Stores the output from the stored offset on, until the stream ends (true) or breaks (false).
+    async fn store_output(&self, container: &str, shared: &Shared, log: &mut Log) -> Result<bool, End> {
+        let mut frames = match self.docker.logs(container, log.read_on_from()) {
+            Ok(frames) => frames,
+            Err(error) => return Err(End::GivenBack(error)),
+        };
+        // The engine sends each line by itself. What comes while a commit is under way is gathered for the next one.
+        let (sender, receiver) = mpsc::channel(FRAMES);
+        let read = async move {
+            while let Some(frame) = frames.next().await {
+                match frame {
+                    Ok(frame) => {
+                        if sender.send(frame).await.is_err() {
+                            break;
+                        }
+                    }
+                    Err(error) => {
+                        warn!("the output's stream broke: {error:#}");
+                        return false;
+                    }
+                }
+            }
+            drop(sender);
+            true
+        };
+        let write = store_frames(receiver, shared, log);
+        tokio::pin!(read, write);
+        let mut whole = None;
+        loop {
+            tokio::select! {
+                ended = &mut read, if whole.is_none() => whole = Some(ended),
+                // A log that is full leaves its stream unread; it counts as whole.
+                stored = &mut write => return stored.map(|()| whole.unwrap_or(true)),
+            }
+        }
+    }
+}
+
+/// Stores frames in commits until there are no more or the log is full.
+async fn store_frames(mut frames: mpsc::Receiver<Bytes>, shared: &Shared, log: &mut Log) -> Result<(), End> {
+    let mut gathered = Vec::with_capacity(FRAMES);
+    let mut appends = 0_u32;
+    while frames.recv_many(&mut gathered, FRAMES).await > 0 {
+        let bytes = gathered.concat();
+        gathered.clear();
+        log.append(&bytes).await?;
+        {
+            let mut progress = shared.lock();
+            progress.last_output = Instant::now();
+            progress.log_full = log.is_full();
+        }
+        if log.is_full() {
+            // The rest is not wanted; a flood is not read while it is being stopped.
+            return Ok(());
+        }
+        appends += 1;
+        if appends > LONG_LOG && bytes.len() < GATHERED_ENOUGH {
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+    Ok(())
+}
