@@ -9,7 +9,7 @@ use crate::domain::{JobKind, Problem, Severity, Trigger, TriggerKind};
 use crate::lora::smoke::{Ask, Smoke, Unfit};
 use crate::travis::import::Imports;
 use crate::{lora, yaml};
-use problems::fatal;
+use problems::{fatal, of_file};
 pub use smoke::FOLDER as SMOKE_FOLDER;
 pub use travis::wanted_imports;
 use travis::{Travis, python, travis};
@@ -26,6 +26,9 @@ pub const MAX_JOBS: usize = 200;
 pub const READ_AT_MOST: usize = yaml::MAX_BYTES + 1;
 /// The most problems that are told of one file; who has mended those sees the next.
 const MAX_PROBLEMS: usize = 200;
+/// The largest table of captions and the largest image that are read, in bytes.
+const MAX_TABLE: u64 = 1024 * 1024;
+const MAX_IMAGE: u64 = 1024;
 /// The largest file that may be a training config, in bytes.
 const MAX_TRAINING_CONFIG: u64 = 256 * 1024;
 
@@ -70,6 +73,10 @@ impl<'a> Commit<'a> {
 
     fn config(&self) -> Option<&'a SourceFile> {
         self.files.iter().find(|file| file.path == CONFIG)
+    }
+
+    fn counts_as_changed(&self, path: &str) -> bool {
+        self.changed.is_none_or(|changed| changed.contains(path))
     }
 
     fn repository(&self) -> lora::Repository<'a> {
@@ -149,6 +156,9 @@ pub fn wants(path: &str, size: u64) -> bool {
     if path == CONFIG {
         return true;
     }
+    if is_data(path, size) {
+        return true;
+    }
     const NOT_THE_AUTHORS: [&str; 6] = [".git", "node_modules", "vendor", "third_party", ".venv", "site-packages"];
     let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
     let is_config = matches!(path.rsplit_once('.'), Some((_, "yaml" | "yml" | "toml" | "json")));
@@ -157,6 +167,13 @@ pub fn wants(path: &str, size: u64) -> bool {
         && path.len() <= 300
         && folders.split('/').count() <= 8
         && !folders.split('/').any(|folder| NOT_THE_AUTHORS.contains(&folder))
+}
+
+/// Whether this is data that a lint looks into: tables of captions, and images so small that something is wrong with them
+/// more often than not.
+fn is_data(path: &str, size: u64) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    (name == "metadata.csv" && size <= MAX_TABLE) || (size <= MAX_IMAGE && lora::is_image(name))
 }
 
 /// Plans the build of a commit with what was found of the files that it imports.
@@ -180,10 +197,16 @@ pub fn plan<'a>(commit: impl Into<Commit<'a>>, imports: &Imports, trigger: &Trig
         Some(path) => file.path == path,
         None => file.path != CONFIG && lora.covers(&file.path),
     };
+    let mut linter = lora::Linter::new(&lora, &repository);
+    plan.problems.extend(linter.take_problems(CONFIG));
     for file in commit.files.iter().filter(is_covered) {
-        if let Some(lint) = lora::lint(&file.path, &file.text, &repository) {
+        if let Some(lint) = linter.lint(&file.path, &file.text) {
             plan.linted += 1;
+            // Nobody wants to know how long a training takes that cannot begin.
+            let is_fine = lint.problems.iter().all(|problem| problem.severity < Severity::Error);
             plan.problems.extend(lint.problems);
+            let estimate = lint.estimate.filter(|_| is_fine && commit.counts_as_changed(&file.path));
+            plan.problems.extend(estimate.map(|told| of_file(Severity::Info, "estimate", &file.path, told)));
         }
     }
     if commit.config().is_none() && plan.linted == 0 {

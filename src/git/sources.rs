@@ -2,6 +2,7 @@
 
 use super::{Mirrors, TreeFile};
 use crate::domain::RepoName;
+use crate::lora;
 use crate::plan::{self, SourceFile};
 
 /// Files that are looked at for training configs, and their bytes together: a repository may have millions.
@@ -28,7 +29,7 @@ fn wanted(files: &[TreeFile]) -> Vec<TreeFile> {
     let mut bytes = 0;
     let mut chosen: Vec<TreeFile> = files.iter().filter(|file| plan::wants(&file.path, file.size)).cloned().collect();
     // The file that decides everything is never among those that are left out.
-    chosen.sort_by_key(|file| file.path != plan::CONFIG);
+    chosen.sort_by_key(|file| (file.path != plan::CONFIG, lora::is_image(&file.path)));
     chosen.truncate(MOST_FILES);
     chosen.retain(|file| {
         bytes += file.size.min(plan::READ_AT_MOST as u64);

@@ -1,6 +1,7 @@
 //! What the repository holds, as far as a config can name it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// The files of a repository, by their paths from its root.
 #[derive(Debug, Default)]
@@ -31,6 +32,13 @@ impl<'a> Repository<'a> {
     pub(super) fn nearest(&self, name: &str) -> Option<&'a str> {
         let named = self.paths.iter().copied().filter(|path| path.rsplit('/').next() == Some(name));
         named.min_by_key(|path| (path.matches('/').count(), !path.contains("stable/"), *path))
+    }
+
+    /// The paths of all files in a folder and in those below it.
+    pub(super) fn files_in(&self, folder: &str) -> Vec<&'a str> {
+        let folder = format!("{folder}/");
+        let from = (Bound::Included(folder.as_str()), Bound::Unbounded);
+        self.paths.range::<str, _>(from).copied().take_while(|path| path.starts_with(&folder)).collect()
     }
 
     /// Whether there is a file of this path, or one in a folder of this path.

@@ -8,7 +8,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use super::Finding;
 use super::smoke::{Ask, MAX_RESOLUTION, MAX_STEPS};
 use crate::domain::Severity;
-use crate::yaml::{Data, Entry, Mark, Node};
+use crate::yaml::{self, Data, Entry, Mark, Node};
 
 /// How long a smoke job may be told to take, in seconds: beyond that it would not be one.
 const TIMEOUT: std::ops::RangeInclusive<u64> = 10..=6 * 3600;
@@ -93,7 +93,15 @@ impl Settings {
 
     /// Whether a config at this path is one that the team wants to be looked at.
     pub fn covers(&self, path: &str) -> bool {
-        self.configs.as_ref().is_none_or(|globs| globs.is_match(path))
+        let is_own = || self.dialects.iter().any(|dialect| dialect.configs.is_match(path));
+        self.configs.as_ref().is_none_or(|globs| globs.is_match(path) || is_own())
+    }
+
+    /// What a `.travis.yml` says; what is wrong with it is told by the plan.
+    pub fn of_travis(text: &[u8]) -> Self {
+        let document = std::str::from_utf8(text).ok().and_then(|text| yaml::read(text).ok());
+        let entry = document.and_then(|document| document.root?.take("lora"));
+        entry.map(|entry| Self::read(&entry.value).0).unwrap_or_default()
     }
 }
 

@@ -135,7 +135,8 @@ fn files_are_looked_for_where_the_repository_has_their_folder() {
     let repository = Repository::of(["data/a/1.png"], [("data/dataset_info.json", b"{\"mine\": {}}".as_slice())]);
     let told = |path: &str, text: &str| -> Vec<String> {
         let linted = lint(path, text.as_bytes(), &repository).expect("a training config");
-        linted.problems.into_iter().map(|problem| format!("{}: {}", problem.rule, problem.message)).collect()
+        let told = linted.problems.into_iter().filter(|problem| problem.severity > Severity::Info);
+        told.map(|problem| format!("{}: {}", problem.rule, problem.message)).collect()
     };
     assert_eq!(
         told("x.yaml", &GOOD.replace("./data", "./data/b")),
@@ -151,4 +152,117 @@ fn files_are_looked_for_where_the_repository_has_their_folder() {
             "missing-file: the data set yours is not defined in data/dataset_info.json: add it there, or correct the name"
         ]
     );
+}
+
+/// The rules of what is found in the data of a config, with the messages.
+fn in_data(path: &str, config: &str, files: &[(&str, &str)]) -> Vec<(String, String)> {
+    let texts = files.iter().map(|(path, text)| (*path, text.as_bytes()));
+    let repository = Repository::of(files.iter().map(|(path, _)| *path), texts);
+    let problems = lint(path, config.as_bytes(), &repository).expect("a config").problems;
+    let data = problems.into_iter().filter(|problem| problem.rule.starts_with("data-"));
+    data.map(|problem| (problem.rule, problem.message)).collect()
+}
+
+const FLAT: &str = "base_model: m\ntrain_data_dir: ./data\nmetadata_path: ./data/metadata.csv\noutput_dir: out\n\
+                    lora_rank: 4\nepochs: 2\nbatch_size: 2\n";
+
+#[test]
+fn tables_of_captions_and_their_images_belong_together() {
+    let of = |table: &str| {
+        // A file that was not read is a large one, and thus most likely an image.
+        let texts = [("data/metadata.csv", table.as_bytes())];
+        let repository = Repository::of(["data/metadata.csv", "data/a.png", "data/b.JPG"], texts);
+        let problems = lint("a.yaml", FLAT.as_bytes(), &repository).expect("a config").problems;
+        let data = problems.into_iter().filter(|problem| problem.rule.starts_with("data-"));
+        data.map(|problem| (problem.rule, problem.message, problem.line)).collect::<Vec<_>>()
+    };
+    assert_eq!(of("file_name,prompt\na.png,\"a cat, black\"\nb.JPG,two\n"), []);
+    let found = of("filename,caption\na.png,x\nc.png,y\n");
+    assert_eq!(found.iter().map(|it| it.0.as_str()).collect::<Vec<_>>(), ["data-captions", "data-captions"]);
+    assert!(found[0].1.contains("names 1 images that are not in data: c.png"), "{found:?}");
+    assert!(found[1].1.contains("1 of 2 images in data have no line in data/metadata.csv: b.JPG"), "{found:?}");
+    assert_eq!(found[0].2, Some(3));
+    let found = of("a.png,grey square\n");
+    assert!(found[0].0 == "data-columns" && found[0].1.contains("`a.png,grey square`"), "{found:?}");
+    assert!(of("")[0].1.contains("is empty"));
+}
+
+#[test]
+fn what_is_no_image_is_told() {
+    let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n";
+    let table = "file_name,prompt\na.png,x\nb.png,x\nc.png,x\nd.gif,x\n";
+    let files = [
+        ("data/metadata.csv", table),
+        ("data/a.png", lfs),
+        ("data/b.png", ""),
+        ("data/c.png", "<html>"),
+        ("data/d.gif", "GIF89a"),
+    ];
+    let found = in_data("a.yaml", FLAT, &files);
+    assert_eq!(found.iter().map(|it| it.0.as_str()).collect::<Vec<_>>(), ["data-lfs", "data-images", "data-images"]);
+    assert!(found[0].1.contains("1 of 4 images in data are pointers of Git LFS: a.png"), "{found:?}");
+    assert!(found[1].1.contains("empty: b.png") && found[2].1.contains("no images: c.png"), "{found:?}");
+}
+
+#[test]
+fn captions_beside_images_have_the_extension_that_the_trainer_wants() {
+    let args = "pretrained_model_name_or_path = \"m\"\nnetwork_module = \"networks.lora\"\ntrain_data_dir = \"data\"\n\
+                resolution = \"512,512\"\noutput_dir = \"out\"\nmax_train_epochs = 3\ntrain_batch_size = 2\n";
+    let image = "GIF89a";
+    let of = |config: &str, paths: &[&str]| {
+        let files: Vec<(&str, &str)> =
+            paths.iter().map(|path| (*path, if path.ends_with(".gif") { image } else { "words" })).collect();
+        in_data("a.toml", config, &files)
+    };
+    let with_txt = format!("{args}caption_extension = \".txt\"\n");
+    assert_eq!(of(&with_txt, &["data/10_ink/a.gif", "data/10_ink/a.txt"]), []);
+    let found = of(args, &["data/10_ink/a.gif", "data/10_ink/a.txt"]);
+    assert!(found.len() == 1 && found[0].1.contains("set the key for the captions' extension to .txt"), "{found:?}");
+    let found = of(&with_txt, &["data/10_ink/a.gif", "data/10_ink/a.txt", "data/10_ink/b.gif", "data/10_ink/c.txt"]);
+    assert!(found[0].1.contains("1 of 2 images in data have no caption in a .txt file: 10_ink/b.gif"), "{found:?}");
+    assert!(found[1].1.contains("1 captions in data have no image: 10_ink/c"), "{found:?}");
+    let found = of(&with_txt, &["data/a.gif", "data/a.txt"]);
+    assert!(found.len() == 1 && found[0].0 == "data-folders", "{found:?}");
+    // Data that the job brings is not known.
+    assert_eq!(of(&with_txt, &["README.md"]), []);
+}
+
+#[test]
+fn what_a_training_takes_is_estimated() {
+    let estimate = |path: &str, config: &str, files: &[&str]| {
+        let repository = Repository::of(files.iter().copied(), []);
+        lint(path, config.as_bytes(), &repository).expect("a config").estimate
+    };
+    let sdxl = FLAT.replace("base_model: m", "base_model: stabilityai/sdxl-base");
+    assert_eq!(
+        estimate("a.yaml", &sdxl, &["data/a.png", "data/b.png", "data/c.png"]).as_deref(),
+        Some("3 steps (3 images × 2 epochs / batches of 2); a GPU with 12 GB should do")
+    );
+    let llama = "base_model: meta/Llama-3-8B\nadapter: qlora\nload_in_4bit: true\nlearning_rate: 0.0002\nmax_steps: 100\n\
+                 micro_batch_size: 2\ngradient_accumulation_steps: 4\ndatasets: [{path: x, type: alpaca}]\n";
+    assert_eq!(
+        estimate("b.yaml", llama, &[]).as_deref(),
+        Some("100 steps of 8, 800 samples; a GPU with 8 GB should do")
+    );
+    assert_eq!(estimate("a.yaml", FLAT, &[]), None);
+}
+
+#[test]
+fn a_team_sets_how_much_a_rule_matters() {
+    let config =
+        "base_model: m\ntrain_data_dir: /home/anna/data\noutput_dir: out\nlora_rank: 4\nepochs: 2\nbatch_sise: 2\n";
+    let of = |rules: &str| {
+        let settings = Settings::of_travis(format!("lora: {{rules: {{{rules}}}}}\n").as_bytes());
+        let repository = Repository::default();
+        let problems =
+            Linter::new(&settings, &repository).lint("a.yaml", config.as_bytes()).expect("a config").problems;
+        let told = problems.into_iter().filter(|problem| problem.severity > Severity::Info);
+        told.map(|problem| (problem.rule, problem.severity)).collect::<Vec<_>>()
+    };
+    let rule = |name: &str, severity| (name.to_owned(), severity);
+    let usual = of("");
+    assert!(usual.contains(&rule("unknown-key", Severity::Error)), "{usual:?}");
+    let changed = of("unknown-key: warning, private-path: off");
+    assert!(changed.contains(&rule("unknown-key", Severity::Warning)), "{changed:?}");
+    assert!(usual.iter().any(|it| it.0 == "private-path") && !changed.iter().any(|it| it.0 == "private-path"));
 }

@@ -15,6 +15,11 @@ pub(super) fn fatal(rule: &str, message: &str, at: Option<Mark>) -> Plan {
     Plan { problems: vec![problem], ..Plan::default() }
 }
 
+/// A problem of a whole file.
+pub(super) fn of_file(severity: Severity, rule: &str, file: &str, message: String) -> Problem {
+    Problem { file: Some(file.to_owned()), ..problem(severity, rule, message, None, None) }
+}
+
 /// A problem in the `.travis.yml`.
 pub(super) fn problem(
     severity: Severity,

@@ -2,8 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
+use super::problems::of_file;
 use super::{CONFIG, Commit, MAX_JOBS, Plan, PlannedJob, SourceFile};
-use crate::domain::{JobKind, Problem, Severity, Trigger, TriggerKind};
+use crate::domain::{JobKind, Severity, Trigger, TriggerKind};
 use crate::lora::smoke::{self, Ask, Smoke, Unfit};
 use crate::lora::{Dialect, Repository, Settings, Wanted};
 use crate::travis::matrix::Config;
@@ -59,7 +60,7 @@ pub(super) fn add(
             Err(Unfit::NotRun(_)) => {}
             Err(Unfit::Cannot(why)) => {
                 let severity = if is_asked { Severity::Warning } else { Severity::Info };
-                plan.problems.push(note(severity, &file.path, format!("there is no smoke job: {why}")));
+                plan.problems.push(of_file(severity, "smoke", &file.path, format!("there is no smoke job: {why}")));
             }
             Ok(smoke) if !is_asked && !installs(smoke.dialect, commit) => {
                 let trainer = smoke.dialect.name();
@@ -67,7 +68,7 @@ pub(super) fn add(
                     "there is no smoke job, since nothing here installs {trainer}; with the key `lora` in {CONFIG} \
                      there is one"
                 );
-                plan.problems.push(note(Severity::Info, &file.path, message));
+                plan.problems.push(of_file(Severity::Info, "smoke", &file.path, message));
             }
             Ok(smoke) => fit.push((file, smoke)),
         }
@@ -75,7 +76,7 @@ pub(super) fn add(
     let room = MOST.min(MAX_JOBS.saturating_sub(plan.jobs.len()));
     for (file, _) in fit.iter().skip(room) {
         let message = format!("there is no smoke job: a build has at most {MOST} of them, and {MAX_JOBS} jobs");
-        plan.problems.push(note(Severity::Warning, &file.path, message));
+        plan.problems.push(of_file(Severity::Warning, "smoke", &file.path, message));
     }
     // Beside the jobs of the first stage.
     let stage = plan.jobs.first().and_then(|job| job.stage.clone());
@@ -132,9 +133,4 @@ fn config_of(like: &Config, path: &str, smoke: &Smoke, ask: &Ask, timeout: u64) 
     });
     config.insert("smoke".to_owned(), asked);
     Json::Object(config)
-}
-
-fn note(severity: Severity, file: &str, message: String) -> Problem {
-    let file = Some(file.to_owned());
-    Problem { severity, rule: "smoke".to_owned(), message, file, line: None, column: None, key: None }
 }

@@ -10,9 +10,9 @@ use super::asked::{Asked, Known};
 use super::excerpt::pointed_at;
 use super::files::{self, files_of, paths_of};
 use super::problems::{self, number_of};
-use super::table::{inert, wants_colours};
+use super::table::{Colour, inert, paint, wants_colours};
 use crate::domain::{Problem, Severity};
-use crate::lora::{self, Repository};
+use crate::lora::{self, Linter, Repository, Settings};
 use crate::plan::{self, SourceFile};
 
 #[derive(Debug, clap::Args)]
@@ -42,6 +42,8 @@ struct Checked {
     path: String,
     text: Vec<u8>,
     problems: Vec<Problem>,
+    /// What its training takes.
+    estimate: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
@@ -55,22 +57,50 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         let is_folder = path.is_dir();
         let files = if is_folder { of_folder(path)? } else { vec![of_file(path)?] };
         let paths = if is_folder { paths_of(path)? } else { Vec::new() };
-        let texts = files.iter().map(|(_, file)| (file.path.as_str(), file.text.as_slice()));
-        let repository = Repository::of(paths.iter().map(String::as_str), texts.filter(|_| is_folder));
-        for (path, file) in &files {
-            checked.extend(check(path, file, &repository)?);
+        // A hook of pre-commit names single files, and starts in the root of their repository.
+        let root = if is_folder { path } else { Path::new(".") };
+        let settings = settings_of(root);
+        let schemas = schemas_of(root, &settings);
+        let read = files.iter().map(|(_, file)| file).filter(|_| is_folder).chain(&schemas);
+        let texts = read.map(|file| (file.path.as_str(), file.text.as_slice()));
+        let repository = Repository::of(paths.iter().map(String::as_str), texts);
+        let mut linter = Linter::new(&settings, &repository);
+        for (path, file) in files.iter().filter(|(_, file)| file.path == plan::CONFIG || settings.covers(&file.path)) {
+            checked.extend(check(path, file, &schemas, &mut linter)?);
         }
     }
     let problems: Vec<&Problem> = checked.iter().flat_map(|file| &file.problems).collect();
     let text = match arguments.format {
         Format::Text => shown(&checked, wants_colours(&std::io::stdout())),
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(&serde_json::json!({ "problems": problems }))?),
+        Format::Json => format!(
+            "{}\n",
+            serde_json::to_string_pretty(
+                &serde_json::json!({ "problems": problems, "estimates": estimates(&checked) })
+            )?
+        ),
         Format::Sarif => format!("{}\n", serde_json::to_string_pretty(&formats::sarif(&problems))?),
         Format::Github => formats::github(&problems),
     };
     super::print(&text)?;
     let has_errors = problems.iter().any(|problem| problem.severity == Severity::Error);
     Ok(if has_errors { super::PROBLEMS } else { super::FINE })
+}
+
+/// What the trainings take, by file.
+fn estimates(checked: &[Checked]) -> Vec<serde_json::Value> {
+    let told = |file: &Checked| Some(serde_json::json!({"file": file.path, "message": file.estimate.as_ref()?}));
+    checked.iter().filter_map(told).collect()
+}
+
+/// What the `.travis.yml` of a repository says of its configs.
+fn settings_of(folder: &Path) -> Settings {
+    files::read(&folder.join(plan::CONFIG)).map(|text| Settings::of_travis(&text)).unwrap_or_default()
+}
+
+/// The schemas of the team's own dialects. One that is not there is told of as a problem.
+fn schemas_of(folder: &Path, settings: &Settings) -> Vec<SourceFile> {
+    let named = settings.dialects.iter().map(|dialect| dialect.schema.trim_start_matches("./").to_owned());
+    named.filter_map(|path| Some(SourceFile { text: files::read(&folder.join(&path)).ok()?, path })).collect()
 }
 
 /// The files that a plan of the folder looks at, with the paths under which they are told of.
@@ -83,8 +113,10 @@ fn of_folder(folder: &Path) -> anyhow::Result<Vec<(String, SourceFile)>> {
 }
 
 fn of_file(path: &Path) -> anyhow::Result<(String, SourceFile)> {
-    let name = path.file_name().context("a file without a name")?.to_string_lossy().into_owned();
-    Ok((shown_path(path), SourceFile { path: name, text: files::read(path)? }))
+    let is_config = path.file_name().context("a file without a name")? == plan::CONFIG;
+    let told = shown_path(path);
+    let path = if is_config { plan::CONFIG.to_owned() } else { told.clone() };
+    Ok((told.clone(), SourceFile { path, text: files::read(Path::new(&told))? }))
 }
 
 fn shown_path(path: &Path) -> String {
@@ -93,20 +125,26 @@ fn shown_path(path: &Path) -> String {
 }
 
 /// The file's problems; none for a file that is no config of ours.
-fn check(path: &str, file: &SourceFile, repository: &Repository<'_>) -> anyhow::Result<Option<Checked>> {
+fn check(
+    path: &str,
+    file: &SourceFile,
+    schemas: &[SourceFile],
+    linter: &mut Linter<'_>,
+) -> anyhow::Result<Option<Checked>> {
     let found = if file.path == plan::CONFIG {
         // What the language says of the file hardly depends on what asks for a build.
         let trigger = Asked::default().trigger(&Known::nothing("repository")?);
         let folder = Path::new(path).parent().unwrap_or(Path::new(""));
-        Some(files::planned(std::slice::from_ref(file).into(), folder, &trigger).problems)
+        let files: Vec<SourceFile> = std::iter::once(file).chain(schemas).cloned().collect();
+        Some((files::planned(files.as_slice().into(), folder, &trigger).problems, None))
     } else {
-        lora::lint(path, &file.text, repository).map(|linted| linted.problems)
+        linter.lint(&file.path, &file.text).map(|linted| (linted.problems, linted.estimate))
     };
-    Ok(found.map(|mut problems| {
+    Ok(found.map(|(mut problems, estimate)| {
         // Problems of an imported file keep its name.
         let own = problems.iter_mut().filter(|problem| problem.file.as_ref().is_none_or(|of| *of == file.path));
         own.for_each(|problem| problem.file = Some(path.to_owned()));
-        Checked { path: path.to_owned(), text: file.text.clone(), problems }
+        Checked { path: path.to_owned(), text: file.text.clone(), problems, estimate }
     }))
 }
 
@@ -122,6 +160,9 @@ fn shown(checked: &[Checked], colours: bool) -> String {
             }
         }
     }
+    let told = |file: &Checked| Some(format!("{}: {}\n", inert(&file.path), inert(file.estimate.as_ref()?)));
+    let estimates: String = checked.iter().filter_map(told).collect();
+    text.push_str(&paint(&estimates, Colour::Faint, colours));
     let all: Vec<Problem> = checked.iter().flat_map(|file| file.problems.iter().cloned()).collect();
     let counted = problems::counted(&all).unwrap_or_else(|| "no problems".to_owned());
     let files = match checked {

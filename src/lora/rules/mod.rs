@@ -1,6 +1,8 @@
 //! The rules: one file for each group, and the table of them.
 
 mod conflicts;
+pub(super) mod data;
+pub(super) mod estimate;
 mod files;
 mod required;
 mod spelling;
@@ -14,20 +16,21 @@ use crate::yaml::Mark;
 
 type Rule = fn(&Config<'_>) -> Vec<Finding>;
 
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 8] = [
     required::missing_required,
     conflicts::conflicting_keys,
     spelling::unknown_key,
     values::wrong_values,
     files::missing_file,
+    data::data,
     strings::private_path,
     strings::secret,
 ];
 
-/// All findings in a config.
-pub(super) fn check(dialect: Dialect, root: &Node, repository: &Repository<'_>) -> Vec<Finding> {
+/// All findings in a config, and what its training takes.
+pub(super) fn check(dialect: Dialect, root: &Node, repository: &Repository<'_>) -> (Vec<Finding>, Option<String>) {
     let config = Config::new(dialect, root, repository);
-    RULES.iter().flat_map(|rule| rule(&config)).collect()
+    (RULES.iter().flat_map(|rule| rule(&config)).collect(), estimate::estimate(&config))
 }
 
 /// What a rule looks at.
@@ -95,6 +98,24 @@ impl<'a> Map<'a> {
 
     fn gives(&self, key: &str) -> bool {
         self.get(key).is_some_and(|entry| entry.node.is_given())
+    }
+
+    /// A text that a key gives.
+    fn text(&self, key: &str) -> Option<&'a str> {
+        self.get(key).and_then(|entry| entry.node.text()).filter(|text| !text.is_empty())
+    }
+
+    /// A number that a key gives, also as a text.
+    fn number(&self, key: &str) -> Option<f64> {
+        match &self.get(key)?.node.value {
+            Value::Number { value, .. } => Some(*value),
+            Value::Text { text, .. } => text.trim().parse().ok(),
+            _ => None,
+        }
+    }
+
+    fn is_true(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|entry| entry.node.is_true())
     }
 
     /// The dotted path of one of its keys.
