@@ -22,6 +22,13 @@ pub struct Change {
     pub to: Option<String>,
 }
 
+impl Change {
+    /// The change as one of a file that a key names.
+    pub(super) fn within(self, key: &str) -> Self {
+        Self { key: format!("{key}: {}", self.key), ..self }
+    }
+}
+
 /// A config that can be changed.
 pub(super) struct Draft {
     root: Node,
@@ -75,6 +82,13 @@ impl Draft {
         Part { path: String::new(), node: root, flat: *flat, log }
     }
 
+    /// Calls `edit` with every map at a path of keys with dots. Lists on the way add nothing to it.
+    pub(super) fn each(&mut self, path: &str, mut edit: impl FnMut(&mut Part<'_>)) {
+        let Self { root, log, .. } = self;
+        let keys: Vec<&str> = path.split('.').collect();
+        visit(root, path, &keys, log, &mut edit);
+    }
+
     /// Takes out what looks like a secret, wherever it is.
     pub(super) fn remove_secrets(&mut self) {
         let Self { root, log, .. } = self;
@@ -84,6 +98,21 @@ impl Draft {
     /// The text of the file, and what is different in it.
     pub(super) fn finish(self) -> (String, Vec<Change>) {
         (self.log.format.write(&self.root), self.log.changes)
+    }
+}
+
+fn visit(node: &mut Node, path: &str, keys: &[&str], log: &mut Log, edit: &mut impl FnMut(&mut Part<'_>)) {
+    if let Value::List(items) = &mut node.value {
+        items.iter_mut().for_each(|item| visit(item, path, keys, log, edit));
+        return;
+    }
+    match (keys, &mut node.value) {
+        ([], Value::Map(_)) => edit(&mut Part { path: path.to_owned(), node, flat: false, log }),
+        ([key, rest @ ..], Value::Map(entries)) => {
+            let held = entries.iter_mut().filter(|entry| entry.name() == *key);
+            held.for_each(|entry| visit(&mut entry.node, path, rest, log, edit));
+        }
+        _ => {}
     }
 }
 
@@ -177,10 +206,19 @@ impl Part<'_> {
         self.get(key).is_some_and(Node::is_given)
     }
 
+    /// Whether a key has a value that Python takes for true. A text that says no, as some configs have it, is none.
+    pub(super) fn is_true(&self, key: &str) -> bool {
+        let says_no = |text: &str| ["false", "no", "off", "0"].contains(&text.to_lowercase().as_str());
+        self.get(key).is_some_and(|node| node.is_true() && !node.text().is_some_and(says_no))
+    }
+
     /// Gives a key this value, whatever it had.
     pub(super) fn set(&mut self, key: &str, value: impl Into<Value>) {
         let value = value.into();
         let old = self.get(key).map(|node| node.value.clone());
+        if old.as_ref().is_some_and(|old| is_same(old, &value)) {
+            return;
+        }
         self.log.note(&self.path, key, old.as_ref(), Some(&value));
         let mut slots = self.slots(key);
         let last = slots.pop();
@@ -255,6 +293,14 @@ impl Part<'_> {
                 entries.remove(place);
             }
         }
+    }
+}
+
+/// Whether two values are equal. Quotes make no difference for a text.
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Text { text: one, .. }, Value::Text { text: other, .. }) => one == other,
+        (one, other) => one == other,
     }
 }
 

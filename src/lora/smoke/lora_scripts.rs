@@ -48,7 +48,7 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     plain_optimizer(&mut root, "optimizer", "AdamW");
     root.remove(&["logging_dir", "resume_from_checkpoint", "report_to", "log_with", "push_to_hub"]);
     root.remove_beginning(&["hub_", "wandb"]);
-    Ok(format!("python {} --config {{config}}", super::shell_word(&work.script("train.py")?)))
+    Ok(format!("python {} --config {{config}}", work.script("train.py")?))
 }
 
 /// Puts another optimizer in place of one that needs a GPU.
