@@ -36,6 +36,8 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     root.set("max_steps", steps);
     root.set("save_steps", steps);
     root.set("logging_steps", 1);
+    // Releases differ in the default; only these weights can be looked into afterwards.
+    root.set("save_safetensors", true);
     cheap(&mut root);
     without_gpu(&mut root);
     llm::modules(&mut root, "lora_target_modules", "lora_modules_to_save");
@@ -122,6 +124,7 @@ fn data(work: &mut Work<'_>) -> Result<(), Unfit> {
         root.remove(&["pretraining_dataset", "streaming"]);
         root.set("datasets", vec![set]);
     }
+    let compares = work.draft.root().gives("rl");
     let path = work.path("data");
     let mut files = Vec::new();
     work.draft.each("datasets", |set| {
@@ -134,6 +137,11 @@ fn data(work: &mut Work<'_>) -> Result<(), Unfit> {
         set.set("ds_type", "json");
         set.remove(&["split", "train_on_split", "name", "data_files", "data_dir", "revision", "shards", "shards_idx"]);
         set.remove(&["preprocess_shards", "trust_remote_code"]);
+        if compares {
+            // Its other loader looks for local files here.
+            set.set("data_files", vec![Value::from(format!("{path}/{name}"))]);
+            set.set("split", "train");
+        }
     });
     if files.len() == MAX_SETS {
         return Err(Unfit::Cannot(format!(

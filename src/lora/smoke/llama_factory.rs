@@ -39,7 +39,7 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     root.set("save_steps", steps);
     root.set("report_to", "none");
     cheap(&mut root);
-    llm::modules(&mut root, "lora_target", "additional_target");
+    llm::listed_modules(&mut root, "lora_target", "additional_target");
     llm::quiet(&mut root);
     Ok("llamafactory-cli train {config}".to_owned())
 }

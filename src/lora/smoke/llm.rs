@@ -1,7 +1,7 @@
 //! What the trainers of language models have in common.
 
 use super::draft::Part;
-use crate::lora::tree::Value;
+use crate::lora::tree::{Node, Value};
 
 /// The modules of the mock Llama that LoRA is put on.
 const MODULES: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
@@ -14,32 +14,39 @@ pub(super) const LONGEST: f64 = 1024.0;
 
 /// Keeps what a config says of the modules to train, as far as the mock model has them.
 pub(super) fn modules(part: &mut Part<'_>, targets: &str, whole: &str) {
-    let last = |name: &str| name.trim().rsplit('.').next().unwrap_or_default().to_owned();
     let is_all = |text: &str| ["", "all", "all-linear"].contains(&text);
-    let has = |name: &str| MODULES.contains(&last(name).as_str());
+    let has = |name: &str| MODULES.contains(&last(name));
     match part.get(targets).map(|node| node.value.clone()) {
         Some(Value::List(items)) if !items.iter().any(|item| item.text().is_some_and(has)) && !items.is_empty() => {
             part.set(targets, USUAL.map(Value::from).to_vec());
         }
-        Some(Value::Text { text, .. }) if !is_all(&text) && !text.split(',').any(has) => {
-            part.set(targets, USUAL.join(","));
-        }
+        // A text is a pattern over the names of another model, which may match nothing here.
+        Some(Value::Text { text, .. }) if !is_all(&text) => part.set(targets, USUAL.map(Value::from).to_vec()),
         _ => {}
     }
-    match part.get(whole).map(|node| node.value.clone()) {
-        Some(Value::List(items)) => {
-            let is_there = |text: &str| WHOLE.contains(&last(text).as_str());
-            let kept: Vec<Value> =
-                items.iter().filter(|item| item.text().is_some_and(is_there)).map(|item| item.value.clone()).collect();
-            if kept.len() < items.len() {
-                part.set(whole, kept);
-            }
+    if let Some(Value::List(items)) = part.get(whole).map(|node| node.value.clone()) {
+        let is_there = |item: &&Node| item.text().is_some_and(|name| WHOLE.contains(&last(name)));
+        let kept: Vec<Value> = items.iter().filter(is_there).map(|item| item.value.clone()).collect();
+        if kept.len() < items.len() {
+            part.set(whole, kept);
         }
-        Some(Value::Text { text, .. }) if !text.split(',').all(|name| WHOLE.contains(&last(name).as_str())) => {
-            part.remove(&[whole]);
-        }
-        _ => {}
     }
+}
+
+/// The same for lists that are texts with commas.
+pub(super) fn listed_modules(part: &mut Part<'_>, targets: &str, whole: &str) {
+    let has = |names: &[&str], text: &str| text.split(',').any(|name| names.contains(&last(name)));
+    if part.text(targets).is_some_and(|text| text != "all" && !has(&MODULES, text)) {
+        part.set(targets, USUAL.join(","));
+    }
+    if part.text(whole).is_some_and(|text| !text.split(',').all(|name| WHOLE.contains(&last(name)))) {
+        part.remove(&[whole]);
+    }
+}
+
+/// A module's own name.
+fn last(name: &str) -> &str {
+    name.trim().rsplit('.').next().unwrap_or_default()
 }
 
 /// Keys of trackers and uploads that several trainers share.

@@ -53,7 +53,8 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
 
 /// Puts another optimizer in place of one that needs a GPU.
 pub(super) fn plain_optimizer(part: &mut Part<'_>, key: &str, plain: &str) {
-    let needs_gpu = |name: &str| ["8bit", "4bit", "fp8", "paged", "bnb"].iter().any(|mark| name.contains(mark));
+    let needs_gpu =
+        |name: &str| ["8bit", "4bit", "fp8", "paged", "bnb", "fused"].iter().any(|mark| name.contains(mark));
     if part.text(key).is_some_and(|name| needs_gpu(&name.to_lowercase())) {
         part.set(key, plain);
     }
