@@ -3,7 +3,7 @@
 
 use super::draft::{Draft, Part};
 use super::lora_scripts::{RANK, plain_optimizer};
-use super::{Unfit, Work};
+use super::{Unfit, Work, shortened};
 use crate::lora::mock;
 
 pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
@@ -65,7 +65,7 @@ const KINDS: [(&str, &str); 10] = [
 
 /// Whether the config is one training of a model that there is a mock of.
 fn check(draft: &mut Draft) -> Result<(), Unfit> {
-    let job = draft.root().text("job").unwrap_or_default().to_owned();
+    let job = shortened(draft.root().text("job").unwrap_or_default());
     if !["extension", "train"].contains(&job.as_str()) {
         return Err(Unfit::NotRun(format!("a config with job: {job} trains nothing")));
     }
@@ -75,7 +75,7 @@ fn check(draft: &mut Draft) -> Result<(), Unfit> {
         models += 1;
         let kind = KINDS.iter().find(|(key, _)| model.is_true(key)).map(|(_, kind)| *kind);
         let arch = model.text("arch").filter(|arch| !["sd1", "sd15"].contains(arch));
-        other = other.take().or(arch.or(kind).map(str::to_owned));
+        other = other.take().or(arch.or(kind).map(shortened));
     });
     if let Some(other) = other {
         return Err(Unfit::Cannot(format!("Trainyard has no mock base model for {other}: only Stable Diffusion 1")));

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::draft::Part;
 use super::lora_scripts::{RANK, plain_optimizer};
-use super::{Unfit, Work, llm};
+use super::{Unfit, Work, llm, shortened};
 use crate::lora::mock::{self, File, Row};
 
 /// The dummy data set's name.
@@ -82,7 +82,10 @@ fn data(stage: &str) -> Result<(Json, Form), Unfit> {
                 json!({"prompt": row.question, "response": response, "label": is_good})
             })
         }
-        other => return Err(Unfit::Cannot(format!("Trainyard has no dummy data for stage {other}"))),
+        other => {
+            let other = shortened(other);
+            return Err(Unfit::Cannot(format!("Trainyard has no dummy data for stage {other}")));
+        }
     })
 }
 

@@ -12,7 +12,10 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     let is_text = match work.draft.root().text("task_type") {
         None | Some("text-to-image") => false,
         Some("text-generation") => true,
-        Some(task) => return Err(Unfit::Cannot(format!("Trainyard has no mock model for task_type {task}"))),
+        Some(task) => {
+            let task = super::shortened(task);
+            return Err(Unfit::Cannot(format!("Trainyard has no mock model for task_type {task}")));
+        }
     };
     let (model, data, metadata) = if is_text {
         let model = work.add("model", mock::llama(&[]));

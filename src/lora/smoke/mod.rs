@@ -124,7 +124,8 @@ fn read(path: &str, text: &[u8]) -> Result<(Format, Dialect, Node), Unfit> {
     let Source { root, faults } = format.read(std::str::from_utf8(text).map_err(|_| unknown())?);
     let root = root.ok_or_else(unknown)?;
     let dialect = Dialect::of(format, &root).ok_or_else(unknown)?;
-    if let Some(fault) = faults.iter().find(|fault| fault.fatal) {
+    let is_part = matches!(dialect, Dialect::SdScriptsDataset | Dialect::AkegarasuPreset | Dialect::Peft);
+    if let Some(fault) = faults.iter().find(|fault| fault.fatal && !is_part) {
         return Err(Unfit::Cannot(match fault.at {
             Some(at) => format!("{path}:{}: {}", at.line, fault.message),
             None => format!("{path}: {}", fault.message),
@@ -216,6 +217,11 @@ fn environment(folder: &str) -> Vec<(String, String)> {
     variables.push(("HF_HOME".to_owned(), format!("{folder}/huggingface")));
     variables.sort();
     variables
+}
+
+/// A text of a config, short enough for a message.
+fn shortened(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(60).collect()
 }
 
 /// The text as one word for a shell.

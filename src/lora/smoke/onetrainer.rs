@@ -5,11 +5,11 @@ use serde_json::json;
 
 use super::draft::Part;
 use super::lora_scripts::{RANK, plain_optimizer};
-use super::{Unfit, Work};
+use super::{Unfit, Work, shortened};
 use crate::lora::mock::{self, File};
 
 pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
-    let kind = work.draft.root().text("model_type").unwrap_or("STABLE_DIFFUSION_15").to_owned();
+    let kind = shortened(work.draft.root().text("model_type").unwrap_or("STABLE_DIFFUSION_15"));
     if kind != "STABLE_DIFFUSION_15" {
         return Err(Unfit::Cannot(format!("Trainyard has no mock base model for {kind}: only STABLE_DIFFUSION_15")));
     }

@@ -4,7 +4,7 @@ use serde_json::{Map, json};
 
 use super::draft::Draft;
 use super::sd_scripts::IMAGES;
-use super::{Unfit, Work};
+use super::{Unfit, Work, shortened};
 use crate::lora::Dialect;
 use crate::lora::mock::{self, File};
 use crate::lora::read::Format;
@@ -58,7 +58,8 @@ fn read(work: &Work<'_>, path: &str) -> Result<(Format, Node), Unfit> {
         let set: Value = [("batch_size", Value::from(1)), ("subsets", vec![subset].into())].into();
         return Ok((Format::Toml, Node { value: [("datasets", vec![set].into())].into(), at }));
     };
-    let cannot = |why: &str| Unfit::Cannot(format!("dataset_config names {path}, which {why}"));
+    let shown = shortened(path);
+    let cannot = |why: &str| Unfit::Cannot(format!("dataset_config names {shown}, which {why}"));
     let format = Format::of(path).filter(|format| *format != Format::Yaml);
     let format = format.ok_or_else(|| cannot("is neither TOML nor JSON"))?;
     let source = format.read(std::str::from_utf8(text).map_err(|_| cannot("is no text"))?);

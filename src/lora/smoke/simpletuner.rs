@@ -4,11 +4,11 @@
 use serde_json::json;
 
 use super::lora_scripts::{RANK, plain_optimizer};
-use super::{Unfit, Work};
+use super::{Unfit, Work, shortened};
 use crate::lora::mock::{self, File};
 
 pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
-    let family = work.draft.root().text("model_family").unwrap_or_default().to_owned();
+    let family = shortened(work.draft.root().text("model_family").unwrap_or_default());
     if family != "sd1x" {
         return Err(Unfit::Cannot(format!("Trainyard has no mock base model for {family}: only Stable Diffusion 1")));
     }

@@ -14,6 +14,8 @@ pub(super) use part::Part;
 
 /// The longest value that a change shows, in characters.
 const SHOWN: usize = 100;
+/// The most changes that are noted.
+const MAX_CHANGES: usize = 500;
 
 /// A key that has another value than in the team's config.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -58,7 +60,7 @@ impl Log {
             }
         };
         let (from, to) = (from.map(shown), to.map(shown));
-        if from != to {
+        if from != to && self.changes.len() < MAX_CHANGES {
             let key = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
             self.changes.push(Change { key, from, to });
         }

@@ -143,10 +143,22 @@ impl Part<'_> {
 
     /// Takes out all keys that begin so.
     pub(in crate::lora::smoke) fn remove_beginning(&mut self, starts: &[&str]) {
-        let tables = self.node.entries().iter().filter(|_| self.flat).flat_map(|entry| entry.node.entries());
-        let names = self.node.entries().iter().chain(tables).map(|entry| entry.name().to_owned());
-        let named: Vec<String> = names.filter(|name| starts.iter().any(|start| name.starts_with(start))).collect();
-        named.iter().for_each(|name| self.remove(&[name]));
+        let Self { path, node, flat, log } = self;
+        let Value::Map(own) = &mut node.value else { return };
+        let mut stays = |entry: &mut Entry| {
+            let goes = starts.iter().any(|start| entry.name().starts_with(start));
+            if goes {
+                log.note(path, entry.name(), Some(&entry.node.value), None);
+            }
+            !goes
+        };
+        own.retain_mut(|entry| match &mut entry.node.value {
+            Value::Map(below) if *flat => {
+                below.retain_mut(&mut stays);
+                true
+            }
+            _ => stays(entry),
+        });
     }
 
     fn take(&mut self, slots: Vec<Slot>) {
