@@ -32,7 +32,9 @@ pub struct Ask {
     /// The side of the images in pixels: a multiple of 64 from 64 to [`MAX_RESOLUTION`]. With 64, the middle of a
     /// Stable Diffusion U-Net sees a single place, and some of its weights learn nothing in a sound training.
     pub resolution: u32,
-    /// How the trainer is started, in place of what is usual for it. `{config}` stands for the path of the config.
+    /// How the trainer is started, in place of what is usual for it. `{config}` stands for the path of the config. The
+    /// scripts of sd-scripts have to be started through `narrow.py` in the same folder, or the mock model does not fit
+    /// them.
     pub command: Option<String>,
 }
 

@@ -1,7 +1,8 @@
 //! kohya's sd-scripts, for Stable Diffusion 1 and 2; there are no mock models for the others.
 //!
 //! Derived from the source at 48d368f and from runs of it on another tiny model (resolution 64, 24 MB). Not run as it is
-//! derived here: the scripts are no package that could be had where this was written.
+//! derived here: the scripts are no package that could be had where this was written. Only the start was, with scripts of
+//! ours in the same folders: `accelerate launch`, the constants that `narrow.py` changes, the tokenizer.
 
 use super::draft::Part;
 use super::lora_scripts::{RANK, plain_optimizer};
