@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use trainyard::domain::{Problem, Severity};
+use trainyard::lora::smoke::{self, Ask, Unfit};
 use trainyard::lora::{Dialect, Repository, lint, weights};
 
 use crate::support::{Score, shared};
@@ -34,6 +35,7 @@ pub fn scores() -> Vec<Score> {
         wrong_in_the_wild(&configs),
         with_one_defect(&broken),
         weight_files(),
+        smoke_configs(&configs),
     ]
 }
 
@@ -182,4 +184,43 @@ fn weight_files() -> Score {
         score.count(name, rules == wanted && has_error == wants_error, || format!("{problems:?}"));
     }
     score
+}
+
+/// Configs that were derived from real ones without errors: they have none either, and the same dialect. Those that
+/// cannot be derived say why; of which dialects that may be is known.
+fn smoke_configs(cases: &[Case]) -> Score {
+    let mut score = Score::new("smoke configs without errors", 100.0);
+    let Some(dir) = shared("lora/configs") else { return score };
+    for case in cases.iter().filter(|case| case.expected == "ok") {
+        let text = std::fs::read(dir.join(&case.file)).expect("a file of the manifest");
+        let derived = smoke::derive(&case.file, &text, &Ask::default(), &Repository::default(), "/smoke");
+        let (right, told) = match (case.found.as_ref().map(|(dialect, _)| *dialect), derived) {
+            (None, Err(Unfit::NotRun(_))) => (true, String::new()),
+            (Some(dialect), Err(unfit)) => (may_be_unfit(dialect, &unfit), format!("{unfit:?}")),
+            (found, Ok(smoke)) => {
+                let file = &smoke.files[0];
+                let linted = lint(&file.path, &file.bytes, &Repository::default());
+                let told = format!("{linted:?}\n{}", String::from_utf8_lossy(&file.bytes));
+                let linted = linted.filter(|linted| Some(linted.dialect) == found && smoke.dialect == linted.dialect);
+                let is_error = |problem: &Problem| problem.severity == Severity::Error;
+                (linted.is_some_and(|linted| !linted.problems.iter().any(is_error)), told)
+            }
+            (None, Err(unfit)) => (false, format!("{unfit:?}")),
+        };
+        score.count(&case.file, right, || told);
+    }
+    score
+}
+
+/// Whether a config of this dialect may be one that is not tried. lora-scripts can always be.
+fn may_be_unfit(dialect: Dialect, unfit: &Unfit) -> bool {
+    match unfit {
+        Unfit::NotRun(_) => {
+            [Dialect::SdScriptsDataset, Dialect::AkegarasuPreset, Dialect::AiToolkit].contains(&dialect)
+        }
+        Unfit::Cannot(why) => {
+            let reasons = ["Trainyard has no mock base model", "only the web page kohya_ss", "only a single process"];
+            reasons.iter().any(|reason| why.starts_with(reason)) && dialect != Dialect::LoraScripts
+        }
+    }
 }

@@ -4,14 +4,15 @@ use super::File;
 
 /// The captions, with the sides of their images in parts of the side that was asked for: not all are squares, so that
 /// cropping and sorting by shape have something to do.
-const IMAGES: [(&str, [u32; 2]); 4] = [
+pub(in crate::lora) const IMAGES: [(&str, [u32; 2]); 4] = [
     ("a red gradient, smoke test", [4, 4]),
     ("a green gradient, wide, smoke test", [6, 4]),
     ("a blue gradient, tall, smoke test", [4, 5]),
     ("a grey gradient, large, smoke test", [5, 5]),
 ];
 
-fn name(index: usize) -> String {
+/// The name of an image without its ending.
+pub(in crate::lora) fn name(index: usize) -> String {
     format!("image_{:02}", index + 1)
 }
 

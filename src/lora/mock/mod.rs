@@ -10,9 +10,11 @@ mod stable_diffusion;
 mod tensors;
 mod texts;
 
-pub(super) use images::{captioned, indexed};
+pub(super) use clip::tokenizer;
+pub(super) use images::{IMAGES, captioned, indexed, name};
 pub(super) use llama::llama;
-pub(super) use stable_diffusion::stable_diffusion;
+pub(super) use stable_diffusion::{GROUPS, WIDTH, stable_diffusion};
+pub(super) use texts::{Row, conversation, lines};
 
 /// A file that is to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,12 +7,10 @@ use serde_json::json;
 use super::tensors::Weights;
 use super::{File, clip};
 
-/// The width of the U-Net's four levels.
-const WIDTH: usize = 16;
-/// The same, as the trainers' settings have it.
-const BLOCKS: [usize; 4] = [WIDTH; 4];
+/// The width of each of the U-Net's four levels.
+pub(in crate::lora) const WIDTH: usize = 16;
 /// The groups of its norms.
-const GROUPS: usize = 8;
+pub(in crate::lora) const GROUPS: usize = 8;
 /// The width of the time embedding.
 const TIME: usize = 4 * WIDTH;
 /// The width of the text encoder, and of what the U-Net takes from it.
@@ -69,7 +67,7 @@ fn unet_config() -> serde_json::Value {
         "_class_name": "UNet2DConditionModel",
         "_diffusers_version": "0.31.0",
         "attention_head_dim": 8,
-        "block_out_channels": BLOCKS,
+        "block_out_channels": ([WIDTH; 4]),
         "cross_attention_dim": TEXT,
         "down_block_types": [cross, cross, cross, plain],
         "in_channels": LATENT,

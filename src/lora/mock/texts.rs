@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::File;
 
 /// A question with an answer, and a worse answer for trainers that compare two.
-struct Row {
-    question: String,
-    answer: String,
-    worse: String,
+pub(in crate::lora) struct Row {
+    pub(in crate::lora) question: String,
+    pub(in crate::lora) answer: String,
+    pub(in crate::lora) worse: String,
 }
 
 const WORDS: [&str; 16] = [
@@ -27,7 +27,7 @@ fn rows() -> Vec<Row> {
 }
 
 /// A row as turns of a user and an assistant, under the names that the trainer has for them.
-fn conversation(row: &Row, role: &str, content: &str, user: &str, assistant: &str) -> Value {
+pub(in crate::lora) fn conversation(row: &Row, role: &str, content: &str, user: &str, assistant: &str) -> Value {
     json!([{role: user, content: row.question}, {role: assistant, content: row.answer}])
 }
 
@@ -67,6 +67,6 @@ pub(super) fn files() -> Vec<File> {
 }
 
 /// A file with a row in each line.
-fn lines(path: &str, form: impl Fn(&Row) -> Value) -> File {
+pub(in crate::lora) fn lines(path: &str, form: impl Fn(&Row) -> Value) -> File {
     File::new(path, rows().iter().map(|row| format!("{}\n", form(row))).collect::<String>())
 }

@@ -12,7 +12,10 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     let is_text = match work.draft.root().text("task_type") {
         None | Some("text-to-image") => false,
         Some("text-generation") => true,
-        Some(task) => return Err(Unfit::Cannot(format!("Trainyard has no mock model for task_type {task}"))),
+        Some(task) => {
+            let task = super::shortened(task);
+            return Err(Unfit::Cannot(format!("Trainyard has no mock model for task_type {task}")));
+        }
     };
     let (model, data, metadata) = if is_text {
         let model = work.add("model", mock::llama(&[]));
@@ -51,7 +54,7 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     plain_optimizer(&mut root, "optimizer", "AdamW");
     root.remove(&["logging_dir", "resume_from_checkpoint", "report_to", "log_with", "push_to_hub"]);
     root.remove_beginning(&["hub_", "wandb"]);
-    Ok(format!("python {} --config {{config}}", super::shell_word(&work.script("train.py")?)))
+    Ok(format!("python {} --config {{config}}", work.script("train.py")?))
 }
 
 /// The name of a checkpoint that is a single file. A trainer that is told of one looks for a file, not for a folder.
@@ -63,7 +66,8 @@ fn checkpoint(path: &str) -> Option<String> {
 
 /// Puts another optimizer in place of one that needs a GPU.
 pub(super) fn plain_optimizer(part: &mut Part<'_>, key: &str, plain: &str) {
-    let needs_gpu = |name: &str| ["8bit", "4bit", "fp8", "paged", "bnb"].iter().any(|mark| name.contains(mark));
+    let needs_gpu =
+        |name: &str| ["8bit", "4bit", "fp8", "paged", "bnb", "fused"].iter().any(|mark| name.contains(mark));
     if part.text(key).is_some_and(|name| needs_gpu(&name.to_lowercase())) {
         part.set(key, plain);
     }

@@ -4,8 +4,16 @@
 //! Which dialects were run with their real trainer, and which were derived from reading it only, is told at the head of
 //! each dialect's file.
 
+mod ai_toolkit;
+mod axolotl;
 mod draft;
+mod llama_factory;
+mod llm;
 mod lora_scripts;
+mod onetrainer;
+mod sd_dataset;
+mod sd_scripts;
+mod simpletuner;
 
 use super::mock::File;
 use super::read::{Format, Source};
@@ -24,7 +32,9 @@ pub struct Ask {
     /// The side of the images in pixels: a multiple of 64 from 64 to [`MAX_RESOLUTION`]. With 64, the middle of a
     /// Stable Diffusion U-Net sees a single place, and some of its weights learn nothing in a sound training.
     pub resolution: u32,
-    /// How the trainer is started, in place of what is usual for it. `{config}` stands for the path of the config.
+    /// How the trainer is started, in place of what is usual for it. `{config}` stands for the path of the config. The
+    /// scripts of sd-scripts have to be started through `narrow.py` in the same folder, or the mock model does not fit
+    /// them.
     pub command: Option<String>,
 }
 
@@ -79,18 +89,34 @@ pub fn derive(path: &str, text: &[u8], ask: &Ask, repository: &Repository<'_>, f
     let (format, dialect, root) = read(path, text)?;
     check(ask)?;
     let draft = Draft::new(format, dialect, root);
-    let mut work = Work { draft, ask, repository, folder, files: Vec::new(), environment: environment(folder) };
+    let part = |what: &str| Err(Unfit::NotRun(format!("{path} is {what}")));
+    let (environment, steps) = (environment(folder), ask.steps);
+    let mut work = Work { draft, ask, repository, folder, files: Vec::new(), environment, steps, changes: Vec::new() };
     let usual = match dialect {
         Dialect::LoraScripts => lora_scripts::derive(&mut work)?,
-        _ => return Err(Unfit::Cannot(format!("Trainyard cannot derive smoke jobs for {} yet", dialect.name()))),
+        Dialect::SdScripts => sd_scripts::derive(&mut work)?,
+        Dialect::Axolotl => axolotl::derive(&mut work)?,
+        Dialect::LlamaFactory => llama_factory::derive(&mut work)?,
+        Dialect::AiToolkit => ai_toolkit::derive(&mut work)?,
+        Dialect::SimpleTuner => simpletuner::derive(&mut work)?,
+        Dialect::OneTrainer => onetrainer::derive(&mut work)?,
+        Dialect::KohyaGui => {
+            let advice = "put the TOML that it writes for sd-scripts into the repository, and that is tried";
+            return Err(Unfit::Cannot(format!("only the web page kohya_ss reads {path}: {advice}")));
+        }
+        Dialect::SdScriptsDataset => return part("a data set, which is tried with the config that names it"),
+        Dialect::AkegarasuPreset => return part("a preset, which a web page merges into the arguments of a training"),
+        Dialect::Peft => return part("written beside trained weights by PEFT"),
     };
-    let Work { mut draft, mut files, environment, .. } = work;
+    let Work { mut draft, mut files, mut environment, steps, changes: more, .. } = work;
+    environment.sort();
     draft.remove_secrets();
     let config = format!("config.{}", format.extension());
     let command = ask.command.as_deref().unwrap_or(&usual).replace(CONFIG, &shell_word(&format!("{folder}/{config}")));
-    let (text, changes) = draft.finish();
+    let (text, mut changes) = draft.finish();
+    changes.extend(more);
     files.insert(0, File::new(config, text));
-    Ok(Smoke { dialect, files, environment, command, output: OUTPUT.to_owned(), steps: ask.steps, changes })
+    Ok(Smoke { dialect, files, environment, command, output: OUTPUT.to_owned(), steps, changes })
 }
 
 /// The tree of a config that can be run.
@@ -100,16 +126,8 @@ fn read(path: &str, text: &[u8]) -> Result<(Format, Dialect, Node), Unfit> {
     let Source { root, faults } = format.read(std::str::from_utf8(text).map_err(|_| unknown())?);
     let root = root.ok_or_else(unknown)?;
     let dialect = Dialect::of(format, &root).ok_or_else(unknown)?;
-    let part = match dialect {
-        Dialect::SdScriptsDataset => Some("a data set, which is tried with the config that names it"),
-        Dialect::AkegarasuPreset => Some("a preset, which a web page merges into the arguments of a training"),
-        Dialect::Peft => Some("written beside trained weights by PEFT"),
-        _ => None,
-    };
-    if let Some(part) = part {
-        return Err(Unfit::NotRun(format!("{path} is {part}")));
-    }
-    if let Some(fault) = faults.iter().find(|fault| fault.fatal) {
+    let is_part = matches!(dialect, Dialect::SdScriptsDataset | Dialect::AkegarasuPreset | Dialect::Peft);
+    if let Some(fault) = faults.iter().find(|fault| fault.fatal && !is_part) {
         return Err(Unfit::Cannot(match fault.at {
             Some(at) => format!("{path}:{}: {}", at.line, fault.message),
             None => format!("{path}: {}", fault.message),
@@ -143,6 +161,10 @@ struct Work<'a> {
     folder: &'a str,
     files: Vec<File>,
     environment: Vec<(String, String)>,
+    /// The steps that the trainer is told to make: those that were asked for, where it counts in steps.
+    steps: u32,
+    /// What is different in files that the config names.
+    changes: Vec<Change>,
 }
 
 impl Work<'_> {
@@ -162,14 +184,14 @@ impl Work<'_> {
         self.path(OUTPUT)
     }
 
-    /// The path from the repository's root of the trainer's script. Where the repository's files are not known, the
-    /// script is taken to be in the root.
-    fn script(&self, name: &str) -> Result<String, Unfit> {
+    /// The path from the repository's root of the trainer's script, which is `usual` where it lies as its authors have it.
+    fn script(&self, usual: &str) -> Result<String, Unfit> {
+        let name = usual.rsplit('/').next().unwrap_or(usual);
         if let Some(path) = self.repository.nearest(name) {
-            return Ok(path.to_owned());
+            return Ok(shell_word(path));
         }
         if self.repository.is_unknown() || self.ask.command.is_some() {
-            return Ok(name.to_owned());
+            return Ok(usual.to_owned());
         }
         let advice = "tell how the trainer is started with the key command of smoke";
         Err(Unfit::Cannot(format!("there is no {name} in the repository: {advice}")))
@@ -197,6 +219,11 @@ fn environment(folder: &str) -> Vec<(String, String)> {
     variables.push(("HF_HOME".to_owned(), format!("{folder}/huggingface")));
     variables.sort();
     variables
+}
+
+/// A text of a config, short enough for a message.
+fn shortened(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(60).collect()
 }
 
 /// The text as one word for a shell.

@@ -1,3 +1,5 @@
+mod trainers;
+
 use super::*;
 
 const FOLDER: &str = "/home/travis/smoke";
@@ -106,6 +108,7 @@ fn what_is_not_run_by_itself_is_told_from_what_cannot_be_run() {
         ("a.yaml", "a: b\n"),
         ("a.yaml", "\u{0}"),
         ("d.toml", "[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nimage_dir = \"d\"\n"),
+        ("d.toml", "[[datasets]]\nresolution = 512\n[[datasets.subsets]\n"),
         ("p.toml", "[metadata]\nauthor = \"a\"\n[data]\nresolution = \"512,512\"\n"),
         ("adapter_config.json", "{\"peft_type\": \"LORA\"}"),
     ] {
@@ -116,4 +119,11 @@ fn what_is_not_run_by_itself_is_told_from_what_cannot_be_run() {
     assert!(reason.starts_with("a.yaml:") && reason.contains("not YAML"), "{reason}");
     let described = format!("{STYLE}task_type: image-to-text\n");
     assert!(matches!(derived("a.yaml", &described), Err(Unfit::Cannot(_))));
+}
+
+#[test]
+fn large_configs_take_little_work() {
+    let keys: String = (0..5_000).map(|number| format!("wandb_{number}: 1\n")).collect();
+    let smoke = derived("a.yaml", &format!("{STYLE}{keys}")).unwrap();
+    assert!(!text(&smoke, "config.yaml").contains("wandb") && smoke.changes.len() == 500);
 }

@@ -1,0 +1,148 @@
+//! A config while it is changed, with a list of what was.
+
+mod part;
+mod values;
+
+use serde::Serialize;
+
+use crate::lora::Dialect;
+use crate::lora::read::Format;
+use crate::lora::secret::{self, is_secret};
+use crate::lora::tree::{Node, Value};
+
+pub(super) use part::Part;
+
+/// The longest value that a change shows, in characters.
+const SHOWN: usize = 100;
+/// The most changes that are noted.
+const MAX_CHANGES: usize = 500;
+
+/// A key that has another value than in the team's config.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The key, with dots from the outer maps on.
+    pub key: String,
+    /// Its value there, without secrets; none if the key is not there.
+    pub from: Option<String>,
+    /// Its value now; none if the key is gone.
+    pub to: Option<String>,
+}
+
+impl Change {
+    /// The change as one of a file that a key names.
+    pub(super) fn within(self, key: &str) -> Self {
+        Self { key: format!("{key}: {}", self.key), ..self }
+    }
+}
+
+/// A config that can be changed.
+pub(super) struct Draft {
+    root: Node,
+    /// Whether the tables of the root count as one map, as sd-scripts has it.
+    flat: bool,
+    log: Log,
+}
+
+/// What was changed, in the way in which the file's format writes values.
+struct Log {
+    format: Format,
+    changes: Vec<Change>,
+}
+
+impl Log {
+    fn note(&mut self, path: &str, key: &str, from: Option<&Value>, to: Option<&Value>) {
+        let shown = |value: &Value| {
+            let is_hidden = value_holds_secret(key, value);
+            let text = if is_hidden { "[secret]".to_owned() } else { self.format.short(value) };
+            match text.char_indices().nth(SHOWN) {
+                Some((at, _)) => format!("{}…", &text[..at]),
+                None => text,
+            }
+        };
+        let (from, to) = (from.map(shown), to.map(shown));
+        if from != to && self.changes.len() < MAX_CHANGES {
+            let key = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+            self.changes.push(Change { key, from, to });
+        }
+    }
+}
+
+fn value_holds_secret(key: &str, value: &Value) -> bool {
+    match value {
+        Value::Text { text, .. } => is_secret(key, text) || secret::is_key(key),
+        Value::List(items) => items.iter().any(|item| value_holds_secret(key, &item.value)),
+        Value::Map(entries) => entries.iter().any(|entry| value_holds_secret(entry.name(), &entry.node.value)),
+        _ => false,
+    }
+}
+
+impl Draft {
+    pub(super) fn new(format: Format, dialect: Dialect, root: Node) -> Self {
+        let flat = dialect == Dialect::SdScripts;
+        Self { root, flat, log: Log { format, changes: Vec::new() } }
+    }
+
+    /// The root map.
+    pub(super) fn root(&mut self) -> Part<'_> {
+        let Self { root, flat, log } = self;
+        Part { path: String::new(), node: root, flat: *flat, log }
+    }
+
+    /// Calls `edit` with every map at a path of keys with dots. Lists on the way add nothing to it.
+    pub(super) fn each(&mut self, path: &str, mut edit: impl FnMut(&mut Part<'_>)) {
+        let Self { root, log, .. } = self;
+        let keys: Vec<&str> = path.split('.').collect();
+        visit(root, path, &keys, log, &mut edit);
+    }
+
+    /// Takes out what looks like a secret, wherever it is.
+    pub(super) fn remove_secrets(&mut self) {
+        let Self { root, log, .. } = self;
+        sweep(root, "", log);
+    }
+
+    /// The text of the file, and what is different in it.
+    pub(super) fn finish(self) -> (String, Vec<Change>) {
+        (self.log.format.write(&self.root), self.log.changes)
+    }
+}
+
+fn visit(node: &mut Node, path: &str, keys: &[&str], log: &mut Log, edit: &mut impl FnMut(&mut Part<'_>)) {
+    if let Value::List(items) = &mut node.value {
+        items.iter_mut().for_each(|item| visit(item, path, keys, log, edit));
+        return;
+    }
+    match (keys, &mut node.value) {
+        ([], Value::Map(_)) => edit(&mut Part { path: path.to_owned(), node, flat: false, log }),
+        ([key, rest @ ..], Value::Map(entries)) => {
+            let held = entries.iter_mut().filter(|entry| entry.name() == *key);
+            held.for_each(|entry| visit(&mut entry.node, path, rest, log, edit));
+        }
+        _ => {}
+    }
+}
+
+fn sweep(node: &mut Node, path: &str, log: &mut Log) {
+    let secret = |key: &str, node: &Node| node.text().is_some_and(|text| is_secret(key, text) || secret::is_key(key));
+    let key = path.rsplit('.').next().unwrap_or_default().to_owned();
+    match &mut node.value {
+        Value::Map(entries) => {
+            entries.retain(|entry| {
+                let is_secret = secret(entry.name(), &entry.node) && entry.node.is_given();
+                if is_secret {
+                    log.note(path, entry.name(), Some(&entry.node.value), None);
+                }
+                !is_secret
+            });
+            for entry in entries {
+                let below = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+                sweep(&mut entry.node, &below, log);
+            }
+        }
+        Value::List(items) => {
+            items.retain(|item| !secret(&key, item));
+            items.iter_mut().for_each(|item| sweep(item, path, log));
+        }
+        _ => {}
+    }
+}

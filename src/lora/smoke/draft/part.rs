@@ -1,0 +1,180 @@
+//! A map of a config, and the ways to change it.
+
+use super::Log;
+use crate::lora::tree::{Entry, Node, Value};
+
+/// A map of the config.
+pub(in crate::lora::smoke) struct Part<'a> {
+    pub(super) path: String,
+    pub(super) node: &'a mut Node,
+    /// Whether the tables right below count as one map with it.
+    pub(super) flat: bool,
+    pub(super) log: &'a mut Log,
+}
+
+/// Where an entry is: in a table below the map, or in the map itself, and at which place of it.
+type Slot = (Option<usize>, usize);
+
+impl Part<'_> {
+    /// The entries of this key, in the order of the text. Where tables count as one map, there may be several.
+    fn slots(&self, key: &str) -> Vec<Slot> {
+        let is_table = |entry: &Entry| self.flat && matches!(entry.node.value, Value::Map(_));
+        let mut slots = Vec::new();
+        for (place, entry) in self.node.entries().iter().enumerate() {
+            if is_table(entry) {
+                let below = entry.node.entries().iter().enumerate().filter(|(_, entry)| entry.name() == key);
+                slots.extend(below.map(|(at, _)| (Some(place), at)));
+            } else if entry.name() == key {
+                slots.push((None, place));
+            }
+        }
+        slots
+    }
+
+    fn entries(&mut self, table: Option<usize>) -> Option<&mut Vec<Entry>> {
+        let Value::Map(own) = &mut self.node.value else { return None };
+        let Some(table) = table else { return Some(own) };
+        match &mut own.get_mut(table)?.node.value {
+            Value::Map(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// The value of a key; of several the last one, which is what a loader takes.
+    pub(in crate::lora::smoke) fn get(&self, key: &str) -> Option<&Node> {
+        let own = self.node.entries();
+        let entry = match self.slots(key).pop()? {
+            (None, at) => own.get(at)?,
+            (Some(table), at) => own.get(table)?.node.entries().get(at)?,
+        };
+        Some(&entry.node)
+    }
+
+    /// A text that is given for a key.
+    pub(in crate::lora::smoke) fn text(&self, key: &str) -> Option<&str> {
+        self.get(key).and_then(Node::text).filter(|text| !text.is_empty())
+    }
+
+    /// A number that is given for a key, also as a text.
+    pub(in crate::lora::smoke) fn number(&self, key: &str) -> Option<f64> {
+        match &self.get(key)?.value {
+            Value::Number { value, .. } => Some(*value),
+            Value::Text { text, .. } => text.trim().parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// Whether a key has a value.
+    pub(in crate::lora::smoke) fn gives(&self, key: &str) -> bool {
+        self.get(key).is_some_and(Node::is_given)
+    }
+
+    /// Whether a key has a value that Python takes for true. A text that says no, as some configs have it, is none.
+    pub(in crate::lora::smoke) fn is_true(&self, key: &str) -> bool {
+        let says_no = |text: &str| ["false", "no", "off", "0"].contains(&text.to_lowercase().as_str());
+        self.get(key).is_some_and(|node| node.is_true() && !node.text().is_some_and(says_no))
+    }
+
+    /// Gives a key this value, whatever it had.
+    pub(in crate::lora::smoke) fn set(&mut self, key: &str, value: impl Into<Value>) {
+        let value = value.into();
+        let old = self.get(key).map(|node| node.value.clone());
+        if old.as_ref().is_some_and(|old| is_same(old, &value)) {
+            return;
+        }
+        self.log.note(&self.path, key, old.as_ref(), Some(&value));
+        let mut slots = self.slots(key);
+        let last = slots.pop();
+        self.take(slots);
+        let at = self.node.at;
+        match last.map(|_| self.slots(key)).and_then(|mut slots| slots.pop()) {
+            Some((table, place)) => {
+                if let Some(entry) = self.entries(table).and_then(|entries| entries.get_mut(place)) {
+                    entry.node.value = value;
+                }
+            }
+            None => {
+                // SimpleTuner allows dashes before keys.
+                let is_dashed = self.node.entries().iter().any(|entry| entry.key.starts_with("--"));
+                let key = if is_dashed { format!("--{key}") } else { key.to_owned() };
+                if let Some(entries) = self.entries(None) {
+                    entries.push(Entry { key, at, node: Node { value, at } });
+                }
+            }
+        }
+    }
+
+    /// Gives a key this value if it has one.
+    pub(in crate::lora::smoke) fn replace(&mut self, key: &str, value: impl Into<Value>) {
+        if self.gives(key) {
+            self.set(key, value);
+        }
+    }
+
+    /// Makes a number not larger than this. A share, such as 0.1, is not one.
+    pub(in crate::lora::smoke) fn at_most(&mut self, key: &str, most: f64) {
+        if self.number(key).is_some_and(|number| number > most) {
+            self.set(key, Value::Number { value: most, whole: true });
+        }
+    }
+
+    /// Makes a rank not larger than this, and its alpha smaller by the same factor, so that the strength stays.
+    pub(in crate::lora::smoke) fn rank(&mut self, rank: &str, alpha: &str, most: f64) {
+        let Some(old) = self.number(rank).filter(|old| *old > most) else { return };
+        self.at_most(rank, most);
+        if let Some(alpha_was) = self.number(alpha).filter(|alpha| *alpha > 0.0) {
+            let value = alpha_was * most / old;
+            // Some trainers want an integer, which a fraction of one cannot be.
+            let was_whole = matches!(self.get(alpha).map(|node| &node.value), Some(Value::Number { whole: true, .. }));
+            let value = if was_whole { value.round().max(1.0) } else { value };
+            self.set(alpha, Value::Number { value, whole: was_whole });
+        }
+    }
+
+    /// Takes keys out.
+    pub(in crate::lora::smoke) fn remove(&mut self, keys: &[&str]) {
+        for key in keys {
+            if let Some(old) = self.get(key).map(|node| node.value.clone()) {
+                self.log.note(&self.path, key, Some(&old), None);
+                self.take(self.slots(key));
+            }
+        }
+    }
+
+    /// Takes out all keys that begin so.
+    pub(in crate::lora::smoke) fn remove_beginning(&mut self, starts: &[&str]) {
+        let Self { path, node, flat, log } = self;
+        let Value::Map(own) = &mut node.value else { return };
+        let mut stays = |entry: &mut Entry| {
+            let goes = starts.iter().any(|start| entry.name().starts_with(start));
+            if goes {
+                log.note(path, entry.name(), Some(&entry.node.value), None);
+            }
+            !goes
+        };
+        own.retain_mut(|entry| match &mut entry.node.value {
+            Value::Map(below) if *flat => {
+                below.retain_mut(&mut stays);
+                true
+            }
+            _ => stays(entry),
+        });
+    }
+
+    fn take(&mut self, slots: Vec<Slot>) {
+        // From the last on, so that the places of the others hold.
+        for (table, place) in slots.into_iter().rev() {
+            if let Some(entries) = self.entries(table).filter(|entries| place < entries.len()) {
+                entries.remove(place);
+            }
+        }
+    }
+}
+
+/// Whether two values are equal. Quotes make no difference for a text.
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Text { text: one, .. }, Value::Text { text: other, .. }) => one == other,
+        (one, other) => one == other,
+    }
+}
