@@ -122,6 +122,7 @@ fn lines_of_words() {
         ),
         ("Epoch 1/3 - loss: 0.9 - val_loss: 1.1\nEpoch 2/3 - loss: tensor(0.7, device='cuda:0')\n", "1:0.9 2:0.7"),
         ("epoch 1 | step 10 | loss 0.53\nepoch 2 | step 20 | loss -inf\n", "10:0.53 20:-inf"),
+        ("step 3 val loss: 9, loss_weight=1, latest loss: 0.25\n", "3:0.25"),
         ("Iter 10: Train loss 2.345, Learning Rate 1.000e-05\nIter 10: Val loss 2.5\n", "10:2.345"),
         (
             "Epoch 1/2: 100%|███| 2/2 [00:01<00:00, 1.1it/s, loss=0.9]\rEpoch 2/2:  50%|█▌ | 1/2 [00:01<00:01, 1.1it/s, loss=0.8]\n",
