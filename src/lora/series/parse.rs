@@ -143,6 +143,9 @@ impl Parser {
                 && self.may_take(Source::HfTrainer, false)
             {
                 self.growing.reach(done, Some(total));
+                // Dicts come at even distances, which only now are known.
+                let counted = self.series().last().filter(|_| self.dicts.is_unordered).map_or(0, |last| last.step);
+                self.growing.stretch(done.checked_div(counted).unwrap_or(1));
             }
             return;
         };

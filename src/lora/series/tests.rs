@@ -90,6 +90,9 @@ fn dicts_without_bars_are_counted() {
     // A buffered output comes after all bars.
     let log = format!("\r 0%|  | 0/3 [00:00<?, ?it/s]\r100%|██| 3/3 [00:01<00:00, 3.1it/s]\n{log}");
     assert_eq!(of(&log), (Some(Source::HfTrainer), "1:2.5 2:2.25 3:2".to_owned()));
+    // The summary tells how far the bars have come, and so how far apart the dicts are.
+    let log = log.replace("3/3", "30/30") + "{'train_runtime': 1.0, 'train_loss': 2.25, 'epoch': 0.3}\n";
+    assert_eq!(of(&log), (Some(Source::HfTrainer), "10:2.5 20:2.25 30:2".to_owned()));
     let summary = "\r100%|██| 3/3 [00:01<00:00, 3.1it/s]\n{'train_runtime': 1.0, 'train_loss': 2.5, 'epoch': 0.4}\n";
     assert_eq!(steps(summary), (3, Some(3)), "also when no loss was told");
     let json =
