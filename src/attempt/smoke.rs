@@ -23,6 +23,8 @@ pub struct SmokeJob {
     steps: u32,
     resolution: u32,
     command: Option<String>,
+    /// The steps that the trainer will take: one that counts epochs may take more than were asked for.
+    expected_steps: u32,
     /// Wall time of the job in seconds, if the server allows as much.
     timeout: u64,
 }
@@ -75,7 +77,7 @@ impl SmokeJob {
             Some(series) if log.points.is_empty() => series,
             _ => log.clone(),
         };
-        let ended = Ended { exit_status, steps: self.steps, series: &series, saved: &saved };
+        let ended = Ended { exit_status, steps: self.expected_steps, series: &series, saved: &saved };
         Ok(Examined { conditions: conditions(&ended), saved, series })
     }
 }

@@ -217,8 +217,8 @@ impl Renderer {
             self.screen.end_segment();
             if bytes[at] == b'\n' {
                 self.line_end();
-            } else if !self.apply_mark() {
-                self.returned = true;
+            } else if !self.returned {
+                self.returned = !self.apply_mark();
             }
             bytes = &bytes[at + 1..];
         }

@@ -26,6 +26,8 @@ pub struct Line {
     cells: Vec<(char, Style)>,
     /// What stood there before the last carriage return.
     before_return: Vec<(char, Style)>,
+    /// Columns from the begin that may have changed since then.
+    changed: usize,
     cursor: usize,
     style: Style,
     cut: bool,
@@ -38,7 +40,7 @@ impl Screen {
             parser: Parser::new(),
             fed: 0,
             cut_off: Vec::new(),
-            line: Line { cells: Vec::new(), before_return: Vec::new(), cursor: 0, style, cut: false },
+            line: Line { cells: Vec::new(), before_return: Vec::new(), changed: 0, cursor: 0, style, cut: false },
         }
     }
 
@@ -89,10 +91,17 @@ impl Screen {
         self.fed = 0;
     }
 
-    /// Puts the cursor at the line's begin.
+    /// Puts the cursor at the line's begin. Only what has changed is remembered anew: a progress bar returns millions of
+    /// times, and the line that it stands on may be long.
     pub(super) fn carriage_return(&mut self) {
-        self.line.before_return.clone_from(&self.line.cells);
-        self.line.cursor = 0;
+        let line = &mut self.line;
+        line.before_return.truncate(line.cells.len());
+        let known = line.before_return.len();
+        let changed = line.changed.min(known);
+        line.before_return[..changed].copy_from_slice(&line.cells[..changed]);
+        line.before_return.extend_from_slice(&line.cells[known..]);
+        line.changed = 0;
+        line.cursor = 0;
     }
 
     /// Takes the mark that was written last off the line. A progress bar that it has overwritten comes back.
@@ -122,6 +131,7 @@ impl Screen {
     pub(super) fn clear(&mut self) {
         self.line.cells.clear();
         self.line.before_return.clear();
+        self.line.changed = 0;
         self.line.cursor = 0;
         self.line.cut = false;
     }
@@ -157,9 +167,11 @@ impl Perform for Line {
         } else if let Some(cell) = self.cells.get_mut(self.cursor) {
             *cell = (c, self.style);
             self.cursor += 1;
+            self.changed = self.changed.max(self.cursor);
         } else {
             self.cells.push((c, self.style));
             self.cursor = self.cells.len();
+            self.changed = self.cursor;
         }
     }
 
@@ -182,6 +194,7 @@ impl Perform for Line {
             ('K', 1) => {
                 let end = (self.cursor + 1).min(self.cells.len());
                 self.cells[..end].fill((' ', Style::default()));
+                self.changed = self.changed.max(end);
             }
             ('K', 2) => {
                 // What comes is written further right on a terminal; a log reads better without the gap.

@@ -56,6 +56,29 @@ fn a_progress_bar_shows_its_last_state() {
 }
 
 #[test]
+fn a_bar_of_a_million_updates_is_one_line() {
+    let mut renderer = Renderer::new(Checkpoint::begin(1), line_html);
+    assert_eq!(renderer.feed(b"epoch 1\n").len(), 1);
+    for done in 0..1_000_000 {
+        assert_eq!(renderer.feed(format!("\rsteps: |#  | {done}/1000000").as_bytes()), []);
+    }
+    assert_eq!(renderer.unfinished().as_deref(), Some("steps: |#  | 999999/1000000"));
+    assert_eq!(renderer.checkpoint().lines(), 1);
+    assert_eq!(renderer.feed(b"\n").len(), 1);
+}
+
+#[test]
+fn returns_cost_what_is_written_and_not_what_stands_there() {
+    // Each return would otherwise copy the long line: minutes.
+    let mut log = vec![b'x'; MAX_TOKEN];
+    (0..1_000_000).for_each(|_| log.extend_from_slice(b"\ry"));
+    log.extend_from_slice(b"\rtravis_fold:start:a\r\n");
+    let lines = short(&log);
+    assert_eq!(lines, [format!("y{}", "x".repeat(MAX_TOKEN - 1))], "the line comes back from under the mark");
+    assert_eq!(short("ab\rc\x1b[0K\rdef\x1b[1K\rg\rtravis_fold:end:none\r\n"), ["g  "]);
+}
+
+#[test]
 fn what_else_a_terminal_can_do_is_dropped() {
     let log = "\x1b]8;;javascript:alert(1)\x07link\x1b]8;;\x07 \x1b[2J\x1b[10;10H\x1b(B\x1bPq#0\x1b\\ok\0\n";
     assert_eq!(short(log), ["link ok"]);

@@ -130,6 +130,7 @@ fn config_of(like: &Config, path: &str, smoke: &Smoke, ask: &Ask, timeout: u64) 
     let Ask { steps, resolution, command } = ask;
     let asked = json!({
         "config": path, "steps": steps, "resolution": resolution, "command": command, "timeout": timeout,
+        "expected_steps": smoke.steps,
     });
     config.insert("smoke".to_owned(), asked);
     Json::Object(config)

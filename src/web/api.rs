@@ -73,6 +73,8 @@ fn described(state: &State, build: &Build) -> anyhow::Result<Value> {
 fn described_job(state: &State, build: &Build, job: &Job) -> anyhow::Result<Value> {
     let mut value = serde_json::to_value(job)?;
     value["url"] = state.public(&format!("{}/jobs/{}", build.path(), job.number)).into();
-    value["log_url"] = state.public(&format!("/api/v1/jobs/{}/log", job.id)).into();
+    for part in ["log", "series"] {
+        value[format!("{part}_url")] = state.public(&format!("/api/v1/jobs/{}/{part}", job.id)).into();
+    }
     Ok(value)
 }

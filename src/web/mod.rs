@@ -6,11 +6,13 @@
 mod api;
 mod assets;
 mod badge;
+mod chart;
 mod error;
 mod health;
 mod log_stream;
 mod pages;
 mod rows;
+mod series;
 mod show;
 mod webhook;
 
@@ -72,6 +74,7 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/repos/{owner}/{repo}/key", get(api::key))
         .route("/api/v1/jobs/{id}/log", get(log_stream::raw))
         .route("/api/v1/jobs/{id}/log/stream", get(log_stream::live))
+        .route("/api/v1/jobs/{id}/series", get(series::json))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/static/{file}", get(assets::file))

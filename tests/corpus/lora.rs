@@ -201,7 +201,7 @@ fn smoke_configs(cases: &[Case]) -> Score {
                 let file = &smoke.files[0];
                 let linted = lint(&file.path, &file.bytes, &Repository::default());
                 let told = format!("{linted:?}\n{}", String::from_utf8_lossy(&file.bytes));
-                let linted = linted.filter(|linted| Some(linted.dialect) == found && smoke.dialect == linted.dialect);
+                let linted = linted.filter(|linted| linted.dialect == found && Some(smoke.dialect) == linted.dialect);
                 let is_error = |problem: &Problem| problem.severity == Severity::Error;
                 (linted.is_some_and(|linted| !linted.problems.iter().any(is_error)), told)
             }

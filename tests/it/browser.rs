@@ -113,3 +113,38 @@ async fn a_live_log_grows_and_the_page_turns_green_by_itself() {
     assert_eq!(browser.text("#log").await, log);
     browser.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_chart_of_the_loss_grows_while_the_job_trains() {
+    let app = App::start("").await;
+    let repo = app.github.repo("acme/styles");
+    repo.write(
+        ".travis.yml",
+        "language: shell\nscript:\n  - for i in 1 2 3 4 5 6; do sleep 1; echo \"step $i/6 loss=0.$((9 - i))\"; done\n",
+    );
+    repo.commit("Train");
+    Delivery::new("d", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    let browser = Browser::start().await;
+    browser.driver.goto(&app.base).await.unwrap();
+    browser.wait_for("main", "acme/styles").await;
+    browser.driver.goto(format!("{}/acme/styles/builds/1/jobs/1", app.base)).await.unwrap();
+    browser.driver.execute("window.stays = true", vec![]).await.unwrap();
+    browser.wait_for("#series", "of 6").await;
+    assert!(!browser.text("#log").await.contains("step 6/6"), "the chart is there before the training's end");
+    let points = "return document.querySelector('#series path.course').getAttribute('d').split('L').length";
+    browser.wait_for("#series", "6 of 6").await;
+    assert_eq!(browser.driver.execute(points, vec![]).await.unwrap().json(), 6);
+    browser.wait_for("h1 + *", "passed").await;
+    let stays = browser.driver.execute("return window.stays === true", vec![]).await.unwrap();
+    assert_eq!(stays.json(), &serde_json::Value::Bool(true));
+    let chart = browser.text("#series").await;
+    assert!(chart.contains("Lowest\n0.3 at step 6") && chart.contains("too short to tell"), "{chart}");
+    // Loaded afresh, the same chart comes from the stored log.
+    browser.driver.refresh().await.unwrap();
+    assert_eq!(browser.text("#series").await, chart);
+    let (status, series) = app.get("/api/v1/jobs/1/series").await;
+    let series: serde_json::Value = serde_json::from_str(&series).unwrap();
+    assert_eq!((status, &series["steps_wanted"], &series["trend"]), (200, &6.into(), &"too-short".into()));
+    assert_eq!(series["points"][5], serde_json::json!({"step": 6, "value": 0.3}));
+    browser.stop().await;
+}

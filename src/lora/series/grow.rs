@@ -43,6 +43,11 @@ impl Growing {
         self.series.points.pop()
     }
 
+    /// Makes each step so many times what it is.
+    pub(super) fn stretch(&mut self, times: u64) {
+        self.series.points.iter_mut().for_each(|point| point.step = point.step.saturating_mul(times.max(1)));
+    }
+
     /// Says that the training has reached a step, of so many if that is known.
     pub(super) fn reach(&mut self, step: u64, wanted: Option<u64>) {
         self.series.steps_seen = step;

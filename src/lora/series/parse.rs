@@ -143,6 +143,9 @@ impl Parser {
                 && self.may_take(Source::HfTrainer, false)
             {
                 self.growing.reach(done, Some(total));
+                // Dicts come at even distances, which only now are known.
+                let counted = self.series().last().filter(|_| self.dicts.is_unordered).map_or(0, |last| last.step);
+                self.growing.stretch(done.checked_div(counted).unwrap_or(1));
             }
             return;
         };
@@ -223,9 +226,10 @@ fn as_count(number: f64) -> Option<u64> {
     (0.0..9e15).contains(&number).then_some(number as u64)
 }
 
+/// Whether a word of the text says that a loss is not the training's, or not that of a step.
 fn is_evaluation(text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
-    ["val", "eval", "test", "best", "smooth"].iter().any(|word| text.contains(word))
+    const WORDS: [&str; 8] = ["val", "valid", "validation", "eval", "evaluation", "test", "best", "smooth"];
+    text.split(|c: char| !c.is_alphanumeric()).any(|word| WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)))
 }
 
 static EPOCH: LazyLock<Regex> =
@@ -236,7 +240,7 @@ static STEP: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 static LOSS: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)(?:^|[^\w/.-])(?:(?:train(?:ing)?|step|avr|avg|running)[_/])?loss['\x22]?\s*(?:is\b|[=:])?\s*(\S.*)")
+    pattern(r"(?i)(?:^|[^\w/.-])(?:(?:train(?:ing)?|step|avr|avg|running)[_/])?loss(?:['\x22]?\s*[=:]|\s+is\b|\s)")
 });
 
 /// A count and its total behind a word.
@@ -248,12 +252,11 @@ fn counted(word: &Regex, text: &str) -> Option<(u64, Option<u64>)> {
 
 /// A line of words, such as `step 1/3 loss=0.1234` or `Epoch [2/10], Step [5/100], Loss: 0.5`.
 fn plain(line: &str) -> Option<Seen> {
-    let found = LOSS.captures(line)?;
-    let word_before = line[..found.get(0)?.start()].rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-    if is_evaluation(word_before) {
-        return None;
-    }
-    let loss = number_at(&found[1])?;
+    let loss = LOSS.find_iter(line).find_map(|found| {
+        let before = line[..found.start()].trim_end_matches(|c: char| !c.is_alphanumeric());
+        let word = before.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        if is_evaluation(word) { None } else { number_at(&line[found.end()..]) }
+    })?;
     let (step, epoch) = (counted(&STEP, line), counted(&EPOCH, line));
     let ((step, total), epoch) = match (step, epoch) {
         (Some(step), epoch) => (step, epoch),

@@ -90,6 +90,9 @@ fn dicts_without_bars_are_counted() {
     // A buffered output comes after all bars.
     let log = format!("\r 0%|  | 0/3 [00:00<?, ?it/s]\r100%|██| 3/3 [00:01<00:00, 3.1it/s]\n{log}");
     assert_eq!(of(&log), (Some(Source::HfTrainer), "1:2.5 2:2.25 3:2".to_owned()));
+    // The summary tells how far the bars have come, and so how far apart the dicts are.
+    let log = log.replace("3/3", "30/30") + "{'train_runtime': 1.0, 'train_loss': 2.25, 'epoch': 0.3}\n";
+    assert_eq!(of(&log), (Some(Source::HfTrainer), "10:2.5 20:2.25 30:2".to_owned()));
     let summary = "\r100%|██| 3/3 [00:01<00:00, 3.1it/s]\n{'train_runtime': 1.0, 'train_loss': 2.5, 'epoch': 0.4}\n";
     assert_eq!(steps(summary), (3, Some(3)), "also when no loss was told");
     let json =
@@ -122,6 +125,7 @@ fn lines_of_words() {
         ),
         ("Epoch 1/3 - loss: 0.9 - val_loss: 1.1\nEpoch 2/3 - loss: tensor(0.7, device='cuda:0')\n", "1:0.9 2:0.7"),
         ("epoch 1 | step 10 | loss 0.53\nepoch 2 | step 20 | loss -inf\n", "10:0.53 20:-inf"),
+        ("step 3 val loss: 9, loss_weight=1, latest loss: 0.25\n", "3:0.25"),
         ("Iter 10: Train loss 2.345, Learning Rate 1.000e-05\nIter 10: Val loss 2.5\n", "10:2.345"),
         (
             "Epoch 1/2: 100%|███| 2/2 [00:01<00:00, 1.1it/s, loss=0.9]\rEpoch 2/2:  50%|█▌ | 1/2 [00:01<00:01, 1.1it/s, loss=0.8]\n",

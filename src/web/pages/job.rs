@@ -10,8 +10,10 @@ use crate::domain::{JobState, in_words};
 use crate::log_view::{Checkpoint, Op, Renderer, line_html, page_html};
 use crate::store::logs;
 use crate::web::State;
+use crate::web::chart::{Chart, chart};
 use crate::web::error::Error;
 use crate::web::rows::{self, Build, Job};
+use crate::web::series;
 use crate::web::show::When;
 
 /// Bytes of log that a page shows: the last ones of a longer log, since its end says why the job failed.
@@ -33,6 +35,8 @@ struct JobPage {
     build: Build,
     job: Job,
     config: String,
+    /// None when there are no losses in the log.
+    chart: Option<Chart>,
     /// None when it is not asked for.
     log: Option<LogPart>,
 }
@@ -54,10 +58,15 @@ pub(in crate::web) async fn page(
 ) -> Result<Page, Error> {
     let build = rows::build(&state.db, &owner, &name, &number).await?;
     let job = rows::job(&state.db, build.id, &job).await?;
-    let log = if wanted.part.as_deref() == Some("facts") { None } else { Some(log(&state.db, &job).await?) };
+    let (chart, log) = if wanted.part.as_deref() == Some("facts") {
+        (None, None)
+    } else {
+        let series = series::of(&state.db, job.id, job.attempt, job.log_length, job.state).await?;
+        (chart(&series), Some(log(&state.db, &job).await?))
+    };
     let config = serde_json::to_string_pretty(&job.config).map_err(anyhow::Error::from)?;
     let chrome = Chrome::load(&state.db, job.state != JobState::Finished).await?;
-    shown(&JobPage { chrome, build, job, config, log })
+    shown(&JobPage { chrome, build, job, config, chart, log })
 }
 
 /// Renders the log from its begin, since colours, folds and line numbers depend on what came before, and keeps the end.

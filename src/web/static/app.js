@@ -69,7 +69,15 @@ function follow(log) {
     unfinished.innerHTML = told.unfinished === null ? "" : `<span class="l"><a></a><code>${told.unfinished}</code></span>`;
     toEnd();
   });
+  source.addEventListener("series", (event) => {
+    const series = document.getElementById("series");
+    const isOpen = series.querySelector("details")?.open;
+    series.innerHTML = JSON.parse(event.data).html;
+    series.querySelector("details")?.toggleAttribute("open", isOpen);
+    toEnd();
+  });
   source.addEventListener("restart", () => {
+    document.getElementById("series").replaceChildren();
     log.replaceChildren(unfinished);
     unfinished.replaceChildren();
     into = log;

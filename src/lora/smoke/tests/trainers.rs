@@ -96,7 +96,7 @@ fn data_sets_that_are_not_there_are_stood_in_for_and_broken_ones_are_told() {
     let smoke = derive("a.toml", ARGUMENTS.as_bytes(), &Ask::default(), &Repository::default(), "/smoke").unwrap();
     let sets = text(&smoke, "dataset.toml");
     let linted = crate::lora::lint("dataset.toml", sets.as_bytes(), &Repository::default()).unwrap();
-    assert!(linted.dialect == Dialect::SdScriptsDataset && linted.problems.is_empty(), "{linted:?}");
+    assert!(linted.dialect == Some(Dialect::SdScriptsDataset) && linted.problems.is_empty(), "{linted:?}");
     let repository = Repository::of([], [("sets/mine.toml", b"[[datasets".as_slice())]);
     let unfit = derive("a.toml", ARGUMENTS.as_bytes(), &Ask::default(), &repository, FOLDER).unwrap_err();
     assert!(

@@ -1,8 +1,10 @@
 //! A job's log as bytes, and as events while it grows.
 
+mod view;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{self, Path, Query};
@@ -20,9 +22,11 @@ use tracing::warn;
 
 use super::State;
 use super::error::{Error, InJson};
+use super::series;
 use crate::domain::{JobId, JobState, Verdict};
-use crate::log_view::{Checkpoint, Renderer, event_html, line_html};
+use crate::log_view::Checkpoint;
 use crate::store::logs;
+use view::{Html, View};
 
 /// Bytes of log that are read at a time.
 const PIECE: usize = 256 * 1024;
@@ -30,17 +34,17 @@ const PIECE: usize = 256 * 1024;
 const POLL: Duration = Duration::from_secs(1);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// What the log's follower needs to know of its job.
+/// What a reader of the log needs to know of its job.
 #[derive(Debug, sqlx::FromRow)]
-struct Facts {
-    attempt: i32,
-    state: JobState,
+pub(super) struct Facts {
+    pub attempt: i32,
+    pub state: JobState,
     verdict: Option<Verdict>,
     reason: Option<String>,
-    log_length: i64,
+    pub log_length: i64,
 }
 
-async fn facts(db: &PgPool, job: JobId) -> Result<Facts, Error> {
+pub(super) async fn facts(db: &PgPool, job: JobId) -> Result<Facts, Error> {
     sqlx::query_as("select attempt, state, verdict, reason, log_length from job where id = $1")
         .bind(job)
         .fetch_optional(db)
@@ -93,6 +97,7 @@ pub(super) async fn raw(
 /// `GET /api/v1/jobs/{id}/log/stream`: events until the job is finished.
 ///
 /// - `chunk` `{"offset", "text"}`, or with `view=html` `lines` `{"ops", "unfinished"}`; the id says where to go on
+/// - `series` `{"html"}`, with `view=html`: the chart of the losses as it looks now, about once a second
 /// - `restart` `{"attempt"}`: the job runs again, forget what you have
 /// - `end` `{"state", "verdict", "reason"}`, with `view=html` also the last `ops`
 pub(super) async fn live(
@@ -104,12 +109,15 @@ pub(super) async fn live(
     let job = JobId(job);
     // Before the first look, so that no change falls between the two.
     let changes = state.bells.log_changes();
-    let attempt = facts(&state.db, job).await?.attempt;
+    let Facts { attempt, log_length, .. } = facts(&state.db, job).await?;
     let last_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let view = if wanted.view.as_deref() == Some("html") {
         let token = last_id.or(wanted.after.as_deref());
         let from = token.and_then(Checkpoint::from_token).unwrap_or_else(|| Checkpoint::begin(attempt));
-        View::Html { renderer: Box::new(Renderer::new(from, line_html)), unfinished: None }
+        // The losses before that place count, too.
+        let offset = i64::try_from(from.offset()).unwrap_or(i64::MAX).min(log_length);
+        let losses = series::reader(&state.db, job, from.attempt(), offset).await.map_err(Error::from)?;
+        View::Html(Box::new(Html::new(from, losses)))
     } else {
         let (offset, attempt) = last_id.and_then(text_id).unwrap_or((wanted.offset.max(0), attempt));
         View::Text { attempt, offset }
@@ -131,70 +139,8 @@ fn text_id(id: &str) -> Option<(i64, i32)> {
     Some((offset.parse().ok().filter(|offset| *offset >= 0)?, attempt.parse().ok()?))
 }
 
-/// How the log is told, and up to where it was.
-enum View {
-    Text { attempt: i32, offset: i64 },
-    Html { renderer: Box<Renderer>, unfinished: Option<String> },
-}
-
-impl View {
-    fn position(&self) -> (i32, i64) {
-        match self {
-            Self::Text { attempt, offset } => (*attempt, *offset),
-            Self::Html { renderer, .. } => {
-                (renderer.checkpoint().attempt(), i64::try_from(renderer.offset()).unwrap_or(i64::MAX))
-            }
-        }
-    }
-
-    fn restart(&mut self, attempt: i32) {
-        *self = match self {
-            Self::Text { .. } => Self::Text { attempt, offset: 0 },
-            Self::Html { .. } => Self::Html {
-                renderer: Box::new(Renderer::new(Checkpoint::begin(attempt), line_html)),
-                unfinished: None,
-            },
-        };
-    }
-
-    /// The event that tells the next bytes; none when they make no difference yet. `last` when no bytes follow.
-    fn tell(&mut self, bytes: &[u8], last: bool) -> Option<Event> {
-        match self {
-            Self::Text { attempt, offset } => {
-                let whole = if last { bytes } else { &bytes[..whole_characters(bytes)] };
-                if whole.is_empty() {
-                    return None;
-                }
-                let data = json!({ "offset": *offset, "text": String::from_utf8_lossy(whole) });
-                *offset += i64::try_from(whole.len()).unwrap_or(0);
-                Some(event("chunk", &data).id(format!("{offset}@{attempt}")))
-            }
-            Self::Html { renderer, unfinished } => {
-                let ops = renderer.feed(bytes);
-                let now = renderer.unfinished();
-                if ops.is_empty() && now == *unfinished {
-                    return None;
-                }
-                let data = json!({ "ops": event_html(&ops), "unfinished": now });
-                *unfinished = now;
-                Some(event("lines", &data).id(renderer.checkpoint().to_token()))
-            }
-        }
-    }
-}
-
 fn event(name: &str, data: &Value) -> Event {
     Event::default().event(name).data(data.to_string())
-}
-
-/// The length of `bytes` without a character that is cut off at the end.
-fn whole_characters(bytes: &[u8]) -> usize {
-    let last_chunk = bytes.utf8_chunks().last();
-    let cut_off = last_chunk.map_or(0, |chunk| match std::str::from_utf8(chunk.invalid()) {
-        Err(error) if error.error_len().is_none() => chunk.invalid().len(),
-        _ => 0,
-    });
-    bytes.len() - cut_off
 }
 
 /// One reader of one job's log.
@@ -230,6 +176,10 @@ impl Follower {
 
     /// Reads what is new; false when nothing is.
     async fn look(&mut self) -> anyhow::Result<bool> {
+        if let Some(event) = self.view.due(Instant::now()) {
+            self.ready.push_back(event);
+            return Ok(true);
+        }
         let facts: Option<Facts> =
             sqlx::query_as("select attempt, state, verdict, reason, log_length from job where id = $1")
                 .bind(self.job)
@@ -251,9 +201,7 @@ impl Follower {
             let bytes = logs::read(&self.db, self.job, attempt, offset, PIECE).await?.bytes;
             let next = offset + i64::try_from(bytes.len())?;
             let last = facts.state == JobState::Finished && next >= facts.log_length;
-            if let Some(event) = self.view.tell(&bytes, last) {
-                self.ready.push_back(event);
-            }
+            self.ready.extend(self.view.tell(&bytes, last));
             if self.view.position().1 > offset {
                 return Ok(true);
             }
@@ -267,10 +215,10 @@ impl Follower {
 
     fn end(&mut self, facts: &Facts) {
         let mut data = json!({ "state": facts.state, "verdict": facts.verdict, "reason": facts.reason });
-        if let View::Html { renderer, .. } = &mut self.view {
-            let renderer =
-                std::mem::replace(&mut **renderer, Renderer::new(Checkpoint::begin(facts.attempt), line_html));
-            data["ops"] = event_html(&renderer.finish());
+        if let View::Html(html) = &mut self.view {
+            let (ops, chart) = html.finish();
+            self.ready.extend(chart);
+            data["ops"] = ops;
         }
         self.ready.push_back(event("end", &data));
         self.ended = true;
@@ -287,21 +235,8 @@ impl Follower {
                 }
             }
         };
+        let wait = self.view.next_due().map_or(POLL, |due| due.saturating_duration_since(Instant::now()).min(POLL));
         // Both ends of the wait are fine: the rows are looked at in either case.
-        let _ = tokio::time::timeout(POLL, heard).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_character_is_not_cut() {
-        assert_eq!(whole_characters("é".as_bytes()), 2);
-        assert_eq!(whole_characters(&"aé".as_bytes()[..2]), 1);
-        assert_eq!(whole_characters(&"a😀".as_bytes()[..4]), 1);
-        assert_eq!(whole_characters(b"a\xff"), 2, "broken, not cut");
-        assert_eq!(whole_characters(b""), 0);
+        let _ = tokio::time::timeout(wait, heard).await;
     }
 }

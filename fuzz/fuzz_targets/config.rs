@@ -1,0 +1,17 @@
+//! Training configs: any bytes in any format are linted twice with one result, or are no config.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use trainyard::lora::{Repository, lint};
+
+fuzz_target!(|bytes: &[u8]| {
+    for path in ["configs/a.yaml", "configs/a.toml", "configs/a.json"] {
+        let Some(linted) = lint(path, bytes, &Repository::default()) else { continue };
+        let lines = u32::try_from(bytes.split(|byte| matches!(byte, b'\n' | b'\r')).count()).expect("few lines");
+        for problem in &linted.problems {
+            assert!(!problem.message.is_empty() && problem.file.as_deref() == Some(path));
+            assert!(problem.line.is_none_or(|line| line <= lines + 1), "{problem:?} is behind the end");
+        }
+        assert_eq!(lint(path, bytes, &Repository::default()), Some(linted));
+    }
+});

@@ -1,0 +1,202 @@
+//! Where a step and a loss are in the plot, and what is written at its edges.
+
+use std::fmt::Write as _;
+
+use crate::lora::series::Point;
+
+/// Distances between ticks on the whole of an axis; they fit into the narrowest window.
+const STEP_TICKS: u32 = 5;
+const LOSS_TICKS: u32 = 6;
+/// Losses that lie further apart than this factor are shown by their magnitude.
+const WIDE: f64 = 100.0;
+
+/// The two axes.
+#[derive(Debug)]
+pub(super) struct Axes {
+    steps: (f64, f64),
+    losses: (f64, f64),
+    is_log: bool,
+}
+
+impl Axes {
+    /// Axes with room for these points.
+    pub(super) fn of(points: &[Point]) -> Self {
+        let (first, last) = points.first().zip(points.last()).map_or((0, 0), |(a, b)| (a.step, b.step));
+        let steps = match (as_float(first), as_float(last)) {
+            (first, last) if first >= last => (first - 0.5, first + 0.5),
+            // A training that was seen from its start on begins at the corner.
+            (first, last) if first <= last / 20.0 => (0.0, last),
+            both => both,
+        };
+        let finite = || points.iter().map(|point| point.value).filter(|value| value.is_finite());
+        // Half of what there is, so that no difference is infinite.
+        let most = f64::MAX / 4.0;
+        let low = finite().fold(f64::INFINITY, f64::min).clamp(-most, most);
+        let high = finite().fold(f64::NEG_INFINITY, f64::max).clamp(-most, most);
+        if finite().next().is_none() {
+            return Self { steps, losses: (0.0, 1.0), is_log: false };
+        }
+        let is_log = low > 0.0 && high / low > WIDE;
+        let (low, high) = if is_log { (low.log10(), high.log10()) } else { (low, high) };
+        let room = match (high - low) * 0.06 {
+            room if room > low.abs() * 1e-9 => room,
+            _ if low == 0.0 => 1.0,
+            _ => low.abs() * 0.1,
+        };
+        Self { steps, losses: (low - room, high + room), is_log }
+    }
+
+    /// The place of a step from the left, from 0 to 100.
+    pub(super) fn x(&self, step: u64) -> f64 {
+        place(as_float(step), self.steps)
+    }
+
+    /// The place of a loss from the top, from 0 to 100.
+    pub(super) fn y(&self, loss: f64) -> f64 {
+        100.0 - place(if self.is_log { loss.log10() } else { loss }, self.losses)
+    }
+
+    /// Draws lines and numbers.
+    pub(super) fn draw(&self, svg: &mut String) {
+        let named = if self.is_log { "loss (log)" } else { "loss" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(svg, "<text class=\"axis\" x=\"0\" dx=\"-48\" y=\"0\" dy=\"-14\">{named}</text>");
+        for (loss, label) in self.loss_ticks() {
+            let y = short(100.0 - place(loss, self.losses));
+            let _ = writeln!(
+                svg,
+                "<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"{y}%\" y2=\"{y}%\"/>\
+                 <text class=\"y\" x=\"0\" dx=\"-8\" y=\"{y}%\" dy=\"4\">{label}</text>"
+            );
+        }
+        for step in self.step_ticks() {
+            let (x, label) = (short(self.x(step)), compact(step));
+            let _ = writeln!(
+                svg,
+                "<svg x=\"{x}%\" y=\"100%\" overflow=\"visible\"><path class=\"tick\" d=\"M0 0v5\"/></svg>\
+                 <text class=\"x\" x=\"{x}%\" y=\"100%\" dy=\"18\">{label}</text>"
+            );
+        }
+        svg.push_str(
+            "<line class=\"base\" x1=\"0\" x2=\"100%\" y1=\"100%\" y2=\"100%\"/>\
+             <text class=\"axis end\" x=\"100%\" y=\"100%\" dy=\"36\">step</text>\n",
+        );
+    }
+
+    fn step_ticks(&self) -> Vec<u64> {
+        let distance = nice((self.steps.1 - self.steps.0) / f64::from(STEP_TICKS)).max(1.0);
+        let mut ticks: Vec<u64> = multiples(distance, self.steps).filter(|step| *step >= 0.0).map(as_count).collect();
+        ticks.dedup();
+        ticks
+    }
+
+    /// Values on the axis, which are magnitudes when it is logarithmic, with their labels.
+    fn loss_ticks(&self) -> Vec<(f64, String)> {
+        let span = self.losses.1 - self.losses.0;
+        if self.is_log {
+            let distance = (span / f64::from(LOSS_TICKS)).ceil().max(1.0);
+            let steps: &[f64] = if span < 3.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+            let power = |tick: f64| steps.iter().map(move |step| tick + step.log10());
+            let below = (self.losses.0 - distance, self.losses.1);
+            let ticks = multiples(distance, below).flat_map(power);
+            let inside = ticks.filter(|tick| (self.losses.0..=self.losses.1).contains(tick));
+            return inside.map(|tick| (tick, number(10f64.powf(tick)))).collect();
+        }
+        let distance = nice(span / f64::from(LOSS_TICKS));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 12")]
+        let decimals = (-distance.log10().floor()).clamp(0.0, 12.0) as usize;
+        let is_plain = (1e-6..1e6).contains(&self.losses.1.abs().max(self.losses.0.abs())) && distance >= 1e-9;
+        let label = |tick: f64| match tick {
+            // Without the sign of a zero that was rounded.
+            tick if tick.abs() < distance / 2.0 => "0".to_owned(),
+            tick if is_plain => format!("{tick:.decimals$}"),
+            tick => number(tick),
+        };
+        multiples(distance, self.losses).map(|tick| (tick, label(tick))).collect()
+    }
+}
+
+/// The multiples of `distance` in a range; few, whatever the range.
+fn multiples(distance: f64, (from, to): (f64, f64)) -> impl Iterator<Item = f64> {
+    let first = (from / distance).ceil();
+    (0..=2 * LOSS_TICKS)
+        .map(move |n| (first + f64::from(n)) * distance)
+        .take_while(move |tick| *tick <= to + distance * 1e-9)
+}
+
+/// The least of 1, 2, 5, 10, 20, … and their fractions that is not below `least`.
+fn nice(least: f64) -> f64 {
+    let power = 10f64.powf(least.log10().floor());
+    [1.0, 2.0, 5.0].into_iter().map(|n| n * power).find(|n| *n >= least * 0.999).unwrap_or(10.0 * power)
+}
+
+fn place(value: f64, (from, to): (f64, f64)) -> f64 {
+    if from >= to {
+        // Numbers so large, or so small, that there is none between them.
+        return 50.0;
+    }
+    ((value - from) / (to - from) * 100.0).clamp(0.0, 100.0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for a place on a screen")]
+fn as_float(step: u64) -> f64 {
+    step as f64
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a multiple that is not negative")]
+fn as_count(step: f64) -> u64 {
+    step.round() as u64
+}
+
+/// A number of an attribute, without digits that no screen shows.
+pub(super) fn short(number: f64) -> String {
+    let text = format!("{number:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A loss with four digits that count.
+pub(super) fn number(value: f64) -> String {
+    let size = value.abs();
+    match value {
+        value if value.is_nan() => "not a number".to_owned(),
+        value if value.is_infinite() => if value > 0.0 { "infinity" } else { "−infinity" }.to_owned(),
+        0.0 => "0".to_owned(),
+        _ if !(1e-4..1e6).contains(&size) => {
+            let text = format!("{value:.3e}");
+            let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+            let digits = if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits };
+            format!("{digits}e{power}").replace('-', "−")
+        }
+        _ => {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 7")]
+            let decimals = (3.0 - size.log10().floor()).clamp(0.0, 7.0) as usize;
+            let text = format!("{value:.decimals$}");
+            let text = if decimals > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+            text.replace('-', "−")
+        }
+    }
+}
+
+/// A count with commas between thousands.
+pub(super) fn counted(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count in few characters, for a tick: `500`, `2.5k`, `10M`.
+fn compact(count: u64) -> String {
+    let scaled = |unit: f64, name: &str| format!("{}{name}", short(as_float(count) / unit));
+    match count {
+        ..10_000 => counted(count),
+        10_000..1_000_000 => scaled(1e3, "k"),
+        1_000_000..1_000_000_000 => scaled(1e6, "M"),
+        _ => number(as_float(count)),
+    }
+}

@@ -1,0 +1,155 @@
+//! The loss of a training as a chart, with everything it shows in words and numbers, too.
+//!
+//! The plot is drawn in percent of its box, and only the curve is stretched, so that texts, marks and strokes keep their
+//! size in a window of any width.
+
+mod axis;
+mod curve;
+
+use std::fmt::{self, Write as _};
+
+use askama::filters::HtmlSafe;
+
+use crate::lora::series::{Point, Series, Source, Trend, trend};
+use axis::{Axes, counted, number};
+
+/// Rows of the table: enough to read how it went.
+const ROWS: usize = 12;
+
+/// The chart of a series. Its `Display` is HTML.
+#[derive(Debug)]
+pub(super) struct Chart(String);
+
+impl fmt::Display for Chart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+// Made of numbers and constants only.
+impl HtmlSafe for Chart {}
+
+/// Draws a series; none when it has no points.
+pub(super) fn chart(series: &Series) -> Option<Chart> {
+    let last = series.last()?;
+    let trend = trend(series);
+    let (word, tone) = told(trend);
+    let says = sentence(series, trend);
+    let mut html = format!(
+        "<section class=\"card loss\" aria-labelledby=\"loss-title\">\n<div class=\"head\"><h2 id=\"loss-title\">Loss</h2>\
+         <span class=\"mark {tone}\">{word}</span><p class=\"dim\">{says}</p></div>\n{}\n<dl class=\"facts\">\n",
+        plot(series, &says)
+    );
+    let at =
+        |point: Point| format!("{} <span class=\"dim\">at step {}</span>", number(point.value), counted(point.step));
+    let mut fact = |name: &str, value: &str| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(html, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+    };
+    let mark = if last.value.is_finite() { key("last") } else { String::new() };
+    fact(&format!("{mark}{}", if series.averaged { "Last average" } else { "Last" }), &at(last));
+    if let Some(lowest) = series.lowest() {
+        fact(&format!("{}Lowest", key("lowest")), &at(lowest));
+    }
+    let seen = counted(series.steps_seen.max(last.step));
+    fact("Steps", &series.steps_wanted.map_or(seen.clone(), |wanted| format!("{seen} of {}", counted(wanted))));
+    fact("Read from", source(series));
+    html.push_str("</dl>\n");
+    html.push_str(&table(series));
+    html.push_str("</section>");
+    Some(Chart(html))
+}
+
+/// The mark that a point has in the plot.
+fn key(class: &str) -> String {
+    format!(
+        "<svg class=\"key\" viewBox=\"0 0 12 12\" aria-hidden=\"true\"><circle class=\"{class}\" cx=\"6\" cy=\"6\" r=\"4\"/></svg>"
+    )
+}
+
+/// The trend in a word, and the class that gives its colour.
+fn told(trend: Trend) -> (&'static str, &'static str) {
+    match trend {
+        Trend::Falling => ("falling", "passed"),
+        Trend::Flat => ("not falling", "errored"),
+        Trend::Diverged => ("diverged", "failed"),
+        Trend::NotANumber => ("not a number", "failed"),
+        Trend::TooShort => ("too short to tell", "queued"),
+    }
+}
+
+/// How it went, in a sentence or two.
+fn sentence(series: &Series, trend: Trend) -> String {
+    let finite = |point: &&Point| point.value.is_finite();
+    let first = series.points.iter().find(finite);
+    let last = series.points.iter().rfind(finite);
+    let broken = series.first_not_finite();
+    // From which step on nothing is finite any more.
+    let broken_for_good = last.map_or(broken, |last| series.points.iter().copied().find(|p| p.step > last.step));
+    let (Some(first), Some(last)) = (first, last) else {
+        return "No loss was a finite number.".to_owned();
+    };
+    let mut text = match (trend, broken_for_good) {
+        (_, Some(point)) => {
+            let what = if point.value.is_nan() { "not a number" } else { "infinite" };
+            format!("The loss is {what} from step {} on.", counted(point.step))
+        }
+        (Trend::TooShort, None) if series.points.len() == 1 => "A single value has no trend.".to_owned(),
+        (Trend::TooShort, None) => format!("{} values are too few for a trend.", series.points.len()),
+        (Trend::Diverged, None) => format!("It ends far higher than it was: at {}.", number(last.value)),
+        (Trend::Flat, None) => format!("It began at {} and ends at {}.", number(first.value), number(last.value)),
+        (Trend::Falling | Trend::NotANumber, None) => {
+            format!("From {} at the first step to {} at the last.", number(first.value), number(last.value))
+        }
+    };
+    if let Some(point) = broken.filter(|point| broken_for_good.is_none_or(|for_good| point.step < for_good.step)) {
+        let _ = write!(text, " Some values before were not finite, first at step {}.", counted(point.step));
+    }
+    text
+}
+
+fn source(series: &Series) -> &'static str {
+    match series.source {
+        Some(Source::SdScripts) => "progress bar of sd-scripts",
+        Some(Source::Diffusers) => "progress bar of diffusers",
+        Some(Source::HfTrainer) => "log of the HF Trainer",
+        Some(Source::AiToolkit) => "progress bar of ai-toolkit",
+        Some(Source::OneTrainer) => "progress bar of OneTrainer",
+        Some(Source::TrainerLog) => "trainer_log.jsonl",
+        Some(Source::TrainerState) => "trainer_state.json",
+        Some(Source::TensorBoard) => "TensorBoard events",
+        Some(Source::Plain) | None => "lines of the log",
+    }
+}
+
+/// The plot. What it shows stands beside it in words, so that its name is enough for a screen reader.
+fn plot(series: &Series, says: &str) -> String {
+    let axes = Axes::of(&series.points);
+    let mut svg = format!("<div class=\"chart\"><svg role=\"img\" aria-label=\"Chart of the loss by step. {says}\">\n");
+    axes.draw(&mut svg);
+    curve::draw(&mut svg, series, &axes);
+    svg.push_str("</svg></div>");
+    svg
+}
+
+/// Some of the points as a table, for who cannot see the chart or wants numbers: the first, the last, and between them at
+/// even distances.
+fn table(series: &Series) -> String {
+    let points = &series.points;
+    let mut places: Vec<usize> =
+        (0..ROWS.min(points.len())).map(|row| row * (points.len() - 1) / (ROWS.min(points.len()) - 1).max(1)).collect();
+    places.dedup();
+    let mut html =
+        "<details class=\"numbers\"><summary>Numbers</summary>\n<table><thead><tr><th scope=\"col\">Step</th>\
+                    <th scope=\"col\">Loss</th></tr></thead><tbody>\n"
+            .to_owned();
+    for place in places {
+        let Point { step, value } = points[place];
+        let _ = writeln!(html, "<tr><td>{}</td><td>{}</td></tr>", counted(step), number(value));
+    }
+    html.push_str("</tbody></table></details>\n");
+    html
+}
+
+#[cfg(test)]
+mod tests;

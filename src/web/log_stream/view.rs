@@ -1,0 +1,230 @@
+//! How a log is told to one reader, and up to where it was.
+
+use std::time::{Duration, Instant};
+
+use axum::response::sse::Event;
+use serde_json::{Value, json};
+
+use super::event;
+use crate::log_view::{Checkpoint, Renderer, event_html, line_html};
+use crate::lora::series::LogReader;
+use crate::web::chart::chart;
+
+/// A progress bar is drawn twenty times a second; people see as much of it at this pace.
+const BAR_EVERY: Duration = Duration::from_millis(250);
+/// A chart is some ten thousand bytes.
+const CHART_EVERY: Duration = Duration::from_secs(1);
+
+/// How the log is told.
+pub(super) enum View {
+    /// As it is.
+    Text { attempt: i32, offset: i64 },
+    /// As lines of a page.
+    Html(Box<Html>),
+}
+
+/// The page's state.
+pub(super) struct Html {
+    renderer: Renderer,
+    /// The unfinished line as it was told.
+    unfinished: Option<String>,
+    bar: Pace,
+    losses: LogReader,
+    chart: Pace,
+}
+
+/// Something that changes more often than it is told.
+#[derive(Default)]
+struct Pace {
+    told: Option<Instant>,
+    is_owed: bool,
+}
+
+impl Pace {
+    /// When it is to be told; none when nothing is owed.
+    fn due(&self, every: Duration, now: Instant) -> Option<Instant> {
+        self.is_owed.then(|| self.told.map_or(now, |told| told + every))
+    }
+
+    /// Whether it is to be told now, which then counts as done.
+    fn take(&mut self, every: Duration, now: Instant) -> bool {
+        let is_due = self.due(every, now).is_some_and(|due| due <= now);
+        if is_due {
+            *self = Self { told: Some(now), is_owed: false };
+        }
+        is_due
+    }
+}
+
+impl Html {
+    /// A page that has the log up to `from`, with the losses of that part.
+    pub(super) fn new(from: Checkpoint, losses: LogReader) -> Self {
+        Self {
+            renderer: Renderer::new(from, line_html),
+            unfinished: None,
+            bar: Pace::default(),
+            losses,
+            chart: Pace::default(),
+        }
+    }
+
+    /// The last unfinished line's ops, and the chart of all losses if it has changed.
+    pub(super) fn finish(&mut self) -> (Value, Option<Event>) {
+        let before = self.losses.version();
+        self.losses.finish();
+        let is_owed = self.chart.is_owed || self.losses.version() > before;
+        let attempt = self.renderer.checkpoint().attempt();
+        let renderer = std::mem::replace(&mut self.renderer, Renderer::new(Checkpoint::begin(attempt), line_html));
+        (event_html(&renderer.finish()), is_owed.then(|| self.charted()))
+    }
+
+    fn tell(&mut self, bytes: &[u8]) -> Option<Event> {
+        let before = self.losses.version();
+        self.losses.feed(bytes);
+        self.chart.is_owed |= self.losses.version() > before;
+        let ops = self.renderer.feed(bytes);
+        self.bar.is_owed = true;
+        // Lines are told at once, and with them how the one after them looks.
+        (!ops.is_empty()).then(|| {
+            self.bar = Pace { told: Some(Instant::now()), is_owed: false };
+            self.unfinished = self.renderer.unfinished();
+            self.lines(&event_html(&ops))
+        })
+    }
+
+    fn due(&mut self, now: Instant) -> Option<Event> {
+        if self.chart.take(CHART_EVERY, now) {
+            return Some(self.charted());
+        }
+        if self.bar.take(BAR_EVERY, now) {
+            let looks = self.renderer.unfinished();
+            if looks != self.unfinished {
+                self.unfinished = looks;
+                return Some(self.lines(&json!([])));
+            }
+        }
+        None
+    }
+
+    fn lines(&self, ops: &Value) -> Event {
+        let data = json!({ "ops": ops, "unfinished": self.unfinished });
+        event("lines", &data).id(self.renderer.checkpoint().to_token())
+    }
+
+    /// The chart. It has no id: where to go on after a lost connection is up to the lines.
+    fn charted(&self) -> Event {
+        let html = chart(self.losses.series()).map(|chart| chart.to_string()).unwrap_or_default();
+        event("series", &json!({ "html": html }))
+    }
+}
+
+impl View {
+    /// The attempt and the offset of the next byte.
+    pub(super) fn position(&self) -> (i32, i64) {
+        match self {
+            Self::Text { attempt, offset } => (*attempt, *offset),
+            Self::Html(html) => {
+                let offset = i64::try_from(html.renderer.offset()).unwrap_or(i64::MAX);
+                (html.renderer.checkpoint().attempt(), offset)
+            }
+        }
+    }
+
+    /// Begins anew with another attempt.
+    pub(super) fn restart(&mut self, attempt: i32) {
+        *self = match self {
+            Self::Text { .. } => Self::Text { attempt, offset: 0 },
+            Self::Html(_) => Self::Html(Box::new(Html::new(Checkpoint::begin(attempt), LogReader::new()))),
+        };
+    }
+
+    /// The event that tells the next bytes; none when they make no difference yet. `last` when no bytes follow.
+    pub(super) fn tell(&mut self, bytes: &[u8], last: bool) -> Option<Event> {
+        match self {
+            Self::Text { attempt, offset } => {
+                let whole = if last { bytes } else { &bytes[..whole_characters(bytes)] };
+                if whole.is_empty() {
+                    return None;
+                }
+                let data = json!({ "offset": *offset, "text": String::from_utf8_lossy(whole) });
+                *offset += i64::try_from(whole.len()).unwrap_or(0);
+                Some(event("chunk", &data).id(format!("{offset}@{attempt}")))
+            }
+            Self::Html(html) => html.tell(bytes),
+        }
+    }
+
+    /// What is told at a pace of its own, when its time has come.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Event> {
+        match self {
+            Self::Text { .. } => None,
+            Self::Html(html) => html.due(now),
+        }
+    }
+
+    /// When [`View::due`] has something to tell; none when nothing is owed.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let Self::Html(html) = self else { return None };
+        let now = Instant::now();
+        [html.bar.due(BAR_EVERY, now), html.chart.due(CHART_EVERY, now)].into_iter().flatten().min()
+    }
+}
+
+/// The length of `bytes` without a character that is cut off at the end.
+fn whole_characters(bytes: &[u8]) -> usize {
+    let last_chunk = bytes.utf8_chunks().last();
+    let cut_off = last_chunk.map_or(0, |chunk| match std::str::from_utf8(chunk.invalid()) {
+        Err(error) if error.error_len().is_none() => chunk.invalid().len(),
+        _ => 0,
+    });
+    bytes.len() - cut_off
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_character_is_not_cut() {
+        assert_eq!(whole_characters("é".as_bytes()), 2);
+        assert_eq!(whole_characters(&"aé".as_bytes()[..2]), 1);
+        assert_eq!(whole_characters(&"a😀".as_bytes()[..4]), 1);
+        assert_eq!(whole_characters(b"a\xff"), 2, "broken, not cut");
+        assert_eq!(whole_characters(b""), 0);
+    }
+
+    fn page() -> View {
+        View::Html(Box::new(Html::new(Checkpoint::begin(1), LogReader::new())))
+    }
+
+    #[test]
+    fn a_progress_bar_is_told_at_a_pace_that_people_see() {
+        let mut view = page();
+        let (mut told, begin) = (0, Instant::now());
+        // A minute of twenty updates a second.
+        for tick in 0..1200_u32 {
+            assert!(view.tell(format!("\rstep: {tick}").as_bytes(), false).is_none());
+            told += u32::from(view.due(begin + tick * Duration::from_millis(50)).is_some());
+        }
+        assert_eq!(told, 240);
+        assert!(view.tell(b"\n", false).is_some(), "a line is told at once");
+        assert_eq!(view.next_due(), None);
+    }
+
+    #[test]
+    fn a_chart_is_told_once_a_second_and_at_the_end() {
+        let mut view = page();
+        let (mut charts, begin) = (0, Instant::now());
+        for tick in 0..100_u32 {
+            assert!(view.tell(format!("step {tick}/100 loss=0.5\n").as_bytes(), false).is_some());
+            charts += u32::from(view.due(begin + tick * Duration::from_millis(100)).is_some());
+        }
+        assert_eq!(charts, 10);
+        assert!(view.tell(b"nothing new\n", false).is_some());
+        view.due(begin + Duration::from_secs(60));
+        assert!(view.next_due().is_none());
+        assert!(view.tell(b"step 100/100 loss=0.4", false).is_none(), "not a whole line");
+        let View::Html(mut html) = view else { unreachable!() };
+        assert!(html.finish().1.is_some(), "the last line counts at the end");
+    }
+}

@@ -1,0 +1,68 @@
+//! Where the losses of a job come from: its stored log.
+
+use axum::Json;
+use axum::extract::{self, Path};
+use serde_json::Value;
+use sqlx::PgPool;
+
+use super::State;
+use super::error::InJson;
+use super::log_stream::facts;
+use crate::domain::{JobId, JobState};
+use crate::lora::series::{LogReader, Series, trend};
+use crate::store::logs;
+
+/// Bytes of log that are read for losses: of a longer log the first and the last half of these.
+const MOST: i64 = 64 << 20;
+/// Bytes of log that are read at a time.
+const PIECE: usize = 256 * 1024;
+
+/// Reads an attempt's log up to `end`.
+pub(super) async fn reader(db: &PgPool, job: JobId, attempt: i32, end: i64) -> anyhow::Result<LogReader> {
+    let mut reader = LogReader::new();
+    let mut offset = 0;
+    while offset < end {
+        let mut bytes = logs::read(db, job, attempt, offset, PIECE).await?.bytes;
+        if bytes.is_empty() {
+            break;
+        }
+        bytes.truncate(usize::try_from(end - offset)?);
+        offset += i64::try_from(bytes.len())?;
+        reader.feed(&bytes);
+        if offset < end - MOST / 2 && offset >= MOST / 2 {
+            // The line that goes on there is another one.
+            reader.feed(b"\n");
+            offset = end - MOST / 2;
+        }
+    }
+    Ok(reader)
+}
+
+/// The series of a job: that of its log, as far as it is there.
+pub(super) async fn of(
+    db: &PgPool,
+    job: JobId,
+    attempt: i32,
+    log_length: i64,
+    state: JobState,
+) -> anyhow::Result<Series> {
+    let mut reader = reader(db, job, attempt, log_length).await?;
+    if state == JobState::Finished {
+        reader.finish();
+    }
+    Ok(reader.series().clone())
+}
+
+/// `GET /api/v1/jobs/{id}/series`: the losses, with where they go in a word. A value that is no finite number is one of
+/// the texts `nan`, `inf` and `-inf`.
+pub(super) async fn json(
+    extract::State(state): extract::State<State>,
+    Path(job): Path<i64>,
+) -> Result<Json<Value>, InJson> {
+    let job = JobId(job);
+    let facts = facts(&state.db, job).await?;
+    let series = of(&state.db, job, facts.attempt, facts.log_length, facts.state).await.map_err(super::Error::from)?;
+    let mut value = serde_json::to_value(&series).map_err(anyhow::Error::from)?;
+    value["trend"] = serde_json::to_value(trend(&series)).map_err(anyhow::Error::from)?;
+    Ok(Json(value))
+}
