@@ -48,6 +48,11 @@ pub async fn assert_no_containers(db: &PgPool) {
     );
 }
 
+/// The part of a configuration that lets jobs reach the host at [`bridge`].
+pub fn reach_bridge() -> String {
+    format!("limits = {{reach = ['{}']}}", bridge())
+}
+
 /// The address of the host on Docker's bridge, where containers reach it.
 pub fn bridge() -> String {
     let output = std::process::Command::new("docker")
