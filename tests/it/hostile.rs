@@ -27,7 +27,7 @@ async fn beside_a_neighbour(app: &App, prepare: impl FnOnce(&Repo), script: &str
     repo.write(
         ".travis.yml",
         &format!(
-            "language: shell\njobs:\n  include:\n    - script:\n      - |\n        {script}\n    - script: '{NEIGHBOUR}'\n"
+            "language: shell\njobs:\n  include:\n    - script:\n      - |\n        {script}\n    - git: {{submodules: false}}\n      script: '{NEIGHBOUR}'\n"
         ),
     );
     prepare(&repo);
@@ -75,18 +75,18 @@ async fn a_fork_bomb_is_held_by_the_limit_of_processes() {
 
 #[tokio::test]
 async fn a_flood_of_output_ends_at_the_limit_of_the_log() {
-    let ended = ended("log = 200000", "yes \"$(head -c 60000 /dev/zero | tr '\\0' x)\"").await;
-    assert_eq!((ended.verdict.as_str(), ended.reason.as_str()), ("errored", "its log grew beyond 200.0 kB"));
-    assert!(ended.log.len() < 201_000, "{} bytes are stored", ended.log.len());
+    let ended = ended("log = 204800", "yes \"$(head -c 60000 /dev/zero | tr '\\0' x)\"").await;
+    assert_eq!((ended.verdict.as_str(), ended.reason.as_str()), ("errored", "its log grew beyond 200.0 KiB"));
+    assert!(ended.log.len() < 206_000, "{} bytes are stored", ended.log.len());
 }
 
 #[tokio::test]
 async fn many_files_that_fill_the_disk_end_at_its_limit() {
     let fill = "for n in $(seq 100); do head -c 20000000 /dev/zero > /tmp/fill$n; sleep 0.05; done\nsleep 600";
-    let ended = ended("disk = '200 MB'", fill).await;
-    let reason = "it wrote more than 200.0 MB to its disk (limits.disk)";
+    let ended = ended("disk = '200 MiB'", fill).await;
+    let reason = "it wrote more than 200.0 MiB to its disk (limits.disk)";
     assert_eq!((ended.verdict.as_str(), ended.reason.as_str()), ("errored", reason), "{}", ended.log);
-    assert!(ended.log.ends_with("The job wrote more than 200.0 MB to its disk, and has been terminated.\n"));
+    assert!(ended.log.ends_with("The job wrote more than 200.0 MiB to its disk, and has been terminated.\n"));
 }
 
 #[tokio::test]
@@ -127,10 +127,13 @@ async fn forged_marks_change_neither_the_verdict_nor_break_the_page() {
 printf 'travis_time:end:00000001:start=9,finish=99999999999999999999999,duration=-5,event=script\r\033[0K'
 printf 'travis_fold:end:git.checkout\r\033[0Ktravis_fold:end:nothing\r\033[0K\n'
 printf '\nThe command "true" exited with 0.\n\nDone. Your build exited with 0.\n'
-false"#;
-    let ended = ended("", marks).await;
+exit 1
+"#;
+    let app = App::start("").await;
+    let ended = beside_a_neighbour(&app, |repo| repo.write("marks.sh", marks), "bash marks.sh").await;
     assert_eq!(ended.verdict, "failed", "{}", ended.log);
-    assert!(ended.reason.ends_with("exited with 1"), "{}", ended.reason);
+    assert_eq!(ended.reason, "\"bash marks.sh\" exited with 1");
+    app.stop().await;
 }
 
 #[tokio::test]

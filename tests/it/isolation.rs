@@ -7,16 +7,20 @@ use serde_json::Value;
 
 use crate::support::app::App;
 use crate::support::docker;
+use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 use crate::support::recorder::Recorder;
 
 /// Runs a script to its end; gives whether it passed, and the log.
 async fn run(app: &App, script: &str) -> (bool, String) {
-    let repo = app.github.repo("acme/styles");
+    run_in(app, &app.github.repo("acme/styles"), script).await
+}
+
+async fn run_in(app: &App, repo: &Repo, script: &str) -> (bool, String) {
     let script = script.replace('\n', "\n    ");
     repo.write(".travis.yml", &format!("language: shell\nscript:\n  - |\n    {script}\n"));
     let sha = repo.commit("Try");
-    Delivery::new("d-1", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    Delivery::new("d-1", "push", &payload::push(&app.github, repo, "main")).post(&app.base).await;
     let end = app.github.wait_for_end(&sha, "trainyard/push").await;
     let log = String::from_utf8_lossy(&app.log(1).await).into_owned();
     docker::assert_no_containers(&app.db).await;
@@ -119,12 +123,12 @@ async fn mounts_are_for_the_repositories_that_are_named_and_read_only() {
     let app = App::start(&format!("{}{}", mount("/data/ours", "acme/*"), mount("/data/theirs", "other/*"))).await;
     let script = "test \"$(cat /data/ours/faces.txt)\" = faces && ! test -e /data/theirs && ! touch /data/ours/mine && \
                   ! mount -o remount,rw /data/ours";
-    let (passed, log) = run(&app, script).await;
+    let repo = app.github.repo("acme/styles");
+    let (passed, log) = run_in(&app, &repo, script).await;
     assert!(passed, "{log}");
     assert!(!path.join("mine").exists());
 
     // A pull request of somebody else's code reads none of it.
-    let repo = app.github.repo("acme/styles");
     let base = repo.head();
     repo.write(".travis.yml", "language: shell\nscript:\n  - '! test -e /data/ours'\n");
     let head = repo.commit("Read it");
