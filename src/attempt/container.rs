@@ -81,7 +81,13 @@ impl NewContainer<'_> {
         let container = docker.name_of(&spec);
         made(container.clone());
         let checkout = async { checkout.await.map_err(ExecError::System) };
-        let ((), checkout) = tokio::try_join!(docker.create(&spec), checkout)?;
+        // The network takes the longest, as the kernel makes interfaces for it; all else is done meanwhile.
+        let create = async {
+            docker.create_network(&spec).await?;
+            let open = async { docker.open_network(&container, self.limits).await.map_err(ExecError::System) };
+            tokio::try_join!(open, docker.create(&spec))
+        };
+        let (_, checkout) = tokio::try_join!(create, checkout)?;
         let folder = format!("{HOME}/build/{}", self.repo);
         let mut upload = Upload::default()
             .file(SCRIPT, self.script.into_bytes(), 0o755)
@@ -92,18 +98,13 @@ impl NewContainer<'_> {
         if let Some(authorities) = authorities {
             upload = upload.file(AUTHORITIES, authorities, 0o644);
         }
-        let fill = async {
-            docker.put(&container, upload).await?;
-            if let Some(cached) = self.cache
-                && let Err(error) = restore(docker, &container, cached).await
-            {
-                // A job has to work without its cache too.
-                warn!(job = %self.job, "the cache of job {} is not restored: {error:#}", self.job);
-            }
-            Ok(())
-        };
-        let open = async { docker.open_network(&container, self.limits).await.map_err(ExecError::System) };
-        tokio::try_join!(fill, open)?;
+        docker.put(&container, upload).await?;
+        if let Some(cached) = self.cache
+            && let Err(error) = restore(docker, &container, cached).await
+        {
+            // A job has to work without its cache too.
+            warn!(job = %self.job, "the cache of job {} is not restored: {error:#}", self.job);
+        }
         docker.start(&container).await?;
         Ok(container)
     }

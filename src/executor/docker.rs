@@ -112,18 +112,37 @@ impl Docker {
         format!("trainyard-{}-{}-{}", &self.instance[..8.min(self.instance.len())], spec.job, spec.attempt)
     }
 
-    /// Makes a container, with all limits, not started, and the one that holds its network. Older containers of the same
-    /// attempt give way: they were never started, else the job would have been adopted.
+    /// Makes what holds a container's network, if it wants one of its own; to be called before the container is made.
+    ///
+    /// # Errors
+    /// When the engine or its host does not give what the network needs.
+    pub async fn create_network(&self, spec: &Spec<'_>) -> anyhow::Result<()> {
+        match spec.limits.network {
+            Network::Egress => self.create_outlet(spec, &self.name_of(spec)).await,
+            Network::Full | Network::None => Ok(()),
+        }
+    }
+
+    /// Makes the network of a container work; to be called before its start.
+    ///
+    /// # Errors
+    /// When what the limits close cannot be closed.
+    pub async fn open_network(&self, container: &str, limits: &Limits) -> anyhow::Result<()> {
+        match limits.network {
+            Network::Egress => self.open_outlet(container).await,
+            Network::Full | Network::None => Ok(()),
+        }
+    }
+
+    /// Makes a container, with all limits, not started; its network has to be made already. An older container of the
+    /// same attempt gives way: it was never started, else the job would have been adopted.
     ///
     /// # Errors
     /// [`ExecError::Job`] when the image is absent.
     pub async fn create(&self, spec: &Spec<'_>) -> Result<(), ExecError> {
         let name = self.name_of(spec);
         let network = match spec.limits.network {
-            Network::Egress => {
-                self.create_outlet(spec, &name).await?;
-                format!("container:{}", outlet::name(&name))
-            }
+            Network::Egress => format!("container:{}", outlet::name(&name)),
             Network::Full => "bridge".to_owned(),
             Network::None => "none".to_owned(),
         };
@@ -216,17 +235,6 @@ impl Docker {
         match pieces.as_mut().peek().await {
             Some(Err(error)) if is_missing(error) => Ok(None),
             _ => Ok(Some(pieces)),
-        }
-    }
-
-    /// Makes the network of a container work. To be called before its start.
-    ///
-    /// # Errors
-    /// When what the limits close cannot be closed.
-    pub async fn open_network(&self, container: &str, limits: &Limits) -> anyhow::Result<()> {
-        match limits.network {
-            Network::Egress => self.open_outlet(container).await,
-            Network::Full | Network::None => Ok(()),
         }
     }
 

@@ -62,13 +62,12 @@ pub(super) fn probe_name(container: &str) -> String {
 
 impl Docker {
     /// Makes the outlet of a job's container, not started.
-    pub(super) async fn create_outlet(&self, spec: &Spec<'_>, container: &str) -> Result<(), ExecError> {
+    pub(super) async fn create_outlet(&self, spec: &Spec<'_>, container: &str) -> anyhow::Result<()> {
         let host = self.host_addresses(spec, container).await?;
         let allowed: Vec<String> = spec.limits.reach.iter().map(ToString::to_string).collect();
         let closed: Vec<&str> = CLOSED.into_iter().chain(host.iter().map(String::as_str)).collect();
         let command = ["perl", "-e", OUTLET, &allowed.join(" "), &closed.join(" ")];
-        self.make_helper(spec, &name(container), &command, ("bridge", &["NET_ADMIN"])).await?;
-        Ok(())
+        self.make_helper(spec, &name(container), &command, ("bridge", &["NET_ADMIN"])).await
     }
 
     /// Starts the outlet of a container and waits until its rules stand.
