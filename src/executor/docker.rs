@@ -149,9 +149,10 @@ impl Docker {
         let quota = !self.no_quota.load(Ordering::Relaxed);
         let body = |quota| self.body(spec, &network, quota);
         let mut made = self.make(&name, body(quota)).await;
-        if quota && made.as_ref().is_err_and(|error| error.to_string().contains("--storage-opt")) {
-            self.no_quota.store(true, Ordering::Relaxed);
+        // Every storage driver has its own words for having no quotas.
+        if quota && made.as_ref().is_err_and(|error| !is_no_image(error)) {
             made = self.make(&name, body(false)).await;
+            self.no_quota.store(made.is_ok(), Ordering::Relaxed);
         }
         if made.as_ref().is_err_and(is_no_image) {
             return Err(ExecError::Job(format!(
@@ -393,9 +394,14 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(inner, Some(DockerError::DockerResponseServerError { status_code: 404, .. }))
 }
 
-/// Whether a container was not made because its image is not there.
+/// Whether a container was not made because its image is not there, rather than the container whose network it joins.
 pub(super) fn is_no_image(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(DockerError::DockerResponseServerError { status_code: 404, .. }))
+    match error.downcast_ref() {
+        Some(DockerError::DockerResponseServerError { status_code: 404, message }) => {
+            !message.contains("No such container")
+        }
+        _ => false,
+    }
 }
 
 fn is_status<T>(answer: &Result<T, DockerError>, code: u16) -> bool {

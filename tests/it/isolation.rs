@@ -211,7 +211,7 @@ async fn every_container_meets_the_benchmark_for_docker() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::start(folder.path());
     let endpoint = format!("unix://{}", recorder.socket.display());
-    let app = App::start(&format!("[[runner]]\nendpoint = {endpoint:?}\n")).await;
+    let app = App::start(&format!("[[runner]]\nendpoint = {endpoint:?}\nruntime = 'runc'\n")).await;
     let (passed, log) = run(&app, "true").await;
     assert!(passed, "{log}");
     let mut kinds = BTreeSet::new();
@@ -223,6 +223,7 @@ async fn every_container_meets_the_benchmark_for_docker() {
             let excepted = kind == "probe" && matches!(number, "5.9" | "5.24, 5.30");
             assert!(excepted || holds(&made), "{name}: {number} {words}: {:#}", made["HostConfig"]);
         }
+        assert_eq!(made["HostConfig"]["Runtime"] == "runc", kind == "job", "{name}");
         assert_eq!(list(&made, "CapAdd").contains(&"NET_ADMIN".to_owned()), kind == "outlet", "{name}");
         kinds.insert(kind);
     }
