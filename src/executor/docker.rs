@@ -347,11 +347,11 @@ impl Docker {
     /// # Errors
     /// When the engine does not answer.
     pub async fn remove(&self, container: &str) -> anyhow::Result<()> {
-        // The helpers last: the job's network is theirs.
-        self.remove_one(container).await?;
         let (outlet, probe) = (outlet::name(container), outlet::probe_name(container));
-        tokio::try_join!(self.remove_one(&outlet), self.remove_one(&probe))?;
-        Ok(())
+        // At once, and each whatever becomes of the others. A job that still runs is left without a network for a moment.
+        let (own, outlet, probe) =
+            tokio::join!(self.remove_one(container), self.remove_one(&outlet), self.remove_one(&probe));
+        own.and(outlet).and(probe)
     }
 
     pub(super) async fn remove_one(&self, container: &str) -> anyhow::Result<()> {
