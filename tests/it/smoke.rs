@@ -70,6 +70,8 @@ async fn a_repository_without_travis_yml_gets_smoke_jobs_for_what_changes() {
     let points: Vec<f64> =
         sqlx::query_scalar("select points from series where job_id = 1").fetch_one(&app.db).await.unwrap();
     assert_eq!(points, [1.0, 0.5, 0.3333]);
+    let (code, page) = app.get("/acme/styles/builds/1/jobs/1").await;
+    assert!(code == 200 && page.contains("weights-trained") && page.contains("LoRA of rank 4, 1 module"), "{page}");
     docker::assert_no_containers(&app.db).await;
     app.stop().await;
 }
