@@ -63,7 +63,7 @@ impl Default for Limits {
             memory: ByteSize::gib(4),
             shared_memory: ByteSize::gib(1),
             processes: 4096,
-            grace: Duration::from_secs(4),
+            grace: Duration::from_secs(3),
             network: Network::Bridge,
         }
     }
