@@ -81,7 +81,7 @@ async fn exit_status_0_does_not_make_a_training_pass() {
     let app = App::start("").await;
     let repo = app.github.repo("acme/styles");
     let cases = [
-        ("no_data", "steps: no step was seen"),
+        ("no_data", "steps, loss, weights-file: no step was seen"),
         ("early", "steps: 2 of 3 steps: the training ended early"),
         ("nan", "loss: the loss is NaN from step 2 on"),
         ("nothing_saved", "weights-file: no weights were saved"),
