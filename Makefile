@@ -6,7 +6,7 @@ target = $(or $(CARGO_TARGET_DIR),target)
 certificates = $(if $(CA_CERTIFICATES),--ca-certificates $(CA_CERTIFICATES))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test image build demo check test bench clean
+.PHONY: help setup setup-test image build demo check test bench faults clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ test: setup-test image ## Run all tests, with real Docker, Postgres, git and Chr
 bench: setup image ## Measure, as ratios to docker run, pgbench and git
 	cargo build --release --locked --bin trainyard --example bench
 	@$(target)/release/examples/bench
+
+faults: setup image ## Let things die at random moments, and check that nothing is lost (SEED, FAULTS)
+	cargo build --locked --bin trainyard --example faults
+	@$(target)/debug/examples/faults
 
 clean: ## Remove what was built here (job images and data stay)
 	cargo clean

@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
+use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use url::Url;
 
 use crate::attempt::Images;
 use crate::worker::RunnerConfig;
-use crate::{executor, github, storage, store, telemetry};
+use crate::{executor, github, storage, store, telemetry, web};
 
 /// The whole configuration. It is complete, or the process does not start.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -35,6 +36,8 @@ pub struct Config {
     pub cache: storage::Settings,
     /// Docker engines; one local one when there is none.
     pub runner: Vec<RunnerConfig>,
+    /// Who may change something over HTTP.
+    pub auth: web::Auth,
     /// Messages.
     pub telemetry: telemetry::Config,
 }
@@ -144,6 +147,15 @@ impl Config {
         );
         ensure!((4..=1000).contains(&self.database.connections), "database.connections must be from 4 to 1000");
         ensure!(self.limits.cpus > 0.0, "limits.cpus must be more than 0");
+        for (name, token) in &self.auth.tokens {
+            let length = token.expose_secret().chars().count();
+            ensure!(
+                length >= web::SHORTEST_TOKEN,
+                "auth.tokens: the token of {name:?} is shorter than {} characters and could be guessed; make one with \
+                 `openssl rand -hex 32`",
+                web::SHORTEST_TOKEN
+            );
+        }
         for (place, runner) in self.runner.iter().enumerate() {
             ensure!((1..=1000).contains(&runner.slots), "runner {:?}: slots must be from 1 to 1000", runner.name);
             let twice = self.runner[..place].iter().any(|earlier| earlier.name == runner.name);

@@ -1,6 +1,7 @@
 //! `make bench`: how near the service is to the physical limits of what it does, as ratios of interleaved runs.
 //!
-//! With the argument `plan`, only what needs no service: the plan of a `.travis.yml`.
+//! With an argument only a part: `plan`, the plan of a `.travis.yml`; `lora`, what is done with training configs and
+//! weights; `service`, the rest.
 //!
 //! Each figure is the median of its runs; both sides of a ratio run in turn in this one process's time.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot work shall say so at once")]
@@ -12,9 +13,12 @@ mod hostile;
 mod support;
 
 mod deliveries;
+mod lint;
 mod memory;
 mod planning;
 mod push;
+mod smoke;
+mod weights;
 mod yard;
 
 use yard::Yard;
@@ -22,15 +26,27 @@ use yard::Yard;
 #[tokio::main]
 async fn main() {
     println!("{:<58} {:>10} {:>12} {:>8}  aim", "what", "ours", "the limit", "ratio");
-    planning::real_and_hostile();
-    if std::env::args().nth(1).as_deref() == Some("plan") {
-        return;
+    let part = std::env::args().nth(1);
+    let wants = |name: &str| part.as_deref().is_none_or(|part| part == name);
+    if wants("plan") {
+        planning::real_and_hostile();
     }
-    let yard = Yard::start().await;
-    memory::idle(&yard).await;
-    push::to_success(&yard).await;
-    deliveries::acknowledged(&yard).await;
-    yard.stop();
+    if wants("lora") {
+        lint::as_a_process();
+        weights::inspected();
+    }
+    if wants("lora") || wants("service") {
+        let yard = Yard::start().await;
+        if wants("service") {
+            memory::idle(&yard).await;
+            push::to_success(&yard).await;
+            deliveries::acknowledged(&yard).await;
+        }
+        if wants("lora") {
+            smoke::of_the_example(&yard).await;
+        }
+        yard.stop();
+    }
 }
 
 /// One line of the result.

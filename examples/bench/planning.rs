@@ -45,10 +45,14 @@ fn seconds(work: impl Fn()) -> f64 {
     median(&mut took).0
 }
 
-fn real() -> Vec<Vec<u8>> {
+/// Where data is that is not part of the project.
+pub fn shared() -> PathBuf {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let shared = std::env::var_os("TRAINYARD_SHARED").map_or(beside, PathBuf::from);
-    let files = std::fs::read_dir(shared.join("travis/corpus/real")).into_iter().flatten().flatten();
+    std::env::var_os("TRAINYARD_SHARED").map_or(beside, PathBuf::from)
+}
+
+fn real() -> Vec<Vec<u8>> {
+    let files = std::fs::read_dir(shared().join("travis/corpus/real")).into_iter().flatten().flatten();
     files.map(|file| std::fs::read(file.path()).unwrap()).collect()
 }
 

@@ -23,9 +23,7 @@ impl Yard {
         let github = GitHub::start(folder.path().join("github")).await;
         let config = folder.path().join("config.toml");
         std::fs::write(&config, configuration(&folder.path().join("data"), None, &github)).unwrap();
-        let here = std::env::current_exe().unwrap();
-        let program = here.parent().and_then(Path::parent).unwrap().join("trainyard");
-        let service = Service::start(&program, &config);
+        let service = Service::start(&program(), &config);
         Self { folder, github, service }
     }
 
@@ -37,4 +35,10 @@ impl Yard {
     pub fn stop(self) {
         assert_eq!(self.service.interrupt(), Some(0), "the service did not stop well");
     }
+}
+
+/// The program under measure, built beside this one.
+pub fn program() -> PathBuf {
+    let here = std::env::current_exe().unwrap();
+    here.parent().and_then(Path::parent).unwrap().join("trainyard")
 }

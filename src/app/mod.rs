@@ -109,6 +109,7 @@ impl App {
             keys: keys.clone(),
             bells: bells.clone(),
             webhook_secret: config.github.webhook_secret.clone(),
+            auth: config.auth.clone(),
             public_url: config.server.public_url.clone(),
             shutdown: shutdown.clone(),
         };

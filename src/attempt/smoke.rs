@@ -85,12 +85,14 @@ impl SmokeJob {
 impl Examined {
     /// Lets the conditions have their say in the verdict, and tells them at the end of the log.
     pub fn judge(&self, judgement: &mut Judgement) {
-        let failed = self.conditions.iter().find(|condition| !condition.holds);
-        if let Some(condition) = failed
+        let failed: Vec<&Condition> = self.conditions.iter().filter(|condition| !condition.holds).collect();
+        if let Some(first) = failed.first()
             && judgement.verdict == Verdict::Passed
         {
             judgement.verdict = Verdict::Failed;
-            judgement.reason = Some(format!("{}: {}", condition.name, condition.told));
+            // A status has room for the names of all and for what the first says, which is most often why others fail.
+            let names: Vec<&str> = failed.iter().map(|condition| condition.name.as_str()).collect();
+            judgement.reason = Some(format!("{}: {}", names.join(", "), first.told));
         }
         judgement.closing.push_str("\nWhat the training did:\n");
         for condition in &self.conditions {

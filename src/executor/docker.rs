@@ -247,7 +247,10 @@ impl Docker {
         let started = self.client()?.start_container(container, None::<StartContainerOptions>).await;
         match started {
             // runc's complaint that the command is not in the image.
-            Err(DockerError::DockerResponseServerError { status_code: 400 | 404, message }) => {
+            // But that it is gone, or the one whose network it joins, is not the job's fault.
+            Err(DockerError::DockerResponseServerError { status_code: 400 | 404, message })
+                if !message.contains("No such container") =>
+            {
                 Err(ExecError::Job(format!("the container cannot start: {}", message.trim())))
             }
             other => Ok(other.context("starting the container")?),

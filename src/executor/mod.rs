@@ -75,7 +75,7 @@ impl Default for Limits {
             shared_memory: ByteSize::gib(1),
             disk: ByteSize::gib(20),
             processes: 4096,
-            grace: Duration::from_secs(4),
+            grace: Duration::from_secs(3),
             network: Network::Egress,
             reach: Vec::new(),
         }

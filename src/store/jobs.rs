@@ -347,12 +347,20 @@ pub async fn running_of(db: &PgPool, worker: &str) -> sqlx::Result<Vec<(JobId, i
         .await
 }
 
-/// Cancels the unfinished jobs of a build, for `reason` (who and why). One that has not started is finished at once, a
-/// running one when its worker has stopped the container. Gives how many were concerned.
+/// Cancels the unfinished jobs of a build, as [`cancel`] does.
 ///
 /// # Errors
 /// When Postgres cannot be asked.
 pub async fn cancel_build(tx: &mut PgConnection, build: BuildId, reason: &str) -> sqlx::Result<u64> {
+    cancel(tx, build, None, reason).await
+}
+
+/// Cancels one unfinished job of a build, or all, for `reason` (who and why). One that has not started is finished at
+/// once, a running one when its worker has stopped the container. Gives how many were concerned.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn cancel(tx: &mut PgConnection, build: BuildId, job: Option<JobId>, reason: &str) -> sqlx::Result<u64> {
     let mut concerned = 0;
     // Everybody locks jobs before their build, but for the start of the next stage: so the waiting ones come second.
     for waiting in [false, true] {
@@ -365,11 +373,13 @@ pub async fn cancel_build(tx: &mut PgConnection, build: BuildId, reason: &str) -
                  state = case when state = 'running' then 'running' else 'finished' end::job_state,
                  verdict = case when state = 'running' then null else 'canceled' end::verdict,
                  finished_at = case when state = 'running' then null else now() end
-             where build_id = $1 and state <> 'finished' and (state = 'waiting') = $3 and not cancel_requested",
+             where build_id = $1 and state <> 'finished' and (state = 'waiting') = $3 and not cancel_requested
+                 and ($4::bigint is null or id = $4)",
         )
         .bind(build)
         .bind(reason)
         .bind(waiting)
+        .bind(job)
         .execute(&mut *tx)
         .await?;
         concerned += canceled.rows_affected();

@@ -24,6 +24,10 @@ pub(super) enum Error {
     BadRequest(String),
     /// A webhook without a valid signature.
     BadSignature,
+    /// A change that nobody put their name to.
+    NoToken,
+    /// A token that nobody has.
+    WrongToken,
     /// Webhooks cannot be checked.
     NoWebhookSecret,
     /// The body is larger than what is taken.
@@ -39,7 +43,7 @@ impl Error {
         match self {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::BadSignature => StatusCode::UNAUTHORIZED,
+            Self::BadSignature | Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoWebhookSecret | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -54,6 +58,12 @@ impl Error {
             Self::BadSignature => "The header X-Hub-Signature-256 is missing or does not sign this body. \
                 Is the webhook's secret on GitHub the same as github.webhook_secret?"
                 .to_owned(),
+            Self::NoToken => {
+                "This needs the header `Authorization: Bearer TOKEN`, with a token of [auth] in the server's \
+                configuration."
+                    .to_owned()
+            }
+            Self::WrongToken => "This token is not among those of [auth] in the server's configuration.".to_owned(),
             Self::NoWebhookSecret => "Webhooks cannot be checked: the operator has to set github.webhook_secret \
                 to the secret that GitHub signs them with."
                 .to_owned(),

@@ -1,11 +1,13 @@
 //! The service's web side: it takes webhooks in and shows what came of them.
 //!
-//! Pages only read: their SELECTs stand beside them. What is written, a delivery and a repository's key pair, goes
-//! through `store`.
+//! Pages only read: their SELECTs stand beside them. What is written, a delivery, a repository's key pair and a cancel,
+//! goes through `store`.
 
 mod api;
 mod assets;
+mod auth;
 mod badge;
+mod cancel;
 mod chart;
 mod error;
 mod health;
@@ -33,6 +35,7 @@ use url::Url;
 use crate::store::bell::Bells;
 use crate::store::deliveries::Desk;
 use crate::store::repo_keys::RepoKeys;
+pub use auth::{Auth, SHORTEST as SHORTEST_TOKEN};
 use error::Error;
 
 /// What the handlers work with.
@@ -48,6 +51,8 @@ pub struct State {
     pub bells: Bells,
     /// What GitHub signs its webhooks with; without it none is taken.
     pub webhook_secret: Option<SecretString>,
+    /// Who may cancel.
+    pub auth: Auth,
     /// The address under which people reach the service.
     pub public_url: Url,
     /// Ends the streams, which would otherwise hold a graceful shutdown for as long as somebody watches.
@@ -71,6 +76,8 @@ pub fn router(state: State) -> Router {
         .route("/{owner}/{repo}/builds/{number}/jobs/{job}", get(pages::job::page))
         .route("/api/v1/repos/{owner}/{repo}/builds", get(api::builds))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}", get(api::build))
+        .route("/api/v1/repos/{owner}/{repo}/builds/{number}/cancel", post(cancel::build))
+        .route("/api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/cancel", post(cancel::job))
         .route("/api/v1/repos/{owner}/{repo}/key", get(api::key))
         .route("/api/v1/jobs/{id}/log", get(log_stream::raw))
         .route("/api/v1/jobs/{id}/log/stream", get(log_stream::live))

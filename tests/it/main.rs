@@ -8,6 +8,7 @@ mod support;
 
 mod browser;
 mod cache;
+mod cancel;
 mod checkout;
 mod condition;
 mod crash;

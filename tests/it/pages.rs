@@ -35,6 +35,7 @@ fn state(db: &PgPool) -> web::State {
         keys: RepoKeys::new(db.clone(), Seal::new(&[7; 32]).unwrap()),
         bells: Bells::new(),
         webhook_secret: Some(SECRET.into()),
+        auth: web::Auth::default(),
         public_url: "https://ci.example/".parse().unwrap(),
         shutdown: CancellationToken::new(),
     }

@@ -70,6 +70,8 @@ async fn a_repository_without_travis_yml_gets_smoke_jobs_for_what_changes() {
     let points: Vec<f64> =
         sqlx::query_scalar("select points from series where job_id = 1").fetch_one(&app.db).await.unwrap();
     assert_eq!(points, [1.0, 0.5, 0.3333]);
+    let (code, page) = app.get("/acme/styles/builds/1/jobs/1").await;
+    assert!(code == 200 && page.contains("weights-trained") && page.contains("LoRA of rank 4, 1 module"), "{page}");
     docker::assert_no_containers(&app.db).await;
     app.stop().await;
 }
@@ -79,7 +81,7 @@ async fn exit_status_0_does_not_make_a_training_pass() {
     let app = App::start("").await;
     let repo = app.github.repo("acme/styles");
     let cases = [
-        ("no_data", "steps: no step was seen"),
+        ("no_data", "steps, loss, weights-file: no step was seen"),
         ("early", "steps: 2 of 3 steps: the training ended early"),
         ("nan", "loss: the loss is NaN from step 2 on"),
         ("nothing_saved", "weights-file: no weights were saved"),

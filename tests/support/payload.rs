@@ -65,7 +65,17 @@ impl Delivery {
 
     /// Posts it to a Trainyard at `base`; gives the status code and the answer.
     pub async fn post(&self, base: &str) -> (u16, String) {
-        let answer = reqwest::Client::new()
+        let answer = self.send(base).await.expect("the service answers");
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// Posts it to a Trainyard that may be away; gives the status code.
+    pub async fn try_post(&self, base: &str) -> reqwest::Result<u16> {
+        Ok(self.send(base).await?.status().as_u16())
+    }
+
+    async fn send(&self, base: &str) -> reqwest::Result<reqwest::Response> {
+        reqwest::Client::new()
             .post(format!("{base}/webhooks/github"))
             .header("content-type", "application/json")
             .header("user-agent", "GitHub-Hookshot/044aadd")
@@ -73,9 +83,8 @@ impl Delivery {
             .header("x-github-event", self.event)
             .header("x-hub-signature-256", &self.signature)
             .body(self.body.clone())
+            .timeout(std::time::Duration::from_secs(20))
             .send()
             .await
-            .expect("the service answers");
-        (answer.status().as_u16(), answer.text().await.unwrap())
     }
 }

@@ -80,7 +80,8 @@ impl Summary {
     pub fn in_words(&self) -> String {
         let ranks: Vec<String> = self.ranks.iter().map(u64::to_string).collect();
         let rank = if ranks.is_empty() { String::new() } else { format!(" of rank {}", ranks.join(" and ")) };
-        format!("{}{rank}, {} modules", self.methods.join(" and "), self.modules)
+        let plural = if self.modules == 1 { "" } else { "s" };
+        format!("{}{rank}, {} module{plural}", self.methods.join(" and "), self.modules)
     }
 }
 

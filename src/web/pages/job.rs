@@ -5,6 +5,7 @@ use axum::extract::{self, Path, Query};
 use serde::Deserialize;
 use sqlx::PgPool;
 
+use super::smoke::{self, Smoke};
 use super::{Chrome, Page, shown};
 use crate::domain::{JobState, in_words};
 use crate::log_view::{Checkpoint, Op, Renderer, line_html, page_html};
@@ -35,6 +36,8 @@ struct JobPage {
     build: Build,
     job: Job,
     config: String,
+    /// None of a job that tries no training, or that has not ended.
+    smoke: Option<Smoke>,
     /// None when there are no losses in the log.
     chart: Option<Chart>,
     /// None when it is not asked for.
@@ -66,7 +69,8 @@ pub(in crate::web) async fn page(
     };
     let config = serde_json::to_string_pretty(&job.config).map_err(anyhow::Error::from)?;
     let chrome = Chrome::load(&state.db, job.state != JobState::Finished).await?;
-    shown(&JobPage { chrome, build, job, config, chart, log })
+    let smoke = smoke::of(&state.db, job.id).await?;
+    shown(&JobPage { chrome, build, job, config, smoke, chart, log })
 }
 
 /// Renders the log from its begin, since colours, folds and line numbers depend on what came before, and keeps the end.

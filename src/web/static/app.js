@@ -97,6 +97,44 @@ function follow(log) {
   });
 }
 
+/** Asks for a token, once in a tab, and cancels what the button belongs to. */
+function askToCancel(button) {
+  const dialog = document.createElement("dialog");
+  dialog.innerHTML = `<form method="dialog"><h2></h2>
+    <p class="dim">Jobs that run are stopped. Others never begin.</p>
+    <label>Your token<input type="password" name="token" autocomplete="off" required></label>
+    <output></output>
+    <menu><button value="no" formnovalidate>Keep it</button><button class="danger" value="yes">Cancel it</button></menu></form>`;
+  dialog.querySelector("h2").textContent = `Cancel ${button.dataset.what}?`;
+  const [token, output] = [dialog.querySelector("input"), dialog.querySelector("output")];
+  token.value = sessionStorage.getItem("token") ?? "";
+  dialog.querySelector("form").addEventListener("submit", async (event) => {
+    if (event.submitter.value === "no") return;
+    event.preventDefault();
+    try {
+      const headers = { authorization: `Bearer ${token.value}` };
+      const answer = await fetch(button.dataset.cancel, { method: "POST", headers });
+      if (!answer.ok) {
+        output.textContent = (await answer.json()).error;
+        return;
+      }
+      sessionStorage.setItem("token", token.value);
+      dialog.close();
+      refresh();
+    } catch {
+      output.textContent = "The server is not reachable. Try again in a moment.";
+    }
+  });
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+document.documentElement.classList.add("js");
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-cancel]");
+  if (button) askToCancel(button);
+});
 const log = document.querySelector("[data-stream]");
 if (log) follow(log);
 setInterval(refresh, EVERY);

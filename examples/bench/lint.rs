@@ -1,0 +1,85 @@
+//! The lint as a process, over the real and broken configs, beside what else a team could run over them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::yard::program;
+use crate::{median, report};
+
+const RUNS: usize = 7;
+/// What else checks configs, and what is asked of it: a schema for the one, its usual rules for the other.
+const PEERS: [&str; 2] = ["check-jsonschema", "yamllint"];
+
+pub fn as_a_process() {
+    let shared = crate::planning::shared().join("lora");
+    let folders = [shared.join("configs")];
+    if !folders[0].is_dir() {
+        return report("lint of the configs", "absent", "", None, "under 150 ms");
+    }
+    let files = configs(&folders[0]);
+    let peers = peers();
+    let (mut ours, mut others) = (Vec::new(), vec![Vec::new(); PEERS.len()]);
+    for _ in 0..RUNS {
+        ours.push(seconds(Command::new(program()).arg("lint").args(&files).arg("--format=json")));
+        for (index, peer) in PEERS.iter().enumerate() {
+            let Some(folder) = &peers else { continue };
+            let mut command = Command::new(folder.path().join("bin").join(peer));
+            match *peer {
+                "yamllint" => command.args(files.iter().filter(|file| is_yaml(file))),
+                _ => {
+                    let schema = shared.join("schema/axolotl.schema.json");
+                    command.arg("--schemafile").arg(schema).args(files.iter().filter(|file| is_yaml(file)))
+                }
+            };
+            others[index].push(seconds(&mut command));
+        }
+    }
+    let (ours, spread) = median(&mut ours);
+    let what = format!("lint of {} configs as a process, ms ({RUNS} runs, {spread})", files.len());
+    report(&what, &format!("{:.0}", ours * 1e3), "", None, "under 150 ms");
+    for (peer, times) in PEERS.iter().zip(&mut others) {
+        if times.is_empty() {
+            report(&format!("  beside it {peer}"), "", "absent", None, "from PyPI");
+            continue;
+        }
+        let (theirs, _) = median(times);
+        let what = format!("  beside it {peer}, of the YAML files among them");
+        report(&what, "", &format!("{:.0}", theirs * 1e3), Some(ours / theirs), "");
+    }
+}
+
+/// All files of the corpus, of the folder and of `broken` in it, but for what describes them.
+fn configs(folder: &Path) -> Vec<PathBuf> {
+    let listed =
+        [folder.to_owned(), folder.join("broken")].into_iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+    let paths = listed.flatten().flatten().map(|entry| entry.path());
+    let is_config = |path: &PathBuf| {
+        path.extension().is_some_and(|end| ["yaml", "yml", "toml", "json"].iter().any(|known| end == *known))
+    };
+    let mut paths: Vec<PathBuf> = paths.filter(is_config).collect();
+    paths.sort();
+    paths
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "yaml" || end == "yml")
+}
+
+/// A folder with the other programs; none when there is no way to get them.
+fn peers() -> Option<tempfile::TempDir> {
+    let folder = tempfile::tempdir().unwrap();
+    let quietly = |command: &mut Command| {
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    };
+    let made = quietly(Command::new("python3").args(["-m", "venv"]).arg(folder.path()));
+    let pip = folder.path().join("bin/pip");
+    (made && quietly(Command::new(pip).args(["install", "--quiet"]).args(PEERS))).then_some(folder)
+}
+
+fn seconds(command: &mut Command) -> f64 {
+    let begin = Instant::now();
+    // Whatever it finds: the corpus has broken files on purpose.
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("the program runs");
+    begin.elapsed().as_secs_f64()
+}

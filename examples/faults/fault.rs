@@ -1,0 +1,149 @@
+//! What can go wrong, and how it is made to.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::load::Load;
+use crate::random::Random;
+use crate::support::github;
+use crate::yard::Yard;
+
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    Kill,
+    Interrupt,
+    Pause,
+    LongPause,
+    KillPostgres,
+    CutConnections,
+    GitHubFails,
+    GitHubHangs,
+    GitFails,
+    Redelivery,
+    ContainerKilled,
+    ContainerRemoved,
+    /// What is left when all is over.
+    Nothing,
+}
+
+/// How often each is taken, in parts of the sum: a long pause takes ten seconds.
+const WEIGHTS: [(Fault, u64); 12] = [
+    (Fault::Kill, 30),
+    (Fault::Interrupt, 10),
+    (Fault::Pause, 15),
+    (Fault::LongPause, 2),
+    (Fault::KillPostgres, 10),
+    (Fault::CutConnections, 12),
+    (Fault::GitHubFails, 10),
+    (Fault::GitHubHangs, 4),
+    (Fault::GitFails, 8),
+    (Fault::Redelivery, 15),
+    (Fault::ContainerKilled, 6),
+    (Fault::ContainerRemoved, 8),
+];
+/// Longer than a lease holds.
+const LONG_PAUSE: Duration = Duration::from_secs(10);
+
+impl Fault {
+    pub fn any(random: &mut Random) -> Self {
+        let sum = WEIGHTS.iter().map(|(_, weight)| weight).sum();
+        let mut left = random.below(sum);
+        let found = WEIGHTS.iter().find(|(_, weight)| {
+            let here = left < *weight;
+            left = left.saturating_sub(*weight);
+            here
+        });
+        found.map_or(Self::Kill, |(fault, _)| *fault)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill -9 of the service",
+            Self::Interrupt => "a clean stop of the service",
+            Self::Pause => "a short pause of the service",
+            Self::LongPause => "a pause beyond the lease",
+            Self::KillPostgres => "kill -9 of Postgres",
+            Self::CutConnections => "all connections to Postgres cut",
+            Self::GitHubFails => "GitHub answers 502 for a while",
+            Self::GitHubHangs => "GitHub does not answer in time",
+            Self::GitFails => "the repository cannot be fetched",
+            Self::Redelivery => "deliveries come again",
+            Self::ContainerKilled => "a container is killed",
+            Self::ContainerRemoved => "a container is removed",
+            Self::Nothing => "after all of them",
+        }
+    }
+
+    /// Makes it happen. The service runs again afterwards, or will before the next push.
+    pub async fn inject(self, yard: &mut Yard, load: &Load, random: &mut Random) {
+        match self {
+            Self::Kill => {
+                yard.kill();
+                tokio::time::sleep(Duration::from_millis(random.below(1500))).await;
+                yard.start_service();
+            }
+            Self::Interrupt => {
+                yard.interrupt();
+                tokio::time::sleep(Duration::from_millis(random.below(500))).await;
+                yard.start_service();
+            }
+            Self::Pause => pause(yard, Duration::from_millis(200 + random.below(2000))).await,
+            Self::LongPause => pause(yard, LONG_PAUSE).await,
+            Self::KillPostgres => yard.kill_postgres(),
+            Self::CutConnections => {
+                let db = yard.db().await;
+                let query = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                    where pid <> pg_backend_pid() and backend_type = 'client backend'";
+                // The server may be on its way down since the last fault.
+                let _ = sqlx::query(query).execute(&db).await;
+            }
+            Self::GitHubFails => {
+                let count = 1 + random.below(6) as usize;
+                yard.github.fail_next(vec![github::Fault::Status(502, None); count]);
+            }
+            Self::GitHubHangs => yard.github.fail_next([github::Fault::Hang(Duration::from_secs(3))]),
+            Self::GitFails => yard.github.git.fail_next(1 + random.below(3) as usize),
+            Self::Redelivery => {
+                for _ in 0..1 + random.below(5) {
+                    let any = random.below(load.pushed.len() as u64) as usize;
+                    if let (Some(pushed), Some(base)) = (load.pushed.get(any), yard.base()) {
+                        // Accepted or not: it was accepted before.
+                        let _ = pushed.delivery.try_post(base).await;
+                    }
+                }
+            }
+            Self::ContainerKilled => on_a_container(yard, random, &["kill"]).await,
+            Self::ContainerRemoved => on_a_container(yard, random, &["rm", "--force"]).await,
+            Self::Nothing => {}
+        }
+    }
+}
+
+async fn pause(yard: &Yard, time: Duration) {
+    yard.signal(Signal::STOP);
+    tokio::time::sleep(time).await;
+    yard.signal(Signal::CONT);
+}
+
+/// Does something to a running container of a job, if there is one.
+async fn on_a_container(yard: &Yard, random: &mut Random, command: &[&str]) {
+    let running = containers(yard, &["--filter", "label=trainyard.job"]).await;
+    if let Some(container) = running.get(random.below(running.len() as u64) as usize) {
+        // It may have ended since.
+        let _ =
+            Command::new("docker").args(command).arg(container).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
+
+/// The containers of this installation.
+pub async fn containers(yard: &Yard, more: &[&str]) -> Vec<String> {
+    let instance = trainyard::store::instance(&yard.db().await).await.unwrap();
+    let listed = Command::new("docker")
+        .args(["ps", "--quiet", "--no-trunc", "--filter", &format!("label=trainyard.instance={instance}")])
+        .args(more)
+        .output()
+        .expect("docker runs");
+    String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect()
+}

@@ -1,0 +1,189 @@
+//! What must hold after every fault, and what must hold in the end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+
+use crate::fault::containers;
+use crate::load::{LINES, Load};
+use crate::yard::{SLOTS, Yard};
+
+/// What was seen before, and must not change.
+#[derive(Default)]
+pub struct Memory {
+    verdicts: HashMap<i64, (String, i32, i64)>,
+    attempts: HashMap<i64, i32>,
+}
+
+type Checked = Result<(), String>;
+
+impl Memory {
+    /// What holds at any time.
+    pub async fn check(&mut self, yard: &Yard) -> Checked {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            match self.try_check(&yard.db().await).await {
+                Ok(checked) => return checked.and_then(|()| statuses(yard)),
+                // Postgres went away meanwhile, which is what some faults do.
+                Err(error) if Instant::now() > deadline => return Err(format!("Postgres cannot be asked: {error}")),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    async fn try_check(&mut self, db: &PgPool) -> sqlx::Result<Checked> {
+        let jobs: Vec<(i64, String, Option<String>, i32, i64)> =
+            sqlx::query_as("select id, state::text, verdict::text, attempt, log_length from job order by id")
+                .fetch_all(db)
+                .await?;
+        for (id, _, verdict, attempt, length) in &jobs {
+            let before = self.attempts.insert(*id, *attempt).unwrap_or(0);
+            if *attempt < before {
+                return Ok(Err(format!("job {id} went from attempt {before} back to {attempt}")));
+            }
+            let Some(verdict) = verdict else {
+                if let Some((verdict, ..)) = self.verdicts.get(id) {
+                    return Ok(Err(format!("job {id} had the verdict {verdict}, and has none now")));
+                }
+                continue;
+            };
+            let now = (verdict.clone(), *attempt, *length);
+            let first = self.verdicts.entry(*id).or_insert_with(|| now.clone());
+            if *first != now {
+                return Ok(Err(format!("job {id} ended as {first:?}, and is {now:?} now")));
+            }
+        }
+        let running = jobs.iter().filter(|job| job.1 == "running").count() as i64;
+        if running > SLOTS {
+            return Ok(Err(format!("{running} jobs run on {SLOTS} slots")));
+        }
+        for (what, query) in ALWAYS {
+            let wrong: Vec<String> = sqlx::query_scalar(query).fetch_all(db).await?;
+            if !wrong.is_empty() {
+                return Ok(Err(format!("{what}: {}", wrong.join(", "))));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Waits until everything has ended, and checks what must hold then. Gives what there was.
+    pub async fn check_end(&mut self, yard: &mut Yard, load: &Load, limit: Duration) -> Result<String, String> {
+        let begin = Instant::now();
+        while !all_decided(yard, load) {
+            if begin.elapsed() > limit {
+                return Err(format!("not everything has ended {} s after the last fault", limit.as_secs()));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let healed = begin.elapsed();
+        self.check(yard).await?;
+        let db = yard.db().await;
+        let builds = builds(&db).await.map_err(|error| error.to_string())?;
+        for pushed in &load.pushed {
+            let of_sha = builds.get(&pushed.sha).map_or(&[][..], Vec::as_slice);
+            let [state] = of_sha else {
+                return Err(format!("the push of {} has {} builds", pushed.sha, of_sha.len()));
+            };
+            let states = yard.github.states(&pushed.sha, "trainyard/push");
+            let wanted = match state.as_str() {
+                "passed" => "success",
+                "failed" => "failure",
+                _ => "error",
+            };
+            if states.last().map(String::as_str) != Some(wanted) {
+                return Err(format!("{} is {state}, and GitHub was told {states:?}", pushed.sha));
+            }
+            if state == "passed" && !pushed.passes || state == "failed" && pushed.passes {
+                return Err(format!("{} is {state}, which its script cannot be", pushed.sha));
+            }
+        }
+        let logs = logs(&db).await?;
+        let left = containers(yard, &["--all"]).await;
+        if !left.is_empty() {
+            // The last one is removed after its verdict.
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let left = containers(yard, &["--all"]).await;
+            if !left.is_empty() {
+                return Err(format!("containers are left: {}", left.join(", ")));
+            }
+        }
+        let count = builds.values().map(Vec::len).sum::<usize>();
+        Ok(format!("{count} builds, {logs} whole logs, all ended {:.1} s after the last fault", healed.as_secs_f64()))
+    }
+}
+
+/// Queries whose every row is a fault of ours.
+const ALWAYS: [(&str, &str); 5] = [
+    (
+        "deliveries with several builds",
+        "select delivery_id from build where delivery_id is not null group by 1 having count(*) > 1",
+    ),
+    (
+        "processed deliveries without an outcome",
+        "select id from delivery where done_at is not null and outcome is null",
+    ),
+    (
+        "builds without jobs or a reason",
+        "select id::text from build b where state not in ('errored', 'failed', 'passed')
+         and not exists (select from job where build_id = b.id)",
+    ),
+    (
+        "logs with a gap or a repeat",
+        "select job_id::text from (
+             select job_id, start, lag(start + length) over (partition by job_id, attempt order by start) as before
+             from log_chunk) chunks
+         where start <> coalesce(before, 0)",
+    ),
+    (
+        "finished jobs whose log is not as long as it says",
+        "select id::text from job where state = 'finished' and log_length
+         <> coalesce((select max(start + length) from log_chunk where job_id = job.id and attempt = job.attempt), 0)",
+    ),
+];
+
+/// No status at GitHub goes back: once decided, a context stays so.
+fn statuses(yard: &Yard) -> Checked {
+    let mut decided: BTreeMap<(String, String), String> = BTreeMap::new();
+    for status in yard.github.posted() {
+        let key = (status.sha.clone(), status.context.clone());
+        if let Some(before) = decided.get(&key)
+            && *before != status.state
+        {
+            return Err(format!("{} of {} was {before}, and then {}", status.context, status.sha, status.state));
+        }
+        if status.state != "pending" {
+            decided.insert(key, status.state);
+        }
+    }
+    Ok(())
+}
+
+fn all_decided(yard: &Yard, load: &Load) -> bool {
+    let posted = yard.github.posted();
+    load.pushed.iter().all(|pushed| posted.iter().any(|it| it.sha == pushed.sha && it.state != "pending"))
+}
+
+/// The states of the builds, by commit.
+async fn builds(db: &PgPool) -> sqlx::Result<HashMap<String, Vec<String>>> {
+    let rows: Vec<(String, String)> = sqlx::query_as("select sha, state::text from build").fetch_all(db).await?;
+    let mut builds: HashMap<String, Vec<String>> = HashMap::new();
+    rows.into_iter().for_each(|(sha, state)| builds.entry(sha).or_default().push(state));
+    Ok(builds)
+}
+
+/// Every job that came to its own end has every line once and in order. Gives how many there are.
+async fn logs(db: &PgPool) -> Result<usize, String> {
+    let ended = "select id, attempt from job where verdict in ('passed', 'failed') order by id";
+    let jobs: Vec<(i64, i32)> = sqlx::query_as(ended).fetch_all(db).await.map_err(|error| error.to_string())?;
+    for (job, attempt) in &jobs {
+        let read = trainyard::store::logs::read(db, trainyard::domain::JobId(*job), *attempt, 0, usize::MAX).await;
+        let text = String::from_utf8_lossy(&read.map_err(|error| format!("{error:#}"))?.bytes).into_owned();
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("line ") && line.ends_with('.')).collect();
+        let wanted: Vec<String> = (1..=LINES).map(|line| format!("line {line}.")).collect();
+        if lines != wanted {
+            return Err(format!("the log of job {job} has {} of {LINES} lines:\n{text}", lines.len()));
+        }
+    }
+    Ok(jobs.len())
+}

@@ -1,0 +1,77 @@
+//! Pushes, so that there are always jobs for a fault to hit.
+
+use crate::random::Random;
+use crate::support::git_host::Repo;
+use crate::support::payload::{self, Delivery};
+use crate::yard::Yard;
+
+/// Builds that are on their way at any time.
+const BUILDS: usize = 4;
+/// Lines of a counting job.
+pub const LINES: u32 = 30;
+
+pub struct Load {
+    repo: Repo,
+    /// What was accepted, by its commit.
+    pub pushed: Vec<Pushed>,
+}
+
+/// A push that the service has accepted.
+pub struct Pushed {
+    pub sha: String,
+    pub delivery: Delivery,
+    /// Whether the build has to pass.
+    pub passes: bool,
+}
+
+impl Load {
+    pub fn new(yard: &Yard) -> Self {
+        Self { repo: yard.github.repo("acme/styles"), pushed: Vec::new() }
+    }
+
+    /// Pushes until there is enough on its way.
+    pub async fn top_up(&mut self, yard: &mut Yard, random: &mut Random) {
+        while self.unfinished(yard) < BUILDS {
+            let passes = random.below(4) > 0;
+            let counting = format!("for i in $(seq 1 {LINES}); do echo \"line $i.\"; sleep 0.0$((RANDOM % 10)); done");
+            let last = if passes { "true" } else { "test -f nothing" };
+            let jobs = 1 + random.below(2);
+            let env: Vec<String> = (0..jobs).map(|job| format!("JOB={job}")).collect();
+            let travis = format!("language: shell\nenv: [{}]\nscript:\n  - {counting:?}\n  - {last}\n", env.join(", "));
+            self.repo.write(".travis.yml", &travis);
+            let number = self.pushed.len();
+            let sha = self.repo.commit(&format!("Push {number}"));
+            // Branches of their own: a newer push of one branch would cancel the older.
+            let payload = payload::push(&yard.github, &self.repo, &format!("branch-{number}"));
+            let delivery = Delivery::new(&format!("push-{number}"), "push", &payload);
+            self.deliver(yard, &delivery).await;
+            self.pushed.push(Pushed { sha, delivery, passes });
+        }
+    }
+
+    /// Sends a delivery until it is accepted, as whoever sees it fail on GitHub would.
+    async fn deliver(&self, yard: &mut Yard, delivery: &Delivery) {
+        for _ in 0..300 {
+            if yard.base().is_none() {
+                yard.start_service();
+            }
+            let base = yard.base().unwrap_or_default().to_owned();
+            if matches!(delivery.try_post(&base).await, Ok(202)) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        panic!("a delivery is not accepted: {}", yard.last_words());
+    }
+
+    fn unfinished(&self, yard: &Yard) -> usize {
+        let posted = yard.github.posted();
+        let is_open =
+            |pushed: &&Pushed| !posted.iter().any(|status| status.sha == pushed.sha && status.state != "pending");
+        self.pushed.iter().filter(is_open).count()
+    }
+
+    pub fn in_words(&self) -> String {
+        format!("{} pushes", self.pushed.len())
+    }
+}

@@ -1,0 +1,35 @@
+//! Who may change something over HTTP: whoever shows a token of `[auth]`. Pages carry no such right, so that no other
+//! site can use it in a visitor's name.
+
+use std::collections::BTreeMap;
+
+use axum::http::{HeaderMap, header};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use super::error::Error;
+
+/// `[auth]` of the configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    /// Tokens by the name of who has them, which is told in logs.
+    pub tokens: BTreeMap<String, SecretString>,
+}
+
+/// The shortest token that is taken, in characters: shorter ones can be guessed.
+pub const SHORTEST: usize = 20;
+
+impl Auth {
+    /// The name of whoever sends a request with `Authorization: Bearer TOKEN`.
+    pub(super) fn who(&self, headers: &HeaderMap) -> Result<&str, Error> {
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given = given.and_then(|value| value.strip_prefix("Bearer ")).ok_or(Error::NoToken)?;
+        // Digests have one length, and comparing two of them tells nothing of the token by the time it takes.
+        let digest = |token: &str| Sha256::digest(token.as_bytes());
+        let given = digest(given.trim());
+        let known = self.tokens.iter().find(|(_, token)| digest(token.expose_secret()) == given);
+        known.map(|(name, _)| name.as_str()).ok_or(Error::WrongToken)
+    }
+}

@@ -1,0 +1,66 @@
+//! What a smoke job's training did: the conditions, and the weights that it saved.
+
+use serde::Deserialize as _;
+use sqlx::PgPool;
+
+use crate::attempt::Examined;
+use crate::domain::JobId;
+use crate::lora::verdict::{Condition, Saved, Weights};
+use crate::store::reports;
+use crate::web::error::Error;
+
+/// The report of a smoke job that has ended.
+pub(super) struct Smoke {
+    pub(super) conditions: Vec<Condition>,
+    /// The files of weights that hold any.
+    pub(super) weights: Vec<File>,
+}
+
+/// A file of weights as a row of a table.
+pub(super) struct File {
+    pub(super) path: String,
+    pub(super) what: String,
+    pub(super) size: String,
+    pub(super) sha256: String,
+    /// The blocks of the model, each with a share of the greatest norm in percent.
+    pub(super) blocks: Vec<Bar>,
+    /// What the bars are.
+    pub(super) norms: &'static str,
+}
+
+/// How much one block of the model was changed.
+pub(super) struct Bar {
+    pub(super) name: String,
+    pub(super) modules: usize,
+    pub(super) norm: String,
+    pub(super) percent: u8,
+}
+
+/// The most blocks that are drawn of one file.
+const MOST_BARS: usize = 40;
+
+/// Reads it; none of another job, or of one that was stopped.
+pub(super) async fn of(db: &PgPool, job: JobId) -> Result<Option<Smoke>, Error> {
+    let Some(body) = reports::smoke(db, job).await? else { return Ok(None) };
+    let Examined { conditions, saved, .. } = Examined::deserialize(body).map_err(anyhow::Error::from)?;
+    Ok(Some(Smoke { conditions, weights: saved.iter().filter_map(file).collect() }))
+}
+
+fn file(saved: &Saved) -> Option<File> {
+    let Weights::Read(summary) = &saved.weights else { return None };
+    let greatest = summary.blocks.iter().filter_map(|block| block.norm).fold(0.0, f64::max);
+    let bar = |block: &crate::lora::weights::Block| Bar {
+        name: block.name.clone(),
+        modules: block.modules,
+        norm: block.norm.map_or_else(|| "not finite".to_owned(), |norm| format!("{norm:.3e}")),
+        percent: block.norm.filter(|_| greatest > 0.0).map_or(0, |norm| (norm / greatest * 100.0) as u8),
+    };
+    Some(File {
+        path: saved.path.clone(),
+        what: format!("{}, {}", summary.in_words(), summary.dtypes.join(" and ")),
+        size: bytesize::ByteSize::b(summary.bytes).to_string(),
+        sha256: summary.sha256.clone(),
+        blocks: summary.blocks.iter().take(MOST_BARS).map(bar).collect(),
+        norms: if summary.norms_are_exact { "norm" } else { "norm, at most" },
+    })
+}

@@ -1,0 +1,94 @@
+//! Cancels over HTTP: who may, what ends, and who hears of it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::app::App;
+use crate::support::docker;
+use crate::support::payload::{self, Delivery};
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// A job that wants to go on, whatever it is told.
+const STUBBORN: &str = "language: shell\nscript:\n  - trap '' INT TERM\n  - echo begun; while true; do sleep 1; done\n";
+
+async fn post(app: &App, path: &str, token: Option<&str>) -> (u16, Value) {
+    let mut request = reqwest::Client::new().post(format!("{}/api/v1/repos/acme/styles{path}", app.base));
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+/// A service, and a build of two stubborn jobs of which the first has begun.
+async fn with_running_jobs() -> (App, String) {
+    // Two jobs on one slot; the usual grace, since the time is what counts.
+    let more = format!(
+        "[auth]\ntokens = {{ anna = \"{TOKEN}\" }}\n[limits]\ngrace = \"3s\"\n[[runner]]\nname = \"local\"\nslots = 1\n"
+    );
+    let app = App::start(&more).await;
+    let repo = app.github.repo("acme/styles");
+    repo.write(".travis.yml", &format!("{STUBBORN}env: [A=1, A=2]\n"));
+    let sha = repo.commit("Go on");
+    Delivery::new("d-1", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let running: i64 =
+            sqlx::query_scalar("select count(*) from job where state = 'running'").fetch_one(&app.db).await.unwrap();
+        if running == 1 && String::from_utf8_lossy(&app.log(1).await).contains("\nbegun\n") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the job does not begin");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    (app, sha)
+}
+
+#[tokio::test]
+async fn a_build_is_canceled_by_whoever_has_a_token() {
+    let (app, sha) = with_running_jobs().await;
+    for (token, told) in [(None, "Authorization: Bearer"), (Some("wrong"), "not among those")] {
+        let (code, answer) = post(&app, "/builds/1/cancel", token).await;
+        assert!(code == 401 && answer["error"].as_str().unwrap().contains(told), "{code} {answer}");
+    }
+    let begin = Instant::now();
+    assert_eq!(post(&app, "/builds/1/cancel", Some(TOKEN)).await, (200, json!({"canceled": 2})));
+    let end = app.github.wait_for_end(&sha, "trainyard/push").await;
+    assert_eq!((end.state.as_str(), end.description.as_str()), ("error", "canceled: job 1.1: canceled by anna"));
+    docker::assert_no_containers(&app.db).await;
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(10), "the container was gone after {took:?}");
+    let log = String::from_utf8(app.log(1).await).unwrap();
+    assert!(log.contains("canceled by anna"), "{log}");
+    let states: Vec<(String, String)> =
+        sqlx::query_as("select verdict::text, reason from job order by id").fetch_all(&app.db).await.unwrap();
+    let canceled = ("canceled".to_owned(), "canceled by anna".to_owned());
+    assert_eq!(states, [canceled.clone(), canceled]);
+    // What has ended stays as it is.
+    assert_eq!(post(&app, "/builds/1/cancel", Some(TOKEN)).await, (200, json!({"canceled": 0})));
+    assert_eq!(post(&app, "/builds/2/cancel", Some(TOKEN)).await.0, 404);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn one_job_is_canceled_and_the_others_go_on() {
+    let (app, _) = with_running_jobs().await;
+    assert_eq!(post(&app, "/builds/1/jobs/1/cancel", Some(TOKEN)).await, (200, json!({"canceled": 1})));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let states = || async {
+        let query = "select state::text || coalesce(' ' || verdict::text, '') from job order by id";
+        sqlx::query_scalar::<_, String>(query).fetch_all(&app.db).await.unwrap()
+    };
+    while states().await != ["finished canceled", "running"] {
+        assert!(Instant::now() < deadline, "{:?}", states().await);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(post(&app, "/builds/1/jobs/2/cancel", Some(TOKEN)).await, (200, json!({"canceled": 1})));
+    while states().await != ["finished canceled", "finished canceled"] {
+        assert!(Instant::now() < deadline, "{:?}", states().await);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    docker::assert_no_containers(&app.db).await;
+    app.stop().await;
+}
