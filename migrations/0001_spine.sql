@@ -5,7 +5,7 @@ create type build_state as enum ('queued', 'running', 'passed', 'failed', 'error
 create type job_kind as enum ('script', 'smoke', 'train');
 create type job_state as enum ('waiting', 'queued', 'running', 'finished');
 create type verdict as enum ('passed', 'failed', 'errored', 'canceled', 'timed_out');
-create type stop as enum ('canceled', 'wall_time', 'silence', 'log_size');
+create type stop as enum ('canceled', 'wall_time', 'silence', 'log_size', 'disk');
 create type severity as enum ('info', 'warning', 'error');
 create type report_kind as enum ('smoke');
 create type commit_state as enum ('pending', 'success', 'failure', 'error');

@@ -30,6 +30,8 @@ pub struct Config {
     pub images: Images,
     /// What one job may take.
     pub limits: executor::Limits,
+    /// Folders of the machine that jobs may read.
+    pub mount: Vec<executor::Mount>,
     /// What jobs keep for later ones.
     pub cache: storage::Settings,
     /// Docker engines; one local one when there is none.
@@ -105,6 +107,38 @@ impl Config {
         Ok(config)
     }
 
+    /// Refuses mounts that would hand the machine or the service to jobs.
+    fn check_mount(&self, mount: &executor::Mount) -> anyhow::Result<()> {
+        let host = mount.host.canonicalize().context("there is no such folder")?;
+        ensure!(host == mount.host, "its real path is {}: name that", host.display());
+        ensure!(host.is_dir(), "it is no folder");
+        let secret = THE_MACHINE.iter().map(PathBuf::from).chain([self.server.data_dir.clone()]);
+        let sockets =
+            self.runner.iter().filter_map(|runner| runner.endpoint.strip_prefix("unix://")).map(PathBuf::from);
+        // As written and as it is: a part of them may be a link.
+        for kept in secret.chain(sockets) {
+            let real = kept.canonicalize().unwrap_or_else(|_| kept.clone());
+            ensure!(
+                !overlap(&host, &kept) && !overlap(&host, &real),
+                "jobs must not see {}: mount a folder that holds nothing but data",
+                kept.display()
+            );
+        }
+        for glob in &mount.repos {
+            globset::Glob::new(glob).with_context(|| format!("repos: {glob:?} is no pattern such as acme/*"))?;
+        }
+        let target = &mount.target;
+        let plain = target.components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
+        ensure!(target.is_absolute() && plain, "target must be an absolute path");
+        let taken = ["/bin", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr", crate::attempt::HOME];
+        ensure!(
+            !taken.iter().any(|taken| overlap(target, Path::new(taken))),
+            "target {} would hide a part of the image or the checkout; take one such as /data",
+            target.display()
+        );
+        Ok(())
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         ensure!(
             matches!(self.server.public_url.scheme(), "http" | "https"),
@@ -132,6 +166,16 @@ impl Config {
                 runner.endpoint
             );
             ensure!(!twice, "two runners are named {:?}; names must differ", runner.name);
+            ensure!(
+                runner.keeps_to_routes() || self.limits.network != executor::Network::Egress,
+                "runner {:?}: jobs of the runtime {} would get past the rules of limits.network = \"egress\"; set it to \
+                 \"none\", or to \"full\" behind a firewall of the host",
+                runner.name,
+                runner.runtime
+            );
+        }
+        for mount in &self.mount {
+            self.check_mount(mount).with_context(|| format!("mount {}", mount.host.display()))?;
         }
         let authorities = &self.images.ca_certificates;
         ensure!(
@@ -141,6 +185,28 @@ impl Config {
         );
         Ok(())
     }
+}
+
+/// Folders that hold the machine rather than data.
+const THE_MACHINE: [&str; 13] = [
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/usr",
+    "/var/lib/docker",
+    "/var/run",
+];
+
+/// Whether one of them is in the other, or both are the same.
+fn overlap(a: &Path, b: &Path) -> bool {
+    a.starts_with(b) || b.starts_with(a)
 }
 
 /// A TOML mistake as `file:line:column: what`, with the line itself.
@@ -205,6 +271,44 @@ mod tests {
     fn a_wrong_value_is_named_with_its_line() {
         let error = load("[limits]\ntime = \"soon\"\n", &[]).expect_err("refused").to_string();
         assert!(error.contains(":2:8:"), "{error}");
+    }
+
+    #[test]
+    fn mounts_that_would_hand_over_the_machine_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().canonicalize().expect("its path").join("data");
+        std::fs::create_dir_all(data.join("inner")).expect("made");
+        std::os::unix::fs::symlink("/etc", folder.path().join("link")).expect("linked");
+        let try_mount = |host: &str, target: &str| {
+            let text = format!(
+                "server = {{data_dir = {:?}}}\n[[mount]]\nhost = {host:?}\ntarget = {target:?}\nrepos = [\"acme/*\"]\n",
+                data.join("inner"),
+            );
+            load(&text, &[]).map(drop).map_err(|error| format!("{error:#}"))
+        };
+        let (top, link) = (data.display().to_string(), folder.path().join("link").display().to_string());
+        for host in ["/", "/etc", "/etc/ssl", "/var", "/var/lib/docker", "/var/run", "/no/such", "data", &top, &link] {
+            let refused = try_mount(host, "/data").expect_err(host);
+            assert!(refused.starts_with("mount "), "{host}: {refused}");
+        }
+        let inner = data.join("set");
+        std::fs::create_dir(&inner).expect("made");
+        let inner = inner.display().to_string();
+        assert_eq!(try_mount(&inner, "/data/set"), Ok(()));
+        for target in ["/", "data", "/etc/x", "/data/../etc", "/home/travis/build"] {
+            assert!(try_mount(&inner, target).is_err(), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_runtime_that_gets_past_the_rules_of_egress_is_refused() {
+        let of = |network: &str, runtime: &str| {
+            load(&format!("limits = {{network = {network:?}}}\n[[runner]]\nruntime = {runtime:?}\n"), &[]).map(drop)
+        };
+        assert!(of("egress", "runsc").expect_err("refused").to_string().contains("runtime runsc"));
+        for (network, runtime) in [("none", "runsc"), ("full", "sysbox-runc"), ("egress", "crun"), ("egress", "")] {
+            assert!(of(network, runtime).is_ok(), "{network} {runtime}");
+        }
     }
 
     #[test]

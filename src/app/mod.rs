@@ -15,7 +15,6 @@ use tracing::{error, info, warn};
 
 use self::folder::{seal, take_folder};
 use crate::config::Config;
-use crate::executor::Docker;
 use crate::git::{Credentials, Mirrors};
 use crate::github::Client;
 use crate::intake::Intake;
@@ -177,6 +176,7 @@ async fn run_steps(
     let settings = Settings {
         images: config.images,
         limits: config.limits,
+        mounts: config.mount,
         public_url: config.server.public_url.clone(),
         github_api: config.github.api_url.clone(),
         scratch: data.join("scratch"),
@@ -186,7 +186,7 @@ async fn run_steps(
     let mut tasks = JoinSet::new();
     let mut workers = Vec::new();
     for runner in &config.runner {
-        let docker = Docker::new(&runner.endpoint, &instance)?;
+        let docker = runner.docker(&instance)?;
         let handles = (db.clone(), bells.clone());
         let worker = Arc::new(Worker::new(runner, docker, handles, mirrors.clone(), settings.clone()));
         workers.push(Arc::clone(&worker));

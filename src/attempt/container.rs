@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::Images;
 use crate::domain::{JobId, RepoName};
-use crate::executor::{Docker, ExecError, Limits, Spec, Upload};
+use crate::executor::{Docker, ExecError, Limits, Mount, Spec, Upload};
 use crate::lora::smoke::Smoke;
 use crate::plan::SMOKE_FOLDER;
 use crate::storage::Cached;
@@ -39,10 +39,12 @@ pub struct NewContainer<'a> {
     pub smoke: Option<Smoke>,
     /// What the job may take.
     pub limits: &'a Limits,
+    /// The folders of the machine that it may read.
+    pub mounts: &'a [&'a Mount],
 }
 
 impl NewContainer<'_> {
-    /// Makes and starts the container. `made` hears of it as soon as there is one to remove; `checkout` is put together
+    /// Makes and starts the container. `made` hears of it before there can be one to remove; `checkout` is put together
     /// meanwhile and gives the folder.
     ///
     /// # Errors
@@ -73,14 +75,19 @@ impl NewContainer<'_> {
             command: &["bash", SCRIPT],
             environment: &environment,
             limits: self.limits,
+            mounts: self.mounts,
+            helper: &images.generic,
         };
-        let create = async {
-            let container = docker.create(&spec).await?;
-            made(container.clone());
-            Ok::<_, ExecError>(container)
-        };
+        let container = docker.name_of(&spec);
+        made(container.clone());
         let checkout = async { checkout.await.map_err(ExecError::System) };
-        let (container, checkout) = tokio::try_join!(create, checkout)?;
+        // The network takes the longest, as the kernel makes interfaces for it; all else is done meanwhile.
+        let create = async {
+            docker.create_network(&spec).await?;
+            let open = async { docker.open_network(&container, self.limits).await.map_err(ExecError::System) };
+            tokio::try_join!(open, docker.create(&spec))
+        };
+        let (_, checkout) = tokio::try_join!(create, checkout)?;
         let folder = format!("{HOME}/build/{}", self.repo);
         let mut upload = Upload::default()
             .file(SCRIPT, self.script.into_bytes(), 0o755)

@@ -4,6 +4,7 @@
 //! that a job ends the same way and for the same reasons.
 
 mod container;
+mod disk;
 mod images;
 mod outputs;
 mod progress;
@@ -13,6 +14,7 @@ mod stop;
 mod tail;
 
 pub use container::{HOME, NewContainer};
+pub use disk::watch_disk;
 pub use images::Images;
 pub use progress::{Due, Judgement, Progress, Shared, TICK};
 pub use smoke::{Examined, SmokeJob};

@@ -23,6 +23,8 @@ pub struct Progress {
     pub last_output: Instant,
     /// Whether the log has reached its limit.
     pub log_full: bool,
+    /// What the job has written to its disk, when it was last measured.
+    pub written: u64,
     stop: Option<(Stop, String)>,
     escalation: Option<Escalation>,
 }
@@ -60,7 +62,15 @@ impl Judgement {
 impl Progress {
     /// Of an attempt whose container may be there already, and that may have been told to stop.
     pub fn new(container: Option<String>, stop: Option<(Stop, String)>) -> Self {
-        Self { container, started: None, last_output: Instant::now(), log_full: false, stop, escalation: None }
+        Self {
+            container,
+            started: None,
+            last_output: Instant::now(),
+            log_full: false,
+            written: 0,
+            stop,
+            escalation: None,
+        }
     }
 
     /// Looks at the limits, and at the stop that somebody `wanted`; tells what is due `now`. To be asked every [`TICK`].
@@ -83,6 +93,8 @@ impl Progress {
         let started = self.started?;
         if self.log_full {
             Some(Stop::LogSize)
+        } else if self.written > limits.disk.as_u64() {
+            Some(Stop::Disk)
         } else if now.duration_since(started) > limits.time {
             Some(Stop::WallTime)
         } else if now.duration_since(self.last_output.max(started)) > limits.silence {

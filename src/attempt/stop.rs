@@ -16,6 +16,7 @@ pub(super) fn text(stop: Stop, reason: &str, limits: &Limits) -> String {
             go_duration(limits.silence)
         ),
         Stop::LogSize => "The job exceeded the maximum log length, and has been terminated.".to_owned(),
+        Stop::Disk => format!("The job wrote more than {} to its disk, and has been terminated.", limits.disk),
     };
     format!("\n\n{said}\n")
 }
@@ -28,6 +29,7 @@ pub(super) fn reason(stop: Stop, limits: &Limits) -> String {
         Stop::WallTime => format!("it ran longer than {}", limit(limits.time)),
         Stop::Silence => format!("no output for {}", limit(limits.silence)),
         Stop::LogSize => format!("its log grew beyond {}", limits.log),
+        Stop::Disk => format!("it wrote more than {} to its disk (limits.disk)", limits.disk),
     }
 }
 
@@ -52,9 +54,9 @@ pub(super) struct Escalation {
 impl Escalation {
     const SIGNALS: [&'static str; 3] = ["SIGINT", "SIGTERM", "SIGKILL"];
 
-    /// Starts now: with SIGINT, or with SIGKILL for a flood, which would fill the disk during any grace.
+    /// Starts now: with SIGINT, or with SIGKILL for a job that fills the disk, which it would do during any grace.
     pub(super) fn new(stop: Stop, now: Instant, grace: Duration) -> Self {
-        let next = if stop == Stop::LogSize { Self::SIGNALS.len() - 1 } else { 0 };
+        let next = if matches!(stop, Stop::LogSize | Stop::Disk) { Self::SIGNALS.len() - 1 } else { 0 };
         Self { next, due: now, grace }
     }
 

@@ -72,6 +72,8 @@ pub enum Stop {
     Silence,
     /// The log grew beyond its limit.
     LogSize,
+    /// It wrote more into its file system than its limit.
+    Disk,
 }
 
 impl Stop {
@@ -80,7 +82,7 @@ impl Stop {
         match self {
             Self::Canceled => Verdict::Canceled,
             Self::WallTime | Self::Silence => Verdict::TimedOut,
-            Self::LogSize => Verdict::Errored,
+            Self::LogSize | Self::Disk => Verdict::Errored,
         }
     }
 }

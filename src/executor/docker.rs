@@ -2,36 +2,32 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use bollard::errors::Error as DockerError;
-use bollard::models::{
-    ContainerCreateBody, ContainerStateStatusEnum, HostConfig, HostConfigLogConfig, ResourcesUlimits,
-};
+use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, KillContainerOptionsBuilder,
-    ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
-    UploadToContainerOptionsBuilder, WaitContainerOptions,
+    CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptionsBuilder,
+    KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+    StartContainerOptions, UploadToContainerOptionsBuilder, WaitContainerOptions,
 };
 use bytes::Bytes;
 use chrono::DateTime;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 
-use super::archive;
-use super::{ExecError, Exit, Found, Life, Limits, Network, Spec, Upload};
+use super::outlet::{self, HostAddresses};
+use super::{ExecError, Exit, Found, Life, Limits, Network, Spec, Upload, archive, host_config};
 use crate::domain::JobId;
 
 const INSTANCE: &str = "trainyard.instance";
 const JOB: &str = "trainyard.job";
 const ATTEMPT: &str = "trainyard.attempt";
+/// Of containers that help a job's own.
+const HELPS: &str = "trainyard.helps";
 
-/// What `apt-get` and `pip` need as root; everything else is dropped.
-const CAPABILITIES: [&str; 7] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"];
-/// Where the engine's own log file of a container would be rotated, which loses bytes and confuses its followers. A job
-/// is ended for its log's size long before; this only keeps the disk when nobody is there to end it.
-const LOG_FILE: &str = "8g";
 /// A request that the engine answers at once, if it answers at all.
 const PROMPT: Duration = Duration::from_secs(10);
 /// bollard's own limit, in seconds, on the wait for an answer's head. Creating a container on a busy disk is slow.
@@ -45,6 +41,10 @@ pub struct Docker {
     socket: String,
     endpoint: String,
     instance: String,
+    runtime: Option<String>,
+    pub(super) host: HostAddresses,
+    /// Whether the engine has refused to limit a container's disk, which only some file systems can.
+    no_quota: Arc<AtomicBool>,
 }
 
 impl Docker {
@@ -57,7 +57,21 @@ impl Docker {
             .strip_prefix("unix://")
             .with_context(|| format!("runner endpoint {endpoint:?}: only unix:///path/to/docker.sock is supported"))?
             .to_owned();
-        Ok(Self { client: OnceLock::new(), socket, endpoint: endpoint.to_owned(), instance: instance.to_owned() })
+        Ok(Self {
+            client: OnceLock::new(),
+            socket,
+            endpoint: endpoint.to_owned(),
+            instance: instance.to_owned(),
+            runtime: None,
+            host: HostAddresses::default(),
+            no_quota: Arc::default(),
+        })
+    }
+
+    /// Runs jobs with this runtime of the engine instead of its default.
+    pub fn with_runtime(mut self, runtime: Option<String>) -> Self {
+        self.runtime = runtime;
+        self
     }
 
     fn client(&self) -> anyhow::Result<&bollard::Docker> {
@@ -92,42 +106,93 @@ impl Docker {
         Ok(version.version.unwrap_or_else(|| "unknown".to_owned()))
     }
 
-    /// Makes a container, with all limits, not started. An older container of the same attempt gives way: it was never
-    /// started, else its job would have been adopted.
+    /// The name of an attempt's container. It is known before there is one, so that nothing is left behind of one that
+    /// is half made.
+    pub fn name_of(&self, spec: &Spec<'_>) -> String {
+        format!("trainyard-{}-{}-{}", &self.instance[..8.min(self.instance.len())], spec.job, spec.attempt)
+    }
+
+    /// Makes what holds a container's network, if it wants one of its own; to be called before the container is made.
+    ///
+    /// # Errors
+    /// When the engine or its host does not give what the network needs.
+    pub async fn create_network(&self, spec: &Spec<'_>) -> anyhow::Result<()> {
+        match spec.limits.network {
+            Network::Egress => self.create_outlet(spec, &self.name_of(spec)).await,
+            Network::Full | Network::None => Ok(()),
+        }
+    }
+
+    /// Makes the network of a container work; to be called before its start.
+    ///
+    /// # Errors
+    /// When what the limits close cannot be closed.
+    pub async fn open_network(&self, container: &str, limits: &Limits) -> anyhow::Result<()> {
+        match limits.network {
+            Network::Egress => self.open_outlet(container).await,
+            Network::Full | Network::None => Ok(()),
+        }
+    }
+
+    /// Makes a container, with all limits, not started; its network has to be made already. An older container of the
+    /// same attempt gives way: it was never started, else the job would have been adopted.
     ///
     /// # Errors
     /// [`ExecError::Job`] when the image is absent.
-    pub async fn create(&self, spec: &Spec<'_>) -> Result<String, ExecError> {
-        let name = format!("trainyard-{}-{}-{}", &self.instance[..8.min(self.instance.len())], spec.job, spec.attempt);
-        let options = || CreateContainerOptionsBuilder::new().name(&name).build();
-        let body = self.body(spec);
-        let mut made = self.client()?.create_container(Some(options()), body.clone()).await;
-        if is_status(&made, 409) {
-            self.remove(&name).await?;
-            made = self.client()?.create_container(Some(options()), body).await;
+    pub async fn create(&self, spec: &Spec<'_>) -> Result<(), ExecError> {
+        let name = self.name_of(spec);
+        let network = match spec.limits.network {
+            Network::Egress => format!("container:{}", outlet::name(&name)),
+            Network::Full => "bridge".to_owned(),
+            Network::None => "none".to_owned(),
+        };
+        let quota = !self.no_quota.load(Ordering::Relaxed);
+        let body = |quota| self.body(spec, &network, quota);
+        let mut made = self.make(&name, body(quota)).await;
+        if quota && made.as_ref().is_err_and(|error| error.to_string().contains("--storage-opt")) {
+            self.no_quota.store(true, Ordering::Relaxed);
+            made = self.make(&name, body(false)).await;
         }
-        if is_status(&made, 404) {
+        if made.as_ref().is_err_and(is_no_image) {
             return Err(ExecError::Job(format!(
                 "the image {} is not on this runner; build or pull it there, or choose another version",
                 spec.image
             )));
         }
-        Ok(made.context("creating the container")?.id)
+        Ok(made.context("creating the container")?)
     }
 
-    fn body(&self, spec: &Spec<'_>) -> ContainerCreateBody {
-        let labels =
-            [(INSTANCE, self.instance.clone()), (JOB, spec.job.to_string()), (ATTEMPT, spec.attempt.to_string())];
+    /// Makes a container of this name; an older one gives way.
+    pub(super) async fn make(&self, name: &str, body: ContainerCreateBody) -> anyhow::Result<()> {
+        let client = self.client()?;
+        let options = || CreateContainerOptionsBuilder::new().name(name).build();
+        let mut made = client.create_container(Some(options()), body.clone()).await;
+        if is_status(&made, 409) {
+            self.remove_one(name).await?;
+            made = client.create_container(Some(options()), body).await;
+        }
+        made?;
+        Ok(())
+    }
+
+    /// The labels by which a later process finds the containers of an attempt.
+    pub(super) fn labels(&self, spec: &Spec<'_>, runs_job: bool) -> HashMap<String, String> {
+        let own = [(INSTANCE, self.instance.clone()), (JOB, spec.job.to_string()), (ATTEMPT, spec.attempt.to_string())];
+        let helps = (!runs_job).then(|| (HELPS, "yes".to_owned()));
+        own.into_iter().chain(helps).map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    fn body(&self, spec: &Spec<'_>, network: &str, quota: bool) -> ContainerCreateBody {
         ContainerCreateBody {
             image: Some(spec.image.to_owned()),
             cmd: Some(spec.command.iter().map(ToString::to_string).collect()),
             // Whatever entry point an image has, the job's script is what runs.
             entrypoint: Some(Vec::new()),
             env: Some(spec.environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
-            labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
+            labels: Some(self.labels(spec, true)),
             // No terminal: the engine then frames the output, so that its bytes can be read back exactly.
             tty: Some(false),
-            host_config: Some(host_config(spec.limits)),
+            host_config: Some(host_config::of_job(spec, network, self.runtime.as_deref(), quota)),
             ..Default::default()
         }
     }
@@ -261,11 +326,34 @@ impl Docker {
         sent.with_context(|| format!("sending {signal}"))
     }
 
-    /// Removes a container, also a running one, with its anonymous volumes. One that is gone already is fine.
+    /// How many bytes a container has written into its file system; none when it is gone. The engine counts file by
+    /// file.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn written(&self, container: &str) -> anyhow::Result<Option<u64>> {
+        let options = InspectContainerOptionsBuilder::new().size(true).build();
+        let inspected = self.client()?.inspect_container(container, Some(options)).await;
+        if is_status(&inspected, 404) {
+            return Ok(None);
+        }
+        Ok(inspected.context("measuring the container")?.size_rw.and_then(|size| u64::try_from(size).ok()))
+    }
+
+    /// Removes a container, also a running one, with its anonymous volumes and its helpers. What is gone already is
+    /// fine.
     ///
     /// # Errors
     /// When the engine does not answer.
     pub async fn remove(&self, container: &str) -> anyhow::Result<()> {
+        // The helpers last: the job's network is theirs.
+        self.remove_one(container).await?;
+        let (outlet, probe) = (outlet::name(container), outlet::probe_name(container));
+        tokio::try_join!(self.remove_one(&outlet), self.remove_one(&probe))?;
+        Ok(())
+    }
+
+    pub(super) async fn remove_one(&self, container: &str) -> anyhow::Result<()> {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         let removed = self.client()?.remove_container(container, Some(options)).await;
         // 409: it is being removed by another request.
@@ -288,7 +376,8 @@ impl Docker {
             .filter_map(|container| {
                 let labels = container.labels?;
                 Some(Found {
-                    container: container.id?,
+                    container: container.names?.first()?.trim_start_matches('/').to_owned(),
+                    runs_job: !labels.contains_key(HELPS),
                     job: JobId(labels.get(JOB)?.parse().ok()?),
                     attempt: labels.get(ATTEMPT)?.parse().ok()?,
                     started: container.state.is_some_and(|state| state.to_string() != "created"),
@@ -298,41 +387,15 @@ impl Docker {
     }
 }
 
-fn host_config(limits: &Limits) -> HostConfig {
-    let bytes = |size: bytesize::ByteSize| i64::try_from(size.as_u64()).unwrap_or(i64::MAX);
-    HostConfig {
-        init: Some(true),
-        nano_cpus: Some((limits.cpus * 1e9) as i64),
-        memory: Some(bytes(limits.memory)),
-        memory_swap: Some(bytes(limits.memory)),
-        shm_size: Some(bytes(limits.shared_memory)),
-        pids_limit: Some(limits.processes),
-        cap_drop: Some(vec!["ALL".to_owned()]),
-        cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
-        security_opt: Some(vec!["no-new-privileges".to_owned()]),
-        network_mode: Some(
-            match limits.network {
-                Network::Bridge => "bridge",
-                Network::None => "none",
-            }
-            .to_owned(),
-        ),
-        ulimits: Some(vec![ResourcesUlimits { name: Some("core".to_owned()), soft: Some(0), hard: Some(0) }]),
-        log_config: Some(HostConfigLogConfig {
-            typ: Some("json-file".to_owned()),
-            config: Some(HashMap::from([
-                ("max-size".to_owned(), LOG_FILE.to_owned()),
-                ("max-file".to_owned(), "1".to_owned()),
-            ])),
-        }),
-        ..Default::default()
-    }
-}
-
 /// Whether an error inside of a stream is the engine's "no such path".
 fn is_missing(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<DockerError>());
     matches!(inner, Some(DockerError::DockerResponseServerError { status_code: 404, .. }))
+}
+
+/// Whether a container was not made because its image is not there.
+pub(super) fn is_no_image(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(DockerError::DockerResponseServerError { status_code: 404, .. }))
 }
 
 fn is_status<T>(answer: &Result<T, DockerError>, code: u16) -> bool {

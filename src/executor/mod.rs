@@ -4,17 +4,22 @@
 
 mod archive;
 mod docker;
+mod host_config;
+mod outlet;
+mod reach;
 
 pub use archive::Upload;
 pub use docker::Docker;
+pub use reach::Reach;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use crate::domain::JobId;
+use crate::domain::{JobId, RepoName};
 
 /// `[limits]` of the configuration: what one job may take. Every job has all of them.
 #[derive(Debug, Clone, Deserialize)]
@@ -34,6 +39,8 @@ pub struct Limits {
     pub memory: ByteSize,
     /// Size of `/dev/shm`, which data loaders use to hand over batches.
     pub shared_memory: ByteSize,
+    /// What a job may write into its file system.
+    pub disk: ByteSize,
     /// Processes and threads.
     pub processes: i64,
     /// What a stopping container gets after SIGINT, and again after SIGTERM, before SIGKILL.
@@ -41,14 +48,18 @@ pub struct Limits {
     pub grace: Duration,
     /// Which network a job sees.
     pub network: Network,
+    /// What it reaches of the networks that `egress` closes.
+    pub reach: Vec<Reach>,
 }
 
 /// Which network a job sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
-    /// Docker's default bridge.
-    Bridge,
+    /// The internet, but neither private networks nor the host.
+    Egress,
+    /// Whatever the host reaches, and the host.
+    Full,
     /// None but its own loopback.
     None,
 }
@@ -62,10 +73,32 @@ impl Default for Limits {
             cpus: 2.0,
             memory: ByteSize::gib(4),
             shared_memory: ByteSize::gib(1),
+            disk: ByteSize::gib(20),
             processes: 4096,
             grace: Duration::from_secs(3),
-            network: Network::Bridge,
+            network: Network::Egress,
+            reach: Vec::new(),
         }
+    }
+}
+
+/// `[[mount]]` of the configuration: a folder of the machine that jobs of some repositories may read.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// The folder, on the machine of the engine.
+    pub host: PathBuf,
+    /// Where jobs find it.
+    pub target: PathBuf,
+    /// Which repositories' jobs, as globs on `OWNER/NAME`.
+    pub repos: Vec<String>,
+}
+
+impl Mount {
+    /// Whether jobs of this repository may read it.
+    pub fn is_for(&self, repo: &RepoName) -> bool {
+        let repo = repo.to_string();
+        self.repos.iter().any(|glob| globset::Glob::new(glob).is_ok_and(|glob| glob.compile_matcher().is_match(&repo)))
     }
 }
 
@@ -84,17 +117,23 @@ pub struct Spec<'a> {
     pub environment: &'a [(&'a str, &'a str)],
     /// What it may take.
     pub limits: &'a Limits,
+    /// The folders of the machine that it may read.
+    pub mounts: &'a [&'a Mount],
+    /// The image of the helper that holds its network; it has to have perl.
+    pub helper: &'a str,
 }
 
 /// A container of ours that the engine has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The engine's id of it.
+    /// Its name.
     pub container: String,
     /// The job and attempt of its labels.
     pub job: JobId,
     /// See `job`.
     pub attempt: i32,
+    /// Whether it runs the job; else it helps the one that does.
+    pub runs_job: bool,
     /// Whether it was ever started.
     pub started: bool,
 }

@@ -25,7 +25,7 @@ use tracing::{error, info, warn};
 use url::Url;
 
 use crate::attempt::Images;
-use crate::executor::{Docker, Found, Limits};
+use crate::executor::{Docker, Found, Limits, Mount};
 use crate::git::Mirrors;
 use crate::storage::Caches;
 use crate::store::bell::Bells;
@@ -52,11 +52,31 @@ pub struct RunnerConfig {
     pub endpoint: String,
     /// How many jobs it runs at once.
     pub slots: usize,
+    /// The engine's runtime for its jobs, such as `runsc` or `sysbox-runc`; the engine's default when empty.
+    pub runtime: String,
+}
+
+impl RunnerConfig {
+    /// Whether its jobs use the kernel's own network, where rules that others set for them hold. Sandboxes and virtual
+    /// machines have a network of their own, and sysbox makes a job's root the lord of it.
+    pub fn keeps_to_routes(&self) -> bool {
+        ["", "runc", "crun", "io.containerd.runc.v2", "nvidia"].contains(&self.runtime.as_str())
+    }
+
+    /// What drives its engine.
+    ///
+    /// # Errors
+    /// When its endpoint is of a kind that is not supported.
+    pub fn docker(&self, instance: &str) -> anyhow::Result<Docker> {
+        let runtime = Some(self.runtime.clone()).filter(|runtime| !runtime.is_empty());
+        Ok(Docker::new(&self.endpoint, instance)?.with_runtime(runtime))
+    }
 }
 
 impl Default for RunnerConfig {
     fn default() -> Self {
-        Self { name: "local".to_owned(), endpoint: "unix:///var/run/docker.sock".to_owned(), slots: 2 }
+        let endpoint = "unix:///var/run/docker.sock".to_owned();
+        Self { name: "local".to_owned(), endpoint, slots: 2, runtime: String::new() }
     }
 }
 
@@ -67,6 +87,8 @@ pub struct Settings {
     pub images: Images,
     /// What a job may take.
     pub limits: Limits,
+    /// The folders of the machine that jobs may read.
+    pub mounts: Vec<Mount>,
     /// The server's public address, for the job's environment.
     pub public_url: Url,
     /// Where GitHub's API is, for the releases that jobs publish.
@@ -181,7 +203,8 @@ impl Worker {
         let version = self.docker.version().await?;
         info!(runner = self.name, "Docker {version} at {}", self.docker.endpoint());
         let mut adopted = Vec::new();
-        for found in self.docker.list().await? {
+        let (own, helpers): (Vec<Found>, _) = self.docker.list().await?.into_iter().partition(|found| found.runs_job);
+        for found in own {
             let fence = (found.job, found.attempt);
             // One that was never started may lack its files. It did nothing yet, so the job can simply begin again.
             let job = if found.started { jobs::adopt(&self.db, fence, &self.name, LEASE).await? } else { None };
@@ -191,6 +214,11 @@ impl Worker {
                     adopted.push((job, found));
                 }
                 None => self.docker.remove(&found.container).await?,
+            }
+        }
+        for helper in helpers {
+            if !adopted.iter().any(|(job, _)| (job.id, job.attempt) == (helper.job, helper.attempt)) {
+                self.docker.remove(&helper.container).await?;
             }
         }
         for fence in jobs::running_of(&self.db, &self.name).await? {

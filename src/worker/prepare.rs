@@ -8,7 +8,7 @@ use super::cache::JobCache;
 use super::secrets::Secrets;
 use crate::attempt::{HOME, NewContainer, SmokeJob};
 use crate::domain::RepoName;
-use crate::executor::{ExecError, Limits};
+use crate::executor::{ExecError, Limits, Mount};
 use crate::git::Remote;
 use crate::lora::smoke::Smoke;
 use crate::plan::Commit;
@@ -34,6 +34,7 @@ impl Worker {
         };
         let image = self.settings.images.of(&job.config).map_err(ExecError::Job)?;
         let checkout = self.checkout(job, &repo, &facts);
+        let mounts = self.mounts_of(&repo, &secrets);
         let new = NewContainer {
             job: job.id,
             attempt: job.attempt,
@@ -43,8 +44,14 @@ impl Worker {
             cache: cache.and_then(|cache| cache.found.clone()),
             smoke,
             limits,
+            mounts: &mounts,
         };
         new.start(&self.docker, &self.settings.images, checkout, made).await
+    }
+
+    /// The folders of the machine that a job may read; none of one that gets no secrets, as its code is a stranger's.
+    fn mounts_of(&self, repo: &RepoName, secrets: &Secrets) -> Vec<&Mount> {
+        self.settings.mounts.iter().filter(|mount| secrets.allowed && mount.is_for(repo)).collect()
     }
 
     /// What a job may take.

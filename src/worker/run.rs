@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::log::{Log, Lost};
 use super::secrets::Secrets;
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
-use crate::attempt::{Examined, Judgement, Progress, Shared, SmokeJob, TICK};
+use crate::attempt::{Examined, Judgement, Progress, Shared, SmokeJob, TICK, watch_disk};
 use crate::domain::{Stop, Verdict};
 use crate::executor::{ExecError, Found, Life, Limits};
 use crate::lora::series::LogReader;
@@ -56,6 +56,7 @@ impl Worker {
                 tokio::select! {
                     end = self.carry_out(&job, found, (smoke.as_ref(), &limits), &shared, &mut log) => end,
                     () = self.watch(&job, &limits, &shared) => End::Lost,
+                    () = watch_disk(&self.docker, &shared) => End::Lost,
                 }
             }
             Err(error) => End::Finished(Judgement::could_not_begin(format!("{error:#}")), None),

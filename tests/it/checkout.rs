@@ -17,7 +17,7 @@ async fn public_host(root: &std::path::Path) -> String {
 
 #[tokio::test]
 async fn submodules_are_cloned_by_the_job_itself() {
-    let app = App::start("").await;
+    let app = App::start(&docker::reach_bridge()).await;
     let elsewhere = tempfile::tempdir().unwrap();
     let library = Repo::new(elsewhere.path(), "acme/library");
     library.write("library.txt", "from the library");

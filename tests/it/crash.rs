@@ -86,6 +86,31 @@ async fn after_kill_9_in_mid_job_the_same_container_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_helped_a_container_that_is_lost_goes_too() {
+    let yard = Yard::new().await;
+    let config = yard.config("");
+    let service = Service::start(PROGRAM.as_ref(), &config);
+    let db = PgPool::connect(&yard.url).await.unwrap();
+    let repo = yard.github.repo("acme/styles");
+    repo.write(".travis.yml", COUNTING);
+    let sha = repo.commit("Count");
+    Delivery::new("d-1", "push", &payload::push(&yard.github, &repo, "main")).post(&service.base).await;
+    wait_for_log(&db, 300).await;
+    service.kill();
+    docker::remove(&docker::container_of(&db, 1).await.expect("a running container"));
+    let left = docker::names(&db).await;
+    assert!(left.len() == 1 && left[0].ends_with("-1-1-outlet"), "{left:?}");
+    let _service = Service::start(PROGRAM.as_ref(), &config);
+    // The second attempt begins only when what is left of the first is gone.
+    while wait_for_log(&db, 300).await == 1 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(!docker::names(&db).await.contains(&left[0]));
+    assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success");
+    docker::assert_no_containers(&db).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delivery_that_was_accepted_survives_kill_9() {
     let yard = Yard::new().await;
     let config = yard.config("");

@@ -136,7 +136,7 @@ async fn a_release_gets_its_files_and_is_shown_at_last() {
     #[expect(clippy::disallowed_methods, reason = "ends with the test")]
     tokio::spawn(async move { axum::serve(listener, router).await });
 
-    let app = App::start("").await;
+    let app = App::start(&docker::reach_bridge()).await;
     let repo = app.github.repo("acme/styles");
     // The stand-in for statuses listens where no container reaches it: curl goes to the one for releases instead.
     repo.write(

@@ -17,8 +17,22 @@ async fn filter(db: &PgPool) -> String {
 /// The container of a job, if Docker has one.
 pub async fn container_of(db: &PgPool, job: i64) -> Option<String> {
     let job = format!("label=trainyard.job={job}");
-    let listed = docker(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &filter(db).await, "--filter", &job]);
-    String::from_utf8(listed).unwrap().lines().next().map(str::to_owned)
+    let form = "{{.ID}} {{.Label \"trainyard.helps\"}}";
+    let filter = filter(db).await;
+    let listed = docker(&["ps", "--all", "--no-trunc", "--filter", &filter, "--filter", &job, "--format", form]);
+    let listed = String::from_utf8(listed).unwrap();
+    listed.lines().find_map(|line| line.strip_suffix(' ')).map(str::to_owned)
+}
+
+/// The names of all containers of this installation.
+pub async fn names(db: &PgPool) -> Vec<String> {
+    let listed = docker(&["ps", "--all", "--filter", &filter(db).await, "--format", "{{.Names}}"]);
+    String::from_utf8(listed).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Removes a container, as an accident would.
+pub fn remove(container: &str) {
+    docker(&["rm", "--force", container]);
 }
 
 /// Whether Docker has this container, in whatever state.
@@ -46,6 +60,11 @@ pub async fn assert_no_containers(db: &PgPool) {
         "containers are left: {}",
         String::from_utf8_lossy(&docker(&["ps", "--all", "--filter", &filter(db).await]))
     );
+}
+
+/// The part of a configuration that lets jobs reach the host at [`bridge`].
+pub fn reach_bridge() -> String {
+    format!("limits = {{reach = ['{}']}}", bridge())
 }
 
 /// The address of the host on Docker's bridge, where containers reach it.

@@ -10,4 +10,5 @@ pub mod docker;
 pub mod git_host;
 pub mod github;
 pub mod payload;
+pub mod recorder;
 pub mod service;

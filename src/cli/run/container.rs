@@ -9,9 +9,9 @@ use futures::StreamExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::view::View;
-use crate::attempt::{Images, Judgement, NewContainer, Progress, Shared, SmokeJob, TICK, Tail};
+use crate::attempt::{Images, Judgement, NewContainer, Progress, Shared, SmokeJob, TICK, Tail, watch_disk};
 use crate::domain::{Stop, Verdict};
-use crate::executor::{Docker, ExecError, Exit, Life, Limits};
+use crate::executor::{Docker, ExecError, Exit, Life, Limits, Mount};
 use crate::lora::series::LogReader;
 
 /// Why a job was canceled, when a signal did it.
@@ -51,6 +51,7 @@ pub(super) struct Runner {
     pub(super) docker: Docker,
     pub(super) images: Images,
     pub(super) limits: Limits,
+    pub(super) mounts: Vec<Mount>,
 }
 
 impl Runner {
@@ -68,8 +69,9 @@ impl Runner {
         let ended = tokio::select! {
             ended = self.carry_out(new, smoke, checkout, &shared, view) => ended,
             () = self.watch(limits, &shared, interrupts) => Ok(canceled(INTERRUPTED)),
+            () = watch_disk(&self.docker, &shared) => Ok(canceled(INTERRUPTED)),
         };
-        // Whatever happened: also a container whose id never reached us is gone after this.
+        // Whatever happened: also a container whose name never reached us is gone after this.
         for found in self.docker.list().await? {
             self.docker.remove(&found.container).await?;
         }

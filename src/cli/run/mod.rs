@@ -19,7 +19,7 @@ use super::table::{Colour, paint, wants_colours, width_of};
 use crate::attempt::{HOME, Judgement, NewContainer, SmokeJob};
 use crate::config::Config;
 use crate::domain::{BuildState, JobId, PullRequest, Trigger, TriggerKind, Verdict, in_words};
-use crate::executor::Docker;
+use crate::executor::Mount;
 use crate::lora::smoke::Smoke;
 use crate::plan::{Commit, Plan, PlannedJob};
 use crate::travis::script::{self, Facts, Numbered, PullRequestFacts};
@@ -105,11 +105,10 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         let line = format!("{}: {note}\n", paint("note", Colour::Faint, view.colours()));
         view.say(&line)?;
     }
-    let endpoint = &config.runner.first().context("a configuration without a runner")?.endpoint;
-    let docker = Docker::new(endpoint, &instance())?;
+    let docker = config.runner.first().context("a configuration without a runner")?.docker(&instance())?;
     docker.version().await?;
     let build = Build {
-        runner: Runner { docker, images: config.images, limits: config.limits },
+        runner: Runner { docker, images: config.images, limits: config.limits, mounts: config.mount },
         image: arguments.image.as_deref(),
         checkout: snapshot.path(),
         trigger,
@@ -246,15 +245,18 @@ impl Build<'_> {
                 let smoke = SmokeJob::of(&job.config)?;
                 let limits = smoke.as_ref().map(|smoke| smoke.limits(&self.runner.limits));
                 let training = smoke.as_ref().map(|smoke| self.training(smoke)).transpose()?;
+                let repo = &self.trigger.repo;
+                let mounts: Vec<&Mount> = self.runner.mounts.iter().filter(|mount| mount.is_for(repo)).collect();
                 let new = NewContainer {
                     job: JobId(number),
                     attempt: 1,
-                    repo: &self.trigger.repo,
+                    repo,
                     script: script::compile(&job.config, &self.facts(number, &image, training.as_ref())),
                     image: &image,
                     cache: None,
                     smoke: training,
                     limits: limits.as_ref().unwrap_or(&self.runner.limits),
+                    mounts: &mounts,
                 };
                 self.runner.run(new, smoke.as_ref(), self.checkout, view, interrupts).await?
             }
