@@ -39,6 +39,8 @@ pub struct NewContainer<'a> {
     pub smoke: Option<Smoke>,
     /// What the job may take.
     pub limits: &'a Limits,
+    /// The GPUs that it holds.
+    pub gpus: &'a [String],
 }
 
 impl NewContainer<'_> {
@@ -73,6 +75,7 @@ impl NewContainer<'_> {
             command: &["bash", SCRIPT],
             environment: &environment,
             limits: self.limits,
+            gpus: self.gpus,
         };
         let create = async {
             let container = docker.create(&spec).await?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use bollard::errors::Error as DockerError;
 use bollard::models::{
-    ContainerCreateBody, ContainerStateStatusEnum, HostConfig, HostConfigLogConfig, ResourcesUlimits,
+    ContainerCreateBody, ContainerStateStatusEnum, DeviceRequest, HostConfig, HostConfigLogConfig, ResourcesUlimits,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, KillContainerOptionsBuilder,
@@ -26,6 +26,7 @@ use crate::domain::JobId;
 const INSTANCE: &str = "trainyard.instance";
 const JOB: &str = "trainyard.job";
 const ATTEMPT: &str = "trainyard.attempt";
+const GPUS: &str = "trainyard.gpus";
 
 /// What `apt-get` and `pip` need as root; everything else is dropped.
 const CAPABILITIES: [&str; 7] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"];
@@ -116,18 +117,26 @@ impl Docker {
     }
 
     fn body(&self, spec: &Spec<'_>) -> ContainerCreateBody {
-        let labels =
-            [(INSTANCE, self.instance.clone()), (JOB, spec.job.to_string()), (ATTEMPT, spec.attempt.to_string())];
+        let gpus = spec.gpus.join(",");
+        // Images of CUDA say `all` here, and where NVIDIA's is the default runtime, that would be so.
+        let visible = if gpus.is_empty() { "void" } else { &gpus };
+        let environment = spec.environment.iter().copied().chain([("NVIDIA_VISIBLE_DEVICES", visible)]);
+        let labels = [
+            (INSTANCE, self.instance.clone()),
+            (JOB, spec.job.to_string()),
+            (ATTEMPT, spec.attempt.to_string()),
+            (GPUS, gpus.clone()),
+        ];
         ContainerCreateBody {
             image: Some(spec.image.to_owned()),
             cmd: Some(spec.command.iter().map(ToString::to_string).collect()),
             // Whatever entry point an image has, the job's script is what runs.
             entrypoint: Some(Vec::new()),
-            env: Some(spec.environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            env: Some(environment.map(|(name, value)| format!("{name}={value}")).collect()),
             labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
             // No terminal: the engine then frames the output, so that its bytes can be read back exactly.
             tty: Some(false),
-            host_config: Some(host_config(spec.limits)),
+            host_config: Some(HostConfig { device_requests: gpu_request(spec.gpus), ..host_config(spec.limits) }),
             ..Default::default()
         }
     }
@@ -292,10 +301,27 @@ impl Docker {
                     job: JobId(labels.get(JOB)?.parse().ok()?),
                     attempt: labels.get(ATTEMPT)?.parse().ok()?,
                     started: container.state.is_some_and(|state| state.to_string() != "created"),
+                    gpus: labels.get(GPUS).map(|gpus| split_list(gpus)).unwrap_or_default(),
                 })
             })
             .collect())
     }
+}
+
+fn split_list(list: &str) -> Vec<String> {
+    list.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+/// GPUs by their UUIDs. A count would let the engine choose, which knows nothing of who holds what.
+fn gpu_request(gpus: &[String]) -> Option<Vec<DeviceRequest>> {
+    (!gpus.is_empty()).then(|| {
+        vec![DeviceRequest {
+            driver: Some("nvidia".to_owned()),
+            device_ids: Some(gpus.to_vec()),
+            capabilities: Some(vec![vec!["gpu".to_owned()]]),
+            ..Default::default()
+        }]
+    })
 }
 
 fn host_config(limits: &Limits) -> HostConfig {

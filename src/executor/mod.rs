@@ -4,9 +4,11 @@
 
 mod archive;
 mod docker;
+mod nvidia;
 
 pub use archive::Upload;
 pub use docker::Docker;
+pub use nvidia::NvidiaSmi;
 
 use std::time::Duration;
 
@@ -84,6 +86,8 @@ pub struct Spec<'a> {
     pub environment: &'a [(&'a str, &'a str)],
     /// What it may take.
     pub limits: &'a Limits,
+    /// The GPUs that it sees, by their UUIDs.
+    pub gpus: &'a [String],
 }
 
 /// A container of ours that the engine has.
@@ -97,6 +101,8 @@ pub struct Found {
     pub attempt: i32,
     /// Whether it was ever started.
     pub started: bool,
+    /// The GPUs that it sees.
+    pub gpus: Vec<String>,
 }
 
 /// Where a container is in its life.

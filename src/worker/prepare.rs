@@ -33,6 +33,7 @@ impl Worker {
             None => None,
         };
         let image = self.settings.images.of(&job.config).map_err(ExecError::Job)?;
+        self.gpus_are_fit(job, &facts, &image).await?;
         let checkout = self.checkout(job, &repo, &facts);
         let new = NewContainer {
             job: job.id,
@@ -43,6 +44,7 @@ impl Worker {
             cache: cache.and_then(|cache| cache.found.clone()),
             smoke,
             limits,
+            gpus: &job.gpus,
         };
         new.start(&self.docker, &self.settings.images, checkout, made).await
     }

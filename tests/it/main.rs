@@ -12,6 +12,8 @@ mod checkout;
 mod condition;
 mod crash;
 mod deploy;
+mod gpu_leases;
+mod gpus;
 mod import;
 mod inspect;
 mod limits;

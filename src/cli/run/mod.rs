@@ -255,6 +255,7 @@ impl Build<'_> {
                     cache: None,
                     smoke: training,
                     limits: limits.as_ref().unwrap_or(&self.runner.limits),
+                    gpus: &[],
                 };
                 self.runner.run(new, smoke.as_ref(), self.checkout, view, interrupts).await?
             }

@@ -4,6 +4,7 @@ pub(super) mod build;
 pub(super) mod home;
 pub(super) mod job;
 pub(super) mod repo;
+pub(super) mod runners;
 
 use askama::Template;
 use axum::response::Html;
