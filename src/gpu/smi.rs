@@ -44,9 +44,9 @@ pub fn devices(gpus: &str, list: &str, apps: &str, idle: ByteSize) -> Vec<Device
     for whole in gpus.lines().filter_map(whole).take(MOST) {
         let divided = parts.remove(whole.uuid).unwrap_or_default();
         if whole.is_divided || !divided.is_empty() {
-            // What of the memory is whose is not told, so the processes decide.
+            // What of the memory is whose is not told, and of the GPU's own processes neither: those of the device decide.
             devices.extend(divided.into_iter().map(|(uuid, profile)| Device {
-                trouble: on(uuid).or_else(|| on(whole.uuid)),
+                trouble: on(uuid),
                 uuid: uuid.to_owned(),
                 name: format!("{} MIG {profile}", whole.name),
                 memory: memory_of(profile).as_u64(),
@@ -57,7 +57,11 @@ pub fn devices(gpus: &str, list: &str, apps: &str, idle: ByteSize) -> Vec<Device
             // Of one piece with the machine's.
             (None, _) => None,
             (Some(_), None) => Some("nvidia-smi does not tell its memory: it may be lost to the driver".to_owned()),
-            (Some(_), Some(used)) => (used > idle).then(|| format!("{used} of its memory are in use by no job")),
+            (Some(_), Some(used)) => (used > idle).then(|| {
+                // In whole numbers, so that it is not told anew with every byte.
+                let gib = used.as_u64().div_ceil(1 << 30);
+                format!("{gib} GiB of its memory are in use by no job")
+            }),
         };
         devices.push(Device {
             trouble: on(whole.uuid).or(in_use),
@@ -155,7 +159,7 @@ mod tests {
             told,
             [
                 ("GPU-1", 15360 << 20, None),
-                ("GPU-2", 81920 << 20, Some("68.4 GiB of its memory are in use by no job")),
+                ("GPU-2", 81920 << 20, Some("69 GiB of its memory are in use by no job")),
                 ("GPU-3", 15360 << 20, Some("a process is on it that is no job's: 4242, ?")),
                 ("GPU-4", 0, None),
                 ("GPU-5", 24576 << 20, Some("nvidia-smi does not tell its memory: it may be lost to the driver")),

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -109,6 +110,7 @@ impl Worker {
             false => self.docker.list().await?.into_iter().flat_map(|found| found.gpus).collect(),
         };
         let mut seen = self.seen(devices);
+        self.has_gpus.store(!seen.is_empty(), Ordering::Relaxed);
         for gpu in seen.iter_mut().filter(|gpu| in_use.contains(&gpu.uuid)) {
             gpu.trouble.get_or_insert_with(|| "the container of its last job is still there".to_owned());
         }
@@ -121,7 +123,8 @@ impl Worker {
             self.bells.worker.ring();
         }
         let others = looked.of_others.join(", ");
-        let clash = (!others.is_empty()).then(|| format!("another runner has these GPUs, too: {others}"));
+        let clash = (!others.is_empty())
+            .then(|| format!("another runner has these GPUs, too: {others}; list those of each in its `gpus`"));
         self.say_gpu_trouble(clash.as_deref()).await
     }
 

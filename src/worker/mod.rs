@@ -14,6 +14,7 @@ mod secrets;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -101,6 +102,8 @@ pub struct Worker {
     slots: usize,
     labels: Vec<String>,
     gpus: GpuConfig,
+    /// Whether there may be any; until the first look, there may.
+    has_gpus: AtomicBool,
     smi: NvidiaSmi,
     db: PgPool,
     bells: Bells,
@@ -120,7 +123,7 @@ impl Worker {
     ) -> Self {
         let RunnerConfig { name, slots, labels, gpus, .. } = runner.clone();
         let smi = NvidiaSmi::new(&settings.gpu);
-        Self { name, slots, labels, gpus, smi, db, bells, docker, mirrors, settings }
+        Self { name, slots, labels, gpus, has_gpus: AtomicBool::new(true), smi, db, bells, docker, mirrors, settings }
     }
 
     /// Works until `shutdown`. Containers go on running then.
@@ -182,7 +185,8 @@ impl Worker {
     /// Claims a job. Those with needs come first: a GPU costs more than a slot, and whoever can use it shall not wait behind
     /// jobs that would find a slot elsewhere.
     async fn claim(&self) -> sqlx::Result<Option<Claimed>> {
-        if let Some(job) = jobs::claim_with_needs(&self.db, &self.name, LEASE).await? {
+        let can_meet_needs = self.has_gpus.load(Ordering::Relaxed) || !self.labels.is_empty();
+        if can_meet_needs && let Some(job) = jobs::claim_with_needs(&self.db, &self.name, LEASE).await? {
             return Ok(Some(job));
         }
         jobs::claim(&self.db, &self.name, LEASE).await

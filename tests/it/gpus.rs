@@ -123,11 +123,11 @@ async fn a_gpu_that_is_not_empty_is_kept_from_jobs_and_says_why() {
     let container = engine.docker(&["ps", "--quiet", "--no-trunc"]);
     engine.docker(&["exec", &container, "touch", "/tmp/end"]);
     assert_eq!(app.github.wait_for_end(&sha, "trainyard/push").await.state, "success");
-    let words = "8.8 GiB of its memory are in use by no job";
+    let words = "9 GiB of its memory are in use by no job";
     until(
         &app.db,
         "it is quarantined",
-        "select reason like '8.8 GiB of its memory%' from gpu where state = 'quarantined'",
+        "select reason like '9 GiB of its memory%' from gpu where state = 'quarantined'",
     )
     .await;
     assert!(app.get("/runners").await.1.contains(words));
