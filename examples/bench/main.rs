@@ -11,6 +11,7 @@ mod hostile;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod claims;
 mod deliveries;
 mod memory;
 mod planning;
@@ -30,6 +31,7 @@ async fn main() {
     memory::idle(&yard).await;
     push::to_success(&yard).await;
     deliveries::acknowledged(&yard).await;
+    claims::claimed(&yard).await;
     yard.stop();
 }
 
