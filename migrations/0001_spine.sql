@@ -5,6 +5,7 @@ create type build_state as enum ('queued', 'running', 'passed', 'failed', 'error
 create type job_kind as enum ('script', 'smoke', 'train');
 create type job_state as enum ('waiting', 'queued', 'running', 'finished');
 create type verdict as enum ('passed', 'failed', 'errored', 'canceled', 'timed_out');
+create type gpu_state as enum ('free', 'held', 'quarantined');
 create type stop as enum ('canceled', 'wall_time', 'silence', 'log_size', 'disk');
 create type severity as enum ('info', 'warning', 'error');
 create type report_kind as enum ('smoke');
@@ -96,12 +97,20 @@ create table job (
     allow_failure boolean not null default false,
     config jsonb not null,
     priority smallint not null default 0,
+    -- What it needs of its runner beside a slot: GPUs of a memory and class, and labels.
+    gpu_count int not null default 0 check (gpu_count between 0 and 64),
+    gpu_memory bigint not null default 0,
+    gpu_class text,
+    labels text[] not null default '{}',
+    has_needs boolean not null generated always as (gpu_count > 0 or labels <> '{}') stored,
     state job_state not null default 'queued',
     -- Grows at each claim. A worker shows its attempt to beat, write or finish, so a lost worker cannot.
     attempt int not null default 0,
     worker text,
     lease_until timestamptz,
     not_before timestamptz not null default now(),
+    -- Why it is still queued, when that is for want of what it needs; the janitor keeps it true.
+    waits_for text,
     cancel_requested boolean not null default false,
     -- Who asked for the cancel and why, or what else ended the job, in words for the log and the page.
     reason text,
@@ -120,10 +129,44 @@ create table job (
     constraint running_has_a_lease check ((state = 'running') = (lease_until is not null)),
     constraint running_has_a_worker check (state <> 'running' or worker is not null),
     constraint finished_has_a_verdict check ((state = 'finished') = (verdict is not null)),
-    constraint finished_has_a_time check ((state = 'finished') = (finished_at is not null))
+    constraint finished_has_a_time check ((state = 'finished') = (finished_at is not null)),
+    constraint only_a_queued_one_waits check (waits_for is null or state = 'queued')
 ) with (fillfactor = 70);
-create index job_queue on job (priority desc, id) where state = 'queued';
+-- Two queues: who looks for a job without needs does not pass by those that wait for a GPU.
+create index job_queue on job (priority desc, id) where state = 'queued' and not has_needs;
+create index job_queue_of_needs on job (priority desc, id) where state = 'queued' and has_needs;
 create index job_leases on job (lease_until) where state = 'running';
+
+-- Docker engines, as their workers told of them last.
+create table runner (
+    name text primary key,
+    endpoint text not null,
+    slots int not null,
+    labels text[] not null default '{}',
+    seen_at timestamptz not null default now()
+);
+
+create table gpu (
+    -- As nvidia-smi and Docker know it: of a whole GPU or of a MIG device.
+    uuid text primary key,
+    runner text not null references runner,
+    name text not null,
+    class text not null,
+    -- In bytes.
+    memory bigint not null,
+    -- It becomes free only by being seen empty, so a new one and one whose job has ended are not free at once.
+    state gpu_state not null default 'quarantined',
+    -- The attempt that holds it. A row has room for one, so two jobs cannot hold the same GPU.
+    job_id bigint references job,
+    attempt int,
+    -- Why it is quarantined.
+    reason text default 'it was not looked at yet',
+    since timestamptz not null default now(),
+    constraint held_by_an_attempt check ((state = 'held') = (job_id is not null) and (job_id is null) = (attempt is null)),
+    constraint quarantined_for_a_reason check ((state = 'quarantined') = (reason is not null))
+);
+create index gpu_runner on gpu (runner);
+create index gpu_job on gpu (job_id) where job_id is not null;
 
 create table problem (
     build_id bigint not null references build,

@@ -2,6 +2,7 @@
 //!
 //! Each value can also be set by an environment variable, `TRAINYARD__SECTION__KEY`, which wins over the file.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -11,8 +12,8 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::attempt::Images;
-use crate::worker::RunnerConfig;
-use crate::{executor, github, storage, store, telemetry, web};
+use crate::worker::{GpuConfig, RunnerConfig};
+use crate::{executor, github, gpu, storage, store, telemetry, web};
 
 /// The whole configuration. It is complete, or the process does not start.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -34,6 +35,8 @@ pub struct Config {
     pub mount: Vec<executor::Mount>,
     /// What jobs keep for later ones.
     pub cache: storage::Settings,
+    /// Who may have GPUs, and what jobs ask for.
+    pub gpu: gpu::Settings,
     /// Docker engines; one local one when there is none.
     pub runner: Vec<RunnerConfig>,
     /// Who may change something over HTTP.
@@ -177,12 +180,37 @@ impl Config {
         for mount in &self.mount {
             self.check_mount(mount).with_context(|| format!("mount {}", mount.host.display()))?;
         }
+        self.check_gpus()?;
         let authorities = &self.images.ca_certificates;
         ensure!(
             authorities.as_os_str().is_empty() || authorities.is_file(),
             "images.ca_certificates: there is no file {}",
             authorities.display()
         );
+        Ok(())
+    }
+
+    fn check_gpus(&self) -> anyhow::Result<()> {
+        let mut known = BTreeSet::new();
+        for runner in &self.runner {
+            let GpuConfig::Listed(listed) = &runner.gpus else { continue };
+            for gpu in listed {
+                let is_uuid = gpu.uuid.starts_with("GPU-") || gpu.uuid.starts_with("MIG-");
+                ensure!(
+                    is_uuid && !gpu.uuid.contains(','),
+                    "runner {:?}: {:?} is no UUID of a GPU as nvidia-smi -L says it",
+                    runner.name,
+                    gpu.uuid
+                );
+                ensure!(known.insert(&gpu.uuid), "the GPU {} is listed twice", gpu.uuid);
+            }
+        }
+        for (name, size) in &self.gpu.sizes {
+            ensure!(size.count <= 64, "gpu.sizes: {name}: count must be from 0 to 64");
+        }
+        for pattern in &self.gpu.images {
+            globset::Glob::new(pattern).with_context(|| format!("gpu.images: {pattern:?}"))?;
+        }
         Ok(())
     }
 }
@@ -308,6 +336,22 @@ mod tests {
         assert!(of("egress", "runsc").expect_err("refused").to_string().contains("runtime runsc"));
         for (network, runtime) in [("none", "runsc"), ("full", "sysbox-runc"), ("egress", "crun"), ("egress", "")] {
             assert!(of(network, runtime).is_ok(), "{network} {runtime}");
+        }
+    }
+
+    #[test]
+    fn gpus_are_a_word_or_a_list() {
+        let runner = |gpus: &str| load(&format!("[[runner]]\ngpus = {gpus}\n"), &[]);
+        let listed = runner("[{ uuid = 'GPU-1', memory = '16 GB', class = 't4' }, { uuid = 'MIG-2' }]").expect("valid");
+        assert!(matches!(&listed.runner[0].gpus, GpuConfig::Listed(gpus) if gpus.len() == 2));
+        assert!(runner("'none'").is_ok());
+        for (wrong, told) in [
+            ("'all'", "`gpus` must be \"auto\", \"none\" or a list of"),
+            ("[{ uuid = '0' }]", "is no UUID of a GPU"),
+            ("[{ uuid = 'GPU-1' }, { uuid = 'GPU-1' }]", "the GPU GPU-1 is listed twice"),
+        ] {
+            let error = runner(wrong).expect_err("refused").to_string();
+            assert!(error.contains(told), "{error}");
         }
     }
 

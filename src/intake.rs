@@ -15,6 +15,7 @@ use url::Url;
 use crate::domain::{BuildState, DeliveryId, Problem, Severity, Sha, Trigger, TriggerKind};
 use crate::git::{Mirrors, Remote};
 use crate::github::event::{self, Asked, Repository};
+use crate::gpu::{self, Asking};
 use crate::plan::{self, Plan};
 use crate::store::bell::Bells;
 use crate::store::builds::{self, NewBuild, NewJob};
@@ -35,6 +36,7 @@ pub struct Intake {
     bells: Bells,
     mirrors: Mirrors,
     cancels: Cancels,
+    gpu: gpu::Settings,
 }
 
 /// Why a delivery gives no build yet.
@@ -53,8 +55,8 @@ impl From<anyhow::Error> for NotYet {
 
 impl Intake {
     /// An intake that reads from these mirrors.
-    pub fn new(db: PgPool, bells: Bells, mirrors: Mirrors, cancels: Cancels) -> Self {
-        Self { db, bells, mirrors, cancels }
+    pub fn new(db: PgPool, bells: Bells, mirrors: Mirrors, cancels: Cancels, gpu: gpu::Settings) -> Self {
+        Self { db, bells, mirrors, cancels, gpu }
     }
 
     /// Handles the oldest open delivery; false when there is none.
@@ -193,7 +195,7 @@ impl Intake {
                     clone_url: repository.clone_url.clone(),
                 };
                 let repo = repos::know(&mut tx, &facts).await?;
-                let jobs: Vec<NewJob> = plan.jobs.iter().map(new_job).collect();
+                let jobs: Vec<NewJob> = plan.jobs.iter().map(|job| self.new_job(job, trigger)).collect();
                 let new = NewBuild {
                     delivery: Some(delivery),
                     repo,
@@ -217,20 +219,23 @@ impl Intake {
         }
         Ok(())
     }
+
+    fn new_job(&self, job: &plan::PlannedJob, trigger: &Trigger) -> NewJob {
+        let head = trigger.pull_request.as_ref().map(|pull| pull.head_repo.as_ref().map(ToString::to_string));
+        let asking = Asking { repo: &trigger.repo, head: head.as_ref().map(Option::as_deref) };
+        NewJob {
+            kind: job.kind,
+            stage: job.stage.clone(),
+            name: job.name.clone(),
+            allow_failure: job.allow_failure,
+            config: job.config.clone(),
+            needs: self.gpu.needs(job.kind, &job.config, asking),
+        }
+    }
 }
 
 fn retry_delay(tries: i32) -> Duration {
     Duration::from_secs(1 << tries.clamp(0, 5))
-}
-
-fn new_job(job: &plan::PlannedJob) -> NewJob {
-    NewJob {
-        kind: job.kind,
-        stage: job.stage.clone(),
-        name: job.name.clone(),
-        allow_failure: job.allow_failure,
-        config: job.config.clone(),
-    }
 }
 
 /// The state of a build that has nothing to run.

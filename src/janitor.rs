@@ -20,6 +20,8 @@ pub const ROUND: Duration = Duration::from_secs(2);
 const REAP_EACH: u32 = 15;
 /// Caches are looked through only each so many rounds: they may be many.
 const PRUNE_EACH: u32 = 300;
+/// How long a job waits for a runner that could run it at all: one may just be starting.
+const HOPE: Duration = Duration::from_secs(60);
 /// Free space below which no log or checkout can be trusted to fit.
 const LEAST_FREE: ByteSize = ByteSize::gib(1);
 
@@ -66,6 +68,11 @@ impl Janitor {
                 self.bells.worker.ring();
                 self.bells.outbox.ring();
             }
+        }
+        let told = jobs::tell_waits(&self.db, HOPE).await.context("looking at the jobs that wait")?;
+        if !told.is_empty() {
+            told.into_iter().for_each(|job| self.bells.ring_log(job));
+            self.bells.outbox.ring();
         }
         if self.rounds.is_multiple_of(REAP_EACH) {
             for worker in &self.workers {

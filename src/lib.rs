@@ -15,6 +15,7 @@ pub mod yaml;
 pub mod lora;
 pub mod travis;
 pub mod plan;
+pub mod gpu;
 pub mod log_view;
 // The outside world, one kind of it each.
 pub mod store;

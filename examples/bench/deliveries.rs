@@ -103,7 +103,7 @@ async fn drain(yard: &Yard) {
     sqlx::raw_sql("truncate delivery cascade; truncate bench_delivery; checkpoint").execute(&db).await.unwrap();
 }
 
-async fn connect(yard: &Yard) -> sqlx::PgPool {
+pub async fn connect(yard: &Yard) -> sqlx::PgPool {
     let options = sqlx::postgres::PgConnectOptions::new_without_pgpass()
         .socket(yard.sockets())
         .username("trainyard")
@@ -111,7 +111,7 @@ async fn connect(yard: &Yard) -> sqlx::PgPool {
     sqlx::PgPool::connect_with(options).await.unwrap()
 }
 
-fn psql(yard: &Yard, program: &str) -> Command {
+pub fn psql(yard: &Yard, program: &str) -> Command {
     let folder = std::fs::read_dir("/usr/lib/postgresql").ok().into_iter().flatten().flatten().map(|e| e.path()).max();
     let binary = folder.map(|folder| folder.join("bin").join(program)).filter(|path| path.exists());
     let mut command = Command::new(binary.unwrap_or_else(|| program.into()));
@@ -132,12 +132,14 @@ fn prepare(yard: &Yard, body: &[u8]) {
 
 /// Inserts per second, as pgbench counts them.
 fn pgbench(yard: &Yard) -> f64 {
-    let output = psql(yard, "pgbench")
-        .args(["-n", "-M", "prepared", "-c", &CONNECTIONS.to_string(), "-j", "2", "-T", &SECONDS.to_string(), "-f"])
-        .arg(yard.folder.path().join("insert.sql"))
-        .arg("trainyard")
-        .output()
-        .expect("pgbench runs");
+    let mut pgbench = psql(yard, "pgbench");
+    pgbench.args(["-n", "-M", "prepared", "-c", &CONNECTIONS.to_string(), "-j", "2", "-T", &SECONDS.to_string(), "-f"]);
+    tps(pgbench.arg(yard.folder.path().join("insert.sql")).arg("trainyard"))
+}
+
+/// Runs a pgbench; gives its transactions per second.
+pub fn tps(pgbench: &mut Command) -> f64 {
+    let output = pgbench.output().expect("pgbench runs");
     let said = String::from_utf8_lossy(&output.stdout);
     let line = said.lines().find_map(|line| line.strip_prefix("tps = ")).unwrap_or_else(|| {
         panic!("pgbench: {said}{}", String::from_utf8_lossy(&output.stderr));

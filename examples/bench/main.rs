@@ -12,6 +12,7 @@ mod hostile;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod claims;
 mod deliveries;
 mod lint;
 mod memory;
@@ -41,6 +42,7 @@ async fn main() {
             memory::idle(&yard).await;
             push::to_success(&yard).await;
             deliveries::acknowledged(&yard).await;
+            claims::claimed(&yard).await;
         }
         if wants("lora") {
             smoke::of_the_example(&yard).await;

@@ -177,6 +177,7 @@ async fn run_steps(
         images: config.images,
         limits: config.limits,
         mounts: config.mount,
+        gpu: config.gpu.clone(),
         public_url: config.server.public_url.clone(),
         github_api: config.github.api_url.clone(),
         scratch: data.join("scratch"),
@@ -190,10 +191,11 @@ async fn run_steps(
         let handles = (db.clone(), bells.clone());
         let worker = Arc::new(Worker::new(runner, docker, handles, mirrors.clone(), settings.clone()));
         workers.push(Arc::clone(&worker));
+        tasks.spawn(Arc::clone(&worker).keep_gpus(shutdown.clone()));
         tasks.spawn(worker.work(shutdown.clone()));
     }
     let cancels = if config.travis.cancel_running { Cancels::Running } else { Cancels::Queued };
-    let intake = Intake::new(db.clone(), bells.clone(), mirrors, cancels);
+    let intake = Intake::new(db.clone(), bells.clone(), mirrors, cancels, config.gpu);
     for _ in 0..INTAKES {
         tasks.spawn(intake_loop(intake.clone(), bells.clone(), shutdown.clone()));
     }

@@ -41,6 +41,8 @@ pub struct NewContainer<'a> {
     pub limits: &'a Limits,
     /// The folders of the machine that it may read.
     pub mounts: &'a [&'a Mount],
+    /// The GPUs that it holds.
+    pub gpus: &'a [String],
 }
 
 impl NewContainer<'_> {
@@ -77,6 +79,7 @@ impl NewContainer<'_> {
             limits: self.limits,
             mounts: self.mounts,
             helper: &images.generic,
+            gpus: self.gpus,
         };
         let container = docker.name_of(&spec);
         made(container.clone());

@@ -3,6 +3,7 @@
 //! The one concession is `derive(sqlx::Type)` on enums, so that a word has the same spelling in Rust and in SQL.
 
 mod build;
+mod gpu;
 mod ids;
 mod job;
 mod problem;
@@ -11,6 +12,7 @@ mod token;
 mod trigger;
 
 pub use build::{BuildState, JobSummary, roll_up};
+pub use gpu::{GpuState, GpuWish, Needs};
 pub use ids::{BuildId, DeliveryId, InvalidName, JobId, RepoId, RepoName, Sha};
 pub use job::{JobKind, JobState, Stop, Verdict};
 pub use problem::{Problem, Severity};

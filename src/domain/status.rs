@@ -41,6 +41,8 @@ pub struct JobOutcome {
     pub allow_failure: bool,
     /// Why it ended that way.
     pub reason: Option<String>,
+    /// What it waits for while it is queued, if that is more than a slot.
+    pub waits_for: Option<String>,
 }
 
 impl Status {
@@ -74,10 +76,12 @@ impl Status {
             1 => "1 job".to_owned(),
             n => format!("{n} jobs"),
         };
+        let wait = jobs.iter().find_map(|job| Some(format!(", {} {}", job.number, job.waits_for.as_ref()?)));
+        let wait = wait.unwrap_or_default();
         let took = duration.map(|d| format!(" in {}", in_words(d))).unwrap_or_default();
         match state {
-            BuildState::Queued => Self::new(CommitState::Pending, &format!("queued: {count}")),
-            BuildState::Running => Self::new(CommitState::Pending, &format!("running: {count}")),
+            BuildState::Queued => Self::new(CommitState::Pending, &format!("queued: {count}{wait}")),
+            BuildState::Running => Self::new(CommitState::Pending, &format!("running: {count}{wait}")),
             BuildState::Passed if jobs.is_empty() => Self::new(CommitState::Success, "passed: nothing to run"),
             BuildState::Passed => Self::new(CommitState::Success, &format!("passed: {count}{took}")),
             BuildState::Failed => Self::new(
@@ -177,6 +181,7 @@ mod tests {
             verdict: Some(verdict),
             allow_failure,
             reason: Some(reason.into()),
+            waits_for: None,
         };
         let jobs = [
             job("3.1", Verdict::Failed, true, "allowed"),
@@ -184,6 +189,22 @@ mod tests {
         ];
         let status = Status::of_build(BuildState::Failed, &jobs, &[], None);
         assert_eq!(status.description, "failed: job 3.2: python train.py exited with 1");
+    }
+
+    #[test]
+    fn what_a_job_waits_for_is_told() {
+        let waits_for = Some("waiting for GPU: held by acme/styles #2.1 since 2026-03-01 09:30 UTC".to_owned());
+        let job = |number: &str, waits_for| JobOutcome {
+            number: number.into(),
+            verdict: None,
+            allow_failure: false,
+            reason: None,
+            waits_for,
+        };
+        let jobs = [job("3.1", None), job("3.2", waits_for)];
+        let status = Status::of_build(BuildState::Running, &jobs, &[], None);
+        let told = "running: 2 jobs, 3.2 waiting for GPU: held by acme/styles #2.1 since 2026-03-01 09:30 UTC";
+        assert_eq!((status.state, status.description.as_str()), (CommitState::Pending, told));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use bollard::errors::Error as DockerError;
-use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum};
+use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum, DeviceRequest, HostConfig};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptionsBuilder,
     KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -27,6 +27,7 @@ const JOB: &str = "trainyard.job";
 const ATTEMPT: &str = "trainyard.attempt";
 /// Of containers that help a job's own.
 const HELPS: &str = "trainyard.helps";
+const GPUS: &str = "trainyard.gpus";
 
 /// A request that the engine answers at once, if it answers at all.
 const PROMPT: Duration = Duration::from_secs(10);
@@ -179,21 +180,28 @@ impl Docker {
     /// The labels by which a later process finds the containers of an attempt.
     pub(super) fn labels(&self, spec: &Spec<'_>, runs_job: bool) -> HashMap<String, String> {
         let own = [(INSTANCE, self.instance.clone()), (JOB, spec.job.to_string()), (ATTEMPT, spec.attempt.to_string())];
-        let helps = (!runs_job).then(|| (HELPS, "yes".to_owned()));
-        own.into_iter().chain(helps).map(|(name, value)| (name.to_owned(), value)).collect()
+        let more = if runs_job { (GPUS, spec.gpus.join(",")) } else { (HELPS, "yes".to_owned()) };
+        own.into_iter().chain([more]).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     fn body(&self, spec: &Spec<'_>, network: &str, quota: bool) -> ContainerCreateBody {
+        let gpus = spec.gpus.join(",");
+        // Images of CUDA say `all` here, and where NVIDIA's is the default runtime, that would be so.
+        let visible = if gpus.is_empty() { "void" } else { &gpus };
+        let environment = spec.environment.iter().copied().chain([("NVIDIA_VISIBLE_DEVICES", visible)]);
         ContainerCreateBody {
             image: Some(spec.image.to_owned()),
             cmd: Some(spec.command.iter().map(ToString::to_string).collect()),
             // Whatever entry point an image has, the job's script is what runs.
             entrypoint: Some(Vec::new()),
-            env: Some(spec.environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            env: Some(environment.map(|(name, value)| format!("{name}={value}")).collect()),
             labels: Some(self.labels(spec, true)),
             // No terminal: the engine then frames the output, so that its bytes can be read back exactly.
             tty: Some(false),
-            host_config: Some(host_config::of_job(spec, network, self.runtime.as_deref(), quota)),
+            host_config: Some(HostConfig {
+                device_requests: gpu_request(spec.gpus),
+                ..host_config::of_job(spec, network, self.runtime.as_deref(), quota)
+            }),
             ..Default::default()
         }
     }
@@ -385,10 +393,27 @@ impl Docker {
                     job: JobId(labels.get(JOB)?.parse().ok()?),
                     attempt: labels.get(ATTEMPT)?.parse().ok()?,
                     started: container.state.is_some_and(|state| state.to_string() != "created"),
+                    gpus: labels.get(GPUS).map(|gpus| split_list(gpus)).unwrap_or_default(),
                 })
             })
             .collect())
     }
+}
+
+fn split_list(list: &str) -> Vec<String> {
+    list.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+/// GPUs by their UUIDs. A count would let the engine choose, which knows nothing of who holds what.
+fn gpu_request(gpus: &[String]) -> Option<Vec<DeviceRequest>> {
+    (!gpus.is_empty()).then(|| {
+        vec![DeviceRequest {
+            driver: Some("nvidia".to_owned()),
+            device_ids: Some(gpus.to_vec()),
+            capabilities: Some(vec![vec!["gpu".to_owned()]]),
+            ..Default::default()
+        }]
+    })
 }
 
 /// Whether an error inside of a stream is the engine's "no such path".

@@ -5,11 +5,13 @@
 mod archive;
 mod docker;
 mod host_config;
+mod nvidia;
 mod outlet;
 mod reach;
 
 pub use archive::Upload;
 pub use docker::Docker;
+pub use nvidia::NvidiaSmi;
 pub use reach::Reach;
 
 use std::path::PathBuf;
@@ -121,6 +123,8 @@ pub struct Spec<'a> {
     pub mounts: &'a [&'a Mount],
     /// The image of the helper that holds its network; it has to have perl.
     pub helper: &'a str,
+    /// The GPUs that it sees, by their UUIDs.
+    pub gpus: &'a [String],
 }
 
 /// A container of ours that the engine has.
@@ -136,6 +140,8 @@ pub struct Found {
     pub runs_job: bool,
     /// Whether it was ever started.
     pub started: bool,
+    /// The GPUs that it sees.
+    pub gpus: Vec<String>,
 }
 
 /// Where a container is in its life.

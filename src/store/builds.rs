@@ -9,8 +9,8 @@ use sqlx::PgConnection;
 
 use super::{jobs, repos, wishes};
 use crate::domain::{
-    BuildId, BuildState, DeliveryId, JobId, JobKind, JobOutcome, JobSummary, Problem, RepoId, RepoName, Severity, Sha,
-    Status, Trigger, TriggerKind, Verdict, roll_up,
+    BuildId, BuildState, DeliveryId, JobId, JobKind, JobOutcome, JobSummary, Needs, Problem, RepoId, RepoName,
+    Severity, Sha, Status, Trigger, TriggerKind, Verdict, roll_up,
 };
 
 /// A job to be inserted with its build.
@@ -26,6 +26,8 @@ pub struct NewJob {
     pub allow_failure: bool,
     /// Travis's normal form of the job.
     pub config: Value,
+    /// What it needs of its runner beside a slot.
+    pub needs: Needs,
 }
 
 /// A build to be inserted.
@@ -175,11 +177,27 @@ struct BuildRow {
     state: BuildState,
     started_at: Option<DateTime<Utc>>,
     finished_at: Option<DateTime<Utc>>,
+    repo: String,
 }
 
 /// Locks a build's row until the transaction ends.
 pub(super) async fn lock(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
     sqlx::query("select 1 from build where id = $1 for update").bind(build).execute(tx).await?;
+    Ok(())
+}
+
+/// Notes that a job of the build has begun. That is all that a claim can change of a build, so it needs no roll-up: of a
+/// build that runs already, not a row is written.
+pub(super) async fn begin(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
+    let begun = sqlx::query(
+        "update build set state = 'running', started_at = coalesce(started_at, now()) where id = $1 and state = 'queued'",
+    )
+    .bind(build)
+    .execute(&mut *tx)
+    .await?;
+    if begun.rows_affected() == 1 {
+        wish_status(tx, build).await?;
+    }
     Ok(())
 }
 
@@ -215,30 +233,36 @@ pub async fn refresh(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<Buil
 }
 
 async fn wish_status(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
-    let row: BuildRow =
-        sqlx::query_as("select repo_id, number, kind, sha, state, started_at, finished_at from build where id = $1")
-            .bind(build)
-            .fetch_one(&mut *tx)
-            .await?;
-    let jobs: Vec<(i32, Option<Verdict>, bool, Option<String>)> =
-        sqlx::query_as("select number, verdict, allow_failure, reason from job where build_id = $1 order by number")
-            .bind(build)
-            .fetch_all(&mut *tx)
-            .await?;
+    let row: BuildRow = sqlx::query_as(
+        "select repo_id, number, kind, sha, state, started_at, finished_at, owner || '/' || name as repo
+         from build join repo on repo.id = repo_id where build.id = $1",
+    )
+    .bind(build)
+    .fetch_one(&mut *tx)
+    .await?;
+    type Outcome = (i32, Option<Verdict>, bool, Option<String>, Option<String>);
+    let jobs: Vec<Outcome> = sqlx::query_as(
+        "select number, verdict, allow_failure, reason, waits_for from job where build_id = $1 order by number",
+    )
+    .bind(build)
+    .fetch_all(&mut *tx)
+    .await?;
     let outcomes: Vec<JobOutcome> = jobs
         .into_iter()
-        .map(|(number, verdict, allow_failure, reason)| JobOutcome {
+        .map(|(number, verdict, allow_failure, reason, waits_for)| JobOutcome {
             number: format!("{}.{number}", row.number),
             verdict,
             allow_failure,
             reason,
+            waits_for,
         })
         .collect();
-    let problems = problems(tx, build).await?;
+    // Only what has ended is explained by them.
+    let problems = if row.state.is_finished() { problems(tx, build).await? } else { Vec::new() };
     let duration = row.started_at.zip(row.finished_at).and_then(|(from, to)| (to - from).to_std().ok());
     let duration = duration.map(|d| Duration::from_secs(d.as_secs()).max(Duration::from_secs(1)));
     let status = Status::of_build(row.state, &outcomes, &problems, duration);
-    let path = page_path(tx, row.repo_id, row.number).await?;
+    let path = format!("/{}/builds/{}", row.repo, row.number);
     wishes::want(tx, (row.repo_id, &row.sha, build), Status::context(row.kind), &status, &path).await
 }
 

@@ -7,7 +7,9 @@
 //! ```
 //!
 //! `attempt` is the fence: it grows at each claim, and whoever writes shows the attempt it holds. A worker that lost
-//! its lease changes no row.
+//! its lease changes no row. Jobs that need more than a slot are claimed in `needs`.
+
+mod needs;
 
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use super::builds::{self, NewJob};
 use super::logs;
 use super::reports::{self, Reports};
 use crate::domain::{BuildId, JobId, JobKind, JobState, Stop, Verdict};
+pub use needs::{claim_with_needs, tell_waits};
 
 /// How often a job is claimed before a lost worker makes it errored, so that a job that kills its host does not go
 /// round for ever.
@@ -28,6 +31,8 @@ pub const MAX_ATTEMPTS: i32 = 3;
 pub struct Claimed {
     /// The job.
     pub id: JobId,
+    /// Its build.
+    pub build_id: BuildId,
     /// The fence.
     pub attempt: i32,
     /// Its number in its build, from 1.
@@ -50,6 +55,8 @@ pub struct Claimed {
     pub stop: Option<Stop>,
     /// Who asked for that and why.
     pub reason: Option<String>,
+    /// The GPUs that it holds, by their UUIDs.
+    pub gpus: Vec<String>,
 }
 
 /// Inserts a build's jobs, numbered from 1: the first stage's queued, the others' waiting. Stages have the order of
@@ -61,9 +68,11 @@ pub(super) async fn insert(tx: &mut PgConnection, build: BuildId, jobs: &[NewJob
             stages.push(&job.stage);
             stages.len() - 1
         });
+        let gpus = job.needs.gpus.as_ref();
         sqlx::query(
-            "insert into job (build_id, number, kind, stage, stage_order, name, allow_failure, config, state)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            "insert into job (build_id, number, kind, stage, stage_order, name, allow_failure, config, state,
+                 gpu_count, gpu_memory, gpu_class, labels)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         )
         .bind(build)
         .bind(number)
@@ -74,6 +83,10 @@ pub(super) async fn insert(tx: &mut PgConnection, build: BuildId, jobs: &[NewJob
         .bind(job.allow_failure)
         .bind(&job.config)
         .bind(if stage_order == 0 { JobState::Queued } else { JobState::Waiting })
+        .bind(gpus.map_or(0, |wish| wish.count))
+        .bind(gpus.map_or(0, |wish| wish.memory))
+        .bind(gpus.and_then(|wish| wish.class.as_deref()))
+        .bind(&job.needs.labels)
         .execute(&mut *tx)
         .await?;
     }
@@ -119,7 +132,7 @@ pub(super) async fn start_next_stage(tx: &mut PgConnection, build: BuildId) -> s
     Ok(())
 }
 
-/// Claims the first queued job for `worker`, for as long as `lease`.
+/// Claims the first queued job without needs for `worker`, for as long as `lease`.
 ///
 /// # Errors
 /// When Postgres cannot be asked; then nothing was claimed.
@@ -127,21 +140,21 @@ pub async fn claim(db: &PgPool, worker: &str, lease: Duration) -> sqlx::Result<O
     let mut tx = db.begin().await?;
     let claimed: Option<Claimed> = sqlx::query_as(
         "with next as (
-             select id from job where state = 'queued' and not_before <= now()
+             select id from job where state = 'queued' and not has_needs and not_before <= now()
              order by priority desc, id limit 1 for update skip locked
          )
          update job set state = 'running', attempt = attempt + 1, worker = $1, lease_until = now() + $2,
              started_at = now(), log_length = 0, output_read = 0, stop = null, reason = null, exit_status = null
          from next where job.id = next.id
-         returning job.id, attempt, number, kind, stage, name, allow_failure, config, log_length, output_read, stop,
-             reason",
+         returning job.id, build_id, attempt, number, kind, stage, name, allow_failure, config, log_length, output_read,
+             stop, reason, '{}'::text[] as gpus",
     )
     .bind(worker)
     .bind(lease)
     .fetch_optional(&mut *tx)
     .await?;
     if let Some(job) = &claimed {
-        refresh_build_of(&mut tx, job.id).await?;
+        builds::begin(&mut tx, job.build_id).await?;
     }
     tx.commit().await?;
     Ok(claimed)
@@ -161,7 +174,8 @@ pub async fn adopt(
     sqlx::query_as(
         "update job set lease_until = now() + $4
          where id = $1 and attempt = $2 and worker = $3 and state = 'running'
-         returning id, attempt, number, kind, stage, name, allow_failure, config, log_length, output_read, stop, reason",
+         returning id, build_id, attempt, number, kind, stage, name, allow_failure, config, log_length, output_read, stop,
+             reason, array(select uuid from gpu where job_id = job.id order by uuid) as gpus",
     )
     .bind(job)
     .bind(attempt)
@@ -249,23 +263,25 @@ pub async fn finish(db: &PgPool, (job, attempt): (JobId, i32), end: &Finish<'_>)
     if !logs::append(&mut tx, (job, attempt), end.offset, end.tail, 0).await? {
         return Ok(false);
     }
-    let finished = sqlx::query(
+    let finished: Option<(BuildId, bool)> = sqlx::query_as(
         "update job set state = 'finished', verdict = $3, exit_status = $4, reason = coalesce($5, reason),
              finished_at = now(), lease_until = null
-         where id = $1 and attempt = $2 and state = 'running'",
+         where id = $1 and attempt = $2 and state = 'running'
+         returning build_id, has_needs",
     )
     .bind(job)
     .bind(attempt)
     .bind(end.verdict)
     .bind(end.exit_status)
     .bind(end.reason.map(|text| text.replace('\0', "\u{fffd}")))
-    .execute(&mut *tx)
+    .fetch_optional(&mut *tx)
     .await?;
-    if finished.rows_affected() != 1 {
-        return Ok(false);
+    let Some((build, has_needs)) = finished else { return Ok(false) };
+    if has_needs {
+        needs::let_go(&mut tx, job).await?;
     }
     reports::insert(&mut tx, job, &end.reports).await?;
-    refresh_build_of(&mut tx, job).await?;
+    builds::refresh(&mut tx, build).await?;
     tx.commit().await?;
     Ok(true)
 }
@@ -306,7 +322,7 @@ async fn give_back(
 ) -> sqlx::Result<bool> {
     let mut tx = db.begin().await?;
     // A canceled job does not run again: its worker is gone, so the cancel is carried out here.
-    let build: Option<BuildId> = sqlx::query_scalar(
+    let given_back: Option<(BuildId, bool)> = sqlx::query_as(
         "with verdict_of as (
              select id, case when cancel_requested then 'canceled' when attempt >= $3 then 'errored' end::verdict as it
              from job where id = $1
@@ -319,7 +335,7 @@ async fn give_back(
              not_before = now() + $4, worker = null, lease_until = null
          from verdict_of
          where job.id = verdict_of.id and attempt = $2 and state = 'running' and (not $6 or lease_until < now())
-         returning build_id",
+         returning build_id, has_needs",
     )
     .bind(job)
     .bind(attempt)
@@ -329,11 +345,14 @@ async fn give_back(
     .bind(only_expired)
     .fetch_optional(&mut *tx)
     .await?;
-    if let Some(build) = build {
+    if let Some((build, has_needs)) = given_back {
+        if has_needs {
+            needs::let_go(&mut tx, job).await?;
+        }
         builds::refresh(&mut tx, build).await?;
     }
     tx.commit().await?;
-    Ok(build.is_some())
+    Ok(given_back.is_some())
 }
 
 /// The running jobs of a worker, with their attempts.
@@ -372,7 +391,8 @@ pub async fn cancel(tx: &mut PgConnection, build: BuildId, job: Option<JobId>, r
                  cancel_requested = true, reason = $2,
                  state = case when state = 'running' then 'running' else 'finished' end::job_state,
                  verdict = case when state = 'running' then null else 'canceled' end::verdict,
-                 finished_at = case when state = 'running' then null else now() end
+                 finished_at = case when state = 'running' then null else now() end,
+                 waits_for = null
              where build_id = $1 and state <> 'finished' and (state = 'waiting') = $3 and not cancel_requested
                  and ($4::bigint is null or id = $4)",
         )
@@ -388,13 +408,6 @@ pub async fn cancel(tx: &mut PgConnection, build: BuildId, job: Option<JobId>, r
         builds::refresh(tx, build).await?;
     }
     Ok(concerned)
-}
-
-async fn refresh_build_of(tx: &mut PgConnection, job: JobId) -> sqlx::Result<()> {
-    let build: BuildId =
-        sqlx::query_scalar("select build_id from job where id = $1").bind(job).fetch_one(&mut *tx).await?;
-    builds::refresh(tx, build).await?;
-    Ok(())
 }
 
 /// The stored length of a running attempt's log; none when the attempt is not the job's running one any more.

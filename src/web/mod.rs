@@ -71,6 +71,7 @@ pub fn router(state: State) -> Router {
     Router::new()
         .route("/webhooks/github", post(webhook::github).layer(DefaultBodyLimit::max(webhook::MAX_BODY)))
         .route("/", get(pages::home::page))
+        .route("/runners", get(pages::runners::page))
         .route("/{owner}/{repo}", get(pages::repo::page_or_badge))
         .route("/{owner}/{repo}/builds/{number}", get(pages::build::page))
         .route("/{owner}/{repo}/builds/{number}/jobs/{job}", get(pages::job::page))

@@ -193,6 +193,8 @@ pub(super) struct Job {
     pub state: JobState,
     pub verdict: Option<Verdict>,
     pub reason: Option<String>,
+    /// What it waits for, if that is more than a slot.
+    pub waits_for: Option<String>,
     pub exit_status: Option<i64>,
     pub attempt: i32,
     pub worker: Option<String>,
@@ -207,8 +209,8 @@ pub(super) struct Job {
 macro_rules! select_jobs {
     ($rest:literal) => {
         concat!(
-            "select id, number, kind, stage, name, allow_failure, state, verdict, reason, exit_status, attempt, worker,
-                 log_length, created_at, started_at, finished_at, config
+            "select id, number, kind, stage, name, allow_failure, state, verdict, reason, waits_for, exit_status, attempt,
+                 worker, log_length, created_at, started_at, finished_at, config
              from job ",
             $rest
         )

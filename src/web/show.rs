@@ -8,7 +8,7 @@ use askama::filters::HtmlSafe;
 use chrono::{DateTime, SecondsFormat, Utc};
 use url::Url;
 
-use crate::domain::{BuildState, JobState, Severity, Verdict, in_words};
+use crate::domain::{BuildState, GpuState, JobState, Severity, Verdict, in_words};
 
 /// A state's mark. Its `Display` is HTML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,16 @@ impl From<(JobState, Option<Verdict>)> for Mark {
             (JobState::Waiting, None) => mark("queued", "waiting", PAUSE),
             (JobState::Running, None) => BuildState::Running.into(),
             (JobState::Queued | JobState::Finished, None) => BuildState::Queued.into(),
+        }
+    }
+}
+
+impl From<GpuState> for Mark {
+    fn from(state: GpuState) -> Self {
+        match state {
+            GpuState::Free => mark("passed", "free", CHECK),
+            GpuState::Held => mark("running", "held", ARC),
+            GpuState::Quarantined => mark("errored", "quarantined", WARNING),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod cache;
 mod follow;
+mod gpus;
 mod log;
 mod mask;
 mod prepare;
@@ -13,6 +14,7 @@ mod secrets;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -25,13 +27,15 @@ use tracing::{error, info, warn};
 use url::Url;
 
 use crate::attempt::Images;
-use crate::executor::{Docker, Found, Limits, Mount};
+use crate::executor::{Docker, Found, Limits, Mount, NvidiaSmi};
 use crate::git::Mirrors;
+use crate::gpu;
 use crate::storage::Caches;
 use crate::store::bell::Bells;
 use crate::store::jobs::{self, Claimed};
 use crate::store::repo_keys::RepoKeys;
 use crate::store::troubles;
+pub use gpus::{GpuConfig, GpuWord, ListedGpu};
 
 /// How long a job is ours without a beat. Another worker takes it up at the latest this much after ours is lost.
 pub const LEASE: Duration = Duration::from_secs(8);
@@ -54,6 +58,10 @@ pub struct RunnerConfig {
     pub slots: usize,
     /// The engine's runtime for its jobs, such as `runsc` or `sysbox-runc`; the engine's default when empty.
     pub runtime: String,
+    /// What jobs may ask for beside GPUs: an architecture or a system that is not the usual one.
+    pub labels: Vec<String>,
+    /// Its GPUs.
+    pub gpus: GpuConfig,
 }
 
 impl RunnerConfig {
@@ -75,8 +83,14 @@ impl RunnerConfig {
 
 impl Default for RunnerConfig {
     fn default() -> Self {
-        let endpoint = "unix:///var/run/docker.sock".to_owned();
-        Self { name: "local".to_owned(), endpoint, slots: 2, runtime: String::new() }
+        Self {
+            name: "local".to_owned(),
+            endpoint: "unix:///var/run/docker.sock".to_owned(),
+            slots: 2,
+            runtime: String::new(),
+            labels: Vec::new(),
+            gpus: GpuConfig::default(),
+        }
     }
 }
 
@@ -89,6 +103,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The folders of the machine that jobs may read.
     pub mounts: Vec<Mount>,
+    /// Who may have GPUs, and what tells of them.
+    pub gpu: gpu::Settings,
     /// The server's public address, for the job's environment.
     pub public_url: Url,
     /// Where GitHub's API is, for the releases that jobs publish.
@@ -106,6 +122,11 @@ pub struct Settings {
 pub struct Worker {
     name: String,
     slots: usize,
+    labels: Vec<String>,
+    gpus: GpuConfig,
+    /// Whether there may be any; until the first look, there may.
+    has_gpus: AtomicBool,
+    smi: NvidiaSmi,
     db: PgPool,
     bells: Bells,
     docker: Docker,
@@ -122,7 +143,9 @@ impl Worker {
         mirrors: Mirrors,
         settings: Settings,
     ) -> Self {
-        Self { name: runner.name.clone(), slots: runner.slots, db, bells, docker, mirrors, settings }
+        let RunnerConfig { name, slots, labels, gpus, .. } = runner.clone();
+        let smi = NvidiaSmi::new(&settings.gpu);
+        Self { name, slots, labels, gpus, has_gpus: AtomicBool::new(true), smi, db, bells, docker, mirrors, settings }
     }
 
     /// Works until `shutdown`. Containers go on running then.
@@ -146,7 +169,7 @@ impl Worker {
                 () = shutdown.cancelled() => break,
             };
             let look = async {
-                match jobs::claim(&self.db, &self.name, LEASE).await {
+                match self.claim().await {
                     Ok(Some(job)) => Some(job),
                     Ok(None) => {
                         self.bells.worker.wait(LOOK).await;
@@ -173,12 +196,22 @@ impl Worker {
     /// # Errors
     /// When Postgres cannot be asked.
     pub async fn step(self: &Arc<Self>) -> anyhow::Result<Option<crate::domain::JobId>> {
-        let Some(job) = jobs::claim(&self.db, &self.name, LEASE).await.context("claiming a job")? else {
+        let Some(job) = self.claim().await.context("claiming a job")? else {
             return Ok(None);
         };
         let id = job.id;
         Arc::clone(self).run(job, None, None).await;
         Ok(Some(id))
+    }
+
+    /// Claims a job. Those with needs come first: a GPU costs more than a slot, and whoever can use it shall not wait behind
+    /// jobs that would find a slot elsewhere.
+    async fn claim(&self) -> sqlx::Result<Option<Claimed>> {
+        let can_meet_needs = self.has_gpus.load(Ordering::Relaxed) || !self.labels.is_empty();
+        if can_meet_needs && let Some(job) = jobs::claim_with_needs(&self.db, &self.name, LEASE).await? {
+            return Ok(Some(job));
+        }
+        jobs::claim(&self.db, &self.name, LEASE).await
     }
 
     /// Finds the containers of an earlier process, and gives those to go on with; tries until it can tell.

@@ -33,6 +33,7 @@ impl Worker {
             None => None,
         };
         let image = self.settings.images.of(&job.config).map_err(ExecError::Job)?;
+        self.gpus_are_fit(job, &facts, &image).await?;
         let checkout = self.checkout(job, &repo, &facts);
         let mounts = self.mounts_of(&repo, &secrets);
         let new = NewContainer {
@@ -45,6 +46,7 @@ impl Worker {
             smoke,
             limits,
             mounts: &mounts,
+            gpus: &job.gpus,
         };
         new.start(&self.docker, &self.settings.images, checkout, made).await
     }

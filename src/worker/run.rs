@@ -91,6 +91,12 @@ impl Worker {
         {
             warn!(job = %job.id, "cannot remove a container now, the janitor will: {error:#}");
         }
+        // At once, so that the next job waits for its GPU no longer than it takes to see it empty.
+        if !job.gpus.is_empty()
+            && let Err(error) = self.look_at_gpus().await
+        {
+            warn!(job = %job.id, "cannot look at the GPUs of job {} now, they are looked at later: {error:#}", job.id);
+        }
     }
 
     /// Records the verdict, however long Postgres is away.

@@ -13,6 +13,8 @@ mod checkout;
 mod condition;
 mod crash;
 mod deploy;
+mod gpu_leases;
+mod gpus;
 mod import;
 mod hostile;
 mod inspect;

@@ -9,6 +9,7 @@ pub mod database;
 pub mod docker;
 pub mod git_host;
 pub mod github;
+pub mod gpu_engine;
 pub mod payload;
 pub mod recorder;
 pub mod service;

@@ -257,6 +257,7 @@ impl Build<'_> {
                     smoke: training,
                     limits: limits.as_ref().unwrap_or(&self.runner.limits),
                     mounts: &mounts,
+                    gpus: &[],
                 };
                 self.runner.run(new, smoke.as_ref(), self.checkout, view, interrupts).await?
             }

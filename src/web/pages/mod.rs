@@ -5,6 +5,7 @@ pub(super) mod home;
 pub(super) mod job;
 pub(super) mod repo;
 mod smoke;
+pub(super) mod runners;
 
 use askama::Template;
 use axum::response::Html;

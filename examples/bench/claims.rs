@@ -1,0 +1,107 @@
+//! Claims in a second on the claim path alone: four claimers, a queue of builds with one job each and one of builds with
+//! as many jobs as a build may have, against `pgbench` doing the bare claim, which touches the job's row and no other.
+
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+use trainyard::store::jobs;
+
+use crate::deliveries::{connect, psql, tps};
+use crate::yard::Yard;
+use crate::{median, report};
+
+const CLAIMERS: usize = 4;
+const ROUNDS: usize = 3;
+const JOBS: i32 = 12_000;
+/// Long enough for the jobs to last.
+const SECONDS: u64 = 3;
+const LEASE: Duration = Duration::from_secs(600);
+
+/// The claim of one job, as small as it can be.
+const BARE: &str = "with next as (select id from job where state = 'queued' and not has_needs and not_before <= now()
+     order by priority desc, id limit 1 for update skip locked)
+     update job set state = 'running', attempt = attempt + 1, worker = 'b', lease_until = now() + interval '10 min'
+     from next where job.id = next.id;\n";
+
+pub async fn claimed(yard: &Yard) {
+    // Of its own, since the service's workers would help.
+    let db = connect(yard).await;
+    sqlx::query("create database bench_claims").execute(&db).await.unwrap();
+    let db = PgPool::connect_with(db.connect_options().as_ref().clone().database("bench_claims")).await.unwrap();
+    trainyard::store::MIGRATOR.run(&db).await.unwrap();
+    std::fs::write(yard.folder.path().join("claim.sql"), BARE.replace('\n', " ") + "\n").unwrap();
+    for (what, of_a_build) in [("a build each", 1), ("200 of a build", 200)] {
+        let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        // The first of each is not counted.
+        for round in 0..=ROUNDS {
+            fill(&db, of_a_build).await;
+            let claims = claim(&db).await;
+            fill(&db, of_a_build).await;
+            let claimed = pgbench(yard);
+            if round > 0 {
+                ours.push(claims);
+                bare.push(claimed);
+            }
+        }
+        let mut ratios: Vec<f64> = ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect();
+        let ((ours, _), (bare, _), (ratio, _)) = (median(&mut ours), median(&mut bare), median(&mut ratios));
+        let what = format!("claims per second, {what}");
+        report(&what, &format!("{ours:.0}"), &format!("{bare:.0}"), Some(ratio), "at least 0.5 of the bare claim");
+    }
+}
+
+/// Makes the queue anew.
+async fn fill(db: &PgPool, of_a_build: i32) {
+    sqlx::raw_sql("truncate repo, build, job, wish restart identity cascade").execute(db).await.unwrap();
+    sqlx::raw_sql(
+        "insert into repo (github_id, owner, name, private, default_branch, clone_url)
+             values (1, 'acme', 'styles', false, 'main', 'http://localhost/')",
+    )
+    .execute(db)
+    .await
+    .unwrap();
+    sqlx::query(
+        "insert into build (repo_id, number, kind, sha, built_sha)
+         select 1, n, 'push', lpad(n::text, 40, '0'), repeat('0', 40) from generate_series(1, $1 / $2) n",
+    )
+    .bind(JOBS)
+    .bind(of_a_build)
+    .execute(db)
+    .await
+    .unwrap();
+    sqlx::query(
+        "insert into job (build_id, number, kind, config)
+         select 1 + n / $2, 1 + n % $2, 'script', '{}' from generate_series(0, $1 - 1) n",
+    )
+    .bind(JOBS)
+    .bind(of_a_build)
+    .execute(db)
+    .await
+    .unwrap();
+    sqlx::raw_sql("vacuum analyze job").execute(db).await.unwrap();
+    sqlx::raw_sql("checkpoint").execute(db).await.unwrap();
+}
+
+async fn claim(db: &PgPool) -> f64 {
+    let begin = Instant::now();
+    let until = begin + Duration::from_secs(SECONDS);
+    let mut claimers = tokio::task::JoinSet::new();
+    for _ in 0..CLAIMERS {
+        let db = db.clone();
+        claimers.spawn(async move {
+            let mut count = 0_u32;
+            while Instant::now() < until && jobs::claim(&db, "bench", LEASE).await.unwrap().is_some() {
+                count += 1;
+            }
+            count
+        });
+    }
+    let count: u32 = claimers.join_all().await.into_iter().sum();
+    f64::from(count) / begin.elapsed().as_secs_f64()
+}
+
+fn pgbench(yard: &Yard) -> f64 {
+    let mut pgbench = psql(yard, "pgbench");
+    pgbench.args(["-n", "-M", "prepared", "-c", &CLAIMERS.to_string(), "-j", "2", "-T", &SECONDS.to_string(), "-f"]);
+    tps(pgbench.arg(yard.folder.path().join("claim.sql")).arg("bench_claims"))
+}

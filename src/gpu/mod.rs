@@ -1,0 +1,193 @@
+//! GPUs: which jobs may have how many, which of a runner's a job gets, and what `nvidia-smi` says of them.
+//!
+//! Pure: it is told what there is, and says what follows.
+
+mod choose;
+mod smi;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::domain::{GpuWish, JobKind, Needs, RepoName};
+pub use choose::{Gpu, Held, Waiting, choose, wait_in_words};
+pub use smi::{APPS_QUERY, Device, GPU_QUERY, devices};
+
+/// `[gpu]` of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Whose jobs may have GPUs.
+    pub trusted: Trusted,
+    /// The images that jobs with GPUs may run, as globs.
+    pub images: Vec<String>,
+    /// Memory that a GPU without a process may have in use and still count as empty.
+    pub idle_memory: ByteSize,
+    /// The program that tells of GPUs.
+    pub nvidia_smi: PathBuf,
+    /// What `vm: {size: …}` of a `.travis.yml` asks for.
+    pub sizes: BTreeMap<String, Size>,
+}
+
+/// Whose jobs may have GPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trusted {
+    /// The repository's own: everything but pull requests from forks.
+    Own,
+    /// Those of no pull request at all.
+    Pushed,
+    /// Also a stranger's.
+    All,
+}
+
+/// What a size asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Size {
+    /// How many GPUs.
+    pub count: u8,
+    /// The memory that each has at least.
+    pub memory: ByteSize,
+    /// Their class; empty for any.
+    pub class: String,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self { count: 1, memory: ByteSize::b(0), class: String::new() }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let size = |memory| Size { memory, ..Size::default() };
+        let sizes = [("gpu-medium", size(ByteSize::b(0))), ("gpu-xlarge", size(ByteSize::gb(16)))];
+        Self {
+            trusted: Trusted::Own,
+            images: vec!["*".to_owned()],
+            idle_memory: ByteSize::mib(512),
+            nvidia_smi: PathBuf::from("nvidia-smi"),
+            sizes: sizes.map(|(name, size)| (name.to_owned(), size)).into(),
+        }
+    }
+}
+
+/// Whose a job is: its repository, and the head of its pull request, if it is of one. A head is none when its repository
+/// was deleted.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// The repository.
+    pub repo: &'a RepoName,
+    /// The head's repository.
+    pub head: Option<Option<&'a str>>,
+}
+
+impl Settings {
+    /// What a job needs of its runner. The GPUs that it asks for and may not have are not among that: it is told so when it
+    /// begins, and waits for nothing until then.
+    pub fn needs(&self, kind: JobKind, config: &Json, asking: Asking<'_>) -> Needs {
+        let gpus = self.asked(kind, config).and_then(|size| self.sizes.get(size)).filter(|size| size.count > 0);
+        let gpus = gpus.filter(|_| self.refusal(kind, config, asking, None).is_none()).map(|size| GpuWish {
+            count: size.count.into(),
+            memory: i64::try_from(size.memory.as_u64()).unwrap_or(i64::MAX),
+            class: Some(size.class.clone()).filter(|class| !class.is_empty()),
+        });
+        Needs { gpus, labels: labels(config) }
+    }
+
+    /// Why a job may not have the GPUs that it asks for, in words for its author. None when it may, or asks for none.
+    /// The image is none as long as it is not known.
+    pub fn refusal(&self, kind: JobKind, config: &Json, asking: Asking<'_>, image: Option<&str>) -> Option<String> {
+        let size = self.asked(kind, config)?;
+        if !self.sizes.contains_key(size) {
+            return Some(format!("vm: size: {size} is not in gpu.sizes of this server's configuration"));
+        }
+        let is_own = |head: Option<&str>| head.is_some_and(|head| head.eq_ignore_ascii_case(&asking.repo.to_string()));
+        match (self.trusted, asking.head) {
+            (Trusted::All, _) | (_, None) => {}
+            (Trusted::Own, Some(head)) if is_own(head) => {}
+            (Trusted::Own, Some(_)) => return Some(refused(size, "for pull requests from forks")),
+            (Trusted::Pushed, Some(_)) => return Some(refused(size, "for pull requests")),
+        }
+        let image = image?;
+        let is_allowed =
+            |pattern: &String| globset::Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(image));
+        (!self.images.iter().any(is_allowed)).then(|| {
+            format!("the image {image} gets no GPU here: it is not in gpu.images of this server's configuration")
+        })
+    }
+
+    /// The size by which a job asks for GPUs. A smoke job is for a CPU, whatever the jobs are that it is like.
+    fn asked<'a>(&self, kind: JobKind, config: &'a Json) -> Option<&'a str> {
+        let size = config.get("vm")?.get("size")?.as_str()?;
+        let asks = self.sizes.get(size).map_or(size.starts_with("gpu-"), |size| size.count > 0);
+        (asks && kind != JobKind::Smoke).then_some(size)
+    }
+}
+
+fn refused(size: &str, whom: &str) -> String {
+    format!("vm: size: {size} asks for a GPU, and this server has none {whom} (gpu.trusted of its configuration)")
+}
+
+/// The labels that a job's runner must have: its architecture and its system, where they are not the usual ones.
+fn labels(config: &Json) -> Vec<String> {
+    let named = |key: &str, usual: &str| config.get(key)?.as_str().filter(|name| *name != usual).map(str::to_owned);
+    [named("arch", "amd64"), named("os", "linux")].into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn asking<'a>(repo: &'a RepoName, head: Option<Option<&'a str>>) -> Asking<'a> {
+        Asking { repo, head }
+    }
+
+    #[test]
+    fn a_size_asks_for_gpus_and_other_machines_for_labels() {
+        let (settings, repo) = (Settings::default(), "acme/styles".parse().expect("a name"));
+        let needs = |kind, config: Json| settings.needs(kind, &config, asking(&repo, None));
+        let wish = |memory| Some(GpuWish { count: 1, memory, class: None });
+        assert_eq!(
+            needs(JobKind::Script, json!({"os": "linux", "arch": "amd64", "vm": {"size": "large"}})),
+            Needs::default()
+        );
+        assert_eq!(needs(JobKind::Script, json!({"vm": {"size": "gpu-medium"}})).gpus, wish(0));
+        assert_eq!(needs(JobKind::Train, json!({"vm": {"size": "gpu-xlarge"}})).gpus, wish(16_000_000_000));
+        assert_eq!(needs(JobKind::Smoke, json!({"vm": {"size": "gpu-medium"}})).gpus, None);
+        assert_eq!(needs(JobKind::Script, json!({"os": "osx", "arch": "arm64"})).labels, ["arm64", "osx"]);
+    }
+
+    #[test]
+    fn who_is_not_trusted_is_told_so_and_needs_no_gpu() {
+        let repo: RepoName = "acme/styles".parse().expect("a name");
+        let config = json!({"vm": {"size": "gpu-medium"}});
+        let told = |trusted, head, image| {
+            let settings = Settings { trusted, images: vec!["acme/*".to_owned()], ..Settings::default() };
+            let why = settings.refusal(JobKind::Script, &config, asking(&repo, head), image);
+            let needs = settings.needs(JobKind::Script, &config, asking(&repo, head));
+            assert!(image.is_some() || why.is_some() == needs.gpus.is_none());
+            why.unwrap_or_default()
+        };
+        assert_eq!(told(Trusted::Own, None, Some("acme/cuda")), "");
+        assert_eq!(told(Trusted::Own, Some(Some("Acme/styles")), None), "");
+        assert!(told(Trusted::Own, Some(Some("mallory/styles")), None).contains("for pull requests from forks"));
+        assert!(told(Trusted::Own, Some(None), None).contains("forks"), "a deleted fork is one");
+        assert!(told(Trusted::Pushed, Some(Some("acme/styles")), None).contains("for pull requests ("));
+        assert_eq!(told(Trusted::All, Some(Some("mallory/styles")), None), "");
+        assert!(told(Trusted::All, None, Some("evil/cuda")).contains("gpu.images"));
+        let unknown = Settings::default().refusal(
+            JobKind::Script,
+            &json!({"vm": {"size": "gpu-huge"}}),
+            asking(&repo, None),
+            None,
+        );
+        assert!(unknown.is_some_and(|why| why.contains("gpu-huge is not in gpu.sizes")));
+    }
+}

@@ -1,0 +1,197 @@
+//! What `nvidia-smi` prints, made sense of. Cells may say `[N/A]`, `[Not Supported]` or `[GPU is lost]` instead of a number.
+
+use std::collections::BTreeMap;
+
+use bytesize::ByteSize;
+
+/// What is asked of each GPU. The name comes last: it is the one cell that might have a comma.
+pub const GPU_QUERY: &str = "--query-gpu=uuid,memory.total,memory.used,mig.mode.current,name";
+/// What is asked of each process that computes.
+pub const APPS_QUERY: &str = "--query-compute-apps=gpu_uuid,pid,used_memory";
+/// More GPUs of one machine than this are not looked at.
+const MOST: usize = 1024;
+
+/// A GPU, or one device of a GPU that is divided (MIG).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its UUID.
+    pub uuid: String,
+    /// Its model, with the profile of a MIG device.
+    pub name: String,
+    /// Bytes of memory; 0 when it has none of its own.
+    pub memory: u64,
+    /// Why it cannot be given to a job now; none when it is empty.
+    pub trouble: Option<String>,
+}
+
+struct Whole<'a> {
+    uuid: &'a str,
+    name: &'a str,
+    total: Option<ByteSize>,
+    used: Option<ByteSize>,
+    is_divided: bool,
+}
+
+/// The devices that jobs can get, by the answers to [`GPU_QUERY`], to `-L` and to [`APPS_QUERY`]. A GPU that is divided is
+/// not among them, its devices are. One whose memory in use is more than `idle`, or that has a process, is not empty.
+pub fn devices(gpus: &str, list: &str, apps: &str, idle: ByteSize) -> Vec<Device> {
+    let processes = processes(apps);
+    let on = |uuid: &str| {
+        processes.get(uuid).map(|pids| format!("a process is on it that is no job's: {}", pids.join(", ")))
+    };
+    let mut parts = parts(list);
+    let mut devices = Vec::new();
+    for whole in gpus.lines().filter_map(whole).take(MOST) {
+        let divided = parts.remove(whole.uuid).unwrap_or_default();
+        if whole.is_divided || !divided.is_empty() {
+            // What of the memory is whose is not told, and of the GPU's own processes neither: those of the device decide.
+            devices.extend(divided.into_iter().map(|(uuid, profile)| Device {
+                trouble: on(uuid),
+                uuid: uuid.to_owned(),
+                name: format!("{} MIG {profile}", whole.name),
+                memory: memory_of(profile).as_u64(),
+            }));
+            continue;
+        }
+        let in_use = match (whole.total, whole.used) {
+            // Of one piece with the machine's.
+            (None, _) => None,
+            (Some(_), None) => Some("nvidia-smi does not tell its memory: it may be lost to the driver".to_owned()),
+            (Some(_), Some(used)) => (used > idle).then(|| {
+                // In whole numbers, so that it is not told anew with every byte.
+                let gib = used.as_u64().div_ceil(1 << 30);
+                format!("{gib} GiB of its memory are in use by no job")
+            }),
+        };
+        devices.push(Device {
+            trouble: on(whole.uuid).or(in_use),
+            uuid: whole.uuid.to_owned(),
+            name: whole.name.to_owned(),
+            memory: whole.total.unwrap_or_default().as_u64(),
+        });
+    }
+    devices
+}
+
+fn whole(line: &str) -> Option<Whole<'_>> {
+    let mut cells = line.splitn(5, ',').map(str::trim);
+    let (uuid, total, used, mig, name) = (cells.next()?, cells.next()?, cells.next()?, cells.next()?, cells.next()?);
+    is_uuid(uuid).then(|| Whole {
+        uuid,
+        name,
+        total: mebibytes(total),
+        used: mebibytes(used),
+        is_divided: mig == "Enabled",
+    })
+}
+
+fn is_uuid(text: &str) -> bool {
+    let is_plain = text.len() <= 100 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-/".contains(&b));
+    is_plain && (text.starts_with("GPU-") || text.starts_with("MIG-"))
+}
+
+fn mebibytes(cell: &str) -> Option<ByteSize> {
+    let number = cell.strip_suffix("MiB").unwrap_or(cell).trim();
+    number.parse().ok().filter(|n: &u64| *n < 1 << 40).map(ByteSize::mib)
+}
+
+/// The MIG devices of each divided GPU, by its UUID, with their profiles.
+fn parts(list: &str) -> BTreeMap<&str, Vec<(&str, &str)>> {
+    let mut parts: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
+    let mut gpu = None;
+    for line in list.lines() {
+        let uuid =
+            line.rsplit_once("UUID:").map(|(_, rest)| rest.trim().trim_end_matches(')')).filter(|uuid| is_uuid(uuid));
+        match (uuid, line.trim_start().strip_prefix("MIG ")) {
+            (Some(uuid), Some(rest)) => {
+                let profile = rest.split_whitespace().next().unwrap_or_default();
+                let devices = gpu.map(|gpu| parts.entry(gpu).or_default());
+                if let Some(devices) = devices.filter(|devices| devices.len() < 64) {
+                    devices.push((uuid, profile));
+                }
+            }
+            (uuid, _) => gpu = uuid,
+        }
+    }
+    parts
+}
+
+/// The memory of a profile such as `3g.20gb` by its name, which is a little more in gigabytes than the device has in GiB.
+fn memory_of(profile: &str) -> ByteSize {
+    let size = profile.rsplit('.').next().and_then(|size| size.split('+').next());
+    let number = size.and_then(|size| size.strip_suffix("gb")).and_then(|number| number.parse::<u16>().ok());
+    ByteSize::gb(number.unwrap_or(0).into())
+}
+
+/// The process ids on each GPU.
+fn processes(apps: &str) -> BTreeMap<&str, Vec<&str>> {
+    let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for line in apps.lines() {
+        let mut cells = line.split(',').map(str::trim);
+        let (Some(uuid), Some(pid)) = (cells.next().filter(|uuid| is_uuid(uuid)), cells.next()) else { continue };
+        let pids = found.entry(uuid).or_default();
+        // An unknown pid is a process all the same.
+        if pids.len() < 8 {
+            pids.push(if pid.bytes().all(|b| b.is_ascii_digit()) { pid } else { "?" });
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: ByteSize = ByteSize::mib(512);
+
+    fn troubles(gpus: &str, list: &str, apps: &str) -> Vec<(String, Option<String>)> {
+        devices(gpus, list, apps, IDLE).into_iter().map(|device| (device.uuid, device.trouble)).collect()
+    }
+
+    #[test]
+    fn whole_gpus_with_what_is_on_them() {
+        let gpus = "GPU-1, 15360, 4, [N/A], Tesla T4\nGPU-2, 81920, 70000, Disabled, NVIDIA A100-SXM4-80GB\n\
+                    GPU-3, 15360, 0, [N/A], Tesla T4\nGPU-4, [N/A], [N/A], [N/A], NVIDIA GB10\n\
+                    GPU-5, 24576, [GPU is lost], [GPU is lost], NVIDIA A10\n\nwarning: infoROM is corrupted\n";
+        let found = devices(gpus, "", "GPU-3, 4242, [N/A]\nGPU-3, [N/A], 100 MiB\nno more\n", IDLE);
+        let told: Vec<_> = found.iter().map(|d| (d.uuid.as_str(), d.memory, d.trouble.as_deref())).collect();
+        assert_eq!(
+            told,
+            [
+                ("GPU-1", 15360 << 20, None),
+                ("GPU-2", 81920 << 20, Some("69 GiB of its memory are in use by no job")),
+                ("GPU-3", 15360 << 20, Some("a process is on it that is no job's: 4242, ?")),
+                ("GPU-4", 0, None),
+                ("GPU-5", 24576 << 20, Some("nvidia-smi does not tell its memory: it may be lost to the driver")),
+            ]
+        );
+        assert_eq!(found[1].name, "NVIDIA A100-SXM4-80GB");
+    }
+
+    #[test]
+    fn a_divided_gpu_is_its_devices() {
+        let gpus =
+            "GPU-a, 40960, 30, Enabled, NVIDIA A100-SXM4-40GB\nGPU-b, 40960, 30, Enabled, NVIDIA A100-SXM4-40GB\n";
+        let list = "GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-a)\n  MIG 3g.20gb     Device  0: (UUID: MIG-1)\n\
+                    \x20 MIG 1g.5gb+me   Device  1: (UUID: MIG-GPU-a/7/0)\nGPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-b)\n";
+        let found = devices(gpus, list, "MIG-1, 7, 10\n", IDLE);
+        let told: Vec<_> =
+            found.iter().map(|d| (d.uuid.as_str(), d.memory, d.name.as_str(), d.trouble.is_some())).collect();
+        assert_eq!(
+            told,
+            [
+                ("MIG-1", 20_000_000_000, "NVIDIA A100-SXM4-40GB MIG 3g.20gb", true),
+                ("MIG-GPU-a/7/0", 5_000_000_000, "NVIDIA A100-SXM4-40GB MIG 1g.5gb+me", false),
+            ]
+        );
+    }
+
+    #[test]
+    fn nonsense_is_no_gpu() {
+        for nonsense in ["", "No devices were found\n", "GPU-1\n", "../../etc, 1, 1, 1, x\n", "GPU-1;rm, 1, 1, 1, x\n"]
+        {
+            assert_eq!(troubles(nonsense, nonsense, nonsense), [], "{nonsense:?}");
+        }
+        assert_eq!(troubles("GPU-1, 99999999999999999999, 1, , x\n", "", "").len(), 1);
+    }
+}

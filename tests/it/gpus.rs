@@ -1,0 +1,166 @@
+//! GPUs from the push to the container and back, on an engine of its own.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use crate::support::app::{App, configuration, merged};
+use crate::support::database;
+use crate::support::github::GitHub;
+use crate::support::gpu_engine::GpuEngine;
+use crate::support::payload::{self, Delivery};
+use crate::support::service::Service;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_trainyard");
+
+/// Pushes a `.travis.yml` to a repository of its own; gives the commit.
+async fn push(github: &GitHub, base: &str, name: &str, travis: &str) -> String {
+    let repo = github.repo(name);
+    repo.write(".travis.yml", travis);
+    let sha = repo.commit("Train");
+    Delivery::new(name, "push", &payload::push(github, &repo, "main")).post(base).await;
+    sha
+}
+
+fn wants(size: &str, script: &str) -> String {
+    format!("language: shell\nvm: {{size: {size}}}\ngit: {{clone: false}}\nscript:\n  - {script}\n")
+}
+
+async fn until(db: &PgPool, what: &str, condition: &'static str) {
+    for _ in 0..400 {
+        let holds: Option<bool> = sqlx::query_scalar(condition).fetch_one(db).await.unwrap();
+        if holds == Some(true) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{what}: this does not come true: {condition}");
+}
+
+async fn log(db: &PgPool, job: i64) -> String {
+    let (job, attempt): (trainyard::domain::JobId, i32) =
+        sqlx::query_as("select id, attempt from job where id = $1").bind(job).fetch_one(db).await.unwrap();
+    let bytes = trainyard::store::logs::read(db, job, attempt, 0, usize::MAX).await.unwrap().bytes;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+const SEES: &str = "echo \"sees $NVIDIA_VISIBLE_DEVICES\"";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_get_gpus_of_their_own_and_keep_them_over_kill_9() {
+    let engine = GpuEngine::start();
+    engine.has(&[("GPU-1", 4), ("GPU-2", 4)], &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let github = GitHub::start(folder.path().join("github")).await;
+    let (url, config) = (database::url().await, folder.path().join("config.toml"));
+    let text = configuration(&folder.path().join("data"), Some(&url), &github);
+    std::fs::write(&config, merged(&text, &engine.configuration())).unwrap();
+    let service = Service::start(PROGRAM.as_ref(), &config);
+    let db = PgPool::connect(&url).await.unwrap();
+
+    let long = format!("{SEES}; for i in $(seq 60); do sleep 0.2; [ -e /tmp/end ] && break; done");
+    let one = push(&github, &service.base, "acme/one", &wants("gpu-medium", &long)).await;
+    until(&db, "the first job begins", "select log_length > 0 from job where id = 1 union all select false limit 1")
+        .await;
+    let container = engine.docker(&["ps", "--quiet", "--no-trunc"]);
+    let asked = engine.docker(&["inspect", "--format", "{{json .HostConfig.DeviceRequests}}", &container]);
+    let asked: serde_json::Value = serde_json::from_str(&asked).unwrap();
+    assert_eq!(
+        asked,
+        serde_json::json!([{
+            "Driver": "nvidia", "Count": 0, "DeviceIDs": ["GPU-1"], "Capabilities": [["gpu"]], "Options": null
+        }])
+    );
+
+    // Another one wants both, so it waits; one that needs none does not.
+    let both = push(&github, &service.base, "acme/both", &wants("gpu-xlarge", SEES)).await;
+    let waits = |posted: &crate::support::github::Posted| {
+        posted.sha == both && posted.description.contains("1.1 waiting for GPU: held by acme/one #1.1 since 20")
+    };
+    github.wait_for(Duration::from_secs(20), waits).await;
+    let plain = push(&github, &service.base, "acme/plain", &wants("medium", SEES)).await;
+    assert_eq!(github.wait_for_end(&plain, "trainyard/push").await.state, "success");
+    assert!(log(&db, 3).await.contains("sees void\n"), "{}", log(&db, 3).await);
+    let page = reqwest::get(format!("{}/runners", service.base)).await.unwrap().text().await.unwrap();
+    assert!(page.contains("<a href=\"/acme/one/builds/1/jobs/1\">acme/one #1.1</a>"), "{page}");
+    let page = reqwest::get(format!("{}/acme/both/builds/1/jobs/1", service.base)).await.unwrap().text().await.unwrap();
+    assert!(page.contains("waiting for GPU: held by acme/one #1.1 since"), "{page}");
+
+    service.kill();
+    let service = Service::start(PROGRAM.as_ref(), &config);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    until(
+        &db,
+        "the lease outlives the process",
+        "select count(*) = 1 from gpu join job on job.id = job_id where uuid = 'GPU-1' and gpu.state = 'held'
+             and gpu.attempt = 1 and job.attempt = 1 and job.state = 'running' and job.id = 1",
+    )
+    .await;
+    assert_eq!(engine.docker(&["ps", "--quiet", "--no-trunc"]), container, "the same container goes on");
+    engine.docker(&["exec", &container, "touch", "/tmp/end"]);
+    assert_eq!(github.wait_for_end(&one, "trainyard/push").await.state, "success", "{}", service.said());
+    assert_eq!(github.wait_for_end(&both, "trainyard/push").await.state, "success", "{}", service.said());
+    assert!(log(&db, 1).await.contains("sees GPU-1\n"));
+    assert!(log(&db, 2).await.contains("sees GPU-1,GPU-2\n"), "{}", log(&db, 2).await);
+    until(&db, "both are free again", "select count(*) = 2 from gpu where state = 'free' and job_id is null").await;
+    assert_eq!(engine.docker(&["ps", "--all", "--quiet"]), "");
+    assert_eq!(service.interrupt(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gpu_that_is_not_empty_is_kept_from_jobs_and_says_why() {
+    let engine = GpuEngine::start();
+    engine.has(&[("GPU-1", 4)], &["GPU-1, 4242"]);
+    let app = App::start(&engine.configuration()).await;
+    let script = format!("{SEES}; for i in $(seq 100); do sleep 0.2; [ -e /tmp/end ] && break; done");
+    let sha = push(&app.github, &app.base, "acme/styles", &wants("gpu-medium", &script)).await;
+    let reason = "1.1 waiting for GPU: GPU-1 is quarantined: a process is on it that is no job's: 4242";
+    app.github.wait_for(Duration::from_secs(20), |posted| posted.description.contains(reason)).await;
+    engine.has(&[("GPU-1", 4)], &[]);
+    until(&app.db, "it begins by itself", "select log_length > 0 from job where id = 1").await;
+    // The job leaves something behind.
+    engine.has(&[("GPU-1", 9000)], &[]);
+    let container = engine.docker(&["ps", "--quiet", "--no-trunc"]);
+    engine.docker(&["exec", &container, "touch", "/tmp/end"]);
+    assert_eq!(app.github.wait_for_end(&sha, "trainyard/push").await.state, "success");
+    let words = "9 GiB of its memory are in use by no job";
+    until(
+        &app.db,
+        "it is quarantined",
+        "select reason like '9 GiB of its memory%' from gpu where state = 'quarantined'",
+    )
+    .await;
+    assert!(app.get("/runners").await.1.contains(words));
+    engine.fails(Some(9));
+    until(
+        &app.db,
+        "the trouble shows",
+        "select exists (select from trouble where component = 'GPUs of runner gpu-host')",
+    )
+    .await;
+    assert!(app.get("/").await.1.contains("the NVIDIA driver is not loaded (exit status 9)"));
+    engine.fails(None);
+    engine.has(&[("GPU-1", 4)], &[]);
+    until(&app.db, "it is free again", "select state = 'free' from gpu").await;
+    until(&app.db, "the trouble is over", "select not exists (select from trouble)").await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_fork_that_asks_for_a_gpu_is_told_why_it_gets_none() {
+    let app = App::start("runner = [{gpus = 'none'}]").await;
+    let repo = app.github.repo("acme/styles");
+    repo.write("README.md", "Styles");
+    let base = repo.commit("Start");
+    repo.git(&["checkout", "-q", "-b", "watercolour"]);
+    repo.write(".travis.yml", &wants("gpu-medium", SEES));
+    let head = repo.commit("Mine");
+    repo.git(&["checkout", "-q", "main"]);
+    repo.open_pull_request(5, &base, &head);
+    let opened = payload::pull_request(&app.github, &repo, 5, &base, &head);
+    Delivery::new("fork", "pull_request", &opened).post(&app.base).await;
+    let end = app.github.wait_for_end(&head, "trainyard/pr").await;
+    let words = "vm: size: gpu-medium asks for a GPU, and this server has none for pull requests from forks";
+    assert!(end.state == "error" && end.description.contains(words), "{end:?}");
+    app.stop().await;
+}
