@@ -7,7 +7,7 @@ create type job_state as enum ('waiting', 'queued', 'running', 'finished');
 create type verdict as enum ('passed', 'failed', 'errored', 'canceled', 'timed_out');
 create type stop as enum ('canceled', 'wall_time', 'silence', 'log_size');
 create type severity as enum ('info', 'warning', 'error');
-create type report_kind as enum ('smoke');
+create type report_kind as enum ('smoke', 'resources');
 create type commit_state as enum ('pending', 'success', 'failure', 'error');
 
 -- One row: which installation this is. Containers carry the id, so that two installations can share a Docker daemon.

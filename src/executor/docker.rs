@@ -33,7 +33,7 @@ const CAPABILITIES: [&str; 7] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "K
 /// is ended for its log's size long before; this only keeps the disk when nobody is there to end it.
 const LOG_FILE: &str = "8g";
 /// A request that the engine answers at once, if it answers at all.
-const PROMPT: Duration = Duration::from_secs(10);
+pub(super) const PROMPT: Duration = Duration::from_secs(10);
 /// bollard's own limit, in seconds, on the wait for an answer's head. Creating a container on a busy disk is slow.
 const ANSWER: u64 = 120;
 
@@ -60,7 +60,7 @@ impl Docker {
         Ok(Self { client: OnceLock::new(), socket, endpoint: endpoint.to_owned(), instance: instance.to_owned() })
     }
 
-    fn client(&self) -> anyhow::Result<&bollard::Docker> {
+    pub(super) fn client(&self) -> anyhow::Result<&bollard::Docker> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
@@ -335,6 +335,6 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(inner, Some(DockerError::DockerResponseServerError { status_code: 404, .. }))
 }
 
-fn is_status<T>(answer: &Result<T, DockerError>, code: u16) -> bool {
+pub(super) fn is_status<T>(answer: &Result<T, DockerError>, code: u16) -> bool {
     matches!(answer, Err(DockerError::DockerResponseServerError { status_code, .. }) if *status_code == code)
 }

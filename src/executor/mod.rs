@@ -4,6 +4,7 @@
 
 mod archive;
 mod docker;
+mod usage;
 
 pub use archive::Upload;
 pub use docker::Docker;

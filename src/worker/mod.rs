@@ -7,6 +7,7 @@ mod cache;
 mod follow;
 mod log;
 mod mask;
+mod measure;
 mod prepare;
 mod run;
 mod secrets;

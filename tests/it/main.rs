@@ -22,6 +22,7 @@ mod payloads;
 mod plan_command;
 mod push;
 mod queue;
+mod resources;
 mod run_command;
 mod secrets;
 mod services;
