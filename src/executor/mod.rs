@@ -4,10 +4,12 @@
 
 mod archive;
 mod docker;
+mod examine;
 mod usage;
 
 pub use archive::Upload;
 pub use docker::Docker;
+pub use examine::Engine;
 
 use std::time::Duration;
 

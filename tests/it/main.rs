@@ -12,6 +12,7 @@ mod checkout;
 mod condition;
 mod crash;
 mod deploy;
+mod doctor;
 mod import;
 mod inspect;
 mod limits;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::axis::{Axes, Kind, number};
+use super::axis::{Axes, Kind, short};
 use super::{Chart, curve, framed, some};
 use crate::domain::{Resource, Resources, Times, in_words};
 use crate::lora::series::Point;
@@ -82,7 +82,7 @@ fn plots(used: &Resources) -> [Plot<'_>; 4] {
             units: &[("processors", 1.0)],
             says: format!(
                 "{} busy at most, {} of their time in all.",
-                number(most(Resource::Cpu)),
+                short(most(Resource::Cpu)),
                 processor_time(used)
             ),
         },
@@ -130,7 +130,7 @@ impl Plot<'_> {
 /// Some of the samples as a table.
 fn table(used: &Resources, (time, milliseconds): (&str, u64)) -> String {
     let mut html = format!(
-        "<details class=\"numbers\"><summary>Numbers</summary>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">{time}</th>"
+        "<details class=\"numbers\"><summary>Numbers</summary>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Time in {time}</th>"
     );
     for (resource, _) in &used.series {
         // Writing to a String cannot fail.
@@ -142,7 +142,7 @@ fn table(used: &Resources, (time, milliseconds): (&str, u64)) -> String {
     for place in some(times.len()) {
         #[expect(clippy::cast_precision_loss, reason = "for a cell of a table")]
         let at = times[place].0 as f64 / milliseconds as f64;
-        let _ = write!(html, "<tr><td>{}</td>", number(at));
+        let _ = write!(html, "<tr><td>{}</td>", short(at));
         for (resource, times) in &used.series {
             let _ = write!(
                 html,
@@ -170,5 +170,5 @@ fn title(resource: Resource) -> &'static str {
 fn cell(resource: Resource, value: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an amount, as people read it")]
     let bytes = value.max(0.0) as u64;
-    if resource == Resource::Cpu { number(value) } else { ByteSize::b(bytes).to_string() }
+    if resource == Resource::Cpu { short(value) } else { ByteSize::b(bytes).to_string() }
 }
