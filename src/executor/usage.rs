@@ -12,8 +12,9 @@ use super::docker::{PROMPT, is_status};
 use crate::domain::Usage;
 
 impl Docker {
-    /// What a container has used so far; none of one that does not run. One look costs the engine less than a
-    /// millisecond, since it is asked not to wait for a second one, as it does for a rate.
+    /// What a container has used so far; none of one that does not run. One look takes some milliseconds, since
+    /// the engine is asked not to wait for a second one, as it does for a rate. Engines may hold back who asks more than
+    /// once a second.
     ///
     /// # Errors
     /// When the engine does not answer.

@@ -72,6 +72,14 @@ fn engine_of(what: &str, runner: &RunnerConfig, engine: &Engine, found: &mut Fin
             runner.endpoint
         ),
     );
+    if engine.cgroups == Some(1) {
+        let advice = "Boot it with version 2, which newer distributions have.";
+        found.warning(
+            what,
+            "the machine has version 1 of control groups: what jobs read and write is not counted",
+            advice,
+        );
+    }
     if engine.runc.as_deref().is_some_and(breaks) {
         let advice = "Update runc: a job can break out of its container in this one (CVE-2025-31133, CVE-2024-21626).";
         found.warning(what, format!("runc {runc} is old"), advice);

@@ -112,6 +112,11 @@ fn key(class: &str) -> String {
 impl Plot<'_> {
     fn drawn(&self, (time, milliseconds): (&'static str, u64)) -> String {
         let most = self.lines.iter().flat_map(|(_, times)| *times).map(|(_, value)| *value).fold(0.0, f64::max);
+        if most <= 0.0 {
+            // An engine that cannot count says nothing else, as of disks under the first version of control groups.
+            let says = "None, as far as the engine can tell.";
+            return format!("<section><h3>{}</h3><p class=\"dim\">{says}</p></section>\n", self.name);
+        }
         let (unit, scale) = self.units.iter().rfind(|(_, scale)| most >= *scale).unwrap_or(&self.units[0]);
         let scaled = |times: &[(u64, f64)]| -> Vec<Point> {
             times.iter().map(|(at, value)| Point { step: *at, value: value / scale }).collect()

@@ -128,6 +128,10 @@ fn a_long_job_counts_minutes_or_hours() {
     assert_eq!(text(&html, "section:first-child .x"), "0|10|20");
     assert!(html.len() < 100_000, "{} bytes", html.len());
     assert_eq!(text(&used(1), "section:first-child .x"), "0|1");
+    let mut idle = Record::default();
+    idle.push(Duration::from_secs(1), Usage { memory: 1, ..Usage::default() });
+    let html = resources(&idle.resources().expect("samples")).to_string();
+    assert_eq!((count(&html, ".chart"), html.matches("as far as the engine can tell").count()), (1, 3));
 }
 
 proptest! {
