@@ -8,7 +8,7 @@ create type verdict as enum ('passed', 'failed', 'errored', 'canceled', 'timed_o
 create type gpu_state as enum ('free', 'held', 'quarantined');
 create type stop as enum ('canceled', 'wall_time', 'silence', 'log_size', 'disk');
 create type severity as enum ('info', 'warning', 'error');
-create type report_kind as enum ('smoke');
+create type report_kind as enum ('smoke', 'resources');
 create type commit_state as enum ('pending', 'success', 'failure', 'error');
 
 -- One row: which installation this is. Containers carry the id, so that two installations can share a Docker daemon.

@@ -296,6 +296,17 @@ async fn shallow_clone(
     append(&into.join(".git/config"), &remote).await
 }
 
+/// The version of git on this machine.
+///
+/// # Errors
+/// When there is none.
+pub async fn version() -> anyhow::Result<String> {
+    let mut git = git(Path::new("/"));
+    git.arg("--version");
+    let said = run(git, LOCAL_LIMIT, None).await?;
+    Ok(String::from_utf8_lossy(&said).trim().trim_start_matches("git version ").to_owned())
+}
+
 async fn append(file: &Path, text: &str) -> anyhow::Result<()> {
     let mut file = tokio::fs::OpenOptions::new().append(true).open(file).await?;
     file.write_all(text.as_bytes()).await?;

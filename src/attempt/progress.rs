@@ -115,17 +115,17 @@ impl Progress {
             return Judgement { verdict: why.verdict(), exit_status, reason: Some(reason.clone()), closing };
         }
         let verdict = Verdict::of_exit_status(exit.status);
-        let (reason, closing) = if verdict == Verdict::Passed {
-            (None, String::new())
-        } else if exit.out_of_memory {
-            let reason = format!("out of memory: the limit is {}", limits.memory);
-            let closing = format!("\n\nThe job ran {reason}.\n");
-            (Some(reason), closing)
-        } else {
-            let reason = reason::failed_command(tail).unwrap_or_else(|| format!("exit status {}", exit.status));
-            (Some(reason), String::new())
-        };
-        Judgement { verdict, exit_status, reason, closing }
+        if verdict == Verdict::Passed {
+            return Judgement { verdict, exit_status, reason: None, closing: String::new() };
+        }
+        let ended = reason::failed_command(tail).unwrap_or_else(|| format!("exit status {}", exit.status));
+        match reason::lack(exit, limits, tail) {
+            Some(lack) => {
+                let closing = format!("\n\nThe job failed: {lack}.\n");
+                Judgement { verdict, exit_status, reason: Some(format!("{lack} ({ended})")), closing }
+            }
+            None => Judgement { verdict, exit_status, reason: Some(ended), closing: String::new() },
+        }
     }
 }
 
@@ -175,7 +175,9 @@ mod tests {
         assert_eq!(judge(0, false, ""), (Verdict::Passed, None));
         let failed = "The command \"pytest\" exited with 2.\n";
         assert_eq!(judge(1, false, failed), (Verdict::Failed, Some("\"pytest\" exited with 2".to_owned())));
-        assert_eq!(judge(1, true, failed).1, Some("out of memory: the limit is 4.0 GiB".to_owned()));
-        assert_eq!(judge(137, false, ""), (Verdict::Errored, Some("exit status 137".to_owned())));
+        let reason = "out of memory: the limit is 4.0 GiB (\"pytest\" exited with 2)".to_owned();
+        assert_eq!(judge(1, true, failed), (Verdict::Failed, Some(reason)));
+        assert_eq!(judge(0, true, ""), (Verdict::Passed, None), "what was killed was not needed");
+        assert_eq!(judge(3, false, ""), (Verdict::Errored, Some("exit status 3".to_owned())));
     }
 }

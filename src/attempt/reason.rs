@@ -4,6 +4,16 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::executor::{Exit, Limits};
+
+/// What programs say when the machine lacks something, and what that means.
+const COMPLAINTS: [(&str, &str); 2] = [
+    ("No space left on device", "no space was left on the disk or in /dev/shm"),
+    ("Failed to initialize NVML", "the container lost its GPU (Failed to initialize NVML)"),
+];
+/// The exit status of a command that the kernel, or somebody, has killed.
+const KILLED: &str = "137";
+
 /// The lines that a compiled script prints after a command that failed (see `travis::script`).
 static FAILED: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
@@ -25,9 +35,41 @@ pub(super) fn failed_command(log: &str) -> Option<String> {
     })
 }
 
+/// What the machine did not have for a job that did not pass, if that is known.
+pub(super) fn lack(exit: &Exit, limits: &Limits, log: &str) -> Option<String> {
+    if exit.out_of_memory {
+        return Some(format!("out of memory: the limit is {}", limits.memory));
+    }
+    let complaint = COMPLAINTS.iter().find(|(said, _)| log.contains(said));
+    if let Some((_, meaning)) = complaint {
+        return Some((*meaning).to_owned());
+    }
+    // Also when the whole machine had no memory left, of which the engine tells nothing.
+    let killed = match FAILED.captures(log) {
+        Some(found) => found.get(2).or(found.get(3)).is_some_and(|status| status.as_str() == KILLED),
+        None => exit.status.to_string() == KILLED,
+    };
+    killed.then(|| format!("killed, most likely for want of memory (the limit is {})", limits.memory))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_machine_lacked_is_named() {
+        let limits = Limits::default();
+        let lack = |status, out_of_memory, log: &str| lack(&Exit { status, out_of_memory }, &limits, log);
+        let killed = "killed, most likely for want of memory (the limit is 4.0 GiB)";
+        assert_eq!(lack(1, true, "No space left on device").as_deref(), Some("out of memory: the limit is 4.0 GiB"));
+        assert_eq!(lack(1, false, "The command \"python x.py\" exited with 137.\n").as_deref(), Some(killed));
+        assert_eq!(lack(137, false, "").as_deref(), Some(killed));
+        let full = "OSError: [Errno 28] No space left on device\nThe command \"pip\" exited with 1.\n";
+        assert_eq!(lack(1, false, full).as_deref(), Some("no space was left on the disk or in /dev/shm"));
+        let lost = lack(1, false, "Failed to initialize NVML: Unknown Error\n");
+        assert_eq!(lost.as_deref(), Some("the container lost its GPU (Failed to initialize NVML)"));
+        assert_eq!(lack(1, false, "The command \"echo exited with 137\" exited with 1.\n"), None);
+    }
 
     #[test]
     fn the_first_command_that_failed_is_named() {

@@ -2,6 +2,7 @@
 
 mod asked;
 mod condition;
+mod doctor;
 mod encrypt;
 mod excerpt;
 mod files;
@@ -45,6 +46,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Make a mock base model or a dummy data set, on which trainers can be tried without a download.
     Mock(mock::Arguments),
+    /// Look for what would keep the service from working, and say what to do about it. Changes nothing.
+    Doctor(doctor::Arguments),
     /// Encrypt a secret for a repository's `.travis.yml`, as a `secure:` string.
     Encrypt(encrypt::Arguments),
 }
@@ -66,6 +69,7 @@ pub async fn main() -> ExitCode {
         Command::Condition(arguments) => condition::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Mock(arguments) => mock::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments).await,
         Command::Encrypt(arguments) => encrypt::run(arguments).await,
     };
     match outcome {

@@ -30,7 +30,7 @@ const HELPS: &str = "trainyard.helps";
 const GPUS: &str = "trainyard.gpus";
 
 /// A request that the engine answers at once, if it answers at all.
-const PROMPT: Duration = Duration::from_secs(10);
+pub(super) const PROMPT: Duration = Duration::from_secs(10);
 /// bollard's own limit, in seconds, on the wait for an answer's head. Creating a container on a busy disk is slow.
 const ANSWER: u64 = 120;
 
@@ -75,7 +75,7 @@ impl Docker {
         self
     }
 
-    fn client(&self) -> anyhow::Result<&bollard::Docker> {
+    pub(super) fn client(&self) -> anyhow::Result<&bollard::Docker> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
@@ -432,6 +432,6 @@ pub(super) fn is_no_image(error: &anyhow::Error) -> bool {
     }
 }
 
-fn is_status<T>(answer: &Result<T, DockerError>, code: u16) -> bool {
+pub(super) fn is_status<T>(answer: &Result<T, DockerError>, code: u16) -> bool {
     matches!(answer, Err(DockerError::DockerResponseServerError { status_code, .. }) if *status_code == code)
 }

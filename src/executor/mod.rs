@@ -4,13 +4,16 @@
 
 mod archive;
 mod docker;
+mod examine;
 mod host_config;
 mod nvidia;
 mod outlet;
 mod reach;
+mod usage;
 
 pub use archive::Upload;
 pub use docker::Docker;
+pub use examine::Engine;
 pub use nvidia::NvidiaSmi;
 pub use reach::Reach;
 

@@ -4,6 +4,9 @@
 
 pub mod event;
 pub mod signature;
+mod token;
+
+pub use token::Token;
 
 use std::time::Duration;
 
@@ -53,6 +56,8 @@ impl Config {
         }
     }
 }
+
+type Answer = http::Response<http_body_util::combinators::BoxBody<bytes::Bytes, octocrab::Error>>;
 
 /// A client of GitHub's REST API.
 #[derive(Debug, Clone)]
@@ -151,7 +156,12 @@ impl Client {
             description: status.description,
             target_url: status.target_url.as_str(),
         };
-        let request = self.octocrab._post(route, Some(&body));
+        let response = self.taken(self.octocrab._post(route, Some(&body))).await?;
+        Ok(Sent { date: date_of(&response) })
+    }
+
+    /// The answer to a request that GitHub took.
+    async fn taken(&self, request: impl Future<Output = octocrab::Result<Answer>>) -> Result<Answer, SendError> {
         let response = match tokio::time::timeout(self.timeout, request).await {
             Err(_) => {
                 let limit = humantime::format_duration(self.timeout);
@@ -166,8 +176,7 @@ impl Client {
         let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
         let code = response.status().as_u16();
         if response.status().is_success() {
-            let date = header("date").and_then(|text| DateTime::parse_from_rfc2822(&text).ok());
-            return Ok(Sent { date: date.map(|date| date.to_utc()) });
+            return Ok(response);
         }
         let retry_after = header("retry-after").and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
         let exhausted = header("x-ratelimit-remaining").as_deref() == Some("0");
@@ -185,11 +194,7 @@ impl Client {
     }
 
     /// The `message` of an error answer, or its first words.
-    async fn words_of<B>(&self, response: http::Response<B>) -> String
-    where
-        B: http_body::Body,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    async fn words_of(&self, response: Answer) -> String {
         use http_body_util::BodyExt as _;
         const ENOUGH: usize = 16 * 1024;
         let body = http_body_util::Limited::new(response.into_body(), ENOUGH);
@@ -202,4 +207,10 @@ impl Client {
         let text = message.unwrap_or_else(|| String::from_utf8_lossy(&bytes).into_owned());
         text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
     }
+}
+
+/// GitHub's clock when it answered.
+fn date_of(answer: &Answer) -> Option<DateTime<Utc>> {
+    let date = answer.headers().get("date")?.to_str().ok()?;
+    Some(DateTime::parse_from_rfc2822(date).ok()?.to_utc())
 }

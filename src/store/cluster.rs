@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 const MARK: &str = "TRAINYARD";
-const DATABASE: &str = "trainyard";
+pub(super) const DATABASE: &str = "trainyard";
 /// Accounts that may own the cluster when Trainyard runs as root, which Postgres refuses to.
 const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
 /// Crash recovery replays at most a checkpoint's worth of log; this is generous for it.
@@ -24,7 +24,7 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// A socket's path may have 107 bytes, and Postgres appends 17.
-const LONGEST_SOCKET_FOLDER: usize = 90;
+pub(super) const LONGEST_SOCKET_FOLDER: usize = 90;
 
 /// A private cluster that runs.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct Cluster {
 
 /// The account that the server runs as, when that is not ours.
 #[derive(Debug, Clone, Copy)]
-struct Owner {
+pub(super) struct Owner {
     uid: u32,
     gid: u32,
 }
@@ -159,7 +159,7 @@ fn log_file(folder: &Path) -> PathBuf {
 }
 
 /// The folder of the newest server binaries: on the PATH, or where Debian, Ubuntu, Fedora and the sources put them.
-fn find_binaries() -> anyhow::Result<PathBuf> {
+pub(super) fn find_binaries() -> anyhow::Result<PathBuf> {
     let mut folders: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
     folders.push("/usr/local/pgsql/bin".into());
@@ -178,7 +178,7 @@ fn find_binaries() -> anyhow::Result<PathBuf> {
         .context("no PostgreSQL server is installed: install the package `postgresql`, or set database.url")
 }
 
-fn unprivileged_owner() -> anyhow::Result<Option<Owner>> {
+pub(super) fn unprivileged_owner() -> anyhow::Result<Option<Owner>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
@@ -190,7 +190,7 @@ fn unprivileged_owner() -> anyhow::Result<Option<Owner>> {
 }
 
 /// Postgres as another user must be able to walk to its folder.
-fn check_reachable(data: &Path) -> anyhow::Result<()> {
+pub(super) fn check_reachable(data: &Path) -> anyhow::Result<()> {
     for folder in data.ancestors() {
         let mode = std::fs::metadata(folder)?.mode();
         ensure!(
@@ -204,7 +204,8 @@ fn check_reachable(data: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn make(folder: &Path, binaries: &Path, owner: Option<Owner>) -> anyhow::Result<()> {
+/// Whether the cluster is made already; it has to be ours then.
+pub(super) fn is_made(folder: &Path, owner: Option<Owner>) -> anyhow::Result<bool> {
     if let Ok(metadata) = std::fs::metadata(folder) {
         let wanted = owner.map_or_else(|| rustix::process::geteuid().as_raw(), |owner| owner.uid);
         ensure!(
@@ -216,13 +217,20 @@ async fn make(folder: &Path, binaries: &Path, owner: Option<Owner>) -> anyhow::R
         );
     }
     if folder.join(MARK).exists() {
-        return Ok(());
+        return Ok(true);
     }
     if folder.exists() {
         bail!(
             "{} is there but was not made by Trainyard: it is left alone; move it away or set database.url",
             folder.display()
         );
+    }
+    Ok(false)
+}
+
+async fn make(folder: &Path, binaries: &Path, owner: Option<Owner>) -> anyhow::Result<()> {
+    if is_made(folder, owner)? {
+        return Ok(());
     }
     // Made beside its place and then renamed: a kill in between leaves nothing that looks finished.
     let unfinished = folder.with_extension("new");
@@ -265,7 +273,7 @@ async fn await_end_of_earlier(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn running_postmaster(folder: &Path) -> Option<u32> {
+pub(super) fn running_postmaster(folder: &Path) -> Option<u32> {
     let pid = std::fs::read_to_string(folder.join("postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()?;
     // The number may belong to another process by now; a postmaster works in its data folder.
     let place = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;

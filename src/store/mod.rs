@@ -7,6 +7,7 @@ pub mod bell;
 pub mod builds;
 pub mod cluster;
 pub mod deliveries;
+pub mod examine;
 pub mod gpus;
 pub mod jobs;
 pub mod logs;

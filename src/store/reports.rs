@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 use sqlx::{PgConnection, PgPool};
 
-use crate::domain::JobId;
+use crate::domain::{JobId, Resource, Resources};
 use crate::lora::series::{Point, Series};
 
 /// What is kept of an attempt, stored with its verdict.
@@ -13,6 +13,8 @@ pub struct Reports {
     pub smoke: Json,
     /// The loss of a training.
     pub loss: Series,
+    /// What the job used; none of one that ended before anybody could look.
+    pub resources: Option<Resources>,
 }
 
 /// The name of the series of a training's loss.
@@ -28,17 +30,37 @@ pub(super) async fn insert(tx: &mut PgConnection, job: JobId, reports: &Reports)
             .await?;
     }
     if !reports.loss.points.is_empty() {
-        let points = &reports.loss.points;
-        let steps: Vec<i64> = points.iter().map(|point| i64::try_from(point.step).unwrap_or(i64::MAX)).collect();
-        let values: Vec<f64> = points.iter().map(|point| point.value).collect();
-        sqlx::query("insert into series (job_id, name, steps, points) values ($1, $2, $3, $4)")
+        let points = reports.loss.points.iter().map(|point| (point.step, point.value));
+        insert_series(&mut *tx, job, LOSS, points).await?;
+    }
+    if let Some(resources) = &reports.resources {
+        sqlx::query("insert into report (job_id, kind, body) values ($1, 'resources', $2)")
             .bind(job)
-            .bind(LOSS)
-            .bind(steps)
-            .bind(values)
+            .bind(sqlx::types::Json(resources))
             .execute(&mut *tx)
             .await?;
+        for (resource, times) in &resources.series {
+            insert_series(&mut *tx, job, resource.name(), times.iter().copied()).await?;
+        }
     }
+    Ok(())
+}
+
+async fn insert_series(
+    tx: &mut PgConnection,
+    job: JobId,
+    name: &str,
+    points: impl Iterator<Item = (u64, f64)>,
+) -> sqlx::Result<()> {
+    let (steps, values): (Vec<i64>, Vec<f64>) =
+        points.map(|(step, value)| (i64::try_from(step).unwrap_or(i64::MAX), value)).unzip();
+    sqlx::query("insert into series (job_id, name, steps, points) values ($1, $2, $3, $4)")
+        .bind(job)
+        .bind(name)
+        .bind(steps)
+        .bind(values)
+        .execute(&mut *tx)
+        .await?;
     Ok(())
 }
 
@@ -80,4 +102,30 @@ pub async fn loss(db: &PgPool, job: JobId) -> sqlx::Result<Option<Vec<Point>>> {
         let steps = steps.into_iter().map(|step| u64::try_from(step).unwrap_or(0));
         steps.zip(values).map(|(step, value)| Point { step, value }).collect()
     }))
+}
+
+/// What a job used, with the series that have points; none of one that has not ended, or that nobody looked at.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn resources(db: &PgPool, job: JobId) -> sqlx::Result<Option<Resources>> {
+    let body: Option<sqlx::types::Json<Resources>> =
+        sqlx::query_scalar("select body from report where job_id = $1 and kind = 'resources'")
+            .bind(job)
+            .fetch_optional(db)
+            .await?;
+    let Some(sqlx::types::Json(mut resources)) = body else { return Ok(None) };
+    let rows: Vec<(String, Vec<i64>, Vec<f64>)> =
+        sqlx::query_as("select name, steps, points from series where job_id = $1 and name = any($2)")
+            .bind(job)
+            .bind(Resource::ALL.map(Resource::name))
+            .fetch_all(db)
+            .await?;
+    let of = |resource: Resource| {
+        let (_, steps, values) = rows.iter().find(|(name, ..)| name == resource.name())?;
+        let steps = steps.iter().map(|step| u64::try_from(*step).unwrap_or(0));
+        Some((resource, steps.zip(values.iter().copied()).collect()))
+    };
+    resources.series = Resource::ALL.into_iter().filter_map(of).collect();
+    Ok(Some(resources))
 }

@@ -83,6 +83,7 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/jobs/{id}/log", get(log_stream::raw))
         .route("/api/v1/jobs/{id}/log/stream", get(log_stream::live))
         .route("/api/v1/jobs/{id}/series", get(series::json))
+        .route("/api/v1/jobs/{id}/resources", get(series::resources))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/static/{file}", get(assets::file))

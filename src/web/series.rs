@@ -1,8 +1,8 @@
-//! Where the losses of a job come from: its stored log.
+//! The series of a job. Losses come from its stored log, and what it used from rows.
 
 use axum::Json;
 use axum::extract::{self, Path};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 
 use super::State;
@@ -10,7 +10,7 @@ use super::error::InJson;
 use super::log_stream::facts;
 use crate::domain::{JobId, JobState};
 use crate::lora::series::{LogReader, Series, trend};
-use crate::store::logs;
+use crate::store::{logs, reports};
 
 /// Bytes of log that are read for losses: of a longer log the first and the last half of these.
 const MOST: i64 = 64 << 20;
@@ -65,4 +65,27 @@ pub(super) async fn json(
     let mut value = serde_json::to_value(&series).map_err(anyhow::Error::from)?;
     value["trend"] = serde_json::to_value(trend(&series)).map_err(anyhow::Error::from)?;
     Ok(Json(value))
+}
+
+/// `GET /api/v1/jobs/{id}/resources`: what a job used, in sums and over the time, once it has ended. Both are empty of one
+/// that has not, or that was over before anybody looked.
+pub(super) async fn resources(
+    extract::State(state): extract::State<State>,
+    Path(job): Path<i64>,
+) -> Result<Json<Value>, InJson> {
+    let job = JobId(job);
+    facts(&state.db, job).await?;
+    let Some(used) = reports::resources(&state.db, job).await.map_err(super::Error::from)? else {
+        return Ok(Json(json!({ "used": null, "series": {} })));
+    };
+    let series: Map<String, Value> = used
+        .series
+        .iter()
+        .map(|(resource, times)| {
+            let (milliseconds, values): (Vec<u64>, Vec<f64>) = times.iter().copied().unzip();
+            let series = json!({ "unit": resource.unit(), "milliseconds": milliseconds, "values": values });
+            (resource.name().to_owned(), series)
+        })
+        .collect();
+    Ok(Json(json!({ "used": used, "series": series })))
 }

@@ -8,6 +8,7 @@ mod follow;
 mod gpus;
 mod log;
 mod mask;
+mod measure;
 mod prepare;
 mod run;
 mod secrets;

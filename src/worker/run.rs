@@ -10,7 +10,7 @@ use super::log::{Log, Lost};
 use super::secrets::Secrets;
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
 use crate::attempt::{Examined, Judgement, Progress, Shared, SmokeJob, TICK, watch_disk};
-use crate::domain::{Stop, Verdict};
+use crate::domain::{Record, Stop, Verdict};
 use crate::executor::{ExecError, Found, Life, Limits};
 use crate::lora::series::LogReader;
 use crate::store::builds::BuildFacts;
@@ -50,6 +50,7 @@ impl Worker {
         let shared = Shared::new(Progress::new(container, stop));
         let limit = self.settings.limits.log.as_u64();
         let mut log = Log::new(self.db.clone(), self.bells.clone(), &job, limit);
+        let mut record = Record::default();
         let end = match SmokeJob::of(&job.config) {
             Ok(smoke) => {
                 let limits = self.limits_of(smoke.as_ref());
@@ -57,6 +58,7 @@ impl Worker {
                     end = self.carry_out(&job, found, (smoke.as_ref(), &limits), &shared, &mut log) => end,
                     () = self.watch(&job, &limits, &shared) => End::Lost,
                     () = watch_disk(&self.docker, &shared) => End::Lost,
+                    () = self.measure(job.id, &shared, &mut record) => unreachable!("it measures until it is dropped"),
                 }
             }
             Err(error) => End::Finished(Judgement::could_not_begin(format!("{error:#}")), None),
@@ -66,10 +68,10 @@ impl Worker {
                 let offset = log.stored();
                 let tail = closing.as_bytes();
                 let reason = reason.as_deref();
-                let reports = examined.map_or_else(Reports::default, |examined| Reports {
-                    smoke: serde_json::to_value(&examined).unwrap_or_default(),
-                    loss: examined.series,
+                let (smoke, loss) = examined.map_or_else(Default::default, |examined| {
+                    (serde_json::to_value(&examined).unwrap_or_default(), examined.series)
                 });
+                let reports = Reports { smoke, loss, resources: record.resources() };
                 self.finish(fence, &Finish { verdict, exit_status, reason, tail, offset, reports }).await;
             }
             End::GivenBack(error) => {

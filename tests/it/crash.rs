@@ -81,6 +81,10 @@ async fn after_kill_9_in_mid_job_the_same_container_goes_on() {
     }
     let attempts: i32 = sqlx::query_scalar("select attempt from job where id = 1").fetch_one(&db).await.unwrap();
     assert_eq!(attempts, 1, "it ran twice");
+    // The record begins with the adoption, and its times count from the start of the container.
+    let times: Vec<i64> =
+        sqlx::query_scalar("select steps from series where job_id = 1 and name = 'cpu'").fetch_one(&db).await.unwrap();
+    assert!(times[0] > 1000 && times.is_sorted(), "{times:?}");
     docker::assert_no_containers(&db).await;
     assert_eq!(service.interrupt(), Some(0));
 }

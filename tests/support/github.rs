@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{any, post};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -50,6 +50,8 @@ struct Model {
     requests: Vec<(String, String, Value)>,
     /// Seconds by which the stand-in's clock differs from ours.
     clock_skew: i64,
+    /// What is told of the token.
+    token: Vec<(&'static str, String)>,
 }
 
 /// The stand-in, running.
@@ -71,6 +73,7 @@ impl GitHub {
         let github = Self { address, root, git: git.clone(), model: Arc::default(), changed: Arc::default() };
         let api = Router::new()
             .route("/api/v3/repos/{owner}/{repo}/statuses/{sha}", post(create_status))
+            .route("/api/v3/rate_limit", get(rate_limit))
             .with_state(github.clone());
         let hosted = Router::new()
             .route("/{owner}/{repo}/{*rest}", any(git_host::serve))
@@ -111,6 +114,11 @@ impl GitHub {
 
     pub fn set_clock_skew(&self, seconds: i64) {
         self.model().clock_skew = seconds;
+    }
+
+    /// What the answers tell of the token.
+    pub fn tell_of_token(&self, headers: impl IntoIterator<Item = (&'static str, String)>) {
+        self.model().token = headers.into_iter().collect();
     }
 
     /// Every status that was taken, in order.
@@ -183,8 +191,8 @@ async fn create_status(
         }
         None => {}
     }
-    if headers.get("authorization").and_then(|v| v.to_str().ok()) != Some(&format!("Bearer {TOKEN}")) {
-        return (StatusCode::UNAUTHORIZED, Json(json!({"message": "Bad credentials"}))).into_response();
+    if !has_token(&headers) {
+        return bad_credentials();
     }
     let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
     let (Some(state), Some(context), Some(description), Some(target_url)) =
@@ -214,6 +222,28 @@ async fn create_status(
     };
     github.changed.notify_waiters();
     (StatusCode::CREATED, [("date", date.format("%a, %d %b %Y %H:%M:%S GMT").to_string())], Json(body)).into_response()
+}
+
+async fn rate_limit(State(github): State<GitHub>, headers: HeaderMap) -> Response {
+    if !has_token(&headers) {
+        return bad_credentials();
+    }
+    let model = github.model();
+    let date = chrono::Utc::now() + chrono::TimeDelta::seconds(model.clock_skew);
+    let mut response = Json(json!({"resources": {}, "rate": {"limit": 5000, "remaining": 4999}})).into_response();
+    let date = ("date", date.format("%a, %d %b %Y %H:%M:%S GMT").to_string());
+    for (name, value) in model.token.iter().chain([&date]) {
+        response.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    response
+}
+
+fn has_token(headers: &HeaderMap) -> bool {
+    headers.get("authorization").and_then(|v| v.to_str().ok()) == Some(&format!("Bearer {TOKEN}"))
+}
+
+fn bad_credentials() -> Response {
+    (StatusCode::UNAUTHORIZED, Json(json!({"message": "Bad credentials"}))).into_response()
 }
 
 fn unprocessable(why: &str) -> Response {

@@ -1,4 +1,4 @@
-//! Where a step and a loss are in the plot, and what is written at its edges.
+//! Where a point is in the plot, and what is written at its edges.
 
 use std::fmt::Write as _;
 
@@ -6,23 +6,39 @@ use crate::lora::series::Point;
 
 /// Distances between ticks on the whole of an axis; they fit into the narrowest window.
 const STEP_TICKS: u32 = 5;
-const LOSS_TICKS: u32 = 6;
-/// Losses that lie further apart than this factor are shown by their magnitude.
+const VALUE_TICKS: u32 = 6;
+/// Values that lie further apart than this factor are shown by their magnitude.
 const WIDE: f64 = 100.0;
+
+/// What the two axes are called, and how they are drawn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kind {
+    /// What the values are.
+    pub(super) value: &'static str,
+    /// What the steps are.
+    pub(super) step: &'static str,
+    /// So many steps are one on the axis.
+    pub(super) unit: u64,
+    /// Whether both axes begin at 0, as those of an amount over a time do.
+    pub(super) from_zero: bool,
+}
 
 /// The two axes.
 #[derive(Debug)]
 pub(super) struct Axes {
     steps: (f64, f64),
-    losses: (f64, f64),
+    values: (f64, f64),
     is_log: bool,
+    kind: Kind,
 }
 
 impl Axes {
-    /// Axes with room for these points.
-    pub(super) fn of(points: &[Point]) -> Self {
-        let (first, last) = points.first().zip(points.last()).map_or((0, 0), |(a, b)| (a.step, b.step));
+    /// Axes with room for these points, which come in the order of their steps, or as several such lines.
+    pub(super) fn of(points: &[Point], kind: Kind) -> Self {
+        let steps = || points.iter().map(|point| point.step);
+        let (first, last) = (steps().min().unwrap_or(0), steps().max().unwrap_or(0));
         let steps = match (as_float(first), as_float(last)) {
+            (_, last) if kind.from_zero => (0.0, last.max(as_float(kind.unit))),
             (first, last) if first >= last => (first - 0.5, first + 0.5),
             // A training that was seen from its start on begins at the corner.
             (first, last) if first <= last / 20.0 => (0.0, last),
@@ -34,7 +50,11 @@ impl Axes {
         let low = finite().fold(f64::INFINITY, f64::min).clamp(-most, most);
         let high = finite().fold(f64::NEG_INFINITY, f64::max).clamp(-most, most);
         if finite().next().is_none() {
-            return Self { steps, losses: (0.0, 1.0), is_log: false };
+            return Self { steps, values: (0.0, 1.0), is_log: false, kind };
+        }
+        if kind.from_zero {
+            let high = if high > 0.0 { high * 1.06 } else { 1.0 };
+            return Self { steps, values: (0.0, high), is_log: false, kind };
         }
         let is_log = low > 0.0 && high / low > WIDE;
         let (low, high) = if is_log { (low.log10(), high.log10()) } else { (low, high) };
@@ -43,7 +63,7 @@ impl Axes {
             _ if low == 0.0 => 1.0,
             _ => low.abs() * 0.1,
         };
-        Self { steps, losses: (low - room, high + room), is_log }
+        Self { steps, values: (low - room, high + room), is_log, kind }
     }
 
     /// The place of a step from the left, from 0 to 100.
@@ -51,18 +71,18 @@ impl Axes {
         place(as_float(step), self.steps)
     }
 
-    /// The place of a loss from the top, from 0 to 100.
-    pub(super) fn y(&self, loss: f64) -> f64 {
-        100.0 - place(if self.is_log { loss.log10() } else { loss }, self.losses)
+    /// The place of a value from the top, from 0 to 100.
+    pub(super) fn y(&self, value: f64) -> f64 {
+        100.0 - place(if self.is_log { value.log10() } else { value }, self.values)
     }
 
     /// Draws lines and numbers.
     pub(super) fn draw(&self, svg: &mut String) {
-        let named = if self.is_log { "loss (log)" } else { "loss" };
+        let named = if self.is_log { format!("{} (log)", self.kind.value) } else { self.kind.value.to_owned() };
         // Writing to a String cannot fail.
         let _ = writeln!(svg, "<text class=\"axis\" x=\"0\" dx=\"-48\" y=\"0\" dy=\"-14\">{named}</text>");
-        for (loss, label) in self.loss_ticks() {
-            let y = short(100.0 - place(loss, self.losses));
+        for (value, label) in self.value_ticks() {
+            let y = short(100.0 - place(value, self.values));
             let _ = writeln!(
                 svg,
                 "<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"{y}%\" y2=\"{y}%\"/>\
@@ -70,56 +90,60 @@ impl Axes {
             );
         }
         for step in self.step_ticks() {
-            let (x, label) = (short(self.x(step)), compact(step));
+            let (x, label) = (short(self.x(step * self.kind.unit)), compact(step));
             let _ = writeln!(
                 svg,
                 "<svg x=\"{x}%\" y=\"100%\" overflow=\"visible\"><path class=\"tick\" d=\"M0 0v5\"/></svg>\
                  <text class=\"x\" x=\"{x}%\" y=\"100%\" dy=\"18\">{label}</text>"
             );
         }
-        svg.push_str(
+        let _ = writeln!(
+            svg,
             "<line class=\"base\" x1=\"0\" x2=\"100%\" y1=\"100%\" y2=\"100%\"/>\
-             <text class=\"axis end\" x=\"100%\" y=\"100%\" dy=\"36\">step</text>\n",
+             <text class=\"axis end\" x=\"100%\" y=\"100%\" dy=\"36\">{}</text>",
+            self.kind.step
         );
     }
 
     fn step_ticks(&self) -> Vec<u64> {
-        let distance = nice((self.steps.1 - self.steps.0) / f64::from(STEP_TICKS)).max(1.0);
-        let mut ticks: Vec<u64> = multiples(distance, self.steps).filter(|step| *step >= 0.0).map(as_count).collect();
+        let unit = as_float(self.kind.unit);
+        let steps = (self.steps.0 / unit, self.steps.1 / unit);
+        let distance = nice((steps.1 - steps.0) / f64::from(STEP_TICKS)).max(1.0);
+        let mut ticks: Vec<u64> = multiples(distance, steps).filter(|step| *step >= 0.0).map(as_count).collect();
         ticks.dedup();
         ticks
     }
 
     /// Values on the axis, which are magnitudes when it is logarithmic, with their labels.
-    fn loss_ticks(&self) -> Vec<(f64, String)> {
-        let span = self.losses.1 - self.losses.0;
+    fn value_ticks(&self) -> Vec<(f64, String)> {
+        let span = self.values.1 - self.values.0;
         if self.is_log {
-            let distance = (span / f64::from(LOSS_TICKS)).ceil().max(1.0);
+            let distance = (span / f64::from(VALUE_TICKS)).ceil().max(1.0);
             let steps: &[f64] = if span < 3.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
             let power = |tick: f64| steps.iter().map(move |step| tick + step.log10());
-            let below = (self.losses.0 - distance, self.losses.1);
+            let below = (self.values.0 - distance, self.values.1);
             let ticks = multiples(distance, below).flat_map(power);
-            let inside = ticks.filter(|tick| (self.losses.0..=self.losses.1).contains(tick));
+            let inside = ticks.filter(|tick| (self.values.0..=self.values.1).contains(tick));
             return inside.map(|tick| (tick, number(10f64.powf(tick)))).collect();
         }
-        let distance = nice(span / f64::from(LOSS_TICKS));
+        let distance = nice(span / f64::from(VALUE_TICKS));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 12")]
         let decimals = (-distance.log10().floor()).clamp(0.0, 12.0) as usize;
-        let is_plain = (1e-6..1e6).contains(&self.losses.1.abs().max(self.losses.0.abs())) && distance >= 1e-9;
+        let is_plain = (1e-6..1e6).contains(&self.values.1.abs().max(self.values.0.abs())) && distance >= 1e-9;
         let label = |tick: f64| match tick {
             // Without the sign of a zero that was rounded.
             tick if tick.abs() < distance / 2.0 => "0".to_owned(),
             tick if is_plain => format!("{tick:.decimals$}"),
             tick => number(tick),
         };
-        multiples(distance, self.losses).map(|tick| (tick, label(tick))).collect()
+        multiples(distance, self.values).map(|tick| (tick, label(tick))).collect()
     }
 }
 
 /// The multiples of `distance` in a range; few, whatever the range.
 fn multiples(distance: f64, (from, to): (f64, f64)) -> impl Iterator<Item = f64> {
     let first = (from / distance).ceil();
-    (0..=2 * LOSS_TICKS)
+    (0..=2 * VALUE_TICKS)
         .map(move |n| (first + f64::from(n)) * distance)
         .take_while(move |tick| *tick <= to + distance * 1e-9)
 }
@@ -154,7 +178,7 @@ pub(super) fn short(number: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// A loss with four digits that count.
+/// A value with four digits that count.
 pub(super) fn number(value: f64) -> String {
     let size = value.abs();
     match value {

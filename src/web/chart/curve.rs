@@ -1,4 +1,4 @@
-//! The curve: each value, the course of a noisy one, and where there is no number.
+//! Curves: each value, the course of a noisy one, and where there is no number.
 
 use std::fmt::Write as _;
 
@@ -12,21 +12,15 @@ const LEAST_FOR_COURSE: usize = 30;
 /// The part of the series that one point of the course is the mean of.
 const WINDOW: usize = 15;
 
-/// Draws what is not finite, the curve, and its last and lowest points.
+/// Draws what is not finite of a loss, its curve, and its last and lowest points.
 pub(super) fn draw(svg: &mut String, series: &Series, axes: &Axes) {
     bands(svg, &series.points, axes);
     let has_course = !series.averaged && series.points.len() >= LEAST_FOR_COURSE;
-    let values = path(&gathered(&series.points, axes), axes);
-    let class = if has_course { "values" } else { "course" };
-    // Only this part is stretched; its strokes are not.
-    svg.push_str("<svg viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\" overflow=\"visible\">\n");
-    // Writing to a String cannot fail.
-    let _ = writeln!(svg, "<path class=\"{class}\" vector-effect=\"non-scaling-stroke\" d=\"{values}\"/>");
     if has_course {
-        let course = path(&gathered(&course(&series.points), axes), axes);
-        let _ = writeln!(svg, "<path class=\"course\" vector-effect=\"non-scaling-stroke\" d=\"{course}\"/>");
+        lines(svg, &[("values", &series.points), ("course", &course(&series.points))], axes);
+    } else {
+        lines(svg, &[("course", &series.points)], axes);
     }
-    svg.push_str("</svg>\n");
     let mut circle = |class: &str, point: Point| {
         if point.value.is_finite() {
             let (x, y) = (short(axes.x(point.step)), short(axes.y(point.value)));
@@ -35,6 +29,18 @@ pub(super) fn draw(svg: &mut String, series: &Series, axes: &Axes) {
     };
     series.lowest().into_iter().for_each(|lowest| circle("lowest", lowest));
     series.last().into_iter().for_each(|last| circle("last", last));
+}
+
+/// Draws lines through points, each with a class.
+pub(super) fn lines(svg: &mut String, lines: &[(&str, &[Point])], axes: &Axes) {
+    // Only this part is stretched; its strokes are not.
+    svg.push_str("<svg viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\" overflow=\"visible\">\n");
+    for (class, points) in lines {
+        let path = path(&gathered(points, axes), axes);
+        // Writing to a String cannot fail.
+        let _ = writeln!(svg, "<path class=\"{class}\" vector-effect=\"non-scaling-stroke\" d=\"{path}\"/>");
+    }
+    svg.push_str("</svg>\n");
 }
 
 /// Bands over the steps without a finite value, each with a cross where it begins.

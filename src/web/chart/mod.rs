@@ -1,20 +1,26 @@
-//! The loss of a training as a chart, with everything it shows in words and numbers, too.
+//! Charts of what a job does over the time: the loss of a training, and what it uses. Everything they show is there in
+//! words and numbers, too.
 //!
 //! The plot is drawn in percent of its box, and only the curve is stretched, so that texts, marks and strokes keep their
 //! size in a window of any width.
 
 mod axis;
 mod curve;
+mod resources;
+
+pub(super) use resources::{processor_time, resources};
 
 use std::fmt::{self, Write as _};
 
 use askama::filters::HtmlSafe;
 
 use crate::lora::series::{Point, Series, Source, Trend, trend};
-use axis::{Axes, counted, number};
+use axis::{Axes, Kind, counted, number};
 
-/// Rows of the table: enough to read how it went.
+/// Rows of a table: enough to read how it went.
 const ROWS: usize = 12;
+
+const LOSS: Kind = Kind { value: "loss", step: "step", unit: 1, from_zero: false };
 
 /// The chart of a series. Its `Display` is HTML.
 #[derive(Debug)]
@@ -124,26 +130,33 @@ fn source(series: &Series) -> &'static str {
 
 /// The plot. What it shows stands beside it in words, so that its name is enough for a screen reader.
 fn plot(series: &Series, says: &str) -> String {
-    let axes = Axes::of(&series.points);
-    let mut svg = format!("<div class=\"chart\"><svg role=\"img\" aria-label=\"Chart of the loss by step. {says}\">\n");
+    let axes = Axes::of(&series.points, LOSS);
+    framed(&format!("Chart of the loss by step. {says}"), &axes, |svg| curve::draw(svg, series, &axes))
+}
+
+/// A plot with its axes and what `draw` puts into it.
+fn framed(name: &str, axes: &Axes, draw: impl FnOnce(&mut String)) -> String {
+    let mut svg = format!("<div class=\"chart\"><svg role=\"img\" aria-label=\"{name}\">\n");
     axes.draw(&mut svg);
-    curve::draw(&mut svg, series, &axes);
+    draw(&mut svg);
     svg.push_str("</svg></div>");
     svg
 }
 
-/// Some of the points as a table, for who cannot see the chart or wants numbers: the first, the last, and between them at
-/// even distances.
+/// Some of `count` places for a table: the first, the last, and between them at even distances.
+fn some(count: usize) -> Vec<usize> {
+    let rows = ROWS.min(count);
+    (0..rows).map(|row| row * (count - 1) / (rows - 1).max(1)).collect()
+}
+
+/// Some of the points as a table, for who cannot see the chart or wants numbers.
 fn table(series: &Series) -> String {
     let points = &series.points;
-    let mut places: Vec<usize> =
-        (0..ROWS.min(points.len())).map(|row| row * (points.len() - 1) / (ROWS.min(points.len()) - 1).max(1)).collect();
-    places.dedup();
     let mut html =
         "<details class=\"numbers\"><summary>Numbers</summary>\n<table><thead><tr><th scope=\"col\">Step</th>\
                     <th scope=\"col\">Loss</th></tr></thead><tbody>\n"
             .to_owned();
-    for place in places {
+    for place in some(points.len()) {
         let Point { step, value } = points[place];
         let _ = writeln!(html, "<tr><td>{}</td><td>{}</td></tr>", counted(step), number(value));
     }

@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 use scraper::{Html, Selector};
 
 use super::*;
+use crate::domain::{Record, Usage};
 use crate::lora::series::LogReader;
 
 /// The series of a training with these losses.
@@ -88,6 +91,47 @@ fn numbers_are_short() {
     let shown = [0.0, 0.123_456, 5.7288, 1234.5, 999_999.9, 1e30, -0.5, 2.5e-5, f64::INFINITY].map(number);
     assert_eq!(shown, ["0", "0.1235", "5.729", "1234", "1000000", "1e30", "−0.5", "2.5e−5", "infinity"]);
     assert_eq!([0, 999, 1000, 1_234_567].map(counted), ["0", "999", "1,000", "1,234,567"]);
+}
+
+/// What a job of so many seconds used.
+fn used(seconds: u64) -> String {
+    let mut record = Record::default();
+    for second in 1..=seconds {
+        let cpu = Duration::from_millis(1500 * second);
+        let usage =
+            Usage { cpu, memory: second << 28, disk_read: second << 21, network_out: 1 << 11, ..Usage::default() };
+        record.push(Duration::from_secs(second), usage);
+    }
+    resources(&record.resources().expect("samples")).to_string()
+}
+
+#[test]
+fn what_a_job_used_has_axes_of_its_size() {
+    let html = used(8);
+    assert_eq!(text(&html, "summary"), "Resources 12 s of processor time, 2.0 GiB of memory at most|Numbers");
+    assert_eq!(text(&html, "h3"), "Processors|Memory|Disk|Network");
+    let says = "1.5 busy at most, 12 s of their time in all.|2.0 GiB at most.| read 16.0 MiB,  written 0 B.| received 0 B,  sent 2.0 KiB.";
+    assert_eq!(text(&html, ".plots p"), says);
+    assert_eq!(text(&html, ".axis:not(.end)"), "processors|GiB|MiB/s|KiB/s");
+    assert_eq!(text(&html, ".axis.end"), "seconds|seconds|seconds|seconds");
+    assert_eq!(text(&html, "section:nth-child(2) .y"), "0|0.5|1.0|1.5|2.0");
+    assert_eq!(text(&html, "section:nth-child(2) .x"), "0|2|4|6|8");
+    assert_eq!((count(&html, "path.course"), count(&html, ".chart path.second")), (6, 2));
+    assert_eq!(text(&html, "tbody tr:last-child td"), "8|1.5|2.0 GiB|2.0 MiB|0 B|0 B|0 B");
+}
+
+#[test]
+fn a_long_job_counts_minutes_or_hours() {
+    assert!(text(&used(1200), ".axis.end").starts_with("minutes|"));
+    let html = used(100_000);
+    assert!(text(&html, ".axis.end").starts_with("hours|"));
+    assert_eq!(text(&html, "section:first-child .x"), "0|10|20");
+    assert!(html.len() < 100_000, "{} bytes", html.len());
+    assert_eq!(text(&used(1), "section:first-child .x"), "0|1");
+    let mut idle = Record::default();
+    idle.push(Duration::from_secs(1), Usage { memory: 1, ..Usage::default() });
+    let html = resources(&idle.resources().expect("samples")).to_string();
+    assert_eq!((count(&html, ".chart"), html.matches("as far as the engine can tell").count()), (1, 3));
 }
 
 proptest! {

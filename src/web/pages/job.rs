@@ -7,11 +7,11 @@ use sqlx::PgPool;
 
 use super::smoke::{self, Smoke};
 use super::{Chrome, Page, shown};
-use crate::domain::{JobState, in_words};
+use crate::domain::{JobState, Resources, in_words};
 use crate::log_view::{Checkpoint, Op, Renderer, line_html, page_html};
-use crate::store::logs;
+use crate::store::{logs, reports};
 use crate::web::State;
-use crate::web::chart::{Chart, chart};
+use crate::web::chart::{Chart, chart, processor_time, resources};
 use crate::web::error::Error;
 use crate::web::rows::{self, Build, Job};
 use crate::web::series;
@@ -38,6 +38,8 @@ struct JobPage {
     config: String,
     /// None of a job that tries no training, or that has not ended.
     smoke: Option<Smoke>,
+    /// What it used; none of a job that has not ended, or that nobody looked at.
+    resources: Option<Resources>,
     /// None when there are no losses in the log.
     chart: Option<Chart>,
     /// None when it is not asked for.
@@ -70,7 +72,8 @@ pub(in crate::web) async fn page(
     let config = serde_json::to_string_pretty(&job.config).map_err(anyhow::Error::from)?;
     let chrome = Chrome::load(&state.db, job.state != JobState::Finished).await?;
     let smoke = smoke::of(&state.db, job.id).await?;
-    shown(&JobPage { chrome, build, job, config, smoke, chart, log })
+    let resources = reports::resources(&state.db, job.id).await?;
+    shown(&JobPage { chrome, build, job, config, smoke, resources, chart, log })
 }
 
 /// Renders the log from its begin, since colours, folds and line numbers depend on what came before, and keeps the end.
@@ -112,6 +115,18 @@ impl JobPage {
     fn queued_for(&self) -> Option<String> {
         let wait = self.job.started_at? - self.job.created_at;
         wait.to_std().ok().filter(|wait| wait.as_secs() > 0).map(in_words)
+    }
+
+    fn usage(&self) -> Option<Chart> {
+        self.resources.as_ref().map(resources)
+    }
+
+    fn processor_time(&self) -> Option<String> {
+        self.resources.as_ref().map(processor_time)
+    }
+
+    fn memory_peak(&self) -> Option<bytesize::ByteSize> {
+        self.resources.as_ref().map(|used| bytesize::ByteSize::b(used.memory_peak))
     }
 
     fn log_size(&self) -> String {

@@ -1,0 +1,139 @@
+//! `trainyard doctor`.
+
+mod database;
+mod github;
+mod machine;
+mod runner;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::problems::number_of;
+use super::table::{Colour, Table, paint, wants_colours};
+use crate::config::Config;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The service's configuration.
+    #[arg(long, value_name = "FILE", env = "TRAINYARD_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print what was found as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a thing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    /// The service works, and something of it does not.
+    Warning,
+    /// The service, or jobs, cannot work.
+    Problem,
+}
+
+/// What was found out about one thing.
+#[derive(Debug, Serialize)]
+struct Finding {
+    level: Level,
+    /// The thing.
+    what: String,
+    /// How it is.
+    told: String,
+    /// What to do about it.
+    advice: Option<String>,
+}
+
+/// All that was found out.
+#[derive(Debug, Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn ok(&mut self, what: &str, told: impl Into<String>) {
+        self.push(Level::Ok, what, told.into(), None);
+    }
+
+    fn warning(&mut self, what: &str, told: impl Into<String>, advice: &str) {
+        self.push(Level::Warning, what, told.into(), Some(advice));
+    }
+
+    fn problem(&mut self, what: &str, told: impl Into<String>, advice: &str) {
+        self.push(Level::Problem, what, told.into(), Some(advice));
+    }
+
+    /// A problem whose words say already what to do.
+    fn failure(&mut self, what: &str, error: &anyhow::Error) {
+        self.push(Level::Problem, what, format!("{error:#}"), None);
+    }
+
+    fn push(&mut self, level: Level, what: &str, told: String, advice: Option<&str>) {
+        // Errors may have several lines, and a row has one.
+        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        self.0.push(Finding { level, what: what.to_owned(), told, advice: advice.map(str::to_owned) });
+    }
+
+    fn count(&self, level: Level) -> usize {
+        self.0.iter().filter(|finding| finding.level == level).count()
+    }
+}
+
+pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let mut found = Findings::default();
+    let name = arguments.config.as_ref().map_or_else(|| "the defaults".to_owned(), |file| file.display().to_string());
+    match Config::load(arguments.config.as_deref(), std::env::vars()) {
+        Err(error) => found.failure("configuration", &error),
+        Ok(config) => {
+            found.ok("configuration", format!("{name}, with {} in the environment", set_there()));
+            machine::look(&config, &mut found).await;
+            database::look(&config, &mut found).await;
+            github::look(&config.github, &mut found).await;
+            runner::look(&config, &mut found).await;
+        }
+    }
+    if arguments.json {
+        let json = json!({
+            "problems": found.count(Level::Problem), "warnings": found.count(Level::Warning), "findings": found.0,
+        });
+        super::print(&format!("{}\n", serde_json::to_string_pretty(&json)?))?;
+    } else {
+        super::print(&shown(&found, wants_colours(&std::io::stdout())))?;
+    }
+    Ok(if found.count(Level::Problem) > 0 { super::PROBLEMS } else { super::FINE })
+}
+
+/// How many values the environment sets.
+fn set_there() -> String {
+    match std::env::vars().filter(|(name, _)| name.starts_with("TRAINYARD__")).count() {
+        0 => "nothing".to_owned(),
+        count => number_of(count, "value"),
+    }
+}
+
+/// The findings as a table, advice below what it is for. Nothing is cut: who reads this needs all of it.
+fn shown(found: &Findings, colours: bool) -> String {
+    let mut table = Table::new(["", "WHAT", "HOW IT IS"]);
+    for Finding { level, what, told, advice } in &found.0 {
+        let (sign, colour) = match level {
+            Level::Ok => ("✔ ok", Colour::Green),
+            Level::Warning => ("! warning", Colour::Yellow),
+            Level::Problem => ("✘ problem", Colour::Red),
+        };
+        let cells = [(sign.to_owned(), Some(colour)), (what.clone(), None), (told.clone(), None)];
+        table.push_painted(cells.into());
+        if let Some(advice) = advice {
+            let cells = [(String::new(), None), (String::new(), None), (format!("→ {advice}"), Some(Colour::Faint))];
+            table.push_painted(cells.into());
+        }
+    }
+    let (problems, warnings) = (found.count(Level::Problem), found.count(Level::Warning));
+    let (sum, colour) = match (problems, warnings) {
+        (0, 0) => ("Everything is fine".to_owned(), Colour::Green),
+        (0, _) => (format!("No problems, {}", number_of(warnings, "warning")), Colour::Yellow),
+        (_, 0) => (number_of(problems, "problem"), Colour::Red),
+        _ => (format!("{}, {}", number_of(problems, "problem"), number_of(warnings, "warning")), Colour::Red),
+    };
+    format!("{}\n{}\n", table.shown(colours, None), paint(&sum, colour, colours))
+}

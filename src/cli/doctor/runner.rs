@@ -1,0 +1,204 @@
+//! The runners: their Docker engines, images, limits and GPUs.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use tokio::process::Command;
+
+use super::{Findings, machine};
+use crate::attempt::Images;
+use crate::config::Config;
+use crate::executor::{Docker, Engine, Limits};
+use crate::worker::RunnerConfig;
+
+/// Storage drivers with which each container costs a copy of its image, or that are not kept up any more.
+const SLOW_DRIVERS: [&str; 3] = ["vfs", "devicemapper", "aufs"];
+/// The first runc of each line out of which nothing is known to break. Distributions mend older ones, and have other
+/// versions for them.
+const SAFE_RUNC: [(u32, u32, u32); 2] = [(1, 2, 8), (1, 3, 3)];
+/// nvidia-smi waits for the driver, which may hang.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) async fn look(config: &Config, found: &mut Findings) {
+    let gpus = gpus().await;
+    let mut has_runtime = false;
+    for runner in &config.runner {
+        let what = format!("runner {}", runner.name);
+        // Nothing is made or looked for under this name.
+        let docker = Docker::new(&runner.endpoint, "doctor");
+        let engine = match docker {
+            Ok(docker) => docker.examine().await,
+            Err(error) => Err(error),
+        };
+        match engine {
+            Err(error) => found.failure(&what, &error),
+            Ok(engine) => {
+                has_runtime |= engine.has_nvidia_runtime;
+                engine_of(&what, runner, &engine, found);
+                limits(&what, runner, &config.limits, &engine, found);
+                images(&what, &config.images, &engine, found);
+            }
+        }
+    }
+    match (gpus, has_runtime) {
+        (Gpus::None, false) => found.ok("GPUs", "there are none: no nvidia-smi, and no runtime for them in Docker"),
+        (Gpus::None, true) => {
+            let told = "Docker has NVIDIA's runtime, but there is no nvidia-smi on this machine";
+            found.warning("GPUs", told, "Install NVIDIA's driver, or look on the runner's own machine.");
+        }
+        (Gpus::Broken(said), _) => {
+            let advice = "Load NVIDIA's driver, or restart the machine after its update.";
+            found.problem("GPUs", format!("nvidia-smi fails: {said}"), advice);
+        }
+        (Gpus::There(told), false) => {
+            let advice = "Install the NVIDIA container toolkit, run nvidia-ctk runtime configure, and restart Docker.";
+            found.warning("GPUs", format!("{told}; but Docker has no runtime that gives them to containers"), advice);
+        }
+        (Gpus::There(told), true) => found.ok("GPUs", told),
+    }
+}
+
+fn engine_of(what: &str, runner: &RunnerConfig, engine: &Engine, found: &mut Findings) {
+    let Engine { version, storage_driver, .. } = engine;
+    let runc = engine.runc.as_deref().unwrap_or("unknown");
+    let cgroups = engine.cgroups.map_or_else(|| "unknown".to_owned(), |version| format!("version {version}"));
+    let slots = runner.slots;
+    found.ok(
+        what,
+        format!(
+            "Docker {version} at {}, {slots} slots; runc {runc}, storage {storage_driver}, control groups {cgroups}",
+            runner.endpoint
+        ),
+    );
+    if engine.cgroups == Some(1) {
+        let advice = "Boot it with version 2, which newer distributions have.";
+        found.warning(
+            what,
+            "the machine has version 1 of control groups: what jobs read and write is not counted",
+            advice,
+        );
+    }
+    if engine.runc.as_deref().is_some_and(breaks) {
+        let advice = "Update runc: a job can break out of its container in this one (CVE-2025-31133, CVE-2024-21626).";
+        found.warning(what, format!("runc {runc} is old"), advice);
+    }
+    if SLOW_DRIVERS.contains(&storage_driver.as_str()) {
+        let advice = "Let Docker use overlay2: \"storage-driver\" in /etc/docker/daemon.json.";
+        found.warning(what, format!("the storage driver {storage_driver} is slow, or not kept up any more"), advice);
+    }
+    for limit in &engine.cannot_limit {
+        let advice = "Give the kernel what is missing; docker info names it.";
+        found.problem(what, format!("Docker cannot keep the limit of {limit} here"), advice);
+    }
+    for warning in &engine.warnings {
+        let told = warning.trim_start_matches("WARNING: ");
+        found.warning(what, format!("Docker warns: {told}"), "Docker's documentation tells more of it.");
+    }
+    // An engine's folder is on another machine, or not for this user's eyes, maybe.
+    if let Some(root) = engine.root.as_deref().filter(|root| Path::exists(root)) {
+        machine::room(&format!("disk of {what}"), root, found);
+    }
+}
+
+/// Whether this is a runc as its authors made it, and too old.
+fn breaks(version: &str) -> bool {
+    let numbers: Vec<u32> = version.split('.').map_while(|number| number.parse().ok()).collect();
+    let [major, minor, patch] = numbers[..] else { return false };
+    let safe = SAFE_RUNC.iter().find(|safe| (safe.0, safe.1) >= (major, minor));
+    safe.is_some_and(|safe| (major, minor, patch) < *safe)
+}
+
+fn limits(what: &str, runner: &RunnerConfig, limits: &Limits, engine: &Engine, found: &mut Findings) {
+    if let Some(processors) = engine.processors.filter(|processors| limits.cpus > f64::from(*processors)) {
+        let told = format!("limits.cpus is {}, and this machine has {processors}: no job can start", limits.cpus);
+        found.problem(what, told, "Lower limits.cpus.");
+    }
+    let Some(memory) = engine.memory.map(ByteSize::b) else { return };
+    let all = limits.memory.as_u64().saturating_mul(runner.slots as u64);
+    if all > memory.as_u64() {
+        let slots = runner.slots;
+        let told = format!("{slots} jobs of {} each are more than the machine's {memory} of memory", limits.memory);
+        found.warning(
+            what,
+            told,
+            "Lower limits.memory or the runner's slots, or a job may be killed for another's sake.",
+        );
+    }
+}
+
+fn images(what: &str, images: &Images, engine: &Engine, found: &mut Findings) {
+    let configured: BTreeSet<&str> =
+        [&images.python, &images.generic].into_iter().chain(images.languages.values()).map(String::as_str).collect();
+    for pattern in configured {
+        let there: Vec<&str> =
+            engine.images.iter().map(String::as_str).filter(|image| is_one(image, pattern)).take(8).collect();
+        if there.is_empty() {
+            let advice = "Build it there (make image builds ours) or pull it: Trainyard pulls none.";
+            found.problem(what, format!("the image {pattern} is missing; jobs that want it fail"), advice);
+        } else {
+            found.ok(what, format!("has {}", there.join(", ")));
+        }
+    }
+}
+
+/// Whether an image is the one that a setting names, in any version.
+fn is_one(image: &str, pattern: &str) -> bool {
+    let tagged = |name: &str| name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    let pattern = if tagged(pattern) { pattern.to_owned() } else { format!("{pattern}:latest") };
+    match pattern.split_once("{version}") {
+        None => image == pattern,
+        Some((before, after)) => image
+            .strip_prefix(before)
+            .and_then(|rest| rest.strip_suffix(after))
+            .is_some_and(|version| !version.is_empty()),
+    }
+}
+
+enum Gpus {
+    None,
+    Broken(String),
+    There(String),
+}
+
+async fn gpus() -> Gpus {
+    let mut asked = Command::new("nvidia-smi");
+    asked.args(["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]).kill_on_drop(true);
+    match tokio::time::timeout(PATIENCE, asked.output()).await {
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Gpus::None,
+        Ok(Err(error)) => Gpus::Broken(error.to_string()),
+        Err(_) => Gpus::Broken("it does not answer".to_owned()),
+        Ok(Ok(output)) => {
+            let said = String::from_utf8_lossy(&output.stdout);
+            let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+            if output.status.success() && !lines.is_empty() {
+                Gpus::There(lines.join("; "))
+            } else {
+                let said = if lines.is_empty() { String::from_utf8_lossy(&output.stderr) } else { said.clone() };
+                Gpus::Broken(said.lines().next().unwrap_or("it says nothing").to_owned())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_found_in_any_version() {
+        assert!(is_one("trainyard/cpu:3.11", "trainyard/cpu:{version}"));
+        assert!(
+            !is_one("trainyard/cpu:", "trainyard/cpu:{version}")
+                && !is_one("trainyard/gpu:1", "trainyard/cpu:{version}")
+        );
+        assert!(is_one("acme/go:latest", "acme/go") && is_one("host:5000/go:latest", "host:5000/go"));
+    }
+
+    #[test]
+    fn only_a_runc_that_nobody_has_mended_is_old() {
+        assert!(breaks("1.1.5") && breaks("1.0.0") && breaks("1.2.7") && breaks("1.3.0"));
+        assert!(!breaks("1.2.8") && !breaks("1.1.5+ds1-1+deb12u1") && !breaks("1.3.3") && !breaks("1.4.0"));
+    }
+}

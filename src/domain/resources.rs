@@ -1,0 +1,226 @@
+//! What a job uses of its machine, as a record that stays small however long the job runs.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Samples that a record keeps at most. Of a longer job, neighbours are joined.
+const MAX_SAMPLES: usize = 512;
+
+/// What a job has used since its start, and the memory that it holds now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Time of all processors together.
+    pub cpu: Duration,
+    /// Bytes of memory, without what the kernel would give back at once, such as files that were read.
+    pub memory: u64,
+    /// Bytes read from disks. What the kernel still had in memory is not among them.
+    pub disk_read: u64,
+    /// Bytes written to disks.
+    pub disk_written: u64,
+    /// Bytes received; 0 without a network.
+    pub network_in: u64,
+    /// Bytes sent.
+    pub network_out: u64,
+}
+
+/// What a series tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resource {
+    /// Processors that were busy, on average.
+    Cpu,
+    /// Bytes of memory.
+    Memory,
+    /// Bytes a second.
+    DiskRead,
+    /// Bytes a second.
+    DiskWrite,
+    /// Bytes a second.
+    NetworkIn,
+    /// Bytes a second.
+    NetworkOut,
+}
+
+impl Resource {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Cpu, Self::Memory, Self::DiskRead, Self::DiskWrite, Self::NetworkIn, Self::NetworkOut];
+
+    /// Its name in rows and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::DiskRead => "disk_read",
+            Self::DiskWrite => "disk_write",
+            Self::NetworkIn => "network_in",
+            Self::NetworkOut => "network_out",
+        }
+    }
+
+    /// What its values count.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Cpu => "processors",
+            Self::Memory => "bytes",
+            Self::DiskRead | Self::DiskWrite | Self::NetworkIn | Self::NetworkOut => "bytes per second",
+        }
+    }
+}
+
+/// Values at times, in milliseconds since the start.
+pub type Times = Vec<(u64, f64)>;
+
+/// What a job used, as it is kept: sums and series. The sums are those of the last sample, so what came within the last
+/// second may be missing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Seconds of all processors together.
+    pub cpu_seconds: f64,
+    /// The most memory of all samples, in bytes.
+    pub memory_peak: u64,
+    /// Bytes.
+    pub disk_read: u64,
+    /// Bytes.
+    pub disk_written: u64,
+    /// Bytes.
+    pub network_in: u64,
+    /// Bytes.
+    pub network_out: u64,
+    /// Each resource over the time.
+    #[serde(skip)]
+    pub series: Vec<(Resource, Times)>,
+}
+
+/// A record while it grows.
+#[derive(Debug, Default)]
+pub struct Record {
+    samples: Vec<Sample>,
+    /// Milliseconds within which samples are joined.
+    apart: u64,
+}
+
+/// The usage at a time; its memory is the greatest since the sample before.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    at: u64,
+    usage: Usage,
+}
+
+impl Sample {
+    /// A later sample that stands for this one, too.
+    fn joined(self, later: Self) -> Self {
+        let memory = self.usage.memory.max(later.usage.memory);
+        Self { at: later.at, usage: Usage { memory, ..later.usage } }
+    }
+}
+
+impl Record {
+    /// Takes a sample `at` a time since the job's start. One that is not later than the last is left out.
+    pub fn push(&mut self, at: Duration, usage: Usage) {
+        let sample = Sample { at: u64::try_from(at.as_millis()).unwrap_or(u64::MAX), usage };
+        match self.samples.as_mut_slice() {
+            [.., last] if sample.at <= last.at => return,
+            [.., before, last] if sample.at - before.at <= self.apart => *last = last.joined(sample),
+            _ => self.samples.push(sample),
+        }
+        if self.samples.len() >= MAX_SAMPLES {
+            self.thin();
+        }
+    }
+
+    fn thin(&mut self) {
+        let Some((first, rest)) = self.samples.split_first() else { return };
+        let joined = rest.chunks(2).map(|pair| pair.iter().copied().reduce(Sample::joined).unwrap_or(pair[0]));
+        let kept: Vec<Sample> = std::iter::once(*first).chain(joined).collect();
+        let span = kept.last().map_or(0, |last| last.at - first.at);
+        self.apart = span / (kept.len() as u64 - 1).max(1);
+        self.samples = kept;
+    }
+
+    /// What there is to keep; none without a sample.
+    pub fn resources(&self) -> Option<Resources> {
+        let Usage { cpu, disk_read, disk_written, network_in, network_out, .. } = self.samples.last()?.usage;
+        Some(Resources {
+            cpu_seconds: cpu.as_secs_f64(),
+            memory_peak: self.samples.iter().map(|sample| sample.usage.memory).max()?,
+            disk_read,
+            disk_written,
+            network_in,
+            network_out,
+            series: Resource::ALL.map(|resource| (resource, self.times(resource))).into(),
+        })
+    }
+
+    /// The first rate of a record is the mean since the start: also of one that began late, after an adoption.
+    fn times(&self, resource: Resource) -> Times {
+        let rate = |sum: fn(&Usage) -> f64| {
+            let begin = (0, 0.0);
+            let sums = || self.samples.iter().map(move |sample| (sample.at, sum(&sample.usage)));
+            let before = std::iter::once(begin).chain(sums());
+            let rates = before.zip(sums()).map(|((from, less), (at, more))| (at, mean(at - from, more - less)));
+            rates.collect()
+        };
+        match resource {
+            Resource::Cpu => rate(|usage| usage.cpu.as_secs_f64()),
+            Resource::Memory => self.samples.iter().map(|sample| (sample.at, float(sample.usage.memory))).collect(),
+            Resource::DiskRead => rate(|usage| float(usage.disk_read)),
+            Resource::DiskWrite => rate(|usage| float(usage.disk_written)),
+            Resource::NetworkIn => rate(|usage| float(usage.network_in)),
+            Resource::NetworkOut => rate(|usage| float(usage.network_out)),
+        }
+    }
+}
+
+/// So much a second. An engine that was started anew may count from 0 again, which is no negative use.
+fn mean(milliseconds: u64, much: f64) -> f64 {
+    if milliseconds == 0 { 0.0 } else { much.max(0.0) * 1000.0 / float(milliseconds) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "fifteen digits are enough for a chart")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(seconds: u64, memory: u64) -> Usage {
+        Usage { cpu: Duration::from_secs(seconds), memory, network_in: 100 * seconds, ..Usage::default() }
+    }
+
+    fn times(record: &Record, resource: Resource) -> Times {
+        record.resources().expect("samples").series.into_iter().find(|(of, _)| *of == resource).expect("a series").1
+    }
+
+    #[test]
+    fn sums_become_rates() {
+        let mut record = Record::default();
+        assert_eq!(record.resources(), None);
+        for (at, cpu, memory) in [(500, 1, 10), (1500, 3, 30), (1500, 9, 90), (3500, 3, 20)] {
+            record.push(Duration::from_millis(at), usage(cpu, memory));
+        }
+        assert_eq!(times(&record, Resource::Cpu), [(500, 2.0), (1500, 2.0), (3500, 0.0)]);
+        assert_eq!(times(&record, Resource::Memory), [(500, 10.0), (1500, 30.0), (3500, 20.0)]);
+        assert_eq!(times(&record, Resource::NetworkIn)[1], (1500, 200.0));
+        let Resources { cpu_seconds, memory_peak, network_in, .. } = record.resources().expect("samples");
+        assert_eq!((cpu_seconds, memory_peak, network_in), (3.0, 30, 300));
+    }
+
+    #[test]
+    fn a_record_of_days_stays_small_and_keeps_peaks_and_sums() {
+        let mut record = Record::default();
+        for second in 1..=200_000 {
+            record.push(Duration::from_secs(second), usage(2 * second, if second == 77_777 { 5000 } else { 7 }));
+        }
+        let (cpu, memory) = (times(&record, Resource::Cpu), times(&record, Resource::Memory));
+        assert!((MAX_SAMPLES / 4..MAX_SAMPLES).contains(&cpu.len()), "{}", cpu.len());
+        assert!(cpu.iter().all(|(_, processors)| (processors - 2.0).abs() < 1e-9));
+        assert_eq!(memory.iter().filter(|(_, bytes)| *bytes > 7.0).count(), 1);
+        assert_eq!(record.resources().expect("samples").memory_peak, 5000);
+        assert_eq!((cpu[0].0, cpu[cpu.len() - 1].0), (1000, 200_000_000));
+        assert!(cpu.windows(2).all(|pair| pair[1].0 - pair[0].0 < 2_000_000), "no gaps");
+    }
+}
