@@ -1,6 +1,7 @@
 //! The runners: their Docker engines, images, limits and GPUs.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -166,7 +167,8 @@ async fn gpus() -> Gpus {
     let mut asked = Command::new("nvidia-smi");
     asked.args(["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]).kill_on_drop(true);
     match tokio::time::timeout(PATIENCE, asked.output()).await {
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Gpus::None,
+        // Refused: a folder of the PATH is not for this user, and it is in no other.
+        Ok(Err(error)) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Gpus::None,
         Ok(Err(error)) => Gpus::Broken(error.to_string()),
         Err(_) => Gpus::Broken("it does not answer".to_owned()),
         Ok(Ok(output)) => {
