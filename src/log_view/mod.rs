@@ -238,7 +238,10 @@ impl Renderer {
     fn line_end(&mut self) {
         self.returned = false;
         self.apply_mark();
-        if !(self.marked && self.screen.is_empty()) {
+        if self.marked && self.screen.is_empty() {
+            // Also what was overwritten on it: the next line's mark would bring that back.
+            self.screen.clear();
+        } else {
             self.push_line();
         }
         self.marked = false;

@@ -102,7 +102,7 @@ async fn no_single_file_grows_beyond_the_limit_of_the_disk_also_one_that_is_dele
 async fn a_hog_of_memory_is_told_the_limit() {
     let ended = ended("memory = '128 MiB'", "perl -e '$x = q(x) x 1e9; print length $x'").await;
     assert_eq!(ended.verdict, "failed", "{}", ended.log);
-    assert_eq!(ended.reason, "out of memory: the limit is 128.0 MiB", "{}", ended.log);
+    assert!(ended.reason.starts_with("out of memory: the limit is 128.0 MiB"), "{}\n{}", ended.reason, ended.log);
 }
 
 #[tokio::test]
@@ -140,7 +140,8 @@ exit 1
 async fn a_job_that_kills_its_parents_kills_itself() {
     // The init of a container hears no signal from inside that it does not want.
     let ended = ended("", "kill -KILL 1\nsleep 0.5\necho still here\nkill -KILL $$").await;
-    assert_eq!((ended.verdict.as_str(), ended.reason.as_str()), ("errored", "exit status 137"), "{}", ended.log);
+    assert_eq!(ended.verdict, "errored", "{}", ended.log);
+    assert!(ended.reason.contains("exit status 137"), "{}\n{}", ended.reason, ended.log);
     assert!(ended.log.contains("still here"), "{}", ended.log);
 }
 
