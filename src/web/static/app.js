@@ -71,7 +71,7 @@ function follow(log) {
   });
   source.addEventListener("series", (event) => {
     const series = document.getElementById("series");
-    const isOpen = series.querySelector("details")?.open;
+    const isOpen = series.querySelector("details")?.open ?? false;
     series.innerHTML = JSON.parse(event.data).html;
     series.querySelector("details")?.toggleAttribute("open", isOpen);
     toEnd();
