@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::outputs::{Outputs, outputs};
 use super::progress::Judgement;
-use crate::domain::Verdict;
+use crate::domain::{JobKind, Verdict};
 use crate::executor::{Docker, Limits};
 use crate::lora::series::Series;
 use crate::lora::smoke::{Ask, OUTPUT};
@@ -42,12 +42,13 @@ pub struct Examined {
 }
 
 impl SmokeJob {
-    /// Of a job's config; none of a job that is no smoke job.
+    /// Of a job's config; none of a job of another kind, whose author may have written such a key themselves.
     ///
     /// # Errors
     /// When the config is not what a plan makes.
-    pub fn of(config: &Json) -> anyhow::Result<Option<Self>> {
-        config.get("smoke").map(|smoke| Self::deserialize(smoke).context("the config of a smoke job")).transpose()
+    pub fn of(kind: JobKind, config: &Json) -> anyhow::Result<Option<Self>> {
+        let smoke = config.get("smoke").filter(|_| kind == JobKind::Smoke);
+        smoke.map(|smoke| Self::deserialize(smoke).context("the config of a smoke job")).transpose()
     }
 
     /// What was asked for, to derive the training again as the plan did.

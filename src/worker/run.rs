@@ -51,7 +51,7 @@ impl Worker {
         let limit = self.settings.limits.log.as_u64();
         let mut log = Log::new(self.db.clone(), self.bells.clone(), &job, limit);
         let mut record = Record::default();
-        let end = match SmokeJob::of(&job.config) {
+        let end = match SmokeJob::of(job.kind, &job.config) {
             Ok(smoke) => {
                 let limits = self.limits_of(smoke.as_ref());
                 tokio::select! {

@@ -242,7 +242,7 @@ impl Build<'_> {
             Err(reason) => Judgement::could_not_begin(reason),
             Ok(image) => {
                 let number: i64 = job.number.parse().context("a job's number")?;
-                let smoke = SmokeJob::of(&job.config)?;
+                let smoke = SmokeJob::of(job.kind, &job.config)?;
                 let limits = smoke.as_ref().map(|smoke| smoke.limits(&self.runner.limits));
                 let training = smoke.as_ref().map(|smoke| self.training(smoke)).transpose()?;
                 let repo = &self.trigger.repo;
