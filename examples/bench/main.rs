@@ -26,7 +26,7 @@ use yard::Yard;
 
 #[tokio::main]
 async fn main() {
-    println!("{:<58} {:>10} {:>12} {:>8}  aim", "what", "ours", "the limit", "ratio");
+    println!("{:<66} {:>10} {:>12} {:>8}  aim", "what", "ours", "the limit", "ratio");
     let part = std::env::args().nth(1);
     let wants = |name: &str| part.as_deref().is_none_or(|part| part == name);
     if wants("plan") {
@@ -37,10 +37,10 @@ async fn main() {
         weights::inspected();
     }
     if wants("lora") || wants("service") {
-        let yard = Yard::start().await;
+        let yard = Yard::start(2).await;
         if wants("service") {
             memory::idle(&yard).await;
-            push::to_success(&yard).await;
+            push::of_echo(&yard).await;
             deliveries::acknowledged(&yard).await;
             claims::claimed(&yard).await;
         }
@@ -49,12 +49,17 @@ async fn main() {
         }
         yard.stop();
     }
+    if wants("service") {
+        let yard = Yard::start(0).await;
+        push::of_echo(&yard).await;
+        yard.stop();
+    }
 }
 
 /// One line of the result.
 fn report(what: &str, ours: &str, limit: &str, ratio: Option<f64>, aim: &str) {
     let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
-    println!("{what:<58} {ours:>10} {limit:>12} {ratio:>8}  {aim}");
+    println!("{what:<66} {ours:>10} {limit:>12} {ratio:>8}  {aim}");
 }
 
 /// The middle of the values, and their spread from the first to the ninth decile.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::app::configuration;
+use crate::support::app::{configuration, merged};
 use crate::support::github::GitHub;
 use crate::support::service::Service;
 
@@ -10,10 +10,12 @@ pub struct Yard {
     pub folder: tempfile::TempDir,
     pub github: GitHub,
     pub service: Service,
+    /// How many containers its runner keeps ready.
+    pub ready: usize,
 }
 
 impl Yard {
-    pub async fn start() -> Self {
+    pub async fn start(ready: usize) -> Self {
         // Open to the unprivileged user that Postgres runs as.
         let folder = tempfile::Builder::new()
             .prefix("trainyard-bench-")
@@ -22,9 +24,10 @@ impl Yard {
             .unwrap();
         let github = GitHub::start(folder.path().join("github")).await;
         let config = folder.path().join("config.toml");
-        std::fs::write(&config, configuration(&folder.path().join("data"), None, &github)).unwrap();
+        let usual = configuration(&folder.path().join("data"), None, &github);
+        std::fs::write(&config, merged(&usual, &format!("[[runner]]\nready = {ready}\n"))).unwrap();
         let service = Service::start(&program(), &config);
-        Self { folder, github, service }
+        Self { folder, github, service, ready }
     }
 
     /// The folder of the private Postgres's socket.

@@ -30,7 +30,7 @@ impl Yard {
             .unwrap();
         let github = GitHub::start(folder.path().join("github")).await;
         let config = configuration(&folder.path().join("data"), None, &github);
-        let runner = format!("[[runner]]\nname = \"local\"\nslots = {SLOTS}\n");
+        let runner = format!("[[runner]]\nname = \"local\"\nslots = {SLOTS}\nready = 2\n");
         std::fs::write(folder.path().join("config.toml"), merged(&config, &runner)).unwrap();
         let mut yard = Self { github, folder, service: None };
         yard.start_service();

@@ -192,6 +192,7 @@ async fn run_steps(
         let worker = Arc::new(Worker::new(runner, docker, handles, mirrors.clone(), settings.clone()));
         workers.push(Arc::clone(&worker));
         tasks.spawn(Arc::clone(&worker).keep_gpus(shutdown.clone()));
+        tasks.spawn(Arc::clone(&worker).keep_ready(shutdown.clone()));
         tasks.spawn(worker.work(shutdown.clone()));
     }
     let cancels = if config.travis.cancel_running { Cancels::Running } else { Cancels::Queued };

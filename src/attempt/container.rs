@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::Images;
 use crate::domain::{JobId, RepoName};
-use crate::executor::{Docker, ExecError, Limits, Mount, Spec, Upload};
+use crate::executor::{Docker, ExecError, Exit, Limits, Mount, Pool, Spec, Upload};
 use crate::lora::smoke::Smoke;
 use crate::plan::SMOKE_FOLDER;
 use crate::storage::Cached;
@@ -15,6 +15,13 @@ use crate::storage::Cached;
 /// Where the job's home is in every image.
 pub const HOME: &str = "/home/travis";
 const SCRIPT: &str = "/home/travis/build.sh";
+/// It is there when all else is that the job needs.
+const BEGIN: &str = "/etc/trainyard/begin";
+/// What a container runs: it waits for the end of its standard input, and then does the job, if it got all of it. That
+/// end also comes when the process dies that fills the container, at whatever point it was.
+const COMMAND: &str = "read -r _; test -e /etc/trainyard/begin || exit 86; exec bash /home/travis/build.sh </dev/null";
+/// See [`COMMAND`].
+const NOT_BEGUN: i64 = 86;
 const AUTHORITIES: &str = "/etc/trainyard/ca-certificates.crt";
 /// Variables by which programs of many kinds find the authorities to trust.
 const AUTHORITY_VARIABLES: [&str; 6] =
@@ -46,71 +53,89 @@ pub struct NewContainer<'a> {
 }
 
 impl NewContainer<'_> {
-    /// Makes and starts the container. `made` hears of it before there can be one to remove; `checkout` is put together
-    /// meanwhile and gives the folder.
+    /// Makes and starts the container, or takes one of `pool`. `made` hears of it before there can be one to remove;
+    /// `checkout` is put together meanwhile and gives the folder.
     ///
     /// # Errors
     /// [`ExecError::Job`] when the image is absent or cannot run the script.
     pub async fn start<F: AsRef<Path>>(
         self,
         docker: &Docker,
-        images: &Images,
+        (images, pool): (&Images, Option<&Pool>),
         checkout: impl Future<Output = anyhow::Result<F>>,
         made: impl Fn(String),
     ) -> Result<String, ExecError> {
+        let authorities = authorities(images).await?;
+        let container = docker.name_of((self.job, self.attempt));
+        made(container.clone());
+        let wait = async {
+            let image = docker.image_id(self.image).await?;
+            let spec = self.spec(image, images, authorities.is_some());
+            match pool {
+                Some(pool) => pool.take(&spec, &container).await,
+                None => docker.start_waiting(&spec, &container).await,
+            }
+        };
+        let checkout = async { checkout.await.map_err(ExecError::System) };
+        let (waiting, checkout) = tokio::try_join!(wait, checkout)?;
+        let folder = format!("{HOME}/build/{}", self.repo);
+        let mut upload = Upload::default()
+            .file(SCRIPT, self.script.into_bytes(), 0o755)
+            .folder(checkout.as_ref().to_owned(), &folder);
+        for file in self.smoke.map(|smoke| smoke.files).unwrap_or_default() {
+            upload = upload.file(&format!("{SMOKE_FOLDER}/{}", file.path), file.bytes, 0o644);
+        }
+        if let Some(authorities) = authorities {
+            upload = upload.file(AUTHORITIES, authorities, 0o644);
+        }
+        fill(docker, &container, upload, self.cache).await?;
+        waiting.go();
+        Ok(container)
+    }
+
+    fn spec(&self, image: String, images: &Images, has_authorities: bool) -> Spec {
         let mut environment = vec![
             ("HOME", HOME),
             ("USER", "travis"),
             // The init passes a signal on to every process of the job, not to the script's shell alone.
             ("TINI_KILL_PROCESS_GROUP", "1"),
         ];
-        let (variables, files) = self.smoke.map(|smoke| (smoke.environment, smoke.files)).unwrap_or_default();
-        environment.extend(variables.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        let authorities = authorities(images).await?;
-        if authorities.is_some() {
+        let variables = self.smoke.iter().flat_map(|smoke| &smoke.environment);
+        environment.extend(variables.map(|(name, value)| (name.as_str(), value.as_str())));
+        if has_authorities {
             environment.extend(AUTHORITY_VARIABLES.map(|name| (name, AUTHORITIES)));
         }
-        let spec = Spec {
-            job: self.job,
-            attempt: self.attempt,
-            image: self.image,
-            command: &["bash", SCRIPT],
-            environment: &environment,
-            limits: self.limits,
-            mounts: self.mounts,
-            helper: &images.generic,
-            gpus: self.gpus,
-        };
-        let container = docker.name_of(&spec);
-        made(container.clone());
-        let checkout = async { checkout.await.map_err(ExecError::System) };
-        // The network takes the longest, as the kernel makes interfaces for it; all else is done meanwhile.
-        let create = async {
-            docker.create_network(&spec).await?;
-            let open = async { docker.open_network(&container, self.limits).await.map_err(ExecError::System) };
-            tokio::try_join!(open, docker.create(&spec))
-        };
-        let (_, checkout) = tokio::try_join!(create, checkout)?;
-        let folder = format!("{HOME}/build/{}", self.repo);
-        let mut upload = Upload::default()
-            .file(SCRIPT, self.script.into_bytes(), 0o755)
-            .folder(checkout.as_ref().to_owned(), &folder);
-        for file in files {
-            upload = upload.file(&format!("{SMOKE_FOLDER}/{}", file.path), file.bytes, 0o644);
+        Spec {
+            image,
+            command: ["bash", "-c", COMMAND].map(str::to_owned).to_vec(),
+            environment: environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            limits: self.limits.clone(),
+            mounts: self.mounts.iter().copied().cloned().collect(),
+            helper: images.generic.clone(),
+            gpus: self.gpus.to_vec(),
         }
-        if let Some(authorities) = authorities {
-            upload = upload.file(AUTHORITIES, authorities, 0o644);
-        }
-        docker.put(&container, upload).await?;
-        if let Some(cached) = self.cache
-            && let Err(error) = restore(docker, &container, cached).await
-        {
-            // A job has to work without its cache too.
-            warn!(job = %self.job, "the cache of job {} is not restored: {error:#}", self.job);
-        }
-        docker.start(&container).await?;
-        Ok(container)
     }
+}
+
+/// Puts everything into a container that waits, and last of all what says that it is everything.
+async fn fill(docker: &Docker, container: &str, upload: Upload, cache: Option<Cached>) -> Result<(), ExecError> {
+    let Some(cached) = cache else {
+        return docker.put(container, upload.last_file(BEGIN)).await;
+    };
+    docker.put(container, upload).await?;
+    if let Err(error) = restore(docker, container, cached).await {
+        // A job has to work without its cache too.
+        warn!("the cache is not restored into {container}: {error:#}");
+    }
+    docker.put(container, Upload::default().last_file(BEGIN)).await
+}
+
+/// Whether a container that ended like this never began its job: whoever was filling it died.
+///
+/// # Errors
+/// When the engine does not answer.
+pub async fn never_began(docker: &Docker, container: &str, exit: &Exit) -> anyhow::Result<bool> {
+    Ok(exit.status == NOT_BEGUN && docker.tar_of(container, BEGIN).await?.is_none())
 }
 
 async fn restore(docker: &Docker, container: &str, cached: Cached) -> anyhow::Result<()> {

@@ -16,6 +16,7 @@ const PIECE: usize = 256 * 1024;
 pub struct Upload {
     folders: Vec<(PathBuf, String)>,
     files: Vec<(String, Vec<u8>, u32)>,
+    last: Option<String>,
 }
 
 impl Upload {
@@ -28,6 +29,12 @@ impl Upload {
     /// Adds one file at the absolute path `target` with these permissions.
     pub fn file(mut self, target: &str, contents: Vec<u8>, mode: u32) -> Self {
         self.files.push((target.trim_start_matches('/').to_owned(), contents, mode));
+        self
+    }
+
+    /// Adds an empty file at the absolute path `target`, which appears when all else is there.
+    pub fn last_file(mut self, target: &str) -> Self {
+        self.last = Some(target.trim_start_matches('/').to_owned());
         self
     }
 
@@ -54,6 +61,9 @@ impl Upload {
         for (folder, target) in &self.folders {
             tar.append_data(&mut header(tar::EntryType::Directory, 0o755), target, io::empty())?;
             append_folder(&mut tar, folder, Path::new(target))?;
+        }
+        if let Some(target) = &self.last {
+            tar.append_data(&mut header(tar::EntryType::Regular, 0o644), target, io::empty())?;
         }
         tar.into_inner()?.flush()
     }

@@ -7,26 +7,26 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use bollard::container::AttachContainerResults;
 use bollard::errors::Error as DockerError;
-use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum, DeviceRequest, HostConfig};
+use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum, ContainerSummary, DeviceRequest, HostConfig};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptionsBuilder,
-    KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
-    StartContainerOptions, UploadToContainerOptionsBuilder, WaitContainerOptions,
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
+    InspectContainerOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
+    UploadToContainerOptionsBuilder, WaitContainerOptions,
 };
 use bytes::Bytes;
 use chrono::DateTime;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 
 use super::outlet::{self, HostAddresses};
-use super::{ExecError, Exit, Found, Life, Limits, Network, Spec, Upload, archive, host_config};
+use super::{ExecError, Exit, Found, Life, Network, Spec, Upload, archive, host_config};
 use crate::domain::JobId;
 
 const INSTANCE: &str = "trainyard.instance";
-const JOB: &str = "trainyard.job";
-const ATTEMPT: &str = "trainyard.attempt";
 /// Of containers that help a job's own.
-const HELPS: &str = "trainyard.helps";
+pub(super) const HELPS: &str = "trainyard.helps";
 const GPUS: &str = "trainyard.gpus";
 
 /// A request that the engine answers at once, if it answers at all.
@@ -107,61 +107,54 @@ impl Docker {
         Ok(version.version.unwrap_or_else(|| "unknown".to_owned()))
     }
 
-    /// The name of an attempt's container. It is known before there is one, so that nothing is left behind of one that
-    /// is half made.
-    pub fn name_of(&self, spec: &Spec<'_>) -> String {
-        format!("trainyard-{}-{}-{}", &self.instance[..8.min(self.instance.len())], spec.job, spec.attempt)
+    /// What the names of all containers of this installation begin with.
+    pub(super) fn prefix(&self) -> String {
+        format!("trainyard-{}-", &self.instance[..8.min(self.instance.len())])
     }
 
-    /// Makes what holds a container's network, if it wants one of its own; to be called before the container is made.
-    ///
-    /// # Errors
-    /// When the engine or its host does not give what the network needs.
-    pub async fn create_network(&self, spec: &Spec<'_>) -> anyhow::Result<()> {
-        match spec.limits.network {
-            Network::Egress => self.create_outlet(spec, &self.name_of(spec)).await,
-            Network::Full | Network::None => Ok(()),
-        }
+    /// The name of an attempt's container. A later process finds the container by it: a name, unlike a label, can be given
+    /// to a container that was there before the job. It is known before there is one, so that nothing is left behind of
+    /// one that is half made.
+    pub fn name_of(&self, (job, attempt): (JobId, i32)) -> String {
+        format!("{}{job}-{attempt}", self.prefix())
     }
 
-    /// Makes the network of a container work; to be called before its start.
-    ///
-    /// # Errors
-    /// When what the limits close cannot be closed.
-    pub async fn open_network(&self, container: &str, limits: &Limits) -> anyhow::Result<()> {
-        match limits.network {
-            Network::Egress => self.open_outlet(container).await,
-            Network::Full | Network::None => Ok(()),
-        }
-    }
-
-    /// Makes a container, with all limits, not started; its network has to be made already. An older container of the
-    /// same attempt gives way: it was never started, else the job would have been adopted.
+    /// The id of an image that the engine has. It says what runs even if the name is given to another image.
     ///
     /// # Errors
     /// [`ExecError::Job`] when the image is absent.
-    pub async fn create(&self, spec: &Spec<'_>) -> Result<(), ExecError> {
-        let name = self.name_of(spec);
+    pub async fn image_id(&self, image: &str) -> Result<String, ExecError> {
+        let inspected = self.client()?.inspect_image(image).await;
+        if is_status(&inspected, 404) {
+            return Err(ExecError::Job(format!(
+                "the image {image} is not on this runner; build or pull it there, or choose another version"
+            )));
+        }
+        Ok(inspected.context("looking at the image")?.id.context("an image without an id")?)
+    }
+
+    /// Makes a container, with all limits, not started; its network has to be made already. An older container of the
+    /// name gives way.
+    pub(super) async fn create(&self, spec: &Spec, name: &str) -> Result<(), ExecError> {
         let network = match spec.limits.network {
-            Network::Egress => format!("container:{}", outlet::name(&name)),
+            Network::Egress => format!("container:{}", outlet::name(name)),
             Network::Full => "bridge".to_owned(),
             Network::None => "none".to_owned(),
         };
         let quota = !self.no_quota.load(Ordering::Relaxed);
-        let body = |quota| self.body(spec, &network, quota);
-        let mut made = self.make(&name, body(quota)).await;
+        let mut made = self.make(name, self.body(spec, &network, quota)).await;
         // Every storage driver has its own words for having no quotas.
         if quota && made.as_ref().is_err_and(|error| !is_no_image(error)) {
-            made = self.make(&name, body(false)).await;
+            made = self.make(name, self.body(spec, &network, false)).await;
             self.no_quota.store(made.is_ok(), Ordering::Relaxed);
         }
-        if made.as_ref().is_err_and(is_no_image) {
-            return Err(ExecError::Job(format!(
-                "the image {} is not on this runner; build or pull it there, or choose another version",
-                spec.image
-            )));
-        }
         Ok(made.context("creating the container")?)
+    }
+
+    /// Whether two containers would be made in the very same way, but for their names.
+    pub(super) fn are_alike(&self, one: &Spec, other: &Spec) -> bool {
+        let network = |spec: &Spec| (spec.limits.network, spec.limits.reach.clone(), spec.helper.clone());
+        self.body(one, "", true) == self.body(other, "", true) && network(one) == network(other)
     }
 
     /// Makes a container of this name; an older one gives way.
@@ -177,36 +170,68 @@ impl Docker {
         Ok(())
     }
 
-    /// The labels by which a later process finds the containers of an attempt.
-    pub(super) fn labels(&self, spec: &Spec<'_>, runs_job: bool) -> HashMap<String, String> {
-        let own = [(INSTANCE, self.instance.clone()), (JOB, spec.job.to_string()), (ATTEMPT, spec.attempt.to_string())];
-        let more = if runs_job { (GPUS, spec.gpus.join(",")) } else { (HELPS, "yes".to_owned()) };
-        own.into_iter().chain([more]).map(|(name, value)| (name.to_owned(), value)).collect()
+    /// The labels of a container, by which this installation knows it as its own.
+    pub(super) fn labels(&self, more: (&str, String)) -> HashMap<String, String> {
+        [(INSTANCE, self.instance.clone()), more].map(|(name, value)| (name.to_owned(), value)).into()
     }
 
-    fn body(&self, spec: &Spec<'_>, network: &str, quota: bool) -> ContainerCreateBody {
+    fn body(&self, spec: &Spec, network: &str, quota: bool) -> ContainerCreateBody {
         let gpus = spec.gpus.join(",");
         // Images of CUDA say `all` here, and where NVIDIA's is the default runtime, that would be so.
         let visible = if gpus.is_empty() { "void" } else { &gpus };
-        let environment = spec.environment.iter().copied().chain([("NVIDIA_VISIBLE_DEVICES", visible)]);
+        let environment = spec.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let environment = environment.chain([("NVIDIA_VISIBLE_DEVICES", visible)]);
         ContainerCreateBody {
-            image: Some(spec.image.to_owned()),
-            cmd: Some(spec.command.iter().map(ToString::to_string).collect()),
+            image: Some(spec.image.clone()),
+            cmd: Some(spec.command.clone()),
             // Whatever entry point an image has, the job's script is what runs.
             entrypoint: Some(Vec::new()),
             env: Some(environment.map(|(name, value)| format!("{name}={value}")).collect()),
-            labels: Some(self.labels(spec, true)),
+            labels: Some(self.labels((GPUS, gpus))),
             // No terminal: the engine then frames the output, so that its bytes can be read back exactly.
             tty: Some(false),
+            // Its end is what the container waits for; whoever holds the other end says when, also by dying.
+            attach_stdin: Some(true),
+            open_stdin: Some(true),
+            stdin_once: Some(true),
             host_config: Some(HostConfig {
-                device_requests: gpu_request(spec.gpus),
+                device_requests: gpu_request(&spec.gpus),
                 ..host_config::of_job(spec, network, self.runtime.as_deref(), quota)
             }),
             ..Default::default()
         }
     }
 
-    /// Extracts files into a container that is not started yet.
+    /// Gives a container another name, and its outlet too, if its network has one. An older container of the name gives way: it was never used,
+    /// else the job would have been adopted.
+    pub(super) async fn rename(&self, from: &str, to: &str, network: Network) -> anyhow::Result<()> {
+        if network == Network::Egress {
+            let (outlet_from, outlet_to) = (outlet::name(from), outlet::name(to));
+            tokio::try_join!(self.rename_one(from, to), self.rename_one(&outlet_from, &outlet_to))?;
+            Ok(())
+        } else {
+            self.rename_one(from, to).await
+        }
+    }
+
+    async fn rename_one(&self, from: &str, to: &str) -> anyhow::Result<()> {
+        let client = self.client()?;
+        let options = || RenameContainerOptionsBuilder::new().name(to).build();
+        let mut renamed = client.rename_container(from, options()).await;
+        if is_status(&renamed, 409) {
+            self.remove_one(to).await?;
+            renamed = client.rename_container(from, options()).await;
+        }
+        renamed.context("renaming a container")
+    }
+
+    /// Opens a container's standard input.
+    pub(super) async fn attach(&self, container: &str) -> anyhow::Result<AttachContainerResults> {
+        let options = AttachContainerOptionsBuilder::new().stdin(true).stream(true).build();
+        self.client()?.attach_container(container, Some(options)).await.context("attaching to the container")
+    }
+
+    /// Extracts files into a container that does not use them yet.
     ///
     /// # Errors
     /// When the files cannot be read or the engine does not take them.
@@ -217,7 +242,7 @@ impl Docker {
         Ok(())
     }
 
-    /// Extracts a tar at the root of a container that is not started yet.
+    /// Extracts a tar at the root of a container that does not use it yet.
     ///
     /// # Errors
     /// When it cannot be read or the engine does not take it.
@@ -375,28 +400,49 @@ impl Docker {
         removed.context("removing the container")
     }
 
-    /// Every container of this installation, in whatever state.
+    /// Every container of an attempt of this installation, in whatever state.
     ///
     /// # Errors
     /// When the engine does not answer.
     pub async fn list(&self) -> anyhow::Result<Vec<Found>> {
+        let all = self.list_all().await?;
+        Ok(all.into_iter().filter_map(|(name, container)| self.found(name, container)).collect())
+    }
+
+    /// Every container of this installation that belongs to no attempt: those that wait for a job, or that were being
+    /// made when a process died.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn list_ready(&self) -> anyhow::Result<Vec<String>> {
+        let all = self.list_all().await?;
+        let is_ready =
+            |(name, container): &(String, _)| self.found(name.clone(), ContainerSummary::clone(container)).is_none();
+        Ok(all.into_iter().filter(is_ready).map(|(name, _)| name).collect())
+    }
+
+    async fn list_all(&self) -> anyhow::Result<Vec<(String, ContainerSummary)>> {
         let filters = HashMap::from([("label".to_owned(), vec![format!("{INSTANCE}={}", self.instance)])]);
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
         let listed = self.client()?.list_containers(Some(options)).await.context("listing the containers")?;
-        Ok(listed
-            .into_iter()
-            .filter_map(|container| {
-                let labels = container.labels?;
-                Some(Found {
-                    container: container.names?.first()?.trim_start_matches('/').to_owned(),
-                    runs_job: !labels.contains_key(HELPS),
-                    job: JobId(labels.get(JOB)?.parse().ok()?),
-                    attempt: labels.get(ATTEMPT)?.parse().ok()?,
-                    started: container.state.is_some_and(|state| state.to_string() != "created"),
-                    gpus: labels.get(GPUS).map(|gpus| split_list(gpus)).unwrap_or_default(),
-                })
-            })
-            .collect())
+        let named = |container: ContainerSummary| {
+            let name = container.names.as_ref()?.first()?.trim_start_matches('/').to_owned();
+            Some((name, container))
+        };
+        Ok(listed.into_iter().filter_map(named).collect())
+    }
+
+    fn found(&self, name: String, container: ContainerSummary) -> Option<Found> {
+        let labels = container.labels.unwrap_or_default();
+        let mut parts = name.strip_prefix(&self.prefix())?.split('-');
+        Some(Found {
+            job: JobId(parts.next()?.parse().ok()?),
+            attempt: parts.next()?.parse().ok()?,
+            runs_job: !labels.contains_key(HELPS),
+            started: container.state.is_some_and(|state| state.to_string() != "created"),
+            gpus: labels.get(GPUS).map(|gpus| split_list(gpus)).unwrap_or_default(),
+            container: name,
+        })
     }
 }
 

@@ -22,8 +22,8 @@ const HELPER_MEMORY: i64 = 64 << 20;
 const HELPER_PROCESSES: i64 = 8;
 
 /// Of the container that runs a job, in this network; its disk has a quota if the engine's file system can.
-pub(super) fn of_job(spec: &Spec<'_>, network: &str, runtime: Option<&str>, quota: bool) -> HostConfig {
-    let limits = spec.limits;
+pub(super) fn of_job(spec: &Spec, network: &str, runtime: Option<&str>, quota: bool) -> HostConfig {
+    let limits = &spec.limits;
     let bytes = |size: bytesize::ByteSize| i64::try_from(size.as_u64()).unwrap_or(i64::MAX);
     let ulimit =
         |name: &str, most| ResourcesUlimits { name: Some(name.to_owned()), soft: Some(most), hard: Some(most) };
@@ -38,7 +38,7 @@ pub(super) fn of_job(spec: &Spec<'_>, network: &str, runtime: Option<&str>, quot
         storage_opt: quota.then(|| HashMap::from([("size".to_owned(), limits.disk.as_u64().to_string())])),
         cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
         network_mode: Some(network.to_owned()),
-        mounts: Some(spec.mounts.iter().map(|mount| read_only(mount)).collect()),
+        mounts: Some(spec.mounts.iter().map(read_only).collect()),
         runtime: runtime.map(str::to_owned),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),

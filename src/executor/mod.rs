@@ -8,14 +8,18 @@ mod examine;
 mod host_config;
 mod nvidia;
 mod outlet;
+mod pool;
 mod reach;
 mod usage;
+mod waiting;
 
 pub use archive::Upload;
 pub use docker::Docker;
 pub use examine::Engine;
 pub use nvidia::NvidiaSmi;
+pub use pool::Pool;
 pub use reach::Reach;
+pub use waiting::Waiting;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -109,33 +113,29 @@ impl Mount {
 
 /// A container to be made.
 #[derive(Debug, Clone)]
-pub struct Spec<'a> {
-    /// The job it runs, and the attempt at it: labels by which a later process finds it.
-    pub job: JobId,
-    /// See `job`.
-    pub attempt: i32,
-    /// The image's name.
-    pub image: &'a str,
+pub struct Spec {
+    /// The image, by its id or name.
+    pub image: String,
     /// The command under the init.
-    pub command: &'a [&'a str],
+    pub command: Vec<String>,
     /// Its environment, beside the image's.
-    pub environment: &'a [(&'a str, &'a str)],
+    pub environment: Vec<(String, String)>,
     /// What it may take.
-    pub limits: &'a Limits,
+    pub limits: Limits,
     /// The folders of the machine that it may read.
-    pub mounts: &'a [&'a Mount],
+    pub mounts: Vec<Mount>,
     /// The image of the helper that holds its network; it has to have perl.
-    pub helper: &'a str,
+    pub helper: String,
     /// The GPUs that it sees, by their UUIDs.
-    pub gpus: &'a [String],
+    pub gpus: Vec<String>,
 }
 
-/// A container of ours that the engine has.
+/// An attempt's container that the engine has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// Its name.
     pub container: String,
-    /// The job and attempt of its labels.
+    /// The job and attempt of its name.
     pub job: JobId,
     /// See `job`.
     pub attempt: i32,

@@ -12,7 +12,7 @@ use bollard::models::ContainerCreateBody;
 use futures::StreamExt as _;
 use tokio::sync::Mutex;
 
-use super::docker::is_no_image;
+use super::docker::{HELPS, is_no_image};
 use super::host_config::of_helper;
 use super::{Docker, ExecError, Spec};
 
@@ -62,7 +62,7 @@ pub(super) fn probe_name(container: &str) -> String {
 
 impl Docker {
     /// Makes the outlet of a job's container, not started.
-    pub(super) async fn create_outlet(&self, spec: &Spec<'_>, container: &str) -> anyhow::Result<()> {
+    pub(super) async fn create_outlet(&self, spec: &Spec, container: &str) -> anyhow::Result<()> {
         let host = self.host_addresses(spec, container).await?;
         let allowed: Vec<String> = spec.limits.reach.iter().map(ToString::to_string).collect();
         let closed: Vec<&str> = CLOSED.into_iter().chain(host.iter().map(String::as_str)).collect();
@@ -86,7 +86,7 @@ impl Docker {
     }
 
     /// The addresses at which the host answers, beside private ones: they lead past the network's gateway.
-    async fn host_addresses(&self, spec: &Spec<'_>, container: &str) -> anyhow::Result<Vec<String>> {
+    async fn host_addresses(&self, spec: &Spec, container: &str) -> anyhow::Result<Vec<String>> {
         // Held meanwhile: jobs that begin together ask once.
         let mut known = self.host.0.lock().await;
         if let Some((since, addresses)) = &*known
@@ -112,7 +112,7 @@ impl Docker {
 
     async fn make_helper(
         &self,
-        spec: &Spec<'_>,
+        spec: &Spec,
         name: &str,
         command: &[&str],
         (network, capabilities): (&str, &[&str]),
@@ -121,12 +121,12 @@ impl Docker {
         // With user namespaces the engine wants to hear that one in the host's network is outside of them.
         host_config.userns_mode = (network == "host").then(|| "host".to_owned());
         let body = ContainerCreateBody {
-            image: Some(spec.helper.to_owned()),
+            image: Some(spec.helper.clone()),
             entrypoint: Some(Vec::new()),
             cmd: Some(command.iter().map(ToString::to_string).collect()),
             // Nothing of an image that was made for jobs.
             working_dir: Some("/".to_owned()),
-            labels: Some(self.labels(spec, false)),
+            labels: Some(self.labels((HELPS, "yes".to_owned()))),
             host_config: Some(host_config),
             ..Default::default()
         };

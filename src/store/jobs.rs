@@ -57,6 +57,15 @@ pub struct Claimed {
     pub reason: Option<String>,
     /// The GPUs that it holds, by their UUIDs.
     pub gpus: Vec<String>,
+    /// How long the attempt has been under way when it was claimed or adopted, in seconds, by the database's clock.
+    pub age: f64,
+}
+
+impl Claimed {
+    /// How long the attempt had been under way when this process got it.
+    pub fn age(&self) -> Duration {
+        Duration::try_from_secs_f64(self.age).unwrap_or_default()
+    }
 }
 
 /// Inserts a build's jobs, numbered from 1: the first stage's queued, the others' waiting. Stages have the order of
@@ -147,7 +156,7 @@ pub async fn claim(db: &PgPool, worker: &str, lease: Duration) -> sqlx::Result<O
              started_at = now(), log_length = 0, output_read = 0, stop = null, reason = null, exit_status = null
          from next where job.id = next.id
          returning job.id, build_id, attempt, number, kind, stage, name, allow_failure, config, log_length, output_read,
-             stop, reason, '{}'::text[] as gpus",
+             stop, reason, '{}'::text[] as gpus, 0::float8 as age",
     )
     .bind(worker)
     .bind(lease)
@@ -175,7 +184,8 @@ pub async fn adopt(
         "update job set lease_until = now() + $4
          where id = $1 and attempt = $2 and worker = $3 and state = 'running'
          returning id, build_id, attempt, number, kind, stage, name, allow_failure, config, log_length, output_read, stop,
-             reason, array(select uuid from gpu where job_id = job.id order by uuid) as gpus",
+             reason, array(select uuid from gpu where job_id = job.id order by uuid) as gpus,
+             extract(epoch from now() - started_at)::float8 as age",
     )
     .bind(job)
     .bind(attempt)

@@ -28,7 +28,7 @@ use tracing::{error, info, warn};
 use url::Url;
 
 use crate::attempt::Images;
-use crate::executor::{Docker, Found, Limits, Mount, NvidiaSmi};
+use crate::executor::{Docker, Found, Limits, Mount, NvidiaSmi, Pool};
 use crate::git::Mirrors;
 use crate::gpu;
 use crate::storage::Caches;
@@ -57,6 +57,8 @@ pub struct RunnerConfig {
     pub endpoint: String,
     /// How many jobs it runs at once.
     pub slots: usize,
+    /// How many containers wait for jobs, started and empty.
+    pub ready: usize,
     /// The engine's runtime for its jobs, such as `runsc` or `sysbox-runc`; the engine's default when empty.
     pub runtime: String,
     /// What jobs may ask for beside GPUs: an architecture or a system that is not the usual one.
@@ -88,6 +90,7 @@ impl Default for RunnerConfig {
             name: "local".to_owned(),
             endpoint: "unix:///var/run/docker.sock".to_owned(),
             slots: 2,
+            ready: 2,
             runtime: String::new(),
             labels: Vec::new(),
             gpus: GpuConfig::default(),
@@ -131,6 +134,7 @@ pub struct Worker {
     db: PgPool,
     bells: Bells,
     docker: Docker,
+    pool: Pool,
     mirrors: Mirrors,
     settings: Settings,
 }
@@ -144,9 +148,10 @@ impl Worker {
         mirrors: Mirrors,
         settings: Settings,
     ) -> Self {
-        let RunnerConfig { name, slots, labels, gpus, .. } = runner.clone();
+        let RunnerConfig { name, slots, ready, labels, gpus, .. } = runner.clone();
         let smi = NvidiaSmi::new(&settings.gpu);
-        Self { name, slots, labels, gpus, has_gpus: AtomicBool::new(true), smi, db, bells, docker, mirrors, settings }
+        let (has_gpus, pool) = (AtomicBool::new(true), Pool::new(docker.clone(), ready));
+        Self { name, slots, labels, gpus, has_gpus, smi, db, bells, docker, pool, mirrors, settings }
     }
 
     /// Works until `shutdown`. Containers go on running then.
@@ -190,6 +195,11 @@ impl Worker {
             self.engine_is_back(&shutdown).await;
         }
         running.shutdown().await;
+    }
+
+    /// Keeps containers ready until `shutdown`.
+    pub async fn keep_ready(self: Arc<Self>, shutdown: CancellationToken) {
+        self.pool.keep(shutdown).await;
     }
 
     /// Claims one job and sees it through; for tests. None when none is queued.
@@ -255,6 +265,9 @@ impl Worker {
                 self.docker.remove(&helper.container).await?;
             }
         }
+        for container in self.docker.list_ready().await? {
+            self.docker.remove(&container).await?;
+        }
         for fence in jobs::running_of(&self.db, &self.name).await? {
             if !adopted.iter().any(|(job, _)| (job.id, job.attempt) == fence) {
                 warn!(runner = self.name, "job {} was claimed but has no container: it begins again", fence.0);
@@ -264,7 +277,7 @@ impl Worker {
         Ok(adopted)
     }
 
-    /// Removes containers that no running attempt accounts for.
+    /// Removes containers that neither a running attempt nor the pool accounts for.
     ///
     /// # Errors
     /// When the engine or Postgres does not answer.
@@ -274,6 +287,12 @@ impl Worker {
         for orphan in containers.into_iter().filter(|found| !running.contains(&(found.job, found.attempt))) {
             info!(runner = self.name, "removing the container of job {}, which nobody runs any more", orphan.job);
             self.docker.remove(&orphan.container).await?;
+        }
+        for orphan in self.docker.list_ready().await? {
+            // Asked after the list was made: one that was taken meanwhile has another name.
+            if !self.pool.knows(&orphan) {
+                self.docker.remove(&orphan).await?;
+            }
         }
         Ok(())
     }

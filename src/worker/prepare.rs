@@ -48,7 +48,10 @@ impl Worker {
             mounts: &mounts,
             gpus: &job.gpus,
         };
-        new.start(&self.docker, &self.settings.images, checkout, made).await
+        let with = (&self.settings.images, Some(&self.pool));
+        let container = new.start(&self.docker, with, checkout, made).await;
+        self.pool.job_began();
+        container
     }
 
     /// The folders of the machine that a job may read; none of one that gets no secrets, as its code is a stranger's.

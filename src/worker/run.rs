@@ -9,9 +9,9 @@ use tracing::{info, warn};
 use super::log::{Log, Lost};
 use super::secrets::Secrets;
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
-use crate::attempt::{Examined, Judgement, Progress, Shared, SmokeJob, TICK, watch_disk};
+use crate::attempt::{Examined, Judgement, Progress, Shared, SmokeJob, TICK, never_began, watch_disk};
 use crate::domain::{Record, Stop, Verdict};
-use crate::executor::{ExecError, Found, Life, Limits};
+use crate::executor::{ExecError, Found, Limits};
 use crate::lora::series::LogReader;
 use crate::store::builds::BuildFacts;
 use crate::store::jobs::{self, Beat, Claimed, Finish};
@@ -149,16 +149,15 @@ impl Worker {
                 }
             }
         };
-        match self.docker.life(&container).await {
-            Ok(Life::Running(since)) => {
-                let age = (chrono::Utc::now() - since).to_std().unwrap_or_default();
-                let now = Instant::now();
-                shared.lock().started = Some(now.checked_sub(age).unwrap_or(now));
-            }
-            _ => shared.lock().started = Some(Instant::now()),
-        }
+        let now = Instant::now();
+        shared.lock().started = now.checked_sub(job.age()).or(Some(now));
         match self.follow(&container, shared, log).await {
             Ok(exit) => {
+                match never_began(&self.docker, &container, &exit).await {
+                    Ok(false) => {}
+                    Ok(true) => return End::GivenBack(anyhow::anyhow!("its container ended before the job began")),
+                    Err(error) => return End::GivenBack(error),
+                }
                 let mut judgement = {
                     let mut progress = shared.lock();
                     progress.log_full = log.is_full();

@@ -31,7 +31,8 @@ pub fn configuration(data: &Path, database: Option<&str>, github: &GitHub) -> St
          [database]\n{database}\n\
          [github]\napi_url = \"{}\"\ntoken = \"{TOKEN}\"\nwebhook_secret = \"{SECRET}\"\ntimeout = \"2s\"\n\
          [images]\ngeneric = \"{IMAGE}\"\n\
-         [limits]\ngrace = \"1s\"\n",
+         [limits]\ngrace = \"1s\"\n\
+         [[runner]]\nready = 0\n",
         github.api_url()
     )
 }
@@ -93,6 +94,12 @@ pub fn merged(base: &str, change: &str) -> String {
     for (section, value) in toml::from_str::<toml::Table>(change).unwrap() {
         match (base.get_mut(&section), value) {
             (Some(toml::Value::Table(old)), toml::Value::Table(new)) => old.extend(new),
+            // Each of the new runners is the old one but for what it says itself.
+            (Some(toml::Value::Array(old)), toml::Value::Array(new)) => {
+                let base = old[0].as_table().unwrap().clone();
+                let changed = |new: toml::Value| base.clone().into_iter().chain(new.as_table().unwrap().clone());
+                *old = new.into_iter().map(|new| toml::Value::Table(changed(new).collect())).collect();
+            }
             (_, value) => drop(base.insert(section, value)),
         }
     }

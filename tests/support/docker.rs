@@ -16,12 +16,11 @@ async fn filter(db: &PgPool) -> String {
 
 /// The container of a job, if Docker has one.
 pub async fn container_of(db: &PgPool, job: i64) -> Option<String> {
-    let job = format!("label=trainyard.job={job}");
-    let form = "{{.ID}} {{.Label \"trainyard.helps\"}}";
-    let filter = filter(db).await;
-    let listed = docker(&["ps", "--all", "--no-trunc", "--filter", &filter, "--filter", &job, "--format", form]);
+    let instance = trainyard::store::instance(db).await.unwrap();
+    let name = format!("name=^/trainyard-{}-{job}-[0-9]+$", &instance[..8]);
+    let listed = docker(&["ps", "--all", "--no-trunc", "--filter", &name, "--format", "{{.ID}}"]);
     let listed = String::from_utf8(listed).unwrap();
-    listed.lines().find_map(|line| line.strip_suffix(' ')).map(str::to_owned)
+    listed.lines().next().map(str::to_owned)
 }
 
 /// The names of all containers of this installation.

@@ -9,7 +9,9 @@ use futures::StreamExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::view::View;
-use crate::attempt::{Images, Judgement, NewContainer, Progress, Shared, SmokeJob, TICK, Tail, watch_disk};
+use crate::attempt::{
+    Images, Judgement, NewContainer, Progress, Shared, SmokeJob, TICK, Tail, never_began, watch_disk,
+};
 use crate::domain::{Stop, Verdict};
 use crate::executor::{Docker, ExecError, Exit, Life, Limits, Mount};
 use crate::lora::series::LogReader;
@@ -88,7 +90,7 @@ impl Runner {
     ) -> anyhow::Result<Judgement> {
         let made = |container| shared.lock().container = Some(container);
         let limits = new.limits;
-        let container = match new.start(&self.docker, &self.images, async { Ok(checkout) }, made).await {
+        let container = match new.start(&self.docker, (&self.images, None), async { Ok(checkout) }, made).await {
             Ok(container) => container,
             Err(ExecError::Job(reason)) => return Ok(Judgement::could_not_begin(reason)),
             Err(ExecError::System(error)) => return Err(error),
@@ -96,6 +98,9 @@ impl Runner {
         shared.lock().started = Some(Instant::now());
         let (mut tail, mut losses) = (Tail::default(), LogReader::new());
         let exit = self.follow(&container, limits, shared, (&mut tail, &mut losses), view).await?;
+        if never_began(&self.docker, &container, &exit).await? {
+            bail!("the container ended before the job began");
+        }
         let mut judgement = shared.lock().judge(&exit, limits, &tail.text());
         if let Some(smoke) = smoke
             && matches!(judgement.verdict, Verdict::Passed | Verdict::Failed)

@@ -69,7 +69,7 @@ pub async fn claim_with_needs(db: &PgPool, worker: &str, lease: Duration) -> sql
              waits_for = null
          from next where job.id = next.id
          returning job.id, build_id, attempt, number, kind, stage, name, allow_failure, config, log_length, output_read,
-             stop, reason, $4::text[] as gpus",
+             stop, reason, $4::text[] as gpus, 0::float8 as age",
     )
     .bind(worker)
     .bind(lease)

@@ -1,0 +1,201 @@
+//! Containers that are started before there is a job for them, so that a job waits for nothing but its files.
+//!
+//! A container serves one job, and was made for no other: with the job's image, limits, mounts and network, empty. Which
+//! kinds are wanted shows in the jobs that came lately.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{Docker, ExecError, Spec, Waiting};
+
+/// How long a container waits at most. What it knows of its surroundings, such as the host's addresses, gets old.
+const MAX_AGE: Duration = Duration::from_secs(15 * 60);
+/// How long a kind of container is kept ready that no job asks for.
+const MAX_UNUSED: Duration = Duration::from_secs(60 * 60);
+/// How often ages are looked at, when nothing else happens.
+const LOOK: Duration = Duration::from_secs(60);
+/// A job that has just begun shall not share the processors with the container of the next one.
+const AFTER_A_START: Duration = Duration::from_millis(400);
+
+/// The containers that one engine keeps ready.
+#[derive(Debug)]
+pub struct Pool {
+    docker: Docker,
+    size: usize,
+    state: Mutex<State>,
+    taken: Notify,
+    made: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What jobs asked for, the latest first; no two are alike.
+    wanted: Vec<(Spec, Instant)>,
+    ready: Vec<Ready>,
+    /// The one that is being made.
+    being_made: Option<String>,
+}
+
+#[derive(Debug)]
+struct Ready {
+    spec: Spec,
+    waiting: Waiting,
+    since: Instant,
+}
+
+impl Pool {
+    /// A pool that keeps so many containers ready, once jobs have shown which.
+    pub fn new(docker: Docker, size: usize) -> Self {
+        Self { docker, size, state: Mutex::default(), taken: Notify::new(), made: AtomicU64::new(0) }
+    }
+
+    /// A container like this, of this name: one that is ready, or else a new one.
+    ///
+    /// # Errors
+    /// As of [`Docker::start_waiting`].
+    pub async fn take(&self, spec: &Spec, name: &str) -> Result<Waiting, ExecError> {
+        // A GPU is bound to its container when that is made.
+        let ready = if spec.gpus.is_empty() { self.pick(spec) } else { None };
+        if let Some(mut waiting) = ready {
+            match self.docker.rename(&waiting.container, name, spec.limits.network).await {
+                Ok(()) => {
+                    name.clone_into(&mut waiting.container);
+                    return Ok(waiting);
+                }
+                Err(error) => {
+                    warn!("a container that was ready is not any more: {error:#}");
+                    self.discard(waiting).await;
+                }
+            }
+        }
+        self.docker.start_waiting(spec, name).await
+    }
+
+    /// Says that a job has begun, and that there is time for the next one's container.
+    pub fn job_began(&self) {
+        self.taken.notify_one();
+    }
+
+    /// Whether this container, or what it helps, is one of the pool's.
+    pub fn knows(&self, container: &str) -> bool {
+        let state = self.lock();
+        let ready = state.ready.iter().map(|ready| &ready.waiting.container);
+        let is_of = |own: &String| {
+            container.strip_prefix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        ready.chain(&state.being_made).any(is_of)
+    }
+
+    /// Makes and replaces containers until `shutdown`, then removes them.
+    pub async fn keep(&self, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            let made = tokio::select! {
+                made = self.fill() => made,
+                () = shutdown.cancelled() => break,
+            };
+            if let Err(error) = made {
+                // A job that asks for the same tells its author or the operator.
+                debug!("no container can be made ready: {error}");
+            }
+            tokio::select! {
+                () = self.taken.notified() => tokio::time::sleep(AFTER_A_START).await,
+                () = tokio::time::sleep(LOOK) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+        let (ready, half_made) = {
+            let mut state = self.lock();
+            (std::mem::take(&mut state.ready), state.being_made.take())
+        };
+        for ready in ready {
+            self.discard(ready.waiting).await;
+        }
+        if let Some(name) = half_made {
+            self.remove(&name).await;
+        }
+    }
+
+    /// Removes what is not wanted any more, and makes what is missing.
+    async fn fill(&self) -> Result<(), ExecError> {
+        for waiting in self.retire() {
+            self.discard(waiting).await;
+        }
+        while let Some(spec) = self.missing() {
+            let name = format!("{}ready-{}", self.docker.prefix(), self.made.fetch_add(1, Ordering::Relaxed));
+            self.lock().being_made = Some(name.clone());
+            let made = self.docker.start_waiting(&spec, &name).await;
+            if let Err(error) = self.note_made(spec, made) {
+                self.remove(&name).await;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn note_made(&self, spec: Spec, made: Result<Waiting, ExecError>) -> Result<(), ExecError> {
+        let mut state = self.lock();
+        state.being_made = None;
+        match made {
+            Ok(waiting) => state.ready.push(Ready { spec, waiting, since: Instant::now() }),
+            Err(error) => {
+                if matches!(error, ExecError::Job(_)) {
+                    // It would not work the next time either.
+                    state.wanted.retain(|(wanted, _)| !self.docker.are_alike(wanted, &spec));
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one that is like this out of those that are ready, and notes that it was asked for.
+    fn pick(&self, spec: &Spec) -> Option<Waiting> {
+        let mut state = self.lock();
+        state.wanted.retain(|(wanted, _)| !self.docker.are_alike(wanted, spec));
+        state.wanted.insert(0, (spec.clone(), Instant::now()));
+        state.wanted.truncate(self.size);
+        let place = state.ready.iter().position(|ready| self.docker.are_alike(&ready.spec, spec))?;
+        Some(state.ready.remove(place).waiting)
+    }
+
+    /// Those that are too old, or that nobody asks for any more.
+    fn retire(&self) -> Vec<Waiting> {
+        let mut state = self.lock();
+        state.wanted.retain(|(_, asked)| asked.elapsed() < MAX_UNUSED);
+        let State { wanted, ready, .. } = &mut *state;
+        let is_stale = |ready: &mut Ready| {
+            ready.since.elapsed() > MAX_AGE || !wanted.iter().any(|(spec, _)| self.docker.are_alike(spec, &ready.spec))
+        };
+        ready.extract_if(.., is_stale).map(|ready| ready.waiting).collect()
+    }
+
+    /// What is to be made next: one of each kind first, then more of the latest.
+    fn missing(&self) -> Option<Spec> {
+        let state = self.lock();
+        if state.ready.len() >= self.size {
+            return None;
+        }
+        let is_there = |spec: &Spec| state.ready.iter().any(|ready| self.docker.are_alike(&ready.spec, spec));
+        let kinds = || state.wanted.iter().map(|(spec, _)| spec);
+        kinds().find(|spec| !is_there(spec)).or_else(|| kinds().next()).cloned()
+    }
+
+    async fn discard(&self, waiting: Waiting) {
+        self.remove(&waiting.container).await;
+    }
+
+    async fn remove(&self, container: &str) {
+        if let Err(error) = self.docker.remove(container).await {
+            warn!("cannot remove a container that was ready, the janitor will: {error:#}");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

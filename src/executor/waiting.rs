@@ -1,0 +1,46 @@
+//! A container that runs and waits for its job.
+
+use std::fmt;
+
+use bollard::container::AttachContainerResults;
+
+use super::{Docker, ExecError, Network, Spec};
+
+/// A container whose command waits for the end of its standard input. When this is dropped, or its process dies, that
+/// end comes.
+pub struct Waiting {
+    pub(super) container: String,
+    input: AttachContainerResults,
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").field("container", &self.container).finish_non_exhaustive()
+    }
+}
+
+impl Waiting {
+    /// Ends the wait: the container's command goes on.
+    pub fn go(self) {
+        drop(self.input);
+    }
+}
+
+impl Docker {
+    /// Makes and starts a container of this name, with all that it needs; an older one gives way.
+    ///
+    /// # Errors
+    /// [`ExecError::Job`] when the image lacks what the command needs.
+    pub async fn start_waiting(&self, spec: &Spec, name: &str) -> Result<Waiting, ExecError> {
+        if spec.limits.network == Network::Egress {
+            self.create_outlet(spec, name).await?;
+            let open = async { self.open_outlet(name).await.map_err(ExecError::System) };
+            tokio::try_join!(open, self.create(spec, name))?;
+        } else {
+            self.create(spec, name).await?;
+        }
+        let input = self.attach(name).await?;
+        self.start(name).await?;
+        Ok(Waiting { container: name.to_owned(), input })
+    }
+}
