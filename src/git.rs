@@ -213,11 +213,11 @@ impl Mirrors {
         Ok(Commit { parents, author, message: message.trim_end().to_owned() })
     }
 
-    /// Writes a work tree of a commit, with a `.git` of as many commits as wanted, into the empty folder `into`.
+    /// Writes a `.git` of as many commits as wanted into the empty folder `into`; see [`Mirrors::check_out`] for the files.
     ///
     /// # Errors
     /// When the mirror does not have the commit or the folder cannot be written.
-    pub async fn checkout(
+    pub async fn history(
         &self,
         repo: &RepoName,
         sha: &Sha,
@@ -233,7 +233,15 @@ impl Mirrors {
         for setting in autocrlf.into_iter().chain(symlinks) {
             append(&into.join(".git/config"), &setting).await?;
         }
-        let mut checkout = git(into);
+        Ok(())
+    }
+
+    /// Writes the files of a commit beside the `.git` that [`Mirrors::history`] has made.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub async fn check_out(&self, sha: &Sha, folder: &Path) -> anyhow::Result<()> {
+        let mut checkout = git(folder);
         checkout.args(["-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", "--detach", sha.as_str()]);
         run(checkout, LOCAL_LIMIT, None).await.with_context(|| format!("checking out {sha}"))?;
         Ok(())

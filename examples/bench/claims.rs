@@ -46,7 +46,7 @@ pub async fn claimed(yard: &Yard) {
         let mut ratios: Vec<f64> = ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect();
         let ((ours, _), (bare, _), (ratio, _)) = (median(&mut ours), median(&mut bare), median(&mut ratios));
         let what = format!("claims per second, {what}");
-        report(&what, &format!("{ours:.0}"), &format!("{bare:.0}"), Some(ratio), "at least 0.5 of the bare claim");
+        report(&what, &format!("{ours:.0}"), &format!("{bare:.0}"), Some(ratio), "at least 2,000 a second");
     }
 }
 
@@ -66,6 +66,13 @@ async fn fill(db: &PgPool, of_a_build: i32) {
     )
     .bind(JOBS)
     .bind(of_a_build)
+    .execute(db)
+    .await
+    .unwrap();
+    sqlx::raw_sql(
+        "insert into wish (repo_id, sha, context, build_id, state, description, target_path)
+         select 1, sha, 'trainyard/push', id, 'pending', 'queued: some jobs', '/' from build",
+    )
     .execute(db)
     .await
     .unwrap();

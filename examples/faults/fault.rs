@@ -127,9 +127,9 @@ async fn pause(yard: &Yard, time: Duration) {
     yard.signal(Signal::CONT);
 }
 
-/// Does something to a running container of a job, if there is one.
+/// Does something to a running container, if there is one: of a job, of its network, or one that waits for a job.
 async fn on_a_container(yard: &Yard, random: &mut Random, command: &[&str]) {
-    let running = containers(yard, &["--filter", "label=trainyard.job"]).await;
+    let running = containers(yard, &[]).await;
     if let Some(container) = running.get(random.below(running.len() as u64) as usize) {
         // It may have ended since.
         let _ =

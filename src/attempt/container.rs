@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::Images;
 use crate::domain::{JobId, RepoName};
-use crate::executor::{Docker, ExecError, Exit, Limits, Mount, Pool, Spec, Upload};
+use crate::executor::{Docker, ExecError, Exit, Image, Limits, Mount, Pool, Spec, Upload};
 use crate::lora::smoke::Smoke;
 use crate::plan::SMOKE_FOLDER;
 use crate::storage::Cached;
@@ -36,8 +36,8 @@ pub struct NewContainer<'a> {
     pub attempt: i32,
     /// The repository, which names the checkout's folder.
     pub repo: &'a RepoName,
-    /// The image's name.
-    pub image: &'a str,
+    /// The image.
+    pub image: &'a Image,
     /// The compiled script.
     pub script: String,
     /// The cache that it begins with.
@@ -69,8 +69,7 @@ impl NewContainer<'_> {
         let container = docker.name_of((self.job, self.attempt));
         made(container.clone());
         let wait = async {
-            let image = docker.image_id(self.image).await?;
-            let spec = self.spec(image, images, authorities.is_some());
+            let spec = self.spec(images, authorities.is_some());
             match pool {
                 Some(pool) => pool.take(&spec, &container).await,
                 None => docker.start_waiting(&spec, &container).await,
@@ -93,7 +92,7 @@ impl NewContainer<'_> {
         Ok(container)
     }
 
-    fn spec(&self, image: String, images: &Images, has_authorities: bool) -> Spec {
+    fn spec(&self, images: &Images, has_authorities: bool) -> Spec {
         let mut environment = vec![
             ("HOME", HOME),
             ("USER", "travis"),
@@ -106,7 +105,7 @@ impl NewContainer<'_> {
             environment.extend(AUTHORITY_VARIABLES.map(|name| (name, AUTHORITIES)));
         }
         Spec {
-            image,
+            image: self.image.id.clone(),
             command: ["bash", "-c", COMMAND].map(str::to_owned).to_vec(),
             environment: environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             limits: self.limits.clone(),

@@ -70,6 +70,11 @@ impl Status {
     /// The context of the lint.
     pub const LINT_CONTEXT: &'static str = "trainyard/lint";
 
+    /// What the description of a build begins with that has not begun.
+    pub const QUEUED: &'static str = "queued: ";
+    /// What that of one begins with that is under way.
+    pub const RUNNING: &'static str = "running: ";
+
     /// The status of a build.
     pub fn of_build(state: BuildState, jobs: &[JobOutcome], problems: &[Problem], duration: Option<Duration>) -> Self {
         let count = match jobs.len() {
@@ -80,8 +85,8 @@ impl Status {
         let wait = wait.unwrap_or_default();
         let took = duration.map(|d| format!(" in {}", in_words(d))).unwrap_or_default();
         match state {
-            BuildState::Queued => Self::new(CommitState::Pending, &format!("queued: {count}{wait}")),
-            BuildState::Running => Self::new(CommitState::Pending, &format!("running: {count}{wait}")),
+            BuildState::Queued => Self::new(CommitState::Pending, &format!("{}{count}{wait}", Self::QUEUED)),
+            BuildState::Running => Self::new(CommitState::Pending, &format!("{}{count}{wait}", Self::RUNNING)),
             BuildState::Passed if jobs.is_empty() => Self::new(CommitState::Success, "passed: nothing to run"),
             BuildState::Passed => Self::new(CommitState::Success, &format!("passed: {count}{took}")),
             BuildState::Failed => Self::new(

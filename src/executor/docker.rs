@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -21,7 +21,7 @@ use chrono::DateTime;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 
 use super::outlet::{self, HostAddresses};
-use super::{ExecError, Exit, Found, Life, Network, Spec, Upload, archive, host_config};
+use super::{ExecError, Exit, Found, Image, Life, Network, Spec, Upload, archive, host_config};
 use crate::domain::JobId;
 
 const INSTANCE: &str = "trainyard.instance";
@@ -46,6 +46,8 @@ pub struct Docker {
     pub(super) host: HostAddresses,
     /// Whether the engine has refused to limit a container's disk, which only some file systems can.
     no_quota: Arc<AtomicBool>,
+    /// Whether there is git in an image, by the image's id.
+    images: Arc<Mutex<HashMap<String, bool>>>,
 }
 
 impl Docker {
@@ -66,6 +68,7 @@ impl Docker {
             runtime: None,
             host: HostAddresses::default(),
             no_quota: Arc::default(),
+            images: Arc::default(),
         })
     }
 
@@ -119,18 +122,48 @@ impl Docker {
         format!("{}{job}-{attempt}", self.prefix())
     }
 
-    /// The id of an image that the engine has. It says what runs even if the name is given to another image.
+    /// An image that the engine has.
     ///
     /// # Errors
-    /// [`ExecError::Job`] when the image is absent.
-    pub async fn image_id(&self, image: &str) -> Result<String, ExecError> {
-        let inspected = self.client()?.inspect_image(image).await;
+    /// [`ExecError::Job`] when it is absent.
+    pub async fn image(&self, name: &str) -> Result<Image, ExecError> {
+        let inspected = self.client()?.inspect_image(name).await;
         if is_status(&inspected, 404) {
             return Err(ExecError::Job(format!(
-                "the image {image} is not on this runner; build or pull it there, or choose another version"
+                "the image {name} is not on this runner; build or pull it there, or choose another version"
             )));
         }
-        Ok(inspected.context("looking at the image")?.id.context("an image without an id")?)
+        let id = inspected.context("looking at the image")?.id.context("an image without an id")?;
+        let known = self.lock_images().get(&id).copied();
+        let has_git = match known {
+            Some(has_git) => has_git,
+            None => {
+                let has_git = self.has_file(&id, "/usr/bin/git").await?;
+                *self.lock_images().entry(id.clone()).or_insert(has_git)
+            }
+        };
+        Ok(Image { id, has_git })
+    }
+
+    /// Looks into a container that is made for that and never runs.
+    async fn has_file(&self, image: &str, path: &str) -> anyhow::Result<bool> {
+        let name = format!("{}look-{}", self.prefix(), image.trim_start_matches("sha256:"));
+        let body = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            cmd: Some(vec!["true".to_owned()]),
+            labels: Some(self.labels((HELPS, "yes".to_owned()))),
+            host_config: Some(host_config::of_helper("none", &[])),
+            ..Default::default()
+        };
+        self.make(&name, body).await.context("looking into the image")?;
+        // The file itself is not wanted: the engine would not remove the container while its stream is open.
+        let found = self.tar_of(&name, path).await.map(|tar| tar.is_some());
+        self.remove_one(&name).await?;
+        found
+    }
+
+    fn lock_images(&self) -> MutexGuard<'_, HashMap<String, bool>> {
+        self.images.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a container, with all limits, not started; its network has to be made already. An older container of the
@@ -480,4 +513,43 @@ pub(super) fn is_no_image(error: &anyhow::Error) -> bool {
 
 pub(super) fn is_status<T>(answer: &Result<T, DockerError>, code: u16) -> bool {
     matches!(answer, Err(DockerError::DockerResponseServerError { status_code, .. }) if *status_code == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::executor::{Limits, Mount};
+
+    #[test]
+    fn containers_are_alike_when_nothing_tells_them_apart() {
+        let docker = Docker::new("unix:///nowhere", "0123456789").expect("an endpoint");
+        let spec = Spec {
+            image: "sha256:1".to_owned(),
+            command: vec!["true".to_owned()],
+            environment: vec![("HOME".to_owned(), "/home/travis".to_owned())],
+            limits: Limits::default(),
+            mounts: Vec::new(),
+            helper: "minimal".to_owned(),
+            gpus: Vec::new(),
+        };
+        let changed = |change: &dyn Fn(&mut Spec)| {
+            let mut other = spec.clone();
+            change(&mut other);
+            docker.are_alike(&spec, &other)
+        };
+        // What is watched from outside is the same container's matter.
+        assert!(changed(&|other| other.limits.time = Duration::from_secs(1)));
+        assert!(changed(&|other| other.limits.log = bytesize::ByteSize::b(1)));
+        let mount = Mount { host: "/srv".into(), target: "/data".into(), repos: Vec::new() };
+        assert!(!changed(&|other| other.image = "sha256:2".to_owned()));
+        assert!(!changed(&|other| other.environment.clear()));
+        assert!(!changed(&|other| other.limits.memory = bytesize::ByteSize::gib(1)));
+        assert!(!changed(&|other| other.limits.network = Network::Full));
+        assert!(!changed(&|other| other.limits.reach = vec!["10.1.2.3/32".parse().expect("a network")]));
+        assert!(!changed(&|other| other.mounts = vec![mount.clone()]));
+        assert!(!changed(&|other| other.gpus = vec!["GPU-1".to_owned()]));
+        assert!(!changed(&|other| other.helper = "other".to_owned()));
+    }
 }

@@ -111,6 +111,15 @@ impl Mount {
     }
 }
 
+/// An image on an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Its id, which says what runs even if its name is given to another image.
+    pub id: String,
+    /// Whether there is git in it.
+    pub has_git: bool,
+}
+
 /// A container to be made.
 #[derive(Debug, Clone)]
 pub struct Spec {

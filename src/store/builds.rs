@@ -186,21 +186,6 @@ pub(super) async fn lock(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<
     Ok(())
 }
 
-/// Notes that a job of the build has begun. That is all that a claim can change of a build, so it needs no roll-up: of a
-/// build that runs already, not a row is written.
-pub(super) async fn begin(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
-    let begun = sqlx::query(
-        "update build set state = 'running', started_at = coalesce(started_at, now()) where id = $1 and state = 'queued'",
-    )
-    .bind(build)
-    .execute(&mut *tx)
-    .await?;
-    if begun.rows_affected() == 1 {
-        wish_status(tx, build).await?;
-    }
-    Ok(())
-}
-
 /// Starts the build's next stage if its time has come, rolls the build up from its jobs
 /// and wishes its status. Called in every transaction that changes a job's state; it
 /// locks the build's row, so that two jobs that end at once do not both miss the other's end.

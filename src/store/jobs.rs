@@ -19,7 +19,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use super::builds::{self, NewJob};
 use super::logs;
 use super::reports::{self, Reports};
-use crate::domain::{BuildId, JobId, JobKind, JobState, Stop, Verdict};
+use crate::domain::{BuildId, JobId, JobKind, JobState, Status, Stop, Verdict};
 pub use needs::{claim_with_needs, tell_waits};
 
 /// How often a job is claimed before a lost worker makes it errored, so that a job that kills its host does not go
@@ -141,32 +141,41 @@ pub(super) async fn start_next_stage(tx: &mut PgConnection, build: BuildId) -> s
     Ok(())
 }
 
-/// Claims the first queued job without needs for `worker`, for as long as `lease`.
+/// Claims the first queued job without needs for `worker`, for as long as `lease`. One statement, since this is what
+/// workers do most: that the build has begun is all that a claim can change of it, so it needs no roll-up, and its status
+/// begins with another word.
 ///
 /// # Errors
 /// When Postgres cannot be asked; then nothing was claimed.
 pub async fn claim(db: &PgPool, worker: &str, lease: Duration) -> sqlx::Result<Option<Claimed>> {
-    let mut tx = db.begin().await?;
-    let claimed: Option<Claimed> = sqlx::query_as(
+    sqlx::query_as(
         "with next as (
              select id from job where state = 'queued' and not has_needs and not_before <= now()
              order by priority desc, id limit 1 for update skip locked
+         ), claimed as (
+             update job set state = 'running', attempt = attempt + 1, worker = $1, lease_until = now() + $2,
+                 started_at = now(), log_length = 0, output_read = 0, stop = null, reason = null, exit_status = null
+             from next where job.id = next.id
+             returning job.id, build_id, attempt, number, kind, stage, name, allow_failure, config, log_length,
+                 output_read, stop, reason, '{}'::text[] as gpus, 0::float8 as age
+         ), begun as (
+             update build set state = 'running', started_at = coalesce(started_at, now())
+             from claimed where build.id = build_id and build.state = 'queued'
+             returning build.id, build.repo_id, build.sha
+         ), told as (
+             update wish set description = $4 || substr(description, length($3) + 1), wanted_seq = wanted_seq + 1
+             from begun
+             where (wish.repo_id, wish.sha, wish.build_id) = (begun.repo_id, begun.sha, begun.id)
+                 and starts_with(description, $3)
          )
-         update job set state = 'running', attempt = attempt + 1, worker = $1, lease_until = now() + $2,
-             started_at = now(), log_length = 0, output_read = 0, stop = null, reason = null, exit_status = null
-         from next where job.id = next.id
-         returning job.id, build_id, attempt, number, kind, stage, name, allow_failure, config, log_length, output_read,
-             stop, reason, '{}'::text[] as gpus, 0::float8 as age",
+         select * from claimed",
     )
     .bind(worker)
     .bind(lease)
-    .fetch_optional(&mut *tx)
-    .await?;
-    if let Some(job) = &claimed {
-        builds::begin(&mut tx, job.build_id).await?;
-    }
-    tx.commit().await?;
-    Ok(claimed)
+    .bind(Status::QUEUED)
+    .bind(Status::RUNNING)
+    .fetch_optional(db)
+    .await
 }
 
 /// Takes over a running job of `worker` whose container was found: the same attempt goes on under a new lease.

@@ -8,13 +8,13 @@ use super::cache::JobCache;
 use super::secrets::Secrets;
 use crate::attempt::{HOME, NewContainer, SmokeJob};
 use crate::domain::RepoName;
-use crate::executor::{ExecError, Limits, Mount};
+use crate::executor::{ExecError, Image, Limits, Mount};
 use crate::git::Remote;
 use crate::lora::smoke::Smoke;
 use crate::plan::Commit;
 use crate::store::builds::{self, BuildFacts};
 use crate::store::jobs::Claimed;
-use crate::travis::script::{self, Checkout, Facts, Numbered, PullRequestFacts};
+use crate::travis::script::{self, Checkout, Facts, Files, Numbered, PullRequestFacts};
 
 impl Worker {
     /// Makes and starts a job's container. `made` hears of the container as soon as there is one to remove.
@@ -32,16 +32,17 @@ impl Worker {
             Some(asked) => Some(self.training(asked, &repo, &facts).await?),
             None => None,
         };
-        let image = self.settings.images.of(&job.config).map_err(ExecError::Job)?;
-        self.gpus_are_fit(job, &facts, &image).await?;
-        let checkout = self.checkout(job, &repo, &facts);
+        let name = self.settings.images.of(&job.config).map_err(ExecError::Job)?;
+        self.gpus_are_fit(job, &facts, &name).await?;
+        let image = self.docker.image(&name).await?;
+        let checkout = self.checkout(job, &repo, &facts, image.has_git);
         let mounts = self.mounts_of(&repo, &secrets);
         let new = NewContainer {
             job: job.id,
             attempt: job.attempt,
             repo: &repo,
             image: &image,
-            script: self.script(job, &facts, secrets, cache, (&repo, &image, smoke.as_ref())),
+            script: self.script(job, &facts, secrets, cache, (&repo, (&name, &image), smoke.as_ref())),
             cache: cache.and_then(|cache| cache.found.clone()),
             smoke,
             limits,
@@ -86,21 +87,34 @@ impl Worker {
         self.mirrors.fetch_commit(&Remote { repo, url: &url }, &facts.built_sha).await
     }
 
-    async fn checkout(&self, job: &Claimed, repo: &RepoName, facts: &BuildFacts) -> anyhow::Result<tempfile::TempDir> {
+    /// Puts a checkout together: with its files, or, for a job that gets these out of it with its own git, without. git
+    /// writes many files faster than an engine does, and the job's processors are the ones that are kept busy then.
+    async fn checkout(
+        &self,
+        job: &Claimed,
+        repo: &RepoName,
+        facts: &BuildFacts,
+        job_has_git: bool,
+    ) -> anyhow::Result<tempfile::TempDir> {
         tokio::fs::create_dir_all(&self.settings.scratch).await.context("making the scratch folder")?;
-        let folder = tempfile::tempdir_in(&self.settings.scratch).context("making a scratch folder")?;
         let wanted = Checkout::of(&job.config);
-        if !wanted.clone {
-            return Ok(folder);
-        }
-        let (sha, origin) = (&facts.built_sha, &facts.clone_url);
-        let Err(error) = self.mirrors.checkout(repo, sha, &wanted, origin, folder.path()).await else {
-            return Ok(folder);
+        let attempt = async || {
+            let folder = tempfile::tempdir_in(&self.settings.scratch).context("making a scratch folder")?;
+            if wanted.clone {
+                let (sha, origin) = (&facts.built_sha, &facts.clone_url);
+                self.mirrors.history(repo, sha, &wanted, origin, folder.path()).await?;
+                if !job_has_git {
+                    self.mirrors.check_out(sha, folder.path()).await?;
+                }
+            }
+            anyhow::Ok(folder)
+        };
+        let error = match attempt().await {
+            Ok(folder) => return Ok(folder),
+            Err(error) => error,
         };
         self.have(repo, facts).await.context(error.to_string())?;
-        let folder = tempfile::tempdir_in(&self.settings.scratch).context("making a scratch folder")?;
-        self.mirrors.checkout(repo, sha, &wanted, origin, folder.path()).await?;
-        Ok(folder)
+        attempt().await
     }
 
     fn script(
@@ -109,7 +123,7 @@ impl Worker {
         facts: &BuildFacts,
         secrets: Secrets,
         cache: Option<&JobCache>,
-        (repo, image, smoke): (&RepoName, &str, Option<&Smoke>),
+        (repo, (name, image), smoke): (&RepoName, (&str, &Image), Option<&Smoke>),
     ) -> String {
         let base = self.settings.public_url.as_str().trim_end_matches('/');
         let build_url = format!("{base}/{repo}/builds/{}", facts.number);
@@ -124,7 +138,9 @@ impl Worker {
         });
         let known = Facts {
             home: HOME.to_owned(),
-            image: image.to_owned(),
+            image: name.to_owned(),
+            image_id: image.id.clone(),
+            files: if image.has_git { Files::InHistory } else { Files::InPlace },
             host: self.settings.public_url.to_string(),
             repo: repo.clone(),
             private: facts.private,

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use regex::Regex;
 use trainyard::domain::TriggerKind;
-use trainyard::travis::script::{Facts, Numbered, compile};
+use trainyard::travis::script::{Facts, Files, Numbered, compile};
 
 use crate::support::{Score, list};
 
@@ -17,6 +17,8 @@ fn facts(home: String) -> Facts {
     Facts {
         home,
         image: "image".to_owned(),
+        image_id: "sha256:1".to_owned(),
+        files: Files::InPlace,
         host: String::new(),
         repo: "owner/name".parse().expect("a name"),
         private: false,

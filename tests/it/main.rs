@@ -26,6 +26,7 @@ mod mock;
 mod pages;
 mod payloads;
 mod plan_command;
+mod pool;
 mod push;
 mod queue;
 mod resources;

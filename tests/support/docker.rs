@@ -17,10 +17,18 @@ async fn filter(db: &PgPool) -> String {
 /// The container of a job, if Docker has one.
 pub async fn container_of(db: &PgPool, job: i64) -> Option<String> {
     let instance = trainyard::store::instance(db).await.unwrap();
-    let name = format!("name=^/trainyard-{}-{job}-[0-9]+$", &instance[..8]);
-    let listed = docker(&["ps", "--all", "--no-trunc", "--filter", &name, "--format", "{{.ID}}"]);
-    let listed = String::from_utf8(listed).unwrap();
-    listed.lines().next().map(str::to_owned)
+    of_name(&["--all"], &format!("trainyard-{}-{job}-[0-9]+", &instance[..8]))
+}
+
+/// The running container of this name, a regular expression.
+pub fn running(name: &str) -> Option<String> {
+    of_name(&[], name)
+}
+
+fn of_name(which: &[&str], name: &str) -> Option<String> {
+    let filter = format!("name=^/{name}$");
+    let listed = docker(&[&["ps", "--no-trunc", "--filter", &filter, "--format", "{{.ID}}"], which].concat());
+    String::from_utf8(listed).unwrap().lines().next().map(str::to_owned)
 }
 
 /// The names of all containers of this installation.
@@ -66,11 +74,12 @@ pub fn reach_bridge() -> String {
     format!("limits = {{reach = ['{}']}}", bridge())
 }
 
-/// The address of the host on Docker's bridge, where containers reach it.
+/// The address of the host on Docker's bridge, where containers reach it. Not asked of Docker, which does not know it
+/// between the first start of its daemon and the second.
 pub fn bridge() -> String {
-    let output = std::process::Command::new("docker")
-        .args(["network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"])
-        .output()
-        .unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    let output =
+        std::process::Command::new("ip").args(["-4", "-oneline", "address", "show", "docker0"]).output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let address = told.split_whitespace().skip_while(|word| *word != "inet").nth(1);
+    address.and_then(|address| address.split('/').next()).expect("docker0 has an address").to_owned()
 }

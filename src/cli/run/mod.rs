@@ -19,10 +19,10 @@ use super::table::{Colour, paint, wants_colours, width_of};
 use crate::attempt::{HOME, Judgement, NewContainer, SmokeJob};
 use crate::config::Config;
 use crate::domain::{BuildState, JobId, PullRequest, Trigger, TriggerKind, Verdict, in_words};
-use crate::executor::Mount;
+use crate::executor::{ExecError, Image, Mount};
 use crate::lora::smoke::Smoke;
 use crate::plan::{Commit, Plan, PlannedJob};
-use crate::travis::script::{self, Facts, Numbered, PullRequestFacts};
+use crate::travis::script::{self, Facts, Files, Numbered, PullRequestFacts};
 use container::{INTERRUPTED, Interrupts, Runner, canceled};
 use snapshot::Snapshot;
 use summary::Ended;
@@ -234,13 +234,10 @@ impl Build<'_> {
         interrupts: &mut Interrupts,
     ) -> anyhow::Result<Judgement> {
         view.begin_job(&summary::title(job, &self.label(job)))?;
-        let image = match self.image {
-            Some(image) => Ok(image.to_owned()),
-            None => self.runner.images.of(&job.config),
-        };
-        let judged = match image {
-            Err(reason) => Judgement::could_not_begin(reason),
-            Ok(image) => {
+        let judged = match self.image_of(job).await {
+            Err(ExecError::Job(reason)) => Judgement::could_not_begin(reason),
+            Err(ExecError::System(error)) => return Err(error),
+            Ok((name, image)) => {
                 let number: i64 = job.number.parse().context("a job's number")?;
                 let smoke = SmokeJob::of(job.kind, &job.config)?;
                 let limits = smoke.as_ref().map(|smoke| smoke.limits(&self.runner.limits));
@@ -251,7 +248,7 @@ impl Build<'_> {
                     job: JobId(number),
                     attempt: 1,
                     repo,
-                    script: script::compile(&job.config, &self.facts(number, &image, training.as_ref())),
+                    script: script::compile(&job.config, &self.facts(number, (&name, &image), training.as_ref())),
                     image: &image,
                     cache: None,
                     smoke: training,
@@ -269,6 +266,15 @@ impl Build<'_> {
         Ok(judged)
     }
 
+    async fn image_of(&self, job: &PlannedJob) -> Result<(String, Image), ExecError> {
+        let name = match self.image {
+            Some(name) => name.to_owned(),
+            None => self.runner.images.of(&job.config).map_err(ExecError::Job)?,
+        };
+        let image = self.runner.docker.image(&name).await?;
+        Ok((name, image))
+    }
+
     /// Derives a smoke job's training again, as the plan did.
     fn training(&self, smoke: &SmokeJob) -> anyhow::Result<Smoke> {
         let (files, paths) = (files_of(self.checkout)?, paths_of(self.checkout)?);
@@ -282,7 +288,7 @@ impl Build<'_> {
     }
 
     /// What the script is told; what only the service could know is empty.
-    fn facts(&self, number: i64, image: &str, training: Option<&Smoke>) -> Facts {
+    fn facts(&self, number: i64, (name, image): (&str, &Image), training: Option<&Smoke>) -> Facts {
         let Trigger { kind, repo, branch, tag, sha, message, pull_request, .. } = &self.trigger;
         let commit = sha.to_string();
         let pull_request = pull_request.as_ref().map(|pull| PullRequestFacts {
@@ -294,7 +300,10 @@ impl Build<'_> {
         });
         Facts {
             home: HOME.to_owned(),
-            image: image.to_owned(),
+            image: name.to_owned(),
+            image_id: image.id.clone(),
+            // The work tree's, committed or not.
+            files: Files::InPlace,
             host: "localhost".to_owned(),
             repo: repo.clone(),
             private: false,

@@ -1,6 +1,7 @@
 //! The key `git`, and what of the checkout is left to the job (travis-build vcs/git*.rs).
 //!
-//! The worker puts the files in place before the start, from its mirror. Submodules are cloned by the job itself, with
+//! The worker puts the history in place before the start, from its mirror, and the files too if the image has no git to get
+//! them out of it. Submodules are cloned by the job itself, with
 //! nobody's credentials: a pull request could name any repository that the server's token may read.
 
 use serde_json::Value as Json;
@@ -23,6 +24,15 @@ pub struct Checkout {
     pub autocrlf: Option<String>,
     /// `core.symlinks`, when it is set.
     pub symlinks: Option<bool>,
+}
+
+/// Where a checkout's files are before the script runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// In their folder.
+    InPlace,
+    /// In the checkout's `.git`: the job's own git gets them out.
+    InHistory,
 }
 
 impl Default for Checkout {
@@ -70,6 +80,8 @@ pub fn checkout(script: &mut Script, config: &Config, facts: &Facts) {
         script.line("export GIT_LFS_SKIP_SMUDGE=1");
     }
     script.line("travis_fold start git.checkout");
+    let image = format!("Image {} ({})", facts.image, facts.image_id);
+    script.line(&format!("printf '%s\\n' {}", quoted(&image)));
     if is("clone", false) {
         script.line("printf '%s\\n' 'Cloning is disabled (git.clone): the folder is empty.'");
     } else {
@@ -80,6 +92,10 @@ pub fn checkout(script: &mut Script, config: &Config, facts: &Facts) {
     let cd = format!("cd {}", quoted(&format!("{}/build/{}", facts.home, facts.repo)));
     let display = format!("cd {}", facts.repo);
     script.line(&format!("travis_cmd {} --assert --echo --display {} --event checkout", quoted(&cd), quoted(&display)));
+    if facts.files == Files::InHistory && !is("clone", false) {
+        let files = format!("git checkout -qf {}", facts.commit);
+        script.command(&files, "--assert --echo --timing --event checkout");
+    }
     if let Some(file) = text(&git, "sparse_checkout") {
         script.command("git config core.sparseCheckout true", "--assert --event checkout");
         // Read from the commit: after the second command the file itself may be gone.

@@ -12,7 +12,7 @@ mod phases;
 mod prepare;
 mod shell;
 
-pub use checkout::{Checkout, DEPTH};
+pub use checkout::{Checkout, DEPTH, Files};
 pub use deploy::is_supported as deploys_with;
 pub use environment::text;
 pub use shell::is_name;
@@ -32,6 +32,10 @@ pub struct Facts {
     pub home: String,
     /// The image that the job runs in, for messages.
     pub image: String,
+    /// Its id: what the name stood for when the job began.
+    pub image_id: String,
+    /// Where the checkout's files are before the script runs.
+    pub files: Files,
     /// The server's host name and the start of its pages' addresses, such as `https://ci.example.org`.
     pub host: String,
     /// The repository: the base of a pull request.

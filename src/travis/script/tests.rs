@@ -9,6 +9,8 @@ fn facts() -> Facts {
     Facts {
         home: "/tmp".to_owned(),
         image: "acme/python:3.11".to_owned(),
+        image_id: "sha256:1".to_owned(),
+        files: Files::InPlace,
         host: "https://ci".to_owned(),
         repo: "acme/styles".parse().expect("a name"),
         private: false,

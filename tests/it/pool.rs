@@ -1,0 +1,148 @@
+//! Containers that are ready before their job is there.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use trainyard::domain::JobId;
+use trainyard::executor::{Docker, Limits, Spec};
+
+use crate::support::app::{App, IMAGE, configuration, merged};
+use crate::support::github::GitHub;
+use crate::support::payload::{self, Delivery};
+use crate::support::service::Service;
+use crate::support::{database, docker};
+
+const ONE_READY: &str = "[[runner]]\nready = 1\n";
+
+/// Waits for a container that is ready; gives its id.
+async fn ready(db: &PgPool) -> String {
+    let instance = trainyard::store::instance(db).await.unwrap();
+    for _ in 0..200 {
+        if let Some(id) = docker::running(&format!("trainyard-{}-ready-[0-9]+", &instance[..8])) {
+            return id;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no container is made ready: {:?}", docker::names(db).await);
+}
+
+async fn push(app: &App, repo: &str, script: &str) -> String {
+    let repo = app.github.repo(repo);
+    repo.write(".travis.yml", &format!("language: shell\nscript:\n  - {script:?}\n"));
+    let sha = repo.commit(script);
+    Delivery::new(&sha, "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    sha
+}
+
+#[tokio::test]
+async fn the_next_job_gets_a_container_that_waited_for_it_and_nobody_else_does() {
+    let app = App::start(ONE_READY).await;
+    let first = push(&app, "acme/styles", "touch /home/travis/mine").await;
+    assert_eq!(app.github.wait_for_end(&first, "trainyard/push").await.state, "success");
+    let waiting = ready(&app.db).await;
+    // Of another repository: it is empty, so it does not matter whose job showed that such a container is wanted.
+    let script = "test ! -e /home/travis/mine && test -f .travis.yml && ! read -r _ && sleep 2";
+    let second = push(&app, "acme/faces", script).await;
+    let container = loop {
+        if let Some(container) = docker::container_of(&app.db, 2).await {
+            break container;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(container, waiting);
+    assert_eq!(app.github.wait_for_end(&second, "trainyard/push").await.state, "success");
+    let next = ready(&app.db).await;
+    assert_ne!(next, waiting, "a container serves one job");
+    let db = app.db.clone();
+    app.stop().await;
+    docker::assert_no_containers(&db).await;
+}
+
+struct Yard {
+    _folder: tempfile::TempDir,
+    github: GitHub,
+    db: PgPool,
+    config: std::path::PathBuf,
+}
+
+impl Yard {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let github = GitHub::start(folder.path().join("github")).await;
+        let url = database::url().await;
+        let config = folder.path().join("config.toml");
+        let usual = configuration(&folder.path().join("data"), Some(&url), &github);
+        std::fs::write(&config, merged(&usual, ONE_READY)).unwrap();
+        Self { _folder: folder, github, db: PgPool::connect(&url).await.unwrap(), config }
+    }
+
+    fn serve(&self) -> Service {
+        Service::start(env!("CARGO_BIN_EXE_trainyard").as_ref(), &self.config)
+    }
+
+    /// Runs the first job to its end; gives the commit.
+    async fn first_job(&self, service: &Service) -> String {
+        let repo = self.github.repo("acme/styles");
+        repo.write(".travis.yml", "language: shell\nscript: echo hello\n");
+        let sha = repo.commit("Hello");
+        Delivery::new("d-1", "push", &payload::push(&self.github, &repo, "main")).post(&service.base).await;
+        assert_eq!(self.github.wait_for_end(&sha, "trainyard/push").await.state, "success");
+        sha
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_process_had_ready_is_removed_by_the_next() {
+    let yard = Yard::new().await;
+    let service = yard.serve();
+    yard.first_job(&service).await;
+    ready(&yard.db).await;
+    service.kill();
+    assert!(!docker::names(&yard.db).await.is_empty());
+    let service = yard.serve();
+    docker::assert_no_containers(&yard.db).await;
+    assert_eq!(service.interrupt(), Some(0));
+}
+
+/// As if the process had died between giving the job a container and filling it.
+#[tokio::test]
+async fn a_job_whose_container_was_not_filled_begins_again() {
+    let yard = Yard::new().await;
+    let service = yard.serve();
+    yard.first_job(&service).await;
+    service.kill();
+    sqlx::raw_sql(
+        "update job set state = 'running', verdict = null, finished_at = null, exit_status = null, attempt = 2,
+             worker = 'local', lease_until = now() + interval '1 min', log_length = 0, output_read = 0;
+         update build set state = 'running', finished_at = null;",
+    )
+    .execute(&yard.db)
+    .await
+    .unwrap();
+    let instance = trainyard::store::instance(&yard.db).await.unwrap();
+    let engine = Docker::new("unix:///var/run/docker.sock", &instance).unwrap();
+    // It waits for what a job's waits for, and would pass if that did not matter.
+    let command = "read -r _; test -e /etc/trainyard/begin || exit 86; exit 0";
+    let spec = Spec {
+        image: IMAGE.to_owned(),
+        command: ["bash", "-c", command].map(str::to_owned).to_vec(),
+        environment: Vec::new(),
+        limits: Limits::default(),
+        mounts: Vec::new(),
+        helper: IMAGE.to_owned(),
+        gpus: Vec::new(),
+    };
+    drop(engine.start_waiting(&spec, &engine.name_of((JobId(1), 2))).await.unwrap());
+    let service = yard.serve();
+    let (attempt, verdict): (i32, Option<String>) = loop {
+        let row: (i32, Option<String>) =
+            sqlx::query_as("select attempt, verdict::text from job").fetch_one(&yard.db).await.unwrap();
+        if row.1.is_some() {
+            break row;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!((attempt, verdict.as_deref()), (3, Some("passed")), "{}", service.said());
+    assert_eq!(service.interrupt(), Some(0));
+    docker::assert_no_containers(&yard.db).await;
+}
