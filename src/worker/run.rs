@@ -10,7 +10,7 @@ use super::log::{Log, Lost};
 use super::secrets::Secrets;
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
 use crate::attempt::{Examined, Judgement, Progress, Shared, SmokeJob, TICK, never_began, watch_disk};
-use crate::domain::{Record, Stop, Verdict};
+use crate::domain::{Record, Verdict};
 use crate::executor::{ExecError, Found, Limits};
 use crate::lora::series::LogReader;
 use crate::store::builds::BuildFacts;
@@ -29,6 +29,8 @@ pub(super) enum End {
     Finished(Judgement, Option<Examined>),
     /// Through no fault of the job; it may be tried again.
     GivenBack(anyhow::Error),
+    /// It gave way to another job, for this reason, which its log tells in more words.
+    GaveWay(String, String),
     /// Somebody else decides about the job now.
     Lost,
 }
@@ -79,6 +81,14 @@ impl Worker {
                 if let Err(error) = jobs::requeue(&self.db, fence, BACK_IN_QUEUE, &format!("{error:#}")).await {
                     // Its lease runs out, and the janitor brings it back.
                     warn!(job = %job.id, "cannot give job {} back: {error}", job.id);
+                }
+            }
+            End::GaveWay(reason, closing) => {
+                info!(job = %job.id, "job {} gives way: {reason}", job.id);
+                let end = (log.stored(), closing.as_bytes());
+                if let Err(error) = jobs::give_way(&self.db, fence, end, &reason).await {
+                    // As above; it counts as lost then.
+                    warn!(job = %job.id, "cannot give job {} back: {error:#}", job.id);
                 }
             }
             End::Lost => warn!(job = %job.id, "the lease of job {} is lost: its container is removed", job.id),
@@ -155,14 +165,24 @@ impl Worker {
             Ok(exit) => {
                 match never_began(&self.docker, &container, &exit).await {
                     Ok(false) => {}
-                    Ok(true) => return End::GivenBack(anyhow::anyhow!("its container ended before the job began")),
+                    Ok(true) => {
+                        // Nothing that the job does has happened, whatever was noted in advance.
+                        return match jobs::run_only_once(&self.db, (job.id, job.attempt), None).await {
+                            Ok(_) => End::GivenBack(anyhow::anyhow!("its container ended before the job began")),
+                            Err(error) => End::GivenBack(error.into()),
+                        };
+                    }
                     Err(error) => return End::GivenBack(error),
                 }
-                let mut judgement = {
+                let (mut judgement, gave_way) = {
                     let mut progress = shared.lock();
                     progress.log_full = log.is_full();
-                    progress.judge(&exit, limits, &log.tail())
+                    let gave_way = progress.gave_way(&exit).map(str::to_owned);
+                    (progress.judge(&exit, limits, &log.tail()), gave_way)
                 };
+                if let Some(reason) = gave_way {
+                    return End::GaveWay(reason, judgement.closing);
+                }
                 let examined = match smoke {
                     Some(smoke) => match self.examine(job, smoke, &container, exit.status, &mut judgement).await {
                         Ok(examined) => examined,
@@ -221,7 +241,7 @@ impl Worker {
                 next_beat = now + BEAT;
                 match jobs::beat(&self.db, fence, LEASE).await {
                     Ok(Beat::Ours) => {}
-                    Ok(Beat::Cancel(reason)) => wanted = Some((Stop::Canceled, reason)),
+                    Ok(Beat::Stop(stop, reason)) => wanted = Some((stop, reason)),
                     Ok(Beat::Lost) => return,
                     // Nobody can take the job from us while nobody reaches Postgres.
                     Err(error) => warn!(job = %job.id, "cannot extend the lease of job {}: {error}", job.id),

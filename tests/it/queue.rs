@@ -148,6 +148,30 @@ async fn log_bytes_go_to_their_offset_or_nowhere() {
 }
 
 #[tokio::test]
+async fn a_job_that_must_run_only_once_is_errored_when_it_is_lost_and_says_why() {
+    let db = queue(2).await;
+    let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    assert!(jobs::run_only_once(&db, (job.id, job.attempt), Some("it may have deployed")).await.unwrap());
+    expire(&db).await;
+    jobs::rescue(&db).await.unwrap();
+    assert_eq!(state_of(&db, job.id).await, (JobState::Finished, Some(Verdict::Errored)));
+    let reason: String = sqlx::query_scalar("select reason from job where id = 1").fetch_one(&db).await.unwrap();
+    assert_eq!(reason, "its worker was lost: it may have deployed");
+    assert!(!jobs::run_only_once(&db, (job.id, job.attempt), Some("late")).await.unwrap());
+    // What never began may begin again.
+    let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    for why in [Some("it may have deployed"), None] {
+        assert!(jobs::run_only_once(&db, (job.id, job.attempt), why).await.unwrap());
+    }
+    assert!(jobs::requeue(&db, (job.id, job.attempt), Duration::ZERO, "the engine went away").await.unwrap());
+    assert_eq!(state_of(&db, job.id).await.0, JobState::Queued);
+    let lost = jobs::lost_attempts(&db, job.id).await.unwrap();
+    let told: Vec<(i32, &str, Option<&str>)> =
+        lost.iter().map(|lost| (lost.attempt, lost.reason.as_str(), lost.worker.as_deref())).collect();
+    assert_eq!(told, [(1, "the engine went away", Some("w"))]);
+}
+
+#[tokio::test]
 async fn a_cancel_ends_queued_jobs_at_once_and_reaches_running_ones_with_their_beat() {
     let db = queue(2).await;
     let running = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
@@ -157,7 +181,7 @@ async fn a_cancel_ends_queued_jobs_at_once_and_reaches_running_ones_with_their_b
     assert_eq!(concerned, 2);
     assert_eq!(state_of(&db, JobId(2)).await, (JobState::Finished, Some(Verdict::Canceled)));
     let beat = jobs::beat(&db, (running.id, running.attempt), LEASE).await.unwrap();
-    assert_eq!(beat, Beat::Cancel("canceled by ada".to_owned()));
+    assert_eq!(beat, Beat::Stop(Stop::Canceled, "canceled by ada".to_owned()));
     // Its worker is lost before it can stop the job: the job does not run again.
     expire(&db).await;
     jobs::rescue(&db).await.unwrap();
