@@ -23,7 +23,7 @@ use super::builds::{self, NewJob};
 use super::logs;
 use super::reports::{self, Reports};
 use crate::domain::{BuildId, JobId, JobKind, JobState, Status, Stop, Verdict};
-pub use lost::{LostAttempt, MAX_ATTEMPTS, give_way, lost_attempts, requeue, rescue, run_only_once};
+pub use lost::{Lease, LostAttempt, MAX_ATTEMPTS, give_way, leases, lost_attempts, requeue, rescue, run_only_once};
 pub use needs::{claim_with_needs, tell_waits};
 
 /// A worker's right to a job, and what it has to run.

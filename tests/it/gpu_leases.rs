@@ -155,7 +155,7 @@ async fn a_gpu_is_let_go_with_the_end_of_its_attempt_and_free_when_it_is_seen_em
     assert_eq!(adopted.gpus, ["GPU-1"]);
     // Its worker is lost: the lease goes with it, and the job waits for the GPU like any other.
     sqlx::query("update job set lease_until = now() - interval '1 s' where id = 2").execute(&db).await.unwrap();
-    assert_eq!(jobs::rescue(&db).await.unwrap(), [second.id]);
+    assert_eq!(database::rescue(&db).await, [second.id]);
     assert_eq!((states(&db).await, claim(&db).await.is_none()), (vec!["GPU-1 quarantined".to_owned()], true));
     look(&db, &["GPU-1"]).await;
     let third = claim(&db).await.unwrap();
@@ -164,7 +164,7 @@ async fn a_gpu_is_let_go_with_the_end_of_its_attempt_and_free_when_it_is_seen_em
     jobs::cancel_build(&mut db.acquire().await.unwrap(), BuildId(1), "canceled by ada").await.unwrap();
     assert_eq!(states(&db).await, ["GPU-1 held 2"], "it runs until it is stopped");
     sqlx::query("update job set lease_until = now() - interval '1 s' where id = 2").execute(&db).await.unwrap();
-    jobs::rescue(&db).await.unwrap();
+    database::rescue(&db).await;
     assert_eq!(
         (leases_without_a_running_attempt(&db).await, states(&db).await),
         (0, vec!["GPU-1 quarantined".to_owned()])

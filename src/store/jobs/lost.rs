@@ -68,30 +68,51 @@ pub async fn run_only_once(db: &PgPool, (job, attempt): (JobId, i32), why: Optio
 pub async fn requeue(db: &PgPool, job: (JobId, i32), delay: Duration, reason: &str) -> sqlx::Result<bool> {
     let mut tx = db.begin().await?;
     let given_back =
-        give_back(&mut tx, job, &GiveBack { delay, reason, only_expired: false, gives_way: false }).await?;
+        give_back(&mut tx, job, &GiveBack { delay, reason, only_if_until: None, gives_way: false }).await?;
     tx.commit().await?;
     Ok(given_back)
 }
 
-/// Brings back every job whose lease has run out by the database's clock; gives their keys.
+/// An attempt's right to its job, as it stands in the database.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Lease {
+    /// The job.
+    #[sqlx(rename = "id")]
+    pub job: JobId,
+    /// The attempt.
+    pub attempt: i32,
+    /// Until when it holds, by the database's clock.
+    #[sqlx(rename = "lease_until")]
+    pub until: DateTime<Utc>,
+    /// Whether that is over, or lies further ahead than any lease is given for: then the clock has gone back.
+    pub has_run_out: bool,
+}
+
+/// The leases of all running jobs, of which none is given for longer than `longest`.
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn rescue(db: &PgPool) -> sqlx::Result<Vec<JobId>> {
-    let expired: Vec<(JobId, i32)> =
-        sqlx::query_as("select id, attempt from job where state = 'running' and lease_until < now() order by id")
-            .fetch_all(db)
-            .await?;
-    let mut rescued = Vec::new();
-    for job in expired {
-        let mut tx = db.begin().await?;
-        let how =
-            GiveBack { delay: Duration::ZERO, reason: "its worker was lost", only_expired: true, gives_way: false };
-        if give_back(&mut tx, job, &how).await? {
-            rescued.push(job.0);
-        }
-        tx.commit().await?;
-    }
+pub async fn leases(db: &PgPool, longest: Duration) -> sqlx::Result<Vec<Lease>> {
+    sqlx::query_as(
+        "select id, attempt, lease_until, lease_until < now() or lease_until > now() + $1 as has_run_out
+         from job where state = 'running' order by id",
+    )
+    .bind(longest)
+    .fetch_all(db)
+    .await
+}
+
+/// Brings back a job whose lease has run out, unless the lease was extended since it was looked at. False when nothing was
+/// to be done.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn rescue(db: &PgPool, lease: &Lease) -> sqlx::Result<bool> {
+    let mut tx = db.begin().await?;
+    let reason = "its worker was lost";
+    let how = GiveBack { delay: Duration::ZERO, reason, only_if_until: Some(lease.until), gives_way: false };
+    let rescued = give_back(&mut tx, (lease.job, lease.attempt), &how).await?;
+    tx.commit().await?;
     Ok(rescued)
 }
 
@@ -110,7 +131,7 @@ pub async fn give_way(
     if !logs::append(&mut tx, job, offset, tail, 0).await? {
         return Ok(false);
     }
-    let how = GiveBack { delay: Duration::ZERO, reason, only_expired: false, gives_way: true };
+    let how = GiveBack { delay: Duration::ZERO, reason, only_if_until: None, gives_way: true };
     let given = give_back(&mut tx, job, &how).await?;
     tx.commit().await?;
     Ok(given)
@@ -119,7 +140,8 @@ pub async fn give_way(
 struct GiveBack<'a> {
     delay: Duration,
     reason: &'a str,
-    only_expired: bool,
+    /// Only if the lease still ends then.
+    only_if_until: Option<DateTime<Utc>>,
     gives_way: bool,
 }
 
@@ -144,7 +166,7 @@ async fn give_back(tx: &mut PgConnection, (job, attempt): (JobId, i32), how: &Gi
                  preemptions = preemptions + $7::int,
                  not_before = now() + $4, worker = null, lease_until = null, gives_way_to = null
              from verdict_of
-             where job.id = verdict_of.id and attempt = $2 and state = 'running' and (not $6 or lease_until < now())
+             where job.id = verdict_of.id and attempt = $2 and state = 'running' and ($6::timestamptz is null or lease_until = $6)
              returning job.id, build_id, has_needs
          ), noted as (
              insert into lost_attempt (job_id, attempt, worker, started_at, reason, log_length)
@@ -157,7 +179,7 @@ async fn give_back(tx: &mut PgConnection, (job, attempt): (JobId, i32), how: &Gi
     .bind(MAX_ATTEMPTS)
     .bind(how.delay)
     .bind(how.reason.replace('\0', "\u{fffd}"))
-    .bind(how.only_expired)
+    .bind(how.only_if_until)
     .bind(how.gives_way)
     .fetch_optional(&mut *tx)
     .await?;
