@@ -36,6 +36,8 @@ pub struct NewContainer<'a> {
     pub attempt: i32,
     /// The repository, which names the checkout's folder.
     pub repo: &'a RepoName,
+    /// Whose code it runs: those who may know of each other's jobs.
+    pub whose: String,
     /// The image.
     pub image: &'a Image,
     /// The compiled script.
@@ -72,7 +74,7 @@ impl NewContainer<'_> {
         let wait = async {
             let spec = self.spec(images, authorities.is_some());
             match pool {
-                Some(pool) => pool.take(&spec, &container).await,
+                Some(pool) => pool.take(&spec, &self.whose, &container).await,
                 None => docker.start_waiting(&spec, &container).await,
             }
         };

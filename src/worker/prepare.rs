@@ -37,12 +37,13 @@ impl Worker {
         self.gpus_are_fit(job, &facts, &name).await?;
         let image = self.docker.image(&name).await?;
         let checkout = self.checkout(job, &repo, &facts, image.has_git);
-        let mounts = self.mounts_of(&repo, &secrets);
+        let (mounts, trusted) = (self.mounts_of(&repo, &secrets), secrets.allowed);
         let known = self.known(job, &facts, secrets, cache, (&repo, (&name, &image), smoke.as_ref()));
         let new = NewContainer {
             job: job.id,
             attempt: job.attempt,
             repo: &repo,
+            whose: whose(&facts, trusted),
             image: &image,
             script: script::compile(&job.config, &known),
             cache: cache.and_then(|cache| cache.found.clone()),
@@ -184,4 +185,10 @@ impl Worker {
             smoke: smoke.map(|smoke| smoke.changes.clone()),
         }
     }
+}
+
+/// Whose code a job runs: the repository's own people's, or those of a fork of it.
+fn whose(facts: &BuildFacts, trusted: bool) -> String {
+    let fork = facts.head_repo.as_deref().filter(|_| !trusted).unwrap_or_default();
+    format!("{} {trusted} {fork}", facts.repo_id)
 }

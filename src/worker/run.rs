@@ -99,7 +99,7 @@ impl Worker {
         self.bells.worker.ring();
         let container = shared.lock().container.clone();
         if let Some(container) = container
-            && let Err(error) = self.docker.remove(&container).await
+            && let Err(error) = self.pool.clear_away(&container).await
         {
             warn!(job = %job.id, "cannot remove a container now, the janitor will: {error:#}");
         }
