@@ -88,7 +88,7 @@ impl NewContainer<'_> {
             upload = upload.file(AUTHORITIES, authorities, 0o644);
         }
         fill(docker, &container, upload, self.cache).await?;
-        waiting.go();
+        waiting.go().await?;
         Ok(container)
     }
 

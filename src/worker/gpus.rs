@@ -69,7 +69,11 @@ impl Worker {
     /// Looks at the GPUs again and again, until `shutdown`.
     pub async fn keep_gpus(self: Arc<Self>, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
-            if let Err(error) = self.look_at_gpus().await {
+            let looked = tokio::select! {
+                looked = self.look_at_gpus() => looked,
+                () = shutdown.cancelled() => break,
+            };
+            if let Err(error) = looked {
                 warn!(runner = self.name, "cannot look at the GPUs: {error:#}");
             }
             tokio::select! {
@@ -77,6 +81,7 @@ impl Worker {
                 () = shutdown.cancelled() => {}
             }
         }
+        self.smi.tidy_up().await;
     }
 
     /// Tells which GPUs the runner has, and which of those that no job holds are empty.
@@ -85,7 +90,8 @@ impl Worker {
     /// When the engine or Postgres does not answer; then nothing is free that was not.
     pub async fn look_at_gpus(&self) -> anyhow::Result<()> {
         let Self { name, slots, labels, .. } = self;
-        let runner = Runner { name, endpoint: self.docker.endpoint(), slots: *slots, labels };
+        let endpoint = self.docker.endpoint().to_string();
+        let runner = Runner { name, endpoint: &endpoint, slots: *slots, labels, host: &self.host };
         runners::tell(&self.db, &runner).await.context("telling of the runner")?;
         let begun = gpus::now(&self.db).await?;
         let devices = match &self.gpus {

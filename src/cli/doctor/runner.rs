@@ -11,7 +11,7 @@ use tokio::process::Command;
 use super::{Findings, machine};
 use crate::attempt::Images;
 use crate::config::Config;
-use crate::executor::{Docker, Engine, Limits};
+use crate::executor::{Engine, Limits};
 use crate::worker::RunnerConfig;
 
 /// Storage drivers with which each container costs a copy of its image, or that are not kept up any more.
@@ -28,8 +28,7 @@ pub(super) async fn look(config: &Config, found: &mut Findings) {
     for runner in &config.runner {
         let what = format!("runner {}", runner.name);
         // Nothing is made or looked for under this name.
-        let docker = Docker::new(&runner.endpoint, "doctor");
-        let engine = match docker {
+        let engine = match runner.docker("doctor") {
             Ok(docker) => docker.examine().await,
             Err(error) => Err(error),
         };
@@ -38,7 +37,7 @@ pub(super) async fn look(config: &Config, found: &mut Findings) {
             Ok(engine) => {
                 has_runtime |= engine.has_nvidia_runtime;
                 engine_of(&what, runner, &engine, found);
-                limits(&what, runner, &config.limits, &engine, found);
+                limits(&what, runner, &runner.limits(&config.limits), &engine, found);
                 images(&what, &config.images, &engine, found);
             }
         }
