@@ -13,6 +13,7 @@ mod nvidia;
 mod outlet;
 mod pool;
 mod reach;
+mod shelf;
 mod tunnel;
 mod usage;
 mod waiting;

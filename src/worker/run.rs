@@ -29,6 +29,8 @@ pub(super) enum End {
     Finished(Judgement, Option<Examined>),
     /// Through no fault of the job; it may be tried again.
     GivenBack(anyhow::Error),
+    /// It gave way to another job, for this reason, which its log tells in more words.
+    GaveWay(String, String),
     /// Somebody else decides about the job now.
     Lost,
 }
@@ -81,6 +83,14 @@ impl Worker {
                     warn!(job = %job.id, "cannot give job {} back: {error}", job.id);
                 }
             }
+            End::GaveWay(reason, closing) => {
+                info!(job = %job.id, "job {} gives way: {reason}", job.id);
+                let end = (log.stored(), closing.as_bytes());
+                if let Err(error) = jobs::give_way(&self.db, fence, end, &reason).await {
+                    // As above; it counts as lost then.
+                    warn!(job = %job.id, "cannot give job {} back: {error:#}", job.id);
+                }
+            }
             End::Lost => warn!(job = %job.id, "the lease of job {} is lost: its container is removed", job.id),
         }
         drop(slot);
@@ -89,7 +99,7 @@ impl Worker {
         self.bells.worker.ring();
         let container = shared.lock().container.clone();
         if let Some(container) = container
-            && let Err(error) = self.docker.remove(&container).await
+            && let Err(error) = self.pool.clear_away(&container).await
         {
             warn!(job = %job.id, "cannot remove a container now, the janitor will: {error:#}");
         }
@@ -155,14 +165,24 @@ impl Worker {
             Ok(exit) => {
                 match self.never_began(&container, &exit).await {
                     Ok(false) => {}
-                    Ok(true) => return End::GivenBack(anyhow::anyhow!("its container ended before the job began")),
+                    Ok(true) => {
+                        // Nothing that the job does has happened, whatever was noted in advance.
+                        return match jobs::run_only_once(&self.db, (job.id, job.attempt), None).await {
+                            Ok(_) => End::GivenBack(anyhow::anyhow!("its container ended before the job began")),
+                            Err(error) => End::GivenBack(error.into()),
+                        };
+                    }
                     Err(error) => return End::GivenBack(error),
                 }
-                let mut judgement = {
+                let (mut judgement, gave_way) = {
                     let mut progress = shared.lock();
                     progress.log_full = log.is_full();
-                    progress.judge(&exit, limits, &log.tail())
+                    let gave_way = progress.gave_way(&exit).map(str::to_owned);
+                    (progress.judge(&exit, limits, &log.tail()), gave_way)
                 };
+                if let Some(reason) = gave_way {
+                    return End::GaveWay(reason, judgement.closing);
+                }
                 let examined = match smoke {
                     Some(smoke) => match self.examine(job, smoke, &container, exit.status, &mut judgement).await {
                         Ok(examined) => examined,
@@ -228,21 +248,23 @@ impl Worker {
     /// Extends the lease, looks at the limits, and ends the container when one is broken or a cancel is asked for.
     /// Returns only when the lease is lost.
     async fn watch(&self, job: &Claimed, limits: &Limits, shared: &Shared) {
-        let canceled = Mutex::new(None);
+        let wished = Mutex::new(None);
         // Side by side: the lease goes on while an engine is away that shall stop the job.
         tokio::select! {
-            () = self.beat(job, &canceled) => {}
-            () = self.keep_limits(job, limits, shared, &canceled) => {}
+            () = self.beat(job, &wished) => {}
+            () = self.keep_limits(job, limits, shared, &wished) => {}
         }
     }
 
     /// Extends the lease until it is lost.
-    async fn beat(&self, job: &Claimed, canceled: &Mutex<Option<String>>) {
+    async fn beat(&self, job: &Claimed, wished: &Mutex<Option<(Stop, String)>>) {
         loop {
             tokio::time::sleep(BEAT).await;
             match jobs::beat(&self.db, (job.id, job.attempt), LEASE).await {
                 Ok(Beat::Ours) => {}
-                Ok(Beat::Cancel(reason)) => *canceled.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason),
+                Ok(Beat::Stop(stop, reason)) => {
+                    *wished.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, reason));
+                }
                 Ok(Beat::Lost) => return,
                 // Nobody can take the job from us while nobody reaches Postgres.
                 Err(error) => warn!(job = %job.id, "cannot extend the lease of job {}: {error}", job.id),
@@ -251,11 +273,17 @@ impl Worker {
     }
 
     /// Stops the container when a limit is broken or the job is canceled; never returns.
-    async fn keep_limits(&self, job: &Claimed, limits: &Limits, shared: &Shared, canceled: &Mutex<Option<String>>) {
+    async fn keep_limits(
+        &self,
+        job: &Claimed,
+        limits: &Limits,
+        shared: &Shared,
+        wished: &Mutex<Option<(Stop, String)>>,
+    ) {
         loop {
             tokio::time::sleep(TICK).await;
-            let wanted = canceled.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let due = shared.lock().look(limits, Instant::now(), wanted.map(|reason| (Stop::Canceled, reason)));
+            let wanted = wished.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let due = shared.lock().look(limits, Instant::now(), wanted);
             if let Some((stop, reason)) = due.stop {
                 info!(job = %job.id, "job {} is being stopped: {reason}", job.id);
                 if let Err(error) = jobs::note_stop(&self.db, (job.id, job.attempt), stop, &reason).await {

@@ -20,7 +20,8 @@ pub(super) fn look(what: &str, files: &TlsFiles, found: &mut Findings) {
     let path = files.key.display();
     match std::fs::metadata(&files.key) {
         Ok(file) if file.permissions().mode() & 0o077 != 0 => {
-            let told = format!("tls.key, {path}, can be read by other users; whoever has it is root on the engine's machine");
+            let told =
+                format!("tls.key, {path}, can be read by other users; whoever has it is root on the engine's machine");
             found.problem(what, told, &format!("Take it from them: chmod 600 {path}"));
         }
         Ok(_) => {}
@@ -46,7 +47,9 @@ fn certificate(what: &str, setting: &str, path: &Path, found: &mut Findings) {
         Some(end) if end < Utc::now() => found.problem(what, format!("{shown} has ended at {end}"), advice),
         Some(end) if end < Utc::now() + SOON => found.warning(what, format!("{shown} ends at {end}"), advice),
         Some(end) => found.ok(what, format!("{shown} holds until {end}")),
-        None => found.warning(what, format!("{shown}: it cannot be told when it ends"), "Look with openssl x509 -enddate."),
+        None => {
+            found.warning(what, format!("{shown}: it cannot be told when it ends"), "Look with openssl x509 -enddate.")
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use super::error::{Error, InJson};
 use super::series;
 use crate::domain::{JobId, JobState, Verdict};
 use crate::log_view::Checkpoint;
-use crate::store::logs;
+use crate::store::{jobs, logs};
 use view::{Html, View};
 
 /// Bytes of log that are read at a time.
@@ -57,12 +57,14 @@ pub(super) async fn facts(db: &PgPool, job: JobId) -> Result<Facts, Error> {
 pub(super) struct Wanted {
     #[serde(default)]
     offset: i64,
+    /// An attempt that is over; none for the latest.
+    attempt: Option<i32>,
     view: Option<String>,
     /// A token of the HTML view, as its event ids are.
     after: Option<String>,
 }
 
-/// `GET /api/v1/jobs/{id}/log`: the bytes from `offset` to where the log ends now.
+/// `GET /api/v1/jobs/{id}/log`: the bytes from `offset` to where the log ends now, of the latest attempt or an earlier one.
 pub(super) async fn raw(
     extract::State(state): extract::State<State>,
     Path(job): Path<i64>,
@@ -70,14 +72,21 @@ pub(super) async fn raw(
 ) -> Result<Response, InJson> {
     let job = JobId(job);
     let facts = facts(&state.db, job).await?;
-    let end = facts.log_length;
+    let (attempt, end) = match wanted.attempt.filter(|attempt| *attempt != facts.attempt) {
+        None => (facts.attempt, facts.log_length),
+        Some(earlier) => {
+            let lost = jobs::lost_attempts(&state.db, job).await.map_err(Error::from)?;
+            let lost = lost.into_iter().find(|lost| lost.attempt == earlier).ok_or(Error::NotFound("attempt"))?;
+            (earlier, lost.log_length)
+        }
+    };
     let pieces = stream::try_unfold(wanted.offset.clamp(0, end), move |offset| {
         let db = state.db.clone();
         async move {
             if offset >= end {
                 return Ok(None);
             }
-            let mut bytes = logs::read(&db, job, facts.attempt, offset, PIECE).await?.bytes;
+            let mut bytes = logs::read(&db, job, attempt, offset, PIECE).await?.bytes;
             // An answer that breaks off says that something is missing; one that ends early would not.
             anyhow::ensure!(!bytes.is_empty(), "the stored log of job {job} ends at {offset}, not at {end}");
             bytes.truncate(usize::try_from(end - offset)?);

@@ -9,6 +9,7 @@ use super::smoke::{self, Smoke};
 use super::{Chrome, Page, shown};
 use crate::domain::{JobState, Resources, in_words};
 use crate::log_view::{Checkpoint, Op, Renderer, line_html, page_html};
+use crate::store::jobs::{self, LostAttempt};
 use crate::store::{logs, reports};
 use crate::web::State;
 use crate::web::chart::{Chart, chart, processor_time, resources};
@@ -38,6 +39,8 @@ struct JobPage {
     config: String,
     /// None of a job that tries no training, or that has not ended.
     smoke: Option<Smoke>,
+    /// What became of its earlier attempts.
+    lost: Vec<LostAttempt>,
     /// What it used; none of a job that has not ended, or that nobody looked at.
     resources: Option<Resources>,
     /// None when there are no losses in the log.
@@ -73,7 +76,8 @@ pub(in crate::web) async fn page(
     let chrome = Chrome::load(&state.db, job.state != JobState::Finished).await?;
     let smoke = smoke::of(&state.db, job.id).await?;
     let resources = reports::resources(&state.db, job.id).await?;
-    shown(&JobPage { chrome, build, job, config, smoke, resources, chart, log })
+    let lost = if job.attempt > 0 { jobs::lost_attempts(&state.db, job.id).await? } else { Vec::new() };
+    shown(&JobPage { chrome, build, job, config, smoke, lost, resources, chart, log })
 }
 
 /// Renders the log from its begin, since colours, folds and line numbers depend on what came before, and keeps the end.
@@ -110,6 +114,10 @@ impl JobPage {
 
     fn started(&self) -> Option<When> {
         self.job.started_at.map(When::new)
+    }
+
+    fn ended(lost: &LostAttempt) -> When {
+        When::new(lost.ended_at)
     }
 
     fn queued_for(&self) -> Option<String> {
