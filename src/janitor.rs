@@ -105,6 +105,9 @@ impl Janitor {
 
     async fn look_at_jobs(&mut self, now: Instant) -> anyhow::Result<()> {
         self.rescue(now).await.context("looking for lost jobs")?;
+        if self.rounds.is_multiple_of(PRUNE_EACH) {
+            troubles::forget_runners(&self.db).await.context("looking for runners that are gone")?;
+        }
         let told = jobs::tell_waits(&self.db, HOPE).await.context("looking at the jobs that wait")?;
         if !told.is_empty() {
             told.into_iter().for_each(|job| self.bells.ring_log(job));

@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::folder::{seal_of_server, take_folder};
 use super::runners::{mirrors, serve_runners, workers};
@@ -46,6 +46,9 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
              runs trainyard serve, or no secret of a repository can be decrypted here",
             data.join("seal.key").display()
         );
+    }
+    if config.github.token.is_none() {
+        warn!("github.token is not set: jobs of private repositories cannot be fetched here");
     }
     let names: Vec<&str> = config.runner.iter().map(|runner| runner.name.as_str()).collect();
     info!("working for the runners {}", names.join(", "));

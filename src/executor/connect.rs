@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use bollard::BollardRequest;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
@@ -18,7 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::endpoint::bracketed;
-use super::{Endpoint, TlsFiles, Tunnel};
+use super::{Docker, Endpoint, TlsFiles, Tunnel};
 
 /// bollard's own limit, in seconds, on the wait for an answer's head. Creating a container on a busy disk is slow.
 const ANSWER: u64 = 120;
@@ -95,4 +95,34 @@ pub(super) fn tls(files: &TlsFiles) -> anyhow::Result<ClientConfig> {
         .with_root_certificates(authorities)
         .with_client_auth_cert(certificates(certificate)?, key)
         .context("tls.certificate and tls.key do not go together")
+}
+
+impl Docker {
+    /// Why the engine does not answer, in words that say what to do.
+    pub(super) async fn unreachable(&self, error: anyhow::Error) -> anyhow::Error {
+        let advice = match self.endpoint() {
+            Endpoint::Unix(_) => "is dockerd running, and may this user open the socket?",
+            Endpoint::Tls { .. } => {
+                "is the machine up, does dockerd listen there with --tlsverify, and do the certificates belong together?"
+            }
+            Endpoint::Ssh(_) => "",
+        };
+        let said = match &self.tunnel {
+            Some(tunnel) => tunnel.said().await,
+            None => None,
+        };
+        // What connecting failed for stands at the end of a chain of which hyper shows the begin alone.
+        let cause = said.unwrap_or_else(|| match root_cause(&error) {
+            Some(cause) => format!("{error:#}: {cause}"),
+            None => format!("{error:#}"),
+        });
+        let advice = if advice.is_empty() { String::new() } else { format!(": {advice}") };
+        anyhow!("Docker is not reachable at {}{advice}: {cause}", self.endpoint())
+    }
+}
+
+/// The last of an error's causes, if it is not told already.
+fn root_cause(error: &anyhow::Error) -> Option<String> {
+    let cause = error.root_cause().to_string();
+    (!format!("{error:#}").contains(&cause)).then_some(cause)
 }

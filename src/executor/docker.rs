@@ -105,28 +105,6 @@ impl Docker {
         Ok(version.version.unwrap_or_else(|| "unknown".to_owned()))
     }
 
-    /// Why the engine does not answer, in words that say what to do.
-    async fn unreachable(&self, error: anyhow::Error) -> anyhow::Error {
-        let advice = match &self.endpoint {
-            Endpoint::Unix(_) => "is dockerd running, and may this user open the socket?",
-            Endpoint::Tls { .. } => {
-                "is the machine up, does dockerd listen there with --tlsverify, and do the certificates belong together?"
-            }
-            Endpoint::Ssh(_) => "",
-        };
-        let said = match &self.tunnel {
-            Some(tunnel) => tunnel.said().await,
-            None => None,
-        };
-        // What connecting failed for stands at the end of a chain of which hyper shows the begin alone.
-        let cause = said.unwrap_or_else(|| match root_cause(&error) {
-            Some(cause) => format!("{error:#}: {cause}"),
-            None => format!("{error:#}"),
-        });
-        let advice = if advice.is_empty() { String::new() } else { format!(": {advice}") };
-        anyhow!("Docker is not reachable at {}{advice}: {cause}", self.endpoint)
-    }
-
     /// What the names of all containers of this installation begin with.
     pub(super) fn prefix(&self) -> String {
         format!("trainyard-{}-", &self.instance[..8.min(self.instance.len())])
@@ -515,12 +493,6 @@ fn gpu_request(gpus: &[String]) -> Option<Vec<DeviceRequest>> {
             ..Default::default()
         }]
     })
-}
-
-/// The last of an error's causes, if it is not told already.
-fn root_cause(error: &anyhow::Error) -> Option<String> {
-    let cause = error.root_cause().to_string();
-    (!format!("{error:#}").contains(&cause)).then_some(cause)
 }
 
 /// Whether an error inside of a stream is the engine's "no such path".

@@ -1,7 +1,7 @@
 //! Whether the runner's engine answers. No job is claimed while it does not, and nothing else waits for it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -11,18 +11,21 @@ use crate::store::troubles;
 
 /// An engine that takes longer to answer gets no new jobs until it has.
 const DOUBT: Duration = Duration::from_secs(2);
+/// How long what was told counts as known. Somebody else may have tidied it away while Postgres was.
+const TOLD_FOR: Duration = Duration::from_secs(60);
 /// How often something is tried on an engine that answers.
 const TRIES: u32 = 3;
 
 impl Worker {
     /// Asks the engine again and again whether it is there, until `shutdown`, and tells when that changes.
     pub async fn keep_watch(self: Arc<Self>, shutdown: CancellationToken) {
-        let mut told: Option<Option<String>> = None;
+        let mut told: Option<(Option<String>, Instant)> = None;
         while !shutdown.is_cancelled() {
             let round = async {
                 let trouble = self.ask().await;
-                if told.as_ref() != Some(&trouble) && self.say_trouble(trouble.as_deref()).await {
-                    told = Some(trouble);
+                let is_told = told.as_ref().is_some_and(|(told, at)| *told == trouble && at.elapsed() < TOLD_FOR);
+                if !is_told && self.say_trouble(trouble.as_deref()).await {
+                    told = Some((trouble, Instant::now()));
                 }
                 tokio::time::sleep(ENGINE_RETRY).await;
             };
@@ -53,6 +56,7 @@ impl Worker {
             }
             Err(trouble) => {
                 self.engine_is_away();
+                self.pool.forget();
                 Some(format!("{trouble:#}"))
             }
         }
@@ -60,9 +64,7 @@ impl Worker {
 
     /// Notes that the engine is away: who waits for it waits until it has been asked again.
     pub(super) fn engine_is_away(&self) {
-        if self.there.send_replace(false) {
-            self.pool.forget();
-        }
+        self.there.send_replace(false);
     }
 
     /// Whether the engine answered when it was last asked.
@@ -70,13 +72,10 @@ impl Worker {
         *self.there.borrow()
     }
 
-    /// Returns true when the engine answers, false at the `shutdown`.
-    pub(super) async fn engine_is_there(&self, shutdown: &CancellationToken) -> bool {
-        let mut there = self.there.subscribe();
-        tokio::select! {
-            answers = there.wait_for(|there| *there) => answers.is_ok(),
-            () = shutdown.cancelled() => false,
-        }
+    /// Returns when the engine answers.
+    pub(super) async fn until_there(&self) {
+        // The sending end is our own, so the wait cannot fail.
+        let _ = self.there.subscribe().wait_for(|there| *there).await;
     }
 
     /// Returns when it is worth to do again on the engine what failed with `error`: a job is not judged by a connection

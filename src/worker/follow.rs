@@ -39,8 +39,8 @@ impl Worker {
                 Err(error) => Err(error),
             };
             match ended {
-                // An engine that goes down takes its containers with it; that says nothing about the job.
-                Ok(Life::Exited(exit)) if engine_was_away && !matches!(exit.status, 0 | 1) => {
+                // An engine that goes down takes its containers with it, by signals; that says nothing about the job.
+                Ok(Life::Exited(exit)) if engine_was_away && exit.status > 128 => {
                     return Err(End::GivenBack(anyhow::anyhow!(
                         "the container ended with status {} while Docker was restarted or away",
                         exit.status
@@ -51,11 +51,7 @@ impl Worker {
                     return Ok(exit);
                 }
                 // The stream broke: it is read again from the stored offset.
-                Ok(Life::Exited(_)) => tokio::time::sleep(REOPEN).await,
-                Ok(Life::Running(_)) => {
-                    shared.lock().is_seen();
-                    tokio::time::sleep(REOPEN).await;
-                }
+                Ok(Life::Exited(_) | Life::Running(_)) => tokio::time::sleep(REOPEN).await,
                 Ok(Life::Created | Life::Gone) => {
                     return Err(End::GivenBack(anyhow::anyhow!("the container vanished while the job ran")));
                 }
@@ -65,8 +61,21 @@ impl Worker {
                     }
                     engine_was_away = true;
                     shared.lock().is_unseen();
-                    tokio::time::sleep(ENGINE_RETRY).await;
+                    self.until_seen(container, shared).await;
                 }
+            }
+        }
+    }
+
+    /// Returns when the engine tells of the container again.
+    async fn until_seen(&self, container: &str, shared: &Shared) {
+        loop {
+            tokio::time::sleep(ENGINE_RETRY).await;
+            match self.docker.life(container).await {
+                Ok(Life::Running(_)) => return shared.lock().is_seen(),
+                // What it did last is read before anybody judges.
+                Ok(_) => return,
+                Err(_) => {}
             }
         }
     }

@@ -216,8 +216,9 @@ impl Worker {
                 () = shutdown.cancelled() => break,
             };
             // While the engine is away, jobs wait for it, or for another runner.
-            if !self.engine_is_there(&shutdown).await {
-                break;
+            tokio::select! {
+                () = self.until_there() => {}
+                () = shutdown.cancelled() => break,
             }
             let look = async {
                 match self.claim().await {
@@ -276,9 +277,10 @@ impl Worker {
     /// Finds the containers of an earlier process, and gives those to go on with; tries until it can tell.
     async fn recover(&self) -> Vec<(Claimed, Found)> {
         loop {
+            // An engine that is away is told of by who watches it.
+            self.until_there().await;
             match self.try_recover().await {
                 Ok(adopted) => return adopted,
-                // An engine that is away is told of by who watches it.
                 Err(trouble) => warn!(runner = self.name, "cannot look for running jobs yet: {trouble:#}"),
             }
             tokio::time::sleep(ENGINE_RETRY).await;
@@ -290,8 +292,6 @@ impl Worker {
     /// # Errors
     /// When the engine or Postgres does not answer; nothing is lost then.
     pub async fn try_recover(&self) -> anyhow::Result<Vec<(Claimed, Found)>> {
-        let version = self.docker.version().await?;
-        info!(runner = self.name, "Docker {version} at {}", self.docker.endpoint());
         let mut adopted = Vec::new();
         let (own, helpers): (Vec<Found>, _) = self.docker.list().await?.into_iter().partition(|found| found.runs_job);
         for found in own {

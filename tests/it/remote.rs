@@ -178,6 +178,40 @@ async fn a_job_by_ssh_goes_on_when_packets_vanish_for_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_is_judged_by_what_it_did_while_nobody_saw_it() {
+    let engine = RemoteEngine::start();
+    let yard = Yard::new().await;
+    let limits = "limits = {network = 'none', silence = '8s', grace = '1s'}\n";
+    let runner = engine.by_tcp().lines().nth(1).unwrap().to_owned();
+    let service = Service::start(PROGRAM.as_ref(), &yard.config("data", &format!("{limits}{runner}\n")));
+    let counts = "for i in $(seq 40); do echo \"line $i of $RANDOM, with some more words\"; sleep 0.1; done";
+    let script = |end: &str| format!("language: shell\ngit: {{clone: false}}\nscript:\n  - {counts}\n  - {end}\n");
+    let fails = yard.push(&service.base, "acme/fails", &script("'false'")).await;
+    let hangs = yard.push(&service.base, "acme/hangs", &script("sleep 300")).await;
+    yard.until("both run", "select count(*) = 2 from job where log_length > 500").await;
+    engine.cut(Cut::Silent);
+    yard.until("it is told", "select exists (select from trouble where component = 'runner remote')").await;
+    // Longer than both the job and the silence that it may keep.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let undecided: i64 = sqlx::query_scalar("select count(*) from job where state = 'running' and stop is null")
+        .fetch_one(&yard.db)
+        .await
+        .unwrap();
+    assert_eq!(undecided, 2, "{}", service.said());
+    engine.heal(Cut::Silent);
+    assert_eq!(yard.github.wait_for_end(&fails, "trainyard/push").await.state, "failure", "{}", service.said());
+    assert!(String::from_utf8_lossy(&yard.log(1).await).contains("line 40 of"));
+    // Limits hold again for who still runs.
+    assert_ne!(yard.github.wait_for_end(&hangs, "trainyard/push").await.state, "success", "{}", service.said());
+    let ends: Vec<(i32, String)> = sqlx::query_as("select attempt, coalesce(stop::text, '') from job order by id")
+        .fetch_all(&yard.db)
+        .await
+        .unwrap();
+    assert_eq!(ends, [(1, String::new()), (1, "silence".to_owned())], "{}", service.said());
+    assert_eq!(service.interrupt(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_runner_that_is_away_at_the_start_is_shown_so_and_holds_up_no_other() {
     let engine = RemoteEngine::start();
     engine.cut(Cut::Silent);
@@ -256,4 +290,54 @@ async fn whoever_is_not_who_they_should_be_is_not_talked_to() {
     assert!(of("b").contains("its key is not among the known hosts"), "{troubles:#?}");
     assert!(of("c").contains("certificate") || of("c").contains("alert"), "{troubles:#?}");
     assert_eq!(service.interrupt(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_looks_at_engines_elsewhere() {
+    let engine = RemoteEngine::start();
+    engine.has(&[("GPU-1", 4)], &[]);
+    let yard = Yard::new().await;
+    let change = format!(
+        "gpu = {{nvidia_smi = {:?}}}\nimages = {{python = 'trainyard/minimal:bookworm'}}\n\
+         runner = [{{name = 'a', endpoint = {:?}, tls = {}, cpus = 5000.0}}, {{name = 'b', endpoint = {:?}}}, \
+         {{name = 'c', endpoint = 'ssh://root@127.0.0.1:1'}}]\n",
+        engine.at("nvidia-smi"),
+        engine.tcp(),
+        engine.tls(),
+        engine.ssh(),
+    );
+    let config = yard.config("data", &change);
+    let path = format!("{}:{}", engine.ssh_folder().display(), std::env::var("PATH").unwrap());
+    let look = async || {
+        let mut doctor = tokio::process::Command::new(PROGRAM);
+        let output =
+            doctor.args(["doctor", "--json", "--config"]).arg(&config).env("PATH", &path).output().await.unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = look().await;
+    let openssl = std::process::Command::new("openssl")
+        .args(["x509", "-noout", "-enddate", "-in", &engine.at("client.pem").display().to_string()])
+        .output()
+        .unwrap();
+    let end = String::from_utf8(openssl.stdout).unwrap();
+    let end = chrono::NaiveDateTime::parse_from_str(end.trim(), "notAfter=%b %e %H:%M:%S %Y GMT").unwrap().and_utc();
+    for told in [
+        &format!("client.pem ends at {end}"),
+        &format!("at {}, 2 slots", engine.tcp()),
+        &format!("at {}, 2 slots", engine.ssh()),
+        "1 GPU there by nvidia-smi",
+        "limits.cpus is 5000",
+        "ssh to 127.0.0.1: ",
+        "is the machine up, and does its ssh server listen?",
+    ] {
+        assert!(said.contains(told), "no {told:?} in {said}");
+    }
+    assert_eq!(engine.docker(&["ps", "--all", "--quiet"]), "", "it makes nothing there");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(engine.at("client.key"), open).unwrap();
+    std::fs::write(engine.at("ca.pem"), "nothing").unwrap();
+    let said = look().await;
+    for told in ["can be read by other users; whoever has it is root", "ca.pem holds no certificate"] {
+        assert!(said.contains(told), "no {told:?} in {said}");
+    }
 }

@@ -93,7 +93,6 @@ async fn the_jobs_of_a_machine_that_is_gone_for_good_begin_again_elsewhere() {
     let yard = Yard::new().await;
     let (service, config) = server(&yard).await;
     let work = Service::work(PROGRAM.as_ref(), &config, None);
-    // The server's own runner is busy, so this one goes to the other machine.
     let sha = yard.push(&service.base, "acme/far", &format!("{THERE}{}", counting(600))).await;
     yard.until("it runs", "select log_length > 500 from job where id = 1 union all select false limit 1").await;
     let container = docker::container_of(&yard.db, 1).await.unwrap();
@@ -102,7 +101,8 @@ async fn the_jobs_of_a_machine_that_is_gone_for_good_begin_again_elsewhere() {
     yard.until("it is queued again", "select state = 'queued' and attempt = 1 from job where id = 1").await;
     let after = begin.elapsed();
     eprintln!("given back {after:?} after the kill");
-    assert!(after < Duration::from_secs(11), "{after:?}");
+    // A lease of eight seconds, seen unchanged for as long, and the pace of the janitor.
+    assert!(after < Duration::from_secs(14), "{after:?}");
     docker::remove(&container);
     drop((sha, service));
 }
