@@ -83,6 +83,9 @@ impl Default for Server {
     }
 }
 
+/// Docker makes no container with less.
+const LEAST_MEMORY: u64 = 6 << 20;
+
 /// The prefix of the environment variables that set values.
 const PREFIX: &str = "TRAINYARD__";
 
@@ -112,10 +115,18 @@ impl Config {
 
     /// Refuses mounts that would hand the machine or the service to jobs.
     fn check_mount(&self, mount: &executor::Mount) -> anyhow::Result<()> {
-        let host = mount.host.canonicalize().context("there is no such folder")?;
+        let host = match self.runner.iter().any(|runner| runner.endpoint.starts_with("unix:")) {
+            true => mount.host.canonicalize().context("there is no such folder")?,
+            // It is on other machines, and nobody can look there.
+            false => mount.host.clone(),
+        };
+        let plain = |path: &Path| path.components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
+        ensure!(host.is_absolute() && plain(&host), "it must be an absolute path");
         ensure!(host == mount.host, "its real path is {}: name that", host.display());
-        ensure!(host.is_dir(), "it is no folder");
-        let secret = THE_MACHINE.iter().map(PathBuf::from).chain([self.server.data_dir.clone()]);
+        ensure!(host.is_dir() || !host.exists(), "it is no folder");
+        let tls = self.runner.iter().filter_map(|runner| runner.tls.as_ref()).flat_map(|files| files.all());
+        let tls = tls.map(|(_, file)| file.clone());
+        let secret = THE_MACHINE.iter().map(PathBuf::from).chain([self.server.data_dir.clone()]).chain(tls);
         let sockets =
             self.runner.iter().filter_map(|runner| runner.endpoint.strip_prefix("unix://")).map(PathBuf::from);
         // As written and as it is: a part of them may be a link.
@@ -131,8 +142,7 @@ impl Config {
             globset::Glob::new(glob).with_context(|| format!("repos: {glob:?} is no pattern such as acme/*"))?;
         }
         let target = &mount.target;
-        let plain = target.components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
-        ensure!(target.is_absolute() && plain, "target must be an absolute path");
+        ensure!(target.is_absolute() && plain(target), "target must be an absolute path");
         let taken = ["/bin", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr", crate::attempt::HOME];
         ensure!(
             !taken.iter().any(|taken| overlap(target, Path::new(taken))),
@@ -162,12 +172,10 @@ impl Config {
         for (place, runner) in self.runner.iter().enumerate() {
             ensure!((1..=1000).contains(&runner.slots), "runner {:?}: slots must be from 1 to 1000", runner.name);
             let twice = self.runner[..place].iter().any(|earlier| earlier.name == runner.name);
-            ensure!(
-                runner.endpoint.starts_with("unix:///"),
-                "runner {:?}: endpoint must be unix:///path/to/docker.sock, not {:?}",
-                runner.name,
-                runner.endpoint
-            );
+            runner.endpoint().with_context(|| format!("runner {:?}", runner.name))?;
+            let (cpus, memory) = (runner.cpus.unwrap_or(1.0), runner.memory.unwrap_or(bytesize::ByteSize::gib(1)));
+            ensure!(cpus > 0.0, "runner {:?}: cpus must be more than 0", runner.name);
+            ensure!(memory.as_u64() >= LEAST_MEMORY, "runner {:?}: memory must be 6 MiB at least", runner.name);
             ensure!(!twice, "two runners are named {:?}; names must differ", runner.name);
             ensure!(
                 runner.keeps_to_routes() || self.limits.network != executor::Network::Egress,

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::domain::JobId;
@@ -28,9 +29,19 @@ const HOPE: Duration = Duration::from_secs(60);
 /// Free space below which no log or checkout can be trusted to fit.
 const LEAST_FREE: ByteSize = ByteSize::gib(1);
 
+/// Whose mess is tidied up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duties {
+    /// All of the installation: one process does that.
+    Installation,
+    /// That of this process and its runners.
+    Runners,
+}
+
 /// Goes round and tidies up.
 #[derive(Debug)]
 pub struct Janitor {
+    duties: Duties,
     db: PgPool,
     bells: Bells,
     workers: Vec<Arc<Worker>>,
@@ -39,12 +50,20 @@ pub struct Janitor {
     /// Each lease as it was found, and since when it has not changed.
     leases: HashMap<(JobId, i32), (DateTime<Utc>, Instant)>,
     rounds: u32,
+    /// Containers are looked through beside the rounds, which an engine that does not answer must not hold up.
+    reaping: JoinSet<()>,
 }
 
 impl Janitor {
     /// A janitor of these workers' runners and of the `data` folder's disk.
-    pub fn new(db: PgPool, bells: Bells, workers: Vec<Arc<Worker>>, data: PathBuf, caches: Caches) -> Self {
-        Self { db, bells, workers, data, caches, leases: HashMap::new(), rounds: 0 }
+    pub fn new(
+        duties: Duties,
+        (db, bells): (PgPool, Bells),
+        workers: Vec<Arc<Worker>>,
+        data: PathBuf,
+        caches: Caches,
+    ) -> Self {
+        Self { duties, db, bells, workers, data, caches, leases: HashMap::new(), rounds: 0, reaping: JoinSet::new() }
     }
 
     /// One round at `now`.
@@ -61,16 +80,15 @@ impl Janitor {
 
     async fn round(&mut self, now: Instant) -> anyhow::Result<()> {
         self.look_at_disk().await?;
-        self.rescue(now).await.context("looking for lost jobs")?;
-        let told = jobs::tell_waits(&self.db, HOPE).await.context("looking at the jobs that wait")?;
-        if !told.is_empty() {
-            told.into_iter().for_each(|job| self.bells.ring_log(job));
-            self.bells.outbox.ring();
+        if self.duties == Duties::Installation {
+            self.look_at_jobs(now).await?;
         }
-        if self.rounds.is_multiple_of(REAP_EACH) {
-            for worker in &self.workers {
+        while self.reaping.try_join_next().is_some() {}
+        if self.rounds.is_multiple_of(REAP_EACH) && self.reaping.is_empty() {
+            for worker in self.workers.iter().filter(|worker| worker.is_reachable()) {
+                let worker = Arc::clone(worker);
                 // An engine that is away is the worker's to report.
-                let _ = worker.reap().await;
+                self.reaping.spawn(async move { drop(worker.reap().await) });
             }
         }
         if self.rounds.is_multiple_of(PRUNE_EACH) {
@@ -82,6 +100,19 @@ impl Janitor {
             }
         }
         self.rounds = self.rounds.wrapping_add(1);
+        Ok(())
+    }
+
+    async fn look_at_jobs(&mut self, now: Instant) -> anyhow::Result<()> {
+        self.rescue(now).await.context("looking for lost jobs")?;
+        if self.rounds.is_multiple_of(PRUNE_EACH) {
+            troubles::forget_runners(&self.db).await.context("looking for runners that are gone")?;
+        }
+        let told = jobs::tell_waits(&self.db, HOPE).await.context("looking at the jobs that wait")?;
+        if !told.is_empty() {
+            told.into_iter().for_each(|job| self.bells.ring_log(job));
+            self.bells.outbox.ring();
+        }
         Ok(())
     }
 
@@ -114,7 +145,11 @@ impl Janitor {
         let free = ByteSize::b(disk.f_bavail.saturating_mul(disk.f_frsize));
         let message = (free < LEAST_FREE)
             .then(|| format!("only {free} are free under {}: make room before jobs fail", self.data.display()));
-        if troubles::set(&self.db, "disk", message.as_deref()).await? {
+        let component = match (self.duties, self.workers.first()) {
+            (Duties::Runners, Some(worker)) => format!("disk of {}", worker.host()),
+            _ => "disk".to_owned(),
+        };
+        if troubles::set(&self.db, &component, message.as_deref()).await? {
             info!("{}", message.as_deref().unwrap_or("the disk has room again"));
         }
         Ok(())

@@ -22,6 +22,19 @@ pub(super) fn take_folder(folder: &Path) -> anyhow::Result<std::fs::File> {
     Ok(file)
 }
 
+/// The key of the seal, which has to be that of the server.
+pub(super) fn seal_of_server(folder: &Path) -> anyhow::Result<Seal> {
+    let path = folder.join("seal.key");
+    let key = std::fs::read(&path).with_context(|| {
+        format!(
+            "cannot read {}: copy seal.key from the data folder of the machine that runs trainyard serve, for this user \
+             alone (mode 600); without it no secret of a repository can be decrypted here",
+            path.display()
+        )
+    })?;
+    Seal::new(&key).with_context(|| format!("the key of the seal, {}", path.display()))
+}
+
 /// The key of the seal, made at the first start; only its owner may read it.
 pub(super) fn seal(folder: &Path) -> anyhow::Result<Seal> {
     let path = folder.join("seal.key");

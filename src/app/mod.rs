@@ -1,12 +1,14 @@
-//! `serve`: configuration → clients → tasks. Any task that ends, ends the process.
+//! `serve` and `work`: configuration → clients → tasks. Any task that ends, ends the process.
 
 mod folder;
+mod runners;
+mod work;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -14,11 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::folder::{seal, take_folder};
+use self::runners::{mirrors, serve_runners, workers};
+pub use self::work::work;
 use crate::config::Config;
-use crate::git::{Credentials, Mirrors};
 use crate::github::Client;
 use crate::intake::Intake;
-use crate::janitor::{self, Janitor};
+use crate::janitor::{self, Duties, Janitor};
 use crate::outbox::Outbox;
 use crate::storage::Caches;
 use crate::store::bell::Bells;
@@ -26,9 +29,8 @@ use crate::store::cluster::Cluster;
 use crate::store::deliveries::Desk;
 use crate::store::repo_keys::RepoKeys;
 use crate::store::superseded::Cancels;
-use crate::store::{self, MIGRATOR, deliveries};
+use crate::store::{self, MIGRATOR, bridge, deliveries};
 use crate::web;
-use crate::worker::{Settings, Worker};
 
 /// How long a step sleeps when no bell rings: what another process wrote, or what has become due, waits no longer.
 const LOOK: Duration = Duration::from_secs(1);
@@ -169,44 +171,41 @@ async fn run_steps(
 ) -> anyhow::Result<()> {
     let Some(instance) = database_is_ready(&db, &shutdown).await? else { return Ok(()) };
     let data = config.server.data_dir.clone();
-    let credentials =
-        config.github.token.clone().map(|token| Credentials { origin: config.github.clone_origin(), token });
-    let mirrors = Mirrors::new(data.join("mirrors"), credentials);
-    let caches = Caches::new(data.join("caches"), config.cache);
-    let settings = Settings {
-        images: config.images,
-        limits: config.limits,
-        mounts: config.mount,
-        gpu: config.gpu.clone(),
-        public_url: config.server.public_url.clone(),
-        github_api: config.github.api_url.clone(),
-        scratch: data.join("scratch"),
-        keys,
-        caches: caches.clone(),
-    };
+    let mirrors = mirrors(&config);
+    let caches = Caches::new(data.join("caches"), config.cache.clone());
+    let handles = (db.clone(), bells.clone());
+    let workers = workers(&config, &handles, (&mirrors, &caches, keys), &instance)?;
+    let options = PgConnectOptions::clone(&db.connect_options());
     let mut tasks = JoinSet::new();
-    let mut workers = Vec::new();
-    for runner in &config.runner {
-        let docker = runner.docker(&instance)?;
-        let handles = (db.clone(), bells.clone());
-        let worker = Arc::new(Worker::new(runner, docker, handles, mirrors.clone(), settings.clone()));
-        workers.push(Arc::clone(&worker));
-        tasks.spawn(Arc::clone(&worker).keep_gpus(shutdown.clone()));
-        tasks.spawn(Arc::clone(&worker).keep_ready(shutdown.clone()));
-        tasks.spawn(worker.work(shutdown.clone()));
+    // Nobody else uses a private Postgres.
+    if config.database.url.is_some() {
+        tasks.spawn(endless(bridge::keep(options.clone(), bells.clone(), shutdown.clone())));
     }
+    tasks.spawn(serve_runners(options, workers.clone(), shutdown.clone()));
     let cancels = if config.travis.cancel_running { Cancels::Running } else { Cancels::Queued };
     let intake = Intake::new(db.clone(), bells.clone(), mirrors, cancels, config.gpu);
     for _ in 0..INTAKES {
-        tasks.spawn(intake_loop(intake.clone(), bells.clone(), shutdown.clone()));
+        tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));
     }
     let outbox = Outbox::new(db.clone(), Client::new(&config.github)?, config.server.public_url);
     for _ in 0..POSTERS {
-        tasks.spawn(outbox_loop(outbox.clone(), bells.clone(), shutdown.clone()));
+        tasks.spawn(endless(outbox_loop(outbox.clone(), bells.clone(), shutdown.clone())));
     }
-    tasks.spawn(janitor_loop(Janitor::new(db, bells, workers, data, caches), shutdown.clone()));
+    let janitor = Janitor::new(Duties::Installation, (db, bells), workers, data, caches);
+    tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
+    all_until(tasks, &shutdown).await
+}
+
+/// As a task among others that may fail.
+async fn endless(task: impl Future<Output = ()>) -> anyhow::Result<()> {
+    task.await;
+    Ok(())
+}
+
+/// Waits for all tasks, none of which may end before the `shutdown`.
+async fn all_until(mut tasks: JoinSet<anyhow::Result<()>>, shutdown: &CancellationToken) -> anyhow::Result<()> {
     while let Some(ended) = tasks.join_next().await {
-        ended.context("a task panicked")?;
+        ended.context("a task panicked")??;
         if !shutdown.is_cancelled() {
             bail!("a task ended early");
         }

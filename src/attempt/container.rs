@@ -92,7 +92,7 @@ impl NewContainer<'_> {
         }
         fill(docker, &container, upload, self.cache).await?;
         before.await?;
-        waiting.go();
+        waiting.go().await?;
         Ok(container)
     }
 

@@ -25,6 +25,8 @@ pub struct Progress {
     pub log_full: bool,
     /// What the job has written to its disk, when it was last measured.
     pub written: u64,
+    /// Whether the engine is away, so that nobody knows what the job does.
+    unseen: bool,
     stop: Option<(Stop, String)>,
     escalation: Option<Escalation>,
 }
@@ -68,6 +70,7 @@ impl Progress {
             last_output: Instant::now(),
             log_full: false,
             written: 0,
+            unseen: false,
             stop,
             escalation: None,
         }
@@ -89,8 +92,20 @@ impl Progress {
         Due { stop: fresh, signal }
     }
 
+    /// Notes that the engine is away: no limit counts as broken until it is back, since the job may have kept it.
+    pub fn is_unseen(&mut self) {
+        self.unseen = true;
+    }
+
+    /// Notes that the job is seen to run. What it has said meanwhile comes only now.
+    pub fn is_seen(&mut self) {
+        if std::mem::take(&mut self.unseen) {
+            self.last_output = Instant::now();
+        }
+    }
+
     fn limit_broken(&self, limits: &Limits, now: Instant) -> Option<Stop> {
-        let started = self.started?;
+        let started = self.started.filter(|_| !self.unseen)?;
         if self.log_full {
             Some(Stop::LogSize)
         } else if self.written > limits.disk.as_u64() {
@@ -170,6 +185,21 @@ mod tests {
         assert_eq!(due, Due { stop: None, signal: Some(("c".to_owned(), "SIGINT")) });
         let judged = progress.judge(&Exit { status: 130, out_of_memory: false }, &limits, "");
         assert_eq!((judged.verdict, judged.reason.as_deref()), (Verdict::Canceled, Some("not needed")));
+    }
+
+    #[test]
+    fn a_job_that_nobody_sees_breaks_no_limit() {
+        let limits = Limits { silence: Duration::from_secs(10), ..Limits::default() };
+        let mut progress = Progress::new(Some("c".to_owned()), None);
+        let start = progress.last_output;
+        progress.started = Some(start);
+        progress.is_unseen();
+        let late = start + Duration::from_secs(11);
+        assert_eq!(progress.look(&limits, late, None).stop, None);
+        progress.is_seen();
+        assert_eq!(progress.look(&limits, progress.last_output, None).stop, None, "it may have said something");
+        let later = progress.last_output + Duration::from_secs(11);
+        assert_eq!(progress.look(&limits, later, None).stop.map(|(stop, _)| stop), Some(Stop::Silence));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod problems;
 mod run;
 mod serve;
 mod table;
+mod work;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ struct Arguments {
 enum Command {
     /// Run everything in one process: web pages, intake, workers, statuses.
     Serve(serve::Arguments),
+    /// Run jobs on a further machine, for a server whose Postgres it shares: workers only.
+    Work(work::Arguments),
     /// Show the jobs that a repository's `.travis.yml` gives, and what is wrong with it and its training configs.
     Plan(plan::Arguments),
     /// Check training configs and `.travis.yml` files: of folders, or single ones as in a pre-commit hook.
@@ -63,6 +66,7 @@ const USAGE: u8 = 2;
 pub async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Work(arguments) => work::run(arguments).await,
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Run(arguments) => run::run(arguments).await,

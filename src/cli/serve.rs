@@ -23,16 +23,23 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     telemetry::start(&config.telemetry)?;
     let shutdown = CancellationToken::new();
     let app = App::bind(config).await?;
+    until_told_to_stop(app.serve(shutdown.clone()), &shutdown).await
+}
+
+/// Sees the service through, and shuts it down at SIGINT and SIGTERM.
+pub(super) async fn until_told_to_stop(
+    service: impl Future<Output = anyhow::Result<()>>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<u8> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let serving = app.serve(shutdown.clone());
-    tokio::pin!(serving);
+    tokio::pin!(service);
     tokio::select! {
-        ended = &mut serving => ended?,
+        ended = &mut service => ended?,
         _ = async { tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} } } => {
             info!("stopping; running jobs go on and are found again at the next start");
             shutdown.cancel();
-            serving.await?;
+            service.await?;
         }
     }
     Ok(super::FINE)

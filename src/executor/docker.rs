@@ -21,6 +21,7 @@ use chrono::DateTime;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 
 use super::outlet::{self, HostAddresses};
+use super::{Endpoint, Tunnel, connect};
 use super::{ExecError, Exit, Found, Image, Life, Network, Spec, Upload, archive, host_config};
 use crate::domain::JobId;
 
@@ -31,16 +32,15 @@ const GPUS: &str = "trainyard.gpus";
 
 /// A request that the engine answers at once, if it answers at all.
 pub(super) const PROMPT: Duration = Duration::from_secs(10);
-/// bollard's own limit, in seconds, on the wait for an answer's head. Creating a container on a busy disk is slow.
-const ANSWER: u64 = 120;
 
 /// A Docker engine, seen by one installation of Trainyard.
 #[derive(Debug, Clone)]
 pub struct Docker {
     // bollard refuses to make a client while the socket is not there; dockerd may come later than we do.
     client: OnceLock<bollard::Docker>,
-    socket: String,
-    endpoint: String,
+    endpoint: Endpoint,
+    /// The way to an engine that ssh leads to.
+    pub(super) tunnel: Option<Tunnel>,
     instance: String,
     runtime: Option<String>,
     pub(super) host: HostAddresses,
@@ -51,25 +51,22 @@ pub struct Docker {
 }
 
 impl Docker {
-    /// A client for the engine at `endpoint` (`unix:///var/run/docker.sock`). Nothing is sent yet.
-    ///
-    /// # Errors
-    /// When the endpoint is of a kind that is not supported.
-    pub fn new(endpoint: &str, instance: &str) -> anyhow::Result<Self> {
-        let socket = endpoint
-            .strip_prefix("unix://")
-            .with_context(|| format!("runner endpoint {endpoint:?}: only unix:///path/to/docker.sock is supported"))?
-            .to_owned();
-        Ok(Self {
+    /// A client for the engine at `endpoint`. Nothing is sent yet.
+    pub fn new(endpoint: Endpoint, instance: &str) -> Self {
+        let tunnel = match &endpoint {
+            Endpoint::Ssh(host) => Some(Tunnel::new(host.clone())),
+            Endpoint::Unix(_) | Endpoint::Tls { .. } => None,
+        };
+        Self {
             client: OnceLock::new(),
-            socket,
-            endpoint: endpoint.to_owned(),
+            endpoint,
+            tunnel,
             instance: instance.to_owned(),
             runtime: None,
             host: HostAddresses::default(),
             no_quota: Arc::default(),
             images: Arc::default(),
-        })
+        }
     }
 
     /// Runs jobs with this runtime of the engine instead of its default.
@@ -82,12 +79,12 @@ impl Docker {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client = bollard::Docker::connect_with_unix(&self.socket, ANSWER, bollard::API_DEFAULT_VERSION)?;
+        let client = connect::client(&self.endpoint, self.tunnel.as_ref())?;
         Ok(self.client.get_or_init(|| client))
     }
 
     /// Where the engine is.
-    pub fn endpoint(&self) -> &str {
+    pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
@@ -101,12 +98,10 @@ impl Docker {
             Ok(answer.map_err(|_| anyhow!("no answer within {}", humantime::format_duration(PROMPT)))??)
         };
         let asked: anyhow::Result<_> = asked.await;
-        let version = asked.with_context(|| {
-            format!(
-                "Docker is not reachable at {}: is dockerd running, and may this user open the socket?",
-                self.endpoint
-            )
-        })?;
+        let version = match asked {
+            Ok(version) => version,
+            Err(error) => return Err(self.unreachable(error).await),
+        };
         Ok(version.version.unwrap_or_else(|| "unknown".to_owned()))
     }
 
@@ -529,7 +524,7 @@ mod tests {
 
     #[test]
     fn containers_are_alike_when_nothing_tells_them_apart() {
-        let docker = Docker::new("unix:///nowhere", "0123456789").expect("an endpoint");
+        let docker = Docker::new(Endpoint::Unix("/nowhere".into()), "0123456789");
         let spec = Spec {
             image: "sha256:1".to_owned(),
             command: vec!["true".to_owned()],

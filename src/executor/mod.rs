@@ -3,23 +3,29 @@
 //! It knows no database and no build: it is told what to run under which labels, and says what became of it.
 
 mod archive;
+mod connect;
 mod docker;
+mod endpoint;
 mod examine;
+mod gpu_look;
 mod host_config;
 mod nvidia;
 mod outlet;
 mod pool;
 mod reach;
 mod shelf;
+mod tunnel;
 mod usage;
 mod waiting;
 
 pub use archive::Upload;
 pub use docker::Docker;
+pub use endpoint::{Endpoint, SshHost, TlsFiles};
 pub use examine::Engine;
 pub use nvidia::NvidiaSmi;
 pub use pool::Pool;
 pub use reach::Reach;
+use tunnel::Tunnel;
 pub use waiting::Waiting;
 
 use std::path::PathBuf;

@@ -1,35 +1,72 @@
-//! `nvidia-smi`, as it is on this machine.
+//! `nvidia-smi`, as it is on a runner's machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use bytesize::ByteSize;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
+use super::{Docker, Endpoint, Tunnel};
 use crate::gpu::{self, APPS_QUERY, Device, GPU_QUERY, Settings};
 
 /// Without its persistence mode the driver takes seconds to wake each GPU up.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// More than it prints for the largest machines.
-const MOST_OUTPUT: u64 = 1024 * 1024;
+pub(super) const MOST_OUTPUT: u64 = 1024 * 1024;
+/// How long an engine without GPUs is not tried again: it would make a container each time.
+const NONE_FOR: Duration = Duration::from_secs(5 * 60);
+/// What tidying up may take at the end of the process.
+const TIDY_UP: Duration = Duration::from_secs(2);
 
-/// The program that tells of the GPUs of the machine on which Trainyard runs.
+/// The program that tells of a runner's GPUs, on the machine where these are.
 #[derive(Debug, Clone)]
 pub struct NvidiaSmi {
     program: PathBuf,
     idle_memory: ByteSize,
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    /// Where Trainyard runs.
+    Here,
+    /// Where ssh leads to.
+    There(Tunnel),
+    /// In a container on the engine, which can be asked for nothing else.
+    Container {
+        docker: Box<Docker>,
+        image: String,
+        /// When it was last found that the engine has no GPUs.
+        none: Arc<Mutex<Option<Instant>>>,
+    },
 }
 
 impl NvidiaSmi {
-    /// The configured program.
-    pub fn new(settings: &Settings) -> Self {
-        Self { program: settings.nvidia_smi.clone(), idle_memory: settings.idle_memory }
+    /// The configured program on the engine's machine; where only the engine can be reached, in a container of `image`.
+    pub fn new(settings: &Settings, docker: &Docker, image: &str) -> Self {
+        let place = match (docker.endpoint(), &docker.tunnel) {
+            (Endpoint::Tls { .. }, _) => {
+                Place::Container { docker: Box::new(docker.clone()), image: image.to_owned(), none: Arc::default() }
+            }
+            (_, Some(tunnel)) => Place::There(tunnel.clone()),
+            (_, None) => Place::Here,
+        };
+        Self { program: settings.nvidia_smi.clone(), idle_memory: settings.idle_memory, place }
     }
 
-    /// The GPUs of this machine, and what is on them. None when there is no such program.
+    /// Removes what was made to ask it.
+    pub async fn tidy_up(&self) {
+        if let Place::Container { docker, .. } = &self.place {
+            // One that stays is replaced by the next start.
+            let _ = tokio::time::timeout(TIDY_UP, docker.remove_gpu_look()).await;
+        }
+    }
+
+    /// The GPUs of the machine, and what is on them. None when there is no such program.
     ///
     /// # Errors
     /// When it cannot tell, in words for the operator.
@@ -42,34 +79,76 @@ impl NvidiaSmi {
     }
 
     async fn ask(&self, arguments: &[&str]) -> anyhow::Result<Option<String>> {
-        let mut command = Command::new(&self.program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut child = match command.spawn() {
-            Ok(child) => child,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("running {}", self.program.display())),
-        };
-        let mut told = Vec::new();
-        let answered = async {
-            if let Some(output) = child.stdout.take() {
-                output.take(MOST_OUTPUT).read_to_end(&mut told).await?;
-            }
-            child.wait().await
-        };
         let name = self.program.display();
-        let status = match tokio::time::timeout(PATIENCE, answered).await {
-            Ok(status) => status.with_context(|| format!("running {name}"))?,
-            Err(_) => bail!("{name} does not answer within {} s: the driver hangs, maybe", PATIENCE.as_secs()),
+        let answer = match &self.place {
+            Place::Here => {
+                let mut command = Command::new(&self.program);
+                command.args(arguments);
+                output(command).await?
+            }
+            Place::There(tunnel) => {
+                let command = tunnel.command(&self.program.to_string_lossy(), arguments).await?;
+                match output(command).await?.context("cannot start ssh: install the package openssh-client")? {
+                    // The shell's words for a program that is not there, and ssh's own failure.
+                    (Some(127), _) => None,
+                    (Some(255), told) => bail!("ssh cannot run {name}: {}", first_line(&told)),
+                    answer => Some(answer),
+                }
+            }
+            Place::Container { docker, image, none } => {
+                if lock(none).is_some_and(|since| since.elapsed() < NONE_FOR) {
+                    return Ok(None);
+                }
+                let program = self.program.to_string_lossy();
+                let asked = docker.ask_gpus(image, &program, arguments);
+                let answer = tokio::time::timeout(PATIENCE, asked).await.with_context(|| silent(&self.program))??;
+                *lock(none) = answer.is_none().then(Instant::now);
+                answer
+            }
         };
-        let told = String::from_utf8_lossy(&told).into_owned();
-        match status.code() {
+        let Some((status, told)) = answer else { return Ok(None) };
+        match status {
             Some(0) => Ok(Some(told)),
             // No GPU was found.
             Some(6) => Ok(Some(String::new())),
             Some(9) => bail!("{name}: the NVIDIA driver is not loaded (exit status 9)"),
             Some(12) => bail!("{name}: the library NVML is not found (exit status 12)"),
             Some(15) => bail!("{name}: a GPU has fallen off the bus (exit status 15): restart the machine"),
-            _ => bail!("{name} ended with {status}: {}", told.lines().next().unwrap_or_default().trim()),
+            Some(status) => bail!("{name} ended with exit status: {status}: {}", first_line(&told)),
+            None => bail!("{name} was killed"),
         }
     }
+}
+
+fn lock(none: &Mutex<Option<Instant>>) -> MutexGuard<'_, Option<Instant>> {
+    none.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn first_line(told: &str) -> &str {
+    told.lines().next().unwrap_or_default().trim()
+}
+
+fn silent(program: &Path) -> String {
+    format!("{} does not answer within {} s: the driver hangs, maybe", program.display(), PATIENCE.as_secs())
+}
+
+/// The exit status of a command and what it printed; none when there is no such program.
+async fn output(mut command: Command) -> anyhow::Result<Option<(Option<i64>, String)>> {
+    let name = PathBuf::from(command.as_std().get_program());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("running {}", name.display())),
+    };
+    let mut told = Vec::new();
+    let answered = async {
+        if let Some(output) = child.stdout.take() {
+            output.take(MOST_OUTPUT).read_to_end(&mut told).await?;
+        }
+        child.wait().await
+    };
+    let answered = tokio::time::timeout(PATIENCE, answered).await.with_context(|| silent(&name))?;
+    let status = answered.with_context(|| format!("running {}", name.display()))?;
+    Ok(Some((status.code().map(i64::from), String::from_utf8_lossy(&told).into_owned())))
 }

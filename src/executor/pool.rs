@@ -184,12 +184,18 @@ impl Pool {
         Ok(())
     }
 
+    /// Forgets all that wait: the engine was away, and their connections with it. Whoever tidies up removes them.
+    pub fn forget(&self) {
+        self.lock().ready.clear();
+    }
+
     /// Takes one that is like this out of those that are ready, and notes that it was asked for.
     fn pick(&self, spec: &Spec) -> Option<Ready> {
         let mut state = self.lock();
         state.wanted.retain(|(wanted, _)| !self.docker.are_alike(wanted, spec));
         state.wanted.insert(0, (spec.clone(), Instant::now()));
         state.wanted.truncate(self.size);
+        state.ready.retain_mut(|ready| !ready.waiting.is_over());
         let place = state.ready.iter().position(|ready| self.docker.are_alike(&ready.spec, spec))?;
         Some(state.ready.remove(place))
     }

@@ -2,8 +2,12 @@
 
 use std::fmt;
 
+use anyhow::Context as _;
 use bollard::container::AttachContainerResults;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::io::AsyncWriteExt as _;
 
+use super::docker::PROMPT;
 use super::{Docker, ExecError, Network, Spec};
 
 /// A container whose command waits for the end of its standard input. When this is dropped, or its process dies, that
@@ -21,8 +25,18 @@ impl fmt::Debug for Waiting {
 
 impl Waiting {
     /// Ends the wait: the container's command goes on.
-    pub fn go(self) {
-        drop(self.input);
+    ///
+    /// # Errors
+    /// When the engine is not there any more.
+    pub async fn go(mut self) -> anyhow::Result<()> {
+        // Said, and not left to the drop: TLS tells an end from a connection that was cut.
+        let ended = tokio::time::timeout(PROMPT, self.input.input.shutdown()).await;
+        ended.context("no answer in time")?.context("starting the job")
+    }
+
+    /// Whether the connection to the container has ended, and with it the container's wait.
+    pub(super) fn is_over(&mut self) -> bool {
+        self.input.output.next().now_or_never().is_some()
     }
 }
 

@@ -70,7 +70,11 @@ pub async fn database(options: &PgConnectOptions) -> anyhow::Result<Database> {
     answer
 }
 
-async fn schema(connection: &mut PgConnection) -> anyhow::Result<Schema> {
+/// How far the schema of a database is.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn schema(connection: &mut PgConnection) -> anyhow::Result<Schema> {
     let is_new: bool =
         sqlx::query_scalar("select to_regclass('_sqlx_migrations') is null").fetch_one(&mut *connection).await?;
     if is_new {

@@ -4,6 +4,7 @@
 //! that also rolls the build up and wishes its status.
 
 pub mod bell;
+pub mod bridge;
 pub mod builds;
 pub mod cluster;
 pub mod deliveries;
@@ -15,6 +16,7 @@ pub mod repo_keys;
 pub mod reports;
 pub mod repos;
 pub mod runners;
+pub mod served;
 pub mod superseded;
 pub mod troubles;
 pub mod wishes;

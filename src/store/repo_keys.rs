@@ -43,6 +43,18 @@ impl RepoKeys {
         Ok(Some(PrivateKey::from_pkcs8(&clear).context("the repository's stored key")?))
     }
 
+    /// Whether the seal opens what is stored, as far as something is.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn seal_fits(&self) -> sqlx::Result<bool> {
+        let stored: Option<(RepoId, Vec<u8>)> =
+            sqlx::query_as("select repo_id, private_key from repo_key order by repo_id limit 1")
+                .fetch_optional(&self.db)
+                .await?;
+        Ok(stored.is_none_or(|(repo, sealed)| self.seal.open(&name(repo), &sealed).is_ok()))
+    }
+
     /// The repository's public key as PEM; makes the pair when there is none.
     ///
     /// # Errors

@@ -13,6 +13,8 @@ pub struct Runner<'a> {
     pub slots: usize,
     /// What it has beside a slot.
     pub labels: &'a [String],
+    /// The machine of the process that serves it.
+    pub host: &'a str,
 }
 
 /// Tells that a runner is there.
@@ -21,14 +23,15 @@ pub struct Runner<'a> {
 /// When Postgres cannot be asked.
 pub async fn tell(db: &PgPool, runner: &Runner<'_>) -> sqlx::Result<()> {
     sqlx::query(
-        "insert into runner (name, endpoint, slots, labels) values ($1, $2, $3, $4)
-         on conflict (name) do update set
-             endpoint = excluded.endpoint, slots = excluded.slots, labels = excluded.labels, seen_at = now()",
+        "insert into runner (name, endpoint, slots, labels, host) values ($1, $2, $3, $4, $5)
+         on conflict (name) do update set endpoint = excluded.endpoint, slots = excluded.slots,
+             labels = excluded.labels, host = excluded.host, seen_at = now()",
     )
     .bind(runner.name)
     .bind(runner.endpoint)
     .bind(i32::try_from(runner.slots).unwrap_or(i32::MAX))
     .bind(runner.labels)
+    .bind(runner.host)
     .execute(db)
     .await?;
     Ok(())

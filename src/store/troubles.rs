@@ -40,3 +40,17 @@ pub async fn set(db: &PgPool, component: &str, message: Option<&str>) -> sqlx::R
 pub async fn all(db: &PgPool) -> sqlx::Result<Vec<Trouble>> {
     sqlx::query_as("select component, message from trouble order by since").fetch_all(db).await
 }
+
+/// Forgets the troubles of runners that nobody has served for a while; who serves one tells of it again and again.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn forget_runners(db: &PgPool) -> sqlx::Result<()> {
+    sqlx::query(
+        "delete from trouble using runner where seen_at < now() - interval '10 min'
+             and component in ('runner ' || name, 'GPUs of runner ' || name)",
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -18,6 +18,8 @@ const LONG_LOG: u32 = 32;
 const GATHER: Duration = Duration::from_millis(40);
 /// A commit of at least this many bytes is worth its while: the next one follows at once.
 const GATHERED_ENOUGH: usize = 64 * 1024;
+/// The pause before a stream that broke is opened again.
+const REOPEN: Duration = Duration::from_millis(200);
 /// Frames of output that one commit may carry; the engine's frames have at most 16 KiB.
 const FRAMES: usize = 1024;
 
@@ -27,29 +29,53 @@ impl Worker {
         let mut engine_was_away = false;
         loop {
             let whole = self.store_output(container, shared, log).await?;
-            let ended = match self.docker.wait(container).await {
+            // A stream that broke says nothing about the container: whether that has ended is asked without waiting.
+            let ended = match whole {
+                true => self.docker.wait(container).await,
+                false => Ok(()),
+            };
+            let ended = match ended {
                 Ok(()) => self.docker.life(container).await,
                 Err(error) => Err(error),
             };
             match ended {
-                // An engine that goes down takes its containers with it; that says nothing about the job.
-                Ok(Life::Exited(exit)) if engine_was_away && !matches!(exit.status, 0 | 1) => {
-                    return Err(End::GivenBack(anyhow::anyhow!("Docker was restarted while the job ran")));
+                // An engine that goes down takes its containers with it, by signals; that says nothing about the job.
+                Ok(Life::Exited(exit)) if engine_was_away && exit.status > 128 => {
+                    return Err(End::GivenBack(anyhow::anyhow!(
+                        "the container ended with status {} while Docker was restarted or away",
+                        exit.status
+                    )));
                 }
                 Ok(Life::Exited(exit)) if whole => {
                     log.end().await?;
                     return Ok(exit);
                 }
                 // The stream broke: it is read again from the stored offset.
-                Ok(Life::Exited(_) | Life::Running(_)) => {}
+                Ok(Life::Exited(_) | Life::Running(_)) => tokio::time::sleep(REOPEN).await,
                 Ok(Life::Created | Life::Gone) => {
                     return Err(End::GivenBack(anyhow::anyhow!("the container vanished while the job ran")));
                 }
                 Err(error) => {
-                    warn!("the engine went away: {error:#}");
+                    if !engine_was_away {
+                        warn!("the engine went away: {error:#}");
+                    }
                     engine_was_away = true;
-                    tokio::time::sleep(ENGINE_RETRY).await;
+                    shared.lock().is_unseen();
+                    self.until_seen(container, shared).await;
                 }
+            }
+        }
+    }
+
+    /// Returns when the engine tells of the container again.
+    async fn until_seen(&self, container: &str, shared: &Shared) {
+        loop {
+            tokio::time::sleep(ENGINE_RETRY).await;
+            match self.docker.life(container).await {
+                Ok(Life::Running(_)) => return shared.lock().is_seen(),
+                // What it did last is read before anybody judges.
+                Ok(_) => return,
+                Err(_) => {}
             }
         }
     }

@@ -68,15 +68,37 @@ impl Default for GpuConfig {
 impl Worker {
     /// Looks at the GPUs again and again, until `shutdown`.
     pub async fn keep_gpus(self: Arc<Self>, shutdown: CancellationToken) {
-        while !shutdown.is_cancelled() {
-            if let Err(error) = self.look_at_gpus().await {
-                warn!(runner = self.name, "cannot look at the GPUs: {error:#}");
+        let look = async {
+            loop {
+                if let Err(error) = self.look_or_wait().await {
+                    warn!(runner = self.name, "cannot look at the GPUs: {error:#}");
+                }
+                tokio::time::sleep(LOOK).await;
             }
-            tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
-                () = shutdown.cancelled() => {}
-            }
+        };
+        tokio::select! {
+            () = look => {}
+            () = shutdown.cancelled() => {}
         }
+        self.smi.tidy_up().await;
+    }
+
+    /// Looks at the GPUs, if the engine can be reached; tells that the runner is served in either case.
+    async fn look_or_wait(&self) -> anyhow::Result<()> {
+        self.tell().await?;
+        if tokio::time::timeout(LOOK, self.until_there()).await.is_ok() {
+            return self.look_at_gpus().await;
+        }
+        gpus::quarantine_all(&self.db, &self.name, "its runner cannot be reached").await?;
+        Ok(())
+    }
+
+    /// Tells that the runner is there and who serves it.
+    async fn tell(&self) -> anyhow::Result<()> {
+        let endpoint = self.docker.endpoint().to_string();
+        let (name, host, labels) = (&self.name, &self.host, &self.labels);
+        let runner = Runner { name, endpoint: &endpoint, slots: self.slots, labels, host };
+        runners::tell(&self.db, &runner).await.context("telling of the runner")
     }
 
     /// Tells which GPUs the runner has, and which of those that no job holds are empty.
@@ -84,9 +106,8 @@ impl Worker {
     /// # Errors
     /// When the engine or Postgres does not answer; then nothing is free that was not.
     pub async fn look_at_gpus(&self) -> anyhow::Result<()> {
-        let Self { name, slots, labels, .. } = self;
-        let runner = Runner { name, endpoint: self.docker.endpoint(), slots: *slots, labels };
-        runners::tell(&self.db, &runner).await.context("telling of the runner")?;
+        let name = &self.name;
+        self.tell().await?;
         let begun = gpus::now(&self.db).await?;
         let devices = match &self.gpus {
             GpuConfig::Word(GpuWord::None) => Ok(Vec::new()),

@@ -4,6 +4,7 @@
 //! logs at the stored offset, and finishes them.
 
 mod cache;
+mod engine;
 mod follow;
 mod gpus;
 mod log;
@@ -19,23 +20,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bytesize::ByteSize;
 use serde::Deserialize;
 use sqlx::PgPool;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use url::Url;
 
 use crate::attempt::Images;
-use crate::executor::{Docker, Found, Limits, Mount, NvidiaSmi, Pool};
+use crate::executor::{Docker, Endpoint, Found, Limits, Mount, NvidiaSmi, Pool, TlsFiles};
 use crate::git::Mirrors;
 use crate::gpu;
 use crate::storage::Caches;
 use crate::store::bell::Bells;
 use crate::store::jobs::{self, Claimed};
 use crate::store::repo_keys::RepoKeys;
-use crate::store::troubles;
 pub use gpus::{GpuConfig, GpuWord, ListedGpu};
 
 /// How long a job is ours without a beat. Another worker takes it up at the latest this much after ours is lost.
@@ -53,12 +54,18 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct RunnerConfig {
     /// Its name, unique among all runners of an installation; running jobs are found again by it.
     pub name: String,
-    /// The Docker engine, as `unix:///path/to/docker.sock`.
+    /// The Docker engine: `unix:///path/to/docker.sock`, `tcp://host:2376` or `ssh://user@host`.
     pub endpoint: String,
+    /// What proves who is who over TCP.
+    pub tls: Option<TlsFiles>,
     /// How many jobs it runs at once.
     pub slots: usize,
     /// How many containers wait for jobs, started and empty.
     pub ready: usize,
+    /// Processor time of each job, in processors, instead of that of `[limits]`.
+    pub cpus: Option<f64>,
+    /// Memory of each job, instead of that of `[limits]`.
+    pub memory: Option<ByteSize>,
     /// The engine's runtime for its jobs, such as `runsc` or `sysbox-runc`; the engine's default when empty.
     pub runtime: String,
     /// What jobs may ask for beside GPUs: an architecture or a system that is not the usual one.
@@ -74,13 +81,27 @@ impl RunnerConfig {
         ["", "runc", "crun", "io.containerd.runc.v2", "nvidia"].contains(&self.runtime.as_str())
     }
 
+    /// Where its engine is.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn endpoint(&self) -> anyhow::Result<Endpoint> {
+        Endpoint::parse(&self.endpoint, self.tls.as_ref())
+    }
+
     /// What drives its engine.
     ///
     /// # Errors
     /// When its endpoint is of a kind that is not supported.
     pub fn docker(&self, instance: &str) -> anyhow::Result<Docker> {
         let runtime = Some(self.runtime.clone()).filter(|runtime| !runtime.is_empty());
-        Ok(Docker::new(&self.endpoint, instance)?.with_runtime(runtime))
+        Ok(Docker::new(self.endpoint()?, instance).with_runtime(runtime))
+    }
+
+    /// What its jobs may take, where all others may take `limits`.
+    pub fn limits(&self, limits: &Limits) -> Limits {
+        let (cpus, memory) = (self.cpus.unwrap_or(limits.cpus), self.memory.unwrap_or(limits.memory));
+        Limits { cpus, memory, ..limits.clone() }
     }
 }
 
@@ -91,6 +112,9 @@ impl Default for RunnerConfig {
             endpoint: "unix:///var/run/docker.sock".to_owned(),
             slots: 2,
             ready: 2,
+            tls: None,
+            cpus: None,
+            memory: None,
             runtime: String::new(),
             labels: Vec::new(),
             gpus: GpuConfig::default(),
@@ -125,6 +149,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Worker {
     name: String,
+    /// The machine on which this process runs.
+    host: String,
     slots: usize,
     labels: Vec<String>,
     gpus: GpuConfig,
@@ -134,6 +160,8 @@ pub struct Worker {
     db: PgPool,
     bells: Bells,
     docker: Docker,
+    /// Whether the engine answers, as far as is known.
+    there: watch::Sender<bool>,
     pool: Pool,
     mirrors: Mirrors,
     settings: Settings,
@@ -148,10 +176,23 @@ impl Worker {
         mirrors: Mirrors,
         settings: Settings,
     ) -> Self {
+        let settings = Settings { limits: runner.limits(&settings.limits), ..settings };
         let RunnerConfig { name, slots, ready, labels, gpus, .. } = runner.clone();
-        let smi = NvidiaSmi::new(&settings.gpu);
+        let smi = NvidiaSmi::new(&settings.gpu, &docker, &settings.images.generic);
+        let there = watch::Sender::new(false);
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let (has_gpus, pool) = (AtomicBool::new(true), Pool::new(docker.clone(), ready));
-        Self { name, slots, labels, gpus, has_gpus, smi, db, bells, docker, pool, mirrors, settings }
+        Self { name, host, slots, labels, gpus, has_gpus, smi, db, bells, docker, there, pool, mirrors, settings }
+    }
+
+    /// The runner's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The machine on which this process runs.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// Works until `shutdown`. Containers go on running then.
@@ -174,6 +215,11 @@ impl Worker {
                 slot = Arc::clone(&slots).acquire_owned() => slot.unwrap_or_else(|_| unreachable!("never closed")),
                 () = shutdown.cancelled() => break,
             };
+            // While the engine is away, jobs wait for it, or for another runner.
+            tokio::select! {
+                () = self.until_there() => {}
+                () = shutdown.cancelled() => break,
+            }
             let look = async {
                 match self.claim().await {
                     Ok(Some(job)) => Some(job),
@@ -192,7 +238,10 @@ impl Worker {
             let Some(job) = look.await else { continue };
             let worker = Arc::clone(&self);
             running.spawn(async move { worker.run(job, None, Some(slot)).await });
-            self.engine_is_back(&shutdown).await;
+            // At most one job meets an engine that has just gone away.
+            if self.docker.version().await.is_err() {
+                self.engine_is_away();
+            }
         }
         running.shutdown().await;
     }
@@ -228,12 +277,11 @@ impl Worker {
     /// Finds the containers of an earlier process, and gives those to go on with; tries until it can tell.
     async fn recover(&self) -> Vec<(Claimed, Found)> {
         loop {
+            // An engine that is away is told of by who watches it.
+            self.until_there().await;
             match self.try_recover().await {
-                Ok(adopted) => {
-                    self.say_trouble(None).await;
-                    return adopted;
-                }
-                Err(trouble) => self.say_trouble(Some(&trouble)).await,
+                Ok(adopted) => return adopted,
+                Err(trouble) => warn!(runner = self.name, "cannot look for running jobs yet: {trouble:#}"),
             }
             tokio::time::sleep(ENGINE_RETRY).await;
         }
@@ -244,8 +292,6 @@ impl Worker {
     /// # Errors
     /// When the engine or Postgres does not answer; nothing is lost then.
     pub async fn try_recover(&self) -> anyhow::Result<Vec<(Claimed, Found)>> {
-        let version = self.docker.version().await?;
-        info!(runner = self.name, "Docker {version} at {}", self.docker.endpoint());
         let mut adopted = Vec::new();
         let (own, helpers): (Vec<Found>, _) = self.docker.list().await?.into_iter().partition(|found| found.runs_job);
         for found in own {
@@ -290,34 +336,10 @@ impl Worker {
         }
         for orphan in self.docker.list_ready().await? {
             // Asked after the list was made: one that was taken meanwhile has another name.
-            if !self.pool.knows(&orphan) {
+            if !self.pool.knows(&orphan) && !self.docker.looks_at_gpus(&orphan) {
                 self.docker.remove(&orphan).await?;
             }
         }
         Ok(())
-    }
-
-    /// Returns when the engine answers; at once when no trouble is known.
-    async fn engine_is_back(&self, shutdown: &CancellationToken) {
-        while let Err(trouble) = self.docker.version().await {
-            self.say_trouble(Some(&trouble)).await;
-            tokio::select! {
-                () = tokio::time::sleep(ENGINE_RETRY) => {}
-                () = shutdown.cancelled() => return,
-            }
-        }
-        self.say_trouble(None).await;
-    }
-
-    async fn say_trouble(&self, trouble: Option<&anyhow::Error>) {
-        let message = trouble.map(|error| format!("{error:#}"));
-        match troubles::set(&self.db, &format!("runner {}", self.name), message.as_deref()).await {
-            Ok(true) => match &message {
-                Some(message) => error!(runner = self.name, "{message}"),
-                None => info!(runner = self.name, "the runner works again"),
-            },
-            Ok(false) => {}
-            Err(error) => warn!(runner = self.name, "cannot store the runner's trouble: {error}"),
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! One attempt at one job, from the claim to the verdict.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -10,8 +10,8 @@ use super::log::{Log, Lost};
 use super::secrets::Secrets;
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
 use crate::attempt::{Examined, Judgement, Progress, Shared, SmokeJob, TICK, never_began, watch_disk};
-use crate::domain::{Record, Verdict};
-use crate::executor::{ExecError, Found, Limits};
+use crate::domain::{Record, Stop, Verdict};
+use crate::executor::{ExecError, Exit, Found, Limits};
 use crate::lora::series::LogReader;
 use crate::store::builds::BuildFacts;
 use crate::store::jobs::{self, Beat, Claimed, Finish};
@@ -163,7 +163,7 @@ impl Worker {
         shared.lock().started = now.checked_sub(job.age()).or(Some(now));
         match self.follow(&container, shared, log).await {
             Ok(exit) => {
-                match never_began(&self.docker, &container, &exit).await {
+                match self.never_began(&container, &exit).await {
                     Ok(false) => {}
                     Ok(true) => {
                         // Nothing that the job does has happened, whatever was noted in advance.
@@ -200,6 +200,17 @@ impl Worker {
         }
     }
 
+    /// Whether the container ended before the job was in it.
+    async fn never_began(&self, container: &str, exit: &Exit) -> anyhow::Result<bool> {
+        let mut tries = 0;
+        loop {
+            match never_began(&self.docker, container, exit).await {
+                Ok(never) => return Ok(never),
+                Err(error) => self.try_again(error, &mut tries).await?,
+            }
+        }
+    }
+
     /// Looks at what a smoke job's training did, and judges it by that; none of one that was stopped.
     async fn examine(
         &self,
@@ -215,7 +226,13 @@ impl Worker {
         let mut log = LogReader::new();
         // All of it again: an adopted attempt has not seen its begin.
         log.feed(&logs::read(&self.db, job.id, job.attempt, 0, usize::MAX).await?.bytes);
-        let examined = smoke.examine(&self.docker, container, exit_status, log.series()).await?;
+        let mut tries = 0;
+        let examined = loop {
+            match smoke.examine(&self.docker, container, exit_status, log.series()).await {
+                Ok(examined) => break examined,
+                Err(error) => self.try_again(error, &mut tries).await?,
+            }
+        };
         examined.judge(judgement);
         Ok(Some(examined))
     }
@@ -231,26 +248,45 @@ impl Worker {
     /// Extends the lease, looks at the limits, and ends the container when one is broken or a cancel is asked for.
     /// Returns only when the lease is lost.
     async fn watch(&self, job: &Claimed, limits: &Limits, shared: &Shared) {
-        let fence = (job.id, job.attempt);
-        let mut next_beat = Instant::now() + BEAT;
+        let wished = Mutex::new(None);
+        // Side by side: the lease goes on while an engine is away that shall stop the job.
+        tokio::select! {
+            () = self.beat(job, &wished) => {}
+            () = self.keep_limits(job, limits, shared, &wished) => {}
+        }
+    }
+
+    /// Extends the lease until it is lost.
+    async fn beat(&self, job: &Claimed, wished: &Mutex<Option<(Stop, String)>>) {
+        loop {
+            tokio::time::sleep(BEAT).await;
+            match jobs::beat(&self.db, (job.id, job.attempt), LEASE).await {
+                Ok(Beat::Ours) => {}
+                Ok(Beat::Stop(stop, reason)) => {
+                    *wished.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, reason));
+                }
+                Ok(Beat::Lost) => return,
+                // Nobody can take the job from us while nobody reaches Postgres.
+                Err(error) => warn!(job = %job.id, "cannot extend the lease of job {}: {error}", job.id),
+            }
+        }
+    }
+
+    /// Stops the container when a limit is broken or the job is canceled; never returns.
+    async fn keep_limits(
+        &self,
+        job: &Claimed,
+        limits: &Limits,
+        shared: &Shared,
+        wished: &Mutex<Option<(Stop, String)>>,
+    ) {
         loop {
             tokio::time::sleep(TICK).await;
-            let now = Instant::now();
-            let mut wanted = None;
-            if now >= next_beat {
-                next_beat = now + BEAT;
-                match jobs::beat(&self.db, fence, LEASE).await {
-                    Ok(Beat::Ours) => {}
-                    Ok(Beat::Stop(stop, reason)) => wanted = Some((stop, reason)),
-                    Ok(Beat::Lost) => return,
-                    // Nobody can take the job from us while nobody reaches Postgres.
-                    Err(error) => warn!(job = %job.id, "cannot extend the lease of job {}: {error}", job.id),
-                }
-            }
-            let due = shared.lock().look(limits, now, wanted);
+            let wanted = wished.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let due = shared.lock().look(limits, Instant::now(), wanted);
             if let Some((stop, reason)) = due.stop {
                 info!(job = %job.id, "job {} is being stopped: {reason}", job.id);
-                if let Err(error) = jobs::note_stop(&self.db, fence, stop, &reason).await {
+                if let Err(error) = jobs::note_stop(&self.db, (job.id, job.attempt), stop, &reason).await {
                     warn!(job = %job.id, "cannot note why job {} is stopped: {error}", job.id);
                 }
             }

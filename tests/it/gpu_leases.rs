@@ -34,7 +34,9 @@ async fn queue(jobs: &[i32]) -> PgPool {
     .execute(&db)
     .await
     .unwrap();
-    runners::tell(&db, &Runner { name: "gpu-host", endpoint: "unix:///x", slots: 4, labels: &[] }).await.unwrap();
+    runners::tell(&db, &Runner { name: "gpu-host", endpoint: "unix:///x", slots: 4, labels: &[], host: "here" })
+        .await
+        .unwrap();
     db
 }
 
@@ -213,7 +215,9 @@ async fn labels_keep_jobs_from_runners_that_lack_them() {
     assert!(claim(&db).await.is_none());
     assert_eq!(jobs::claim(&db, "gpu-host", LEASE).await.unwrap().unwrap().id, JobId(2));
     let labels = ["arm64".to_owned(), "fast".to_owned()];
-    runners::tell(&db, &Runner { name: "gpu-host", endpoint: "unix:///x", slots: 4, labels: &labels }).await.unwrap();
+    runners::tell(&db, &Runner { name: "gpu-host", endpoint: "unix:///x", slots: 4, labels: &labels, host: "here" })
+        .await
+        .unwrap();
     assert_eq!(claim(&db).await.unwrap().id, JobId(1));
 }
 

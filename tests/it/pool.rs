@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use trainyard::domain::JobId;
-use trainyard::executor::{Docker, Limits, Spec};
+use trainyard::executor::{Docker, Endpoint, Limits, Spec};
 
 use crate::support::app::{App, IMAGE, configuration, merged};
 use crate::support::git_host::Repo;
@@ -159,7 +159,7 @@ async fn a_job_whose_container_was_not_filled_begins_again() {
     .await
     .unwrap();
     let instance = trainyard::store::instance(&yard.db).await.unwrap();
-    let engine = Docker::new("unix:///var/run/docker.sock", &instance).unwrap();
+    let engine = Docker::new(Endpoint::Unix("/var/run/docker.sock".into()), &instance);
     // It waits for what a job's waits for, and would pass if that did not matter.
     let command = "read -r _; test -e /etc/trainyard/begin || exit 86; exit 0";
     let spec = Spec {

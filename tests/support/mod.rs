@@ -7,9 +7,11 @@
 pub mod app;
 pub mod database;
 pub mod docker;
+pub mod engine;
 pub mod git_host;
 pub mod github;
 pub mod gpu_engine;
 pub mod payload;
 pub mod recorder;
+pub mod remote_engine;
 pub mod service;

@@ -13,32 +13,57 @@ pub struct Service {
 impl Service {
     /// Starts `program serve` and waits until it listens.
     pub fn start(program: &Path, config: &Path) -> Self {
+        Self::start_with(program, config, None)
+    }
+
+    /// The same, with the programs of a folder before others.
+    pub fn start_with(program: &Path, config: &Path, programs: Option<&Path>) -> Self {
+        let mut service = Self::spawn(program, "serve", config, programs);
+        let said = service.wait_for("listening at ");
+        service.base = said.split([',', ' ', '\n']).next().unwrap().to_owned();
+        service
+    }
+
+    /// Starts `program work` and waits until it is about to work.
+    pub fn work(program: &Path, config: &Path, programs: Option<&Path>) -> Self {
+        let mut service = Self::spawn(program, "work", config, programs);
+        service.wait_for("working for the runners ");
+        service
+    }
+
+    fn spawn(program: &Path, command: &str, config: &Path, programs: Option<&Path>) -> Self {
         let log = config.with_extension(format!("{}.log", rand_suffix()));
         let file = std::fs::File::create(&log).unwrap();
-        let mut child = Command::new(program)
-            .args(["serve", "--config"])
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = programs.map_or_else(|| path.clone(), |first| format!("{}:{path}", first.display()));
+        let child = Command::new(program)
+            .args([command, "--config"])
             .arg(config)
+            .env("PATH", path)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)
             .spawn()
             .expect("the program starts");
+        Self { child, base: String::new(), log }
+    }
+
+    /// What the program says after these words, once it has.
+    pub fn wait_for(&mut self, words: &str) -> String {
         let begin = Instant::now();
-        let base = loop {
-            let said = std::fs::read_to_string(&log).unwrap_or_default();
-            if let Some(at) = said.find("listening at ")
-                && let Some(url) = said[at + 13..].split([',', ' ', '\n']).next()
+        loop {
+            let said = self.said();
+            if let Some(at) = said.find(words)
                 && said[at..].contains('\n')
             {
-                break url.to_owned();
+                return said[at + words.len()..].to_owned();
             }
-            if let Some(status) = child.try_wait().unwrap() {
+            if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the program ended with {status}: {said}");
             }
-            assert!(begin.elapsed() < Duration::from_secs(60), "the program does not listen: {said}");
+            assert!(begin.elapsed() < Duration::from_secs(60), "the program does not say {words:?}: {said}");
             std::thread::sleep(Duration::from_millis(5));
-        };
-        Self { child, base, log }
+        }
     }
 
     /// kill -9: nothing of it gets a chance to tidy up.

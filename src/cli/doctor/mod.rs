@@ -4,6 +4,7 @@ mod database;
 mod github;
 mod machine;
 mod runner;
+mod tls;
 
 use std::path::PathBuf;
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use tokio::process::Command;
 
-use super::{Findings, machine};
+use super::{Findings, machine, number_of, tls};
 use crate::attempt::Images;
 use crate::config::Config;
-use crate::executor::{Docker, Engine, Limits};
-use crate::worker::RunnerConfig;
+use crate::executor::{Docker, Endpoint, Engine, Limits, NvidiaSmi};
+use crate::worker::{GpuConfig, GpuWord, RunnerConfig};
 
 /// Storage drivers with which each container costs a copy of its image, or that are not kept up any more.
 const SLOW_DRIVERS: [&str; 3] = ["vfs", "devicemapper", "aufs"];
@@ -23,27 +23,42 @@ const SAFE_RUNC: [(u32, u32, u32); 2] = [(1, 2, 8), (1, 3, 3)];
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn look(config: &Config, found: &mut Findings) {
-    let gpus = gpus().await;
     let mut has_runtime = false;
+    let mut is_here = false;
     for runner in &config.runner {
         let what = format!("runner {}", runner.name);
+        if let Some(files) = &runner.tls {
+            tls::look(&what, files, found);
+        }
         // Nothing is made or looked for under this name.
-        let docker = Docker::new(&runner.endpoint, "doctor");
-        let engine = match docker {
-            Ok(docker) => docker.examine().await,
-            Err(error) => Err(error),
+        let docker = match runner.docker("doctor") {
+            Ok(docker) => docker,
+            Err(error) => {
+                found.failure(&what, &error);
+                continue;
+            }
         };
-        match engine {
+        match docker.examine().await {
             Err(error) => found.failure(&what, &error),
-            Ok(engine) => {
-                has_runtime |= engine.has_nvidia_runtime;
+            Ok(mut engine) => {
+                if matches!(docker.endpoint(), Endpoint::Unix(_)) {
+                    is_here = true;
+                    has_runtime |= engine.has_nvidia_runtime;
+                } else {
+                    // It is a folder of another machine.
+                    engine.root = None;
+                    gpus_there(&what, runner, &docker, config, found).await;
+                }
                 engine_of(&what, runner, &engine, found);
-                limits(&what, runner, &config.limits, &engine, found);
+                limits(&what, runner, &runner.limits(&config.limits), &engine, found);
                 images(&what, &config.images, &engine, found);
             }
         }
     }
-    match (gpus, has_runtime) {
+    if !is_here {
+        return;
+    }
+    match (gpus().await, has_runtime) {
         (Gpus::None, false) => found.ok("GPUs", "there are none: no nvidia-smi, and no runtime for them in Docker"),
         (Gpus::None, true) => {
             let told = "Docker has NVIDIA's runtime, but there is no nvidia-smi on this machine";
@@ -58,6 +73,18 @@ pub(super) async fn look(config: &Config, found: &mut Findings) {
             found.warning("GPUs", format!("{told}; but Docker has no runtime that gives them to containers"), advice);
         }
         (Gpus::There(told), true) => found.ok("GPUs", told),
+    }
+}
+
+/// The GPUs of another machine, as far as they can be asked about without making anything there.
+async fn gpus_there(what: &str, runner: &RunnerConfig, docker: &Docker, config: &Config, found: &mut Findings) {
+    if !matches!(docker.endpoint(), Endpoint::Ssh(_)) || runner.gpus == GpuConfig::Word(GpuWord::None) {
+        return;
+    }
+    match NvidiaSmi::new(&config.gpu, docker, &config.images.generic).devices().await {
+        Ok(Some(devices)) => found.ok(what, format!("{} there by nvidia-smi", number_of(devices.len(), "GPU"))),
+        Ok(None) => found.ok(what, "there is no nvidia-smi on its machine, so it has no GPUs"),
+        Err(error) => found.problem(what, format!("{error:#}"), "Try it there by hand."),
     }
 }
 

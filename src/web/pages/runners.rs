@@ -23,6 +23,8 @@ struct RunnerRow {
     endpoint: String,
     slots: i32,
     labels: Vec<String>,
+    host: Option<String>,
+    trouble: Option<String>,
     seen_at: DateTime<Utc>,
     running: i64,
 }
@@ -88,7 +90,8 @@ pub(in crate::web) async fn page(extract::State(state): extract::State<State>) -
 
 async fn runners(db: &PgPool) -> sqlx::Result<Vec<Runner>> {
     let rows: Vec<RunnerRow> = sqlx::query_as(
-        "select name, endpoint, slots, labels, seen_at,
+        "select name, endpoint, slots, labels, host, seen_at,
+             (select message from trouble where component = 'runner ' || runner.name) as trouble,
              (select count(*) from job where state = 'running' and worker = runner.name) as running
          from runner order by name",
     )

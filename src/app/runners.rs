@@ -1,0 +1,82 @@
+//! The runners of a process, whether it is `serve` or `work`.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::git::{Credentials, Mirrors};
+use crate::storage::Caches;
+use crate::store::bell::Bells;
+use crate::store::repo_keys::RepoKeys;
+use crate::store::served::Served;
+use crate::worker::{Settings, Worker};
+
+/// The mirrors of this machine.
+pub(super) fn mirrors(config: &Config) -> Mirrors {
+    let credentials =
+        config.github.token.clone().map(|token| Credentials { origin: config.github.clone_origin(), token });
+    Mirrors::new(config.server.data_dir.join("mirrors"), credentials)
+}
+
+/// A worker for each runner of the configuration, which has not begun.
+pub(super) fn workers(
+    config: &Config,
+    handles: &(PgPool, Bells),
+    (mirrors, caches, keys): (&Mirrors, &Caches, RepoKeys),
+    instance: &str,
+) -> anyhow::Result<Vec<Arc<Worker>>> {
+    let settings = Settings {
+        images: config.images.clone(),
+        limits: config.limits.clone(),
+        mounts: config.mount.clone(),
+        gpu: config.gpu.clone(),
+        public_url: config.server.public_url.clone(),
+        github_api: config.github.api_url.clone(),
+        scratch: config.server.data_dir.join("scratch"),
+        keys,
+        caches: caches.clone(),
+    };
+    let worker = |runner| -> anyhow::Result<_> {
+        let docker = crate::worker::RunnerConfig::docker(runner, instance)?;
+        Ok(Arc::new(Worker::new(runner, docker, handles.clone(), mirrors.clone(), settings.clone())))
+    };
+    config.runner.iter().map(worker).collect()
+}
+
+/// Lets the workers work until `shutdown`, as soon as no other process serves their runners.
+///
+/// # Errors
+/// When another process serves one of them, or a task ended that should not.
+pub(super) async fn serve_runners(
+    options: PgConnectOptions,
+    workers: Vec<Arc<Worker>>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let names = workers.iter().map(|worker| worker.name().to_owned()).collect();
+    let mut served = tokio::select! {
+        served = Served::take(options, names) => served?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    let mut tasks = JoinSet::new();
+    for worker in workers {
+        tasks.spawn(Arc::clone(&worker).keep_watch(shutdown.clone()));
+        tasks.spawn(Arc::clone(&worker).keep_gpus(shutdown.clone()));
+        tasks.spawn(Arc::clone(&worker).keep_ready(shutdown.clone()));
+        tasks.spawn(worker.work(shutdown.clone()));
+    }
+    // When the runners are another's, the tasks are dropped and leave their containers to that one.
+    served.keep(&shutdown).await?;
+    // The right to the runners is given back after the last write.
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a task panicked")?;
+        if !shutdown.is_cancelled() {
+            bail!("a task ended early");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! `work`: the runners of a further machine, on the database of a server.
+//!
+//! It claims jobs and sees them through. What one process does for the whole installation, migrations, deliveries,
+//! statuses and lost workers, is left to `serve`.
+
+use anyhow::{Context as _, bail};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::folder::{seal_of_server, take_folder};
+use super::runners::{mirrors, serve_runners, workers};
+use super::{DATABASE_RETRY, all_until, endless, janitor_loop};
+use crate::config::Config;
+use crate::janitor::{Duties, Janitor};
+use crate::storage::Caches;
+use crate::store::bell::Bells;
+use crate::store::examine::{Schema, schema};
+use crate::store::repo_keys::RepoKeys;
+use crate::store::{self, bridge};
+
+/// Serves the runners of the configuration until `shutdown`; running containers go on running then.
+///
+/// # Errors
+/// In words for the operator when it cannot, and when a task ended that should not.
+pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let options = config.database.options()?.context(
+        "trainyard work needs database.url, the Postgres of the machine that runs trainyard serve: set it on both, or as \
+         TRAINYARD__DATABASE__URL",
+    )?;
+    let data = config.server.data_dir.clone();
+    // Held as long as the process lives.
+    let _lock = take_folder(&data)?;
+    let seal = seal_of_server(&data)?;
+    if !is_ready(&options, &shutdown).await? {
+        return Ok(());
+    }
+    let db = config.database.pool(options.clone());
+    let instance = store::instance(&db).await.context("asking Postgres which installation it belongs to")?;
+    let keys = RepoKeys::new(db.clone(), seal);
+    if !keys.seal_fits().await.context("looking at the seal")? {
+        bail!(
+            "{} is not the key that this database is sealed with: copy seal.key from the data folder of the machine that \
+             runs trainyard serve, or no secret of a repository can be decrypted here",
+            data.join("seal.key").display()
+        );
+    }
+    if config.github.token.is_none() {
+        warn!("github.token is not set: jobs of private repositories cannot be fetched here");
+    }
+    let names: Vec<&str> = config.runner.iter().map(|runner| runner.name.as_str()).collect();
+    info!("working for the runners {}", names.join(", "));
+    let (bells, caches) = (Bells::new(), Caches::new(data.join("caches"), config.cache.clone()));
+    let handles = (db.clone(), bells.clone());
+    let workers = workers(&config, &handles, (&mirrors(&config), &caches, keys), &instance)?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(endless(bridge::keep(options.clone(), bells, shutdown.clone())));
+    tasks.spawn(serve_runners(options, workers.clone(), shutdown.clone()));
+    let janitor = Janitor::new(Duties::Runners, handles, workers, data, caches);
+    tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
+    let outcome = all_until(tasks, &shutdown).await;
+    db.close().await;
+    info!("stopped");
+    outcome
+}
+
+/// Waits for a Postgres that is away; false when the shutdown came first.
+///
+/// # Errors
+/// When the database is not that of a server of this version.
+async fn is_ready(options: &PgConnectOptions, shutdown: &CancellationToken) -> anyhow::Result<bool> {
+    loop {
+        match find_schema(options).await {
+            Ok(Schema::Current) => return Ok(true),
+            Ok(Schema::Behind(_)) => bail!(
+                "the database is not as this version of Trainyard needs it: start trainyard serve of this version first, \
+                 which migrates it"
+            ),
+            Ok(Schema::Newer(version)) => bail!(
+                "the database is that of a newer Trainyard (migration {version}): install the version here that runs \
+                 trainyard serve"
+            ),
+            Ok(Schema::Foreign(version)) => {
+                bail!("migration {version} of the database was made by another program, or broke off")
+            }
+            Err(trouble) => error!("Postgres is not reachable, trying again: {trouble:#}"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(DATABASE_RETRY) => {}
+            () = shutdown.cancelled() => return Ok(false),
+        }
+    }
+}
+
+async fn find_schema(options: &PgConnectOptions) -> anyhow::Result<Schema> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    schema(&mut connection).await
+}

@@ -1,0 +1,166 @@
+//! `trainyard work` beside `trainyard serve`: two processes, one database.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+
+use super::remote::{Yard, counting};
+use crate::support::docker;
+use crate::support::service::Service;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_trainyard");
+
+/// Jobs with this label run on the machine of `work` alone.
+const THERE: &str = "arch: arm64\n";
+
+/// A server with a runner that takes no jobs with the label, and the configuration of a machine that does.
+async fn server(yard: &Yard) -> (Service, std::path::PathBuf) {
+    let service = Service::start(PROGRAM.as_ref(), &yard.config("serve", "limits = {network = 'none'}"));
+    yard.until("it is ready", "select exists (select from runner)").await;
+    let change = "limits = {network = 'none'}\nrunner = [{name = 'far', labels = ['arm64'], gpus = 'none'}]";
+    let config = yard.config("work", change);
+    std::fs::create_dir_all(yard.folder.path().join("work")).unwrap();
+    std::fs::copy(yard.folder.path().join("serve/seal.key"), yard.folder.path().join("work/seal.key")).unwrap();
+    (service, config)
+}
+
+async fn refused(config: &Path) -> String {
+    let mut work = tokio::process::Command::new(PROGRAM);
+    let output = work.args(["work", "--config"]).arg(config).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_runs_on_another_machine_at_once_and_its_log_is_live() {
+    let yard = Yard::new().await;
+    let (service, config) = server(&yard).await;
+    let work = Service::work(PROGRAM.as_ref(), &config, None);
+    yard.until("it serves", "select exists (select from runner where name = 'far' and host is not null)").await;
+    let sha = yard.push(&service.base, "acme/far", &format!("{THERE}{}", counting(60))).await;
+    yard.until("it runs", "select state = 'running' from job where id = 1 union all select false limit 1").await;
+    // Half of a second is less than the look that finds what no bell told.
+    let wait: f64 =
+        sqlx::query_scalar("select extract(epoch from started_at - created_at)::float8 from job where id = 1")
+            .fetch_one(&yard.db)
+            .await
+            .unwrap();
+    eprintln!("claimed by the other process after {:.0} ms", wait * 1000.0);
+    let stream = reqwest::get(format!("{}/api/v1/jobs/1/log/stream?offset=0", service.base)).await.unwrap();
+    let mut events = stream.bytes_stream();
+    let (mut arrivals, mut text) = (Vec::new(), String::new());
+    while let Some(event) = events.next().await {
+        text.push_str(&String::from_utf8_lossy(&event.unwrap()));
+        arrivals.push(Instant::now());
+        if text.contains("line 50 of") {
+            break;
+        }
+    }
+    // Ten lines a second come, and the look without a bell is one a second.
+    assert!(arrivals.len() > 15, "the log comes in {} pieces: {text}", arrivals.len());
+    assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success", "{}", work.said());
+    let worker: String = sqlx::query_scalar("select worker from job where id = 1").fetch_one(&yard.db).await.unwrap();
+    assert_eq!(worker, "far");
+    let shown = reqwest::get(format!("{}/runners", service.base)).await.unwrap().text().await.unwrap();
+    assert!(shown.contains("Runner far") && shown.contains("Runner local"), "{shown}");
+    assert_eq!((work.interrupt(), service.interrupt()), (Some(0), Some(0)));
+    docker::assert_no_containers(&yard.db).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_dies_and_comes_back_goes_on_with_its_jobs() {
+    let yard = Yard::new().await;
+    let (service, config) = server(&yard).await;
+    let work = Service::work(PROGRAM.as_ref(), &config, None);
+    let sha = yard.push(&service.base, "acme/far", &format!("{THERE}{}", counting(100))).await;
+    yard.until("it runs", "select log_length > 500 from job where id = 1 union all select false limit 1").await;
+    let container = docker::container_of(&yard.db, 1).await.unwrap();
+    let own = docker::output_when_ended(&container);
+    work.kill();
+    let work = Service::work(PROGRAM.as_ref(), &config, None);
+    assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success", "{}", work.said());
+    assert_eq!(String::from_utf8_lossy(&yard.log(1).await), String::from_utf8_lossy(&own.await));
+    let attempt: i32 = sqlx::query_scalar("select attempt from job where id = 1").fetch_one(&yard.db).await.unwrap();
+    assert_eq!(attempt, 1);
+    assert_eq!((work.interrupt(), service.interrupt()), (Some(0), Some(0)));
+    docker::assert_no_containers(&yard.db).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_jobs_of_a_machine_that_is_gone_for_good_begin_again_elsewhere() {
+    let yard = Yard::new().await;
+    let (service, config) = server(&yard).await;
+    let work = Service::work(PROGRAM.as_ref(), &config, None);
+    let sha = yard.push(&service.base, "acme/far", &format!("{THERE}{}", counting(600))).await;
+    yard.until("it runs", "select log_length > 500 from job where id = 1 union all select false limit 1").await;
+    let container = docker::container_of(&yard.db, 1).await.unwrap();
+    work.kill();
+    let begin = Instant::now();
+    yard.until("it is queued again", "select state = 'queued' and attempt = 1 from job where id = 1").await;
+    let after = begin.elapsed();
+    eprintln!("given back {after:?} after the kill");
+    // A lease of eight seconds, seen unchanged for as long, and the pace of the janitor.
+    assert!(after < Duration::from_secs(14), "{after:?}");
+    docker::remove(&container);
+    drop((sha, service));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_runner_is_served_by_one_process() {
+    let yard = Yard::new().await;
+    let (service, config) = server(&yard).await;
+    let work = Service::work(PROGRAM.as_ref(), &config, None);
+    yard.until("it serves", "select exists (select from runner where name = 'far')").await;
+    let second = yard.config("second", "runner = [{name = 'far', labels = ['arm64'], gpus = 'none'}]");
+    std::fs::create_dir_all(yard.folder.path().join("second")).unwrap();
+    std::fs::copy(yard.folder.path().join("serve/seal.key"), yard.folder.path().join("second/seal.key")).unwrap();
+    let said = refused(&second).await;
+    assert!(said.contains("runner far is served by another process on "), "{said}");
+    // The one that ends makes room for the next, at once.
+    work.kill();
+    let mut third = Service::work(PROGRAM.as_ref(), &second, None);
+    third.wait_for("Docker ");
+    // When Postgres cuts the connection that holds the right, it is taken again.
+    sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'trainyard runners'")
+        .execute(&yard.db)
+        .await
+        .unwrap();
+    third.wait_for("the runners are ours again");
+    let sha = yard.push(&service.base, "acme/far", &format!("{THERE}{}", counting(1))).await;
+    assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success", "{}", third.said());
+    assert_eq!((third.interrupt(), service.interrupt()), (Some(0), Some(0)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_cannot_work_for_the_server_says_why() {
+    let yard = Yard::new().await;
+    let data = yard.folder.path().join("work");
+    std::fs::create_dir(&data).unwrap();
+    let config = yard.config("work", "");
+    let said = refused(&config).await;
+    assert!(said.contains("copy seal.key from the data folder of the machine that runs trainyard serve"), "{said}");
+    std::fs::write(data.join("seal.key"), [7; 32]).unwrap();
+    let said = refused(&config).await;
+    assert!(said.contains("start trainyard serve of this version first"), "{said}");
+    let tables: i64 = sqlx::query_scalar("select count(*) from pg_tables where schemaname = 'public'")
+        .fetch_one(&yard.db)
+        .await
+        .unwrap();
+    assert_eq!(tables, 0, "it migrates nothing");
+
+    let service = Service::start(PROGRAM.as_ref(), &yard.config("serve", ""));
+    yard.push(&service.base, "acme/styles", &counting(1)).await;
+    yard.until("there is a repository", "select exists (select from repo)").await;
+    let answer = reqwest::get(format!("{}/api/v1/repos/acme/styles/key", service.base)).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let said = refused(&config).await;
+    assert!(said.contains("is not the key that this database is sealed with"), "{said}");
+    let mut without = Command::new(PROGRAM);
+    without.args(["work"]).env_remove("TRAINYARD_CONFIG").env("TRAINYARD__SERVER__DATA_DIR", &data);
+    let output = without.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("trainyard work needs database.url"), "{said}");
+    assert_eq!(service.interrupt(), Some(0));
+}

@@ -1,0 +1,117 @@
+//! A Docker engine of a test's own, in a network of its own: one without a bridge removes `docker0`, which is the other
+//! engine's.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::app::IMAGE;
+
+pub struct Engine {
+    dockerd: Child,
+    pub folder: tempfile::TempDir,
+}
+
+/// Writes a program.
+pub fn program(path: &Path, script: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, script).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+impl Engine {
+    /// Starts an engine through the command `network`, with the programs of `folder/bin` before others. It has the image
+    /// of shell jobs, and ends with the test.
+    pub fn start(folder: tempfile::TempDir, network: &[&str], options: &[String]) -> Self {
+        let at = |name: &str| folder.path().join(name);
+        let path = std::env::var("PATH").unwrap_or_default();
+        let dockerd = Command::new(network[0])
+            .args(&network[1..])
+            .arg("dockerd")
+            .env("PATH", format!("{}:{path}", at("bin").display()))
+            .arg(format!("--data-root={}", at("data").display()))
+            .arg(format!("--exec-root={}", at("exec").display()))
+            .arg(format!("--pidfile={}", at("pid").display()))
+            .arg(format!("--host=unix://{}", at("docker.sock").display()))
+            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(at("log")).unwrap())
+            .spawn()
+            .expect("dockerd is installed, and the tests run as root");
+        let engine = Self { dockerd, folder };
+        let begin = Instant::now();
+        while !engine.command().arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success() {
+            let said = || std::fs::read_to_string(engine.at("log")).unwrap_or_default();
+            assert!(begin.elapsed() < Duration::from_secs(60), "the second dockerd does not answer: {}", said());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let mut save = Command::new("docker").args(["save", IMAGE]).stdout(Stdio::piped()).spawn().unwrap();
+        let load = engine.command().arg("load").stdin(save.stdout.take().unwrap()).stdout(Stdio::null()).status();
+        assert!(load.unwrap().success() && save.wait().unwrap().success(), "the image {IMAGE} is there (`make image`)");
+        engine
+    }
+
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `docker` for this engine.
+    pub fn command(&self) -> Command {
+        let mut docker = Command::new("docker");
+        docker.arg("--host").arg(format!("unix://{}", self.at("docker.sock").display()));
+        docker
+    }
+
+    /// What `docker` prints with these arguments.
+    pub fn docker(&self, arguments: &[&str]) -> String {
+        let output = self.command().args(arguments).output().unwrap();
+        assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+/// Ends a process as its operator would, and waits for it.
+pub fn end(child: &mut Child) {
+    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    let begin = Instant::now();
+    while matches!(child.try_wait(), Ok(None)) {
+        if begin.elapsed() > Duration::from_secs(20) {
+            let _ = child.kill();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let containers = self.command().args(["ps", "--all", "--quiet"]).output().map(|listed| listed.stdout);
+        for container in String::from_utf8_lossy(&containers.unwrap_or_default()).lines() {
+            let _ = self.command().args(["rm", "--force", container]).output();
+        }
+        end(&mut self.dockerd);
+    }
+}
+
+/// The files by which a stand-in for `nvidia-smi` knows what to say.
+pub const SMI_FILES: [&str; 3] = ["gpus", "apps", "list"];
+
+/// A stand-in for `nvidia-smi` that says what the files beside it say.
+pub fn nvidia_smi(folder: &Path) {
+    let script = "#!/bin/sh\ncd \"${0%/*}\"\n[ -e exit ] && exit \"$(cat exit)\"\ncase $1 in\n\
+                  --query-gpu=*) cat gpus ;;\n--query-compute-apps=*) cat apps ;;\n-L) cat list ;;\nesac\n";
+    program(&folder.join("nvidia-smi"), script);
+    for file in SMI_FILES {
+        std::fs::write(folder.join(file), "").unwrap();
+    }
+}
+
+/// Has the stand-in in `folder` tell of these GPUs, by their UUIDs with used MiB, and of processes as `UUID, PID`.
+pub fn has(folder: &Path, gpus: &[(&str, u32)], processes: &[&str]) {
+    let gpus: String = gpus.iter().map(|(uuid, used)| format!("{uuid}, 15360, {used}, [N/A], Tesla T4\n")).collect();
+    std::fs::write(folder.join("gpus"), gpus).unwrap();
+    std::fs::write(folder.join("apps"), processes.iter().map(|line| format!("{line}, 100\n")).collect::<String>())
+        .unwrap();
+}
