@@ -1,15 +1,17 @@
-//! What nobody else would notice: jobs whose worker is gone, containers that nobody runs, a disk that fills.
+//! What nobody else would notice: jobs whose worker is gone, containers that nobody runs, a disk that fills, and what is
+//! kept for too long.
 
-use std::path::PathBuf;
+mod keeper;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use bytesize::ByteSize;
 use sqlx::PgPool;
 use tracing::{info, warn};
 
-use crate::storage::Caches;
+pub use self::keeper::{KEEPER_ROUND, Keeper};
+use crate::storage::Room;
 use crate::store::bell::Bells;
 use crate::store::{jobs, troubles};
 use crate::worker::{LEASE, Worker};
@@ -18,12 +20,8 @@ use crate::worker::{LEASE, Worker};
 pub const ROUND: Duration = Duration::from_secs(2);
 /// Containers are looked through only each so many rounds: the list is a larger request.
 const REAP_EACH: u32 = 15;
-/// Caches are looked through only each so many rounds: they may be many.
-const PRUNE_EACH: u32 = 300;
 /// How long a job waits for a runner that could run it at all: one may just be starting.
 const HOPE: Duration = Duration::from_secs(60);
-/// Free space below which no log or checkout can be trusted to fit.
-const LEAST_FREE: ByteSize = ByteSize::gib(1);
 
 /// Goes round and tidies up.
 #[derive(Debug)]
@@ -31,17 +29,16 @@ pub struct Janitor {
     db: PgPool,
     bells: Bells,
     workers: Vec<Arc<Worker>>,
-    data: PathBuf,
-    caches: Caches,
+    room: Room,
     /// Since when every round has reached Postgres.
     in_touch_since: Option<Instant>,
     rounds: u32,
 }
 
 impl Janitor {
-    /// A janitor of these workers' runners and of the `data` folder's disk.
-    pub fn new(db: PgPool, bells: Bells, workers: Vec<Arc<Worker>>, data: PathBuf, caches: Caches) -> Self {
-        Self { db, bells, workers, data, caches, in_touch_since: None, rounds: 0 }
+    /// A janitor of these workers' runners and of the disks.
+    pub fn new(db: PgPool, bells: Bells, workers: Vec<Arc<Worker>>, room: Room) -> Self {
+        Self { db, bells, workers, room, in_touch_since: None, rounds: 0 }
     }
 
     /// One round at `now`.
@@ -57,7 +54,7 @@ impl Janitor {
     }
 
     async fn round(&mut self, now: Instant) -> anyhow::Result<()> {
-        self.look_at_disk().await?;
+        self.look_at_disks().await?;
         // Workers that could not beat because Postgres was away, or because this machine was, get the time of a lease
         // to do so before they count as lost.
         let in_touch_since = *self.in_touch_since.get_or_insert(now);
@@ -80,25 +77,31 @@ impl Janitor {
                 let _ = worker.reap().await;
             }
         }
-        if self.rounds.is_multiple_of(PRUNE_EACH) {
-            let caches = self.caches.clone();
-            match tokio::task::spawn_blocking(move || caches.prune(SystemTime::now())).await? {
-                Ok(0) => {}
-                Ok(removed) => info!("{removed} caches that are old or too many are removed"),
-                Err(error) => warn!("cannot tidy up the caches: {error:#}"),
-            }
-        }
         self.rounds = self.rounds.wrapping_add(1);
         Ok(())
     }
 
-    async fn look_at_disk(&self) -> anyhow::Result<()> {
-        let disk = rustix::fs::statvfs(&self.data).with_context(|| format!("looking at {}", self.data.display()))?;
-        let free = ByteSize::b(disk.f_bavail.saturating_mul(disk.f_frsize));
-        let message = (free < LEAST_FREE)
-            .then(|| format!("only {free} are free under {}: make room before jobs fail", self.data.display()));
-        if troubles::set(&self.db, "disk", message.as_deref()).await? {
-            info!("{}", message.as_deref().unwrap_or("the disk has room again"));
+    /// Tells of disks that are full. That no job is begun then is for the workers to see.
+    async fn look_at_disks(&self) -> anyhow::Result<()> {
+        let wanting = self.room.wanting()?;
+        self.tell_disk("disk", wanting.as_deref()).await?;
+        for worker in &self.workers {
+            // Most often it is the same disk, of which one word is enough.
+            let of_engine = worker.wanting_room()?.filter(|_| wanting.is_none());
+            self.tell_disk(&format!("disk of runner {}", worker.name()), of_engine.as_deref()).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell_disk(&self, component: &str, wanting: Option<&str>) -> anyhow::Result<()> {
+        if troubles::set(&self.db, component, wanting).await? {
+            match wanting {
+                Some(wanting) => warn!("{wanting}"),
+                None => {
+                    info!("the {component} has room again");
+                    self.bells.worker.ring();
+                }
+            }
         }
         Ok(())
     }

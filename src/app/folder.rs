@@ -22,6 +22,17 @@ pub(super) fn take_folder(folder: &Path) -> anyhow::Result<std::fs::File> {
     Ok(file)
 }
 
+/// Removes the checkouts that a process which died was putting together. The folder is ours alone by now.
+pub(super) fn remove_scratch(folder: &Path) -> anyhow::Result<()> {
+    let scratch = folder.join("scratch");
+    match std::fs::remove_dir_all(&scratch) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing what is left in {}", scratch.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The key of the seal, made at the first start; only its owner may read it.
 pub(super) fn seal(folder: &Path) -> anyhow::Result<Seal> {
     let path = folder.join("seal.key");

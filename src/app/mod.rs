@@ -13,14 +13,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::folder::{seal, take_folder};
+use self::folder::{remove_scratch, seal, take_folder};
 use crate::config::Config;
 use crate::git::{Credentials, Mirrors};
 use crate::github::Client;
 use crate::intake::Intake;
-use crate::janitor::{self, Janitor};
+use crate::janitor::{self, Janitor, Keeper};
 use crate::outbox::Outbox;
-use crate::storage::Caches;
+use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::bell::Bells;
 use crate::store::cluster::Cluster;
 use crate::store::deliveries::Desk;
@@ -100,6 +100,8 @@ impl App {
         if config.github.token.is_none() {
             warn!("github.token is not set: private repositories cannot be fetched, and GitHub takes no status");
         }
+        remove_scratch(&config.server.data_dir)?;
+        let objects = Objects::open(&config.storage, &config.server.data_dir)?;
         let bells = Bells::new();
         let keys = RepoKeys::new(db.clone(), seal(&config.server.data_dir)?);
         info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
@@ -107,6 +109,8 @@ impl App {
             db: db.clone(),
             desk: Desk::new(db.clone()),
             keys: keys.clone(),
+            logs: Logs::new(db.clone(), objects.clone()),
+            objects: objects.clone(),
             bells: bells.clone(),
             webhook_secret: config.github.webhook_secret.clone(),
             auth: config.auth.clone(),
@@ -115,7 +119,7 @@ impl App {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_web(listener, web::router(state), shutdown.clone()));
-        tasks.spawn(run_steps(config, (db.clone(), bells), keys, shutdown.clone()));
+        tasks.spawn(run_steps(config, (db.clone(), bells), (keys, objects), shutdown.clone()));
         // The database outlives its clients.
         let stop_cluster = CancellationToken::new();
         let mut keeper = JoinSet::new();
@@ -164,7 +168,7 @@ async fn serve_web(listener: TcpListener, router: axum::Router, shutdown: Cancel
 async fn run_steps(
     config: Config,
     (db, bells): (PgPool, Bells),
-    keys: RepoKeys,
+    (keys, objects): (RepoKeys, Objects),
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let Some(instance) = database_is_ready(&db, &shutdown).await? else { return Ok(()) };
@@ -172,6 +176,8 @@ async fn run_steps(
     let credentials =
         config.github.token.clone().map(|token| Credentials { origin: config.github.clone_origin(), token });
     let mirrors = Mirrors::new(data.join("mirrors"), credentials);
+    let room = Room::new(data.clone(), config.storage.least_free);
+    let object_keys = Keys { instance: instance.clone() };
     let caches = Caches::new(data.join("caches"), config.cache);
     let settings = Settings {
         images: config.images,
@@ -183,6 +189,9 @@ async fn run_steps(
         scratch: data.join("scratch"),
         keys,
         caches: caches.clone(),
+        objects: (objects.clone(), object_keys.clone()),
+        logs: Logs::new(db.clone(), objects.clone()),
+        room: room.clone(),
     };
     let mut tasks = JoinSet::new();
     let mut workers = Vec::new();
@@ -196,6 +205,8 @@ async fn run_steps(
         tasks.spawn(worker.work(shutdown.clone()));
     }
     let cancels = if config.travis.cancel_running { Cancels::Running } else { Cancels::Queued };
+    let keeper = Keeper::new(db.clone(), objects, object_keys, (caches, mirrors.clone()), config.retention);
+    tasks.spawn(keeper_loop(keeper, shutdown.clone()));
     let intake = Intake::new(db.clone(), bells.clone(), mirrors, cancels, config.gpu);
     for _ in 0..INTAKES {
         tasks.spawn(intake_loop(intake.clone(), bells.clone(), shutdown.clone()));
@@ -204,7 +215,7 @@ async fn run_steps(
     for _ in 0..POSTERS {
         tasks.spawn(outbox_loop(outbox.clone(), bells.clone(), shutdown.clone()));
     }
-    tasks.spawn(janitor_loop(Janitor::new(db, bells, workers, data, caches), shutdown.clone()));
+    tasks.spawn(janitor_loop(Janitor::new(db, bells, workers, room), shutdown.clone()));
     while let Some(ended) = tasks.join_next().await {
         ended.context("a task panicked")?;
         if !shutdown.is_cancelled() {
@@ -277,6 +288,22 @@ async fn janitor_loop(mut janitor: Janitor, shutdown: CancellationToken) {
         }
         tokio::select! {
             () = tokio::time::sleep(janitor::ROUND) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+}
+
+async fn keeper_loop(mut keeper: Keeper, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        tokio::select! {
+            round = keeper.step() => if let Err(failure) = round {
+                warn!("keeper: {failure:#}");
+            },
+            // What it is at is begun anew at the next start.
+            () = shutdown.cancelled() => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(janitor::KEEPER_ROUND) => {}
             () = shutdown.cancelled() => {}
         }
     }

@@ -20,6 +20,8 @@ const RETRY_AFTER: &str = "5";
 pub(super) enum Error {
     /// There is no such thing (build, job, page…).
     NotFound(&'static str),
+    /// There was one, and it was removed; says which, and why.
+    Gone(String),
     /// The request is not as it has to be; says how.
     BadRequest(String),
     /// A webhook without a valid signature.
@@ -42,6 +44,7 @@ impl Error {
     fn status(&self) -> StatusCode {
         match self {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Gone(_) => StatusCode::GONE,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::BadSignature | Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -54,7 +57,7 @@ impl Error {
     fn words(&self) -> String {
         match self {
             Self::NotFound(what) => format!("There is no such {what} here."),
-            Self::BadRequest(why) => why.clone(),
+            Self::BadRequest(why) | Self::Gone(why) => why.clone(),
             Self::BadSignature => "The header X-Hub-Signature-256 is missing or does not sign this body. \
                 Is the webhook's secret on GitHub the same as github.webhook_secret?"
                 .to_owned(),

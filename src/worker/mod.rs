@@ -3,6 +3,7 @@
 //! A worker that dies leaves its containers running. The next process finds them by their labels, goes on with their
 //! logs at the stored offset, and finishes them.
 
+mod artifacts;
 mod cache;
 mod follow;
 mod gpus;
@@ -14,7 +15,7 @@ mod run;
 mod secrets;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::attempt::Images;
 use crate::executor::{Docker, Found, Limits, Mount, NvidiaSmi, Pool};
 use crate::git::Mirrors;
 use crate::gpu;
-use crate::storage::Caches;
+use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::bell::Bells;
 use crate::store::jobs::{self, Claimed};
 use crate::store::repo_keys::RepoKeys;
@@ -119,6 +120,12 @@ pub struct Settings {
     pub keys: RepoKeys,
     /// What jobs keep for later ones.
     pub caches: Caches,
+    /// Where the files that jobs leave are kept, and under which keys.
+    pub objects: (Objects, Keys),
+    /// Where logs are read.
+    pub logs: Logs,
+    /// Whether there is room for another job.
+    pub room: Room,
 }
 
 /// The worker of one runner.
@@ -134,6 +141,8 @@ pub struct Worker {
     db: PgPool,
     bells: Bells,
     docker: Docker,
+    /// Where the engine keeps everything, if that is on this machine.
+    engine_root: OnceLock<PathBuf>,
     pool: Pool,
     mirrors: Mirrors,
     settings: Settings,
@@ -151,7 +160,8 @@ impl Worker {
         let RunnerConfig { name, slots, ready, labels, gpus, .. } = runner.clone();
         let smi = NvidiaSmi::new(&settings.gpu);
         let (has_gpus, pool) = (AtomicBool::new(true), Pool::new(docker.clone(), ready));
-        Self { name, slots, labels, gpus, has_gpus, smi, db, bells, docker, pool, mirrors, settings }
+        let engine_root = OnceLock::new();
+        Self { name, slots, labels, gpus, has_gpus, smi, db, bells, docker, engine_root, pool, mirrors, settings }
     }
 
     /// Works until `shutdown`. Containers go on running then.
@@ -182,7 +192,7 @@ impl Worker {
                         None
                     }
                     Err(error) => {
-                        warn!(runner = self.name, "cannot look for jobs: {error}");
+                        warn!(runner = self.name, "cannot look for jobs: {error:#}");
                         tokio::time::sleep(LOOK).await;
                         None
                     }
@@ -217,12 +227,32 @@ impl Worker {
 
     /// Claims a job. Those with needs come first: a GPU costs more than a slot, and whoever can use it shall not wait behind
     /// jobs that would find a slot elsewhere.
-    async fn claim(&self) -> sqlx::Result<Option<Claimed>> {
+    async fn claim(&self) -> anyhow::Result<Option<Claimed>> {
+        // The janitor tells of it.
+        if self.settings.room.wanting()?.is_some() || self.wanting_room()?.is_some() {
+            return Ok(None);
+        }
         let can_meet_needs = self.has_gpus.load(Ordering::Relaxed) || !self.labels.is_empty();
         if can_meet_needs && let Some(job) = jobs::claim_with_needs(&self.db, &self.name, LEASE).await? {
             return Ok(Some(job));
         }
-        jobs::claim(&self.db, &self.name, LEASE).await
+        Ok(jobs::claim(&self.db, &self.name, LEASE).await?)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is wrong with the disk of its engine, in words; none when it has room, or is another machine's.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn wanting_room(&self) -> anyhow::Result<Option<String>> {
+        match self.engine_root.get() {
+            Some(root) if root.exists() => self.settings.room.wanting_at(root),
+            _ => Ok(None),
+        }
     }
 
     /// Finds the containers of an earlier process, and gives those to go on with; tries until it can tell.
@@ -246,6 +276,11 @@ impl Worker {
     pub async fn try_recover(&self) -> anyhow::Result<Vec<(Claimed, Found)>> {
         let version = self.docker.version().await?;
         info!(runner = self.name, "Docker {version} at {}", self.docker.endpoint());
+        if self.docker.endpoint().starts_with("unix://")
+            && let Some(root) = self.docker.root().await?
+        {
+            let _ = self.engine_root.set(root);
+        }
         let mut adopted = Vec::new();
         let (own, helpers): (Vec<Found>, _) = self.docker.list().await?.into_iter().partition(|found| found.runs_job);
         for found in own {

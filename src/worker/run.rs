@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{info, warn};
 
+use super::artifacts::Origin;
 use super::log::{Log, Lost};
 use super::secrets::Secrets;
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
@@ -15,7 +16,7 @@ use crate::executor::{ExecError, Found, Limits};
 use crate::lora::series::LogReader;
 use crate::store::builds::BuildFacts;
 use crate::store::jobs::{self, Beat, Claimed, Finish};
-use crate::store::logs;
+use crate::store::artifacts::NewArtifact;
 use crate::store::reports::Reports;
 
 /// How long a job that was given back for the engine's or git's sake waits in the queue.
@@ -25,8 +26,8 @@ const REREAD: i64 = 16 * 1024;
 
 /// How an attempt ended, as far as this worker is concerned.
 pub(super) enum End {
-    /// With a verdict, and with what a smoke job's training did.
-    Finished(Judgement, Option<Examined>),
+    /// With a verdict, with what a smoke job's training did, and with the files that are kept.
+    Finished(Judgement, Option<Examined>, Vec<NewArtifact>),
     /// Through no fault of the job; it may be tried again.
     GivenBack(anyhow::Error),
     /// Somebody else decides about the job now.
@@ -61,17 +62,17 @@ impl Worker {
                     () = self.measure(job.id, &shared, &mut record) => unreachable!("it measures until it is dropped"),
                 }
             }
-            Err(error) => End::Finished(Judgement::could_not_begin(format!("{error:#}")), None),
+            Err(error) => End::Finished(Judgement::could_not_begin(format!("{error:#}")), None, Vec::new()),
         };
         match end {
-            End::Finished(Judgement { verdict, exit_status, reason, closing }, examined) => {
+            End::Finished(Judgement { verdict, exit_status, reason, closing }, examined, artifacts) => {
                 let offset = log.stored();
                 let tail = closing.as_bytes();
                 let reason = reason.as_deref();
                 let (smoke, loss) = examined.map_or_else(Default::default, |examined| {
                     (serde_json::to_value(&examined).unwrap_or_default(), examined.series)
                 });
-                let reports = Reports { smoke, loss, resources: record.resources() };
+                let reports = Reports { smoke, loss, resources: record.resources(), artifacts };
                 self.finish(fence, &Finish { verdict, exit_status, reason, tail, offset, reports }).await;
             }
             End::GivenBack(error) => {
@@ -132,10 +133,11 @@ impl Worker {
             tokio::time::sleep(ENGINE_RETRY).await;
         };
         let cache = self.cache_of(job, &facts, found.is_none()).await;
+        let origin = Origin { repo: facts.repo_id, is_fork: !secrets.allowed };
         let container = match found {
             Some(found) => {
                 let from = (log.stored() - REREAD).max(0);
-                if let Ok(piece) = logs::read(&self.db, job.id, job.attempt, from, usize::MAX).await {
+                if let Ok(piece) = self.settings.logs.read(job.id, job.attempt, from, usize::MAX).await {
                     log.remember(&piece.bytes);
                 }
                 found.container
@@ -144,7 +146,9 @@ impl Worker {
                 let made = |container| shared.lock().container = Some(container);
                 match self.start(job, facts, secrets, cache.as_ref(), (smoke, limits), made).await {
                     Ok(container) => container,
-                    Err(ExecError::Job(reason)) => return End::Finished(Judgement::could_not_begin(reason), None),
+                    Err(ExecError::Job(reason)) => {
+                        return End::Finished(Judgement::could_not_begin(reason), None, Vec::new());
+                    }
                     Err(ExecError::System(error)) => return End::GivenBack(error),
                 }
             }
@@ -174,7 +178,8 @@ impl Worker {
                 if let Some(cache) = cache.filter(|_| matches!(judgement.verdict, Verdict::Passed | Verdict::Failed)) {
                     judgement.closing.push_str(&self.store_cache(&container, cache).await);
                 }
-                End::Finished(judgement, examined)
+                let artifacts = self.store_artifacts(job, origin, smoke.is_some(), &container, &mut judgement).await;
+                End::Finished(judgement, examined, artifacts)
             }
             Err(end) => end,
         }
@@ -194,7 +199,7 @@ impl Worker {
         }
         let mut log = LogReader::new();
         // All of it again: an adopted attempt has not seen its begin.
-        log.feed(&logs::read(&self.db, job.id, job.attempt, 0, usize::MAX).await?.bytes);
+        log.feed(&self.settings.logs.read(job.id, job.attempt, 0, usize::MAX).await?.bytes);
         let examined = smoke.examine(&self.docker, container, exit_status, log.series()).await?;
         examined.judge(judgement);
         Ok(Some(examined))
