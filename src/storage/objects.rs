@@ -139,6 +139,8 @@ impl Objects {
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
             .with_region(&settings.region)
+            // Objects go one by one here, and not every service knows how to remove many.
+            .with_disable_bulk_delete(true)
             .with_allow_http(settings.endpoint.starts_with("http://"))
             .with_client_options(ClientOptions::new().with_timeout(TIMEOUT))
             .with_retry(RetryConfig { retry_timeout: RETRY, ..RetryConfig::default() });
@@ -175,7 +177,11 @@ impl Objects {
     ///
     /// # Errors
     /// When the place does not answer.
-    pub async fn read(&self, key: &str, range: Range<u64>) -> anyhow::Result<Option<BoxStream<'static, anyhow::Result<Bytes>>>> {
+    pub async fn read(
+        &self,
+        key: &str,
+        range: Range<u64>,
+    ) -> anyhow::Result<Option<BoxStream<'static, anyhow::Result<Bytes>>>> {
         // An empty object has no range that could be asked for.
         let range = (!range.is_empty()).then_some(GetRange::Bounded(range));
         match self.store.get_opts(&self.path(key), GetOptions { range, ..GetOptions::default() }).await {
@@ -203,9 +209,10 @@ impl Objects {
         let prefix = self.path(instance);
         let own = self.prefix.clone();
         let listed = self.store.list(Some(&prefix)).map_err(anyhow::Error::from).try_filter_map(move |object| {
-            let key = object.location.prefix_match(&own).map(|parts| {
-                parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/")
-            });
+            let key = object
+                .location
+                .prefix_match(&own)
+                .map(|parts| parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/"));
             std::future::ready(Ok(key.map(|key| Listed { key, written: object.last_modified })))
         });
         listed.boxed()

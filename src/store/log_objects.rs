@@ -77,15 +77,13 @@ pub async fn next_due(db: &PgPool, ago: Duration, but: &[JobId]) -> sqlx::Result
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn begin(
-    db: &PgPool,
-    job: JobId,
-) -> sqlx::Result<Option<(Transaction<'static, Postgres>, Vec<(i32, i64)>)>> {
+pub async fn begin(db: &PgPool, job: JobId) -> sqlx::Result<Option<(Transaction<'static, Postgres>, Vec<(i32, i64)>)>> {
     let mut tx = db.begin().await?;
-    let is_ours: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock(hashtextextended('trainyard.log ' || $1, 0))")
-        .bind(job)
-        .fetch_one(&mut *tx)
-        .await?;
+    let is_ours: bool =
+        sqlx::query_scalar("select pg_try_advisory_xact_lock(hashtextextended('trainyard.log ' || $1, 0))")
+            .bind(job)
+            .fetch_one(&mut *tx)
+            .await?;
     if !is_ours {
         return Ok(None);
     }

@@ -52,7 +52,10 @@ mod tests {
     #[test]
     fn paths_are_what_is_named_and_else_what_git_does_not_know() {
         let found = of(&json!({"paths": ["out/*.safetensors", " "], "working_dir": "train", "bucket": "x"})).unwrap();
-        assert_eq!(found, Wanted { paths: vec!["out/*.safetensors".to_owned()], working_dir: Some("train".to_owned()) });
+        assert_eq!(
+            found,
+            Wanted { paths: vec!["out/*.safetensors".to_owned()], working_dir: Some("train".to_owned()) }
+        );
         for untracked in [json!(true), json!({}), json!({"enabled": true}), json!({"paths": []})] {
             assert_eq!(of(&untracked).unwrap().paths, [UNTRACKED], "{untracked}");
         }

@@ -127,7 +127,10 @@ mod tests {
     fn names_are_told_so_that_no_header_and_no_address_ends_early() {
         let told = |path: &str| disposition(path).to_str().unwrap().to_owned();
         assert_eq!(told("out/a b.txt"), "attachment; filename=\"a b.txt\"; filename*=UTF-8''a%20b.txt");
-        assert_eq!(told("x\";\r\nSet-Cookie: é"), "attachment; filename=\"x____Set-Cookie_ _\"; filename*=UTF-8''x%22%3B%0D%0ASet-Cookie%3A%20%C3%A9");
+        assert_eq!(
+            told("x\";\r\nSet-Cookie: é"),
+            "attachment; filename=\"x____Set-Cookie_ _\"; filename*=UTF-8''x%22%3B%0D%0ASet-Cookie%3A%20%C3%A9"
+        );
         assert_eq!(escaped("out/#1?.bin", b"/"), "out/%231%3F.bin");
     }
 }

@@ -100,9 +100,10 @@ pub fn router(state: State) -> Router {
         .layer(axum::middleware::map_response(secured))
         // The default leaves event streams alone, which must not wait for a compressor's buffer. Artifacts are packed
         // already, most of them, and their length shall be told.
-        .layer(CompressionLayer::new().compress_when(
-            DefaultPredicate::new().and(NotForContentType::const_new("application/octet-stream")),
-        ))
+        .layer(
+            CompressionLayer::new()
+                .compress_when(DefaultPredicate::new().and(NotForContentType::const_new("application/octet-stream"))),
+        )
         .layer(CatchPanicLayer::custom(|_| Error::Internal(anyhow::anyhow!("a handler panicked")).into_response()))
         .layer(
             TraceLayer::new_for_http()

@@ -61,7 +61,8 @@ pub(super) async fn json(
 ) -> Result<Json<Value>, InJson> {
     let job = JobId(job);
     let facts = facts(&state.db, job).await?;
-    let series = of(&state.logs, job, facts.attempt, facts.log_length, facts.state).await.map_err(super::Error::from)?;
+    let series =
+        of(&state.logs, job, facts.attempt, facts.log_length, facts.state).await.map_err(super::Error::from)?;
     let mut value = serde_json::to_value(&series).map_err(anyhow::Error::from)?;
     value["trend"] = serde_json::to_value(trend(&series)).map_err(anyhow::Error::from)?;
     Ok(Json(value))

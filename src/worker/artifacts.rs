@@ -68,9 +68,8 @@ impl Worker {
             return Vec::new();
         }
         let stored = tokio::time::timeout(LIMIT, self.try_store_artifacts(job, origin, is_smoke, container)).await;
-        let stored = stored.unwrap_or_else(|_| {
-            Err(anyhow::anyhow!("that took longer than {}", humantime::format_duration(LIMIT)))
-        });
+        let stored = stored
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("that took longer than {}", humantime::format_duration(LIMIT))));
         match stored {
             Ok(taken) => {
                 judgement.closing.push_str(&taken.in_words());
@@ -178,7 +177,9 @@ impl Taken {
             }
             let size = entry.size();
             let Some(name) = name_of(base, parent, &entry.path()?) else {
-                self.leave_out(format!("a name is longer than {MOST_NAME} bytes, or has signs that no name should have"));
+                self.leave_out(format!(
+                    "a name is longer than {MOST_NAME} bytes, or has signs that no name should have"
+                ));
                 continue;
             };
             if self.names.contains(&name) {
@@ -204,7 +205,11 @@ impl Taken {
             let mut written = 0;
             loop {
                 let mut piece = Vec::with_capacity(PIECE);
-                contents.by_ref().take(PIECE as u64).read_to_end(&mut piece).context("reading the container's files")?;
+                contents
+                    .by_ref()
+                    .take(PIECE as u64)
+                    .read_to_end(&mut piece)
+                    .context("reading the container's files")?;
                 if piece.is_empty() {
                     return Ok(written);
                 }
@@ -260,9 +265,13 @@ fn name_of(base: &Path, parent: &Path, inner: &Path) -> Option<String> {
         }
     }
     let name = path.strip_prefix(base).unwrap_or(&path).to_str()?.trim_start_matches('/');
-    let is_plain = |c: char| !c.is_control() && !('\u{202a}'..='\u{202e}').contains(&c) && !('\u{2066}'..='\u{2069}').contains(&c);
-    (!name.is_empty() && name.len() <= MOST_NAME && name.split('/').all(|part| part != "..") && name.chars().all(is_plain))
-        .then(|| name.to_owned())
+    let is_plain =
+        |c: char| !c.is_control() && !('\u{202a}'..='\u{202e}').contains(&c) && !('\u{2066}'..='\u{2069}').contains(&c);
+    (!name.is_empty()
+        && name.len() <= MOST_NAME
+        && name.split('/').all(|part| part != "..")
+        && name.chars().all(is_plain))
+    .then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -306,7 +315,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (taken, outcome) = take(
             taken(folder.path(), 100),
-            tar(&[("out/a.txt", b"a"), ("out/../../x", b"x"), ("/etc/y", b"y"), ("out/n\nl", b"n"), ("out/a.txt", b"again")]),
+            tar(&[
+                ("out/a.txt", b"a"),
+                ("out/../../x", b"x"),
+                ("/etc/y", b"y"),
+                ("out/n\nl", b"n"),
+                ("out/a.txt", b"again"),
+            ]),
         )
         .await;
         outcome.unwrap();
@@ -315,7 +330,10 @@ mod tests {
         assert_eq!((artifact.path.as_str(), artifact.size), ("out/a.txt", 1));
         assert_eq!(hex::encode(artifact.sha256), hex::encode(Sha256::digest("a")));
         assert!(artifact.key.starts_with("x/artifacts/forks/7/3-1/"), "{}", artifact.key);
-        assert!(taken.in_words().contains("Stored 1 artifact (1 B).") && taken.in_words().contains("Not stored: 3 artifacts"));
+        assert!(
+            taken.in_words().contains("Stored 1 artifact (1 B).")
+                && taken.in_words().contains("Not stored: 3 artifacts")
+        );
         let files = walk(folder.path());
         assert_eq!(files, [folder.path().join("objects").join(&artifact.key)]);
     }
@@ -331,7 +349,11 @@ mod tests {
         let (taken, _) = take(taken(folder.path(), 5), tar(&[("out/big", b"123456"), ("out/small", b"12345")])).await;
         let names: Vec<&str> = taken.artifacts.iter().map(|artifact| artifact.path.as_str()).collect();
         assert_eq!(names, ["out/small"]);
-        assert!(taken.in_words().contains("since all of a job may have 5 B (limits.artifacts)"), "{}", taken.in_words());
+        assert!(
+            taken.in_words().contains("since all of a job may have 5 B (limits.artifacts)"),
+            "{}",
+            taken.in_words()
+        );
 
         let folder = tempfile::tempdir().unwrap();
         let mut cut = tar(&[("out/a", &[b'a'; 2000])]);
@@ -343,7 +365,8 @@ mod tests {
 
     #[test]
     fn names_start_at_their_base() {
-        let name = |base: &str, parent: &str, inner: &str| name_of(Path::new(base), Path::new(parent), Path::new(inner));
+        let name =
+            |base: &str, parent: &str, inner: &str| name_of(Path::new(base), Path::new(parent), Path::new(inner));
         assert_eq!(name("/b", "/b", "out/x").as_deref(), Some("out/x"));
         assert_eq!(name("/b/out", "/b", "out/x").as_deref(), Some("x"));
         assert_eq!(name("/b", "/home/u", "y").as_deref(), Some("home/u/y"));

@@ -14,9 +14,9 @@ use crate::attempt::{Examined, Judgement, Progress, Shared, SmokeJob, TICK, neve
 use crate::domain::{Record, Stop, Verdict};
 use crate::executor::{ExecError, Found, Limits};
 use crate::lora::series::LogReader;
+use crate::store::artifacts::NewArtifact;
 use crate::store::builds::BuildFacts;
 use crate::store::jobs::{self, Beat, Claimed, Finish};
-use crate::store::artifacts::NewArtifact;
 use crate::store::reports::Reports;
 
 /// How long a job that was given back for the engine's or git's sake waits in the queue.

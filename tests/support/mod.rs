@@ -12,4 +12,5 @@ pub mod github;
 pub mod gpu_engine;
 pub mod payload;
 pub mod recorder;
+pub mod s3;
 pub mod service;

@@ -42,7 +42,8 @@ pub fn phases(script: &mut Script, config: &Config, facts: &Facts) {
     phase(script, config, "after_script", Rule::Ignore);
     if let Some(wanted) = artifacts::wanted(config) {
         let folder = wanted.working_dir.as_deref().unwrap_or_default();
-        let words: Vec<String> = std::iter::once(folder).chain(wanted.paths.iter().map(String::as_str)).map(quoted).collect();
+        let words: Vec<String> =
+            std::iter::once(folder).chain(wanted.paths.iter().map(String::as_str)).map(quoted).collect();
         // In a shell of its own: it changes the folder, and what is wrong there must not end the job.
         script.line(&format!("(travis_note_artifacts {}) || :", words.join(" ")));
     }

@@ -126,7 +126,8 @@ pub(super) async fn live(
         let (offset, attempt) = last_id.and_then(text_id).unwrap_or((wanted.offset.max(0), attempt));
         View::Text { attempt, offset }
     };
-    let follower = Follower { db: state.db, logs: state.logs, changes, job, view, ready: VecDeque::new(), ended: false };
+    let follower =
+        Follower { db: state.db, logs: state.logs, changes, job, view, ready: VecDeque::new(), ended: false };
     let events = stream::unfold(follower, |mut follower| async move {
         follower.next().await.map(|event| (Ok::<_, Infallible>(event), follower))
     })
