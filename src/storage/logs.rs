@@ -127,7 +127,8 @@ impl Logs {
                 let packed = zstd::bulk::compress(frame, LEVEL).context("compressing a log")?;
                 log.frames.push(log.size);
                 log.size += i64::try_from(packed.len())?;
-                object.write(Bytes::from(packed)).await?;
+                // A copy: what compressed it has made room for text that does not compress, and the object holds on to it.
+                object.write(Bytes::copy_from_slice(&packed)).await?;
             }
             held.drain(..whole);
         }

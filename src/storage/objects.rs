@@ -139,10 +139,10 @@ impl Objects {
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
             .with_region(&settings.region)
+            .with_client_options(ClientOptions::new().with_timeout(TIMEOUT))
             // Objects go one by one here, and not every service knows how to remove many.
             .with_disable_bulk_delete(true)
             .with_allow_http(settings.endpoint.starts_with("http://"))
-            .with_client_options(ClientOptions::new().with_timeout(TIMEOUT))
             .with_retry(RetryConfig { retry_timeout: RETRY, ..RetryConfig::default() });
         if !settings.endpoint.is_empty() {
             builder = builder.with_endpoint(&settings.endpoint);

@@ -65,7 +65,7 @@ pub async fn expire(db: &PgPool, keep: &Retention, most: i64) -> sqlx::Result<Ve
          ), placed as (
              select kept.*, build.id as build_id, job.finished_at < now() - age as is_old,
                  build.number <= repo.last_build - $5 as is_past,
-                 sum(size) over (order by build.id desc, job_id desc, attempt desc, what, key) > $7 as is_too_much
+                 sum(size) over (order by build.id desc, job_id desc, kept.attempt desc, what, key) > $7 as is_too_much
              from kept join job on job.id = job_id join build on build.id = build_id join repo on repo.id = repo_id
          ), chosen as (
              select what, job_id, attempt, key,

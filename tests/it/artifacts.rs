@@ -22,7 +22,7 @@ script:
   - mkdir -p train/out/deep && cd train
   - printf weights > out/w.safetensors; printf deep > "out/deep/a b#1.txt"; printf log > run.log
   - printf '<script>alert(1)</script>' > out/page.html
-  - ln -s /etc/passwd out/link; ln -s / out/root; mkfifo out/pipe; : > out/empty
+  - ln -s /etc/passwd out/link; ln -s / out/root; mkfifo out/pipe; touch out/empty
   - printf x > "$(printf 'out/new\nline')"
 "#;
 
@@ -74,7 +74,7 @@ async fn what_a_script_names_is_kept_and_can_be_downloaded_but_not_run() {
         );
         assert_eq!(answer.text().await.unwrap(), contents);
     }
-    for missing in ["out/none", "out/link", "../../1/artifacts/run.log", "%00", "out"] {
+    for missing in ["out/none", "out/link", "..%2F..%2F1%2Fartifacts%2Frun.log", "%00", "out"] {
         assert_eq!(app.get(&format!("/api/v1/jobs/1/artifacts/{missing}")).await.0, 404, "{missing}");
     }
     let (_, page) = app.get("/acme/styles/builds/1/jobs/1").await;
