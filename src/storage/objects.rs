@@ -34,8 +34,9 @@ use crate::domain::{JobId, RepoId};
 const PART: usize = 8 << 20;
 /// Parts that are on their way at once.
 const PARTS: usize = 2;
-/// How long a request to an S3 service may take, and how long a failed one is tried again.
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an S3 service may be silent (a download takes as long as its reader), and how long a failed request is tried
+/// again.
+const SILENCE: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(20);
 
 /// `[storage]` of the configuration.
@@ -139,7 +140,7 @@ impl Objects {
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
             .with_region(&settings.region)
-            .with_client_options(ClientOptions::new().with_timeout(TIMEOUT))
+            .with_client_options(ClientOptions::new().with_timeout_disabled().with_read_timeout(SILENCE))
             // Objects go one by one here, and not every service knows how to remove many.
             .with_disable_bulk_delete(true)
             .with_allow_http(settings.endpoint.starts_with("http://"))

@@ -13,9 +13,10 @@ use crate::support::payload::{self, Delivery};
 struct Mounted(PathBuf);
 
 impl Mounted {
-    fn new(at: &Path) -> Self {
+    fn new(at: &Path, size: &str) -> Self {
         std::fs::create_dir_all(at).unwrap();
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=64m,mode=755", "trainyard-test"]).arg(at));
+        let options = format!("size={size},mode=755");
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "trainyard-test"]).arg(at));
         Self(at.to_owned())
     }
 }
@@ -46,7 +47,7 @@ async fn wait_for(app: &App, is_full: bool) {
 #[tokio::test]
 async fn a_full_disk_begins_no_job_and_says_so_and_running_jobs_go_on() {
     let folder = tempfile::tempdir().unwrap();
-    let _disk = Mounted::new(&folder.path().join("data"));
+    let _disk = Mounted::new(&folder.path().join("data"), "64m");
     let github = GitHub::start(folder.path().join("github")).await;
     let app = App::start_in(folder, github, "[storage]\nleast_free = \"40 MiB\"\n").await;
     let repo = app.github.repo("acme/styles");
@@ -79,6 +80,30 @@ async fn a_full_disk_begins_no_job_and_says_so_and_running_jobs_go_on() {
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(app.github.wait_for_end(&waiting, "trainyard/push").await.state, "success");
     wait_for(&app, false).await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn the_disk_of_the_engine_counts_too() {
+    let folder = tempfile::tempdir().unwrap();
+    // It takes no more memory than what is in it.
+    let _disk = Mounted::new(&folder.path().join("data"), "900t");
+    let github = GitHub::start(folder.path().join("github")).await;
+    let app = App::start_in(folder, github, "[storage]\nleast_free = \"800 TiB\"\n").await;
+    wait_for(&app, true).await;
+    let told = troubles(&app).await;
+    assert!(told.contains("disk of runner local") && !told.contains("\"disk\""), "{told}");
+    let repo = app.github.repo("acme/styles");
+    repo.write(".travis.yml", "language: shell\nscript: echo short\n");
+    repo.commit("Short");
+    Delivery::new("d-1", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    // Two of the janitor's rounds, in which the worker would have looked for a job as well.
+    for _ in 0..2 {
+        sqlx::query("delete from trouble").execute(&app.db).await.unwrap();
+        wait_for(&app, true).await;
+    }
+    let begun: i64 = sqlx::query_scalar("select count(*) from job where attempt > 0").fetch_one(&app.db).await.unwrap();
+    assert_eq!(begun, 0);
     app.stop().await;
 }
 
