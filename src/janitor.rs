@@ -3,23 +3,26 @@
 
 mod keeper;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use tracing::{info, warn};
 
 pub use self::keeper::{KEEPER_ROUND, Keeper};
+use crate::domain::JobId;
 use crate::storage::Room;
 use crate::store::bell::Bells;
 use crate::store::{jobs, troubles};
 use crate::worker::{LEASE, Worker};
 
 /// How often the janitor goes round.
-pub const ROUND: Duration = Duration::from_secs(2);
+pub const ROUND: Duration = Duration::from_secs(1);
 /// Containers are looked through only each so many rounds: the list is a larger request.
-const REAP_EACH: u32 = 15;
+const REAP_EACH: u32 = 30;
 /// How long a job waits for a runner that could run it at all: one may just be starting.
 const HOPE: Duration = Duration::from_secs(60);
 
@@ -30,15 +33,15 @@ pub struct Janitor {
     bells: Bells,
     workers: Vec<Arc<Worker>>,
     room: Room,
-    /// Since when every round has reached Postgres.
-    in_touch_since: Option<Instant>,
+    /// Each lease as it was found, and since when it has not changed.
+    leases: HashMap<(JobId, i32), (DateTime<Utc>, Instant)>,
     rounds: u32,
 }
 
 impl Janitor {
     /// A janitor of these workers' runners and of the disks.
     pub fn new(db: PgPool, bells: Bells, workers: Vec<Arc<Worker>>, room: Room) -> Self {
-        Self { db, bells, workers, room, in_touch_since: None, rounds: 0 }
+        Self { db, bells, workers, room, leases: HashMap::new(), rounds: 0 }
     }
 
     /// One round at `now`.
@@ -48,24 +51,14 @@ impl Janitor {
     pub async fn step(&mut self, now: Instant) -> anyhow::Result<()> {
         let outcome = self.round(now).await;
         if outcome.is_err() {
-            self.in_touch_since = None;
+            self.leases.clear();
         }
         outcome
     }
 
     async fn round(&mut self, now: Instant) -> anyhow::Result<()> {
         self.look_at_disks().await?;
-        // Workers that could not beat because Postgres was away, or because this machine was, get the time of a lease
-        // to do so before they count as lost.
-        let in_touch_since = *self.in_touch_since.get_or_insert(now);
-        if now.duration_since(in_touch_since) >= LEASE {
-            for job in jobs::rescue(&self.db).await.context("looking for lost jobs")? {
-                warn!(%job, "the worker of job {job} is lost");
-                self.bells.ring_log(job);
-                self.bells.worker.ring();
-                self.bells.outbox.ring();
-            }
-        }
+        self.rescue(now).await.context("looking for lost jobs")?;
         let told = jobs::tell_waits(&self.db, HOPE).await.context("looking at the jobs that wait")?;
         if !told.is_empty() {
             told.into_iter().for_each(|job| self.bells.ring_log(job));
@@ -78,6 +71,30 @@ impl Janitor {
             }
         }
         self.rounds = self.rounds.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Brings back the jobs whose workers are lost: whose lease has run out, and was seen not to change for as long as one
+    /// holds. So workers that could not beat because Postgres was away, or this machine, or because the clock has jumped,
+    /// get the time to do so.
+    async fn rescue(&mut self, now: Instant) -> sqlx::Result<()> {
+        let leases = jobs::leases(&self.db, LEASE * 2).await?;
+        let live: HashSet<(JobId, i32)> = leases.iter().map(|lease| (lease.job, lease.attempt)).collect();
+        self.leases.retain(|attempt, _| live.contains(attempt));
+        for lease in leases {
+            let seen = self.leases.entry((lease.job, lease.attempt)).or_insert((lease.until, now));
+            if seen.0 != lease.until {
+                *seen = (lease.until, now);
+            }
+            let is_lost = lease.has_run_out && now.duration_since(seen.1) >= LEASE;
+            if is_lost && jobs::rescue(&self.db, &lease).await? {
+                let job = lease.job;
+                warn!(%job, "the worker of job {job} is lost");
+                self.bells.ring_log(job);
+                self.bells.worker.ring();
+                self.bells.outbox.ring();
+            }
+        }
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! `make bench`: how near the service is to the physical limits of what it does, as ratios of interleaved runs.
 //!
 //! With an argument only a part: `plan`, the plan of a `.travis.yml`; `lora`, what is done with training configs and
-//! weights; `service`, the rest.
+//! weights; `service`, the database's part of the work; `jobs`, the containers'.
 //!
 //! Each figure is the median of its runs; both sides of a ratio run in turn in this one process's time.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot work shall say so at once")]
@@ -12,12 +12,16 @@ mod hostile;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod checkout;
 mod claims;
 mod deliveries;
+mod jobs;
 mod lint;
+mod logs;
 mod memory;
 mod planning;
 mod push;
+mod recovery;
 mod smoke;
 mod weights;
 mod yard;
@@ -36,20 +40,26 @@ async fn main() {
         lint::as_a_process();
         weights::inspected();
     }
-    if wants("lora") || wants("service") {
-        let yard = Yard::start(2).await;
+    if wants("lora") || wants("service") || wants("jobs") {
+        let mut yard = Yard::start(2).await;
         if wants("service") {
             memory::idle(&yard).await;
-            push::of_echo(&yard).await;
             deliveries::acknowledged(&yard).await;
             claims::claimed(&yard).await;
         }
         if wants("lora") {
             smoke::of_the_example(&yard).await;
         }
+        if wants("jobs") {
+            push::of_echo(&yard).await;
+            jobs::at_once(&yard).await;
+            checkout::of_many_files(&yard).await;
+            logs::stored(&yard).await;
+            recovery::of_a_job(&mut yard).await;
+        }
         yard.stop();
     }
-    if wants("service") {
+    if wants("jobs") {
         let yard = Yard::start(0).await;
         push::of_echo(&yard).await;
         yard.stop();

@@ -1,14 +1,29 @@
-//! Resident memory of the idle service, its Postgres apart.
+//! Memory of the service, its Postgres apart.
 
 use std::time::Duration;
 
 use crate::report;
+use crate::support::service::Service;
 use crate::yard::Yard;
 
 pub async fn idle(yard: &Yard) {
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let status = std::fs::read_to_string(format!("/proc/{}/status", yard.service.child.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse().unwrap();
-    report("resident memory, idle", &format!("{:.1} MB", kib * 1024.0 / 1e6), "", None, "at most 40 MB");
+    let megabytes = of(yard.service.child.id(), "VmRSS:") as f64 * 1024.0 / 1e6;
+    report("resident memory, idle", &format!("{megabytes:.1} MB"), "", None, "at most 40 MB");
+}
+
+/// The most memory that a process has had, in kB.
+pub fn peak(process: u32) -> u64 {
+    of(process, "VmHWM:")
+}
+
+/// Makes [`peak`] count from now on.
+pub fn reset_peak(service: &Service) {
+    std::fs::write(format!("/proc/{}/clear_refs", service.child.id()), "5").unwrap();
+}
+
+fn of(process: u32, fact: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(fact));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

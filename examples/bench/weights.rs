@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::memory::peak;
 use crate::yard::program;
 use crate::{median, report};
 
@@ -42,13 +43,6 @@ pub fn inspected() {
     let what = format!("inspect of {megabytes:.0} MB, s ({RUNS} runs, {spread}); speed");
     report(&what, &format!("{ours:.2}"), &format!("{limit:.2}"), Some(ratio), "at least 0.8 of sha256sum");
     report("  its memory at most, MB", &format!("{:.0}", most as f64 / 1e3), "", None, "under 64");
-}
-
-/// The most memory that a process has had so far, in kB.
-fn peak(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 fn write(path: &Path) {

@@ -25,7 +25,8 @@ impl Yard {
         let github = GitHub::start(folder.path().join("github")).await;
         let config = folder.path().join("config.toml");
         let usual = configuration(&folder.path().join("data"), None, &github);
-        std::fs::write(&config, merged(&usual, &format!("[[runner]]\nready = {ready}\n"))).unwrap();
+        let change = format!("limits = {{log = '1 GB'}}\n[[runner]]\nready = {ready}\n");
+        std::fs::write(&config, merged(&usual, &change)).unwrap();
         let service = Service::start(&program(), &config);
         Self { folder, github, service, ready }
     }
@@ -33,6 +34,17 @@ impl Yard {
     /// The folder of the private Postgres's socket.
     pub fn sockets(&self) -> PathBuf {
         self.folder.path().join("data/sockets")
+    }
+
+    /// kill -9; the service is to be started again before anything else is asked of it.
+    pub fn kill(&mut self) {
+        self.service.child.kill().unwrap();
+        self.service.child.wait().unwrap();
+    }
+
+    /// Starts the service again on what it left.
+    pub fn restart(&mut self) {
+        self.service = Service::start(&program(), &self.folder.path().join("config.toml"));
     }
 
     pub fn stop(self) {

@@ -36,6 +36,8 @@ pub struct NewContainer<'a> {
     pub attempt: i32,
     /// The repository, which names the checkout's folder.
     pub repo: &'a RepoName,
+    /// Whose code it runs: those who may know of each other's jobs.
+    pub whose: String,
     /// The image.
     pub image: &'a Image,
     /// The compiled script.
@@ -54,7 +56,8 @@ pub struct NewContainer<'a> {
 
 impl NewContainer<'_> {
     /// Makes and starts the container, or takes one of `pool`. `made` hears of it before there can be one to remove;
-    /// `checkout` is put together meanwhile and gives the folder.
+    /// `checkout` is put together meanwhile and gives the folder; `before` is what has to have happened when the script
+    /// begins.
     ///
     /// # Errors
     /// [`ExecError::Job`] when the image is absent or cannot run the script.
@@ -62,7 +65,7 @@ impl NewContainer<'_> {
         self,
         docker: &Docker,
         (images, pool): (&Images, Option<&Pool>),
-        checkout: impl Future<Output = anyhow::Result<F>>,
+        (checkout, before): (impl Future<Output = anyhow::Result<F>>, impl Future<Output = anyhow::Result<()>>),
         made: impl Fn(String),
     ) -> Result<String, ExecError> {
         let authorities = authorities(images).await?;
@@ -71,7 +74,7 @@ impl NewContainer<'_> {
         let wait = async {
             let spec = self.spec(images, authorities.is_some());
             match pool {
-                Some(pool) => pool.take(&spec, &container).await,
+                Some(pool) => pool.take(&spec, &self.whose, &container).await,
                 None => docker.start_waiting(&spec, &container).await,
             }
         };
@@ -88,6 +91,7 @@ impl NewContainer<'_> {
             upload = upload.file(AUTHORITIES, authorities, 0o644);
         }
         fill(docker, &container, upload, self.cache).await?;
+        before.await?;
         waiting.go();
         Ok(container)
     }

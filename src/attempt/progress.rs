@@ -104,13 +104,20 @@ impl Progress {
         }
     }
 
+    /// Why the job has given way to another one; none when it did not, or had come to its end by itself.
+    pub fn gave_way(&self, exit: &Exit) -> Option<&str> {
+        let stop = self.stop.as_ref().filter(|(stop, _)| *stop == Stop::Preempted && exit.status != 0);
+        stop.map(|(_, reason)| reason.as_str())
+    }
+
     /// What the container's end means; `tail` is the end of its log.
     pub fn judge(&mut self, exit: &Exit, limits: &Limits, tail: &str) -> Judgement {
         if self.log_full && self.stop.is_none() {
             self.stop = Some((Stop::LogSize, stop::reason(Stop::LogSize, limits)));
         }
         let exit_status = Some(exit.status);
-        if let Some((why, reason)) = &self.stop {
+        let stop = self.stop.as_ref().filter(|(stop, _)| *stop != Stop::Preempted || exit.status != 0);
+        if let Some((why, reason)) = stop {
             let closing = stop::text(*why, reason, limits);
             return Judgement { verdict: why.verdict(), exit_status, reason: Some(reason.clone()), closing };
         }
@@ -163,6 +170,17 @@ mod tests {
         assert_eq!(due, Due { stop: None, signal: Some(("c".to_owned(), "SIGINT")) });
         let judged = progress.judge(&Exit { status: 130, out_of_memory: false }, &limits, "");
         assert_eq!((judged.verdict, judged.reason.as_deref()), (Verdict::Canceled, Some("not needed")));
+    }
+
+    #[test]
+    fn a_job_that_gives_way_after_its_end_has_passed() {
+        let limits = Limits::default();
+        let stop = Some((Stop::Preempted, "a job waits".to_owned()));
+        let (done, stopped) = (Exit { status: 0, out_of_memory: false }, Exit { status: 130, out_of_memory: false });
+        let mut progress = Progress::new(None, stop);
+        assert_eq!((progress.gave_way(&done), progress.gave_way(&stopped)), (None, Some("a job waits")));
+        assert_eq!(progress.judge(&done, &limits, "").verdict, Verdict::Passed);
+        assert!(progress.judge(&stopped, &limits, "").closing.contains("It begins again"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(super) fn text(stop: Stop, reason: &str, limits: &Limits) -> String {
         ),
         Stop::LogSize => "The job exceeded the maximum log length, and has been terminated.".to_owned(),
         Stop::Disk => format!("The job wrote more than {} to its disk, and has been terminated.", limits.disk),
+        Stop::Preempted => format!("The job was stopped: {reason}.\n\nIt begins again when there are GPUs for it."),
     };
     format!("\n\n{said}\n")
 }
@@ -26,6 +27,7 @@ pub(super) fn reason(stop: Stop, limits: &Limits) -> String {
     let limit = |duration| humantime::format_duration(duration).to_string();
     match stop {
         Stop::Canceled => "canceled".to_owned(),
+        Stop::Preempted => "it gives way to another job".to_owned(),
         Stop::WallTime => format!("it ran longer than {}", limit(limits.time)),
         Stop::Silence => format!("no output for {}", limit(limits.silence)),
         Stop::LogSize => format!("its log grew beyond {}", limits.log),

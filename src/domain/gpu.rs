@@ -33,4 +33,6 @@ pub struct Needs {
     pub gpus: Option<GpuWish>,
     /// Labels that the runner must have.
     pub labels: Vec<String>,
+    /// Whether it gives its GPUs to a job that waits for them, and begins again later.
+    pub preemptible: bool,
 }

@@ -74,13 +74,16 @@ pub enum Stop {
     LogSize,
     /// It wrote more into its file system than its limit.
     Disk,
+    /// A job that waited wants its GPUs: it begins again later.
+    Preempted,
 }
 
 impl Stop {
     /// The verdict of a job that was ended for this reason.
     pub fn verdict(self) -> Verdict {
         match self {
-            Self::Canceled => Verdict::Canceled,
+            // One that gives way has no verdict, but if it cannot begin again.
+            Self::Canceled | Self::Preempted => Verdict::Canceled,
             Self::WallTime | Self::Silence => Verdict::TimedOut,
             Self::LogSize | Self::Disk => Verdict::Errored,
         }

@@ -147,7 +147,7 @@ impl Docker {
 
     /// Looks into a container that is made for that and never runs.
     async fn has_file(&self, image: &str, path: &str) -> anyhow::Result<bool> {
-        let name = format!("{}look-{}", self.prefix(), image.trim_start_matches("sha256:"));
+        let name = format!("{}image-{}-look", self.prefix(), image.trim_start_matches("sha256:"));
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             cmd: Some(vec!["true".to_owned()]),
@@ -186,8 +186,13 @@ impl Docker {
 
     /// Whether two containers would be made in the very same way, but for their names.
     pub(super) fn are_alike(&self, one: &Spec, other: &Spec) -> bool {
+        self.body(one, "", true) == self.body(other, "", true) && self.have_like_networks(one, other)
+    }
+
+    /// Whether the networks of two containers would be made in the very same way.
+    pub(super) fn have_like_networks(&self, one: &Spec, other: &Spec) -> bool {
         let network = |spec: &Spec| (spec.limits.network, spec.limits.reach.clone(), spec.helper.clone());
-        self.body(one, "", true) == self.body(other, "", true) && network(one) == network(other)
+        network(one) == network(other)
     }
 
     /// Makes a container of this name; an older one gives way.
@@ -247,7 +252,7 @@ impl Docker {
         }
     }
 
-    async fn rename_one(&self, from: &str, to: &str) -> anyhow::Result<()> {
+    pub(super) async fn rename_one(&self, from: &str, to: &str) -> anyhow::Result<()> {
         let client = self.client()?;
         let options = || RenameContainerOptionsBuilder::new().name(to).build();
         let mut renamed = client.rename_container(from, options()).await;

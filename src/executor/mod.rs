@@ -10,6 +10,7 @@ mod nvidia;
 mod outlet;
 mod pool;
 mod reach;
+mod shelf;
 mod usage;
 mod waiting;
 

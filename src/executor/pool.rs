@@ -1,7 +1,8 @@
 //! Containers that are started before there is a job for them, so that a job waits for nothing but its files.
 //!
 //! A container serves one job, and was made for no other: with the job's image, limits, mounts and network, empty. Which
-//! kinds are wanted shows in the jobs that came lately.
+//! kinds are wanted shows in the jobs that came lately. While one short job follows the other, no time is spent on them: then
+//! networks are used again (`shelf`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::shelf::Shelf;
 use super::{Docker, ExecError, Spec, Waiting};
 
 /// How long a container waits at most. What it knows of its surroundings, such as the host's addresses, gets old.
@@ -19,8 +21,9 @@ const MAX_AGE: Duration = Duration::from_secs(15 * 60);
 const MAX_UNUSED: Duration = Duration::from_secs(60 * 60);
 /// How often ages are looked at, when nothing else happens.
 const LOOK: Duration = Duration::from_secs(60);
-/// A job that has just begun shall not share the processors with the container of the next one.
-const AFTER_A_START: Duration = Duration::from_millis(400);
+/// How long no job must have begun, before there is time for the container of the next one: it would take the processors
+/// from those that have just begun, and from those that follow them.
+const QUIET: Duration = Duration::from_millis(700);
 
 /// The containers that one engine keeps ready.
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub struct Pool {
     docker: Docker,
     size: usize,
     state: Mutex<State>,
+    shelf: Shelf,
     taken: Notify,
     made: AtomicU64,
 }
@@ -51,20 +55,23 @@ struct Ready {
 impl Pool {
     /// A pool that keeps so many containers ready, once jobs have shown which.
     pub fn new(docker: Docker, size: usize) -> Self {
-        Self { docker, size, state: Mutex::default(), taken: Notify::new(), made: AtomicU64::new(0) }
+        let shelf = Shelf::new(docker.clone(), size);
+        Self { docker, size, state: Mutex::default(), shelf, taken: Notify::new(), made: AtomicU64::new(0) }
     }
 
-    /// A container like this, of this name: one that is ready, or else a new one.
+    /// A container like this, of this name: one that is ready, or one in a network of an earlier job of the same people
+    /// (`whose`), or else a new one.
     ///
     /// # Errors
     /// As of [`Docker::start_waiting`].
-    pub async fn take(&self, spec: &Spec, name: &str) -> Result<Waiting, ExecError> {
+    pub async fn take(&self, spec: &Spec, whose: &str, name: &str) -> Result<Waiting, ExecError> {
         // A GPU is bound to its container when that is made.
         let ready = if spec.gpus.is_empty() { self.pick(spec) } else { None };
-        if let Some(mut waiting) = ready {
+        if let Some(Ready { mut waiting, since, .. }) = ready {
             match self.docker.rename(&waiting.container, name, spec.limits.network).await {
                 Ok(()) => {
                     name.clone_into(&mut waiting.container);
+                    self.shelf.note(name, spec, whose, since);
                     return Ok(waiting);
                 }
                 Err(error) => {
@@ -73,7 +80,21 @@ impl Pool {
                 }
             }
         }
-        self.docker.start_waiting(spec, name).await
+        if self.shelf.take(spec, whose, name).await {
+            return self.docker.start_in_network(spec, name).await;
+        }
+        let since = Instant::now();
+        let waiting = self.docker.start_waiting(spec, name).await?;
+        self.shelf.note(name, spec, whose, since);
+        Ok(waiting)
+    }
+
+    /// Removes the container of a job that has ended.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn clear_away(&self, container: &str) -> anyhow::Result<()> {
+        self.shelf.put(container).await
     }
 
     /// Says that a job has begun, and that there is time for the next one's container.
@@ -88,7 +109,7 @@ impl Pool {
         let is_of = |own: &String| {
             container.strip_prefix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
         };
-        ready.chain(&state.being_made).any(is_of)
+        ready.chain(&state.being_made).any(is_of) || self.shelf.names().iter().any(is_of)
     }
 
     /// Makes and replaces containers until `shutdown`, then removes them.
@@ -103,7 +124,7 @@ impl Pool {
                 debug!("no container can be made ready: {error}");
             }
             tokio::select! {
-                () = self.taken.notified() => tokio::time::sleep(AFTER_A_START).await,
+                () = self.taken.notified() => self.until_quiet().await,
                 () = tokio::time::sleep(LOOK) => {}
                 () = shutdown.cancelled() => {}
             }
@@ -115,6 +136,9 @@ impl Pool {
         for ready in ready {
             self.discard(ready.waiting).await;
         }
+        for spare in self.shelf.clear() {
+            self.remove(&spare).await;
+        }
         if let Some(name) = half_made {
             self.remove(&name).await;
         }
@@ -124,6 +148,9 @@ impl Pool {
     async fn fill(&self) -> Result<(), ExecError> {
         for waiting in self.retire() {
             self.discard(waiting).await;
+        }
+        for spare in self.shelf.retire() {
+            self.remove(&spare).await;
         }
         while let Some(spec) = self.missing() {
             let name = format!("{}ready-{}", self.docker.prefix(), self.made.fetch_add(1, Ordering::Relaxed));
@@ -135,6 +162,10 @@ impl Pool {
             }
         }
         Ok(())
+    }
+
+    async fn until_quiet(&self) {
+        while tokio::time::timeout(QUIET, self.taken.notified()).await.is_ok() {}
     }
 
     fn note_made(&self, spec: Spec, made: Result<Waiting, ExecError>) -> Result<(), ExecError> {
@@ -154,13 +185,13 @@ impl Pool {
     }
 
     /// Takes one that is like this out of those that are ready, and notes that it was asked for.
-    fn pick(&self, spec: &Spec) -> Option<Waiting> {
+    fn pick(&self, spec: &Spec) -> Option<Ready> {
         let mut state = self.lock();
         state.wanted.retain(|(wanted, _)| !self.docker.are_alike(wanted, spec));
         state.wanted.insert(0, (spec.clone(), Instant::now()));
         state.wanted.truncate(self.size);
         let place = state.ready.iter().position(|ready| self.docker.are_alike(&ready.spec, spec))?;
-        Some(state.ready.remove(place).waiting)
+        Some(state.ready.remove(place))
     }
 
     /// Those that are too old, or that nobody asks for any more.

@@ -39,6 +39,19 @@ impl Docker {
         } else {
             self.create(spec, name).await?;
         }
+        self.start_created(name).await
+    }
+
+    /// As [`Docker::start_waiting`], in a network that there is already.
+    ///
+    /// # Errors
+    /// As of that.
+    pub(super) async fn start_in_network(&self, spec: &Spec, name: &str) -> Result<Waiting, ExecError> {
+        self.create(spec, name).await?;
+        self.start_created(name).await
+    }
+
+    async fn start_created(&self, name: &str) -> Result<Waiting, ExecError> {
         let input = self.attach(name).await?;
         self.start(name).await?;
         Ok(Waiting { container: name.to_owned(), input })

@@ -3,10 +3,13 @@
 //! Jobs that need GPUs are served in the order of the queue. One that has to wait keeps back every GPU of the runner that
 //! it could use: a later job gets only what no earlier one waits for. So a job that wants eight GPUs does not starve
 //! behind jobs that want one. Jobs without needs are in another queue and take whatever slots are left.
+//!
+//! Preemptible jobs come after all others and fill the gaps: they may use what another job keeps back, since that job can
+//! have it again as soon as that is enough to begin with. From then on it is kept from them, too.
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::{GpuState, GpuWish};
+use crate::domain::{GpuState, GpuWish, JobId};
 
 /// A GPU of a runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub struct Gpu {
     pub state: GpuState,
     /// Why it is quarantined.
     pub reason: Option<String>,
+    /// Whether it is quarantined only until the look that follows each job.
+    pub is_settling: bool,
     /// Who holds it.
     pub held: Option<Held>,
 }
@@ -30,8 +35,25 @@ pub struct Gpu {
 pub struct Held {
     /// The job, as `owner/name #12.3`.
     pub by: String,
+    /// The job and its attempt.
+    pub attempt: (JobId, i32),
     /// Since when.
     pub since: DateTime<Utc>,
+    /// Whether it gives way to a job that waits.
+    pub preemptible: bool,
+    /// Whether it was told to.
+    pub gives_way: bool,
+}
+
+impl Gpu {
+    fn is_free(&self) -> bool {
+        self.state == GpuState::Free
+    }
+
+    /// Whether it is free within seconds of somebody's wish.
+    fn is_at_hand(&self) -> bool {
+        self.is_free() || self.is_settling || self.held.as_ref().is_some_and(|held| held.preemptible)
+    }
 }
 
 impl GpuWish {
@@ -44,25 +66,84 @@ impl GpuWish {
     }
 }
 
-/// The first of the waiting jobs that can begin on a runner with these GPUs, as its place among them, and the GPUs that
-/// it gets. A job without a wish can always begin.
-pub fn choose(gpus: &[Gpu], waiting: &[Option<GpuWish>]) -> Option<(usize, Vec<String>)> {
-    let mut kept: Vec<&Gpu> = Vec::new();
-    for (place, wish) in waiting.iter().enumerate() {
-        let Some(wish) = wish else { return Some((place, Vec::new())) };
-        let mut free: Vec<&Gpu> = usable(gpus, wish)
-            .filter(|gpu| gpu.state == GpuState::Free && !kept.iter().any(|kept| kept.uuid == gpu.uuid))
-            .collect();
+/// A job that waits.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// The GPUs that it needs; none when it needs labels only.
+    pub wish: Option<&'a GpuWish>,
+    /// Whether it gives way to others.
+    pub preemptible: bool,
+}
+
+/// What to do with a runner's GPUs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Choice {
+    /// The first of the waiting jobs that can begin, as its place among them, and the GPUs that it gets.
+    pub begins: Option<(usize, Vec<String>)>,
+    /// The attempts that give way, each with the place of the job that it gives way to.
+    pub give_way: Vec<((JobId, i32), usize)>,
+}
+
+/// Who of the waiting jobs begins on a runner with these GPUs, and who gives way to one of them. Preemptible ones stand
+/// behind all others.
+pub fn choose(gpus: &[Gpu], waiting: &[Candidate<'_>]) -> Choice {
+    let mut choice = Choice::default();
+    // What is kept from jobs that do not give way, and from those that do.
+    let (mut kept, mut promised): (Vec<&Gpu>, Vec<&Gpu>) = (Vec::new(), Vec::new());
+    for (place, Candidate { wish, preemptible }) in waiting.iter().enumerate() {
+        let Some(wish) = wish else {
+            choice.begins = Some((place, Vec::new()));
+            return choice;
+        };
+        let closed = if *preemptible { &promised } else { &kept };
+        let open: Vec<&Gpu> = usable(gpus, wish).filter(|gpu| !is_among(gpu, closed)).collect();
+        let mut free: Vec<&Gpu> = open.iter().copied().filter(|gpu| gpu.is_free()).collect();
         if free.len() >= wish.count() {
             // The smallest that will do: the larger ones stay for those who need them.
             free.sort_by(|a, b| (a.memory, &a.uuid).cmp(&(b.memory, &b.uuid)));
-            return Some((place, free.into_iter().take(wish.count()).map(|gpu| gpu.uuid.clone()).collect()));
+            choice.begins = Some((place, free.iter().take(wish.count()).map(|gpu| gpu.uuid.clone()).collect()));
+            return choice;
         }
-        if usable(gpus, wish).filter(|gpu| gpu.state != GpuState::Quarantined).count() >= wish.count() {
-            kept.extend(usable(gpus, wish));
+        let can_be_had = |gpu: &&Gpu| gpu.state != GpuState::Quarantined || gpu.is_settling;
+        if usable(gpus, wish).filter(can_be_had).count() < wish.count() {
+            continue;
+        }
+        if *preemptible {
+            promised.extend(usable(gpus, wish));
+            continue;
+        }
+        kept.extend(usable(gpus, wish));
+        let at_hand: Vec<&Gpu> = open.into_iter().filter(|gpu| gpu.is_at_hand()).collect();
+        if at_hand.len() >= wish.count() {
+            choice.give_way.extend(holders(&at_hand, wish.count()).into_iter().map(|attempt| (attempt, place)));
+            promised.extend(at_hand);
         }
     }
-    None
+    choice
+}
+
+/// Who has to give way so that so many of these GPUs come free, beside those that do already: the latest first, since they
+/// lose the least.
+fn holders(at_hand: &[&Gpu], count: usize) -> Vec<(JobId, i32)> {
+    let (mut held, coming): (Vec<&Held>, usize) = (
+        at_hand.iter().filter_map(|gpu| gpu.held.as_ref()).filter(|held| !held.gives_way).collect(),
+        at_hand.iter().filter(|gpu| gpu.held.as_ref().is_none_or(|held| held.gives_way)).count(),
+    );
+    held.sort_by_key(|held| (std::cmp::Reverse(held.since), held.attempt));
+    let mut missing = count.saturating_sub(coming);
+    let mut attempts: Vec<(JobId, i32)> = Vec::new();
+    while missing > 0
+        && let Some(attempt) = held.first().map(|held| held.attempt)
+    {
+        missing = missing.saturating_sub(held.iter().filter(|held| held.attempt == attempt).count());
+        held.retain(|held| held.attempt != attempt);
+        attempts.push(attempt);
+    }
+    attempts
+}
+
+fn is_among(gpu: &Gpu, gpus: &[&Gpu]) -> bool {
+    gpus.iter().any(|other| other.uuid == gpu.uuid)
 }
 
 fn usable<'a>(gpus: &'a [Gpu], wish: &'a GpuWish) -> impl Iterator<Item = &'a Gpu> {
@@ -94,7 +175,7 @@ pub fn wait_in_words(wish: &GpuWish, runners: &[Vec<Gpu>]) -> Option<Waiting> {
     holders.sort_by(|a, b| (a.since, &a.by).cmp(&(b.since, &b.by)));
     holders.dedup_by(|a, b| a.by == b.by);
     let words = match holders.first() {
-        Some(Held { by, since }) => {
+        Some(Held { by, since, .. }) => {
             let more = match holders.len() - 1 {
                 0 => String::new(),
                 n => format!(" (and {n} more)"),
@@ -126,11 +207,19 @@ mod tests {
 
     fn gpu(uuid: &str, gigabytes: i64, class: &str, state: GpuState) -> Gpu {
         let reason = (state == GpuState::Quarantined).then(|| "a process is on it".to_owned());
-        let held = (state == GpuState::Held).then(|| Held {
-            by: "acme/styles #12.3".to_owned(),
-            since: DateTime::from_timestamp(1_700_000_000, 0).expect("a time"),
-        });
-        Gpu { uuid: uuid.to_owned(), memory: gigabytes * 1_000_000_000, class: class.to_owned(), state, reason, held }
+        let held = (state == GpuState::Held).then(|| holder(3, false));
+        let memory = gigabytes * 1_000_000_000;
+        Gpu { uuid: uuid.to_owned(), memory, class: class.to_owned(), state, reason, is_settling: false, held }
+    }
+
+    fn holder(job: i64, preemptible: bool) -> Held {
+        let since = DateTime::from_timestamp(1_700_000_000 + job, 0).expect("a time");
+        let by = format!("acme/styles #12.{job}");
+        Held { by, attempt: (JobId(job), 1), since, preemptible, gives_way: false }
+    }
+
+    fn held_by(uuid: &str, held: Held) -> Gpu {
+        Gpu { held: Some(held), ..gpu(uuid, 16, "a", Taken) }
     }
 
     fn wish(count: i32, gigabytes: i64, class: &str) -> GpuWish {
@@ -138,31 +227,79 @@ mod tests {
         GpuWish { count, memory: gigabytes * 1_000_000_000, class }
     }
 
+    fn usual(wish: &GpuWish) -> Candidate<'_> {
+        Candidate { wish: Some(wish), preemptible: false }
+    }
+
+    fn begins(gpus: &[Gpu], waiting: &[Candidate<'_>]) -> Option<(usize, Vec<String>)> {
+        choose(gpus, waiting).begins
+    }
+
+    fn place(place: usize, uuids: &[&str]) -> Option<(usize, Vec<String>)> {
+        Some((place, uuids.iter().map(|&uuid| uuid.to_owned()).collect()))
+    }
+
     use GpuState::{Free, Held as Taken, Quarantined};
 
     #[test]
     fn the_smallest_gpus_that_will_do_and_all_or_none() {
         let gpus = [gpu("big", 80, "a", Free), gpu("small", 16, "a", Free), gpu("other", 16, "b", Free)];
-        let one = |wish| choose(&gpus, &[Some(wish)]).map(|(_, uuids)| uuids);
-        assert_eq!(one(wish(1, 0, "a")), Some(vec!["small".to_owned()]));
-        assert_eq!(one(wish(1, 24, "")), Some(vec!["big".to_owned()]));
-        assert_eq!(one(wish(2, 0, "a")), Some(vec!["small".to_owned(), "big".to_owned()]));
+        let one = |wish| begins(&gpus, &[usual(&wish)]);
+        assert_eq!(one(wish(1, 0, "a")), place(0, &["small"]));
+        assert_eq!(one(wish(1, 24, "")), place(0, &["big"]));
+        assert_eq!(one(wish(2, 0, "a")), place(0, &["small", "big"]));
         assert_eq!(one(wish(3, 0, "a")), None);
-        assert_eq!(choose(&[], &[Some(wish(1, 0, "")), None]), Some((1, vec![])), "a job with labels only");
+        let labels_only = Candidate { wish: None, preemptible: false };
+        assert_eq!(begins(&[], &[usual(&wish(1, 0, "")), labels_only]), place(1, &[]));
     }
 
     #[test]
     fn who_waits_keeps_back_what_it_could_use_and_no_more() {
         let gpus = [gpu("a1", 16, "a", Free), gpu("a2", 16, "a", Taken), gpu("b1", 16, "b", Free)];
-        let pair = Some(wish(2, 0, "a"));
-        assert_eq!(choose(&gpus, &[pair.clone(), Some(wish(1, 0, "a"))]), None, "it would starve the pair");
-        assert_eq!(choose(&gpus, &[pair.clone(), Some(wish(1, 0, ""))]), Some((1, vec!["b1".to_owned()])));
+        let (pair, one, any) = (wish(2, 0, "a"), wish(1, 0, "a"), wish(1, 0, ""));
+        assert_eq!(begins(&gpus, &[usual(&pair), usual(&one)]), None, "it would starve the pair");
+        assert_eq!(begins(&gpus, &[usual(&pair), usual(&any)]), place(1, &["b1"]));
         let broken = [gpu("a1", 16, "a", Free), gpu("a2", 16, "a", Quarantined)];
         assert_eq!(
-            choose(&broken, &[pair, Some(wish(1, 0, "a"))]),
-            Some((1, vec!["a1".to_owned()])),
+            begins(&broken, &[usual(&pair), usual(&one)]),
+            place(1, &["a1"]),
             "what is quarantined is not waited for"
         );
+        let settling = [gpu("a1", 16, "a", Free), Gpu { is_settling: true, ..gpu("a2", 16, "a", Quarantined) }];
+        assert_eq!(begins(&settling, &[usual(&pair), usual(&one)]), None, "but what is looked at within seconds is");
+    }
+
+    #[test]
+    fn a_preemptible_job_fills_gaps_and_gives_way_when_that_is_enough() {
+        let (pair, one) = (wish(2, 0, "a"), wish(1, 0, "a"));
+        let gap = Candidate { wish: Some(&one), preemptible: true };
+        // The pair waits for a job that takes its time: the other GPU is a gap.
+        let taken = [gpu("a1", 16, "a", Free), held_by("a2", holder(1, false))];
+        assert_eq!(choose(&taken, &[usual(&pair), gap]), Choice { begins: place(1, &["a1"]), give_way: Vec::new() });
+        // That job is over, and the one in the gap gives way. Nobody slips into what is on its way to the pair.
+        let over = [gpu("a1", 16, "a", Free), held_by("a2", holder(2, true))];
+        let gives_way = vec![((JobId(2), 1), 0)];
+        assert_eq!(choose(&over, &[usual(&pair), gap]), Choice { begins: None, give_way: gives_way });
+        let told = [gpu("a1", 16, "a", Free), held_by("a2", Held { gives_way: true, ..holder(2, true) })];
+        assert_eq!(choose(&told, &[usual(&pair), gap]), Choice::default());
+        let gone = [gpu("a1", 16, "a", Free), Gpu { is_settling: true, ..gpu("a2", 16, "a", Quarantined) }];
+        assert_eq!(choose(&gone, &[usual(&pair), gap]), Choice::default());
+    }
+
+    #[test]
+    fn as_few_give_way_as_will_do_and_the_latest_first() {
+        let one = wish(1, 0, "a");
+        let gpus = [held_by("a1", holder(1, true)), held_by("a2", holder(2, true)), held_by("a3", holder(3, false))];
+        assert_eq!(choose(&gpus, &[usual(&one)]).give_way, [((JobId(2), 1), 0)]);
+        assert_eq!(
+            choose(&gpus, &[usual(&one), usual(&one)]).give_way,
+            [((JobId(2), 1), 0)],
+            "the second waits its turn"
+        );
+        assert_eq!(choose(&gpus, &[usual(&wish(2, 0, "a"))]).give_way.len(), 2);
+        assert_eq!(choose(&gpus, &[usual(&wish(3, 0, "a"))]).give_way, [], "it could not begin all the same");
+        let other = Candidate { wish: Some(&one), preemptible: true };
+        assert_eq!(choose(&gpus, &[other]).give_way, [], "not to one that gives way itself");
     }
 
     #[test]

@@ -13,7 +13,8 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::domain::{GpuWish, JobKind, Needs, RepoName};
-pub use choose::{Gpu, Held, Waiting, choose, wait_in_words};
+use crate::travis::own_keys::is_preemptible;
+pub use choose::{Candidate, Choice, Gpu, Held, Waiting, choose, wait_in_words};
 pub use smi::{APPS_QUERY, Device, GPU_QUERY, devices};
 
 /// `[gpu]` of the configuration.
@@ -96,7 +97,8 @@ impl Settings {
             memory: i64::try_from(size.memory.as_u64()).unwrap_or(i64::MAX),
             class: Some(size.class.clone()).filter(|class| !class.is_empty()),
         });
-        Needs { gpus, labels: labels(config) }
+        let preemptible = gpus.is_some() && is_preemptible(config);
+        Needs { gpus, labels: labels(config), preemptible }
     }
 
     /// Why a job may not have the GPUs that it asks for, in words for its author. None when it may, or asks for none.

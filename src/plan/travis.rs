@@ -10,9 +10,9 @@ use crate::domain::{JobKind, Problem, Severity, Trigger, TriggerKind};
 use crate::lora;
 use crate::travis::document::document;
 use crate::travis::import::{self, Imports, Merged, Source};
-use crate::travis::normal::{Code, Message, Options, normalize};
+use crate::travis::normal::{Options, normalize};
 use crate::travis::without_effect::without_effect;
-use crate::travis::{branches, condition, matrix, traps};
+use crate::travis::{branches, condition, matrix, own_keys, traps};
 use crate::yaml::{self, Document};
 
 /// The files that the `.travis.yml` imports, or that imported ones import, and that nobody has looked for yet. Whoever
@@ -106,7 +106,7 @@ fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
         return Plan { skip: Some(skip), ..Plan::default() };
     }
     let matrix = matrix::matrix(&config, data);
-    let messages = normal.messages.iter().chain(&matrix.messages).filter(|message| !is_of_image(message));
+    let messages = normal.messages.iter().chain(&matrix.messages).filter(|message| !own_keys::is_of_own_key(message));
     problems.extend(messages.take(MAX_PROBLEMS).map(|message| told.message(message)));
     let untold = normal.untold + (normal.messages.len() + matrix.messages.len()).saturating_sub(MAX_PROBLEMS);
     if untold > 0 {
@@ -119,6 +119,7 @@ fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
     }
     if let Some(root) = &document.root {
         let traps = traps::traps(root, &config, &matrix.jobs).into_iter().chain(without_effect(root));
+        let traps = traps.chain(own_keys::wrong_values(root));
         problems.extend(traps.map(|trap| told.trap(trap)));
     }
     problems.extend(too_many_or_none(matrix.jobs.len(), matrix.truncated));
@@ -127,11 +128,6 @@ fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
     let stages = matrix.stages.iter().filter_map(name).collect();
     let fast_finish = config.get("jobs").and_then(|jobs| jobs.get("fast_finish")) == Some(&Json::Bool(true));
     Plan { jobs, stages, problems, imported, fast_finish, ..Plan::default() }
-}
-
-/// Whether this says that Travis does not know the key `image`, which we do.
-fn is_of_image(message: &Message) -> bool {
-    message.code == Code::UnknownKey && message.key.is_empty() && message.args["key"] == "image"
 }
 
 fn planned(index: usize, config: matrix::Config) -> PlannedJob {

@@ -4,8 +4,11 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use crate::domain::GpuState;
+use crate::domain::{GpuState, JobId};
 use crate::gpu::{Gpu, Held};
+
+/// The reason of a GPU that waits for the look after its last job.
+pub(super) const SETTLING: &str = "it was not looked at since its last job";
 
 /// A GPU as its runner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,12 +134,22 @@ struct Row {
     reason: Option<String>,
     since: DateTime<Utc>,
     held_by: Option<String>,
+    job_id: Option<JobId>,
+    attempt: Option<i32>,
+    preemptible: Option<bool>,
+    gives_way: bool,
 }
 
 impl From<Row> for Gpu {
     fn from(row: Row) -> Self {
-        let Row { uuid, memory, class, state, reason, since, held_by } = row;
-        Self { uuid, memory, class, state, reason, held: held_by.map(|by| Held { by, since }) }
+        let Row { uuid, memory, class, state, reason, since, preemptible, gives_way, .. } = row;
+        let attempt = row.job_id.zip(row.attempt);
+        let held = row.held_by.zip(attempt).map(|(by, attempt)| {
+            let preemptible = preemptible.unwrap_or(false);
+            Held { by, attempt, since, preemptible, gives_way }
+        });
+        let is_settling = state == GpuState::Quarantined && reason.as_deref() == Some(SETTLING);
+        Self { uuid, memory, class, state, reason, is_settling, held }
     }
 }
 
@@ -147,7 +160,8 @@ impl From<Row> for Gpu {
 pub async fn of_runner(db: &mut PgConnection, runner: &str) -> sqlx::Result<Vec<Gpu>> {
     let rows: Vec<Row> = sqlx::query_as(
         "select uuid, memory, class, gpu.state, gpu.reason, since,
-             owner || '/' || repo.name || ' #' || build.number || '.' || job.number as held_by
+             owner || '/' || repo.name || ' #' || build.number || '.' || job.number as held_by,
+             job_id, gpu.attempt, job.preemptible, job.gives_way_to is not null as gives_way
          from gpu left join job on job.id = job_id left join build on build.id = build_id left join repo on repo.id = repo_id
          where runner = $1 order by uuid",
     )

@@ -3,12 +3,15 @@
 //! ```text
 //! insert → waiting ─start_next_stage→ queued ─claim→ running ─finish→ finished
 //!                                        ▲              │ ╰─beat/adopt (lease)
-//!                                        ╰──requeue/rescue (attempt below the cap; else finished as errored)
+//!                                        ├─requeue/rescue (if it may begin again; else finished as errored)
+//!                                        ╰──give_way (to a job that waits for its GPUs)
 //! ```
 //!
 //! `attempt` is the fence: it grows at each claim, and whoever writes shows the attempt it holds. A worker that lost
-//! its lease changes no row. Jobs that need more than a slot are claimed in `needs`.
+//! its lease changes no row. Jobs that need more than a slot are claimed in `needs`; what becomes of an attempt that ends
+//! without a verdict is in `lost`.
 
+mod lost;
 mod needs;
 
 use std::time::Duration;
@@ -20,11 +23,8 @@ use super::builds::{self, NewJob};
 use super::logs;
 use super::reports::{self, Reports};
 use crate::domain::{BuildId, JobId, JobKind, JobState, Status, Stop, Verdict};
+pub use lost::{Lease, LostAttempt, MAX_ATTEMPTS, give_way, leases, lost_attempts, requeue, rescue, run_only_once};
 pub use needs::{claim_with_needs, tell_waits};
-
-/// How often a job is claimed before a lost worker makes it errored, so that a job that kills its host does not go
-/// round for ever.
-pub const MAX_ATTEMPTS: i32 = 3;
 
 /// A worker's right to a job, and what it has to run.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -80,8 +80,8 @@ pub(super) async fn insert(tx: &mut PgConnection, build: BuildId, jobs: &[NewJob
         let gpus = job.needs.gpus.as_ref();
         sqlx::query(
             "insert into job (build_id, number, kind, stage, stage_order, name, allow_failure, config, state,
-                 gpu_count, gpu_memory, gpu_class, labels)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                 gpu_count, gpu_memory, gpu_class, labels, preemptible)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         )
         .bind(build)
         .bind(number)
@@ -96,6 +96,7 @@ pub(super) async fn insert(tx: &mut PgConnection, build: BuildId, jobs: &[NewJob
         .bind(gpus.map_or(0, |wish| wish.memory))
         .bind(gpus.and_then(|wish| wish.class.as_deref()))
         .bind(&job.needs.labels)
+        .bind(job.needs.preemptible)
         .execute(&mut *tx)
         .await?;
     }
@@ -154,7 +155,8 @@ pub async fn claim(db: &PgPool, worker: &str, lease: Duration) -> sqlx::Result<O
              order by priority desc, id limit 1 for update skip locked
          ), claimed as (
              update job set state = 'running', attempt = attempt + 1, worker = $1, lease_until = now() + $2,
-                 started_at = now(), log_length = 0, output_read = 0, stop = null, reason = null, exit_status = null
+                 started_at = now(), log_length = 0, output_read = 0, stop = null, reason = null, exit_status = null,
+                 only_once = null
              from next where job.id = next.id
              returning job.id, build_id, attempt, number, kind, stage, name, allow_failure, config, log_length,
                  output_read, stop, reason, '{}'::text[] as gpus, 0::float8 as age
@@ -209,8 +211,8 @@ pub async fn adopt(
 pub enum Beat {
     /// The lease is extended.
     Ours,
-    /// The lease is extended, and the job shall be canceled, for this reason.
-    Cancel(String),
+    /// The lease is extended, and the job shall be stopped, for this reason.
+    Stop(Stop, String),
     /// The job is not this attempt's any more: stop its container and write nothing.
     Lost,
 }
@@ -220,9 +222,12 @@ pub enum Beat {
 /// # Errors
 /// When Postgres cannot be asked; the lease may or may not have been extended.
 pub async fn beat(db: &PgPool, (job, attempt): (JobId, i32), lease: Duration) -> sqlx::Result<Beat> {
-    let row: Option<(bool, Option<String>)> = sqlx::query_as(
+    let row: Option<(bool, Option<String>, Option<String>)> = sqlx::query_as(
         "update job set lease_until = now() + $3 where id = $1 and attempt = $2 and state = 'running'
-         returning cancel_requested, reason",
+         returning cancel_requested, reason, case when gives_way_to is not null then (
+             select owner || '/' || repo.name || ' #' || build.number || '.' || waiting.number
+             from job waiting join build on build.id = waiting.build_id join repo on repo.id = repo_id
+             where waiting.id = job.gives_way_to) end",
     )
     .bind(job)
     .bind(attempt)
@@ -231,8 +236,11 @@ pub async fn beat(db: &PgPool, (job, attempt): (JobId, i32), lease: Duration) ->
     .await?;
     Ok(match row {
         None => Beat::Lost,
-        Some((false, _)) => Beat::Ours,
-        Some((true, reason)) => Beat::Cancel(reason.unwrap_or_else(|| "canceled".to_owned())),
+        Some((true, reason, _)) => Beat::Stop(Stop::Canceled, reason.unwrap_or_else(|| "canceled".to_owned())),
+        Some((false, _, Some(job))) => {
+            Beat::Stop(Stop::Preempted, format!("it gives its GPUs to {job}, which waits for them"))
+        }
+        Some((false, _, None)) => Beat::Ours,
     })
 }
 
@@ -284,7 +292,7 @@ pub async fn finish(db: &PgPool, (job, attempt): (JobId, i32), end: &Finish<'_>)
     }
     let finished: Option<(BuildId, bool)> = sqlx::query_as(
         "update job set state = 'finished', verdict = $3, exit_status = $4, reason = coalesce($5, reason),
-             finished_at = now(), lease_until = null
+             finished_at = now(), lease_until = null, gives_way_to = null
          where id = $1 and attempt = $2 and state = 'running'
          returning build_id, has_needs",
     )
@@ -303,75 +311,6 @@ pub async fn finish(db: &PgPool, (job, attempt): (JobId, i32), end: &Finish<'_>)
     builds::refresh(&mut tx, build).await?;
     tx.commit().await?;
     Ok(true)
-}
-
-/// Gives an attempt back: to the queue after `delay`, or, at the cap of attempts, finished as errored for `reason`.
-/// False when the attempt is not the job's running one any more.
-///
-/// # Errors
-/// When Postgres cannot be asked.
-pub async fn requeue(db: &PgPool, job: (JobId, i32), delay: Duration, reason: &str) -> sqlx::Result<bool> {
-    give_back(db, job, delay, reason, false).await
-}
-
-/// Brings back every job whose lease has run out by the database's clock; gives their keys.
-///
-/// # Errors
-/// When Postgres cannot be asked.
-pub async fn rescue(db: &PgPool) -> sqlx::Result<Vec<JobId>> {
-    let expired: Vec<(JobId, i32)> =
-        sqlx::query_as("select id, attempt from job where state = 'running' and lease_until < now() order by id")
-            .fetch_all(db)
-            .await?;
-    let mut rescued = Vec::new();
-    for job in expired {
-        if give_back(db, job, Duration::ZERO, "its worker was lost too often", true).await? {
-            rescued.push(job.0);
-        }
-    }
-    Ok(rescued)
-}
-
-async fn give_back(
-    db: &PgPool,
-    (job, attempt): (JobId, i32),
-    delay: Duration,
-    reason: &str,
-    only_expired: bool,
-) -> sqlx::Result<bool> {
-    let mut tx = db.begin().await?;
-    // A canceled job does not run again: its worker is gone, so the cancel is carried out here.
-    let given_back: Option<(BuildId, bool)> = sqlx::query_as(
-        "with verdict_of as (
-             select id, case when cancel_requested then 'canceled' when attempt >= $3 then 'errored' end::verdict as it
-             from job where id = $1
-         )
-         update job set
-             state = case when it is null then 'queued' else 'finished' end::job_state,
-             verdict = it,
-             finished_at = case when it is null then null else now() end,
-             reason = case when it = 'errored' then $5 else reason end,
-             not_before = now() + $4, worker = null, lease_until = null
-         from verdict_of
-         where job.id = verdict_of.id and attempt = $2 and state = 'running' and (not $6 or lease_until < now())
-         returning build_id, has_needs",
-    )
-    .bind(job)
-    .bind(attempt)
-    .bind(MAX_ATTEMPTS)
-    .bind(delay)
-    .bind(reason)
-    .bind(only_expired)
-    .fetch_optional(&mut *tx)
-    .await?;
-    if let Some((build, has_needs)) = given_back {
-        if has_needs {
-            needs::let_go(&mut tx, job).await?;
-        }
-        builds::refresh(&mut tx, build).await?;
-    }
-    tx.commit().await?;
-    Ok(given_back.is_some())
 }
 
 /// The running jobs of a worker, with their attempts.

@@ -15,6 +15,7 @@ pub mod import;
 pub mod matrix;
 pub mod normal;
 pub mod notifications;
+pub mod own_keys;
 pub mod schema;
 pub mod script;
 pub mod secrets;

@@ -40,9 +40,9 @@ use crate::store::troubles;
 pub use gpus::{GpuConfig, GpuWord, ListedGpu};
 
 /// How long a job is ours without a beat. Another worker takes it up at the latest this much after ours is lost.
-pub const LEASE: Duration = Duration::from_secs(8);
+pub const LEASE: Duration = Duration::from_secs(6);
 /// How often the lease is extended: three beats may be lost before the lease is.
-const BEAT: Duration = Duration::from_secs(2);
+const BEAT: Duration = Duration::from_millis(1500);
 /// How often an engine that is away is asked again.
 const ENGINE_RETRY: Duration = Duration::from_secs(2);
 /// How long the queue may go unseen when no bell rings; a job whose delay has passed waits no longer than this.

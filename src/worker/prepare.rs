@@ -13,7 +13,8 @@ use crate::git::Remote;
 use crate::lora::smoke::Smoke;
 use crate::plan::Commit;
 use crate::store::builds::{self, BuildFacts};
-use crate::store::jobs::Claimed;
+use crate::store::jobs::{self, Claimed};
+use crate::travis::own_keys::fails_when_lost;
 use crate::travis::script::{self, Checkout, Facts, Files, Numbered, PullRequestFacts};
 
 impl Worker {
@@ -36,13 +37,15 @@ impl Worker {
         self.gpus_are_fit(job, &facts, &name).await?;
         let image = self.docker.image(&name).await?;
         let checkout = self.checkout(job, &repo, &facts, image.has_git);
-        let mounts = self.mounts_of(&repo, &secrets);
+        let (mounts, trusted) = (self.mounts_of(&repo, &secrets), secrets.allowed);
+        let known = self.known(job, &facts, secrets, cache, (&repo, (&name, &image), smoke.as_ref()));
         let new = NewContainer {
             job: job.id,
             attempt: job.attempt,
             repo: &repo,
+            whose: whose(&facts, trusted),
             image: &image,
-            script: self.script(job, &facts, secrets, cache, (&repo, (&name, &image), smoke.as_ref())),
+            script: script::compile(&job.config, &known),
             cache: cache.and_then(|cache| cache.found.clone()),
             smoke,
             limits,
@@ -50,7 +53,8 @@ impl Worker {
             gpus: &job.gpus,
         };
         let with = (&self.settings.images, Some(&self.pool));
-        let container = new.start(&self.docker, with, checkout, made).await;
+        let first = (checkout, self.begin_only_once(job, &known));
+        let container = new.start(&self.docker, with, first, made).await;
         self.pool.job_began();
         container
     }
@@ -117,14 +121,29 @@ impl Worker {
         attempt().await
     }
 
-    fn script(
+    /// A job that publishes, or whose author says so, must not begin again by itself once its script runs: nobody could say
+    /// how far it had come.
+    async fn begin_only_once(&self, job: &Claimed, known: &Facts) -> anyhow::Result<()> {
+        let why = if script::may_deploy(&job.config, known) {
+            "it may have deployed, so it is not run again"
+        } else if fails_when_lost(&job.config) {
+            "it is not run again, as `lost: fail` says"
+        } else {
+            return Ok(());
+        };
+        let is_ours = jobs::run_only_once(&self.db, (job.id, job.attempt), Some(why)).await?;
+        anyhow::ensure!(is_ours, "the lease was lost before the job began");
+        Ok(())
+    }
+
+    fn known(
         &self,
         job: &Claimed,
         facts: &BuildFacts,
         secrets: Secrets,
         cache: Option<&JobCache>,
         (repo, (name, image), smoke): (&RepoName, (&str, &Image), Option<&Smoke>),
-    ) -> String {
+    ) -> Facts {
         let base = self.settings.public_url.as_str().trim_end_matches('/');
         let build_url = format!("{base}/{repo}/builds/{}", facts.number);
         // A pull request's range ends at its own head, not at the merge commit that is built.
@@ -136,7 +155,7 @@ impl Worker {
             slug: facts.head_repo.clone().unwrap_or_default(),
             draft: facts.draft,
         });
-        let known = Facts {
+        Facts {
             home: HOME.to_owned(),
             image: name.to_owned(),
             image_id: image.id.clone(),
@@ -164,7 +183,12 @@ impl Worker {
             cache: cache.map(JobCache::in_words),
             decrypted: secrets.decrypted,
             smoke: smoke.map(|smoke| smoke.changes.clone()),
-        };
-        script::compile(&job.config, &known)
+        }
     }
+}
+
+/// Whose code a job runs: the repository's own people's, or those of a fork of it.
+fn whose(facts: &BuildFacts, trusted: bool) -> String {
+    let fork = facts.head_repo.as_deref().filter(|_| !trusted).unwrap_or_default();
+    format!("{} {trusted} {fork}", facts.repo_id)
 }

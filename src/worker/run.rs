@@ -11,7 +11,7 @@ use super::log::{Log, Lost};
 use super::secrets::Secrets;
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
 use crate::attempt::{Examined, Judgement, Progress, Shared, SmokeJob, TICK, never_began, watch_disk};
-use crate::domain::{Record, Stop, Verdict};
+use crate::domain::{Record, Verdict};
 use crate::executor::{ExecError, Found, Limits};
 use crate::lora::series::LogReader;
 use crate::store::artifacts::NewArtifact;
@@ -30,6 +30,8 @@ pub(super) enum End {
     Finished(Judgement, Option<Examined>, Vec<NewArtifact>),
     /// Through no fault of the job; it may be tried again.
     GivenBack(anyhow::Error),
+    /// It gave way to another job, for this reason, which its log tells in more words.
+    GaveWay(String, String),
     /// Somebody else decides about the job now.
     Lost,
 }
@@ -82,6 +84,14 @@ impl Worker {
                     warn!(job = %job.id, "cannot give job {} back: {error}", job.id);
                 }
             }
+            End::GaveWay(reason, closing) => {
+                info!(job = %job.id, "job {} gives way: {reason}", job.id);
+                let end = (log.stored(), closing.as_bytes());
+                if let Err(error) = jobs::give_way(&self.db, fence, end, &reason).await {
+                    // As above; it counts as lost then.
+                    warn!(job = %job.id, "cannot give job {} back: {error:#}", job.id);
+                }
+            }
             End::Lost => warn!(job = %job.id, "the lease of job {} is lost: its container is removed", job.id),
         }
         drop(slot);
@@ -90,7 +100,7 @@ impl Worker {
         self.bells.worker.ring();
         let container = shared.lock().container.clone();
         if let Some(container) = container
-            && let Err(error) = self.docker.remove(&container).await
+            && let Err(error) = self.pool.clear_away(&container).await
         {
             warn!(job = %job.id, "cannot remove a container now, the janitor will: {error:#}");
         }
@@ -159,14 +169,24 @@ impl Worker {
             Ok(exit) => {
                 match never_began(&self.docker, &container, &exit).await {
                     Ok(false) => {}
-                    Ok(true) => return End::GivenBack(anyhow::anyhow!("its container ended before the job began")),
+                    Ok(true) => {
+                        // Nothing that the job does has happened, whatever was noted in advance.
+                        return match jobs::run_only_once(&self.db, (job.id, job.attempt), None).await {
+                            Ok(_) => End::GivenBack(anyhow::anyhow!("its container ended before the job began")),
+                            Err(error) => End::GivenBack(error.into()),
+                        };
+                    }
                     Err(error) => return End::GivenBack(error),
                 }
-                let mut judgement = {
+                let (mut judgement, gave_way) = {
                     let mut progress = shared.lock();
                     progress.log_full = log.is_full();
-                    progress.judge(&exit, limits, &log.tail())
+                    let gave_way = progress.gave_way(&exit).map(str::to_owned);
+                    (progress.judge(&exit, limits, &log.tail()), gave_way)
                 };
+                if let Some(reason) = gave_way {
+                    return End::GaveWay(reason, judgement.closing);
+                }
                 let examined = match smoke {
                     Some(smoke) => match self.examine(job, smoke, &container, exit.status, &mut judgement).await {
                         Ok(examined) => examined,
@@ -226,7 +246,7 @@ impl Worker {
                 next_beat = now + BEAT;
                 match jobs::beat(&self.db, fence, LEASE).await {
                     Ok(Beat::Ours) => {}
-                    Ok(Beat::Cancel(reason)) => wanted = Some((Stop::Canceled, reason)),
+                    Ok(Beat::Stop(stop, reason)) => wanted = Some((stop, reason)),
                     Ok(Beat::Lost) => return,
                     // Nobody can take the job from us while nobody reaches Postgres.
                     Err(error) => warn!(job = %job.id, "cannot extend the lease of job {}: {error}", job.id),

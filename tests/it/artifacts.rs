@@ -80,7 +80,7 @@ async fn what_a_script_names_is_kept_and_can_be_downloaded_but_not_run() {
     let (_, page) = app.get("/acme/styles/builds/1/jobs/1").await;
     assert!(page.contains("href=\"/api/v1/jobs/1/artifacts/out/deep/a%20b%231.txt\""), "{page}");
     let (_, build) = app.get("/acme/styles/builds/1").await;
-    assert!(build.contains("`bucket` has no effect here: artifacts are kept by this server"), "{build}");
+    assert!(build.contains("<code>bucket</code> has no effect here: artifacts are kept by this server"), "{build}");
     app.stop().await;
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use sqlx::PgPool;
-use trainyard::domain::{BuildId, JobId, Verdict};
+use trainyard::domain::{BuildId, JobId, Stop, Verdict};
 use trainyard::store::gpus::{self, Seen};
-use trainyard::store::jobs::{self, Claimed, Finish};
+use trainyard::store::jobs::{self, Beat, Claimed, Finish};
 use trainyard::store::reports::Reports;
 use trainyard::store::runners::{self, Runner};
 
@@ -155,7 +155,7 @@ async fn a_gpu_is_let_go_with_the_end_of_its_attempt_and_free_when_it_is_seen_em
     assert_eq!(adopted.gpus, ["GPU-1"]);
     // Its worker is lost: the lease goes with it, and the job waits for the GPU like any other.
     sqlx::query("update job set lease_until = now() - interval '1 s' where id = 2").execute(&db).await.unwrap();
-    assert_eq!(jobs::rescue(&db).await.unwrap(), [second.id]);
+    assert_eq!(database::rescue(&db).await, [second.id]);
     assert_eq!((states(&db).await, claim(&db).await.is_none()), (vec!["GPU-1 quarantined".to_owned()], true));
     look(&db, &["GPU-1"]).await;
     let third = claim(&db).await.unwrap();
@@ -164,7 +164,7 @@ async fn a_gpu_is_let_go_with_the_end_of_its_attempt_and_free_when_it_is_seen_em
     jobs::cancel_build(&mut db.acquire().await.unwrap(), BuildId(1), "canceled by ada").await.unwrap();
     assert_eq!(states(&db).await, ["GPU-1 held 2"], "it runs until it is stopped");
     sqlx::query("update job set lease_until = now() - interval '1 s' where id = 2").execute(&db).await.unwrap();
-    jobs::rescue(&db).await.unwrap();
+    database::rescue(&db).await;
     assert_eq!(
         (leases_without_a_running_attempt(&db).await, states(&db).await),
         (0, vec!["GPU-1 quarantined".to_owned()])
@@ -250,4 +250,56 @@ async fn who_waits_is_told_for_whom_and_who_would_wait_for_ever_is_errored() {
     assert_eq!(wish(&db).await, "running: 4 jobs", "now it waits for a slot and nothing else");
     finish(&db, &claim(&db).await.unwrap()).await;
     assert!(wish(&db).await.starts_with("errored: job 12.3: no runner has 3 GPUs"));
+}
+
+async fn make_preemptible(db: &PgPool, job: i64) {
+    sqlx::query("update job set preemptible = true where id = $1").bind(job).execute(db).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_preemptible_job_gives_its_gpus_to_one_that_waits_and_begins_again() {
+    let db = queue(&[1, 2]).await;
+    make_preemptible(&db, 1).await;
+    // The pair has to wait for the second GPU, so the first is a gap.
+    look(&db, &["GPU-1"]).await;
+    let gap = claim(&db).await.unwrap();
+    assert_eq!(gap.id, JobId(1));
+    look(&db, &["GPU-1", "GPU-2"]).await;
+    assert!(claim(&db).await.is_none(), "it was told, and is not gone yet");
+    let Beat::Stop(stop, reason) = jobs::beat(&db, (gap.id, gap.attempt), LEASE).await.unwrap() else {
+        panic!("it is to give way");
+    };
+    assert_eq!(
+        (stop, reason.as_str()),
+        (Stop::Preempted, "it gives its GPUs to acme/styles #12.2, which waits for them")
+    );
+    assert!(jobs::give_way(&db, (gap.id, gap.attempt), (0, b"stopped\n"), &reason).await.unwrap());
+    assert!(claim(&db).await.is_none(), "nobody slips into what is on its way to the pair");
+    look(&db, &["GPU-1", "GPU-2"]).await;
+    let pair = claim(&db).await.unwrap();
+    assert_eq!((pair.id, pair.gpus.len()), (JobId(2), 2));
+    finish(&db, &pair).await;
+    look(&db, &["GPU-1", "GPU-2"]).await;
+    let again = claim(&db).await.unwrap();
+    assert_eq!((again.id, again.attempt), (JobId(1), 2));
+    let lost = jobs::lost_attempts(&db, JobId(1)).await.unwrap();
+    assert_eq!((lost.len(), lost[0].reason.as_str(), lost[0].log_length), (1, reason.as_str(), 8));
+    assert_eq!(leases_without_a_running_attempt(&db).await, 0);
+}
+
+#[tokio::test]
+async fn giving_way_does_not_count_as_being_lost() {
+    let db = queue(&[1]).await;
+    for _ in 0..=jobs::MAX_ATTEMPTS {
+        look(&db, &["GPU-1"]).await;
+        let job = claim(&db).await.unwrap();
+        assert!(jobs::give_way(&db, (job.id, job.attempt), (0, b""), "a job waits").await.unwrap());
+    }
+    for lost in 1..=jobs::MAX_ATTEMPTS {
+        look(&db, &["GPU-1"]).await;
+        let job = claim(&db).await.unwrap();
+        assert!(jobs::requeue(&db, (job.id, job.attempt), Duration::ZERO, "the engine went away").await.unwrap());
+        let verdict: Option<Verdict> = sqlx::query_scalar("select verdict from job").fetch_one(&db).await.unwrap();
+        assert_eq!(verdict, (lost == jobs::MAX_ATTEMPTS).then_some(Verdict::Errored));
+    }
 }

@@ -164,3 +164,28 @@ async fn a_fork_that_asks_for_a_gpu_is_told_why_it_gets_none() {
     assert!(end.state == "error" && end.description.contains(words), "{end:?}");
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_preemptible_job_is_stopped_for_one_that_waits_and_begins_again() {
+    let engine = GpuEngine::start();
+    engine.has(&[("GPU-1", 4)], &[]);
+    let app = App::start(&engine.configuration()).await;
+    let train = format!("preemptible: true\n{}", wants("gpu-medium", "echo begun; sleep 60"));
+    let patient = push(&app.github, &app.base, "acme/train", &train).await;
+    until(&app.db, "the preemptible job begins", "select exists (select from job where id = 1 and log_length > 0)")
+        .await;
+    let short = push(&app.github, &app.base, "acme/short", &wants("gpu-medium", SEES)).await;
+    assert_eq!(app.github.wait_for_end(&short, "trainyard/push").await.state, "success");
+    until(&app.db, "it begins again", "select attempt = 2 and log_length > 0 from job where id = 1").await;
+    let reason: String =
+        sqlx::query_scalar("select reason from lost_attempt where job_id = 1").fetch_one(&app.db).await.unwrap();
+    assert_eq!(reason, "it gives its GPUs to acme/short #1.1, which waits for them");
+    let job = trainyard::domain::JobId(1);
+    let first = trainyard::store::logs::read(&app.db, job, 1, 0, usize::MAX).await.unwrap().bytes;
+    assert!(String::from_utf8_lossy(&first).contains("It begins again when there are GPUs for it."));
+    let pending = app.github.states(&patient, "trainyard/push");
+    assert!(pending.iter().all(|state| state == "pending"), "it has no verdict: {pending:?}");
+    sqlx::query("update job set cancel_requested = true where id = 1").execute(&app.db).await.unwrap();
+    app.github.wait_for_end(&patient, "trainyard/push").await;
+    app.stop().await;
+}

@@ -227,6 +227,10 @@ async fn every_container_meets_the_benchmark_for_docker() {
         assert_eq!(list(&made, "CapAdd").contains(&"NET_ADMIN".to_owned()), kind == "outlet", "{name}");
         kinds.insert(kind);
     }
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["job", "outlet", "probe"], "all kinds of containers were seen");
+    assert_eq!(
+        kinds.into_iter().collect::<Vec<_>>(),
+        ["job", "look", "outlet", "probe"],
+        "all kinds of containers were seen"
+    );
     app.stop().await;
 }

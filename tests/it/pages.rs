@@ -562,6 +562,26 @@ async fn a_new_attempt_starts_the_stream_again() {
 }
 
 #[tokio::test]
+async fn earlier_attempts_are_told_with_their_end_and_log() {
+    let state = state(&db().await);
+    let job = running_job(&state).await;
+    write(&state, &job, 0, "lost\n").await;
+    let reason = "Docker was restarted <while> the job ran";
+    assert!(jobs::requeue(&state.db, (job.id, job.attempt), Duration::ZERO, reason).await.unwrap());
+    let again = claim(&state.db).await;
+    write(&state, &again, 0, "kept\n").await;
+    let shown = page(&state, "/acme/lora-styles/builds/1/jobs/1").await;
+    let told = texts(&shown, ".lost li");
+    assert_eq!(told.len(), 1);
+    assert!(told[0].contains("Attempt 1 on") && told[0].ends_with(&format!("{reason}. Its log")), "{told:?}");
+    let log = |attempt: &str| format!("/api/v1/jobs/{}/log{attempt}", job.id);
+    assert_eq!(get(&state, &log("")).await.1, "kept\n");
+    assert_eq!(get(&state, &log("?attempt=1")).await.1, "lost\n");
+    assert_eq!(get(&state, &log("?attempt=2")).await.1, "kept\n");
+    assert_eq!(get(&state, &log("?attempt=9")).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn streams_end_with_the_process() {
     let state = state(&db().await);
     let job = running_job(&state).await;

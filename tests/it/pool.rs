@@ -7,6 +7,7 @@ use trainyard::domain::JobId;
 use trainyard::executor::{Docker, Limits, Spec};
 
 use crate::support::app::{App, IMAGE, configuration, merged};
+use crate::support::git_host::Repo;
 use crate::support::github::GitHub;
 use crate::support::payload::{self, Delivery};
 use crate::support::service::Service;
@@ -27,10 +28,13 @@ async fn ready(db: &PgPool) -> String {
 }
 
 async fn push(app: &App, repo: &str, script: &str) -> String {
-    let repo = app.github.repo(repo);
+    push_to(app, &app.github.repo(repo), script).await
+}
+
+async fn push_to(app: &App, repo: &Repo, script: &str) -> String {
     repo.write(".travis.yml", &format!("language: shell\nscript:\n  - {script:?}\n"));
     let sha = repo.commit(script);
-    Delivery::new(&sha, "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    Delivery::new(&sha, "push", &payload::push(&app.github, repo, "main")).post(&app.base).await;
     sha
 }
 
@@ -53,6 +57,41 @@ async fn the_next_job_gets_a_container_that_waited_for_it_and_nobody_else_does()
     assert_eq!(app.github.wait_for_end(&second, "trainyard/push").await.state, "success");
     let next = ready(&app.db).await;
     assert_ne!(next, waiting, "a container serves one job");
+    let db = app.db.clone();
+    app.stop().await;
+    docker::assert_no_containers(&db).await;
+}
+
+#[tokio::test]
+async fn a_network_is_used_again_by_jobs_of_the_same_repository_and_by_no_other() {
+    let app = App::start(ONE_READY).await;
+    let outlet = async |job: i64| {
+        for _ in 0..600 {
+            let container = docker::container_of(&app.db, job).await;
+            if let Some(network) = container.and_then(|container| docker::network_of(&container)) {
+                return network;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("job {job} has no container");
+    };
+    // The first has a network of its own, the second takes the container that was ready; both leave a network behind.
+    let mut networks = Vec::new();
+    let (styles, faces) = (app.github.repo("acme/styles"), app.github.repo("acme/faces"));
+    for (job, repo) in [(1, &styles), (2, &faces), (3, &styles)] {
+        if job == 2 {
+            ready(&app.db).await;
+        }
+        let sha = push_to(&app, repo, &format!("sleep 1; echo {job}")).await;
+        networks.push(outlet(job).await);
+        assert_eq!(app.github.wait_for_end(&sha, "trainyard/push").await.state, "success");
+        // What is ready would be taken first.
+        if job == 2 {
+            docker::remove(&ready(&app.db).await);
+        }
+    }
+    assert_eq!(networks[2], networks[0], "a network of acme/styles was there");
+    assert_ne!(networks[1], networks[0]);
     let db = app.db.clone();
     app.stop().await;
     docker::assert_no_containers(&db).await;

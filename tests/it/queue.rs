@@ -1,12 +1,16 @@
 //! Claims, leases, attempts: who may write what.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use trainyard::domain::{JobId, JobState, Stop, Verdict};
+use trainyard::janitor::Janitor;
+use trainyard::storage::Room;
+use trainyard::store::bell::Bells;
 use trainyard::store::jobs::{self, Beat, Finish};
 use trainyard::store::logs;
 use trainyard::store::reports::Reports;
+use trainyard::worker;
 
 use crate::support::database;
 
@@ -84,7 +88,7 @@ async fn a_worker_that_lost_its_lease_changes_nothing() {
     let db = queue(1).await;
     let lost = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
     expire(&db).await;
-    assert_eq!(jobs::rescue(&db).await.unwrap(), [lost.id]);
+    assert_eq!(database::rescue(&db).await, [lost.id]);
     let new = jobs::claim(&db, "other", LEASE).await.unwrap().unwrap();
     assert_eq!((new.attempt, new.log_length), (2, 0));
 
@@ -109,7 +113,7 @@ async fn a_verdict_never_changes() {
     let fence = (job.id, job.attempt);
     assert!(jobs::finish(&db, fence, &end(Verdict::Passed)).await.unwrap());
     assert!(!jobs::finish(&db, fence, &end(Verdict::Failed)).await.unwrap());
-    assert!(jobs::rescue(&db).await.unwrap().is_empty());
+    assert!(database::rescue(&db).await.is_empty());
     assert!(jobs::claim(&db, "w", LEASE).await.unwrap().is_none());
     assert_eq!(state_of(&db, job.id).await, (JobState::Finished, Some(Verdict::Passed)));
 }
@@ -121,7 +125,7 @@ async fn a_job_that_loses_every_worker_is_errored_in_the_end() {
         let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
         assert_eq!(job.attempt, attempt);
         expire(&db).await;
-        jobs::rescue(&db).await.unwrap();
+        database::rescue(&db).await;
     }
     assert_eq!(state_of(&db, JobId(1)).await, (JobState::Finished, Some(Verdict::Errored)));
     let build: String = sqlx::query_scalar("select state::text from build").fetch_one(&db).await.unwrap();
@@ -148,6 +152,30 @@ async fn log_bytes_go_to_their_offset_or_nowhere() {
 }
 
 #[tokio::test]
+async fn a_job_that_must_run_only_once_is_errored_when_it_is_lost_and_says_why() {
+    let db = queue(2).await;
+    let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    assert!(jobs::run_only_once(&db, (job.id, job.attempt), Some("it may have deployed")).await.unwrap());
+    expire(&db).await;
+    database::rescue(&db).await;
+    assert_eq!(state_of(&db, job.id).await, (JobState::Finished, Some(Verdict::Errored)));
+    let reason: String = sqlx::query_scalar("select reason from job where id = 1").fetch_one(&db).await.unwrap();
+    assert_eq!(reason, "its worker was lost: it may have deployed");
+    assert!(!jobs::run_only_once(&db, (job.id, job.attempt), Some("late")).await.unwrap());
+    // What never began may begin again.
+    let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    for why in [Some("it may have deployed"), None] {
+        assert!(jobs::run_only_once(&db, (job.id, job.attempt), why).await.unwrap());
+    }
+    assert!(jobs::requeue(&db, (job.id, job.attempt), Duration::ZERO, "the engine went away").await.unwrap());
+    assert_eq!(state_of(&db, job.id).await.0, JobState::Queued);
+    let lost = jobs::lost_attempts(&db, job.id).await.unwrap();
+    let told: Vec<(i32, &str, Option<&str>)> =
+        lost.iter().map(|lost| (lost.attempt, lost.reason.as_str(), lost.worker.as_deref())).collect();
+    assert_eq!(told, [(1, "the engine went away", Some("w"))]);
+}
+
+#[tokio::test]
 async fn a_cancel_ends_queued_jobs_at_once_and_reaches_running_ones_with_their_beat() {
     let db = queue(2).await;
     let running = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
@@ -157,11 +185,43 @@ async fn a_cancel_ends_queued_jobs_at_once_and_reaches_running_ones_with_their_b
     assert_eq!(concerned, 2);
     assert_eq!(state_of(&db, JobId(2)).await, (JobState::Finished, Some(Verdict::Canceled)));
     let beat = jobs::beat(&db, (running.id, running.attempt), LEASE).await.unwrap();
-    assert_eq!(beat, Beat::Cancel("canceled by ada".to_owned()));
+    assert_eq!(beat, Beat::Stop(Stop::Canceled, "canceled by ada".to_owned()));
     // Its worker is lost before it can stop the job: the job does not run again.
     expire(&db).await;
-    jobs::rescue(&db).await.unwrap();
+    database::rescue(&db).await;
     assert_eq!(state_of(&db, running.id).await, (JobState::Finished, Some(Verdict::Canceled)));
+}
+
+/// Sets the end of the running job's lease.
+async fn lease_ends_in(db: &PgPool, seconds: i32) {
+    let query = "update job set lease_until = now() + make_interval(secs => $1) where state = 'running'";
+    sqlx::query(query).bind(f64::from(seconds)).execute(db).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_is_lost_when_its_lease_has_run_out_and_was_not_extended_for_as_long_as_one_holds() {
+    let db = queue(1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let room = Room::new(folder.path().to_owned(), bytesize::ByteSize::b(0));
+    let mut janitor = Janitor::new(db.clone(), Bells::new(), Vec::new(), room);
+    let job = jobs::claim(&db, "w", worker::LEASE).await.unwrap().unwrap();
+    let begin = Instant::now();
+    let mut at = async |seconds| {
+        janitor.step(begin + Duration::from_secs(seconds)).await.unwrap();
+        state_of(&db, job.id).await.0
+    };
+    assert_eq!(at(0).await, JobState::Running);
+    // The clock jumps ahead: every lease is over, and every worker lives.
+    lease_ends_in(&db, -3600).await;
+    assert_eq!(at(1).await, JobState::Running);
+    assert_eq!(at(6).await, JobState::Running);
+    assert_eq!(jobs::beat(&db, (job.id, job.attempt), worker::LEASE).await.unwrap(), Beat::Ours);
+    assert_eq!(at(7).await, JobState::Running);
+    // The worker dies, and later the clock jumps back: the lease ends in an hour, and nobody extends it.
+    lease_ends_in(&db, 3600).await;
+    assert_eq!(at(8).await, JobState::Running);
+    assert_eq!(at(13).await, JobState::Running);
+    assert_eq!(at(14).await, JobState::Queued);
 }
 
 /// Makes the queue's jobs those of three stages: 1 | 2, 3 (may fail) | 4.

@@ -75,7 +75,8 @@ async fn a_repository_without_travis_yml_gets_smoke_jobs_for_what_changes() {
     let (_, artifacts) = app.get("/api/v1/jobs/1/artifacts").await;
     let artifacts: Value = serde_json::from_str(&artifacts).unwrap();
     let kept = artifacts["artifacts"].as_array().unwrap();
-    let weights = kept.iter().find(|it| it["path"] == "pytorch_lora_weights.safetensors").expect("the weights are kept");
+    let weights =
+        kept.iter().find(|it| it["path"] == "pytorch_lora_weights.safetensors").expect("the weights are kept");
     assert_eq!(weights["sha256"], report["saved"][0]["weights"]["read"]["sha256"], "{report:#}");
     docker::assert_no_containers(&app.db).await;
     app.stop().await;

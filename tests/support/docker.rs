@@ -69,6 +69,16 @@ pub async fn assert_no_containers(db: &PgPool) {
     );
 }
 
+/// The container whose network a container uses, if that still is there.
+pub fn network_of(container: &str) -> Option<String> {
+    let output = std::process::Command::new("docker")
+        .args(["inspect", "--format", "{{.HostConfig.NetworkMode}}", container])
+        .output()
+        .unwrap();
+    let mode = String::from_utf8(output.stdout).unwrap();
+    mode.trim().strip_prefix("container:").map(str::to_owned)
+}
+
 /// The part of a configuration that lets jobs reach the host at [`bridge`].
 pub fn reach_bridge() -> String {
     format!("limits = {{reach = ['{}']}}", bridge())

@@ -90,7 +90,8 @@ impl Runner {
     ) -> anyhow::Result<Judgement> {
         let made = |container| shared.lock().container = Some(container);
         let limits = new.limits;
-        let container = match new.start(&self.docker, (&self.images, None), async { Ok(checkout) }, made).await {
+        let first = (async { Ok(checkout) }, async { Ok(()) });
+        let container = match new.start(&self.docker, (&self.images, None), first, made).await {
             Ok(container) => container,
             Err(ExecError::Job(reason)) => return Ok(Judgement::could_not_begin(reason)),
             Err(ExecError::System(error)) => return Err(error),

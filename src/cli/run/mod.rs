@@ -248,6 +248,7 @@ impl Build<'_> {
                     job: JobId(number),
                     attempt: 1,
                     repo,
+                    whose: String::new(),
                     script: script::compile(&job.config, &self.facts(number, (&name, &image), training.as_ref())),
                     image: &image,
                     cache: None,

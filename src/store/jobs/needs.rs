@@ -8,7 +8,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::Claimed;
 use crate::domain::{BuildId, GpuWish, JobId};
-use crate::gpu::{Gpu, Waiting, choose, wait_in_words};
+use crate::gpu::{self, Gpu, Waiting, choose, wait_in_words};
 use crate::store::{builds, gpus};
 
 /// How many of the jobs that wait are looked at: more than GPUs come free at a time.
@@ -25,6 +25,7 @@ struct Candidate {
     gpu_class: Option<String>,
     labels: Vec<String>,
     waits_for: Option<String>,
+    preemptible: bool,
     is_long_queued: bool,
 }
 
@@ -41,10 +42,10 @@ impl Candidate {
 /// When Postgres cannot be asked; then nothing was claimed.
 pub async fn claim_with_needs(db: &PgPool, worker: &str, lease: Duration) -> sqlx::Result<Option<Claimed>> {
     let waiting: Vec<Candidate> = sqlx::query_as(
-        "select id, build_id, gpu_count, gpu_memory, gpu_class, job.labels, waits_for, false as is_long_queued
+        "select id, build_id, gpu_count, gpu_memory, gpu_class, job.labels, waits_for, preemptible, false as is_long_queued
          from job join runner on runner.name = $1
          where state = 'queued' and has_needs and not_before <= now() and job.labels <@ runner.labels
-         order by priority desc, id limit $2",
+         order by preemptible, priority desc, id limit $2",
     )
     .bind(worker)
     .bind(LOOKED_AT)
@@ -59,14 +60,26 @@ pub async fn claim_with_needs(db: &PgPool, worker: &str, lease: Duration) -> sql
     sqlx::query("select 1 from gpu where runner = $1 order by uuid for update").bind(worker).execute(&mut *tx).await?;
     let gpus = gpus::of_runner(&mut tx, worker).await?;
     let wishes: Vec<Option<GpuWish>> = waiting.iter().map(Candidate::wish).collect();
-    let Some((place, chosen)) = choose(&gpus, &wishes) else { return Ok(None) };
+    let candidates: Vec<gpu::Candidate<'_>> = waiting
+        .iter()
+        .zip(&wishes)
+        .map(|(job, wish)| gpu::Candidate { wish: wish.as_ref(), preemptible: job.preemptible })
+        .collect();
+    let choice = choose(&gpus, &candidates);
+    for (holder, place) in choice.give_way {
+        tell_to_give_way(&mut tx, holder, waiting[place].id, worker).await?;
+    }
+    let Some((place, chosen)) = choice.begins else {
+        tx.commit().await?;
+        return Ok(None);
+    };
     let claimed: Option<Claimed> = sqlx::query_as(
         "with next as (
              select id from job where id = $3 and state = 'queued' and not_before <= now() for update skip locked
          )
          update job set state = 'running', attempt = attempt + 1, worker = $1, lease_until = now() + $2,
              started_at = now(), log_length = 0, output_read = 0, stop = null, reason = null, exit_status = null,
-             waits_for = null
+             waits_for = null, only_once = null
          from next where job.id = next.id
          returning job.id, build_id, attempt, number, kind, stage, name, allow_failure, config, log_length, output_read,
              stop, reason, $4::text[] as gpus, 0::float8 as age",
@@ -97,15 +110,42 @@ pub async fn claim_with_needs(db: &PgPool, worker: &str, lease: Duration) -> sql
     Ok(Some(job))
 }
 
+/// Tells a running job to give way to one that waits, unless that one gets its GPUs from another runner. What somebody
+/// else is about to change is left alone: the next look tells it.
+async fn tell_to_give_way(
+    tx: &mut PgConnection,
+    (job, attempt): (JobId, i32),
+    waiting: JobId,
+    worker: &str,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "with holder as (
+             select id from job where id = $1 and attempt = $2 and state = 'running' and gives_way_to is null
+                 and not exists (
+                     select from job other
+                     where other.state = 'running' and other.gives_way_to = $3 and other.worker <> $4)
+             for update skip locked
+         )
+         update job set gives_way_to = $3 from holder where job.id = holder.id",
+    )
+    .bind(job)
+    .bind(attempt)
+    .bind(waiting)
+    .bind(worker)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Ends an attempt's right to its GPUs. They are free when they are seen empty.
 pub(super) async fn let_go(tx: &mut PgConnection, job: JobId) -> sqlx::Result<()> {
     sqlx::query(
         "with held as (select uuid from gpu where job_id = $1 order by uuid for update)
-         update gpu set state = 'quarantined', reason = 'it was not looked at since its last job', job_id = null,
-             attempt = null, since = now()
+         update gpu set state = 'quarantined', reason = $2, job_id = null, attempt = null, since = now()
          from held where gpu.uuid = held.uuid",
     )
     .bind(job)
+    .bind(gpus::SETTLING)
     .execute(tx)
     .await?;
     Ok(())
@@ -118,7 +158,8 @@ pub(super) async fn let_go(tx: &mut PgConnection, job: JobId) -> sqlx::Result<()
 /// When Postgres cannot be asked.
 pub async fn tell_waits(db: &PgPool, patience: Duration) -> sqlx::Result<Vec<JobId>> {
     let waiting: Vec<Candidate> = sqlx::query_as(
-        "select id, build_id, gpu_count, gpu_memory, gpu_class, labels, waits_for, not_before < now() - $2 as is_long_queued
+        "select id, build_id, gpu_count, gpu_memory, gpu_class, labels, waits_for, preemptible,
+             not_before < now() - $2 as is_long_queued
          from job where state = 'queued' and has_needs order by priority desc, id limit $1",
     )
     .bind(TOLD)

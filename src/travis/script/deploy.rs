@@ -30,13 +30,25 @@ pub fn is_supported(provider: &str) -> bool {
     matches!(provider, "script" | "releases")
 }
 
+/// Whether a job might publish something, as far as that can be said before it runs: a deployment is asked for that runs here,
+/// and branch, tag and repository are not against it.
+pub fn may_deploy(config: &Json, facts: &Facts) -> bool {
+    let entries = entries(config.get("deploy"));
+    let can = facts.pull_request.is_none() && facts.github_api.is_some();
+    let name = facts.tag.as_ref().unwrap_or(&facts.branch);
+    can && entries.iter().any(|entry| {
+        let on = on(entry);
+        let is_true = |key: &str| on.get(key) == Some(&Json::Bool(true));
+        let is_of_branch = is_true("all_branches") || is_true("tags") || branches(on.get("branch")).contains(name);
+        let fits_tags = on.get("tags").and_then(Json::as_bool).is_none_or(|wanted| wanted == facts.tag.is_some());
+        let is_of_repo = text(&on, "repo").is_none_or(|repo| repo == facts.repo.to_string());
+        is_supported(text(entry, "provider").unwrap_or_default()) && is_of_branch && fits_tags && is_of_repo
+    })
+}
+
 /// All deployments, in order. They run when the script has passed.
 pub fn deploy(script: &mut Script, config: &Config, facts: &Facts) {
-    let entries: Vec<Config> = match config.get("deploy") {
-        Some(Json::Array(items)) => items.iter().filter_map(entry).collect(),
-        Some(one) => entry(one).into_iter().collect(),
-        None => Vec::new(),
-    };
+    let entries = entries(config.get("deploy"));
     if entries.is_empty() {
         return;
     }
@@ -63,6 +75,14 @@ pub fn deploy(script: &mut Script, config: &Config, facts: &Facts) {
         script.line(&"fi\n".repeat(conditions.len()));
     }
     script.line("fi");
+}
+
+fn entries(deploy: Option<&Json>) -> Vec<Config> {
+    match deploy {
+        Some(Json::Array(items)) => items.iter().filter_map(entry).collect(),
+        Some(one) => entry(one).into_iter().collect(),
+        None => Vec::new(),
+    }
 }
 
 /// An entry as a map; a word alone names a provider.
@@ -113,13 +133,18 @@ fn one(script: &mut Script, config: &Config, entry: &Config, (provider, index): 
     }
 }
 
-/// The conditions of `on:`, each a command of bash, with what to say when it does not hold.
-fn conditions(entry: &Config) -> Vec<(String, String)> {
-    let on = match entry.get("on").or_else(|| entry.get("true")).or_else(|| entry.get("if")) {
+/// What `on:` says. YAML reads a plain `on` as true.
+fn on(entry: &Config) -> Config {
+    match entry.get("on").or_else(|| entry.get("true")).or_else(|| entry.get("if")) {
         Some(Json::Object(map)) => map.clone(),
         Some(Json::String(branch)) => Config::from_iter([("branch".to_owned(), Json::from(branch.as_str()))]),
         _ => Config::new(),
-    };
+    }
+}
+
+/// The conditions of `on:`, each a command of bash, with what to say when it does not hold.
+fn conditions(entry: &Config) -> Vec<(String, String)> {
+    let on = on(entry);
     let is_true = |key: &str| on.get(key) == Some(&Json::Bool(true));
     let mut all = Vec::new();
     if let Some(repo) = text(&on, "repo") {

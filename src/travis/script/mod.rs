@@ -13,7 +13,7 @@ mod prepare;
 mod shell;
 
 pub use checkout::{Checkout, DEPTH, Files};
-pub use deploy::is_supported as deploys_with;
+pub use deploy::{is_supported as deploys_with, may_deploy};
 pub use environment::text;
 pub use shell::is_name;
 

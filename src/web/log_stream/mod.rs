@@ -26,7 +26,7 @@ use super::series;
 use crate::domain::{JobId, JobState, Verdict};
 use crate::log_view::Checkpoint;
 use crate::storage::Logs;
-use crate::store::log_objects;
+use crate::store::{jobs, log_objects};
 use view::{Html, View};
 
 /// Bytes of log that are read at a time.
@@ -58,12 +58,14 @@ pub(super) async fn facts(db: &PgPool, job: JobId) -> Result<Facts, Error> {
 pub(super) struct Wanted {
     #[serde(default)]
     offset: i64,
+    /// An attempt that is over; none for the latest.
+    attempt: Option<i32>,
     view: Option<String>,
     /// A token of the HTML view, as its event ids are.
     after: Option<String>,
 }
 
-/// `GET /api/v1/jobs/{id}/log`: the bytes from `offset` to where the log ends now.
+/// `GET /api/v1/jobs/{id}/log`: the bytes from `offset` to where the log ends now, of the latest attempt or an earlier one.
 pub(super) async fn raw(
     extract::State(state): extract::State<State>,
     Path(job): Path<i64>,
@@ -71,17 +73,24 @@ pub(super) async fn raw(
 ) -> Result<Response, InJson> {
     let job = JobId(job);
     let facts = facts(&state.db, job).await?;
-    if let Some(why) = log_objects::removed(&state.db, job, facts.attempt).await? {
+    let (attempt, end) = match wanted.attempt.filter(|attempt| *attempt != facts.attempt) {
+        None => (facts.attempt, facts.log_length),
+        Some(earlier) => {
+            let lost = jobs::lost_attempts(&state.db, job).await.map_err(Error::from)?;
+            let lost = lost.into_iter().find(|lost| lost.attempt == earlier).ok_or(Error::NotFound("attempt"))?;
+            (earlier, lost.log_length)
+        }
+    };
+    if let Some(why) = log_objects::removed(&state.db, job, attempt).await? {
         return Err(Error::Gone(format!("The log of this job is not here any more: {why}.")).into());
     }
-    let end = facts.log_length;
     let pieces = stream::try_unfold(wanted.offset.clamp(0, end), move |offset| {
         let logs = state.logs.clone();
         async move {
             if offset >= end {
                 return Ok(None);
             }
-            let mut bytes = logs.read(job, facts.attempt, offset, PIECE).await?.bytes;
+            let mut bytes = logs.read(job, attempt, offset, PIECE).await?.bytes;
             // An answer that breaks off says that something is missing; one that ends early would not.
             anyhow::ensure!(!bytes.is_empty(), "the stored log of job {job} ends at {offset}, not at {end}");
             bytes.truncate(usize::try_from(end - offset)?);

@@ -10,6 +10,7 @@ use super::{Chrome, Page, shown};
 use crate::domain::{JobState, Resources, in_words};
 use crate::log_view::{Checkpoint, Op, Renderer, line_html, page_html};
 use crate::storage::Logs;
+use crate::store::jobs::{self, LostAttempt};
 use crate::store::{log_objects, reports};
 use crate::web::State;
 use crate::web::artifacts::{self, Artifact};
@@ -40,6 +41,8 @@ struct JobPage {
     config: String,
     /// None of a job that tries no training, or that has not ended.
     smoke: Option<Smoke>,
+    /// What became of its earlier attempts.
+    lost: Vec<LostAttempt>,
     /// What it used; none of a job that has not ended, or that nobody looked at.
     resources: Option<Resources>,
     /// The files that it left.
@@ -80,7 +83,8 @@ pub(in crate::web) async fn page(
     let smoke = smoke::of(&state.db, job.id).await?;
     let resources = reports::resources(&state.db, job.id).await?;
     let artifacts = artifacts::of(&state.db, job.id, job.attempt).await?;
-    shown(&JobPage { chrome, build, job, config, smoke, resources, artifacts, chart, log })
+    let lost = if job.attempt > 0 { jobs::lost_attempts(&state.db, job.id).await? } else { Vec::new() };
+    shown(&JobPage { chrome, build, job, config, smoke, lost, resources, artifacts, chart, log })
 }
 
 /// Renders the log from its begin, since colours, folds and line numbers depend on what came before, and keeps the end.
@@ -118,6 +122,10 @@ impl JobPage {
 
     fn started(&self) -> Option<When> {
         self.job.started_at.map(When::new)
+    }
+
+    fn ended(lost: &LostAttempt) -> When {
+        When::new(lost.ended_at)
     }
 
     fn queued_for(&self) -> Option<String> {

@@ -1,0 +1,64 @@
+//! A checkout of a repository with many files, from the claim of the job to the end of its checkout, against a shallow
+//! `git clone` of the same from a bare repository on this machine.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::deliveries::connect;
+use crate::support::git_host::Repo;
+use crate::support::payload::{self, Delivery};
+use crate::yard::Yard;
+use crate::{median, report};
+
+const FILES: usize = 50_000;
+const RUNS: usize = 5;
+
+pub async fn of_many_files(yard: &Yard) {
+    let db = connect(yard).await;
+    let repo = yard.github.repo("acme/many");
+    for file in 0..FILES {
+        repo.write(&format!("data/{:03}/{file:05}.txt", file % 500), &format!("a caption of the image {file}\n"));
+    }
+    repo.write(".travis.yml", "language: shell\nscript: date +checked-out=%s.%N\n");
+    let (mut ours, mut clone) = (Vec::new(), Vec::new());
+    // The first fetch of the mirror is not counted.
+    for run in 0..=RUNS {
+        repo.write("run", &run.to_string());
+        let sha = repo.commit(&format!("Run {run}"));
+        let payload = payload::push(&yard.github, &repo, "main");
+        Delivery::new(&format!("many-{run}"), "push", &payload).post(&yard.service.base).await;
+        let end = yard.github.wait_for_end(&sha, "trainyard/push").await;
+        assert_eq!(end.state, "success", "{}", end.description);
+        let (job, begun): (trainyard::domain::JobId, f64) = sqlx::query_as(
+            "select job.id, extract(epoch from job.started_at)::float8 from job join build on build.id = build_id
+             where sha = $1",
+        )
+        .bind(&sha)
+        .fetch_one(&db)
+        .await
+        .unwrap();
+        let log = trainyard::store::logs::read(&db, job, 1, 0, usize::MAX).await.unwrap().bytes;
+        let log = String::from_utf8_lossy(&log);
+        let ended = log.split("checked-out=").last().and_then(|rest| rest.split_whitespace().next()).unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let bare = cloned(&repo);
+        if run > 0 {
+            ours.push(ended.parse::<f64>().unwrap() - begun);
+            clone.push(bare);
+        }
+    }
+    let mut ratios: Vec<f64> = ours.iter().zip(&clone).map(|(ours, clone)| ours / clone).collect();
+    let ((ours, spread), (clone, _), (ratio, _)) = (median(&mut ours), median(&mut clone), median(&mut ratios));
+    let what = format!("checkout of {FILES} files, claim to the first command, s ({spread})");
+    report(&what, &format!("{ours:.2}"), &format!("{clone:.2}"), Some(ratio), "at most 1.0 of git clone --depth 1");
+}
+
+fn cloned(repo: &Repo) -> f64 {
+    let folder = tempfile::tempdir().unwrap();
+    let begin = Instant::now();
+    let mut git = Command::new("git");
+    git.args(["clone", "--quiet", "--depth", "1"]).arg(format!("file://{}", repo.bare.display()));
+    let cloned = git.arg(folder.path().join("clone")).stderr(Stdio::null()).status();
+    assert!(cloned.expect("git runs").success());
+    begin.elapsed().as_secs_f64()
+}

@@ -1,0 +1,147 @@
+//! Networks that are left over from jobs and kept for later ones of the same people.
+//!
+//! What Docker takes longest for is a container's network: more than half of the time of a short job. A job's processes and
+//! sockets end with its container; what outlives them is the address, to which somebody outside may still send answers for a
+//! while. So a network is used again by jobs that may know of each other anyway: those of one repository, or of one fork of it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::debug;
+
+use super::{Docker, Network, Spec, outlet};
+
+/// How long a network is used in all: what it knows of its surroundings, such as the host's addresses, gets old.
+const MAX_AGE: Duration = Duration::from_secs(15 * 60);
+/// How long it is kept for a job that may come.
+const MAX_UNUSED: Duration = Duration::from_secs(60);
+
+/// Spare networks of one engine.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    docker: Docker,
+    most: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Those of jobs that are under way, by their containers.
+    used: HashMap<String, Made>,
+    spare: Vec<Spare>,
+    shelved: u64,
+    /// Whether nobody will take anything any more.
+    closed: bool,
+}
+
+/// A network, and who uses it.
+#[derive(Debug, Clone)]
+struct Made {
+    spec: Spec,
+    whose: String,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Spare {
+    made: Made,
+    /// What the name of its outlet is made of.
+    name: String,
+    /// Whether the outlet has that name already. Nobody shall take it for an orphan at the moment when it has.
+    is_renamed: bool,
+    since: Instant,
+}
+
+impl Shelf {
+    /// A shelf for so many networks.
+    pub(super) fn new(docker: Docker, most: usize) -> Self {
+        Self { docker, most, state: Mutex::default() }
+    }
+
+    /// Notes that a job's container has a network of its own since then.
+    pub(super) fn note(&self, container: &str, spec: &Spec, whose: &str, since: Instant) {
+        if self.most > 0 && spec.limits.network == Network::Egress {
+            let made = Made { spec: spec.clone(), whose: whose.to_owned(), since };
+            self.lock().used.insert(container.to_owned(), made);
+        }
+    }
+
+    /// Makes a spare network that of a container to be made; false when there is none that it may have.
+    pub(super) async fn take(&self, spec: &Spec, whose: &str, container: &str) -> bool {
+        let spare = {
+            let mut state = self.lock();
+            let fits = |spare: &Spare| {
+                spare.is_renamed
+                    && spare.made.whose == whose
+                    && spare.made.since.elapsed() < MAX_AGE
+                    && self.docker.have_like_networks(&spare.made.spec, spec)
+            };
+            state.spare.iter().position(fits).map(|place| state.spare.remove(place))
+        };
+        let Some(spare) = spare else { return false };
+        let renamed = self.docker.rename_one(&outlet::name(&spare.name), &outlet::name(container)).await;
+        match renamed {
+            Ok(()) => self.note(container, spec, whose, spare.made.since),
+            Err(error) => {
+                debug!("a spare network is gone: {error:#}");
+                let _ = self.docker.remove(&spare.name).await;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Removes a job's container, and keeps its network if that is of use.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub(super) async fn put(&self, container: &str) -> anyhow::Result<()> {
+        let kept = {
+            let mut state = self.lock();
+            let is_full = state.closed || state.spare.len() >= self.most;
+            let made = state.used.remove(container).filter(|made| !is_full && made.since.elapsed() < MAX_AGE);
+            made.map(|made| {
+                state.shelved += 1;
+                (format!("{}spare-{}", self.docker.prefix(), state.shelved), made)
+            })
+        };
+        let Some((name, made)) = kept else { return self.docker.remove(container).await };
+        self.docker.remove_one(container).await?;
+        self.lock().spare.push(Spare { made, name: name.clone(), is_renamed: false, since: Instant::now() });
+        let renamed = self.docker.rename_one(&outlet::name(container), &outlet::name(&name)).await;
+        if let Err(error) = renamed {
+            self.lock().spare.retain(|spare| spare.name != name);
+            debug!("a network is not kept: {error:#}");
+            return self.docker.remove(container).await;
+        }
+        if let Some(spare) = self.lock().spare.iter_mut().find(|spare| spare.name == name) {
+            spare.is_renamed = true;
+            return Ok(());
+        }
+        // The shelf was cleared meanwhile.
+        self.docker.remove(&name).await
+    }
+
+    /// What the names of spare networks are made of.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.lock().spare.iter().map(|spare| spare.name.clone()).collect()
+    }
+
+    /// Takes those from the shelf that are not of use any more.
+    pub(super) fn retire(&self) -> Vec<String> {
+        let is_stale = |spare: &mut Spare| spare.since.elapsed() > MAX_UNUSED || spare.made.since.elapsed() > MAX_AGE;
+        self.lock().spare.extract_if(.., is_stale).map(|spare| spare.name).collect()
+    }
+
+    /// Takes all from the shelf; nothing is put on it any more.
+    pub(super) fn clear(&self) -> Vec<String> {
+        let mut state = self.lock();
+        state.closed = true;
+        state.spare.drain(..).map(|spare| spare.name).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

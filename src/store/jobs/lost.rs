@@ -1,0 +1,193 @@
+//! Attempts that end without a verdict: what ran them was lost, or they gave way. Their job begins again, if it may.
+//!
+//! Each leaves a row of what became of it, and its log stays to be read.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+
+use super::{builds, logs, needs};
+use crate::domain::{BuildId, JobId};
+
+/// How often a job is claimed before a lost worker makes it errored, so that a job that kills its host does not go
+/// round for ever. Attempts that gave way do not count.
+pub const MAX_ATTEMPTS: i32 = 3;
+
+/// What became of an attempt that ended without a verdict.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct LostAttempt {
+    /// Its number, from 1.
+    pub attempt: i32,
+    /// The runner that it was on.
+    pub worker: Option<String>,
+    /// When it was claimed.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it was given up.
+    pub ended_at: DateTime<Utc>,
+    /// What became of it, in words.
+    pub reason: String,
+    /// Bytes of its log that are stored.
+    pub log_length: i64,
+}
+
+/// What became of a job's earlier attempts, in their order.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn lost_attempts(db: &PgPool, job: JobId) -> sqlx::Result<Vec<LostAttempt>> {
+    sqlx::query_as(
+        "select attempt, worker, started_at, ended_at, reason, log_length from lost_attempt where job_id = $1
+         order by attempt",
+    )
+    .bind(job)
+    .fetch_all(db)
+    .await
+}
+
+/// Notes why no other attempt must follow this one, before its script begins; none when one may. False when the lease is
+/// lost: then the script must not begin.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn run_only_once(db: &PgPool, (job, attempt): (JobId, i32), why: Option<&str>) -> sqlx::Result<bool> {
+    let noted = sqlx::query("update job set only_once = $3 where id = $1 and attempt = $2 and state = 'running'")
+        .bind(job)
+        .bind(attempt)
+        .bind(why)
+        .execute(db)
+        .await?;
+    Ok(noted.rows_affected() == 1)
+}
+
+/// Gives an attempt back, for `reason`: to the queue after `delay`, or, when it was the last that there may be, finished
+/// as errored. False when the attempt is not the job's running one any more.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn requeue(db: &PgPool, job: (JobId, i32), delay: Duration, reason: &str) -> sqlx::Result<bool> {
+    let mut tx = db.begin().await?;
+    let given_back =
+        give_back(&mut tx, job, &GiveBack { delay, reason, only_if_until: None, gives_way: false }).await?;
+    tx.commit().await?;
+    Ok(given_back)
+}
+
+/// An attempt's right to its job, as it stands in the database.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Lease {
+    /// The job.
+    #[sqlx(rename = "id")]
+    pub job: JobId,
+    /// The attempt.
+    pub attempt: i32,
+    /// Until when it holds, by the database's clock.
+    #[sqlx(rename = "lease_until")]
+    pub until: DateTime<Utc>,
+    /// Whether that is over, or lies further ahead than any lease is given for: then the clock has gone back.
+    pub has_run_out: bool,
+}
+
+/// The leases of all running jobs, of which none is given for longer than `longest`.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn leases(db: &PgPool, longest: Duration) -> sqlx::Result<Vec<Lease>> {
+    sqlx::query_as(
+        "select id, attempt, lease_until, lease_until < now() or lease_until > now() + $1 as has_run_out
+         from job where state = 'running' order by id",
+    )
+    .bind(longest)
+    .fetch_all(db)
+    .await
+}
+
+/// Brings back a job whose lease has run out, unless the lease was extended since it was looked at. False when nothing was
+/// to be done.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn rescue(db: &PgPool, lease: &Lease) -> sqlx::Result<bool> {
+    let mut tx = db.begin().await?;
+    let reason = "its worker was lost";
+    let how = GiveBack { delay: Duration::ZERO, reason, only_if_until: Some(lease.until), gives_way: false };
+    let rescued = give_back(&mut tx, (lease.job, lease.attempt), &how).await?;
+    tx.commit().await?;
+    Ok(rescued)
+}
+
+/// Ends an attempt whose container was stopped so that another job gets its GPUs: its last bytes of log at `offset`, and
+/// the job is queued again. False when the attempt is not the job's running one any more.
+///
+/// # Errors
+/// When Postgres cannot be asked; then nothing was written, and it may be tried again.
+pub async fn give_way(
+    db: &PgPool,
+    job: (JobId, i32),
+    (offset, tail): (i64, &[u8]),
+    reason: &str,
+) -> anyhow::Result<bool> {
+    let mut tx = db.begin().await?;
+    if !logs::append(&mut tx, job, offset, tail, 0).await? {
+        return Ok(false);
+    }
+    let how = GiveBack { delay: Duration::ZERO, reason, only_if_until: None, gives_way: true };
+    let given = give_back(&mut tx, job, &how).await?;
+    tx.commit().await?;
+    Ok(given)
+}
+
+struct GiveBack<'a> {
+    delay: Duration,
+    reason: &'a str,
+    /// Only if the lease still ends then.
+    only_if_until: Option<DateTime<Utc>>,
+    gives_way: bool,
+}
+
+async fn give_back(tx: &mut PgConnection, (job, attempt): (JobId, i32), how: &GiveBack<'_>) -> sqlx::Result<bool> {
+    // A canceled job does not run again: its worker is gone, so the cancel is carried out here.
+    let given_back: Option<(BuildId, bool)> = sqlx::query_as(
+        "with verdict_of as (
+             select id, worker, started_at, log_length, case
+                 when cancel_requested then 'canceled'
+                 when $7 then null
+                 when only_once is not null or attempt - preemptions >= $3 then 'errored' end::verdict as it
+             from job where id = $1
+         ), given as (
+             update job set
+                 state = case when it is null then 'queued' else 'finished' end::job_state,
+                 verdict = it,
+                 finished_at = case when it is null then null else now() end,
+                 reason = case
+                     when it = 'errored' then $5 || case when only_once is null
+                         then ' (attempt ' || attempt || ', the last there may be)' else ': ' || only_once end
+                     when it = 'canceled' then reason end,
+                 preemptions = preemptions + $7::int,
+                 not_before = now() + $4, worker = null, lease_until = null, gives_way_to = null
+             from verdict_of
+             where job.id = verdict_of.id and attempt = $2 and state = 'running' and ($6::timestamptz is null or lease_until = $6)
+             returning job.id, build_id, has_needs
+         ), noted as (
+             insert into lost_attempt (job_id, attempt, worker, started_at, reason, log_length)
+             select given.id, $2, worker, started_at, $5, log_length from given join verdict_of on verdict_of.id = given.id
+         )
+         select build_id, has_needs from given",
+    )
+    .bind(job)
+    .bind(attempt)
+    .bind(MAX_ATTEMPTS)
+    .bind(how.delay)
+    .bind(how.reason.replace('\0', "\u{fffd}"))
+    .bind(how.only_if_until)
+    .bind(how.gives_way)
+    .fetch_optional(&mut *tx)
+    .await?;
+    if let Some((build, has_needs)) = given_back {
+        if has_needs {
+            needs::let_go(tx, job).await?;
+        }
+        builds::refresh(tx, build).await?;
+    }
+    Ok(given_back.is_some())
+}

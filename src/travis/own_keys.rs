@@ -1,0 +1,93 @@
+//! Keys of a job that Travis does not know and that mean something here.
+//!
+//! - `image`: the image that the job runs in.
+//! - `lost`: what becomes of the job when what runs it is lost: `retry` (the default) or `fail`.
+//! - `preemptible`: whether it gives its GPUs to a job that waits for them, and begins again later.
+
+use serde_json::Value as Json;
+
+use super::normal::{Code, Message};
+use super::traps::Trap;
+use crate::domain::Severity;
+use crate::yaml::{Entry, Node};
+
+const KEYS: [&str; 3] = ["image", "lost", "preemptible"];
+
+/// Whether this says that Travis does not know one of these keys, where a job has it.
+pub fn is_of_own_key(message: &Message) -> bool {
+    let of_a_job = matches!(message.key.as_str(), "" | "jobs.include");
+    of_a_job && message.code == Code::UnknownKey && message.args["key"].as_str().is_some_and(|key| KEYS.contains(&key))
+}
+
+/// Whether a job is not to begin again by itself when what runs it is lost.
+pub fn fails_when_lost(config: &Json) -> bool {
+    config.get("lost").and_then(Json::as_str) == Some("fail")
+}
+
+/// Whether a job may be stopped for another one, to begin again later. Not one that deploys: it may have done that.
+pub fn is_preemptible(config: &Json) -> bool {
+    config.get("preemptible") == Some(&Json::Bool(true)) && config.get("deploy").is_none()
+}
+
+/// What of a file's own keys says nothing that there is.
+pub fn wrong_values(root: &Node) -> Vec<Trap> {
+    let jobs = root.get("jobs").or_else(|| root.get("matrix"));
+    let include = jobs.and_then(|jobs| jobs.value.get("include")).map(|include| include.value.items());
+    let places = std::iter::once(("", root)).chain(include.into_iter().flatten().map(|job| ("jobs.include.", job)));
+    places.flat_map(|(place, node)| of_job(node, place, root)).collect()
+}
+
+fn of_job(node: &Node, place: &str, root: &Node) -> Vec<Trap> {
+    let mut traps = Vec::new();
+    let mut tell = |severity, entry: &Entry, message: &str| {
+        let key = format!("{place}{}", entry.key);
+        traps.push(Trap { severity, rule: "own-key", message: message.to_owned(), at: entry.at, key });
+    };
+    if let Some(lost) = node.get("lost")
+        && !matches!(lost.value.text(), Some("retry" | "fail"))
+    {
+        let message = "`lost` says what becomes of a job whose machine is lost: `retry` (the default) or `fail`";
+        tell(Severity::Error, lost, message);
+    }
+    if let Some(preemptible) = node.get("preemptible") {
+        match preemptible.value.text() {
+            Some("true") if node.get("deploy").or_else(|| root.get("deploy")).is_some() => {
+                let message = "`preemptible` has no effect on a job with `deploy`: it could deploy twice; let a job of a \
+                               later stage deploy";
+                tell(Severity::Warning, preemptible, message);
+            }
+            Some("true" | "false") => {}
+            _ => tell(Severity::Error, preemptible, "`preemptible` is `true` or `false` (the default)"),
+        }
+    }
+    traps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> Vec<(Severity, String, u32)> {
+        let document = crate::travis::normal::read(text).expect("YAML");
+        let traps = wrong_values(document.root.as_ref().expect("a root"));
+        traps.into_iter().map(|trap| (trap.severity, trap.key, trap.at.line)).collect()
+    }
+
+    #[test]
+    fn a_value_that_there_is_not_is_told_with_its_place() {
+        let text = "script: make\nlost: never\njobs:\n  include:\n    - script: x\n      preemptible: maybe\n    - lost: fail\n";
+        let wrong = [(Severity::Error, "lost", 2), (Severity::Error, "jobs.include.preemptible", 6)];
+        assert_eq!(told(text), wrong.map(|(severity, key, line)| (severity, key.to_owned(), line)));
+        assert_eq!(told("script: make\nlost: retry\npreemptible: true\nimage: acme/x\n"), []);
+        let twice = told("preemptible: true\ndeploy: {provider: script, script: x}\n");
+        assert_eq!(twice, [(Severity::Warning, "preemptible".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn a_job_says_what_is_done_with_it() {
+        let config = serde_json::json!({"lost": "fail", "preemptible": true});
+        assert!(fails_when_lost(&config) && is_preemptible(&config));
+        let config = serde_json::json!({"lost": "retry", "preemptible": true, "deploy": [{"provider": "script"}]});
+        assert!(!fails_when_lost(&config) && !is_preemptible(&config));
+    }
+}
