@@ -186,6 +186,7 @@ impl Config {
         }
         self.check_gpus()?;
         self.storage.check()?;
+        self.retention.check()?;
         let authorities = &self.images.ca_certificates;
         ensure!(
             authorities.as_os_str().is_empty() || authorities.is_file(),

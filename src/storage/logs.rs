@@ -1,10 +1,10 @@
 //! Logs, wherever they are: in rows while their jobs run, in objects after that.
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use sqlx::PgPool;
 
-use super::objects::{Keys, Objects};
+use super::objects::{Keys, NewObject, Objects};
 use crate::domain::JobId;
 use crate::store::log_objects::{self, LogObject};
 use crate::store::logs::{self, Piece};
@@ -51,13 +51,18 @@ impl Logs {
         // The log ends there, or it is an object; it may have become one just now, in the middle of the reading.
         if let Some(object) = log_objects::find(&self.db, job, attempt).await? {
             let from = offset + i64::try_from(piece.bytes.len())?;
-            self.read_object(&object, from, enough, &mut piece.bytes).await?;
+            let is_whole = self.read_object(&object, from, enough, &mut piece.bytes).await?;
+            // It may have been removed since the row was read; then the row says so by now.
+            if !is_whole && log_objects::removed(&self.db, job, attempt).await?.is_none() {
+                bail!("the object of the log of job {job} is missing from the storage");
+            }
         }
         Ok(piece)
     }
 
-    async fn read_object(&self, log: &LogObject, from: i64, enough: usize, into: &mut Vec<u8>) -> anyhow::Result<()> {
-        let Some(key) = &log.key else { return Ok(()) };
+    /// Reads a log that is an object; false when the object is gone.
+    async fn read_object(&self, log: &LogObject, from: i64, enough: usize, into: &mut Vec<u8>) -> anyhow::Result<bool> {
+        let Some(key) = &log.key else { return Ok(false) };
         let frame = usize::try_from(log.frame)?;
         let (mut at, length) = (usize::try_from(from)?, usize::try_from(log.length)?);
         let starts: Vec<u64> = log.frames.iter().chain([&log.size]).map(|at| at.cast_unsigned()).collect();
@@ -69,8 +74,7 @@ impl Logs {
             let fits = |end: &usize| *end == first + 1 || starts[*end] - starts[first] <= FETCH;
             let end = (first + 1..=wanted).take_while(fits).last().unwrap_or(first + 1);
             let Some(bytes) = self.objects.range(key, starts[first]..starts[end]).await? else {
-                // Removed since the row was read, which says so by now.
-                return Ok(());
+                return Ok(false);
             };
             for number in first..end {
                 let place = [starts[number], starts[number + 1]].map(|at| usize::try_from(at - starts[first]));
@@ -82,7 +86,7 @@ impl Logs {
                 at = number * frame + size;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Moves the logs of a finished job into objects, one for each attempt. A crash in the middle leaves objects that the
@@ -107,14 +111,27 @@ impl Logs {
 
     async fn write_object(&self, key: String, (job, attempt): (JobId, i32), length: i64) -> anyhow::Result<LogObject> {
         let mut object = self.objects.begin(&key);
-        let mut log = LogObject {
-            key: Some(key),
-            length,
-            size: 0,
-            frame: i32::try_from(FRAME)?,
-            frames: Vec::new(),
-            removed: None,
-        };
+        match self.pack(&mut object, (job, attempt), length).await {
+            Ok((size, frames)) => {
+                object.finish().await?;
+                let frame = i32::try_from(FRAME)?;
+                Ok(LogObject { key: Some(key), length, size, frame, frames, removed: None })
+            }
+            Err(error) => {
+                object.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes a log into an object; gives its size, and where each frame begins in it.
+    async fn pack(
+        &self,
+        object: &mut NewObject,
+        (job, attempt): (JobId, i32),
+        length: i64,
+    ) -> anyhow::Result<(i64, Vec<i64>)> {
+        let (mut size, mut frames) = (0, Vec::new());
         let mut offset = 0;
         let mut held = Vec::new();
         while offset < length {
@@ -125,14 +142,13 @@ impl Logs {
             let whole = if offset < length { held.len() / FRAME * FRAME } else { held.len() };
             for frame in held[..whole].chunks(FRAME) {
                 let packed = zstd::bulk::compress(frame, LEVEL).context("compressing a log")?;
-                log.frames.push(log.size);
-                log.size += i64::try_from(packed.len())?;
+                frames.push(size);
+                size += i64::try_from(packed.len())?;
                 // A copy: what compressed it has made room for text that does not compress, and the object holds on to it.
                 object.write(Bytes::copy_from_slice(&packed)).await?;
             }
             held.drain(..whole);
         }
-        object.finish().await?;
-        Ok(log)
+        Ok((size, frames))
     }
 }

@@ -10,5 +10,5 @@ mod room;
 
 pub use caches::{Cached, Caches, NewCache, Settings};
 pub use logs::{Logs, Moved};
-pub use objects::{Keys, Listed, NewObject, ObjectSettings, Objects};
+pub use objects::{Away, Keys, Listed, NewObject, ObjectSettings, Objects};
 pub use room::{Room, free};

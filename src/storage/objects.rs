@@ -105,6 +105,11 @@ impl ObjectSettings {
     }
 }
 
+/// The place of the objects does not answer, or does not let us in; nothing of what it has is lost by that.
+#[derive(Debug, thiserror::Error)]
+#[error("the object storage does not answer")]
+pub struct Away;
+
 /// Where objects are kept.
 #[derive(Debug, Clone)]
 pub struct Objects {
@@ -170,7 +175,7 @@ impl Objects {
     pub async fn range(&self, key: &str, range: Range<u64>) -> anyhow::Result<Option<Bytes>> {
         match self.store.get_range(&self.path(key), range).await {
             Err(Error::NotFound { .. }) => Ok(None),
-            bytes => Ok(Some(bytes.with_context(|| format!("reading the object {key}"))?)),
+            bytes => Ok(Some(bytes.with_context(|| format!("reading the object {key}")).context(Away)?)),
         }
     }
 
@@ -188,7 +193,7 @@ impl Objects {
         match self.store.get_opts(&self.path(key), GetOptions { range, ..GetOptions::default() }).await {
             Err(Error::NotFound { .. }) => Ok(None),
             answer => {
-                let answer = answer.with_context(|| format!("reading the object {key}"))?;
+                let answer = answer.with_context(|| format!("reading the object {key}")).context(Away)?;
                 Ok(Some(answer.into_stream().map_err(anyhow::Error::from).boxed()))
             }
         }

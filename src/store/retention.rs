@@ -40,6 +40,20 @@ impl Default for Retention {
     }
 }
 
+impl Retention {
+    /// Refuses what nobody means.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.builds > 0,
+            "retention.builds must be at least 1: the newest build's log is what people look at"
+        );
+        Ok(())
+    }
+}
+
 /// A time in words; in days where it is some, since months have no fixed length.
 fn in_days(time: Duration) -> String {
     match (time.as_secs() / DAY, time.as_secs() % DAY) {

@@ -84,7 +84,7 @@ pub(super) async fn download(
         return Err(gone(artifact.removed.as_deref().unwrap_or("it was removed")).into());
     };
     let size = artifact.size.cast_unsigned();
-    let bytes = state.objects.read(&key, 0..size).await.map_err(Error::Internal)?;
+    let bytes = state.objects.read(&key, 0..size).await?;
     let bytes = bytes.ok_or_else(|| gone("its object is missing from the storage"))?;
     let headers: [(HeaderName, HeaderValue); 5] = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),

@@ -8,7 +8,7 @@ use futures::TryStreamExt as _;
 use sqlx::PgPool;
 use trainyard::config::Config;
 use trainyard::domain::{JobId, Verdict};
-use trainyard::storage::{Keys, Logs, Moved, ObjectSettings, Objects};
+use trainyard::storage::{Away, Keys, Logs, Moved, ObjectSettings, Objects};
 use trainyard::store::jobs::{self, Finish};
 use trainyard::store::reports::Reports;
 use trainyard::store::{log_objects, logs};
@@ -102,6 +102,7 @@ async fn puts_reads_lists_and_removes(objects: &Objects) {
     assert!(objects.range("instance/a/small", 0..1).await.unwrap().is_none());
     assert!(objects.read("instance/none", 0..1).await.unwrap().is_none());
     assert_eq!(listed(objects, "instance").await, [""; 0]);
+    assert_eq!(listed(objects, "never-there").await, [""; 0]);
     assert_eq!(listed(objects, "other").await, ["other/x"]);
 }
 
@@ -256,6 +257,10 @@ async fn what_a_crash_has_left_of_a_move_is_replaced_and_no_log_is_lost() {
     assert!(stored.read(JOB, attempt, 0, usize::MAX).await.unwrap().bytes == log);
     stored.archive(&keys(), JOB).await.unwrap();
     assert!(stored.read(JOB, attempt, 0, usize::MAX).await.unwrap().bytes == log);
+    // What somebody else has removed is an error, and no empty log.
+    std::fs::remove_file(folder.path().join("objects").join(keys().log(JOB, attempt))).unwrap();
+    let error = stored.read(JOB, attempt, 0, usize::MAX).await.unwrap_err().to_string();
+    assert!(error.contains("is missing from the storage"), "{error}");
 }
 
 #[tokio::test]
@@ -272,6 +277,9 @@ async fn a_place_that_does_not_take_an_object_leaves_the_log_in_its_rows() {
     s3.is_away(false);
     assert!(matches!(stored.archive(&keys(), JOB).await.unwrap(), Moved::Bytes(..)));
     assert!(stored.read(JOB, attempt, 0, usize::MAX).await.unwrap().bytes == log);
+    s3.is_away(true);
+    let error = stored.read(JOB, attempt, 0, usize::MAX).await.unwrap_err();
+    assert!(error.downcast_ref::<Away>().is_some(), "{error:#}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -319,19 +327,22 @@ fn reset_peak() -> u64 {
 #[tokio::test]
 async fn a_log_of_two_hundred_megabytes_is_moved_and_read_in_little_memory() {
     const PIECES: usize = 100;
+    const CHUNK: usize = 64 * 1024;
     let folder = tempfile::tempdir().unwrap();
     let piece = text(2_000_000);
-    let (db, attempt) = job_with_log(&piece, &[2_000_000]).await;
+    let (db, attempt) = job_with_log(&piece, &[CHUNK]).await;
     let mut connection = db.acquire().await.unwrap();
     for n in 1..PIECES {
-        let offset = i64::try_from(n * piece.len()).unwrap();
-        assert!(logs::append(&mut connection, (JOB, attempt), offset, &piece, piece.len()).await.unwrap());
+        for (at, chunk) in piece.chunks(CHUNK).enumerate() {
+            let offset = i64::try_from(n * piece.len() + at * CHUNK).unwrap();
+            assert!(logs::append(&mut connection, (JOB, attempt), offset, chunk, chunk.len()).await.unwrap());
+        }
     }
     drop(connection);
     let length = PIECES * piece.len();
     finish(&db, attempt, length).await;
-    let in_rows: i64 =
-        sqlx::query_scalar("select sum(length(bytes))::bigint from log_chunk").fetch_one(&db).await.unwrap();
+    let in_rows = "select pg_total_relation_size('log_chunk')";
+    let in_rows: i64 = sqlx::query_scalar(in_rows).fetch_one(&db).await.unwrap();
     let stored = Logs::new(db.clone(), in_folder(folder.path()));
     let before = reset_peak();
     let begin = std::time::Instant::now();

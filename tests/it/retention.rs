@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use sqlx::PgPool;
+use trainyard::config::Config;
 use trainyard::git::Mirrors;
 use trainyard::janitor::Keeper;
 use trainyard::storage::{Caches, Keys, ObjectSettings, Objects, Settings};
@@ -13,8 +14,12 @@ use trainyard::store::retention::Retention;
 use crate::support::app::App;
 use crate::support::database;
 use crate::support::payload::{self, Delivery};
+use crate::support::s3::S3;
 
 const NOW: Duration = Duration::ZERO;
+const PAGE: &str = "/acme/styles/builds/1/jobs/1";
+const LOG: &str = "/api/v1/jobs/1/log";
+const ARTIFACT: &str = "/api/v1/jobs/1/artifacts/w.bin";
 
 fn keeper(db: &PgPool, folder: &Path, retention: Retention) -> Keeper {
     let objects = Objects::open(&ObjectSettings::default(), folder).unwrap();
@@ -162,9 +167,6 @@ async fn the_page_says_why_a_log_and_an_artifact_are_gone() {
     let sha = repo.commit("Begin");
     Delivery::new("d-1", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
     app.github.wait_for_end(&sha, "trainyard/push").await;
-    const PAGE: &str = "/acme/styles/builds/1/jobs/1";
-    const LOG: &str = "/api/v1/jobs/1/log";
-    const ARTIFACT: &str = "/api/v1/jobs/1/artifacts/w.bin";
     let in_rows = app.get(LOG).await;
     assert!(in_rows.0 == 200 && in_rows.1.contains("to-be-forgotten"));
 
@@ -190,5 +192,38 @@ async fn the_page_says_why_a_log_and_an_artifact_are_gone() {
     }
     let (status, stream) = app.get("/api/v1/jobs/1/log/stream").await;
     assert!(status == 200 && stream.contains("event: end"), "{stream}");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn while_the_storage_is_away_pages_say_so_and_logs_wait_in_rows() {
+    let s3 = S3::start().await;
+    let app = App::start(&s3.configuration()).await;
+    let repo = app.github.repo("acme/styles");
+    repo.write(".travis.yml", "language: shell\naddons: {artifacts: {paths: [w.bin]}}\nscript: echo w | tee w.bin\n");
+    let sha = repo.commit("Begin");
+    Delivery::new("d-1", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    app.github.wait_for_end(&sha, "trainyard/push").await;
+    let config = Config::load(Some(&app.folder.path().join("config.toml")), std::iter::empty()).unwrap();
+    let objects = Objects::open(&config.storage, &app.data()).unwrap();
+    let others = (Caches::new(app.data().join("c"), Settings::default()), Mirrors::new(app.data().join("m"), None));
+    let keys = Keys { instance: "i".to_owned() };
+    let keeper = Keeper::new(app.db.clone(), objects, keys, others, Retention::default());
+
+    s3.is_away(true);
+    assert_eq!(keeper.archive(NOW).await.unwrap(), 0);
+    let (_, page) = app.get(PAGE).await;
+    assert!(page.contains("finished logs stay in Postgres, since they cannot be moved"), "{page}");
+    assert_eq!(app.get(LOG).await.0, 200);
+    let (status, text) = app.get(ARTIFACT).await;
+    assert!(status == 503 && text.contains("The storage of logs and artifacts does not answer"), "{text}");
+
+    s3.is_away(false);
+    assert_eq!(keeper.archive(NOW).await.unwrap(), 1);
+    let (status, page) = app.get(PAGE).await;
+    assert!(status == 200 && !page.contains("cannot be moved"), "{page}");
+    assert_eq!(app.get(ARTIFACT).await, (200, "w\n".to_owned()));
+    s3.is_away(true);
+    assert_eq!(app.get(PAGE).await.0, 503);
     app.stop().await;
 }
