@@ -35,6 +35,10 @@ pub struct Config {
     pub mount: Vec<executor::Mount>,
     /// What jobs keep for later ones.
     pub cache: storage::Settings,
+    /// Where logs and artifacts are kept.
+    pub storage: storage::ObjectSettings,
+    /// For how long.
+    pub retention: store::retention::Retention,
     /// Who may have GPUs, and what jobs ask for.
     pub gpu: gpu::Settings,
     /// Docker engines; one local one when there is none.
@@ -189,6 +193,8 @@ impl Config {
             self.check_mount(mount).with_context(|| format!("mount {}", mount.host.display()))?;
         }
         self.check_gpus()?;
+        self.storage.check()?;
+        self.retention.check()?;
         let authorities = &self.images.ca_certificates;
         ensure!(
             authorities.as_os_str().is_empty() || authorities.is_file(),

@@ -7,6 +7,7 @@
 mod changes;
 mod peek;
 mod sources;
+mod unused;
 mod work_tree;
 
 pub use peek::PeekError;
@@ -140,10 +141,7 @@ impl Mirrors {
     }
 
     async fn fetch(&self, remote: &Remote<'_>, refspecs: &[String]) -> anyhow::Result<()> {
-        let lock = {
-            let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(fetching.entry(remote.repo.clone()).or_default())
-        };
+        let lock = self.lock_of(remote.repo);
         let _one_at_a_time = lock.lock().await;
         self.init(remote.repo).await?;
         let mut git = over_network(&self.path(remote.repo), remote.url, self.credentials.as_ref())?;
@@ -152,6 +150,12 @@ impl Mirrors {
             .args(refspecs);
         run(git, FETCH_LIMIT, None).await.with_context(|| format!("fetching {} from {}", remote.repo, remote.url))?;
         Ok(())
+    }
+
+    /// Held by who fetches into a mirror, or removes it.
+    fn lock_of(&self, repo: &RepoName) -> Arc<tokio::sync::Mutex<()>> {
+        let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(fetching.entry(repo.clone()).or_default())
     }
 
     async fn init(&self, repo: &RepoName) -> anyhow::Result<()> {

@@ -1,19 +1,21 @@
-//! What nobody else would notice: jobs whose worker is gone, containers that nobody runs, a disk that fills.
+//! What nobody else would notice: jobs whose worker is gone, containers that nobody runs, a disk that fills, and what is
+//! kept for too long.
+
+mod keeper;
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+pub use self::keeper::{KEEPER_ROUND, Keeper};
 use crate::domain::JobId;
-use crate::storage::Caches;
+use crate::storage::Room;
 use crate::store::bell::Bells;
 use crate::store::{jobs, troubles};
 use crate::worker::{LEASE, Worker};
@@ -22,12 +24,10 @@ use crate::worker::{LEASE, Worker};
 pub const ROUND: Duration = Duration::from_secs(1);
 /// Containers are looked through only each so many rounds: the list is a larger request.
 const REAP_EACH: u32 = 30;
-/// Caches are looked through only each so many rounds: they may be many.
-const PRUNE_EACH: u32 = 600;
+/// What is told of runners that are gone is looked through only each so many rounds.
+const FORGET_EACH: u32 = 600;
 /// How long a job waits for a runner that could run it at all: one may just be starting.
 const HOPE: Duration = Duration::from_secs(60);
-/// Free space below which no log or checkout can be trusted to fit.
-const LEAST_FREE: ByteSize = ByteSize::gib(1);
 
 /// Whose mess is tidied up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +45,7 @@ pub struct Janitor {
     db: PgPool,
     bells: Bells,
     workers: Vec<Arc<Worker>>,
-    data: PathBuf,
-    caches: Caches,
+    room: Room,
     /// Each lease as it was found, and since when it has not changed.
     leases: HashMap<(JobId, i32), (DateTime<Utc>, Instant)>,
     rounds: u32,
@@ -55,15 +54,9 @@ pub struct Janitor {
 }
 
 impl Janitor {
-    /// A janitor of these workers' runners and of the `data` folder's disk.
-    pub fn new(
-        duties: Duties,
-        (db, bells): (PgPool, Bells),
-        workers: Vec<Arc<Worker>>,
-        data: PathBuf,
-        caches: Caches,
-    ) -> Self {
-        Self { duties, db, bells, workers, data, caches, leases: HashMap::new(), rounds: 0, reaping: JoinSet::new() }
+    /// A janitor of these workers' runners and of the disks.
+    pub fn new(duties: Duties, (db, bells): (PgPool, Bells), workers: Vec<Arc<Worker>>, room: Room) -> Self {
+        Self { duties, db, bells, workers, room, leases: HashMap::new(), rounds: 0, reaping: JoinSet::new() }
     }
 
     /// One round at `now`.
@@ -79,7 +72,7 @@ impl Janitor {
     }
 
     async fn round(&mut self, now: Instant) -> anyhow::Result<()> {
-        self.look_at_disk().await?;
+        self.look_at_disks().await?;
         if self.duties == Duties::Installation {
             self.look_at_jobs(now).await?;
         }
@@ -91,21 +84,13 @@ impl Janitor {
                 self.reaping.spawn(async move { drop(worker.reap().await) });
             }
         }
-        if self.rounds.is_multiple_of(PRUNE_EACH) {
-            let caches = self.caches.clone();
-            match tokio::task::spawn_blocking(move || caches.prune(SystemTime::now())).await? {
-                Ok(0) => {}
-                Ok(removed) => info!("{removed} caches that are old or too many are removed"),
-                Err(error) => warn!("cannot tidy up the caches: {error:#}"),
-            }
-        }
         self.rounds = self.rounds.wrapping_add(1);
         Ok(())
     }
 
     async fn look_at_jobs(&mut self, now: Instant) -> anyhow::Result<()> {
         self.rescue(now).await.context("looking for lost jobs")?;
-        if self.rounds.is_multiple_of(PRUNE_EACH) {
+        if self.rounds.is_multiple_of(FORGET_EACH) {
             troubles::forget_runners(&self.db).await.context("looking for runners that are gone")?;
         }
         let told = jobs::tell_waits(&self.db, HOPE).await.context("looking at the jobs that wait")?;
@@ -140,17 +125,31 @@ impl Janitor {
         Ok(())
     }
 
-    async fn look_at_disk(&self) -> anyhow::Result<()> {
-        let disk = rustix::fs::statvfs(&self.data).with_context(|| format!("looking at {}", self.data.display()))?;
-        let free = ByteSize::b(disk.f_bavail.saturating_mul(disk.f_frsize));
-        let message = (free < LEAST_FREE)
-            .then(|| format!("only {free} are free under {}: make room before jobs fail", self.data.display()));
-        let component = match (self.duties, self.workers.first()) {
+    /// Tells of disks that are full. That no job is begun then is for the workers to see.
+    async fn look_at_disks(&self) -> anyhow::Result<()> {
+        let wanting = self.room.wanting()?;
+        let own = match (self.duties, self.workers.first()) {
             (Duties::Runners, Some(worker)) => format!("disk of {}", worker.host()),
             _ => "disk".to_owned(),
         };
-        if troubles::set(&self.db, &component, message.as_deref()).await? {
-            info!("{}", message.as_deref().unwrap_or("the disk has room again"));
+        self.tell_disk(&own, wanting.as_deref()).await?;
+        for worker in &self.workers {
+            // Most often it is the same disk, of which one word is enough.
+            let of_engine = worker.wanting_room()?.filter(|_| wanting.is_none());
+            self.tell_disk(&format!("disk of runner {}", worker.name()), of_engine.as_deref()).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell_disk(&self, component: &str, wanting: Option<&str>) -> anyhow::Result<()> {
+        if troubles::set(&self.db, component, wanting).await? {
+            match wanting {
+                Some(wanting) => warn!("{wanting}"),
+                None => {
+                    info!("the {component} has room again");
+                    self.bells.worker.ring();
+                }
+            }
         }
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! What must hold after every fault, and what must hold in the end.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
+use trainyard::storage::{Logs, ObjectSettings, Objects};
 
 use crate::fault::containers;
 use crate::load::{LINES, Load};
@@ -98,7 +100,7 @@ impl Memory {
                 return Err(format!("{} is {state}, which its script cannot be", pushed.sha));
             }
         }
-        let logs = logs(&db).await?;
+        let logs = logs(&db, &yard.data()).await?;
         let left = containers(yard, &["--all"]).await;
         if !left.is_empty() {
             // The last one is removed after its verdict.
@@ -173,11 +175,14 @@ async fn builds(db: &PgPool) -> sqlx::Result<HashMap<String, Vec<String>>> {
 }
 
 /// Every job that came to its own end has every line once and in order. Gives how many there are.
-async fn logs(db: &PgPool) -> Result<usize, String> {
+async fn logs(db: &PgPool, data: &Path) -> Result<usize, String> {
     let ended = "select id, attempt from job where verdict in ('passed', 'failed') order by id";
     let jobs: Vec<(i64, i32)> = sqlx::query_as(ended).fetch_all(db).await.map_err(|error| error.to_string())?;
+    // A long run moves the first logs into objects.
+    let objects = Objects::open(&ObjectSettings::default(), data).map_err(|error| error.to_string())?;
+    let stored = Logs::new(db.clone(), objects);
     for (job, attempt) in &jobs {
-        let read = trainyard::store::logs::read(db, trainyard::domain::JobId(*job), *attempt, 0, usize::MAX).await;
+        let read = stored.read(trainyard::domain::JobId(*job), *attempt, 0, usize::MAX).await;
         let text = String::from_utf8_lossy(&read.map_err(|error| format!("{error:#}"))?.bytes).into_owned();
         let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("line ") && line.ends_with('.')).collect();
         let wanted: Vec<String> = (1..=LINES).map(|line| format!("line {line}.")).collect();

@@ -43,6 +43,11 @@ impl Yard {
         self.service = Some(Service::start(&program, &self.folder.path().join("config.toml")));
     }
 
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// Where the service listens, if it runs.
     pub fn base(&self) -> Option<&str> {
         self.service.as_ref().map(|service| service.base.as_str())

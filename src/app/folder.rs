@@ -35,6 +35,17 @@ pub(super) fn seal_of_server(folder: &Path) -> anyhow::Result<Seal> {
     Seal::new(&key).with_context(|| format!("the key of the seal, {}", path.display()))
 }
 
+/// Removes the checkouts that a process which died was putting together. The folder is ours alone by now.
+pub(super) fn remove_scratch(folder: &Path) -> anyhow::Result<()> {
+    let scratch = folder.join("scratch");
+    match std::fs::remove_dir_all(&scratch) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing what is left in {}", scratch.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The key of the seal, made at the first start; only its owner may read it.
 pub(super) fn seal(folder: &Path) -> anyhow::Result<Seal> {
     let path = folder.join("seal.key");

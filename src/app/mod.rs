@@ -15,15 +15,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::folder::{seal, take_folder};
-use self::runners::{mirrors, serve_runners, workers};
+use self::folder::{remove_scratch, seal, take_folder};
+use self::runners::{Kept, mirrors, serve_runners, workers};
 pub use self::work::work;
 use crate::config::Config;
 use crate::github::Client;
 use crate::intake::Intake;
-use crate::janitor::{self, Duties, Janitor};
+use crate::janitor::{self, Duties, Janitor, Keeper};
 use crate::outbox::Outbox;
-use crate::storage::Caches;
+use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::bell::Bells;
 use crate::store::cluster::Cluster;
 use crate::store::deliveries::Desk;
@@ -102,6 +102,8 @@ impl App {
         if config.github.token.is_none() {
             warn!("github.token is not set: private repositories cannot be fetched, and GitHub takes no status");
         }
+        remove_scratch(&config.server.data_dir)?;
+        let objects = Objects::open(&config.storage, &config.server.data_dir)?;
         let bells = Bells::new();
         let keys = RepoKeys::new(db.clone(), seal(&config.server.data_dir)?);
         info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
@@ -109,6 +111,8 @@ impl App {
             db: db.clone(),
             desk: Desk::new(db.clone()),
             keys: keys.clone(),
+            logs: Logs::new(db.clone(), objects.clone()),
+            objects: objects.clone(),
             bells: bells.clone(),
             webhook_secret: config.github.webhook_secret.clone(),
             auth: config.auth.clone(),
@@ -117,7 +121,7 @@ impl App {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_web(listener, web::router(state), shutdown.clone()));
-        tasks.spawn(run_steps(config, (db.clone(), bells), keys, shutdown.clone()));
+        tasks.spawn(run_steps(config, (db.clone(), bells), (keys, objects), shutdown.clone()));
         // The database outlives its clients.
         let stop_cluster = CancellationToken::new();
         let mut keeper = JoinSet::new();
@@ -166,15 +170,22 @@ async fn serve_web(listener: TcpListener, router: axum::Router, shutdown: Cancel
 async fn run_steps(
     config: Config,
     (db, bells): (PgPool, Bells),
-    keys: RepoKeys,
+    (keys, objects): (RepoKeys, Objects),
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let Some(instance) = database_is_ready(&db, &shutdown).await? else { return Ok(()) };
     let data = config.server.data_dir.clone();
-    let mirrors = mirrors(&config);
-    let caches = Caches::new(data.join("caches"), config.cache.clone());
-    let handles = (db.clone(), bells.clone());
-    let workers = workers(&config, &handles, (&mirrors, &caches, keys), &instance)?;
+    let (mirrors, caches) = (mirrors(&config), Caches::new(data.join("caches"), config.cache.clone()));
+    let (room, object_keys) = (Room::new(data, config.storage.least_free), Keys { instance: instance.clone() });
+    let kept = Kept {
+        mirrors: mirrors.clone(),
+        caches: caches.clone(),
+        keys,
+        objects: Some((objects.clone(), object_keys.clone())),
+        logs: Logs::new(db.clone(), objects.clone()),
+        room: room.clone(),
+    };
+    let workers = workers(&config, &(db.clone(), bells.clone()), kept, &instance)?;
     let options = PgConnectOptions::clone(&db.connect_options());
     let mut tasks = JoinSet::new();
     // Nobody else uses a private Postgres.
@@ -183,6 +194,14 @@ async fn run_steps(
     }
     tasks.spawn(serve_runners(options, workers.clone(), shutdown.clone()));
     let cancels = if config.travis.cancel_running { Cancels::Running } else { Cancels::Queued };
+    let keeper = Keeper::new(
+        Duties::Installation,
+        db.clone(),
+        (objects, object_keys),
+        (caches, mirrors.clone()),
+        config.retention,
+    );
+    tasks.spawn(endless(keeper_loop(keeper, shutdown.clone())));
     let intake = Intake::new(db.clone(), bells.clone(), mirrors, cancels, config.gpu);
     for _ in 0..INTAKES {
         tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));
@@ -191,7 +210,7 @@ async fn run_steps(
     for _ in 0..POSTERS {
         tasks.spawn(endless(outbox_loop(outbox.clone(), bells.clone(), shutdown.clone())));
     }
-    let janitor = Janitor::new(Duties::Installation, (db, bells), workers, data, caches);
+    let janitor = Janitor::new(Duties::Installation, (db, bells), workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
     all_until(tasks, &shutdown).await
 }
@@ -276,6 +295,22 @@ async fn janitor_loop(mut janitor: Janitor, shutdown: CancellationToken) {
         }
         tokio::select! {
             () = tokio::time::sleep(janitor::ROUND) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+}
+
+async fn keeper_loop(mut keeper: Keeper, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        tokio::select! {
+            round = keeper.step() => if let Err(failure) = round {
+                warn!("keeper: {failure:#}");
+            },
+            // What it is at is begun anew at the next start.
+            () = shutdown.cancelled() => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(janitor::KEEPER_ROUND) => {}
             () = shutdown.cancelled() => {}
         }
     }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::git::{Credentials, Mirrors};
-use crate::storage::Caches;
+use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::bell::Bells;
 use crate::store::repo_keys::RepoKeys;
 use crate::store::served::Served;
@@ -23,13 +23,25 @@ pub(super) fn mirrors(config: &Config) -> Mirrors {
     Mirrors::new(config.server.data_dir.join("mirrors"), credentials)
 }
 
+/// What workers keep things in.
+pub(super) struct Kept {
+    pub(super) mirrors: Mirrors,
+    pub(super) caches: Caches,
+    pub(super) keys: RepoKeys,
+    /// None where the server could not read them.
+    pub(super) objects: Option<(Objects, Keys)>,
+    pub(super) logs: Logs,
+    pub(super) room: Room,
+}
+
 /// A worker for each runner of the configuration, which has not begun.
 pub(super) fn workers(
     config: &Config,
     handles: &(PgPool, Bells),
-    (mirrors, caches, keys): (&Mirrors, &Caches, RepoKeys),
+    kept: Kept,
     instance: &str,
 ) -> anyhow::Result<Vec<Arc<Worker>>> {
+    let Kept { mirrors, caches, keys, objects, logs, room } = kept;
     let settings = Settings {
         images: config.images.clone(),
         limits: config.limits.clone(),
@@ -39,7 +51,10 @@ pub(super) fn workers(
         github_api: config.github.api_url.clone(),
         scratch: config.server.data_dir.join("scratch"),
         keys,
-        caches: caches.clone(),
+        caches,
+        objects,
+        logs,
+        room,
     };
     let worker = |runner| -> anyhow::Result<_> {
         let docker = crate::worker::RunnerConfig::docker(runner, instance)?;

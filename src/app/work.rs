@@ -10,12 +10,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::folder::{seal_of_server, take_folder};
-use super::runners::{mirrors, serve_runners, workers};
-use super::{DATABASE_RETRY, all_until, endless, janitor_loop};
+use super::folder::{remove_scratch, seal_of_server, take_folder};
+use super::runners::{Kept, mirrors, serve_runners, workers};
+use super::{DATABASE_RETRY, all_until, endless, janitor_loop, keeper_loop};
 use crate::config::Config;
-use crate::janitor::{Duties, Janitor};
-use crate::storage::Caches;
+use crate::janitor::{Duties, Janitor, Keeper};
+use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::bell::Bells;
 use crate::store::examine::{Schema, schema};
 use crate::store::repo_keys::RepoKeys;
@@ -33,6 +33,7 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     let data = config.server.data_dir.clone();
     // Held as long as the process lives.
     let _lock = take_folder(&data)?;
+    remove_scratch(&data)?;
     let seal = seal_of_server(&data)?;
     if !is_ready(&options, &shutdown).await? {
         return Ok(());
@@ -54,12 +55,29 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     info!("working for the runners {}", names.join(", "));
     let (bells, caches) = (Bells::new(), Caches::new(data.join("caches"), config.cache.clone()));
     let handles = (db.clone(), bells.clone());
-    let workers = workers(&config, &handles, (&mirrors(&config), &caches, keys), &instance)?;
+    let (mirrors, room) = (mirrors(&config), Room::new(data.clone(), config.storage.least_free));
+    let (objects, object_keys) = (Objects::open(&config.storage, &data)?, Keys { instance: instance.clone() });
+    // The server cannot read a folder of this machine.
+    let shared = objects.folder().is_none().then(|| (objects.clone(), object_keys.clone()));
+    if shared.is_none() {
+        warn!("storage.url names no bucket: artifacts of jobs here are not kept, since the server could not read them");
+    }
+    let kept = Kept {
+        mirrors: mirrors.clone(),
+        caches: caches.clone(),
+        keys,
+        objects: shared,
+        logs: Logs::new(db.clone(), objects.clone()),
+        room: room.clone(),
+    };
+    let workers = workers(&config, &handles, kept, &instance)?;
     let mut tasks = JoinSet::new();
     tasks.spawn(endless(bridge::keep(options.clone(), bells, shutdown.clone())));
     tasks.spawn(serve_runners(options, workers.clone(), shutdown.clone()));
-    let janitor = Janitor::new(Duties::Runners, handles, workers, data, caches);
+    let janitor = Janitor::new(Duties::Runners, handles, workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
+    let keeper = Keeper::new(Duties::Runners, db.clone(), (objects, object_keys), (caches, mirrors), config.retention);
+    tasks.spawn(endless(keeper_loop(keeper, shutdown.clone())));
     let outcome = all_until(tasks, &shutdown).await;
     db.close().await;
     info!("stopped");

@@ -17,5 +17,5 @@ pub use container::{HOME, NewContainer, never_began};
 pub use disk::watch_disk;
 pub use images::Images;
 pub use progress::{Due, Judgement, Progress, Shared, TICK};
-pub use smoke::{Examined, SmokeJob};
+pub use smoke::{Examined, SmokeJob, output_folder};
 pub use tail::Tail;

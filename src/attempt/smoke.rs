@@ -41,6 +41,11 @@ pub struct Examined {
     pub series: Series,
 }
 
+/// Where the training of a smoke job saves what it makes, in the container.
+pub fn output_folder() -> String {
+    format!("{SMOKE_FOLDER}/{OUTPUT}")
+}
+
 impl SmokeJob {
     /// Of a job's config; none of a job of another kind, whose author may have written such a key themselves.
     ///
@@ -72,8 +77,7 @@ impl SmokeJob {
         exit_status: i64,
         log: &Series,
     ) -> anyhow::Result<Examined> {
-        let folder = format!("{SMOKE_FOLDER}/{OUTPUT}");
-        let Outputs { saved, series } = outputs(docker, container, &folder).await?;
+        let Outputs { saved, series } = outputs(docker, container, &output_folder()).await?;
         let series = match series {
             Some(series) if log.points.is_empty() => series,
             _ => log.clone(),

@@ -54,6 +54,17 @@ impl Docker {
     }
 }
 
+impl Docker {
+    /// Where the engine keeps everything, on its own machine.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn root(&self) -> anyhow::Result<Option<PathBuf>> {
+        let info = tokio::time::timeout(PROMPT, self.client()?.info()).await.context("no answer in time")??;
+        Ok(info.docker_root_dir.map(PathBuf::from))
+    }
+}
+
 fn of(info: SystemInfo) -> Engine {
     let cannot = [
         (info.memory_limit, "memory"),

@@ -57,6 +57,8 @@ pub struct Limits {
     pub shared_memory: ByteSize,
     /// What a job may write into its file system.
     pub disk: ByteSize,
+    /// What all the files may have that it leaves as artifacts.
+    pub artifacts: ByteSize,
     /// Processes and threads.
     pub processes: i64,
     /// What a stopping container gets after SIGINT, and again after SIGTERM, before SIGKILL.
@@ -90,6 +92,7 @@ impl Default for Limits {
             memory: ByteSize::gib(4),
             shared_memory: ByteSize::gib(1),
             disk: ByteSize::gib(20),
+            artifacts: ByteSize::gib(2),
             processes: 4096,
             grace: Duration::from_secs(3),
             network: Network::Egress,

@@ -72,7 +72,7 @@ pub async fn read(db: &PgPool, job: JobId, attempt: i32, offset: i64, enough: us
         let at = offset + i64::try_from(piece.bytes.len())?;
         let chunks: Vec<Chunk> = sqlx::query_as(
             "select start, length, bytes from log_chunk
-             where job_id = $1 and attempt = $2 and start + length > $3
+             where job_id = $1 and attempt = $2 and start + length > $3 and start < $4
                and start >= coalesce((select max(start) from log_chunk
                                       where job_id = $1 and attempt = $2 and start <= $3), 0)
              order by start limit 64",
@@ -80,6 +80,8 @@ pub async fn read(db: &PgPool, job: JobId, attempt: i32, offset: i64, enough: us
         .bind(job)
         .bind(attempt)
         .bind(at)
+        // No more than what is wanted: chunks of a flood are large.
+        .bind(offset.saturating_add(i64::try_from(enough).unwrap_or(i64::MAX)))
         .fetch_all(db)
         .await
         .context("reading a log")?;

@@ -3,6 +3,7 @@
 //! **Invariant:** `jobs` is the only code that changes a job's state, and each such change happens in a transaction
 //! that also rolls the build up and wishes its status.
 
+pub mod artifacts;
 pub mod bell;
 pub mod bridge;
 pub mod builds;
@@ -11,10 +12,12 @@ pub mod deliveries;
 pub mod examine;
 pub mod gpus;
 pub mod jobs;
+pub mod log_objects;
 pub mod logs;
 pub mod repo_keys;
 pub mod reports;
 pub mod repos;
+pub mod retention;
 pub mod runners;
 pub mod served;
 pub mod superseded;

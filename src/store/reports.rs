@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 use sqlx::{PgConnection, PgPool};
 
+use super::artifacts::{self, NewArtifact};
 use crate::domain::{JobId, Resource, Resources};
 use crate::lora::series::{Point, Series};
 
@@ -15,6 +16,8 @@ pub struct Reports {
     pub loss: Series,
     /// What the job used; none of one that ended before anybody could look.
     pub resources: Option<Resources>,
+    /// The files that it left, which are stored already.
+    pub artifacts: Vec<NewArtifact>,
 }
 
 /// The name of the series of a training's loss.
@@ -43,7 +46,7 @@ pub(super) async fn insert(tx: &mut PgConnection, job: JobId, reports: &Reports)
             insert_series(&mut *tx, job, resource.name(), times.iter().copied()).await?;
         }
     }
-    Ok(())
+    artifacts::insert(tx, job, &reports.artifacts).await
 }
 
 async fn insert_series(

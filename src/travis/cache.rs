@@ -17,7 +17,8 @@ const LONGEST: Duration = Duration::from_secs(1800);
 
 /// The built-in caches and their folders.
 const BUILT_IN: [(&str, &[&str]); 5] = [
-    ("pip", &["~/.cache/pip"]),
+    // uv is what pip is, and Travis has no word for it.
+    ("pip", &["~/.cache/pip", "~/.cache/uv"]),
     ("npm", &["~/.npm"]),
     ("yarn", &["~/.cache/yarn"]),
     ("ccache", &["~/.ccache"]),
@@ -103,7 +104,7 @@ mod tests {
     fn words_stand_for_folders() {
         let cache = json!({"cache": {"pip": true, "bundler": true, "directories": ["data", "~/x y"], "timeout": 900}});
         let found = wanted(&config(cache.clone())).unwrap();
-        assert_eq!(found.paths, ["~/.cache/pip", "data", "~/x y"]);
+        assert_eq!(found.paths, ["~/.cache/pip", "~/.cache/uv", "data", "~/x y"]);
         assert_eq!(found.timeout, Duration::from_secs(900));
         assert_eq!(without_effect(&config(cache)), ["bundler"]);
         for nothing in [json!({}), json!({"cache": false}), json!({"cache": {"pip": false}}), json!({"cache": {}})] {

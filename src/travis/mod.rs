@@ -5,6 +5,7 @@
 //! bash). `shared/travis/semantics.md` names the source of every rule.
 //! Nothing in here knows of builds, repositories' settings in the database, or Docker.
 
+pub mod artifacts;
 pub mod branches;
 pub mod cache;
 pub mod condition;

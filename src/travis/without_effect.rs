@@ -1,12 +1,13 @@
 //! Keys that mean something on Travis's machines and nothing in a container of one's own.
 
+use super::artifacts;
 use super::script::deploys_with;
 use super::traps::Trap;
 use crate::domain::Severity;
 use crate::yaml::{Data, Entry, Node};
 
 /// Addons that do here what they do there.
-const ADDONS: [&str; 5] = ["apt", "apt_packages", "hosts", "ssh_known_hosts", "apt_sources"];
+const ADDONS: [&str; 6] = ["apt", "apt_packages", "artifacts", "hosts", "ssh_known_hosts", "apt_sources"];
 /// Caches that nothing stands for here.
 const CACHES: [&str; 4] = ["apt", "bundler", "cocoapods", "packages"];
 
@@ -21,6 +22,14 @@ pub fn without_effect(root: &Node) -> Vec<Trap> {
                 addon.key
             );
             traps.push(trap(addon, "addon-without-effect", message, format!("addons.{}", addon.key)));
+        }
+        let keys = addon.value.entries().iter().filter(|_| addon.key == "artifacts");
+        for key in keys.filter(|key| !artifacts::KEYS.contains(&key.key.as_str())) {
+            let message = format!(
+                "`{}` has no effect here: artifacts are kept by this server, and the job's page lists them",
+                key.key
+            );
+            traps.push(trap(key, "addon-without-effect", message, format!("addons.artifacts.{}", key.key)));
         }
     }
     if let Some(services) = root.get("services") {
@@ -82,7 +91,7 @@ mod tests {
 
     #[test]
     fn keys_that_have_no_effect_here_are_named_with_their_place() {
-        let text = "language: shell\nscript: make\naddons:\n  apt: {packages: [jq]}\n  sauce_connect: true\n\
+        let text = "language: shell\nscript: make\naddons:\n  apt: {packages: [jq]}\n  sauce_connect: true\n  artifacts: {paths: [out], bucket: b}\n\
                     services: [redis, docker]\ncache: [pip, bundler]\ndeploy:\n  - provider: script\n    script: x\n  - provider: pypi\n";
         let traps = told(text);
         let found: Vec<(&str, &str, u32)> =
@@ -91,12 +100,13 @@ mod tests {
             found,
             [
                 ("addon-without-effect", "addons.sauce_connect", 5),
-                ("service-without-effect", "services", 6),
-                ("cache-without-effect", "cache", 7),
-                ("provider-without-effect", "deploy", 8),
+                ("addon-without-effect", "addons.artifacts.bucket", 6),
+                ("service-without-effect", "services", 7),
+                ("cache-without-effect", "cache", 8),
+                ("provider-without-effect", "deploy", 9),
             ]
         );
-        assert!(traps[3].message.contains("`pypi`"), "{}", traps[3].message);
+        assert!(traps[4].message.contains("`pypi`"), "{}", traps[4].message);
         let fine = "language: shell\nscript: make\naddons: {hosts: [a]}\nservices: redis\ncache: pip\n\
                     deploy: {provider: releases, token: {secure: x}}\n";
         assert_eq!(told(fine), []);

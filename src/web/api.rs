@@ -73,7 +73,7 @@ fn described(state: &State, build: &Build) -> anyhow::Result<Value> {
 fn described_job(state: &State, build: &Build, job: &Job) -> anyhow::Result<Value> {
     let mut value = serde_json::to_value(job)?;
     value["url"] = state.public(&format!("{}/jobs/{}", build.path(), job.number)).into();
-    for part in ["log", "series", "resources"] {
+    for part in ["log", "series", "resources", "artifacts"] {
         value[format!("{part}_url")] = state.public(&format!("/api/v1/jobs/{}/{part}", job.id)).into();
     }
     Ok(value)

@@ -11,6 +11,7 @@ use serde_json::json;
 use tracing::{error, warn};
 
 use super::pages::Chrome;
+use crate::storage::Away;
 
 /// Seconds after which a client should come back when Postgres is away.
 const RETRY_AFTER: &str = "5";
@@ -20,6 +21,8 @@ const RETRY_AFTER: &str = "5";
 pub(super) enum Error {
     /// There is no such thing (build, job, page…).
     NotFound(&'static str),
+    /// There was one, and it was removed; says which, and why.
+    Gone(String),
     /// The request is not as it has to be; says how.
     BadRequest(String),
     /// A webhook without a valid signature.
@@ -32,6 +35,8 @@ pub(super) enum Error {
     NoWebhookSecret,
     /// The body is larger than what is taken.
     TooLarge,
+    /// Logs and artifacts cannot be had right now.
+    NoStorage(anyhow::Error),
     /// Postgres cannot be reached, or has no schema yet.
     Unavailable(anyhow::Error),
     /// Our fault.
@@ -42,10 +47,11 @@ impl Error {
     fn status(&self) -> StatusCode {
         match self {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Gone(_) => StatusCode::GONE,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::BadSignature | Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoWebhookSecret | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoWebhookSecret | Self::NoStorage(_) | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -54,7 +60,7 @@ impl Error {
     fn words(&self) -> String {
         match self {
             Self::NotFound(what) => format!("There is no such {what} here."),
-            Self::BadRequest(why) => why.clone(),
+            Self::BadRequest(why) | Self::Gone(why) => why.clone(),
             Self::BadSignature => "The header X-Hub-Signature-256 is missing or does not sign this body. \
                 Is the webhook's secret on GitHub the same as github.webhook_secret?"
                 .to_owned(),
@@ -68,6 +74,9 @@ impl Error {
                 to the secret that GitHub signs them with."
                 .to_owned(),
             Self::TooLarge => "The body is larger than 25 MB, which is the most that GitHub sends.".to_owned(),
+            Self::NoStorage(_) => "The storage of logs and artifacts does not answer. Nothing is lost; try again in a \
+                while. The server's log says what is wrong."
+                .to_owned(),
             Self::Unavailable(_) => {
                 "Postgres is not reachable. Nothing is lost; this page is trying again every few seconds.".to_owned()
             }
@@ -78,6 +87,7 @@ impl Error {
     fn log(&self) {
         match self {
             Self::Unavailable(inner) => warn!("Postgres is not reachable: {inner:#}"),
+            Self::NoStorage(inner) => warn!("a request failed: {inner:#}"),
             Self::Internal(inner) => error!("a request failed: {inner:#}"),
             Self::NoWebhookSecret => warn!("a webhook was refused because github.webhook_secret is not set"),
             _ => {}
@@ -127,6 +137,9 @@ impl From<Arc<sqlx::Error>> for Error {
 
 impl From<anyhow::Error> for Error {
     fn from(error: anyhow::Error) -> Self {
+        if error.downcast_ref::<Away>().is_some() {
+            return Self::NoStorage(error);
+        }
         let unreachable = error.chain().filter_map(|cause| cause.downcast_ref()).any(is_unreachable);
         if unreachable { Self::Unavailable(error) } else { Self::Internal(error) }
     }

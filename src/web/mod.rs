@@ -4,6 +4,7 @@
 //! goes through `store`.
 
 mod api;
+mod artifacts;
 mod assets;
 mod auth;
 mod badge;
@@ -28,10 +29,12 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
 use tower_http::trace::TraceLayer;
 use tracing::{Span, debug, debug_span};
 use url::Url;
 
+use crate::storage::{Logs, Objects};
 use crate::store::bell::Bells;
 use crate::store::deliveries::Desk;
 use crate::store::repo_keys::RepoKeys;
@@ -47,6 +50,10 @@ pub struct State {
     pub desk: Desk,
     /// What `secure:` strings are encrypted with.
     pub keys: RepoKeys,
+    /// Where logs are read.
+    pub logs: Logs,
+    /// Where artifacts are.
+    pub objects: Objects,
     /// Rung for intake, heard for live logs.
     pub bells: Bells,
     /// What GitHub signs its webhooks with; without it none is taken.
@@ -84,13 +91,19 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/jobs/{id}/log/stream", get(log_stream::live))
         .route("/api/v1/jobs/{id}/series", get(series::json))
         .route("/api/v1/jobs/{id}/resources", get(series::resources))
+        .route("/api/v1/jobs/{id}/artifacts", get(artifacts::list))
+        .route("/api/v1/jobs/{id}/artifacts/{*path}", get(artifacts::download))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/static/{file}", get(assets::file))
         .fallback(|| async { Error::NotFound("page") })
         .layer(axum::middleware::map_response(secured))
-        // The default leaves event streams alone, which must not wait for a compressor's buffer.
-        .layer(CompressionLayer::new())
+        // The default leaves event streams alone, which must not wait for a compressor's buffer. Artifacts are packed
+        // already, most of them, and their length shall be told.
+        .layer(
+            CompressionLayer::new()
+                .compress_when(DefaultPredicate::new().and(NotForContentType::const_new("application/octet-stream"))),
+        )
         .layer(CatchPanicLayer::custom(|_| Error::Internal(anyhow::anyhow!("a handler panicked")).into_response()))
         .layer(
             TraceLayer::new_for_http()
@@ -107,7 +120,8 @@ pub fn router(state: State) -> Router {
         .with_state(state)
 }
 
-/// The headers that every answer has: a page may use our own files and nothing else, and nobody may frame it.
+/// The headers that every answer has: a page may use our own files and nothing else, and nobody may frame it. What is no
+/// page may less, and says so itself.
 async fn secured(mut response: Response) -> Response {
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
          connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -118,7 +132,7 @@ async fn secured(mut response: Response) -> Response {
         (header::X_FRAME_OPTIONS, "DENY"),
     ];
     for (name, value) in headers {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }

@@ -3,6 +3,7 @@
 //! A worker that dies leaves its containers running. The next process finds them by their labels, goes on with their
 //! logs at the stored offset, and finishes them.
 
+mod artifacts;
 mod cache;
 mod engine;
 mod follow;
@@ -15,8 +16,8 @@ mod run;
 mod secrets;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -33,7 +34,7 @@ use crate::attempt::Images;
 use crate::executor::{Docker, Endpoint, Found, Limits, Mount, NvidiaSmi, Pool, TlsFiles};
 use crate::git::Mirrors;
 use crate::gpu;
-use crate::storage::Caches;
+use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::bell::Bells;
 use crate::store::jobs::{self, Claimed};
 use crate::store::repo_keys::RepoKeys;
@@ -143,6 +144,12 @@ pub struct Settings {
     pub keys: RepoKeys,
     /// What jobs keep for later ones.
     pub caches: Caches,
+    /// Where the files that jobs leave are kept, and under which keys.
+    pub objects: Option<(Objects, Keys)>,
+    /// Where logs are read.
+    pub logs: Logs,
+    /// Whether there is room for another job.
+    pub room: Room,
 }
 
 /// The worker of one runner.
@@ -162,6 +169,8 @@ pub struct Worker {
     docker: Docker,
     /// Whether the engine answers, as far as is known.
     there: watch::Sender<bool>,
+    /// Where the engine keeps everything, if that is on this machine.
+    engine_root: OnceLock<PathBuf>,
     pool: Pool,
     mirrors: Mirrors,
     settings: Settings,
@@ -182,7 +191,24 @@ impl Worker {
         let there = watch::Sender::new(false);
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let (has_gpus, pool) = (AtomicBool::new(true), Pool::new(docker.clone(), ready));
-        Self { name, host, slots, labels, gpus, has_gpus, smi, db, bells, docker, there, pool, mirrors, settings }
+        let engine_root = OnceLock::new();
+        Self {
+            name,
+            host,
+            slots,
+            labels,
+            gpus,
+            has_gpus,
+            smi,
+            db,
+            bells,
+            docker,
+            there,
+            engine_root,
+            pool,
+            mirrors,
+            settings,
+        }
     }
 
     /// The runner's name.
@@ -228,7 +254,7 @@ impl Worker {
                         None
                     }
                     Err(error) => {
-                        warn!(runner = self.name, "cannot look for jobs: {error}");
+                        warn!(runner = self.name, "cannot look for jobs: {error:#}");
                         tokio::time::sleep(LOOK).await;
                         None
                     }
@@ -266,12 +292,27 @@ impl Worker {
 
     /// Claims a job. Those with needs come first: a GPU costs more than a slot, and whoever can use it shall not wait behind
     /// jobs that would find a slot elsewhere.
-    async fn claim(&self) -> sqlx::Result<Option<Claimed>> {
+    async fn claim(&self) -> anyhow::Result<Option<Claimed>> {
+        // The janitor tells of it.
+        if self.settings.room.wanting()?.is_some() || self.wanting_room()?.is_some() {
+            return Ok(None);
+        }
         let can_meet_needs = self.has_gpus.load(Ordering::Relaxed) || !self.labels.is_empty();
         if can_meet_needs && let Some(job) = jobs::claim_with_needs(&self.db, &self.name, LEASE).await? {
             return Ok(Some(job));
         }
-        jobs::claim(&self.db, &self.name, LEASE).await
+        Ok(jobs::claim(&self.db, &self.name, LEASE).await?)
+    }
+
+    /// What is wrong with the disk of its engine, in words; none when it has room, or is another machine's.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn wanting_room(&self) -> anyhow::Result<Option<String>> {
+        match self.engine_root.get() {
+            Some(root) if root.exists() => self.settings.room.wanting_at(root),
+            _ => Ok(None),
+        }
     }
 
     /// Finds the containers of an earlier process, and gives those to go on with; tries until it can tell.
@@ -292,6 +333,11 @@ impl Worker {
     /// # Errors
     /// When the engine or Postgres does not answer; nothing is lost then.
     pub async fn try_recover(&self) -> anyhow::Result<Vec<(Claimed, Found)>> {
+        if matches!(self.docker.endpoint(), Endpoint::Unix(_))
+            && let Some(root) = self.docker.root().await?
+        {
+            let _ = self.engine_root.set(root);
+        }
         let mut adopted = Vec::new();
         let (own, helpers): (Vec<Found>, _) = self.docker.list().await?.into_iter().partition(|found| found.runs_job);
         for found in own {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{info, warn};
 
+use super::artifacts::Origin;
 use super::log::{Log, Lost};
 use super::secrets::Secrets;
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
@@ -13,9 +14,9 @@ use crate::attempt::{Examined, Judgement, Progress, Shared, SmokeJob, TICK, neve
 use crate::domain::{Record, Stop, Verdict};
 use crate::executor::{ExecError, Exit, Found, Limits};
 use crate::lora::series::LogReader;
+use crate::store::artifacts::NewArtifact;
 use crate::store::builds::BuildFacts;
 use crate::store::jobs::{self, Beat, Claimed, Finish};
-use crate::store::logs;
 use crate::store::reports::Reports;
 
 /// How long a job that was given back for the engine's or git's sake waits in the queue.
@@ -25,8 +26,8 @@ const REREAD: i64 = 16 * 1024;
 
 /// How an attempt ended, as far as this worker is concerned.
 pub(super) enum End {
-    /// With a verdict, and with what a smoke job's training did.
-    Finished(Judgement, Option<Examined>),
+    /// With a verdict, with what a smoke job's training did, and with the files that are kept.
+    Finished(Judgement, Option<Examined>, Vec<NewArtifact>),
     /// Through no fault of the job; it may be tried again.
     GivenBack(anyhow::Error),
     /// It gave way to another job, for this reason, which its log tells in more words.
@@ -63,17 +64,17 @@ impl Worker {
                     () = self.measure(job.id, &shared, &mut record) => unreachable!("it measures until it is dropped"),
                 }
             }
-            Err(error) => End::Finished(Judgement::could_not_begin(format!("{error:#}")), None),
+            Err(error) => End::Finished(Judgement::could_not_begin(format!("{error:#}")), None, Vec::new()),
         };
         match end {
-            End::Finished(Judgement { verdict, exit_status, reason, closing }, examined) => {
+            End::Finished(Judgement { verdict, exit_status, reason, closing }, examined, artifacts) => {
                 let offset = log.stored();
                 let tail = closing.as_bytes();
                 let reason = reason.as_deref();
                 let (smoke, loss) = examined.map_or_else(Default::default, |examined| {
                     (serde_json::to_value(&examined).unwrap_or_default(), examined.series)
                 });
-                let reports = Reports { smoke, loss, resources: record.resources() };
+                let reports = Reports { smoke, loss, resources: record.resources(), artifacts };
                 self.finish(fence, &Finish { verdict, exit_status, reason, tail, offset, reports }).await;
             }
             End::GivenBack(error) => {
@@ -142,10 +143,11 @@ impl Worker {
             tokio::time::sleep(ENGINE_RETRY).await;
         };
         let cache = self.cache_of(job, &facts, found.is_none()).await;
+        let origin = Origin { repo: facts.repo_id, is_fork: !secrets.allowed };
         let container = match found {
             Some(found) => {
                 let from = (log.stored() - REREAD).max(0);
-                if let Ok(piece) = logs::read(&self.db, job.id, job.attempt, from, usize::MAX).await {
+                if let Ok(piece) = self.settings.logs.read(job.id, job.attempt, from, usize::MAX).await {
                     log.remember(&piece.bytes);
                 }
                 found.container
@@ -154,7 +156,9 @@ impl Worker {
                 let made = |container| shared.lock().container = Some(container);
                 match self.start(job, facts, secrets, cache.as_ref(), (smoke, limits), made).await {
                     Ok(container) => container,
-                    Err(ExecError::Job(reason)) => return End::Finished(Judgement::could_not_begin(reason), None),
+                    Err(ExecError::Job(reason)) => {
+                        return End::Finished(Judgement::could_not_begin(reason), None, Vec::new());
+                    }
                     Err(ExecError::System(error)) => return End::GivenBack(error),
                 }
             }
@@ -194,7 +198,8 @@ impl Worker {
                 if let Some(cache) = cache.filter(|_| matches!(judgement.verdict, Verdict::Passed | Verdict::Failed)) {
                     judgement.closing.push_str(&self.store_cache(&container, cache).await);
                 }
-                End::Finished(judgement, examined)
+                let artifacts = self.store_artifacts(job, origin, smoke.is_some(), &container, &mut judgement).await;
+                End::Finished(judgement, examined, artifacts)
             }
             Err(end) => end,
         }
@@ -225,7 +230,7 @@ impl Worker {
         }
         let mut log = LogReader::new();
         // All of it again: an adopted attempt has not seen its begin.
-        log.feed(&logs::read(&self.db, job.id, job.attempt, 0, usize::MAX).await?.bytes);
+        log.feed(&self.settings.logs.read(job.id, job.attempt, 0, usize::MAX).await?.bytes);
         let mut tries = 0;
         let examined = loop {
             match smoke.examine(&self.docker, container, exit_status, log.series()).await {

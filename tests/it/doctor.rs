@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::support::app::{configuration, merged};
 use crate::support::database;
 use crate::support::github::{GitHub, SECRET, TOKEN};
+use crate::support::s3::{S3, SECRET_KEY};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trainyard");
 
@@ -75,6 +76,7 @@ async fn a_sound_installation_is_found_to_be_so_and_left_as_it_is() {
     has(&ok, "server.public_url: ", "https://ci.example.org/");
     has(&ok, "data folder: ", "is not there yet");
     has(&ok, "git: ", "2.");
+    has(&ok, "object storage: ", "is not there yet");
     has(&ok, "Postgres: the one of database.url", "");
     has(&ok, "schema: ", "to be migrated by the next start");
     has(&ok, "clock: ", "agrees with that of Postgres");
@@ -121,6 +123,24 @@ async fn each_thing_that_is_wrong_is_named_with_what_to_do() {
     }
     let said = json.to_string();
     assert!(!said.contains("hunter2") && !said.contains("thisIsNotTheToken") && !said.contains("short\""), "{said}");
+}
+
+#[tokio::test]
+async fn a_bucket_is_looked_at_and_not_changed() {
+    let (patient, s3) = (Patient::new().await, S3::start().await);
+    let url = database::url().await;
+    let (_, json) = patient.findings(Some(&url), &s3.configuration()).await;
+    has(&of(&json, "ok"), "object storage: s3://ci/some/prefix answers", "");
+    assert!(s3.asked().iter().all(|request| request.starts_with("GET ")), "{:?}", s3.asked());
+    assert_eq!((s3.refused(), s3.keys()), (Vec::new(), Vec::new()));
+
+    let wrong = s3.configuration().replace(SECRET_KEY, "guessed-and-wrong");
+    let (status, json) = patient.findings(Some(&url), &format!("{wrong}least_free = \"900 PB\"\n")).await;
+    assert_eq!(status, Some(1));
+    let problems = of(&json, "problem");
+    has(&problems, "object storage: ", "SignatureDoesNotMatch");
+    has(&problems, "disk of the data folder: ", "no job is begun with less than 799.");
+    assert!(!json.to_string().contains("guessed-and-wrong"), "{json:#}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod artifacts;
 mod browser;
 mod cache;
 mod cancel;
@@ -13,6 +14,7 @@ mod checkout;
 mod condition;
 mod crash;
 mod deploy;
+mod disk;
 mod doctor;
 mod gpu_leases;
 mod gpus;
@@ -23,6 +25,7 @@ mod isolation;
 mod limits;
 mod lint;
 mod mock;
+mod objects;
 mod pages;
 mod payloads;
 mod plan_command;
@@ -31,6 +34,7 @@ mod push;
 mod queue;
 mod remote;
 mod resources;
+mod retention;
 mod run_command;
 mod secrets;
 mod services;

@@ -16,6 +16,7 @@ use trainyard::domain::{
 };
 use trainyard::github::signature;
 use trainyard::keys::Seal;
+use trainyard::storage::{Logs, ObjectSettings, Objects};
 use trainyard::store::bell::Bells;
 use trainyard::store::builds::{NewBuild, NewJob};
 use trainyard::store::repo_keys::RepoKeys;
@@ -28,11 +29,18 @@ use crate::support::database::pool as db;
 
 const SECRET: &str = "It's a Secret to Everybody";
 
+fn objects() -> Objects {
+    let folder = std::env::temp_dir().join("trainyard-pages");
+    Objects::open(&ObjectSettings::default(), &folder).unwrap()
+}
+
 fn state(db: &PgPool) -> web::State {
     web::State {
         db: db.clone(),
         desk: deliveries::Desk::new(db.clone()),
         keys: RepoKeys::new(db.clone(), Seal::new(&[7; 32]).unwrap()),
+        logs: Logs::new(db.clone(), objects()),
+        objects: objects(),
         bells: Bells::new(),
         webhook_secret: Some(SECRET.into()),
         auth: web::Auth::default(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use trainyard::domain::{JobId, JobState, Stop, Verdict};
 use trainyard::janitor::{Duties, Janitor};
-use trainyard::storage::{self, Caches};
+use trainyard::storage::Room;
 use trainyard::store::bell::Bells;
 use trainyard::store::jobs::{self, Beat, Finish};
 use trainyard::store::logs;
@@ -202,9 +202,8 @@ async fn lease_ends_in(db: &PgPool, seconds: i32) {
 async fn a_worker_is_lost_when_its_lease_has_run_out_and_was_not_extended_for_as_long_as_one_holds() {
     let db = queue(1).await;
     let folder = tempfile::tempdir().unwrap();
-    let caches = Caches::new(folder.path().join("caches"), storage::Settings::default());
-    let mut janitor =
-        Janitor::new(Duties::Installation, (db.clone(), Bells::new()), Vec::new(), folder.path().to_owned(), caches);
+    let room = Room::new(folder.path().to_owned(), bytesize::ByteSize::b(0));
+    let mut janitor = Janitor::new(Duties::Installation, (db.clone(), Bells::new()), Vec::new(), room);
     let job = jobs::claim(&db, "w", worker::LEASE).await.unwrap().unwrap();
     let begin = Instant::now();
     let mut at = async |seconds| {

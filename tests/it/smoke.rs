@@ -72,6 +72,12 @@ async fn a_repository_without_travis_yml_gets_smoke_jobs_for_what_changes() {
     assert_eq!(points, [1.0, 0.5, 0.3333]);
     let (code, page) = app.get("/acme/styles/builds/1/jobs/1").await;
     assert!(code == 200 && page.contains("weights-trained") && page.contains("LoRA of rank 4, 1 module"), "{page}");
+    let (_, artifacts) = app.get("/api/v1/jobs/1/artifacts").await;
+    let artifacts: Value = serde_json::from_str(&artifacts).unwrap();
+    let kept = artifacts["artifacts"].as_array().unwrap();
+    let weights =
+        kept.iter().find(|it| it["path"] == "pytorch_lora_weights.safetensors").expect("the weights are kept");
+    assert_eq!(weights["sha256"], report["saved"][0]["weights"]["read"]["sha256"], "{report:#}");
     docker::assert_no_containers(&app.db).await;
     app.stop().await;
 }

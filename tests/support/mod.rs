@@ -14,4 +14,5 @@ pub mod gpu_engine;
 pub mod payload;
 pub mod recorder;
 pub mod remote_engine;
+pub mod s3;
 pub mod service;

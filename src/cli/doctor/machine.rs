@@ -14,13 +14,12 @@ use crate::git;
 
 /// The first git that has all options that we use.
 const OLDEST_GIT: (u32, u32) = (2, 29);
-/// Free space below which the service itself complains, and below which it soon will.
-const LEAST_FREE: ByteSize = ByteSize::gib(1);
-const LITTLE_FREE: ByteSize = ByteSize::gib(10);
+/// With less than this many times storage.least_free it will not be long until no job is begun.
+const LITTLE: u64 = 2;
 
 pub(super) async fn look(config: &Config, found: &mut Findings) {
     public_url(config, found);
-    data_folder(&config.server.data_dir, found);
+    data_folder(&config.server.data_dir, config.storage.least_free, found);
     git_version(found).await;
 }
 
@@ -58,7 +57,7 @@ fn is_reachable(url: &Url) -> bool {
     !ip.is_loopback() && !ip.is_unspecified() && !is_private
 }
 
-fn data_folder(data: &Path, found: &mut Findings) {
+fn data_folder(data: &Path, least_free: ByteSize, found: &mut Findings) {
     const WHAT: &str = "data folder";
     let Some(there) = data.ancestors().find(|folder| folder.exists()) else {
         return found.problem(WHAT, format!("{} cannot be looked at", data.display()), "Set server.data_dir.");
@@ -81,7 +80,7 @@ fn data_folder(data: &Path, found: &mut Findings) {
         Err(_) => found.ok(WHAT, format!("{shown} is not there yet; the first start makes it")),
     }
     seal_key(&data.join("seal.key"), found);
-    room("disk of the data folder", there, found);
+    room("disk of the data folder", there, least_free, found);
 }
 
 fn seal_key(path: &Path, found: &mut Findings) {
@@ -108,17 +107,17 @@ fn seal_key(path: &Path, found: &mut Findings) {
 }
 
 /// Whether a disk has room; also of an engine.
-pub(super) fn room(what: &str, folder: &Path, found: &mut Findings) {
+pub(super) fn room(what: &str, folder: &Path, least_free: ByteSize, found: &mut Findings) {
     let Ok(disk) = rustix::fs::statvfs(folder) else {
         return found.warning(what, format!("{} cannot be looked at", folder.display()), "Look at it with df.");
     };
     let bytes = |blocks: u64| ByteSize::b(blocks.saturating_mul(disk.f_frsize));
     let (free, all) = (bytes(disk.f_bavail), bytes(disk.f_blocks));
     let told = format!("{free} of {all} are free under {}", folder.display());
-    let advice = "Make room: logs, caches, images and checkouts of jobs go there.";
-    if free < LEAST_FREE {
-        found.problem(what, told, advice);
-    } else if free < LITTLE_FREE {
+    let advice = "Make room (logs, artifacts, caches, images and jobs go there), or set storage.least_free lower.";
+    if free < least_free {
+        found.problem(what, format!("{told}: no job is begun with less than {least_free}"), advice);
+    } else if free.as_u64() / LITTLE < least_free.as_u64() {
         found.warning(what, told, advice);
     } else {
         found.ok(what, told);

@@ -3,6 +3,7 @@
 mod database;
 mod github;
 mod machine;
+mod objects;
 mod runner;
 mod tls;
 
@@ -90,6 +91,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             found.ok("configuration", format!("{name}, with {} in the environment", set_there()));
             machine::look(&config, &mut found).await;
             database::look(&config, &mut found).await;
+            objects::look(&config, &mut found).await;
             github::look(&config.github, &mut found).await;
             runner::look(&config, &mut found).await;
         }

@@ -49,7 +49,7 @@ pub(super) async fn look(config: &Config, found: &mut Findings) {
                     engine.root = None;
                     gpus_there(&what, runner, &docker, config, found).await;
                 }
-                engine_of(&what, runner, &engine, found);
+                engine_of(&what, runner, (&engine, config.storage.least_free), found);
                 limits(&what, runner, &runner.limits(&config.limits), &engine, found);
                 images(&what, &config.images, &engine, found);
             }
@@ -88,7 +88,7 @@ async fn gpus_there(what: &str, runner: &RunnerConfig, docker: &Docker, config: 
     }
 }
 
-fn engine_of(what: &str, runner: &RunnerConfig, engine: &Engine, found: &mut Findings) {
+fn engine_of(what: &str, runner: &RunnerConfig, (engine, least_free): (&Engine, ByteSize), found: &mut Findings) {
     let Engine { version, storage_driver, .. } = engine;
     let runc = engine.runc.as_deref().unwrap_or("unknown");
     let cgroups = engine.cgroups.map_or_else(|| "unknown".to_owned(), |version| format!("version {version}"));
@@ -126,7 +126,7 @@ fn engine_of(what: &str, runner: &RunnerConfig, engine: &Engine, found: &mut Fin
     }
     // An engine's folder is on another machine, or not for this user's eyes, maybe.
     if let Some(root) = engine.root.as_deref().filter(|root| Path::exists(root)) {
-        machine::room(&format!("disk of {what}"), root, found);
+        machine::room(&format!("disk of {what}"), root, least_free, found);
     }
 }
 

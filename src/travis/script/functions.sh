@@ -183,3 +183,33 @@ travis_note_cache() {
     done
   done
 }
+
+# Writes down the files and folders that shall be kept, below the folder at which their names start.
+travis_note_artifacts() {
+  local folder=$1 path word
+  shift
+  mkdir -p "$TRAVIS_HOME/.travis" && cd "$TRAVIS_BUILD_DIR" || return
+  eval "cd -- ${folder:-.}" || return
+  printf '%s\n' "$PWD" > "$TRAVIS_HOME/.travis/artifacts"
+  for path in "$@"; do
+    eval "set -- $path"
+    for word in "$@"; do
+      # A list may have colons, as in `a:b` or in what `$(find … | tr '\n' :)` gives.
+      while [ -n "$word" ]; do
+        path=${word%%:*}
+        case $word in
+          *:*) word=${word#*:} ;;
+          *) word= ;;
+        esac
+        case $path in
+          '') continue ;;
+          /*) ;;
+          *) path=$PWD/${path#./} ;;
+        esac
+        if [ -e "$path" ]; then
+          printf '%s\n' "${path%/}" >> "$TRAVIS_HOME/.travis/artifacts"
+        fi
+      done
+    done
+  done
+}

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::shell::{printed, quoted};
 use super::{Config, Facts, Script, deploy, languages};
-use crate::travis::cache;
+use crate::travis::{artifacts, cache};
 
 /// Words in place of commands that skip a phase.
 const SKIP: [&str; 2] = ["skip", "ignore"];
@@ -40,6 +40,13 @@ pub fn phases(script: &mut Script, config: &Config, facts: &Facts) {
     deploy::deploy(script, config, facts);
     conditional(script, config, "after_failure", "!=");
     phase(script, config, "after_script", Rule::Ignore);
+    if let Some(wanted) = artifacts::wanted(config) {
+        let folder = wanted.working_dir.as_deref().unwrap_or_default();
+        let words: Vec<String> =
+            std::iter::once(folder).chain(wanted.paths.iter().map(String::as_str)).map(quoted).collect();
+        // In a shell of its own: it changes the folder, and what is wrong there must not end the job.
+        script.line(&format!("(travis_note_artifacts {}) || :", words.join(" ")));
+    }
 }
 
 fn conditional(script: &mut Script, config: &Config, name: &str, operator: &str) {

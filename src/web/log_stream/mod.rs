@@ -25,7 +25,8 @@ use super::error::{Error, InJson};
 use super::series;
 use crate::domain::{JobId, JobState, Verdict};
 use crate::log_view::Checkpoint;
-use crate::store::{jobs, logs};
+use crate::storage::Logs;
+use crate::store::{jobs, log_objects};
 use view::{Html, View};
 
 /// Bytes of log that are read at a time.
@@ -80,13 +81,16 @@ pub(super) async fn raw(
             (earlier, lost.log_length)
         }
     };
+    if let Some(why) = log_objects::removed(&state.db, job, attempt).await? {
+        return Err(Error::Gone(format!("The log of this job is not here any more: {why}.")).into());
+    }
     let pieces = stream::try_unfold(wanted.offset.clamp(0, end), move |offset| {
-        let db = state.db.clone();
+        let logs = state.logs.clone();
         async move {
             if offset >= end {
                 return Ok(None);
             }
-            let mut bytes = logs::read(&db, job, attempt, offset, PIECE).await?.bytes;
+            let mut bytes = logs.read(job, attempt, offset, PIECE).await?.bytes;
             // An answer that breaks off says that something is missing; one that ends early would not.
             anyhow::ensure!(!bytes.is_empty(), "the stored log of job {job} ends at {offset}, not at {end}");
             bytes.truncate(usize::try_from(end - offset)?);
@@ -125,13 +129,14 @@ pub(super) async fn live(
         let from = token.and_then(Checkpoint::from_token).unwrap_or_else(|| Checkpoint::begin(attempt));
         // The losses before that place count, too.
         let offset = i64::try_from(from.offset()).unwrap_or(i64::MAX).min(log_length);
-        let losses = series::reader(&state.db, job, from.attempt(), offset).await.map_err(Error::from)?;
+        let losses = series::reader(&state.logs, job, from.attempt(), offset).await.map_err(Error::from)?;
         View::Html(Box::new(Html::new(from, losses)))
     } else {
         let (offset, attempt) = last_id.and_then(text_id).unwrap_or((wanted.offset.max(0), attempt));
         View::Text { attempt, offset }
     };
-    let follower = Follower { db: state.db, changes, job, view, ready: VecDeque::new(), ended: false };
+    let follower =
+        Follower { db: state.db, logs: state.logs, changes, job, view, ready: VecDeque::new(), ended: false };
     let events = stream::unfold(follower, |mut follower| async move {
         follower.next().await.map(|event| (Ok::<_, Infallible>(event), follower))
     })
@@ -155,6 +160,7 @@ fn event(name: &str, data: &Value) -> Event {
 /// One reader of one job's log.
 struct Follower {
     db: PgPool,
+    logs: Logs,
     changes: Receiver<JobId>,
     job: JobId,
     view: View,
@@ -207,7 +213,7 @@ impl Follower {
             return Ok(true);
         }
         if facts.log_length > offset {
-            let bytes = logs::read(&self.db, self.job, attempt, offset, PIECE).await?.bytes;
+            let bytes = self.logs.read(self.job, attempt, offset, PIECE).await?.bytes;
             let next = offset + i64::try_from(bytes.len())?;
             let last = facts.state == JobState::Finished && next >= facts.log_length;
             self.ready.extend(self.view.tell(&bytes, last));

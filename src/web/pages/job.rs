@@ -9,9 +9,11 @@ use super::smoke::{self, Smoke};
 use super::{Chrome, Page, shown};
 use crate::domain::{JobState, Resources, in_words};
 use crate::log_view::{Checkpoint, Op, Renderer, line_html, page_html};
+use crate::storage::Logs;
 use crate::store::jobs::{self, LostAttempt};
-use crate::store::{logs, reports};
+use crate::store::{log_objects, reports};
 use crate::web::State;
+use crate::web::artifacts::{self, Artifact};
 use crate::web::chart::{Chart, chart, processor_time, resources};
 use crate::web::error::Error;
 use crate::web::rows::{self, Build, Job};
@@ -43,6 +45,8 @@ struct JobPage {
     lost: Vec<LostAttempt>,
     /// What it used; none of a job that has not ended, or that nobody looked at.
     resources: Option<Resources>,
+    /// The files that it left.
+    artifacts: Vec<Artifact>,
     /// None when there are no losses in the log.
     chart: Option<Chart>,
     /// None when it is not asked for.
@@ -56,6 +60,8 @@ struct LogPart {
     token: String,
     /// Bytes that are not shown.
     skipped: u64,
+    /// Why it is not there any more.
+    removed: Option<String>,
 }
 
 /// Shows the page.
@@ -69,19 +75,20 @@ pub(in crate::web) async fn page(
     let (chart, log) = if wanted.part.as_deref() == Some("facts") {
         (None, None)
     } else {
-        let series = series::of(&state.db, job.id, job.attempt, job.log_length, job.state).await?;
-        (chart(&series), Some(log(&state.db, &job).await?))
+        let series = series::of(&state.logs, job.id, job.attempt, job.log_length, job.state).await?;
+        (chart(&series), Some(log(&state.db, &state.logs, &job).await?))
     };
     let config = serde_json::to_string_pretty(&job.config).map_err(anyhow::Error::from)?;
     let chrome = Chrome::load(&state.db, job.state != JobState::Finished).await?;
     let smoke = smoke::of(&state.db, job.id).await?;
     let resources = reports::resources(&state.db, job.id).await?;
+    let artifacts = artifacts::of(&state.db, job.id, job.attempt).await?;
     let lost = if job.attempt > 0 { jobs::lost_attempts(&state.db, job.id).await? } else { Vec::new() };
-    shown(&JobPage { chrome, build, job, config, smoke, lost, resources, chart, log })
+    shown(&JobPage { chrome, build, job, config, smoke, lost, resources, artifacts, chart, log })
 }
 
 /// Renders the log from its begin, since colours, folds and line numbers depend on what came before, and keeps the end.
-async fn log(db: &PgPool, job: &Job) -> Result<LogPart, Error> {
+async fn log(db: &PgPool, logs: &Logs, job: &Job) -> Result<LogPart, Error> {
     let length = u64::try_from(job.log_length).unwrap_or(0);
     let keep_from = length.saturating_sub(SHOWN);
     let mut renderer = Renderer::new(Checkpoint::begin(job.attempt), line_html);
@@ -89,7 +96,7 @@ async fn log(db: &PgPool, job: &Job) -> Result<LogPart, Error> {
     let mut skipped = 0;
     while renderer.offset() < length {
         let offset = i64::try_from(renderer.offset()).map_err(anyhow::Error::from)?;
-        let bytes = logs::read(db, job.id, job.attempt, offset, PIECE).await?.bytes;
+        let bytes = logs.read(job.id, job.attempt, offset, PIECE).await?.bytes;
         if bytes.is_empty() {
             break;
         }
@@ -104,7 +111,8 @@ async fn log(db: &PgPool, job: &Job) -> Result<LogPart, Error> {
     if job.state == JobState::Finished {
         ops.extend(renderer.finish());
     }
-    Ok(LogPart { html: page_html(&ops), token, skipped })
+    let removed = log_objects::removed(db, job.id, job.attempt).await?;
+    Ok(LogPart { html: page_html(&ops), token, skipped, removed })
 }
 
 impl JobPage {

@@ -1,0 +1,87 @@
+//! The files that jobs have left. The bytes are objects; a row has its name, size and hash, and outlives them.
+
+use sqlx::{PgConnection, PgPool};
+
+use crate::domain::JobId;
+
+/// A file that was stored as an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewArtifact {
+    /// Its path, as the job's author knows it.
+    pub path: String,
+    /// The object's key.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The SHA-256 of its bytes.
+    pub sha256: [u8; 32],
+}
+
+/// A file that a job has left.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Artifact {
+    /// Its path.
+    pub path: String,
+    /// The object's key; none once it was removed.
+    pub key: Option<String>,
+    /// Its size in bytes.
+    pub size: i64,
+    /// The SHA-256 of its bytes.
+    pub sha256: Vec<u8>,
+    /// Why it was removed, in words.
+    pub removed: Option<String>,
+}
+
+/// Stores what the last attempt at a job has left, with its verdict.
+pub(super) async fn insert(tx: &mut PgConnection, job: JobId, artifacts: &[NewArtifact]) -> sqlx::Result<()> {
+    if artifacts.is_empty() {
+        return Ok(());
+    }
+    let paths: Vec<&str> = artifacts.iter().map(|artifact| artifact.path.as_str()).collect();
+    let keys: Vec<&str> = artifacts.iter().map(|artifact| artifact.key.as_str()).collect();
+    let sizes: Vec<i64> = artifacts.iter().map(|artifact| i64::try_from(artifact.size).unwrap_or(i64::MAX)).collect();
+    let hashes: Vec<&[u8]> = artifacts.iter().map(|artifact| artifact.sha256.as_slice()).collect();
+    sqlx::query(
+        "insert into artifact (job_id, attempt, path, key, size, sha256)
+         select job.id, attempt, path, key, size, sha256
+         from job, unnest($2::text[], $3::text[], $4::bigint[], $5::bytea[]) as new (path, key, size, sha256)
+         where job.id = $1",
+    )
+    .bind(job)
+    .bind(paths)
+    .bind(keys)
+    .bind(sizes)
+    .bind(hashes)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What an attempt has left, by path.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn of(db: &PgPool, job: JobId, attempt: i32) -> sqlx::Result<Vec<Artifact>> {
+    sqlx::query_as(
+        "select path, key, size, sha256, removed from artifact where job_id = $1 and attempt = $2 order by path",
+    )
+    .bind(job)
+    .bind(attempt)
+    .fetch_all(db)
+    .await
+}
+
+/// One file of what the last attempt at a job has left.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn find(db: &PgPool, job: JobId, path: &str) -> sqlx::Result<Option<Artifact>> {
+    sqlx::query_as(
+        "select path, key, size, sha256, removed from artifact join job on job.id = job_id
+         where job_id = $1 and artifact.attempt = job.attempt and path = $2",
+    )
+    .bind(job)
+    .bind(path)
+    .fetch_optional(db)
+    .await
+}

@@ -1,0 +1,146 @@
+//! Which logs are objects, and where in them the parts of a log are.
+//!
+//! A log is in `log_chunk` while its job runs, and is moved into an object after that: the transaction that names the
+//! object takes the chunks away, so a reader finds the one or the other.
+
+use std::time::Duration;
+
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+
+use crate::domain::JobId;
+
+/// An attempt's log that is an object, or was one.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct LogObject {
+    /// The object's key; none once it was removed.
+    pub key: Option<String>,
+    /// Bytes of the log.
+    pub length: i64,
+    /// Bytes of the object.
+    pub size: i64,
+    /// Bytes of the log in each frame but the last.
+    pub frame: i32,
+    /// Where each frame begins in the object.
+    pub frames: Vec<i64>,
+    /// Why it was removed, in words.
+    pub removed: Option<String>,
+}
+
+/// The object of an attempt's log; none while the log is in rows.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn find(db: &PgPool, job: JobId, attempt: i32) -> sqlx::Result<Option<LogObject>> {
+    sqlx::query_as(
+        "select key, length, size, frame, frames, removed from log_object where job_id = $1 and attempt = $2",
+    )
+    .bind(job)
+    .bind(attempt)
+    .fetch_optional(db)
+    .await
+}
+
+/// Why a log is not there any more, in words; none of one that is.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn removed(db: &PgPool, job: JobId, attempt: i32) -> sqlx::Result<Option<String>> {
+    let row: Option<Option<String>> =
+        sqlx::query_scalar("select removed from log_object where job_id = $1 and attempt = $2")
+            .bind(job)
+            .bind(attempt)
+            .fetch_optional(db)
+            .await?;
+    Ok(row.flatten())
+}
+
+/// The job that ended first of those whose logs are still in rows although it ended so long `ago`, passing by `but`.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn next_due(db: &PgPool, ago: Duration, but: &[JobId]) -> sqlx::Result<Option<JobId>> {
+    sqlx::query_scalar(
+        "select id from job
+         where state = 'finished' and archived_attempt < attempt and finished_at <= now() - $1 and id <> all($2)
+         order by finished_at limit 1",
+    )
+    .bind(ago)
+    .bind(but)
+    .fetch_optional(db)
+    .await
+}
+
+/// Begins to move the logs of a job, for one process alone; gives the attempts that have logs to be moved, each with its
+/// length. None when another process is at it, or they are moved already.
+///
+/// The transaction holds a lock and nothing else until [`moved`] is called, so it may take as long as the move does.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn begin(db: &PgPool, job: JobId) -> sqlx::Result<Option<(Transaction<'static, Postgres>, Vec<(i32, i64)>)>> {
+    let mut tx = db.begin().await?;
+    let is_ours: bool =
+        sqlx::query_scalar("select pg_try_advisory_xact_lock(hashtextextended('trainyard.log ' || $1, 0))")
+            .bind(job)
+            .fetch_one(&mut *tx)
+            .await?;
+    if !is_ours {
+        return Ok(None);
+    }
+    let is_due: Option<bool> =
+        sqlx::query_scalar("select state = 'finished' and archived_attempt < attempt from job where id = $1")
+            .bind(job)
+            .fetch_optional(&mut *tx)
+            .await?;
+    if is_due != Some(true) {
+        return Ok(None);
+    }
+    let attempts = sqlx::query_as(
+        "select attempt, sum(length)::bigint from log_chunk where job_id = $1 group by attempt order by attempt",
+    )
+    .bind(job)
+    .fetch_all(&mut *tx)
+    .await?;
+    Ok(Some((tx, attempts)))
+}
+
+/// Names the object of an attempt's log and takes its chunks away. False when the log is not of the object's length.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn moved(tx: &mut PgConnection, job: JobId, attempt: i32, object: &LogObject) -> sqlx::Result<bool> {
+    let deleted: i64 = sqlx::query_scalar(
+        "with gone as (delete from log_chunk where job_id = $1 and attempt = $2 returning length)
+         select coalesce(sum(length), 0)::bigint from gone",
+    )
+    .bind(job)
+    .bind(attempt)
+    .fetch_one(&mut *tx)
+    .await?;
+    sqlx::query(
+        "insert into log_object (job_id, attempt, key, length, size, frame, frames) values ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(job)
+    .bind(attempt)
+    .bind(&object.key)
+    .bind(object.length)
+    .bind(object.size)
+    .bind(object.frame)
+    .bind(&object.frames)
+    .execute(tx)
+    .await?;
+    Ok(deleted == object.length)
+}
+
+/// Notes that the logs of a job are moved.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn all_moved(tx: &mut PgConnection, job: JobId) -> sqlx::Result<()> {
+    // The attempt cannot have changed since: only a job that is not finished gets another one.
+    sqlx::query("update job set archived_attempt = attempt where id = $1 and state = 'finished'")
+        .bind(job)
+        .execute(tx)
+        .await?;
+    Ok(())
+}

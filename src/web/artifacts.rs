@@ -1,0 +1,136 @@
+//! The files that jobs have left: a list, and each as a download that no browser runs.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{self, Path};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
+use bytesize::ByteSize;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use super::State;
+use super::error::{Error, InJson};
+use super::log_stream::facts;
+use crate::domain::JobId;
+use crate::store::artifacts;
+
+/// A file, as pages and programs see it.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Artifact {
+    pub path: String,
+    pub size: i64,
+    pub sha256: String,
+    /// Why it was removed.
+    pub removed: Option<String>,
+    /// Where it is downloaded, below the server's address.
+    #[serde(skip)]
+    pub address: String,
+}
+
+impl Artifact {
+    /// Its size in words.
+    pub(super) fn shown_size(&self) -> String {
+        ByteSize::b(self.size.cast_unsigned()).to_string()
+    }
+
+    /// The begin of its hash.
+    pub(super) fn short_hash(&self) -> &str {
+        &self.sha256[..12]
+    }
+}
+
+/// What an attempt has left.
+pub(super) async fn of(db: &PgPool, job: JobId, attempt: i32) -> Result<Vec<Artifact>, Error> {
+    let found = artifacts::of(db, job, attempt).await?;
+    let shown = found.into_iter().map(|artifact| Artifact {
+        address: format!("/api/v1/jobs/{job}/artifacts/{}", escaped(&artifact.path, b"/")),
+        path: artifact.path,
+        size: artifact.size,
+        sha256: hex::encode(artifact.sha256),
+        removed: artifact.removed,
+    });
+    Ok(shown.collect())
+}
+
+/// `GET /api/v1/jobs/{id}/artifacts`
+pub(super) async fn list(
+    extract::State(state): extract::State<State>,
+    Path(job): Path<i64>,
+) -> Result<Json<Value>, InJson> {
+    let job = JobId(job);
+    let attempt = facts(&state.db, job).await?.attempt;
+    let mut list = Vec::new();
+    for artifact in of(&state.db, job, attempt).await? {
+        let mut value = serde_json::to_value(&artifact).map_err(anyhow::Error::from)?;
+        value["url"] = state.public(&artifact.address).into();
+        list.push(value);
+    }
+    Ok(Json(json!({ "artifacts": list })))
+}
+
+/// `GET /api/v1/jobs/{id}/artifacts/{path}`: the file, to be saved. It is a stranger's, so nothing of it may run, here or
+/// in the name of this server.
+pub(super) async fn download(
+    extract::State(state): extract::State<State>,
+    Path((job, path)): Path<(i64, String)>,
+) -> Result<Response, InJson> {
+    // Postgres has no NUL in text, so no path has one.
+    let path = Some(path).filter(|path| !path.contains('\0')).ok_or(Error::NotFound("artifact"))?;
+    let artifact = artifacts::find(&state.db, JobId(job), &path).await?.ok_or(Error::NotFound("artifact"))?;
+    let gone = |why: &str| Error::Gone(format!("This artifact is not here any more: {why}."));
+    let Some(key) = artifact.key else {
+        return Err(gone(artifact.removed.as_deref().unwrap_or("it was removed")).into());
+    };
+    let size = artifact.size.cast_unsigned();
+    let bytes = state.objects.read(&key, 0..size).await?;
+    let bytes = bytes.ok_or_else(|| gone("its object is missing from the storage"))?;
+    let headers: [(HeaderName, HeaderValue); 5] = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (header::CONTENT_LENGTH, HeaderValue::from(size)),
+        (header::CONTENT_DISPOSITION, disposition(&path)),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox")),
+        // The next attempt at the job may leave another file of this name.
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    Ok((headers, Body::from_stream(bytes)).into_response())
+}
+
+/// What makes a browser save a file under the last part of its path.
+fn disposition(path: &str) -> HeaderValue {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let plain: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "._- +".contains(c) { c } else { '_' }).collect();
+    let value = format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{}", escaped(name, b""));
+    HeaderValue::from_str(&value).unwrap_or_else(|_| HeaderValue::from_static("attachment"))
+}
+
+/// A text in an address, or in a header's extended value: all but letters, digits and a few signs as `%XX`.
+fn escaped(text: &str, but: &[u8]) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || but.contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_so_that_no_header_and_no_address_ends_early() {
+        let told = |path: &str| disposition(path).to_str().unwrap().to_owned();
+        assert_eq!(told("out/a b.txt"), "attachment; filename=\"a b.txt\"; filename*=UTF-8''a%20b.txt");
+        assert_eq!(
+            told("x\";\r\nSet-Cookie: é"),
+            "attachment; filename=\"x____Set-Cookie_ _\"; filename*=UTF-8''x%22%3B%0D%0ASet-Cookie%3A%20%C3%A9"
+        );
+        assert_eq!(escaped("out/#1?.bin", b"/"), "out/%231%3F.bin");
+    }
+}

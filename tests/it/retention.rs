@@ -1,0 +1,235 @@
+//! What is kept for how long, and what the page says of the rest.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use sqlx::PgPool;
+use trainyard::config::Config;
+use trainyard::git::Mirrors;
+use trainyard::janitor::{Duties, Keeper};
+use trainyard::storage::{Caches, Keys, ObjectSettings, Objects, Settings};
+use trainyard::store::retention::Retention;
+
+use crate::support::app::App;
+use crate::support::database;
+use crate::support::payload::{self, Delivery};
+use crate::support::s3::S3;
+
+const NOW: Duration = Duration::ZERO;
+const PAGE: &str = "/acme/styles/builds/1/jobs/1";
+const LOG: &str = "/api/v1/jobs/1/log";
+const ARTIFACT: &str = "/api/v1/jobs/1/artifacts/w.bin";
+
+fn keeper(db: &PgPool, folder: &Path, retention: Retention) -> Keeper {
+    let objects = Objects::open(&ObjectSettings::default(), folder).unwrap();
+    let caches = Caches::new(folder.join("caches"), Settings::default());
+    let mirrors = Mirrors::new(folder.join("mirrors"), None);
+    Keeper::new(
+        Duties::Installation,
+        db.clone(),
+        (objects, Keys { instance: "i".to_owned() }),
+        (caches, mirrors),
+        retention,
+    )
+}
+
+/// Four finished builds and one that runs, of one job each, which ended 40, 30, 20 and 10 days ago; each with a log and an
+/// artifact of 100 bytes as objects.
+async fn five_builds(folder: &Path) -> PgPool {
+    let db = database::pool().await;
+    sqlx::raw_sql(
+        "insert into repo (github_id, owner, name, private, default_branch, clone_url, last_build)
+             values (1, 'acme', 'styles', false, 'main', 'http://localhost/', 5);
+         insert into build (repo_id, number, kind, sha, built_sha, state, finished_at)
+             select 1, n, 'push', repeat('0', 40), repeat('0', 40), case when n < 5 then 'passed' else 'running' end::build_state,
+                 case when n < 5 then now() - (50 - n * 10) * interval '1 day' end from generate_series(1, 5) n;
+         insert into job (build_id, number, kind, config, state, verdict, attempt, archived_attempt, finished_at)
+             select n, 1, 'script', '{}', 'finished', 'passed', 1, 1, now() - (50 - n * 10) * interval '1 day'
+             from generate_series(1, 5) n;
+         insert into log_object (job_id, attempt, key, length, size, frame, frames)
+             select n, 1, 'i/log-' || n, 200, 100, 262144, '{0}' from generate_series(1, 5) n;
+         insert into artifact (job_id, attempt, path, key, size, sha256)
+             select n, 1, 'w', 'i/artifact-' || n, 100, sha256('') from generate_series(1, 5) n;",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    std::fs::create_dir_all(folder.join("objects/i")).unwrap();
+    for n in 1..=5 {
+        std::fs::write(folder.join(format!("objects/i/log-{n}")), [0; 100]).unwrap();
+        std::fs::write(folder.join(format!("objects/i/artifact-{n}")), [0; 100]).unwrap();
+    }
+    db
+}
+
+fn left(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder.join("objects/i")).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+async fn why(db: &PgPool, table: &'static str, job: i64) -> Option<String> {
+    let query = if table == "log" {
+        "select removed from log_object where job_id = $1"
+    } else {
+        "select removed from artifact where job_id = $1"
+    };
+    sqlx::query_scalar(query).bind(job).fetch_one(db).await.unwrap()
+}
+
+fn days(count: u64) -> Duration {
+    Duration::from_secs(count * 24 * 3600)
+}
+
+#[tokio::test]
+async fn logs_and_artifacts_have_ages_of_their_own_and_nothing_of_a_running_build_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = five_builds(folder.path()).await;
+    let retention = Retention { logs: days(35), artifacts: days(15), ..Retention::default() };
+    assert_eq!(keeper(&db, folder.path(), retention.clone()).prune().await.unwrap(), 4);
+    assert_eq!(left(folder.path()), ["artifact-4", "artifact-5", "log-2", "log-3", "log-4", "log-5"]);
+    assert_eq!(why(&db, "log", 1).await.unwrap(), "it was removed after 35 days (retention.logs)");
+    assert_eq!(why(&db, "artifact", 3).await.unwrap(), "it was removed after 15 days (retention.artifacts)");
+    assert_eq!(keeper(&db, folder.path(), retention).prune().await.unwrap(), 0);
+    // Build 5 runs, so even what is older than everything stays.
+    sqlx::query("update job set finished_at = now() - interval '1 year' where id = 5").execute(&db).await.unwrap();
+    let nothing =
+        Retention { logs: NOW, artifacts: NOW, builds: 0, total_size: ByteSize::b(0), ..Retention::default() };
+    keeper(&db, folder.path(), nothing).prune().await.unwrap();
+    assert_eq!(left(folder.path()), ["artifact-5", "log-5"]);
+}
+
+#[tokio::test]
+async fn of_too_many_builds_and_of_too_many_bytes_the_oldest_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = five_builds(folder.path()).await;
+    let retention = Retention { logs: days(1000), artifacts: days(1000), builds: 4, ..Retention::default() };
+    assert_eq!(keeper(&db, folder.path(), retention.clone()).prune().await.unwrap(), 2);
+    assert_eq!(why(&db, "log", 1).await.unwrap(), "it was removed when there were 4 newer builds (retention.builds)");
+    let retention = Retention { total_size: ByteSize::b(500), ..retention };
+    assert_eq!(keeper(&db, folder.path(), retention).prune().await.unwrap(), 3);
+    let kept = left(folder.path());
+    assert_eq!(kept.len(), 5);
+    assert!(kept.contains(&"log-4".to_owned()) && kept.contains(&"artifact-4".to_owned()), "{kept:?}");
+    assert!(why(&db, "log", 2).await.unwrap().contains("to make room for newer ones (retention.total_size)"));
+}
+
+#[tokio::test]
+async fn objects_that_no_row_names_are_swept_after_a_while_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = five_builds(folder.path()).await;
+    let place = folder.path().join("objects/i");
+    std::fs::write(place.join("lost"), "x").unwrap();
+    std::fs::write(place.join("half#1"), "x").unwrap();
+    std::fs::create_dir_all(folder.path().join("objects/another")).unwrap();
+    std::fs::write(folder.path().join("objects/another/installation"), "x").unwrap();
+    let keeper = keeper(&db, folder.path(), Retention::default());
+    assert_eq!(keeper.sweep(days(1)).await.unwrap(), 0, "they are young");
+    assert_eq!(keeper.sweep(NOW).await.unwrap(), 2);
+    assert_eq!(left(folder.path()).len(), 10);
+    assert!(folder.path().join("objects/another/installation").exists());
+}
+
+#[tokio::test]
+async fn bodies_of_deliveries_go_and_the_deliveries_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = five_builds(folder.path()).await;
+    sqlx::raw_sql(
+        "insert into delivery (id, event, body, done_at, outcome) values
+             ('old', 'push', 'body', now() - interval '31 days', 'x'), ('new', 'push', 'body', now(), 'x');
+         insert into delivery (id, event, body, received_at) values ('open', 'push', 'body', now() - interval '1 year');",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    keeper(&db, folder.path(), Retention::default()).prune().await.unwrap();
+    let left: Vec<(String, i32)> =
+        sqlx::query_as("select id, length(body) from delivery order by id").fetch_all(&db).await.unwrap();
+    assert_eq!(left, [("new".to_owned(), 4), ("old".to_owned(), 0), ("open".to_owned(), 4)]);
+}
+
+#[tokio::test]
+async fn mirrors_that_nothing_was_fetched_into_for_long_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let mirror = folder.path().join("mirrors/acme/styles.git");
+    std::fs::create_dir_all(mirror.join("refs/trainyard/commit")).unwrap();
+    let mirrors = Mirrors::new(folder.path().join("mirrors"), None);
+    let now = std::time::SystemTime::now();
+    assert_eq!(mirrors.prune(now, days(45)).await.unwrap(), 0);
+    assert_eq!(mirrors.prune(now + days(46), days(45)).await.unwrap(), 1);
+    assert!(!mirror.exists());
+}
+
+#[tokio::test]
+async fn the_page_says_why_a_log_and_an_artifact_are_gone() {
+    let app = App::start("").await;
+    let repo = app.github.repo("acme/styles");
+    repo.write(
+        ".travis.yml",
+        "language: shell\naddons: {artifacts: {paths: [w.bin]}}\nscript: echo to-be-forgotten; echo w > w.bin\n",
+    );
+    let sha = repo.commit("Begin");
+    Delivery::new("d-1", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    app.github.wait_for_end(&sha, "trainyard/push").await;
+    let in_rows = app.get(LOG).await;
+    assert!(in_rows.0 == 200 && in_rows.1.contains("to-be-forgotten"));
+
+    let retention = Retention { logs: days(1), artifacts: days(1), ..Retention::default() };
+    let keeper = keeper(&app.db, &app.data(), retention);
+    assert_eq!(keeper.archive(NOW).await.unwrap(), 1);
+    assert_eq!(app.get(LOG).await, in_rows, "the raw log is the same from its object");
+    assert!(app.get(PAGE).await.1.contains("to-be-forgotten"));
+    assert_eq!(keeper.prune().await.unwrap(), 0);
+
+    sqlx::query("update job set finished_at = now() - interval '2 days'").execute(&app.db).await.unwrap();
+    assert_eq!(keeper.prune().await.unwrap(), 2);
+    let (status, page) = app.get(PAGE).await;
+    assert!(status == 200 && !page.contains(">to-be-forgotten"), "{page}");
+    assert!(page.contains("The log is not here any more: it was removed after 1 day (retention.logs)."), "{page}");
+    assert!(page.contains("it was removed after 1 day (retention.artifacts)"), "{page}");
+    for (gone, what) in [(LOG, "The log of this job"), (ARTIFACT, "This artifact")] {
+        let (status, text) = app.get(gone).await;
+        assert!(
+            status == 410 && text.contains(&format!("{what} is not here any more: it was removed after 1 day")),
+            "{text}"
+        );
+    }
+    let (status, stream) = app.get("/api/v1/jobs/1/log/stream").await;
+    assert!(status == 200 && stream.contains("event: end"), "{stream}");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn while_the_storage_is_away_pages_say_so_and_logs_wait_in_rows() {
+    let s3 = S3::start().await;
+    let app = App::start(&s3.configuration()).await;
+    let repo = app.github.repo("acme/styles");
+    repo.write(".travis.yml", "language: shell\naddons: {artifacts: {paths: [w.bin]}}\nscript: echo w | tee w.bin\n");
+    let sha = repo.commit("Begin");
+    Delivery::new("d-1", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    app.github.wait_for_end(&sha, "trainyard/push").await;
+    let config = Config::load(Some(&app.folder.path().join("config.toml")), std::iter::empty()).unwrap();
+    let objects = Objects::open(&config.storage, &app.data()).unwrap();
+    let others = (Caches::new(app.data().join("c"), Settings::default()), Mirrors::new(app.data().join("m"), None));
+    let keys = Keys { instance: "i".to_owned() };
+    let keeper = Keeper::new(Duties::Installation, app.db.clone(), (objects, keys), others, Retention::default());
+
+    s3.is_away(true);
+    assert_eq!(keeper.archive(NOW).await.unwrap(), 0);
+    let (_, page) = app.get(PAGE).await;
+    assert!(page.contains("finished logs stay in Postgres, since they cannot be moved"), "{page}");
+    assert_eq!(app.get(LOG).await.0, 200);
+    let (status, text) = app.get(ARTIFACT).await;
+    assert!(status == 503 && text.contains("The storage of logs and artifacts does not answer"), "{text}");
+
+    s3.is_away(false);
+    assert_eq!(keeper.archive(NOW).await.unwrap(), 1);
+    let (status, page) = app.get(PAGE).await;
+    assert!(status == 200 && !page.contains("cannot be moved"), "{page}");
+    assert_eq!(app.get(ARTIFACT).await, (200, "w\n".to_owned()));
+    s3.is_away(true);
+    assert_eq!(app.get(PAGE).await.0, 503);
+    app.stop().await;
+}
