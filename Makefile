@@ -6,7 +6,7 @@ target = $(or $(CARGO_TARGET_DIR),target)
 certificates = $(if $(CA_CERTIFICATES),--ca-certificates $(CA_CERTIFICATES))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test image build demo check test bench faults clean
+.PHONY: help setup setup-test setup-faults image build demo check test bench faults clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ setup: ## Install what is missing: Docker, PostgreSQL, a compiler
 
 setup-test:
 	@scripts/setup test
+
+setup-faults:
+	@scripts/setup faults
 
 image: ## Build the job images from Debian's packages (minutes once, then at once)
 	@scripts/setup image
@@ -46,7 +49,7 @@ bench: setup image ## Measure, as ratios to docker run, pgbench and git
 	cargo build --release --locked --bin trainyard --example bench
 	@$(target)/release/examples/bench
 
-faults: setup image ## Let things die at random moments, and check that nothing is lost (SEED, FAULTS)
+faults: setup-faults image ## Let things die at random moments, and check that nothing is lost (SEED, FAULTS)
 	cargo build --locked --bin trainyard --example faults
 	@$(target)/debug/examples/faults
 

@@ -1,6 +1,5 @@
 //! What can go wrong, and how it is made to.
 
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -8,6 +7,7 @@ use rustix::process::Signal;
 use crate::load::Load;
 use crate::random::Random;
 use crate::support::github;
+use crate::support::remote_engine::Cut;
 use crate::yard::Yard;
 
 #[derive(Debug, Clone, Copy)]
@@ -24,12 +24,19 @@ pub enum Fault {
     Redelivery,
     ContainerKilled,
     ContainerRemoved,
+    Unplugged,
+    Silent,
+    EngineKilled,
+    EngineRestarted,
+    DiskFull,
+    ClockAhead,
+    ClockBack,
     /// What is left when all is over.
     Nothing,
 }
 
 /// How often each is taken, in parts of the sum: a long pause takes ten seconds.
-const WEIGHTS: [(Fault, u64); 12] = [
+const WEIGHTS: [(Fault, u64); 19] = [
     (Fault::Kill, 30),
     (Fault::Interrupt, 10),
     (Fault::Pause, 15),
@@ -42,9 +49,20 @@ const WEIGHTS: [(Fault, u64); 12] = [
     (Fault::Redelivery, 15),
     (Fault::ContainerKilled, 6),
     (Fault::ContainerRemoved, 8),
+    (Fault::Unplugged, 8),
+    (Fault::Silent, 5),
+    (Fault::EngineKilled, 3),
+    (Fault::EngineRestarted, 2),
+    (Fault::DiskFull, 6),
+    (Fault::ClockAhead, 6),
+    (Fault::ClockBack, 4),
 ];
 /// Longer than a lease holds.
 const LONG_PAUSE: Duration = Duration::from_secs(10);
+/// A cut of the network takes up to this many milliseconds: longer than it takes to be noticed, now and then.
+const LONGEST_CUT: u64 = 14_000;
+/// The clock jumps by up to this many seconds.
+const LONGEST_JUMP: u64 = 40;
 
 impl Fault {
     pub fn any(random: &mut Random) -> Self {
@@ -72,6 +90,13 @@ impl Fault {
             Self::Redelivery => "deliveries come again",
             Self::ContainerKilled => "a container is killed",
             Self::ContainerRemoved => "a container is removed",
+            Self::Unplugged => "the cable to a runner is out",
+            Self::Silent => "packets to a runner vanish",
+            Self::EngineKilled => "kill -9 of a runner's dockerd",
+            Self::EngineRestarted => "a restart of a runner's dockerd",
+            Self::DiskFull => "the disk is full",
+            Self::ClockAhead => "the clock jumps ahead",
+            Self::ClockBack => "the clock jumps back",
             Self::Nothing => "after all of them",
         }
     }
@@ -116,6 +141,17 @@ impl Fault {
             }
             Self::ContainerKilled => on_a_container(yard, random, &["kill"]).await,
             Self::ContainerRemoved => on_a_container(yard, random, &["rm", "--force"]).await,
+            Self::Unplugged => cut(yard, random, Cut::Unplugged).await,
+            Self::Silent => cut(yard, random, Cut::Silent).await,
+            Self::EngineKilled => yard.remote.kill_and_restart(),
+            Self::EngineRestarted => yard.remote.restart(),
+            Self::DiskFull => {
+                yard.fill_disk();
+                tokio::time::sleep(Duration::from_millis(300 + random.below(3000))).await;
+                yard.free_disk();
+            }
+            Self::ClockAhead => yard.set_clock(random.below(LONGEST_JUMP).cast_signed()),
+            Self::ClockBack => yard.set_clock(-random.below(LONGEST_JUMP).cast_signed()),
             Self::Nothing => {}
         }
     }
@@ -127,23 +163,27 @@ async fn pause(yard: &Yard, time: Duration) {
     yard.signal(Signal::CONT);
 }
 
+/// Cuts the network to the other machine for a while.
+async fn cut(yard: &mut Yard, random: &mut Random, how: Cut) {
+    let time = Duration::from_millis(random.below(LONGEST_CUT));
+    yard.cut(how);
+    tokio::time::sleep(time).await;
+    yard.mend();
+}
+
 /// Does something to a running container, if there is one: of a job, of its network, or one that waits for a job.
 async fn on_a_container(yard: &Yard, random: &mut Random, command: &[&str]) {
-    let running = containers(yard, &[]).await;
+    let instance = trainyard::store::instance(&yard.db().await).await.unwrap();
+    let running = containers(yard, &instance);
     if let Some(container) = running.get(random.below(running.len() as u64) as usize) {
-        // It may have ended since.
-        let _ =
-            Command::new("docker").args(command).arg(container).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        // It may have ended since, and is on one of the engines only.
+        yard.on_engines(&[command, &[container]].concat());
     }
 }
 
-/// The containers of this installation.
-pub async fn containers(yard: &Yard, more: &[&str]) -> Vec<String> {
-    let instance = trainyard::store::instance(&yard.db().await).await.unwrap();
-    let listed = Command::new("docker")
-        .args(["ps", "--quiet", "--no-trunc", "--filter", &format!("label=trainyard.instance={instance}")])
-        .args(more)
-        .output()
-        .expect("docker runs");
-    String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect()
+/// The names of all containers of this installation.
+pub fn containers(yard: &Yard, instance: &str) -> Vec<String> {
+    let filter = format!("label=trainyard.instance={instance}");
+    let listed = yard.on_engines(&["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]);
+    listed.iter().flat_map(|listed| listed.lines()).map(str::to_owned).collect()
 }

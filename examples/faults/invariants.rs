@@ -56,9 +56,14 @@ impl Memory {
                 return Ok(Err(format!("job {id} ended as {first:?}, and is {now:?} now")));
             }
         }
-        let running = jobs.iter().filter(|job| job.1 == "running").count() as i64;
-        if running > SLOTS {
-            return Ok(Err(format!("{running} jobs run on {SLOTS} slots")));
+        for (runner, slots) in SLOTS {
+            let running: i64 = sqlx::query_scalar("select count(*) from job where state = 'running' and worker = $1")
+                .bind(runner)
+                .fetch_one(db)
+                .await?;
+            if running > slots {
+                return Ok(Err(format!("{running} jobs run on the {slots} slots of {runner}")));
+            }
         }
         for (what, query) in ALWAYS {
             let wrong: Vec<String> = sqlx::query_scalar(query).fetch_all(db).await?;
@@ -82,6 +87,7 @@ impl Memory {
         self.check(yard).await?;
         let db = yard.db().await;
         let builds = builds(&db).await.map_err(|error| error.to_string())?;
+        let mut errored: BTreeMap<String, u32> = BTreeMap::new();
         for pushed in &load.pushed {
             let of_sha = builds.get(&pushed.sha).map_or(&[][..], Vec::as_slice);
             let [state] = of_sha else {
@@ -99,24 +105,32 @@ impl Memory {
             if state == "passed" && !pushed.passes || state == "failed" && pushed.passes {
                 return Err(format!("{} is {state}, which its script cannot be", pushed.sha));
             }
-        }
-        let logs = logs(&db, &yard.data()).await?;
-        let left = containers(yard, &["--all"]).await;
-        if !left.is_empty() {
-            // The last one is removed after its verdict.
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            let left = containers(yard, &["--all"]).await;
-            if !left.is_empty() {
-                return Err(format!("containers are left: {}", left.join(", ")));
+            if state == "errored" {
+                *errored.entry(why(&db, &pushed.sha).await.map_err(|error| error.to_string())?).or_default() += 1;
             }
         }
+        let logs = logs(&db, &yard.data()).await?;
+        self.check_what_is_left(yard).await?;
+        println!("\n{:<100} builds", "errored, since");
+        errored.iter().for_each(|(why, builds)| println!("{why:<100} {builds:>6}"));
         let count = builds.values().map(Vec::len).sum::<usize>();
         Ok(format!("{count} builds, {logs} whole logs, all ended {:.1} s after the last fault", healed.as_secs_f64()))
     }
 }
 
 /// Queries whose every row is a fault of ours.
-const ALWAYS: [(&str, &str); 5] = [
+const ALWAYS: [(&str, &str); 7] = [
+    (
+        "GPUs that are held by no running attempt",
+        "select uuid from gpu where state = 'held' and not exists (
+             select from job where id = job_id and job.attempt = gpu.attempt and job.state = 'running')",
+    ),
+    (
+        "attempts that are neither the last one nor told of as lost",
+        "select id::text from job where attempt > 0 and attempt <> (select count(*) from lost_attempt where job_id = job.id)
+             + (state in ('running', 'finished') and not exists (
+                    select from lost_attempt where job_id = job.id and lost_attempt.attempt = job.attempt))::int",
+    ),
     (
         "deliveries with several builds",
         "select delivery_id from build where delivery_id is not null group by 1 having count(*) > 1",
@@ -144,6 +158,32 @@ const ALWAYS: [(&str, &str); 5] = [
     ),
 ];
 
+impl Memory {
+    /// No container is of a job any more; and when the service is gone, nothing at all is left of it.
+    async fn check_what_is_left(&self, yard: &mut Yard) -> Checked {
+        let instance = trainyard::store::instance(&yard.db().await).await.map_err(|error| error.to_string())?;
+        let begin = Instant::now();
+        let of_jobs = |yard: &Yard| -> Vec<String> {
+            let waits = |name: &String| ["-ready-", "-spare-"].iter().any(|part| name.contains(part));
+            containers(yard, &instance).into_iter().filter(|name| !waits(name) && !name.ends_with("-gpus")).collect()
+        };
+        // Orphans are looked for twice a minute.
+        while !of_jobs(yard).is_empty() {
+            if begin.elapsed() > Duration::from_secs(60) {
+                return Err(format!("containers of jobs are left: {}", of_jobs(yard).join(", ")));
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        yard.interrupt();
+        let left = containers(yard, &instance);
+        let volumes = yard.remote.docker(&["volume", "ls", "--quiet"]);
+        if !left.is_empty() || !volumes.is_empty() {
+            return Err(format!("the service left containers {left:?} and volumes {volumes:?}"));
+        }
+        Ok(())
+    }
+}
+
 /// No status at GitHub goes back: once decided, a context stays so.
 fn statuses(yard: &Yard) -> Checked {
     let mut decided: BTreeMap<(String, String), String> = BTreeMap::new();
@@ -164,6 +204,20 @@ fn statuses(yard: &Yard) -> Checked {
 fn all_decided(yard: &Yard, load: &Load) -> bool {
     let posted = yard.github.posted();
     load.pushed.iter().all(|pushed| posted.iter().any(|it| it.sha == pushed.sha && it.state != "pending"))
+}
+
+/// Why a build is errored, in words without numbers.
+async fn why(db: &PgPool, sha: &str) -> sqlx::Result<String> {
+    let why: Option<String> = sqlx::query_scalar(
+        "select coalesce(job.reason, problem.message) from build left join job on job.build_id = build.id
+             and verdict = 'errored' left join problem on problem.build_id = build.id
+         where sha = $1 limit 1",
+    )
+    .bind(sha)
+    .fetch_one(db)
+    .await?;
+    let words: String = why.unwrap_or_default().chars().filter(|c| !c.is_ascii_digit()).take(100).collect();
+    Ok(words)
 }
 
 /// The states of the builds, by commit.

@@ -37,7 +37,9 @@ impl Load {
             let last = if passes { "true" } else { "test -f nothing" };
             let jobs = 1 + random.below(2);
             let env: Vec<String> = (0..jobs).map(|job| format!("JOB={job}")).collect();
-            let travis = format!("language: shell\nenv: [{}]\nscript:\n  - {counting:?}\n  - {last}\n", env.join(", "));
+            let size = if random.below(4) == 0 { "vm: {size: gpu-medium}\n" } else { "" };
+            let script = format!("script:\n  - {counting:?}\n  - {last}\n");
+            let travis = format!("language: shell\n{size}env: [{}]\n{script}", env.join(", "));
             self.repo.write(".travis.yml", &travis);
             let number = self.pushed.len();
             let sha = self.repo.commit(&format!("Push {number}"));

@@ -1,6 +1,7 @@
 //! The service under fault: the built program on its own Postgres, with stand-ins around it.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,14 +9,24 @@ use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::support::app::{configuration, merged};
+use crate::support::engine;
 use crate::support::github::GitHub;
+use crate::support::remote_engine::{Cut, RemoteEngine};
 use crate::support::service::Service;
 
-/// Slots of the runner: limits that must hold whatever happens.
-pub const SLOTS: i64 = 3;
+/// The runners with their slots: limits that must hold whatever happens.
+pub const SLOTS: [(&str, i64); 2] = [("local", 2), ("remote", 2)];
+/// What the disk of the service's data holds: a small one, so that it is filled in no time.
+const DISK: &str = "1g";
+/// Below this the service begins no job.
+const LEAST_FREE: &str = "64 MiB";
 
 pub struct Yard {
     pub github: GitHub,
+    /// The engine of the second runner, on another machine.
+    pub remote: RemoteEngine,
+    /// Whether its network is cut, and how.
+    pub cut: Option<Cut>,
     folder: tempfile::TempDir,
     service: Option<Service>,
 }
@@ -29,18 +40,103 @@ impl Yard {
             .tempdir()
             .unwrap();
         let github = GitHub::start(folder.path().join("github")).await;
+        let remote = RemoteEngine::start_with_bridge();
+        remote.has(&[("GPU-1", 4), ("GPU-2", 4)], &[]);
         let config = configuration(&folder.path().join("data"), None, &github);
-        let runner = format!("[[runner]]\nname = \"local\"\nslots = {SLOTS}\nready = 2\n");
-        std::fs::write(folder.path().join("config.toml"), merged(&config, &runner)).unwrap();
-        let mut yard = Self { github, folder, service: None };
+        let [(local, slots), (far, far_slots)] = SLOTS;
+        let change = format!(
+            "storage = {{least_free = '{LEAST_FREE}'}}\ngpu = {{sizes = {{gpu-medium = {{}}}}}}\n\
+             [[runner]]\nname = '{local}'\nslots = {slots}\nready = 2\n\
+             [[runner]]\nname = '{far}'\nslots = {far_slots}\nready = 1\nendpoint = {:?}\ntls = {}\n",
+            remote.tcp(),
+            remote.tls()
+        );
+        std::fs::write(folder.path().join("config.toml"), merged(&config, &change)).unwrap();
+        let mut yard = Self { github, remote, cut: None, folder, service: None };
+        yard.mount_disk();
+        yard.write_program();
+        yard.set_clock(0);
         yard.start_service();
         yard
     }
 
-    pub fn start_service(&mut self) {
+    /// A disk of its own for the service's data.
+    fn mount_disk(&self) {
+        std::fs::create_dir(self.data()).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={DISK},mode=755"), "trainyard-faults"]).arg(self.data());
+        assert!(mount.status().expect("mount runs").success());
+    }
+
+    /// The program under a clock that this one sets, which its Postgres has, too. Only what tells the date jumps, as on a
+    /// machine whose clock is set.
+    fn write_program(&self) {
         let here = std::env::current_exe().unwrap();
         let program = here.parent().and_then(Path::parent).unwrap().join("trainyard");
-        self.service = Some(Service::start(&program, &self.folder.path().join("config.toml")));
+        let library = Command::new("sh").args(["-c", "ls /usr/lib/*/faketime/libfaketime.so.1"]).output().unwrap();
+        let library = String::from_utf8(library.stdout).unwrap();
+        assert!(!library.is_empty(), "libfaketime is missing: scripts/setup faults");
+        let script = format!(
+            "#!/bin/sh\nexport LD_PRELOAD={} FAKETIME_TIMESTAMP_FILE={} FAKETIME_CACHE_DURATION=1\n\
+             export FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1\nexec {} \"$@\"\n",
+            library.trim(),
+            self.clock().display(),
+            program.display()
+        );
+        engine::program(&self.program(), &script);
+    }
+
+    fn program(&self) -> PathBuf {
+        self.folder.path().join("trainyard")
+    }
+
+    fn clock(&self) -> PathBuf {
+        self.folder.path().join("clock")
+    }
+
+    /// Sets the service's clock so many seconds ahead of this machine's.
+    pub fn set_clock(&self, ahead: i64) {
+        // Whole or not at all: it is read at any time.
+        let new = self.folder.path().join("clock.new");
+        std::fs::write(&new, format!("{ahead:+}\n")).unwrap();
+        std::fs::rename(new, self.clock()).unwrap();
+    }
+
+    pub fn start_service(&mut self) {
+        self.service = Some(Service::start(&self.program(), &self.folder.path().join("config.toml")));
+    }
+
+    /// Takes all that is left of the disk, until [`Yard::free_disk`].
+    pub fn fill_disk(&self) {
+        use std::io::Write as _;
+        let mut ballast = std::fs::File::create(self.data().join("ballast")).unwrap();
+        let piece = vec![0; 1 << 20];
+        while ballast.write_all(&piece).is_ok() {}
+    }
+
+    pub fn free_disk(&self) {
+        let _ = std::fs::remove_file(self.data().join("ballast"));
+    }
+
+    /// Cuts the network to the other machine.
+    pub fn cut(&mut self, how: Cut) {
+        self.mend();
+        self.remote.cut(how);
+        self.cut = Some(how);
+    }
+
+    /// Mends it.
+    pub fn mend(&mut self) {
+        if let Some(how) = self.cut.take() {
+            self.remote.heal(how);
+        }
+    }
+
+    /// What `docker` prints on each of the engines.
+    pub fn on_engines(&self, arguments: &[&str]) -> Vec<String> {
+        let engines = [Command::new("docker"), self.remote.command()];
+        let outputs = engines.into_iter().map(|mut docker| docker.args(arguments).output().expect("docker runs"));
+        outputs.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).collect()
     }
 
     /// Its data folder.
@@ -106,6 +202,9 @@ impl Yard {
     pub fn heal(&mut self) {
         self.github.clear_faults();
         self.github.git.fail_next(0);
+        self.mend();
+        self.free_disk();
+        self.set_clock(0);
         if self.service.is_none() {
             self.start_service();
         }
@@ -119,5 +218,19 @@ impl Yard {
 
     pub fn stop(mut self) {
         self.interrupt();
+    }
+}
+
+impl Drop for Yard {
+    fn drop(&mut self) {
+        self.kill();
+        // What writes there is told to end with the service, and takes a moment.
+        for _ in 0..100 {
+            let unmounted = Command::new("umount").arg(self.data()).output();
+            if unmounted.is_ok_and(|output| output.status.success()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 }

@@ -1,5 +1,4 @@
-//! A Docker engine of a test's own, in a network of its own: one without a bridge removes `docker0`, which is the other
-//! engine's.
+//! A Docker engine of a test's own, in a network of its own, where it may have a `docker0` or none.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,6 +8,8 @@ use super::app::IMAGE;
 
 pub struct Engine {
     dockerd: Child,
+    /// How that is started.
+    arguments: Vec<String>,
     pub folder: tempfile::TempDir,
 }
 
@@ -23,34 +24,46 @@ impl Engine {
     /// Starts an engine through the command `network`, with the programs of `folder/bin` before others. It has the image
     /// of shell jobs, and ends with the test.
     pub fn start(folder: tempfile::TempDir, network: &[&str], options: &[String]) -> Self {
-        let at = |name: &str| folder.path().join(name);
-        let path = std::env::var("PATH").unwrap_or_default();
-        let dockerd = Command::new(network[0])
-            .args(&network[1..])
-            .arg("dockerd")
-            .env("PATH", format!("{}:{path}", at("bin").display()))
-            .arg(format!("--data-root={}", at("data").display()))
-            .arg(format!("--exec-root={}", at("exec").display()))
-            .arg(format!("--pidfile={}", at("pid").display()))
-            .arg(format!("--host=unix://{}", at("docker.sock").display()))
-            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
-            .args(options)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(at("log")).unwrap())
-            .spawn()
-            .expect("dockerd is installed, and the tests run as root");
-        let engine = Self { dockerd, folder };
-        let begin = Instant::now();
-        while !engine.command().arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success() {
-            let said = || std::fs::read_to_string(engine.at("log")).unwrap_or_default();
-            assert!(begin.elapsed() < Duration::from_secs(60), "the second dockerd does not answer: {}", said());
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let own = [
+            format!("--data-root={}", at("data")),
+            format!("--exec-root={}", at("exec")),
+            format!("--pidfile={}", at("pid")),
+            format!("--host=unix://{}", at("docker.sock")),
+        ];
+        let command = network.iter().map(|&word| word.to_owned()).chain(["dockerd".to_owned()]);
+        let arguments: Vec<String> = command.chain(own).chain(options.to_vec()).collect();
+        let engine = Self { dockerd: launch(&arguments, folder.path()), arguments, folder };
+        engine.wait();
         let mut save = Command::new("docker").args(["save", IMAGE]).stdout(Stdio::piped()).spawn().unwrap();
         let load = engine.command().arg("load").stdin(save.stdout.take().unwrap()).stdout(Stdio::null()).status();
         assert!(load.unwrap().success() && save.wait().unwrap().success(), "the image {IMAGE} is there (`make image`)");
         engine
+    }
+
+    /// Kills the engine, which takes its containers down when it comes back, and starts it again.
+    pub fn kill_and_restart(&mut self) {
+        self.dockerd.kill().unwrap();
+        self.dockerd.wait().unwrap();
+        let _ = std::fs::remove_file(self.at("pid"));
+        self.dockerd = launch(&self.arguments, self.folder.path());
+        self.wait();
+    }
+
+    /// Stops the engine in good order, with its containers, and starts it again.
+    pub fn restart(&mut self) {
+        end(&mut self.dockerd);
+        self.dockerd = launch(&self.arguments, self.folder.path());
+        self.wait();
+    }
+
+    fn wait(&self) {
+        let begin = Instant::now();
+        while !self.command().arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success() {
+            let said = || std::fs::read_to_string(self.at("log")).unwrap_or_default();
+            assert!(begin.elapsed() < Duration::from_secs(60), "the second dockerd does not answer: {}", said());
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     pub fn at(&self, name: &str) -> PathBuf {
@@ -70,6 +83,22 @@ impl Engine {
         assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
+}
+
+/// What an engine without a network for its containers is started with.
+pub const BRIDGELESS: [&str; 3] = ["--bridge=none", "--iptables=false", "--ip6tables=false"];
+
+fn launch(arguments: &[String], folder: &Path) -> Child {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    Command::new(&arguments[0])
+        .args(&arguments[1..])
+        .env("PATH", format!("{}:{path}", folder.join("bin").display()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("dockerd is installed, and the tests run as root")
 }
 
 /// Ends a process as its operator would, and waits for it.

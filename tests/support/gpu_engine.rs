@@ -23,7 +23,7 @@ impl GpuEngine {
         std::fs::create_dir(folder.path().join("bin")).unwrap();
         engine::program(&folder.path().join("bin/nvidia-container-runtime-hook"), "#!/bin/sh\nexit 0\n");
         engine::nvidia_smi(folder.path());
-        Self(Engine::start(folder, &["unshare", "--net"], &[]))
+        Self(Engine::start(folder, &["unshare", "--net"], &engine::BRIDGELESS.map(str::to_owned)))
     }
 
     /// What `nvidia-smi` says from now on: GPUs by their UUIDs with used MiB, and processes as `UUID, PID`.

@@ -2,7 +2,7 @@
 //! dockerd that wants mutual TLS and an ssh server. The cable can be cut in two ways.
 
 use std::net::Ipv4Addr;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +24,12 @@ pub enum Cut {
     Unplugged,
     /// Packets vanish, and nobody is told.
     Silent,
+}
+
+impl DerefMut for RemoteEngine {
+    fn deref_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
 }
 
 impl Deref for RemoteEngine {
@@ -84,6 +90,15 @@ impl Drop for Namespace {
 impl RemoteEngine {
     /// Starts the machine, with the image of shell jobs and a stand-in for `nvidia-smi`. Ends with the test.
     pub fn start() -> Self {
+        Self::start_with(&engine::BRIDGELESS)
+    }
+
+    /// The same, with a bridge for its containers, from which nothing leads to the internet.
+    pub fn start_with_bridge() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let network = Namespace::new();
         let at = |name: &str| folder.path().join(name);
@@ -99,7 +114,8 @@ impl RemoteEngine {
             format!("--tlscert={}", at("server.pem").display()),
             format!("--tlskey={}", at("server.key").display()),
         ];
-        let engine = Engine::start(folder, &["nsenter", &network.entry()], &listen);
+        let options: Vec<String> = listen.into_iter().chain(options.iter().map(|&option| option.to_owned())).collect();
+        let engine = Engine::start(folder, &["nsenter", &network.entry()], &options);
         Self { engine, sshd, network }
     }
 
