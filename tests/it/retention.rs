@@ -112,6 +112,18 @@ async fn of_too_many_builds_and_of_too_many_bytes_the_oldest_go() {
 }
 
 #[tokio::test]
+async fn what_strangers_leave_takes_no_room_from_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = five_builds(folder.path()).await;
+    let of_a_fork = "update artifact set key = 'i/artifacts/forks/1/4-1/x', size = 1000 where job_id = 4";
+    sqlx::query(of_a_fork).execute(&db).await.unwrap();
+    let retention =
+        Retention { logs: days(1000), artifacts: days(1000), total_size: ByteSize::b(950), ..Retention::default() };
+    assert_eq!(keeper(&db, folder.path(), retention).prune().await.unwrap(), 1);
+    assert!(why(&db, "artifact", 4).await.unwrap().contains("retention.total_size"));
+}
+
+#[tokio::test]
 async fn objects_that_no_row_names_are_swept_after_a_while_and_no_others() {
     let folder = tempfile::tempdir().unwrap();
     let db = five_builds(folder.path()).await;
