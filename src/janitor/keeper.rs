@@ -28,7 +28,7 @@ const LOST: Duration = Duration::from_secs(24 * 3600);
 /// A mirror that nothing was fetched into for so long is fetched anew when it is needed again.
 const UNUSED_MIRROR: Duration = Duration::from_secs(45 * 24 * 3600);
 /// Rows that one statement changes, and keys that one asks for.
-const BATCH: i64 = 200;
+const BATCH: i64 = 1000;
 /// Logs that cannot be moved in one round, after which the round ends.
 const MOST_FAILURES: usize = 3;
 

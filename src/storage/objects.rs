@@ -4,7 +4,9 @@
 //! **Invariant:** an object is whole and on the disk before the row that names it is written. Keys are made here, of ids
 //! and hashes: nothing that comes from outside is part of one.
 
+use std::fs::DirBuilder;
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,7 +138,9 @@ impl Objects {
     pub fn open(settings: &ObjectSettings, data: &FilePath) -> anyhow::Result<Self> {
         if settings.url.is_empty() {
             let folder = data.join("objects");
-            std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+            // Logs and artifacts of private repositories are nobody else's on this machine.
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+            made.with_context(|| format!("making {}", folder.display()))?;
             // What a row names shall be there after a power cut, too.
             let store = LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true);
             return Ok(Self { store: Arc::new(store), prefix: Path::default(), folder: Some(folder) });

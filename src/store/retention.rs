@@ -19,7 +19,8 @@ pub struct Retention {
     pub artifacts: Duration,
     /// Of how many builds of a repository, the newest, logs and artifacts are kept.
     pub builds: u32,
-    /// What all of them may take; the oldest go first.
+    /// What all of them may take. What jobs of forks have left goes first, so that strangers cannot make room for theirs
+    /// with many builds, and then the oldest.
     pub total_size: ByteSize,
     /// How long the body of a delivery is kept after it was worked on.
     #[serde(with = "humantime_serde")]
@@ -79,7 +80,9 @@ pub async fn expire(db: &PgPool, keep: &Retention, most: i64) -> sqlx::Result<Ve
          ), placed as (
              select kept.*, build.id as build_id, job.finished_at < now() - age as is_old,
                  build.number <= repo.last_build - $5 as is_past,
-                 sum(size) over (order by build.id desc, job_id desc, kept.attempt desc, what, key) > $7 as is_too_much
+                 sum(size) over (
+                     order by strpos(key, '/artifacts/forks/') > 0, build.id desc, job_id desc, kept.attempt desc, what, key
+                 ) > $7 as is_too_much
              from kept join job on job.id = job_id join build on build.id = build_id join repo on repo.id = repo_id
          ), chosen as (
              select what, job_id, attempt, key,

@@ -13,6 +13,7 @@ use trainyard::store::retention::Retention;
 
 use crate::support::app::App;
 use crate::support::database;
+use crate::support::github::GitHub;
 use crate::support::payload::{self, Delivery};
 use crate::support::s3::S3;
 
@@ -114,6 +115,18 @@ async fn of_too_many_builds_and_of_too_many_bytes_the_oldest_go() {
     assert_eq!(kept.len(), 5);
     assert!(kept.contains(&"log-4".to_owned()) && kept.contains(&"artifact-4".to_owned()), "{kept:?}");
     assert!(why(&db, "log", 2).await.unwrap().contains("to make room for newer ones (retention.total_size)"));
+}
+
+#[tokio::test]
+async fn what_strangers_leave_takes_no_room_from_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = five_builds(folder.path()).await;
+    let of_a_fork = "update artifact set key = 'i/artifacts/forks/1/4-1/x', size = 1000 where job_id = 4";
+    sqlx::query(of_a_fork).execute(&db).await.unwrap();
+    let retention =
+        Retention { logs: days(1000), artifacts: days(1000), total_size: ByteSize::b(950), ..Retention::default() };
+    assert_eq!(keeper(&db, folder.path(), retention).prune().await.unwrap(), 1);
+    assert!(why(&db, "artifact", 4).await.unwrap().contains("retention.total_size"));
 }
 
 #[tokio::test]
@@ -231,5 +244,38 @@ async fn while_the_storage_is_away_pages_say_so_and_logs_wait_in_rows() {
     assert_eq!(app.get(ARTIFACT).await, (200, "w\n".to_owned()));
     s3.is_away(true);
     assert_eq!(app.get(PAGE).await.0, 503);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn the_service_does_all_this_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let half = folder.path().join("data/objects/i/half#1");
+    std::fs::create_dir_all(half.parent().unwrap()).unwrap();
+    let file = std::fs::File::create(&half).unwrap();
+    file.set_modified(std::time::SystemTime::now() - days(2)).unwrap();
+    let github = GitHub::start(folder.path().join("github")).await;
+    let app = App::start_in(folder, github, "").await;
+    let repo = app.github.repo("acme/styles");
+    repo.write(".travis.yml", "language: shell\nscript: echo to-be-moved\n");
+    let sha = repo.commit("Begin");
+    Delivery::new("d-1", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    app.github.wait_for_end(&sha, "trainyard/push").await;
+    let before = app.get(LOG).await;
+    sqlx::query("update job set finished_at = now() - interval '6 minutes'").execute(&app.db).await.unwrap();
+    let begin = std::time::Instant::now();
+    loop {
+        let moved: Option<String> =
+            sqlx::query_scalar("select key from log_object").fetch_optional(&app.db).await.unwrap();
+        if let Some(key) = moved {
+            assert!(app.data().join("objects").join(key).is_file());
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(40), "the log is not moved");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let chunks: i64 = sqlx::query_scalar("select count(*) from log_chunk").fetch_one(&app.db).await.unwrap();
+    assert_eq!((chunks, half.exists()), (0, false));
+    assert_eq!(app.get(LOG).await, before);
     app.stop().await;
 }

@@ -32,6 +32,7 @@ pub fn configuration(data: &Path, database: Option<&str>, github: &GitHub) -> St
          [github]\napi_url = \"{}\"\ntoken = \"{TOKEN}\"\nwebhook_secret = \"{SECRET}\"\ntimeout = \"2s\"\n\
          [images]\ngeneric = \"{IMAGE}\"\n\
          [limits]\ngrace = \"1s\"\n\
+         [storage]\nleast_free = \"1 GiB\"\n\
          [[runner]]\nready = 0\n",
         github.api_url()
     )
