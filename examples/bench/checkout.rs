@@ -8,7 +8,7 @@ use crate::deliveries::connect;
 use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 use crate::yard::Yard;
-use crate::{median, report};
+use crate::{median, report, stamp};
 
 const FILES: usize = 50_000;
 const RUNS: usize = 5;
@@ -38,12 +38,11 @@ pub async fn of_many_files(yard: &Yard) {
         .await
         .unwrap();
         let log = trainyard::store::logs::read(&db, job, 1, 0, usize::MAX).await.unwrap().bytes;
-        let log = String::from_utf8_lossy(&log);
-        let ended = log.split("checked-out=").last().and_then(|rest| rest.split_whitespace().next()).unwrap();
+        let ended = stamp(&log, "checked-out=");
         tokio::time::sleep(Duration::from_secs(2)).await;
         let bare = cloned(&repo);
         if run > 0 {
-            ours.push(ended.parse::<f64>().unwrap() - begun);
+            ours.push(ended - begun);
             clone.push(bare);
         }
     }

@@ -11,7 +11,7 @@ use crate::memory::{peak, reset_peak};
 use crate::support::app::IMAGE;
 use crate::support::payload::{self, Delivery};
 use crate::yard::Yard;
-use crate::{median, report};
+use crate::{median, report, stamp};
 
 /// Megabytes that each job prints.
 const SIZE: u64 = 200;
@@ -77,9 +77,7 @@ async fn took(db: &PgPool, sha: &str) -> f64 {
     .await
     .unwrap();
     let begin = trainyard::store::logs::read(db, job, attempt, 0, 4096).await.unwrap().bytes;
-    let begin = String::from_utf8_lossy(&begin);
-    let begin = begin.split("begin=").last().and_then(|rest| rest.split_whitespace().next()).unwrap();
-    ended - begin.parse::<f64>().unwrap()
+    ended - stamp(&begin, "begin=")
 }
 
 /// Seconds of `docker logs` following a container that prints the same, into a file.

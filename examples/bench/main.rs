@@ -72,6 +72,13 @@ fn report(what: &str, ours: &str, limit: &str, ratio: Option<f64>, aim: &str) {
     println!("{what:<66} {ours:>10} {limit:>12} {ratio:>8}  {aim}");
 }
 
+/// The time that a job has printed behind `name`, which also stands in the command that did it.
+fn stamp(log: &[u8], name: &str) -> f64 {
+    let log = String::from_utf8_lossy(log);
+    let words = log.split(name).skip(1).filter_map(|rest| rest.split_whitespace().next());
+    words.filter_map(|word| word.parse().ok()).next().unwrap_or_else(|| panic!("no {name} in {log}"))
+}
+
 /// The middle of the values, and their spread from the first to the ninth decile.
 fn median(values: &mut [f64]) -> (f64, String) {
     values.sort_unstable_by(f64::total_cmp);
