@@ -25,7 +25,9 @@ pub struct Progress {
     pub log_full: bool,
     /// What the job has written to its disk, when it was last measured.
     pub written: u64,
-    /// Whether the engine is away, so that nobody knows what the job does.
+    /// Whether the engine does not answer.
+    away: bool,
+    /// Whether the job's output broke off and was not found again, so that nobody knows what the job does.
     unseen: bool,
     stop: Option<(Stop, String)>,
     escalation: Option<Escalation>,
@@ -70,6 +72,7 @@ impl Progress {
             last_output: Instant::now(),
             log_full: false,
             written: 0,
+            away: false,
             unseen: false,
             stop,
             escalation: None,
@@ -84,7 +87,8 @@ impl Progress {
             self.stop.clone_from(&fresh);
         }
         // A stop that is wanted before the container runs is carried out once it does.
-        let stop = self.stop.as_ref().map(|(stop, _)| *stop).filter(|_| self.started.is_some());
+        let can_stop = self.started.is_some() && !self.away;
+        let stop = self.stop.as_ref().map(|(stop, _)| *stop).filter(|_| can_stop);
         let signal = self.container.clone().zip(stop).and_then(|(container, stop)| {
             let escalation = self.escalation.get_or_insert_with(|| Escalation::new(stop, now, limits.grace));
             Some((container, escalation.signal(now)?))
@@ -92,7 +96,14 @@ impl Progress {
         Due { stop: fresh, signal }
     }
 
-    /// Notes that the engine is away: no limit counts as broken until it is back, since the job may have kept it.
+    /// Notes whether the engine answers. While it does not, no limit counts as broken, since the job may have kept it.
+    pub fn engine_is(&mut self, there: bool) {
+        if std::mem::replace(&mut self.away, !there) && there {
+            self.last_output = Instant::now();
+        }
+    }
+
+    /// Notes that the job's output broke off: no limit counts as broken until it is found again.
     pub fn is_unseen(&mut self) {
         self.unseen = true;
     }
@@ -105,7 +116,7 @@ impl Progress {
     }
 
     fn limit_broken(&self, limits: &Limits, now: Instant) -> Option<Stop> {
-        let started = self.started.filter(|_| !self.unseen)?;
+        let started = self.started.filter(|_| !self.away && !self.unseen)?;
         if self.log_full {
             Some(Stop::LogSize)
         } else if self.written > limits.disk.as_u64() {
@@ -194,8 +205,11 @@ mod tests {
         let start = progress.last_output;
         progress.started = Some(start);
         progress.is_unseen();
+        progress.engine_is(false);
         let late = start + Duration::from_secs(11);
         assert_eq!(progress.look(&limits, late, None).stop, None);
+        progress.engine_is(true);
+        assert_eq!(progress.look(&limits, late, None).stop, None, "the output is not found again yet");
         progress.is_seen();
         assert_eq!(progress.look(&limits, progress.last_output, None).stop, None, "it may have said something");
         let later = progress.last_output + Duration::from_secs(11);

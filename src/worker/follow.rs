@@ -56,25 +56,26 @@ impl Worker {
                     return Err(End::GivenBack(anyhow::anyhow!("the container vanished while the job ran")));
                 }
                 Err(error) => {
-                    if !engine_was_away {
-                        warn!("the engine went away: {error:#}");
-                    }
-                    engine_was_away = true;
+                    warn!("the engine went away: {error:#}");
                     shared.lock().is_unseen();
-                    self.until_seen(container, shared).await;
+                    // A container that still runs was not taken along.
+                    engine_was_away = !self.until_seen(container, shared).await;
                 }
             }
         }
     }
 
-    /// Returns when the engine tells of the container again.
-    async fn until_seen(&self, container: &str, shared: &Shared) {
+    /// Returns when the engine tells of the container again, and whether it still runs.
+    async fn until_seen(&self, container: &str, shared: &Shared) -> bool {
         loop {
             tokio::time::sleep(ENGINE_RETRY).await;
             match self.docker.life(container).await {
-                Ok(Life::Running(_)) => return shared.lock().is_seen(),
+                Ok(Life::Running(_)) => {
+                    shared.lock().is_seen();
+                    return true;
+                }
                 // What it did last is read before anybody judges.
-                Ok(_) => return,
+                Ok(_) => return false,
                 Err(_) => {}
             }
         }

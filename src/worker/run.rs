@@ -288,7 +288,11 @@ impl Worker {
         loop {
             tokio::time::sleep(TICK).await;
             let wanted = wished.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let due = shared.lock().look(limits, Instant::now(), wanted);
+            let due = {
+                let mut progress = shared.lock();
+                progress.engine_is(self.is_reachable());
+                progress.look(limits, Instant::now(), wanted)
+            };
             if let Some((stop, reason)) = due.stop {
                 info!(job = %job.id, "job {} is being stopped: {reason}", job.id);
                 if let Err(error) = jobs::note_stop(&self.db, (job.id, job.attempt), stop, &reason).await {
