@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -20,9 +20,10 @@ use bytes::Bytes;
 use chrono::DateTime;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 
+use super::image::KnownImages;
 use super::outlet::{self, HostAddresses};
 use super::{Endpoint, Tunnel, connect};
-use super::{ExecError, Exit, Found, Image, Life, Network, Spec, Upload, archive, host_config};
+use super::{ExecError, Exit, Found, Life, Network, Spec, Upload, archive, host_config};
 use crate::domain::JobId;
 
 const INSTANCE: &str = "trainyard.instance";
@@ -46,8 +47,7 @@ pub struct Docker {
     pub(super) host: HostAddresses,
     /// Whether the engine has refused to limit a container's disk, which only some file systems can.
     no_quota: Arc<AtomicBool>,
-    /// Whether there is git in an image, by the image's id.
-    images: Arc<Mutex<HashMap<String, bool>>>,
+    pub(super) images: KnownImages,
 }
 
 impl Docker {
@@ -65,7 +65,7 @@ impl Docker {
             runtime: None,
             host: HostAddresses::default(),
             no_quota: Arc::default(),
-            images: Arc::default(),
+            images: KnownImages::default(),
         }
     }
 
@@ -115,50 +115,6 @@ impl Docker {
     /// one that is half made.
     pub fn name_of(&self, (job, attempt): (JobId, i32)) -> String {
         format!("{}{job}-{attempt}", self.prefix())
-    }
-
-    /// An image that the engine has.
-    ///
-    /// # Errors
-    /// [`ExecError::Job`] when it is absent.
-    pub async fn image(&self, name: &str) -> Result<Image, ExecError> {
-        let inspected = self.client()?.inspect_image(name).await;
-        if is_status(&inspected, 404) {
-            return Err(ExecError::Job(format!(
-                "the image {name} is not on this runner; build or pull it there, or choose another version"
-            )));
-        }
-        let id = inspected.context("looking at the image")?.id.context("an image without an id")?;
-        let known = self.lock_images().get(&id).copied();
-        let has_git = match known {
-            Some(has_git) => has_git,
-            None => {
-                let has_git = self.has_file(&id, "/usr/bin/git").await?;
-                *self.lock_images().entry(id.clone()).or_insert(has_git)
-            }
-        };
-        Ok(Image { id, has_git })
-    }
-
-    /// Looks into a container that is made for that and never runs.
-    async fn has_file(&self, image: &str, path: &str) -> anyhow::Result<bool> {
-        let name = format!("{}image-{}-look", self.prefix(), image.trim_start_matches("sha256:"));
-        let body = ContainerCreateBody {
-            image: Some(image.to_owned()),
-            cmd: Some(vec!["true".to_owned()]),
-            labels: Some(self.labels((HELPS, "yes".to_owned()))),
-            host_config: Some(host_config::of_helper("none", &[])),
-            ..Default::default()
-        };
-        self.make(&name, body).await.context("looking into the image")?;
-        // The file itself is not wanted: the engine would not remove the container while its stream is open.
-        let found = self.tar_of(&name, path).await.map(|tar| tar.is_some());
-        self.remove_one(&name).await?;
-        found
-    }
-
-    fn lock_images(&self) -> MutexGuard<'_, HashMap<String, bool>> {
-        self.images.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a container, with all limits, not started; its network has to be made already. An older container of the

@@ -29,13 +29,15 @@ impl Docker {
         arguments: &[&str],
     ) -> anyhow::Result<Option<(Option<i64>, String)>> {
         let name = self.gpu_look();
-        if !matches!(self.life(&name).await?, Life::Running(_)) && !self.start_gpu_look(&name, image).await? {
+        let is_new = !matches!(self.life(&name).await?, Life::Running(_));
+        if is_new && !self.start_gpu_look(&name, image).await? {
             return Ok(None);
         }
         let (status, told) = self.exec(&name, program, arguments).await?;
         match status {
             Some(0 | 6) => Ok(Some((status, told))),
-            Some(126 | NOT_THERE) => Ok(None),
+            // In one that was there it was before, so the container is at its end.
+            Some(NOT_THERE) if is_new => Ok(None),
             // A container loses its devices when the host's driver or init is renewed: the next look gets a new one.
             _ => self.remove_one(&name).await.map(|()| Some((status, told))),
         }

@@ -9,6 +9,7 @@ mod endpoint;
 mod examine;
 mod gpu_look;
 mod host_config;
+mod image;
 mod nvidia;
 mod outlet;
 mod pool;

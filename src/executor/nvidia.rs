@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// More than it prints for the largest machines.
 pub(super) const MOST_OUTPUT: u64 = 1024 * 1024;
 /// How long an engine without GPUs is not tried again: it would make a container each time.
-const NONE_FOR: Duration = Duration::from_secs(5 * 60);
+const NONE_FOR: Duration = Duration::from_secs(60);
 /// What tidying up may take at the end of the process.
 const TIDY_UP: Duration = Duration::from_secs(2);
 

@@ -111,7 +111,15 @@ impl Worker {
         let begun = gpus::now(&self.db).await?;
         let devices = match &self.gpus {
             GpuConfig::Word(GpuWord::None) => Ok(Vec::new()),
-            GpuConfig::Word(GpuWord::Auto) => self.smi.devices().await.map(Option::unwrap_or_default),
+            // One that goes down, or is put up again, may be without its driver for a moment.
+            GpuConfig::Word(GpuWord::Auto) => self.smi.devices().await.and_then(|devices| {
+                let vanished = devices.is_none() && self.saw_gpus.load(Ordering::Relaxed);
+                anyhow::ensure!(
+                    !vanished,
+                    "there is no nvidia-smi any more (gpu.nvidia_smi); if its GPUs are gone, start Trainyard again"
+                );
+                Ok(devices.unwrap_or_default())
+            }),
             GpuConfig::Listed(_) => self.smi.devices().await.and_then(|devices| {
                 devices.ok_or_else(|| {
                     anyhow!("there is no nvidia-smi that could tell whether they are empty (gpu.nvidia_smi)")
@@ -132,6 +140,7 @@ impl Worker {
         };
         let mut seen = self.seen(devices);
         self.has_gpus.store(!seen.is_empty(), Ordering::Relaxed);
+        self.saw_gpus.fetch_or(!seen.is_empty(), Ordering::Relaxed);
         for gpu in seen.iter_mut().filter(|gpu| in_use.contains(&gpu.uuid)) {
             gpu.trouble.get_or_insert_with(|| "the container of its last job is still there".to_owned());
         }

@@ -163,6 +163,8 @@ pub struct Worker {
     gpus: GpuConfig,
     /// Whether there may be any; until the first look, there may.
     has_gpus: AtomicBool,
+    /// Whether there were any, since this process began.
+    saw_gpus: AtomicBool,
     smi: NvidiaSmi,
     db: PgPool,
     bells: Bells,
@@ -199,6 +201,7 @@ impl Worker {
             labels,
             gpus,
             has_gpus,
+            saw_gpus: AtomicBool::new(false),
             smi,
             db,
             bells,

@@ -92,9 +92,24 @@ async fn a_network_is_used_again_by_jobs_of_the_same_repository_and_by_no_other(
     }
     assert_eq!(networks[2], networks[0], "a network of acme/styles was there");
     assert_ne!(networks[1], networks[0]);
+    // A stop in the middle would leave it to the next start.
+    until_shelved(&app.db, 3).await;
     let db = app.db.clone();
     app.stop().await;
     docker::assert_no_containers(&db).await;
+}
+
+/// Waits until a job's container is gone and its network kept.
+async fn until_shelved(db: &PgPool, job: i64) {
+    for _ in 0..200 {
+        let names = docker::names(db).await;
+        let is_of = |name: &String| name.contains(&format!("-{job}-1"));
+        if !names.iter().any(is_of) && names.iter().any(|name| name.contains("-spare-")) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the network of job {job} is not kept: {:?}", docker::names(db).await);
 }
 
 struct Yard {
