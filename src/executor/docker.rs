@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -19,6 +19,7 @@ use bollard::query_parameters::{
 use bytes::Bytes;
 use chrono::DateTime;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use tokio::sync::Mutex;
 
 use super::outlet::{self, HostAddresses};
 use super::{Endpoint, Tunnel, connect};
@@ -129,12 +130,14 @@ impl Docker {
             )));
         }
         let id = inspected.context("looking at the image")?.id.context("an image without an id")?;
-        let known = self.lock_images().get(&id).copied();
-        let has_git = match known {
-            Some(has_git) => has_git,
+        // Held meanwhile: jobs that begin together look once.
+        let mut images = self.images.lock().await;
+        let has_git = match images.get(&id) {
+            Some(has_git) => *has_git,
             None => {
                 let has_git = self.has_file(&id, "/usr/bin/git").await?;
-                *self.lock_images().entry(id.clone()).or_insert(has_git)
+                images.insert(id.clone(), has_git);
+                has_git
             }
         };
         Ok(Image { id, has_git })
@@ -155,10 +158,6 @@ impl Docker {
         let found = self.tar_of(&name, path).await.map(|tar| tar.is_some());
         self.remove_one(&name).await?;
         found
-    }
-
-    fn lock_images(&self) -> MutexGuard<'_, HashMap<String, bool>> {
-        self.images.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a container, with all limits, not started; its network has to be made already. An older container of the
