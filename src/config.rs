@@ -354,6 +354,25 @@ mod tests {
     }
 
     #[test]
+    fn a_runner_elsewhere_says_how_it_is_reached_and_may_have_limits_of_its_own() {
+        let runner =
+            |text: &str| load(&format!("limits = {{memory = '4 GiB'}}\n[[runner]]\nname = 'far'\n{text}\n"), &[]);
+        let tls = "tls = { ca = '/tls/ca.pem', certificate = '/tls/cert.pem', key = '/tls/key.pem' }";
+        let config = runner(&format!("endpoint = 'tcp://gpu1:2376'\n{tls}\nmemory = '32 GiB'")).expect("valid");
+        let limits = config.runner[0].limits(&config.limits);
+        assert_eq!((limits.memory, limits.cpus), (bytesize::ByteSize::gib(32), config.limits.cpus));
+        for (wrong, told) in [
+            ("endpoint = 'tcp://gpu1:2376'", "is root on its machine"),
+            ("endpoint = 'gpu1'", "must be unix://"),
+            ("cpus = 0.0", "cpus must be more than 0"),
+            ("memory = '1 MiB'", "memory must be 6 MiB at least"),
+        ] {
+            let error = format!("{:#}", runner(wrong).expect_err("refused"));
+            assert!(error.starts_with("runner \"far\": ") && error.contains(told), "{error}");
+        }
+    }
+
+    #[test]
     fn gpus_are_a_word_or_a_list() {
         let runner = |gpus: &str| load(&format!("[[runner]]\ngpus = {gpus}\n"), &[]);
         let listed = runner("[{ uuid = 'GPU-1', memory = '16 GB', class = 't4' }, { uuid = 'MIG-2' }]").expect("valid");

@@ -25,7 +25,7 @@ const ANSWER: u64 = 120;
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a connection lives on which the other side says nothing at all, not even that it got something.
-const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(12);
 /// When the other side is first asked whether it is there, and how often again.
 const ASK_AFTER: Duration = Duration::from_secs(4);
 const ASK_AGAIN: Duration = Duration::from_secs(2);

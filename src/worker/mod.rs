@@ -318,8 +318,27 @@ impl Worker {
         }
     }
 
-    /// Finds the containers of an earlier process, and gives those to go on with; tries until it can tell.
+    /// Finds the containers of an earlier process, and gives those to go on with; tries until it can tell. Until then
+    /// their leases are held: they run on, maybe, on an engine that is away.
     async fn recover(&self) -> Vec<(Claimed, Found)> {
+        tokio::select! {
+            adopted = self.find_running() => adopted,
+            () = self.hold_leases() => unreachable!("it holds them until it is dropped"),
+        }
+    }
+
+    async fn hold_leases(&self) {
+        loop {
+            for fence in jobs::running_of(&self.db, &self.name).await.unwrap_or_default() {
+                if let Err(error) = jobs::beat(&self.db, fence, LEASE).await {
+                    warn!(job = %fence.0, "cannot extend the lease of job {}: {error}", fence.0);
+                }
+            }
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+
+    async fn find_running(&self) -> Vec<(Claimed, Found)> {
         loop {
             // An engine that is away is told of by who watches it.
             self.until_there().await;

@@ -212,6 +212,30 @@ async fn a_job_is_judged_by_what_it_did_while_nobody_saw_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_starts_while_the_machine_is_away_keeps_its_jobs() {
+    let engine = RemoteEngine::start();
+    let yard = Yard::new().await;
+    let config = yard.config("data", &engine.by_tcp());
+    let service = Service::start(PROGRAM.as_ref(), &config);
+    let sha = yard.push(&service.base, "acme/styles", &counting(200)).await;
+    yard.until("the job runs", BEGUN).await;
+    let container = engine.docker(&["ps", "--quiet", "--filter", "label=trainyard.gpus"]);
+    let own = output_when_ended(&engine, &container);
+    service.kill();
+    engine.cut(Cut::Silent);
+    let service = Service::start(PROGRAM.as_ref(), &config);
+    yard.until("it is told", "select exists (select from trouble where component = 'runner remote')").await;
+    // Longer than a lease, and than it takes to find one lost.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    engine.heal(Cut::Silent);
+    assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success", "{}", service.said());
+    assert_eq!(String::from_utf8_lossy(&yard.log(1).await), String::from_utf8_lossy(&own.await));
+    let attempt: i32 = sqlx::query_scalar("select attempt from job where id = 1").fetch_one(&yard.db).await.unwrap();
+    assert_eq!(attempt, 1, "{}", service.said());
+    assert_eq!(service.interrupt(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_runner_that_is_away_at_the_start_is_shown_so_and_holds_up_no_other() {
     let engine = RemoteEngine::start();
     engine.cut(Cut::Silent);
