@@ -22,8 +22,9 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio::sync::Mutex;
 
 use super::outlet::{self, HostAddresses};
-use super::{Endpoint, Tunnel, connect};
-use super::{ExecError, Exit, Found, Image, Life, Network, Spec, Upload, archive, host_config};
+use super::{
+    Endpoint, ExecError, Exit, Found, Image, Life, Network, Spec, Tunnel, Upload, archive, connect, host_config,
+};
 use crate::domain::JobId;
 
 const INSTANCE: &str = "trainyard.instance";
