@@ -60,6 +60,8 @@ pub struct Server {
     pub public_url: Url,
     /// Mirrors, the private Postgres and everything else that is kept.
     pub data_dir: PathBuf,
+    /// Whether a stop of the service cancels the jobs that it runs; else they go on, and the next start finds them.
+    pub cancel_on_stop: bool,
 }
 
 /// `[travis]` of the configuration.
@@ -83,6 +85,7 @@ impl Default for Server {
             listen: SocketAddr::from(([127, 0, 0, 1], 8700)),
             public_url: Url::parse("http://127.0.0.1:8700").unwrap_or_else(|_| unreachable!("a constant that parses")),
             data_dir: PathBuf::from("/var/lib/trainyard"),
+            cancel_on_stop: false,
         }
     }
 }

@@ -31,6 +31,7 @@ use crate::store::repo_keys::RepoKeys;
 use crate::store::superseded::Cancels;
 use crate::store::{self, MIGRATOR, bridge, deliveries};
 use crate::web;
+use crate::worker::STOP_OF_JOBS;
 
 /// How long a step sleeps when no bell rings: what another process wrote, or what has become due, waits no longer.
 const LOOK: Duration = Duration::from_secs(1);
@@ -40,6 +41,8 @@ const DATABASE_RETRY: Duration = Duration::from_secs(2);
 const POSTERS: usize = 4;
 /// Deliveries that are worked on at once: fetches wait for the network.
 const INTAKES: usize = 4;
+/// What GitHub gets to take the statuses of jobs that a stop has canceled.
+const LAST_STATUSES: Duration = Duration::from_secs(5);
 /// What open connections get to end after the shutdown began.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -121,6 +124,9 @@ impl App {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_web(listener, web::router(state), shutdown.clone()));
+        // Canceled jobs get their time, and GitHub is told of them.
+        let goodbye =
+            if config.server.cancel_on_stop { STOP_OF_JOBS + LAST_STATUSES } else { Duration::ZERO } + GOODBYE;
         tasks.spawn(run_steps(config, (db.clone(), bells), (keys, objects), shutdown.clone()));
         // The database outlives its clients.
         let stop_cluster = CancellationToken::new();
@@ -138,7 +144,7 @@ impl App {
         }
         shutdown.cancel();
         let all_ended = async { while tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(GOODBYE, all_ended).await.is_err() {
+        if tokio::time::timeout(goodbye, all_ended).await.is_err() {
             warn!("some connections are still open; they are cut");
             tasks.shutdown().await;
         }
@@ -192,7 +198,15 @@ async fn run_steps(
     if config.database.url.is_some() {
         tasks.spawn(endless(bridge::keep(options.clone(), bells.clone(), shutdown.clone())));
     }
-    tasks.spawn(serve_runners(options, workers.clone(), shutdown.clone()));
+    let at_last = config.server.cancel_on_stop.then_some(LAST_STATUSES);
+    // Statuses are posted until the last job has ended.
+    let ended = CancellationToken::new();
+    let (runners, runners_ended) = (serve_runners(options, workers.clone(), shutdown.clone()), ended.clone());
+    tasks.spawn(async move {
+        let outcome = runners.await;
+        runners_ended.cancel();
+        outcome
+    });
     let cancels = if config.travis.cancel_running { Cancels::Running } else { Cancels::Queued };
     let keeper = Keeper::new(
         Duties::Installation,
@@ -208,7 +222,7 @@ async fn run_steps(
     }
     let outbox = Outbox::new(db.clone(), Client::new(&config.github)?, config.server.public_url);
     for _ in 0..POSTERS {
-        tasks.spawn(endless(outbox_loop(outbox.clone(), bells.clone(), shutdown.clone())));
+        tasks.spawn(endless(outbox_loop(outbox.clone(), bells.clone(), ended.clone(), at_last)));
     }
     let janitor = Janitor::new(Duties::Installation, (db, bells), workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
@@ -278,13 +292,18 @@ async fn intake_loop(intake: Intake, bells: Bells, shutdown: CancellationToken) 
     }
 }
 
-async fn outbox_loop(outbox: Outbox, bells: Bells, shutdown: CancellationToken) {
+async fn outbox_loop(outbox: Outbox, bells: Bells, shutdown: CancellationToken, at_last: Option<Duration>) {
     while !shutdown.is_cancelled() {
         match outbox.step().await {
             Ok(true) => {}
             Ok(false) => sleep_until_rung(&bells.outbox, &shutdown).await,
             Err(failure) => after_failure("outbox", &failure, &shutdown).await,
         }
+    }
+    if let Some(limit) = at_last {
+        let rest = async { while matches!(outbox.step().await, Ok(true)) {} };
+        // What GitHub does not take by then is still owed at the next start.
+        let _ = tokio::time::timeout(limit, rest).await;
     }
 }
 

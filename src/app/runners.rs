@@ -55,6 +55,7 @@ pub(super) fn workers(
         objects,
         logs,
         room,
+        cancel_on_stop: config.server.cancel_on_stop,
     };
     let worker = |runner| -> anyhow::Result<_> {
         let docker = crate::worker::RunnerConfig::docker(runner, instance)?;

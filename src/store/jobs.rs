@@ -324,6 +324,25 @@ pub async fn running_of(db: &PgPool, worker: &str) -> sqlx::Result<Vec<(JobId, i
         .await
 }
 
+/// Cancels the running jobs of a worker, as [`cancel`] does; gives how many.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn cancel_running_of(db: &PgPool, worker: &str, reason: &str) -> sqlx::Result<u64> {
+    let running: Vec<(JobId, BuildId)> =
+        sqlx::query_as("select id, build_id from job where state = 'running' and worker = $1 order by id")
+            .bind(worker)
+            .fetch_all(db)
+            .await?;
+    let mut canceled = 0;
+    for (job, build) in running {
+        let mut tx = db.begin().await?;
+        canceled += cancel(&mut tx, build, Some(job), reason).await?;
+        tx.commit().await?;
+    }
+    Ok(canceled)
+}
+
 /// Cancels the unfinished jobs of a build, as [`cancel`] does.
 ///
 /// # Errors

@@ -46,6 +46,8 @@ pub const LEASE: Duration = Duration::from_secs(6);
 const BEAT: Duration = Duration::from_millis(1500);
 /// How often an engine that is away is asked again.
 const ENGINE_RETRY: Duration = Duration::from_secs(2);
+/// What canceled jobs get to end when the service stops: the graces between signals are the operator's to set.
+pub const STOP_OF_JOBS: Duration = Duration::from_secs(60);
 /// How long the queue may go unseen when no bell rings; a job whose delay has passed waits no longer than this.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -150,6 +152,8 @@ pub struct Settings {
     pub logs: Logs,
     /// Whether there is room for another job.
     pub room: Room,
+    /// Whether a stop of the service cancels the jobs that run.
+    pub cancel_on_stop: bool,
 }
 
 /// The worker of one runner.
@@ -272,7 +276,23 @@ impl Worker {
                 self.engine_is_away();
             }
         }
+        if self.settings.cancel_on_stop {
+            self.cancel_all(&mut running).await;
+        }
         running.shutdown().await;
+    }
+
+    /// Cancels the jobs that run, and waits for their ends.
+    async fn cancel_all(&self, running: &mut JoinSet<()>) {
+        let reason = format!("canceled, since Trainyard was stopped on {}", self.host);
+        match jobs::cancel_running_of(&self.db, &self.name, &reason).await {
+            Ok(canceled) => info!(runner = self.name, "{canceled} running jobs are canceled"),
+            Err(error) => warn!(runner = self.name, "cannot cancel the running jobs: {error}"),
+        }
+        let all_ended = async { while running.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_OF_JOBS, all_ended).await.is_err() {
+            warn!(runner = self.name, "some jobs have not ended yet; the next start finds them");
+        }
     }
 
     /// Keeps containers ready until `shutdown`.

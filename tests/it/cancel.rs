@@ -23,13 +23,18 @@ async fn post(app: &App, path: &str, token: Option<&str>) -> (u16, Value) {
 
 /// A service, and a build of two stubborn jobs of which the first has begun.
 async fn with_running_jobs() -> (App, String) {
+    with_running_jobs_in("", 2).await
+}
+
+async fn with_running_jobs_in(change: &str, jobs: u32) -> (App, String) {
     // Two jobs on one slot; the usual grace, since the time is what counts.
     let more = format!(
-        "[auth]\ntokens = {{ anna = \"{TOKEN}\" }}\n[limits]\ngrace = \"3s\"\n[[runner]]\nname = \"local\"\nslots = 1\n"
+        "{change}[auth]\ntokens = {{ anna = \"{TOKEN}\" }}\n[limits]\ngrace = \"3s\"\n[[runner]]\nname = \"local\"\nslots = 1\n"
     );
     let app = App::start(&more).await;
     let repo = app.github.repo("acme/styles");
-    repo.write(".travis.yml", &format!("{STUBBORN}env: [A=1, A=2]\n"));
+    let env: Vec<String> = (1..=jobs).map(|job| format!("A={job}")).collect();
+    repo.write(".travis.yml", &format!("{STUBBORN}env: [{}]\n", env.join(", ")));
     let sha = repo.commit("Go on");
     Delivery::new("d-1", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -91,4 +96,21 @@ async fn one_job_is_canceled_and_the_others_go_on() {
     }
     docker::assert_no_containers(&app.db).await;
     app.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_of_the_service_cancels_what_runs_if_the_operator_wants_that() {
+    let (app, sha) = with_running_jobs_in("[server]\ncancel_on_stop = true\n", 1).await;
+    let (db, github) = (app.db.clone(), app.github.clone());
+    let begin = Instant::now();
+    app.stop().await;
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(12), "the stop took {took:?}");
+    docker::assert_no_containers(&db).await;
+    let reason: String =
+        sqlx::query_scalar("select reason from job where verdict = 'canceled'").fetch_one(&db).await.unwrap();
+    assert!(reason.starts_with("canceled, since Trainyard was stopped on "), "{reason}");
+    // GitHub was told before the process ended.
+    let last = github.posted().into_iter().rfind(|posted| posted.sha == sha && posted.context == "trainyard/push");
+    assert_eq!(last.map(|last| last.state).as_deref(), Some("error"));
 }

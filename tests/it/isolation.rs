@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::support::app::App;
 use crate::support::docker;
+use crate::support::engine::{BRIDGELESS, Engine};
 use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 use crate::support::recorder::Recorder;
@@ -232,5 +233,26 @@ async fn every_container_meets_the_benchmark_for_docker() {
         ["job", "look", "outlet", "probe"],
         "all kinds of containers were seen"
     );
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn jobs_run_under_user_namespaces_where_the_engine_has_them() {
+    use std::os::unix::fs::PermissionsExt as _;
+    // The engine's data is read by a user who is not root.
+    let folder = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o755)).tempdir().unwrap();
+    let options: Vec<String> = BRIDGELESS.into_iter().chain(["--userns-remap=default"]).map(str::to_owned).collect();
+    let engine = Engine::start(folder, &["unshare", "--net"], &options);
+    let socket = engine.at("docker.sock");
+    let runner = format!(
+        "[limits]\nnetwork = 'none'\n[[runner]]\nname = 'remapped'\nendpoint = 'unix://{}'\n",
+        socket.display()
+    );
+    let app = App::start(&runner).await;
+    // Root in the container is somebody else outside, and can do what a job has to.
+    let script = "set -e\ntest -f .travis.yml\nid -u | grep -qx 0\nawk '{ exit $2 < 1000 }' /proc/self/uid_map\n\
+                  touch mine\nchown 1000:1000 mine\necho fine";
+    let (passed, log) = run(&app, script).await;
+    assert!(passed && log.contains("fine"), "{log}");
     app.stop().await;
 }
