@@ -242,10 +242,10 @@ impl Docker {
     }
 
     /// A file or folder of a container, also an ended one, as a tar in which its last part begins every name. None when
-    /// there is no such path.
+    /// there is no such path in it.
     ///
     /// # Errors
-    /// When the engine does not answer.
+    /// When the engine does not answer, or the container is gone.
     pub async fn tar_of(
         &self,
         container: &str,
@@ -253,11 +253,11 @@ impl Docker {
     ) -> anyhow::Result<Option<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + use<>>> {
         let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
         let client = self.client()?.clone();
-        let mut pieces =
-            Box::pin(client.download_from_container(container, Some(options)).map_err(io::Error::other).peekable());
-        match pieces.as_mut().peek().await {
-            Some(Err(error)) if is_missing(error) => Ok(None),
-            _ => Ok(Some(pieces)),
+        let mut pieces = Box::pin(client.download_from_container(container, Some(options)).map_err(io::Error::other));
+        match pieces.next().await {
+            Some(Err(error)) if is_missing(&error) => Ok(None),
+            Some(Err(error)) => Err(error).context("reading from the container"),
+            first => Ok(Some(futures::stream::iter(first).chain(pieces))),
         }
     }
 
@@ -454,15 +454,18 @@ fn gpu_request(gpus: &[String]) -> Option<Vec<DeviceRequest>> {
 /// Whether an error inside of a stream is the engine's "no such path".
 fn is_missing(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<DockerError>());
-    matches!(inner, Some(DockerError::DockerResponseServerError { status_code: 404, .. }))
+    inner.is_some_and(is_missing_there)
 }
 
 /// Whether a container was not made because its image is not there, rather than the container whose network it joins.
 pub(super) fn is_no_image(error: &anyhow::Error) -> bool {
-    match error.downcast_ref() {
-        Some(DockerError::DockerResponseServerError { status_code: 404, message }) => {
-            !message.contains("No such container")
-        }
+    error.downcast_ref().is_some_and(is_missing_there)
+}
+
+/// Whether the engine has not found what was asked for, rather than the container where it was looked for.
+fn is_missing_there(error: &DockerError) -> bool {
+    match error {
+        DockerError::DockerResponseServerError { status_code: 404, message } => !message.contains("No such container"),
         _ => false,
     }
 }

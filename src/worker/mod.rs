@@ -423,8 +423,9 @@ impl Worker {
             self.docker.remove(&orphan.container).await?;
         }
         for orphan in self.docker.list_ready().await? {
+            let looks = self.docker.looks_at_gpus(&orphan) || self.docker.looks_into_image(&orphan);
             // Asked after the list was made: one that was taken meanwhile has another name.
-            if !self.pool.knows(&orphan) && !self.docker.looks_at_gpus(&orphan) {
+            if !looks && !self.pool.knows(&orphan) {
                 self.docker.remove(&orphan).await?;
             }
         }
