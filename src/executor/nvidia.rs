@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use bytesize::ByteSize;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
+use tokio::sync::Mutex;
 
 use super::{Docker, Endpoint, Tunnel};
 use crate::gpu::{self, APPS_QUERY, Device, GPU_QUERY, Settings};
@@ -40,7 +41,8 @@ enum Place {
     Container {
         docker: Box<Docker>,
         image: String,
-        /// When it was last found that the engine has no GPUs.
+        /// When it was last found that the engine has no GPUs. Held by who asks: two at once would each make the container
+        /// anew, and remove the other's.
         none: Arc<Mutex<Option<Instant>>>,
     },
 }
@@ -61,7 +63,7 @@ impl NvidiaSmi {
     /// Removes what was made to ask it.
     pub async fn tidy_up(&self) {
         if let Place::Container { docker, .. } = &self.place {
-            // One that stays is replaced by the next start.
+            // The next start goes on with one that stays.
             let _ = tokio::time::timeout(TIDY_UP, docker.remove_gpu_look()).await;
         }
     }
@@ -84,25 +86,28 @@ impl NvidiaSmi {
             Place::Here => {
                 let mut command = Command::new(&self.program);
                 command.args(arguments);
-                output(command).await?
+                output(command).await?.map(|Ended { status, told, .. }| (status, told))
             }
             Place::There(tunnel) => {
                 let command = tunnel.command(&self.program.to_string_lossy(), arguments).await?;
                 match output(command).await?.context("cannot start ssh: install the package openssh-client")? {
                     // The shell's words for a program that is not there, and ssh's own failure.
-                    (Some(127), _) => None,
-                    (Some(255), told) => bail!("ssh cannot run {name}: {}", first_line(&told)),
-                    answer => Some(answer),
+                    Ended { status: Some(127), .. } => None,
+                    Ended { status: Some(255), complaint, .. } => {
+                        bail!("ssh cannot run {name}: {}", first_line(&complaint))
+                    }
+                    Ended { status, told, .. } => Some((status, told)),
                 }
             }
             Place::Container { docker, image, none } => {
-                if lock(none).is_some_and(|since| since.elapsed() < NONE_FOR) {
+                let mut none = none.lock().await;
+                if none.is_some_and(|since| since.elapsed() < NONE_FOR) {
                     return Ok(None);
                 }
                 let program = self.program.to_string_lossy();
                 let asked = docker.ask_gpus(image, &program, arguments);
                 let answer = tokio::time::timeout(PATIENCE, asked).await.with_context(|| silent(&self.program))??;
-                *lock(none) = answer.is_none().then(Instant::now);
+                *none = answer.is_none().then(Instant::now);
                 answer
             }
         };
@@ -120,10 +125,6 @@ impl NvidiaSmi {
     }
 }
 
-fn lock(none: &Mutex<Option<Instant>>) -> MutexGuard<'_, Option<Instant>> {
-    none.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn first_line(told: &str) -> &str {
     told.lines().next().unwrap_or_default().trim()
 }
@@ -132,23 +133,41 @@ fn silent(program: &Path) -> String {
     format!("{} does not answer within {} s: the driver hangs, maybe", program.display(), PATIENCE.as_secs())
 }
 
-/// The exit status of a command and what it printed; none when there is no such program.
-async fn output(mut command: Command) -> anyhow::Result<Option<(Option<i64>, String)>> {
+/// A command that has ended.
+struct Ended {
+    /// None when it was killed.
+    status: Option<i64>,
+    /// What it printed.
+    told: String,
+    /// What it said on standard error.
+    complaint: String,
+}
+
+/// Runs a command; none when there is no such program.
+async fn output(mut command: Command) -> anyhow::Result<Option<Ended>> {
     let name = PathBuf::from(command.as_std().get_program());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("running {}", name.display())),
     };
-    let mut told = Vec::new();
+    let (mut told, mut complaint) = (Vec::new(), Vec::new());
     let answered = async {
-        if let Some(output) = child.stdout.take() {
-            output.take(MOST_OUTPUT).read_to_end(&mut told).await?;
-        }
+        let (output, errors) = (child.stdout.take(), child.stderr.take());
+        // Both at once, or a full pipe of the one would hold up the other.
+        tokio::try_join!(read(output, &mut told), read(errors, &mut complaint))?;
         child.wait().await
     };
     let answered = tokio::time::timeout(PATIENCE, answered).await.with_context(|| silent(&name))?;
     let status = answered.with_context(|| format!("running {}", name.display()))?;
-    Ok(Some((status.code().map(i64::from), String::from_utf8_lossy(&told).into_owned())))
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Some(Ended { status: status.code().map(i64::from), told: text(told), complaint: text(complaint) }))
+}
+
+async fn read(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> std::io::Result<()> {
+    if let Some(pipe) = pipe {
+        pipe.take(MOST_OUTPUT).read_to_end(into).await?;
+    }
+    Ok(())
 }

@@ -400,7 +400,10 @@ impl Worker {
             }
         }
         for container in self.docker.list_ready().await? {
-            self.docker.remove(&container).await?;
+            // It may be looked with already, and goes on to be of use.
+            if !self.docker.looks_at_gpus(&container) {
+                self.docker.remove(&container).await?;
+            }
         }
         for fence in jobs::running_of(&self.db, &self.name).await? {
             if !adopted.iter().any(|(job, _)| (job.id, job.attempt) == fence) {

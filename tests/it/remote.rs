@@ -357,11 +357,18 @@ async fn the_doctor_looks_at_engines_elsewhere() {
         assert!(said.contains(told), "no {told:?} in {said}");
     }
     assert_eq!(engine.docker(&["ps", "--all", "--quiet"]), "", "it makes nothing there");
+    let fails = "#!/bin/sh\necho 'no session for you' >&2\nexit 255\n";
+    crate::support::engine::program(&engine.at("nvidia-smi"), fails);
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     std::fs::set_permissions(engine.at("client.key"), open).unwrap();
     std::fs::write(engine.at("ca.pem"), "nothing").unwrap();
     let said = look().await;
-    for told in ["can be read by other users; whoever has it is root", "ca.pem holds no certificate"] {
+    for told in [
+        "can be read by other users; whoever has it is root",
+        "ca.pem holds no certificate",
+        // Of ssh's own failure and of a program that ends like it, the reason is on standard error.
+        "nvidia-smi: no session for you",
+    ] {
         assert!(said.contains(told), "no {told:?} in {said}");
     }
 }
