@@ -20,9 +20,12 @@ use tokio::sync::Mutex;
 use tower_service::Service;
 
 use super::SshHost;
+use super::docker::PROMPT;
 
-/// How long ssh may take to log in.
-const LOG_IN: Duration = Duration::from_secs(15);
+/// How long ssh may take to log in; its own ConnectTimeout below comes first.
+const LOG_IN: Duration = Duration::from_secs(9);
+// Who asks the engine gives up then, and the login with it, without having heard why.
+const _: () = assert!(LOG_IN.as_millis() < PROMPT.as_millis());
 /// How often it is looked whether it has.
 const LOOK: Duration = Duration::from_millis(20);
 /// What is read of what ssh has said.
