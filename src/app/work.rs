@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::folder::{remove_scratch, seal_of_server, take_folder};
 use super::runners::{Kept, mirrors, serve_runners, workers};
-use super::{DATABASE_RETRY, all_until, endless, janitor_loop, keeper_loop};
+use super::{DATABASE_RETRY, GOODBYE, all_until, endless, janitor_loop, keeper_loop};
 use crate::config::Config;
 use crate::janitor::{Duties, Janitor, Keeper};
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
@@ -79,7 +79,8 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     let keeper = Keeper::new(Duties::Runners, db.clone(), (objects, object_keys), (caches, mirrors), config.retention);
     tasks.spawn(endless(keeper_loop(keeper, shutdown.clone())));
     let outcome = all_until(tasks, &shutdown).await;
-    db.close().await;
+    // Waits for connections that are in use, which a task that was cut may have left so.
+    let _ = tokio::time::timeout(GOODBYE, db.close()).await;
     info!("stopped");
     outcome
 }
