@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
@@ -20,21 +21,30 @@ const CHANNEL: &str = "trainyard";
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long a Postgres that is away is left alone.
 const RETRY: Duration = Duration::from_secs(2);
+/// How long nothing is heard before the connection is tried: a firewall that has forgotten it tells nobody.
+const SILENCE: Duration = Duration::from_secs(20);
+/// An answer that takes longer means a connection that is gone.
+const ANSWER: Duration = Duration::from_secs(8);
 /// Jobs that one message names; Postgres takes up to 8000 bytes.
 const JOBS: usize = 300;
 
 /// Carries rings to other processes and theirs here, until `shutdown`.
 pub async fn keep(options: PgConnectOptions, bells: Bells, shutdown: CancellationToken) {
-    // Not the service's pool: a listener holds its connection, and a busy pool would hold up the bells.
-    let pool = PgPoolOptions::new().max_connections(2).connect_lazy_with(options.application_name("trainyard bells"));
+    let options = options.application_name("trainyard bells");
     // Random, since processes on several machines may have the same number.
     let own = format!("{:016x}", RandomState::new().build_hasher().finish());
     bells.rung.listen();
+    let pool = connection(&options);
     tokio::select! {
         () = tell(&pool, &bells, &own) => {}
-        () = hear(&pool, &bells, &own) => {}
+        () = hear(&options, &bells, &own) => {}
         () = shutdown.cancelled() => {}
     }
+}
+
+/// Not of the service's pool: a listener holds its connection, and a busy pool would hold up the bells.
+fn connection(options: &PgConnectOptions) -> PgPool {
+    PgPoolOptions::new().max_connections(1).connect_lazy_with(options.clone())
 }
 
 /// Tells what is rung here.
@@ -57,20 +67,25 @@ async fn tell(pool: &PgPool, bells: &Bells, own: &str) {
 }
 
 /// Rings here what others tell.
-async fn hear(pool: &PgPool, bells: &Bells, own: &str) {
+async fn hear(options: &PgConnectOptions, bells: &Bells, own: &str) {
     loop {
-        let Err(error) = listen(pool, bells, own).await;
-        debug!("cannot hear the bells of other processes: {error}");
+        let Err(error) = listen(options, bells, own).await;
+        debug!("cannot hear the bells of other processes: {error:#}");
         tokio::time::sleep(RETRY).await;
     }
 }
 
-async fn listen(pool: &PgPool, bells: &Bells, own: &str) -> sqlx::Result<std::convert::Infallible> {
-    let mut listener = PgListener::connect_with(pool).await?;
+async fn listen(options: &PgConnectOptions, bells: &Bells, own: &str) -> anyhow::Result<std::convert::Infallible> {
+    // Each time a new one: sqlx takes leave of an old connection in the background, which one that is gone holds up.
+    let mut listener = PgListener::connect_with(&connection(options)).await?;
     listener.listen(CHANNEL).await?;
     loop {
-        let message = listener.recv().await?;
-        if let Some(heard) = read(message.payload(), own) {
+        let Ok(message) = tokio::time::timeout(SILENCE, listener.recv()).await else {
+            let answer = sqlx::raw_sql("select 1").execute(&mut listener);
+            tokio::time::timeout(ANSWER, answer).await.context("Postgres does not answer")??;
+            continue;
+        };
+        if let Some(heard) = read(message?.payload(), own) {
             bells.ring_here(&heard);
         }
     }

@@ -5,10 +5,16 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
+use sqlx::postgres::PgConnectOptions;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use trainyard::store::bell::Bells;
+use trainyard::store::bridge;
 
 use super::remote::{Yard, counting};
-use crate::support::docker;
 use crate::support::service::Service;
+use crate::support::{database, docker};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trainyard");
 
@@ -163,4 +169,50 @@ async fn a_machine_that_cannot_work_for_the_server_says_why() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("trainyard work needs database.url"), "{said}");
     assert_eq!(service.interrupt(), Some(0));
+}
+
+/// Carries connections to a Postgres until `forgets`; those that are there by then stay open, and nothing comes through.
+async fn forgetful(listener: UnixListener, postgres: std::path::PathBuf, forgets: CancellationToken) {
+    let mut carried = JoinSet::new();
+    loop {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let (mut far, forgets) = (UnixStream::connect(&postgres).await.unwrap(), forgets.clone());
+        let is_new = forgets.is_cancelled();
+        carried.spawn(async move {
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                () = forgets.cancelled(), if !is_new => std::future::pending().await,
+            }
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bells_are_heard_again_when_the_network_has_forgotten_a_connection() {
+    let options: PgConnectOptions = database::url().await.parse().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!(".s.PGSQL.{}", options.get_port());
+    let postgres = options.get_socket().unwrap().join(&file);
+    let (forgets, shutdown) = (CancellationToken::new(), CancellationToken::new());
+    let (here, there) = (Bells::new(), Bells::new());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(forgetful(UnixListener::bind(folder.path().join(&file)).unwrap(), postgres, forgets.clone()));
+    tasks.spawn(bridge::keep(options.clone(), here.clone(), shutdown.clone()));
+    tasks.spawn(bridge::keep(options.socket(folder.path()), there.clone(), shutdown));
+    let heard = async |limit: Duration| {
+        let begin = Instant::now();
+        while begin.elapsed() < limit {
+            here.worker.ring();
+            let waited = Instant::now();
+            there.worker.wait(Duration::from_millis(500)).await;
+            if waited.elapsed() < Duration::from_millis(400) {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(heard(Duration::from_secs(20)).await);
+    forgets.cancel();
+    assert!(!heard(Duration::from_secs(2)).await, "nothing comes through");
+    assert!(heard(Duration::from_secs(50)).await, "it listens again");
 }
