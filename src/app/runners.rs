@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -85,14 +85,49 @@ pub(super) async fn serve_runners(
         tasks.spawn(Arc::clone(&worker).keep_ready(shutdown.clone()));
         tasks.spawn(worker.work(shutdown.clone()));
     }
-    // When the runners are another's, the tasks are dropped and leave their containers to that one.
-    served.keep(&shutdown).await?;
-    // The right to the runners is given back after the last write.
-    while let Some(ended) = tasks.join_next().await {
+    // When the runners are another's, the tasks are dropped and leave their containers to that one. The right to the
+    // runners is given back after the last write.
+    see_through(served.keep(&shutdown), tasks, &shutdown).await
+}
+
+/// Waits for the tasks, none of which may end before the `shutdown`, as long as the runners are ours.
+async fn see_through(
+    kept: impl Future<Output = anyhow::Result<()>>,
+    mut tasks: JoinSet<()>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let check = |ended: Result<(), JoinError>| {
         ended.context("a task panicked")?;
-        if !shutdown.is_cancelled() {
-            bail!("a task ended early");
-        }
+        ensure!(shutdown.is_cancelled(), "a task ended early");
+        Ok(())
+    };
+    tokio::select! {
+        kept = kept => kept?,
+        Some(ended) = tasks.join_next() => check(ended)?,
+    }
+    while let Some(ended) = tasks.join_next().await {
+        check(ended)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_or_ends_early_ends_the_others_while_the_runners_are_ours() {
+        let shutdown = CancellationToken::new();
+        for (panics, words) in [(true, "a task panicked"), (false, "a task ended early")] {
+            let mut tasks = JoinSet::new();
+            tasks.spawn(std::future::pending());
+            tasks.spawn(async move { assert!(!panics, "as it should here") });
+            let ended = see_through(std::future::pending(), tasks, &shutdown).await;
+            assert_eq!(ended.expect_err("it ended").to_string(), words);
+        }
+        let mut tasks = JoinSet::new();
+        tasks.spawn(shutdown.clone().cancelled_owned());
+        shutdown.cancel();
+        see_through(std::future::ready(Ok(())), tasks, &shutdown).await.expect("all end at the shutdown");
+    }
 }
