@@ -201,7 +201,8 @@ async fn run_steps(
     let at_last = config.server.cancel_on_stop.then_some(LAST_STATUSES);
     // Statuses are posted until the last job has ended.
     let ended = CancellationToken::new();
-    let (runners, runners_ended) = (serve_runners(options, workers.clone(), shutdown.clone()), ended.clone());
+    let runners = serve_runners((options, db.clone()), Duties::Installation, workers.clone(), shutdown.clone());
+    let runners_ended = ended.clone();
     tasks.spawn(async move {
         let outcome = runners.await;
         runners_ended.cancel();

@@ -7,13 +7,17 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
 
+use super::DATABASE_RETRY;
 use crate::config::Config;
 use crate::git::{Credentials, Mirrors};
+use crate::janitor::Duties;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::bell::Bells;
 use crate::store::repo_keys::RepoKeys;
 use crate::store::served::Served;
+use crate::store::troubles;
 use crate::worker::{Settings, Worker};
 
 /// The mirrors of this machine.
@@ -69,13 +73,13 @@ pub(super) fn workers(
 /// # Errors
 /// When another process serves one of them, or a task ended that should not.
 pub(super) async fn serve_runners(
-    options: PgConnectOptions,
+    (options, db): (PgConnectOptions, PgPool),
+    duties: Duties,
     workers: Vec<Arc<Worker>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let names = workers.iter().map(|worker| worker.name().to_owned()).collect();
     let mut served = tokio::select! {
-        served = Served::take(options, names) => served?,
+        served = take(&options, &db, duties, &workers) => served?,
         () = shutdown.cancelled() => return Ok(()),
     };
     let mut tasks = JoinSet::new();
@@ -88,6 +92,33 @@ pub(super) async fn serve_runners(
     // When the runners are another's, the tasks are dropped and leave their containers to that one. The right to the
     // runners is given back after the last write.
     see_through(served.keep(&shutdown), tasks, &shutdown).await
+}
+
+/// Takes the runners. The server waits for those that another process has: its pages say so meanwhile.
+async fn take(
+    options: &PgConnectOptions,
+    db: &PgPool,
+    duties: Duties,
+    workers: &[Arc<Worker>],
+) -> anyhow::Result<Served> {
+    let names: Vec<String> = workers.iter().map(|worker| worker.name().to_owned()).collect();
+    let host = workers.first().map_or("", |worker| worker.host());
+    loop {
+        let taken = Served::take(options.clone(), names.clone(), host).await;
+        if duties == Duties::Runners {
+            return taken;
+        }
+        let trouble = taken.as_ref().err().map(|error| format!("{error:#}"));
+        match (troubles::set(db, "runners", trouble.as_deref()).await, &trouble) {
+            (Ok(true), Some(trouble)) => error!("no job runs on the runners of this process: {trouble}"),
+            (Err(failure), _) => warn!("cannot store the trouble of the runners: {failure}"),
+            _ => {}
+        }
+        if let Ok(served) = taken {
+            return Ok(served);
+        }
+        tokio::time::sleep(DATABASE_RETRY).await;
+    }
 }
 
 /// Waits for the tasks, none of which may end before the `shutdown`, as long as the runners are ours.

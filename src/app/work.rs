@@ -73,7 +73,7 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     let workers = workers(&config, &handles, kept, &instance)?;
     let mut tasks = JoinSet::new();
     tasks.spawn(endless(bridge::keep(options.clone(), bells, shutdown.clone())));
-    tasks.spawn(serve_runners(options, workers.clone(), shutdown.clone()));
+    tasks.spawn(serve_runners((options, db.clone()), Duties::Runners, workers.clone(), shutdown.clone()));
     let janitor = Janitor::new(Duties::Runners, handles, workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
     let keeper = Keeper::new(Duties::Runners, db.clone(), (objects, object_keys), (caches, mirrors), config.retention);

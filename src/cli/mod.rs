@@ -23,6 +23,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use crate::store::served::Taken;
+
 /// Self-hosted CI for teams that train LoRA models.
 #[derive(Debug, Parser)]
 #[command(name = "trainyard", version, about, max_term_width = 100)]
@@ -61,8 +63,10 @@ const FINE: u8 = 0;
 const PROBLEMS: u8 = 1;
 /// The command line asks for something that is not there.
 const USAGE: u8 = 2;
+/// Another process serves a runner of the configuration: to be started again would not help.
+const TAKEN: u8 = 3;
 
-/// Runs the command that the process's arguments name. Exit status 0 fine, 1 problems, 2 usage.
+/// Runs the command that the process's arguments name. Exit status 0 fine, 1 problems, 2 usage, 3 a runner is taken.
 pub async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(arguments).await,
@@ -80,7 +84,7 @@ pub async fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("trainyard: {error:#}");
-            ExitCode::from(PROBLEMS)
+            ExitCode::from(if error.is::<Taken>() { TAKEN } else { PROBLEMS })
         }
     }
 }

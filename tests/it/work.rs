@@ -5,12 +5,14 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection as _, PgPool};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trainyard::store::bell::Bells;
 use trainyard::store::bridge;
+use trainyard::store::served::{Served, Taken};
 
 use super::remote::{Yard, counting};
 use crate::support::service::Service;
@@ -32,10 +34,10 @@ async fn server(yard: &Yard) -> (Service, std::path::PathBuf) {
     (service, config)
 }
 
-async fn refused(config: &Path) -> String {
+async fn refused(config: &Path, status: i32) -> String {
     let mut work = tokio::process::Command::new(PROGRAM);
     let output = work.args(["work", "--config"]).arg(config).output().await.unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(status));
     String::from_utf8(output.stderr).unwrap()
 }
 
@@ -122,7 +124,7 @@ async fn a_runner_is_served_by_one_process() {
     let second = yard.config("second", "runner = [{name = 'far', labels = ['arm64'], gpus = 'none'}]");
     std::fs::create_dir_all(yard.folder.path().join("second")).unwrap();
     std::fs::copy(yard.folder.path().join("serve/seal.key"), yard.folder.path().join("second/seal.key")).unwrap();
-    let said = refused(&second).await;
+    let said = refused(&second, 3).await;
     assert!(said.contains("runner far is served by another process on "), "{said}");
     // The one that ends makes room for the next, at once.
     work.kill();
@@ -145,10 +147,10 @@ async fn a_machine_that_cannot_work_for_the_server_says_why() {
     let data = yard.folder.path().join("work");
     std::fs::create_dir(&data).unwrap();
     let config = yard.config("work", "");
-    let said = refused(&config).await;
+    let said = refused(&config, 1).await;
     assert!(said.contains("copy seal.key from the data folder of the machine that runs trainyard serve"), "{said}");
     std::fs::write(data.join("seal.key"), [7; 32]).unwrap();
-    let said = refused(&config).await;
+    let said = refused(&config, 1).await;
     assert!(said.contains("start trainyard serve of this version first"), "{said}");
     let tables: i64 = sqlx::query_scalar("select count(*) from pg_tables where schemaname = 'public'")
         .fetch_one(&yard.db)
@@ -161,7 +163,7 @@ async fn a_machine_that_cannot_work_for_the_server_says_why() {
     yard.until("there is a repository", "select exists (select from repo)").await;
     let answer = reqwest::get(format!("{}/api/v1/repos/acme/styles/key", service.base)).await.unwrap();
     assert_eq!(answer.status(), 200);
-    let said = refused(&config).await;
+    let said = refused(&config, 1).await;
     assert!(said.contains("is not the key that this database is sealed with"), "{said}");
     let mut without = Command::new(PROGRAM);
     without.args(["work"]).env_remove("TRAINYARD_CONFIG").env("TRAINYARD__SERVER__DATA_DIR", &data);
@@ -215,4 +217,91 @@ async fn bells_are_heard_again_when_the_network_has_forgotten_a_connection() {
     forgets.cancel();
     assert!(!heard(Duration::from_secs(2)).await, "nothing comes through");
     assert!(heard(Duration::from_secs(50)).await, "it listens again");
+}
+
+/// A runner's lock, held by somebody else.
+async fn lock(db: &PgPool, runner: &str) -> PgConnection {
+    let mut other = PgConnection::connect_with(&db.connect_options()).await.unwrap();
+    sqlx::query("select pg_advisory_lock($1, hashtext($2))")
+        .bind(0x7261_696e)
+        .bind(runner)
+        .execute(&mut other)
+        .await
+        .unwrap();
+    other
+}
+
+async fn take(db: &PgPool, runner: &str) -> anyhow::Result<Served> {
+    Served::take(PgConnectOptions::clone(&db.connect_options()), vec![runner.to_owned()], "here").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_runner_changes_hands_only_when_its_old_process_knows() {
+    let db = database::pool().await;
+    let shutdown = CancellationToken::new();
+    // One that loses its runner to another process ends at once, and is not taken in by its own old connection.
+    let loses = async {
+        let mut served = take(&db, "loses").await.unwrap();
+        let pid: i32 = sqlx::query_scalar("select pid from pg_locks where locktype = 'advisory' and objid = (hashtext('loses')::bigint & 4294967295)::oid")
+            .fetch_one(&db)
+            .await
+            .unwrap();
+        let (other, _) = tokio::join!(lock(&db, "loses"), async {
+            let waits = "select exists (select from pg_locks where locktype = 'advisory' and not granted)";
+            while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&db).await.unwrap() {}
+            sqlx::query("select pg_terminate_backend($1)").bind(pid).execute(&db).await.unwrap();
+        });
+        let begin = Instant::now();
+        let error = served.keep(&shutdown).await.unwrap_err();
+        assert!(error.is::<Taken>() && begin.elapsed() < Duration::from_secs(8), "{error:#} {:?}", begin.elapsed());
+        drop(other);
+    };
+    // One that found it held gives the other the time to notice.
+    let waits = async {
+        let other = lock(&db, "waits").await;
+        let begin = Instant::now();
+        let (served, _) = tokio::join!(take(&db, "waits"), async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            drop(other);
+        });
+        assert!(served.is_ok() && begin.elapsed() > Duration::from_secs(18), "{:?}", begin.elapsed());
+    };
+    // One on another machine leaves it to that which had it, also while nobody holds it.
+    let elsewhere = async {
+        sqlx::query("insert into runner (name, endpoint, slots, host) values ('left', 'unix:///x', 1, 'elsewhere')")
+            .execute(&db)
+            .await
+            .unwrap();
+        let begin = Instant::now();
+        let (later, _) = tokio::join!(tokio::time::timeout(Duration::from_secs(30), take(&db, "left")), async {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            let change = "update runner set seen_at = now() - interval '58 s' where host = 'elsewhere'";
+            sqlx::query(change).execute(&db).await.unwrap();
+        });
+        later.unwrap().unwrap();
+        assert!(begin.elapsed() > Duration::from_secs(5), "{:?}", begin.elapsed());
+        let begin = Instant::now();
+        assert!(tokio::time::timeout(Duration::from_secs(5), take(&db, "new")).await.unwrap().is_ok());
+        assert!(begin.elapsed() < Duration::from_secs(2), "a new one is taken at once: {:?}", begin.elapsed());
+    };
+    tokio::join!(loses, waits, elsewhere);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_runner_another_process_has_says_so_and_waits_for_it() {
+    let yard = Yard::new().await;
+    trainyard::store::MIGRATOR.run(&yard.db).await.unwrap();
+    let other = lock(&yard.db, "local").await;
+    let service = Service::start(PROGRAM.as_ref(), &yard.config("serve", "limits = {network = 'none'}"));
+    yard.until(
+        "it is told",
+        "select exists (select from trouble where component = 'runners' and message like 'runner local is served by %')",
+    )
+    .await;
+    assert_eq!(reqwest::get(format!("{}/healthz", service.base)).await.unwrap().status(), 200);
+    drop(other);
+    yard.until("it is over", "select not exists (select from trouble where component = 'runners')").await;
+    let sha = yard.push(&service.base, "acme/styles", &counting(1)).await;
+    assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success", "{}", service.said());
+    assert_eq!(service.interrupt(), Some(0));
 }
