@@ -5,8 +5,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
+use trainyard::executor::{Docker, Endpoint, NvidiaSmi, TlsFiles};
 
-use crate::support::app::{configuration, merged};
+use crate::support::app::{IMAGE, configuration, merged};
 use crate::support::database;
 use crate::support::github::GitHub;
 use crate::support::payload::{self, Delivery};
@@ -285,6 +286,21 @@ async fn the_gpus_of_another_machine_are_found_and_looked_at_there() {
     let engine = RemoteEngine::start();
     has_gpus(&engine, &engine.by_tcp()).await;
     has_gpus(&engine, &engine.by_ssh()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn looks_at_gpus_that_come_at_once_share_what_looks() {
+    let engine = RemoteEngine::start();
+    engine.has(&[("GPU-1", 4)], &[]);
+    let files =
+        TlsFiles { ca: engine.at("ca.pem"), certificate: engine.at("client.pem"), key: engine.at("client.key") };
+    let docker = Docker::new(Endpoint::parse(&engine.tcp(), Some(&files)).unwrap(), "0123456789abcdef");
+    let smi = NvidiaSmi::new(&Default::default(), &docker, IMAGE);
+    let looks: Vec<_> = std::iter::repeat_with(|| smi.devices()).take(4).collect();
+    for devices in futures::future::join_all(looks).await {
+        assert_eq!(devices.unwrap().unwrap().len(), 1);
+    }
+    smi.tidy_up().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
