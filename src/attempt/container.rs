@@ -19,9 +19,12 @@ const SCRIPT: &str = "/home/travis/build.sh";
 const BEGIN: &str = "/etc/trainyard/begin";
 /// What a container runs: it waits for the end of its standard input, and then does the job, if it got all of it. That
 /// end also comes when the process dies that fills the container, at whatever point it was.
-const COMMAND: &str = "read -r _; test -e /etc/trainyard/begin || exit 86; exec bash /home/travis/build.sh </dev/null";
+const COMMAND: &str = "read -r _; test -e /etc/trainyard/begin || exit 86; : >/etc/trainyard/begun; \
+                       exec bash /home/travis/build.sh </dev/null";
 /// See [`COMMAND`].
 const NOT_BEGUN: i64 = 86;
+/// It is there when the job has begun. What waits may end before all is there, and still be filled.
+const BEGUN: &str = "/etc/trainyard/begun";
 const AUTHORITIES: &str = "/etc/trainyard/ca-certificates.crt";
 /// Variables by which programs of many kinds find the authorities to trust.
 const AUTHORITY_VARIABLES: [&str; 6] =
@@ -56,8 +59,8 @@ pub struct NewContainer<'a> {
 
 impl NewContainer<'_> {
     /// Makes and starts the container, or takes one of `pool`. `made` hears of it before there can be one to remove;
-    /// `checkout` is put together meanwhile and gives the folder; `before` is what has to have happened when the script
-    /// begins.
+    /// `checkout` is put together meanwhile and gives the folder; `before` is what has to have happened before the script
+    /// can begin, if there is something.
     ///
     /// # Errors
     /// [`ExecError::Job`] when the image is absent or cannot run the script.
@@ -65,7 +68,7 @@ impl NewContainer<'_> {
         self,
         docker: &Docker,
         (images, pool): (&Images, Option<&Pool>),
-        (checkout, before): (impl Future<Output = anyhow::Result<F>>, impl Future<Output = anyhow::Result<()>>),
+        (checkout, before): (impl Future<Output = anyhow::Result<F>>, Option<impl Future<Output = anyhow::Result<()>>>),
         made: impl Fn(String),
     ) -> Result<String, ExecError> {
         let authorities = authorities(images).await?;
@@ -90,8 +93,7 @@ impl NewContainer<'_> {
         if let Some(authorities) = authorities {
             upload = upload.file(AUTHORITIES, authorities, 0o644);
         }
-        fill(docker, &container, upload, self.cache).await?;
-        before.await?;
+        fill(docker, &container, upload, self.cache, before).await?;
         waiting.go().await?;
         Ok(container)
     }
@@ -120,15 +122,27 @@ impl NewContainer<'_> {
     }
 }
 
-/// Puts everything into a container that waits, and last of all what says that it is everything.
-async fn fill(docker: &Docker, container: &str, upload: Upload, cache: Option<Cached>) -> Result<(), ExecError> {
-    let Some(cached) = cache else {
+/// Puts everything into a container that waits, and last of all what says that it is everything: from then on the script
+/// begins whenever the wait ends, so what has to come before it comes before that.
+async fn fill(
+    docker: &Docker,
+    container: &str,
+    upload: Upload,
+    cache: Option<Cached>,
+    before: Option<impl Future<Output = anyhow::Result<()>>>,
+) -> Result<(), ExecError> {
+    if cache.is_none() && before.is_none() {
         return docker.put(container, upload.last_file(BEGIN)).await;
-    };
+    }
     docker.put(container, upload).await?;
-    if let Err(error) = restore(docker, container, cached).await {
+    if let Some(cached) = cache
+        && let Err(error) = restore(docker, container, cached).await
+    {
         // A job has to work without its cache too.
         warn!("the cache is not restored into {container}: {error:#}");
+    }
+    if let Some(before) = before {
+        before.await?;
     }
     docker.put(container, Upload::default().last_file(BEGIN)).await
 }
@@ -138,7 +152,7 @@ async fn fill(docker: &Docker, container: &str, upload: Upload, cache: Option<Ca
 /// # Errors
 /// When the engine does not answer.
 pub async fn never_began(docker: &Docker, container: &str, exit: &Exit) -> anyhow::Result<bool> {
-    Ok(exit.status == NOT_BEGUN && docker.tar_of(container, BEGIN).await?.is_none())
+    Ok(exit.status == NOT_BEGUN && docker.tar_of(container, BEGUN).await?.is_none())
 }
 
 async fn restore(docker: &Docker, container: &str, cached: Cached) -> anyhow::Result<()> {

@@ -29,6 +29,8 @@ pub struct Progress {
     away: bool,
     /// Whether the job's output broke off and was not found again, so that nobody knows what the job does.
     unseen: bool,
+    /// Whether it was judged: what comes after that, such as keeping its files, is not the job's to answer for.
+    judged: bool,
     stop: Option<(Stop, String)>,
     escalation: Option<Escalation>,
 }
@@ -74,6 +76,7 @@ impl Progress {
             written: 0,
             away: false,
             unseen: false,
+            judged: false,
             stop,
             escalation: None,
         }
@@ -81,6 +84,9 @@ impl Progress {
 
     /// Looks at the limits, and at the stop that somebody `wanted`; tells what is due `now`. To be asked every [`TICK`].
     pub fn look(&mut self, limits: &Limits, now: Instant, wanted: Option<(Stop, String)>) -> Due {
+        if self.judged {
+            return Due { stop: None, signal: None };
+        }
         let broken = self.limit_broken(limits, now).map(|stop| (stop, stop::reason(stop, limits)));
         let fresh = self.stop.is_none().then_some(wanted.or(broken)).flatten();
         if fresh.is_some() {
@@ -138,6 +144,7 @@ impl Progress {
 
     /// What the container's end means; `tail` is the end of its log.
     pub fn judge(&mut self, exit: &Exit, limits: &Limits, tail: &str) -> Judgement {
+        self.judged = true;
         if self.log_full && self.stop.is_none() {
             self.stop = Some((Stop::LogSize, stop::reason(Stop::LogSize, limits)));
         }
@@ -214,6 +221,17 @@ mod tests {
         assert_eq!(progress.look(&limits, progress.last_output, None).stop, None, "it may have said something");
         let later = progress.last_output + Duration::from_secs(11);
         assert_eq!(progress.look(&limits, later, None).stop.map(|(stop, _)| stop), Some(Stop::Silence));
+    }
+
+    #[test]
+    fn a_job_that_has_ended_breaks_no_limit_any_more() {
+        let limits = Limits { silence: Duration::from_secs(10), ..Limits::default() };
+        let mut progress = Progress::new(Some("c".to_owned()), None);
+        let start = progress.last_output;
+        progress.started = Some(start);
+        assert_eq!(progress.judge(&Exit { status: 0, out_of_memory: false }, &limits, "").verdict, Verdict::Passed);
+        let due = progress.look(&limits, start + Duration::from_secs(60), None);
+        assert_eq!(due, Due { stop: None, signal: None });
     }
 
     #[test]

@@ -187,6 +187,7 @@ impl Pool {
     /// Forgets all that wait: the engine was away, and their connections with it. Whoever tidies up removes them.
     pub fn forget(&self) {
         self.lock().ready.clear();
+        self.shelf.forget();
     }
 
     /// Takes one that is like this out of those that are ready, and notes that it was asked for.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use super::{Docker, Network, Spec, outlet};
+use super::{Docker, Life, Network, Spec, outlet};
 
 /// How long a network is used in all: what it knows of its surroundings, such as the host's addresses, gets old.
 const MAX_AGE: Duration = Duration::from_secs(15 * 60);
@@ -80,15 +80,22 @@ impl Shelf {
             state.spare.iter().position(fits).map(|place| state.spare.remove(place))
         };
         let Some(spare) = spare else { return false };
-        let renamed = self.docker.rename_one(&outlet::name(&spare.name), &outlet::name(container)).await;
-        match renamed {
-            Ok(()) => self.note(container, spec, whose, spare.made.since),
-            Err(error) => {
-                debug!("a spare network is gone: {error:#}");
-                let _ = self.docker.remove(&spare.name).await;
-                return false;
+        let outlet = outlet::name(container);
+        let given = async {
+            self.docker.rename_one(&outlet::name(&spare.name), &outlet).await?;
+            // It may have ended with its engine, which does not keep it from being renamed.
+            anyhow::ensure!(matches!(self.docker.life(&outlet).await?, Life::Running(_)), "it has ended");
+            anyhow::Ok(())
+        };
+        if let Err(error) = given.await {
+            debug!("a spare network is gone: {error:#}");
+            // Under whichever name it is.
+            for name in [&spare.name, container] {
+                let _ = self.docker.remove(name).await;
             }
+            return false;
         }
+        self.note(container, spec, whose, spare.made.since);
         true
     }
 
@@ -132,6 +139,14 @@ impl Shelf {
     pub(super) fn retire(&self) -> Vec<String> {
         let is_stale = |spare: &mut Spare| spare.since.elapsed() > MAX_UNUSED || spare.made.since.elapsed() > MAX_AGE;
         self.lock().spare.extract_if(.., is_stale).map(|spare| spare.name).collect()
+    }
+
+    /// Forgets what there was on an engine that went away: it may have ended with it. What is still there is nobody's, and
+    /// removed as such.
+    pub(super) fn forget(&self) {
+        let mut state = self.lock();
+        state.spare.clear();
+        state.used.clear();
     }
 
     /// Takes all from the shelf; nothing is put on it any more.

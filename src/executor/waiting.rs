@@ -29,6 +29,7 @@ impl Waiting {
     /// # Errors
     /// When the engine is not there any more.
     pub async fn go(mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.is_over(), "the connection to the container was cut before its job began");
         // Said, and not left to the drop: TLS tells an end from a connection that was cut.
         let ended = tokio::time::timeout(PROMPT, self.input.input.shutdown()).await;
         ended.context("no answer in time")?.context("starting the job")

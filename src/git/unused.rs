@@ -20,11 +20,16 @@ impl Mirrors {
             for mirror in names(&self.folder.join(&owner)).await? {
                 let name = mirror.strip_suffix(".git").and_then(|name| format!("{owner}/{name}").parse().ok());
                 let Some(name): Option<RepoName> = name else { continue };
-                if last_change(&self.path(&name)).is_none_or(|last| last + unused > now) {
+                let is_in_use = || last_change(&self.path(&name)).is_none_or(|last| last + unused > now);
+                if is_in_use() {
                     continue;
                 }
                 let lock = self.lock_of(&name);
                 let _no_fetch_meanwhile = lock.lock().await;
+                // Maybe there was one until now.
+                if is_in_use() {
+                    continue;
+                }
                 tokio::fs::remove_dir_all(self.path(&name)).await?;
                 removed += 1;
             }

@@ -201,8 +201,16 @@ pub async fn refresh(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<Buil
     .bind(build)
     .fetch_all(&mut *tx)
     .await?;
-    let fast_finish = sqlx::query_scalar("select fast_finish from build where id = $1").bind(build).fetch_one(&mut *tx);
-    let state = roll_up(&jobs, fast_finish.await?);
+    let (fast_finish, has_begun): (bool, bool) =
+        sqlx::query_as("select fast_finish, started_at is not null from build where id = $1")
+            .bind(build)
+            .fetch_one(&mut *tx)
+            .await?;
+    // A claim that is not committed yet has begun a job that is not seen here, and does not look at a build that runs.
+    let state = match roll_up(&jobs, fast_finish) {
+        BuildState::Queued if has_begun => BuildState::Running,
+        state => state,
+    };
     sqlx::query(
         "update build set state = $2,
              started_at = coalesce(started_at, case when $2 <> 'queued' then now() end),

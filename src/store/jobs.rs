@@ -24,7 +24,7 @@ use super::logs;
 use super::reports::{self, Reports};
 use crate::domain::{BuildId, JobId, JobKind, JobState, Status, Stop, Verdict};
 pub use lost::{Lease, LostAttempt, MAX_ATTEMPTS, give_way, leases, lost_attempts, requeue, rescue, run_only_once};
-pub use needs::{claim_with_needs, tell_waits};
+pub use needs::{claim_with_needs, tell_waits, tell_who_gives_way};
 
 /// A worker's right to a job, and what it has to run.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -165,7 +165,10 @@ pub async fn claim(db: &PgPool, worker: &str, lease: Duration) -> sqlx::Result<O
              from claimed where build.id = build_id and build.state = 'queued'
              returning build.id, build.repo_id, build.sha
          ), told as (
-             update wish set description = $4 || substr(description, length($3) + 1), wanted_seq = wanted_seq + 1
+             update wish set wanted_seq = wanted_seq + 1, description = case
+                 when length(description) - length($3) + length($4) > $5
+                     then left($4 || substr(description, length($3) + 1), $5 - 1) || '…'
+                 else $4 || substr(description, length($3) + 1) end
              from begun
              where (wish.repo_id, wish.sha, wish.build_id) = (begun.repo_id, begun.sha, begun.id)
                  and starts_with(description, $3)
@@ -176,6 +179,7 @@ pub async fn claim(db: &PgPool, worker: &str, lease: Duration) -> sqlx::Result<O
     .bind(lease)
     .bind(Status::QUEUED)
     .bind(Status::RUNNING)
+    .bind(i32::try_from(Status::MAX_DESCRIPTION).unwrap_or(i32::MAX))
     .fetch_optional(db)
     .await
 }
@@ -291,7 +295,8 @@ pub async fn finish(db: &PgPool, (job, attempt): (JobId, i32), end: &Finish<'_>)
         return Ok(false);
     }
     let finished: Option<(BuildId, bool)> = sqlx::query_as(
-        "update job set state = 'finished', verdict = $3, exit_status = $4, reason = coalesce($5, reason),
+        "update job set state = 'finished', verdict = $3, exit_status = $4,
+             reason = coalesce($5, case when stop is distinct from 'preempted' then reason end),
              finished_at = now(), lease_until = null, gives_way_to = null
          where id = $1 and attempt = $2 and state = 'running'
          returning build_id, has_needs",

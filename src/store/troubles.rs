@@ -48,7 +48,7 @@ pub async fn all(db: &PgPool) -> sqlx::Result<Vec<Trouble>> {
 pub async fn forget_runners(db: &PgPool) -> sqlx::Result<()> {
     sqlx::query(
         "delete from trouble using runner where seen_at < now() - interval '10 min'
-             and component in ('runner ' || name, 'GPUs of runner ' || name)",
+             and component in ('runner ' || name, 'GPUs of runner ' || name, 'disk of runner ' || name, 'disk of ' || host)",
     )
     .execute(db)
     .await?;

@@ -9,7 +9,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use tracing::warn;
 
@@ -39,6 +39,8 @@ pub(super) struct Origin {
 struct Declared {
     base: PathBuf,
     paths: Vec<String>,
+    /// How many more there are.
+    left_out: usize,
 }
 
 impl Worker {
@@ -56,10 +58,7 @@ impl Worker {
         if !wants || !matches!(judgement.verdict, Verdict::Passed | Verdict::Failed) {
             return Vec::new();
         }
-        let stored = tokio::time::timeout(LIMIT, self.try_store_artifacts(job, origin, is_smoke, container)).await;
-        let stored = stored
-            .unwrap_or_else(|_| Err(anyhow::anyhow!("that took longer than {}", humantime::format_duration(LIMIT))));
-        match stored {
+        match self.store_until_done(job, origin, is_smoke, container).await {
             Ok(taken) => {
                 judgement.closing.push_str(&taken.in_words());
                 taken.artifacts
@@ -68,6 +67,29 @@ impl Worker {
                 warn!(job = %job.id, "cannot store the artifacts of job {}: {error:#}", job.id);
                 judgement.closing.push_str(&format!("\nThe artifacts are not stored: {error:#}.\n"));
                 Vec::new()
+            }
+        }
+    }
+
+    /// Tries again when the engine was away: keys are made of attempt and name, so what is there already is replaced.
+    async fn store_until_done(
+        &self,
+        job: &Claimed,
+        origin: Origin,
+        is_smoke: bool,
+        container: &str,
+    ) -> anyhow::Result<Taken> {
+        ensure!(
+            self.settings.objects.is_some(),
+            "this runner is another machine's than the server's, which needs a bucket for them (storage.url)"
+        );
+        let mut tries = 0;
+        loop {
+            let stored = tokio::time::timeout(LIMIT, self.try_store_artifacts(job, origin, is_smoke, container)).await;
+            match stored {
+                Ok(Ok(taken)) => return Ok(taken),
+                Ok(Err(error)) => self.try_again(error, &mut tries).await?,
+                Err(_) => bail!("that took longer than {}", humantime::format_duration(LIMIT)),
             }
         }
     }
@@ -81,13 +103,11 @@ impl Worker {
     ) -> anyhow::Result<Taken> {
         let declared = if is_smoke {
             let folder = output_folder();
-            Declared { base: PathBuf::from(&folder), paths: vec![folder] }
+            Declared { base: PathBuf::from(&folder), paths: vec![folder], left_out: 0 }
         } else {
             self.declared(container).await?
         };
-        let (objects, keys) = self.settings.objects.clone().context(
-            "this runner is another machine's than the server's, which needs a bucket for them (storage.url)",
-        )?;
+        let (objects, keys) = self.settings.objects.clone().context("a place for objects")?;
         let limit = self.settings.limits.artifacts;
         let mut taken = Taken::new(objects, keys, origin, (job.id, job.attempt), limit);
         for path in declared.paths {
@@ -97,12 +117,15 @@ impl Worker {
             let base = declared.base.clone();
             taken = tokio::task::spawn_blocking(move || taken.take(&base, &path, tar).map(|()| taken)).await??;
         }
+        for _ in 0..declared.left_out {
+            taken.leave_out(format!("at most {MAX_PATHS} paths are looked at"));
+        }
         Ok(taken)
     }
 
     /// What the script has written down; nothing when it did not get so far.
     async fn declared(&self, container: &str) -> anyhow::Result<Declared> {
-        let nothing = Declared { base: PathBuf::from("/"), paths: Vec::new() };
+        let nothing = Declared { base: PathBuf::from("/"), paths: Vec::new(), left_out: 0 };
         let Some(tar) = self.docker.tar_of(container, &format!("{HOME}/.travis/artifacts")).await? else {
             return Ok(nothing);
         };
@@ -114,9 +137,14 @@ impl Worker {
             }
             Ok(String::from_utf8_lossy(&list).into_owned())
         };
-        let list = tokio::task::spawn_blocking(read).await?.context("reading the list of artifacts")?;
+        let mut list = tokio::task::spawn_blocking(read).await?.context("reading the list of artifacts")?;
+        if list.len() as u64 >= MAX_LIST {
+            // The last line is cut, and might name something else now.
+            list.truncate(list.rfind('\n').unwrap_or(0));
+        }
         let mut lines = list.lines().filter(|path| path.starts_with('/')).map(str::to_owned);
         let Some(base) = lines.next() else { return Ok(nothing) };
-        Ok(Declared { base: PathBuf::from(base), paths: lines.take(MAX_PATHS).collect() })
+        let paths: Vec<String> = lines.by_ref().take(MAX_PATHS).collect();
+        Ok(Declared { base: PathBuf::from(base), paths, left_out: lines.count() })
     }
 }

@@ -24,7 +24,7 @@ use anyhow::Context as _;
 use bytesize::ByteSize;
 use serde::Deserialize;
 use sqlx::PgPool;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -245,7 +245,7 @@ impl Worker {
         loop {
             while running.try_join_next().is_some() {}
             let slot = tokio::select! {
-                slot = Arc::clone(&slots).acquire_owned() => slot.unwrap_or_else(|_| unreachable!("never closed")),
+                slot = self.free_slot(&slots) => slot,
                 () = shutdown.cancelled() => break,
             };
             // While the engine is away, jobs wait for it, or for another runner.
@@ -280,6 +280,23 @@ impl Worker {
             self.cancel_all(&mut running).await;
         }
         running.shutdown().await;
+    }
+
+    /// Waits for a slot. Meanwhile a job that gives way may be told so: whoever waits for its GPUs gets its slot, too.
+    async fn free_slot(&self, slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+        let slot = Arc::clone(slots).acquire_owned();
+        tokio::pin!(slot);
+        loop {
+            tokio::select! {
+                slot = &mut slot => return slot.unwrap_or_else(|_| unreachable!("never closed")),
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            if self.has_gpus.load(Ordering::Relaxed)
+                && let Err(error) = jobs::tell_who_gives_way(&self.db, &self.name).await
+            {
+                warn!(runner = self.name, "cannot look who has to give way: {error}");
+            }
+        }
     }
 
     /// Cancels the jobs that run, and waits for their ends.
@@ -408,7 +425,7 @@ impl Worker {
         for fence in jobs::running_of(&self.db, &self.name).await? {
             if !adopted.iter().any(|(job, _)| (job.id, job.attempt) == fence) {
                 warn!(runner = self.name, "job {} was claimed but has no container: it begins again", fence.0);
-                jobs::requeue(&self.db, fence, Duration::ZERO, "its container was lost too often").await?;
+                jobs::requeue(&self.db, fence, Duration::ZERO, "its container was lost").await?;
             }
         }
         Ok(adopted)

@@ -53,7 +53,8 @@ impl Worker {
             gpus: &job.gpus,
         };
         let with = (&self.settings.images, Some(&self.pool));
-        let first = (checkout, self.begin_only_once(job, &known));
+        let once = self.only_once(job, &known).map(|why| self.note_only_once(job, why));
+        let first = (checkout, once);
         let container = new.start(&self.docker, with, first, made).await;
         self.pool.job_began();
         container
@@ -121,16 +122,17 @@ impl Worker {
         attempt().await
     }
 
-    /// A job that publishes, or whose author says so, must not begin again by itself once its script runs: nobody could say
-    /// how far it had come.
-    async fn begin_only_once(&self, job: &Claimed, known: &Facts) -> anyhow::Result<()> {
-        let why = if script::may_deploy(&job.config, known) {
-            "it may have deployed, so it is not run again"
-        } else if fails_when_lost(&job.config) {
-            "it is not run again, as `lost: fail` says"
+    /// Why a job must not begin again by itself once its script runs: that it publishes, when nobody could say how far it had
+    /// come, or that its author says so.
+    fn only_once(&self, job: &Claimed, known: &Facts) -> Option<&'static str> {
+        if script::may_deploy(&job.config, known) {
+            Some("it may have deployed, so it is not run again")
         } else {
-            return Ok(());
-        };
+            fails_when_lost(&job.config).then_some("it is not run again, as `lost: fail` says")
+        }
+    }
+
+    async fn note_only_once(&self, job: &Claimed, why: &str) -> anyhow::Result<()> {
         let is_ours = jobs::run_only_once(&self.db, (job.id, job.attempt), Some(why)).await?;
         anyhow::ensure!(is_ours, "the lease was lost before the job began");
         Ok(())
@@ -187,8 +189,11 @@ impl Worker {
     }
 }
 
-/// Whose code a job runs: the repository's own people's, or those of a fork of it.
+/// Whose code a job runs: the repository's own people's, or those of a fork of it. Of a fork that is deleted nobody knows.
 fn whose(facts: &BuildFacts, trusted: bool) -> String {
-    let fork = facts.head_repo.as_deref().filter(|_| !trusted).unwrap_or_default();
-    format!("{} {trusted} {fork}", facts.repo_id)
+    match (trusted, &facts.head_repo) {
+        (true, _) => format!("{}", facts.repo_id),
+        (false, Some(fork)) => format!("{} by {fork}", facts.repo_id),
+        (false, None) => format!("build {}", facts.id.0),
+    }
 }

@@ -175,3 +175,37 @@ async fn a_release_gets_its_files_and_is_shown_at_last() {
     assert_eq!(shown, expected);
     app.stop().await;
 }
+
+#[tokio::test]
+async fn a_job_that_may_have_deployed_is_not_begun_again_when_it_is_lost() {
+    let app = App::start("").await;
+    let repo = app.github.repo("acme/styles");
+    let deploy = |branch: &str| {
+        format!(
+            "language: shell\nscript: echo begun; sleep 5\ndeploy:\n  - provider: script\n    script: echo deployed\n    \
+             on: {branch}\n"
+        )
+    };
+    let lose = async |job: i64| {
+        while !String::from_utf8_lossy(&app.log(job).await).contains("\nbegun\n") {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        docker::remove(&docker::container_of(&app.db, job).await.expect("a container"));
+    };
+    for (job, branch, attempts, state) in [(1, "main", 1, "error"), (2, "next", 2, "success")] {
+        repo.write(".travis.yml", &deploy(branch));
+        let sha = repo.commit(branch);
+        Delivery::new(branch, "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+        while sqlx::query_scalar::<_, i64>("select count(*) from job").fetch_one(&app.db).await.unwrap() < job {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        lose(job).await;
+        let end = app.github.wait_for_end(&sha, "trainyard/push").await;
+        assert_eq!(end.state, state, "{}", end.description);
+        let attempt: i32 =
+            sqlx::query_scalar("select attempt from job where id = $1").bind(job).fetch_one(&app.db).await.unwrap();
+        assert_eq!(attempt, attempts, "{}", end.description);
+        assert_eq!(end.description.contains("it may have deployed, so it is not run again"), state == "error");
+    }
+    app.stop().await;
+}

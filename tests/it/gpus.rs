@@ -169,7 +169,8 @@ async fn a_fork_that_asks_for_a_gpu_is_told_why_it_gets_none() {
 async fn a_preemptible_job_is_stopped_for_one_that_waits_and_begins_again() {
     let engine = GpuEngine::start();
     engine.has(&[("GPU-1", 4)], &[]);
-    let app = App::start(&engine.configuration()).await;
+    // One slot: what waits for the GPU waits for the slot, too.
+    let app = App::start(&engine.configuration().replace("slots = 3", "slots = 1")).await;
     let train = format!("preemptible: true\n{}", wants("gpu-medium", "echo begun; sleep 60"));
     let patient = push(&app.github, &app.base, "acme/train", &train).await;
     until(&app.db, "the preemptible job begins", "select exists (select from job where id = 1 and log_length > 0)")

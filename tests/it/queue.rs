@@ -152,6 +152,23 @@ async fn log_bytes_go_to_their_offset_or_nowhere() {
 }
 
 #[tokio::test]
+async fn a_claim_keeps_the_status_short_enough_for_github() {
+    let db = queue(1).await;
+    let full = format!("queued: {}", "x".repeat(132));
+    sqlx::query(
+        "insert into wish (repo_id, sha, context, build_id, state, description, target_path)
+         select repo_id, sha, 'trainyard/push', id, 'pending', $1, '/' from build",
+    )
+    .bind(&full)
+    .execute(&db)
+    .await
+    .unwrap();
+    jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    let told: String = sqlx::query_scalar("select description from wish").fetch_one(&db).await.unwrap();
+    assert_eq!(told, format!("running: {}…", "x".repeat(130)));
+}
+
+#[tokio::test]
 async fn a_job_that_must_run_only_once_is_errored_when_it_is_lost_and_says_why() {
     let db = queue(2).await;
     let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();

@@ -1,5 +1,6 @@
 //! One job in its container, from the script to the judgement.
 
+use std::future::Ready;
 use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
@@ -90,7 +91,7 @@ impl Runner {
     ) -> anyhow::Result<Judgement> {
         let made = |container| shared.lock().container = Some(container);
         let limits = new.limits;
-        let first = (async { Ok(checkout) }, async { Ok(()) });
+        let first = (async { Ok(checkout) }, None::<Ready<anyhow::Result<()>>>);
         let container = match new.start(&self.docker, (&self.images, None), first, made).await {
             Ok(container) => container,
             Err(ExecError::Job(reason)) => return Ok(Judgement::could_not_begin(reason)),

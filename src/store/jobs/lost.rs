@@ -153,7 +153,7 @@ async fn give_back(tx: &mut PgConnection, (job, attempt): (JobId, i32), how: &Gi
                  when cancel_requested then 'canceled'
                  when $7 then null
                  when only_once is not null or attempt - preemptions >= $3 then 'errored' end::verdict as it
-             from job where id = $1
+             from job where id = $1 for update
          ), given as (
              update job set
                  state = case when it is null then 'queued' else 'finished' end::job_state,

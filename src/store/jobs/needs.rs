@@ -41,35 +41,12 @@ impl Candidate {
 /// # Errors
 /// When Postgres cannot be asked; then nothing was claimed.
 pub async fn claim_with_needs(db: &PgPool, worker: &str, lease: Duration) -> sqlx::Result<Option<Claimed>> {
-    let waiting: Vec<Candidate> = sqlx::query_as(
-        "select id, build_id, gpu_count, gpu_memory, gpu_class, job.labels, waits_for, preemptible, false as is_long_queued
-         from job join runner on runner.name = $1
-         where state = 'queued' and has_needs and not_before <= now() and job.labels <@ runner.labels
-         order by preemptible, priority desc, id limit $2",
-    )
-    .bind(worker)
-    .bind(LOOKED_AT)
-    .fetch_all(db)
-    .await?;
+    let waiting = candidates(db, worker).await?;
     if waiting.is_empty() {
         return Ok(None);
     }
     let mut tx = db.begin().await?;
-    // One claim after the other, of this runner. A claim waits for no job's row while it holds these, so that an attempt's
-    // end, which locks its job first, cannot wait for a claim that waits for it.
-    sqlx::query("select 1 from gpu where runner = $1 order by uuid for update").bind(worker).execute(&mut *tx).await?;
-    let gpus = gpus::of_runner(&mut tx, worker).await?;
-    let wishes: Vec<Option<GpuWish>> = waiting.iter().map(Candidate::wish).collect();
-    let candidates: Vec<gpu::Candidate<'_>> = waiting
-        .iter()
-        .zip(&wishes)
-        .map(|(job, wish)| gpu::Candidate { wish: wish.as_ref(), preemptible: job.preemptible })
-        .collect();
-    let choice = choose(&gpus, &candidates);
-    for (holder, place) in choice.give_way {
-        tell_to_give_way(&mut tx, holder, waiting[place].id, worker).await?;
-    }
-    let Some((place, chosen)) = choice.begins else {
+    let Some((place, chosen)) = chosen_of(&mut tx, worker, &waiting).await? else {
         tx.commit().await?;
         return Ok(None);
     };
@@ -108,6 +85,57 @@ pub async fn claim_with_needs(db: &PgPool, worker: &str, lease: Duration) -> sql
     builds::refresh(&mut tx, job.build_id).await?;
     tx.commit().await?;
     Ok(Some(job))
+}
+
+/// The first jobs of the queue that the worker's runner could run.
+async fn candidates(db: &PgPool, worker: &str) -> sqlx::Result<Vec<Candidate>> {
+    sqlx::query_as(
+        "select id, build_id, gpu_count, gpu_memory, gpu_class, job.labels, waits_for, preemptible, false as is_long_queued
+         from job join runner on runner.name = $1
+         where state = 'queued' and has_needs and not_before <= now() and job.labels <@ runner.labels
+         order by preemptible, priority desc, id limit $2",
+    )
+    .bind(worker)
+    .bind(LOOKED_AT)
+    .fetch_all(db)
+    .await
+}
+
+/// Locks the runner's GPUs, tells who has to give way, and gives the place of the job that can begin with its GPUs.
+async fn chosen_of(
+    tx: &mut PgConnection,
+    worker: &str,
+    waiting: &[Candidate],
+) -> sqlx::Result<Option<(usize, Vec<String>)>> {
+    // One claim after the other, of this runner. A claim waits for no job's row while it holds these, so that an attempt's
+    // end, which locks its job first, cannot wait for a claim that waits for it.
+    sqlx::query("select 1 from gpu where runner = $1 order by uuid for update").bind(worker).execute(&mut *tx).await?;
+    let gpus = gpus::of_runner(tx, worker).await?;
+    let wishes: Vec<Option<GpuWish>> = waiting.iter().map(Candidate::wish).collect();
+    let candidates: Vec<gpu::Candidate<'_>> = waiting
+        .iter()
+        .zip(&wishes)
+        .map(|(job, wish)| gpu::Candidate { wish: wish.as_ref(), preemptible: job.preemptible })
+        .collect();
+    let choice = choose(&gpus, &candidates);
+    for (holder, place) in choice.give_way {
+        tell_to_give_way(tx, holder, waiting[place].id, worker).await?;
+    }
+    Ok(choice.begins)
+}
+
+/// Tells who has to give way to a job that waits, while all slots of the runner are taken: one comes free by that.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn tell_who_gives_way(db: &PgPool, worker: &str) -> sqlx::Result<()> {
+    let waiting = candidates(db, worker).await?;
+    if waiting.iter().any(|job| !job.preemptible && job.gpu_count > 0) {
+        let mut tx = db.begin().await?;
+        chosen_of(&mut tx, worker, &waiting).await?;
+        tx.commit().await?;
+    }
+    Ok(())
 }
 
 /// Tells a running job to give way to one that waits, unless that one gets its GPUs from another runner. What somebody

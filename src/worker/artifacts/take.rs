@@ -128,7 +128,7 @@ impl Taken {
         Ok(())
     }
 
-    fn leave_out(&mut self, why: String) {
+    pub(super) fn leave_out(&mut self, why: String) {
         self.left_out += 1;
         self.why.get_or_insert(why);
     }
