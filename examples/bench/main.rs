@@ -1,7 +1,8 @@
 //! `make bench`: how near the service is to the physical limits of what it does, as ratios of interleaved runs.
 //!
-//! With an argument only a part: `plan`, the plan of a `.travis.yml`; `lora`, what is done with training configs and
-//! weights; `service`, the database's part of the work; `jobs`, the containers'.
+//! With arguments only parts: `plan`, the plan of a `.travis.yml`; `lora`, what is done with training configs and
+//! weights; `service`, the database's part of the work; and of the containers' `push`, `hundred`, `checkout`, `logs` and
+//! `recovery`.
 //!
 //! Each figure is the median of its runs; both sides of a ratio run in turn in this one process's time.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot work shall say so at once")]
@@ -31,8 +32,8 @@ use yard::Yard;
 #[tokio::main]
 async fn main() {
     println!("{:<66} {:>10} {:>12} {:>8}  aim", "what", "ours", "the limit", "ratio");
-    let part = std::env::args().nth(1);
-    let wants = |name: &str| part.as_deref().is_none_or(|part| part == name);
+    let parts: Vec<String> = std::env::args().skip(1).collect();
+    let wants = |name: &str| parts.is_empty() || parts.iter().any(|part| part == name);
     if wants("plan") {
         planning::real_and_hostile();
     }
@@ -40,7 +41,7 @@ async fn main() {
         lint::as_a_process();
         weights::inspected();
     }
-    if wants("lora") || wants("service") || wants("jobs") {
+    if ["lora", "service", "push", "hundred", "checkout", "logs", "recovery"].into_iter().any(wants) {
         let mut yard = Yard::start(2).await;
         if wants("service") {
             memory::idle(&yard).await;
@@ -50,16 +51,24 @@ async fn main() {
         if wants("lora") {
             smoke::of_the_example(&yard).await;
         }
-        if wants("jobs") {
+        if wants("push") {
             push::of_echo(&yard).await;
+        }
+        if wants("hundred") {
             jobs::at_once(&yard).await;
+        }
+        if wants("checkout") {
             checkout::of_many_files(&yard).await;
+        }
+        if wants("logs") {
             logs::stored(&yard).await;
+        }
+        if wants("recovery") {
             recovery::of_a_job(&mut yard).await;
         }
         yard.stop();
     }
-    if wants("jobs") {
+    if wants("push") {
         let yard = Yard::start(0).await;
         push::of_echo(&yard).await;
         yard.stop();
