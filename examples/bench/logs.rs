@@ -9,6 +9,7 @@ use sqlx::PgPool;
 use crate::deliveries::connect;
 use crate::memory::{peak, reset_peak};
 use crate::support::app::IMAGE;
+use crate::support::github::Posted;
 use crate::support::payload::{self, Delivery};
 use crate::yard::Yard;
 use crate::{median, report, stamp};
@@ -16,6 +17,8 @@ use crate::{median, report, stamp};
 /// Megabytes that each job prints.
 const SIZE: u64 = 200;
 const ROUNDS: usize = 3;
+/// What one of them may take.
+const LIMIT: Duration = Duration::from_secs(300);
 /// Lines like those of a training: 60 bytes.
 const LINE: &str = "step 1234/20000 loss=0.0812 lr=9.7e-05 grad_norm=0.41 it/s 7";
 
@@ -38,7 +41,9 @@ pub async fn stored(yard: &Yard) {
         let delivery = Delivery::new(&format!("flood-{round}"), "push", &payload::push(&yard.github, &repo, "main"));
         reset_peak(&yard.service);
         delivery.post(&yard.service.base).await;
-        let end = yard.github.wait_for_end(&sha, "trainyard/push").await;
+        let ended =
+            |posted: &Posted| posted.sha == sha && posted.context == "trainyard/push" && posted.state != "pending";
+        let end = yard.github.wait_for(LIMIT, ended).await;
         assert_eq!(end.state, "success", "{}", end.description);
         most = most.max(peak(yard.service.child.id()));
         ours.push(SIZE as f64 / took(&db, &sha).await);

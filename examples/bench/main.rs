@@ -41,7 +41,7 @@ async fn main() {
         lint::as_a_process();
         weights::inspected();
     }
-    if ["lora", "service", "push", "hundred", "checkout", "logs", "recovery"].into_iter().any(wants) {
+    if ["lora", "service", "push", "hundred", "logs", "recovery"].into_iter().any(wants) {
         let mut yard = Yard::start(2).await;
         if wants("service") {
             memory::idle(&yard).await;
@@ -57,9 +57,6 @@ async fn main() {
         if wants("hundred") {
             jobs::at_once(&yard).await;
         }
-        if wants("checkout") {
-            checkout::of_many_files(&yard).await;
-        }
         if wants("logs") {
             logs::stored(&yard).await;
         }
@@ -67,6 +64,9 @@ async fn main() {
             recovery::of_a_job(&mut yard).await;
         }
         yard.stop();
+    }
+    if wants("checkout") {
+        checkout::of_many_files().await;
     }
     if wants("push") {
         let yard = Yard::start(0).await;

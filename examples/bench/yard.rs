@@ -16,17 +16,26 @@ pub struct Yard {
 
 impl Yard {
     pub async fn start(ready: usize) -> Self {
+        Self::start_in(
+            &std::env::temp_dir(),
+            &format!("limits = {{log = '1 GB'}}\n[[runner]]\nready = {ready}\n"),
+            ready,
+        )
+        .await
+    }
+
+    /// Starts it in a folder of `place`, with this change to its configuration.
+    pub async fn start_in(place: &Path, change: &str, ready: usize) -> Self {
         // Open to the unprivileged user that Postgres runs as.
         let folder = tempfile::Builder::new()
             .prefix("trainyard-bench-")
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .tempdir()
+            .tempdir_in(place)
             .unwrap();
         let github = GitHub::start(folder.path().join("github")).await;
         let config = folder.path().join("config.toml");
         let usual = configuration(&folder.path().join("data"), None, &github);
-        let change = format!("limits = {{log = '1 GB'}}\n[[runner]]\nready = {ready}\n");
-        std::fs::write(&config, merged(&usual, &change)).unwrap();
+        std::fs::write(&config, merged(&usual, change)).unwrap();
         let service = Service::start(&program(), &config);
         Self { folder, github, service, ready }
     }

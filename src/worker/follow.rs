@@ -1,10 +1,11 @@
 //! From a container's output to the stored log.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::StreamExt as _;
-use tokio::sync::mpsc;
+use futures::{Stream, StreamExt as _};
+use tokio::sync::Notify;
 use tracing::warn;
 
 use super::log::Log;
@@ -20,8 +21,8 @@ const GATHER: Duration = Duration::from_millis(40);
 const GATHERED_ENOUGH: usize = 64 * 1024;
 /// The pause before a stream that broke is opened again.
 const REOPEN: Duration = Duration::from_millis(200);
-/// Frames of output that one commit may carry; the engine's frames have at most 16 KiB.
-const FRAMES: usize = 1024;
+/// Bytes that may wait for their commit; beyond that the engine waits.
+const MOST_GATHERED: usize = 1024 * 1024;
 
 impl Worker {
     /// Stores the container's output until it has ended.
@@ -83,30 +84,13 @@ impl Worker {
 
     /// Stores the output from the stored offset on, until the stream ends (true) or breaks (false).
     async fn store_output(&self, container: &str, shared: &Shared, log: &mut Log) -> Result<bool, End> {
-        let mut frames = match self.docker.logs(container, log.read_on_from()) {
+        let frames = match self.docker.logs(container, log.read_on_from()) {
             Ok(frames) => frames,
             Err(error) => return Err(End::GivenBack(error)),
         };
-        // The engine sends each line by itself. What comes while a commit is under way is gathered for the next one.
-        let (sender, receiver) = mpsc::channel(FRAMES);
-        let read = async move {
-            while let Some(frame) = frames.next().await {
-                match frame {
-                    Ok(frame) => {
-                        if sender.send(frame).await.is_err() {
-                            break;
-                        }
-                    }
-                    Err(error) => {
-                        warn!("the output's stream broke: {error:#}");
-                        return false;
-                    }
-                }
-            }
-            drop(sender);
-            true
-        };
-        let write = store_frames(receiver, shared, log);
+        let gathered = Gathered::default();
+        let read = gathered.fill(frames);
+        let write = store_gathered(&gathered, shared, log);
         tokio::pin!(read, write);
         let mut whole = None;
         loop {
@@ -119,13 +103,67 @@ impl Worker {
     }
 }
 
-/// Stores frames in commits until there are no more or the log is full.
-async fn store_frames(mut frames: mpsc::Receiver<Bytes>, shared: &Shared, log: &mut Log) -> Result<(), End> {
-    let mut gathered = Vec::with_capacity(FRAMES);
+/// Output that waits for its commit. The engine sends each line by itself; what comes while a commit is under way goes with
+/// the next one.
+#[derive(Default)]
+struct Gathered {
+    state: Mutex<(Vec<u8>, bool)>,
+    came: Notify,
+    taken: Notify,
+}
+
+impl Gathered {
+    /// Gathers all that a stream gives. False when the stream broke.
+    async fn fill(&self, mut frames: impl Stream<Item = anyhow::Result<Bytes>> + Unpin) -> bool {
+        let whole = loop {
+            match frames.next().await {
+                None => break true,
+                Some(Ok(frame)) => self.push(&frame).await,
+                Some(Err(error)) => {
+                    warn!("the output's stream broke: {error:#}");
+                    break false;
+                }
+            }
+        };
+        self.lock().1 = true;
+        self.came.notify_one();
+        whole
+    }
+
+    async fn push(&self, frame: &[u8]) {
+        while self.lock().0.len() >= MOST_GATHERED {
+            self.taken.notified().await;
+        }
+        self.lock().0.extend_from_slice(frame);
+        self.came.notify_one();
+    }
+
+    /// Takes what there is, once there is something; none at the end.
+    async fn take(&self) -> Option<Vec<u8>> {
+        loop {
+            {
+                let mut state = self.lock();
+                if !state.0.is_empty() {
+                    self.taken.notify_one();
+                    return Some(std::mem::take(&mut state.0));
+                }
+                if state.1 {
+                    return None;
+                }
+            }
+            self.came.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Vec<u8>, bool)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Stores what is gathered in commits until there is no more or the log is full.
+async fn store_gathered(gathered: &Gathered, shared: &Shared, log: &mut Log) -> Result<(), End> {
     let mut appends = 0_u32;
-    while frames.recv_many(&mut gathered, FRAMES).await > 0 {
-        let bytes = gathered.concat();
-        gathered.clear();
+    while let Some(bytes) = gathered.take().await {
         log.append(&bytes).await?;
         {
             let mut progress = shared.lock();
