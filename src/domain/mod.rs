@@ -17,7 +17,7 @@ pub use gpu::{GpuState, GpuWish, Needs};
 pub use ids::{BuildId, DeliveryId, InvalidName, JobId, RepoId, RepoName, Sha};
 pub use job::{JobKind, JobState, Stop, Verdict};
 pub use problem::{Problem, Severity};
-pub use resources::{Record, Resource, Resources, Times, Usage};
+pub use resources::{GpuUse, Record, Resource, Resources, Times, Usage};
 pub use status::{CommitState, JobOutcome, Status, in_words};
 pub use token::tokens;
 pub use trigger::{PullRequest, Trigger, TriggerKind};

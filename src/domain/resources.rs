@@ -22,6 +22,17 @@ pub struct Usage {
     pub network_in: u64,
     /// Bytes sent.
     pub network_out: u64,
+    /// What its GPUs do now; none of a job without GPUs, or when nobody can tell.
+    pub gpus: Option<GpuUse>,
+}
+
+/// What GPUs do at a time, all of them together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GpuUse {
+    /// How busy they are, in hundredths of a GPU.
+    pub busy: u32,
+    /// Bytes of their memory that are in use.
+    pub memory: u64,
 }
 
 /// What a series tells of.
@@ -40,12 +51,24 @@ pub enum Resource {
     NetworkIn,
     /// Bytes a second.
     NetworkOut,
+    /// GPUs that were busy, on average.
+    Gpu,
+    /// Bytes of the GPUs' memory.
+    GpuMemory,
 }
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Cpu, Self::Memory, Self::DiskRead, Self::DiskWrite, Self::NetworkIn, Self::NetworkOut];
+    pub const ALL: [Self; 8] = [
+        Self::Cpu,
+        Self::Memory,
+        Self::DiskRead,
+        Self::DiskWrite,
+        Self::NetworkIn,
+        Self::NetworkOut,
+        Self::Gpu,
+        Self::GpuMemory,
+    ];
 
     /// Its name in rows and in JSON.
     pub fn name(self) -> &'static str {
@@ -56,6 +79,8 @@ impl Resource {
             Self::DiskWrite => "disk_write",
             Self::NetworkIn => "network_in",
             Self::NetworkOut => "network_out",
+            Self::Gpu => "gpu",
+            Self::GpuMemory => "gpu_memory",
         }
     }
 
@@ -63,7 +88,8 @@ impl Resource {
     pub fn unit(self) -> &'static str {
         match self {
             Self::Cpu => "processors",
-            Self::Memory => "bytes",
+            Self::Memory | Self::GpuMemory => "bytes",
+            Self::Gpu => "GPUs",
             Self::DiskRead | Self::DiskWrite | Self::NetworkIn | Self::NetworkOut => "bytes per second",
         }
     }
@@ -88,6 +114,9 @@ pub struct Resources {
     pub network_in: u64,
     /// Bytes.
     pub network_out: u64,
+    /// The most memory of its GPUs of all samples, in bytes; none of a job without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_peak: Option<u64>,
     /// Each resource over the time.
     #[serde(skip)]
     pub series: Vec<(Resource, Times)>,
@@ -101,7 +130,7 @@ pub struct Record {
     apart: u64,
 }
 
-/// The usage at a time; its memory is the greatest since the sample before.
+/// The usage at a time; its memory, and that of its GPUs, is the greatest since the sample before.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     at: u64,
@@ -112,7 +141,11 @@ impl Sample {
     /// A later sample that stands for this one, too.
     fn joined(self, later: Self) -> Self {
         let memory = self.usage.memory.max(later.usage.memory);
-        Self { at: later.at, usage: Usage { memory, ..later.usage } }
+        let gpus = match (self.usage.gpus, later.usage.gpus) {
+            (Some(a), Some(b)) => Some(GpuUse { busy: a.busy.midpoint(b.busy), memory: a.memory.max(b.memory) }),
+            (a, b) => b.or(a),
+        };
+        Self { at: later.at, usage: Usage { memory, gpus, ..later.usage } }
     }
 }
 
@@ -149,8 +182,20 @@ impl Record {
             disk_written,
             network_in,
             network_out,
-            series: Resource::ALL.map(|resource| (resource, self.times(resource))).into(),
+            gpu_memory_peak: self.gpus().map(|(_, gpus)| gpus.memory).max(),
+            series: self.series(),
         })
+    }
+
+    /// What there is of the GPUs, with its times.
+    fn gpus(&self) -> impl Iterator<Item = (u64, GpuUse)> + '_ {
+        self.samples.iter().filter_map(|sample| Some((sample.at, sample.usage.gpus?)))
+    }
+
+    fn series(&self) -> Vec<(Resource, Times)> {
+        let all = Resource::ALL.into_iter().map(|resource| (resource, self.times(resource)));
+        // None of GPUs that there are not.
+        all.filter(|(_, times)| !times.is_empty()).collect()
     }
 
     /// The first rate of a record is the mean since the start: also of one that began late, after an adoption.
@@ -169,6 +214,8 @@ impl Record {
             Resource::DiskWrite => rate(|usage| float(usage.disk_written)),
             Resource::NetworkIn => rate(|usage| float(usage.network_in)),
             Resource::NetworkOut => rate(|usage| float(usage.network_out)),
+            Resource::Gpu => self.gpus().map(|(at, gpus)| (at, f64::from(gpus.busy) / 100.0)).collect(),
+            Resource::GpuMemory => self.gpus().map(|(at, gpus)| (at, float(gpus.memory))).collect(),
         }
     }
 }
@@ -207,6 +254,20 @@ mod tests {
         assert_eq!(times(&record, Resource::NetworkIn)[1], (1500, 200.0));
         let Resources { cpu_seconds, memory_peak, network_in, .. } = record.resources().expect("samples");
         assert_eq!((cpu_seconds, memory_peak, network_in), (3.0, 30, 300));
+    }
+
+    #[test]
+    fn what_gpus_do_is_there_when_somebody_could_tell() {
+        let mut record = Record::default();
+        record.push(Duration::from_secs(1), usage(1, 1));
+        assert!(record.resources().expect("samples").series.iter().all(|(of, _)| *of != Resource::Gpu));
+        for (at, busy, memory) in [(2, 50, 10), (3, 150, 30), (4, 0, 20)] {
+            let gpus = Some(GpuUse { busy, memory });
+            record.push(Duration::from_secs(at), Usage { gpus, ..usage(at, 1) });
+        }
+        assert_eq!(times(&record, Resource::Gpu), [(2000, 0.5), (3000, 1.5), (4000, 0.0)]);
+        assert_eq!(times(&record, Resource::GpuMemory)[2], (4000, 20.0));
+        assert_eq!(record.resources().expect("samples").gpu_memory_peak, Some(30));
     }
 
     #[test]

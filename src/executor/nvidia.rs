@@ -12,7 +12,8 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use super::{Docker, Endpoint, Tunnel};
-use crate::gpu::{self, APPS_QUERY, Device, GPU_QUERY, Settings};
+use crate::domain::GpuUse;
+use crate::gpu::{self, APPS_QUERY, Device, GPU_QUERY, Settings, USE_QUERY};
 
 /// Without its persistence mode the driver takes seconds to wake each GPU up.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -20,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) const MOST_OUTPUT: u64 = 1024 * 1024;
 /// How long an engine without GPUs is not tried again: it would make a container each time.
 const NONE_FOR: Duration = Duration::from_secs(60);
+const FORMAT: &str = "--format=csv,noheader,nounits";
 /// What tidying up may take at the end of the process.
 const TIDY_UP: Duration = Duration::from_secs(2);
 
@@ -73,11 +75,18 @@ impl NvidiaSmi {
     /// # Errors
     /// When it cannot tell, in words for the operator.
     pub async fn devices(&self) -> anyhow::Result<Option<Vec<Device>>> {
-        const FORMAT: &str = "--format=csv,noheader,nounits";
         let Some(gpus) = self.ask(&[GPU_QUERY, FORMAT]).await? else { return Ok(None) };
         let list = self.ask(&["-L"]).await?.unwrap_or_default();
         let apps = self.ask(&[APPS_QUERY, FORMAT]).await?.unwrap_or_default();
         Ok(Some(gpu::devices(&gpus, &list, &apps, self.idle_memory)))
+    }
+
+    /// What these GPUs do now, all of them together; none when it cannot tell.
+    ///
+    /// # Errors
+    /// As of [`NvidiaSmi::devices`].
+    pub async fn in_use(&self, uuids: &[String]) -> anyhow::Result<Option<GpuUse>> {
+        Ok(self.ask(&[USE_QUERY, FORMAT]).await?.and_then(|told| gpu::in_use(&told, uuids)))
     }
 
     async fn ask(&self, arguments: &[&str]) -> anyhow::Result<Option<String>> {

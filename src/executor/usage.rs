@@ -41,6 +41,8 @@ fn of(stats: &ContainerStatsResponse) -> Option<Usage> {
         disk_written: disk("write"),
         network_in: networks().filter_map(|network| network.rx_bytes).sum(),
         network_out: networks().filter_map(|network| network.tx_bytes).sum(),
+        // The engine knows nothing of them.
+        gpus: None,
     })
 }
 
@@ -76,7 +78,7 @@ mod tests {
         let second = first.replace(r#""total_inactive_file": 300, "#, "").replace("\"Read\"", "\"write\"");
         let cpu = Duration::from_millis(1500);
         let (network_in, network_out) = (22, 10);
-        let expected = Usage { cpu, memory: 700, disk_read: 10, disk_written: 0, network_in, network_out };
+        let expected = Usage { cpu, memory: 700, disk_read: 10, disk_written: 0, network_in, network_out, gpus: None };
         assert_eq!(read(first), Some(expected));
         assert_eq!(read(&second), Some(Usage { memory: 995, disk_read: 0, disk_written: 10, ..expected }));
     }

@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use crate::domain::{GpuWish, JobKind, Needs, RepoName};
 use crate::travis::own_keys::is_preemptible;
 pub use choose::{Candidate, Choice, Gpu, Held, Waiting, choose, wait_in_words};
-pub use smi::{APPS_QUERY, Device, GPU_QUERY, devices};
+pub use smi::{APPS_QUERY, Device, GPU_QUERY, USE_QUERY, devices, in_use};
 
 /// `[gpu]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 
 use bytesize::ByteSize;
 
+use crate::domain::GpuUse;
+
 /// What is asked of each GPU. The name comes last: it is the one cell that might have a comma.
 pub const GPU_QUERY: &str = "--query-gpu=uuid,memory.total,memory.used,mig.mode.current,name";
 /// What is asked of each process that computes.
 pub const APPS_QUERY: &str = "--query-compute-apps=gpu_uuid,pid,used_memory";
+/// What is asked of each GPU while a job has it.
+pub const USE_QUERY: &str = "--query-gpu=uuid,utilization.gpu,memory.used";
 /// More GPUs of one machine than this are not looked at.
 const MOST: usize = 1024;
 
@@ -22,6 +26,22 @@ pub struct Device {
     pub memory: u64,
     /// Why it cannot be given to a job now; none when it is empty.
     pub trouble: Option<String>,
+}
+
+/// What these GPUs do, by the answer to [`USE_QUERY`]. None when it does not tell of all of them, as of MIG devices.
+pub fn in_use(told: &str, uuids: &[String]) -> Option<GpuUse> {
+    let of = |uuid: &String| {
+        let mut cells = told
+            .lines()
+            .map(|line| line.split(',').map(str::trim))
+            .find_map(|mut cells| (cells.next() == Some(uuid.as_str())).then_some(cells))?;
+        let busy: u32 = cells.next()?.parse().ok()?;
+        Some((busy.min(100), cells.next().and_then(mebibytes)?))
+    };
+    let each: Option<Vec<(u32, ByteSize)>> = uuids.iter().map(of).collect();
+    let each = each.filter(|each| !each.is_empty())?;
+    let memory = each.iter().map(|(_, memory)| memory.as_u64()).sum();
+    Some(GpuUse { busy: each.iter().map(|(busy, _)| busy).sum(), memory })
 }
 
 struct Whole<'a> {
@@ -146,6 +166,15 @@ mod tests {
 
     fn troubles(gpus: &str, list: &str, apps: &str) -> Vec<(String, Option<String>)> {
         devices(gpus, list, apps, IDLE).into_iter().map(|device| (device.uuid, device.trouble)).collect()
+    }
+
+    #[test]
+    fn what_gpus_do_is_told_of_all_of_them_or_not_at_all() {
+        let told = "GPU-1, 37, 1024\nGPU-2, 80, 2048\nGPU-3, [N/A], 10\n";
+        let of = |uuids: &[&str]| in_use(told, &uuids.iter().map(|&uuid| uuid.to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&["GPU-1", "GPU-2"]), Some(GpuUse { busy: 117, memory: 3 << 30 }));
+        assert_eq!(of(&["GPU-1", "GPU-3"]), None);
+        assert_eq!((of(&["MIG-1"]), of(&[])), (None, None));
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Worker {
                     end = self.carry_out(&job, found, (smoke.as_ref(), &limits), &shared, &mut log) => end,
                     () = self.watch(&job, &limits, &shared) => End::Lost,
                     () = watch_disk(&self.docker, &shared) => End::Lost,
-                    () = self.measure(job.id, &shared, &mut record) => unreachable!("it measures until it is dropped"),
+                    () = self.measure(&job, &shared, &mut record) => unreachable!("it measures until it is dropped"),
                 }
             }
             Err(error) => End::Finished(Judgement::could_not_begin(format!("{error:#}")), None, Vec::new()),

@@ -190,3 +190,20 @@ async fn a_preemptible_job_is_stopped_for_one_that_waits_and_begins_again() {
     app.github.wait_for_end(&patient, "trainyard/push").await;
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_jobs_gpus_did_is_kept_and_shown() {
+    let engine = GpuEngine::start();
+    engine.has(&[("GPU-1", 300), ("GPU-2", 200)], &[]);
+    let app = App::start(&engine.configuration()).await;
+    let sha = push(&app.github, &app.base, "acme/train", &wants("gpu-xlarge", "sleep 3")).await;
+    assert_eq!(app.github.wait_for_end(&sha, "trainyard/push").await.state, "success");
+    let told: serde_json::Value = serde_json::from_str(&app.get("/api/v1/jobs/1/resources").await.1).unwrap();
+    assert_eq!(told["used"]["gpu_memory_peak"], 500 << 20, "{told}");
+    let busy = &told["series"]["gpu"];
+    assert_eq!(busy["unit"], "GPUs", "{told}");
+    assert!(busy["values"].as_array().unwrap().iter().all(|busy| busy == 1.0), "{busy}");
+    let (_, page) = app.get("/acme/train/builds/1/jobs/1").await;
+    assert!(page.contains("Chart of GPU memory by time") && page.contains("Chart of GPUs by time"), "{page}");
+    app.stop().await;
+}

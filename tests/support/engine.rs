@@ -130,12 +130,12 @@ impl Drop for Engine {
 }
 
 /// The files by which a stand-in for `nvidia-smi` knows what to say.
-pub const SMI_FILES: [&str; 3] = ["gpus", "apps", "list"];
+pub const SMI_FILES: [&str; 4] = ["gpus", "apps", "list", "use"];
 
 /// A stand-in for `nvidia-smi` that says what the files beside it say.
 pub fn nvidia_smi(folder: &Path) {
     let script = "#!/bin/sh\ncd \"${0%/*}\"\n[ -e exit ] && exit \"$(cat exit)\"\ncase $1 in\n\
-                  --query-gpu=*) cat gpus ;;\n--query-compute-apps=*) cat apps ;;\n-L) cat list ;;\nesac\n";
+                  --query-gpu=uuid,utilization*) cat use ;;\n--query-gpu=*) cat gpus ;;\n--query-compute-apps=*) cat apps ;;\n-L) cat list ;;\nesac\n";
     program(&folder.join("nvidia-smi"), script);
     for file in SMI_FILES {
         std::fs::write(folder.join(file), "").unwrap();
@@ -144,8 +144,10 @@ pub fn nvidia_smi(folder: &Path) {
 
 /// Has the stand-in in `folder` tell of these GPUs, by their UUIDs with used MiB, and of processes as `UUID, PID`.
 pub fn has(folder: &Path, gpus: &[(&str, u32)], processes: &[&str]) {
-    let gpus: String = gpus.iter().map(|(uuid, used)| format!("{uuid}, 15360, {used}, [N/A], Tesla T4\n")).collect();
-    std::fs::write(folder.join("gpus"), gpus).unwrap();
+    let told: String = gpus.iter().map(|(uuid, used)| format!("{uuid}, 15360, {used}, [N/A], Tesla T4\n")).collect();
+    std::fs::write(folder.join("gpus"), told).unwrap();
+    let busy: String = gpus.iter().map(|(uuid, used)| format!("{uuid}, 50, {used}\n")).collect();
+    std::fs::write(folder.join("use"), busy).unwrap();
     std::fs::write(folder.join("apps"), processes.iter().map(|line| format!("{line}, 100\n")).collect::<String>())
         .unwrap();
 }

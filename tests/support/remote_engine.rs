@@ -199,7 +199,7 @@ fn hook(folder: &Path) {
     let script = format!(
         "#!/bin/sh\nbundle=$(sed -n 's/.*\"bundle\":\"\\([^\"]*\\)\".*/\\1/p')\n\
          root=$(sed -n 's/.*\"root\":{{\"path\":\"\\([^\"]*\\)\".*/\\1/p' \"$bundle/config.json\")\n\
-         cd {} && cp nvidia-smi gpus apps list \"$root/usr/bin/\"\n",
+         cd {} && cp nvidia-smi gpus apps list use \"$root/usr/bin/\"\n",
         folder.display()
     );
     engine::program(&folder.join("bin/nvidia-container-runtime-hook"), &script);

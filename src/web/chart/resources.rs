@@ -63,7 +63,7 @@ pub(in crate::web) fn processor_time(used: &Resources) -> String {
     }
 }
 
-fn plots(used: &Resources) -> [Plot<'_>; 4] {
+fn plots(used: &Resources) -> [Plot<'_>; 6] {
     let lines = |wanted: &[Resource]| -> Vec<(Resource, &[(u64, f64)])> {
         let of = |resource: &Resource| used.series.iter().find(|(of, _)| of == resource);
         wanted.iter().filter_map(of).map(|(of, times)| (*of, times.as_slice())).collect()
@@ -99,6 +99,18 @@ fn plots(used: &Resources) -> [Plot<'_>; 4] {
             units: &RATES,
             says: network,
         },
+        Plot {
+            name: "GPUs",
+            lines: lines(&[Resource::Gpu]),
+            units: &[("GPUs", 1.0)],
+            says: format!("{} busy at most.", short(most(Resource::Gpu))),
+        },
+        Plot {
+            name: "GPU memory",
+            lines: lines(&[Resource::GpuMemory]),
+            units: &BYTES,
+            says: format!("{} at most.", ByteSize::b(used.gpu_memory_peak.unwrap_or_default())),
+        },
     ]
 }
 
@@ -126,7 +138,8 @@ impl Plot<'_> {
         let axes = Axes::of(&lines.concat(), kind);
         let classes = ["course", "second"];
         let drawn: Vec<(&str, &[Point])> = classes.into_iter().zip(lines.iter().map(Vec::as_slice)).collect();
-        let name = format!("Chart of {} by time in {time}; what it shows stands above.", self.name.to_lowercase());
+        let of = if self.name.starts_with("GPU") { self.name.to_owned() } else { self.name.to_lowercase() };
+        let name = format!("Chart of {of} by time in {time}; what it shows stands above.");
         let plot = framed(&name, &axes, |svg| curve::lines(svg, &drawn, &axes));
         format!("<section><h3>{}</h3><p class=\"dim\">{}</p>\n{plot}</section>\n", self.name, self.says)
     }
@@ -169,11 +182,13 @@ fn title(resource: Resource) -> &'static str {
         Resource::DiskWrite => "Written /s",
         Resource::NetworkIn => "Received /s",
         Resource::NetworkOut => "Sent /s",
+        Resource::Gpu => "GPUs",
+        Resource::GpuMemory => "GPU memory",
     }
 }
 
 fn cell(resource: Resource, value: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an amount, as people read it")]
     let bytes = value.max(0.0) as u64;
-    if resource == Resource::Cpu { short(value) } else { ByteSize::b(bytes).to_string() }
+    if matches!(resource, Resource::Cpu | Resource::Gpu) { short(value) } else { ByteSize::b(bytes).to_string() }
 }
