@@ -153,8 +153,9 @@ const ALWAYS: [(&str, &str); 7] = [
     ),
     (
         "finished jobs whose log is not as long as it says",
-        "select id::text from job where state = 'finished' and log_length
-         <> coalesce((select max(start + length) from log_chunk where job_id = job.id and attempt = job.attempt), 0)",
+        "select id::text from job where state = 'finished' and log_length <> coalesce(
+             (select length from log_object where job_id = job.id and attempt = job.attempt),
+             (select max(start + length) from log_chunk where job_id = job.id and attempt = job.attempt), 0)",
     ),
 ];
 
