@@ -307,9 +307,7 @@ async fn shallow_clone(
     run(fetch, LOCAL_LIMIT, None).await.with_context(|| format!("fetching {sha}"))?;
     let origin = origin.replace('\\', "\\\\").replace('"', "\\\"");
     let remote = format!("[remote \"origin\"]\n\turl = \"{origin}\"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n");
-    // As many processes as processors write the files, if they are many.
-    let config = format!("{remote}[checkout]\n\tworkers = 0\n");
-    append(&into.join(".git/config"), &config).await
+    append(&into.join(".git/config"), &remote).await
 }
 
 /// The version of git on this machine.
