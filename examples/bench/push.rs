@@ -4,9 +4,8 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
-
 use crate::deliveries::connect;
+use crate::recovery::grown;
 use crate::support::app::IMAGE;
 use crate::support::payload::{self, Delivery};
 use crate::yard::Yard;
@@ -29,7 +28,8 @@ pub async fn of_echo(yard: &Yard) {
         let delivery = Delivery::new(&format!("push-{run}"), "push", &payload::push(&yard.github, &repo, "main"));
         let begin = Instant::now();
         delivery.post(&yard.service.base).await;
-        let line = first_line(&db, &sha, begin).await;
+        grown(&db, &sha, 1).await;
+        let line = begin.elapsed().as_secs_f64();
         let end = yard.github.wait_for_end(&sha, "trainyard/push").await;
         assert_eq!(end.state, "success");
         let took = end.at.duration_since(begin).as_secs_f64();
@@ -55,22 +55,6 @@ fn tell(what: &str, mut ours: Vec<f64>, docker: &[f64], aim: &str) {
     let ((ours, spread), (docker, _), (ratio, _)) =
         (median(&mut ours), median(&mut docker.to_vec()), median(&mut ratios));
     report(&format!("{what} ({spread})"), &format!("{ours:.3}"), &format!("{docker:.3}"), Some(ratio), aim);
-}
-
-/// Seconds from `begin` until the log of the commit's job has its first bytes in the store.
-async fn first_line(db: &PgPool, sha: &str, begin: Instant) -> f64 {
-    loop {
-        let stored: Option<i64> =
-            sqlx::query_scalar("select log_length from job join build on build.id = build_id where sha = $1")
-                .bind(sha)
-                .fetch_optional(db)
-                .await
-                .unwrap();
-        if stored.is_some_and(|stored| stored > 0) {
-            return begin.elapsed().as_secs_f64();
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
 }
 
 fn docker_run() -> f64 {

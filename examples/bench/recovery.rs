@@ -42,8 +42,8 @@ pub async fn of_a_job(yard: &mut Yard) {
     report(&what, &format!("{took:.2}"), "", None, "under 2 s");
 }
 
-/// Waits until the log of the commit's job has so many bytes; gives how many it has.
-async fn grown(db: &PgPool, sha: &str, length: i64) -> i64 {
+/// Waits until the log of the commit's job has so many bytes in the store; gives how many it has.
+pub async fn grown(db: &PgPool, sha: &str, length: i64) -> i64 {
     loop {
         let stored: Option<i64> =
             sqlx::query_scalar("select log_length from job join build on build.id = build_id where sha = $1")
@@ -54,6 +54,6 @@ async fn grown(db: &PgPool, sha: &str, length: i64) -> i64 {
         if let Some(stored) = stored.filter(|stored| *stored >= length) {
             return stored;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

@@ -38,7 +38,7 @@ enum Command {
     /// Run everything in one process: web pages, intake, workers, statuses.
     Serve(serve::Arguments),
     /// Run jobs on a further machine, for a server whose Postgres it shares: workers only.
-    Work(work::Arguments),
+    Work(serve::Arguments),
     /// Show the jobs that a repository's `.travis.yml` gives, and what is wrong with it and its training configs.
     Plan(plan::Arguments),
     /// Check training configs and `.travis.yml` files: of folders, or single ones as in a pre-commit hook.
@@ -69,8 +69,8 @@ const TAKEN: u8 = 3;
 /// Runs the command that the process's arguments name. Exit status 0 fine, 1 problems, 2 usage, 3 a runner is taken.
 pub async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Serve(arguments) => serve::run(arguments).await,
-        Command::Work(arguments) => work::run(arguments).await,
+        Command::Serve(arguments) => serve::run(&arguments).await,
+        Command::Work(arguments) => work::run(&arguments).await,
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Lint(arguments) => lint::run(&arguments),
         Command::Run(arguments) => run::run(arguments).await,

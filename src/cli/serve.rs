@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::telemetry;
 
+/// What `work` is told, too.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The configuration file.
@@ -18,9 +19,17 @@ pub(super) struct Arguments {
     config: Option<PathBuf>,
 }
 
-pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
-    let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
-    telemetry::start(&config.telemetry)?;
+impl Arguments {
+    /// The configuration, by which messages are told from now on.
+    pub(super) fn configure(&self) -> anyhow::Result<Config> {
+        let config = Config::load(self.config.as_deref(), std::env::vars())?;
+        telemetry::start(&config.telemetry)?;
+        Ok(config)
+    }
+}
+
+pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let config = arguments.configure()?;
     let shutdown = CancellationToken::new();
     let app = App::bind(config).await?;
     until_told_to_stop(app.serve(shutdown.clone()), &shutdown).await
@@ -37,7 +46,7 @@ pub(super) async fn until_told_to_stop(
     tokio::select! {
         ended = &mut service => ended?,
         _ = async { tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} } } => {
-            info!("stopping; running jobs go on and are found again at the next start");
+            info!("stopping");
             shutdown.cancel();
             service.await?;
         }

@@ -278,6 +278,8 @@ impl Worker {
         }
         if self.settings.cancel_on_stop {
             self.cancel_all(&mut running).await;
+        } else if !running.is_empty() {
+            info!(runner = self.name, "{} running jobs go on; the next start finds them", running.len());
         }
         running.shutdown().await;
     }
