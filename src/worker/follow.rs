@@ -25,8 +25,8 @@ const REOPEN: Duration = Duration::from_millis(200);
 const MOST_GATHERED: usize = 1024 * 1024;
 
 impl Worker {
-    /// Stores the container's output until it has ended.
-    pub(super) async fn follow(&self, container: &str, shared: &Shared, log: &mut Log) -> Result<Exit, End> {
+    /// Stores the container's output until it has ended. Gives how that was, and whether the engine was away then.
+    pub(super) async fn follow(&self, container: &str, shared: &Shared, log: &mut Log) -> Result<(Exit, bool), End> {
         let mut engine_was_away = false;
         loop {
             let whole = self.store_output(container, shared, log).await?;
@@ -40,16 +40,9 @@ impl Worker {
                 Err(error) => Err(error),
             };
             match ended {
-                // An engine that goes down takes its containers with it, by signals; that says nothing about the job.
-                Ok(Life::Exited(exit)) if engine_was_away && exit.status > 128 => {
-                    return Err(End::GivenBack(anyhow::anyhow!(
-                        "the container ended with status {} while Docker was restarted or away",
-                        exit.status
-                    )));
-                }
                 Ok(Life::Exited(exit)) if whole => {
                     log.end().await?;
-                    return Ok(exit);
+                    return Ok((exit, engine_was_away));
                 }
                 // The stream broke: it is read again from the stored offset.
                 Ok(Life::Exited(_) | Life::Running(_)) => tokio::time::sleep(REOPEN).await,

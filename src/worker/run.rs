@@ -18,6 +18,7 @@ use crate::store::artifacts::NewArtifact;
 use crate::store::builds::BuildFacts;
 use crate::store::jobs::{self, Beat, Claimed, Finish};
 use crate::store::reports::Reports;
+use crate::travis::script;
 
 /// How long a job that was given back for the engine's or git's sake waits in the queue.
 const BACK_IN_QUEUE: Duration = Duration::from_secs(5);
@@ -166,7 +167,7 @@ impl Worker {
         let now = Instant::now();
         shared.lock().started = now.checked_sub(job.age()).or(Some(now));
         match self.follow(&container, shared, log).await {
-            Ok(exit) => {
+            Ok((exit, unseen)) => {
                 match self.never_began(&container, &exit).await {
                     Ok(false) => {}
                     Ok(true) => {
@@ -177,6 +178,12 @@ impl Worker {
                         };
                     }
                     Err(error) => return End::GivenBack(error),
+                }
+                // Nobody heard the script's last words: an engine that dies takes its containers with it, or loses what they
+                // say, and does not always know how they ended.
+                if unseen && !log.is_full() && !log.tail().contains(script::LAST_WORDS) {
+                    let words = "Docker was restarted or away while the job ended, and has lost how";
+                    return End::GivenBack(anyhow::anyhow!("{words} (it says exit status {})", exit.status));
                 }
                 let (mut judgement, gave_way) = {
                     let mut progress = shared.lock();

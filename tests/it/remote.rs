@@ -212,6 +212,26 @@ async fn a_job_is_judged_by_what_it_did_while_nobody_saw_it() {
     assert_eq!(service.interrupt(), Some(0));
 }
 
+/// What a job prints while its dockerd is dead goes nowhere, and its container ends by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_end_docker_has_lost_begins_again() {
+    let mut engine = RemoteEngine::start();
+    let yard = Yard::new().await;
+    let service = Service::start(PROGRAM.as_ref(), &yard.config("data", &engine.by_tcp()));
+    let sha = yard.push(&service.base, "acme/styles", &counting(30)).await;
+    yard.until("the job runs", BEGUN).await;
+    engine.kill();
+    // Longer than the job.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    engine.start_again();
+    assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success", "{}", service.said());
+    let lost: String = sqlx::query_scalar("select reason from lost_attempt").fetch_one(&yard.db).await.unwrap();
+    assert!(lost.starts_with("Docker was restarted or away while the job ended, and has lost how"), "{lost}");
+    let log = yard.log(1).await;
+    assert!(String::from_utf8_lossy(&log).contains("\nline 30 of "), "the log is whole");
+    assert_eq!(service.interrupt(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_starts_while_the_machine_is_away_keeps_its_jobs() {
     let engine = RemoteEngine::start();

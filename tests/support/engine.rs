@@ -43,12 +43,22 @@ impl Engine {
 
     /// Kills the engine, which takes its containers down when it comes back, and starts it again.
     pub fn kill_and_restart(&mut self) {
+        self.kill();
+        self.start_again();
+    }
+
+    /// kill -9; its containers go on.
+    pub fn kill(&mut self) {
         self.dockerd.kill().unwrap();
         self.dockerd.wait().unwrap();
         // The numbers in these still stand for something where nobody collects dead processes.
         for file in ["pid", "exec/containerd/containerd.pid"] {
             let _ = std::fs::remove_file(self.at(file));
         }
+    }
+
+    /// Starts it after a kill.
+    pub fn start_again(&mut self) {
         self.dockerd = launch(&self.arguments, self.folder.path());
         self.wait();
     }

@@ -25,6 +25,9 @@ use crate::domain::{RepoName, TriggerKind};
 use crate::lora::smoke::Change;
 use shell::quoted;
 
+/// What a script says last of all, before its result, when it comes to its end by itself (`functions.sh`).
+pub const LAST_WORDS: &str = "Done. Your build exited with ";
+
 /// What is known of a job besides its config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {

@@ -148,3 +148,9 @@ fn every_kind_of_build_has_its_variables() {
         }
     }
 }
+
+#[test]
+fn the_last_words_are_the_scripts() {
+    let script = compile(&json!({"language": "shell", "script": ["true"]}), &facts());
+    assert!(script.contains(LAST_WORDS) && script.ends_with("travis_footer\n"), "{script}");
+}
