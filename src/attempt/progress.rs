@@ -7,6 +7,7 @@ use super::reason;
 use super::stop::{self, Escalation};
 use crate::domain::{Stop, Verdict};
 use crate::executor::{Exit, Limits};
+use crate::travis::script;
 
 /// How often limits are looked at. Travis's limits are minutes; this is near enough, and cheap.
 pub const TICK: Duration = Duration::from_millis(200);
@@ -136,6 +137,14 @@ impl Progress {
         }
     }
 
+    /// Whether an end that nobody saw says nothing about the job: it was not stopped by us, and its script did not come to its
+    /// last words. An engine that dies takes its containers with it by signals, or loses what they say, and then calls
+    /// their end what it likes, 0 for instance.
+    pub fn end_is_unknown(&self, exit: &Exit, tail: &str) -> bool {
+        let by_itself = (2..=128).contains(&exit.status) || tail.contains(script::LAST_WORDS);
+        self.stop.is_none() && !self.log_full && !exit.out_of_memory && !by_itself
+    }
+
     /// Why the job has given way to another one; none when it did not, or had come to its end by itself.
     pub fn gave_way(&self, exit: &Exit) -> Option<&str> {
         let stop = self.stop.as_ref().filter(|(stop, _)| *stop == Stop::Preempted && exit.status != 0);
@@ -221,6 +230,18 @@ mod tests {
         assert_eq!(progress.look(&limits, progress.last_output, None).stop, None, "it may have said something");
         let later = progress.last_output + Duration::from_secs(11);
         assert_eq!(progress.look(&limits, later, None).stop.map(|(stop, _)| stop), Some(Stop::Silence));
+    }
+
+    #[test]
+    fn an_end_that_nobody_saw_counts_with_the_last_words_only() {
+        let exit = |status| Exit { status, out_of_memory: false };
+        let unknown = |exit: &Exit, tail: &str| Progress::new(None, None).end_is_unknown(exit, tail);
+        assert!([0, 1, 137, 255].iter().all(|status| unknown(&exit(*status), "line 7\n")));
+        assert!(!unknown(&exit(0), "\nDone. Your build exited with 0.\n"));
+        assert!(!unknown(&exit(2), "The package is not there.\n"), "a set-up that failed says nothing more");
+        assert!(!unknown(&Exit { status: 137, out_of_memory: true }, ""));
+        let stopped = Progress::new(None, Some((Stop::Canceled, "canceled by ada".to_owned())));
+        assert!(!stopped.end_is_unknown(&exit(137), ""));
     }
 
     #[test]

@@ -424,11 +424,13 @@ impl Docker {
     fn found(&self, name: String, container: ContainerSummary) -> Option<Found> {
         let labels = container.labels.unwrap_or_default();
         let mut parts = name.strip_prefix(&self.prefix())?.split('-');
+        let state = container.state.map(|state| state.to_string()).unwrap_or_default();
         Some(Found {
             job: JobId(parts.next()?.parse().ok()?),
             attempt: parts.next()?.parse().ok()?,
             runs_job: !labels.contains_key(HELPS),
-            started: container.state.is_some_and(|state| state.to_string() != "created"),
+            started: !matches!(state.as_str(), "" | "created"),
+            ended: matches!(state.as_str(), "exited" | "dead"),
             gpus: labels.get(GPUS).map(|gpus| split_list(gpus)).unwrap_or_default(),
             container: name,
         })

@@ -163,6 +163,8 @@ pub struct Found {
     pub runs_job: bool,
     /// Whether it was ever started.
     pub started: bool,
+    /// Whether it has ended since.
+    pub ended: bool,
     /// The GPUs that it sees.
     pub gpus: Vec<String>,
 }

@@ -18,7 +18,6 @@ use crate::store::artifacts::NewArtifact;
 use crate::store::builds::BuildFacts;
 use crate::store::jobs::{self, Beat, Claimed, Finish};
 use crate::store::reports::Reports;
-use crate::travis::script;
 
 /// How long a job that was given back for the engine's or git's sake waits in the queue.
 const BACK_IN_QUEUE: Duration = Duration::from_secs(5);
@@ -144,6 +143,7 @@ impl Worker {
             tokio::time::sleep(ENGINE_RETRY).await;
         };
         let cache = self.cache_of(job, &facts, found.is_none()).await;
+        let ended_before = found.as_ref().is_some_and(|found| found.ended);
         let origin = Origin { repo: facts.repo_id, is_fork: !secrets.allowed };
         let container = match found {
             Some(found) => {
@@ -179,15 +179,13 @@ impl Worker {
                     }
                     Err(error) => return End::GivenBack(error),
                 }
-                // Nobody heard the script's last words: an engine that dies takes its containers with it, or loses what they
-                // say, and does not always know how they ended.
-                if unseen && !log.is_full() && !log.tail().contains(script::LAST_WORDS) {
-                    let words = "Docker was restarted or away while the job ended, and has lost how";
-                    return End::GivenBack(anyhow::anyhow!("{words} (it says exit status {})", exit.status));
-                }
                 let (mut judgement, gave_way) = {
                     let mut progress = shared.lock();
                     progress.log_full = log.is_full();
+                    if (unseen || ended_before) && progress.end_is_unknown(&exit, &log.tail()) {
+                        let words = "its container ended unseen, with Docker or the machine, and before its last words";
+                        return End::GivenBack(anyhow::anyhow!("{words} (exit status {})", exit.status));
+                    }
                     let gave_way = progress.gave_way(&exit).map(str::to_owned);
                     (progress.judge(&exit, limits, &log.tail()), gave_way)
                 };

@@ -89,6 +89,27 @@ async fn after_kill_9_in_mid_job_the_same_container_goes_on() {
     assert_eq!(service.interrupt(), Some(0));
 }
 
+/// As when the machine is started anew: Docker took the container down, and nobody was there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_ended_with_its_machine_begins_again() {
+    let yard = Yard::new().await;
+    let config = yard.config("");
+    let service = Service::start(PROGRAM.as_ref(), &config);
+    let db = PgPool::connect(&yard.url).await.unwrap();
+    let repo = yard.github.repo("acme/styles");
+    repo.write(".travis.yml", COUNTING);
+    let sha = repo.commit("Count");
+    Delivery::new("d-1", "push", &payload::push(&yard.github, &repo, "main")).post(&service.base).await;
+    wait_for_log(&db, 300).await;
+    service.kill();
+    docker::stop(&docker::container_of(&db, 1).await.expect("a running container"));
+    let service = Service::start(PROGRAM.as_ref(), &config);
+    assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success", "{}", service.said());
+    let attempts: i32 = sqlx::query_scalar("select attempt from job where id = 1").fetch_one(&db).await.unwrap();
+    assert_eq!(attempts, 2, "{}", service.said());
+    assert_eq!(service.interrupt(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_helped_a_container_that_is_lost_goes_too() {
     let yard = Yard::new().await;

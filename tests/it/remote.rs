@@ -226,7 +226,7 @@ async fn a_job_whose_end_docker_has_lost_begins_again() {
     engine.start_again();
     assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success", "{}", service.said());
     let lost: String = sqlx::query_scalar("select reason from lost_attempt").fetch_one(&yard.db).await.unwrap();
-    assert!(lost.starts_with("Docker was restarted or away while the job ended, and has lost how"), "{lost}");
+    assert!(lost.starts_with("its container ended unseen"), "{lost}");
     let log = yard.log(1).await;
     assert!(String::from_utf8_lossy(&log).contains("\nline 30 of "), "the log is whole");
     assert_eq!(service.interrupt(), Some(0));

@@ -42,6 +42,11 @@ pub fn remove(container: &str) {
     docker(&["rm", "--force", container]);
 }
 
+/// Stops a container as an engine does that goes down: with a signal, and then another.
+pub fn stop(container: &str) {
+    docker(&["stop", "--time", "1", container]);
+}
+
 /// Whether Docker has this container, in whatever state.
 pub fn is_there(container: &str) -> bool {
     !docker(&["ps", "--all", "--quiet", "--filter", &format!("id={container}")]).is_empty()
