@@ -2,18 +2,17 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use bollard::container::AttachContainerResults;
 use bollard::errors::Error as DockerError;
-use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum, ContainerSummary, DeviceRequest, HostConfig};
+use bollard::models::ContainerStateStatusEnum;
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
-    InspectContainerOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
+    AttachContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptionsBuilder,
+    KillContainerOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
     UploadToContainerOptionsBuilder, WaitContainerOptions,
 };
 use bytes::Bytes;
@@ -23,13 +22,13 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use super::image::KnownImages;
 use super::outlet::{self, HostAddresses};
 use super::{Endpoint, Tunnel, connect};
-use super::{ExecError, Exit, Found, Life, Network, Spec, Upload, archive, host_config};
+use super::{ExecError, Exit, Life, Upload, archive};
 use crate::domain::JobId;
 
-const INSTANCE: &str = "trainyard.instance";
+pub(super) const INSTANCE: &str = "trainyard.instance";
 /// Of containers that help a job's own.
 pub(super) const HELPS: &str = "trainyard.helps";
-const GPUS: &str = "trainyard.gpus";
+pub(super) const GPUS: &str = "trainyard.gpus";
 
 /// A request that the engine answers at once, if it answers at all.
 pub(super) const PROMPT: Duration = Duration::from_secs(10);
@@ -42,11 +41,11 @@ pub struct Docker {
     endpoint: Endpoint,
     /// The way to an engine that ssh leads to.
     pub(super) tunnel: Option<Tunnel>,
-    instance: String,
-    runtime: Option<String>,
+    pub(super) instance: String,
+    pub(super) runtime: Option<String>,
     pub(super) host: HostAddresses,
     /// Whether the engine has refused to limit a container's disk, which only some file systems can.
-    no_quota: Arc<AtomicBool>,
+    pub(super) no_quota: Arc<AtomicBool>,
     pub(super) images: KnownImages,
 }
 
@@ -117,101 +116,9 @@ impl Docker {
         format!("{}{job}-{attempt}", self.prefix())
     }
 
-    /// Makes a container, with all limits, not started; its network has to be made already. An older container of the
-    /// name gives way.
-    pub(super) async fn create(&self, spec: &Spec, name: &str) -> Result<(), ExecError> {
-        let network = match spec.limits.network {
-            Network::Egress => format!("container:{}", outlet::name(name)),
-            Network::Full => "bridge".to_owned(),
-            Network::None => "none".to_owned(),
-        };
-        let quota = !self.no_quota.load(Ordering::Relaxed);
-        let mut made = self.make(name, self.body(spec, &network, quota)).await;
-        // Every storage driver has its own words for having no quotas.
-        if quota && made.as_ref().is_err_and(|error| !is_no_image(error)) {
-            made = self.make(name, self.body(spec, &network, false)).await;
-            self.no_quota.store(made.is_ok(), Ordering::Relaxed);
-        }
-        Ok(made.context("creating the container")?)
-    }
-
-    /// Whether two containers would be made in the very same way, but for their names.
-    pub(super) fn are_alike(&self, one: &Spec, other: &Spec) -> bool {
-        self.body(one, "", true) == self.body(other, "", true) && self.have_like_networks(one, other)
-    }
-
-    /// Whether the networks of two containers would be made in the very same way.
-    pub(super) fn have_like_networks(&self, one: &Spec, other: &Spec) -> bool {
-        let network = |spec: &Spec| (spec.limits.network, spec.limits.reach.clone(), spec.helper.clone());
-        network(one) == network(other)
-    }
-
-    /// Makes a container of this name; an older one gives way.
-    pub(super) async fn make(&self, name: &str, body: ContainerCreateBody) -> anyhow::Result<()> {
-        let client = self.client()?;
-        let options = || CreateContainerOptionsBuilder::new().name(name).build();
-        let mut made = client.create_container(Some(options()), body.clone()).await;
-        if is_status(&made, 409) {
-            self.remove_one(name).await?;
-            made = client.create_container(Some(options()), body).await;
-        }
-        made?;
-        Ok(())
-    }
-
     /// The labels of a container, by which this installation knows it as its own.
     pub(super) fn labels(&self, more: (&str, String)) -> HashMap<String, String> {
         [(INSTANCE, self.instance.clone()), more].map(|(name, value)| (name.to_owned(), value)).into()
-    }
-
-    fn body(&self, spec: &Spec, network: &str, quota: bool) -> ContainerCreateBody {
-        let gpus = spec.gpus.join(",");
-        // Images of CUDA say `all` here, and where NVIDIA's is the default runtime, that would be so.
-        let visible = if gpus.is_empty() { "void" } else { &gpus };
-        let environment = spec.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let environment = environment.chain([("NVIDIA_VISIBLE_DEVICES", visible)]);
-        ContainerCreateBody {
-            image: Some(spec.image.clone()),
-            cmd: Some(spec.command.clone()),
-            // Whatever entry point an image has, the job's script is what runs.
-            entrypoint: Some(Vec::new()),
-            env: Some(environment.map(|(name, value)| format!("{name}={value}")).collect()),
-            labels: Some(self.labels((GPUS, gpus))),
-            // No terminal: the engine then frames the output, so that its bytes can be read back exactly.
-            tty: Some(false),
-            // Its end is what the container waits for; whoever holds the other end says when, also by dying.
-            attach_stdin: Some(true),
-            open_stdin: Some(true),
-            stdin_once: Some(true),
-            host_config: Some(HostConfig {
-                device_requests: gpu_request(&spec.gpus),
-                ..host_config::of_job(spec, network, self.runtime.as_deref(), quota)
-            }),
-            ..Default::default()
-        }
-    }
-
-    /// Gives a container another name, and its outlet too, if its network has one. An older container of the name gives way: it was never used,
-    /// else the job would have been adopted.
-    pub(super) async fn rename(&self, from: &str, to: &str, network: Network) -> anyhow::Result<()> {
-        if network == Network::Egress {
-            let (outlet_from, outlet_to) = (outlet::name(from), outlet::name(to));
-            tokio::try_join!(self.rename_one(from, to), self.rename_one(&outlet_from, &outlet_to))?;
-            Ok(())
-        } else {
-            self.rename_one(from, to).await
-        }
-    }
-
-    pub(super) async fn rename_one(&self, from: &str, to: &str) -> anyhow::Result<()> {
-        let client = self.client()?;
-        let options = || RenameContainerOptionsBuilder::new().name(to).build();
-        let mut renamed = client.rename_container(from, options()).await;
-        if is_status(&renamed, 409) {
-            self.remove_one(to).await?;
-            renamed = client.rename_container(from, options()).await;
-        }
-        renamed.context("renaming a container")
     }
 
     /// Opens a container's standard input.
@@ -388,69 +295,6 @@ impl Docker {
         }
         removed.context("removing the container")
     }
-
-    /// Every container of an attempt of this installation, in whatever state.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
-    pub async fn list(&self) -> anyhow::Result<Vec<Found>> {
-        let all = self.list_all().await?;
-        Ok(all.into_iter().filter_map(|(name, container)| self.found(name, container)).collect())
-    }
-
-    /// Every container of this installation that belongs to no attempt: those that wait for a job, or that were being
-    /// made when a process died.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
-    pub async fn list_ready(&self) -> anyhow::Result<Vec<String>> {
-        let all = self.list_all().await?;
-        let is_ready =
-            |(name, container): &(String, _)| self.found(name.clone(), ContainerSummary::clone(container)).is_none();
-        Ok(all.into_iter().filter(is_ready).map(|(name, _)| name).collect())
-    }
-
-    async fn list_all(&self) -> anyhow::Result<Vec<(String, ContainerSummary)>> {
-        let filters = HashMap::from([("label".to_owned(), vec![format!("{INSTANCE}={}", self.instance)])]);
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let listed = self.client()?.list_containers(Some(options)).await.context("listing the containers")?;
-        let named = |container: ContainerSummary| {
-            let name = container.names.as_ref()?.first()?.trim_start_matches('/').to_owned();
-            Some((name, container))
-        };
-        Ok(listed.into_iter().filter_map(named).collect())
-    }
-
-    fn found(&self, name: String, container: ContainerSummary) -> Option<Found> {
-        let labels = container.labels.unwrap_or_default();
-        let mut parts = name.strip_prefix(&self.prefix())?.split('-');
-        let state = container.state.map(|state| state.to_string()).unwrap_or_default();
-        Some(Found {
-            job: JobId(parts.next()?.parse().ok()?),
-            attempt: parts.next()?.parse().ok()?,
-            runs_job: !labels.contains_key(HELPS),
-            started: !matches!(state.as_str(), "" | "created"),
-            ended: matches!(state.as_str(), "exited" | "dead"),
-            gpus: labels.get(GPUS).map(|gpus| split_list(gpus)).unwrap_or_default(),
-            container: name,
-        })
-    }
-}
-
-fn split_list(list: &str) -> Vec<String> {
-    list.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect()
-}
-
-/// GPUs by their UUIDs. A count would let the engine choose, which knows nothing of who holds what.
-fn gpu_request(gpus: &[String]) -> Option<Vec<DeviceRequest>> {
-    (!gpus.is_empty()).then(|| {
-        vec![DeviceRequest {
-            driver: Some("nvidia".to_owned()),
-            device_ids: Some(gpus.to_vec()),
-            capabilities: Some(vec![vec!["gpu".to_owned()]]),
-            ..Default::default()
-        }]
-    })
 }
 
 /// Whether an error inside of a stream is the engine's "no such path".
@@ -459,13 +303,8 @@ fn is_missing(error: &io::Error) -> bool {
     inner.is_some_and(is_missing_there)
 }
 
-/// Whether a container was not made because its image is not there, rather than the container whose network it joins.
-pub(super) fn is_no_image(error: &anyhow::Error) -> bool {
-    error.downcast_ref().is_some_and(is_missing_there)
-}
-
 /// Whether the engine has not found what was asked for, rather than the container where it was looked for.
-fn is_missing_there(error: &DockerError) -> bool {
+pub(super) fn is_missing_there(error: &DockerError) -> bool {
     match error {
         DockerError::DockerResponseServerError { status_code: 404, message } => !message.contains("No such container"),
         _ => false,
@@ -474,43 +313,4 @@ fn is_missing_there(error: &DockerError) -> bool {
 
 pub(super) fn is_status<T>(answer: &Result<T, DockerError>, code: u16) -> bool {
     matches!(answer, Err(DockerError::DockerResponseServerError { status_code, .. }) if *status_code == code)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::executor::{Limits, Mount};
-
-    #[test]
-    fn containers_are_alike_when_nothing_tells_them_apart() {
-        let docker = Docker::new(Endpoint::Unix("/nowhere".into()), "0123456789");
-        let spec = Spec {
-            image: "sha256:1".to_owned(),
-            command: vec!["true".to_owned()],
-            environment: vec![("HOME".to_owned(), "/home/travis".to_owned())],
-            limits: Limits::default(),
-            mounts: Vec::new(),
-            helper: "minimal".to_owned(),
-            gpus: Vec::new(),
-        };
-        let changed = |change: &dyn Fn(&mut Spec)| {
-            let mut other = spec.clone();
-            change(&mut other);
-            docker.are_alike(&spec, &other)
-        };
-        // What is watched from outside is the same container's matter.
-        assert!(changed(&|other| other.limits.time = Duration::from_secs(1)));
-        assert!(changed(&|other| other.limits.log = bytesize::ByteSize::b(1)));
-        let mount = Mount { host: "/srv".into(), target: "/data".into(), repos: Vec::new() };
-        assert!(!changed(&|other| other.image = "sha256:2".to_owned()));
-        assert!(!changed(&|other| other.environment.clear()));
-        assert!(!changed(&|other| other.limits.memory = bytesize::ByteSize::gib(1)));
-        assert!(!changed(&|other| other.limits.network = Network::Full));
-        assert!(!changed(&|other| other.limits.reach = vec!["10.1.2.3/32".parse().expect("a network")]));
-        assert!(!changed(&|other| other.mounts = vec![mount.clone()]));
-        assert!(!changed(&|other| other.gpus = vec!["GPU-1".to_owned()]));
-        assert!(!changed(&|other| other.helper = "other".to_owned()));
-    }
 }

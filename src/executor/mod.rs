@@ -10,6 +10,8 @@ mod examine;
 mod gpu_look;
 mod host_config;
 mod image;
+mod list;
+mod make;
 mod nvidia;
 mod outlet;
 mod pool;

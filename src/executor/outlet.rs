@@ -12,8 +12,9 @@ use bollard::models::ContainerCreateBody;
 use futures::StreamExt as _;
 use tokio::sync::Mutex;
 
-use super::docker::{HELPS, is_no_image};
+use super::docker::HELPS;
 use super::host_config::of_helper;
+use super::make::is_no_image;
 use super::{Docker, ExecError, Spec};
 
 /// What the outlet does.

@@ -11,6 +11,7 @@
 //! its lease changes no row. Jobs that need more than a slot are claimed in `needs`; what becomes of an attempt that ends
 //! without a verdict is in `lost`.
 
+mod cancel;
 mod lost;
 mod needs;
 
@@ -23,6 +24,7 @@ use super::builds::{self, NewJob};
 use super::logs;
 use super::reports::{self, Reports};
 use crate::domain::{BuildId, JobId, JobKind, JobState, Status, Stop, Verdict};
+pub use cancel::{cancel, cancel_build, cancel_running_of};
 pub use lost::{Lease, LostAttempt, MAX_ATTEMPTS, give_way, leases, lost_attempts, requeue, rescue, run_only_once};
 pub use needs::{claim_with_needs, tell_waits, tell_who_gives_way};
 
@@ -327,69 +329,6 @@ pub async fn running_of(db: &PgPool, worker: &str) -> sqlx::Result<Vec<(JobId, i
         .bind(worker)
         .fetch_all(db)
         .await
-}
-
-/// Cancels the running jobs of a worker, as [`cancel`] does; gives how many.
-///
-/// # Errors
-/// When Postgres cannot be asked.
-pub async fn cancel_running_of(db: &PgPool, worker: &str, reason: &str) -> sqlx::Result<u64> {
-    let running: Vec<(JobId, BuildId)> =
-        sqlx::query_as("select id, build_id from job where state = 'running' and worker = $1 order by id")
-            .bind(worker)
-            .fetch_all(db)
-            .await?;
-    let mut canceled = 0;
-    for (job, build) in running {
-        let mut tx = db.begin().await?;
-        canceled += cancel(&mut tx, build, Some(job), reason).await?;
-        tx.commit().await?;
-    }
-    Ok(canceled)
-}
-
-/// Cancels the unfinished jobs of a build, as [`cancel`] does.
-///
-/// # Errors
-/// When Postgres cannot be asked.
-pub async fn cancel_build(tx: &mut PgConnection, build: BuildId, reason: &str) -> sqlx::Result<u64> {
-    cancel(tx, build, None, reason).await
-}
-
-/// Cancels one unfinished job of a build, or all, for `reason` (who and why). One that has not started is finished at
-/// once, a running one when its worker has stopped the container. Gives how many were concerned.
-///
-/// # Errors
-/// When Postgres cannot be asked.
-pub async fn cancel(tx: &mut PgConnection, build: BuildId, job: Option<JobId>, reason: &str) -> sqlx::Result<u64> {
-    let mut concerned = 0;
-    // Everybody locks jobs before their build, but for the start of the next stage: so the waiting ones come second.
-    for waiting in [false, true] {
-        if waiting {
-            builds::lock(tx, build).await?;
-        }
-        let canceled = sqlx::query(
-            "update job set
-                 cancel_requested = true, reason = $2,
-                 state = case when state = 'running' then 'running' else 'finished' end::job_state,
-                 verdict = case when state = 'running' then null else 'canceled' end::verdict,
-                 finished_at = case when state = 'running' then null else now() end,
-                 waits_for = null
-             where build_id = $1 and state <> 'finished' and (state = 'waiting') = $3 and not cancel_requested
-                 and ($4::bigint is null or id = $4)",
-        )
-        .bind(build)
-        .bind(reason)
-        .bind(waiting)
-        .bind(job)
-        .execute(&mut *tx)
-        .await?;
-        concerned += canceled.rows_affected();
-    }
-    if concerned > 0 {
-        builds::refresh(tx, build).await?;
-    }
-    Ok(concerned)
 }
 
 /// The stored length of a running attempt's log; none when the attempt is not the job's running one any more.

@@ -12,7 +12,9 @@ mod log;
 mod mask;
 mod measure;
 mod prepare;
+mod recover;
 mod run;
+mod runner;
 mod secrets;
 
 use std::path::PathBuf;
@@ -21,8 +23,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bytesize::ByteSize;
-use serde::Deserialize;
 use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -31,7 +31,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use crate::attempt::Images;
-use crate::executor::{Docker, Endpoint, Found, Limits, Mount, NvidiaSmi, Pool, TlsFiles};
+use crate::executor::{Docker, Limits, Mount, NvidiaSmi, Pool};
 use crate::git::Mirrors;
 use crate::gpu;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
@@ -39,6 +39,7 @@ use crate::store::bell::Bells;
 use crate::store::jobs::{self, Claimed};
 use crate::store::repo_keys::RepoKeys;
 pub use gpus::{GpuConfig, GpuWord, ListedGpu};
+pub use runner::RunnerConfig;
 
 /// How long a job is ours without a beat. Another worker takes it up at the latest this much after ours is lost.
 pub const LEASE: Duration = Duration::from_secs(6);
@@ -50,80 +51,6 @@ const ENGINE_RETRY: Duration = Duration::from_secs(2);
 pub const STOP_OF_JOBS: Duration = Duration::from_secs(60);
 /// How long the queue may go unseen when no bell rings; a job whose delay has passed waits no longer than this.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// One `[[runner]]` of the configuration.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RunnerConfig {
-    /// Its name, unique among all runners of an installation; running jobs are found again by it.
-    pub name: String,
-    /// The Docker engine: `unix:///path/to/docker.sock`, `tcp://host:2376` or `ssh://user@host`.
-    pub endpoint: String,
-    /// What proves who is who over TCP.
-    pub tls: Option<TlsFiles>,
-    /// How many jobs it runs at once.
-    pub slots: usize,
-    /// How many containers wait for jobs, started and empty.
-    pub ready: usize,
-    /// Processor time of each job, in processors, instead of that of `[limits]`.
-    pub cpus: Option<f64>,
-    /// Memory of each job, instead of that of `[limits]`.
-    pub memory: Option<ByteSize>,
-    /// The engine's runtime for its jobs, such as `runsc` or `sysbox-runc`; the engine's default when empty.
-    pub runtime: String,
-    /// What jobs may ask for beside GPUs: an architecture or a system that is not the usual one.
-    pub labels: Vec<String>,
-    /// Its GPUs.
-    pub gpus: GpuConfig,
-}
-
-impl RunnerConfig {
-    /// Whether its jobs use the kernel's own network, where rules that others set for them hold. Sandboxes and virtual
-    /// machines have a network of their own, and sysbox makes a job's root the lord of it.
-    pub fn keeps_to_routes(&self) -> bool {
-        ["", "runc", "crun", "io.containerd.runc.v2", "nvidia"].contains(&self.runtime.as_str())
-    }
-
-    /// Where its engine is.
-    ///
-    /// # Errors
-    /// In words for the operator.
-    pub fn endpoint(&self) -> anyhow::Result<Endpoint> {
-        Endpoint::parse(&self.endpoint, self.tls.as_ref())
-    }
-
-    /// What drives its engine.
-    ///
-    /// # Errors
-    /// When its endpoint is of a kind that is not supported.
-    pub fn docker(&self, instance: &str) -> anyhow::Result<Docker> {
-        let runtime = Some(self.runtime.clone()).filter(|runtime| !runtime.is_empty());
-        Ok(Docker::new(self.endpoint()?, instance).with_runtime(runtime))
-    }
-
-    /// What its jobs may take, where all others may take `limits`.
-    pub fn limits(&self, limits: &Limits) -> Limits {
-        let (cpus, memory) = (self.cpus.unwrap_or(limits.cpus), self.memory.unwrap_or(limits.memory));
-        Limits { cpus, memory, ..limits.clone() }
-    }
-}
-
-impl Default for RunnerConfig {
-    fn default() -> Self {
-        Self {
-            name: "local".to_owned(),
-            endpoint: "unix:///var/run/docker.sock".to_owned(),
-            slots: 2,
-            ready: 2,
-            tls: None,
-            cpus: None,
-            memory: None,
-            runtime: String::new(),
-            labels: Vec::new(),
-            gpus: GpuConfig::default(),
-        }
-    }
-}
 
 /// What every job of a runner gets.
 #[derive(Debug, Clone)]
@@ -355,102 +282,5 @@ impl Worker {
             Some(root) if root.exists() => self.settings.room.wanting_at(root),
             _ => Ok(None),
         }
-    }
-
-    /// Finds the containers of an earlier process, and gives those to go on with; tries until it can tell. Until then
-    /// their leases are held: they run on, maybe, on an engine that is away.
-    async fn recover(&self) -> Vec<(Claimed, Found)> {
-        tokio::select! {
-            adopted = self.find_running() => adopted,
-            () = self.hold_leases() => unreachable!("it holds them until it is dropped"),
-        }
-    }
-
-    async fn hold_leases(&self) {
-        loop {
-            for fence in jobs::running_of(&self.db, &self.name).await.unwrap_or_default() {
-                if let Err(error) = jobs::beat(&self.db, fence, LEASE).await {
-                    warn!(job = %fence.0, "cannot extend the lease of job {}: {error}", fence.0);
-                }
-            }
-            tokio::time::sleep(BEAT).await;
-        }
-    }
-
-    async fn find_running(&self) -> Vec<(Claimed, Found)> {
-        loop {
-            // An engine that is away is told of by who watches it.
-            self.until_there().await;
-            match self.try_recover().await {
-                Ok(adopted) => return adopted,
-                Err(trouble) => warn!(runner = self.name, "cannot look for running jobs yet: {trouble:#}"),
-            }
-            tokio::time::sleep(ENGINE_RETRY).await;
-        }
-    }
-
-    /// One try of [`Worker::recover`]: adopts what is ours, removes what is nobody's, and gives back what was lost.
-    ///
-    /// # Errors
-    /// When the engine or Postgres does not answer; nothing is lost then.
-    pub async fn try_recover(&self) -> anyhow::Result<Vec<(Claimed, Found)>> {
-        if matches!(self.docker.endpoint(), Endpoint::Unix(_))
-            && let Some(root) = self.docker.root().await?
-        {
-            let _ = self.engine_root.set(root);
-        }
-        let mut adopted = Vec::new();
-        let (own, helpers): (Vec<Found>, _) = self.docker.list().await?.into_iter().partition(|found| found.runs_job);
-        for found in own {
-            let fence = (found.job, found.attempt);
-            // One that was never started may lack its files. It did nothing yet, so the job can simply begin again.
-            let job = if found.started { jobs::adopt(&self.db, fence, &self.name, LEASE).await? } else { None };
-            match job {
-                Some(job) => {
-                    info!(runner = self.name, "going on with job {} at byte {} of its log", job.id, job.log_length);
-                    adopted.push((job, found));
-                }
-                None => self.docker.remove(&found.container).await?,
-            }
-        }
-        for helper in helpers {
-            if !adopted.iter().any(|(job, _)| (job.id, job.attempt) == (helper.job, helper.attempt)) {
-                self.docker.remove(&helper.container).await?;
-            }
-        }
-        for container in self.docker.list_ready().await? {
-            // It may be looked with already, and goes on to be of use.
-            if !self.docker.looks_at_gpus(&container) {
-                self.docker.remove(&container).await?;
-            }
-        }
-        for fence in jobs::running_of(&self.db, &self.name).await? {
-            if !adopted.iter().any(|(job, _)| (job.id, job.attempt) == fence) {
-                warn!(runner = self.name, "job {} was claimed but has no container: it begins again", fence.0);
-                jobs::requeue(&self.db, fence, Duration::ZERO, "its container was lost").await?;
-            }
-        }
-        Ok(adopted)
-    }
-
-    /// Removes containers that neither a running attempt nor the pool accounts for.
-    ///
-    /// # Errors
-    /// When the engine or Postgres does not answer.
-    pub async fn reap(&self) -> anyhow::Result<()> {
-        let containers = self.docker.list().await?;
-        let running = jobs::running_of(&self.db, &self.name).await?;
-        for orphan in containers.into_iter().filter(|found| !running.contains(&(found.job, found.attempt))) {
-            info!(runner = self.name, "removing the container of job {}, which nobody runs any more", orphan.job);
-            self.docker.remove(&orphan.container).await?;
-        }
-        for orphan in self.docker.list_ready().await? {
-            let looks = self.docker.looks_at_gpus(&orphan) || self.docker.looks_into_image(&orphan);
-            // Asked after the list was made: one that was taken meanwhile has another name.
-            if !looks && !self.pool.knows(&orphan) {
-                self.docker.remove(&orphan).await?;
-            }
-        }
-        Ok(())
     }
 }

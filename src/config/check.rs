@@ -1,0 +1,150 @@
+//! What a configuration must not say, although its form is right.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use secrecy::ExposeSecret as _;
+
+use super::Config;
+use crate::worker::GpuConfig;
+use crate::{executor, web};
+
+impl Config {
+    /// Refuses mounts that would hand the machine or the service to jobs.
+    fn check_mount(&self, mount: &executor::Mount) -> anyhow::Result<()> {
+        let host = match self.runner.iter().any(|runner| runner.endpoint.starts_with("unix:")) {
+            true => mount.host.canonicalize().context("there is no such folder")?,
+            // It is on other machines, and nobody can look there.
+            false => mount.host.clone(),
+        };
+        let plain = |path: &Path| path.components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
+        ensure!(host.is_absolute() && plain(&host), "it must be an absolute path");
+        ensure!(host == mount.host, "its real path is {}: name that", host.display());
+        ensure!(host.is_dir() || !host.exists(), "it is no folder");
+        let tls = self.runner.iter().filter_map(|runner| runner.tls.as_ref()).flat_map(|files| files.all());
+        let tls = tls.map(|(_, file)| file.clone());
+        let secret = THE_MACHINE.iter().map(PathBuf::from).chain([self.server.data_dir.clone()]).chain(tls);
+        let sockets =
+            self.runner.iter().filter_map(|runner| runner.endpoint.strip_prefix("unix://")).map(PathBuf::from);
+        // As written and as it is: a part of them may be a link.
+        for kept in secret.chain(sockets) {
+            let real = kept.canonicalize().unwrap_or_else(|_| kept.clone());
+            ensure!(
+                !overlap(&host, &kept) && !overlap(&host, &real),
+                "jobs must not see {}: mount a folder that holds nothing but data",
+                kept.display()
+            );
+        }
+        for glob in &mount.repos {
+            globset::Glob::new(glob).with_context(|| format!("repos: {glob:?} is no pattern such as acme/*"))?;
+        }
+        let target = &mount.target;
+        ensure!(target.is_absolute() && plain(target), "target must be an absolute path");
+        let taken = ["/bin", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr", crate::attempt::HOME];
+        ensure!(
+            !taken.iter().any(|taken| overlap(target, Path::new(taken))),
+            "target {} would hide a part of the image or the checkout; take one such as /data",
+            target.display()
+        );
+        Ok(())
+    }
+
+    /// Refuses what would fail later, in words for the operator.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            matches!(self.server.public_url.scheme(), "http" | "https"),
+            "server.public_url must be an http or https address, not {}",
+            self.server.public_url
+        );
+        ensure!((4..=1000).contains(&self.database.connections), "database.connections must be from 4 to 1000");
+        ensure!(self.limits.cpus > 0.0, "limits.cpus must be more than 0");
+        for (name, token) in &self.auth.tokens {
+            let length = token.expose_secret().chars().count();
+            ensure!(
+                length >= web::SHORTEST_TOKEN,
+                "auth.tokens: the token of {name:?} is shorter than {} characters and could be guessed; make one with \
+                 `openssl rand -hex 32`",
+                web::SHORTEST_TOKEN
+            );
+        }
+        for (place, runner) in self.runner.iter().enumerate() {
+            ensure!((1..=1000).contains(&runner.slots), "runner {:?}: slots must be from 1 to 1000", runner.name);
+            let twice = self.runner[..place].iter().any(|earlier| earlier.name == runner.name);
+            runner.endpoint().with_context(|| format!("runner {:?}", runner.name))?;
+            let (cpus, memory) = (runner.cpus.unwrap_or(1.0), runner.memory.unwrap_or(bytesize::ByteSize::gib(1)));
+            ensure!(cpus > 0.0, "runner {:?}: cpus must be more than 0", runner.name);
+            ensure!(memory.as_u64() >= LEAST_MEMORY, "runner {:?}: memory must be 6 MiB at least", runner.name);
+            ensure!(!twice, "two runners are named {:?}; names must differ", runner.name);
+            ensure!(
+                runner.keeps_to_routes() || self.limits.network != executor::Network::Egress,
+                "runner {:?}: jobs of the runtime {} would get past the rules of limits.network = \"egress\"; set it to \
+                 \"none\", or to \"full\" behind a firewall of the host",
+                runner.name,
+                runner.runtime
+            );
+        }
+        for mount in &self.mount {
+            self.check_mount(mount).with_context(|| format!("mount {}", mount.host.display()))?;
+        }
+        self.check_gpus()?;
+        self.storage.check()?;
+        self.retention.check()?;
+        let authorities = &self.images.ca_certificates;
+        ensure!(
+            authorities.as_os_str().is_empty() || authorities.is_file(),
+            "images.ca_certificates: there is no file {}",
+            authorities.display()
+        );
+        Ok(())
+    }
+
+    fn check_gpus(&self) -> anyhow::Result<()> {
+        let mut known = BTreeSet::new();
+        for runner in &self.runner {
+            let GpuConfig::Listed(listed) = &runner.gpus else { continue };
+            for gpu in listed {
+                let is_uuid = gpu.uuid.starts_with("GPU-") || gpu.uuid.starts_with("MIG-");
+                ensure!(
+                    is_uuid && !gpu.uuid.contains(','),
+                    "runner {:?}: {:?} is no UUID of a GPU as nvidia-smi -L says it",
+                    runner.name,
+                    gpu.uuid
+                );
+                ensure!(known.insert(&gpu.uuid), "the GPU {} is listed twice", gpu.uuid);
+            }
+        }
+        for (name, size) in &self.gpu.sizes {
+            ensure!(size.count <= 64, "gpu.sizes: {name}: count must be from 0 to 64");
+        }
+        for pattern in &self.gpu.images {
+            globset::Glob::new(pattern).with_context(|| format!("gpu.images: {pattern:?}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Folders that hold the machine rather than data.
+const THE_MACHINE: [&str; 13] = [
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/usr",
+    "/var/lib/docker",
+    "/var/run",
+];
+
+/// Whether one of them is in the other, or both are the same.
+fn overlap(a: &Path, b: &Path) -> bool {
+    a.starts_with(b) || b.starts_with(a)
+}
+
+/// Docker makes no container with less.
+const LEAST_MEMORY: u64 = 6 << 20;

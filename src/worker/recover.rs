@@ -1,0 +1,108 @@
+//! What an earlier process has left: containers whose jobs go on, and containers that are nobody's.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
+use crate::executor::{Endpoint, Found};
+use crate::store::jobs::{self, Claimed};
+
+impl Worker {
+    /// Finds the containers of an earlier process, and gives those to go on with; tries until it can tell. Until then
+    /// their leases are held: they run on, maybe, on an engine that is away.
+    pub(super) async fn recover(&self) -> Vec<(Claimed, Found)> {
+        tokio::select! {
+            adopted = self.find_running() => adopted,
+            () = self.hold_leases() => unreachable!("it holds them until it is dropped"),
+        }
+    }
+
+    async fn hold_leases(&self) {
+        loop {
+            for fence in jobs::running_of(&self.db, &self.name).await.unwrap_or_default() {
+                if let Err(error) = jobs::beat(&self.db, fence, LEASE).await {
+                    warn!(job = %fence.0, "cannot extend the lease of job {}: {error}", fence.0);
+                }
+            }
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+
+    async fn find_running(&self) -> Vec<(Claimed, Found)> {
+        loop {
+            // An engine that is away is told of by who watches it.
+            self.until_there().await;
+            match self.try_recover().await {
+                Ok(adopted) => return adopted,
+                Err(trouble) => warn!(runner = self.name, "cannot look for running jobs yet: {trouble:#}"),
+            }
+            tokio::time::sleep(ENGINE_RETRY).await;
+        }
+    }
+
+    /// One try of [`Worker::recover`]: adopts what is ours, removes what is nobody's, and gives back what was lost.
+    ///
+    /// # Errors
+    /// When the engine or Postgres does not answer; nothing is lost then.
+    pub async fn try_recover(&self) -> anyhow::Result<Vec<(Claimed, Found)>> {
+        if matches!(self.docker.endpoint(), Endpoint::Unix(_))
+            && let Some(root) = self.docker.root().await?
+        {
+            let _ = self.engine_root.set(root);
+        }
+        let mut adopted = Vec::new();
+        let (own, helpers): (Vec<Found>, _) = self.docker.list().await?.into_iter().partition(|found| found.runs_job);
+        for found in own {
+            let fence = (found.job, found.attempt);
+            // One that was never started may lack its files. It did nothing yet, so the job can simply begin again.
+            let job = if found.started { jobs::adopt(&self.db, fence, &self.name, LEASE).await? } else { None };
+            match job {
+                Some(job) => {
+                    info!(runner = self.name, "going on with job {} at byte {} of its log", job.id, job.log_length);
+                    adopted.push((job, found));
+                }
+                None => self.docker.remove(&found.container).await?,
+            }
+        }
+        for helper in helpers {
+            if !adopted.iter().any(|(job, _)| (job.id, job.attempt) == (helper.job, helper.attempt)) {
+                self.docker.remove(&helper.container).await?;
+            }
+        }
+        for container in self.docker.list_ready().await? {
+            // It may be looked with already, and goes on to be of use.
+            if !self.docker.looks_at_gpus(&container) {
+                self.docker.remove(&container).await?;
+            }
+        }
+        for fence in jobs::running_of(&self.db, &self.name).await? {
+            if !adopted.iter().any(|(job, _)| (job.id, job.attempt) == fence) {
+                warn!(runner = self.name, "job {} was claimed but has no container: it begins again", fence.0);
+                jobs::requeue(&self.db, fence, Duration::ZERO, "its container was lost").await?;
+            }
+        }
+        Ok(adopted)
+    }
+
+    /// Removes containers that neither a running attempt nor the pool accounts for.
+    ///
+    /// # Errors
+    /// When the engine or Postgres does not answer.
+    pub async fn reap(&self) -> anyhow::Result<()> {
+        let containers = self.docker.list().await?;
+        let running = jobs::running_of(&self.db, &self.name).await?;
+        for orphan in containers.into_iter().filter(|found| !running.contains(&(found.job, found.attempt))) {
+            info!(runner = self.name, "removing the container of job {}, which nobody runs any more", orphan.job);
+            self.docker.remove(&orphan.container).await?;
+        }
+        for orphan in self.docker.list_ready().await? {
+            let looks = self.docker.looks_at_gpus(&orphan) || self.docker.looks_into_image(&orphan);
+            // Asked after the list was made: one that was taken meanwhile has another name.
+            if !looks && !self.pool.knows(&orphan) {
+                self.docker.remove(&orphan).await?;
+            }
+        }
+        Ok(())
+    }
+}

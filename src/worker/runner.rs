@@ -1,0 +1,81 @@
+//! `[[runner]]` of the configuration.
+
+use bytesize::ByteSize;
+use serde::Deserialize;
+
+use super::GpuConfig;
+use crate::executor::{Docker, Endpoint, Limits, TlsFiles};
+
+/// One `[[runner]]` of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunnerConfig {
+    /// Its name, unique among all runners of an installation; running jobs are found again by it.
+    pub name: String,
+    /// The Docker engine: `unix:///path/to/docker.sock`, `tcp://host:2376` or `ssh://user@host`.
+    pub endpoint: String,
+    /// What proves who is who over TCP.
+    pub tls: Option<TlsFiles>,
+    /// How many jobs it runs at once.
+    pub slots: usize,
+    /// How many containers wait for jobs, started and empty.
+    pub ready: usize,
+    /// Processor time of each job, in processors, instead of that of `[limits]`.
+    pub cpus: Option<f64>,
+    /// Memory of each job, instead of that of `[limits]`.
+    pub memory: Option<ByteSize>,
+    /// The engine's runtime for its jobs, such as `runsc` or `sysbox-runc`; the engine's default when empty.
+    pub runtime: String,
+    /// What jobs may ask for beside GPUs: an architecture or a system that is not the usual one.
+    pub labels: Vec<String>,
+    /// Its GPUs.
+    pub gpus: GpuConfig,
+}
+
+impl RunnerConfig {
+    /// Whether its jobs use the kernel's own network, where rules that others set for them hold. Sandboxes and virtual
+    /// machines have a network of their own, and sysbox makes a job's root the lord of it.
+    pub fn keeps_to_routes(&self) -> bool {
+        ["", "runc", "crun", "io.containerd.runc.v2", "nvidia"].contains(&self.runtime.as_str())
+    }
+
+    /// Where its engine is.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn endpoint(&self) -> anyhow::Result<Endpoint> {
+        Endpoint::parse(&self.endpoint, self.tls.as_ref())
+    }
+
+    /// What drives its engine.
+    ///
+    /// # Errors
+    /// When its endpoint is of a kind that is not supported.
+    pub fn docker(&self, instance: &str) -> anyhow::Result<Docker> {
+        let runtime = Some(self.runtime.clone()).filter(|runtime| !runtime.is_empty());
+        Ok(Docker::new(self.endpoint()?, instance).with_runtime(runtime))
+    }
+
+    /// What its jobs may take, where all others may take `limits`.
+    pub fn limits(&self, limits: &Limits) -> Limits {
+        let (cpus, memory) = (self.cpus.unwrap_or(limits.cpus), self.memory.unwrap_or(limits.memory));
+        Limits { cpus, memory, ..limits.clone() }
+    }
+}
+
+impl Default for RunnerConfig {
+    fn default() -> Self {
+        Self {
+            name: "local".to_owned(),
+            endpoint: "unix:///var/run/docker.sock".to_owned(),
+            slots: 2,
+            ready: 2,
+            tls: None,
+            cpus: None,
+            memory: None,
+            runtime: String::new(),
+            labels: Vec::new(),
+            gpus: GpuConfig::default(),
+        }
+    }
+}
