@@ -5,6 +5,7 @@
 //! Hooks, filters and the machine's own git configuration have no effect here, since repositories are hostile.
 
 mod changes;
+mod checkout;
 mod peek;
 mod sources;
 mod unused;
@@ -27,7 +28,6 @@ use tokio::process::Command;
 use url::{Origin, Url};
 
 use crate::domain::{RepoName, Sha};
-use crate::travis::script::Checkout;
 
 /// A fetch that takes longer than this is given up.
 const FETCH_LIMIT: Duration = Duration::from_secs(600);
@@ -67,13 +67,21 @@ pub struct Credentials {
 }
 
 /// A file of a commit's tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TreeFile {
     /// Its path in the repository.
     pub path: String,
     /// Its size in bytes.
     pub size: u64,
     object: String,
+}
+
+#[cfg(test)]
+impl TreeFile {
+    /// A file whose contents are told apart by their size alone.
+    pub fn new(path: &str, size: u64) -> Self {
+        Self { path: path.to_owned(), size, object: size.to_string() }
+    }
 }
 
 /// What a commit object says.
@@ -217,40 +225,6 @@ impl Mirrors {
         Ok(Commit { parents, author, message: message.trim_end().to_owned() })
     }
 
-    /// Writes a `.git` of as many commits as wanted into the empty folder `into`; see [`Mirrors::check_out`] for the files.
-    ///
-    /// # Errors
-    /// When the mirror does not have the commit or the folder cannot be written.
-    pub async fn history(
-        &self,
-        repo: &RepoName,
-        sha: &Sha,
-        wanted: &Checkout,
-        origin: &str,
-        into: &Path,
-    ) -> anyhow::Result<()> {
-        let mirror = tokio::fs::canonicalize(self.path(repo)).await.context("the mirror is gone")?;
-        let mirror = Url::from_file_path(&mirror).map_err(|()| anyhow::anyhow!("no file URL for the mirror"))?;
-        shallow_clone(mirror.as_str(), sha, wanted.depth, origin, "git-upload-pack", into).await?;
-        let autocrlf = wanted.autocrlf.as_ref().map(|value| format!("[core]\n\tautocrlf = {value}\n"));
-        let symlinks = wanted.symlinks.map(|value| format!("[core]\n\tsymlinks = {value}\n"));
-        for setting in autocrlf.into_iter().chain(symlinks) {
-            append(&into.join(".git/config"), &setting).await?;
-        }
-        Ok(())
-    }
-
-    /// Writes the files of a commit beside the `.git` that [`Mirrors::history`] has made.
-    ///
-    /// # Errors
-    /// When the folder cannot be written.
-    pub async fn check_out(&self, sha: &Sha, folder: &Path) -> anyhow::Result<()> {
-        let mut checkout = git(folder);
-        checkout.args(["-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", "--detach", sha.as_str()]);
-        run(checkout, LOCAL_LIMIT, None).await.with_context(|| format!("checking out {sha}"))?;
-        Ok(())
-    }
-
     async fn local(&self, repo: &RepoName, args: &[&str]) -> anyhow::Result<Vec<u8>> {
         let mut git = git(&self.path(repo));
         git.args(args);
@@ -283,33 +257,6 @@ impl Mirrors {
     }
 }
 
-/// Fetches `depth` commits up to `sha`, or all, into a new `.git` of the empty folder `into`, whose work tree stays empty. It
-/// looks as a clone of `origin` would, with no trace of where on this machine it comes from.
-async fn shallow_clone(
-    from: &str,
-    sha: &Sha,
-    depth: Option<u32>,
-    origin: &str,
-    upload_pack: &str,
-    into: &Path,
-) -> anyhow::Result<()> {
-    let mut init = git(into);
-    init.args(["init", "--quiet", "--template=", "--initial-branch=trainyard", "."]);
-    run(init, LOCAL_LIMIT, None).await?;
-    let mut fetch = git(into);
-    fetch
-        .env("GIT_ALLOW_PROTOCOL", "file")
-        // One pack is quicker to write than its objects, and nobody needs this folder after a crash.
-        .args(["-c", "fetch.unpackLimit=1", "-c", "core.fsync=none"])
-        .args(["fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head"])
-        .args(depth.map(|depth| format!("--depth={depth}")))
-        .args([&format!("--upload-pack={upload_pack}"), "--", from, sha.as_str()]);
-    run(fetch, LOCAL_LIMIT, None).await.with_context(|| format!("fetching {sha}"))?;
-    let origin = origin.replace('\\', "\\\\").replace('"', "\\\"");
-    let remote = format!("[remote \"origin\"]\n\turl = \"{origin}\"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n");
-    append(&into.join(".git/config"), &remote).await
-}
-
 /// The version of git on this machine.
 ///
 /// # Errors
@@ -319,12 +266,6 @@ pub async fn version() -> anyhow::Result<String> {
     git.arg("--version");
     let said = run(git, LOCAL_LIMIT, None).await?;
     Ok(String::from_utf8_lossy(&said).trim().trim_start_matches("git version ").to_owned())
-}
-
-async fn append(file: &Path, text: &str) -> anyhow::Result<()> {
-    let mut file = tokio::fs::OpenOptions::new().append(true).open(file).await?;
-    file.write_all(text.as_bytes()).await?;
-    Ok(file.flush().await?)
 }
 
 /// A git command in `folder` that nothing but our own arguments steers.

@@ -87,6 +87,7 @@ pub(super) async fn serve_runners(
         tasks.spawn(Arc::clone(&worker).keep_watch(shutdown.clone()));
         tasks.spawn(Arc::clone(&worker).keep_gpus(shutdown.clone()));
         tasks.spawn(Arc::clone(&worker).keep_ready(shutdown.clone()));
+        tasks.spawn(Arc::clone(&worker).keep_bases(shutdown.clone()));
         tasks.spawn(worker.work(shutdown.clone()));
     }
     // When the runners are another's, the tasks are dropped and leave their containers to that one. The right to the

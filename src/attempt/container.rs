@@ -6,14 +6,16 @@ use anyhow::Context as _;
 use tracing::warn;
 
 use super::Images;
-use crate::domain::{JobId, RepoName};
-use crate::executor::{Docker, ExecError, Exit, Image, Limits, Mount, Pool, Spec, Upload};
+use crate::domain::{JobId, RepoName, Sha};
+use crate::executor::{Docker, ExecError, Exit, Limits, Mount, Network, Pool, Spec, Upload};
 use crate::lora::smoke::Smoke;
 use crate::plan::SMOKE_FOLDER;
 use crate::storage::Cached;
 
 /// Where the job's home is in every image.
 pub const HOME: &str = "/home/travis";
+const HOME_VARIABLE: (&str, &str) = ("HOME", HOME);
+const USER_VARIABLE: (&str, &str) = ("USER", "travis");
 const SCRIPT: &str = "/home/travis/build.sh";
 /// It is there when all else is that the job needs.
 const BEGIN: &str = "/etc/trainyard/begin";
@@ -25,6 +27,10 @@ const COMMAND: &str = "read -r _; test -e /etc/trainyard/begin || exit 86; : >/e
 const NOT_BEGUN: i64 = 86;
 /// It is there when the job has begun. What waits may end before all is there, and still be filled.
 const BEGUN: &str = "/etc/trainyard/begun";
+/// Checks a commit (`$2`) out in a folder (`$1`) for jobs to come, which bring their own history. An index vouches only for
+/// files that are older than itself by whole seconds, and git would read all others.
+const CHECK_OUT: &str = "cd \"$1\" && git -c core.logAllRefUpdates=false checkout -qf \"$2\" && rm -f .git/shallow && \
+                         sleep 1 && touch .git/index";
 const AUTHORITIES: &str = "/etc/trainyard/ca-certificates.crt";
 /// Variables by which programs of many kinds find the authorities to trust.
 const AUTHORITY_VARIABLES: [&str; 6] =
@@ -41,8 +47,8 @@ pub struct NewContainer<'a> {
     pub repo: &'a RepoName,
     /// Whose code it runs: those who may know of each other's jobs.
     pub whose: String,
-    /// The image.
-    pub image: &'a Image,
+    /// The image, by its id.
+    pub image: &'a str,
     /// The compiled script.
     pub script: String,
     /// The cache that it begins with.
@@ -83,7 +89,7 @@ impl NewContainer<'_> {
         };
         let checkout = async { checkout.await.map_err(ExecError::System) };
         let (waiting, checkout) = tokio::try_join!(wait, checkout)?;
-        let folder = format!("{HOME}/build/{}", self.repo);
+        let folder = checkout_folder(self.repo);
         let mut upload = Upload::default()
             .file(SCRIPT, self.script.into_bytes(), 0o755)
             .folder(checkout.as_ref().to_owned(), &folder);
@@ -100,8 +106,8 @@ impl NewContainer<'_> {
 
     fn spec(&self, images: &Images, has_authorities: bool) -> Spec {
         let mut environment = vec![
-            ("HOME", HOME),
-            ("USER", "travis"),
+            HOME_VARIABLE,
+            USER_VARIABLE,
             // The init passes a signal on to every process of the job, not to the script's shell alone.
             ("TINI_KILL_PROCESS_GROUP", "1"),
         ];
@@ -111,7 +117,7 @@ impl NewContainer<'_> {
             environment.extend(AUTHORITY_VARIABLES.map(|name| (name, AUTHORITIES)));
         }
         Spec {
-            image: self.image.id.clone(),
+            image: self.image.to_owned(),
             command: ["bash", "-c", COMMAND].map(str::to_owned).to_vec(),
             environment: environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             limits: self.limits.clone(),
@@ -119,6 +125,26 @@ impl NewContainer<'_> {
             helper: images.generic.clone(),
             gpus: self.gpus.to_vec(),
         }
+    }
+}
+
+/// Where a job finds the files of its repository.
+pub fn checkout_folder(repo: &RepoName) -> String {
+    format!("{HOME}/build/{repo}")
+}
+
+/// A container without a network that checks out a commit of a repository, whose history is in its folder, as the jobs do
+/// that run in this image.
+pub fn base_spec(image: &str, (repo, commit): (&RepoName, &Sha), limits: &Limits, images: &Images) -> Spec {
+    let folder = checkout_folder(repo);
+    Spec {
+        image: image.to_owned(),
+        command: ["bash", "-c", CHECK_OUT, "base", &folder, commit.as_str()].map(str::to_owned).to_vec(),
+        environment: [HOME_VARIABLE, USER_VARIABLE].map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        limits: Limits { network: Network::None, ..limits.clone() },
+        mounts: Vec::new(),
+        helper: images.generic.clone(),
+        gpus: Vec::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! It knows no database and no build: it is told what to run under which labels, and says what became of it.
 
 mod archive;
+mod base;
 mod connect;
 mod docker;
 mod endpoint;
@@ -22,6 +23,7 @@ mod usage;
 mod waiting;
 
 pub use archive::Upload;
+pub use base::Base;
 pub use docker::Docker;
 pub use endpoint::{Endpoint, SshHost, TlsFiles};
 pub use examine::Engine;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use url::Url;
 
-use super::{LOCAL_LIMIT, git, run, shallow_clone};
+use super::checkout::History;
+use super::{LOCAL_LIMIT, git, run};
 use crate::domain::{RepoName, Sha};
 
 /// The folder may belong to somebody else: whoever names it wants it read, and nothing in it is run.
@@ -96,7 +97,8 @@ impl WorkTree {
         let from = Url::from_file_path(&folder).map_err(|()| anyhow!("no file URL for {}", folder.display()))?;
         let upload_pack = format!("git -c {TRUSTED} -c uploadpack.allowAnySHA1InWant=true upload-pack");
         let upload_pack = upload_pack.replace('*', "'*'");
-        shallow_clone(from.as_str(), head, Some(depth), origin, &upload_pack, into).await?;
+        let history = History { sha: head, depth: Some(depth), origin, upload_pack: &upload_pack, base: None };
+        history.fetch(from.as_str(), into).await?;
         for args in [["update-ref", "--no-deref", "HEAD", head.as_str()].as_slice(), &["read-tree", "HEAD"]] {
             let mut git = git(into);
             git.args(args);

@@ -4,6 +4,7 @@
 //! logs at the stored offset, and finishes them.
 
 mod artifacts;
+mod bases;
 mod cache;
 mod engine;
 mod follow;
@@ -38,6 +39,7 @@ use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::bell::Bells;
 use crate::store::jobs::{self, Claimed};
 use crate::store::repo_keys::RepoKeys;
+use bases::Bases;
 pub use gpus::{GpuConfig, GpuWord, ListedGpu};
 pub use runner::RunnerConfig;
 
@@ -105,6 +107,7 @@ pub struct Worker {
     /// Where the engine keeps everything, if that is on this machine.
     engine_root: OnceLock<PathBuf>,
     pool: Pool,
+    bases: Bases,
     mirrors: Mirrors,
     settings: Settings,
 }
@@ -140,6 +143,7 @@ impl Worker {
             there,
             engine_root,
             pool,
+            bases: Bases::default(),
             mirrors,
             settings,
         }

@@ -36,15 +36,22 @@ impl Worker {
         let name = self.settings.images.of(&job.config).map_err(ExecError::Job)?;
         self.gpus_are_fit(job, &facts, &name).await?;
         let image = self.docker.image(&name).await?;
-        let checkout = self.checkout(job, &repo, &facts, image.has_git);
+        let wanted = Checkout::of(&job.config);
+        let base = self.base_of(&repo, &facts, &image, &wanted).await;
+        let files = match &base {
+            Some(base) => Files::OfBase(base.commit.clone()),
+            None if image.has_git => Files::InHistory,
+            None => Files::InPlace,
+        };
+        let checkout = self.checkout(&repo, &facts, &wanted, &files);
         let (mounts, trusted) = (self.mounts_of(&repo, &secrets), secrets.allowed);
-        let known = self.known(job, &facts, secrets, cache, (&repo, (&name, &image), smoke.as_ref()));
+        let known = self.known(job, &facts, secrets, cache, (&repo, (&name, &image), &files, smoke.as_ref()));
         let new = NewContainer {
             job: job.id,
             attempt: job.attempt,
             repo: &repo,
             whose: whose(&facts, trusted),
-            image: &image,
+            image: base.as_ref().map_or(&image.id, |base| &base.id),
             script: script::compile(&job.config, &known),
             cache: cache.and_then(|cache| cache.found.clone()),
             smoke,
@@ -57,6 +64,7 @@ impl Worker {
         let first = (checkout, once);
         let container = new.start(&self.docker, with, first, made).await;
         self.pool.job_began();
+        self.may_want_base(&repo, &facts, (&image, &wanted), trusted);
         container
     }
 
@@ -96,19 +104,19 @@ impl Worker {
     /// writes many files faster than an engine does, and the job's processors are the ones that are kept busy then.
     async fn checkout(
         &self,
-        job: &Claimed,
         repo: &RepoName,
         facts: &BuildFacts,
-        job_has_git: bool,
+        wanted: &Checkout,
+        files: &Files,
     ) -> anyhow::Result<tempfile::TempDir> {
         tokio::fs::create_dir_all(&self.settings.scratch).await.context("making the scratch folder")?;
-        let wanted = Checkout::of(&job.config);
         let attempt = async || {
             let folder = tempfile::tempdir_in(&self.settings.scratch).context("making a scratch folder")?;
             if wanted.clone {
                 let (sha, origin) = (&facts.built_sha, &facts.clone_url);
-                self.mirrors.history(repo, sha, &wanted, origin, folder.path()).await?;
-                if !job_has_git {
+                let base = if let Files::OfBase(base) = files { Some(base) } else { None };
+                self.mirrors.history(repo, (sha, base), wanted, origin, folder.path()).await?;
+                if *files == Files::InPlace {
                     self.mirrors.check_out(sha, folder.path()).await?;
                 }
             }
@@ -144,7 +152,7 @@ impl Worker {
         facts: &BuildFacts,
         secrets: Secrets,
         cache: Option<&JobCache>,
-        (repo, (name, image), smoke): (&RepoName, (&str, &Image), Option<&Smoke>),
+        (repo, (name, image), files, smoke): (&RepoName, (&str, &Image), &Files, Option<&Smoke>),
     ) -> Facts {
         let base = self.settings.public_url.as_str().trim_end_matches('/');
         let build_url = format!("{base}/{repo}/builds/{}", facts.number);
@@ -161,7 +169,7 @@ impl Worker {
             home: HOME.to_owned(),
             image: name.to_owned(),
             image_id: image.id.clone(),
-            files: if image.has_git { Files::InHistory } else { Files::InPlace },
+            files: files.clone(),
             host: self.settings.public_url.to_string(),
             repo: repo.clone(),
             private: facts.private,

@@ -97,9 +97,11 @@ impl Worker {
             self.docker.remove(&orphan.container).await?;
         }
         for orphan in self.docker.list_ready().await? {
-            let looks = self.docker.looks_at_gpus(&orphan) || self.docker.looks_into_image(&orphan);
+            let docker = &self.docker;
+            let is_other =
+                docker.looks_at_gpus(&orphan) || docker.looks_into_image(&orphan) || docker.makes_base(&orphan);
             // Asked after the list was made: one that was taken meanwhile has another name.
-            if !looks && !self.pool.knows(&orphan) {
+            if !is_other && !self.pool.knows(&orphan) {
                 self.docker.remove(&orphan).await?;
             }
         }

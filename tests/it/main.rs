@@ -7,6 +7,7 @@
 mod support;
 
 mod artifacts;
+mod bases;
 mod browser;
 mod cache;
 mod cancel;

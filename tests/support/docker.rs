@@ -98,3 +98,19 @@ pub fn bridge() -> String {
     let address = told.split_whitespace().skip_while(|word| *word != "inet").nth(1);
     address.and_then(|address| address.split('/').next()).expect("docker0 has an address").to_owned()
 }
+
+/// The images that this installation has made, by their ids, the newest first.
+pub async fn images(db: &PgPool) -> Vec<String> {
+    let listed = docker(&["images", "--quiet", "--no-trunc", "--filter", &filter(db).await]);
+    String::from_utf8(listed).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Removes an image, as its operator would.
+pub fn remove_image(id: &str) {
+    docker(&["rmi", id]);
+}
+
+/// The image of a container.
+pub fn image_of(container: &str) -> String {
+    String::from_utf8(docker(&["inspect", "--format", "{{.Image}}", container])).unwrap().trim().to_owned()
+}

@@ -250,7 +250,7 @@ impl Build<'_> {
                     repo,
                     whose: String::new(),
                     script: script::compile(&job.config, &self.facts(number, (&name, &image), training.as_ref())),
-                    image: &image,
+                    image: &image.id,
                     cache: None,
                     smoke: training,
                     limits: limits.as_ref().unwrap_or(&self.runner.limits),

@@ -1,14 +1,15 @@
 //! The key `git`, and what of the checkout is left to the job (travis-build vcs/git*.rs).
 //!
 //! The worker puts the history in place before the start, from its mirror, and the files too if the image has no git to get
-//! them out of it. Submodules are cloned by the job itself, with
-//! nobody's credentials: a pull request could name any repository that the server's token may read.
+//! them out of it. Submodules are cloned by the job itself, with nobody's credentials: a pull request could name any
+//! repository that the server's token may read.
 
 use serde_json::Value as Json;
 
 use super::environment::text;
 use super::shell::quoted;
 use super::{Config, Facts, Script};
+use crate::domain::Sha;
 
 /// Commits that a checkout has without `git.depth`.
 pub const DEPTH: u32 = 50;
@@ -27,12 +28,14 @@ pub struct Checkout {
 }
 
 /// Where a checkout's files are before the script runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Files {
     /// In their folder.
     InPlace,
     /// In the checkout's `.git`: the job's own git gets them out.
     InHistory,
+    /// As above, but in their folder are those of this commit: the job's own git changes what differs.
+    OfBase(Sha),
 }
 
 impl Default for Checkout {
@@ -42,6 +45,11 @@ impl Default for Checkout {
 }
 
 impl Checkout {
+    /// Whether there are files, and just as git writes them by itself.
+    pub fn is_plain(&self) -> bool {
+        self.clone && self.autocrlf.is_none() && self.symlinks.is_none()
+    }
+
     /// Of a job's config.
     pub fn of(config: &Json) -> Self {
         let git = config.get("git");
@@ -92,8 +100,13 @@ pub fn checkout(script: &mut Script, config: &Config, facts: &Facts) {
     let cd = format!("cd {}", quoted(&format!("{}/build/{}", facts.home, facts.repo)));
     let display = format!("cd {}", facts.repo);
     script.line(&format!("travis_cmd {} --assert --echo --display {} --event checkout", quoted(&cd), quoted(&display)));
-    if facts.files == Files::InHistory && !is("clone", false) {
-        let files = format!("git checkout -qf {}", facts.commit);
+    let files = match &facts.files {
+        Files::InPlace => None,
+        Files::InHistory => Some(format!("git checkout -qf {}", facts.commit)),
+        // Unlike a checkout it looks at no file that both commits have.
+        Files::OfBase(base) => Some(format!("git read-tree -m -u {base} {}", facts.commit)),
+    };
+    if let Some(files) = files.filter(|_| !is("clone", false)) {
         script.command(&files, "--assert --echo --timing --event checkout");
     }
     if let Some(file) = text(&git, "sparse_checkout") {

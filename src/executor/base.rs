@@ -1,0 +1,122 @@
+//! Images that have the files of a commit: a job's image, and one layer of what its own git has checked out there. Whatever
+//! is made from such an image has the files at once, however many they are, and shares the space that they take.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use bollard::models::ContainerConfig;
+use bollard::query_parameters::{CommitContainerOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
+use tracing::warn;
+
+use super::docker::{INSTANCE, is_status};
+use super::{Docker, Life, Spec, Upload};
+use crate::domain::Sha;
+
+const IMAGE: &str = "trainyard.base.image";
+const REPO: &str = "trainyard.base.repo";
+const COMMIT: &str = "trainyard.base.commit";
+
+/// How long git may take.
+const CHECKOUT_LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// An image that has a commit's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// Its id.
+    pub id: String,
+    /// The id of the image that it was made from.
+    pub image: String,
+    /// Whose files they are, in the words of whoever had it made.
+    pub repo: String,
+    /// The commit.
+    pub commit: Sha,
+}
+
+impl Docker {
+    /// Makes an image out of what the command of `spec` leaves of `upload`, in no network.
+    ///
+    /// # Errors
+    /// When the command fails, the image keeps files in volumes, or the engine does not answer.
+    pub async fn make_base(&self, spec: &Spec, upload: Upload, (repo, commit): (&str, &Sha)) -> anyhow::Result<Base> {
+        let image = self.client()?.inspect_image(&spec.image).await.context("looking at the image")?;
+        let volumes = image.config.and_then(|config| config.volumes).unwrap_or_default();
+        ensure!(volumes.is_empty(), "what is written into the volumes of the image {} would not be kept", spec.image);
+        let name = format!("{}{commit}", self.base_prefix());
+        let made = async {
+            self.create(spec, &name).await?;
+            self.put(&name, upload).await?;
+            self.start(&name).await?;
+            tokio::time::timeout(CHECKOUT_LIMIT, self.wait(&name)).await.context("git took too long")??;
+            match self.life(&name).await? {
+                Life::Exited(exit) if exit.status == 0 => {}
+                life => bail!("git left the container {life:?}"),
+            }
+            let labels = [(IMAGE, &*spec.image), (REPO, repo), (COMMIT, commit.as_str())];
+            let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            let config = ContainerConfig { labels: Some(labels), ..Default::default() };
+            let options = CommitContainerOptionsBuilder::new().container(&name).build();
+            let committed = self.client()?.commit_container(options, config).await;
+            anyhow::Ok(committed.context("making an image of the files")?.id)
+        };
+        let made = made.await;
+        if let Err(error) = self.remove_one(&name).await {
+            warn!("cannot remove the container that an image was made of, the next start will: {error:#}");
+        }
+        Ok(Base { id: made?, image: spec.image.clone(), repo: repo.to_owned(), commit: commit.clone() })
+    }
+
+    /// Those that the engine has of this installation.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn bases(&self) -> anyhow::Result<Vec<Base>> {
+        let labels = vec![format!("{INSTANCE}={}", self.instance), COMMIT.to_owned()];
+        let options = ListImagesOptionsBuilder::new().filters(&HashMap::from([("label", labels)])).build();
+        let listed = self.client()?.list_images(Some(options)).await.context("listing the images")?;
+        let base = |image: bollard::models::ImageSummary| {
+            let label = |name: &str| image.labels.get(name).cloned();
+            let (of, repo, commit) = (label(IMAGE)?, label(REPO)?, label(COMMIT)?.parse().ok()?);
+            Some(Base { id: image.id, image: of, repo, commit })
+        };
+        Ok(listed.into_iter().filter_map(base).collect())
+    }
+
+    /// Whether the engine still has an image: its operator may have removed it.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn has_image(&self, id: &str) -> anyhow::Result<bool> {
+        let inspected = self.client()?.inspect_image(id).await;
+        if is_status(&inspected, 404) {
+            return Ok(false);
+        }
+        inspected.context("looking at the image")?;
+        Ok(true)
+    }
+
+    /// Removes one, and nothing else; false while a container uses it.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn remove_base(&self, base: &Base) -> anyhow::Result<bool> {
+        let options = RemoveImageOptionsBuilder::new().noprune(true).build();
+        let removed = self.client()?.remove_image(&base.id, Some(options), None).await;
+        if is_status(&removed, 409) {
+            return Ok(false);
+        }
+        if !is_status(&removed, 404) {
+            removed.context("removing an image")?;
+        }
+        Ok(true)
+    }
+
+    /// Whether a container is one that an image is made of: whoever made it removes it.
+    pub fn makes_base(&self, container: &str) -> bool {
+        container.starts_with(&self.base_prefix())
+    }
+
+    fn base_prefix(&self) -> String {
+        format!("{}base-", self.prefix())
+    }
+}

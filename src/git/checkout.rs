@@ -1,0 +1,140 @@
+//! What a job gets of a repository: the history up to its commit, and the files.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use tokio::io::AsyncWriteExt as _;
+use url::Url;
+
+use super::{LOCAL_LIMIT, Mirrors, git, run};
+use crate::domain::{RepoName, Sha};
+use crate::travis::script::Checkout;
+
+/// Marks, in a `.git` that is being made, a commit whose files are where it will be used.
+const BASE: &str = "refs/trainyard/base";
+
+/// A history to be put into an empty folder.
+#[derive(Debug)]
+pub(super) struct History<'a> {
+    /// The commit that it leads to.
+    pub(super) sha: &'a Sha,
+    /// How many commits; None for all.
+    pub(super) depth: Option<u32>,
+    /// The address that it seems to be cloned from.
+    pub(super) origin: &'a str,
+    /// The git program that gives it.
+    pub(super) upload_pack: &'a str,
+    /// A commit whose tree is left out, and the folder of the objects that have it: it is where the history will be used.
+    pub(super) base: Option<(&'a Sha, &'a Path)>,
+}
+
+impl Mirrors {
+    /// Writes a `.git` of as many commits as wanted into the empty folder `into`; see [`Mirrors::check_out`] for the files.
+    /// What the commit `base` has too is left out, for a place where that is already.
+    ///
+    /// # Errors
+    /// When the mirror does not have the commit or the folder cannot be written.
+    pub async fn history(
+        &self,
+        repo: &RepoName,
+        (sha, base): (&Sha, Option<&Sha>),
+        wanted: &Checkout,
+        origin: &str,
+        into: &Path,
+    ) -> anyhow::Result<()> {
+        let mirror = tokio::fs::canonicalize(self.path(repo)).await.context("the mirror is gone")?;
+        let objects = mirror.join("objects");
+        let mirror = Url::from_file_path(&mirror).map_err(|()| anyhow::anyhow!("no file URL for the mirror"))?;
+        let base = base.map(|base| (base, objects.as_path()));
+        let history = History { sha, depth: wanted.depth, origin, upload_pack: "git-upload-pack", base };
+        history.fetch(mirror.as_str(), into).await?;
+        let autocrlf = wanted.autocrlf.as_ref().map(|value| format!("[core]\n\tautocrlf = {value}\n"));
+        let symlinks = wanted.symlinks.map(|value| format!("[core]\n\tsymlinks = {value}\n"));
+        for setting in autocrlf.into_iter().chain(symlinks) {
+            append(&into.join(".git/config"), &setting).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the files of a commit beside the `.git` that [`Mirrors::history`] has made.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub async fn check_out(&self, sha: &Sha, folder: &Path) -> anyhow::Result<()> {
+        let mut checkout = git(folder);
+        checkout.args(["-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", "--detach", sha.as_str()]);
+        run(checkout, LOCAL_LIMIT, None).await.with_context(|| format!("checking out {sha}"))?;
+        Ok(())
+    }
+
+    /// Whether the mirror has both commits and git would write what both have of their files in the same way for both.
+    pub async fn are_written_alike(&self, repo: &RepoName, one: &Sha, other: &Sha) -> bool {
+        let attributes = ["diff-tree", "-r", "--quiet", one.as_str(), other.as_str(), "--", ":(glob)**/.gitattributes"];
+        self.local(repo, &attributes).await.is_ok()
+    }
+}
+
+impl History<'_> {
+    /// Fetches it into a new `.git` of the empty folder `into`, whose work tree stays empty. It looks as a clone of `origin`
+    /// would, with no trace of where on this machine it comes from.
+    pub(super) async fn fetch(&self, from: &str, into: &Path) -> anyhow::Result<()> {
+        let sha = self.sha;
+        let mut init = git(into);
+        init.args(["init", "--quiet", "--template=", "--initial-branch=trainyard", "."]);
+        run(init, LOCAL_LIMIT, None).await?;
+        let folder = into.join(".git");
+        if let Some((base, objects)) = self.base {
+            pretend(&folder, base, objects).await?;
+        }
+        let mut fetch = git(into);
+        fetch
+            .env("GIT_ALLOW_PROTOCOL", "file")
+            // One pack is quicker to write than its objects, and nobody needs this folder after a crash.
+            .args(["-c", "fetch.unpackLimit=1", "-c", "core.fsync=none"])
+            // Of what is pretended, only the base is to be told of.
+            .args(["-c", "core.alternateRefsPrefixes=refs/none"])
+            .args(["fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head"])
+            .args(match (self.depth, self.base) {
+                (Some(depth), _) => Some(format!("--depth={depth}")),
+                (None, Some(_)) => Some("--unshallow".to_owned()),
+                (None, None) => None,
+            })
+            .args([&format!("--upload-pack={}", self.upload_pack), "--", from, sha.as_str()]);
+        run(fetch, LOCAL_LIMIT, None).await.with_context(|| format!("fetching {sha}"))?;
+        let origin = self.origin.replace('\\', "\\\\").replace('"', "\\\"");
+        let mut config =
+            format!("[remote \"origin\"]\n\turl = \"{origin}\"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n");
+        if self.base.is_some() {
+            tokio::fs::remove_file(folder.join(ALTERNATES)).await?;
+            tokio::fs::remove_file(folder.join(BASE)).await?;
+            tokio::fs::write(folder.join("HEAD"), format!("{sha}\n")).await?;
+            // The files of the base were written by another git, on another file system, maybe: their times and sizes tell.
+            config += "[core]\n\tcheckStat = minimal\n";
+        }
+        append(&folder.join("config"), &config).await
+    }
+}
+
+/// Where a `.git` names other folders of objects.
+const ALTERNATES: &str = "objects/info/alternates";
+
+/// Makes a new `.git` seem to have a commit's tree, but none of the commits before it.
+async fn pretend(folder: &Path, base: &Sha, objects: &Path) -> anyhow::Result<()> {
+    let objects = objects.to_str().context("the mirror's path is not UTF-8")?;
+    for (file, text) in
+        [(ALTERNATES, format!("{objects}\n")), ("shallow", format!("{base}\n")), (BASE, format!("{base}\n"))]
+    {
+        let path = folder.join(file);
+        if let Some(parent) = path.parent() {
+            tokio::fs::create_dir_all(parent).await?;
+        }
+        tokio::fs::write(path, text).await?;
+    }
+    Ok(())
+}
+
+async fn append(file: &Path, text: &str) -> anyhow::Result<()> {
+    let mut file = tokio::fs::OpenOptions::new().append(true).open(file).await?;
+    file.write_all(text.as_bytes()).await?;
+    Ok(file.flush().await?)
+}
