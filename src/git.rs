@@ -22,8 +22,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bytesize::ByteSize;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use url::{Origin, Url};
 
@@ -33,6 +34,16 @@ use crate::domain::{RepoName, Sha};
 const FETCH_LIMIT: Duration = Duration::from_secs(600);
 /// Any other git command works on local data and is given up sooner.
 const LOCAL_LIMIT: Duration = Duration::from_secs(120);
+/// What is read of git's answer: the list of half a million files is shorter. A few small objects can stand for a tree of more
+/// files than there is memory for, when it has the same folder in it again and again.
+const MOST_OUTPUT: u64 = 64 << 20;
+/// What is read of its complaints.
+const MOST_COMPLAINTS: u64 = 64 << 10;
+/// git had more to say than is read.
+#[derive(Debug, thiserror::Error)]
+#[error("git said more than {}", ByteSize::b(MOST_OUTPUT))]
+pub struct TooMuch;
+
 /// What git may know of this process's environment: where programs are, and how to reach the network.
 const KEPT_ENVIRONMENT: [&str; 11] = [
     "PATH",
@@ -183,9 +194,10 @@ impl Mirrors {
     /// The regular files of a commit's tree.
     ///
     /// # Errors
-    /// When the mirror does not have the commit.
+    /// [`TooMuch`] for millions of files. When the mirror does not have the commit.
     pub async fn files(&self, repo: &RepoName, sha: &Sha) -> anyhow::Result<Vec<TreeFile>> {
-        let listing = self.local(repo, &["ls-tree", "-r", "-z", "-l", "--full-tree", sha.as_str()]).await?;
+        let listing = self.local(repo, &["ls-tree", "-r", "-z", "-l", "--full-tree", sha.as_str()]).await;
+        let listing = listing.with_context(|| format!("listing the files of {}", sha.short()))?;
         let mut files = Vec::new();
         for line in listing.split(|b| *b == 0).filter(|line| !line.is_empty()) {
             // MODE SP TYPE SP OBJECT SP+ SIZE TAB PATH; a path that is not UTF-8 is no file that we read.
@@ -318,15 +330,32 @@ async fn run(mut git: Command, limit: Duration, input: Option<Vec<u8>>) -> anyho
             let _ = stdin.write_all(&input).await;
         }
     };
-    let work = async { tokio::join!(feed, child.wait_with_output()).1 };
-    let Ok(output) = tokio::time::timeout(limit, work).await else {
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let work = async {
+        let (out, err, ()) = tokio::join!(read_some(out, MOST_OUTPUT), read_some(err, MOST_COMPLAINTS), feed);
+        let (stdout, stderr) = (out?, err?);
+        if stdout.len() as u64 > MOST_OUTPUT {
+            return Err(TooMuch.into());
+        }
+        anyhow::Ok((child.wait().await?, stdout, stderr))
+    };
+    let Ok(ended) = tokio::time::timeout(limit, work).await else {
         bail!("git took longer than {}", humantime::format_duration(limit));
     };
-    let output = output?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
+    let (status, stdout, stderr) = ended?;
+    if !status.success() {
+        let said = String::from_utf8_lossy(&stderr);
         let said = said.lines().filter(|line| !line.trim().is_empty()).take(5).collect::<Vec<_>>().join("; ");
-        bail!("git said: {}", if said.is_empty() { output.status.to_string() } else { said });
+        bail!("git said: {}", if said.is_empty() { status.to_string() } else { said });
     }
-    Ok(output.stdout)
+    Ok(stdout)
+}
+
+/// Reads at most one byte more than `most`; who has more to say is cut off.
+async fn read_some(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(pipe) = pipe {
+        pipe.take(most + 1).read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
 }

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use crate::domain::{BuildState, DeliveryId, Problem, Severity, Sha, Trigger, TriggerKind};
-use crate::git::{Mirrors, Remote};
+use crate::git::{Mirrors, Remote, TooMuch};
 use crate::github::event::{self, Asked, Repository};
 use crate::gpu::{self, Asking};
 use crate::plan::{self, Plan};
@@ -95,7 +95,8 @@ impl Intake {
         let remote = Remote { repo: &repository.name, url: &url };
         let (built_sha, plan) = match self.look(&remote, &repository.default_branch, &mut trigger).await {
             Ok(looked) => looked,
-            Err(error) if delivery.tries < TRIES => return Err(error.into()),
+            // Of what is too much there will not be less.
+            Err(error) if delivery.tries < TRIES && !error.is::<TooMuch>() => return Err(error.into()),
             Err(error) => (trigger.sha.clone(), could_not_fetch(&error)),
         };
         self.insert(&delivery.id, repository, &trigger, &built_sha, plan).await?;

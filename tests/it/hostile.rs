@@ -180,6 +180,34 @@ async fn neither_hooks_nor_filters_nor_links_of_a_repository_touch_the_host() {
 }
 
 #[tokio::test]
+async fn a_tree_of_more_files_than_there_is_memory_for_is_refused_and_its_neighbour_goes_on() {
+    let app = App::start("").await;
+    let bomb = app.github.repo("acme/bomb");
+    bomb.write("file", "one of many");
+    bomb.commit("One");
+    // A few kilobytes: the same hundred folders in the same hundred folders, down to the same hundred files.
+    let mut tree = format!("100644 blob {}\t{{}}", bomb.git(&["rev-parse", "HEAD:file"]));
+    let mut made = String::new();
+    for _ in 0..5 {
+        let entries: Vec<String> = (0..100).map(|n| tree.replace("{}", &format!("entry-{n:02}"))).collect();
+        std::fs::write(bomb.work().join("../entries"), entries.join("\n") + "\n").unwrap();
+        made = bomb.git_with_input(&["mktree"], &bomb.work().join("../entries"));
+        tree = format!("040000 tree {made}\t{{}}");
+    }
+    let commit = bomb.git(&["commit-tree", "-m", "Many", "-p", "HEAD", &made]);
+    bomb.git(&["reset", "--quiet", "--soft", &commit]);
+    bomb.git(&["push", "--quiet", "origin", "HEAD"]);
+    Delivery::new("bomb", "push", &payload::push(&app.github, &bomb, "main")).post(&app.base).await;
+    let end = app.github.wait_for_end(&commit, "trainyard/push").await;
+    assert_eq!(end.state, "error", "{}", end.description);
+    let said: String = sqlx::query_scalar("select message from problem").fetch_one(&app.db).await.unwrap();
+    assert!(said.contains("listing the files of") && said.contains("more than 64.0 MiB"), "{said}");
+    let ended = beside_a_neighbour(&app, |_| {}, "true").await;
+    assert_eq!(ended.verdict, "passed", "{}", ended.log);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_submodule_at_a_path_of_the_host_is_not_cloned() {
     let app = App::start("").await;
     let elsewhere = tempfile::tempdir().unwrap();

@@ -62,6 +62,11 @@ impl Repo {
         git(&self.work, args)
     }
 
+    /// The same with a file as standard input.
+    pub fn git_with_input(&self, args: &[&str], input: &Path) -> String {
+        run(&self.work, args, std::fs::File::open(input).unwrap().into())
+    }
+
     /// Makes `refs/pull/N/head` and, as GitHub does without conflicts, `refs/pull/N/merge` of `head` into `base`.
     pub fn open_pull_request(&self, number: u32, base: &str, head: &str) -> String {
         git(&self.work, &["checkout", "--quiet", "--detach", base]);
@@ -76,13 +81,17 @@ impl Repo {
 }
 
 fn git(folder: &Path, args: &[&str]) -> String {
+    run(folder, args, Stdio::null())
+}
+
+fn run(folder: &Path, args: &[&str], input: Stdio) -> String {
     let output = Command::new("git")
         .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgsign=false"])
         .args(args)
         .current_dir(folder)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")
-        .stdin(Stdio::null())
+        .stdin(input)
         .output()
         .expect("git runs");
     assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
