@@ -78,30 +78,47 @@ impl NewContainer<'_> {
         made: impl Fn(String),
     ) -> Result<String, ExecError> {
         let authorities = authorities(images).await?;
-        let container = docker.name_of((self.job, self.attempt));
+        let container = &docker.name_of((self.job, self.attempt));
         made(container.clone());
-        let wait = async {
-            let spec = self.spec(images, authorities.is_some());
-            match pool {
-                Some(pool) => pool.take(&spec, &self.whose, &container).await,
-                None => docker.start_waiting(&spec, &container).await,
+        let spec = self.spec(images, authorities.is_some());
+        let folder = &checkout_folder(self.repo);
+        let Self { script, smoke, cache, whose, .. } = self;
+        let is_all = cache.is_none() && before.is_none();
+        let fill = |checkout: F| async move {
+            let mut upload =
+                Upload::default().file(SCRIPT, script.into_bytes(), 0o755).folder(checkout.as_ref().to_owned(), folder);
+            for file in smoke.map(|smoke| smoke.files).unwrap_or_default() {
+                upload = upload.file(&format!("{SMOKE_FOLDER}/{}", file.path), file.bytes, 0o644);
             }
+            if let Some(authorities) = authorities {
+                upload = upload.file(AUTHORITIES, authorities, 0o644);
+            }
+            if is_all {
+                upload = upload.last_file(BEGIN);
+            }
+            docker.put(container, upload).await?;
+            if let Some(cached) = cache
+                && let Err(error) = restore(docker, container, cached).await
+            {
+                // A job has to work without its cache too.
+                warn!("the cache is not restored into {container}: {error:#}");
+            }
+            Ok(())
         };
-        let checkout = async { checkout.await.map_err(ExecError::System) };
-        let (waiting, checkout) = tokio::try_join!(wait, checkout)?;
-        let folder = checkout_folder(self.repo);
-        let mut upload = Upload::default()
-            .file(SCRIPT, self.script.into_bytes(), 0o755)
-            .folder(checkout.as_ref().to_owned(), &folder);
-        for file in self.smoke.map(|smoke| smoke.files).unwrap_or_default() {
-            upload = upload.file(&format!("{SMOKE_FOLDER}/{}", file.path), file.bytes, 0o644);
+        let content = (async { checkout.await.map_err(ExecError::System) }, fill);
+        let waiting = match pool {
+            Some(pool) => pool.take(&spec, (&whose, container), content).await?,
+            None => docker.start_waiting(&spec, container, content).await?,
+        };
+        if !is_all {
+            // From then on the script begins whenever the wait ends, so what has to come before it comes before that.
+            if let Some(before) = before {
+                before.await?;
+            }
+            docker.put(container, Upload::default().last_file(BEGIN)).await?;
         }
-        if let Some(authorities) = authorities {
-            upload = upload.file(AUTHORITIES, authorities, 0o644);
-        }
-        fill(docker, &container, upload, self.cache, before).await?;
         waiting.go().await?;
-        Ok(container)
+        Ok(container.clone())
     }
 
     fn spec(&self, images: &Images, has_authorities: bool) -> Spec {
@@ -146,31 +163,6 @@ pub fn base_spec(image: &str, (repo, commit): (&RepoName, &Sha), limits: &Limits
         helper: images.generic.clone(),
         gpus: Vec::new(),
     }
-}
-
-/// Puts everything into a container that waits, and last of all what says that it is everything: from then on the script
-/// begins whenever the wait ends, so what has to come before it comes before that.
-async fn fill(
-    docker: &Docker,
-    container: &str,
-    upload: Upload,
-    cache: Option<Cached>,
-    before: Option<impl Future<Output = anyhow::Result<()>>>,
-) -> Result<(), ExecError> {
-    if cache.is_none() && before.is_none() {
-        return docker.put(container, upload.last_file(BEGIN)).await;
-    }
-    docker.put(container, upload).await?;
-    if let Some(cached) = cache
-        && let Err(error) = restore(docker, container, cached).await
-    {
-        // A job has to work without its cache too.
-        warn!("the cache is not restored into {container}: {error:#}");
-    }
-    if let Some(before) = before {
-        before.await?;
-    }
-    docker.put(container, Upload::default().last_file(BEGIN)).await
 }
 
 /// Whether a container that ended like this never began its job: whoever was filling it died.

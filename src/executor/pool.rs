@@ -4,10 +4,12 @@
 //! kinds are wanted shows in the jobs that came lately. While one short job follows the other, no time is spent on them: then
 //! networks are used again (`shelf`).
 
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::future::{MaybeDone, maybe_done};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -59,19 +61,27 @@ impl Pool {
         Self { docker, size, state: Mutex::default(), shelf, taken: Notify::new(), made: AtomicU64::new(0) }
     }
 
-    /// A container like this, of this name: one that is ready, or one in a network of an earlier job of the same people
-    /// (`whose`), or else a new one.
+    /// A container like this, of this name, filled as by [`Docker::start_waiting`]: one that is ready, or one in a network of
+    /// an earlier job of the same people (`whose`), or else a new one.
     ///
     /// # Errors
-    /// As of [`Docker::start_waiting`].
-    pub async fn take(&self, spec: &Spec, whose: &str, name: &str) -> Result<Waiting, ExecError> {
+    /// As of that.
+    pub async fn take<T, Filled: Future<Output = Result<(), ExecError>>>(
+        &self,
+        spec: &Spec,
+        (whose, name): (&str, &str),
+        (prepare, fill): (impl Future<Output = Result<T, ExecError>>, impl FnOnce(T) -> Filled),
+    ) -> Result<Waiting, ExecError> {
+        let mut prepare = pin!(maybe_done(prepare));
         // A GPU is bound to its container when that is made.
         let ready = if spec.gpus.is_empty() { self.pick(spec) } else { None };
         if let Some(Ready { mut waiting, since, .. }) = ready {
-            match self.docker.rename(&waiting.container, name, spec.limits.network).await {
+            let rename = self.docker.rename(&waiting.container, name, spec.limits.network);
+            match tokio::join!(rename, prepare.as_mut()).0 {
                 Ok(()) => {
                     name.clone_into(&mut waiting.container);
                     self.shelf.note(name, spec, whose, since);
+                    fill(output(prepare).await?).await?;
                     return Ok(waiting);
                 }
                 Err(error) => {
@@ -80,11 +90,12 @@ impl Pool {
                 }
             }
         }
+        let prepare = output(prepare);
         if self.shelf.take(spec, whose, name).await {
-            return self.docker.start_in_network(spec, name).await;
+            return self.docker.start_in_network(spec, name, (prepare, fill)).await;
         }
         let since = Instant::now();
-        let waiting = self.docker.start_waiting(spec, name).await?;
+        let waiting = self.docker.start_waiting(spec, name, (prepare, fill)).await?;
         self.shelf.note(name, spec, whose, since);
         Ok(waiting)
     }
@@ -155,7 +166,7 @@ impl Pool {
         while let Some(spec) = self.missing() {
             let name = format!("{}ready-{}", self.docker.prefix(), self.made.fetch_add(1, Ordering::Relaxed));
             self.lock().being_made = Some(name.clone());
-            let made = self.docker.start_waiting(&spec, &name).await;
+            let made = self.docker.start_empty(&spec, &name).await;
             if let Err(error) = self.note_made(spec, made) {
                 self.remove(&name).await;
                 return Err(error);
@@ -236,4 +247,10 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a future gives that may have been awaited before, for its end alone.
+async fn output<F: Future>(mut future: Pin<&mut MaybeDone<F>>) -> F::Output {
+    future.as_mut().await;
+    future.take_output().unwrap_or_else(|| unreachable!("it is taken once"))
 }

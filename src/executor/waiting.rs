@@ -1,6 +1,7 @@
 //! A container that runs and waits for its job.
 
 use std::fmt;
+use std::future::ready;
 
 use anyhow::Context as _;
 use bollard::container::AttachContainerResults;
@@ -42,33 +43,59 @@ impl Waiting {
 }
 
 impl Docker {
-    /// Makes and starts a container of this name, with all that it needs; an older one gives way.
-    ///
-    /// # Errors
-    /// [`ExecError::Job`] when the image lacks what the command needs.
-    pub async fn start_waiting(&self, spec: &Spec, name: &str) -> Result<Waiting, ExecError> {
-        if spec.limits.network == Network::Egress {
-            self.create_outlet(spec, name).await?;
-            let open = async { self.open_outlet(name).await.map_err(ExecError::System) };
-            tokio::try_join!(open, self.create(spec, name))?;
-        } else {
-            self.create(spec, name).await?;
-        }
-        self.start_created(name).await
-    }
-
-    /// As [`Docker::start_waiting`], in a network that there is already.
+    /// As [`Docker::start_waiting`], with nothing in it.
     ///
     /// # Errors
     /// As of that.
-    pub(super) async fn start_in_network(&self, spec: &Spec, name: &str) -> Result<Waiting, ExecError> {
-        self.create(spec, name).await?;
-        self.start_created(name).await
+    pub async fn start_empty(&self, spec: &Spec, name: &str) -> Result<Waiting, ExecError> {
+        self.start_waiting(spec, name, (ready(Ok(())), |()| ready(Ok(())))).await
     }
 
-    async fn start_created(&self, name: &str) -> Result<Waiting, ExecError> {
-        let input = self.attach(name).await?;
+    /// Makes and starts a container of this name, with all that it needs; an older one gives way. What goes into it is put
+    /// together by `prepare` and put into it by `fill`, in the time that the engine takes for other things.
+    ///
+    /// # Errors
+    /// [`ExecError::Job`] when the image lacks what the command needs.
+    pub async fn start_waiting<T, Filled: Future<Output = Result<(), ExecError>>>(
+        &self,
+        spec: &Spec,
+        name: &str,
+        (prepare, fill): (impl Future<Output = Result<T, ExecError>>, impl FnOnce(T) -> Filled),
+    ) -> Result<Waiting, ExecError> {
+        if spec.limits.network != Network::Egress {
+            return self.start_in_network(spec, name, (prepare, fill)).await;
+        }
+        self.create_outlet(spec, name).await?;
+        // That takes longest, and until then the container cannot start.
+        let open = async { self.open_outlet(name).await.map_err(ExecError::System) };
+        let filled = async {
+            let ((), content) = tokio::try_join!(self.create(spec, name), prepare)?;
+            fill(content).await?;
+            Ok(self.attach(name).await?)
+        };
+        let ((), input) = tokio::try_join!(open, filled)?;
         self.start(name).await?;
+        Ok(Waiting { container: name.to_owned(), input })
+    }
+
+    /// As [`Docker::start_waiting`], in a network that there is already, or without one.
+    ///
+    /// # Errors
+    /// As of that.
+    pub(super) async fn start_in_network<T, Filled: Future<Output = Result<(), ExecError>>>(
+        &self,
+        spec: &Spec,
+        name: &str,
+        (prepare, fill): (impl Future<Output = Result<T, ExecError>>, impl FnOnce(T) -> Filled),
+    ) -> Result<Waiting, ExecError> {
+        let started = async {
+            self.create(spec, name).await?;
+            let input = self.attach(name).await?;
+            self.start(name).await?;
+            Ok(input)
+        };
+        let (input, content) = tokio::try_join!(started, prepare)?;
+        fill(content).await?;
         Ok(Waiting { container: name.to_owned(), input })
     }
 }

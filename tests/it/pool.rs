@@ -186,7 +186,7 @@ async fn a_job_whose_container_was_not_filled_begins_again() {
         helper: IMAGE.to_owned(),
         gpus: Vec::new(),
     };
-    drop(engine.start_waiting(&spec, &engine.name_of((JobId(1), 2))).await.unwrap());
+    drop(engine.start_empty(&spec, &engine.name_of((JobId(1), 2))).await.unwrap());
     let service = yard.serve();
     let (attempt, verdict): (i32, Option<String>) = loop {
         let row: (i32, Option<String>) =
