@@ -55,7 +55,10 @@ pub(super) async fn github(
     let outcome = match event::parse(event, &json) {
         Ok(Asked::Build(..)) => None,
         Ok(Asked::Nothing(reason)) => Some(reason),
-        Err(error) => Some(format!("{error:#}")),
+        Err(error) => {
+            check_json(&json)?;
+            Some(format!("{error:#}"))
+        }
     };
     // Postgres has no NUL in text, and would refuse the other deliveries of the same commit as well.
     let outcome = outcome.map(|reason| reason.replace('\0', "\u{fffd}"));
@@ -86,9 +89,13 @@ fn payload(headers: &HeaderMap, body: &Bytes) -> Result<Bytes, Error> {
     } else {
         body.clone()
     };
-    let invalid = |why: String| Error::BadRequest(format!("The body is not JSON: {why}."));
-    // The parser skips over strings when nobody wants their value, so their encoding is checked here.
-    let text = str::from_utf8(&json).map_err(|error| invalid(error.to_string()))?;
-    serde_json::from_str::<IgnoredAny>(text).map_err(|error| invalid(error.to_string()))?;
     Ok(json)
+}
+
+/// A payload that says something unknown is kept. What is no JSON is refused.
+fn check_json(json: &[u8]) -> Result<(), Error> {
+    let invalid = |why: String| Error::BadRequest(format!("The body is not JSON: {why}."));
+    let text = str::from_utf8(json).map_err(|error| invalid(error.to_string()))?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| invalid(error.to_string()))?;
+    Ok(())
 }
