@@ -8,7 +8,7 @@ mod changes;
 mod checkout;
 mod peek;
 mod sources;
-mod unused;
+mod upkeep;
 mod work_tree;
 
 pub use peek::PeekError;

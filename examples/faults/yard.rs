@@ -103,6 +103,7 @@ impl Yard {
     }
 
     pub fn start_service(&mut self) {
+        remove_stale_clocks();
         self.service = Some(Service::start(&self.program(), &self.folder.path().join("config.toml")));
     }
 
@@ -231,6 +232,18 @@ impl Drop for Yard {
                 return;
             }
             std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Removes what libfaketime leaves of processes that were killed. One of the same number that runs as another user, as
+/// Postgres does, could not start.
+fn remove_stale_clocks() {
+    for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = ["faketime_shm_", "sem.faketime_sem_"].iter().find_map(|prefix| name.strip_prefix(prefix));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = std::fs::remove_file(entry.path());
         }
     }
 }

@@ -181,7 +181,10 @@ impl Keeper {
         match mirrors.prune(now, UNUSED_MIRROR).await {
             Ok(0) => {}
             Ok(removed) => info!("{removed} mirrors that nothing was fetched into for long are removed"),
-            Err(error) => warn!("cannot tidy up the mirrors: {error:#}"),
+            Err(error) => warn!("cannot remove mirrors: {error:#}"),
+        }
+        if let Err(error) = mirrors.tidy().await {
+            warn!("{error:#}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::support::app::App;
+use crate::support::docker;
 use crate::support::payload::{self, Delivery};
 
 const HELLO: &str = "language: shell\nscript:\n  - echo hello from the yard\n  - git log --format=%s -1\n";
@@ -56,5 +57,6 @@ async fn with_fast_finish_a_job_that_may_fail_is_not_waited_for() {
     assert_eq!(unfinished, 1, "the other job goes on");
     let mut connection = app.db.acquire().await.unwrap();
     trainyard::store::jobs::cancel_build(&mut connection, trainyard::domain::BuildId(1), "the test").await.unwrap();
+    docker::assert_no_containers(&app.db).await;
     app.stop().await;
 }

@@ -164,6 +164,45 @@ async fn bodies_of_deliveries_go_and_the_deliveries_stay() {
 }
 
 #[tokio::test]
+async fn what_many_fetches_left_in_a_mirror_is_packed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mirror = folder.path().join("mirrors/acme/styles.git");
+    std::fs::create_dir_all(&mirror).unwrap();
+    let git = |args: &[&str], input: &str| {
+        use std::io::Write as _;
+        let mut git = std::process::Command::new("git");
+        git.arg("-C").arg(&mirror).args(args).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = git.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "git {args:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    git(&["init", "--quiet", "--bare"], "");
+    // Commits that nothing leads to but their own refs, as of force-pushed branches, each a second younger.
+    let commits: String = (1..=1100)
+        .map(|n| format!("commit refs/trainyard/commit/{n}\ncommitter A <a@b> {n} +0000\ndata 1\nx\nM 644 inline n\ndata <<E\n{n}\nE\n\n"))
+        .collect();
+    git(&["-c", "fastimport.unpackLimit=100000", "fast-import", "--quiet"], &commits);
+    let loose = || -> usize { git(&["count-objects"], "").split(' ').next().unwrap().parse().unwrap() };
+    assert_eq!(loose(), 3300);
+    let mirrors = Mirrors::new(folder.path().join("mirrors"), None);
+    mirrors.tidy().await.unwrap();
+    let refs = git(&["for-each-ref", "--format=%(refname)"], "");
+    assert_eq!(refs.lines().count(), 1000);
+    assert!(
+        refs.contains("commit/101\n") && refs.contains("commit/1100\n") && !refs.contains("commit/100\n"),
+        "{refs}"
+    );
+    assert!(loose() < 1000, "{}", loose());
+    // What has lost its ref is still there for whoever was about to use it.
+    let sha = git(&["rev-parse", "refs/trainyard/commit/1100"], "");
+    assert_eq!(git(&["cat-file", "--batch-check", "--batch-all-objects"], "").lines().count(), 3300);
+    let name = "acme/styles".parse().unwrap();
+    assert_eq!(mirrors.files(&name, &sha.trim().parse().unwrap()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn mirrors_that_nothing_was_fetched_into_for_long_go() {
     let folder = tempfile::tempdir().unwrap();
     let mirror = folder.path().join("mirrors/acme/styles.git");
