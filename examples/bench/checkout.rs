@@ -13,7 +13,7 @@ use crate::support::engine::{BRIDGELESS, Engine};
 use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 use crate::yard::Yard;
-use crate::{median, report, stamp};
+use crate::{Sides, report, stamp};
 
 /// A file system in memory.
 const MEMORY: &str = "/dev/shm";
@@ -63,11 +63,10 @@ async fn measured(yard: &Yard, engine: &Engine) {
                 clone.push(bare);
             }
         }
-        let mut ratios: Vec<f64> = ours.iter().zip(&clone).map(|(ours, clone)| ours / clone).collect();
-        let ((ours, spread), (clone, _), (ratio, _)) = (median(&mut ours), median(&mut clone), median(&mut ratios));
+        let Sides { ours, limit, ratio, spread } = Sides::of(ours, clone);
         let what = format!("checkout of {FILES} files, {how}, claim to the first command, s ({spread})");
         let aim = if git == "{}" { "at most 1.0 of git clone --depth 1" } else { "for comparison" };
-        report(&what, &format!("{ours:.2}"), &format!("{clone:.2}"), Some(ratio), aim);
+        report(&what, &format!("{ours:.2}"), &format!("{limit:.2}"), Some(ratio), aim);
     }
 }
 

@@ -94,3 +94,21 @@ fn median(values: &mut [f64]) -> (f64, String) {
     let at = |part: f64| values[((values.len() - 1) as f64 * part).round() as usize];
     (at(0.5), format!("{:.3}–{:.3}", at(0.1), at(0.9)))
 }
+
+/// What two sides took that ran in turn: the medians of each, of their ratios run by run, and the spread of our side.
+struct Sides {
+    ours: f64,
+    limit: f64,
+    ratio: f64,
+    spread: String,
+}
+
+impl Sides {
+    fn of(mut ours: Vec<f64>, mut limit: Vec<f64>) -> Self {
+        let mut ratios: Vec<f64> = ours.iter().zip(&limit).map(|(ours, limit)| ours / limit).collect();
+        let (limit, _) = median(&mut limit);
+        let (ratio, _) = median(&mut ratios);
+        let (ours, spread) = median(&mut ours);
+        Self { ours, limit, ratio, spread }
+    }
+}

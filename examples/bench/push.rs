@@ -9,7 +9,7 @@ use crate::recovery::grown;
 use crate::support::app::IMAGE;
 use crate::support::payload::{self, Delivery};
 use crate::yard::Yard;
-use crate::{median, report};
+use crate::{Sides, report};
 
 const RUNS: usize = 15;
 /// How long a run's containers, removed or made ready after its verdict, are waited for: that work shall not slow the
@@ -50,11 +50,9 @@ pub async fn of_echo(yard: &Yard) {
     tell(&format!("push of `echo` to success, {what}, s"), ends, &docker, "at most 2.0 of docker run, better 1.2");
 }
 
-fn tell(what: &str, mut ours: Vec<f64>, docker: &[f64], aim: &str) {
-    let mut ratios: Vec<f64> = ours.iter().zip(docker).map(|(ours, docker)| ours / docker).collect();
-    let ((ours, spread), (docker, _), (ratio, _)) =
-        (median(&mut ours), median(&mut docker.to_vec()), median(&mut ratios));
-    report(&format!("{what} ({spread})"), &format!("{ours:.3}"), &format!("{docker:.3}"), Some(ratio), aim);
+fn tell(what: &str, ours: Vec<f64>, docker: &[f64], aim: &str) {
+    let Sides { ours, limit, ratio, spread } = Sides::of(ours, docker.to_vec());
+    report(&format!("{what} ({spread})"), &format!("{ours:.3}"), &format!("{limit:.3}"), Some(ratio), aim);
 }
 
 fn docker_run() -> f64 {
