@@ -211,6 +211,15 @@ impl Mirrors {
         Ok(files)
     }
 
+    /// The names of all that is in a commit's tree, whatever they are made of and whatever it is.
+    ///
+    /// # Errors
+    /// As of [`Mirrors::files`].
+    pub async fn names(&self, repo: &RepoName, sha: &Sha) -> anyhow::Result<Vec<Vec<u8>>> {
+        let listing = self.local(repo, &["ls-tree", "-r", "-z", "--name-only", "--full-tree", sha.as_str()]).await?;
+        Ok(listing.split(|b| *b == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+    }
+
     /// The contents of files, in their order.
     ///
     /// # Errors
@@ -332,7 +341,7 @@ async fn run(mut git: Command, limit: Duration, input: Option<Vec<u8>>) -> anyho
     };
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let work = async {
-        let (out, err, ()) = tokio::join!(read_some(out, MOST_OUTPUT), read_some(err, MOST_COMPLAINTS), feed);
+        let (out, err, ()) = tokio::join!(read_some(out, MOST_OUTPUT), read_start(err, MOST_COMPLAINTS), feed);
         let (stdout, stderr) = (out?, err?);
         if stdout.len() as u64 > MOST_OUTPUT {
             return Err(TooMuch.into());
@@ -351,11 +360,21 @@ async fn run(mut git: Command, limit: Duration, input: Option<Vec<u8>>) -> anyho
     Ok(stdout)
 }
 
-/// Reads at most one byte more than `most`; who has more to say is cut off.
+/// Reads at most one byte more than `most`. Who has more to say is cut off.
 async fn read_some(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
         pipe.take(most + 1).read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
+}
+
+/// The same of what is said beside the answer. Who has more to say says it to nobody.
+async fn read_start(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        (&mut pipe).take(most).read_to_end(&mut bytes).await?;
+        tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
     }
     Ok(bytes)
 }

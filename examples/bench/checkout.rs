@@ -52,7 +52,9 @@ async fn measured(yard: &Yard, engine: &Engine) {
                 // The mirror is filled by the first job, and the image made after it.
                 let is_made =
                     || !engine.docker(&["images", "--quiet", "--filter", "label=trainyard.base.commit"]).is_empty();
+                let begin = Instant::now();
                 while git == "{}" && !is_made() {
+                    assert!(begin.elapsed() < Duration::from_secs(60), "an image is made of the files");
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             }

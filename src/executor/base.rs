@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use bollard::models::ContainerConfig;
 use bollard::query_parameters::{CommitContainerOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
+use futures::StreamExt as _;
 use tracing::warn;
 
 use super::docker::{INSTANCE, is_status};
@@ -17,8 +18,15 @@ const IMAGE: &str = "trainyard.base.image";
 const REPO: &str = "trainyard.base.repo";
 const COMMIT: &str = "trainyard.base.commit";
 
-/// How long git may take.
+/// What is told of git's complaints, in bytes.
+const MOST_WORDS: usize = 1000;
+/// How long git may take, and how long the engine.
 const CHECKOUT_LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// Labels of a container by which an image that somebody makes of it is none of these, although its own image is one.
+pub(super) fn no_base() -> [(String, String); 3] {
+    [IMAGE, REPO, COMMIT].map(|label| (label.to_owned(), String::new()))
+}
 
 /// An image that has a commit's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,46 +42,71 @@ pub struct Base {
 }
 
 impl Docker {
-    /// Makes an image out of what the command of `spec` leaves of `upload`, in no network.
+    /// Makes an image out of what the command of `spec` leaves of an upload, in no network; afterwards the `product` has to be
+    /// there. None when the image keeps its files in volumes, of which nothing would be left.
     ///
     /// # Errors
-    /// When the command fails, the image keeps files in volumes, or the engine does not answer.
-    pub async fn make_base(&self, spec: &Spec, upload: Upload, (repo, commit): (&str, &Sha)) -> anyhow::Result<Base> {
+    /// When the command fails or the engine does not answer.
+    pub async fn make_base(
+        &self,
+        spec: &Spec,
+        (upload, product): (Upload, &str),
+        (repo, commit): (&str, &Sha),
+    ) -> anyhow::Result<Option<Base>> {
         let image = self.client()?.inspect_image(&spec.image).await.context("looking at the image")?;
-        let volumes = image.config.and_then(|config| config.volumes).unwrap_or_default();
-        ensure!(volumes.is_empty(), "what is written into the volumes of the image {} would not be kept", spec.image);
+        if image.config.and_then(|config| config.volumes).is_some_and(|volumes| !volumes.is_empty()) {
+            return Ok(None);
+        }
         let name = format!("{}{commit}", self.base_prefix());
-        let made = async {
-            self.create(spec, &name).await?;
-            self.put(&name, upload).await?;
-            self.start(&name).await?;
-            tokio::time::timeout(CHECKOUT_LIMIT, self.wait(&name)).await.context("git took too long")??;
-            match self.life(&name).await? {
-                Life::Exited(exit) if exit.status == 0 => {}
-                life => bail!("git left the container {life:?}"),
-            }
-            let labels = [(IMAGE, &*spec.image), (REPO, repo), (COMMIT, commit.as_str())];
-            let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-            let config = ContainerConfig { labels: Some(labels), ..Default::default() };
-            let options = CommitContainerOptionsBuilder::new().container(&name).build();
-            let committed = self.client()?.commit_container(options, config).await;
-            anyhow::Ok(committed.context("making an image of the files")?.id)
-        };
+        let made =
+            self.leave(spec, &name, (upload, product), [(IMAGE, &spec.image), (REPO, repo), (COMMIT, commit.as_str())]);
         let made = made.await;
         if let Err(error) = self.remove_one(&name).await {
             warn!("cannot remove the container that an image was made of, the next start will: {error:#}");
         }
-        Ok(Base { id: made?, image: spec.image.clone(), repo: repo.to_owned(), commit: commit.clone() })
+        Ok(Some(Base { id: made?, image: spec.image.clone(), repo: repo.to_owned(), commit: commit.clone() }))
     }
 
-    /// Those that the engine has of this installation.
+    async fn leave(
+        &self,
+        spec: &Spec,
+        name: &str,
+        (upload, product): (Upload, &str),
+        labels: [(&str, &str); 3],
+    ) -> anyhow::Result<String> {
+        self.create(spec, name).await?;
+        self.put(name, upload).await?;
+        self.start(name).await?;
+        tokio::time::timeout(CHECKOUT_LIMIT, self.wait(name)).await.context("git took too long")??;
+        match self.life(name).await? {
+            Life::Exited(exit) if exit.status == 0 => {}
+            Life::Exited(exit) => {
+                let mut output = self.logs(name, 0)?;
+                let said = output.next().await.transpose()?.unwrap_or_default();
+                let said = String::from_utf8_lossy(&said[..said.len().min(MOST_WORDS)]).trim().to_owned();
+                bail!("git ended with exit status {} and said: {said}", exit.status)
+            }
+            _ => bail!("the container in which git ran is gone"),
+        }
+        // A runtime may keep what a container writes where the engine does not see it.
+        ensure!(self.tar_of(name, product).await?.is_some(), "git left no {product}");
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let config = ContainerConfig { labels: Some(labels), ..Default::default() };
+        let options = CommitContainerOptionsBuilder::new().container(name).build();
+        // A layer is written before the engine answers.
+        let patient = self.client()?.clone().with_timeout(CHECKOUT_LIMIT);
+        Ok(patient.commit_container(options, config).await.context("making an image of the files")?.id)
+    }
+
+    /// Those that the engine has of this installation, the latest last.
     ///
     /// # Errors
     /// When it does not answer.
     pub async fn bases(&self) -> anyhow::Result<Vec<Base>> {
         let labels = vec![format!("{INSTANCE}={}", self.instance), COMMIT.to_owned()];
         let options = ListImagesOptionsBuilder::new().filters(&HashMap::from([("label", labels)])).build();
-        let listed = self.client()?.list_images(Some(options)).await.context("listing the images")?;
+        let mut listed = self.client()?.list_images(Some(options)).await.context("listing the images")?;
+        listed.sort_by_key(|image| image.created);
         let base = |image: bollard::models::ImageSummary| {
             let label = |name: &str| image.labels.get(name).cloned();
             let (of, repo, commit) = (label(IMAGE)?, label(REPO)?, label(COMMIT)?.parse().ok()?);

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RenameContainerOptionsBuilder};
 
+use super::base::no_base;
 use super::docker::{GPUS, is_missing_there, is_status};
 use super::{Docker, ExecError, Network, Spec, host_config, outlet};
 
@@ -64,7 +65,7 @@ impl Docker {
             // Whatever entry point an image has, the job's script is what runs.
             entrypoint: Some(Vec::new()),
             env: Some(environment.map(|(name, value)| format!("{name}={value}")).collect()),
-            labels: Some(self.labels((GPUS, gpus))),
+            labels: Some(self.labels((GPUS, gpus)).into_iter().chain(no_base()).collect()),
             // No terminal: the engine then frames the output, so that its bytes can be read back exactly.
             tty: Some(false),
             // Its end is what the container waits for; whoever holds the other end says when, also by dying.

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::make::is_no_image;
 use super::shelf::Shelf;
 use super::{Docker, ExecError, Spec, Waiting};
 
@@ -185,7 +186,8 @@ impl Pool {
         match made {
             Ok(waiting) => state.ready.push(Ready { spec, waiting, since: Instant::now() }),
             Err(error) => {
-                if matches!(error, ExecError::Job(_)) {
+                let has_no_image = |error: &ExecError| matches!(error, ExecError::System(error) if is_no_image(error));
+                if matches!(error, ExecError::Job(_)) || has_no_image(&error) {
                     // It would not work the next time either.
                     state.wanted.retain(|(wanted, _)| !self.docker.are_alike(wanted, &spec));
                 }
@@ -193,6 +195,12 @@ impl Pool {
             }
         }
         Ok(())
+    }
+
+    /// Keeps nothing ready any more in an image that is to be removed.
+    pub fn forget_image(&self, image: &str) {
+        self.lock().wanted.retain(|(wanted, _)| wanted.image != image);
+        self.taken.notify_one();
     }
 
     /// Forgets all that wait: the engine was away, and their connections with it. Whoever tidies up removes them.

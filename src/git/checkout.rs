@@ -12,6 +12,8 @@ use crate::travis::script::Checkout;
 
 /// Marks, in a `.git` that is being made, a commit whose files are where it will be used.
 const BASE: &str = "refs/trainyard/base";
+/// Where that is.
+const BASE_FOLDER: &str = "refs/trainyard";
 
 /// A history to be put into an empty folder.
 #[derive(Debug)]
@@ -67,10 +69,18 @@ impl Mirrors {
         Ok(())
     }
 
-    /// Whether the mirror has both commits and git would write what both have of their files in the same way for both.
-    pub async fn are_written_alike(&self, repo: &RepoName, one: &Sha, other: &Sha) -> bool {
-        let attributes = ["diff-tree", "-r", "--quiet", one.as_str(), other.as_str(), "--", ":(glob)**/.gitattributes"];
-        self.local(repo, &attributes).await.is_ok()
+    /// Whether one commit is in the history of another, and git writes what both have of their files in the same way for
+    /// both.
+    ///
+    /// # Errors
+    /// When the mirror lacks one of them.
+    pub async fn leads_to(&self, repo: &RepoName, one: &Sha, other: &Sha) -> anyhow::Result<bool> {
+        let is_ancestor = ["merge-base", "--is-ancestor", one.as_str(), other.as_str()];
+        let attributes =
+            ["diff-tree", "-r", "--name-only", one.as_str(), other.as_str(), "--", ":(glob)**/.gitattributes"];
+        // git says no by failing, and that a commit is missing as well, which the other one tells apart.
+        let (is_ancestor, differing) = tokio::join!(self.local(repo, &is_ancestor), self.local(repo, &attributes));
+        Ok(differing?.is_empty() && is_ancestor.is_ok())
     }
 }
 
@@ -107,6 +117,7 @@ impl History<'_> {
         if self.base.is_some() {
             tokio::fs::remove_file(folder.join(ALTERNATES)).await?;
             tokio::fs::remove_file(folder.join(BASE)).await?;
+            tokio::fs::remove_dir(folder.join(BASE_FOLDER)).await?;
             tokio::fs::write(folder.join("HEAD"), format!("{sha}\n")).await?;
             // The files of the base were written by another git, on another file system, maybe: their times and sizes tell.
             config += "[core]\n\tcheckStat = minimal\n";

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::{FETCH_LIMIT, LOCAL_LIMIT, Mirrors, git, run};
+use super::{LOCAL_LIMIT, Mirrors, git, run};
 use crate::domain::RepoName;
 
 /// Folders of a mirror that change when something is fetched into it.
@@ -14,6 +14,8 @@ const CHANGE: [&str; 4] = ["", "refs/trainyard", "refs/trainyard/commit", "refs/
 const COMMITS: &str = "refs/trainyard/commit";
 /// How many of these a mirror keeps, the latest by their own dates. Each makes fetches a little slower.
 const MOST_COMMITS: usize = 1000;
+/// How long git may pack one mirror.
+const PACK_LIMIT: Duration = Duration::from_secs(3600);
 /// Above how many objects in files of their own, about, git packs a mirror. A checkout reads those far slower.
 const MOST_LOOSE: usize = 1000;
 
@@ -42,7 +44,7 @@ impl Mirrors {
     }
 
     /// Packs what many fetches left in many files, and lets the oldest commits go of too many. git may do that beside
-    /// fetches and checkouts: what no ref leads to stays for two weeks.
+    /// fetches and checkouts: what no ref leads to goes only when it was fetched more than two weeks ago.
     ///
     /// # Errors
     /// When git cannot do it in one of them; the others are done first.
@@ -70,7 +72,7 @@ impl Mirrors {
         // One thread: jobs have better use for the processors.
         pack.args(["-c", &format!("gc.auto={MOST_LOOSE}"), "-c", "gc.autoDetach=false", "-c", "pack.threads=1"]);
         pack.args(["gc", "--auto", "--quiet"]);
-        run(pack, FETCH_LIMIT, None).await?;
+        run(pack, PACK_LIMIT, None).await?;
         Ok(())
     }
 

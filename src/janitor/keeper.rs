@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use chrono::Utc;
 use futures::TryStreamExt as _;
 use sqlx::PgPool;
+use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::Duties;
@@ -18,7 +19,7 @@ use crate::store::{log_objects, troubles};
 
 /// How often the keeper looks for logs to be moved.
 pub const KEEPER_ROUND: Duration = Duration::from_secs(10);
-/// Old things are looked for only each so many rounds, and lost objects even less often: they may be many.
+/// Old things are looked for only each so many rounds, and lost objects and what is to be packed even less often.
 const PRUNE_EACH: u32 = 60;
 const SWEEP_EACH: u32 = 6 * 360;
 /// A log moves so long after the end of its job: that is when it is read most, and rows are read faster.
@@ -44,6 +45,8 @@ pub struct Keeper {
     mirrors: Mirrors,
     retention: Retention,
     rounds: u32,
+    /// Mirrors are packed beside the rounds: that may take long.
+    packing: JoinSet<()>,
 }
 
 impl Keeper {
@@ -56,7 +59,7 @@ impl Keeper {
         retention: Retention,
     ) -> Self {
         let logs = Logs::new(db.clone(), objects.clone());
-        Self { duties, db, objects, logs, keys, caches, mirrors, retention, rounds: 0 }
+        Self { duties, db, objects, logs, keys, caches, mirrors, retention, rounds: 0, packing: JoinSet::new() }
     }
 
     /// One round.
@@ -69,6 +72,15 @@ impl Keeper {
         }
         if self.rounds.is_multiple_of(PRUNE_EACH) {
             self.tidy_files().await;
+        }
+        while self.packing.try_join_next().is_some() {}
+        if self.rounds.is_multiple_of(SWEEP_EACH) && self.packing.is_empty() {
+            let mirrors = self.mirrors.clone();
+            self.packing.spawn(async move {
+                if let Err(error) = mirrors.tidy().await {
+                    warn!("{error:#}");
+                }
+            });
         }
         self.rounds = self.rounds.wrapping_add(1);
         Ok(())
@@ -182,9 +194,6 @@ impl Keeper {
             Ok(0) => {}
             Ok(removed) => info!("{removed} mirrors that nothing was fetched into for long are removed"),
             Err(error) => warn!("cannot remove mirrors: {error:#}"),
-        }
-        if let Err(error) = mirrors.tidy().await {
-            warn!("{error:#}");
         }
     }
 }

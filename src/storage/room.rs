@@ -41,6 +41,22 @@ impl Room {
             )
         }))
     }
+
+    /// Whether so much more may be written to the disk of the data folder.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn has_for(&self, more: ByteSize) -> anyhow::Result<bool> {
+        self.has_for_at(&self.data, more)
+    }
+
+    /// As [`Room::has_for`], of the disk of another folder.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn has_for_at(&self, folder: &Path, more: ByteSize) -> anyhow::Result<bool> {
+        Ok(free(folder)?.as_u64() >= self.least.as_u64().saturating_add(more.as_u64()))
+    }
 }
 
 /// What is free on the disk of a folder.

@@ -64,7 +64,7 @@ impl Worker {
         let first = (checkout, once);
         let container = new.start(&self.docker, with, first, made).await;
         self.pool.job_began();
-        self.may_want_base(&repo, &facts, (&image, &wanted), trusted);
+        self.may_want_base(&repo, &facts, (&image, &wanted));
         container
     }
 
@@ -95,7 +95,7 @@ impl Worker {
     }
 
     /// Makes sure that this machine's mirror has the commit: another machine's intake took the delivery, maybe.
-    async fn have(&self, repo: &RepoName, facts: &BuildFacts) -> anyhow::Result<()> {
+    pub(super) async fn have(&self, repo: &RepoName, facts: &BuildFacts) -> anyhow::Result<()> {
         let url = Url::parse(&facts.clone_url).context("the repository's address")?;
         self.mirrors.fetch_commit(&Remote { repo, url: &url }, &facts.built_sha).await
     }

@@ -105,12 +105,13 @@ pub async fn images(db: &PgPool) -> Vec<String> {
     String::from_utf8(listed).unwrap().lines().map(str::to_owned).collect()
 }
 
+/// The value of a label of an image.
+pub fn label_of(image: &str, label: &str) -> String {
+    let format = format!("{{{{index .Config.Labels {label:?}}}}}");
+    String::from_utf8(docker(&["image", "inspect", "--format", &format, image])).unwrap().trim().to_owned()
+}
+
 /// Removes an image, as its operator would.
 pub fn remove_image(id: &str) {
     docker(&["rmi", id]);
-}
-
-/// The image of a container.
-pub fn image_of(container: &str) -> String {
-    String::from_utf8(docker(&["inspect", "--format", "{{.Image}}", container])).unwrap().trim().to_owned()
 }

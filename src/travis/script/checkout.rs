@@ -103,8 +103,12 @@ pub fn checkout(script: &mut Script, config: &Config, facts: &Facts) {
     let files = match &facts.files {
         Files::InPlace => None,
         Files::InHistory => Some(format!("git checkout -qf {}", facts.commit)),
-        // Unlike a checkout it looks at no file that both commits have.
-        Files::OfBase(base) => Some(format!("git read-tree -m -u {base} {}", facts.commit)),
+        // Unlike a checkout it looks at no file that both commits have. Where it finds something else than it knows of, a
+        // checkout sets it right.
+        Files::OfBase(base) => {
+            let commit = &facts.commit;
+            Some(format!("git read-tree -m -u {base} {commit} || git checkout -qf {commit}"))
+        }
     };
     if let Some(files) = files.filter(|_| !is("clone", false)) {
         script.command(&files, "--assert --echo --timing --event checkout");
