@@ -58,15 +58,15 @@ impl Docker {
             return Ok(None);
         }
         let name = format!("{}{commit}", self.base_prefix());
-        let made =
-            self.leave(spec, &name, (upload, product), [(IMAGE, &spec.image), (REPO, repo), (COMMIT, commit.as_str())]);
-        let made = made.await;
+        let labels = [(IMAGE, &*spec.image), (REPO, repo), (COMMIT, commit.as_str())];
+        let made = self.leave(spec, &name, (upload, product), labels).await;
         if let Err(error) = self.remove_one(&name).await {
             warn!("cannot remove the container that an image was made of, the next start will: {error:#}");
         }
         Ok(Some(Base { id: made?, image: spec.image.clone(), repo: repo.to_owned(), commit: commit.clone() }))
     }
 
+    /// Runs the command and makes the image of what is left; gives the image's id. The container stays.
     async fn leave(
         &self,
         spec: &Spec,

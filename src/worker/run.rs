@@ -1,5 +1,6 @@
 //! One attempt at one job, from the claim to the verdict.
 
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::log::{Log, Lost};
 use super::secrets::Secrets;
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
 use crate::attempt::{Examined, Judgement, Progress, Shared, SmokeJob, TICK, never_began, watch_disk};
-use crate::domain::{Record, Stop, Verdict};
+use crate::domain::{JobId, Record, Stop, Verdict};
 use crate::executor::{ExecError, Exit, Found, Limits};
 use crate::lora::series::LogReader;
 use crate::store::artifacts::NewArtifact;
@@ -79,18 +80,13 @@ impl Worker {
             }
             End::GivenBack(error) => {
                 warn!(job = %job.id, "job {} is given back: {error:#}", job.id);
-                if let Err(error) = jobs::requeue(&self.db, fence, BACK_IN_QUEUE, &format!("{error:#}")).await {
-                    // Its lease runs out, and the janitor brings it back.
-                    warn!(job = %job.id, "cannot give job {} back: {error}", job.id);
-                }
+                let reason = format!("{error:#}");
+                insist(job.id, "give the job back", || jobs::requeue(&self.db, fence, BACK_IN_QUEUE, &reason)).await;
             }
             End::GaveWay(reason, closing) => {
                 info!(job = %job.id, "job {} gives way: {reason}", job.id);
                 let end = (log.stored(), closing.as_bytes());
-                if let Err(error) = jobs::give_way(&self.db, fence, end, &reason).await {
-                    // As above; it counts as lost then.
-                    warn!(job = %job.id, "cannot give job {} back: {error:#}", job.id);
-                }
+                insist(job.id, "let the job give way", || jobs::give_way(&self.db, fence, end, &reason)).await;
             }
             End::Lost => warn!(job = %job.id, "the lease of job {} is lost: its container is removed", job.id),
         }
@@ -112,16 +108,12 @@ impl Worker {
         }
     }
 
-    /// Records the verdict, however long Postgres is away.
-    async fn finish(&self, fence: (crate::domain::JobId, i32), end: &Finish<'_>) {
-        loop {
-            match jobs::finish(&self.db, fence, end).await {
-                Ok(true) => return info!(job = %fence.0, "job {} ends: {:?}", fence.0, end.verdict),
-                // Also when an earlier try was stored although its answer was lost.
-                Ok(false) => return info!(job = %fence.0, "job {} was decided already", fence.0),
-                Err(error) => warn!(job = %fence.0, "cannot store the verdict of job {}: {error:#}", fence.0),
-            }
-            tokio::time::sleep(ENGINE_RETRY).await;
+    async fn finish(&self, fence: (JobId, i32), end: &Finish<'_>) {
+        if insist(fence.0, "store the verdict of the job", || jobs::finish(&self.db, fence, end)).await {
+            info!(job = %fence.0, "job {} ends: {:?}", fence.0, end.verdict);
+        } else {
+            // Also when an earlier try was stored although its answer was lost.
+            info!(job = %fence.0, "job {} was decided already", fence.0);
         }
     }
 
@@ -310,5 +302,20 @@ impl Worker {
                 warn!(job = %job.id, "cannot stop job {}: {error:#}", job.id);
             }
         }
+    }
+}
+
+/// Records what becomes of a job, however long Postgres is away. Until then the job counts as running, and has its slot.
+async fn insist<T, E: Display, Step: Future<Output = Result<T, E>>>(
+    job: JobId,
+    what: &str,
+    step: impl Fn() -> Step,
+) -> T {
+    loop {
+        match step().await {
+            Ok(recorded) => return recorded,
+            Err(error) => warn!(%job, "cannot {what}, trying again: {error:#}"),
+        }
+        tokio::time::sleep(ENGINE_RETRY).await;
     }
 }
