@@ -39,11 +39,6 @@ const LOCAL_LIMIT: Duration = Duration::from_secs(120);
 const MOST_OUTPUT: u64 = 64 << 20;
 /// What is read of its complaints.
 const MOST_COMPLAINTS: u64 = 64 << 10;
-/// git had more to say than is read.
-#[derive(Debug, thiserror::Error)]
-#[error("git said more than {}", ByteSize::b(MOST_OUTPUT))]
-pub struct TooMuch;
-
 /// What git may know of this process's environment: where programs are, and how to reach the network.
 const KEPT_ENVIRONMENT: [&str; 11] = [
     "PATH",
@@ -76,6 +71,11 @@ pub struct Credentials {
     /// The token.
     pub token: SecretString,
 }
+
+/// git had more to say than is read.
+#[derive(Debug, thiserror::Error)]
+#[error("git said more than {}", ByteSize::b(MOST_OUTPUT))]
+pub struct TooMuch;
 
 /// A file of a commit's tree.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -194,7 +194,7 @@ impl Mirrors {
     /// The regular files of a commit's tree.
     ///
     /// # Errors
-    /// [`TooMuch`] for millions of files. When the mirror does not have the commit.
+    /// [`TooMuch`] for more than about half a million files. When the mirror does not have the commit.
     pub async fn files(&self, repo: &RepoName, sha: &Sha) -> anyhow::Result<Vec<TreeFile>> {
         let listing = self.local(repo, &["ls-tree", "-r", "-z", "-l", "--full-tree", sha.as_str()]).await;
         let listing = listing.with_context(|| format!("listing the files of {}", sha.short()))?;

@@ -152,7 +152,7 @@ pub fn checkout_folder(repo: &RepoName) -> String {
 
 /// A container without a network that checks out a commit of a repository, whose history is in its folder, as the jobs do
 /// that run in this image.
-pub fn base_spec(image: &str, (repo, commit): (&RepoName, &Sha), limits: &Limits, images: &Images) -> Spec {
+pub fn base_spec(image: &str, (repo, commit): (&RepoName, &Sha), limits: &Limits) -> Spec {
     let folder = checkout_folder(repo);
     Spec {
         image: image.to_owned(),
@@ -160,7 +160,8 @@ pub fn base_spec(image: &str, (repo, commit): (&RepoName, &Sha), limits: &Limits
         environment: [HOME_VARIABLE, USER_VARIABLE].map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         limits: Limits { network: Network::None, ..limits.clone() },
         mounts: Vec::new(),
-        helper: images.generic.clone(),
+        // Of a network, which there is none of.
+        helper: String::new(),
         gpus: Vec::new(),
     }
 }

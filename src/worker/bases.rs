@@ -28,6 +28,8 @@ use crate::travis::script::Checkout;
 const MANY_FILES: usize = 2_000;
 /// See [`MANY_FILES`].
 const MUCH: ByteSize = ByteSize::mib(256);
+/// The attribute by which another program writes a file.
+const FILTER: &[u8] = b"filter";
 /// How often those are removed that are not wanted any more.
 const TIDY: Duration = Duration::from_secs(10 * 60);
 
@@ -128,7 +130,7 @@ impl Worker {
         let wanted = Checkout { depth: Some(1), ..Checkout::default() };
         self.mirrors.history(repo, (commit, None), &wanted, origin, folder.path()).await?;
         let upload = Upload::default().folder(folder.path().to_owned(), &checkout_folder(repo));
-        let spec = base_spec(image, (repo, commit), &self.settings.limits, &self.settings.images);
+        let spec = base_spec(image, (repo, commit), &self.settings.limits);
         let index = format!("{}/.git/index", checkout_folder(repo));
         let Some(base) = self.docker.make_base(&spec, (upload, &index), (key, commit)).await? else {
             debug!(runner = self.name, "no image is made of the files of {repo}: they would be in volumes");
@@ -186,8 +188,6 @@ fn why_unfit(names: &[Vec<u8>], attributes: &[Vec<u8>]) -> Option<&'static str> 
     let has_filter = |text: &Vec<u8>| text.windows(FILTER.len()).any(|word| word == FILTER);
     attributes.iter().any(has_filter).then_some("filters write them")
 }
-
-const FILTER: &[u8] = b"filter";
 
 #[cfg(test)]
 mod tests {

@@ -51,9 +51,8 @@ async fn wait_for_log(db: &PgPool, length: i64) -> i32 {
     panic!("the log does not grow");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_kill_9_in_mid_job_the_same_container_goes_on() {
-    let yard = Yard::new().await;
+/// A service that was killed while the job of a commit counts; gives its configuration, its database and the commit.
+async fn killed_while_counting(yard: &Yard) -> (PathBuf, PgPool, String) {
     let config = yard.config("");
     let service = Service::start(PROGRAM.as_ref(), &config);
     let db = PgPool::connect(&yard.url).await.unwrap();
@@ -62,8 +61,15 @@ async fn after_kill_9_in_mid_job_the_same_container_goes_on() {
     let sha = repo.commit("Count");
     Delivery::new("d-1", "push", &payload::push(&yard.github, &repo, "main")).post(&service.base).await;
     wait_for_log(&db, 300).await;
-    let container = docker::container_of(&db, 1).await.expect("a running container");
     service.kill();
+    (config, db, sha)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_kill_9_in_mid_job_the_same_container_goes_on() {
+    let yard = Yard::new().await;
+    let (config, db, sha) = killed_while_counting(&yard).await;
+    let container = docker::container_of(&db, 1).await.expect("a running container");
     // Some lines come while nobody listens.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let service = Service::start(PROGRAM.as_ref(), &config);
@@ -93,15 +99,7 @@ async fn after_kill_9_in_mid_job_the_same_container_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_ended_with_its_machine_begins_again() {
     let yard = Yard::new().await;
-    let config = yard.config("");
-    let service = Service::start(PROGRAM.as_ref(), &config);
-    let db = PgPool::connect(&yard.url).await.unwrap();
-    let repo = yard.github.repo("acme/styles");
-    repo.write(".travis.yml", COUNTING);
-    let sha = repo.commit("Count");
-    Delivery::new("d-1", "push", &payload::push(&yard.github, &repo, "main")).post(&service.base).await;
-    wait_for_log(&db, 300).await;
-    service.kill();
+    let (config, db, sha) = killed_while_counting(&yard).await;
     docker::stop(&docker::container_of(&db, 1).await.expect("a running container"));
     let service = Service::start(PROGRAM.as_ref(), &config);
     assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success", "{}", service.said());
@@ -113,15 +111,7 @@ async fn a_job_that_ended_with_its_machine_begins_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_helped_a_container_that_is_lost_goes_too() {
     let yard = Yard::new().await;
-    let config = yard.config("");
-    let service = Service::start(PROGRAM.as_ref(), &config);
-    let db = PgPool::connect(&yard.url).await.unwrap();
-    let repo = yard.github.repo("acme/styles");
-    repo.write(".travis.yml", COUNTING);
-    let sha = repo.commit("Count");
-    Delivery::new("d-1", "push", &payload::push(&yard.github, &repo, "main")).post(&service.base).await;
-    wait_for_log(&db, 300).await;
-    service.kill();
+    let (config, db, sha) = killed_while_counting(&yard).await;
     docker::remove(&docker::container_of(&db, 1).await.expect("a running container"));
     let left = docker::names(&db).await;
     assert!(left.len() == 1 && left[0].ends_with("-1-1-outlet"), "{left:?}");

@@ -171,6 +171,7 @@ async fn what_many_fetches_left_in_a_mirror_is_packed() {
     let git = |args: &[&str], input: &str| {
         use std::io::Write as _;
         let mut git = std::process::Command::new("git");
+        git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
         git.arg("-C").arg(&mirror).args(args).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
         let mut child = git.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();

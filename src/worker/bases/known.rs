@@ -79,24 +79,28 @@ impl Bases {
         state.known.push(Known { base, last_used: Instant::now(), is_replaced: false });
     }
 
+    /// The one for the jobs of a repository in an image.
     pub(super) fn of(&self, image: &str, key: &str) -> Option<Base> {
         let state = self.lock();
         let fits = |known: &&Known| !known.is_replaced && known.base.image == image && known.base.repo == key;
         state.known.iter().find(fits).map(|known| known.base.clone())
     }
 
+    /// Notes that a job begins on it.
     pub(super) fn note_use(&self, base: &Base) {
         if let Some(known) = self.lock().known.iter_mut().find(|known| known.base == *base) {
             known.last_used = Instant::now();
         }
     }
 
+    /// Forgets one that is gone; it may be made again at once.
     pub(super) fn forget(&self, base: &Base) {
         let mut state = self.lock();
         state.known.retain(|known| known.base != *base);
         state.looked.remove(&(base.image.clone(), base.repo.clone()));
     }
 
+    /// Takes in that a job might want one, unless its like was looked at lately.
     pub(super) fn ask(&self, asked: Asked) {
         let jobs = (asked.image.clone(), asked.key.clone());
         let mut state = self.lock();
