@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 pub use self::keeper::{KEEPER_ROUND, Keeper};
-use crate::domain::JobId;
+use crate::domain::AttemptId;
 use crate::storage::Room;
 use crate::store::bell::Bells;
 use crate::store::{jobs, troubles};
@@ -47,7 +47,7 @@ pub struct Janitor {
     workers: Vec<Arc<Worker>>,
     room: Room,
     /// Each lease as it was found, and since when it has not changed.
-    leases: HashMap<(JobId, i32), (DateTime<Utc>, Instant)>,
+    leases: HashMap<AttemptId, (DateTime<Utc>, Instant)>,
     rounds: u32,
     /// Containers are looked through beside the rounds, which an engine that does not answer must not hold up.
     reaping: JoinSet<()>,
@@ -106,16 +106,16 @@ impl Janitor {
     /// get the time to do so.
     async fn rescue(&mut self, now: Instant) -> sqlx::Result<()> {
         let leases = jobs::leases(&self.db, LEASE * 2).await?;
-        let live: HashSet<(JobId, i32)> = leases.iter().map(|lease| (lease.job, lease.attempt)).collect();
+        let live: HashSet<AttemptId> = leases.iter().map(|lease| lease.attempt).collect();
         self.leases.retain(|attempt, _| live.contains(attempt));
         for lease in leases {
-            let seen = self.leases.entry((lease.job, lease.attempt)).or_insert((lease.until, now));
+            let seen = self.leases.entry(lease.attempt).or_insert((lease.until, now));
             if seen.0 != lease.until {
                 *seen = (lease.until, now);
             }
             let is_lost = lease.has_run_out && now.duration_since(seen.1) >= LEASE;
             if is_lost && jobs::rescue(&self.db, &lease).await? {
-                let job = lease.job;
+                let job = lease.attempt.job;
                 warn!(%job, "the worker of job {job} is lost");
                 self.bells.ring_log(job);
                 self.bells.worker.ring();

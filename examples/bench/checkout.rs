@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use trainyard::domain::AttemptId;
 
 use crate::deliveries::connect;
 use crate::support::engine::{BRIDGELESS, Engine};
@@ -93,7 +94,7 @@ async fn pushed(yard: &Yard, repo: &Repo, number: usize) -> f64 {
     .fetch_one(&db)
     .await
     .unwrap();
-    let log = trainyard::store::logs::read(&db, job, 1, 0, usize::MAX).await.unwrap().bytes;
+    let log = trainyard::store::logs::read(&db, AttemptId { job, number: 1 }, 0, usize::MAX).await.unwrap().bytes;
     stamp(&log, "checked-out=") - begun
 }
 

@@ -3,6 +3,7 @@
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use trainyard::domain::AttemptId;
 
 use sqlx::PgPool;
 
@@ -80,7 +81,7 @@ async fn took(db: &PgPool, sha: &str) -> f64 {
     .fetch_one(db)
     .await
     .unwrap();
-    let begin = trainyard::store::logs::read(db, job, attempt, 0, 4096).await.unwrap().bytes;
+    let begin = trainyard::store::logs::read(db, AttemptId { job, number: attempt }, 0, 4096).await.unwrap().bytes;
     ended - stamp(&begin, "begin=")
 }
 

@@ -237,7 +237,9 @@ async fn logs(db: &PgPool, data: &Path) -> Result<usize, String> {
     let objects = Objects::open(&ObjectSettings::default(), data).map_err(|error| error.to_string())?;
     let stored = Logs::new(db.clone(), objects);
     for (job, attempt) in &jobs {
-        let read = stored.read(trainyard::domain::JobId(*job), *attempt, 0, usize::MAX).await;
+        let read = stored
+            .read(trainyard::domain::AttemptId { job: trainyard::domain::JobId(*job), number: *attempt }, 0, usize::MAX)
+            .await;
         let text = String::from_utf8_lossy(&read.map_err(|error| format!("{error:#}"))?.bytes).into_owned();
         let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("line ") && line.ends_with('.')).collect();
         let wanted: Vec<String> = (1..=LINES).map(|line| format!("line {line}.")).collect();

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tracing::warn;
 
 use super::Images;
-use crate::domain::{JobId, RepoName, Sha};
+use crate::domain::{AttemptId, RepoName, Sha};
 use crate::executor::{Docker, ExecError, Exit, Limits, Mount, Network, Pool, Spec, Upload};
 use crate::lora::smoke::Smoke;
 use crate::plan::SMOKE_FOLDER;
@@ -39,10 +39,7 @@ const AUTHORITY_VARIABLES: [&str; 6] =
 /// A container to be made for one attempt at a job.
 #[derive(Debug, Clone)]
 pub struct NewContainer<'a> {
-    /// The job.
-    pub job: JobId,
-    /// The attempt at it.
-    pub attempt: i32,
+    pub attempt: AttemptId,
     /// The repository, which names the checkout's folder.
     pub repo: &'a RepoName,
     /// Whose code it runs: those who may know of each other's jobs.
@@ -78,7 +75,7 @@ impl NewContainer<'_> {
         made: impl Fn(String),
     ) -> Result<String, ExecError> {
         let authorities = authorities(images).await?;
-        let container = &docker.name_of((self.job, self.attempt));
+        let container = &docker.name_of(self.attempt);
         made(container.clone());
         let spec = self.spec(images, authorities.is_some());
         let folder = &checkout_folder(self.repo);

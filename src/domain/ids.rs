@@ -34,6 +34,21 @@ row_id!(
     JobId
 );
 
+/// One attempt at a job: the fence that every write of a worker shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, sqlx::FromRow)]
+pub struct AttemptId {
+    pub job: JobId,
+    /// Grows by one at each claim; the first attempt is 1.
+    pub number: i32,
+}
+
+impl fmt::Display for AttemptId {
+    /// The form in the names of containers and the keys of objects.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.job, self.number)
+    }
+}
+
 /// A name that does not follow the rules of the thing it should name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{what} {text:?} is not valid: {why}")]

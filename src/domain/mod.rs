@@ -14,7 +14,7 @@ mod trigger;
 
 pub use build::{BuildState, JobSummary, roll_up};
 pub use gpu::{GpuState, GpuWish, Needs};
-pub use ids::{BuildId, DeliveryId, InvalidName, JobId, RepoId, RepoName, Sha};
+pub use ids::{AttemptId, BuildId, DeliveryId, InvalidName, JobId, RepoId, RepoName, Sha};
 pub use job::{JobKind, JobState, Stop, Verdict};
 pub use problem::{Problem, Severity};
 pub use resources::{GpuUse, Record, Resource, Resources, Times, Usage};

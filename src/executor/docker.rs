@@ -23,7 +23,7 @@ use super::image::KnownImages;
 use super::outlet::{self, HostAddresses};
 use super::{Endpoint, Tunnel, connect};
 use super::{ExecError, Exit, Life, Upload, archive};
-use crate::domain::JobId;
+use crate::domain::AttemptId;
 
 pub(super) const INSTANCE: &str = "trainyard.instance";
 /// Of containers that help a job's own.
@@ -112,8 +112,8 @@ impl Docker {
     /// The name of an attempt's container. A later process finds the container by it: a name, unlike a label, can be given
     /// to a container that was there before the job. It is known before there is one, so that nothing is left behind of
     /// one that is half made.
-    pub fn name_of(&self, (job, attempt): (JobId, i32)) -> String {
-        format!("{}{job}-{attempt}", self.prefix())
+    pub fn name_of(&self, attempt: AttemptId) -> String {
+        format!("{}{attempt}", self.prefix())
     }
 
     /// The labels of a container, by which this installation knows it as its own.

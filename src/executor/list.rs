@@ -8,7 +8,7 @@ use bollard::query_parameters::ListContainersOptionsBuilder;
 
 use super::docker::{GPUS, HELPS, INSTANCE};
 use super::{Docker, Found};
-use crate::domain::JobId;
+use crate::domain::{AttemptId, JobId};
 
 impl Docker {
     /// Every container of an attempt of this installation, in whatever state.
@@ -48,8 +48,7 @@ impl Docker {
         let mut parts = name.strip_prefix(&self.prefix())?.split('-');
         let state = container.state.map(|state| state.to_string()).unwrap_or_default();
         Some(Found {
-            job: JobId(parts.next()?.parse().ok()?),
-            attempt: parts.next()?.parse().ok()?,
+            attempt: AttemptId { job: JobId(parts.next()?.parse().ok()?), number: parts.next()?.parse().ok()? },
             runs_job: !labels.contains_key(HELPS),
             started: !matches!(state.as_str(), "" | "created"),
             ended: matches!(state.as_str(), "exited" | "dead"),

@@ -40,7 +40,7 @@ use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use crate::domain::{JobId, RepoName};
+use crate::domain::{AttemptId, RepoName};
 
 /// `[limits]` of the configuration: what one job may take. Every job has all of them.
 #[derive(Debug, Clone, Deserialize)]
@@ -159,10 +159,8 @@ pub struct Spec {
 pub struct Found {
     /// Its name.
     pub container: String,
-    /// The job and attempt of its name.
-    pub job: JobId,
-    /// See `job`.
-    pub attempt: i32,
+    /// The attempt of its name.
+    pub attempt: AttemptId,
     /// Whether it runs the job; else it helps the one that does.
     pub runs_job: bool,
     /// Whether it was ever started.

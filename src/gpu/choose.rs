@@ -9,7 +9,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::{GpuState, GpuWish, JobId};
+use crate::domain::{AttemptId, GpuState, GpuWish};
 
 /// A GPU of a runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +35,7 @@ pub struct Gpu {
 pub struct Held {
     /// The job, as `owner/name #12.3`.
     pub by: String,
-    /// The job and its attempt.
-    pub attempt: (JobId, i32),
+    pub attempt: AttemptId,
     /// Since when.
     pub since: DateTime<Utc>,
     /// Whether it gives way to a job that waits.
@@ -81,7 +80,7 @@ pub struct Choice {
     /// The first of the waiting jobs that can begin, as its place among them, and the GPUs that it gets.
     pub begins: Option<(usize, Vec<String>)>,
     /// The attempts that give way, each with the place of the job that it gives way to.
-    pub give_way: Vec<((JobId, i32), usize)>,
+    pub give_way: Vec<(AttemptId, usize)>,
 }
 
 /// Who of the waiting jobs begins on a runner with these GPUs, and who gives way to one of them. Preemptible ones stand
@@ -124,14 +123,14 @@ pub fn choose(gpus: &[Gpu], waiting: &[Candidate<'_>]) -> Choice {
 
 /// Who has to give way so that so many of these GPUs come free, beside those that do already: the latest first, since they
 /// lose the least.
-fn holders(at_hand: &[&Gpu], count: usize) -> Vec<(JobId, i32)> {
+fn holders(at_hand: &[&Gpu], count: usize) -> Vec<AttemptId> {
     let (mut held, coming): (Vec<&Held>, usize) = (
         at_hand.iter().filter_map(|gpu| gpu.held.as_ref()).filter(|held| !held.gives_way).collect(),
         at_hand.iter().filter(|gpu| gpu.held.as_ref().is_none_or(|held| held.gives_way)).count(),
     );
     held.sort_by_key(|held| (std::cmp::Reverse(held.since), held.attempt));
     let mut missing = count.saturating_sub(coming);
-    let mut attempts: Vec<(JobId, i32)> = Vec::new();
+    let mut attempts: Vec<AttemptId> = Vec::new();
     while missing > 0
         && let Some(attempt) = held.first().map(|held| held.attempt)
     {
@@ -204,6 +203,7 @@ fn in_words(wish: &GpuWish) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::JobId;
 
     fn gpu(uuid: &str, gigabytes: i64, class: &str, state: GpuState) -> Gpu {
         let reason = (state == GpuState::Quarantined).then(|| "a process is on it".to_owned());
@@ -215,7 +215,7 @@ mod tests {
     fn holder(job: i64, preemptible: bool) -> Held {
         let since = DateTime::from_timestamp(1_700_000_000 + job, 0).expect("a time");
         let by = format!("acme/styles #12.{job}");
-        Held { by, attempt: (JobId(job), 1), since, preemptible, gives_way: false }
+        Held { by, attempt: AttemptId { job: JobId(job), number: 1 }, since, preemptible, gives_way: false }
     }
 
     fn held_by(uuid: &str, held: Held) -> Gpu {
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(choose(&taken, &[usual(&pair), gap]), Choice { begins: place(1, &["a1"]), give_way: Vec::new() });
         // That job is over, and the one in the gap gives way. Nobody slips into what is on its way to the pair.
         let over = [gpu("a1", 16, "a", Free), held_by("a2", holder(2, true))];
-        let gives_way = vec![((JobId(2), 1), 0)];
+        let gives_way = vec![(AttemptId { job: JobId(2), number: 1 }, 0)];
         assert_eq!(choose(&over, &[usual(&pair), gap]), Choice { begins: None, give_way: gives_way });
         let told = [gpu("a1", 16, "a", Free), held_by("a2", Held { gives_way: true, ..holder(2, true) })];
         assert_eq!(choose(&told, &[usual(&pair), gap]), Choice::default());
@@ -290,10 +290,10 @@ mod tests {
     fn as_few_give_way_as_will_do_and_the_latest_first() {
         let one = wish(1, 0, "a");
         let gpus = [held_by("a1", holder(1, true)), held_by("a2", holder(2, true)), held_by("a3", holder(3, false))];
-        assert_eq!(choose(&gpus, &[usual(&one)]).give_way, [((JobId(2), 1), 0)]);
+        assert_eq!(choose(&gpus, &[usual(&one)]).give_way, [(AttemptId { job: JobId(2), number: 1 }, 0)]);
         assert_eq!(
             choose(&gpus, &[usual(&one), usual(&one)]).give_way,
-            [((JobId(2), 1), 0)],
+            [(AttemptId { job: JobId(2), number: 1 }, 0)],
             "the second waits its turn"
         );
         assert_eq!(choose(&gpus, &[usual(&wish(2, 0, "a"))]).give_way.len(), 2);

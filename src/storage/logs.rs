@@ -5,7 +5,7 @@ use bytes::Bytes;
 use sqlx::PgPool;
 
 use super::objects::{Keys, NewObject, Objects};
-use crate::domain::JobId;
+use crate::domain::{AttemptId, JobId};
 use crate::store::log_objects::{self, LogObject};
 use crate::store::logs::{self, Piece};
 
@@ -43,18 +43,18 @@ impl Logs {
     ///
     /// # Errors
     /// When Postgres or the place of the objects does not answer, or what is stored is broken.
-    pub async fn read(&self, job: JobId, attempt: i32, offset: i64, enough: usize) -> anyhow::Result<Piece> {
-        let mut piece = logs::read(&self.db, job, attempt, offset, enough).await?;
+    pub async fn read(&self, attempt: AttemptId, offset: i64, enough: usize) -> anyhow::Result<Piece> {
+        let mut piece = logs::read(&self.db, attempt, offset, enough).await?;
         if piece.bytes.len() >= enough {
             return Ok(piece);
         }
         // The log ends there, or it is an object; it may have become one just now, in the middle of the reading.
-        if let Some(object) = log_objects::find(&self.db, job, attempt).await? {
+        if let Some(object) = log_objects::find(&self.db, attempt).await? {
             let from = offset + i64::try_from(piece.bytes.len())?;
             let is_whole = self.read_object(&object, from, enough, &mut piece.bytes).await?;
             // It may have been removed since the row was read; then the row says so by now.
-            if !is_whole && log_objects::removed(&self.db, job, attempt).await?.is_none() {
-                bail!("the object of the log of job {job} is missing from the storage");
+            if !is_whole && log_objects::removed(&self.db, attempt).await?.is_none() {
+                bail!("the object of the log of job {} is missing from the storage", attempt.job);
             }
         }
         Ok(piece)
@@ -97,9 +97,10 @@ impl Logs {
     pub async fn archive(&self, keys: &Keys, job: JobId) -> anyhow::Result<Moved> {
         let Some((mut tx, attempts)) = log_objects::begin(&self.db, job).await? else { return Ok(Moved::Nothing) };
         let (mut raw, mut packed) = (0, 0);
-        for (attempt, length) in attempts {
-            let object = self.write_object(keys.log(job, attempt), (job, attempt), length).await?;
-            let same = log_objects::moved(&mut tx, job, attempt, &object).await?;
+        for (number, length) in attempts {
+            let attempt = AttemptId { job, number };
+            let object = self.write_object(keys.log(attempt), attempt, length).await?;
+            let same = log_objects::moved(&mut tx, attempt, &object).await?;
             ensure!(same, "the log of job {job} changed while it was moved");
             raw += object.length.cast_unsigned();
             packed += object.size.cast_unsigned();
@@ -109,9 +110,9 @@ impl Logs {
         Ok(Moved::Bytes(raw, packed))
     }
 
-    async fn write_object(&self, key: String, (job, attempt): (JobId, i32), length: i64) -> anyhow::Result<LogObject> {
+    async fn write_object(&self, key: String, attempt: AttemptId, length: i64) -> anyhow::Result<LogObject> {
         let mut object = self.objects.begin(&key);
-        match self.pack(&mut object, (job, attempt), length).await {
+        match self.pack(&mut object, attempt, length).await {
             Ok((size, frames)) => {
                 object.finish().await?;
                 let frame = i32::try_from(FRAME)?;
@@ -125,18 +126,13 @@ impl Logs {
     }
 
     /// Writes a log into an object; gives its size, and where each frame begins in it.
-    async fn pack(
-        &self,
-        object: &mut NewObject,
-        (job, attempt): (JobId, i32),
-        length: i64,
-    ) -> anyhow::Result<(i64, Vec<i64>)> {
+    async fn pack(&self, object: &mut NewObject, attempt: AttemptId, length: i64) -> anyhow::Result<(i64, Vec<i64>)> {
         let (mut size, mut frames) = (0, Vec::new());
         let mut offset = 0;
         let mut held = Vec::new();
         while offset < length {
-            let bytes = logs::read(&self.db, job, attempt, offset, FRAME).await?.bytes;
-            ensure!(!bytes.is_empty(), "the log of job {job} ends at {offset}, not at {length}");
+            let bytes = logs::read(&self.db, attempt, offset, FRAME).await?.bytes;
+            ensure!(!bytes.is_empty(), "the log of job {} ends at {offset}, not at {length}", attempt.job);
             offset += i64::try_from(bytes.len())?;
             held.extend(bytes);
             let whole = if offset < length { held.len() / FRAME * FRAME } else { held.len() };

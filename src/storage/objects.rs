@@ -30,7 +30,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 use url::Url;
 
-use crate::domain::{JobId, RepoId};
+use crate::domain::{AttemptId, RepoId};
 
 /// What is gathered before it is written, and the size of a part of a large object; S3 wants 5 MiB at least.
 const PART: usize = 8 << 20;
@@ -286,14 +286,14 @@ pub struct Keys {
 
 impl Keys {
     /// That of an attempt's log.
-    pub fn log(&self, job: JobId, attempt: i32) -> String {
-        format!("{}/logs/{}/{job}-{attempt}.zst", self.instance, job.0 / 1000)
+    pub fn log(&self, attempt: AttemptId) -> String {
+        format!("{}/logs/{}/{attempt}.zst", self.instance, attempt.job.0 / 1000)
     }
 
     /// That of an artifact. What comes from a fork has a place of its own.
-    pub fn artifact(&self, repo: RepoId, from_fork: bool, (job, attempt): (JobId, i32), path: &str) -> String {
+    pub fn artifact(&self, repo: RepoId, from_fork: bool, attempt: AttemptId, path: &str) -> String {
         let trust = if from_fork { "forks" } else { "own" };
         let hash = hex::encode(&Sha256::digest(path)[..16]);
-        format!("{}/artifacts/{trust}/{repo}/{job}-{attempt}/{hash}", self.instance)
+        format!("{}/artifacts/{trust}/{repo}/{attempt}/{hash}", self.instance)
     }
 }

@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, PgPool};
 
-use crate::domain::JobId;
+use crate::domain::{AttemptId, JobId};
 
 /// A file that was stored as an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,12 +61,12 @@ pub(super) async fn insert(tx: &mut PgConnection, job: JobId, artifacts: &[NewAr
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn of(db: &PgPool, job: JobId, attempt: i32) -> sqlx::Result<Vec<Artifact>> {
+pub async fn of(db: &PgPool, attempt: AttemptId) -> sqlx::Result<Vec<Artifact>> {
     sqlx::query_as(
         "select path, key, size, sha256, removed from artifact where job_id = $1 and attempt = $2 order by path",
     )
-    .bind(job)
-    .bind(attempt)
+    .bind(attempt.job)
+    .bind(attempt.number)
     .fetch_all(db)
     .await
 }

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use crate::domain::{GpuState, JobId};
+use crate::domain::{AttemptId, GpuState, JobId};
 use crate::gpu::{Gpu, Held};
 
 /// The reason of a GPU that waits for the look after its last job.
@@ -143,7 +143,7 @@ struct Row {
 impl From<Row> for Gpu {
     fn from(row: Row) -> Self {
         let Row { uuid, memory, class, state, reason, since, preemptible, gives_way, .. } = row;
-        let attempt = row.job_id.zip(row.attempt);
+        let attempt = row.job_id.zip(row.attempt).map(|(job, number)| AttemptId { job, number });
         let held = row.held_by.zip(attempt).map(|(by, attempt)| {
             let preemptible = preemptible.unwrap_or(false);
             Held { by, attempt, since, preemptible, gives_way }

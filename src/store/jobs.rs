@@ -23,7 +23,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use super::builds::{self, NewJob};
 use super::logs;
 use super::reports::{self, Reports};
-use crate::domain::{BuildId, JobId, JobKind, JobState, Status, Stop, Verdict};
+use crate::domain::{AttemptId, BuildId, JobId, JobKind, JobState, Status, Stop, Verdict};
 pub use cancel::{cancel, cancel_build, cancel_running_of};
 pub use lost::{Lease, LostAttempt, MAX_ATTEMPTS, give_way, leases, lost_attempts, requeue, rescue, run_only_once};
 pub use needs::{claim_with_needs, tell_waits, tell_who_gives_way};
@@ -64,6 +64,10 @@ pub struct Claimed {
 }
 
 impl Claimed {
+    pub fn attempt_id(&self) -> AttemptId {
+        AttemptId { job: self.id, number: self.attempt }
+    }
+
     /// How long the attempt had been under way when this process got it.
     pub fn age(&self) -> Duration {
         Duration::try_from_secs_f64(self.age).unwrap_or_default()
@@ -191,12 +195,7 @@ pub async fn claim(db: &PgPool, worker: &str, lease: Duration) -> sqlx::Result<O
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn adopt(
-    db: &PgPool,
-    (job, attempt): (JobId, i32),
-    worker: &str,
-    lease: Duration,
-) -> sqlx::Result<Option<Claimed>> {
+pub async fn adopt(db: &PgPool, attempt: AttemptId, worker: &str, lease: Duration) -> sqlx::Result<Option<Claimed>> {
     sqlx::query_as(
         "update job set lease_until = now() + $4
          where id = $1 and attempt = $2 and worker = $3 and state = 'running'
@@ -204,8 +203,8 @@ pub async fn adopt(
              reason, array(select uuid from gpu where job_id = job.id order by uuid) as gpus,
              extract(epoch from now() - started_at)::float8 as age",
     )
-    .bind(job)
-    .bind(attempt)
+    .bind(attempt.job)
+    .bind(attempt.number)
     .bind(worker)
     .bind(lease)
     .fetch_optional(db)
@@ -227,7 +226,7 @@ pub enum Beat {
 ///
 /// # Errors
 /// When Postgres cannot be asked; the lease may or may not have been extended.
-pub async fn beat(db: &PgPool, (job, attempt): (JobId, i32), lease: Duration) -> sqlx::Result<Beat> {
+pub async fn beat(db: &PgPool, attempt: AttemptId, lease: Duration) -> sqlx::Result<Beat> {
     let row: Option<(bool, Option<String>, Option<String>)> = sqlx::query_as(
         "update job set lease_until = now() + $3 where id = $1 and attempt = $2 and state = 'running'
          returning cancel_requested, reason, case when gives_way_to is not null then (
@@ -235,8 +234,8 @@ pub async fn beat(db: &PgPool, (job, attempt): (JobId, i32), lease: Duration) ->
              from job waiting join build on build.id = waiting.build_id join repo on repo.id = repo_id
              where waiting.id = job.gives_way_to) end",
     )
-    .bind(job)
-    .bind(attempt)
+    .bind(attempt.job)
+    .bind(attempt.number)
     .bind(lease)
     .fetch_optional(db)
     .await?;
@@ -254,13 +253,13 @@ pub async fn beat(db: &PgPool, (job, attempt): (JobId, i32), lease: Duration) ->
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn note_stop(db: &PgPool, (job, attempt): (JobId, i32), stop: Stop, reason: &str) -> sqlx::Result<bool> {
+pub async fn note_stop(db: &PgPool, attempt: AttemptId, stop: Stop, reason: &str) -> sqlx::Result<bool> {
     let noted = sqlx::query(
         "update job set stop = coalesce(stop, $3), reason = coalesce(reason, $4)
          where id = $1 and attempt = $2 and state = 'running'",
     )
-    .bind(job)
-    .bind(attempt)
+    .bind(attempt.job)
+    .bind(attempt.number)
     .bind(stop)
     .bind(reason)
     .execute(db)
@@ -290,10 +289,10 @@ pub struct Finish<'a> {
 ///
 /// # Errors
 /// When Postgres cannot be asked; then nothing was written, and it may be tried again.
-pub async fn finish(db: &PgPool, (job, attempt): (JobId, i32), end: &Finish<'_>) -> anyhow::Result<bool> {
+pub async fn finish(db: &PgPool, attempt: AttemptId, end: &Finish<'_>) -> anyhow::Result<bool> {
     let mut connection = db.acquire().await?;
     let mut tx = connection.begin().await?;
-    if !logs::append(&mut tx, (job, attempt), end.offset, end.tail, 0).await? {
+    if !logs::append(&mut tx, attempt, end.offset, end.tail, 0).await? {
         return Ok(false);
     }
     let finished: Option<(BuildId, bool)> = sqlx::query_as(
@@ -303,8 +302,8 @@ pub async fn finish(db: &PgPool, (job, attempt): (JobId, i32), end: &Finish<'_>)
          where id = $1 and attempt = $2 and state = 'running'
          returning build_id, has_needs",
     )
-    .bind(job)
-    .bind(attempt)
+    .bind(attempt.job)
+    .bind(attempt.number)
     .bind(end.verdict)
     .bind(end.exit_status)
     .bind(end.reason.map(|text| text.replace('\0', "\u{fffd}")))
@@ -312,9 +311,9 @@ pub async fn finish(db: &PgPool, (job, attempt): (JobId, i32), end: &Finish<'_>)
     .await?;
     let Some((build, has_needs)) = finished else { return Ok(false) };
     if has_needs {
-        needs::let_go(&mut tx, job).await?;
+        needs::let_go(&mut tx, attempt.job).await?;
     }
-    reports::insert(&mut tx, job, &end.reports).await?;
+    reports::insert(&mut tx, attempt.job, &end.reports).await?;
     builds::refresh(&mut tx, build).await?;
     tx.commit().await?;
     Ok(true)
@@ -324,8 +323,8 @@ pub async fn finish(db: &PgPool, (job, attempt): (JobId, i32), end: &Finish<'_>)
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn running_of(db: &PgPool, worker: &str) -> sqlx::Result<Vec<(JobId, i32)>> {
-    sqlx::query_as("select id, attempt from job where state = 'running' and worker = $1 order by id")
+pub async fn running_of(db: &PgPool, worker: &str) -> sqlx::Result<Vec<AttemptId>> {
+    sqlx::query_as("select id as job, attempt as number from job where state = 'running' and worker = $1 order by id")
         .bind(worker)
         .fetch_all(db)
         .await
@@ -335,10 +334,10 @@ pub async fn running_of(db: &PgPool, worker: &str) -> sqlx::Result<Vec<(JobId, i
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn log_length(db: &mut PgConnection, (job, attempt): (JobId, i32)) -> sqlx::Result<Option<i64>> {
+pub async fn log_length(db: &mut PgConnection, attempt: AttemptId) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar("select log_length from job where id = $1 and attempt = $2 and state = 'running'")
-        .bind(job)
-        .bind(attempt)
+        .bind(attempt.job)
+        .bind(attempt.number)
         .fetch_optional(db)
         .await
 }

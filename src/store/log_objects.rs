@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
-use crate::domain::JobId;
+use crate::domain::{AttemptId, JobId};
 
 /// An attempt's log that is an object, or was one.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -30,12 +30,12 @@ pub struct LogObject {
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn find(db: &PgPool, job: JobId, attempt: i32) -> sqlx::Result<Option<LogObject>> {
+pub async fn find(db: &PgPool, attempt: AttemptId) -> sqlx::Result<Option<LogObject>> {
     sqlx::query_as(
         "select key, length, size, frame, frames, removed from log_object where job_id = $1 and attempt = $2",
     )
-    .bind(job)
-    .bind(attempt)
+    .bind(attempt.job)
+    .bind(attempt.number)
     .fetch_optional(db)
     .await
 }
@@ -44,11 +44,11 @@ pub async fn find(db: &PgPool, job: JobId, attempt: i32) -> sqlx::Result<Option<
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn removed(db: &PgPool, job: JobId, attempt: i32) -> sqlx::Result<Option<String>> {
+pub async fn removed(db: &PgPool, attempt: AttemptId) -> sqlx::Result<Option<String>> {
     let row: Option<Option<String>> =
         sqlx::query_scalar("select removed from log_object where job_id = $1 and attempt = $2")
-            .bind(job)
-            .bind(attempt)
+            .bind(attempt.job)
+            .bind(attempt.number)
             .fetch_optional(db)
             .await?;
     Ok(row.flatten())
@@ -108,20 +108,20 @@ pub async fn begin(db: &PgPool, job: JobId) -> sqlx::Result<Option<(Transaction<
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn moved(tx: &mut PgConnection, job: JobId, attempt: i32, object: &LogObject) -> sqlx::Result<bool> {
+pub async fn moved(tx: &mut PgConnection, attempt: AttemptId, object: &LogObject) -> sqlx::Result<bool> {
     let deleted: i64 = sqlx::query_scalar(
         "with gone as (delete from log_chunk where job_id = $1 and attempt = $2 returning length)
          select coalesce(sum(length), 0)::bigint from gone",
     )
-    .bind(job)
-    .bind(attempt)
+    .bind(attempt.job)
+    .bind(attempt.number)
     .fetch_one(&mut *tx)
     .await?;
     sqlx::query(
         "insert into log_object (job_id, attempt, key, length, size, frame, frames) values ($1, $2, $3, $4, $5, $6, $7)",
     )
-    .bind(job)
-    .bind(attempt)
+    .bind(attempt.job)
+    .bind(attempt.number)
     .bind(&object.key)
     .bind(object.length)
     .bind(object.size)

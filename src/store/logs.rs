@@ -4,7 +4,7 @@
 use anyhow::Context as _;
 use sqlx::{PgConnection, PgPool};
 
-use crate::domain::JobId;
+use crate::domain::AttemptId;
 
 /// zstd's level for log chunks: the fastest that still halves text several times.
 const LEVEL: i32 = 1;
@@ -17,7 +17,7 @@ const LEVEL: i32 = 1;
 /// When Postgres cannot be asked.
 pub async fn append(
     db: &mut PgConnection,
-    (job, attempt): (JobId, i32),
+    attempt: AttemptId,
     offset: i64,
     bytes: &[u8],
     output: usize,
@@ -34,8 +34,8 @@ pub async fn append(
          )
          insert into log_chunk (job_id, attempt, start, length, bytes) select id, $2, $3, $4, $5 from fenced",
     )
-    .bind(job)
-    .bind(attempt)
+    .bind(attempt.job)
+    .bind(attempt.number)
     .bind(offset)
     .bind(length)
     .bind(packed)
@@ -66,7 +66,7 @@ struct Chunk {
 ///
 /// # Errors
 /// When Postgres cannot be asked or a chunk does not decompress to its stored length.
-pub async fn read(db: &PgPool, job: JobId, attempt: i32, offset: i64, enough: usize) -> anyhow::Result<Piece> {
+pub async fn read(db: &PgPool, attempt: AttemptId, offset: i64, enough: usize) -> anyhow::Result<Piece> {
     let mut piece = Piece { start: offset, bytes: Vec::new() };
     loop {
         let at = offset + i64::try_from(piece.bytes.len())?;
@@ -77,8 +77,8 @@ pub async fn read(db: &PgPool, job: JobId, attempt: i32, offset: i64, enough: us
                                       where job_id = $1 and attempt = $2 and start <= $3), 0)
              order by start limit 64",
         )
-        .bind(job)
-        .bind(attempt)
+        .bind(attempt.job)
+        .bind(attempt.number)
         .bind(at)
         // No more than what is wanted: chunks of a flood are large.
         .bind(offset.saturating_add(i64::try_from(enough).unwrap_or(i64::MAX)))

@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use super::State;
 use super::error::{Error, InJson};
 use super::log_stream::facts;
-use crate::domain::JobId;
+use crate::domain::{AttemptId, JobId};
 use crate::store::artifacts;
 
 /// A file, as pages and programs see it.
@@ -42,10 +42,10 @@ impl Artifact {
 }
 
 /// What an attempt has left.
-pub(super) async fn of(db: &PgPool, job: JobId, attempt: i32) -> Result<Vec<Artifact>, Error> {
-    let found = artifacts::of(db, job, attempt).await?;
+pub(super) async fn of(db: &PgPool, attempt: AttemptId) -> Result<Vec<Artifact>, Error> {
+    let found = artifacts::of(db, attempt).await?;
     let shown = found.into_iter().map(|artifact| Artifact {
-        address: format!("/api/v1/jobs/{job}/artifacts/{}", escaped(&artifact.path, b"/")),
+        address: format!("/api/v1/jobs/{}/artifacts/{}", attempt.job, escaped(&artifact.path, b"/")),
         path: artifact.path,
         size: artifact.size,
         sha256: hex::encode(artifact.sha256),
@@ -60,9 +60,9 @@ pub(super) async fn list(
     Path(job): Path<i64>,
 ) -> Result<Json<Value>, InJson> {
     let job = JobId(job);
-    let attempt = facts(&state.db, job).await?.attempt;
+    let attempt = facts(&state.db, job).await?.attempt_of(job);
     let mut list = Vec::new();
-    for artifact in of(&state.db, job, attempt).await? {
+    for artifact in of(&state.db, attempt).await? {
         let mut value = serde_json::to_value(&artifact).map_err(anyhow::Error::from)?;
         value["url"] = state.public(&artifact.address).into();
         list.push(value);

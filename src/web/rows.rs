@@ -7,7 +7,9 @@ use sqlx::PgPool;
 
 use super::error::Error;
 use super::show::{Forge, Mark, When, took};
-use crate::domain::{BuildId, BuildState, JobId, JobKind, JobState, RepoId, RepoName, Sha, TriggerKind, Verdict};
+use crate::domain::{
+    AttemptId, BuildId, BuildState, JobId, JobKind, JobState, RepoId, RepoName, Sha, TriggerKind, Verdict,
+};
 
 /// A repository.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -203,6 +205,12 @@ pub(super) struct Job {
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
     pub config: Value,
+}
+
+impl Job {
+    pub(super) fn attempt_id(&self) -> AttemptId {
+        AttemptId { job: self.id, number: self.attempt }
+    }
 }
 
 /// A query of [`Job`]s, with its condition.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::State;
 use super::error::InJson;
 use super::log_stream::facts;
-use crate::domain::{JobId, JobState};
+use crate::domain::{AttemptId, JobId, JobState};
 use crate::lora::series::{LogReader, Series, trend};
 use crate::storage::Logs;
 use crate::store::reports;
@@ -18,11 +18,11 @@ const MOST: i64 = 64 << 20;
 const PIECE: usize = 256 * 1024;
 
 /// Reads an attempt's log up to `end`.
-pub(super) async fn reader(logs: &Logs, job: JobId, attempt: i32, end: i64) -> anyhow::Result<LogReader> {
+pub(super) async fn reader(logs: &Logs, attempt: AttemptId, end: i64) -> anyhow::Result<LogReader> {
     let mut reader = LogReader::new();
     let mut offset = 0;
     while offset < end {
-        let mut bytes = logs.read(job, attempt, offset, PIECE).await?.bytes;
+        let mut bytes = logs.read(attempt, offset, PIECE).await?.bytes;
         if bytes.is_empty() {
             break;
         }
@@ -39,14 +39,8 @@ pub(super) async fn reader(logs: &Logs, job: JobId, attempt: i32, end: i64) -> a
 }
 
 /// The series of a job: that of its log, as far as it is there.
-pub(super) async fn of(
-    logs: &Logs,
-    job: JobId,
-    attempt: i32,
-    log_length: i64,
-    state: JobState,
-) -> anyhow::Result<Series> {
-    let mut reader = reader(logs, job, attempt, log_length).await?;
+pub(super) async fn of(logs: &Logs, attempt: AttemptId, log_length: i64, state: JobState) -> anyhow::Result<Series> {
+    let mut reader = reader(logs, attempt, log_length).await?;
     if state == JobState::Finished {
         reader.finish();
     }
@@ -62,7 +56,7 @@ pub(super) async fn json(
     let job = JobId(job);
     let facts = facts(&state.db, job).await?;
     let series =
-        of(&state.logs, job, facts.attempt, facts.log_length, facts.state).await.map_err(super::Error::from)?;
+        of(&state.logs, facts.attempt_of(job), facts.log_length, facts.state).await.map_err(super::Error::from)?;
     let mut value = serde_json::to_value(&series).map_err(anyhow::Error::from)?;
     value["trend"] = serde_json::to_value(trend(&series)).map_err(anyhow::Error::from)?;
     Ok(Json(value))

@@ -109,7 +109,7 @@ impl Worker {
         };
         let (objects, keys) = self.settings.objects.clone().context("a place for objects")?;
         let limit = self.settings.limits.artifacts;
-        let mut taken = Taken::new(objects, keys, origin, (job.id, job.attempt), limit);
+        let mut taken = Taken::new(objects, keys, origin, job.attempt_id(), limit);
         for path in declared.paths {
             let tar = self.docker.tar_of(container, &path).await.with_context(|| format!("reading {path}"))?;
             let Some(tar) = tar else { continue };

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::mask::{Mask, Masked};
 use crate::attempt::Tail;
-use crate::domain::JobId;
+use crate::domain::AttemptId;
 use crate::store::bell::Bells;
 use crate::store::jobs::Claimed;
 use crate::store::{jobs, logs};
@@ -25,7 +25,7 @@ pub(super) struct Lost;
 pub(super) struct Log {
     db: PgPool,
     bells: Bells,
-    fence: (JobId, i32),
+    attempt: AttemptId,
     /// Bytes that are stored.
     stored: i64,
     /// Bytes of the container's output that they stand for.
@@ -42,7 +42,7 @@ impl Log {
         Self {
             db,
             bells,
-            fence: (job.id, job.attempt),
+            attempt: job.attempt_id(),
             stored: job.log_length,
             read: job.output_read,
             mask: Mask::default(),
@@ -96,7 +96,7 @@ impl Log {
                 Ok(true) => break,
                 Ok(false) => return Err(Lost),
                 Err(error) => {
-                    warn!(job = %self.fence.0, "cannot store the log: {error:#}");
+                    warn!(job = %self.attempt.job, "cannot store the log: {error:#}");
                     tokio::time::sleep(RETRY).await;
                 }
             }
@@ -104,17 +104,17 @@ impl Log {
         self.stored = after;
         self.read += i64::try_from(read).unwrap_or(i64::MAX);
         self.remember(bytes);
-        self.bells.ring_log(self.fence.0);
+        self.bells.ring_log(self.attempt.job);
         Ok(())
     }
 
     async fn try_store(&self, bytes: &[u8], read: usize, after: i64) -> anyhow::Result<bool> {
         let mut connection = self.db.acquire().await?;
-        if logs::append(&mut connection, self.fence, self.stored, bytes, read).await? {
+        if logs::append(&mut connection, self.attempt, self.stored, bytes, read).await? {
             return Ok(true);
         }
         // An earlier try may have been stored although its answer was lost with the connection.
-        Ok(jobs::log_length(&mut connection, self.fence).await? == Some(after))
+        Ok(jobs::log_length(&mut connection, self.attempt).await? == Some(after))
     }
 
     /// Takes bytes into account that are stored already, or that are about to be stored with the verdict.

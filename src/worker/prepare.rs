@@ -47,8 +47,7 @@ impl Worker {
         let (mounts, trusted) = (self.mounts_of(&repo, &secrets), secrets.allowed);
         let known = self.known(job, &facts, secrets, cache, (&repo, (&name, &image), &files, smoke.as_ref()));
         let new = NewContainer {
-            job: job.id,
-            attempt: job.attempt,
+            attempt: job.attempt_id(),
             repo: &repo,
             whose: whose(&facts, trusted),
             image: base.as_ref().map_or(&image.id, |base| &base.id),
@@ -141,7 +140,7 @@ impl Worker {
     }
 
     async fn note_only_once(&self, job: &Claimed, why: &str) -> anyhow::Result<()> {
-        let is_ours = jobs::run_only_once(&self.db, (job.id, job.attempt), Some(why)).await?;
+        let is_ours = jobs::run_only_once(&self.db, job.attempt_id(), Some(why)).await?;
         anyhow::ensure!(is_ours, "the lease was lost before the job began");
         Ok(())
     }

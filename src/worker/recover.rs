@@ -20,9 +20,9 @@ impl Worker {
 
     async fn hold_leases(&self) {
         loop {
-            for fence in jobs::running_of(&self.db, &self.name).await.unwrap_or_default() {
-                if let Err(error) = jobs::beat(&self.db, fence, LEASE).await {
-                    warn!(job = %fence.0, "cannot extend the lease of job {}: {error}", fence.0);
+            for attempt in jobs::running_of(&self.db, &self.name).await.unwrap_or_default() {
+                if let Err(error) = jobs::beat(&self.db, attempt, LEASE).await {
+                    warn!(job = %attempt.job, "cannot extend the lease of job {}: {error}", attempt.job);
                 }
             }
             tokio::time::sleep(BEAT).await;
@@ -54,9 +54,8 @@ impl Worker {
         let mut adopted = Vec::new();
         let (own, helpers): (Vec<Found>, _) = self.docker.list().await?.into_iter().partition(|found| found.runs_job);
         for found in own {
-            let fence = (found.job, found.attempt);
             // One that was never started may lack its files. It did nothing yet, so the job can simply begin again.
-            let job = if found.started { jobs::adopt(&self.db, fence, &self.name, LEASE).await? } else { None };
+            let job = if found.started { jobs::adopt(&self.db, found.attempt, &self.name, LEASE).await? } else { None };
             match job {
                 Some(job) => {
                     info!(runner = self.name, "going on with job {} at byte {} of its log", job.id, job.log_length);
@@ -66,7 +65,7 @@ impl Worker {
             }
         }
         for helper in helpers {
-            if !adopted.iter().any(|(job, _)| (job.id, job.attempt) == (helper.job, helper.attempt)) {
+            if !adopted.iter().any(|(job, _): &(Claimed, _)| job.attempt_id() == helper.attempt) {
                 self.docker.remove(&helper.container).await?;
             }
         }
@@ -76,10 +75,10 @@ impl Worker {
                 self.docker.remove(&container).await?;
             }
         }
-        for fence in jobs::running_of(&self.db, &self.name).await? {
-            if !adopted.iter().any(|(job, _)| (job.id, job.attempt) == fence) {
-                warn!(runner = self.name, "job {} was claimed but has no container: it begins again", fence.0);
-                jobs::requeue(&self.db, fence, Duration::ZERO, "its container was lost").await?;
+        for attempt in jobs::running_of(&self.db, &self.name).await? {
+            if !adopted.iter().any(|(job, _)| job.attempt_id() == attempt) {
+                warn!(runner = self.name, "job {} was claimed but has no container: it begins again", attempt.job);
+                jobs::requeue(&self.db, attempt, Duration::ZERO, "its container was lost").await?;
             }
         }
         Ok(adopted)
@@ -92,8 +91,11 @@ impl Worker {
     pub async fn reap(&self) -> anyhow::Result<()> {
         let containers = self.docker.list().await?;
         let running = jobs::running_of(&self.db, &self.name).await?;
-        for orphan in containers.into_iter().filter(|found| !running.contains(&(found.job, found.attempt))) {
-            info!(runner = self.name, "removing the container of job {}, which nobody runs any more", orphan.job);
+        for orphan in containers.into_iter().filter(|found| !running.contains(&found.attempt)) {
+            info!(
+                runner = self.name,
+                "removing the container of job {}, which nobody runs any more", orphan.attempt.job
+            );
             self.docker.remove(&orphan.container).await?;
         }
         for orphan in self.docker.list_ready().await? {

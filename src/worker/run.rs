@@ -12,7 +12,7 @@ use super::log::{Log, Lost};
 use super::secrets::Secrets;
 use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
 use crate::attempt::{Examined, Judgement, Progress, Shared, SmokeJob, TICK, never_began, watch_disk};
-use crate::domain::{JobId, Record, Stop, Verdict};
+use crate::domain::{AttemptId, JobId, Record, Stop, Verdict};
 use crate::executor::{ExecError, Exit, Found, Limits};
 use crate::lora::series::LogReader;
 use crate::store::artifacts::NewArtifact;
@@ -47,7 +47,7 @@ impl Worker {
     /// Sees a claimed or adopted job through. The slot is given back with the verdict; removing the container comes
     /// after, since nobody waits for it.
     pub(super) async fn run(self: Arc<Self>, job: Claimed, found: Option<Found>, slot: Option<OwnedSemaphorePermit>) {
-        let fence = (job.id, job.attempt);
+        let attempt = job.attempt_id();
         info!(job = %job.id, attempt = job.attempt, "job {} begins", job.id);
         let container = found.as_ref().map(|found| found.container.clone());
         let stop = job.stop.map(|stop| (stop, job.reason.clone().unwrap_or_default()));
@@ -76,17 +76,17 @@ impl Worker {
                     (serde_json::to_value(&examined).unwrap_or_default(), examined.series)
                 });
                 let reports = Reports { smoke, loss, resources: record.resources(), artifacts };
-                self.finish(fence, &Finish { verdict, exit_status, reason, tail, offset, reports }).await;
+                self.finish(attempt, &Finish { verdict, exit_status, reason, tail, offset, reports }).await;
             }
             End::GivenBack(error) => {
                 warn!(job = %job.id, "job {} is given back: {error:#}", job.id);
                 let reason = format!("{error:#}");
-                insist(job.id, "give the job back", || jobs::requeue(&self.db, fence, BACK_IN_QUEUE, &reason)).await;
+                insist(job.id, "give the job back", || jobs::requeue(&self.db, attempt, BACK_IN_QUEUE, &reason)).await;
             }
             End::GaveWay(reason, closing) => {
                 info!(job = %job.id, "job {} gives way: {reason}", job.id);
                 let end = (log.stored(), closing.as_bytes());
-                insist(job.id, "let the job give way", || jobs::give_way(&self.db, fence, end, &reason)).await;
+                insist(job.id, "let the job give way", || jobs::give_way(&self.db, attempt, end, &reason)).await;
             }
             End::Lost => warn!(job = %job.id, "the lease of job {} is lost: its container is removed", job.id),
         }
@@ -108,12 +108,12 @@ impl Worker {
         }
     }
 
-    async fn finish(&self, fence: (JobId, i32), end: &Finish<'_>) {
-        if insist(fence.0, "store the verdict of the job", || jobs::finish(&self.db, fence, end)).await {
-            info!(job = %fence.0, "job {} ends: {:?}", fence.0, end.verdict);
+    async fn finish(&self, attempt: AttemptId, end: &Finish<'_>) {
+        if insist(attempt.job, "store the verdict of the job", || jobs::finish(&self.db, attempt, end)).await {
+            info!(job = %attempt.job, "job {} ends: {:?}", attempt.job, end.verdict);
         } else {
             // Also when an earlier try was stored although its answer was lost.
-            info!(job = %fence.0, "job {} was decided already", fence.0);
+            info!(job = %attempt.job, "job {} was decided already", attempt.job);
         }
     }
 
@@ -140,7 +140,7 @@ impl Worker {
         let container = match found {
             Some(found) => {
                 let from = (log.stored() - REREAD).max(0);
-                if let Ok(piece) = self.settings.logs.read(job.id, job.attempt, from, usize::MAX).await {
+                if let Ok(piece) = self.settings.logs.read(job.attempt_id(), from, usize::MAX).await {
                     log.remember(&piece.bytes);
                 }
                 found.container
@@ -164,7 +164,7 @@ impl Worker {
                     Ok(false) => {}
                     Ok(true) => {
                         // Nothing that the job does has happened, whatever was noted in advance.
-                        return match jobs::run_only_once(&self.db, (job.id, job.attempt), None).await {
+                        return match jobs::run_only_once(&self.db, job.attempt_id(), None).await {
                             Ok(_) => End::GivenBack(anyhow::anyhow!("its container ended before the job began")),
                             Err(error) => End::GivenBack(error.into()),
                         };
@@ -227,7 +227,7 @@ impl Worker {
         }
         let mut log = LogReader::new();
         // All of it again: an adopted attempt has not seen its begin.
-        log.feed(&self.settings.logs.read(job.id, job.attempt, 0, usize::MAX).await?.bytes);
+        log.feed(&self.settings.logs.read(job.attempt_id(), 0, usize::MAX).await?.bytes);
         let mut tries = 0;
         let examined = loop {
             match smoke.examine(&self.docker, container, exit_status, log.series()).await {
@@ -262,7 +262,7 @@ impl Worker {
     async fn beat(&self, job: &Claimed, wished: &Mutex<Option<(Stop, String)>>) {
         loop {
             tokio::time::sleep(BEAT).await;
-            match jobs::beat(&self.db, (job.id, job.attempt), LEASE).await {
+            match jobs::beat(&self.db, job.attempt_id(), LEASE).await {
                 Ok(Beat::Ours) => {}
                 Ok(Beat::Stop(stop, reason)) => {
                     *wished.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, reason));
@@ -292,7 +292,7 @@ impl Worker {
             };
             if let Some((stop, reason)) = due.stop {
                 info!(job = %job.id, "job {} is being stopped: {reason}", job.id);
-                if let Err(error) = jobs::note_stop(&self.db, (job.id, job.attempt), stop, &reason).await {
+                if let Err(error) = jobs::note_stop(&self.db, job.attempt_id(), stop, &reason).await {
                     warn!(job = %job.id, "cannot note why job {} is stopped: {error}", job.id);
                 }
             }

@@ -79,7 +79,15 @@ async fn after_kill_9_in_mid_job_the_same_container_goes_on() {
 
     let end = yard.github.wait_for_end(&sha, "trainyard/push").await;
     assert_eq!(end.state, "success", "{end:?}\n{}", service.said());
-    let log = trainyard::store::logs::read(&db, trainyard::domain::JobId(1), 1, 0, usize::MAX).await.unwrap().bytes;
+    let log = trainyard::store::logs::read(
+        &db,
+        trainyard::domain::AttemptId { job: trainyard::domain::JobId(1), number: 1 },
+        0,
+        usize::MAX,
+    )
+    .await
+    .unwrap()
+    .bytes;
     assert_eq!(String::from_utf8_lossy(&log), String::from_utf8_lossy(&bytes.await), "the log is not the container's");
     let text = String::from_utf8(log).unwrap();
     for i in 1..=60 {

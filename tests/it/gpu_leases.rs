@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::PgPool;
-use trainyard::domain::{BuildId, JobId, Stop, Verdict};
+use trainyard::domain::{AttemptId, BuildId, JobId, Stop, Verdict};
 use trainyard::store::gpus::{self, Seen};
 use trainyard::store::jobs::{self, Beat, Claimed, Finish};
 use trainyard::store::reports::Reports;
@@ -64,7 +64,7 @@ async fn finish(db: &PgPool, job: &Claimed) {
         offset: 0,
         reports: Reports::default(),
     };
-    assert!(jobs::finish(db, (job.id, job.attempt), &end).await.unwrap());
+    assert!(jobs::finish(db, job.attempt_id(), &end).await.unwrap());
 }
 
 /// `UUID state job` of every GPU.
@@ -117,7 +117,7 @@ async fn no_gpu_is_ever_held_by_two_jobs() {
                 places.iter().for_each(|place| holders[*place].store(false, order));
                 // Every kind of end, of which some make the job begin again.
                 if n % 2 == 0 && job.attempt == 1 {
-                    assert!(jobs::requeue(&db, (job.id, job.attempt), Duration::ZERO, "engine").await.unwrap());
+                    assert!(jobs::requeue(&db, job.attempt_id(), Duration::ZERO, "engine").await.unwrap());
                 } else {
                     finish(&db, &job).await;
                     mine += 1;
@@ -153,7 +153,7 @@ async fn a_gpu_is_let_go_with_the_end_of_its_attempt_and_free_when_it_is_seen_em
     look(&db, &["GPU-1"]).await;
     let second = claim(&db).await.unwrap();
     // A restart takes the job over with its GPU.
-    let adopted = jobs::adopt(&db, (second.id, second.attempt), "gpu-host", LEASE).await.unwrap().unwrap();
+    let adopted = jobs::adopt(&db, second.attempt_id(), "gpu-host", LEASE).await.unwrap().unwrap();
     assert_eq!(adopted.gpus, ["GPU-1"]);
     // Its worker is lost: the lease goes with it, and the job waits for the GPU like any other.
     sqlx::query("update job set lease_until = now() - interval '1 s' where id = 2").execute(&db).await.unwrap();
@@ -161,7 +161,7 @@ async fn a_gpu_is_let_go_with_the_end_of_its_attempt_and_free_when_it_is_seen_em
     assert_eq!((states(&db).await, claim(&db).await.is_none()), (vec!["GPU-1 quarantined".to_owned()], true));
     look(&db, &["GPU-1"]).await;
     let third = claim(&db).await.unwrap();
-    assert_eq!((third.id, third.attempt), (JobId(2), 2));
+    assert_eq!(third.attempt_id(), AttemptId { job: JobId(2), number: 2 });
     // Canceled, and then its worker is lost, too.
     jobs::cancel_build(&mut db.acquire().await.unwrap(), BuildId(1), "canceled by ada").await.unwrap();
     assert_eq!(states(&db).await, ["GPU-1 held 2"], "it runs until it is stopped");
@@ -270,22 +270,22 @@ async fn a_preemptible_job_gives_its_gpus_to_one_that_waits_and_begins_again() {
     assert_eq!(gap.id, JobId(1));
     look(&db, &["GPU-1", "GPU-2"]).await;
     assert!(claim(&db).await.is_none(), "it was told, and is not gone yet");
-    let Beat::Stop(stop, reason) = jobs::beat(&db, (gap.id, gap.attempt), LEASE).await.unwrap() else {
+    let Beat::Stop(stop, reason) = jobs::beat(&db, gap.attempt_id(), LEASE).await.unwrap() else {
         panic!("it is to give way");
     };
     assert_eq!(
         (stop, reason.as_str()),
         (Stop::Preempted, "it gives its GPUs to acme/styles #12.2, which waits for them")
     );
-    assert!(jobs::give_way(&db, (gap.id, gap.attempt), (0, b"stopped\n"), &reason).await.unwrap());
+    assert!(jobs::give_way(&db, gap.attempt_id(), (0, b"stopped\n"), &reason).await.unwrap());
     assert!(claim(&db).await.is_none(), "nobody slips into what is on its way to the pair");
     look(&db, &["GPU-1", "GPU-2"]).await;
     let pair = claim(&db).await.unwrap();
-    assert_eq!((pair.id, pair.gpus.len()), (JobId(2), 2));
+    assert_eq!((pair.id, pair.gpus.len()), AttemptId { job: JobId(2), number: 2 });
     finish(&db, &pair).await;
     look(&db, &["GPU-1", "GPU-2"]).await;
     let again = claim(&db).await.unwrap();
-    assert_eq!((again.id, again.attempt), (JobId(1), 2));
+    assert_eq!(again.attempt_id(), AttemptId { job: JobId(1), number: 2 });
     let lost = jobs::lost_attempts(&db, JobId(1)).await.unwrap();
     assert_eq!((lost.len(), lost[0].reason.as_str(), lost[0].log_length), (1, reason.as_str(), 8));
     assert_eq!(leases_without_a_running_attempt(&db).await, 0);
@@ -297,12 +297,12 @@ async fn giving_way_does_not_count_as_being_lost() {
     for _ in 0..=jobs::MAX_ATTEMPTS {
         look(&db, &["GPU-1"]).await;
         let job = claim(&db).await.unwrap();
-        assert!(jobs::give_way(&db, (job.id, job.attempt), (0, b""), "a job waits").await.unwrap());
+        assert!(jobs::give_way(&db, job.attempt_id(), (0, b""), "a job waits").await.unwrap());
     }
     for lost in 1..=jobs::MAX_ATTEMPTS {
         look(&db, &["GPU-1"]).await;
         let job = claim(&db).await.unwrap();
-        assert!(jobs::requeue(&db, (job.id, job.attempt), Duration::ZERO, "the engine went away").await.unwrap());
+        assert!(jobs::requeue(&db, job.attempt_id(), Duration::ZERO, "the engine went away").await.unwrap());
         let verdict: Option<Verdict> = sqlx::query_scalar("select verdict from job").fetch_one(&db).await.unwrap();
         assert_eq!(verdict, (lost == jobs::MAX_ATTEMPTS).then_some(Verdict::Errored));
     }

@@ -1,6 +1,7 @@
 //! GPUs from the push to the container and back, on an engine of its own.
 
 use std::time::Duration;
+use trainyard::domain::AttemptId;
 
 use sqlx::PgPool;
 
@@ -40,7 +41,8 @@ async fn until(db: &PgPool, what: &str, condition: &'static str) {
 async fn log(db: &PgPool, job: i64) -> String {
     let (job, attempt): (trainyard::domain::JobId, i32) =
         sqlx::query_as("select id, attempt from job where id = $1").bind(job).fetch_one(db).await.unwrap();
-    let bytes = trainyard::store::logs::read(db, job, attempt, 0, usize::MAX).await.unwrap().bytes;
+    let bytes =
+        trainyard::store::logs::read(db, AttemptId { job, number: attempt }, 0, usize::MAX).await.unwrap().bytes;
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -182,7 +184,7 @@ async fn a_preemptible_job_is_stopped_for_one_that_waits_and_begins_again() {
         sqlx::query_scalar("select reason from lost_attempt where job_id = 1").fetch_one(&app.db).await.unwrap();
     assert_eq!(reason, "it gives its GPUs to acme/short #1.1, which waits for them");
     let job = trainyard::domain::JobId(1);
-    let first = trainyard::store::logs::read(&app.db, job, 1, 0, usize::MAX).await.unwrap().bytes;
+    let first = trainyard::store::logs::read(&app.db, AttemptId { job, number: 1 }, 0, usize::MAX).await.unwrap().bytes;
     assert!(String::from_utf8_lossy(&first).contains("It begins again when there are GPUs for it."));
     let pending = app.github.states(&patient, "trainyard/push");
     assert!(pending.iter().all(|state| state == "pending"), "it has no verdict: {pending:?}");

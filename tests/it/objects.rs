@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use sqlx::PgPool;
 use trainyard::config::Config;
-use trainyard::domain::{JobId, Verdict};
+use trainyard::domain::{AttemptId, JobId, Verdict};
 use trainyard::storage::{Away, Keys, Logs, Moved, ObjectSettings, Objects};
 use trainyard::store::jobs::{self, Finish};
 use trainyard::store::reports::Reports;
@@ -165,7 +165,7 @@ async fn a_wrong_key_or_bucket_is_told_of() {
 // --- logs ---
 
 /// A database with one running job, whose log is `log` in pieces of these sizes.
-pub async fn job_with_log(log: &[u8], sizes: &[usize]) -> (PgPool, i32) {
+pub async fn job_with_log(log: &[u8], sizes: &[usize]) -> (PgPool, AttemptId) {
     let db = database::pool().await;
     sqlx::raw_sql(
         "insert into repo (github_id, owner, name, private, default_branch, clone_url, last_build)
@@ -186,13 +186,13 @@ pub async fn job_with_log(log: &[u8], sizes: &[usize]) -> (PgPool, i32) {
         }
         let piece = &log[offset..(offset + size).min(log.len())];
         let at = i64::try_from(offset).unwrap();
-        assert!(logs::append(&mut connection, (JOB, claimed.attempt), at, piece, piece.len()).await.unwrap());
+        assert!(logs::append(&mut connection, claimed.attempt_id(), at, piece, piece.len()).await.unwrap());
         offset += piece.len();
     }
-    (db, claimed.attempt)
+    (db, claimed.attempt_id())
 }
 
-pub async fn finish(db: &PgPool, attempt: i32, length: usize) {
+pub async fn finish(db: &PgPool, attempt: AttemptId, length: usize) {
     let offset = i64::try_from(length).unwrap();
     let end = Finish {
         verdict: Verdict::Passed,
@@ -202,7 +202,7 @@ pub async fn finish(db: &PgPool, attempt: i32, length: usize) {
         offset,
         reports: Reports::default(),
     };
-    assert!(jobs::finish(db, (JOB, attempt), &end).await.unwrap());
+    assert!(jobs::finish(db, attempt, &end).await.unwrap());
 }
 
 async fn chunks(db: &PgPool) -> i64 {
@@ -229,7 +229,7 @@ async fn a_log_reads_the_same_from_rows_and_from_an_object() {
             }
             for offset in [0, 1, 69_999, 262_143, 262_144, 262_145, 1_299_999, 1_300_000] {
                 for enough in [1, 1000, 262_144, usize::MAX] {
-                    let read = stored.read(JOB, attempt, offset as i64, enough).await.unwrap();
+                    let read = stored.read(attempt, offset as i64, enough).await.unwrap();
                     assert_eq!(read.start, offset as i64);
                     assert!(log[offset..].starts_with(&read.bytes), "{offset} {enough}");
                     assert!(
@@ -252,14 +252,14 @@ async fn what_a_crash_has_left_of_a_move_is_replaced_and_no_log_is_lost() {
     let (db, attempt) = job_with_log(&log, &[100_000]).await;
     finish(&db, attempt, log.len()).await;
     // The object was written, and then the process died before the row.
-    put(&objects, &keys().log(JOB, attempt), b"of an earlier try").await;
+    put(&objects, &keys().log(attempt), b"of an earlier try").await;
     let stored = Logs::new(db.clone(), objects);
-    assert!(stored.read(JOB, attempt, 0, usize::MAX).await.unwrap().bytes == log);
+    assert!(stored.read(attempt, 0, usize::MAX).await.unwrap().bytes == log);
     stored.archive(&keys(), JOB).await.unwrap();
-    assert!(stored.read(JOB, attempt, 0, usize::MAX).await.unwrap().bytes == log);
+    assert!(stored.read(attempt, 0, usize::MAX).await.unwrap().bytes == log);
     // What somebody else has removed is an error, and no empty log.
-    std::fs::remove_file(folder.path().join("objects").join(keys().log(JOB, attempt))).unwrap();
-    let error = stored.read(JOB, attempt, 0, usize::MAX).await.unwrap_err().to_string();
+    std::fs::remove_file(folder.path().join("objects").join(keys().log(attempt))).unwrap();
+    let error = stored.read(attempt, 0, usize::MAX).await.unwrap_err().to_string();
     assert!(error.contains("is missing from the storage"), "{error}");
 }
 
@@ -273,12 +273,12 @@ async fn a_place_that_does_not_take_an_object_leaves_the_log_in_its_rows() {
     let stored = Logs::new(db.clone(), in_bucket(&s3, folder.path()));
     s3.is_away(true);
     assert!(stored.archive(&keys(), JOB).await.is_err());
-    assert!(stored.read(JOB, attempt, 0, usize::MAX).await.unwrap().bytes == log);
+    assert!(stored.read(attempt, 0, usize::MAX).await.unwrap().bytes == log);
     s3.is_away(false);
     assert!(matches!(stored.archive(&keys(), JOB).await.unwrap(), Moved::Bytes(..)));
-    assert!(stored.read(JOB, attempt, 0, usize::MAX).await.unwrap().bytes == log);
+    assert!(stored.read(attempt, 0, usize::MAX).await.unwrap().bytes == log);
     s3.is_away(true);
-    let error = stored.read(JOB, attempt, 0, usize::MAX).await.unwrap_err();
+    let error = stored.read(attempt, 0, usize::MAX).await.unwrap_err();
     assert!(error.downcast_ref::<Away>().is_some(), "{error:#}");
 }
 
@@ -295,10 +295,10 @@ async fn two_movers_move_once_and_who_reads_meanwhile_misses_nothing() {
         async move {
             let mut rounds_after = 0;
             while rounds_after < 2 {
-                let is_object = log_objects::find(&db, JOB, attempt).await.unwrap().is_some();
+                let is_object = log_objects::find(&db, attempt).await.unwrap().is_some();
                 let mut offset = 0;
                 while offset < log.len() {
-                    let read = stored.read(JOB, attempt, offset as i64, 100_000).await.unwrap().bytes;
+                    let read = stored.read(attempt, offset as i64, 100_000).await.unwrap().bytes;
                     assert!(!read.is_empty() && log[offset..].starts_with(&read), "at {offset}");
                     offset += read.len();
                 }
@@ -335,7 +335,7 @@ async fn a_log_of_two_hundred_megabytes_is_moved_and_read_in_little_memory() {
     for n in 1..PIECES {
         for (at, chunk) in piece.chunks(CHUNK).enumerate() {
             let offset = i64::try_from(n * piece.len() + at * CHUNK).unwrap();
-            assert!(logs::append(&mut connection, (JOB, attempt), offset, chunk, chunk.len()).await.unwrap());
+            assert!(logs::append(&mut connection, attempt, offset, chunk, chunk.len()).await.unwrap());
         }
     }
     drop(connection);
@@ -356,7 +356,7 @@ async fn a_log_of_two_hundred_megabytes_is_moved_and_read_in_little_memory() {
     let (mut offset, mut pieces) = (0, 0);
     while offset < length {
         let begin = std::time::Instant::now();
-        let read = stored.read(JOB, attempt, offset as i64, 256 * 1024).await.unwrap().bytes;
+        let read = stored.read(attempt, offset as i64, 256 * 1024).await.unwrap().bytes;
         took += begin.elapsed();
         assert!(read.iter().eq(piece.iter().cycle().skip(offset % piece.len()).take(read.len())), "at {offset}");
         offset += read.len();
@@ -365,6 +365,6 @@ async fn a_log_of_two_hundred_megabytes_is_moved_and_read_in_little_memory() {
     println!("read it in {pieces} pieces in {took:?}, {} MiB more", peak() - before);
     assert!(peak() - before < 32);
     let begin = std::time::Instant::now();
-    let end = stored.read(JOB, attempt, (length - 100_000) as i64, usize::MAX).await.unwrap().bytes;
+    let end = stored.read(attempt, (length - 100_000) as i64, usize::MAX).await.unwrap().bytes;
     println!("read the last {} bytes in {:?}", end.len(), begin.elapsed());
 }

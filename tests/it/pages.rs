@@ -137,7 +137,7 @@ async fn claim(db: &PgPool) -> jobs::Claimed {
 async fn write(state: &web::State, job: &jobs::Claimed, offset: usize, text: &str) {
     let mut connection = state.db.acquire().await.unwrap();
     let offset = i64::try_from(offset).unwrap();
-    assert!(logs::append(&mut connection, (job.id, job.attempt), offset, text.as_bytes(), text.len()).await.unwrap());
+    assert!(logs::append(&mut connection, job.attempt_id(), offset, text.as_bytes(), text.len()).await.unwrap());
     state.bells.ring_log(job.id);
 }
 
@@ -145,7 +145,7 @@ async fn finish(state: &web::State, job: &jobs::Claimed, offset: usize, verdict:
     let offset = i64::try_from(offset).unwrap();
     let exit_status = Some(i64::from(verdict != Verdict::Passed));
     let end = jobs::Finish { verdict, exit_status, reason, tail: b"", offset, reports: Reports::default() };
-    assert!(jobs::finish(&state.db, (job.id, job.attempt), &end).await.unwrap());
+    assert!(jobs::finish(&state.db, job.attempt_id(), &end).await.unwrap());
     state.bells.ring_log(job.id);
 }
 
@@ -503,13 +503,13 @@ async fn a_stream_tells_the_log_as_it_grows_and_then_the_end() {
     // The character é arrives in two writes; the reader has seen what came before.
     assert_eq!(events(&state, &path, None, 1).await[0].1["text"], json!("first\n"));
     let mut connection = state.db.acquire().await.unwrap();
-    assert!(logs::append(&mut connection, (job.id, job.attempt), 6, b"caf\xc3", 4).await.unwrap());
+    assert!(logs::append(&mut connection, job.attempt_id(), 6, b"caf\xc3", 4).await.unwrap());
     let cut = events(&state, &path, Some("6@1"), 1).await;
     assert_eq!((&cut[0].1, cut[0].2.as_str()), (&json!({ "offset": 6, "text": "caf" }), "9@1"));
 
     let reader = events(&state, &path, Some("9@1"), usize::MAX);
     let writer = async {
-        assert!(logs::append(&mut connection, (job.id, job.attempt), 10, b"\xa9\n", 2).await.unwrap());
+        assert!(logs::append(&mut connection, job.attempt_id(), 10, b"\xa9\n", 2).await.unwrap());
         state.bells.ring_log(job.id);
         finish(&state, &job, 12, Verdict::Failed, Some("pytest exited with 1")).await;
     };
@@ -551,7 +551,7 @@ async fn a_new_attempt_starts_the_stream_again() {
     let state = state(&db().await);
     let job = running_job(&state).await;
     write(&state, &job, 0, "lost\n").await;
-    assert!(jobs::requeue(&state.db, (job.id, job.attempt), Duration::ZERO, "").await.unwrap());
+    assert!(jobs::requeue(&state.db, job.attempt_id(), Duration::ZERO, "").await.unwrap());
     let again = claim(&state.db).await;
     write(&state, &again, 0, "kept\n").await;
     finish(&state, &again, 5, Verdict::Passed, None).await;
@@ -567,7 +567,7 @@ async fn earlier_attempts_are_told_with_their_end_and_log() {
     let job = running_job(&state).await;
     write(&state, &job, 0, "lost\n").await;
     let reason = "Docker was restarted <while> the job ran";
-    assert!(jobs::requeue(&state.db, (job.id, job.attempt), Duration::ZERO, reason).await.unwrap());
+    assert!(jobs::requeue(&state.db, job.attempt_id(), Duration::ZERO, reason).await.unwrap());
     let again = claim(&state.db).await;
     write(&state, &again, 0, "kept\n").await;
     let shown = page(&state, "/acme/lora-styles/builds/1/jobs/1").await;

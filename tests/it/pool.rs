@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::PgPool;
-use trainyard::domain::JobId;
+use trainyard::domain::{AttemptId, JobId};
 use trainyard::executor::{Docker, Endpoint, Limits, Spec};
 
 use crate::support::app::{App, IMAGE, configuration, merged};
@@ -186,7 +186,7 @@ async fn a_job_whose_container_was_not_filled_begins_again() {
         helper: IMAGE.to_owned(),
         gpus: Vec::new(),
     };
-    drop(engine.start_empty(&spec, &engine.name_of((JobId(1), 2))).await.unwrap());
+    drop(engine.start_empty(&spec, &engine.name_of(AttemptId { job: JobId(1), number: 2 })).await.unwrap());
     let service = yard.serve();
     let (attempt, verdict): (i32, Option<String>) = loop {
         let row: (i32, Option<String>) =

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use trainyard::domain::{JobId, JobState, Stop, Verdict};
+use trainyard::domain::{AttemptId, JobId, JobState, Stop, Verdict};
 use trainyard::janitor::{Duties, Janitor};
 use trainyard::storage::Room;
 use trainyard::store::bell::Bells;
@@ -92,17 +92,17 @@ async fn a_worker_that_lost_its_lease_changes_nothing() {
     let new = jobs::claim(&db, "other", LEASE).await.unwrap().unwrap();
     assert_eq!((new.attempt, new.log_length), (2, 0));
 
-    let stale = (lost.id, lost.attempt);
+    let stale = lost.attempt_id();
     assert_eq!(jobs::beat(&db, stale, LEASE).await.unwrap(), Beat::Lost);
     assert!(!jobs::note_stop(&db, stale, Stop::Silence, "late").await.unwrap());
     assert!(!jobs::requeue(&db, stale, Duration::ZERO, "late").await.unwrap());
     assert!(!jobs::finish(&db, stale, &end(Verdict::Failed)).await.unwrap());
     assert!(jobs::adopt(&db, stale, "w", LEASE).await.unwrap().is_none());
     let mut connection = db.acquire().await.unwrap();
-    assert!(!logs::append(&mut connection, (lost.id, lost.attempt), 0, b"stale", 5).await.unwrap());
+    assert!(!logs::append(&mut connection, lost.attempt_id(), 0, b"stale", 5).await.unwrap());
     assert_eq!(state_of(&db, lost.id).await, (JobState::Running, None));
 
-    assert!(jobs::finish(&db, (new.id, new.attempt), &end(Verdict::Passed)).await.unwrap());
+    assert!(jobs::finish(&db, new.attempt_id(), &end(Verdict::Passed)).await.unwrap());
     assert_eq!(state_of(&db, lost.id).await, (JobState::Finished, Some(Verdict::Passed)));
 }
 
@@ -110,7 +110,7 @@ async fn a_worker_that_lost_its_lease_changes_nothing() {
 async fn a_verdict_never_changes() {
     let db = queue(1).await;
     let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
-    let fence = (job.id, job.attempt);
+    let fence = job.attempt_id();
     assert!(jobs::finish(&db, fence, &end(Verdict::Passed)).await.unwrap());
     assert!(!jobs::finish(&db, fence, &end(Verdict::Failed)).await.unwrap());
     assert!(database::rescue(&db).await.is_empty());
@@ -141,10 +141,10 @@ async fn log_bytes_go_to_their_offset_or_nowhere() {
         [(0, "hello ", true), (0, "hello ", false), (7, "gap", false), (6, "world", true), (6, "world", false)]
     {
         let took =
-            logs::append(&mut connection, (job.id, job.attempt), offset, bytes.as_bytes(), bytes.len()).await.unwrap();
+            logs::append(&mut connection, job.attempt_id(), offset, bytes.as_bytes(), bytes.len()).await.unwrap();
         assert_eq!(took, taken, "{bytes:?} at {offset}");
     }
-    let read = |offset, enough| logs::read(&db, job.id, job.attempt, offset, enough);
+    let read = |offset, enough| logs::read(&db, job.attempt_id(), offset, enough);
     assert_eq!(read(0, usize::MAX).await.unwrap().bytes, b"hello world");
     assert_eq!(read(4, usize::MAX).await.unwrap().bytes, b"o world");
     assert_eq!(read(0, 1).await.unwrap().bytes, b"hello ");
@@ -172,19 +172,19 @@ async fn a_claim_keeps_the_status_short_enough_for_github() {
 async fn a_job_that_must_run_only_once_is_errored_when_it_is_lost_and_says_why() {
     let db = queue(2).await;
     let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
-    assert!(jobs::run_only_once(&db, (job.id, job.attempt), Some("it may have deployed")).await.unwrap());
+    assert!(jobs::run_only_once(&db, job.attempt_id(), Some("it may have deployed")).await.unwrap());
     expire(&db).await;
     database::rescue(&db).await;
     assert_eq!(state_of(&db, job.id).await, (JobState::Finished, Some(Verdict::Errored)));
     let reason: String = sqlx::query_scalar("select reason from job where id = 1").fetch_one(&db).await.unwrap();
     assert_eq!(reason, "its worker was lost: it may have deployed");
-    assert!(!jobs::run_only_once(&db, (job.id, job.attempt), Some("late")).await.unwrap());
+    assert!(!jobs::run_only_once(&db, job.attempt_id(), Some("late")).await.unwrap());
     // What never began may begin again.
     let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
     for why in [Some("it may have deployed"), None] {
-        assert!(jobs::run_only_once(&db, (job.id, job.attempt), why).await.unwrap());
+        assert!(jobs::run_only_once(&db, job.attempt_id(), why).await.unwrap());
     }
-    assert!(jobs::requeue(&db, (job.id, job.attempt), Duration::ZERO, "the engine went away").await.unwrap());
+    assert!(jobs::requeue(&db, job.attempt_id(), Duration::ZERO, "the engine went away").await.unwrap());
     assert_eq!(state_of(&db, job.id).await.0, JobState::Queued);
     let lost = jobs::lost_attempts(&db, job.id).await.unwrap();
     let told: Vec<(i32, &str, Option<&str>)> =
@@ -201,7 +201,7 @@ async fn a_cancel_ends_queued_jobs_at_once_and_reaches_running_ones_with_their_b
         jobs::cancel_build(&mut connection, trainyard::domain::BuildId(1), "canceled by ada").await.unwrap();
     assert_eq!(concerned, 2);
     assert_eq!(state_of(&db, JobId(2)).await, (JobState::Finished, Some(Verdict::Canceled)));
-    let beat = jobs::beat(&db, (running.id, running.attempt), LEASE).await.unwrap();
+    let beat = jobs::beat(&db, running.attempt_id(), LEASE).await.unwrap();
     assert_eq!(beat, Beat::Stop(Stop::Canceled, "canceled by ada".to_owned()));
     // Its worker is lost before it can stop the job: the job does not run again.
     expire(&db).await;
@@ -232,7 +232,7 @@ async fn a_worker_is_lost_when_its_lease_has_run_out_and_was_not_extended_for_as
     lease_ends_in(&db, -3600).await;
     assert_eq!(at(1).await, JobState::Running);
     assert_eq!(at(6).await, JobState::Running);
-    assert_eq!(jobs::beat(&db, (job.id, job.attempt), worker::LEASE).await.unwrap(), Beat::Ours);
+    assert_eq!(jobs::beat(&db, job.attempt_id(), worker::LEASE).await.unwrap(), Beat::Ours);
     assert_eq!(at(7).await, JobState::Running);
     // The worker dies, and later the clock jumps back: the lease ends in an hour, and nobody extends it.
     lease_ends_in(&db, 3600).await;
@@ -255,10 +255,10 @@ async fn staged() -> PgPool {
 }
 
 /// Claims whatever is queued; gives the fences by job.
-async fn claim_all(db: &PgPool) -> Vec<(JobId, i32)> {
+async fn claim_all(db: &PgPool) -> Vec<AttemptId> {
     let mut fences = Vec::new();
     while let Some(job) = jobs::claim(db, "w", LEASE).await.unwrap() {
-        fences.push((job.id, job.attempt));
+        fences.push(job.attempt_id());
     }
     fences
 }
@@ -271,15 +271,15 @@ async fn build_state(db: &PgPool) -> String {
 async fn a_stage_starts_when_the_one_before_has_passed() {
     let db = staged().await;
     let first = claim_all(&db).await;
-    assert_eq!(first, [(JobId(1), 1)]);
+    assert_eq!(first, [AttemptId { job: JobId(1), number: 1 }]);
     jobs::finish(&db, first[0], &end(Verdict::Passed)).await.unwrap();
     let second = claim_all(&db).await;
-    assert_eq!(second, [(JobId(2), 1), (JobId(3), 1)]);
+    assert_eq!(second, [AttemptId { job: JobId(2), number: 1 }, AttemptId { job: JobId(3), number: 1 }]);
     jobs::finish(&db, second[0], &end(Verdict::Passed)).await.unwrap();
     assert!(claim_all(&db).await.is_empty(), "a stage started before the one before had ended");
     jobs::finish(&db, second[1], &end(Verdict::Failed)).await.unwrap();
     let third = claim_all(&db).await;
-    assert_eq!(third, [(JobId(4), 1)], "a job that may fail stopped its stage");
+    assert_eq!(third, [AttemptId { job: JobId(4), number: 1 }], "a job that may fail stopped its stage");
     jobs::finish(&db, third[0], &end(Verdict::Passed)).await.unwrap();
     assert_eq!(build_state(&db).await, "passed");
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
+use trainyard::domain::AttemptId;
 
 use sqlx::PgPool;
 use trainyard::executor::{Docker, Endpoint, NvidiaSmi, TlsFiles};
@@ -72,7 +73,7 @@ impl Yard {
     pub async fn log(&self, job: i64) -> Vec<u8> {
         let (job, attempt): (trainyard::domain::JobId, i32) =
             sqlx::query_as("select id, attempt from job where id = $1").bind(job).fetch_one(&self.db).await.unwrap();
-        trainyard::store::logs::read(&self.db, job, attempt, 0, usize::MAX).await.unwrap().bytes
+        trainyard::store::logs::read(&self.db, AttemptId { job, number: attempt }, 0, usize::MAX).await.unwrap().bytes
     }
 }
 

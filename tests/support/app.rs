@@ -83,9 +83,15 @@ impl App {
     /// The stored log of a job's last attempt.
     pub async fn log(&self, job: i64) -> Vec<u8> {
         let job = trainyard::domain::JobId(job);
-        let attempt: i32 =
-            sqlx::query_scalar("select attempt from job where id = $1").bind(job).fetch_one(&self.db).await.unwrap();
-        trainyard::store::logs::read(&self.db, job, attempt, 0, usize::MAX).await.unwrap().bytes
+        let attempt = trainyard::domain::AttemptId {
+            job,
+            number: sqlx::query_scalar("select attempt from job where id = $1")
+                .bind(job)
+                .fetch_one(&self.db)
+                .await
+                .unwrap(),
+        };
+        trainyard::store::logs::read(&self.db, attempt, 0, usize::MAX).await.unwrap().bytes
     }
 }
 

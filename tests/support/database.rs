@@ -38,7 +38,7 @@ pub async fn rescue(db: &PgPool) -> Vec<trainyard::domain::JobId> {
     let mut rescued = Vec::new();
     for lease in trainyard::store::jobs::leases(db, std::time::Duration::from_secs(3600)).await.unwrap() {
         if lease.has_run_out && trainyard::store::jobs::rescue(db, &lease).await.unwrap() {
-            rescued.push(lease.job);
+            rescued.push(lease.attempt.job);
         }
     }
     rescued

@@ -18,7 +18,7 @@ use super::problems::{self, number_of};
 use super::table::{Colour, paint, wants_colours, width_of};
 use crate::attempt::{HOME, Judgement, NewContainer, SmokeJob};
 use crate::config::Config;
-use crate::domain::{BuildState, JobId, PullRequest, Trigger, TriggerKind, Verdict, in_words};
+use crate::domain::{AttemptId, BuildState, JobId, PullRequest, Trigger, TriggerKind, Verdict, in_words};
 use crate::executor::{ExecError, Image, Mount};
 use crate::lora::smoke::Smoke;
 use crate::plan::{Commit, Plan, PlannedJob};
@@ -245,8 +245,7 @@ impl Build<'_> {
                 let repo = &self.trigger.repo;
                 let mounts: Vec<&Mount> = self.runner.mounts.iter().filter(|mount| mount.is_for(repo)).collect();
                 let new = NewContainer {
-                    job: JobId(number),
-                    attempt: 1,
+                    attempt: AttemptId { job: JobId(number), number: 1 },
                     repo,
                     whose: String::new(),
                     script: script::compile(&job.config, &self.facts(number, (&name, &image), training.as_ref())),

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
 use super::{builds, logs, needs};
-use crate::domain::{BuildId, JobId};
+use crate::domain::{AttemptId, BuildId, JobId};
 
 /// How often a job is claimed before a lost worker makes it errored, so that a job that kills its host does not go
 /// round for ever. Attempts that gave way do not count.
@@ -50,10 +50,10 @@ pub async fn lost_attempts(db: &PgPool, job: JobId) -> sqlx::Result<Vec<LostAtte
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn run_only_once(db: &PgPool, (job, attempt): (JobId, i32), why: Option<&str>) -> sqlx::Result<bool> {
+pub async fn run_only_once(db: &PgPool, attempt: AttemptId, why: Option<&str>) -> sqlx::Result<bool> {
     let noted = sqlx::query("update job set only_once = $3 where id = $1 and attempt = $2 and state = 'running'")
-        .bind(job)
-        .bind(attempt)
+        .bind(attempt.job)
+        .bind(attempt.number)
         .bind(why)
         .execute(db)
         .await?;
@@ -65,10 +65,10 @@ pub async fn run_only_once(db: &PgPool, (job, attempt): (JobId, i32), why: Optio
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn requeue(db: &PgPool, job: (JobId, i32), delay: Duration, reason: &str) -> sqlx::Result<bool> {
+pub async fn requeue(db: &PgPool, attempt: AttemptId, delay: Duration, reason: &str) -> sqlx::Result<bool> {
     let mut tx = db.begin().await?;
     let given_back =
-        give_back(&mut tx, job, &GiveBack { delay, reason, only_if_until: None, gives_way: false }).await?;
+        give_back(&mut tx, attempt, &GiveBack { delay, reason, only_if_until: None, gives_way: false }).await?;
     tx.commit().await?;
     Ok(given_back)
 }
@@ -76,11 +76,8 @@ pub async fn requeue(db: &PgPool, job: (JobId, i32), delay: Duration, reason: &s
 /// An attempt's right to its job, as it stands in the database.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Lease {
-    /// The job.
-    #[sqlx(rename = "id")]
-    pub job: JobId,
-    /// The attempt.
-    pub attempt: i32,
+    #[sqlx(flatten)]
+    pub attempt: AttemptId,
     /// Until when it holds, by the database's clock.
     #[sqlx(rename = "lease_until")]
     pub until: DateTime<Utc>,
@@ -94,7 +91,7 @@ pub struct Lease {
 /// When Postgres cannot be asked.
 pub async fn leases(db: &PgPool, longest: Duration) -> sqlx::Result<Vec<Lease>> {
     sqlx::query_as(
-        "select id, attempt, lease_until, lease_until < now() or lease_until > now() + $1 as has_run_out
+        "select id as job, attempt as number, lease_until, lease_until < now() or lease_until > now() + $1 as has_run_out
          from job where state = 'running' order by id",
     )
     .bind(longest)
@@ -111,7 +108,7 @@ pub async fn rescue(db: &PgPool, lease: &Lease) -> sqlx::Result<bool> {
     let mut tx = db.begin().await?;
     let reason = "its worker was lost";
     let how = GiveBack { delay: Duration::ZERO, reason, only_if_until: Some(lease.until), gives_way: false };
-    let rescued = give_back(&mut tx, (lease.job, lease.attempt), &how).await?;
+    let rescued = give_back(&mut tx, lease.attempt, &how).await?;
     tx.commit().await?;
     Ok(rescued)
 }
@@ -123,16 +120,16 @@ pub async fn rescue(db: &PgPool, lease: &Lease) -> sqlx::Result<bool> {
 /// When Postgres cannot be asked; then nothing was written, and it may be tried again.
 pub async fn give_way(
     db: &PgPool,
-    job: (JobId, i32),
+    attempt: AttemptId,
     (offset, tail): (i64, &[u8]),
     reason: &str,
 ) -> anyhow::Result<bool> {
     let mut tx = db.begin().await?;
-    if !logs::append(&mut tx, job, offset, tail, 0).await? {
+    if !logs::append(&mut tx, attempt, offset, tail, 0).await? {
         return Ok(false);
     }
     let how = GiveBack { delay: Duration::ZERO, reason, only_if_until: None, gives_way: true };
-    let given = give_back(&mut tx, job, &how).await?;
+    let given = give_back(&mut tx, attempt, &how).await?;
     tx.commit().await?;
     Ok(given)
 }
@@ -145,7 +142,7 @@ struct GiveBack<'a> {
     gives_way: bool,
 }
 
-async fn give_back(tx: &mut PgConnection, (job, attempt): (JobId, i32), how: &GiveBack<'_>) -> sqlx::Result<bool> {
+async fn give_back(tx: &mut PgConnection, attempt: AttemptId, how: &GiveBack<'_>) -> sqlx::Result<bool> {
     // A canceled job does not run again: its worker is gone, so the cancel is carried out here.
     let given_back: Option<(BuildId, bool)> = sqlx::query_as(
         "with verdict_of as (
@@ -174,8 +171,8 @@ async fn give_back(tx: &mut PgConnection, (job, attempt): (JobId, i32), how: &Gi
          )
          select build_id, has_needs from given",
     )
-    .bind(job)
-    .bind(attempt)
+    .bind(attempt.job)
+    .bind(attempt.number)
     .bind(MAX_ATTEMPTS)
     .bind(how.delay)
     .bind(how.reason.replace('\0', "\u{fffd}"))
@@ -185,7 +182,7 @@ async fn give_back(tx: &mut PgConnection, (job, attempt): (JobId, i32), how: &Gi
     .await?;
     if let Some((build, has_needs)) = given_back {
         if has_needs {
-            needs::let_go(tx, job).await?;
+            needs::let_go(tx, attempt.job).await?;
         }
         builds::refresh(tx, build).await?;
     }

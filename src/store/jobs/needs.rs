@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::{PgConnection, PgPool};
 
 use super::Claimed;
-use crate::domain::{BuildId, GpuWish, JobId};
+use crate::domain::{AttemptId, BuildId, GpuWish, JobId};
 use crate::gpu::{self, Gpu, Waiting, choose, wait_in_words};
 use crate::store::{builds, gpus};
 
@@ -140,12 +140,7 @@ pub async fn tell_who_gives_way(db: &PgPool, worker: &str) -> sqlx::Result<()> {
 
 /// Tells a running job to give way to one that waits, unless that one gets its GPUs from another runner. What somebody
 /// else is about to change is left alone: the next look tells it.
-async fn tell_to_give_way(
-    tx: &mut PgConnection,
-    (job, attempt): (JobId, i32),
-    waiting: JobId,
-    worker: &str,
-) -> sqlx::Result<()> {
+async fn tell_to_give_way(tx: &mut PgConnection, attempt: AttemptId, waiting: JobId, worker: &str) -> sqlx::Result<()> {
     sqlx::query(
         "with holder as (
              select id from job where id = $1 and attempt = $2 and state = 'running' and gives_way_to is null
@@ -156,8 +151,8 @@ async fn tell_to_give_way(
          )
          update job set gives_way_to = $3 from holder where job.id = holder.id",
     )
-    .bind(job)
-    .bind(attempt)
+    .bind(attempt.job)
+    .bind(attempt.number)
     .bind(waiting)
     .bind(worker)
     .execute(tx)

@@ -23,7 +23,7 @@ use tracing::warn;
 use super::State;
 use super::error::{Error, InJson};
 use super::series;
-use crate::domain::{JobId, JobState, Verdict};
+use crate::domain::{AttemptId, JobId, JobState, Verdict};
 use crate::log_view::Checkpoint;
 use crate::storage::Logs;
 use crate::store::{jobs, log_objects};
@@ -43,6 +43,13 @@ pub(super) struct Facts {
     verdict: Option<Verdict>,
     reason: Option<String>,
     pub log_length: i64,
+}
+
+impl Facts {
+    /// The latest attempt at `job`, whose facts these are.
+    pub(super) fn attempt_of(&self, job: JobId) -> AttemptId {
+        AttemptId { job, number: self.attempt }
+    }
 }
 
 pub(super) async fn facts(db: &PgPool, job: JobId) -> Result<Facts, Error> {
@@ -81,7 +88,8 @@ pub(super) async fn raw(
             (earlier, lost.log_length)
         }
     };
-    if let Some(why) = log_objects::removed(&state.db, job, attempt).await? {
+    let attempt = AttemptId { job, number: attempt };
+    if let Some(why) = log_objects::removed(&state.db, attempt).await? {
         return Err(Error::Gone(format!("The log of this job is not here any more: {why}.")).into());
     }
     let pieces = stream::try_unfold(wanted.offset.clamp(0, end), move |offset| {
@@ -90,7 +98,7 @@ pub(super) async fn raw(
             if offset >= end {
                 return Ok(None);
             }
-            let mut bytes = logs.read(job, attempt, offset, PIECE).await?.bytes;
+            let mut bytes = logs.read(attempt, offset, PIECE).await?.bytes;
             // An answer that breaks off says that something is missing; one that ends early would not.
             anyhow::ensure!(!bytes.is_empty(), "the stored log of job {job} ends at {offset}, not at {end}");
             bytes.truncate(usize::try_from(end - offset)?);
@@ -129,7 +137,9 @@ pub(super) async fn live(
         let from = token.and_then(Checkpoint::from_token).unwrap_or_else(|| Checkpoint::begin(attempt));
         // The losses before that place count, too.
         let offset = i64::try_from(from.offset()).unwrap_or(i64::MAX).min(log_length);
-        let losses = series::reader(&state.logs, job, from.attempt(), offset).await.map_err(Error::from)?;
+        let losses = series::reader(&state.logs, AttemptId { job, number: from.attempt() }, offset)
+            .await
+            .map_err(Error::from)?;
         View::Html(Box::new(Html::new(from, losses)))
     } else {
         let (offset, attempt) = last_id.and_then(text_id).unwrap_or((wanted.offset.max(0), attempt));
@@ -213,7 +223,7 @@ impl Follower {
             return Ok(true);
         }
         if facts.log_length > offset {
-            let bytes = self.logs.read(self.job, attempt, offset, PIECE).await?.bytes;
+            let bytes = self.logs.read(facts.attempt_of(self.job), offset, PIECE).await?.bytes;
             let next = offset + i64::try_from(bytes.len())?;
             let last = facts.state == JobState::Finished && next >= facts.log_length;
             self.ready.extend(self.view.tell(&bytes, last));

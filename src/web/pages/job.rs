@@ -75,14 +75,14 @@ pub(in crate::web) async fn page(
     let (chart, log) = if wanted.part.as_deref() == Some("facts") {
         (None, None)
     } else {
-        let series = series::of(&state.logs, job.id, job.attempt, job.log_length, job.state).await?;
+        let series = series::of(&state.logs, job.attempt_id(), job.log_length, job.state).await?;
         (chart(&series), Some(log(&state.db, &state.logs, &job).await?))
     };
     let config = serde_json::to_string_pretty(&job.config).map_err(anyhow::Error::from)?;
     let chrome = Chrome::load(&state.db, job.state != JobState::Finished).await?;
     let smoke = smoke::of(&state.db, job.id).await?;
     let resources = reports::resources(&state.db, job.id).await?;
-    let artifacts = artifacts::of(&state.db, job.id, job.attempt).await?;
+    let artifacts = artifacts::of(&state.db, job.attempt_id()).await?;
     let lost = if job.attempt > 0 { jobs::lost_attempts(&state.db, job.id).await? } else { Vec::new() };
     shown(&JobPage { chrome, build, job, config, smoke, lost, resources, artifacts, chart, log })
 }
@@ -96,7 +96,7 @@ async fn log(db: &PgPool, logs: &Logs, job: &Job) -> Result<LogPart, Error> {
     let mut skipped = 0;
     while renderer.offset() < length {
         let offset = i64::try_from(renderer.offset()).map_err(anyhow::Error::from)?;
-        let bytes = logs.read(job.id, job.attempt, offset, PIECE).await?.bytes;
+        let bytes = logs.read(job.attempt_id(), offset, PIECE).await?.bytes;
         if bytes.is_empty() {
             break;
         }
@@ -111,7 +111,7 @@ async fn log(db: &PgPool, logs: &Logs, job: &Job) -> Result<LogPart, Error> {
     if job.state == JobState::Finished {
         ops.extend(renderer.finish());
     }
-    let removed = log_objects::removed(db, job.id, job.attempt).await?;
+    let removed = log_objects::removed(db, job.attempt_id()).await?;
     Ok(LogPart { html: page_html(&ops), token, skipped, removed })
 }
 

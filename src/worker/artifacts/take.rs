@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
 use super::Origin;
-use crate::domain::JobId;
+use crate::domain::AttemptId;
 use crate::storage::{Keys, Objects};
 use crate::store::artifacts::NewArtifact;
 
@@ -29,7 +29,7 @@ pub(super) struct Taken {
     objects: Objects,
     keys: Keys,
     origin: Origin,
-    fence: (JobId, i32),
+    attempt: AttemptId,
     limit: ByteSize,
     room: u64,
     entries: usize,
@@ -42,12 +42,12 @@ pub(super) struct Taken {
 
 impl Taken {
     /// Nothing yet; all of it may have so much.
-    pub(super) fn new(objects: Objects, keys: Keys, origin: Origin, fence: (JobId, i32), limit: ByteSize) -> Self {
+    pub(super) fn new(objects: Objects, keys: Keys, origin: Origin, attempt: AttemptId, limit: ByteSize) -> Self {
         Self {
             objects,
             keys,
             origin,
-            fence,
+            attempt,
             limit,
             room: limit.as_u64(),
             entries: 0,
@@ -92,7 +92,7 @@ impl Taken {
     }
 
     fn store(&mut self, name: String, size: u64, contents: &mut impl Read) -> anyhow::Result<()> {
-        let key = self.keys.artifact(self.origin.repo, self.origin.is_fork, self.fence, &name);
+        let key = self.keys.artifact(self.origin.repo, self.origin.is_fork, self.attempt, &name);
         let mut object = self.objects.begin(&key);
         let mut digest = Sha256::new();
         let runtime = Handle::current();
@@ -174,7 +174,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::domain::RepoId;
+    use crate::domain::{JobId, RepoId};
     use crate::storage::ObjectSettings;
 
     fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -197,7 +197,13 @@ mod tests {
     fn taken(folder: &Path, limit: u64) -> Taken {
         let objects = Objects::open(&ObjectSettings::default(), folder).unwrap();
         let origin = Origin { repo: RepoId(7), is_fork: true };
-        Taken::new(objects, Keys { instance: "x".to_owned() }, origin, (JobId(3), 1), ByteSize::b(limit))
+        Taken::new(
+            objects,
+            Keys { instance: "x".to_owned() },
+            origin,
+            AttemptId { job: JobId(3), number: 1 },
+            ByteSize::b(limit),
+        )
     }
 
     async fn take(mut taken: Taken, tar: Vec<u8>) -> (Taken, anyhow::Result<()>) {
