@@ -4,12 +4,12 @@
 //!
 //! Modules stand in the order of their layers, lowest first; a module names only modules above it in this list
 //! (`tests/layers.rs` checks that). A good order to read them in is the way of the data: `web::webhook`, `intake`,
-//! `plan`, `store::jobs`, `worker`, `executor`, `outbox`.
+//! `plan`, `store::queue`, `worker`, `executor`, `outbox`.
 
 pub mod telemetry;
 // What things are called.
 pub mod domain;
-pub mod keys;
+pub mod repo_keys;
 // Pure: bytes and values in, values out; no clock, no database, no network.
 pub mod yaml;
 pub mod lora;

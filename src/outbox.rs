@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::domain::RepoName;
 use crate::github::{Client, CommitStatus, SendError, Sent};
-use crate::store::troubles;
+use crate::store::alerts;
 use crate::store::wishes::{self, Wish};
 
 /// The longest pause between two tries of one wish that a broken GitHub can cause.
@@ -54,7 +54,7 @@ impl Outbox {
             Ok(sent) => {
                 info!("GitHub shows {} of {}/{} as {:?}", wish.context, wish.owner, wish.name, wish.state);
                 wishes::sent(&self.db, &wish).await?;
-                troubles::set(&self.db, "github", None).await?;
+                alerts::set(&self.db, "github", None).await?;
                 self.compare_clocks(sent).await?;
             }
             Err(error) => self.record(&wish, error).await?,
@@ -103,7 +103,7 @@ impl Outbox {
         };
         let subject = format!("{} of {}/{}", wish.context, wish.owner, wish.name);
         warn!("GitHub does not show {subject} yet, the next try is in {pause:?}: {said}");
-        troubles::set(&self.db, "github", Some(&format!("{subject}: {said}{advice}"))).await?;
+        alerts::set(&self.db, "github", Some(&format!("{subject}: {said}{advice}"))).await?;
         wishes::failed(&self.db, wish, &said, pause).await?;
         Ok(())
     }
@@ -115,7 +115,7 @@ impl Outbox {
             let which = if skew > 0 { "ahead of" } else { "behind" };
             format!("this machine's clock is {} s {which} GitHub's: set it, for example with chrony", skew.abs())
         });
-        if troubles::set(&self.db, "clock", message.as_deref()).await? {
+        if alerts::set(&self.db, "clock", message.as_deref()).await? {
             warn!("{}", message.as_deref().unwrap_or("the clock is right again"));
         }
         Ok(())

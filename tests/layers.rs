@@ -100,11 +100,14 @@ fn each_outside_thing_has_one_module_that_names_it() {
         ("object_store::", "storage"),
         ("Command::new(\"git\")", "git"),
     ];
-    for (outside, keeper) in kept {
+    for (outside, archiver) in kept {
         let users: Vec<String> =
             sources().into_iter().filter(|(_, _, text)| text.contains(outside)).map(|(module, ..)| module).collect();
         assert!(!users.is_empty(), "nobody names {outside}");
-        assert!(users.iter().all(|module| module == keeper), "{outside} is named by {users:?}, not by {keeper} alone");
+        assert!(
+            users.iter().all(|module| module == archiver),
+            "{outside} is named by {users:?}, not by {archiver} alone"
+        );
     }
 }
 

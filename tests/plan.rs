@@ -9,24 +9,17 @@ use std::path::Path;
 
 use hostile::Hostile;
 use proptest::prelude::*;
-use trainyard::domain::{Trigger, TriggerKind};
+use trainyard::domain::Trigger;
 use trainyard::plan::{CONFIG, MAX_JOBS, Settings, SourceFile, plan, wanted_imports};
 use trainyard::travis::import::{Found, Imports, Revision, Source};
 use trainyard::yaml::MAX_BYTES;
 
 fn trigger() -> Trigger {
+    let sha = "0123456789abcdef0123456789abcdef01234567".parse().expect("a commit");
     Trigger {
-        kind: TriggerKind::Push,
-        repo: "acme/styles".parse().expect("a name"),
-        branch: Some("main".to_owned()),
-        tag: None,
-        sha: "0123456789abcdef0123456789abcdef01234567".parse().expect("a commit"),
-        before: None,
         message: Some("Train longer".to_owned()),
-        author: None,
         sender: Some("alice".to_owned()),
-        compare_url: None,
-        pull_request: None,
+        ..Trigger::push("acme/styles".parse().expect("a name"), "main", sha)
     }
 }
 

@@ -94,7 +94,8 @@ async fn pushed(yard: &Yard, repo: &Repo, number: usize) -> f64 {
     .fetch_one(&db)
     .await
     .unwrap();
-    let log = trainyard::store::logs::read(&db, AttemptId { job, number: 1 }, 0, usize::MAX).await.unwrap().bytes;
+    let log =
+        trainyard::store::output::logs::read(&db, AttemptId { job, number: 1 }, 0, usize::MAX).await.unwrap().bytes;
     stamp(&log, "checked-out=") - begun
 }
 

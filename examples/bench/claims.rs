@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use trainyard::store::jobs;
+use trainyard::store::queue;
 
 use crate::deliveries::{connect, psql, tps};
 use crate::yard::Yard;
@@ -18,9 +18,10 @@ const CLAIMS: u32 = 2_500;
 const LEASE: Duration = Duration::from_secs(600);
 
 /// The claim of one job, as small as it can be.
-const BARE: &str = "with next as (select id from job where state = 'queued' and not has_needs and not_before <= now()
+const BARE: &str =
+    "with next as (select id from job where state = 'queued' and not has_requirements and not_before <= now()
      order by priority desc, id limit 1 for update skip locked)
-     update job set state = 'running', attempt = attempt + 1, worker = 'b', lease_until = now() + interval '10 min'
+     update job set state = 'running', attempt = attempt + 1, runner = 'b', lease_until = now() + interval '10 min'
      from next where job.id = next.id;\n";
 
 pub async fn claimed(yard: &Yard) {
@@ -95,7 +96,7 @@ async fn claim(db: &PgPool) -> f64 {
         let db = db.clone();
         claimers.spawn(async move {
             for _ in 0..CLAIMS {
-                assert!(jobs::claim(&db, "bench", LEASE).await.unwrap().is_some(), "there are jobs left");
+                assert!(queue::claim(&db, "bench", LEASE).await.unwrap().is_some(), "there are jobs left");
             }
         });
     }

@@ -81,7 +81,8 @@ async fn took(db: &PgPool, sha: &str) -> f64 {
     .fetch_one(db)
     .await
     .unwrap();
-    let begin = trainyard::store::logs::read(db, AttemptId { job, number: attempt }, 0, 4096).await.unwrap().bytes;
+    let begin =
+        trainyard::store::output::logs::read(db, AttemptId { job, number: attempt }, 0, 4096).await.unwrap().bytes;
     ended - stamp(&begin, "begin=")
 }
 

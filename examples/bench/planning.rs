@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use trainyard::domain::{Trigger, TriggerKind};
+use trainyard::domain::Trigger;
 use trainyard::plan::{CONFIG, Settings, SourceFile, plan};
 use trainyard::travis::import::Imports;
 
@@ -62,17 +62,10 @@ fn planned(text: &[u8]) {
 }
 
 fn trigger() -> Trigger {
+    let sha = "0123456789abcdef0123456789abcdef01234567".parse().unwrap();
     Trigger {
-        kind: TriggerKind::Push,
-        repo: "acme/styles".parse().unwrap(),
-        branch: Some("main".to_owned()),
-        tag: None,
-        sha: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
-        before: None,
         message: Some("Train longer".to_owned()),
-        author: None,
         sender: Some("alice".to_owned()),
-        compare_url: None,
-        pull_request: None,
+        ..Trigger::push("acme/styles".parse().unwrap(), "main", sha)
     }
 }

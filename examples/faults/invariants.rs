@@ -57,7 +57,7 @@ impl Memory {
             }
         }
         for (runner, slots) in SLOTS {
-            let running: i64 = sqlx::query_scalar("select count(*) from job where state = 'running' and worker = $1")
+            let running: i64 = sqlx::query_scalar("select count(*) from job where state = 'running' and runner = $1")
                 .bind(runner)
                 .fetch_one(db)
                 .await?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::keys::{self, Seal};
+use crate::repo_keys::{self, Seal};
 
 /// Takes the data folder for this process alone, for as long as the file is open.
 pub(super) fn take_folder(folder: &Path) -> anyhow::Result<std::fs::File> {
@@ -56,7 +56,7 @@ pub(super) fn seal(folder: &Path) -> anyhow::Result<Seal> {
         Err(_) => {}
     }
     // Whole or not there: half a key would open nothing.
-    let key = keys::new_seal()?;
+    let key = repo_keys::new_seal()?;
     let mut new = tempfile::NamedTempFile::new_in(folder).with_context(file)?;
     new.write_all(key.as_slice()).and_then(|()| new.as_file().sync_all()).with_context(file)?;
     new.persist_noclobber(&path).with_context(file)?;

@@ -21,20 +21,21 @@ pub use self::work::work;
 use crate::config::Config;
 use crate::github::Client;
 use crate::intake::Intake;
-use crate::janitor::{self, Duties, Janitor, Keeper};
+use crate::janitor::{self, Archiver, Duties, Janitor};
 use crate::outbox::Outbox;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
-use crate::store::bell::Bells;
-use crate::store::cluster::Cluster;
-use crate::store::deliveries::Desk;
+use crate::store::deliveries::DeliveryBatcher;
+use crate::store::postgres::cluster::Cluster;
+use crate::store::queue::superseded::Cancels;
 use crate::store::repo_keys::RepoKeys;
-use crate::store::superseded::Cancels;
-use crate::store::{self, MIGRATOR, bridge, deliveries};
+use crate::store::wakeup::bell::Bells;
+use crate::store::wakeup::bell_notify;
+use crate::store::{self, MIGRATOR, deliveries};
 use crate::web;
 use crate::worker::STOP_OF_JOBS;
 
 /// How long a step sleeps when no bell rings: what another process wrote, or what has become due, waits no longer.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a Postgres that is away is asked again.
 const DATABASE_RETRY: Duration = Duration::from_secs(2);
 /// Statuses that are posted at once, so that one slow answer does not hold up the others.
@@ -112,7 +113,7 @@ impl App {
         info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
         let state = web::State {
             db: db.clone(),
-            desk: Desk::new(db.clone()),
+            deliveries: DeliveryBatcher::new(db.clone()),
             keys: keys.clone(),
             logs: Logs::new(db.clone(), objects.clone()),
             objects: objects.clone(),
@@ -130,13 +131,13 @@ impl App {
         tasks.spawn(run_steps(config, (db.clone(), bells), (keys, objects), shutdown.clone()));
         // The database outlives its clients.
         let stop_cluster = CancellationToken::new();
-        let mut keeper = JoinSet::new();
+        let mut archiver = JoinSet::new();
         if let Some(cluster) = cluster {
-            keeper.spawn(cluster.keep(stop_cluster.clone()));
+            archiver.spawn(cluster.keep(stop_cluster.clone()));
         }
         let outcome = tokio::select! {
             Some(ended) = tasks.join_next() => ended.context("a task panicked").flatten(),
-            Some(ended) = keeper.join_next() => ended.context("the keeper of Postgres panicked").flatten(),
+            Some(ended) = archiver.join_next() => ended.context("the archiver of Postgres panicked").flatten(),
             () = shutdown.cancelled() => Ok(()),
         };
         if let Err(failure) = &outcome {
@@ -151,8 +152,8 @@ impl App {
         // Waits for connections that are in use, which a task that was cut may have left so.
         let _ = tokio::time::timeout(GOODBYE, db.close()).await;
         stop_cluster.cancel();
-        while let Some(ended) = keeper.join_next().await {
-            ended.context("the keeper of Postgres panicked")??;
+        while let Some(ended) = archiver.join_next().await {
+            ended.context("the archiver of Postgres panicked")??;
         }
         info!("stopped");
         outcome
@@ -196,7 +197,7 @@ async fn run_steps(
     let mut tasks = JoinSet::new();
     // Nobody else uses a private Postgres.
     if config.database.url.is_some() {
-        tasks.spawn(endless(bridge::keep(options.clone(), bells.clone(), shutdown.clone())));
+        tasks.spawn(endless(bell_notify::keep(options.clone(), bells.clone(), shutdown.clone())));
     }
     let at_last = config.server.cancel_on_stop.then_some(LAST_STATUSES);
     // Statuses are posted until the last job has ended.
@@ -209,14 +210,14 @@ async fn run_steps(
         outcome
     });
     let cancels = if config.travis.cancel_running { Cancels::Running } else { Cancels::Queued };
-    let keeper = Keeper::new(
+    let archiver = Archiver::new(
         Duties::Installation,
         db.clone(),
         (objects, object_keys),
         (caches, mirrors.clone()),
         config.retention,
     );
-    tasks.spawn(endless(keeper_loop(keeper, shutdown.clone())));
+    tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));
     let intake = Intake::new(db.clone(), bells.clone(), mirrors, cancels, config.gpu);
     for _ in 0..INTAKES {
         tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));
@@ -320,25 +321,25 @@ async fn janitor_loop(mut janitor: Janitor, shutdown: CancellationToken) {
     }
 }
 
-async fn keeper_loop(mut keeper: Keeper, shutdown: CancellationToken) {
+async fn archiver_loop(mut archiver: Archiver, shutdown: CancellationToken) {
     while !shutdown.is_cancelled() {
         tokio::select! {
-            round = keeper.step() => if let Err(failure) = round {
-                warn!("keeper: {failure:#}");
+            round = archiver.step() => if let Err(failure) = round {
+                warn!("archiver: {failure:#}");
             },
             // What it is at is begun anew at the next start.
             () = shutdown.cancelled() => return,
         }
         tokio::select! {
-            () = tokio::time::sleep(janitor::KEEPER_ROUND) => {}
+            () = tokio::time::sleep(janitor::ARCHIVE_INTERVAL) => {}
             () = shutdown.cancelled() => {}
         }
     }
 }
 
-async fn sleep_until_rung(bell: &store::bell::Bell, shutdown: &CancellationToken) {
+async fn sleep_until_rung(bell: &store::wakeup::bell::Bell, shutdown: &CancellationToken) {
     tokio::select! {
-        () = bell.wait(LOOK) => {}
+        () = bell.wait(POLL_INTERVAL) => {}
         () = shutdown.cancelled() => {}
     }
 }
@@ -346,7 +347,7 @@ async fn sleep_until_rung(bell: &store::bell::Bell, shutdown: &CancellationToken
 async fn after_failure(step: &str, failure: &anyhow::Error, shutdown: &CancellationToken) {
     warn!("{step}: {failure:#}");
     tokio::select! {
-        () = tokio::time::sleep(LOOK) => {}
+        () = tokio::time::sleep(POLL_INTERVAL) => {}
         () = shutdown.cancelled() => {}
     }
 }

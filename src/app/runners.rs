@@ -14,10 +14,10 @@ use crate::config::Config;
 use crate::git::{Credentials, Mirrors};
 use crate::janitor::Duties;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
-use crate::store::bell::Bells;
+use crate::store::alerts;
 use crate::store::repo_keys::RepoKeys;
-use crate::store::served::Served;
-use crate::store::troubles;
+use crate::store::runner::runner_lock::RunnerLock;
+use crate::store::wakeup::bell::Bells;
 use crate::worker::{Settings, Worker};
 
 /// The mirrors of this machine.
@@ -78,8 +78,8 @@ pub(super) async fn serve_runners(
     workers: Vec<Arc<Worker>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut served = tokio::select! {
-        served = take(&options, &db, duties, &workers) => served?,
+    let mut lock = tokio::select! {
+        lock = take(&options, &db, duties, &workers) => lock?,
         () = shutdown.cancelled() => return Ok(()),
     };
     let mut tasks = JoinSet::new();
@@ -87,12 +87,12 @@ pub(super) async fn serve_runners(
         tasks.spawn(Arc::clone(&worker).keep_watch(shutdown.clone()));
         tasks.spawn(Arc::clone(&worker).keep_gpus(shutdown.clone()));
         tasks.spawn(Arc::clone(&worker).keep_ready(shutdown.clone()));
-        tasks.spawn(Arc::clone(&worker).keep_bases(shutdown.clone()));
+        tasks.spawn(Arc::clone(&worker).keep_checkout_images(shutdown.clone()));
         tasks.spawn(worker.work(shutdown.clone()));
     }
     // When the runners are another's, the tasks are dropped and leave their containers to that one. The right to the
     // runners is given back after the last write.
-    see_through(served.keep(&shutdown), tasks, &shutdown).await
+    see_through(lock.keep(&shutdown), tasks, &shutdown).await
 }
 
 /// Takes the runners. The server waits for those that another process has: its pages say so meanwhile.
@@ -101,22 +101,22 @@ async fn take(
     db: &PgPool,
     duties: Duties,
     workers: &[Arc<Worker>],
-) -> anyhow::Result<Served> {
+) -> anyhow::Result<RunnerLock> {
     let names: Vec<String> = workers.iter().map(|worker| worker.name().to_owned()).collect();
     let host = workers.first().map_or("", |worker| worker.host());
     loop {
-        let taken = Served::take(options.clone(), names.clone(), host).await;
+        let taken = RunnerLock::take(options.clone(), names.clone(), host).await;
         if duties == Duties::Runners {
             return taken;
         }
         let trouble = taken.as_ref().err().map(|error| format!("{error:#}"));
-        match (troubles::set(db, "runners", trouble.as_deref()).await, &trouble) {
+        match (alerts::set(db, "runners", trouble.as_deref()).await, &trouble) {
             (Ok(true), Some(trouble)) => error!("no job runs on the runners of this process: {trouble}"),
             (Err(failure), _) => warn!("cannot store the trouble of the runners: {failure}"),
             _ => {}
         }
-        if let Ok(served) = taken {
-            return Ok(served);
+        if let Ok(lock) = taken {
+            return Ok(lock);
         }
         tokio::time::sleep(DATABASE_RETRY).await;
     }

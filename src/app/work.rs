@@ -12,14 +12,15 @@ use tracing::{error, info, warn};
 
 use super::folder::{remove_scratch, seal_of_server, take_folder};
 use super::runners::{Kept, mirrors, serve_runners, workers};
-use super::{DATABASE_RETRY, GOODBYE, all_until, endless, janitor_loop, keeper_loop};
+use super::{DATABASE_RETRY, GOODBYE, all_until, archiver_loop, endless, janitor_loop};
 use crate::config::Config;
-use crate::janitor::{Duties, Janitor, Keeper};
+use crate::janitor::{Archiver, Duties, Janitor};
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
-use crate::store::bell::Bells;
-use crate::store::examine::{Schema, schema};
+use crate::store;
+use crate::store::postgres::examine::{Schema, schema};
 use crate::store::repo_keys::RepoKeys;
-use crate::store::{self, bridge};
+use crate::store::wakeup::bell::Bells;
+use crate::store::wakeup::bell_notify;
 
 /// Serves the runners of the configuration until `shutdown`; running containers go on running then.
 ///
@@ -72,12 +73,13 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     };
     let workers = workers(&config, &handles, kept, &instance)?;
     let mut tasks = JoinSet::new();
-    tasks.spawn(endless(bridge::keep(options.clone(), bells, shutdown.clone())));
+    tasks.spawn(endless(bell_notify::keep(options.clone(), bells, shutdown.clone())));
     tasks.spawn(serve_runners((options, db.clone()), Duties::Runners, workers.clone(), shutdown.clone()));
     let janitor = Janitor::new(Duties::Runners, handles, workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
-    let keeper = Keeper::new(Duties::Runners, db.clone(), (objects, object_keys), (caches, mirrors), config.retention);
-    tasks.spawn(endless(keeper_loop(keeper, shutdown.clone())));
+    let archiver =
+        Archiver::new(Duties::Runners, db.clone(), (objects, object_keys), (caches, mirrors), config.retention);
+    tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));
     let outcome = all_until(tasks, &shutdown).await;
     // Waits for connections that are in use, which a task that was cut may have left so.
     let _ = tokio::time::timeout(GOODBYE, db.close()).await;

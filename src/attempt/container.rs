@@ -43,7 +43,7 @@ pub struct NewContainer<'a> {
     /// The repository, which names the checkout's folder.
     pub repo: &'a RepoName,
     /// Whose code it runs: those who may know of each other's jobs.
-    pub whose: String,
+    pub trust_domain: String,
     /// The image, by its id.
     pub image: &'a str,
     /// The compiled script.
@@ -79,7 +79,7 @@ impl NewContainer<'_> {
         made(container.clone());
         let spec = self.spec(images, authorities.is_some());
         let folder = &checkout_folder(self.repo);
-        let Self { script, smoke, cache, whose, .. } = self;
+        let Self { script, smoke, cache, trust_domain, .. } = self;
         let is_all = cache.is_none() && before.is_none();
         let fill = |checkout: F| async move {
             let mut upload =
@@ -103,9 +103,9 @@ impl NewContainer<'_> {
             Ok(())
         };
         let content = (async { checkout.await.map_err(ExecError::System) }, fill);
-        let waiting = match pool {
-            Some(pool) => pool.take(&spec, (&whose, container), content).await?,
-            None => docker.start_waiting(&spec, container, content).await?,
+        let staged = match pool {
+            Some(pool) => pool.take(&spec, (&trust_domain, container), content).await?,
+            None => docker.start_staged(&spec, container, content).await?,
         };
         if !is_all {
             // From then on the script begins whenever the wait ends, so what has to come before it comes before that.
@@ -114,7 +114,7 @@ impl NewContainer<'_> {
             }
             docker.put(container, Upload::default().last_file(BEGIN)).await?;
         }
-        waiting.go().await?;
+        staged.release().await?;
         Ok(container.clone())
     }
 
@@ -147,9 +147,9 @@ pub fn checkout_folder(repo: &RepoName) -> String {
     format!("{HOME}/build/{repo}")
 }
 
-/// A container without a network that checks out a commit of a repository, whose history is in its folder, as the jobs do
+/// A container without a network that checks out a commit of a repository, trust_domain history is in its folder, as the jobs do
 /// that run in this image.
-pub fn base_spec(image: &str, (repo, commit): (&RepoName, &Sha), limits: &Limits) -> Spec {
+pub fn checkout_image_spec(image: &str, (repo, commit): (&RepoName, &Sha), limits: &Limits) -> Spec {
     let folder = checkout_folder(repo);
     Spec {
         image: image.to_owned(),

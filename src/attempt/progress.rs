@@ -59,7 +59,7 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// Of a job whose container could not be made, through a fault of its own.
+    /// Of a job trust_domain container could not be made, through a fault of its own.
     pub fn could_not_begin(reason: String) -> Self {
         let closing = format!("{reason}\n");
         Self { verdict: Verdict::Errored, exit_status: None, reason: Some(reason), closing }
@@ -67,7 +67,7 @@ impl Judgement {
 }
 
 impl Progress {
-    /// Of an attempt whose container may be there already, and that may have been told to stop.
+    /// Of an attempt trust_domain container may be there already, and that may have been told to stop.
     pub fn new(container: Option<String>, stop: Option<(Stop, String)>) -> Self {
         Self {
             container,
@@ -84,7 +84,7 @@ impl Progress {
     }
 
     /// Looks at the limits, and at the stop that somebody `wanted`; tells what is due `now`. To be asked every [`TICK`].
-    pub fn look(&mut self, limits: &Limits, now: Instant, wanted: Option<(Stop, String)>) -> Due {
+    pub fn check(&mut self, limits: &Limits, now: Instant, wanted: Option<(Stop, String)>) -> Due {
         if self.judged {
             return Due { stop: None, signal: None };
         }
@@ -104,19 +104,19 @@ impl Progress {
     }
 
     /// Notes whether the engine answers. While it does not, no limit counts as broken, since the job may have kept it.
-    pub fn engine_is(&mut self, there: bool) {
+    pub fn set_engine_reachable(&mut self, there: bool) {
         if std::mem::replace(&mut self.away, !there) && there {
             self.last_output = Instant::now();
         }
     }
 
     /// Notes that the job's output broke off: no limit counts as broken until it is found again.
-    pub fn is_unseen(&mut self) {
+    pub fn output_lost(&mut self) {
         self.unseen = true;
     }
 
     /// Notes that the job is seen to run. What it has said meanwhile comes only now.
-    pub fn is_seen(&mut self) {
+    pub fn output_resumed(&mut self) {
         if std::mem::take(&mut self.unseen) {
             self.last_output = Instant::now();
         }
@@ -146,7 +146,7 @@ impl Progress {
     }
 
     /// Why the job has given way to another one; none when it did not, or had come to its end by itself.
-    pub fn gave_way(&self, exit: &Exit) -> Option<&str> {
+    pub fn preempted(&self, exit: &Exit) -> Option<&str> {
         let stop = self.stop.as_ref().filter(|(stop, _)| *stop == Stop::Preempted && exit.status != 0);
         stop.map(|(_, reason)| reason.as_str())
     }
@@ -204,11 +204,11 @@ mod tests {
         let mut progress = Progress::new(Some("c".to_owned()), None);
         let start = progress.last_output;
         let wanted = (Stop::Canceled, "not needed".to_owned());
-        let due = progress.look(&limits, start, Some(wanted.clone()));
+        let due = progress.check(&limits, start, Some(wanted.clone()));
         assert_eq!(due, Due { stop: Some(wanted), signal: None });
         progress.started = Some(start);
         let late = start + Duration::from_secs(11);
-        let due = progress.look(&limits, late, None);
+        let due = progress.check(&limits, late, None);
         assert_eq!(due, Due { stop: None, signal: Some(("c".to_owned(), "SIGINT")) });
         let judged = progress.judge(&Exit { status: 130, out_of_memory: false }, &limits, "");
         assert_eq!((judged.verdict, judged.reason.as_deref()), (Verdict::Canceled, Some("not needed")));
@@ -220,16 +220,16 @@ mod tests {
         let mut progress = Progress::new(Some("c".to_owned()), None);
         let start = progress.last_output;
         progress.started = Some(start);
-        progress.is_unseen();
-        progress.engine_is(false);
+        progress.output_lost();
+        progress.set_engine_reachable(false);
         let late = start + Duration::from_secs(11);
-        assert_eq!(progress.look(&limits, late, None).stop, None);
-        progress.engine_is(true);
-        assert_eq!(progress.look(&limits, late, None).stop, None, "the output is not found again yet");
-        progress.is_seen();
-        assert_eq!(progress.look(&limits, progress.last_output, None).stop, None, "it may have said something");
+        assert_eq!(progress.check(&limits, late, None).stop, None);
+        progress.set_engine_reachable(true);
+        assert_eq!(progress.check(&limits, late, None).stop, None, "the output is not found again yet");
+        progress.output_resumed();
+        assert_eq!(progress.check(&limits, progress.last_output, None).stop, None, "it may have said something");
         let later = progress.last_output + Duration::from_secs(11);
-        assert_eq!(progress.look(&limits, later, None).stop.map(|(stop, _)| stop), Some(Stop::Silence));
+        assert_eq!(progress.check(&limits, later, None).stop.map(|(stop, _)| stop), Some(Stop::Silence));
     }
 
     #[test]
@@ -251,7 +251,7 @@ mod tests {
         let start = progress.last_output;
         progress.started = Some(start);
         assert_eq!(progress.judge(&Exit { status: 0, out_of_memory: false }, &limits, "").verdict, Verdict::Passed);
-        let due = progress.look(&limits, start + Duration::from_secs(60), None);
+        let due = progress.check(&limits, start + Duration::from_secs(60), None);
         assert_eq!(due, Due { stop: None, signal: None });
     }
 
@@ -261,7 +261,7 @@ mod tests {
         let stop = Some((Stop::Preempted, "a job waits".to_owned()));
         let (done, stopped) = (Exit { status: 0, out_of_memory: false }, Exit { status: 130, out_of_memory: false });
         let mut progress = Progress::new(None, stop);
-        assert_eq!((progress.gave_way(&done), progress.gave_way(&stopped)), (None, Some("a job waits")));
+        assert_eq!((progress.preempted(&done), progress.preempted(&stopped)), (None, Some("a job waits")));
         assert_eq!(progress.judge(&done, &limits, "").verdict, Verdict::Passed);
         assert!(progress.judge(&stopped, &limits, "").closing.contains("It begins again"));
     }

@@ -47,7 +47,7 @@ pub fn output_folder() -> String {
 }
 
 impl SmokeJob {
-    /// Of a job's config; none of a job of another kind, whose author may have written such a key themselves.
+    /// Of a job's config; none of a job of another kind, trust_domain author may have written such a key themselves.
     ///
     /// # Errors
     /// When the config is not what a plan makes.

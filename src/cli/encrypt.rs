@@ -9,10 +9,10 @@ use serde_json::json;
 use url::Url;
 
 use crate::domain::RepoName;
-use crate::keys::PublicKey;
+use crate::repo_keys::PublicKey;
 
 /// A server that does not answer by then is not there; making a key pair takes it a few seconds at most.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Put the line under `env: global:` as an item, for a NAME=value, or in place of a value.\n\n\
@@ -65,7 +65,7 @@ fn from_stdin() -> anyhow::Result<String> {
 async fn key_of(server: &Url, repo: &RepoName) -> anyhow::Result<String> {
     let base = server.as_str().trim_end_matches('/');
     let url = format!("{base}/api/v1/repos/{repo}/key");
-    let client = reqwest::Client::builder().timeout(PATIENCE).build().context("making an HTTP client")?;
+    let client = reqwest::Client::builder().timeout(TIMEOUT).build().context("making an HTTP client")?;
     let answer = client.get(&url).send().await.with_context(|| {
         format!("the server at {base} does not answer; name another with --server or TRAINYARD_SERVER_URL")
     })?;

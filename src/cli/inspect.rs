@@ -74,7 +74,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         super::print(&format!("{}\n", serde_json::to_string_pretty(&json)?))?;
     } else {
         let stdout = std::io::stdout();
-        super::print(&shown(&facts, wants_colours(&stdout), width_of(&stdout)))?;
+        super::print(&render(&facts, wants_colours(&stdout), width_of(&stdout)))?;
     }
     Ok(if problems::has_errors(&facts.problems) { super::PROBLEMS } else { super::FINE })
 }
@@ -106,18 +106,18 @@ fn inspected(
 }
 
 /// The facts as people like to read them.
-fn shown(facts: &Facts, colours: bool, width: Option<usize>) -> String {
+fn render(facts: &Facts, colours: bool, width: Option<usize>) -> String {
     let Some(report) = &facts.report else {
-        return problems::shown(&facts.problems, colours);
+        return problems::render(&facts.problems, colours);
     };
     let mut sections = vec![head(report, colours)];
     if !report.modules.is_empty() {
-        sections.push(blocks(report, colours).shown(colours, width));
+        sections.push(blocks(report, colours).render(colours, width));
     }
     if let Some(comparison) = &facts.comparison {
         sections.push(compared(comparison, colours, width));
     }
-    sections.push(problems::shown(&facts.problems, colours));
+    sections.push(problems::render(&facts.problems, colours));
     sections.push(summary(report, &facts.problems, colours));
     sections.retain(|section| !section.is_empty());
     sections.join("\n")
@@ -183,16 +183,16 @@ fn blocks(report: &Report, colours: bool) -> Table {
         let bar = greatest
             .filter(|_| colours && largest > 0.0)
             .map_or(0, |norm| (norm / largest * BAR as f64).ceil() as usize);
-        let told = |norm: Option<f64>| norm.map_or_else(|| "none".to_owned(), short);
+        let in_words = |norm: Option<f64>| norm.map_or_else(|| "none".to_owned(), short);
         let red = is_broken.then_some(Colour::Red);
         table.push_painted(vec![
             ((*part).to_owned(), None),
             (modules[0].block.clone(), None),
             (modules.len().to_string(), None),
             (counted(modules.iter().filter_map(|module| module.rank)), None),
-            (told(median(norms().collect())), red),
+            (in_words(median(norms().collect())), red),
             (
-                format!("{} {}", told(greatest), "▇".repeat(bar.min(BAR))).trim_end().to_owned(),
+                format!("{} {}", in_words(greatest), "▇".repeat(bar.min(BAR))).trim_end().to_owned(),
                 red.or(Some(Colour::Green)),
             ),
         ]);
@@ -230,7 +230,7 @@ fn compared(comparison: &Comparison, colours: bool, width: Option<usize>) -> Str
         table.push([vec![module.module.clone()], norms.to_vec(), vec![cosine]].concat());
     }
     if changed > 0 {
-        text.push_str(&table.shown(colours, width));
+        text.push_str(&table.render(colours, width));
     }
     if changed > MOST_CHANGED {
         text.push_str(&format!("and {} more, which --json tells\n", changed - MOST_CHANGED));

@@ -138,7 +138,7 @@ mod tests {
         configs.iter().enumerate().map(job).collect()
     }
 
-    fn shown(configs: &[Json]) -> Vec<(String, Vec<String>)> {
+    fn render(configs: &[Json]) -> Vec<(String, Vec<String>)> {
         columns(&jobs(configs)).into_iter().map(|column| (column.head, column.cells)).collect()
     }
 
@@ -152,20 +152,20 @@ mod tests {
             json!({"language": "python", "python": version, "os": "linux", "script": ["pytest"],
                 "env": [{"COMMON": "1"}, {"RANK": rank}]})
         };
-        assert_eq!(shown(&[job("3.11", "8"), job("3.11", "16")]), [column("WITH", &["RANK=8", "RANK=16"])]);
-        assert_eq!(shown(&[job("3.9", "8"), job("3.11", "8")]), [column("RUNS", &["python 3.9", "python 3.11"])]);
+        assert_eq!(render(&[job("3.11", "8"), job("3.11", "16")]), [column("WITH", &["RANK=8", "RANK=16"])]);
+        assert_eq!(render(&[job("3.9", "8"), job("3.11", "8")]), [column("RUNS", &["python 3.9", "python 3.11"])]);
     }
 
     #[test]
     fn a_single_job_says_what_it_runs() {
         let job = json!({"language": "shell", "script": ["make"], "env": [{"A": "1"}]});
-        assert_eq!(shown(&[job]), [column("RUNS", &["shell"]), column("WITH", &["A=1"])]);
+        assert_eq!(render(&[job]), [column("RUNS", &["shell"]), column("WITH", &["A=1"])]);
     }
 
     #[test]
     fn commands_tell_jobs_apart_when_nothing_else_does() {
         let job = |script: &str| json!({"language": "shell", "addons": {"apt": script}, "script": [script, "b"]});
         let wanted = [column("RUNS", &["shell", "shell"]), column("SCRIPT", &["x; b", "y; b"])];
-        assert_eq!(shown(&[job("x"), job("y")]), wanted);
+        assert_eq!(render(&[job("x"), job("y")]), wanted);
     }
 }

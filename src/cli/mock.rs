@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     for file in &files {
         write(folder, file)?;
     }
-    super::print(&told(folder, &files))?;
+    super::print(&report(folder, &files))?;
     Ok(super::FINE)
 }
 
@@ -62,7 +62,7 @@ fn write(folder: &Path, file: &File) -> anyhow::Result<()> {
 }
 
 /// The files with their sizes.
-fn told(folder: &Path, files: &[File]) -> String {
+fn report(folder: &Path, files: &[File]) -> String {
     let size = |bytes: usize| ByteSize(bytes as u64).to_string();
     let widest = files.iter().map(|file| size(file.bytes.len()).len()).max().unwrap_or(0);
     let mut text = String::new();

@@ -1,6 +1,6 @@
 //! The command line: a table of subcommands, one file each.
 
-mod asked;
+mod trigger_args;
 mod condition;
 mod doctor;
 mod encrypt;
@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::store::served::Taken;
+use crate::store::runner::runner_lock::RunnerLocked;
 
 /// Self-hosted CI for teams that train LoRA models.
 #[derive(Debug, Parser)]
@@ -64,7 +64,7 @@ const PROBLEMS: u8 = 1;
 /// The command line asks for something that is not there.
 const USAGE: u8 = 2;
 /// Another process serves a runner of the configuration: to be started again would not help.
-const TAKEN: u8 = 3;
+const RUNNER_LOCKED: u8 = 3;
 
 /// Runs the command that the process's arguments name. Exit status 0 fine, 1 problems, 2 usage, 3 a runner is taken.
 pub async fn main() -> ExitCode {
@@ -84,7 +84,7 @@ pub async fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("trainyard: {error:#}");
-            ExitCode::from(if error.is::<Taken>() { TAKEN } else { PROBLEMS })
+            ExitCode::from(if error.is::<RunnerLocked>() { RUNNER_LOCKED } else { PROBLEMS })
         }
     }
 }

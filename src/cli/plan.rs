@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::asked::{Asked, Known};
 use super::files::plan_of;
 use super::jobs;
 use super::problems::{self, number_of};
 use super::table::{Colour, Table, inert, paint, wants_colours, width_of};
+use super::trigger_args::{CheckedOut, TriggerArgs};
 use crate::plan::Plan;
 
 #[derive(Debug, clap::Args)]
@@ -15,14 +15,14 @@ pub(super) struct Arguments {
     #[arg(default_value = ".")]
     path: PathBuf,
     #[command(flatten)]
-    asked: Asked,
+    asked: TriggerArgs,
     /// Print facts as JSON.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let trigger = arguments.asked.trigger(&Known::nothing("repository")?);
+    let trigger = arguments.asked.trigger(&CheckedOut::nothing("repository")?);
     let plan = plan_of(&arguments.path, &trigger, None)?;
     if arguments.json {
         let json =
@@ -30,14 +30,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         super::print(&format!("{}\n", serde_json::to_string_pretty(&json)?))?;
     } else {
         let stdout = std::io::stdout();
-        super::print(&shown(&plan, wants_colours(&stdout), width_of(&stdout)))?;
+        super::print(&render(&plan, wants_colours(&stdout), width_of(&stdout)))?;
     }
     Ok(if problems::has_errors(&plan.problems) { super::PROBLEMS } else { super::FINE })
 }
 
 /// The plan as people like to read it.
-fn shown(plan: &Plan, colours: bool, width: Option<usize>) -> String {
-    let mut text = problems::shown(&plan.problems, colours);
+fn render(plan: &Plan, colours: bool, width: Option<usize>) -> String {
+    let mut text = problems::render(&plan.problems, colours);
     if !text.is_empty() {
         text.push('\n');
     }
@@ -46,7 +46,7 @@ fn shown(plan: &Plan, colours: bool, width: Option<usize>) -> String {
         return text + &format!("Nothing to build: {reason}\n{hint}\n");
     }
     if !plan.jobs.is_empty() {
-        text.push_str(&table(plan).shown(colours, width));
+        text.push_str(&table(plan).render(colours, width));
         text.push('\n');
     }
     text + &summary(plan, colours)

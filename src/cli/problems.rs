@@ -5,7 +5,7 @@ use crate::domain::{Problem, Severity};
 
 /// The problems by file and line, each once, but for notes: which defaults were taken is a fact for programs and noise
 /// for people.
-pub(super) fn shown(problems: &[Problem], colours: bool) -> String {
+pub(super) fn render(problems: &[Problem], colours: bool) -> String {
     let mut told: Vec<&Problem> = problems.iter().filter(|problem| problem.severity > Severity::Info).collect();
     told.sort_by_key(|problem| (&problem.file, problem.line, problem.column));
     let mut text = String::new();

@@ -78,7 +78,7 @@ impl Table {
     }
 
     /// The table, cut to `width` columns if there is such a bound.
-    pub(super) fn shown(&self, colours: bool, width: Option<usize>) -> String {
+    pub(super) fn render(&self, colours: bool, width: Option<usize>) -> String {
         let widths = self.widths(width);
         let head = self.head.iter().map(|cell| (cell.clone(), Some(Colour::Faint))).collect();
         let mut text = String::new();
@@ -124,8 +124,8 @@ mod tests {
         let mut table = Table::new(["JOB", "WITH"]);
         table.push(vec!["1".to_owned(), "A".repeat(40)]);
         table.push(vec!["12".to_owned(), "é\x1b[31m".to_owned()]);
-        let shown = table.shown(false, Some(20));
+        let shown = table.render(false, Some(20));
         assert_eq!(shown, "JOB  WITH\n1    AAAAAAAAAAAAAA…\n12   é[31m\n");
-        assert!(table.shown(false, None).contains(&"A".repeat(40)));
+        assert!(table.render(false, None).contains(&"A".repeat(40)));
     }
 }

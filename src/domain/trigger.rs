@@ -1,5 +1,7 @@
 //! What asks for a build.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{RepoName, Sha};
@@ -21,6 +23,20 @@ pub enum TriggerKind {
     Api,
     /// A Travis webhook.
     Travis,
+}
+
+impl fmt::Display for TriggerKind {
+    /// The kind in words, as pages and logs have it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Push => "push",
+            Self::PullRequest => "pull request",
+            Self::Tag => "tag",
+            Self::Cron => "cron",
+            Self::Api => "API",
+            Self::Travis => "Travis",
+        })
+    }
 }
 
 /// What a delivery asks for: one commit of one repository, and why.
@@ -48,6 +64,25 @@ pub struct Trigger {
     pub compare_url: Option<String>,
     /// What is particular to a pull request.
     pub pull_request: Option<PullRequest>,
+}
+
+impl Trigger {
+    /// A push of one commit to a branch, about which nothing else is known.
+    pub fn push(repo: RepoName, branch: &str, sha: Sha) -> Self {
+        Self {
+            kind: TriggerKind::Push,
+            repo,
+            branch: Some(branch.to_owned()),
+            tag: None,
+            sha,
+            before: None,
+            message: None,
+            author: None,
+            sender: None,
+            compare_url: None,
+            pull_request: None,
+        }
+    }
 }
 
 /// What is particular to a pull request.

@@ -21,7 +21,7 @@ use super::endpoint::bracketed;
 use super::{Docker, Endpoint, TlsFiles, Tunnel};
 
 /// bollard's own limit, in seconds, on the wait for an answer's head. Creating a container on a busy disk is slow.
-const ANSWER: u64 = 120;
+const ANSWER_TIMEOUT: u64 = 120;
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a connection lives on which the other side says nothing at all, not even that it got something.
@@ -38,7 +38,7 @@ pub(super) fn client(endpoint: &Endpoint, tunnel: Option<&Tunnel>) -> anyhow::Re
     match (endpoint, tunnel) {
         (Endpoint::Unix(socket), _) => {
             let socket = socket.to_string_lossy();
-            Ok(bollard::Docker::connect_with_unix(&socket, ANSWER, bollard::API_DEFAULT_VERSION)?)
+            Ok(bollard::Docker::connect_with_unix(&socket, ANSWER_TIMEOUT, bollard::API_DEFAULT_VERSION)?)
         }
         (Endpoint::Tls { host, port, files }, _) => {
             let mut tcp = HttpConnector::new();
@@ -67,7 +67,12 @@ where
         let answer = client.request(request);
         async move { answer.await.map_err(bollard::errors::Error::from) }
     };
-    Ok(bollard::Docker::connect_with_custom_transport(transport, Some(address), ANSWER, bollard::API_DEFAULT_VERSION)?)
+    Ok(bollard::Docker::connect_with_custom_transport(
+        transport,
+        Some(address),
+        ANSWER_TIMEOUT,
+        bollard::API_DEFAULT_VERSION,
+    )?)
 }
 
 /// Mutual TLS with these files: the configured authority is the only one that counts.

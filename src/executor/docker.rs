@@ -19,8 +19,8 @@ use bytes::Bytes;
 use chrono::DateTime;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 
+use super::egress_gateway::{self, HostAddresses};
 use super::image::KnownImages;
-use super::outlet::{self, HostAddresses};
 use super::{Endpoint, Tunnel, connect};
 use super::{ExecError, Exit, Life, Upload, archive};
 use crate::domain::AttemptId;
@@ -176,7 +176,7 @@ impl Docker {
         let started = self.client()?.start_container(container, None::<StartContainerOptions>).await;
         match started {
             // runc's complaint that the command is not in the image.
-            // But that it is gone, or the one whose network it joins, is not the job's fault.
+            // But that it is gone, or the one trust_domain network it joins, is not the job's fault.
             Err(DockerError::DockerResponseServerError { status_code: 400 | 404, message })
                 if !message.contains("No such container") =>
             {
@@ -279,11 +279,11 @@ impl Docker {
     /// # Errors
     /// When the engine does not answer.
     pub async fn remove(&self, container: &str) -> anyhow::Result<()> {
-        let (outlet, probe) = (outlet::name(container), outlet::probe_name(container));
+        let (gateway, probe) = (egress_gateway::name(container), egress_gateway::probe_name(container));
         // At once, and each whatever becomes of the others. A job that still runs is left without a network for a moment.
-        let (own, outlet, probe) =
-            tokio::join!(self.remove_one(container), self.remove_one(&outlet), self.remove_one(&probe));
-        own.and(outlet).and(probe)
+        let (own, gateway, probe) =
+            tokio::join!(self.remove_one(container), self.remove_one(&gateway), self.remove_one(&probe));
+        own.and(gateway).and(probe)
     }
 
     pub(super) async fn remove_one(&self, container: &str) -> anyhow::Result<()> {

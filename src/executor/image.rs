@@ -15,7 +15,7 @@ use super::{Docker, ExecError, Image, host_config};
 pub(super) struct KnownImages(Arc<Mutex<HashMap<String, bool>>>);
 
 /// The end of the names of containers through which images are looked into.
-const LOOK: &str = "-look";
+const INSPECT_SUFFIX: &str = "-inspect";
 
 impl Docker {
     /// An image that the engine has.
@@ -43,13 +43,13 @@ impl Docker {
     }
 
     /// Whether a container is one through which an image is looked into: whoever made it removes it.
-    pub fn looks_into_image(&self, container: &str) -> bool {
-        container.starts_with(&self.prefix()) && container.ends_with(LOOK)
+    pub fn inspects_image(&self, container: &str) -> bool {
+        container.starts_with(&self.prefix()) && container.ends_with(INSPECT_SUFFIX)
     }
 
     /// Looks into a container that is made for that and never runs.
     async fn has_file(&self, image: &str, path: &str) -> anyhow::Result<bool> {
-        let name = format!("{}image-{}{LOOK}", self.prefix(), image.trim_start_matches("sha256:"));
+        let name = format!("{}image-{}{INSPECT_SUFFIX}", self.prefix(), image.trim_start_matches("sha256:"));
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             cmd: Some(vec!["true".to_owned()]),

@@ -3,35 +3,35 @@
 //! It knows no database and no build: it is told what to run under which labels, and says what became of it.
 
 mod archive;
-mod base;
+mod checkout_image;
 mod connect;
 mod docker;
 mod endpoint;
 mod examine;
-mod gpu_look;
+mod gpu_check;
 mod host_config;
 mod image;
 mod list;
-mod make;
+mod create;
 mod nvidia;
-mod outlet;
+mod egress_gateway;
 mod pool;
-mod reach;
-mod shelf;
+mod egress_allow;
+mod network_pool;
 mod tunnel;
 mod usage;
-mod waiting;
+mod staged;
 
 pub use archive::Upload;
-pub use base::Base;
+pub use checkout_image::CheckoutImage;
 pub use docker::Docker;
+pub use egress_allow::AllowedNetwork;
 pub use endpoint::{Endpoint, SshHost, TlsFiles};
 pub use examine::Engine;
 pub use nvidia::NvidiaSmi;
 pub use pool::Pool;
-pub use reach::Reach;
+pub use staged::StagedContainer;
 use tunnel::Tunnel;
-pub use waiting::Waiting;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -72,7 +72,8 @@ pub struct Limits {
     /// Which network a job sees.
     pub network: Network,
     /// What it reaches of the networks that `egress` closes.
-    pub reach: Vec<Reach>,
+    #[serde(alias = "reach")]
+    pub egress_allow: Vec<AllowedNetwork>,
 }
 
 /// Which network a job sees.
@@ -101,7 +102,7 @@ impl Default for Limits {
             processes: 4096,
             grace: Duration::from_secs(3),
             network: Network::Egress,
-            reach: Vec::new(),
+            egress_allow: Vec::new(),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::domain::GpuUse;
 use crate::gpu::{self, APPS_QUERY, Device, GPU_QUERY, Settings, USE_QUERY};
 
 /// Without its persistence mode the driver takes seconds to wake each GPU up.
-const PATIENCE: Duration = Duration::from_secs(20);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// More than it prints for the largest machines.
 pub(super) const MOST_OUTPUT: u64 = 1024 * 1024;
 /// How long an engine without GPUs is not tried again: it would make a container each time.
@@ -115,7 +115,8 @@ impl NvidiaSmi {
                 }
                 let program = self.program.to_string_lossy();
                 let asked = docker.ask_gpus(image, &program, arguments);
-                let answer = tokio::time::timeout(PATIENCE, asked).await.with_context(|| silent(&self.program))??;
+                let answer =
+                    tokio::time::timeout(ANSWER_TIMEOUT, asked).await.with_context(|| silent(&self.program))??;
                 *none = answer.is_none().then(Instant::now);
                 answer
             }
@@ -139,7 +140,7 @@ fn first_line(told: &str) -> &str {
 }
 
 fn silent(program: &Path) -> String {
-    format!("{} does not answer within {} s: the driver hangs, maybe", program.display(), PATIENCE.as_secs())
+    format!("{} does not answer within {} s: the driver hangs, maybe", program.display(), ANSWER_TIMEOUT.as_secs())
 }
 
 /// A command that has ended.
@@ -168,7 +169,7 @@ async fn output(mut command: Command) -> anyhow::Result<Option<Ended>> {
         tokio::try_join!(read(output, &mut told), read(errors, &mut complaint))?;
         child.wait().await
     };
-    let answered = tokio::time::timeout(PATIENCE, answered).await.with_context(|| silent(&name))?;
+    let answered = tokio::time::timeout(ANSWER_TIMEOUT, answered).await.with_context(|| silent(&name))?;
     let status = answered.with_context(|| format!("running {}", name.display()))?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok(Some(Ended { status: status.code().map(i64::from), told: text(told), complaint: text(complaint) }))

@@ -2,7 +2,7 @@
 //!
 //! A container serves one job, and was made for no other: with the job's image, limits, mounts and network, empty. Which
 //! kinds are wanted shows in the jobs that came lately. While one short job follows the other, no time is spent on them: then
-//! networks are used again (`shelf`).
+//! networks are used again (`network_pool`).
 
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,16 +14,16 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::make::is_no_image;
-use super::shelf::Shelf;
-use super::{Docker, ExecError, Spec, Waiting};
+use super::create::is_no_image;
+use super::network_pool::NetworkPool;
+use super::{Docker, ExecError, Spec, StagedContainer};
 
 /// How long a container waits at most. What it knows of its surroundings, such as the host's addresses, gets old.
 const MAX_AGE: Duration = Duration::from_secs(15 * 60);
 /// How long a kind of container is kept ready that no job asks for.
 const MAX_UNUSED: Duration = Duration::from_secs(60 * 60);
 /// How often ages are looked at, when nothing else happens.
-const LOOK: Duration = Duration::from_secs(60);
+const RETIRE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long no job must have begun, before there is time for the container of the next one: it would take the processors
 /// from those that have just begun, and from those that follow them.
 const QUIET: Duration = Duration::from_millis(700);
@@ -34,7 +34,7 @@ pub struct Pool {
     docker: Docker,
     size: usize,
     state: Mutex<State>,
-    shelf: Shelf,
+    networks: NetworkPool,
     taken: Notify,
     made: AtomicU64,
 }
@@ -51,54 +51,54 @@ struct State {
 #[derive(Debug)]
 struct Ready {
     spec: Spec,
-    waiting: Waiting,
+    staged: StagedContainer,
     since: Instant,
 }
 
 impl Pool {
     /// A pool that keeps so many containers ready, once jobs have shown which.
     pub fn new(docker: Docker, size: usize) -> Self {
-        let shelf = Shelf::new(docker.clone(), size);
-        Self { docker, size, state: Mutex::default(), shelf, taken: Notify::new(), made: AtomicU64::new(0) }
+        let networks = NetworkPool::new(docker.clone(), size);
+        Self { docker, size, state: Mutex::default(), networks, taken: Notify::new(), made: AtomicU64::new(0) }
     }
 
-    /// A container like this, of this name, filled as by [`Docker::start_waiting`]: one that is ready, or one in a network of
-    /// an earlier job of the same people (`whose`), or else a new one.
+    /// A container like this, of this name, filled as by [`Docker::start_staged`]: one that is ready, or one in a network of
+    /// an earlier job of the same people (`trust_domain`), or else a new one.
     ///
     /// # Errors
     /// As of that.
     pub async fn take<T, Filled: Future<Output = Result<(), ExecError>>>(
         &self,
         spec: &Spec,
-        (whose, name): (&str, &str),
+        (trust_domain, name): (&str, &str),
         (prepare, fill): (impl Future<Output = Result<T, ExecError>>, impl FnOnce(T) -> Filled),
-    ) -> Result<Waiting, ExecError> {
+    ) -> Result<StagedContainer, ExecError> {
         let mut prepare = pin!(maybe_done(prepare));
         // A GPU is bound to its container when that is made.
         let ready = if spec.gpus.is_empty() { self.pick(spec) } else { None };
-        if let Some(Ready { mut waiting, since, .. }) = ready {
-            let rename = self.docker.rename(&waiting.container, name, spec.limits.network);
+        if let Some(Ready { mut staged, since, .. }) = ready {
+            let rename = self.docker.rename(&staged.container, name, spec.limits.network);
             match tokio::join!(rename, prepare.as_mut()).0 {
                 Ok(()) => {
-                    name.clone_into(&mut waiting.container);
-                    self.shelf.note(name, spec, whose, since);
+                    name.clone_into(&mut staged.container);
+                    self.networks.record(name, spec, trust_domain, since);
                     fill(output(prepare).await?).await?;
-                    return Ok(waiting);
+                    return Ok(staged);
                 }
                 Err(error) => {
                     warn!("a container that was ready is not any more: {error:#}");
-                    self.discard(waiting).await;
+                    self.discard(staged).await;
                 }
             }
         }
         let prepare = output(prepare);
-        if self.shelf.take(spec, whose, name).await {
+        if self.networks.take(spec, trust_domain, name).await {
             return self.docker.start_in_network(spec, name, (prepare, fill)).await;
         }
         let since = Instant::now();
-        let waiting = self.docker.start_waiting(spec, name, (prepare, fill)).await?;
-        self.shelf.note(name, spec, whose, since);
-        Ok(waiting)
+        let staged = self.docker.start_staged(spec, name, (prepare, fill)).await?;
+        self.networks.record(name, spec, trust_domain, since);
+        Ok(staged)
     }
 
     /// Removes the container of a job that has ended.
@@ -106,7 +106,7 @@ impl Pool {
     /// # Errors
     /// When the engine does not answer.
     pub async fn clear_away(&self, container: &str) -> anyhow::Result<()> {
-        self.shelf.put(container).await
+        self.networks.put(container).await
     }
 
     /// Says that a job has begun, and that there is time for the next one's container.
@@ -117,11 +117,11 @@ impl Pool {
     /// Whether this container, or what it helps, is one of the pool's.
     pub fn knows(&self, container: &str) -> bool {
         let state = self.lock();
-        let ready = state.ready.iter().map(|ready| &ready.waiting.container);
+        let ready = state.ready.iter().map(|ready| &ready.staged.container);
         let is_of = |own: &String| {
             container.strip_prefix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
         };
-        ready.chain(&state.being_made).any(is_of) || self.shelf.names().iter().any(is_of)
+        ready.chain(&state.being_made).any(is_of) || self.networks.names().iter().any(is_of)
     }
 
     /// Makes and replaces containers until `shutdown`, then removes them.
@@ -137,7 +137,7 @@ impl Pool {
             }
             tokio::select! {
                 () = self.taken.notified() => self.until_quiet().await,
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(RETIRE_INTERVAL) => {}
                 () = shutdown.cancelled() => {}
             }
         }
@@ -146,9 +146,9 @@ impl Pool {
             (std::mem::take(&mut state.ready), state.being_made.take())
         };
         for ready in ready {
-            self.discard(ready.waiting).await;
+            self.discard(ready.staged).await;
         }
-        for spare in self.shelf.clear() {
+        for spare in self.networks.clear() {
             self.remove(&spare).await;
         }
         if let Some(name) = half_made {
@@ -158,17 +158,17 @@ impl Pool {
 
     /// Removes what is not wanted any more, and makes what is missing.
     async fn fill(&self) -> Result<(), ExecError> {
-        for waiting in self.retire() {
-            self.discard(waiting).await;
+        for staged in self.retire() {
+            self.discard(staged).await;
         }
-        for spare in self.shelf.retire() {
+        for spare in self.networks.retire() {
             self.remove(&spare).await;
         }
         while let Some(spec) = self.missing() {
             let name = format!("{}ready-{}", self.docker.prefix(), self.made.fetch_add(1, Ordering::Relaxed));
             self.lock().being_made = Some(name.clone());
             let made = self.docker.start_empty(&spec, &name).await;
-            if let Err(error) = self.note_made(spec, made) {
+            if let Err(error) = self.record_made(spec, made) {
                 self.remove(&name).await;
                 return Err(error);
             }
@@ -180,11 +180,11 @@ impl Pool {
         while tokio::time::timeout(QUIET, self.taken.notified()).await.is_ok() {}
     }
 
-    fn note_made(&self, spec: Spec, made: Result<Waiting, ExecError>) -> Result<(), ExecError> {
+    fn record_made(&self, spec: Spec, made: Result<StagedContainer, ExecError>) -> Result<(), ExecError> {
         let mut state = self.lock();
         state.being_made = None;
         match made {
-            Ok(waiting) => state.ready.push(Ready { spec, waiting, since: Instant::now() }),
+            Ok(staged) => state.ready.push(Ready { spec, staged, since: Instant::now() }),
             Err(error) => {
                 let has_no_image = |error: &ExecError| matches!(error, ExecError::System(error) if is_no_image(error));
                 if matches!(error, ExecError::Job(_)) || has_no_image(&error) {
@@ -206,7 +206,7 @@ impl Pool {
     /// Forgets all that wait: the engine was away, and their connections with it. Whoever tidies up removes them.
     pub fn forget(&self) {
         self.lock().ready.clear();
-        self.shelf.forget();
+        self.networks.forget();
     }
 
     /// Takes one that is like this out of those that are ready, and notes that it was asked for.
@@ -215,20 +215,20 @@ impl Pool {
         state.wanted.retain(|(wanted, _)| !self.docker.are_alike(wanted, spec));
         state.wanted.insert(0, (spec.clone(), Instant::now()));
         state.wanted.truncate(self.size);
-        state.ready.retain_mut(|ready| !ready.waiting.is_over());
+        state.ready.retain_mut(|ready| !ready.staged.is_over());
         let place = state.ready.iter().position(|ready| self.docker.are_alike(&ready.spec, spec))?;
         Some(state.ready.remove(place))
     }
 
     /// Those that are too old, or that nobody asks for any more.
-    fn retire(&self) -> Vec<Waiting> {
+    fn retire(&self) -> Vec<StagedContainer> {
         let mut state = self.lock();
         state.wanted.retain(|(_, asked)| asked.elapsed() < MAX_UNUSED);
         let State { wanted, ready, .. } = &mut *state;
         let is_stale = |ready: &mut Ready| {
             ready.since.elapsed() > MAX_AGE || !wanted.iter().any(|(spec, _)| self.docker.are_alike(spec, &ready.spec))
         };
-        ready.extract_if(.., is_stale).map(|ready| ready.waiting).collect()
+        ready.extract_if(.., is_stale).map(|ready| ready.staged).collect()
     }
 
     /// What is to be made next: one of each kind first, then more of the latest.
@@ -242,8 +242,8 @@ impl Pool {
         kinds().find(|spec| !is_there(spec)).or_else(|| kinds().next()).cloned()
     }
 
-    async fn discard(&self, waiting: Waiting) {
-        self.remove(&waiting.container).await;
+    async fn discard(&self, staged: StagedContainer) {
+        self.remove(&staged.container).await;
     }
 
     async fn remove(&self, container: &str) {

@@ -27,7 +27,7 @@ const LOG_IN: Duration = Duration::from_secs(9);
 // Who asks the engine gives up then, and the login with it, without having heard why.
 const _: () = assert!(LOG_IN.as_millis() < PROMPT.as_millis());
 /// How often it is looked whether it has.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// What is read of what ssh has said.
 const MOST_SAID: usize = 2000;
 /// Hosts' keys are checked and never learned, nobody is asked anything, no right is handed on, and a host that is silent
@@ -109,7 +109,7 @@ impl Tunnel {
             if begin.elapsed() > LOG_IN {
                 bail!("ssh has not logged in at {} within {} s", self.0.host.host, LOG_IN.as_secs());
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(running)
     }

@@ -53,7 +53,7 @@ fn held(memory: &ContainerMemoryStats) -> Option<u64> {
     Some(memory.usage?.saturating_sub(idle.copied().unwrap_or(0)))
 }
 
-/// Bytes of all devices in a direction, whose name has another case in each version of control groups.
+/// Bytes of all devices in a direction, trust_domain name has another case in each version of control groups.
 fn moved(disk: &ContainerBlkioStats, direction: &str) -> u64 {
     let entries = disk.io_service_bytes_recursive.iter().flatten();
     let wanted = entries.filter(|entry| entry.op.as_deref().is_some_and(|op| op.eq_ignore_ascii_case(direction)));

@@ -26,18 +26,18 @@ pub struct Repository {
 
 /// What a delivery asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
+pub enum Event {
     /// A build.
     Build(Box<Repository>, Box<Trigger>),
     /// Nothing, for this reason.
-    Nothing(String),
+    Ignored(String),
 }
 
 /// Reads a payload, as JSON to its end even if nobody wants it.
 ///
 /// # Errors
 /// When the body is not what GitHub sends for this event.
-pub fn parse(event: &str, body: &[u8]) -> anyhow::Result<Asked> {
+pub fn parse(event: &str, body: &[u8]) -> anyhow::Result<Event> {
     // The parser skips over strings when nobody wants their value, so their encoding is looked at here.
     let body = str::from_utf8(body)?;
     match event {
@@ -46,7 +46,7 @@ pub fn parse(event: &str, body: &[u8]) -> anyhow::Result<Asked> {
         other => {
             let IgnoredAny = read(event, body)?;
             let reason = if other == "ping" { other.to_owned() } else { format!("{other} events ask for nothing") };
-            Ok(Asked::Nothing(reason))
+            Ok(Event::Ignored(reason))
         }
     }
 }
@@ -109,16 +109,16 @@ struct CommitAuthor {
     name: Option<String>,
 }
 
-fn push(payload: PushPayload) -> anyhow::Result<Asked> {
+fn push(payload: PushPayload) -> anyhow::Result<Event> {
     if payload.deleted {
-        return Ok(Asked::Nothing(format!("{} was deleted", payload.git_ref)));
+        return Ok(Event::Ignored(format!("{} was deleted", payload.git_ref)));
     }
     let branch = payload.git_ref.strip_prefix("refs/heads/").map(str::to_owned);
     let tag = payload.git_ref.strip_prefix("refs/tags/").map(str::to_owned);
     let kind = match (&branch, &tag) {
         (Some(_), _) => TriggerKind::Push,
         (_, Some(_)) => TriggerKind::Tag,
-        _ => return Ok(Asked::Nothing(format!("{} is neither a branch nor a tag", payload.git_ref))),
+        _ => return Ok(Event::Ignored(format!("{} is neither a branch nor a tag", payload.git_ref))),
     };
     let before: Sha = payload.before.parse()?;
     // For an annotated tag `after` is the tag object; the commit is the head commit.
@@ -141,7 +141,7 @@ fn push(payload: PushPayload) -> anyhow::Result<Asked> {
         compare_url: payload.compare,
         pull_request: None,
     };
-    Ok(Asked::Build(Box::new(repository), Box::new(trigger)))
+    Ok(Event::Build(Box::new(repository), Box::new(trigger)))
 }
 
 #[derive(Deserialize)]
@@ -178,9 +178,9 @@ struct SideRepository {
     full_name: String,
 }
 
-fn pull_request(payload: PullRequestPayload) -> anyhow::Result<Asked> {
+fn pull_request(payload: PullRequestPayload) -> anyhow::Result<Event> {
     if !matches!(payload.action.as_str(), "opened" | "synchronize" | "reopened") {
-        return Ok(Asked::Nothing(format!("pull request {}", payload.action)));
+        return Ok(Event::Ignored(format!("pull request {}", payload.action)));
     }
     let pull = payload.pull_request;
     let repository = payload.repository.into_repository()?;
@@ -204,5 +204,5 @@ fn pull_request(payload: PullRequestPayload) -> anyhow::Result<Asked> {
             draft: pull.draft,
         }),
     };
-    Ok(Asked::Build(Box::new(repository), Box::new(trigger)))
+    Ok(Event::Build(Box::new(repository), Box::new(trigger)))
 }

@@ -23,7 +23,7 @@ impl Client {
     pub async fn examine(&self) -> Result<Token, SendError> {
         let route = format!("{}/rate_limit", self.api_url.path().trim_end_matches('/'));
         match self.taken(self.octocrab._get(route)).await {
-            Ok(answer) => Ok(told(&answer)),
+            Ok(answer) => Ok(read(&answer)),
             // An Enterprise server without limits, which looks at the token first.
             Err(SendError::Refused { status: 404, .. }) => Ok(Token::default()),
             Err(error) => Err(error),
@@ -31,7 +31,7 @@ impl Client {
     }
 }
 
-fn told(answer: &Answer) -> Token {
+fn read(answer: &Answer) -> Token {
     let header = |name: &str| answer.headers().get(name)?.to_str().ok();
     let scopes = header("x-oauth-scopes").map(|text| text.split(',').map(|scope| scope.trim().to_owned()));
     let expires = header("github-authentication-token-expiration");

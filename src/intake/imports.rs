@@ -11,7 +11,7 @@ use url::Url;
 
 use super::Intake;
 use crate::domain::{RepoName, Trigger};
-use crate::git::{PeekError, Remote, TreeFile};
+use crate::git::{Remote, RemoteFileError, TreeFile};
 use crate::plan::{self, SourceFile};
 use crate::travis::import::{Found, Imports, Revision, Source};
 
@@ -50,13 +50,13 @@ impl Intake {
                     Revision::Built => self.committed(commit, &source).await,
                     _ => timeout_at(deadline, self.elsewhere(commit, &source)).await.unwrap_or_else(|_| {
                         let limit = humantime::format_duration(LIMIT);
-                        Err(PeekError::Refused(format!("fetching all imports took longer than {limit}")))
+                        Err(RemoteFileError::Refused(format!("fetching all imports took longer than {limit}")))
                     }),
                 };
                 let found = match looked {
                     Ok(text) => Found::File(text),
-                    Err(PeekError::Refused(why)) => Found::Failed(why),
-                    Err(PeekError::Failed(error)) => return Err(error.context(format!("importing {source}"))),
+                    Err(RemoteFileError::Refused(why)) => Found::Failed(why),
+                    Err(RemoteFileError::Failed(error)) => return Err(error.context(format!("importing {source}"))),
                 };
                 imports.insert(source, found);
             }
@@ -64,23 +64,23 @@ impl Intake {
     }
 
     /// A file of the commit that is built.
-    async fn committed(&self, commit: &Commit<'_>, source: &Source) -> Result<Vec<u8>, PeekError> {
+    async fn committed(&self, commit: &Commit<'_>, source: &Source) -> Result<Vec<u8>, RemoteFileError> {
         let Some(file) = commit.tree.iter().find(|file| file.path == source.path) else {
-            return Err(PeekError::Refused("the commit has no regular file of that name".to_owned()));
+            return Err(RemoteFileError::Refused("the commit has no regular file of that name".to_owned()));
         };
         if file.size >= plan::READ_AT_MOST as u64 {
-            return Err(PeekError::Refused(format!("it is larger than {} bytes", plan::READ_AT_MOST - 1)));
+            return Err(RemoteFileError::Refused(format!("it is larger than {} bytes", plan::READ_AT_MOST - 1)));
         }
         let mut texts = self.mirrors.read(commit.remote.repo, std::slice::from_ref(file)).await?;
         Ok(texts.pop().context("git has lost it")?)
     }
 
     /// A file of another commit or repository, on the same server.
-    async fn elsewhere(&self, commit: &Commit<'_>, source: &Source) -> Result<Vec<u8>, PeekError> {
+    async fn elsewhere(&self, commit: &Commit<'_>, source: &Source) -> Result<Vec<u8>, RemoteFileError> {
         let url = beside(commit.remote.url, &source.repo).context("the address of the repository is not known")?;
         let remote = Remote { repo: &source.repo, url: &url };
         let with_token = may_use_token(commit.trigger, &source.repo);
-        self.mirrors.peek(&remote, &source.revision, &source.path, with_token).await
+        self.mirrors.remote_file(&remote, &source.revision, &source.path, with_token).await
     }
 }
 

@@ -6,8 +6,8 @@ use sqlx::PgPool;
 
 use super::objects::{Keys, NewObject, Objects};
 use crate::domain::{AttemptId, JobId};
-use crate::store::log_objects::{self, LogObject};
-use crate::store::logs::{self, Piece};
+use crate::store::output::log_objects::{self, LogObject};
+use crate::store::output::logs::{self, Piece};
 
 /// Bytes of a log in one frame. Who reads from somewhere has to decompress one frame for nothing at most.
 const FRAME: usize = 256 * 1024;

@@ -39,7 +39,7 @@ const PARTS: usize = 2;
 /// How long an S3 service may be silent (a download takes as long as its reader), and how long a failed request is tried
 /// again.
 const SILENCE: Duration = Duration::from_secs(60);
-const RETRY: Duration = Duration::from_secs(20);
+const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// `[storage]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -153,7 +153,7 @@ impl Objects {
             // Objects go one by one here, and not every service knows how to remove many.
             .with_disable_bulk_delete(true)
             .with_allow_http(settings.endpoint.starts_with("http://"))
-            .with_retry(RetryConfig { retry_timeout: RETRY, ..RetryConfig::default() });
+            .with_retry(RetryConfig { retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() });
         if !settings.endpoint.is_empty() {
             builder = builder.with_endpoint(&settings.endpoint);
         }

@@ -1,34 +1,14 @@
-//! Builds: inserted whole with their jobs, problems and wishes, and rolled up from their jobs.
-
-use std::time::Duration;
+//! Builds, each inserted whole with its jobs, problems and wishes.
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
-use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::{jobs, repos, wishes};
+use super::queue::{self, NewJob, rollup};
+use super::wishes::{self, NewWish};
+use super::{problems, repos};
 use crate::domain::{
-    BuildId, BuildState, DeliveryId, JobId, JobKind, JobOutcome, JobSummary, Needs, Problem, RepoId, RepoName,
-    Severity, Sha, Status, Trigger, TriggerKind, Verdict, roll_up,
+    BuildId, BuildState, DeliveryId, JobId, Problem, RepoId, RepoName, Sha, Status, Trigger, TriggerKind,
 };
-
-/// A job to be inserted with its build.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewJob {
-    /// What it does.
-    pub kind: JobKind,
-    /// Its stage's name.
-    pub stage: Option<String>,
-    /// Its own name.
-    pub name: Option<String>,
-    /// Whether its verdict does not count for the build.
-    pub allow_failure: bool,
-    /// Travis's normal form of the job.
-    pub config: Value,
-    /// What it needs of its runner beside a slot.
-    pub needs: Needs,
-}
 
 /// A build to be inserted.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,162 +81,26 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     .bind(new.fast_finish)
     .fetch_one(&mut *tx)
     .await?;
-    insert_problems(tx, id, new.problems).await?;
+    problems::insert(tx, id, new.problems).await?;
     if new.decided.is_none() {
-        jobs::insert(tx, id, new.jobs).await?;
+        queue::insert(tx, id, new.jobs).await?;
     }
     let created = Created { id, number };
     if new.linted {
         let status = Status::of_lint(new.problems);
         let path = page_path(tx, new.repo, number).await?;
-        wishes::want(tx, (new.repo, &trigger.sha, id), Status::LINT_CONTEXT, &status, &path).await?;
+        let wish = NewWish {
+            repo: new.repo,
+            sha: &trigger.sha,
+            build: id,
+            context: Status::LINT_CONTEXT,
+            status: &status,
+            target_path: &path,
+        };
+        wishes::want(tx, &wish).await?;
     }
-    wish_status(tx, id).await?;
+    rollup::wish_status(tx, id).await?;
     Ok(created)
-}
-
-async fn insert_problems(tx: &mut PgConnection, build: BuildId, problems: &[Problem]) -> sqlx::Result<()> {
-    for (position, problem) in (0_i32..).zip(problems) {
-        sqlx::query(
-            "insert into problem (build_id, position, severity, rule, message, file, line, col, key)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        )
-        .bind(build)
-        .bind(position)
-        .bind(problem.severity)
-        .bind(&problem.rule)
-        .bind(without_nul(&problem.message))
-        .bind(problem.file.as_deref().map(without_nul))
-        .bind(problem.line.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))
-        .bind(problem.column.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))
-        .bind(problem.key.as_deref().map(without_nul))
-        .execute(&mut *tx)
-        .await?;
-    }
-    Ok(())
-}
-
-/// Postgres has no NUL in text, and a repository's file may.
-fn without_nul(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
-/// The problems of a build, as they were found.
-///
-/// # Errors
-/// When Postgres cannot be asked.
-pub async fn problems(db: &mut PgConnection, build: BuildId) -> sqlx::Result<Vec<Problem>> {
-    type Row = (Severity, String, String, Option<String>, Option<i32>, Option<i32>, Option<String>);
-    let rows: Vec<Row> = sqlx::query_as(
-        "select severity, rule, message, file, line, col, key from problem where build_id = $1 order by position",
-    )
-    .bind(build)
-    .fetch_all(db)
-    .await?;
-    let unsigned = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok());
-    Ok(rows
-        .into_iter()
-        .map(|(severity, rule, message, file, line, column, key)| Problem {
-            severity,
-            rule,
-            message,
-            file,
-            line: unsigned(line),
-            column: unsigned(column),
-            key,
-        })
-        .collect())
-}
-
-#[derive(sqlx::FromRow)]
-struct BuildRow {
-    repo_id: RepoId,
-    number: i32,
-    kind: TriggerKind,
-    sha: Sha,
-    state: BuildState,
-    started_at: Option<DateTime<Utc>>,
-    finished_at: Option<DateTime<Utc>>,
-    repo: String,
-}
-
-/// Locks a build's row until the transaction ends.
-pub(super) async fn lock(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
-    sqlx::query("select 1 from build where id = $1 for update").bind(build).execute(tx).await?;
-    Ok(())
-}
-
-/// Starts the build's next stage if its time has come, rolls the build up from its jobs
-/// and wishes its status. Called in every transaction that changes a job's state; it
-/// locks the build's row, so that two jobs that end at once do not both miss the other's end.
-///
-/// # Errors
-/// When Postgres cannot be asked.
-pub async fn refresh(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<BuildState> {
-    lock(tx, build).await?;
-    jobs::start_next_stage(tx, build).await?;
-    let jobs: Vec<JobSummary> = sqlx::query_as(
-        "select stage_order, state, verdict, allow_failure from job where build_id = $1 order by stage_order, number",
-    )
-    .bind(build)
-    .fetch_all(&mut *tx)
-    .await?;
-    let (fast_finish, has_begun): (bool, bool) =
-        sqlx::query_as("select fast_finish, started_at is not null from build where id = $1")
-            .bind(build)
-            .fetch_one(&mut *tx)
-            .await?;
-    // A claim that is not committed yet has begun a job that is not seen here, and does not look at a build that runs.
-    let state = match roll_up(&jobs, fast_finish) {
-        BuildState::Queued if has_begun => BuildState::Running,
-        state => state,
-    };
-    sqlx::query(
-        "update build set state = $2,
-             started_at = coalesce(started_at, case when $2 <> 'queued' then now() end),
-             finished_at = case when $2 in ('queued', 'running') then null else coalesce(finished_at, now()) end
-         where id = $1",
-    )
-    .bind(build)
-    .bind(state)
-    .execute(&mut *tx)
-    .await?;
-    wish_status(tx, build).await?;
-    Ok(state)
-}
-
-async fn wish_status(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
-    let row: BuildRow = sqlx::query_as(
-        "select repo_id, number, kind, sha, state, started_at, finished_at, owner || '/' || name as repo
-         from build join repo on repo.id = repo_id where build.id = $1",
-    )
-    .bind(build)
-    .fetch_one(&mut *tx)
-    .await?;
-    type Outcome = (i32, Option<Verdict>, bool, Option<String>, Option<String>);
-    let jobs: Vec<Outcome> = sqlx::query_as(
-        "select number, verdict, allow_failure, reason, waits_for from job where build_id = $1 order by number",
-    )
-    .bind(build)
-    .fetch_all(&mut *tx)
-    .await?;
-    let outcomes: Vec<JobOutcome> = jobs
-        .into_iter()
-        .map(|(number, verdict, allow_failure, reason, waits_for)| JobOutcome {
-            number: format!("{}.{number}", row.number),
-            verdict,
-            allow_failure,
-            reason,
-            waits_for,
-        })
-        .collect();
-    // Only what has ended is explained by them.
-    let problems = if row.state.is_finished() { problems(tx, build).await? } else { Vec::new() };
-    let duration = row.started_at.zip(row.finished_at).and_then(|(from, to)| (to - from).to_std().ok());
-    let duration = duration.map(|d| Duration::from_secs(d.as_secs()).max(Duration::from_secs(1)));
-    let status = Status::of_build(row.state, &outcomes, &problems, duration);
-    let path = format!("/{}/builds/{}", row.repo, row.number);
-    wishes::want(tx, (row.repo_id, &row.sha, build), Status::context(row.kind), &status, &path).await
 }
 
 async fn page_path(tx: &mut PgConnection, repo: RepoId, number: i32) -> sqlx::Result<String> {

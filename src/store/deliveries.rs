@@ -25,11 +25,11 @@ pub struct Delivery {
 
 /// Whether a delivery is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Put {
+pub enum Stored {
     /// First seen, or seen and not yet processed.
     New,
     /// Processed before: nothing changes.
-    Known,
+    Duplicate,
 }
 
 /// Where deliveries are handed in.
@@ -37,7 +37,7 @@ pub enum Put {
 /// Those that come while a commit is under way are stored together in the next one: at a commit each, a busy disk and
 /// not the processor would say how many webhooks a second can be taken.
 #[derive(Debug, Clone)]
-pub struct Desk {
+pub struct DeliveryBatcher {
     db: PgPool,
     waiting: Arc<Mutex<Vec<Waiting>>>,
     commits: Arc<Semaphore>,
@@ -50,7 +50,7 @@ struct Waiting {
     event: String,
     body: Bytes,
     outcome: Option<String>,
-    answer: oneshot::Sender<Result<Put, Arc<sqlx::Error>>>,
+    answer: oneshot::Sender<Result<Stored, Arc<sqlx::Error>>>,
 }
 
 /// Commits that may be under way at once: one is on its way to the disk while another gathers rows.
@@ -59,7 +59,7 @@ const COMMITS: usize = 2;
 const BATCH: usize = 32;
 const BATCH_BYTES: usize = 32 << 20;
 
-impl Desk {
+impl DeliveryBatcher {
     /// A desk of this database.
     pub fn new(db: PgPool) -> Self {
         Self { db, waiting: Arc::default(), commits: Arc::new(Semaphore::new(COMMITS)) }
@@ -78,7 +78,7 @@ impl Desk {
         event: &str,
         body: &Bytes,
         outcome: Option<&str>,
-    ) -> Result<Put, Arc<sqlx::Error>> {
+    ) -> Result<Stored, Arc<sqlx::Error>> {
         loop {
             let (sender, mut answer) = oneshot::channel();
             self.lock().push(Waiting {
@@ -128,8 +128,8 @@ impl Desk {
         let stored = store(&self.db, &batch).await.map_err(Arc::new);
         for waiting in batch {
             let put = match &stored {
-                Ok(new) if new.contains(&waiting.id) => Ok(Put::New),
-                Ok(_) => Ok(Put::Known),
+                Ok(new) if new.contains(&waiting.id) => Ok(Stored::New),
+                Ok(_) => Ok(Stored::Duplicate),
                 Err(error) => Err(Arc::clone(error)),
             };
             // A sender that does not listen any more has gone away.

@@ -1,27 +1,21 @@
-//! Rows in Postgres. The only writer; one file per table, free functions on a connection.
+//! Rows in Postgres. The only writer: free functions on a connection, one file for each table.
 //!
-//! **Invariant:** `jobs` is the only code that changes a job's state, and each such change happens in a transaction
+//! Unless a function says otherwise, its only error is that Postgres did not answer.
+//!
+//! **Invariant:** `queue` is the only code that changes a job's state, and each such change happens in a transaction
 //! that also rolls the build up and wishes its status.
 
-pub mod artifacts;
-pub mod bell;
-pub mod bridge;
+pub mod alerts;
 pub mod builds;
-pub mod cluster;
 pub mod deliveries;
-pub mod examine;
-pub mod gpus;
-pub mod jobs;
-pub mod log_objects;
-pub mod logs;
+pub mod output;
+pub mod postgres;
+pub mod problems;
+pub mod queue;
 pub mod repo_keys;
-pub mod reports;
 pub mod repos;
-pub mod retention;
-pub mod runners;
-pub mod served;
-pub mod superseded;
-pub mod troubles;
+pub mod runner;
+pub mod wakeup;
 pub mod wishes;
 
 use std::time::Duration;

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 
 use crate::domain::RepoId;
-use crate::keys::{PrivateKey, Seal};
+use crate::repo_keys::{PrivateKey, Seal};
 
 /// The key pairs of all repositories.
 #[derive(Debug, Clone)]

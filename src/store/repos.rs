@@ -23,7 +23,7 @@ pub struct RepoFacts {
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn know(tx: &mut PgConnection, facts: &RepoFacts) -> sqlx::Result<RepoId> {
+pub async fn upsert(tx: &mut PgConnection, facts: &RepoFacts) -> sqlx::Result<RepoId> {
     // Another repository that was deleted or renamed on GitHub may still hold the name here: it gives way.
     sqlx::query(
         "update repo set name = name || '.' || id

@@ -7,17 +7,23 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::domain::{BuildId, CommitState, RepoId, Sha, Status};
 
+/// A status that a commit should show.
+#[derive(Debug, Clone, Copy)]
+pub struct NewWish<'a> {
+    pub repo: RepoId,
+    pub sha: &'a Sha,
+    pub build: BuildId,
+    pub context: &'a str,
+    pub status: &'a Status,
+    /// A path under the server's public address.
+    pub target_path: &'a str,
+}
+
 /// Wishes that a commit shows this status. An older build never replaces the wish of a newer one.
 ///
 /// # Errors
 /// When Postgres cannot be asked.
-pub async fn want(
-    tx: &mut PgConnection,
-    (repo, sha, build): (RepoId, &Sha, BuildId),
-    context: &str,
-    status: &Status,
-    target_path: &str,
-) -> sqlx::Result<()> {
+pub async fn want(tx: &mut PgConnection, wish: &NewWish<'_>) -> sqlx::Result<()> {
     sqlx::query(
         "insert into wish (repo_id, sha, context, build_id, state, description, target_path)
          values ($1, $2, $3, $4, $5, $6, $7)
@@ -28,13 +34,13 @@ pub async fn want(
            and (excluded.build_id, excluded.state, excluded.description, excluded.target_path)
                is distinct from (wish.build_id, wish.state, wish.description, wish.target_path)",
     )
-    .bind(repo)
-    .bind(sha)
-    .bind(context)
-    .bind(build)
-    .bind(status.state)
-    .bind(&status.description)
-    .bind(target_path)
+    .bind(wish.repo)
+    .bind(wish.sha)
+    .bind(wish.context)
+    .bind(wish.build)
+    .bind(wish.status.state)
+    .bind(&wish.status.description)
+    .bind(wish.target_path)
     .execute(tx)
     .await?;
     Ok(())

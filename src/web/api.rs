@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::State;
 use super::error::{Error, InJson};
 use super::rows::{self, Build, Job};
-use crate::store::builds::problems;
+use crate::store::problems;
 
 const DEFAULT_LIMIT: i64 = 25;
 const MAX_LIMIT: i64 = 100;
@@ -47,7 +47,7 @@ pub(super) async fn build(
     let build = rows::build(&state.db, &owner, &name, &number).await?;
     let jobs = rows::jobs(&state.db, build.id).await?;
     let mut connection = state.db.acquire().await?;
-    let problems = problems(&mut connection, build.id).await?;
+    let problems = problems::of(&mut connection, build.id).await?;
     let mut described = described(&state, &build)?;
     let jobs: Vec<Value> = jobs.iter().map(|job| described_job(&state, &build, job)).collect::<Result<_, _>>()?;
     described["jobs"] = jobs.into();

@@ -14,7 +14,7 @@ use super::State;
 use super::error::{Error, InJson};
 use super::log_stream::facts;
 use crate::domain::{AttemptId, JobId};
-use crate::store::artifacts;
+use crate::store::output::artifacts;
 
 /// A file, as pages and programs see it.
 #[derive(Debug, Clone, Serialize)]

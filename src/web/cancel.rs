@@ -9,7 +9,7 @@ use super::State;
 use super::error::InJson;
 use super::rows;
 use crate::domain::{BuildId, JobId};
-use crate::store::jobs;
+use crate::store::queue;
 
 /// `POST /api/v1/repos/{owner}/{repo}/builds/{number}/cancel`: every job of a build that has not ended.
 pub(super) async fn build(
@@ -36,7 +36,7 @@ pub(super) async fn job(
 
 async fn cancel(state: &State, build: BuildId, job: Option<JobId>, who: &str) -> Result<Json<Value>, InJson> {
     let mut tx = state.db.begin().await?;
-    let canceled = jobs::cancel(&mut tx, build, job, &format!("canceled by {who}")).await?;
+    let canceled = queue::cancel(&mut tx, build, job, &format!("canceled by {who}")).await?;
     tx.commit().await?;
     state.bells.outbox.ring();
     state.bells.worker.ring();

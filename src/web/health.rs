@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use tracing::warn;
 
 use super::State;
-use crate::store::{MIGRATOR, troubles};
+use crate::store::{MIGRATOR, alerts};
 
 /// `GET /healthz`: the process is up and answers.
 pub(super) async fn alive() -> &'static str {
@@ -17,8 +17,8 @@ pub(super) async fn alive() -> &'static str {
 
 /// `GET /readyz`: Postgres is reachable and has the schema of this version; and what else keeps Trainyard from working.
 pub(super) async fn ready(extract::State(state): extract::State<State>) -> (StatusCode, Json<Value>) {
-    match look(&state.db).await {
-        Ok((true, troubles)) => (StatusCode::OK, Json(json!({ "ready": true, "troubles": troubles }))),
+    match check(&state.db).await {
+        Ok((true, alerts)) => (StatusCode::OK, Json(json!({ "ready": true, "alerts": alerts }))),
         Ok((false, _)) => not_ready("Postgres has not all migrations of this version yet"),
         Err(error) => {
             warn!("not ready: {error}");
@@ -31,11 +31,11 @@ fn not_ready(why: &str) -> (StatusCode, Json<Value>) {
     (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "ready": false, "reason": why })))
 }
 
-async fn look(db: &PgPool) -> sqlx::Result<(bool, Vec<Value>)> {
+async fn check(db: &PgPool) -> sqlx::Result<(bool, Vec<Value>)> {
     let applied: Vec<i64> =
         sqlx::query_scalar("select version from _sqlx_migrations where success").fetch_all(db).await?;
-    let troubles = troubles::all(db).await?;
+    let alerts = alerts::all(db).await?;
     let migrated = MIGRATOR.iter().all(|migration| applied.contains(&migration.version));
-    let troubles = troubles.into_iter().map(|t| json!({ "component": t.component, "message": t.message })).collect();
-    Ok((migrated, troubles))
+    let alerts = alerts.into_iter().map(|t| json!({ "component": t.component, "message": t.message })).collect();
+    Ok((migrated, alerts))
 }

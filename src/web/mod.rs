@@ -35,9 +35,9 @@ use tracing::{Span, debug, debug_span};
 use url::Url;
 
 use crate::storage::{Logs, Objects};
-use crate::store::bell::Bells;
-use crate::store::deliveries::Desk;
+use crate::store::deliveries::DeliveryBatcher;
 use crate::store::repo_keys::RepoKeys;
+use crate::store::wakeup::bell::Bells;
 pub use auth::{Auth, SHORTEST as SHORTEST_TOKEN};
 use error::Error;
 
@@ -47,7 +47,7 @@ pub struct State {
     /// The database.
     pub db: PgPool,
     /// Where deliveries are handed in.
-    pub desk: Desk,
+    pub deliveries: DeliveryBatcher,
     /// What `secure:` strings are encrypted with.
     pub keys: RepoKeys,
     /// Where logs are read.

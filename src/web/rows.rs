@@ -155,16 +155,9 @@ impl Build {
         self.author.as_deref().or(self.sender.as_deref()).unwrap_or_default()
     }
 
-    /// What asked for it, as a word.
-    pub(super) fn event(&self) -> &'static str {
-        match self.kind {
-            TriggerKind::Push => "push",
-            TriggerKind::PullRequest => "pull request",
-            TriggerKind::Tag => "tag",
-            TriggerKind::Cron => "cron",
-            TriggerKind::Api => "API",
-            TriggerKind::Travis => "Travis",
-        }
+    /// The kind of its trigger in words.
+    pub(super) fn event(&self) -> String {
+        self.kind.to_string()
     }
 
     /// When it came.
@@ -196,10 +189,10 @@ pub(super) struct Job {
     pub verdict: Option<Verdict>,
     pub reason: Option<String>,
     /// What it waits for, if that is more than a slot.
-    pub waits_for: Option<String>,
+    pub wait_reason: Option<String>,
     pub exit_status: Option<i64>,
     pub attempt: i32,
-    pub worker: Option<String>,
+    pub runner: Option<String>,
     pub log_length: i64,
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
@@ -217,8 +210,8 @@ impl Job {
 macro_rules! select_jobs {
     ($rest:literal) => {
         concat!(
-            "select id, number, kind, stage, name, allow_failure, state, verdict, reason, waits_for, exit_status, attempt,
-                 worker, log_length, created_at, started_at, finished_at, config
+            "select id, number, kind, stage, name, allow_failure, state, verdict, reason, wait_reason, exit_status, attempt,
+                 runner, log_length, created_at, started_at, finished_at, config
              from job ",
             $rest
         )

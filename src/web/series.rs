@@ -10,7 +10,7 @@ use super::log_stream::facts;
 use crate::domain::{AttemptId, JobId, JobState};
 use crate::lora::series::{LogReader, Series, trend};
 use crate::storage::Logs;
-use crate::store::reports;
+use crate::store::output::reports;
 
 /// Bytes of log that are read for losses: of a longer log the first and the last half of these.
 const MOST: i64 = 64 << 20;

@@ -14,10 +14,10 @@ use tracing::info;
 
 use super::State;
 use super::error::{Error, InJson};
-use crate::domain::DeliveryId;
-use crate::github::event::{self, Asked};
+use crate::domain::{DeliveryId, pg_text};
+use crate::github::event::{self, Event};
 use crate::github::signature;
-use crate::store::deliveries::Put;
+use crate::store::deliveries::Stored;
 
 /// GitHub sends no more than this.
 pub(super) const MAX_BODY: usize = 25 * 1024 * 1024;
@@ -53,18 +53,18 @@ pub(super) async fn github(
     let json = payload(&headers, &body)?;
     // Most of what GitHub sends asks for no build, and that needs no intake.
     let outcome = match event::parse(event, &json) {
-        Ok(Asked::Build(..)) => None,
-        Ok(Asked::Nothing(reason)) => Some(reason),
+        Ok(Event::Build(..)) => None,
+        Ok(Event::Ignored(reason)) => Some(reason),
         Err(error) => {
             check_json(&json)?;
             Some(format!("{error:#}"))
         }
     };
     // Postgres has no NUL in text, and would refuse the other deliveries of the same commit as well.
-    let outcome = outcome.map(|reason| reason.replace('\0', "\u{fffd}"));
-    let said = match state.desk.put(&id, event, &json, outcome.as_deref()).await? {
-        Put::Known => "already processed",
-        Put::New => {
+    let outcome = outcome.map(|reason| pg_text(&reason));
+    let said = match state.deliveries.put(&id, event, &json, outcome.as_deref()).await? {
+        Stored::Duplicate => "already processed",
+        Stored::New => {
             match outcome {
                 None => state.bells.intake.ring(),
                 Some(reason) => info!(delivery = %id, "delivery {id} gives no build: {reason}"),

@@ -14,7 +14,7 @@ use crate::attempt::HOME;
 use crate::domain::RepoId;
 use crate::storage::Cached;
 use crate::store::builds::BuildFacts;
-use crate::store::jobs::Claimed;
+use crate::store::queue::Claimed;
 use crate::travis::cache::{self, Wanted};
 
 /// What the script's list of folders may have, in bytes and in lines.

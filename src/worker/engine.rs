@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{ENGINE_RETRY, Worker};
-use crate::store::troubles;
+use super::{ENGINE_RETRY_DELAY, Worker};
+use crate::store::alerts;
 
 /// An engine that takes longer to answer gets no new jobs until it has.
-const DOUBT: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long what was told counts as known. Somebody else may have tidied it away while Postgres was.
-const TOLD_FOR: Duration = Duration::from_secs(60);
+const ALERT_REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// How often something is tried on an engine that answers.
 const TRIES: u32 = 3;
 
@@ -23,11 +23,12 @@ impl Worker {
         while !shutdown.is_cancelled() {
             let round = async {
                 let trouble = self.ask().await;
-                let is_told = told.as_ref().is_some_and(|(told, at)| *told == trouble && at.elapsed() < TOLD_FOR);
-                if !is_told && self.say_trouble(trouble.as_deref()).await {
+                let is_told =
+                    told.as_ref().is_some_and(|(told, at)| *told == trouble && at.elapsed() < ALERT_REFRESH_INTERVAL);
+                if !is_told && self.record_alert(trouble.as_deref()).await {
                     told = Some((trouble, Instant::now()));
                 }
-                tokio::time::sleep(ENGINE_RETRY).await;
+                tokio::time::sleep(ENGINE_RETRY_DELAY).await;
             };
             tokio::select! {
                 () = round => {}
@@ -40,7 +41,7 @@ impl Worker {
     async fn ask(&self) -> Option<String> {
         let answer = self.docker.version();
         tokio::pin!(answer);
-        let answer = match tokio::time::timeout(DOUBT, &mut answer).await {
+        let answer = match tokio::time::timeout(ANSWER_TIMEOUT, &mut answer).await {
             Ok(answer) => answer,
             Err(_) => {
                 self.engine_is_away();
@@ -91,15 +92,15 @@ impl Worker {
         }
         warn!(runner = self.name, "trying again when the engine answers: {error:#}");
         while !answers {
-            tokio::time::sleep(ENGINE_RETRY).await;
+            tokio::time::sleep(ENGINE_RETRY_DELAY).await;
             answers = self.docker.version().await.is_ok();
         }
         Ok(())
     }
 
     /// Stores what is wrong with the engine; whether that could be stored.
-    async fn say_trouble(&self, message: Option<&str>) -> bool {
-        match troubles::set(&self.db, &format!("runner {}", self.name), message).await {
+    async fn record_alert(&self, message: Option<&str>) -> bool {
+        match alerts::set(&self.db, &format!("runner {}", self.name), message).await {
             Ok(true) => match message {
                 Some(message) => error!(runner = self.name, "{message}"),
                 None => info!(runner = self.name, "the runner works again"),

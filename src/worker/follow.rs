@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::log::Log;
 use super::run::End;
-use super::{ENGINE_RETRY, Worker};
+use super::{ENGINE_RETRY_DELAY, Worker};
 use crate::attempt::Shared;
 use crate::executor::{Exit, Life};
 
@@ -51,7 +51,7 @@ impl Worker {
                 }
                 Err(error) => {
                     warn!("the engine went away: {error:#}");
-                    shared.lock().is_unseen();
+                    shared.lock().output_lost();
                     // A container that still runs was not taken along.
                     engine_was_away = !self.until_seen(container, shared).await;
                 }
@@ -62,10 +62,10 @@ impl Worker {
     /// Returns when the engine tells of the container again, and whether it still runs.
     async fn until_seen(&self, container: &str, shared: &Shared) -> bool {
         loop {
-            tokio::time::sleep(ENGINE_RETRY).await;
+            tokio::time::sleep(ENGINE_RETRY_DELAY).await;
             match self.docker.life(container).await {
                 Ok(Life::Running(_)) => {
-                    shared.lock().is_seen();
+                    shared.lock().output_resumed();
                     return true;
                 }
                 // What it did last is read before anybody judges.

@@ -16,14 +16,14 @@ use tracing::{error, info, warn};
 use super::Worker;
 use crate::executor::ExecError;
 use crate::gpu::{Asking, Device};
+use crate::store::alerts;
 use crate::store::builds::BuildFacts;
-use crate::store::gpus::{self, Seen};
-use crate::store::jobs::Claimed;
-use crate::store::runners::{self, Runner};
-use crate::store::troubles;
+use crate::store::queue::Claimed;
+use crate::store::runner::gpus::{self, Seen};
+use crate::store::runner::runners::{self, Runner};
 
 /// How often the GPUs that no job holds are looked at: one that somebody else uses is not given to a job then.
-const LOOK: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Which GPUs a runner has.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -73,7 +73,7 @@ impl Worker {
                 if let Err(error) = self.look_or_wait().await {
                     warn!(runner = self.name, "cannot look at the GPUs: {error:#}");
                 }
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         tokio::select! {
@@ -86,8 +86,8 @@ impl Worker {
     /// Looks at the GPUs, if the engine can be reached; tells that the runner is served in either case.
     async fn look_or_wait(&self) -> anyhow::Result<()> {
         self.tell().await?;
-        if tokio::time::timeout(LOOK, self.until_there()).await.is_ok() {
-            return self.look_at_gpus().await;
+        if tokio::time::timeout(POLL_INTERVAL, self.until_there()).await.is_ok() {
+            return self.check_gpus().await;
         }
         gpus::quarantine_all(&self.db, &self.name, "its runner cannot be reached").await?;
         Ok(())
@@ -98,14 +98,14 @@ impl Worker {
         let endpoint = self.docker.endpoint().to_string();
         let (name, host, labels) = (&self.name, &self.host, &self.labels);
         let runner = Runner { name, endpoint: &endpoint, slots: self.slots, labels, host };
-        runners::tell(&self.db, &runner).await.context("telling of the runner")
+        runners::upsert(&self.db, &runner).await.context("telling of the runner")
     }
 
     /// Tells which GPUs the runner has, and which of those that no job holds are empty.
     ///
     /// # Errors
     /// When the engine or Postgres does not answer; then nothing is free that was not.
-    pub async fn look_at_gpus(&self) -> anyhow::Result<()> {
+    pub async fn check_gpus(&self) -> anyhow::Result<()> {
         let name = &self.name;
         self.tell().await?;
         let begun = gpus::now(&self.db).await?;
@@ -131,7 +131,7 @@ impl Worker {
             Err(error) => {
                 let reason = format!("{error:#}");
                 gpus::quarantine_all(&self.db, name, &reason).await?;
-                return self.say_gpu_trouble(Some(&reason)).await;
+                return self.record_gpu_alert(Some(&reason)).await;
             }
         };
         let in_use: HashSet<String> = match devices.is_empty() {
@@ -144,7 +144,7 @@ impl Worker {
         for gpu in seen.iter_mut().filter(|gpu| in_use.contains(&gpu.uuid)) {
             gpu.trouble.get_or_insert_with(|| "the container of its last job is still there".to_owned());
         }
-        let looked = gpus::look(&self.db, name, begun, &seen).await.context("storing what GPUs there are")?;
+        let looked = gpus::record_check(&self.db, name, begun, &seen).await.context("storing what GPUs there are")?;
         for (uuid, reason) in &looked.quarantined {
             warn!(runner = name, gpu = uuid, "the GPU {uuid} is quarantined: {reason}");
         }
@@ -155,7 +155,7 @@ impl Worker {
         let others = looked.of_others.join(", ");
         let clash = (!others.is_empty())
             .then(|| format!("another runner has these GPUs, too: {others}; list those of each in its `gpus`"));
-        self.say_gpu_trouble(clash.as_deref()).await
+        self.record_gpu_alert(clash.as_deref()).await
     }
 
     /// The runner's GPUs, by its configuration and what was found.
@@ -212,8 +212,8 @@ impl Worker {
         Ok(())
     }
 
-    async fn say_gpu_trouble(&self, trouble: Option<&str>) -> anyhow::Result<()> {
-        let changed = troubles::set(&self.db, &format!("GPUs of runner {}", self.name), trouble).await?;
+    async fn record_gpu_alert(&self, trouble: Option<&str>) -> anyhow::Result<()> {
+        let changed = alerts::set(&self.db, &format!("GPUs of runner {}", self.name), trouble).await?;
         match trouble.filter(|_| changed) {
             Some(trouble) => error!(runner = self.name, "the GPUs cannot be used: {trouble}"),
             None if changed => info!(runner = self.name, "the GPUs can be used again"),

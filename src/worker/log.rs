@@ -8,12 +8,13 @@ use tracing::warn;
 use super::mask::{Mask, Masked};
 use crate::attempt::Tail;
 use crate::domain::AttemptId;
-use crate::store::bell::Bells;
-use crate::store::jobs::Claimed;
-use crate::store::{jobs, logs};
+use crate::store::output::logs;
+use crate::store::queue;
+use crate::store::queue::Claimed;
+use crate::store::wakeup::bell::Bells;
 
 /// How long a store that fails is left alone before the next try.
-const RETRY: Duration = Duration::from_millis(500);
+const STORE_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// The attempt lost its lease: nothing may be written any more.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +98,7 @@ impl Log {
                 Ok(false) => return Err(Lost),
                 Err(error) => {
                     warn!(job = %self.attempt.job, "cannot store the log: {error:#}");
-                    tokio::time::sleep(RETRY).await;
+                    tokio::time::sleep(STORE_RETRY_DELAY).await;
                 }
             }
         }
@@ -114,7 +115,7 @@ impl Log {
             return Ok(true);
         }
         // An earlier try may have been stored although its answer was lost with the connection.
-        Ok(jobs::log_length(&mut connection, self.attempt).await? == Some(after))
+        Ok(queue::log_length(&mut connection, self.attempt).await? == Some(after))
     }
 
     /// Takes bytes into account that are stored already, or that are about to be stored with the verdict.

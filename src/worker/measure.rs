@@ -8,14 +8,14 @@ use tracing::debug;
 use super::Worker;
 use crate::attempt::Shared;
 use crate::domain::{GpuUse, Record, Usage};
-use crate::store::jobs::Claimed;
+use crate::store::queue::Claimed;
 
 /// A job that is over sooner is left in peace, and has no record.
-const FIRST: Duration = Duration::from_millis(500);
+const FIRST_SAMPLE_AFTER: Duration = Duration::from_millis(500);
 /// How often a job is looked at.
-const EVERY: Duration = Duration::from_secs(1);
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often its GPUs are: `nvidia-smi` maps the whole driver for each look.
-const GPUS_EVERY: Duration = Duration::from_secs(3);
+const GPU_SAMPLE_INTERVAL: Duration = Duration::from_secs(3);
 
 impl Worker {
     /// Looks at a job's container again and again, beside the halves that do the work: nothing waits for a look. An
@@ -38,7 +38,7 @@ impl Worker {
                 progress.container.clone().zip(progress.started)
             };
             let next = match running {
-                Some((container, started)) if started.elapsed() >= FIRST => {
+                Some((container, started)) if started.elapsed() >= FIRST_SAMPLE_AFTER => {
                     match self.docker.usage(&container).await {
                         Ok(Some(usage)) => {
                             let gpus = *gpus.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,10 +48,10 @@ impl Worker {
                         // Whether the engine is there is found out by the half that follows the container.
                         Err(error) => debug!(job = %job.id, "cannot look at job {}: {error:#}", job.id),
                     }
-                    EVERY
+                    SAMPLE_INTERVAL
                 }
-                Some((_, started)) => FIRST.saturating_sub(started.elapsed()),
-                None => FIRST,
+                Some((_, started)) => FIRST_SAMPLE_AFTER.saturating_sub(started.elapsed()),
+                None => FIRST_SAMPLE_AFTER,
             };
             tokio::time::sleep(next).await;
         }
@@ -66,9 +66,9 @@ impl Worker {
                     debug!(job = %job.id, "cannot look at the GPUs of job {}: {error:#}", job.id);
                 }
                 *gpus.lock().unwrap_or_else(PoisonError::into_inner) = told.ok().flatten();
-                GPUS_EVERY
+                GPU_SAMPLE_INTERVAL
             } else {
-                FIRST
+                FIRST_SAMPLE_AFTER
             };
             tokio::time::sleep(next).await;
         }

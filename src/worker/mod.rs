@@ -4,7 +4,7 @@
 //! logs at the stored offset, and finishes them.
 
 mod artifacts;
-mod bases;
+mod checkout_images;
 mod cache;
 mod engine;
 mod follow;
@@ -36,23 +36,23 @@ use crate::executor::{Docker, Limits, Mount, NvidiaSmi, Pool};
 use crate::git::Mirrors;
 use crate::gpu;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
-use crate::store::bell::Bells;
-use crate::store::jobs::{self, Claimed};
+use crate::store::queue::{self, Claimed};
 use crate::store::repo_keys::RepoKeys;
-use bases::Bases;
+use crate::store::wakeup::bell::Bells;
+use checkout_images::CheckoutImages;
 pub use gpus::{GpuConfig, GpuWord, ListedGpu};
 pub use runner::RunnerConfig;
 
 /// How long a job is ours without a beat. Another worker takes it up at the latest this much after ours is lost.
 pub const LEASE: Duration = Duration::from_secs(6);
 /// How often the lease is extended: three beats may be lost before the lease is.
-const BEAT: Duration = Duration::from_millis(1500);
+const BEAT_INTERVAL: Duration = Duration::from_millis(1500);
 /// How often an engine that is away is asked again.
-const ENGINE_RETRY: Duration = Duration::from_secs(2);
+const ENGINE_RETRY_DELAY: Duration = Duration::from_secs(2);
 /// What canceled jobs get to end when the service stops: the graces between signals are the operator's to set.
 pub const STOP_OF_JOBS: Duration = Duration::from_secs(60);
 /// How long the queue may go unseen when no bell rings; a job whose delay has passed waits no longer than this.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What every job of a runner gets.
 #[derive(Debug, Clone)]
@@ -107,7 +107,7 @@ pub struct Worker {
     /// Where the engine keeps everything, if that is on this machine.
     engine_root: OnceLock<PathBuf>,
     pool: Pool,
-    bases: Bases,
+    checkout_images: CheckoutImages,
     mirrors: Mirrors,
     settings: Settings,
 }
@@ -143,7 +143,7 @@ impl Worker {
             there,
             engine_root,
             pool,
-            bases: Bases::default(),
+            checkout_images: CheckoutImages::default(),
             mirrors,
             settings,
         }
@@ -188,12 +188,12 @@ impl Worker {
                 match self.claim().await {
                     Ok(Some(job)) => Some(job),
                     Ok(None) => {
-                        self.bells.worker.wait(LOOK).await;
+                        self.bells.worker.wait(POLL_INTERVAL).await;
                         None
                     }
                     Err(error) => {
                         warn!(runner = self.name, "cannot look for jobs: {error:#}");
-                        tokio::time::sleep(LOOK).await;
+                        tokio::time::sleep(POLL_INTERVAL).await;
                         None
                     }
                 }
@@ -222,10 +222,10 @@ impl Worker {
         loop {
             tokio::select! {
                 slot = &mut slot => return slot.unwrap_or_else(|_| unreachable!("never closed")),
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
             if self.has_gpus.load(Ordering::Relaxed)
-                && let Err(error) = jobs::tell_who_gives_way(&self.db, &self.name).await
+                && let Err(error) = queue::mark_preemptions(&self.db, &self.name).await
             {
                 warn!(runner = self.name, "cannot look who has to give way: {error}");
             }
@@ -235,7 +235,7 @@ impl Worker {
     /// Cancels the jobs that run, and waits for their ends.
     async fn cancel_all(&self, running: &mut JoinSet<()>) {
         let reason = format!("canceled, since Trainyard was stopped on {}", self.host);
-        match jobs::cancel_running_of(&self.db, &self.name, &reason).await {
+        match queue::cancel_running_of(&self.db, &self.name, &reason).await {
             Ok(canceled) => info!(runner = self.name, "{canceled} running jobs are canceled"),
             Err(error) => warn!(runner = self.name, "cannot cancel the running jobs: {error}"),
         }
@@ -271,10 +271,10 @@ impl Worker {
             return Ok(None);
         }
         let can_meet_needs = self.has_gpus.load(Ordering::Relaxed) || !self.labels.is_empty();
-        if can_meet_needs && let Some(job) = jobs::claim_with_needs(&self.db, &self.name, LEASE).await? {
+        if can_meet_needs && let Some(job) = queue::claim_with_requirements(&self.db, &self.name, LEASE).await? {
             return Ok(Some(job));
         }
-        Ok(jobs::claim(&self.db, &self.name, LEASE).await?)
+        Ok(queue::claim(&self.db, &self.name, LEASE).await?)
     }
 
     /// What is wrong with the disk of its engine, in words; none when it has room, or is another machine's.

@@ -13,7 +13,7 @@ use crate::git::Remote;
 use crate::lora::smoke::Smoke;
 use crate::plan::Commit;
 use crate::store::builds::{self, BuildFacts};
-use crate::store::jobs::{self, Claimed};
+use crate::store::queue::{self, Claimed};
 use crate::travis::own_keys::fails_when_lost;
 use crate::travis::script::{self, Checkout, Facts, Files, Numbered, PullRequestFacts};
 
@@ -37,7 +37,7 @@ impl Worker {
         self.gpus_are_fit(job, &facts, &name).await?;
         let image = self.docker.image(&name).await?;
         let wanted = Checkout::of(&job.config);
-        let base = self.base_of(&repo, &facts, &image, &wanted).await;
+        let base = self.checkout_image_of(&repo, &facts, &image, &wanted).await;
         let files = match &base {
             Some(base) => Files::OfBase(base.commit.clone()),
             None if image.has_git => Files::InHistory,
@@ -45,11 +45,11 @@ impl Worker {
         };
         let checkout = self.checkout(&repo, &facts, &wanted, &files);
         let (mounts, trusted) = (self.mounts_of(&repo, &secrets), secrets.allowed);
-        let known = self.known(job, &facts, secrets, cache, (&repo, (&name, &image), &files, smoke.as_ref()));
+        let known = self.script_facts(job, &facts, secrets, cache, (&repo, (&name, &image), &files, smoke.as_ref()));
         let new = NewContainer {
             attempt: job.attempt_id(),
             repo: &repo,
-            whose: whose(&facts, trusted),
+            trust_domain: trust_domain(&facts, trusted),
             image: base.as_ref().map_or(&image.id, |base| &base.id),
             script: script::compile(&job.config, &known),
             cache: cache.and_then(|cache| cache.found.clone()),
@@ -59,11 +59,11 @@ impl Worker {
             gpus: &job.gpus,
         };
         let with = (&self.settings.images, Some(&self.pool));
-        let once = self.only_once(job, &known).map(|why| self.note_only_once(job, why));
+        let once = self.only_once(job, &known).map(|why| self.record_only_once(job, why));
         let first = (checkout, once);
         let container = new.start(&self.docker, with, first, made).await;
         self.pool.job_began();
-        self.may_want_base(&repo, &facts, (&image, &wanted));
+        self.request_checkout_image(&repo, &facts, (&image, &wanted));
         container
     }
 
@@ -84,7 +84,7 @@ impl Worker {
 
     /// Derives a smoke job's training again, as the plan did.
     async fn training(&self, asked: &SmokeJob, repo: &RepoName, facts: &BuildFacts) -> Result<Smoke, ExecError> {
-        self.have(repo, facts).await?;
+        self.ensure_fetched(repo, facts).await?;
         let tree = self.mirrors.files(repo, &facts.built_sha).await?;
         let files = self.mirrors.sources(repo, &tree).await?;
         let paths: Vec<String> = tree.into_iter().map(|file| file.path).collect();
@@ -94,7 +94,7 @@ impl Worker {
     }
 
     /// Makes sure that this machine's mirror has the commit: another machine's intake took the delivery, maybe.
-    pub(super) async fn have(&self, repo: &RepoName, facts: &BuildFacts) -> anyhow::Result<()> {
+    pub(super) async fn ensure_fetched(&self, repo: &RepoName, facts: &BuildFacts) -> anyhow::Result<()> {
         let url = Url::parse(&facts.clone_url).context("the repository's address")?;
         self.mirrors.fetch_commit(&Remote { repo, url: &url }, &facts.built_sha).await
     }
@@ -125,7 +125,7 @@ impl Worker {
             Ok(folder) => return Ok(folder),
             Err(error) => error,
         };
-        self.have(repo, facts).await.context(error.to_string())?;
+        self.ensure_fetched(repo, facts).await.context(error.to_string())?;
         attempt().await
     }
 
@@ -139,13 +139,13 @@ impl Worker {
         }
     }
 
-    async fn note_only_once(&self, job: &Claimed, why: &str) -> anyhow::Result<()> {
-        let is_ours = jobs::run_only_once(&self.db, job.attempt_id(), Some(why)).await?;
+    async fn record_only_once(&self, job: &Claimed, why: &str) -> anyhow::Result<()> {
+        let is_ours = queue::run_only_once(&self.db, job.attempt_id(), Some(why)).await?;
         anyhow::ensure!(is_ours, "the lease was lost before the job began");
         Ok(())
     }
 
-    fn known(
+    fn script_facts(
         &self,
         job: &Claimed,
         facts: &BuildFacts,
@@ -197,7 +197,7 @@ impl Worker {
 }
 
 /// Whose code a job runs: the repository's own people's, or those of a fork of it. Of a fork that is deleted nobody knows.
-fn whose(facts: &BuildFacts, trusted: bool) -> String {
+fn trust_domain(facts: &BuildFacts, trusted: bool) -> String {
     match (trusted, &facts.head_repo) {
         (true, _) => format!("{}", facts.repo_id),
         (false, Some(fork)) => format!("{} by {fork}", facts.repo_id),

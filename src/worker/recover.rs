@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
+use super::{BEAT_INTERVAL, ENGINE_RETRY_DELAY, LEASE, Worker};
 use crate::executor::{Endpoint, Found};
-use crate::store::jobs::{self, Claimed};
+use crate::store::queue::{self, Claimed};
 
 impl Worker {
     /// Finds the containers of an earlier process, and gives those to go on with; tries until it can tell. Until then
@@ -20,12 +20,12 @@ impl Worker {
 
     async fn hold_leases(&self) {
         loop {
-            for attempt in jobs::running_of(&self.db, &self.name).await.unwrap_or_default() {
-                if let Err(error) = jobs::beat(&self.db, attempt, LEASE).await {
+            for attempt in queue::running_of(&self.db, &self.name).await.unwrap_or_default() {
+                if let Err(error) = queue::beat(&self.db, attempt, LEASE).await {
                     warn!(job = %attempt.job, "cannot extend the lease of job {}: {error}", attempt.job);
                 }
             }
-            tokio::time::sleep(BEAT).await;
+            tokio::time::sleep(BEAT_INTERVAL).await;
         }
     }
 
@@ -37,7 +37,7 @@ impl Worker {
                 Ok(adopted) => return adopted,
                 Err(trouble) => warn!(runner = self.name, "cannot look for running jobs yet: {trouble:#}"),
             }
-            tokio::time::sleep(ENGINE_RETRY).await;
+            tokio::time::sleep(ENGINE_RETRY_DELAY).await;
         }
     }
 
@@ -55,7 +55,8 @@ impl Worker {
         let (own, helpers): (Vec<Found>, _) = self.docker.list().await?.into_iter().partition(|found| found.runs_job);
         for found in own {
             // One that was never started may lack its files. It did nothing yet, so the job can simply begin again.
-            let job = if found.started { jobs::adopt(&self.db, found.attempt, &self.name, LEASE).await? } else { None };
+            let job =
+                if found.started { queue::adopt(&self.db, found.attempt, &self.name, LEASE).await? } else { None };
             match job {
                 Some(job) => {
                     info!(runner = self.name, "going on with job {} at byte {} of its log", job.id, job.log_length);
@@ -71,14 +72,14 @@ impl Worker {
         }
         for container in self.docker.list_ready().await? {
             // It may be looked with already, and goes on to be of use.
-            if !self.docker.looks_at_gpus(&container) {
+            if !self.docker.checks_gpus(&container) {
                 self.docker.remove(&container).await?;
             }
         }
-        for attempt in jobs::running_of(&self.db, &self.name).await? {
+        for attempt in queue::running_of(&self.db, &self.name).await? {
             if !adopted.iter().any(|(job, _)| job.attempt_id() == attempt) {
                 warn!(runner = self.name, "job {} was claimed but has no container: it begins again", attempt.job);
-                jobs::requeue(&self.db, attempt, Duration::ZERO, "its container was lost").await?;
+                queue::requeue(&self.db, attempt, Duration::ZERO, "its container was lost").await?;
             }
         }
         Ok(adopted)
@@ -90,7 +91,7 @@ impl Worker {
     /// When the engine or Postgres does not answer.
     pub async fn reap(&self) -> anyhow::Result<()> {
         let containers = self.docker.list().await?;
-        let running = jobs::running_of(&self.db, &self.name).await?;
+        let running = queue::running_of(&self.db, &self.name).await?;
         for orphan in containers.into_iter().filter(|found| !running.contains(&found.attempt)) {
             info!(
                 runner = self.name,
@@ -100,9 +101,10 @@ impl Worker {
         }
         for orphan in self.docker.list_ready().await? {
             let docker = &self.docker;
-            let is_other =
-                docker.looks_at_gpus(&orphan) || docker.looks_into_image(&orphan) || docker.makes_base(&orphan);
-            // Asked after the list was made: one that was taken meanwhile has another name.
+            let is_other = docker.checks_gpus(&orphan)
+                || docker.inspects_image(&orphan)
+                || docker.is_making_checkout_image(&orphan);
+            // Request after the list was made: one that was taken meanwhile has another name.
             if !is_other && !self.pool.knows(&orphan) {
                 self.docker.remove(&orphan).await?;
             }

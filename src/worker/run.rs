@@ -10,15 +10,15 @@ use tracing::{info, warn};
 use super::artifacts::Origin;
 use super::log::{Log, Lost};
 use super::secrets::Secrets;
-use super::{BEAT, ENGINE_RETRY, LEASE, Worker};
+use super::{BEAT_INTERVAL, ENGINE_RETRY_DELAY, LEASE, Worker};
 use crate::attempt::{Examined, Judgement, Progress, Shared, SmokeJob, TICK, never_began, watch_disk};
 use crate::domain::{AttemptId, JobId, Record, Stop, Verdict};
 use crate::executor::{ExecError, Exit, Found, Limits};
 use crate::lora::series::LogReader;
-use crate::store::artifacts::NewArtifact;
 use crate::store::builds::BuildFacts;
-use crate::store::jobs::{self, Beat, Claimed, Finish};
-use crate::store::reports::Reports;
+use crate::store::output::artifacts::NewArtifact;
+use crate::store::output::reports::Reports;
+use crate::store::queue::{self, Beat, Claimed, Finish};
 
 /// How long a job that was given back for the engine's or git's sake waits in the queue.
 const BACK_IN_QUEUE: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ pub(super) enum End {
     /// Through no fault of the job; it may be tried again.
     GivenBack(anyhow::Error),
     /// It gave way to another job, for this reason, which its log tells in more words.
-    GaveWay(String, String),
+    Preempted(String, String),
     /// Somebody else decides about the job now.
     Lost,
 }
@@ -81,12 +81,15 @@ impl Worker {
             End::GivenBack(error) => {
                 warn!(job = %job.id, "job {} is given back: {error:#}", job.id);
                 let reason = format!("{error:#}");
-                insist(job.id, "give the job back", || jobs::requeue(&self.db, attempt, BACK_IN_QUEUE, &reason)).await;
+                retry_forever(job.id, "give the job back", || {
+                    queue::requeue(&self.db, attempt, BACK_IN_QUEUE, &reason)
+                })
+                .await;
             }
-            End::GaveWay(reason, closing) => {
+            End::Preempted(reason, closing) => {
                 info!(job = %job.id, "job {} gives way: {reason}", job.id);
                 let end = (log.stored(), closing.as_bytes());
-                insist(job.id, "let the job give way", || jobs::give_way(&self.db, attempt, end, &reason)).await;
+                retry_forever(job.id, "let the job give way", || queue::preempt(&self.db, attempt, end, &reason)).await;
             }
             End::Lost => warn!(job = %job.id, "the lease of job {} is lost: its container is removed", job.id),
         }
@@ -102,14 +105,14 @@ impl Worker {
         }
         // At once, so that the next job waits for its GPU no longer than it takes to see it empty.
         if !job.gpus.is_empty()
-            && let Err(error) = self.look_at_gpus().await
+            && let Err(error) = self.check_gpus().await
         {
             warn!(job = %job.id, "cannot look at the GPUs of job {} now, they are looked at later: {error:#}", job.id);
         }
     }
 
     async fn finish(&self, attempt: AttemptId, end: &Finish<'_>) {
-        if insist(attempt.job, "store the verdict of the job", || jobs::finish(&self.db, attempt, end)).await {
+        if retry_forever(attempt.job, "store the verdict of the job", || queue::finish(&self.db, attempt, end)).await {
             info!(job = %attempt.job, "job {} ends: {:?}", attempt.job, end.verdict);
         } else {
             // Also when an earlier try was stored although its answer was lost.
@@ -132,7 +135,7 @@ impl Worker {
                 // The container runs, and nothing of its output may be shown without knowing what to hide.
                 Err(error) => warn!(job = %job.id, "cannot read the secrets of job {}: {error:#}", job.id),
             }
-            tokio::time::sleep(ENGINE_RETRY).await;
+            tokio::time::sleep(ENGINE_RETRY_DELAY).await;
         };
         let cache = self.cache_of(job, &facts, found.is_none()).await;
         let ended_before = found.as_ref().is_some_and(|found| found.ended);
@@ -164,25 +167,25 @@ impl Worker {
                     Ok(false) => {}
                     Ok(true) => {
                         // Nothing that the job does has happened, whatever was noted in advance.
-                        return match jobs::run_only_once(&self.db, job.attempt_id(), None).await {
+                        return match queue::run_only_once(&self.db, job.attempt_id(), None).await {
                             Ok(_) => End::GivenBack(anyhow::anyhow!("its container ended before the job began")),
                             Err(error) => End::GivenBack(error.into()),
                         };
                     }
                     Err(error) => return End::GivenBack(error),
                 }
-                let (mut judgement, gave_way) = {
+                let (mut judgement, preempted) = {
                     let mut progress = shared.lock();
                     progress.log_full = log.is_full();
                     if (unseen || ended_before) && progress.end_is_unknown(&exit, &log.tail()) {
                         let words = "its container ended unseen, with Docker or the machine, and before its last words";
                         return End::GivenBack(anyhow::anyhow!("{words} (exit status {})", exit.status));
                     }
-                    let gave_way = progress.gave_way(&exit).map(str::to_owned);
-                    (progress.judge(&exit, limits, &log.tail()), gave_way)
+                    let preempted = progress.preempted(&exit).map(str::to_owned);
+                    (progress.judge(&exit, limits, &log.tail()), preempted)
                 };
-                if let Some(reason) = gave_way {
-                    return End::GaveWay(reason, judgement.closing);
+                if let Some(reason) = preempted {
+                    return End::Preempted(reason, judgement.closing);
                 }
                 let examined = match smoke {
                     Some(smoke) => match self.examine(job, smoke, &container, exit.status, &mut judgement).await {
@@ -250,22 +253,22 @@ impl Worker {
     /// Extends the lease, looks at the limits, and ends the container when one is broken or a cancel is asked for.
     /// Returns only when the lease is lost.
     async fn watch(&self, job: &Claimed, limits: &Limits, shared: &Shared) {
-        let wished = Mutex::new(None);
+        let stop_request = Mutex::new(None);
         // Side by side: the lease goes on while an engine is away that shall stop the job.
         tokio::select! {
-            () = self.beat(job, &wished) => {}
-            () = self.keep_limits(job, limits, shared, &wished) => {}
+            () = self.beat(job, &stop_request) => {}
+            () = self.keep_limits(job, limits, shared, &stop_request) => {}
         }
     }
 
     /// Extends the lease until it is lost.
-    async fn beat(&self, job: &Claimed, wished: &Mutex<Option<(Stop, String)>>) {
+    async fn beat(&self, job: &Claimed, stop_request: &Mutex<Option<(Stop, String)>>) {
         loop {
-            tokio::time::sleep(BEAT).await;
-            match jobs::beat(&self.db, job.attempt_id(), LEASE).await {
+            tokio::time::sleep(BEAT_INTERVAL).await;
+            match queue::beat(&self.db, job.attempt_id(), LEASE).await {
                 Ok(Beat::Ours) => {}
                 Ok(Beat::Stop(stop, reason)) => {
-                    *wished.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, reason));
+                    *stop_request.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, reason));
                 }
                 Ok(Beat::Lost) => return,
                 // Nobody can take the job from us while nobody reaches Postgres.
@@ -280,19 +283,19 @@ impl Worker {
         job: &Claimed,
         limits: &Limits,
         shared: &Shared,
-        wished: &Mutex<Option<(Stop, String)>>,
+        stop_request: &Mutex<Option<(Stop, String)>>,
     ) {
         loop {
             tokio::time::sleep(TICK).await;
-            let wanted = wished.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let wanted = stop_request.lock().unwrap_or_else(PoisonError::into_inner).take();
             let due = {
                 let mut progress = shared.lock();
-                progress.engine_is(self.is_reachable());
-                progress.look(limits, Instant::now(), wanted)
+                progress.set_engine_reachable(self.is_reachable());
+                progress.check(limits, Instant::now(), wanted)
             };
             if let Some((stop, reason)) = due.stop {
                 info!(job = %job.id, "job {} is being stopped: {reason}", job.id);
-                if let Err(error) = jobs::note_stop(&self.db, job.attempt_id(), stop, &reason).await {
+                if let Err(error) = queue::record_stop(&self.db, job.attempt_id(), stop, &reason).await {
                     warn!(job = %job.id, "cannot note why job {} is stopped: {error}", job.id);
                 }
             }
@@ -306,7 +309,7 @@ impl Worker {
 }
 
 /// Records what becomes of a job, however long Postgres is away. Until then the job counts as running, and has its slot.
-async fn insist<T, E: Display, Step: Future<Output = Result<T, E>>>(
+async fn retry_forever<T, E: Display, Step: Future<Output = Result<T, E>>>(
     job: JobId,
     what: &str,
     step: impl Fn() -> Step,
@@ -316,6 +319,6 @@ async fn insist<T, E: Display, Step: Future<Output = Result<T, E>>>(
             Ok(recorded) => return recorded,
             Err(error) => warn!(%job, "cannot {what}, trying again: {error:#}"),
         }
-        tokio::time::sleep(ENGINE_RETRY).await;
+        tokio::time::sleep(ENGINE_RETRY_DELAY).await;
     }
 }

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use super::Worker;
 use super::mask::Mask;
 use crate::store::builds::BuildFacts;
-use crate::store::jobs::Claimed;
+use crate::store::queue::Claimed;
 use crate::travis::secrets;
 
 /// The secrets of one job.

@@ -79,7 +79,7 @@ async fn after_kill_9_in_mid_job_the_same_container_goes_on() {
 
     let end = yard.github.wait_for_end(&sha, "trainyard/push").await;
     assert_eq!(end.state, "success", "{end:?}\n{}", service.said());
-    let log = trainyard::store::logs::read(
+    let log = trainyard::store::output::logs::read(
         &db,
         trainyard::domain::AttemptId { job: trainyard::domain::JobId(1), number: 1 },
         0,
@@ -122,7 +122,7 @@ async fn what_helped_a_container_that_is_lost_goes_too() {
     let (config, db, sha) = killed_while_counting(&yard).await;
     docker::remove(&docker::container_of(&db, 1).await.expect("a running container"));
     let left = docker::names(&db).await;
-    assert!(left.len() == 1 && left[0].ends_with("-1-1-outlet"), "{left:?}");
+    assert!(left.len() == 1 && left[0].ends_with("-1-1-gateway"), "{left:?}");
     let _service = Service::start(PROGRAM.as_ref(), &config);
     // The second attempt begins only when what is left of the first is gone.
     while wait_for_log(&db, 300).await == 1 {

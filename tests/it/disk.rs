@@ -31,15 +31,15 @@ fn run(command: &mut Command) {
     assert!(command.status().unwrap().success(), "{command:?}");
 }
 
-async fn troubles(app: &App) -> String {
+async fn alerts(app: &App) -> String {
     app.get("/readyz").await.1
 }
 
 /// Waits until `/readyz` tells of a full disk, or of none.
 async fn wait_for(app: &App, is_full: bool) {
     let begin = Instant::now();
-    while troubles(app).await.contains("storage.least_free") != is_full {
-        assert!(begin.elapsed() < Duration::from_secs(30), "{}", troubles(app).await);
+    while alerts(app).await.contains("storage.least_free") != is_full {
+        assert!(begin.elapsed() < Duration::from_secs(30), "{}", alerts(app).await);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -91,7 +91,7 @@ async fn the_disk_of_the_engine_counts_too() {
     let github = GitHub::start(folder.path().join("github")).await;
     let app = App::start_in(folder, github, "[storage]\nleast_free = \"800 TiB\"\n").await;
     wait_for(&app, true).await;
-    let told = troubles(&app).await;
+    let told = alerts(&app).await;
     assert!(told.contains("disk of runner local") && !told.contains("\"disk\""), "{told}");
     let repo = app.github.repo("acme/styles");
     repo.write(".travis.yml", "language: shell\nscript: echo short\n");
@@ -99,7 +99,7 @@ async fn the_disk_of_the_engine_counts_too() {
     Delivery::new("d-1", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
     // Two of the janitor's rounds, in which the worker would have looked for a job as well.
     for _ in 0..2 {
-        sqlx::query("delete from trouble").execute(&app.db).await.unwrap();
+        sqlx::query("delete from alert").execute(&app.db).await.unwrap();
         wait_for(&app, true).await;
     }
     let begun: i64 = sqlx::query_scalar("select count(*) from job where attempt > 0").fetch_one(&app.db).await.unwrap();

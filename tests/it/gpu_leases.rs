@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use trainyard::domain::{AttemptId, BuildId, JobId, Stop, Verdict};
-use trainyard::store::gpus::{self, Seen};
-use trainyard::store::jobs::{self, Beat, Claimed, Finish};
-use trainyard::store::reports::Reports;
-use trainyard::store::runners::{self, Runner};
+use trainyard::store::output::reports::Reports;
+use trainyard::store::queue::{self, Beat, Claimed, Finish};
+use trainyard::store::runner::gpus::{self, Seen};
+use trainyard::store::runner::runners::{self, Runner};
 
 use crate::support::database;
 
@@ -34,7 +34,7 @@ async fn queue(jobs: &[i32]) -> PgPool {
     .execute(&db)
     .await
     .unwrap();
-    runners::tell(&db, &Runner { name: "gpu-host", endpoint: "unix:///x", slots: 4, labels: &[], host: "here" })
+    runners::upsert(&db, &Runner { name: "gpu-host", endpoint: "unix:///x", slots: 4, labels: &[], host: "here" })
         .await
         .unwrap();
     db
@@ -46,13 +46,13 @@ fn seen(uuid: &str, trouble: Option<&str>) -> Seen {
 }
 
 /// Sees these GPUs of the runner, all of them empty.
-async fn look(db: &PgPool, uuids: &[&str]) -> gpus::Looked {
+async fn look(db: &PgPool, uuids: &[&str]) -> gpus::Checked {
     let all: Vec<Seen> = uuids.iter().map(|uuid| seen(uuid, None)).collect();
-    gpus::look(db, "gpu-host", gpus::now(db).await.unwrap(), &all).await.unwrap()
+    gpus::record_check(db, "gpu-host", gpus::now(db).await.unwrap(), &all).await.unwrap()
 }
 
 async fn claim(db: &PgPool) -> Option<Claimed> {
-    jobs::claim_with_needs(db, "gpu-host", LEASE).await.unwrap()
+    queue::claim_with_requirements(db, "gpu-host", LEASE).await.unwrap()
 }
 
 async fn finish(db: &PgPool, job: &Claimed) {
@@ -64,7 +64,7 @@ async fn finish(db: &PgPool, job: &Claimed) {
         offset: 0,
         reports: Reports::default(),
     };
-    assert!(jobs::finish(db, job.attempt_id(), &end).await.unwrap());
+    assert!(queue::finish(db, job.attempt_id(), &end).await.unwrap());
 }
 
 /// `UUID state job` of every GPU.
@@ -117,7 +117,7 @@ async fn no_gpu_is_ever_held_by_two_jobs() {
                 places.iter().for_each(|place| holders[*place].store(false, order));
                 // Every kind of end, of which some make the job begin again.
                 if n % 2 == 0 && job.attempt == 1 {
-                    assert!(jobs::requeue(&db, job.attempt_id(), Duration::ZERO, "engine").await.unwrap());
+                    assert!(queue::requeue(&db, job.attempt_id(), Duration::ZERO, "engine").await.unwrap());
                 } else {
                     finish(&db, &job).await;
                     mine += 1;
@@ -145,15 +145,15 @@ async fn a_gpu_is_let_go_with_the_end_of_its_attempt_and_free_when_it_is_seen_em
     // What a look sees changes nothing about a GPU that is held, and one that began before the end does not free it.
     let begun = gpus::now(&db).await.unwrap();
     let dirty = [seen("GPU-1", Some("a process is on it"))];
-    assert_eq!(gpus::look(&db, "gpu-host", begun, &dirty).await.unwrap(), gpus::Looked::default());
+    assert_eq!(gpus::record_check(&db, "gpu-host", begun, &dirty).await.unwrap(), gpus::Checked::default());
     finish(&db, &first).await;
     assert_eq!(states(&db).await, ["GPU-1 quarantined"]);
-    gpus::look(&db, "gpu-host", begun, &[seen("GPU-1", None)]).await.unwrap();
+    gpus::record_check(&db, "gpu-host", begun, &[seen("GPU-1", None)]).await.unwrap();
     assert!(claim(&db).await.is_none());
     look(&db, &["GPU-1"]).await;
     let second = claim(&db).await.unwrap();
     // A restart takes the job over with its GPU.
-    let adopted = jobs::adopt(&db, second.attempt_id(), "gpu-host", LEASE).await.unwrap().unwrap();
+    let adopted = queue::adopt(&db, second.attempt_id(), "gpu-host", LEASE).await.unwrap().unwrap();
     assert_eq!(adopted.gpus, ["GPU-1"]);
     // Its worker is lost: the lease goes with it, and the job waits for the GPU like any other.
     sqlx::query("update job set lease_until = now() - interval '1 s' where id = 2").execute(&db).await.unwrap();
@@ -163,7 +163,7 @@ async fn a_gpu_is_let_go_with_the_end_of_its_attempt_and_free_when_it_is_seen_em
     let third = claim(&db).await.unwrap();
     assert_eq!(third.attempt_id(), AttemptId { job: JobId(2), number: 2 });
     // Canceled, and then its worker is lost, too.
-    jobs::cancel_build(&mut db.acquire().await.unwrap(), BuildId(1), "canceled by ada").await.unwrap();
+    queue::cancel_build(&mut db.acquire().await.unwrap(), BuildId(1), "canceled by ada").await.unwrap();
     assert_eq!(states(&db).await, ["GPU-1 held 2"], "it runs until it is stopped");
     sqlx::query("update job set lease_until = now() - interval '1 s' where id = 2").execute(&db).await.unwrap();
     database::rescue(&db).await;
@@ -178,7 +178,7 @@ async fn a_gpu_that_is_not_empty_is_given_to_nobody_until_it_is() {
     let db = queue(&[1]).await;
     look(&db, &["GPU-1", "GPU-2"]).await;
     let all = [seen("GPU-1", Some("a process is on it that is no job's: 7")), seen("GPU-2", None)];
-    let looked = gpus::look(&db, "gpu-host", gpus::now(&db).await.unwrap(), &all).await.unwrap();
+    let looked = gpus::record_check(&db, "gpu-host", gpus::now(&db).await.unwrap(), &all).await.unwrap();
     assert_eq!(looked.quarantined.len(), 1);
     assert_eq!(states(&db).await, ["GPU-1 quarantined", "GPU-2 free"]);
     gpus::quarantine_all(&db, "gpu-host", "nvidia-smi hangs").await.unwrap();
@@ -201,7 +201,7 @@ async fn jobs_without_needs_fill_the_gaps_and_a_large_job_does_not_starve() {
     let one = claim(&db).await.unwrap();
     assert_eq!(one.id, JobId(1));
     assert!(claim(&db).await.is_none(), "the third job took the GPU that the second waits for");
-    let plain = jobs::claim(&db, "gpu-host", LEASE).await.unwrap().unwrap();
+    let plain = queue::claim(&db, "gpu-host", LEASE).await.unwrap().unwrap();
     assert_eq!(plain.id, JobId(4), "a job without needs waits behind GPU jobs");
     finish(&db, &one).await;
     look(&db, &["GPU-1", "GPU-2"]).await;
@@ -213,9 +213,9 @@ async fn labels_keep_jobs_from_runners_that_lack_them() {
     let db = queue(&[0, 0]).await;
     sqlx::query("update job set labels = '{arm64}' where id = 1").execute(&db).await.unwrap();
     assert!(claim(&db).await.is_none());
-    assert_eq!(jobs::claim(&db, "gpu-host", LEASE).await.unwrap().unwrap().id, JobId(2));
+    assert_eq!(queue::claim(&db, "gpu-host", LEASE).await.unwrap().unwrap().id, JobId(2));
     let labels = ["arm64".to_owned(), "fast".to_owned()];
-    runners::tell(&db, &Runner { name: "gpu-host", endpoint: "unix:///x", slots: 4, labels: &labels, host: "here" })
+    runners::upsert(&db, &Runner { name: "gpu-host", endpoint: "unix:///x", slots: 4, labels: &labels, host: "here" })
         .await
         .unwrap();
     assert_eq!(claim(&db).await.unwrap().id, JobId(1));
@@ -231,16 +231,16 @@ async fn who_waits_is_told_for_whom_and_who_would_wait_for_ever_is_errored() {
     sqlx::query("update job set labels = '{osx}' where id = 4").execute(&db).await.unwrap();
     look(&db, &["GPU-1"]).await;
     let first = claim(&db).await.unwrap();
-    assert_eq!(jobs::tell_waits(&db, NEVER).await.unwrap(), [JobId(2), JobId(3), JobId(4)]);
-    assert_eq!(jobs::tell_waits(&db, NEVER).await.unwrap(), [], "nothing else is to be told");
-    let told: String = sqlx::query_scalar("select waits_for from job where id = 2").fetch_one(&db).await.unwrap();
+    assert_eq!(queue::update_wait_reasons(&db, NEVER).await.unwrap(), [JobId(2), JobId(3), JobId(4)]);
+    assert_eq!(queue::update_wait_reasons(&db, NEVER).await.unwrap(), [], "nothing else is to be told");
+    let told: String = sqlx::query_scalar("select wait_reason from job where id = 2").fetch_one(&db).await.unwrap();
     assert!(told.starts_with("waiting for GPU: held by acme/styles #12.1 since 20"), "{told}");
     let status = wish(&db).await;
     assert!(
         status.starts_with("running: 4 jobs, 12.2 waiting for GPU: held by acme/styles #12.1 since 20"),
         "{status}"
     );
-    jobs::tell_waits(&db, Duration::ZERO).await.unwrap();
+    queue::update_wait_reasons(&db, Duration::ZERO).await.unwrap();
     let ends: Vec<(i32, String)> =
         sqlx::query_as("select number, reason from job where verdict = 'errored' order by 1")
             .fetch_all(&db)
@@ -250,7 +250,7 @@ async fn who_waits_is_told_for_whom_and_who_would_wait_for_ever_is_errored() {
     assert_eq!(ends, expected.map(|(number, reason)| (number, reason.to_owned())));
     finish(&db, &first).await;
     look(&db, &["GPU-1"]).await;
-    jobs::tell_waits(&db, NEVER).await.unwrap();
+    queue::update_wait_reasons(&db, NEVER).await.unwrap();
     assert_eq!(wish(&db).await, "running: 4 jobs", "now it waits for a slot and nothing else");
     finish(&db, &claim(&db).await.unwrap()).await;
     assert!(wish(&db).await.starts_with("errored: job 12.3: no runner has 3 GPUs"));
@@ -270,23 +270,23 @@ async fn a_preemptible_job_gives_its_gpus_to_one_that_waits_and_begins_again() {
     assert_eq!(gap.id, JobId(1));
     look(&db, &["GPU-1", "GPU-2"]).await;
     assert!(claim(&db).await.is_none(), "it was told, and is not gone yet");
-    let Beat::Stop(stop, reason) = jobs::beat(&db, gap.attempt_id(), LEASE).await.unwrap() else {
+    let Beat::Stop(stop, reason) = queue::beat(&db, gap.attempt_id(), LEASE).await.unwrap() else {
         panic!("it is to give way");
     };
     assert_eq!(
         (stop, reason.as_str()),
         (Stop::Preempted, "it gives its GPUs to acme/styles #12.2, which waits for them")
     );
-    assert!(jobs::give_way(&db, gap.attempt_id(), (0, b"stopped\n"), &reason).await.unwrap());
+    assert!(queue::preempt(&db, gap.attempt_id(), (0, b"stopped\n"), &reason).await.unwrap());
     assert!(claim(&db).await.is_none(), "nobody slips into what is on its way to the pair");
     look(&db, &["GPU-1", "GPU-2"]).await;
     let pair = claim(&db).await.unwrap();
-    assert_eq!((pair.id, pair.gpus.len()), AttemptId { job: JobId(2), number: 2 });
+    assert_eq!((pair.id, pair.gpus.len()), (JobId(2), 2));
     finish(&db, &pair).await;
     look(&db, &["GPU-1", "GPU-2"]).await;
     let again = claim(&db).await.unwrap();
     assert_eq!(again.attempt_id(), AttemptId { job: JobId(1), number: 2 });
-    let lost = jobs::lost_attempts(&db, JobId(1)).await.unwrap();
+    let lost = queue::lost_attempts(&db, JobId(1)).await.unwrap();
     assert_eq!((lost.len(), lost[0].reason.as_str(), lost[0].log_length), (1, reason.as_str(), 8));
     assert_eq!(leases_without_a_running_attempt(&db).await, 0);
 }
@@ -294,16 +294,16 @@ async fn a_preemptible_job_gives_its_gpus_to_one_that_waits_and_begins_again() {
 #[tokio::test]
 async fn giving_way_does_not_count_as_being_lost() {
     let db = queue(&[1]).await;
-    for _ in 0..=jobs::MAX_ATTEMPTS {
+    for _ in 0..=queue::MAX_ATTEMPTS {
         look(&db, &["GPU-1"]).await;
         let job = claim(&db).await.unwrap();
-        assert!(jobs::give_way(&db, job.attempt_id(), (0, b""), "a job waits").await.unwrap());
+        assert!(queue::preempt(&db, job.attempt_id(), (0, b""), "a job waits").await.unwrap());
     }
-    for lost in 1..=jobs::MAX_ATTEMPTS {
+    for lost in 1..=queue::MAX_ATTEMPTS {
         look(&db, &["GPU-1"]).await;
         let job = claim(&db).await.unwrap();
-        assert!(jobs::requeue(&db, job.attempt_id(), Duration::ZERO, "the engine went away").await.unwrap());
+        assert!(queue::requeue(&db, job.attempt_id(), Duration::ZERO, "the engine went away").await.unwrap());
         let verdict: Option<Verdict> = sqlx::query_scalar("select verdict from job").fetch_one(&db).await.unwrap();
-        assert_eq!(verdict, (lost == jobs::MAX_ATTEMPTS).then_some(Verdict::Errored));
+        assert_eq!(verdict, (lost == queue::MAX_ATTEMPTS).then_some(Verdict::Errored));
     }
 }

@@ -41,8 +41,10 @@ async fn until(db: &PgPool, what: &str, condition: &'static str) {
 async fn log(db: &PgPool, job: i64) -> String {
     let (job, attempt): (trainyard::domain::JobId, i32) =
         sqlx::query_as("select id, attempt from job where id = $1").bind(job).fetch_one(db).await.unwrap();
-    let bytes =
-        trainyard::store::logs::read(db, AttemptId { job, number: attempt }, 0, usize::MAX).await.unwrap().bytes;
+    let bytes = trainyard::store::output::logs::read(db, AttemptId { job, number: attempt }, 0, usize::MAX)
+        .await
+        .unwrap()
+        .bytes;
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -137,14 +139,14 @@ async fn a_gpu_that_is_not_empty_is_kept_from_jobs_and_says_why() {
     until(
         &app.db,
         "the trouble shows",
-        "select exists (select from trouble where component = 'GPUs of runner gpu-host')",
+        "select exists (select from alert where component = 'GPUs of runner gpu-host')",
     )
     .await;
     assert!(app.get("/").await.1.contains("the NVIDIA driver is not loaded (exit status 9)"));
     engine.fails(None);
     engine.has(&[("GPU-1", 4)], &[]);
     until(&app.db, "it is free again", "select state = 'free' from gpu").await;
-    until(&app.db, "the trouble is over", "select not exists (select from trouble)").await;
+    until(&app.db, "the trouble is over", "select not exists (select from alert)").await;
     app.stop().await;
 }
 
@@ -184,7 +186,8 @@ async fn a_preemptible_job_is_stopped_for_one_that_waits_and_begins_again() {
         sqlx::query_scalar("select reason from lost_attempt where job_id = 1").fetch_one(&app.db).await.unwrap();
     assert_eq!(reason, "it gives its GPUs to acme/short #1.1, which waits for them");
     let job = trainyard::domain::JobId(1);
-    let first = trainyard::store::logs::read(&app.db, AttemptId { job, number: 1 }, 0, usize::MAX).await.unwrap().bytes;
+    let first =
+        trainyard::store::output::logs::read(&app.db, AttemptId { job, number: 1 }, 0, usize::MAX).await.unwrap().bytes;
     assert!(String::from_utf8_lossy(&first).contains("It begins again when there are GPUs for it."));
     let pending = app.github.states(&patient, "trainyard/push");
     assert!(pending.iter().all(|state| state == "pending"), "it has no verdict: {pending:?}");

@@ -225,12 +225,12 @@ async fn every_container_meets_the_benchmark_for_docker() {
             assert!(excepted || holds(&made), "{name}: {number} {words}: {:#}", made["HostConfig"]);
         }
         assert_eq!(made["HostConfig"]["Runtime"] == "runc", kind == "job", "{name}");
-        assert_eq!(list(&made, "CapAdd").contains(&"NET_ADMIN".to_owned()), kind == "outlet", "{name}");
+        assert_eq!(list(&made, "CapAdd").contains(&"NET_ADMIN".to_owned()), kind == "gateway", "{name}");
         kinds.insert(kind);
     }
     assert_eq!(
         kinds.into_iter().collect::<Vec<_>>(),
-        ["job", "look", "outlet", "probe"],
+        ["gateway", "inspect", "job", "probe"],
         "all kinds of containers were seen"
     );
     app.stop().await;

@@ -83,7 +83,7 @@ async fn a_canceled_job_stops_and_says_who_and_why() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut connection = app.db.acquire().await.unwrap();
     let build = trainyard::domain::BuildId(1);
-    trainyard::store::jobs::cancel_build(&mut connection, build, "canceled by ada: not needed").await.unwrap();
+    trainyard::store::queue::cancel_build(&mut connection, build, "canceled by ada: not needed").await.unwrap();
     let asked = Instant::now();
     let end = app.github.wait_for_end(&sha, "trainyard/push").await;
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());

@@ -9,9 +9,10 @@ use sqlx::PgPool;
 use trainyard::config::Config;
 use trainyard::domain::{AttemptId, JobId, Verdict};
 use trainyard::storage::{Away, Keys, Logs, Moved, ObjectSettings, Objects};
-use trainyard::store::jobs::{self, Finish};
-use trainyard::store::reports::Reports;
-use trainyard::store::{log_objects, logs};
+use trainyard::store::output::log_objects;
+use trainyard::store::output::logs;
+use trainyard::store::output::reports::Reports;
+use trainyard::store::queue::{self, Finish};
 
 use crate::support::database;
 use crate::support::s3::S3;
@@ -177,7 +178,7 @@ pub async fn job_with_log(log: &[u8], sizes: &[usize]) -> (PgPool, AttemptId) {
     .execute(&db)
     .await
     .unwrap();
-    let claimed = jobs::claim(&db, "local", Duration::from_secs(60)).await.unwrap().unwrap();
+    let claimed = queue::claim(&db, "local", Duration::from_secs(60)).await.unwrap().unwrap();
     let mut connection = db.acquire().await.unwrap();
     let mut offset = 0;
     for size in sizes.iter().cycle() {
@@ -202,7 +203,7 @@ pub async fn finish(db: &PgPool, attempt: AttemptId, length: usize) {
         offset,
         reports: Reports::default(),
     };
-    assert!(jobs::finish(db, attempt, &end).await.unwrap());
+    assert!(queue::finish(db, attempt, &end).await.unwrap());
 }
 
 async fn chunks(db: &PgPool) -> i64 {

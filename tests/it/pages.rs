@@ -15,14 +15,17 @@ use trainyard::domain::{
     BuildId, JobId, JobKind, Needs, Problem, PullRequest, RepoId, Severity, Trigger, TriggerKind, Verdict,
 };
 use trainyard::github::signature;
-use trainyard::keys::Seal;
+use trainyard::repo_keys::Seal;
 use trainyard::storage::{Logs, ObjectSettings, Objects};
-use trainyard::store::bell::Bells;
-use trainyard::store::builds::{NewBuild, NewJob};
+use trainyard::store::builds::NewBuild;
+use trainyard::store::output::logs;
+use trainyard::store::output::reports::Reports;
+use trainyard::store::queue;
+use trainyard::store::queue::NewJob;
 use trainyard::store::repo_keys::RepoKeys;
-use trainyard::store::reports::Reports;
 use trainyard::store::repos::RepoFacts;
-use trainyard::store::{builds, deliveries, jobs, logs, repos, troubles};
+use trainyard::store::wakeup::bell::Bells;
+use trainyard::store::{alerts, builds, deliveries, repos};
 use trainyard::web;
 
 use crate::support::database::pool as db;
@@ -37,7 +40,7 @@ fn objects() -> Objects {
 fn state(db: &PgPool) -> web::State {
     web::State {
         db: db.clone(),
-        desk: deliveries::Desk::new(db.clone()),
+        deliveries: deliveries::DeliveryBatcher::new(db.clone()),
         keys: RepoKeys::new(db.clone(), Seal::new(&[7; 32]).unwrap()),
         logs: Logs::new(db.clone(), objects()),
         objects: objects(),
@@ -85,7 +88,7 @@ async fn repo(db: &PgPool) -> RepoId {
         default_branch: "main".into(),
         clone_url: "https://github.example/acme/lora-styles.git".into(),
     };
-    repos::know(&mut db.acquire().await.unwrap(), &facts).await.unwrap()
+    repos::upsert(&mut db.acquire().await.unwrap(), &facts).await.unwrap()
 }
 
 fn push(branch: &str) -> Trigger {
@@ -130,22 +133,22 @@ async fn build(db: &PgPool, repo: RepoId, trigger: &Trigger, jobs: &[NewJob], pr
     builds::create(&mut db.acquire().await.unwrap(), &new).await.unwrap().id
 }
 
-async fn claim(db: &PgPool) -> jobs::Claimed {
-    jobs::claim(db, "host/local", Duration::from_secs(60)).await.unwrap().expect("a job waits")
+async fn claim(db: &PgPool) -> queue::Claimed {
+    queue::claim(db, "host/local", Duration::from_secs(60)).await.unwrap().expect("a job waits")
 }
 
-async fn write(state: &web::State, job: &jobs::Claimed, offset: usize, text: &str) {
+async fn write(state: &web::State, job: &queue::Claimed, offset: usize, text: &str) {
     let mut connection = state.db.acquire().await.unwrap();
     let offset = i64::try_from(offset).unwrap();
     assert!(logs::append(&mut connection, job.attempt_id(), offset, text.as_bytes(), text.len()).await.unwrap());
     state.bells.ring_log(job.id);
 }
 
-async fn finish(state: &web::State, job: &jobs::Claimed, offset: usize, verdict: Verdict, reason: Option<&str>) {
+async fn finish(state: &web::State, job: &queue::Claimed, offset: usize, verdict: Verdict, reason: Option<&str>) {
     let offset = i64::try_from(offset).unwrap();
     let exit_status = Some(i64::from(verdict != Verdict::Passed));
-    let end = jobs::Finish { verdict, exit_status, reason, tail: b"", offset, reports: Reports::default() };
-    assert!(jobs::finish(&state.db, job.attempt_id(), &end).await.unwrap());
+    let end = queue::Finish { verdict, exit_status, reason, tail: b"", offset, reports: Reports::default() };
+    assert!(queue::finish(&state.db, job.attempt_id(), &end).await.unwrap());
     state.bells.ring_log(job.id);
 }
 
@@ -350,12 +353,12 @@ async fn what_is_not_there_is_said_in_words() {
 #[tokio::test]
 async fn every_page_says_what_is_in_trouble() {
     let state = state(&db().await);
-    troubles::set(&state.db, "runner local", Some("Docker does not answer <here>")).await.unwrap();
+    alerts::set(&state.db, "runner local", Some("Docker does not answer <here>")).await.unwrap();
     let home = page(&state, "/").await;
-    assert_eq!(texts(&home, ".troubles li"), ["runner local Docker does not answer <here>"]);
+    assert_eq!(texts(&home, ".alerts li"), ["runner local Docker does not answer <here>"]);
     let ready = json_of(&state, "/readyz").await;
     assert_eq!(ready["ready"], json!(true));
-    assert_eq!(ready["troubles"][0]["component"], json!("runner local"));
+    assert_eq!(ready["alerts"][0]["component"], json!("runner local"));
 }
 
 #[tokio::test]
@@ -466,7 +469,7 @@ async fn events(state: &web::State, path: &str, last_id: Option<&str>, count: us
         .collect()
 }
 
-async fn running_job(state: &web::State) -> jobs::Claimed {
+async fn running_job(state: &web::State) -> queue::Claimed {
     let repo = repo(&state.db).await;
     build(&state.db, repo, &push("main"), &[job(JobKind::Script, None, "unit")], &[]).await;
     claim(&state.db).await
@@ -551,7 +554,7 @@ async fn a_new_attempt_starts_the_stream_again() {
     let state = state(&db().await);
     let job = running_job(&state).await;
     write(&state, &job, 0, "lost\n").await;
-    assert!(jobs::requeue(&state.db, job.attempt_id(), Duration::ZERO, "").await.unwrap());
+    assert!(queue::requeue(&state.db, job.attempt_id(), Duration::ZERO, "").await.unwrap());
     let again = claim(&state.db).await;
     write(&state, &again, 0, "kept\n").await;
     finish(&state, &again, 5, Verdict::Passed, None).await;
@@ -567,7 +570,7 @@ async fn earlier_attempts_are_told_with_their_end_and_log() {
     let job = running_job(&state).await;
     write(&state, &job, 0, "lost\n").await;
     let reason = "Docker was restarted <while> the job ran";
-    assert!(jobs::requeue(&state.db, job.attempt_id(), Duration::ZERO, reason).await.unwrap());
+    assert!(queue::requeue(&state.db, job.attempt_id(), Duration::ZERO, reason).await.unwrap());
     let again = claim(&state.db).await;
     write(&state, &again, 0, "kept\n").await;
     let shown = page(&state, "/acme/lora-styles/builds/1/jobs/1").await;
@@ -597,7 +600,7 @@ async fn streams_end_with_the_process() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn deliveries_that_come_together_are_each_stored_once() {
     let db = db().await;
-    let desk = deliveries::Desk::new(db.clone());
+    let desk = deliveries::DeliveryBatcher::new(db.clone());
     let mut clients = tokio::task::JoinSet::new();
     for n in 0..200 {
         let desk = desk.clone();
@@ -616,7 +619,7 @@ async fn deliveries_that_come_together_are_each_stored_once() {
     let answers = clients.join_all().await;
     // Those that ask for nothing are processed by the first of the two.
     let open = answers.into_iter().flatten().filter(|(n, _)| n % 4 >= 2);
-    assert!(open.into_iter().all(|(_, put)| put == deliveries::Put::New));
+    assert!(open.into_iter().all(|(_, put)| put == deliveries::Stored::New));
     let (rows, right): (i64, i64) = sqlx::query_as(
         "select count(*), count(*) filter (where convert_from(body, 'utf8')::json ->> 'n' = substr(id, 10)) from delivery",
     )

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use trainyard::domain::TriggerKind;
-use trainyard::github::event::{self, Asked};
+use trainyard::github::event::{self, Event};
 
 use crate::support::app::App;
 use crate::support::github::GitHub;
@@ -41,12 +41,12 @@ fn every_example_of_github_is_understood_or_ignored() {
     let mut nothing = 0;
     for (name, payload) in examples() {
         match event::parse(&name, &serde_json::to_vec(&payload).unwrap()) {
-            Ok(Asked::Build(repository, trigger)) => {
+            Ok(Event::Build(repository, trigger)) => {
                 assert_eq!(repository.name, trigger.repo);
                 let action = payload["action"].as_str().unwrap_or("-").to_owned();
                 builds.push((name, action, trigger.kind));
             }
-            Ok(Asked::Nothing(_)) => nothing += 1,
+            Ok(Event::Ignored(_)) => nothing += 1,
             Err(error) => panic!("{name}: {error:#}\n{payload:#}"),
         }
     }

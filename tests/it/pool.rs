@@ -65,7 +65,7 @@ async fn the_next_job_gets_a_container_that_waited_for_it_and_nobody_else_does()
 #[tokio::test]
 async fn a_network_is_used_again_by_jobs_of_the_same_repository_and_by_no_other() {
     let app = App::start(ONE_READY).await;
-    let outlet = async |job: i64| {
+    let gateway = async |job: i64| {
         for _ in 0..600 {
             let container = docker::container_of(&app.db, job).await;
             if let Some(network) = container.and_then(|container| docker::network_of(&container)) {
@@ -83,7 +83,7 @@ async fn a_network_is_used_again_by_jobs_of_the_same_repository_and_by_no_other(
             ready(&app.db).await;
         }
         let sha = push_to(&app, repo, &format!("sleep 1; echo {job}")).await;
-        networks.push(outlet(job).await);
+        networks.push(gateway(job).await);
         assert_eq!(app.github.wait_for_end(&sha, "trainyard/push").await.state, "success");
         // What is ready would be taken first.
         if job == 2 {
@@ -167,7 +167,7 @@ async fn a_job_whose_container_was_not_filled_begins_again() {
     service.kill();
     sqlx::raw_sql(
         "update job set state = 'running', verdict = null, finished_at = null, exit_status = null, attempt = 2,
-             worker = 'local', lease_until = now() + interval '1 min', log_length = 0, output_read = 0;
+             runner = 'local', lease_until = now() + interval '1 min', log_length = 0, output_read = 0;
          update build set state = 'running', finished_at = null;",
     )
     .execute(&yard.db)
@@ -213,5 +213,5 @@ async fn a_container_that_is_gone_is_not_one_that_lacks_a_file() {
     assert!(there.unwrap() && !missing.unwrap());
     let gone = format!("{:#}", look("/bin/sh").await.unwrap_err());
     assert!(gone.contains("No such container"), "{gone}");
-    assert!(docker.looks_into_image(name) && !docker.looks_into_image("trainyard-01234567-ready-1"));
+    assert!(docker.inspects_image(name) && !docker.inspects_image("trainyard-01234567-ready-1"));
 }

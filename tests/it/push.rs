@@ -56,7 +56,7 @@ async fn with_fast_finish_a_job_that_may_fail_is_not_waited_for() {
         sqlx::query_scalar("select count(*) from job where state <> 'finished'").fetch_one(&app.db).await.unwrap();
     assert_eq!(unfinished, 1, "the other job goes on");
     let mut connection = app.db.acquire().await.unwrap();
-    trainyard::store::jobs::cancel_build(&mut connection, trainyard::domain::BuildId(1), "the test").await.unwrap();
+    trainyard::store::queue::cancel_build(&mut connection, trainyard::domain::BuildId(1), "the test").await.unwrap();
     docker::assert_no_containers(&app.db).await;
     app.stop().await;
 }

@@ -6,10 +6,10 @@ use sqlx::PgPool;
 use trainyard::domain::{AttemptId, JobId, JobState, Stop, Verdict};
 use trainyard::janitor::{Duties, Janitor};
 use trainyard::storage::Room;
-use trainyard::store::bell::Bells;
-use trainyard::store::jobs::{self, Beat, Finish};
-use trainyard::store::logs;
-use trainyard::store::reports::Reports;
+use trainyard::store::output::logs;
+use trainyard::store::output::reports::Reports;
+use trainyard::store::queue::{self, Beat, Finish};
+use trainyard::store::wakeup::bell::Bells;
 use trainyard::worker;
 
 use crate::support::database;
@@ -61,7 +61,7 @@ async fn many_claimers_take_each_job_once() {
         let db = db.clone();
         claimers.spawn(async move {
             let mut mine = Vec::new();
-            while let Some(job) = jobs::claim(&db, &format!("worker {n}"), LEASE).await.unwrap() {
+            while let Some(job) = queue::claim(&db, &format!("worker {n}"), LEASE).await.unwrap() {
                 mine.push(job.id.0);
             }
             mine
@@ -77,7 +77,7 @@ async fn higher_priority_first_then_the_order_of_the_queue() {
     let db = queue(3).await;
     sqlx::query("update job set priority = 5 where id = 3").execute(&db).await.unwrap();
     let mut order = Vec::new();
-    while let Some(job) = jobs::claim(&db, "w", LEASE).await.unwrap() {
+    while let Some(job) = queue::claim(&db, "w", LEASE).await.unwrap() {
         order.push(job.id.0);
     }
     assert_eq!(order, [3, 1, 2]);
@@ -86,43 +86,43 @@ async fn higher_priority_first_then_the_order_of_the_queue() {
 #[tokio::test]
 async fn a_worker_that_lost_its_lease_changes_nothing() {
     let db = queue(1).await;
-    let lost = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    let lost = queue::claim(&db, "w", LEASE).await.unwrap().unwrap();
     expire(&db).await;
     assert_eq!(database::rescue(&db).await, [lost.id]);
-    let new = jobs::claim(&db, "other", LEASE).await.unwrap().unwrap();
+    let new = queue::claim(&db, "other", LEASE).await.unwrap().unwrap();
     assert_eq!((new.attempt, new.log_length), (2, 0));
 
     let stale = lost.attempt_id();
-    assert_eq!(jobs::beat(&db, stale, LEASE).await.unwrap(), Beat::Lost);
-    assert!(!jobs::note_stop(&db, stale, Stop::Silence, "late").await.unwrap());
-    assert!(!jobs::requeue(&db, stale, Duration::ZERO, "late").await.unwrap());
-    assert!(!jobs::finish(&db, stale, &end(Verdict::Failed)).await.unwrap());
-    assert!(jobs::adopt(&db, stale, "w", LEASE).await.unwrap().is_none());
+    assert_eq!(queue::beat(&db, stale, LEASE).await.unwrap(), Beat::Lost);
+    assert!(!queue::record_stop(&db, stale, Stop::Silence, "late").await.unwrap());
+    assert!(!queue::requeue(&db, stale, Duration::ZERO, "late").await.unwrap());
+    assert!(!queue::finish(&db, stale, &end(Verdict::Failed)).await.unwrap());
+    assert!(queue::adopt(&db, stale, "w", LEASE).await.unwrap().is_none());
     let mut connection = db.acquire().await.unwrap();
     assert!(!logs::append(&mut connection, lost.attempt_id(), 0, b"stale", 5).await.unwrap());
     assert_eq!(state_of(&db, lost.id).await, (JobState::Running, None));
 
-    assert!(jobs::finish(&db, new.attempt_id(), &end(Verdict::Passed)).await.unwrap());
+    assert!(queue::finish(&db, new.attempt_id(), &end(Verdict::Passed)).await.unwrap());
     assert_eq!(state_of(&db, lost.id).await, (JobState::Finished, Some(Verdict::Passed)));
 }
 
 #[tokio::test]
 async fn a_verdict_never_changes() {
     let db = queue(1).await;
-    let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    let job = queue::claim(&db, "w", LEASE).await.unwrap().unwrap();
     let fence = job.attempt_id();
-    assert!(jobs::finish(&db, fence, &end(Verdict::Passed)).await.unwrap());
-    assert!(!jobs::finish(&db, fence, &end(Verdict::Failed)).await.unwrap());
+    assert!(queue::finish(&db, fence, &end(Verdict::Passed)).await.unwrap());
+    assert!(!queue::finish(&db, fence, &end(Verdict::Failed)).await.unwrap());
     assert!(database::rescue(&db).await.is_empty());
-    assert!(jobs::claim(&db, "w", LEASE).await.unwrap().is_none());
+    assert!(queue::claim(&db, "w", LEASE).await.unwrap().is_none());
     assert_eq!(state_of(&db, job.id).await, (JobState::Finished, Some(Verdict::Passed)));
 }
 
 #[tokio::test]
 async fn a_job_that_loses_every_worker_is_errored_in_the_end() {
     let db = queue(1).await;
-    for attempt in 1..=jobs::MAX_ATTEMPTS {
-        let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    for attempt in 1..=queue::MAX_ATTEMPTS {
+        let job = queue::claim(&db, "w", LEASE).await.unwrap().unwrap();
         assert_eq!(job.attempt, attempt);
         expire(&db).await;
         database::rescue(&db).await;
@@ -135,7 +135,7 @@ async fn a_job_that_loses_every_worker_is_errored_in_the_end() {
 #[tokio::test]
 async fn log_bytes_go_to_their_offset_or_nowhere() {
     let db = queue(1).await;
-    let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    let job = queue::claim(&db, "w", LEASE).await.unwrap().unwrap();
     let mut connection = db.acquire().await.unwrap();
     for (offset, bytes, taken) in
         [(0, "hello ", true), (0, "hello ", false), (7, "gap", false), (6, "world", true), (6, "world", false)]
@@ -163,7 +163,7 @@ async fn a_claim_keeps_the_status_short_enough_for_github() {
     .execute(&db)
     .await
     .unwrap();
-    jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    queue::claim(&db, "w", LEASE).await.unwrap().unwrap();
     let told: String = sqlx::query_scalar("select description from wish").fetch_one(&db).await.unwrap();
     assert_eq!(told, format!("running: {}…", "x".repeat(130)));
 }
@@ -171,37 +171,37 @@ async fn a_claim_keeps_the_status_short_enough_for_github() {
 #[tokio::test]
 async fn a_job_that_must_run_only_once_is_errored_when_it_is_lost_and_says_why() {
     let db = queue(2).await;
-    let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
-    assert!(jobs::run_only_once(&db, job.attempt_id(), Some("it may have deployed")).await.unwrap());
+    let job = queue::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    assert!(queue::run_only_once(&db, job.attempt_id(), Some("it may have deployed")).await.unwrap());
     expire(&db).await;
     database::rescue(&db).await;
     assert_eq!(state_of(&db, job.id).await, (JobState::Finished, Some(Verdict::Errored)));
     let reason: String = sqlx::query_scalar("select reason from job where id = 1").fetch_one(&db).await.unwrap();
     assert_eq!(reason, "its worker was lost: it may have deployed");
-    assert!(!jobs::run_only_once(&db, job.attempt_id(), Some("late")).await.unwrap());
+    assert!(!queue::run_only_once(&db, job.attempt_id(), Some("late")).await.unwrap());
     // What never began may begin again.
-    let job = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    let job = queue::claim(&db, "w", LEASE).await.unwrap().unwrap();
     for why in [Some("it may have deployed"), None] {
-        assert!(jobs::run_only_once(&db, job.attempt_id(), why).await.unwrap());
+        assert!(queue::run_only_once(&db, job.attempt_id(), why).await.unwrap());
     }
-    assert!(jobs::requeue(&db, job.attempt_id(), Duration::ZERO, "the engine went away").await.unwrap());
+    assert!(queue::requeue(&db, job.attempt_id(), Duration::ZERO, "the engine went away").await.unwrap());
     assert_eq!(state_of(&db, job.id).await.0, JobState::Queued);
-    let lost = jobs::lost_attempts(&db, job.id).await.unwrap();
+    let lost = queue::lost_attempts(&db, job.id).await.unwrap();
     let told: Vec<(i32, &str, Option<&str>)> =
-        lost.iter().map(|lost| (lost.attempt, lost.reason.as_str(), lost.worker.as_deref())).collect();
+        lost.iter().map(|lost| (lost.attempt, lost.reason.as_str(), lost.runner.as_deref())).collect();
     assert_eq!(told, [(1, "the engine went away", Some("w"))]);
 }
 
 #[tokio::test]
 async fn a_cancel_ends_queued_jobs_at_once_and_reaches_running_ones_with_their_beat() {
     let db = queue(2).await;
-    let running = jobs::claim(&db, "w", LEASE).await.unwrap().unwrap();
+    let running = queue::claim(&db, "w", LEASE).await.unwrap().unwrap();
     let mut connection = db.acquire().await.unwrap();
     let concerned =
-        jobs::cancel_build(&mut connection, trainyard::domain::BuildId(1), "canceled by ada").await.unwrap();
+        queue::cancel_build(&mut connection, trainyard::domain::BuildId(1), "canceled by ada").await.unwrap();
     assert_eq!(concerned, 2);
     assert_eq!(state_of(&db, JobId(2)).await, (JobState::Finished, Some(Verdict::Canceled)));
-    let beat = jobs::beat(&db, running.attempt_id(), LEASE).await.unwrap();
+    let beat = queue::beat(&db, running.attempt_id(), LEASE).await.unwrap();
     assert_eq!(beat, Beat::Stop(Stop::Canceled, "canceled by ada".to_owned()));
     // Its worker is lost before it can stop the job: the job does not run again.
     expire(&db).await;
@@ -221,7 +221,7 @@ async fn a_worker_is_lost_when_its_lease_has_run_out_and_was_not_extended_for_as
     let folder = tempfile::tempdir().unwrap();
     let room = Room::new(folder.path().to_owned(), bytesize::ByteSize::b(0));
     let mut janitor = Janitor::new(Duties::Installation, (db.clone(), Bells::new()), Vec::new(), room);
-    let job = jobs::claim(&db, "w", worker::LEASE).await.unwrap().unwrap();
+    let job = queue::claim(&db, "w", worker::LEASE).await.unwrap().unwrap();
     let begin = Instant::now();
     let mut at = async |seconds| {
         janitor.step(begin + Duration::from_secs(seconds)).await.unwrap();
@@ -232,7 +232,7 @@ async fn a_worker_is_lost_when_its_lease_has_run_out_and_was_not_extended_for_as
     lease_ends_in(&db, -3600).await;
     assert_eq!(at(1).await, JobState::Running);
     assert_eq!(at(6).await, JobState::Running);
-    assert_eq!(jobs::beat(&db, job.attempt_id(), worker::LEASE).await.unwrap(), Beat::Ours);
+    assert_eq!(queue::beat(&db, job.attempt_id(), worker::LEASE).await.unwrap(), Beat::Ours);
     assert_eq!(at(7).await, JobState::Running);
     // The worker dies, and later the clock jumps back: the lease ends in an hour, and nobody extends it.
     lease_ends_in(&db, 3600).await;
@@ -257,7 +257,7 @@ async fn staged() -> PgPool {
 /// Claims whatever is queued; gives the fences by job.
 async fn claim_all(db: &PgPool) -> Vec<AttemptId> {
     let mut fences = Vec::new();
-    while let Some(job) = jobs::claim(db, "w", LEASE).await.unwrap() {
+    while let Some(job) = queue::claim(db, "w", LEASE).await.unwrap() {
         fences.push(job.attempt_id());
     }
     fences
@@ -272,15 +272,15 @@ async fn a_stage_starts_when_the_one_before_has_passed() {
     let db = staged().await;
     let first = claim_all(&db).await;
     assert_eq!(first, [AttemptId { job: JobId(1), number: 1 }]);
-    jobs::finish(&db, first[0], &end(Verdict::Passed)).await.unwrap();
+    queue::finish(&db, first[0], &end(Verdict::Passed)).await.unwrap();
     let second = claim_all(&db).await;
     assert_eq!(second, [AttemptId { job: JobId(2), number: 1 }, AttemptId { job: JobId(3), number: 1 }]);
-    jobs::finish(&db, second[0], &end(Verdict::Passed)).await.unwrap();
+    queue::finish(&db, second[0], &end(Verdict::Passed)).await.unwrap();
     assert!(claim_all(&db).await.is_empty(), "a stage started before the one before had ended");
-    jobs::finish(&db, second[1], &end(Verdict::Failed)).await.unwrap();
+    queue::finish(&db, second[1], &end(Verdict::Failed)).await.unwrap();
     let third = claim_all(&db).await;
     assert_eq!(third, [AttemptId { job: JobId(4), number: 1 }], "a job that may fail stopped its stage");
-    jobs::finish(&db, third[0], &end(Verdict::Passed)).await.unwrap();
+    queue::finish(&db, third[0], &end(Verdict::Passed)).await.unwrap();
     assert_eq!(build_state(&db).await, "passed");
 }
 
@@ -288,7 +288,7 @@ async fn a_stage_starts_when_the_one_before_has_passed() {
 async fn a_stage_that_does_not_pass_cancels_what_waits_and_decides() {
     let db = staged().await;
     let first = claim_all(&db).await;
-    jobs::finish(&db, first[0], &end(Verdict::Failed)).await.unwrap();
+    queue::finish(&db, first[0], &end(Verdict::Failed)).await.unwrap();
     assert!(claim_all(&db).await.is_empty());
     for job in [2, 3, 4] {
         assert_eq!(state_of(&db, JobId(job)).await, (JobState::Finished, Some(Verdict::Canceled)));
@@ -303,6 +303,6 @@ async fn a_cancel_reaches_every_stage() {
     let db = staged().await;
     let mut connection = db.acquire().await.unwrap();
     let concerned =
-        jobs::cancel_build(&mut connection, trainyard::domain::BuildId(1), "canceled by ada").await.unwrap();
+        queue::cancel_build(&mut connection, trainyard::domain::BuildId(1), "canceled by ada").await.unwrap();
     assert_eq!((concerned, build_state(&db).await.as_str()), (4, "canceled"));
 }

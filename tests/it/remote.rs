@@ -73,7 +73,10 @@ impl Yard {
     pub async fn log(&self, job: i64) -> Vec<u8> {
         let (job, attempt): (trainyard::domain::JobId, i32) =
             sqlx::query_as("select id, attempt from job where id = $1").bind(job).fetch_one(&self.db).await.unwrap();
-        trainyard::store::logs::read(&self.db, AttemptId { job, number: attempt }, 0, usize::MAX).await.unwrap().bytes
+        trainyard::store::output::logs::read(&self.db, AttemptId { job, number: attempt }, 0, usize::MAX)
+            .await
+            .unwrap()
+            .bytes
     }
 }
 
@@ -109,7 +112,7 @@ async fn runs_to_its_end(engine: &RemoteEngine, change: &str) {
     let sha = yard.push(&service.base, "acme/fails", "language: shell\nscript: 'false'\n").await;
     assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "failure");
     let shown = page(&service.base, "/runners").await;
-    assert!(shown.contains("Served by") && !shown.contains("unreachable"), "{shown}");
+    assert!(shown.contains("RunnerLock by") && !shown.contains("unreachable"), "{shown}");
     assert_eq!(service.interrupt(), Some(0));
     let begin = Instant::now();
     while !engine.docker(&["ps", "--all", "--quiet"]).is_empty() {
@@ -137,7 +140,7 @@ async fn survives(change: impl Fn(&RemoteEngine) -> String, how: Cut) {
     let own = output_when_ended(&engine, &container);
     engine.cut(how);
     let begin = Instant::now();
-    yard.until("it is told", "select exists (select from trouble where component = 'runner remote')").await;
+    yard.until("it is told", "select exists (select from alert where component = 'runner remote')").await;
     let noticed = begin.elapsed();
     eprintln!("{how:?}: noticed after {noticed:?}");
     assert!(noticed < Duration::from_secs(16), "{noticed:?}");
@@ -160,7 +163,7 @@ async fn survives(change: impl Fn(&RemoteEngine) -> String, how: Cut) {
     let attempts: Vec<i32> =
         sqlx::query_scalar("select attempt from job order by id").fetch_all(&yard.db).await.unwrap();
     assert_eq!(attempts, [1, 1], "{}", service.said());
-    yard.until("the trouble is over", "select not exists (select from trouble)").await;
+    yard.until("the trouble is over", "select not exists (select from alert)").await;
     assert_eq!(service.interrupt(), Some(0));
 }
 
@@ -192,7 +195,7 @@ async fn a_job_is_judged_by_what_it_did_while_nobody_saw_it() {
     let hangs = yard.push(&service.base, "acme/hangs", &script("sleep 300")).await;
     yard.until("both run", "select count(*) = 2 from job where log_length > 500").await;
     engine.cut(Cut::Silent);
-    yard.until("it is told", "select exists (select from trouble where component = 'runner remote')").await;
+    yard.until("it is told", "select exists (select from alert where component = 'runner remote')").await;
     // Longer than both the job and the silence that it may keep.
     tokio::time::sleep(Duration::from_secs(12)).await;
     let undecided: i64 = sqlx::query_scalar("select count(*) from job where state = 'running' and stop is null")
@@ -246,7 +249,7 @@ async fn a_process_that_starts_while_the_machine_is_away_keeps_its_jobs() {
     service.kill();
     engine.cut(Cut::Silent);
     let service = Service::start(PROGRAM.as_ref(), &config);
-    yard.until("it is told", "select exists (select from trouble where component = 'runner remote')").await;
+    yard.until("it is told", "select exists (select from alert where component = 'runner remote')").await;
     // Longer than a lease, and than it takes to find one lost.
     tokio::time::sleep(Duration::from_secs(12)).await;
     engine.heal(Cut::Silent);
@@ -272,7 +275,7 @@ async fn a_runner_that_is_away_at_the_start_is_shown_so_and_holds_up_no_other() 
     let waits = yard.push(&service.base, "acme/waits", &format!("arch: arm64\n{}", counting(1))).await;
     let here = yard.push(&service.base, "acme/here", &counting(1)).await;
     assert_eq!(yard.github.wait_for_end(&here, "trainyard/push").await.state, "success", "{}", service.said());
-    yard.until("it is told", "select exists (select from trouble where component = 'runner remote')").await;
+    yard.until("it is told", "select exists (select from alert where component = 'runner remote')").await;
     let shown = page(&service.base, "/runners").await;
     assert!(shown.contains("unreachable"), "{shown}");
     yard.until("its job waits", "select state = 'queued' and attempt = 0 from job where id = 1").await;
@@ -344,12 +347,12 @@ async fn whoever_is_not_who_they_should_be_is_not_talked_to() {
         engine.tcp(),
     );
     let service = Service::start_with(PROGRAM.as_ref(), &yard.config("data", &change), Some(&engine.ssh_folder()));
-    yard.until("all are told", "select count(*) = 3 from trouble where component like 'runner _'").await;
-    let troubles = trainyard::store::troubles::all(&yard.db).await.unwrap();
-    let of = |name: &str| troubles.iter().find(|it| it.component == format!("runner {name}")).unwrap().message.clone();
-    assert!(of("a").contains("certificate"), "{troubles:#?}");
-    assert!(of("b").contains("its key is not among the known hosts"), "{troubles:#?}");
-    assert!(of("c").contains("certificate") || of("c").contains("alert"), "{troubles:#?}");
+    yard.until("all are told", "select count(*) = 3 from alert where component like 'runner _'").await;
+    let alerts = trainyard::store::alerts::all(&yard.db).await.unwrap();
+    let of = |name: &str| alerts.iter().find(|it| it.component == format!("runner {name}")).unwrap().message.clone();
+    assert!(of("a").contains("certificate"), "{alerts:#?}");
+    assert!(of("b").contains("its key is not among the known hosts"), "{alerts:#?}");
+    assert!(of("c").contains("certificate") || of("c").contains("alert"), "{alerts:#?}");
     assert_eq!(service.interrupt(), Some(0));
 }
 

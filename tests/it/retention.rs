@@ -7,9 +7,9 @@ use bytesize::ByteSize;
 use sqlx::PgPool;
 use trainyard::config::Config;
 use trainyard::git::Mirrors;
-use trainyard::janitor::{Duties, Keeper};
+use trainyard::janitor::{Archiver, Duties};
 use trainyard::storage::{Caches, Keys, ObjectSettings, Objects, Settings};
-use trainyard::store::retention::Retention;
+use trainyard::store::output::retention::Retention;
 
 use crate::support::app::App;
 use crate::support::database;
@@ -22,11 +22,11 @@ const PAGE: &str = "/acme/styles/builds/1/jobs/1";
 const LOG: &str = "/api/v1/jobs/1/log";
 const ARTIFACT: &str = "/api/v1/jobs/1/artifacts/w.bin";
 
-fn keeper(db: &PgPool, folder: &Path, retention: Retention) -> Keeper {
+fn archiver(db: &PgPool, folder: &Path, retention: Retention) -> Archiver {
     let objects = Objects::open(&ObjectSettings::default(), folder).unwrap();
     let caches = Caches::new(folder.join("caches"), Settings::default());
     let mirrors = Mirrors::new(folder.join("mirrors"), None);
-    Keeper::new(
+    Archiver::new(
         Duties::Installation,
         db.clone(),
         (objects, Keys { instance: "i".to_owned() }),
@@ -89,16 +89,16 @@ async fn logs_and_artifacts_have_ages_of_their_own_and_nothing_of_a_running_buil
     let folder = tempfile::tempdir().unwrap();
     let db = five_builds(folder.path()).await;
     let retention = Retention { logs: days(35), artifacts: days(15), ..Retention::default() };
-    assert_eq!(keeper(&db, folder.path(), retention.clone()).prune().await.unwrap(), 4);
+    assert_eq!(archiver(&db, folder.path(), retention.clone()).prune().await.unwrap(), 4);
     assert_eq!(left(folder.path()), ["artifact-4", "artifact-5", "log-2", "log-3", "log-4", "log-5"]);
     assert_eq!(why(&db, "log", 1).await.unwrap(), "it was removed after 35 days (retention.logs)");
     assert_eq!(why(&db, "artifact", 3).await.unwrap(), "it was removed after 15 days (retention.artifacts)");
-    assert_eq!(keeper(&db, folder.path(), retention).prune().await.unwrap(), 0);
+    assert_eq!(archiver(&db, folder.path(), retention).prune().await.unwrap(), 0);
     // Build 5 runs, so even what is older than everything stays.
     sqlx::query("update job set finished_at = now() - interval '1 year' where id = 5").execute(&db).await.unwrap();
     let nothing =
         Retention { logs: NOW, artifacts: NOW, builds: 0, total_size: ByteSize::b(0), ..Retention::default() };
-    keeper(&db, folder.path(), nothing).prune().await.unwrap();
+    archiver(&db, folder.path(), nothing).prune().await.unwrap();
     assert_eq!(left(folder.path()), ["artifact-5", "log-5"]);
 }
 
@@ -107,10 +107,10 @@ async fn of_too_many_builds_and_of_too_many_bytes_the_oldest_go() {
     let folder = tempfile::tempdir().unwrap();
     let db = five_builds(folder.path()).await;
     let retention = Retention { logs: days(1000), artifacts: days(1000), builds: 4, ..Retention::default() };
-    assert_eq!(keeper(&db, folder.path(), retention.clone()).prune().await.unwrap(), 2);
+    assert_eq!(archiver(&db, folder.path(), retention.clone()).prune().await.unwrap(), 2);
     assert_eq!(why(&db, "log", 1).await.unwrap(), "it was removed when there were 4 newer builds (retention.builds)");
     let retention = Retention { total_size: ByteSize::b(500), ..retention };
-    assert_eq!(keeper(&db, folder.path(), retention).prune().await.unwrap(), 3);
+    assert_eq!(archiver(&db, folder.path(), retention).prune().await.unwrap(), 3);
     let kept = left(folder.path());
     assert_eq!(kept.len(), 5);
     assert!(kept.contains(&"log-4".to_owned()) && kept.contains(&"artifact-4".to_owned()), "{kept:?}");
@@ -125,7 +125,7 @@ async fn what_strangers_leave_takes_no_room_from_others() {
     sqlx::query(of_a_fork).execute(&db).await.unwrap();
     let retention =
         Retention { logs: days(1000), artifacts: days(1000), total_size: ByteSize::b(950), ..Retention::default() };
-    assert_eq!(keeper(&db, folder.path(), retention).prune().await.unwrap(), 1);
+    assert_eq!(archiver(&db, folder.path(), retention).prune().await.unwrap(), 1);
     assert!(why(&db, "artifact", 4).await.unwrap().contains("retention.total_size"));
 }
 
@@ -138,9 +138,9 @@ async fn objects_that_no_row_names_are_swept_after_a_while_and_no_others() {
     std::fs::write(place.join("half#1"), "x").unwrap();
     std::fs::create_dir_all(folder.path().join("objects/another")).unwrap();
     std::fs::write(folder.path().join("objects/another/installation"), "x").unwrap();
-    let keeper = keeper(&db, folder.path(), Retention::default());
-    assert_eq!(keeper.sweep(days(1)).await.unwrap(), 0, "they are young");
-    assert_eq!(keeper.sweep(NOW).await.unwrap(), 2);
+    let archiver = archiver(&db, folder.path(), Retention::default());
+    assert_eq!(archiver.sweep(days(1)).await.unwrap(), 0, "they are young");
+    assert_eq!(archiver.sweep(NOW).await.unwrap(), 2);
     assert_eq!(left(folder.path()).len(), 10);
     assert!(folder.path().join("objects/another/installation").exists());
 }
@@ -157,7 +157,7 @@ async fn bodies_of_deliveries_go_and_the_deliveries_stay() {
     .execute(&db)
     .await
     .unwrap();
-    keeper(&db, folder.path(), Retention::default()).prune().await.unwrap();
+    archiver(&db, folder.path(), Retention::default()).prune().await.unwrap();
     let left: Vec<(String, i32)> =
         sqlx::query_as("select id, length(body) from delivery order by id").fetch_all(&db).await.unwrap();
     assert_eq!(left, [("new".to_owned(), 4), ("old".to_owned(), 0), ("open".to_owned(), 4)]);
@@ -230,14 +230,14 @@ async fn the_page_says_why_a_log_and_an_artifact_are_gone() {
     assert!(in_rows.0 == 200 && in_rows.1.contains("to-be-forgotten"));
 
     let retention = Retention { logs: days(1), artifacts: days(1), ..Retention::default() };
-    let keeper = keeper(&app.db, &app.data(), retention);
-    assert_eq!(keeper.archive(NOW).await.unwrap(), 1);
+    let archiver = archiver(&app.db, &app.data(), retention);
+    assert_eq!(archiver.archive(NOW).await.unwrap(), 1);
     assert_eq!(app.get(LOG).await, in_rows, "the raw log is the same from its object");
     assert!(app.get(PAGE).await.1.contains("to-be-forgotten"));
-    assert_eq!(keeper.prune().await.unwrap(), 0);
+    assert_eq!(archiver.prune().await.unwrap(), 0);
 
     sqlx::query("update job set finished_at = now() - interval '2 days'").execute(&app.db).await.unwrap();
-    assert_eq!(keeper.prune().await.unwrap(), 2);
+    assert_eq!(archiver.prune().await.unwrap(), 2);
     let (status, page) = app.get(PAGE).await;
     assert!(status == 200 && !page.contains(">to-be-forgotten"), "{page}");
     assert!(page.contains("The log is not here any more: it was removed after 1 day (retention.logs)."), "{page}");
@@ -267,10 +267,10 @@ async fn while_the_storage_is_away_pages_say_so_and_logs_wait_in_rows() {
     let objects = Objects::open(&config.storage, &app.data()).unwrap();
     let others = (Caches::new(app.data().join("c"), Settings::default()), Mirrors::new(app.data().join("m"), None));
     let keys = Keys { instance: "i".to_owned() };
-    let keeper = Keeper::new(Duties::Installation, app.db.clone(), (objects, keys), others, Retention::default());
+    let archiver = Archiver::new(Duties::Installation, app.db.clone(), (objects, keys), others, Retention::default());
 
     s3.is_away(true);
-    assert_eq!(keeper.archive(NOW).await.unwrap(), 0);
+    assert_eq!(archiver.archive(NOW).await.unwrap(), 0);
     let (_, page) = app.get(PAGE).await;
     assert!(page.contains("finished logs stay in Postgres, since they cannot be moved"), "{page}");
     assert_eq!(app.get(LOG).await.0, 200);
@@ -278,7 +278,7 @@ async fn while_the_storage_is_away_pages_say_so_and_logs_wait_in_rows() {
     assert!(status == 503 && text.contains("The storage of logs and artifacts does not answer"), "{text}");
 
     s3.is_away(false);
-    assert_eq!(keeper.archive(NOW).await.unwrap(), 1);
+    assert_eq!(archiver.archive(NOW).await.unwrap(), 1);
     let (status, page) = app.get(PAGE).await;
     assert!(status == 200 && !page.contains("cannot be moved"), "{page}");
     assert_eq!(app.get(ARTIFACT).await, (200, "w\n".to_owned()));

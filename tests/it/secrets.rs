@@ -140,7 +140,7 @@ async fn secrets_stay_hidden_over_a_kill_9_and_the_log_stays_whole() {
     let bytes = docker::output_when_ended(&container);
     let end = github.wait_for_end(&sha, "trainyard/push").await;
     assert_eq!(end.state, "success", "{end:?}\n{}", service.said());
-    let log = trainyard::store::logs::read(
+    let log = trainyard::store::output::logs::read(
         &db,
         trainyard::domain::AttemptId { job: trainyard::domain::JobId(2), number: 1 },
         0,

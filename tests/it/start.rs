@@ -1,4 +1,4 @@
-//! Trouble at the start, said plainly: what is wrong, where, and what to do.
+//! Alert at the start, said plainly: what is wrong, where, and what to do.
 
 use std::path::Path;
 use std::process::Command;
@@ -115,7 +115,7 @@ async fn without_docker_it_starts_says_so_and_goes_on_when_docker_comes() {
     assert!(page.contains("is dockerd running"), "{page}");
     std::os::unix::fs::symlink("/var/run/docker.sock", &socket).unwrap();
     assert_eq!(github.wait_for_end(&sha, "trainyard/push").await.state, "success");
-    let left: i64 = sqlx::query_scalar("select count(*) from trouble").fetch_one(&db).await.unwrap();
+    let left: i64 = sqlx::query_scalar("select count(*) from alert").fetch_one(&db).await.unwrap();
     assert_eq!(left, 0);
 }
 

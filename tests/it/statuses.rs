@@ -6,7 +6,8 @@ use sqlx::PgPool;
 use trainyard::domain::{BuildId, CommitState, RepoId, Sha, Status};
 use trainyard::github::{self, Client};
 use trainyard::outbox::Outbox;
-use trainyard::store::{troubles, wishes};
+use trainyard::store::alerts;
+use trainyard::store::wishes::{self, NewWish};
 
 use crate::support::database;
 use crate::support::github::{Fault, GitHub, TOKEN};
@@ -51,9 +52,19 @@ impl Post {
         let mut connection = self.db.acquire().await.unwrap();
         let sha: Sha = SHA.parse().unwrap();
         let status = Status::new(state, words);
-        wishes::want(&mut connection, (RepoId(1), &sha, BuildId(build)), CONTEXT, &status, "/acme/styles/builds/1")
-            .await
-            .unwrap();
+        wishes::want(
+            &mut connection,
+            &NewWish {
+                repo: RepoId(1),
+                sha: &sha,
+                build: BuildId(build),
+                context: CONTEXT,
+                status: &status,
+                target_path: "/acme/styles/builds/1",
+            },
+        )
+        .await
+        .unwrap();
     }
 
     /// Steps until nothing is owed, as if every pause were over.
@@ -89,10 +100,10 @@ async fn a_github_that_answers_500_three_times_gets_it_the_fourth_time() {
     }
     assert_eq!(post.github.requests().len(), 3, "octocrab must not try again on its own");
     assert!(pauses.windows(2).all(|pair| pair[1] > pair[0]), "no backoff: {pauses:?}");
-    assert!(troubles::all(&post.db).await.unwrap()[0].message.contains("500"));
+    assert!(alerts::all(&post.db).await.unwrap()[0].message.contains("500"));
     post.send_all().await;
     assert_eq!(post.github.states(SHA, CONTEXT), ["success"]);
-    assert!(troubles::all(&post.db).await.unwrap().is_empty());
+    assert!(alerts::all(&post.db).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -118,7 +129,7 @@ async fn a_403_with_retry_after_is_a_rate_limit_and_without_it_a_refusal() {
     post.want(1, CommitState::Success, "passed").await;
     assert!(post.outbox.step().await.unwrap());
     assert!(post.due_in().await > Duration::from_secs(60), "a refusal is not repeated every second");
-    let said = &troubles::all(&post.db).await.unwrap()[0].message;
+    let said = &alerts::all(&post.db).await.unwrap()[0].message;
     assert!(said.contains("github.token"), "{said}");
     post.github.fail_next([Fault::Status(403, Some(1))]);
     wishes::all_due(&post.db).await.unwrap();
@@ -183,6 +194,6 @@ async fn a_clock_that_is_wrong_is_noticed() {
     post.github.set_clock_skew(-3600);
     post.want(1, CommitState::Success, "passed").await;
     post.send_all().await;
-    let troubles = troubles::all(&post.db).await.unwrap();
-    assert!(troubles[0].component == "clock" && troubles[0].message.contains("ahead of"), "{troubles:?}");
+    let alerts = alerts::all(&post.db).await.unwrap();
+    assert!(alerts[0].component == "clock" && alerts[0].message.contains("ahead of"), "{alerts:?}");
 }

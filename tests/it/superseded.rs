@@ -38,7 +38,7 @@ async fn a_newer_build_cancels_the_queued_ones_of_its_branch() {
     assert!(states.iter().all(|state| state == "pending"), "a running build goes on: {states:?}");
     // Nobody waits for the rest of it here.
     let mut connection = app.db.acquire().await.unwrap();
-    trainyard::store::jobs::cancel_build(&mut connection, trainyard::domain::BuildId(1), "the test").await.unwrap();
+    trainyard::store::queue::cancel_build(&mut connection, trainyard::domain::BuildId(1), "the test").await.unwrap();
     assert_eq!(app.github.wait_for_end(&third, "trainyard/push").await.state, "success");
     app.stop().await;
 }

@@ -10,9 +10,9 @@ use sqlx::{Connection as _, PgPool};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use trainyard::store::bell::Bells;
-use trainyard::store::bridge;
-use trainyard::store::served::{Served, Taken};
+use trainyard::store::runner::runner_lock::{RunnerLock, RunnerLocked};
+use trainyard::store::wakeup::bell::Bells;
+use trainyard::store::wakeup::bell_notify;
 
 use super::remote::{Yard, counting};
 use crate::support::service::Service;
@@ -69,7 +69,7 @@ async fn a_job_runs_on_another_machine_at_once_and_its_log_is_live() {
     // Ten lines a second come, and the look without a bell is one a second.
     assert!(arrivals.len() > 15, "the log comes in {} pieces: {text}", arrivals.len());
     assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success", "{}", work.said());
-    let worker: String = sqlx::query_scalar("select worker from job where id = 1").fetch_one(&yard.db).await.unwrap();
+    let worker: String = sqlx::query_scalar("select runner from job where id = 1").fetch_one(&yard.db).await.unwrap();
     assert_eq!(worker, "far");
     let shown = reqwest::get(format!("{}/runners", service.base)).await.unwrap().text().await.unwrap();
     assert!(shown.contains("Runner far") && shown.contains("Runner local"), "{shown}");
@@ -199,8 +199,8 @@ async fn bells_are_heard_again_when_the_network_has_forgotten_a_connection() {
     let (here, there) = (Bells::new(), Bells::new());
     let mut tasks = JoinSet::new();
     tasks.spawn(forgetful(UnixListener::bind(folder.path().join(&file)).unwrap(), postgres, forgets.clone()));
-    tasks.spawn(bridge::keep(options.clone(), here.clone(), shutdown.clone()));
-    tasks.spawn(bridge::keep(options.socket(folder.path()), there.clone(), shutdown));
+    tasks.spawn(bell_notify::keep(options.clone(), here.clone(), shutdown.clone()));
+    tasks.spawn(bell_notify::keep(options.socket(folder.path()), there.clone(), shutdown));
     let heard = async |limit: Duration| {
         let begin = Instant::now();
         while begin.elapsed() < limit {
@@ -220,7 +220,7 @@ async fn bells_are_heard_again_when_the_network_has_forgotten_a_connection() {
 }
 
 /// A runner's lock, held by somebody else.
-async fn lock(db: &PgPool, runner: &str) -> PgConnection {
+async fn hold(db: &PgPool, runner: &str) -> PgConnection {
     let mut other = PgConnection::connect_with(&db.connect_options()).await.unwrap();
     sqlx::query("select pg_advisory_lock($1, hashtext($2))")
         .bind(0x7261_696e)
@@ -231,8 +231,8 @@ async fn lock(db: &PgPool, runner: &str) -> PgConnection {
     other
 }
 
-async fn take(db: &PgPool, runner: &str) -> anyhow::Result<Served> {
-    Served::take(PgConnectOptions::clone(&db.connect_options()), vec![runner.to_owned()], "here").await
+async fn take(db: &PgPool, runner: &str) -> anyhow::Result<RunnerLock> {
+    RunnerLock::take(PgConnectOptions::clone(&db.connect_options()), vec![runner.to_owned()], "here").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -241,30 +241,34 @@ async fn a_runner_changes_hands_only_when_its_old_process_knows() {
     let shutdown = CancellationToken::new();
     // One that loses its runner to another process ends at once, and is not taken in by its own old connection.
     let loses = async {
-        let mut served = take(&db, "loses").await.unwrap();
+        let mut lock = take(&db, "loses").await.unwrap();
         let pid: i32 = sqlx::query_scalar("select pid from pg_locks where locktype = 'advisory' and objid = (hashtext('loses')::bigint & 4294967295)::oid")
             .fetch_one(&db)
             .await
             .unwrap();
-        let (other, _) = tokio::join!(lock(&db, "loses"), async {
+        let (other, _) = tokio::join!(hold(&db, "loses"), async {
             let waits = "select exists (select from pg_locks where locktype = 'advisory' and not granted)";
             while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&db).await.unwrap() {}
             sqlx::query("select pg_terminate_backend($1)").bind(pid).execute(&db).await.unwrap();
         });
         let begin = Instant::now();
-        let error = served.keep(&shutdown).await.unwrap_err();
-        assert!(error.is::<Taken>() && begin.elapsed() < Duration::from_secs(8), "{error:#} {:?}", begin.elapsed());
+        let error = lock.keep(&shutdown).await.unwrap_err();
+        assert!(
+            error.is::<RunnerLocked>() && begin.elapsed() < Duration::from_secs(8),
+            "{error:#} {:?}",
+            begin.elapsed()
+        );
         drop(other);
     };
     // One that found it held gives the other the time to notice.
     let waits = async {
-        let other = lock(&db, "waits").await;
+        let other = hold(&db, "waits").await;
         let begin = Instant::now();
-        let (served, _) = tokio::join!(take(&db, "waits"), async {
+        let (lock, _) = tokio::join!(take(&db, "waits"), async {
             tokio::time::sleep(Duration::from_secs(2)).await;
             drop(other);
         });
-        assert!(served.is_ok() && begin.elapsed() > Duration::from_secs(18), "{:?}", begin.elapsed());
+        assert!(lock.is_ok() && begin.elapsed() > Duration::from_secs(18), "{:?}", begin.elapsed());
     };
     // One on another machine leaves it to that which had it, also while nobody holds it.
     let elsewhere = async {
@@ -291,16 +295,16 @@ async fn a_runner_changes_hands_only_when_its_old_process_knows() {
 async fn a_server_whose_runner_another_process_has_says_so_and_waits_for_it() {
     let yard = Yard::new().await;
     trainyard::store::MIGRATOR.run(&yard.db).await.unwrap();
-    let other = lock(&yard.db, "local").await;
+    let other = hold(&yard.db, "local").await;
     let service = Service::start(PROGRAM.as_ref(), &yard.config("serve", "limits = {network = 'none'}"));
     yard.until(
         "it is told",
-        "select exists (select from trouble where component = 'runners' and message like 'runner local is served by %')",
+        "select exists (select from alert where component = 'runners' and message like 'runner local is served by %')",
     )
     .await;
     assert_eq!(reqwest::get(format!("{}/healthz", service.base)).await.unwrap().status(), 200);
     drop(other);
-    yard.until("it is over", "select not exists (select from trouble where component = 'runners')").await;
+    yard.until("it is over", "select not exists (select from alert where component = 'runners')").await;
     let sha = yard.push(&service.base, "acme/styles", &counting(1)).await;
     assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success", "{}", service.said());
     assert_eq!(service.interrupt(), Some(0));

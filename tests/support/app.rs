@@ -91,7 +91,7 @@ impl App {
                 .await
                 .unwrap(),
         };
-        trainyard::store::logs::read(&self.db, attempt, 0, usize::MAX).await.unwrap().bytes
+        trainyard::store::output::logs::read(&self.db, attempt, 0, usize::MAX).await.unwrap().bytes
     }
 }
 

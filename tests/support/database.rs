@@ -36,8 +36,8 @@ fn rand_like() -> u32 {
 /// Brings back every job whose lease has run out, as the janitor does that has watched long enough.
 pub async fn rescue(db: &PgPool) -> Vec<trainyard::domain::JobId> {
     let mut rescued = Vec::new();
-    for lease in trainyard::store::jobs::leases(db, std::time::Duration::from_secs(3600)).await.unwrap() {
-        if lease.has_run_out && trainyard::store::jobs::rescue(db, &lease).await.unwrap() {
+    for lease in trainyard::store::queue::leases(db, std::time::Duration::from_secs(3600)).await.unwrap() {
+        if lease.has_run_out && trainyard::store::queue::rescue(db, &lease).await.unwrap() {
             rescued.push(lease.attempt.job);
         }
     }

@@ -86,7 +86,7 @@ pub fn network_of(container: &str) -> Option<String> {
 
 /// The part of a configuration that lets jobs reach the host at [`bridge`].
 pub fn reach_bridge() -> String {
-    format!("limits = {{reach = ['{}']}}", bridge())
+    format!("limits = {{egress_allow = ['{}']}}", bridge())
 }
 
 /// The address of the host on Docker's bridge, where containers reach it. Not asked of Docker, which does not know it

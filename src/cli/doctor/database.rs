@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::Findings;
 use crate::config::Config;
-use crate::store::examine::{self, Schema};
+use crate::store::postgres::examine::{self, Schema};
 
 const WHAT: &str = "Postgres";
 /// The oldest version that is tested.
@@ -13,7 +13,7 @@ const OLDEST: u32 = 15;
 /// The times on pages come from the database, those in messages from here.
 const MOST_APART: TimeDelta = TimeDelta::seconds(5);
 
-pub(super) async fn look(config: &Config, found: &mut Findings) {
+pub(super) async fn check(config: &Config, found: &mut Findings) {
     match config.database.options() {
         Err(error) => found.failure(WHAT, &error),
         Ok(Some(options)) => server("the one of database.url", &options, config, found).await,

@@ -21,7 +21,7 @@ const TOO_MUCH: [&str; 6] =
 const SOON: TimeDelta = TimeDelta::days(14);
 const MOST_APART: TimeDelta = TimeDelta::seconds(60);
 
-pub(super) async fn look(config: &Config, found: &mut Findings) {
+pub(super) async fn check(config: &Config, found: &mut Findings) {
     webhook_secret(config, found);
     let advice = format!("Make one on GitHub with the rights {RIGHTS}.");
     if config.token.as_ref().is_none_or(|token| token.expose_secret().is_empty()) {

@@ -17,7 +17,7 @@ const OLDEST_GIT: (u32, u32) = (2, 29);
 /// With less than this many times storage.least_free it will not be long until no job is begun.
 const LITTLE: u64 = 2;
 
-pub(super) async fn look(config: &Config, found: &mut Findings) {
+pub(super) async fn check(config: &Config, found: &mut Findings) {
     public_url(config, found);
     data_folder(&config.server.data_dir, config.storage.least_free, found);
     git_version(found).await;

@@ -89,11 +89,11 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Err(error) => found.failure("configuration", &error),
         Ok(config) => {
             found.ok("configuration", format!("{name}, with {} in the environment", set_there()));
-            machine::look(&config, &mut found).await;
-            database::look(&config, &mut found).await;
-            objects::look(&config, &mut found).await;
-            github::look(&config.github, &mut found).await;
-            runner::look(&config, &mut found).await;
+            machine::check(&config, &mut found).await;
+            database::check(&config, &mut found).await;
+            objects::check(&config, &mut found).await;
+            github::check(&config.github, &mut found).await;
+            runner::check(&config, &mut found).await;
         }
     }
     if arguments.json {
@@ -102,7 +102,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         });
         super::print(&format!("{}\n", serde_json::to_string_pretty(&json)?))?;
     } else {
-        super::print(&shown(&found, wants_colours(&std::io::stdout())))?;
+        super::print(&render(&found, wants_colours(&std::io::stdout())))?;
     }
     Ok(if found.count(Level::Problem) > 0 { super::PROBLEMS } else { super::FINE })
 }
@@ -116,7 +116,7 @@ fn set_there() -> String {
 }
 
 /// The findings as a table, advice below what it is for. Nothing is cut: who reads this needs all of it.
-fn shown(found: &Findings, colours: bool) -> String {
+fn render(found: &Findings, colours: bool) -> String {
     let mut table = Table::new(["", "WHAT", "HOW IT IS"]);
     for Finding { level, what, told, advice } in &found.0 {
         let (sign, colour) = match level {
@@ -138,5 +138,5 @@ fn shown(found: &Findings, colours: bool) -> String {
         (_, 0) => (number_of(problems, "problem"), Colour::Red),
         _ => (format!("{}, {}", number_of(problems, "problem"), number_of(warnings, "warning")), Colour::Red),
     };
-    format!("{}\n{}\n", table.shown(colours, None), paint(&sum, colour, colours))
+    format!("{}\n{}\n", table.render(colours, None), paint(&sum, colour, colours))
 }

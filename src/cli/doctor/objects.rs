@@ -8,7 +8,7 @@ const WHAT: &str = "object storage";
 
 /// Asks the place for a list, which needs an address, a bucket and a key that work, and changes nothing. Whether the key may
 /// write shows with the first log that is moved; the pages tell if it may not.
-pub(super) async fn look(config: &Config, found: &mut Findings) {
+pub(super) async fn check(config: &Config, found: &mut Findings) {
     if config.storage.url.is_empty() {
         let folder = config.server.data_dir.join("objects");
         return match rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {

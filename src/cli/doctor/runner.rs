@@ -20,15 +20,15 @@ const SLOW_DRIVERS: [&str; 3] = ["vfs", "devicemapper", "aufs"];
 /// versions for them.
 const SAFE_RUNC: [(u32, u32, u32); 2] = [(1, 2, 8), (1, 3, 3)];
 /// nvidia-smi waits for the driver, which may hang.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) async fn look(config: &Config, found: &mut Findings) {
+pub(super) async fn check(config: &Config, found: &mut Findings) {
     let mut has_runtime = false;
     let mut is_here = false;
     for runner in &config.runner {
         let what = format!("runner {}", runner.name);
         if let Some(files) = &runner.tls {
-            tls::look(&what, files, found);
+            tls::check(&what, files, found);
         }
         // Nothing is made or looked for under this name.
         let docker = match runner.docker("doctor") {
@@ -193,7 +193,7 @@ enum Gpus {
 async fn gpus() -> Gpus {
     let mut asked = Command::new("nvidia-smi");
     asked.args(["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]).kill_on_drop(true);
-    match tokio::time::timeout(PATIENCE, asked.output()).await {
+    match tokio::time::timeout(TIMEOUT, asked.output()).await {
         // Refused: a folder of the PATH is not for this user, and it is in no other.
         Ok(Err(error)) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Gpus::None,
         Ok(Err(error)) => Gpus::Broken(error.to_string()),

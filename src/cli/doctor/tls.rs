@@ -13,7 +13,7 @@ use crate::executor::TlsFiles;
 /// A certificate that ends sooner is worth a warning.
 const SOON: TimeDelta = TimeDelta::days(30);
 
-pub(super) fn look(what: &str, files: &TlsFiles, found: &mut Findings) {
+pub(super) fn check(what: &str, files: &TlsFiles, found: &mut Findings) {
     for (setting, path) in [("ca", &files.ca), ("certificate", &files.certificate)] {
         certificate(what, setting, path, found);
     }

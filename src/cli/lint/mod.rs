@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::asked::{Asked, Known};
 use super::excerpt::pointed_at;
 use super::files::{self, files_of, paths_of};
 use super::problems::{self, number_of};
 use super::table::{Colour, inert, paint, wants_colours};
+use super::trigger_args::{CheckedOut, TriggerArgs};
 use crate::domain::{Problem, Severity};
 use crate::lora::{self, Linter, Repository, Settings};
 use crate::plan::{self, SourceFile};
@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let problems: Vec<&Problem> = checked.iter().flat_map(|file| &file.problems).collect();
     let text = match arguments.format {
-        Format::Text => shown(&checked, wants_colours(&std::io::stdout())),
+        Format::Text => render(&checked, wants_colours(&std::io::stdout())),
         Format::Json => format!(
             "{}\n",
             serde_json::to_string_pretty(
@@ -133,7 +133,7 @@ fn check(
 ) -> anyhow::Result<Option<Checked>> {
     let found = if file.path == plan::CONFIG {
         // What the language says of the file hardly depends on what asks for a build.
-        let trigger = Asked::default().trigger(&Known::nothing("repository")?);
+        let trigger = TriggerArgs::default().trigger(&CheckedOut::nothing("repository")?);
         let folder = Path::new(path).parent().unwrap_or(Path::new(""));
         let files: Vec<SourceFile> = std::iter::once(file).chain(schemas).cloned().collect();
         Some((files::planned(files.as_slice().into(), folder, &trigger).problems, None))
@@ -149,7 +149,7 @@ fn check(
 }
 
 /// The problems with their lines, and how many files they are of.
-fn shown(checked: &[Checked], colours: bool) -> String {
+fn render(checked: &[Checked], colours: bool) -> String {
     let mut text = String::new();
     for file in checked {
         let source = String::from_utf8_lossy(&file.text);

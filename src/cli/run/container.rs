@@ -74,7 +74,7 @@ impl Runner {
             () = self.watch(limits, &shared, interrupts) => Ok(canceled(INTERRUPTED)),
             () = watch_disk(&self.docker, &shared) => Ok(canceled(INTERRUPTED)),
         };
-        // Whatever happened: also a container whose name never reached us is gone after this.
+        // Whatever happened: also a container trust_domain name never reached us is gone after this.
         for found in self.docker.list().await? {
             self.docker.remove(&found.container).await?;
         }
@@ -165,7 +165,7 @@ impl Runner {
             if asked && shared.lock().started.is_none() {
                 return;
             }
-            let due = shared.lock().look(limits, Instant::now(), wanted);
+            let due = shared.lock().check(limits, Instant::now(), wanted);
             if asked {
                 if due.stop.is_none() {
                     // It is being stopped already, and somebody has no patience.

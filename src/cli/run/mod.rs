@@ -11,11 +11,11 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::asked::Asked;
 use super::files::{files_of, paths_of, plan_of};
 use super::jobs::{Column, columns, label};
 use super::problems::{self, number_of};
 use super::table::{Colour, paint, wants_colours, width_of};
+use super::trigger_args::TriggerArgs;
 use crate::attempt::{HOME, Judgement, NewContainer, SmokeJob};
 use crate::config::Config;
 use crate::domain::{AttemptId, BuildState, JobId, PullRequest, Trigger, TriggerKind, Verdict, in_words};
@@ -44,7 +44,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N")]
     job: Option<String>,
     #[command(flatten)]
-    asked: Asked,
+    asked: TriggerArgs,
     /// Run the smoke job of this training config only: a path in DIR.
     #[arg(long, value_name = "CONFIG", conflicts_with = "job")]
     smoke: Option<String>,
@@ -76,7 +76,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     }
     let plan = plan_of(snapshot.path(), &trigger, smoke)?;
     let mut view = view(arguments.json);
-    let found = problems::shown(&plan.problems, view.colours());
+    let found = problems::render(&plan.problems, view.colours());
     view.say(&found)?;
     if problems::has_errors(&plan.problems) {
         view.say("Nothing was run: mend the errors first.\n")?;
@@ -151,7 +151,7 @@ fn instance() -> String {
 }
 
 /// A pull request takes the checked-out branch into the one that the options name.
-fn trigger(asked: &Asked, snapshot: &Snapshot) -> Trigger {
+fn trigger(asked: &TriggerArgs, snapshot: &Snapshot) -> Trigger {
     let known = &snapshot.known;
     let mut trigger = asked.trigger(known);
     if trigger.kind == TriggerKind::PullRequest {
@@ -247,7 +247,7 @@ impl Build<'_> {
                 let new = NewContainer {
                     attempt: AttemptId { job: JobId(number), number: 1 },
                     repo,
-                    whose: String::new(),
+                    trust_domain: String::new(),
                     script: script::compile(&job.config, &self.facts(number, (&name, &image), training.as_ref())),
                     image: &image.id,
                     cache: None,
@@ -328,7 +328,7 @@ impl Build<'_> {
 
     /// Says how it all ended.
     fn conclude(&self, ended: &[Ended], state: BuildState, view: &mut View) -> anyhow::Result<()> {
-        let table = summary::table(self.plan, &self.columns, ended).shown(view.colours(), view.columns());
+        let table = summary::table(self.plan, &self.columns, ended).render(view.colours(), view.columns());
         let took: f64 = ended.iter().map(|job| job.seconds).sum();
         let (words, colour) = match state {
             BuildState::Passed => ("The build passed", Colour::Green),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use crate::cli::asked::Known;
+use crate::cli::trigger_args::CheckedOut;
 use crate::git::{WorkTree, repo_of};
 use crate::plan::CONFIG;
 use crate::travis::script::DEPTH;
@@ -15,7 +15,7 @@ use crate::travis::script::DEPTH;
 pub(super) struct Snapshot {
     folder: tempfile::TempDir,
     /// What git knows of it, or what stands for that.
-    pub(super) known: Known,
+    pub(super) known: CheckedOut,
     /// What is not as a commit's checkout would be, in words.
     pub(super) notes: Vec<String>,
 }
@@ -28,7 +28,7 @@ impl Snapshot {
         }
         let copy = tempfile::Builder::new().prefix("trainyard-run-").tempdir().context("making a temporary folder")?;
         let name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-        let mut known = Known::nothing(&name.unwrap_or_default())?;
+        let mut known = CheckedOut::nothing(&name.unwrap_or_default())?;
         let mut notes = Vec::new();
         let files = match WorkTree::around(folder).await? {
             None => Files::All,
@@ -52,7 +52,7 @@ impl Snapshot {
     }
 }
 
-async fn read_git(tree: &WorkTree, known: &mut Known, copy: &Path, notes: &mut Vec<String>) -> anyhow::Result<()> {
+async fn read_git(tree: &WorkTree, known: &mut CheckedOut, copy: &Path, notes: &mut Vec<String>) -> anyhow::Result<()> {
     let origin = tree.origin().await;
     if let Some(repo) = origin.as_deref().and_then(repo_of) {
         known.repo = repo;

@@ -39,7 +39,7 @@ impl HtmlSafe for Chart {}
 pub(super) fn chart(series: &Series) -> Option<Chart> {
     let last = series.last()?;
     let trend = trend(series);
-    let (word, tone) = told(trend);
+    let (word, tone) = in_words(trend);
     let says = sentence(series, trend);
     let mut html = format!(
         "<section class=\"card loss\" aria-labelledby=\"loss-title\">\n<div class=\"head\"><h2 id=\"loss-title\">Loss</h2>\
@@ -74,7 +74,7 @@ fn key(class: &str) -> String {
 }
 
 /// The trend in a word, and the class that gives its colour.
-fn told(trend: Trend) -> (&'static str, &'static str) {
+fn in_words(trend: Trend) -> (&'static str, &'static str) {
     match trend {
         Trend::Falling => ("falling", "passed"),
         Trend::Flat => ("not falling", "errored"),

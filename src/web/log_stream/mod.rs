@@ -26,7 +26,8 @@ use super::series;
 use crate::domain::{AttemptId, JobId, JobState, Verdict};
 use crate::log_view::Checkpoint;
 use crate::storage::Logs;
-use crate::store::{jobs, log_objects};
+use crate::store::output::log_objects;
+use crate::store::queue;
 use view::{Html, View};
 
 /// Bytes of log that are read at a time.
@@ -83,7 +84,7 @@ pub(super) async fn raw(
     let (attempt, end) = match wanted.attempt.filter(|attempt| *attempt != facts.attempt) {
         None => (facts.attempt, facts.log_length),
         Some(earlier) => {
-            let lost = jobs::lost_attempts(&state.db, job).await.map_err(Error::from)?;
+            let lost = queue::lost_attempts(&state.db, job).await.map_err(Error::from)?;
             let lost = lost.into_iter().find(|lost| lost.attempt == earlier).ok_or(Error::NotFound("attempt"))?;
             (earlier, lost.log_length)
         }
@@ -188,7 +189,7 @@ impl Follower {
             if self.ended {
                 return None;
             }
-            match self.look().await {
+            match self.poll().await {
                 Ok(true) => {}
                 Ok(false) => self.wait().await,
                 Err(error) => {
@@ -200,7 +201,7 @@ impl Follower {
     }
 
     /// Reads what is new; false when nothing is.
-    async fn look(&mut self) -> anyhow::Result<bool> {
+    async fn poll(&mut self) -> anyhow::Result<bool> {
         if let Some(event) = self.view.due(Instant::now()) {
             self.ready.push_back(event);
             return Ok(true);
@@ -226,7 +227,7 @@ impl Follower {
             let bytes = self.logs.read(facts.attempt_of(self.job), offset, PIECE).await?.bytes;
             let next = offset + i64::try_from(bytes.len())?;
             let last = facts.state == JobState::Finished && next >= facts.log_length;
-            self.ready.extend(self.view.tell(&bytes, last));
+            self.ready.extend(self.view.render(&bytes, last));
             if self.view.position().1 > offset {
                 return Ok(true);
             }

@@ -78,7 +78,7 @@ impl Html {
         (event_html(&renderer.finish()), is_owed.then(|| self.charted()))
     }
 
-    fn tell(&mut self, bytes: &[u8]) -> Option<Event> {
+    fn render(&mut self, bytes: &[u8]) -> Option<Event> {
         let before = self.losses.version();
         self.losses.feed(bytes);
         self.chart.is_owed |= self.losses.version() > before;
@@ -139,7 +139,7 @@ impl View {
     }
 
     /// The event that tells the next bytes; none when they make no difference yet. `last` when no bytes follow.
-    pub(super) fn tell(&mut self, bytes: &[u8], last: bool) -> Option<Event> {
+    pub(super) fn render(&mut self, bytes: &[u8], last: bool) -> Option<Event> {
         match self {
             Self::Text { attempt, offset } => {
                 let whole = if last { bytes } else { &bytes[..whole_characters(bytes)] };
@@ -150,7 +150,7 @@ impl View {
                 *offset += i64::try_from(whole.len()).unwrap_or(0);
                 Some(event("chunk", &data).id(format!("{offset}@{attempt}")))
             }
-            Self::Html(html) => html.tell(bytes),
+            Self::Html(html) => html.render(bytes),
         }
     }
 
@@ -203,11 +203,11 @@ mod tests {
         let (mut told, begin) = (0, Instant::now());
         // A minute of twenty updates a second.
         for tick in 0..1200_u32 {
-            assert!(view.tell(format!("\rstep: {tick}").as_bytes(), false).is_none());
+            assert!(view.render(format!("\rstep: {tick}").as_bytes(), false).is_none());
             told += u32::from(view.due(begin + tick * Duration::from_millis(50)).is_some());
         }
         assert_eq!(told, 240);
-        assert!(view.tell(b"\n", false).is_some(), "a line is told at once");
+        assert!(view.render(b"\n", false).is_some(), "a line is told at once");
         assert_eq!(view.next_due(), None);
     }
 
@@ -216,14 +216,14 @@ mod tests {
         let mut view = page();
         let (mut charts, begin) = (0, Instant::now());
         for tick in 0..100_u32 {
-            assert!(view.tell(format!("step {tick}/100 loss=0.5\n").as_bytes(), false).is_some());
+            assert!(view.render(format!("step {tick}/100 loss=0.5\n").as_bytes(), false).is_some());
             charts += u32::from(view.due(begin + tick * Duration::from_millis(100)).is_some());
         }
         assert_eq!(charts, 10);
-        assert!(view.tell(b"nothing new\n", false).is_some());
+        assert!(view.render(b"nothing new\n", false).is_some());
         view.due(begin + Duration::from_secs(60));
         assert!(view.next_due().is_none());
-        assert!(view.tell(b"step 100/100 loss=0.4", false).is_none(), "not a whole line");
+        assert!(view.render(b"step 100/100 loss=0.4", false).is_none(), "not a whole line");
         let View::Html(mut html) = view else { unreachable!() };
         assert!(html.finish().1.is_some(), "the last line counts at the end");
     }

@@ -3,9 +3,9 @@
 use askama::Template;
 use axum::extract::{self, Path};
 
-use super::{Chrome, Page, shown};
+use super::{Chrome, Page, render};
 use crate::domain::{BuildState, Problem};
-use crate::store::builds::problems;
+use crate::store::problems;
 use crate::web::State;
 use crate::web::error::Error;
 use crate::web::rows::{self, Build, Job};
@@ -43,7 +43,7 @@ pub(in crate::web) async fn page(
     let build = rows::build(&state.db, &owner, &name, &number).await?;
     let jobs = rows::jobs(&state.db, build.id).await?;
     let mut connection = state.db.acquire().await?;
-    let mut problems = problems(&mut connection, build.id).await?;
+    let mut problems = problems::of(&mut connection, build.id).await?;
     drop(connection);
     // What has to be mended comes first, else as it was found.
     problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
@@ -57,7 +57,7 @@ pub(in crate::web) async fn page(
     };
     let problems = problems.into_iter().map(row).collect();
     let chrome = Chrome::load(&state.db, !build.state.is_finished()).await?;
-    shown(&BuildPage { chrome, problems, stages: by_stage(jobs), build })
+    render(&BuildPage { chrome, problems, stages: by_stage(jobs), build })
 }
 
 /// Jobs keep their order; neighbours of one stage stand together.

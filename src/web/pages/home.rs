@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract;
 
-use super::{Chrome, Page, shown};
+use super::{Chrome, Page, render};
 use crate::web::State;
 use crate::web::error::Error;
 use crate::web::rows::{self, Build};
@@ -22,5 +22,5 @@ struct Home {
 pub(in crate::web) async fn page(extract::State(state): extract::State<State>) -> Result<Page, Error> {
     let builds = rows::latest(&state.db, LIMIT).await?;
     let chrome = Chrome::load(&state.db, true).await?;
-    shown(&Home { chrome, builds, hook: state.public("/webhooks/github") })
+    render(&Home { chrome, builds, hook: state.public("/webhooks/github") })
 }

@@ -6,12 +6,13 @@ use serde::Deserialize;
 use sqlx::PgPool;
 
 use super::smoke::{self, Smoke};
-use super::{Chrome, Page, shown};
+use super::{Chrome, Page, render};
 use crate::domain::{JobState, Resources, in_words};
 use crate::log_view::{Checkpoint, Op, Renderer, line_html, page_html};
 use crate::storage::Logs;
-use crate::store::jobs::{self, LostAttempt};
-use crate::store::{log_objects, reports};
+use crate::store::output::log_objects;
+use crate::store::output::reports;
+use crate::store::queue::{self, LostAttempt};
 use crate::web::State;
 use crate::web::artifacts::{self, Artifact};
 use crate::web::chart::{Chart, chart, processor_time, resources};
@@ -83,8 +84,8 @@ pub(in crate::web) async fn page(
     let smoke = smoke::of(&state.db, job.id).await?;
     let resources = reports::resources(&state.db, job.id).await?;
     let artifacts = artifacts::of(&state.db, job.attempt_id()).await?;
-    let lost = if job.attempt > 0 { jobs::lost_attempts(&state.db, job.id).await? } else { Vec::new() };
-    shown(&JobPage { chrome, build, job, config, smoke, lost, resources, artifacts, chart, log })
+    let lost = if job.attempt > 0 { queue::lost_attempts(&state.db, job.id).await? } else { Vec::new() };
+    render(&JobPage { chrome, build, job, config, smoke, lost, resources, artifacts, chart, log })
 }
 
 /// Renders the log from its begin, since colours, folds and line numbers depend on what came before, and keeps the end.

@@ -13,12 +13,12 @@ use sqlx::PgPool;
 
 use super::assets;
 use super::error::Error;
-use crate::store::troubles::{self, Trouble};
+use crate::store::alerts::{self, Alert};
 
 /// What is around every page.
 #[derive(Debug)]
 pub(super) struct Chrome {
-    pub(in crate::web) troubles: Vec<Trouble>,
+    pub(in crate::web) alerts: Vec<Alert>,
     /// Whether the page comes again by itself where there is no script.
     pub(in crate::web) refresh: bool,
     pub(in crate::web) stylesheet: String,
@@ -30,7 +30,7 @@ impl Chrome {
     /// Of a page that does not ask Postgres.
     pub(super) fn plain(refresh: bool) -> Self {
         Self {
-            troubles: Vec::new(),
+            alerts: Vec::new(),
             refresh,
             stylesheet: assets::url("app.css"),
             script: assets::url("app.js"),
@@ -43,13 +43,13 @@ impl Chrome {
     }
 
     async fn load(db: &PgPool, refresh: bool) -> Result<Self, Error> {
-        Ok(Self { troubles: troubles::all(db).await?, ..Self::plain(refresh) })
+        Ok(Self { alerts: alerts::all(db).await?, ..Self::plain(refresh) })
     }
 }
 
 /// A page as an answer that is asked for anew each time.
 type Page = ([(axum::http::HeaderName, &'static str); 1], Html<String>);
 
-fn shown(page: &impl Template) -> Result<Page, Error> {
+fn render(page: &impl Template) -> Result<Page, Error> {
     Ok(([(axum::http::header::CACHE_CONTROL, "no-cache")], Html(page.render()?)))
 }

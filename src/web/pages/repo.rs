@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use sqlx::PgPool;
 
-use super::{Chrome, shown};
+use super::{Chrome, render};
 use crate::domain::RepoId;
 use crate::web::error::Error;
 use crate::web::rows::{self, Build, Repo};
@@ -69,7 +69,7 @@ pub(in crate::web) async fn page_or_badge(
         builds,
         repo,
     };
-    Ok(shown(&page)?.into_response())
+    Ok(render(&page)?.into_response())
 }
 
 /// The branches that were built, the latest first.

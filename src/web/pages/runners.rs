@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use super::{Chrome, Page, shown};
+use super::{Chrome, Page, render};
 use crate::domain::GpuState;
 use crate::web::State;
 use crate::web::error::Error;
@@ -24,7 +24,7 @@ struct RunnerRow {
     slots: i32,
     labels: Vec<String>,
     host: Option<String>,
-    trouble: Option<String>,
+    alert: Option<String>,
     seen_at: DateTime<Utc>,
     running: i64,
 }
@@ -53,10 +53,10 @@ struct GpuRow {
 }
 
 #[derive(sqlx::FromRow)]
-struct Waiting {
+struct WaitingJob {
     #[sqlx(flatten)]
     job: JobLink,
-    waits_for: String,
+    wait_reason: String,
     created_at: DateTime<Utc>,
 }
 
@@ -70,29 +70,29 @@ struct Runner {
 struct Runners {
     chrome: Chrome,
     runners: Vec<Runner>,
-    waiting: Vec<Waiting>,
+    waiting: Vec<WaitingJob>,
 }
 
 /// Shows the page.
 pub(in crate::web) async fn page(extract::State(state): extract::State<State>) -> Result<Page, Error> {
     let runners = runners(&state.db).await?;
     let waiting = sqlx::query_as(
-        "select owner, repo.name as repo, build.number as build, job.number as job, waits_for, job.created_at
+        "select owner, repo.name as repo, build.number as build, job.number as job, wait_reason, job.created_at
          from job join build on build.id = build_id join repo on repo.id = repo_id
-         where job.state = 'queued' and has_needs and waits_for is not null order by priority desc, job.id limit $1",
+         where job.state = 'queued' and has_requirements and wait_reason is not null order by priority desc, job.id limit $1",
     )
     .bind(WAITING)
     .fetch_all(&state.db)
     .await?;
     let chrome = Chrome::load(&state.db, true).await?;
-    shown(&Runners { chrome, runners, waiting })
+    render(&Runners { chrome, runners, waiting })
 }
 
 async fn runners(db: &PgPool) -> sqlx::Result<Vec<Runner>> {
     let rows: Vec<RunnerRow> = sqlx::query_as(
         "select name, endpoint, slots, labels, host, seen_at,
-             (select message from trouble where component = 'runner ' || runner.name) as trouble,
-             (select count(*) from job where state = 'running' and worker = runner.name) as running
+             (select message from alert where component = 'runner ' || runner.name) as alert,
+             (select count(*) from job where state = 'running' and job.runner = runner.name) as running
          from runner order by name",
     )
     .fetch_all(db)
@@ -150,7 +150,7 @@ impl GpuRow {
     }
 }
 
-impl Waiting {
+impl WaitingJob {
     fn when(&self) -> When {
         When::new(self.created_at)
     }

@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use crate::attempt::Examined;
 use crate::domain::JobId;
 use crate::lora::verdict::{Condition, Saved, Weights};
-use crate::store::reports;
+use crate::store::output::reports;
 use crate::web::error::Error;
 
 /// The report of a smoke job that has ended.

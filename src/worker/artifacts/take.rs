@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use super::Origin;
 use crate::domain::AttemptId;
 use crate::storage::{Keys, Objects};
-use crate::store::artifacts::NewArtifact;
+use crate::store::output::artifacts::NewArtifact;
 
 /// The most files that are kept of a job, the most entries of tars that are looked at, and the most bytes.
 const MOST_FILES: usize = 1000;

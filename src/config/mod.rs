@@ -1,0 +1,276 @@
+//! `config.toml`: composition only; each section lives with the module it configures.
+//!
+//! Each value can also be set by an environment variable, `TRAINYARD__SECTION__KEY`, which wins over the file.
+
+mod check;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+use url::Url;
+
+use crate::attempt::Images;
+use crate::worker::RunnerConfig;
+use crate::{executor, github, gpu, storage, store, telemetry, web};
+
+/// The whole configuration. It is complete, or the process does not start.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the service listens and keeps its data.
+    pub server: Server,
+    /// Postgres.
+    pub database: store::Config,
+    /// GitHub.
+    pub github: github::Config,
+    /// What Travis has among a repository's settings.
+    pub travis: Travis,
+    /// Which image runs what.
+    pub images: Images,
+    /// What one job may take.
+    pub limits: executor::Limits,
+    /// Folders of the machine that jobs may read.
+    pub mount: Vec<executor::Mount>,
+    /// What jobs keep for later ones.
+    pub cache: storage::Settings,
+    /// Where logs and artifacts are kept.
+    pub storage: storage::ObjectSettings,
+    /// For how long.
+    pub retention: store::output::retention::Retention,
+    /// Who may have GPUs, and what jobs ask for.
+    pub gpu: gpu::Settings,
+    /// Docker engines; one local one when there is none.
+    pub runner: Vec<RunnerConfig>,
+    /// Who may change something over HTTP.
+    pub auth: web::Auth,
+    /// Messages.
+    pub telemetry: telemetry::Config,
+}
+
+/// `[server]` of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Address and port of the web server.
+    #[serde(deserialize_with = "address_and_port")]
+    pub listen: SocketAddr,
+    /// The address at which people and GitHub reach it.
+    pub public_url: Url,
+    /// Mirrors, the private Postgres and everything else that is kept.
+    pub data_dir: PathBuf,
+    /// Whether a stop of the service cancels the jobs that it runs; else they go on, and the next start finds them.
+    pub cancel_on_stop: bool,
+}
+
+/// `[travis]` of the configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Travis {
+    /// Whether a newer build of the same branch or pull request cancels also a running one.
+    pub cancel_running: bool,
+}
+
+fn address_and_port<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        serde::de::Error::custom(format!("{text:?} is not ADDRESS:PORT, such as 127.0.0.1:8700 or [::]:8700"))
+    })
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8700)),
+            public_url: Url::parse("http://127.0.0.1:8700").unwrap_or_else(|_| unreachable!("a constant that parses")),
+            data_dir: PathBuf::from("/var/lib/trainyard"),
+            cancel_on_stop: false,
+        }
+    }
+}
+
+/// The prefix of the environment variables that set values.
+const PREFIX: &str = "TRAINYARD__";
+
+impl Config {
+    /// Reads `file` (none: only defaults) and the environment variables.
+    ///
+    /// # Errors
+    /// With file, line and what is expected, when something is unknown or of the wrong kind.
+    pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> anyhow::Result<Self> {
+        let text = match file {
+            None => String::new(),
+            Some(path) => std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the configuration {}", path.display()))?,
+        };
+        let name = file.map_or_else(|| "config".to_owned(), |path| path.display().to_string());
+        // Once for the file alone, whose mistakes have a line, then with the environment on top.
+        let of_file: Self =
+            toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}", located(&name, &text, &error)))?;
+        let variables: Vec<(String, String)> = environment.filter(|(key, _)| key.starts_with(PREFIX)).collect();
+        let mut config = if variables.is_empty() { of_file } else { with_environment(&text, &variables)? };
+        if config.runner.is_empty() {
+            config.runner.push(RunnerConfig::default());
+        }
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// A TOML mistake as `file:line:column: what`, with the line itself.
+fn located(name: &str, text: &str, error: &toml::de::Error) -> String {
+    let Some(span) = error.span() else { return format!("{name}: {}", error.message()) };
+    let before = text.get(..span.start).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let source = text.lines().nth(line - 1).unwrap_or_default();
+    format!("{name}:{line}:{column}: {}\n    {source}", error.message())
+}
+
+fn with_environment(text: &str, variables: &[(String, String)]) -> anyhow::Result<Config> {
+    let mut root: toml::Table = toml::from_str(text)?;
+    for (variable, value) in variables {
+        let path: Vec<String> = variable[PREFIX.len()..].split("__").map(str::to_lowercase).collect();
+        let Some((key, sections)) = path.split_last().filter(|(_, sections)| !sections.is_empty()) else {
+            bail!("environment variable {variable}: it must name a section and a key, as in {PREFIX}SERVER__LISTEN");
+        };
+        let mut table = &mut root;
+        for section in sections {
+            let entry = table.entry(section.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let toml::Value::Table(inner) = entry else { bail!("{variable}: {section} is not a section") };
+            table = inner;
+        }
+        // Text first, so that a secret of digits stays one; then as TOML, for numbers and lists.
+        table.insert(key.clone(), toml::Value::String(value.clone()));
+        let Err(as_text) = Config::deserialize(toml::Value::Table(root.clone())) else { continue };
+        let parsed =
+            toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
+        let Some(parsed) = parsed else { bail!("environment variable {variable}: {}", as_text.message()) };
+        let mut table = &mut root;
+        for section in sections {
+            let Some(toml::Value::Table(inner)) = table.get_mut(section) else { unreachable!("made above") };
+            table = inner;
+        }
+        table.insert(key.clone(), parsed);
+        Config::deserialize(toml::Value::Table(root.clone()))
+            .map_err(|error| anyhow::anyhow!("environment variable {variable}: {}", error.message()))?;
+    }
+    Ok(Config::deserialize(toml::Value::Table(root))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::GpuConfig;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> anyhow::Result<Config> {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), text).expect("written");
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Config::load(Some(file.path()), environment)
+    }
+
+    #[test]
+    fn a_wrong_key_is_named_with_its_line() {
+        let error = load("[server]\nlisten = \"127.0.0.1:1\"\nlissten = 1\n", &[]).expect_err("refused").to_string();
+        assert!(error.contains(":3:1: unknown field `lissten`"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_line() {
+        let error = load("[limits]\ntime = \"soon\"\n", &[]).expect_err("refused").to_string();
+        assert!(error.contains(":2:8:"), "{error}");
+    }
+
+    #[test]
+    fn mounts_that_would_hand_over_the_machine_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().canonicalize().expect("its path").join("data");
+        std::fs::create_dir_all(data.join("inner")).expect("made");
+        std::os::unix::fs::symlink("/etc", folder.path().join("link")).expect("linked");
+        let try_mount = |host: &str, target: &str| {
+            let text = format!(
+                "server = {{data_dir = {:?}}}\n[[mount]]\nhost = {host:?}\ntarget = {target:?}\nrepos = [\"acme/*\"]\n",
+                data.join("inner"),
+            );
+            load(&text, &[]).map(drop).map_err(|error| format!("{error:#}"))
+        };
+        let (top, link) = (data.display().to_string(), folder.path().join("link").display().to_string());
+        for host in ["/", "/etc", "/etc/ssl", "/var", "/var/lib/docker", "/var/run", "/no/such", "data", &top, &link] {
+            let refused = try_mount(host, "/data").expect_err(host);
+            assert!(refused.starts_with("mount "), "{host}: {refused}");
+        }
+        let inner = data.join("set");
+        std::fs::create_dir(&inner).expect("made");
+        let inner = inner.display().to_string();
+        assert_eq!(try_mount(&inner, "/data/set"), Ok(()));
+        for target in ["/", "data", "/etc/x", "/data/../etc", "/home/travis/build"] {
+            assert!(try_mount(&inner, target).is_err(), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_runtime_that_gets_past_the_rules_of_egress_is_refused() {
+        let of = |network: &str, runtime: &str| {
+            load(&format!("limits = {{network = {network:?}}}\n[[runner]]\nruntime = {runtime:?}\n"), &[]).map(drop)
+        };
+        assert!(of("egress", "runsc").expect_err("refused").to_string().contains("runtime runsc"));
+        for (network, runtime) in [("none", "runsc"), ("full", "sysbox-runc"), ("egress", "crun"), ("egress", "")] {
+            assert!(of(network, runtime).is_ok(), "{network} {runtime}");
+        }
+    }
+
+    #[test]
+    fn a_runner_elsewhere_says_how_it_is_reached_and_may_have_limits_of_its_own() {
+        let runner =
+            |text: &str| load(&format!("limits = {{memory = '4 GiB'}}\n[[runner]]\nname = 'far'\n{text}\n"), &[]);
+        let tls = "tls = { ca = '/tls/ca.pem', certificate = '/tls/cert.pem', key = '/tls/key.pem' }";
+        let config = runner(&format!("endpoint = 'tcp://gpu1:2376'\n{tls}\nmemory = '32 GiB'")).expect("valid");
+        let limits = config.runner[0].limits(&config.limits);
+        assert_eq!((limits.memory, limits.cpus), (bytesize::ByteSize::gib(32), config.limits.cpus));
+        for (wrong, told) in [
+            ("endpoint = 'tcp://gpu1:2376'", "is root on its machine"),
+            ("endpoint = 'gpu1'", "must be unix://"),
+            ("cpus = 0.0", "cpus must be more than 0"),
+            ("memory = '1 MiB'", "memory must be 6 MiB at least"),
+        ] {
+            let error = format!("{:#}", runner(wrong).expect_err("refused"));
+            assert!(error.starts_with("runner \"far\": ") && error.contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn gpus_are_a_word_or_a_list() {
+        let runner = |gpus: &str| load(&format!("[[runner]]\ngpus = {gpus}\n"), &[]);
+        let listed = runner("[{ uuid = 'GPU-1', memory = '16 GB', class = 't4' }, { uuid = 'MIG-2' }]").expect("valid");
+        assert!(matches!(&listed.runner[0].gpus, GpuConfig::Listed(gpus) if gpus.len() == 2));
+        assert!(runner("'none'").is_ok());
+        for (wrong, told) in [
+            ("'all'", "`gpus` must be \"auto\", \"none\" or a list of"),
+            ("[{ uuid = '0' }]", "is no UUID of a GPU"),
+            ("[{ uuid = 'GPU-1' }, { uuid = 'GPU-1' }]", "the GPU GPU-1 is listed twice"),
+        ] {
+            let error = runner(wrong).expect_err("refused").to_string();
+            assert!(error.contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_environment_wins() {
+        let environment = [("TRAINYARD__LIMITS__CPUS", "1.5"), ("TRAINYARD__GITHUB__TOKEN", "123456")];
+        let config = load("[limits]\ncpus = 8.0\n", &environment).expect("valid");
+        assert!((config.limits.cpus - 1.5).abs() < f64::EPSILON);
+        assert!(config.github.token.is_some());
+        let error = load("", &[("TRAINYARD__SERVER__PORT", "1")]).expect_err("refused").to_string();
+        assert!(error.contains("TRAINYARD__SERVER__PORT"), "{error}");
+    }
+
+    #[test]
+    fn the_shipped_file_says_what_the_defaults_are() {
+        let shipped =
+            Config::load(Some(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml"))), std::iter::empty());
+        let defaults = Config::load(None, std::iter::empty());
+        assert_eq!(format!("{:?}", shipped.expect("valid")), format!("{:?}", defaults.expect("valid")));
+    }
+}

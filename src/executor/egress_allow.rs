@@ -1,0 +1,55 @@
+//! A network that jobs may reach although others like it are closed to them.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+/// An address, or a network as `10.1.2.0/24`; of IPv4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct AllowedNetwork {
+    address: Ipv4Addr,
+    length: u8,
+}
+
+impl FromStr for AllowedNetwork {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (address, length) = text.split_once('/').unwrap_or((text, "32"));
+        let parsed = address.parse().ok().zip(length.parse().ok().filter(|length| *length <= 32));
+        let (address, length) = parsed.ok_or_else(|| format!("{text:?} is no network such as \"10.1.2.3/32\""))?;
+        Ok(Self { address, length })
+    }
+}
+
+impl TryFrom<String> for AllowedNetwork {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for AllowedNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_networks_are_taken_and_nothing_else() {
+        let shown = |text: &str| text.parse::<AllowedNetwork>().map(|reach| reach.to_string());
+        assert_eq!(shown("10.1.2.3").as_deref(), Ok("10.1.2.3/32"));
+        assert_eq!(shown("10.1.0.0/16").as_deref(), Ok("10.1.0.0/16"));
+        for wrong in ["10.1.2", "10.1.2.3/33", "10.1.2.3/", "::1", "proxy", "10.1.2.3/32 0.0.0.0/0"] {
+            assert!(shown(wrong).is_err(), "{wrong}");
+        }
+    }
+}

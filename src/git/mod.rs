@@ -1,0 +1,380 @@
+//! Bare mirrors of repositories: fetch a commit, read its files, export a checkout. And work trees of people, as they
+//! stand. The only module that starts `git`.
+//!
+//! **Invariant:** a token reaches git through its environment alone: never an argument, a remote or a config file.
+//! Hooks, filters and the machine's own git configuration have no effect here, since repositories are hostile.
+
+mod changes;
+mod checkout;
+mod remote_file;
+mod sources;
+mod maintenance;
+mod work_tree;
+
+pub use remote_file::RemoteFileError;
+pub use work_tree::{Head, WorkTree, repo_of};
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bytesize::ByteSize;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
+use url::{Origin, Url};
+
+use crate::domain::{RepoName, Sha};
+
+/// A fetch that takes longer than this is given up.
+const FETCH_LIMIT: Duration = Duration::from_secs(600);
+/// Any other git command works on local data and is given up sooner.
+const LOCAL_LIMIT: Duration = Duration::from_secs(120);
+/// What is read of git's answer: the list of half a million files is shorter. A few small objects can stand for a tree of more
+/// files than there is memory for, when it has the same folder in it again and again.
+const MOST_OUTPUT: u64 = 64 << 20;
+/// What is read of its complaints.
+const MOST_COMPLAINTS: u64 = 64 << 10;
+/// What git may know of this process's environment: where programs are, and how to reach the network.
+const KEPT_ENVIRONMENT: [&str; 11] = [
+    "PATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "TMPDIR",
+];
+
+/// Where a repository is fetched from.
+#[derive(Debug, Clone)]
+pub struct Remote<'a> {
+    /// The repository's name, which names its mirror.
+    pub repo: &'a RepoName,
+    /// An `http` or `https` address.
+    pub url: &'a Url,
+}
+
+/// A token, and the only place that may see it.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// Scheme, host and port, as in `https://github.com`. An address elsewhere is fetched without the token.
+    pub origin: Origin,
+    /// The token.
+    pub token: SecretString,
+}
+
+/// git had more to say than is read.
+#[derive(Debug, thiserror::Error)]
+#[error("git said more than {}", ByteSize::b(MOST_OUTPUT))]
+pub struct TooMuch;
+
+/// A file of a commit's tree.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TreeFile {
+    /// Its path in the repository.
+    pub path: String,
+    /// Its size in bytes.
+    pub size: u64,
+    object: String,
+}
+
+#[cfg(test)]
+impl TreeFile {
+    /// A file whose contents are told apart by their size alone.
+    pub fn new(path: &str, size: u64) -> Self {
+        Self { path: path.to_owned(), size, object: size.to_string() }
+    }
+}
+
+/// What a commit object says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// Its parents.
+    pub parents: Vec<Sha>,
+    /// The author's name.
+    pub author: String,
+    /// Subject and body.
+    pub message: String,
+}
+
+/// The mirrors under one folder.
+#[derive(Debug, Clone)]
+pub struct Mirrors {
+    folder: PathBuf,
+    credentials: Option<Credentials>,
+    // One fetch at a time for a mirror: two would fight for the same refs.
+    fetching: Arc<Mutex<HashMap<RepoName, Arc<tokio::sync::Mutex<()>>>>>,
+}
+
+impl Mirrors {
+    /// Mirrors in `folder`, which is made when it is first needed.
+    pub fn new(folder: PathBuf, credentials: Option<Credentials>) -> Self {
+        Self { folder, credentials, fetching: Arc::default() }
+    }
+
+    /// The mirror's folder of a repository.
+    fn path(&self, repo: &RepoName) -> PathBuf {
+        self.folder.join(repo.owner()).join(format!("{}.git", repo.name()))
+    }
+
+    /// Makes sure that the mirror has a commit. Nothing is asked of the remote when it has it already.
+    ///
+    /// # Errors
+    /// When the remote cannot be reached, refuses, or does not have the commit.
+    pub async fn fetch_commit(&self, remote: &Remote<'_>, sha: &Sha) -> anyhow::Result<()> {
+        if self.has(remote.repo, sha).await {
+            return Ok(());
+        }
+        // Kept under a ref of its own, so that a forced push does not make it garbage while jobs need it.
+        self.fetch(remote, &[format!("+{sha}:refs/trainyard/commit/{sha}")]).await
+    }
+
+    /// Fetches a pull request's merge commit as GitHub has prepared it; none when there is none, as with conflicts.
+    ///
+    /// # Errors
+    /// When the remote cannot be reached or refuses.
+    pub async fn fetch_merge(&self, remote: &Remote<'_>, number: i64) -> anyhow::Result<Option<Sha>> {
+        let merge = format!("refs/trainyard/pull/{number}/merge");
+        let fetched = self.fetch(remote, &[format!("+refs/pull/{number}/merge:{merge}")]).await;
+        match fetched {
+            Ok(()) => {}
+            Err(error) if format!("{error:#}").contains("couldn't find remote ref") => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let text = self.local(remote.repo, &["rev-parse", "--verify", &merge]).await?;
+        Ok(Some(String::from_utf8_lossy(&text).trim().parse()?))
+    }
+
+    async fn has(&self, repo: &RepoName, sha: &Sha) -> bool {
+        self.path(repo).join("HEAD").exists()
+            && self.local(repo, &["cat-file", "-e", &format!("{sha}^{{commit}}")]).await.is_ok()
+    }
+
+    async fn fetch(&self, remote: &Remote<'_>, refspecs: &[String]) -> anyhow::Result<()> {
+        let lock = self.lock_of(remote.repo);
+        let _one_at_a_time = lock.lock().await;
+        self.init(remote.repo).await?;
+        let mut git = over_network(&self.path(remote.repo), remote.url, self.credentials.as_ref())?;
+        git.args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--"])
+            .arg(remote.url.as_str())
+            .args(refspecs);
+        run(git, FETCH_LIMIT, None).await.with_context(|| format!("fetching {} from {}", remote.repo, remote.url))?;
+        Ok(())
+    }
+
+    /// Held by who fetches into a mirror, or removes it.
+    fn lock_of(&self, repo: &RepoName) -> Arc<tokio::sync::Mutex<()>> {
+        let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(fetching.entry(repo.clone()).or_default())
+    }
+
+    async fn init(&self, repo: &RepoName) -> anyhow::Result<()> {
+        let path = self.path(repo);
+        if path.join("HEAD").exists() {
+            return Ok(());
+        }
+        tokio::fs::create_dir_all(&path).await.with_context(|| format!("making the mirror {}", path.display()))?;
+        let mut init = git(&path);
+        init.args(["init", "--quiet", "--bare", "--template=", "."]);
+        run(init, LOCAL_LIMIT, None).await?;
+        // Lets a checkout ask the mirror for any commit by its id.
+        self.local(repo, &["config", "uploadpack.allowAnySHA1InWant", "true"]).await?;
+        Ok(())
+    }
+
+    /// The regular files of a commit's tree.
+    ///
+    /// # Errors
+    /// [`TooMuch`] for more than about half a million files. When the mirror does not have the commit.
+    pub async fn files(&self, repo: &RepoName, sha: &Sha) -> anyhow::Result<Vec<TreeFile>> {
+        let listing = self.local(repo, &["ls-tree", "-r", "-z", "-l", "--full-tree", sha.as_str()]).await;
+        let listing = listing.with_context(|| format!("listing the files of {}", sha.short()))?;
+        let mut files = Vec::new();
+        for line in listing.split(|b| *b == 0).filter(|line| !line.is_empty()) {
+            // MODE SP TYPE SP OBJECT SP+ SIZE TAB PATH; a path that is not UTF-8 is no file that we read.
+            let Ok(line) = std::str::from_utf8(line) else { continue };
+            let (facts, path) = line.split_once('\t').context("git ls-tree answered in an unknown form")?;
+            let facts: Vec<&str> = facts.split_whitespace().collect();
+            if let ["100644" | "100755", "blob", object, size] = facts[..] {
+                files.push(TreeFile { path: path.to_owned(), size: size.parse()?, object: object.to_owned() });
+            }
+        }
+        Ok(files)
+    }
+
+    /// The names of all that is in a commit's tree, whatever they are made of and whatever it is.
+    ///
+    /// # Errors
+    /// As of [`Mirrors::files`].
+    pub async fn names(&self, repo: &RepoName, sha: &Sha) -> anyhow::Result<Vec<Vec<u8>>> {
+        let listing = self.local(repo, &["ls-tree", "-r", "-z", "--name-only", "--full-tree", sha.as_str()]).await?;
+        Ok(listing.split(|b| *b == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+    }
+
+    /// The contents of files, in their order.
+    ///
+    /// # Errors
+    /// When the mirror cannot be read.
+    pub async fn read(&self, repo: &RepoName, files: &[TreeFile]) -> anyhow::Result<Vec<Vec<u8>>> {
+        let objects: Vec<&str> = files.iter().map(|file| file.object.as_str()).collect();
+        self.objects(repo, &objects).await
+    }
+
+    /// What a commit says of itself.
+    ///
+    /// # Errors
+    /// When the mirror does not have it.
+    pub async fn commit(&self, repo: &RepoName, sha: &Sha) -> anyhow::Result<Commit> {
+        let raw = self.objects(repo, &[sha.as_str()]).await?.pop().context("no such commit")?;
+        let text = String::from_utf8_lossy(&raw);
+        let (headers, message) = text.split_once("\n\n").context("a commit object without a message")?;
+        let values = |name: &'static str| {
+            headers.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned))
+        };
+        let parents = values("parent").map(|parent| parent.parse()).collect::<Result<_, _>>()?;
+        let author = values("author").next().unwrap_or_default();
+        let author = author.split(" <").next().unwrap_or_default().to_owned();
+        Ok(Commit { parents, author, message: message.trim_end().to_owned() })
+    }
+
+    async fn local(&self, repo: &RepoName, args: &[&str]) -> anyhow::Result<Vec<u8>> {
+        let mut git = git(&self.path(repo));
+        git.args(args);
+        run(git, LOCAL_LIMIT, None).await
+    }
+
+    async fn objects(&self, repo: &RepoName, names: &[&str]) -> anyhow::Result<Vec<Vec<u8>>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut git = git(&self.path(repo));
+        git.args(["cat-file", "--batch"]);
+        let asked = names.iter().map(|name| format!("{name}\n")).collect::<String>();
+        let answer = run(git, LOCAL_LIMIT, Some(asked.into_bytes())).await?;
+        let mut rest = answer.as_slice();
+        let mut contents = Vec::with_capacity(names.len());
+        for name in names {
+            // OBJECT SP TYPE SP SIZE LF CONTENTS LF
+            let end = rest.iter().position(|b| *b == b'\n').context("git cat-file answered too little")?;
+            let head = std::str::from_utf8(&rest[..end])?;
+            let size: usize = match head.split(' ').collect::<Vec<_>>()[..] {
+                [_, "blob" | "commit", size] => size.parse()?,
+                _ => bail!("git has no object {name}: {head}"),
+            };
+            let from = end + 1;
+            contents.push(rest.get(from..from + size).context("git cat-file answered too little")?.to_vec());
+            rest = rest.get(from + size + 1..).unwrap_or_default();
+        }
+        Ok(contents)
+    }
+}
+
+/// The version of git on this machine.
+///
+/// # Errors
+/// When there is none.
+pub async fn version() -> anyhow::Result<String> {
+    let mut git = git(Path::new("/"));
+    git.arg("--version");
+    let said = run(git, LOCAL_LIMIT, None).await?;
+    Ok(String::from_utf8_lossy(&said).trim().trim_start_matches("git version ").to_owned())
+}
+
+/// A git command in `folder` that nothing but our own arguments steers.
+fn git(folder: &Path) -> Command {
+    let mut git = Command::new("git");
+    git.env_clear();
+    for name in KEPT_ENVIRONMENT {
+        if let Some(value) = std::env::var_os(name) {
+            git.env(name, value);
+        }
+    }
+    git.envs([
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+        ("GIT_CONFIG_GLOBAL", "/dev/null"),
+        ("GIT_TERMINAL_PROMPT", "0"),
+        ("GIT_ASKPASS", "true"),
+        ("LC_ALL", "C"),
+    ]);
+    git.args(["-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0", "-c", "core.fsmonitor=false"]);
+    git.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    git
+}
+
+/// A git command that may talk to `url`, with the token if there is one for that host.
+fn over_network(folder: &Path, url: &Url, credentials: Option<&Credentials>) -> anyhow::Result<Command> {
+    ensure!(matches!(url.scheme(), "http" | "https"), "{url} is not an http or https address");
+    let mut git = git(folder);
+    git.env("GIT_ALLOW_PROTOCOL", "http:https");
+    if let Some(Credentials { origin, token }) = credentials.filter(|known| known.origin == url.origin()) {
+        let basic = BASE64_STANDARD.encode(format!("x-access-token:{}", token.expose_secret()));
+        // Bound to the origin: a redirect to another host does not carry it along.
+        git.env("GIT_CONFIG_COUNT", "1")
+            .env("GIT_CONFIG_KEY_0", format!("http.{}/.extraHeader", origin.ascii_serialization()))
+            .env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {basic}"));
+    }
+    git.args(["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"]);
+    Ok(git)
+}
+
+async fn run(mut git: Command, limit: Duration, input: Option<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
+    if input.is_some() {
+        git.stdin(Stdio::piped());
+    }
+    let mut child = git.spawn().context("cannot start git: is it installed?")?;
+    let stdin = child.stdin.take();
+    // Written beside reading the output: git may answer before it has read everything.
+    let feed = async move {
+        if let (Some(mut stdin), Some(input)) = (stdin, input) {
+            // A git that ended early says why on its error output.
+            let _ = stdin.write_all(&input).await;
+        }
+    };
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let work = async {
+        let (out, err, ()) = tokio::join!(read_some(out, MOST_OUTPUT), read_start(err, MOST_COMPLAINTS), feed);
+        let (stdout, stderr) = (out?, err?);
+        if stdout.len() as u64 > MOST_OUTPUT {
+            return Err(TooMuch.into());
+        }
+        anyhow::Ok((child.wait().await?, stdout, stderr))
+    };
+    let Ok(ended) = tokio::time::timeout(limit, work).await else {
+        bail!("git took longer than {}", humantime::format_duration(limit));
+    };
+    let (status, stdout, stderr) = ended?;
+    if !status.success() {
+        let said = String::from_utf8_lossy(&stderr);
+        let said = said.lines().filter(|line| !line.trim().is_empty()).take(5).collect::<Vec<_>>().join("; ");
+        bail!("git said: {}", if said.is_empty() { status.to_string() } else { said });
+    }
+    Ok(stdout)
+}
+
+/// Reads at most one byte more than `most`. Who has more to say is cut off.
+async fn read_some(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(pipe) = pipe {
+        pipe.take(most + 1).read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
+}
+
+/// The same of what is said beside the answer. Who has more to say says it to nobody.
+async fn read_start(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        (&mut pipe).take(most).read_to_end(&mut bytes).await?;
+        tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,123 @@
+//! A single file of a repository that is not built, or of another commit than the one that is.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::{FETCH_LIMIT, LOCAL_LIMIT, Mirrors, Remote, git, over_network, run};
+use crate::travis::import::Revision;
+use crate::yaml::MAX_BYTES;
+
+/// The ref that holds what was fetched.
+const FETCHED: &str = "refs/trainyard/peek";
+
+/// Why a file cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteFileError {
+    /// It is not there, or not for us.
+    #[error("{0}")]
+    Refused(String),
+    /// It may work in a while.
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
+}
+
+impl Mirrors {
+    /// The bytes of a file. The token goes along only if `with_token` says so. Nothing is kept and no mirror is looked
+    /// into: the host decides anew each time who may read what.
+    ///
+    /// # Errors
+    /// When the host does not let the commit be read, or cannot; when there is no such file, or one of more than
+    /// [`MAX_BYTES`].
+    pub async fn remote_file(
+        &self,
+        remote: &Remote<'_>,
+        revision: &Revision,
+        path: &str,
+        with_token: bool,
+    ) -> Result<Vec<u8>, RemoteFileError> {
+        let folder = tempfile::tempdir().context("making a temporary folder")?;
+        let folder = folder.path();
+        let mut init = git(folder);
+        init.args(["init", "--quiet", "--bare", "--template=", "."]);
+        run(init, LOCAL_LIMIT, None).await?;
+        let names = match revision {
+            Revision::Built | Revision::Default => vec!["HEAD".to_owned()],
+            Revision::Named(name) => vec![format!("refs/heads/{name}"), format!("refs/tags/{name}")],
+            Revision::Commit(sha) => vec![sha.to_string()],
+        };
+        for name in &names {
+            if self.fetch_shallow(folder, remote, name, with_token).await? {
+                return file(folder, path).await;
+            }
+        }
+        let why = match revision {
+            Revision::Named(name) => format!("{} has no branch or tag {name}", remote.repo),
+            _ => format!("{} is empty", remote.repo),
+        };
+        Err(RemoteFileError::Refused(why))
+    }
+
+    /// Fetches one commit without its history and its large files; false when the name is not there.
+    async fn fetch_shallow(
+        &self,
+        folder: &Path,
+        remote: &Remote<'_>,
+        name: &str,
+        with_token: bool,
+    ) -> Result<bool, RemoteFileError> {
+        let credentials = self.credentials.as_ref().filter(|_| with_token);
+        let mut fetch = over_network(folder, remote.url, credentials)?;
+        // A redirect could lead to another repository, which the token was not meant for.
+        fetch.args(["-c", "http.followRedirects=false", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head"]);
+        fetch.args(["--no-auto-maintenance", "--no-recurse-submodules", "--depth=1"]);
+        fetch.arg(format!("--filter=blob:limit={}", MAX_BYTES + 1));
+        fetch.args(["--", remote.url.as_str(), &format!("+{name}:{FETCHED}")]);
+        let Err(error) = run(fetch, FETCH_LIMIT, None).await else { return Ok(true) };
+        let said = format!("{error:#}");
+        let says = |words: &[&str]| words.iter().any(|words| said.contains(words));
+        let repo = remote.repo;
+        if says(&["couldn't find remote ref"]) {
+            return Ok(false);
+        }
+        let why = if says(&["could not read Username", "Authentication failed", "not found", "returned error: 403"]) {
+            // The host does not tell these apart, so that nobody learns which private repositories there are.
+            format!("there is no repository {repo}, or this build may not read it")
+        } else if says(&["not our ref"]) {
+            format!("{repo} has no such commit")
+        } else if says(&["returned error: 30"]) {
+            format!("{repo} has moved: write its new name")
+        } else {
+            return Err(error.context(format!("fetching {repo}")).into());
+        };
+        Err(RemoteFileError::Refused(why))
+    }
+}
+
+/// A regular file of the commit that was fetched.
+async fn file(folder: &Path, path: &str) -> Result<Vec<u8>, RemoteFileError> {
+    let refused = |why: &str| Err(RemoteFileError::Refused(why.to_owned()));
+    // What the filter left out stays out.
+    let local = |args: &[&str]| {
+        let mut git = git(folder);
+        git.envs([("GIT_ALLOW_PROTOCOL", "none"), ("GIT_NO_LAZY_FETCH", "1"), ("GIT_LITERAL_PATHSPECS", "1")]);
+        git.args(args);
+        git
+    };
+    let listed = run(local(&["ls-tree", "-z", "--full-tree", FETCHED, "--", path]), LOCAL_LIMIT, None).await?;
+    // MODE SP TYPE SP OBJECT TAB PATH
+    let listed = String::from_utf8_lossy(&listed);
+    let facts = listed.split('\t').next().unwrap_or_default();
+    let object = match facts.split(' ').collect::<Vec<_>>()[..] {
+        ["100644" | "100755", "blob", object] => object,
+        [""] => return refused("there is no such file"),
+        _ => return refused("it is no regular file"),
+    };
+    let size = local(&["cat-file", "--batch-check=%(objectsize)"]);
+    let size = run(size, LOCAL_LIMIT, Some(format!("{object}\n").into_bytes())).await?;
+    let size: Option<usize> = String::from_utf8_lossy(&size).trim().parse().ok();
+    if size.is_none_or(|size| size > MAX_BYTES) {
+        return refused(&format!("it is larger than {MAX_BYTES} bytes"));
+    }
+    Ok(run(local(&["cat-file", "blob", object]), LOCAL_LIMIT, None).await?)
+}

@@ -1,0 +1,134 @@
+//! What is kept of what a job did: facts from its log and its outputs, and series of numbers.
+
+use serde_json::Value as Json;
+use sqlx::{PgConnection, PgPool};
+
+use super::artifacts::{self, NewArtifact};
+use crate::domain::{JobId, Resource, Resources, pg_text};
+use crate::lora::series::{Point, Series};
+
+/// What is kept of an attempt, stored with its verdict.
+#[derive(Debug, Clone, Default)]
+pub struct Reports {
+    /// What became of a smoke job's training; null for other jobs.
+    pub smoke: Json,
+    /// The loss of a training.
+    pub loss: Series,
+    /// What the job used; none of one that ended before anybody could look.
+    pub resources: Option<Resources>,
+    /// The files that it left, which are stored already.
+    pub artifacts: Vec<NewArtifact>,
+}
+
+/// The name of the series of a training's loss.
+const LOSS: &str = "loss";
+
+/// Stores the reports of a job that has none.
+pub(in crate::store) async fn insert(tx: &mut PgConnection, job: JobId, reports: &Reports) -> sqlx::Result<()> {
+    if !reports.smoke.is_null() {
+        sqlx::query("insert into report (job_id, kind, body) values ($1, 'smoke', $2)")
+            .bind(job)
+            .bind(storable(reports.smoke.clone()))
+            .execute(&mut *tx)
+            .await?;
+    }
+    if !reports.loss.points.is_empty() {
+        let points = reports.loss.points.iter().map(|point| (point.step, point.value));
+        insert_series(&mut *tx, job, LOSS, points).await?;
+    }
+    if let Some(resources) = &reports.resources {
+        sqlx::query("insert into report (job_id, kind, body) values ($1, 'resources', $2)")
+            .bind(job)
+            .bind(sqlx::types::Json(resources))
+            .execute(&mut *tx)
+            .await?;
+        for (resource, times) in &resources.series {
+            insert_series(&mut *tx, job, resource.name(), times.iter().copied()).await?;
+        }
+    }
+    artifacts::insert(tx, job, &reports.artifacts).await
+}
+
+async fn insert_series(
+    tx: &mut PgConnection,
+    job: JobId,
+    name: &str,
+    points: impl Iterator<Item = (u64, f64)>,
+) -> sqlx::Result<()> {
+    let (steps, values): (Vec<i64>, Vec<f64>) =
+        points.map(|(step, value)| (i64::try_from(step).unwrap_or(i64::MAX), value)).unzip();
+    sqlx::query("insert into series (job_id, name, steps, points) values ($1, $2, $3, $4)")
+        .bind(job)
+        .bind(name)
+        .bind(steps)
+        .bind(values)
+        .execute(&mut *tx)
+        .await?;
+    Ok(())
+}
+
+/// Postgres has no NUL in text, and what a training leaves behind may.
+fn storable(json: Json) -> Json {
+    match json {
+        Json::String(text) => Json::String(pg_text(&text)),
+        Json::Array(items) => items.into_iter().map(storable).collect(),
+        Json::Object(entries) => {
+            Json::Object(entries.into_iter().map(|(key, value)| (pg_text(&key), storable(value))).collect())
+        }
+        other => other,
+    }
+}
+
+/// The report of a smoke job's training, once the job has ended.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn smoke(db: &PgPool, job: JobId) -> sqlx::Result<Option<Json>> {
+    sqlx::query_scalar("select body from report where job_id = $1 and kind = 'smoke'")
+        .bind(job)
+        .fetch_optional(db)
+        .await
+}
+
+/// The stored loss of a job; none of one that has not ended, or that trains nothing.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn loss(db: &PgPool, job: JobId) -> sqlx::Result<Option<Vec<Point>>> {
+    let row: Option<(Vec<i64>, Vec<f64>)> =
+        sqlx::query_as("select steps, points from series where job_id = $1 and name = $2")
+            .bind(job)
+            .bind(LOSS)
+            .fetch_optional(db)
+            .await?;
+    Ok(row.map(|(steps, values)| {
+        let steps = steps.into_iter().map(|step| u64::try_from(step).unwrap_or(0));
+        steps.zip(values).map(|(step, value)| Point { step, value }).collect()
+    }))
+}
+
+/// What a job used, with the series that have points; none of one that has not ended, or that nobody looked at.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn resources(db: &PgPool, job: JobId) -> sqlx::Result<Option<Resources>> {
+    let body: Option<sqlx::types::Json<Resources>> =
+        sqlx::query_scalar("select body from report where job_id = $1 and kind = 'resources'")
+            .bind(job)
+            .fetch_optional(db)
+            .await?;
+    let Some(sqlx::types::Json(mut resources)) = body else { return Ok(None) };
+    let rows: Vec<(String, Vec<i64>, Vec<f64>)> =
+        sqlx::query_as("select name, steps, points from series where job_id = $1 and name = any($2)")
+            .bind(job)
+            .bind(Resource::ALL.map(Resource::name))
+            .fetch_all(db)
+            .await?;
+    let of = |resource: Resource| {
+        let (_, steps, values) = rows.iter().find(|(name, ..)| name == resource.name())?;
+        let steps = steps.iter().map(|step| u64::try_from(*step).unwrap_or(0));
+        Some((resource, steps.zip(values.iter().copied()).collect()))
+    };
+    resources.series = Resource::ALL.into_iter().filter_map(of).collect();
+    Ok(Some(resources))
+}

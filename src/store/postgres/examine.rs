@@ -1,0 +1,140 @@
+//! What is wrong with Postgres, found out without changing anything.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection as _, Row as _};
+use tokio::process::Command;
+
+use super::cluster;
+use crate::store::MIGRATOR;
+
+/// A server that does not answer by then is not there.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a server and the database in it say of themselves.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// The server's version, such as `15.14`.
+    pub version: String,
+    /// The same as a number, such as 15.
+    pub major: u32,
+    /// Connections that the server allows.
+    pub max_connections: u32,
+    /// How far its clock is ahead of ours.
+    pub ahead: TimeDelta,
+    /// How far the schema is.
+    pub schema: Schema,
+}
+
+/// How far the schema of a database is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    /// So many migrations are to be made, which the next start does.
+    Behind(usize),
+    /// As this Trainyard needs it.
+    Current,
+    /// A newer Trainyard has migrated it, up to this version.
+    Newer(i64),
+    /// The migration of this version was made from another text, or broke off.
+    Foreign(i64),
+}
+
+/// Asks a server about itself and its database.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn database(options: &PgConnectOptions) -> anyhow::Result<Database> {
+    let connect = PgConnection::connect_with(options);
+    let mut connection = tokio::time::timeout(ANSWER_TIMEOUT, connect).await.context("no answer in time")??;
+    let asked = async {
+        let before = Utc::now();
+        let row = sqlx::query(
+            "select clock_timestamp() as now, current_setting('server_version') as version,
+                 current_setting('server_version_num')::int / 10000 as major,
+                 current_setting('max_connections')::int as connections",
+        )
+        .fetch_one(&mut connection)
+        .await?;
+        let middle = before + (Utc::now() - before) / 2;
+        let schema = schema(&mut connection).await?;
+        let count = |name: &str| row.try_get::<i32, _>(name).map(i32::unsigned_abs);
+        let now: DateTime<Utc> = row.try_get("now")?;
+        let (major, max_connections) = (count("major")?, count("connections")?);
+        Ok(Database { version: row.try_get("version")?, major, max_connections, ahead: now - middle, schema })
+    };
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, asked).await.context("no answer in time")?;
+    connection.close().await?;
+    answer
+}
+
+/// How far the schema of a database is.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn schema(connection: &mut PgConnection) -> anyhow::Result<Schema> {
+    let is_new: bool =
+        sqlx::query_scalar("select to_regclass('_sqlx_migrations') is null").fetch_one(&mut *connection).await?;
+    if is_new {
+        return Ok(Schema::Behind(MIGRATOR.iter().count()));
+    }
+    let made: Vec<(i64, bool, Vec<u8>)> =
+        sqlx::query_as("select version, success, checksum from _sqlx_migrations order by version")
+            .fetch_all(&mut *connection)
+            .await?;
+    for (version, success, checksum) in &made {
+        match MIGRATOR.iter().find(|migration| migration.version == *version) {
+            None => return Ok(Schema::Newer(*version)),
+            Some(ours) if !success || *ours.checksum != **checksum => return Ok(Schema::Foreign(*version)),
+            Some(_) => {}
+        }
+    }
+    Ok(match MIGRATOR.iter().count() - made.len() {
+        0 => Schema::Current,
+        missing => Schema::Behind(missing),
+    })
+}
+
+/// What a private cluster is, or would be.
+#[derive(Debug, Clone)]
+pub struct Private {
+    /// The version of the server's programs, as they tell it.
+    pub version: String,
+    /// Whether it is made already.
+    pub is_made: bool,
+    /// How to connect to it, if it runs.
+    pub running: Option<PgConnectOptions>,
+}
+
+/// Looks whether a private cluster under `data` runs, or can be started.
+///
+/// # Errors
+/// With what keeps it from starting, and what to do.
+pub async fn private(data: &Path) -> anyhow::Result<Private> {
+    let binaries = cluster::find_binaries()?;
+    let owner = cluster::unprivileged_owner()?;
+    let data = std::path::absolute(data)?;
+    if owner.is_some()
+        && let Some(there) = data.ancestors().find(|folder| folder.exists())
+    {
+        cluster::check_reachable(there)?;
+    }
+    let folder = data.join("postgres");
+    let is_made = cluster::is_made(&folder, owner)?;
+    let said = Command::new("setpriv").arg("--version").output().await;
+    said.context("cannot start setpriv: install the package util-linux")?;
+    let said = Command::new(binaries.join("postgres")).arg("--version").output().await;
+    let said = said.with_context(|| format!("cannot start {}", binaries.join("postgres").display()))?.stdout;
+    let said = String::from_utf8_lossy(&said);
+    let version = said.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    let sockets = data.join("sockets");
+    let runs = cluster::running_postmaster(&folder).is_some();
+    let running = (runs && sockets.as_os_str().len() <= cluster::LONGEST_SOCKET_FOLDER).then(|| {
+        let options = PgConnectOptions::new_without_pgpass().socket(&sockets);
+        options.username(cluster::DATABASE).database(cluster::DATABASE)
+    });
+    Ok(Private { version: version.unwrap_or("of an unknown version").to_owned(), is_made, running })
+}

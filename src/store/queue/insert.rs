@@ -1,0 +1,58 @@
+//! New jobs of a build.
+
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use crate::domain::{BuildId, JobKind, JobState, Needs};
+
+/// A job to be inserted with its build.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewJob {
+    /// What it does.
+    pub kind: JobKind,
+    /// Its stage's name.
+    pub stage: Option<String>,
+    /// Its own name.
+    pub name: Option<String>,
+    /// Whether its verdict does not count for the build.
+    pub allow_failure: bool,
+    /// Travis's normal form of the job.
+    pub config: Value,
+    /// What it needs of its runner beside a slot.
+    pub needs: Needs,
+}
+
+/// Inserts a build's jobs, numbered from 1: the first stage's queued, the others' waiting. Stages have the order of
+/// their first jobs. Used by `builds::create`.
+pub(in crate::store) async fn insert(tx: &mut PgConnection, build: BuildId, jobs: &[NewJob]) -> sqlx::Result<()> {
+    let mut stages: Vec<&Option<String>> = Vec::new();
+    for (number, job) in (1_i32..).zip(jobs) {
+        let stage_order = stages.iter().position(|stage| **stage == job.stage).unwrap_or_else(|| {
+            stages.push(&job.stage);
+            stages.len() - 1
+        });
+        let gpus = job.needs.gpus.as_ref();
+        sqlx::query(
+            "insert into job (build_id, number, kind, stage, stage_order, name, allow_failure, config, state,
+                 gpu_count, gpu_memory, gpu_class, labels, preemptible)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        )
+        .bind(build)
+        .bind(number)
+        .bind(job.kind)
+        .bind(&job.stage)
+        .bind(i32::try_from(stage_order).unwrap_or(i32::MAX))
+        .bind(&job.name)
+        .bind(job.allow_failure)
+        .bind(&job.config)
+        .bind(if stage_order == 0 { JobState::Queued } else { JobState::Waiting })
+        .bind(gpus.map_or(0, |wish| wish.count))
+        .bind(gpus.map_or(0, |wish| wish.memory))
+        .bind(gpus.and_then(|wish| wish.class.as_deref()))
+        .bind(&job.needs.labels)
+        .bind(job.needs.preemptible)
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! A job from its claim to its end: claim, adopt, beat, finish.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::{Connection as _, PgConnection, PgPool};
+
+use super::{requirements, rollup};
+use crate::domain::{AttemptId, BuildId, JobId, JobKind, Status, Stop, Verdict, pg_text};
+use crate::store::output::logs;
+use crate::store::output::reports::{self, Reports};
+
+/// The columns of a [`Claimed`] that are the job's own; each query adds `gpus` and `age`.
+macro_rules! claimed_columns {
+    () => {
+        "job.id, build_id, attempt, number, kind, stage, name, allow_failure, config, log_length, output_read, stop, reason"
+    };
+}
+pub(super) use claimed_columns;
+
+/// A worker's right to a job, and what it has to run.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Claimed {
+    /// The job.
+    pub id: JobId,
+    /// Its build.
+    pub build_id: BuildId,
+    /// The fence.
+    pub attempt: i32,
+    /// Its number in its build, from 1.
+    pub number: i32,
+    /// What it does.
+    pub kind: JobKind,
+    /// Its stage's name.
+    pub stage: Option<String>,
+    /// Its own name.
+    pub name: Option<String>,
+    /// Whether its verdict does not count.
+    pub allow_failure: bool,
+    /// Travis's normal form of the job.
+    pub config: Value,
+    /// Bytes of this attempt's log that are stored.
+    pub log_length: i64,
+    /// Bytes of the container's output that they account for.
+    pub output_read: i64,
+    /// Why the container is being ended, if that was decided.
+    pub stop: Option<Stop>,
+    /// Who asked for that and why.
+    pub reason: Option<String>,
+    /// The GPUs that it holds, by their UUIDs.
+    pub gpus: Vec<String>,
+    /// How long the attempt has been under way when it was claimed or adopted, in seconds, by the database's clock.
+    pub age: f64,
+}
+
+impl Claimed {
+    pub fn attempt_id(&self) -> AttemptId {
+        AttemptId { job: self.id, number: self.attempt }
+    }
+
+    /// How long the attempt had been under way when this process got it.
+    pub fn age(&self) -> Duration {
+        Duration::try_from_secs_f64(self.age).unwrap_or_default()
+    }
+}
+
+/// Claims the first queued job without needs for `worker`, for as long as `lease`. One statement, since this is what
+/// workers do most: that the build has begun is all that a claim can change of it, so it needs no roll-up, and its status
+/// begins with another word.
+///
+/// # Errors
+/// When Postgres cannot be asked; then nothing was claimed.
+pub async fn claim(db: &PgPool, runner: &str, lease: Duration) -> sqlx::Result<Option<Claimed>> {
+    sqlx::query_as(concat!(
+        "with next as (
+             select id from job where state = 'queued' and not has_requirements and not_before <= now()
+             order by priority desc, id limit 1 for update skip locked
+         ), claimed as (
+             update job set state = 'running', attempt = attempt + 1, runner = $1, lease_until = now() + $2,
+                 started_at = now(), log_length = 0, output_read = 0, stop = null, reason = null, exit_status = null,
+                 only_once = null
+             from next where job.id = next.id
+             returning ",
+        claimed_columns!(),
+        ", '{}'::text[] as gpus, 0::float8 as age
+         ), begun as (
+             update build set state = 'running', started_at = coalesce(started_at, now())
+             from claimed where build.id = build_id and build.state = 'queued'
+             returning build.id, build.repo_id, build.sha
+         ), told as (
+             update wish set wanted_seq = wanted_seq + 1, description = case
+                 when length(description) - length($3) + length($4) > $5
+                     then left($4 || substr(description, length($3) + 1), $5 - 1) || '…'
+                 else $4 || substr(description, length($3) + 1) end
+             from begun
+             where (wish.repo_id, wish.sha, wish.build_id) = (begun.repo_id, begun.sha, begun.id)
+                 and starts_with(description, $3)
+         )
+         select * from claimed",
+    ))
+    .bind(runner)
+    .bind(lease)
+    .bind(Status::QUEUED)
+    .bind(Status::RUNNING)
+    .bind(i32::try_from(Status::MAX_DESCRIPTION).unwrap_or(i32::MAX))
+    .fetch_optional(db)
+    .await
+}
+
+/// Takes over a running job of `worker` whose container was found: the same attempt goes on under a new lease.
+/// None when the job is not in that attempt's hands any more.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn adopt(db: &PgPool, attempt: AttemptId, runner: &str, lease: Duration) -> sqlx::Result<Option<Claimed>> {
+    sqlx::query_as(concat!(
+        "update job set lease_until = now() + $4
+         where id = $1 and attempt = $2 and runner = $3 and state = 'running'
+         returning ",
+        claimed_columns!(),
+        ", array(select uuid from gpu where job_id = job.id order by uuid) as gpus,
+             extract(epoch from now() - started_at)::float8 as age",
+    ))
+    .bind(attempt.job)
+    .bind(attempt.number)
+    .bind(runner)
+    .bind(lease)
+    .fetch_optional(db)
+    .await
+}
+
+/// What the beat brings back to the worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beat {
+    /// The lease is extended.
+    Ours,
+    /// The lease is extended, and the job shall be stopped, for this reason.
+    Stop(Stop, String),
+    /// The job is not this attempt's any more: stop its container and write nothing.
+    Lost,
+}
+
+/// Extends a lease.
+///
+/// # Errors
+/// When Postgres cannot be asked; the lease may or may not have been extended.
+pub async fn beat(db: &PgPool, attempt: AttemptId, lease: Duration) -> sqlx::Result<Beat> {
+    let row: Option<(bool, Option<String>, Option<String>)> = sqlx::query_as(
+        "update job set lease_until = now() + $3 where id = $1 and attempt = $2 and state = 'running'
+         returning cancel_requested, reason, case when preempted_by is not null then (
+             select owner || '/' || repo.name || ' #' || build.number || '.' || waiting.number
+             from job waiting join build on build.id = waiting.build_id join repo on repo.id = repo_id
+             where waiting.id = job.preempted_by) end",
+    )
+    .bind(attempt.job)
+    .bind(attempt.number)
+    .bind(lease)
+    .fetch_optional(db)
+    .await?;
+    Ok(match row {
+        None => Beat::Lost,
+        Some((true, reason, _)) => Beat::Stop(Stop::Canceled, reason.unwrap_or_else(|| "canceled".to_owned())),
+        Some((false, _, Some(job))) => {
+            Beat::Stop(Stop::Preempted, format!("it gives its GPUs to {job}, which waits for them"))
+        }
+        Some((false, _, None)) => Beat::Ours,
+    })
+}
+
+/// Keeps why a container is being ended, before it is: a restart in the middle then knows. False when the lease is lost.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn record_stop(db: &PgPool, attempt: AttemptId, stop: Stop, reason: &str) -> sqlx::Result<bool> {
+    let noted = sqlx::query(
+        "update job set stop = coalesce(stop, $3), reason = coalesce(reason, $4)
+         where id = $1 and attempt = $2 and state = 'running'",
+    )
+    .bind(attempt.job)
+    .bind(attempt.number)
+    .bind(stop)
+    .bind(reason)
+    .execute(db)
+    .await?;
+    Ok(noted.rows_affected() == 1)
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone)]
+pub struct Finish<'a> {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The script's exit status, if it came to one.
+    pub exit_status: Option<i64>,
+    /// Why, in words.
+    pub reason: Option<&'a str>,
+    /// The last bytes of the log, and the offset at which they belong.
+    pub tail: &'a [u8],
+    /// See `tail`.
+    pub offset: i64,
+    /// What is kept of what it did.
+    pub reports: Reports,
+}
+
+/// Finishes an attempt: the last log bytes, the verdict, the build's roll-up and the wish in one transaction.
+/// False when the attempt is not the job's running one any more: then nothing was written.
+///
+/// # Errors
+/// When Postgres cannot be asked; then nothing was written, and it may be tried again.
+pub async fn finish(db: &PgPool, attempt: AttemptId, end: &Finish<'_>) -> anyhow::Result<bool> {
+    let mut connection = db.acquire().await?;
+    let mut tx = connection.begin().await?;
+    if !logs::append(&mut tx, attempt, end.offset, end.tail, 0).await? {
+        return Ok(false);
+    }
+    let finished: Option<(BuildId, bool)> = sqlx::query_as(
+        "update job set state = 'finished', verdict = $3, exit_status = $4,
+             reason = coalesce($5, case when stop is distinct from 'preempted' then reason end),
+             finished_at = now(), lease_until = null, preempted_by = null
+         where id = $1 and attempt = $2 and state = 'running'
+         returning build_id, has_requirements",
+    )
+    .bind(attempt.job)
+    .bind(attempt.number)
+    .bind(end.verdict)
+    .bind(end.exit_status)
+    .bind(end.reason.map(pg_text))
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some((build, has_requirements)) = finished else { return Ok(false) };
+    if has_requirements {
+        requirements::release_gpus(&mut tx, attempt.job).await?;
+    }
+    reports::insert(&mut tx, attempt.job, &end.reports).await?;
+    rollup::refresh(&mut tx, build).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// The running jobs of a worker, with their attempts.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn running_of(db: &PgPool, runner: &str) -> sqlx::Result<Vec<AttemptId>> {
+    sqlx::query_as("select id as job, attempt as number from job where state = 'running' and runner = $1 order by id")
+        .bind(runner)
+        .fetch_all(db)
+        .await
+}
+
+/// The stored length of a running attempt's log; none when the attempt is not the job's running one any more.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn log_length(db: &mut PgConnection, attempt: AttemptId) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar("select log_length from job where id = $1 and attempt = $2 and state = 'running'")
+        .bind(attempt.job)
+        .bind(attempt.number)
+        .fetch_optional(db)
+        .await
+}

@@ -1,0 +1,26 @@
+//! The queue: jobs, their leases and their ends. The only code that changes a job's state.
+//!
+//! ```text
+//! insert → waiting ─start_next_stage→ queued ─claim→ running ─finish→ finished
+//!                                        ▲              │ ╰─beat/adopt (lease)
+//!                                        ├─requeue/rescue (if it may begin again; else finished as errored)
+//!                                        ╰──preempt (by a job that waits for its GPUs)
+//! ```
+//!
+//! `attempt` is the fence: it grows at each claim, and each write shows the attempt that makes it. A worker that lost its
+//! lease changes no row. Each change of a state rolls the build up in the same transaction (`rollup`).
+
+mod cancel;
+mod insert;
+mod jobs;
+mod lost;
+mod requirements;
+pub mod rollup;
+pub mod superseded;
+
+pub use cancel::{cancel, cancel_build, cancel_running_of};
+pub use insert::NewJob;
+pub(super) use insert::insert;
+pub use jobs::{Beat, Claimed, Finish, adopt, beat, claim, finish, log_length, record_stop, running_of};
+pub use lost::{Lease, LostAttempt, MAX_ATTEMPTS, leases, lost_attempts, preempt, requeue, rescue, run_only_once};
+pub use requirements::{claim_with_requirements, mark_preemptions, update_wait_reasons};

@@ -1,0 +1,256 @@
+//! Jobs with needs: who gets which GPUs of a runner, and what is told of those that wait.
+//!
+//! A GPU is leased in the transaction that claims its job, and let go in the one that ends the attempt.
+
+use std::time::Duration;
+
+use sqlx::{PgConnection, PgPool};
+
+use super::jobs::{Claimed, claimed_columns};
+use super::rollup;
+use crate::domain::{AttemptId, BuildId, GpuWish, JobId};
+use crate::gpu::{self, Gpu, Waiting, choose, wait_in_words};
+use crate::store::runner::gpus;
+
+/// How many of the jobs that wait are looked at: more than GPUs come free at a time.
+const MAX_CANDIDATES: i64 = 64;
+/// How many of the jobs that wait are told what for.
+const MAX_REPORTED: i64 = 200;
+
+#[derive(sqlx::FromRow)]
+struct Candidate {
+    id: JobId,
+    build_id: BuildId,
+    gpu_count: i32,
+    gpu_memory: i64,
+    gpu_class: Option<String>,
+    labels: Vec<String>,
+    wait_reason: Option<String>,
+    preemptible: bool,
+    is_long_queued: bool,
+}
+
+impl Candidate {
+    fn wish(&self) -> Option<GpuWish> {
+        let class = self.gpu_class.clone();
+        (self.gpu_count > 0).then_some(GpuWish { count: self.gpu_count, memory: self.gpu_memory, class })
+    }
+}
+
+/// Claims the first queued job with needs that `worker`'s runner can meet now, with the GPUs that it gets.
+///
+/// # Errors
+/// When Postgres cannot be asked; then nothing was claimed.
+pub async fn claim_with_requirements(db: &PgPool, runner: &str, lease: Duration) -> sqlx::Result<Option<Claimed>> {
+    let waiting = candidates(db, runner).await?;
+    if waiting.is_empty() {
+        return Ok(None);
+    }
+    let mut tx = db.begin().await?;
+    let Some((place, chosen)) = chosen_of(&mut tx, runner, &waiting).await? else {
+        tx.commit().await?;
+        return Ok(None);
+    };
+    let claimed: Option<Claimed> = sqlx::query_as(concat!(
+        "with next as (
+             select id from job where id = $3 and state = 'queued' and not_before <= now() for update skip locked
+         )
+         update job set state = 'running', attempt = attempt + 1, runner = $1, lease_until = now() + $2,
+             started_at = now(), log_length = 0, output_read = 0, stop = null, reason = null, exit_status = null,
+             wait_reason = null, only_once = null
+         from next where job.id = next.id
+         returning ",
+        claimed_columns!(),
+        ", $4::text[] as gpus, 0::float8 as age",
+    ))
+    .bind(runner)
+    .bind(lease)
+    .bind(waiting[place].id)
+    .bind(&chosen)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(job) = claimed else { return Ok(None) };
+    let leased = sqlx::query(
+        "update gpu set state = 'held', job_id = $2, attempt = $3, since = now()
+         where uuid = any($1) and runner = $4 and state = 'free'",
+    )
+    .bind(&chosen)
+    .bind(job.id)
+    .bind(job.attempt)
+    .bind(runner)
+    .execute(&mut *tx)
+    .await?;
+    if leased.rows_affected() != chosen.len() as u64 {
+        // The transaction is rolled back, and with it the claim.
+        return Ok(None);
+    }
+    rollup::refresh(&mut tx, job.build_id).await?;
+    tx.commit().await?;
+    Ok(Some(job))
+}
+
+/// The first jobs of the queue that the worker's runner could run.
+async fn candidates(db: &PgPool, runner: &str) -> sqlx::Result<Vec<Candidate>> {
+    sqlx::query_as(
+        "select id, build_id, gpu_count, gpu_memory, gpu_class, job.labels, wait_reason, preemptible, false as is_long_queued
+         from job join runner on runner.name = $1
+         where state = 'queued' and has_requirements and not_before <= now() and job.labels <@ runner.labels
+         order by preemptible, priority desc, id limit $2",
+    )
+    .bind(runner)
+    .bind(MAX_CANDIDATES)
+    .fetch_all(db)
+    .await
+}
+
+/// Locks the runner's GPUs, tells who has to give way, and gives the place of the job that can begin with its GPUs.
+async fn chosen_of(
+    tx: &mut PgConnection,
+    runner: &str,
+    waiting: &[Candidate],
+) -> sqlx::Result<Option<(usize, Vec<String>)>> {
+    // One claim after the other, of this runner. A claim waits for no job's row while it holds these, so that an attempt's
+    // end, which locks its job first, cannot wait for a claim that waits for it.
+    sqlx::query("select 1 from gpu where runner = $1 order by uuid for update").bind(runner).execute(&mut *tx).await?;
+    let gpus = gpus::of_runner(tx, runner).await?;
+    let wishes: Vec<Option<GpuWish>> = waiting.iter().map(Candidate::wish).collect();
+    let candidates: Vec<gpu::Candidate<'_>> = waiting
+        .iter()
+        .zip(&wishes)
+        .map(|(job, wish)| gpu::Candidate { wish: wish.as_ref(), preemptible: job.preemptible })
+        .collect();
+    let choice = choose(&gpus, &candidates);
+    for (holder, place) in choice.give_way {
+        mark_preempted(tx, holder, waiting[place].id, runner).await?;
+    }
+    Ok(choice.begins)
+}
+
+/// Tells who has to give way to a job that waits, while all slots of the runner are taken: one comes free by that.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn mark_preemptions(db: &PgPool, runner: &str) -> sqlx::Result<()> {
+    let waiting = candidates(db, runner).await?;
+    if waiting.iter().any(|job| !job.preemptible && job.gpu_count > 0) {
+        let mut tx = db.begin().await?;
+        chosen_of(&mut tx, runner, &waiting).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Tells a running job to give way to one that waits, unless that one gets its GPUs from another runner. What somebody
+/// else is about to change is left alone: the next look tells it.
+async fn mark_preempted(tx: &mut PgConnection, attempt: AttemptId, waiting: JobId, runner: &str) -> sqlx::Result<()> {
+    sqlx::query(
+        "with holder as (
+             select id from job where id = $1 and attempt = $2 and state = 'running' and preempted_by is null
+                 and not exists (
+                     select from job other
+                     where other.state = 'running' and other.preempted_by = $3 and other.runner <> $4)
+             for update skip locked
+         )
+         update job set preempted_by = $3 from holder where job.id = holder.id",
+    )
+    .bind(attempt.job)
+    .bind(attempt.number)
+    .bind(waiting)
+    .bind(runner)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Ends an attempt's right to its GPUs. They are free when they are seen empty.
+pub(super) async fn release_gpus(tx: &mut PgConnection, job: JobId) -> sqlx::Result<()> {
+    sqlx::query(
+        "with held as (select uuid from gpu where job_id = $1 order by uuid for update)
+         update gpu set state = 'quarantined', reason = $2, job_id = null, attempt = null, since = now()
+         from held where gpu.uuid = held.uuid",
+    )
+    .bind(job)
+    .bind(gpus::SETTLING)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Says of each queued job with needs what it waits for, on its page and in its build's status. One whose needs no runner
+/// has is errored after `patience`. Gives the jobs of which something else is told now.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn update_wait_reasons(db: &PgPool, patience: Duration) -> sqlx::Result<Vec<JobId>> {
+    let waiting: Vec<Candidate> = sqlx::query_as(
+        "select id, build_id, gpu_count, gpu_memory, gpu_class, labels, wait_reason, preemptible,
+             not_before < now() - $2 as is_long_queued
+         from job where state = 'queued' and has_requirements order by priority desc, id limit $1",
+    )
+    .bind(MAX_REPORTED)
+    .bind(patience)
+    .fetch_all(db)
+    .await?;
+    if waiting.is_empty() {
+        return Ok(Vec::new());
+    }
+    let runners = runners(db).await?;
+    let mut told = Vec::new();
+    for job in waiting {
+        let wait = wait_of(&job, &runners);
+        let words = wait.as_ref().map(|(Waiting::For(words) | Waiting::Never(words))| words.as_str());
+        let is_hopeless = job.is_long_queued && matches!(wait, Some(Waiting::Never(_)));
+        if (is_hopeless || job.wait_reason.as_deref() != words) && tell(db, &job, words, is_hopeless).await? {
+            told.push(job.id);
+        }
+    }
+    Ok(told)
+}
+
+/// The labels and GPUs of each runner that was seen within the hour: a machine that starts anew is waited for.
+async fn runners(db: &PgPool) -> sqlx::Result<Vec<(Vec<String>, Vec<Gpu>)>> {
+    let named: Vec<(String, Vec<String>)> =
+        sqlx::query_as("select name, labels from runner where seen_at > now() - interval '1 h' order by name")
+            .fetch_all(db)
+            .await?;
+    let mut connection = db.acquire().await?;
+    let mut runners = Vec::new();
+    for (name, labels) in named {
+        runners.push((labels, gpus::of_runner(&mut connection, &name).await?));
+    }
+    Ok(runners)
+}
+
+fn wait_of(job: &Candidate, runners: &[(Vec<String>, Vec<Gpu>)]) -> Option<Waiting> {
+    let has_all = |labels: &[String]| job.labels.iter().all(|label| labels.contains(label));
+    let fit: Vec<Vec<Gpu>> =
+        runners.iter().filter(|(labels, _)| has_all(labels)).map(|(_, gpus)| gpus.clone()).collect();
+    if fit.is_empty() {
+        return Some(Waiting::Never(format!("no runner has the labels that it needs: {}", job.labels.join(", "))));
+    }
+    wait_in_words(&job.wish()?, &fit)
+}
+
+async fn tell(db: &PgPool, job: &Candidate, words: Option<&str>, is_hopeless: bool) -> sqlx::Result<bool> {
+    let mut tx = db.begin().await?;
+    let told = sqlx::query(
+        "update job set
+             state = case when $3 then 'finished' else 'queued' end::job_state,
+             verdict = case when $3 then 'errored' end::verdict,
+             finished_at = case when $3 then now() end,
+             reason = case when $3 then $2 else reason end,
+             wait_reason = case when $3 then null else $2 end
+         where id = $1 and state = 'queued'",
+    )
+    .bind(job.id)
+    .bind(words)
+    .bind(is_hopeless)
+    .execute(&mut *tx)
+    .await?;
+    if told.rows_affected() == 0 {
+        return Ok(false);
+    }
+    rollup::refresh(&mut tx, job.build_id).await?;
+    tx.commit().await?;
+    Ok(true)
+}

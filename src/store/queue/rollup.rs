@@ -1,0 +1,148 @@
+//! The state of a build, rolled up from its jobs; the start of its next stage, and the wish for its status.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::domain::{BuildId, BuildState, JobOutcome, JobSummary, RepoId, Sha, Status, TriggerKind, Verdict, roll_up};
+use crate::store::problems;
+use crate::store::wishes::{self, NewWish};
+
+#[derive(sqlx::FromRow)]
+struct BuildRow {
+    repo_id: RepoId,
+    number: i32,
+    kind: TriggerKind,
+    sha: Sha,
+    state: BuildState,
+    started_at: Option<DateTime<Utc>>,
+    finished_at: Option<DateTime<Utc>>,
+    repo: String,
+}
+
+/// Locks a build's row until the transaction ends.
+pub(super) async fn lock(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
+    sqlx::query("select 1 from build where id = $1 for update").bind(build).execute(tx).await?;
+    Ok(())
+}
+
+/// Starts the build's next stage if its time has come, rolls the build up from its jobs
+/// and wishes its status. Called in every transaction that changes a job's state; it
+/// locks the build's row, so that two jobs that end at once do not both miss the other's end.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn refresh(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<BuildState> {
+    lock(tx, build).await?;
+    start_next_stage(tx, build).await?;
+    let jobs: Vec<JobSummary> = sqlx::query_as(
+        "select stage_order, state, verdict, allow_failure from job where build_id = $1 order by stage_order, number",
+    )
+    .bind(build)
+    .fetch_all(&mut *tx)
+    .await?;
+    let (fast_finish, has_begun): (bool, bool) =
+        sqlx::query_as("select fast_finish, started_at is not null from build where id = $1")
+            .bind(build)
+            .fetch_one(&mut *tx)
+            .await?;
+    // A claim that is not committed yet has begun a job that is not seen here, and does not look at a build that runs.
+    let state = match roll_up(&jobs, fast_finish) {
+        BuildState::Queued if has_begun => BuildState::Running,
+        state => state,
+    };
+    sqlx::query(
+        "update build set state = $2,
+             started_at = coalesce(started_at, case when $2 <> 'queued' then now() end),
+             finished_at = case when $2 in ('queued', 'running') then null else coalesce(finished_at, now()) end
+         where id = $1",
+    )
+    .bind(build)
+    .bind(state)
+    .execute(&mut *tx)
+    .await?;
+    wish_status(tx, build).await?;
+    Ok(state)
+}
+
+pub(in crate::store) async fn wish_status(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
+    let row: BuildRow = sqlx::query_as(
+        "select repo_id, number, kind, sha, state, started_at, finished_at, owner || '/' || name as repo
+         from build join repo on repo.id = repo_id where build.id = $1",
+    )
+    .bind(build)
+    .fetch_one(&mut *tx)
+    .await?;
+    type Outcome = (i32, Option<Verdict>, bool, Option<String>, Option<String>);
+    let jobs: Vec<Outcome> = sqlx::query_as(
+        "select number, verdict, allow_failure, reason, wait_reason from job where build_id = $1 order by number",
+    )
+    .bind(build)
+    .fetch_all(&mut *tx)
+    .await?;
+    let outcomes: Vec<JobOutcome> = jobs
+        .into_iter()
+        .map(|(number, verdict, allow_failure, reason, wait_reason)| JobOutcome {
+            number: format!("{}.{number}", row.number),
+            verdict,
+            allow_failure,
+            reason,
+            waits_for: wait_reason,
+        })
+        .collect();
+    // Only what has ended is explained by them.
+    let problems = if row.state.is_finished() { problems::of(tx, build).await? } else { Vec::new() };
+    let duration = row.started_at.zip(row.finished_at).and_then(|(from, to)| (to - from).to_std().ok());
+    let duration = duration.map(|d| Duration::from_secs(d.as_secs()).max(Duration::from_secs(1)));
+    let status = Status::of_build(row.state, &outcomes, &problems, duration);
+    let path = format!("/{}/builds/{}", row.repo, row.number);
+    let wish = NewWish {
+        repo: row.repo_id,
+        sha: &row.sha,
+        build,
+        context: Status::context(row.kind),
+        status: &status,
+        target_path: &path,
+    };
+    wishes::want(tx, &wish).await
+}
+
+/// Queues the jobs of the next stage once every earlier one has passed, or cancels all that wait once one has not.
+/// [`refresh`] has locked the build.
+async fn start_next_stage(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
+    // A job that is allowed to fail does not stop a stage, but is waited for.
+    let next: Option<(i32, bool)> = sqlx::query_as(
+        "with next as (select min(stage_order) as place from job where build_id = $1 and state = 'waiting')
+         select place, bool_and(verdict = 'passed' or allow_failure)
+         from job, next where build_id = $1 and stage_order < place
+         group by place having bool_and(state = 'finished')",
+    )
+    .bind(build)
+    .fetch_optional(&mut *tx)
+    .await?;
+    match next {
+        None => {}
+        Some((stage, true)) => {
+            sqlx::query(
+                "update job set state = 'queued', not_before = now()
+                 where build_id = $1 and stage_order = $2 and state = 'waiting'",
+            )
+            .bind(build)
+            .bind(stage)
+            .execute(tx)
+            .await?;
+        }
+        Some((_, false)) => {
+            sqlx::query(
+                "update job set state = 'finished', verdict = 'canceled', finished_at = now(),
+                     reason = 'an earlier stage did not pass'
+                 where build_id = $1 and state = 'waiting'",
+            )
+            .bind(build)
+            .execute(tx)
+            .await?;
+        }
+    }
+    Ok(())
+}
