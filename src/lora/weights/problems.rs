@@ -57,8 +57,8 @@ fn nan(report: &Report) -> Vec<Problem> {
     let Some(first) = names.first() else { return Vec::new() };
     let (nan, infinite) = broken().filter_map(stats).fold((0, 0), |(a, b), s| (a + s.nan, b + s.infinite));
     let message = format!(
-        "{} of {} tensors contain NaN or infinite values ({nan} NaN, {infinite} infinite): {}; the training diverged or \
-         overflowed, so lower the learning rate, or train and save in bf16 or f32 instead of f16",
+        "{} of {} tensors contain NaN or infinite values ({nan} NaN, {infinite} infinite): {}; the training diverged \
+         or overflowed, so lower the learning rate, or train and save in bf16 or f32 instead of f16",
         names.len(),
         report.tensors.len(),
         listed(&names)
@@ -148,8 +148,8 @@ fn unknown(report: &Report) -> Vec<Problem> {
         0 => {
             let names = listed(&others);
             let message = format!(
-                "no tensor has the name of a LoRA's tensor, but {names}: this is a whole model, or no program can \
-                 load these names"
+                "no tensor has a name that a LoRA would have ({names}): this is a whole model, or no program can load \
+                 these names"
             );
             (Severity::Error, message)
         }
@@ -191,7 +191,8 @@ fn alpha(report: &Report) -> Vec<Problem> {
     problems.extend(of_modules(report, "weights-alpha", Severity::Warning, is_odd, |found, names| {
         let example = found.first().and_then(|module| scale(module)).unwrap_or_default();
         format!(
-            "alpha / rank is {example:.3} in {}: {names}; usual values are above 0 and up to 2, so check whether alpha is intended",
+            "alpha / rank is {example:.3} in {}: {names}; usual values are above 0 and up to 2, so check whether alpha is \
+             intended",
             modules(found.len())
         )
     }));
@@ -217,7 +218,8 @@ fn private_metadata(report: &Report) -> Vec<Problem> {
                 Severity::Info,
                 key,
                 format!(
-                    "the metadata entry {key} publishes captions or folders of the training data: remove it if that is not intended"
+                    "the metadata entry {key} publishes captions or folders of the training data: remove it if that is not \
+                     intended"
                 ),
             ),
         };
