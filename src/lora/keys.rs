@@ -22,9 +22,9 @@ pub(super) type Section = HashMap<&'static str, Spec>;
 #[derive(Debug, Clone)]
 pub(super) struct Spec {
     pub(super) kinds: Vec<Kind>,
-    /// Training cannot work with a value outside this range.
+    /// The range outside of which training cannot work.
     pub(super) range: Option<Range>,
-    /// Training rarely works with a value outside this range.
+    /// The range outside of which training rarely works.
     pub(super) usual: Option<Range>,
     /// The accepted words; empty when every text is accepted.
     pub(super) words: Vec<&'static str>,
