@@ -1,5 +1,5 @@
 //! Smoke jobs for ai-toolkit with Stable Diffusion 1; there are no mock models for other architectures. Written by
-//! reading the source at 27a03a9, and not run: ai-toolkit is not published as a package.
+//! reading the source at 27a03a9, and not run: ai-toolkit is not a package.
 
 use super::draft::{Draft, Part};
 use super::lora_scripts::{RANK, plain_optimizer};

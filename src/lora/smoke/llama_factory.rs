@@ -76,7 +76,7 @@ fn data(stage: &str) -> Result<(Json, Form), Unfit> {
         "kto" => {
             let columns = json!({"prompt": "prompt", "response": "response", "kto_tag": "label"});
             (json!({"file_name": file, "columns": columns}), |row| {
-                // Good and bad answers alternate: KTO requires both.
+                // There are good and bad answers: KTO requires both.
                 let is_good = row.answer.len().is_multiple_of(2);
                 let response = if is_good { &row.answer } else { &row.worse };
                 json!({"prompt": row.question, "response": response, "label": is_good})

@@ -1,5 +1,5 @@
 //! Smoke jobs for OneTrainer with Stable Diffusion 1; there are no mock models for other architectures. Written by
-//! reading the source at 23df383, and not run: OneTrainer is not published as a package.
+//! reading the source at 23df383, and not run: OneTrainer is not a package.
 
 use serde_json::json;
 
