@@ -1,4 +1,4 @@
-//! Which trainer a config is for, told by its content.
+//! Detection of the trainer that a config is for, by its content.
 
 use super::read::Format;
 use super::tree::{Node, Value};
@@ -6,43 +6,39 @@ use super::tree::{Node, Value};
 /// The trainers whose configs are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
-    /// `train.py --config x.yaml`: one flat YAML map with `base_model`, `train_data_dir`, `lora_rank` and the like.
+    /// `train.py --config x.yaml`: one flat YAML map with keys such as `base_model`, `train_data_dir` and `lora_rank`.
     LoraScripts,
-    /// kohya's sd-scripts: arguments in TOML, whose tables mean nothing.
+    /// kohya's sd-scripts: arguments in TOML; its table headers have no meaning.
     SdScripts,
     /// kohya's sd-scripts: the data sets.
     SdScriptsDataset,
-    /// A preset for the web page of Akegarasu's lora-scripts: some sd-scripts arguments.
+    /// A preset for the web UI of Akegarasu's lora-scripts: some sd-scripts arguments.
     AkegarasuPreset,
-    /// What the web page kohya_ss saves.
+    /// A config saved by the kohya_ss web UI.
     KohyaGui,
-    /// axolotl.
     Axolotl,
-    /// LLaMA-Factory's training; its configs for export and inference are something else.
+    /// LLaMA-Factory's training configs. Its configs for export and inference are not detected.
     LlamaFactory,
-    /// ai-toolkit.
     AiToolkit,
-    /// SimpleTuner.
     SimpleTuner,
-    /// OneTrainer.
     OneTrainer,
     /// PEFT's `adapter_config.json`.
     Peft,
 }
 
-/// What a trainer does with a key that it does not know.
+/// Behaviour of a trainer on a key that it does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unknown {
-    /// It stops.
+    /// The trainer stops.
     Refused,
-    /// It goes on without a word, and all of its keys are known here.
+    /// The trainer silently ignores the key; our table has all of its keys.
     Ignored,
-    /// It goes on, and not all of its keys are known here.
+    /// The trainer ignores the key; our table does not have all of its keys.
     Open,
 }
 
 impl Dialect {
-    /// All of them, in the order in which they are tried.
+    /// All dialects, in the order in which they are tried.
     pub const ALL: [Self; 11] = [
         Self::AiToolkit,
         Self::LlamaFactory,
@@ -57,7 +53,7 @@ impl Dialect {
         Self::Peft,
     ];
 
-    /// The dialect's name, as people write it.
+    /// Returns the dialect's name in its usual spelling.
     pub fn name(self) -> &'static str {
         match self {
             Self::LoraScripts => "lora-scripts",
@@ -74,7 +70,7 @@ impl Dialect {
         }
     }
 
-    /// The dialect of a config, if it is one.
+    /// Detects the dialect of a config. Returns `None` if the file is not a training config.
     pub(super) fn of(format: Format, root: &Node) -> Option<Self> {
         Self::ALL.into_iter().find(|dialect| dialect.formats().contains(&format) && dialect.is_told_by(&Keys(root)))
     }
@@ -97,13 +93,15 @@ impl Dialect {
                 keys.has("stage") && keys.count(&others) > 0 && !keys.has("export_dir")
             }
             Self::Axolotl => {
-                // Two of them beside `base_model`, and more without it: then it was forgotten.
+                // One of these keys is enough together with `base_model`. Without it three are required: then
+                // `base_model` was forgotten.
                 let telling = ["datasets", "micro_batch_size", "adapter", "sequence_len", "lora_r", "sample_packing"];
                 let wanted = if keys.has("base_model") { 1 } else { 3 };
                 keys.count(&telling) >= wanted && !keys.has("model_name_or_path") && !keys.has("job")
             }
             Self::LoraScripts => {
-                // Three of the keys that nearly every config has, so that one without `base_model` is told so.
+                // Three of the keys that nearly every config has, so that a config without `base_model` is detected and
+                // the missing key is reported.
                 let telling = ["base_model", "train_data_dir", "metadata_path", "lora_rank", "conv_lora_rank"];
                 let core = ["batch_size", "epochs", "max_train_steps", "learning_rate", "output_dir", "save_steps"];
                 let foreign = ["model_name_or_path", "stage", "job", "config", "pretrained_model_name_or_path"];
@@ -132,7 +130,7 @@ impl Dialect {
         }
     }
 
-    /// What the trainer does with a key that it does not know.
+    /// Returns the trainer's behaviour on a key that it does not know.
     pub(super) fn unknown(self) -> Unknown {
         match self {
             Self::SdScriptsDataset | Self::LlamaFactory => Unknown::Refused,
@@ -143,7 +141,7 @@ impl Dialect {
         }
     }
 
-    /// Whether the trainer makes a number of the text "8", and so on.
+    /// Returns true if the trainer converts strings, such as "8" into a number.
     pub(super) fn converts_texts(self) -> bool {
         match self {
             Self::LoraScripts | Self::SdScripts | Self::SdScriptsDataset | Self::AkegarasuPreset | Self::Peft => false,
@@ -157,7 +155,7 @@ impl Dialect {
     }
 }
 
-/// The keys of the root map and those right below them.
+/// Access to the keys of the root map and of the maps directly below it.
 struct Keys<'a>(&'a Node);
 
 impl<'a> Keys<'a> {
@@ -169,13 +167,13 @@ impl<'a> Keys<'a> {
         keys.iter().filter(|key| self.has(key)).count()
     }
 
-    /// The keys of the map that `key` holds, or of the maps in its list.
+    /// Returns the keys of the map at `key`, or of the maps in the list at `key`.
     fn below(&self, key: &str) -> impl Iterator<Item = &'a str> {
         let held = self.0.entries().iter().filter(move |entry| entry.key == key).map(|entry| &entry.node);
         held.flat_map(|node| std::iter::once(node).chain(node.items())).flat_map(Self::names)
     }
 
-    /// The keys of all maps right below the root.
+    /// Returns the keys of all maps directly below the root.
     fn in_tables(&self) -> impl Iterator<Item = &'a str> {
         let maps = self.0.entries().iter().filter(|entry| matches!(entry.node.value, Value::Map(_)));
         maps.flat_map(|entry| Self::names(&entry.node))

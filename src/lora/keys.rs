@@ -1,15 +1,15 @@
-//! The keys that trainers know: what `keys/*.keys` say of them.
+//! The keys that trainers know, parsed from `keys/*.keys`.
 //!
-//! A line is `KIND[|KIND] [RANGE] [usual RANGE] [=WORD|WORD]: KEY KEY …`, and goes on in lines that are indented. A range
-//! is `LOW..HIGH`, either of them may be absent, and `<` after the low one leaves it out. `[a.b]` starts the keys of the
-//! maps at `a.b`; lists on the way add nothing to the path.
+//! A line has the form `KIND[|KIND] [RANGE] [usual RANGE] [=WORD|WORD]: KEY KEY …` and continues in indented lines. A
+//! range is `LOW..HIGH`; either end may be absent, and `<` after the low end excludes it. `[a.b]` starts the keys of
+//! the maps at `a.b`; lists on the way add nothing to the path.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::Dialect;
 
-/// The keys of one trainer, by the path of the map that holds them.
+/// The keys of one trainer, by the path of the map that contains them.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     sections: HashMap<&'static str, Section>,
@@ -18,15 +18,15 @@ pub(super) struct Table {
 /// The keys of one map.
 pub(super) type Section = HashMap<&'static str, Spec>;
 
-/// What a key's value must be.
+/// Constraints on the value of a key.
 #[derive(Debug, Clone)]
 pub(super) struct Spec {
     pub(super) kinds: Vec<Kind>,
-    /// Outside of it training cannot work.
+    /// The range outside of which training cannot work.
     pub(super) range: Option<Range>,
-    /// Outside of it training rarely works.
+    /// The range outside of which training rarely works.
     pub(super) usual: Option<Range>,
-    /// The texts that are taken; empty when all are.
+    /// The accepted words; empty when every text is accepted.
     pub(super) words: Vec<&'static str>,
 }
 
@@ -46,7 +46,7 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Range {
     pub(super) low: Option<f64>,
-    /// Whether the low end itself is outside.
+    /// True when the low end itself is excluded.
     pub(super) above: bool,
     pub(super) high: Option<f64>,
 }
@@ -71,18 +71,18 @@ fn source(dialect: Dialect) -> &'static str {
     }
 }
 
-/// The keys of a dialect.
+/// Returns the key table of a dialect.
 pub(super) fn table(dialect: Dialect) -> &'static Table {
     &TABLES[&dialect]
 }
 
 impl Table {
-    /// The keys of the maps at this path; none when nothing is known of them.
+    /// Returns the keys of the maps at this path; `None` when the table does not know such maps.
     pub(super) fn section(&self, path: &str) -> Option<&Section> {
         self.sections.get(path)
     }
 
-    /// The path of a map that knows this key.
+    /// Returns the shortest path of a map that knows this key.
     pub(super) fn home_of(&self, key: &str) -> Option<&'static str> {
         let homes = self.sections.iter().filter(|(_, section)| section.contains_key(key));
         homes.map(|(path, _)| *path).min_by_key(|path| path.len())
@@ -145,14 +145,14 @@ impl Kind {
         })
     }
 
-    /// How people call it.
+    /// Returns the kind's name for messages.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Bool => "true or false",
             Self::Int => "an integer",
             Self::Float => "a number",
             Self::Decimal => "a number with a dot",
-            Self::Text => "a text",
+            Self::Text => "a string",
             Self::List => "a list",
             Self::Map => "a map",
             Self::Any => "anything",
@@ -167,13 +167,13 @@ impl Range {
         Some(Self { low: end(low.trim_end_matches('<'))?, above: low.ends_with('<'), high: end(high)? })
     }
 
-    /// Whether the number is inside; what is no number never is.
+    /// Returns true if the number is in the range. NaN never is.
     pub(super) fn holds(self, number: f64) -> bool {
         let low = self.low.is_none_or(|low| if self.above { number > low } else { number >= low });
         low && self.high.is_none_or(|high| number <= high) && !number.is_nan()
     }
 
-    /// As in "give it ...".
+    /// Describes the range for messages, as in "give it …".
     pub(super) fn told(self) -> String {
         let least = if self.above { "more than" } else { "at least" };
         match (self.low, self.high) {

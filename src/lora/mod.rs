@@ -1,4 +1,5 @@
-//! Training configs, trained weights and losses: bytes in, problems and facts out. Knows no build, no database and no Docker.
+//! Training configs, trained weights and losses: bytes in, problems and facts out. This module does not know builds,
+//! the database or Docker.
 //!
 //! A config is linted only when its content shows which trainer it is for; other files are left alone.
 
@@ -28,18 +29,18 @@ pub use rules::data::is_image;
 pub use secret::hidden;
 pub use settings::{Level, OwnDialect, Settings, SmokeSettings, Wanted};
 
-/// What was found in a training config.
+/// Findings in a training config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Linted {
-    /// The trainer that the file is for; none for a dialect of the team's own.
+    /// The trainer that the file is for; `None` for a custom dialect.
     pub dialect: Option<Dialect>,
-    /// What is wrong, in the order of the lines.
+    /// Problems in line order.
     pub problems: Vec<Problem>,
-    /// What the training takes, in words, as far as the config tells: steps, and the memory of a GPU.
+    /// Estimated steps and GPU memory of the training, as text, as far as the config determines them.
     pub estimate: Option<String>,
 }
 
-/// The most problems that are told of one file; who has mended those sees the next.
+/// Maximum number of problems reported per file. The rest show up once these are fixed.
 const MAX_PROBLEMS: usize = 200;
 
 /// Checks the configs of one commit.
@@ -52,18 +53,18 @@ pub struct Linter<'a> {
 }
 
 impl<'a> Linter<'a> {
-    /// A linter that does as the settings say. Files that configs name are looked for in the repository.
+    /// Creates a linter with these settings. Files that configs name are looked up in the repository.
     pub fn new(settings: &'a Settings, repository: &'a Repository<'a>) -> Self {
         let (own, findings) = OwnDialects::new(&settings.dialects, repository);
         Self { repository, settings, own, findings }
     }
 
-    /// What is wrong with the settings themselves, which stand in the file at `path`; told once.
+    /// Returns the problems of the settings in the file at `path`, and clears them: a second call returns none.
     pub fn take_problems(&mut self, path: &str) -> Vec<Problem> {
         std::mem::take(&mut self.findings).into_iter().map(|finding| finding.problem(path)).collect()
     }
 
-    /// Checks the file at `path` if it is a training config of a dialect that is known.
+    /// Checks the file at `path` if it is a training config of a known dialect.
     pub fn lint(&mut self, path: &str, text: &[u8]) -> Option<Linted> {
         if text.len() > MAX_BYTES {
             return None;
@@ -91,24 +92,25 @@ impl<'a> Linter<'a> {
     }
 }
 
-/// What is wrong with a file of a dialect that we know.
+/// Checks a file of a built-in dialect. Returns `None` for other files.
 fn of_dialect(path: &str, text: &str, repository: &Repository<'_>) -> Option<(Dialect, Vec<Finding>, Option<String>)> {
     let format = read::Format::of(path)?;
     let source = format.read(text);
     let root = source.root.as_ref()?;
-    // What cannot be parsed is judged by what could be read: a template of another tool is no config of ours.
+    // For a file that does not parse, the part that was read decides: a template of another tool is not a training
+    // config.
     let dialect = Dialect::of(format, root)?;
     let is_whole = !source.faults.iter().any(|fault| fault.fatal);
     let (found, estimate) = if is_whole { rules::check(dialect, root, repository) } else { (Vec::new(), None) };
     Some((dialect, source.faults.into_iter().map(Finding::from).chain(found).collect(), estimate))
 }
 
-/// Checks the file at `path` with the usual settings.
+/// Checks the file at `path` with the default settings.
 pub fn lint(path: &str, text: &[u8], repository: &Repository<'_>) -> Option<Linted> {
     Linter::new(&Settings::default(), repository).lint(path, text)
 }
 
-/// A problem before it knows its file.
+/// A problem without its file path.
 #[derive(Debug)]
 pub(crate) struct Finding {
     pub(crate) rule: &'static str,

@@ -1,7 +1,7 @@
-//! Dialects of the team's own: a JSON Schema in the repository says what their configs may hold.
+//! Custom dialects: a JSON Schema in the repository describes what their configs may contain.
 //!
-//! The schema comes from the repository as the configs do, so both are hostile. Before a schema is used, it is counted
-//! how much it asks to be looked at ([`MAX_WEIGHT`]), and what would make that endless is refused.
+//! The schema comes from the repository, as the configs do, so both are hostile. Before a schema is used, its parts are
+//! counted with all references expanded ([`MAX_WEIGHT`]). References that would make this endless are refused.
 
 use std::collections::HashMap;
 
@@ -16,16 +16,16 @@ use super::{Finding, OwnDialect, Repository};
 use crate::domain::Severity;
 use crate::yaml::Mark;
 
-/// The most parts of a schema, counted wherever it refers to them.
+/// Maximum number of parts of a schema, with all references expanded.
 const MAX_WEIGHT: usize = 10_000;
-/// The most comparisons of parts of schemas with values, in all configs of a commit.
+/// Maximum number of comparisons of schema parts with values, over all configs of a commit.
 const BUDGET: usize = 100_000_000;
-/// The most problems of one config.
+/// Maximum number of problems per config.
 const MOST: usize = 100;
-/// The most of a regular expression's automaton, in bytes.
+/// Maximum size of a regular expression's automaton, in bytes.
 const MAX_PATTERN: usize = 1 << 20;
 
-/// The team's own dialects, with their schemas read.
+/// The custom dialects with their parsed schemas.
 #[derive(Debug, Default)]
 pub(super) struct OwnDialects {
     schemas: Vec<Schema>,
@@ -41,7 +41,7 @@ struct Schema {
 }
 
 impl OwnDialects {
-    /// Reads the schemas; tells which cannot be used.
+    /// Reads the schemas, and returns a finding for each one that cannot be used.
     pub(super) fn new(dialects: &[OwnDialect], repository: &Repository<'_>) -> (Self, Vec<Finding>) {
         let (mut schemas, mut findings) = (Vec::new(), Vec::new());
         for dialect in dialects {
@@ -63,7 +63,7 @@ impl OwnDialects {
         (Self { schemas, left: BUDGET }, findings)
     }
 
-    /// What is wrong with the file at `path`; none when it is of no own dialect.
+    /// Checks the file at `path`. Returns `None` if it does not belong to a custom dialect.
     pub(super) fn check(&mut self, path: &str, text: &str) -> Option<Vec<Finding>> {
         let format = Format::of(path)?;
         let schema = self.schemas.iter().find(|schema| schema.dialect.configs.is_match(path))?;
@@ -73,7 +73,7 @@ impl OwnDialects {
         let json = root.json();
         let cost = schema.weight.saturating_mul(parts(&json));
         if cost > self.left {
-            let message = format!("is not compared with {}: it is too large for it", schema.dialect.schema);
+            let message = format!("not checked against {}: too many comparisons for one commit", schema.dialect.schema);
             findings.push(told("schema", Severity::Warning, message, root.at, String::new()));
             return Some(findings);
         }
@@ -88,12 +88,13 @@ impl OwnDialects {
 impl Schema {
     fn read(dialect: &OwnDialect, repository: &Repository<'_>) -> Result<Self, String> {
         let path = dialect.schema.trim_start_matches("./");
-        let text = repository.text(path).ok_or("there is no such file, or it is no .json of at most 256 KiB")?;
-        let json: Json = serde_json::from_slice(text).map_err(|error| format!("it is no JSON: {error}"))?;
+        let text =
+            repository.text(path).ok_or("there is no such file, or it is not a .json file of at most 256 KiB")?;
+        let json: Json = serde_json::from_slice(text).map_err(|error| format!("it is not JSON: {error}"))?;
         let weight = weight(&json)?;
         let patterns = PatternOptions::regex().size_limit(MAX_PATTERN).dfa_size_limit(MAX_PATTERN);
         let validator = jsonschema::options().with_pattern_options(patterns).offline().build(&json);
-        let validator = validator.map_err(|error| format!("it is no JSON Schema: {}", error.masked()))?;
+        let validator = validator.map_err(|error| format!("it is not a JSON Schema: {}", error.masked()))?;
         Ok(Self { dialect: dialect.clone(), validator, json, weight })
     }
 
@@ -120,7 +121,7 @@ impl Schema {
                 let message = format!("{name} is missing: {in_schema} requires it");
                 vec![told("missing-required", Severity::Error, message, at, name.to_owned())]
             }
-            // The value is not repeated: it may be a secret.
+            // The message does not repeat the value: it may be a secret.
             _ => {
                 let what = error.masked_with(if key.is_empty() { "the config" } else { &key }).to_string();
                 let message = format!("{what} ({in_schema})");
@@ -129,7 +130,8 @@ impl Schema {
         }
     }
 
-    /// The known key that is nearest to a misspelled one. `place` is that of `additionalProperties` in the schema.
+    /// Returns the known key that is nearest to a misspelled one. `place` is the location of `additionalProperties` in
+    /// the schema.
     fn meant(&self, place: &Location, name: &str) -> Option<String> {
         let (parent, _) = place.as_str().rsplit_once('/')?;
         let known = self.json.pointer(parent)?.get("properties")?.as_object()?;
@@ -142,13 +144,14 @@ fn told(rule: &'static str, severity: Severity, message: String, at: Mark, key: 
     Finding { rule, severity, message, at: Some(at), key: Some(key) }
 }
 
-/// The node at a place, and where its author would look for it: at its key, or at itself in a list.
+/// Returns the node at a place, and the position where its author would look for it: its key, or the item itself in a
+/// list.
 fn find<'a>(root: &'a Node, place: &Location) -> (&'a Node, Mark) {
     let (mut node, mut at) = (root, root.at);
     for segment in place.iter() {
         let next = match &segment {
             LocationSegment::Property(name) => {
-                // Of a key that is there twice the last one counts.
+                // If a key appears twice, the last one counts.
                 node.entries().iter().rev().find(|entry| entry.key == *name).map(|entry| (&entry.node, entry.at))
             }
             LocationSegment::Index(index) => node.items().get(*index).map(|item| (item, item.at)),
@@ -163,7 +166,7 @@ fn dotted(place: &Location) -> String {
     place.as_str().trim_start_matches('/').replace('/', ".").replace("~1", "/").replace("~0", "~")
 }
 
-/// How many values a tree has.
+/// Returns the number of values in a tree.
 fn parts(json: &Json) -> usize {
     1 + match json {
         Json::Array(items) => items.iter().map(parts).sum(),
@@ -172,7 +175,7 @@ fn parts(json: &Json) -> usize {
     }
 }
 
-/// How many parts a schema has when all references are written out.
+/// Returns the number of parts of a schema with all references expanded.
 fn weight(schema: &Json) -> Result<usize, String> {
     let mut known = HashMap::new();
     weigh(schema, schema, &mut known, true)
@@ -195,7 +198,9 @@ fn weigh(
             for (key, value) in entries {
                 let more = match (key.as_str(), value) {
                     ("$dynamicRef" | "$recursiveRef", _) => return Err(format!("{key} is not supported here")),
-                    ("$id", Json::String(_)) if !is_root => return Err("$id is supported at its top only".to_owned()),
+                    ("$id", Json::String(_)) if !is_root => {
+                        return Err("$id is supported at the top level only".to_owned());
+                    }
                     ("$ref", Json::String(target)) => referred(target, schema, known)?,
                     _ => weigh(value, schema, known, false)?,
                 };
@@ -205,7 +210,7 @@ fn weigh(
         _ => {}
     }
     if weight > MAX_WEIGHT {
-        return Err(format!("it has more than {MAX_WEIGHT} parts, counted wherever it refers to them"));
+        return Err(format!("it has more than {MAX_WEIGHT} parts with all references expanded"));
     }
     Ok(weight)
 }
@@ -226,7 +231,7 @@ fn referred(target: &str, schema: &Json, known: &mut HashMap<String, Option<usiz
 }
 
 impl Node {
-    /// The value as JSON has it. NaN and infinities, which it has not, are null.
+    /// Converts the value to JSON. NaN and infinities, which JSON does not have, become null.
     fn json(&self) -> Json {
         match &self.value {
             Value::Null => Json::Null,
@@ -247,7 +252,7 @@ mod tests {
     use super::*;
     use crate::lora::{Linter, Settings};
 
-    /// What is wrong with a config of a dialect with this schema: line, rule and message.
+    /// Returns the problems of a config whose dialect has this schema: line, rule and message.
     fn check(schema: &str, config: &str) -> Vec<(u32, String, String)> {
         let node = crate::yaml::read("dialects: [{schema: ci/s.json, configs: 'train/*.yaml'}]").unwrap().root.unwrap();
         let (settings, wrong) = Settings::read(&node);
@@ -301,8 +306,8 @@ mod tests {
             (r##"{"$ref": "#/$defs/a", "$defs": {"a": {"not": {"$ref": "#/$defs/a"}}}}"##, "refers to itself"),
             (r#"{"$ref": "https://example.org/x.json"}"#, "leads out of the file"),
             (r#"{"$dynamicRef": "x"}"#, "$dynamicRef is not supported"),
-            (r#"{"type": 5}"#, "it is no JSON Schema"),
-            ("{", "it is no JSON"),
+            (r#"{"type": 5}"#, "it is not a JSON Schema"),
+            ("{", "it is not JSON"),
         ] {
             let found = check(schema, "model: x\n");
             assert!(found.len() == 1 && found[0].2.contains(told), "{schema:.60}: {found:?}");

@@ -1,4 +1,4 @@
-//! What the repository holds, as far as a config can name it.
+//! The files of a repository that a config can name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -11,44 +11,45 @@ pub struct Repository<'a> {
 }
 
 impl<'a> Repository<'a> {
-    /// A repository with files of these paths, and the bytes of those that were read. A rule that asks whether a file is
-    /// there needs all paths; without any it says nothing.
+    /// Creates a repository from the paths of its files and the bytes of those that were read. A rule that checks
+    /// whether a file exists requires all paths; without any paths it reports nothing.
     pub fn of(paths: impl IntoIterator<Item = &'a str>, texts: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
         Self { paths: paths.into_iter().collect(), texts: texts.into_iter().collect() }
     }
 
-    /// The bytes of a file, if it was read.
+    /// Returns the bytes of a file if it was read.
     pub(super) fn text(&self, path: &str) -> Option<&'a [u8]> {
         self.texts.get(path).copied()
     }
 
-    /// Whether nothing is known of its files.
+    /// Returns true if no file of the repository is known.
     pub(super) fn is_unknown(&self) -> bool {
         self.paths.is_empty()
     }
 
-    /// The path of the file with this name that is nearest to the root. Of several in folders of the same depth, one in
-    /// a folder `stable` comes first, as Akegarasu's lora-scripts has it beside `dev`.
+    /// Returns the path of the file with this name that is nearest to the root. Among files at the same depth, one in a
+    /// folder `stable` comes first: Akegarasu's lora-scripts has both `stable` and `dev`.
     pub(super) fn nearest(&self, name: &str) -> Option<&'a str> {
         let named = self.paths.iter().copied().filter(|path| path.rsplit('/').next() == Some(name));
         named.min_by_key(|path| (path.matches('/').count(), !path.contains("stable/"), *path))
     }
 
-    /// The paths of all files in a folder and in those below it.
+    /// Returns the paths of all files in a folder and its sub-folders.
     pub(super) fn files_in(&self, folder: &str) -> Vec<&'a str> {
         let folder = format!("{folder}/");
         let from = (Bound::Included(folder.as_str()), Bound::Unbounded);
         self.paths.range::<str, _>(from).copied().take_while(|path| path.starts_with(&folder)).collect()
     }
 
-    /// Whether there is a file of this path, or one in a folder of this path.
+    /// Returns true if there is a file or a non-empty folder with this path.
     pub(super) fn has(&self, path: &str) -> bool {
         let folder = format!("{path}/");
         self.paths.contains(path) || self.paths.range(folder.as_str()..).next().is_some_and(|p| p.starts_with(&folder))
     }
 }
 
-/// A relative path from the root without `.` and `..`; none for one that leads elsewhere or that a program fills in.
+/// Normalizes a path from the root so that it has no `.` and `..`. Returns `None` if the path leads out of the
+/// repository or has placeholders that a program fills in.
 pub(super) fn normal(path: &str) -> Option<String> {
     if path.starts_with(['/', '~']) || path.contains([':', '$', '{', '<', '[', '*', '\n']) {
         return None;

@@ -1,10 +1,11 @@
-//! What looks like a token or a key.
+//! Detection of tokens and keys by their form.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// Tokens that show by their form. A key of 40 hex digits is a commit as well, so such ones go by their key's name.
+/// Tokens with a recognizable form. A key of 40 hex digits looks like a commit, so such keys are found by the name of
+/// their config key.
 static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
     let forms = [
         r"\bhf_[A-Za-z0-9]{30,}",
@@ -22,7 +23,7 @@ static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&forms.join("|")).expect("a valid expression")
 });
 
-/// Keys whose values are secrets.
+/// Config keys whose values are secrets.
 const SECRET_KEYS: [&str; 12] = [
     "huggingface_token",
     "hf_token",
@@ -38,19 +39,20 @@ const SECRET_KEYS: [&str; 12] = [
     "password",
 ];
 
-/// Whether the value of this key is a secret: by its form, or by the key if it is as long as one.
+/// Returns true if the value of this key is a secret: by its form, or by the key's name if the value is as long as a
+/// secret.
 pub(super) fn is_secret(key: &str, value: &str) -> bool {
     let is_like_one = value.len() >= 16 && value.bytes().all(|byte| byte.is_ascii_graphic());
     let is_placeholder = ["your", "<", "${", "{{", "xxx", "..."].iter().any(|mark| value.to_lowercase().contains(mark));
     TOKEN.is_match(value) || SECRET_KEYS.contains(&key) && is_like_one && !is_placeholder
 }
 
-/// Whether a key's value is a secret whatever it looks like.
+/// Returns true if a key's value is a secret regardless of its form.
 pub(super) fn is_key(key: &str) -> bool {
     SECRET_KEYS.contains(&key)
 }
 
-/// A line of a file without the tokens in it.
+/// Replaces the secrets in a line of a file with `[secret]`.
 pub fn hidden(line: &str) -> String {
     let key = line.split([':', '=']).next().unwrap_or_default().trim_matches([' ', '"', '\'', '-', '\t']);
     if SECRET_KEYS.contains(&key) {

@@ -1,4 +1,4 @@
-//! The key `lora` of a `.travis.yml`: what a team says of its training configs.
+//! Parser for the key `lora` of a `.travis.yml`: a team's settings for its training configs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,38 +10,38 @@ use super::smoke::{Ask, MAX_RESOLUTION, MAX_STEPS};
 use crate::domain::Severity;
 use crate::yaml::{self, Data, Entry, Mark, Node};
 
-/// How long a smoke job may be told to take, in seconds: beyond that it would not be one.
+/// Allowed timeouts of a smoke job, in seconds. A longer job would not be a smoke job.
 const TIMEOUT: std::ops::RangeInclusive<u64> = 10..=6 * 3600;
-/// The most globs, rules or dialects.
+/// Maximum number of globs, rules or dialects.
 const MOST: usize = 100;
 
-/// What `lora:` says, with defaults for what it does not.
+/// The settings under `lora:`, with defaults for missing keys.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Whether the key is there at all.
+    /// True when the key `lora` is present.
     pub given: bool,
-    /// Which configs count; none for all whose content shows a trainer.
+    /// The configs to check; `None` for all files whose content shows a trainer.
     pub configs: Option<GlobSet>,
-    /// How a training is started, with `{config}` for the config's path; none for the trainer's own way.
+    /// The command that starts a training, with `{config}` for the config's path; `None` for the trainer's usual
+    /// command.
     pub command: Option<String>,
-    /// What smoke jobs are like.
     pub smoke: SmokeSettings,
-    /// How much the problems of a rule matter; none for [`Level::Off`].
+    /// The level of each rule that the team has set.
     pub rules: BTreeMap<String, Level>,
-    /// Dialects of the team's own.
+    /// The custom dialects.
     pub dialects: Vec<OwnDialect>,
 }
 
 /// `lora.smoke`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SmokeSettings {
-    /// Which configs get a smoke job.
+    /// The configs that get a smoke job.
     pub wanted: Wanted,
-    /// Steps of the training.
+    /// Number of training steps.
     pub steps: u32,
-    /// Sides of its images, in pixels.
+    /// Side length of the training images, in pixels.
     pub resolution: u32,
-    /// Wall time of the job; never more than the server allows.
+    /// Wall-clock timeout of the job, at most what the server allows.
     pub timeout: Duration,
 }
 
@@ -52,52 +52,52 @@ impl Default for SmokeSettings {
     }
 }
 
-/// Which configs get a smoke job.
+/// The configs that get a smoke job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// Those that the push or pull request changes.
+    /// Configs that the push or pull request changes.
     Changed,
-    /// Every one.
+    /// All configs.
     All,
-    /// None.
+    /// No configs.
     Nothing,
 }
 
-/// How much the problems of a rule matter.
+/// The level of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// As much as this.
+    /// Problems are reported with this severity.
     Is(Severity),
-    /// They are not told.
+    /// Problems are not reported.
     Off,
 }
 
-/// A dialect that the team describes itself, as a JSON Schema.
+/// A custom dialect, which the team describes with a JSON Schema.
 #[derive(Debug, Clone)]
 pub struct OwnDialect {
     /// The schema's path in the repository.
     pub schema: String,
-    /// The configs that it describes.
+    /// The configs that the schema describes.
     pub configs: GlobSet,
-    /// Where it is named.
+    /// Position of the entry in the `.travis.yml`.
     pub at: Mark,
 }
 
 impl Settings {
-    /// Reads the value of `lora:`, and tells what is wrong with it.
+    /// Reads the value of `lora:`, and returns the settings with their problems.
     pub(crate) fn read(node: &Node) -> (Self, Vec<Finding>) {
         let mut reader = Reader { settings: Self { given: true, ..Self::default() }, findings: Vec::new() };
         reader.root(node);
         (reader.settings, reader.findings)
     }
 
-    /// Whether a config at this path is one that the team wants to be looked at.
+    /// Returns true if the team wants a config at this path to be checked.
     pub fn covers(&self, path: &str) -> bool {
         let is_own = || self.dialects.iter().any(|dialect| dialect.configs.is_match(path));
         self.configs.as_ref().is_none_or(|globs| globs.is_match(path) || is_own())
     }
 
-    /// What a `.travis.yml` says; what is wrong with it is told by the plan.
+    /// Reads the settings from a `.travis.yml`. Their problems are dropped, because the plan reports them.
     pub fn of_travis(text: &[u8]) -> Self {
         let document = std::str::from_utf8(text).ok().and_then(|text| yaml::read(text).ok());
         let entry = document.and_then(|document| document.root?.take("lora"));
@@ -180,7 +180,7 @@ impl Reader {
             let level = match entry.value.text() {
                 Some("error") => Level::Is(Severity::Error),
                 Some("warning") => Level::Is(Severity::Warning),
-                // YAML 1.1 takes a plain `off` for a boolean; what its author means is clear.
+                // YAML 1.1 reads a plain `off` as a boolean; the author's intent is clear.
                 Some("off" | "false") => Level::Off,
                 _ => {
                     self.wrong(&format!("lora.rules.{}", entry.key), entry.value.at, "error, warning or off");
@@ -202,7 +202,7 @@ impl Reader {
         }
     }
 
-    /// One glob or a list of them. A star does not reach over a slash.
+    /// Reads a glob or a list of globs. A star does not match a slash.
     fn globs(&mut self, key: &str, node: &Node) -> Option<GlobSet> {
         let texts: Vec<(&str, Mark)> = match node.text() {
             Some(text) => vec![(text, node.at)],

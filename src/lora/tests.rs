@@ -62,7 +62,7 @@ fn other_files_are_left_alone() {
     assert_eq!(lint("x.yaml", b"\xff\xfe", &Repository::default()), None);
 }
 
-/// The rule of each problem of a file.
+/// Returns the rule of each problem of a file.
 fn rules(path: &str, text: &str) -> Vec<String> {
     let linted = lint(path, text.as_bytes(), &Repository::default()).expect("a training config");
     linted.problems.into_iter().map(|problem| problem.rule).collect()
@@ -74,13 +74,13 @@ fn values_are_seen_as_the_trainer_sees_them() {
     assert_eq!(
         with("learning_rate: 2e-4"),
         [
-            "configs/style.yaml:6:16 wrong-type 1: 2e-4 without a dot is a text to PyYAML, not a number: write learning_rate: 2.0e-4"
+            "configs/style.yaml:6:16 wrong-type 1: 2e-4 without a dot is a string to PyYAML, not a number: write learning_rate: 2.0e-4"
         ]
     );
     assert_eq!(
         with("mixed_precision: no"),
         [
-            "configs/style.yaml:6:18 wrong-type 1: mixed_precision is false to PyYAML, not a text: write the word in quotes"
+            "configs/style.yaml:6:18 wrong-type 1: mixed_precision is false to PyYAML, not a string: write the word in quotes"
         ]
     );
     assert_eq!(with("mixed_precision: \"no\""), Vec::<String>::new());
@@ -91,7 +91,7 @@ fn values_are_seen_as_the_trainer_sees_them() {
     assert!(with("learning_rate: 3.0")[0].contains("out-of-range 2: learning_rate is 3, which cannot work"));
     assert!(with("learning_rate: 0.5")[0].contains("out-of-range 1: learning_rate is 0.5, which rarely works"));
     assert!(with("batch_size: ${BATCH}").is_empty());
-    // axolotl makes numbers of texts.
+    // axolotl converts strings into numbers.
     let axolotl = "base_model: a/b\ndatasets: [{path: x}]\nadapter: lora\nlearning_rate: 2e-4\nlora_r: \"8\"\n";
     assert_eq!(rules("x.yml", axolotl), Vec::<String>::new());
     assert_eq!(rules("x.yml", &axolotl.replace("\"8\"", "many")), ["wrong-type"]);
@@ -154,7 +154,7 @@ fn files_are_looked_for_where_the_repository_has_their_folder() {
     );
 }
 
-/// The rules of what is found in the data of a config, with the messages.
+/// Returns the problems in the data of a config: rule and message.
 fn in_data(path: &str, config: &str, files: &[(&str, &str)]) -> Vec<(String, String)> {
     let texts = files.iter().map(|(path, text)| (*path, text.as_bytes()));
     let repository = Repository::of(files.iter().map(|(path, _)| *path), texts);
@@ -169,7 +169,7 @@ const FLAT: &str = "base_model: m\ntrain_data_dir: ./data\nmetadata_path: ./data
 #[test]
 fn tables_of_captions_and_their_images_belong_together() {
     let of = |table: &str| {
-        // A file that was not read is a large one, and thus most likely an image.
+        // A file that was not read is large, and thus most likely an image.
         let texts = [("data/metadata.csv", table.as_bytes())];
         let repository = Repository::of(["data/metadata.csv", "data/a.png", "data/b.JPG"], texts);
         let problems = lint("a.yaml", FLAT.as_bytes(), &repository).expect("a config").problems;
@@ -200,8 +200,8 @@ fn what_is_no_image_is_told() {
     ];
     let found = in_data("a.yaml", FLAT, &files);
     assert_eq!(found.iter().map(|it| it.0.as_str()).collect::<Vec<_>>(), ["data-lfs", "data-images", "data-images"]);
-    assert!(found[0].1.contains("1 of 4 images in data are pointers of Git LFS: a.png"), "{found:?}");
-    assert!(found[1].1.contains("empty: b.png") && found[2].1.contains("no images: c.png"), "{found:?}");
+    assert!(found[0].1.contains("1 of 4 images in data are Git LFS pointers: a.png"), "{found:?}");
+    assert!(found[1].1.contains("empty: b.png") && found[2].1.contains("not images: c.png"), "{found:?}");
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn captions_beside_images_have_the_extension_that_the_trainer_wants() {
     assert!(found[1].1.contains("1 captions in data have no image: 10_ink/c"), "{found:?}");
     let found = of(&with_txt, &["data/a.gif", "data/a.txt"]);
     assert!(found.len() == 1 && found[0].0 == "data-folders", "{found:?}");
-    // Data that the job brings is not known.
+    // Data that the job itself downloads is not known.
     assert_eq!(of(&with_txt, &["README.md"]), []);
 }
 

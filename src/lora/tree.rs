@@ -1,8 +1,8 @@
-//! One tree for the three formats: values as the trainer's loader gives them to it, with their places.
+//! The tree for YAML, TOML and JSON: values as the trainer's loader returns them, with their positions.
 
 use crate::yaml::Mark;
 
-/// A value and where it is written.
+/// A value and its position in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
     pub(super) value: Value,
@@ -15,12 +15,12 @@ pub(super) enum Value {
     Bool(bool),
     Number {
         value: f64,
-        /// Whether it is written as an integer.
+        /// True when the number is written as an integer.
         whole: bool,
     },
     Text {
         text: String,
-        /// Whether it has no quotes, which only YAML allows: its author may have meant something else than a text.
+        /// True when the text has no quotes, which only YAML allows: the author may not have meant a string.
         plain: bool,
     },
     List(Vec<Node>),
@@ -36,14 +36,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The key without the dashes that SimpleTuner allows before it.
+    /// Returns the key without the leading dashes that SimpleTuner allows.
     pub(super) fn name(&self) -> &str {
         self.key.trim_start_matches("--")
     }
 }
 
 impl Node {
-    /// The entries of a map; none for anything else.
+    /// Returns the entries of a map; an empty slice for any other value.
     pub(super) fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Map(entries) => entries,
@@ -51,7 +51,7 @@ impl Node {
         }
     }
 
-    /// The items of a list; none for anything else.
+    /// Returns the items of a list; an empty slice for any other value.
     pub(super) fn items(&self) -> &[Node] {
         match &self.value {
             Value::List(items) => items,
@@ -59,7 +59,7 @@ impl Node {
         }
     }
 
-    /// The text of a text.
+    /// Returns the string if the value is a string.
     pub(super) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Text { text, .. } => Some(text),
@@ -67,12 +67,12 @@ impl Node {
         }
     }
 
-    /// Whether there is something: neither null nor an empty text.
+    /// Returns true if the value is neither null nor an empty string.
     pub(super) fn is_given(&self) -> bool {
         self.value != Value::Null && self.text() != Some("")
     }
 
-    /// Whether Python takes the value for true.
+    /// Returns true if Python treats the value as true.
     pub(super) fn is_true(&self) -> bool {
         match &self.value {
             Value::Null => false,
@@ -84,7 +84,7 @@ impl Node {
         }
     }
 
-    /// Calls `see` with every scalar below and the entry that it is the value of, or an item of.
+    /// Calls `see` with every scalar below this node, and with the entry whose value contains it.
     pub(super) fn each_scalar<'a>(&'a self, key: Option<&'a Entry>, see: &mut impl FnMut(Option<&'a Entry>, &'a Node)) {
         match &self.value {
             Value::List(items) => items.iter().for_each(|item| item.each_scalar(key, see)),

@@ -1,5 +1,5 @@
-//! Whether a training that ended did what it was to do. Its exit status alone does not tell: trainers end with 0 when
-//! they found no data, when the loss is NaN, and when no weight moved.
+//! The verdict on a training that ended. The exit status alone is not enough: trainers exit with 0 when they find no
+//! data, when the loss is NaN, and when no weight changed.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,40 +7,40 @@ use super::series::Series;
 use super::weights::{self, Summary};
 use crate::domain::{Problem, Severity};
 
-/// What is known of a training that ended.
+/// The facts about a training that ended.
 #[derive(Debug)]
 pub struct Ended<'a> {
     /// The exit status of the job's script.
     pub exit_status: i64,
-    /// The steps that were asked for.
+    /// The requested number of steps.
     pub steps: u32,
-    /// The loss, from the log or from a file of the trainer's.
+    /// The loss, from the log or from a file that the trainer wrote.
     pub series: &'a Series,
-    /// What the trainer saved, by path.
+    /// The files of weights that the trainer saved.
     pub saved: &'a [Saved],
 }
 
-/// A file that a trainer saved in a form that weights have.
+/// A file that a trainer saved in a format for weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Saved {
-    /// Its path in the output folder.
+    /// The path in the output folder.
     pub path: String,
-    /// What it holds.
+    /// The result of reading the file.
     pub weights: Weights,
 }
 
-/// What such a file holds.
+/// The content of a saved file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Weights {
-    /// Weights.
+    /// A readable file of weights.
     Read(Box<Summary>),
-    /// Something that cannot be read, for this reason.
+    /// A file that cannot be read, with the reason.
     Unreadable(String),
 }
 
 impl Saved {
-    /// A file, of what came of inspecting it.
+    /// Creates the entry for a file from the result of its inspection.
     pub fn new(path: String, inspected: Result<weights::Report, weights::Error>) -> Self {
         let weights = match inspected {
             Ok(report) => Weights::Read(Box::new(Summary::of(&report))),
@@ -50,18 +50,18 @@ impl Saved {
     }
 }
 
-/// Something that has to hold of a training.
+/// A condition that a training has to meet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// Its stable name, in kebab-case.
+    /// The stable name, in kebab-case.
     pub name: String,
-    /// Whether it holds.
+    /// True when the training meets the condition.
     pub holds: bool,
-    /// What was seen; when it does not hold, also what to do.
+    /// The observation; for a condition that is not met, also what to do.
     pub told: String,
 }
 
-/// The rules for weights that say that up and down do not belong together.
+/// The rules for weights that report that up and down do not belong together.
 const PAIRS: [&str; 2] = ["weights-unpaired", "weights-rank-mismatch"];
 /// The rules of the other conditions on weights, by the condition's name.
 const OTHERS: [(&str, &str, &str); 2] = [
@@ -69,7 +69,7 @@ const OTHERS: [(&str, &str, &str); 2] = [
     ("weights-trained", "weights-untrained", "the weights moved"),
 ];
 
-/// The conditions that a training has to meet, in the order in which they are worth reading.
+/// Returns the conditions that a training has to meet, in the order in which they are worth reading.
 pub fn conditions(ended: &Ended<'_>) -> Vec<Condition> {
     let mut conditions = vec![exit(ended), steps(ended), loss(ended)];
     conditions.extend(weights(ended));
@@ -140,7 +140,7 @@ fn weights(ended: &Ended<'_>) -> Vec<Condition> {
     conditions
 }
 
-/// The condition that no file has an error of these rules.
+/// Returns the condition that no file has an error of these rules.
 fn without(files: &[(&str, &Summary)], name: &str, rules: &[&str], fine: &str) -> Condition {
     let is_one = |problem: &&Problem| problem.severity == Severity::Error && rules.contains(&problem.rule.as_str());
     let wrong = files.iter().find_map(|(path, summary)| Some((path, summary.problems.iter().find(is_one)?)));
@@ -187,7 +187,7 @@ mod tests {
         Saved { path: path.to_owned(), weights: Weights::Read(Box::new(summary)) }
     }
 
-    /// The conditions that do not hold, with what they tell.
+    /// Returns the conditions that are not met: name and observation.
     fn failed(exit_status: i64, log: &str, saved: &[Saved]) -> Vec<(String, String)> {
         let mut reader = LogReader::new();
         reader.feed(log.as_bytes());
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn a_training_that_did_all_of_it() {
         assert_eq!(failed(0, GOOD, &[saved("a.safetensors", &[])]), []);
-        // A few modules that no gradient reached are no reason to fail.
+        // A few modules without any gradient are not a reason to fail.
         let few = [saved("a.safetensors", &[(Severity::Warning, "weights-untrained")])];
         assert_eq!(failed(0, GOOD, &few), []);
     }

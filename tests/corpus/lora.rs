@@ -219,7 +219,7 @@ fn may_be_unfit(dialect: Dialect, unfit: &Unfit) -> bool {
             [Dialect::SdScriptsDataset, Dialect::AkegarasuPreset, Dialect::AiToolkit].contains(&dialect)
         }
         Unfit::Cannot(why) => {
-            let reasons = ["Trainyard has no mock base model", "only the web page kohya_ss", "only a single process"];
+            let reasons = ["Trainyard has no mock base model", "only the web UI kohya_ss", "only a single process"];
             reasons.iter().any(|reason| why.starts_with(reason)) && dialect != Dialect::LoraScripts
         }
     }

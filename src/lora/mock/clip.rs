@@ -1,14 +1,14 @@
-//! A CLIP tokenizer with a vocabulary of its own: every byte is a word, so it has one for any caption.
+//! A CLIP tokenizer with its own vocabulary: every byte is a token, so it can tokenize any caption.
 
 use serde_json::{Map, json};
 
 use super::File;
 
-/// The most words of a caption.
+/// Maximum number of tokens of a caption.
 pub(super) const LONGEST: usize = 77;
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
-/// Pairs that become one word, more frequent ones first, as a trained tokenizer has many.
+/// Pairs that merge into one token, more frequent pairs first. A trained tokenizer has many of them.
 const MERGES: [(&str, &str); 12] = [
     ("i", "n"),
     ("t", "h"),
@@ -24,8 +24,8 @@ const MERGES: [(&str, &str); 12] = [
     ("l", "y</w>"),
 ];
 
-/// The character that stands for a byte, as in all tokenizers that follow GPT-2: printable ones stand for themselves,
-/// the others take the characters from 256 on.
+/// Returns the character that stands for a byte, as in all tokenizers that follow GPT-2: printable characters stand for
+/// themselves, the other bytes are mapped to the characters from 256 on.
 pub(super) fn letter(byte: u8) -> char {
     let is_printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     if is_printable(byte) {
@@ -42,22 +42,22 @@ fn vocabulary() -> Vec<String> {
     letters.chain(ends).chain(merged).chain([START.to_owned(), END.to_owned()]).collect()
 }
 
-/// The number of words.
+/// Returns the number of tokens.
 pub(super) fn words() -> usize {
     2 * 256 + MERGES.len() + 2
 }
 
-/// The word before a caption.
+/// Returns the token before a caption.
 pub(super) fn start() -> usize {
     words() - 2
 }
 
-/// The word after a caption, and after that to fill it up.
+/// Returns the token that ends a caption and pads it.
 pub(super) fn end() -> usize {
     words() - 1
 }
 
-/// The files of a tokenizer's folder.
+/// Returns the files of a tokenizer's folder.
 pub(in crate::lora) fn tokenizer() -> Vec<File> {
     let vocabulary: Map<_, _> = vocabulary().into_iter().enumerate().map(|(id, word)| (word, json!(id))).collect();
     let merges: String = MERGES.iter().map(|(first, second)| format!("{first} {second}\n")).collect();

@@ -1,9 +1,9 @@
-//! Small images with captions, in every form that trainers of images read.
+//! Small images with captions, in every form that image trainers read.
 
 use super::File;
 
-/// The captions, with the sides of their images in parts of the side that was asked for: not all are squares, so that
-/// cropping and sorting by shape have something to do.
+/// The captions, with the sides of their images in quarters of the requested side. Not all images are squares, so that
+/// cropping and sorting by shape are exercised.
 pub(in crate::lora) const IMAGES: [(&str, [u32; 2]); 4] = [
     ("a red gradient, smoke test", [4, 4]),
     ("a green gradient, wide, smoke test", [6, 4]),
@@ -11,12 +11,12 @@ pub(in crate::lora) const IMAGES: [(&str, [u32; 2]); 4] = [
     ("a grey gradient, large, smoke test", [5, 5]),
 ];
 
-/// The name of an image without its ending.
+/// Returns the name of an image without its extension.
 pub(in crate::lora) fn name(index: usize) -> String {
     format!("image_{:02}", index + 1)
 }
 
-/// Images with their captions beside them, none smaller than the side.
+/// Returns the images with their caption files. No side is smaller than `side`.
 pub(in crate::lora) fn captioned(side: u32) -> Vec<File> {
     let all = |(index, (caption, parts)): (usize, &(&str, [u32; 2]))| {
         let name = name(index);
@@ -30,7 +30,8 @@ pub(in crate::lora) fn captioned(side: u32) -> Vec<File> {
     IMAGES.iter().enumerate().flat_map(all).collect()
 }
 
-/// The same with a `metadata.csv`. There is no common name for its columns, so it has all of them.
+/// Returns the same files and a `metadata.csv`. Trainers do not agree on the names of its columns, so it has all of
+/// them.
 pub(in crate::lora) fn indexed(side: u32) -> Vec<File> {
     let mut table = "file_name,filename,prompt,caption,text\n".to_owned();
     for (index, (caption, _)) in IMAGES.iter().enumerate() {
@@ -42,7 +43,7 @@ pub(in crate::lora) fn indexed(side: u32) -> Vec<File> {
     files
 }
 
-/// A gradient of one colour as a PNG.
+/// Draws a gradient of one colour as a PNG.
 fn picture(index: usize, width: u32, height: u32) -> Vec<u8> {
     let mut pixels = Vec::with_capacity((width * height * 3) as usize);
     for y in 0..height {

@@ -1,4 +1,4 @@
-//! A Llama of two layers, whose tokenizer has a word for every byte and those that chats need.
+//! A Llama with two layers, whose tokenizer has a token for every byte and the special tokens of chats.
 
 use serde_json::{Map, json};
 
@@ -9,14 +9,14 @@ const WIDTH: usize = 64;
 const INNER: usize = 128;
 const LAYERS: usize = 2;
 const HEADS: usize = 4;
-/// Heads that share keys and values, as in all newer Llamas.
+/// Heads for keys and values, which the query heads share, as in all newer Llamas.
 const SHARED_HEADS: usize = 2;
-/// The rows of the embedding: more than the tokenizer has words, so that a trainer may add some of its own.
+/// The rows of the embedding: more than the tokenizer has tokens, so that a trainer can add its own.
 const WORDS: usize = 512;
-/// The longest text, in words.
+/// Maximum length of a text, in tokens.
 const LONGEST: usize = 2048;
-/// Words that stand for no text. Trainers put those of a chat template into the tokenizer when they are missing, and want
-/// the embedding trained then; so the usual ones are there.
+/// Special tokens. If the tokens of a chat template are missing, trainers add them to the tokenizer and then require
+/// the embedding to be trained; so the usual ones are present.
 const SPECIAL: [&str; 12] = [
     "<|begin_of_text|>",
     "<|end_of_text|>",
@@ -31,13 +31,13 @@ const SPECIAL: [&str; 12] = [
     "</s>",
     "<unk>",
 ];
-/// The most words that a config may want besides.
+/// Maximum number of extra tokens that a config may request.
 const MAX_MORE: usize = 64;
 const CHAT: &str = "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message['role'] }}\
                     <|end_header_id|>\n\n{{ message['content'] }}<|eot_id|>{% endfor %}\
                     {% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}";
 
-/// The files of a transformers folder. The tokenizer also knows `more` words.
+/// Returns the files of a transformers folder. The tokenizer also knows the tokens in `more`.
 pub(in crate::lora) fn llama(more: &[&str]) -> Vec<File> {
     let mut special = SPECIAL.to_vec();
     for word in more {
@@ -71,7 +71,7 @@ pub(in crate::lora) fn llama(more: &[&str]) -> Vec<File> {
     ]
 }
 
-/// The number of a special word: they come after those for bytes.
+/// Returns the id of a special token. These ids follow the ones for bytes.
 fn id(place: usize) -> usize {
     256 + place
 }
@@ -119,7 +119,7 @@ fn weights() -> Weights {
     weights
 }
 
-/// The file of the `tokenizers` library.
+/// Returns the content of the `tokenizers` library's file.
 fn tokenizer(special: &[&str]) -> serde_json::Value {
     let vocabulary: Map<_, _> = (0..=u8::MAX).map(|byte| (clip::letter(byte).to_string(), json!(byte))).collect();
     let added = |(place, word): (usize, &&str)| {

@@ -1,7 +1,7 @@
 //! Mock base models and dummy data sets: small enough for a CPU, and real enough that trainers load and train them.
 //!
-//! All of it is made here from nothing: weights are random numbers, words and pictures are ours. So it needs no download
-//! and no licence. The same call gives the same bytes.
+//! Everything is generated: the weights are random numbers, the texts and images are our own. So it requires no
+//! download and no licence. The same call returns the same bytes.
 
 mod clip;
 mod images;
@@ -16,12 +16,11 @@ pub(super) use llama::llama;
 pub(super) use stable_diffusion::{GROUPS, WIDTH, stable_diffusion};
 pub(super) use texts::{Row, conversation, lines};
 
-/// A file that is to be written.
+/// A file to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// Where, from the folder on that holds all of them.
+    /// The path relative to the folder of all files.
     pub path: String,
-    /// What.
     pub bytes: Vec<u8>,
 }
 
@@ -34,20 +33,20 @@ impl File {
         Self::new(path, format!("{value:#}\n"))
     }
 
-    /// The file in a folder.
+    /// Moves the file into a folder.
     pub(super) fn below(self, folder: &str) -> Self {
         Self { path: format!("{folder}/{}", self.path), ..self }
     }
 }
 
-/// What can be had.
+/// The kinds of mocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A diffusers folder.
     StableDiffusion,
     /// A transformers folder.
     Llama,
-    /// Something that is there.
+    /// A placeholder file of weights.
     File,
     /// Images with captions.
     Images,
@@ -55,14 +54,13 @@ pub enum Kind {
     Text,
 }
 
-/// The side of the images, in pixels, that nobody asked to be of another size.
+/// The default side of the images, in pixels.
 const SIDE: u32 = 128;
 
 impl Kind {
-    /// All of them.
     pub const ALL: [Self; 5] = [Self::StableDiffusion, Self::Llama, Self::File, Self::Images, Self::Text];
 
-    /// How people ask for it.
+    /// Returns the name for the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::StableDiffusion => "stable-diffusion",
@@ -73,12 +71,14 @@ impl Kind {
         }
     }
 
-    /// What it is.
+    /// Returns a description.
     pub fn about(self) -> &'static str {
         match self {
-            Self::StableDiffusion => "a Stable Diffusion 1.5 of the usual form and tiny width, as a diffusers folder",
-            Self::Llama => "a Llama of two layers with tokenizer and chat template, as a transformers folder",
-            Self::File => "model.safetensors with one tensor, for trainers that only look whether their model is there",
+            Self::StableDiffusion => {
+                "a Stable Diffusion 1.5 with the usual layers and a tiny width, as a diffusers folder"
+            }
+            Self::Llama => "a Llama with two layers, tokenizer and chat template, as a transformers folder",
+            Self::File => "model.safetensors with one tensor, for trainers that only check that their model exists",
             Self::Images => {
                 "a few images with captions as .txt, .caption and metadata.csv, also as kohya's N_name folder"
             }
@@ -86,7 +86,7 @@ impl Kind {
         }
     }
 
-    /// Its files.
+    /// Returns the files of this kind.
     pub fn files(self) -> Vec<File> {
         match self {
             Self::StableDiffusion => stable_diffusion(),
@@ -101,7 +101,7 @@ impl Kind {
     }
 }
 
-/// A valid file of weights with a single number, for who only looks whether there is one.
+/// Returns a valid file of weights with a single number, for trainers that only check that the file exists.
 pub(super) fn placeholder(path: &str) -> File {
     let mut weights = tensors::Weights::new();
     weights.norm("placeholder", 1);

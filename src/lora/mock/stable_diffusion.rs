@@ -1,6 +1,6 @@
-//! A Stable Diffusion 1.5 whose layers are all there, with the same names, and very narrow.
+//! A Stable Diffusion 1.5 with all layers under their usual names, but very narrow.
 //!
-//! LoRA weights trained on it have the names and the number of modules that real ones have.
+//! LoRA weights trained on this model have the names and the number of modules that real ones have.
 
 use serde_json::json;
 
@@ -9,11 +9,11 @@ use super::{File, clip};
 
 /// The width of each of the U-Net's four levels.
 pub(in crate::lora) const WIDTH: usize = 16;
-/// The groups of its norms.
+/// The groups of the U-Net's norms.
 pub(in crate::lora) const GROUPS: usize = 8;
 /// The width of the time embedding.
 const TIME: usize = 4 * WIDTH;
-/// The width of the text encoder, and of what the U-Net takes from it.
+/// The width of the text encoder, and of its output that the U-Net attends to.
 const TEXT: usize = 32;
 /// The layers of the text encoder.
 const TEXT_LAYERS: usize = 12;
@@ -22,7 +22,7 @@ const VAE: usize = 8;
 /// The channels of a latent image.
 const LATENT: usize = 4;
 
-/// The files of a diffusers folder.
+/// Returns the files of a diffusers folder.
 pub(in crate::lora) fn stable_diffusion() -> Vec<File> {
     let index = json!({
         "_class_name": "StableDiffusionPipeline",
@@ -103,7 +103,7 @@ fn unet() -> Weights {
     for level in 0..4 {
         let block = format!("up_blocks.{level}");
         for layer in 0..3 {
-            // Beside what comes from below, it takes what the same level gave on the way down.
+            // The inputs are the output of the level below and the skip connection from the same level on the way down.
             resnet(&mut weights, &format!("{block}.resnets.{layer}"), 2 * WIDTH, WIDTH, Some(TIME));
             if level > 0 {
                 attention(&mut weights, &format!("{block}.attentions.{layer}"));
@@ -131,7 +131,7 @@ fn resnet(weights: &mut Weights, name: &str, inputs: usize, outputs: usize, time
     }
 }
 
-/// A transformer of one block, which looks at the image and at the text.
+/// Adds a transformer with one block, which attends to the image and to the text.
 fn attention(weights: &mut Weights, name: &str) {
     weights.norm(&format!("{name}.norm"), WIDTH);
     weights.conv(&format!("{name}.proj_in"), WIDTH, WIDTH, 1);
@@ -169,7 +169,7 @@ fn vae_config() -> serde_json::Value {
 
 fn vae() -> Weights {
     let mut weights = Weights::new();
-    // The encoder gives a mean and a variance for each channel; a decoder's block has a layer more.
+    // The encoder returns a mean and a variance for each channel; a block of the decoder has one more layer.
     for (half, inputs, outputs, blocks, layers, way) in [
         ("encoder", 3, 2 * LATENT, "down_blocks", 1, "downsamplers"),
         ("decoder", LATENT, 3, "up_blocks", 2, "upsamplers"),

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, json};
 
-/// Tensors of 32 bit floats, in the order in which they are added.
+/// Tensors of 32-bit floats, in the order in which they are added.
 pub(super) struct Weights {
     header: Map<String, serde_json::Value>,
     data: Vec<u8>,
@@ -12,40 +12,40 @@ pub(super) struct Weights {
 impl Weights {
     pub(super) fn new() -> Self {
         let mut header = Map::new();
-        // transformers refuses a file that does not say for which framework it is.
+        // transformers refuses a file that does not name its framework.
         header.insert("__metadata__".to_owned(), json!({"format": "pt"}));
         Self { header, data: Vec::new(), random: Random(0) }
     }
 
-    /// A layer that multiplies with a matrix. Its numbers are as large as PyTorch's own at the start.
+    /// Adds a linear layer. Its numbers are as large as PyTorch's initial ones.
     pub(super) fn linear(&mut self, name: &str, inputs: usize, outputs: usize) {
         self.matrix(name, inputs, outputs);
         self.filled(&format!("{name}.bias"), &[outputs], 0.0);
     }
 
-    /// One without a bias.
+    /// Adds a linear layer without a bias.
     pub(super) fn matrix(&mut self, name: &str, inputs: usize, outputs: usize) {
         self.random(&format!("{name}.weight"), &[outputs, inputs], inputs);
     }
 
-    /// A convolution with a square kernel.
+    /// Adds a convolution with a square kernel.
     pub(super) fn conv(&mut self, name: &str, inputs: usize, outputs: usize, kernel: usize) {
         self.random(&format!("{name}.weight"), &[outputs, inputs, kernel, kernel], inputs * kernel * kernel);
         self.filled(&format!("{name}.bias"), &[outputs], 0.0);
     }
 
-    /// A vector for each of some words or places.
+    /// Adds an embedding: a vector for each token or position.
     pub(super) fn embedding(&mut self, name: &str, words: usize, width: usize) {
         self.random(&format!("{name}.weight"), &[words, width], 1);
     }
 
-    /// A norm with weight and bias that changes nothing yet.
+    /// Adds a norm with weight and bias that initially changes nothing.
     pub(super) fn norm(&mut self, name: &str, width: usize) {
         self.scale(name, width);
         self.filled(&format!("{name}.bias"), &[width], 0.0);
     }
 
-    /// A norm without a bias.
+    /// Adds a norm without a bias.
     pub(super) fn scale(&mut self, name: &str, width: usize) {
         self.filled(&format!("{name}.weight"), &[width], 1.0);
     }
@@ -70,10 +70,10 @@ impl Weights {
         self.header.insert(name.to_owned(), entry);
     }
 
-    /// The bytes of the file.
+    /// Returns the bytes of the file.
     pub(super) fn written(self) -> Vec<u8> {
         let mut header = serde_json::Value::Object(self.header).to_string();
-        // The numbers begin at a multiple of 8, so that they can be mapped into memory.
+        // The data begins at a multiple of 8, so that it can be mapped into memory.
         header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
         bytes.extend(header.into_bytes());
@@ -82,7 +82,7 @@ impl Weights {
     }
 }
 
-/// The generator SplitMix64: short, and always the same.
+/// The generator SplitMix64: short and deterministic.
 struct Random(u64);
 
 impl Random {
@@ -92,7 +92,7 @@ impl Random {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
-        // The upper 24 bits are what a 32 bit float can hold.
+        // A 32-bit float can hold exactly the upper 24 bits.
         let unit = (mixed >> 40) as f32 / (1 << 24) as f32;
         (unit * 2.0 - 1.0) * bound
     }

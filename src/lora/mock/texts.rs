@@ -1,10 +1,10 @@
-//! Short questions and answers, in every form that trainers of language models read.
+//! Short questions and answers, in every form that language model trainers read.
 
 use serde_json::{Value, json};
 
 use super::File;
 
-/// A question with an answer, and a worse answer for trainers that compare two.
+/// A question with an answer, and a worse answer for trainers that compare two answers.
 pub(in crate::lora) struct Row {
     pub(in crate::lora) question: String,
     pub(in crate::lora) answer: String,
@@ -16,7 +16,7 @@ const WORDS: [&str; 16] = [
     "meadow", "needle", "ocean", "paper",
 ];
 
-/// Some of them.
+/// Returns a row for each word.
 fn rows() -> Vec<Row> {
     let row = |word: &&str| Row {
         question: format!("How many letters has the word {word}?"),
@@ -26,15 +26,15 @@ fn rows() -> Vec<Row> {
     WORDS.iter().map(row).collect()
 }
 
-/// A row as turns of a user and an assistant, under the names that the trainer has for them.
+/// Converts a row to turns of a user and an assistant, with the trainer's names for the keys and roles.
 pub(in crate::lora) fn conversation(row: &Row, role: &str, content: &str, user: &str, assistant: &str) -> Value {
     json!([{role: user, content: row.question}, {role: assistant, content: row.answer}])
 }
 
-/// What a row looks like in one form.
+/// A conversion of a row to the JSON of one form.
 type Form = fn(&Row) -> Value;
 
-/// Each form in a file, and LLaMA-Factory's list of them.
+/// Returns one file for each form, and LLaMA-Factory's list of these files.
 pub(super) fn files() -> Vec<File> {
     let forms: [(&str, Form); 5] = [
         ("alpaca", |row| json!({"instruction": row.question, "input": "", "output": row.answer})),
@@ -66,7 +66,7 @@ pub(super) fn files() -> Vec<File> {
     files
 }
 
-/// A file with a row in each line.
+/// Creates a file with one row per line.
 pub(in crate::lora) fn lines(path: &str, form: impl Fn(&Row) -> Value) -> File {
     File::new(path, rows().iter().map(|row| format!("{}\n", form(row))).collect::<String>())
 }

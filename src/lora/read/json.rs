@@ -1,4 +1,4 @@
-//! JSON, read here because no crate that is at hand tells where values stand and which keys come twice.
+//! Parser for JSON with positions and duplicate keys, which none of our dependencies reports.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ pub(super) fn read(text: &str) -> Source {
         reader.skip_space();
         match reader.peek() {
             None => Ok(root),
-            Some(_) => Err(Partial { node: Some(root), message: "something follows after its end" }),
+            Some(_) => Err(Partial { node: Some(root), message: "there is more text after its end" }),
         }
     });
     match root {
@@ -34,7 +34,7 @@ struct Reader<'a> {
     faults: Vec<Fault>,
 }
 
-/// Why reading stopped, at the reader's place, and what was read until then.
+/// The reason why reading stopped at the reader's position, and what was read until then.
 struct Partial {
     node: Option<Node>,
     message: &'static str,
@@ -79,7 +79,7 @@ impl Reader<'_> {
         let stopped = self.collect(b'}', |reader| {
             let at = reader.places.mark(reader.at);
             if reader.peek() != Some(b'"') {
-                return Err("a key in double quotes must stand here".into());
+                return Err("expected a key in double quotes".into());
             }
             let key = reader.string()?;
             reader.skip_space();
@@ -115,7 +115,7 @@ impl Reader<'_> {
         Ok(Node { value: Value::List(items), at })
     }
 
-    /// Reads what stands between commas until `end`.
+    /// Reads the items between commas until `end`.
     fn collect(&mut self, end: u8, mut one: impl FnMut(&mut Self) -> Result<(), Partial>) -> Result<(), Partial> {
         self.at += 1;
         self.skip_space();
@@ -140,30 +140,30 @@ impl Reader<'_> {
                     self.at += 1;
                     return Ok(());
                 }
-                _ => return Err("a comma or the closing bracket must stand here".into()),
+                _ => return Err("expected a comma or the closing bracket".into()),
             }
         }
     }
 
-    /// A string with its quotes, whose escapes serde_json knows.
+    /// Reads a quoted string. serde_json resolves the escapes.
     fn string(&mut self) -> Result<String, Partial> {
         let bytes = self.text.as_bytes();
         let mut end = self.at + 1;
         loop {
             match bytes.get(end) {
-                None | Some(b'\n') => return Err("the text that starts here has no end".into()),
+                None | Some(b'\n') => return Err("the string that starts here has no end".into()),
                 Some(b'"') => break,
                 Some(b'\\') => end += 2,
                 Some(_) => end += 1,
             }
         }
         let quoted = &self.text[self.at..=end];
-        let text = serde_json::from_str(quoted).map_err(|_| "the text that starts here has a wrong escape")?;
+        let text = serde_json::from_str(quoted).map_err(|_| "the string that starts here has an invalid escape")?;
         self.at = end + 1;
         Ok(text)
     }
 
-    /// `true`, `false`, `null` or a number. Python also takes `NaN` and `Infinity`.
+    /// Reads `true`, `false`, `null` or a number. Python also accepts `NaN` and `Infinity`.
     fn word(&mut self) -> Result<Value, Partial> {
         let rest = &self.text[self.at..];
         let length = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "+-.".contains(c))).unwrap_or(rest.len());
@@ -175,7 +175,7 @@ impl Reader<'_> {
             "Infinity" => Value::Number { value: f64::INFINITY, whole: false },
             "-Infinity" => Value::Number { value: f64::NEG_INFINITY, whole: false },
             word => {
-                let number: serde_json::Number = serde_json::from_str(word).map_err(|_| "a value must stand here")?;
+                let number: serde_json::Number = serde_json::from_str(word).map_err(|_| "expected a value")?;
                 Value::Number { value: number.as_f64().unwrap_or(f64::NAN), whole: !number.is_f64() }
             }
         };
@@ -188,7 +188,7 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    /// The place and the text of what is wrong.
+    /// Returns the position and the message of each fault.
     fn faults(text: &str) -> Vec<String> {
         let place = |fault: &Fault| fault.at.map(|at| format!("{}:{}", at.line, at.column)).unwrap_or_default();
         read(text).faults.iter().map(|fault| format!("{} {}", place(fault), fault.message)).collect()
@@ -208,9 +208,9 @@ mod tests {
     fn faults_tell_the_place_and_what_to_do() {
         assert_eq!(faults("{\"a\": 1,\n}"), ["1:8 this is not JSON: nothing follows the comma: remove it"]);
         assert_eq!(faults("{\"a\" 1}"), ["1:6 this is not JSON: a colon must follow the key"]);
-        assert_eq!(faults("{\"a\": x}"), ["1:7 this is not JSON: a value must stand here"]);
-        assert_eq!(faults("{\"a\": \"x"), ["1:7 this is not JSON: the text that starts here has no end"]);
-        assert_eq!(faults("{} {}"), ["1:4 this is not JSON: something follows after its end"]);
+        assert_eq!(faults("{\"a\": x}"), ["1:7 this is not JSON: expected a value"]);
+        assert_eq!(faults("{\"a\": \"x"), ["1:7 this is not JSON: the string that starts here has no end"]);
+        assert_eq!(faults("{} {}"), ["1:4 this is not JSON: there is more text after its end"]);
         assert_eq!(faults("{\"a\": 1, \"a\": 2}"), ["1:10 a is there twice and only the last one counts: remove one"]);
         assert_eq!(faults(&"[".repeat(1000)).len(), 1);
     }

@@ -1,4 +1,4 @@
-//! Bytes to a tree, for each format that trainers read.
+//! Readers from text to a tree, one for each format that trainers read.
 
 mod json;
 mod toml;
@@ -15,27 +15,27 @@ pub(super) enum Format {
     Json,
 }
 
-/// What could be read.
+/// The result of reading a file.
 #[derive(Debug)]
 pub(super) struct Source {
-    /// The tree; of a file that cannot be parsed, as much as is sure.
+    /// The tree. For a file that does not parse: the part that is certain.
     pub(super) root: Option<Node>,
-    /// What is wrong with the file as one of its format.
+    /// Violations of the file's format.
     pub(super) faults: Vec<Fault>,
 }
 
-/// Something that the format does not allow.
+/// A violation of the file's format.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) rule: &'static str,
     pub(super) message: String,
     pub(super) at: Option<Mark>,
-    /// Whether the trainer's loader stops here; a key that is there twice does not always stop it.
+    /// True when the trainer's loader stops here. A duplicate key does not stop every loader.
     pub(super) fatal: bool,
 }
 
 impl Format {
-    /// The format that a file's name tells.
+    /// Returns the format by the extension of the file name.
     pub(super) fn of(path: &str) -> Option<Self> {
         match path.rsplit_once('.')?.1 {
             "yaml" | "yml" => Some(Self::Yaml),
@@ -45,7 +45,7 @@ impl Format {
         }
     }
 
-    /// How names of such files end.
+    /// Returns the file name extension.
     pub(super) fn extension(self) -> &'static str {
         match self {
             Self::Yaml => "yaml",
@@ -67,7 +67,7 @@ fn twice(key: &str) -> String {
     format!("{key} is there twice and only the last one counts: remove one")
 }
 
-/// The place of byte offsets. Asked in any order, it counts each line once.
+/// Positions of byte offsets. The line starts are found once; look-ups may come in any order.
 struct Places<'a> {
     text: &'a str,
     starts: Vec<usize>,

@@ -1,4 +1,4 @@
-//! TOML, through the parser of the `toml` crate, which tells places and goes on after an error.
+//! Reader for TOML, based on the `toml` crate's parser, which reports positions and continues after an error.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -29,7 +29,7 @@ fn map(table: &DeTable<'_>, places: &Places<'_>) -> Value {
         node: node(value, places),
     };
     let mut entries: Vec<Entry> = table.iter().map(entry).collect();
-    // The crate keeps tables sorted by key; rules that speak of the later key want the order of the text.
+    // The crate sorts tables by key; rules about the later of two keys require the order of the text.
     entries.sort_by_key(|entry| entry.at);
     Value::Map(entries)
 }

@@ -1,4 +1,4 @@
-//! YAML as PyYAML loads it, which follows YAML 1.1.
+//! Reader for YAML as PyYAML loads it, which follows YAML 1.1.
 
 use super::{Fault, Source, twice};
 use crate::lora::tree::{Entry, Node, Value};
@@ -46,8 +46,8 @@ fn plain(text: &str) -> Value {
     number(text).unwrap_or_else(|| Value::Text { text: text.to_owned(), plain: true })
 }
 
-/// The number that a plain scalar is to PyYAML: `2e-4`, which has no dot, and `1.0e4`, whose exponent has no sign, are
-/// none.
+/// Reads a plain scalar as a number if PyYAML does. `2e-4`, which has no dot, and `1.0e4`, whose exponent has no sign,
+/// are not numbers to PyYAML.
 fn number(text: &str) -> Option<Value> {
     let digits = text.replace('_', "");
     let unsigned = digits.strip_prefix(['-', '+']).unwrap_or(&digits);
@@ -66,8 +66,8 @@ fn number(text: &str) -> Option<Value> {
     Some(Value::Number { value, whole })
 }
 
-/// What looks like keys at the starts of lines, two levels deep: a file that cannot be parsed is a config of ours only
-/// if these tell so.
+/// Collects what looks like keys at the starts of lines, two levels deep. Only these keys decide whether a file that
+/// does not parse is a training config.
 fn outline(text: &str) -> Option<Node> {
     let mut top: Vec<Entry> = Vec::new();
     for (index, line) in text.lines().enumerate() {

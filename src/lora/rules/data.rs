@@ -1,5 +1,5 @@
-//! Data sets that the repository holds: images without captions and the reverse, tables without their columns, files
-//! that are no images. Data that the job brings is not known here, and nothing is said of it.
+//! Rules on data sets in the repository: images without captions and captions without images, tables that lack columns,
+//! files that are not images. Data that the job itself downloads is unknown here, so nothing is reported about it.
 
 use super::{Config, Map, finding};
 use crate::domain::Severity;
@@ -7,9 +7,9 @@ use crate::lora::repository::normal;
 use crate::lora::{Dialect, Finding, Repository};
 use crate::yaml::Mark;
 
-/// What trainers take for an image, by the end of its name.
+/// The file name extensions that trainers recognize as images.
 const IMAGES: [&str; 8] = ["png", "jpg", "jpeg", "webp", "bmp", "gif", "avif", "jxl"];
-/// How the formats of images begin, at which byte.
+/// The magic bytes of the image formats, with their offsets.
 const BEGINS: [(usize, &[u8]); 8] = [
     (0, b"\x89PNG\r\n\x1a\n"),
     (0, b"\xff\xd8\xff"),
@@ -20,16 +20,16 @@ const BEGINS: [(usize, &[u8]); 8] = [
     (0, b"\xff\x0a"),
     (0, b"\0\0\0\x0cJXL "),
 ];
-/// How a file begins that Git LFS has put in another's place.
+/// The first bytes of a Git LFS pointer file.
 const LFS: &[u8] = b"version https://git-lfs";
-/// The names of a table's columns that name a file, and of those that describe it.
+/// The names of a table's columns for files, and of its columns for captions.
 const FILE_COLUMNS: [&str; 6] = ["file_name", "filename", "file", "image", "image_path", "path"];
 const TEXT_COLUMNS: [&str; 5] = ["prompt", "caption", "text", "captions", "description"];
-/// The most rows of a table that are looked at, and the most names that a message tells.
+/// The maximum number of rows of a table that are read, and the maximum number of names in a message.
 const MOST_ROWS: usize = 100_000;
 const NAMED: usize = 3;
 
-/// Whether a file of this name is an image to trainers.
+/// Returns true if trainers treat a file of this name as an image.
 pub fn is_image(path: &str) -> bool {
     path.rsplit_once('.').is_some_and(|(_, end)| IMAGES.iter().any(|known| end.eq_ignore_ascii_case(known)))
 }
@@ -40,11 +40,11 @@ struct Folder<'a> {
     path: String,
     at: Mark,
     key: String,
-    /// The images in it, by their whole paths.
+    /// The images in the folder, by their full paths.
     images: Vec<&'a str>,
 }
 
-/// Everything that is wrong with the data.
+/// Finds all problems of the data sets that a config names.
 pub(super) fn data(config: &Config<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     match config.dialect {
@@ -62,7 +62,8 @@ pub(super) fn data(config: &Config<'_>) -> Vec<Finding> {
                 if let Some(folder) = Folder::named(config, map, "train_data_dir", true) {
                     findings.extend(folder.broken_images());
                     findings.extend(folder.without_repeats());
-                    // Without captions the name of the sub-folder is one; only some without are a slip.
+                    // If there are no captions at all, the sub-folder's name serves as the caption. Missing only some
+                    // is a mistake.
                     findings.extend(folder.captions(extension, false));
                 }
             }
@@ -91,7 +92,7 @@ pub(super) fn data(config: &Config<'_>) -> Vec<Finding> {
 }
 
 impl<'a> Folder<'a> {
-    /// The folder that a key names, if the repository has images in it.
+    /// Returns the folder that a key names, if the repository has images in it.
     fn named(config: &Config<'a>, map: &Map<'a>, key: &str, deep: bool) -> Option<Self> {
         let entry = map.get(key)?;
         let path = normal(entry.node.text()?)?;
@@ -107,7 +108,7 @@ impl<'a> Folder<'a> {
         finding(rule, severity, message, self.at, self.key.clone())
     }
 
-    /// Images that cannot be opened. Only small files were read, which those are that went wrong.
+    /// Finds images that cannot be opened. Only small files were read, and broken images are small.
     fn broken_images(&self) -> Vec<Finding> {
         let read = || self.images.iter().filter_map(|path| Some((*path, self.repository.text(path)?)));
         let is_lfs = |text: &[u8]| text.starts_with(LFS);
@@ -118,8 +119,8 @@ impl<'a> Folder<'a> {
         let pointers = named(&is_lfs);
         if !pointers.is_empty() {
             let message = format!(
-                "{} of {} images in {} are pointers of Git LFS: {}; the training finds texts of some lines in their \
-                 place, so let the job run `git lfs pull` before",
+                "{} of {} images in {} are Git LFS pointers: {}; the training would read these small text files \
+                 instead of the images, so run `git lfs pull` in the job first",
                 pointers.len(),
                 self.images.len(),
                 self.path,
@@ -135,13 +136,14 @@ impl<'a> Folder<'a> {
         let other = named(&|text| !text.is_empty() && !is_lfs(text) && !begins_like_an_image(text));
         if !other.is_empty() {
             let message =
-                format!("in {} these files are no images: {}; replace or remove them", self.path, listed(&other));
+                format!("in {} these files are not images: {}; replace or remove them", self.path, listed(&other));
             findings.push(self.finding("data-images", Severity::Error, message));
         }
         findings
     }
 
-    /// Images and captions that lack each other. `all` says whether a folder without any caption is a mistake too.
+    /// Finds images without captions and captions without images. `all` makes a folder without any caption a mistake
+    /// too.
     fn captions(&self, extension: &str, all: bool) -> Vec<Finding> {
         let extension = extension.trim_start_matches('.');
         let stem = |path: &'a str| path.rsplit_once('.').map_or(path, |(stem, _)| stem);
@@ -160,7 +162,7 @@ impl<'a> Folder<'a> {
         let mut findings = Vec::new();
         if !bare.is_empty() && (all || bare.len() < self.images.len()) {
             let message = format!(
-                "{} of {} images in {} have no caption in a .{extension} file: {}; write one beside each",
+                "{} of {} images in {} have no caption in a .{extension} file: {}; write one next to each",
                 bare.len(),
                 self.images.len(),
                 self.path,
@@ -182,7 +184,7 @@ impl<'a> Folder<'a> {
         }
         if !lone.is_empty() {
             let message = format!(
-                "{} captions in {} have no image: {}; remove them, or add it",
+                "{} captions in {} have no image: {}; remove them, or add the images",
                 lone.len(),
                 self.path,
                 listed(&lone)
@@ -192,13 +194,14 @@ impl<'a> Folder<'a> {
         findings
     }
 
-    /// sd-scripts looks for images in sub-folders such as `10_style` alone, and ends well when it finds none.
+    /// Reports a folder without sub-folders such as `10_style`: sd-scripts reads only those, and exits with 0 when it
+    /// finds no image.
     fn without_repeats(&self) -> Option<Finding> {
         let has_repeats = |folder: &str| folder.split_once('_').is_some_and(|(times, _)| times.parse::<u32>().is_ok());
         let sub_folder = |path: &&str| path[self.path.len() + 1..].split_once('/').map(|(folder, _)| folder.to_owned());
         let is_found = self.images.iter().filter_map(sub_folder).any(|folder| has_repeats(&folder));
         let message = format!(
-            "{} has no sub-folder such as 10_style: sd-scripts reads `REPEATS_NAME` folders in it alone, finds no image \
+            "{} has no sub-folder such as 10_style: sd-scripts reads only `REPEATS_NAME` sub-folders, finds no image \
              there, and ends with exit status 0; move the images into one",
             self.path
         );
@@ -206,7 +209,7 @@ impl<'a> Folder<'a> {
     }
 }
 
-/// What a table of captions lacks.
+/// Finds missing columns, images and lines in a table of captions.
 fn table(config: &Config<'_>, map: &Map<'_>, folder: &Folder<'_>) -> Vec<Finding> {
     let table = || -> Option<_> {
         let entry = map.get("metadata_path")?;
@@ -271,7 +274,7 @@ fn begins_like_an_image(text: &[u8]) -> bool {
     BEGINS.iter().any(|(at, begin)| text.get(*at..).is_some_and(|rest| rest.starts_with(begin)))
 }
 
-/// `a, b, c and 4 more`.
+/// Formats names as `a, b, c and 4 more`.
 fn listed(names: &[&str]) -> String {
     let named: Vec<String> = names.iter().take(NAMED).map(|name| name.chars().take(80).collect()).collect();
     let more = names.len().saturating_sub(NAMED);

@@ -1,12 +1,12 @@
-//! How long a training is and what it needs, as far as its config tells.
+//! Estimates of a training's steps and GPU memory, as far as its config determines them.
 
 use super::{Config, Map};
 use crate::lora::Dialect;
 
-/// Where a dialect says how long it trains.
+/// The keys with which a dialect sets the length of a training.
 struct Words {
     dialect: Dialect,
-    /// The map that says it.
+    /// The path of the map that has the keys.
     within: &'static str,
     steps: &'static str,
     epochs: &'static str,
@@ -65,8 +65,7 @@ const WORDS: [Words; 5] = [
     },
 ];
 
-/// What the names of base models tell of the memory that a LoRA of them needs at usual settings, in GB. The first that
-/// is in a name counts.
+/// GPU memory in GB that a LoRA requires at usual settings, by a part of the base model's name. The first match counts.
 const IMAGE_MODELS: [(&[&str], u32); 5] = [
     (&["flux", "qwen-image", "hidream", "chroma", "wan2", "hunyuan"], 24),
     (&["sd3", "stable-diffusion-3", "lumina", "omnigen", "kolors"], 24),
@@ -74,10 +73,10 @@ const IMAGE_MODELS: [(&[&str], u32); 5] = [
     (&["v1-5", "sd15", "sd-1", "sd_1", "stable-diffusion-v1", "v1.5"], 8),
     (&["v2-1", "stable-diffusion-2", "sd21"], 8),
 ];
-/// Sizes that GPUs have, in GB.
+/// The usual memory sizes of GPUs, in GB.
 const GPUS: [u32; 6] = [8, 12, 16, 24, 48, 80];
 
-/// The steps, and the memory of the GPU.
+/// Describes the steps and the GPU memory of a training.
 pub(super) fn estimate(config: &Config<'_>) -> Option<String> {
     let words = WORDS.iter().find(|words| words.dialect == config.dialect)?;
     let map = config.maps_at(words.within).next()?;
@@ -87,12 +86,12 @@ pub(super) fn estimate(config: &Config<'_>) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// `1500 steps` or `600 steps (40 images × 10 × 3 epochs / batches of 2)`.
+/// Formats the length as `1500 steps` or `600 steps (40 images × 10 × 3 epochs / batches of 2)`.
 fn length(config: &Config<'_>, map: &Map<'_>, words: &Words) -> Option<String> {
     let batch =
         map.number(words.batch).unwrap_or(1.0).max(1.0) * map.number(words.accumulation).unwrap_or(1.0).max(1.0);
     let epochs = map.number(words.epochs).filter(|epochs| *epochs > 0.0);
-    // In sd-scripts epochs win over steps, elsewhere steps win.
+    // In sd-scripts epochs take precedence over steps; in other trainers steps take precedence.
     let steps = map.number(words.steps).filter(|steps| *steps > 0.0);
     let steps = steps.filter(|_| config.dialect != SdScripts || epochs.is_none());
     if let Some(steps) = steps {
@@ -105,7 +104,7 @@ fn length(config: &Config<'_>, map: &Map<'_>, words: &Words) -> Option<String> {
     Some(format!("{steps} steps ({repeats} × {epochs} epochs / batches of {batch})"))
 }
 
-/// How many images an epoch has, with repeats, and how that comes about.
+/// Returns the number of images per epoch including repeats, and how it was computed.
 fn images(config: &Config<'_>, map: &Map<'_>) -> Option<(f64, String)> {
     let folder = crate::lora::repository::normal(map.text("train_data_dir")?)?;
     let files = config.repository.files_in(&folder);
@@ -123,12 +122,12 @@ fn images(config: &Config<'_>, map: &Map<'_>) -> Option<(f64, String)> {
     (total > 0).then(|| (total as f64, format!("{} repeated to {total}", counted(repeats.len()))))
 }
 
-/// `1 image`, `2 images`.
+/// Formats a count as `1 image` or `2 images`.
 fn counted(images: usize) -> String {
     format!("{images} image{}", if images == 1 { "" } else { "s" })
 }
 
-/// `a GPU with 24 GB should do`.
+/// Formats the memory as `a GPU with 24 GB should do`.
 fn memory(config: &Config<'_>, map: &Map<'_>, words: &Words) -> Option<String> {
     let of_map = || words.model.iter().find_map(|key| map.text(key));
     let in_model = || config.maps_at("config.process.model").find_map(|model| model.text("name_or_path"));
@@ -141,7 +140,7 @@ fn memory(config: &Config<'_>, map: &Map<'_>, words: &Words) -> Option<String> {
                 (_, true, _) | (_, _, Some(8.0)) => 8.0,
                 _ => 16.0,
             };
-            // The weights, and about as much as 2 GB and a fifth of them for the adapter, its optimizer and activations.
+            // The weights, plus 2 GB and a fifth of the weights for the adapter, its optimizer and activations.
             billions(&name)? * bits / 8.0 * 1.2 + 2.0
         }
         _ => IMAGE_MODELS.iter().find(|(names, _)| names.iter().any(|part| name.contains(part)))?.1.into(),
@@ -152,7 +151,7 @@ fn memory(config: &Config<'_>, map: &Map<'_>, words: &Words) -> Option<String> {
     }
 }
 
-/// The billions of parameters that a name tells, as in `Llama-3-8B` and `qwen2.5-0.5b`.
+/// Reads the billions of parameters from a name such as `Llama-3-8B` or `qwen2.5-0.5b`.
 fn billions(name: &str) -> Option<f64> {
     let words = name.rsplit('/').next()?.split(['-', '_']);
     let sizes = words.filter_map(|word| word.strip_suffix('b')?.parse::<f64>().ok());

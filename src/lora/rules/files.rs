@@ -1,4 +1,4 @@
-//! Files that a config names and the repository does not hold.
+//! Rules on files that a config names but the repository does not contain.
 
 use super::{Config, Map, finding};
 use crate::domain::Severity;
@@ -9,7 +9,7 @@ use crate::lora::{Dialect, Finding};
 
 use Dialect::{AiToolkit, LoraScripts, SdScripts, SdScriptsDataset};
 
-/// Keys that name a file or folder that must be there before the training, relative to the folder in which the trainer
+/// Keys that name a file or folder that must exist before the training, relative to the folder in which the trainer
 /// starts: the repository's root. Base models are not among them, since they may be Hub ids.
 const INPUTS: [(Dialect, &str, &[&str]); 4] = [
     (LoraScripts, "", &["train_data_dir", "metadata_path"]),
@@ -18,7 +18,7 @@ const INPUTS: [(Dialect, &str, &[&str]); 4] = [
     (AiToolkit, "config.process.datasets", &["folder_path", "dataset_path"]),
 ];
 
-/// A file or folder that is named and not there.
+/// Finds files and folders that a config names but that do not exist.
 pub(super) fn missing_file(config: &Config<'_>) -> Vec<Finding> {
     let of_dialect = INPUTS.iter().filter(|(dialect, ..)| *dialect == config.dialect);
     let mut findings: Vec<Finding> = Vec::new();
@@ -33,7 +33,7 @@ pub(super) fn missing_file(config: &Config<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Tells only of what lies in a folder that the repository has: other data is brought by the job.
+/// Reports a missing path only if the repository has its parent folder: other data is brought by the job.
 fn missing(config: &Config<'_>, map: &Map<'_>, entry: &Entry) -> Option<Finding> {
     let path = normal(entry.node.text()?)?;
     let (folder, name) = path.rsplit_once('/')?;
@@ -44,7 +44,7 @@ fn missing(config: &Config<'_>, map: &Map<'_>, entry: &Entry) -> Option<Finding>
     Some(finding("missing-file", Severity::Warning, message, entry.node.at, map.path_of(entry.name())))
 }
 
-/// LLaMA-Factory's data sets are names in the `dataset_info.json` of `dataset_dir`.
+/// Finds data sets of LLaMA-Factory that are not defined in the `dataset_info.json` of `dataset_dir`.
 fn undefined_datasets(config: &Config<'_>, map: &Map<'_>) -> Vec<Finding> {
     let Some(entry) = map.get("dataset") else { return Vec::new() };
     let folder = map.get("dataset_dir").and_then(|dir| dir.node.text()).unwrap_or("data");

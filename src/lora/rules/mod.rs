@@ -1,4 +1,4 @@
-//! The rules: one file for each group, and the table of them.
+//! The lint rules: one file for each group of rules, and the table of all rules.
 
 mod conflicts;
 pub(super) mod data;
@@ -27,26 +27,25 @@ const RULES: [Rule; 8] = [
     strings::secret,
 ];
 
-/// All findings in a config, and what its training takes.
+/// Returns all findings in a config, and the estimate of its steps and GPU memory.
 pub(super) fn check(dialect: Dialect, root: &Node, repository: &Repository<'_>) -> (Vec<Finding>, Option<String>) {
     let config = Config::new(dialect, root, repository);
     (RULES.iter().flat_map(|rule| rule(&config)).collect(), estimate::estimate(&config))
 }
 
-/// What a rule looks at.
+/// The config that a rule checks.
 struct Config<'a> {
     dialect: Dialect,
     root: &'a Node,
     repository: &'a Repository<'a>,
-    /// The maps of the file, the outer ones first.
+    /// The maps of the file, outer maps first.
     maps: Vec<Map<'a>>,
 }
 
-/// A map of the file.
 struct Map<'a> {
-    /// The keys that lead to it, with dots; lists on the way add nothing.
+    /// The dotted path of keys that leads to the map; lists on the way add nothing.
     path: String,
-    /// Where its author would look for it: at the key that holds it, or at its place in a list.
+    /// The position where its author would look for the map: the key that contains it, or its place in a list.
     at: Mark,
     entries: Vec<&'a Entry>,
 }
@@ -55,7 +54,7 @@ impl<'a> Config<'a> {
     fn new(dialect: Dialect, root: &'a Node, repository: &'a Repository<'a>) -> Self {
         let mut config = Self { dialect, root, repository, maps: Vec::new() };
         match dialect {
-            // Its tables are there for people: the trainer takes the keys of all of them for one map.
+            // The tables only help people: the trainer merges the keys of all tables into one map.
             Dialect::SdScripts => {
                 let flat = |entry: &'a Entry| match &entry.node.value {
                     Value::Map(entries) => entries.iter().collect(),
@@ -100,12 +99,12 @@ impl<'a> Map<'a> {
         self.get(key).is_some_and(|entry| entry.node.is_given())
     }
 
-    /// A text that a key gives.
+    /// Returns the non-empty string that a key holds.
     fn text(&self, key: &str) -> Option<&'a str> {
         self.get(key).and_then(|entry| entry.node.text()).filter(|text| !text.is_empty())
     }
 
-    /// A number that a key gives, also as a text.
+    /// Returns the number that a key holds, also if it is written as a string.
     fn number(&self, key: &str) -> Option<f64> {
         match &self.get(key)?.node.value {
             Value::Number { value, .. } => Some(*value),
@@ -118,7 +117,7 @@ impl<'a> Map<'a> {
         self.get(key).is_some_and(|entry| entry.node.is_true())
     }
 
-    /// The dotted path of one of its keys.
+    /// Returns the dotted path of a key in this map.
     fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }

@@ -1,20 +1,19 @@
-//! Keys without which a trainer does not start, or does not do what was meant.
+//! Rules on required keys: without them a trainer does not start, or does not do what was meant.
 
 use super::{Config, Map, finding};
 use crate::domain::Severity;
 use crate::lora::{Dialect, Finding};
 
-/// What one kind of map must have.
+/// A requirement on one kind of map.
 struct Need {
     dialect: Dialect,
-    /// The map's path.
     within: &'static str,
-    /// One of these must be given.
+    /// Alternative keys; at least one must be given.
     one_of: &'static [&'static str],
-    /// What to do.
+    /// The advice for the message.
     advice: &'static str,
     severity: Severity,
-    /// A key that shows that the need is not there.
+    /// A key whose presence lifts the requirement.
     unless: Option<&'static str>,
 }
 
@@ -38,7 +37,7 @@ const NEEDS: [Need; 19] = [
     need(SdScripts, "", &["train_data_dir", "dataset_config", "in_json"], "name the training data"),
     need(SdScripts, "", &["resolution", "dataset_config"], "write resolution = \"512,512\", for example"),
     Need {
-        // The scripts for ControlNet-LLLite, which the key tells, have a network of their own.
+        // The scripts for ControlNet-LLLite, recognized by this key, have their own network.
         unless: Some("cond_emb_dim"),
         ..need(SdScripts, "", &["network_module"], "write network_module = \"networks.lora\", for example")
     },
@@ -48,20 +47,20 @@ const NEEDS: [Need; 19] = [
     need(Axolotl, "", &["datasets", "pretraining_dataset"], "name the training data"),
     need(LlamaFactory, "", &["model_name_or_path"], "name the base model's folder or Hub id"),
     need(LlamaFactory, "", &["output_dir"], "name the folder for the trained weights"),
-    need(AiToolkit, "config", &["name"], "name the training; its output is called so"),
+    need(AiToolkit, "config", &["name"], "name the training; its output gets this name"),
     need(AiToolkit, "config.process", &["type"], "write type: sd_trainer, for example"),
     need(AiToolkit, "config.process", &["model"], "add it, with name_or_path"),
     need(AiToolkit, "config.process.model", &["name_or_path"], "name the base model's folder or Hub id"),
 ];
 
-/// A key that must be there and is not, or has no value.
+/// Finds required keys that are missing or have no value.
 pub(super) fn missing_required(config: &Config<'_>) -> Vec<Finding> {
     let needs = NEEDS.iter().filter(|need| need.dialect == config.dialect);
     needs.flat_map(|need| config.maps_at(need.within).filter_map(|map| missing(config, need, map))).collect()
 }
 
 fn missing(config: &Config<'_>, need: &Need, map: &Map<'_>) -> Option<Finding> {
-    // A misspelled key is told of once, by its own rule.
+    // A misspelled key is reported once, by the spelling rule.
     let is_there = |key: &&str| map.gives(key) || super::spelling::is_misspelled(config, map, key);
     if need.one_of.iter().any(is_there) || need.unless.is_some_and(|key| map.get(key).is_some()) {
         return None;

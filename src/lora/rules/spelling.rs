@@ -1,4 +1,4 @@
-//! Keys that a trainer does not know.
+//! Rules on keys that a trainer does not know.
 
 use super::{Config, Map, finding};
 use crate::domain::Severity;
@@ -7,16 +7,17 @@ use crate::lora::keys::{Section, table};
 use crate::lora::tree::Entry;
 use crate::lora::{Dialect, Finding};
 
-/// The most keys of one map that are compared with all known ones.
+/// Maximum number of keys per map that are compared with the known keys.
 const MAX_COMPARED: usize = 100;
 
-/// Most trainers ignore a key that they do not know, so a misspelled one trains with a default.
+/// Finds unknown keys. Most trainers ignore a key that they do not know, so a misspelled key means that the training
+/// silently uses a default.
 pub(super) fn unknown_key(config: &Config<'_>) -> Vec<Finding> {
     let of_map = |map| unknown(config, map).filter_map(move |(entry, known)| told(config, map, entry, known));
     config.maps.iter().flat_map(of_map).collect()
 }
 
-/// Whether a key of the map is a misspelled `key`.
+/// Returns true if the map has a misspelling of `key`.
 pub(super) fn is_misspelled(config: &Config<'_>, map: &Map<'_>, key: &str) -> bool {
     unknown(config, map).any(|(entry, known)| meant(entry.name(), known) == Some(key))
 }
@@ -44,17 +45,17 @@ fn told(config: &Config<'_>, map: &Map<'_>, entry: &Entry, known: &Section) -> O
             let advice = home.unwrap_or_else(|| ": remove it".to_owned());
             say("unknown-key", Severity::Error, format!("{key} is a key that {fate} here{advice}"))
         }
-        // Plugins bring keys of their own.
+        // Plugins add their own keys.
         Unknown::Ignored if config.dialect == Dialect::Axolotl && map.gives("plugins") => None,
         Unknown::Ignored => {
-            let message = format!("{key} is not a key of {} that is known here", config.dialect.name());
+            let message = format!("{key} is not a known key of {}", config.dialect.name());
             say("unknown-key", Severity::Warning, message)
         }
         Unknown::Open => None,
     }
 }
 
-/// The known key that a misspelled one stands for: the same in snake case, or one to two letters away.
+/// Returns the known key that a misspelled key stands for: the same in snake case, or at most two letters away.
 fn meant(key: &str, known: &Section) -> Option<&'static str> {
     if key.len() > 60 {
         return None;
@@ -62,7 +63,7 @@ fn meant(key: &str, known: &Section) -> Option<&'static str> {
     let snake = snake_case(key);
     let far = if snake.len() < 6 { 1 } else { 2 };
     let near = known.keys().filter(|word| word.len().abs_diff(snake.len()) <= far);
-    // Of two that are as near, always the same one.
+    // For two keys at the same distance, always picks the same one.
     let nearest = near.map(|word| (strsim::osa_distance(&snake, word), *word)).min();
     nearest.filter(|(distance, _)| *distance <= far).map(|(_, word)| word)
 }

@@ -1,11 +1,11 @@
-//! What must not stand in a file that others see or run: folders of one person, and secrets.
+//! Rules on strings that must not be in a file that others see or run: folders of one person, and secrets.
 
 use super::{Config, finding};
 use crate::domain::Severity;
 use crate::lora::tree::{Entry, Node};
 use crate::lora::{Finding, secret};
 
-/// Folders that exist on one machine, or for one person.
+/// Folders that exist on one machine or for one person only.
 const PRIVATE: [&str; 9] = [
     "/root/",
     "/home/",
@@ -18,11 +18,11 @@ const PRIVATE: [&str; 9] = [
     "/kaggle/input/",
 ];
 
-/// Names that stand for the reader's own, as documented examples have them.
+/// Placeholder user names, as used in documented examples.
 const PLACEHOLDERS: [&str; 10] =
     ["user", "username", "you", "your_name", "yourname", "your_username", "name", "me", "someone", "ubuntu"];
 
-/// A path that works for its author only.
+/// Finds paths that work for their author only.
 pub(super) fn private_path(config: &Config<'_>) -> Vec<Finding> {
     each_text(config, |entry, text, node| {
         let path = text.replace('\\', "/");
@@ -38,7 +38,7 @@ pub(super) fn private_path(config: &Config<'_>) -> Vec<Finding> {
     })
 }
 
-/// A token or key, which everybody who sees the repository can use. The message does not repeat it.
+/// Finds tokens and keys, which everyone with access to the repository can use. The message does not repeat them.
 pub(super) fn secret(config: &Config<'_>) -> Vec<Finding> {
     each_text(config, |entry, text, node| {
         let key = entry.map_or("a value", Entry::name);

@@ -1,4 +1,4 @@
-//! Values that a trainer cannot work with, as its own loader gives them to it.
+//! Rules on values that a trainer cannot use, as its own loader reads them.
 
 use super::{Config, Map, finding};
 use crate::domain::Severity;
@@ -6,7 +6,7 @@ use crate::lora::keys::{Kind, Spec, table};
 use crate::lora::tree::{Entry, Node, Value};
 use crate::lora::{Dialect, Finding};
 
-/// Values of the wrong type, words that are not among the allowed ones, numbers out of range.
+/// Finds values of the wrong type, words that are not allowed, and numbers out of range.
 pub(super) fn wrong_values(config: &Config<'_>) -> Vec<Finding> {
     let of_map = |map: &Map<'_>| -> Vec<Finding> {
         let Some(section) = table(config.dialect).section(&map.path) else { return Vec::new() };
@@ -45,7 +45,7 @@ fn wrong_value(dialect: Dialect, map: &Map<'_>, entry: &Entry, spec: &Spec) -> O
     say("out-of-range", Severity::Warning, message)
 }
 
-/// Whether something else will be put there before the trainer sees it.
+/// Returns true if the value contains a placeholder that is filled in before the trainer sees it.
 fn is_filled_in_later(node: &Node) -> bool {
     node.text().is_some_and(|text| ["${", "{{", "<"].iter().any(|mark| text.contains(mark)))
 }
@@ -68,7 +68,7 @@ fn fits(kind: Kind, node: &Node, converts: bool) -> bool {
     }
 }
 
-/// Whether a trainer that converts texts makes a value of this kind from one.
+/// Returns true if a trainer that converts strings accepts this one as a value of this kind.
 fn read(kind: Kind, text: &str) -> bool {
     match kind {
         Kind::Int => text.trim().parse::<f64>().is_ok_and(|number| number.fract() == 0.0),
@@ -87,7 +87,7 @@ fn number(node: &Node) -> Option<f64> {
     }
 }
 
-/// How much it matters and what to say. The value itself is shown only where it cannot be a secret.
+/// Returns the severity and the message. The message repeats the value only where it cannot be a secret.
 fn wrong_type(key: &str, entry: &Entry, spec: &Spec) -> (Severity, String) {
     let wanted = spec.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" or ");
     let takes_numbers = spec.kinds.iter().any(|kind| matches!(kind, Kind::Int | Kind::Float));
@@ -97,21 +97,21 @@ fn wrong_type(key: &str, entry: &Entry, spec: &Spec) -> (Severity, String) {
             // Only a warning, as for the words below: many trainers of this dialect convert the value themselves.
             (
                 Severity::Warning,
-                format!("{text} without a dot is a text to PyYAML, not a number: write {key}: {better}"),
+                format!("{text} without a dot is a string to PyYAML, not a number: write {key}: {better}"),
             )
         }
         Value::Text { text, .. } if takes_numbers && text.trim().parse::<f64>().is_ok() => {
-            (Severity::Error, format!("{key} is a text here, but must be {wanted}: remove the quotes"))
+            (Severity::Error, format!("{key} is a string here, but must be {wanted}: remove the quotes"))
         }
         Value::Bool(is) if spec.words.iter().any(|word| ["no", "yes", "on", "off"].contains(word)) => {
-            (Severity::Warning, format!("{key} is {is} to PyYAML, not a text: write the word in quotes"))
+            (Severity::Warning, format!("{key} is {is} to PyYAML, not a string: write the word in quotes"))
         }
         value => {
             let found = match value {
                 Value::Bool(_) => "true or false",
                 Value::Number { whole: true, .. } => "an integer",
                 Value::Number { .. } => "a number",
-                Value::Text { .. } => "a text",
+                Value::Text { .. } => "a string",
                 Value::List(_) => "a list",
                 Value::Map(_) => "a map",
                 Value::Null => "nothing",
@@ -121,7 +121,7 @@ fn wrong_type(key: &str, entry: &Entry, spec: &Spec) -> (Severity, String) {
     }
 }
 
-/// The number as PyYAML knows it for one: with a dot, and a sign in the exponent.
+/// Rewrites a number so that PyYAML reads it as one: with a dot, and a sign in the exponent.
 fn dotted(text: &str) -> String {
     let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else { return format!("{text}.0") };
     let dot = if mantissa.contains('.') { "" } else { ".0" };

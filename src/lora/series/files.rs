@@ -1,4 +1,4 @@
-//! What trainers write beside their log: steps and losses in files, exact where a log rounds.
+//! Readers for the files in which trainers record steps and losses. They are exact where a log rounds.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,27 +10,27 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use super::grow::Growing;
 use super::{Series, Source, tensorboard};
 
-/// Bytes of a file that are read: months of training. What follows is left out where the format allows it.
+/// Maximum number of bytes read of a file: months of training. The rest is left out where the format allows it.
 pub const MAX_FILE: u64 = 64 << 20;
-/// Bytes of a line in `trainer_log.jsonl` that are read; real ones have 200.
+/// Maximum number of bytes read of a line in `trainer_log.jsonl`. Real lines have 200.
 const MAX_LINE: u64 = 64 << 10;
 
-/// Why there is no series of a file.
+/// The reason why a file has no series.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file could not be read.
     #[error(transparent)]
     Read(#[from] io::Error),
-    /// It is not what its name says. The text tells more.
+    /// The file is not of the format that its name suggests. The text has the details.
     #[error("{0}")]
     Unreadable(String),
 }
 
-/// Reads the series of a file whose name says that a trainer has written its losses there; none for other names.
+/// Reads the series of a file in which a trainer records its losses. Returns `None` for other file names.
 ///
 /// # Errors
 ///
-/// Inside: [`Error::Unreadable`] when the file is not what its name says.
+/// The inner result is [`Error::Unreadable`] when the file is not of the format that its name suggests.
 pub fn from_file(name: &str, reader: impl Read) -> Option<Result<Series, Error>> {
     let name = name.rsplit('/').next().unwrap_or(name);
     let reader = BufReader::new(reader.take(MAX_FILE + 1));
@@ -74,7 +74,7 @@ fn trainer_log(mut reader: impl BufRead) -> Result<Series, Error> {
                 entry.push(&mut growing);
                 read = true;
             }
-            // A training that was stopped leaves half a line; a file without any good line is something else.
+            // A stopped training leaves a partial line; a file without any valid line is something else.
             Err(error) if !line.trim_ascii().is_empty() => fault = fault.or(Some(error)),
             Err(_) => {}
         }
@@ -94,7 +94,7 @@ struct State {
     log_history: History,
 }
 
-/// Entries that become points as they are read, so that a long history takes no more room than a short one.
+/// Entries that become points as they are read, so that a long history takes no more memory than a short one.
 #[derive(Debug, Default)]
 struct History(Growing);
 
@@ -127,7 +127,7 @@ fn trainer_state(mut reader: impl Read) -> Result<Series, Error> {
         return Err(Error::Unreadable(format!("trainer_state.json is longer than {} MiB", MAX_FILE >> 20)));
     }
     let state: State = serde_json::from_slice(&standard(&text))
-        .map_err(|error| Error::Unreadable(format!("trainer_state.json is no state of a trainer: {error}")))?;
+        .map_err(|error| Error::Unreadable(format!("trainer_state.json is not the state of a trainer: {error}")))?;
     let mut series = state.log_history.0.series;
     series.source = Some(Source::TrainerState);
     series.steps_seen = state.global_step.unwrap_or(series.steps_seen);
@@ -135,7 +135,7 @@ fn trainer_state(mut reader: impl Read) -> Result<Series, Error> {
     Ok(series)
 }
 
-/// JSON as the standard has it: Python writes NaN and infinities as words, which become texts here.
+/// Converts Python's JSON to standard JSON: Python writes NaN and infinities as words, which become strings here.
 fn standard(json: &[u8]) -> Cow<'_, [u8]> {
     const WORDS: [(&[u8], &[u8]); 3] = [(b"NaN", b"\"nan\""), (b"-Infinity", b"\"-inf\""), (b"Infinity", b"\"inf\"")];
     if !WORDS.iter().any(|(word, _)| json.windows(word.len()).any(|part| part == *word)) {
@@ -150,7 +150,7 @@ fn standard(json: &[u8]) -> Cow<'_, [u8]> {
             at += word.len();
             continue;
         }
-        // An escaped character, a quotation mark for instance, does not end a text.
+        // An escaped character, such as a quotation mark, does not end a string.
         let taken = if in_text && rest[0] == b'\\' { 2 } else { 1 }.min(rest.len());
         in_text ^= rest[0] == b'"';
         out.extend_from_slice(&rest[..taken]);

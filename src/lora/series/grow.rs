@@ -1,29 +1,30 @@
-//! A series while it grows, within its bound.
+//! A series that grows within a fixed bound.
 
 use super::{Point, Series, Source};
 
-/// The most points that are kept: more than a screen has columns.
+/// Maximum number of points kept: more than a screen has columns.
 pub const MAX_POINTS: usize = 4096;
-/// Stretches that a full series is thinned to. Each keeps at most four points, so that half of the room is free again.
+/// The number of stretches to which a full series is thinned. Each keeps at most four points, so half of the capacity
+/// is free again.
 const STRETCHES: usize = MAX_POINTS / 8;
 
-/// A series and what its next point depends on.
+/// A series, and the state that the next point depends on.
 #[derive(Debug, Default)]
 pub(super) struct Growing {
     pub series: Series,
-    /// The ordinal number of each kept point among all that came. Stretches are made of these, since steps come from
-    /// outside and need not be even.
+    /// The ordinal number of each kept point among all points. Stretches are formed by these, since steps come from the
+    /// trainer and need not be evenly spaced.
     ordinals: Vec<u64>,
     taken: u64,
 }
 
 impl Growing {
-    /// Begins anew, with a source.
+    /// Resets the series and sets its source.
     pub(super) fn begin(&mut self, source: Source) {
         *self = Self { series: Series { source: Some(source), ..Series::default() }, ..Self::default() };
     }
 
-    /// Appends a point, in the place of those at its step and after it.
+    /// Appends a point, and removes the points at its step or later.
     pub(super) fn push(&mut self, step: u64, value: f64) {
         while self.series.points.last().is_some_and(|last| last.step >= step) {
             self.series.points.pop();
@@ -37,18 +38,18 @@ impl Growing {
         }
     }
 
-    /// Takes the last point off again.
+    /// Removes and returns the last point.
     pub(super) fn take_last(&mut self) -> Option<Point> {
         self.ordinals.pop();
         self.series.points.pop()
     }
 
-    /// Makes each step so many times what it is.
+    /// Multiplies each step by `times`.
     pub(super) fn stretch(&mut self, times: u64) {
         self.series.points.iter_mut().for_each(|point| point.step = point.step.saturating_mul(times.max(1)));
     }
 
-    /// Says that the training has reached a step, of so many if that is known.
+    /// Records that the training has reached a step, and the total number of steps if it is known.
     pub(super) fn reach(&mut self, step: u64, wanted: Option<u64>) {
         self.series.steps_seen = step;
         self.series.steps_wanted = wanted.or(self.series.steps_wanted);
@@ -63,7 +64,7 @@ impl Growing {
         for group in ordinals.chunk_by(|a, b| (a - begin) / length == (b - begin) / length) {
             let end = at + group.len();
             let mut keep = kept(&points[at..end]);
-            // The first and the last point of all, whatever they are.
+            // The first and the last point of the series are always kept.
             keep.extend((at == 0).then_some(0));
             keep.extend((end == points.len()).then_some(group.len() - 1));
             keep.sort_unstable();
@@ -75,7 +76,8 @@ impl Growing {
     }
 }
 
-/// The places of a stretch's points that tell most: the least and the greatest value, and the ends of what is not finite.
+/// Returns the indices of a stretch's most informative points: the smallest and the largest value, and the first and
+/// last that are not finite.
 fn kept(stretch: &[Point]) -> Vec<usize> {
     let finite = || stretch.iter().enumerate().filter(|(_, point)| point.value.is_finite());
     let order = |(_, a): &(usize, &Point), (_, b): &(usize, &Point)| a.value.total_cmp(&b.value);

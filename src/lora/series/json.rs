@@ -1,11 +1,11 @@
-//! Numbers that JSON does not have: as texts, in both directions.
+//! Serialization of numbers that JSON does not have: as strings, in both directions.
 
 use std::fmt;
 
 use serde::de::{Deserializer, Error, Visitor};
 use serde::ser::Serializer;
 
-/// Writes a number, or the text `nan`, `inf` or `-inf`.
+/// Writes a number, or the string `nan`, `inf` or `-inf`.
 pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         value if value.is_finite() => serializer.serialize_f64(*value),
@@ -15,7 +15,7 @@ pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::
     }
 }
 
-/// Reads a number, or a text with one, as transformers 5 writes them.
+/// Reads a number, or a string that contains one, as transformers 5 writes them.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     struct Number;
     impl Visitor<'_> for Number {
@@ -40,7 +40,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
         }
 
         fn visit_str<E: Error>(self, value: &str) -> Result<f64, E> {
-            value.parse().map_err(|_| E::custom("no number"))
+            value.parse().map_err(|_| E::custom("not a number"))
         }
     }
     deserializer.deserialize_any(Number)

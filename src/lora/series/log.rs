@@ -1,14 +1,14 @@
-//! Bytes of a log to lines, and those to a series.
+//! Reader from the bytes of a log to lines, and from lines to a series.
 
 use std::borrow::Cow;
 
 use super::Series;
 use super::parse::Parser;
 
-/// Bytes of a line that are looked at: progress bars and dicts of losses are far shorter.
+/// Maximum number of bytes examined per line: progress bars and dicts of losses are far shorter.
 const MAX_LINE: usize = 4096;
 
-/// Reads a training's log as it grows, in pieces cut anywhere, also inside a character.
+/// Reader for a training's log as it grows. The pieces may be cut anywhere, even inside a character.
 #[derive(Debug, Default)]
 pub struct LogReader {
     line: Vec<u8>,
@@ -16,12 +16,12 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// A reader at the begin of a log.
+    /// Creates a reader at the start of a log.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next bytes. A line counts when its end has come, which is a carriage return for progress bars.
+    /// Reads the next bytes. A line counts once its end was read, which is a carriage return for progress bars.
     pub fn feed(&mut self, mut bytes: &[u8]) {
         while let Some(at) = bytes.iter().position(|b| matches!(b, b'\r' | b'\n')) {
             self.keep(&bytes[..at]);
@@ -31,17 +31,17 @@ impl LogReader {
         self.keep(bytes);
     }
 
-    /// Ends the log: its last line counts without an end.
+    /// Ends the log: the last line counts even without a line end.
     pub fn finish(&mut self) {
         self.end_line();
     }
 
-    /// The series as far as it is known.
+    /// Returns the series so far.
     pub fn series(&self) -> &Series {
         self.parser.series()
     }
 
-    /// A number that grows whenever the series changes, for who shows it while it grows.
+    /// Returns a number that grows whenever the series changes, for displays that follow it.
     pub fn version(&self) -> u64 {
         self.parser.version()
     }
@@ -57,7 +57,7 @@ impl LogReader {
         }
         let text = String::from_utf8_lossy(&self.line);
         let text = without_escapes(&text);
-        // Most lines of a log have none of these, and need no closer look.
+        // Most lines of a log contain none of these, so they are skipped without parsing.
         if ["oss", "%|", "optimization steps"].iter().any(|sign| text.contains(sign)) {
             self.parser.line(text.trim());
         }
@@ -65,7 +65,7 @@ impl LogReader {
     }
 }
 
-/// The text without the escape sequences of a terminal: `ESC [ … letter`, `ESC ] … BEL`, and `ESC` with one character.
+/// Removes a terminal's escape sequences from a text: `ESC [ … letter`, `ESC ] … BEL`, and `ESC` with one character.
 fn without_escapes(text: &str) -> Cow<'_, str> {
     if !text.contains('\x1b') {
         return Cow::Borrowed(text);

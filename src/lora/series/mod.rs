@@ -1,8 +1,8 @@
-//! The loss of a training, step by step: its log or the files that trainers write in, a series and its trend out.
+//! The loss of a training, step by step: from its log or the trainer's files to a series and its trend.
 //!
-//! [`LogReader`] takes a log in pieces, while it grows. [`from_file`] reads what trainers leave behind. All of it may be
-//! hostile, so memory is bounded: [`MAX_POINTS`] points are kept of any series, and of a line or a file no more than
-//! constants say.
+//! [`LogReader`] reads a log in pieces, while it grows. [`from_file`] reads the files that trainers write. All input
+//! may be hostile, so memory is bounded: [`MAX_POINTS`] points are kept of any series, and constants limit the length
+//! of lines and files.
 
 mod bars;
 mod files;
@@ -23,15 +23,15 @@ pub use trend::{Trend, trend};
 /// The loss at one step.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Point {
-    /// The step, as the trainer counts them.
+    /// The step, as the trainer counts.
     pub step: u64,
-    /// The loss, which may be NaN or infinite. JSON has no such numbers, so there they are the texts `nan`, `inf` and
-    /// `-inf`; a null would not say which it was.
+    /// The loss, which may be NaN or infinite. JSON has no such numbers, so they become the strings `nan`, `inf` and
+    /// `-inf`; a null would not distinguish them.
     #[serde(with = "json")]
     pub value: f64,
 }
 
-/// Where a series was read, which says what its values are.
+/// The source of a series, which determines the meaning of its values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -55,36 +55,36 @@ pub enum Source {
     TensorBoard,
 }
 
-/// A training's loss. Its steps only grow: a step that comes again takes the place of what came after it, so that a
+/// A training's loss. The steps only grow: a step that comes again removes the points from that step on, so that a
 /// second training in one log replaces the first.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Series {
-    /// Where it was read; none while nothing was.
+    /// The source; `None` until the first line was recognized.
     pub source: Option<Source>,
-    /// Whether the values are averages over some steps, not the loss of each.
+    /// True when the values are averages over several steps rather than the loss of each step.
     pub averaged: bool,
-    /// The steps that the training was to take, if it said so.
+    /// The total number of steps, if the training reported it.
     pub steps_wanted: Option<u64>,
-    /// The last step that the training is known to have reached, also by progress without a loss.
+    /// The last step that the training is known to have reached, also through progress without a loss.
     pub steps_seen: u64,
-    /// The points. Of a long training only some: the first and the last, and of each stretch in between the least and
-    /// greatest value and the ends of what is not finite.
+    /// The points. A long training keeps only some: the first and the last, and for each stretch in between the
+    /// smallest and the largest value and the first and last that are not finite.
     pub points: Vec<Point>,
 }
 
 impl Series {
-    /// The last point.
+    /// Returns the last point.
     pub fn last(&self) -> Option<Point> {
         self.points.last().copied()
     }
 
-    /// The first point of the least finite value.
+    /// Returns the point with the smallest finite value, the first of several.
     pub fn lowest(&self) -> Option<Point> {
         let finite = self.points.iter().copied().filter(|point| point.value.is_finite());
         finite.reduce(|lowest, point| if point.value < lowest.value { point } else { lowest })
     }
 
-    /// The first point whose value is NaN or infinite.
+    /// Returns the first point whose value is NaN or infinite.
     pub fn first_not_finite(&self) -> Option<Point> {
         self.points.iter().copied().find(|point| !point.value.is_finite())
     }

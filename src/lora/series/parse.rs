@@ -1,4 +1,4 @@
-//! What the lines of a log say of the loss, and how the lines of one trainer become one series.
+//! Parser for the losses in a log's lines, and for the series that the lines of one trainer make.
 
 use std::sync::LazyLock;
 
@@ -8,39 +8,39 @@ use super::bars::{Bar, fact, number_at, pattern};
 use super::grow::Growing;
 use super::{Series, Source};
 
-/// Names under which progress bars and dicts have the loss of a step, or an average.
+/// Names under which progress bars and dicts report the loss of a step, or an average.
 const LOSSES: [&str; 5] = ["loss", "step_loss", "train_loss", "avr_loss", "avg_loss"];
 
-/// What a line says.
+/// The facts in a line.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     source: Source,
     step: u64,
     total: Option<u64>,
-    /// The epoch and how many there are to be.
+    /// The epoch and the total number of epochs.
     epoch: Option<(u64, Option<u64>)>,
     loss: Option<f64>,
 }
 
-/// Where the counting stands. Some trainers count each epoch's steps from one again.
+/// The current count of steps. Some trainers restart the count in each epoch.
 #[derive(Debug, Default)]
 struct Count {
     step: u64,
     total: Option<u64>,
     epoch: Option<u64>,
-    /// The steps of the epochs before.
+    /// The number of steps in earlier epochs.
     before: u64,
 }
 
-/// Which step a dict without a step is of. The bar that transformers draws right after it says so, as long as both come
-/// in order; a buffered standard output breaks the order, and then dicts can only be counted.
+/// The step number of dicts that do not contain one. The bar that transformers draws right after the dict has it, as
+/// long as both come in order. A buffered standard output breaks the order, and then dicts can only be counted.
 #[derive(Debug, Default)]
 struct Dicts {
     is_waiting: bool,
     is_unordered: bool,
-    /// Steps from one dict to the next.
+    /// The number of steps from one dict to the next.
     stride: u64,
-    /// The total of the training's bar, which tells it from those of evaluations.
+    /// The total of the training's bar, which distinguishes it from bars of evaluations.
     total: Option<u64>,
 }
 
@@ -51,11 +51,11 @@ pub(super) struct Parser {
     version: u64,
     count: Count,
     dicts: Dicts,
-    /// How far the last bar without a label was.
+    /// The position and total of the last bar without a label.
     bare: Option<(u64, u64)>,
-    /// The steps that the trainer has announced.
+    /// The total number of steps that the trainer has announced.
     announced: Option<u64>,
-    /// The epochs that a bar of epochs has announced.
+    /// The total number of epochs in a bar of epochs.
     epochs: Option<u64>,
 }
 
@@ -68,7 +68,7 @@ impl Parser {
         self.version
     }
 
-    /// Takes a line without escape sequences.
+    /// Reads a line without escape sequences.
     pub(super) fn line(&mut self, line: &str) {
         let state = |series: &Series| {
             let last = series.last().map(|last| (last.step, last.value.to_bits()));
@@ -88,7 +88,7 @@ impl Parser {
         if let Some(bar) = &bar {
             self.bar(bar);
         }
-        // A dict may stand behind a bar that no line end closed.
+        // A dict may follow a bar on the same line, if no line end closed the bar.
         if let Some((_, dict)) = line.split_once('{') {
             self.dict(dict);
         } else if bar.is_none()
@@ -113,7 +113,7 @@ impl Parser {
         }
     }
 
-    /// A bar without a label: that of transformers, or any other.
+    /// Reads a bar without a label, which is a bar of transformers or any other.
     fn bare_bar(&mut self, bar: &Bar<'_>) {
         self.bare = Some((bar.done, bar.total));
         if self.series().source != Some(Source::HfTrainer) {
@@ -137,13 +137,13 @@ impl Parser {
 
     fn dict(&mut self, dict: &str) {
         let Some(loss) = fact(dict, "loss") else {
-            // The summary at the end, also of a training that was too short to tell a loss.
+            // The summary at the end. It also comes after a training that was too short to report a loss.
             if dict.contains("train_runtime")
                 && let Some((done, total)) = self.bare
                 && self.may_take(Source::HfTrainer, false)
             {
                 self.growing.reach(done, Some(total));
-                // Dicts come at even distances, which only now are known.
+                // Dicts come at even intervals, which are known only now.
                 let counted = self.series().last().filter(|_| self.dicts.is_unordered).map_or(0, |last| last.step);
                 self.growing.stretch(done.checked_div(counted).unwrap_or(1));
             }
@@ -165,8 +165,9 @@ impl Parser {
         }
     }
 
-    /// Whether a line of this source belongs to the series; one with a loss may begin it anew. One log gives one series:
-    /// that of the first trainer with a loss, and plain lines only where no trainer that we know has one.
+    /// Returns true if a line of this source belongs to the series; a line with a loss may restart the series. One log
+    /// has one series: that of the first trainer with a loss. Plain lines count only while no known trainer has
+    /// reported a loss.
     fn may_take(&mut self, source: Source, has_loss: bool) -> bool {
         let series = self.series();
         let taken = series.source;
@@ -188,25 +189,25 @@ impl Parser {
         }
         let (step, wanted) = self.place(seen);
         self.growing.reach(step, wanted.or(self.announced));
-        // A bar of no steps may show what the training before it had.
+        // A bar at step 0 may show the loss of the previous training.
         if let Some(loss) = seen.loss.filter(|_| step > 0) {
             self.growing.push(step, loss);
             self.growing.series.averaged = seen.source == Source::SdScripts;
         }
     }
 
-    /// The step among all of the training, and how many there are to be.
+    /// Returns the step within the whole training, and the total number of steps.
     fn place(&mut self, seen: Seen) -> (u64, Option<u64>) {
         let count = &mut self.count;
         let epoch = seen.epoch.map(|(epoch, _)| epoch);
         let grew = count.epoch.zip(epoch).map(|(before, now)| now > before);
         if seen.step < count.step || (seen.step == count.step && grew == Some(true)) {
-            // The bar of OneTrainer does not say its epoch.
+            // The bar of OneTrainer does not contain the epoch.
             let all_done = seen.source == Source::OneTrainer && count.total == Some(count.step);
             if grew.unwrap_or(all_done) {
                 count.before = count.before.saturating_add(count.total.unwrap_or(0).max(count.step));
             } else {
-                // Another training, or this one again from an earlier step.
+                // Another training, or the same one restarted from an earlier step.
                 count.before = 0;
             }
         }
@@ -226,7 +227,7 @@ fn as_count(number: f64) -> Option<u64> {
     (0.0..9e15).contains(&number).then_some(number as u64)
 }
 
-/// Whether a word of the text says that a loss is not the training's, or not that of a step.
+/// Returns true if a word in the text shows that a loss is not the training's, or not that of a step.
 fn is_evaluation(text: &str) -> bool {
     const WORDS: [&str; 8] = ["val", "valid", "validation", "eval", "evaluation", "test", "best", "smooth"];
     text.split(|c: char| !c.is_alphanumeric()).any(|word| WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)))
@@ -243,14 +244,14 @@ static LOSS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"(?i)(?:^|[^\w/.-])(?:(?:train(?:ing)?|step|avr|avg|running)[_/])?loss(?:['\x22]?\s*[=:]|\s+is\b|\s)")
 });
 
-/// A count and its total behind a word.
+/// Returns the count and the total after a word.
 fn counted(word: &Regex, text: &str) -> Option<(u64, Option<u64>)> {
     let found = word.captures(text)?;
     let number = |found: &Captures<'_>, group| found.get(group)?.as_str().parse().ok();
     Some((number(&found, 1)?, number(&found, 2)))
 }
 
-/// A line of words, such as `step 1/3 loss=0.1234` or `Epoch [2/10], Step [5/100], Loss: 0.5`.
+/// Parses a line of words, such as `step 1/3 loss=0.1234` or `Epoch [2/10], Step [5/100], Loss: 0.5`.
 fn plain(line: &str) -> Option<Seen> {
     let loss = LOSS.find_iter(line).find_map(|found| {
         let before = line[..found.start()].trim_end_matches(|c: char| !c.is_alphanumeric());
@@ -260,7 +261,7 @@ fn plain(line: &str) -> Option<Seen> {
     let (step, epoch) = (counted(&STEP, line), counted(&EPOCH, line));
     let ((step, total), epoch) = match (step, epoch) {
         (Some(step), epoch) => (step, epoch),
-        // Where only epochs are told, these are the steps.
+        // A line with only epochs counts the epochs as steps.
         (None, epoch) => (epoch?, None),
     };
     Some(Seen { source: Source::Plain, step, total, epoch, loss: Some(loss) })

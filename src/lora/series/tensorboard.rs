@@ -1,4 +1,5 @@
-//! Event files of TensorBoard: records with checksums, each an `Event` of protocol buffers, of which few fields matter.
+//! Reader for TensorBoard's event files: records with checksums, each an `Event` in protocol buffers, of which only a
+//! few fields are read.
 
 use std::io::{self, Read};
 
@@ -8,12 +9,12 @@ use super::files::Error;
 use super::grow::Growing;
 use super::{Series, Source};
 
-/// CRC-32C, which records are checked with.
+/// CRC-32C, the checksum of the records.
 const CHECK: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
-/// Bytes of a record that are kept; longer ones are images and sounds, which only pass by.
+/// Maximum number of bytes of a record that are kept. Longer records are images and sounds, which are skipped.
 const MAX_RECORD: usize = 1 << 20;
 
-/// Names under which trainers tell the loss of training, best first.
+/// Names under which trainers record the training loss, best first.
 const TAGS: [&str; 8] = [
     "loss/average",
     "loss/current",
@@ -24,10 +25,10 @@ const TAGS: [&str; 8] = [
     "step_loss",
     "training_loss",
 ];
-/// Of these, what is an average over many steps.
+/// The name whose values are averages over many steps.
 const AVERAGED: &str = "loss/average";
 
-/// Reads a file. One that was cut off gives what is there: a training may have been stopped.
+/// Reads a file. A truncated file returns the points up to its end: the training may have been stopped.
 pub(super) fn read(mut reader: impl Read) -> Result<Series, Error> {
     let mut series: [Growing; TAGS.len()] = std::array::from_fn(|_| Growing::default());
     let mut record = Vec::new();
@@ -39,10 +40,11 @@ pub(super) fn read(mut reader: impl Read) -> Result<Series, Error> {
             Record::Long => {}
             Record::End => break,
             Record::Broken if number == 1 => {
-                return Err(Error::Unreadable("this is no event file of TensorBoard".to_owned()));
+                return Err(Error::Unreadable("this is not an event file of TensorBoard".to_owned()));
             }
             Record::Broken => {
-                let text = format!("record {number} of this event file does not fit its checksum: copy the file again");
+                let text =
+                    format!("record {number} of this event file does not match its checksum: copy the file again");
                 return Err(Error::Unreadable(text));
             }
         }
@@ -99,12 +101,12 @@ fn array<const N: usize>(reader: &mut impl Read) -> io::Result<Option<[u8; N]>> 
     }
 }
 
-/// A checksum as the format stores it, so that data with checksums in it has an unlike one.
+/// Masks a checksum as the format stores it, so that data that contains checksums gets a different one.
 fn masked(check: u32) -> u32 {
     check.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// Takes the losses out of an `Event`: `step` is its field 2, `summary` 5.
+/// Reads the losses of an `Event`: `step` is its field 2, `summary` 5.
 fn event(bytes: &[u8], series: &mut [Growing; TAGS.len()]) {
     let mut step = 0;
     let mut summary: &[u8] = &[];
@@ -115,7 +117,7 @@ fn event(bytes: &[u8], series: &mut [Growing; TAGS.len()]) {
             _ => {}
         }
     }
-    // A negative step comes as a number beyond these.
+    // A negative step is decoded as a number beyond `i64::MAX`.
     if i64::try_from(step).is_err() {
         return;
     }
@@ -129,7 +131,7 @@ fn event(bytes: &[u8], series: &mut [Growing; TAGS.len()]) {
     }
 }
 
-/// A `Summary.Value` of a known tag: `tag` is its field 1, `simple_value` 2, `tensor` 8.
+/// Reads a `Summary.Value` with a known tag: `tag` is its field 1, `simple_value` 2, `tensor` 8.
 fn scalar(bytes: &[u8]) -> Option<(usize, f64)> {
     let (mut tag, mut loss) = (None, None);
     for field in Fields(bytes) {
@@ -143,8 +145,8 @@ fn scalar(bytes: &[u8]) -> Option<(usize, f64)> {
     tag.zip(loss)
 }
 
-/// The first number of a `TensorProto`: `dtype` is its field 1 (1 for floats, 2 for doubles), `tensor_content` 4,
-/// `float_val` 5, `double_val` 6. Lists of numbers come one by one or packed.
+/// Returns the first number of a `TensorProto`: `dtype` is its field 1 (1 for floats, 2 for doubles), `tensor_content`
+/// 4, `float_val` 5, `double_val` 6. Lists of numbers are packed or not.
 fn first_of(tensor: &[u8]) -> Option<f64> {
     let four = |bytes: &[u8]| bytes.first_chunk().map(|bytes| f64::from(f32::from_le_bytes(*bytes)));
     let eight = |bytes: &[u8]| bytes.first_chunk().map(|bytes| f64::from_le_bytes(*bytes));
@@ -168,7 +170,7 @@ fn first_of(tensor: &[u8]) -> Option<f64> {
     first
 }
 
-/// A field's value as it is written.
+/// The encoded value of a field.
 enum Value<'a> {
     Number(u64),
     Eight([u8; 8]),
@@ -176,7 +178,7 @@ enum Value<'a> {
     Four([u8; 4]),
 }
 
-/// The fields of a message with their numbers, up to where it is none.
+/// An iterator over the fields of a message with their numbers. It ends at the first invalid field.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
@@ -205,7 +207,7 @@ impl<'a> Fields<'a> {
         Some(taken)
     }
 
-    /// A number of seven bits a byte, the lowest first.
+    /// Reads a varint: seven bits per byte, the lowest first.
     fn number(&mut self) -> Option<u64> {
         let mut number = 0_u64;
         for place in 0..10 {

@@ -12,7 +12,7 @@ fn read(log: &[u8]) -> Series {
     reader.series().clone()
 }
 
-/// The points in a short form, `step:value`.
+/// Formats the points as `step:value`.
 fn short(series: &Series) -> String {
     series.points.iter().map(|point| format!("{}:{}", point.step, point.value)).collect::<Vec<_>>().join(" ")
 }
@@ -87,10 +87,10 @@ fn the_bar_after_a_dict_says_its_step() {
 fn dicts_without_bars_are_counted() {
     let log = "{'loss': 2.5, 'epoch': 0.1}\n{'loss': 2.25, 'epoch': 0.2}\n{'loss': 2, 'epoch': 0.3}\n";
     assert_eq!(of(log), (Some(Source::HfTrainer), "1:2.5 2:2.25 3:2".to_owned()));
-    // A buffered output comes after all bars.
+    // Buffered output comes after all bars.
     let log = format!("\r 0%|  | 0/3 [00:00<?, ?it/s]\r100%|██| 3/3 [00:01<00:00, 3.1it/s]\n{log}");
     assert_eq!(of(&log), (Some(Source::HfTrainer), "1:2.5 2:2.25 3:2".to_owned()));
-    // The summary tells how far the bars have come, and so how far apart the dicts are.
+    // The summary shows how far the bars have come, and so how many steps are between the dicts.
     let log = log.replace("3/3", "30/30") + "{'train_runtime': 1.0, 'train_loss': 2.25, 'epoch': 0.3}\n";
     assert_eq!(of(&log), (Some(Source::HfTrainer), "10:2.5 20:2.25 30:2".to_owned()));
     let summary = "\r100%|██| 3/3 [00:01<00:00, 3.1it/s]\n{'train_runtime': 1.0, 'train_loss': 2.5, 'epoch': 0.4}\n";
@@ -158,7 +158,7 @@ fn one_log_gives_one_series() {
     let other = "step 1/9 loss=9\n{'loss': 8.0, 'step': 5}\n";
     assert_eq!(of(&format!("{other}{SD_SCRIPTS}")).1, "5:8", "the first trainer that is known by its lines");
     assert_eq!(of(&format!("step 1/9 loss=9\n{SD_SCRIPTS}{other}")).1, "1:1.18 2:1.16 3:NaN");
-    // The same job trains twice: the second training is shown.
+    // The same job trains twice: the series is that of the second training.
     assert_eq!(of("step 1/3 loss=3\nstep 2/3 loss=2\nstep 3/3 loss=1\nstep 1/3 loss=0.5\n").1, "1:0.5");
     assert_eq!(of("step 1/3 loss=3\nstep 2/3 loss=2\nstep 3/3 loss=1\nstep 2/3 loss=1.5\n").1, "1:3 2:1.5");
 }
@@ -233,7 +233,7 @@ fn trend_of(values: impl IntoIterator<Item = f64>) -> Trend {
     trend(&read(log.as_bytes()))
 }
 
-/// Noise that is the same on each run, between -1 and 1.
+/// Returns deterministic noise between -1 and 1.
 fn noise(step: u32) -> f64 {
     f64::from(step.wrapping_mul(2_654_435_761).rotate_left(13) % 2000) / 1000.0 - 1.0
 }
@@ -283,11 +283,11 @@ fn files_of_transformers_and_llama_factory() {
     let series = file("trainer_state.json", state.as_bytes()).expect("a series");
     assert_eq!((series.source, short(&series)), (Some(Source::TrainerState), "10:2.5 20:NaN 30:inf".to_owned()));
     assert_eq!((series.steps_seen, series.steps_wanted), (30, Some(30)));
-    assert!(file("trainer_state.json", b"[1]").is_err_and(|error| error.contains("no state of a trainer")));
+    assert!(file("trainer_state.json", b"[1]").is_err_and(|error| error.contains("not the state of a trainer")));
     assert!(from_file("adapter_config.json", &b"{}"[..]).is_none());
 }
 
-/// A record of an event file.
+/// Encodes a record of an event file.
 fn record(data: &[u8]) -> Vec<u8> {
     let check = |bytes: &[u8]| {
         let sum = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(bytes);
@@ -297,7 +297,7 @@ fn record(data: &[u8]) -> Vec<u8> {
     [&length[..], &check(&length), data, &check(data)].concat()
 }
 
-/// A field of a message that holds bytes shorter than 128.
+/// Encodes a field of a message with fewer than 128 bytes.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     [&[number << 3 | 2, u8::try_from(bytes.len()).expect("short")], bytes].concat()
 }
@@ -332,7 +332,7 @@ fn event_files_of_tensorboard() {
     assert!(!series.averaged);
     let averaged = file(name, &[whole.clone(), scalar(1, "loss/average", &simple(0.75))].concat()).expect("a series");
     assert_eq!((averaged.averaged, short(&averaged)), (true, "1:0.75".to_owned()));
-    // Cut off at each place, it gives what is there; damaged at one, it says so.
+    // Truncated at any byte, the file returns the points before; damaged at any byte, it returns an error.
     let small = [scalar(1, "loss", &simple(1.0)), scalar(2, "loss", &simple(2.0))].concat();
     for end in 0..small.len() {
         assert_eq!(
@@ -361,7 +361,7 @@ fn real_logs() {
     }
 }
 
-/// Logs that are likely to hurt: bars, dicts and words between broken bytes and escapes.
+/// Generates logs that are likely to break the parser: bars, dicts and words between broken bytes and escapes.
 fn nasty_log() -> impl Strategy<Value = Vec<u8>> {
     let parts = vec![
         "\rsteps:  33%|███▎ | 1/3 [00:21<00:43, 2s/it, avr_loss=1.18]",

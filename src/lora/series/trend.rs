@@ -1,37 +1,37 @@
-//! Where a loss is going, in one word.
+//! The trend of a loss, in one word.
 
 use serde::{Deserialize, Serialize};
 
 use super::Series;
 
-/// Fewer finite values than this say nothing.
+/// With fewer finite values there is no trend.
 const LEAST_VALUES: usize = 8;
-/// The part of the series at its begin and at its end that are compared.
+/// The divisor of the series' length for the parts at its begin and its end that are compared.
 const PART: usize = 5;
-/// A change below this part of the first loss is none, however even the loss is.
+/// A change below this fraction of the first loss does not count, however even the loss is.
 const LEAST_CHANGE: f64 = 0.02;
-/// The loss has diverged when it ends this many times above its begin, or above the lowest stretch.
+/// The loss has diverged when it ends this many times above its begin, or above its lowest stretch.
 const ABOVE_BEGIN: f64 = 1.5;
 const ABOVE_LOWEST: f64 = 3.0;
 
-/// Where the loss of a training is going.
+/// The trend of a training's loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trend {
-    /// It ends lower than it began, by more than its noise.
+    /// The end is lower than the begin, by more than the noise.
     Falling,
-    /// It ends about where it began, or a little above.
+    /// The end is about as high as the begin, or a little higher.
     Flat,
-    /// It ends far above its begin or its lowest stretch.
+    /// The end is far above the begin or the lowest stretch.
     Diverged,
-    /// It ends in NaN or an infinity, or more than a tenth of it is such.
+    /// The last value, or more than a tenth of all values, is NaN or infinite.
     NotANumber,
-    /// There are too few values to tell.
+    /// There are too few values for a trend.
     TooShort,
 }
 
-/// Judges a series. The middle values of the first and the last fifth are compared, so that single outliers do not
-/// count. They must differ by 2 % of the first and by twice the error that the noise from step to step lets expect.
+/// Determines the trend of a series. The medians of the first and the last fifth are compared, so that single outliers
+/// do not count. They must differ by 2 % of the first and by twice the error expected from the noise between steps.
 pub fn trend(series: &Series) -> Trend {
     let values: Vec<f64> = series.points.iter().map(|point| point.value).collect();
     let finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
@@ -58,7 +58,7 @@ pub fn trend(series: &Series) -> Trend {
     }
 }
 
-/// The middle value of some finite ones; the mean of the two middle ones of an even number.
+/// Returns the median of some finite values; for an even number of values the mean of the two middle ones.
 fn middle(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -70,7 +70,8 @@ fn middle(values: &[f64]) -> f64 {
     }
 }
 
-/// The standard deviation of a single value, estimated from the differences of neighbours, which no trend disturbs.
+/// Estimates the standard deviation of a single value from the differences of neighbours, which a trend does not
+/// disturb.
 fn noise(values: &[f64]) -> f64 {
     let steps: Vec<f64> = values.windows(2).map(|pair| (pair[1] - pair[0]).abs()).filter(|d| d.is_finite()).collect();
     1.4826 * middle(&steps) / std::f64::consts::SQRT_2

@@ -1,5 +1,5 @@
-//! ai-toolkit, for Stable Diffusion 1; there are no mock models for the others. Derived from reading its source at
-//! 27a03a9, and not run: it is no package.
+//! Smoke jobs for ai-toolkit with Stable Diffusion 1; there are no mock models for other architectures. Written by
+//! reading the source at 27a03a9, and not run: ai-toolkit is not a package.
 
 use super::draft::{Draft, Part};
 use super::lora_scripts::{RANK, plain_optimizer};
@@ -49,7 +49,7 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     Ok(format!("python {} {{config}}", work.script("run.py")?))
 }
 
-/// Keys that tell what a model is, beside `arch`.
+/// Keys that name the kind of a model, apart from `arch`.
 const KINDS: [(&str, &str); 10] = [
     ("is_flux", "FLUX"),
     ("is_xl", "Stable Diffusion XL"),
@@ -63,7 +63,7 @@ const KINDS: [(&str, &str); 10] = [
     ("is_lumina2", "Lumina 2"),
 ];
 
-/// Whether the config is one training of a model that there is a mock of.
+/// Checks that the config is a single training of a model for which there is a mock.
 fn check(draft: &mut Draft) -> Result<(), Unfit> {
     let job = shortened(draft.root().text("job").unwrap_or_default());
     if !["extension", "train"].contains(&job.as_str()) {

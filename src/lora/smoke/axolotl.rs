@@ -1,6 +1,6 @@
-//! axolotl. Derived from reading its source at 067b021, whose schema the derived configs keep; and most of axolotl's own
-//! examples, derived, were run with release 0.5.2 on PyTorch 1.13: three steps, and weights in which every module has
-//! learned something.
+//! Smoke jobs for axolotl. Written by reading the source at 067b021, whose schema the derived configs satisfy. Most of
+//! axolotl's own examples, derived, were run with release 0.5.2 on PyTorch 1.13: three steps, and weights in which
+//! every module has learned something.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -10,13 +10,13 @@ use super::{Unfit, Work, llm};
 use crate::lora::mock::{self, Row};
 use crate::lora::tree::{Node, Value};
 
-/// The most data sets that a dummy is made for.
+/// Maximum number of data sets that are replaced with dummies.
 const MAX_SETS: usize = 32;
 
 pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     let root = work.draft.root();
     if root.gives("processor_type") || root.gives("image_size") {
-        return Err(Unfit::Cannot("Trainyard has no mock base model that sees or hears".to_owned()));
+        return Err(Unfit::Cannot("Trainyard has no mock base model for images, video or audio".to_owned()));
     }
     if let Some(rl @ ("grpo" | "gdpo" | "ebft")) = root.text("rl") {
         return Err(Unfit::Cannot(format!("Trainyard has no dummy data for rl: {rl}, whose rewards are code")));
@@ -38,7 +38,7 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     root.set("max_steps", steps);
     root.set("save_steps", steps);
     root.set("logging_steps", 1);
-    // Releases differ in the default; only these weights can be looked into afterwards.
+    // The default differs between releases; only weights in this format can be inspected afterwards.
     root.set("save_safetensors", true);
     cheap(&mut root);
     without_gpu(&mut root);
@@ -59,7 +59,7 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     Ok("axolotl train {config}".to_owned())
 }
 
-/// The texts that a value holds.
+/// Returns all strings in a value.
 fn texts(node: Option<&Node>) -> Vec<String> {
     let mut texts = Vec::new();
     if let Some(node) = node {
@@ -82,14 +82,14 @@ fn cheap(root: &mut Part<'_>) {
     root.remove(&["test_datasets", "do_bench_eval", "do_causal_lm_eval", "load_best_model_at_end"]);
     root.remove(&["early_stopping_patience", "metric_for_best_model", "generate_samples"]);
     root.remove_beginning(&["eval_", "evals_", "evaluation_", "generation_", "sample_packing_"]);
-    // A model of random numbers begins with a loss that a watchdog takes for a failure.
+    // A model of random numbers starts with a loss that a watchdog treats as a failure.
     root.remove_beginning(&["loss_watchdog_"]);
     root.rank("lora_r", "lora_alpha", RANK);
     root.remove(&["peft", "peft_layers_to_transform", "peft_layers_pattern", "unfrozen_parameters"]);
     root.remove(&["lora_target_parameters"]);
 }
 
-/// What only works on a GPU, or on several.
+/// Removes settings that only work on a GPU, or on several.
 fn without_gpu(root: &mut Part<'_>) {
     if root.text("adapter") == Some("qlora") {
         root.set("adapter", "lora");
@@ -118,7 +118,7 @@ fn without_gpu(root: &mut Part<'_>) {
     root.remove(&["heads_k_stride", "resources_per_worker"]);
 }
 
-/// Puts a file of ours in place of each data set, with the fields that its type reads.
+/// Replaces each data set with a dummy file, with the fields that its type reads.
 fn data(work: &mut Work<'_>) -> Result<(), Unfit> {
     let mut root = work.draft.root();
     if root.gives("pretraining_dataset") {
@@ -140,21 +140,21 @@ fn data(work: &mut Work<'_>) -> Result<(), Unfit> {
         set.remove(&["split", "train_on_split", "name", "data_files", "data_dir", "revision", "shards", "shards_idx"]);
         set.remove(&["preprocess_shards", "trust_remote_code"]);
         if compares {
-            // Its other loader looks for local files here.
+            // The other loader, used with `rl`, looks for local files here.
             set.set("data_files", vec![Value::from(format!("{path}/{name}"))]);
             set.set("split", "train");
         }
     });
     if files.len() == MAX_SETS {
         return Err(Unfit::Cannot(format!(
-            "the config has {MAX_SETS} data sets or more, which are too many to stand in for"
+            "the config has {MAX_SETS} data sets or more, which is too many to replace with dummy data"
         )));
     }
     work.add("data", files);
     Ok(())
 }
 
-/// Turns under both names: releases differ in what they take for usual.
+/// Merges turns under both names: the default names differ between releases.
 fn merged(turns: &Json, more: &Json) -> Json {
     let mut turns = turns.clone();
     for (turn, more) in turns.as_array_mut().into_iter().flatten().zip(more.as_array().into_iter().flatten()) {
@@ -165,8 +165,8 @@ fn merged(turns: &Json, more: &Json) -> Json {
     turns
 }
 
-/// A row with the fields of all types of data sets, since a type leaves alone what it does not read; and under the names
-/// that the data set gives them.
+/// Converts a row to the fields of all types of data sets, since a type ignores the fields that it does not read. The
+/// fields are added also under the names that the data set sets for them.
 fn fields(set: &Part<'_>, row: &Row) -> Json {
     let mapped = |key: &str, usual: &str| -> String {
         let mapping = set.get("message_property_mappings").map(Node::entries).unwrap_or_default();
@@ -182,7 +182,7 @@ fn fields(set: &Part<'_>, row: &Row) -> Json {
     let (mut chosen, mut rejected) = (json!(row.answer), json!(row.worse));
     let mut asked = messages.clone();
     if kind.starts_with("chat_template.") {
-        // The answers are turns, and the question is all that comes before.
+        // The answers are turns, and the question is the conversation before them.
         chosen = json!({&role: names[3], &content: row.answer});
         rejected = json!({&role: names[3], &content: row.worse});
         asked = json!([{&role: names[2], &content: row.question}]);

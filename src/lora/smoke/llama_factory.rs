@@ -1,5 +1,5 @@
-//! LLaMA-Factory. Derived configs were run with release 0.9.1 on PyTorch 1.13, of all stages that are derived here: three
-//! steps, and weights in which every module has learned something.
+//! Smoke jobs for LLaMA-Factory. Derived configs of all supported stages were run with release 0.9.1 on PyTorch 1.13:
+//! three steps, and weights in which every module has learned something.
 
 use serde_json::{Value as Json, json};
 
@@ -8,7 +8,7 @@ use super::lora_scripts::{RANK, plain_optimizer};
 use super::{Unfit, Work, llm, shortened};
 use crate::lora::mock::{self, File, Row};
 
-/// The dummy data set's name.
+/// The name of the dummy data set.
 const DATA: &str = "smoke";
 
 pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
@@ -17,7 +17,7 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
         return Err(Unfit::NotRun("the config has do_train off, so it trains nothing".to_owned()));
     }
     if sees(&root) {
-        return Err(Unfit::Cannot("Trainyard has no mock base model that sees or hears".to_owned()));
+        return Err(Unfit::Cannot("Trainyard has no mock base model for images, video or audio".to_owned()));
     }
     let (info, row) = data(root.text("stage").unwrap_or("sft"))?;
     work.files.push(mock::lines(&format!("data/{DATA}.jsonl"), row));
@@ -44,7 +44,7 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     Ok("llamafactory-cli train {config}".to_owned())
 }
 
-/// Whether the model is one that takes more than texts. Its name in the template tells, or keys for images.
+/// Returns true if the model takes more than text. The template's name or keys for images show this.
 fn sees(root: &Part<'_>) -> bool {
     let names = ["vl", "llava", "omni", "audio", "vision", "video", "pixtral", "paligemma", "minicpm_v"];
     let template = root.text("template").unwrap_or_default().to_lowercase();
@@ -52,10 +52,10 @@ fn sees(root: &Part<'_>) -> bool {
     names.iter().any(|name| template.contains(name)) || keys.iter().any(|key| root.gives(key))
 }
 
-/// What a row looks like.
+/// A conversion of a row to the JSON of a stage.
 type Form = fn(&Row) -> Json;
 
-/// The entry of the list of data sets, and a row, for a stage of training.
+/// Returns the entry for `dataset_info.json`, and the conversion of a row, for a stage of training.
 fn data(stage: &str) -> Result<(Json, Form), Unfit> {
     let file = format!("{DATA}.jsonl");
     Ok(match stage {
@@ -76,7 +76,7 @@ fn data(stage: &str) -> Result<(Json, Form), Unfit> {
         "kto" => {
             let columns = json!({"prompt": "prompt", "response": "response", "kto_tag": "label"});
             (json!({"file_name": file, "columns": columns}), |row| {
-                // Good and bad answers in turn: it needs both.
+                // There are good and bad answers: KTO requires both.
                 let is_good = row.answer.len().is_multiple_of(2);
                 let response = if is_good { &row.answer } else { &row.worse };
                 json!({"prompt": row.question, "response": response, "label": is_good})

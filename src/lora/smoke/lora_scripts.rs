@@ -1,11 +1,12 @@
-//! `train.py --config x.yaml`. Its schema is ours (`keys/lora-scripts.keys`). Derived configs were run with a stand-in for
-//! that trainer on diffusers 0.31: three steps, and weights in which every module has learned something.
+//! Smoke jobs for `train.py --config x.yaml`. Its schema is ours (`keys/lora-scripts.keys`). Derived configs were run
+//! with a stand-in for that trainer on diffusers 0.31: three steps, and weights in which every module has learned
+//! something.
 
 use super::draft::Part;
 use super::{Unfit, Work};
 use crate::lora::mock;
 
-/// The largest rank: what is learned does not matter, that it can be does.
+/// The largest rank. The result of the training does not matter, only that the training works.
 pub(super) const RANK: f64 = 4.0;
 
 pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
@@ -57,14 +58,15 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     Ok(format!("python {} --config {{config}}", work.script("train.py")?))
 }
 
-/// The name of a checkpoint that is a single file. A trainer that is told of one looks for a file, not for a folder.
+/// Returns the name of a checkpoint that is a single file. A trainer that is given such a path looks for a file, not
+/// for a folder.
 fn checkpoint(path: &str) -> Option<String> {
     let name = path.rsplit(['/', '\\']).next()?;
     let (_, extension) = name.rsplit_once('.')?;
     ["safetensors", "ckpt", "pt", "pth", "bin"].contains(&extension).then(|| name.to_owned())
 }
 
-/// Puts another optimizer in place of one that needs a GPU.
+/// Replaces an optimizer that requires a GPU with `plain`.
 pub(super) fn plain_optimizer(part: &mut Part<'_>, key: &str, plain: &str) {
     let needs_gpu =
         |name: &str| ["8bit", "4bit", "fp8", "paged", "bnb", "fused"].iter().any(|mark| name.contains(mark));

@@ -1,8 +1,9 @@
-//! Smoke jobs: a config of the team's own, changed so that its training takes a few steps on a CPU with a mock model and
-//! dummy data. Whatever costs no time and reaches nowhere stays as the team has it, since that is what is tried.
+//! Smoke jobs: the team's own config, changed so that its training takes a few steps on a CPU with a mock model and
+//! dummy data. Settings that cost no time and do not access the network stay as they are, since they are what the job
+//! tests.
 //!
-//! Which dialects were run with their real trainer, and which were derived from reading it only, is told at the head of
-//! each dialect's file.
+//! The head of each dialect's file states whether its derived configs were run with the real trainer, or were written
+//! by reading its source only.
 
 mod ai_toolkit;
 mod axolotl;
@@ -24,27 +25,27 @@ use draft::Draft;
 
 pub use draft::Change;
 
-/// What is wanted of a smoke job.
+/// The requested settings of a smoke job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
-    /// The training's steps, 1 to [`MAX_STEPS`].
+    /// The number of training steps, 1 to [`MAX_STEPS`].
     pub steps: u32,
     /// The side of the images in pixels: a multiple of 64 from 64 to [`MAX_RESOLUTION`]. With 64, the middle of a
-    /// Stable Diffusion U-Net sees a single place, and some of its weights learn nothing in a sound training.
+    /// Stable Diffusion U-Net sees a single position, and some of its weights learn nothing even in a sound training.
     pub resolution: u32,
-    /// How the trainer is started, in place of what is usual for it. `{config}` stands for the path of the config. The
-    /// scripts of sd-scripts have to be started through `narrow.py` in the same folder, or the mock model does not fit
+    /// The command that starts the trainer, in place of its usual one. `{config}` stands for the path of the config.
+    /// The scripts of sd-scripts must be started through `narrow.py` in the same folder, or the mock model does not fit
     /// them.
     pub command: Option<String>,
 }
 
-/// The most steps of a smoke job.
+/// Maximum number of steps of a smoke job.
 pub const MAX_STEPS: u32 = 1000;
-/// The largest side of its images.
+/// Maximum side of the images, in pixels.
 pub const MAX_RESOLUTION: u32 = 1024;
-/// What a command has in place of the config's path.
+/// The placeholder for the config's path in a command.
 const CONFIG: &str = "{config}";
-/// Where the trainer saves, below the folder of the smoke job.
+/// The folder in which the trainer saves, below the folder of the smoke job.
 pub const OUTPUT: &str = "output";
 
 impl Default for Ask {
@@ -53,38 +54,37 @@ impl Default for Ask {
     }
 }
 
-/// All that a smoke job needs beside the checkout.
+/// Everything that a smoke job requires in addition to the checkout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Smoke {
-    /// The trainer.
     pub dialect: Dialect,
-    /// Config, model and data, from the folder on that the smoke was derived for.
+    /// Config, model and data, with paths relative to the smoke job's folder.
     pub files: Vec<File>,
-    /// Variables for the trainer, by name.
+    /// Environment variables for the trainer.
     pub environment: Vec<(String, String)>,
-    /// One command for bash, to be run in the root of the repository.
+    /// The command for bash, run in the root of the repository.
     pub command: String,
-    /// The folder into which the trainer saves, below that of the smoke job.
+    /// The folder in which the trainer saves, below the folder of the smoke job.
     pub output: String,
-    /// The steps that the trainer is told to make.
+    /// The number of steps that the trainer will make.
     pub steps: u32,
-    /// What is different in the config.
+    /// The changes to the team's config.
     pub changes: Vec<Change>,
 }
 
-/// Why there is no smoke job for a file.
+/// The reason why a file has no smoke job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// The file is no config that is run by itself, so nothing is missing.
+    /// The file is not a config that is run by itself, so nothing is missing.
     #[error("{0}")]
     NotRun(String),
-    /// The file should be tried, and cannot be. The text says why, and what to do.
+    /// The file should be tried but cannot be. The text says why, and what to do.
     #[error("{0}")]
     Cannot(String),
 }
 
-/// Makes a smoke job of the config at `path`. `folder` is where its files will be: an absolute path outside of the
-/// checkout. The same arguments give the same bytes.
+/// Derives a smoke job from the config at `path`. `folder` is the place of its files: an absolute path outside of the
+/// checkout. The same arguments return the same bytes.
 pub fn derive(path: &str, text: &[u8], ask: &Ask, repository: &Repository<'_>, folder: &str) -> Result<Smoke, Unfit> {
     let (format, dialect, root) = read(path, text)?;
     check(ask)?;
@@ -101,12 +101,12 @@ pub fn derive(path: &str, text: &[u8], ask: &Ask, repository: &Repository<'_>, f
         Dialect::SimpleTuner => simpletuner::derive(&mut work)?,
         Dialect::OneTrainer => onetrainer::derive(&mut work)?,
         Dialect::KohyaGui => {
-            let advice = "put the TOML that it writes for sd-scripts into the repository, and that is tried";
-            return Err(Unfit::Cannot(format!("only the web page kohya_ss reads {path}: {advice}")));
+            let advice = "add the TOML that it writes for sd-scripts to the repository, which can be tried";
+            return Err(Unfit::Cannot(format!("only the web UI kohya_ss reads {path}: {advice}")));
         }
         Dialect::SdScriptsDataset => return part("a data set, which is tried with the config that names it"),
-        Dialect::AkegarasuPreset => return part("a preset, which a web page merges into the arguments of a training"),
-        Dialect::Peft => return part("written beside trained weights by PEFT"),
+        Dialect::AkegarasuPreset => return part("a preset, which a web UI merges into the arguments of a training"),
+        Dialect::Peft => return part("written next to trained weights by PEFT"),
     };
     let Work { mut draft, mut files, mut environment, steps, changes: more, .. } = work;
     environment.sort();
@@ -119,9 +119,9 @@ pub fn derive(path: &str, text: &[u8], ask: &Ask, repository: &Repository<'_>, f
     Ok(Smoke { dialect, files, environment, command, output: OUTPUT.to_owned(), steps, changes })
 }
 
-/// The tree of a config that can be run.
+/// Reads a config that can be run.
 fn read(path: &str, text: &[u8]) -> Result<(Format, Dialect, Node), Unfit> {
-    let unknown = || Unfit::NotRun(format!("{path} is no training config that is known here"));
+    let unknown = || Unfit::NotRun(format!("{path} is not a known training config"));
     let format = Format::of(path).filter(|_| text.len() <= MAX_BYTES).ok_or_else(unknown)?;
     let Source { root, faults } = format.read(std::str::from_utf8(text).map_err(|_| unknown())?);
     let root = root.ok_or_else(unknown)?;
@@ -147,13 +147,13 @@ fn check(ask: &Ask) -> Result<(), Unfit> {
     match &ask.command {
         Some(command) if !command.contains(CONFIG) => {
             let advice = format!("write {CONFIG} where the path of the derived config belongs");
-            Err(Unfit::Cannot(format!("the smoke command would run the config as it stands: {advice}")))
+            Err(Unfit::Cannot(format!("the smoke command would run the original config: {advice}")))
         }
         _ => Ok(()),
     }
 }
 
-/// A smoke job on its way.
+/// A smoke job under construction.
 struct Work<'a> {
     draft: Draft,
     ask: &'a Ask,
@@ -161,30 +161,31 @@ struct Work<'a> {
     folder: &'a str,
     files: Vec<File>,
     environment: Vec<(String, String)>,
-    /// The steps that the trainer is told to make: those that were asked for, where it counts in steps.
+    /// The number of steps that the trainer will make: the requested number if the trainer counts in steps.
     steps: u32,
-    /// What is different in files that the config names.
+    /// The changes to files that the config names.
     changes: Vec<Change>,
 }
 
 impl Work<'_> {
-    /// Adds files below the job's folder and gives their absolute path.
+    /// Adds files in a folder below the job's folder, and returns the absolute path of that folder.
     fn add(&mut self, name: &str, files: Vec<File>) -> String {
         self.files.extend(files.into_iter().map(|file| file.below(name)));
         self.path(name)
     }
 
-    /// The absolute path of something in the job's folder.
+    /// Returns the absolute path of a file or folder in the job's folder.
     fn path(&self, name: &str) -> String {
         format!("{}/{name}", self.folder)
     }
 
-    /// The folder into which the trainer is told to save.
+    /// Returns the folder in which the trainer saves.
     fn output(&self) -> String {
         self.path(OUTPUT)
     }
 
-    /// The path from the repository's root of the trainer's script, which is `usual` where it lies as its authors have it.
+    /// Returns the path of the trainer's script from the repository's root. It is `usual` where the script lies as in
+    /// the trainer's own repository.
     fn script(&self, usual: &str) -> Result<String, Unfit> {
         let name = usual.rsplit('/').next().unwrap_or(usual);
         if let Some(path) = self.repository.nearest(name) {
@@ -193,13 +194,13 @@ impl Work<'_> {
         if self.repository.is_unknown() || self.ask.command.is_some() {
             return Ok(usual.to_owned());
         }
-        let advice = "tell how the trainer is started with the key command of smoke";
+        let advice = "set lora.command to the command that starts the trainer";
         Err(Unfit::Cannot(format!("there is no {name} in the repository: {advice}")))
     }
 }
 
-/// What keeps a trainer on the CPU, offline and readable. One thread, since many on few cores wait for each other: a tiny
-/// U-Net is up to 50 times slower with the default.
+/// Returns the variables that keep a trainer on the CPU, offline, and its log readable. It gets one thread, since many
+/// threads on few cores wait for each other: with the default, a tiny U-Net is up to 50 times slower.
 fn environment(folder: &str) -> Vec<(String, String)> {
     let fixed = [
         ("COLUMNS", "200"),
@@ -221,12 +222,12 @@ fn environment(folder: &str) -> Vec<(String, String)> {
     variables
 }
 
-/// A text of a config, short enough for a message.
+/// Shortens a string from a config for a message.
 fn shortened(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(60).collect()
 }
 
-/// The text as one word for a shell.
+/// Quotes a text as one shell word.
 fn shell_word(text: &str) -> String {
     let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
     if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }

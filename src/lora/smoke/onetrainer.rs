@@ -1,5 +1,5 @@
-//! OneTrainer, for Stable Diffusion 1; there are no mock models for the others. Derived from reading its source at
-//! 23df383, and not run: it is no package.
+//! Smoke jobs for OneTrainer with Stable Diffusion 1; there are no mock models for other architectures. Written by
+//! reading the source at 23df383, and not run: OneTrainer is not a package.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
         "text": {"prompt_source": "sample"},
     }]);
     work.files.push(File::json("concepts.json", &concepts));
-    // It counts epochs and no steps, so the training may be up to an epoch longer than was asked.
+    // OneTrainer counts epochs instead of steps, so the training may be up to an epoch longer than requested.
     let epochs = work.ask.steps.div_ceil(mock::IMAGES.len() as u32);
     work.steps = epochs * mock::IMAGES.len() as u32;
     let (concepts, output, side) = (work.path("concepts.json"), work.output(), work.ask.resolution);

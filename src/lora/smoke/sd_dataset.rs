@@ -1,4 +1,4 @@
-//! The data sets of sd-scripts, which a config of arguments names.
+//! The data sets of sd-scripts that a config of arguments names.
 
 use serde_json::{Map, json};
 
@@ -12,8 +12,8 @@ use crate::lora::repository::normal;
 use crate::lora::tree::{Node, Value};
 use crate::yaml::{MAX_BYTES, Mark};
 
-/// Adds the data sets with dummy images in place of the team's and gives the path of their file. One that the repository
-/// does not hold gives way to a plain one of ours.
+/// Adds the data set config with dummy images in place of the team's, and returns its path. If the repository does not
+/// contain the file, a simple one of ours replaces it.
 pub(super) fn derive(work: &mut Work<'_>, path: &str) -> Result<String, Unfit> {
     let (format, root) = read(work, path)?;
     let images = work.path(&format!("data/{IMAGES}"));
@@ -62,7 +62,7 @@ fn read(work: &Work<'_>, path: &str) -> Result<(Format, Node), Unfit> {
     let cannot = |why: &str| Unfit::Cannot(format!("dataset_config names {shown}, which {why}"));
     let format = Format::of(path).filter(|format| *format != Format::Yaml);
     let format = format.ok_or_else(|| cannot("is neither TOML nor JSON"))?;
-    let source = format.read(std::str::from_utf8(text).map_err(|_| cannot("is no text"))?);
+    let source = format.read(std::str::from_utf8(text).map_err(|_| cannot("is not UTF-8 text"))?);
     if let Some(fault) = source.faults.iter().find(|fault| fault.fatal) {
         return Err(cannot(&format!("cannot be read: {}", fault.message)));
     }
@@ -77,7 +77,7 @@ fn needs_table(root: &Node) -> bool {
         .any(|subset| subset.entries().iter().any(|entry| entry.key == "metadata_file"))
 }
 
-/// Adds the captions as a table by the images' paths, for trainings that read them so.
+/// Adds the captions as a table by image path, for trainings that read such a table.
 pub(super) fn table(work: &mut Work<'_>) -> String {
     let folder = work.path(&format!("data/{IMAGES}"));
     let path = |index| format!("{folder}/{}.png", mock::name(index));

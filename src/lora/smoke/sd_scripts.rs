@@ -1,8 +1,9 @@
-//! kohya's sd-scripts, for Stable Diffusion 1 and 2; there are no mock models for the others.
+//! Smoke jobs for kohya's sd-scripts with Stable Diffusion 1 and 2; there are no mock models for other architectures.
 //!
-//! Derived from the source at 48d368f and from runs of it on another tiny model (resolution 64, 24 MB). Not run as it is
-//! derived here: the scripts are no package that could be had where this was written. Only the start was, with scripts of
-//! ours in the same folders: `accelerate launch`, the constants that `narrow.py` changes, the tokenizer.
+//! Written from the source at 48d368f and from runs of it on another tiny model (resolution 64, 24 MB). The configs
+//! derived here were not run: the scripts were not available as a package where this was written. Only the start was
+//! tested, with scripts of ours in the same folders: `accelerate launch`, the constants that `narrow.py` changes, the
+//! tokenizer.
 
 use super::draft::Part;
 use super::lora_scripts::{RANK, plain_optimizer};
@@ -10,9 +11,9 @@ use super::{Unfit, Work, sd_dataset, shell_word};
 use crate::lora::mock::{self, File};
 use crate::lora::tree::Value;
 
-/// The tokenizers that the scripts want from the Hub, as folders of `tokenizer_cache_dir`.
+/// The tokenizers that the scripts load from the Hub, as folders of `tokenizer_cache_dir`.
 const TOKENIZERS: [&str; 2] = ["openai_clip-vit-large-patch14", "stabilityai_stable-diffusion-2"];
-/// Where images are, with their number of repeats in the name as kohya has it.
+/// The folder of the images, with the number of repeats in its name as kohya expects it.
 pub(super) const IMAGES: &str = "1_smoke";
 
 pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
@@ -57,7 +58,7 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     start(work)
 }
 
-/// What takes time or memory.
+/// Changes the settings that cost time or memory.
 fn cheap(root: &mut Part<'_>) {
     root.remove(&["max_train_epochs", "gradient_checkpointing", "cpu_offload_checkpointing", "blocks_to_swap"]);
     root.set("train_batch_size", 1);
@@ -81,7 +82,7 @@ fn cheap(root: &mut Part<'_>) {
     }
 }
 
-/// `conv_dim=32` as `conv_dim=4`, with alphas as they are.
+/// Reduces `conv_dim=32` to `conv_dim=4`. Alphas stay as they are.
 fn narrowed(value: &Value) -> Value {
     let Value::Text { text, .. } = value else { return value.clone() };
     match text.split_once('=') {
@@ -92,7 +93,7 @@ fn narrowed(value: &Value) -> Value {
     }
 }
 
-/// What reaches out, goes on from an earlier training, or saves more than the result.
+/// Removes the settings that access the network, resume an earlier training, or save more than the result.
 fn quiet(root: &mut Part<'_>) {
     root.remove(&["log_with", "logging_dir", "log_prefix", "log_config", "wandb_api_key", "wandb_run_name"]);
     root.remove(&[
@@ -110,7 +111,7 @@ fn quiet(root: &mut Part<'_>) {
     root.remove_beginning(&["huggingface_", "log_tracker_", "sample_every_n", "save_every_n", "save_last_n"]);
 }
 
-/// The model's kind, if it is one that there is no mock model of. Only what a config tells can tell it.
+/// Returns the kind of the model if there is no mock of it. Only the config is available to determine the kind.
 fn architecture(root: &Part<'_>) -> Option<&'static str> {
     let module = root.text("network_module").unwrap_or_default();
     let model = root.text("pretrained_model_name_or_path").unwrap_or_default().to_lowercase();
@@ -120,7 +121,7 @@ fn architecture(root: &Part<'_>) -> Option<&'static str> {
         ("HunyuanImage", &["hunyuan"], &["byt5"]),
         ("Stable Diffusion 3", &["sd3", "stable-diffusion-3"], &["clip_g"]),
         ("FLUX", &["flux", "chroma"], &["ae", "clip_l", "t5xxl"]),
-        // Only its scripts and newer ones know these keys.
+        // Only the scripts for SDXL and newer ones know these keys.
         ("Stable Diffusion XL", &["sdxl", "xl_base", "xl-base"], &["cache_text_encoder_outputs", "cond_emb_dim"]),
     ];
     let is = |(_, names, keys): &&(&str, &[&str], &[&str])| {
@@ -129,7 +130,8 @@ fn architecture(root: &Part<'_>) -> Option<&'static str> {
     kinds.iter().find(is).map(|(kind, ..)| *kind)
 }
 
-/// Through a program of ours that makes the scripts' U-Net as narrow as the mock model's.
+/// Returns the command, which starts the script through a program of ours that makes its U-Net as narrow as the mock
+/// model's.
 fn start(work: &mut Work<'_>) -> Result<String, Unfit> {
     let script = work.script("train_network.py")?;
     let (width, time, groups) = (mock::WIDTH, 4 * mock::WIDTH, mock::GROUPS);

@@ -1,5 +1,5 @@
-//! SimpleTuner, for Stable Diffusion 1; there are no mock models for the others. Derived from reading its source at
-//! bc8e6ab, and not run: it wants a newer PyTorch than there was.
+//! Smoke jobs for SimpleTuner with Stable Diffusion 1; there are no mock models for other architectures. Written by
+//! reading the source at bc8e6ab, and not run: it requires a newer PyTorch than was available.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Two files side by side.
+//! Comparison of two files of weights.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -11,38 +11,38 @@ use super::names::{Name, Role};
 use super::private::hide;
 use super::stats::Window;
 
-/// What differs between a file and its base.
+/// The differences between a file and its base.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The modules of which both have tensors of the same shape, by name.
+    /// The modules for which both files have tensors of the same shape, by name.
     pub modules: Vec<Difference>,
     /// Tensors that the base lacks.
     pub only_here: Vec<String>,
     /// Tensors that only the base has.
     pub only_in_base: Vec<String>,
-    /// Tensors of both that have different shapes, or a type that is no weight.
+    /// Tensors in both files that have different shapes, or a type that is not for weights.
     pub not_comparable: Vec<String>,
-    /// Alphas of both that differ.
+    /// Alphas in both files that differ.
     pub other_alpha: Vec<String>,
 }
 
-/// How a module's tensors differ, all of them taken as one long vector. These are the stored numbers and not their
-/// product, of which there is none when the ranks differ.
+/// The difference of a module's tensors, concatenated to one long vector. The vectors are the stored numbers and not
+/// the product of up and down, since the products cannot be compared when the ranks differ.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
-    /// The name of the module, or of a tensor that belongs to none.
+    /// The name of the module, or of a tensor that belongs to no module.
     pub module: String,
-    /// The norm in the file.
+    /// The norm of the vector in the file.
     pub norm: f64,
-    /// The norm in the base.
+    /// The norm of the vector in the base.
     pub norm_in_base: f64,
     /// The norm of file minus base.
     pub difference: f64,
-    /// The cosine of the angle between the two, -1 to 1; none when one of them is zero or not finite.
+    /// The cosine of the angle between the two, -1 to 1; `None` when one of them is zero or not finite.
     pub cosine: Option<f64>,
 }
 
-/// A file of which the header has been read.
+/// A file whose header has been read.
 struct Opened<R> {
     reader: R,
     header: Header,
@@ -58,11 +58,12 @@ struct Both {
     product: f64,
 }
 
-/// Compares two files tensor by tensor, through two windows of fixed size. The readers stand at their starts.
+/// Compares two files tensor by tensor, through two windows of fixed size. Both readers must be at the start.
 ///
 /// # Errors
 ///
-/// [`Error::Unreadable`] of whichever file is none; [`super::inspect`] tells which, so call it for both before.
+/// [`Error::Unreadable`] when either file is not a safetensors file. To know which one, call [`super::inspect`] on both
+/// first.
 pub fn compare(here: impl Read + Seek, base: impl Read + Seek) -> Result<Comparison, Error> {
     let (mut here, mut base) = (Opened::new(here)?, Opened::new(base)?);
     let of_base: HashMap<String, Tensor> =
@@ -82,7 +83,7 @@ pub fn compare(here: impl Read + Seek, base: impl Read + Seek) -> Result<Compari
         }
         let both = both(&mut here, &mut base, tensor, other)?;
         match Name::read(&tensor.name) {
-            // A scale and no direction: beside the matrices it would only blur the cosine.
+            // Alpha is a scale without a direction: together with the matrices it would only blur the cosine.
             Some(Name { role: Role::Alpha, .. }) if both.difference != 0.0 => comparison.other_alpha.push(name),
             Some(Name { role: Role::Alpha, .. }) => {}
             read => modules.entry(read.map_or(name, |read| hide(read.module))).or_default().add(both),
@@ -149,7 +150,7 @@ impl Both {
             norm: self.here.sqrt(),
             norm_in_base: self.base.sqrt(),
             difference: self.difference.sqrt(),
-            // Rounding may bring it a little beyond its range.
+            // Rounding may move the cosine slightly out of its range.
             cosine: cosine.is_finite().then(|| cosine.clamp(-1.0, 1.0)),
         }
     }

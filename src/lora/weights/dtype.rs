@@ -1,8 +1,8 @@
-//! Element types and how their bytes become numbers.
+//! The element types, and the decoding of their bytes to numbers.
 
 use serde::Serialize;
 
-/// The type of a tensor's elements, with the name that the safetensors format gives it.
+/// The type of a tensor's elements, under its name in the safetensors format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[allow(non_camel_case_types, reason = "these are the format's own names")]
 #[expect(missing_docs, reason = "the names say all: kind and bits")]
@@ -47,12 +47,12 @@ impl Dtype {
         Self::BOOL,
     ];
 
-    /// The type of a name in a header.
+    /// Returns the type with this name in a header.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|dtype| dtype.name() == name)
     }
 
-    /// The name in the header.
+    /// Returns the name in a header.
     pub fn name(self) -> &'static str {
         match self {
             Self::F64 => "F64",
@@ -75,7 +75,7 @@ impl Dtype {
         }
     }
 
-    /// Bytes of one element, 1 to 8.
+    /// Returns the size of one element in bytes, 1 to 8.
     pub fn size(self) -> usize {
         match self {
             Self::F64 | Self::C64 | Self::I64 | Self::U64 => 8,
@@ -85,15 +85,15 @@ impl Dtype {
         }
     }
 
-    /// Whether elements are weights, which can be judged. Others are counted and hashed only.
+    /// Returns true if the elements can be weights, whose values are judged. Other types are only counted and hashed.
     pub fn is_judged(self) -> bool {
         matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::BF16 | Self::F8_E4M3 | Self::F8_E5M2)
     }
 
-    /// Writes the numbers of whole little-endian elements to the front of `numbers`, which must have room for them, and
-    /// returns how many. None for a type that is not judged.
+    /// Decodes whole little-endian elements into the front of `numbers`, which must have room for them, and returns
+    /// their count: 0 for a type that is not judged.
     ///
-    /// F64 is narrowed to f32, in which trainers compute: what does not fit there is infinite for them too.
+    /// F64 is narrowed to f32, in which trainers compute: values that do not fit are infinite for the trainers too.
     pub(super) fn decode(self, bytes: &[u8], numbers: &mut [f32]) -> usize {
         match self {
             Self::F64 => each(bytes, numbers, |b: [u8; 8]| f64::from_le_bytes(b) as f32),
@@ -101,7 +101,7 @@ impl Dtype {
             Self::F16 => each(bytes, numbers, |b| f16(u16::from_le_bytes(b))),
             Self::BF16 => each(bytes, numbers, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
             Self::F8_E4M3 => each(bytes, numbers, |[b]| f8_e4m3(b)),
-            // The same exponent as F16 and fewer digits.
+            // F8_E5M2 has the same exponent as F16 and a shorter mantissa.
             Self::F8_E5M2 => each(bytes, numbers, |[b]| f16(u16::from(b) << 8)),
             _ => 0,
         }
@@ -116,8 +116,8 @@ fn each<const N: usize>(bytes: &[u8], numbers: &mut [f32], read: impl Fn([u8; N]
     elements.len()
 }
 
-/// IEEE 754 binary16. Without branches, so that the compiler can convert many at once: the digits are put where f32 has
-/// them, and a multiplication mends the exponent's bias, for subnormal numbers too.
+/// Decodes IEEE 754 binary16. There are no branches, so that the compiler can vectorize the conversion: the mantissa is
+/// moved to its place in f32, and a multiplication corrects the exponent's bias, for subnormal numbers too.
 fn f16(half: u16) -> f32 {
     let sign = u32::from(half & 0x8000) << 16;
     let digits = u32::from(half & 0x7fff);
@@ -126,7 +126,8 @@ fn f16(half: u16) -> f32 {
     f32::from_bits(number.to_bits() | not_finite | sign)
 }
 
-/// OCP 8-bit float with 4 bits of exponent (the "FN" form that torch has): no infinity, one NaN for each sign.
+/// Decodes the OCP 8-bit float with 4 bits of exponent (the "FN" variant that torch uses): no infinity, and one NaN for
+/// each sign.
 fn f8_e4m3(byte: u8) -> f32 {
     let sign = u32::from(byte & 0x80) << 24;
     let digits = u32::from(byte & 0x7f);

@@ -1,9 +1,9 @@
-//! What a file is that is named like weights and is no safetensors.
+//! Recognition of files that are named like weights but are not safetensors files.
 
-/// How many first bytes of a file [`told`] likes to see.
+/// Number of bytes from the start of a file that [`told`] examines.
 pub(super) const SEEN: usize = 256;
 
-/// What the start of a file shows it to be, and what to do about it; none when nothing is recognised.
+/// Describes a file by its first bytes, and what to do about it. Returns `None` for an unknown format.
 pub(super) fn told(start: &[u8]) -> Option<&'static str> {
     const ZIP: &str = "this is a pickle of torch.save (a zip archive), which runs code when it is loaded: save as \
                        safetensors (in sd-scripts, save_model_as = \"safetensors\")";
@@ -19,17 +19,17 @@ pub(super) fn told(start: &[u8]) -> Option<&'static str> {
         _ if start.starts_with(b"GGUF") => "this is a GGUF file: inspect the safetensors from which it was made",
         [0x1f, 0x8b, ..] => "this is compressed with gzip: unpack it first",
         _ if begins("version https://git-lfs") => {
-            "this is a pointer of Git LFS and not the file itself: run `git lfs pull`"
+            "this is a Git LFS pointer and not the file itself: run `git lfs pull`"
         }
         _ if begins("<!doctype html") || begins("<html") => {
             "this is a web page and not weights: the download got an error page or a login, so download it again"
         }
         _ if begins("{") || begins("<?xml") => {
-            "this is a text (JSON or XML) and not weights: the download got an answer of a server, so look into it"
+            "this is JSON or XML and not weights: the download got a server's response, so read it"
         }
-        _ if is_text => "this is a text and not weights: look into it, a download may have got an error message",
+        _ if is_text => "this is plain text and not weights: read it, the download may have got an error message",
         _ if start.iter().all(|byte| *byte == 0) => {
-            "this file begins with zeros alone: it was allocated, never written"
+            "this file begins with only zeros: it was allocated, but never written"
         }
         _ => return None,
     })

@@ -1,5 +1,5 @@
-//! The header of a safetensors file: eight bytes of length, little endian, then JSON
-//! (<https://huggingface.co/docs/safetensors>). The data follow; offsets count from their start.
+//! Parser for the header of a safetensors file: a length of eight bytes, little endian, then JSON
+//! (<https://huggingface.co/docs/safetensors>). The data follow; offsets count from the start of the data.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -10,38 +10,38 @@ use serde::de::{Deserialize, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::{Dtype, Error, foreign};
 
-/// The longest header that is read, in bytes. The format allows 100 MB; the longest real ones, with the captions of a
-/// large data set in their metadata, have a few.
+/// The longest header that is read, in bytes. The format allows 100 MB; the longest real headers, with the captions of
+/// a large data set in their metadata, have a few megabytes.
 pub const MAX_HEADER: u64 = 32 << 20;
-/// The most tensors. A LoRA has some thousands at most.
+/// Maximum number of tensors. A LoRA has a few thousand at most.
 pub const MAX_TENSORS: usize = 100_000;
-/// The most dimensions of a tensor. Weights have up to five.
+/// Maximum number of dimensions of a tensor. Weights have up to five.
 const MAX_DIMENSIONS: usize = 8;
 
-/// What a file says of its tensors.
+/// The header of a file.
 #[derive(Debug)]
 pub(super) struct Header {
-    /// In the order of their data, which leave no hole and do not overlap.
+    /// The tensors in the order of their data, which have no gaps and do not overlap.
     pub(super) tensors: Vec<Tensor>,
-    /// Texts by name, as the trainer wrote them.
+    /// Strings by name, as the trainer wrote them.
     pub(super) metadata: BTreeMap<String, String>,
-    /// Where the data begin in the file, in bytes.
+    /// Offset of the data in the file, in bytes.
     pub(super) data_at: u64,
 }
 
-/// A tensor as the header tells of it.
+/// A tensor as the header describes it.
 #[derive(Debug, Clone)]
 pub(super) struct Tensor {
     pub(super) name: String,
     pub(super) dtype: Dtype,
     pub(super) shape: Vec<u64>,
-    /// Where it begins and ends, in bytes from the start of the data.
+    /// The begin of its data, in bytes from the start of the data section; `end` is counted the same way.
     pub(super) begin: u64,
     pub(super) end: u64,
 }
 
 impl Tensor {
-    /// How many elements there are: a number that the check of the header has seen to be small enough.
+    /// Returns the number of elements. The check of the header has bounded it.
     pub(super) fn elements(&self) -> u64 {
         (self.end - self.begin) / self.dtype.size() as u64
     }
@@ -54,15 +54,15 @@ impl Tensor {
             (None, _) => Err(format!("the tensor {name} ends before it begins")),
             (Some(has), Some(wanted)) if has == wanted => Ok(()),
             (Some(has), Some(wanted)) => {
-                Err(format!("the tensor {name} has {has} bytes, but {shape:?} of {dtype} are {wanted}"))
+                Err(format!("the tensor {name} has {has} bytes, but {shape:?} of {dtype} takes {wanted}"))
             }
             (_, None) => Err(format!("the tensor {name} is too large to be true: {shape:?} of {dtype}")),
         }
     }
 }
 
-/// Reads and checks a header. Takes no more memory than a small multiple of what is really there, whatever the first
-/// bytes promise.
+/// Reads and checks a header. It uses no more memory than a small multiple of the bytes that are really there, whatever
+/// length the first bytes declare.
 pub(super) fn read(reader: &mut impl Read) -> Result<Header, Error> {
     let mut start = Vec::new();
     reader.take(8).read_to_end(&mut start)?;
@@ -78,7 +78,7 @@ pub(super) fn read(reader: &mut impl Read) -> Result<Header, Error> {
     reader.take(length).read_to_end(&mut text)?;
     if (text.len() as u64) < length {
         return Err(unreadable(format!(
-            "the header should have {length} bytes, and the file ends after {}: it was cut off, so copy or save it again",
+            "the header should have {length} bytes, but the file ends after {}: it was cut off, so copy or save it again",
             text.len()
         )));
     }
@@ -96,17 +96,17 @@ fn unreadable(message: String) -> Error {
     Error::Unreadable(message)
 }
 
-/// What to say of a file whose first eight bytes cannot be the length of a header.
+/// Returns the error for a file whose first eight bytes cannot be the length of a header.
 fn no_header(start: &[u8], length: Option<u64>) -> Error {
     let message = match (foreign::told(start), length) {
         (Some(told), _) => told.to_owned(),
         (None, None) => format!("this file has only {} bytes: it was cut off, so copy or save it again", start.len()),
         (None, Some(length)) if length < 2 => {
-            format!("this is no safetensors file: its header should have {length} bytes, and `{{}}` has two")
+            format!("this is not a safetensors file: its header should have {length} bytes, but even `{{}}` has two")
         }
         (None, Some(length)) => format!(
-            "this is no safetensors file, or a hostile one: its header should have {length} bytes, and {MAX_HEADER} \
-             are the most that is read; download or save it again"
+            "this is not a safetensors file, or a hostile one: its header should have {length} bytes, but at most \
+             {MAX_HEADER} are read; download or save it again"
         ),
     };
     Error::Unreadable(message)
@@ -119,7 +119,10 @@ fn check(tensors: &[Tensor]) -> Result<(), String> {
         let name = &tensor.name;
         tensor.check()?;
         if tensor.begin > end {
-            return Err(format!("there are {} bytes before the tensor {name} that belong to none", tensor.begin - end));
+            return Err(format!(
+                "there are {} bytes before the tensor {name} that belong to no tensor",
+                tensor.begin - end
+            ));
         }
         if tensor.begin < end {
             return Err(format!("the tensor {name} overlaps the one before it"));
@@ -168,7 +171,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
             }
             let Entry { dtype, shape: Shape(shape), data_offsets: (begin, end) } = map.next_value()?;
             let dtype = Dtype::named(&dtype)
-                .ok_or_else(|| M::Error::custom(format!("{dtype} is not a type of numbers that is known here")))?;
+                .ok_or_else(|| M::Error::custom(format!("{dtype} is not a known type of numbers")))?;
             tensors.push(Tensor { name, dtype, shape, begin, end });
         }
         Ok(Entries { tensors, metadata: metadata.unwrap_or_default() })
@@ -182,7 +185,7 @@ struct Entry {
     data_offsets: (u64, u64),
 }
 
-/// The sides of a tensor. A list of millions is refused while it is read.
+/// The sides of a tensor. A list with too many sides is refused while it is read.
 struct Shape(Vec<u64>);
 
 impl<'de> Deserialize<'de> for Shape {
@@ -210,7 +213,7 @@ impl<'de> Deserialize<'de> for Shape {
     }
 }
 
-/// `__metadata__`: texts by names, each name once.
+/// `__metadata__`: strings by name, each name once.
 struct Texts(BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for Texts {
@@ -220,7 +223,7 @@ impl<'de> Deserialize<'de> for Texts {
             type Value = Texts;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("__metadata__ as a map of texts")
+                f.write_str("__metadata__ as a map of strings")
             }
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Texts, M::Error> {

@@ -1,8 +1,8 @@
-//! Trained LoRA weights: safetensors files in, facts and problems out.
+//! Inspection of trained LoRA weights: safetensors files in, facts and problems out.
 //!
-//! A file is read once, from its start to its end, through a window of fixed size. What is kept is what its header says,
+//! A file is read once, from start to end, through a window of fixed size. Only the following is kept: the header,
 //! which is bounded ([`MAX_HEADER`], [`MAX_TENSORS`]), a few numbers for each tensor, and small matrices for the norms.
-//! Nothing that a file says is believed before it has been checked.
+//! Everything in a file is checked before it is used.
 
 mod compare;
 mod dtype;
@@ -36,84 +36,84 @@ pub use private::Private;
 pub use stats::Stats;
 pub use summary::{Block, Summary};
 
-/// Why there are no facts about a file.
+/// The reason why a file could not be inspected.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file could not be read.
     #[error(transparent)]
     Read(#[from] io::Error),
-    /// It is no safetensors file, or a broken one. The text says what it is, and what to do.
+    /// The file is not a safetensors file, or it is broken. The text says what the file is, and what to do.
     #[error("{}", private::hide(&shortened(.0, 400)))]
     Unreadable(String),
 }
 
 impl Error {
-    /// The error as a problem of the file, with the rule `weights-unreadable`.
+    /// Returns the error as a problem of the file, with the rule `weights-unreadable`.
     pub fn problem(&self) -> Problem {
         problems::problem(Severity::Error, "weights-unreadable", self.to_string(), None)
     }
 }
 
-/// What a file of weights holds.
+/// The facts about a file of weights.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// The SHA-256 of the whole file, in hexadecimal.
     pub sha256: String,
     /// The length of the file in bytes.
     pub bytes: u64,
-    /// Who writes names like these; none when there is no LoRA in the file.
+    /// The naming scheme of the tensors; `None` when the file contains no LoRA.
     pub family: Option<Family>,
-    /// The numbers in all tensors.
+    /// The number of elements in all tensors.
     pub parameters: u64,
-    /// The types of the numbers, with how many tensors have each.
+    /// The element types, with the number of tensors of each type.
     pub dtypes: BTreeMap<Dtype, usize>,
-    /// Whether the norms of modules are those of products; else they are upper bounds, the norms of the factors
-    /// multiplied. All are of one kind, so that they can be compared.
+    /// True when the norms of modules are exact norms of products. Otherwise they are upper bounds: the products of the
+    /// factors' norms. All norms in a file are of one kind, so that they can be compared.
     pub norms_are_exact: bool,
     /// The modules that the file changes, by name.
     pub modules: Vec<Module>,
-    /// The names of tensors that belong to no module: weights of the model itself, for instance.
+    /// The names of tensors that belong to no module: weights of the model itself, for example.
     pub others: Vec<String>,
     /// The metadata, with `[secret]` in place of secrets.
     pub metadata: BTreeMap<String, String>,
-    /// What the metadata tells that is better not published.
+    /// Facts in the metadata that are better not published.
     pub private: Vec<Private>,
-    /// Each tensor, in the order of the data.
+    /// The tensors, in the order of their data.
     pub tensors: Vec<TensorReport>,
 }
 
-/// What a tensor holds.
+/// The facts about a tensor.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TensorReport {
-    /// Its name.
     pub name: String,
-    /// The type of its numbers.
+    /// The element type.
     pub dtype: Dtype,
-    /// Its sides.
+    /// The sizes of its dimensions.
     pub shape: Vec<u64>,
-    /// What its numbers are like; none for types that are no weights.
+    /// Statistics of the numbers; `None` for types that are not for weights.
     pub stats: Option<Stats>,
 }
 
 impl Report {
-    /// The norm of the middle module by size of its change, which others are compared with; none without any norm.
+    /// Returns the median norm of the modules, with which the others are compared; `None` without any norm.
     pub fn median_norm(&self) -> Option<f64> {
         median(self.modules.iter().filter_map(|module| module.norm).collect())
     }
 
-    /// What is wrong with the weights, errors first. The key of a problem is the name of a tensor, a module or metadata.
+    /// Returns the problems of the weights, errors first. The key of a problem is the name of a tensor, of a module or
+    /// of a metadata entry.
     pub fn problems(&self) -> Vec<Problem> {
         problems::of(self)
     }
 }
 
-/// The middle one of some numbers; none when there are none.
+/// Returns the median of some numbers (the upper one of two); `None` for an empty list.
 pub fn median(mut numbers: Vec<f64>) -> Option<f64> {
     numbers.sort_by(f64::total_cmp);
     numbers.get(numbers.len() / 2).copied()
 }
 
-/// A text of at most so many characters, with an ellipsis where it was cut.
+/// Shortens a text to `most` characters, and adds an ellipsis where it was cut.
 fn shortened(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((at, _)) => format!("{}…", &text[..at]),
@@ -121,11 +121,12 @@ fn shortened(text: &str, most: usize) -> String {
     }
 }
 
-/// Reads a file from its start to its end. `reader` is best buffered: tensors of a LoRA are small.
+/// Reads a file from start to end. `reader` should be buffered, since the tensors of a LoRA are small.
 ///
 /// # Errors
 ///
-/// [`Error::Unreadable`] when this is no safetensors file or not a whole one, with what it is instead.
+/// [`Error::Unreadable`] when this is not a safetensors file, or not a complete one. The text says what the file is
+/// instead.
 pub fn inspect(reader: impl Read) -> Result<Report, Error> {
     let mut reader = Hashing { inner: reader, hash: Sha256::new(), bytes: 0 };
     let Header { tensors, metadata, data_at } = header::read(&mut reader)?;
@@ -154,7 +155,7 @@ impl TensorReport {
     }
 }
 
-/// Lets all tensors pass, and sees to it that nothing follows.
+/// Reads all tensors, and checks that nothing follows them.
 fn data<R: Read>(
     reader: &mut Hashing<R>,
     tensors: &[Tensor],
@@ -174,14 +175,14 @@ fn data<R: Read>(
         })?);
     }
     if reader.take(1).read_to_end(&mut Vec::new())? > 0 {
-        let message = "bytes follow after the last tensor that belong to none: do not load this file, save or download \
+        let message = "extra bytes follow the last tensor: do not load this file, save or download \
                        it again";
         return Err(Error::Unreadable(message.to_owned()));
     }
     Ok(seen)
 }
 
-/// Lets one tensor pass.
+/// Reads one tensor.
 fn pass(
     reader: &mut impl Read,
     window: &mut Window,
@@ -203,7 +204,7 @@ fn pass(
     Ok(Seen { stats, scalar, gram: layout.gram(place, &kept) })
 }
 
-/// A reader that counts and hashes what passes through it.
+/// A reader that counts and hashes the bytes that pass through it.
 #[derive(Debug)]
 struct Hashing<R> {
     inner: R,

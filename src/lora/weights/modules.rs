@@ -1,4 +1,4 @@
-//! Tensors put together to the modules that they change.
+//! Grouping of tensors into the modules that they change.
 
 use std::collections::BTreeMap;
 
@@ -12,38 +12,38 @@ use super::stats::Stats;
 /// A module of the model, and how a file changes it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Module {
-    /// The name as the file has it, such as `lora_unet_mid_block_attentions_0_proj_in`.
+    /// The name as in the file, such as `lora_unet_mid_block_attentions_0_proj_in`.
     pub name: String,
     /// The part of the model: `U-Net`, `text encoder`, `transformer`, `model` and the like.
     pub part: &'static str,
     /// The block within the part, such as `down_blocks_0`.
     pub block: String,
-    /// How the change is made.
+    /// The method that makes the change.
     pub method: Method,
-    /// The rank; none when the module is not made of products, or its tensors disagree.
+    /// The rank; `None` when the module is not made of products, or its tensors disagree.
     pub rank: Option<u64>,
-    /// The alpha in the file; none when there is none.
+    /// The alpha, if the file has one.
     pub alpha: Option<f32>,
-    /// The Frobenius norm of the change at strength 1, with alpha / rank where the file has an alpha. It is that of the
-    /// product, or a bound of it: see [`super::Report::norms_are_exact`]. None when a number is not finite or a factor is
-    /// missing.
+    /// The Frobenius norm of the change at strength 1, scaled by alpha / rank where the file has an alpha. The norm is
+    /// exact or an upper bound: see [`super::Report::norms_are_exact`]. `None` when a number is not finite or a factor
+    /// is missing.
     pub norm: Option<f64>,
-    /// Whether a factor is all zero, so that the module changes nothing.
+    /// True when a factor is all zero, so that the module changes nothing.
     pub is_zero: bool,
-    /// The tensors that are missing, by what they are for: `up`, `down`.
+    /// The missing tensors by their role: `up`, `down`.
     pub missing: Vec<&'static str>,
-    /// The ranks of up and down that disagree.
+    /// The ranks of up and down, if they disagree.
     pub disagreeing: Option<(u64, u64)>,
 }
 
-/// A tensor's place in a module.
+/// A tensor and its role in a module. `tensor` is an index into the tensors of the file.
 #[derive(Debug)]
 struct Member {
     tensor: usize,
     role: Role,
 }
 
-/// A module before its numbers are known.
+/// A module before its numbers are read.
 #[derive(Debug)]
 struct Draft {
     name: String,
@@ -51,28 +51,28 @@ struct Draft {
     members: Vec<Member>,
 }
 
-/// What a file's names and shapes say.
+/// The structure of a file, by the names and shapes of its tensors.
 #[derive(Debug)]
 pub(super) struct Layout {
     /// The family that most tensors belong to.
     pub(super) family: Option<Family>,
-    /// The tensors that belong to no module, by their places.
+    /// The indices of the tensors that belong to no module.
     pub(super) others: Vec<usize>,
-    /// Whether norms will be those of products.
+    /// True when the norms will be exact norms of products.
     pub(super) is_exact: bool,
     modules: Vec<Draft>,
-    /// For each tensor the role in a product whose norm is wanted.
+    /// For each tensor: its role and rank in a product whose norm is computed exactly.
     wanted: Vec<Option<(Role, u64)>>,
 }
 
-/// What is kept of a tensor once it has passed.
+/// The facts that are kept of a tensor after reading it.
 #[derive(Debug)]
 pub(super) struct Seen {
-    /// None for a type that is not judged.
+    /// `None` for a type that is not judged.
     pub(super) stats: Option<Stats>,
     /// The single number of a scalar.
     pub(super) scalar: Option<f32>,
-    /// What [`Layout::gram`] made of it.
+    /// The result of [`Layout::gram`].
     pub(super) gram: Option<Vec<f64>>,
 }
 
@@ -113,7 +113,8 @@ impl Layout {
         layout
     }
 
-    /// Decides whether the norms will be those of products: for all modules or for none, so that they can be compared.
+    /// Decides whether the norms will be exact norms of products: for all modules or for none, so that they can be
+    /// compared.
     fn want_products(&mut self, tensors: &[Tensor]) {
         let mut cost = Cost::default();
         let mut wanted = vec![None; tensors.len()];
@@ -139,12 +140,13 @@ impl Layout {
         }
     }
 
-    /// Whether the numbers of a tensor must be kept for [`Layout::gram`].
+    /// Returns true if the numbers of a tensor must be kept for [`Layout::gram`].
     pub(super) fn wants(&self, tensor: usize) -> bool {
         self.wanted[tensor].is_some()
     }
 
-    /// What the norm of a product needs of a tensor's numbers; none when it needs nothing.
+    /// Computes the matrix that the norm of a product requires of a tensor; `None` when the tensor is not in such a
+    /// product.
     pub(super) fn gram(&self, tensor: usize, numbers: &[f32]) -> Option<Vec<f64>> {
         let (role, rank) = self.wanted[tensor]?;
         let rank = usize::try_from(rank).ok()?;
@@ -154,14 +156,14 @@ impl Layout {
         }
     }
 
-    /// The modules with what was seen of their tensors.
+    /// Returns the modules with the facts about their tensors.
     pub(super) fn modules(&self, tensors: &[Tensor], seen: &[Seen]) -> Vec<Module> {
         self.modules.iter().map(|draft| draft.finish(tensors, seen, self.is_exact)).collect()
     }
 }
 
-/// The rank that the shape of a product's side has; none for other roles. Up matrices are `[out, rank]` when they are
-/// `plain`, and `[rank, out]` beside the core of a LoHa or LoKr.
+/// Returns the rank by the shape of a product's side; `None` for other roles. Up matrices are `[out, rank]` when they
+/// are `plain`, and `[rank, out]` next to the core of a LoHa or LoKr.
 fn rank(role: Role, shape: &[u64], plain: bool) -> Option<u64> {
     match role {
         Role::Up(_) if plain => shape.get(1).copied(),
@@ -214,7 +216,7 @@ impl Draft {
         let core = self.member(Role::Core(factor));
         let whole = self.member(Role::Whole(factor));
         let plain = self.method == Method::Lora || core.is_none();
-        // A side without dimensions has no room for any rank.
+        // A side without dimensions cannot have a rank.
         let rank_of = |role, side: usize| rank(role, &tensors[side].shape, plain).unwrap_or(0);
         let missing: Vec<_> =
             ["up", "down"].into_iter().zip(sides).filter(|(_, side)| side.is_none()).map(|(name, _)| name).collect();
@@ -238,7 +240,7 @@ impl Draft {
 
 /// A factor of a module's change.
 struct Factor {
-    /// Those of up and down.
+    /// The ranks of up and down.
     ranks: Option<(u64, u64)>,
     norm: Option<f64>,
     is_zero: bool,

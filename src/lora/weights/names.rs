@@ -1,14 +1,14 @@
-//! What the names of tensors say: the family, the module that is changed, and the tensor's part in the change.
+//! Parser for tensor names: the family, the module that is changed, and the tensor's role in the change.
 
 use serde::Serialize;
 
-/// Who writes names like these.
+/// The naming schemes of trainers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Family {
-    /// sd-scripts and its front ends: `lora_unet_…lora_down.weight`, with an alpha for each module. LyCORIS, too.
+    /// sd-scripts and its front ends, also LyCORIS: `lora_unet_…lora_down.weight`, with an alpha for each module.
     Kohya,
-    /// The scripts of diffusers until PEFT: `unet.…lora.down.weight`, without alpha.
+    /// The scripts of diffusers before they used PEFT: `unet.…lora.down.weight`, without alpha.
     DiffusersOld,
     /// diffusers, ai-toolkit and others: `transformer.…lora_A.weight`.
     Diffusers,
@@ -17,7 +17,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// The name for people.
+    /// Returns the name for display.
     pub fn name(self) -> &'static str {
         match self {
             Self::Kohya => "kohya (sd-scripts)",
@@ -28,17 +28,17 @@ impl Family {
     }
 }
 
-/// How the tensors of a module make the change of its weights.
+/// The methods by which the tensors of a module change its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// One product, up × down.
+    /// A product, up × down.
     Lora,
     /// Two products, multiplied element by element.
     LoHa,
     /// The Kronecker product of two factors, each whole or a product.
     LoKr,
-    /// Two products, one that multiplies the weights and one that is added.
+    /// Two products: one multiplies the weights, the other is added.
     GLora,
     /// A factor for each row or column.
     Ia3,
@@ -49,7 +49,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// How many factors there are, each a whole or a product of two.
+    /// Returns the number of factors, each of which is one tensor or a product of two.
     pub(super) fn factors(self) -> usize {
         match self {
             Self::LoHa | Self::LoKr | Self::GLora => 2,
@@ -57,7 +57,7 @@ impl Method {
         }
     }
 
-    /// The name for people.
+    /// Returns the name for display.
     pub fn name(self) -> &'static str {
         match self {
             Self::Lora => "LoRA",
@@ -71,29 +71,29 @@ impl Method {
     }
 }
 
-/// A tensor's part in its module. The number says of which factor, from 0.
+/// A tensor's role in its module. The number is the index of the factor, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Role {
     /// The left side of a product, which starts as zeros in LoRA.
     Up(usize),
     /// The right side of a product.
     Down(usize),
-    /// What stands between up and down of a convolution.
+    /// The tensor between up and down of a convolution.
     Core(usize),
-    /// A factor that is no product.
+    /// A factor that is not a product.
     Whole(usize),
-    /// A factor of IA3 if `.on_input` is beside it, else a weight of the model itself.
+    /// A factor of IA3 if the module also has `.on_input`, otherwise a weight of the model itself.
     Weight,
     /// The scale times the rank.
     Alpha,
-    /// What belongs to the module and is no factor: magnitudes of DoRA, biases, marks.
+    /// A tensor that belongs to the module but is not a factor: magnitudes of DoRA, biases, marks.
     Beside,
 }
 
 use Method::{Full, GLora, Ia3, LoHa, LoKr, Lora, Oft};
 use Role::{Alpha, Beside, Core, Down, Up, Weight, Whole};
 
-/// How names end, and what that says. The longer of two endings comes first.
+/// The endings of names with their method and role. Where one ending includes another, the longer comes first.
 const ENDINGS: [(&str, Option<Method>, Role); 46] = [
     (".lora_down.weight", Some(Lora), Down(0)),
     (".lora_up.weight", Some(Lora), Up(0)),
@@ -143,7 +143,7 @@ const ENDINGS: [(&str, Option<Method>, Role); 46] = [
     (".weight", None, Weight),
 ];
 
-/// What a tensor's name says. The method is none where several methods have such a tensor.
+/// The parsed name of a tensor. The method is `None` where several methods have such a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Name<'a> {
     pub(super) module: &'a str,
@@ -152,7 +152,7 @@ pub(super) struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    /// None for a name that no family has.
+    /// Parses a name. Returns `None` for a name that no family has.
     pub(super) fn read(name: &'a str) -> Option<Self> {
         let ending = |(ending, method, role): &(&str, Option<Method>, Role)| {
             let module = name.strip_suffix(ending)?;
@@ -162,7 +162,7 @@ impl<'a> Name<'a> {
     }
 }
 
-/// The family of a name that [`Name::read`] could read.
+/// Returns the family of a name that [`Name::read`] accepts.
 pub(super) fn family(name: &str, module: &str) -> Family {
     if name.contains("lora.down.") || name.contains("lora.up.") {
         Family::DiffusersOld
@@ -176,7 +176,7 @@ pub(super) fn family(name: &str, module: &str) -> Family {
     }
 }
 
-/// How the names of modules begin, and which part of the model they mean.
+/// The prefixes of module names, with the part of the model that they stand for.
 const PARTS: [(&str, &str); 16] = [
     ("lora_te1_", "text encoder 1"),
     ("lora_te2_", "text encoder 2"),
@@ -196,12 +196,12 @@ const PARTS: [(&str, &str); 16] = [
     ("diffusion_model.", "diffusion model"),
 ];
 
-/// The part of the model that a module belongs to.
+/// Returns the part of the model that a module belongs to.
 pub(super) fn part(module: &str) -> &'static str {
     PARTS.iter().find(|(prefix, _)| module.starts_with(prefix)).map_or("model", |(_, part)| part)
 }
 
-/// The block that a module belongs to: its name, without what only says the part, as far as its first number.
+/// Returns the block that a module belongs to: its name without the prefix for the part, up to its first number.
 pub(super) fn block(module: &str) -> &str {
     let prefixes = ["lora_te1_", "lora_te2_", "lora_te3_", "lora_te_", "lora_unet_", "lora_transformer_", "lycoris_"];
     let dotted = ["base_model.model.", "text_encoder_2.", "text_encoder_3.", "text_encoder.", "unet.", "transformer."];
@@ -209,7 +209,7 @@ pub(super) fn block(module: &str) -> &str {
         prefixes.iter().chain(&dotted).chain(&["diffusion_model."]).find(|prefix| module.starts_with(**prefix));
     let rest = &module[prefix.map_or(0, |prefix| prefix.len())..];
     let is_between = |c: char| c == '.' || c == '_';
-    // A number between separators: the one in `attn1` names no block.
+    // Only a number between separators counts: the one in `attn1` does not name a block.
     let numbers = rest.match_indices(is_between).map(|(at, _)| at + 1);
     for at in numbers {
         let digits = rest[at..].find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len() - at);

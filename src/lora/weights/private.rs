@@ -1,4 +1,4 @@
-//! What the metadata of a file tells that its author may not want to publish.
+//! Detection of facts in a file's metadata that its author may not want to publish.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -8,41 +8,41 @@ use serde::Serialize;
 
 use crate::domain::tokens;
 
-/// A private fact in the metadata. It never holds a secret itself.
+/// A private fact in the metadata. It never contains a secret itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Private {
-    /// A token or a password, with the service that gave it.
+    /// A token or a password, with the service that issued it.
     Secret {
-        /// The name of the metadata.
+        /// The name of the metadata entry.
         key: String,
         /// The service, such as `GitHub`, or `an address` for a password in a URL.
         whose: &'static str,
     },
-    /// A path in somebody's home folder.
+    /// A path in a user's home folder.
     Home {
-        /// The name of the metadata.
+        /// The name of the metadata entry.
         key: String,
         /// The name of the user.
         user: String,
     },
     /// Captions and folders of the training data.
     DataSet {
-        /// The name of the metadata.
+        /// The name of the metadata entry.
         key: String,
     },
 }
 
-/// Where sd-scripts publishes captions and the names of folders.
+/// The metadata entries in which sd-scripts publishes captions and the names of folders.
 const OF_DATA_SET: [&str; 3] = ["ss_tag_frequency", "ss_dataset_dirs", "ss_datasets"];
-/// What stands there without any.
+/// The values of these entries that contain no captions or folders.
 const NOTHING: [&str; 5] = ["", "{}", "[]", "null", "None"];
-/// The most facts of one file: real ones have a few.
+/// Maximum number of facts per file. Real files have a few.
 const MAX_FACTS: usize = 1000;
-/// What stands in place of a secret.
+/// The replacement for a secret.
 const HIDDEN: &str = "[secret]";
 
-/// A pattern that is written here, so that it is known to be one.
+/// Compiles a pattern from this file, which is known to be valid.
 fn pattern(text: &str) -> Option<Regex> {
     Regex::new(text).ok()
 }
@@ -51,7 +51,7 @@ static HOME: LazyLock<Option<Regex>> =
     LazyLock::new(|| pattern(r#"(?:^|[^\w./-])(?:[A-Za-z]:)?(?:/|\\{1,4})(?:home|Users)(?:/|\\{1,4})([^/\\\s"',]+)"#));
 static PASSWORD: LazyLock<Option<Regex>> = LazyLock::new(|| pattern(r"://[^/\s:@]*:([^/\s@]+)@"));
 
-/// The private facts in metadata, each once.
+/// Returns the private facts in the metadata, each once.
 pub(super) fn facts(metadata: &BTreeMap<String, String>) -> Vec<Private> {
     let mut facts = Vec::new();
     for (key, text) in metadata {
@@ -71,7 +71,7 @@ pub(super) fn facts(metadata: &BTreeMap<String, String>) -> Vec<Private> {
     facts
 }
 
-/// A text with `[secret]` in place of what looks like a token or a password.
+/// Replaces what looks like a token or a password in a text with `[secret]`.
 pub(super) fn hide(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut from = 0;
@@ -86,7 +86,7 @@ pub(super) fn hide(text: &str) -> String {
     shown
 }
 
-/// Tokens and passwords in the order of their places.
+/// Returns the tokens and passwords in the order of their positions.
 fn secrets(text: &str) -> Vec<(std::ops::Range<usize>, &'static str)> {
     let mut found = tokens(text);
     let passwords = PASSWORD.iter().flat_map(|password| password.captures_iter(text));

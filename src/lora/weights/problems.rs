@@ -1,4 +1,4 @@
-//! The rules for weights, one function each, and their table.
+//! The rules for weights, one function each, and the table of them.
 
 use super::{Family, Method, Module, Private, Report, shortened};
 use crate::domain::{Problem, Severity};
@@ -7,12 +7,12 @@ type Rule = fn(&Report) -> Vec<Problem>;
 
 const RULES: [Rule; 8] = [nan, unpaired, rank_mismatch, untrained, unknown, outlier, alpha, private_metadata];
 
-/// A change that is so many times larger than the middle one stands out.
+/// A change stands out when it is this many times larger than the median.
 const OUTLYING: f64 = 30.0;
-/// The most names that a message tells.
+/// Maximum number of names in a message.
 const NAMED: usize = 3;
 
-/// All problems, errors first.
+/// Returns all problems, errors first.
 pub(super) fn of(report: &Report) -> Vec<Problem> {
     let mut problems: Vec<Problem> = RULES.iter().flat_map(|rule| rule(report)).collect();
     problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
@@ -24,19 +24,19 @@ pub(super) fn problem(severity: Severity, rule: &str, message: String, key: Opti
     Problem { severity, rule: rule.to_owned(), message, file: None, line: None, column: None, key }
 }
 
-/// `a, b, c and 4 more`.
+/// Formats names as `a, b, c and 4 more`.
 fn listed(names: &[&str]) -> String {
     let named: Vec<String> = names.iter().take(NAMED).map(|name| shortened(name, 120)).collect();
     let more = names.len().saturating_sub(NAMED);
     named.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
 }
 
-/// `1 module`, `2 modules`.
+/// Formats a count as `1 module` or `2 modules`.
 fn modules(count: usize) -> String {
     format!("{count} module{}", if count == 1 { "" } else { "s" })
 }
 
-/// A problem of all modules for which `is_so`, if there are any.
+/// Returns one problem for all modules for which `is_so` is true, if there are any.
 fn of_modules(
     report: &Report,
     rule: &str,
@@ -57,8 +57,8 @@ fn nan(report: &Report) -> Vec<Problem> {
     let Some(first) = names.first() else { return Vec::new() };
     let (nan, infinite) = broken().filter_map(stats).fold((0, 0), |(a, b), s| (a + s.nan, b + s.infinite));
     let message = format!(
-        "{} of {} tensors hold numbers that are none ({nan} NaN, {infinite} infinite): {}; the training diverged or \
-         overflowed, so lower the learning rate, or train and save in bf16 or f32 instead of f16",
+        "{} of {} tensors contain NaN or infinite values ({nan} NaN, {infinite} infinite): {}; the training diverged \
+         or overflowed, so lower the learning rate, or train and save in bf16 or f32 instead of f16",
         names.len(),
         report.tensors.len(),
         listed(&names)
@@ -92,7 +92,7 @@ fn rank_mismatch(report: &Report) -> Vec<Problem> {
             example.1
         )
     });
-    // LyCORIS and block-wise ranks have reasons to differ; plain LoRA has none.
+    // With LyCORIS and block-wise ranks a difference is legitimate; with plain LoRA it is not.
     let wanted = report.metadata.get("ss_network_dim").and_then(|dim| dim.parse::<u64>().ok());
     let is_plain = report.metadata.get("ss_network_module").is_some_and(|module| module.starts_with("networks.lora"));
     let has_own_ranks = report.metadata.get("ss_network_args").is_some_and(|args| args.contains("dim"));
@@ -104,8 +104,8 @@ fn rank_mismatch(report: &Report) -> Vec<Problem> {
         && report.modules.iter().any(|module| module.rank.is_some())
     {
         let message = format!(
-            "no module has the rank {wanted} that ss_network_dim in the metadata says: the file was resized or its \
-             metadata are of another one"
+            "no module has the rank {wanted} of ss_network_dim in the metadata: the file was resized, or its \
+             metadata belong to another file"
         );
         problems.push(problem(Severity::Warning, "weights-rank-mismatch", message, Some("ss_network_dim")));
     }
@@ -124,8 +124,8 @@ fn untrained(report: &Report) -> Vec<Problem> {
             if all {
                 let what = modules(found.len());
                 return format!(
-                    "nothing was learned: a factor of every change is all zero, in {what}, as before the first step; look \
-                 whether any step was made, and whether the learning rate is above zero"
+                    "nothing was learned: in {what} a factor of the change is all zero, as before the first step; check \
+                 that the training made steps, and that the learning rate is above zero"
                 );
             }
             format!(
@@ -141,20 +141,23 @@ fn untrained(report: &Report) -> Vec<Problem> {
 fn unknown(report: &Report) -> Vec<Problem> {
     let others: Vec<&str> = report.others.iter().map(String::as_str).collect();
     if report.tensors.is_empty() {
-        let message = "there is no tensor in this file: the trainer saved nothing, so look which modules it trains";
+        let message = "this file contains no tensors: the trainer saved nothing, so check which modules it trains";
         return vec![problem(Severity::Error, "weights-empty", message.to_owned(), None)];
     }
     let (severity, message) = match report.modules.len() {
         0 => {
             let names = listed(&others);
             let message = format!(
-                "no tensor has a name that a LoRA would have, but {names}: this is a whole model, or names that no \
-                 program would load"
+                "no tensor has a name that a LoRA would have ({names}): this is a whole model, or no program can load \
+                 these names"
             );
             (Severity::Error, message)
         }
         _ if others.is_empty() => return Vec::new(),
-        _ => (Severity::Info, format!("{} tensors belong to no module of a LoRA: {}", others.len(), listed(&others))),
+        _ => (
+            Severity::Info,
+            format!("{} tensors do not belong to a module of a LoRA: {}", others.len(), listed(&others)),
+        ),
     };
     vec![problem(severity, "weights-unknown", message, others.first().copied())]
 }
@@ -176,8 +179,8 @@ fn alpha(report: &Report) -> Vec<Problem> {
     let lacks = |module: &Module| is_kohya && module.method == Method::Lora && module.alpha.is_none();
     let mut problems = of_modules(report, "weights-alpha", Severity::Warning, lacks, |found, names| {
         format!(
-            "{} of {} have no alpha: {names}; programs then take the rank for it, so the strength is not that of the \
-             training unless alpha was the rank",
+            "{} of {} have no alpha: {names}; programs then use the rank as alpha, so the strength differs from the \
+             training's unless alpha was equal to the rank",
             found.len(),
             modules(report.modules.len())
         )
@@ -188,7 +191,8 @@ fn alpha(report: &Report) -> Vec<Problem> {
     problems.extend(of_modules(report, "weights-alpha", Severity::Warning, is_odd, |found, names| {
         let example = found.first().and_then(|module| scale(module)).unwrap_or_default();
         format!(
-            "alpha / rank is {example:.3} in {}: {names}; usual is above 0 and up to 2, so look whether alpha is meant",
+            "alpha / rank is {example:.3} in {}: {names}; usual values are above 0 and up to 2, so check whether alpha is \
+             intended",
             modules(found.len())
         )
     }));
@@ -201,18 +205,21 @@ fn private_metadata(report: &Report) -> Vec<Problem> {
             Private::Secret { key, whose } => (
                 Severity::Error,
                 key,
-                format!("the metadata {key} hold a secret of {whose}: make it invalid, and save without it"),
+                format!("the metadata entry {key} contains a secret of {whose}: revoke it, and save without it"),
             ),
             Private::Home { key, user } => (
                 Severity::Warning,
                 key,
-                format!("the metadata {key} name the home folder of {user}: remove that before you publish the file"),
+                format!(
+                    "the metadata entry {key} names the home folder of {user}: remove it before you publish the file"
+                ),
             ),
             Private::DataSet { key } => (
                 Severity::Info,
                 key,
                 format!(
-                    "the metadata {key} publish captions or folders of the training data: remove them if that is not meant"
+                    "the metadata entry {key} publishes captions or folders of the training data: remove it if that is not \
+                     intended"
                 ),
             ),
         };

@@ -1,16 +1,15 @@
-//! The norm of a product of two matrices, without the product.
+//! The norm of a product of two matrices, computed without the product.
 //!
-//! ‖B·A‖² = Σ (BᵀB)ᵢⱼ (AAᵀ)ᵢⱼ: two square matrices as wide as the rank say it all, and they are small for what LoRA is
-//! made of.
+//! ‖B·A‖² = Σ (BᵀB)ᵢⱼ (AAᵀ)ᵢⱼ: two square matrices, as wide as the rank, are enough, and for LoRA they are small.
 
-/// The most multiplications for all modules of a file together: beyond, reading would no longer be what takes time.
+/// Maximum number of multiplications for all modules of a file. Beyond it, reading would no longer dominate the time.
 const MAX_WORK: u64 = 1 << 30;
-/// The most elements of one matrix, which is kept until it has been read.
+/// Maximum number of elements of one matrix, which is kept in memory while it is read.
 const MAX_ELEMENTS: u64 = 2 << 20;
-/// The most elements of all square matrices of a file.
+/// Maximum number of elements of all square matrices of a file.
 const MAX_GRAMS: u64 = 2 << 20;
 
-/// What the products of a file would cost.
+/// The cost of the norms of a file's products.
 #[derive(Debug, Default)]
 pub(super) struct Cost {
     work: u64,
@@ -19,7 +18,7 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// Adds a matrix with so many elements and such a rank.
+    /// Adds a matrix with this number of elements and this rank.
     pub(super) fn add(&mut self, elements: u64, rank: u64) {
         self.is_too_large |= elements > MAX_ELEMENTS;
         self.work = self.work.saturating_add(elements.saturating_mul(rank));
@@ -31,7 +30,7 @@ impl Cost {
     }
 }
 
-/// The products of all pairs of the rows of a matrix (`AAᵀ`), for a down matrix with a row for each rank.
+/// Returns the products of all pairs of rows of a matrix (`AAᵀ`), for a down matrix with one row per rank.
 pub(super) fn of_rows(numbers: &[f32], rank: usize) -> Vec<f64> {
     let width = numbers.len() / rank.max(1);
     let row = |index: usize| &numbers[index * width..(index + 1) * width];
@@ -46,7 +45,7 @@ pub(super) fn of_rows(numbers: &[f32], rank: usize) -> Vec<f64> {
     gram
 }
 
-/// The products of all pairs of the columns of a matrix (`BᵀB`), for an up matrix with a column for each rank.
+/// Returns the products of all pairs of columns of a matrix (`BᵀB`), for an up matrix with one column per rank.
 pub(super) fn of_columns(numbers: &[f32], rank: usize) -> Vec<f64> {
     let mut gram = vec![0.0; rank * rank];
     for row in numbers.chunks_exact(rank.max(1)) {
@@ -59,7 +58,7 @@ pub(super) fn of_columns(numbers: &[f32], rank: usize) -> Vec<f64> {
     gram
 }
 
-/// The Frobenius norm of up × down.
+/// Returns the Frobenius norm of up × down.
 pub(super) fn norm(of_columns: &[f64], of_rows: &[f64]) -> f64 {
     // A rounding error could make the sum of a zero product negative.
     of_columns.iter().zip(of_rows).map(|(a, b)| a * b).sum::<f64>().max(0.0).sqrt()

@@ -1,4 +1,4 @@
-//! What the numbers of a tensor are like, in one pass.
+//! Statistics of a tensor's numbers, in one pass.
 
 use std::io::{self, Read};
 
@@ -6,39 +6,39 @@ use serde::Serialize;
 
 use super::header::Tensor;
 
-/// Numbers that are looked at together: few enough for the processor's cache.
+/// Numbers per piece: few enough to fit the processor's cache.
 const AT_ONCE: usize = 8 << 10;
-/// Sums that are kept side by side, so that the processor adds several numbers at once.
+/// Number of parallel sums, so that the processor can add several numbers at once.
 const LANES: usize = 16;
 
-/// The numbers of a tensor, summed up.
+/// Statistics of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Stats {
-    /// Elements that are not a number.
+    /// Number of elements that are NaN.
     pub nan: u64,
-    /// Elements that are infinite, of both signs.
+    /// Number of infinite elements, of both signs.
     pub infinite: u64,
     /// The Frobenius norm of the finite elements.
     pub norm: f64,
-    /// The least finite element; none when there is no finite one.
+    /// The smallest finite element; `None` when there is no finite element.
     pub min: Option<f32>,
-    /// The greatest finite element; none when there is no finite one.
+    /// The largest finite element; `None` when there is no finite element.
     pub max: Option<f32>,
 }
 
 impl Stats {
-    /// Whether all elements are finite and zero.
+    /// Returns true if all elements are finite and zero.
     pub fn is_zero(&self) -> bool {
         self.is_finite() && self.min.unwrap_or(0.0) == 0.0 && self.max.unwrap_or(0.0) == 0.0
     }
 
-    /// Whether no element is infinite or not a number.
+    /// Returns true if no element is infinite or NaN.
     pub fn is_finite(&self) -> bool {
         self.nan == 0 && self.infinite == 0
     }
 }
 
-/// Sums that grow while a tensor passes.
+/// Running sums over a tensor.
 #[derive(Debug)]
 pub(super) struct Sums {
     nan: u64,
@@ -75,7 +75,7 @@ impl Sums {
             self.min = min.into_iter().fold(self.min, f32::min);
             self.max = max.into_iter().fold(self.max, f32::max);
         } else {
-            // Rare, so that the loop above need not ask each number.
+            // This case is rare, so the loop above does not check each number.
             numbers.iter().for_each(|number| self.add_one(*number));
         }
     }
@@ -104,7 +104,7 @@ impl Sums {
     }
 }
 
-/// Room in which tensors pass by, piece by piece.
+/// A buffer through which tensors are read piece by piece.
 #[derive(Debug)]
 pub(super) struct Window {
     bytes: Vec<u8>,
@@ -116,8 +116,8 @@ impl Window {
         Self { bytes: vec![0; AT_ONCE * size_of::<f64>()], numbers: vec![0.0; AT_ONCE] }
     }
 
-    /// The next numbers of a tensor of which `done` elements have passed, and how many elements these are; no numbers for
-    /// a type that is not judged.
+    /// Reads the next numbers of a tensor of which `done` elements have been read. Returns the numbers, which are none
+    /// for a type that is not judged, and the count of elements.
     pub(super) fn next(&mut self, reader: &mut impl Read, tensor: &Tensor, done: u64) -> io::Result<(&[f32], u64)> {
         let count = (tensor.elements() - done).min(AT_ONCE as u64);
         let bytes = &mut self.bytes[..count as usize * tensor.dtype.size()];

@@ -1,4 +1,4 @@
-//! A report on weights in few numbers, to be kept and shown.
+//! A short summary of a report on weights, for storage and display.
 
 use std::collections::BTreeSet;
 
@@ -7,55 +7,55 @@ use serde::{Deserialize, Serialize};
 use super::{Report, median};
 use crate::domain::Problem;
 
-/// The most values that are kept of a fact that most files have one of.
+/// Maximum number of values kept of a fact that has one value in most files.
 const MOST: usize = 8;
-/// The most blocks of a model that are kept; real ones have some dozens.
+/// Maximum number of blocks kept. Real models have a few dozen.
 const MOST_BLOCKS: usize = 200;
 
-/// What is worth knowing of a file of weights.
+/// The main facts about a file of weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The SHA-256 of the whole file, in hexadecimal.
     pub sha256: String,
     /// The length of the file in bytes.
     pub bytes: u64,
-    /// Who writes names like these; none when there is no LoRA in the file.
+    /// The naming scheme of the tensors; `None` when the file contains no LoRA.
     pub family: Option<String>,
-    /// How the changes are made, as people call it: `LoRA`.
+    /// The methods that make the changes, such as `LoRA`.
     pub methods: Vec<String>,
     /// The ranks, smallest first.
     pub ranks: Vec<u64>,
-    /// The types of the numbers.
+    /// The element types.
     pub dtypes: Vec<String>,
-    /// The numbers in all tensors.
+    /// The number of elements in all tensors.
     pub parameters: u64,
-    /// How many modules the file changes.
+    /// The number of modules that the file changes.
     pub modules: usize,
-    /// How many of them are as they were before the training.
+    /// The number of modules that did not change since before the training.
     pub untrained: usize,
-    /// The norm of the middle module's change; none without any norm.
+    /// The median norm of the modules' changes; `None` without any norm.
     pub median_norm: Option<f64>,
-    /// Whether norms are those of products; else they are upper bounds.
+    /// True when the norms are exact norms of products; otherwise they are upper bounds.
     pub norms_are_exact: bool,
     /// The blocks of the model, in the order of the file.
     pub blocks: Vec<Block>,
-    /// What is wrong with the file, errors first.
+    /// The problems of the file, errors first.
     pub problems: Vec<Problem>,
 }
 
-/// The modules of one block of the model together.
+/// The modules of one block of the model, taken together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Block {
     /// The part of the model and the block in it, such as `U-Net down_blocks_0`.
     pub name: String,
-    /// How many modules it has.
+    /// The number of modules in the block.
     pub modules: usize,
-    /// The greatest norm among them; none when a number is not finite.
+    /// The largest norm among them; `None` when a number is not finite.
     pub norm: Option<f64>,
 }
 
 impl Summary {
-    /// Of a report.
+    /// Summarizes a report.
     pub fn of(report: &Report) -> Self {
         let methods: BTreeSet<&str> = report.modules.iter().map(|module| module.method.name()).collect();
         let ranks: BTreeSet<u64> = report.modules.iter().filter_map(|module| module.rank).collect();
@@ -76,7 +76,7 @@ impl Summary {
         }
     }
 
-    /// `LoRA of rank 4, 128 modules`.
+    /// Formats the summary as `LoRA of rank 4, 128 modules`.
     pub fn in_words(&self) -> String {
         let ranks: Vec<String> = self.ranks.iter().map(u64::to_string).collect();
         let rank = if ranks.is_empty() { String::new() } else { format!(" of rank {}", ranks.join(" and ")) };

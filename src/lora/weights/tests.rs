@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// A file of F32 tensors, each with its name, its shape and its numbers.
+/// Builds a file of F32 tensors from their names, shapes and numbers.
 fn file(tensors: &[(&str, &[u64], &[f32])], metadata: &Value) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".to_owned(), metadata.clone());
@@ -150,7 +150,7 @@ fn secrets_are_in_no_message_and_no_fact() {
     assert!(!refused.to_string().contains(&token), "{refused}");
 }
 
-/// What is said of a file that cannot be read.
+/// Returns the message for a file that cannot be read.
 fn refusal(bytes: &[u8]) -> String {
     match inspect(bytes) {
         Err(error @ Error::Unreadable(_)) => error.problem().message,
@@ -167,12 +167,12 @@ fn hostile_headers_are_refused_with_the_reason() {
         (format!(r#"{{"a":{first},"b":{first}}}"#), "b overlaps"),
         (format!(r#"{{"a":{second}}}"#), "4 bytes before the tensor a"),
         (format!(r#"{{"a":{}}}"#, tensor("[4,0]")), "ends before it begins"),
-        (format!(r#"{{"a":{}}}"#, tensor("[0,8]")), "has 8 bytes, but [1] of F32 are 4"),
+        (format!(r#"{{"a":{}}}"#, tensor("[0,8]")), "has 8 bytes, but [1] of F32 takes 4"),
         (format!(r#"{{"a":{}}}"#, tensor("[0,-4]")), "not in the safetensors format"),
         (format!(r#"{{"a":{}}}"#, tensor("[0]")), "not in the safetensors format"),
         (format!(r#"{{"a":{}}}"#, first.replace("[1]", "[9223372036854775807,4]")), "too large to be true"),
         (format!(r#"{{"a":{}}}"#, first.replace("[1]", "[1,1,1,1,1,1,1,1,1]")), "up to 8 sides"),
-        (format!(r#"{{"a":{}}}"#, first.replace("F32", "F7")), "F7 is not a type of numbers"),
+        (format!(r#"{{"a":{}}}"#, first.replace("F32", "F7")), "F7 is not a known type of numbers"),
         (r#"{"__metadata__":{"a":1}}"#.to_owned(), "not in the safetensors format"),
         (r#"{"__metadata__":{"a":"","a":""}}"#.to_owned(), "__metadata__ is there twice"),
         (r#"{"__metadata__":{},"__metadata__":{}}"#.to_owned(), "__metadata__ is there twice"),
@@ -196,7 +196,7 @@ fn what_is_no_safetensors_file_is_named() {
         (b"  \n<HTML><body>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS"),
         (b"{\"error\": \"Repository not found\"}", "JSON"),
-        (b"Entry not found", "a text"),
+        (b"Entry not found", "plain text"),
         (b"GGUF\x03\x00\x00\x00\x01\x00", "GGUF"),
         (b"\x1f\x8b\x08\x08\x12\x34\x56\x78", "gzip"),
         (&[0; 64], "zeros"),
@@ -213,7 +213,7 @@ fn what_is_no_safetensors_file_is_named() {
     assert!(refusal(&[whole.as_slice(), b"x"].concat()).contains("bytes follow"));
 }
 
-/// A file that is made while it is read, and counts how much of it has been.
+/// A file that is generated while it is read, with counts of what was read.
 struct Made {
     header: Vec<u8>,
     length: u64,
@@ -248,7 +248,7 @@ fn a_large_file_passes_through_a_small_window() {
     let report = inspect(&mut made).expect("weights");
     assert!(report.bytes > 64 << 20 && report.bytes == made.at, "all of it was read");
     assert!(made.largest <= 64 << 10, "{} bytes at once", made.largest);
-    // Its matrices are too large to be kept, so that the norm is the bound.
+    // The matrices are too large to be kept, so the norm is the upper bound.
     assert!(!report.norms_are_exact && report.modules[0].norm.is_some());
 }
 

@@ -1,4 +1,4 @@
-//! JSON, as Python reads it: with `NaN` and `Infinity`.
+//! Writer for JSON as Python reads it: with `NaN` and `Infinity`.
 
 use super::{number, quoted};
 use crate::lora::tree::{Node, Value};
@@ -41,7 +41,7 @@ fn put(text: &mut String, value: &Value, depth: usize) {
     }
 }
 
-/// A value in one line.
+/// Formats a value on one line.
 pub(super) fn inline(value: &Value, scalar: impl Fn(&Value) -> String + Copy) -> String {
     match value {
         Value::List(items) => {

@@ -1,4 +1,5 @@
-//! A tree to text that the trainer's loader reads as the same values. Comments are lost, the order of keys is kept.
+//! Writers from a tree to text that the trainer's loader reads as the same values. Comments are lost; the order of keys
+//! is kept.
 
 mod json;
 mod toml;
@@ -8,7 +9,7 @@ use super::read::Format;
 use super::tree::{Node, Value};
 
 impl Format {
-    /// The whole file.
+    /// Returns the text of the whole file.
     pub(super) fn write(self, root: &Node) -> String {
         match self {
             Self::Yaml => yaml::write(root),
@@ -17,7 +18,7 @@ impl Format {
         }
     }
 
-    /// A value in one line, as people read it in a message.
+    /// Formats a value on one line for messages.
     pub(super) fn short(self, value: &Value) -> String {
         match self {
             Self::Toml => toml::inline(value),
@@ -29,7 +30,7 @@ impl Format {
     }
 }
 
-/// A text in double quotes, with escapes that all three formats know.
+/// Quotes a string with escapes that all three formats support.
 fn quoted(text: &str) -> String {
     let mut quoted = "\"".to_owned();
     for c in text.chars() {
@@ -39,7 +40,7 @@ fn quoted(text: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\r' => quoted.push_str("\\r"),
             '\t' => quoted.push_str("\\t"),
-            // What loaders refuse, or take for the end of a line.
+            // Characters that loaders refuse or treat as a line break.
             '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}'..='\u{ffff}' => {
                 quoted.push_str(&format!("\\u{:04x}", u32::from(c)));
             }
@@ -49,8 +50,8 @@ fn quoted(text: &str) -> String {
     quoted + "\""
 }
 
-/// A number that is neither infinite nor none: with a dot if it is no integer, and never with an exponent, which YAML 1.1
-/// does not take for a number without a dot. Integers beyond 2^53 are rounded, as the tree has them.
+/// Formats a finite number: with a dot if it is not an integer, and never with an exponent, since YAML 1.1 does not
+/// read a number with an exponent but no dot as a number. Integers beyond 2^53 are rounded, as the tree has them.
 fn number(value: f64, whole: bool) -> String {
     let text = if whole { format!("{value:.0}") } else { value.to_string() };
     if whole || text.contains('.') { text } else { text + ".0" }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::lora::tree::Entry;
 
-/// The values without their places.
+/// Formats the values without their positions.
 fn values(node: &Node) -> String {
     match &node.value {
         Value::List(items) => format!("[{}]", items.iter().map(values).collect::<Vec<_>>().join(",")),

@@ -1,4 +1,4 @@
-//! TOML. It has no null, so a key without a value is left out.
+//! Writer for TOML. TOML has no null, so a key without a value is left out.
 
 use super::{number, quoted};
 use crate::lora::tree::{Entry, Node, Value};
@@ -9,7 +9,7 @@ pub(super) fn write(root: &Node) -> String {
     text.trim_start().to_owned()
 }
 
-/// A table: what belongs to it itself first, since everything after the head of another one belongs to that.
+/// Writes a table: its own values first, since everything after the header of another table belongs to that one.
 fn table(text: &mut String, path: &str, entries: &[Entry]) {
     let (below, own): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| has_head(&entry.node));
     for entry in own.iter().filter(|entry| entry.node.value != Value::Null) {
@@ -32,7 +32,7 @@ fn table(text: &mut String, path: &str, entries: &[Entry]) {
     }
 }
 
-/// Whether a value is written as a table of its own, or as several.
+/// Returns true if a value is written under its own table header or headers.
 fn has_head(node: &Node) -> bool {
     let is_map = |node: &Node| matches!(node.value, Value::Map(_));
     is_map(node) || !node.items().is_empty() && node.items().iter().all(is_map)
@@ -43,7 +43,7 @@ fn key(key: &str) -> String {
     if is_bare { key.to_owned() } else { quoted(key) }
 }
 
-/// A value in one line.
+/// Formats a value on one line.
 pub(super) fn inline(value: &Value) -> String {
     match value {
         Value::Null => "\"\"".to_owned(),

@@ -1,5 +1,5 @@
-//! YAML in block style. A text that had no quotes gets none: what it is depends on the trainer's loader, and shall be for
-//! the copy what it was for the file.
+//! Writer for YAML in block style. A string that was written without quotes stays without quotes: how it is read
+//! depends on the trainer's loader, and the copy must be read as the original is.
 
 use super::{number, quoted};
 use crate::lora::tree::{Entry, Node, Value};
@@ -21,7 +21,7 @@ fn map(entries: &[Entry], depth: usize) -> String {
 fn list(items: &[Node], depth: usize) -> String {
     let indent = "  ".repeat(depth);
     let item = |item: &Node| match &item.value {
-        // The first key stands beside the dash, where the indentation of the others puts it.
+        // The first key follows the dash on the same line, in the column where the indentation puts the other keys.
         Value::Map(entries) if !entries.is_empty() => {
             format!("{indent}- {}", map(entries, depth + 1).trim_start())
         }
@@ -30,7 +30,7 @@ fn list(items: &[Node], depth: usize) -> String {
     items.iter().map(item).collect()
 }
 
-/// What follows a key or a dash.
+/// Formats the text after a key or a dash.
 fn after(node: &Node, depth: usize) -> String {
     match &node.value {
         Value::Map(entries) if !entries.is_empty() => format!("\n{}", map(entries, depth + 1)),
@@ -58,8 +58,8 @@ pub(super) fn scalar(value: &Value) -> String {
     }
 }
 
-/// Whether a text that was written without quotes somewhere can be so after a key. One of several lines is a text to
-/// every loader, so quotes change nothing.
+/// Returns true if a text that was written without quotes can stay so after a key. Text with several lines is a string
+/// to every loader, so quotes change nothing.
 fn stays_plain(text: &str) -> bool {
     let ends = text.ends_with(':') || text.contains(": ") || text.contains(" #");
     !ends

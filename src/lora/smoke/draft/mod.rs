@@ -1,4 +1,4 @@
-//! A config while it is changed, with a list of what was.
+//! A config that is being changed, with a list of the changes.
 
 mod part;
 mod values;
@@ -12,24 +12,24 @@ use crate::lora::tree::{Node, Value};
 
 pub(super) use part::Part;
 
-/// The longest value that a change shows, in characters.
+/// Maximum length of a value shown in a change, in characters.
 const SHOWN: usize = 100;
-/// The most changes that are noted.
+/// Maximum number of changes recorded.
 const MAX_CHANGES: usize = 500;
 
-/// A key that has another value than in the team's config.
+/// A key whose value differs from the team's config.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// The key, with dots from the outer maps on.
+    /// The dotted path of the key.
     pub key: String,
-    /// Its value there, without secrets; none if the key is not there.
+    /// The value in the team's config, without secrets; `None` if the key was added.
     pub from: Option<String>,
-    /// Its value now; none if the key is gone.
+    /// The value in the derived config; `None` if the key was removed.
     pub to: Option<String>,
 }
 
 impl Change {
-    /// The change as one of a file that a key names.
+    /// Marks the change as one in a file that `key` names.
     pub(super) fn within(self, key: &str) -> Self {
         Self { key: format!("{key}: {}", self.key), ..self }
     }
@@ -38,12 +38,12 @@ impl Change {
 /// A config that can be changed.
 pub(super) struct Draft {
     root: Node,
-    /// Whether the tables of the root count as one map, as sd-scripts has it.
+    /// True when the tables of the root count as one map, as in sd-scripts.
     flat: bool,
     log: Log,
 }
 
-/// What was changed, in the way in which the file's format writes values.
+/// The changes, with values in the notation of the file's format.
 struct Log {
     format: Format,
     changes: Vec<Change>,
@@ -82,26 +82,26 @@ impl Draft {
         Self { root, flat, log: Log { format, changes: Vec::new() } }
     }
 
-    /// The root map.
+    /// Returns the root map.
     pub(super) fn root(&mut self) -> Part<'_> {
         let Self { root, flat, log } = self;
         Part { path: String::new(), node: root, flat: *flat, log }
     }
 
-    /// Calls `edit` with every map at a path of keys with dots. Lists on the way add nothing to it.
+    /// Calls `edit` with every map at a dotted path of keys. Lists on the way add nothing to the path.
     pub(super) fn each(&mut self, path: &str, mut edit: impl FnMut(&mut Part<'_>)) {
         let Self { root, log, .. } = self;
         let keys: Vec<&str> = path.split('.').collect();
         visit(root, path, &keys, log, &mut edit);
     }
 
-    /// Takes out what looks like a secret, wherever it is.
+    /// Removes everything that looks like a secret.
     pub(super) fn remove_secrets(&mut self) {
         let Self { root, log, .. } = self;
         sweep(root, "", log);
     }
 
-    /// The text of the file, and what is different in it.
+    /// Returns the text of the file, and the changes.
     pub(super) fn finish(self) -> (String, Vec<Change>) {
         (self.log.format.write(&self.root), self.log.changes)
     }

@@ -1,22 +1,22 @@
-//! A map of a config, and the ways to change it.
+//! Operations on a map of a config that record each change.
 
 use super::Log;
 use crate::lora::tree::{Entry, Node, Value};
 
-/// A map of the config.
 pub(in crate::lora::smoke) struct Part<'a> {
     pub(super) path: String,
     pub(super) node: &'a mut Node,
-    /// Whether the tables right below count as one map with it.
+    /// True when the tables directly below count as one map with it.
     pub(super) flat: bool,
     pub(super) log: &'a mut Log,
 }
 
-/// Where an entry is: in a table below the map, or in the map itself, and at which place of it.
+/// The position of an entry: the index of the table below the map, or `None` for the map itself, and the index in it.
 type Slot = (Option<usize>, usize);
 
 impl Part<'_> {
-    /// The entries of this key, in the order of the text. Where tables count as one map, there may be several.
+    /// Returns the positions of this key, in the order of the text. Where tables count as one map, there may be
+    /// several.
     fn slots(&self, key: &str) -> Vec<Slot> {
         let is_table = |entry: &Entry| self.flat && matches!(entry.node.value, Value::Map(_));
         let mut slots = Vec::new();
@@ -40,7 +40,7 @@ impl Part<'_> {
         }
     }
 
-    /// The value of a key; of several the last one, which is what a loader takes.
+    /// Returns the value of a key; of several the last one, which a loader uses.
     pub(in crate::lora::smoke) fn get(&self, key: &str) -> Option<&Node> {
         let own = self.node.entries();
         let entry = match self.slots(key).pop()? {
@@ -50,12 +50,12 @@ impl Part<'_> {
         Some(&entry.node)
     }
 
-    /// A text that is given for a key.
+    /// Returns the non-empty string that a key holds.
     pub(in crate::lora::smoke) fn text(&self, key: &str) -> Option<&str> {
         self.get(key).and_then(Node::text).filter(|text| !text.is_empty())
     }
 
-    /// A number that is given for a key, also as a text.
+    /// Returns the number that a key holds, also if it is written as a string.
     pub(in crate::lora::smoke) fn number(&self, key: &str) -> Option<f64> {
         match &self.get(key)?.value {
             Value::Number { value, .. } => Some(*value),
@@ -64,18 +64,19 @@ impl Part<'_> {
         }
     }
 
-    /// Whether a key has a value.
+    /// Returns true if a key has a value.
     pub(in crate::lora::smoke) fn gives(&self, key: &str) -> bool {
         self.get(key).is_some_and(Node::is_given)
     }
 
-    /// Whether a key has a value that Python takes for true. A text that says no, as some configs have it, is none.
+    /// Returns true if a key has a value that Python treats as true. A string for "no", as some configs have it, counts
+    /// as false.
     pub(in crate::lora::smoke) fn is_true(&self, key: &str) -> bool {
         let says_no = |text: &str| ["false", "no", "off", "0"].contains(&text.to_lowercase().as_str());
         self.get(key).is_some_and(|node| node.is_true() && !node.text().is_some_and(says_no))
     }
 
-    /// Gives a key this value, whatever it had.
+    /// Sets a key to this value, whether it had one or not.
     pub(in crate::lora::smoke) fn set(&mut self, key: &str, value: impl Into<Value>) {
         let value = value.into();
         let old = self.get(key).map(|node| node.value.clone());
@@ -104,34 +105,34 @@ impl Part<'_> {
         }
     }
 
-    /// Gives a key this value if it has one.
+    /// Sets a key to this value if it already has a value.
     pub(in crate::lora::smoke) fn replace(&mut self, key: &str, value: impl Into<Value>) {
         if self.gives(key) {
             self.set(key, value);
         }
     }
 
-    /// Makes a number not larger than this. A share, such as 0.1, is not one.
+    /// Limits a number to `most`. A fraction such as 0.1 stays as it is.
     pub(in crate::lora::smoke) fn at_most(&mut self, key: &str, most: f64) {
         if self.number(key).is_some_and(|number| number > most) {
             self.set(key, Value::Number { value: most, whole: true });
         }
     }
 
-    /// Makes a rank not larger than this, and its alpha smaller by the same factor, so that the strength stays.
+    /// Limits a rank to `most`, and reduces its alpha by the same factor, so that the strength stays the same.
     pub(in crate::lora::smoke) fn rank(&mut self, rank: &str, alpha: &str, most: f64) {
         let Some(old) = self.number(rank).filter(|old| *old > most) else { return };
         self.at_most(rank, most);
         if let Some(alpha_was) = self.number(alpha).filter(|alpha| *alpha > 0.0) {
             let value = alpha_was * most / old;
-            // Some trainers want an integer, which a fraction of one cannot be.
+            // Some trainers require an integer, so a fraction is rounded.
             let was_whole = matches!(self.get(alpha).map(|node| &node.value), Some(Value::Number { whole: true, .. }));
             let value = if was_whole { value.round().max(1.0) } else { value };
             self.set(alpha, Value::Number { value, whole: was_whole });
         }
     }
 
-    /// Takes keys out.
+    /// Removes keys.
     pub(in crate::lora::smoke) fn remove(&mut self, keys: &[&str]) {
         for key in keys {
             if let Some(old) = self.get(key).map(|node| node.value.clone()) {
@@ -141,7 +142,7 @@ impl Part<'_> {
         }
     }
 
-    /// Takes out all keys that begin so.
+    /// Removes all keys that begin with one of these.
     pub(in crate::lora::smoke) fn remove_beginning(&mut self, starts: &[&str]) {
         let Self { path, node, flat, log } = self;
         let Value::Map(own) = &mut node.value else { return };
@@ -162,7 +163,7 @@ impl Part<'_> {
     }
 
     fn take(&mut self, slots: Vec<Slot>) {
-        // From the last on, so that the places of the others hold.
+        // The last entry is removed first, so that the indices of the others stay valid.
         for (table, place) in slots.into_iter().rev() {
             if let Some(entries) = self.entries(table).filter(|entries| place < entries.len()) {
                 entries.remove(place);
@@ -171,7 +172,7 @@ impl Part<'_> {
     }
 }
 
-/// Whether two values are equal. Quotes make no difference for a text.
+/// Returns true if two values are equal. Quotes make no difference for a string.
 fn is_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Text { text: one, .. }, Value::Text { text: other, .. }) => one == other,

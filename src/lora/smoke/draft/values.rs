@@ -1,4 +1,4 @@
-//! Values of the tree from what they are in a program.
+//! Conversions from Rust values to values of the tree.
 
 use crate::lora::tree::{Entry, Node, Value};
 use crate::yaml::Mark;

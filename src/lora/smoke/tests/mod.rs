@@ -23,7 +23,7 @@ fn derived(path: &str, text: &str) -> Result<Smoke, Unfit> {
     derive(path, text.as_bytes(), &Ask::default(), &Repository::default(), FOLDER)
 }
 
-/// The text of a file of the smoke.
+/// Returns the text of a file of the smoke job.
 fn text<'a>(smoke: &'a Smoke, path: &str) -> &'a str {
     let file = smoke.files.iter().find(|file| file.path == path).unwrap_or_else(|| panic!("there is no {path}"));
     std::str::from_utf8(&file.bytes).unwrap()

@@ -1,4 +1,4 @@
-//! What is particular to each trainer.
+//! Tests on the particularities of each trainer.
 
 use super::*;
 
