@@ -1,11 +1,12 @@
-//! Who gets which GPUs.
+//! The choice of GPUs for waiting jobs.
 //!
-//! Jobs that need GPUs are served in the order of the queue. One that has to wait keeps back every GPU of the runner that
-//! it could use: a later job gets only what no earlier one waits for. So a job that wants eight GPUs does not starve
-//! behind jobs that want one. Jobs without needs are in another queue and take whatever slots are left.
+//! Jobs that require GPUs are served in the order of the queue. A job that has to wait reserves every GPU of the runner
+//! that it could use: a later job gets only GPUs that no earlier job waits for. So a job that wants eight GPUs does not
+//! starve behind jobs that want one. Jobs without requirements are in another queue and take whatever slots are left.
 //!
-//! Preemptible jobs come after all others and fill the gaps: they may use what another job keeps back, since that job can
-//! have it again as soon as that is enough to begin with. From then on it is kept from them, too.
+//! Preemptible jobs come after all others and fill the gaps. They may use GPUs that another job reserves, since that
+//! job gets them back as soon as they are enough for it to begin. From then on, these GPUs are reserved against
+//! preemptible jobs, too.
 
 use chrono::{DateTime, Utc};
 
@@ -14,34 +15,30 @@ use crate::domain::{GpuState, GpuWish, JobId};
 /// A GPU of a runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gpu {
-    /// As nvidia-smi and Docker know it.
+    /// UUID that nvidia-smi and Docker use.
     pub uuid: String,
     /// Bytes of memory.
     pub memory: i64,
-    /// Its class.
     pub class: String,
-    /// Whether it is to be had.
     pub state: GpuState,
-    /// Why it is quarantined.
+    /// Reason for the quarantine.
     pub reason: Option<String>,
-    /// Whether it is quarantined only until the look that follows each job.
+    /// True when the GPU is quarantined only until the check that follows each job.
     pub is_settling: bool,
-    /// Who holds it.
     pub held: Option<Held>,
 }
 
-/// Who holds a GPU.
+/// The job that holds a GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// The job, as `owner/name #12.3`.
     pub by: String,
-    /// The job and its attempt.
+    /// Key of the job, and the number of its attempt.
     pub attempt: (JobId, i32),
-    /// Since when.
     pub since: DateTime<Utc>,
-    /// Whether it gives way to a job that waits.
+    /// True when a waiting job may preempt this one.
     pub preemptible: bool,
-    /// Whether it was told to.
+    /// True when the job is already being preempted.
     pub gives_way: bool,
 }
 
@@ -50,7 +47,7 @@ impl Gpu {
         self.state == GpuState::Free
     }
 
-    /// Whether it is free within seconds of somebody's wish.
+    /// Returns true if the GPU can be free within seconds of a request.
     fn is_at_hand(&self) -> bool {
         self.is_free() || self.is_settling || self.held.as_ref().is_some_and(|held| held.preemptible)
     }
@@ -66,29 +63,29 @@ impl GpuWish {
     }
 }
 
-/// A job that waits.
+/// A waiting job.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<'a> {
-    /// The GPUs that it needs; none when it needs labels only.
+    /// The requested GPUs; `None` when the job requires labels only.
     pub wish: Option<&'a GpuWish>,
-    /// Whether it gives way to others.
+    /// True when other jobs may preempt this one.
     pub preemptible: bool,
 }
 
-/// What to do with a runner's GPUs.
+/// The decision about a runner's GPUs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Choice {
-    /// The first of the waiting jobs that can begin, as its place among them, and the GPUs that it gets.
+    /// The first of the waiting jobs that can begin, as its position among them, and the GPUs that it gets.
     pub begins: Option<(usize, Vec<String>)>,
-    /// The attempts that give way, each with the place of the job that it gives way to.
+    /// The attempts to preempt, each with the position of the job that it makes room for.
     pub give_way: Vec<((JobId, i32), usize)>,
 }
 
-/// Who of the waiting jobs begins on a runner with these GPUs, and who gives way to one of them. Preemptible ones stand
-/// behind all others.
+/// Chooses the waiting job that begins on a runner with these GPUs, and the attempts that are preempted for a waiting
+/// job. In `waiting`, preemptible jobs come after all others.
 pub fn choose(gpus: &[Gpu], waiting: &[Candidate<'_>]) -> Choice {
     let mut choice = Choice::default();
-    // What is kept from jobs that do not give way, and from those that do.
+    // The GPUs that are reserved against usual jobs, and those that are reserved against preemptible jobs.
     let (mut kept, mut promised): (Vec<&Gpu>, Vec<&Gpu>) = (Vec::new(), Vec::new());
     for (place, Candidate { wish, preemptible }) in waiting.iter().enumerate() {
         let Some(wish) = wish else {
@@ -99,7 +96,7 @@ pub fn choose(gpus: &[Gpu], waiting: &[Candidate<'_>]) -> Choice {
         let open: Vec<&Gpu> = usable(gpus, wish).filter(|gpu| !is_among(gpu, closed)).collect();
         let mut free: Vec<&Gpu> = open.iter().copied().filter(|gpu| gpu.is_free()).collect();
         if free.len() >= wish.count() {
-            // The smallest that will do: the larger ones stay for those who need them.
+            // The smallest suitable GPUs: the larger ones are left for jobs that need them.
             free.sort_by(|a, b| (a.memory, &a.uuid).cmp(&(b.memory, &b.uuid)));
             choice.begins = Some((place, free.iter().take(wish.count()).map(|gpu| gpu.uuid.clone()).collect()));
             return choice;
@@ -122,8 +119,8 @@ pub fn choose(gpus: &[Gpu], waiting: &[Candidate<'_>]) -> Choice {
     choice
 }
 
-/// Who has to give way so that so many of these GPUs come free, beside those that do already: the latest first, since they
-/// lose the least.
+/// Returns the attempts to preempt so that `count` of these GPUs become free. GPUs that become free anyway count, too.
+/// The latest attempts are preempted first, since they lose the least.
 fn holders(at_hand: &[&Gpu], count: usize) -> Vec<(JobId, i32)> {
     let (mut held, coming): (Vec<&Held>, usize) = (
         at_hand.iter().filter_map(|gpu| gpu.held.as_ref()).filter(|held| !held.gives_way).collect(),
@@ -150,17 +147,17 @@ fn usable<'a>(gpus: &'a [Gpu], wish: &'a GpuWish) -> impl Iterator<Item = &'a Gp
     gpus.iter().filter(|gpu| wish.takes(gpu))
 }
 
-/// Why a job waits.
+/// The reason why a job waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Waiting {
-    /// For what it needs, in words.
+    /// The resource that the job waits for, in words.
     For(String),
-    /// No runner has what it needs, in words: it would wait for ever.
+    /// The requirements that no runner meets, in words: the job would wait forever.
     Never(String),
 }
 
-/// Why a job waits whose wish only the runners with these GPUs can meet, each runner's together. None when it could begin,
-/// so that it waits for a slot and nothing else.
+/// Explains why a job waits whose request only the runners with these GPUs can meet; `runners` has one list of GPUs per
+/// runner. Returns `None` when the job could begin, so that it waits only for a slot.
 pub fn wait_in_words(wish: &GpuWish, runners: &[Vec<Gpu>]) -> Option<Waiting> {
     let able: Vec<&Vec<Gpu>> = runners.iter().filter(|gpus| usable(gpus, wish).count() >= wish.count()).collect();
     if able.is_empty() {
@@ -263,20 +260,21 @@ mod tests {
         assert_eq!(
             begins(&broken, &[usual(&pair), usual(&one)]),
             place(1, &["a1"]),
-            "what is quarantined is not waited for"
+            "a quarantined GPU is not waited for"
         );
         let settling = [gpu("a1", 16, "a", Free), Gpu { is_settling: true, ..gpu("a2", 16, "a", Quarantined) }];
-        assert_eq!(begins(&settling, &[usual(&pair), usual(&one)]), None, "but what is looked at within seconds is");
+        assert_eq!(begins(&settling, &[usual(&pair), usual(&one)]), None, "but a GPU that settles is");
     }
 
     #[test]
     fn a_preemptible_job_fills_gaps_and_gives_way_when_that_is_enough() {
         let (pair, one) = (wish(2, 0, "a"), wish(1, 0, "a"));
         let gap = Candidate { wish: Some(&one), preemptible: true };
-        // The pair waits for a job that takes its time: the other GPU is a gap.
+        // The pair waits for a long job, so the other GPU is a gap.
         let taken = [gpu("a1", 16, "a", Free), held_by("a2", holder(1, false))];
         assert_eq!(choose(&taken, &[usual(&pair), gap]), Choice { begins: place(1, &["a1"]), give_way: Vec::new() });
-        // That job is over, and the one in the gap gives way. Nobody slips into what is on its way to the pair.
+        // That job is over, and the job in the gap is preempted. No other job may take GPUs that are on their way to
+        // the pair.
         let over = [gpu("a1", 16, "a", Free), held_by("a2", holder(2, true))];
         let gives_way = vec![((JobId(2), 1), 0)];
         assert_eq!(choose(&over, &[usual(&pair), gap]), Choice { begins: None, give_way: gives_way });
@@ -297,9 +295,9 @@ mod tests {
             "the second waits its turn"
         );
         assert_eq!(choose(&gpus, &[usual(&wish(2, 0, "a"))]).give_way.len(), 2);
-        assert_eq!(choose(&gpus, &[usual(&wish(3, 0, "a"))]).give_way, [], "it could not begin all the same");
+        assert_eq!(choose(&gpus, &[usual(&wish(3, 0, "a"))]).give_way, [], "it could not begin anyway");
         let other = Candidate { wish: Some(&one), preemptible: true };
-        assert_eq!(choose(&gpus, &[other]).give_way, [], "not to one that gives way itself");
+        assert_eq!(choose(&gpus, &[other]).give_way, [], "not for a job that is preemptible itself");
     }
 
     #[test]

@@ -177,7 +177,7 @@ async fn a_gpu_is_let_go_with_the_end_of_its_attempt_and_free_when_it_is_seen_em
 async fn a_gpu_that_is_not_empty_is_given_to_nobody_until_it_is() {
     let db = queue(&[1]).await;
     look(&db, &["GPU-1", "GPU-2"]).await;
-    let all = [seen("GPU-1", Some("a process is on it that is no job's: 7")), seen("GPU-2", None)];
+    let all = [seen("GPU-1", Some("a process that belongs to no job uses it: 7")), seen("GPU-2", None)];
     let looked = gpus::look(&db, "gpu-host", gpus::now(&db).await.unwrap(), &all).await.unwrap();
     assert_eq!(looked.quarantined.len(), 1);
     assert_eq!(states(&db).await, ["GPU-1 quarantined", "GPU-2 free"]);
