@@ -1,4 +1,4 @@
-//! Keys that mean something on Travis's machines and nothing in a container of one's own.
+//! Keys that have an effect on Travis's machines but not in a separate container.
 
 use super::artifacts;
 use super::script::deploys_with;
@@ -6,12 +6,12 @@ use super::traps::Trap;
 use crate::domain::Severity;
 use crate::yaml::{Data, Entry, Node};
 
-/// Addons that do here what they do there.
+/// Addons that have the same effect here as on Travis.
 const ADDONS: [&str; 6] = ["apt", "apt_packages", "artifacts", "hosts", "ssh_known_hosts", "apt_sources"];
-/// Caches that nothing stands for here.
+/// Caches that have no counterpart here.
 const CACHES: [&str; 4] = ["apt", "bundler", "cocoapods", "packages"];
 
-/// The places where a file asks for what there is not.
+/// Returns the places where a file asks for something that is not available here.
 pub fn without_effect(root: &Node) -> Vec<Trap> {
     let mut traps = Vec::new();
     for addon in root.get("addons").map(|addons| addons.value.entries()).unwrap_or_default() {
@@ -36,7 +36,7 @@ pub fn without_effect(root: &Node) -> Vec<Trap> {
         let names = words(&services.value);
         if names.iter().any(|name| name.eq_ignore_ascii_case("docker")) {
             let message =
-                "the service `docker` is not there: a job that reaches Docker would be as good as root on the host";
+                "the service `docker` is not available: a job with access to Docker is in effect root on the host";
             traps.push(trap(services, "service-without-effect", message.to_owned(), "services".to_owned()));
         }
     }

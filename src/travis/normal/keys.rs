@@ -1,4 +1,4 @@
-//! The keys of a map, spelled as the table has them.
+//! Keys of a map, in the table's spelling.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use crate::travis::schema::Schema;
 use crate::yaml::Mark;
 
 impl Changer {
-    /// Tells of values that several maps of a list have under a key that should tell them apart.
+    /// Reports values that several maps of a list have under a key that should distinguish them.
     pub(super) fn tell_duplicates(&mut self, item: &Schema, items: &[Value]) {
         for (key, _) in item.keys().iter().filter(|(_, known)| known.traits.flags.iter().any(|flag| flag == "unique")) {
             let mut seen = HashSet::new();
@@ -31,10 +31,11 @@ impl Changer {
         }
     }
 
-    /// Renames the keys that are other spellings of known ones. A key that two spellings lead to keeps the last.
+    /// Renames the keys that are other spellings of known ones. If two spellings lead to the same key, the last one is
+    /// kept.
     pub(super) fn mend_keys(&mut self, schema: &Schema, pairs: Vec<Pair>) -> Vec<Pair> {
         let mut mended: Vec<Pair> = Vec::with_capacity(pairs.len());
-        // The keys that win over their other spelling, wherever that stands: Travis renames after reading.
+        // Keys that win over their other spelling, wherever that one is: Travis renames after reading.
         let mut winners: Vec<String> = Vec::new();
         let given: HashSet<String> = pairs.iter().map(|pair| pair.key.clone()).collect();
         let mut places: HashMap<String, usize> = HashMap::new();
@@ -97,7 +98,8 @@ impl Changer {
         if pair.value.anchored || original.starts_with('_') || !self.may_repair() {
             return false;
         }
-        // A key that is there under its right name is not meant by another one; anchors' homes are no typos.
+        // A key that is present under its correct name is not meant by another one, and keys with anchors are not
+        // typos.
         let candidates: Vec<String> = schema
             .keys()
             .iter()

@@ -1,4 +1,4 @@
-//! Scalars: their types, and the values that are known for them.
+//! Scalars: their types and their known values.
 
 use serde_json::json;
 
@@ -23,7 +23,7 @@ impl Changer {
                 self.say(Level::Warn, Code::UnexpectedSeq, json!({"value": first.json()}), value.at);
                 first
             }
-            // Nothing but a comment is left of it.
+            // Nothing but a comment is left of the map.
             Kind::Map(pairs) if pairs.is_empty() => Value::new(Kind::Null, value.at),
             Kind::Seq(_) | Kind::Map(_) => self.invalid_type("str", value),
             _ => {
@@ -34,7 +34,7 @@ impl Changer {
         }
     }
 
-    /// A string, mended into one of the values that are known for it.
+    /// Changes a string into one of its known values, with repairs.
     pub(super) fn enumerated(&mut self, schema: &Schema, text: String, at: Mark) -> Value {
         let traits = &schema.traits;
         let mut text = text;
@@ -88,22 +88,22 @@ impl Changer {
         Value::str(text, at)
     }
 
-    /// Takes one of the looks at unknown keys that are left.
+    /// Uses up one of the remaining checks of unknown keys; returns false if none is left.
     pub(super) fn may_mend(&mut self) -> bool {
         let left = self.unknown_keys > 0;
         self.unknown_keys = self.unknown_keys.saturating_sub(1);
         left
     }
 
-    /// Takes one of the repairs that are left.
+    /// Uses up one of the remaining repairs; returns false if none is left.
     pub(super) fn may_repair(&mut self) -> bool {
         let left = self.repairs > 0;
         self.repairs = self.repairs.saturating_sub(1);
         left
     }
 
-    /// Whether a condition can be evaluated. Beyond a bound on the work, its expressions are not looked at here; each is
-    /// read again with the jobs that it is for.
+    /// Checks that a condition can be evaluated. Beyond a bound on the work, its expressions are not checked here; each
+    /// condition is read again with the jobs that it is for.
     fn check_condition(&mut self, text: &str) -> Result<(), condition::Error> {
         let condition = condition::parse(text)?;
         self.condition_work += condition.work();
@@ -162,12 +162,12 @@ impl Changer {
     }
 }
 
-/// Whether it is a text that holds a secret itself, and not the name of a variable with one.
+/// Returns true for a text that holds a secret itself, and is not the name of a variable with a secret.
 fn is_plain(value: &Value) -> bool {
     matches!(&value.data, Kind::Str(text) if !text.trim_start().starts_with('$'))
 }
 
-/// Whether a text has the form of a pattern of the table, which are few and known to be good.
+/// Returns true if a text matches a pattern of the table. The patterns are few and known to be valid.
 fn matches_pattern(pattern: &str, text: &str) -> bool {
     fancy_regex::Regex::new(pattern).is_ok_and(|regex| regex.is_match(text).unwrap_or(false))
 }

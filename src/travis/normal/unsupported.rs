@@ -1,4 +1,4 @@
-//! Defaults, and keys without effect: what depends on the language and the system of the file.
+//! Defaults, and keys without effect. Both depend on the language and the system of the file.
 
 use serde_json::json;
 
@@ -33,7 +33,7 @@ impl Changer {
         value
     }
 
-    /// Tells of keys and values without effect on the language or system given.
+    /// Reports keys and values without effect on the given language or system.
     pub(super) fn check_support(&mut self, schema: &Schema, value: &Value) {
         if self.options.support {
             self.check_map(schema, value, &|on| values_of(value, on));
