@@ -15,7 +15,7 @@ pub enum JobKind {
     Train,
 }
 
-/// State of a job. It only moves forward, except for `Running` → `Queued`, for example when its worker was lost.
+/// State of a job. It only moves forward, except for `Running` → `Queued`, for example when its runner was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
 #[sqlx(type_name = "job_state", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]

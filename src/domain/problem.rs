@@ -21,7 +21,7 @@ pub struct Problem {
     pub severity: Severity,
     /// Stable name of the rule, in kebab-case, such as `missing-required`.
     pub rule: String,
-    /// One sentence that states what is wrong and what to do.
+    /// Sentence that states what is wrong and what to do.
     pub message: String,
     /// Path of the file in the repository; `None` when the problem concerns the whole build.
     pub file: Option<String>,

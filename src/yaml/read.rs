@@ -38,7 +38,7 @@ pub struct Duplicate {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    /// One sentence, without a place.
+    /// A sentence without a place.
     pub message: String,
     /// Place where the error shows.
     pub at: Option<Mark>,
