@@ -149,7 +149,7 @@ impl Plan {
 
 /// Returns true if the plan requires the file with this path and size in bytes.
 pub fn wants(path: &str, size: u64) -> bool {
-    // A `.travis.yml` that is too large is required too, so that its author sees a problem.
+    // A `.travis.yml` that is too large is wanted, too, so that its author sees a problem.
     if path == CONFIG {
         return true;
     }

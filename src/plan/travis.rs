@@ -144,8 +144,7 @@ fn planned(index: usize, config: matrix::Config) -> PlannedJob {
 
 fn too_many_or_none(jobs: usize, truncated: bool) -> Option<Problem> {
     if truncated {
-        let message =
-            "the matrix is too large to expand: give it fewer values, entries or conditions".to_owned();
+        let message = "the matrix is too large to expand: give it fewer values, entries or conditions".to_owned();
         return Some(problem(Severity::Error, "too-many-jobs", message, None, None));
     }
     if jobs == 0 {

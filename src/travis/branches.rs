@@ -19,7 +19,9 @@ pub fn builds(branches: Option<&Json>, name: &str) -> Result<(), String> {
     let names = |list: &Vec<Json>| list.iter().filter_map(Json::as_str).any(|pattern| is_named(pattern, name));
     let patterns = ["only", "except"].iter().filter_map(|key| list(key)).map(Vec::len).sum::<usize>();
     if patterns > MAX_PATTERNS {
-        return Err(format!("`branches` names {patterns} branches, but at most {MAX_PATTERNS} are checked: name fewer"));
+        return Err(format!(
+            "`branches` names {patterns} branches, but at most {MAX_PATTERNS} are checked: name fewer"
+        ));
     }
     let only = list("only").filter(|only| !only.is_empty());
     if only.is_some_and(|only| !names(only)) {
