@@ -1,17 +1,17 @@
-//! What a build's jobs make of it.
+//! The state of a build, computed from its jobs.
 
 use serde::{Deserialize, Serialize};
 
 use super::{JobState, Verdict};
 
-/// Where a build is, as people and GitHub see it.
+/// State of a build, as people and GitHub see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
 #[sqlx(type_name = "build_state", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum BuildState {
     /// No job has started.
     Queued,
-    /// At least one job has started and at least one that counts is not finished.
+    /// At least one job has started, and at least one job that counts is not finished.
     Running,
     /// Every job that counts passed.
     Passed,
@@ -24,30 +24,28 @@ pub enum BuildState {
 }
 
 impl BuildState {
-    /// Whether this state is final.
+    /// Returns true if this state is final.
     pub fn is_finished(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
     }
 }
 
-/// What a build's state needs to know of one of its jobs.
+/// The part of a job that decides its build's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
 pub struct JobSummary {
-    /// Place of its stage among the build's stages.
+    /// Position of the job's stage among the build's stages.
     pub stage_order: i32,
-    /// Where it is.
     pub state: JobState,
-    /// How it ended.
     pub verdict: Option<Verdict>,
-    /// Whether its verdict does not count.
+    /// True when the job's verdict does not count.
     pub allow_failure: bool,
 }
 
-/// The state of a build with these jobs, in the order of their stages.
+/// Computes the state of a build from its jobs, which are in the order of their stages.
 ///
-/// A build is finished when all its jobs are, and takes the state of its first stage that did not pass: the jobs of
-/// the stages after that were canceled for its sake. With `fast_finish` it is finished as soon as the jobs are that may
-/// not fail; the others go on.
+/// A build is finished when all its jobs are finished. It takes the state of its first stage that did not pass, since
+/// that stage caused the jobs of later stages to be canceled. With `fast_finish`, the build is finished as soon as the
+/// jobs that may not fail are finished; the other jobs go on.
 pub fn roll_up(jobs: &[JobSummary], fast_finish: bool) -> BuildState {
     let counts = |job: &&JobSummary| !job.allow_failure;
     let decided = fast_finish
@@ -61,8 +59,8 @@ pub fn roll_up(jobs: &[JobSummary], fast_finish: bool) -> BuildState {
     stages.map(roll_up_stage).find(|state| *state != BuildState::Passed).unwrap_or(BuildState::Passed)
 }
 
-/// The order of the final states is Travis's: any canceled, else any errored, else any failed, else passed, counting
-/// only the jobs that are not allowed to fail.
+/// Computes the state of one stage. The order of the final states is Travis's: any canceled, else any errored, else any
+/// failed, else passed. Only the jobs that are not allowed to fail count.
 fn roll_up_stage(jobs: &[JobSummary]) -> BuildState {
     let worst_first = [
         (Verdict::Canceled, BuildState::Canceled),

@@ -1,38 +1,36 @@
-//! What a job needs of a runner beside a slot.
+//! Requirements that a job has of a runner beyond a slot.
 
 use serde::{Deserialize, Serialize};
 
-/// Where a GPU is in its life.
+/// The life cycle of a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
 #[sqlx(type_name = "gpu_state", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum GpuState {
-    /// Seen empty, and no job's.
+    /// Seen empty and not assigned to a job.
     Free,
-    /// A running job's.
+    /// Assigned to a running job.
     Held,
-    /// Not to be given to a job until it is seen empty.
+    /// Not assigned to a job again until it is seen empty.
     Quarantined,
 }
 
-/// GPUs that a job asks for. It gets all of them, from one runner, or waits.
+/// GPUs that a job requests. The job gets all of them from one runner, or waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GpuWish {
-    /// How many.
+pub struct GpuRequest {
     pub count: i32,
-    /// Bytes of memory that each has at least.
+    /// Minimum memory of each GPU, in bytes.
     pub memory: i64,
-    /// Their class; none when any will do.
+    /// The required class; `None` means any class.
     pub class: Option<String>,
 }
 
-/// What a job needs of its runner.
+/// Requirements of a job on its runner.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Needs {
-    /// GPUs.
-    pub gpus: Option<GpuWish>,
+pub struct Requirements {
+    pub gpus: Option<GpuRequest>,
     /// Labels that the runner must have.
     pub labels: Vec<String>,
-    /// Whether it gives its GPUs to a job that waits for them, and begins again later.
+    /// True when the job can be preempted: it releases its GPUs to a job that waits for them, and begins again later.
     pub preemptible: bool,
 }

@@ -1,4 +1,4 @@
-//! Names and numbers that are more than text. They are parsed at the edge, so that what is inside is known to be sound.
+//! Names and numbers with their own types. They are parsed at the edge, so that values inside are known to be valid.
 
 use std::fmt;
 use std::str::FromStr;
@@ -49,7 +49,7 @@ impl fmt::Display for AttemptId {
     }
 }
 
-/// A name that does not follow the rules of the thing it should name.
+/// The error for a name that does not follow the rules for its kind.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{what} {text:?} is not valid: {why}")]
 pub struct InvalidName {
@@ -64,7 +64,7 @@ pub struct InvalidName {
 pub struct DeliveryId(String);
 
 impl DeliveryId {
-    /// The id as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -99,12 +99,12 @@ pub struct RepoName {
 }
 
 impl RepoName {
-    /// The account that owns the repository.
+    /// Returns the account that owns the repository.
     pub fn owner(&self) -> &str {
         &self.owner
     }
 
-    /// The repository's name without its owner.
+    /// Returns the repository's name without its owner.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -113,7 +113,7 @@ impl RepoName {
 impl FromStr for RepoName {
     type Err = InvalidName;
 
-    /// Takes what GitHub allows: letters, digits, `-`, `_` and `.`; neither part may be `.` or `..`.
+    /// Accepts what GitHub allows: letters, digits, `-`, `_` and `.`. Neither part may be `.` or `..`.
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let invalid = |why| InvalidName { what: "repository name", text: text.chars().take(200).collect(), why };
         let (owner, name) = text.split_once('/').ok_or_else(|| invalid("it must be owner/name"))?;
@@ -142,17 +142,17 @@ impl fmt::Display for RepoName {
 pub struct Sha(String);
 
 impl Sha {
-    /// The whole id.
+    /// Returns the whole id.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The first seven digits, as people write it.
+    /// Returns the first seven digits, as people write the id.
     pub fn short(&self) -> &str {
         &self.0[..7]
     }
 
-    /// Whether this is GitHub's all-zero id, which stands for "no commit" in a push that creates or deletes a ref.
+    /// Returns true for GitHub's all-zero id, which stands for "no commit" in a push that creates or deletes a ref.
     pub fn is_zero(&self) -> bool {
         self.0.bytes().all(|b| b == b'0')
     }

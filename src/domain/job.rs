@@ -1,8 +1,8 @@
-//! What a job is and how it ends.
+//! Kinds, states and verdicts of a job.
 
 use serde::{Deserialize, Serialize};
 
-/// What a job does in its container.
+/// The work that a job does in its container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
 #[sqlx(type_name = "job_kind", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
@@ -15,40 +15,40 @@ pub enum JobKind {
     Train,
 }
 
-/// Where a job is on its way. It only moves forward, but for `Running` → `Queued` when its worker was lost.
+/// State of a job. It only moves forward, except for `Running` → `Queued`, for example when its runner was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
 #[sqlx(type_name = "job_state", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// An earlier stage of its build is not finished.
     Waiting,
-    /// Free to be claimed.
+    /// Ready to be claimed.
     Queued,
     /// A worker holds its lease.
     Running,
-    /// It has a verdict, which never changes.
+    /// The job has a verdict, which never changes.
     Finished,
 }
 
-/// How a job ended.
+/// The result of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
 #[sqlx(type_name = "verdict", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Everything that was asked for happened.
+    /// All requested work succeeded.
     Passed,
-    /// The job's own work says no: the author has something to mend.
+    /// The job's own work failed: the author has something to fix.
     Failed,
-    /// The job could not do its work: a set-up step, the image, the machine.
+    /// The job could not do its work because of a set-up step, the image or the machine.
     Errored,
-    /// Somebody, or a newer push, did not want it any more.
+    /// A person or a newer push canceled the job.
     Canceled,
-    /// It broke its bound on wall time or on time without output.
+    /// The job exceeded its limit on wall time or on time without output.
     TimedOut,
 }
 
 impl Verdict {
-    /// The verdict of a script by its exit status, as Travis maps it: 0 passed, 1 failed, anything else errored.
+    /// Maps the exit status of a script to a verdict as Travis does: 0 passed, 1 failed, anything else errored.
     pub fn of_exit_status(status: i64) -> Self {
         match status {
             0 => Self::Passed,
@@ -58,31 +58,31 @@ impl Verdict {
     }
 }
 
-/// Why Trainyard itself ended a running container. Kept in the job's row, so that a restart in the middle of the
-/// stop still gives the right verdict.
+/// The reason why Trainyard itself stopped a running container. It is kept in the job's row, so that a restart in the
+/// middle of the stop still gives the right verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
 #[sqlx(type_name = "stop", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum Stop {
-    /// Cancel was asked for.
+    /// Cancellation was requested.
     Canceled,
-    /// The wall-time limit passed.
+    /// The job reached its wall-time limit.
     WallTime,
-    /// No output came for too long.
+    /// The job wrote no output for too long.
     Silence,
-    /// The log grew beyond its limit.
+    /// The log exceeded its size limit.
     LogSize,
-    /// It wrote more into its file system than its limit.
+    /// The job wrote more into its file system than its limit allows.
     Disk,
-    /// A job that waited wants its GPUs: it begins again later.
+    /// A waiting job needs the GPUs of this job, which begins again later.
     Preempted,
 }
 
 impl Stop {
-    /// The verdict of a job that was ended for this reason.
+    /// Returns the verdict of a job that was stopped for this reason.
     pub fn verdict(self) -> Verdict {
         match self {
-            // One that gives way has no verdict, but if it cannot begin again.
+            // A preempted job has no verdict, unless it cannot begin again.
             Self::Canceled | Self::Preempted => Verdict::Canceled,
             Self::WallTime | Self::Silence => Verdict::TimedOut,
             Self::LogSize | Self::Disk => Verdict::Errored,

@@ -1,6 +1,6 @@
-//! The words of Trainyard as types. No IO, no wire formats, no clock.
+//! Trainyard's vocabulary as types: no IO, no wire formats, no clock.
 //!
-//! The one concession is `derive(sqlx::Type)` on enums, so that a word has the same spelling in Rust and in SQL.
+//! The one exception is `derive(sqlx::Type)` on enums, which gives a word the same spelling in Rust and in SQL.
 
 mod build;
 mod gpu;
@@ -14,7 +14,7 @@ mod token;
 mod trigger;
 
 pub use build::{BuildState, JobSummary, roll_up};
-pub use gpu::{GpuState, GpuWish, Needs};
+pub use gpu::{GpuRequest, GpuState, Requirements};
 pub use ids::{AttemptId, BuildId, DeliveryId, InvalidName, JobId, RepoId, RepoName, Sha};
 pub use job::{JobKind, JobState, Stop, Verdict};
 pub use pg_text::pg_text;

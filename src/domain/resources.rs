@@ -1,20 +1,20 @@
-//! What a job uses of its machine, as a record that stays small however long the job runs.
+//! Resource usage of a job, as a record that stays small however long the job runs.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Samples that a record keeps at most. Of a longer job, neighbours are joined.
+/// Maximum number of samples in a record. In the record of a longer job, neighbouring samples are joined.
 const MAX_SAMPLES: usize = 512;
 
-/// What a job has used since its start, and the memory that it holds now.
+/// Usage of a job since its start, and the memory that it holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Time of all processors together.
+    /// CPU time of all processors together.
     pub cpu: Duration,
-    /// Bytes of memory, without what the kernel would give back at once, such as files that were read.
+    /// Bytes of memory, without those that the kernel could reclaim at once, such as cached files.
     pub memory: u64,
-    /// Bytes read from disks. What the kernel still had in memory is not among them.
+    /// Bytes read from disks, without reads that the kernel's cache answered.
     pub disk_read: u64,
     /// Bytes written to disks.
     pub disk_written: u64,
@@ -22,43 +22,42 @@ pub struct Usage {
     pub network_in: u64,
     /// Bytes sent.
     pub network_out: u64,
-    /// What its GPUs do now; none of a job without GPUs, or when nobody can tell.
+    /// Current usage of the job's GPUs; `None` for a job without GPUs, or when the usage is unknown.
     pub gpus: Option<GpuUse>,
 }
 
-/// What GPUs do at a time, all of them together.
+/// Current usage of all GPUs of a job together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GpuUse {
-    /// How busy they are, in hundredths of a GPU.
+    /// Utilization in hundredths of a GPU.
     pub busy: u32,
-    /// Bytes of their memory that are in use.
+    /// GPU memory in use, in bytes.
     pub memory: u64,
 }
 
-/// What a series tells of.
+/// The quantity that a series measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resource {
-    /// Processors that were busy, on average.
+    /// Average number of busy processors.
     Cpu,
     /// Bytes of memory.
     Memory,
-    /// Bytes a second.
+    /// Bytes per second.
     DiskRead,
-    /// Bytes a second.
+    /// Bytes per second.
     DiskWrite,
-    /// Bytes a second.
+    /// Bytes per second.
     NetworkIn,
-    /// Bytes a second.
+    /// Bytes per second.
     NetworkOut,
-    /// GPUs that were busy, on average.
+    /// Average number of busy GPUs.
     Gpu,
-    /// Bytes of the GPUs' memory.
+    /// Bytes of GPU memory.
     GpuMemory,
 }
 
 impl Resource {
-    /// All of them.
     pub const ALL: [Self; 8] = [
         Self::Cpu,
         Self::Memory,
@@ -70,7 +69,7 @@ impl Resource {
         Self::GpuMemory,
     ];
 
-    /// Its name in rows and in JSON.
+    /// Returns the name that rows and JSON use.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
@@ -84,7 +83,7 @@ impl Resource {
         }
     }
 
-    /// What its values count.
+    /// Returns the unit of the values.
     pub fn unit(self) -> &'static str {
         match self {
             Self::Cpu => "processors",
@@ -95,16 +94,16 @@ impl Resource {
     }
 }
 
-/// Values at times, in milliseconds since the start.
+/// Values over time. The times are in milliseconds since the start.
 pub type Times = Vec<(u64, f64)>;
 
-/// What a job used, as it is kept: sums and series. The sums are those of the last sample, so what came within the last
-/// second may be missing.
+/// Resource usage of a job as it is stored: sums and series. The sums are those of the last sample, so the usage of the
+/// last second may be missing.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resources {
-    /// Seconds of all processors together.
+    /// CPU time of all processors together, in seconds.
     pub cpu_seconds: f64,
-    /// The most memory of all samples, in bytes.
+    /// Maximum memory of all samples, in bytes.
     pub memory_peak: u64,
     /// Bytes.
     pub disk_read: u64,
@@ -114,23 +113,23 @@ pub struct Resources {
     pub network_in: u64,
     /// Bytes.
     pub network_out: u64,
-    /// The most memory of its GPUs of all samples, in bytes; none of a job without.
+    /// Maximum GPU memory of all samples, in bytes; `None` for a job without GPUs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_memory_peak: Option<u64>,
-    /// Each resource over the time.
+    /// The series of each resource that was measured.
     #[serde(skip)]
     pub series: Vec<(Resource, Times)>,
 }
 
-/// A record while it grows.
+/// A record in progress.
 #[derive(Debug, Default)]
 pub struct Record {
     samples: Vec<Sample>,
-    /// Milliseconds within which samples are joined.
+    /// Samples that are at most this many milliseconds apart are joined.
     apart: u64,
 }
 
-/// The usage at a time; its memory, and that of its GPUs, is the greatest since the sample before.
+/// The usage at a time. Its memory and its GPU memory are the maximum since the previous sample.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     at: u64,
@@ -138,7 +137,7 @@ struct Sample {
 }
 
 impl Sample {
-    /// A later sample that stands for this one, too.
+    /// Merges this sample into a later one, which then stands for both.
     fn joined(self, later: Self) -> Self {
         let memory = self.usage.memory.max(later.usage.memory);
         let gpus = match (self.usage.gpus, later.usage.gpus) {
@@ -150,7 +149,8 @@ impl Sample {
 }
 
 impl Record {
-    /// Takes a sample `at` a time since the job's start. One that is not later than the last is left out.
+    /// Adds the sample that was taken `at` this time since the job's start. A sample that is not later than the last is
+    /// ignored.
     pub fn push(&mut self, at: Duration, usage: Usage) {
         let sample = Sample { at: u64::try_from(at.as_millis()).unwrap_or(u64::MAX), usage };
         match self.samples.as_mut_slice() {
@@ -172,7 +172,7 @@ impl Record {
         self.samples = kept;
     }
 
-    /// What there is to keep; none without a sample.
+    /// Returns the usage to store, or `None` without a sample.
     pub fn resources(&self) -> Option<Resources> {
         let Usage { cpu, disk_read, disk_written, network_in, network_out, .. } = self.samples.last()?.usage;
         Some(Resources {
@@ -187,18 +187,19 @@ impl Record {
         })
     }
 
-    /// What there is of the GPUs, with its times.
+    /// Returns the GPU usage with its times, for the samples that have it.
     fn gpus(&self) -> impl Iterator<Item = (u64, GpuUse)> + '_ {
         self.samples.iter().filter_map(|sample| Some((sample.at, sample.usage.gpus?)))
     }
 
     fn series(&self) -> Vec<(Resource, Times)> {
         let all = Resource::ALL.into_iter().map(|resource| (resource, self.times(resource)));
-        // None of GPUs that there are not.
+        // A job without GPUs has no series for them.
         all.filter(|(_, times)| !times.is_empty()).collect()
     }
 
-    /// The first rate of a record is the mean since the start: also of one that began late, after an adoption.
+    /// Returns the series of a resource. The first rate of a record is the mean since the start of the job, also for a
+    /// record that began late, after an adoption.
     fn times(&self, resource: Resource) -> Times {
         let rate = |sum: fn(&Usage) -> f64| {
             let begin = (0, 0.0);
@@ -220,7 +221,8 @@ impl Record {
     }
 }
 
-/// So much a second. An engine that was started anew may count from 0 again, which is no negative use.
+/// Returns the rate per second. After a restart, an engine may count from 0 again: such a negative difference is not
+/// usage and gives 0.
 fn mean(milliseconds: u64, much: f64) -> f64 {
     if milliseconds == 0 { 0.0 } else { much.max(0.0) * 1000.0 / float(milliseconds) }
 }

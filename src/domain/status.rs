@@ -1,4 +1,4 @@
-//! What GitHub should show for a build, in words a person can act on.
+//! Commit statuses for GitHub, in words that a person can act on.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BuildState, Problem, Severity, TriggerKind, Verdict};
 
-/// A commit status's state, as GitHub names them.
+/// State of a commit status, as GitHub names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
 #[sqlx(type_name = "commit_state", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
@@ -15,41 +15,40 @@ pub enum CommitState {
     Pending,
     /// All is well.
     Success,
-    /// The author has something to mend.
+    /// The author has something to fix.
     Failure,
-    /// Trainyard, or the set-up of the build, could not do its work.
+    /// Trainyard or the set-up of the build could not do its work.
     Error,
 }
 
-/// A commit status without its address: what to show under which context.
+/// A commit status, without its context and its link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// Its state.
     pub state: CommitState,
     /// At most [`Status::MAX_DESCRIPTION`] characters.
     pub description: String,
 }
 
-/// What the description of a build says of one of its jobs.
+/// The part of a job that the description of its build shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobOutcome {
     /// `BUILD.JOB`, as in `12.1`.
     pub number: String,
-    /// How it ended; none while it is not finished.
+    /// Verdict of the job; `None` while the job is not finished.
     pub verdict: Option<Verdict>,
-    /// Whether its verdict does not count for the build.
+    /// True when the job's verdict does not count for the build.
     pub allow_failure: bool,
-    /// Why it ended that way.
+    /// Reason for the verdict.
     pub reason: Option<String>,
-    /// What it waits for while it is queued, if that is more than a slot.
-    pub waits_for: Option<String>,
+    /// Reason why the queued job waits, if it waits for more than a slot.
+    pub wait_reason: Option<String>,
 }
 
 impl Status {
-    /// GitHub refuses longer descriptions.
+    /// Maximum length of a description in characters. GitHub refuses longer ones.
     pub const MAX_DESCRIPTION: usize = 140;
 
-    /// A status with its description cut to what GitHub takes.
+    /// Creates a status with its description cut to the length that GitHub accepts.
     pub fn new(state: CommitState, description: &str) -> Self {
         let one_line = description.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut description = one_line;
@@ -59,7 +58,7 @@ impl Status {
         Self { state, description }
     }
 
-    /// The context under which a build of this kind reports.
+    /// Returns the context under which a build of this kind reports.
     pub fn context(kind: TriggerKind) -> &'static str {
         match kind {
             TriggerKind::PullRequest => "trainyard/pr",
@@ -67,21 +66,20 @@ impl Status {
         }
     }
 
-    /// The context of the lint.
     pub const LINT_CONTEXT: &'static str = "trainyard/lint";
 
-    /// What the description of a build begins with that has not begun.
+    /// Prefix of the description of a build that has not begun.
     pub const QUEUED: &'static str = "queued: ";
-    /// What that of one begins with that is under way.
+    /// Prefix of the description of a build that is running.
     pub const RUNNING: &'static str = "running: ";
 
-    /// The status of a build.
+    /// Returns the status of a build.
     pub fn of_build(state: BuildState, jobs: &[JobOutcome], problems: &[Problem], duration: Option<Duration>) -> Self {
         let count = match jobs.len() {
             1 => "1 job".to_owned(),
             n => format!("{n} jobs"),
         };
-        let wait = jobs.iter().find_map(|job| Some(format!(", {} {}", job.number, job.waits_for.as_ref()?)));
+        let wait = jobs.iter().find_map(|job| Some(format!(", {} {}", job.number, job.wait_reason.as_ref()?)));
         let wait = wait.unwrap_or_default();
         let took = duration.map(|d| format!(" in {}", in_words(d))).unwrap_or_default();
         match state {
@@ -102,7 +100,7 @@ impl Status {
         }
     }
 
-    /// The status of the lint that found these problems.
+    /// Returns the status of the lint that found these problems.
     pub fn of_lint(problems: &[Problem]) -> Self {
         let errors = problems.iter().filter(|p| p.severity == Severity::Error).count();
         let warnings = problems.iter().filter(|p| p.severity == Severity::Warning).count();
@@ -114,7 +112,7 @@ impl Status {
     }
 }
 
-/// The first error among the problems, as `place message`, and how many more there are.
+/// Formats the first error among the problems as `place message`, with the number of further errors.
 fn first_error(problems: &[Problem]) -> Option<String> {
     let mut errors = problems.iter().filter(|p| p.severity == Severity::Error);
     let first = errors.next()?;
@@ -130,7 +128,7 @@ fn first_error(problems: &[Problem]) -> Option<String> {
     Some(format!("{place}{}{more}", first.message))
 }
 
-/// Why a build did not pass: its plan's first error, else the reason of its first job with such a verdict.
+/// Explains why a build did not pass: its plan's first error, else the reason of its first job with such a verdict.
 fn why(verdicts: &[Verdict], jobs: &[JobOutcome], problems: &[Problem]) -> String {
     if let Some(error) = first_error(problems) {
         return error;
@@ -144,7 +142,7 @@ fn why(verdicts: &[Verdict], jobs: &[JobOutcome], problems: &[Problem]) -> Strin
     }
 }
 
-/// A duration as people say it, with at most two units: `850 ms`, `12 s`, `3 min 4 s`, `2 h 5 min`.
+/// Formats a duration for people, with at most two units: `850 ms`, `12 s`, `3 min 4 s`, `2 h 5 min`.
 pub fn in_words(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -186,7 +184,7 @@ mod tests {
             verdict: Some(verdict),
             allow_failure,
             reason: Some(reason.into()),
-            waits_for: None,
+            wait_reason: None,
         };
         let jobs = [
             job("3.1", Verdict::Failed, true, "allowed"),
@@ -198,15 +196,15 @@ mod tests {
 
     #[test]
     fn what_a_job_waits_for_is_told() {
-        let waits_for = Some("waiting for GPU: held by acme/styles #2.1 since 2026-03-01 09:30 UTC".to_owned());
-        let job = |number: &str, waits_for| JobOutcome {
+        let wait_reason = Some("waiting for GPU: held by acme/styles #2.1 since 2026-03-01 09:30 UTC".to_owned());
+        let job = |number: &str, wait_reason| JobOutcome {
             number: number.into(),
             verdict: None,
             allow_failure: false,
             reason: None,
-            waits_for,
+            wait_reason,
         };
-        let jobs = [job("3.1", None), job("3.2", waits_for)];
+        let jobs = [job("3.1", None), job("3.2", wait_reason)];
         let status = Status::of_build(BuildState::Running, &jobs, &[], None);
         let told = "running: 2 jobs, 3.2 waiting for GPU: held by acme/styles #2.1 since 2026-03-01 09:30 UTC";
         assert_eq!((status.state, status.description.as_str()), (CommitState::Pending, told));

@@ -1,8 +1,8 @@
-//! What tokens of known services look like, so that nobody shows or publishes one.
+//! Formats of the tokens of known services, so that no token is shown or published.
 
 use std::ops::Range;
 
-/// How known tokens begin, how many letters and digits follow at least, and whose they are.
+/// Prefix of each known token, the minimum number of characters after it, and the service that issues the token.
 const FORMATS: [(&str, usize, &str); 14] = [
     ("hf_", 30, "Hugging Face"),
     ("ghp_", 30, "GitHub"),
@@ -20,14 +20,14 @@ const FORMATS: [(&str, usize, &str); 14] = [
     ("AIza", 35, "Google"),
 ];
 
-/// The places in a text that have the form of a known token, with the name of the service that gives such tokens; by
-/// service, not by place.
+/// Finds the places in a text that have the form of a known token, with the name of the service that issues such
+/// tokens. The places are in the order of the services, not of the text.
 pub fn tokens(text: &str) -> Vec<(Range<usize>, &'static str)> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let mut found = Vec::new();
     for (prefix, length, whose) in FORMATS {
         for (at, _) in text.match_indices(prefix) {
-            // Asked first, or a long row of beginnings would be read once for each of them.
+            // This check comes first. Otherwise a long row of prefixes would be read once for each of them.
             if text[..at].ends_with(is_part) {
                 continue;
             }
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_long_row_of_beginnings_is_read_once() {
-        // Read once for each of them, this would take hours.
+        // If the text were read once for each prefix, this would take hours.
         assert_eq!(tokens(&"hf_".repeat(1 << 20)), []);
     }
 }

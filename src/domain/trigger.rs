@@ -1,4 +1,4 @@
-//! What asks for a build.
+//! The event that requests a build.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{RepoName, Sha};
 
-/// What kind of thing asked for a build; the words of `type` in Travis's condition language, and `tag`.
+/// Kind of event that requests a build. The words are those of `type` in Travis's condition language, and `tag`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
 #[sqlx(type_name = "trigger_kind", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
@@ -17,11 +17,11 @@ pub enum TriggerKind {
     PullRequest,
     /// A tag was pushed.
     Tag,
-    /// A schedule.
+    /// A schedule requested the build.
     Cron,
-    /// A person or a program through the API.
+    /// A person or a program requested the build through the API.
     Api,
-    /// A Travis webhook.
+    /// A Travis webhook requested the build.
     Travis,
 }
 
@@ -39,30 +39,28 @@ impl fmt::Display for TriggerKind {
     }
 }
 
-/// What a delivery asks for: one commit of one repository, and why.
+/// The build that a delivery requests: one commit of one repository, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trigger {
-    /// What kind of thing asked.
     pub kind: TriggerKind,
-    /// The repository whose settings, secrets and statuses are concerned: the base repository of a pull request.
+    /// The repository whose settings, secrets and statuses apply: the base repository of a pull request.
     pub repo: RepoName,
-    /// The branch pushed to, or a pull request's base branch; none for a tag.
+    /// The branch pushed to, or a pull request's base branch; `None` for a tag.
     pub branch: Option<String>,
-    /// The tag's name.
     pub tag: Option<String>,
     /// The commit that gets the status: the pushed commit, or a pull request's head.
     pub sha: Sha,
-    /// The branch's commit before the push, or a pull request's base commit; none for a new branch.
+    /// The branch's commit before the push, or a pull request's base commit; `None` for a new branch.
     pub before: Option<Sha>,
-    /// The head commit's message, subject and body. A pull request's payload has none; intake reads it from git.
+    /// The head commit's message, subject and body. A pull request's payload does not contain it; intake reads it from
+    /// git.
     pub message: Option<String>,
-    /// The head commit's author as the payload names them.
+    /// Author of the head commit, as the payload names them.
     pub author: Option<String>,
-    /// The login of the account that caused the event.
+    /// Login of the account that caused the event.
     pub sender: Option<String>,
     /// GitHub's page that compares the commits.
     pub compare_url: Option<String>,
-    /// What is particular to a pull request.
     pub pull_request: Option<PullRequest>,
 }
 
@@ -85,23 +83,21 @@ impl Trigger {
     }
 }
 
-/// What is particular to a pull request.
+/// The details of a pull request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullRequest {
-    /// Its number in the base repository.
+    /// Number in the base repository.
     pub number: i64,
-    /// Its title.
     pub title: String,
-    /// The branch it comes from.
+    /// The branch that the pull request comes from.
     pub head_branch: String,
-    /// The repository it comes from; none when that was deleted.
+    /// The repository that the pull request comes from; `None` when that repository was deleted.
     pub head_repo: Option<RepoName>,
-    /// Whether it is a draft.
     pub draft: bool,
 }
 
 impl PullRequest {
-    /// Whether it comes from another repository than `base`, so that it must not see secrets.
+    /// Returns true if the pull request comes from another repository than `base`, so that it must not see secrets.
     pub fn is_from_fork(&self, base: &RepoName) -> bool {
         self.head_repo.as_ref() != Some(base)
     }

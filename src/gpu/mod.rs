@@ -1,6 +1,6 @@
-//! GPUs: which jobs may have how many, which of a runner's a job gets, and what `nvidia-smi` says of them.
+//! GPUs: the jobs that may have them, the choice among a runner's GPUs, and the output of `nvidia-smi`.
 //!
-//! Pure: it is told what there is, and says what follows.
+//! Pure: the caller passes in the facts and acts on the results.
 
 mod choose;
 mod smi;
@@ -12,48 +12,47 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::domain::{GpuWish, JobKind, Needs, RepoName};
-use crate::travis::own_keys::is_preemptible;
-pub use choose::{Candidate, Choice, Gpu, Held, Waiting, choose, wait_in_words};
+use crate::domain::{GpuRequest, JobKind, RepoName, Requirements};
+use crate::travis::extensions::is_preemptible;
+pub use choose::{Candidate, Choice, Gpu, Held, Wait, choose, wait_in_words};
 pub use smi::{APPS_QUERY, Device, GPU_QUERY, USE_QUERY, devices, in_use};
 
-/// `[gpu]` of the configuration.
+/// The `[gpu]` section of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Whose jobs may have GPUs.
+    /// Jobs that may have GPUs.
     pub trusted: Trusted,
-    /// The images that jobs with GPUs may run, as globs.
+    /// Images that jobs with GPUs may run, as globs.
     pub images: Vec<String>,
-    /// Memory that a GPU without a process may have in use and still count as empty.
+    /// Maximum memory in use at which a GPU without a process still counts as empty.
     pub idle_memory: ByteSize,
-    /// The program that tells of GPUs.
+    /// The program that reports GPUs.
     pub nvidia_smi: PathBuf,
-    /// What `vm: {size: …}` of a `.travis.yml` asks for.
+    /// GPUs that each `vm: {size: …}` of a `.travis.yml` requests, by the name of the size.
     pub sizes: BTreeMap<String, Size>,
 }
 
-/// Whose jobs may have GPUs.
+/// The jobs that may have GPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trusted {
-    /// The repository's own: everything but pull requests from forks.
+    /// The repository's own jobs: all except those of pull requests from forks.
     Own,
-    /// Those of no pull request at all.
+    /// Jobs that do not belong to a pull request.
     Pushed,
-    /// Also a stranger's.
+    /// All jobs, including those of a stranger's pull request.
     All,
 }
 
-/// What a size asks for.
+/// The GPUs that a size requests.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Size {
-    /// How many GPUs.
     pub count: u8,
-    /// The memory that each has at least.
+    /// Minimum memory of each GPU.
     pub memory: ByteSize,
-    /// Their class; empty for any.
+    /// The required class; empty for any.
     pub class: String,
 }
 
@@ -77,32 +76,30 @@ impl Default for Settings {
     }
 }
 
-/// Whose a job is: its repository, and the head of its pull request, if it is of one. A head is none when its repository
-/// was deleted.
+/// Origin of a job: its repository, and the head of its pull request if it has one.
 #[derive(Debug, Clone, Copy)]
 pub struct Asking<'a> {
-    /// The repository.
     pub repo: &'a RepoName,
-    /// The head's repository.
+    /// Repository of the head; `None` without a pull request, `Some(None)` when the head's repository was deleted.
     pub head: Option<Option<&'a str>>,
 }
 
 impl Settings {
-    /// What a job needs of its runner. The GPUs that it asks for and may not have are not among that: it is told so when it
-    /// begins, and waits for nothing until then.
-    pub fn needs(&self, kind: JobKind, config: &Json, asking: Asking<'_>) -> Needs {
+    /// Returns a job's requirements on its runner. GPUs that the job requests but may not have are not among them: the
+    /// job does not wait for them, and the refusal is reported when the job begins.
+    pub fn requirements(&self, kind: JobKind, config: &Json, asking: Asking<'_>) -> Requirements {
         let gpus = self.asked(kind, config).and_then(|size| self.sizes.get(size)).filter(|size| size.count > 0);
-        let gpus = gpus.filter(|_| self.refusal(kind, config, asking, None).is_none()).map(|size| GpuWish {
+        let gpus = gpus.filter(|_| self.refusal(kind, config, asking, None).is_none()).map(|size| GpuRequest {
             count: size.count.into(),
             memory: i64::try_from(size.memory.as_u64()).unwrap_or(i64::MAX),
             class: Some(size.class.clone()).filter(|class| !class.is_empty()),
         });
         let preemptible = gpus.is_some() && is_preemptible(config);
-        Needs { gpus, labels: labels(config), preemptible }
+        Requirements { gpus, labels: labels(config), preemptible }
     }
 
-    /// Why a job may not have the GPUs that it asks for, in words for its author. None when it may, or asks for none.
-    /// The image is none as long as it is not known.
+    /// Returns the reason why a job may not have the GPUs that it requests, in words for its author. Returns `None`
+    /// when the job may have them or requests none. `image` is `None` as long as the image is not known.
     pub fn refusal(&self, kind: JobKind, config: &Json, asking: Asking<'_>, image: Option<&str>) -> Option<String> {
         let size = self.asked(kind, config)?;
         if !self.sizes.contains_key(size) {
@@ -123,7 +120,8 @@ impl Settings {
         })
     }
 
-    /// The size by which a job asks for GPUs. A smoke job is for a CPU, whatever the jobs are that it is like.
+    /// Returns the size by which a job requests GPUs. A smoke job runs on a CPU, even when the jobs that it takes its
+    /// set-up from request GPUs.
     fn asked<'a>(&self, kind: JobKind, config: &'a Json) -> Option<&'a str> {
         let size = config.get("vm")?.get("size")?.as_str()?;
         let asks = self.sizes.get(size).map_or(size.starts_with("gpu-"), |size| size.count > 0);
@@ -132,10 +130,11 @@ impl Settings {
 }
 
 fn refused(size: &str, whom: &str) -> String {
-    format!("vm: size: {size} asks for a GPU, and this server has none {whom} (gpu.trusted of its configuration)")
+    format!("vm: size: {size} asks for a GPU, but this server provides none {whom} (gpu.trusted of its configuration)")
 }
 
-/// The labels that a job's runner must have: its architecture and its system, where they are not the usual ones.
+/// Returns the labels that the job's runner must have: its architecture and its system, where they are not the usual
+/// ones.
 fn labels(config: &Json) -> Vec<String> {
     let named = |key: &str, usual: &str| config.get(key)?.as_str().filter(|name| *name != usual).map(str::to_owned);
     [named("arch", "amd64"), named("os", "linux")].into_iter().flatten().collect()
@@ -154,16 +153,16 @@ mod tests {
     #[test]
     fn a_size_asks_for_gpus_and_other_machines_for_labels() {
         let (settings, repo) = (Settings::default(), "acme/styles".parse().expect("a name"));
-        let needs = |kind, config: Json| settings.needs(kind, &config, asking(&repo, None));
-        let wish = |memory| Some(GpuWish { count: 1, memory, class: None });
+        let requirements = |kind, config: Json| settings.requirements(kind, &config, asking(&repo, None));
+        let request = |memory| Some(GpuRequest { count: 1, memory, class: None });
         assert_eq!(
-            needs(JobKind::Script, json!({"os": "linux", "arch": "amd64", "vm": {"size": "large"}})),
-            Needs::default()
+            requirements(JobKind::Script, json!({"os": "linux", "arch": "amd64", "vm": {"size": "large"}})),
+            Requirements::default()
         );
-        assert_eq!(needs(JobKind::Script, json!({"vm": {"size": "gpu-medium"}})).gpus, wish(0));
-        assert_eq!(needs(JobKind::Train, json!({"vm": {"size": "gpu-xlarge"}})).gpus, wish(16_000_000_000));
-        assert_eq!(needs(JobKind::Smoke, json!({"vm": {"size": "gpu-medium"}})).gpus, None);
-        assert_eq!(needs(JobKind::Script, json!({"os": "osx", "arch": "arm64"})).labels, ["arm64", "osx"]);
+        assert_eq!(requirements(JobKind::Script, json!({"vm": {"size": "gpu-medium"}})).gpus, request(0));
+        assert_eq!(requirements(JobKind::Train, json!({"vm": {"size": "gpu-xlarge"}})).gpus, request(16_000_000_000));
+        assert_eq!(requirements(JobKind::Smoke, json!({"vm": {"size": "gpu-medium"}})).gpus, None);
+        assert_eq!(requirements(JobKind::Script, json!({"os": "osx", "arch": "arm64"})).labels, ["arm64", "osx"]);
     }
 
     #[test]
@@ -173,14 +172,14 @@ mod tests {
         let told = |trusted, head, image| {
             let settings = Settings { trusted, images: vec!["acme/*".to_owned()], ..Settings::default() };
             let why = settings.refusal(JobKind::Script, &config, asking(&repo, head), image);
-            let needs = settings.needs(JobKind::Script, &config, asking(&repo, head));
-            assert!(image.is_some() || why.is_some() == needs.gpus.is_none());
+            let requirements = settings.requirements(JobKind::Script, &config, asking(&repo, head));
+            assert!(image.is_some() || why.is_some() == requirements.gpus.is_none());
             why.unwrap_or_default()
         };
         assert_eq!(told(Trusted::Own, None, Some("acme/cuda")), "");
         assert_eq!(told(Trusted::Own, Some(Some("Acme/styles")), None), "");
         assert!(told(Trusted::Own, Some(Some("mallory/styles")), None).contains("for pull requests from forks"));
-        assert!(told(Trusted::Own, Some(None), None).contains("forks"), "a deleted fork is one");
+        assert!(told(Trusted::Own, Some(None), None).contains("forks"), "a deleted fork is a fork");
         assert!(told(Trusted::Pushed, Some(Some("acme/styles")), None).contains("for pull requests ("));
         assert_eq!(told(Trusted::All, Some(Some("mallory/styles")), None), "");
         assert!(told(Trusted::All, None, Some("evil/cuda")).contains("gpu.images"));

@@ -1,4 +1,5 @@
-//! What `nvidia-smi` prints, made sense of. Cells may say `[N/A]`, `[Not Supported]` or `[GPU is lost]` instead of a number.
+//! Parser for the output of `nvidia-smi`. Cells may contain `[N/A]`, `[Not Supported]` or `[GPU is lost]` instead of a
+//! number.
 
 use std::collections::BTreeMap;
 
@@ -6,29 +7,29 @@ use bytesize::ByteSize;
 
 use crate::domain::GpuUse;
 
-/// What is asked of each GPU. The name comes last: it is the one cell that might have a comma.
+/// Query for each GPU. The name comes last, since it is the only cell that might contain a comma.
 pub const GPU_QUERY: &str = "--query-gpu=uuid,memory.total,memory.used,mig.mode.current,name";
-/// What is asked of each process that computes.
+/// Query for each compute process.
 pub const APPS_QUERY: &str = "--query-compute-apps=gpu_uuid,pid,used_memory";
-/// What is asked of each GPU while a job has it.
+/// Query for each GPU while a job has it.
 pub const USE_QUERY: &str = "--query-gpu=uuid,utilization.gpu,memory.used";
-/// More GPUs of one machine than this are not looked at.
+/// Maximum number of GPUs of one machine; further ones are ignored.
 const MOST: usize = 1024;
 
-/// A GPU, or one device of a GPU that is divided (MIG).
+/// A GPU, or one device of a divided GPU (MIG).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// Its UUID.
     pub uuid: String,
-    /// Its model, with the profile of a MIG device.
+    /// Model, with the profile of a MIG device.
     pub name: String,
-    /// Bytes of memory; 0 when it has none of its own.
+    /// Bytes of memory; 0 when the device has no memory of its own.
     pub memory: u64,
-    /// Why it cannot be given to a job now; none when it is empty.
+    /// Reason why the device cannot be assigned to a job now; `None` when it is empty.
     pub trouble: Option<String>,
 }
 
-/// What these GPUs do, by the answer to [`USE_QUERY`]. None when it does not tell of all of them, as of MIG devices.
+/// Reads the usage of these GPUs from the answer to [`USE_QUERY`]. Returns `None` when the answer does not cover all of
+/// them, as with MIG devices.
 pub fn in_use(told: &str, uuids: &[String]) -> Option<GpuUse> {
     let of = |uuid: &String| {
         let mut cells = told
@@ -52,19 +53,21 @@ struct Whole<'a> {
     is_divided: bool,
 }
 
-/// The devices that jobs can get, by the answers to [`GPU_QUERY`], to `-L` and to [`APPS_QUERY`]. A GPU that is divided is
-/// not among them, its devices are. One whose memory in use is more than `idle`, or that has a process, is not empty.
+/// Returns the devices that jobs can get, from the answers to [`GPU_QUERY`], to `-L` and to [`APPS_QUERY`]. A divided
+/// GPU is not in the list, but its devices are. A GPU is not empty when more than `idle` of its memory is in use, or
+/// when it has a process.
 pub fn devices(gpus: &str, list: &str, apps: &str, idle: ByteSize) -> Vec<Device> {
     let processes = processes(apps);
     let on = |uuid: &str| {
-        processes.get(uuid).map(|pids| format!("a process is on it that is no job's: {}", pids.join(", ")))
+        processes.get(uuid).map(|pids| format!("a process that belongs to no job uses it: {}", pids.join(", ")))
     };
     let mut parts = parts(list);
     let mut devices = Vec::new();
     for whole in gpus.lines().filter_map(whole).take(MOST) {
         let divided = parts.remove(whole.uuid).unwrap_or_default();
         if whole.is_divided || !divided.is_empty() {
-            // What of the memory is whose is not told, and of the GPU's own processes neither: those of the device decide.
+            // nvidia-smi does not report how the memory in use is divided among the devices, nor the processes of the
+            // GPU itself. So the processes of each device decide.
             devices.extend(divided.into_iter().map(|(uuid, profile)| Device {
                 trouble: on(uuid),
                 uuid: uuid.to_owned(),
@@ -74,13 +77,13 @@ pub fn devices(gpus: &str, list: &str, apps: &str, idle: ByteSize) -> Vec<Device
             continue;
         }
         let in_use = match (whole.total, whole.used) {
-            // Of one piece with the machine's.
+            // The GPU shares the machine's memory.
             (None, _) => None,
-            (Some(_), None) => Some("nvidia-smi does not tell its memory: it may be lost to the driver".to_owned()),
+            (Some(_), None) => Some("nvidia-smi does not report its memory: the driver may have lost it".to_owned()),
             (Some(_), Some(used)) => (used > idle).then(|| {
-                // In whole numbers, so that it is not told anew with every byte.
+                // In whole GiB, so that the problem is not reported again with every byte.
                 let gib = used.as_u64().div_ceil(1 << 30);
-                format!("{gib} GiB of its memory are in use by no job")
+                format!("{gib} GiB of its memory are in use, but not by a job")
             }),
         };
         devices.push(Device {
@@ -115,7 +118,7 @@ fn mebibytes(cell: &str) -> Option<ByteSize> {
     number.parse().ok().filter(|n: &u64| *n < 1 << 40).map(ByteSize::mib)
 }
 
-/// The MIG devices of each divided GPU, by its UUID, with their profiles.
+/// Returns the MIG devices of each divided GPU with their profiles, by the GPU's UUID.
 fn parts(list: &str) -> BTreeMap<&str, Vec<(&str, &str)>> {
     let mut parts: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
     let mut gpu = None;
@@ -136,21 +139,22 @@ fn parts(list: &str) -> BTreeMap<&str, Vec<(&str, &str)>> {
     parts
 }
 
-/// The memory of a profile such as `3g.20gb` by its name, which is a little more in gigabytes than the device has in GiB.
+/// Returns the memory of a profile such as `3g.20gb` by its name. The number of gigabytes in the name is a little
+/// larger than the device's memory in GiB.
 fn memory_of(profile: &str) -> ByteSize {
     let size = profile.rsplit('.').next().and_then(|size| size.split('+').next());
     let number = size.and_then(|size| size.strip_suffix("gb")).and_then(|number| number.parse::<u16>().ok());
     ByteSize::gb(number.unwrap_or(0).into())
 }
 
-/// The process ids on each GPU.
+/// Returns the process ids on each GPU.
 fn processes(apps: &str) -> BTreeMap<&str, Vec<&str>> {
     let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for line in apps.lines() {
         let mut cells = line.split(',').map(str::trim);
         let (Some(uuid), Some(pid)) = (cells.next().filter(|uuid| is_uuid(uuid)), cells.next()) else { continue };
         let pids = found.entry(uuid).or_default();
-        // An unknown pid is a process all the same.
+        // An unknown pid still stands for a process.
         if pids.len() < 8 {
             pids.push(if pid.bytes().all(|b| b.is_ascii_digit()) { pid } else { "?" });
         }
@@ -188,10 +192,10 @@ mod tests {
             told,
             [
                 ("GPU-1", 15360 << 20, None),
-                ("GPU-2", 81920 << 20, Some("69 GiB of its memory are in use by no job")),
-                ("GPU-3", 15360 << 20, Some("a process is on it that is no job's: 4242, ?")),
+                ("GPU-2", 81920 << 20, Some("69 GiB of its memory are in use, but not by a job")),
+                ("GPU-3", 15360 << 20, Some("a process that belongs to no job uses it: 4242, ?")),
                 ("GPU-4", 0, None),
-                ("GPU-5", 24576 << 20, Some("nvidia-smi does not tell its memory: it may be lost to the driver")),
+                ("GPU-5", 24576 << 20, Some("nvidia-smi does not report its memory: the driver may have lost it")),
             ]
         );
         assert_eq!(found[1].name, "NVIDIA A100-SXM4-80GB");

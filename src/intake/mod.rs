@@ -232,7 +232,7 @@ impl Intake {
             name: job.name.clone(),
             allow_failure: job.allow_failure,
             config: job.config.clone(),
-            needs: self.gpu.needs(job.kind, &job.config, asking),
+            requirements: self.gpu.requirements(job.kind, &job.config, asking),
         }
     }
 }

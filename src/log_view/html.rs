@@ -1,4 +1,4 @@
-//! Lines and folds as elements.
+//! Rendering of log lines and folds as HTML.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use super::style::Style;
 use super::{CUT, Op};
 use crate::domain::in_words;
 
-/// A line's content.
+/// Renders the content of a line.
 pub fn line_html(line: &Line) -> String {
     let mut html = String::new();
     for (style, text) in line.runs() {
@@ -55,7 +55,7 @@ fn fold(out: &mut String, name: &str, number: u64, content: &str, took: Option<&
     out.push_str(&format!("<span class=\"fold\">{name}</span></summary>"));
 }
 
-/// A whole log, or its end, as one balanced piece of HTML. Folds that have not ended are unfolded.
+/// Renders a whole log, or its end, as one balanced piece of HTML. Folds that have not ended are unfolded.
 pub fn page_html(ops: &[Op]) -> String {
     let mut durations = HashMap::new();
     let mut open = Vec::new();
@@ -77,7 +77,7 @@ pub fn page_html(ops: &[Op]) -> String {
                 depth += 1;
                 fold(&mut out, name, *number, text, took(number), open.binary_search(&at).is_ok());
             }
-            // A fold that began before the part of the log that is shown.
+            // The fold began before the part of the log that is shown.
             Op::Close if depth == 0 => {}
             Op::Close => {
                 depth -= 1;
@@ -90,8 +90,8 @@ pub fn page_html(ops: &[Op]) -> String {
     out
 }
 
-/// What the script of a page that is open already does with these ops: `["l", html]` appends lines, `["o", html]`
-/// appends a fold and goes into it, `["c"]` leaves it, `["t", number, text]` says how long the command on a line took.
+/// Renders ops as steps for the script of a page that is already open: `["l", html]` appends lines, `["o", html]`
+/// appends a fold and enters it, `["c"]` leaves it, `["t", number, text]` sets how long the command on a line took.
 pub fn event_html(ops: &[Op]) -> Value {
     let mut steps = Vec::new();
     let mut lines = String::new();

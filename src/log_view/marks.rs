@@ -1,11 +1,12 @@
-//! The marks that Travis's scripts print between the output: where a fold begins and ends, and how long a command took.
+//! Parser for the marks that Travis's scripts print between the output. They show where a fold begins and ends, and how
+//! long a command took.
 //!
-//! A job can print them too, in any order and with any content: a mark is only taken in the exact form, with short
-//! names of harmless characters, and whatever does not fit is shown as text.
+//! A job can print such marks too, in any order and with any content. So a mark is accepted only in the exact form,
+//! with short names of harmless characters. Anything else is shown as text.
 
 use std::time::Duration;
 
-/// The longest mark; a search need not look further back.
+/// Maximum length of a mark; a search need not look further back.
 pub(super) const LONGEST: usize = 320;
 const LONGEST_NAME: usize = 64;
 
@@ -18,7 +19,7 @@ pub(super) enum Mark {
     TimeEnd(String, Duration),
 }
 
-/// Finds the mark that `text` ends with; gives it and the number of bytes before it.
+/// Finds the mark that `text` ends with. Returns the number of bytes before it, and the mark.
 pub(super) fn at_end_of(text: &str) -> Option<(usize, Mark)> {
     let start = text.rfind("travis_")?;
     parse(&text[start..]).map(|mark| (start, mark))
@@ -34,7 +35,7 @@ fn parse(text: &str) -> Option<Mark> {
         ("time", "end") => {
             let (id, facts) = rest.split_once(':')?;
             let nanos = facts.split(',').find_map(|fact| fact.strip_prefix("duration="))?.parse().ok()?;
-            // Real facts are numbers and a phase's name; anything else is somebody's text.
+            // Real facts are numbers and a phase's name; anything else is other text of the job.
             let sound = facts.len() <= 200 && facts.bytes().all(|b| b.is_ascii_alphanumeric() || b"=,_-.".contains(&b));
             sound.then_some(())?;
             Some(Mark::TimeEnd(name(id)?, Duration::from_nanos(nanos)))
@@ -43,7 +44,7 @@ fn parse(text: &str) -> Option<Mark> {
     }
 }
 
-/// Whether `text` may be a fold's name or a timer's id.
+/// Returns true if `text` may be a fold's name or a timer's id.
 pub(super) fn is_name(text: &str) -> bool {
     let harmless = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     !text.is_empty() && text.len() <= LONGEST_NAME && text.bytes().all(harmless)

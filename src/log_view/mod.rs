@@ -1,8 +1,8 @@
-//! A log as people read it: bytes in, lines for a page or a terminal out. Pure.
+//! The view of a log for people: bytes in, lines for a page or a terminal out. Pure.
 //!
-//! The bytes are a job's and may be hostile. Of the terminal's language, colours, emphasis, carriage returns and
-//! erasing are understood and everything else is dropped; the marks of [`marks`] become folds and durations. Rendering
-//! can stop at any line end and go on from the [`Checkpoint`] there.
+//! The bytes come from a job and may be hostile. Of the terminal's language, colours, emphasis, carriage returns and
+//! erasing are understood; everything else is dropped. The marks of [`marks`] become folds and durations. Rendering can
+//! stop at any line end and go on from the [`Checkpoint`] there.
 
 mod html;
 mod marks;
@@ -23,47 +23,45 @@ use screen::Screen;
 use style::Style;
 pub use terminal::{line_coloured, line_plain};
 
-/// Folds that may be open within each other; further ones are shown unfolded.
+/// Maximum number of folds that may be open within each other; further ones are shown unfolded.
 const MAX_DEPTH: usize = 8;
-/// Timers that may run at once; the oldest gives way.
+/// Maximum number of running timers; the oldest makes room for a new one.
 const MAX_TIMERS: usize = 16;
-/// The longest token that is looked at; it has room for the full depth of folds and timers with the longest names.
+/// Maximum length of a token that is read. It has room for the full depth of folds and timers with the longest names.
 const MAX_TOKEN: usize = 8 * 1024;
 
-/// What a line that is too long to be shown whole ends with.
+/// End of a line that is too long to be shown completely.
 const CUT: &str = " … line cut here, the raw log has it whole";
 
-/// How the content of a line is written.
+/// Function that renders the content of a line.
 pub type Paint = fn(&Line) -> String;
 
-/// One thing to do to what is shown, in order.
+/// A change to the shown log. Changes are applied in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// A line to append.
+    /// Appends a line.
     Line {
-        /// Its number, from 1.
+        /// Number of the line, from 1.
         number: u64,
-        /// Its content.
         text: String,
-        /// Whether it is the first of what a timer runs for: a command of the job.
+        /// True when this is the first line that a timer measures: a command of the job.
         timed: bool,
     },
-    /// A fold to begin, with its first line as its title.
+    /// Begins a fold. Its first line is its title.
     Open {
-        /// Its name, of letters, digits, `.`, `_` and `-`.
+        /// Name of the fold, of letters, digits, `.`, `_` and `-`.
         name: String,
-        /// The line's number.
+        /// Number of the title's line.
         number: u64,
-        /// The line's content.
+        /// Content of the title's line.
         text: String,
     },
-    /// The innermost fold ends.
+    /// Ends the innermost fold.
     Close,
-    /// The command that stands on a line took this long.
+    /// Sets how long the command on a line took.
     Took {
-        /// The line's number.
+        /// Number of the command's line.
         number: u64,
-        /// How long.
         took: Duration,
     },
 }
@@ -72,7 +70,7 @@ pub enum Op {
 struct Fold {
     #[serde(rename = "n")]
     name: String,
-    /// Whether a line has opened it; before that it is only announced.
+    /// True when a line has opened the fold; before that it is only announced.
     #[serde(rename = "o")]
     opened: bool,
 }
@@ -81,12 +79,12 @@ struct Fold {
 struct Timer {
     #[serde(rename = "n")]
     id: String,
-    /// The line that it times; none until one comes.
+    /// The line that the timer measures; `None` until a line comes.
     #[serde(rename = "l")]
     line: Option<u64>,
 }
 
-/// Where rendering stands at a line end: everything that the following lines depend on.
+/// State of the rendering at a line end: everything that the following lines depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Checkpoint {
     #[serde(rename = "a")]
@@ -104,33 +102,34 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The begin of an attempt's log.
+    /// Returns the start of an attempt's log.
     pub fn begin(attempt: i32) -> Self {
         Self { attempt, ..Self::default() }
     }
 
-    /// The attempt whose log it is.
+    /// Returns the attempt that the log belongs to.
     pub fn attempt(&self) -> i32 {
         self.attempt
     }
 
-    /// The offset of the next byte in the log.
+    /// Returns the offset of the next byte in the log.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// How many lines came before.
+    /// Returns the number of lines before this place.
     pub fn lines(&self) -> u64 {
         self.lines
     }
 
-    /// As a short text of letters, digits, `-` and `_`.
+    /// Encodes the checkpoint as a short text of letters, digits, `-` and `_`.
     pub fn to_token(&self) -> String {
         // Numbers and plain strings always serialise.
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
     }
 
-    /// Reads [`Checkpoint::to_token`]'s text; none when it is not one. It comes from outside, so it is checked again.
+    /// Decodes the text of [`Checkpoint::to_token`], or returns `None` for any other text. The text comes from outside,
+    /// so its content is checked again.
     pub fn from_token(token: &str) -> Option<Self> {
         if token.len() > MAX_TOKEN {
             return None;
@@ -147,41 +146,41 @@ impl Checkpoint {
     }
 }
 
-/// Renders one log from a checkpoint on.
+/// Renderer of one log, from a checkpoint on.
 pub struct Renderer {
-    /// At the last line end.
+    /// State at the last line end.
     committed: Checkpoint,
-    /// At the last byte.
+    /// State at the last byte.
     now: Checkpoint,
     screen: Screen,
     paint: Paint,
-    /// What the unfinished line has brought so far; given out with the line's end.
+    /// Ops of the unfinished line so far. They are returned at the line's end.
     held: Vec<Op>,
-    /// A carriage return was read: it counts when something other than a line end follows.
+    /// True when a carriage return was read. It counts when something other than a line end follows.
     returned: bool,
-    /// The line had a mark, so it is no line of its own when nothing else is on it.
+    /// True when the line had a mark, so that it is not shown as a line when nothing else is on it.
     marked: bool,
 }
 
 impl Renderer {
-    /// A renderer that goes on from `checkpoint` and writes lines by `paint`.
+    /// Creates a renderer that goes on from `checkpoint` and renders lines with `paint`.
     pub fn new(checkpoint: Checkpoint, paint: Paint) -> Self {
         let screen = Screen::new(checkpoint.style);
         let now = checkpoint.clone();
         Self { committed: checkpoint, now, screen, paint, held: Vec::new(), returned: false, marked: false }
     }
 
-    /// Where the last complete line ended.
+    /// Returns the state at the end of the last complete line.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.committed
     }
 
-    /// The offset of the next byte to feed.
+    /// Returns the offset of the next byte to feed.
     pub fn offset(&self) -> u64 {
         self.now.offset
     }
 
-    /// Takes the next bytes of the log; gives what their complete lines do.
+    /// Reads the next bytes of the log. Returns the ops of their complete lines.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Op> {
         let Some(last) = bytes.iter().rposition(|b| *b == b'\n') else {
             self.consume(bytes);
@@ -195,12 +194,12 @@ impl Renderer {
         ops
     }
 
-    /// The unfinished last line as it looks now; none when there is nothing on it.
+    /// Returns the unfinished last line as it looks now, or `None` when nothing is on it.
     pub fn unfinished(&self) -> Option<String> {
         (!self.screen.is_empty()).then(|| (self.paint)(self.screen.line()))
     }
 
-    /// Ends the log: what its last, unfinished line does.
+    /// Ends the log. Returns the ops of its last, unfinished line.
     pub fn finish(mut self) -> Vec<Op> {
         self.screen.end_segment();
         self.apply_mark();
@@ -239,7 +238,8 @@ impl Renderer {
         self.returned = false;
         self.apply_mark();
         if self.marked && self.screen.is_empty() {
-            // Also what was overwritten on it: the next line's mark would bring that back.
+            // Text that was overwritten on the line is cleared, too: otherwise the next line's mark would bring it
+            // back.
             self.screen.clear();
         } else {
             self.push_line();
@@ -247,7 +247,7 @@ impl Renderer {
         self.marked = false;
     }
 
-    /// Takes a mark off the line's end. What stands before it is a line of its own, on its side of the mark.
+    /// Removes a mark from the line's end. Text before the mark becomes a separate line, on its side of the mark.
     fn apply_mark(&mut self) -> bool {
         let Some(mark) = self.screen.take_mark() else { return false };
         if !self.screen.is_empty() {

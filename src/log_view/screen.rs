@@ -1,13 +1,14 @@
-//! One line of a terminal: what is written, overwritten and erased until the line is complete.
+//! The line of a terminal that is being written: text is added, overwritten and erased until the line is complete.
 
 use vte::{Params, Parser, Perform};
 
 use super::marks::{self, Mark};
 use super::style::Style;
 
-/// A line is cut here; the raw log has the rest. Far beyond what people read, and what a hostile line may cost.
+/// Maximum length of a line; the raw log has the rest. It is far more than people read, and bounds the cost of a
+/// hostile line.
 const MAX_COLUMNS: usize = 16 * 1024;
-/// Bytes between two line ends or carriage returns that are looked at.
+/// Maximum number of bytes that are read between two line ends or carriage returns.
 const MAX_SEGMENT: usize = 128 * 1024;
 const TAB: usize = 8;
 
@@ -16,17 +17,17 @@ pub(super) struct Screen {
     parser: Parser,
     /// Bytes of this segment so far.
     fed: usize,
-    /// The begin of a character whose end has not come yet.
+    /// Start of a character whose end has not arrived yet.
     cut_off: Vec<u8>,
     line: Line,
 }
 
-/// What is written on one line.
+/// The content of a line.
 pub struct Line {
     cells: Vec<(char, Style)>,
-    /// What stood there before the last carriage return.
+    /// Cells as they were before the last carriage return.
     before_return: Vec<(char, Style)>,
-    /// Columns from the begin that may have changed since then.
+    /// Number of columns, from the start of the line, that may have changed since the last carriage return.
     changed: usize,
     cursor: usize,
     style: Style,
@@ -34,7 +35,7 @@ pub struct Line {
 }
 
 impl Screen {
-    /// An empty line whose text begins in this style.
+    /// Creates an empty line whose text begins in this style.
     pub(super) fn new(style: Style) -> Self {
         Self {
             parser: Parser::new(),
@@ -44,12 +45,12 @@ impl Screen {
         }
     }
 
-    /// The style that the next character gets.
+    /// Returns the style that the next character gets.
     pub(super) fn style(&self) -> Style {
         self.line.style
     }
 
-    /// Whether nothing is written.
+    /// Returns true if nothing is written.
     pub(super) fn is_empty(&self) -> bool {
         self.line.cells.is_empty()
     }
@@ -63,7 +64,7 @@ impl Screen {
         let mut bytes = std::mem::take(&mut self.cut_off);
         bytes.extend_from_slice(taken);
         let mut chunks = bytes.utf8_chunks().peekable();
-        // The parser has UTF-8 of its own, but what it makes of broken characters depends on where the pieces end.
+        // The parser decodes UTF-8 itself, but its handling of broken characters depends on where the pieces end.
         while let Some(chunk) = chunks.next() {
             self.parser.advance(&mut self.line, chunk.valid().as_bytes());
             let broken = chunk.invalid();
@@ -80,8 +81,8 @@ impl Screen {
         self.parser.advance(&mut self.line, "\u{fffd}".as_bytes());
     }
 
-    /// Ends the segment: an escape sequence that is not complete by now is dropped, so that none swallows the following
-    /// lines.
+    /// Ends the segment. An escape sequence that is still incomplete is dropped, so that it does not swallow the
+    /// following lines.
     pub(super) fn end_segment(&mut self) {
         if !self.cut_off.is_empty() {
             self.cut_off.clear();
@@ -91,8 +92,8 @@ impl Screen {
         self.fed = 0;
     }
 
-    /// Puts the cursor at the line's begin. Only what has changed is remembered anew: a progress bar returns millions of
-    /// times, and the line that it stands on may be long.
+    /// Moves the cursor to the line's start. Only changed cells are copied: a progress bar returns millions of times,
+    /// and its line may be long.
     pub(super) fn carriage_return(&mut self) {
         let line = &mut self.line;
         line.before_return.truncate(line.cells.len());
@@ -104,7 +105,7 @@ impl Screen {
         line.cursor = 0;
     }
 
-    /// Takes the mark that was written last off the line. A progress bar that it has overwritten comes back.
+    /// Removes the mark that was written last from the line. A progress bar that the mark has overwritten comes back.
     pub(super) fn take_mark(&mut self) -> Option<Mark> {
         let line = &mut self.line;
         let written = &line.cells[..line.cursor];
@@ -122,7 +123,7 @@ impl Screen {
         Some(mark)
     }
 
-    /// The line as it looks now.
+    /// Returns the line as it looks now.
     pub(super) fn line(&self) -> &Line {
         &self.line
     }
@@ -137,19 +138,20 @@ impl Screen {
     }
 }
 
-/// Characters that change the direction of the text around them: a log could show a command that was not run.
+/// Returns true for characters that change the direction of the text around them: with these, a log could show a
+/// command that was not run.
 fn is_deceiving(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
 impl Line {
-    /// The characters, in runs of one style.
+    /// Returns the characters, in runs of one style.
     pub(super) fn runs(&self) -> impl Iterator<Item = (Style, impl Iterator<Item = char>)> {
         let runs = self.cells.chunk_by(|(_, a), (_, b)| a == b);
         runs.map(|run| (run[0].1, run.iter().map(|(c, _)| *c)))
     }
 
-    /// Whether characters were left out because the line is too long.
+    /// Returns true if characters were left out because the line is too long.
     pub(super) fn is_cut(&self) -> bool {
         self.cut
     }
@@ -197,7 +199,7 @@ impl Perform for Line {
                 self.changed = self.changed.max(end);
             }
             ('K', 2) => {
-                // What comes is written further right on a terminal; a log reads better without the gap.
+                // On a terminal, the next text is written further right; a log reads better without the gap.
                 self.cells.clear();
                 self.cursor = 0;
             }

@@ -12,8 +12,8 @@ const UNDERLINE: u8 = 8;
 const STRUCK: u8 = 16;
 const INVERSE: u8 = 32;
 
-/// The sixteen colours that the stylesheet knows, as xterm has them. Others become the nearest of these, since a page
-/// without inline styles can only name colours, and since these are readable in light and in dark.
+/// The sixteen colours of the stylesheet, as in xterm. Other colours become the nearest of these: a page without inline
+/// styles can only name colours, and these are readable in light and in dark mode.
 const PALETTE: [(u8, u8, u8); 16] = [
     (0, 0, 0),
     (205, 0, 0),
@@ -33,7 +33,7 @@ const PALETTE: [(u8, u8, u8); 16] = [
     (255, 255, 255),
 ];
 
-/// How a character looks. The colours are 0 for the page's own, else 1 to 16.
+/// Style of a character. A colour is 0 for the page's default, else 1 to 16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Style {
     #[serde(rename = "f", default, skip_serializing_if = "is_zero")]
@@ -88,7 +88,7 @@ impl Style {
         }
     }
 
-    /// The classes of the stylesheet, with a space between them; empty for plain text.
+    /// Returns the classes of the stylesheet, separated by spaces; empty for plain text.
     pub(super) fn classes(self) -> String {
         let mut classes = String::new();
         if self.foreground > 0 {
@@ -108,7 +108,7 @@ impl Style {
         classes
     }
 
-    /// The parameters of the SGR sequence that sets it on a terminal in its plain state.
+    /// Returns the parameters of the SGR sequence that sets this style on a terminal in its plain state.
     pub(super) fn sgr(self) -> String {
         let mut codes = Vec::new();
         let flags = [(BOLD, 1), (FAINT, 2), (ITALIC, 3), (UNDERLINE, 4), (STRUCK, 9), (INVERSE, 7)];
@@ -124,12 +124,12 @@ impl Style {
     }
 }
 
-/// Our number of the palette's `index`.
+/// Returns our number for the palette's `index`.
 fn named(index: u16) -> u8 {
     u8::try_from(index.min(15)).unwrap_or(0) + 1
 }
 
-/// Reads the rest of `38` or `48`: in the same parameter (`38:5:1`) or in the following ones (`38;5;1`).
+/// Reads the rest of `38` or `48`, either in the same parameter (`38:5:1`) or in the following ones (`38;5;1`).
 fn colour<'a>(rest: &[u16], following: &mut impl Iterator<Item = &'a [u16]>) -> Option<u8> {
     let mut next = || following.next().and_then(|param| param.first().copied());
     match rest {
@@ -144,7 +144,7 @@ fn colour<'a>(rest: &[u16], following: &mut impl Iterator<Item = &'a [u16]>) -> 
     }
 }
 
-/// A colour of xterm's 256: 16 named ones, a cube of 6 × 6 × 6, 24 greys.
+/// Maps a colour of xterm's 256 to the palette: 16 named ones, a cube of 6 × 6 × 6, 24 greys.
 fn indexed(index: u16) -> u8 {
     let level = |n: u16| if n == 0 { 0 } else { 55 + 40 * n };
     match index {

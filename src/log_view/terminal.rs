@@ -1,9 +1,9 @@
-//! Lines for a terminal: colours and emphasis, and nothing else that a terminal could be told.
+//! Lines for a terminal: colours and emphasis, and no other control sequences.
 
 use super::CUT;
 use super::screen::Line;
 
-/// A line's content with its colours.
+/// Renders a line's content with its colours.
 pub fn line_coloured(line: &Line) -> String {
     let mut text = String::new();
     for (style, run) in line.runs() {
@@ -22,7 +22,7 @@ pub fn line_coloured(line: &Line) -> String {
     text
 }
 
-/// A line's content without colours.
+/// Renders a line's content without colours.
 pub fn line_plain(line: &Line) -> String {
     let mut text: String = line.runs().flat_map(|(_, run)| run).collect();
     if line.is_cut() {

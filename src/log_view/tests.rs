@@ -10,7 +10,7 @@ fn whole(log: &[u8]) -> Vec<Op> {
     ops
 }
 
-/// The ops in a short form: lines as their HTML, folds as `+name html` and `-`, durations as `line took`.
+/// Returns the ops in a short form: lines as their HTML, folds as `+name html` and `-`, durations as `line took`.
 fn short(log: impl AsRef<[u8]>) -> Vec<String> {
     let word = |op| match op {
         Op::Line { text, .. } => text,
@@ -69,7 +69,7 @@ fn a_bar_of_a_million_updates_is_one_line() {
 
 #[test]
 fn returns_cost_what_is_written_and_not_what_stands_there() {
-    // Each return would otherwise copy the long line: minutes.
+    // Otherwise each return would copy the long line, which takes minutes.
     let mut log = vec![b'x'; MAX_TOKEN];
     (0..1_000_000).for_each(|_| log.extend_from_slice(b"\ry"));
     log.extend_from_slice(b"\rtravis_fold:start:a\r\n");
@@ -135,7 +135,7 @@ fn a_token_from_outside_is_checked() {
     }
 }
 
-/// Logs that are likely to hurt: escapes, marks, carriage returns and broken UTF-8 between text.
+/// Generates logs that are likely to cause problems: escapes, marks, carriage returns and broken UTF-8 between text.
 fn nasty_log() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         3 => any::<Vec<u8>>(),
@@ -152,7 +152,7 @@ fn nasty_log() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(part, 0..40).prop_map(|parts| parts.concat())
 }
 
-/// Every `<` of the output begins one of our own tags.
+/// Returns true if every `<` of the output begins a tag of ours.
 fn only_our_tags(html: &str) -> bool {
     let ours = [
         "span class=\"",

@@ -174,7 +174,7 @@ impl Range {
     }
 
     /// Describes the range for messages, as in "give it …".
-    pub(super) fn told(self) -> String {
+    pub(super) fn in_words(self) -> String {
         let least = if self.above { "more than" } else { "at least" };
         match (self.low, self.high) {
             (Some(low), Some(high)) => format!("{least} {low} and at most {high}"),

@@ -6,7 +6,7 @@
 mod dialect;
 mod keys;
 pub mod mock;
-mod own;
+mod custom_dialect;
 mod read;
 mod repository;
 mod rules;
@@ -22,8 +22,8 @@ mod write;
 use crate::domain::{Problem, Severity};
 use crate::yaml::{MAX_BYTES, Mark};
 
+use custom_dialect::OwnDialects;
 pub use dialect::Dialect;
-use own::OwnDialects;
 pub use repository::Repository;
 pub use rules::data::is_image;
 pub use secret::hidden;

@@ -119,7 +119,7 @@ impl Reader {
                 "smoke" => self.smoke(&entry.value),
                 "rules" => self.rules(&entry.value),
                 "dialects" => entry.value.items().iter().take(MOST).for_each(|item| self.dialect(item)),
-                "train" => self.tell(
+                "train" => self.report(
                     Severity::Warning,
                     entry.at,
                     "lora.train",
@@ -230,15 +230,15 @@ impl Reader {
     }
 
     fn wrong(&mut self, key: &str, at: Mark, wanted: &str) {
-        self.tell(Severity::Error, at, key, format!("`{key}` has to be {wanted}"));
+        self.report(Severity::Error, at, key, format!("`{key}` has to be {wanted}"));
     }
 
     fn unknown(&mut self, map: &str, entry: &Entry, known: &str) {
         let key = format!("{map}.{}", entry.key);
-        self.tell(Severity::Error, entry.at, &key, format!("`{key}` is not known: `{map}` has {known}"));
+        self.report(Severity::Error, entry.at, &key, format!("`{key}` is not known: `{map}` has {known}"));
     }
 
-    fn tell(&mut self, severity: Severity, at: Mark, key: &str, message: String) {
+    fn report(&mut self, severity: Severity, at: Mark, key: &str, message: String) {
         self.findings.push(Finding {
             rule: "lora-settings",
             severity,

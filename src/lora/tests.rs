@@ -1,6 +1,6 @@
 use super::*;
 
-fn told(text: &str) -> Vec<String> {
+fn findings(text: &str) -> Vec<String> {
     let linted = lint("configs/style.yaml", text.as_bytes(), &Repository::default()).expect("a training config");
     let tell = |p: &Problem| format!("{} {} {}: {}", p.place(), p.rule, p.severity as u8, p.message);
     linted.problems.iter().map(tell).collect()
@@ -10,14 +10,14 @@ const GOOD: &str = "base_model: ./m.safetensors\ntrain_data_dir: ./data\nlora_ra
 
 #[test]
 fn a_good_config_has_no_problems() {
-    assert_eq!(told(GOOD), Vec::<String>::new());
+    assert_eq!(findings(GOOD), Vec::<String>::new());
 }
 
 #[test]
 fn a_config_that_lacks_only_base_model_is_still_one() {
     let text = GOOD.replace("base_model: ./m.safetensors\n", "");
     assert_eq!(
-        told(&text),
+        findings(&text),
         [
             "configs/style.yaml:1:1 missing-required 2: base_model is missing: name the base model file or Hub id to train on"
         ]
@@ -28,7 +28,7 @@ fn a_config_that_lacks_only_base_model_is_still_one() {
 fn a_key_without_a_value_is_missing_where_it_stands() {
     let text = GOOD.replace("./out", "");
     assert_eq!(
-        told(&text),
+        findings(&text),
         ["configs/style.yaml:5:1 missing-required 2: output_dir is missing: name the folder for the trained weights"]
     );
 }
@@ -37,7 +37,7 @@ fn a_key_without_a_value_is_missing_where_it_stands() {
 fn misspelled_keys_are_told_once() {
     let text = GOOD.replace("train_data_dir", "trainDataDir");
     assert_eq!(
-        told(&text),
+        findings(&text),
         [
             "configs/style.yaml:2:1 camel-case 2: trainDataDir is a key that the trainer ignores: did you mean train_data_dir?"
         ]
@@ -46,10 +46,10 @@ fn misspelled_keys_are_told_once() {
 
 #[test]
 fn duration_duplicates_and_syntax() {
-    assert!(told(&GOOD.replace("epochs: 10\n", ""))[0].contains("with epochs or max_train_steps"));
-    assert!(told(&format!("{GOOD}max_train_steps: 5\n"))[0].contains("conflicting-keys"));
-    assert!(told(&format!("{GOOD}lora_rank: 5\n"))[0].starts_with("configs/style.yaml:6:1 duplicate-key"));
-    assert!(told(&GOOD.replace("epochs: 10", "epochs:10"))[0].contains("bad-yaml"));
+    assert!(findings(&GOOD.replace("epochs: 10\n", ""))[0].contains("with epochs or max_train_steps"));
+    assert!(findings(&format!("{GOOD}max_train_steps: 5\n"))[0].contains("conflicting-keys"));
+    assert!(findings(&format!("{GOOD}lora_rank: 5\n"))[0].starts_with("configs/style.yaml:6:1 duplicate-key"));
+    assert!(findings(&GOOD.replace("epochs: 10", "epochs:10"))[0].contains("bad-yaml"));
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn rules(path: &str, text: &str) -> Vec<String> {
 
 #[test]
 fn values_are_seen_as_the_trainer_sees_them() {
-    let with = |line: &str| told(&format!("{GOOD}{line}\n"));
+    let with = |line: &str| findings(&format!("{GOOD}{line}\n"));
     assert_eq!(
         with("learning_rate: 2e-4"),
         [
@@ -133,21 +133,21 @@ fn folders_of_one_person_are_told_and_examples_are_not() {
 #[test]
 fn files_are_looked_for_where_the_repository_has_their_folder() {
     let repository = Repository::of(["data/a/1.png"], [("data/dataset_info.json", b"{\"mine\": {}}".as_slice())]);
-    let told = |path: &str, text: &str| -> Vec<String> {
+    let findings = |path: &str, text: &str| -> Vec<String> {
         let linted = lint(path, text.as_bytes(), &repository).expect("a training config");
-        let told = linted.problems.into_iter().filter(|problem| problem.severity > Severity::Info);
-        told.map(|problem| format!("{}: {}", problem.rule, problem.message)).collect()
+        let findings = linted.problems.into_iter().filter(|problem| problem.severity > Severity::Info);
+        findings.map(|problem| format!("{}: {}", problem.rule, problem.message)).collect()
     };
     assert_eq!(
-        told("x.yaml", &GOOD.replace("./data", "./data/b")),
+        findings("x.yaml", &GOOD.replace("./data", "./data/b")),
         ["missing-file: train_data_dir names b, which is not in data: add it, or correct the path"]
     );
     for there in ["./data/a", "data/a/../a/", "elsewhere/b", "/data/b"] {
-        assert_eq!(told("x.yaml", &GOOD.replace("./data", there)), Vec::<String>::new(), "{there}");
+        assert_eq!(findings("x.yaml", &GOOD.replace("./data", there)), Vec::<String>::new(), "{there}");
     }
     let factory = "stage: sft\nmodel_name_or_path: a/b\noutput_dir: o\ndataset: mine,yours\n";
     assert_eq!(
-        told("x.yaml", factory),
+        findings("x.yaml", factory),
         [
             "missing-file: the data set yours is not defined in data/dataset_info.json: add it there, or correct the name"
         ]
@@ -256,8 +256,8 @@ fn a_team_sets_how_much_a_rule_matters() {
         let repository = Repository::default();
         let problems =
             Linter::new(&settings, &repository).lint("a.yaml", config.as_bytes()).expect("a config").problems;
-        let told = problems.into_iter().filter(|problem| problem.severity > Severity::Info);
-        told.map(|problem| (problem.rule, problem.severity)).collect::<Vec<_>>()
+        let findings = problems.into_iter().filter(|problem| problem.severity > Severity::Info);
+        findings.map(|problem| (problem.rule, problem.severity)).collect::<Vec<_>>()
     };
     let rule = |name: &str, severity| (name.to_owned(), severity);
     let usual = of("");

@@ -1,4 +1,4 @@
-//! What a commit's files ask for: jobs and problems. Pure: it reads no file and knows no clock.
+//! The plan of a commit: the jobs and problems that follow from its files. Pure: it reads no file and knows no clock.
 
 use std::collections::BTreeSet;
 
@@ -18,39 +18,40 @@ mod problems;
 mod smoke;
 mod travis;
 
-/// The file of the CI.
+/// Path of the CI configuration.
 pub const CONFIG: &str = ".travis.yml";
-/// The most jobs of a build, as on Travis.
+/// Maximum number of jobs in a build, as on Travis.
 pub const MAX_JOBS: usize = 200;
-/// How much of a file the caller reads, in bytes: one more than is planned with, so that a longer file shows as such.
+/// Maximum number of bytes that the caller reads of a file. It is one more than the plan accepts, so that a longer file
+/// is recognized.
 pub const READ_AT_MOST: usize = yaml::MAX_BYTES + 1;
-/// The most problems that are told of one file; who has mended those sees the next.
+/// Maximum number of problems reported for one file. After the author fixes these, the next ones appear.
 const MAX_PROBLEMS: usize = 200;
-/// The largest table of captions and the largest image that are read, in bytes.
+/// Maximum sizes of a caption table and of an image that are read, in bytes.
 const MAX_TABLE: u64 = 1024 * 1024;
 const MAX_IMAGE: u64 = 1024;
-/// The largest file that may be a training config, in bytes.
+/// Maximum size of a file that may be a training config, in bytes.
 const MAX_TRAINING_CONFIG: u64 = 256 * 1024;
 
 /// A file of the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
-    /// Its path from the root of the repository.
+    /// Path from the root of the repository.
     pub path: String,
-    /// Its bytes, at most [`READ_AT_MOST`].
+    /// Content of the file, at most [`READ_AT_MOST`] bytes.
     pub text: Vec<u8>,
 }
 
-/// The commit that is planned, as far as it was looked at.
+/// The commit to plan, as far as it was read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Commit<'a> {
-    /// The files that [`wants`] names.
+    /// The files that [`wants`] selects.
     pub files: &'a [SourceFile],
-    /// The paths of all its files; empty when they are not known.
+    /// Paths of all files in the commit; empty when they are not known.
     pub paths: &'a [String],
-    /// The paths that the push or pull request changes; none when every file counts as changed.
+    /// Paths that the push or pull request changes; `None` when every file counts as changed.
     pub changed: Option<&'a BTreeSet<String>>,
-    /// The training config whose smoke job is all that is wanted, whatever the files say.
+    /// The training config whose smoke job is the only job to plan, whatever the files contain.
     pub only_smoke: Option<&'a str>,
 }
 
@@ -61,10 +62,10 @@ impl<'a, F: AsRef<[SourceFile]> + ?Sized> From<&'a F> for Commit<'a> {
 }
 
 impl<'a> Commit<'a> {
-    /// A smoke job's training, derived from the commit's files.
+    /// Derives the training of a smoke job from the commit's files.
     ///
     /// # Errors
-    /// When its config cannot be tried.
+    /// When the config is not in the commit or cannot be tried.
     pub fn smoke(&self, path: &str, ask: &Ask) -> Result<Smoke, Unfit> {
         let file = self.files.iter().find(|file| file.path == path);
         let file = file.ok_or_else(|| Unfit::Cannot(format!("{path} is not in the commit")))?;
@@ -85,33 +86,32 @@ impl<'a> Commit<'a> {
     }
 }
 
-/// What the plan must know of the repository.
+/// Facts about the repository that the plan depends on.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Settings {
-    /// Whether the repository is a fork.
+    /// True when the repository is a fork.
     pub fork: bool,
-    /// The settings' variables that conditions may see, by name.
+    /// Variables from the repository settings that conditions may see, by name.
     pub env: serde_json::Map<String, Json>,
 }
 
-/// What to build.
+/// The jobs to build, and the problems found.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Plan {
-    /// The jobs, in the order of their numbers.
+    /// Jobs in the order of their numbers.
     pub jobs: Vec<PlannedJob>,
-    /// The names of the stages that have jobs, in their order; empty without stages.
+    /// Names of the stages that have jobs, in their order; empty without stages.
     pub stages: Vec<String>,
-    /// What is wrong or worth knowing.
     pub problems: Vec<Problem>,
-    /// Why nothing is to be built, if so: not a problem, the author asked for it.
+    /// Reason why nothing is built, if so. This is not a problem: the author asked for it.
     pub skip: Option<String>,
-    /// Whether the build is decided without the jobs that may fail (`jobs.fast_finish`).
+    /// True when the build is decided without the jobs that may fail (`jobs.fast_finish`).
     #[serde(skip)]
     pub fast_finish: bool,
-    /// How many training configs were linted.
+    /// Number of training configs that were linted.
     #[serde(skip)]
     pub linted: usize,
-    /// The other files that the config was put together from, as problems name them.
+    /// Other files that the config was merged from, as problems name them.
     #[serde(skip)]
     pub imported: Vec<String>,
 }
@@ -119,27 +119,24 @@ pub struct Plan {
 /// A job to run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlannedJob {
-    /// Its number in the build, from 1.
+    /// Number of the job in the build, from 1.
     pub number: String,
-    /// What it does.
     pub kind: JobKind,
-    /// Its stage.
     pub stage: Option<String>,
-    /// Its name.
     pub name: Option<String>,
-    /// Whether its failure does not count.
+    /// True when a failure of the job does not count.
     pub allow_failure: bool,
-    /// Travis's normal form of the job.
+    /// The job in Travis's normal form.
     pub config: Json,
 }
 
 impl Plan {
-    /// Whether the `.travis.yml` cannot be built from: the build is errored.
+    /// Returns true if nothing can be built from the `.travis.yml`: the build is errored.
     pub fn is_fatal(&self) -> bool {
         self.problems.iter().any(|problem| problem.severity == Severity::Error && self.is_of_travis(problem))
     }
 
-    /// Whether a training config has errors: the build is failed.
+    /// Returns true if a training config has errors: the build is failed.
     pub fn has_lint_errors(&self) -> bool {
         self.problems.iter().any(|problem| problem.severity == Severity::Error && !self.is_of_travis(problem))
     }
@@ -150,9 +147,9 @@ impl Plan {
     }
 }
 
-/// Whether the plan wants to see the file of this path and size in bytes.
+/// Returns true if the plan requires the file with this path and size in bytes.
 pub fn wants(path: &str, size: u64) -> bool {
-    // A `.travis.yml` that is too large is wanted too: that is said to its author.
+    // A `.travis.yml` that is too large is wanted, too, so that its author sees a problem.
     if path == CONFIG {
         return true;
     }
@@ -169,14 +166,14 @@ pub fn wants(path: &str, size: u64) -> bool {
         && !folders.split('/').any(|folder| NOT_THE_AUTHORS.contains(&folder))
 }
 
-/// Whether this is data that a lint looks into: tables of captions, and images so small that something is wrong with them
-/// more often than not.
+/// Returns true for data that a lint inspects: tables of captions, and images that are so small that they are more
+/// often broken than not.
 fn is_data(path: &str, size: u64) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     (name == "metadata.csv" && size <= MAX_TABLE) || (size <= MAX_IMAGE && lora::is_image(name))
 }
 
-/// Plans the build of a commit with what was found of the files that it imports.
+/// Plans the build of a commit. `imports` holds the result for each file that the commit imports.
 pub fn plan<'a>(commit: impl Into<Commit<'a>>, imports: &Imports, trigger: &Trigger, settings: &Settings) -> Plan {
     let commit = commit.into();
     if let Some(skip) = skipped(trigger).filter(|_| commit.only_smoke.is_none()) {
@@ -202,7 +199,7 @@ pub fn plan<'a>(commit: impl Into<Commit<'a>>, imports: &Imports, trigger: &Trig
     for file in commit.files.iter().filter(is_covered) {
         if let Some(lint) = linter.lint(&file.path, &file.text) {
             plan.linted += 1;
-            // Nobody wants to know how long a training takes that cannot begin.
+            // A training that cannot begin has no useful estimate of its duration.
             let is_fine = lint.problems.iter().all(|problem| problem.severity < Severity::Error);
             plan.problems.extend(lint.problems);
             let estimate = lint.estimate.filter(|_| is_fine && commit.counts_as_changed(&file.path));
@@ -218,7 +215,7 @@ pub fn plan<'a>(commit: impl Into<Commit<'a>>, imports: &Imports, trigger: &Trig
     plan
 }
 
-/// Words in a commit message that ask for no build; cron builds do not read it.
+/// Returns the reason if the commit message asks for no build. Cron builds ignore the message.
 fn skipped(trigger: &Trigger) -> Option<String> {
     const WORDS: [&str; 5] = ["ci", "travis", "travis ci", "travis-ci", "travisci"];
     if trigger.kind == TriggerKind::Cron {

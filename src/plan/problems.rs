@@ -1,4 +1,4 @@
-//! What is wrong, as problems of a plan.
+//! Conversion of findings into problems of a plan.
 
 use super::{CONFIG, Plan};
 use crate::domain::{Problem, Severity};
@@ -9,18 +9,18 @@ use crate::travis::normal::{Code, Level, Message};
 use crate::travis::traps::Trap;
 use crate::yaml::Mark;
 
-/// A plan without jobs, for this reason.
+/// Returns a plan without jobs, with this problem.
 pub(super) fn fatal(rule: &str, message: &str, at: Option<Mark>) -> Plan {
     let problem = problem(Severity::Error, rule, message.to_owned(), at, None);
     Plan { problems: vec![problem], ..Plan::default() }
 }
 
-/// A problem of a whole file.
+/// Creates a problem of a whole file.
 pub(super) fn of_file(severity: Severity, rule: &str, file: &str, message: String) -> Problem {
     Problem { file: Some(file.to_owned()), ..problem(severity, rule, message, None, None) }
 }
 
-/// A problem in the `.travis.yml`.
+/// Creates a problem in the `.travis.yml`.
 pub(super) fn problem(
     severity: Severity,
     rule: &str,
@@ -40,7 +40,7 @@ pub(super) fn problem(
     }
 }
 
-/// Problems in any of the files that a config was put together from, which marks number.
+/// The files that a config was merged from, which marks refer to by number. Creates problems in any of these files.
 pub(super) struct Told<'a>(pub(super) &'a [Source]);
 
 impl Told<'_> {
@@ -56,8 +56,8 @@ impl Told<'_> {
         Problem { file, ..problem(severity, rule, message, Some(at), key) }
     }
 
-    /// A message of the normal form. None of them stops a build, so even Travis's errors are warnings here, but for
-    /// those that leave an import out.
+    /// Converts a message of the normal form. These messages do not stop a build, so even Travis's errors are warnings
+    /// here. The exceptions are messages about an import that is left out.
     pub(super) fn message(&self, message: &Message) -> Problem {
         let severity = match (message.code, message.level) {
             (Code::InvalidRef | Code::TooManyImports, _) => Severity::Error,
@@ -72,9 +72,10 @@ impl Told<'_> {
         self.problem(severity, &rule, message.text(), message.at, key)
     }
 
-    /// Whoever asks for a plan has to look for everything that is wanted.
+    /// Reports a wanted import that was not looked up. The caller of the plan has to look up every import that is
+    /// wanted.
     pub(super) fn not_looked_for(source: &Source) -> Problem {
-        problem(Severity::Error, "failed-import", format!("{source} was not looked for"), None, None)
+        problem(Severity::Error, "failed-import", format!("{source} was not fetched"), None, None)
     }
 
     pub(super) fn fault(&self, fault: &Fault) -> Problem {

@@ -1,4 +1,4 @@
-//! Smoke jobs: one for each training config that shall prove that it can be trained with.
+//! Smoke jobs: one for each training config, to prove that a training with it works.
 
 use serde_json::{Value as Json, json};
 
@@ -9,11 +9,13 @@ use crate::lora::smoke::{self, Ask, Smoke, Unfit};
 use crate::lora::{Dialect, Repository, Settings, Wanted};
 use crate::travis::matrix::Config;
 
-/// Where the files of a smoke job are in its container: beside the checkout, and not in it.
+/// Folder of a smoke job's files in its container: next to the checkout, not in it.
 pub const FOLDER: &str = "/home/travis/smoke";
-/// The most smoke jobs of a build: who changes a hundred configs at once wants to know whether they can work at all.
+/// Maximum number of smoke jobs in a build. An author who changes a hundred configs at once wants to know whether they
+/// can work at all.
 const MOST: usize = 20;
-/// What a smoke job has of a script job: what sets its machine up. Data and script are its own.
+/// Keys that a smoke job takes from a script job: those that set up its machine. A smoke job has its own data and
+/// script.
 const KEPT: [&str; 15] = [
     "os",
     "dist",
@@ -32,7 +34,7 @@ const KEPT: [&str; 15] = [
     "arch",
 ];
 
-/// Adds the smoke jobs to a plan without errors. Their machines are set up as that of the job `like`.
+/// Adds the smoke jobs to a plan without errors. Their machines are set up like that of the job `like`.
 pub(super) fn add(
     plan: &mut Plan,
     like: &Config,
@@ -45,7 +47,7 @@ pub(super) fn add(
         return;
     }
     let is_asked = settings.given || commit.config().is_none() || commit.only_smoke.is_some();
-    // A tag, a schedule or a person asks for the whole, not for a change.
+    // A tag, a schedule or a person requests a test of everything, not of a change.
     let is_change = matches!(trigger.kind, TriggerKind::Push | TriggerKind::PullRequest | TriggerKind::Travis);
     let wants_all = settings.smoke.wanted == Wanted::All || !is_change;
     let ask =
@@ -65,8 +67,8 @@ pub(super) fn add(
             Ok(smoke) if !is_asked && !installs(smoke.dialect, commit) => {
                 let trainer = smoke.dialect.name();
                 let message = format!(
-                    "there is no smoke job, since nothing here installs {trainer}; with the key `lora` in {CONFIG} \
-                     there is one"
+                    "there is no smoke job: no file here installs {trainer}; add the key `lora` to {CONFIG} \
+                     to get one"
                 );
                 plan.problems.push(of_file(Severity::Info, "smoke", &file.path, message));
             }
@@ -78,7 +80,7 @@ pub(super) fn add(
         let message = format!("there is no smoke job: a build has at most {MOST} of them, and {MAX_JOBS} jobs");
         plan.problems.push(of_file(Severity::Warning, "smoke", &file.path, message));
     }
-    // Beside the jobs of the first stage.
+    // Smoke jobs run next to the jobs of the first stage.
     let stage = plan.jobs.first().and_then(|job| job.stage.clone());
     for (file, smoke) in fit.into_iter().take(room) {
         plan.jobs.push(PlannedJob {
@@ -92,7 +94,7 @@ pub(super) fn add(
     }
 }
 
-/// Whether the push or pull request changes the config, or a file that it names.
+/// Returns true if the push or pull request changes the config, or a file that it names.
 fn is_changed(file: &SourceFile, commit: &Commit<'_>) -> bool {
     let Some(changed) = commit.changed else { return true };
     let text = String::from_utf8_lossy(&file.text);
@@ -100,8 +102,8 @@ fn is_changed(file: &SourceFile, commit: &Commit<'_>) -> bool {
     changed.contains(&file.path) || changed.iter().any(is_named)
 }
 
-/// Whether the repository brings a trainer that comes as a package. One that is a script of its own was looked for
-/// already.
+/// Returns true if the repository installs a trainer that comes as a package. A trainer that is a script was already
+/// looked for when the smoke job was derived.
 fn installs(dialect: Dialect, commit: &Commit<'_>) -> bool {
     let names: &[&str] = match dialect {
         Dialect::Axolotl => &["axolotl"],
@@ -116,13 +118,13 @@ fn installs(dialect: Dialect, commit: &Commit<'_>) -> bool {
     })
 }
 
-/// Whether pip reads a file of this name.
+/// Returns true if pip reads a file of this name.
 pub(super) fn is_requirements(path: &str) -> bool {
     path.starts_with("requirements") && path.ends_with(".txt") && !path.contains('/')
 }
 
-/// The job in Travis's form. What is asked for stands under `smoke`; whoever starts the job derives the rest from the
-/// commit again, since that is megabytes.
+/// Returns the job in Travis's form. The request stands under `smoke`. The rest is derived from the commit again when
+/// the job starts, since it takes megabytes.
 fn config_of(like: &Config, path: &str, smoke: &Smoke, ask: &Ask, timeout: u64) -> Json {
     let kept = like.iter().filter(|(key, _)| KEPT.contains(&key.as_str()));
     let mut config: Config = kept.map(|(key, value)| (key.clone(), value.clone())).collect();

@@ -136,7 +136,7 @@ fn an_import_that_is_not_there_is_fatal_however_much_else_is_wrong() {
     let noise: String = (0..49).map(|n| format!("- {{source: a{n}.yml, if: 'branch = (', mode: none}}\n")).collect();
     let plan = of(&format!("script: x\nimport:\n{noise}- last.yml\n"));
     assert!(plan.is_fatal() && plan.jobs.is_empty() && plan.problems.len() > 49, "{}", plan.problems.len());
-    assert_eq!(plan.problems[0].message, "last.yml was not looked for");
+    assert_eq!(plan.problems[0].message, "last.yml was not fetched");
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn an_error_in_an_imported_file_is_not_one_of_a_training_config() {
 const CONFIG_TEXT: &str = "base_model: m.safetensors\ntrain_data_dir: ./data\nmetadata_path: ./data/metadata.csv\n\
                            output_dir: ./out\nlora_rank: 4\nmax_train_steps: 100\n";
 
-/// The plan of training configs beside other files, when so much of it changed.
+/// Plans training configs and other files, with these changes.
 fn of_trainings(travis: Option<&str>, paths: &[&str], changed: Option<&[&str]>) -> Plan {
     let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.as_bytes().to_vec() };
     let configs = paths.iter().filter(|path| path.ends_with(".yaml")).map(|path| file(path, CONFIG_TEXT));
@@ -164,7 +164,7 @@ fn of_trainings(travis: Option<&str>, paths: &[&str], changed: Option<&[&str]>) 
     plan(commit, &Imports::new(), &trigger(), &Settings::default())
 }
 
-/// The kinds, names and stages of the jobs.
+/// Returns the numbers, kinds, names and stages of the jobs.
 fn jobs(plan: &Plan) -> Vec<(&str, JobKind, &str, Option<&str>)> {
     plan.jobs
         .iter()
@@ -210,9 +210,9 @@ fn who_is_asked_for_smoke_jobs() {
     let script = "language: python\nscript: pytest\n";
     let count = |plan: &Plan| plan.jobs.iter().filter(|job| job.kind == JobKind::Smoke).count();
     let of = |lora: &str, paths: &[&str]| of_trainings(Some(&format!("{script}{lora}")), paths, Some(&["a.yaml"]));
-    // With the trainer in the repository nothing has to be said.
+    // With the trainer in the repository, no settings are required.
     assert_eq!(count(&of("", &["a.yaml", "b.yaml", "train.py"])), 1);
-    // Without it the file has to say how it is started; only who asks is warned.
+    // Without it, the file has to name the command. Only an author who asked for smoke jobs gets a warning.
     let silent = of("", &["a.yaml"]);
     assert_eq!((count(&silent), rules(&silent)), (0, vec![]));
     let asked = of("lora: {}\n", &["a.yaml"]);

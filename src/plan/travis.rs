@@ -11,12 +11,12 @@ use crate::lora;
 use crate::travis::document::document;
 use crate::travis::import::{self, Imports, Merged, Source};
 use crate::travis::normal::{Options, normalize};
-use crate::travis::without_effect::without_effect;
-use crate::travis::{branches, condition, matrix, own_keys, traps};
+use crate::travis::unsupported::unsupported;
+use crate::travis::{branches, condition, extensions, matrix, traps};
 use crate::yaml::{self, Document};
 
-/// The files that the `.travis.yml` imports, or that imported ones import, and that nobody has looked for yet. Whoever
-/// wants a plan looks for them and asks again, until there are none.
+/// Returns the files that the `.travis.yml` imports, directly or through other imports, and that were not looked up
+/// yet. The caller looks them up and asks again, until there are none.
 pub fn wanted_imports(files: &[SourceFile], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Vec<Source> {
     let config = files.iter().find(|file| file.path == CONFIG).filter(|_| skipped(trigger).is_none());
     let document = config.and_then(|file| document(0, &file.text).ok());
@@ -27,14 +27,14 @@ fn merged(document: Document, imports: &Imports, trigger: &Trigger, data: &Json)
     import::merged(document, imports, import::Build { repo: &trigger.repo, config: CONFIG, data })
 }
 
-/// What a `.travis.yml` says.
+/// The content of a `.travis.yml`.
 #[derive(Default)]
 pub(super) struct Travis {
-    /// Its jobs and problems.
+    /// Jobs and problems of the file.
     pub(super) plan: Plan,
-    /// The job that others are like which the file does not spell out.
+    /// The job whose set-up is used for jobs that the file does not spell out.
     pub(super) like: matrix::Config,
-    /// What it says of trainings.
+    /// Settings for trainings.
     pub(super) lora: lora::Settings,
 }
 
@@ -54,7 +54,7 @@ pub(super) fn travis(text: &[u8], imports: &Imports, trigger: &Trigger, settings
     }
     let data = data(trigger, settings);
     let mut merged = merged(document, imports, trigger, &data);
-    // Not a word of Travis's language.
+    // `lora` is not part of Travis's language.
     let lora = merged.document.root.as_mut().and_then(|root| root.take("lora"));
     let (lora, findings) = lora.map(|entry| lora::Settings::read(&entry.value)).unwrap_or_default();
     let told = Told(&merged.sources);
@@ -76,14 +76,14 @@ pub(super) fn travis(text: &[u8], imports: &Imports, trigger: &Trigger, settings
     Travis { plan, like, lora }
 }
 
-/// The job of a repository that says nothing of its machine.
+/// Returns the job of a repository that does not describe its machine.
 pub(super) fn python() -> matrix::Config {
     let document = yaml::read("language: python").unwrap_or_default();
     let normal = normalize(&document, Options::PRODUCTION).map(|normal| normal.config).unwrap_or_default();
     normal.as_object().cloned().unwrap_or_default()
 }
 
-/// The plan of a document with all its imports.
+/// Plans a document with all its imports.
 fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
     let Merged { document, sources, messages, faults, wanted } = merged;
     let told = Told(&sources);
@@ -94,7 +94,7 @@ fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
     problems.truncate(MAX_PROBLEMS);
     let imported: Vec<String> = sources.iter().skip(1).map(Source::to_string).collect();
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
-        // What is left out may decide everything, so nothing more can be said.
+        // A file that is left out may decide everything, so nothing more can be reported.
         return Plan { problems, imported, ..Plan::default() };
     }
     let normal = match normalize(&document, Options::PRODUCTION) {
@@ -106,11 +106,12 @@ fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
         return Plan { skip: Some(skip), ..Plan::default() };
     }
     let matrix = matrix::matrix(&config, data);
-    let messages = normal.messages.iter().chain(&matrix.messages).filter(|message| !own_keys::is_of_own_key(message));
+    let messages =
+        normal.messages.iter().chain(&matrix.messages).filter(|message| !extensions::is_of_extension(message));
     problems.extend(messages.take(MAX_PROBLEMS).map(|message| told.message(message)));
     let untold = normal.untold + (normal.messages.len() + matrix.messages.len()).saturating_sub(MAX_PROBLEMS);
     if untold > 0 {
-        let message = format!("{untold} more problems of the file are not shown: mend these first");
+        let message = format!("{untold} more problems of the file are not shown: fix these first");
         problems.push(problem(Severity::Warning, "too-many-problems", message, None, None));
     }
     for (name, at) in document.unresolved.iter().take(MAX_PROBLEMS) {
@@ -118,8 +119,8 @@ fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
         problems.push(told.problem(Severity::Warning, "unknown-alias", message, *at, None));
     }
     if let Some(root) = &document.root {
-        let traps = traps::traps(root, &config, &matrix.jobs).into_iter().chain(without_effect(root));
-        let traps = traps.chain(own_keys::wrong_values(root));
+        let traps = traps::traps(root, &config, &matrix.jobs).into_iter().chain(unsupported(root));
+        let traps = traps.chain(extensions::wrong_values(root));
         problems.extend(traps.map(|trap| told.trap(trap)));
     }
     problems.extend(too_many_or_none(matrix.jobs.len(), matrix.truncated));
@@ -144,8 +145,7 @@ fn planned(index: usize, config: matrix::Config) -> PlannedJob {
 
 fn too_many_or_none(jobs: usize, truncated: bool) -> Option<Problem> {
     if truncated {
-        let message =
-            "the matrix is too large to be worked out: give it fewer values, entries or conditions".to_owned();
+        let message = "the matrix is too large to expand: give it fewer values, entries or conditions".to_owned();
         return Some(problem(Severity::Error, "too-many-jobs", message, None, None));
     }
     if jobs == 0 {
@@ -156,7 +156,7 @@ fn too_many_or_none(jobs: usize, truncated: bool) -> Option<Problem> {
     (jobs > MAX_JOBS).then(|| problem(Severity::Error, "too-many-jobs", message, None, None))
 }
 
-/// The data for conditions.
+/// Returns the data that conditions see.
 fn data(trigger: &Trigger, settings: &Settings) -> Json {
     let kind = match trigger.kind {
         TriggerKind::Push | TriggerKind::Tag | TriggerKind::Travis => "push",
@@ -180,14 +180,14 @@ fn data(trigger: &Trigger, settings: &Settings) -> Json {
     })
 }
 
-/// Why the file wants no build of this event.
+/// Returns the reason why the file excludes this event from building, if it does.
 fn unwanted(config: &matrix::Config, data: &Json, trigger: &Trigger) -> Option<String> {
     let name = trigger.branch.as_deref().or(trigger.tag.as_deref()).unwrap_or_default();
     if let Err(why) = branches::builds(config.get("branches"), name) {
         return Some(why);
     }
     let text = config.get("if")?.as_str()?;
-    // One that cannot be read is told of by the normal form, and its jobs are left out.
+    // The normal form reports a condition that cannot be parsed, and its jobs are left out.
     let condition = condition::parse(text).ok()?;
     let holds = condition.holds(condition::Data { variables: data, env: &data["env"] });
     (holds == Ok(false)).then(|| format!("the condition `{text}` of the file does not hold"))

@@ -1,24 +1,24 @@
-//! The addon `artifacts`: which files of a job are kept (travis-build addons/artifacts).
+//! The addon `artifacts`: the files of a job that are kept (travis-build addons/artifacts).
 
 use serde_json::Value as Json;
 
 use super::matrix::Config;
 
-/// Keys of the addon that mean something here.
+/// Keys of the addon that have an effect here.
 pub const KEYS: [&str; 3] = ["enabled", "paths", "working_dir"];
-/// What is kept without `paths`, as on Travis: what git does not know.
+/// Paths to keep without `paths`, as on Travis: the files that git does not track.
 const UNTRACKED: &str = r#"$(git ls-files -o | tr "\n" ":")"#;
 
-/// What a job wants kept.
+/// The files that a job asks to keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Lists of paths with colons between them, as bash shall expand them.
+    /// Lists of paths with colons between them, which bash expands.
     pub paths: Vec<String>,
-    /// Where relative ones start, below the checkout.
+    /// Folder, below the checkout, where relative paths start.
     pub working_dir: Option<String>,
 }
 
-/// What a job's config wants kept; None when that is nothing.
+/// Returns the files that a job's config asks to keep, or `None` when there are none.
 pub fn wanted(config: &Config) -> Option<Wanted> {
     let addon = config.get("addons")?.get("artifacts")?;
     if addon == &Json::Bool(true) {

@@ -1,25 +1,27 @@
-//! The key `branches` (travis-core request/branches.rb; the present code is closed).
+//! The key `branches` (travis-core request/branches.rb; the current code is not public).
 
 use serde_json::Value as Json;
 
 use super::condition;
 
-/// Pages are published from this branch and hold nothing to build.
+/// Branches from which pages are published. They hold nothing to build.
 const PAGES: [&str; 2] = ["gh-pages", "gh_pages"];
 
-/// The most branches and patterns that may be named: each pattern is compiled.
+/// Maximum number of branches and patterns that may be named: each pattern is compiled.
 const MAX_PATTERNS: usize = 200;
 
-/// Whether a branch or tag is built.
+/// Checks that a branch or tag is built.
 ///
 /// # Errors
-/// With the reason when it is not.
+/// The reason, when the branch or tag is not built.
 pub fn builds(branches: Option<&Json>, name: &str) -> Result<(), String> {
     let list = |key: &str| branches.and_then(|branches| branches.get(key)).and_then(Json::as_array);
     let names = |list: &Vec<Json>| list.iter().filter_map(Json::as_str).any(|pattern| is_named(pattern, name));
     let patterns = ["only", "except"].iter().filter_map(|key| list(key)).map(Vec::len).sum::<usize>();
     if patterns > MAX_PATTERNS {
-        return Err(format!("`branches` names {patterns} branches, {MAX_PATTERNS} at most are looked at: name fewer"));
+        return Err(format!(
+            "`branches` names {patterns} branches, but at most {MAX_PATTERNS} are checked: name fewer"
+        ));
     }
     let only = list("only").filter(|only| !only.is_empty());
     if only.is_some_and(|only| !names(only)) {
@@ -34,7 +36,7 @@ pub fn builds(branches: Option<&Json>, name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether an item names the branch: `/…/` is a regular expression, else the names are equal.
+/// Returns true if an item names the branch: `/…/` is a regular expression, any other item must equal the name.
 fn is_named(pattern: &str, name: &str) -> bool {
     match pattern.strip_prefix('/').and_then(|inner| inner.strip_suffix('/')) {
         Some(regex) => condition::is_match(regex, name).unwrap_or(false),

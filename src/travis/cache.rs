@@ -1,4 +1,4 @@
-//! The key `cache`: which folders outlive a job, and whose cache a job may have (travis-build
+//! The key `cache`: the folders that outlive a job, and the caches that a job may use (travis-build
 //! script/shared/directory_cache).
 
 use std::fmt::Write as _;
@@ -10,33 +10,33 @@ use sha2::{Digest as _, Sha256};
 use super::matrix::Config;
 use super::script::text;
 
-/// How long fetching or storing may take without `timeout`.
+/// Time limit for fetching or storing without `timeout`.
 const TIMEOUT: Duration = Duration::from_secs(180);
-/// What `timeout` can extend that to.
+/// Maximum of `timeout`.
 const LONGEST: Duration = Duration::from_secs(1800);
 
 /// The built-in caches and their folders.
 const BUILT_IN: [(&str, &[&str]); 5] = [
-    // uv is what pip is, and Travis has no word for it.
+    // uv does what pip does, and Travis has no word for uv.
     ("pip", &["~/.cache/pip", "~/.cache/uv"]),
     ("npm", &["~/.npm"]),
     ("yarn", &["~/.cache/yarn"]),
     ("ccache", &["~/.ccache"]),
     ("cargo", &["~/.cargo/registry", "~/.cargo/git", "target"]),
 ];
-/// The built-in caches of Travis that nothing stands for here.
+/// Built-in caches of Travis that have no counterpart here.
 const WITHOUT_EFFECT: [&str; 4] = ["apt", "bundler", "cocoapods", "packages"];
 
-/// What a job wants cached.
+/// The cache that a job asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Paths as bash shall expand them; relative ones start at the checkout.
+    /// Paths, which bash expands; relative ones start at the checkout.
     pub paths: Vec<String>,
-    /// How long fetching or storing may take.
+    /// Time limit for fetching or storing.
     pub timeout: Duration,
 }
 
-/// What a job's config wants cached; None when that is nothing.
+/// Returns the cache that a job's config asks for, or `None` when it asks for none.
 pub fn wanted(config: &Config) -> Option<Wanted> {
     let cache = config.get("cache")?.as_object()?;
     let is_on = |name: &str| cache.get(name) == Some(&Json::Bool(true));
@@ -51,15 +51,15 @@ pub fn wanted(config: &Config) -> Option<Wanted> {
     (!paths.is_empty()).then(|| Wanted { paths, timeout: seconds.unwrap_or(TIMEOUT).min(LONGEST) })
 }
 
-/// The words under `cache` that mean something on Travis and nothing here.
+/// Returns the words under `cache` that have an effect on Travis but not here.
 pub fn without_effect(config: &Config) -> Vec<&'static str> {
     let cache = config.get("cache").and_then(Json::as_object);
     let is_on = |name: &&str| cache.is_some_and(|cache| cache.get(*name) == Some(&Json::Bool(true)));
     WITHOUT_EFFECT.into_iter().filter(is_on).collect()
 }
 
-/// What a job's cache is kept under, beside repository and ref: jobs that differ in platform, variables or language
-/// version do not share one. Secret variables do not count, since they would show by it.
+/// Returns the name of a job's cache within its repository and ref. Jobs that differ in platform, variables or language
+/// version do not share a cache. Secret variables do not count, since the name would reveal them.
 pub fn slug(config: &Config) -> String {
     let word = |key: &str, default: &'static str| text(config, key).unwrap_or(default).to_owned();
     let items = config.get("env").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_object).flatten();
@@ -78,8 +78,8 @@ pub fn slug(config: &Config) -> String {
     slug
 }
 
-/// Whose cache a job looks for, the best first. It writes to the first alone, so that a pull request never writes what
-/// a branch reads.
+/// Returns the refs whose caches a job looks for, the best first. The job writes only to the first, so that a pull
+/// request never writes what a branch reads.
 pub fn refs(pull_request: Option<i64>, branch: &str, default_branch: &str) -> Vec<String> {
     let of_branch = |name: &str| format!("branch/{name}");
     let mut refs: Vec<String> = pull_request.map(|number| format!("pull/{number}")).into_iter().collect();
@@ -130,7 +130,7 @@ mod tests {
     fn a_pull_request_reads_its_base_and_writes_its_own() {
         assert_eq!(refs(Some(7), "next", "main"), ["pull/7", "branch/next", "branch/main"]);
         assert_eq!(refs(None, "main", "main"), ["branch/main"]);
-        // A branch cannot pass for a pull request.
+        // A branch cannot pass as a pull request.
         assert_eq!(refs(None, "pull/7", "main")[0], "branch/pull/7");
     }
 }

@@ -1,31 +1,29 @@
-//! From the bytes of a file to its document.
+//! Reader that turns the bytes of a file into its document.
 
 use super::normal::NotAMap;
 use crate::domain::Severity;
 use crate::yaml::{self, Data, Document, Mark};
 
-/// What is wrong with a file before anything is made of it.
+/// A fault of a file that is found before its content is interpreted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// How much it matters.
     pub severity: Severity,
-    /// Its name, in kebab-case.
+    /// Name of the rule, in kebab-case.
     pub rule: &'static str,
-    /// What is wrong and what to do.
+    /// Sentence that states what is wrong and what to do.
     pub message: String,
-    /// Where.
     pub at: Mark,
 }
 
 impl Fault {
-    /// A fault with which nothing is built.
+    /// Creates a fault that stops the build.
     pub fn error(rule: &'static str, message: impl Into<String>, at: Mark) -> Self {
         Self { severity: Severity::Error, rule, message: message.into(), at }
     }
 }
 
-/// The document in the bytes of a file, whose marks say that they are of `file`. It is a map, or there is nothing in it.
-/// Travis takes off the white space at its end first, which a block scalar there would keep.
+/// Reads the document in the bytes of a file; its marks name `file`. The document is a map or empty. Travis first
+/// removes the white space at the end of the file, which a block scalar there would keep.
 ///
 /// # Errors
 /// When the file is too large, or not a map in YAML.

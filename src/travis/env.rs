@@ -7,12 +7,13 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// The string is not a list of variables: a quote or a substitution is not closed, or a name is missing.
+/// The error for a string that is not a list of variables: a quote or a substitution is not closed, or a name is
+/// missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a quote or a substitution is not closed, or a name is missing before `=`")]
 pub struct NotVariables;
 
-/// The variables in `text`, with their values as written.
+/// Returns the variables in `text`, with their values as written.
 ///
 /// # Errors
 /// When the text is not a list of variables.
@@ -34,9 +35,9 @@ struct Scanner<'a> {
     depth: usize,
 }
 
-/// The longest value that is parsed a second time: a quote at every place of it makes that slow.
+/// Maximum length of a value that is parsed a second time: a quote at every place of it makes that slow.
 const MAX_BYTES: usize = 10_000;
-/// How deep quotes and substitutions may nest.
+/// Maximum nesting depth of quotes and substitutions.
 const MAX_DEPTH: usize = 50;
 
 impl Scanner<'_> {
@@ -51,7 +52,7 @@ impl Scanner<'_> {
         Ok((key, self.word(char::is_whitespace)?))
     }
 
-    /// A pair that is in double quotes as a whole, which are taken off.
+    /// Reads a pair that is in double quotes as a whole, without these quotes.
     fn unwrapped_pair(&mut self) -> Result<(String, String), NotVariables> {
         let mut word = String::new();
         word.extend(self.rest.next());
@@ -61,7 +62,7 @@ impl Scanner<'_> {
         Scanner { rest: inner.chars().peekable(), depth: self.depth }.pair()
     }
 
-    /// A word up to a character outside of quotes and substitutions that `ends` it.
+    /// Reads a word up to a character, outside of quotes and substitutions, that `ends` it.
     fn word(&mut self, ends: impl Fn(char) -> bool) -> Result<String, NotVariables> {
         let mut word = String::new();
         while let Some(c) = self.rest.next_if(|c| !ends(*c)) {
@@ -88,7 +89,7 @@ impl Scanner<'_> {
         self.until(close, true, word)
     }
 
-    /// The text up to `close` and with it. Single quotes keep everything, the others nest.
+    /// Reads the text up to and including `close`. Single quotes keep everything; the others nest.
     fn until(&mut self, close: char, nests: bool, word: &mut String) -> Result<(), NotVariables> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
@@ -105,7 +106,7 @@ impl Scanner<'_> {
                 '\\' => word.extend(self.rest.next()),
                 '"' => self.until('"', true, word)?,
                 '\'' if close != '"' => self.until('\'', false, word)?,
-                // `$'…'` would be a string of its own outside of quotes; sh_vars refuses it within.
+                // Outside of quotes, `$'…'` would be a separate string; sh_vars rejects it within quotes.
                 '$' if close == '"' && self.rest.peek() == Some(&'\'') => return Err(NotVariables),
                 '$' => self.substitution(word)?,
                 _ => {}
@@ -115,7 +116,7 @@ impl Scanner<'_> {
     }
 }
 
-/// What bash is told to export for the variable `key` whose value is written as `value`.
+/// Returns the variables that bash exports for the variable `key` whose value is written as `value`.
 pub fn exports(key: &str, value: &str) -> Vec<(String, String)> {
     if value.len() > MAX_BYTES {
         return vec![(key.to_owned(), value.to_owned())];
@@ -146,7 +147,7 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// The length in bytes of the value at the start of `text`, by the second parse.
+/// Returns the length in bytes of the value at the start of `text`, by the second parse.
 fn value_length(text: &str) -> usize {
     if let Some(quote) = text.chars().next().filter(|c| matches!(c, '"' | '\''))
         && let Some(end) = closing_quote(&text[1..], quote)
@@ -166,7 +167,7 @@ fn value_length(text: &str) -> usize {
     text.find(|c: char| c.is_whitespace() || c == '"' || c == '\'').unwrap_or(text.len())
 }
 
-/// The place of the quote that closes: the first that is not escaped and has a blank, `;` or the end behind it.
+/// Finds the closing quote: the first that is not escaped and is followed by a blank, `;` or the end.
 fn closing_quote(text: &str, quote: char) -> Option<usize> {
     let ends = |c: char| c.is_whitespace() || c == ';';
     let closes =

@@ -1,9 +1,9 @@
 //! The language of `.travis.yml`, as Travis CI reads it: text in; jobs, scripts and problems out.
 //!
-//! The way of a file is `import` (one document out of it and the files it asks for), then `normal` (aliases, casts,
-//! repairs and defaults, driven by the table in `schema.json`), then `matrix` (the jobs), then `script` (one job's
-//! bash). `shared/travis/semantics.md` names the source of every rule.
-//! Nothing in here knows of builds, repositories' settings in the database, or Docker.
+//! A file passes through `import` (one document from it and the files that it imports), then `normal` (aliases, casts,
+//! repairs and defaults, driven by the table in `schema.json`), then `matrix` (the jobs), then `script` (the bash
+//! script of one job). `shared/travis/semantics.md` names the source of every rule. No module in here knows of builds,
+//! of repositories' settings in the database, or of Docker.
 
 pub mod artifacts;
 pub mod branches;
@@ -15,9 +15,9 @@ pub mod import;
 pub mod matrix;
 pub mod normal;
 pub mod notifications;
-pub mod own_keys;
+pub mod extensions;
 pub mod schema;
 pub mod script;
 pub mod secrets;
 pub mod traps;
-pub mod without_effect;
+pub mod unsupported;

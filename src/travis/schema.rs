@@ -1,29 +1,26 @@
-//! The table of the language: which keys there are, what they hold, and how they may be spelled.
+//! The table of the language: its keys, their values, and their spellings.
 //!
-//! `schema.json` holds the facts of the JSON schema that Travis publishes for its format, one definition a line:
+//! `schema.json` holds the facts of the JSON schema that Travis publishes for its format, one definition per line:
 //! `"str"`, `"num"` and `"bool"` are scalars, another word names a definition, and an object has one of `map`, `each`,
-//! `seq`, `any`, `all`, `ref` or `type` beside the traits below.
+//! `seq`, `any`, `all`, `ref` or `type` in addition to the traits below.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 
-/// The table.
 #[derive(Debug, Default)]
 pub struct Table {
-    /// The whole file.
+    /// Schema of the whole file.
     pub root: Arc<Schema>,
-    /// The keys that make jobs, slowest first.
+    /// Keys that expand into jobs, slowest first.
     pub expand: Vec<String>,
 }
 
-/// What a value may be.
+/// The description of a value.
 #[derive(Debug, Default, Clone)]
 pub struct Schema {
-    /// Its form.
     pub shape: Shape,
-    /// What else is known of it.
     pub traits: Traits,
 }
 
@@ -43,11 +40,11 @@ pub enum Shape {
     Map(Keys),
     /// A map with any keys.
     Each(Arc<Schema>),
-    /// One of several forms.
+    /// Several alternative forms.
     Any(Vec<Arc<Schema>>),
 }
 
-/// The keys of a map, in the order of the table, with what finds them.
+/// The keys of a map, in the order of the table, with indexes to find them.
 #[derive(Debug, Default, Clone)]
 pub struct Keys {
     list: Vec<(String, Arc<Schema>)>,
@@ -56,7 +53,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Of several keys with one alias, the first has it.
+    /// Creates the indexes. If several keys share an alias, the first key has it.
     pub fn new(list: Vec<(String, Arc<Schema>)>) -> Self {
         let mut keys = Self { list, ..Self::default() };
         for (place, (key, schema)) in keys.list.iter().enumerate() {
@@ -69,96 +66,96 @@ impl Keys {
     }
 }
 
-/// What is known of a value besides its form.
+/// Facts about a value besides its form.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(default)]
 pub struct Traits {
-    /// Whether this is the form that the others are changed into.
+    /// True when this is the form that the others are changed into.
     pub normal: bool,
-    /// The values it may have; empty when it may have any.
+    /// Allowed values; empty when any value is allowed.
     #[serde(rename = "enum")]
     pub values: Vec<String>,
-    /// What is known of single values.
+    /// Facts about single values.
     #[serde(rename = "values")]
     pub about: BTreeMap<String, About>,
-    /// Other names of the key that holds it.
+    /// Other names of the key that holds the value.
     pub aliases: Vec<String>,
-    /// Where the key has an effect.
+    /// Conditions under which the key has an effect.
     #[serde(flatten)]
     pub support: Support,
-    /// `unique`, `expand`, `edge`, `internal`.
+    /// Flags: `unique`, `expand`, `edge`, `internal`.
     pub flags: Vec<String>,
-    /// Why it is not to be used any more.
+    /// Reason why the key should not be used any more.
     pub deprecated: Option<String>,
-    /// Keys that must be there.
+    /// Keys that must be present.
     pub required: Vec<String>,
     /// Values for when the key is missing.
     pub defaults: Vec<Default_>,
-    /// Whether upper case means lower case.
+    /// True when upper case means lower case.
     pub downcase: bool,
-    /// Whether values are compared without regard to case.
+    /// True when values are compared without regard to case.
     pub ignore_case: bool,
-    /// A Ruby regular expression that it must match.
+    /// A Ruby regular expression that the value must match.
     pub pattern: Option<String>,
     /// Names that may stand in `%{…}`.
     pub vars: Vec<String>,
-    /// The key under which another form is put to become this map.
+    /// Key under which a value of another form is put, so that it becomes this map.
     pub prefix: Option<String>,
-    /// The only other forms that are put there; empty for all.
+    /// The only other forms that are put under the prefix; empty for all.
     pub prefix_only: Vec<String>,
-    /// For secrets: whether plain text is alarming. For enums: whether only these values choose this form.
+    /// For secrets: true when plain text raises an alert. For enums: true when only these values select this form.
     pub strict: Option<bool>,
-    /// A change of form that needs code.
+    /// A change of form that is implemented in code.
     pub change: Option<Change>,
     /// For [`Change::Inherit`], the keys that are handed down.
     pub inherit: Vec<String>,
-    /// The key whose value chooses among the forms.
+    /// Key whose value selects one of the forms.
     pub detect: Option<String>,
-    /// The most keys.
+    /// Maximum number of keys.
     pub max: Option<usize>,
-    /// Whether other keys are wrong.
+    /// True when other keys are wrong.
     pub closed: bool,
-    /// Whether it is a condition.
+    /// True when the value is a condition.
     pub condition: bool,
 }
 
-/// What is known of one value.
+/// Facts about a single value.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(default)]
 pub struct About {
     /// Other spellings.
     pub aliases: Vec<String>,
-    /// Where it has an effect.
+    /// Conditions under which the value has an effect.
     #[serde(flatten)]
     pub support: Support,
-    /// Why it is not to be used any more.
+    /// Reason why the value should not be used any more.
     pub deprecated: Option<String>,
-    /// Whether it is new and may change.
+    /// True when the value is new and may change.
     pub edge: bool,
 }
 
-/// On which values of `language`, `os` and the like something has an effect.
+/// The values of `language`, `os` and other keys on which something has an effect.
 #[derive(Debug, Default, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Support {
-    /// Only on these, for each key named.
+    /// Only on these values, for each key named.
     pub only: BTreeMap<String, Vec<String>>,
-    /// Not on these.
+    /// Not on these values.
     pub except: BTreeMap<String, Vec<String>>,
 }
 
-/// A value for when a key is missing.
+/// The value of a missing key.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(default)]
 pub struct Default_ {
-    /// The value; none for `vm.size`, whose default Travis does not write into the config.
+    /// The value; `None` for `vm.size`, whose default Travis does not write into the config.
     pub value: Option<String>,
-    /// Where it holds.
+    /// Conditions under which the default applies.
     #[serde(flatten)]
     pub support: Support,
 }
 
-/// The changes of form that are code.
+/// The changes of form that are implemented in code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
@@ -173,7 +170,7 @@ pub enum Change {
 }
 
 impl Schema {
-    /// The schemas this may stand for: itself, or its forms.
+    /// Returns the alternative forms; empty for a schema with a single form.
     pub fn forms(&self) -> &[Arc<Schema>] {
         match &self.shape {
             Shape::Any(forms) => forms,
@@ -181,23 +178,23 @@ impl Schema {
         }
     }
 
-    /// Other names of the key that holds this.
+    /// Returns other names of the key that holds this value.
     pub fn aliases(&self) -> impl Iterator<Item = &str> {
         self.traits.aliases.iter().map(String::as_str)
     }
 
-    /// The known keys of a map, or of the first form that is one.
+    /// Returns the known keys of a map, or of the first form that has such keys.
     pub fn keys(&self) -> &[(String, Arc<Schema>)] {
         self.known().map_or(&[], |keys| &keys.list)
     }
 
-    /// The schema of a map's key.
+    /// Returns the schema of a map's key.
     pub fn key(&self, name: &str) -> Option<&Arc<Schema>> {
         let keys = self.known()?;
         keys.places.get(name).map(|place| &keys.list[*place].1)
     }
 
-    /// The key of a map that a word is another name of.
+    /// Returns the key of a map that `word` is another name of.
     pub fn key_of_alias(&self, word: &str) -> Option<&str> {
         let keys = self.known()?;
         keys.aliases.get(word).map(|place| keys.list[*place].0.as_str())
@@ -211,7 +208,7 @@ impl Schema {
         }
     }
 
-    /// The schema of a list's items, or of the first form that is a list.
+    /// Returns the schema of a list's items, or of the items of the first form that is a list.
     pub fn item(&self) -> Option<&Arc<Schema>> {
         match &self.shape {
             Shape::Seq(item) => Some(item),
@@ -222,8 +219,8 @@ impl Schema {
 }
 
 impl Support {
-    /// The first key whose value makes this without effect. `value_of` gives the values of a key of the job; a key
-    /// without values forbids nothing.
+    /// Returns the first key whose value prevents an effect, with that value. `value_of` returns the values of a key of
+    /// the job; a key without values prevents nothing.
     pub fn refused(&self, value_of: impl Fn(&str) -> Vec<String>) -> Option<(&str, String)> {
         let only = self.only.iter().map(|(key, list)| (key, list, true));
         let except = self.except.iter().map(|(key, list)| (key, list, false));
@@ -237,9 +234,9 @@ impl Support {
     }
 }
 
-/// The table of Travis's language.
+/// Returns the table of Travis's language.
 pub fn table() -> &'static Table {
-    // A test loads it, so the empty table can only stand in a broken build.
+    // A test loads the table, so it can be empty only in a broken build.
     static TABLE: LazyLock<Table> = LazyLock::new(|| load(include_str!("schema.json")).unwrap_or_default());
     &TABLE
 }
@@ -338,7 +335,7 @@ impl Loader {
 }
 
 impl Traits {
-    /// Takes from a named definition what the reference to it does not say itself.
+    /// Takes from a named definition what the reference to it does not set itself.
     fn inherit_from(&mut self, named: &Self) {
         let own = std::mem::replace(self, named.clone());
         self.aliases.extend(own.aliases);
@@ -352,7 +349,7 @@ impl Traits {
     }
 }
 
-/// The form with its secrets made strict or not, as a reference to it says.
+/// Returns the form with its secrets made strict or not, as a reference to it sets.
 fn with_strict(shape: &Shape, strict: bool) -> Shape {
     let set = |schema: &Arc<Schema>| {
         let shape = with_strict(&schema.shape, strict);
@@ -365,7 +362,7 @@ fn with_strict(shape: &Shape, strict: bool) -> Shape {
     }
 }
 
-/// Adds a language's keys to those of all; a key that several languages have works on all of them.
+/// Adds a language's keys to those of all languages. A key that several languages have works on all of them.
 fn unite(all: &mut Vec<(String, Arc<Schema>)>, keys: &[(String, Arc<Schema>)]) {
     for (key, schema) in keys {
         let Some((_, known)) = all.iter_mut().find(|(name, _)| name == key) else {

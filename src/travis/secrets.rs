@@ -1,4 +1,4 @@
-//! The `secure:` strings of a job's config, and who may have their clear texts.
+//! The `secure:` strings of a job's config, and the rule on which jobs may have their clear texts.
 
 use std::collections::BTreeSet;
 
@@ -9,23 +9,23 @@ use super::matrix::Config;
 use super::script::is_name;
 use crate::domain::RepoName;
 
-/// What stands for a secret that was not encrypted with the repository's key, outside of `env`.
+/// Replacement for a secret that was not encrypted with the repository's key, outside of `env`.
 const UNDECRYPTABLE: &str = "[unable to decrypt]";
-/// A secret shorter than this is left alone in the log, as on Travis: hiding it would hide half the log.
+/// Minimum length of a secret that is hidden in the log, as on Travis: hiding shorter ones would hide half the log.
 pub const SHORTEST: usize = 3;
 
-/// Whether a job may have the secrets of `repo`: a pull request may when its head is of the same repository.
-/// `head` is that of a pull request, `Some(None)` when its repository was deleted.
+/// Returns true if a job may have the secrets of `repo`. A pull request may when its head is in the same repository.
+/// `head` is that of a pull request, `Some(None)` when the head's repository was deleted.
 pub fn are_for(repo: &RepoName, head: Option<Option<&str>>) -> bool {
     head.is_none_or(|head| head.is_some_and(|head| head.eq_ignore_ascii_case(&repo.to_string())))
 }
 
-/// Every `secure:` string in a config, each once.
+/// Returns every `secure:` string in a config, each once.
 pub fn ciphers(config: &Json) -> BTreeSet<&str> {
     config.as_object().map(ciphers_of).unwrap_or_default()
 }
 
-/// As [`ciphers`].
+/// Works like [`ciphers`].
 pub fn ciphers_of(config: &Config) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
     config.values().for_each(|value| collect(value, &mut found));
@@ -49,7 +49,8 @@ fn collect<'a>(value: &'a Json, found: &mut BTreeSet<&'a str>) {
     }
 }
 
-/// The config with clear texts in place of `{secure: …}`, but for `env`, which the script handles variable by variable.
+/// Replaces each `{secure: …}` of the config with its clear text, except in `env`, which the script handles variable by
+/// variable.
 pub fn reveal(config: &mut Json, decrypted: &[(String, String)]) {
     let Some(map) = config.as_object_mut() else { return };
     map.iter_mut().filter(|(key, _)| *key != "env").for_each(|(_, value)| replace(value, decrypted));
@@ -71,15 +72,16 @@ fn replace(value: &mut Json, decrypted: &[(String, String)]) {
     }
 }
 
-/// The texts that must not show in the job's log. Of a `secure:` item of `env`, which holds `NAME=value` pairs, those are
-/// the values; of any other the whole clear text. Each as it is written and without its quotes.
+/// Returns the texts that must not show in the job's log. For a `secure:` item of `env`, which holds `NAME=value`
+/// pairs, these are the values; for any other item, the whole clear text. Each text is returned as written and without
+/// its quotes.
 pub fn to_hide(config: &Json, decrypted: &[(String, String)]) -> BTreeSet<String> {
     let items = config.get("env").and_then(Json::as_array).into_iter().flatten();
     let of_pairs: BTreeSet<&str> = items.filter_map(|item| item.get("secure")?.as_str()).collect();
     let mut hidden = BTreeSet::new();
     for (cipher, clear) in decrypted {
         let pairs = of_pairs.contains(cipher.as_str()).then(|| env::pairs(clear).ok()).flatten();
-        // What is no list of variables is hidden whole, whatever it was meant to be.
+        // A text that is not a list of variables is hidden as a whole, whatever it was meant to be.
         let Some(pairs) = pairs.filter(|pairs| pairs.iter().all(|(name, _)| is_name(name))) else {
             hidden.insert(clear.clone());
             continue;

@@ -14,7 +14,7 @@ use crate::lora::smoke::Smoke;
 use crate::plan::Commit;
 use crate::store::builds::{self, BuildFacts};
 use crate::store::queue::{self, Claimed};
-use crate::travis::own_keys::fails_when_lost;
+use crate::travis::extensions::fails_when_lost;
 use crate::travis::script::{self, Checkout, Facts, Files, Numbered, PullRequestFacts};
 
 impl Worker {
@@ -39,7 +39,7 @@ impl Worker {
         let wanted = Checkout::of(&job.config);
         let base = self.checkout_image_of(&repo, &facts, &image, &wanted).await;
         let files = match &base {
-            Some(base) => Files::OfBase(base.commit.clone()),
+            Some(base) => Files::OfCheckoutImage(base.commit.clone()),
             None if image.has_git => Files::InHistory,
             None => Files::InPlace,
         };
@@ -113,7 +113,7 @@ impl Worker {
             let folder = tempfile::tempdir_in(&self.settings.scratch).context("making a scratch folder")?;
             if wanted.clone {
                 let (sha, origin) = (&facts.built_sha, &facts.clone_url);
-                let base = if let Files::OfBase(base) = files { Some(base) } else { None };
+                let base = if let Files::OfCheckoutImage(base) = files { Some(base) } else { None };
                 self.mirrors.history(repo, (sha, base), wanted, origin, folder.path()).await?;
                 if *files == Files::InPlace {
                     self.mirrors.check_out(sha, folder.path()).await?;

@@ -1,4 +1,4 @@
-//! From text to a tree.
+//! Reader that turns text into a tree.
 
 use std::collections::HashMap;
 
@@ -6,57 +6,56 @@ use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
 
 use super::{Data, Entry, Mark, Node};
 
-/// The longest text that is read, in bytes. Real `.travis.yml` files stay far below 100 KB.
+/// Maximum length of a text, in bytes. Real `.travis.yml` files stay far below 100 KB.
 pub const MAX_BYTES: usize = 1_000_000;
-/// The deepest nesting, after aliases.
+/// Maximum nesting depth, after aliases.
 pub const MAX_DEPTH: usize = 64;
-/// The most nodes (keys count), after aliases and merges: a bomb of aliases ends here.
+/// Maximum number of nodes (keys count), after aliases and merges. This limit stops a bomb of aliases.
 pub const MAX_NODES: usize = 12_000;
 
-/// The first document of a text, and what is doubtful in it.
+/// The first document of a text, and its doubtful parts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Document {
-    /// Its value; none when the text holds nothing but comments.
+    /// The document's value; `None` when the text holds nothing but comments.
     pub root: Option<Node>,
-    /// Keys that a mapping has twice; the last one counts.
+    /// Keys that occur twice in a mapping; the last one counts.
     pub duplicates: Vec<Duplicate>,
     /// Aliases without an anchor, which stand for null.
     pub unresolved: Vec<(String, Mark)>,
 }
 
-/// A key that a mapping has twice.
+/// A key that occurs twice in a mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Duplicate {
-    /// The key.
     pub key: String,
-    /// The keys that lead to the mapping, outermost first; sequences add nothing.
+    /// Keys that lead to the mapping, outermost first; sequences add nothing.
     pub path: Vec<String>,
-    /// Where the key is written again.
+    /// Place where the key is written again.
     pub at: Mark,
 }
 
-/// Why a text is not a document.
+/// The reason why a text is not a document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    /// One sentence without a place.
+    /// A sentence without a place.
     pub message: String,
-    /// Where it shows.
+    /// Place where the error shows.
     pub at: Option<Mark>,
 }
 
 /// Reads the first document of `text` as libyaml does.
 ///
 /// # Errors
-/// When it is not YAML, has a key that is not a scalar, or breaks [`MAX_BYTES`], [`MAX_DEPTH`] or [`MAX_NODES`].
+/// When the text is not YAML, has a key that is not a scalar, or exceeds [`MAX_BYTES`], [`MAX_DEPTH`] or [`MAX_NODES`].
 pub fn read(text: &str) -> Result<Document, Error> {
     read_as(0, text)
 }
 
-/// As [`read`], for a text that is put together with others: its marks say that they are of `file`.
+/// Reads a document like [`read`], for a text that is merged with others: its marks name `file`.
 ///
 /// # Errors
-/// As [`read`].
+/// The same as for [`read`].
 pub fn read_as(file: u16, text: &str) -> Result<Document, Error> {
     if text.len() > MAX_BYTES {
         return Err(Error { message: format!("the file is larger than {MAX_BYTES} bytes"), at: None });
@@ -92,7 +91,7 @@ fn mark(file: u16, marker: &Marker) -> Mark {
     Mark { file, line: number(marker.line()), column: number(marker.col()).saturating_add(1) }
 }
 
-/// Collections that are begun and not ended, as a stack, so that no text can exhaust the thread's own.
+/// The collections that are open, as a separate stack, so that no text can exhaust the thread's stack.
 #[derive(Default)]
 struct Builder {
     open: Vec<Open>,
@@ -115,7 +114,7 @@ enum Kind {
 #[derive(Default)]
 struct Mapping {
     entries: Vec<Entry>,
-    /// The place of each key, and whether it came in by a merge key and may be written again.
+    /// Position of each key, and true if the key came in by a merge key and may be written again.
     index: HashMap<String, (usize, bool)>,
     key: Option<(String, Mark)>,
 }
@@ -152,7 +151,7 @@ impl Builder {
     }
 
     /// Takes over the entries of a merge key's value. As in Ruby, they count as if they were written at this place:
-    /// keys before it are overwritten, keys behind it overwrite. In a list the first map wins.
+    /// they overwrite the keys before it, and the keys after it overwrite them. In a list the first map wins.
     fn merge(&mut self, value: &Node) -> Result<(), Error> {
         let sources = if value.items().is_empty() { std::slice::from_ref(value) } else { value.items() };
         for entry in sources.iter().rev().flat_map(Node::entries) {
@@ -200,7 +199,7 @@ impl Builder {
 
     fn remember(&mut self, anchor: usize, node: &Node, at: Mark) -> Result<(), Error> {
         if anchor > 0 {
-            // The copy counts too: anchors within anchors would else cost the square of the text.
+            // The copy counts too. Otherwise anchors within anchors would cost the square of the text.
             self.count(node.size, at)?;
             self.anchors.insert(anchor, node.clone());
         }
@@ -215,7 +214,7 @@ impl Builder {
             });
             keys.collect::<Vec<_>>()
         };
-        // Computed only for a duplicate, but before the stack is borrowed for change.
+        // The path is computed only for a duplicate, but before the stack is borrowed mutably.
         let is_duplicate = |mapping: &Mapping| mapping.key.as_ref().is_some_and(|(k, _)| mapping.index.contains_key(k));
         let path = match self.open.last() {
             Some(Open { kind: Kind::Map(mapping), .. }) if is_duplicate(mapping) => path(),
@@ -244,7 +243,7 @@ impl Builder {
 }
 
 impl Mapping {
-    /// Sets a key; says whether it was written before.
+    /// Sets a key. Returns true if the key was written before.
     fn set(&mut self, key: String, at: Mark, value: Node, merged: bool) -> bool {
         let place = self.index.get(&key).copied();
         let (index, was_merged) = place.unwrap_or((self.entries.len(), true));

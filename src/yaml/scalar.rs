@@ -1,28 +1,28 @@
-//! What a plain scalar can stand for besides a string.
+//! Meanings of a plain scalar other than a string.
 
-/// Whether a plain scalar is YAML's null.
+/// Returns true if a plain scalar is YAML's null.
 pub fn is_null(text: &str) -> bool {
     matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
 
-/// Whether a plain scalar is a decimal integer that fits `i64`.
+/// Returns true if a plain scalar is a decimal integer that fits `i64`.
 pub fn is_integer(text: &str) -> bool {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let octal = digits.len() > 1 && digits.starts_with('0');
     !octal && digits.bytes().all(|b| b.is_ascii_digit()) && text.parse::<i64>().is_ok()
 }
 
-/// Which words a reader takes for booleans.
+/// The words that a reader takes for booleans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Boolean {
-    /// YAML 1.1, as PyYAML has it: also `yes`, `no`, `on` and `off`.
+    /// YAML 1.1 as in PyYAML: also `yes`, `no`, `on` and `off`.
     Yaml11,
     /// YAML 1.2 and Travis: only `true` and `false`.
     Yaml12,
 }
 
 impl Boolean {
-    /// The boolean that a plain scalar stands for.
+    /// Returns the boolean that a plain scalar stands for.
     pub fn of(self, text: &str) -> Option<bool> {
         let is = |word: &str| {
             let mut title = word.to_owned();

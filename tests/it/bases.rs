@@ -66,7 +66,7 @@ impl Pushes<'_> {
 async fn base(app: &App) -> (String, String) {
     let images = docker::images(&app.db).await;
     let [image] = images.as_slice() else { panic!("one image: {images:?}") };
-    (image.clone(), docker::label_of(image, "trainyard.base.commit"))
+    (image.clone(), docker::label_of(image, "trainyard.checkout_image.commit"))
 }
 
 #[tokio::test]

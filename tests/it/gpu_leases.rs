@@ -177,7 +177,7 @@ async fn a_gpu_is_let_go_with_the_end_of_its_attempt_and_free_when_it_is_seen_em
 async fn a_gpu_that_is_not_empty_is_given_to_nobody_until_it_is() {
     let db = queue(&[1]).await;
     look(&db, &["GPU-1", "GPU-2"]).await;
-    let all = [seen("GPU-1", Some("a process is on it that is no job's: 7")), seen("GPU-2", None)];
+    let all = [seen("GPU-1", Some("a process that belongs to no job uses it: 7")), seen("GPU-2", None)];
     let looked = gpus::record_check(&db, "gpu-host", gpus::now(&db).await.unwrap(), &all).await.unwrap();
     assert_eq!(looked.quarantined.len(), 1);
     assert_eq!(states(&db).await, ["GPU-1 quarantined", "GPU-2 free"]);
@@ -246,7 +246,7 @@ async fn who_waits_is_told_for_whom_and_who_would_wait_for_ever_is_errored() {
             .fetch_all(&db)
             .await
             .unwrap();
-    let expected = [(3, "no runner has 3 GPUs"), (4, "no runner has the labels that it needs: osx")];
+    let expected = [(3, "no runner has 3 GPUs"), (4, "no runner has the labels that it requirements: osx")];
     assert_eq!(ends, expected.map(|(number, reason)| (number, reason.to_owned())));
     finish(&db, &first).await;
     look(&db, &["GPU-1"]).await;

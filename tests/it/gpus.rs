@@ -118,7 +118,7 @@ async fn a_gpu_that_is_not_empty_is_kept_from_jobs_and_says_why() {
     let app = App::start(&engine.configuration()).await;
     let script = format!("{SEES}; for i in $(seq 100); do sleep 0.2; [ -e /tmp/end ] && break; done");
     let sha = push(&app.github, &app.base, "acme/styles", &wants("gpu-medium", &script)).await;
-    let reason = "1.1 waiting for GPU: GPU-1 is quarantined: a process is on it that is no job's: 4242";
+    let reason = "1.1 waiting for GPU: GPU-1 is quarantined: a process that belongs to no job uses it: 4242";
     app.github.wait_for(Duration::from_secs(20), |posted| posted.description.contains(reason)).await;
     engine.has(&[("GPU-1", 4)], &[]);
     until(&app.db, "it begins by itself", "select log_length > 0 from job where id = 1").await;
@@ -127,7 +127,7 @@ async fn a_gpu_that_is_not_empty_is_kept_from_jobs_and_says_why() {
     let container = engine.docker(&["ps", "--quiet", "--no-trunc"]);
     engine.docker(&["exec", &container, "touch", "/tmp/end"]);
     assert_eq!(app.github.wait_for_end(&sha, "trainyard/push").await.state, "success");
-    let words = "9 GiB of its memory are in use by no job";
+    let words = "9 GiB of its memory are in use, but not by a job";
     until(
         &app.db,
         "it is quarantined",
@@ -164,7 +164,7 @@ async fn a_fork_that_asks_for_a_gpu_is_told_why_it_gets_none() {
     let opened = payload::pull_request(&app.github, &repo, 5, &base, &head);
     Delivery::new("fork", "pull_request", &opened).post(&app.base).await;
     let end = app.github.wait_for_end(&head, "trainyard/pr").await;
-    let words = "vm: size: gpu-medium asks for a GPU, and this server has none for pull requests from forks";
+    let words = "vm: size: gpu-medium asks for a GPU, but this server provides none for pull requests from forks";
     assert!(end.state == "error" && end.description.contains(words), "{end:?}");
     app.stop().await;
 }

@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use trainyard::domain::{
-    BuildId, JobId, JobKind, Needs, Problem, PullRequest, RepoId, Severity, Trigger, TriggerKind, Verdict,
+    BuildId, JobId, JobKind, Problem, PullRequest, RepoId, Requirements, Severity, Trigger, TriggerKind, Verdict,
 };
 use trainyard::github::signature;
 use trainyard::repo_keys::Seal;
@@ -114,7 +114,7 @@ fn job(kind: JobKind, stage: Option<&str>, name: &str) -> NewJob {
         name: Some(name.into()),
         allow_failure: false,
         config: json!({ "language": "python", "script": ["pytest"] }),
-        needs: Needs::default(),
+        requirements: Requirements::default(),
     }
 }
 

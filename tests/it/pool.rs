@@ -204,7 +204,7 @@ async fn a_job_whose_container_was_not_filled_begins_again() {
 #[tokio::test]
 async fn a_container_that_is_gone_is_not_one_that_lacks_a_file() {
     let docker = Docker::new(Endpoint::Unix("/var/run/docker.sock".into()), "0123456789abcdef");
-    let name = "trainyard-01234567-image-1-look";
+    let name = "trainyard-01234567-image-1-inspect";
     let made = std::process::Command::new("docker").args(["create", "--name", name, IMAGE, "true"]).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let look = async |path: &str| docker.tar_of(name, path).await.map(|tar| tar.is_some());

@@ -18,7 +18,7 @@ async fn packages_are_installed_and_the_services_in_them_started() {
     let log = String::from_utf8(app.log(1).await).unwrap();
     assert_eq!(end.state, "success", "{log}");
     assert!(log.contains("The image trainyard/minimal:bookworm has no service `mongodb`"), "{log}");
-    assert!(log.contains("There is no Docker inside of a job"), "{log}");
+    assert!(log.contains("Docker is not available in a job"), "{log}");
     app.stop().await;
 }
 

@@ -13,7 +13,7 @@ const MAX_COMPARED: usize = 100;
 /// Finds unknown keys. Most trainers ignore a key that they do not know, so a misspelled key means that the training
 /// silently uses a default.
 pub(super) fn unknown_key(config: &Config<'_>) -> Vec<Finding> {
-    let of_map = |map| unknown(config, map).filter_map(move |(entry, known)| told(config, map, entry, known));
+    let of_map = |map| unknown(config, map).filter_map(move |(entry, known)| misspelling(config, map, entry, known));
     config.maps.iter().flat_map(of_map).collect()
 }
 
@@ -28,7 +28,7 @@ fn unknown<'a>(config: &Config<'a>, map: &Map<'a>) -> impl Iterator<Item = (&'a 
     pairs.filter(|(entry, known)| !known.contains_key(entry.name())).take(MAX_COMPARED).collect::<Vec<_>>().into_iter()
 }
 
-fn told(config: &Config<'_>, map: &Map<'_>, entry: &Entry, known: &Section) -> Option<Finding> {
+fn misspelling(config: &Config<'_>, map: &Map<'_>, entry: &Entry, known: &Section) -> Option<Finding> {
     let key = entry.name();
     let mode = config.dialect.unknown();
     let fate = if mode == Unknown::Refused { "the trainer refuses" } else { "the trainer ignores" };

@@ -37,11 +37,11 @@ fn wrong_value(dialect: Dialect, map: &Map<'_>, entry: &Entry, spec: &Spec) -> O
     let numbers: Vec<f64> = std::iter::once(&entry.node).chain(entry.node.items()).filter_map(number).collect();
     let outside = |range: crate::lora::keys::Range| numbers.iter().copied().find(|number| !range.holds(*number));
     if let Some((range, number)) = spec.range.and_then(|range| Some((range, outside(range)?))) {
-        let message = format!("{key} is {number}, which cannot work: give it {}", range.told());
+        let message = format!("{key} is {number}, which cannot work: give it {}", range.in_words());
         return say("out-of-range", Severity::Error, message);
     }
     let (range, number) = spec.usual.and_then(|range| Some((range, outside(range)?)))?;
-    let message = format!("{key} is {number}, which rarely works: {} is usual", range.told());
+    let message = format!("{key} is {number}, which rarely works: {} is usual", range.in_words());
     say("out-of-range", Severity::Warning, message)
 }
 

@@ -92,7 +92,7 @@ pub fn compare(here: impl Read + Seek, base: impl Read + Seek) -> Result<Compari
     let here_too: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     let only = base.header.tensors.iter().filter(|tensor| !here_too.contains(tensor.name.as_str()));
     comparison.only_in_base = only.map(|tensor| hide(&tensor.name)).collect();
-    comparison.modules = modules.into_iter().map(|(module, both)| both.told(module)).collect();
+    comparison.modules = modules.into_iter().map(|(module, both)| both.difference(module)).collect();
     Ok(comparison)
 }
 
@@ -143,7 +143,7 @@ impl Both {
         self.product += more.product;
     }
 
-    fn told(self, module: String) -> Difference {
+    fn difference(self, module: String) -> Difference {
         let cosine = self.product / (self.here.sqrt() * self.base.sqrt());
         Difference {
             module,

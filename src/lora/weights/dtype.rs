@@ -5,7 +5,6 @@ use serde::Serialize;
 /// The type of a tensor's elements, under its name in the safetensors format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[allow(non_camel_case_types, reason = "these are the format's own names")]
-#[expect(missing_docs, reason = "the names say all: kind and bits")]
 pub enum Dtype {
     F64,
     F32,

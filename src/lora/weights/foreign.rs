@@ -4,7 +4,7 @@
 pub(super) const SEEN: usize = 256;
 
 /// Describes a file by its first bytes, and what to do about it. Returns `None` for an unknown format.
-pub(super) fn told(start: &[u8]) -> Option<&'static str> {
+pub(super) fn format_name(start: &[u8]) -> Option<&'static str> {
     const ZIP: &str = "this is a pickle of torch.save (a zip archive), which runs code when it is loaded: save as \
                        safetensors (in sd-scripts, save_model_as = \"safetensors\")";
     let text = start.trim_ascii_start().to_ascii_lowercase();

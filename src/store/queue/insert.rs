@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use crate::domain::{BuildId, JobKind, JobState, Needs};
+use crate::domain::{BuildId, JobKind, JobState, Requirements};
 
 /// A job to be inserted with its build.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +19,7 @@ pub struct NewJob {
     /// Travis's normal form of the job.
     pub config: Value,
     /// What it needs of its runner beside a slot.
-    pub needs: Needs,
+    pub requirements: Requirements,
 }
 
 /// Inserts a build's jobs, numbered from 1: the first stage's queued, the others' waiting. Stages have the order of
@@ -31,7 +31,7 @@ pub(in crate::store) async fn insert(tx: &mut PgConnection, build: BuildId, jobs
             stages.push(&job.stage);
             stages.len() - 1
         });
-        let gpus = job.needs.gpus.as_ref();
+        let gpus = job.requirements.gpus.as_ref();
         sqlx::query(
             "insert into job (build_id, number, kind, stage, stage_order, name, allow_failure, config, state,
                  gpu_count, gpu_memory, gpu_class, labels, preemptible)
@@ -46,11 +46,11 @@ pub(in crate::store) async fn insert(tx: &mut PgConnection, build: BuildId, jobs
         .bind(job.allow_failure)
         .bind(&job.config)
         .bind(if stage_order == 0 { JobState::Queued } else { JobState::Waiting })
-        .bind(gpus.map_or(0, |wish| wish.count))
-        .bind(gpus.map_or(0, |wish| wish.memory))
-        .bind(gpus.and_then(|wish| wish.class.as_deref()))
-        .bind(&job.needs.labels)
-        .bind(job.needs.preemptible)
+        .bind(gpus.map_or(0, |request| request.count))
+        .bind(gpus.map_or(0, |request| request.memory))
+        .bind(gpus.and_then(|request| request.class.as_deref()))
+        .bind(&job.requirements.labels)
+        .bind(job.requirements.preemptible)
         .execute(&mut *tx)
         .await?;
     }

@@ -1,4 +1,4 @@
-//! Jobs with needs: who gets which GPUs of a runner, and what is told of those that wait.
+//! Jobs with requirements: who gets which GPUs of a runner, and what is told of those that wait.
 //!
 //! A GPU is leased in the transaction that claims its job, and let go in the one that ends the attempt.
 
@@ -8,8 +8,8 @@ use sqlx::{PgConnection, PgPool};
 
 use super::jobs::{Claimed, claimed_columns};
 use super::rollup;
-use crate::domain::{AttemptId, BuildId, GpuWish, JobId};
-use crate::gpu::{self, Gpu, Waiting, choose, wait_in_words};
+use crate::domain::{AttemptId, BuildId, GpuRequest, JobId};
+use crate::gpu::{self, Gpu, Wait, choose, wait_in_words};
 use crate::store::runner::gpus;
 
 /// How many of the jobs that wait are looked at: more than GPUs come free at a time.
@@ -31,9 +31,9 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn wish(&self) -> Option<GpuWish> {
+    fn request(&self) -> Option<GpuRequest> {
         let class = self.gpu_class.clone();
-        (self.gpu_count > 0).then_some(GpuWish { count: self.gpu_count, memory: self.gpu_memory, class })
+        (self.gpu_count > 0).then_some(GpuRequest { count: self.gpu_count, memory: self.gpu_memory, class })
     }
 }
 
@@ -113,14 +113,14 @@ async fn chosen_of(
     // end, which locks its job first, cannot wait for a claim that waits for it.
     sqlx::query("select 1 from gpu where runner = $1 order by uuid for update").bind(runner).execute(&mut *tx).await?;
     let gpus = gpus::of_runner(tx, runner).await?;
-    let wishes: Vec<Option<GpuWish>> = waiting.iter().map(Candidate::wish).collect();
+    let requests: Vec<Option<GpuRequest>> = waiting.iter().map(Candidate::request).collect();
     let candidates: Vec<gpu::Candidate<'_>> = waiting
         .iter()
-        .zip(&wishes)
-        .map(|(job, wish)| gpu::Candidate { wish: wish.as_ref(), preemptible: job.preemptible })
+        .zip(&requests)
+        .map(|(job, request)| gpu::Candidate { request: request.as_ref(), preemptible: job.preemptible })
         .collect();
     let choice = choose(&gpus, &candidates);
-    for (holder, place) in choice.give_way {
+    for (holder, place) in choice.preempt {
         mark_preempted(tx, holder, waiting[place].id, runner).await?;
     }
     Ok(choice.begins)
@@ -198,8 +198,8 @@ pub async fn update_wait_reasons(db: &PgPool, patience: Duration) -> sqlx::Resul
     let mut told = Vec::new();
     for job in waiting {
         let wait = wait_of(&job, &runners);
-        let words = wait.as_ref().map(|(Waiting::For(words) | Waiting::Never(words))| words.as_str());
-        let is_hopeless = job.is_long_queued && matches!(wait, Some(Waiting::Never(_)));
+        let words = wait.as_ref().map(|(Wait::For(words) | Wait::Never(words))| words.as_str());
+        let is_hopeless = job.is_long_queued && matches!(wait, Some(Wait::Never(_)));
         if (is_hopeless || job.wait_reason.as_deref() != words) && tell(db, &job, words, is_hopeless).await? {
             told.push(job.id);
         }
@@ -221,14 +221,14 @@ async fn runners(db: &PgPool) -> sqlx::Result<Vec<(Vec<String>, Vec<Gpu>)>> {
     Ok(runners)
 }
 
-fn wait_of(job: &Candidate, runners: &[(Vec<String>, Vec<Gpu>)]) -> Option<Waiting> {
+fn wait_of(job: &Candidate, runners: &[(Vec<String>, Vec<Gpu>)]) -> Option<Wait> {
     let has_all = |labels: &[String]| job.labels.iter().all(|label| labels.contains(label));
     let fit: Vec<Vec<Gpu>> =
         runners.iter().filter(|(labels, _)| has_all(labels)).map(|(_, gpus)| gpus.clone()).collect();
     if fit.is_empty() {
-        return Some(Waiting::Never(format!("no runner has the labels that it needs: {}", job.labels.join(", "))));
+        return Some(Wait::Never(format!("no runner has the labels that it requirements: {}", job.labels.join(", "))));
     }
-    wait_in_words(&job.wish()?, &fit)
+    wait_in_words(&job.request()?, &fit)
 }
 
 async fn tell(db: &PgPool, job: &Candidate, words: Option<&str>, is_hopeless: bool) -> sqlx::Result<bool> {

@@ -88,7 +88,7 @@ pub(in crate::store) async fn wish_status(tx: &mut PgConnection, build: BuildId)
             verdict,
             allow_failure,
             reason,
-            waits_for: wait_reason,
+            wait_reason,
         })
         .collect();
     // Only what has ended is explained by them.

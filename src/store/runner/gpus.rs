@@ -137,16 +137,16 @@ struct Row {
     job_id: Option<JobId>,
     attempt: Option<i32>,
     preemptible: Option<bool>,
-    gives_way: bool,
+    is_preempted: bool,
 }
 
 impl From<Row> for Gpu {
     fn from(row: Row) -> Self {
-        let Row { uuid, memory, class, state, reason, since, preemptible, gives_way, .. } = row;
+        let Row { uuid, memory, class, state, reason, since, preemptible, is_preempted, .. } = row;
         let attempt = row.job_id.zip(row.attempt).map(|(job, number)| AttemptId { job, number });
         let held = row.held_by.zip(attempt).map(|(by, attempt)| {
             let preemptible = preemptible.unwrap_or(false);
-            Held { by, attempt, since, preemptible, gives_way }
+            Held { by, attempt, since, preemptible, is_preempted }
         });
         let is_settling = state == GpuState::Quarantined && reason.as_deref() == Some(SETTLING);
         Self { uuid, memory, class, state, reason, is_settling, held }
@@ -161,9 +161,9 @@ pub async fn of_runner(db: &mut PgConnection, runner: &str) -> sqlx::Result<Vec<
     let rows: Vec<Row> = sqlx::query_as(
         "select uuid, memory, class, gpu.state, gpu.reason, since,
              owner || '/' || repo.name || ' #' || build.number || '.' || job.number as held_by,
-             job_id, gpu.attempt, job.preemptible, job.preempted_by is not null as gives_way
+             job_id, gpu.attempt, job.preemptible, job.preempted_by is not null as is_preempted
          from gpu left join job on job.id = job_id left join build on build.id = build_id left join repo on repo.id = repo_id
-         where runner = $1 order by uuid",
+         where gpu.runner = $1 order by uuid",
     )
     .bind(runner)
     .fetch_all(db)

@@ -1,4 +1,4 @@
-//! What a condition says of a build.
+//! Evaluation of a condition for a build.
 
 use serde_json::Value as Json;
 
@@ -8,13 +8,13 @@ use crate::travis::env;
 /// The facts that conditions ask for.
 #[derive(Debug, Clone, Copy)]
 pub struct Data<'a> {
-    /// The variables by name; `env` is not among them.
+    /// Variables by name; `env` is not among them.
     pub variables: &'a Json,
-    /// The environment: a map, or a list of maps and of strings such as `A=1 B=2`. Later ones win.
+    /// The environment: a map, or a list of maps and of strings such as `A=1 B=2`. Later values win.
     pub env: &'a Json,
 }
 
-/// A value; nothing is different from an empty text.
+/// A value; `Nothing` is different from an empty text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Value {
     Nothing,
@@ -23,7 +23,7 @@ enum Value {
 }
 
 impl Value {
-    /// A value of the data. Texts `true` and `false` become booleans.
+    /// Converts a value of the data. The texts `true` and `false` become booleans.
     fn of(json: Option<&Json>) -> Self {
         match json {
             None | Some(Json::Null) => Self::Nothing,
@@ -59,10 +59,10 @@ impl Value {
 }
 
 impl Condition {
-    /// Whether the condition holds.
+    /// Returns true if the condition holds.
     ///
     /// # Errors
-    /// When a regular expression is none or takes too long.
+    /// When a regular expression is invalid or takes too long.
     pub fn holds(&self, data: Data<'_>) -> Result<bool, Error> {
         Ok(match self {
             Self::Or(left, right) => left.holds(data)? || right.holds(data)?,
@@ -120,7 +120,7 @@ impl Operand {
     }
 }
 
-/// The variable in the environment, without the quotes round it.
+/// Returns the variable in the environment, without the quotes around it.
 fn variable(env: &Json, name: &str) -> Value {
     match env {
         Json::Object(map) => match map.get(name) {

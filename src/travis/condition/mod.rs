@@ -14,14 +14,14 @@ pub use eval::Data;
 pub use parse::{MAX_BYTES, on_one_line, parse};
 pub use regex::Pattern;
 
-/// A condition that was read.
+/// A parsed condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    /// One of both.
+    /// At least one of both holds.
     Or(Box<Self>, Box<Self>),
-    /// Both.
+    /// Both hold.
     And(Box<Self>, Box<Self>),
-    /// The contrary.
+    /// The opposite of a condition.
     Not(Box<Self>),
     /// An operand that is neither missing nor false.
     Term(Operand),
@@ -29,7 +29,7 @@ pub enum Condition {
     Equal(Operand, Operand, bool),
     /// A regular expression matches; the flag is for `!~`.
     Match(Operand, Operand, bool),
-    /// One of a list; the flag is for `NOT IN`.
+    /// Membership in a list; the flag is for `NOT IN`.
     In(Operand, Vec<Operand>, bool),
     /// A predicate; the flag is for `IS NOT`.
     Is(Operand, Predicate, bool),
@@ -40,7 +40,7 @@ pub enum Condition {
 pub enum Operand {
     /// A fact of the build, such as `branch`.
     Variable(String),
-    /// A text as it stands.
+    /// A literal text.
     Text(String),
     /// A regular expression.
     Regex(Pattern),
@@ -59,12 +59,12 @@ impl Operand {
     }
 }
 
-/// What `IS` asks.
+/// The question that `IS` asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Predicate {
     /// Neither missing, nor empty, nor false.
     Present,
-    /// The contrary of present.
+    /// The opposite of present.
     Blank,
     /// True.
     True,
@@ -72,24 +72,24 @@ pub enum Predicate {
     False,
 }
 
-/// Why a condition has no result.
+/// The reason why a condition has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// It does not follow the grammar; what is left of it begins at this byte of [`on_one_line`]'s text.
+    /// The condition does not follow the grammar; the rest of it begins at this byte of [`on_one_line`]'s text.
     #[error("it cannot be read from byte {0} on")]
     Syntax(usize),
-    /// It uses `$NAME` of the shell, at this byte.
+    /// The condition uses `$NAME` of the shell, at this byte.
     #[error(
         "Strings cannot start with a dollar (shell code does not work). This can be bypassed by quoting the string."
     )]
     Dollar(usize),
-    /// Its regular expression is none, or takes too long.
+    /// The regular expression is invalid, or takes too long.
     #[error("Invalid regular expression: /{0}/")]
     Regex(String),
 }
 
 impl Error {
-    /// What Travis says beside "invalid condition", if anything.
+    /// Returns what Travis adds to "invalid condition", if anything.
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Syntax(_) => None,
@@ -98,16 +98,16 @@ impl Error {
     }
 }
 
-/// Whether a text matches one of Ruby's regular expressions.
+/// Returns true if a text matches one of Ruby's regular expressions.
 ///
 /// # Errors
-/// When the expression is none or takes too long.
+/// When the expression is invalid or takes too long.
 pub fn is_match(pattern: &str, text: &str) -> Result<bool, Error> {
     Pattern::new(pattern).is_match(text)
 }
 
 impl Condition {
-    /// Whether any operand in it is such a one.
+    /// Returns true if `is` returns true for any operand in the condition.
     pub fn names(&self, is: &dyn Fn(&Operand) -> bool) -> bool {
         match self {
             Self::Or(left, right) | Self::And(left, right) => left.names(is) || right.names(is),
@@ -118,9 +118,10 @@ impl Condition {
         }
     }
 
-    /// How much work its evaluation is, where each regular expression is some and the rest is one.
+    /// Returns the amount of work of an evaluation. Each regular expression has its own amount; anything else counts
+    /// one.
     pub fn work(&self) -> usize {
-        // One that is put together anew for each evaluation is compiled for it, too.
+        // An expression that is put together for each evaluation is compiled each time, too.
         const CALLED: usize = 100;
         match self {
             Self::Or(left, right) | Self::And(left, right) => left.work() + right.work(),
@@ -131,10 +132,10 @@ impl Condition {
         }
     }
 
-    /// Whether the regular expressions written in it are such.
+    /// Checks the regular expressions that are written in the condition.
     ///
     /// # Errors
-    /// For the first that is not.
+    /// For the first expression that is invalid.
     pub fn check(&self) -> Result<(), Error> {
         match self {
             Self::Or(left, right) | Self::And(left, right) => left.check().and_then(|()| right.check()),

@@ -1,8 +1,8 @@
-//! From text to a condition.
+//! Parser for conditions.
 
 use super::{Condition, Error, Operand, Pattern, Predicate};
 
-/// The variables, which are in lower case only.
+/// Variables, which are in lower case only.
 const VARIABLES: [&str; 14] = [
     "type",
     "repo",
@@ -21,12 +21,12 @@ const VARIABLES: [&str; 14] = [
 ];
 const COMMIT_MESSAGE: &str = "commit_message";
 
-/// The longest condition that is read: conditions are evaluated once per job.
+/// Maximum length of a condition: conditions are evaluated once per job.
 pub const MAX_BYTES: usize = 20_000;
-/// How deep it may nest.
+/// Maximum nesting depth.
 const MAX_DEPTH: usize = 60;
 
-/// Reads a condition.
+/// Parses a condition.
 ///
 /// # Errors
 /// When it does not follow the grammar or uses the shell's `$NAME`.
@@ -41,7 +41,8 @@ pub fn parse(text: &str) -> Result<Condition, Error> {
     if parser.at < text.len() { Err(parser.syntax()) } else { Ok(condition) }
 }
 
-/// A condition's text as it is read: a backslash at the end of a line joins it with the next, and newlines are blanks.
+/// Returns a condition's text as it is parsed: a backslash at the end of a line joins it with the next, and newlines
+/// are blanks.
 pub fn on_one_line(text: &str) -> String {
     let mut joined = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
@@ -75,7 +76,7 @@ impl Parser<'_> {
         self.at += rest.len() - rest.trim_start().len();
     }
 
-    /// Takes a symbol after blanks.
+    /// Consumes a symbol after blanks.
     fn symbol(&mut self, symbol: &str) -> bool {
         self.blanks();
         let found = self.rest().starts_with(symbol);
@@ -83,7 +84,7 @@ impl Parser<'_> {
         found
     }
 
-    /// Takes a word in any case after blanks. Nothing needs to divide it from what follows: `ORtag` is `OR tag`.
+    /// Consumes a word in any case after blanks. No separator is required after it: `ORtag` is `OR tag`.
     fn keyword(&mut self, word: &str) -> bool {
         self.blanks();
         let found = self.rest().get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
@@ -124,7 +125,7 @@ impl Parser<'_> {
         result
     }
 
-    /// `!`, unless it begins an operator.
+    /// Consumes `!`, unless it begins an operator.
     fn negation(&mut self) -> bool {
         self.blanks();
         !self.rest().starts_with("!=") && !self.rest().starts_with("!~") && self.symbol("!")
@@ -172,7 +173,7 @@ impl Parser<'_> {
         found.map(|(_, predicate)| predicate).ok_or_else(|| self.syntax())
     }
 
-    /// Operands up to the closing parenthesis and with it.
+    /// Parses operands up to and including the closing parenthesis.
     fn list(&mut self) -> Result<Vec<Operand>, Error> {
         let mut list = Vec::new();
         if self.symbol(")") {
@@ -234,7 +235,7 @@ impl Parser<'_> {
     fn call(&mut self) -> Result<Option<Operand>, Error> {
         for (name, make) in [("env", Operand::Env as fn(Vec<Operand>) -> Operand), ("concat", Operand::Concat)] {
             if self.keyword(name) {
-                // Travis's parser does not go back here, so `env_name` is the word `_name`.
+                // Travis's parser does not backtrack here, so `env_name` is the word `_name`.
                 if !self.symbol("(") {
                     continue;
                 }
@@ -250,7 +251,7 @@ impl Parser<'_> {
         Ok(None)
     }
 
-    /// A regular expression: a call, `/…/`, or everything up to the last character before a blank that is not a
+    /// Parses a regular expression: a call, `/…/`, or everything up to the last character before a blank that is not a
     /// closing parenthesis. Slashes at its ends do not belong to it.
     fn regex(&mut self) -> Result<Operand, Error> {
         self.blanks();
@@ -272,7 +273,7 @@ impl Parser<'_> {
     }
 }
 
-/// The length of `/…/` at the start of a text.
+/// Returns the length of `/…/` at the start of a text.
 fn slashed(text: &str) -> Option<usize> {
     let inner = text.strip_prefix('/')?;
     let mut escaped = false;

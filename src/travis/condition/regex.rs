@@ -4,23 +4,23 @@ use std::sync::OnceLock;
 
 use super::Error;
 
-/// How often a match may go back before it counts as taking too long, and how long a text may be where that can
-/// happen. Conditions come from strangers.
+/// Maximum number of backtracks before a match counts as taking too long, and the maximum length of a text where
+/// backtracking can happen. Conditions come from strangers.
 const BACKTRACKS: usize = 2_000;
 const MAX_TEXT: usize = 2_000;
-/// The most memory a compiled expression may take, in bytes; it takes as much time to make.
+/// Maximum memory of a compiled expression, in bytes. The time to compile it grows with its size.
 const SIZE: usize = 1 << 15;
 
 /// An expression with Ruby's meaning: `^` and `$` match at every line, and `(?m)` lets the dot match newlines.
 #[derive(Debug, Clone)]
 enum Regex {
-    /// In time that grows with the text alone.
+    /// Matches in time that grows with the text alone.
     Linear(regex::Regex),
-    /// With look-around or references, which may have to go back.
+    /// Has look-around or references, which may have to backtrack.
     Backtracking(Box<fancy_regex::Regex>),
 }
 
-/// An expression as it is written; it is compiled at its first use.
+/// An expression as written; it is compiled at its first use.
 #[derive(Debug, Clone, Default)]
 pub struct Pattern {
     text: String,
@@ -36,25 +36,25 @@ impl PartialEq for Pattern {
 impl Eq for Pattern {}
 
 impl Pattern {
-    /// The expression of this text.
+    /// Creates the pattern of this text.
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), compiled: OnceLock::new() }
     }
 
-    /// The text.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether it is an expression.
+    /// Checks that the text is an expression.
     ///
     /// # Errors
-    /// When it is none, or too large a one.
+    /// When the text is not an expression, or the expression is too large.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.compiled().map(|_| ())
     }
 
-    /// How much work a match is. Most of the first is for making the expression, above all where parts are repeated.
+    /// Returns the amount of work of a match. Most of the first match is the compilation, above all where parts are
+    /// repeated.
     pub(super) fn work(&self) -> usize {
         match self.compiled.get() {
             None => 40 + self.text.len() / 4 + if self.text.contains('{') { 250 } else { 0 },
@@ -63,10 +63,10 @@ impl Pattern {
         }
     }
 
-    /// Whether it matches somewhere in a text.
+    /// Returns true if the expression matches somewhere in a text.
     ///
     /// # Errors
-    /// When it is none, or would take too long.
+    /// When the text is not an expression, or would take too long.
     pub(super) fn is_match(&self, text: &str) -> Result<bool, Error> {
         match self.compiled()? {
             Regex::Linear(regex) => Ok(regex.is_match(text)),
@@ -89,7 +89,7 @@ fn compile(pattern: &str) -> Option<Regex> {
     match regex::RegexBuilder::new(&pattern).size_limit(SIZE).dfa_size_limit(SIZE).build() {
         Ok(regex) => Some(Regex::Linear(regex)),
         Err(regex::Error::CompiledTooBig(_)) => None,
-        // Look-around and references are errors to the linear one.
+        // Look-around and references are errors for the linear engine.
         Err(_) => {
             let mut builder = fancy_regex::RegexBuilder::new(&pattern);
             builder.backtrack_limit(BACKTRACKS).delegate_size_limit(SIZE).delegate_dfa_size_limit(SIZE);
@@ -98,11 +98,11 @@ fn compile(pattern: &str) -> Option<Regex> {
     }
 }
 
-/// Ruby's classes, which hold characters of ASCII alone.
+/// Ruby's classes, which hold only ASCII characters.
 const CLASSES: [(char, &str); 4] = [('d', "0-9"), ('w', "0-9A-Za-z_"), ('s', r" \t\r\n\f\x0B"), ('h', "0-9A-Fa-f")];
 
-/// What an escaped character stands for, if it is one of Ruby's classes. In brackets, the others are left to the
-/// engine: what is not in them, and ranges that would begin with one, which are errors.
+/// Returns the characters that an escaped character stands for, if it is one of Ruby's classes. In brackets, negated
+/// classes are left to the engine, and so are ranges that would begin with a class, which are errors.
 fn class(escaped: char, in_brackets: bool, rest: &str) -> Option<String> {
     let (_, set) = CLASSES.iter().find(|(name, _)| *name == escaped.to_ascii_lowercase())?;
     let is_range = rest.starts_with('-') && !rest.starts_with("-]");
@@ -114,7 +114,8 @@ fn class(escaped: char, in_brackets: bool, rest: &str) -> Option<String> {
     }
 }
 
-/// Ruby's inline option `m` is `s` here, and its classes are written out; what else is escaped stays as it is.
+/// Translates an expression: Ruby's inline option `m` is `s` here, and its classes are written out. Other escapes stay
+/// as they are.
 fn translated(pattern: &str) -> String {
     let mut translated = String::with_capacity(pattern.len());
     let mut in_brackets = false;

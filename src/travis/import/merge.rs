@@ -1,17 +1,17 @@
-//! How two documents become one.
+//! Merge of two documents into one.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::yaml::{Data, Entry, Node};
 
-/// What becomes of a key that both files have. The importing file wins in each of them.
+/// The way in which a key that both files have is merged. The importing file wins in every mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Maps are merged at every depth, and the importing file's lists go on where the imported ones end.
+    /// Maps are merged at every depth, and the importing file's lists follow the imported ones.
     DeepMergeAppend,
-    /// Maps are merged at every depth, and the importing file's lists come before the imported ones.
+    /// Maps are merged at every depth, and the importing file's lists precede the imported ones.
     DeepMergePrepend,
-    /// Maps are merged at every depth, and lists are not.
+    /// Maps are merged at every depth, but lists are not.
     DeepMerge,
     /// Whole keys of the root are taken over.
     Merge,
@@ -20,7 +20,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The mode of this name. An unknown one, of which the normal form tells, is the usual one.
+    /// Returns the mode of this name. An unknown name, which the normal form reports, stands for the usual mode.
     pub fn named(name: Option<&str>) -> Self {
         match name {
             Some("deep_merge_prepend") => Self::DeepMergePrepend,

@@ -1,8 +1,8 @@
-//! The key `import`: one document out of a `.travis.yml` and the files that it asks for.
+//! The key `import`: one document from a `.travis.yml` and the files that it imports.
 //!
-//! [`merged`] reads nothing itself. It goes as far as the files lead that it is given, and says which it still wants;
-//! whoever asks gets those and asks again, until nothing is wanted any more. That ends: at most [`MAX_IMPORTS`] files
-//! are ever wanted. Files are merged in the order in which they are named, each after the one that imports it, so that
+//! [`merged`] reads no files itself. It goes as far as the given files lead, and returns the files that it still wants.
+//! The caller fetches these and calls it again, until no file is wanted. This ends, since at most [`MAX_IMPORTS`] files
+//! are ever wanted. Files are merged in the order in which they are named, each after the file that imports it, so that
 //! what comes first wins.
 
 mod merge;
@@ -22,53 +22,52 @@ use crate::yaml::{self, Document, Mark};
 use merge::{Mode, merge};
 pub use source::{Revision, Source};
 
-/// The most files that are imported, as on Travis.
+/// Maximum number of imported files, as on Travis.
 pub const MAX_IMPORTS: usize = 25;
 
-/// The most entries that are looked at in all files together: a condition may take its time.
+/// Maximum number of entries that are checked in all files together: a condition may take time.
 const MAX_ENTRIES: usize = 50;
 
-/// The files that somebody has looked for.
+/// The files that were looked up, with their results.
 pub type Imports = HashMap<Source, Found>;
 
-/// What was found of a file that is imported.
+/// The result for an imported file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// Its bytes.
+    /// The file's bytes.
     File(Vec<u8>),
-    /// It cannot be had, for this reason.
+    /// The file could not be fetched, for this reason.
     Failed(String),
-    /// Nobody looked: it is not on this machine.
+    /// The file was not looked up: it is not on this machine.
     NotHere,
 }
 
 /// The build that imports.
 #[derive(Debug, Clone, Copy)]
 pub struct Build<'a> {
-    /// Its repository.
     pub repo: &'a RepoName,
-    /// The path of the file that imports begin at.
+    /// Path of the file where the imports begin.
     pub config: &'a str,
-    /// What conditions may ask for.
+    /// Data that conditions may ask for.
     pub data: &'a Json,
 }
 
-/// A document, and what it was made of.
+/// A document, and the parts that it was merged from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Merged {
     /// The document, without the key `import`.
     pub document: Document,
-    /// The files, in the order of the numbers in marks.
+    /// Files in the order of the numbers in marks.
     pub sources: Vec<Source>,
-    /// What the normal form has to say of the imports.
+    /// Messages of the normal form about the imports.
     pub messages: Vec<Message>,
-    /// What is wrong with files that are imported.
+    /// Faults of imported files.
     pub faults: Vec<Fault>,
-    /// The files that must be looked for before this is all.
+    /// Files that must be looked up before the document is complete.
     pub wanted: Vec<Source>,
 }
 
-/// Merges what a document imports into it, as far as the files are there.
+/// Merges the imports of a document into it, as far as the files are available.
 pub fn merged(root: Document, imports: &Imports, build: Build<'_>) -> Merged {
     let config = Source { repo: build.repo.clone(), revision: Revision::Built, path: build.config.to_owned() };
     let out = Merged {
@@ -87,23 +86,23 @@ pub fn merged(root: Document, imports: &Imports, build: Build<'_>) -> Merged {
     walk.out
 }
 
-/// The way through the files, depth first.
+/// State of the walk through the files, depth first.
 struct Walk<'a> {
     imports: &'a Imports,
     build: Build<'a>,
     out: Merged,
-    /// The entries of the key `import` that were looked at.
+    /// Number of entries of the key `import` that were checked.
     entries: usize,
-    /// The bytes that were imported.
+    /// Number of bytes that were imported.
     bytes: usize,
-    /// What all documents weigh.
+    /// Weight of all documents together.
     weight: usize,
-    /// Whether a bound was met.
+    /// True when a bound was reached.
     is_full: bool,
 }
 
 impl Walk<'_> {
-    /// Takes in a file, and then what it imports.
+    /// Merges a file, and then its imports.
     fn take(&mut self, mut taken: Document, source: &Source, mode: Mode) {
         let (imports, messages) = take_imports(&mut taken);
         self.out.messages.extend(messages);
@@ -132,21 +131,21 @@ impl Walk<'_> {
         }
         let commit_message = self.build.data["commit_message"].as_str().unwrap_or_default();
         let Some(source) = Source::parse(&import.source.replace("%{commit_message}", commit_message), from) else {
-            return self.say(Level::Error, Code::InvalidRef, json!({"ref": import.source}), import.at);
+            return self.report(Level::Error, Code::InvalidRef, json!({"ref": import.source}), import.at);
         };
         if let Some(text) = &import.condition
             && !self.holds(text)
         {
             let args = json!({"source": source.to_string(), "condition": text});
-            return self.say(Level::Info, Code::SkipImport, args, import.at);
+            return self.report(Level::Info, Code::SkipImport, args, import.at);
         }
-        // A file that is there already is one that imports itself, or that several ask for.
+        // A file that is already merged imports itself, or several files import it.
         if self.out.sources.contains(&source) {
             return;
         }
         if self.out.sources.len() > MAX_IMPORTS {
             self.is_full = true;
-            return self.say(Level::Error, Code::TooManyImports, json!({"max": MAX_IMPORTS}), import.at);
+            return self.report(Level::Error, Code::TooManyImports, json!({"max": MAX_IMPORTS}), import.at);
         }
         self.out.sources.push(source.clone());
         match self.imports.get(&source) {
@@ -166,7 +165,7 @@ impl Walk<'_> {
     }
 
     fn read(&mut self, bytes: &[u8], import: &Import, source: &Source) {
-        // The number of the file that was counted last; MAX_IMPORTS keeps it small.
+        // The number of the file that was added last; MAX_IMPORTS keeps it small.
         let number = u16::try_from(self.out.sources.len() - 1).unwrap_or(u16::MAX);
         self.bytes += bytes.len();
         let read = match document(number, bytes) {
@@ -176,13 +175,14 @@ impl Walk<'_> {
         let weight = self.weight + read.root.as_ref().map_or(0, yaml::Node::weight);
         if self.bytes > yaml::MAX_BYTES || weight > yaml::MAX_NODES {
             self.is_full = true;
-            let message = format!("with {source} the imports are too large to be put together: import less");
+            let message = format!("with {source} the imports are too large to be merged: import less");
             return self.out.faults.push(Fault::error("imports-too-large", message, import.at));
         }
         self.take(read, source, Mode::named(import.mode.as_deref()));
     }
 
-    /// Whether a condition holds. One that cannot be read, of which the normal form tells, does not.
+    /// Returns true if a condition holds. A condition that cannot be parsed, which the normal form reports, does not
+    /// hold.
     fn holds(&self, text: &str) -> bool {
         let data = self.build.data;
         let holds =
@@ -190,7 +190,7 @@ impl Walk<'_> {
         holds.unwrap_or(false)
     }
 
-    fn say(&mut self, level: Level, code: Code, args: Json, at: Mark) {
+    fn report(&mut self, level: Level, code: Code, args: Json, at: Mark) {
         let args = args.as_object().cloned().unwrap_or_default();
         self.out.messages.push(Message { level, key: "import".to_owned(), code, args, at });
     }

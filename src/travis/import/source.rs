@@ -1,31 +1,30 @@
-//! Which file an import means.
+//! Sources of imports, as the key `import` names them.
 
 use std::fmt;
 
 use crate::domain::{RepoName, Sha};
 
-/// The longest path, and the longest name of a revision, in bytes.
+/// Maximum length of a path, and of a revision's name, in bytes.
 const MAX_LENGTH: usize = 300;
 
 /// A file of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Source {
-    /// The repository.
     pub repo: RepoName,
-    /// At which commit.
+    /// The commit at which the file is read.
     pub revision: Revision,
-    /// The path from the root of the repository: `/` between its parts, none of them empty, `.`, `..` or `.git`.
+    /// Path from the root of the repository: `/` between its parts, none of them empty, `.`, `..` or `.git`.
     pub path: String,
 }
 
 /// A commit, as an import names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Revision {
-    /// The one that is built.
+    /// The commit that is built.
     Built,
     /// The head of the default branch.
     Default,
-    /// The head of a branch or a tag. Git takes it for nothing else: it is no option, no pattern, and has no `:`.
+    /// The head of a branch or a tag. Git cannot misread the name: it is not an option or a pattern, and has no `:`.
     Named(String),
     /// A commit by its id.
     Commit(Sha),
@@ -44,8 +43,9 @@ impl fmt::Display for Source {
 }
 
 impl Source {
-    /// The file that `text` means in the file `from`; none when it means none. Without a repository or a revision it is
-    /// that of `from`. A path that starts with `./` or `../` goes on from the folder of `from`, others from the root.
+    /// Parses `text` as a source in the file `from`; returns `None` when it is not a source. Without a repository or a
+    /// revision, those of `from` apply. A path that starts with `./` or `../` goes on from the folder of `from`, others
+    /// from the root.
     pub fn parse(text: &str, from: &Self) -> Option<Self> {
         let (file, name) = match text.rsplit_once('@') {
             Some((file, name)) => (file, Some(name)),
@@ -53,7 +53,7 @@ impl Source {
         };
         let (repo, path) = match file.split_once(':') {
             Some((repo, path)) => (repo.parse().ok()?, path),
-            // A word alone is rather a mistake than a file.
+            // A single word is more likely a mistake than a file.
             None if is_relative(file) || has_extension(file) => (from.repo.clone(), file),
             None => return None,
         };
@@ -76,7 +76,7 @@ fn has_extension(path: &str) -> bool {
     path.ends_with(".yml") || path.ends_with(".yaml")
 }
 
-/// The path without `.` and `..`; none when it leaves the repository or cannot be one in it.
+/// Returns the path without `.` and `..`, or `None` when it leaves the repository or cannot be a path in it.
 fn resolved(folder: &str, path: &str) -> Option<String> {
     if path.starts_with('/') || path.contains(|c: char| c.is_control() || c == '\\') {
         return None;
@@ -95,8 +95,8 @@ fn resolved(folder: &str, path: &str) -> Option<String> {
     (!path.is_empty() && path.len() <= MAX_LENGTH).then_some(path)
 }
 
-/// The commit of this name, which must be one that git allows for a branch (`git check-ref-format`), and of plain
-/// characters.
+/// Returns the commit of this name. The name must be allowed for a branch by git (`git check-ref-format`), and have
+/// only plain characters.
 fn revision(name: &str) -> Option<Revision> {
     if let Ok(sha) = name.parse() {
         return Some(Revision::Commit(sha));

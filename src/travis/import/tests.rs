@@ -11,7 +11,7 @@ fn root() -> Source {
     Source { repo: own(), revision: Revision::Built, path: ".travis.yml".to_owned() }
 }
 
-/// What comes of a `.travis.yml` with these files beside it, looked for one round after the other.
+/// Merges a `.travis.yml` with these files next to it, which are looked up one round after the other.
 fn merged_with(text: &str, files: &[(&str, &str)]) -> Merged {
     let repo = own();
     let data = json!({"type": "push", "branch": "main", "commit_message": "shared"});
@@ -181,10 +181,10 @@ fn twenty_five_files_are_imported_and_no_more() {
     let flat: Vec<(&str, &str)> = flat.iter().map(|(name, text)| (name.as_str(), *text)).collect();
     assert_eq!(told(&merged_with(&format!("import:\n{}", list(25)), &flat)), 0);
     assert_eq!(told(&merged_with(&format!("import:\n{}", list(26)), &flat)), 1);
-    assert_eq!(told(&merged_with("import: 0.yml\n", &files)), 1, "a chain is no way around it");
+    assert_eq!(told(&merged_with("import: 0.yml\n", &files)), 1, "a chain does not avoid the bound");
     let skipped = "- {source: a.yml, if: type = cron}\n".repeat(51);
     let merged = merged_with(&format!("import:\n{skipped}"), &[]);
-    assert_eq!(merged.faults[0].rule, "too-many-imports", "neither are entries that are left out");
+    assert_eq!(merged.faults[0].rule, "too-many-imports", "nor do entries that are left out");
 }
 
 #[test]

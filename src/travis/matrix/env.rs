@@ -4,24 +4,24 @@ use serde_json::Value as Json;
 
 use super::Config;
 
-/// `env.global` of a config.
+/// Returns `env.global` of a config.
 pub fn global(config: &Config) -> Vec<Json> {
     list(config.get("env").and_then(|env| env.get("global")))
 }
 
-/// `env.jobs` of a config.
+/// Returns `env.jobs` of a config.
 pub fn jobs(config: &Config) -> Vec<Json> {
     list(config.get("env").and_then(|env| env.get("jobs")))
 }
 
-/// All variables that a config names.
+/// Returns all variables that a config names.
 pub fn of_config(config: &Config) -> Vec<Json> {
     let mut all = global(config);
     all.extend(jobs(config));
     all
 }
 
-/// The environment of a job.
+/// Returns the environment of a job.
 pub fn of_job(job: &Config) -> Vec<Json> {
     list(job.get("env"))
 }

@@ -1,4 +1,5 @@
-//! The product of the axes, `include`, `exclude`, and what jobs take over from the root (travis-yml matrix.rb).
+//! Expansion into jobs: the product of the axes, `include`, `exclude`, and the root's keys that jobs take over
+//! (travis-yml matrix.rb).
 
 use std::collections::HashSet;
 
@@ -12,12 +13,12 @@ use crate::travis::schema::{self, Schema, Support};
 const OF_THE_BUILD: [&str; 8] =
     ["jobs", "import", "stages", "notifications", "version", "allow_failure", "merge_mode", "env"];
 
-/// The jobs before stages: product, include, exclude, conditions.
+/// Returns the jobs before stages: product, include, exclude, conditions.
 pub fn expand(config: &Config, data: &Json, notes: &mut Notes) -> Vec<Config> {
     let globals = env::global(config);
     let axes = axes(config);
     let include = entries(config, "include");
-    // A product of one job is only there for want of others.
+    // A product of a single job exists only when there are no other jobs.
     let is_replaced = !include.is_empty() && axes.iter().all(|(_, values)| values.len() == 1);
     let product = product(&axes).filter(|_| !is_replaced).map(|job| inherited(config, job, false));
     let include = included(&include).map(|job| inherited(config, job, true));
@@ -52,14 +53,14 @@ pub fn expand(config: &Config, data: &Json, notes: &mut Notes) -> Vec<Config> {
     kept
 }
 
-/// The maps under `jobs.KEY`. Empty ones are no entries.
+/// Returns the maps under `jobs.KEY`. Empty maps are not entries.
 pub(super) fn entries(config: &Config, key: &str) -> Vec<Config> {
     let list = config.get("jobs").and_then(|jobs| jobs.get(key)).and_then(Json::as_array);
     let maps = list.into_iter().flatten().filter_map(Json::as_object).cloned();
     maps.filter(|entry| !entry.is_empty()).collect()
 }
 
-/// The keys with the values that they give to jobs, slowest first.
+/// Returns the keys with the values that they give to jobs, slowest first.
 fn axes(config: &Config) -> Vec<(String, Vec<Json>)> {
     let mut axes = Vec::new();
     for key in schema::table().expand.iter().filter(|key| *key != "jobs") {
@@ -80,7 +81,7 @@ fn axes(config: &Config) -> Vec<(String, Vec<Json>)> {
     axes
 }
 
-/// The product, job by job: nobody waits for one that is too large.
+/// Returns the product job by job, so that a product that is too large is never built as a whole.
 fn product(axes: &[(String, Vec<Json>)]) -> impl Iterator<Item = Config> {
     let jobs = axes.iter().fold(1_usize, |jobs, (_, values)| jobs.saturating_mul(values.len()));
     let jobs = if axes.is_empty() { 0 } else { jobs };
@@ -95,7 +96,7 @@ fn product(axes: &[(String, Vec<Json>)]) -> impl Iterator<Item = Config> {
     })
 }
 
-/// The items of `include`. Without a stage they take that of the item before.
+/// Returns the items of `include`. An item without a stage takes that of the item before.
 fn included(include: &[Config]) -> impl Iterator<Item = Config> {
     let mut stage: Option<&Json> = None;
     include.iter().map(move |job| {
@@ -111,7 +112,7 @@ fn included(include: &[Config]) -> impl Iterator<Item = Config> {
     })
 }
 
-/// The job with the root's keys that it lacks. An included job takes the first value of a matrix key.
+/// Adds the root's keys that the job lacks. An included job takes the first value of a matrix key.
 fn inherited(config: &Config, mut job: Config, is_included: bool) -> Config {
     let expand = &schema::table().expand;
     for (key, value) in config {
@@ -160,7 +161,7 @@ fn excludes(index: usize, entry: &Beside<'_>, job: &Beside<'_>, data: &Json, not
     keys.all(|key| entry.matches(key, job))
 }
 
-/// A job or an entry that may name it, with its variables beside those for all jobs.
+/// A job or an entry that may name it, with its variables apart from those for all jobs.
 pub(super) struct Beside<'a> {
     pub(super) config: &'a Config,
     env: Vec<&'a Json>,
@@ -172,7 +173,7 @@ impl<'a> Beside<'a> {
         Self { config, env: env.filter(|item| !globals.contains(item)).collect() }
     }
 
-    /// Whether a key of this entry is that of the job.
+    /// Returns true if a key of this entry equals that of the job.
     pub(super) fn matches(&self, key: &str, job: &Self) -> bool {
         let stage = |value: Option<&Json>| value.and_then(Json::as_str).unwrap_or("test").to_lowercase();
         let (entry, of_job) = (self.config.get(key), job.config.get(key));
@@ -184,7 +185,7 @@ impl<'a> Beside<'a> {
     }
 }
 
-/// The job without what has no effect on its language and system.
+/// Removes from the job what has no effect on its language and system.
 fn supported(mut job: Config) -> Config {
     let root = &schema::table().root;
     let is_refused = |key: &str, value: &Json| root.key(key).and_then(|s| refused(s, value.as_str(), &job)).is_some();
@@ -194,7 +195,7 @@ fn supported(mut job: Config) -> Config {
     job
 }
 
-/// The key whose value in `config` makes another key, or its value, be without effect.
+/// Returns the key whose value in `config` takes the effect from another key, or from its value.
 fn refused(schema: &Schema, value: Option<&str>, config: &Config) -> Option<String> {
     let values_of = |key: &str| match config.get(key) {
         Some(Json::Array(values)) => values.iter().filter_map(Json::as_str).map(str::to_owned).collect(),

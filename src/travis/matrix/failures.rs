@@ -1,4 +1,4 @@
-//! Which jobs are allowed to fail (travis-yml configs/allow_failures.rb).
+//! Jobs that are allowed to fail (travis-yml configs/allow_failures.rb).
 
 use std::collections::HashSet;
 
@@ -37,7 +37,7 @@ pub fn mark(config: &Config, jobs: Vec<Config>, data: &Json, notes: &mut Notes) 
 
 fn names(entry: &Beside<'_>, job: &Beside<'_>, data: &Json) -> bool {
     entry.config.iter().filter(|(key, _)| *key != "if").all(|(key, value)| match key.as_str() {
-        // Deprecated: the branch of the build, which is no key of jobs.
+        // Deprecated: the branch of the build, which is not a key of jobs.
         "branch" => data.get("branch") == Some(value),
         "stage" => job.config.get(key) == Some(value),
         _ => entry.matches(key, job),

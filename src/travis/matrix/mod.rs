@@ -1,7 +1,7 @@
-//! From a config in its normal form to the jobs of a build.
+//! The matrix: from a config in its normal form to the jobs of a build.
 //!
-//! `expand` makes the jobs, `stages` puts them in order, `failures` marks those that may fail. A condition that cannot
-//! be evaluated does not hold.
+//! `expand` creates the jobs, `stages` puts them in order, `failures` marks those that may fail. A condition that
+//! cannot be evaluated does not hold.
 
 mod env;
 mod expand;
@@ -21,37 +21,37 @@ pub use expand::expand;
 /// The config of one job, or of the whole build.
 pub type Config = Map<String, Json>;
 
-/// The most jobs that a matrix may have before anything is filtered out of it. Travis builds at most 200, and no file
-/// of 8,974 real ones went over 189.
+/// Maximum number of jobs in a matrix before any of them is filtered out. Travis builds at most 200, and no file of
+/// 8,974 real ones went over 189.
 const MAX_PRODUCT: usize = 1_000;
-/// How much all jobs together may weigh: every one takes over what the root has. The heaviest of 353 real files has a
-/// tenth of it.
+/// Maximum weight of all jobs together: each job takes over the root's keys. The heaviest of 353 real files has a tenth
+/// of it.
 const MAX_WEIGHT: usize = 4_000_000;
-/// What a value weighs beside its text, and what a map weighs in addition.
+/// Weight of a value in addition to its text, and the additional weight of a map.
 const NODE_WEIGHT: usize = 40;
 const MAP_WEIGHT: usize = 200;
-/// How often a job may be compared with an entry of `exclude` or `allow_failures`.
+/// Maximum number of comparisons of jobs with entries of `exclude` or `allow_failures`.
 const MAX_PAIRS: usize = 100_000;
-/// How much work the conditions of one file may be, as [`Condition::work`] counts it.
+/// Maximum work for the conditions of one file, as [`Condition::work`] counts it.
 const MAX_WORK: usize = 5_000;
-/// What a job may say of itself that conditions ask for, beside its variables.
+/// Keys of a job that conditions may ask for, in addition to its variables.
 const OF_THE_JOB: [&str; 6] = ["os", "dist", "arch", "language", "sudo", "group"];
 
 /// The jobs of a build.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Matrix {
-    /// The jobs in the order of their numbers.
+    /// Jobs in the order of their numbers.
     pub jobs: Vec<Config>,
-    /// The stages that have jobs, in their order, as maps with `name` and maybe `if`. Empty without stages.
+    /// Stages that have jobs, in their order, as maps with `name` and maybe `if`. Empty without stages.
     pub stages: Vec<Json>,
-    /// What was left out.
+    /// Notes on what was left out.
     pub messages: Vec<Message>,
-    /// Whether a bound on the work was met, so that the jobs are not all that the file asks for.
+    /// True when a bound on the work was reached, so that the jobs are not all that the file asks for.
     pub truncated: bool,
 }
 
-/// The jobs of a config, with what is known of the build: the variables of conditions, and `env` with the settings'
-/// environment.
+/// Returns the jobs of a config. `data` holds the facts about the build: the variables of conditions, and `env` with
+/// the environment from the settings.
 pub fn matrix(config: &Config, data: &Json) -> Matrix {
     let mut notes = Notes::default();
     let jobs = expand(config, data, &mut notes);
@@ -63,17 +63,17 @@ pub fn matrix(config: &Config, data: &Json) -> Matrix {
     Matrix { jobs, stages, messages: notes.messages.into_values().collect(), truncated: notes.truncated }
 }
 
-/// The jobs and stages of jobs that are already made: the part of [`matrix`] about stages, before they are put in order.
+/// Assigns stages to jobs that already exist: the part of [`matrix`] about stages, before they are put in order.
 pub fn with_stages(stages: &[Json], jobs: Vec<Config>, data: &Json) -> (Vec<Json>, Vec<Config>) {
     stages::assign(stages, jobs, || data.clone(), &mut Notes::default())
 }
 
-/// The data for conditions that are about the build as a whole: the build's, and what the config says for all jobs.
+/// Returns the data for conditions about the build as a whole: the build's, and what the config sets for all jobs.
 pub fn facts_of_build(config: &Config, data: &Json) -> Json {
     facts(config, &env::of_config(config), data)
 }
 
-/// Whether an entry's `if` holds; an entry without one always counts.
+/// Returns true if an entry's `if` holds; an entry without `if` always counts.
 pub fn holds(entry: &Config, facts: &Json) -> bool {
     let Some(condition) = entry.get("if") else { return true };
     let Some(text) = condition.as_str() else { return condition.as_bool().unwrap_or(false) };
@@ -81,7 +81,7 @@ pub fn holds(entry: &Config, facts: &Json) -> bool {
     condition::parse(text).and_then(|condition| condition.holds(data)).unwrap_or(false)
 }
 
-/// What was left out, each once: entries are looked at again for every job. It also counts the work.
+/// Notes on what was left out, each once: entries are checked again for every job. The notes also count the work.
 #[derive(Debug, Default)]
 pub struct Notes {
     messages: BTreeMap<(String, usize), Message>,
@@ -91,11 +91,11 @@ pub struct Notes {
     truncated: bool,
 }
 
-/// A condition that was read before; none when it cannot be read.
+/// A condition that was read before; `condition` is `None` when it cannot be parsed.
 #[derive(Debug)]
 struct Known {
     condition: Option<Condition>,
-    /// What came of it when it asks for nothing that differs between jobs.
+    /// Result of the condition when it asks for nothing that differs between jobs.
     result: Option<bool>,
 }
 
@@ -113,22 +113,22 @@ impl Notes {
         self.messages.entry((key.to_owned(), number)).or_insert(message);
     }
 
-    /// The list up to the bound on its length.
+    /// Cuts the list to its maximum length.
     fn bounded<T>(&mut self, mut list: Vec<T>, most: usize) -> Vec<T> {
         self.truncated |= list.len() > most;
         list.truncate(most);
         list
     }
 
-    /// Whether there may be another job beside so many.
+    /// Returns true if there may be another job in addition to `jobs`.
     fn affords(&mut self, job: &Config, jobs: usize) -> bool {
         self.weight += job.iter().map(|(key, value)| key.len() + weight(value)).sum::<usize>();
         self.truncated |= jobs >= MAX_PRODUCT || (jobs > 0 && self.weight > MAX_WEIGHT);
         !self.truncated
     }
 
-    /// As [`holds`], but each condition is read once, one that asks for nothing of the job is evaluated once, and the
-    /// work for the others is bounded.
+    /// Works like [`holds`], but each condition is parsed once, a condition that asks for nothing of the job is
+    /// evaluated once, and the work for the others is bounded.
     fn holds(&mut self, entry: &Config, facts: impl FnOnce() -> Json) -> bool {
         let Some(condition) = entry.get("if") else { return true };
         let Some(text) = condition.as_str() else { return condition.as_bool().unwrap_or(false) };
@@ -145,7 +145,7 @@ impl Notes {
             self.truncated = true;
             return false;
         }
-        // Its expressions are made now, so that they count once; evaluated, it may stop before it needs them.
+        // The expressions are compiled now, so that they count once: an evaluation may stop before it needs them.
         let _ = condition.check();
         let facts = facts();
         let result = condition.holds(Data { variables: &facts, env: &facts["env"] }).unwrap_or(false);
@@ -161,7 +161,7 @@ impl Notes {
     }
 }
 
-/// What a value weighs: its text, and something for each part.
+/// Returns the weight of a value: its text, and a fixed amount for each part.
 fn weight(value: &Json) -> usize {
     NODE_WEIGHT
         + match value {
@@ -172,7 +172,7 @@ fn weight(value: &Json) -> usize {
         }
 }
 
-/// The data for a job's conditions: the build's, overridden by what the job says itself.
+/// Returns the data for a job's conditions: the build's, overridden by the job's own keys.
 fn facts(job: &Config, env: &[Json], data: &Json) -> Json {
     let mut facts = data.as_object().cloned().unwrap_or_default();
     for key in OF_THE_JOB {
@@ -190,7 +190,7 @@ fn facts(job: &Config, env: &[Json], data: &Json) -> Json {
     Json::Object(facts)
 }
 
-/// The jobs without those that equal an earlier one.
+/// Removes jobs that equal an earlier one.
 fn unique(mut jobs: Vec<Config>) -> Vec<Config> {
     let mut seen = HashSet::with_capacity(jobs.len());
     let first: Vec<bool> = jobs.iter().map(|job| seen.insert(job)).collect();
@@ -199,7 +199,7 @@ fn unique(mut jobs: Vec<Config>) -> Vec<Config> {
     jobs
 }
 
-/// Tells of the notifications whose condition does not hold.
+/// Notes the notifications whose condition does not hold.
 fn notifications(config: &Config, data: &Json, notes: &mut Notes) {
     let facts = || facts_of_build(config, data);
     let Some(channels) = config.get("notifications").and_then(Json::as_object) else {

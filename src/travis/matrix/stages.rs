@@ -1,4 +1,4 @@
-//! Which stage a job belongs to, and in which order the stages come (travis-yml configs/stages.rb).
+//! Assignment of jobs to stages, and the order of the stages (travis-yml configs/stages.rb).
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,10 +7,10 @@ use serde_json::{Value as Json, json};
 use super::{Config, Notes, unique};
 use crate::travis::normal::Code;
 
-/// The stage of jobs that name none.
+/// The stage of jobs that do not name a stage.
 const DEFAULT: &str = "test";
 
-/// Gives every job its stage if there are stages at all, and drops stages whose condition does not hold.
+/// Assigns a stage to every job if there are stages at all, and drops stages whose condition does not hold.
 pub fn assign(
     stages: &[Json],
     mut jobs: Vec<Config>,
@@ -50,7 +50,7 @@ pub fn assign(
     (kept, jobs)
 }
 
-/// The jobs by stage, those that must pass before those that may fail.
+/// Sorts the jobs by stage, those that must pass before those that may fail.
 pub fn order(stages: &[Json], mut jobs: Vec<Config>) -> Vec<Config> {
     let places = stages.iter().enumerate().map(|(place, stage)| (stage_name(stage).to_lowercase(), place));
     let places: HashMap<String, usize> = places.collect();
@@ -61,7 +61,7 @@ pub fn order(stages: &[Json], mut jobs: Vec<Config>) -> Vec<Config> {
     unique(jobs)
 }
 
-/// The default stage, as the list or a job spells it.
+/// Returns the default stage, as the list or a job spells it.
 fn default_name(stages: &[Json], jobs: &[Config]) -> String {
     let listed = stages.iter().map(|stage| stage_name(stage).to_owned());
     let mut names = listed.chain(jobs.iter().filter_map(name_of));

@@ -1,4 +1,4 @@
-//! Scalars and what they become when another type is wanted.
+//! Conversions of scalars into another type.
 
 use super::value::Kind;
 
@@ -6,13 +6,13 @@ use super::value::Kind;
 const TRUE: [&str; 5] = ["true", "on", "yes", "enabled", "required"];
 const FALSE: [&str; 5] = ["false", "off", "no", "disabled", "not required"];
 
-/// The boolean that a text stands for where a boolean is wanted.
+/// Returns the boolean that a text stands for where a boolean is expected.
 pub fn boolean(text: &str) -> Option<bool> {
     let lower = text.to_lowercase();
     if TRUE.contains(&lower.as_str()) { Some(true) } else { FALSE.contains(&lower.as_str()).then_some(false) }
 }
 
-/// The number that a text stands for where a number is wanted.
+/// Returns the number that a text stands for where a number is expected.
 pub fn number(text: &str) -> Option<Kind> {
     crate::yaml::is_integer(text).then(|| Kind::Num(text.to_owned()))
 }

@@ -1,4 +1,4 @@
-//! The walk along the table: each value is brought into the form its schema calls normal.
+//! The walk along the table: each value is brought into the normal form of its schema.
 
 use std::sync::Arc;
 
@@ -12,35 +12,35 @@ use super::value::{Kind, Pair, Value};
 use crate::travis::schema::{Change, Schema, Shape};
 use crate::yaml::{Duplicate, Mark};
 
-/// Keys that Travis once wrote into the config itself; some found their way back into files.
+/// Keys that Travis once wrote into the config itself; some got back into files.
 const INTERNAL: [&str; 2] = [".configured", ".result"];
 
-/// What goes along with the walk.
+/// State of the walk.
 pub(super) struct Changer {
     pub(super) options: Options,
     pub(super) messages: Vec<Message>,
-    /// The keys from the root to here.
+    /// Keys from the root to the current place.
     pub(super) path: Vec<String>,
-    /// The provider of the deployment that the walk is in.
+    /// Provider of the deployment that the walk is in.
     pub(super) provider: Option<String>,
-    /// How many variables the strings have given.
+    /// Number of variables that strings have defined so far.
     pub(super) variables: usize,
-    /// How many more unknown keys may be looked at for another spelling.
+    /// Number of unknown keys that may still be checked for another spelling.
     pub(super) unknown_keys: usize,
-    /// How many more words may be compared with all known ones, which is slow.
+    /// Number of words that may still be compared with all known ones, which is slow.
     pub(super) repairs: usize,
-    /// How much work it was to check conditions.
+    /// Work spent on checking conditions so far.
     pub(super) condition_work: usize,
-    /// How many messages there are beyond those that are kept.
+    /// Number of messages beyond those that are kept.
     pub(super) untold: usize,
 }
 
-/// How many unknown keys of one file may be other names of known ones, how many words are compared with all, and how
-/// much work its conditions may be. Real files have a handful of each; what goes beyond is kept as it is.
+/// Maximum number of unknown keys of a file that are checked for other names, of words that are compared with all known
+/// ones, and of work for its conditions. Real files have a handful of each; anything beyond is kept as it is.
 const MAX_UNKNOWN_KEYS: usize = 1_000;
 const MAX_REPAIRS: usize = 50;
 pub(super) const MAX_CONDITION_WORK: usize = 3_000;
-/// The most messages that are kept; the others are counted.
+/// Maximum number of messages that are kept; the others are counted.
 const MAX_MESSAGES: usize = 1_000;
 
 impl Changer {
@@ -60,11 +60,11 @@ impl Changer {
 
     pub(super) fn duplicate(&mut self, duplicate: &Duplicate) {
         self.path.clone_from(&duplicate.path);
-        self.say(Level::Error, Code::DuplicateKey, json!({"key": duplicate.key}), duplicate.at);
+        self.report(Level::Error, Code::DuplicateKey, json!({"key": duplicate.key}), duplicate.at);
         self.path.clear();
     }
 
-    pub(super) fn say(&mut self, level: Level, code: Code, args: Json, at: Mark) {
+    pub(super) fn report(&mut self, level: Level, code: Code, args: Json, at: Mark) {
         if self.messages.len() >= MAX_MESSAGES {
             self.untold += 1;
             return;
@@ -76,17 +76,17 @@ impl Changer {
         self.messages.push(Message { level, key: self.path.join("."), code, args, at });
     }
 
-    /// As [`Self::say`], with the provider if this is about a deployment's map.
-    pub(super) fn say_in_map(&mut self, level: Level, code: Code, mut args: Json, at: Mark) {
+    /// Works like [`Self::say`], and adds the provider if the message is about a deployment's map.
+    pub(super) fn report_in_map(&mut self, level: Level, code: Code, mut args: Json, at: Mark) {
         if let (Some(provider), Some(args)) = (&self.provider, args.as_object_mut()) {
             args.insert("provider".to_owned(), json!(provider));
         }
-        self.say(level, code, args, at);
+        self.report(level, code, args, at);
     }
 
     pub(super) fn invalid_type(&mut self, expected: &str, value: Value) -> Value {
         let args = json!({"expected": expected, "actual": actual_type(&value), "value": value.json()});
-        self.say(Level::Error, Code::InvalidType, args, value.at);
+        self.report(Level::Error, Code::InvalidType, args, value.at);
         if self.options.drop { Value::new(Kind::Null, value.at) } else { value }
     }
 
@@ -124,7 +124,7 @@ impl Changer {
             return self.secret(secret, value);
         }
         let value = match value.data {
-            // Lists in lists are one list, as aliases in a list of commands make them.
+            // Nested lists are flattened; aliases in a list of commands create them.
             Kind::Seq(items) if forms.iter().any(|form| form.item().is_some()) => {
                 Value { data: Kind::Seq(flat(items)), ..value }
             }
@@ -141,7 +141,7 @@ impl Changer {
         if wants_list && matches!(value.data, Kind::Seq(_)) {
             return self.change(normals[0], value);
         }
-        // Another form that fits is put into the normal one.
+        // A value of another form that fits is put into the normal form.
         let other = forms.iter().find(|form| fits(form, &value));
         let by_kind = || forms.iter().find(|form| same_kind(form, &value));
         for (nth, form) in normals.iter().enumerate() {
@@ -175,10 +175,10 @@ impl Changer {
         }
     }
 
-    /// Takes the first of a list where one value is wanted.
+    /// Takes the first item of a list where a single value is expected.
     pub(super) fn first(&mut self, items: Vec<Value>, at: Mark) -> Value {
         let first = items.into_iter().next().unwrap_or_else(|| Value::new(Kind::Null, at));
-        self.say(Level::Warn, Code::UnexpectedSeq, json!({"value": first.json()}), at);
+        self.report(Level::Warn, Code::UnexpectedSeq, json!({"value": first.json()}), at);
         first
     }
 
@@ -191,11 +191,11 @@ impl Changer {
         };
         let items = items.into_iter().map(|value| self.change(item, value));
         let items: Vec<Value> = items.filter(|value| !value.is_null()).collect();
-        self.tell_duplicates(item, &items);
+        self.report_duplicates(item, &items);
         Value::new(Kind::Seq(items), at)
     }
 
-    /// The whole file.
+    /// Changes the whole file.
     pub(super) fn root(&mut self, schema: &Schema, value: Value) -> Value {
         let mut value = self.change(schema, value);
         if let Kind::Map(pairs) = &mut value.data {
@@ -234,7 +234,7 @@ impl Changer {
         }
         for key in required_keys(schema, self.options) {
             if !changed.iter().any(|pair| pair.key == *key) {
-                self.say_in_map(Level::Error, Code::Required, json!({"key": key}), at);
+                self.report_in_map(Level::Error, Code::Required, json!({"key": key}), at);
             }
         }
         let value = Value { data: Kind::Map(changed), at, anchored };
@@ -243,22 +243,22 @@ impl Changer {
         }
         let value = self.with_defaults(schema, value);
         let value = self.after_map(schema, value);
-        // Nothing is left of an empty map but its key.
+        // Nothing is left of an empty map except its key.
         if value.is_empty() { Value::new(Kind::Null, at) } else { value }
     }
 
-    /// A key and its value; none when nothing is left of it.
+    /// Changes a key and its value; returns `None` when nothing is left of the value.
     pub(super) fn pair(&mut self, schema: &Schema, pair: Pair) -> Option<Pair> {
         let Some(known) = schema.key(&pair.key).cloned() else {
             return self.unknown(schema, pair);
         };
         if let Some(info) = &known.traits.deprecated {
             let args = json!({"key": pair.key, "info": info});
-            self.say_in_map(Level::Warn, Code::DeprecatedKey, args, pair.at);
+            self.report_in_map(Level::Warn, Code::DeprecatedKey, args, pair.at);
         }
         self.path.push(pair.key.clone());
         if known.traits.flags.iter().any(|flag| flag == "edge") {
-            self.say(Level::Info, Code::Edge, json!({}), pair.at);
+            self.report(Level::Info, Code::Edge, json!({}), pair.at);
         }
         let provider = self.provider.take();
         let value = self.change(&known, pair.value);
@@ -278,11 +278,11 @@ impl Changer {
             let args = json!({"key": pair.key});
             if is_home_of_anchors(&pair.value) && self.provider.is_none() {
                 let args = json!({"key": pair.key, "info": "anchor on a non-private key"});
-                self.say(Level::Warn, Code::DeprecatedKey, args, pair.at);
+                self.report(Level::Warn, Code::DeprecatedKey, args, pair.at);
             } else {
                 let mut args = args;
                 args["value"] = pair.value.json();
-                self.say_in_map(Level::Warn, Code::UnknownKey, args, pair.at);
+                self.report_in_map(Level::Warn, Code::UnknownKey, args, pair.at);
             }
         }
         (!self.options.drop || at_root).then_some(pair)
@@ -303,17 +303,17 @@ impl Changer {
     }
 }
 
-/// Whether a value is there to be named elsewhere: it carries an anchor, or an item of the list does.
+/// Returns true if a value is there to be named elsewhere: it carries an anchor, or an item of the list does.
 fn is_home_of_anchors(value: &Value) -> bool {
     value.anchored || value.items().iter().any(|item| item.anchored)
 }
 
-/// The keys that must be there. Travis tells of them only when it also fills in defaults.
+/// Returns the keys that must be present. Travis reports missing ones only when it also fills in defaults.
 fn required_keys(schema: &Schema, options: Options) -> &[String] {
     if options.defaults { &schema.traits.required } else { &[] }
 }
 
-/// Travis calls a map with the one key `secure` a type of its own.
+/// Returns the type of a value. Travis treats a map with the single key `secure` as a separate type.
 fn actual_type(value: &Value) -> &'static str {
     match value.pairs() {
         [_] if is_secure(value) => "secure",

@@ -1,4 +1,4 @@
-//! Lists of variables: every item becomes a map.
+//! Lists of variables, in which every item becomes a map.
 
 use std::collections::HashMap;
 
@@ -10,11 +10,11 @@ use super::value::{Kind, Pair, Value};
 use crate::travis::env;
 use crate::yaml::Mark;
 
-/// The most variables that the strings of one file may give; those in maps are counted as nodes by the reader.
+/// Maximum number of variables in the strings of one file. Those in maps are counted as nodes by the reader.
 const MAX_VARIABLES: usize = 5_000;
 
 impl Changer {
-    /// The list of maps that `env.jobs`, `env.global` and a job's `env` are.
+    /// Returns the list of maps for `env.jobs`, `env.global` or a job's `env`.
     pub(super) fn env_vars(&mut self, value: Value) -> Value {
         let at = value.at;
         let mut maps = Vec::new();
@@ -48,12 +48,12 @@ impl Changer {
 
     fn parse(&mut self, text: &str, at: Mark) -> Vec<Pair> {
         let Ok(pairs) = env::pairs(text) else {
-            self.say(Level::Error, Code::InvalidEnvVar, json!({"var": text}), at);
+            self.report(Level::Error, Code::InvalidEnvVar, json!({"var": text}), at);
             return Vec::new();
         };
         self.variables += pairs.len();
         if self.variables > MAX_VARIABLES {
-            self.say(Level::Error, Code::TooManyVars, json!({"most": MAX_VARIABLES}), at);
+            self.report(Level::Error, Code::TooManyVars, json!({"most": MAX_VARIABLES}), at);
             return Vec::new();
         }
         let mut all: Vec<Pair> = Vec::with_capacity(pairs.len());
@@ -78,7 +78,7 @@ impl Changer {
         let value = match &pair.value.data {
             Kind::Null if pair.key == "secure" => {
                 let key = self.path.join(".");
-                self.say(Level::Warn, Code::Empty, json!({"key": key}), pair.at);
+                self.report(Level::Warn, Code::Empty, json!({"key": key}), pair.at);
                 self.path.pop();
                 return None;
             }

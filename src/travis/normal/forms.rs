@@ -1,4 +1,4 @@
-//! Which of several forms a value has or can be put into.
+//! Forms that a value has or can be put into.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use super::cast;
 use super::value::{Kind, Pair, Value};
 use crate::travis::schema::{Change, Schema, Shape};
 
-/// The forms that the others are changed into: a list if the first of them is one, else all that are marked.
+/// Returns the forms that the others are changed into: only the first marked form if that is a list, else all that are
+/// marked. Without a marked form, all forms are returned.
 pub(super) fn normal_forms(forms: &[Arc<Schema>]) -> Vec<&Arc<Schema>> {
     let mut normals: Vec<&Arc<Schema>> = forms.iter().filter(|form| form.traits.normal).collect();
     if normals.is_empty() {
@@ -15,14 +16,14 @@ pub(super) fn normal_forms(forms: &[Arc<Schema>]) -> Vec<&Arc<Schema>> {
     if matches!(normals[0].shape, Shape::Seq(_)) {
         normals.truncate(1);
     } else if normals[0].traits.prefix.is_some() {
-        // What else is called normal is only so in its own place, under the prefix.
+        // Other forms that are marked as normal are so only in their own place, under the prefix.
         let first = normals[0];
         normals.retain(|form| Arc::ptr_eq(form, first) || matches!(form.shape, Shape::Seq(_) | Shape::Bool));
     }
     normals
 }
 
-/// Whether this is the form of secrets: `{secure: …}` or a string.
+/// Returns true for the schema of secrets: `{secure: …}` or a string.
 pub(super) fn is_secret(schema: &Schema) -> bool {
     matches!(schema.forms(), [map, text] if map.traits.max == Some(1) && matches!(text.shape, Shape::Str))
 }
@@ -46,7 +47,7 @@ pub(super) fn flat(items: Vec<Value>) -> Vec<Value> {
     all
 }
 
-/// Whether a value is of the schema's form without any change.
+/// Returns true if a value has the schema's form without any change.
 pub(super) fn fits(schema: &Schema, value: &Value) -> bool {
     match (&schema.shape, &value.data) {
         (Shape::Any(forms), _) => forms.iter().any(|form| fits(form, value)),
@@ -81,7 +82,7 @@ pub(super) fn same_kind(schema: &Schema, value: &Value) -> bool {
     }
 }
 
-/// Whether a value of another form may be put under the map's prefix.
+/// Returns true if a value of another form may be put under the map's prefix.
 pub(super) fn may_prefix(schema: &Schema, value: &Value) -> bool {
     let only = &schema.traits.prefix_only;
     let Some(inner) = schema.traits.prefix.as_deref().and_then(|key| schema.key(key)) else {
@@ -97,7 +98,7 @@ pub(super) fn may_prefix(schema: &Schema, value: &Value) -> bool {
     }
 }
 
-/// Keys that belong into the map under the prefix (`rvm` in `jobs`) move there, unless that map is given itself.
+/// Moves keys that belong in the map under the prefix (`rvm` in `jobs`) there, unless the file has that map itself.
 pub(super) fn move_under_prefix(schema: &Schema, pairs: Vec<Pair>) -> Vec<Pair> {
     let Some(prefix) = schema.traits.prefix.as_deref().filter(|_| schema.traits.prefix_only.is_empty()) else {
         return pairs;

@@ -1,5 +1,5 @@
-//! What a file imports. It is taken out of the document before files are put together, since each file's sources are
-//! its own.
+//! The imports of a file. They are taken out of the document before files are merged, since each file has its own
+//! sources.
 
 use serde_json::Value as Json;
 
@@ -13,24 +13,24 @@ use crate::yaml::{Data, Document, Mark};
 /// An entry of the key `import`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
-    /// Which file, as it is written.
+    /// The file, as written.
     pub source: String,
-    /// How it is merged, as it is written.
+    /// The merge mode, as written.
     pub mode: Option<String>,
-    /// When it is imported.
+    /// The condition under which the file is imported.
     pub condition: Option<String>,
-    /// Where it is written.
+    /// Place where the entry is written.
     pub at: Mark,
 }
 
-/// Takes the key `import` out of a document, with what the normal form has to say of it.
+/// Takes the key `import` out of a document, with the normal form's messages about it.
 pub fn take_imports(document: &mut Document) -> (Vec<Import>, Vec<Message>) {
     let table = &schema::table().root;
     let Some(Value { data: Kind::Map(pairs), .. }) = document.root.as_ref().map(Value::of) else {
         return (Vec::new(), Vec::new());
     };
     let mut changer = Changer::new(Options { defaults: false, ..Options::PRODUCTION });
-    // To look at all keys twice would take its time.
+    // Checking all keys twice would take too long.
     let near = |pair: &Pair| nearest(&underscored(&pair.key), ["import"]).is_some();
     let pairs = changer.mend_keys(table, pairs.into_iter().filter(near).collect());
     let Some(pair) = pairs.into_iter().find(|pair| pair.key == "import") else {
@@ -40,7 +40,7 @@ pub fn take_imports(document: &mut Document) -> (Vec<Import>, Vec<Message>) {
     if let Some(Data::Map(entries)) = document.root.as_mut().map(|root| &mut root.data) {
         entries.retain(|entry| entry.at != at);
     }
-    // What is said of the other keys' names is said when all of them are brought into the normal form.
+    // Messages about the names of other keys are created when all keys are brought into the normal form.
     changer.messages.retain(|message| message.at == at);
     let imports = changer.pair(table, pair).map(|pair| pair.value.items().iter().map(import).collect());
     (imports.unwrap_or_default(), changer.messages)

@@ -1,4 +1,4 @@
-//! The keys of a map, spelled as the table has them.
+//! Keys of a map, in the table's spelling.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,8 +12,8 @@ use crate::travis::schema::Schema;
 use crate::yaml::Mark;
 
 impl Changer {
-    /// Tells of values that several maps of a list have under a key that should tell them apart.
-    pub(super) fn tell_duplicates(&mut self, item: &Schema, items: &[Value]) {
+    /// Reports values that several maps of a list have under a key that should distinguish them.
+    pub(super) fn report_duplicates(&mut self, item: &Schema, items: &[Value]) {
         for (key, _) in item.keys().iter().filter(|(_, known)| known.traits.flags.iter().any(|flag| flag == "unique")) {
             let mut seen = HashSet::new();
             let mut twice: Vec<(String, Mark)> = Vec::new();
@@ -26,15 +26,16 @@ impl Changer {
             if let Some((_, at)) = twice.first().cloned() {
                 let texts: Vec<String> = twice.into_iter().map(|(text, _)| text).collect();
                 let values = format!("{key}: {}", texts.join(", "));
-                self.say(Level::Info, Code::Duplicate, json!({"values": values}), at);
+                self.report(Level::Info, Code::Duplicate, json!({"values": values}), at);
             }
         }
     }
 
-    /// Renames the keys that are other spellings of known ones. A key that two spellings lead to keeps the last.
+    /// Renames the keys that are other spellings of known ones. If two spellings lead to the same key, the last one is
+    /// kept.
     pub(super) fn mend_keys(&mut self, schema: &Schema, pairs: Vec<Pair>) -> Vec<Pair> {
         let mut mended: Vec<Pair> = Vec::with_capacity(pairs.len());
-        // The keys that win over their other spelling, wherever that stands: Travis renames after reading.
+        // Keys that win over their other spelling, wherever that one is: Travis renames after reading.
         let mut winners: Vec<String> = Vec::new();
         let given: HashSet<String> = pairs.iter().map(|pair| pair.key.clone()).collect();
         let mut places: HashMap<String, usize> = HashMap::new();
@@ -42,7 +43,7 @@ impl Changer {
             let original = pair.key.clone();
             let overwrites = self.mend_key(schema, &given, &mut pair);
             if overwrites {
-                self.say(Level::Error, Code::Overwrite, json!({"key": original, "other": pair.key}), pair.at);
+                self.report(Level::Error, Code::Overwrite, json!({"key": original, "other": pair.key}), pair.at);
                 winners.push(pair.key.clone());
             }
             match places.get(&pair.key) {
@@ -70,7 +71,7 @@ impl Changer {
         {
             let overwrites = given.contains(name);
             let args = json!({"alias": original, "key": name});
-            self.say_in_map(Level::Info, Code::AliasKey, args, pair.at);
+            self.report_in_map(Level::Info, Code::AliasKey, args, pair.at);
             pair.key = name.to_owned();
             return overwrites;
         }
@@ -88,7 +89,7 @@ impl Changer {
         ];
         for (word, code, level) in repairs {
             if word != original && known(&word) {
-                self.say_in_map(level, code, json!({"original": original, "key": word}), pair.at);
+                self.report_in_map(level, code, json!({"original": original, "key": word}), pair.at);
                 pair.key = word;
                 self.rename_alias(schema, pair);
                 return false;
@@ -97,7 +98,8 @@ impl Changer {
         if pair.value.anchored || original.starts_with('_') || !self.may_repair() {
             return false;
         }
-        // A key that is there under its right name is not meant by another one; anchors' homes are no typos.
+        // A key that is present under its correct name is not meant by another one, and keys with anchors are not
+        // typos.
         let candidates: Vec<String> = schema
             .keys()
             .iter()
@@ -106,7 +108,7 @@ impl Changer {
             .collect();
         if let Some(word) = nearest(&under, candidates.iter().map(String::as_str)) {
             let args = json!({"original": original, "key": word});
-            self.say_in_map(Level::Warn, Code::FindKey, args, pair.at);
+            self.report_in_map(Level::Warn, Code::FindKey, args, pair.at);
             pair.key = word.to_owned();
             self.rename_alias(schema, pair);
         }
@@ -117,7 +119,7 @@ impl Changer {
         if schema.key(&pair.key).is_none()
             && let Some(name) = schema.key_of_alias(&pair.key)
         {
-            self.say_in_map(Level::Info, Code::AliasKey, json!({"alias": pair.key, "key": name}), pair.at);
+            self.report_in_map(Level::Info, Code::AliasKey, json!({"alias": pair.key, "key": name}), pair.at);
             pair.key = name.to_owned();
         }
     }

@@ -1,24 +1,24 @@
-//! What the normal form has to say about a file.
+//! Messages of the normal form about a file.
 
 use serde_json::{Map, Value as Json};
 
 use crate::yaml::Mark;
 
-/// How much a message matters, in Travis's words.
+/// Severity of a message, in Travis's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Something was changed as its author surely meant it.
+    /// Something was changed into what its author surely meant.
     Info,
-    /// Something was mended or has no effect.
+    /// Something was repaired or has no effect.
     Warn,
     /// Something is wrong.
     Error,
-    /// A secret is readable by everybody.
+    /// A secret is readable by everyone.
     Alert,
 }
 
 impl Level {
-    /// Travis's word.
+    /// Returns Travis's word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Info => "info",
@@ -31,19 +31,19 @@ impl Level {
 
 macro_rules! codes {
     ($($name:ident = $word:literal: $text:literal,)*) => {
-        /// What a message says.
+        /// The kind of a message.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Code {
             $(#[doc = $text] $name,)*
         }
 
         impl Code {
-            /// Travis's word.
+            /// Returns Travis's word.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $word,)* }
             }
 
-            /// The sentence, with the arguments' names in braces.
+            /// Returns the sentence, with the arguments' names in braces.
             fn template(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
@@ -65,13 +65,13 @@ codes! {
     DeprecatedKey = "deprecated_key": "the key `{key}` should not be used any more: {info}",
     DeprecatedValue = "deprecated_value": "the value `{value}` should not be used any more: {info}",
     Duplicate = "duplicate": "these should be unique: {values}",
-    DuplicateKey = "duplicate_key": "the key `{key}` is there twice: only the last one counts",
+    DuplicateKey = "duplicate_key": "the key `{key}` is given twice: only the last one counts",
     Edge = "edge": "this is experimental and may change",
     Empty = "empty": "`{key}` is empty and was left out",
     InvalidCondition = "invalid_condition": "the condition `{condition}` cannot be read",
     InvalidEnvVar = "invalid_env_var": "`{var}` is not a list of variables such as `NAME=value`: check its quotes",
     InvalidFormat = "invalid_format": "`{value}` does not have the form {format}",
-    InvalidRef = "invalid_ref": "`{ref}` is no source of an import: write `path.yml`, `./path.yml` or `owner/repo:path.yml@ref`, with a path that stays inside of the repository",
+    InvalidRef = "invalid_ref": "`{ref}` is not a valid import source: write `path.yml`, `./path.yml` or `owner/repo:path.yml@ref`, with a path that stays inside of the repository",
     InvalidType = "invalid_type": "a {expected} is wanted here, not a {actual}: {value}",
     Overwrite = "overwrite": "`{key}` and `{other}` are the same: only one of them counts",
     Required = "required": "the key `{key}` is missing",
@@ -83,31 +83,29 @@ codes! {
     UnknownVar = "unknown_var": "there is no variable `{var}` for templates",
     Unsupported = "unsupported": "`{key}` has no effect with `{on_key}: {on_value}`",
     TooManyImports = "too_many_imports": "more than {max} files are imported: import fewer",
-    SkipImport = "skip_import": "`{source}` is not imported, its condition does not hold: {condition}",
-    SkipJob = "skip_job": "job {number} is left out, its condition does not hold: {condition}",
-    SkipStage = "skip_stage": "stage `{name}` is left out, its condition does not hold: {condition}",
-    SkipExclude = "skip_exclude": "an entry of `exclude` is left out, its condition does not hold: {condition}",
-    SkipAllowFailure = "skip_allow_failure": "an entry of `allow_failures` is left out, its condition does not hold: {condition}",
-    SkipNotification = "skip_notification": "a notification is left out, its condition does not hold: {condition}",
+    SkipImport = "skip_import": "`{source}` is not imported; its condition does not hold: {condition}",
+    SkipJob = "skip_job": "job {number} is left out; its condition does not hold: {condition}",
+    SkipStage = "skip_stage": "stage `{name}` is left out; its condition does not hold: {condition}",
+    SkipExclude = "skip_exclude": "an entry of `exclude` is left out; its condition does not hold: {condition}",
+    SkipAllowFailure = "skip_allow_failure": "an entry of `allow_failures` is left out; its condition does not hold: {condition}",
+    SkipNotification = "skip_notification": "a notification is left out; its condition does not hold: {condition}",
 }
 
-/// Something the normal form has to say.
+/// A message of the normal form.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// How much it matters.
     pub level: Level,
-    /// The dotted path of the key concerned; empty for the root.
+    /// Dotted path of the key concerned; empty for the root.
     pub key: String,
-    /// What is said.
     pub code: Code,
-    /// With which arguments.
+    /// Arguments of the sentence.
     pub args: Map<String, Json>,
-    /// Where it is written.
+    /// Place in the file.
     pub at: Mark,
 }
 
 impl Message {
-    /// The sentence for people, without the place.
+    /// Returns the sentence for people, without the place.
     pub fn text(&self) -> String {
         let mut text = self.code.template().to_owned();
         for (name, value) in &self.args {
@@ -115,12 +113,12 @@ impl Message {
                 Json::String(value) => value.clone(),
                 other => other.to_string(),
             };
-            // Values come from the file: a long one would hide the sentence.
+            // Values come from the file: a long value would hide the sentence.
             let mut short: String = value.chars().take(120).collect();
             if self.code == Code::InvalidEnvVar
                 && let Some((name, _)) = short.split_once('=')
             {
-                // What was to be a variable may be a secret, and anybody may read the message.
+                // The value of a variable may be a secret, and anyone may read the message.
                 short = format!("{name}=…");
             }
             text = text.replace(&format!("{{{name}}}"), short.trim());

@@ -1,4 +1,4 @@
-//! The normal form: every key and value spelled and typed in the one way the later steps know.
+//! The normal form: every key and value in the single spelling and type that the later steps know.
 
 mod cast;
 mod change;
@@ -22,23 +22,23 @@ pub use imports::{Import, take_imports};
 pub use message::{Code, Level, Message};
 use value::{Kind, Value};
 
-/// What to do beside the change of form. [`Options::PRODUCTION`] is what Travis runs; the corpora need the others.
+/// Actions in addition to the change of form. Travis runs [`Options::PRODUCTION`]; the corpora require the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Warn of plain text where a secret belongs.
+    /// True when plain text is reported where a secret belongs.
     pub alert: bool,
-    /// Fill in `language`, `os` and `dist`.
+    /// True when `language`, `os` and `dist` are filled in.
     pub defaults: bool,
-    /// Mend misspelled keys and values.
+    /// True when misspelled keys and values are repaired.
     pub fix: bool,
-    /// Remove what is wrong instead of keeping it.
+    /// True when wrong parts are removed instead of kept.
     pub drop: bool,
-    /// Tell of keys without effect on the language or system of the file.
+    /// True when keys without effect on the file's language or system are reported.
     pub support: bool,
 }
 
 impl Options {
-    /// What Travis runs with.
+    /// The options that Travis runs with.
     pub const PRODUCTION: Self = Self { alert: true, defaults: true, fix: true, drop: false, support: false };
 }
 
@@ -47,21 +47,21 @@ impl Options {
 pub struct Normal {
     /// The config, a map.
     pub config: Json,
-    /// What was changed or is wrong, in the order it was found.
+    /// Changes and faults, in the order in which they were found.
     pub messages: Vec<Message>,
-    /// How many more there would be.
+    /// Number of messages beyond these.
     pub untold: usize,
 }
 
-/// Reads a `.travis.yml`. Travis takes off the white space at its end first, which a block scalar there would keep.
+/// Reads a `.travis.yml`. Travis first removes the white space at its end, which a block scalar there would keep.
 ///
 /// # Errors
-/// As [`yaml::read`].
+/// The same as for [`yaml::read`].
 pub fn read(text: &str) -> Result<yaml::Document, yaml::Error> {
     yaml::read(text.trim_end())
 }
 
-/// The root of the document is not a map.
+/// The error for a document whose root is not a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the file must be a map of keys, such as `language: python`")]
 pub struct NotAMap;

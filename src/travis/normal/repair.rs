@@ -1,7 +1,7 @@
-//! "Did you mean": which known word a misspelled one stands for.
+//! Repair of misspelled words: "did you mean".
 
-/// The known word nearest to `word` (travis-yml helper/match.rb): words of three letters or more, at a Levenshtein
-/// distance below half the word's length and below 4.
+/// Returns the known word nearest to `word` (travis-yml helper/match.rb): words of three letters or more, at a
+/// Levenshtein distance below half the word's length and below 4.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = word.chars().count();
     if !(3..=60).contains(&length) {
@@ -17,7 +17,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, other)| other)
 }
 
-/// The word with underscores and lower case: `before-script` and `BeforeScript` are `before_script`.
+/// Returns the word with underscores and in lower case: `before-script` and `BeforeScript` are `before_script`.
 pub fn underscored(word: &str) -> String {
     let mut result = String::with_capacity(word.len() + 4);
     let mut before = '_';

@@ -1,4 +1,4 @@
-//! Scalars: their types, and the values that are known for them.
+//! Scalars: their types and their known values.
 
 use serde_json::json;
 
@@ -20,10 +20,10 @@ impl Changer {
             {
                 let first = items.into_iter().next().unwrap_or_else(|| Value::new(Kind::Null, value.at));
                 let first = self.string(schema, first);
-                self.say(Level::Warn, Code::UnexpectedSeq, json!({"value": first.json()}), value.at);
+                self.report(Level::Warn, Code::UnexpectedSeq, json!({"value": first.json()}), value.at);
                 first
             }
-            // Nothing but a comment is left of it.
+            // Nothing but a comment is left of the map.
             Kind::Map(pairs) if pairs.is_empty() => Value::new(Kind::Null, value.at),
             Kind::Seq(_) | Kind::Map(_) => self.invalid_type("str", value),
             _ => {
@@ -34,12 +34,12 @@ impl Changer {
         }
     }
 
-    /// A string, mended into one of the values that are known for it.
+    /// Changes a string into one of its known values, with repairs.
     pub(super) fn enumerated(&mut self, schema: &Schema, text: String, at: Mark) -> Value {
         let traits = &schema.traits;
         let mut text = text;
         if traits.downcase && text.to_lowercase() != text {
-            self.say(Level::Info, Code::Downcase, json!({"value": text}), at);
+            self.report(Level::Info, Code::Downcase, json!({"value": text}), at);
             text = text.to_lowercase();
         }
         let known = |word: &str| {
@@ -52,16 +52,16 @@ impl Changer {
             };
             let head = text.split_whitespace().next().unwrap_or_default().to_owned();
             if let Some(value) = alias(&text) {
-                self.say(Level::Info, Code::AliasValue, json!({"alias": text, "value": value}), at);
+                self.report(Level::Info, Code::AliasValue, json!({"alias": text, "value": value}), at);
                 text = value;
             } else if self.options.fix && head != text && known(&head) {
-                self.say(Level::Warn, Code::CleanValue, json!({"original": text, "value": head}), at);
+                self.report(Level::Warn, Code::CleanValue, json!({"original": text, "value": head}), at);
                 text = head;
             } else if let Some(value) = self.find_value(schema, &text) {
-                self.say(Level::Warn, Code::FindValue, json!({"original": text, "value": value}), at);
+                self.report(Level::Warn, Code::FindValue, json!({"original": text, "value": value}), at);
                 text = value;
             } else {
-                self.say(Level::Error, Code::UnknownValue, json!({"value": text}), at);
+                self.report(Level::Error, Code::UnknownValue, json!({"value": text}), at);
                 if self.options.drop {
                     return Value::new(Kind::Null, at);
                 }
@@ -70,7 +70,7 @@ impl Changer {
         if let Some(pattern) = &schema.traits.pattern
             && !matches_pattern(pattern, &text)
         {
-            self.say(Level::Error, Code::InvalidFormat, json!({"format": pattern, "value": text}), at);
+            self.report(Level::Error, Code::InvalidFormat, json!({"format": pattern, "value": text}), at);
             if self.options.drop {
                 return Value::new(Kind::Null, at);
             }
@@ -79,7 +79,7 @@ impl Changer {
             && let Err(error) = self.check_condition(&text)
         {
             let args = json!({"condition": text, "message": error.detail()});
-            self.say(Level::Error, Code::InvalidCondition, args, at);
+            self.report(Level::Error, Code::InvalidCondition, args, at);
             if self.options.drop {
                 return Value::new(Kind::Null, at);
             }
@@ -88,22 +88,22 @@ impl Changer {
         Value::str(text, at)
     }
 
-    /// Takes one of the looks at unknown keys that are left.
+    /// Uses up one of the remaining checks of unknown keys; returns false if none is left.
     pub(super) fn may_mend(&mut self) -> bool {
         let left = self.unknown_keys > 0;
         self.unknown_keys = self.unknown_keys.saturating_sub(1);
         left
     }
 
-    /// Takes one of the repairs that are left.
+    /// Uses up one of the remaining repairs; returns false if none is left.
     pub(super) fn may_repair(&mut self) -> bool {
         let left = self.repairs > 0;
         self.repairs = self.repairs.saturating_sub(1);
         left
     }
 
-    /// Whether a condition can be evaluated. Beyond a bound on the work, its expressions are not looked at here; each is
-    /// read again with the jobs that it is for.
+    /// Checks that a condition can be evaluated. Beyond a bound on the work, its expressions are not checked here; each
+    /// condition is read again with the jobs that it is for.
     fn check_condition(&mut self, text: &str) -> Result<(), condition::Error> {
         let condition = condition::parse(text)?;
         self.condition_work += condition.work();
@@ -123,7 +123,7 @@ impl Changer {
             && schema.traits.values.len() == 1
             && *only != bool.to_string()
         {
-            self.say(Level::Error, Code::UnknownValue, json!({"value": bool}), value.at);
+            self.report(Level::Error, Code::UnknownValue, json!({"value": bool}), value.at);
             return if self.options.drop { Value::new(Kind::Null, value.at) } else { value };
         }
         self.scalar("bool", value, |text| cast::boolean(text).map(Kind::Bool))
@@ -154,7 +154,7 @@ impl Changer {
             _ => {
                 let value = self.string(&Schema::default(), value);
                 if self.options.alert && schema.traits.strict != Some(false) && is_plain(&value) {
-                    self.say(Level::Alert, Code::Secure, json!({"type": "str"}), value.at);
+                    self.report(Level::Alert, Code::Secure, json!({"type": "str"}), value.at);
                 }
                 value
             }
@@ -162,12 +162,12 @@ impl Changer {
     }
 }
 
-/// Whether it is a text that holds a secret itself, and not the name of a variable with one.
+/// Returns true for a text that holds a secret itself, and is not the name of a variable with a secret.
 fn is_plain(value: &Value) -> bool {
     matches!(&value.data, Kind::Str(text) if !text.trim_start().starts_with('$'))
 }
 
-/// Whether a text has the form of a pattern of the table, which are few and known to be good.
+/// Returns true if a text matches a pattern of the table. The patterns are few and known to be valid.
 fn matches_pattern(pattern: &str, text: &str) -> bool {
     fancy_regex::Regex::new(pattern).is_ok_and(|regex| regex.is_match(text).unwrap_or(false))
 }

@@ -1,4 +1,4 @@
-//! The changes of form that the table only names.
+//! Changes of form that the table only names.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::travis::schema::{Change, Keys, Schema, Shape, Traits};
 use crate::yaml::Mark;
 
 impl Changer {
-    /// The value after the schema's own change of form, if that applies to it.
+    /// Returns the value after the schema's special change of form, if that applies to it.
     pub(super) fn change_special(&mut self, schema: &Schema, value: &Value) -> Option<Value> {
         match (schema.traits.change?, &value.data) {
             (Change::EnvVars, Kind::Bool(_) | Kind::Num(_)) => None,
@@ -29,7 +29,7 @@ impl Changer {
         }
     }
 
-    /// Words become switches, other words directories, and maps are put together.
+    /// Combines items into a map: known words become switches, other words become directories, and maps are merged.
     fn cache(&mut self, schema: &Schema, items: &[Value], at: Mark) -> Value {
         let mut pairs: Vec<Pair> = Vec::new();
         let mut directories = Vec::new();
@@ -43,7 +43,7 @@ impl Changer {
             let is_switch = schema.key(word).is_some_and(|key| matches!(key.shape, Shape::Bool));
             if is_switch {
                 if word != text {
-                    self.say(Level::Info, Code::FindValue, json!({"original": text, "value": word}), item.at);
+                    self.report(Level::Info, Code::FindValue, json!({"original": text, "value": word}), item.at);
                 }
                 let value = Value::new(Kind::Bool(true), item.at);
                 pairs.push(Pair { key: word.to_owned(), at: item.at, value });
@@ -65,7 +65,7 @@ impl Changer {
         Value::new(Kind::Map(pairs), at)
     }
 
-    /// The changes of a map whose keys and values are in their normal form.
+    /// Applies the changes of a map whose keys and values are in their normal form.
     pub(super) fn after_map(&mut self, schema: &Schema, mut value: Value) -> Value {
         let Kind::Map(pairs) = &mut value.data else {
             return value;
@@ -78,7 +78,7 @@ impl Changer {
         value
     }
 
-    /// A deployment: its provider chooses the form.
+    /// Changes a deployment, whose provider selects the form.
     pub(super) fn provider(&mut self, forms: &[Arc<Schema>], value: Value) -> Value {
         let value = match value.data {
             Kind::Str(_) => value.under("provider"),
@@ -109,7 +109,7 @@ impl Changer {
                 self.provider = Some(name.to_owned());
                 map.clone()
             }
-            // Only what all providers share is known of a deployment without one.
+            // For a deployment without a known provider, only what all providers share is known.
             _ => Arc::new(shared(map, &names)),
         };
         let changed = self.map(&map, value);
@@ -117,34 +117,34 @@ impl Changer {
         changed
     }
 
-    /// What is worth saying of a value in its final spelling.
+    /// Reports facts about a value in its final spelling.
     pub(super) fn about_value(&mut self, schema: &Schema, text: &str, at: Mark) {
         if let Some(about) = schema.traits.about.get(text) {
             if let Some(info) = &about.deprecated {
-                self.say(Level::Warn, Code::DeprecatedValue, json!({"value": text, "info": info}), at);
+                self.report(Level::Warn, Code::DeprecatedValue, json!({"value": text, "info": info}), at);
             }
             if about.edge {
-                self.say(Level::Info, Code::Edge, json!({}), at);
+                self.report(Level::Info, Code::Edge, json!({}), at);
             }
         }
         for var in template_vars(text).take(MAX_VARS).filter(|_| !schema.traits.vars.is_empty()) {
             if !schema.traits.vars.iter().any(|known| known == var) {
-                self.say(Level::Warn, Code::UnknownVar, json!({"var": var}), at);
+                self.report(Level::Warn, Code::UnknownVar, json!({"var": var}), at);
             }
         }
     }
 }
 
-/// The most `%{…}` of a template that are looked at.
+/// Maximum number of `%{…}` in a template that are checked.
 const MAX_VARS: usize = 200;
 
-/// The provider that a form of deployment is for.
+/// Returns the provider that a form of deployment is for.
 fn provider_of(form: &Schema) -> Option<&str> {
     let provider = form.key("provider")?;
     provider.traits.values.first().map(String::as_str)
 }
 
-/// What is known of a deployment whatever its provider.
+/// Returns the schema for a deployment of any provider.
 fn shared(map: &Schema, names: &[&str]) -> Schema {
     const SHARED: [&str; 7] = ["provider", "on", "run", "allow_failure", "cleanup", "skip_cleanup", "edge"];
     let mut keys = map.keys().to_vec();
@@ -156,7 +156,7 @@ fn shared(map: &Schema, names: &[&str]) -> Schema {
     Schema { shape: Shape::Map(Keys::new(keys)), traits }
 }
 
-/// `disabled: true` is `enabled: false`.
+/// Replaces `disabled: true` with `enabled: false`, and `disabled: false` with `enabled: true`.
 fn enable(pairs: &mut [Pair]) {
     for pair in pairs.iter_mut().filter(|pair| pair.key == "disabled") {
         if let Kind::Bool(disabled) = pair.value.data {
@@ -166,7 +166,7 @@ fn enable(pairs: &mut [Pair]) {
     }
 }
 
-/// Hands keys down to the maps beside them that lack them.
+/// Hands keys down to the maps in sibling lists that lack them.
 fn inherit(pairs: &mut Vec<Pair>, keys: &[String]) {
     let (handed, mut rest): (Vec<Pair>, Vec<Pair>) =
         std::mem::take(pairs).into_iter().partition(|p| keys.contains(&p.key));
@@ -186,7 +186,7 @@ fn inherit(pairs: &mut Vec<Pair>, keys: &[String]) {
     *pairs = rest;
 }
 
-/// The names in `%{…}`.
+/// Returns the names in `%{…}`.
 fn template_vars(text: &str) -> impl Iterator<Item = &str> {
     text.split("%{").skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name.trim()))
 }

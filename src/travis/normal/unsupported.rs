@@ -1,4 +1,4 @@
-//! Defaults, and keys without effect: what depends on the language and the system of the file.
+//! Defaults, and keys without effect. Both depend on the language and the system of the file.
 
 use serde_json::json;
 
@@ -22,7 +22,7 @@ impl Changer {
                 continue;
             };
             let args = json!({"key": key, "default": text});
-            self.say_in_map(Level::Info, Code::Default, args, value.at);
+            self.report_in_map(Level::Info, Code::Default, args, value.at);
             let scalar = Value::str(text, value.at);
             let given = if known.item().is_some() { scalar.wrapped() } else { scalar };
             if let Kind::Map(pairs) = &mut value.data {
@@ -33,7 +33,7 @@ impl Changer {
         value
     }
 
-    /// Tells of keys and values without effect on the language or system given.
+    /// Reports keys and values without effect on the given language or system.
     pub(super) fn check_support(&mut self, schema: &Schema, value: &Value) {
         if self.options.support {
             self.check_map(schema, value, &|on| values_of(value, on));
@@ -98,7 +98,7 @@ impl Changer {
     fn refuse(&mut self, support: &Support, key: &str, value: &Value, on: &dyn Fn(&str) -> Vec<String>) {
         if let Some((on_key, on_value)) = support.refused(on) {
             let args = json!({"on_key": on_key, "on_value": on_value, "key": key, "value": value.json()});
-            self.say(Level::Warn, Code::Unsupported, args, value.at);
+            self.report(Level::Warn, Code::Unsupported, args, value.at);
         }
     }
 }

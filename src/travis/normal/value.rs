@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use crate::yaml::{self, Boolean, Data, Mark};
 
-/// A value, and where it was written.
+/// A value and the place where it is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Value {
     pub data: Kind,
@@ -12,12 +12,12 @@ pub struct Value {
     pub anchored: bool,
 }
 
-/// What a value is.
+/// Type and content of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     Null,
     Bool(bool),
-    /// A plain integer, as it was written. It is a string wherever a string is wanted.
+    /// A plain integer, as written. It is a string wherever a string is expected.
     Num(String),
     Str(String),
     Seq(Vec<Value>),
@@ -33,8 +33,8 @@ pub struct Pair {
 }
 
 impl Value {
-    /// A value of Travis's YAML: 1.1 without its extra booleans, octals, floats and dates, and with keys freed of a
-    /// leading colon (Ruby symbols were common in old files).
+    /// Converts a value of Travis's YAML: 1.1 without its extra booleans, octals, floats and dates, and without a
+    /// leading colon in keys (Ruby symbols were common in old files).
     pub fn of(node: &yaml::Node) -> Self {
         let data = match &node.data {
             Data::Unresolved => Kind::Null,
@@ -63,7 +63,7 @@ impl Value {
         Self { data, at: node.at, anchored: node.anchored }
     }
 
-    /// A value that is not written anywhere itself.
+    /// Creates a value that is not written anywhere itself.
     pub fn new(data: Kind, at: Mark) -> Self {
         Self { data, at, anchored: false }
     }
@@ -72,19 +72,19 @@ impl Value {
         Self::new(Kind::Str(text.into()), at)
     }
 
-    /// A list of this one value.
+    /// Returns a list of this one value.
     pub fn wrapped(self) -> Self {
         let at = self.at;
         Self::new(Kind::Seq(vec![self]), at)
     }
 
-    /// A map of this one value.
+    /// Returns a map of this one value.
     pub fn under(self, key: &str) -> Self {
         let at = self.at;
         Self::new(Kind::Map(vec![Pair { key: key.to_owned(), at, value: self }]), at)
     }
 
-    /// The text of a scalar, as a string would hold it.
+    /// Returns the text of a scalar, as a string would hold it.
     pub fn text(&self) -> Option<String> {
         match &self.data {
             Kind::Bool(bool) => Some(bool.to_string()),
@@ -115,7 +115,7 @@ impl Value {
         self.data == Kind::Null
     }
 
-    /// Whether there is nothing in it: null, or an empty list, map or string.
+    /// Returns true for null, and for an empty list, map or string.
     pub fn is_empty(&self) -> bool {
         match &self.data {
             Kind::Null => true,
@@ -126,7 +126,7 @@ impl Value {
         }
     }
 
-    /// Travis's word for the type.
+    /// Returns Travis's word for the type.
     pub fn type_name(&self) -> &'static str {
         match &self.data {
             Kind::Null => "none",
@@ -138,7 +138,7 @@ impl Value {
         }
     }
 
-    /// The value without its places.
+    /// Returns the value without its places.
     pub fn json(&self) -> Json {
         match &self.data {
             Kind::Null => Json::Null,

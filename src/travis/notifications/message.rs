@@ -1,32 +1,32 @@
-//! What a notification says.
+//! Texts of notifications.
 
 use serde_json::{Map, Value as Json, json};
 
 use crate::domain::BuildState;
 
-/// What a state means beside the one before.
+/// The meaning of a build's state after that of the build before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Message {
-    /// Not finished yet.
+    /// The build is not finished yet.
     Pending,
-    /// Passed, and it did not fail before.
+    /// The build passed, and the one before did not fail.
     Passed,
-    /// Passed after a failure.
+    /// The build passed after a failure.
     Fixed,
-    /// Failed, and what was before is not known.
+    /// The build failed, and the one before neither passed nor failed, or its state is not known.
     Failed,
-    /// Failed after it had passed.
+    /// The build failed after one that passed.
     Broken,
-    /// Failed again.
+    /// The build failed again.
     StillFailing,
-    /// Could not do its work.
+    /// The build could not do its work.
     Errored,
-    /// Canceled.
+    /// The build was canceled.
     Canceled,
 }
 
 impl Message {
-    /// What a build says, by its state and that of the finished build before.
+    /// Returns the message of a build, by its state and that of the finished build before.
     pub fn of(state: BuildState, previous: Option<BuildState>) -> Self {
         match (state, previous) {
             (BuildState::Queued | BuildState::Running, _) => Self::Pending,
@@ -40,7 +40,7 @@ impl Message {
         }
     }
 
-    /// A word or two, for subjects and for `status_message` of webhooks.
+    /// Returns a word or two, for subjects and for `status_message` of webhooks.
     pub fn short(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
@@ -54,7 +54,7 @@ impl Message {
         }
     }
 
-    /// The sentence, which `%{message}` stands for.
+    /// Returns the sentence that `%{message}` stands for.
     pub fn sentence(self) -> &'static str {
         match self {
             Self::Pending => "The build is pending.",
@@ -69,28 +69,23 @@ impl Message {
     }
 }
 
-/// What templates can name.
+/// The values that templates can name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {
     /// `owner/name` of the repository.
     pub repository: String,
-    /// The build's number.
     pub number: String,
-    /// The build's id.
     pub id: i64,
     /// The number of the pull request and its page.
     pub pull_request: Option<(i64, String)>,
     /// The branch; a pull request's base branch.
     pub branch: String,
-    /// The commit's id.
     pub commit: String,
-    /// The commit's author.
     pub author: String,
     /// The commit's message, subject and body.
     pub commit_message: String,
-    /// The build's state.
     pub state: BuildState,
-    /// How the finished build before ended.
+    /// State of the finished build before this one.
     pub previous: Option<BuildState>,
     /// The sum of the jobs' durations, in seconds.
     pub duration: u64,
@@ -98,11 +93,10 @@ pub struct Build {
     pub elapsed: u64,
     /// The page that compares the commits.
     pub compare_url: String,
-    /// The build's page.
     pub build_url: String,
 }
 
-/// The template of chats that are given none: that of a branch's builds, and that of a pull request's.
+/// Returns the default template of chats: one for a branch's builds, and another for a pull request's.
 pub fn default_template(build: &Build) -> &'static str {
     match build.pull_request {
         None => {
@@ -116,7 +110,7 @@ pub fn default_template(build: &Build) -> &'static str {
     }
 }
 
-/// The template with its `%{…}` filled in. A name that is none stands for nothing; values are not read for names.
+/// Fills in the `%{…}` of a template. An unknown name stands for nothing. Names in values are not filled in.
 pub fn render(template: &str, build: &Build) -> String {
     let variables = variables(build);
     let mut parts = template.split("%{");
@@ -162,7 +156,7 @@ fn variables(build: &Build) -> Map<String, Json> {
     }
 }
 
-/// Travis's word for a state.
+/// Returns Travis's word for a state.
 fn result(state: BuildState) -> &'static str {
     match state {
         BuildState::Queued => "created",

@@ -1,7 +1,7 @@
-//! Who is told of a build, when, and in which words (travis-hub config/notify.rb, travis-tasks).
+//! Notifications about a build: their recipients, occasions and texts (travis-hub config/notify.rb, travis-tasks).
 //!
-//! Nothing is sent from here: [`due`] says which entries of `notifications` are to be delivered, and what there is to
-//! say comes from [`Message`] and [`render`].
+//! Nothing is sent from here. [`due`] returns the entries of `notifications` to deliver, and [`Message`] and [`render`]
+//! provide the texts.
 
 mod message;
 
@@ -12,7 +12,7 @@ use crate::domain::BuildState;
 
 pub use message::{Build, Message, default_template, render};
 
-/// A way to tell people.
+/// A way to notify people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Channel {
     /// The key `campfire`.
@@ -33,47 +33,45 @@ pub enum Channel {
     Webhooks,
 }
 
-/// What happened to a build. A build that could not do its work has finished, too.
+/// An event in the life of a build. A build that could not do its work has finished, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// Its first job started.
+    /// The first job started.
     Started,
-    /// All its jobs ended.
+    /// All jobs ended.
     Finished,
-    /// Somebody, or a newer build, canceled it.
+    /// A person, or a newer build, canceled the build.
     Canceled,
-    /// It never came to jobs.
+    /// The build ended before it had jobs.
     Errored,
 }
 
 /// A moment in the life of a build.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Occasion<'a> {
-    /// What happened.
     pub event: Event,
-    /// The state that the build is in now.
+    /// Current state of the build.
     pub state: BuildState,
-    /// How the last finished build of the branch before this one ended.
+    /// State of the last finished build of the branch before this one.
     pub previous: Option<BuildState>,
-    /// Whether it is the build of a pull request.
+    /// True when it is the build of a pull request.
     pub pull_request: bool,
-    /// Whether a newer build canceled it.
+    /// True when a newer build canceled it.
     pub auto_canceled: bool,
-    /// What conditions ask for: the data of [`matrix::matrix`].
+    /// Data that conditions ask for: the data of [`matrix::matrix`].
     pub data: &'a Json,
 }
 
-/// An entry of `notifications` that is to be delivered.
+/// An entry of `notifications` to deliver.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notification {
-    /// By which way.
     pub channel: Channel,
     /// The entry in its normal form, with recipients, rooms or addresses. An email without recipients goes to the
     /// commit's author and committer.
     pub entry: Config,
 }
 
-/// How often an event of one kind is told.
+/// Frequency of notifications for events of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Frequency {
     Always,
@@ -82,7 +80,7 @@ enum Frequency {
 }
 
 impl Channel {
-    /// All ways, in the order of their keys.
+    /// All channels, in the order of their keys.
     pub const ALL: [Self; 8] = [
         Self::Campfire,
         Self::Email,
@@ -94,7 +92,7 @@ impl Channel {
         Self::Webhooks,
     ];
 
-    /// The key under `notifications`.
+    /// Returns the key under `notifications`.
     pub fn key(self) -> &'static str {
         match self {
             Self::Campfire => "campfire",
@@ -108,7 +106,7 @@ impl Channel {
         }
     }
 
-    /// Whether the channel gets such events at all.
+    /// Returns true if the channel gets such events at all.
     pub fn hears(self, event: Event) -> bool {
         match self {
             Self::Webhooks => true,
@@ -117,7 +115,7 @@ impl Channel {
         }
     }
 
-    /// Whether an entry of the channel asks to be told of this, by its `on_…` keys alone.
+    /// Returns true if an entry of the channel asks for this event, by its `on_…` keys alone.
     pub fn asks(self, entry: &Config, event: Event, state: BuildState, previous: Option<BuildState>) -> bool {
         let passed = event == Event::Finished && state == BuildState::Passed;
         let (key, default) = match event {
@@ -136,7 +134,7 @@ impl Channel {
         }
     }
 
-    /// Whether an entry is delivered at this occasion, its condition apart.
+    /// Returns true if an entry is delivered at this occasion, apart from its condition.
     fn wants(self, entry: &Config, occasion: &Occasion<'_>) -> bool {
         let is_off = |key: &str| entry.get(key) == Some(&Json::Bool(false));
         let silent = match self {
@@ -161,11 +159,11 @@ impl Frequency {
     }
 }
 
-/// The most entries of one channel.
+/// Maximum number of entries of one channel.
 const MAX_ENTRIES: usize = 50;
 
-/// What is to be delivered at an occasion, by the build's config in its normal form. People get emails also when the
-/// config does not say so.
+/// Returns the notifications to deliver at an occasion, by the build's config in its normal form. Emails are sent even
+/// when the config does not ask for them.
 pub fn due(config: &Config, occasion: &Occasion<'_>) -> Vec<Notification> {
     let facts = matrix::facts_of_build(config, occasion.data);
     let mut due = Vec::new();

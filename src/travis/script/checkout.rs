@@ -1,7 +1,7 @@
-//! The key `git`, and what of the checkout is left to the job (travis-build vcs/git*.rs).
+//! The key `git`, and the part of the checkout that is left to the job (travis-build vcs/git*.rs).
 //!
-//! The worker puts the history in place before the start, from its mirror, and the files too if the image has no git to get
-//! them out of it. Submodules are cloned by the job itself, with nobody's credentials: a pull request could name any
+//! Before the start, the worker puts the history in place from its mirror, and also the files if the image has no git
+//! to check them out. The job itself clones submodules, without any credentials: a pull request could name any
 //! repository that the server's token may read.
 
 use serde_json::Value as Json;
@@ -11,15 +11,15 @@ use super::shell::quoted;
 use super::{Config, Facts, Script};
 use crate::domain::Sha;
 
-/// Commits that a checkout has without `git.depth`.
+/// Number of commits in a checkout without `git.depth`.
 pub const DEPTH: u32 = 50;
 
-/// What the worker has to know to put the files in place.
+/// The facts that the worker requires to put the files in place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkout {
-    /// Whether there are files at all (`git.clone`).
+    /// True when there are files at all (`git.clone`).
     pub clone: bool,
-    /// Commits of the history; None for all.
+    /// Number of commits of the history; `None` for all.
     pub depth: Option<u32>,
     /// `core.autocrlf`, when it is set: `true`, `false` or `input`.
     pub autocrlf: Option<String>,
@@ -27,15 +27,16 @@ pub struct Checkout {
     pub symlinks: Option<bool>,
 }
 
-/// Where a checkout's files are before the script runs.
+/// The place of a checkout's files before the script runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Files {
-    /// In their folder.
+    /// The files are in their folder.
     InPlace,
-    /// In the checkout's `.git`: the job's own git gets them out.
+    /// The files are in the checkout's `.git`: the job's own git checks them out.
     InHistory,
-    /// As above, but in their folder are those of this commit: the job's own git changes what differs.
-    OfBase(Sha),
+    /// The files are in the checkout's `.git`, and their folder has those of this commit: the job's own git changes the
+    /// files that differ.
+    OfCheckoutImage(Sha),
 }
 
 impl Default for Checkout {
@@ -45,12 +46,12 @@ impl Default for Checkout {
 }
 
 impl Checkout {
-    /// Whether there are files, and just as git writes them by itself.
+    /// Returns true if there are files, exactly as git writes them by default.
     pub fn is_plain(&self) -> bool {
         self.clone && self.autocrlf.is_none() && self.symlinks.is_none()
     }
 
-    /// Of a job's config.
+    /// Reads the options from a job's config.
     pub fn of(config: &Json) -> Self {
         let git = config.get("git");
         let option = |key: &str| git.and_then(|git| git.get(key));
@@ -75,11 +76,11 @@ impl Checkout {
 
 fn number(value: &Json) -> Option<u32> {
     let text = value.as_str().map(str::to_owned).unwrap_or_else(|| value.to_string());
-    // A depth that no history reaches means all of it, and is still a number that git takes.
+    // A depth beyond the whole history means all of it, and must still be a number that git accepts.
     text.parse::<u64>().ok().map(|number| u32::try_from(number).unwrap_or(i32::MAX as u32).min(i32::MAX as u32))
 }
 
-/// The folder of the checkout, and what is still to be done in it.
+/// Enters the folder of the checkout, and does the rest of the checkout there.
 pub fn checkout(script: &mut Script, config: &Config, facts: &Facts) {
     let git = config.get("git").and_then(Json::as_object).cloned().unwrap_or_default();
     let is = |key: &str, value: bool| git.get(key) == Some(&Json::Bool(value));
@@ -103,9 +104,9 @@ pub fn checkout(script: &mut Script, config: &Config, facts: &Facts) {
     let files = match &facts.files {
         Files::InPlace => None,
         Files::InHistory => Some(format!("git checkout -qf {}", facts.commit)),
-        // Unlike a checkout it looks at no file that both commits have. Where it finds something else than it knows of, a
-        // checkout sets it right.
-        Files::OfBase(base) => {
+        // Unlike a checkout, this command does not check files that both commits have. When it finds something
+        // unexpected, a checkout repairs it.
+        Files::OfCheckoutImage(base) => {
             let commit = &facts.commit;
             Some(format!("git read-tree -m -u {base} {commit} || git checkout -qf {commit}"))
         }
@@ -115,7 +116,7 @@ pub fn checkout(script: &mut Script, config: &Config, facts: &Facts) {
     }
     if let Some(file) = text(&git, "sparse_checkout") {
         script.command("git config core.sparseCheckout true", "--assert --event checkout");
-        // Read from the commit: after the second command the file itself may be gone.
+        // The patterns are read from the commit: after the second command the file itself may be gone.
         let patterns = format!("git show HEAD:{} > .git/info/sparse-checkout", quoted(file));
         script.command(&format!("mkdir -p .git/info && {patterns}"), "--assert --echo --event checkout");
         script.command("git reset --hard --quiet", "--assert --echo --timing --event checkout");

@@ -1,7 +1,7 @@
-//! The key `deploy` (travis-build addons/deploy*.rb, dpl): when, and with which commands.
+//! The key `deploy` (travis-build addons/deploy*.rb, dpl): the conditions of deployments and their commands.
 //!
-//! Two providers run: `script`, and `releases`, which is written in bash here and needs curl in the image. The others
-//! are told of, and their lines before and after do not run.
+//! Two providers run: `script`, and `releases`, which is written in bash here and requires curl in the image. Other
+//! providers are reported, and their lines before and after do not run.
 
 use serde_json::Value as Json;
 
@@ -25,13 +25,13 @@ const VERSIONS: [(&str, &str); 11] = [
     ("scala", "TRAVIS_SCALA_VERSION"),
 ];
 
-/// Whether a provider's deployments run here.
+/// Returns true if a provider's deployments run here.
 pub fn is_supported(provider: &str) -> bool {
     matches!(provider, "script" | "releases")
 }
 
-/// Whether a job might publish something, as far as that can be said before it runs: a deployment is asked for that runs here,
-/// and branch, tag and repository are not against it.
+/// Returns true if a job might publish something, as far as this is known before it runs: it has a deployment that runs
+/// here, and branch, tag and repository do not exclude it.
 pub fn may_deploy(config: &Json, facts: &Facts) -> bool {
     let entries = entries(config.get("deploy"));
     let can = facts.pull_request.is_none() && facts.github_api.is_some();
@@ -46,7 +46,7 @@ pub fn may_deploy(config: &Json, facts: &Facts) -> bool {
     })
 }
 
-/// All deployments, in order. They run when the script has passed.
+/// Adds all deployments in order. They run when the script has passed.
 pub fn deploy(script: &mut Script, config: &Config, facts: &Facts) {
     let entries = entries(config.get("deploy"));
     if entries.is_empty() {
@@ -56,18 +56,18 @@ pub fn deploy(script: &mut Script, config: &Config, facts: &Facts) {
     for (index, entry) in entries.iter().enumerate() {
         let provider = text(entry, "provider").unwrap_or_default();
         if facts.pull_request.is_some() {
-            script.say("YELLOW", &skipping(provider, "the current build is a pull request"));
+            script.print("YELLOW", &skipping(provider, "the current build is a pull request"));
             continue;
         }
         let Some(api) = &facts.github_api else {
-            script.say("YELLOW", &skipping(provider, "only the service deploys"));
+            script.print("YELLOW", &skipping(provider, "only the service deploys"));
             continue;
         };
         let conditions = conditions(entry);
         for (condition, why) in &conditions {
             let why = skipping(provider, why);
             script.line(&format!("if ! {{ {condition}; }}; then"));
-            script.say("YELLOW", &why);
+            script.print("YELLOW", &why);
             script.line("else");
         }
         script.line(":");
@@ -85,7 +85,7 @@ fn entries(deploy: Option<&Json>) -> Vec<Config> {
     }
 }
 
-/// An entry as a map; a word alone names a provider.
+/// Returns an entry as a map; a single word names a provider.
 fn entry(value: &Json) -> Option<Config> {
     match value {
         Json::Object(map) => Some(map.clone()),
@@ -100,7 +100,7 @@ fn skipping(provider: &str, why: &str) -> String {
 
 fn one(script: &mut Script, config: &Config, entry: &Config, (provider, index): (&str, usize), api: &str) {
     if !is_supported(provider) {
-        script.say(
+        script.print(
             "YELLOW",
             &format!(
                 "Not deployed: Trainyard does not run the provider `{provider}`. Put its commands into `provider: script`."
@@ -124,7 +124,7 @@ fn one(script: &mut Script, config: &Config, entry: &Config, (provider, index): 
         releases(script, entry, api, options);
     }
     if allowed {
-        // What failed here is nobody's status.
+        // A failure here does not count for the job's status.
         script.line(":");
     }
     script.line(&format!("travis_fold end {fold}"));
@@ -133,7 +133,7 @@ fn one(script: &mut Script, config: &Config, entry: &Config, (provider, index): 
     }
 }
 
-/// What `on:` says. YAML reads a plain `on` as true.
+/// Returns the options of `on:`. YAML reads a plain `on` as true.
 fn on(entry: &Config) -> Config {
     match entry.get("on").or_else(|| entry.get("true")).or_else(|| entry.get("if")) {
         Some(Json::Object(map)) => map.clone(),
@@ -142,7 +142,7 @@ fn on(entry: &Config) -> Config {
     }
 }
 
-/// The conditions of `on:`, each a command of bash, with what to say when it does not hold.
+/// Returns the conditions of `on:`: each is a command of bash, with the text for the log when it does not hold.
 fn conditions(entry: &Config) -> Vec<(String, String)> {
     let on = on(entry);
     let is_true = |key: &str| on.get(key) == Some(&Json::Bool(true));
@@ -151,7 +151,7 @@ fn conditions(entry: &Config) -> Vec<(String, String)> {
         let condition = format!("[[ $TRAVIS_REPO_SLUG = {} ]]", quoted(repo));
         all.push((condition, "this is not the right repository".to_owned()));
     }
-    // A tag's build has the tag's name for its branch.
+    // A tag's build has the tag's name as its branch.
     if !is_true("all_branches") && !is_true("tags") {
         let branches = branches(on.get("branch"));
         let each: Vec<String> = branches.iter().map(|branch| format!("$TRAVIS_BRANCH = {}", quoted(branch))).collect();
@@ -165,7 +165,8 @@ fn conditions(entry: &Config) -> Vec<(String, String)> {
         }
     }
     for condition in on.get("condition").map(lines).unwrap_or_default() {
-        // Bash's own expression, the author's to write; `eval` keeps its syntax errors from being the script's.
+        // The condition is a bash expression of the author's; `eval` keeps its syntax errors apart from the script's
+        // syntax.
         let test = format!("eval {}", quoted(&format!("[[ {condition} ]]")));
         all.push((test, format!("the condition {condition} does not hold")));
     }
@@ -190,7 +191,7 @@ fn branches(value: Option<&Json>) -> Vec<String> {
     }
 }
 
-/// A release on GitHub. `travis_release` finds its options in variables of the shell.
+/// Adds a release on GitHub. `travis_release` finds its options in shell variables.
 fn releases(script: &mut Script, entry: &Config, api: &str, options: &str) {
     script.line(&format!("TRAVIS_GITHUB_API_URL={}", quoted(api)));
     if !script.0.contains("travis_release()") {
@@ -215,7 +216,7 @@ fn releases(script: &mut Script, entry: &Config, api: &str, options: &str) {
     ];
     for (name, value) in variables {
         let value = value.unwrap_or_default();
-        // As with dpl, bash fills in variables.
+        // As with dpl, bash expands variables.
         let escaped = value.replace('\\', r"\\").replace('"', "\\\"").replace('`', r"\`");
         script.line(&match value.contains('$') {
             true => format!("eval {}", quoted(&format!("{name}=\"{escaped}\""))),

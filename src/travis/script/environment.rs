@@ -1,4 +1,4 @@
-//! The variables that a job sees, and in which order they are set (travis-build env.rb, env/*.rb).
+//! The variables that a job sees, in the order in which they are set (travis-build env.rb, env/*.rb).
 
 use serde_json::Value as Json;
 
@@ -7,7 +7,7 @@ use super::{Config, Facts, Script};
 use crate::domain::TriggerKind;
 use crate::travis::{env, secrets};
 
-/// The variables that hold from the start on.
+/// Adds the variables that hold from the start.
 pub fn header(script: &mut Script, config: &Config, facts: &Facts) {
     let os = text(config, "os").unwrap_or("linux");
     let variables = [
@@ -16,7 +16,7 @@ pub fn header(script: &mut Script, config: &Config, facts: &Facts) {
         ("TERM", "xterm"),
         ("USER", "travis"),
         ("HOME", &facts.home),
-        // Without a terminal Python would keep its output to itself for a long time.
+        // Without a terminal, Python would hold back its output for a long time.
         ("PYTHONUNBUFFERED", "1"),
         ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
         ("PIP_PROGRESS_BAR", "off"),
@@ -42,7 +42,7 @@ pub fn header(script: &mut Script, config: &Config, facts: &Facts) {
     script.line("TRAVIS_PHASE=setup");
 }
 
-/// The variables of the checkout's own part of the job: built in, of the settings, of the config; later ones win.
+/// Adds the variables of the checkout: those built in, those of the settings, then those of the config; later ones win.
 pub fn export(script: &mut Script, config: &Config, facts: &Facts) {
     for (name, value) in built_in(config, facts) {
         script.line(&format!("export {name}={}", quoted(&value)));
@@ -61,13 +61,13 @@ pub fn export(script: &mut Script, config: &Config, facts: &Facts) {
     }
     let lost = secrets::ciphers_of(config).iter().filter(|cipher| clear(facts, cipher).is_none()).count();
     if lost > 0 && !facts.secrets_allowed {
-        script.say("YELLOW", "Encrypted environment variables have been removed for security reasons.");
+        script.print("YELLOW", "Encrypted environment variables have been removed for security reasons.");
     } else if lost > 0 {
-        script.say(
+        script.print(
             "YELLOW",
             &format!(
-                "{lost} `secure:` of .travis.yml cannot be decrypted with this repository's key. \
-                 Encrypt again with: trainyard encrypt NAME=value --repo {}",
+                "{lost} `secure:` values of .travis.yml cannot be decrypted with this repository's key. \
+                 Encrypt them again with: trainyard encrypt NAME=value --repo {}",
                 facts.repo
             ),
         );
@@ -76,7 +76,7 @@ pub fn export(script: &mut Script, config: &Config, facts: &Facts) {
 
 fn announce(script: &mut Script, announced: &mut bool, source: &str) {
     if !std::mem::replace(announced, true) {
-        script.say("YELLOW", &format!("Setting environment variables from {source}"));
+        script.print("YELLOW", &format!("Setting environment variables from {source}"));
     }
 }
 
@@ -90,7 +90,7 @@ fn export_line(script: &mut Script, line: &str, secret: Option<&String>) {
     }
 }
 
-/// The config's variables as bash is told to export them, and whether they are secret.
+/// Returns the config's variables as bash exports them, and true for those that are secret.
 fn of_config(config: &Config, facts: &Facts) -> Vec<(String, String, bool)> {
     let clear = |cipher: &Json| clear(facts, cipher.as_str()?);
     let mut all = Vec::new();
@@ -113,7 +113,7 @@ fn of_config(config: &Config, facts: &Facts) -> Vec<(String, String, bool)> {
     all
 }
 
-/// The clear text of a `secure:` string.
+/// Returns the clear text of a `secure:` string.
 fn clear<'a>(facts: &'a Facts, cipher: &str) -> Option<&'a str> {
     facts.decrypted.iter().find(|(secure, _)| secure == cipher).map(|(_, clear)| clear.as_str())
 }
@@ -175,7 +175,7 @@ fn built_in(config: &Config, facts: &Facts) -> Vec<(&'static str, String)> {
     all
 }
 
-/// The variables with the versions that a job of the matrix is for.
+/// The keys of the versions that a job of the matrix is for, and the variables that hold these versions.
 const VERSIONS: [(&str, &str); 20] = [
     ("compiler", "TRAVIS_COMPILER"),
     ("crystal", "TRAVIS_CRYSTAL_VERSION"),
@@ -199,7 +199,7 @@ const VERSIONS: [(&str, &str); 20] = [
     ("scala", "TRAVIS_SCALA_VERSION"),
 ];
 
-/// A key's text; the first of a list.
+/// Returns the text of a key; the first item of a list.
 pub fn text<'a>(config: &'a Config, key: &str) -> Option<&'a str> {
     match config.get(key)? {
         Json::String(text) => Some(text),

@@ -1,4 +1,4 @@
-//! What depends on the language: its runtime, and the commands of phases that are not given.
+//! The language-specific part of a script: the runtime, and the commands of phases that are not given.
 
 use serde_json::Value as Json;
 
@@ -6,7 +6,8 @@ use super::environment::text;
 use super::shell::quoted;
 use super::{Config, Facts, Script};
 
-/// A command of a default phase, run when its condition holds; of several, the first that holds.
+/// A command of a default phase, which runs when its condition holds. If several conditions hold, only the first
+/// counts.
 struct Choice {
     condition: &'static str,
     command: &'static str,
@@ -90,7 +91,7 @@ fn known(config: &Config) -> Option<&'static Language> {
     LANGUAGES.iter().find(|known| known.name == language(config))
 }
 
-/// Why a job without its own `script` cannot run: nobody knows the language's commands.
+/// Returns the reason why a job without its own `script` cannot run: the language's commands are not known.
 pub fn unsupported(config: &Config) -> Option<String> {
     if known(config).is_some() || config.contains_key("script") {
         return None;
@@ -101,7 +102,7 @@ pub fn unsupported(config: &Config) -> Option<String> {
     ))
 }
 
-/// The runtime.
+/// Sets up the runtime.
 pub fn setup(script: &mut Script, config: &Config, facts: &Facts) {
     match language(config) {
         "python" => python(script, config, facts),
@@ -114,11 +115,12 @@ pub fn setup(script: &mut Script, config: &Config, facts: &Facts) {
     }
 }
 
-/// Travis's version of Python for who names none.
+/// Travis's version of Python for files that do not name a version.
 const DEFAULT_PYTHON: &str = "3.10";
 
-/// Activates the image's virtualenv of the version wanted. Without one, the image's own `python` will do if it has
-/// that version; another version is an error, as on Travis. Where no version is asked for, any will do.
+/// Activates the image's virtualenv of the requested version. Without such a virtualenv, the image's own `python` is
+/// used if it has that version; another version is an error, as on Travis. If no version is requested, any version is
+/// used.
 fn python(script: &mut Script, config: &Config, facts: &Facts) {
     let version = text(config, "python").unwrap_or(DEFAULT_PYTHON);
     let virtualenv = config.get("virtualenv").and_then(|v| v.get("system_site_packages")) == Some(&Json::Bool(true));
@@ -144,14 +146,14 @@ fn python(script: &mut Script, config: &Config, facts: &Facts) {
     script.line("printf '\\nYour build has been stopped.\\n'");
     script.line("travis_terminate 2");
     script.line("fi");
-    // Asking pip takes longer than all else that a smoke job does beside its training.
+    // Asking pip takes longer than all other work of a smoke job besides its training.
     if facts.smoke.is_none() {
         script.command("python --version", "--echo");
         script.command("pip --version", "--echo");
     }
 }
 
-/// A phase that is not given.
+/// Adds a phase that is not given.
 pub fn default_phase(script: &mut Script, config: &Config, name: &str) {
     let Some(known) = known(config) else { return };
     let choices = if name == "install" { known.install } else { known.script };
@@ -170,13 +172,13 @@ pub fn default_phase(script: &mut Script, config: &Config, name: &str) {
     match (known.name, name) {
         ("python", "install") => {
             script.line("else");
-            script.say(
+            script.print(
                 "YELLOW",
                 "Could not locate requirements.txt. Override the install: key in your .travis.yml to install dependencies.",
             );
         }
         ("python", "script") => {
-            script.say("RED", "Please override the script: key in your .travis.yml to run tests.");
+            script.print("RED", "Please override the script: key in your .travis.yml to run tests.");
             script.line("export TRAVIS_TEST_RESULT=1");
         }
         (_, "script") if choices.is_empty() => script.line("export TRAVIS_TEST_RESULT=0"),

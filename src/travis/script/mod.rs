@@ -1,7 +1,7 @@
-//! One job's config and the facts of its build, as one bash script.
+//! The compiler that turns one job's config and the facts of its build into one bash script.
 //!
 //! The order of the stages is travis-build's: set-up, checkout, environment, language, the job's phases, the end.
-//! Everything that comes from outside is either quoted or, where Travis lets bash evaluate it, handed to `eval` as one
+//! Everything that comes from outside is either quoted or, where Travis lets bash evaluate it, passed to `eval` as one
 //! quoted word, so that no text can end the script's own syntax.
 
 mod checkout;
@@ -25,115 +25,109 @@ use crate::domain::{RepoName, TriggerKind};
 use crate::lora::smoke::Change;
 use shell::quoted;
 
-/// What a script says last of all, before its result, when it comes to its end by itself (`functions.sh`).
+/// Start of the last line that a script prints when it reaches its end; the result follows (`functions.sh`).
 pub const LAST_WORDS: &str = "Done. Your build exited with ";
 
-/// What is known of a job besides its config.
+/// The facts about a job besides its config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// The home folder in the container, without a slash at its end. The checkout is in `build/OWNER/NAME` below it.
+    /// Home folder in the container, without a slash at its end. The checkout is in `build/OWNER/NAME` below it.
     pub home: String,
-    /// The image that the job runs in, for messages.
+    /// Image that the job runs in, for messages.
     pub image: String,
-    /// Its id: what the name stood for when the job began.
+    /// Id of the image that the name stood for when the job began.
     pub image_id: String,
-    /// Where the checkout's files are before the script runs.
+    /// Place of the checkout's files before the script runs.
     pub files: Files,
-    /// The server's host name and the start of its pages' addresses, such as `https://ci.example.org`.
+    /// The server's host name, and the start of its pages' addresses, such as `https://ci.example.org`.
     pub host: String,
-    /// The repository: the base of a pull request.
+    /// The repository; for a pull request, its base repository.
     pub repo: RepoName,
-    /// Whether it is private.
+    /// True when the repository is private.
     pub private: bool,
-    /// What asked for the build.
+    /// Kind of event that requested the build.
     pub event: TriggerKind,
     /// The branch; a pull request's base branch; empty for a tag.
     pub branch: String,
-    /// The tag's name.
     pub tag: Option<String>,
     /// The commit that is built.
     pub commit: String,
     /// `before...after`; empty when there is nothing to compare with.
     pub commit_range: String,
-    /// The commit's message.
     pub commit_message: String,
-    /// What is particular to a pull request.
     pub pull_request: Option<PullRequestFacts>,
     /// The build's row, its number and the address of its page.
     pub build: Numbered,
     /// The job's row, its number (`12.3`) and the address of its page.
     pub job: Numbered,
-    /// Whether somebody started the job again.
+    /// True when a person started the job again.
     pub restarted: bool,
-    /// Whether the job may have the repository's secrets.
+    /// True when the job may have the repository's secrets.
     pub secrets_allowed: bool,
-    /// The repository's settings: name, value, and whether it is to be hidden.
+    /// Variables of the repository's settings.
     pub settings: Vec<Setting>,
-    /// Where GitHub's API is, for releases; None when nothing is to be deployed.
+    /// Address of GitHub's API, for releases; `None` when nothing may be deployed.
     pub github_api: Option<String>,
-    /// The cache that the job begins with, in words; None when there is no server to keep caches.
+    /// The cache that the job begins with, in words; `None` without a server that keeps caches.
     pub cache: Option<String>,
-    /// What a smoke job's config has changed; None for other jobs.
+    /// Changes to a smoke job's config; `None` for other jobs.
     pub smoke: Option<Vec<Change>>,
-    /// The clear texts of the config's `secure:` strings. A secret that is not here is left out.
+    /// Clear texts of the config's `secure:` strings. A secret that is missing here is left out.
     pub decrypted: Vec<(String, String)>,
 }
 
 impl Facts {
-    /// Whether the job gets any secret.
+    /// Returns true if the job gets any secret.
     fn has_secrets(&self) -> bool {
         !self.decrypted.is_empty() || self.settings.iter().any(|setting| setting.secret)
     }
 }
 
-/// What is particular to a pull request.
+/// The details of a pull request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullRequestFacts {
-    /// Its number.
     pub number: i64,
-    /// The branch it comes from.
+    /// The branch that the pull request comes from.
     pub branch: String,
-    /// Its head commit.
+    /// Id of the head commit.
     pub sha: String,
-    /// The repository it comes from, `owner/name`; empty when that was deleted.
+    /// The repository that the pull request comes from, `owner/name`; empty when that repository was deleted.
     pub slug: String,
-    /// Whether it is a draft.
     pub draft: bool,
 }
 
-/// A build or a job among others.
+/// The identity of a build or a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Numbered {
-    /// The row's id.
+    /// Id of the row.
     pub id: i64,
-    /// The number that people see.
+    /// Number that people see.
     pub number: String,
-    /// The address of the page.
+    /// Address of the page.
     pub url: String,
 }
 
 /// A variable of the repository's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// The name.
     pub name: String,
     /// The value, which bash does not evaluate.
     pub value: String,
-    /// Whether the log shows `[secure]` instead.
+    /// True when the log shows `[secure]` instead of the value.
     pub secret: bool,
 }
 
-/// The script of a job. Its exit status is 0 when the job passed, 1 when it failed, and anything else when it could
-/// not do its work.
+/// Compiles the script of a job. Its exit status is 0 when the job passed, 1 when it failed, and anything else when it
+/// could not do its work.
 pub fn compile(config: &Json, facts: &Facts) -> String {
     let mut config = config.clone();
     secrets::reveal(&mut config, &facts.decrypted);
     let empty = Config::new();
     let config = config.as_object().unwrap_or(&empty);
     let mut script = Script::default();
-    // No terminal is attached: with one stream the log has one order.
+    // No terminal is attached: with a single stream, the log has a single order.
     script.line("exec 2>&1");
-    // For the container's init only: in a job it would change what its own init does.
+    // The variable is for the container's init only: in a job it would change what the job's own init does.
     script.line("unset TINI_KILL_PROCESS_GROUP");
     script.text(include_str!("functions.sh"));
     environment::header(&mut script, config, facts);
@@ -152,26 +146,26 @@ pub fn compile(config: &Json, facts: &Facts) -> String {
     script.0
 }
 
-/// The worker has put the cache in place before the start, and takes it out after the end.
+/// Shows the cache in the log. The worker puts the cache in place before the start, and takes it out after the end.
 fn cache(script: &mut Script, config: &Config, facts: &Facts) {
     let (Some(found), Some(_)) = (&facts.cache, cache::wanted(config)) else { return };
     script.line("travis_fold start cache.1");
     script.line(&format!("printf '%s\\n' {}", quoted(found)));
     script.line("travis_fold end cache.1");
     for word in cache::without_effect(config) {
-        script.say(
+        script.print(
             "YELLOW",
             &format!("`cache: {word}` has no effect here: name the folders under `cache: directories:`."),
         );
     }
 }
 
-/// What is tried, so that nobody has to guess it from what fails.
+/// Shows what the job tries, so that the author does not have to guess it from a failure.
 fn smoke(script: &mut Script, config: &Config, facts: &Facts) {
     let (Some(changes), Some(asked)) = (&facts.smoke, config.get("smoke")) else { return };
     let path = asked.get("config").and_then(Json::as_str).unwrap_or_default();
     let head = format!("A smoke job tries {path} on a CPU, with a mock model and dummy data.");
-    script.say("YELLOW", &head);
+    script.print("YELLOW", &head);
     script.line("travis_fold start smoke.1");
     script.line(&format!("printf '%s\\n' {}", quoted("In its config these keys differ:")));
     for Change { key, from, to } in changes {
@@ -181,7 +175,7 @@ fn smoke(script: &mut Script, config: &Config, facts: &Facts) {
     script.line("travis_fold end smoke.1");
 }
 
-/// A script that grows.
+/// A script in progress.
 #[derive(Debug, Default)]
 struct Script(String);
 
@@ -195,19 +189,19 @@ impl Script {
         self.0.push_str(text);
     }
 
-    /// A command of the author's, with Travis's options for it.
+    /// Adds a command of the author's, with Travis's options for it.
     fn command(&mut self, command: &str, options: &str) {
         self.line(&format!("travis_cmd {} {options}", quoted(command)));
     }
 
-    /// Text for the log, in a colour of `functions.sh`.
-    fn say(&mut self, color: &str, text: &str) {
+    /// Adds text for the log, in a colour of `functions.sh`.
+    fn print(&mut self, color: &str, text: &str) {
         self.line(&format!("printf '%b%s%b\\n' \"$ANSI_{color}\" {} \"$ANSI_RESET\"", quoted(text)));
     }
 
     /// Ends the job as errored.
     fn stop(&mut self, why: &str) {
-        self.say("RED", why);
+        self.print("RED", why);
         self.line("printf '\\nYour build has been stopped.\\n'");
         self.line("travis_terminate 2");
     }

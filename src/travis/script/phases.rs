@@ -1,4 +1,4 @@
-//! The phases of a job (travis-build stages.rb): which run when, and whose failure ends what.
+//! The phases of a job (travis-build stages.rb): when each of them runs, and what its failure ends.
 
 use serde_json::Value as Json;
 
@@ -6,10 +6,10 @@ use super::shell::{printed, quoted};
 use super::{Config, Facts, Script, deploy, languages};
 use crate::travis::{artifacts, cache};
 
-/// Words in place of commands that skip a phase.
+/// Words that skip a phase when they stand in place of its commands.
 const SKIP: [&str; 2] = ["skip", "ignore"];
 
-/// How a phase's lines are run.
+/// The way in which a phase's lines run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
     /// The first line that fails ends the job as errored.
@@ -20,7 +20,7 @@ enum Rule {
     Ignore,
 }
 
-/// All phases, in order.
+/// Adds all phases in order.
 pub fn phases(script: &mut Script, config: &Config, facts: &Facts) {
     for (name, rule) in [
         ("before_install", Rule::Assert),
@@ -33,7 +33,7 @@ pub fn phases(script: &mut Script, config: &Config, facts: &Facts) {
     }
     if let Some(wanted) = cache::wanted(config).filter(|_| facts.cache.is_some()) {
         let paths: Vec<String> = wanted.paths.iter().map(|path| quoted(path)).collect();
-        // With `set -e` left on by the job, a folder that cannot be read must not end it.
+        // If the job left `set -e` on, a folder that cannot be read must not end the job.
         script.line(&format!("travis_note_cache {} || :", paths.join(" ")));
     }
     conditional(script, config, "after_success", "=");
@@ -44,7 +44,7 @@ pub fn phases(script: &mut Script, config: &Config, facts: &Facts) {
         let folder = wanted.working_dir.as_deref().unwrap_or_default();
         let words: Vec<String> =
             std::iter::once(folder).chain(wanted.paths.iter().map(String::as_str)).map(quoted).collect();
-        // In a shell of its own: it changes the folder, and what is wrong there must not end the job.
+        // In a subshell, since it changes the folder, and its errors must not end the job.
         script.line(&format!("(travis_note_artifacts {}) || :", words.join(" ")));
     }
 }
@@ -101,7 +101,7 @@ fn run(script: &mut Script, name: &str, fold: &str, line: &str, rule: Rule) {
     }
 }
 
-/// The commands of a phase, or of anything else that has a list or a single one.
+/// Returns the commands of a phase, or of any other key that has a list or a single command.
 pub fn lines(value: &Json) -> Vec<String> {
     match value {
         Json::Array(items) => items.iter().map(printed).collect(),

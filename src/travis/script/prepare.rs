@@ -1,11 +1,11 @@
-//! What the machine has to have before the checkout: packages, services, hosts (travis-build addons/*.rb, services.rb).
+//! Set-up of the machine before the checkout: packages, services, hosts (travis-build addons/*.rb, services.rb).
 
 use serde_json::Value as Json;
 
 use super::shell::quoted;
 use super::{Config, Facts, Script};
 
-/// Services under their names in Debian, by the names that Travis takes.
+/// Names of services in Debian, by the names that Travis accepts.
 const SERVICES: [(&str, &str); 15] = [
     ("cassandra", "cassandra"),
     ("couchdb", "couchdb"),
@@ -24,7 +24,7 @@ const SERVICES: [(&str, &str); 15] = [
     ("riak", "riak"),
 ];
 
-/// Packages, services and hosts.
+/// Adds packages, services and hosts.
 pub fn prepare(script: &mut Script, config: &Config, facts: &Facts) {
     let addons = config.get("addons");
     let addon = |name: &str| addons.and_then(|addons| addons.get(name));
@@ -59,7 +59,7 @@ fn apt(script: &mut Script, apt: Option<&Json>, more: &[String], facts: &Facts) 
     }
     script.line("travis_fold start apt");
     let missing =
-        format!("The image {} has no apt-get, so no packages: choose an image of Debian or Ubuntu.", facts.image);
+        format!("The image {} has no apt-get to install packages: choose an image of Debian or Ubuntu.", facts.image);
     script.line("if ! command -v apt-get > /dev/null; then");
     script.stop(&missing);
     script.line("fi");
@@ -78,7 +78,7 @@ fn apt(script: &mut Script, apt: Option<&Json>, more: &[String], facts: &Facts) 
 fn apt_source(script: &mut Script, source: &Json) {
     if let Some(url) = source.get("key_url").and_then(Json::as_str) {
         let fetch = format!("curl -sSfL --retry 3 -- {}", quoted(url));
-        // apt takes a key in either form, by the name's ending.
+        // apt accepts a key in either form, by the ending of the file's name.
         let keep = "/etc/apt/trusted.gpg.d/travis-$RANDOM$RANDOM.asc";
         script.command(&format!("{fetch} > {keep}"), "--assert --echo --retry --timing --event apt");
     }
@@ -90,7 +90,7 @@ fn apt_source(script: &mut Script, source: &Json) {
         _ => {
             let name = source.get("name").or_else(|| source.get("sourceline")).unwrap_or(source);
             let name = name.as_str().map_or_else(|| name.to_string(), str::to_owned);
-            script.say(
+            script.print(
                 "YELLOW",
                 &format!("The source {name} is not known here: give its `sourceline` (deb …) and `key_url`."),
             );
@@ -107,7 +107,7 @@ fn services(script: &mut Script, services: &[String], facts: &Facts) {
         let asked = service.to_lowercase();
         match asked.as_str() {
             "docker" => {
-                script.say("YELLOW", "There is no Docker inside of a job: it would be as good as root on the host.")
+                script.print("YELLOW", "Docker is not available in a job: access to it is in effect root on the host.")
             }
             "xvfb" => xvfb(script, facts),
             _ => {
@@ -120,12 +120,12 @@ fn services(script: &mut Script, services: &[String], facts: &Facts) {
     script.line("travis_fold end services");
 }
 
-/// As on Travis a service that does not start is the job's own matter; that it is not there has to be said.
+/// Starts a service. As on Travis, a service that does not start is left to the job, but a missing service is reported.
 fn start(script: &mut Script, asked: &str, name: &str, facts: &Facts) {
     script.line(&format!("if [ -x {} ]; then", quoted(&format!("/etc/init.d/{name}"))));
     script.command(&format!("service {} start", quoted(name)), "--echo --timing --event services");
     script.line("else");
-    script.say(
+    script.print(
         "YELLOW",
         &format!(
             "The image {} has no service `{asked}`: put it into the image, or install it with `addons: apt: packages:`.",
@@ -141,11 +141,11 @@ fn xvfb(script: &mut Script, facts: &Facts) {
     script.command("Xvfb :99 -screen 0 1600x1200x24 > /dev/null 2>&1 &", "--echo --event services");
     script.line("else");
     let missing = format!("The image {} has no Xvfb: install it with `addons: apt: packages: xvfb`.", facts.image);
-    script.say("YELLOW", &missing);
+    script.print("YELLOW", &missing);
     script.line("fi");
 }
 
-/// The words of a list, or the one that stands alone; none that a command would take for an option.
+/// Returns the words of a list, or a single word. Words that a command would take for options are left out.
 fn words(value: Option<&Json>) -> Vec<String> {
     let items: Vec<&Json> = match value {
         Some(Json::Array(items)) => items.iter().collect(),

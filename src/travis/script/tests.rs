@@ -33,7 +33,7 @@ fn facts() -> Facts {
     }
 }
 
-/// Runs the script in a home of its own; the status and the whole output.
+/// Runs the script in a separate home. Returns the exit status and the whole output.
 fn run(config: &Json) -> (Option<i32>, String) {
     let dir =
         std::env::temp_dir().join(format!("trainyard-script-{}-{:?}", std::process::id(), std::thread::current().id()));
@@ -139,7 +139,7 @@ fn every_kind_of_build_has_its_variables() {
     ] {
         let show: Vec<String> = NAMES.iter().map(|name| format!("echo \"{name}=[${name}]\"")).collect();
         let script = compile(&json!({"language": "generic", "script": show}), &facts);
-        // Only the variables are looked at: the checkout's folder is not there.
+        // Only the variables are checked: the checkout's folder does not exist.
         let script = script.replace("travis_cmd 'cd ", "true 'cd ");
         let output = Command::new("bash").arg("-c").arg(script).output().expect("bash");
         let log = String::from_utf8_lossy(&output.stdout);

@@ -18,17 +18,18 @@ pub(super) const PHASES: [&str; 10] = [
     "after_script",
 ];
 
-/// The longest command that is looked at: programs of that length are not written into a `.travis.yml`.
+/// Maximum length of a command that is checked: programs of that length are not written into a `.travis.yml`.
 pub(super) const MAX_BYTES: usize = 50_000;
 
-/// An item of a phase, which bash evaluates on its own.
+/// An item of a phase, which bash evaluates separately.
 pub(super) struct Command<'a> {
     pub(super) phase: &'a str,
     pub(super) text: &'a str,
     pub(super) at: Mark,
 }
 
-/// The commands at the root and in `jobs.include`, each place once: an alias repeats what was looked at.
+/// Returns the commands at the root and in `jobs.include`, each place once: an alias repeats commands that were already
+/// checked.
 pub(super) fn of_file(root: &Node) -> Vec<Command<'_>> {
     let mut commands = Vec::new();
     let mut seen = HashSet::new();
@@ -40,7 +41,7 @@ pub(super) fn of_file(root: &Node) -> Vec<Command<'_>> {
     commands
 }
 
-/// The maps that say what is different in single jobs.
+/// Returns the maps that hold what is different in single jobs.
 pub(super) fn included(root: &Node) -> impl Iterator<Item = &Node> {
     let jobs = ["jobs", "matrix"].into_iter().filter_map(|key| root.get(key)).map(|entry| &entry.value);
     jobs.flat_map(|jobs| {

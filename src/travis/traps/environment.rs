@@ -1,4 +1,4 @@
-//! Variables that a job does not have.
+//! Traps about variables that a job does not have.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,8 +14,8 @@ use crate::yaml::Node;
 /// Values that only switch a job's kind: a list of them is meant as a list of jobs.
 const SWITCHES: [&str; 8] = ["", "0", "1", "true", "false", "yes", "no", "on"];
 
-/// A list under `env` makes one job per item. When no two items set the same variable and one command needs
-/// variables of several items, every job lacks some of them.
+/// Checks a list under `env`, which makes one job per item. When no two items set the same variable and the commands
+/// require variables of several items, every job lacks some of them.
 pub(super) fn list_splits_variables(root: &Node, config: &Config) -> Option<Trap> {
     let entry = root.get("env")?;
     let jobs = config.get("env")?.get("jobs")?.as_array()?;
@@ -50,13 +50,13 @@ pub(super) fn list_splits_variables(root: &Node, config: &Config) -> Option<Trap
     Some(Trap { severity, rule, message, at: entry.at, key: "env".to_owned() })
 }
 
-/// The commands of a job, or those at the root of the config.
+/// Returns the commands of a job, or those at the root of the config.
 fn commands(config: &Config) -> impl Iterator<Item = &str> {
     let lines = PHASES.iter().filter_map(|phase| config.get(*phase)?.as_array());
     lines.flatten().filter_map(Json::as_str).filter(|line| line.len() <= MAX_BYTES)
 }
 
-/// Whether a command has `$NAME` or `${NAME`.
+/// Returns true if a command has `$NAME` or `${NAME`.
 fn uses(command: &str, name: &str) -> bool {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let starts = |rest: &str| {
@@ -66,16 +66,16 @@ fn uses(command: &str, name: &str) -> bool {
     command.split('$').skip(1).any(starts)
 }
 
-/// The most jobs whose variables are looked at, and the most text of theirs.
+/// Maximum number of jobs whose variables are checked, and the maximum length of their commands together.
 const MAX_JOBS: usize = 200;
 const MAX_TEXT: usize = 500_000;
-/// The most items of `env`, and variables, that are looked for in every command.
+/// Maximum number of items of `env`, and of variables, that are looked for in every command.
 const MAX_ITEMS: usize = 20;
 
-/// Variables that a command of a job needs and nothing in the file gives a value. The repository's settings may, so
-/// this is only worth knowing, unless another name in the file is nearly the same.
+/// Returns a trap for each variable that a command of a job requires and that nothing in the file gives a value. The
+/// repository's settings may do so, so this is only worth knowing, unless another name in the file is nearly the same.
 pub(super) fn undefined_variables(commands: &[Command<'_>], jobs: &[Config], defined: &BTreeSet<&str>) -> Vec<Trap> {
-    // What is encrypted has no name, so every name could be its.
+    // An encrypted variable has no visible name, so any name could be its name.
     if defined.contains("secure") {
         return Vec::new();
     }
@@ -106,7 +106,8 @@ pub(super) fn undefined_variables(commands: &[Command<'_>], jobs: &[Config], def
     traps.collect()
 }
 
-/// The names that any `env` of the file gives a value: a job that lacks another job's variable lacks it on purpose.
+/// Returns the names that any `env` of the file gives a value. A job that lacks another job's variable lacks it on
+/// purpose.
 pub(super) fn defined_in_file<'a>(config: &'a Config, jobs: &'a [Config]) -> BTreeSet<&'a str> {
     let of_root = config.get("env").and_then(Json::as_object).into_iter().flat_map(|env| env.values());
     let envs = of_root.chain(jobs.iter().take(MAX_JOBS).filter_map(|job| job.get("env")));
@@ -116,19 +117,19 @@ pub(super) fn defined_in_file<'a>(config: &'a Config, jobs: &'a [Config]) -> BTr
 
 fn undefined(name: &str, command: &Command<'_>, defined: &BTreeSet<&str>) -> Trap {
     let is_near = |other: &&&str| name.len() > 4 && other.len() > 4 && strsim::osa_distance(name, other) == 1;
-    // Numbers at the end tell variables apart that belong together.
+    // Numbers at the end distinguish variables that belong together.
     let stem = |name: &str| name.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
     let meant = defined.iter().find(|other| is_near(other) && stem(other) != stem(name));
     let (severity, what) = match meant {
-        Some(meant) => (Severity::Warning, format!("the file defines {meant}: is that the one that is meant?")),
+        Some(meant) => (Severity::Warning, format!("the file defines {meant}: did you mean that one?")),
         None => (Severity::Info, "it is empty unless the repository's settings define it".to_owned()),
     };
     let message = format!("${name} is used here, and nothing in this file gives it a value; {what}");
     Trap { severity, rule: "undefined-variable", message, at: command.at, key: command.phase.to_owned() }
 }
 
-/// Whether a name can be the author's own: in upper case, as the variables of a CI are, and none that the shell, the
-/// image or Travis provides.
+/// Returns true if a name can be the author's own: it is in upper case, as the variables of a CI are, and neither the
+/// shell, the image nor Travis provides it.
 fn is_own(name: &str) -> bool {
     const PROVIDED: &str = "CI CONTINUOUS_INTEGRATION HAS_JOSH_K_SEAL_OF_APPROVAL HOME PATH PWD OLDPWD USER LOGNAME \
                             SHELL SHLVL TERM HOSTNAME HOSTTYPE OSTYPE MACHTYPE UID EUID PPID IFS RANDOM SECONDS LINENO \

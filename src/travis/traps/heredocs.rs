@@ -1,18 +1,18 @@
-//! Heredocs that feed nothing to their command.
+//! Traps about heredocs that pass nothing to their command.
 
 use super::Trap;
 use super::commands::Command;
 use super::shell::is_word;
 use crate::domain::Severity;
 
-/// How many heredocs of one command are looked at: each may be as long as the rest of it.
+/// Maximum number of heredocs of one command that are checked: each may be as long as the rest of the command.
 const MAX_HEREDOCS: usize = 10;
 
-/// A heredoc without a word that ends it, without text, or whose end never comes.
+/// Returns a trap for a heredoc without an ending word, without text, or without an end.
 pub(super) fn empty_heredoc(command: &Command<'_>) -> Option<Trap> {
     let what = command.text.match_indices("<<").take(MAX_HEREDOCS).find_map(|(at, _)| fault(command.text, at))?;
     let message = format!(
-        "{what}. Each item of a list is a command of its own: write the command, the text and the ending word as one \
+        "{what}. Each item of a list is a separate command: write the command, the text and the ending word as one \
          item with `|`, each on its own line"
     );
     Some(Trap {
@@ -24,7 +24,7 @@ pub(super) fn empty_heredoc(command: &Command<'_>) -> Option<Trap> {
     })
 }
 
-/// What is wrong with the heredoc that may begin at `at`.
+/// Describes the fault of the heredoc that may begin at `at`.
 fn fault(text: &str, at: usize) -> Option<String> {
     let (before, rest) = (&text[..at], &text[at + 2..]);
     let line_before = before.rsplit('\n').next().unwrap_or_default();

@@ -1,7 +1,7 @@
-//! Files that are right by the language and still surely not what their author meant.
+//! Traps: parts of a file that are valid and still surely not what their author meant.
 //!
-//! Each file in here is a group of traps. All of them rather miss a trap than tell of one where none is: who has
-//! been warned in vain twice does not read the third warning.
+//! Each file in here is a group of traps. All of them prefer to miss a trap rather than to report a false one: after
+//! two false warnings, an author does not read the third one.
 
 mod commands;
 mod environment;
@@ -18,22 +18,21 @@ use crate::yaml::{Mark, Node};
 /// A trap that a file stepped into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trap {
-    /// How sure it is that the author did not mean it.
+    /// Certainty that the author did not mean it.
     pub severity: Severity,
-    /// Its name, in kebab-case.
+    /// Name of the rule, in kebab-case.
     pub rule: &'static str,
-    /// What happens, and what to write instead.
+    /// Sentence that states what happens, and what to write instead.
     pub message: String,
-    /// Where it is written.
+    /// Place in the file.
     pub at: Mark,
-    /// The key.
     pub key: String,
 }
 
-/// The most traps that are told of one file.
+/// Maximum number of traps that are reported for one file.
 const MAX_TRAPS: usize = 100;
 
-/// The traps in a file, with its config in the normal form and the jobs that it makes.
+/// Returns the traps in a file. `config` is its normal form, and `jobs` are the jobs that it makes.
 pub fn traps(root: &Node, config: &Config, jobs: &[Config]) -> Vec<Trap> {
     let commands = commands::of_file(root);
     let mut traps: Vec<Trap> = environment::list_splits_variables(root, config).into_iter().collect();

@@ -1,4 +1,4 @@
-//! Progress bars, which write thousands of lines into a log that has an end.
+//! Traps about progress bars, which write thousands of lines into a log of limited size.
 
 use std::collections::BTreeSet;
 
@@ -7,15 +7,16 @@ use super::commands::Command;
 use super::shell::simple_commands;
 use crate::domain::Severity;
 
-/// A program that shows the progress of a download, unless one of these words is among its own.
+/// A program that shows the progress of a download, unless its command has a quieting word.
 struct Program {
-    /// The words that call it.
+    /// Words that call the program.
     call: &'static [&'static str],
-    /// A word that must be there for a progress bar; any when empty. A single letter may be among others.
+    /// Words of which one is required for a progress bar; empty if none is required. A single letter may stand among
+    /// others.
     when: &'static [&'static str],
-    /// The words that quiet it; those that end with `=` have a value.
+    /// Words that quiet the program; those that end with `=` have a value.
     quiet: &'static [&'static str],
-    /// What to write.
+    /// Advice on what to write.
     advice: &'static str,
 }
 
@@ -50,9 +51,9 @@ const PROGRAMS: [Program; 5] = [
     Program { call: &["hf", "download"], when: &[], quiet: &["--quiet"], advice: "write `hf download --quiet`" },
 ];
 
-/// A command that shows a progress bar.
+/// Returns a trap for a command that shows a progress bar.
 pub(super) fn progress_bar(command: &Command<'_>, defined: &BTreeSet<&str>) -> Option<Trap> {
-    // All output goes elsewhere, or the programs that heed it are told to be quiet.
+    // All output goes elsewhere, or the programs that respect the variable are quiet.
     if command.text.contains("&>") || command.text.contains(QUIET) || defined.contains(QUIET) {
         return None;
     }
@@ -68,7 +69,7 @@ pub(super) fn progress_bar(command: &Command<'_>, defined: &BTreeSet<&str>) -> O
 }
 
 fn shows(program: &Program, words: &[&str]) -> bool {
-    // What stands before a program: nothing, variables, or a program that runs another.
+    // Words that may stand before a program: keywords, and programs that run another. Variables may stand there, too.
     const BEFORE: [&str; 8] = ["sudo", "travis_retry", "time", "then", "do", "else", "if", "!"];
     let Some(at) = words.iter().position(|word| *word == program.call[0]) else { return false };
     let (before, rest) = (&words[..at], &words[at + 1..]);
@@ -82,7 +83,8 @@ fn shows(program: &Program, words: &[&str]) -> bool {
     (program.when.is_empty() || program.when.iter().any(says)) && !program.quiet.iter().any(says) && !redirects
 }
 
-/// Whether a word is the option wanted. Single letters may stand together, and `--name value` is `--name=value`.
+/// Returns true if a word is the option `wanted`. Single letters may stand together, and `--name value` is
+/// `--name=value`.
 fn is_option(word: &str, next: Option<&&str>, wanted: &str) -> bool {
     if let Some((name, value)) = wanted.split_once('=') {
         return word.strip_prefix(name).is_some_and(|rest| {

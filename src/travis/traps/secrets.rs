@@ -1,4 +1,4 @@
-//! Secrets in plain text. Their values are never told.
+//! Traps about secrets in plain text. The values of the secrets are never shown.
 
 use super::Trap;
 use super::commands::included;
@@ -6,11 +6,11 @@ use crate::domain::{Severity, tokens};
 use crate::travis::env;
 use crate::yaml::{Data, Mark, Node};
 
-/// Words in a variable's name that tell of a secret.
+/// Words in a variable's name that indicate a secret.
 const NAMES: [&str; 9] =
     ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "APIKEY", "ACCESS_KEY", "PRIVATE_KEY", "CREDENTIAL"];
 
-/// Secrets that everybody who can see the repository can read.
+/// Returns a trap for each secret that everyone who can see the repository can read.
 pub(super) fn plain_secrets(root: &Node) -> Vec<Trap> {
     let mut traps = Vec::new();
     for map in std::iter::once(root).chain(included(root)) {
@@ -27,7 +27,7 @@ pub(super) fn plain_secrets(root: &Node) -> Vec<Trap> {
 fn trap(what: &str, at: Mark, key: &str) -> Trap {
     let message = format!(
         "{what} is written in plain text, where everybody with access to the repository and its history can read it: \
-         make it invalid, and give the new one in the repository's settings or as `secure:`"
+         revoke it, and put the new one into the repository's settings or into `secure:`"
     );
     Trap { severity: Severity::Warning, rule: "plain-secret", message, at, key: key.to_owned() }
 }
@@ -46,7 +46,7 @@ fn of_env(node: &Node, traps: &mut Vec<Trap>) {
                         traps.push(trap(&format!("the value of {}", entry.key), entry.value.at, "env"));
                     }
                     Some(_) => {}
-                    // `global`, `jobs` and `matrix` hold lists; `NAME: {secure: …}` is no plain text.
+                    // `global`, `jobs` and `matrix` hold lists; `NAME: {secure: …}` is not plain text.
                     None => of_env(&entry.value, traps),
                 }
             }
@@ -55,8 +55,8 @@ fn of_env(node: &Node, traps: &mut Vec<Trap>) {
     }
 }
 
-/// Whether the name tells of a secret and the value looks like one. `PASSWORD=travis` for a test's database, a path
-/// and a name of another variable do not.
+/// Returns true if the name indicates a secret and the value looks like one. `PASSWORD=travis` for a test's database, a
+/// path, and the name of another variable do not.
 fn is_secret(name: &str, value: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let value = value.trim_matches(['"', '\'']);
@@ -67,7 +67,7 @@ fn is_secret(name: &str, value: &str) -> bool {
         && !has(|c| c.is_whitespace() || "$/\\.:<>{}*".contains(*c))
 }
 
-/// Texts with the form of a known token, wherever they stand; `secure:` holds what only looks like one.
+/// Reports texts with the form of a known token, wherever they stand. The content of `secure:` only looks like a token.
 fn of_formats(node: &Node, key: &str, traps: &mut Vec<Trap>) {
     match &node.data {
         Data::Seq(items) => items.iter().for_each(|item| of_formats(item, key, traps)),

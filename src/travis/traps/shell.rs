@@ -1,22 +1,23 @@
-//! What a command does with variables, as far as that can be seen without being bash.
+//! The use of variables by a command, as far as it can be seen without bash.
 
 /// The variables of a command.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Variables<'a> {
-    /// Those whose value it needs: `$NAME` or `${NAME}`, outside of single quotes and comments.
+    /// Variables whose value the command requires: `$NAME` or `${NAME}`, outside of single quotes and comments.
     pub(super) used: Vec<&'a str>,
-    /// Those that it gives a value, or asks whether they have one.
+    /// Variables that the command gives a value, or tests for a value.
     pub(super) known: Vec<&'a str>,
-    /// Whether it may set any others: it reads a file of commands into the shell, or text that it makes.
+    /// True when the command may set any other variable: it reads a file of commands into the shell, or text that it
+    /// makes.
     pub(super) opaque: bool,
 }
 
-/// The variables of a command.
+/// Returns the variables of a command.
 pub(super) fn variables(command: &str) -> Variables<'_> {
     let mut variables = Variables { known: known(command), ..Variables::default() };
     let words = || command.split(|c: char| c.is_whitespace() || ";&|(){}`\"'".contains(c));
     variables.opaque = words().any(|word| matches!(word, "source" | "." | "eval" | "set"));
-    // Whether a heredoc expands what is in it takes a whole parser to say.
+    // Only a whole parser could find out whether a heredoc expands its content.
     if !command.contains("<<") {
         expansions(command, &mut variables);
     }
@@ -27,7 +28,7 @@ pub(super) fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// The name at the start of a text.
+/// Returns the name at the start of a text.
 fn name(text: &str) -> &str {
     let end = text.find(|c| !is_word(c)).unwrap_or(text.len());
     if text.starts_with(|c: char| c.is_ascii_digit()) { "" } else { &text[..end] }
@@ -39,7 +40,7 @@ fn expansions<'a>(command: &'a str, variables: &mut Variables<'a>) {
     let mut chars = command.char_indices();
     while let Some((at, c)) = chars.next() {
         let rest = &command[at + c.len_utf8()..];
-        // How much of the rest is done with.
+        // Number of bytes of the rest that are already handled.
         let mut skipped = 0;
         match c {
             '\\' => skipped = rest.chars().next().map_or(0, char::len_utf8),
@@ -51,7 +52,7 @@ fn expansions<'a>(command: &'a str, variables: &mut Variables<'a>) {
                 let braced = rest.strip_prefix('{');
                 let name = name(braced.unwrap_or(rest));
                 skipped = name.len() + usize::from(braced.is_some());
-                // With an operator the author has thought of the case that it is not set.
+                // With an operator, the author has considered that the variable may not be set.
                 let plain = braced.is_none_or(|rest| rest[name.len()..].starts_with('}'));
                 let asked = is_test(&command[..at]);
                 if !name.is_empty() {
@@ -67,13 +68,13 @@ fn expansions<'a>(command: &'a str, variables: &mut Variables<'a>) {
     }
 }
 
-/// Whether a text ends with `-z` or `-n` and what may stand between that and a variable.
+/// Returns true if a text ends with `-z` or `-n` and what may stand between that and a variable.
 fn is_test(text: &str) -> bool {
     let text = text.trim_end_matches('"').trim_end();
     text.ends_with("-z") || text.ends_with("-n")
 }
 
-/// Names before `=`, and behind the words that declare or read them.
+/// Returns the names before `=`, and those after the words that declare or read them.
 fn known(command: &str) -> Vec<&str> {
     const DECLARE: [&str; 12] = [
         "export",
@@ -108,7 +109,7 @@ fn known(command: &str) -> Vec<&str> {
     known
 }
 
-/// The words of the simple commands in a text, without regard to what is quoted but for blanks.
+/// Returns the words of the simple commands in a text, split at blanks, without regard to quotes.
 pub(super) fn simple_commands(text: &str) -> impl Iterator<Item = Vec<&str>> {
     text.split(['\n', ';', '|', '&', '(', ')', '`']).map(|part| part.split_whitespace().collect())
 }

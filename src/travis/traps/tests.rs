@@ -16,7 +16,7 @@ fn rules(text: &str) -> Vec<&'static str> {
     traps_in(text).into_iter().map(|trap| trap.rule).collect()
 }
 
-/// A shell job with these commands, one item each, as block scalars.
+/// Returns a shell job with these commands, one item each, as block scalars.
 fn job(commands: &[&str]) -> String {
     let item = |command: &&str| format!("  - |\n    {}\n", command.replace('\n', "\n    "));
     format!("language: shell\nscript:\n{}", commands.iter().map(item).collect::<String>())

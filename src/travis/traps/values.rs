@@ -1,4 +1,4 @@
-//! Keys that are missing, and values that are read in another way elsewhere.
+//! Traps about missing keys, and about values that are read in another way elsewhere.
 
 use serde_json::Value as Json;
 
@@ -8,7 +8,7 @@ use crate::domain::Severity;
 use crate::travis::matrix::Config;
 use crate::yaml::{Data, Node};
 
-/// A job that has nothing to run: its language has no default, or one that fails.
+/// Returns a trap for a job that has nothing to run: its language has no default, or a default that fails.
 pub(super) fn missing_script(root: &Node, jobs: &[Config]) -> Option<Trap> {
     let language = |job: &Config| job.get("language").and_then(Json::as_str).map(str::to_owned);
     let (job, language) = jobs.iter().find_map(|job| {
@@ -26,12 +26,12 @@ pub(super) fn missing_script(root: &Node, jobs: &[Config]) -> Option<Trap> {
         "python" => "and Python has no command for it, so the job fails",
         _ => "and nothing else to run, so the job passes without a test",
     };
-    let message = format!("the job{name} has no `script`, {what}: say with `script` what to run");
+    let message = format!("the job{name} has no `script`, {what}: add `script` with the commands to run");
     let at = root.get("language").map_or(root.at, |entry| entry.at);
     Some(Trap { severity: Severity::Warning, rule: "missing-script", message, at, key: "script".to_owned() })
 }
 
-/// Versions of Python that are another number to most readers of YAML: `3.10` is 3.1.
+/// Returns a trap for each version of Python that is another number to most readers of YAML: `3.10` is 3.1.
 pub(super) fn number_that_is_cut(root: &Node) -> Vec<Trap> {
     let values = std::iter::once(root).chain(commands::included(root)).filter_map(|map| map.get("python"));
     let values = values.flat_map(|entry| match &entry.value.data {
@@ -54,7 +54,7 @@ pub(super) fn number_that_is_cut(root: &Node) -> Vec<Trap> {
     traps
 }
 
-/// The number without the zeros at its end, if its digits behind the point are then others.
+/// Returns the number without the zeros at its end, if it has such zeros after other digits behind the point.
 fn cut(text: &str) -> Option<&str> {
     let (whole, fraction) = text.split_once('.')?;
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());

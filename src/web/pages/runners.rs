@@ -98,7 +98,7 @@ async fn runners(db: &PgPool) -> sqlx::Result<Vec<Runner>> {
     .fetch_all(db)
     .await?;
     let mut gpus: Vec<GpuRow> = sqlx::query_as(
-        "select runner, uuid, gpu.name, class, memory, gpu.state, gpu.reason, since,
+        "select gpu.runner, uuid, gpu.name, class, memory, gpu.state, gpu.reason, since,
              owner, repo.name as repo, build.number as build, job.number as job
          from gpu left join job on job.id = job_id left join build on build.id = build_id left join repo on repo.id = repo_id
          order by gpu.name, uuid",

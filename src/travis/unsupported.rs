@@ -1,4 +1,4 @@
-//! Keys that mean something on Travis's machines and nothing in a container of one's own.
+//! Keys that have an effect on Travis's machines but not in a separate container.
 
 use super::artifacts;
 use super::script::deploys_with;
@@ -6,13 +6,13 @@ use super::traps::Trap;
 use crate::domain::Severity;
 use crate::yaml::{Data, Entry, Node};
 
-/// Addons that do here what they do there.
+/// Addons that have the same effect here as on Travis.
 const ADDONS: [&str; 6] = ["apt", "apt_packages", "artifacts", "hosts", "ssh_known_hosts", "apt_sources"];
-/// Caches that nothing stands for here.
+/// Caches that have no counterpart here.
 const CACHES: [&str; 4] = ["apt", "bundler", "cocoapods", "packages"];
 
-/// The places where a file asks for what there is not.
-pub fn without_effect(root: &Node) -> Vec<Trap> {
+/// Returns the places where a file asks for something that is not available here.
+pub fn unsupported(root: &Node) -> Vec<Trap> {
     let mut traps = Vec::new();
     for addon in root.get("addons").map(|addons| addons.value.entries()).unwrap_or_default() {
         if !ADDONS.contains(&addon.key.as_str()) {
@@ -36,7 +36,7 @@ pub fn without_effect(root: &Node) -> Vec<Trap> {
         let names = words(&services.value);
         if names.iter().any(|name| name.eq_ignore_ascii_case("docker")) {
             let message =
-                "the service `docker` is not there: a job that reaches Docker would be as good as root on the host";
+                "the service `docker` is not available: a job with access to Docker is in effect root on the host";
             traps.push(trap(services, "service-without-effect", message.to_owned(), "services".to_owned()));
         }
     }
@@ -84,16 +84,16 @@ fn trap(entry: &Entry, rule: &'static str, message: String, key: String) -> Trap
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> Vec<Trap> {
+    fn traps_of(text: &str) -> Vec<Trap> {
         let document = crate::travis::normal::read(text).expect("YAML");
-        without_effect(document.root.as_ref().expect("a root"))
+        unsupported(document.root.as_ref().expect("a root"))
     }
 
     #[test]
     fn keys_that_have_no_effect_here_are_named_with_their_place() {
         let text = "language: shell\nscript: make\naddons:\n  apt: {packages: [jq]}\n  sauce_connect: true\n  artifacts: {paths: [out], bucket: b}\n\
                     services: [redis, docker]\ncache: [pip, bundler]\ndeploy:\n  - provider: script\n    script: x\n  - provider: pypi\n";
-        let traps = told(text);
+        let traps = traps_of(text);
         let found: Vec<(&str, &str, u32)> =
             traps.iter().map(|trap| (trap.rule, trap.key.as_str(), trap.at.line)).collect();
         assert_eq!(
@@ -109,6 +109,6 @@ mod tests {
         assert!(traps[4].message.contains("`pypi`"), "{}", traps[4].message);
         let fine = "language: shell\nscript: make\naddons: {hosts: [a]}\nservices: redis\ncache: pip\n\
                     deploy: {provider: releases, token: {secure: x}}\n";
-        assert_eq!(told(fine), []);
+        assert_eq!(traps_of(fine), []);
     }
 }

@@ -74,7 +74,7 @@ impl OwnDialects {
         let cost = schema.weight.saturating_mul(parts(&json));
         if cost > self.left {
             let message = format!("not checked against {}: too many comparisons for one commit", schema.dialect.schema);
-            findings.push(told("schema", Severity::Warning, message, root.at, String::new()));
+            findings.push(finding("schema", Severity::Warning, message, root.at, String::new()));
             return Some(findings);
         }
         self.left -= cost;
@@ -113,19 +113,19 @@ impl Schema {
                     };
                     let message = format!("{name} is not a key in {in_schema}{advice}");
                     let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-                    told("unknown-key", Severity::Error, message, entry.map_or(at, |entry| entry.at), key)
+                    finding("unknown-key", Severity::Error, message, entry.map_or(at, |entry| entry.at), key)
                 })
                 .collect(),
             ValidationErrorKind::Required { property } => {
                 let name = property.as_str().unwrap_or_default();
                 let message = format!("{name} is missing: {in_schema} requires it");
-                vec![told("missing-required", Severity::Error, message, at, name.to_owned())]
+                vec![finding("missing-required", Severity::Error, message, at, name.to_owned())]
             }
             // The message does not repeat the value: it may be a secret.
             _ => {
                 let what = error.masked_with(if key.is_empty() { "the config" } else { &key }).to_string();
                 let message = format!("{what} ({in_schema})");
-                vec![told("schema", Severity::Error, message, at, key)]
+                vec![finding("schema", Severity::Error, message, at, key)]
             }
         }
     }
@@ -140,7 +140,7 @@ impl Schema {
     }
 }
 
-fn told(rule: &'static str, severity: Severity, message: String, at: Mark, key: String) -> Finding {
+fn finding(rule: &'static str, severity: Severity, message: String, at: Mark, key: String) -> Finding {
     Finding { rule, severity, message, at: Some(at), key: Some(key) }
 }
 

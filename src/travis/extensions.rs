@@ -1,8 +1,8 @@
-//! Keys of a job that Travis does not know and that mean something here.
+//! Keys of a job that Travis does not know and that have an effect here.
 //!
 //! - `image`: the image that the job runs in.
-//! - `lost`: what becomes of the job when what runs it is lost: `retry` (the default) or `fail`.
-//! - `preemptible`: whether it gives its GPUs to a job that waits for them, and begins again later.
+//! - `lost`: what happens to the job when its machine is lost: `retry` (the default) or `fail`.
+//! - `preemptible`: whether the job releases its GPUs to a job that waits for them, and begins again later.
 
 use serde_json::Value as Json;
 
@@ -13,23 +13,24 @@ use crate::yaml::{Entry, Node};
 
 const KEYS: [&str; 3] = ["image", "lost", "preemptible"];
 
-/// Whether this says that Travis does not know one of these keys, where a job has it.
-pub fn is_of_own_key(message: &Message) -> bool {
+/// Returns true for the message that Travis does not know one of these keys, in a place where a job has it.
+pub fn is_of_extension(message: &Message) -> bool {
     let of_a_job = matches!(message.key.as_str(), "" | "jobs.include");
     of_a_job && message.code == Code::UnknownKey && message.args["key"].as_str().is_some_and(|key| KEYS.contains(&key))
 }
 
-/// Whether a job is not to begin again by itself when what runs it is lost.
+/// Returns true if a job must not begin again by itself when its machine is lost.
 pub fn fails_when_lost(config: &Json) -> bool {
     config.get("lost").and_then(Json::as_str) == Some("fail")
 }
 
-/// Whether a job may be stopped for another one, to begin again later. Not one that deploys: it may have done that.
+/// Returns true if a job may be stopped for another one, to begin again later. A job that deploys may not: it may have
+/// deployed already.
 pub fn is_preemptible(config: &Json) -> bool {
     config.get("preemptible") == Some(&Json::Bool(true)) && config.get("deploy").is_none()
 }
 
-/// What of a file's own keys says nothing that there is.
+/// Reports invalid values of these keys.
 pub fn wrong_values(root: &Node) -> Vec<Trap> {
     let jobs = root.get("jobs").or_else(|| root.get("matrix"));
     let include = jobs.and_then(|jobs| jobs.value.get("include")).map(|include| include.value.items());
@@ -46,7 +47,7 @@ fn of_job(node: &Node, place: &str, root: &Node) -> Vec<Trap> {
     if let Some(lost) = node.get("lost")
         && !matches!(lost.value.text(), Some("retry" | "fail"))
     {
-        let message = "`lost` says what becomes of a job whose machine is lost: `retry` (the default) or `fail`";
+        let message = "`lost` must be `retry` (the default) or `fail`: what happens when the job's machine is lost";
         tell(Severity::Error, lost, message);
     }
     if let Some(preemptible) = node.get("preemptible") {
@@ -57,7 +58,7 @@ fn of_job(node: &Node, place: &str, root: &Node) -> Vec<Trap> {
                 tell(Severity::Warning, preemptible, message);
             }
             Some("true" | "false") => {}
-            _ => tell(Severity::Error, preemptible, "`preemptible` is `true` or `false` (the default)"),
+            _ => tell(Severity::Error, preemptible, "`preemptible` must be `true` or `false` (the default)"),
         }
     }
     traps
@@ -67,7 +68,7 @@ fn of_job(node: &Node, place: &str, root: &Node) -> Vec<Trap> {
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> Vec<(Severity, String, u32)> {
+    fn reports(text: &str) -> Vec<(Severity, String, u32)> {
         let document = crate::travis::normal::read(text).expect("YAML");
         let traps = wrong_values(document.root.as_ref().expect("a root"));
         traps.into_iter().map(|trap| (trap.severity, trap.key, trap.at.line)).collect()
@@ -77,9 +78,9 @@ mod tests {
     fn a_value_that_there_is_not_is_told_with_its_place() {
         let text = "script: make\nlost: never\njobs:\n  include:\n    - script: x\n      preemptible: maybe\n    - lost: fail\n";
         let wrong = [(Severity::Error, "lost", 2), (Severity::Error, "jobs.include.preemptible", 6)];
-        assert_eq!(told(text), wrong.map(|(severity, key, line)| (severity, key.to_owned(), line)));
-        assert_eq!(told("script: make\nlost: retry\npreemptible: true\nimage: acme/x\n"), []);
-        let twice = told("preemptible: true\ndeploy: {provider: script, script: x}\n");
+        assert_eq!(reports(text), wrong.map(|(severity, key, line)| (severity, key.to_owned(), line)));
+        assert_eq!(reports("script: make\nlost: retry\npreemptible: true\nimage: acme/x\n"), []);
+        let twice = reports("preemptible: true\ndeploy: {provider: script, script: x}\n");
         assert_eq!(twice, [(Severity::Warning, "preemptible".to_owned(), 1)]);
     }
 
