@@ -32,7 +32,7 @@ use crate::store::wakeup::bell::Bells;
 use crate::store::wakeup::bell_notify;
 use crate::store::{self, MIGRATOR, deliveries};
 use crate::web;
-use crate::worker::STOP_OF_JOBS;
+use crate::worker::{Database, STOP_OF_JOBS};
 
 /// How long a step sleeps when no bell rings: what another process wrote, or what has become due, waits no longer.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -192,7 +192,7 @@ async fn run_steps(
         logs: Logs::new(db.clone(), objects.clone()),
         room: room.clone(),
     };
-    let workers = workers(&config, &(db.clone(), bells.clone()), kept, &instance)?;
+    let workers = workers(&config, &Database { pool: db.clone(), bells: bells.clone() }, kept, &instance)?;
     let options = PgConnectOptions::clone(&db.connect_options());
     let mut tasks = JoinSet::new();
     // Nobody else uses a private Postgres.
@@ -226,7 +226,7 @@ async fn run_steps(
     for _ in 0..POSTERS {
         tasks.spawn(endless(outbox_loop(outbox.clone(), bells.clone(), ended.clone(), at_last)));
     }
-    let janitor = Janitor::new(Duties::Installation, (db, bells), workers, room);
+    let janitor = Janitor::new(Duties::Installation, Database { pool: db, bells }, workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
     all_until(tasks, &shutdown).await
 }

@@ -17,8 +17,7 @@ use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::alerts;
 use crate::store::repo_keys::RepoKeys;
 use crate::store::runner::runner_lock::RunnerLock;
-use crate::store::wakeup::bell::Bells;
-use crate::worker::{Settings, Worker};
+use crate::worker::{Database, Settings, Worker};
 
 /// The mirrors of this machine.
 pub(super) fn mirrors(config: &Config) -> Mirrors {
@@ -41,7 +40,7 @@ pub(super) struct Kept {
 /// A worker for each runner of the configuration, which has not begun.
 pub(super) fn workers(
     config: &Config,
-    handles: &(PgPool, Bells),
+    database: &Database,
     kept: Kept,
     instance: &str,
 ) -> anyhow::Result<Vec<Arc<Worker>>> {
@@ -63,7 +62,7 @@ pub(super) fn workers(
     };
     let worker = |runner| -> anyhow::Result<_> {
         let docker = crate::worker::RunnerConfig::docker(runner, instance)?;
-        Ok(Arc::new(Worker::new(runner, docker, handles.clone(), mirrors.clone(), settings.clone())))
+        Ok(Arc::new(Worker::new(runner, docker, database.clone(), mirrors.clone(), settings.clone())))
     };
     config.runner.iter().map(worker).collect()
 }
@@ -84,8 +83,8 @@ pub(super) async fn serve_runners(
     };
     let mut tasks = JoinSet::new();
     for worker in workers {
-        tasks.spawn(Arc::clone(&worker).keep_watch(shutdown.clone()));
-        tasks.spawn(Arc::clone(&worker).keep_gpus(shutdown.clone()));
+        tasks.spawn(Arc::clone(&worker).watch_engine(shutdown.clone()));
+        tasks.spawn(Arc::clone(&worker).watch_gpus(shutdown.clone()));
         tasks.spawn(Arc::clone(&worker).keep_ready(shutdown.clone()));
         tasks.spawn(Arc::clone(&worker).keep_checkout_images(shutdown.clone()));
         tasks.spawn(worker.work(shutdown.clone()));

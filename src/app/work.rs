@@ -21,6 +21,7 @@ use crate::store::postgres::examine::{Schema, schema};
 use crate::store::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
 use crate::store::wakeup::bell_notify;
+use crate::worker::Database;
 
 /// Serves the runners of the configuration until `shutdown`; running containers go on running then.
 ///
@@ -55,7 +56,7 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     let names: Vec<&str> = config.runner.iter().map(|runner| runner.name.as_str()).collect();
     info!("working for the runners {}", names.join(", "));
     let (bells, caches) = (Bells::new(), Caches::new(data.join("caches"), config.cache.clone()));
-    let handles = (db.clone(), bells.clone());
+    let database = Database { pool: db.clone(), bells: bells.clone() };
     let (mirrors, room) = (mirrors(&config), Room::new(data.clone(), config.storage.least_free));
     let (objects, object_keys) = (Objects::open(&config.storage, &data)?, Keys { instance: instance.clone() });
     // The server cannot read a folder of this machine.
@@ -71,11 +72,11 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
         logs: Logs::new(db.clone(), objects.clone()),
         room: room.clone(),
     };
-    let workers = workers(&config, &handles, kept, &instance)?;
+    let workers = workers(&config, &database, kept, &instance)?;
     let mut tasks = JoinSet::new();
     tasks.spawn(endless(bell_notify::keep(options.clone(), bells, shutdown.clone())));
     tasks.spawn(serve_runners((options, db.clone()), Duties::Runners, workers.clone(), shutdown.clone()));
-    let janitor = Janitor::new(Duties::Runners, handles, workers, room);
+    let janitor = Janitor::new(Duties::Runners, database, workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
     let archiver =
         Archiver::new(Duties::Runners, db.clone(), (objects, object_keys), (caches, mirrors), config.retention);

@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::Context as _;
 use tracing::warn;
 
-use super::Images;
+use super::{Images, Shared};
 use crate::domain::{AttemptId, RepoName, Sha};
-use crate::executor::{Docker, ExecError, Exit, Limits, Mount, Network, Pool, Spec, Upload};
+use crate::executor::{Engine, ExecError, Exit, Filling, Limits, Mount, Network, Spec, Upload};
 use crate::lora::smoke::Smoke;
 use crate::plan::SMOKE_FOLDER;
 use crate::storage::Cached;
@@ -60,23 +60,33 @@ pub struct NewContainer<'a> {
     pub gpus: &'a [String],
 }
 
+/// The work that has to be done before the script of a job can begin.
+pub struct Preparation<C, B> {
+    /// Puts the checkout together and returns its folder.
+    pub checkout: C,
+    /// Runs last, if it is there; its failure keeps the script from beginning.
+    pub before: Option<B>,
+}
+
 impl NewContainer<'_> {
-    /// Makes and starts the container, or takes one of `pool`. `made` hears of it before there can be one to remove;
-    /// `checkout` is put together meanwhile and gives the folder; `before` is what has to have happened before the script
-    /// can begin, if there is something.
+    /// Starts the container and its script, and notes the container in `progress` before there is one to remove. The
+    /// folder of `checkout` is put together meanwhile. The script begins only after `before` has succeeded.
     ///
     /// # Errors
     /// [`ExecError::Job`] when the image is absent or cannot run the script.
     pub async fn start<F: AsRef<Path>>(
         self,
-        docker: &Docker,
-        (images, pool): (&Images, Option<&Pool>),
-        (checkout, before): (impl Future<Output = anyhow::Result<F>>, Option<impl Future<Output = anyhow::Result<()>>>),
-        made: impl Fn(String),
+        engine: &Engine,
+        images: &Images,
+        progress: &Shared,
+        Preparation { checkout, before }: Preparation<
+            impl Future<Output = anyhow::Result<F>>,
+            impl Future<Output = anyhow::Result<()>>,
+        >,
     ) -> Result<String, ExecError> {
         let authorities = authorities(images).await?;
-        let container = &docker.name_of(self.attempt);
-        made(container.clone());
+        let container = &engine.name_of(self.attempt);
+        progress.lock().container = Some(container.clone());
         let spec = self.spec(images, authorities.is_some());
         let folder = &checkout_folder(self.repo);
         let Self { script, smoke, cache, trust_domain, .. } = self;
@@ -93,26 +103,23 @@ impl NewContainer<'_> {
             if is_all {
                 upload = upload.last_file(BEGIN);
             }
-            docker.put(container, upload).await?;
+            engine.copy_in(container, upload).await?;
             if let Some(cached) = cache
-                && let Err(error) = restore(docker, container, cached).await
+                && let Err(error) = restore(engine, container, cached).await
             {
                 // A job has to work without its cache too.
                 warn!("the cache is not restored into {container}: {error:#}");
             }
             Ok(())
         };
-        let content = (async { checkout.await.map_err(ExecError::System) }, fill);
-        let staged = match pool {
-            Some(pool) => pool.take(&spec, (&trust_domain, container), content).await?,
-            None => docker.start_staged(&spec, container, content).await?,
-        };
+        let filling = Filling { prepare: async { checkout.await.map_err(ExecError::System) }, fill };
+        let staged = engine.start(&spec, container, &trust_domain, filling).await?;
         if !is_all {
             // From then on the script begins whenever the wait ends, so what has to come before it comes before that.
             if let Some(before) = before {
                 before.await?;
             }
-            docker.put(container, Upload::default().last_file(BEGIN)).await?;
+            engine.copy_in(container, Upload::default().last_file(BEGIN)).await?;
         }
         staged.release().await?;
         Ok(container.clone())
@@ -147,9 +154,9 @@ pub fn checkout_folder(repo: &RepoName) -> String {
     format!("{HOME}/build/{repo}")
 }
 
-/// A container without a network that checks out a commit of a repository, trust_domain history is in its folder, as the jobs do
+/// A container without a network that checks out a commit of a repository, whose history is in its folder, as the jobs do
 /// that run in this image.
-pub fn checkout_image_spec(image: &str, (repo, commit): (&RepoName, &Sha), limits: &Limits) -> Spec {
+pub fn checkout_image_spec(image: &str, repo: &RepoName, commit: &Sha, limits: &Limits) -> Spec {
     let folder = checkout_folder(repo);
     Spec {
         image: image.to_owned(),
@@ -167,13 +174,13 @@ pub fn checkout_image_spec(image: &str, (repo, commit): (&RepoName, &Sha), limit
 ///
 /// # Errors
 /// When the engine does not answer.
-pub async fn never_began(docker: &Docker, container: &str, exit: &Exit) -> anyhow::Result<bool> {
-    Ok(exit.status == NOT_BEGUN && docker.tar_of(container, BEGUN).await?.is_none())
+pub async fn never_began(engine: &Engine, container: &str, exit: &Exit) -> anyhow::Result<bool> {
+    Ok(exit.status == NOT_BEGUN && engine.copy_out(container, BEGUN).await?.is_none())
 }
 
-async fn restore(docker: &Docker, container: &str, cached: Cached) -> anyhow::Result<()> {
+async fn restore(engine: &Engine, container: &str, cached: Cached) -> anyhow::Result<()> {
     let opened = tokio::task::spawn_blocking(move || cached.open()).await??;
-    docker.put_tar(container, opened).await
+    engine.copy_tar_in(container, opened).await
 }
 
 async fn authorities(images: &Images) -> anyhow::Result<Option<Vec<u8>>> {

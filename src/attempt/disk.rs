@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use crate::executor::Docker;
+use crate::executor::Engine;
 
 /// The shortest and the longest time between two looks.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -15,7 +15,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 const PARTS: u32 = 20;
 
 /// Keeps the attempt's progress up to date with what its container has written; never returns.
-pub async fn watch_disk(docker: &Docker, shared: &Shared) {
+pub async fn watch_disk(engine: &Engine, shared: &Shared) {
     let mut pause = SHORTEST;
     loop {
         tokio::time::sleep(pause).await;
@@ -26,7 +26,7 @@ pub async fn watch_disk(docker: &Docker, shared: &Shared) {
         let Some(container) = running else { continue };
         let begin = Instant::now();
         // An engine that does not answer is found out by the half that follows the container.
-        if let Ok(Some(written)) = docker.written(&container).await {
+        if let Ok(Some(written)) = engine.written(&container).await {
             shared.lock().written = written;
         }
         pause = (begin.elapsed() * PARTS).clamp(SHORTEST, LONGEST);

@@ -13,7 +13,7 @@ mod smoke;
 mod stop;
 mod tail;
 
-pub use container::{HOME, NewContainer, checkout_folder, checkout_image_spec, never_began};
+pub use container::{HOME, NewContainer, Preparation, checkout_folder, checkout_image_spec, never_began};
 pub use disk::watch_disk;
 pub use images::Images;
 pub use progress::{Due, Judgement, Progress, Shared, TICK};

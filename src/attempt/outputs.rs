@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use crate::executor::Docker;
+use crate::executor::Engine;
 use crate::lora::series::{self, Series};
 use crate::lora::verdict::Saved;
 use crate::lora::weights;
@@ -37,8 +37,8 @@ pub struct Outputs {
 ///
 /// # Errors
 /// When the engine does not answer, or takes too long.
-pub async fn outputs(docker: &Docker, container: &str, folder: &str) -> anyhow::Result<Outputs> {
-    let Some(tar) = docker.tar_of(container, folder).await? else { return Ok(Outputs::default()) };
+pub async fn outputs(engine: &Engine, container: &str, folder: &str) -> anyhow::Result<Outputs> {
+    let Some(tar) = engine.copy_out(container, folder).await? else { return Ok(Outputs::default()) };
     let tar = SyncIoBridge::new(StreamReader::new(tar));
     let read = tokio::task::spawn_blocking(move || read(tar));
     let outputs = tokio::time::timeout(LIMIT, read).await.context("reading the outputs takes too long")?;

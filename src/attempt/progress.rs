@@ -59,7 +59,7 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// Of a job trust_domain container could not be made, through a fault of its own.
+    /// Of a job whose container could not be made, through a fault of its own.
     pub fn could_not_begin(reason: String) -> Self {
         let closing = format!("{reason}\n");
         Self { verdict: Verdict::Errored, exit_status: None, reason: Some(reason), closing }
@@ -67,7 +67,7 @@ impl Judgement {
 }
 
 impl Progress {
-    /// Of an attempt trust_domain container may be there already, and that may have been told to stop.
+    /// Of an attempt whose container may be there already, and that may have been told to stop.
     pub fn new(container: Option<String>, stop: Option<(Stop, String)>) -> Self {
         Self {
             container,

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::outputs::{Outputs, outputs};
 use super::progress::Judgement;
 use crate::domain::{JobKind, Verdict};
-use crate::executor::{Docker, Limits};
+use crate::executor::{Engine, Limits};
 use crate::lora::series::Series;
 use crate::lora::smoke::{Ask, OUTPUT};
 use crate::lora::verdict::{Condition, Ended, Saved, conditions};
@@ -47,7 +47,7 @@ pub fn output_folder() -> String {
 }
 
 impl SmokeJob {
-    /// Of a job's config; none of a job of another kind, trust_domain author may have written such a key themselves.
+    /// Of a job's config; none of a job of another kind, whose author may have written such a key themselves.
     ///
     /// # Errors
     /// When the config is not what a plan makes.
@@ -72,12 +72,12 @@ impl SmokeJob {
     /// When the engine does not answer.
     pub async fn examine(
         &self,
-        docker: &Docker,
+        engine: &Engine,
         container: &str,
         exit_status: i64,
         log: &Series,
     ) -> anyhow::Result<Examined> {
-        let Outputs { saved, series } = outputs(docker, container, &output_folder()).await?;
+        let Outputs { saved, series } = outputs(engine, container, &output_folder()).await?;
         let series = match series {
             Some(series) if log.points.is_empty() => series,
             _ => log.clone(),

@@ -1,37 +1,19 @@
-//! Containers on a Docker engine. The only module that names bollard.
+//! The engines that run jobs: what a job may take, and the one seam through which a worker drives its engine ([`Engine`]).
 //!
-//! It knows no database and no build: it is told what to run under which labels, and says what became of it.
+//! It knows no database and no build: it is told what to run under which labels, and reports how that ended. Only
+//! `executor` names bollard.
 
-mod archive;
-mod checkout_image;
-mod connect;
-mod docker;
-mod endpoint;
-mod examine;
-mod gpu_check;
-mod host_config;
-mod image;
-mod list;
-mod create;
-mod nvidia;
-mod egress_gateway;
-mod pool;
+pub mod docker;
 mod egress_allow;
-mod network_pool;
-mod tunnel;
-mod usage;
-mod staged;
+mod engine;
 
-pub use archive::Upload;
-pub use checkout_image::CheckoutImage;
-pub use docker::Docker;
+pub use docker::checkout_image::CheckoutImage;
+pub use docker::container::Upload;
+pub use docker::examine::EngineReport;
+pub use docker::gpu::NvidiaSmi;
+pub use docker::{Docker, Endpoint, SshHost, TlsFiles};
 pub use egress_allow::AllowedNetwork;
-pub use endpoint::{Endpoint, SshHost, TlsFiles};
-pub use examine::Engine;
-pub use nvidia::NvidiaSmi;
-pub use pool::Pool;
-pub use staged::StagedContainer;
-use tunnel::Tunnel;
+pub use engine::{Engine, Filling};
 
 use std::path::PathBuf;
 use std::time::Duration;

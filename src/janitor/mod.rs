@@ -19,7 +19,7 @@ use crate::storage::Room;
 use crate::store::alerts;
 use crate::store::queue;
 use crate::store::wakeup::bell::Bells;
-use crate::worker::{LEASE, Worker};
+use crate::worker::{Database, LEASE, Worker};
 
 /// How often the janitor goes round.
 pub const ROUND: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ pub struct Janitor {
 
 impl Janitor {
     /// A janitor of these workers' runners and of the disks.
-    pub fn new(duties: Duties, (db, bells): (PgPool, Bells), workers: Vec<Arc<Worker>>, room: Room) -> Self {
+    pub fn new(duties: Duties, Database { pool: db, bells }: Database, workers: Vec<Arc<Worker>>, room: Room) -> Self {
         Self { duties, db, bells, workers, room, leases: HashMap::new(), rounds: 0, reaping: JoinSet::new() }
     }
 

@@ -4,8 +4,7 @@
 //! a job leaves behind, or a lost worker's container, never meets the next job.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -13,14 +12,16 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::Worker;
-use crate::executor::ExecError;
-use crate::gpu::{Asking, Device};
+use super::engine::EngineHealth;
+use super::runner::{Presence, RunnerConfig};
+use super::{Database, Settings};
+use crate::domain::GpuUse;
+use crate::executor::{Docker, Engine, ExecError, NvidiaSmi};
+use crate::gpu::{self, Asking, Device};
 use crate::store::alerts;
 use crate::store::builds::BuildFacts;
 use crate::store::queue::Claimed;
 use crate::store::runner::gpus::{self, Seen};
-use crate::store::runner::runners::{self, Runner};
 
 /// How often the GPUs that no job holds are looked at: one that somebody else uses is not given to a job then.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
@@ -65,55 +66,120 @@ impl Default for GpuConfig {
     }
 }
 
-impl Worker {
-    /// Looks at the GPUs again and again, until `shutdown`.
-    pub async fn keep_gpus(self: Arc<Self>, shutdown: CancellationToken) {
-        let look = async {
+/// The GPUs of one runner.
+#[derive(Debug)]
+pub(super) struct GpuInventory {
+    config: GpuConfig,
+    smi: NvidiaSmi,
+    engine: Engine,
+    presence: Presence,
+    database: Database,
+    access: gpu::Settings,
+    /// False once a check found no GPUs.
+    may_exist: AtomicBool,
+    /// True once a check of this process found GPUs.
+    were_seen: AtomicBool,
+}
+
+impl GpuInventory {
+    pub(super) fn new(
+        runner: &RunnerConfig,
+        docker: &Docker,
+        presence: &Presence,
+        database: Database,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            config: runner.gpus.clone(),
+            smi: NvidiaSmi::new(&settings.gpu, docker, &settings.images.generic),
+            engine: Engine::new(docker.clone()),
+            presence: presence.clone(),
+            database,
+            access: settings.gpu.clone(),
+            may_exist: AtomicBool::new(true),
+            were_seen: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns false when the runner has no GPUs. Until the first check it may have some.
+    pub(super) fn may_exist(&self) -> bool {
+        self.may_exist.load(Ordering::Relaxed)
+    }
+
+    /// Checks the GPUs again and again, until `shutdown`.
+    pub(super) async fn watch(&self, health: &EngineHealth, shutdown: CancellationToken) {
+        let checks = async {
             loop {
-                if let Err(error) = self.look_or_wait().await {
-                    warn!(runner = self.name, "cannot look at the GPUs: {error:#}");
+                if let Err(error) = self.check_or_wait(health).await {
+                    warn!(runner = self.presence.name, "cannot check the GPUs: {error:#}");
                 }
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         tokio::select! {
-            () = look => {}
+            () = checks => {}
             () = shutdown.cancelled() => {}
         }
         self.smi.tidy_up().await;
     }
 
-    /// Looks at the GPUs, if the engine can be reached; tells that the runner is served in either case.
-    async fn look_or_wait(&self) -> anyhow::Result<()> {
-        self.tell().await?;
-        if tokio::time::timeout(POLL_INTERVAL, self.until_there()).await.is_ok() {
-            return self.check_gpus().await;
+    /// Checks the GPUs if the engine can be reached. The runner announces itself in either case.
+    async fn check_or_wait(&self, health: &EngineHealth) -> anyhow::Result<()> {
+        self.presence.announce(&self.database.pool).await?;
+        if tokio::time::timeout(POLL_INTERVAL, health.until_reachable()).await.is_ok() {
+            return self.check().await;
         }
-        gpus::quarantine_all(&self.db, &self.name, "its runner cannot be reached").await?;
+        gpus::quarantine_all(&self.database.pool, &self.presence.name, "its runner cannot be reached").await?;
         Ok(())
     }
 
-    /// Tells that the runner is there and who serves it.
-    async fn tell(&self) -> anyhow::Result<()> {
-        let endpoint = self.docker.endpoint().to_string();
-        let (name, host, labels) = (&self.name, &self.host, &self.labels);
-        let runner = Runner { name, endpoint: &endpoint, slots: self.slots, labels, host };
-        runners::upsert(&self.db, &runner).await.context("telling of the runner")
-    }
-
-    /// Tells which GPUs the runner has, and which of those that no job holds are empty.
+    /// Stores which GPUs the runner has, and frees those that no job holds and that are empty.
     ///
     /// # Errors
-    /// When the engine or Postgres does not answer; then nothing is free that was not.
-    pub async fn check_gpus(&self) -> anyhow::Result<()> {
-        let name = &self.name;
-        self.tell().await?;
-        let begun = gpus::now(&self.db).await?;
-        let devices = match &self.gpus {
+    /// When the engine or Postgres does not answer; then no GPU becomes free.
+    pub(super) async fn check(&self) -> anyhow::Result<()> {
+        let (name, db) = (&self.presence.name, &self.database.pool);
+        self.presence.announce(db).await?;
+        let begun = gpus::now(db).await?;
+        let devices = match self.devices().await {
+            Ok(devices) => devices,
+            Err(error) => {
+                let reason = format!("{error:#}");
+                gpus::quarantine_all(db, name, &reason).await?;
+                return self.record_alert(Some(&reason)).await;
+            }
+        };
+        let in_use: HashSet<String> = match devices.is_empty() {
+            true => HashSet::new(),
+            false => self.engine.list().await?.into_iter().flat_map(|found| found.gpus).collect(),
+        };
+        let mut seen = self.seen(devices);
+        self.may_exist.store(!seen.is_empty(), Ordering::Relaxed);
+        self.were_seen.fetch_or(!seen.is_empty(), Ordering::Relaxed);
+        for gpu in seen.iter_mut().filter(|gpu| in_use.contains(&gpu.uuid)) {
+            gpu.trouble.get_or_insert_with(|| "the container of its last job is still there".to_owned());
+        }
+        let checked = gpus::record_check(db, name, begun, &seen).await.context("storing what GPUs there are")?;
+        for (uuid, reason) in &checked.quarantined {
+            warn!(runner = name, gpu = uuid, "the GPU {uuid} is quarantined: {reason}");
+        }
+        if !checked.freed.is_empty() {
+            info!(runner = name, "free GPUs: {}", checked.freed.join(", "));
+            self.database.bells.worker.ring();
+        }
+        let others = checked.of_others.join(", ");
+        let clash = (!others.is_empty())
+            .then(|| format!("another runner has these GPUs, too: {others}; list those of each in its `gpus`"));
+        self.record_alert(clash.as_deref()).await
+    }
+
+    /// The devices that `nvidia-smi` reports, as far as the configuration wants them.
+    async fn devices(&self) -> anyhow::Result<Vec<Device>> {
+        match &self.config {
             GpuConfig::Word(GpuWord::None) => Ok(Vec::new()),
             // One that goes down, or is put up again, may be without its driver for a moment.
             GpuConfig::Word(GpuWord::Auto) => self.smi.devices().await.and_then(|devices| {
-                let vanished = devices.is_none() && self.saw_gpus.load(Ordering::Relaxed);
+                let vanished = devices.is_none() && self.were_seen.load(Ordering::Relaxed);
                 anyhow::ensure!(
                     !vanished,
                     "there is no nvidia-smi any more (gpu.nvidia_smi); if its GPUs are gone, start Trainyard again"
@@ -125,43 +191,13 @@ impl Worker {
                     anyhow!("there is no nvidia-smi that could tell whether they are empty (gpu.nvidia_smi)")
                 })
             }),
-        };
-        let devices = match devices {
-            Ok(devices) => devices,
-            Err(error) => {
-                let reason = format!("{error:#}");
-                gpus::quarantine_all(&self.db, name, &reason).await?;
-                return self.record_gpu_alert(Some(&reason)).await;
-            }
-        };
-        let in_use: HashSet<String> = match devices.is_empty() {
-            true => HashSet::new(),
-            false => self.docker.list().await?.into_iter().flat_map(|found| found.gpus).collect(),
-        };
-        let mut seen = self.seen(devices);
-        self.has_gpus.store(!seen.is_empty(), Ordering::Relaxed);
-        self.saw_gpus.fetch_or(!seen.is_empty(), Ordering::Relaxed);
-        for gpu in seen.iter_mut().filter(|gpu| in_use.contains(&gpu.uuid)) {
-            gpu.trouble.get_or_insert_with(|| "the container of its last job is still there".to_owned());
         }
-        let looked = gpus::record_check(&self.db, name, begun, &seen).await.context("storing what GPUs there are")?;
-        for (uuid, reason) in &looked.quarantined {
-            warn!(runner = name, gpu = uuid, "the GPU {uuid} is quarantined: {reason}");
-        }
-        if !looked.freed.is_empty() {
-            info!(runner = name, "free GPUs: {}", looked.freed.join(", "));
-            self.bells.worker.ring();
-        }
-        let others = looked.of_others.join(", ");
-        let clash = (!others.is_empty())
-            .then(|| format!("another runner has these GPUs, too: {others}; list those of each in its `gpus`"));
-        self.record_gpu_alert(clash.as_deref()).await
     }
 
     /// The runner's GPUs, by its configuration and what was found.
     fn seen(&self, devices: Vec<Device>) -> Vec<Seen> {
         let bytes = |memory: u64| i64::try_from(memory).unwrap_or(i64::MAX);
-        let GpuConfig::Listed(listed) = &self.gpus else {
+        let GpuConfig::Listed(listed) = &self.config else {
             let seen = devices.into_iter().map(|Device { uuid, name, memory, trouble }| Seen {
                 uuid,
                 class: name.clone(),
@@ -191,11 +227,14 @@ impl Worker {
         seen.collect()
     }
 
-    /// Whether the job may have the GPUs that it asks for, and whether those that it holds are empty.
-    pub(super) async fn gpus_are_fit(&self, job: &Claimed, facts: &BuildFacts, image: &str) -> Result<(), ExecError> {
+    /// Checks that a job may have the GPUs that it asks for, and that those that it holds are empty.
+    ///
+    /// # Errors
+    /// [`ExecError::Job`] when the job may not have GPUs; [`ExecError::System`] when a GPU is not empty.
+    pub(super) async fn check_job(&self, job: &Claimed, facts: &BuildFacts, image: &str) -> Result<(), ExecError> {
         let repo = facts.repo()?;
         let asking = Asking { repo: &repo, head: facts.pull_request.map(|_| facts.head_repo.as_deref()) };
-        if let Some(why) = self.settings.gpu.refusal(job.kind, &job.config, asking, Some(image)) {
+        if let Some(why) = self.access.refusal(job.kind, &job.config, asking, Some(image)) {
             return Err(ExecError::Job(why));
         }
         if job.gpus.is_empty() {
@@ -212,11 +251,17 @@ impl Worker {
         Ok(())
     }
 
-    async fn record_gpu_alert(&self, trouble: Option<&str>) -> anyhow::Result<()> {
-        let changed = alerts::set(&self.db, &format!("GPUs of runner {}", self.name), trouble).await?;
-        match trouble.filter(|_| changed) {
-            Some(trouble) => error!(runner = self.name, "the GPUs cannot be used: {trouble}"),
-            None if changed => info!(runner = self.name, "the GPUs can be used again"),
+    /// Returns what the job's GPUs do now; `None` when nothing can tell.
+    pub(super) async fn usage(&self, uuids: &[String]) -> anyhow::Result<Option<GpuUse>> {
+        self.smi.in_use(uuids).await
+    }
+
+    async fn record_alert(&self, alert: Option<&str>) -> anyhow::Result<()> {
+        let changed =
+            alerts::set(&self.database.pool, &format!("GPUs of runner {}", self.presence.name), alert).await?;
+        match alert.filter(|_| changed) {
+            Some(alert) => error!(runner = self.presence.name, "the GPUs cannot be used: {alert}"),
+            None if changed => info!(runner = self.presence.name, "the GPUs can be used again"),
             None => {}
         }
         Ok(())

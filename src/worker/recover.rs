@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::{BEAT_INTERVAL, ENGINE_RETRY_DELAY, LEASE, Worker};
-use crate::executor::{Endpoint, Found};
+use crate::executor::Found;
 use crate::store::queue::{self, Claimed};
 
 impl Worker {
@@ -20,8 +20,8 @@ impl Worker {
 
     async fn hold_leases(&self) {
         loop {
-            for attempt in queue::running_of(&self.db, &self.name).await.unwrap_or_default() {
-                if let Err(error) = queue::beat(&self.db, attempt, LEASE).await {
+            for attempt in queue::running_of(&self.handles.db, self.name()).await.unwrap_or_default() {
+                if let Err(error) = queue::beat(&self.handles.db, attempt, LEASE).await {
                     warn!(job = %attempt.job, "cannot extend the lease of job {}: {error}", attempt.job);
                 }
             }
@@ -32,10 +32,10 @@ impl Worker {
     async fn find_running(&self) -> Vec<(Claimed, Found)> {
         loop {
             // An engine that is away is told of by who watches it.
-            self.until_there().await;
+            self.handles.health.until_reachable().await;
             match self.try_recover().await {
                 Ok(adopted) => return adopted,
-                Err(trouble) => warn!(runner = self.name, "cannot look for running jobs yet: {trouble:#}"),
+                Err(trouble) => warn!(runner = self.name(), "cannot look for running jobs yet: {trouble:#}"),
             }
             tokio::time::sleep(ENGINE_RETRY_DELAY).await;
         }
@@ -46,40 +46,37 @@ impl Worker {
     /// # Errors
     /// When the engine or Postgres does not answer; nothing is lost then.
     pub async fn try_recover(&self) -> anyhow::Result<Vec<(Claimed, Found)>> {
-        if matches!(self.docker.endpoint(), Endpoint::Unix(_))
-            && let Some(root) = self.docker.root().await?
-        {
-            let _ = self.engine_root.set(root);
-        }
+        self.handles.health.find_disk().await?;
         let mut adopted = Vec::new();
-        let (own, helpers): (Vec<Found>, _) = self.docker.list().await?.into_iter().partition(|found| found.runs_job);
+        let (own, helpers): (Vec<Found>, _) =
+            self.handles.engine.list().await?.into_iter().partition(|found| found.runs_job);
         for found in own {
             // One that was never started may lack its files. It did nothing yet, so the job can simply begin again.
-            let job =
-                if found.started { queue::adopt(&self.db, found.attempt, &self.name, LEASE).await? } else { None };
+            let job = if found.started {
+                queue::adopt(&self.handles.db, found.attempt, self.name(), LEASE).await?
+            } else {
+                None
+            };
             match job {
                 Some(job) => {
-                    info!(runner = self.name, "going on with job {} at byte {} of its log", job.id, job.log_length);
+                    info!(runner = self.name(), "going on with job {} at byte {} of its log", job.id, job.log_length);
                     adopted.push((job, found));
                 }
-                None => self.docker.remove(&found.container).await?,
+                None => self.handles.engine.remove(&found.container).await?,
             }
         }
         for helper in helpers {
             if !adopted.iter().any(|(job, _): &(Claimed, _)| job.attempt_id() == helper.attempt) {
-                self.docker.remove(&helper.container).await?;
+                self.handles.engine.remove(&helper.container).await?;
             }
         }
-        for container in self.docker.list_ready().await? {
-            // It may be looked with already, and goes on to be of use.
-            if !self.docker.checks_gpus(&container) {
-                self.docker.remove(&container).await?;
-            }
+        for container in self.handles.engine.list_unassigned().await? {
+            self.handles.engine.remove(&container).await?;
         }
-        for attempt in queue::running_of(&self.db, &self.name).await? {
+        for attempt in queue::running_of(&self.handles.db, self.name()).await? {
             if !adopted.iter().any(|(job, _)| job.attempt_id() == attempt) {
-                warn!(runner = self.name, "job {} was claimed but has no container: it begins again", attempt.job);
-                queue::requeue(&self.db, attempt, Duration::ZERO, "its container was lost").await?;
+                warn!(runner = self.name(), "job {} was claimed but has no container: it begins again", attempt.job);
+                queue::requeue(&self.handles.db, attempt, Duration::ZERO, "its container was lost").await?;
             }
         }
         Ok(adopted)
@@ -90,24 +87,17 @@ impl Worker {
     /// # Errors
     /// When the engine or Postgres does not answer.
     pub async fn reap(&self) -> anyhow::Result<()> {
-        let containers = self.docker.list().await?;
-        let running = queue::running_of(&self.db, &self.name).await?;
+        let containers = self.handles.engine.list().await?;
+        let running = queue::running_of(&self.handles.db, self.name()).await?;
         for orphan in containers.into_iter().filter(|found| !running.contains(&found.attempt)) {
             info!(
-                runner = self.name,
+                runner = self.name(),
                 "removing the container of job {}, which nobody runs any more", orphan.attempt.job
             );
-            self.docker.remove(&orphan.container).await?;
+            self.handles.engine.remove(&orphan.container).await?;
         }
-        for orphan in self.docker.list_ready().await? {
-            let docker = &self.docker;
-            let is_other = docker.checks_gpus(&orphan)
-                || docker.inspects_image(&orphan)
-                || docker.is_making_checkout_image(&orphan);
-            // Request after the list was made: one that was taken meanwhile has another name.
-            if !is_other && !self.pool.knows(&orphan) {
-                self.docker.remove(&orphan).await?;
-            }
+        for stray in self.handles.engine.list_strays().await? {
+            self.handles.engine.remove(&stray).await?;
         }
         Ok(())
     }

@@ -1,10 +1,13 @@
-//! `[[runner]]` of the configuration.
+//! A runner: its configuration, and its row for the pages.
 
+use anyhow::Context as _;
 use bytesize::ByteSize;
 use serde::Deserialize;
+use sqlx::PgPool;
 
 use super::GpuConfig;
 use crate::executor::{Docker, Endpoint, Limits, TlsFiles};
+use crate::store::runner::runners::{self, Runner};
 
 /// One `[[runner]]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -77,5 +80,30 @@ impl Default for RunnerConfig {
             labels: Vec::new(),
             gpus: GpuConfig::default(),
         }
+    }
+}
+
+/// A runner's row: the runner is there, and this process serves it.
+#[derive(Debug, Clone)]
+pub(super) struct Presence {
+    pub(super) name: String,
+    /// The machine on which this process runs.
+    pub(super) host: String,
+    endpoint: String,
+    slots: usize,
+    pub(super) labels: Vec<String>,
+}
+
+impl Presence {
+    pub(super) fn new(runner: &RunnerConfig, endpoint: &Endpoint) -> Self {
+        let RunnerConfig { name, slots, labels, .. } = runner.clone();
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { name, host, endpoint: endpoint.to_string(), slots, labels }
+    }
+
+    /// Stores the row, with the time.
+    pub(super) async fn announce(&self, db: &PgPool) -> anyhow::Result<()> {
+        let Self { name, host, endpoint, slots, labels } = self;
+        runners::upsert(db, &Runner { name, endpoint, slots: *slots, labels, host }).await.context("storing the runner")
     }
 }

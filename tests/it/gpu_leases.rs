@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use trainyard::domain::{AttemptId, BuildId, JobId, Stop, Verdict};
 use trainyard::store::output::reports::Reports;
-use trainyard::store::queue::{self, Beat, Claimed, Finish};
+use trainyard::store::queue::{self, Beat, Claimed, Finish, LogEnd};
 use trainyard::store::runner::gpus::{self, Seen};
 use trainyard::store::runner::runners::{self, Runner};
 
@@ -277,7 +277,7 @@ async fn a_preemptible_job_gives_its_gpus_to_one_that_waits_and_begins_again() {
         (stop, reason.as_str()),
         (Stop::Preempted, "it gives its GPUs to acme/styles #12.2, which waits for them")
     );
-    assert!(queue::preempt(&db, gap.attempt_id(), (0, b"stopped\n"), &reason).await.unwrap());
+    assert!(queue::preempt(&db, gap.attempt_id(), LogEnd { offset: 0, tail: b"stopped\n" }, &reason).await.unwrap());
     assert!(claim(&db).await.is_none(), "nobody slips into what is on its way to the pair");
     look(&db, &["GPU-1", "GPU-2"]).await;
     let pair = claim(&db).await.unwrap();
@@ -297,7 +297,7 @@ async fn giving_way_does_not_count_as_being_lost() {
     for _ in 0..=queue::MAX_ATTEMPTS {
         look(&db, &["GPU-1"]).await;
         let job = claim(&db).await.unwrap();
-        assert!(queue::preempt(&db, job.attempt_id(), (0, b""), "a job waits").await.unwrap());
+        assert!(queue::preempt(&db, job.attempt_id(), LogEnd { offset: 0, tail: b"" }, "a job waits").await.unwrap());
     }
     for lost in 1..=queue::MAX_ATTEMPTS {
         look(&db, &["GPU-1"]).await;

@@ -220,7 +220,12 @@ async fn a_worker_is_lost_when_its_lease_has_run_out_and_was_not_extended_for_as
     let db = queue(1).await;
     let folder = tempfile::tempdir().unwrap();
     let room = Room::new(folder.path().to_owned(), bytesize::ByteSize::b(0));
-    let mut janitor = Janitor::new(Duties::Installation, (db.clone(), Bells::new()), Vec::new(), room);
+    let mut janitor = Janitor::new(
+        Duties::Installation,
+        worker::Database { pool: db.clone(), bells: Bells::new() },
+        Vec::new(),
+        room,
+    );
     let job = queue::claim(&db, "w", worker::LEASE).await.unwrap().unwrap();
     let begin = Instant::now();
     let mut at = async |seconds| {

@@ -11,7 +11,8 @@ use tokio::process::Command;
 use super::{Findings, machine, number_of, tls};
 use crate::attempt::Images;
 use crate::config::Config;
-use crate::executor::{Docker, Endpoint, Engine, Limits, NvidiaSmi};
+use crate::executor::docker::examine::examine;
+use crate::executor::{Docker, Endpoint, EngineReport, Limits, NvidiaSmi};
 use crate::worker::{GpuConfig, GpuWord, RunnerConfig};
 
 /// Storage drivers with which each container costs a copy of its image, or that are not kept up any more.
@@ -38,7 +39,7 @@ pub(super) async fn check(config: &Config, found: &mut Findings) {
                 continue;
             }
         };
-        match docker.examine().await {
+        match examine(&docker).await {
             Err(error) => found.failure(&what, &error),
             Ok(mut engine) => {
                 if matches!(docker.endpoint(), Endpoint::Unix(_)) {
@@ -88,8 +89,8 @@ async fn gpus_there(what: &str, runner: &RunnerConfig, docker: &Docker, config: 
     }
 }
 
-fn engine_of(what: &str, runner: &RunnerConfig, (engine, least_free): (&Engine, ByteSize), found: &mut Findings) {
-    let Engine { version, storage_driver, .. } = engine;
+fn engine_of(what: &str, runner: &RunnerConfig, (engine, least_free): (&EngineReport, ByteSize), found: &mut Findings) {
+    let EngineReport { version, storage_driver, .. } = engine;
     let runc = engine.runc.as_deref().unwrap_or("unknown");
     let cgroups = engine.cgroups.map_or_else(|| "unknown".to_owned(), |version| format!("version {version}"));
     let slots = runner.slots;
@@ -138,7 +139,7 @@ fn breaks(version: &str) -> bool {
     safe.is_some_and(|safe| (major, minor, patch) < *safe)
 }
 
-fn limits(what: &str, runner: &RunnerConfig, limits: &Limits, engine: &Engine, found: &mut Findings) {
+fn limits(what: &str, runner: &RunnerConfig, limits: &Limits, engine: &EngineReport, found: &mut Findings) {
     if let Some(processors) = engine.processors.filter(|processors| limits.cpus > f64::from(*processors)) {
         let told = format!("limits.cpus is {}, and this machine has {processors}: no job can start", limits.cpus);
         found.problem(what, told, "Lower limits.cpus.");
@@ -156,7 +157,7 @@ fn limits(what: &str, runner: &RunnerConfig, limits: &Limits, engine: &Engine, f
     }
 }
 
-fn images(what: &str, images: &Images, engine: &Engine, found: &mut Findings) {
+fn images(what: &str, images: &Images, engine: &EngineReport, found: &mut Findings) {
     let configured: BTreeSet<&str> =
         [&images.python, &images.generic].into_iter().chain(images.languages.values()).map(String::as_str).collect();
     for pattern in configured {

@@ -11,10 +11,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::view::View;
 use crate::attempt::{
-    Images, Judgement, NewContainer, Progress, Shared, SmokeJob, TICK, Tail, never_began, watch_disk,
+    Images, Judgement, NewContainer, Preparation, Progress, Shared, SmokeJob, TICK, Tail, never_began, watch_disk,
 };
 use crate::domain::{Stop, Verdict};
-use crate::executor::{Docker, ExecError, Exit, Life, Limits, Mount};
+use crate::executor::{Engine, ExecError, Exit, Life, Limits, Mount};
 use crate::lora::series::LogReader;
 
 /// Why a job was canceled, when a signal did it.
@@ -51,7 +51,7 @@ impl Interrupts {
 
 /// What the containers of all jobs share.
 pub(super) struct Runner {
-    pub(super) docker: Docker,
+    pub(super) engine: Engine,
     pub(super) images: Images,
     pub(super) limits: Limits,
     pub(super) mounts: Vec<Mount>,
@@ -72,11 +72,11 @@ impl Runner {
         let ended = tokio::select! {
             ended = self.carry_out(new, smoke, checkout, &shared, view) => ended,
             () = self.watch(limits, &shared, interrupts) => Ok(canceled(INTERRUPTED)),
-            () = watch_disk(&self.docker, &shared) => Ok(canceled(INTERRUPTED)),
+            () = watch_disk(&self.engine, &shared) => Ok(canceled(INTERRUPTED)),
         };
-        // Whatever happened: also a container trust_domain name never reached us is gone after this.
-        for found in self.docker.list().await? {
-            self.docker.remove(&found.container).await?;
+        // Whatever happened: also a container whose name never reached us is gone after this.
+        for found in self.engine.list().await? {
+            self.engine.remove(&found.container).await?;
         }
         ended
     }
@@ -89,10 +89,9 @@ impl Runner {
         shared: &Shared,
         view: &mut View,
     ) -> anyhow::Result<Judgement> {
-        let made = |container| shared.lock().container = Some(container);
         let limits = new.limits;
-        let first = (async { Ok(checkout) }, None::<Ready<anyhow::Result<()>>>);
-        let container = match new.start(&self.docker, (&self.images, None), first, made).await {
+        let preparation = Preparation { checkout: async { Ok(checkout) }, before: None::<Ready<anyhow::Result<()>>> };
+        let container = match new.start(&self.engine, &self.images, shared, preparation).await {
             Ok(container) => container,
             Err(ExecError::Job(reason)) => return Ok(Judgement::could_not_begin(reason)),
             Err(ExecError::System(error)) => return Err(error),
@@ -100,14 +99,14 @@ impl Runner {
         shared.lock().started = Some(Instant::now());
         let (mut tail, mut losses) = (Tail::default(), LogReader::new());
         let exit = self.follow(&container, limits, shared, (&mut tail, &mut losses), view).await?;
-        if never_began(&self.docker, &container, &exit).await? {
+        if never_began(&self.engine, &container, &exit).await? {
             bail!("the container ended before the job began");
         }
         let mut judgement = shared.lock().judge(&exit, limits, &tail.text());
         if let Some(smoke) = smoke
             && matches!(judgement.verdict, Verdict::Passed | Verdict::Failed)
         {
-            let examined = smoke.examine(&self.docker, &container, exit.status, losses.series()).await?;
+            let examined = smoke.examine(&self.engine, &container, exit.status, losses.series()).await?;
             examined.judge(&mut judgement);
         }
         Ok(judgement)
@@ -125,7 +124,7 @@ impl Runner {
         let limit = limits.log.as_u64();
         let mut shown = 0;
         loop {
-            let mut frames = self.docker.logs(container, shown)?;
+            let mut frames = self.engine.follow(container, shown)?;
             let mut whole = true;
             while shown < limit
                 && let Some(frame) = frames.next().await
@@ -145,8 +144,8 @@ impl Runner {
                 progress.last_output = Instant::now();
                 progress.log_full = shown >= limit;
             }
-            self.docker.wait(container).await?;
-            match self.docker.life(container).await? {
+            self.engine.wait(container).await?;
+            match self.engine.life(container).await? {
                 Life::Exited(exit) if whole => return Ok(exit),
                 Life::Exited(_) | Life::Running(_) => {}
                 Life::Created | Life::Gone => bail!("the container vanished while the job ran"),
@@ -176,7 +175,7 @@ impl Runner {
             }
             if let Some((container, signal)) = due.signal {
                 // An engine that does not answer is found out by the half that follows the container.
-                let _ = self.docker.signal(&container, signal).await;
+                let _ = self.engine.signal(&container, signal).await;
             }
         }
     }

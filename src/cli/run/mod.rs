@@ -19,7 +19,7 @@ use super::trigger_args::TriggerArgs;
 use crate::attempt::{HOME, Judgement, NewContainer, SmokeJob};
 use crate::config::Config;
 use crate::domain::{AttemptId, BuildState, JobId, PullRequest, Trigger, TriggerKind, Verdict, in_words};
-use crate::executor::{ExecError, Image, Mount};
+use crate::executor::{Engine, ExecError, Image, Mount};
 use crate::lora::smoke::Smoke;
 use crate::plan::{Commit, Plan, PlannedJob};
 use crate::travis::script::{self, Facts, Files, Numbered, PullRequestFacts};
@@ -108,7 +108,12 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let docker = config.runner.first().context("a configuration without a runner")?.docker(&instance())?;
     docker.version().await?;
     let build = Build {
-        runner: Runner { docker, images: config.images, limits: config.limits, mounts: config.mount },
+        runner: Runner {
+            engine: Engine::new(docker),
+            images: config.images,
+            limits: config.limits,
+            mounts: config.mount,
+        },
         image: arguments.image.as_deref(),
         checkout: snapshot.path(),
         trigger,
@@ -271,7 +276,7 @@ impl Build<'_> {
             Some(name) => name.to_owned(),
             None => self.runner.images.of(&job.config).map_err(ExecError::Job)?,
         };
-        let image = self.runner.docker.image(&name).await?;
+        let image = self.runner.engine.image(&name).await?;
         Ok((name, image))
     }
 

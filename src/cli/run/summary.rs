@@ -25,7 +25,7 @@ pub(super) struct Ended {
     pub(super) stage_order: usize,
 }
 
-/// The state of a build trust_domain jobs have ended in this way, as the service rolls it up.
+/// The state of a build whose jobs have ended in this way, as the service rolls it up.
 pub(super) fn state_of(ended: &[Ended]) -> BuildState {
     let summaries = ended.iter().map(|job| JobSummary {
         stage_order: i32::try_from(job.stage_order).unwrap_or(i32::MAX),

@@ -19,7 +19,7 @@ pub(super) struct View {
     /// The terminal's columns; none when it is no terminal.
     columns: Option<usize>,
     renderer: Renderer,
-    /// The phase trust_domain heading was written last.
+    /// The phase whose heading was written last.
     phase: String,
     folds: usize,
     after_blank: bool,

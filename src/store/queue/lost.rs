@@ -114,19 +114,21 @@ pub async fn rescue(db: &PgPool, lease: &Lease) -> sqlx::Result<bool> {
     Ok(rescued)
 }
 
+/// The last bytes of an attempt's log.
+#[derive(Debug, Clone, Copy)]
+pub struct LogEnd<'a> {
+    pub offset: i64,
+    pub tail: &'a [u8],
+}
+
 /// Ends an attempt whose container was stopped so that another job gets its GPUs: its last bytes of log at `offset`, and
 /// the job is queued again. False when the attempt is not the job's running one any more.
 ///
 /// # Errors
 /// When Postgres cannot be asked; then nothing was written, and it may be tried again.
-pub async fn preempt(
-    db: &PgPool,
-    attempt: AttemptId,
-    (offset, tail): (i64, &[u8]),
-    reason: &str,
-) -> anyhow::Result<bool> {
+pub async fn preempt(db: &PgPool, attempt: AttemptId, end: LogEnd<'_>, reason: &str) -> anyhow::Result<bool> {
     let mut tx = db.begin().await?;
-    if !logs::append(&mut tx, attempt, offset, tail, 0).await? {
+    if !logs::append(&mut tx, attempt, end.offset, end.tail, 0).await? {
         return Ok(false);
     }
     let how = GiveBack { delay: Duration::ZERO, reason, only_if_until: None, is_preemption: true };

@@ -18,7 +18,7 @@ const MOST: usize = 8;
 
 /// Those of one engine.
 #[derive(Debug, Default)]
-pub(in crate::worker) struct CheckoutImages {
+pub(super) struct KnownImages {
     state: Mutex<State>,
     /// Rings when a job asks.
     pub(super) asked: Notify,
@@ -56,7 +56,7 @@ pub(super) struct Request {
     pub(super) origin: String,
 }
 
-impl CheckoutImages {
+impl KnownImages {
     /// Takes those for all that there are, the latest last.
     pub(super) fn see(&self, found: &[CheckoutImage]) {
         let missing = {
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_newer_one_replaces_those_for_the_same_jobs() {
-        let images = CheckoutImages::default();
+        let images = KnownImages::default();
         for (id, image, repo) in
             [("1", "a", "acme/x"), ("2", "b", "acme/x"), ("3", "a", "acme/y"), ("4", "a", "acme/x")]
         {
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_the_engine_has_is_what_there_is() {
-        let images = CheckoutImages::default();
+        let images = KnownImages::default();
         let (one, two) = (base("1", "a", "acme/x"), base("2", "a", "acme/x"));
         // The latest is listed last, and counts.
         images.see(&[one.clone(), two.clone()]);
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn of_too_many_the_least_used_go() {
-        let images = CheckoutImages::default();
+        let images = KnownImages::default();
         for n in 0..=MOST {
             images.add(base(&n.to_string(), "image", &format!("acme/{n}")));
         }
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn the_same_jobs_are_looked_at_once_in_a_while() {
-        let images = CheckoutImages::default();
+        let images = KnownImages::default();
         let ask = |key: &str| {
             let CheckoutImage { commit, image, .. } = base("", "image", key);
             let repo = "acme/x".parse().expect("a repository");

@@ -6,7 +6,7 @@
 mod known;
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -14,13 +14,16 @@ use bytesize::ByteSize;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-pub(super) use self::known::CheckoutImages;
-use self::known::Request;
-use super::Worker;
+use self::known::{KnownImages, Request};
+use super::Settings;
+use super::engine::EngineHealth;
+use super::fetch::ensure_fetched;
 use crate::attempt::{checkout_folder, checkout_image_spec};
 use crate::domain::{RepoName, TriggerKind};
-use crate::executor::{CheckoutImage, Image, Upload};
-use crate::git::TreeFile;
+use crate::executor::docker::checkout_image::{self, NewCheckoutImage};
+use crate::executor::{CheckoutImage, Docker, Engine, Image, Limits, Upload};
+use crate::git::{Mirrors, TreeFile};
+use crate::storage::Room;
 use crate::store::builds::BuildFacts;
 use crate::travis::script::Checkout;
 
@@ -38,30 +41,56 @@ fn key_of(repo: &RepoName, facts: &BuildFacts) -> String {
     format!("{} {repo}", facts.repo_id)
 }
 
-impl Worker {
+/// The checkout images of one engine. They are made and removed by a task of their own, [`CheckoutImages::keep`].
+#[derive(Debug)]
+pub(super) struct CheckoutImages {
+    known: KnownImages,
+    docker: Docker,
+    engine: Engine,
+    mirrors: Mirrors,
+    runner: String,
+    room: Room,
+    limits: Limits,
+    scratch: PathBuf,
+}
+
+impl CheckoutImages {
+    pub(super) fn new(docker: Docker, engine: Engine, mirrors: Mirrors, runner: &str, settings: &Settings) -> Self {
+        Self {
+            known: KnownImages::default(),
+            docker,
+            engine,
+            mirrors,
+            runner: runner.to_owned(),
+            room: settings.room.clone(),
+            limits: settings.limits.clone(),
+            scratch: settings.scratch.clone(),
+        }
+    }
+
     /// The image on which a job begins that would begin on `image`, if there is a better one.
-    pub(super) async fn checkout_image_of(
+    pub(super) async fn find(
         &self,
         repo: &RepoName,
         facts: &BuildFacts,
         image: &Image,
         wanted: &Checkout,
     ) -> Option<CheckoutImage> {
-        let base = wanted.is_plain().then(|| self.checkout_images.of(&image.id, &key_of(repo, facts))).flatten()?;
+        let base = wanted.is_plain().then(|| self.known.of(&image.id, &key_of(repo, facts))).flatten()?;
         let fits = async {
             // What goes wrong here goes wrong with the checkout too, and is told there.
-            self.ensure_fetched(repo, facts).await?;
+            ensure_fetched(&self.mirrors, repo, facts).await?;
             self.mirrors.leads_to(repo, &base.commit, &facts.built_sha).await
         };
-        let (is_there, fits) = tokio::join!(self.docker.has_image(&base.id), fits);
+        let (is_there, fits) = tokio::join!(checkout_image::exists(&self.docker, &base.id), fits);
         match (is_there, fits) {
             (Ok(true), Ok(true)) => {
-                self.checkout_images.record_use(&base);
+                self.known.record_use(&base);
                 Some(base)
             }
             (Ok(false), _) => {
-                self.checkout_images.forget(&base);
-                self.pool.forget_image(&base.id);
+                self.known.forget(&base);
+                self.engine.forget_image(&base.id);
                 None
             }
             _ => None,
@@ -69,15 +98,10 @@ impl Worker {
     }
 
     /// Says that a job has begun whose files may be worth an image. Only the default branch gets there.
-    pub(super) fn request_checkout_image(
-        &self,
-        repo: &RepoName,
-        facts: &BuildFacts,
-        (image, wanted): (&Image, &Checkout),
-    ) {
+    pub(super) fn request(&self, repo: &RepoName, facts: &BuildFacts, image: &Image, wanted: &Checkout) {
         let is_of_default = facts.kind == TriggerKind::Push && facts.branch.as_ref() == Some(&facts.default_branch);
         if is_of_default && image.has_git && wanted.is_plain() {
-            self.checkout_images.ask(Request {
+            self.known.ask(Request {
                 image: image.id.clone(),
                 repo: repo.clone(),
                 key: key_of(repo, facts),
@@ -88,20 +112,20 @@ impl Worker {
     }
 
     /// Makes and removes them until `shutdown`.
-    pub async fn keep_checkout_images(self: Arc<Self>, shutdown: CancellationToken) {
+    pub(super) async fn keep(&self, health: &EngineHealth, shutdown: CancellationToken) {
         let work = async {
             loop {
-                self.until_there().await;
-                if let Err(error) = self.tidy_checkout_images().await {
-                    debug!(runner = self.name, "cannot look at the images: {error:#}");
+                health.until_reachable().await;
+                if let Err(error) = self.tidy(health).await {
+                    debug!(runner = self.runner, "cannot look at the images: {error:#}");
                 }
-                while let Some(asked) = self.checkout_images.next() {
-                    if let Err(error) = self.make_checkout_image(&asked).await {
-                        warn!(runner = self.name, "cannot make an image of the files of {}: {error:#}", asked.repo);
+                while let Some(asked) = self.known.next() {
+                    if let Err(error) = self.make(&asked, health).await {
+                        warn!(runner = self.runner, "cannot make an image of the files of {}: {error:#}", asked.repo);
                     }
                 }
                 // Nobody waits for one.
-                let _ = tokio::time::timeout(TIDY_INTERVAL, self.checkout_images.asked.notified()).await;
+                let _ = tokio::time::timeout(TIDY_INTERVAL, self.known.asked.notified()).await;
             }
         };
         tokio::select! {
@@ -110,60 +134,59 @@ impl Worker {
         }
     }
 
-    async fn make_checkout_image(&self, asked: &Request) -> anyhow::Result<()> {
+    async fn make(&self, asked: &Request, health: &EngineHealth) -> anyhow::Result<()> {
         let Request { image, repo, key, commit, origin } = asked;
         let files = self.mirrors.files(repo, commit).await?;
-        let old = self.checkout_images.of(image, key);
+        let old = self.known.of(image, key);
         let there = match &old {
             // It may be gone from the mirror.
             Some(old) => self.mirrors.files(repo, &old.commit).await.unwrap_or_default(),
             None => Vec::new(),
         };
         let size = files.iter().map(|file| file.size).sum();
-        if !are_many(&files, &there) || size > self.settings.limits.disk.as_u64() || !self.has_room_for(size)? {
+        if !are_many(&files, &there) || size > self.limits.disk.as_u64() || !self.has_room_for(size, health)? {
             return Ok(());
         }
         let names = self.mirrors.names(repo, commit).await?;
         let attributes = files.iter().filter(|file| file.path.rsplit('/').next() == Some(".gitattributes"));
         let attributes = self.mirrors.read(repo, &attributes.cloned().collect::<Vec<_>>()).await?;
         if let Some(why) = why_unfit(&names, &attributes) {
-            debug!(runner = self.name, "no image is made of the files of {repo}: {why}");
+            debug!(runner = self.runner, "no image is made of the files of {repo}: {why}");
             return Ok(());
         }
         let begin = Instant::now();
-        let folder = tempfile::tempdir_in(&self.settings.scratch).context("making a scratch folder")?;
+        let folder = tempfile::tempdir_in(&self.scratch).context("making a scratch folder")?;
         let wanted = Checkout { depth: Some(1), ..Checkout::default() };
         self.mirrors.history(repo, (commit, None), &wanted, origin, folder.path()).await?;
         let upload = Upload::default().folder(folder.path().to_owned(), &checkout_folder(repo));
-        let spec = checkout_image_spec(image, (repo, commit), &self.settings.limits);
+        let spec = checkout_image_spec(image, repo, commit, &self.limits);
         let index = format!("{}/.git/index", checkout_folder(repo));
-        let Some(base) = self.docker.make_checkout_image(&spec, (upload, &index), (key, commit)).await? else {
-            debug!(runner = self.name, "no image is made of the files of {repo}: they would be in volumes");
+        let new = NewCheckoutImage { spec: &spec, upload, product: &index, repo: key, commit };
+        let Some(base) = checkout_image::make(&self.docker, new).await? else {
+            debug!(runner = self.runner, "no image is made of the files of {repo}: they would be in volumes");
             return Ok(());
         };
         let (count, took) = (files.len(), begin.elapsed().as_secs_f64());
-        info!(runner = self.name, "an image has the {count} files of {repo} at {commit}, made in {took:.1} s");
-        self.checkout_images.add(base);
+        info!(runner = self.runner, "an image has the {count} files of {repo} at {commit}, made in {took:.1} s");
+        self.known.add(base);
         Ok(())
     }
 
     /// Whether there is room for so many bytes, which are on the disk twice for a moment.
-    fn has_room_for(&self, bytes: u64) -> anyhow::Result<bool> {
+    fn has_room_for(&self, bytes: u64, health: &EngineHealth) -> anyhow::Result<bool> {
         let more = ByteSize::b(bytes.saturating_mul(2));
-        let root = self.engine_root.get().filter(|root| root.exists());
-        Ok(self.settings.room.has_for(more)?
-            && root.map_or(Ok(true), |root| self.settings.room.has_for_at(root, more))?)
+        Ok(self.room.has_for(more)? && health.has_room_for(more)?)
     }
 
     /// Looks which there are, and removes those that are not wanted. A process that died may have left some.
-    async fn tidy_checkout_images(&self) -> anyhow::Result<()> {
-        self.checkout_images.see(&self.docker.checkout_images().await?);
-        let has_room = self.settings.room.wanting()?.is_none() && self.wanting_room()?.is_none();
-        for base in self.checkout_images.unwanted(has_room) {
-            self.pool.forget_image(&base.id);
+    async fn tidy(&self, health: &EngineHealth) -> anyhow::Result<()> {
+        self.known.see(&checkout_image::list(&self.docker).await?);
+        let has_room = self.room.wanting()?.is_none() && health.wanting_room()?.is_none();
+        for base in self.known.unwanted(has_room) {
+            self.engine.forget_image(&base.id);
             // One that a container uses goes another time.
-            if self.docker.remove_checkout_image(&base).await? {
-                self.checkout_images.forget(&base);
+            if checkout_image::remove(&self.docker, &base).await? {
+                self.known.forget(&base);
             }
         }
         Ok(())

@@ -1,0 +1,151 @@
+//! Images that have the files of a commit: a job's image, and one layer of what its own git has checked out there. Whatever
+//! is made from such an image has the files at once, however many they are, and shares the space that they take.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use bollard::models::ContainerConfig;
+use bollard::query_parameters::{CommitContainerOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
+use futures::StreamExt as _;
+use tracing::warn;
+
+use super::Docker;
+use super::container::Upload;
+use super::container::create::create;
+use super::errors::is_status;
+use super::labels::{CHECKOUT_COMMIT, CHECKOUT_IMAGE, CHECKOUT_REPO, INSTANCE};
+use crate::domain::Sha;
+use crate::executor::{Life, Spec};
+
+/// What is told of git's complaints, in bytes.
+const MOST_WORDS: usize = 1000;
+/// How long git may take, and how long the engine.
+const CHECKOUT_LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// An image that has a commit's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckoutImage {
+    /// Its id.
+    pub id: String,
+    /// The id of the image that it was made from.
+    pub image: String,
+    /// Whose files they are, in the words of whoever had it made.
+    pub repo: String,
+    /// The commit.
+    pub commit: Sha,
+}
+
+/// A checkout image to be made.
+#[derive(Debug)]
+pub struct NewCheckoutImage<'a> {
+    /// Runs git in the job's image, without a network.
+    pub spec: &'a Spec,
+    /// The history that git checks out.
+    pub upload: Upload,
+    /// A path that must exist afterwards.
+    pub product: &'a str,
+    pub repo: &'a str,
+    pub commit: &'a Sha,
+}
+
+/// Makes a checkout image. Returns `None` when the job's image keeps its files in volumes: nothing of them would be left.
+///
+/// # Errors
+/// When the command fails or the engine does not answer.
+pub async fn make(docker: &Docker, new: NewCheckoutImage<'_>) -> anyhow::Result<Option<CheckoutImage>> {
+    let (image, repo, commit) = (new.spec.image.clone(), new.repo.to_owned(), new.commit.clone());
+    let inspected = docker.client()?.inspect_image(&image).await.context("inspecting the image")?;
+    if inspected.config.and_then(|config| config.volumes).is_some_and(|volumes| !volumes.is_empty()) {
+        return Ok(None);
+    }
+    let name = format!("{}{commit}", prefix(docker));
+    let made = check_out_and_commit(docker, &name, new).await;
+    if let Err(error) = docker.remove_one(&name).await {
+        warn!("cannot remove the container that an image was made of, the next start will: {error:#}");
+    }
+    Ok(Some(CheckoutImage { id: made?, image, repo, commit }))
+}
+
+/// Runs the command and commits the container; returns the image's id. The container stays.
+async fn check_out_and_commit(docker: &Docker, name: &str, new: NewCheckoutImage<'_>) -> anyhow::Result<String> {
+    let NewCheckoutImage { spec, upload, product, repo, commit } = new;
+    let labels = [(CHECKOUT_IMAGE, &*spec.image), (CHECKOUT_REPO, repo), (CHECKOUT_COMMIT, commit.as_str())];
+    create(docker, spec, name).await?;
+    docker.put(name, upload).await?;
+    docker.start(name).await?;
+    tokio::time::timeout(CHECKOUT_LIMIT, docker.wait(name)).await.context("git took too long")??;
+    match docker.life(name).await? {
+        Life::Exited(exit) if exit.status == 0 => {}
+        Life::Exited(exit) => {
+            let mut output = docker.logs(name, 0)?;
+            let said = output.next().await.transpose()?.unwrap_or_default();
+            let said = String::from_utf8_lossy(&said[..said.len().min(MOST_WORDS)]).trim().to_owned();
+            bail!("git ended with exit status {} and said: {said}", exit.status)
+        }
+        _ => bail!("the container in which git ran is gone"),
+    }
+    // A runtime may keep what a container writes where the engine does not see it.
+    ensure!(docker.tar_of(name, product).await?.is_some(), "git left no {product}");
+    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let config = ContainerConfig { labels: Some(labels), ..Default::default() };
+    let options = CommitContainerOptionsBuilder::new().container(name).build();
+    // A layer is written before the engine answers.
+    let patient = docker.client()?.clone().with_timeout(CHECKOUT_LIMIT);
+    Ok(patient.commit_container(options, config).await.context("making an image of the files")?.id)
+}
+
+/// Those that the engine has of this installation, the latest last.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn list(docker: &Docker) -> anyhow::Result<Vec<CheckoutImage>> {
+    let labels = vec![format!("{INSTANCE}={}", docker.instance), CHECKOUT_COMMIT.to_owned()];
+    let options = ListImagesOptionsBuilder::new().filters(&HashMap::from([("label", labels)])).build();
+    let mut listed = docker.client()?.list_images(Some(options)).await.context("listing the images")?;
+    listed.sort_by_key(|image| image.created);
+    let base = |image: bollard::models::ImageSummary| {
+        let label = |name: &str| image.labels.get(name).cloned();
+        let (of, repo, commit) = (label(CHECKOUT_IMAGE)?, label(CHECKOUT_REPO)?, label(CHECKOUT_COMMIT)?.parse().ok()?);
+        Some(CheckoutImage { id: image.id, image: of, repo, commit })
+    };
+    Ok(listed.into_iter().filter_map(base).collect())
+}
+
+/// Whether the engine still has an image: its operator may have removed it.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn exists(docker: &Docker, id: &str) -> anyhow::Result<bool> {
+    let inspected = docker.client()?.inspect_image(id).await;
+    if is_status(&inspected, 404) {
+        return Ok(false);
+    }
+    inspected.context("looking at the image")?;
+    Ok(true)
+}
+
+/// Removes one, and nothing else; false while a container uses it.
+///
+/// # Errors
+/// When the engine does not answer.
+pub async fn remove(docker: &Docker, base: &CheckoutImage) -> anyhow::Result<bool> {
+    let options = RemoveImageOptionsBuilder::new().noprune(true).build();
+    let removed = docker.client()?.remove_image(&base.id, Some(options), None).await;
+    if is_status(&removed, 409) {
+        return Ok(false);
+    }
+    if !is_status(&removed, 404) {
+        removed.context("removing an image")?;
+    }
+    Ok(true)
+}
+
+/// Whether a container is one that an image is made of: whoever made it removes it.
+pub fn is_being_made(docker: &Docker, container: &str) -> bool {
+    container.starts_with(&prefix(docker))
+}
+
+fn prefix(docker: &Docker) -> String {
+    format!("{}checkout-", docker.prefix())
+}

@@ -1,0 +1,98 @@
+//! What the containers of an installation may do on their machine.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountType,
+    ResourcesUlimits,
+};
+
+use crate::executor::Spec;
+
+/// What `apt-get` and `pip` need as root; everything else is dropped.
+const CAPABILITIES: [&str; 7] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"];
+/// Where the engine's own log file of a container would be rotated, which loses bytes and confuses its followers. A job
+/// is ended for its log's size long before; this only keeps the disk when nobody is there to end it.
+const LOG_FILE: &str = "8g";
+/// Open files of one process. Some engines set none, and then programs that close all that could be open take minutes.
+/// More than the engine itself may have is refused, and that is often little.
+const OPEN_FILES: i64 = 16_384;
+/// Memory and processes of a helper.
+const HELPER_MEMORY: i64 = 64 << 20;
+const HELPER_PROCESSES: i64 = 8;
+
+/// Of the container that runs a job, in this network; its disk has a quota if the engine's file system can.
+pub(in crate::executor::docker) fn of_job(
+    spec: &Spec,
+    network: &str,
+    runtime: Option<&str>,
+    quota: bool,
+) -> HostConfig {
+    let limits = &spec.limits;
+    let bytes = |size: bytesize::ByteSize| i64::try_from(size.as_u64()).unwrap_or(i64::MAX);
+    let ulimit =
+        |name: &str, most| ResourcesUlimits { name: Some(name.to_owned()), soft: Some(most), hard: Some(most) };
+    HostConfig {
+        nano_cpus: Some((limits.cpus * 1e9) as i64),
+        memory: Some(bytes(limits.memory)),
+        memory_swap: Some(bytes(limits.memory)),
+        shm_size: Some(bytes(limits.shared_memory)),
+        pids_limit: Some(limits.processes),
+        // One file never takes more than all may, also one that was deleted while it is open.
+        ulimits: Some(vec![ulimit("core", 0), ulimit("nofile", OPEN_FILES), ulimit("fsize", bytes(limits.disk))]),
+        storage_opt: quota.then(|| HashMap::from([("size".to_owned(), limits.disk.as_u64().to_string())])),
+        cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
+        network_mode: Some(network.to_owned()),
+        mounts: Some(spec.mounts.iter().map(read_only).collect()),
+        runtime: runtime.map(str::to_owned),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([
+                ("max-size".to_owned(), LOG_FILE.to_owned()),
+                ("max-file".to_owned(), "1".to_owned()),
+            ])),
+        }),
+        ..confined()
+    }
+}
+
+/// Of a helper, in this network and with these capabilities.
+pub(in crate::executor::docker) fn of_helper(network: &str, capabilities: &[&str]) -> HostConfig {
+    HostConfig {
+        memory: Some(HELPER_MEMORY),
+        memory_swap: Some(HELPER_MEMORY),
+        pids_limit: Some(HELPER_PROCESSES),
+        readonly_rootfs: Some(true),
+        cap_add: Some(capabilities.iter().map(ToString::to_string).collect()),
+        network_mode: Some(network.to_owned()),
+        ..confined()
+    }
+}
+
+/// What holds for every container. Of devices, namespaces of the host and seccomp it has the engine's defaults.
+fn confined() -> HostConfig {
+    HostConfig {
+        init: Some(true),
+        privileged: Some(false),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        ipc_mode: Some("private".to_owned()),
+        ..Default::default()
+    }
+}
+
+fn read_only(mount: &crate::executor::Mount) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(mount.host.display().to_string()),
+        target: Some(mount.target.display().to_string()),
+        read_only: Some(true),
+        bind_options: Some(MountBindOptions {
+            propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
+            // What else is mounted below it would not be read only on older kernels.
+            non_recursive: Some(true),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}

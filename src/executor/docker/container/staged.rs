@@ -1,0 +1,101 @@
+//! A container that runs and waits for its job.
+
+use std::fmt;
+use std::future::ready;
+
+use anyhow::Context as _;
+use bollard::container::AttachContainerResults;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::io::AsyncWriteExt as _;
+
+use super::create::create;
+use crate::executor::docker::network::egress_gateway;
+use crate::executor::docker::{Docker, PROMPT};
+use crate::executor::{ExecError, Filling, Network, Spec};
+
+/// A container whose command waits for the end of its standard input. When this is dropped, or its process dies, that
+/// end comes.
+pub struct StagedContainer {
+    pub(super) container: String,
+    input: AttachContainerResults,
+}
+
+impl fmt::Debug for StagedContainer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StagedContainer").field("container", &self.container).finish_non_exhaustive()
+    }
+}
+
+impl StagedContainer {
+    /// Ends the wait: the container's command goes on.
+    ///
+    /// # Errors
+    /// When the engine is not there any more.
+    pub async fn release(mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.is_over(), "the connection to the container was cut before its job began");
+        // Said, and not left to the drop: TLS tells an end from a connection that was cut.
+        let ended = tokio::time::timeout(PROMPT, self.input.input.shutdown()).await;
+        ended.context("no answer in time")?.context("starting the job")
+    }
+
+    /// Whether the connection to the container has ended, and with it the container's wait.
+    pub(super) fn is_over(&mut self) -> bool {
+        self.input.output.next().now_or_never().is_some()
+    }
+}
+
+/// As [`start`], with nothing in it.
+///
+/// # Errors
+/// As of that.
+pub async fn start_empty(docker: &Docker, spec: &Spec, name: &str) -> Result<StagedContainer, ExecError> {
+    start(docker, spec, name, Filling { prepare: ready(Ok(())), fill: |()| ready(Ok(())) }).await
+}
+
+/// Makes and starts a container of this name, with all that it needs; an older one gives way. What goes into it is put
+/// together by `prepare` and put into it by `fill`, in the time that the engine takes for other things.
+///
+/// # Errors
+/// [`ExecError::Job`] when the image lacks what the command needs.
+pub async fn start<T, Filled: Future<Output = Result<(), ExecError>>>(
+    docker: &Docker,
+    spec: &Spec,
+    name: &str,
+    Filling { prepare, fill }: Filling<impl Future<Output = Result<T, ExecError>>, impl FnOnce(T) -> Filled>,
+) -> Result<StagedContainer, ExecError> {
+    if spec.limits.network != Network::Egress {
+        return start_in_network(docker, spec, name, Filling { prepare, fill }).await;
+    }
+    egress_gateway::create(docker, spec, name).await?;
+    // That takes longest, and until then the container cannot start.
+    let open = async { egress_gateway::open(docker, name).await.map_err(ExecError::System) };
+    let filled = async {
+        let ((), content) = tokio::try_join!(create(docker, spec, name), prepare)?;
+        fill(content).await?;
+        Ok(docker.attach(name).await?)
+    };
+    let ((), input) = tokio::try_join!(open, filled)?;
+    docker.start(name).await?;
+    Ok(StagedContainer { container: name.to_owned(), input })
+}
+
+/// As [`start`], in a network that there is already, or without one.
+///
+/// # Errors
+/// As of that.
+pub(super) async fn start_in_network<T, Filled: Future<Output = Result<(), ExecError>>>(
+    docker: &Docker,
+    spec: &Spec,
+    name: &str,
+    Filling { prepare, fill }: Filling<impl Future<Output = Result<T, ExecError>>, impl FnOnce(T) -> Filled>,
+) -> Result<StagedContainer, ExecError> {
+    let started = async {
+        create(docker, spec, name).await?;
+        let input = docker.attach(name).await?;
+        docker.start(name).await?;
+        Ok(input)
+    };
+    let (input, content) = tokio::try_join!(started, prepare)?;
+    fill(content).await?;
+    Ok(StagedContainer { container: name.to_owned(), input })
+}

@@ -1,0 +1,85 @@
+//! What an engine says of itself, for who wants to know whether jobs can run on it.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use bollard::models::{SystemInfo, SystemInfoCgroupVersionEnum};
+use bollard::query_parameters::ListImagesOptionsBuilder;
+
+use super::{Docker, PROMPT};
+
+/// What an engine says of itself. What it does not tell is empty, none, or taken as fine.
+#[derive(Debug, Clone, Default)]
+pub struct EngineReport {
+    /// Its version.
+    pub version: String,
+    /// The version of runc, or of what stands in for it.
+    pub runc: Option<String>,
+    /// How it keeps images and containers, such as `overlay2`.
+    pub storage_driver: String,
+    /// The version of the kernel's control groups, 1 or 2.
+    pub cgroups: Option<u8>,
+    /// Where it keeps everything, on its own machine.
+    pub root: Option<PathBuf>,
+    /// Processors of its machine.
+    pub processors: Option<u32>,
+    /// Bytes of memory of its machine.
+    pub memory: Option<u64>,
+    /// Whether it knows the runtime that brings GPUs into containers.
+    pub has_nvidia_runtime: bool,
+    /// Limits of jobs that it cannot keep, by their settings' names.
+    pub cannot_limit: Vec<&'static str>,
+    /// Its own warnings.
+    pub warnings: Vec<String>,
+    /// The names of its images, with their tags.
+    pub images: Vec<String>,
+}
+
+/// Asks the engine about itself; changes nothing.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn examine(docker: &Docker) -> anyhow::Result<EngineReport> {
+    // Its words for an engine that is away say what to do.
+    let version = docker.version().await?;
+    let client = docker.client()?;
+    let info = tokio::time::timeout(PROMPT, client.info()).await.context("no answer in time")??;
+    let listed = client.list_images(Some(ListImagesOptionsBuilder::new().build()));
+    let images = tokio::time::timeout(PROMPT, listed).await.context("no answer in time")??;
+    let images = images.into_iter().flat_map(|image| image.repo_tags).collect();
+    let runc = client.version().await?.components.into_iter().flatten().find(|part| part.name == "runc");
+    Ok(EngineReport { version, runc: runc.map(|part| part.version), images, ..of(info) })
+}
+
+/// Where the engine keeps everything, on its own machine.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn root(docker: &Docker) -> anyhow::Result<Option<PathBuf>> {
+    let info = tokio::time::timeout(PROMPT, docker.client()?.info()).await.context("no answer in time")??;
+    Ok(info.docker_root_dir.map(PathBuf::from))
+}
+
+fn of(info: SystemInfo) -> EngineReport {
+    let cannot = [
+        (info.memory_limit, "memory"),
+        (info.swap_limit, "memory (a job may go on in swap)"),
+        (info.cpu_cfs_quota, "cpus"),
+        (info.pids_limit, "processes"),
+    ];
+    EngineReport {
+        storage_driver: info.driver.unwrap_or_default(),
+        cgroups: match info.cgroup_version {
+            Some(SystemInfoCgroupVersionEnum::_1) => Some(1),
+            Some(SystemInfoCgroupVersionEnum::_2) => Some(2),
+            Some(SystemInfoCgroupVersionEnum::EMPTY) | None => None,
+        },
+        root: info.docker_root_dir.map(PathBuf::from),
+        processors: info.ncpu.and_then(|count| u32::try_from(count).ok()),
+        memory: info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()),
+        has_nvidia_runtime: info.runtimes.is_some_and(|runtimes| runtimes.contains_key("nvidia")),
+        cannot_limit: cannot.into_iter().filter(|(can, _)| *can == Some(false)).map(|(_, limit)| limit).collect(),
+        warnings: info.warnings.unwrap_or_default(),
+        ..EngineReport::default()
+    }
+}

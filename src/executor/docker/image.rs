@@ -1,0 +1,59 @@
+//! Images that an engine has, and what is in them.
+
+use anyhow::Context as _;
+use bollard::models::ContainerCreateBody;
+
+use super::Docker;
+use super::container::{create, host_config};
+use super::errors::is_status;
+use super::labels::HELPS;
+use crate::executor::{ExecError, Image};
+
+/// The end of the names of containers through which images are looked into.
+const INSPECT_SUFFIX: &str = "-inspect";
+
+/// An image that the engine has.
+///
+/// # Errors
+/// [`ExecError::Job`] when it is absent.
+pub async fn find(docker: &Docker, name: &str) -> Result<Image, ExecError> {
+    let inspected = docker.client()?.inspect_image(name).await;
+    if is_status(&inspected, 404) {
+        return Err(ExecError::Job(format!(
+            "the image {name} is not on this runner; build or pull it there, or choose another version"
+        )));
+    }
+    let id = inspected.context("looking at the image")?.id.context("an image without an id")?;
+    // Held meanwhile: jobs that begin together look once.
+    let mut known = docker.images.0.lock().await;
+    let has_git = match known.get(&id) {
+        Some(has_git) => *has_git,
+        None => {
+            let has_git = has_file(docker, &id, "/usr/bin/git").await?;
+            *known.entry(id.clone()).or_insert(has_git)
+        }
+    };
+    Ok(Image { id, has_git })
+}
+
+/// Whether a container is one through which an image is looked into: whoever made it removes it.
+pub fn is_inspection(docker: &Docker, container: &str) -> bool {
+    container.starts_with(&docker.prefix()) && container.ends_with(INSPECT_SUFFIX)
+}
+
+/// Looks into a container that is made for that and never runs.
+async fn has_file(docker: &Docker, image: &str, path: &str) -> anyhow::Result<bool> {
+    let name = format!("{}image-{}{INSPECT_SUFFIX}", docker.prefix(), image.trim_start_matches("sha256:"));
+    let body = ContainerCreateBody {
+        image: Some(image.to_owned()),
+        cmd: Some(vec!["true".to_owned()]),
+        labels: Some(docker.labels((HELPS, "yes".to_owned()))),
+        host_config: Some(host_config::of_helper("none", &[])),
+        ..Default::default()
+    };
+    create::make(docker, &name, body).await.context("looking into the image")?;
+    // The file itself is not wanted: the engine would not remove the container while its stream is open.
+    let found = docker.tar_of(&name, path).await.map(|tar| tar.is_some());
+    docker.remove_one(&name).await?;
+    found
+}

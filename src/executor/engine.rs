@@ -1,0 +1,259 @@
+//! The one seam between a worker and the engine that runs its jobs: start, follow, stop, copy in, copy out, list, remove.
+//!
+//! Every engine is a Docker engine today. A second kind becomes a second arm behind these methods, and nothing that runs a
+//! job has to change: `worker/run`, `attempt` and `cli/run` know [`Engine`] and no Docker.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::Stream;
+use tokio_util::sync::CancellationToken;
+
+use super::docker::container::pool::Pool;
+use super::docker::container::staged::{self, StagedContainer};
+use super::docker::container::{list, usage};
+use super::docker::gpu::is_gpu_check;
+use super::docker::{checkout_image, examine, image};
+use super::{Docker, Endpoint, ExecError, Found, Image, Life, Spec, Upload};
+use crate::domain::{AttemptId, Usage};
+
+/// The content of a container: `prepare` puts it together while the container is made, `fill` copies it in.
+pub struct Filling<P, F> {
+    pub prepare: P,
+    pub fill: F,
+}
+
+/// An engine that runs the jobs of one runner.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    docker: Docker,
+    /// `None` where each job gets a container of its own from scratch.
+    pool: Option<Arc<Pool>>,
+}
+
+impl Engine {
+    /// An engine without containers that are ready in advance.
+    pub fn new(docker: Docker) -> Self {
+        Self { docker, pool: None }
+    }
+
+    /// An engine that keeps this many containers ready for the next jobs.
+    pub fn with_pool(docker: Docker, ready: usize) -> Self {
+        let pool = Some(Arc::new(Pool::new(docker.clone(), ready)));
+        Self { docker, pool }
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        self.docker.endpoint()
+    }
+
+    /// # Errors
+    /// When the engine does not answer; the text says what to do.
+    pub async fn version(&self) -> anyhow::Result<String> {
+        self.docker.version().await
+    }
+
+    /// Returns the folder in which the engine keeps everything; `None` when the engine is on another machine.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn local_root(&self) -> anyhow::Result<Option<PathBuf>> {
+        match self.endpoint() {
+            Endpoint::Unix(_) => examine::root(&self.docker).await,
+            Endpoint::Tls { .. } | Endpoint::Ssh(_) => Ok(None),
+        }
+    }
+
+    /// The name of an attempt's container, known before there is a container.
+    pub fn name_of(&self, attempt: AttemptId) -> String {
+        self.docker.name_of(attempt)
+    }
+
+    /// # Errors
+    /// [`ExecError::Job`] when the engine does not have the image.
+    pub async fn image(&self, name: &str) -> Result<Image, ExecError> {
+        image::find(&self.docker, name).await
+    }
+
+    /// Starts a container that waits for its release. Jobs of one `trust_domain` may know of each other, so a network that
+    /// one of them used may serve the next.
+    ///
+    /// # Errors
+    /// [`ExecError::Job`] when the image is absent or lacks what the command needs.
+    pub async fn start<T, Filled: Future<Output = Result<(), ExecError>>>(
+        &self,
+        spec: &Spec,
+        name: &str,
+        trust_domain: &str,
+        filling: Filling<impl Future<Output = Result<T, ExecError>>, impl FnOnce(T) -> Filled>,
+    ) -> Result<StagedContainer, ExecError> {
+        match &self.pool {
+            Some(pool) => pool.take(spec, trust_domain, name, filling).await,
+            None => staged::start(&self.docker, spec, name, filling).await,
+        }
+    }
+
+    /// Notes that a job has begun: there is time to make the next job's container.
+    pub fn job_began(&self) {
+        if let Some(pool) = &self.pool {
+            pool.job_began();
+        }
+    }
+
+    /// Copies files into a container that does not use them yet.
+    ///
+    /// # Errors
+    /// When the files cannot be read or the engine does not take them.
+    pub async fn copy_in(&self, container: &str, upload: Upload) -> Result<(), ExecError> {
+        self.docker.put(container, upload).await
+    }
+
+    /// Extracts a tar at the root of a container that does not use it yet.
+    ///
+    /// # Errors
+    /// When the tar cannot be read or the engine does not take it.
+    pub async fn copy_tar_in(&self, container: &str, tar: impl Read + Send + 'static) -> anyhow::Result<()> {
+        self.docker.put_tar(container, tar).await
+    }
+
+    /// Reads a file or folder out of a container, also out of an ended one. It comes as a tar in which the last part of
+    /// `path` begins every name. Returns `None` when the container has no such path.
+    ///
+    /// # Errors
+    /// When the engine does not answer, or the container is gone.
+    pub async fn copy_out(
+        &self,
+        container: &str,
+        path: &str,
+    ) -> anyhow::Result<Option<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + use<>>> {
+        self.docker.tar_of(container, path).await
+    }
+
+    /// Follows the container's output from byte `from` on, live until the container ends. The bytes are the same at each
+    /// reading.
+    ///
+    /// # Errors
+    /// When the engine was never reached.
+    pub fn follow(
+        &self,
+        container: &str,
+        from: u64,
+    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<Bytes>> + Unpin + use<>> {
+        self.docker.logs(container, from)
+    }
+
+    /// Waits until the container has ended.
+    ///
+    /// # Errors
+    /// When the engine goes away meanwhile.
+    pub async fn wait(&self, container: &str) -> anyhow::Result<()> {
+        self.docker.wait(container).await
+    }
+
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn life(&self, container: &str) -> anyhow::Result<Life> {
+        self.docker.life(container).await
+    }
+
+    /// Sends a signal to the job's processes. A container that has ended already is fine.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn signal(&self, container: &str, signal: &str) -> anyhow::Result<()> {
+        self.docker.signal(container, signal).await
+    }
+
+    /// Returns the bytes that a container has written into its file system; `None` when it is gone.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn written(&self, container: &str) -> anyhow::Result<Option<u64>> {
+        self.docker.written(container).await
+    }
+
+    /// Returns what a container has used so far; `None` when it does not run.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn usage(&self, container: &str) -> anyhow::Result<Option<Usage>> {
+        usage::sample(&self.docker, container).await
+    }
+
+    /// Lists the containers of all attempts of this installation, in whatever state.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn list(&self) -> anyhow::Result<Vec<Found>> {
+        list::attempts(&self.docker).await
+    }
+
+    /// Lists the containers of this installation that belong to no attempt and that an earlier process may have left.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn list_unassigned(&self) -> anyhow::Result<Vec<String>> {
+        let mut containers = list::ready(&self.docker).await?;
+        // The container that checks GPUs may be in use already, and stays useful.
+        containers.retain(|container| !is_gpu_check(&self.docker, container));
+        Ok(containers)
+    }
+
+    /// Lists the containers of this installation that nothing in this process accounts for.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn list_strays(&self) -> anyhow::Result<Vec<String>> {
+        let mut containers = self.list_unassigned().await?;
+        // The pool is asked after the list was made: a container that a job took meanwhile has another name.
+        containers.retain(|container| {
+            !image::is_inspection(&self.docker, container)
+                && !checkout_image::is_being_made(&self.docker, container)
+                && !self.pool.as_ref().is_some_and(|pool| pool.knows(container))
+        });
+        Ok(containers)
+    }
+
+    /// Removes a container with its volumes and helpers, also a running one. A container that is gone already is fine.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn remove(&self, container: &str) -> anyhow::Result<()> {
+        self.docker.remove(container).await
+    }
+
+    /// Removes the container of a job that has ended. Its network may be kept for a next job.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn retire(&self, container: &str) -> anyhow::Result<()> {
+        match &self.pool {
+            Some(pool) => pool.clear_away(container).await,
+            None => self.docker.remove(container).await,
+        }
+    }
+
+    /// Keeps containers ready until `shutdown`.
+    pub async fn keep_ready(&self, shutdown: CancellationToken) {
+        match &self.pool {
+            Some(pool) => pool.keep(shutdown).await,
+            None => shutdown.cancelled().await,
+        }
+    }
+
+    /// Forgets the containers that are ready: the engine was away, and their connections ended with it.
+    pub fn forget_ready(&self) {
+        if let Some(pool) = &self.pool {
+            pool.forget();
+        }
+    }
+
+    /// Keeps no more containers ready in an image that is about to be removed.
+    pub fn forget_image(&self, image: &str) {
+        if let Some(pool) = &self.pool {
+            pool.forget_image(image);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The checkout of a job, put together from the mirror of its repository.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+use crate::attempt::SmokeJob;
+use crate::domain::RepoName;
+use crate::executor::ExecError;
+use crate::git::Mirrors;
+use crate::lora::smoke::Smoke;
+use crate::plan::Commit;
+use crate::store::builds::BuildFacts;
+use crate::travis::script::{Checkout, Files};
+use crate::worker::fetch::ensure_fetched;
+
+/// Puts a checkout together in a new folder in `scratch`. It has no files when the job gets them out of the history with
+/// its own git: then the job's processors do that work. Else git writes them here, faster than an engine would.
+pub(super) async fn put_together(
+    mirrors: &Mirrors,
+    scratch: &Path,
+    repo: &RepoName,
+    facts: &BuildFacts,
+    wanted: &Checkout,
+    files: &Files,
+) -> anyhow::Result<TempDir> {
+    tokio::fs::create_dir_all(scratch).await.context("making the scratch folder")?;
+    let attempt = async || {
+        let folder = tempfile::tempdir_in(scratch).context("making a scratch folder")?;
+        if wanted.clone {
+            let (sha, origin) = (&facts.built_sha, &facts.clone_url);
+            let base = if let Files::OfCheckoutImage(base) = files { Some(base) } else { None };
+            mirrors.history(repo, (sha, base), wanted, origin, folder.path()).await?;
+            if *files == Files::InPlace {
+                mirrors.check_out(sha, folder.path()).await?;
+            }
+        }
+        anyhow::Ok(folder)
+    };
+    let error = match attempt().await {
+        Ok(folder) => return Ok(folder),
+        Err(error) => error,
+    };
+    ensure_fetched(mirrors, repo, facts).await.context(error.to_string())?;
+    attempt().await
+}
+
+/// Derives the training of a smoke job again, as the plan did: the job's row holds the order, not the files.
+///
+/// # Errors
+/// [`ExecError::Job`] when the config cannot be tried, although it could when it was planned.
+pub(super) async fn derive_training(
+    mirrors: &Mirrors,
+    order: &SmokeJob,
+    repo: &RepoName,
+    facts: &BuildFacts,
+) -> Result<Smoke, ExecError> {
+    ensure_fetched(mirrors, repo, facts).await?;
+    let tree = mirrors.files(repo, &facts.built_sha).await?;
+    let files = mirrors.sources(repo, &tree).await?;
+    let paths: Vec<String> = tree.into_iter().map(|file| file.path).collect();
+    let commit = Commit { files: &files, paths: &paths, ..Commit::default() };
+    commit.smoke(&order.config, &order.ask()).map_err(|unfit| ExecError::Job(unfit.to_string()))
+}

@@ -1,0 +1,173 @@
+//! One attempt at one job, from the claim to its recorded end.
+//!
+//! The phases in order, each with the type that it returns:
+//!
+//! ```text
+//! prepare → Prepared   what the job may know: facts, secrets, cache
+//! start   → Started    its container runs                            (an adopted attempt begins here)
+//! follow  → Ended      its output is stored, its exit status known
+//! judge   → Judged     what the end means
+//! outputs → Finished   what is kept of it
+//! record               the verdict in Postgres
+//! ```
+//!
+//! Any phase may return an [`End`] instead: the attempt then ends without a verdict of its script. Beside the phases, `watch`
+//! extends the lease and keeps the limits, and `measure` samples what the container uses.
+
+mod cache;
+mod checkout;
+mod follow;
+mod judge;
+mod log;
+mod mask;
+mod measure;
+mod outputs;
+mod prepare;
+mod record;
+mod script_facts;
+mod secrets;
+mod start;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::{info, warn};
+
+use self::log::{Log, Lost};
+use self::outputs::Finished;
+use self::start::Started;
+use super::Handles;
+use crate::attempt::{Progress, Shared, SmokeJob, watch_disk};
+use crate::domain::{AttemptId, Record};
+use crate::executor::{ExecError, Found, Limits};
+use crate::store::queue::Claimed;
+
+/// One attempt at a claimed or adopted job.
+struct Run {
+    attempt: AttemptId,
+    job: Claimed,
+    /// The smoke job's order, if this is a smoke job; an error when the plan wrote something else.
+    smoke: anyhow::Result<Option<SmokeJob>>,
+    limits: Limits,
+    progress: Shared,
+    handles: Arc<Handles>,
+}
+
+/// The end of an attempt whose script came to no verdict.
+enum End {
+    /// The job's author asked for something that is not possible, for this reason.
+    CouldNotBegin(String),
+    /// The job is not to blame: it goes back to the queue.
+    GivenBack(anyhow::Error),
+    /// Another job needs the GPUs.
+    Preempted {
+        reason: String,
+        /// The last lines of the log.
+        closing: String,
+    },
+    /// The lease is lost: another worker decides about the job now.
+    Lost,
+}
+
+impl From<Lost> for End {
+    fn from(_: Lost) -> Self {
+        Self::Lost
+    }
+}
+
+impl From<anyhow::Error> for End {
+    fn from(error: anyhow::Error) -> Self {
+        Self::GivenBack(error)
+    }
+}
+
+impl From<ExecError> for End {
+    fn from(error: ExecError) -> Self {
+        match error {
+            ExecError::Job(reason) => Self::CouldNotBegin(reason),
+            ExecError::System(error) => Self::GivenBack(error),
+        }
+    }
+}
+
+/// Sees a claimed job through, or an adopted one whose container was `found`. The slot is given back once the end is
+/// recorded; removing the container comes after, since nothing waits for it.
+pub(super) async fn run(handles: Arc<Handles>, job: Claimed, found: Option<Found>, slot: Option<OwnedSemaphorePermit>) {
+    let run = Run::new(handles, job, found.as_ref());
+    info!(job = %run.job.id, attempt = run.attempt.number, "job {} begins", run.job.id);
+    let mut log = run.log();
+    let mut usage = Record::default();
+    let end = tokio::select! {
+        end = run.carry_out(found, &mut log) => end,
+        () = watch::watch(&run) => Err(End::Lost),
+        () = watch_disk(&run.handles.engine, &run.progress) => unreachable!("it watches until it is dropped"),
+        () = measure::measure(&run, &mut usage) => unreachable!("it measures until it is dropped"),
+    };
+    record::record(&run, end, &log, &usage).await;
+    drop(slot);
+    run.clean_up().await;
+}
+
+impl Run {
+    fn new(handles: Arc<Handles>, job: Claimed, found: Option<&Found>) -> Self {
+        let stop = job.stop.map(|stop| (stop, job.reason.clone().unwrap_or_default()));
+        let progress = Shared::new(Progress::new(found.map(|found| found.container.clone()), stop));
+        let smoke = SmokeJob::of(job.kind, &job.config);
+        let usual = &handles.settings.limits;
+        let limits = match &smoke {
+            Ok(Some(smoke)) => smoke.limits(usual),
+            Ok(None) | Err(_) => usual.clone(),
+        };
+        Self { attempt: job.attempt_id(), job, smoke, limits, progress, handles }
+    }
+
+    fn log(&self) -> Log {
+        let Handles { db, bells, .. } = &*self.handles;
+        Log::new(db.clone(), bells.clone(), &self.job, self.limits.log.as_u64())
+    }
+
+    fn smoke(&self) -> Result<Option<&SmokeJob>, End> {
+        self.smoke.as_ref().map(Option::as_ref).map_err(|error| End::CouldNotBegin(format!("{error:#}")))
+    }
+
+    fn is_smoke(&self) -> bool {
+        matches!(self.smoke, Ok(Some(_)))
+    }
+
+    async fn carry_out(&self, found: Option<Found>, log: &mut Log) -> Result<Finished, End> {
+        self.smoke()?;
+        let prepared = prepare::prepare(self, found.is_some(), log).await?;
+        let started = match found {
+            Some(found) => Started::adopt(self, found, log).await,
+            None => start::start(self, &prepared).await?,
+        };
+        let now = Instant::now();
+        self.progress.lock().started = now.checked_sub(self.job.age()).or(Some(now));
+        let ended = follow::follow(self, started, log).await?;
+        let judged = judge::judge(self, &ended, log).await?;
+        Ok(outputs::keep(self, prepared, &ended, judged).await)
+    }
+
+    /// Wakes whatever waits for the end of the job, and removes its container.
+    async fn clean_up(&self) {
+        let Handles { bells, engine, gpus, .. } = &*self.handles;
+        let job = self.job.id;
+        bells.ring_log(job);
+        bells.outbox.ring();
+        bells.worker.ring();
+        let container = self.progress.lock().container.clone();
+        if let Some(container) = container
+            && let Err(error) = engine.retire(&container).await
+        {
+            warn!(%job, "cannot remove a container now, the janitor will: {error:#}");
+        }
+        // At once, so that the next job waits for its GPU no longer than the check takes.
+        if !self.job.gpus.is_empty()
+            && let Err(error) = gpus.check().await
+        {
+            warn!(%job, "cannot check the GPUs of job {job} now, they are checked later: {error:#}");
+        }
+    }
+}

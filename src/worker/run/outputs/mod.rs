@@ -1,0 +1,162 @@
+//! The last phase: the cache and the artifacts, stored before the verdict.
+//!
+//! Nothing is unpacked: a file goes from the engine's tar into an object, and its name is only ever a text. No failure here
+//! changes a job's verdict.
+
+mod take;
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use tokio_util::io::{StreamReader, SyncIoBridge};
+use tracing::warn;
+
+use self::take::Taken;
+use super::follow::Ended;
+use super::judge::Judged;
+use super::prepare::Prepared;
+use super::{Run, cache};
+use crate::attempt::{Examined, HOME, Judgement, output_folder};
+use crate::domain::{RepoId, Verdict};
+use crate::executor::Engine;
+use crate::store::output::artifacts::NewArtifact;
+use crate::travis::artifacts;
+use crate::worker::Handles;
+
+/// How long all of it may take.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+/// What the script's list may have, in bytes and in lines.
+const MAX_LIST: u64 = 256 * 1024;
+const MAX_PATHS: usize = 1000;
+
+/// Whose job it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
+    pub(super) repo: RepoId,
+    /// Whether somebody else's code ran.
+    pub(super) is_fork: bool,
+}
+
+/// Files or folders of a container that are kept, and the folder at which their names start.
+struct Declared {
+    base: PathBuf,
+    paths: Vec<String>,
+    /// How many more there are.
+    left_out: usize,
+}
+
+/// An attempt with everything that is recorded of it.
+pub(super) struct Finished {
+    pub(super) judgement: Judgement,
+    pub(super) examined: Option<Examined>,
+    pub(super) artifacts: Vec<NewArtifact>,
+}
+
+impl Finished {
+    pub(super) fn without_outputs(judgement: Judgement) -> Self {
+        Self { judgement, examined: None, artifacts: Vec::new() }
+    }
+}
+
+/// Stores the outputs of a judged attempt, and reports them at the end of its log.
+pub(super) async fn keep(run: &Run, prepared: Prepared, ended: &Ended, judged: Judged) -> Finished {
+    let Judged { mut judgement, examined } = judged;
+    // A job that was stopped has not come to the end of its script, which lists what to keep.
+    if !matches!(judgement.verdict, Verdict::Passed | Verdict::Failed) {
+        return Finished { judgement, examined, artifacts: Vec::new() };
+    }
+    let Handles { engine, settings, .. } = &*run.handles;
+    // Before the verdict: the jobs of the next stage may count on the cache.
+    if let Some(cache) = prepared.cache {
+        judgement.closing.push_str(&cache::store(engine, &settings.caches, &ended.container, cache).await);
+    }
+    let artifacts = store_artifacts(run, prepared.origin, &ended.container, &mut judgement).await;
+    Finished { judgement, examined, artifacts }
+}
+
+async fn store_artifacts(run: &Run, origin: Origin, container: &str, judgement: &mut Judgement) -> Vec<NewArtifact> {
+    let job = &run.job;
+    let declares = || job.config.as_object().is_some_and(|config| artifacts::wanted(config).is_some());
+    if !run.is_smoke() && !declares() {
+        return Vec::new();
+    }
+    match store_until_done(run, origin, container).await {
+        Ok(taken) => {
+            judgement.closing.push_str(&taken.in_words());
+            taken.artifacts
+        }
+        Err(error) => {
+            warn!(job = %job.id, "cannot store the artifacts of job {}: {error:#}", job.id);
+            judgement.closing.push_str(&format!("\nThe artifacts are not stored: {error:#}.\n"));
+            Vec::new()
+        }
+    }
+}
+
+/// Tries again when the engine was away: keys are made of attempt and name, so a second try replaces what the first left.
+async fn store_until_done(run: &Run, origin: Origin, container: &str) -> anyhow::Result<Taken> {
+    ensure!(
+        run.handles.settings.objects.is_some(),
+        "artifacts from a remote runner need object storage: set storage.url"
+    );
+    let mut tries = 0;
+    loop {
+        let stored = tokio::time::timeout(LIMIT, try_store(run, origin, container)).await;
+        match stored {
+            Ok(Ok(taken)) => return Ok(taken),
+            Ok(Err(error)) => run.handles.health.wait_to_retry(error, &mut tries).await?,
+            Err(_) => bail!("this took longer than {}", humantime::format_duration(LIMIT)),
+        }
+    }
+}
+
+async fn try_store(run: &Run, origin: Origin, container: &str) -> anyhow::Result<Taken> {
+    let Handles { engine, settings, .. } = &*run.handles;
+    let declared = if run.is_smoke() {
+        let folder = output_folder();
+        Declared { base: PathBuf::from(&folder), paths: vec![folder], left_out: 0 }
+    } else {
+        declared(engine, container).await?
+    };
+    let (objects, keys) = settings.objects.clone().context("a place for objects")?;
+    let limit = settings.limits.artifacts;
+    let mut taken = Taken::new(objects, keys, origin, run.attempt, limit);
+    for path in declared.paths {
+        let tar = engine.copy_out(container, &path).await.with_context(|| format!("reading {path}"))?;
+        let Some(tar) = tar else { continue };
+        let tar = SyncIoBridge::new(StreamReader::new(tar));
+        let base = declared.base.clone();
+        taken = tokio::task::spawn_blocking(move || taken.take(&base, &path, tar).map(|()| taken)).await??;
+    }
+    for _ in 0..declared.left_out {
+        taken.leave_out(format!("at most {MAX_PATHS} paths are looked at"));
+    }
+    Ok(taken)
+}
+
+/// Returns the paths that the script listed; nothing when the script did not get so far.
+async fn declared(engine: &Engine, container: &str) -> anyhow::Result<Declared> {
+    let nothing = Declared { base: PathBuf::from("/"), paths: Vec::new(), left_out: 0 };
+    let Some(tar) = engine.copy_out(container, &format!("{HOME}/.travis/artifacts")).await? else {
+        return Ok(nothing);
+    };
+    let tar = SyncIoBridge::new(StreamReader::new(tar));
+    let read = move || -> anyhow::Result<String> {
+        let mut list = Vec::new();
+        if let Some(entry) = tar::Archive::new(tar).entries()?.next() {
+            entry?.take(MAX_LIST).read_to_end(&mut list)?;
+        }
+        Ok(String::from_utf8_lossy(&list).into_owned())
+    };
+    let mut list = tokio::task::spawn_blocking(read).await?.context("reading the list of artifacts")?;
+    if list.len() as u64 >= MAX_LIST {
+        // The last line is cut, and might name something else now.
+        list.truncate(list.rfind('\n').unwrap_or(0));
+    }
+    let mut lines = list.lines().filter(|path| path.starts_with('/')).map(str::to_owned);
+    let Some(base) = lines.next() else { return Ok(nothing) };
+    let paths: Vec<String> = lines.by_ref().take(MAX_PATHS).collect();
+    Ok(Declared { base: PathBuf::from(base), paths, left_out: lines.count() })
+}

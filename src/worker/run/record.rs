@@ -1,0 +1,78 @@
+//! The end of an attempt in Postgres. Until it is recorded, the job counts as running and has its slot.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::log::Log;
+use super::outputs::Finished;
+use super::{End, Run};
+use crate::attempt::Judgement;
+use crate::domain::{JobId, Record};
+use crate::store::output::reports::Reports;
+use crate::store::queue::{self, Finish, LogEnd};
+use crate::worker::ENGINE_RETRY_DELAY;
+
+/// The time for which a job waits in the queue that was given back because of the engine or git.
+const REQUEUE_DELAY: Duration = Duration::from_secs(5);
+
+/// Records how an attempt ended, however long Postgres is away.
+pub(super) async fn record(run: &Run, end: Result<Finished, End>, log: &Log, usage: &Record) {
+    let (job, attempt, db) = (run.job.id, run.attempt, &run.handles.db);
+    match end {
+        Ok(finished) => finish(run, finished, log, usage).await,
+        Err(End::CouldNotBegin(reason)) => {
+            finish(run, Finished::without_outputs(Judgement::could_not_begin(reason)), log, usage).await;
+        }
+        Err(End::GivenBack(error)) => {
+            warn!(%job, "job {job} is given back: {error:#}");
+            let reason = format!("{error:#}");
+            let requeue = || queue::requeue(db, attempt, REQUEUE_DELAY, &reason);
+            retry_forever(job, "give the job back", requeue).await;
+        }
+        Err(End::Preempted { reason, closing }) => {
+            info!(%job, "job {job} is preempted: {reason}");
+            let end = LogEnd { offset: log.stored(), tail: closing.as_bytes() };
+            retry_forever(job, "record the preemption", || queue::preempt(db, attempt, end, &reason)).await;
+        }
+        Err(End::Lost) => warn!(%job, "the lease of job {job} is lost: its container is removed"),
+    }
+}
+
+async fn finish(run: &Run, finished: Finished, log: &Log, usage: &Record) {
+    let job = run.job.id;
+    let Finished { judgement: Judgement { verdict, exit_status, reason, closing }, examined, artifacts } = finished;
+    let (smoke, loss) = examined.map_or_else(Default::default, |examined| {
+        (serde_json::to_value(&examined).unwrap_or_default(), examined.series)
+    });
+    let end = Finish {
+        verdict,
+        exit_status,
+        reason: reason.as_deref(),
+        tail: closing.as_bytes(),
+        offset: log.stored(),
+        reports: Reports { smoke, loss, resources: usage.resources(), artifacts },
+    };
+    let finish = || queue::finish(&run.handles.db, run.attempt, &end);
+    if retry_forever(job, "store the verdict of the job", finish).await {
+        info!(%job, "job {job} ends: {verdict:?}");
+    } else {
+        // Also when an earlier try was stored although its answer was lost.
+        info!(%job, "job {job} was decided already");
+    }
+}
+
+async fn retry_forever<T, E: Display, Step: Future<Output = Result<T, E>>>(
+    job: JobId,
+    action: &str,
+    step: impl Fn() -> Step,
+) -> T {
+    loop {
+        match step().await {
+            Ok(recorded) => return recorded,
+            Err(error) => warn!(%job, "cannot {action}, trying again: {error:#}"),
+        }
+        tokio::time::sleep(ENGINE_RETRY_DELAY).await;
+    }
+}

@@ -1,0 +1,112 @@
+//! The second phase: the job's container, filled and running.
+
+use sqlx::PgPool;
+
+use super::log::Log;
+use super::prepare::Prepared;
+use super::script_facts::{self, Place};
+use super::{End, Run, checkout};
+use crate::attempt::{NewContainer, Preparation};
+use crate::domain::{AttemptId, RepoName};
+use crate::executor::{Found, Mount};
+use crate::store::builds::BuildFacts;
+use crate::store::queue::{self, Claimed};
+use crate::travis::extensions::fails_when_lost;
+use crate::travis::script::{self, Checkout, Facts, Files};
+use crate::worker::Handles;
+
+/// The part of a stored log that an adopted attempt reads again, to find the command that failed.
+const REREAD_BYTES: i64 = 16 * 1024;
+
+/// A container in which the job runs.
+pub(super) struct Started {
+    pub(super) container: String,
+    /// True when the container had ended before this process found it.
+    pub(super) ended_before: bool,
+}
+
+impl Started {
+    /// Takes over the container of an attempt that an earlier process started.
+    pub(super) async fn adopt(run: &Run, found: Found, log: &mut Log) -> Self {
+        let from = (log.stored() - REREAD_BYTES).max(0);
+        if let Ok(piece) = run.handles.settings.logs.read(run.attempt, from, usize::MAX).await {
+            log.remember(&piece.bytes);
+        }
+        Self { container: found.container, ended_before: found.ended }
+    }
+}
+
+/// Makes the container of a claimed job and starts its script.
+pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End> {
+    let Handles { db, engine, gpus, checkout_images, mirrors, settings, .. } = &*run.handles;
+    let (job, facts, secrets) = (&run.job, &prepared.facts, &prepared.secrets);
+    let repo = &facts.repo()?;
+    let smoke = match run.smoke()? {
+        Some(order) => Some(checkout::derive_training(mirrors, order, repo, facts).await?),
+        None => None,
+    };
+    let name = &settings.images.of(&job.config).map_err(End::CouldNotBegin)?;
+    gpus.check_job(job, facts, name).await?;
+    let image = &engine.image(name).await?;
+    let wanted = &Checkout::of(&job.config);
+    let base = checkout_images.find(repo, facts, image, wanted).await;
+    let files = &match &base {
+        Some(base) => Files::OfCheckoutImage(base.commit.clone()),
+        None if image.has_git => Files::InHistory,
+        None => Files::InPlace,
+    };
+    let mounts: Vec<&Mount> = mounts_for(repo, secrets.allowed, &settings.mounts).collect();
+    let place = Place { repo, name, image, files };
+    let script_facts = script_facts::collect(settings, job, prepared, &place, smoke.as_ref());
+    let new = NewContainer {
+        attempt: run.attempt,
+        repo,
+        trust_domain: trust_domain(facts, secrets.allowed),
+        image: base.as_ref().map_or(&image.id, |base| &base.id),
+        script: script::compile(&job.config, &script_facts),
+        cache: prepared.cache.as_ref().and_then(|cache| cache.found.clone()),
+        smoke,
+        limits: &run.limits,
+        mounts: &mounts,
+        gpus: &job.gpus,
+    };
+    let preparation = Preparation {
+        checkout: checkout::put_together(mirrors, &settings.scratch, repo, facts, wanted, files),
+        before: only_once(job, &script_facts).map(|why| record_only_once(db, run.attempt, why)),
+    };
+    let started = new.start(engine, &settings.images, &run.progress, preparation).await;
+    engine.job_began();
+    checkout_images.request(repo, facts, image, wanted);
+    Ok(Started { container: started?, ended_before: false })
+}
+
+/// The folders of the machine that a job may read. A job that gets no secrets runs a stranger's code and gets none.
+fn mounts_for<'a>(repo: &'a RepoName, is_trusted: bool, mounts: &'a [Mount]) -> impl Iterator<Item = &'a Mount> {
+    mounts.iter().filter(move |mount| is_trusted && mount.is_for(repo))
+}
+
+/// Returns why a job must not begin again by itself once its script runs: it publishes, so that nobody could say how far it
+/// had come, or its author says so.
+fn only_once(job: &Claimed, facts: &Facts) -> Option<&'static str> {
+    if script::may_deploy(&job.config, facts) {
+        Some("it may have deployed, so it is not run again")
+    } else {
+        fails_when_lost(&job.config).then_some("it is not run again, as `lost: fail` says")
+    }
+}
+
+async fn record_only_once(db: &PgPool, attempt: AttemptId, why: &str) -> anyhow::Result<()> {
+    let is_ours = queue::run_only_once(db, attempt, Some(why)).await?;
+    anyhow::ensure!(is_ours, "the lease was lost before the job began");
+    Ok(())
+}
+
+/// Names the people whose code a job runs: those of the repository, or those of a fork. A deleted fork has no name, so each
+/// build of one stands alone.
+fn trust_domain(facts: &BuildFacts, is_trusted: bool) -> String {
+    match (is_trusted, &facts.head_repo) {
+        (true, _) => format!("{}", facts.repo_id),
+        (false, Some(fork)) => format!("{} by {fork}", facts.repo_id),
+        (false, None) => format!("build {}", facts.id.0),
+    }
+}
