@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use trainyard::domain::{AttemptId, JobId};
+use trainyard::executor::docker::container::staged;
+use trainyard::executor::docker::image;
 use trainyard::executor::{Docker, Endpoint, Limits, Spec};
 
 use crate::support::app::{App, IMAGE, configuration, merged};
@@ -186,7 +188,7 @@ async fn a_job_whose_container_was_not_filled_begins_again() {
         helper: IMAGE.to_owned(),
         gpus: Vec::new(),
     };
-    drop(engine.start_empty(&spec, &engine.name_of(AttemptId { job: JobId(1), number: 2 })).await.unwrap());
+    drop(staged::start_empty(&engine, &spec, &engine.name_of(AttemptId { job: JobId(1), number: 2 })).await.unwrap());
     let service = yard.serve();
     let (attempt, verdict): (i32, Option<String>) = loop {
         let row: (i32, Option<String>) =
@@ -213,5 +215,5 @@ async fn a_container_that_is_gone_is_not_one_that_lacks_a_file() {
     assert!(there.unwrap() && !missing.unwrap());
     let gone = format!("{:#}", look("/bin/sh").await.unwrap_err());
     assert!(gone.contains("No such container"), "{gone}");
-    assert!(docker.inspects_image(name) && !docker.inspects_image("trainyard-01234567-ready-1"));
+    assert!(image::is_inspection(&docker, name) && !image::is_inspection(&docker, "trainyard-01234567-ready-1"));
 }

@@ -45,7 +45,9 @@ pub(super) const PROMPT: Duration = Duration::from_secs(10);
 
 /// The host's own addresses, and the time when they were read.
 #[derive(Debug, Clone, Default)]
-pub(super) struct HostAddresses(Arc<Mutex<Option<(Instant, Vec<String>)>>>);
+struct HostAddresses(Arc<Mutex<Option<ReadAddresses>>>);
+
+type ReadAddresses = (Instant, Vec<String>);
 
 /// True for an image id whose image has git.
 #[derive(Debug, Clone, Default)]
@@ -64,7 +66,7 @@ pub struct Docker {
     host: HostAddresses,
     /// Whether the engine has refused to limit a container's disk, which only some file systems can.
     no_quota: Arc<AtomicBool>,
-    pub(super) images: KnownImages,
+    images: KnownImages,
 }
 
 impl Docker {
