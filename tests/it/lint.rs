@@ -83,7 +83,7 @@ fn a_secret_is_in_no_output() {
 fn a_path_that_is_not_there_is_a_wrong_command_line() {
     let (code, out, err) = lint(&[], &["nowhere"]);
     assert_eq!((code, out.as_str()), (Some(2), ""));
-    assert_eq!(err, "trainyard: there is no nowhere: name files or folders that are there\n");
+    assert_eq!(err, "trainyard: there is no nowhere: name files or folders that exist\n");
 }
 
 #[test]

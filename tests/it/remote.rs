@@ -386,10 +386,10 @@ async fn the_doctor_looks_at_engines_elsewhere() {
     let end = String::from_utf8(openssl.stdout).unwrap();
     let end = chrono::NaiveDateTime::parse_from_str(end.trim(), "notAfter=%b %e %H:%M:%S %Y GMT").unwrap().and_utc();
     for told in [
-        &format!("client.pem ends at {end}"),
+        &format!("client.pem expires at {end}"),
         &format!("at {}, 2 slots", engine.tcp()),
         &format!("at {}, 2 slots", engine.ssh()),
-        "1 GPU there by nvidia-smi",
+        "1 GPU listed by nvidia-smi",
         "limits.cpus is 5000",
         "ssh to 127.0.0.1: ",
         "is the machine up, and does its ssh server listen?",
@@ -404,8 +404,8 @@ async fn the_doctor_looks_at_engines_elsewhere() {
     std::fs::write(engine.at("ca.pem"), "nothing").unwrap();
     let said = look().await;
     for told in [
-        "can be read by other users; whoever has it is root",
-        "ca.pem holds no certificate",
+        "can be read by other users; it gives root rights",
+        "ca.pem contains no certificate",
         // Of ssh's own failure and of a program that ends like it, the reason is on standard error.
         "nvidia-smi: no session for you",
     ] {
