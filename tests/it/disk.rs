@@ -64,7 +64,7 @@ async fn a_full_disk_begins_no_job_and_says_so_and_running_jobs_go_on() {
     wait_for(&app, true).await;
     let (_, page) = app.get("/").await;
     assert!(
-        page.contains("no job is begun until there is room") && page.contains("less than 40.0 MiB are free"),
+        page.contains("no job starts until there is room") && page.contains("less than 40.0 MiB are free"),
         "{page}"
     );
 

@@ -246,7 +246,7 @@ async fn who_waits_is_told_for_whom_and_who_would_wait_for_ever_is_errored() {
             .fetch_all(&db)
             .await
             .unwrap();
-    let expected = [(3, "no runner has 3 GPUs"), (4, "no runner has the labels that it requirements: osx")];
+    let expected = [(3, "no runner has 3 GPUs"), (4, "no runner has the labels that it needs: osx")];
     assert_eq!(ends, expected.map(|(number, reason)| (number, reason.to_owned())));
     finish(&db, &first).await;
     look(&db, &["GPU-1"]).await;

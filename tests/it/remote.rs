@@ -112,7 +112,7 @@ async fn runs_to_its_end(engine: &RemoteEngine, change: &str) {
     let sha = yard.push(&service.base, "acme/fails", "language: shell\nscript: 'false'\n").await;
     assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "failure");
     let shown = page(&service.base, "/runners").await;
-    assert!(shown.contains("RunnerLock by") && !shown.contains("unreachable"), "{shown}");
+    assert!(shown.contains("Served by") && !shown.contains("unreachable"), "{shown}");
     assert_eq!(service.interrupt(), Some(0));
     let begin = Instant::now();
     while !engine.docker(&["ps", "--all", "--quiet"]).is_empty() {

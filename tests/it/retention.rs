@@ -240,12 +240,12 @@ async fn the_page_says_why_a_log_and_an_artifact_are_gone() {
     assert_eq!(archiver.prune().await.unwrap(), 2);
     let (status, page) = app.get(PAGE).await;
     assert!(status == 200 && !page.contains(">to-be-forgotten"), "{page}");
-    assert!(page.contains("The log is not here any more: it was removed after 1 day (retention.logs)."), "{page}");
+    assert!(page.contains("The log is no longer here: it was removed after 1 day (retention.logs)."), "{page}");
     assert!(page.contains("it was removed after 1 day (retention.artifacts)"), "{page}");
     for (gone, what) in [(LOG, "The log of this job"), (ARTIFACT, "This artifact")] {
         let (status, text) = app.get(gone).await;
         assert!(
-            status == 410 && text.contains(&format!("{what} is not here any more: it was removed after 1 day")),
+            status == 410 && text.contains(&format!("{what} is no longer here: it was removed after 1 day")),
             "{text}"
         );
     }
@@ -272,7 +272,7 @@ async fn while_the_storage_is_away_pages_say_so_and_logs_wait_in_rows() {
     s3.is_away(true);
     assert_eq!(archiver.archive(NOW).await.unwrap(), 0);
     let (_, page) = app.get(PAGE).await;
-    assert!(page.contains("finished logs stay in Postgres, since they cannot be moved"), "{page}");
+    assert!(page.contains("finished logs stay in Postgres, because they cannot be moved"), "{page}");
     assert_eq!(app.get(LOG).await.0, 200);
     let (status, text) = app.get(ARTIFACT).await;
     assert!(status == 503 && text.contains("The storage of logs and artifacts does not answer"), "{text}");

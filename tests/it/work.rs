@@ -135,7 +135,7 @@ async fn a_runner_is_served_by_one_process() {
         .execute(&yard.db)
         .await
         .unwrap();
-    third.wait_for("the runners are ours again");
+    third.wait_for("the runners are locked again");
     let sha = yard.push(&service.base, "acme/far", &format!("{THERE}{}", counting(1))).await;
     assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success", "{}", third.said());
     assert_eq!((third.interrupt(), service.interrupt()), (Some(0), Some(0)));
