@@ -19,7 +19,7 @@ pub struct Config {
 pub enum Format {
     /// Text for people.
     Text,
-    /// One JSON object per line, for programs.
+    /// JSON objects for programs, one per line.
     Json,
 }
 

@@ -1,4 +1,4 @@
-//! The YAML reader: any text ends in a tree within the bounds, or in an error with a place in the text.
+//! The YAML reader: any text results in a tree within the bounds, or in an error with a place in the text.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

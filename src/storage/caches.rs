@@ -167,7 +167,6 @@ impl NewCache {
     ///
     /// # Errors
     /// Fails when the disk is full.
-    /// When the disk is full.
     pub fn finish(self, restored: Option<&str>) -> anyhow::Result<Option<ByteSize>> {
         let digest = self.packer.finish()?;
         if restored == Some(digest.as_str()) {

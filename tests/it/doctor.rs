@@ -1,4 +1,4 @@
-//! `trainyard doctor`: what is fine, and what is wrong, with the real Docker and Postgres.
+//! `trainyard doctor` with the real Docker and Postgres: its findings, good and bad.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ struct Patient {
 
 impl Patient {
     async fn new() -> Self {
-        // The private Postgres runs as another user, who has to get there.
+        // The private Postgres runs as another user, who must be able to enter the folder.
         let open = std::fs::Permissions::from_mode(0o755);
         let folder = tempfile::Builder::new().permissions(open).tempdir().unwrap();
         let github = GitHub::start(folder.path().join("github")).await;
@@ -31,7 +31,7 @@ impl Patient {
         self.folder.path().join("data")
     }
 
-    /// Has the doctor look; gives the exit status and what was printed.
+    /// Runs the doctor. Returns the exit status and the output.
     async fn look(&self, database: Option<&str>, change: &str, arguments: &[&str]) -> (Option<i32>, String) {
         let text = merged(&configuration(&self.data(), database, &self.github), change);
         let file = self.folder.path().join("config.toml");
@@ -45,7 +45,7 @@ impl Patient {
     }
 }
 
-/// Not on this thread: the stand-in for GitHub has to answer meanwhile.
+/// Runs the program without blocking this thread: the stand-in for GitHub must answer meanwhile.
 async fn run(config: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let mut doctor = tokio::process::Command::new(PROGRAM);
     let output = doctor.args(["doctor", "--config"]).arg(config).args(arguments).output().await.unwrap();
@@ -53,7 +53,7 @@ async fn run(config: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), said)
 }
 
-/// The findings of a level as `what: told`.
+/// Lists the findings of a level as `what: told`.
 fn of(json: &Value, level: &str) -> Vec<String> {
     let findings = json["findings"].as_array().unwrap().iter().filter(|finding| finding["level"] == level);
     findings.map(|it| format!("{}: {}", it["what"].as_str().unwrap(), it["told"].as_str().unwrap())).collect()

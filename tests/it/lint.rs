@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 const TYPO: &str = "base_model: ./m.safetensors\ntrain_data_dir: ./data\nlora_rnak: 8\nepochs: 2\noutput_dir: ./out\n";
 
-/// Exit status, standard output and standard error in a folder with these files.
+/// Runs the command in a folder with these files. Returns exit status, standard output and standard error.
 fn lint(files: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().unwrap();
     for (path, text) in files {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Exit status, standard output and standard error.
+/// Runs the command. Returns exit status, standard output and standard error.
 fn said(kind: &str, folder: &Path) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_trainyard")).arg("mock").arg(kind).arg(folder).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

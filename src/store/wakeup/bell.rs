@@ -86,7 +86,7 @@ impl Bell {
     }
 }
 
-/// One bell for each kind of step.
+/// The bells of a process, each for one kind of step.
 #[derive(Debug, Clone)]
 pub struct Bells {
     /// Rung when a delivery was stored.
