@@ -26,7 +26,7 @@ pub struct Config {
     pub github: github::Config,
     /// Settings that Travis keeps in a repository's settings.
     pub travis: Travis,
-    /// Image for each language.
+    /// Images of jobs, by language.
     pub images: Images,
     /// Limits of a job.
     pub limits: executor::Limits,
@@ -38,7 +38,7 @@ pub struct Config {
     pub storage: storage::ObjectSettings,
     /// Time for which logs and artifacts are kept.
     pub retention: store::output::retention::Retention,
-    /// Repositories that may use GPUs, and sizes of the requests.
+    /// Jobs that may have GPUs, their images, and the sizes that they may request.
     pub gpu: gpu::Settings,
     /// Docker engines. Without any, there is one local runner.
     pub runner: Vec<RunnerConfig>,

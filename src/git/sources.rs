@@ -20,7 +20,7 @@ impl Mirrors {
             wanted(tree).into_iter().partition(|file| file.size < plan::READ_AT_MOST as u64);
         let texts = self.read(repo, &readable).await?;
         let read = readable.into_iter().zip(texts).map(|(file, text)| SourceFile { path: file.path, text });
-        // A file that is too large is not read: its length alone tells the plan what to report.
+        // A file that is too large is not read: from its length alone, the plan knows what to report.
         let unread = |file: TreeFile| SourceFile { path: file.path, text: vec![b' '; plan::READ_AT_MOST] };
         Ok(read.chain(too_large.into_iter().map(unread)).collect())
     }

@@ -47,7 +47,7 @@ fn a_mistake_has_a_caret_under_it() {
     let (_, _, err) = said(&["branch = $NAME"]);
     assert!(err.contains("env(NAME)") && err.ends_with("             ^\n"), "{err}");
     let (code, _, err) = said(&["\"x\" =~ /a(/"]);
-    assert!(code == Some(1) && err.contains("no regular expression") && err.ends_with("            ^\n"), "{err}");
+    assert!(code == Some(1) && err.contains("valid regular expression") && err.ends_with("            ^\n"), "{err}");
     let (code, out, _) = said(&["branch = (", "--json"]);
     let facts: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &facts["error"]["column"]), (Some(1), &serde_json::json!(10)), "{out}");

@@ -21,7 +21,7 @@ async fn encrypted(base: &str, github: &GitHub, repo: &Repo, value: &str) -> Str
     let sha = repo.commit("Begin");
     let unknown = encrypt(base, value).await;
     assert!(!unknown.status.success(), "a repository that the server does not know has no key");
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("from the first push"), "{unknown:?}");
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("after the first push"), "{unknown:?}");
     Delivery::new("first", "push", &payload::push(github, repo, "main")).post(base).await;
     github.wait_for_end(&sha, "trainyard/push").await;
     let output = encrypt(base, value).await;

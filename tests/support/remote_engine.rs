@@ -255,7 +255,7 @@ fn ssh(folder: &Path, network: &Namespace) -> Child {
     std::fs::create_dir(folder.join("client")).unwrap();
     let ssh = format!("#!/bin/sh\nexec /usr/bin/ssh -F {} \"$@\"\n", at("ssh_config"));
     engine::program(&folder.join("client/ssh"), &ssh);
-    // sshd drops its privileges into this folder.
+    // sshd needs this folder for its privilege separation.
     std::fs::create_dir_all("/run/sshd").unwrap();
     let mut sshd = Command::new("nsenter");
     sshd.args([&network.entry(), "/usr/sbin/sshd", "-D", "-e", "-f", &at("sshd_config")]);

@@ -1,7 +1,7 @@
 //! Attempts that end without a verdict, because their worker was lost or they were preempted. Their job is queued
 //! again, if it may run again.
 //!
-//! Each such attempt leaves a row that tells its end, and its log stays readable.
+//! Each such attempt leaves a row that records its end, and its log stays readable.
 
 use std::time::Duration;
 
