@@ -2,30 +2,30 @@
 //!
 //! # Layout
 //!
-//! Modules stand in the order of their layers, lowest first; a module names only modules above it in this list
-//! (`tests/layers.rs` checks that). A good order to read them in is the way of the data: `web::webhook`, `intake`,
-//! `plan`, `store::queue`, `worker`, `executor`, `outbox`.
+//! The modules stand in the order of their layers, lowest first: a module names only modules listed before it
+//! (`tests/layers.rs` checks that). To learn the code, follow the data: `web::webhook`, `intake`, `plan`,
+//! `store::queue`, `worker`, `executor`, `outbox`.
 
 pub mod telemetry;
-// What things are called.
+// Names and values that all other modules share.
 pub mod domain;
 pub mod repo_keys;
-// Pure: bytes and values in, values out; no clock, no database, no network.
+// Pure code: bytes and values in, values out; no clock, no database, no network.
 pub mod yaml;
 pub mod lora;
 pub mod travis;
 pub mod plan;
 pub mod gpu;
 pub mod log_view;
-// The outside world, one kind of it each.
+// The outside world: one module for each part of it.
 pub mod store;
 pub mod storage;
 pub mod git;
 pub mod github;
 pub mod executor;
-// One try at a job.
+// A single run of a job.
 pub mod attempt;
-// Steps: each reads rows, does one thing, writes rows.
+// Steps: each one reads rows, does one thing, and writes rows.
 pub mod intake;
 pub mod worker;
 pub mod outbox;

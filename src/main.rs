@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // One provider for every TLS user, chosen before any of them starts.
+    // All TLS users share one provider, which is chosen before any of them starts.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         unreachable!("nothing else has chosen a provider yet");
     }

@@ -1,4 +1,4 @@
-//! Makes GitHub show what is wished, and nothing older.
+//! The outbox: it makes GitHub show the wished statuses, and never an older one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,39 +14,37 @@ use crate::github::{Client, CommitStatus, SendError, Sent};
 use crate::store::alerts;
 use crate::store::wishes::{self, Wish};
 
-/// The longest pause between two tries of one wish that a broken GitHub can cause.
+/// Longest pause between two tries of a wish after errors of GitHub.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// The pause after a refusal, which only a person can end.
+/// Pause after a refusal, which only a person can resolve.
 const REFUSED_PAUSE: Duration = Duration::from_secs(300);
-/// A difference to GitHub's clock beyond which its tokens and its log times stop making sense.
+/// Difference to GitHub's clock from which its tokens and its log times stop making sense.
 const CLOCK_SKEW_SECONDS: i64 = 60;
 
-/// Sends wishes. Several steps may run at once: each holds another wish.
+/// Sender of wishes. Several steps may run at once: each of them holds another wish.
 #[derive(Debug, Clone)]
 pub struct Outbox {
     db: PgPool,
     github: Client,
     public_url: Url,
-    // GitHub's limits concern every request of ours, so one answer makes all of them wait.
+    // GitHub's limits apply to every request of ours, so all steps wait after one such answer.
     quiet_until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Outbox {
-    /// An outbox whose statuses lead to pages under `public_url`.
+    /// Returns an outbox whose statuses link to pages under `public_url`.
     pub fn new(db: PgPool, github: Client, public_url: Url) -> Self {
         Self { db, github, public_url, quiet_until: Arc::default() }
     }
 
-    /// Sends the most overdue wish, once; false when none is due.
-    ///
-    /// # Errors
-    /// When Postgres cannot be asked. What GitHub says is no error of this step: it is recorded with the wish.
+    /// Sends the most overdue wish once. Returns false if none is due. GitHub's refusal is not an error of this step:
+    /// it is recorded with the wish.
     pub async fn step(&self) -> anyhow::Result<bool> {
         if self.is_quiet() {
             return Ok(false);
         }
-        let mut hold = self.db.begin().await.context("looking for wishes")?;
-        let Some(wish) = wishes::take(&mut hold).await.context("looking for wishes")? else {
+        let mut hold = self.db.begin().await.context("opening a transaction for wishes")?;
+        let Some(wish) = wishes::take(&mut hold).await.context("reading the wishes")? else {
             return Ok(false);
         };
         let answer = self.post(&wish).await?;
@@ -59,7 +57,7 @@ impl Outbox {
             }
             Err(error) => self.record(&wish, error).await?,
         }
-        // Only now may another step take the same wish.
+        // The lock on the wish is held until here, so that no other step takes it.
         hold.commit().await?;
         Ok(true)
     }
@@ -102,7 +100,7 @@ impl Outbox {
             _ => "",
         };
         let subject = format!("{} of {}/{}", wish.context, wish.owner, wish.name);
-        warn!("GitHub does not show {subject} yet, the next try is in {pause:?}: {said}");
+        warn!("GitHub does not show {subject} yet; next try in {pause:?}: {said}");
         alerts::set(&self.db, "github", Some(&format!("{subject}: {said}{advice}"))).await?;
         wishes::failed(&self.db, wish, &said, pause).await?;
         Ok(())
@@ -113,7 +111,7 @@ impl Outbox {
         let skew = (Utc::now() - date).num_seconds();
         let message = (skew.abs() > CLOCK_SKEW_SECONDS).then(|| {
             let which = if skew > 0 { "ahead of" } else { "behind" };
-            format!("this machine's clock is {} s {which} GitHub's: set it, for example with chrony", skew.abs())
+            format!("this machine's clock is {} s {which} GitHub's: synchronize it, e.g. with chrony", skew.abs())
         });
         if alerts::set(&self.db, "clock", message.as_deref()).await? {
             warn!("{}", message.as_deref().unwrap_or("the clock is right again"));

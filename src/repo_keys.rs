@@ -1,6 +1,7 @@
-//! Key pairs of repositories, for the `secure:` strings of `.travis.yml`, and the seal on what the database keeps of them.
+//! Key pairs of repositories, for the `secure:` strings of `.travis.yml`, and the seal on the private keys in the
+//! database.
 //!
-//! As on Travis: RSA with 4096 bits, PKCS#1 v1.5 padding, base64. The public key is anybody's to encrypt with; only the
+//! As on Travis: RSA with 4096 bits, PKCS#1 v1.5 padding, base64. Anyone may encrypt with the public key; only the
 //! server can decrypt.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
@@ -14,39 +15,39 @@ use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
-/// What can go wrong with a key or a secret.
+/// Errors of keys and secrets.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeyError {
-    /// Not a key of this kind.
+    /// The bytes are not a key of this kind.
     #[error("this is not an RSA {0} key")]
     NotAKey(&'static str),
-    /// The library gave up; on working machines it never does.
-    #[error("a key pair could not be made")]
+    /// The cryptographic library failed; on a healthy machine it never does.
+    #[error("cannot make a key pair")]
     NotMade,
-    /// RSA takes only so much.
-    #[error("the value has {length} bytes, and a secret may have {most} at most: put a long one into several")]
+    /// The value exceeds the maximum length for RSA.
+    #[error("the value has {length} bytes, and a secret may have {most} at most: split it into several")]
     TooLong {
-        /// Its bytes.
+        /// Length of the value, in bytes.
         length: usize,
-        /// The most that the key can take.
+        /// Maximum length for the key, in bytes.
         most: usize,
     },
-    /// Not encrypted with this pair's public key, or not whole.
+    /// The string was encrypted with another public key, or is not complete.
     #[error("the string was not encrypted with this repository's key")]
     NotForThisKey,
-    /// Sealed with another key, for something else, or changed since.
+    /// The data was sealed with another key, or under another name, or was changed since.
     #[error("it was sealed with another key than that of this server")]
     NotOurSeal,
 }
 
-/// What the database keeps is sealed with a key that it does not have (AES-256 in GCM): who reads it, or a dump of it,
-/// reads nothing.
+/// Seal on data in the database (AES-256 in GCM). The database does not have its key, so a copy or dump of it reveals
+/// nothing.
 pub struct Seal(RandomizedNonceKey);
 
-/// A new key for a seal.
+/// Makes a new key for a seal.
 ///
 /// # Errors
-/// When the system gives no randomness.
+/// Fails when the system provides no randomness.
 pub fn new_seal() -> Result<Zeroizing<[u8; Seal::LENGTH]>, KeyError> {
     let mut key = Zeroizing::new([0; Seal::LENGTH]);
     aws_lc_rs::rand::fill(key.as_mut()).map_err(|_| KeyError::NotMade)?;
@@ -54,31 +55,31 @@ pub fn new_seal() -> Result<Zeroizing<[u8; Seal::LENGTH]>, KeyError> {
 }
 
 impl Seal {
-    /// Bytes of its key.
+    /// Length of a key, in bytes.
     pub const LENGTH: usize = 32;
 
-    /// The seal with this key.
+    /// Returns the seal with this key.
     ///
     /// # Errors
-    /// When the key has another length.
+    /// Fails when the key has another length.
     pub fn new(key: &[u8]) -> Result<Self, KeyError> {
         RandomizedNonceKey::new(&AES_256_GCM, key).map(Self).map_err(|_| KeyError::NotAKey("sealing"))
     }
 
-    /// Seals bytes `of` something: under another name they do not open.
+    /// Seals bytes under the name `of`. They cannot be opened under another name.
     ///
     /// # Errors
-    /// When the library cannot.
+    /// Fails when the cryptographic library does.
     pub fn seal(&self, of: &str, clear: &[u8]) -> Result<Vec<u8>, KeyError> {
         let mut sealed = clear.to_vec();
         let nonce = self.0.seal_in_place_append_tag(Aad::from(of), &mut sealed).map_err(|_| KeyError::NotMade)?;
         Ok([nonce.as_ref().as_slice(), &sealed].concat())
     }
 
-    /// Opens what [`Self::seal`] gave.
+    /// Opens the result of [`Self::seal`].
     ///
     /// # Errors
-    /// When it was sealed with another key or of something else, or is not whole.
+    /// Fails when the bytes were sealed with another key or under another name, or are not complete.
     pub fn open(&self, of: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(KeyError::NotOurSeal)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| KeyError::NotOurSeal)?;
@@ -95,17 +96,17 @@ impl std::fmt::Debug for Seal {
     }
 }
 
-/// The half that anybody may have.
+/// Public half of a pair, for everyone.
 pub struct PublicKey(PublicEncryptingKey);
 
-/// The half that never leaves the server.
+/// Private half of a pair, which never leaves the server.
 pub struct PrivateKey(PrivateDecryptingKey);
 
 impl PublicKey {
     /// Reads the PEM form of a public key (`BEGIN PUBLIC KEY`).
     ///
     /// # Errors
-    /// When it is none.
+    /// Fails when the text is not such a key.
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
         let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).map_err(|_| KeyError::NotAKey("public"))?;
         PublicEncryptingKey::from_der(&der).map(Self).map_err(|_| KeyError::NotAKey("public"))
@@ -114,7 +115,7 @@ impl PublicKey {
     /// Encrypts a text as a `secure:` string.
     ///
     /// # Errors
-    /// When the text is too long for the key.
+    /// Fails when the text is too long for the key.
     pub fn encrypt(&self, text: &str) -> Result<String, KeyError> {
         let key = Pkcs1PublicEncryptingKey::new(self.0.clone()).map_err(|_| KeyError::NotAKey("public"))?;
         let (length, most) = (text.len(), key.max_plaintext_size());
@@ -128,35 +129,35 @@ impl PublicKey {
 }
 
 impl PrivateKey {
-    /// Makes a new pair. Takes a second or so of a processor.
+    /// Makes a new pair, which takes about a second of processor time.
     ///
     /// # Errors
-    /// When the library cannot.
+    /// Fails when the cryptographic library does.
     pub fn generate() -> Result<Self, KeyError> {
         PrivateDecryptingKey::generate(KeySize::Rsa4096).map(Self).map_err(|_| KeyError::NotMade)
     }
 
-    /// Reads the form of [`Self::to_pkcs8`].
+    /// Reads the form that [`Self::to_pkcs8`] writes.
     ///
     /// # Errors
-    /// When it is none.
+    /// Fails when the bytes are not such a key.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
         PrivateDecryptingKey::from_pkcs8(der).map(Self).map_err(|_| KeyError::NotAKey("private"))
     }
 
-    /// The key as it is stored: PKCS#8 in DER.
+    /// Returns the key in the form in which it is stored: PKCS#8 in DER.
     ///
     /// # Errors
-    /// When the library cannot.
+    /// Fails when the cryptographic library does.
     pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let der: Pkcs8V1Der<'_> = self.0.as_der().map_err(|_| KeyError::NotMade)?;
         Ok(Zeroizing::new(der.as_ref().to_vec()))
     }
 
-    /// The PEM form of the public half.
+    /// Returns the PEM form of the public half.
     ///
     /// # Errors
-    /// When the library cannot.
+    /// Fails when the cryptographic library does.
     pub fn public_pem(&self) -> Result<String, KeyError> {
         let der: PublicKeyX509Der<'_> = self.0.public_key().as_der().map_err(|_| KeyError::NotMade)?;
         let body = STANDARD.encode(der.as_ref());
@@ -171,10 +172,10 @@ impl PrivateKey {
         Ok(pem)
     }
 
-    /// The clear text of a `secure:` string; blanks and line breaks in it do not matter.
+    /// Returns the clear text of a `secure:` string. Blanks and line breaks in it do not matter.
     ///
     /// # Errors
-    /// When it was not made with this pair's public key, or is not text.
+    /// Fails when it was not made with this pair's public key, or is not text.
     pub fn decrypt(&self, secure: &str) -> Result<String, KeyError> {
         let packed: String = secure.split_whitespace().collect();
         let cipher = STANDARD.decode(packed).map_err(|_| KeyError::NotForThisKey)?;

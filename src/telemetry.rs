@@ -1,4 +1,4 @@
-//! What the service says of itself.
+//! Logging of the service.
 
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
@@ -7,19 +7,19 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Which messages to write, as `level` or `target=level,…`.
+    /// Filter of the messages, as `level` or `target=level,…`.
     pub filter: String,
-    /// How to write them.
+    /// Format of the messages.
     pub format: Format,
 }
 
-/// How messages are written.
+/// Format of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line, for programs.
+    /// JSON objects for programs, one per line.
     Json,
 }
 
@@ -32,16 +32,16 @@ impl Default for Config {
 /// Starts writing messages to standard error. Only the first call in a process has an effect.
 ///
 /// # Errors
-/// When the filter cannot be read.
+/// Fails when the filter cannot be parsed.
 pub fn start(config: &Config) -> anyhow::Result<()> {
     use std::io::IsTerminal as _;
     let filter = EnvFilter::try_new(&config.filter)
-        .map_err(|error| anyhow::anyhow!("telemetry.filter {:?} cannot be read: {error}", config.filter))?;
+        .map_err(|error| anyhow::anyhow!("telemetry.filter {:?} is not valid: {error}", config.filter))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    // A second start, as in tests, keeps the first one's settings.
+    // A second start, as in tests, keeps the settings of the first.
     let _ = match config.format {
         Format::Text => builder.with_target(false).try_init(),
         Format::Json => builder.json().try_init(),

@@ -1,10 +1,10 @@
-//! The order of the modules, and who may name what. The order is that of `src/lib.rs`.
+//! The order of the modules, and the dependencies that it allows. The order is that of `src/lib.rs`.
 #![allow(missing_docs, reason = "tests say what they are by their names")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 
 use std::path::{Path, PathBuf};
 
-/// Every source file with the name of its top-level module.
+/// Lists every source file with the name of its top-level module.
 fn sources() -> Vec<(String, PathBuf, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -36,7 +36,7 @@ fn order() -> Vec<String> {
     lib.lines().filter_map(|line| Some(line.strip_prefix("pub mod ")?.trim_end_matches(';').to_owned())).collect()
 }
 
-/// The top-level modules that a text names by `crate::`, also in `use crate::{a, b::c}`.
+/// Lists the top-level modules that a text names by `crate::`, also in `use crate::{a, b::c}`.
 fn named(text: &str) -> Vec<String> {
     let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut names = Vec::new();

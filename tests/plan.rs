@@ -1,5 +1,5 @@
-//! Plans of whole files: `fixtures/plan/NN_name.yml` beside the plan in `NN_name.json`. `UPDATE_FIXTURES=1` writes
-//! the plans anew, to be read in the diff.
+//! Plans of whole files: `fixtures/plan/NN_name.yml` next to the plan in `NN_name.json`. `UPDATE_FIXTURES=1` writes the
+//! plans again, to be checked in the diff.
 
 #[path = "support/hostile.rs"]
 mod hostile;
@@ -27,7 +27,7 @@ fn file(path: &str, text: &[u8]) -> SourceFile {
     SourceFile { path: path.to_owned(), text: text.to_vec() }
 }
 
-/// What a fixture imports: files of its folder.
+/// Returns the imports of a fixture: files of its folder.
 fn imports_beside(fixture: &Path, text: &[u8]) -> Imports {
     let files = [file(CONFIG, text)];
     let mut imports = Imports::new();
@@ -71,7 +71,7 @@ fn fixtures() {
     assert!(compared >= 5);
 }
 
-/// Lines that real files are made of, in any order and at any depth.
+/// Lines that real files consist of, in any order and at any depth.
 fn lines() -> impl Strategy<Value = String> {
     let line = prop::sample::select(vec![
         "env:",
@@ -144,10 +144,10 @@ proptest! {
     }
 }
 
-/// The signs that mean something in YAML, in conditions or to bash.
+/// Characters with a meaning in YAML, in conditions or in bash.
 const SIGNS: &[u8] = b":-{}[]\"'#&*!|>%@`,\n\t $=\\()<~/";
 
-/// One change of a text: what is at a place is removed, repeated, or written over.
+/// Changes a text once: removes, repeats or overwrites the text at a place.
 fn mutated(text: &mut Vec<u8>, place: usize, length: usize, change: u8) {
     let start = place % text.len().max(1);
     let end = (start + length).min(text.len());
@@ -184,7 +184,7 @@ proptest! {
     }
 }
 
-/// What keeps the time short are bounds on the work; `make bench` has the times.
+/// Limits on the work keep the time short; `make bench` measures the times.
 #[test]
 fn hostile_files_are_planned_or_refused_with_a_problem() {
     for Hostile { name, text, rule } in hostile::all() {

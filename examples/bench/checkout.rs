@@ -1,8 +1,8 @@
 //! A checkout of a repository with many files, from the claim of the job to the end of its checkout, against a shallow
 //! `git clone` of the same from a bare repository on this machine.
 //!
-//! All of it is in memory, a Docker engine of its own, too: a disk's file system may take a hundred times as long for a file
-//! when many were removed shortly before, as here between the runs.
+//! All of it is in memory, including a separate Docker engine: a file system on a disk may take a hundred times as long
+//! per file when many files were removed shortly before, as happens here between the runs.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -39,7 +39,8 @@ async fn measured(yard: &Yard, engine: &Engine) {
         write(&repo, file, 0);
     }
     let mut pushes = 0;
-    // So said, the setting keeps a job off the image that has most of the files, and is git's own else.
+    // Written out, this setting keeps a job off the checkout image with most of the files; otherwise it is git's own
+    // default.
     for (git, how) in [("{symlinks: true}", "all written"), ("{}", "1 % differ from an image's")] {
         repo.write(".travis.yml", &format!("language: shell\ngit: {git}\nscript: date +checked-out=%s.%N\n"));
         let (mut ours, mut clone) = (Vec::new(), Vec::new());
@@ -50,7 +51,7 @@ async fn measured(yard: &Yard, engine: &Engine) {
             pushes += 1;
             let took = pushed(yard, &repo, pushes).await;
             if run == 0 {
-                // The mirror is filled by the first job, and the image made after it.
+                // The first job fills the mirror, and the image is made after it.
                 let is_made =
                     || !engine.docker(&["images", "--quiet", "--filter", "label=trainyard.base.commit"]).is_empty();
                 let begin = Instant::now();
@@ -78,7 +79,7 @@ fn write(repo: &Repo, file: usize, version: usize) {
     repo.write(&format!("data/{:03}/{file:05}.txt", file % 500), &text);
 }
 
-/// Seconds from the claim of a job to its first command.
+/// Returns the seconds from the claim of a job to its first command.
 async fn pushed(yard: &Yard, repo: &Repo, number: usize) -> f64 {
     let db = connect(yard).await;
     let sha = repo.commit(&format!("Push {number}"));

@@ -1,5 +1,5 @@
-//! Claims in a second on the claim path alone: four claimers, a queue of builds with one job each and one of builds with
-//! as many jobs as a build may have, against `pgbench` doing the bare claim, which touches the job's row and no other.
+//! Claims per second of the claim path alone: four claimers, once with a queue of builds with one job each and once
+//! with as many jobs as a build may have, against `pgbench` with a bare claim, which touches only the job's row.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ use crate::{Sides, report};
 const CLAIMERS: usize = 4;
 const ROUNDS: usize = 3;
 const JOBS: i32 = 12_000;
-/// What each claimer takes: fewer than there are, since a claim of nothing is none.
+/// Claims of each claimer: fewer than there are jobs, since a claim that finds none does not count.
 const CLAIMS: u32 = 2_500;
 const LEASE: Duration = Duration::from_secs(600);
 
-/// The claim of one job, as small as it can be.
+/// The smallest possible claim of a job.
 const BARE: &str =
     "with next as (select id from job where state = 'queued' and not has_requirements and not_before <= now()
      order by priority desc, id limit 1 for update skip locked)
@@ -25,7 +25,7 @@ const BARE: &str =
      from next where job.id = next.id;\n";
 
 pub async fn claimed(yard: &Yard) {
-    // Of its own, since the service's workers would help.
+    // A separate database, since the service's workers would help.
     let db = connect(yard).await;
     sqlx::query("create database bench_claims").execute(&db).await.unwrap();
     let db = PgPool::connect_with(db.connect_options().as_ref().clone().database("bench_claims")).await.unwrap();
@@ -33,7 +33,7 @@ pub async fn claimed(yard: &Yard) {
     std::fs::write(yard.folder.path().join("claim.sql"), BARE.replace('\n', " ") + "\n").unwrap();
     for (what, of_a_build) in [("a build each", 1), ("200 of a build", 200)] {
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
-        // The first of each is not counted.
+        // The first round of each side is not counted.
         for round in 0..=ROUNDS {
             fill(&db, of_a_build).await;
             let claims = claim(&db).await;
@@ -50,7 +50,7 @@ pub async fn claimed(yard: &Yard) {
     }
 }
 
-/// Makes the queue anew.
+/// Fills the queue again.
 async fn fill(db: &PgPool, of_a_build: i32) {
     sqlx::raw_sql("truncate repo, build, job, wish restart identity cascade").execute(db).await.unwrap();
     sqlx::raw_sql(

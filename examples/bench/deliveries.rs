@@ -1,4 +1,4 @@
-//! Deliveries acknowledged in a second at 32 connections, against `pgbench` inserting rows of that size at 32 clients
+//! Acknowledged deliveries per second at 32 connections, against `pgbench` inserting rows of that size with 32 clients
 //! into the same cluster.
 
 use std::process::Command;
@@ -21,7 +21,7 @@ pub async fn acknowledged(yard: &Yard) {
     let body = body(yard);
     prepare(yard, &body);
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    // The first of each is not counted.
+    // The first round of each side is not counted.
     for round in 0..=ROUNDS {
         let posted = post(yard, &body).await;
         drain(yard).await;
@@ -52,7 +52,7 @@ fn body(yard: &Yard) -> Vec<u8> {
     serde_json::to_vec(&push).unwrap()
 }
 
-/// Posts the body under ever new ids for some seconds; gives the acknowledged ones per second.
+/// Posts the body under new ids for some seconds. Returns the number of acknowledged deliveries per second.
 async fn post(yard: &Yard, body: &[u8]) -> f64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let signature = trainyard::github::signature::sign(SECRET.as_bytes(), body);
@@ -87,7 +87,7 @@ async fn post(yard: &Yard, body: &[u8]) -> f64 {
     acknowledged as f64 / begin.elapsed().as_secs_f64()
 }
 
-/// Waits until intake has dealt with everything, so that it does not work in pgbench's time.
+/// Waits until intake has handled everything, so that it does not work in pgbench's time.
 async fn drain(yard: &Yard) {
     let db = connect(yard).await;
     loop {
@@ -98,7 +98,7 @@ async fn drain(yard: &Yard) {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // What was inserted is of no use any more, and would make the table larger for each side in turn.
+    // The inserted rows are useless now, and would make the table larger for each side in turn.
     sqlx::raw_sql("truncate delivery cascade; truncate bench_delivery; checkpoint").execute(&db).await.unwrap();
 }
 
@@ -122,21 +122,21 @@ fn prepare(yard: &Yard, body: &[u8]) {
     let create = "create table bench_delivery (like delivery including all)";
     let status = psql(yard, "psql").args(["-q", "-d", "trainyard", "-c", create]).status().expect("psql runs");
     assert!(status.success());
-    // The same statement with the same bytes and a new key each time.
+    // The same statement with the same bytes, and a new key each time.
     let hex: String = body.iter().map(|byte| format!("{byte:02x}")).collect();
     let script =
         format!("insert into bench_delivery (id, event, body) values (gen_random_uuid()::text, 'push', '\\x{hex}');\n");
     std::fs::write(yard.folder.path().join("insert.sql"), script).unwrap();
 }
 
-/// Inserts per second, as pgbench counts them.
+/// Returns the inserts per second, as pgbench counts them.
 fn pgbench(yard: &Yard) -> f64 {
     let mut pgbench = psql(yard, "pgbench");
     pgbench.args(["-n", "-M", "prepared", "-c", &CONNECTIONS.to_string(), "-j", "2", "-T", &SECONDS.to_string(), "-f"]);
     tps(pgbench.arg(yard.folder.path().join("insert.sql")).arg("trainyard"))
 }
 
-/// Runs a pgbench; gives its transactions per second.
+/// Runs pgbench. Returns its transactions per second.
 pub fn tps(pgbench: &mut Command) -> f64 {
     let output = pgbench.output().expect("pgbench runs");
     let said = String::from_utf8_lossy(&output.stdout);

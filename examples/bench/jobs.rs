@@ -1,5 +1,5 @@
-//! A hundred jobs at once that run `true`, from the push to the last verdict, against as many `docker run` of it, two at a
-//! time.
+//! A hundred jobs at once that run `true`, from the push to the last verdict, against as many runs of `docker run` of
+//! the same, two at a time.
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use crate::{Sides, report};
 
 const JOBS: usize = 100;
 const ROUNDS: usize = 3;
-/// As many as the service's runner has slots.
+/// Number of jobs at a time, as many as the service's runner has slots.
 const AT_ONCE: usize = 2;
 
 pub async fn at_once(yard: &Yard) {

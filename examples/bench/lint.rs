@@ -1,4 +1,5 @@
-//! The lint as a process, over the real and broken configs, beside what else a team could run over them.
+//! The lint as a process, over the real and broken configs, compared with other programs that a team could run over
+//! them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,7 +9,7 @@ use crate::yard::program;
 use crate::{median, report};
 
 const RUNS: usize = 7;
-/// What else checks configs, and what is asked of it: a schema for the one, its usual rules for the other.
+/// Other programs that check configs: the first with a schema, the second with its usual rules.
 const PEERS: [&str; 2] = ["check-jsonschema", "yamllint"];
 
 pub fn as_a_process() {
@@ -49,7 +50,7 @@ pub fn as_a_process() {
     }
 }
 
-/// All files of the corpus, of the folder and of `broken` in it, but for what describes them.
+/// Lists all files of the corpus, in the folder and in `broken` in it, except those that describe the corpus.
 fn configs(folder: &Path) -> Vec<PathBuf> {
     let listed =
         [folder.to_owned(), folder.join("broken")].into_iter().filter_map(|folder| std::fs::read_dir(folder).ok());
@@ -66,7 +67,7 @@ fn is_yaml(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "yaml" || end == "yml")
 }
 
-/// A folder with the other programs; none when there is no way to get them.
+/// Installs the other programs into a folder. Returns `None` when that is not possible.
 fn peers() -> Option<tempfile::TempDir> {
     let folder = tempfile::tempdir().unwrap();
     let quietly = |command: &mut Command| {
@@ -79,7 +80,7 @@ fn peers() -> Option<tempfile::TempDir> {
 
 fn seconds(command: &mut Command) -> f64 {
     let begin = Instant::now();
-    // Whatever it finds: the corpus has broken files on purpose.
+    // Its findings do not matter: the corpus has broken files on purpose.
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("the program runs");
     begin.elapsed().as_secs_f64()
 }

@@ -1,5 +1,5 @@
-//! From a container's output to durable rows, with a secret to hide, against `docker logs` of the same bytes to a file; and
-//! the memory that the service takes for it.
+//! Logs from a container's output to durable rows, with a secret to hide, against `docker logs` of the same bytes to a
+//! file; and the memory that the service uses for it.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,9 +18,9 @@ use crate::{Sides, report, stamp};
 /// Megabytes that each job prints.
 const SIZE: u64 = 200;
 const ROUNDS: usize = 3;
-/// What one of them may take.
+/// Time limit for a job.
 const LIMIT: Duration = Duration::from_secs(300);
-/// Lines like those of a training: 60 bytes.
+/// Line like those of a training: 60 bytes.
 const LINE: &str = "step 1234/20000 loss=0.0812 lr=9.7e-05 grad_norm=0.41 it/s 7";
 
 pub async fn stored(yard: &Yard) {
@@ -58,7 +58,7 @@ pub async fn stored(yard: &Yard) {
     report("  the service's memory at most, MB", &format!("{:.0}", most as f64 / 1e3), "", None, "under 100");
 }
 
-/// A `secure:` string of the repository, which is known from its first build on.
+/// Returns a `secure:` string of the repository, which the server knows from its first build on.
 async fn encrypted(yard: &Yard, repo: &crate::support::git_host::Repo) -> String {
     let sha = repo.commit("Be known");
     Delivery::new("flood", "push", &payload::push(&yard.github, repo, "main")).post(&yard.service.base).await;
@@ -70,8 +70,8 @@ async fn encrypted(yard: &Yard, repo: &crate::support::git_host::Repo) -> String
     secure.to_owned()
 }
 
-/// Seconds from the command's begin, by its own clock, to the transaction of its verdict, by the database's: both are this
-/// machine's.
+/// Returns the seconds from the start of the command, by its own clock, to the transaction of its verdict, by the
+/// database's clock: both are this machine's.
 async fn took(db: &PgPool, sha: &str) -> f64 {
     let (job, attempt, ended): (trainyard::domain::JobId, i32, f64) = sqlx::query_as(
         "select job.id, attempt, extract(epoch from job.finished_at)::float8 from job join build on build.id = build_id
@@ -86,7 +86,7 @@ async fn took(db: &PgPool, sha: &str) -> f64 {
     ended - stamp(&begin, "begin=")
 }
 
-/// Seconds of `docker logs` following a container that prints the same, into a file.
+/// Returns the seconds of `docker logs` following a container that prints the same, into a file.
 fn docker_logs(print: &str) -> f64 {
     let docker = |arguments: &[&str]| {
         let output = Command::new("docker").args(arguments).output().expect("docker runs");

@@ -1,10 +1,10 @@
-//! `make bench`: how near the service is to the physical limits of what it does, as ratios of interleaved runs.
+//! `make bench`: how close the service is to the physical limits of its work, as ratios of interleaved runs.
 //!
-//! With arguments only parts: `plan`, the plan of a `.travis.yml`; `lora`, what is done with training configs and
-//! weights; `service`, the database's part of the work; and of the containers' `push`, `hundred`, `checkout`, `logs` and
+//! Arguments select parts: `plan`, the plan of a `.travis.yml`; `lora`, the work on training configs and weights;
+//! `service`, the database's part of the work; and, with containers, `push`, `hundred`, `checkout`, `logs` and
 //! `recovery`.
 //!
-//! Each figure is the median of its runs; both sides of a ratio run in turn in this one process's time.
+//! Each figure is the median of its runs. Both sides of a ratio run in turn while this process runs.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot work shall say so at once")]
 #![allow(missing_docs, reason = "a program")]
 
@@ -75,27 +75,28 @@ async fn main() {
     }
 }
 
-/// One line of the result.
+/// Prints a line of the result.
 fn report(what: &str, ours: &str, limit: &str, ratio: Option<f64>, aim: &str) {
     let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
     println!("{what:<66} {ours:>10} {limit:>12} {ratio:>8}  {aim}");
 }
 
-/// The time that a job has printed behind `name`, which also stands in the command that did it.
+/// Returns the time that a job has printed after `name`. The command that did it also contains `name`.
 fn stamp(log: &[u8], name: &str) -> f64 {
     let log = String::from_utf8_lossy(log);
     let words = log.split(name).skip(1).filter_map(|rest| rest.split_whitespace().next());
     words.filter_map(|word| word.parse().ok()).next().unwrap_or_else(|| panic!("no {name} in {log}"))
 }
 
-/// The middle of the values, and their spread from the first to the ninth decile.
+/// Returns the median of the values, and their spread from the first to the ninth decile.
 fn median(values: &mut [f64]) -> (f64, String) {
     values.sort_unstable_by(f64::total_cmp);
     let at = |part: f64| values[((values.len() - 1) as f64 * part).round() as usize];
     (at(0.5), format!("{:.3}–{:.3}", at(0.1), at(0.9)))
 }
 
-/// What two sides took that ran in turn: the medians of each, of their ratios run by run, and the spread of our side.
+/// Results of two sides that ran in turn: the medians of each, that of their ratios run by run, and the spread of our
+/// side.
 struct Sides {
     ours: f64,
     limit: f64,

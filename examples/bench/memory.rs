@@ -1,4 +1,4 @@
-//! Memory of the service, its Postgres apart.
+//! Memory of the service, without its Postgres.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub async fn idle(yard: &Yard) {
     report("resident memory, idle", &format!("{megabytes:.1} MB"), "", None, "at most 40 MB");
 }
 
-/// The most memory that a process has had, in kB.
+/// Returns the peak memory of a process, in kB.
 pub fn peak(process: u32) -> u64 {
     of(process, "VmHWM:")
 }

@@ -1,4 +1,4 @@
-//! How long the plan of a `.travis.yml` takes: of all real ones that are there, and of the worst that anybody wrote.
+//! Time of the plan of a `.travis.yml`: of all available real ones, and of the worst that were written for tests.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -32,7 +32,7 @@ fn millis(seconds: f64) -> String {
     format!("{:.1}", seconds * 1e3)
 }
 
-/// The median of some runs; one before them loads the table.
+/// Returns the median time of some runs. One run before them loads the table.
 fn seconds(work: impl Fn()) -> f64 {
     work();
     let mut took: Vec<f64> = (0..RUNS)
@@ -45,7 +45,7 @@ fn seconds(work: impl Fn()) -> f64 {
     median(&mut took).0
 }
 
-/// Where data is that is not part of the project.
+/// Returns the folder with data that is not part of the project.
 pub fn shared() -> PathBuf {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
     std::env::var_os("TRAINYARD_SHARED").map_or(beside, PathBuf::from)

@@ -1,5 +1,5 @@
-//! From a signed push of a job that runs `echo` to the first line of its log in the store, and to the `success` at GitHub's
-//! stand-in, against `docker run` of it; once with a container that is ready, and once without.
+//! A push of a job that runs `echo`, from its signature to the first line of its log in the store, and to the `success`
+//! at GitHub's stand-in, against `docker run` of the same; once with a ready container, and once without.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,17 +12,16 @@ use crate::yard::Yard;
 use crate::{Sides, report};
 
 const RUNS: usize = 15;
-/// How long a run's containers, removed or made ready after its verdict, are waited for: that work shall not slow the
-/// other side.
+/// Pause after each run, in which its containers are removed or made ready: that work must not slow the other side.
 const AFTER: Duration = Duration::from_millis(1500);
 
-/// With containers ready, if the yard's service keeps some.
+/// Measures with ready containers, if the yard's service keeps some.
 pub async fn of_echo(yard: &Yard) {
     let db = connect(yard).await;
     let (mut lines, mut ends, mut docker) = (Vec::new(), Vec::new(), Vec::new());
     let repo = yard.github.repo("acme/echo");
     repo.write(".travis.yml", "language: shell\nscript: echo hello\n");
-    // The first of each warms what is warm in a service that runs: mirror, connections, image.
+    // The first run of each side warms what is warm in a running service: mirror, connections, image.
     for run in 0..=RUNS {
         let sha = repo.commit(&format!("Run {run}"));
         let delivery = Delivery::new(&format!("push-{run}"), "push", &payload::push(&yard.github, &repo, "main"));

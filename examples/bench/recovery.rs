@@ -1,5 +1,5 @@
-//! From `kill -9` in the middle of a job to its log growing again after the restart, and to another process noticing that
-//! the worker is gone for good.
+//! Recovery: from `kill -9` in the middle of a job to its log growing again after the restart, and to another process
+//! noticing that the worker is gone for good.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ pub async fn of_a_job(yard: &mut Yard) {
             let db = connect(yard).await;
             grown(&db, &sha, 300).await
         };
-        // While nobody follows the job, it goes on.
+        // While no process follows the job, it keeps running.
         yard.kill();
         tokio::time::sleep(Duration::from_millis(700)).await;
         let begin = Instant::now();
@@ -42,7 +42,7 @@ pub async fn of_a_job(yard: &mut Yard) {
     report(&what, &format!("{took:.2}"), "", None, "under 2 s");
 }
 
-/// Waits until the log of the commit's job has so many bytes in the store; gives how many it has.
+/// Waits until the stored log of the commit's job has this length. Returns its actual length.
 pub async fn grown(db: &PgPool, sha: &str, length: i64) -> i64 {
     loop {
         let stored: Option<i64> =

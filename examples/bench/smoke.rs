@@ -1,5 +1,5 @@
-//! A smoke job of the example's config, from the push to `success`, against `docker run` of the same training; and a push
-//! with a broken config to its `failure`.
+//! A smoke job of the example's config, from the push to `success`, against `docker run` of the same training; and a
+//! push with a broken config, to its `failure`.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -22,7 +22,7 @@ pub async fn of_the_example(yard: &Yard) {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/lora-scripts");
     copy(&example, repo.work());
     std::fs::remove_file(repo.work().join(".travis.yml")).unwrap();
-    // What is installed already needs no installing, here as there.
+    // The packages are already in the image, so neither side installs them.
     std::fs::remove_file(repo.work().join("requirements.txt")).unwrap();
     let text = std::fs::read_to_string(repo.work().join(CONFIG)).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -54,7 +54,7 @@ pub async fn of_the_example(yard: &Yard) {
     report(&what, &format!("{took:.3}"), "", None, "under 1 s");
 }
 
-/// Seconds from a push to its last status.
+/// Returns the seconds from a push to its last status.
 async fn push(yard: &Yard, repo: &Repo, id: &str, state: &str) -> f64 {
     let sha = repo.commit(id);
     let delivery = Delivery::new(id, "push", &payload::push(&yard.github, repo, "main"));
@@ -65,7 +65,7 @@ async fn push(yard: &Yard, repo: &Repo, id: &str, state: &str) -> f64 {
     end.at.duration_since(begin).as_secs_f64()
 }
 
-/// Writes what the smoke job gets into a folder.
+/// Writes the files that the smoke job gets into a folder.
 fn derived(folder: &Path, text: &str) -> Smoke {
     let files = [SourceFile { path: CONFIG.to_owned(), text: text.as_bytes().to_vec() }];
     let commit = Commit { files: &files, ..Commit::default() };
@@ -85,7 +85,7 @@ fn docker_run(checkout: &Path, smoke: &Path, training: &Smoke) {
     for (name, value) in &training.environment {
         run.arg("--env").arg(format!("{name}={value}"));
     }
-    // A login shell finds the image's Python where the job does.
+    // A login shell finds the image's Python in the same place as the job.
     run.args([IMAGE, "bash", "-c", &training.command]).stdout(Stdio::null());
     assert!(run.status().expect("docker runs").success());
 }

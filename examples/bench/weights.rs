@@ -10,7 +10,7 @@ use crate::yard::program;
 use crate::{median, report};
 
 const RUNS: usize = 5;
-/// Modules of the file, each of two matrices of 16 x 32768 numbers in f16: 2 MiB.
+/// Number of modules in the file, each with two matrices of 16 x 32768 numbers in f16: 2 MiB.
 const MODULES: usize = 512;
 const RANK: usize = 16;
 const SIDE: usize = 32_768;
@@ -61,7 +61,7 @@ fn write(path: &Path) {
     let mut file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
     file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
     file.write_all(&header).unwrap();
-    // Numbers near 0.01 with the mantissa of a counter: sound weights, and nothing that a disk could leave out.
+    // Numbers near 0.01 with a counter as the mantissa: valid weights, and nothing that a disk could compress away.
     let mut seed = 1_u32;
     let mut tensor = vec![0_u8; bytes];
     for _ in 0..MODULES * 2 {

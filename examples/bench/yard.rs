@@ -1,4 +1,4 @@
-//! The service under measure: the release binary on its own Postgres, durable as in production.
+//! The measured service: the release binary on its own Postgres, durable as in production.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ pub struct Yard {
     pub folder: tempfile::TempDir,
     pub github: GitHub,
     pub service: Service,
-    /// How many containers its runner keeps ready.
+    /// Number of containers that its runner keeps ready.
     pub ready: usize,
 }
 
@@ -24,7 +24,7 @@ impl Yard {
         .await
     }
 
-    /// Starts it in a folder of `place`, with this change to its configuration.
+    /// Starts the service in a folder of `place`, with this change to its configuration.
     pub async fn start_in(place: &Path, change: &str, ready: usize) -> Self {
         // Open to the unprivileged user that Postgres runs as.
         let folder = tempfile::Builder::new()
@@ -40,18 +40,18 @@ impl Yard {
         Self { folder, github, service, ready }
     }
 
-    /// The folder of the private Postgres's socket.
+    /// Returns the folder of the private Postgres's socket.
     pub fn sockets(&self) -> PathBuf {
         self.folder.path().join("data/sockets")
     }
 
-    /// kill -9; the service is to be started again before anything else is asked of it.
+    /// Kills the service with SIGKILL. It must be started again before any other call.
     pub fn kill(&mut self) {
         self.service.child.kill().unwrap();
         self.service.child.wait().unwrap();
     }
 
-    /// Starts the service again on what it left.
+    /// Starts the service again on the data that it left.
     pub fn restart(&mut self) {
         self.service = Service::start(&program(), &self.folder.path().join("config.toml"));
     }
@@ -61,7 +61,7 @@ impl Yard {
     }
 }
 
-/// The program under measure, built beside this one.
+/// Returns the measured program, which was built next to this one.
 pub fn program() -> PathBuf {
     let here = std::env::current_exe().unwrap();
     here.parent().and_then(Path::parent).unwrap().join("trainyard")

@@ -1,5 +1,5 @@
-//! `make demo`: the main job on this machine. A stand-in for GitHub holds the example repository, sends two signed
-//! pushes to a real `trainyard serve`, and shows each status it gets, with the time since the push.
+//! `make demo`: Trainyard's main task on this machine. A stand-in for GitHub holds the example repository, sends two
+//! signed pushes to a real `trainyard serve`, and shows each status that it gets, with the time since the push.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a demo that cannot work shall say so at once")]
 #![allow(missing_docs, reason = "a program")]
 
@@ -19,7 +19,7 @@ use support::service::Service;
 use terminal::{bold, faint, outcome, say};
 
 const REPOSITORY: &str = "acme/lora-scripts";
-/// Where the dashboard listens, if nobody else does.
+/// Port of the dashboard, if it is free.
 const PORT: u16 = 8700;
 
 #[tokio::main]
@@ -66,7 +66,7 @@ async fn main() -> ExitCode {
     if fine && stopped == Some(0) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Sends a push as GitHub would, shows what comes of it, and gives the build's last state.
+/// Sends a push as GitHub would, shows its results, and returns the build's last state.
 async fn push(github: &GitHub, repo: &Repo, base: &str, number: usize) -> String {
     let sha = repo.head();
     let delivery = Delivery::new(&format!("demo-{number}"), "push", &payload::push(github, repo, "main"));
@@ -79,7 +79,7 @@ async fn push(github: &GitHub, repo: &Repo, base: &str, number: usize) -> String
     tokio::join!(log, statuses).1
 }
 
-/// Shows each status that GitHub gets for a commit until its build is decided, and gives that state.
+/// Shows each status that GitHub gets for a commit until its build is decided. Returns that state.
 async fn show_statuses(github: &GitHub, sha: &str, pushed: Instant) -> String {
     let mut shown = 0;
     loop {
@@ -106,7 +106,7 @@ async fn show_statuses(github: &GitHub, sha: &str, pushed: Instant) -> String {
     }
 }
 
-/// Streams the log of a build's first job to the terminal; a build without jobs has none.
+/// Streams the log of a build's first job to the terminal. A build without jobs has none.
 async fn show_log(base: &str, build: usize) {
     let url = format!("{base}/api/v1/repos/{REPOSITORY}/builds/{build}");
     let facts = loop {
@@ -154,7 +154,7 @@ fn configure(folder: &Path, github: &GitHub) -> PathBuf {
     file
 }
 
-/// The service's binary, built beside this program.
+/// Returns the service's binary, which was built next to this program.
 fn program() -> PathBuf {
     let here = std::env::current_exe().expect("this program has a path");
     let built = here.parent().and_then(Path::parent).expect("a target folder").join("trainyard");

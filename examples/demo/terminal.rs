@@ -1,4 +1,4 @@
-//! Lines for people: what happens on the left edge, the job's log indented below it.
+//! Output for people: events at the left edge, and the job's log indented below them.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -14,7 +14,7 @@ pub fn faint(text: &str) -> String {
     paint(text, "2")
 }
 
-/// A commit state as GitHub shows it: sign, word, colour.
+/// Formats a commit state as GitHub shows it: sign, word, colour.
 pub fn outcome(state: &str) -> String {
     let (sign, code) = match state {
         "success" => ("✓", "32;1"),
@@ -29,7 +29,7 @@ pub fn say(text: &str) {
     println!("{} {text}", paint("demo:", "36"));
 }
 
-/// Log text as it comes, without the marks that only a page can use.
+/// Prints log text as it arrives, without the marks that only a page can use.
 pub fn log(text: &str) {
     let mut out = std::io::stdout().lock();
     for line in text.split_inclusive('\n') {

@@ -1,4 +1,4 @@
-//! What can go wrong, and how it is made to.
+//! The faults, and the ways to cause them.
 
 use std::time::Duration;
 
@@ -31,11 +31,11 @@ pub enum Fault {
     DiskFull,
     ClockAhead,
     ClockBack,
-    /// What is left when all is over.
+    /// No fault: the end of the run, after all of them.
     Nothing,
 }
 
-/// How often each is taken, in parts of the sum: a long pause takes ten seconds.
+/// Probability of each fault, as a share of the sum: a long pause takes ten seconds.
 const WEIGHTS: [(Fault, u64); 19] = [
     (Fault::Kill, 30),
     (Fault::Interrupt, 10),
@@ -57,11 +57,11 @@ const WEIGHTS: [(Fault, u64); 19] = [
     (Fault::ClockAhead, 6),
     (Fault::ClockBack, 4),
 ];
-/// Longer than a lease holds.
+/// Longer than a lease.
 const LONG_PAUSE: Duration = Duration::from_secs(10);
-/// A cut of the network takes up to this many milliseconds: longer than it takes to be noticed, now and then.
+/// Maximum length of a network cut in milliseconds: now and then longer than it takes to be noticed.
 const LONGEST_CUT: u64 = 14_000;
-/// The clock jumps by up to this many seconds.
+/// Maximum jump of the clock, in seconds.
 const LONGEST_JUMP: u64 = 40;
 
 impl Fault {
@@ -101,7 +101,7 @@ impl Fault {
         }
     }
 
-    /// Makes it happen. The service runs again afterwards, or will before the next push.
+    /// Causes the fault. The service runs again afterwards, or will before the next push.
     pub async fn inject(self, yard: &mut Yard, load: &Load, random: &mut Random) {
         match self {
             Self::Kill => {
@@ -121,7 +121,7 @@ impl Fault {
                 let db = yard.db().await;
                 let query = "select count(pg_terminate_backend(pid)) from pg_stat_activity
                     where pid <> pg_backend_pid() and backend_type = 'client backend'";
-                // The server may be on its way down since the last fault.
+                // The server may still be shutting down since the last fault.
                 let _ = sqlx::query(query).execute(&db).await;
             }
             Self::GitHubFails => {
@@ -134,7 +134,7 @@ impl Fault {
                 for _ in 0..1 + random.below(5) {
                     let any = random.below(load.pushed.len() as u64) as usize;
                     if let (Some(pushed), Some(base)) = (load.pushed.get(any), yard.base()) {
-                        // Accepted or not: it was accepted before.
+                        // The result does not matter: the delivery was accepted before.
                         let _ = pushed.delivery.try_post(base).await;
                     }
                 }
@@ -171,17 +171,18 @@ async fn cut(yard: &mut Yard, random: &mut Random, how: Cut) {
     yard.mend();
 }
 
-/// Does something to a running container, if there is one: of a job, of its network, or one that waits for a job.
+/// Runs a command on a random running container, if there is one: of a job, of its network, or one that waits for a
+/// job.
 async fn on_a_container(yard: &Yard, random: &mut Random, command: &[&str]) {
     let instance = trainyard::store::instance(&yard.db().await).await.unwrap();
     let running = containers(yard, &instance);
     if let Some(container) = running.get(random.below(running.len() as u64) as usize) {
-        // It may have ended since, and is on one of the engines only.
+        // It may have ended since, and exists on only one of the engines.
         yard.on_engines(&[command, &[container]].concat());
     }
 }
 
-/// The names of all containers of this installation.
+/// Lists the names of all containers of this installation.
 pub fn containers(yard: &Yard, instance: &str) -> Vec<String> {
     let filter = format!("label=trainyard.instance={instance}");
     let listed = yard.on_engines(&["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]);

@@ -1,4 +1,4 @@
-//! What must hold after every fault, and what must hold in the end.
+//! Invariants: conditions that must hold after every fault, and those that must hold in the end.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::fault::containers;
 use crate::load::{LINES, Load};
 use crate::yard::{SLOTS, Yard};
 
-/// What was seen before, and must not change.
+/// Facts that were seen before and must not change.
 #[derive(Default)]
 pub struct Memory {
     verdicts: HashMap<i64, (String, i32, i64)>,
@@ -21,13 +21,13 @@ pub struct Memory {
 type Checked = Result<(), String>;
 
 impl Memory {
-    /// What holds at any time.
+    /// Checks the conditions that hold at any time.
     pub async fn check(&mut self, yard: &Yard) -> Checked {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             match self.try_check(&yard.db().await).await {
                 Ok(checked) => return checked.and_then(|()| statuses(yard)),
-                // Postgres went away meanwhile, which is what some faults do.
+                // Postgres went away meanwhile, which some faults cause.
                 Err(error) if Instant::now() > deadline => return Err(format!("Postgres cannot be asked: {error}")),
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
@@ -74,7 +74,7 @@ impl Memory {
         Ok(Ok(()))
     }
 
-    /// Waits until everything has ended, and checks what must hold then. Gives what there was.
+    /// Waits until everything has ended, and checks the final conditions. Returns a summary.
     pub async fn check_end(&mut self, yard: &mut Yard, load: &Load, limit: Duration) -> Result<String, String> {
         let begin = Instant::now();
         while !all_decided(yard, load) {
@@ -118,7 +118,7 @@ impl Memory {
     }
 }
 
-/// Queries whose every row is a fault of ours.
+/// Queries that must return no rows: each row is a fault of Trainyard.
 const ALWAYS: [(&str, &str); 7] = [
     (
         "GPUs that are held by no running attempt",
@@ -160,7 +160,7 @@ const ALWAYS: [(&str, &str); 7] = [
 ];
 
 impl Memory {
-    /// No container is of a job any more; and when the service is gone, nothing at all is left of it.
+    /// Checks that no container of a job is left; and after the end of the service, that nothing at all is left of it.
     async fn check_what_is_left(&self, yard: &mut Yard) -> Checked {
         let instance = trainyard::store::instance(&yard.db().await).await.map_err(|error| error.to_string())?;
         let begin = Instant::now();
@@ -168,7 +168,7 @@ impl Memory {
             let waits = |name: &String| ["-ready-", "-spare-"].iter().any(|part| name.contains(part));
             containers(yard, &instance).into_iter().filter(|name| !waits(name) && !name.ends_with("-gpus")).collect()
         };
-        // Orphans are looked for twice a minute.
+        // The janitor looks for orphans twice a minute.
         while !of_jobs(yard).is_empty() {
             if begin.elapsed() > Duration::from_secs(60) {
                 return Err(format!("containers of jobs are left: {}", of_jobs(yard).join(", ")));
@@ -185,7 +185,7 @@ impl Memory {
     }
 }
 
-/// No status at GitHub goes back: once decided, a context stays so.
+/// Checks that no status at GitHub goes back: once decided, a context stays so.
 fn statuses(yard: &Yard) -> Checked {
     let mut decided: BTreeMap<(String, String), String> = BTreeMap::new();
     for status in yard.github.posted() {
@@ -207,7 +207,7 @@ fn all_decided(yard: &Yard, load: &Load) -> bool {
     load.pushed.iter().all(|pushed| posted.iter().any(|it| it.sha == pushed.sha && it.state != "pending"))
 }
 
-/// Why a build is errored, in words without numbers.
+/// Returns the reason why a build is errored, in words without numbers.
 async fn why(db: &PgPool, sha: &str) -> sqlx::Result<String> {
     let why: Option<String> = sqlx::query_scalar(
         "select coalesce(job.reason, problem.message) from build left join job on job.build_id = build.id
@@ -221,7 +221,7 @@ async fn why(db: &PgPool, sha: &str) -> sqlx::Result<String> {
     Ok(words)
 }
 
-/// The states of the builds, by commit.
+/// Lists the states of the builds, by commit.
 async fn builds(db: &PgPool) -> sqlx::Result<HashMap<String, Vec<String>>> {
     let rows: Vec<(String, String)> = sqlx::query_as("select sha, state::text from build").fetch_all(db).await?;
     let mut builds: HashMap<String, Vec<String>> = HashMap::new();
@@ -229,11 +229,11 @@ async fn builds(db: &PgPool) -> sqlx::Result<HashMap<String, Vec<String>>> {
     Ok(builds)
 }
 
-/// Every job that came to its own end has every line once and in order. Gives how many there are.
+/// Checks that every job that came to its own end has every line once and in order. Returns the number of these jobs.
 async fn logs(db: &PgPool, data: &Path) -> Result<usize, String> {
     let ended = "select id, attempt from job where verdict in ('passed', 'failed') order by id";
     let jobs: Vec<(i64, i32)> = sqlx::query_as(ended).fetch_all(db).await.map_err(|error| error.to_string())?;
-    // A long run moves the first logs into objects.
+    // In a long run, the first logs are moved into objects.
     let objects = Objects::open(&ObjectSettings::default(), data).map_err(|error| error.to_string())?;
     let stored = Logs::new(db.clone(), objects);
     for (job, attempt) in &jobs {

@@ -1,18 +1,18 @@
-//! Pushes, so that there are always jobs for a fault to hit.
+//! A load of pushes, so that there are always jobs for a fault to hit.
 
 use crate::random::Random;
 use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 use crate::yard::Yard;
 
-/// Builds that are on their way at any time.
+/// Number of unfinished builds at any time.
 const BUILDS: usize = 4;
-/// Lines of a counting job.
+/// Number of lines of a counting job.
 pub const LINES: u32 = 30;
 
 pub struct Load {
     repo: Repo,
-    /// What was accepted, by its commit.
+    /// Accepted pushes.
     pub pushed: Vec<Pushed>,
 }
 
@@ -20,7 +20,7 @@ pub struct Load {
 pub struct Pushed {
     pub sha: String,
     pub delivery: Delivery,
-    /// Whether the build has to pass.
+    /// True when the build must pass.
     pub passes: bool,
 }
 
@@ -29,7 +29,7 @@ impl Load {
         Self { repo: yard.github.repo("acme/styles"), pushed: Vec::new() }
     }
 
-    /// Pushes until there is enough on its way.
+    /// Pushes until there are enough unfinished builds.
     pub async fn top_up(&mut self, yard: &mut Yard, random: &mut Random) {
         while self.unfinished(yard) < BUILDS {
             let passes = random.below(4) > 0;
@@ -43,7 +43,7 @@ impl Load {
             self.repo.write(".travis.yml", &travis);
             let number = self.pushed.len();
             let sha = self.repo.commit(&format!("Push {number}"));
-            // Branches of their own: a newer push of one branch would cancel the older.
+            // Each push has its own branch: a newer push of the same branch would cancel the older one.
             let payload = payload::push(&yard.github, &self.repo, &format!("branch-{number}"));
             let delivery = Delivery::new(&format!("push-{number}"), "push", &payload);
             self.deliver(yard, &delivery).await;
@@ -51,7 +51,7 @@ impl Load {
         }
     }
 
-    /// Sends a delivery until it is accepted, as whoever sees it fail on GitHub would.
+    /// Sends a delivery until it is accepted, as a person would who sees it fail on GitHub.
     async fn deliver(&self, yard: &mut Yard, delivery: &Delivery) {
         for _ in 0..300 {
             if yard.base().is_none() {

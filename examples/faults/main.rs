@@ -1,7 +1,8 @@
-//! `make faults`: lets things die at random moments of many jobs, and checks after each that nothing was lost.
+//! `make faults`: kills parts of the service at random moments while many jobs run, and checks after each fault that
+//! nothing was lost.
 //!
-//! `SEED` repeats a run's choices (not its timing), `FAULTS` says how many there are. Everything is on this machine, in
-//! folders and containers of its own, and ends by itself.
+//! `SEED` repeats a run's choices (not its timing), `FAULTS` sets their number. Everything is on this machine, in
+//! separate folders and containers, and ends by itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what cannot work shall say so at once")]
 #![allow(missing_docs, reason = "a program")]
 
@@ -24,9 +25,9 @@ use load::Load;
 use random::Random;
 use yard::Yard;
 
-/// What a run has when nobody says otherwise.
+/// Default number of faults.
 const FAULTS: u32 = 200;
-/// How long everything may take to end after the last fault has healed.
+/// Time limit for the end of all builds after the last fault has healed.
 const HEALED: Duration = Duration::from_secs(180);
 
 #[tokio::main]

@@ -1,4 +1,4 @@
-//! The service under fault: the built program on its own Postgres, with stand-ins around it.
+//! The tested service: the built program on its own Postgres, with stand-ins around it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,16 +16,16 @@ use crate::support::service::Service;
 
 /// The runners with their slots: limits that must hold whatever happens.
 pub const SLOTS: [(&str, i64); 2] = [("local", 2), ("remote", 2)];
-/// What the disk of the service's data holds: a small one, so that it is filled in no time.
+/// Size of the disk with the service's data: a small one, so that it is filled quickly.
 const DISK: &str = "1g";
-/// Below this the service begins no job.
+/// Free space below which the service starts no job.
 const LEAST_FREE: &str = "64 MiB";
 
 pub struct Yard {
     pub github: GitHub,
-    /// The engine of the second runner, on another machine.
+    /// Engine of the second runner, on another machine.
     pub remote: RemoteEngine,
-    /// Whether its network is cut, and how.
+    /// Kind of the current network cut, if there is one.
     pub cut: Option<Cut>,
     folder: tempfile::TempDir,
     service: Option<Service>,
@@ -60,7 +60,7 @@ impl Yard {
         yard
     }
 
-    /// A disk of its own for the service's data.
+    /// Mounts a separate disk for the service's data.
     fn mount_disk(&self) {
         std::fs::create_dir(self.data()).unwrap();
         let mut mount = Command::new("mount");
@@ -68,8 +68,8 @@ impl Yard {
         assert!(mount.status().expect("mount runs").success());
     }
 
-    /// The program under a clock that this one sets, which its Postgres has, too. Only what tells the date jumps, as on a
-    /// machine whose clock is set.
+    /// Writes a script that runs the program under a clock that this process sets; its Postgres has the same clock.
+    /// Only the calls that return the date are affected, as on a machine whose clock is set.
     fn write_program(&self) {
         let here = std::env::current_exe().unwrap();
         let program = here.parent().and_then(Path::parent).unwrap().join("trainyard");
@@ -94,9 +94,9 @@ impl Yard {
         self.folder.path().join("clock")
     }
 
-    /// Sets the service's clock so many seconds ahead of this machine's.
+    /// Sets the service's clock this many seconds ahead of this machine's.
     pub fn set_clock(&self, ahead: i64) {
-        // Whole or not at all: it is read at any time.
+        // Written in full or not at all, because it is read at any time.
         let new = self.folder.path().join("clock.new");
         std::fs::write(&new, format!("{ahead:+}\n")).unwrap();
         std::fs::rename(new, self.clock()).unwrap();
@@ -107,7 +107,7 @@ impl Yard {
         self.service = Some(Service::start(&self.program(), &self.folder.path().join("config.toml")));
     }
 
-    /// Takes all that is left of the disk, until [`Yard::free_disk`].
+    /// Fills the rest of the disk, until [`Yard::free_disk`].
     pub fn fill_disk(&self) {
         use std::io::Write as _;
         let mut ballast = std::fs::File::create(self.data().join("ballast")).unwrap();
@@ -126,38 +126,38 @@ impl Yard {
         self.cut = Some(how);
     }
 
-    /// Mends it.
+    /// Restores the network to the other machine.
     pub fn mend(&mut self) {
         if let Some(how) = self.cut.take() {
             self.remote.heal(how);
         }
     }
 
-    /// What `docker` prints on each of the engines.
+    /// Runs `docker` on each of the engines and returns the outputs.
     pub fn on_engines(&self, arguments: &[&str]) -> Vec<String> {
         let engines = [Command::new("docker"), self.remote.command()];
         let outputs = engines.into_iter().map(|mut docker| docker.args(arguments).output().expect("docker runs"));
         outputs.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).collect()
     }
 
-    /// Its data folder.
+    /// Returns the service's data folder.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    /// Where the service listens, if it runs.
+    /// Returns the service's address, if it is running.
     pub fn base(&self) -> Option<&str> {
         self.service.as_ref().map(|service| service.base.as_str())
     }
 
-    /// kill -9.
+    /// Kills the service with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(service) = self.service.take() {
             service.kill();
         }
     }
 
-    /// Ctrl-C, and what comes of it.
+    /// Stops the service with SIGINT, and checks its exit status.
     pub fn interrupt(&mut self) {
         if let Some(service) = self.service.take() {
             assert_eq!(service.interrupt(), Some(0), "the service did not stop well");
@@ -170,17 +170,17 @@ impl Yard {
         }
     }
 
-    /// kill -9 of its Postgres, all of it: the server's processes end when the first one is gone.
+    /// Kills its Postgres with SIGKILL: the other server processes end when the first one is gone.
     pub fn kill_postgres(&self) {
         let file = self.folder.path().join("data/postgres/postmaster.pid");
         let pid = std::fs::read_to_string(file).ok().and_then(|text| text.lines().next()?.parse().ok());
         if let Some(pid) = pid.and_then(Pid::from_raw) {
-            // Gone already when the last fault was one like this.
+            // It is gone already when the last fault was one like this.
             let _ = kill_process(pid, Signal::KILL);
         }
     }
 
-    /// A connection to its Postgres, once that answers.
+    /// Connects to its Postgres, as soon as that answers.
     pub async fn db(&self) -> PgPool {
         let options =
             PgConnectOptions::new_without_pgpass().socket(self.sockets()).username("trainyard").database("trainyard");
@@ -225,7 +225,7 @@ impl Yard {
 impl Drop for Yard {
     fn drop(&mut self) {
         self.kill();
-        // What writes there is told to end with the service, and takes a moment.
+        // The processes that write there end with the service, which takes a moment.
         for _ in 0..100 {
             let unmounted = Command::new("umount").arg(self.data()).output();
             if unmounted.is_ok_and(|output| output.status.success()) {
@@ -236,8 +236,8 @@ impl Drop for Yard {
     }
 }
 
-/// Removes what libfaketime leaves of processes that were killed. One of the same number that runs as another user, as
-/// Postgres does, could not start.
+/// Removes the files that libfaketime leaves behind for killed processes. A process with the same id that runs as
+/// another user, as Postgres does, could not start otherwise.
 fn remove_stale_clocks() {
     for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

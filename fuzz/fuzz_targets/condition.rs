@@ -1,4 +1,4 @@
-//! Conditions: what can be read can be checked and evaluated, twice with one result.
+//! Conditions: each text that can be parsed can be checked and evaluated, twice with the same result.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

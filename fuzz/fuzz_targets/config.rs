@@ -1,4 +1,4 @@
-//! Training configs: any bytes in any format are linted twice with one result, or are no config.
+//! Training configs: any bytes in any format are linted twice with the same result, or are not a config.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Strings of variables: both parses take any text, and the second one keeps within what it was given.
+//! Strings of variables: both parsers accept any text, and the output of the second one stays within its input.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Files with losses: any bytes end in a series within its bounds, or in a message.
+//! Files with losses: any bytes result in a series within its bounds, or in a message.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,7 +6,7 @@ use trainyard::lora::series::{MAX_POINTS, from_file};
 
 const NAMES: [&str; 3] = ["trainer_log.jsonl", "trainer_state.json", "events.out.tfevents.1.host"];
 
-/// The masked CRC-32C of TensorBoard, bit by bit.
+/// Computes the masked CRC-32C of TensorBoard, bit by bit.
 fn check(bytes: &[u8]) -> [u8; 4] {
     let bit = |sum: u32| if sum & 1 == 1 { (sum >> 1) ^ 0x82f6_3b78 } else { sum >> 1 };
     let sum = bytes.iter().fold(u32::MAX, |sum, byte| (0..8).fold(sum ^ u32::from(*byte), |sum, _| bit(sum)));
@@ -25,7 +25,7 @@ fn read(name: &str, bytes: &[u8]) {
 
 fuzz_target!(|bytes: &[u8]| {
     NAMES.iter().for_each(|name| read(name, bytes));
-    // With sound checksums, which no mutation would find.
+    // Valid checksums, which no mutation would find.
     let length = (bytes.len() as u64).to_le_bytes();
     read(NAMES[2], &[&length[..], &check(&length), bytes, &check(bytes)].concat());
 });

@@ -1,4 +1,4 @@
-//! Losses of a log: any bytes give one series, within its bounds, wherever the pieces are cut.
+//! Losses of a log: any bytes result in the same series, within its bounds, wherever the pieces are cut.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! The whole plan: any bytes end in jobs or in problems, and the same bytes always in the same.
+//! The whole plan: any bytes result in jobs or in problems, and the same bytes always in the same ones.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

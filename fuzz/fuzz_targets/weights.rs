@@ -1,4 +1,4 @@
-//! The reader of weights: any bytes end in facts that fit them, or in a message.
+//! The reader of weights: any bytes result in facts that fit them, or in a message.
 #![no_main]
 
 use std::io::Cursor;

@@ -1,4 +1,4 @@
-//! The data folder: one process has it, and it keeps the key of the seal.
+//! The data folder: it belongs to one process, and it holds the key of the seal.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::repo_keys::{self, Seal};
 
-/// Takes the data folder for this process alone, for as long as the file is open.
+/// Locks the data folder for this process, for as long as the returned file is open.
 pub(super) fn take_folder(folder: &Path) -> anyhow::Result<std::fs::File> {
     std::fs::create_dir_all(folder).with_context(|| {
         format!("cannot make the data folder {}: set server.data_dir, or make it writable", folder.display())
@@ -22,7 +22,7 @@ pub(super) fn take_folder(folder: &Path) -> anyhow::Result<std::fs::File> {
     Ok(file)
 }
 
-/// The key of the seal, which has to be that of the server.
+/// Reads the key of the seal, which must be the same as on the server.
 pub(super) fn seal_of_server(folder: &Path) -> anyhow::Result<Seal> {
     let path = folder.join("seal.key");
     let key = std::fs::read(&path).with_context(|| {
@@ -35,7 +35,7 @@ pub(super) fn seal_of_server(folder: &Path) -> anyhow::Result<Seal> {
     Seal::new(&key).with_context(|| format!("the key of the seal, {}", path.display()))
 }
 
-/// Removes the checkouts that a process which died was putting together. The folder is ours alone by now.
+/// Removes the checkouts that a process was preparing when it died. By now, the folder is locked for this process.
 pub(super) fn remove_scratch(folder: &Path) -> anyhow::Result<()> {
     let scratch = folder.join("scratch");
     match std::fs::remove_dir_all(&scratch) {
@@ -46,7 +46,7 @@ pub(super) fn remove_scratch(folder: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// The key of the seal, made at the first start; only its owner may read it.
+/// Reads the key of the seal, or creates it at the first start. Only its owner may read it.
 pub(super) fn seal(folder: &Path) -> anyhow::Result<Seal> {
     let path = folder.join("seal.key");
     let file = || format!("the key of the seal, {}", path.display());
@@ -55,7 +55,7 @@ pub(super) fn seal(folder: &Path) -> anyhow::Result<Seal> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(file),
         Err(_) => {}
     }
-    // Whole or not there: half a key would open nothing.
+    // Written in full or not at all: a part of a key would decrypt nothing.
     let key = repo_keys::new_seal()?;
     let mut new = tempfile::NamedTempFile::new_in(folder).with_context(file)?;
     new.write_all(key.as_slice()).and_then(|()| new.as_file().sync_all()).with_context(file)?;

@@ -1,4 +1,4 @@
-//! `serve` and `work`: configuration → clients → tasks. Any task that ends, ends the process.
+//! `serve` and `work`: configuration → clients → tasks. When any task ends early, the process ends.
 
 mod folder;
 mod runners;
@@ -34,17 +34,18 @@ use crate::store::{self, MIGRATOR, deliveries};
 use crate::web;
 use crate::worker::{Database, STOP_OF_JOBS};
 
-/// How long a step sleeps when no bell rings: what another process wrote, or what has become due, waits no longer.
+/// Maximum sleep of a step when no bell rings. Work that another process wrote, or that has become due, waits no longer
+/// than this.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a Postgres that is away is asked again.
+/// Interval at which an unreachable Postgres is tried again.
 const DATABASE_RETRY: Duration = Duration::from_secs(2);
-/// Statuses that are posted at once, so that one slow answer does not hold up the others.
+/// Number of statuses that are posted at once, so that one slow answer does not delay the others.
 const POSTERS: usize = 4;
-/// Deliveries that are worked on at once: fetches wait for the network.
+/// Number of deliveries that are handled at once: fetches wait for the network.
 const INTAKES: usize = 4;
-/// What GitHub gets to take the statuses of jobs that a stop has canceled.
+/// Time to post the statuses of jobs that a stop has canceled.
 const LAST_STATUSES: Duration = Duration::from_secs(5);
-/// What open connections get to end after the shutdown began.
+/// Time for open connections to end after the shutdown began.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// A service that is bound to its address and not yet serving.
@@ -59,10 +60,10 @@ pub struct App {
 }
 
 impl App {
-    /// Takes the data folder and the address, and starts the private Postgres if there is no other.
+    /// Locks the data folder, binds the address, and starts the private Postgres if no other is configured.
     ///
     /// # Errors
-    /// In words for the operator when one of them cannot be had.
+    /// Fails with a message for the operator when one of these steps does.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
         let lock = take_folder(&config.server.data_dir)?;
         let listen = config.server.listen;
@@ -79,32 +80,32 @@ impl App {
         Ok(Self { config, listener, cluster, db, _lock: lock })
     }
 
-    /// The address that was bound; of interest when the configured port is 0.
+    /// Returns the address that was bound, which is of interest when the configured port is 0.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// Fails when the system does not report the address.
     pub fn address(&self) -> anyhow::Result<SocketAddr> {
         Ok(self.listener.local_addr()?)
     }
 
-    /// Serves until `shutdown`; running containers go on running then.
+    /// Serves until `shutdown`. Running containers keep running after it.
     ///
     /// # Errors
-    /// When a task ended that should not.
+    /// Fails when a task ended too early.
     pub async fn serve(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self { config, listener, cluster, db, _lock } = self;
-        // A database that answers at once is ready before the first webhook can come; one that is away is waited for
-        // beside a web server that says so.
+        // If the database answers at once, it is ready before the first webhook can come. Otherwise the web server
+        // starts without it and reports that, while a task waits for it.
         match prepare_database(&db).await {
             Ok(_) => {}
             Err(Unprepared::Away(trouble)) => error!("Postgres is not reachable, trying again: {trouble:#}"),
             Err(Unprepared::Unusable(trouble)) => return Err(trouble),
         }
         if config.github.webhook_secret.is_none() {
-            warn!("github.webhook_secret is not set: no webhook is taken until it is");
+            warn!("github.webhook_secret is not set: webhooks are rejected until it is");
         }
         if config.github.token.is_none() {
-            warn!("github.token is not set: private repositories cannot be fetched, and GitHub takes no status");
+            warn!("github.token is not set: private repositories cannot be fetched, and GitHub accepts no statuses");
         }
         remove_scratch(&config.server.data_dir)?;
         let objects = Objects::open(&config.storage, &config.server.data_dir)?;
@@ -125,11 +126,11 @@ impl App {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_web(listener, web::router(state), shutdown.clone()));
-        // Canceled jobs get their time, and GitHub is told of them.
+        // Canceled jobs get time to stop, and their statuses to be posted.
         let goodbye =
             if config.server.cancel_on_stop { STOP_OF_JOBS + LAST_STATUSES } else { Duration::ZERO } + GOODBYE;
         tasks.spawn(run_steps(config, (db.clone(), bells), (keys, objects), shutdown.clone()));
-        // The database outlives its clients.
+        // The database must outlive its clients.
         let stop_cluster = CancellationToken::new();
         let mut archiver = JoinSet::new();
         if let Some(cluster) = cluster {
@@ -137,7 +138,7 @@ impl App {
         }
         let outcome = tokio::select! {
             Some(ended) = tasks.join_next() => ended.context("a task panicked").flatten(),
-            Some(ended) = archiver.join_next() => ended.context("the archiver of Postgres panicked").flatten(),
+            Some(ended) = archiver.join_next() => ended.context("the supervisor of Postgres panicked").flatten(),
             () = shutdown.cancelled() => Ok(()),
         };
         if let Err(failure) = &outcome {
@@ -146,14 +147,14 @@ impl App {
         shutdown.cancel();
         let all_ended = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(goodbye, all_ended).await.is_err() {
-            warn!("some connections are still open; they are cut");
+            warn!("some connections are still open and will be closed");
             tasks.shutdown().await;
         }
-        // Waits for connections that are in use, which a task that was cut may have left so.
+        // Waits for connections that are still in use: an aborted task may have left some.
         let _ = tokio::time::timeout(GOODBYE, db.close()).await;
         stop_cluster.cancel();
         while let Some(ended) = archiver.join_next().await {
-            ended.context("the archiver of Postgres panicked")??;
+            ended.context("the supervisor of Postgres panicked")??;
         }
         info!("stopped");
         outcome
@@ -195,7 +196,7 @@ async fn run_steps(
     let workers = workers(&config, &Database { pool: db.clone(), bells: bells.clone() }, kept, &instance)?;
     let options = PgConnectOptions::clone(&db.connect_options());
     let mut tasks = JoinSet::new();
-    // Nobody else uses a private Postgres.
+    // A private Postgres has no other users, so this process rings all bells itself.
     if config.database.url.is_some() {
         tasks.spawn(endless(bell_notify::keep(options.clone(), bells.clone(), shutdown.clone())));
     }
@@ -231,13 +232,13 @@ async fn run_steps(
     all_until(tasks, &shutdown).await
 }
 
-/// As a task among others that may fail.
+/// Wraps a task that cannot fail, to run among others that can.
 async fn endless(task: impl Future<Output = ()>) -> anyhow::Result<()> {
     task.await;
     Ok(())
 }
 
-/// Waits for all tasks, none of which may end before the `shutdown`.
+/// Waits for all tasks. None of them may end before `shutdown`.
 async fn all_until(mut tasks: JoinSet<anyhow::Result<()>>, shutdown: &CancellationToken) -> anyhow::Result<()> {
     while let Some(ended) = tasks.join_next().await {
         ended.context("a task panicked")??;
@@ -248,7 +249,7 @@ async fn all_until(mut tasks: JoinSet<anyhow::Result<()>>, shutdown: &Cancellati
     Ok(())
 }
 
-/// Migrates as soon as Postgres answers; gives the installation's id, or none when the shutdown came first.
+/// Migrates as soon as Postgres answers. Returns the installation's id, or `None` when the shutdown came first.
 async fn database_is_ready(db: &PgPool, shutdown: &CancellationToken) -> anyhow::Result<Option<String>> {
     loop {
         match prepare_database(db).await {
@@ -270,7 +271,7 @@ enum Unprepared {
 
 async fn prepare_database(db: &PgPool) -> Result<String, Unprepared> {
     use sqlx::migrate::MigrateError;
-    // Not through the pool, which would try for a while and then have forgotten the reason.
+    // Not through the pool: that would retry for a while and then lose the reason.
     let connection = PgConnection::connect_with(&db.connect_options()).await;
     connection.map_err(|error| Unprepared::Away(error.into()))?;
     MIGRATOR.run(db).await.map_err(|error| match error {
@@ -304,7 +305,7 @@ async fn outbox_loop(outbox: Outbox, bells: Bells, shutdown: CancellationToken, 
     }
     if let Some(limit) = at_last {
         let rest = async { while matches!(outbox.step().await, Ok(true)) {} };
-        // What GitHub does not take by then is still owed at the next start.
+        // Statuses that GitHub has not accepted by then are still due at the next start.
         let _ = tokio::time::timeout(limit, rest).await;
     }
 }
@@ -327,7 +328,7 @@ async fn archiver_loop(mut archiver: Archiver, shutdown: CancellationToken) {
             round = archiver.step() => if let Err(failure) = round {
                 warn!("archiver: {failure:#}");
             },
-            // What it is at is begun anew at the next start.
+            // An unfinished round is repeated at the next start.
             () = shutdown.cancelled() => return,
         }
         tokio::select! {

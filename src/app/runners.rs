@@ -1,4 +1,4 @@
-//! The runners of a process, whether it is `serve` or `work`.
+//! The runners of a process, for both `serve` and `work`.
 
 use std::sync::Arc;
 
@@ -19,25 +19,25 @@ use crate::store::repo_keys::RepoKeys;
 use crate::store::runner::runner_lock::RunnerLock;
 use crate::worker::{Database, Settings, Worker};
 
-/// The mirrors of this machine.
+/// Returns the mirrors of this machine.
 pub(super) fn mirrors(config: &Config) -> Mirrors {
     let credentials =
         config.github.token.clone().map(|token| Credentials { origin: config.github.clone_origin(), token });
     Mirrors::new(config.server.data_dir.join("mirrors"), credentials)
 }
 
-/// What workers keep things in.
+/// Stores that the workers use.
 pub(super) struct Kept {
     pub(super) mirrors: Mirrors,
     pub(super) caches: Caches,
     pub(super) keys: RepoKeys,
-    /// None where the server could not read them.
+    /// `None` on a machine whose objects the server could not read.
     pub(super) objects: Option<(Objects, Keys)>,
     pub(super) logs: Logs,
     pub(super) room: Room,
 }
 
-/// A worker for each runner of the configuration, which has not begun.
+/// Makes a worker for each configured runner, without starting it.
 pub(super) fn workers(
     config: &Config,
     database: &Database,
@@ -67,10 +67,10 @@ pub(super) fn workers(
     config.runner.iter().map(worker).collect()
 }
 
-/// Lets the workers work until `shutdown`, as soon as no other process serves their runners.
+/// Runs the workers until `shutdown`, as soon as no other process holds the locks of their runners.
 ///
 /// # Errors
-/// When another process serves one of them, or a task ended that should not.
+/// Fails when another process holds the lock of a runner, or when a task ended too early.
 pub(super) async fn serve_runners(
     (options, db): (PgConnectOptions, PgPool),
     duties: Duties,
@@ -89,12 +89,13 @@ pub(super) async fn serve_runners(
         tasks.spawn(Arc::clone(&worker).keep_checkout_images(shutdown.clone()));
         tasks.spawn(worker.work(shutdown.clone()));
     }
-    // When the runners are another's, the tasks are dropped and leave their containers to that one. The right to the
-    // runners is given back after the last write.
+    // When the locks are lost to another process, the tasks are dropped and leave their containers to it. Otherwise,
+    // the locks are released after the last write.
     see_through(lock.keep(&shutdown), tasks, &shutdown).await
 }
 
-/// Takes the runners. The server waits for those that another process has: its pages say so meanwhile.
+/// Takes the locks of the runners. `serve` waits for locks that another process holds; its pages show an alert
+/// meanwhile.
 async fn take(
     options: &PgConnectOptions,
     db: &PgPool,
@@ -111,7 +112,7 @@ async fn take(
         let trouble = taken.as_ref().err().map(|error| format!("{error:#}"));
         match (alerts::set(db, "runners", trouble.as_deref()).await, &trouble) {
             (Ok(true), Some(trouble)) => error!("no job runs on the runners of this process: {trouble}"),
-            (Err(failure), _) => warn!("cannot store the trouble of the runners: {failure}"),
+            (Err(failure), _) => warn!("cannot store the alert on the runners: {failure}"),
             _ => {}
         }
         if let Ok(lock) = taken {
@@ -121,7 +122,7 @@ async fn take(
     }
 }
 
-/// Waits for the tasks, none of which may end before the `shutdown`, as long as the runners are ours.
+/// Waits for the tasks as long as the runners are locked for this process. No task may end before `shutdown`.
 async fn see_through(
     kept: impl Future<Output = anyhow::Result<()>>,
     mut tasks: JoinSet<()>,

@@ -1,7 +1,7 @@
 //! `work`: the runners of a further machine, on the database of a server.
 //!
-//! It claims jobs and sees them through. What one process does for the whole installation, migrations, deliveries,
-//! statuses and lost workers, is left to `serve`.
+//! The process claims jobs and runs them. Duties that one process has for the whole installation (migrations,
+//! deliveries, statuses and lost workers) are left to `serve`.
 
 use anyhow::{Context as _, bail};
 use sqlx::postgres::PgConnectOptions;
@@ -23,10 +23,10 @@ use crate::store::wakeup::bell::Bells;
 use crate::store::wakeup::bell_notify;
 use crate::worker::Database;
 
-/// Serves the runners of the configuration until `shutdown`; running containers go on running then.
+/// Serves the configured runners until `shutdown`. Running containers keep running after it.
 ///
 /// # Errors
-/// In words for the operator when it cannot, and when a task ended that should not.
+/// Fails with a message for the operator when it cannot start, and when a task ended too early.
 pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let options = config.database.options()?.context(
         "trainyard work needs database.url, the Postgres of the machine that runs trainyard serve: set it on both, or as \
@@ -41,9 +41,9 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
         return Ok(());
     }
     let db = config.database.pool(options.clone());
-    let instance = store::instance(&db).await.context("asking Postgres which installation it belongs to")?;
+    let instance = store::instance(&db).await.context("reading the installation's id from Postgres")?;
     let keys = RepoKeys::new(db.clone(), seal);
-    if !keys.seal_fits().await.context("looking at the seal")? {
+    if !keys.seal_fits().await.context("checking the seal")? {
         bail!(
             "{} is not the key that this database is sealed with: copy seal.key from the data folder of the machine that \
              runs trainyard serve, or no secret of a repository can be decrypted here",
@@ -62,7 +62,7 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     // The server cannot read a folder of this machine.
     let shared = objects.folder().is_none().then(|| (objects.clone(), object_keys.clone()));
     if shared.is_none() {
-        warn!("storage.url names no bucket: artifacts of jobs here are not kept, since the server could not read them");
+        warn!("storage.url does not name a bucket: artifacts of jobs here are lost, as the server cannot read them");
     }
     let kept = Kept {
         mirrors: mirrors.clone(),
@@ -82,30 +82,30 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
         Archiver::new(Duties::Runners, db.clone(), (objects, object_keys), (caches, mirrors), config.retention);
     tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));
     let outcome = all_until(tasks, &shutdown).await;
-    // Waits for connections that are in use, which a task that was cut may have left so.
+    // Waits for connections that are still in use: an aborted task may have left some.
     let _ = tokio::time::timeout(GOODBYE, db.close()).await;
     info!("stopped");
     outcome
 }
 
-/// Waits for a Postgres that is away; false when the shutdown came first.
+/// Waits until Postgres is reachable. Returns false when the shutdown came first.
 ///
 /// # Errors
-/// When the database is not that of a server of this version.
+/// Fails when the database does not belong to a server of this version.
 async fn is_ready(options: &PgConnectOptions, shutdown: &CancellationToken) -> anyhow::Result<bool> {
     loop {
         match find_schema(options).await {
             Ok(Schema::Current) => return Ok(true),
             Ok(Schema::Behind(_)) => bail!(
-                "the database is not as this version of Trainyard needs it: start trainyard serve of this version first, \
+                "the database lacks the schema of this Trainyard version: start trainyard serve of this version first, \
                  which migrates it"
             ),
             Ok(Schema::Newer(version)) => bail!(
-                "the database is that of a newer Trainyard (migration {version}): install the version here that runs \
+                "the database belongs to a newer Trainyard (migration {version}): install the version here that runs \
                  trainyard serve"
             ),
             Ok(Schema::Foreign(version)) => {
-                bail!("migration {version} of the database was made by another program, or broke off")
+                bail!("migration {version} of the database belongs to another program, or was interrupted")
             }
             Err(trouble) => error!("Postgres is not reachable, trying again: {trouble:#}"),
         }

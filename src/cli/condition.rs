@@ -13,7 +13,7 @@ pub(super) struct Arguments {
     /// The condition, such as 'branch = main AND tag IS blank'.
     #[arg(value_name = "EXPR", allow_hyphen_values = true)]
     condition: String,
-    /// A JSON file with what the condition asks for: {"branch": "main", "type": "push", "env": {"A": "1"}}.
+    /// A JSON file with the data that the condition reads: {"branch": "main", "type": "push", "env": {"A": "1"}}.
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     /// Print facts as JSON.
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(super::FINE)
 }
 
-/// The variables of a file, which must be a map.
+/// Reads the variables in a file, which must hold a map.
 fn data(file: &Path) -> anyhow::Result<Value> {
     let name = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
@@ -74,7 +74,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// What is wrong, and at which byte of the condition on one line.
+/// Returns the message for an error, and its place as a byte of the condition on one line.
 fn explained(error: &Error, text: &str) -> (String, usize) {
     let line = condition::on_one_line(text);
     let (what, at) = match error {
@@ -89,7 +89,7 @@ fn explained(error: &Error, text: &str) -> (String, usize) {
             ("a text cannot start with a dollar: write env(NAME) for a variable, or quote the text".to_owned(), *at)
         }
         Error::Regex(pattern) => {
-            let what = format!("/{pattern}/ is no regular expression, or one that takes too long");
+            let what = format!("/{pattern}/ is not a valid regular expression, or it takes too long");
             (what, line.find(pattern.as_str()).unwrap_or(0))
         }
     };

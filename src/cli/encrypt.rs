@@ -1,4 +1,4 @@
-//! `trainyard encrypt`: with the repository's public key, which the server has.
+//! `trainyard encrypt`: encrypts with the repository's public key, which it fetches from the server.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::time::Duration;
@@ -11,14 +11,14 @@ use url::Url;
 use crate::domain::RepoName;
 use crate::repo_keys::PublicKey;
 
-/// A server that does not answer by then is not there; making a key pair takes it a few seconds at most.
+/// Time limit for the server's answer. To generate a key pair takes it a few seconds at most.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Put the line under `env: global:` as an item, for a NAME=value, or in place of a value.\n\n\
-    What stands on a command line can be seen by other users of the machine; - reads the value from standard input.")]
+    Other users of the machine can see command lines; with -, the value is read from standard input.")]
 pub(super) struct Arguments {
-    /// What to encrypt: NAME=value for a variable, or a value alone. - reads it from standard input.
+    /// Text to encrypt: NAME=value for a variable, or only a value. - reads it from standard input.
     value: String,
     /// The repository that may decrypt it.
     #[arg(long, value_name = "OWNER/NAME")]
@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// The server's answer.
+/// Answer of the server.
 #[derive(Deserialize)]
 struct Key {
     key: String,
@@ -58,7 +58,7 @@ fn from_stdin() -> anyhow::Result<String> {
     }
     let mut value = String::new();
     std::io::stdin().read_to_string(&mut value).context("reading the value from standard input")?;
-    // `echo` and Enter end the value with a line break that is not meant.
+    // `echo` and the Enter key end the value with a line break that does not belong to it.
     Ok(value.strip_suffix('\n').unwrap_or(&value).to_owned())
 }
 
@@ -67,13 +67,13 @@ async fn key_of(server: &Url, repo: &RepoName) -> anyhow::Result<String> {
     let url = format!("{base}/api/v1/repos/{repo}/key");
     let client = reqwest::Client::builder().timeout(TIMEOUT).build().context("making an HTTP client")?;
     let answer = client.get(&url).send().await.with_context(|| {
-        format!("the server at {base} does not answer; name another with --server or TRAINYARD_SERVER_URL")
+        format!("the server at {base} does not answer; set another with --server or TRAINYARD_SERVER_URL")
     })?;
     match answer.status().as_u16() {
         200 => {}
-        404 => bail!("the server at {base} does not know {repo}: it does from the first push that it is told of"),
-        status => bail!("the server at {base} answered {status} when it was asked for the key of {repo}"),
+        404 => bail!("the server at {base} does not know {repo}: it does after the first push that it receives"),
+        status => bail!("the server at {base} answered {status} to the request for the key of {repo}"),
     }
-    let key: Key = answer.json().await.with_context(|| format!("{url} does not answer as a Trainyard server does"))?;
+    let key: Key = answer.json().await.with_context(|| format!("{url} does not answer like a Trainyard server"))?;
     Ok(key.key)
 }

@@ -1,9 +1,9 @@
-//! A line of a text with a caret below the place that is spoken of.
+//! A line of a text with a caret below the place in question.
 
-/// Characters of a long line that are shown before and after the place.
+/// Number of characters of a long line that are shown before and after the place.
 const AROUND: usize = 50;
 
-/// The text with a caret under the byte `at`; only what is around it when the text is long.
+/// Returns the text with a caret under the byte `at`. Of a long text, only the surroundings of that byte are shown.
 pub(super) fn pointed_at(line: &str, at: usize) -> String {
     let visible = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<Vec<_>>();
     let (before, after) = (visible(&line[..at]), visible(&line[at..]));

@@ -1,4 +1,4 @@
-//! The plan of a folder, and the files in it that the plan wants to see.
+//! The plan of a folder, and the files in it that the plan reads.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::domain::Trigger;
 use crate::plan::{self, Commit, Plan, Settings, SourceFile};
 use crate::travis::import::{Found, Imports, Revision, Source};
 
-/// The plan of a folder, or of a single `.travis.yml` under whatever name.
+/// Plans a folder, or a single `.travis.yml` under any name.
 pub(super) fn plan_of(path: &Path, trigger: &Trigger, only_smoke: Option<&str>) -> anyhow::Result<Plan> {
     if path.is_file() {
         return Ok(planned(files_of(path)?.as_slice().into(), path.parent().unwrap_or(path), trigger));
@@ -17,7 +17,7 @@ pub(super) fn plan_of(path: &Path, trigger: &Trigger, only_smoke: Option<&str>) 
     Ok(planned(Commit { files: &files, paths: &paths, changed: None, only_smoke }, path, trigger))
 }
 
-/// The plan of files, with what they import from a folder.
+/// Plans files, with the files that they import from a folder.
 pub(super) fn planned(commit: Commit<'_>, folder: &Path, trigger: &Trigger) -> Plan {
     let settings = Settings::default();
     let mut imports = Imports::new();
@@ -33,7 +33,7 @@ pub(super) fn planned(commit: Commit<'_>, folder: &Path, trigger: &Trigger) -> P
     }
 }
 
-/// A file that is imported, as a commit of the folder would have it: behind a link is none.
+/// Reads an imported file as it would be in a commit of the folder. A file behind a symbolic link counts as missing.
 fn imported(folder: &Path, source: &Source) -> Found {
     if source.revision != Revision::Built {
         return Found::NotHere;
@@ -50,12 +50,12 @@ fn imported(folder: &Path, source: &Source) -> Found {
         }
     }
     if !path.is_file() {
-        return Found::Failed(format!("{} is no file", path.display()));
+        return Found::Failed(format!("{} is not a regular file", path.display()));
     }
     read(&path).map_or_else(|error| Found::Failed(format!("{error:#}")), Found::File)
 }
 
-/// The files of a folder that a plan looks at; a single one counts as the `.travis.yml`.
+/// Returns the files of a folder that a plan reads. A single file counts as the `.travis.yml`.
 pub(super) fn files_of(path: &Path) -> anyhow::Result<Vec<SourceFile>> {
     if path.is_file() {
         return Ok(vec![SourceFile { path: plan::CONFIG.to_owned(), text: read(path)? }]);
@@ -87,7 +87,7 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<SourceFile>) -> anyhow::R
     Ok(())
 }
 
-/// The paths of all files in a folder, from the folder on. A link counts as a file, wherever it leads.
+/// Returns the paths of all files in a folder, relative to it. A link counts as a file, wherever it leads.
 pub(super) fn paths_of(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut paths = Vec::new();
     let mut folders = vec![root.to_owned()];
@@ -105,7 +105,7 @@ pub(super) fn paths_of(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(paths)
 }
 
-/// A file's bytes, as many as a plan looks at.
+/// Reads a file, up to the number of bytes that a plan reads.
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut text = Vec::new();

@@ -14,13 +14,13 @@ use super::table::{Colour, Table, inert, paint, wants_colours, width_of};
 use crate::domain::Problem;
 use crate::lora::weights::{self, Comparison, Module, Private, Report, median};
 
-/// Bytes that are read at once.
+/// Size of the read buffer, in bytes.
 const BUFFER: usize = 256 << 10;
-/// The longest bar, in characters.
+/// Length of the longest bar, in characters.
 const BAR: usize = 20;
-/// The modules of a comparison that are shown; all are in the JSON.
+/// Maximum number of modules of a comparison that are shown; the JSON has all.
 const MOST_CHANGED: usize = 20;
-/// What the trainer noted that people ask for, with a name for it.
+/// Metadata of the trainer that people look for, with a name for each key.
 const WORTH: [(&str, &str); 12] = [
     ("modelspec.title", "title"),
     ("ss_sd_model_name", "base model"),
@@ -41,7 +41,7 @@ pub(super) struct Arguments {
     /// The weights, a safetensors file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Tell the difference to other weights, layer by layer.
+    /// Show the difference to other weights, layer by layer.
     #[arg(long, value_name = "BASE")]
     against: Option<PathBuf>,
     /// Print facts as JSON.
@@ -49,7 +49,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// What was found out; nothing but problems about a file that cannot be read.
+/// Results. For a file that cannot be parsed, there are only problems.
 #[derive(Debug, Default)]
 struct Facts {
     report: Option<Report>,
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let mut facts = Facts::default();
     facts.report = inspected(&arguments.file, &mut facts.problems, Report::problems)?;
     if let Some(base) = &arguments.against {
-        // The base is not what is asked about: it only has to be readable.
+        // The base itself is not inspected; it only has to be readable.
         facts.base = inspected(base, &mut facts.problems, |_| Vec::new())?;
         if facts.report.is_some() && facts.base.is_some() {
             facts.comparison = Some(weights::compare(opened(&arguments.file)?, opened(base)?)?);
@@ -83,7 +83,8 @@ fn opened(path: &Path) -> anyhow::Result<File> {
     File::open(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Inspects a file and notes its problems. None when it is no file of weights, which is a problem too.
+/// Inspects a file and records its problems. Returns `None` for a file that does not hold weights, which is a problem
+/// too.
 fn inspected(
     path: &Path,
     noted: &mut Vec<Problem>,
@@ -105,7 +106,7 @@ fn inspected(
     Ok(report)
 }
 
-/// The facts as people like to read them.
+/// Renders the facts for people.
 fn render(facts: &Facts, colours: bool, width: Option<usize>) -> String {
     let Some(report) = &facts.report else {
         return problems::render(&facts.problems, colours);
@@ -123,7 +124,7 @@ fn render(facts: &Facts, colours: bool, width: Option<usize>) -> String {
     sections.join("\n")
 }
 
-/// What the file is, and what its trainer noted, as names and values.
+/// Renders the kind of the file and the metadata of its trainer, as names and values.
 fn head(report: &Report, colours: bool) -> String {
     let mut facts: Vec<(&str, String)> = Vec::new();
     let methods = counted(report.modules.iter().map(|module| module.method.name()));
@@ -155,7 +156,7 @@ fn head(report: &Report, colours: bool) -> String {
     facts.iter().map(line).collect()
 }
 
-/// `4`, or `4 (200), 8 (4)` when there are several.
+/// Returns `4`, or `4 (200), 8 (4)` when there are several values.
 fn counted<T: Ord + ToString>(values: impl Iterator<Item = T>) -> String {
     let mut counts: BTreeMap<T, usize> = BTreeMap::new();
     values.for_each(|value| *counts.entry(value).or_default() += 1);
@@ -167,7 +168,8 @@ fn counted<T: Ord + ToString>(values: impl Iterator<Item = T>) -> String {
     told.collect::<Vec<_>>().join(", ") + if counts.len() > 8 { " and more" } else { "" }
 }
 
-/// The blocks of the model with the norms of their changes. Bars only where there are colours: they say nothing new.
+/// Returns a table of the model's blocks with the norms of their changes. Bars are drawn only with colours: they repeat
+/// the numbers.
 fn blocks(report: &Report, colours: bool) -> Table {
     let mut blocks: BTreeMap<(&str, Vec<Piece<'_>>), Vec<&Module>> = BTreeMap::new();
     for module in &report.modules {
@@ -200,7 +202,7 @@ fn blocks(report: &Report, colours: bool) -> Table {
     table
 }
 
-/// A piece of a name: numbers are ordered as numbers, so that block 10 comes after block 9.
+/// A piece of a name. Numbers sort as numbers, so that block 10 comes after block 9.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Piece<'a> {
     Number(u64),
@@ -212,12 +214,12 @@ fn pieces(name: &str) -> Vec<Piece<'_>> {
     name.split(['.', '_']).map(piece).collect()
 }
 
-/// A norm in few characters.
+/// Formats a norm in few characters.
 fn short(norm: f64) -> String {
     if norm == 0.0 || (0.001..1e6).contains(&norm) { format!("{norm:.4}") } else { format!("{norm:.2e}") }
 }
 
-/// The modules that differ most, and what cannot be compared.
+/// Lists the modules that differ most, and the tensors that cannot be compared.
 fn compared(comparison: &Comparison, colours: bool, width: Option<usize>) -> String {
     let mut modules: Vec<_> = comparison.modules.iter().collect();
     modules.sort_by(|a, b| b.difference.total_cmp(&a.difference));
@@ -233,12 +235,12 @@ fn compared(comparison: &Comparison, colours: bool, width: Option<usize>) -> Str
         text.push_str(&table.render(colours, width));
     }
     if changed > MOST_CHANGED {
-        text.push_str(&format!("and {} more, which --json tells\n", changed - MOST_CHANGED));
+        text.push_str(&format!("and {} more, which --json lists\n", changed - MOST_CHANGED));
     }
     for (names, what) in [
         (&comparison.only_here, "only in this file"),
         (&comparison.only_in_base, "only in the base"),
-        (&comparison.not_comparable, "of another shape, or no weights"),
+        (&comparison.not_comparable, "of another shape, or without weights"),
         (&comparison.other_alpha, "with another alpha"),
     ] {
         if let Some(first) = names.first() {
@@ -248,7 +250,7 @@ fn compared(comparison: &Comparison, colours: bool, width: Option<usize>) -> Str
     text
 }
 
-/// What there is and what is wrong with it, in one line.
+/// Returns the number of modules and of problems, in one line.
 fn summary(report: &Report, noted: &[Problem], colours: bool) -> String {
     let modules = counted(report.modules.iter().map(|module| module.part));
     let mut text = number_of(report.modules.len(), "module");

@@ -1,10 +1,10 @@
-//! What a job of a plan is, in few words: what it does not share with the others.
+//! A job of a plan in few words: only what it does not share with the other jobs.
 
 use serde_json::Value as Json;
 
 use crate::plan::PlannedJob;
 
-/// Keys that have a column of their own, that say how a job is planned and not what it is, or that have no effect.
+/// Keys that have their own column, that describe the planning and not the job, or that have no effect.
 const NOT_SHOWN: [&str; 7] = ["stage", "name", "allow_failure", "language", "env", "sudo", "group"];
 
 /// A column of a table of jobs: its head, and a cell for each job.
@@ -24,7 +24,7 @@ impl Column {
     }
 }
 
-/// The columns in which jobs differ; what runs, at least, and all variables when there is nothing to compare with.
+/// Returns the columns in which the jobs differ: at least what they run, and all variables of a single job.
 pub(super) fn columns(jobs: &[PlannedJob]) -> Vec<Column> {
     let each = |head: &str, cell: &dyn Fn(&PlannedJob) -> String| Column::new(head, jobs.iter().map(cell));
     let mut columns = vec![each("name", &|job| job.name.clone().unwrap_or_default())];
@@ -50,8 +50,8 @@ pub(super) fn columns(jobs: &[PlannedJob]) -> Vec<Column> {
     columns
 }
 
-/// The keys of the jobs: first those with a plain value, then those with commands or maps, which are long and say
-/// little. What tells most of the latter comes first.
+/// Returns the keys of the jobs: first those with a plain value, then those with commands or maps, which are long and
+/// say little. Among the latter, `script` comes first, because it distinguishes jobs best.
 fn keys(jobs: &[PlannedJob]) -> (Vec<&str>, Vec<&str>) {
     let configs = || jobs.iter().filter_map(|job| job.config.as_object());
     let mut keys: Vec<&str> = configs().flat_map(|config| config.keys()).map(String::as_str).collect();
@@ -63,13 +63,13 @@ fn keys(jobs: &[PlannedJob]) -> (Vec<&str>, Vec<&str>) {
     keys.into_iter().filter(|key| !NOT_SHOWN.contains(key) && !is_version(key)).partition(is_plain)
 }
 
-/// What a job is, on one line.
+/// Describes a job on one line.
 pub(super) fn label(columns: &[Column], index: usize) -> String {
     let cells = columns.iter().map(|column| column.cells[index].as_str()).filter(|cell| !cell.is_empty());
     cells.collect::<Vec<_>>().join(" · ")
 }
 
-/// Whether no two jobs of one stage look the same.
+/// Returns true if no two jobs of one stage look the same.
 fn tells_apart(columns: &[Column], jobs: &[PlannedJob]) -> bool {
     let mut rows: Vec<_> = jobs.iter().enumerate().map(|(i, job)| (&job.stage, label(columns, i))).collect();
     rows.sort_unstable();
@@ -80,7 +80,7 @@ fn text(job: &PlannedJob, key: &str) -> Option<String> {
     job.config.get(key).and_then(Json::as_str).map(str::to_owned)
 }
 
-/// The language and its version.
+/// Returns the language and its version.
 pub(super) fn runs(job: &PlannedJob) -> String {
     let language = text(job, "language").unwrap_or_else(|| "?".to_owned());
     match text(job, &language) {
@@ -89,7 +89,7 @@ pub(super) fn runs(job: &PlannedJob) -> String {
     }
 }
 
-/// The variables that not every job has, or all of a single job.
+/// Returns the column of variables that not every job has, or of all variables of a single job.
 fn env(jobs: &[PlannedJob]) -> Column {
     let all: Vec<Vec<String>> = jobs.iter().map(variables).collect();
     let shared = |pair: &String| jobs.len() > 1 && all.iter().all(|pairs| pairs.contains(pair));
@@ -98,7 +98,7 @@ fn env(jobs: &[PlannedJob]) -> Column {
     Column::new("with", cells)
 }
 
-/// The job's variables, as they are written.
+/// Returns the job's variables in the form in which they are written.
 fn variables(job: &PlannedJob) -> Vec<String> {
     let env = job.config.get("env").and_then(Json::as_array);
     let pairs = env.into_iter().flatten().filter_map(Json::as_object).flatten();
@@ -110,7 +110,7 @@ fn variables(job: &PlannedJob) -> Vec<String> {
     shown.collect()
 }
 
-/// A value as it would be written, on one line.
+/// Formats a value as it would be written, on one line.
 fn short(value: &Json) -> String {
     match value {
         Json::String(text) => text.split_whitespace().collect::<Vec<_>>().join(" "),

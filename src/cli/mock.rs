@@ -15,10 +15,10 @@ use crate::lora::mock::{File, Kind};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// What to make.
+    /// Kind of files to make.
     #[arg(value_name = "KIND")]
     kind: Kind,
-    /// Where to; made if it is not there. Files that are there are never written over.
+    /// Folder to write to; it is created if it does not exist. Existing files are never overwritten.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
@@ -36,10 +36,10 @@ impl ValueEnum for Kind {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let folder = &arguments.folder;
     let files = arguments.kind.files();
-    // All are looked for before the first is written, so that nothing is left half done.
+    // All files are checked before the first is written, so that nothing is left half done.
     if let Some(file) = files.iter().find(|file| folder.join(&file.path).symlink_metadata().is_ok()) {
         let path = folder.join(&file.path);
-        eprintln!("trainyard: {} is there already: name another folder, or remove it first", path.display());
+        eprintln!("trainyard: {} exists already: name another folder, or remove it first", path.display());
         return Ok(super::PROBLEMS);
     }
     for file in &files {
@@ -54,14 +54,14 @@ fn write(folder: &Path, file: &File) -> anyhow::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
     }
-    // Another program may have written one meanwhile.
+    // Another program may have created the file in the meantime.
     let created = fs::File::create_new(&path);
     created
         .and_then(|mut opened| opened.write_all(&file.bytes))
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The files with their sizes.
+/// Lists the files with their sizes.
 fn report(folder: &Path, files: &[File]) -> String {
     let size = |bytes: usize| ByteSize(bytes as u64).to_string();
     let widest = files.iter().map(|file| size(file.bytes.len()).len()).max().unwrap_or(0);

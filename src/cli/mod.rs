@@ -39,34 +39,36 @@ enum Command {
     Serve(serve::Arguments),
     /// Run jobs on a further machine, for a server whose Postgres it shares: workers only.
     Work(serve::Arguments),
-    /// Show the jobs that a repository's `.travis.yml` gives, and what is wrong with it and its training configs.
+    /// Show the jobs that a repository's `.travis.yml` gives, and the problems of it and of its training configs.
     Plan(plan::Arguments),
-    /// Check training configs and `.travis.yml` files: of folders, or single ones as in a pre-commit hook.
+    /// Check training configs and `.travis.yml` files: all of a folder, or single files as in a pre-commit hook.
     Lint(lint::Arguments),
-    /// Run the jobs of a folder's `.travis.yml` here in Docker, as the service would: no server, no database.
+    /// Run the jobs of a folder's `.travis.yml` here in Docker, as the service would, without a server or database.
     Run(run::Arguments),
-    /// Try a condition, as `if:` in a `.travis.yml` has them: prints true or false.
+    /// Evaluate a condition as in an `if:` of a `.travis.yml`: prints true or false.
     Condition(condition::Arguments),
-    /// Look into trained LoRA weights: what they change, how much, and what is wrong with them.
+    /// Inspect trained LoRA weights: what they change, how much, and their problems.
     Inspect(inspect::Arguments),
-    /// Make a mock base model or a dummy data set, on which trainers can be tried without a download.
+    /// Make a mock base model or a dummy data set, to try trainers without a download.
     Mock(mock::Arguments),
-    /// Look for what would keep the service from working, and say what to do about it. Changes nothing.
+    /// Check the configuration and the machine for anything that keeps the service from working, and say what to do
+    /// about it. Changes nothing.
     Doctor(doctor::Arguments),
     /// Encrypt a secret for a repository's `.travis.yml`, as a `secure:` string.
     Encrypt(encrypt::Arguments),
 }
 
-/// The command did what was asked.
+/// Exit status: the command succeeded.
 const FINE: u8 = 0;
-/// Problems were found, or the command could not do its work.
+/// Exit status: problems were found, or the command failed.
 const PROBLEMS: u8 = 1;
-/// The command line asks for something that is not there.
+/// Exit status: the command line names something that does not exist.
 const USAGE: u8 = 2;
-/// Another process serves a runner of the configuration: to be started again would not help.
+/// Exit status: another process holds the lock of a configured runner. A restart would not help.
 const RUNNER_LOCKED: u8 = 3;
 
-/// Runs the command that the process's arguments name. Exit status 0 fine, 1 problems, 2 usage, 3 a runner is taken.
+/// Runs the command that the process's arguments name. Exit statuses: 0 success, 1 problems, 2 usage, 3 a runner is
+/// locked.
 pub async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments).await,
@@ -89,7 +91,7 @@ pub async fn main() -> ExitCode {
     }
 }
 
-/// Prints to standard output. A reader that has enough, as `head` has, is no error.
+/// Prints to standard output. A reader that closes the pipe early, as `head` does, is not an error.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

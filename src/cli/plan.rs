@@ -11,7 +11,7 @@ use crate::plan::Plan;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// A repository's folder, or a `.travis.yml` alone.
+    /// A repository's folder, or a single `.travis.yml`.
     #[arg(default_value = ".")]
     path: PathBuf,
     #[command(flatten)]
@@ -35,7 +35,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(if problems::has_errors(&plan.problems) { super::PROBLEMS } else { super::FINE })
 }
 
-/// The plan as people like to read it.
+/// Renders the plan for people.
 fn render(plan: &Plan, colours: bool, width: Option<usize>) -> String {
     let mut text = problems::render(&plan.problems, colours);
     if !text.is_empty() {
@@ -66,7 +66,7 @@ fn table(plan: &Plan) -> Table {
     for (index, job) in plan.jobs.iter().enumerate() {
         let mut row = Vec::new();
         if staged {
-            // Said once for all jobs of the stage.
+            // The stage is named once, in the row of its first job.
             let is_new = stage_above.replace(&job.stage) != Some(&job.stage);
             row.push(if is_new { job.stage.clone().unwrap_or_default() } else { String::new() });
         }
@@ -78,7 +78,7 @@ fn table(plan: &Plan) -> Table {
     table
 }
 
-/// How many jobs and problems there are, in one line.
+/// Returns the number of jobs and problems, in one line.
 fn summary(plan: &Plan, colours: bool) -> String {
     let mut parts = vec![number_of(plan.jobs.len(), "job")];
     if let Some(job) = plan.jobs.first() {

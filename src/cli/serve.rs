@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::telemetry;
 
-/// What `work` is told, too.
+/// Arguments of `serve` and of `work`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The configuration file.
@@ -20,7 +20,7 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// The configuration, by which messages are told from now on.
+    /// Loads the configuration, and starts logging as it says.
     pub(super) fn configure(&self) -> anyhow::Result<Config> {
         let config = Config::load(self.config.as_deref(), std::env::vars())?;
         telemetry::start(&config.telemetry)?;
@@ -35,7 +35,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     until_told_to_stop(app.serve(shutdown.clone()), &shutdown).await
 }
 
-/// Sees the service through, and shuts it down at SIGINT and SIGTERM.
+/// Runs the service to its end, and shuts it down at SIGINT and SIGTERM.
 pub(super) async fn until_told_to_stop(
     service: impl Future<Output = anyhow::Result<()>>,
     shutdown: &CancellationToken,

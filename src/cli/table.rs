@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 
-/// No column becomes narrower than this for the sake of the terminal's width.
+/// Minimum width of a column when the table is cut to the terminal's width.
 const NARROWEST: usize = 8;
 
-/// A colour of the terminal's own palette, so that it fits light and dark.
+/// A colour of the terminal's own palette, which suits both light and dark themes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Colour {
     Red,
@@ -17,12 +17,12 @@ pub(super) enum Colour {
     Faint,
 }
 
-/// Whether a stream is to have colours: a terminal, unless the person wants none (<https://no-color.org>).
+/// Returns true if a stream is a terminal and the user has not disabled colours (<https://no-color.org>).
 pub(super) fn wants_colours(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// How many columns a stream has; none when it is no terminal.
+/// Returns the number of a stream's columns, or `None` if it is not a terminal.
 pub(super) fn width_of(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
     if !stream.is_terminal() {
         return None;
@@ -31,7 +31,7 @@ pub(super) fn width_of(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
-/// A text in a colour, or as it is when `colours` are not wanted.
+/// Paints a text in a colour, or returns it unchanged when `colours` is false.
 pub(super) fn paint(text: &str, colour: Colour, colours: bool) -> String {
     let code = match colour {
         Colour::Red => "31;1",
@@ -43,12 +43,12 @@ pub(super) fn paint(text: &str, colour: Colour, colours: bool) -> String {
     if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// A text of a repository without what would steer the terminal.
+/// Removes control characters from a repository's text: they could steer the terminal.
 pub(super) fn inert(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
-/// A text that is not longer than so many characters, with an ellipsis where it was cut.
+/// Cuts a text to a number of characters, with an ellipsis where it was cut.
 fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
@@ -72,12 +72,12 @@ impl Table {
         self.push_painted(row.into_iter().map(|cell| (cell, None)).collect());
     }
 
-    /// A row with a colour for some cells.
+    /// Adds a row with colours for some cells.
     pub(super) fn push_painted(&mut self, row: Vec<(String, Option<Colour>)>) {
         self.rows.push(row.into_iter().map(|(cell, colour)| (inert(&cell), colour)).collect());
     }
 
-    /// The table, cut to `width` columns if there is such a bound.
+    /// Renders the table, cut to `width` columns if there is such a bound.
     pub(super) fn render(&self, colours: bool, width: Option<usize>) -> String {
         let widths = self.widths(width);
         let head = self.head.iter().map(|cell| (cell.clone(), Some(Colour::Faint))).collect();
@@ -96,7 +96,8 @@ impl Table {
         text
     }
 
-    /// As wide as the widest cell; when all together are too wide, the widest columns give way.
+    /// Returns the width of each column: that of its widest cell. If the sum exceeds the bound, the widest columns are
+    /// narrowed.
     fn widths(&self, bound: Option<usize>) -> Vec<usize> {
         let widest = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|(cell, _)| cell);

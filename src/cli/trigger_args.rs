@@ -1,4 +1,4 @@
-//! What asks for a build, as options of a command.
+//! The trigger of a build, as options of a command.
 
 use clap::ValueEnum;
 
@@ -6,16 +6,16 @@ use crate::domain::{RepoName, Sha, Trigger, TriggerKind};
 
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct TriggerArgs {
-    /// What asks for the build: a push, or with --tag a tag, unless this says otherwise.
+    /// The kind of trigger: with --tag a tag, otherwise a push, unless this option names another.
     #[arg(long, value_enum)]
     event: Option<Event>,
-    /// The branch; a pull request's base branch.
+    /// The branch. For a pull request, its base branch.
     #[arg(long)]
     branch: Option<String>,
     /// The tag.
     #[arg(long)]
     tag: Option<String>,
-    /// The head commit's message, which skip words and conditions look at.
+    /// The head commit's message, in which skip words and conditions are looked up.
     #[arg(long)]
     message: Option<String>,
 }
@@ -42,18 +42,18 @@ impl From<Event> for TriggerKind {
     }
 }
 
-/// What is known without the options.
+/// Facts that are known without the options.
 #[derive(Debug)]
 pub(super) struct CheckedOut {
     pub(super) repo: RepoName,
     pub(super) sha: Sha,
-    /// The branch that is checked out.
+    /// Name of the branch that is checked out.
     pub(super) branch: Option<String>,
     pub(super) message: String,
 }
 
 impl CheckedOut {
-    /// Nothing is: what stands for a repository `name` and a commit that do not exist.
+    /// Returns a placeholder: a repository `name` and a commit that do not exist.
     pub(super) fn nothing(name: &str) -> anyhow::Result<Self> {
         let repo = format!("local/{name}").parse().or_else(|_| "local/repository".parse())?;
         let sha = "0000000000000000000000000000000000000000".parse()?;
@@ -62,7 +62,7 @@ impl CheckedOut {
 }
 
 impl TriggerArgs {
-    /// The trigger that the options ask for.
+    /// Returns the trigger that the options describe.
     pub(super) fn trigger(&self, known: &CheckedOut) -> Trigger {
         let usual = if self.tag.is_some() { Event::Tag } else { Event::Push };
         let kind = TriggerKind::from(self.event.unwrap_or(usual));

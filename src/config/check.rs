@@ -1,4 +1,4 @@
-//! What a configuration must not say, although its form is right.
+//! Checks on the values of a configuration whose form is right.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,23 @@ use crate::worker::GpuConfig;
 use crate::{executor, web};
 
 impl Config {
-    /// Refuses mounts that would hand the machine or the service to jobs.
+    /// Rejects mounts that would expose the machine or the service to jobs.
     fn check_mount(&self, mount: &executor::Mount) -> anyhow::Result<()> {
         let host = match self.runner.iter().any(|runner| runner.endpoint.starts_with("unix:")) {
             true => mount.host.canonicalize().context("there is no such folder")?,
-            // It is on other machines, and nobody can look there.
+            // The folder is on other machines, where this process cannot check it.
             false => mount.host.clone(),
         };
         let plain = |path: &Path| path.components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
         ensure!(host.is_absolute() && plain(&host), "it must be an absolute path");
-        ensure!(host == mount.host, "its real path is {}: name that", host.display());
-        ensure!(host.is_dir() || !host.exists(), "it is no folder");
+        ensure!(host == mount.host, "its real path is {}: use that one", host.display());
+        ensure!(host.is_dir() || !host.exists(), "it is not a folder");
         let tls = self.runner.iter().filter_map(|runner| runner.tls.as_ref()).flat_map(|files| files.all());
         let tls = tls.map(|(_, file)| file.clone());
         let secret = THE_MACHINE.iter().map(PathBuf::from).chain([self.server.data_dir.clone()]).chain(tls);
         let sockets =
             self.runner.iter().filter_map(|runner| runner.endpoint.strip_prefix("unix://")).map(PathBuf::from);
-        // As written and as it is: a part of them may be a link.
+        // Both forms of each path are compared, since a part of it may be a symbolic link.
         for kept in secret.chain(sockets) {
             let real = kept.canonicalize().unwrap_or_else(|_| kept.clone());
             ensure!(
@@ -37,20 +37,20 @@ impl Config {
             );
         }
         for glob in &mount.repos {
-            globset::Glob::new(glob).with_context(|| format!("repos: {glob:?} is no pattern such as acme/*"))?;
+            globset::Glob::new(glob).with_context(|| format!("repos: {glob:?} is not a pattern such as acme/*"))?;
         }
         let target = &mount.target;
         ensure!(target.is_absolute() && plain(target), "target must be an absolute path");
         let taken = ["/bin", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr", crate::attempt::HOME];
         ensure!(
             !taken.iter().any(|taken| overlap(target, Path::new(taken))),
-            "target {} would hide a part of the image or the checkout; take one such as /data",
+            "target {} would hide a part of the image or the checkout; choose another one such as /data",
             target.display()
         );
         Ok(())
     }
 
-    /// Refuses what would fail later, in words for the operator.
+    /// Rejects values that would fail later, with a message for the operator.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         ensure!(
             matches!(self.server.public_url.scheme(), "http" | "https"),
@@ -74,7 +74,7 @@ impl Config {
             runner.endpoint().with_context(|| format!("runner {:?}", runner.name))?;
             let (cpus, memory) = (runner.cpus.unwrap_or(1.0), runner.memory.unwrap_or(bytesize::ByteSize::gib(1)));
             ensure!(cpus > 0.0, "runner {:?}: cpus must be more than 0", runner.name);
-            ensure!(memory.as_u64() >= LEAST_MEMORY, "runner {:?}: memory must be 6 MiB at least", runner.name);
+            ensure!(memory.as_u64() >= LEAST_MEMORY, "runner {:?}: memory must be at least 6 MiB", runner.name);
             ensure!(!twice, "two runners are named {:?}; names must differ", runner.name);
             ensure!(
                 runner.keeps_to_routes() || self.limits.network != executor::Network::Egress,
@@ -107,7 +107,7 @@ impl Config {
                 let is_uuid = gpu.uuid.starts_with("GPU-") || gpu.uuid.starts_with("MIG-");
                 ensure!(
                     is_uuid && !gpu.uuid.contains(','),
-                    "runner {:?}: {:?} is no UUID of a GPU as nvidia-smi -L says it",
+                    "runner {:?}: {:?} is not a UUID of a GPU as nvidia-smi -L lists it",
                     runner.name,
                     gpu.uuid
                 );
@@ -124,7 +124,7 @@ impl Config {
     }
 }
 
-/// Folders that hold the machine rather than data.
+/// Folders that belong to the machine itself and hold no data of jobs.
 const THE_MACHINE: [&str; 13] = [
     "/bin",
     "/boot",
@@ -141,10 +141,10 @@ const THE_MACHINE: [&str; 13] = [
     "/var/run",
 ];
 
-/// Whether one of them is in the other, or both are the same.
+/// Returns true if one path is inside the other, or both are the same.
 fn overlap(a: &Path, b: &Path) -> bool {
     a.starts_with(b) || b.starts_with(a)
 }
 
-/// Docker makes no container with less.
+/// Minimum memory of a container, in bytes: Docker does not accept less.
 const LEAST_MEMORY: u64 = 6 << 20;

@@ -1,6 +1,7 @@
-//! `config.toml`: composition only; each section lives with the module it configures.
+//! `config.toml`. This module only puts it together; each section is defined in the module that it configures.
 //!
-//! Each value can also be set by an environment variable, `TRAINYARD__SECTION__KEY`, which wins over the file.
+//! Each value can also be set by an environment variable, `TRAINYARD__SECTION__KEY`, which takes precedence over the
+//! file.
 
 mod check;
 
@@ -15,37 +16,35 @@ use crate::attempt::Images;
 use crate::worker::RunnerConfig;
 use crate::{executor, github, gpu, storage, store, telemetry, web};
 
-/// The whole configuration. It is complete, or the process does not start.
+/// The whole configuration. If a value is invalid, the process does not start.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where the service listens and keeps its data.
+    /// Address of the service and place of its data.
     pub server: Server,
-    /// Postgres.
     pub database: store::Config,
-    /// GitHub.
     pub github: github::Config,
-    /// What Travis has among a repository's settings.
+    /// Settings that Travis keeps in a repository's settings.
     pub travis: Travis,
-    /// Which image runs what.
+    /// Images of jobs, by language.
     pub images: Images,
-    /// What one job may take.
+    /// Limits of a job.
     pub limits: executor::Limits,
     /// Folders of the machine that jobs may read.
     pub mount: Vec<executor::Mount>,
-    /// What jobs keep for later ones.
+    /// Folders that jobs keep for later jobs.
     pub cache: storage::Settings,
-    /// Where logs and artifacts are kept.
+    /// Place of logs and artifacts.
     pub storage: storage::ObjectSettings,
-    /// For how long.
+    /// Time for which logs and artifacts are kept.
     pub retention: store::output::retention::Retention,
-    /// Who may have GPUs, and what jobs ask for.
+    /// Jobs that may have GPUs, their images, and the sizes that they may request.
     pub gpu: gpu::Settings,
-    /// Docker engines; one local one when there is none.
+    /// Docker engines. Without any, there is one local runner.
     pub runner: Vec<RunnerConfig>,
-    /// Who may change something over HTTP.
+    /// Tokens for changes over HTTP.
     pub auth: web::Auth,
-    /// Messages.
+    /// Logging.
     pub telemetry: telemetry::Config,
 }
 
@@ -56,11 +55,12 @@ pub struct Server {
     /// Address and port of the web server.
     #[serde(deserialize_with = "address_and_port")]
     pub listen: SocketAddr,
-    /// The address at which people and GitHub reach it.
+    /// Address at which people and GitHub reach the service.
     pub public_url: Url,
-    /// Mirrors, the private Postgres and everything else that is kept.
+    /// Folder for mirrors, the private Postgres and everything else that is kept.
     pub data_dir: PathBuf,
-    /// Whether a stop of the service cancels the jobs that it runs; else they go on, and the next start finds them.
+    /// True if a stop of the service cancels its running jobs. Otherwise they keep running, and the next start adopts
+    /// them.
     pub cancel_on_stop: bool,
 }
 
@@ -68,7 +68,7 @@ pub struct Server {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Travis {
-    /// Whether a newer build of the same branch or pull request cancels also a running one.
+    /// True if a newer build of the same branch or pull request also cancels a running one.
     pub cancel_running: bool,
 }
 
@@ -90,14 +90,14 @@ impl Default for Server {
     }
 }
 
-/// The prefix of the environment variables that set values.
+/// Prefix of the environment variables that set values.
 const PREFIX: &str = "TRAINYARD__";
 
 impl Config {
-    /// Reads `file` (none: only defaults) and the environment variables.
+    /// Reads `file` (for `None`, only defaults) and the environment variables.
     ///
     /// # Errors
-    /// With file, line and what is expected, when something is unknown or of the wrong kind.
+    /// Fails with the file, the line and the expected value when a key is unknown or a value has the wrong type.
     pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> anyhow::Result<Self> {
         let text = match file {
             None => String::new(),
@@ -105,7 +105,7 @@ impl Config {
                 .with_context(|| format!("cannot read the configuration {}", path.display()))?,
         };
         let name = file.map_or_else(|| "config".to_owned(), |path| path.display().to_string());
-        // Once for the file alone, whose mistakes have a line, then with the environment on top.
+        // Parses the file alone first, because its mistakes have a line; then again with the environment on top.
         let of_file: Self =
             toml::from_str(&text).map_err(|error| anyhow::anyhow!("{}", located(&name, &text, &error)))?;
         let variables: Vec<(String, String)> = environment.filter(|(key, _)| key.starts_with(PREFIX)).collect();
@@ -118,7 +118,7 @@ impl Config {
     }
 }
 
-/// A TOML mistake as `file:line:column: what`, with the line itself.
+/// Formats a TOML error as `file:line:column: what`, with the line itself.
 fn located(name: &str, text: &str, error: &toml::de::Error) -> String {
     let Some(span) = error.span() else { return format!("{name}: {}", error.message()) };
     let before = text.get(..span.start).unwrap_or(text);
@@ -141,7 +141,7 @@ fn with_environment(text: &str, variables: &[(String, String)]) -> anyhow::Resul
             let toml::Value::Table(inner) = entry else { bail!("{variable}: {section} is not a section") };
             table = inner;
         }
-        // Text first, so that a secret of digits stays one; then as TOML, for numbers and lists.
+        // The value is tried as text first, so that a secret of digits stays text; then as TOML, for numbers and lists.
         table.insert(key.clone(), toml::Value::String(value.clone()));
         let Err(as_text) = Config::deserialize(toml::Value::Table(root.clone())) else { continue };
         let parsed =
@@ -233,7 +233,7 @@ mod tests {
             ("endpoint = 'tcp://gpu1:2376'", "is root on its machine"),
             ("endpoint = 'gpu1'", "must be unix://"),
             ("cpus = 0.0", "cpus must be more than 0"),
-            ("memory = '1 MiB'", "memory must be 6 MiB at least"),
+            ("memory = '1 MiB'", "memory must be at least 6 MiB"),
         ] {
             let error = format!("{:#}", runner(wrong).expect_err("refused"));
             assert!(error.starts_with("runner \"far\": ") && error.contains(told), "{error}");
@@ -248,7 +248,7 @@ mod tests {
         assert!(runner("'none'").is_ok());
         for (wrong, told) in [
             ("'all'", "`gpus` must be \"auto\", \"none\" or a list of"),
-            ("[{ uuid = '0' }]", "is no UUID of a GPU"),
+            ("[{ uuid = '0' }]", "is not a UUID of a GPU"),
             ("[{ uuid = 'GPU-1' }, { uuid = 'GPU-1' }]", "the GPU GPU-1 is listed twice"),
         ] {
             let error = runner(wrong).expect_err("refused").to_string();

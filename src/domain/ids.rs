@@ -34,7 +34,7 @@ row_id!(
     JobId
 );
 
-/// One attempt at a job: the fence that every write of a worker shows.
+/// An attempt at a job: the fence that every write of a worker names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, sqlx::FromRow)]
 pub struct AttemptId {
     pub job: JobId,

@@ -1,4 +1,4 @@
-//! What a commit changes.
+//! Changes by a commit.
 
 use std::collections::BTreeSet;
 
@@ -6,11 +6,11 @@ use super::{Mirrors, Remote};
 use crate::domain::{RepoName, Sha};
 
 impl Mirrors {
-    /// The paths that are not the same in two commits of the mirror. Paths that are not UTF-8 are left out, as in
+    /// Returns the paths that differ between two commits of the mirror. Paths that are not UTF-8 are left out, as in
     /// [`Mirrors::files`].
     ///
     /// # Errors
-    /// When the mirror lacks one of them.
+    /// Fails when the mirror lacks one of the commits.
     pub async fn changed(&self, repo: &RepoName, from: &Sha, to: &Sha) -> anyhow::Result<BTreeSet<String>> {
         let args = ["diff-tree", "-r", "-z", "--name-only", "--no-renames", from.as_str(), to.as_str()];
         let listing = self.local(repo, &args).await?;
@@ -18,15 +18,16 @@ impl Mirrors {
         Ok(paths.filter_map(|path| std::str::from_utf8(path).ok().map(str::to_owned)).collect())
     }
 
-    /// The last commit that a commit of the mirror shares with a branch, as that is now; none when it shares none.
+    /// Returns the last commit that a commit of the mirror shares with the current state of a branch, or `None` if
+    /// there is none.
     ///
     /// # Errors
-    /// When the remote cannot be reached, refuses, or has no such branch.
+    /// Fails when the remote is unreachable, rejects the request, or has no such branch.
     pub async fn branch_point(&self, remote: &Remote<'_>, branch: &str, sha: &Sha) -> anyhow::Result<Option<Sha>> {
-        // Under a name of our own: a branch's may clash with another's that was deleted, as `a` does with `a/b`.
+        // A fixed name of our own: a branch's name may clash with that of a deleted branch, as `a` does with `a/b`.
         let tip = "refs/trainyard/default";
         self.fetch(remote, &[format!("+refs/heads/{branch}:{tip}")]).await?;
-        // git ends with 1, and says nothing, when there is none.
+        // If there is none, git exits with status 1 and no output.
         match self.local(remote.repo, &["merge-base", tip, sha.as_str()]).await {
             Ok(text) => Ok(Some(String::from_utf8_lossy(&text).trim().parse()?)),
             Err(_) => Ok(None),

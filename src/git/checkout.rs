@@ -1,4 +1,4 @@
-//! What a job gets of a repository: the history up to its commit, and the files.
+//! A job's checkout: the history up to its commit, and the files.
 
 use std::path::Path;
 
@@ -10,32 +10,33 @@ use super::{LOCAL_LIMIT, Mirrors, git, run};
 use crate::domain::{RepoName, Sha};
 use crate::travis::script::Checkout;
 
-/// Marks, in a `.git` that is being made, a commit whose files are where it will be used.
+/// Ref in an unfinished `.git`: it marks a commit whose files are already at the place where the `.git` will be used.
 const BASE: &str = "refs/trainyard/base";
-/// Where that is.
+/// Folder of that ref.
 const BASE_FOLDER: &str = "refs/trainyard";
 
-/// A history to be put into an empty folder.
+/// A history that is fetched into an empty folder.
 #[derive(Debug)]
 pub(super) struct History<'a> {
-    /// The commit that it leads to.
+    /// Last commit of the history.
     pub(super) sha: &'a Sha,
-    /// How many commits; None for all.
+    /// Number of commits; `None` for all.
     pub(super) depth: Option<u32>,
-    /// The address that it seems to be cloned from.
+    /// Address that the result names as its origin.
     pub(super) origin: &'a str,
-    /// The git program that gives it.
+    /// git program that serves the history.
     pub(super) upload_pack: &'a str,
-    /// A commit whose tree is left out, and the folder of the objects that have it: it is where the history will be used.
+    /// A commit whose tree is left out, and the folder of the objects that have it: the place where the history will be
+    /// used has its files.
     pub(super) base: Option<(&'a Sha, &'a Path)>,
 }
 
 impl Mirrors {
-    /// Writes a `.git` of as many commits as wanted into the empty folder `into`; see [`Mirrors::check_out`] for the files.
-    /// What the commit `base` has too is left out, for a place where that is already.
+    /// Writes a `.git` with as many commits as wanted into the empty folder `into`. [`Mirrors::check_out`] writes the
+    /// files. Objects of the commit `base` are left out, for a place that already has them.
     ///
     /// # Errors
-    /// When the mirror does not have the commit or the folder cannot be written.
+    /// Fails when the mirror does not have the commit, or when the folder cannot be written.
     pub async fn history(
         &self,
         repo: &RepoName,
@@ -58,10 +59,10 @@ impl Mirrors {
         Ok(())
     }
 
-    /// Writes the files of a commit beside the `.git` that [`Mirrors::history`] has made.
+    /// Writes the files of a commit next to the `.git` that [`Mirrors::history`] has made.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// Fails when the folder cannot be written.
     pub async fn check_out(&self, sha: &Sha, folder: &Path) -> anyhow::Result<()> {
         let mut checkout = git(folder);
         checkout.args(["-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", "--detach", sha.as_str()]);
@@ -69,24 +70,23 @@ impl Mirrors {
         Ok(())
     }
 
-    /// Whether one commit is in the history of another, and git writes what both have of their files in the same way for
-    /// both.
+    /// Returns true if `one` is in the history of `other`, and git writes their common files in the same way for both.
     ///
     /// # Errors
-    /// When the mirror lacks one of them.
+    /// Fails when the mirror lacks one of them.
     pub async fn leads_to(&self, repo: &RepoName, one: &Sha, other: &Sha) -> anyhow::Result<bool> {
         let is_ancestor = ["merge-base", "--is-ancestor", one.as_str(), other.as_str()];
         let attributes =
             ["diff-tree", "-r", "--name-only", one.as_str(), other.as_str(), "--", ":(glob)**/.gitattributes"];
-        // git says no by failing, and that a commit is missing as well, which the other one tells apart.
+        // git fails both for "no" and for a missing commit; the other command distinguishes the two.
         let (is_ancestor, differing) = tokio::join!(self.local(repo, &is_ancestor), self.local(repo, &attributes));
         Ok(differing?.is_empty() && is_ancestor.is_ok())
     }
 }
 
 impl History<'_> {
-    /// Fetches it into a new `.git` of the empty folder `into`, whose work tree stays empty. It looks as a clone of `origin`
-    /// would, with no trace of where on this machine it comes from.
+    /// Fetches the history into a new `.git` in the empty folder `into`, whose work tree stays empty. The result looks
+    /// like a clone of `origin`, without a trace of its source on this machine.
     pub(super) async fn fetch(&self, from: &str, into: &Path) -> anyhow::Result<()> {
         let sha = self.sha;
         let mut init = git(into);
@@ -99,9 +99,9 @@ impl History<'_> {
         let mut fetch = git(into);
         fetch
             .env("GIT_ALLOW_PROTOCOL", "file")
-            // One pack is quicker to write than its objects, and nobody needs this folder after a crash.
+            // A single pack is faster to write than its objects, and after a crash this folder is useless.
             .args(["-c", "fetch.unpackLimit=1", "-c", "core.fsync=none"])
-            // Of what is pretended, only the base is to be told of.
+            // Only the base of the pretended objects must be announced.
             .args(["-c", "core.alternateRefsPrefixes=refs/none"])
             .args(["fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head"])
             .args(match (self.depth, self.base) {
@@ -119,17 +119,18 @@ impl History<'_> {
             tokio::fs::remove_file(folder.join(BASE)).await?;
             tokio::fs::remove_dir(folder.join(BASE_FOLDER)).await?;
             tokio::fs::write(folder.join("HEAD"), format!("{sha}\n")).await?;
-            // The files of the base were written by another git, on another file system, maybe: their times and sizes tell.
+            // The files of the base may have been written by another git on another file system, so only times and
+            // sizes are compared.
             config += "[core]\n\tcheckStat = minimal\n";
         }
         append(&folder.join("config"), &config).await
     }
 }
 
-/// Where a `.git` names other folders of objects.
+/// File in which a `.git` names other folders of objects.
 const ALTERNATES: &str = "objects/info/alternates";
 
-/// Makes a new `.git` seem to have a commit's tree, but none of the commits before it.
+/// Makes a new `.git` appear to have a commit's tree, but none of the commits before it.
 async fn pretend(folder: &Path, base: &Sha, objects: &Path) -> anyhow::Result<()> {
     let objects = objects.to_str().context("the mirror's path is not UTF-8")?;
     for (file, text) in

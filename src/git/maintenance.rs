@@ -1,5 +1,5 @@
-//! What keeps mirrors small and quick: those that nothing was fetched into for long go, and what many fetches left in the
-//! others is packed. What is gone is fetched anew when it is asked for again.
+//! Maintenance of the mirrors, which keeps them small and fast: mirrors without recent fetches are removed, and the
+//! results of many fetches into the others are packed. A removed mirror is fetched again when it is needed.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -7,23 +7,24 @@ use std::time::{Duration, SystemTime};
 use super::{LOCAL_LIMIT, Mirrors, git, run};
 use crate::domain::RepoName;
 
-/// Folders of a mirror that change when something is fetched into it.
+/// Folders of a mirror whose modification times change with a fetch.
 const CHANGE: [&str; 4] = ["", "refs/trainyard", "refs/trainyard/commit", "refs/trainyard/pull"];
 
-/// The refs that keep the commits of jobs.
+/// Folder of the refs that keep the commits of jobs.
 const COMMITS: &str = "refs/trainyard/commit";
-/// How many of these a mirror keeps, the latest by their own dates. Each makes fetches a little slower.
+/// Maximum number of these refs in a mirror; the latest by commit date are kept. Each of them makes fetches a little
+/// slower.
 const MOST_COMMITS: usize = 1000;
-/// How long git may pack one mirror.
+/// Time limit for packing a mirror.
 const PACK_LIMIT: Duration = Duration::from_secs(3600);
-/// Above how many objects in files of their own, about, git packs a mirror. A checkout reads those far slower.
+/// Approximate number of loose objects above which git packs a mirror. A checkout reads loose objects far more slowly.
 const MOST_LOOSE: usize = 1000;
 
 impl Mirrors {
-    /// Removes mirrors that nothing was fetched into for `unused`; gives how many.
+    /// Removes mirrors without a fetch for `unused`. Returns their number.
     ///
     /// # Errors
-    /// When one cannot be removed.
+    /// Fails when a mirror cannot be removed.
     pub async fn prune(&self, now: SystemTime, unused: Duration) -> anyhow::Result<usize> {
         let mut removed = 0;
         for repo in self.repos().await? {
@@ -33,7 +34,7 @@ impl Mirrors {
             }
             let lock = self.lock_of(&repo);
             let _no_fetch_meanwhile = lock.lock().await;
-            // Maybe there was one until now.
+            // A fetch may have run until now.
             if is_in_use() {
                 continue;
             }
@@ -43,11 +44,11 @@ impl Mirrors {
         Ok(removed)
     }
 
-    /// Packs what many fetches left in many files, and lets the oldest commits go of too many. git may do that beside
-    /// fetches and checkouts: what no ref leads to goes only when it was fetched more than two weeks ago.
+    /// Packs the results of many fetches, and deletes the oldest refs if there are too many. git may do this during
+    /// fetches and checkouts: objects without a ref are deleted only two weeks after they were fetched.
     ///
     /// # Errors
-    /// When git cannot do it in one of them; the others are done first.
+    /// Fails when git fails on a mirror; the other mirrors are still packed.
     pub async fn tidy(&self) -> anyhow::Result<()> {
         let mut outcome = Ok(());
         for repo in self.repos().await? {
@@ -69,14 +70,14 @@ impl Mirrors {
             run(forget, LOCAL_LIMIT, Some(old.into_bytes())).await?;
         }
         let mut pack = git(&self.path(repo));
-        // One thread: jobs have better use for the processors.
+        // One thread: jobs need the processors more.
         pack.args(["-c", &format!("gc.auto={MOST_LOOSE}"), "-c", "gc.autoDetach=false", "-c", "pack.threads=1"]);
         pack.args(["gc", "--auto", "--quiet"]);
         run(pack, PACK_LIMIT, None).await?;
         Ok(())
     }
 
-    /// Those that there are mirrors of.
+    /// Lists the repositories that have mirrors.
     async fn repos(&self) -> std::io::Result<Vec<RepoName>> {
         let mut repos = Vec::new();
         for owner in names(&self.folder).await? {
@@ -92,7 +93,7 @@ fn last_change(mirror: &Path) -> Option<SystemTime> {
     CHANGE.iter().filter_map(|folder| mirror.join(folder).metadata().ok()?.modified().ok()).max()
 }
 
-/// What is in a folder; nothing when there is none.
+/// Lists the names in a folder; none if the folder does not exist.
 async fn names(folder: &Path) -> std::io::Result<Vec<String>> {
     let mut entries = match tokio::fs::read_dir(folder).await {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

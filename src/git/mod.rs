@@ -1,8 +1,8 @@
-//! Bare mirrors of repositories: fetch a commit, read its files, export a checkout. And work trees of people, as they
-//! stand. The only module that starts `git`.
+//! Bare mirrors of repositories: fetch a commit, read its files, export a checkout. Also people's work trees in their
+//! current state. The only module that starts `git`.
 //!
-//! **Invariant:** a token reaches git through its environment alone: never an argument, a remote or a config file.
-//! Hooks, filters and the machine's own git configuration have no effect here, since repositories are hostile.
+//! **Invariant:** a token reaches git only through its environment, never as an argument, a remote or a config file.
+//! Hooks, filters and the machine's own git configuration have no effect here, since repositories may be hostile.
 
 mod changes;
 mod checkout;
@@ -30,16 +30,16 @@ use url::{Origin, Url};
 
 use crate::domain::{RepoName, Sha};
 
-/// A fetch that takes longer than this is given up.
+/// Time limit for a fetch.
 const FETCH_LIMIT: Duration = Duration::from_secs(600);
-/// Any other git command works on local data and is given up sooner.
+/// Time limit for other commands, which work on local data.
 const LOCAL_LIMIT: Duration = Duration::from_secs(120);
-/// What is read of git's answer: the list of half a million files is shorter. A few small objects can stand for a tree of more
-/// files than there is memory for, when it has the same folder in it again and again.
+/// Maximum length of git's output. The list of half a million files is shorter. A few small objects can stand for a
+/// tree with more files than fit into memory, when it contains the same folder again and again.
 const MOST_OUTPUT: u64 = 64 << 20;
-/// What is read of its complaints.
+/// Maximum length of git's error output that is read.
 const MOST_COMPLAINTS: u64 = 64 << 10;
-/// What git may know of this process's environment: where programs are, and how to reach the network.
+/// Environment variables of this process that git gets: the paths of programs, and the way to the network.
 const KEPT_ENVIRONMENT: [&str; 11] = [
     "PATH",
     "SSL_CERT_FILE",
@@ -54,94 +54,93 @@ const KEPT_ENVIRONMENT: [&str; 11] = [
     "TMPDIR",
 ];
 
-/// Where a repository is fetched from.
+/// Source of a repository.
 #[derive(Debug, Clone)]
 pub struct Remote<'a> {
-    /// The repository's name, which names its mirror.
+    /// Name of the repository, which also names its mirror.
     pub repo: &'a RepoName,
     /// An `http` or `https` address.
     pub url: &'a Url,
 }
 
-/// A token, and the only place that may see it.
+/// A token, and the only origin that may see it.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    /// Scheme, host and port, as in `https://github.com`. An address elsewhere is fetched without the token.
+    /// Scheme, host and port, as in `https://github.com`. An address with another origin is fetched without the token.
     pub origin: Origin,
-    /// The token.
     pub token: SecretString,
 }
 
-/// git had more to say than is read.
+/// Error: git's output exceeds the limit.
 #[derive(Debug, thiserror::Error)]
-#[error("git said more than {}", ByteSize::b(MOST_OUTPUT))]
+#[error("git printed more than {}", ByteSize::b(MOST_OUTPUT))]
 pub struct TooMuch;
 
 /// A file of a commit's tree.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TreeFile {
-    /// Its path in the repository.
+    /// Path in the repository.
     pub path: String,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u64,
     object: String,
 }
 
 #[cfg(test)]
 impl TreeFile {
-    /// A file whose contents are told apart by their size alone.
+    /// Returns a file whose content is identified by its size only.
     pub fn new(path: &str, size: u64) -> Self {
         Self { path: path.to_owned(), size, object: size.to_string() }
     }
 }
 
-/// What a commit object says.
+/// Content of a commit object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
-    /// Its parents.
     pub parents: Vec<Sha>,
-    /// The author's name.
+    /// Name of the author.
     pub author: String,
     /// Subject and body.
     pub message: String,
 }
 
-/// The mirrors under one folder.
+/// All mirrors in a folder.
 #[derive(Debug, Clone)]
 pub struct Mirrors {
     folder: PathBuf,
     credentials: Option<Credentials>,
-    // One fetch at a time for a mirror: two would fight for the same refs.
+    // One fetch at a time for each mirror: two would compete for the same refs.
     fetching: Arc<Mutex<HashMap<RepoName, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
 impl Mirrors {
-    /// Mirrors in `folder`, which is made when it is first needed.
+    /// Returns the mirrors in `folder`, which is created when it is first needed.
     pub fn new(folder: PathBuf, credentials: Option<Credentials>) -> Self {
         Self { folder, credentials, fetching: Arc::default() }
     }
 
-    /// The mirror's folder of a repository.
+    /// Returns the folder of a repository's mirror.
     fn path(&self, repo: &RepoName) -> PathBuf {
         self.folder.join(repo.owner()).join(format!("{}.git", repo.name()))
     }
 
-    /// Makes sure that the mirror has a commit. Nothing is asked of the remote when it has it already.
+    /// Makes sure that the mirror has a commit. If it already does, the remote is not contacted.
     ///
     /// # Errors
-    /// When the remote cannot be reached, refuses, or does not have the commit.
+    /// Fails when the remote is unreachable, rejects the request, or does not have the commit.
     pub async fn fetch_commit(&self, remote: &Remote<'_>, sha: &Sha) -> anyhow::Result<()> {
         if self.has(remote.repo, sha).await {
             return Ok(());
         }
-        // Kept under a ref of its own, so that a forced push does not make it garbage while jobs need it.
+        // Kept under its own ref, so that a forced push does not make it garbage while jobs need it.
         self.fetch(remote, &[format!("+{sha}:refs/trainyard/commit/{sha}")]).await
     }
 
-    /// Fetches a pull request's merge commit as GitHub has prepared it; none when there is none, as with conflicts.
+    /// Fetches a pull request's merge commit as GitHub has prepared it. Returns `None` if there is none, as with
+    /// conflicts.
     ///
     /// # Errors
-    /// When the remote cannot be reached or refuses.
+    /// Fails when the remote is unreachable or rejects the request.
     pub async fn fetch_merge(&self, remote: &Remote<'_>, number: i64) -> anyhow::Result<Option<Sha>> {
         let merge = format!("refs/trainyard/pull/{number}/merge");
         let fetched = self.fetch(remote, &[format!("+refs/pull/{number}/merge:{merge}")]).await;
@@ -171,7 +170,7 @@ impl Mirrors {
         Ok(())
     }
 
-    /// Held by who fetches into a mirror, or removes it.
+    /// Returns the lock that is held during a fetch into a mirror, and during its removal.
     fn lock_of(&self, repo: &RepoName) -> Arc<tokio::sync::Mutex<()>> {
         let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(fetching.entry(repo.clone()).or_default())
@@ -186,21 +185,21 @@ impl Mirrors {
         let mut init = git(&path);
         init.args(["init", "--quiet", "--bare", "--template=", "."]);
         run(init, LOCAL_LIMIT, None).await?;
-        // Lets a checkout ask the mirror for any commit by its id.
+        // Lets a checkout request any commit of the mirror by its id.
         self.local(repo, &["config", "uploadpack.allowAnySHA1InWant", "true"]).await?;
         Ok(())
     }
 
-    /// The regular files of a commit's tree.
+    /// Lists the regular files of a commit's tree.
     ///
     /// # Errors
-    /// [`TooMuch`] for more than about half a million files. When the mirror does not have the commit.
+    /// Fails with [`TooMuch`] for more than about half a million files, and when the mirror does not have the commit.
     pub async fn files(&self, repo: &RepoName, sha: &Sha) -> anyhow::Result<Vec<TreeFile>> {
         let listing = self.local(repo, &["ls-tree", "-r", "-z", "-l", "--full-tree", sha.as_str()]).await;
         let listing = listing.with_context(|| format!("listing the files of {}", sha.short()))?;
         let mut files = Vec::new();
         for line in listing.split(|b| *b == 0).filter(|line| !line.is_empty()) {
-            // MODE SP TYPE SP OBJECT SP+ SIZE TAB PATH; a path that is not UTF-8 is no file that we read.
+            // MODE SP TYPE SP OBJECT SP+ SIZE TAB PATH. A path that is not UTF-8 is skipped.
             let Ok(line) = std::str::from_utf8(line) else { continue };
             let (facts, path) = line.split_once('\t').context("git ls-tree answered in an unknown form")?;
             let facts: Vec<&str> = facts.split_whitespace().collect();
@@ -211,28 +210,28 @@ impl Mirrors {
         Ok(files)
     }
 
-    /// The names of all that is in a commit's tree, whatever they are made of and whatever it is.
+    /// Lists the names of everything in a commit's tree, in any encoding and of any type.
     ///
     /// # Errors
-    /// As of [`Mirrors::files`].
+    /// Fails as [`Mirrors::files`] does.
     pub async fn names(&self, repo: &RepoName, sha: &Sha) -> anyhow::Result<Vec<Vec<u8>>> {
         let listing = self.local(repo, &["ls-tree", "-r", "-z", "--name-only", "--full-tree", sha.as_str()]).await?;
         Ok(listing.split(|b| *b == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
     }
 
-    /// The contents of files, in their order.
+    /// Reads the contents of files, in their order.
     ///
     /// # Errors
-    /// When the mirror cannot be read.
+    /// Fails when the mirror cannot be read.
     pub async fn read(&self, repo: &RepoName, files: &[TreeFile]) -> anyhow::Result<Vec<Vec<u8>>> {
         let objects: Vec<&str> = files.iter().map(|file| file.object.as_str()).collect();
         self.objects(repo, &objects).await
     }
 
-    /// What a commit says of itself.
+    /// Reads a commit object.
     ///
     /// # Errors
-    /// When the mirror does not have it.
+    /// Fails when the mirror does not have the commit.
     pub async fn commit(&self, repo: &RepoName, sha: &Sha) -> anyhow::Result<Commit> {
         let raw = self.objects(repo, &[sha.as_str()]).await?.pop().context("no such commit")?;
         let text = String::from_utf8_lossy(&raw);
@@ -278,10 +277,10 @@ impl Mirrors {
     }
 }
 
-/// The version of git on this machine.
+/// Returns the version of git on this machine.
 ///
 /// # Errors
-/// When there is none.
+/// Fails when git is not installed.
 pub async fn version() -> anyhow::Result<String> {
     let mut git = git(Path::new("/"));
     git.arg("--version");
@@ -289,7 +288,7 @@ pub async fn version() -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&said).trim().trim_start_matches("git version ").to_owned())
 }
 
-/// A git command in `folder` that nothing but our own arguments steers.
+/// Returns a git command in `folder` that only our own arguments control.
 fn git(folder: &Path) -> Command {
     let mut git = Command::new("git");
     git.env_clear();
@@ -310,14 +309,14 @@ fn git(folder: &Path) -> Command {
     git
 }
 
-/// A git command that may talk to `url`, with the token if there is one for that host.
+/// Returns a git command that may connect to `url`, with the token if there is one for that host.
 fn over_network(folder: &Path, url: &Url, credentials: Option<&Credentials>) -> anyhow::Result<Command> {
     ensure!(matches!(url.scheme(), "http" | "https"), "{url} is not an http or https address");
     let mut git = git(folder);
     git.env("GIT_ALLOW_PROTOCOL", "http:https");
     if let Some(Credentials { origin, token }) = credentials.filter(|known| known.origin == url.origin()) {
         let basic = BASE64_STANDARD.encode(format!("x-access-token:{}", token.expose_secret()));
-        // Bound to the origin: a redirect to another host does not carry it along.
+        // Bound to the origin, so that a redirect to another host does not get the token.
         git.env("GIT_CONFIG_COUNT", "1")
             .env("GIT_CONFIG_KEY_0", format!("http.{}/.extraHeader", origin.ascii_serialization()))
             .env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {basic}"));
@@ -332,10 +331,10 @@ async fn run(mut git: Command, limit: Duration, input: Option<Vec<u8>>) -> anyho
     }
     let mut child = git.spawn().context("cannot start git: is it installed?")?;
     let stdin = child.stdin.take();
-    // Written beside reading the output: git may answer before it has read everything.
+    // Written while the output is read: git may answer before it has read all input.
     let feed = async move {
         if let (Some(mut stdin), Some(input)) = (stdin, input) {
-            // A git that ended early says why on its error output.
+            // If git ended early, its error output has the reason.
             let _ = stdin.write_all(&input).await;
         }
     };
@@ -355,12 +354,12 @@ async fn run(mut git: Command, limit: Duration, input: Option<Vec<u8>>) -> anyho
     if !status.success() {
         let said = String::from_utf8_lossy(&stderr);
         let said = said.lines().filter(|line| !line.trim().is_empty()).take(5).collect::<Vec<_>>().join("; ");
-        bail!("git said: {}", if said.is_empty() { status.to_string() } else { said });
+        bail!("git failed: {}", if said.is_empty() { status.to_string() } else { said });
     }
     Ok(stdout)
 }
 
-/// Reads at most one byte more than `most`. Who has more to say is cut off.
+/// Reads at most one byte more than `most`; longer output is cut off.
 async fn read_some(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
@@ -369,7 +368,7 @@ async fn read_some(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::
     Ok(bytes)
 }
 
-/// The same of what is said beside the answer. Who has more to say says it to nobody.
+/// Reads the first `most` bytes of the error output, and discards the rest.
 async fn read_start(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(mut pipe) = pipe {

@@ -1,4 +1,4 @@
-//! A single file of a repository that is not built, or of another commit than the one that is.
+//! A remote file: a single file of another repository, or of another commit than the one that is built.
 
 use std::path::Path;
 
@@ -8,27 +8,27 @@ use super::{FETCH_LIMIT, LOCAL_LIMIT, Mirrors, Remote, git, over_network, run};
 use crate::travis::import::Revision;
 use crate::yaml::MAX_BYTES;
 
-/// The ref that holds what was fetched.
+/// Ref of the fetched commit.
 const FETCHED: &str = "refs/trainyard/peek";
 
-/// Why a file cannot be had.
+/// Reason why a file could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteFileError {
-    /// It is not there, or not for us.
+    /// The file does not exist, or this build may not read it.
     #[error("{0}")]
     Refused(String),
-    /// It may work in a while.
+    /// A retry may succeed.
     #[error(transparent)]
     Failed(#[from] anyhow::Error),
 }
 
 impl Mirrors {
-    /// The bytes of a file. The token goes along only if `with_token` says so. Nothing is kept and no mirror is looked
-    /// into: the host decides anew each time who may read what.
+    /// Fetches the bytes of a file, with the token only if `with_token` is true. Nothing is kept, and no mirror is
+    /// read: each time, the host decides again who may read what.
     ///
     /// # Errors
-    /// When the host does not let the commit be read, or cannot; when there is no such file, or one of more than
-    /// [`MAX_BYTES`].
+    /// Fails when the host does not allow access to the commit, or cannot be reached; when the file does not exist, or
+    /// is larger than [`MAX_BYTES`].
     pub async fn remote_file(
         &self,
         remote: &Remote<'_>,
@@ -58,7 +58,7 @@ impl Mirrors {
         Err(RemoteFileError::Refused(why))
     }
 
-    /// Fetches one commit without its history and its large files; false when the name is not there.
+    /// Fetches a commit without its history and its large files. Returns false when there is no such name.
     async fn fetch_shallow(
         &self,
         folder: &Path,
@@ -68,7 +68,7 @@ impl Mirrors {
     ) -> Result<bool, RemoteFileError> {
         let credentials = self.credentials.as_ref().filter(|_| with_token);
         let mut fetch = over_network(folder, remote.url, credentials)?;
-        // A redirect could lead to another repository, which the token was not meant for.
+        // A redirect could lead to another repository, which the token is not meant for.
         fetch.args(["-c", "http.followRedirects=false", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head"]);
         fetch.args(["--no-auto-maintenance", "--no-recurse-submodules", "--depth=1"]);
         fetch.arg(format!("--filter=blob:limit={}", MAX_BYTES + 1));
@@ -81,12 +81,12 @@ impl Mirrors {
             return Ok(false);
         }
         let why = if says(&["could not read Username", "Authentication failed", "not found", "returned error: 403"]) {
-            // The host does not tell these apart, so that nobody learns which private repositories there are.
+            // The host makes no difference between these, so that nobody learns which private repositories exist.
             format!("there is no repository {repo}, or this build may not read it")
         } else if says(&["not our ref"]) {
             format!("{repo} has no such commit")
         } else if says(&["returned error: 30"]) {
-            format!("{repo} has moved: write its new name")
+            format!("{repo} has moved: use its new name")
         } else {
             return Err(error.context(format!("fetching {repo}")).into());
         };
@@ -94,10 +94,10 @@ impl Mirrors {
     }
 }
 
-/// A regular file of the commit that was fetched.
+/// Reads a regular file of the fetched commit.
 async fn file(folder: &Path, path: &str) -> Result<Vec<u8>, RemoteFileError> {
     let refused = |why: &str| Err(RemoteFileError::Refused(why.to_owned()));
-    // What the filter left out stays out.
+    // Objects that the filter left out must not be fetched now.
     let local = |args: &[&str]| {
         let mut git = git(folder);
         git.envs([("GIT_ALLOW_PROTOCOL", "none"), ("GIT_NO_LAZY_FETCH", "1"), ("GIT_LITERAL_PATHSPECS", "1")]);
@@ -111,7 +111,7 @@ async fn file(folder: &Path, path: &str) -> Result<Vec<u8>, RemoteFileError> {
     let object = match facts.split(' ').collect::<Vec<_>>()[..] {
         ["100644" | "100755", "blob", object] => object,
         [""] => return refused("there is no such file"),
-        _ => return refused("it is no regular file"),
+        _ => return refused("it is not a regular file"),
     };
     let size = local(&["cat-file", "--batch-check=%(objectsize)"]);
     let size = run(size, LOCAL_LIMIT, Some(format!("{object}\n").into_bytes())).await?;

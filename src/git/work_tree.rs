@@ -1,4 +1,4 @@
-//! A person's work tree: what is in it now, committed or not.
+//! A person's work tree: its current content, committed or not.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -11,7 +11,8 @@ use super::checkout::History;
 use super::{LOCAL_LIMIT, git, run};
 use crate::domain::{RepoName, Sha};
 
-/// The folder may belong to somebody else: whoever names it wants it read, and nothing in it is run.
+/// The folder may belong to another user. That is fine: the person who names it wants it read, and nothing in it is
+/// executed.
 const TRUSTED: &str = "safe.directory=*";
 
 /// A folder in a work tree.
@@ -24,19 +25,18 @@ pub struct WorkTree {
 /// The commit that is checked out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// Its id.
     pub sha: Sha,
-    /// The branch; none when the head is detached.
+    /// Branch; `None` when the head is detached.
     pub branch: Option<String>,
-    /// The commit's message.
+    /// Message of the commit.
     pub message: String,
 }
 
 impl WorkTree {
-    /// The work tree that `folder` lies in; none when it is in no repository.
+    /// Finds the work tree that `folder` is in. Returns `None` if it is in no repository.
     ///
     /// # Errors
-    /// When git is not installed or cannot read the repository.
+    /// Fails when git is not installed or cannot read the repository.
     pub async fn around(folder: &Path) -> anyhow::Result<Option<Self>> {
         let tree = Self { folder: folder.to_owned(), is_top: false };
         match tree.ask(&["rev-parse", "--show-prefix"]).await {
@@ -46,15 +46,15 @@ impl WorkTree {
         }
     }
 
-    /// The files below the folder that git tracks or would add, as paths from the folder on. A path may lead nowhere,
-    /// when a file was deleted, or to a folder, when that is a repository of its own.
+    /// Lists the files below the folder that git tracks or would add, as paths relative to the folder. A path may not
+    /// exist, when the file was deleted, or may be a folder, when that is a nested repository.
     ///
     /// # Errors
-    /// When git cannot read its index.
+    /// Fails when git cannot read its index.
     pub async fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
         let listed = self.bytes(&["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).await?;
         let paths = listed.split(|b| *b == 0).filter(|path| !path.is_empty());
-        // A repository within is listed with a slash at its end.
+        // A nested repository is listed with a slash at its end.
         let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec())).components().collect();
         let mut files: Vec<PathBuf> = paths.map(path).collect();
         // A file with a merge conflict is listed once for each side.
@@ -62,10 +62,10 @@ impl WorkTree {
         Ok(files)
     }
 
-    /// The commit that is checked out; none before the first one.
+    /// Returns the commit that is checked out, or `None` before the first commit.
     ///
     /// # Errors
-    /// When git cannot read the repository.
+    /// Fails when git cannot read the repository.
     pub async fn head(&self) -> anyhow::Result<Option<Head>> {
         let Ok(sha) = self.ask(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).await else { return Ok(None) };
         let branch = self.ask(&["symbolic-ref", "--quiet", "--short", "HEAD"]).await.ok();
@@ -73,7 +73,7 @@ impl WorkTree {
         Ok(Some(Head { sha: sha.parse()?, branch, message }))
     }
 
-    /// The address of the remote `origin`, if there is one; without the name and password that may be in it.
+    /// Returns the address of the remote `origin`, if there is one, without a user name or password in it.
     pub async fn origin(&self) -> Option<String> {
         let address = self.ask(&["config", "--local", "--get", "remote.origin.url"]).await.ok()?;
         let Ok(mut url) = Url::parse(&address) else {
@@ -85,10 +85,11 @@ impl WorkTree {
     }
 
     /// Writes a `.git` with the last `depth` commits up to `head` into the empty folder `into`, as a clone of `origin`
-    /// would have it. False when the folder is not the top of its work tree, so that the history would not fit it.
+    /// would have it. Returns false when the folder is not the top of its work tree, because the history would not fit
+    /// it.
     ///
     /// # Errors
-    /// When the history cannot be read, as in a clone that lacks objects.
+    /// Fails when the history cannot be read, as in a clone that lacks objects.
     pub async fn history(&self, head: &Sha, depth: u32, origin: &str, into: &Path) -> anyhow::Result<bool> {
         if !self.is_top {
             return Ok(false);
@@ -107,7 +108,7 @@ impl WorkTree {
         Ok(true)
     }
 
-    /// What git prints, without the newlines at its end.
+    /// Returns git's output without the newlines at its end.
     async fn ask(&self, args: &[&str]) -> anyhow::Result<String> {
         let text = String::from_utf8_lossy(&self.bytes(args).await?).into_owned();
         Ok(text.trim_end_matches('\n').to_owned())
@@ -120,7 +121,7 @@ impl WorkTree {
     }
 }
 
-/// The repository that a remote's address names by its last two parts, in any form that git takes.
+/// Returns the repository that a remote's address names by its last two parts, in any form that git accepts.
 pub fn repo_of(address: &str) -> Option<RepoName> {
     let address = address.trim_end_matches('/');
     let address = address.strip_suffix(".git").unwrap_or(address);

@@ -1,6 +1,6 @@
-//! GitHub's payloads as what they ask for.
+//! Parser for GitHub's payloads.
 //!
-//! The structs name only the fields that are used, so that a new action or another server's spelling of the rest does
+//! The structs name only the fields that are used, so that a new action, or another server's spelling of the rest, does
 //! not fail the parse. Field names are GitHub's (its REST documentation, "Webhook events and payloads").
 
 use anyhow::Context as _;
@@ -12,33 +12,31 @@ use crate::domain::{PullRequest, RepoName, Sha, Trigger, TriggerKind};
 /// A repository as GitHub describes it in payloads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
-    /// GitHub's number of it.
+    /// GitHub's number of the repository.
     pub id: i64,
-    /// Its name.
     pub name: RepoName,
-    /// Whether the public cannot read it.
+    /// True when the repository is not public.
     pub private: bool,
-    /// Its default branch.
     pub default_branch: String,
-    /// Where git fetches it from.
+    /// Address from which git fetches the repository.
     pub clone_url: String,
 }
 
-/// What a delivery asks for.
+/// Request of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A build.
+    /// A build of the trigger's commit.
     Build(Box<Repository>, Box<Trigger>),
-    /// Nothing, for this reason.
+    /// No build, for this reason.
     Ignored(String),
 }
 
-/// Reads a payload, as JSON to its end even if nobody wants it.
+/// Parses a payload, as JSON to its end even when the event is ignored.
 ///
 /// # Errors
-/// When the body is not what GitHub sends for this event.
+/// Fails when the body is not what GitHub sends for this event.
 pub fn parse(event: &str, body: &[u8]) -> anyhow::Result<Event> {
-    // The parser skips over strings when nobody wants their value, so their encoding is looked at here.
+    // The parser skips strings whose value is not used, so the encoding is checked here.
     let body = str::from_utf8(body)?;
     match event {
         "push" => push(read(event, body)?),

@@ -1,6 +1,6 @@
-//! The edge to GitHub: what it sends us, and what we tell it. The only module that names octocrab.
+//! The interface to GitHub: its payloads, and our statuses. The only module that names octocrab.
 //!
-//! It knows no database: `web` and `intake` hand in payloads, `outbox` hands in wishes.
+//! This module does not know the database: `web` and `intake` pass payloads in, and `outbox` passes wishes in.
 
 pub mod event;
 pub mod signature;
@@ -23,13 +23,13 @@ use crate::domain::{CommitState, RepoName, Sha};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The REST API's address; `https://HOST/api/v3` for GitHub Enterprise.
+    /// Address of the REST API; `https://HOST/api/v3` for GitHub Enterprise.
     pub api_url: Url,
-    /// A token that may read the repositories and write commit statuses.
+    /// Token that may read the repositories and write commit statuses.
     pub token: Option<SecretString>,
-    /// The secret that GitHub signs its webhooks with.
+    /// Secret that signs GitHub's webhooks.
     pub webhook_secret: Option<SecretString>,
-    /// A request that takes longer is given up and tried again later.
+    /// Time limit for a request. After it, the request is retried later.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
 }
@@ -46,7 +46,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Where this GitHub serves repositories to git: the one place that may see the token beside the API.
+    /// Returns the origin at which this GitHub serves repositories to git: the only place besides the API that may see
+    /// the token.
     pub fn clone_origin(&self) -> Origin {
         match self.api_url.host_str() {
             Some("api.github.com") => {
@@ -67,51 +68,48 @@ pub struct Client {
     timeout: Duration,
 }
 
-/// Why GitHub did not take a request.
+/// Reason why GitHub did not accept a request.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// It asks for patience, for this long at least. Every request would meet the same.
+    /// GitHub asks to wait at least this long. It would answer every other request in the same way.
     #[error("GitHub asks to wait {}: {said}", humantime::format_duration(*.wait))]
     RateLimited {
-        /// How long to wait.
+        /// Time to wait.
         wait: Duration,
-        /// What it said.
+        /// Message of GitHub.
         said: String,
     },
-    /// It, or the way to it, is broken; trying again helps.
+    /// GitHub, or the connection to it, is broken; a retry helps.
     #[error("{0}")]
     Broken(String),
-    /// It refuses this request as it is; somebody has to change something, such as the token's rights.
+    /// GitHub rejects the request as it is; a person has to change something, such as the token's rights.
     #[error("GitHub refused ({status}): {said}")]
     Refused {
-        /// The HTTP status.
+        /// Status code of HTTP.
         status: u16,
-        /// What it said.
+        /// Message of GitHub.
         said: String,
     },
 }
 
-/// What a successful request tells beside its result.
+/// Facts that come with a successful request.
 #[derive(Debug, Clone, Copy)]
 pub struct Sent {
-    /// GitHub's clock, to notice that ours is wrong.
+    /// GitHub's clock, by which a wrong clock here is noticed.
     pub date: Option<DateTime<Utc>>,
 }
 
-/// A commit status to be posted.
+/// A commit status to post.
 #[derive(Debug, Clone)]
 pub struct CommitStatus<'a> {
-    /// The repository.
     pub repo: &'a RepoName,
-    /// The commit.
     pub sha: &'a Sha,
-    /// Its state.
     pub state: CommitState,
-    /// Its context, such as `trainyard/push`.
+    /// Context, such as `trainyard/push`.
     pub context: &'a str,
-    /// Its description, at most 140 characters.
+    /// Description, at most 140 characters.
     pub description: &'a str,
-    /// The page it leads to.
+    /// Page that the status links to.
     pub target_url: Url,
 }
 
@@ -124,12 +122,12 @@ struct StatusBody<'a> {
 }
 
 impl Client {
-    /// A client with the configured address and token.
+    /// Makes a client with the configured address and token.
     ///
     /// # Errors
-    /// When the address or the token cannot be used in a request.
+    /// Fails when the address or the token cannot be used in a request.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        // Without octocrab's `retry` feature: its retries come at once and would multiply the outbox's own.
+        // octocrab's `retry` feature is off: its retries come at once and would multiply those of the outbox.
         let mut builder = Octocrab::builder()
             .base_uri(config.api_url.as_str().trim_end_matches('/'))
             .context("github.api_url cannot be used")?
@@ -143,10 +141,10 @@ impl Client {
         Ok(Self { octocrab, api_url: config.api_url.clone(), timeout: config.timeout })
     }
 
-    /// Posts a commit status, once.
+    /// Posts a commit status, without retries.
     ///
     /// # Errors
-    /// When GitHub did not answer, or did not take it.
+    /// Fails when GitHub did not answer, or did not accept the status.
     pub async fn post_status(&self, status: &CommitStatus<'_>) -> Result<Sent, SendError> {
         let route =
             format!("{}/repos/{}/statuses/{}", self.api_url.path().trim_end_matches('/'), status.repo, status.sha);
@@ -160,7 +158,7 @@ impl Client {
         Ok(Sent { date: date_of(&response) })
     }
 
-    /// The answer to a request that GitHub took.
+    /// Returns the response to a request that GitHub accepted.
     async fn taken(&self, request: impl Future<Output = octocrab::Result<Answer>>) -> Result<Answer, SendError> {
         let response = match tokio::time::timeout(self.timeout, request).await {
             Err(_) => {
@@ -193,7 +191,7 @@ impl Client {
         })
     }
 
-    /// The `message` of an error answer, or its first words.
+    /// Returns the `message` of an error response, or its first words.
     async fn words_of(&self, response: Answer) -> String {
         use http_body_util::BodyExt as _;
         const ENOUGH: usize = 16 * 1024;
@@ -209,7 +207,7 @@ impl Client {
     }
 }
 
-/// GitHub's clock when it answered.
+/// Returns the time of GitHub's clock when it answered.
 fn date_of(answer: &Answer) -> Option<DateTime<Utc>> {
     let date = answer.headers().get("date")?.to_str().ok()?;
     Some(DateTime::parse_from_rfc2822(date).ok()?.to_utc())

@@ -1,15 +1,16 @@
-//! Whether GitHub sent it: HMAC-SHA256 over the raw body, in the header `X-Hub-Signature-256`.
+//! Signatures of webhooks: HMAC-SHA256 over the raw body, in the header `X-Hub-Signature-256`.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-/// Whether `header` (`sha256=` and 64 hexadecimal digits) signs `body` with `secret`. Compared in constant time.
+/// Returns true if `header` (`sha256=` and 64 hexadecimal digits) signs `body` with `secret`. Compares in constant
+/// time.
 pub fn is_valid(secret: &[u8], body: &[u8], header: &str) -> bool {
     let Some(Ok(signature)) = header.strip_prefix("sha256=").map(hex::decode) else { return false };
     mac(secret, body).verify_slice(&signature).is_ok()
 }
 
-/// The header's value that signs `body` with `secret`, as GitHub makes it.
+/// Returns the header that signs `body` with `secret`, as GitHub makes it.
 pub fn sign(secret: &[u8], body: &[u8]) -> String {
     format!("sha256={}", hex::encode(mac(secret, body).finalize().into_bytes()))
 }

@@ -1,30 +1,30 @@
-//! What GitHub thinks of our token.
+//! Check of the configured token with GitHub.
 
 use chrono::{DateTime, Utc};
 
 use super::{Answer, Client, SendError, date_of};
 
-/// What GitHub tells of a token that it took.
+/// Facts about a token that GitHub accepted.
 #[derive(Debug, Clone, Default)]
 pub struct Token {
-    /// What a classic token may do; none of a fine-grained one, of which GitHub does not tell.
+    /// Scopes of a classic token; `None` for a fine-grained one, whose rights GitHub does not report.
     pub scopes: Option<Vec<String>>,
-    /// When it ends, if it does.
+    /// Time at which the token expires, if it does.
     pub expires: Option<DateTime<Utc>>,
     /// GitHub's clock.
     pub date: Option<DateTime<Utc>>,
 }
 
 impl Client {
-    /// Asks GitHub whether it takes the token, with a request that counts against no limit and changes nothing.
+    /// Checks whether GitHub accepts the token, with a request that counts towards no limit and changes nothing.
     ///
     /// # Errors
-    /// When GitHub did not answer, or did not take it.
+    /// Fails when GitHub did not answer, or did not accept the token.
     pub async fn examine(&self) -> Result<Token, SendError> {
         let route = format!("{}/rate_limit", self.api_url.path().trim_end_matches('/'));
         match self.taken(self.octocrab._get(route)).await {
             Ok(answer) => Ok(read(&answer)),
-            // An Enterprise server without limits, which looks at the token first.
+            // An Enterprise server without rate limits, which checks the token first.
             Err(SendError::Refused { status: 404, .. }) => Ok(Token::default()),
             Err(error) => Err(error),
         }
@@ -35,7 +35,7 @@ fn read(answer: &Answer) -> Token {
     let header = |name: &str| answer.headers().get(name)?.to_str().ok();
     let scopes = header("x-oauth-scopes").map(|text| text.split(',').map(|scope| scope.trim().to_owned()));
     let expires = header("github-authentication-token-expiration");
-    // `2026-12-31 23:59:59 UTC`, or with an offset in its place.
+    // `2026-12-31 23:59:59 UTC`, or with an offset instead of `UTC`.
     let expires = expires.map(|text| text.replace("UTC", "+0000"));
     let expires = expires.and_then(|text| DateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S %z").ok());
     Token {

@@ -119,8 +119,6 @@ pub fn choose(gpus: &[Gpu], waiting: &[Candidate<'_>]) -> Choice {
     choice
 }
 
-/// Who has to give way so that so many of these GPUs come free, beside those that do already: the latest first, since they
-/// lose the least.
 /// Returns the attempts to preempt so that `count` of these GPUs become free. GPUs that become free anyway count, too.
 /// The latest attempts are preempted first, since they lose the least.
 fn holders(at_hand: &[&Gpu], count: usize) -> Vec<AttemptId> {

@@ -1,7 +1,8 @@
-//! The files that a `.travis.yml` imports: those of the commit from the mirror, others from where they are.
+//! The files that a `.travis.yml` imports: those of the built commit from the mirror, others from their own
+//! repositories.
 //!
-//! Who writes a `.travis.yml` chooses what is fetched, so the token is used only for what the build's author may read
-//! anyhow.
+//! The author of a `.travis.yml` chooses what is fetched, so the token is used only for files that the build's author
+//! may read anyway.
 
 use std::time::Duration;
 
@@ -15,23 +16,24 @@ use crate::git::{Remote, RemoteFileError, TreeFile};
 use crate::plan::{self, SourceFile};
 use crate::travis::import::{Found, Imports, Revision, Source};
 
-/// How long all files of one build may take that are not in its commit. With the longest fetch of the commit itself, a
-/// try still ends before it counts as crashed.
+/// Time limit for all imported files of a build that are not in its commit. Together with the longest fetch of the
+/// commit itself, a try still ends before it counts as crashed.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The commit that imports.
+/// The commit that imports files.
 pub(super) struct Commit<'a> {
     pub(super) remote: &'a Remote<'a>,
     pub(super) trigger: &'a Trigger,
-    /// The files in it.
+    /// Files of the commit.
     pub(super) tree: &'a [TreeFile],
 }
 
 impl Intake {
-    /// Everything that the plan of these files imports, or why it cannot be had.
+    /// Fetches everything that the plan of these files imports. A file that cannot be fetched is recorded with the
+    /// reason.
     ///
     /// # Errors
-    /// When it may work in a while.
+    /// Fails when a retry may succeed.
     pub(super) async fn imports(
         &self,
         commit: &Commit<'_>,
@@ -63,7 +65,7 @@ impl Intake {
         }
     }
 
-    /// A file of the commit that is built.
+    /// Reads a file of the commit that is built.
     async fn committed(&self, commit: &Commit<'_>, source: &Source) -> Result<Vec<u8>, RemoteFileError> {
         let Some(file) = commit.tree.iter().find(|file| file.path == source.path) else {
             return Err(RemoteFileError::Refused("the commit has no regular file of that name".to_owned()));
@@ -72,19 +74,19 @@ impl Intake {
             return Err(RemoteFileError::Refused(format!("it is larger than {} bytes", plan::READ_AT_MOST - 1)));
         }
         let mut texts = self.mirrors.read(commit.remote.repo, std::slice::from_ref(file)).await?;
-        Ok(texts.pop().context("git has lost it")?)
+        Ok(texts.pop().context("git did not return it")?)
     }
 
-    /// A file of another commit or repository, on the same server.
+    /// Fetches a file of another commit or repository on the same server.
     async fn elsewhere(&self, commit: &Commit<'_>, source: &Source) -> Result<Vec<u8>, RemoteFileError> {
-        let url = beside(commit.remote.url, &source.repo).context("the address of the repository is not known")?;
+        let url = beside(commit.remote.url, &source.repo).context("the address of the repository is unknown")?;
         let remote = Remote { repo: &source.repo, url: &url };
         let with_token = may_use_token(commit.trigger, &source.repo);
         self.mirrors.remote_file(&remote, &source.revision, &source.path, with_token).await
     }
 }
 
-/// The address of a repository on the server of the address `own`.
+/// Returns the address of a repository on the same server as the address `own`.
 fn beside(own: &Url, repo: &RepoName) -> Option<Url> {
     let mut url = own.clone();
     let name = format!("{}.git", repo.name());
@@ -92,9 +94,9 @@ fn beside(own: &Url, repo: &RepoName) -> Option<Url> {
     Some(url)
 }
 
-/// Whether the server's token may read a file of `repo` for this build. It may read what belongs to the build's own
-/// repository. What belongs to others of the same owner it may read too, but not for strangers: the author of a fork's
-/// pull request would see private files in the log.
+/// Returns true if the server's token may read a file of `repo` for this build. That is so for the build's own
+/// repository. Other repositories of the same owner may be read too, but not for strangers: otherwise the author of a
+/// fork's pull request would see private files in the log.
 fn may_use_token(trigger: &Trigger, repo: &RepoName) -> bool {
     let own = &trigger.repo;
     let is_fork = trigger.pull_request.as_ref().is_some_and(|pull| pull.is_from_fork(own));

@@ -1,6 +1,6 @@
-//! From a delivery to a build: parse, mirror, plan, and one transaction.
+//! The way from a delivery to a build: parse, mirror, plan, and one transaction.
 //!
-//! Nothing is written before that transaction, so a crash anywhere repeats the step and nothing else.
+//! Nothing is written before that transaction, so a crash at any point only means that the step is repeated.
 
 mod imports;
 
@@ -24,10 +24,11 @@ use crate::store::queue::superseded::{self, Cancels};
 use crate::store::repos::{self, RepoFacts};
 use crate::store::wakeup::bell::Bells;
 
-/// A try that takes longer than this counts as crashed; longer than git's own limit on a fetch.
+/// Time limit for one try, after which it counts as crashed. It is longer than git's own limit for a fetch.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(700);
-/// Tries before a repository that cannot be fetched gives an errored build that says so. With the delays between them
-/// that is about a minute: long enough for GitHub's hiccups and for its merge commits, short enough for an author.
+/// Number of tries before a repository that cannot be fetched results in an errored build with that message. With the
+/// delays between them, the tries take about a minute: long enough for short failures of GitHub and for its merge
+/// commits, and short enough for an author.
 const TRIES: i32 = 6;
 
 /// Turns deliveries into builds.
@@ -40,11 +41,11 @@ pub struct Intake {
     gpu: gpu::Settings,
 }
 
-/// Why a delivery gives no build yet.
+/// Reason why a delivery has not resulted in a build.
 enum NotYet {
-    /// It may work in a while.
+    /// A retry may succeed.
     Later(anyhow::Error),
-    /// It never will.
+    /// No retry can succeed.
     Never(String),
 }
 
@@ -55,17 +56,17 @@ impl From<anyhow::Error> for NotYet {
 }
 
 impl Intake {
-    /// An intake that reads from these mirrors.
+    /// Returns an intake that reads from these mirrors.
     pub fn new(db: PgPool, bells: Bells, mirrors: Mirrors, cancels: Cancels, gpu: gpu::Settings) -> Self {
         Self { db, bells, mirrors, cancels, gpu }
     }
 
-    /// Handles the oldest open delivery; false when there is none.
+    /// Handles the oldest open delivery. Returns false if there is none.
     ///
     /// # Errors
-    /// When Postgres cannot be asked. The delivery stays open then.
+    /// Fails when Postgres is not reachable. The delivery then stays open.
     pub async fn step(&self) -> anyhow::Result<bool> {
-        let Some(delivery) = deliveries::take(&self.db, DELIVERY_TIMEOUT).await.context("looking for deliveries")?
+        let Some(delivery) = deliveries::take(&self.db, DELIVERY_TIMEOUT).await.context("reading the deliveries")?
         else {
             return Ok(false);
         };
@@ -80,11 +81,11 @@ impl Intake {
                 self.bells.outbox.ring();
             }
             Err(NotYet::Never(reason)) => {
-                info!(delivery = %delivery.id, "delivery {} gives no build: {reason}", delivery.id);
+                info!(delivery = %delivery.id, "delivery {} results in no build: {reason}", delivery.id);
                 deliveries::done(&mut *self.db.acquire().await?, &delivery.id, &reason).await?;
             }
             Err(NotYet::Later(error)) => {
-                warn!(delivery = %delivery.id, "delivery {} is tried again: {error:#}", delivery.id);
+                warn!(delivery = %delivery.id, "delivery {} will be tried again: {error:#}", delivery.id);
                 deliveries::later(&self.db, &delivery.id, retry_delay(delivery.tries)).await?;
             }
         }
@@ -97,7 +98,7 @@ impl Intake {
         let remote = Remote { repo: &repository.name, url: &url };
         let (built_sha, plan) = match self.look(&remote, &repository.default_branch, &mut trigger).await {
             Ok(looked) => looked,
-            // Of what is too much there will not be less.
+            // `TooMuch` is permanent: a retry cannot make the tree smaller.
             Err(error) if delivery.tries < TRIES && !error.is::<TooMuch>() => return Err(error.into()),
             Err(error) => (trigger.sha.clone(), could_not_fetch(&error)),
         };
@@ -105,7 +106,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Fetches the commit that is to be built and plans it. Fills in what a pull request's payload does not say.
+    /// Fetches and plans the commit that is to be built. Fills in the facts that a pull request's payload lacks.
     async fn look(
         &self,
         remote: &Remote<'_>,
@@ -120,7 +121,7 @@ impl Intake {
             Some(pull) => self.merge_commit(remote, pull.number, &trigger.sha).await?,
         };
         if trigger.message.is_none() {
-            // Skip words and conditions look at the author's commit, not at the merge that GitHub made of it.
+            // Skip words and conditions apply to the author's commit, not to GitHub's merge commit.
             trigger.message = Some(self.mirrors.commit(remote.repo, &trigger.sha).await?.message);
         }
         let tree = self.mirrors.files(remote.repo, &built).await?;
@@ -130,7 +131,7 @@ impl Intake {
         let has_more = sources.iter().any(|file| file.path != plan::CONFIG);
         let changed = if has_more { self.changed(remote, default_branch, trigger, &built).await } else { Ok(None) };
         let changed = changed.unwrap_or_else(|error| {
-            info!("what {} of {} changes is not known, so everything counts: {error:#}", built.short(), trigger.repo);
+            info!("cannot list what {} of {} changes, so everything counts: {error:#}", built.short(), trigger.repo);
             None
         });
         let paths: Vec<String> = tree.into_iter().map(|file| file.path).collect();
@@ -138,7 +139,7 @@ impl Intake {
         Ok((built, plan::plan(commit, &imports, trigger, &settings)))
     }
 
-    /// The paths that a push or pull request changes; none when there is nothing to compare with.
+    /// Returns the paths that a push or pull request changes, or `None` when there is nothing to compare with.
     async fn changed(
         &self,
         remote: &Remote<'_>,
@@ -147,7 +148,7 @@ impl Intake {
         built: &Sha,
     ) -> anyhow::Result<Option<BTreeSet<String>>> {
         let from = match (&trigger.pull_request, &trigger.before) {
-            // The merge commit's first parent is the base as it was merged with.
+            // The first parent of the merge commit is the base that was merged with.
             (Some(_), _) => self.mirrors.commit(remote.repo, built).await?.parents.into_iter().next(),
             (None, Some(before)) => {
                 self.mirrors.fetch_commit(remote, before).await?;
@@ -164,7 +165,7 @@ impl Intake {
         }
     }
 
-    /// The merge commit of a pull request's head into its base, once GitHub has made it.
+    /// Fetches the merge commit of a pull request's head into its base, once GitHub has made it.
     async fn merge_commit(&self, remote: &Remote<'_>, number: i64, head: &Sha) -> anyhow::Result<Sha> {
         let merge = self.mirrors.fetch_merge(remote, number).await?.with_context(|| {
             format!("GitHub has no merge commit of pull request #{number}: resolve its conflicts and push again")
@@ -172,7 +173,7 @@ impl Intake {
         let parents = self.mirrors.commit(remote.repo, &merge).await?.parents;
         anyhow::ensure!(
             parents.last() == Some(head),
-            "GitHub's merge commit of pull request #{number} is not of {}: resolve its conflicts and push again",
+            "GitHub's merge commit of pull request #{number} does not merge {}: resolve its conflicts and push again",
             head.short()
         );
         Ok(merge)
@@ -215,10 +216,11 @@ impl Intake {
                 format!("{}#{}", trigger.repo, created.number)
             }
         };
-        // Another process may have been quicker, when this one took too long: then its build counts.
+        // If this process took too long, another one may have handled the delivery meanwhile; then the other build
+        // counts.
         if deliveries::done(&mut tx, delivery, &outcome).await? {
             tx.commit().await?;
-            info!(%delivery, "delivery {delivery} ({}) gives {outcome}", trigger.kind);
+            info!(%delivery, "delivery {delivery} ({}) results in {outcome}", trigger.kind);
         }
         Ok(())
     }
@@ -241,15 +243,15 @@ fn retry_delay(tries: i32) -> Duration {
     Duration::from_secs(1 << tries.clamp(0, 5))
 }
 
-/// The state of a build that has nothing to run.
+/// Returns the state of a build that has nothing to run.
 fn decided(plan: &Plan) -> Option<BuildState> {
     if plan.is_fatal() {
         Some(BuildState::Errored)
     } else if plan.has_lint_errors() {
-        // The lint's errors: a training that cannot work does not take a slot.
+        // Errors of the lint: a training that cannot work must not take a slot.
         Some(BuildState::Failed)
     } else if plan.jobs.is_empty() {
-        // A repository of training configs, none of which is to be tried.
+        // A repository of training configs, none of which needs a smoke job.
         Some(BuildState::Passed)
     } else {
         None
@@ -260,7 +262,7 @@ fn could_not_fetch(error: &anyhow::Error) -> Plan {
     let problem = Problem {
         severity: Severity::Error,
         rule: "not-fetched".to_owned(),
-        message: format!("the commit, or a file that it imports, could not be had: {error:#}"),
+        message: format!("could not fetch the commit or one of its imports: {error:#}"),
         file: None,
         line: None,
         column: None,

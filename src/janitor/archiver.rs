@@ -1,5 +1,5 @@
-//! Moves finished logs out of Postgres, and removes what is kept for too long. By itself, beside the janitor's rounds:
-//! an upload that takes its time must not keep lost jobs waiting.
+//! The archiver: it moves finished logs out of Postgres, and removes what has been kept long enough. It runs apart from
+//! the janitor's rounds, so that a slow upload does not delay the rescue of lost jobs.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -18,23 +18,24 @@ use crate::store::alerts;
 use crate::store::output::log_objects;
 use crate::store::output::retention::{self, Retention};
 
-/// How often the archiver looks for logs to be moved.
+/// Interval at which the archiver looks for logs to move.
 pub const ARCHIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// Old things are looked for only each so many rounds, and lost objects and what is to be packed even less often.
+/// Number of rounds between searches for old objects. Searches for lost objects, and packing of mirrors, are rarer
+/// still.
 const PRUNE_EACH: u32 = 60;
 const SWEEP_EACH: u32 = 6 * 360;
-/// A log moves so long after the end of its job: that is when it is read most, and rows are read faster.
+/// Time from the end of a job until its log is moved: in that time the log is read most, and rows are read faster.
 const ARCHIVE_AFTER: Duration = Duration::from_secs(5 * 60);
-/// An object that no row names is of an attempt that was lost, or is about to be named. After so long it is lost.
+/// Age at which an object that no row names counts as lost. A younger one may be about to be named.
 const LOST: Duration = Duration::from_secs(24 * 3600);
-/// A mirror that nothing was fetched into for so long is fetched anew when it is needed again.
+/// Time since the last fetch into a mirror after which it is removed. It is fetched again when it is needed.
 const UNUSED_MIRROR: Duration = Duration::from_secs(45 * 24 * 3600);
-/// Rows that one statement changes, and keys that one asks for.
+/// Number of rows that a statement changes, and of keys that a query checks.
 const BATCH: i64 = 1000;
-/// Logs that cannot be moved in one round, after which the round ends.
+/// Number of logs that may fail to move before the round ends.
 const MOST_FAILURES: usize = 3;
 
-/// Keeps what is worth keeping, and no more.
+/// Moves logs into objects, and removes what is too old.
 #[derive(Debug)]
 pub struct Archiver {
     duties: Duties,
@@ -46,12 +47,12 @@ pub struct Archiver {
     mirrors: Mirrors,
     retention: Retention,
     rounds: u32,
-    /// Mirrors are packed beside the rounds: that may take long.
+    /// Mirrors are packed next to the rounds, because that may take long.
     packing: JoinSet<()>,
 }
 
 impl Archiver {
-    /// A archiver of these objects, caches and mirrors.
+    /// Returns an archiver of these objects, caches and mirrors.
     pub fn new(
         duties: Duties,
         db: PgPool,
@@ -63,10 +64,7 @@ impl Archiver {
         Self { duties, db, objects, logs, keys, caches, mirrors, retention, rounds: 0, packing: JoinSet::new() }
     }
 
-    /// One round.
-    ///
-    /// # Errors
-    /// When Postgres cannot be asked.
+    /// Runs one round.
     pub async fn step(&mut self) -> anyhow::Result<()> {
         if self.duties == Duties::Installation {
             self.keep_objects().await?;
@@ -100,10 +98,8 @@ impl Archiver {
         Ok(())
     }
 
-    /// Moves the logs of all jobs that ended so long `ago` into objects; gives of how many jobs.
-    ///
-    /// # Errors
-    /// When Postgres cannot be asked. A place for objects that does not answer is told as a trouble.
+    /// Moves the logs of all jobs that ended at least `ago` into objects. Returns the number of jobs. If the object
+    /// storage does not answer, an alert is stored.
     pub async fn archive(&self, ago: Duration) -> anyhow::Result<usize> {
         let (mut moved, mut passed) = (0, Vec::new());
         let mut failure = None;
@@ -118,49 +114,47 @@ impl Archiver {
                 Ok(Moved::Nothing) => passed.push(job),
                 Err(error) => {
                     warn!(%job, "cannot move the log of job {job}: {error:#}");
-                    failure = Some(format!("finished logs stay in Postgres, since they cannot be moved: {error:#}"));
+                    failure = Some(format!("finished logs stay in Postgres, because they cannot be moved: {error:#}"));
                     failures += 1;
                     passed.push(job);
                 }
             }
         }
-        // A round without work says nothing about the place.
+        // A round without work shows nothing about the state of the storage.
         if moved > 0 || failure.is_some() {
             alerts::set(&self.db, "object storage", failure.as_deref()).await?;
         }
         Ok(moved)
     }
 
-    /// Removes logs, artifacts and bodies of deliveries that are kept for long enough; gives how many objects.
-    ///
-    /// # Errors
-    /// When Postgres cannot be asked.
+    /// Removes logs, artifacts and bodies of deliveries that have been kept long enough. Returns the number of removed
+    /// objects.
     pub async fn prune(&self) -> anyhow::Result<usize> {
         let mut removed = 0;
         loop {
-            let keys = retention::expire(&self.db, &self.retention, BATCH).await.context("looking for old objects")?;
+            let keys = retention::expire(&self.db, &self.retention, BATCH).await.context("reading the old objects")?;
             if keys.is_empty() {
                 break;
             }
             removed += keys.len();
             for key in keys {
-                // No row names it any more, so the sweep finds it again.
+                // No row names the object any more, so the sweep will find it.
                 if let Err(error) = self.objects.remove(&key).await {
-                    warn!("an old object stays for now: {error:#}");
+                    warn!("cannot remove an old object for now: {error:#}");
                 }
             }
         }
         if removed > 0 {
-            info!("{removed} old logs and artifacts are removed");
+            info!("removed {removed} old logs and artifacts");
         }
         while retention::forget_bodies(&self.db, &self.retention, BATCH).await? > 0 {}
         Ok(removed)
     }
 
-    /// Removes objects that were written so long `ago` and that no row names; gives how many.
+    /// Removes objects that were written at least `ago` and that no row names. Returns their number.
     ///
     /// # Errors
-    /// When Postgres or the place of the objects does not answer.
+    /// Fails when Postgres or the object storage does not answer.
     pub async fn sweep(&self, ago: Duration) -> anyhow::Result<usize> {
         let before = Utc::now() - ago;
         let listed = self.objects.list(&self.keys.instance);
@@ -178,7 +172,7 @@ impl Archiver {
             removed += tokio::task::spawn_blocking(move || halves(&folder, now, ago)).await?;
         }
         if removed > 0 {
-            info!("{removed} objects that nothing names are removed");
+            info!("removed {removed} objects that no row names");
         }
         Ok(removed)
     }
@@ -188,19 +182,19 @@ impl Archiver {
         let now = SystemTime::now();
         match tokio::task::spawn_blocking(move || caches.prune(now)).await.map_err(Into::into).flatten() {
             Ok(0) => {}
-            Ok(removed) => info!("{removed} caches that are old or too many are removed"),
+            Ok(removed) => info!("removed {removed} caches that were old or too many"),
             Err(error) => warn!("cannot tidy up the caches: {error:#}"),
         }
         match mirrors.prune(now, UNUSED_MIRROR).await {
             Ok(0) => {}
-            Ok(removed) => info!("{removed} mirrors that nothing was fetched into for long are removed"),
+            Ok(removed) => info!("removed {removed} mirrors that were unused for long"),
             Err(error) => warn!("cannot remove mirrors: {error:#}"),
         }
     }
 }
 
-/// Removes what a process that died has begun to write into the folder: files that lists of objects leave out, since
-/// their names end in `#NUMBER`. Gives how many.
+/// Removes files that a process was writing into the folder when it died. Lists of objects leave these out, since their
+/// names end in `#NUMBER`. Returns the number of removed files.
 fn halves(folder: &Path, now: SystemTime, ago: Duration) -> usize {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
     let mut removed = 0;

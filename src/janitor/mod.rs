@@ -1,5 +1,5 @@
-//! What nobody else would notice: jobs whose worker is gone, containers that nobody runs, a disk that fills, and what is
-//! kept for too long.
+//! The janitor: regular checks for jobs whose worker is lost, containers without a job, full disks, and data that has
+//! been kept long enough.
 
 mod archiver;
 
@@ -21,25 +21,25 @@ use crate::store::queue;
 use crate::store::wakeup::bell::Bells;
 use crate::worker::{Database, LEASE, Worker};
 
-/// How often the janitor goes round.
+/// Interval of the janitor's rounds.
 pub const ROUND: Duration = Duration::from_secs(1);
-/// Containers are looked through only each so many rounds: the list is a larger request.
+/// Number of rounds between checks of the containers: their list is a larger request.
 const REAP_EACH: u32 = 30;
-/// What is told of runners that are gone is looked through only each so many rounds.
+/// Number of rounds between checks for alerts on runners that no longer exist.
 const FORGET_EACH: u32 = 600;
-/// How long a job waits for a runner that could run it at all: one may just be starting.
+/// Time that a job waits for a runner that could run it at all: such a runner may just be starting.
 const UNSCHEDULABLE_AFTER: Duration = Duration::from_secs(60);
 
-/// Whose mess is tidied up.
+/// Scope of the janitor's duties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Duties {
-    /// All of the installation: one process does that.
+    /// The whole installation; one process has these duties.
     Installation,
-    /// That of this process and its runners.
+    /// The runners of this process.
     Runners,
 }
 
-/// Goes round and tidies up.
+/// State of the janitor between its rounds.
 #[derive(Debug)]
 pub struct Janitor {
     duties: Duties,
@@ -47,23 +47,20 @@ pub struct Janitor {
     bells: Bells,
     workers: Vec<Arc<Worker>>,
     room: Room,
-    /// Each lease as it was found, and since when it has not changed.
+    /// Each lease as it was last seen, and the time since which it has not changed.
     leases: HashMap<AttemptId, (DateTime<Utc>, Instant)>,
     rounds: u32,
-    /// Containers are looked through beside the rounds, which an engine that does not answer must not hold up.
+    /// Containers are checked next to the rounds, so that an engine that does not answer cannot delay them.
     reaping: JoinSet<()>,
 }
 
 impl Janitor {
-    /// A janitor of these workers' runners and of the disks.
+    /// Returns a janitor of these workers' runners and of the disks.
     pub fn new(duties: Duties, Database { pool: db, bells }: Database, workers: Vec<Arc<Worker>>, room: Room) -> Self {
         Self { duties, db, bells, workers, room, leases: HashMap::new(), rounds: 0, reaping: JoinSet::new() }
     }
 
-    /// One round at `now`.
-    ///
-    /// # Errors
-    /// When Postgres cannot be asked.
+    /// Runs one round at `now`.
     pub async fn step(&mut self, now: Instant) -> anyhow::Result<()> {
         let outcome = self.round(now).await;
         if outcome.is_err() {
@@ -81,7 +78,7 @@ impl Janitor {
         if self.rounds.is_multiple_of(REAP_EACH) && self.reaping.is_empty() {
             for worker in self.workers.iter().filter(|worker| worker.is_reachable()) {
                 let worker = Arc::clone(worker);
-                // An engine that is away is the worker's to report.
+                // The worker itself reports an engine that is unreachable.
                 self.reaping.spawn(async move { drop(worker.reap().await) });
             }
         }
@@ -90,12 +87,12 @@ impl Janitor {
     }
 
     async fn check_jobs(&mut self, now: Instant) -> anyhow::Result<()> {
-        self.rescue(now).await.context("looking for lost jobs")?;
+        self.rescue(now).await.context("rescuing lost jobs")?;
         if self.rounds.is_multiple_of(FORGET_EACH) {
-            alerts::forget_runners(&self.db).await.context("looking for runners that are gone")?;
+            alerts::forget_runners(&self.db).await.context("forgetting removed runners")?;
         }
         let told =
-            queue::update_wait_reasons(&self.db, UNSCHEDULABLE_AFTER).await.context("looking at the jobs that wait")?;
+            queue::update_wait_reasons(&self.db, UNSCHEDULABLE_AFTER).await.context("updating the wait reasons")?;
         if !told.is_empty() {
             told.into_iter().for_each(|job| self.bells.ring_log(job));
             self.bells.outbox.ring();
@@ -103,9 +100,9 @@ impl Janitor {
         Ok(())
     }
 
-    /// Brings back the jobs whose workers are lost: whose lease has run out, and was seen not to change for as long as one
-    /// holds. So workers that could not beat because Postgres was away, or this machine, or because the clock has jumped,
-    /// get the time to do so.
+    /// Requeues the jobs whose workers are lost. A worker is lost when its lease has run out, and has not changed for
+    /// the length of one lease while we watched. So a worker that could not beat (because Postgres or this machine was
+    /// away, or because the clock has jumped) gets the time to do so.
     async fn rescue(&mut self, now: Instant) -> sqlx::Result<()> {
         let leases = queue::leases(&self.db, LEASE * 2).await?;
         let live: HashSet<AttemptId> = leases.iter().map(|lease| lease.attempt).collect();
@@ -127,7 +124,7 @@ impl Janitor {
         Ok(())
     }
 
-    /// Tells of disks that are full. That no job is begun then is for the workers to see.
+    /// Stores alerts on disks that are full. It is up to the workers to start no jobs then.
     async fn check_disks(&self) -> anyhow::Result<()> {
         let wanting = self.room.wanting()?;
         let own = match (self.duties, self.workers.first()) {
@@ -136,7 +133,7 @@ impl Janitor {
         };
         self.report_disk(&own, wanting.as_deref()).await?;
         for worker in &self.workers {
-            // Most often it is the same disk, of which one word is enough.
+            // Most often it is the same disk, and one alert is enough.
             let of_engine = worker.wanting_room()?.filter(|_| wanting.is_none());
             self.report_disk(&format!("disk of runner {}", worker.name()), of_engine.as_deref()).await?;
         }

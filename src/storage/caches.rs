@@ -1,7 +1,8 @@
 //! Caches of jobs: one file each, found by repository, ref and slug.
 //!
 //! `caches/REPO/HASH-OF-REF/HASH-OF-SLUG.DIGEST.tar.zst`. The names are hashes, since refs and slugs come from outside.
-//! A file is whole or not there: it is written elsewhere and renamed. Its time of change is that of its last use.
+//! A file is complete or absent: it is written elsewhere and then renamed. Its modification time is the time of its
+//! last use.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -18,18 +19,18 @@ use crate::domain::RepoId;
 
 const SUFFIX: &str = ".tar.zst";
 const UNDER_WAY: &str = ".new";
-/// A file that is still being written after this long is of a process that died.
+/// Age of an unfinished file after which its writer counts as dead.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// `[cache]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The most that one job's cache may hold, before it is compressed.
+    /// Maximum size of one job's cache, before compression.
     pub max_size: ByteSize,
-    /// The most that all caches take on the disk; those that were not used for longest go first.
+    /// Maximum size of all caches on the disk. The least recently used ones are removed first.
     pub total_size: ByteSize,
-    /// A cache that was not used for so long goes.
+    /// Time since the last use after which a cache is removed.
     #[serde(with = "humantime_serde")]
     pub max_age: Duration,
 }
@@ -47,41 +48,41 @@ pub struct Caches {
     settings: Settings,
 }
 
-/// A cache that is there.
+/// A cache that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cached {
-    /// Whose it is.
+    /// Ref that the cache belongs to.
     pub reference: String,
-    /// Of its contents.
+    /// Digest of the contents.
     pub digest: String,
-    /// On the disk.
+    /// Size on the disk.
     pub size: ByteSize,
     path: PathBuf,
 }
 
 impl Cached {
-    /// The contents, as a tar to be extracted at `/`.
+    /// Opens the contents, as a tar to extract at `/`.
     ///
     /// # Errors
-    /// When the file cannot be read, or was removed meanwhile.
+    /// Fails when the file cannot be read, or was removed meanwhile.
     pub fn open(&self) -> anyhow::Result<impl Read + Send + use<>> {
         let file = File::open(&self.path).context("opening a cache")?;
-        // It was used now. A file system that does not keep that only makes the cache go sooner.
+        // Marks the cache as used. On a file system without modification times, the cache is only removed sooner.
         let _ = file.set_modified(SystemTime::now());
         Ok(zstd::Decoder::new(file)?)
     }
 }
 
 impl Caches {
-    /// The caches in this folder, which need not exist yet.
+    /// Returns the caches in this folder, which need not exist yet.
     pub fn new(folder: PathBuf, settings: Settings) -> Self {
         Self { folder, settings }
     }
 
-    /// The first cache there is, of those that the refs name.
+    /// Finds the first existing cache among those of the given refs.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// Fails when the folder cannot be read.
     pub fn find(&self, repo: RepoId, refs: &[String], slug: &str) -> anyhow::Result<Option<Cached>> {
         for reference in refs {
             if let Some(found) = files_of(&self.folder_of(repo, reference), slug)?.pop() {
@@ -94,7 +95,7 @@ impl Caches {
     /// Begins a cache, which replaces an older one of the same ref and slug when it is finished.
     ///
     /// # Errors
-    /// When the disk does not let it be written.
+    /// Fails when the file cannot be written.
     pub fn begin(&self, repo: RepoId, reference: &str, slug: &str) -> anyhow::Result<NewCache> {
         let folder = self.folder_of(repo, reference);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
@@ -103,10 +104,10 @@ impl Caches {
         Ok(NewCache { folder, slug: slug.to_owned(), file, packer })
     }
 
-    /// Removes what is old, and what is too much in all. Gives how many went.
+    /// Removes caches that are too old, and the least recently used ones above the total size. Returns their number.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// Fails when the folder cannot be read.
     pub fn prune(&self, now: SystemTime) -> anyhow::Result<usize> {
         let mut files = Vec::new();
         for repo in entries(&self.folder)? {
@@ -142,7 +143,7 @@ impl Caches {
     }
 }
 
-/// A cache that is being written. Dropped, it leaves nothing.
+/// A cache that is being written. If it is dropped unfinished, it leaves nothing behind.
 #[derive(Debug)]
 pub struct NewCache {
     folder: PathBuf,
@@ -152,19 +153,20 @@ pub struct NewCache {
 }
 
 impl NewCache {
-    /// Adds what the engine gives as the tar of `path`: an absolute path, whose last part begins every name in it.
+    /// Adds the tar of `path` that the engine sends. The path is absolute, and each name in the tar begins with its
+    /// last part.
     ///
     /// # Errors
-    /// When the tar is broken, the cache grows too large, or the disk is full.
+    /// Fails when the tar is broken, the cache grows too large, or the disk is full.
     pub fn add(&mut self, path: &str, tar: impl Read) -> anyhow::Result<()> {
         self.packer.add(path, tar)
     }
 
-    /// Puts it in its place; None when `restored`, the digest of what the job began with, is the digest of this one
-    /// too: then nothing has changed, and nothing is kept.
+    /// Moves the cache to its place. Returns `None`, without keeping anything, when its digest is `restored`, the
+    /// digest of the cache that the job began with: then nothing has changed.
     ///
     /// # Errors
-    /// When the disk is full.
+    /// Fails when the disk is full.
     pub fn finish(self, restored: Option<&str>) -> anyhow::Result<Option<ByteSize>> {
         let digest = self.packer.finish()?;
         if restored == Some(digest.as_str()) {
@@ -182,7 +184,7 @@ impl NewCache {
     }
 }
 
-/// The caches of a slug in a folder, the last used one at the end.
+/// Lists the caches of a slug in a folder; the last used one comes last.
 fn files_of(folder: &Path, slug: &str) -> anyhow::Result<Vec<Cached>> {
     let prefix = format!("{}.", hashed(slug));
     let mut found = Vec::new();
@@ -203,7 +205,7 @@ fn files_of(folder: &Path, slug: &str) -> anyhow::Result<Vec<Cached>> {
     Ok(found.into_iter().map(|(_, cached)| cached).collect())
 }
 
-/// What is in a folder; nothing when there is none.
+/// Lists the entries of a folder; none if it does not exist.
 fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),

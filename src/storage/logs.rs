@@ -1,4 +1,4 @@
-//! Logs, wherever they are: in rows while their jobs run, in objects after that.
+//! Logs in either place: in rows while their jobs run, and in objects after that.
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
@@ -9,11 +9,11 @@ use crate::domain::{AttemptId, JobId};
 use crate::store::output::log_objects::{self, LogObject};
 use crate::store::output::logs::{self, Piece};
 
-/// Bytes of a log in one frame. Who reads from somewhere has to decompress one frame for nothing at most.
+/// Number of bytes of a log in a frame. A reader that starts anywhere decompresses at most one frame in vain.
 const FRAME: usize = 256 * 1024;
-/// zstd's level: as fast as a disk, and a log is written once and kept for months.
+/// Compression level of zstd: as fast as a disk, and a log is written once and kept for months.
 const LEVEL: i32 = 3;
-/// The most bytes of an object that are asked for at once.
+/// Maximum number of bytes of an object in one request.
 const FETCH: u64 = 4 << 20;
 
 /// All logs of an installation.
@@ -23,36 +23,36 @@ pub struct Logs {
     objects: Objects,
 }
 
-/// What became of moving the logs of a job.
+/// Result of moving the logs of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moved {
-    /// Somebody else does it, or has done it.
+    /// Another process moves the logs, or has moved them.
     Nothing,
-    /// So many bytes of logs are in objects of so many bytes now.
+    /// Number of bytes of the logs, and of the objects that they are in now.
     Bytes(u64, u64),
 }
 
 impl Logs {
-    /// The logs in these rows and objects.
+    /// Returns the logs in these rows and objects.
     pub fn new(db: PgPool, objects: Objects) -> Self {
         Self { db, objects }
     }
 
-    /// Reads an attempt's log from `offset` on, until at least `enough` bytes are there or the log ends. Nothing is there
-    /// of a log that was removed.
+    /// Reads an attempt's log from `offset`, until at least `enough` bytes are read or the log ends. Of a log that was
+    /// removed, there is nothing to read.
     ///
     /// # Errors
-    /// When Postgres or the place of the objects does not answer, or what is stored is broken.
+    /// Fails when Postgres or the object storage does not answer, or when the stored data is broken.
     pub async fn read(&self, attempt: AttemptId, offset: i64, enough: usize) -> anyhow::Result<Piece> {
         let mut piece = logs::read(&self.db, attempt, offset, enough).await?;
         if piece.bytes.len() >= enough {
             return Ok(piece);
         }
-        // The log ends there, or it is an object; it may have become one just now, in the middle of the reading.
+        // Either the log ends there, or it is an object. It may have become one just now, while we were reading.
         if let Some(object) = log_objects::find(&self.db, attempt).await? {
             let from = offset + i64::try_from(piece.bytes.len())?;
             let is_whole = self.read_object(&object, from, enough, &mut piece.bytes).await?;
-            // It may have been removed since the row was read; then the row says so by now.
+            // The object may have been removed since the row was read; if so, the row says it by now.
             if !is_whole && log_objects::removed(&self.db, attempt).await?.is_none() {
                 bail!("the object of the log of job {} is missing from the storage", attempt.job);
             }
@@ -60,7 +60,7 @@ impl Logs {
         Ok(piece)
     }
 
-    /// Reads a log that is an object; false when the object is gone.
+    /// Reads a log that is an object. Returns false when the object does not exist any more.
     async fn read_object(&self, log: &LogObject, from: i64, enough: usize, into: &mut Vec<u8>) -> anyhow::Result<bool> {
         let Some(key) = &log.key else { return Ok(false) };
         let frame = usize::try_from(log.frame)?;
@@ -70,7 +70,7 @@ impl Logs {
         while at < length && into.len() < enough {
             let first = at / frame;
             let wanted = at.saturating_add(enough - into.len()).min(length).div_ceil(frame);
-            // As many whole frames as are wanted and as one request may bring, and one at least.
+            // As many whole frames as needed, within the limit of a request, but at least one.
             let fits = |end: &usize| *end == first + 1 || starts[*end] - starts[first] <= FETCH;
             let end = (first + 1..=wanted).take_while(fits).last().unwrap_or(first + 1);
             let Some(bytes) = self.objects.range(key, starts[first]..starts[end]).await? else {
@@ -89,11 +89,11 @@ impl Logs {
         Ok(true)
     }
 
-    /// Moves the logs of a finished job into objects, one for each attempt. A crash in the middle leaves objects that the
+    /// Moves the logs of a finished job into objects, one for each attempt. A crash in between leaves objects that the
     /// next try replaces.
     ///
     /// # Errors
-    /// When Postgres or the place of the objects does not answer; the logs stay in rows then.
+    /// Fails when Postgres or the object storage does not answer; then the logs stay in rows.
     pub async fn archive(&self, keys: &Keys, job: JobId) -> anyhow::Result<Moved> {
         let Some((mut tx, attempts)) = log_objects::begin(&self.db, job).await? else { return Ok(Moved::Nothing) };
         let (mut raw, mut packed) = (0, 0);
@@ -125,7 +125,7 @@ impl Logs {
         }
     }
 
-    /// Writes a log into an object; gives its size, and where each frame begins in it.
+    /// Writes a log into an object. Returns its size, and the offset of each frame in it.
     async fn pack(&self, object: &mut NewObject, attempt: AttemptId, length: i64) -> anyhow::Result<(i64, Vec<i64>)> {
         let (mut size, mut frames) = (0, Vec::new());
         let mut offset = 0;
@@ -140,7 +140,8 @@ impl Logs {
                 let packed = zstd::bulk::compress(frame, LEVEL).context("compressing a log")?;
                 frames.push(size);
                 size += i64::try_from(packed.len())?;
-                // A copy: what compressed it has made room for text that does not compress, and the object holds on to it.
+                // A copy, because the compressor's buffer has room for incompressible text, and the object would keep
+                // all of it.
                 object.write(Bytes::copy_from_slice(&packed)).await?;
             }
             held.drain(..whole);

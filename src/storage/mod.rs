@@ -1,6 +1,6 @@
-//! What is too large for rows: objects in a folder or a bucket, and caches of jobs as files.
+//! Data that is too large for rows: objects in a folder or a bucket, and caches of jobs as files.
 //!
-//! It joins both for who reads: where a log is, in rows or in an object, is known here and nowhere above.
+//! This module hides the place of a log from its readers: no module above knows whether it is in rows or in an object.
 
 mod caches;
 mod logs;

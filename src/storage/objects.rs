@@ -1,8 +1,8 @@
 //! Objects: finished logs and artifacts, in a folder or in a bucket of an S3 service. The only file that names
 //! object_store.
 //!
-//! **Invariant:** an object is whole and on the disk before the row that names it is written. Keys are made here, of ids
-//! and hashes: nothing that comes from outside is part of one.
+//! **Invariant:** an object is complete and on the disk before the row that names it is written. Keys are made here
+//! from ids and hashes: no part of a key comes from outside.
 
 use std::fs::DirBuilder;
 use std::ops::Range;
@@ -32,12 +32,12 @@ use url::Url;
 
 use crate::domain::{AttemptId, RepoId};
 
-/// What is gathered before it is written, and the size of a part of a large object; S3 wants 5 MiB at least.
+/// Size of the write buffer, and of a part of a large object; S3 requires at least 5 MiB.
 const PART: usize = 8 << 20;
-/// Parts that are on their way at once.
+/// Number of parts that are uploaded at once.
 const PARTS: usize = 2;
-/// How long an S3 service may be silent (a download takes as long as its reader), and how long a failed request is tried
-/// again.
+/// Time limit for silence of an S3 service (a download takes as long as its reader), and time for which a failed
+/// request is retried.
 const SILENCE: Duration = Duration::from_secs(60);
 const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -45,17 +45,15 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ObjectSettings {
-    /// `s3://BUCKET/PREFIX`; a folder in the data folder when empty.
+    /// `s3://BUCKET/PREFIX`; if empty, a folder in the data folder.
     pub url: String,
-    /// The S3 service, as in `https://minio.example.org:9000`; that of Amazon when empty.
+    /// Address of the S3 service, as in `https://minio.example.org:9000`; if empty, Amazon's.
     pub endpoint: String,
-    /// Its region.
     pub region: String,
-    /// The name of the key that requests are signed with; without one, the role of the machine on AWS is asked for.
+    /// Name of the key that signs requests. Without it, the role of the machine on AWS is used.
     pub access_key: String,
-    /// The key.
     pub secret_key: SecretString,
-    /// With less room than this on a disk that jobs write to, no job is begun.
+    /// Minimum free space on a disk that jobs write to. With less, no job starts.
     pub least_free: ByteSize,
 }
 
@@ -73,10 +71,10 @@ impl Default for ObjectSettings {
 }
 
 impl ObjectSettings {
-    /// Refuses what cannot work.
+    /// Rejects settings that cannot work.
     ///
     /// # Errors
-    /// In words for the operator.
+    /// Fails with a message for the operator.
     pub fn check(&self) -> anyhow::Result<()> {
         let has_secret = !self.secret_key.expose_secret().is_empty();
         if self.url.is_empty() {
@@ -95,7 +93,7 @@ impl ObjectSettings {
         Ok(())
     }
 
-    /// The bucket, and the prefix in it.
+    /// Returns the bucket, and the prefix in it.
     fn bucket(&self) -> anyhow::Result<(String, Path)> {
         let wrong = || format!("storage.url must be empty or s3://BUCKET/PREFIX, not {:?}", self.url);
         let url = Url::parse(&self.url).with_context(wrong)?;
@@ -107,41 +105,40 @@ impl ObjectSettings {
     }
 }
 
-/// The place of the objects does not answer, or does not let us in; nothing of what it has is lost by that.
+/// The object storage does not answer, or denies access. Its data is not lost.
 #[derive(Debug, thiserror::Error)]
 #[error("the object storage does not answer")]
 pub struct Away;
 
-/// Where objects are kept.
+/// The object storage.
 #[derive(Debug, Clone)]
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
-    /// The folder, if it is one.
+    /// Folder of the objects, if they are in one.
     folder: Option<PathBuf>,
 }
 
-/// An object that is there.
+/// An object that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Its key.
     pub key: String,
-    /// When it was written.
+    /// Time at which the object was written.
     pub written: DateTime<Utc>,
 }
 
 impl Objects {
-    /// The objects of these settings; a folder is made in `data`.
+    /// Opens the object storage of these settings. If it is a folder, it is created in `data`.
     ///
     /// # Errors
-    /// When the folder cannot be made, or the settings are no place.
+    /// Fails when the folder cannot be created, or when the settings are not valid.
     pub fn open(settings: &ObjectSettings, data: &FilePath) -> anyhow::Result<Self> {
         if settings.url.is_empty() {
             let folder = data.join("objects");
-            // Logs and artifacts of private repositories are nobody else's on this machine.
+            // Logs and artifacts of private repositories must not be readable for other users of this machine.
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
             made.with_context(|| format!("making {}", folder.display()))?;
-            // What a row names shall be there after a power cut, too.
+            // An object that a row names must survive a power failure.
             let store = LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true);
             return Ok(Self { store: Arc::new(store), prefix: Path::default(), folder: Some(folder) });
         }
@@ -150,7 +147,7 @@ impl Objects {
             .with_bucket_name(bucket)
             .with_region(&settings.region)
             .with_client_options(ClientOptions::new().with_timeout_disabled().with_read_timeout(SILENCE))
-            // Objects go one by one here, and not every service knows how to remove many.
+            // Objects are deleted one by one here, and some services cannot delete several at once.
             .with_disable_bulk_delete(true)
             .with_allow_http(settings.endpoint.starts_with("http://"))
             .with_retry(RetryConfig { retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() });
@@ -166,16 +163,16 @@ impl Objects {
         Ok(Self { store: Arc::new(store), prefix, folder: None })
     }
 
-    /// Begins an object, which is there once it is finished; one of the same key is replaced then.
+    /// Begins an object, which exists once it is finished. It then replaces an older one with the same key.
     pub fn begin(&self, key: &str) -> NewObject {
         let writer = BufWriter::with_capacity(Arc::clone(&self.store), self.path(key), PART);
         NewObject { writer: writer.with_max_concurrency(PARTS) }
     }
 
-    /// Some bytes of an object; none when there is no such object.
+    /// Reads a range of an object. Returns `None` if the object does not exist.
     ///
     /// # Errors
-    /// When the place does not answer.
+    /// Fails when the storage does not answer.
     pub async fn range(&self, key: &str, range: Range<u64>) -> anyhow::Result<Option<Bytes>> {
         match self.store.get_range(&self.path(key), range).await {
             Err(Error::NotFound { .. }) => Ok(None),
@@ -183,16 +180,16 @@ impl Objects {
         }
     }
 
-    /// The bytes of an object, as they come; none when there is no such object.
+    /// Reads a range of an object as a stream. Returns `None` if the object does not exist.
     ///
     /// # Errors
-    /// When the place does not answer.
+    /// Fails when the storage does not answer.
     pub async fn read(
         &self,
         key: &str,
         range: Range<u64>,
     ) -> anyhow::Result<Option<BoxStream<'static, anyhow::Result<Bytes>>>> {
-        // An empty object has no range that could be asked for.
+        // An empty object has no range to request.
         let range = (!range.is_empty()).then_some(GetRange::Bounded(range));
         match self.store.get_opts(&self.path(key), GetOptions { range, ..GetOptions::default() }).await {
             Err(Error::NotFound { .. }) => Ok(None),
@@ -203,10 +200,10 @@ impl Objects {
         }
     }
 
-    /// Removes an object; one that is gone already is fine.
+    /// Removes an object. If it does not exist any more, that is fine.
     ///
     /// # Errors
-    /// When the place does not answer.
+    /// Fails when the storage does not answer.
     pub async fn remove(&self, key: &str) -> anyhow::Result<()> {
         match self.store.delete(&self.path(key)).await {
             Err(Error::NotFound { .. }) => Ok(()),
@@ -214,7 +211,7 @@ impl Objects {
         }
     }
 
-    /// Every object of an installation, as they come.
+    /// Lists all objects of an installation, as a stream.
     pub fn list(&self, instance: &str) -> BoxStream<'static, anyhow::Result<Listed>> {
         let prefix = self.path(instance);
         let own = self.prefix.clone();
@@ -228,17 +225,17 @@ impl Objects {
         listed.boxed()
     }
 
-    /// Asks the place for an object that is not there. That changes nothing, and tells of a wrong address, bucket or key.
+    /// Lists a folder that does not exist. That changes nothing, and detects a wrong address, bucket or key.
     ///
     /// # Errors
-    /// When it cannot be used.
+    /// Fails when the storage cannot be used.
     pub async fn examine(&self) -> anyhow::Result<()> {
-        // Not a HEAD: an answer to that has no words, and a missing bucket looks like a missing object.
+        // Not a HEAD: its response has no body, and a missing bucket looks like a missing object.
         self.store.list_with_delimiter(Some(&self.path("no-such-folder"))).await.context("listing objects")?;
         Ok(())
     }
 
-    /// The folder of the objects, if it is one.
+    /// Returns the folder of the objects, if they are in one.
     pub fn folder(&self) -> Option<&FilePath> {
         self.folder.as_deref()
     }
@@ -248,7 +245,7 @@ impl Objects {
     }
 }
 
-/// An object that is being written. One that is not finished leaves nothing that could be read.
+/// An object that is being written. Without `finish`, no reader ever sees it.
 #[derive(Debug)]
 pub struct NewObject {
     writer: BufWriter,
@@ -258,39 +255,39 @@ impl NewObject {
     /// Adds bytes.
     ///
     /// # Errors
-    /// When the place does not take them.
+    /// Fails when the storage does not accept them.
     pub async fn write(&mut self, bytes: Bytes) -> anyhow::Result<()> {
         self.writer.put(bytes).await.context("writing an object")
     }
 
-    /// Waits until the object is whole and durable.
+    /// Waits until the object is complete and durable.
     ///
     /// # Errors
-    /// When the place does not take it.
+    /// Fails when the storage does not accept it.
     pub async fn finish(mut self) -> anyhow::Result<()> {
         self.writer.shutdown().await.context("writing an object")
     }
 
-    /// Gives it up. Without this, a bucket keeps the parts that it has.
+    /// Discards the object. Without this, a bucket keeps the uploaded parts.
     pub async fn abort(mut self) {
         let _ = self.writer.abort().await;
     }
 }
 
-/// The keys of one installation's objects. Several may share a bucket, and none removes what is another's.
+/// Keys of one installation's objects. Several installations may share a bucket, and none removes objects of another.
 #[derive(Debug, Clone)]
 pub struct Keys {
-    /// The installation.
+    /// Id of the installation.
     pub instance: String,
 }
 
 impl Keys {
-    /// That of an attempt's log.
+    /// Returns the key of an attempt's log.
     pub fn log(&self, attempt: AttemptId) -> String {
         format!("{}/logs/{}/{attempt}.zst", self.instance, attempt.job.0 / 1000)
     }
 
-    /// That of an artifact. What comes from a fork has a place of its own.
+    /// Returns the key of an artifact. Artifacts of forks have their own prefix.
     pub fn artifact(&self, repo: RepoId, from_fork: bool, attempt: AttemptId, path: &str) -> String {
         let trust = if from_fork { "forks" } else { "own" };
         let hash = hex::encode(&Sha256::digest(path)[..16]);

@@ -1,4 +1,4 @@
-//! Tars of a container's folders as one tar of absolute paths, compressed, with a digest of what is in it.
+//! Conversion of tars of a container's folders into one compressed tar of absolute paths, with a digest of its content.
 
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use sha2::{Digest as _, Sha256};
 use tar::{Archive, Builder, Entry, EntryType};
 
-/// zstd's level: caches are mostly packed already.
+/// Compression level of zstd: most content of caches is compressed already.
 const LEVEL: i32 = 1;
 
 /// A tar that grows.
@@ -26,16 +26,16 @@ impl<W: Write> std::fmt::Debug for Packer<W> {
 }
 
 impl<W: Write> Packer<W> {
-    /// A packer that takes at most `max_size` of contents.
+    /// Returns a packer for at most `max_size` of contents.
     pub fn new(output: W, max_size: ByteSize) -> io::Result<Self> {
         let tar = Builder::new(zstd::Encoder::new(output, LEVEL)?);
         Ok(Self { tar, digest: Sha256::new(), room: max_size.as_u64(), max_size })
     }
 
-    /// Adds a tar whose names begin with the last part of `path`, under the whole of it.
+    /// Adds a tar whose names begin with the last part of `path`. Its entries get the whole path.
     ///
     /// # Errors
-    /// When the tar is broken, there is too much, or the output does not take it.
+    /// Fails when the tar is broken, when it is too large, or when the output cannot be written.
     pub fn add(&mut self, path: &str, tar: impl Read) -> anyhow::Result<()> {
         let parent = Path::new(path.trim_start_matches('/')).parent().map(Path::to_owned).unwrap_or_default();
         for entry in Archive::new(tar).entries()? {
@@ -65,18 +65,19 @@ impl<W: Write> Packer<W> {
             EntryType::Directory => self.tar.append_data(&mut header, &name, io::empty())?,
             EntryType::Symlink | EntryType::Link => {
                 let target = entry.link_name()?.context("a link without a target")?.into_owned();
-                // A hard link names another entry of the tar; a symbolic one is a text that nobody follows here.
+                // A hard link names another entry of the tar. A symbolic link is only text here: nothing follows it.
                 let target = if kind == EntryType::Link { below(parent, &target)? } else { target };
                 self.digest.update(target.as_os_str().as_encoded_bytes());
                 self.tar.append_link(&mut header, &name, &target)?;
             }
-            // Sockets, pipes and devices are of no use to the next job.
+            // Sockets, pipes and devices are useless to the next job.
             _ => {}
         }
         Ok(())
     }
 
-    /// Ends the tar; gives the digest of names and contents. Times do not count: fetching a thing anew changes nothing.
+    /// Ends the tar. Returns the digest of names and contents. Times do not count, so that downloading the same files
+    /// again changes nothing.
     pub fn finish(self) -> anyhow::Result<String> {
         self.tar
             .into_inner()
@@ -87,7 +88,7 @@ impl<W: Write> Packer<W> {
     }
 }
 
-/// A name of the tar below `parent`. The engine makes the tar, but of what a job has left behind.
+/// Returns a name of the tar below `parent`. The engine makes the tar, but from files that a job has left.
 fn below(parent: &Path, name: &Path) -> anyhow::Result<PathBuf> {
     let mut path = parent.to_owned();
     for component in name.components() {

@@ -1,11 +1,11 @@
-//! Whether the disks have room for another job.
+//! Check for free disk space before a job starts.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bytesize::ByteSize;
 
-/// Looks at disks before a job is begun, which costs a system call each.
+/// Checks the disks before a job starts. Each check costs a system call.
 #[derive(Debug, Clone)]
 pub struct Room {
     data: PathBuf,
@@ -13,57 +13,58 @@ pub struct Room {
 }
 
 impl Room {
-    /// On the disk of the `data` folder, and wherever else it is asked for, `least` must be free.
+    /// Returns a check that requires `least` free space on the disk of the `data` folder, and of every folder that is
+    /// passed to it.
     pub fn new(data: PathBuf, least: ByteSize) -> Self {
         Self { data, least }
     }
 
-    /// What is wrong with the disk of the data folder, in words; none when it has room.
+    /// Describes the problem with the disk of the data folder, or returns `None` when it has enough space.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// Fails when the disk cannot be checked.
     pub fn wanting(&self) -> anyhow::Result<Option<String>> {
         self.wanting_at(&self.data)
     }
 
-    /// As [`Room::wanting`], of the disk of another folder.
+    /// Works as [`Room::wanting`] for the disk of another folder.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// Fails when the disk cannot be checked.
     pub fn wanting_at(&self, folder: &Path) -> anyhow::Result<Option<String>> {
-        // Without the free bytes, which change all the time: this is told when it is news.
+        // The text does not name the free bytes, which change all the time: a changed text counts as news.
         Ok((free(folder)? < self.least).then(|| {
             format!(
-                "less than {} are free under {} (storage.least_free): no job is begun until there is room. Make some; \
-                 jobs that run go on",
+                "less than {} are free under {} (storage.least_free): no job starts until there is room. Free some; \
+                 running jobs go on",
                 self.least,
                 folder.display()
             )
         }))
     }
 
-    /// Whether so much more may be written to the disk of the data folder.
+    /// Returns true if `more` bytes may still be written to the disk of the data folder.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// Fails when the disk cannot be checked.
     pub fn has_for(&self, more: ByteSize) -> anyhow::Result<bool> {
         self.has_for_at(&self.data, more)
     }
 
-    /// As [`Room::has_for`], of the disk of another folder.
+    /// Works as [`Room::has_for`] for the disk of another folder.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// Fails when the disk cannot be checked.
     pub fn has_for_at(&self, folder: &Path, more: ByteSize) -> anyhow::Result<bool> {
         Ok(free(folder)?.as_u64() >= self.least.as_u64().saturating_add(more.as_u64()))
     }
 }
 
-/// What is free on the disk of a folder.
+/// Returns the free space on the disk of a folder.
 ///
 /// # Errors
-/// When it cannot be looked at.
+/// Fails when the disk cannot be checked.
 pub fn free(folder: &Path) -> anyhow::Result<ByteSize> {
-    let disk = rustix::fs::statvfs(folder).with_context(|| format!("looking at {}", folder.display()))?;
+    let disk = rustix::fs::statvfs(folder).with_context(|| format!("checking the disk of {}", folder.display()))?;
     Ok(ByteSize::b(disk.f_bavail.saturating_mul(disk.f_frsize)))
 }

@@ -1,20 +1,17 @@
-//! What keeps Trainyard from working right now, so that every page can say it.
+//! The alerts: problems that keep Trainyard from working at the moment, which every page shows.
 
 use sqlx::PgPool;
 
-/// One alert that lasts.
+/// A problem that lasts.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Alert {
-    /// What is in alert, such as `runner local` or `github`.
+    /// Name of the affected component, such as `runner local` or `github`.
     pub component: String,
-    /// What is wrong and what to do.
+    /// Sentence that states the problem and what to do.
     pub message: String,
 }
 
-/// Says that a component is in alert (a message) or well (none). True when that is news.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Stores an alert on a component, or removes it (for `None`). Returns true if that changed anything.
 pub async fn set(db: &PgPool, component: &str, message: Option<&str>) -> sqlx::Result<bool> {
     let changed = match message {
         Some(message) => {
@@ -33,18 +30,13 @@ pub async fn set(db: &PgPool, component: &str, message: Option<&str>) -> sqlx::R
     Ok(changed.rows_affected() > 0)
 }
 
-/// Every alert there is now, oldest first.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Lists all current alerts, oldest first.
 pub async fn all(db: &PgPool) -> sqlx::Result<Vec<Alert>> {
     sqlx::query_as("select component, message from alert order by since").fetch_all(db).await
 }
 
-/// Forgets the alerts of runners that nobody has served for a while; who serves one tells of it again and again.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Removes the alerts of runners that no process has served for a while. A process that serves a runner stores its
+/// alerts again and again.
 pub async fn forget_runners(db: &PgPool) -> sqlx::Result<()> {
     sqlx::query(
         "delete from alert using runner where seen_at < now() - interval '10 min'

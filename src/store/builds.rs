@@ -1,4 +1,4 @@
-//! Builds, each inserted whole with its jobs, problems and wishes.
+//! Builds. Each is inserted as a whole, with its jobs, problems and wishes.
 
 use anyhow::Context as _;
 use sqlx::PgConnection;
@@ -13,39 +13,36 @@ use crate::domain::{
 /// A build to be inserted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewBuild<'a> {
-    /// The delivery that asked for it.
+    /// The delivery that the build results from.
     pub delivery: Option<&'a DeliveryId>,
-    /// Its repository.
     pub repo: RepoId,
-    /// What asked for it.
     pub trigger: &'a Trigger,
-    /// The commit that its jobs see; another than the trigger's for a pull request's merge commit.
+    /// Commit that the jobs check out. For a pull request, it is the merge commit and differs from the trigger's.
     pub built_sha: &'a Sha,
-    /// The jobs, in order; their numbers count from 1. Not started when a problem is an error.
+    /// The jobs, in order; their numbers count from 1. They are not inserted when a problem is an error.
     pub jobs: &'a [NewJob],
-    /// What the plan and the lint found.
+    /// Problems that the plan and the lint found.
     pub problems: &'a [Problem],
-    /// The final state when there is nothing to run.
+    /// Final state of a build that has nothing to run.
     pub decided: Option<BuildState>,
-    /// Whether the jobs that may fail are not waited for.
+    /// True when the build does not wait for jobs that are allowed to fail.
     pub fast_finish: bool,
-    /// Whether training configs were linted, so that the lint has a status of its own.
+    /// True when training configs were linted. The lint then has its own status.
     pub linted: bool,
 }
 
 /// A build that was inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Created {
-    /// Its key.
     pub id: BuildId,
-    /// Its number in its repository.
+    /// Number of the build in its repository.
     pub number: i32,
 }
 
 /// Inserts a build with everything that belongs to it. The caller's transaction makes it all or nothing.
 ///
 /// # Errors
-/// When Postgres cannot be asked, or when the delivery has a build already.
+/// Fails when the delivery already has a build, and when Postgres does not answer.
 pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<Created> {
     let trigger = new.trigger;
     let number = repos::next_number(tx, new.repo).await?;
@@ -111,63 +108,52 @@ async fn page_path(tx: &mut PgConnection, repo: RepoId, number: i32) -> sqlx::Re
         .await
 }
 
-/// What a job needs to know of its build, to be run.
+/// Facts about the build that a job needs to run.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct BuildFacts {
-    /// Key of the build.
     pub id: BuildId,
-    /// Number in its repository.
+    /// Number of the build in its repository.
     pub number: i32,
-    /// Owner of the repository.
     pub owner: String,
-    /// Name of the repository.
     pub name: String,
-    /// The repository's key.
     pub repo_id: RepoId,
-    /// Whether the public cannot read it.
+    /// True when the repository is not public.
     pub private: bool,
-    /// Where git fetches it from.
+    /// Address from which git fetches the repository.
     pub clone_url: String,
-    /// The repository's default branch.
     pub default_branch: String,
-    /// What asked for the build.
+    /// Kind of the trigger.
     pub kind: TriggerKind,
-    /// Branch, or a pull request's base branch.
+    /// Branch. For a pull request, its base branch.
     pub branch: Option<String>,
-    /// Tag.
     pub tag: Option<String>,
-    /// The commit that gets the status.
+    /// Commit that gets the status.
     pub sha: Sha,
-    /// The commit that is built.
+    /// Commit that is built.
     pub built_sha: Sha,
-    /// The commit before the push, or a pull request's base commit.
+    /// Commit before the push. For a pull request, its base commit.
     pub before_sha: Option<Sha>,
-    /// Message of the built commit.
     pub message: Option<String>,
-    /// Number of the pull request.
     pub pull_request: Option<i32>,
-    /// Its branch.
+    /// Branch of the pull request.
     pub head_branch: Option<String>,
-    /// Its repository, `owner/name`.
+    /// Repository of the pull request's branch, as `owner/name`.
     pub head_repo: Option<String>,
-    /// Whether it is a draft.
+    /// True when the pull request is a draft.
     pub draft: bool,
 }
 
 impl BuildFacts {
-    /// The repository's name.
+    /// Returns the repository's name.
     ///
     /// # Errors
-    /// When the stored one is none.
+    /// Fails when the stored name is not valid.
     pub fn repo(&self) -> anyhow::Result<RepoName> {
         format!("{}/{}", self.owner, self.name).parse().context("a stored repository's name")
     }
 }
 
-/// The facts of a job's build.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Reads the facts about a job's build.
 pub async fn facts_of(db: &mut PgConnection, job: JobId) -> sqlx::Result<BuildFacts> {
     sqlx::query_as(
         "select build.id, build.number, owner, repo.name, repo_id, private, clone_url, default_branch, build.kind, branch, tag, sha, built_sha,

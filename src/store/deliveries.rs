@@ -1,4 +1,4 @@
-//! Webhooks as they came, before anything was made of them.
+//! Webhooks as they were received, before they are interpreted.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,29 +13,29 @@ use crate::domain::DeliveryId;
 /// A stored delivery that waits for intake.
 #[derive(Debug, sqlx::FromRow)]
 pub struct Delivery {
-    /// GitHub's id of it.
+    /// GitHub's id of the delivery.
     pub id: DeliveryId,
-    /// The event's name (header `X-GitHub-Event`).
+    /// Name of the event (header `X-GitHub-Event`).
     pub event: String,
-    /// The body, byte for byte as it was signed.
+    /// Body, byte for byte as it was signed.
     pub body: Vec<u8>,
-    /// How often intake has tried it.
+    /// Number of times that intake has tried the delivery.
     pub tries: i32,
 }
 
-/// Whether a delivery is new.
+/// Result of storing a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
-    /// First seen, or seen and not yet processed.
+    /// First received, or received before and not yet processed.
     New,
     /// Processed before: nothing changes.
     Duplicate,
 }
 
-/// Where deliveries are handed in.
+/// Queue of deliveries that are about to be stored.
 ///
-/// Those that come while a commit is under way are stored together in the next one: at a commit each, a busy disk and
-/// not the processor would say how many webhooks a second can be taken.
+/// Deliveries that arrive while a commit is in progress are stored together in the next one. With one commit each, a
+/// busy disk and not the processor would limit the number of webhooks per second.
 #[derive(Debug, Clone)]
 pub struct DeliveryBatcher {
     db: PgPool,
@@ -43,7 +43,7 @@ pub struct DeliveryBatcher {
     commits: Arc<Semaphore>,
 }
 
-/// A delivery that waits for a commit, and whom to tell.
+/// A delivery that waits for a commit, with the channel for its result.
 #[derive(Debug)]
 struct Waiting {
     id: DeliveryId,
@@ -53,25 +53,26 @@ struct Waiting {
     answer: oneshot::Sender<Result<Stored, Arc<sqlx::Error>>>,
 }
 
-/// Commits that may be under way at once: one is on its way to the disk while another gathers rows.
+/// Number of commits that may be in progress at once: one is written to the disk while another gathers rows.
 const COMMITS: usize = 2;
-/// The most deliveries of one commit, in number and in bytes.
+/// Maximum number of deliveries in a commit, and of their bytes.
 const BATCH: usize = 32;
 const BATCH_BYTES: usize = 32 << 20;
 
 impl DeliveryBatcher {
-    /// A desk of this database.
+    /// Returns a batcher that writes to this database.
     pub fn new(db: PgPool) -> Self {
         Self { db, waiting: Arc::default(), commits: Arc::new(Semaphore::new(COMMITS)) }
     }
 
-    /// Stores a delivery. When this returns it is durable. One that asks for nothing comes with its outcome: it is
-    /// processed by being stored, and costs neither a second commit nor another look at its body.
+    /// Stores a delivery, which is durable when this returns. A delivery that asks for no build comes with its outcome:
+    /// it is processed by being stored, and needs neither a second commit nor another look at its body.
     ///
-    /// A redelivery of a processed one changes nothing; one that still waits for its next try is tried at once.
+    /// A redelivery of a processed delivery changes nothing. If the delivery still waits for its next try, a redelivery
+    /// makes it due at once.
     ///
     /// # Errors
-    /// When Postgres refuses or cannot be reached; then nothing was stored.
+    /// Fails when Postgres rejects it or does not answer; then nothing was stored.
     pub async fn put(
         &self,
         id: &DeliveryId,
@@ -88,7 +89,7 @@ impl DeliveryBatcher {
                 outcome: outcome.map(str::to_owned),
                 answer: sender,
             });
-            // Whoever gets to commit does so for all that wait, and mostly that is somebody else.
+            // The request that gets a commit slot commits for all that wait; in most cases that is another request.
             let told = loop {
                 tokio::select! {
                     biased;
@@ -102,7 +103,8 @@ impl DeliveryBatcher {
                     }
                 }
             };
-            // No answer: the request that committed for us was cut off by its sender. Storing twice does no harm.
+            // No answer: the request that committed for us was cut off by its sender. To store the delivery twice does
+            // no harm.
             if let Ok(put) = told {
                 return put;
             }
@@ -121,7 +123,7 @@ impl DeliveryBatcher {
                 bytes += next.body.len();
                 bytes <= BATCH_BYTES
             };
-            // One alone always fits, however large.
+            // A single delivery always fits, however large it is.
             let count = waiting.iter().take(BATCH).take_while(fits).count().max(1).min(waiting.len());
             waiting.drain(..count).collect()
         };
@@ -132,16 +134,16 @@ impl DeliveryBatcher {
                 Ok(_) => Ok(Stored::Duplicate),
                 Err(error) => Err(Arc::clone(error)),
             };
-            // A sender that does not listen any more has gone away.
+            // If the receiver is gone, so is the request.
             let _ = waiting.answer.send(put);
         }
     }
 }
 
-/// Stores deliveries in one commit; gives the ids of those that were not processed before.
+/// Stores deliveries in one commit. Returns the ids of those that were not processed before.
 async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryId>> {
-    // The same id may stand twice in a batch, which one insert does not take, and in two batches: those insert it in the
-    // same order, so that neither waits for the other for ever.
+    // The same id may occur twice in a batch, which one insert cannot handle, and in two batches at once. The latter
+    // insert in the same order, so that they cannot deadlock.
     let mut batch: Vec<&Waiting> = batch.iter().collect();
     batch.sort_by_key(|waiting| waiting.id.as_str());
     batch.dedup_by_key(|waiting| waiting.id.as_str());
@@ -168,11 +170,8 @@ async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryI
     Ok(new.into_iter().collect())
 }
 
-/// Takes the oldest open delivery that nobody else holds, counts a try of it, and puts its next one `patience` away: a
-/// crash in this try only delays it.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Takes the oldest open delivery that no other process holds, counts a try, and schedules the next one after
+/// `patience`: if the process crashes in this try, the delivery is only delayed.
 pub async fn take(db: &PgPool, patience: Duration) -> sqlx::Result<Option<Delivery>> {
     sqlx::query_as(
         "update delivery set tries = tries + 1, not_before = now() + $1
@@ -185,10 +184,8 @@ pub async fn take(db: &PgPool, patience: Duration) -> sqlx::Result<Option<Delive
     .await
 }
 
-/// Makes every delivery that a dead process was working on free at once. Called when no other process takes any.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Makes every delivery that a dead process was handling due at once. Must only be called while no other process takes
+/// deliveries.
 pub async fn free_taken(db: &PgPool) -> sqlx::Result<u64> {
     let freed = sqlx::query("update delivery set not_before = now() where done_at is null and not_before > now()")
         .execute(db)
@@ -196,10 +193,7 @@ pub async fn free_taken(db: &PgPool) -> sqlx::Result<u64> {
     Ok(freed.rows_affected())
 }
 
-/// Records what came of a delivery; false when it was recorded before.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Records the outcome of a delivery. Returns false if it was recorded before.
 pub async fn done(tx: &mut PgConnection, id: &DeliveryId, outcome: &str) -> sqlx::Result<bool> {
     let changed = sqlx::query("update delivery set done_at = now(), outcome = $2 where id = $1 and done_at is null")
         .bind(id)
@@ -209,10 +203,7 @@ pub async fn done(tx: &mut PgConnection, id: &DeliveryId, outcome: &str) -> sqlx
     Ok(changed.rows_affected() == 1)
 }
 
-/// Puts a delivery's next try `delay` away.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Schedules the next try of a delivery after `delay`.
 pub async fn later(db: &PgPool, id: &DeliveryId, delay: Duration) -> sqlx::Result<()> {
     sqlx::query("update delivery set not_before = now() + $2 where id = $1 and done_at is null")
         .bind(id)

@@ -1,4 +1,4 @@
-//! Rows in Postgres. The only writer: free functions on a connection, one file for each table.
+//! Rows in Postgres. This module is the only writer: free functions on a connection, one file for each table.
 //!
 //! Unless a function says otherwise, its only error is that Postgres did not answer.
 //!
@@ -26,16 +26,16 @@ use serde::Deserialize;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, migrate::Migrator};
 
-/// The schema's history, compiled in.
+/// History of the schema, compiled into the program.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// `[database]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `postgres://…`; none for a private cluster in the data folder.
+    /// `postgres://…`, or `None` for a private cluster in the data folder.
     pub url: Option<SecretString>,
-    /// Connections that this process may hold, 4 to 1000.
+    /// Number of connections that this process may hold, 4 to 1000.
     pub connections: u32,
 }
 
@@ -46,10 +46,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The options of the configured server; none when Trainyard shall run its own.
+    /// Returns the options of the configured server, or `None` when Trainyard runs its own.
     ///
     /// # Errors
-    /// When `url` is not a Postgres URL.
+    /// Fails when `url` is not a Postgres URL.
     pub fn options(&self) -> anyhow::Result<Option<PgConnectOptions>> {
         let Some(url) = &self.url else { return Ok(None) };
         let options = url.expose_secret().parse().context(
@@ -58,7 +58,8 @@ impl Config {
         Ok(Some(options))
     }
 
-    /// A pool that connects when it is first used, so that the service starts while Postgres is away.
+    /// Returns a pool that connects when it is first used, so that the service starts even while Postgres is
+    /// unreachable.
     pub fn pool(&self, options: PgConnectOptions) -> PgPool {
         PgPoolOptions::new()
             .max_connections(self.connections)
@@ -67,10 +68,7 @@ impl Config {
     }
 }
 
-/// Which installation this database belongs to: containers carry it as a label.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Returns the id of the installation that this database belongs to. Containers carry it as a label.
 pub async fn instance(db: &PgPool) -> sqlx::Result<String> {
     sqlx::query_scalar("select id::text from instance").fetch_one(db).await
 }

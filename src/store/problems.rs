@@ -26,10 +26,7 @@ pub(super) async fn insert(tx: &mut PgConnection, build: BuildId, problems: &[Pr
     Ok(())
 }
 
-/// The problems of a build, as they were found.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Lists the problems of a build, in the order in which they were found.
 pub async fn of(db: &mut PgConnection, build: BuildId) -> sqlx::Result<Vec<Problem>> {
     type Row = (Severity, String, String, Option<String>, Option<i32>, Option<i32>, Option<String>);
     let rows: Vec<Row> = sqlx::query_as(

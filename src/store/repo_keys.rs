@@ -1,4 +1,4 @@
-//! Key pairs of repositories. Made when one is first asked for, and kept, the private half under a seal.
+//! Key pairs of repositories. A pair is made at the first request for it, and stored with its private half sealed.
 
 use std::sync::Arc;
 
@@ -14,22 +14,23 @@ use crate::repo_keys::{PrivateKey, Seal};
 pub struct RepoKeys {
     db: PgPool,
     seal: Arc<Seal>,
-    /// One pair is made at a time: whoever asks for many shall not take all processors.
+    /// Only one pair is made at a time, so that many requests cannot occupy all processors.
     making: Arc<Mutex<()>>,
 }
 
 const PUBLIC_KEY: &str = "select public_key from repo_key where repo_id = $1";
 
 impl RepoKeys {
-    /// The key pairs in this database, under this seal.
+    /// Returns the key pairs in this database, under this seal.
     pub fn new(db: PgPool, seal: Seal) -> Self {
         Self { db, seal: Arc::new(seal), making: Arc::default() }
     }
 
-    /// The repository's private key; None while nobody has asked for the public one, so that nothing can be encrypted.
+    /// Reads the repository's private key. Returns `None` if the public one was never requested: then nothing can have
+    /// been encrypted.
     ///
     /// # Errors
-    /// When Postgres cannot be asked, or what it holds was sealed by another server.
+    /// Fails when the key was sealed by another server, and when Postgres does not answer.
     pub async fn private(&self, repo: RepoId) -> anyhow::Result<Option<PrivateKey>> {
         let stored: Option<Vec<u8>> = sqlx::query_scalar("select private_key from repo_key where repo_id = $1")
             .bind(repo)
@@ -43,10 +44,7 @@ impl RepoKeys {
         Ok(Some(PrivateKey::from_pkcs8(&clear).context("the repository's stored key")?))
     }
 
-    /// Whether the seal opens what is stored, as far as something is.
-    ///
-    /// # Errors
-    /// When Postgres cannot be asked.
+    /// Returns true if the seal opens a stored key, or if there is none.
     pub async fn seal_fits(&self) -> sqlx::Result<bool> {
         let stored: Option<(RepoId, Vec<u8>)> =
             sqlx::query_as("select repo_id, private_key from repo_key order by repo_id limit 1")
@@ -55,10 +53,7 @@ impl RepoKeys {
         Ok(stored.is_none_or(|(repo, sealed)| self.seal.open(&name(repo), &sealed).is_ok()))
     }
 
-    /// The repository's public key as PEM; makes the pair when there is none.
-    ///
-    /// # Errors
-    /// When Postgres cannot be asked.
+    /// Returns the repository's public key as PEM. Makes the pair if there is none.
     pub async fn public(&self, repo: RepoId) -> anyhow::Result<String> {
         if let Some(stored) = self.stored(repo).await? {
             return Ok(stored);
@@ -67,13 +62,13 @@ impl RepoKeys {
         if let Some(stored) = self.stored(repo).await? {
             return Ok(stored);
         }
-        // A second of work: not on a thread that serves others.
+        // This takes about a second, so it must not block a thread that serves others.
         let made = tokio::task::spawn_blocking(|| -> anyhow::Result<_> {
             let key = PrivateKey::generate()?;
             Ok((key.to_pkcs8()?, key.public_pem()?))
         });
         let (private, public) = made.await.context("making a key pair")??;
-        // If another process was quicker, its pair counts.
+        // If another process was faster, its pair counts.
         sqlx::query(
             "insert into repo_key (repo_id, private_key, public_key) values ($1, $2, $3) on conflict do nothing",
         )
@@ -90,7 +85,7 @@ impl RepoKeys {
     }
 }
 
-/// What a sealed key is of.
+/// Returns the name under which a key is sealed.
 fn name(repo: RepoId) -> String {
     format!("private key of repository {}", repo.0)
 }

@@ -1,4 +1,4 @@
-//! The repositories that GitHub has told us of.
+//! The repositories that GitHub has sent webhooks about.
 
 use sqlx::{PgConnection, PgPool};
 
@@ -7,24 +7,21 @@ use crate::domain::{RepoId, RepoName};
 /// A repository as a payload describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoFacts {
-    /// GitHub's number of it, which survives renames.
+    /// GitHub's number of the repository, which survives renames.
     pub github_id: i64,
-    /// Its name now.
+    /// Current name.
     pub name: RepoName,
-    /// Whether the public cannot read it.
+    /// True when the repository is not public.
     pub private: bool,
-    /// The branch that badges and caches fall back to.
+    /// Branch to which badges and caches fall back.
     pub default_branch: String,
-    /// Where git fetches it from.
+    /// Address from which git fetches the repository.
     pub clone_url: String,
 }
 
-/// Stores what is known of a repository and gives its key.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Stores the facts about a repository and returns its key.
 pub async fn upsert(tx: &mut PgConnection, facts: &RepoFacts) -> sqlx::Result<RepoId> {
-    // Another repository that was deleted or renamed on GitHub may still hold the name here: it gives way.
+    // Another repository that was deleted or renamed on GitHub may still have the name here; it is renamed.
     sqlx::query(
         "update repo set name = name || '.' || id
          where lower(owner) = lower($1) and lower(name) = lower($2) and github_id <> $3",
@@ -51,10 +48,8 @@ pub async fn upsert(tx: &mut PgConnection, facts: &RepoFacts) -> sqlx::Result<Re
     .await
 }
 
-/// The next build number of a repository; the row stays locked until the transaction ends, so numbers have no gaps.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Returns the next build number of a repository. The row stays locked until the transaction ends, so numbers have no
+/// gaps.
 pub async fn next_number(tx: &mut PgConnection, repo: RepoId) -> sqlx::Result<i32> {
     sqlx::query_scalar("update repo set last_build = last_build + 1 where id = $1 returning last_build")
         .bind(repo)
@@ -62,10 +57,7 @@ pub async fn next_number(tx: &mut PgConnection, repo: RepoId) -> sqlx::Result<i3
         .await
 }
 
-/// The key of the repository with this name, in any spelling of case.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Finds the repository with this name, in any letter case.
 pub async fn find(db: &PgPool, name: &RepoName) -> sqlx::Result<Option<RepoId>> {
     sqlx::query_scalar("select id from repo where lower(owner) = lower($1) and lower(name) = lower($2)")
         .bind(name.owner())

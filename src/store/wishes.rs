@@ -1,5 +1,5 @@
-//! What GitHub should show. A wish is a level, not an event: a newer one replaces an unsent one, and it stays owed until
-//! GitHub has taken it.
+//! Wishes: the statuses that GitHub should show. A wish is a level, not an event: a newer one replaces an unsent one,
+//! and it stays due until GitHub has accepted it.
 
 use std::time::Duration;
 
@@ -15,14 +15,11 @@ pub struct NewWish<'a> {
     pub build: BuildId,
     pub context: &'a str,
     pub status: &'a Status,
-    /// A path under the server's public address.
+    /// Path under the server's public address.
     pub target_path: &'a str,
 }
 
 /// Wishes that a commit shows this status. An older build never replaces the wish of a newer one.
-///
-/// # Errors
-/// When Postgres cannot be asked.
 pub async fn want(tx: &mut PgConnection, wish: &NewWish<'_>) -> sqlx::Result<()> {
     sqlx::query(
         "insert into wish (repo_id, sha, context, build_id, state, description, target_path)
@@ -46,41 +43,35 @@ pub async fn want(tx: &mut PgConnection, wish: &NewWish<'_>) -> sqlx::Result<()>
     Ok(())
 }
 
-/// A wish that is to be sent now.
+/// A wish that is due now.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Wish {
-    /// Key of its row.
+    /// Key of the row.
     pub id: i64,
-    /// The repository's owner and name as they are now.
+    /// Current owner of the repository.
     pub owner: String,
-    /// See `owner`.
+    /// Current name of the repository.
     pub name: String,
-    /// The commit.
     pub sha: Sha,
-    /// The status's context.
+    /// Context of the status.
     pub context: String,
-    /// The wanted state.
     pub state: CommitState,
-    /// The wanted description.
     pub description: String,
-    /// The page, as a path under the server's public address.
+    /// Page of the build, as a path under the server's public address.
     pub target_path: String,
-    /// The wish's age, to be given back to [`sent`].
+    /// Version of the wish, which [`sent`] expects.
     pub wanted_seq: i64,
-    /// How often sending has failed since it last succeeded.
+    /// Number of failures since the last success.
     pub tries: i32,
 }
 
-/// Takes the most overdue wish that no other poster holds, for as long as the transaction lasts.
+/// Takes the most overdue wish that no other poster holds, for the duration of the transaction.
 ///
 /// The hold is an advisory lock, not a row lock: a newer wish for the same status can be written while an older one is
-/// on its way, and stays owed.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// being sent, and stays due.
 pub async fn take(tx: &mut PgConnection) -> sqlx::Result<Option<Wish>> {
-    // The lock is tried on the candidates one by one, in order, until one is free: materialized keeps the planner from
-    // calling the lock function on rows that the limit would have cut off.
+    // The lock is tried on the candidates one by one, in order, until one is free. `materialized` keeps the planner
+    // from calling the lock function on rows beyond the limit.
     let held: Option<i64> = sqlx::query_scalar(
         "with owed as materialized (
              select id from wish where sent_seq < wanted_seq and not_before <= now() order by not_before, id limit 16
@@ -90,7 +81,7 @@ pub async fn take(tx: &mut PgConnection) -> sqlx::Result<Option<Wish>> {
     .fetch_optional(&mut *tx)
     .await?;
     let Some(id) = held else { return Ok(None) };
-    // Read again under the lock: what the first statement saw may have been sent, and replaced, in between.
+    // Read again under the lock: the wish may have been sent and replaced since the first statement.
     sqlx::query_as(
         "select wish.id, owner, name, sha, context, state, description, target_path, wanted_seq, tries
          from wish join repo on repo.id = repo_id
@@ -101,10 +92,7 @@ pub async fn take(tx: &mut PgConnection) -> sqlx::Result<Option<Wish>> {
     .await
 }
 
-/// Records that GitHub took the wish as it was at `wanted_seq`.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Records that GitHub accepted the wish in its version `wanted_seq`.
 pub async fn sent(db: &PgPool, wish: &Wish) -> sqlx::Result<()> {
     sqlx::query(
         "update wish set sent_seq = $2, tries = 0, not_before = now(), last_error = null
@@ -117,10 +105,7 @@ pub async fn sent(db: &PgPool, wish: &Wish) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Records that sending failed; the next try is `delay` away.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Records that sending failed. The next try comes after `delay`.
 pub async fn failed(db: &PgPool, wish: &Wish, error: &str, delay: Duration) -> sqlx::Result<()> {
     sqlx::query("update wish set tries = tries + 1, not_before = now() + $2, last_error = $3 where id = $1")
         .bind(wish.id)
@@ -131,10 +116,7 @@ pub async fn failed(db: &PgPool, wish: &Wish, error: &str, delay: Duration) -> s
     Ok(())
 }
 
-/// Makes every wish due now; for when the reason for waiting is gone.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Makes every wish due now, when the reason to wait no longer exists.
 pub async fn all_due(db: &PgPool) -> sqlx::Result<()> {
     sqlx::query("update wish set not_before = now() where sent_seq < wanted_seq and not_before > now()")
         .execute(db)

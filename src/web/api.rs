@@ -1,4 +1,4 @@
-//! Builds for programs.
+//! JSON API of builds.
 
 use axum::Json;
 use axum::extract::{self, Path, Query};
@@ -13,7 +13,7 @@ use crate::store::problems;
 const DEFAULT_LIMIT: i64 = 25;
 const MAX_LIMIT: i64 = 100;
 
-/// What may be asked of a list of builds.
+/// Query parameters of a list of builds.
 #[derive(Debug, Deserialize)]
 pub(super) struct Wanted {
     limit: Option<i64>,
@@ -32,14 +32,14 @@ pub(super) async fn builds(
     // Postgres has no NUL in text, so no branch has one.
     let branch = wanted.branch.as_deref().filter(|branch| !branch.contains('\0'));
     if wanted.branch.is_some() && branch.is_none() {
-        return Err(Error::BadRequest("A branch's name has no NUL.".to_owned()).into());
+        return Err(Error::BadRequest("A branch name cannot contain NUL.".to_owned()).into());
     }
     let builds = rows::history(&state.db, repo.id, branch, wanted.before, limit).await?;
     let builds: Vec<Value> = builds.iter().map(|build| described(&state, build)).collect::<Result<_, _>>()?;
     Ok(Json(json!({ "builds": builds })))
 }
 
-/// `GET /api/v1/repos/{owner}/{repo}/builds/{number}`: with its jobs and problems.
+/// `GET /api/v1/repos/{owner}/{repo}/builds/{number}`: the build with its jobs and problems.
 pub(super) async fn build(
     extract::State(state): extract::State<State>,
     Path((owner, name, number)): Path<(String, String, String)>,
@@ -55,7 +55,7 @@ pub(super) async fn build(
     Ok(Json(described))
 }
 
-/// `GET /api/v1/repos/{owner}/{repo}/key`: what `secure:` strings are encrypted with, in the form of Travis's API.
+/// `GET /api/v1/repos/{owner}/{repo}/key`: the public key for `secure:` strings, in the form of Travis's API.
 pub(super) async fn key(
     extract::State(state): extract::State<State>,
     Path((owner, name)): Path<(String, String)>,

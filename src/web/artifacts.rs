@@ -1,4 +1,4 @@
-//! The files that jobs have left: a list, and each as a download that no browser runs.
+//! The files that jobs have left: a list, and a download for each that no browser executes.
 
 use axum::Json;
 use axum::body::Body;
@@ -16,32 +16,32 @@ use super::log_stream::facts;
 use crate::domain::{AttemptId, JobId};
 use crate::store::output::artifacts;
 
-/// A file, as pages and programs see it.
+/// An artifact, as pages and programs see it.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Artifact {
     pub path: String,
     pub size: i64,
     pub sha256: String,
-    /// Why it was removed.
+    /// Reason why it was removed.
     pub removed: Option<String>,
-    /// Where it is downloaded, below the server's address.
+    /// Address of the download, relative to the server's.
     #[serde(skip)]
     pub address: String,
 }
 
 impl Artifact {
-    /// Its size in words.
+    /// Returns the size in words.
     pub(super) fn shown_size(&self) -> String {
         ByteSize::b(self.size.cast_unsigned()).to_string()
     }
 
-    /// The begin of its hash.
+    /// Returns the first digits of the hash.
     pub(super) fn short_hash(&self) -> &str {
         &self.sha256[..12]
     }
 }
 
-/// What an attempt has left.
+/// Lists the artifacts that an attempt has left.
 pub(super) async fn of(db: &PgPool, attempt: AttemptId) -> Result<Vec<Artifact>, Error> {
     let found = artifacts::of(db, attempt).await?;
     let shown = found.into_iter().map(|artifact| Artifact {
@@ -70,8 +70,8 @@ pub(super) async fn list(
     Ok(Json(json!({ "artifacts": list })))
 }
 
-/// `GET /api/v1/jobs/{id}/artifacts/{path}`: the file, to be saved. It is a stranger's, so nothing of it may run, here or
-/// in the name of this server.
+/// `GET /api/v1/jobs/{id}/artifacts/{path}`: the file, as a download. Its content is not trusted, so nothing in it may
+/// run, neither here nor in the name of this server.
 pub(super) async fn download(
     extract::State(state): extract::State<State>,
     Path((job, path)): Path<(i64, String)>,
@@ -79,7 +79,7 @@ pub(super) async fn download(
     // Postgres has no NUL in text, so no path has one.
     let path = Some(path).filter(|path| !path.contains('\0')).ok_or(Error::NotFound("artifact"))?;
     let artifact = artifacts::find(&state.db, JobId(job), &path).await?.ok_or(Error::NotFound("artifact"))?;
-    let gone = |why: &str| Error::Gone(format!("This artifact is not here any more: {why}."));
+    let gone = |why: &str| Error::Gone(format!("This artifact is no longer here: {why}."));
     let Some(key) = artifact.key else {
         return Err(gone(artifact.removed.as_deref().unwrap_or("it was removed")).into());
     };
@@ -97,7 +97,7 @@ pub(super) async fn download(
     Ok((headers, Body::from_stream(bytes)).into_response())
 }
 
-/// What makes a browser save a file under the last part of its path.
+/// Returns the header that makes a browser save a file under the last part of its path.
 fn disposition(path: &str) -> HeaderValue {
     let name = path.rsplit('/').next().unwrap_or_default();
     let plain: String =
@@ -106,7 +106,8 @@ fn disposition(path: &str) -> HeaderValue {
     HeaderValue::from_str(&value).unwrap_or_else(|_| HeaderValue::from_static("attachment"))
 }
 
-/// A text in an address, or in a header's extended value: all but letters, digits and a few signs as `%XX`.
+/// Escapes a text for an address, or for a header's extended value: all but letters, digits and a few signs become
+/// `%XX`.
 fn escaped(text: &str, but: &[u8]) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {

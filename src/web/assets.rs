@@ -1,4 +1,4 @@
-//! The stylesheet, the script and the icon, compiled in.
+//! The stylesheet, the script and the icon, compiled into the program.
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -15,7 +15,7 @@ fn tag(file: &EmbeddedFile) -> String {
     hex::encode(&file.metadata.sha256_hash()[..8])
 }
 
-/// The address of a file, which changes with its content, so that browsers may keep it for ever.
+/// Returns the address of a file. It changes with the content, so that browsers may cache it forever.
 pub(super) fn url(name: &str) -> String {
     let version = Assets::get(name).map(|file| tag(&file)).unwrap_or_default();
     format!("/static/{name}?v={version}")
@@ -25,7 +25,7 @@ pub(super) fn url(name: &str) -> String {
 pub(super) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Error> {
     let file = Assets::get(&name).ok_or(Error::NotFound("file"))?;
     let etag = format!("\"{}\"", tag(&file));
-    // The compressor's copy has the same tag with a weak mark.
+    // The compressor's copy has the same tag, marked as weak.
     let same = headers
         .get_all(header::IF_NONE_MATCH)
         .iter()

@@ -1,5 +1,5 @@
-//! Who may change something over HTTP: whoever shows a token of `[auth]`. Pages carry no such right, so that no other
-//! site can use it in a visitor's name.
+//! Authorization of changes over HTTP: a request needs a token of `[auth]`. Pages carry no such token, so that no other
+//! site can act in a visitor's name.
 
 use std::collections::BTreeMap;
 
@@ -14,19 +14,19 @@ use super::error::Error;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Auth {
-    /// Tokens by the name of who has them, which is told in logs.
+    /// Tokens by the names of their owners. The names appear in logs.
     pub tokens: BTreeMap<String, SecretString>,
 }
 
-/// The shortest token that is taken, in characters: shorter ones can be guessed.
+/// Minimum length of a token, in characters: shorter ones can be guessed.
 pub const SHORTEST: usize = 20;
 
 impl Auth {
-    /// The name of whoever sends a request with `Authorization: Bearer TOKEN`.
+    /// Returns the name of the owner of the token in `Authorization: Bearer TOKEN`.
     pub(super) fn who(&self, headers: &HeaderMap) -> Result<&str, Error> {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let given = given.and_then(|value| value.strip_prefix("Bearer ")).ok_or(Error::NoToken)?;
-        // Digests have one length, and comparing two of them tells nothing of the token by the time it takes.
+        // Digests have equal lengths, and the time of comparing two of them reveals nothing about the token.
         let digest = |token: &str| Sha256::digest(token.as_bytes());
         let given = digest(given.trim());
         let known = self.tokens.iter().find(|(_, token)| digest(token.expose_secret()) == given);

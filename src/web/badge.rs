@@ -1,4 +1,4 @@
-//! The small picture that a README shows: how the last finished build of a branch ended.
+//! The badge for a README: how the last finished build of a branch ended.
 
 use askama::Template;
 use axum::http::header;
@@ -20,7 +20,7 @@ struct Badge {
     width: usize,
 }
 
-/// The badge of a repository, in Travis's words. Pull requests do not count; a repository that is not known looks like
+/// Returns the badge of a repository, in Travis's words. Pull requests do not count. An unknown repository looks like
 /// one without builds.
 pub(super) async fn svg(db: &PgPool, repo: &RepoName, branch: Option<&str>) -> Result<Response, Error> {
     let state: Option<BuildState> = sqlx::query_scalar(

@@ -1,4 +1,4 @@
-//! Ends what is not wanted any more, for whoever has a token.
+//! Cancelling of builds and jobs, which needs a token.
 
 use axum::Json;
 use axum::extract::{self, Path};
@@ -11,7 +11,7 @@ use super::rows;
 use crate::domain::{BuildId, JobId};
 use crate::store::queue;
 
-/// `POST /api/v1/repos/{owner}/{repo}/builds/{number}/cancel`: every job of a build that has not ended.
+/// `POST /api/v1/repos/{owner}/{repo}/builds/{number}/cancel`: cancels every job of a build that has not ended.
 pub(super) async fn build(
     extract::State(state): extract::State<State>,
     Path((owner, name, number)): Path<(String, String, String)>,
@@ -22,7 +22,7 @@ pub(super) async fn build(
     cancel(&state, build.id, None, who).await
 }
 
-/// `POST /api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/cancel`: one job.
+/// `POST /api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/cancel`: cancels a single job.
 pub(super) async fn job(
     extract::State(state): extract::State<State>,
     Path((owner, name, number, job)): Path<(String, String, String, String)>,

@@ -1,5 +1,4 @@
-//! The one way in which a request goes wrong: a page or JSON with a status, in words. What is inside is logged, never
-//! shown.
+//! Errors of requests: a page or JSON with a status and an explanation. Internal details are logged and never shown.
 
 use std::sync::Arc;
 
@@ -13,33 +12,33 @@ use tracing::{error, warn};
 use super::pages::Chrome;
 use crate::storage::Away;
 
-/// Seconds after which a client should come back when Postgres is away.
+/// Seconds after which a client may retry when Postgres is unreachable.
 const RETRY_AFTER: &str = "5";
 
-/// Why there is no answer of the wanted kind. As a response it is a page; see [`InJson`] for programs.
+/// Reason why a request has no result. Its response is a page; see [`InJson`] for programs.
 #[derive(Debug)]
 pub(super) enum Error {
-    /// There is no such thing (build, job, page…).
+    /// The named thing does not exist (build, job, page…).
     NotFound(&'static str),
-    /// There was one, and it was removed; says which, and why.
+    /// The thing was removed; the text names it and the reason.
     Gone(String),
-    /// The request is not as it has to be; says how.
+    /// The request is malformed; the text says how.
     BadRequest(String),
-    /// A webhook without a valid signature.
+    /// The webhook has no valid signature.
     BadSignature,
-    /// A change that nobody put their name to.
+    /// A change without a token.
     NoToken,
-    /// A token that nobody has.
+    /// A token that is not configured.
     WrongToken,
-    /// Webhooks cannot be checked.
+    /// Webhooks cannot be verified, because no secret is set.
     NoWebhookSecret,
-    /// The body is larger than what is taken.
+    /// The body is larger than the limit.
     TooLarge,
-    /// Logs and artifacts cannot be had right now.
+    /// Logs and artifacts are unavailable at the moment.
     NoStorage(anyhow::Error),
     /// Postgres cannot be reached, or has no schema yet.
     Unavailable(anyhow::Error),
-    /// Our fault.
+    /// An error in Trainyard itself.
     Internal(anyhow::Error),
 }
 
@@ -56,7 +55,7 @@ impl Error {
         }
     }
 
-    /// What happened, and what helps.
+    /// Returns a message that says what happened, and what helps.
     fn words(&self) -> String {
         match self {
             Self::NotFound(what) => format!("There is no such {what} here."),
@@ -70,17 +69,17 @@ impl Error {
                     .to_owned()
             }
             Self::WrongToken => "This token is not among those of [auth] in the server's configuration.".to_owned(),
-            Self::NoWebhookSecret => "Webhooks cannot be checked: the operator has to set github.webhook_secret \
+            Self::NoWebhookSecret => "Webhooks cannot be verified: the operator has to set github.webhook_secret \
                 to the secret that GitHub signs them with."
                 .to_owned(),
             Self::TooLarge => "The body is larger than 25 MB, which is the most that GitHub sends.".to_owned(),
             Self::NoStorage(_) => "The storage of logs and artifacts does not answer. Nothing is lost; try again in a \
-                while. The server's log says what is wrong."
+                while. The server's log has the error."
                 .to_owned(),
             Self::Unavailable(_) => {
                 "Postgres is not reachable. Nothing is lost; this page is trying again every few seconds.".to_owned()
             }
-            Self::Internal(_) => "Something went wrong on our side. The server's log says what.".to_owned(),
+            Self::Internal(_) => "Something went wrong on our side. The server's log has the error.".to_owned(),
         }
     }
 
@@ -89,7 +88,7 @@ impl Error {
             Self::Unavailable(inner) => warn!("Postgres is not reachable: {inner:#}"),
             Self::NoStorage(inner) => warn!("a request failed: {inner:#}"),
             Self::Internal(inner) => error!("a request failed: {inner:#}"),
-            Self::NoWebhookSecret => warn!("a webhook was refused because github.webhook_secret is not set"),
+            Self::NoWebhookSecret => warn!("a webhook was rejected because github.webhook_secret is not set"),
             _ => {}
         }
     }
@@ -117,7 +116,7 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let chrome = Chrome::plain(matches!(self, Self::Unavailable(_)));
         let page = ErrorPage { chrome, status: self.status(), words: self.words() };
-        // The words alone are still an answer.
+        // If the page cannot be rendered, the message alone is still an answer.
         let html = page.render().unwrap_or_else(|_| page.words.clone());
         self.respond(Html(html))
     }

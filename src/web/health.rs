@@ -1,4 +1,4 @@
-//! What a supervisor or load balancer asks.
+//! Health checks for supervisors and load balancers.
 
 use axum::Json;
 use axum::extract;
@@ -10,16 +10,16 @@ use tracing::warn;
 use super::State;
 use crate::store::{MIGRATOR, alerts};
 
-/// `GET /healthz`: the process is up and answers.
+/// `GET /healthz`: answers as long as the process is up.
 pub(super) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: Postgres is reachable and has the schema of this version; and what else keeps Trainyard from working.
+/// `GET /readyz`: ready when Postgres is reachable and has the schema of this version. Also lists the alerts.
 pub(super) async fn ready(extract::State(state): extract::State<State>) -> (StatusCode, Json<Value>) {
     match check(&state.db).await {
         Ok((true, alerts)) => (StatusCode::OK, Json(json!({ "ready": true, "alerts": alerts }))),
-        Ok((false, _)) => not_ready("Postgres has not all migrations of this version yet"),
+        Ok((false, _)) => not_ready("Postgres does not have all migrations of this version yet"),
         Err(error) => {
             warn!("not ready: {error}");
             not_ready("Postgres is not reachable or has no schema yet")

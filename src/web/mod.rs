@@ -1,7 +1,7 @@
-//! The service's web side: it takes webhooks in and shows what came of them.
+//! The web side of the service: it receives webhooks and shows their results.
 //!
-//! Pages only read: their SELECTs stand beside them. What is written, a delivery, a repository's key pair and a cancel,
-//! goes through `store`.
+//! Pages only read, and their SELECTs stand next to them. All writes (a delivery, a repository's key pair, a cancel) go
+//! through `store`.
 
 mod api;
 mod artifacts;
@@ -41,39 +41,38 @@ use crate::store::wakeup::bell::Bells;
 pub use auth::{Auth, SHORTEST as SHORTEST_TOKEN};
 use error::Error;
 
-/// What the handlers work with.
+/// Shared state of the handlers.
 #[derive(Debug, Clone)]
 pub struct State {
-    /// The database.
     pub db: PgPool,
-    /// Where deliveries are handed in.
+    /// Receiver of deliveries.
     pub deliveries: DeliveryBatcher,
-    /// What `secure:` strings are encrypted with.
+    /// Key pairs for `secure:` strings.
     pub keys: RepoKeys,
-    /// Where logs are read.
+    /// Source of logs.
     pub logs: Logs,
-    /// Where artifacts are.
+    /// Source of artifacts.
     pub objects: Objects,
-    /// Rung for intake, heard for live logs.
+    /// Bells: rung for intake, heard for live logs.
     pub bells: Bells,
-    /// What GitHub signs its webhooks with; without it none is taken.
+    /// Secret that signs GitHub's webhooks. Without it, none is accepted.
     pub webhook_secret: Option<SecretString>,
-    /// Who may cancel.
+    /// Tokens that allow cancelling.
     pub auth: Auth,
-    /// The address under which people reach the service.
+    /// Address under which people reach the service.
     pub public_url: Url,
-    /// Ends the streams, which would otherwise hold a graceful shutdown for as long as somebody watches.
+    /// Ends the event streams, which would otherwise delay a graceful shutdown for as long as a reader is connected.
     pub shutdown: CancellationToken,
 }
 
 impl State {
-    /// The public address of a path of ours.
+    /// Returns the public address of a path on this server.
     fn public(&self, path: &str) -> String {
         format!("{}{path}", self.public_url.as_str().trim_end_matches('/'))
     }
 }
 
-/// Every route of the service, with the layers around them.
+/// Builds all routes of the service, with the layers around them.
 pub fn router(state: State) -> Router {
     Router::new()
         .route("/webhooks/github", post(webhook::github).layer(DefaultBodyLimit::max(webhook::MAX_BODY)))
@@ -98,8 +97,8 @@ pub fn router(state: State) -> Router {
         .route("/static/{file}", get(assets::file))
         .fallback(|| async { Error::NotFound("page") })
         .layer(axum::middleware::map_response(secured))
-        // The default leaves event streams alone, which must not wait for a compressor's buffer. Artifacts are packed
-        // already, most of them, and their length shall be told.
+        // The default predicate excludes event streams, which must not wait for a compressor's buffer. Artifacts are
+        // excluded too: most of them are compressed already, and their `Content-Length` must survive.
         .layer(
             CompressionLayer::new()
                 .compress_when(DefaultPredicate::new().and(NotForContentType::const_new("application/octet-stream"))),
@@ -107,7 +106,7 @@ pub fn router(state: State) -> Router {
         .layer(CatchPanicLayer::custom(|_| Error::Internal(anyhow::anyhow!("a handler panicked")).into_response()))
         .layer(
             TraceLayer::new_for_http()
-                // The path without the query: that may hold what does not belong in a log.
+                // Only the path: the query may hold values that do not belong in a log.
                 .make_span_with(
                     |request: &Request| debug_span!("request", method = %request.method(), path = request.uri().path()),
                 )
@@ -120,8 +119,8 @@ pub fn router(state: State) -> Router {
         .with_state(state)
 }
 
-/// The headers that every answer has: a page may use our own files and nothing else, and nobody may frame it. What is no
-/// page may less, and says so itself.
+/// Adds the headers that every response has: a page may use our own files and nothing else, and no site may frame it. A
+/// response that is not a page may do less, and sets its own policy.
 async fn secured(mut response: Response) -> Response {
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
          connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";

@@ -1,4 +1,4 @@
-//! What pages and JSON both read of builds and jobs.
+//! Rows of builds and jobs that both the pages and the JSON API read.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -11,7 +11,6 @@ use crate::domain::{
     AttemptId, BuildId, BuildState, JobId, JobKind, JobState, RepoId, RepoName, Sha, TriggerKind, Verdict,
 };
 
-/// A repository.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub(super) struct Repo {
     pub id: RepoId,
@@ -20,7 +19,7 @@ pub(super) struct Repo {
     pub default_branch: String,
 }
 
-/// The repository that an address names.
+/// Finds the repository that an address names.
 pub(super) async fn repo(db: &PgPool, owner: &str, name: &str) -> Result<Repo, Error> {
     let named: RepoName = format!("{owner}/{name}").parse().map_err(|_| Error::NotFound("repository"))?;
     sqlx::query_as(
@@ -62,7 +61,7 @@ pub(super) struct Build {
     pub clone_url: String,
 }
 
-/// A query of [`Build`]s, with what follows the join.
+/// Makes a query of [`Build`]s, from the clauses that follow the join.
 macro_rules! select_builds {
     ($rest:literal) => {
         concat!(
@@ -75,12 +74,13 @@ macro_rules! select_builds {
     };
 }
 
-/// The latest builds of all repositories.
+/// Lists the latest builds of all repositories.
 pub(super) async fn latest(db: &PgPool, limit: i64) -> sqlx::Result<Vec<Build>> {
     sqlx::query_as(select_builds!("order by build.id desc limit $1")).bind(limit).fetch_all(db).await
 }
 
-/// Builds of a repository, newest first: those pushed to `branch` if one is given, with numbers below `before`.
+/// Lists the builds of a repository, newest first: those pushed to `branch` if it is given, with numbers below
+/// `before`.
 pub(super) async fn history(
     db: &PgPool,
     repo: RepoId,
@@ -101,7 +101,7 @@ pub(super) async fn history(
     .await
 }
 
-/// The build that an address names.
+/// Finds the build that an address names.
 pub(super) async fn build(db: &PgPool, owner: &str, name: &str, number: &str) -> Result<Build, Error> {
     let number: i32 = number.parse().map_err(|_| Error::NotFound("build"))?;
     let repo = repo(db, owner, name).await?;
@@ -114,17 +114,16 @@ pub(super) async fn build(db: &PgPool, owner: &str, name: &str, number: &str) ->
 }
 
 impl Build {
-    /// The path of its page.
+    /// Returns the path of the build's page.
     pub(super) fn path(&self) -> String {
         format!("/{}/{}/builds/{}", self.owner, self.name, self.number)
     }
 
-    /// Its state.
     pub(super) fn mark(&self) -> Mark {
         self.state.into()
     }
 
-    /// The commit message's first line, or what else says in a line what was built.
+    /// Returns the first line of the commit message, or another line that describes the build.
     pub(super) fn subject(&self) -> &str {
         let first_line = self.message.as_deref().and_then(|message| message.lines().next());
         [self.pull_request_title.as_deref(), first_line, self.tag.as_deref()]
@@ -134,7 +133,7 @@ impl Build {
             .unwrap_or("(no commit message)")
     }
 
-    /// The rest of the commit message.
+    /// Returns the rest of the commit message.
     pub(super) fn body(&self) -> &str {
         let message = self.message.as_deref().unwrap_or_default();
         let (first, rest) = message.split_once('\n').unwrap_or((message, ""));
@@ -145,38 +144,37 @@ impl Build {
         }
     }
 
-    /// The branch or tag whose commit was built.
+    /// Returns the branch or tag whose commit was built.
     pub(super) fn reference(&self) -> &str {
         [&self.tag, &self.head_branch, &self.branch].into_iter().flatten().next().map_or("", String::as_str)
     }
 
-    /// Who it is by.
+    /// Returns the author, or else the sender.
     pub(super) fn person(&self) -> &str {
         self.author.as_deref().or(self.sender.as_deref()).unwrap_or_default()
     }
 
-    /// The kind of its trigger in words.
+    /// Returns the kind of the trigger in words.
     pub(super) fn event(&self) -> String {
         self.kind.to_string()
     }
 
-    /// When it came.
+    /// Returns the time at which the build was created.
     pub(super) fn when(&self) -> When {
         When::new(self.created_at)
     }
 
-    /// How long it took, or runs already.
+    /// Returns how long the build took, or has been running.
     pub(super) fn took(&self) -> Option<String> {
         took(self.started_at, self.finished_at)
     }
 
-    /// Its repository's pages at the forge.
+    /// Returns the pages of the repository at its forge.
     pub(super) fn forge(&self) -> Forge {
         Forge::of(&self.clone_url)
     }
 }
 
-/// A job.
 #[derive(Debug, Clone, Serialize, sqlx::FromRow)]
 pub(super) struct Job {
     pub id: JobId,
@@ -188,7 +186,7 @@ pub(super) struct Job {
     pub state: JobState,
     pub verdict: Option<Verdict>,
     pub reason: Option<String>,
-    /// What it waits for, if that is more than a slot.
+    /// Reason why the job waits, if it waits for more than a slot.
     pub wait_reason: Option<String>,
     pub exit_status: Option<i64>,
     pub attempt: i32,
@@ -206,7 +204,7 @@ impl Job {
     }
 }
 
-/// A query of [`Job`]s, with its condition.
+/// Makes a query of [`Job`]s, from its condition.
 macro_rules! select_jobs {
     ($rest:literal) => {
         concat!(
@@ -218,12 +216,12 @@ macro_rules! select_jobs {
     };
 }
 
-/// The jobs of a build, in order.
+/// Lists the jobs of a build, in order.
 pub(super) async fn jobs(db: &PgPool, build: BuildId) -> sqlx::Result<Vec<Job>> {
     sqlx::query_as(select_jobs!("where build_id = $1 order by number")).bind(build).fetch_all(db).await
 }
 
-/// One job of a build.
+/// Finds a job of a build.
 pub(super) async fn job(db: &PgPool, build: BuildId, number: &str) -> Result<Job, Error> {
     let number: i32 = number.parse().map_err(|_| Error::NotFound("job"))?;
     sqlx::query_as(select_jobs!("where build_id = $1 and number = $2"))
@@ -235,12 +233,11 @@ pub(super) async fn job(db: &PgPool, build: BuildId, number: &str) -> Result<Job
 }
 
 impl Job {
-    /// Its state or verdict.
+    /// Returns the mark of the state or verdict.
     pub(super) fn mark(&self) -> Mark {
         (self.state, self.verdict).into()
     }
 
-    /// Its kind, as a word.
     pub(super) fn kind_word(&self) -> &'static str {
         match self.kind {
             JobKind::Script => "script",
@@ -249,7 +246,7 @@ impl Job {
         }
     }
 
-    /// Its own name, or what of its config tells it from the build's other jobs.
+    /// Returns the job's name, or the parts of its config that distinguish it from the build's other jobs.
     pub(super) fn title(&self) -> String {
         if let Some(name) = self.name.as_deref().filter(|name| !name.trim().is_empty()) {
             return name.to_owned();
@@ -259,13 +256,13 @@ impl Job {
         if parts.is_empty() { format!("{} job", self.kind_word()) } else { parts.join(" · ") }
     }
 
-    /// How long it took, or runs already.
+    /// Returns how long the job took, or has been running.
     pub(super) fn took(&self) -> Option<String> {
         took(self.started_at, self.finished_at)
     }
 }
 
-/// A value of a job's config in a few words; none when that would not be few.
+/// Describes a value of a job's config in a few words. Returns `None` if it would take more.
 fn in_short(value: &Value) -> Option<String> {
     let text = match value {
         Value::String(text) => text.clone(),

@@ -1,4 +1,4 @@
-//! The series of a job. Losses come from its stored log, and what it used from rows.
+//! The series of a job: losses from its stored log, and resource usage from rows.
 
 use axum::Json;
 use axum::extract::{self, Path};
@@ -12,12 +12,13 @@ use crate::lora::series::{LogReader, Series, trend};
 use crate::storage::Logs;
 use crate::store::output::reports;
 
-/// Bytes of log that are read for losses: of a longer log the first and the last half of these.
+/// Number of bytes of log that are read for losses. Of a longer log, half of this is read from the start and half from
+/// the end.
 const MOST: i64 = 64 << 20;
-/// Bytes of log that are read at a time.
+/// Number of bytes of log that are read at a time.
 const PIECE: usize = 256 * 1024;
 
-/// Reads an attempt's log up to `end`.
+/// Reads the losses of an attempt's log up to `end`.
 pub(super) async fn reader(logs: &Logs, attempt: AttemptId, end: i64) -> anyhow::Result<LogReader> {
     let mut reader = LogReader::new();
     let mut offset = 0;
@@ -30,7 +31,7 @@ pub(super) async fn reader(logs: &Logs, attempt: AttemptId, end: i64) -> anyhow:
         offset += i64::try_from(bytes.len())?;
         reader.feed(&bytes);
         if offset < end - MOST / 2 && offset >= MOST / 2 {
-            // The line that goes on there is another one.
+            // The line that continues there is another one.
             reader.feed(b"\n");
             offset = end - MOST / 2;
         }
@@ -38,7 +39,7 @@ pub(super) async fn reader(logs: &Logs, attempt: AttemptId, end: i64) -> anyhow:
     Ok(reader)
 }
 
-/// The series of a job: that of its log, as far as it is there.
+/// Reads the series of a job from its log, as far as that is there.
 pub(super) async fn of(logs: &Logs, attempt: AttemptId, log_length: i64, state: JobState) -> anyhow::Result<Series> {
     let mut reader = reader(logs, attempt, log_length).await?;
     if state == JobState::Finished {
@@ -47,8 +48,8 @@ pub(super) async fn of(logs: &Logs, attempt: AttemptId, log_length: i64, state: 
     Ok(reader.series().clone())
 }
 
-/// `GET /api/v1/jobs/{id}/series`: the losses, with where they go in a word. A value that is no finite number is one of
-/// the texts `nan`, `inf` and `-inf`.
+/// `GET /api/v1/jobs/{id}/series`: the losses, with their trend in a word. A value that is not a finite number is one
+/// of the texts `nan`, `inf` and `-inf`.
 pub(super) async fn json(
     extract::State(state): extract::State<State>,
     Path(job): Path<i64>,
@@ -62,8 +63,8 @@ pub(super) async fn json(
     Ok(Json(value))
 }
 
-/// `GET /api/v1/jobs/{id}/resources`: what a job used, in sums and over the time, once it has ended. Both are empty of one
-/// that has not, or that was over before anybody looked.
+/// `GET /api/v1/jobs/{id}/resources`: the resources that a job used, in sums and over time, once it has ended. Both are
+/// empty for a job that has not ended, or that ended before a sample was taken.
 pub(super) async fn resources(
     extract::State(state): extract::State<State>,
     Path(job): Path<i64>,

@@ -1,5 +1,5 @@
-//! States, times and links as a page shows them. A state is a colour, a shape and a word, so that none has to be seen
-//! alone.
+//! States, times and links as a page shows them. A state has a colour, a shape and a word, so that it can be read
+//! without any one of them.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use url::Url;
 
 use crate::domain::{BuildState, GpuState, JobState, Severity, Verdict, in_words};
 
-/// A state's mark. Its `Display` is HTML.
+/// Mark of a state. Its `Display` is HTML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
-    /// The stylesheet's class, which gives the colour.
+    /// Class in the stylesheet, which gives the colour.
     pub class: &'static str,
     word: &'static str,
-    /// What is drawn in a box of 16 × 16.
+    /// SVG path in a box of 16 × 16.
     path: &'static str,
 }
 
@@ -40,7 +40,7 @@ impl fmt::Display for Mark {
     }
 }
 
-// Made of constants only.
+// HTML-safe because it is made of constants only.
 impl HtmlSafe for Mark {}
 
 const fn mark(class: &'static str, word: &'static str, path: &'static str) -> Mark {
@@ -95,7 +95,7 @@ impl From<Severity> for Mark {
     }
 }
 
-/// A sentence with names between backticks, as problems have them. Its `Display` is HTML with the names as code.
+/// A sentence with names in backticks, as in problems. Its `Display` is HTML with the names as code.
 #[derive(Debug, Clone)]
 pub(super) struct Prose(pub String);
 
@@ -113,14 +113,14 @@ impl fmt::Display for Prose {
     }
 }
 
-// Escaped piece by piece.
+// HTML-safe because each piece is escaped.
 impl HtmlSafe for Prose {}
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// A moment, said as the time since. Its `Display` is HTML, with the exact time in the title.
+/// A moment, shown as the time since then. Its `Display` is HTML, with the exact time in the title.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct When {
     at: DateTime<Utc>,
@@ -128,7 +128,7 @@ pub(super) struct When {
 }
 
 impl When {
-    /// `at`, seen from now.
+    /// Shows `at` as seen from now.
     pub(super) fn new(at: DateTime<Utc>) -> Self {
         Self { at, now: Utc::now() }
     }
@@ -142,7 +142,7 @@ impl fmt::Display for When {
     }
 }
 
-// Made of a time only.
+// HTML-safe because it is made of a time only.
 impl HtmlSafe for When {}
 
 fn ago(past: chrono::TimeDelta) -> String {
@@ -156,19 +156,19 @@ fn ago(past: chrono::TimeDelta) -> String {
     }
 }
 
-/// How long something took, or takes until now.
+/// Returns how long something took, or has taken until now.
 pub(super) fn took(started: Option<DateTime<Utc>>, finished: Option<DateTime<Utc>>) -> Option<String> {
     let took = (finished.unwrap_or_else(Utc::now) - started?).to_std().ok()?;
     let whole = Duration::from_secs(took.as_secs());
     Some(if whole.is_zero() { "< 1 s".to_owned() } else { in_words(whole) })
 }
 
-/// Pages of a repository at its forge, found by where git fetches it from.
+/// Pages of a repository at its forge, derived from the address that git fetches from.
 #[derive(Debug, Clone)]
 pub(super) struct Forge(Option<Url>);
 
 impl Forge {
-    /// The forge of a repository; none when it is not fetched from a web server.
+    /// Returns the forge of a repository. It has no pages if git does not fetch from a web server.
     pub(super) fn of(clone_url: &str) -> Self {
         let url = Url::parse(clone_url.trim_end_matches(".git")).ok();
         Self(url.filter(|url| matches!(url.scheme(), "http" | "https")).and_then(|mut url| {
@@ -185,22 +185,23 @@ impl Forge {
         Some(url)
     }
 
-    /// A commit.
+    /// Links to a commit.
     pub(super) fn commit(&self, sha: &str) -> Option<String> {
         self.under(&["commit", sha]).map(String::from)
     }
 
-    /// A branch or tag.
+    /// Links to a branch or tag.
     pub(super) fn tree(&self, name: &str) -> Option<String> {
         self.under(&["tree", name]).map(String::from)
     }
 
-    /// A pull request.
+    /// Links to a pull request.
     pub(super) fn pull(&self, number: i32) -> Option<String> {
         self.under(&["pull", &number.to_string()]).map(String::from)
     }
 
-    /// A line of a file; none when that is of another commit, which only the name of an imported file says, by a `:`.
+    /// Links to a line of a file. Returns `None` for a file of another commit: that is an imported file with a `:` in
+    /// its name.
     pub(super) fn line(&self, sha: &str, file: &str, line: Option<u32>) -> Option<String> {
         if file.contains(':') {
             return None;

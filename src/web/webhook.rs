@@ -1,4 +1,4 @@
-//! Deliveries from GitHub: checked, made durable, answered. What is to be built is intake's to find out.
+//! Deliveries from GitHub: verified, stored and acknowledged. Intake decides later what to build.
 
 use std::str;
 
@@ -19,7 +19,7 @@ use crate::github::event::{self, Event};
 use crate::github::signature;
 use crate::store::deliveries::Stored;
 
-/// GitHub sends no more than this.
+/// Maximum size of a payload that GitHub sends, in bytes.
 pub(super) const MAX_BODY: usize = 25 * 1024 * 1024;
 const MAX_EVENT: usize = 100;
 
@@ -38,7 +38,7 @@ pub(super) async fn github(
         StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,
         _ => Error::BadRequest("The body did not arrive whole.".to_owned()),
     })?;
-    // Before anything else looks at the body: only GitHub may make us parse.
+    // Verified before anything else reads the body: only GitHub's payloads may be parsed.
     let signed = text(&headers, &SIGNATURE);
     if !signed.is_some_and(|signature| signature::is_valid(secret.expose_secret().as_bytes(), &body, signature)) {
         return Err(Error::BadSignature.into());
@@ -51,7 +51,8 @@ pub(super) async fn github(
         .filter(|event| !event.is_empty() && event.len() <= MAX_EVENT)
         .ok_or_else(|| Error::BadRequest("The header X-GitHub-Event is missing or too long.".to_owned()))?;
     let json = payload(&headers, &body)?;
-    // Most of what GitHub sends asks for no build, and that needs no intake.
+    // Most deliveries ask for no build and need no intake. Intake parses the others again from their rows, so that the
+    // row is all that it needs.
     let outcome = match event::parse(event, &json) {
         Ok(Event::Build(..)) => None,
         Ok(Event::Ignored(reason)) => Some(reason),
@@ -60,14 +61,14 @@ pub(super) async fn github(
             Some(format!("{error:#}"))
         }
     };
-    // Postgres has no NUL in text, and would refuse the other deliveries of the same commit as well.
+    // Postgres has no NUL in text. It would reject the other deliveries of the same transaction as well.
     let outcome = outcome.map(|reason| pg_text(&reason));
     let said = match state.deliveries.put(&id, event, &json, outcome.as_deref()).await? {
         Stored::Duplicate => "already processed",
         Stored::New => {
             match outcome {
                 None => state.bells.intake.ring(),
-                Some(reason) => info!(delivery = %id, "delivery {id} gives no build: {reason}"),
+                Some(reason) => info!(delivery = %id, "delivery {id} asks for no build: {reason}"),
             }
             "accepted"
         }
@@ -79,7 +80,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// The JSON in the body: the whole of it, or its form field `payload`, by the webhook's content type on GitHub.
+/// Returns the JSON in the body: the whole body, or its form field `payload`, depending on the webhook's content type
+/// on GitHub.
 fn payload(headers: &HeaderMap, body: &Bytes) -> Result<Bytes, Error> {
     let content_type = text(headers, &header::CONTENT_TYPE).unwrap_or_default();
     let json = if content_type.starts_with("application/x-www-form-urlencoded") {
@@ -92,7 +94,7 @@ fn payload(headers: &HeaderMap, body: &Bytes) -> Result<Bytes, Error> {
     Ok(json)
 }
 
-/// A payload that says something unknown is kept. What is no JSON is refused.
+/// Checks that a payload is JSON. One with unknown content is kept, but one that is not JSON is rejected.
 fn check_json(json: &[u8]) -> Result<(), Error> {
     let invalid = |why: String| Error::BadRequest(format!("The body is not JSON: {why}."));
     let text = str::from_utf8(json).map_err(|error| invalid(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! The language of `if:`.
+//! Conditions of `if:`.
 
 use serde_json::{Value, json};
 use trainyard::travis::condition::{self, Condition, Data, Operand, Predicate};
@@ -16,7 +16,7 @@ fn operand(operand: &Operand) -> Value {
     }
 }
 
-/// The S-expression of the reference.
+/// Returns the S-expression that the reference gives.
 fn tree(condition: &Condition) -> Value {
     let name = |word: &str, not: bool| if not { format!("not_{word}") } else { word.to_owned() };
     match condition {
@@ -54,7 +54,8 @@ pub fn scores() -> Vec<Score> {
     vec![cases("conditions", "conditions.json"), cases("conditions, quirks", "conditions_quirks.json"), in_contexts()]
 }
 
-/// Each case says some of: whether the grammar takes it, the tree, and the result or the error of its evaluation.
+/// Scores the cases of a file. Each case has some of these: whether the grammar accepts the condition, the tree, and
+/// the result or the error of its evaluation.
 fn cases(name: &'static str, file: &str) -> Score {
     let mut score = Score::new(name, 100.0);
     for (index, case) in list(file).iter().enumerate() {

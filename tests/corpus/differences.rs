@@ -1,6 +1,6 @@
-//! Why a case differs from Travis's own result. A case is named by its place in the corpus, from 0, or by its file.
+//! Reasons why cases differ from Travis's own result. A case is named by its index in the corpus, or by its file.
 
-/// Cases of one corpus that differ for one reason.
+/// Cases of a corpus that differ for the same reason.
 pub struct Difference {
     pub corpus: &'static str,
     pub cases: &'static [&'static str],

@@ -14,7 +14,7 @@ pub fn scores() -> Vec<Score> {
         let got = pairs.as_ref().map_or(json!("error"), |pairs| json!(pairs));
         let expected = match case.get("error") {
             Some(_) => json!("error"),
-            // The reference gives a list of nothing for an empty string.
+            // For an empty string, the reference gives a list with only a null.
             None => case["pairs"].as_array().expect("a list").iter().filter(|pair| !pair.is_null()).cloned().collect(),
         };
         first.count(index, got == expected, || format!("{text}\n  got {got}\n  not {expected}"));

@@ -14,7 +14,7 @@ use crate::support::{Score, list};
 use crate::valid::{expected, options, said, sorted};
 
 const CONFIG: &str = ".travis.yml";
-/// The repository whose files are numbered 1 in the corpus; those numbered 2 are of any other.
+/// Repository whose files are numbered 1 in the corpus; files numbered 2 belong to any other.
 const OWN: &str = "travis-ci/travis-yml";
 
 pub fn scores() -> Vec<Score> {
@@ -49,8 +49,9 @@ pub fn scores() -> Vec<Score> {
     vec![score]
 }
 
-/// What comes of all files once those that are wanted have been looked for. Files beyond the bound are never wanted, but
-/// the reference merges those that it has read until then, so all of the build's own are there from the start.
+/// Merges all files after the wanted ones have been looked up. Files beyond the bound are never wanted, but the
+/// reference merges those that it has read until then, so all files of the build's own repository are there from the
+/// start.
 fn all_merged(files: &Value, build: Build<'_>) -> Merged {
     let text = |number: u8, path: &str| files[format!("{number}:{path}")].as_str().map(|text| text.as_bytes().to_vec());
     let config = Source { repo: build.repo.clone(), revision: Revision::Built, path: CONFIG.to_owned() };
@@ -76,8 +77,8 @@ fn all_merged(files: &Value, build: Build<'_>) -> Merged {
     }
 }
 
-/// How the corpus names sources: always with the repository and what stands for its built commit or its default branch,
-/// and by the template where there is one.
+/// Names of sources in the corpus: always with the repository and a placeholder for its built commit or its default
+/// branch, and as in the template where there is one.
 struct Names {
     usual: HashMap<String, String>,
     commit_message: String,
@@ -87,7 +88,7 @@ impl Names {
     fn of(case: &Value, data: &Value) -> Self {
         let mut usual = HashMap::new();
         for source in case["expected_sources"].as_array().expect("a list") {
-            // The first source of a repository names no revision in these cases.
+            // The first source of a repository has no revision in these cases.
             if let Some((repo, rest)) = source.as_str().expect("a text").split_once(':')
                 && let Some((_, revision)) = rest.rsplit_once('@')
             {

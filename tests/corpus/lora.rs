@@ -1,4 +1,4 @@
-//! Training configs: real ones, and ones with one defect each.
+//! Training configs: real ones, and some with exactly one defect.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use trainyard::lora::{Dialect, Repository, lint, weights};
 
 use crate::support::{Score, shared};
 
-/// The corpus's names for what is linted; a file of another dialect must be left alone.
+/// Names of the linted dialects in the corpus. A file of another dialect must be left alone.
 const DIALECTS: [(&str, Dialect); 10] = [
     ("lora-scripts", Dialect::LoraScripts),
     ("sdscripts", Dialect::SdScripts),
@@ -23,7 +23,8 @@ const DIALECTS: [(&str, Dialect); 10] = [
 ];
 
 pub fn scores() -> Vec<Score> {
-    // The folders and models that real configs name are not there; those of the broken ones are, but for the missing.
+    // The folders and models that real configs name do not exist; those of the broken ones do, except where they must
+    // be missing.
     let configs = cases("lora/configs", 6, None, &Repository::default());
     let files = shared("lora/configs/broken").map(|dir| files(&dir)).unwrap_or_default();
     let texts = files.iter().map(|(path, text)| (path.as_str(), text.as_slice()));
@@ -39,13 +40,13 @@ pub fn scores() -> Vec<Score> {
     ]
 }
 
-/// A file of the corpus, what is expected of it, and what came out.
+/// A file of the corpus with its expected and its actual result.
 struct Case {
     file: String,
     dialect: String,
-    /// `ok`, or the rule that it breaks.
+    /// `ok`, or the rule that the file breaks.
     expected: String,
-    /// Where; none when it is the whole file.
+    /// Line of the problem; `None` when it concerns the whole file.
     line: Option<u32>,
     found: Option<(Dialect, Vec<Problem>)>,
 }
@@ -55,7 +56,7 @@ impl Case {
         self.found.as_ref().map_or(&[], |(_, problems)| problems)
     }
 
-    /// Whether the problem is the expected one. The corpus has one rule for all formats that cannot be read.
+    /// Returns true if the problem is the expected one. The corpus has one rule for all formats that cannot be read.
     fn is_expected(&self, problem: &Problem) -> bool {
         let rules: &[&str] = match self.expected.as_str() {
             "unknown-key-typo" => &["unknown-key"],
@@ -72,7 +73,7 @@ impl Case {
     }
 }
 
-/// All files below a folder.
+/// Lists all files below a folder.
 fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     let mut folders = vec![dir.to_owned()];
@@ -90,7 +91,7 @@ fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// The cases of a folder's manifest, whose columns for rule and line are given.
+/// Reads the cases of a folder's manifest, whose columns for rule and line are given.
 fn cases(folder: &str, expected: usize, line: Option<usize>, repository: &Repository<'_>) -> Vec<Case> {
     let Some(dir) = shared(folder) else { return Vec::new() };
     let manifest = std::fs::read_to_string(dir.join("MANIFEST.tsv")).expect("a manifest");
@@ -145,8 +146,8 @@ fn with_one_defect(cases: &[Case]) -> Score {
     score
 }
 
-/// The files of weights, with the rules of the errors and warnings that each must give. The 2 modules of the middle block
-/// that learn nothing at a resolution of 64 are known (trainers.md, mid block).
+/// Files of weights, each with the rules of the errors and warnings that it must give. The 2 modules of the middle
+/// block that learn nothing at a resolution of 64 are known (trainers.md, mid block).
 const WEIGHTS: [(&str, &[&str]); 16] = [
     ("bad-header-too-large.safetensors", &["weights-unreadable"]),
     ("bad-html-404.safetensors", &["weights-unreadable"]),
@@ -165,7 +166,7 @@ const WEIGHTS: [(&str, &[&str]); 16] = [
     ("kohya-pickle-named.safetensor", &["weights-unreadable"]),
     ("peft/adapter_model.safetensors", &[]),
 ];
-/// The files with errors; the others may be used.
+/// Prefixes of the files with errors; the others are usable.
 const WITH_ERRORS: [&str; 3] = ["bad-", "kohya-all-zero-up", "kohya-nan"];
 
 fn weight_files() -> Score {
@@ -186,8 +187,8 @@ fn weight_files() -> Score {
     score
 }
 
-/// Configs that were derived from real ones without errors: they have none either, and the same dialect. Those that
-/// cannot be derived say why; of which dialects that may be is known.
+/// Scores configs that were derived from real ones without errors: they have no errors either, and the same dialect. A
+/// config that cannot be derived must say why, and only some dialects allow that.
 fn smoke_configs(cases: &[Case]) -> Score {
     let mut score = Score::new("smoke configs without errors", 100.0);
     let Some(dir) = shared("lora/configs") else { return score };
@@ -212,7 +213,7 @@ fn smoke_configs(cases: &[Case]) -> Score {
     score
 }
 
-/// Whether a config of this dialect may be one that is not tried. lora-scripts can always be.
+/// Returns true if a config of this dialect may have no smoke job for this reason. For lora-scripts, none may.
 fn may_be_unfit(dialect: Dialect, unfit: &Unfit) -> bool {
     match unfit {
         Unfit::NotRun(_) => {

@@ -1,9 +1,9 @@
-//! Travis's own behaviour, as corpora in `shared/travis/corpus` hold it, against ours.
+//! Travis's own behaviour, as recorded in the corpora in `shared/travis/corpus`, compared with ours.
 //!
-//! The corpora are not part of this repository: they are read from `$TRAINYARD_SHARED` or `../shared`, and a corpus
-//! that is absent has a row that says so. `cargo test --test corpus -- --nocapture` prints one table of all of them,
-//! and below it each case that differs, with the reason that `differences.rs` has for it. A difference without a
-//! reason fails, and so does a reason whose case is equal.
+//! The corpora are not part of this repository: they are read from `$TRAINYARD_SHARED` or `../shared`. An absent corpus
+//! has a row that says so. `cargo test --test corpus -- --nocapture` prints a table of all corpora, and below it each
+//! case that differs, with its reason from `differences.rs`. A difference without a reason fails, and so does a reason
+//! whose case does not differ.
 
 mod conditions;
 mod differences;

@@ -1,4 +1,4 @@
-//! Who is told of what, and in which words.
+//! Recipients and texts of notifications.
 
 use serde_json::Value;
 use trainyard::domain::BuildState;
@@ -6,7 +6,7 @@ use trainyard::travis::notifications::{Channel, Event, Message};
 
 use crate::support::{Score, corpus, list};
 
-/// Travis's word for a state as ours.
+/// Converts Travis's word for a state into ours.
 fn state(word: &Value) -> Option<BuildState> {
     Some(match word.as_str()? {
         "created" | "queued" => BuildState::Queued,

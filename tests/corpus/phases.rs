@@ -1,4 +1,4 @@
-//! What phases print and how they end.
+//! Output and exit status of phases.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use trainyard::travis::script::{Facts, Files, Numbered, compile};
 
 use crate::support::{Score, list};
 
-/// The image that jobs run in.
+/// Image that jobs run in.
 const IMAGE: &str = "trainyard/minimal:bookworm";
 
 fn facts(home: String) -> Facts {
@@ -41,7 +41,7 @@ fn facts(home: String) -> Facts {
     }
 }
 
-/// Runs every script in a home of its own and prints its output's length, its status and the output.
+/// Runs every script in its own home, and prints the length of its output, its status and the output.
 const RUN_ALL: &str = r#"
 cd /tmp && tar x && for home in /tmp/homes/*; do
   mkdir -p $home/build/owner/name
@@ -57,9 +57,9 @@ pub fn scores() -> Vec<Score> {
         let mut config = case["phases"].clone();
         config["language"] = "generic".into();
         let home = home(index);
-        // The corpus holds standard output alone.
+        // The corpus records only standard output.
         let script = compile(&config, &facts(format!("/tmp/{home}"))).replacen("exec 2>&1\n", "", 1);
-        // A file, as in the container of a job: with `-c` bash has another status for an unset variable.
+        // Run from a file, as in the container of a job: with `-c`, bash has another status for an unset variable.
         (format!("{home}/build.sh"), script)
     });
     let outputs = if cases.is_empty() { Vec::new() } else { run(scripts) };
@@ -77,12 +77,12 @@ pub fn scores() -> Vec<Score> {
     vec![score]
 }
 
-/// The folder of a case, whose names are in the order of the cases.
+/// Returns the folder of a case. The names sort in the order of the cases.
 fn home(index: usize) -> String {
     format!("homes/{index:03}")
 }
 
-/// The status and the output of each script, run one after the other in the job image.
+/// Runs the scripts one after the other in the job image. Returns the status and the output of each.
 fn run(scripts: impl Iterator<Item = (String, String)>) -> Vec<(i64, String)> {
     let mut files = tar::Builder::new(Vec::new());
     for (path, script) in scripts {

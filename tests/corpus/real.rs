@@ -9,17 +9,17 @@ use trainyard::travis::normal::{Options, normalize, read, take_imports};
 use crate::support::{Score, corpus, corpus_dir};
 use crate::valid::{expected, said, sorted};
 
-/// The normal form of a file and its messages.
+/// Returns the normal form of a file, and its messages.
 pub fn config(text: &str, options: Options) -> (Config, BTreeSet<String>) {
     let mut document = read(text).expect("YAML");
-    // The files that are imported are not part of the corpora.
+    // The imported files are not part of the corpora.
     let (_, messages) = take_imports(&mut document);
     let normal = normalize(&document, options).expect("a map");
     let said = messages.iter().chain(&normal.messages).map(said).collect();
     (normal.config.as_object().cloned().unwrap_or_default(), said)
 }
 
-/// Jobs as one value.
+/// Returns the jobs as one value.
 pub fn jobs(jobs: &[Config]) -> Value {
     jobs.iter().cloned().map(Value::Object).collect()
 }

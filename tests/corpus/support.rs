@@ -1,4 +1,4 @@
-//! Loading, counting and telling.
+//! Loading of the corpora, scores and the report.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,30 +8,30 @@ use serde_json::Value;
 
 use crate::differences::DIFFERENCES;
 
-/// A folder of the shared material, if it is there.
+/// Returns a folder of the shared material, if it exists.
 pub fn shared(folder: &str) -> Option<PathBuf> {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared");
     let dir = std::env::var_os("TRAINYARD_SHARED").map_or(beside, PathBuf::from).join(folder);
     dir.is_dir().then_some(dir)
 }
 
-/// The folder with Travis's corpora, if it is there.
+/// Returns the folder with Travis's corpora, if it exists.
 pub fn corpus_dir() -> Option<PathBuf> {
     shared("travis/corpus")
 }
 
-/// A corpus, if it is there.
+/// Reads a corpus, if it exists.
 pub fn corpus(name: &str) -> Option<Value> {
     let text = std::fs::read_to_string(corpus_dir()?.join(name)).ok()?;
     Some(serde_json::from_str(&text).expect("a corpus in JSON"))
 }
 
-/// The cases of a corpus that is a list; none when it is absent.
+/// Returns the cases of a corpus that is a list; none when it is absent.
 pub fn list(name: &str) -> Vec<Value> {
     corpus(name).map_or_else(Vec::new, |corpus| corpus.as_array().expect("a list").clone())
 }
 
-/// How the cases of a corpus come out.
+/// Score of a corpus.
 pub struct Score {
     name: &'static str,
     floor: f64,
@@ -40,12 +40,12 @@ pub struct Score {
 }
 
 impl Score {
-    /// With the share of equal cases that is wanted at least, in percent.
+    /// Makes a score that requires at least `floor` percent of equal cases.
     pub fn new(name: &'static str, floor: f64) -> Self {
         Self { name, floor, cases: 0, differing: BTreeMap::new() }
     }
 
-    /// Counts one case, which its name or place in the corpus tells; `what` is asked only for a difference.
+    /// Counts a case, which is named by its file or its index. `what` is called only for a difference.
     pub fn count(&mut self, case: impl ToString, equal: bool, what: impl FnOnce() -> String) {
         self.cases += 1;
         if !equal {
@@ -71,7 +71,7 @@ impl Score {
         )
     }
 
-    /// What is wrong with the score and with the reasons that are recorded for its differences.
+    /// Lists the faults of the score and of the reasons that are recorded for its differences.
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if self.cases == 0 {
@@ -99,7 +99,7 @@ fn reason(corpus: &str, case: &str) -> Option<&'static str> {
     of_corpus.find(|difference| difference.cases.contains(&case)).map(|difference| difference.reason)
 }
 
-/// Prints the table of all corpora and each differing case with its reason, and fails when something is wrong.
+/// Prints the table of all corpora and each differing case with its reason. Panics when something is wrong.
 pub fn close(scores: &[Score]) {
     let mut text = format!(
         "| {:28} | {:>6} | {:>6} | {:>9} | {:>8} | {:>8} |\n",

@@ -9,7 +9,7 @@ use trainyard::travis::{matrix, traps};
 use crate::real::config;
 use crate::support::{corpus, corpus_dir};
 
-/// A warning of a trap where none is, is worse than none: few real files have one. `TRAPS=rule` prints all of a rule.
+/// A false warning is worse than none, so only few real files may have one. `TRAPS=rule` prints all warnings of a rule.
 #[test]
 fn traps_in_real_files() {
     let (Some(dir), Some(corpus)) = (corpus_dir(), corpus("real_expected.json")) else {

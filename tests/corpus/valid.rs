@@ -26,7 +26,7 @@ pub fn expected(message: &Value) -> String {
     format!("{} {} {} {}", text("level"), text("key"), text("code"), sorted(&args))
 }
 
-/// The value with the keys of all maps in order, so that only their content is compared.
+/// Formats a value with the keys of all maps in order, so that only the content is compared.
 pub fn sorted(value: &Value) -> String {
     match value {
         Value::Object(map) => {

@@ -1,4 +1,4 @@
-//! Artifacts: what jobs leave, and who gets it.
+//! Artifacts: the files that jobs leave, and access to them.
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};

@@ -1,4 +1,4 @@
-//! Images that have most files of a large repository.
+//! Checkout images, which have most files of a large repository.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::Duration;
@@ -8,16 +8,16 @@ use crate::support::docker;
 use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 
-/// More than are worth an image.
+/// Number of files: more than the minimum for a checkout image.
 const FILES: usize = 2_200;
 
-/// What every job asks of its checkout, however its files came there. The second index knows no file's time, so git reads
-/// each.
+/// Checks of every job on its checkout, however its files got there. The second index has no times of files, so git
+/// reads each file.
 const CHECKS: &str = "test -z \"$(git status --porcelain)\" && git fsck --connectivity-only --no-dangling &&
   test \"$(git rev-parse HEAD)\" = \"$TRAVIS_COMMIT\" && git diff-index --quiet HEAD -- &&
   export GIT_INDEX_FILE=/tmp/index && git read-tree HEAD && git diff --quiet && unset GIT_INDEX_FILE";
 
-/// Pushes, and looks at what becomes of them.
+/// A repository, and pushes to it.
 struct Pushes<'a> {
     app: &'a App,
     repo: &'a Repo,
@@ -25,7 +25,7 @@ struct Pushes<'a> {
 }
 
 impl Pushes<'_> {
-    /// Writes a commit whose job looks at its checkout.
+    /// Writes a commit whose job checks its checkout.
     fn commit(&mut self, git: &str, script: &str) -> String {
         self.job += 1;
         self.repo.write("run", &self.job.to_string());
@@ -34,7 +34,7 @@ impl Pushes<'_> {
         self.repo.commit("Change files")
     }
 
-    /// Gives the log of the job, which has to pass.
+    /// Returns the log of the job, which must pass.
     async fn ended(&self, sha: &str, context: &str) -> String {
         let end = self.app.github.wait_for_end(sha, context).await;
         let log = String::from_utf8(self.app.log(self.job).await).unwrap();
@@ -49,7 +49,7 @@ impl Pushes<'_> {
         self.ended(&sha, "trainyard/push").await
     }
 
-    /// Pushes until a job begins on an image that has files; gives the commit of these and the job's log.
+    /// Pushes until a job starts from a checkout image. Returns the commit of the image, and the job's log.
     async fn push_until_on_base(&mut self) -> (String, String) {
         for _ in 0..100 {
             let log = self.push("main", "{}", "test ! -f .git/shallow").await;
@@ -62,7 +62,7 @@ impl Pushes<'_> {
     }
 }
 
-/// The image of the files, and the commit that it has.
+/// Returns the checkout image, and its commit.
 async fn base(app: &App) -> (String, String) {
     let images = docker::images(&app.db).await;
     let [image] = images.as_slice() else { panic!("one image: {images:?}") };
@@ -81,7 +81,7 @@ async fn jobs_of_a_large_repository_write_only_what_differs() {
         repo.write("n", &n.to_string());
         repo.commit(&format!("Commit {n}"));
     }
-    // Of another branch than the default one no image is made.
+    // No image is made of a branch other than the default one.
     repo.git(&["checkout", "--quiet", "-b", "feature"]);
     let feature = pushes.push("feature", "{}", "test ! -f .git/shallow").await;
     assert!(feature.contains("$ git checkout -qf "), "{feature}");
@@ -93,7 +93,7 @@ async fn jobs_of_a_large_repository_write_only_what_differs() {
     assert!(!log.contains(&image), "the log names the job's image: {log}");
     repo.git(&["merge-base", "--is-ancestor", &base_commit, "main"]);
 
-    // Everything that can become of a file.
+    // Every kind of change to a file.
     repo.write("data/01/1.txt", "another caption\n");
     repo.write("data/new/file.txt", "new\n");
     std::fs::remove_file(repo.work().join("data/02/2.txt")).unwrap();
@@ -108,7 +108,7 @@ async fn jobs_of_a_large_repository_write_only_what_differs() {
     let all = pushes.push("main", "{depth: false}", "test ! -f .git/shallow && git log --format=%s | tail -1").await;
     assert!(all.contains("git read-tree"), "{all}");
 
-    // A fork's pull request begins on it, too, when it is of what has the commit already.
+    // A fork's pull request also uses the image if its repository already has the commit.
     let before = repo.head();
     repo.git(&["checkout", "--quiet", "-b", "watercolour"]);
     let head = pushes.commit("{}", "cat data/01/1.txt");
@@ -119,13 +119,13 @@ async fn jobs_of_a_large_repository_write_only_what_differs() {
     let fork = pushes.ended(&head, "trainyard/pr").await;
     assert!(fork.contains("git read-tree") && fork.contains("another caption"), "{fork}");
 
-    // A job whose history does not have it begins on nothing that was not in its repository.
+    // A job without that commit in its history gets nothing that was not in its repository.
     repo.git(&["checkout", "--quiet", "--orphan", "other"]);
     let other = pushes.push("other", "{}", &format!("test -z \"$(git cat-file -t {base_commit} 2>/dev/null)\"")).await;
     assert!(other.contains("$ git checkout -qf "), "{other}");
     repo.git(&["checkout", "--quiet", "main"]);
 
-    // Nor does one whose files git would write in another way.
+    // Neither does a job whose files git would write in another way.
     let plain = pushes.push("main", "{symlinks: true}", "true").await;
     assert!(plain.contains("$ git checkout -qf "), "{plain}");
     repo.write(".gitattributes", "*.txt eol=crlf\n");
@@ -134,7 +134,7 @@ async fn jobs_of_a_large_repository_write_only_what_differs() {
     assert!(crlf.contains("$ git checkout -qf "), "{crlf}");
     std::fs::remove_file(repo.work().join(".gitattributes")).unwrap();
 
-    // An image that its operator removes is made again.
+    // An image that its operator removed is made again.
     docker::remove_image(&image);
     let gone = pushes.push("main", "{}", "true").await;
     assert!(gone.contains("$ git checkout -qf "), "{gone}");

@@ -9,7 +9,7 @@ use thirtyfour::prelude::*;
 use crate::support::app::App;
 use crate::support::payload::{self, Delivery};
 
-/// A Chromium under WebDriver, ended with the test.
+/// A Chromium under WebDriver. It ends with the test.
 struct Browser {
     driver: WebDriver,
     chromedriver: Child,
@@ -53,14 +53,14 @@ impl Browser {
         self.driver.clone().quit().await.unwrap();
     }
 
-    /// The text that a person sees in an element; asked in one step, since the page replaces its parts as it goes.
+    /// Returns the visible text of an element. It is read in one step, since the page replaces its parts meanwhile.
     async fn text(&self, css: &str) -> String {
         let script = "return document.querySelector(arguments[0])?.innerText ?? ''";
         let text = self.driver.execute(script, vec![css.into()]).await.unwrap();
         text.json().as_str().unwrap().to_owned()
     }
 
-    /// Waits until the element's text has this in it, without loading the page again.
+    /// Waits until the element's text contains `wanted`, without a reload of the page.
     async fn wait_for(&self, css: &str, wanted: &str) {
         let mut text = String::new();
         for _ in 0..300 {
@@ -76,7 +76,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Also when the test panicked; one that has ended already is fine.
+        // Runs also when the test panicked. A process that has ended already is fine.
         let _ = self.chromedriver.kill();
         let _ = self.chromedriver.wait();
     }
@@ -97,7 +97,7 @@ async fn a_live_log_grows_and_the_page_turns_green_by_itself() {
     browser.wait_for("main", "acme/styles").await;
     browser.driver.goto(format!("{}/acme/styles/builds/1/jobs/1", app.base)).await.unwrap();
     browser.wait_for("#log", "<b>not bold</b>").await;
-    // The page is not loaded again from here on: what comes, came over the stream.
+    // The page is not reloaded from here on: what appears came over the stream.
     browser.driver.execute("window.stays = true", vec![]).await.unwrap();
     browser.wait_for("#log", "tick 6").await;
     browser.wait_for("#log", "Done. Your build exited with 0.").await;
@@ -108,7 +108,7 @@ async fn a_live_log_grows_and_the_page_turns_green_by_itself() {
     for i in 1..=6 {
         assert_eq!(log.matches(&format!("\ntick {i}")).count(), 1, "line {i} of {log}");
     }
-    // Loaded afresh, the same log stands there without any script's help.
+    // After a reload, the page has the same log without the help of a script.
     browser.driver.refresh().await.unwrap();
     assert_eq!(browser.text("#log").await, log);
     browser.stop().await;
@@ -139,7 +139,7 @@ async fn the_chart_of_the_loss_grows_while_the_job_trains() {
     assert_eq!(stays.json(), &serde_json::Value::Bool(true));
     let chart = browser.text("#series").await;
     assert!(chart.contains("Lowest\n0.3 at step 6") && chart.contains("too short to tell"), "{chart}");
-    // Loaded afresh, the same chart comes from the stored log.
+    // After a reload, the same chart is made from the stored log.
     browser.driver.refresh().await.unwrap();
     assert_eq!(browser.text("#series").await, chart);
     let (status, series) = app.get("/api/v1/jobs/1/series").await;

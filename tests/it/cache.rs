@@ -1,4 +1,4 @@
-//! Caches: what a job leaves for the next, and who may read what.
+//! Caches: the files that a job leaves for the next one, and access to them.
 
 use crate::support::app::App;
 use crate::support::git_host::Repo;
@@ -40,7 +40,7 @@ async fn a_cache_goes_from_job_to_job_and_from_a_branch_to_pull_requests_but_not
     assert!(log.contains("Restored the cache of branch main (") && log.contains("found [false tidied ]\n"), "{log}");
     assert!(log.contains("The cache has not changed."), "{log}");
 
-    // Also a script that fails leaves its cache, as on Travis.
+    // A script that fails leaves its cache too, as on Travis.
     let log = pushed(&app, &repo, 3, "Fail").await;
     assert!(log.contains("Stored the cache of branch main ("), "{log}");
 

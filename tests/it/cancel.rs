@@ -1,4 +1,4 @@
-//! Cancels over HTTP: who may, what ends, and who hears of it.
+//! Cancels over HTTP: authorization, effects and notifications.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::support::docker;
 use crate::support::payload::{self, Delivery};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-/// A job that wants to go on, whatever it is told.
+/// A job that ignores signals.
 const STUBBORN: &str = "language: shell\nscript:\n  - trap '' INT TERM\n  - echo begun; while true; do sleep 1; done\n";
 
 async fn post(app: &App, path: &str, token: Option<&str>) -> (u16, Value) {
@@ -21,13 +21,13 @@ async fn post(app: &App, path: &str, token: Option<&str>) -> (u16, Value) {
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
-/// A service, and a build of two stubborn jobs of which the first has begun.
+/// Starts a service with a build of two stubborn jobs, of which the first is running.
 async fn with_running_jobs() -> (App, String) {
     with_running_jobs_in("", 2).await
 }
 
 async fn with_running_jobs_in(change: &str, jobs: u32) -> (App, String) {
-    // Two jobs on one slot; the usual grace, since the time is what counts.
+    // Two jobs on one slot, with the default grace, since the time is what this tests.
     let more = format!(
         "{change}[auth]\ntokens = {{ anna = \"{TOKEN}\" }}\n[limits]\ngrace = \"3s\"\n[[runner]]\nname = \"local\"\nslots = 1\n"
     );
@@ -70,7 +70,7 @@ async fn a_build_is_canceled_by_whoever_has_a_token() {
         sqlx::query_as("select verdict::text, reason from job order by id").fetch_all(&app.db).await.unwrap();
     let canceled = ("canceled".to_owned(), "canceled by anna".to_owned());
     assert_eq!(states, [canceled.clone(), canceled]);
-    // What has ended stays as it is.
+    // Finished jobs stay as they are.
     assert_eq!(post(&app, "/builds/1/cancel", Some(TOKEN)).await, (200, json!({"canceled": 0})));
     assert_eq!(post(&app, "/builds/2/cancel", Some(TOKEN)).await.0, 404);
     app.stop().await;
@@ -110,7 +110,7 @@ async fn a_stop_of_the_service_cancels_what_runs_if_the_operator_wants_that() {
     let reason: String =
         sqlx::query_scalar("select reason from job where verdict = 'canceled'").fetch_one(&db).await.unwrap();
     assert!(reason.starts_with("canceled, since Trainyard was stopped on "), "{reason}");
-    // GitHub was told before the process ended.
+    // GitHub got the status before the process ended.
     let last = github.posted().into_iter().rfind(|posted| posted.sha == sha && posted.context == "trainyard/push");
     assert_eq!(last.map(|last| last.state).as_deref(), Some("error"));
 }

@@ -1,11 +1,11 @@
-//! The key `git`: how much of a repository a job sees.
+//! The key `git`: the part of a repository that a job sees.
 
 use crate::support::app::App;
 use crate::support::docker;
 use crate::support::git_host::{self, GitHost, Repo};
 use crate::support::payload::{self, Delivery};
 
-/// A host for public repositories on Docker's bridge, where jobs reach it; gives its address.
+/// Starts a host for public repositories on Docker's bridge, where jobs reach it. Returns its address.
 async fn public_host(root: &std::path::Path) -> String {
     let listener = tokio::net::TcpListener::bind((docker::bridge(), 0)).await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());

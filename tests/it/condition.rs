@@ -6,14 +6,14 @@ fn condition(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_trainyard")).arg("condition").args(arguments).output().unwrap()
 }
 
-/// Exit status, standard output and standard error.
+/// Runs the command. Returns exit status, standard output and standard error.
 fn said(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = condition(arguments);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// A file of data; gives its folder, which keeps it, and its path.
+/// Writes a file of data. Returns its folder, which keeps it alive, and its path.
 fn file(text: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data.json");
@@ -47,7 +47,7 @@ fn a_mistake_has_a_caret_under_it() {
     let (_, _, err) = said(&["branch = $NAME"]);
     assert!(err.contains("env(NAME)") && err.ends_with("             ^\n"), "{err}");
     let (code, _, err) = said(&["\"x\" =~ /a(/"]);
-    assert!(code == Some(1) && err.contains("no regular expression") && err.ends_with("            ^\n"), "{err}");
+    assert!(code == Some(1) && err.contains("valid regular expression") && err.ends_with("            ^\n"), "{err}");
     let (code, out, _) = said(&["branch = (", "--json"]);
     let facts: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &facts["error"]["column"]), (Some(1), &serde_json::json!(10)), "{out}");

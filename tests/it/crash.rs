@@ -1,4 +1,4 @@
-//! What dies, and what must not be lost with it.
+//! Crashes of each part, and the data that must survive them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::support::{database, docker};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trainyard");
 
-/// Prints numbered lines for a while, and says on which line of the file it began, so that a second run would show.
+/// Prints numbered lines for a while, with random numbers that a second run would not repeat.
 const COUNTING: &str =
     "language: shell\nscript:\n  - for i in $(seq 1 60); do echo \"line $i of $RANDOM\"; sleep 0.1; done\n";
 
@@ -38,7 +38,7 @@ impl Yard {
     }
 }
 
-/// Waits until the stored log of job 1 is at least this long; gives the job's attempt.
+/// Waits until the stored log of job 1 has at least this length. Returns the job's attempt.
 async fn wait_for_log(db: &PgPool, length: i64) -> i32 {
     for _ in 0..600 {
         let row: Option<(i32, i64)> =
@@ -51,7 +51,8 @@ async fn wait_for_log(db: &PgPool, length: i64) -> i32 {
     panic!("the log does not grow");
 }
 
-/// A service that was killed while the job of a commit counts; gives its configuration, its database and the commit.
+/// Starts a service and kills it while the job of a commit counts. Returns its configuration, its database and the
+/// commit.
 async fn killed_while_counting(yard: &Yard) -> (PathBuf, PgPool, String) {
     let config = yard.config("");
     let service = Service::start(PROGRAM.as_ref(), &config);
@@ -70,7 +71,7 @@ async fn after_kill_9_in_mid_job_the_same_container_goes_on() {
     let yard = Yard::new().await;
     let (config, db, sha) = killed_while_counting(&yard).await;
     let container = docker::container_of(&db, 1).await.expect("a running container");
-    // Some lines come while nobody listens.
+    // Some lines are printed while no process reads them.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let service = Service::start(PROGRAM.as_ref(), &config);
     assert_eq!(docker::container_of(&db, 1).await.as_deref(), Some(container.as_str()), "another container runs");
@@ -103,7 +104,7 @@ async fn after_kill_9_in_mid_job_the_same_container_goes_on() {
     assert_eq!(service.interrupt(), Some(0));
 }
 
-/// As when the machine is started anew: Docker took the container down, and nobody was there.
+/// Simulates a restart of the machine: Docker stopped the container while no service was running.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_ended_with_its_machine_begins_again() {
     let yard = Yard::new().await;
@@ -124,7 +125,7 @@ async fn what_helped_a_container_that_is_lost_goes_too() {
     let left = docker::names(&db).await;
     assert!(left.len() == 1 && left[0].ends_with("-1-1-gateway"), "{left:?}");
     let _service = Service::start(PROGRAM.as_ref(), &config);
-    // The second attempt begins only when what is left of the first is gone.
+    // The second attempt begins only when everything of the first one is removed.
     while wait_for_log(&db, 300).await == 1 {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -141,7 +142,7 @@ async fn a_delivery_that_was_accepted_survives_kill_9() {
     let repo = yard.github.repo("acme/styles");
     repo.write(".travis.yml", "language: shell\nscript: echo once\n");
     let sha = repo.commit("Once");
-    // Intake cannot get at the commit before the kill.
+    // Intake cannot fetch the commit before the kill.
     yard.github.git.fail_next(1000);
     let (code, _) = Delivery::new("d-1", "push", &payload::push(&yard.github, &repo, "main")).post(&service.base).await;
     assert_eq!(code, 202);
@@ -174,7 +175,7 @@ async fn a_wish_that_was_not_sent_survives_kill_9() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_own_postgres_may_be_killed_in_mid_job() {
-    // Another user than root runs it, so the folder must be one that others may enter.
+    // Postgres runs as another user than root, who must be able to enter the folder.
     let folder =
         tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir().unwrap();
     let github = GitHub::start(folder.path().join("github")).await;
@@ -194,7 +195,7 @@ async fn its_own_postgres_may_be_killed_in_mid_job() {
     let end = github.wait_for_end(&sha, "trainyard/push").await;
     assert_eq!(end.state, "success", "{end:?}\n{}", service.said());
     assert!(service.said().contains("Postgres ended"), "{}", service.said());
-    // Killed itself, it leaves no server behind, and the next start recovers the cluster.
+    // When it is killed itself, it leaves no server behind, and the next start recovers the cluster.
     service.kill();
     let service = Service::start(PROGRAM.as_ref(), &config);
     let (code, _) = Delivery::new("d-1", "push", &payload::push(&github, &repo, "main")).post(&service.base).await;

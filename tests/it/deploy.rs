@@ -1,4 +1,4 @@
-//! The key `deploy`: when it deploys, and what GitHub is asked for a release.
+//! The key `deploy`: its conditions, and the requests to GitHub for a release.
 
 use std::sync::{Arc, Mutex};
 
@@ -96,7 +96,7 @@ async fn a_script_is_deployed_where_its_conditions_hold() {
     app.stop().await;
 }
 
-/// What a stand-in for GitHub's releases was asked.
+/// Requests to a stand-in for GitHub's releases.
 type Asked = Arc<Mutex<Vec<(String, String, Bytes)>>>;
 
 async fn releases(State((asked, base)): State<(Asked, String)>, request: Request) -> impl IntoResponse {
@@ -138,7 +138,7 @@ async fn a_release_gets_its_files_and_is_shown_at_last() {
 
     let app = App::start(&docker::reach_bridge()).await;
     let repo = app.github.repo("acme/styles");
-    // The stand-in for statuses listens where no container reaches it: curl goes to the one for releases instead.
+    // The stand-in for statuses listens where no container reaches it, so curl goes to the one for releases instead.
     repo.write(
         ".travis.yml",
         &format!(

@@ -1,4 +1,4 @@
-//! A disk that fills: no job is begun until there is room again. The data folder is a small file system of its own, so
+//! A disk that fills: no job starts until there is room again. The data folder is a small separate file system, so
 //! these tests need root.
 
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::support::app::App;
 use crate::support::github::GitHub;
 use crate::support::payload::{self, Delivery};
 
-/// A small file system in memory, for as long as this lives.
+/// A small file system in memory, mounted as long as this value lives.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -35,7 +35,7 @@ async fn alerts(app: &App) -> String {
     app.get("/readyz").await.1
 }
 
-/// Waits until `/readyz` tells of a full disk, or of none.
+/// Waits until `/readyz` reports a full disk, or none.
 async fn wait_for(app: &App, is_full: bool) {
     let begin = Instant::now();
     while alerts(app).await.contains("storage.least_free") != is_full {
@@ -64,14 +64,14 @@ async fn a_full_disk_begins_no_job_and_says_so_and_running_jobs_go_on() {
     wait_for(&app, true).await;
     let (_, page) = app.get("/").await;
     assert!(
-        page.contains("no job is begun until there is room") && page.contains("less than 40.0 MiB are free"),
+        page.contains("no job starts until there is room") && page.contains("less than 40.0 MiB are free"),
         "{page}"
     );
 
     repo.write(".travis.yml", "language: shell\nscript: echo short\n");
     let waiting = repo.commit("Short");
     Delivery::new("d-2", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
-    // The long job's end, in seconds, is time enough for a worker that has a second slot to take the other job.
+    // The rest of the long job takes seconds: enough time for a worker with a second slot to take the other job.
     assert_eq!(app.github.wait_for_end(&running, "trainyard/push").await.state, "success");
     let state: String =
         sqlx::query_scalar("select state::text from job where id = 2").fetch_one(&app.db).await.unwrap();
@@ -86,7 +86,7 @@ async fn a_full_disk_begins_no_job_and_says_so_and_running_jobs_go_on() {
 #[tokio::test]
 async fn the_disk_of_the_engine_counts_too() {
     let folder = tempfile::tempdir().unwrap();
-    // It takes no more memory than what is in it.
+    // It takes no more memory than its content.
     let _disk = Mounted::new(&folder.path().join("data"), "900t");
     let github = GitHub::start(folder.path().join("github")).await;
     let app = App::start_in(folder, github, "[storage]\nleast_free = \"800 TiB\"\n").await;
@@ -97,7 +97,7 @@ async fn the_disk_of_the_engine_counts_too() {
     repo.write(".travis.yml", "language: shell\nscript: echo short\n");
     repo.commit("Short");
     Delivery::new("d-1", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
-    // Two of the janitor's rounds, in which the worker would have looked for a job as well.
+    // Two of the janitor's rounds, in which the worker would also have looked for a job.
     for _ in 0..2 {
         sqlx::query("delete from alert").execute(&app.db).await.unwrap();
         wait_for(&app, true).await;

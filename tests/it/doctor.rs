@@ -1,4 +1,4 @@
-//! `trainyard doctor`: what is fine, and what is wrong, with the real Docker and Postgres.
+//! `trainyard doctor` with the real Docker and Postgres: its findings, good and bad.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ struct Patient {
 
 impl Patient {
     async fn new() -> Self {
-        // The private Postgres runs as another user, who has to get there.
+        // The private Postgres runs as another user, who must be able to enter the folder.
         let open = std::fs::Permissions::from_mode(0o755);
         let folder = tempfile::Builder::new().permissions(open).tempdir().unwrap();
         let github = GitHub::start(folder.path().join("github")).await;
@@ -31,7 +31,7 @@ impl Patient {
         self.folder.path().join("data")
     }
 
-    /// Has the doctor look; gives the exit status and what was printed.
+    /// Runs the doctor. Returns the exit status and the output.
     async fn look(&self, database: Option<&str>, change: &str, arguments: &[&str]) -> (Option<i32>, String) {
         let text = merged(&configuration(&self.data(), database, &self.github), change);
         let file = self.folder.path().join("config.toml");
@@ -45,7 +45,7 @@ impl Patient {
     }
 }
 
-/// Not on this thread: the stand-in for GitHub has to answer meanwhile.
+/// Runs the program without blocking this thread: the stand-in for GitHub must answer meanwhile.
 async fn run(config: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let mut doctor = tokio::process::Command::new(PROGRAM);
     let output = doctor.args(["doctor", "--config"]).arg(config).args(arguments).output().await.unwrap();
@@ -53,7 +53,7 @@ async fn run(config: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), said)
 }
 
-/// The findings of a level as `what: told`.
+/// Lists the findings of a level as `what: told`.
 fn of(json: &Value, level: &str) -> Vec<String> {
     let findings = json["findings"].as_array().unwrap().iter().filter(|finding| finding["level"] == level);
     findings.map(|it| format!("{}: {}", it["what"].as_str().unwrap(), it["told"].as_str().unwrap())).collect()
@@ -74,13 +74,13 @@ async fn a_sound_installation_is_found_to_be_so_and_left_as_it_is() {
     assert_eq!((status, &json["problems"]), (Some(0), &Value::from(0)), "{json:#}");
     let ok = of(&json, "ok");
     has(&ok, "server.public_url: ", "https://ci.example.org/");
-    has(&ok, "data folder: ", "is not there yet");
+    has(&ok, "data folder: ", "does not exist yet");
     has(&ok, "git: ", "2.");
-    has(&ok, "object storage: ", "is not there yet");
-    has(&ok, "Postgres: the one of database.url", "");
-    has(&ok, "schema: ", "to be migrated by the next start");
-    has(&ok, "clock: ", "agrees with that of Postgres");
-    has(&ok, "github.token: ", "GitHub takes it");
+    has(&ok, "object storage: ", "does not exist yet");
+    has(&ok, "Postgres: the server of database.url", "");
+    has(&ok, "schema: ", "migrations for the next start to run: ");
+    has(&ok, "clock: ", "agrees with Postgres's clock within");
+    has(&ok, "github.token: ", "GitHub accepts it");
     has(&ok, "github.webhook_secret: ", "is set");
     has(&ok, "runner local: Docker ", "control groups version ");
     has(&ok, "runner local: has trainyard/minimal:bookworm", "");
@@ -111,8 +111,8 @@ async fn each_thing_that_is_wrong_is_named_with_what_to_do() {
     has(&problems, "server.public_url: ", "more than scheme, host and port");
     has(&problems, "data folder: ", "can be written by other users");
     has(&problems, "seal.key: ", "can be read by other users");
-    has(&problems, "Postgres: the one of database.url does not let us in", "refused");
-    has(&problems, "github.token: ", "GitHub does not take it: Bad credentials");
+    has(&problems, "Postgres: cannot connect to the server of database.url", "refused");
+    has(&problems, "github.token: ", "GitHub does not accept it: Bad credentials");
     has(&problems, "runner a: Docker is not reachable at unix:///nowhere/docker.sock", "is dockerd running");
     has(&problems, "runner b: the image acme/none:{version} is missing", "");
     has(&problems, "runner b: limits.cpus is 5000", "no job can start");
@@ -139,7 +139,7 @@ async fn a_bucket_is_looked_at_and_not_changed() {
     assert_eq!(status, Some(1));
     let problems = of(&json, "problem");
     has(&problems, "object storage: ", "SignatureDoesNotMatch");
-    has(&problems, "disk of the data folder: ", "no job is begun with less than 799.");
+    has(&problems, "disk of the data folder: ", "no job starts with less than 799.");
     assert!(!json.to_string().contains("guessed-and-wrong"), "{json:#}");
 }
 
@@ -151,7 +151,7 @@ async fn what_github_tells_of_the_token_is_told() {
     patient.github.tell_of_token([("github-authentication-token-expiration", ends)]);
     patient.github.set_clock_skew(600);
     let warnings = of(&patient.findings(Some(&url), "").await.1, "warning");
-    has(&warnings, "github.token: ends at ", "");
+    has(&warnings, "github.token: expires at ", "");
     has(&warnings, "clock: ", "GitHub's are ");
 
     patient.github.tell_of_token([("x-oauth-scopes", "repo, delete_repo".to_owned())]);
@@ -188,7 +188,7 @@ async fn a_database_is_looked_at_and_not_migrated() {
 #[tokio::test]
 async fn the_private_postgres_is_looked_for_and_not_started() {
     let patient = Patient::new().await;
-    has(&of(&patient.findings(None, "").await.1, "ok"), "Postgres: the private one, ", "made by the first start");
+    has(&of(&patient.findings(None, "").await.1, "ok"), "Postgres: the private server, ", "created by the first start");
     assert!(!patient.data().exists());
     std::fs::create_dir_all(patient.data().join("postgres")).unwrap();
     let (status, json) = patient.findings(None, "").await;

@@ -1,4 +1,4 @@
-//! GPUs in Postgres: who gets one, who lets it go and when, and what is told of those that wait.
+//! GPUs in Postgres: leases, releases, and the reasons of jobs that wait.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::database;
 const LEASE: Duration = Duration::from_secs(60);
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// A database with the runner `gpu-host` and one build whose queued jobs want as many GPUs as is said.
+/// Makes a database with the runner `gpu-host` and a build whose queued jobs request these numbers of GPUs.
 async fn queue(jobs: &[i32]) -> PgPool {
     let db = database::pool().await;
     sqlx::raw_sql(
@@ -45,7 +45,7 @@ fn seen(uuid: &str, trouble: Option<&str>) -> Seen {
     Seen { uuid: uuid.to_owned(), name, class, memory: 16_000_000_000, trouble: trouble.map(str::to_owned) }
 }
 
-/// Sees these GPUs of the runner, all of them empty.
+/// Records a check that found exactly these GPUs of the runner, all of them empty.
 async fn look(db: &PgPool, uuids: &[&str]) -> gpus::Checked {
     let all: Vec<Seen> = uuids.iter().map(|uuid| seen(uuid, None)).collect();
     gpus::record_check(db, "gpu-host", gpus::now(db).await.unwrap(), &all).await.unwrap()
@@ -67,7 +67,7 @@ async fn finish(db: &PgPool, job: &Claimed) {
     assert!(queue::finish(db, job.attempt_id(), &end).await.unwrap());
 }
 
-/// `UUID state job` of every GPU.
+/// Lists `UUID state job` of every GPU.
 async fn states(db: &PgPool) -> Vec<String> {
     let query = "select uuid || ' ' || state || coalesce(' ' || job_id, '') from gpu order by uuid";
     sqlx::query_scalar(query).fetch_all(db).await.unwrap()
@@ -115,7 +115,7 @@ async fn no_gpu_is_ever_held_by_two_jobs() {
                 assert!(places.iter().all(|place| !holders[*place].swap(true, order)), "two jobs hold a GPU");
                 tokio::task::yield_now().await;
                 places.iter().for_each(|place| holders[*place].store(false, order));
-                // Every kind of end, of which some make the job begin again.
+                // Every kind of end; after some of them, the job is queued again.
                 if n % 2 == 0 && job.attempt == 1 {
                     assert!(queue::requeue(&db, job.attempt_id(), Duration::ZERO, "engine").await.unwrap());
                 } else {
@@ -142,7 +142,7 @@ async fn a_gpu_is_let_go_with_the_end_of_its_attempt_and_free_when_it_is_seen_em
     assert_eq!((first.id, first.gpus.as_slice()), (JobId(1), ["GPU-1".to_owned()].as_slice()));
     assert_eq!(states(&db).await, ["GPU-1 held 1"]);
     assert!(claim(&db).await.is_none());
-    // What a look sees changes nothing about a GPU that is held, and one that began before the end does not free it.
+    // A check changes nothing about a held GPU, and a check that began before the end does not free it.
     let begun = gpus::now(&db).await.unwrap();
     let dirty = [seen("GPU-1", Some("a process is on it"))];
     assert_eq!(gpus::record_check(&db, "gpu-host", begun, &dirty).await.unwrap(), gpus::Checked::default());
@@ -155,14 +155,14 @@ async fn a_gpu_is_let_go_with_the_end_of_its_attempt_and_free_when_it_is_seen_em
     // A restart takes the job over with its GPU.
     let adopted = queue::adopt(&db, second.attempt_id(), "gpu-host", LEASE).await.unwrap().unwrap();
     assert_eq!(adopted.gpus, ["GPU-1"]);
-    // Its worker is lost: the lease goes with it, and the job waits for the GPU like any other.
+    // Its worker is lost: the lease ends with it, and the job waits for the GPU like any other.
     sqlx::query("update job set lease_until = now() - interval '1 s' where id = 2").execute(&db).await.unwrap();
     assert_eq!(database::rescue(&db).await, [second.id]);
     assert_eq!((states(&db).await, claim(&db).await.is_none()), (vec!["GPU-1 quarantined".to_owned()], true));
     look(&db, &["GPU-1"]).await;
     let third = claim(&db).await.unwrap();
     assert_eq!(third.attempt_id(), AttemptId { job: JobId(2), number: 2 });
-    // Canceled, and then its worker is lost, too.
+    // The job is canceled, and then its worker is lost too.
     queue::cancel_build(&mut db.acquire().await.unwrap(), BuildId(1), "canceled by ada").await.unwrap();
     assert_eq!(states(&db).await, ["GPU-1 held 2"], "it runs until it is stopped");
     sqlx::query("update job set lease_until = now() - interval '1 s' where id = 2").execute(&db).await.unwrap();
@@ -186,7 +186,7 @@ async fn a_gpu_that_is_not_empty_is_given_to_nobody_until_it_is() {
     assert_eq!(look(&db, &["GPU-1", "GPU-2"]).await.freed, ["GPU-1", "GPU-2"]);
     let job = claim(&db).await.unwrap();
     assert_eq!(job.gpus, ["GPU-1"]);
-    // One that is no longer there goes when no job holds it any more.
+    // A GPU that no longer exists is removed when no job holds it any more.
     look(&db, &[]).await;
     assert_eq!(states(&db).await, ["GPU-1 held 1"]);
     finish(&db, &job).await;
@@ -246,7 +246,7 @@ async fn who_waits_is_told_for_whom_and_who_would_wait_for_ever_is_errored() {
             .fetch_all(&db)
             .await
             .unwrap();
-    let expected = [(3, "no runner has 3 GPUs"), (4, "no runner has the labels that it requirements: osx")];
+    let expected = [(3, "no runner has 3 GPUs"), (4, "no runner has the labels that it needs: osx")];
     assert_eq!(ends, expected.map(|(number, reason)| (number, reason.to_owned())));
     finish(&db, &first).await;
     look(&db, &["GPU-1"]).await;
@@ -264,7 +264,7 @@ async fn make_preemptible(db: &PgPool, job: i64) {
 async fn a_preemptible_job_gives_its_gpus_to_one_that_waits_and_begins_again() {
     let db = queue(&[1, 2]).await;
     make_preemptible(&db, 1).await;
-    // The pair has to wait for the second GPU, so the first is a gap.
+    // The pair must wait for the second GPU, so the first one is a gap that a smaller job can use.
     look(&db, &["GPU-1"]).await;
     let gap = claim(&db).await.unwrap();
     assert_eq!(gap.id, JobId(1));

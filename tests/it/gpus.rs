@@ -1,4 +1,4 @@
-//! GPUs from the push to the container and back, on an engine of its own.
+//! GPUs from the push to the container and back, on a separate engine.
 
 use std::time::Duration;
 use trainyard::domain::AttemptId;
@@ -14,7 +14,7 @@ use crate::support::service::Service;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trainyard");
 
-/// Pushes a `.travis.yml` to a repository of its own; gives the commit.
+/// Pushes a `.travis.yml` to a new repository. Returns the commit.
 async fn push(github: &GitHub, base: &str, name: &str, travis: &str) -> String {
     let repo = github.repo(name);
     repo.write(".travis.yml", travis);
@@ -76,7 +76,7 @@ async fn jobs_get_gpus_of_their_own_and_keep_them_over_kill_9() {
         }])
     );
 
-    // Another one wants both, so it waits; one that needs none does not.
+    // Another job requests both, so it waits; a job that needs none does not.
     let both = push(&github, &service.base, "acme/both", &wants("gpu-xlarge", SEES)).await;
     let waits = |posted: &crate::support::github::Posted| {
         posted.sha == both && posted.description.contains("1.1 waiting for GPU: held by acme/one #1.1 since 20")
@@ -122,7 +122,7 @@ async fn a_gpu_that_is_not_empty_is_kept_from_jobs_and_says_why() {
     app.github.wait_for(Duration::from_secs(20), |posted| posted.description.contains(reason)).await;
     engine.has(&[("GPU-1", 4)], &[]);
     until(&app.db, "it begins by itself", "select log_length > 0 from job where id = 1").await;
-    // The job leaves something behind.
+    // The job leaves used memory behind.
     engine.has(&[("GPU-1", 9000)], &[]);
     let container = engine.docker(&["ps", "--quiet", "--no-trunc"]);
     engine.docker(&["exec", &container, "touch", "/tmp/end"]);
@@ -173,7 +173,7 @@ async fn a_fork_that_asks_for_a_gpu_is_told_why_it_gets_none() {
 async fn a_preemptible_job_is_stopped_for_one_that_waits_and_begins_again() {
     let engine = GpuEngine::start();
     engine.has(&[("GPU-1", 4)], &[]);
-    // One slot: what waits for the GPU waits for the slot, too.
+    // One slot: a job that waits for the GPU also waits for the slot.
     let app = App::start(&engine.configuration().replace("slots = 3", "slots = 1")).await;
     let train = format!("preemptible: true\n{}", wants("gpu-medium", "echo begun; sleep 60"));
     let patient = push(&app.github, &app.base, "acme/train", &train).await;

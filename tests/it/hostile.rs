@@ -1,4 +1,4 @@
-//! Jobs and repositories that mean harm: each meets a bound and a verdict that says which, and its neighbour goes on.
+//! Hostile jobs and repositories: each meets a limit and a verdict that names it, and the job next to it is unaffected.
 
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::support::docker;
 use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 
-/// What the job beside the hostile one does: three seconds of work.
+/// Script of the job next to the hostile one: three seconds of work.
 const NEIGHBOUR: &str = "for n in $(seq 30); do echo $n; sleep 0.1; done";
 
 struct Ended {
@@ -19,8 +19,8 @@ struct Ended {
     log: String,
 }
 
-/// Builds a repository whose first job runs this script and whose second is the neighbour; gives how the first ended.
-/// The neighbour has to run at the same time, to pass, and to have all of its log.
+/// Builds a repository whose first job runs this script and whose second is the neighbour. Returns how the first one
+/// ended. The neighbour must run at the same time, pass, and have its whole log.
 async fn beside_a_neighbour(app: &App, prepare: impl FnOnce(&Repo), script: &str) -> Ended {
     let repo = app.github.repo("acme/styles");
     let script = script.replace('\n', "\n        ");
@@ -138,7 +138,7 @@ exit 1
 
 #[tokio::test]
 async fn a_job_that_kills_its_parents_kills_itself() {
-    // The init of a container hears no signal from inside that it does not want.
+    // The init of a container receives no signal from inside, except those that it handles.
     let ended = ended("", "kill -KILL 1\nsleep 0.5\necho still here\nkill -KILL $$").await;
     assert_eq!(ended.verdict, "errored", "{}", ended.log);
     assert!(ended.reason.contains("exit status 137"), "{}\n{}", ended.reason, ended.log);
@@ -218,7 +218,7 @@ async fn a_submodule_at_a_path_of_the_host_is_not_cloned() {
     let prepare = |repo: &Repo| {
         repo.write(".gitmodules", &format!("[submodule \"library\"]\n\tpath = library\n\turl = {url}\n"));
         std::fs::create_dir(repo.work().join("library")).unwrap();
-        // A link to a commit, which is what a submodule is, survives `git add --all` with its folder empty.
+        // A link to a commit, which is how git stores a submodule, survives `git add --all` with its folder empty.
         repo.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{head},library")]);
     };
     let ended = beside_a_neighbour(&app, prepare, "grep -r 'from the host' . && exit 3").await;

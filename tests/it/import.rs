@@ -1,4 +1,4 @@
-//! The key `import`: files of the commit, of other repositories, and those that a build must not read.
+//! The key `import`: files of the commit, files of other repositories, and files that a build must not read.
 
 use std::os::unix::fs::symlink;
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::support::app::App;
 use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 
-/// What a private repository holds that not everybody may read.
+/// Content of a private repository, which only some builds may read.
 const PRIVATE: &str = "env: {global: [PRIVATE=hunter2]}\nscript: echo private steps\n";
 
 async fn pushed(app: &App, repo: &Repo, config: &str) -> (String, String) {
@@ -20,7 +20,7 @@ async fn pushed(app: &App, repo: &Repo, config: &str) -> (String, String) {
     (end.state, end.description)
 }
 
-/// The problems of the last build that are errors, each with its place.
+/// Lists the errors among the problems of the last build, each with its place.
 async fn errors(app: &App) -> Vec<String> {
     let query = "select file, line, message from problem where severity = 'error' \
                  and build_id = (select max(id) from build) order by position";
@@ -117,8 +117,8 @@ async fn imports_that_cannot_be_had_end_in_an_error_that_says_why() {
         ("/etc/passwd.yml", "is not a valid import source"),
         ("real.yml@--upload-pack=true", "is not a valid import source"),
         ("acme/shared:a.yml", "there is no such file"),
-        ("acme/shared:folder", "it is no regular file"),
-        ("acme/shared:link.yml", "it is no regular file"),
+        ("acme/shared:folder", "it is not a regular file"),
+        ("acme/shared:link.yml", "it is not a regular file"),
         ("acme/shared:large.yml", "it is larger than 1000000 bytes"),
         ("acme/shared:folder/a.yml@v9", "acme/shared has no branch or tag v9"),
         ("acme/shared:folder/a.yml@0123456789abcdef0123456789abcdef01234567", "acme/shared has no such commit"),

@@ -5,14 +5,14 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-/// Exit status, standard output and standard error.
+/// Runs the command. Returns exit status, standard output and standard error.
 fn said(arguments: &[&Path]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_trainyard")).arg("inspect").args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// A file with one pair of rank 1 in a folder.
+/// Writes a file with one pair of rank 1 into a folder.
 fn weights(folder: &Path, name: &str, up: [f32; 2], metadata: &Value) -> PathBuf {
     let header = json!({
         "__metadata__": metadata,

@@ -1,4 +1,4 @@
-//! What a job's container may do, and whom it reaches.
+//! Isolation of jobs: the rights of their containers, and the addresses that they reach.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 use crate::support::recorder::Recorder;
 
-/// Runs a script to its end; gives whether it passed, and the log.
+/// Runs a script to its end. Returns whether it passed, and the log.
 async fn run(app: &App, script: &str) -> (bool, String) {
     run_in(app, &app.github.repo("acme/styles"), script).await
 }
@@ -28,21 +28,21 @@ async fn run_in(app: &App, repo: &Repo, script: &str) -> (bool, String) {
     (end.state == "success", log)
 }
 
-/// A port of every address of this host that takes connections.
+/// Listens on a port of every address of this host.
 async fn listen_everywhere() -> (tokio::net::TcpListener, u16) {
     let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port)
 }
 
-/// The addresses of this host that are not its loopback.
+/// Lists the addresses of this host except its loopback.
 fn own_addresses() -> Vec<String> {
     let output = std::process::Command::new("hostname").arg("--all-ip-addresses").output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     said.split_whitespace().filter(|address| !address.contains(':')).map(str::to_owned).collect()
 }
 
-/// Bash that fails unless a connection there is refused by a rule, at once.
+/// Returns a bash command that fails unless a connection to that port is rejected by a rule at once.
 fn closed(address: &str, port: u16) -> String {
     format!(
         "said=$(timeout 5 bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>&1) && exit 1; \
@@ -61,14 +61,14 @@ async fn neither_the_host_nor_private_networks_nor_the_metadata_of_clouds_are_re
     for address in ["169.254.169.254", "10.0.0.1", "172.17.99.9", "172.31.0.1", "192.168.1.1", "100.100.100.200"] {
         script += &closed(address, 80);
     }
-    // Broadcasts reach the host, too; and IPv6 leads past all rules of IPv4.
+    // Broadcasts reach the host too, and IPv6 would bypass all rules of IPv4.
     script += "perl -MSocket -e 'socket(S, PF_INET, SOCK_DGRAM, 17); setsockopt(S, SOL_SOCKET, SO_BROADCAST, 1); \
                for (qw(255.255.255.255 172.17.255.255)) { send(S, q(x), 0, sockaddr_in(9, inet_aton($_))) and die }'\n";
     script += "if timeout 5 bash -c 'exec 3<>/dev/tcp/2606:4700::1111/80'; then exit 1; fi\n";
-    // Its own loopback is its own.
+    // The job has its own loopback.
     script += "perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => q(127.0.0.1)) or die; \
                IO::Socket::INET->new(PeerAddr => q(127.0.0.1), PeerPort => $s->sockport) or die $@'\n";
-    // Nobody in the job may change a rule.
+    // No process of the job may change a rule.
     script += "test $((0x$(awk '/CapBnd/ {print $2}' /proc/self/status) & 1 << 12)) = 0\n";
     let (passed, log) = run(&app, &script).await;
     assert!(passed, "{log}");
@@ -129,7 +129,7 @@ async fn mounts_are_for_the_repositories_that_are_named_and_read_only() {
     assert!(passed, "{log}");
     assert!(!path.join("mine").exists());
 
-    // A pull request of somebody else's code reads none of it.
+    // A pull request with a stranger's code cannot read any of it.
     let base = repo.head();
     repo.write(".travis.yml", "language: shell\nscript:\n  - '! test -e /data/ours'\n");
     let head = repo.commit("Read it");
@@ -141,13 +141,14 @@ async fn mounts_are_for_the_repositories_that_are_named_and_read_only() {
     app.stop().await;
 }
 
-/// A rule of section 5 of the CIS Docker Benchmark (as numbered from 1.2 to 1.5), and how a container meets it.
+/// A rule of section 5 of the CIS Docker Benchmark (as numbered from 1.2 to 1.5), and a check that a container meets
+/// it.
 type Rule = (&'static str, &'static str, fn(&Value) -> bool);
 
-/// Those that speak of how a container is made. Of the others: 5.6 and 5.7 (no SSH server, ports below 1024) are about
-/// what runs inside, 5.22 and 5.23 about `docker exec`, which is never used, 5.26 (health checks) about services, and 5.27
-/// (the latest image) about the operator's images. 5.29 (not the default bridge) is met in effect: the rules of `egress`
-/// close all of its network, and without NET_RAW nobody can forge addresses on it.
+/// Rules on the creation of containers. The other rules: 5.6 and 5.7 (no SSH server, ports below 1024) are about the
+/// content of the container, 5.22 and 5.23 about `docker exec`, which is never used, 5.26 (health checks) about
+/// services, and 5.27 (the latest image) about the operator's images. 5.29 (not the default bridge) is met in effect:
+/// the rules of `egress` close all of its network, and without NET_RAW no process can forge addresses on it.
 const RULES: [Rule; 20] = [
     ("5.1", "AppArmor is not switched off", |made| !list(made, "SecurityOpt").join(" ").contains("apparmor")),
     ("5.2", "SELinux is not switched off", |made| !list(made, "SecurityOpt").join(" ").contains("label")),
@@ -199,7 +200,7 @@ fn number(made: &Value, key: &str) -> i64 {
     made["HostConfig"][key].as_i64().unwrap_or_default()
 }
 
-/// Whether none of these is asked for.
+/// Returns true if none of these keys is set.
 fn nothing(made: &Value, keys: &[&str]) -> bool {
     keys.iter().all(|key| match &made["HostConfig"][key] {
         Value::Array(items) => items.is_empty(),
@@ -219,7 +220,7 @@ async fn every_container_meets_the_benchmark_for_docker() {
     for (name, made) in recorder.made() {
         let kind = name.rsplit('-').next().filter(|last| last.parse::<u32>().is_err()).unwrap_or("job").to_owned();
         for (number, words, holds) in RULES {
-            // The probe looks at the host's network, once in a while before a job: that is what it is for. It has no
+            // The probe checks the host's network now and then before a job, which is its purpose. It has no
             // capability, and runs nothing of a job's.
             let excepted = kind == "probe" && matches!(number, "5.9" | "5.24, 5.30");
             assert!(excepted || holds(&made), "{name}: {number} {words}: {:#}", made["HostConfig"]);
@@ -239,7 +240,7 @@ async fn every_container_meets_the_benchmark_for_docker() {
 #[tokio::test]
 async fn jobs_run_under_user_namespaces_where_the_engine_has_them() {
     use std::os::unix::fs::PermissionsExt as _;
-    // The engine's data is read by a user who is not root.
+    // The engine's data is read by a user other than root.
     let folder = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o755)).tempdir().unwrap();
     let options: Vec<String> = BRIDGELESS.into_iter().chain(["--userns-remap=default"]).map(str::to_owned).collect();
     let engine = Engine::start(folder, &["unshare", "--net"], &options);
@@ -249,7 +250,7 @@ async fn jobs_run_under_user_namespaces_where_the_engine_has_them() {
         socket.display()
     );
     let app = App::start(&runner).await;
-    // Root in the container is somebody else outside, and can do what a job has to.
+    // Root in the container is another user outside, and can do what a job needs.
     let script = "set -e\ntest -f .travis.yml\nid -u | grep -qx 0\nawk '{ exit $2 < 1000 }' /proc/self/uid_map\n\
                   touch mine\nchown 1000:1000 mine\necho fine";
     let (passed, log) = run(&app, script).await;

@@ -1,4 +1,4 @@
-//! Jobs that do not end by themselves, or cannot begin.
+//! Jobs that do not end by themselves, or that cannot start.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::support::docker;
 use crate::support::github::Posted;
 use crate::support::payload::{self, Delivery};
 
-/// Runs one `.travis.yml`; gives its last status and the log.
+/// Runs a `.travis.yml`. Returns its last status and the log.
 async fn run(app: &App, travis: &str) -> (Posted, String) {
     let repo = app.github.repo("acme/styles");
     repo.write(".travis.yml", travis);

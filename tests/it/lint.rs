@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 const TYPO: &str = "base_model: ./m.safetensors\ntrain_data_dir: ./data\nlora_rnak: 8\nepochs: 2\noutput_dir: ./out\n";
 
-/// Exit status, standard output and standard error in a folder with these files.
+/// Runs the command in a folder with these files. Returns exit status, standard output and standard error.
 fn lint(files: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().unwrap();
     for (path, text) in files {
@@ -83,7 +83,7 @@ fn a_secret_is_in_no_output() {
 fn a_path_that_is_not_there_is_a_wrong_command_line() {
     let (code, out, err) = lint(&[], &["nowhere"]);
     assert_eq!((code, out.as_str()), (Some(2), ""));
-    assert_eq!(err, "trainyard: there is no nowhere: name files or folders that are there\n");
+    assert_eq!(err, "trainyard: there is no nowhere: name files or folders that exist\n");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The whole service from the outside: real Postgres, real Docker, real git over HTTP; only GitHub is a stand-in.
-//! And the commands, as people type them.
+//! The whole service from the outside: real Postgres, real Docker, real git over HTTP; only GitHub is a stand-in. And
+//! the commands, as people type them.
 #![allow(missing_docs, reason = "tests say what they are by their names")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 

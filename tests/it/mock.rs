@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Exit status, standard output and standard error.
+/// Runs the command. Returns exit status, standard output and standard error.
 fn said(kind: &str, folder: &Path) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_trainyard")).arg("mock").arg(kind).arg(folder).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -35,7 +35,7 @@ fn what_is_there_stays_as_it_is() {
     let file = folder.path().join("metadata.csv");
     std::fs::write(&file, "mine").unwrap();
     let (code, out, err) = said("images", folder.path());
-    assert!(code == Some(1) && out.is_empty() && err.contains("metadata.csv is there already"), "{err}");
+    assert!(code == Some(1) && out.is_empty() && err.contains("metadata.csv exists already"), "{err}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else was written");
     assert_eq!(std::fs::read_to_string(file).unwrap(), "mine");
 }

@@ -1,4 +1,4 @@
-//! Objects in a folder and in a bucket; logs that become objects, and are read all the while.
+//! Objects in a folder and in a bucket, and logs that become objects while they are read.
 
 use std::path::Path;
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn in_folder(folder: &Path) -> Objects {
     Objects::open(&ObjectSettings::default(), folder).unwrap()
 }
 
-/// The objects of a bucket, set up as the operator would.
+/// Opens the objects of a bucket, configured as an operator would.
 fn in_bucket(s3: &S3, folder: &Path) -> Objects {
     let file = folder.join("config.toml");
     std::fs::write(&file, s3.configuration()).unwrap();
@@ -49,7 +49,7 @@ async fn listed(objects: &Objects, instance: &str) -> Vec<String> {
     keys
 }
 
-/// Bytes that no compressor makes smaller.
+/// Returns bytes that do not compress.
 fn noise(count: usize) -> Vec<u8> {
     let mut state = 88_172_645_463_325_252_u64;
     let mut next = || {
@@ -61,7 +61,7 @@ fn noise(count: usize) -> Vec<u8> {
     (0..count.div_ceil(8)).flat_map(|_| next()).take(count).collect()
 }
 
-/// A training's log, as progress bars make it.
+/// Returns the log of a training with progress bars.
 fn text(count: usize) -> Vec<u8> {
     let line = |n: usize| {
         format!(
@@ -165,7 +165,7 @@ async fn a_wrong_key_or_bucket_is_told_of() {
 
 // --- logs ---
 
-/// A database with one running job, whose log is `log` in pieces of these sizes.
+/// Makes a database with a running job, whose log is `log` in pieces of these sizes.
 pub async fn job_with_log(log: &[u8], sizes: &[usize]) -> (PgPool, AttemptId) {
     let db = database::pool().await;
     sqlx::raw_sql(
@@ -252,13 +252,13 @@ async fn what_a_crash_has_left_of_a_move_is_replaced_and_no_log_is_lost() {
     let log = text(600_000);
     let (db, attempt) = job_with_log(&log, &[100_000]).await;
     finish(&db, attempt, log.len()).await;
-    // The object was written, and then the process died before the row.
+    // The object was written, and then the process died before the row was.
     put(&objects, &keys().log(attempt), b"of an earlier try").await;
     let stored = Logs::new(db.clone(), objects);
     assert!(stored.read(attempt, 0, usize::MAX).await.unwrap().bytes == log);
     stored.archive(&keys(), JOB).await.unwrap();
     assert!(stored.read(attempt, 0, usize::MAX).await.unwrap().bytes == log);
-    // What somebody else has removed is an error, and no empty log.
+    // An object that was removed from outside is an error, not an empty log.
     std::fs::remove_file(folder.path().join("objects").join(keys().log(attempt))).unwrap();
     let error = stored.read(attempt, 0, usize::MAX).await.unwrap_err().to_string();
     assert!(error.contains("is missing from the storage"), "{error}");
@@ -313,7 +313,7 @@ async fn two_movers_move_once_and_who_reads_meanwhile_misses_nothing() {
     assert_eq!(moved.iter().filter(|moved| **moved != Moved::Nothing).count(), 1, "{moved:?}");
 }
 
-/// The most memory that this process had since `reset`.
+/// Returns the peak memory of this process since `reset`.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

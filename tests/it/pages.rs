@@ -168,7 +168,7 @@ async fn answer(state: &web::State, request: Request<Body>) -> (StatusCode, Valu
     (status, serde_json::from_slice(&body).unwrap())
 }
 
-/// The least that a push needs to ask for a build.
+/// The minimal push that asks for a build.
 const PUSH: &str = r#"{
     "ref": "refs/heads/main", "before": "0000000000000000000000000000000000000000",
     "after": "2222222222222222222222222222222222222222",
@@ -183,7 +183,7 @@ async fn a_signed_delivery_is_durable_before_the_answer() {
     assert_eq!(said, json!({ "delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958", "state": "accepted" }));
     let stored = deliveries::take(&state.db, Duration::ZERO).await.unwrap().expect("it is stored");
     assert_eq!((stored.event.as_str(), stored.body.as_slice()), ("push", PUSH.as_bytes()));
-    // The bell was rung: this returns at once.
+    // The bell was rung, so this returns at once.
     tokio::time::timeout(Duration::from_secs(1), state.bells.intake.wait(Duration::from_secs(60))).await.unwrap();
 
     deliveries::done(&mut state.db.acquire().await.unwrap(), &stored.id, "no build").await.unwrap();
@@ -440,7 +440,7 @@ async fn programs_read_builds_as_json() {
 
 // --- logs ---
 
-/// Reads a stream's events as (event, data, id) until the server ends it or `count` have come.
+/// Reads a stream's events as (event, data, id) until the server ends it, or until `count` of them were read.
 async fn events(state: &web::State, path: &str, last_id: Option<&str>, count: usize) -> Vec<(String, Value, String)> {
     let mut request = Request::get(path);
     if let Some(id) = last_id {
@@ -503,7 +503,7 @@ async fn a_stream_tells_the_log_as_it_grows_and_then_the_end() {
     let job = running_job(&state).await;
     write(&state, &job, 0, "first\n").await;
     let path = stream_of(job.id);
-    // The character é arrives in two writes; the reader has seen what came before.
+    // The character é arrives in two writes; the reader has already received everything before it.
     assert_eq!(events(&state, &path, None, 1).await[0].1["text"], json!("first\n"));
     let mut connection = state.db.acquire().await.unwrap();
     assert!(logs::append(&mut connection, job.attempt_id(), 6, b"caf\xc3", 4).await.unwrap());
@@ -605,7 +605,7 @@ async fn deliveries_that_come_together_are_each_stored_once() {
     for n in 0..200 {
         let desk = desk.clone();
         clients.spawn(async move {
-            // Each id comes twice, and some clients hang up before their answer.
+            // Each id is sent twice, and some clients disconnect before their answer.
             let id = format!("together-{}", n / 2).parse().unwrap();
             let body = Bytes::from(format!("{{\"n\": {}}}", n / 2));
             let put = desk.put(&id, "push", &body, (n % 4 < 2).then_some("nothing"));
@@ -617,7 +617,7 @@ async fn deliveries_that_come_together_are_each_stored_once() {
         });
     }
     let answers = clients.join_all().await;
-    // Those that ask for nothing are processed by the first of the two.
+    // Deliveries that ask for nothing are processed by the first of the two.
     let open = answers.into_iter().flatten().filter(|(n, _)| n % 4 >= 2);
     assert!(open.into_iter().all(|(_, put)| put == deliveries::Stored::New));
     let (rows, right): (i64, i64) = sqlx::query_as(

@@ -1,4 +1,4 @@
-//! GitHub's own example payloads, and what deliveries give: builds exactly once, or a recorded reason for none.
+//! GitHub's own example payloads, and the results of deliveries: exactly one build, or a recorded reason for none.
 
 use std::path::{Path, PathBuf};
 
@@ -10,14 +10,14 @@ use crate::support::app::App;
 use crate::support::github::GitHub;
 use crate::support::payload::{self, Delivery};
 
-/// A package that `make setup-test` installs from `tests/npm`.
+/// Returns a file of the packages that `make setup-test` installs from `tests/npm`.
 fn package(path: &str) -> PathBuf {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/npm/node_modules/@octokit").join(path);
     assert!(file.exists(), "{} is missing: run `make setup-test`", file.display());
     file
 }
 
-/// GitHub's examples as (event, payload).
+/// Returns GitHub's examples as (event, payload).
 fn examples() -> Vec<(String, Value)> {
     let text = std::fs::read(package("webhooks-examples/api.github.com/index.json")).unwrap();
     let events: Vec<Value> = serde_json::from_slice(&text).unwrap();
@@ -60,7 +60,7 @@ fn every_example_of_github_is_understood_or_ignored() {
     }
 }
 
-/// GitHub's example of a push to a branch, as a push of this commit of the stand-in's repository.
+/// Returns GitHub's example of a push to a branch, as a push of this commit of the stand-in's repository.
 fn example_push(github: &GitHub, name: &str, sha: &str) -> Value {
     let mut push = examples()
         .into_iter()
@@ -161,7 +161,7 @@ async fn a_tag_a_forced_push_and_an_empty_commit_are_built() {
     repo.git(&["tag", "-a", "-m", "First", "v1.0"]);
     repo.git(&["push", "-q", "origin", "v1.0"]);
     tag["ref"] = "refs/tags/v1.0".into();
-    // As GitHub does for an annotated tag: the tag object, and the commit beside it.
+    // As GitHub does for an annotated tag: the tag object, and the commit next to it.
     tag["after"] = repo.git(&["rev-parse", "v1.0"]).into();
     Delivery::new("tag", "push", &tag).post(&app.base).await;
     assert_eq!(app.github.wait_for_end(&first, "trainyard/push").await.state, "success");

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-/// Exit status and standard output for a folder with this `.travis.yml`.
+/// Runs the command in a folder with this `.travis.yml`. Returns exit status and standard output.
 fn plan(travis: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(".travis.yml"), travis).unwrap();

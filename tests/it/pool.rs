@@ -1,4 +1,4 @@
-//! Containers that are ready before their job is there.
+//! Containers that are ready before their job arrives.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::support::{database, docker};
 
 const ONE_READY: &str = "[[runner]]\nready = 1\n";
 
-/// Waits for a container that is ready; gives its id.
+/// Waits for a container that is ready. Returns its id.
 async fn ready(db: &PgPool) -> String {
     let instance = trainyard::store::instance(db).await.unwrap();
     for _ in 0..200 {
@@ -46,7 +46,7 @@ async fn the_next_job_gets_a_container_that_waited_for_it_and_nobody_else_does()
     let first = push(&app, "acme/styles", "touch /home/travis/mine").await;
     assert_eq!(app.github.wait_for_end(&first, "trainyard/push").await.state, "success");
     let waiting = ready(&app.db).await;
-    // Of another repository: it is empty, so it does not matter whose job showed that such a container is wanted.
+    // A job of another repository: the container is empty, so it does not matter whose job showed the demand for it.
     let script = "test ! -e /home/travis/mine && test -f .travis.yml && ! read -r _ && sleep 2";
     let second = push(&app, "acme/faces", script).await;
     let container = loop {
@@ -77,7 +77,8 @@ async fn a_network_is_used_again_by_jobs_of_the_same_repository_and_by_no_other(
         }
         panic!("job {job} has no container");
     };
-    // The first has a network of its own, the second takes the container that was ready; both leave a network behind.
+    // The first job has a new network, the second takes the container that was ready. Both leave their network to the
+    // pool.
     let mut networks = Vec::new();
     let (styles, faces) = (app.github.repo("acme/styles"), app.github.repo("acme/faces"));
     for (job, repo) in [(1, &styles), (2, &faces), (3, &styles)] {
@@ -87,21 +88,21 @@ async fn a_network_is_used_again_by_jobs_of_the_same_repository_and_by_no_other(
         let sha = push_to(&app, repo, &format!("sleep 1; echo {job}")).await;
         networks.push(gateway(job).await);
         assert_eq!(app.github.wait_for_end(&sha, "trainyard/push").await.state, "success");
-        // What is ready would be taken first.
+        // A ready container would be taken first.
         if job == 2 {
             docker::remove(&ready(&app.db).await);
         }
     }
     assert_eq!(networks[2], networks[0], "a network of acme/styles was there");
     assert_ne!(networks[1], networks[0]);
-    // A stop in the middle would leave it to the next start.
+    // A stop before that would leave the network to the next start.
     until_shelved(&app.db, 3).await;
     let db = app.db.clone();
     app.stop().await;
     docker::assert_no_containers(&db).await;
 }
 
-/// Waits until a job's container is gone and its network kept.
+/// Waits until a job's container is removed and its network is in the pool.
 async fn until_shelved(db: &PgPool, job: i64) {
     for _ in 0..200 {
         let names = docker::names(db).await;
@@ -136,7 +137,7 @@ impl Yard {
         Service::start(env!("CARGO_BIN_EXE_trainyard").as_ref(), &self.config)
     }
 
-    /// Runs the first job to its end; gives the commit.
+    /// Runs the first job to its end. Returns the commit.
     async fn first_job(&self, service: &Service) -> String {
         let repo = self.github.repo("acme/styles");
         repo.write(".travis.yml", "language: shell\nscript: echo hello\n");
@@ -160,7 +161,7 @@ async fn what_a_killed_process_had_ready_is_removed_by_the_next() {
     assert_eq!(service.interrupt(), Some(0));
 }
 
-/// As if the process had died between giving the job a container and filling it.
+/// Simulates a crash between the assignment of a container to the job and its filling.
 #[tokio::test]
 async fn a_job_whose_container_was_not_filled_begins_again() {
     let yard = Yard::new().await;
@@ -177,7 +178,7 @@ async fn a_job_whose_container_was_not_filled_begins_again() {
     .unwrap();
     let instance = trainyard::store::instance(&yard.db).await.unwrap();
     let engine = Docker::new(Endpoint::Unix("/var/run/docker.sock".into()), &instance);
-    // It waits for what a job's waits for, and would pass if that did not matter.
+    // The container waits for the same file as a job's, and would pass if that did not matter.
     let command = "read -r _; test -e /etc/trainyard/begin || exit 86; exit 0";
     let spec = Spec {
         image: IMAGE.to_owned(),

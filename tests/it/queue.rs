@@ -1,4 +1,4 @@
-//! Claims, leases, attempts: who may write what.
+//! Claims, leases and attempts: which process may write what.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::support::database;
 
 const LEASE: Duration = Duration::from_secs(60);
 
-/// A database with one build of `count` queued jobs.
+/// Makes a database with a build of `count` queued jobs.
 async fn queue(count: i32) -> PgPool {
     let db = database::pool().await;
     sqlx::raw_sql(
@@ -179,7 +179,7 @@ async fn a_job_that_must_run_only_once_is_errored_when_it_is_lost_and_says_why()
     let reason: String = sqlx::query_scalar("select reason from job where id = 1").fetch_one(&db).await.unwrap();
     assert_eq!(reason, "its worker was lost: it may have deployed");
     assert!(!queue::run_only_once(&db, job.attempt_id(), Some("late")).await.unwrap());
-    // What never began may begin again.
+    // A job whose script never began may be queued again.
     let job = queue::claim(&db, "w", LEASE).await.unwrap().unwrap();
     for why in [Some("it may have deployed"), None] {
         assert!(queue::run_only_once(&db, job.attempt_id(), why).await.unwrap());
@@ -233,20 +233,20 @@ async fn a_worker_is_lost_when_its_lease_has_run_out_and_was_not_extended_for_as
         state_of(&db, job.id).await.0
     };
     assert_eq!(at(0).await, JobState::Running);
-    // The clock jumps ahead: every lease is over, and every worker lives.
+    // The clock jumps ahead: every lease has run out, although every worker lives.
     lease_ends_in(&db, -3600).await;
     assert_eq!(at(1).await, JobState::Running);
     assert_eq!(at(6).await, JobState::Running);
     assert_eq!(queue::beat(&db, job.attempt_id(), worker::LEASE).await.unwrap(), Beat::Ours);
     assert_eq!(at(7).await, JobState::Running);
-    // The worker dies, and later the clock jumps back: the lease ends in an hour, and nobody extends it.
+    // The worker dies, and later the clock jumps back: the lease ends in an hour, and no process extends it.
     lease_ends_in(&db, 3600).await;
     assert_eq!(at(8).await, JobState::Running);
     assert_eq!(at(13).await, JobState::Running);
     assert_eq!(at(14).await, JobState::Queued);
 }
 
-/// Makes the queue's jobs those of three stages: 1 | 2, 3 (may fail) | 4.
+/// Divides the queue's jobs into three stages: 1 | 2, 3 (may fail) | 4.
 async fn staged() -> PgPool {
     let db = queue(4).await;
     sqlx::query(
@@ -259,7 +259,7 @@ async fn staged() -> PgPool {
     db
 }
 
-/// Claims whatever is queued; gives the fences by job.
+/// Claims every queued job. Returns the fences.
 async fn claim_all(db: &PgPool) -> Vec<AttemptId> {
     let mut fences = Vec::new();
     while let Some(job) = queue::claim(db, "w", LEASE).await.unwrap() {

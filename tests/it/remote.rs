@@ -1,4 +1,4 @@
-//! Runners on other machines, by TLS and by ssh: what works there, and what a network does to it.
+//! Runners on other machines, by TLS and by ssh: their features, and their behaviour when the network fails.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -17,7 +17,7 @@ use crate::support::service::Service;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trainyard");
 
-/// A script that prints so many numbered lines, ten a second, with something that a second run would not repeat.
+/// Returns a script that prints numbered lines, ten a second, with random numbers that a second run would not repeat.
 pub fn counting(lines: u32) -> String {
     format!(
         "language: shell\ngit: {{clone: false}}\nscript:\n  - for i in $(seq 1 {lines}); do echo \"line $i of $RANDOM\"; \
@@ -41,7 +41,7 @@ impl Yard {
         Self { folder, github, url, db }
     }
 
-    /// The configuration of a process with a data folder of its own.
+    /// Writes the configuration of a process with its own data folder.
     pub fn config(&self, name: &str, change: &str) -> PathBuf {
         let file = self.folder.path().join(format!("{name}.toml"));
         let data = self.folder.path().join(name);
@@ -49,7 +49,7 @@ impl Yard {
         file
     }
 
-    /// Pushes a `.travis.yml` to a repository of its own; gives the commit.
+    /// Pushes a `.travis.yml` to a new repository. Returns the commit.
     pub async fn push(&self, base: &str, name: &str, travis: &str) -> String {
         let repo = self.github.repo(name);
         repo.write(".travis.yml", travis);
@@ -80,7 +80,7 @@ impl Yard {
     }
 }
 
-/// What a container prints until it ends, as its own engine has it.
+/// Returns everything that a container prints until it ends, as its own engine recorded it.
 pub fn output_when_ended(engine: &RemoteEngine, container: &str) -> impl Future<Output = Vec<u8>> + use<> {
     let mut docker = engine.command();
     docker.args(["logs", "--follow", container]).stderr(Stdio::null());
@@ -108,11 +108,11 @@ async fn runs_to_its_end(engine: &RemoteEngine, change: &str) {
     let used: i64 =
         sqlx::query_scalar("select count(*) from report where kind = 'resources'").fetch_one(&yard.db).await.unwrap();
     assert_eq!(used, 1, "what it used is measured there");
-    // A job that fails, and one that is stopped.
+    // A job that fails, and another that is stopped.
     let sha = yard.push(&service.base, "acme/fails", "language: shell\nscript: 'false'\n").await;
     assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "failure");
     let shown = page(&service.base, "/runners").await;
-    assert!(shown.contains("RunnerLock by") && !shown.contains("unreachable"), "{shown}");
+    assert!(shown.contains("Served by") && !shown.contains("unreachable"), "{shown}");
     assert_eq!(service.interrupt(), Some(0));
     let begin = Instant::now();
     while !engine.docker(&["ps", "--all", "--quiet"]).is_empty() {
@@ -128,7 +128,7 @@ async fn a_job_runs_by_tls_and_by_ssh_from_the_push_to_the_status() {
     runs_to_its_end(&engine, &engine.by_ssh()).await;
 }
 
-/// Cuts the network in the middle of a job for longer than it takes to notice, and mends it.
+/// Cuts the network in the middle of a job for longer than it takes to notice, and restores it.
 async fn survives(change: impl Fn(&RemoteEngine) -> String, how: Cut) {
     let engine = RemoteEngine::start();
     let yard = Yard::new().await;
@@ -146,7 +146,7 @@ async fn survives(change: impl Fn(&RemoteEngine) -> String, how: Cut) {
     assert!(noticed < Duration::from_secs(16), "{noticed:?}");
     let shown = page(&service.base, "/runners").await;
     assert!(shown.contains("unreachable") && shown.contains("is not reachable at"), "{shown}");
-    // The lease goes on all the while, and what is pushed now waits.
+    // The lease is extended all the while, and a job that is pushed now waits.
     let waits = yard.push(&service.base, "acme/waits", &counting(1)).await;
     tokio::time::sleep(Duration::from_secs(10)).await;
     let leases: bool = sqlx::query_scalar("select lease_until > now() and attempt = 1 from job where id = 1")
@@ -196,7 +196,7 @@ async fn a_job_is_judged_by_what_it_did_while_nobody_saw_it() {
     yard.until("both run", "select count(*) = 2 from job where log_length > 500").await;
     engine.cut(Cut::Silent);
     yard.until("it is told", "select exists (select from alert where component = 'runner remote')").await;
-    // Longer than both the job and the silence that it may keep.
+    // Longer than both the job and its allowed silence.
     tokio::time::sleep(Duration::from_secs(12)).await;
     let undecided: i64 = sqlx::query_scalar("select count(*) from job where state = 'running' and stop is null")
         .fetch_one(&yard.db)
@@ -206,7 +206,7 @@ async fn a_job_is_judged_by_what_it_did_while_nobody_saw_it() {
     engine.heal(Cut::Silent);
     assert_eq!(yard.github.wait_for_end(&fails, "trainyard/push").await.state, "failure", "{}", service.said());
     assert!(String::from_utf8_lossy(&yard.log(1).await).contains("line 40 of"));
-    // Limits hold again for who still runs.
+    // Limits apply again to the job that is still running.
     assert_ne!(yard.github.wait_for_end(&hangs, "trainyard/push").await.state, "success", "{}", service.said());
     let ends: Vec<(i32, String)> = sqlx::query_as("select attempt, coalesce(stop::text, '') from job order by id")
         .fetch_all(&yard.db)
@@ -216,7 +216,7 @@ async fn a_job_is_judged_by_what_it_did_while_nobody_saw_it() {
     assert_eq!(service.interrupt(), Some(0));
 }
 
-/// What a job prints while its dockerd is dead goes nowhere, and its container ends by itself.
+/// The output of a job is lost while its dockerd is dead, and its container ends by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_whose_end_docker_has_lost_begins_again() {
     let mut engine = RemoteEngine::start();
@@ -250,7 +250,7 @@ async fn a_process_that_starts_while_the_machine_is_away_keeps_its_jobs() {
     engine.cut(Cut::Silent);
     let service = Service::start(PROGRAM.as_ref(), &config);
     yard.until("it is told", "select exists (select from alert where component = 'runner remote')").await;
-    // Longer than a lease, and than it takes to find one lost.
+    // Longer than a lease, and than the time until its loss is noticed.
     tokio::time::sleep(Duration::from_secs(12)).await;
     engine.heal(Cut::Silent);
     assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success", "{}", service.said());
@@ -298,7 +298,7 @@ async fn has_gpus(engine: &RemoteEngine, change: &str) {
     let sha = yard.push(&service.base, "acme/trains", wants).await;
     assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success", "{}", service.said());
     assert!(String::from_utf8_lossy(&yard.log(1).await).contains("sees GPU-1\n"));
-    // Somebody there uses it by hand now.
+    // A person uses it by hand now.
     engine.has(&[("GPU-1", 4), ("GPU-2", 9000)], &["GPU-1, 4242"]);
     yard.until("it is kept from jobs", "select reason like '%4242' from gpu where uuid = 'GPU-1'").await;
     assert_eq!(service.interrupt(), Some(0));
@@ -331,7 +331,7 @@ async fn looks_at_gpus_that_come_at_once_share_what_looks() {
 async fn whoever_is_not_who_they_should_be_is_not_talked_to() {
     let (engine, other) = (RemoteEngine::start(), RemoteEngine::start());
     let yard = Yard::new().await;
-    // The authority of another engine; an ssh server whose key is not known; a client that the engine does not know.
+    // The authority of another engine; an ssh server with an unknown key; a client that the engine does not know.
     let mixed = format!(
         "{{ca = {:?}, certificate = {:?}, key = {:?}}}",
         engine.at("ca.pem"),
@@ -386,10 +386,10 @@ async fn the_doctor_looks_at_engines_elsewhere() {
     let end = String::from_utf8(openssl.stdout).unwrap();
     let end = chrono::NaiveDateTime::parse_from_str(end.trim(), "notAfter=%b %e %H:%M:%S %Y GMT").unwrap().and_utc();
     for told in [
-        &format!("client.pem ends at {end}"),
+        &format!("client.pem expires at {end}"),
         &format!("at {}, 2 slots", engine.tcp()),
         &format!("at {}, 2 slots", engine.ssh()),
-        "1 GPU there by nvidia-smi",
+        "1 GPU listed by nvidia-smi",
         "limits.cpus is 5000",
         "ssh to 127.0.0.1: ",
         "is the machine up, and does its ssh server listen?",
@@ -404,9 +404,9 @@ async fn the_doctor_looks_at_engines_elsewhere() {
     std::fs::write(engine.at("ca.pem"), "nothing").unwrap();
     let said = look().await;
     for told in [
-        "can be read by other users; whoever has it is root",
-        "ca.pem holds no certificate",
-        // Of ssh's own failure and of a program that ends like it, the reason is on standard error.
+        "can be read by other users; it gives root rights",
+        "ca.pem contains no certificate",
+        // Both for ssh's own failure and for a program with the same exit status, the reason is on standard error.
         "nvidia-smi: no session for you",
     ] {
         assert!(said.contains(told), "no {told:?} in {said}");

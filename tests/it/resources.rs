@@ -1,4 +1,4 @@
-//! What a job uses is recorded, and what it lacked is named.
+//! Records of the resources that a job uses, and messages that name the one it lacked.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::support::docker;
 use crate::support::github::Posted;
 use crate::support::payload::{self, Delivery};
 
-/// Runs one `.travis.yml`; gives its last status.
+/// Runs a `.travis.yml`. Returns its last status.
 async fn run(app: &App, travis: &str) -> Posted {
     let repo = app.github.repo("acme/styles");
     repo.write(".travis.yml", travis);
@@ -22,7 +22,7 @@ async fn json(app: &App, path: &str) -> Value {
     serde_json::from_str(&app.get(path).await.1).unwrap()
 }
 
-/// Holds some 60 MB and keeps a processor busy while it does.
+/// Holds some 60 MB and keeps a processor busy meanwhile.
 const BUSY: &str = "language: shell\nscript:\n  - x=$(head -c 60000000 /dev/zero | tr '\\0' x)\n  \
                     - end=$((SECONDS + 4)); while [ $SECONDS -lt $end ]; do :; done\n";
 
@@ -58,7 +58,7 @@ async fn a_job_that_is_over_at_once_has_no_record() {
     let app = App::start("").await;
     assert_eq!(run(&app, "language: shell\ngit: {clone: false}\nscript:\n  - true\n").await.state, "success");
     let told = json(&app, "/api/v1/jobs/1/resources").await;
-    // On a busy machine it may last long enough for a look.
+    // On a busy machine, the job may last long enough for a sample.
     let points: Vec<i32> =
         sqlx::query_scalar("select cardinality(points) from series").fetch_all(&app.db).await.unwrap();
     assert!(told["used"].is_null() == points.is_empty() && points.iter().all(|points| *points <= 2), "{told}");

@@ -1,4 +1,4 @@
-//! What is kept for how long, and what the page says of the rest.
+//! Retention of logs and artifacts, and what the pages show after their removal.
 
 use std::path::Path;
 use std::time::Duration;
@@ -35,8 +35,8 @@ fn archiver(db: &PgPool, folder: &Path, retention: Retention) -> Archiver {
     )
 }
 
-/// Four finished builds and one that runs, of one job each, which ended 40, 30, 20 and 10 days ago; each with a log and an
-/// artifact of 100 bytes as objects.
+/// Makes four finished builds and a running one, each with one job. The jobs ended 40, 30, 20 and 10 days ago. Each has
+/// a log and an artifact of 100 bytes as objects.
 async fn five_builds(folder: &Path) -> PgPool {
     let db = database::pool().await;
     sqlx::raw_sql(
@@ -94,7 +94,7 @@ async fn logs_and_artifacts_have_ages_of_their_own_and_nothing_of_a_running_buil
     assert_eq!(why(&db, "log", 1).await.unwrap(), "it was removed after 35 days (retention.logs)");
     assert_eq!(why(&db, "artifact", 3).await.unwrap(), "it was removed after 15 days (retention.artifacts)");
     assert_eq!(archiver(&db, folder.path(), retention).prune().await.unwrap(), 0);
-    // Build 5 runs, so even what is older than everything stays.
+    // Build 5 is running, so its objects stay, however old they are.
     sqlx::query("update job set finished_at = now() - interval '1 year' where id = 5").execute(&db).await.unwrap();
     let nothing =
         Retention { logs: NOW, artifacts: NOW, builds: 0, total_size: ByteSize::b(0), ..Retention::default() };
@@ -180,7 +180,7 @@ async fn what_many_fetches_left_in_a_mirror_is_packed() {
         String::from_utf8(output.stdout).unwrap()
     };
     git(&["init", "--quiet", "--bare"], "");
-    // Commits that nothing leads to but their own refs, as of force-pushed branches, each a second younger.
+    // Commits that only their own refs lead to, as after forced pushes, each a second younger than the one before.
     let commits: String = (1..=1100)
         .map(|n| format!("commit refs/trainyard/commit/{n}\ncommitter A <a@b> {n} +0000\ndata 1\nx\nM 644 inline n\ndata <<E\n{n}\nE\n\n"))
         .collect();
@@ -196,7 +196,7 @@ async fn what_many_fetches_left_in_a_mirror_is_packed() {
         "{refs}"
     );
     assert!(loose() < 1000, "{}", loose());
-    // What has lost its ref is still there for whoever was about to use it.
+    // A commit without a ref still exists, for a process that was about to use it.
     let sha = git(&["rev-parse", "refs/trainyard/commit/1100"], "");
     assert_eq!(git(&["cat-file", "--batch-check", "--batch-all-objects"], "").lines().count(), 3300);
     let name = "acme/styles".parse().unwrap();
@@ -240,12 +240,12 @@ async fn the_page_says_why_a_log_and_an_artifact_are_gone() {
     assert_eq!(archiver.prune().await.unwrap(), 2);
     let (status, page) = app.get(PAGE).await;
     assert!(status == 200 && !page.contains(">to-be-forgotten"), "{page}");
-    assert!(page.contains("The log is not here any more: it was removed after 1 day (retention.logs)."), "{page}");
+    assert!(page.contains("The log is no longer here: it was removed after 1 day (retention.logs)."), "{page}");
     assert!(page.contains("it was removed after 1 day (retention.artifacts)"), "{page}");
     for (gone, what) in [(LOG, "The log of this job"), (ARTIFACT, "This artifact")] {
         let (status, text) = app.get(gone).await;
         assert!(
-            status == 410 && text.contains(&format!("{what} is not here any more: it was removed after 1 day")),
+            status == 410 && text.contains(&format!("{what} is no longer here: it was removed after 1 day")),
             "{text}"
         );
     }
@@ -272,7 +272,7 @@ async fn while_the_storage_is_away_pages_say_so_and_logs_wait_in_rows() {
     s3.is_away(true);
     assert_eq!(archiver.archive(NOW).await.unwrap(), 0);
     let (_, page) = app.get(PAGE).await;
-    assert!(page.contains("finished logs stay in Postgres, since they cannot be moved"), "{page}");
+    assert!(page.contains("finished logs stay in Postgres, because they cannot be moved"), "{page}");
     assert_eq!(app.get(LOG).await.0, 200);
     let (status, text) = app.get(ARTIFACT).await;
     assert!(status == 503 && text.contains("The storage of logs and artifacts does not answer"), "{text}");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::docker;
 
-/// A job that says in which container it runs.
+/// A job that prints the container in which it runs.
 const HOSTNAME: &str = "cat /proc/sys/kernel/hostname | sed 's/^/container /'";
 
 struct Folder(tempfile::TempDir);
@@ -48,21 +48,21 @@ impl Folder {
         command
     }
 
-    /// Exit status, standard output and standard error.
+    /// Runs the command. Returns exit status, standard output and standard error.
     fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let output = self.command(arguments).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.code(), text(output.stdout), text(output.stderr))
     }
 
-    /// The facts, the logs and the exit status.
+    /// Runs the command with `--json`. Returns the facts, the logs and the exit status.
     fn facts(&self, arguments: &[&str]) -> (Value, String, Option<i32>) {
         let (code, out, err) = self.run(&[arguments, &["--json"]].concat());
         (serde_json::from_str(&out).unwrap_or_else(|_| panic!("no JSON: {out}\n{err}")), err, code)
     }
 }
 
-/// The containers that a log names.
+/// Lists the containers that a log names.
 fn containers(log: &str) -> Vec<String> {
     log.lines().filter_map(|line| line.strip_prefix("container ")).map(str::to_owned).collect()
 }
@@ -253,7 +253,7 @@ fn the_limits_of_the_configuration_hold_here_too() {
     assert!(log.contains("No output has been received in the last 2s"), "{log}");
 }
 
-/// A run whose job has said something.
+/// A run whose job has printed something.
 struct Begun {
     child: Child,
     log: std::path::PathBuf,
@@ -275,7 +275,7 @@ impl Begun {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Waits for a line that begins so.
+    /// Waits for a line that begins with this text.
     fn wait_for(&self, line: &str) {
         let begin = Instant::now();
         while !self.said().contains(&format!("\n{line}")) {
@@ -289,7 +289,7 @@ impl Begun {
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     }
 
-    /// Waits for the end; gives the exit status.
+    /// Waits for the end. Returns the exit status.
     fn end(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
@@ -297,7 +297,7 @@ impl Begun {
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        // Ends with its test, also when that panicked; one that was waited for already is fine.
+        // Runs also when the test panicked. A process that was waited for already is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

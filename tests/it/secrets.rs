@@ -15,13 +15,13 @@ use crate::support::{database, docker};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trainyard");
 const SECRET: &str = "not-so-s3cret-after-all";
 
-/// Makes the server know the repository, and encrypts with the key that it then has.
+/// Makes the repository known to the server, and encrypts with the key that it then has.
 async fn encrypted(base: &str, github: &GitHub, repo: &Repo, value: &str) -> String {
     repo.write(".travis.yml", "language: shell\nscript: true\n");
     let sha = repo.commit("Begin");
     let unknown = encrypt(base, value).await;
     assert!(!unknown.status.success(), "a repository that the server does not know has no key");
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("from the first push"), "{unknown:?}");
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("after the first push"), "{unknown:?}");
     Delivery::new("first", "push", &payload::push(github, repo, "main")).post(base).await;
     github.wait_for_end(&sha, "trainyard/push").await;
     let output = encrypt(base, value).await;
@@ -91,7 +91,7 @@ async fn a_fork_gets_no_secret() {
     assert!(log.contains("Encrypted environment variables have been removed for security reasons."), "{log}");
     assert!(log.contains("length 0 false"), "{log}");
 
-    // A pull request from a branch of the repository itself is of people who can push anyway.
+    // A pull request from a branch of the repository itself comes from people who can push anyway.
     let mut of_branch = opened;
     of_branch["pull_request"]["head"]["repo"]["full_name"] = "acme/styles".into();
     Delivery::new("branch", "pull_request", &of_branch).post(&app.base).await;
@@ -122,7 +122,7 @@ async fn secrets_stay_hidden_over_a_kill_9_and_the_log_stays_whole() {
     let db = PgPool::connect(&url).await.unwrap();
     let repo = github.repo("acme/styles");
     let secure = encrypted(&service.base, &github, &repo, &format!("TOKEN={SECRET}")).await;
-    // Half a secret is under way most of the time.
+    // Most of the time, half a secret is printed already.
     let script = "script:\n  - for i in $(seq 1 60); do printf \"line $i ${TOKEN:0:12}\"; sleep 0.1; echo \"${TOKEN:12}!\"; done\n";
     repo.write(".travis.yml", &format!("language: shell\nenv:\n  global:\n    - {secure}\n{script}"));
     let sha = repo.commit("Use the secret");

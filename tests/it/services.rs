@@ -1,4 +1,4 @@
-//! Packages, services and hosts that a job asks for, in the image that it has.
+//! Packages, services and hosts that a job requests, in the image that it has.
 
 use crate::support::app::App;
 use crate::support::payload::{self, Delivery};

@@ -1,4 +1,4 @@
-//! Smoke jobs: a training config of a push proves that it can be trained with, or says why not.
+//! Smoke jobs: a training config of a push proves that it can be used for training, or says why not.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::support::docker;
 use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 
-/// A trainer that says what a real one would, and saves what it is told to.
+/// A trainer that prints what a real one would, and saves what it is told to save.
 const TRAINER: &str = include_str!("../fixtures/trainer/train.py");
 const CONFIG: &str = "base_model: ./models/sd.safetensors\ntrain_data_dir: ./data\nmetadata_path: ./data/metadata.csv\n\
                       output_dir: ./out\nlora_rank: 16\nmax_train_steps: 1000\nlearning_rate: 1.0e-4\n";
@@ -20,7 +20,7 @@ fn write(repo: &Repo, name: &str, more: &str) {
     repo.write(&format!("configs/{name}.yaml"), &format!("{CONFIG}{more}"));
 }
 
-/// Pushes the work tree's head, which follows `before`.
+/// Pushes the head of the work tree. The commit before the push is `before`.
 async fn push(app: &App, repo: &Repo, id: &str, before: Option<&str>) {
     let mut payload = payload::push(&app.github, repo, "main");
     if let Some(before) = before {
@@ -119,14 +119,14 @@ async fn a_pull_request_tries_what_it_changes_and_no_more() {
     let app = App::start("").await;
     let repo = app.github.repo("acme/styles");
     write(&repo, "ink", "");
-    // A key of the author's own makes no smoke job of a script's.
+    // A key that the author invented does not turn a script job into a smoke job.
     repo.write(".travis.yml", "language: python\nscript: echo tested\nsmoke: yes\n");
     let base = repo.commit("Ink");
     repo.git(&["checkout", "--quiet", "-b", "watercolour"]);
     write(&repo, "water", "");
     let head = repo.commit("Watercolour");
     repo.git(&["checkout", "--quiet", "main"]);
-    // What has come to the base meanwhile is not the pull request's.
+    // Commits that were added to the base meanwhile are not part of the pull request.
     write(&repo, "oil", "");
     let moved = repo.commit("Oil");
     repo.open_pull_request(7, &moved, &head);
@@ -149,7 +149,7 @@ fn a_smoke_job_runs_here_too() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     };
-    // What the file asks for is not what is wanted now.
+    // The script of the file is not run now, only the smoke job.
     put(".travis.yml", "language: python\nbranches: {only: [release]}\nscript: exit 1\n");
     put("train.py", TRAINER);
     put("configs/good.yaml", CONFIG);
@@ -167,7 +167,7 @@ fn a_smoke_job_runs_here_too() {
     assert_eq!(run(folder.path(), "missing.yaml"), (Some(2), Value::Null));
 }
 
-/// The exit status of `trainyard run --smoke`, and its facts if there are any.
+/// Runs `trainyard run --smoke`. Returns the exit status, and its facts if there are any.
 fn run(folder: &Path, config: &str) -> (Option<i32>, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trainyard"));
     let output = command.arg("run").arg(folder).args(["--smoke", config, "--json"]).output().unwrap();

@@ -1,4 +1,4 @@
-//! Alert at the start, said plainly: what is wrong, where, and what to do.
+//! Problems at the start, and their messages: what is wrong, where, and what to do.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,7 +14,7 @@ use crate::support::service::Service;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trainyard");
 
-/// Starts the program with this configuration, which must not work; gives what it says.
+/// Starts the program with this configuration, which must fail. Returns its message.
 fn refused(config: &Path) -> String {
     let output = Command::new(PROGRAM).args(["serve", "--config"]).arg(config).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -70,7 +70,7 @@ fn a_cluster_that_is_not_its_own_is_left_alone() {
     let foreign = folder.path().join("postgres");
     std::fs::create_dir(&foreign).unwrap();
     std::fs::write(foreign.join("PG_VERSION"), "15\n").unwrap();
-    // It may well belong to the same user.
+    // It may even belong to the same user.
     if let Some(user) = uzers::get_user_by_name("postgres").filter(|_| uzers::get_current_uid() == 0) {
         std::os::unix::fs::chown(&foreign, Some(user.uid()), None).unwrap();
     }

@@ -1,4 +1,4 @@
-//! What GitHub is told when it does not listen well.
+//! Statuses that reach GitHub although it fails, is slow or limits requests.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use trainyard::store::wishes::{self, NewWish};
 use crate::support::database;
 use crate::support::github::{Fault, GitHub, TOKEN};
 
-/// A database with one repository and one build, a stand-in, and an outbox between them.
+/// A database with one repository and one build, a stand-in for GitHub, and an outbox between them.
 struct Post {
     db: PgPool,
     github: GitHub,
@@ -67,7 +67,7 @@ impl Post {
         .unwrap();
     }
 
-    /// Steps until nothing is owed, as if every pause were over.
+    /// Runs steps until nothing is due, as if every pause were over.
     async fn send_all(&self) {
         for _ in 0..50 {
             wishes::all_due(&self.db).await.unwrap();
@@ -153,7 +153,7 @@ async fn a_hanging_github_is_given_up_and_asked_again() {
 async fn a_newer_wish_waits_for_the_older_one_on_its_way_and_is_last() {
     let post = Post::new().await;
     post.want(1, CommitState::Pending, "running").await;
-    // The post of "pending" is on its way when "success" is wished; a second poster must not overtake it.
+    // The post of "pending" is in progress when "success" is wished; a second poster must not overtake it.
     post.github.fail_next([Fault::Hang(Duration::from_millis(200))]);
     let slow = post.outbox.step();
     let quick = async {

@@ -1,13 +1,13 @@
-//! Builds that a newer one takes the place of.
+//! Builds that a newer one supersedes.
 
 use crate::support::app::App;
 use crate::support::payload::{self, Delivery};
 
 const ONE_SLOT: &str = "[[runner]]\nname = \"local\"\nslots = 1\n";
-/// Runs for half a minute, which no test waits for.
+/// Runs for half a minute, and no test waits for its end.
 const SLOW: &str = "language: shell\nscript:\n  - echo begun\n  - for i in $(seq 1 300); do sleep 0.1; done\n";
 
-/// Pushes three times, with the first job running by then; gives the three commits.
+/// Pushes three times while the first job is running. Returns the three commits.
 async fn three_pushes(app: &App) -> [String; 3] {
     let repo = app.github.repo("acme/styles");
     repo.write(".travis.yml", SLOW);
@@ -36,7 +36,7 @@ async fn a_newer_build_cancels_the_queued_ones_of_its_branch() {
     assert!(end.description.contains("build #3 of branch main is newer"), "{}", end.description);
     let states = app.github.states(&first, "trainyard/push");
     assert!(states.iter().all(|state| state == "pending"), "a running build goes on: {states:?}");
-    // Nobody waits for the rest of it here.
+    // The rest of it is of no interest here.
     let mut connection = app.db.acquire().await.unwrap();
     trainyard::store::queue::cancel_build(&mut connection, trainyard::domain::BuildId(1), "the test").await.unwrap();
     assert_eq!(app.github.wait_for_end(&third, "trainyard/push").await.state, "success");

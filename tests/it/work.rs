@@ -1,4 +1,4 @@
-//! `trainyard work` beside `trainyard serve`: two processes, one database.
+//! `trainyard work` next to `trainyard serve`: two processes, one database.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,10 +20,11 @@ use crate::support::{database, docker};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trainyard");
 
-/// Jobs with this label run on the machine of `work` alone.
+/// Label of jobs that run only on the machine of `work`.
 const THERE: &str = "arch: arm64\n";
 
-/// A server with a runner that takes no jobs with the label, and the configuration of a machine that does.
+/// Starts a server with a runner that takes no jobs with the label. Also returns the configuration of a machine that
+/// does.
 async fn server(yard: &Yard) -> (Service, std::path::PathBuf) {
     let service = Service::start(PROGRAM.as_ref(), &yard.config("serve", "limits = {network = 'none'}"));
     yard.until("it is ready", "select exists (select from runner)").await;
@@ -49,7 +50,7 @@ async fn a_job_runs_on_another_machine_at_once_and_its_log_is_live() {
     yard.until("it serves", "select exists (select from runner where name = 'far' and host is not null)").await;
     let sha = yard.push(&service.base, "acme/far", &format!("{THERE}{}", counting(60))).await;
     yard.until("it runs", "select state = 'running' from job where id = 1 union all select false limit 1").await;
-    // Half of a second is less than the look that finds what no bell told.
+    // Half a second is less than the interval of checks without a bell.
     let wait: f64 =
         sqlx::query_scalar("select extract(epoch from started_at - created_at)::float8 from job where id = 1")
             .fetch_one(&yard.db)
@@ -66,7 +67,7 @@ async fn a_job_runs_on_another_machine_at_once_and_its_log_is_live() {
             break;
         }
     }
-    // Ten lines a second come, and the look without a bell is one a second.
+    // The job prints ten lines a second, and checks without a bell come once a second.
     assert!(arrivals.len() > 15, "the log comes in {} pieces: {text}", arrivals.len());
     assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success", "{}", work.said());
     let worker: String = sqlx::query_scalar("select runner from job where id = 1").fetch_one(&yard.db).await.unwrap();
@@ -109,7 +110,7 @@ async fn the_jobs_of_a_machine_that_is_gone_for_good_begin_again_elsewhere() {
     yard.until("it is queued again", "select state = 'queued' and attempt = 1 from job where id = 1").await;
     let after = begin.elapsed();
     eprintln!("given back {after:?} after the kill");
-    // A lease of eight seconds, seen unchanged for as long, and the pace of the janitor.
+    // A lease of eight seconds, seen unchanged for the same time, and the interval of the janitor.
     assert!(after < Duration::from_secs(14), "{after:?}");
     docker::remove(&container);
     drop((sha, service));
@@ -126,16 +127,16 @@ async fn a_runner_is_served_by_one_process() {
     std::fs::copy(yard.folder.path().join("serve/seal.key"), yard.folder.path().join("second/seal.key")).unwrap();
     let said = refused(&second, 3).await;
     assert!(said.contains("runner far is served by another process on "), "{said}");
-    // The one that ends makes room for the next, at once.
+    // When one process ends, the next can take its place at once.
     work.kill();
     let mut third = Service::work(PROGRAM.as_ref(), &second, None);
     third.wait_for("Docker ");
-    // When Postgres cuts the connection that holds the right, it is taken again.
+    // When Postgres cuts the connection that holds the lock, the lock is taken again.
     sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'trainyard runners'")
         .execute(&yard.db)
         .await
         .unwrap();
-    third.wait_for("the runners are ours again");
+    third.wait_for("the runners are locked again");
     let sha = yard.push(&service.base, "acme/far", &format!("{THERE}{}", counting(1))).await;
     assert_eq!(yard.github.wait_for_end(&sha, "trainyard/push").await.state, "success", "{}", third.said());
     assert_eq!((third.interrupt(), service.interrupt()), (Some(0), Some(0)));
@@ -173,7 +174,8 @@ async fn a_machine_that_cannot_work_for_the_server_says_why() {
     assert_eq!(service.interrupt(), Some(0));
 }
 
-/// Carries connections to a Postgres until `forgets`; those that are there by then stay open, and nothing comes through.
+/// Forwards connections to a Postgres until `forgets`. Connections of that time then stay open, but nothing gets
+/// through.
 async fn forgetful(listener: UnixListener, postgres: std::path::PathBuf, forgets: CancellationToken) {
     let mut carried = JoinSet::new();
     loop {
@@ -219,7 +221,7 @@ async fn bells_are_heard_again_when_the_network_has_forgotten_a_connection() {
     assert!(heard(Duration::from_secs(50)).await, "it listens again");
 }
 
-/// A runner's lock, held by somebody else.
+/// Takes a runner's lock as another process would.
 async fn hold(db: &PgPool, runner: &str) -> PgConnection {
     let mut other = PgConnection::connect_with(&db.connect_options()).await.unwrap();
     sqlx::query("select pg_advisory_lock($1, hashtext($2))")
@@ -239,7 +241,7 @@ async fn take(db: &PgPool, runner: &str) -> anyhow::Result<RunnerLock> {
 async fn a_runner_changes_hands_only_when_its_old_process_knows() {
     let db = database::pool().await;
     let shutdown = CancellationToken::new();
-    // One that loses its runner to another process ends at once, and is not taken in by its own old connection.
+    // A process that loses its runner to another one ends at once, and is not confused by its own old connection.
     let loses = async {
         let mut lock = take(&db, "loses").await.unwrap();
         let pid: i32 = sqlx::query_scalar("select pid from pg_locks where locktype = 'advisory' and objid = (hashtext('loses')::bigint & 4294967295)::oid")
@@ -260,7 +262,7 @@ async fn a_runner_changes_hands_only_when_its_old_process_knows() {
         );
         drop(other);
     };
-    // One that found it held gives the other the time to notice.
+    // A process that found the lock held gives the other process the time to notice its loss.
     let waits = async {
         let other = hold(&db, "waits").await;
         let begin = Instant::now();
@@ -270,7 +272,7 @@ async fn a_runner_changes_hands_only_when_its_old_process_knows() {
         });
         assert!(lock.is_ok() && begin.elapsed() > Duration::from_secs(18), "{:?}", begin.elapsed());
     };
-    // One on another machine leaves it to that which had it, also while nobody holds it.
+    // A process on another machine leaves the runner to the machine that had it, even while the lock is free.
     let elsewhere = async {
         sqlx::query("insert into runner (name, endpoint, slots, host) values ('left', 'unix:///x', 1, 'elsewhere')")
             .execute(&db)

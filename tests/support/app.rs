@@ -11,7 +11,7 @@ use trainyard::config::Config;
 use super::database;
 use super::github::{GitHub, SECRET, TOKEN};
 
-/// The image of shell jobs in tests.
+/// Image of shell jobs in tests.
 pub const IMAGE: &str = "trainyard/minimal:bookworm";
 
 pub struct App {
@@ -23,7 +23,7 @@ pub struct App {
     serving: JoinHandle<anyhow::Result<()>>,
 }
 
-/// The configuration of a service in `data` that talks to `github`, as the text of its file.
+/// Returns the configuration of a service in `data` that talks to `github`, as the text of its file.
 pub fn configuration(data: &Path, database: Option<&str>, github: &GitHub) -> String {
     let database = database.map(|url| format!("url = {url:?}\n")).unwrap_or_default();
     format!(
@@ -47,7 +47,7 @@ impl App {
     }
 
     pub async fn start_in(folder: tempfile::TempDir, github: GitHub, change: &str) -> Self {
-        // Shown by the test runner when the test fails.
+        // The test runner shows the messages when the test fails.
         let filter = "trainyard=debug,warn".to_owned();
         trainyard::telemetry::start(&trainyard::telemetry::Config { filter, ..Default::default() }).unwrap();
         let url = database::url().await;
@@ -69,7 +69,7 @@ impl App {
         self.folder.path().join("data")
     }
 
-    /// Stops the service as Ctrl-C does, and fails when it did not end well.
+    /// Stops the service as Ctrl-C does, and panics when it did not end well.
     pub async fn stop(self) {
         self.shutdown.cancel();
         self.serving.await.unwrap().unwrap();
@@ -80,7 +80,7 @@ impl App {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    /// The stored log of a job's last attempt.
+    /// Returns the stored log of a job's last attempt.
     pub async fn log(&self, job: i64) -> Vec<u8> {
         let job = trainyard::domain::JobId(job);
         let attempt = trainyard::domain::AttemptId {
@@ -95,13 +95,13 @@ impl App {
     }
 }
 
-/// TOML in which the sections of `change` replace single keys of `base`.
+/// Returns `base` with single keys replaced by the sections of `change`.
 pub fn merged(base: &str, change: &str) -> String {
     let mut base: toml::Table = toml::from_str(base).unwrap();
     for (section, value) in toml::from_str::<toml::Table>(change).unwrap() {
         match (base.get_mut(&section), value) {
             (Some(toml::Value::Table(old)), toml::Value::Table(new)) => old.extend(new),
-            // Each of the new runners is the old one but for what it says itself.
+            // Each new runner has the values of the old one, except for those that it sets itself.
             (Some(toml::Value::Array(old)), toml::Value::Array(new)) => {
                 let base = old[0].as_table().unwrap().clone();
                 let changed = |new: toml::Value| base.clone().into_iter().chain(new.as_table().unwrap().clone());

@@ -3,10 +3,10 @@
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, PgPool};
 
-/// The variable by which `scripts/with-postgres` names its server.
+/// Environment variable in which `scripts/with-postgres` names its server.
 const SERVER: &str = "TRAINYARD_TEST_DATABASE_URL";
 
-/// A database that no other test sees. It is left behind: the whole server is thrown away after the run.
+/// Creates a database that no other test sees. It is left behind, since the whole server is discarded after the run.
 pub async fn url() -> String {
     let server = std::env::var(SERVER).unwrap_or_else(|_| {
         panic!("{SERVER} is not set: run the tests through `make test` or `scripts/with-postgres cargo test`")
@@ -20,20 +20,20 @@ pub async fn url() -> String {
     url.to_string()
 }
 
-/// A migrated database.
+/// Creates a migrated database.
 pub async fn pool() -> PgPool {
     let pool = PgPool::connect(&url().await).await.unwrap();
     trainyard::store::MIGRATOR.run(&pool).await.unwrap();
     pool
 }
 
-/// Enough to keep two databases of one process apart.
+/// Returns a number that is random enough to distinguish two databases of one process.
 fn rand_like() -> u32 {
     use std::hash::{BuildHasher as _, Hasher as _};
     std::collections::hash_map::RandomState::new().build_hasher().finish() as u32
 }
 
-/// Brings back every job whose lease has run out, as the janitor does that has watched long enough.
+/// Rescues every job whose lease has run out, as a janitor does that has watched it long enough.
 pub async fn rescue(db: &PgPool) -> Vec<trainyard::domain::JobId> {
     let mut rescued = Vec::new();
     for lease in trainyard::store::queue::leases(db, std::time::Duration::from_secs(3600)).await.unwrap() {

@@ -1,4 +1,4 @@
-//! What Docker itself says of our containers.
+//! Docker's own view of our containers.
 
 use std::process::Command;
 
@@ -14,13 +14,13 @@ async fn filter(db: &PgPool) -> String {
     format!("label=trainyard.instance={}", trainyard::store::instance(db).await.unwrap())
 }
 
-/// The container of a job, if Docker has one.
+/// Returns the container of a job, if Docker has one.
 pub async fn container_of(db: &PgPool, job: i64) -> Option<String> {
     let instance = trainyard::store::instance(db).await.unwrap();
     of_name(&["--all"], &format!("trainyard-{}-{job}-[0-9]+", &instance[..8]))
 }
 
-/// The running container of this name, a regular expression.
+/// Returns the running container with this name, a regular expression.
 pub fn running(name: &str) -> Option<String> {
     of_name(&[], name)
 }
@@ -31,7 +31,7 @@ fn of_name(which: &[&str], name: &str) -> Option<String> {
     String::from_utf8(listed).unwrap().lines().next().map(str::to_owned)
 }
 
-/// The names of all containers of this installation.
+/// Lists the names of all containers of this installation.
 pub async fn names(db: &PgPool) -> Vec<String> {
     let listed = docker(&["ps", "--all", "--filter", &filter(db).await, "--format", "{{.Names}}"]);
     String::from_utf8(listed).unwrap().lines().map(str::to_owned).collect()
@@ -42,24 +42,24 @@ pub fn remove(container: &str) {
     docker(&["rm", "--force", container]);
 }
 
-/// Stops a container as an engine does that goes down: with a signal, and then another.
+/// Stops a container as an engine does at its shutdown: with a signal, and then another one.
 pub fn stop(container: &str) {
     docker(&["stop", "--time", "1", container]);
 }
 
-/// Whether Docker has this container, in whatever state.
+/// Returns true if Docker has this container, in any state.
 pub fn is_there(container: &str) -> bool {
     !docker(&["ps", "--all", "--quiet", "--filter", &format!("id={container}")]).is_empty()
 }
 
-/// Everything that a container prints, as `docker logs` has it; resolves when the container ends.
+/// Returns everything that a container prints, as `docker logs` reports it. Resolves when the container ends.
 pub fn output_when_ended(container: &str) -> impl Future<Output = Vec<u8>> + use<> {
     let container = container.to_owned();
     let followed = tokio::task::spawn_blocking(move || docker(&["logs", "--follow", &container]));
     async move { followed.await.unwrap() }
 }
 
-/// Fails when Docker still has a container of this installation a few seconds after its jobs ended.
+/// Panics when Docker still has a container of this installation a few seconds after its jobs ended.
 pub async fn assert_no_containers(db: &PgPool) {
     for _ in 0..100 {
         let left = docker(&["ps", "--all", "--quiet", "--filter", &filter(db).await]);
@@ -74,7 +74,7 @@ pub async fn assert_no_containers(db: &PgPool) {
     );
 }
 
-/// The container whose network a container uses, if that still is there.
+/// Returns the container whose network a container uses, if the latter still exists.
 pub fn network_of(container: &str) -> Option<String> {
     let output = std::process::Command::new("docker")
         .args(["inspect", "--format", "{{.HostConfig.NetworkMode}}", container])
@@ -84,13 +84,13 @@ pub fn network_of(container: &str) -> Option<String> {
     mode.trim().strip_prefix("container:").map(str::to_owned)
 }
 
-/// The part of a configuration that lets jobs reach the host at [`bridge`].
+/// Returns the part of a configuration that lets jobs reach the host at [`bridge`].
 pub fn reach_bridge() -> String {
     format!("limits = {{egress_allow = ['{}']}}", bridge())
 }
 
-/// The address of the host on Docker's bridge, where containers reach it. Not asked of Docker, which does not know it
-/// between the first start of its daemon and the second.
+/// Returns the address of the host on Docker's bridge, where containers reach it. Docker itself is not asked, because
+/// it does not know the address between the first start of its daemon and the second.
 pub fn bridge() -> String {
     let output =
         std::process::Command::new("ip").args(["-4", "-oneline", "address", "show", "docker0"]).output().unwrap();
@@ -99,13 +99,13 @@ pub fn bridge() -> String {
     address.and_then(|address| address.split('/').next()).expect("docker0 has an address").to_owned()
 }
 
-/// The images that this installation has made, by their ids, the newest first.
+/// Lists the ids of the images that this installation has made, the newest first.
 pub async fn images(db: &PgPool) -> Vec<String> {
     let listed = docker(&["images", "--quiet", "--no-trunc", "--filter", &filter(db).await]);
     String::from_utf8(listed).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// The value of a label of an image.
+/// Returns the value of an image's label.
 pub fn label_of(image: &str, label: &str) -> String {
     let format = format!("{{{{index .Config.Labels {label:?}}}}}");
     String::from_utf8(docker(&["image", "inspect", "--format", &format, image])).unwrap().trim().to_owned()

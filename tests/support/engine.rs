@@ -1,4 +1,4 @@
-//! A Docker engine of a test's own, in a network of its own, where it may have a `docker0` or none.
+//! A separate Docker engine for a test, in a separate network, in which it may have a `docker0` or none.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,12 +8,12 @@ use super::app::IMAGE;
 
 pub struct Engine {
     dockerd: Child,
-    /// How that is started.
+    /// Arguments with which dockerd is started.
     arguments: Vec<String>,
     pub folder: tempfile::TempDir,
 }
 
-/// Writes a program.
+/// Writes an executable script.
 pub fn program(path: &Path, script: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::write(path, script).unwrap();
@@ -21,8 +21,8 @@ pub fn program(path: &Path, script: &str) {
 }
 
 impl Engine {
-    /// Starts an engine through the command `network`, with the programs of `folder/bin` before others. It has the image
-    /// of shell jobs, and ends with the test.
+    /// Starts an engine through the command `network`, with the programs of `folder/bin` before others on the PATH. It
+    /// has the image of shell jobs, and ends with the test.
     pub fn start(folder: tempfile::TempDir, network: &[&str], options: &[String]) -> Self {
         let at = |name: &str| folder.path().join(name).display().to_string();
         let own = [
@@ -41,29 +41,29 @@ impl Engine {
         engine
     }
 
-    /// Kills the engine, which takes its containers down when it comes back, and starts it again.
+    /// Kills the engine and starts it again. At its start, it stops the containers.
     pub fn kill_and_restart(&mut self) {
         self.kill();
         self.start_again();
     }
 
-    /// kill -9; its containers go on.
+    /// Kills the engine with SIGKILL; its containers keep running.
     pub fn kill(&mut self) {
         self.dockerd.kill().unwrap();
         self.dockerd.wait().unwrap();
-        // The numbers in these still stand for something where nobody collects dead processes.
+        // Where no init collects dead processes, the process ids in these files still seem to be alive.
         for file in ["pid", "exec/containerd/containerd.pid"] {
             let _ = std::fs::remove_file(self.at(file));
         }
     }
 
-    /// Starts it after a kill.
+    /// Starts the engine after a kill.
     pub fn start_again(&mut self) {
         self.dockerd = launch(&self.arguments, self.folder.path());
         self.wait();
     }
 
-    /// Stops the engine in good order, with its containers, and starts it again.
+    /// Stops the engine properly, with its containers, and starts it again.
     pub fn restart(&mut self) {
         end(&mut self.dockerd);
         self.dockerd = launch(&self.arguments, self.folder.path());
@@ -85,14 +85,14 @@ impl Engine {
         self.folder.path().join(name)
     }
 
-    /// `docker` for this engine.
+    /// Returns a `docker` command for this engine.
     pub fn command(&self) -> Command {
         let mut docker = Command::new("docker");
         docker.arg("--host").arg(format!("unix://{}", self.at("docker.sock").display()));
         docker
     }
 
-    /// What `docker` prints with these arguments.
+    /// Runs `docker` with these arguments and returns its output.
     pub fn docker(&self, arguments: &[&str]) -> String {
         let output = self.command().args(arguments).output().unwrap();
         assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -100,7 +100,7 @@ impl Engine {
     }
 }
 
-/// What an engine without a network for its containers is started with.
+/// Options of an engine without a network for its containers.
 pub const BRIDGELESS: [&str; 3] = ["--bridge=none", "--iptables=false", "--ip6tables=false"];
 
 fn launch(arguments: &[String], folder: &Path) -> Child {
@@ -139,10 +139,10 @@ impl Drop for Engine {
     }
 }
 
-/// The files by which a stand-in for `nvidia-smi` knows what to say.
+/// Files from which a stand-in for `nvidia-smi` reads its output.
 pub const SMI_FILES: [&str; 4] = ["gpus", "apps", "list", "use"];
 
-/// A stand-in for `nvidia-smi` that says what the files beside it say.
+/// Writes a stand-in for `nvidia-smi`, which prints the files next to it.
 pub fn nvidia_smi(folder: &Path) {
     let script = "#!/bin/sh\ncd \"${0%/*}\"\n[ -e exit ] && exit \"$(cat exit)\"\ncase $1 in\n\
                   --query-gpu=uuid,utilization*) cat use ;;\n--query-gpu=*) cat gpus ;;\n--query-compute-apps=*) cat apps ;;\n-L) cat list ;;\nesac\n";
@@ -152,7 +152,7 @@ pub fn nvidia_smi(folder: &Path) {
     }
 }
 
-/// Has the stand-in in `folder` tell of these GPUs, by their UUIDs with used MiB, and of processes as `UUID, PID`.
+/// Makes the stand-in in `folder` report these GPUs, by their UUIDs with used MiB, and these processes as `UUID, PID`.
 pub fn has(folder: &Path, gpus: &[(&str, u32)], processes: &[&str]) {
     let told: String = gpus.iter().map(|(uuid, used)| format!("{uuid}, 15360, {used}, [N/A], Tesla T4\n")).collect();
     std::fs::write(folder.join("gpus"), told).unwrap();

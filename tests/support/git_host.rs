@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use tokio::io::AsyncWriteExt as _;
 
-/// A bare repository under the host's folder, and commands on it.
+/// A bare repository in the host's folder, with a work tree for commands.
 #[derive(Debug, Clone)]
 pub struct Repo {
     pub name: String,
@@ -20,21 +20,21 @@ pub struct Repo {
 }
 
 impl Repo {
-    /// An empty repository `owner/name` with `main` as its branch.
+    /// Makes an empty repository `owner/name` with the branch `main`.
     pub fn new(root: &Path, name: &str) -> Self {
         let bare = root.join("bare").join(format!("{name}.git"));
         let work = root.join("work").join(name);
         std::fs::create_dir_all(&bare).unwrap();
         std::fs::create_dir_all(&work).unwrap();
         git(&bare, &["init", "--quiet", "--bare", "--initial-branch=main", "."]);
-        // GitHub lets any commit that it has be fetched by its id.
+        // GitHub allows fetching any commit that it has by its id.
         git(&bare, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
         git(&work, &["init", "--quiet", "--initial-branch=main", "."]);
         git(&work, &["remote", "add", "origin", bare.to_str().unwrap()]);
         Self { name: name.to_owned(), bare, work }
     }
 
-    /// Where files of the next commit can be put.
+    /// Returns the folder for files of the next commit.
     pub fn work(&self) -> &Path {
         &self.work
     }
@@ -45,7 +45,7 @@ impl Repo {
         std::fs::write(path, text).unwrap();
     }
 
-    /// Commits everything on the current branch and pushes it; gives the commit's id.
+    /// Commits everything on the current branch and pushes it. Returns the commit's id.
     pub fn commit(&self, message: &str) -> String {
         git(&self.work, &["add", "--all"]);
         git(&self.work, &["commit", "--quiet", "--allow-empty", "-m", message]);
@@ -57,12 +57,12 @@ impl Repo {
         git(&self.work, &["rev-parse", "HEAD"])
     }
 
-    /// Any git command in the work tree; gives its output without the last newline.
+    /// Runs a git command in the work tree. Returns its output without the last newline.
     pub fn git(&self, args: &[&str]) -> String {
         git(&self.work, args)
     }
 
-    /// The same with a file as standard input.
+    /// Runs a git command with a file as standard input.
     pub fn git_with_input(&self, args: &[&str], input: &Path) -> String {
         run(&self.work, args, std::fs::File::open(input).unwrap().into())
     }
@@ -98,15 +98,15 @@ fn run(folder: &Path, args: &[&str], input: Stdio) -> String {
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
-/// What the host asks of those who fetch, and what it has seen of them.
+/// State of the host: the token that it requires, and the requests that it has seen.
 #[derive(Debug, Clone)]
 pub struct GitHost {
     root: PathBuf,
-    /// The token that must come as the password of `x-access-token`; none for public repositories.
+    /// Token that must be the password of `x-access-token`; `None` for public repositories.
     token: Option<String>,
     refuse: Arc<Mutex<usize>>,
     public: Arc<Mutex<Vec<String>>>,
-    /// The path of each request, and whether the token came along.
+    /// Path of each request, and whether it had the token.
     seen: Arc<Mutex<Vec<(String, bool)>>>,
 }
 
@@ -121,12 +121,12 @@ impl GitHost {
         }
     }
 
-    /// Lets everybody read a repository.
+    /// Allows everyone to read a repository.
     pub fn publish(&self, name: &str) {
         self.public.lock().unwrap().push(format!("/{name}.git/"));
     }
 
-    /// Whether the token came along with any request for a repository; none when nobody asked for it.
+    /// Returns true if any request for a repository had the token, and `None` if there was no request.
     pub fn saw_token(&self, name: &str) -> Option<bool> {
         let seen = self.seen.lock().unwrap();
         let of_repo = seen.iter().filter(|(path, _)| path.starts_with(&format!("/{name}.git/")));

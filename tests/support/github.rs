@@ -1,4 +1,4 @@
-//! A stand-in for GitHub behind HTTP: it keeps what it is told, checks that it is told properly, and fails on demand.
+//! A stand-in for GitHub behind HTTP: it records requests, checks that they are well-formed, and fails on demand.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,9 +16,9 @@ use tokio::sync::Notify;
 
 use super::git_host::{self, GitHost, Repo};
 
-/// The token that the stand-in takes.
+/// Token that the stand-in accepts.
 pub const TOKEN: &str = "ghp_standInTokenThatIsNoSecret";
-/// The secret it signs webhooks with.
+/// Secret with which it signs webhooks.
 pub const SECRET: &str = "the webhook's secret";
 
 /// A status that was posted.
@@ -33,12 +33,12 @@ pub struct Posted {
     pub at: Instant,
 }
 
-/// How the next request fails.
+/// Failure of the next request.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// This status code, with an optional `Retry-After` in seconds.
+    /// A response with this status code, and an optional `Retry-After` in seconds.
     Status(u16, Option<u64>),
-    /// No answer for this long; the status is not taken.
+    /// No response for this long; the status is not accepted.
     Hang(Duration),
 }
 
@@ -46,15 +46,15 @@ pub enum Fault {
 struct Model {
     posted: Vec<Posted>,
     faults: VecDeque<Fault>,
-    /// Every request's method, path and body, for a check against GitHub's own description.
+    /// Method, path and body of every request, to be checked against GitHub's own description.
     requests: Vec<(String, String, Value)>,
-    /// Seconds by which the stand-in's clock differs from ours.
+    /// Difference of the stand-in's clock to ours, in seconds.
     clock_skew: i64,
-    /// What is told of the token.
+    /// Response headers that describe the token.
     token: Vec<(&'static str, String)>,
 }
 
-/// The stand-in, running.
+/// A running stand-in.
 #[derive(Debug, Clone)]
 pub struct GitHub {
     pub address: SocketAddr,
@@ -65,7 +65,7 @@ pub struct GitHub {
 }
 
 impl GitHub {
-    /// Starts on a free port of the loopback, with repositories under `root`.
+    /// Starts on a free port of the loopback, with repositories in `root`.
     pub async fn start(root: PathBuf) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -95,7 +95,7 @@ impl GitHub {
         format!("http://{}/{repo}.git", self.address)
     }
 
-    /// A new repository on this GitHub.
+    /// Makes a new repository on this GitHub.
     pub fn repo(&self, name: &str) -> Repo {
         Repo::new(&self.root, name)
     }
@@ -116,12 +116,12 @@ impl GitHub {
         self.model().clock_skew = seconds;
     }
 
-    /// What the answers tell of the token.
+    /// Sets the response headers that describe the token.
     pub fn tell_of_token(&self, headers: impl IntoIterator<Item = (&'static str, String)>) {
         self.model().token = headers.into_iter().collect();
     }
 
-    /// Every status that was taken, in order.
+    /// Lists every accepted status, in order.
     pub fn posted(&self) -> Vec<Posted> {
         self.model().posted.clone()
     }
@@ -130,19 +130,19 @@ impl GitHub {
         self.model().requests.clone()
     }
 
-    /// The states of one context of one commit, in the order in which they were taken.
+    /// Lists the states of a context of a commit, in the order in which they were accepted.
     pub fn states(&self, sha: &str, context: &str) -> Vec<String> {
         let posted = self.posted();
         posted.iter().filter(|p| p.sha == sha && p.context == context).map(|p| p.state.clone()).collect()
     }
 
-    /// Waits until `wanted` holds for a posted status; gives it.
+    /// Waits until `wanted` holds for a posted status. Returns that status.
     pub async fn wait_for(&self, limit: Duration, wanted: impl Fn(&Posted) -> bool) -> Posted {
         self.wait_for_more(limit, |all| all.iter().any(&wanted)).await;
         self.posted().into_iter().find(&wanted).unwrap()
     }
 
-    /// Waits until `enough` holds for what was posted.
+    /// Waits until `enough` holds for the posted statuses.
     pub async fn wait_for_more(&self, limit: Duration, enough: impl Fn(&[Posted]) -> bool) {
         let deadline = tokio::time::Instant::now() + limit;
         loop {
@@ -158,7 +158,7 @@ impl GitHub {
         }
     }
 
-    /// Waits until a context of a commit is decided; gives the last status.
+    /// Waits until a context of a commit is decided. Returns the last status.
     pub async fn wait_for_end(&self, sha: &str, context: &str) -> Posted {
         self.wait_for(Duration::from_secs(90), |p| p.sha == sha && p.context == context && p.state != "pending").await
     }

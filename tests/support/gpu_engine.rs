@@ -1,6 +1,6 @@
-//! A machine with GPUs, as far as that goes without one: a Docker engine of its own that takes NVIDIA's device requests
-//! (since a program named `nvidia-container-runtime-hook` was on its PATH when it started) and an `nvidia-smi` that says
-//! what a test wants.
+//! A stand-in for a machine with GPUs: a separate Docker engine that accepts NVIDIA's device requests (because a
+//! program named `nvidia-container-runtime-hook` was on its PATH when it started), and an `nvidia-smi` that prints what
+//! a test sets.
 
 use std::ops::Deref;
 
@@ -17,7 +17,7 @@ impl Deref for GpuEngine {
 }
 
 impl GpuEngine {
-    /// Starts the engine, with the image of shell jobs. Ends with the test.
+    /// Starts the engine, with the image of shell jobs. It ends with the test.
     pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("bin")).unwrap();
@@ -26,12 +26,12 @@ impl GpuEngine {
         Self(Engine::start(folder, &["unshare", "--net"], &engine::BRIDGELESS.map(str::to_owned)))
     }
 
-    /// What `nvidia-smi` says from now on: GPUs by their UUIDs with used MiB, and processes as `UUID, PID`.
+    /// Sets what `nvidia-smi` reports from now on: GPUs by their UUIDs with used MiB, and processes as `UUID, PID`.
     pub fn has(&self, gpus: &[(&str, u32)], processes: &[&str]) {
         engine::has(self.folder.path(), gpus, processes);
     }
 
-    /// `nvidia-smi` ends with this status from now on, or works again.
+    /// Makes `nvidia-smi` exit with this status from now on, or work again.
     pub fn fails(&self, status: Option<u8>) {
         match status {
             Some(status) => std::fs::write(self.at("exit"), status.to_string()).unwrap(),
@@ -39,7 +39,7 @@ impl GpuEngine {
         }
     }
 
-    /// The configuration of a service whose runner this is.
+    /// Returns the configuration of a service that has this engine as its runner.
     pub fn configuration(&self) -> String {
         format!(
             "gpu = {{nvidia_smi = {:?}, sizes = {{gpu-medium = {{}}, gpu-xlarge = {{count = 2}}}}}}\n\

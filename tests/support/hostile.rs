@@ -1,6 +1,6 @@
-//! Files that are small to write and large to read.
+//! Files that are small to write and expensive to read.
 
-/// A text of at most a megabyte, and the rule of the problem that it has to end in; none when it may be planned.
+/// A text of at most a megabyte, and the rule of the problem that it must result in; `None` when it may be planned.
 pub struct Hostile {
     pub name: &'static str,
     pub text: String,
@@ -9,7 +9,7 @@ pub struct Hostile {
 
 const MEGABYTE: usize = 1_000_000;
 
-/// The unit as often as a megabyte has room for it.
+/// Repeats the unit until it fills a megabyte.
 fn filled(unit: &str) -> String {
     unit.repeat(MEGABYTE / unit.len() - 100)
 }
@@ -18,7 +18,7 @@ fn numbered(count: usize, line: impl Fn(usize) -> String) -> String {
     (0..count).map(line).collect()
 }
 
-/// Jobs of one stage each, in a stage that is named at such length.
+/// Returns jobs of one stage each, with stage names of this length.
 fn stages(count: usize, length: usize) -> String {
     let name = "s".repeat(length);
     format!("jobs:\n  include:\n{}", numbered(count, |n| format!("  - {{stage: {name}{n}, env: A={n}}}\n")))
@@ -38,7 +38,7 @@ fn axis(key: &str, values: usize) -> String {
     format!("{key}: [{}]\n", (0..values).map(|n| n.to_string()).collect::<Vec<_>>().join(","))
 }
 
-/// The texts.
+/// Lists the texts.
 pub fn all() -> Vec<Hostile> {
     let entries = |n: usize, line: &str| format!("  - {{{line}{n}}}\n");
     let include = |line: &str, count| numbered(count, |n| entries(n, line));

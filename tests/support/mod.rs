@@ -1,5 +1,5 @@
-//! What the tests, the demo and the benchmarks share: a stand-in for GitHub with repositories that git can fetch, and
-//! services on databases of their own.
+//! Code that the tests, the demo and the benchmarks share: a stand-in for GitHub with repositories that git can fetch,
+//! and services on their own databases.
 #![allow(dead_code, reason = "each user of this folder takes another part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a stand-in that cannot work shall say so at once")]
 #![allow(missing_docs, reason = "documented where it is not obvious")]

@@ -6,7 +6,7 @@ use super::git_host::Repo;
 use super::github::{GitHub, SECRET};
 
 fn repository(github: &GitHub, name: &str) -> Value {
-    // A number that stays the same for a name, as GitHub's does.
+    // A number that is always the same for a name, as GitHub's is.
     let id = name.bytes().fold(7_u32, |id, byte| id.wrapping_mul(31).wrapping_add(byte.into()));
     let (owner, short) = name.split_once('/').unwrap();
     json!({
@@ -16,7 +16,7 @@ fn repository(github: &GitHub, name: &str) -> Value {
     })
 }
 
-/// A push of the work tree's head to `branch`.
+/// Returns a push of the work tree's head to `branch`.
 pub fn push(github: &GitHub, repo: &Repo, branch: &str) -> Value {
     let sha = repo.head();
     let message = repo.git(&["log", "-1", "--format=%B"]);
@@ -34,7 +34,7 @@ pub fn push(github: &GitHub, repo: &Repo, branch: &str) -> Value {
     })
 }
 
-/// An opened pull request of `head` into main.
+/// Returns an opened pull request of `head` into main.
 pub fn pull_request(github: &GitHub, repo: &Repo, number: u32, base: &str, head: &str) -> Value {
     json!({
         "action": "opened", "number": number,
@@ -48,7 +48,7 @@ pub fn pull_request(github: &GitHub, repo: &Repo, number: u32, base: &str, head:
     })
 }
 
-/// A delivery on its way.
+/// A delivery to send.
 pub struct Delivery {
     pub id: String,
     pub event: &'static str,
@@ -63,13 +63,13 @@ impl Delivery {
         Self { id: id.to_owned(), event, body, signature }
     }
 
-    /// Posts it to a Trainyard at `base`; gives the status code and the answer.
+    /// Posts it to a Trainyard at `base`. Returns the status code and the body of the response.
     pub async fn post(&self, base: &str) -> (u16, String) {
         let answer = self.send(base).await.expect("the service answers");
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    /// Posts it to a Trainyard that may be away; gives the status code.
+    /// Posts it to a Trainyard that may be unreachable. Returns the status code.
     pub async fn try_post(&self, base: &str) -> reqwest::Result<u16> {
         Ok(self.send(base).await?.status().as_u16())
     }

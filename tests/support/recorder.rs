@@ -1,4 +1,4 @@
-//! A socket before Docker's own that keeps what is sent through it, to see every container that is asked for.
+//! A proxy in front of Docker's socket that records all traffic, to see every container that is requested.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Listens in this folder, and passes everything on.
+    /// Listens in this folder, and forwards everything.
     pub fn start(folder: &Path) -> Self {
         let socket = folder.join("docker.sock");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -30,7 +30,7 @@ impl Recorder {
         Self { socket, sent }
     }
 
-    /// The names and descriptions of the containers that were asked for.
+    /// Lists the names and descriptions of the containers that were requested.
     pub fn made(&self) -> Vec<(String, Value)> {
         let sent = self.sent.lock().unwrap();
         sent.iter().flat_map(|connection| made_in(connection)).collect()
@@ -68,7 +68,7 @@ fn made_in(sent: &[u8]) -> Vec<(String, Value)> {
     for request in text.split("/containers/create?").skip(1) {
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
         let name = head.split(['&', ' ']).find_map(|part| part.strip_prefix("name=")).unwrap();
-        // The body ends where its first value does; after it comes the next request.
+        // The body ends with its first JSON value; after that comes the next request.
         let body = serde_json::Deserializer::from_str(body).into_iter().next().unwrap().unwrap();
         found.push((name.to_owned(), body));
     }

@@ -1,5 +1,5 @@
-//! Another machine with a Docker engine, as far as that goes on one: a network namespace that one cable leads to, with a
-//! dockerd that wants mutual TLS and an ssh server. The cable can be cut in two ways.
+//! A stand-in for another machine with a Docker engine: a network namespace behind a virtual cable, with a dockerd that
+//! requires mutual TLS, and an ssh server. The cable can be cut in two ways.
 
 use std::net::Ipv4Addr;
 use std::ops::{Deref, DerefMut};
@@ -17,12 +17,12 @@ pub struct RemoteEngine {
     network: Namespace,
 }
 
-/// How a network fails.
+/// Kind of network failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// This machine sees that the cable is out.
+    /// This machine sees that the cable is unplugged.
     Unplugged,
-    /// Packets vanish, and nobody is told.
+    /// Packets vanish, and neither side notices.
     Silent,
 }
 
@@ -69,12 +69,13 @@ impl Namespace {
         new
     }
 
-    /// Our end of the cable.
+    /// Returns the name of our end of the cable.
     fn cable(&self) -> String {
         format!("{}c", self.name)
     }
 
-    /// The option of nsenter that leads there. `ip netns exec` would mount another /sys, without control groups.
+    /// Returns the option of nsenter that enters the namespace. `ip netns exec` would mount another /sys, without
+    /// control groups.
     fn entry(&self) -> String {
         format!("--net=/var/run/netns/{}", self.name)
     }
@@ -88,12 +89,12 @@ impl Drop for Namespace {
 }
 
 impl RemoteEngine {
-    /// Starts the machine, with the image of shell jobs and a stand-in for `nvidia-smi`. Ends with the test.
+    /// Starts the machine, with the image of shell jobs and a stand-in for `nvidia-smi`. It ends with the test.
     pub fn start() -> Self {
         Self::start_with(&engine::BRIDGELESS)
     }
 
-    /// The same, with a bridge for its containers, from which nothing leads to the internet.
+    /// Starts the machine with a bridge for its containers, which has no route to the internet.
     pub fn start_with_bridge() -> Self {
         Self::start_with(&[])
     }
@@ -119,28 +120,28 @@ impl RemoteEngine {
         Self { engine, sshd, network }
     }
 
-    /// `tls = …` of a runner.
+    /// Returns the value of `tls` for a runner.
     pub fn tls(&self) -> String {
         let [ca, certificate, key] = ["ca.pem", "client.pem", "client.key"].map(|name| self.at(name));
         format!("{{ca = {ca:?}, certificate = {certificate:?}, key = {key:?}}}")
     }
 
-    /// `endpoint = …` of a runner by TLS.
+    /// Returns the value of `endpoint` for a runner by TLS.
     pub fn tcp(&self) -> String {
         format!("tcp://{}:2376", self.network.theirs)
     }
 
-    /// `endpoint = …` of a runner by ssh.
+    /// Returns the value of `endpoint` for a runner by ssh.
     pub fn ssh(&self) -> String {
         format!("ssh://root@{}:{SSH_PORT}{}", self.network.theirs, self.at("docker.sock").display())
     }
 
-    /// The folder with the `ssh` that knows the machine's key, to be put before others on the PATH.
+    /// Returns the folder with an `ssh` that knows the machine's key. It must come first on the PATH.
     pub fn ssh_folder(&self) -> PathBuf {
         self.at("client")
     }
 
-    /// The configuration of a service whose only runner this is, by TLS.
+    /// Returns the configuration of a service with this machine as its only runner, by TLS.
     pub fn by_tcp(&self) -> String {
         format!(
             "limits = {{network = 'none'}}\nrunner = [{{name = 'remote', endpoint = {:?}, tls = {}}}]\n",
@@ -149,7 +150,7 @@ impl RemoteEngine {
         )
     }
 
-    /// The configuration of a service whose only runner this is, by ssh.
+    /// Returns the configuration of a service with this machine as its only runner, by ssh.
     pub fn by_ssh(&self) -> String {
         format!("limits = {{network = 'none'}}\nrunner = [{{name = 'remote', endpoint = {:?}}}]\n", self.ssh())
     }
@@ -162,7 +163,7 @@ impl RemoteEngine {
         }
     }
 
-    /// Mends it.
+    /// Restores the network.
     pub fn heal(&self, how: Cut) {
         match how {
             Cut::Unplugged => run("ip", &["link", "set", &self.network.cable(), "up"]),
@@ -177,7 +178,7 @@ impl RemoteEngine {
         }
     }
 
-    /// What `nvidia-smi` says there from now on, also in a container that looks at GPUs already.
+    /// Sets what `nvidia-smi` reports there from now on, also in a container that is checking GPUs already.
     pub fn has(&self, gpus: &[(&str, u32)], processes: &[&str]) {
         engine::has(self.folder.path(), gpus, processes);
         for container in self.docker(&["ps", "--quiet", "--filter", "name=-gpus$"]).lines() {
@@ -194,7 +195,8 @@ impl Drop for RemoteEngine {
     }
 }
 
-/// NVIDIA's hook puts the driver's programs into a container that asks for GPUs; this one puts the stand-in there.
+/// Writes a hook: NVIDIA's puts the driver's programs into a container that requests GPUs; this one puts the stand-in
+/// there.
 fn hook(folder: &Path) {
     let script = format!(
         "#!/bin/sh\nbundle=$(sed -n 's/.*\"bundle\":\"\\([^\"]*\\)\".*/\\1/p')\n\
@@ -205,7 +207,7 @@ fn hook(folder: &Path) {
     engine::program(&folder.join("bin/nvidia-container-runtime-hook"), &script);
 }
 
-/// An authority, and certificates of the engine and of its client.
+/// Makes an authority, and certificates of the engine and of its client.
 fn certificates(folder: &Path, address: Ipv4Addr) {
     let at = |name: &str| folder.join(name).display().to_string();
     std::fs::write(folder.join("openssl.cnf"), "[req]\ndistinguished_name = dn\n[dn]\n").unwrap();
@@ -227,7 +229,7 @@ fn certificates(folder: &Path, address: Ipv4Addr) {
     }
 }
 
-/// An ssh server in the namespace, and an `ssh` that knows its key and has one that it takes.
+/// Starts an ssh server in the namespace. Also writes an `ssh` that knows its key and has a key that it accepts.
 fn ssh(folder: &Path, network: &Namespace) -> Child {
     let at = |name: &str| folder.join(name).display().to_string();
     for key in ["host_key", "user_key"] {
@@ -253,7 +255,7 @@ fn ssh(folder: &Path, network: &Namespace) -> Child {
     std::fs::create_dir(folder.join("client")).unwrap();
     let ssh = format!("#!/bin/sh\nexec /usr/bin/ssh -F {} \"$@\"\n", at("ssh_config"));
     engine::program(&folder.join("client/ssh"), &ssh);
-    // It gives up its rights there.
+    // sshd needs this folder for its privilege separation.
     std::fs::create_dir_all("/run/sshd").unwrap();
     let mut sshd = Command::new("nsenter");
     sshd.args([&network.entry(), "/usr/sbin/sshd", "-D", "-e", "-f", &at("sshd_config")]);

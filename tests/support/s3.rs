@@ -1,5 +1,5 @@
-//! A stand-in for an S3 service: one bucket in memory, behind HTTP. It checks each request's signature as AWS describes it
-//! (Signature Version 4) and the hash of each body, and keeps what it was asked for.
+//! A stand-in for an S3 service: one bucket in memory, behind HTTP. It checks the signature of each request as AWS
+//! describes it (Signature Version 4) and the hash of each body, and records all requests.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -16,9 +16,9 @@ use sha2::{Digest as _, Sha256};
 pub const BUCKET: &str = "ci";
 pub const ACCESS_KEY: &str = "AKIDTRAINYARD";
 pub const SECRET_KEY: &str = "a key that nobody guesses";
-/// The smallest part but the last, as S3 has it.
+/// Minimum size of a part, except the last one, as in S3.
 const LEAST_PART: usize = 5 << 20;
-/// Keys in one answer to a list: few, so that lists go on.
+/// Number of keys in one response to a list. It is small, so that lists have several pages.
 const LISTED: usize = 3;
 
 #[derive(Default)]
@@ -30,7 +30,7 @@ struct Model {
     is_away: bool,
 }
 
-/// The service.
+/// A running stand-in.
 #[derive(Clone)]
 pub struct S3 {
     pub endpoint: String,
@@ -48,7 +48,7 @@ impl S3 {
         Self { endpoint, model }
     }
 
-    /// The section of a configuration that keeps objects here.
+    /// Returns the section of a configuration that keeps objects here.
     pub fn configuration(&self) -> String {
         format!(
             "[storage]\nurl = \"s3://{BUCKET}/some/prefix\"\nendpoint = {:?}\naccess_key = {ACCESS_KEY:?}\nsecret_key = {SECRET_KEY:?}\n",
@@ -56,12 +56,12 @@ impl S3 {
         )
     }
 
-    /// What was asked for, as `METHOD key?query` with what of the query tells requests apart.
+    /// Lists the requests, as `METHOD key?query` with the parameters of the query that distinguish them.
     pub fn asked(&self) -> Vec<String> {
         self.model.lock().unwrap().asked.clone()
     }
 
-    /// Requests that were not as S3 wants them.
+    /// Lists the requests that S3 would not accept.
     pub fn refused(&self) -> Vec<String> {
         self.model.lock().unwrap().refused.clone()
     }
@@ -70,7 +70,7 @@ impl S3 {
         self.model.lock().unwrap().objects.keys().cloned().collect()
     }
 
-    /// Uploads that were begun and neither ended nor given up.
+    /// Returns the number of uploads that were begun and neither completed nor aborted.
     pub fn open_uploads(&self) -> usize {
         self.model.lock().unwrap().uploads.len()
     }
@@ -194,7 +194,7 @@ impl Model {
     }
 }
 
-/// Checks a request as AWS's "Signature Version 4" says.
+/// Checks a request as AWS's "Signature Version 4" requires.
 fn check(
     method: &Method,
     path: &str,

@@ -1,4 +1,4 @@
-//! The built program as a process, for what only a process can show: kills, signals, exit codes, memory.
+//! The built program as a process, for tests that need one: kills, signals, exit codes, memory.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +16,7 @@ impl Service {
         Self::start_with(program, config, None)
     }
 
-    /// The same, with the programs of a folder before others.
+    /// Starts the service with the programs of a folder before others on the PATH.
     pub fn start_with(program: &Path, config: &Path, programs: Option<&Path>) -> Self {
         let mut service = Self::spawn(program, "serve", config, programs);
         let said = service.wait_for("listening at ");
@@ -48,7 +48,7 @@ impl Service {
         Self { child, base: String::new(), log }
     }
 
-    /// What the program says after these words, once it has.
+    /// Waits until the program prints these words. Returns the text after them.
     pub fn wait_for(&mut self, words: &str) -> String {
         let begin = Instant::now();
         loop {
@@ -66,13 +66,13 @@ impl Service {
         }
     }
 
-    /// kill -9: nothing of it gets a chance to tidy up.
+    /// Sends SIGKILL, so that the service cannot clean up.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Ctrl-C; gives the exit code.
+    /// Sends SIGINT. Returns the exit code.
     pub fn interrupt(mut self) -> Option<i32> {
         let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
@@ -89,7 +89,7 @@ impl Drop for Service {
         if std::thread::panicking() {
             eprintln!("--- what the service said ---\n{}", self.said());
         }
-        // Ends with its test, also when that panicked; a child that was waited for already is fine.
+        // Runs also when the test panicked. A process that was waited for already is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

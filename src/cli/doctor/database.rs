@@ -8,15 +8,16 @@ use crate::config::Config;
 use crate::store::postgres::examine::{self, Schema};
 
 const WHAT: &str = "Postgres";
-/// The oldest version that is tested.
+/// Oldest version that is tested.
 const OLDEST: u32 = 15;
-/// The times on pages come from the database, those in messages from here.
+/// Maximum difference of the two clocks: the times on pages come from the database, those in messages from this
+/// machine.
 const MOST_APART: TimeDelta = TimeDelta::seconds(5);
 
 pub(super) async fn check(config: &Config, found: &mut Findings) {
     match config.database.options() {
         Err(error) => found.failure(WHAT, &error),
-        Ok(Some(options)) => server("the one of database.url", &options, config, found).await,
+        Ok(Some(options)) => server("the server of database.url", &options, config, found).await,
         Ok(None) => private(config, found).await,
     }
 }
@@ -25,12 +26,12 @@ async fn private(config: &Config, found: &mut Findings) {
     match examine::private(&config.server.data_dir).await {
         Err(error) => found.failure(WHAT, &error),
         Ok(cluster) => match cluster.running {
-            Some(options) => server("the private one", &options, config, found).await,
+            Some(options) => server("the private server", &options, config, found).await,
             None => {
                 let major = cluster.version.split('.').next().and_then(|major| major.parse().ok());
                 old(&cluster.version, major, found);
-                let made = if cluster.is_made { "does not run now" } else { "is made by the first start" };
-                found.ok(WHAT, format!("the private one, {}; it {made}", cluster.version));
+                let made = if cluster.is_made { "is not running" } else { "is created by the first start" };
+                found.ok(WHAT, format!("the private server, {}; it {made}", cluster.version));
             }
         },
     }
@@ -46,36 +47,36 @@ async fn server(which: &str, options: &PgConnectOptions, config: &Config, found:
     let database = match examine::database(options).await {
         Ok(database) => database,
         Err(error) => {
-            let advice = "Start it, or correct database.url: host, port, user, password and the database's name.";
-            return found.problem(WHAT, format!("{which} does not let us in: {error:#}"), advice);
+            let advice = "Start it, or correct database.url: host, port, user, password and database name.";
+            return found.problem(WHAT, format!("cannot connect to {which}: {error:#}"), advice);
         }
     };
     found.ok(WHAT, format!("{which}, {}", database.version));
     old(&database.version, Some(database.major), found);
     match database.schema {
         Schema::Current => found.ok("schema", "is up to date"),
-        Schema::Behind(missing) => found.ok("schema", format!("{missing} to be migrated by the next start")),
+        Schema::Behind(missing) => found.ok("schema", format!("migrations for the next start to run: {missing}")),
         Schema::Newer(version) => found.problem(
             "schema",
             format!("a newer Trainyard has used this database (migration {version})"),
-            "Install that version or a newer one, or name another database.",
+            "Install that version or a newer one, or use another database.",
         ),
         Schema::Foreign(version) => found.problem(
             "schema",
-            format!("migration {version} was made by another program, or broke off"),
-            "Name another database in database.url, or bring this one back from a backup.",
+            format!("migration {version} belongs to another program, or was interrupted"),
+            "Set database.url to another database, or restore this one from a backup.",
         ),
     }
     if database.max_connections < config.database.connections {
         let (allowed, wanted) = (database.max_connections, config.database.connections);
-        let told = format!("the server allows {allowed}, and database.connections wants {wanted}");
+        let told = format!("the server allows {allowed}, and database.connections is {wanted}");
         found.problem("connections", told, "Raise max_connections of the server, or lower database.connections.");
     }
     let apart = database.ahead.num_milliseconds().abs();
     if TimeDelta::milliseconds(apart) > MOST_APART {
         let told = format!("the clocks of Postgres and of this machine are {} s apart", apart / 1000);
-        found.warning("clock", told, "Let both follow a time server, with chrony or systemd-timesyncd.");
+        found.warning("clock", told, "Synchronize both with a time server, by chrony or systemd-timesyncd.");
     } else {
-        found.ok("clock", format!("agrees with that of Postgres to {apart} ms"));
+        found.ok("clock", format!("agrees with Postgres's clock within {apart} ms"));
     }
 }

@@ -1,4 +1,4 @@
-//! GitHub: the token, the webhook's secret, the way there.
+//! GitHub: the token, the webhook secret, and the connection.
 
 use chrono::{TimeDelta, Utc};
 use secrecy::ExposeSecret as _;
@@ -8,24 +8,24 @@ use crate::github::{Client, Config, SendError, Token};
 
 const TOKEN: &str = "github.token";
 const SECRET: &str = "github.webhook_secret";
-/// What a fine-grained token needs.
+/// Rights that a fine-grained token must have.
 const RIGHTS: &str = "Contents: read, and Commit statuses: read and write";
-/// A secret that is shorter can be guessed.
+/// Minimum length of the webhook secret, in bytes: a shorter one can be guessed.
 const LEAST_SECRET: usize = 16;
-/// Scopes of a classic token that let it write statuses.
+/// Scopes of a classic token: each of them allows writing statuses.
 const ENOUGH: [&str; 3] = ["repo", "public_repo", "repo:status"];
-/// Scopes with which whoever gets hold of the token can do harm that Trainyard never does.
+/// Scopes that Trainyard never needs, and that let a thief of the token do harm.
 const TOO_MUCH: [&str; 6] =
     ["delete_repo", "admin:org", "admin:repo_hook", "admin:enterprise", "site_admin", "admin:public_key"];
-/// A token that ends sooner is warned of.
+/// Time before a token expires from which the doctor warns.
 const SOON: TimeDelta = TimeDelta::days(14);
 const MOST_APART: TimeDelta = TimeDelta::seconds(60);
 
 pub(super) async fn check(config: &Config, found: &mut Findings) {
     webhook_secret(config, found);
-    let advice = format!("Make one on GitHub with the rights {RIGHTS}.");
+    let advice = format!("Create one on GitHub with the rights {RIGHTS}.");
     if config.token.as_ref().is_none_or(|token| token.expose_secret().is_empty()) {
-        let told = "is not set: private repositories cannot be fetched, and GitHub takes no status";
+        let told = "is not set: private repositories cannot be fetched, and GitHub accepts no statuses";
         return found.problem(TOKEN, told, &advice);
     }
     let client = match Client::new(config) {
@@ -40,12 +40,12 @@ pub(super) async fn check(config: &Config, found: &mut Findings) {
         Err(SendError::Refused { status: 401, said }) => {
             found.problem(
                 TOKEN,
-                format!("GitHub does not take it: {said}"),
-                &format!("It has ended, or is another's. {advice}"),
+                format!("GitHub does not accept it: {said}"),
+                &format!("It has expired, or is not the right one. {advice}"),
             );
         }
         Err(error) => {
-            let advice = "Look at github.api_url, the network, and a proxy or firewall on the way.";
+            let advice = "Check github.api_url, the network, and any proxy or firewall in between.";
             found.problem("GitHub", error.to_string(), advice);
         }
     }
@@ -53,9 +53,9 @@ pub(super) async fn check(config: &Config, found: &mut Findings) {
 
 fn webhook_secret(config: &Config, found: &mut Findings) {
     let length = config.webhook_secret.as_ref().map_or(0, |secret| secret.expose_secret().len());
-    let advice = "Make one up, for example with openssl rand -hex 32, and set it here and at the webhook on GitHub.";
+    let advice = "Generate one, for example with openssl rand -hex 32, and set it here and at the webhook on GitHub.";
     match length {
-        0 => found.problem(SECRET, "is not set: no webhook is taken until it is", advice),
+        0 => found.problem(SECRET, "is not set: webhooks are rejected until it is", advice),
         1..LEAST_SECRET => found.warning(SECRET, "is so short that it can be guessed", advice),
         _ => found.ok(SECRET, "is set"),
     }
@@ -64,29 +64,29 @@ fn webhook_secret(config: &Config, found: &mut Findings) {
 fn rights(token: &Token, found: &mut Findings) {
     let until = token.expires.map(|at| format!(", until {}", at.format("%Y-%m-%d"))).unwrap_or_default();
     match &token.scopes {
-        // GitHub tells of a fine-grained token's rights only where they are missing.
+        // GitHub reports a fine-grained token's rights only where one is missing.
         None => {
-            found.ok(TOKEN, format!("GitHub takes it{until}; that it has the rights {RIGHTS} shows at the first push"))
+            found.ok(TOKEN, format!("GitHub accepts it{until}; the first push shows if it has the rights {RIGHTS}"))
         }
         Some(scopes) => {
             let has = |wanted: &[&str]| scopes.iter().find(|scope| wanted.contains(&scope.as_str()));
             if has(&ENOUGH).is_none() {
-                let told = format!("GitHub takes it, but its scopes ({}) let it write no status", scopes.join(", "));
-                found.problem(TOKEN, told, &format!("Make a fine-grained one with the rights {RIGHTS}."));
+                let told = format!("GitHub accepts it, but its scopes ({}) do not allow statuses", scopes.join(", "));
+                found.problem(TOKEN, told, &format!("Create a fine-grained one with the rights {RIGHTS}."));
             } else if let Some(scope) = has(&TOO_MUCH) {
-                let told = format!("GitHub takes it, and it may do more than is needed ({scope})");
-                found.warning(TOKEN, told, &format!("Make a fine-grained one with the rights {RIGHTS}."));
+                let told = format!("GitHub accepts it, but it may do more than is needed ({scope})");
+                found.warning(TOKEN, told, &format!("Create a fine-grained one with the rights {RIGHTS}."));
             } else {
-                found.ok(TOKEN, format!("GitHub takes it, with the scopes {}{until}", scopes.join(", ")));
+                found.ok(TOKEN, format!("GitHub accepts it, with the scopes {}{until}", scopes.join(", ")));
             }
         }
     }
     if let Some(expires) = token.expires.filter(|at| *at - Utc::now() < SOON) {
-        let told = format!("ends at {}", expires.format("%Y-%m-%d %H:%M UTC"));
-        found.warning(TOKEN, told, "Make a new one in time.");
+        let told = format!("expires at {}", expires.format("%Y-%m-%d %H:%M UTC"));
+        found.warning(TOKEN, told, "Create a new one in time.");
     }
     if let Some(apart) = token.date.map(|date| (date - Utc::now()).abs()).filter(|apart| *apart > MOST_APART) {
         let told = format!("this machine's clock and GitHub's are {} s apart", apart.num_seconds());
-        found.warning("clock", told, "Let this machine follow a time server, with chrony or systemd-timesyncd.");
+        found.warning("clock", told, "Synchronize this machine with a time server, by chrony or systemd-timesyncd.");
     }
 }

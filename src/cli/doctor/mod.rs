@@ -26,30 +26,30 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// How a thing is.
+/// State of a part of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Level {
     Ok,
-    /// The service works, and something of it does not.
+    /// The service works, except for a part of it.
     Warning,
     /// The service, or jobs, cannot work.
     Problem,
 }
 
-/// What was found out about one thing.
+/// A result of a check.
 #[derive(Debug, Serialize)]
 struct Finding {
     level: Level,
-    /// The thing.
+    /// Name of the part that was checked.
     what: String,
-    /// How it is.
+    /// State of that part, in one sentence.
     told: String,
-    /// What to do about it.
+    /// Action that mends it.
     advice: Option<String>,
 }
 
-/// All that was found out.
+/// All results.
 #[derive(Debug, Default)]
 struct Findings(Vec<Finding>);
 
@@ -66,13 +66,13 @@ impl Findings {
         self.push(Level::Problem, what, told.into(), Some(advice));
     }
 
-    /// A problem whose words say already what to do.
+    /// Adds a problem whose message already says what to do.
     fn failure(&mut self, what: &str, error: &anyhow::Error) {
         self.push(Level::Problem, what, format!("{error:#}"), None);
     }
 
     fn push(&mut self, level: Level, what: &str, told: String, advice: Option<&str>) {
-        // Errors may have several lines, and a row has one.
+        // An error may have several lines, but a row has one.
         let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
         self.0.push(Finding { level, what: what.to_owned(), told, advice: advice.map(str::to_owned) });
     }
@@ -107,7 +107,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(if found.count(Level::Problem) > 0 { super::PROBLEMS } else { super::FINE })
 }
 
-/// How many values the environment sets.
+/// Counts the values that the environment sets.
 fn set_there() -> String {
     match std::env::vars().filter(|(name, _)| name.starts_with("TRAINYARD__")).count() {
         0 => "nothing".to_owned(),
@@ -115,7 +115,7 @@ fn set_there() -> String {
     }
 }
 
-/// The findings as a table, advice below what it is for. Nothing is cut: who reads this needs all of it.
+/// Renders the findings as a table, with the advice below each of them. Nothing is cut: the reader needs all of it.
 fn render(found: &Findings, colours: bool) -> String {
     let mut table = Table::new(["", "WHAT", "HOW IT IS"]);
     for Finding { level, what, told, advice } in &found.0 {

@@ -15,12 +15,12 @@ use crate::executor::docker::examine::examine;
 use crate::executor::{Docker, Endpoint, EngineReport, Limits, NvidiaSmi};
 use crate::worker::{GpuConfig, GpuWord, RunnerConfig};
 
-/// Storage drivers with which each container costs a copy of its image, or that are not kept up any more.
+/// Storage drivers that copy the whole image for each container, or that are no longer maintained.
 const SLOW_DRIVERS: [&str; 3] = ["vfs", "devicemapper", "aufs"];
-/// The first runc of each line out of which nothing is known to break. Distributions mend older ones, and have other
-/// versions for them.
+/// First version of runc in each release line with no known way to break out of a container. Distributions patch older
+/// versions, and give them their own version strings.
 const SAFE_RUNC: [(u32, u32, u32); 2] = [(1, 2, 8), (1, 3, 3)];
-/// nvidia-smi waits for the driver, which may hang.
+/// Time limit for nvidia-smi, which waits for the driver and may hang.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn check(config: &Config, found: &mut Findings) {
@@ -31,7 +31,7 @@ pub(super) async fn check(config: &Config, found: &mut Findings) {
         if let Some(files) = &runner.tls {
             tls::check(&what, files, found);
         }
-        // Nothing is made or looked for under this name.
+        // No container or folder is created or looked up under this name.
         let docker = match runner.docker("doctor") {
             Ok(docker) => docker,
             Err(error) => {
@@ -46,7 +46,7 @@ pub(super) async fn check(config: &Config, found: &mut Findings) {
                     is_here = true;
                     has_runtime |= engine.has_nvidia_runtime;
                 } else {
-                    // It is a folder of another machine.
+                    // The folder is on another machine.
                     engine.root = None;
                     gpus_there(&what, runner, &docker, config, found).await;
                 }
@@ -60,32 +60,32 @@ pub(super) async fn check(config: &Config, found: &mut Findings) {
         return;
     }
     match (gpus().await, has_runtime) {
-        (Gpus::None, false) => found.ok("GPUs", "there are none: no nvidia-smi, and no runtime for them in Docker"),
+        (Gpus::None, false) => found.ok("GPUs", "none: no nvidia-smi, and no NVIDIA runtime in Docker"),
         (Gpus::None, true) => {
-            let told = "Docker has NVIDIA's runtime, but there is no nvidia-smi on this machine";
-            found.warning("GPUs", told, "Install NVIDIA's driver, or look on the runner's own machine.");
+            let told = "Docker has NVIDIA's runtime, but this machine has no nvidia-smi";
+            found.warning("GPUs", told, "Install NVIDIA's driver, or check the runner's own machine.");
         }
         (Gpus::Broken(said), _) => {
-            let advice = "Load NVIDIA's driver, or restart the machine after its update.";
+            let advice = "Load NVIDIA's driver; after a driver update, restart the machine.";
             found.problem("GPUs", format!("nvidia-smi fails: {said}"), advice);
         }
         (Gpus::There(told), false) => {
             let advice = "Install the NVIDIA container toolkit, run nvidia-ctk runtime configure, and restart Docker.";
-            found.warning("GPUs", format!("{told}; but Docker has no runtime that gives them to containers"), advice);
+            found.warning("GPUs", format!("{told}; but Docker lacks NVIDIA's runtime for containers"), advice);
         }
         (Gpus::There(told), true) => found.ok("GPUs", told),
     }
 }
 
-/// The GPUs of another machine, as far as they can be asked about without making anything there.
+/// Checks the GPUs of another machine, as far as that is possible without creating anything there.
 async fn gpus_there(what: &str, runner: &RunnerConfig, docker: &Docker, config: &Config, found: &mut Findings) {
     if !matches!(docker.endpoint(), Endpoint::Ssh(_)) || runner.gpus == GpuConfig::Word(GpuWord::None) {
         return;
     }
     match NvidiaSmi::new(&config.gpu, docker, &config.images.generic).devices().await {
-        Ok(Some(devices)) => found.ok(what, format!("{} there by nvidia-smi", number_of(devices.len(), "GPU"))),
-        Ok(None) => found.ok(what, "there is no nvidia-smi on its machine, so it has no GPUs"),
-        Err(error) => found.problem(what, format!("{error:#}"), "Try it there by hand."),
+        Ok(Some(devices)) => found.ok(what, format!("{} listed by nvidia-smi", number_of(devices.len(), "GPU"))),
+        Ok(None) => found.ok(what, "its machine has no nvidia-smi, so it has no GPUs"),
+        Err(error) => found.problem(what, format!("{error:#}"), "Run nvidia-smi there by hand."),
     }
 }
 
@@ -102,36 +102,36 @@ fn engine_of(what: &str, runner: &RunnerConfig, (engine, least_free): (&EngineRe
         ),
     );
     if engine.cgroups == Some(1) {
-        let advice = "Boot it with version 2, which newer distributions have.";
+        let advice = "Boot it with version 2, the default of newer distributions.";
         found.warning(
             what,
-            "the machine has version 1 of control groups: what jobs read and write is not counted",
+            "the machine has version 1 of control groups: reads and writes of jobs are not counted",
             advice,
         );
     }
     if engine.runc.as_deref().is_some_and(breaks) {
-        let advice = "Update runc: a job can break out of its container in this one (CVE-2025-31133, CVE-2024-21626).";
+        let advice = "Update runc: in this one, jobs can break out of containers (CVE-2025-31133, CVE-2024-21626).";
         found.warning(what, format!("runc {runc} is old"), advice);
     }
     if SLOW_DRIVERS.contains(&storage_driver.as_str()) {
-        let advice = "Let Docker use overlay2: \"storage-driver\" in /etc/docker/daemon.json.";
-        found.warning(what, format!("the storage driver {storage_driver} is slow, or not kept up any more"), advice);
+        let advice = "Switch Docker to overlay2: \"storage-driver\" in /etc/docker/daemon.json.";
+        found.warning(what, format!("the storage driver {storage_driver} is slow or no longer maintained"), advice);
     }
     for limit in &engine.cannot_limit {
-        let advice = "Give the kernel what is missing; docker info names it.";
-        found.problem(what, format!("Docker cannot keep the limit of {limit} here"), advice);
+        let advice = "Enable what the kernel lacks; docker info names it.";
+        found.problem(what, format!("Docker cannot enforce the limit of {limit} here"), advice);
     }
     for warning in &engine.warnings {
         let told = warning.trim_start_matches("WARNING: ");
-        found.warning(what, format!("Docker warns: {told}"), "Docker's documentation tells more of it.");
+        found.warning(what, format!("Docker warns: {told}"), "See Docker's documentation.");
     }
-    // An engine's folder is on another machine, or not for this user's eyes, maybe.
+    // The engine's folder may be on another machine, or unreadable for this user.
     if let Some(root) = engine.root.as_deref().filter(|root| Path::exists(root)) {
         machine::room(&format!("disk of {what}"), root, least_free, found);
     }
 }
 
-/// Whether this is a runc as its authors made it, and too old.
+/// Returns true if the version string is one of runc's own releases, and too old.
 fn breaks(version: &str) -> bool {
     let numbers: Vec<u32> = version.split('.').map_while(|number| number.parse().ok()).collect();
     let [major, minor, patch] = numbers[..] else { return false };
@@ -148,11 +148,11 @@ fn limits(what: &str, runner: &RunnerConfig, limits: &Limits, engine: &EngineRep
     let all = limits.memory.as_u64().saturating_mul(runner.slots as u64);
     if all > memory.as_u64() {
         let slots = runner.slots;
-        let told = format!("{slots} jobs of {} each are more than the machine's {memory} of memory", limits.memory);
+        let told = format!("{slots} jobs of {} each exceed the machine's {memory} of memory", limits.memory);
         found.warning(
             what,
             told,
-            "Lower limits.memory or the runner's slots, or a job may be killed for another's sake.",
+            "Lower limits.memory or the runner's slots, or one job may be killed because of another.",
         );
     }
 }
@@ -164,15 +164,15 @@ fn images(what: &str, images: &Images, engine: &EngineReport, found: &mut Findin
         let there: Vec<&str> =
             engine.images.iter().map(String::as_str).filter(|image| is_one(image, pattern)).take(8).collect();
         if there.is_empty() {
-            let advice = "Build it there (make image builds ours) or pull it: Trainyard pulls none.";
-            found.problem(what, format!("the image {pattern} is missing; jobs that want it fail"), advice);
+            let advice = "Build it there (make image builds ours) or pull it: Trainyard does not pull images.";
+            found.problem(what, format!("the image {pattern} is missing; jobs that need it fail"), advice);
         } else {
             found.ok(what, format!("has {}", there.join(", ")));
         }
     }
 }
 
-/// Whether an image is the one that a setting names, in any version.
+/// Returns true if an image is the one that a setting names, in any version.
 fn is_one(image: &str, pattern: &str) -> bool {
     let tagged = |name: &str| name.rsplit('/').next().is_some_and(|last| last.contains(':'));
     let pattern = if tagged(pattern) { pattern.to_owned() } else { format!("{pattern}:latest") };
@@ -195,7 +195,7 @@ async fn gpus() -> Gpus {
     let mut asked = Command::new("nvidia-smi");
     asked.args(["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]).kill_on_drop(true);
     match tokio::time::timeout(TIMEOUT, asked.output()).await {
-        // Refused: a folder of the PATH is not for this user, and it is in no other.
+        // Permission denied: this user may not read a folder of the PATH, and no other folder has the program.
         Ok(Err(error)) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Gpus::None,
         Ok(Err(error)) => Gpus::Broken(error.to_string()),
         Err(_) => Gpus::Broken("it does not answer".to_owned()),
@@ -206,7 +206,7 @@ async fn gpus() -> Gpus {
                 Gpus::There(lines.join("; "))
             } else {
                 let said = if lines.is_empty() { String::from_utf8_lossy(&output.stderr) } else { said.clone() };
-                Gpus::Broken(said.lines().next().unwrap_or("it says nothing").to_owned())
+                Gpus::Broken(said.lines().next().unwrap_or("no output").to_owned())
             }
         }
     }

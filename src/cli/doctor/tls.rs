@@ -1,4 +1,4 @@
-//! The files of mutual TLS: whether they can be read, by whom, and how long the certificates hold.
+//! The files of mutual TLS: their readability, their permissions, and the expiry of the certificates.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject as _;
 use super::Findings;
 use crate::executor::TlsFiles;
 
-/// A certificate that ends sooner is worth a warning.
+/// Time before a certificate expires from which the doctor warns.
 const SOON: TimeDelta = TimeDelta::days(30);
 
 pub(super) fn check(what: &str, files: &TlsFiles, found: &mut Findings) {
@@ -21,12 +21,12 @@ pub(super) fn check(what: &str, files: &TlsFiles, found: &mut Findings) {
     match std::fs::metadata(&files.key) {
         Ok(file) if file.permissions().mode() & 0o077 != 0 => {
             let told =
-                format!("tls.key, {path}, can be read by other users; whoever has it is root on the engine's machine");
-            found.problem(what, told, &format!("Take it from them: chmod 600 {path}"));
+                format!("tls.key, {path}, can be read by other users; it gives root rights on the engine's machine");
+            found.problem(what, told, &format!("Remove that permission: chmod 600 {path}"));
         }
         Ok(_) => {}
         Err(error) => {
-            found.problem(what, format!("tls.key, {path}: {error}"), "Put it there, for the service's user alone.");
+            found.problem(what, format!("tls.key, {path}: {error}"), "Put it there, for the service's user only.");
         }
     }
 }
@@ -40,24 +40,24 @@ fn certificate(what: &str, setting: &str, path: &Path, found: &mut Findings) {
         }
     };
     let Some(Ok(first)) = CertificateDer::pem_slice_iter(&text).next() else {
-        return found.problem(what, format!("{shown} holds no certificate"), "It has to be one in PEM.");
+        return found.problem(what, format!("{shown} contains no certificate"), "It must have PEM format.");
     };
-    let advice = "Renew it, and start Trainyard again; README.md tells how it is made.";
+    let advice = "Renew it, and restart Trainyard; docs/operate/machines.md describes how.";
     match end_of(&first) {
-        Some(end) if end < Utc::now() => found.problem(what, format!("{shown} has ended at {end}"), advice),
-        Some(end) if end < Utc::now() + SOON => found.warning(what, format!("{shown} ends at {end}"), advice),
-        Some(end) => found.ok(what, format!("{shown} holds until {end}")),
+        Some(end) if end < Utc::now() => found.problem(what, format!("{shown} expired at {end}"), advice),
+        Some(end) if end < Utc::now() + SOON => found.warning(what, format!("{shown} expires at {end}"), advice),
+        Some(end) => found.ok(what, format!("{shown} is valid until {end}")),
         None => {
-            found.warning(what, format!("{shown}: it cannot be told when it ends"), "Look with openssl x509 -enddate.")
+            found.warning(what, format!("{shown}: cannot read when it expires"), "Check it with openssl x509 -enddate.")
         }
     }
 }
 
-/// When a certificate ends: the second time of its validity, as X.509 orders a certificate's parts.
+/// Returns the end of a certificate's validity: the second time in its validity field, in X.509's order of fields.
 fn end_of(certificate: &[u8]) -> Option<DateTime<Utc>> {
     let (_, certificate, _) = part(certificate)?;
     let (_, mut signed, _) = part(certificate)?;
-    // The version may be left out; then come the serial number, the signature's kind and the issuer.
+    // The version is optional; then come the serial number, the signature algorithm and the issuer.
     if signed.first() == Some(&0xa0) {
         signed = part(signed)?.2;
     }
@@ -77,7 +77,7 @@ fn end_of(certificate: &[u8]) -> Option<DateTime<Utc>> {
     Some(NaiveDateTime::parse_from_str(&text, "%Y%m%d%H%M%SZ").ok()?.and_utc())
 }
 
-/// The first part of DER: its kind, what is in it, and what follows.
+/// Splits off the first element of DER: its tag, its content, and the bytes after it.
 fn part(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&kind, rest) = der.split_first()?;
     let (&length, rest) = rest.split_first()?;

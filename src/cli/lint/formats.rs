@@ -1,10 +1,10 @@
-//! Problems for other programs.
+//! Formats of problems for other programs.
 
 use serde_json::{Value, json};
 
 use crate::domain::{Problem, Severity};
 
-/// A log in SARIF 2.1.0.
+/// Builds a log in SARIF 2.1.0.
 pub(super) fn sarif(problems: &[&Problem]) -> Value {
     let mut rules: Vec<&str> = problems.iter().map(|problem| problem.rule.as_str()).collect();
     rules.sort_unstable();
@@ -40,7 +40,7 @@ fn result(problem: &Problem) -> Value {
     })
 }
 
-/// A path as a relative reference.
+/// Encodes a path as a relative URI reference.
 fn uri(path: &str) -> String {
     let mut uri = String::with_capacity(path.len());
     for byte in path.bytes() {
@@ -52,7 +52,7 @@ fn uri(path: &str) -> String {
     uri
 }
 
-/// Workflow commands, one a line. Notes are left out: a page of annotations has room for few.
+/// Renders GitHub's workflow commands, one per line. Notes are left out: a page shows only a few annotations.
 pub(super) fn github(problems: &[&Problem]) -> String {
     let annotation = |problem: &&Problem| {
         let level = match problem.severity {

@@ -20,7 +20,7 @@ pub(super) struct Arguments {
     /// Files, and folders of repositories.
     #[arg(value_name = "PATH", default_value = ".")]
     paths: Vec<PathBuf>,
-    /// How problems are printed.
+    /// Format of the output.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -42,22 +42,22 @@ struct Checked {
     path: String,
     text: Vec<u8>,
     problems: Vec<Problem>,
-    /// What its training takes.
+    /// Estimate of the resources that its training takes.
     estimate: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     if let Some(path) = arguments.paths.iter().find(|path| !path.exists()) {
-        eprintln!("trainyard: there is no {}: name files or folders that are there", path.display());
+        eprintln!("trainyard: there is no {}: name files or folders that exist", path.display());
         return Ok(super::USAGE);
     }
     let mut checked = Vec::new();
     for path in &arguments.paths {
-        // Of a single file it is not known what repository it is in.
+        // The repository of a single file is unknown.
         let is_folder = path.is_dir();
         let files = if is_folder { of_folder(path)? } else { vec![of_file(path)?] };
         let paths = if is_folder { paths_of(path)? } else { Vec::new() };
-        // A hook of pre-commit names single files, and starts in the root of their repository.
+        // A pre-commit hook names single files, and runs in the root of their repository.
         let root = if is_folder { path } else { Path::new(".") };
         let settings = settings_of(root);
         let schemas = schemas_of(root, &settings);
@@ -86,24 +86,24 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(if has_errors { super::PROBLEMS } else { super::FINE })
 }
 
-/// What the trainings take, by file.
+/// Returns the estimates of the trainings' resources, by file.
 fn estimates(checked: &[Checked]) -> Vec<serde_json::Value> {
     let told = |file: &Checked| Some(serde_json::json!({"file": file.path, "message": file.estimate.as_ref()?}));
     checked.iter().filter_map(told).collect()
 }
 
-/// What the `.travis.yml` of a repository says of its configs.
+/// Reads the settings for training configs from a repository's `.travis.yml`.
 fn settings_of(folder: &Path) -> Settings {
     files::read(&folder.join(plan::CONFIG)).map(|text| Settings::of_travis(&text)).unwrap_or_default()
 }
 
-/// The schemas of the team's own dialects. One that is not there is told of as a problem.
+/// Reads the schemas of the team's own dialects. A missing schema is reported as a problem later.
 fn schemas_of(folder: &Path, settings: &Settings) -> Vec<SourceFile> {
     let named = settings.dialects.iter().map(|dialect| dialect.schema.trim_start_matches("./").to_owned());
     named.filter_map(|path| Some(SourceFile { text: files::read(&folder.join(&path)).ok()?, path })).collect()
 }
 
-/// The files that a plan of the folder looks at, with the paths under which they are told of.
+/// Returns the files of the folder that a plan reads, with the paths under which they are reported.
 fn of_folder(folder: &Path) -> anyhow::Result<Vec<(String, SourceFile)>> {
     let told = |file: SourceFile| {
         let path = if folder == Path::new(".") { file.path.clone() } else { shown_path(&folder.join(&file.path)) };
@@ -124,7 +124,7 @@ fn shown_path(path: &Path) -> String {
     path.strip_prefix("./").unwrap_or(&path).to_owned()
 }
 
-/// The file's problems; none for a file that is no config of ours.
+/// Checks a file. Returns `None` for a file that is not a config of ours.
 fn check(
     path: &str,
     file: &SourceFile,
@@ -132,7 +132,7 @@ fn check(
     linter: &mut Linter<'_>,
 ) -> anyhow::Result<Option<Checked>> {
     let found = if file.path == plan::CONFIG {
-        // What the language says of the file hardly depends on what asks for a build.
+        // The problems of a `.travis.yml` hardly depend on the trigger of a build.
         let trigger = TriggerArgs::default().trigger(&CheckedOut::nothing("repository")?);
         let folder = Path::new(path).parent().unwrap_or(Path::new(""));
         let files: Vec<SourceFile> = std::iter::once(file).chain(schemas).cloned().collect();
@@ -148,7 +148,7 @@ fn check(
     }))
 }
 
-/// The problems with their lines, and how many files they are of.
+/// Renders the problems with their lines, and the number of files that were checked.
 fn render(checked: &[Checked], colours: bool) -> String {
     let mut text = String::new();
     for file in checked {
@@ -173,7 +173,7 @@ fn render(checked: &[Checked], colours: bool) -> String {
     text + &format!("{files} checked: {counted}\n")
 }
 
-/// The line of a problem with a caret below, without the secrets in it.
+/// Returns the line of a problem with a caret below, without the secrets in it.
 fn excerpt(source: &str, problem: &Problem) -> Option<String> {
     let line = source.lines().nth(problem.line?.checked_sub(1)? as usize)?;
     let hidden = lora::hidden(line);

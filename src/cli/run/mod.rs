@@ -88,7 +88,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         return finish(&arguments, &plan, BuildState::Passed, &[]);
     }
     if let Some(path) = smoke.filter(|_| plan.jobs.is_empty()) {
-        view.say(&format!("Nothing was run: {path} is no training config that can be run by itself.\n"))?;
+        view.say(&format!("Nothing was run: {path} is not a training config that can be run by itself.\n"))?;
         return finish(&arguments, &plan, BuildState::Errored, &[]);
     }
     if plan.jobs.is_empty() {

@@ -79,7 +79,7 @@ impl Endpoint {
                 let Some(files) = tls.cloned() else {
                     bail!(
                         "endpoint {text:?} needs tls = {{ ca = \"…\", certificate = \"…\", key = \"…\" }}: whoever reaches \
-                         a Docker engine by plain TCP is root on its machine; README.md tells how to make them"
+                         a Docker engine by plain TCP is root on its machine; docs/operate/machines.md shows how"
                     );
                 };
                 let (url, host) = parts(text)?;

@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(faults("{\"a\": x}"), ["1:7 this is not JSON: expected a value"]);
         assert_eq!(faults("{\"a\": \"x"), ["1:7 this is not JSON: the string that starts here has no end"]);
         assert_eq!(faults("{} {}"), ["1:4 this is not JSON: there is more text after its end"]);
-        assert_eq!(faults("{\"a\": 1, \"a\": 2}"), ["1:10 a is there twice and only the last one counts: remove one"]);
+        assert_eq!(faults("{\"a\": 1, \"a\": 2}"), ["1:10 a is given twice and only the last one counts: remove one"]);
         assert_eq!(faults(&"[".repeat(1000)).len(), 1);
     }
 

@@ -64,7 +64,7 @@ impl Format {
 }
 
 fn twice(key: &str) -> String {
-    format!("{key} is there twice and only the last one counts: remove one")
+    format!("{key} is given twice and only the last one counts: remove one")
 }
 
 /// Positions of byte offsets. The line starts are found once; look-ups may come in any order.

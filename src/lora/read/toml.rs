@@ -13,7 +13,7 @@ pub(super) fn read(text: &str) -> Source {
         let at = error.span().map(|span| places.mark(span.start));
         if error.message() == "duplicate key" {
             let key = error.span().and_then(|span| text.get(span)).unwrap_or("a key").trim();
-            let message = format!("{key} is there twice, which TOML does not allow: remove one");
+            let message = format!("{key} is given twice, which TOML does not allow: remove one");
             return Fault { rule: "duplicate-key", message, at, fatal: true };
         }
         Fault { rule: "bad-toml", message: format!("this is not TOML: {}", error.message()), at, fatal: true }

@@ -128,7 +128,7 @@ fn check(tensors: &[Tensor]) -> Result<(), String> {
             return Err(format!("the tensor {name} overlaps the one before it"));
         }
         if !names.insert(name) {
-            return Err(format!("the tensor {name} is there twice"));
+            return Err(format!("the tensor {name} is given twice"));
         }
         end = tensor.end;
     }
@@ -162,7 +162,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
             if name == "__metadata__" {
                 let Texts(texts) = map.next_value()?;
                 if metadata.replace(texts).is_some() {
-                    return Err(M::Error::custom("__metadata__ is there twice"));
+                    return Err(M::Error::custom("__metadata__ is given twice"));
                 }
                 continue;
             }
@@ -230,7 +230,7 @@ impl<'de> Deserialize<'de> for Texts {
                 let mut texts = BTreeMap::new();
                 while let Some((name, text)) = map.next_entry::<String, String>()? {
                     if texts.insert(name, text).is_some() {
-                        return Err(M::Error::custom("a name in __metadata__ is there twice"));
+                        return Err(M::Error::custom("a name in __metadata__ is given twice"));
                     }
                 }
                 Ok(Texts(texts))

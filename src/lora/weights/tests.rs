@@ -163,7 +163,7 @@ fn hostile_headers_are_refused_with_the_reason() {
     let tensor = |offsets: &str| format!(r#"{{"dtype":"F32","shape":[1],"data_offsets":{offsets}}}"#);
     let (first, second) = (tensor("[0,4]"), tensor("[4,8]"));
     for (header, what) in [
-        (format!(r#"{{"a":{first},"a":{second}}}"#), "a is there twice"),
+        (format!(r#"{{"a":{first},"a":{second}}}"#), "a is given twice"),
         (format!(r#"{{"a":{first},"b":{first}}}"#), "b overlaps"),
         (format!(r#"{{"a":{second}}}"#), "4 bytes before the tensor a"),
         (format!(r#"{{"a":{}}}"#, tensor("[4,0]")), "ends before it begins"),
@@ -174,8 +174,8 @@ fn hostile_headers_are_refused_with_the_reason() {
         (format!(r#"{{"a":{}}}"#, first.replace("[1]", "[1,1,1,1,1,1,1,1,1]")), "up to 8 sides"),
         (format!(r#"{{"a":{}}}"#, first.replace("F32", "F7")), "F7 is not a known type of numbers"),
         (r#"{"__metadata__":{"a":1}}"#.to_owned(), "not in the safetensors format"),
-        (r#"{"__metadata__":{"a":"","a":""}}"#.to_owned(), "__metadata__ is there twice"),
-        (r#"{"__metadata__":{},"__metadata__":{}}"#.to_owned(), "__metadata__ is there twice"),
+        (r#"{"__metadata__":{"a":"","a":""}}"#.to_owned(), "__metadata__ is given twice"),
+        (r#"{"__metadata__":{},"__metadata__":{}}"#.to_owned(), "__metadata__ is given twice"),
         ("[]".to_owned(), "not in the safetensors format"),
         ("{".repeat(5000), "not in the safetensors format"),
     ] {

@@ -1,4 +1,4 @@
-//! The files that jobs have left. The bytes are objects; a row has its name, size and hash, and outlives them.
+//! The files that jobs have left. The bytes are objects. A row has the name, size and hash, and outlives them.
 
 use sqlx::{PgConnection, PgPool};
 
@@ -7,32 +7,31 @@ use crate::domain::{AttemptId, JobId};
 /// A file that was stored as an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewArtifact {
-    /// Its path, as the job's author knows it.
+    /// Path as the job's author knows it.
     pub path: String,
-    /// The object's key.
+    /// Key of the object.
     pub key: String,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// The SHA-256 of its bytes.
+    /// SHA-256 of the bytes.
     pub sha256: [u8; 32],
 }
 
 /// A file that a job has left.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Artifact {
-    /// Its path.
     pub path: String,
-    /// The object's key; none once it was removed.
+    /// Key of the object; `None` once it was removed.
     pub key: Option<String>,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: i64,
-    /// The SHA-256 of its bytes.
+    /// SHA-256 of the bytes.
     pub sha256: Vec<u8>,
-    /// Why it was removed, in words.
+    /// Reason for the removal, in words.
     pub removed: Option<String>,
 }
 
-/// Stores what the last attempt at a job has left, with its verdict.
+/// Stores the files that the last attempt at a job has left, with its verdict.
 pub(super) async fn insert(tx: &mut PgConnection, job: JobId, artifacts: &[NewArtifact]) -> sqlx::Result<()> {
     if artifacts.is_empty() {
         return Ok(());
@@ -57,10 +56,7 @@ pub(super) async fn insert(tx: &mut PgConnection, job: JobId, artifacts: &[NewAr
     Ok(())
 }
 
-/// What an attempt has left, by path.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Lists the files that an attempt has left, by path.
 pub async fn of(db: &PgPool, attempt: AttemptId) -> sqlx::Result<Vec<Artifact>> {
     sqlx::query_as(
         "select path, key, size, sha256, removed from artifact where job_id = $1 and attempt = $2 order by path",
@@ -71,10 +67,7 @@ pub async fn of(db: &PgPool, attempt: AttemptId) -> sqlx::Result<Vec<Artifact>> 
     .await
 }
 
-/// One file of what the last attempt at a job has left.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Finds a file that the last attempt at a job has left.
 pub async fn find(db: &PgPool, job: JobId, path: &str) -> sqlx::Result<Option<Artifact>> {
     sqlx::query_as(
         "select path, key, size, sha256, removed from artifact join job on job.id = job_id

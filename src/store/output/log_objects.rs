@@ -1,7 +1,7 @@
-//! Which logs are objects, and where in them the parts of a log are.
+//! Logs that are objects, and the places of their parts in them.
 //!
-//! A log is in `log_chunk` while its job runs, and is moved into an object after that: the transaction that names the
-//! object takes the chunks away, so a reader finds the one or the other.
+//! A log is in `log_chunk` while its job runs, and is moved into an object afterwards. The transaction that names the
+//! object deletes the chunks, so a reader always finds exactly one of the two.
 
 use std::time::Duration;
 
@@ -9,27 +9,24 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::domain::{AttemptId, JobId};
 
-/// An attempt's log that is an object, or was one.
+/// The log of an attempt that is an object, or was one.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LogObject {
-    /// The object's key; none once it was removed.
+    /// Key of the object; `None` once it was removed.
     pub key: Option<String>,
-    /// Bytes of the log.
+    /// Length of the log, in bytes.
     pub length: i64,
-    /// Bytes of the object.
+    /// Size of the object, in bytes.
     pub size: i64,
-    /// Bytes of the log in each frame but the last.
+    /// Bytes of the log in each frame except the last.
     pub frame: i32,
-    /// Where each frame begins in the object.
+    /// Offset in the object at which each frame begins.
     pub frames: Vec<i64>,
-    /// Why it was removed, in words.
+    /// Reason for the removal, in words.
     pub removed: Option<String>,
 }
 
-/// The object of an attempt's log; none while the log is in rows.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Finds the object of an attempt's log. Returns `None` while the log is in rows.
 pub async fn find(db: &PgPool, attempt: AttemptId) -> sqlx::Result<Option<LogObject>> {
     sqlx::query_as(
         "select key, length, size, frame, frames, removed from log_object where job_id = $1 and attempt = $2",
@@ -40,10 +37,7 @@ pub async fn find(db: &PgPool, attempt: AttemptId) -> sqlx::Result<Option<LogObj
     .await
 }
 
-/// Why a log is not there any more, in words; none of one that is.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Returns the reason why a log was removed, in words, or `None` if it was not.
 pub async fn removed(db: &PgPool, attempt: AttemptId) -> sqlx::Result<Option<String>> {
     let row: Option<Option<String>> =
         sqlx::query_scalar("select removed from log_object where job_id = $1 and attempt = $2")
@@ -54,10 +48,8 @@ pub async fn removed(db: &PgPool, attempt: AttemptId) -> sqlx::Result<Option<Str
     Ok(row.flatten())
 }
 
-/// The job that ended first of those whose logs are still in rows although it ended so long `ago`, passing by `but`.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Returns the job that ended first among those that ended at least `ago` and whose logs are still in rows. Skips the
+/// jobs in `but`.
 pub async fn next_due(db: &PgPool, ago: Duration, but: &[JobId]) -> sqlx::Result<Option<JobId>> {
     sqlx::query_scalar(
         "select id from job
@@ -70,13 +62,10 @@ pub async fn next_due(db: &PgPool, ago: Duration, but: &[JobId]) -> sqlx::Result
     .await
 }
 
-/// Begins to move the logs of a job, for one process alone; gives the attempts that have logs to be moved, each with its
-/// length. None when another process is at it, or they are moved already.
+/// Begins to move the logs of a job. Only one process can do so at a time. Returns the attempts that have logs to move,
+/// each with its length, or `None` when another process is moving them, or when they are moved already.
 ///
 /// The transaction holds a lock and nothing else until [`moved`] is called, so it may take as long as the move does.
-///
-/// # Errors
-/// When Postgres cannot be asked.
 pub async fn begin(db: &PgPool, job: JobId) -> sqlx::Result<Option<(Transaction<'static, Postgres>, Vec<(i32, i64)>)>> {
     let mut tx = db.begin().await?;
     let is_ours: bool =
@@ -104,10 +93,8 @@ pub async fn begin(db: &PgPool, job: JobId) -> sqlx::Result<Option<(Transaction<
     Ok(Some((tx, attempts)))
 }
 
-/// Names the object of an attempt's log and takes its chunks away. False when the log is not of the object's length.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Names the object of an attempt's log and deletes its chunks. Returns false when the log is not as long as the object
+/// says.
 pub async fn moved(tx: &mut PgConnection, attempt: AttemptId, object: &LogObject) -> sqlx::Result<bool> {
     let deleted: i64 = sqlx::query_scalar(
         "with gone as (delete from log_chunk where job_id = $1 and attempt = $2 returning length)
@@ -132,10 +119,7 @@ pub async fn moved(tx: &mut PgConnection, attempt: AttemptId, object: &LogObject
     Ok(deleted == object.length)
 }
 
-/// Notes that the logs of a job are moved.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Records that the logs of a job are moved.
 pub async fn all_moved(tx: &mut PgConnection, job: JobId) -> sqlx::Result<()> {
     // The attempt cannot have changed since: only a job that is not finished gets another one.
     sqlx::query("update job set archived_attempt = attempt where id = $1 and state = 'finished'")

@@ -1,20 +1,17 @@
-//! Logs as rows of compressed chunks. What is stored is the container's output with its secrets hidden: in order, no
-//! gap, no repeat.
+//! Logs as rows of compressed chunks. A log is the container's output with its secrets hidden: in order, without a gap,
+//! without a repeat.
 
 use anyhow::Context as _;
 use sqlx::{PgConnection, PgPool};
 
 use crate::domain::AttemptId;
 
-/// zstd's level for log chunks: the fastest that still halves text several times.
+/// Compression level of zstd for log chunks: the fastest that still halves text several times.
 const LEVEL: i32 = 1;
 
-/// Appends `bytes` at `offset` of an attempt's log, which stand for `output` bytes of what its container wrote. False
-/// when the attempt is not the job's running one any more, or when the stored log does not end at `offset`: then
-/// nothing was written.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Appends `bytes` at `offset` of an attempt's log. They stand for `output` bytes of the container's output. Returns
+/// false, without writing anything, when the attempt is no longer the job's running one, or when the stored log does
+/// not end at `offset`.
 pub async fn append(
     db: &mut PgConnection,
     attempt: AttemptId,
@@ -51,7 +48,6 @@ pub async fn append(
 pub struct Piece {
     /// Offset of the first byte in the log.
     pub start: i64,
-    /// The bytes.
     pub bytes: Vec<u8>,
 }
 
@@ -62,10 +58,10 @@ struct Chunk {
     bytes: Vec<u8>,
 }
 
-/// Reads an attempt's log from `offset` on: whole chunks until at least `enough` bytes are there or the log ends.
+/// Reads an attempt's log from `offset`: whole chunks until at least `enough` bytes are read or the log ends.
 ///
 /// # Errors
-/// When Postgres cannot be asked or a chunk does not decompress to its stored length.
+/// Fails when a chunk does not decompress to its stored length, and when Postgres does not answer.
 pub async fn read(db: &PgPool, attempt: AttemptId, offset: i64, enough: usize) -> anyhow::Result<Piece> {
     let mut piece = Piece { start: offset, bytes: Vec::new() };
     loop {
@@ -80,7 +76,7 @@ pub async fn read(db: &PgPool, attempt: AttemptId, offset: i64, enough: usize) -
         .bind(attempt.job)
         .bind(attempt.number)
         .bind(at)
-        // No more than what is wanted: chunks of a flood are large.
+        // Reads no more than necessary: chunks of a flood are large.
         .bind(offset.saturating_add(i64::try_from(enough).unwrap_or(i64::MAX)))
         .fetch_all(db)
         .await

@@ -1,4 +1,4 @@
-//! What is kept of what a job did: facts from its log and its outputs, and series of numbers.
+//! Results of a job that outlive it: facts from its log and its outputs, and series of numbers.
 
 use serde_json::Value as Json;
 use sqlx::{PgConnection, PgPool};
@@ -7,23 +7,23 @@ use super::artifacts::{self, NewArtifact};
 use crate::domain::{JobId, Resource, Resources, pg_text};
 use crate::lora::series::{Point, Series};
 
-/// What is kept of an attempt, stored with its verdict.
+/// Results of an attempt, which are stored with its verdict.
 #[derive(Debug, Clone, Default)]
 pub struct Reports {
-    /// What became of a smoke job's training; null for other jobs.
+    /// Result of a smoke job's training; null for other jobs.
     pub smoke: Json,
-    /// The loss of a training.
+    /// Loss of a training.
     pub loss: Series,
-    /// What the job used; none of one that ended before anybody could look.
+    /// Resources that the job used; `None` if it ended before a sample was taken.
     pub resources: Option<Resources>,
-    /// The files that it left, which are stored already.
+    /// Files that the job left. Their objects are stored already.
     pub artifacts: Vec<NewArtifact>,
 }
 
-/// The name of the series of a training's loss.
+/// Name of the series of a training's loss.
 const LOSS: &str = "loss";
 
-/// Stores the reports of a job that has none.
+/// Stores the reports of a job that has none yet.
 pub(in crate::store) async fn insert(tx: &mut PgConnection, job: JobId, reports: &Reports) -> sqlx::Result<()> {
     if !reports.smoke.is_null() {
         sqlx::query("insert into report (job_id, kind, body) values ($1, 'smoke', $2)")
@@ -67,7 +67,7 @@ async fn insert_series(
     Ok(())
 }
 
-/// Postgres has no NUL in text, and what a training leaves behind may.
+/// Removes NUL from texts: Postgres does not allow it, and a training's output may have it.
 fn storable(json: Json) -> Json {
     match json {
         Json::String(text) => Json::String(pg_text(&text)),
@@ -79,10 +79,7 @@ fn storable(json: Json) -> Json {
     }
 }
 
-/// The report of a smoke job's training, once the job has ended.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Reads the report of a smoke job's training, once the job has ended.
 pub async fn smoke(db: &PgPool, job: JobId) -> sqlx::Result<Option<Json>> {
     sqlx::query_scalar("select body from report where job_id = $1 and kind = 'smoke'")
         .bind(job)
@@ -90,10 +87,7 @@ pub async fn smoke(db: &PgPool, job: JobId) -> sqlx::Result<Option<Json>> {
         .await
 }
 
-/// The stored loss of a job; none of one that has not ended, or that trains nothing.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Reads the stored loss of a job. Returns `None` for a job that has not ended, or that trains nothing.
 pub async fn loss(db: &PgPool, job: JobId) -> sqlx::Result<Option<Vec<Point>>> {
     let row: Option<(Vec<i64>, Vec<f64>)> =
         sqlx::query_as("select steps, points from series where job_id = $1 and name = $2")
@@ -107,10 +101,8 @@ pub async fn loss(db: &PgPool, job: JobId) -> sqlx::Result<Option<Vec<Point>>> {
     }))
 }
 
-/// What a job used, with the series that have points; none of one that has not ended, or that nobody looked at.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Reads the resources that a job used, with the series that have points. Returns `None` for a job that has not ended,
+/// or of which no sample was taken.
 pub async fn resources(db: &PgPool, job: JobId) -> sqlx::Result<Option<Resources>> {
     let body: Option<sqlx::types::Json<Resources>> =
         sqlx::query_scalar("select body from report where job_id = $1 and kind = 'resources'")

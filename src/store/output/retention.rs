@@ -1,5 +1,5 @@
-//! What is kept for how long. Builds and jobs stay, as the history that people look at; what goes is what takes room: logs,
-//! artifacts and the bodies of deliveries.
+//! Retention: how long logs, artifacts and the bodies of deliveries are kept. Only these take much space. Builds and
+//! jobs stay, as the history that people read.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use sqlx::PgPool;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
-    /// How long logs are kept after the end of their jobs.
+    /// Time for which logs are kept after the end of their jobs.
     #[serde(with = "humantime_serde")]
     pub logs: Duration,
-    /// The same of artifacts.
+    /// Time for which artifacts are kept after the end of their jobs.
     #[serde(with = "humantime_serde")]
     pub artifacts: Duration,
-    /// Of how many builds of a repository, the newest, logs and artifacts are kept.
+    /// Number of newest builds of a repository whose logs and artifacts are kept.
     pub builds: u32,
-    /// What all of them may take. What jobs of forks have left goes first, so that strangers cannot make room for theirs
-    /// with many builds, and then the oldest.
+    /// Maximum size of all logs and artifacts. Output of jobs from forks is removed first, so that strangers cannot
+    /// make room for theirs with many builds; then the oldest.
     pub total_size: ByteSize,
-    /// How long the body of a delivery is kept after it was worked on.
+    /// Time for which the body of a delivery is kept after it was processed.
     #[serde(with = "humantime_serde")]
     pub deliveries: Duration,
 }
@@ -42,10 +42,10 @@ impl Default for Retention {
 }
 
 impl Retention {
-    /// Refuses what nobody means.
+    /// Rejects values that make no sense.
     ///
     /// # Errors
-    /// In words for the operator.
+    /// Fails with a message for the operator.
     pub fn check(&self) -> anyhow::Result<()> {
         anyhow::ensure!(
             self.builds > 0,
@@ -55,7 +55,7 @@ impl Retention {
     }
 }
 
-/// A time in words; in days where it is some, since months have no fixed length.
+/// Formats a time in words: in days if it is a whole number of them, since months have no fixed length.
 fn in_days(time: Duration) -> String {
     match (time.as_secs() / DAY, time.as_secs() % DAY) {
         (1, 0) => "1 day".to_owned(),
@@ -64,11 +64,8 @@ fn in_days(time: Duration) -> String {
     }
 }
 
-/// Takes up to `most` objects out of the rows that name them, the oldest first and none of a build that is not finished,
-/// and writes down why. Gives their keys: nobody reads these objects any more.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Removes up to `most` objects from the rows that name them, and records the reason. The oldest go first; objects of
+/// unfinished builds stay. Returns the keys of the objects, which no reader can find any more.
 pub async fn expire(db: &PgPool, keep: &Retention, most: i64) -> sqlx::Result<Vec<String>> {
     let by_age = |what: &str, age: Duration| format!("it was removed after {} (retention.{what})", in_days(age));
     sqlx::query_scalar(
@@ -112,11 +109,8 @@ pub async fn expire(db: &PgPool, keep: &Retention, most: i64) -> sqlx::Result<Ve
     .await
 }
 
-/// Empties up to `most` bodies of deliveries that were worked on long ago; gives how many. Their rows stay, so that one
-/// that is sent again still gives no second build.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Empties up to `most` bodies of deliveries that were processed long ago. Returns their number. The rows stay, so that
+/// a redelivery still does not make a second build.
 pub async fn forget_bodies(db: &PgPool, keep: &Retention, most: i64) -> sqlx::Result<u64> {
     let emptied = sqlx::query(
         "update delivery set body = ''
@@ -129,10 +123,7 @@ pub async fn forget_bodies(db: &PgPool, keep: &Retention, most: i64) -> sqlx::Re
     Ok(emptied.rows_affected())
 }
 
-/// Those of the keys that no row names.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Returns the keys that no row names.
 pub async fn unnamed(db: &PgPool, keys: &[String]) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
         "select key from unnest($1::text[]) as listed (key)

@@ -1,6 +1,8 @@
-//! Trainyard's own Postgres: a private cluster in the data folder, from the binaries that the distribution installed.
+//! Trainyard's own Postgres: a private cluster in the data folder, run with the binaries that the distribution
+//! installed.
 //!
-//! **Invariant:** it never touches a cluster that it did not make: the folder carries a mark, and one without is refused.
+//! **Invariant:** this module never touches a cluster that it did not create. The folder carries a mark, and a folder
+//! without the mark is rejected.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -16,17 +18,17 @@ use tracing::{info, warn};
 
 const MARK: &str = "TRAINYARD";
 pub(super) const DATABASE: &str = "trainyard";
-/// Accounts that may own the cluster when Trainyard runs as root, which Postgres refuses to.
+/// Accounts that may own the cluster when Trainyard runs as root, which Postgres itself refuses to do.
 const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
-/// Crash recovery replays at most a checkpoint's worth of log; this is generous for it.
+/// Time limit for a start. Crash recovery replays at most one checkpoint's worth of log, for which this is generous.
 const START_LIMIT: Duration = Duration::from_secs(120);
-/// How long a server that refused to start again is left alone.
+/// Pause before the next start of a server that failed to start.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
-/// A socket's path may have 107 bytes, and Postgres appends 17.
+/// Maximum length of the socket folder's path: a socket's path may have 107 bytes, and Postgres appends 17.
 pub(super) const LONGEST_SOCKET_FOLDER: usize = 90;
 
-/// A private cluster that runs.
+/// A running private cluster.
 #[derive(Debug)]
 pub struct Cluster {
     folder: PathBuf,
@@ -37,7 +39,7 @@ pub struct Cluster {
     server: Child,
 }
 
-/// The account that the server runs as, when that is not ours.
+/// Account that the server runs as, when it differs from ours.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Owner {
     uid: u32,
@@ -45,14 +47,15 @@ pub(super) struct Owner {
 }
 
 impl Cluster {
-    /// Starts the cluster under `data`, made when it is not there. `connections` is what its clients may hold together.
+    /// Starts the cluster under `data`, and creates it first if necessary. `connections` is the number of connections
+    /// that all its clients may hold together.
     ///
-    /// Must be called from a thread that lives as long as the process, such as the one of `main`: the server is told to
-    /// end when the thread that started it does, so that a killed Trainyard leaves no server behind.
+    /// Must be called from a thread that lives as long as the process, such as that of `main`: the server is stopped
+    /// when the thread that started it ends, so that a killed Trainyard leaves no server behind.
     ///
     /// # Errors
-    /// When there are no Postgres binaries, the folder is not ours, or the server does not come up; in words that say
-    /// what to do.
+    /// Fails when there are no Postgres binaries, when the folder is not ours, or when the server does not start. The
+    /// message says what to do.
     pub async fn start(data: &Path, connections: u32) -> anyhow::Result<Self> {
         let binaries = find_binaries()?;
         let owner = unprivileged_owner()?;
@@ -75,28 +78,28 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// How to connect to Trainyard's database in it.
+    /// Returns the options to connect to Trainyard's database in the cluster.
     pub fn options(&self) -> PgConnectOptions {
-        // The socket's folder is open to its owner and root alone, so no password is needed behind it.
+        // Only its owner and root may enter the socket's folder, so no password is needed.
         PgConnectOptions::new_without_pgpass().socket(&self.sockets).username(DATABASE).database(DATABASE)
     }
 
-    /// Keeps the server running until `shutdown`, then stops it cleanly. Clients should be gone by then.
+    /// Keeps the server running until `shutdown`, then stops it cleanly. Clients should be disconnected by then.
     ///
     /// # Errors
-    /// When the server ended and could not be started again.
+    /// Fails when the server ended and could not be started again.
     pub async fn keep(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
         loop {
             tokio::select! {
-                ended = self.server.wait() => warn!("Postgres ended ({}); it is started again", ended?),
+                ended = self.server.wait() => warn!("Postgres ended ({}); starting it again", ended?),
                 () = shutdown.cancelled() => return self.stop().await,
             }
             self.start_again().await?;
         }
     }
 
-    /// Starts the server after it ended by itself. What it left behind, such as backends that have not noticed yet and
-    /// hold its shared memory, may refuse the first tries.
+    /// Starts the server after it ended by itself. The first tries may fail because of remains of the old server, such
+    /// as backends that have not noticed its end and still hold its shared memory.
     async fn start_again(&mut self) -> anyhow::Result<()> {
         let begin = Instant::now();
         loop {
@@ -113,7 +116,7 @@ impl Cluster {
     async fn stop(mut self) -> anyhow::Result<()> {
         let pid = self.server.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
         if let Some(pid) = pid {
-            // "Fast": open transactions are rolled back, a checkpoint is written.
+            // "Fast" shutdown: open transactions are rolled back, and a checkpoint is written.
             rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
         }
         tokio::time::timeout(STOP_LIMIT, self.server.wait()).await.context("Postgres did not stop in time")??;
@@ -158,7 +161,8 @@ fn log_file(folder: &Path) -> PathBuf {
     folder.with_extension("log")
 }
 
-/// The folder of the newest server binaries: on the PATH, or where Debian, Ubuntu, Fedora and the sources put them.
+/// Finds the folder of the newest server binaries: on the PATH, or where Debian, Ubuntu, Fedora and the sources install
+/// them.
 pub(super) fn find_binaries() -> anyhow::Result<PathBuf> {
     let mut folders: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
@@ -189,7 +193,7 @@ pub(super) fn unprivileged_owner() -> anyhow::Result<Option<Owner>> {
         .context("Postgres does not run as root, and there is neither a user `postgres` nor `nobody` to run it as")
 }
 
-/// Postgres as another user must be able to walk to its folder.
+/// Checks that Postgres can enter its folder when it runs as another user.
 pub(super) fn check_reachable(data: &Path) -> anyhow::Result<()> {
     for folder in data.ancestors() {
         let mode = std::fs::metadata(folder)?.mode();
@@ -204,7 +208,7 @@ pub(super) fn check_reachable(data: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the cluster is made already; it has to be ours then.
+/// Returns true if the cluster already exists; then it must be ours.
 pub(super) fn is_made(folder: &Path, owner: Option<Owner>) -> anyhow::Result<bool> {
     if let Ok(metadata) = std::fs::metadata(folder) {
         let wanted = owner.map_or_else(|| rustix::process::geteuid().as_raw(), |owner| owner.uid);
@@ -221,7 +225,7 @@ pub(super) fn is_made(folder: &Path, owner: Option<Owner>) -> anyhow::Result<boo
     }
     if folder.exists() {
         bail!(
-            "{} is there but was not made by Trainyard: it is left alone; move it away or set database.url",
+            "{} exists but was not made by Trainyard and is left alone: move it away or set database.url",
             folder.display()
         );
     }
@@ -232,7 +236,8 @@ async fn make(folder: &Path, binaries: &Path, owner: Option<Owner>) -> anyhow::R
     if is_made(folder, owner)? {
         return Ok(());
     }
-    // Made beside its place and then renamed: a kill in between leaves nothing that looks finished.
+    // The cluster is made in a neighbouring folder that is then renamed: a kill in between leaves nothing that looks
+    // finished.
     let unfinished = folder.with_extension("new");
     if unfinished.exists() {
         std::fs::remove_dir_all(&unfinished)?;
@@ -259,7 +264,7 @@ async fn make(folder: &Path, binaries: &Path, owner: Option<Owner>) -> anyhow::R
     Ok(())
 }
 
-/// Waits until the server of an earlier process, which was killed, has shut itself down.
+/// Waits until the server of an earlier process that was killed has shut itself down.
 async fn await_end_of_earlier(folder: &Path) -> anyhow::Result<()> {
     let begin = Instant::now();
     while let Some(pid) = running_postmaster(folder) {
@@ -275,7 +280,7 @@ async fn await_end_of_earlier(folder: &Path) -> anyhow::Result<()> {
 
 pub(super) fn running_postmaster(folder: &Path) -> Option<u32> {
     let pid = std::fs::read_to_string(folder.join("postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()?;
-    // The number may belong to another process by now; a postmaster works in its data folder.
+    // The number may belong to another process by now. A postmaster's working directory is its data folder.
     let place = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
     (place == folder).then_some(pid)
 }
@@ -298,7 +303,7 @@ fn launch(
     connections: u32,
 ) -> anyhow::Result<Child> {
     let log = std::fs::File::create(log_file(folder))?;
-    // setpriv (util-linux) asks the kernel to end the server with us, which needs no unsafe code here.
+    // setpriv (util-linux) asks the kernel to stop the server when we end, so that no unsafe code is needed here.
     let mut server = Command::new("setpriv");
     server.arg("--pdeathsig=INT");
     if let Some(owner) = owner {
@@ -308,11 +313,11 @@ fn launch(
     for setting in [
         "listen_addresses=",
         &format!("unix_socket_directories={}", sockets.display()),
-        // More than Trainyard's own, for an operator's tools.
+        // More than Trainyard's own connections, for an operator's tools.
         &format!("max_connections={}", connections + 40),
         "shared_buffers=64MB",
         "jit=off",
-        // One line a checkpoint would be all that an idle server says.
+        // An idle server would otherwise log nothing but one line per checkpoint.
         "log_checkpoints=off",
     ] {
         server.arg("-c").arg(setting);
@@ -322,7 +327,7 @@ fn launch(
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
-        // Ctrl-C in a terminal goes to the whole group; the server is to be stopped after its clients.
+        // Ctrl-C in a terminal goes to the whole group, but the server must be stopped after its clients.
         .process_group(0)
         .spawn()
         .context("cannot start Postgres through setpriv (package util-linux)")

@@ -1,4 +1,4 @@
-//! What is wrong with Postgres, found out without changing anything.
+//! Examination of Postgres for problems, which changes nothing.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,41 +12,40 @@ use tokio::process::Command;
 use super::cluster;
 use crate::store::MIGRATOR;
 
-/// A server that does not answer by then is not there.
+/// Time limit for an answer; a slower server counts as unreachable.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a server and the database in it say of themselves.
+/// Facts about a server and the database in it.
 #[derive(Debug, Clone)]
 pub struct Database {
-    /// The server's version, such as `15.14`.
+    /// Version of the server, such as `15.14`.
     pub version: String,
-    /// The same as a number, such as 15.
+    /// Major version as a number, such as 15.
     pub major: u32,
-    /// Connections that the server allows.
+    /// Number of connections that the server allows.
     pub max_connections: u32,
-    /// How far its clock is ahead of ours.
+    /// Difference of the server's clock to ours; positive when it is ahead.
     pub ahead: TimeDelta,
-    /// How far the schema is.
     pub schema: Schema,
 }
 
-/// How far the schema of a database is.
+/// State of a database's schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Schema {
-    /// So many migrations are to be made, which the next start does.
+    /// Number of migrations that are missing. The next start applies them.
     Behind(usize),
-    /// As this Trainyard needs it.
+    /// The schema is the one of this version.
     Current,
     /// A newer Trainyard has migrated it, up to this version.
     Newer(i64),
-    /// The migration of this version was made from another text, or broke off.
+    /// The migration of this version has another text here, or was interrupted.
     Foreign(i64),
 }
 
-/// Asks a server about itself and its database.
+/// Reads facts about a server and its database.
 ///
 /// # Errors
-/// When it does not answer.
+/// Fails when the server does not answer.
 pub async fn database(options: &PgConnectOptions) -> anyhow::Result<Database> {
     let connect = PgConnection::connect_with(options);
     let mut connection = tokio::time::timeout(ANSWER_TIMEOUT, connect).await.context("no answer in time")??;
@@ -71,10 +70,7 @@ pub async fn database(options: &PgConnectOptions) -> anyhow::Result<Database> {
     answer
 }
 
-/// How far the schema of a database is.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Determines the state of a database's schema.
 pub async fn schema(connection: &mut PgConnection) -> anyhow::Result<Schema> {
     let is_new: bool =
         sqlx::query_scalar("select to_regclass('_sqlx_migrations') is null").fetch_one(&mut *connection).await?;
@@ -98,21 +94,21 @@ pub async fn schema(connection: &mut PgConnection) -> anyhow::Result<Schema> {
     })
 }
 
-/// What a private cluster is, or would be.
+/// State of a private cluster, or of the one that the next start would make.
 #[derive(Debug, Clone)]
 pub struct Private {
-    /// The version of the server's programs, as they tell it.
+    /// Version of the server's programs, as they report it.
     pub version: String,
-    /// Whether it is made already.
+    /// True when the cluster exists already.
     pub is_made: bool,
-    /// How to connect to it, if it runs.
+    /// Options to connect to the cluster, if it is running.
     pub running: Option<PgConnectOptions>,
 }
 
-/// Looks whether a private cluster under `data` runs, or can be started.
+/// Checks whether a private cluster under `data` is running, or can be started.
 ///
 /// # Errors
-/// With what keeps it from starting, and what to do.
+/// Fails with the reason that keeps it from starting, and with what to do.
 pub async fn private(data: &Path) -> anyhow::Result<Private> {
     let binaries = cluster::find_binaries()?;
     let owner = cluster::unprivileged_owner()?;

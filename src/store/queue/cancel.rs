@@ -1,14 +1,11 @@
-//! Cancels: what has not begun ends at once, and what runs when its worker has heard of it.
+//! Cancels. A job that has not started ends at once; a running one ends when its worker has heard of the cancel.
 
 use sqlx::{PgConnection, PgPool};
 
 use super::rollup;
 use crate::domain::{BuildId, JobId};
 
-/// Cancels the running jobs of a worker, as [`cancel`] does; gives how many.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Cancels the running jobs of a runner, as [`cancel`] does. Returns their number.
 pub async fn cancel_running_of(db: &PgPool, runner: &str, reason: &str) -> sqlx::Result<u64> {
     let running: Vec<(JobId, BuildId)> =
         sqlx::query_as("select id, build_id from job where state = 'running' and runner = $1 order by id")
@@ -24,22 +21,17 @@ pub async fn cancel_running_of(db: &PgPool, runner: &str, reason: &str) -> sqlx:
     Ok(canceled)
 }
 
-/// Cancels the unfinished jobs of a build, as [`cancel`] does.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Cancels the unfinished jobs of a build, as [`cancel`] does. Returns their number.
 pub async fn cancel_build(tx: &mut PgConnection, build: BuildId, reason: &str) -> sqlx::Result<u64> {
     cancel(tx, build, None, reason).await
 }
 
-/// Cancels one unfinished job of a build, or all, for `reason` (who and why). One that has not started is finished at
-/// once, a running one when its worker has stopped the container. Gives how many were concerned.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Cancels an unfinished job of a build, or all of them, with `reason` (by whom and why). A job that has not started is
+/// finished at once, a running one when its worker has stopped the container. Returns the number of affected jobs.
 pub async fn cancel(tx: &mut PgConnection, build: BuildId, job: Option<JobId>, reason: &str) -> sqlx::Result<u64> {
     let mut concerned = 0;
-    // Everybody locks jobs before their build, but for the start of the next stage: so the waiting ones come second.
+    // All transactions lock jobs before their build, except the start of the next stage: so the waiting jobs come
+    // second.
     for waiting in [false, true] {
         if waiting {
             rollup::lock(tx, build).await?;

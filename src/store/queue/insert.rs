@@ -8,22 +8,21 @@ use crate::domain::{BuildId, JobKind, JobState, Requirements};
 /// A job to be inserted with its build.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewJob {
-    /// What it does.
     pub kind: JobKind,
-    /// Its stage's name.
+    /// Name of the job's stage.
     pub stage: Option<String>,
-    /// Its own name.
+    /// Name of the job.
     pub name: Option<String>,
-    /// Whether its verdict does not count for the build.
+    /// True when the job's verdict does not count for the build.
     pub allow_failure: bool,
     /// Travis's normal form of the job.
     pub config: Value,
-    /// What it needs of its runner beside a slot.
+    /// Requirements on its runner in addition to a slot.
     pub requirements: Requirements,
 }
 
-/// Inserts a build's jobs, numbered from 1: the first stage's queued, the others' waiting. Stages have the order of
-/// their first jobs. Used by `builds::create`.
+/// Inserts a build's jobs, numbered from 1. Jobs of the first stage are queued, the others wait. The order of stages is
+/// that of their first jobs. Used by `builds::create`.
 pub(in crate::store) async fn insert(tx: &mut PgConnection, build: BuildId, jobs: &[NewJob]) -> sqlx::Result<()> {
     let mut stages: Vec<&Option<String>> = Vec::new();
     for (number, job) in (1_i32..).zip(jobs) {

@@ -10,7 +10,7 @@ use crate::domain::{AttemptId, BuildId, JobId, JobKind, Status, Stop, Verdict, p
 use crate::store::output::logs;
 use crate::store::output::reports::{self, Reports};
 
-/// The columns of a [`Claimed`] that are the job's own; each query adds `gpus` and `age`.
+/// Columns of a [`Claimed`] that belong to the job itself; each query adds `gpus` and `age`.
 macro_rules! claimed_columns {
     () => {
         "job.id, build_id, attempt, number, kind, stage, name, allow_failure, config, log_length, output_read, stop, reason"
@@ -18,38 +18,35 @@ macro_rules! claimed_columns {
 }
 pub(super) use claimed_columns;
 
-/// A worker's right to a job, and what it has to run.
+/// A worker's right to a job, and the job's facts.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Claimed {
-    /// The job.
     pub id: JobId,
-    /// Its build.
     pub build_id: BuildId,
-    /// The fence.
+    /// The fence: number of the attempt.
     pub attempt: i32,
-    /// Its number in its build, from 1.
+    /// Number of the job in its build, from 1.
     pub number: i32,
-    /// What it does.
     pub kind: JobKind,
-    /// Its stage's name.
+    /// Name of the job's stage.
     pub stage: Option<String>,
-    /// Its own name.
+    /// Name of the job.
     pub name: Option<String>,
-    /// Whether its verdict does not count.
+    /// True when the job's verdict does not count for the build.
     pub allow_failure: bool,
     /// Travis's normal form of the job.
     pub config: Value,
-    /// Bytes of this attempt's log that are stored.
+    /// Number of bytes of this attempt's log that are stored.
     pub log_length: i64,
-    /// Bytes of the container's output that they account for.
+    /// Number of bytes of the container's output that the stored log accounts for.
     pub output_read: i64,
-    /// Why the container is being ended, if that was decided.
+    /// Reason why the container is being stopped, if that was decided.
     pub stop: Option<Stop>,
-    /// Who asked for that and why.
+    /// Text of that reason: by whom and why.
     pub reason: Option<String>,
-    /// The GPUs that it holds, by their UUIDs.
+    /// UUIDs of the GPUs that the job holds.
     pub gpus: Vec<String>,
-    /// How long the attempt has been under way when it was claimed or adopted, in seconds, by the database's clock.
+    /// Age of the attempt when it was claimed or adopted, in seconds, by the database's clock.
     pub age: f64,
 }
 
@@ -58,18 +55,18 @@ impl Claimed {
         AttemptId { job: self.id, number: self.attempt }
     }
 
-    /// How long the attempt had been under way when this process got it.
+    /// Returns the age that the attempt had when this process claimed or adopted it.
     pub fn age(&self) -> Duration {
         Duration::try_from_secs_f64(self.age).unwrap_or_default()
     }
 }
 
-/// Claims the first queued job without needs for `worker`, for as long as `lease`. One statement, since this is what
-/// workers do most: that the build has begun is all that a claim can change of it, so it needs no roll-up, and its status
-/// begins with another word.
+/// Claims the first queued job without requirements for `runner`, for the time `lease`. It is a single statement, since
+/// it is what workers do most. A claim can change only one thing of the build, namely that it has begun, so no roll-up
+/// is needed: its status only begins with another word.
 ///
 /// # Errors
-/// When Postgres cannot be asked; then nothing was claimed.
+/// Fails when Postgres does not answer; then nothing was claimed.
 pub async fn claim(db: &PgPool, runner: &str, lease: Duration) -> sqlx::Result<Option<Claimed>> {
     sqlx::query_as(concat!(
         "with next as (
@@ -107,11 +104,8 @@ pub async fn claim(db: &PgPool, runner: &str, lease: Duration) -> sqlx::Result<O
     .await
 }
 
-/// Takes over a running job of `worker` whose container was found: the same attempt goes on under a new lease.
-/// None when the job is not in that attempt's hands any more.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Takes over a running job of `runner` whose container was found: the same attempt continues under a new lease.
+/// Returns `None` when the attempt no longer has the job.
 pub async fn adopt(db: &PgPool, attempt: AttemptId, runner: &str, lease: Duration) -> sqlx::Result<Option<Claimed>> {
     sqlx::query_as(concat!(
         "update job set lease_until = now() + $4
@@ -129,21 +123,21 @@ pub async fn adopt(db: &PgPool, attempt: AttemptId, runner: &str, lease: Duratio
     .await
 }
 
-/// What the beat brings back to the worker.
+/// Answer to a beat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Beat {
     /// The lease is extended.
     Ours,
-    /// The lease is extended, and the job shall be stopped, for this reason.
+    /// The lease is extended, and the job must be stopped, for this reason.
     Stop(Stop, String),
-    /// The job is not this attempt's any more: stop its container and write nothing.
+    /// The attempt no longer has the job: its worker must stop the container and write nothing.
     Lost,
 }
 
 /// Extends a lease.
 ///
 /// # Errors
-/// When Postgres cannot be asked; the lease may or may not have been extended.
+/// Fails when Postgres does not answer; the lease may or may not have been extended.
 pub async fn beat(db: &PgPool, attempt: AttemptId, lease: Duration) -> sqlx::Result<Beat> {
     let row: Option<(bool, Option<String>, Option<String>)> = sqlx::query_as(
         "update job set lease_until = now() + $3 where id = $1 and attempt = $2 and state = 'running'
@@ -167,10 +161,8 @@ pub async fn beat(db: &PgPool, attempt: AttemptId, lease: Duration) -> sqlx::Res
     })
 }
 
-/// Keeps why a container is being ended, before it is: a restart in the middle then knows. False when the lease is lost.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Records why a container is being stopped before that happens, so that the reason survives a restart in between.
+/// Returns false when the lease is lost.
 pub async fn record_stop(db: &PgPool, attempt: AttemptId, stop: Stop, reason: &str) -> sqlx::Result<bool> {
     let noted = sqlx::query(
         "update job set stop = coalesce(stop, $3), reason = coalesce(reason, $4)
@@ -185,28 +177,27 @@ pub async fn record_stop(db: &PgPool, attempt: AttemptId, stop: Stop, reason: &s
     Ok(noted.rows_affected() == 1)
 }
 
-/// How an attempt ended.
+/// End of an attempt.
 #[derive(Debug, Clone)]
 pub struct Finish<'a> {
-    /// The verdict.
     pub verdict: Verdict,
-    /// The script's exit status, if it came to one.
+    /// Exit status of the script, if it ended.
     pub exit_status: Option<i64>,
-    /// Why, in words.
+    /// Reason for the verdict, in words.
     pub reason: Option<&'a str>,
-    /// The last bytes of the log, and the offset at which they belong.
+    /// Last bytes of the log. They belong at `offset`.
     pub tail: &'a [u8],
-    /// See `tail`.
+    /// Offset of `tail` in the log.
     pub offset: i64,
-    /// What is kept of what it did.
+    /// Results that are kept.
     pub reports: Reports,
 }
 
-/// Finishes an attempt: the last log bytes, the verdict, the build's roll-up and the wish in one transaction.
-/// False when the attempt is not the job's running one any more: then nothing was written.
+/// Finishes an attempt: writes the last log bytes, the verdict, the build's roll-up and the wish in one transaction.
+/// Returns false, without writing anything, when the attempt is no longer the job's running one.
 ///
 /// # Errors
-/// When Postgres cannot be asked; then nothing was written, and it may be tried again.
+/// Fails when Postgres does not answer; then nothing was written, and the caller may retry.
 pub async fn finish(db: &PgPool, attempt: AttemptId, end: &Finish<'_>) -> anyhow::Result<bool> {
     let mut connection = db.acquire().await?;
     let mut tx = connection.begin().await?;
@@ -237,10 +228,7 @@ pub async fn finish(db: &PgPool, attempt: AttemptId, end: &Finish<'_>) -> anyhow
     Ok(true)
 }
 
-/// The running jobs of a worker, with their attempts.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Lists the running jobs of a runner, with their attempts.
 pub async fn running_of(db: &PgPool, runner: &str) -> sqlx::Result<Vec<AttemptId>> {
     sqlx::query_as("select id as job, attempt as number from job where state = 'running' and runner = $1 order by id")
         .bind(runner)
@@ -248,10 +236,7 @@ pub async fn running_of(db: &PgPool, runner: &str) -> sqlx::Result<Vec<AttemptId
         .await
 }
 
-/// The stored length of a running attempt's log; none when the attempt is not the job's running one any more.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Returns the stored length of a running attempt's log, or `None` when the attempt is no longer the job's running one.
 pub async fn log_length(db: &mut PgConnection, attempt: AttemptId) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar("select log_length from job where id = $1 and attempt = $2 and state = 'running'")
         .bind(attempt.job)

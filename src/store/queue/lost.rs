@@ -1,6 +1,7 @@
-//! Attempts that end without a verdict: what ran them was lost, or they gave way. Their job begins again, if it may.
+//! Attempts that end without a verdict, because their worker was lost or they were preempted. Their job is queued
+//! again, if it may run again.
 //!
-//! Each leaves a row of what became of it, and its log stays to be read.
+//! Each such attempt leaves a row that records its end, and its log stays readable.
 
 use std::time::Duration;
 
@@ -11,31 +12,28 @@ use super::{requirements, rollup};
 use crate::domain::{AttemptId, BuildId, JobId, pg_text};
 use crate::store::output::logs;
 
-/// How often a job is claimed before a lost worker makes it errored, so that a job that kills its host does not go
-/// round for ever. Attempts that gave way do not count.
+/// Number of claims after which the loss of a worker makes the job errored, so that a job that kills its host does not
+/// repeat forever. Preempted attempts do not count.
 pub const MAX_ATTEMPTS: i32 = 3;
 
-/// What became of an attempt that ended without a verdict.
+/// End of an attempt that has no verdict.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LostAttempt {
-    /// Its number, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: i32,
-    /// The runner that it was on.
+    /// Runner of the attempt.
     pub runner: Option<String>,
-    /// When it was claimed.
+    /// Time of the claim.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it was given up.
+    /// Time at which the attempt was given up.
     pub ended_at: DateTime<Utc>,
-    /// What became of it, in words.
+    /// Reason for its end, in words.
     pub reason: String,
-    /// Bytes of its log that are stored.
+    /// Number of bytes of its log that are stored.
     pub log_length: i64,
 }
 
-/// What became of a job's earlier attempts, in their order.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Lists the ends of a job's earlier attempts, in their order.
 pub async fn lost_attempts(db: &PgPool, job: JobId) -> sqlx::Result<Vec<LostAttempt>> {
     sqlx::query_as(
         "select attempt, runner, started_at, ended_at, reason, log_length from lost_attempt where job_id = $1
@@ -46,11 +44,8 @@ pub async fn lost_attempts(db: &PgPool, job: JobId) -> sqlx::Result<Vec<LostAtte
     .await
 }
 
-/// Notes why no other attempt must follow this one, before its script begins; none when one may. False when the lease is
-/// lost: then the script must not begin.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Records why no other attempt may follow this one, before its script begins; `None` means that one may follow.
+/// Returns false when the lease is lost: then the script must not begin.
 pub async fn run_only_once(db: &PgPool, attempt: AttemptId, why: Option<&str>) -> sqlx::Result<bool> {
     let noted = sqlx::query("update job set only_once = $3 where id = $1 and attempt = $2 and state = 'running'")
         .bind(attempt.job)
@@ -61,11 +56,8 @@ pub async fn run_only_once(db: &PgPool, attempt: AttemptId, why: Option<&str>) -
     Ok(noted.rows_affected() == 1)
 }
 
-/// Gives an attempt back, for `reason`: to the queue after `delay`, or, when it was the last that there may be, finished
-/// as errored. False when the attempt is not the job's running one any more.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Gives an attempt up, for `reason`: the job returns to the queue after `delay`, or is finished as errored when no
+/// further attempt is allowed. Returns false when the attempt is no longer the job's running one.
 pub async fn requeue(db: &PgPool, attempt: AttemptId, delay: Duration, reason: &str) -> sqlx::Result<bool> {
     let mut tx = db.begin().await?;
     let given_back =
@@ -74,22 +66,19 @@ pub async fn requeue(db: &PgPool, attempt: AttemptId, delay: Duration, reason: &
     Ok(given_back)
 }
 
-/// An attempt's right to its job, as it stands in the database.
+/// An attempt's right to its job, as it is stored in the database.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Lease {
     #[sqlx(flatten)]
     pub attempt: AttemptId,
-    /// Until when it holds, by the database's clock.
+    /// End of the lease, by the database's clock.
     #[sqlx(rename = "lease_until")]
     pub until: DateTime<Utc>,
-    /// Whether that is over, or lies further ahead than any lease is given for: then the clock has gone back.
+    /// True when that time has passed, or when it lies further ahead than any lease does: then the clock was set back.
     pub has_run_out: bool,
 }
 
-/// The leases of all running jobs, of which none is given for longer than `longest`.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Lists the leases of all running jobs. No lease is given for longer than `longest`.
 pub async fn leases(db: &PgPool, longest: Duration) -> sqlx::Result<Vec<Lease>> {
     sqlx::query_as(
         "select id as job, attempt as number, lease_until, lease_until < now() or lease_until > now() + $1 as has_run_out
@@ -100,11 +89,8 @@ pub async fn leases(db: &PgPool, longest: Duration) -> sqlx::Result<Vec<Lease>> 
     .await
 }
 
-/// Brings back a job whose lease has run out, unless the lease was extended since it was looked at. False when nothing was
-/// to be done.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Requeues a job whose lease has run out, unless the lease was extended since it was read. Returns false when there
+/// was nothing to do.
 pub async fn rescue(db: &PgPool, lease: &Lease) -> sqlx::Result<bool> {
     let mut tx = db.begin().await?;
     let reason = "its worker was lost";
@@ -121,11 +107,11 @@ pub struct LogEnd<'a> {
     pub tail: &'a [u8],
 }
 
-/// Ends an attempt whose container was stopped so that another job gets its GPUs: its last bytes of log at `offset`, and
-/// the job is queued again. False when the attempt is not the job's running one any more.
+/// Ends an attempt whose container was stopped because another job gets its GPUs: writes its last bytes of log, and queues
+/// the job again. Returns false when the attempt is no longer the job's running one.
 ///
 /// # Errors
-/// When Postgres cannot be asked; then nothing was written, and it may be tried again.
+/// Fails when Postgres does not answer; then nothing was written, and the caller may retry.
 pub async fn preempt(db: &PgPool, attempt: AttemptId, end: LogEnd<'_>, reason: &str) -> anyhow::Result<bool> {
     let mut tx = db.begin().await?;
     if !logs::append(&mut tx, attempt, end.offset, end.tail, 0).await? {
@@ -140,13 +126,13 @@ pub async fn preempt(db: &PgPool, attempt: AttemptId, end: LogEnd<'_>, reason: &
 struct GiveBack<'a> {
     delay: Duration,
     reason: &'a str,
-    /// Only if the lease still ends then.
+    /// Gives up the attempt only if its lease still ends at this time.
     only_if_until: Option<DateTime<Utc>>,
     is_preemption: bool,
 }
 
 async fn give_back(tx: &mut PgConnection, attempt: AttemptId, how: &GiveBack<'_>) -> sqlx::Result<bool> {
-    // A canceled job does not run again: its worker is gone, so the cancel is carried out here.
+    // A canceled job does not run again. Its worker is gone, so the cancel takes effect here.
     let given_back: Option<(BuildId, bool)> = sqlx::query_as(
         "with verdict_of as (
              select id, runner, started_at, log_length, case

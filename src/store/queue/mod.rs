@@ -1,4 +1,4 @@
-//! The queue: jobs, their leases and their ends. The only code that changes a job's state.
+//! The queue: jobs, their leases and their ends. No other code changes a job's state.
 //!
 //! ```text
 //! insert → waiting ─start_next_stage→ queued ─claim→ running ─finish→ finished
@@ -7,8 +7,8 @@
 //!                                        ╰──preempt (by a job that waits for its GPUs)
 //! ```
 //!
-//! `attempt` is the fence: it grows at each claim, and each write shows the attempt that makes it. A worker that lost its
-//! lease changes no row. Each change of a state rolls the build up in the same transaction (`rollup`).
+//! `attempt` is the fence: each claim increments it, and each write names the attempt that makes it. A worker that lost
+//! its lease cannot change any row. Each change of a job's state rolls the build up in the same transaction (`rollup`).
 
 mod cancel;
 mod insert;

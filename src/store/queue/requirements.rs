@@ -1,6 +1,6 @@
-//! Jobs with requirements: who gets which GPUs of a runner, and what is told of those that wait.
+//! Jobs with requirements: their claims, the GPUs of a runner that they get, and the reasons of those that wait.
 //!
-//! A GPU is leased in the transaction that claims its job, and let go in the one that ends the attempt.
+//! A GPU is leased in the transaction that claims its job, and released in the one that ends the attempt.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::domain::{AttemptId, BuildId, GpuRequest, JobId};
 use crate::gpu::{self, Gpu, Wait, choose, wait_in_words};
 use crate::store::runner::gpus;
 
-/// How many of the jobs that wait are looked at: more than GPUs come free at a time.
+/// Maximum number of waiting jobs that a claim considers: more than GPUs become free at a time.
 const MAX_CANDIDATES: i64 = 64;
-/// How many of the jobs that wait are told what for.
+/// Maximum number of waiting jobs that get a wait reason.
 const MAX_REPORTED: i64 = 200;
 
 #[derive(sqlx::FromRow)]
@@ -37,10 +37,10 @@ impl Candidate {
     }
 }
 
-/// Claims the first queued job with needs that `worker`'s runner can meet now, with the GPUs that it gets.
+/// Claims the first queued job whose requirements `runner` can meet now, together with the GPUs that it gets.
 ///
 /// # Errors
-/// When Postgres cannot be asked; then nothing was claimed.
+/// Fails when Postgres does not answer; then nothing was claimed.
 pub async fn claim_with_requirements(db: &PgPool, runner: &str, lease: Duration) -> sqlx::Result<Option<Claimed>> {
     let waiting = candidates(db, runner).await?;
     if waiting.is_empty() {
@@ -89,7 +89,7 @@ pub async fn claim_with_requirements(db: &PgPool, runner: &str, lease: Duration)
     Ok(Some(job))
 }
 
-/// The first jobs of the queue that the worker's runner could run.
+/// Lists the first jobs of the queue that the runner could run.
 async fn candidates(db: &PgPool, runner: &str) -> sqlx::Result<Vec<Candidate>> {
     sqlx::query_as(
         "select id, build_id, gpu_count, gpu_memory, gpu_class, job.labels, wait_reason, preemptible, false as is_long_queued
@@ -103,14 +103,15 @@ async fn candidates(db: &PgPool, runner: &str) -> sqlx::Result<Vec<Candidate>> {
     .await
 }
 
-/// Locks the runner's GPUs, tells who has to give way, and gives the place of the job that can begin with its GPUs.
+/// Locks the runner's GPUs, marks the jobs that are preempted, and returns the index of the job that can begin, with
+/// its GPUs.
 async fn chosen_of(
     tx: &mut PgConnection,
     runner: &str,
     waiting: &[Candidate],
 ) -> sqlx::Result<Option<(usize, Vec<String>)>> {
-    // One claim after the other, of this runner. A claim waits for no job's row while it holds these, so that an attempt's
-    // end, which locks its job first, cannot wait for a claim that waits for it.
+    // Claims of one runner run one after the other. A claim does not wait for a job's row while it holds these locks:
+    // the end of an attempt locks its job first and then waits for these locks, so the two would deadlock.
     sqlx::query("select 1 from gpu where runner = $1 order by uuid for update").bind(runner).execute(&mut *tx).await?;
     let gpus = gpus::of_runner(tx, runner).await?;
     let requests: Vec<Option<GpuRequest>> = waiting.iter().map(Candidate::request).collect();
@@ -126,10 +127,8 @@ async fn chosen_of(
     Ok(choice.begins)
 }
 
-/// Tells who has to give way to a job that waits, while all slots of the runner are taken: one comes free by that.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Marks the jobs that are preempted by a waiting job while all slots of the runner are taken: a slot becomes free by
+/// that too.
 pub async fn mark_preemptions(db: &PgPool, runner: &str) -> sqlx::Result<()> {
     let waiting = candidates(db, runner).await?;
     if waiting.iter().any(|job| !job.preemptible && job.gpu_count > 0) {
@@ -140,8 +139,8 @@ pub async fn mark_preemptions(db: &PgPool, runner: &str) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Tells a running job to give way to one that waits, unless that one gets its GPUs from another runner. What somebody
-/// else is about to change is left alone: the next look tells it.
+/// Marks a running job as preempted by a waiting one, unless that gets its GPUs from another runner. A job whose row
+/// another transaction has locked is skipped: the next check marks it.
 async fn mark_preempted(tx: &mut PgConnection, attempt: AttemptId, waiting: JobId, runner: &str) -> sqlx::Result<()> {
     sqlx::query(
         "with holder as (
@@ -162,7 +161,7 @@ async fn mark_preempted(tx: &mut PgConnection, attempt: AttemptId, waiting: JobI
     Ok(())
 }
 
-/// Ends an attempt's right to its GPUs. They are free when they are seen empty.
+/// Ends an attempt's right to its GPUs. They become free when a check finds them empty.
 pub(super) async fn release_gpus(tx: &mut PgConnection, job: JobId) -> sqlx::Result<()> {
     sqlx::query(
         "with held as (select uuid from gpu where job_id = $1 order by uuid for update)
@@ -176,11 +175,8 @@ pub(super) async fn release_gpus(tx: &mut PgConnection, job: JobId) -> sqlx::Res
     Ok(())
 }
 
-/// Says of each queued job with needs what it waits for, on its page and in its build's status. One whose needs no runner
-/// has is errored after `patience`. Gives the jobs of which something else is told now.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Updates the wait reason of each queued job with requirements, on its page and in its build's status. A job whose
+/// requirements no runner can meet is errored after `patience`. Returns the jobs whose reason has changed.
 pub async fn update_wait_reasons(db: &PgPool, patience: Duration) -> sqlx::Result<Vec<JobId>> {
     let waiting: Vec<Candidate> = sqlx::query_as(
         "select id, build_id, gpu_count, gpu_memory, gpu_class, labels, wait_reason, preemptible,
@@ -207,7 +203,7 @@ pub async fn update_wait_reasons(db: &PgPool, patience: Duration) -> sqlx::Resul
     Ok(told)
 }
 
-/// The labels and GPUs of each runner that was seen within the hour: a machine that starts anew is waited for.
+/// Lists the labels and GPUs of each runner that was seen within the last hour: jobs wait for a machine that restarts.
 async fn runners(db: &PgPool) -> sqlx::Result<Vec<(Vec<String>, Vec<Gpu>)>> {
     let named: Vec<(String, Vec<String>)> =
         sqlx::query_as("select name, labels from runner where seen_at > now() - interval '1 h' order by name")
@@ -226,7 +222,7 @@ fn wait_of(job: &Candidate, runners: &[(Vec<String>, Vec<Gpu>)]) -> Option<Wait>
     let fit: Vec<Vec<Gpu>> =
         runners.iter().filter(|(labels, _)| has_all(labels)).map(|(_, gpus)| gpus.clone()).collect();
     if fit.is_empty() {
-        return Some(Wait::Never(format!("no runner has the labels that it requirements: {}", job.labels.join(", "))));
+        return Some(Wait::Never(format!("no runner has the labels that it needs: {}", job.labels.join(", "))));
     }
     wait_in_words(&job.request()?, &fit)
 }

@@ -1,4 +1,4 @@
-//! The state of a build, rolled up from its jobs; the start of its next stage, and the wish for its status.
+//! The state of a build, rolled up from its jobs; the start of its next stage; and the wish for its status.
 
 use std::time::Duration;
 
@@ -27,12 +27,9 @@ pub(super) async fn lock(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<
     Ok(())
 }
 
-/// Starts the build's next stage if its time has come, rolls the build up from its jobs
-/// and wishes its status. Called in every transaction that changes a job's state; it
-/// locks the build's row, so that two jobs that end at once do not both miss the other's end.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Starts the build's next stage if it is due, rolls the build up from its jobs, and wishes its status. Every
+/// transaction that changes a job's state must call this. It locks the build's row: otherwise, of two jobs that end at
+/// once, each could miss the end of the other.
 pub async fn refresh(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<BuildState> {
     lock(tx, build).await?;
     start_next_stage(tx, build).await?;
@@ -47,7 +44,8 @@ pub async fn refresh(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<Buil
             .bind(build)
             .fetch_one(&mut *tx)
             .await?;
-    // A claim that is not committed yet has begun a job that is not seen here, and does not look at a build that runs.
+    // A claim that is not committed yet may have begun a job, which is not visible here; and a claim does not update a
+    // build that is running already.
     let state = match roll_up(&jobs, fast_finish) {
         BuildState::Queued if has_begun => BuildState::Running,
         state => state,
@@ -91,7 +89,7 @@ pub(in crate::store) async fn wish_status(tx: &mut PgConnection, build: BuildId)
             wait_reason,
         })
         .collect();
-    // Only what has ended is explained by them.
+    // Problems explain only builds that have ended.
     let problems = if row.state.is_finished() { problems::of(tx, build).await? } else { Vec::new() };
     let duration = row.started_at.zip(row.finished_at).and_then(|(from, to)| (to - from).to_std().ok());
     let duration = duration.map(|d| Duration::from_secs(d.as_secs()).max(Duration::from_secs(1)));
@@ -108,10 +106,10 @@ pub(in crate::store) async fn wish_status(tx: &mut PgConnection, build: BuildId)
     wishes::want(tx, &wish).await
 }
 
-/// Queues the jobs of the next stage once every earlier one has passed, or cancels all that wait once one has not.
-/// [`refresh`] has locked the build.
+/// Queues the jobs of the next stage once every earlier job has passed, or cancels all waiting jobs once one has not.
+/// The caller, [`refresh`], has locked the build.
 async fn start_next_stage(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
-    // A job that is allowed to fail does not stop a stage, but is waited for.
+    // A job that is allowed to fail does not stop a stage, but the stage waits for its end.
     let next: Option<(i32, bool)> = sqlx::query_as(
         "with next as (select min(stage_order) as place from job where build_id = $1 and state = 'waiting')
          select place, bool_and(verdict = 'passed' or allow_failure)

@@ -1,23 +1,20 @@
-//! Builds that nobody waits for any more, since a newer one of the same branch or pull request is there.
+//! Builds that a newer one of the same branch or pull request makes obsolete.
 
 use sqlx::PgConnection;
 
 use super::cancel::cancel_build;
 use crate::domain::{BuildId, RepoId, Trigger, TriggerKind};
 
-/// Which older builds a new one cancels.
+/// Set of the older builds that a new build cancels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancels {
-    /// Those of which nothing has begun, as on Travis.
+    /// Builds of which no job has begun, as on Travis.
     Queued,
-    /// Running ones as well.
+    /// Running builds too.
     Running,
 }
 
-/// Cancels the older builds that the build of this number supersedes; returns how many.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Cancels the older builds that the build of this number supersedes. Returns their number.
 pub async fn cancel(
     tx: &mut PgConnection,
     repo: RepoId,
@@ -28,7 +25,7 @@ pub async fn cancel(
     let of = match (trigger.kind, &trigger.pull_request, &trigger.branch) {
         (TriggerKind::PullRequest, Some(pull), _) => format!("pull request #{}", pull.number),
         (TriggerKind::Push, None, Some(branch)) => format!("branch {branch}"),
-        // A tag, a cron or an API build was asked for by itself.
+        // A tag, cron or API build was requested for its own sake.
         _ => return Ok(0),
     };
     let older: Vec<BuildId> = sqlx::query_scalar(

@@ -1,5 +1,5 @@
-//! GPUs that no job holds: which there are, and which are seen empty. Who holds one is written with the job's state, by
-//! `jobs`.
+//! GPUs that no job holds: which of them exist, and which are known to be empty. The holder of a GPU is written
+//! together with the job's state, by `queue`.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
@@ -7,52 +7,48 @@ use sqlx::{PgConnection, PgPool};
 use crate::domain::{AttemptId, GpuState, JobId};
 use crate::gpu::{Gpu, Held};
 
-/// The reason of a GPU that waits for the look after its last job.
-pub(in crate::store) const SETTLING: &str = "it was not looked at since its last job";
+/// Reason of a GPU that waits for the check after its last job.
+pub(in crate::store) const SETTLING: &str = "it has not been checked since its last job";
 
 /// A GPU as its runner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Its UUID.
     pub uuid: String,
-    /// Its model.
+    /// Name of the model.
     pub name: String,
-    /// Its class.
     pub class: String,
-    /// Bytes of memory.
+    /// Memory in bytes.
     pub memory: i64,
-    /// Why no job may have it now; none when it is empty.
+    /// Reason why no job may have it now; `None` when it is empty.
     pub trouble: Option<String>,
 }
 
-/// What a look at a runner's GPUs has changed.
+/// Changes by a check of a runner's GPUs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Checked {
-    /// GPUs that are free from now on.
+    /// GPUs that are now free.
     pub freed: Vec<String>,
-    /// GPUs that are quarantined from now on, or for another reason.
+    /// GPUs that are now quarantined, or are so for another reason than before.
     pub quarantined: Vec<(String, String)>,
-    /// GPUs that another runner has, too.
+    /// GPUs that belong to another runner too.
     pub of_others: Vec<String>,
 }
 
-/// The time of the database's clock.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Returns the time of the database's clock.
 pub async fn now(db: &PgPool) -> sqlx::Result<DateTime<Utc>> {
     sqlx::query_scalar("select now()").fetch_one(db).await
 }
 
-/// Stores what a look at all GPUs of a runner has seen that began at `begun`. What a job holds stays as it is. One that was
-/// released after the look began is not free by it: what was seen may be older than the job's last process.
+/// Stores the result of a check of all GPUs of a runner. The check began at `begun`. A GPU that a job holds stays as it
+/// is. A GPU that was released after the check began does not become free by it: the result may be older than the job's
+/// last process.
 ///
 /// # Errors
-/// When Postgres cannot be asked; then nothing was written.
+/// Fails when Postgres does not answer; then nothing was written.
 pub async fn record_check(db: &PgPool, runner: &str, begun: DateTime<Utc>, all: &[Seen]) -> sqlx::Result<Checked> {
     let mut tx = db.begin().await?;
     let mut looked = Checked::default();
-    // Everybody locks GPUs in this order.
+    // All transactions lock GPUs in this order.
     sqlx::query("select 1 from gpu where runner = $1 order by uuid for update").bind(runner).execute(&mut *tx).await?;
     let uuids: Vec<&str> = all.iter().map(|seen| seen.uuid.as_str()).collect();
     sqlx::query("delete from gpu where runner = $1 and uuid <> all($2) and state <> 'held'")
@@ -88,7 +84,7 @@ pub async fn record_check(db: &PgPool, runner: &str, begun: DateTime<Utc>, all: 
     Ok(looked)
 }
 
-/// Makes sure that there is a row; false when the GPU is another runner's that is still there.
+/// Makes sure that there is a row. Returns false when the GPU belongs to another runner that still exists.
 async fn know(tx: &mut PgConnection, runner: &str, begun: DateTime<Utc>, seen: &Seen) -> sqlx::Result<bool> {
     let ours = sqlx::query(
         "insert into gpu (uuid, runner, name, class, memory, since) values ($1, $2, $3, $4, $5, $6)
@@ -109,10 +105,7 @@ async fn know(tx: &mut PgConnection, runner: &str, begun: DateTime<Utc>, seen: &
     Ok(ours.rows_affected() == 1)
 }
 
-/// Quarantines every GPU of a runner that no job holds, since nobody can see whether it is empty.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Quarantines every GPU of a runner that no job holds, because it cannot be checked whether it is empty.
 pub async fn quarantine_all(db: &PgPool, runner: &str, reason: &str) -> sqlx::Result<()> {
     sqlx::query(
         "update gpu set since = case when state = 'free' then now() else since end, state = 'quarantined', reason = $2
@@ -153,10 +146,7 @@ impl From<Row> for Gpu {
     }
 }
 
-/// The GPUs of a runner, with who holds them.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Lists the GPUs of a runner, with their holders.
 pub async fn of_runner(db: &mut PgConnection, runner: &str) -> sqlx::Result<Vec<Gpu>> {
     let rows: Vec<Row> = sqlx::query_as(
         "select uuid, memory, class, gpu.state, gpu.reason, since,

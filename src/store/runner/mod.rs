@@ -1,4 +1,4 @@
-//! The runners, their GPUs, and the lock by which one process serves each runner.
+//! The runners, their GPUs, and the lock that lets only one process serve each runner.
 
 pub mod gpus;
 pub mod runner_lock;

@@ -1,7 +1,7 @@
-//! Which process serves a runner: one at a time, by advisory locks on a connection of their own.
+//! The runner lock: only one process serves a runner at a time, by advisory locks on a separate connection.
 //!
-//! Two processes on one runner would follow the same containers. The locks are the process's as long as its connection
-//! lives, so they are gone with it, however it died.
+//! Two processes on one runner would follow the same containers. A process has the locks as long as its connection
+//! lives, so they are released when it dies, in whatever way.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -12,19 +12,20 @@ use sqlx::{Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// The first half of our locks' keys, by which they differ from others in the database.
+/// First half of our locks' keys, which distinguishes them from other locks in the database.
 const CLASS: i32 = 0x7261_696e;
-/// How long a process waits for another one to end that serves its runners: Postgres may take a moment to notice.
+/// Time to wait for the end of another process that serves the runners: Postgres may take a moment to notice it.
 const TAKE_TIMEOUT: Duration = Duration::from_secs(15);
 const TAKE_RETRY_DELAY: Duration = Duration::from_millis(500);
-/// How often the connection is tried.
+/// Interval of the checks of the connection.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// An answer that takes longer means a connection that is gone.
+/// Time limit for an answer. After it, the connection counts as lost.
 const PING_TIMEOUT: Duration = Duration::from_secs(8);
-/// By when a process has noticed that another one has its runners: it looks, waits for an answer, and tries to take them.
+/// Time after which a process must have noticed that another one has its runners: it pings, waits for an answer, and
+/// tries to take them.
 const LOSS_NOTICED_AFTER: Duration = POLL_INTERVAL.saturating_add(PING_TIMEOUT).saturating_add(PING_TIMEOUT);
 
-/// Another process serves a runner; says which and where, and what to do.
+/// Another process serves a runner. The message names the runner and the machine, and says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct RunnerLocked(String);
@@ -36,22 +37,22 @@ pub struct RunnerLock {
     runners: Vec<String>,
     host: String,
     connection: Option<PgConnection>,
-    /// The server's processes of our connections since it was last taken: they may hold it while they are at their ends.
+    /// Server processes of our connections since the lock was last taken: they may still hold it while they end.
     backends: BTreeSet<i32>,
 }
 
-/// What came of a try.
+/// Result of a try.
 enum Tried {
     Ours,
-    /// A process of the server holds a runner for somebody.
+    /// A backend of the server holds a runner for some process.
     Held(i32, RunnerLocked),
-    /// Nobody holds it, but a process on another machine did a moment ago.
+    /// The lock is free, but a process on another machine held it a moment ago.
     Left(String),
-    /// Somebody was quicker.
+    /// Another process was faster.
     Missed,
 }
 
-/// A runner, as it is in the database.
+/// State of a runner's lock in the database.
 #[derive(sqlx::FromRow)]
 struct Holder {
     backend: Option<i32>,
@@ -60,12 +61,13 @@ struct Holder {
 }
 
 impl RunnerLock {
-    /// Takes the right to serve these runners from this machine; waits a moment for a process that is just ending. A runner
-    /// that was another machine's is left to that for a minute: its process may be starting again, or not know yet that
-    /// Postgres did.
+    /// Takes the right to serve these runners from this machine. Waits a moment for a process that is just ending. A
+    /// runner of another machine is left to that machine for a minute: its process may be restarting, or may not have
+    /// noticed that Postgres restarted.
     ///
     /// # Errors
-    /// [`RunnerLocked`] when another process serves one of them; else when Postgres is away.
+    /// Fails with [`RunnerLocked`] when another process serves one of the runners, and otherwise when Postgres does not
+    /// answer.
     pub async fn take(options: PgConnectOptions, runners: Vec<String>, host: &str) -> anyhow::Result<Self> {
         let (connection, backends) = (None, BTreeSet::new());
         let mut lock = Self { options, runners, host: host.to_owned(), connection, backends };
@@ -75,7 +77,7 @@ impl RunnerLock {
             let wait_reason = match tried {
                 Tried::Ours if held.is_none() => return Ok(lock),
                 Tried::Ours => {
-                    // Two that follow the same containers would both write their logs.
+                    // Two processes that follow the same containers would both write their logs.
                     tokio::time::sleep(LOSS_NOTICED_AFTER).await;
                     match lock.lost().await {
                         None => return Ok(lock),
@@ -87,7 +89,7 @@ impl RunnerLock {
                 }
                 Tried::Held(_, taken) => {
                     held.get_or_insert_with(Instant::now);
-                    format!("{taken}; waiting a moment for its end")
+                    format!("{taken}; waiting a moment for that process to end")
                 }
                 Tried::Left(reason) => reason,
                 Tried::Missed => continue,
@@ -100,10 +102,10 @@ impl RunnerLock {
         }
     }
 
-    /// One try. Whoever `is_newcomer` takes no runner that was another machine's a moment ago.
+    /// Tries once. With `is_newcomer`, it does not take a runner that another machine served a moment ago.
     async fn try_take(&mut self, is_newcomer: bool) -> sqlx::Result<Tried> {
         let mut connection = PgConnection::connect_with(&self.options).await?;
-        // By these the server finds out that our machine is gone, and lets another one have the runners.
+        // With these settings, the server notices when our machine is gone, and lets another one take the runners.
         sqlx::raw_sql(
             "set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3;
              set application_name = 'trainyard runners'",
@@ -111,12 +113,13 @@ impl RunnerLock {
         .execute(&mut connection)
         .await?;
         let own: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut connection).await?;
-        // Noted before it holds anything, since this try may be given up at any time.
+        // Recorded before it holds anything, because this try may be aborted at any time.
         self.backends.insert(own);
-        // All of them before the first is locked: a lock that is held only for a look would frighten its owner off.
+        // All runners are checked before the first is locked: a lock that is held only for a check would make its owner
+        // stop.
         for runner in &self.runners {
             let Holder { backend, host, is_left } = self.holder(&mut connection, runner).await?;
-            let host = host.unwrap_or_else(|| "a machine that is not told yet".to_owned());
+            let host = host.unwrap_or_else(|| "an unknown machine".to_owned());
             if let Some(backend) = backend {
                 return Ok(Tried::Held(
                     backend,
@@ -128,7 +131,7 @@ impl RunnerLock {
             }
             if is_newcomer && is_left {
                 return Ok(Tried::Left(format!(
-                    "runner {runner} was served on {host} until a moment ago and is left to that for a minute; if it is \
+                    "runner {runner} was served on {host} until a moment ago and is left to it for a minute; if it is \
                      another one, give the runner another name here"
                 )));
             }
@@ -162,24 +165,25 @@ impl RunnerLock {
         .await
     }
 
-    /// Why the right is not ours any more; none when it is.
+    /// Returns the reason why the lock is no longer ours, or `None` if it is.
     async fn lost(&mut self) -> Option<String> {
         let reason = match &mut self.connection {
-            None => return Some("the right to the runners is not ours yet".to_owned()),
+            None => return Some("the runners are not locked yet".to_owned()),
             Some(connection) => match tokio::time::timeout(PING_TIMEOUT, connection.ping()).await {
                 Ok(Ok(())) => return None,
-                Ok(Err(error)) => format!("the right to the runners is lost with Postgres, taking it again: {error}"),
-                Err(_) => "Postgres does not answer; the right to the runners is taken again".to_owned(),
+                Ok(Err(error)) => format!("the lock of the runners is lost with Postgres, taking it again: {error}"),
+                Err(_) => "Postgres does not answer; taking the lock of the runners again".to_owned(),
             },
         };
         self.connection = None;
         Some(reason)
     }
 
-    /// Keeps the right until `shutdown`, and takes it again when Postgres was away.
+    /// Keeps the lock until `shutdown`, and takes it again after an outage of Postgres.
     ///
     /// # Errors
-    /// [`RunnerLocked`] when another process has taken a runner meanwhile: this one must not go on then.
+    /// Fails with [`RunnerLocked`] when another process has taken a runner meanwhile: then this process must not
+    /// continue.
     pub async fn keep(&mut self, shutdown: &CancellationToken) -> anyhow::Result<()> {
         loop {
             tokio::select! {
@@ -193,19 +197,19 @@ impl RunnerLock {
                 }
             }
             if self.take_again(shutdown).await? {
-                info!("the runners are ours again");
+                info!("the runners are locked again");
             }
         }
     }
 
-    /// Whether it is taken; not yet while Postgres is away.
+    /// Takes the lock again. Returns false while Postgres does not answer.
     async fn take_again(&mut self, shutdown: &CancellationToken) -> Result<bool, RunnerLocked> {
         while !shutdown.is_cancelled() {
             match tokio::time::timeout(PING_TIMEOUT, self.try_take(false)).await {
                 Ok(Ok(Tried::Ours)) => return Ok(true),
-                // Whoever it is goes on with our containers as soon as we must have noticed.
+                // The other process follows our containers as soon as we must have noticed.
                 Ok(Ok(Tried::Held(backend, taken))) if !self.backends.contains(&backend) => return Err(taken),
-                // Our own old connection still holds it, until the server notices that it is gone.
+                // Our own old connection still holds the lock, until the server notices that it is dead.
                 Ok(Ok(Tried::Held(..) | Tried::Left(_) | Tried::Missed)) => tokio::time::sleep(TAKE_RETRY_DELAY).await,
                 Ok(Err(_)) | Err(_) => return Ok(false),
             }

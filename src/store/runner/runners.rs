@@ -1,26 +1,22 @@
-//! Runners, as their workers tell of them.
+//! Runners, as their workers report them.
 
 use sqlx::PgPool;
 
-/// A runner, as its configuration says.
+/// A runner as it is configured.
 #[derive(Debug, Clone, Copy)]
 pub struct Runner<'a> {
-    /// Its name.
     pub name: &'a str,
-    /// Its Docker engine.
+    /// Address of its Docker engine.
     pub endpoint: &'a str,
-    /// How many jobs it runs at once.
+    /// Number of jobs that it runs at once.
     pub slots: usize,
-    /// What it has beside a slot.
+    /// Labels, which jobs may require.
     pub labels: &'a [String],
-    /// The machine of the process that serves it.
+    /// Machine of the process that serves it.
     pub host: &'a str,
 }
 
-/// Tells that a runner is there.
-///
-/// # Errors
-/// When Postgres cannot be asked.
+/// Records that a runner exists and is alive.
 pub async fn upsert(db: &PgPool, runner: &Runner<'_>) -> sqlx::Result<()> {
     sqlx::query(
         "insert into runner (name, endpoint, slots, labels, host) values ($1, $2, $3, $4, $5)

@@ -1,5 +1,6 @@
-//! Wake-ups. A bell carries no data: whoever hears it looks at the rows, and whoever misses it finds them at the next
-//! look. Rings of this process are heard in it at once; [`super::bell_notify`] takes them to others and brings theirs.
+//! Wake-ups. A bell carries no data: a step that hears it reads the rows, and a step that misses it finds them at its
+//! next check. Rings of this process are heard in it at once; [`super::bell_notify`] exchanges them with other
+//! processes.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +18,7 @@ pub struct Bell {
     rung: Arc<Rung>,
 }
 
-/// Which step a bell wakes.
+/// Kind of step that a bell wakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Intake,
@@ -25,10 +26,10 @@ pub(super) enum Kind {
     Outbox,
 }
 
-/// What was rung here and not yet told to other processes.
+/// Rings of this process that were not yet sent to other processes.
 #[derive(Debug, Default)]
 pub(super) struct Rung {
-    /// None while nobody takes it to others.
+    /// `None` while no task sends them.
     heard: Mutex<Option<Heard>>,
     news: Notify,
 }
@@ -48,12 +49,12 @@ impl Rung {
         }
     }
 
-    /// Notes rings from now on.
+    /// Records rings from now on.
     pub(super) fn listen(&self) {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
     }
 
-    /// Waits until something was rung, and takes all of it.
+    /// Waits until a bell was rung, and takes all rings.
     pub(super) async fn take(&self) -> Heard {
         loop {
             let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).replace(Heard::default());
@@ -80,26 +81,26 @@ impl Bell {
 
     /// Sleeps until the bell rings, at most `longest`.
     pub async fn wait(&self, longest: Duration) {
-        // Both ends of the wait are fine: the caller looks at the rows in either case.
+        // Either end of the wait is fine: the caller reads the rows in both cases.
         let _ = tokio::time::timeout(longest, self.sleeper.notified()).await;
     }
 }
 
-/// One bell per kind of step.
+/// The bells of a process, each for one kind of step.
 #[derive(Debug, Clone)]
 pub struct Bells {
-    /// A delivery was stored.
+    /// Rung when a delivery was stored.
     pub intake: Bell,
-    /// A job was queued or a slot became free.
+    /// Rung when a job was queued or a slot became free.
     pub worker: Bell,
-    /// A status was wished.
+    /// Rung when a status was wished.
     pub outbox: Bell,
     logs: broadcast::Sender<JobId>,
     pub(super) rung: Arc<Rung>,
 }
 
 impl Bells {
-    /// Bells that nobody listens to yet.
+    /// Returns bells without listeners.
     pub fn new() -> Self {
         let rung = Arc::default();
         Self {
@@ -111,16 +112,16 @@ impl Bells {
         }
     }
 
-    /// Tells the readers of live logs that this job's log or state has changed.
+    /// Notifies the readers of live logs that this job's log or state has changed.
     pub fn ring_log(&self, job: JobId) {
-        // No receiver means that nobody watches.
+        // An error means that there are no readers.
         let _ = self.logs.send(job);
         self.rung.note(|heard| {
             heard.logs.insert(job);
         });
     }
 
-    /// Rings here what was rung in another process, and does not tell others of it.
+    /// Rings the bells that were rung in another process, without sending the rings on.
     pub(super) fn ring_here(&self, heard: &Heard) {
         for kind in &heard.steps {
             match kind {
@@ -134,7 +135,7 @@ impl Bells {
         }
     }
 
-    /// Hears every [`Bells::ring_log`] from now on, also of other processes.
+    /// Returns a receiver of every later [`Bells::ring_log`], also of other processes.
     pub fn log_changes(&self) -> broadcast::Receiver<JobId> {
         self.logs.subscribe()
     }

@@ -1,7 +1,7 @@
-//! Bells between the processes of an installation: what is rung in one is heard in all, by Postgres's NOTIFY.
+//! Bells between the processes of an installation: a bell that is rung in one is heard in all, by Postgres's NOTIFY.
 //!
-//! It is a task of its own with connections of its own, so no step pays for it. What is rung meanwhile goes in one
-//! message. A message that gets lost costs what a lost ring costs: the next look finds the rows.
+//! This is a separate task with separate connections, so it does not slow any step. Rings that come together are sent
+//! in one message. A lost message does no more harm than a missed ring: the next check finds the rows.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -17,21 +17,21 @@ use super::bell::{Bells, Heard, Kind};
 use crate::domain::JobId;
 
 const CHANNEL: &str = "trainyard";
-/// The shortest time between two messages.
+/// Minimum time between two messages.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a Postgres that is away is left alone.
+/// Pause before the next try when Postgres is unreachable.
 const RECONNECT_DELAY: Duration = Duration::from_secs(2);
-/// How long nothing is heard before the connection is tried: a firewall that has forgotten it tells nobody.
+/// Time of silence after which the connection is tested: a firewall may drop it without notice.
 const SILENCE: Duration = Duration::from_secs(20);
-/// An answer that takes longer means a connection that is gone.
+/// Time limit for an answer. After it, the connection counts as lost.
 const PING_TIMEOUT: Duration = Duration::from_secs(8);
-/// Jobs that one message names; Postgres takes up to 8000 bytes.
+/// Number of jobs that a message names; Postgres allows up to 8000 bytes.
 const JOBS: usize = 300;
 
-/// Carries rings to other processes and theirs here, until `shutdown`.
+/// Exchanges rings with other processes until `shutdown`.
 pub async fn keep(options: PgConnectOptions, bells: Bells, shutdown: CancellationToken) {
     let options = options.application_name("trainyard bells");
-    // Random, since processes on several machines may have the same number.
+    // Random, since processes on several machines may have the same process id.
     let own = format!("{:016x}", RandomState::new().build_hasher().finish());
     bells.rung.listen();
     let pool = connection(&options);
@@ -42,12 +42,12 @@ pub async fn keep(options: PgConnectOptions, bells: Bells, shutdown: Cancellatio
     }
 }
 
-/// Not of the service's pool: a listener holds its connection, and a busy pool would hold up the bells.
+/// Returns a separate pool: a listener holds its connection, and a busy pool would delay the bells.
 fn connection(options: &PgConnectOptions) -> PgPool {
     PgPoolOptions::new().max_connections(1).connect_lazy_with(options.clone())
 }
 
-/// Tells what is rung here.
+/// Sends the rings of this process.
 async fn notify(pool: &PgPool, bells: &Bells, own: &str) {
     loop {
         let messages = messages(&bells.rung.take().await, own);
@@ -66,7 +66,7 @@ async fn notify(pool: &PgPool, bells: &Bells, own: &str) {
     }
 }
 
-/// Rings here what others tell.
+/// Rings the bells that other processes have rung.
 async fn hear(options: &PgConnectOptions, bells: &Bells, own: &str) {
     loop {
         let Err(error) = listen(options, bells, own).await;
@@ -76,7 +76,7 @@ async fn hear(options: &PgConnectOptions, bells: &Bells, own: &str) {
 }
 
 async fn listen(options: &PgConnectOptions, bells: &Bells, own: &str) -> anyhow::Result<std::convert::Infallible> {
-    // Each time a new one: sqlx takes leave of an old connection in the background, which one that is gone holds up.
+    // A new pool each time: sqlx closes an old connection in the background, and a dead connection would delay that.
     let mut listener = PgListener::connect_with(&connection(options)).await?;
     listener.listen(CHANNEL).await?;
     loop {
@@ -91,7 +91,8 @@ async fn listen(options: &PgConnectOptions, bells: &Bells, own: &str) -> anyhow:
     }
 }
 
-/// `sender steps jobs`: the process that rang, a letter for each step, and the jobs whose logs have grown.
+/// Formats messages `sender steps jobs`: the process that rang, a letter for each step, and the jobs whose logs have
+/// grown.
 fn messages(heard: &Heard, own: &str) -> Vec<String> {
     let steps: String = heard.steps.iter().map(|kind| letter(*kind)).collect();
     let jobs: Vec<String> = heard.logs.iter().map(ToString::to_string).collect();
@@ -101,7 +102,7 @@ fn messages(heard: &Heard, own: &str) -> Vec<String> {
     jobs.chunks(JOBS).map(|jobs| format!("{own} {steps} {}", jobs.join(","))).collect()
 }
 
-/// None of what this process has told itself.
+/// Parses a message. Returns `None` for a message of this process itself.
 fn read(message: &str, own: &str) -> Option<Heard> {
     let mut parts = message.split(' ');
     if parts.next() == Some(own) {

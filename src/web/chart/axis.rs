@@ -1,29 +1,29 @@
-//! Where a point is in the plot, and what is written at its edges.
+//! The place of a point in the plot, and the labels at its edges.
 
 use std::fmt::Write as _;
 
 use crate::lora::series::Point;
 
-/// Distances between ticks on the whole of an axis; they fit into the narrowest window.
+/// Number of intervals between ticks over the whole of an axis: labels then fit into the narrowest window.
 const STEP_TICKS: u32 = 5;
 const VALUE_TICKS: u32 = 6;
-/// Values that lie further apart than this factor are shown by their magnitude.
+/// Ratio of the largest to the smallest value above which the axis is logarithmic.
 const WIDE: f64 = 100.0;
 
-/// What the two axes are called, and how they are drawn.
+/// The names of the two axes, and how they are drawn.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kind {
-    /// What the values are.
+    /// Name of the values.
     pub(super) value: &'static str,
-    /// What the steps are.
+    /// Name of the steps.
     pub(super) step: &'static str,
-    /// So many steps are one on the axis.
+    /// Number of steps that make one on the axis.
     pub(super) unit: u64,
-    /// Whether both axes begin at 0, as those of an amount over a time do.
+    /// True when both axes begin at 0, as for an amount over time.
     pub(super) from_zero: bool,
 }
 
-/// The two axes.
+/// Both axes of a plot.
 #[derive(Debug)]
 pub(super) struct Axes {
     steps: (f64, f64),
@@ -33,19 +33,19 @@ pub(super) struct Axes {
 }
 
 impl Axes {
-    /// Axes with room for these points, which come in the order of their steps, or as several such lines.
+    /// Makes axes with room for the points, which come in the order of their steps, or as several such lines.
     pub(super) fn of(points: &[Point], kind: Kind) -> Self {
         let steps = || points.iter().map(|point| point.step);
         let (first, last) = (steps().min().unwrap_or(0), steps().max().unwrap_or(0));
         let steps = match (as_float(first), as_float(last)) {
             (_, last) if kind.from_zero => (0.0, last.max(as_float(kind.unit))),
             (first, last) if first >= last => (first - 0.5, first + 0.5),
-            // A training that was seen from its start on begins at the corner.
+            // A training that was read from its start begins at the corner of the plot.
             (first, last) if first <= last / 20.0 => (0.0, last),
             both => both,
         };
         let finite = || points.iter().map(|point| point.value).filter(|value| value.is_finite());
-        // Half of what there is, so that no difference is infinite.
+        // Limits the values, so that no difference of two is infinite.
         let most = f64::MAX / 4.0;
         let low = finite().fold(f64::INFINITY, f64::min).clamp(-most, most);
         let high = finite().fold(f64::NEG_INFINITY, f64::max).clamp(-most, most);
@@ -66,17 +66,17 @@ impl Axes {
         Self { steps, values: (low - room, high + room), is_log, kind }
     }
 
-    /// The place of a step from the left, from 0 to 100.
+    /// Returns the place of a step, counted from the left, from 0 to 100.
     pub(super) fn x(&self, step: u64) -> f64 {
         place(as_float(step), self.steps)
     }
 
-    /// The place of a value from the top, from 0 to 100.
+    /// Returns the place of a value, counted from the top, from 0 to 100.
     pub(super) fn y(&self, value: f64) -> f64 {
         100.0 - place(if self.is_log { value.log10() } else { value }, self.values)
     }
 
-    /// Draws lines and numbers.
+    /// Draws the lines and labels of the axes.
     pub(super) fn draw(&self, svg: &mut String) {
         let named = if self.is_log { format!("{} (log)", self.kind.value) } else { self.kind.value.to_owned() };
         // Writing to a String cannot fail.
@@ -114,7 +114,7 @@ impl Axes {
         ticks
     }
 
-    /// Values on the axis, which are magnitudes when it is logarithmic, with their labels.
+    /// Returns the ticks of the value axis with their labels. On a logarithmic axis, ticks are magnitudes.
     fn value_ticks(&self) -> Vec<(f64, String)> {
         let span = self.values.1 - self.values.0;
         if self.is_log {
@@ -131,7 +131,7 @@ impl Axes {
         let decimals = (-distance.log10().floor()).clamp(0.0, 12.0) as usize;
         let is_plain = (1e-6..1e6).contains(&self.values.1.abs().max(self.values.0.abs())) && distance >= 1e-9;
         let label = |tick: f64| match tick {
-            // Without the sign of a zero that was rounded.
+            // A zero that was rounded from below would have a sign.
             tick if tick.abs() < distance / 2.0 => "0".to_owned(),
             tick if is_plain => format!("{tick:.decimals$}"),
             tick => number(tick),
@@ -140,7 +140,7 @@ impl Axes {
     }
 }
 
-/// The multiples of `distance` in a range; few, whatever the range.
+/// Returns the multiples of `distance` in a range. There are few, whatever the range is.
 fn multiples(distance: f64, (from, to): (f64, f64)) -> impl Iterator<Item = f64> {
     let first = (from / distance).ceil();
     (0..=2 * VALUE_TICKS)
@@ -148,7 +148,7 @@ fn multiples(distance: f64, (from, to): (f64, f64)) -> impl Iterator<Item = f64>
         .take_while(move |tick| *tick <= to + distance * 1e-9)
 }
 
-/// The least of 1, 2, 5, 10, 20, … and their fractions that is not below `least`.
+/// Returns the least of 1, 2, 5, 10, 20, … and their fractions that is not below `least`.
 fn nice(least: f64) -> f64 {
     let power = 10f64.powf(least.log10().floor());
     [1.0, 2.0, 5.0].into_iter().map(|n| n * power).find(|n| *n >= least * 0.999).unwrap_or(10.0 * power)
@@ -156,7 +156,7 @@ fn nice(least: f64) -> f64 {
 
 fn place(value: f64, (from, to): (f64, f64)) -> f64 {
     if from >= to {
-        // Numbers so large, or so small, that there is none between them.
+        // The numbers are so large, or so small, that there are none between them.
         return 50.0;
     }
     ((value - from) / (to - from) * 100.0).clamp(0.0, 100.0)
@@ -172,13 +172,13 @@ fn as_count(step: f64) -> u64 {
     step.round() as u64
 }
 
-/// A number of an attribute, without digits that no screen shows.
+/// Formats a number for an attribute, without digits that no screen shows.
 pub(super) fn short(number: f64) -> String {
     let text = format!("{number:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// A value with four digits that count.
+/// Formats a value with four significant digits.
 pub(super) fn number(value: f64) -> String {
     let size = value.abs();
     match value {
@@ -201,7 +201,7 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-/// A count with commas between thousands.
+/// Formats a count with commas between thousands.
 pub(super) fn counted(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
@@ -214,7 +214,7 @@ pub(super) fn counted(count: u64) -> String {
     text
 }
 
-/// A count in few characters, for a tick: `500`, `2.5k`, `10M`.
+/// Formats a count in few characters, for a tick: `500`, `2.5k`, `10M`.
 fn compact(count: u64) -> String {
     let scaled = |unit: f64, name: &str| format!("{}{name}", short(as_float(count) / unit));
     match count {

@@ -1,18 +1,18 @@
-//! Curves: each value, the course of a noisy one, and where there is no number.
+//! Curves: each value, the running mean of a noisy series, and the gaps where a value is not finite.
 
 use std::fmt::Write as _;
 
 use super::axis::{Axes, short};
 use crate::lora::series::{Point, Series};
 
-/// Columns into which a long series is gathered, so that a chart is small enough to be sent each second.
+/// Number of columns to which a long series is reduced, so that a chart is small enough to be sent each second.
 const COLUMNS: u64 = 300;
-/// Values from which on the course is drawn beside them.
+/// Number of values from which the running mean is drawn too.
 const LEAST_FOR_COURSE: usize = 30;
-/// The part of the series that one point of the course is the mean of.
+/// Share of the series over which a point of the running mean is taken: one part in this many.
 const WINDOW: usize = 15;
 
-/// Draws what is not finite of a loss, its curve, and its last and lowest points.
+/// Draws a series of losses: the bands without a finite value, the curve, and its last and lowest points.
 pub(super) fn draw(svg: &mut String, series: &Series, axes: &Axes) {
     bands(svg, &series.points, axes);
     let has_course = !series.averaged && series.points.len() >= LEAST_FOR_COURSE;
@@ -31,9 +31,9 @@ pub(super) fn draw(svg: &mut String, series: &Series, axes: &Axes) {
     series.last().into_iter().for_each(|last| circle("last", last));
 }
 
-/// Draws lines through points, each with a class.
+/// Draws lines through points. Each line has a class.
 pub(super) fn lines(svg: &mut String, lines: &[(&str, &[Point])], axes: &Axes) {
-    // Only this part is stretched; its strokes are not.
+    // Only this part is stretched; `non-scaling-stroke` keeps the strokes as they are.
     svg.push_str("<svg viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\" overflow=\"visible\">\n");
     for (class, points) in lines {
         let path = path(&gathered(points, axes), axes);
@@ -43,7 +43,7 @@ pub(super) fn lines(svg: &mut String, lines: &[(&str, &[Point])], axes: &Axes) {
     svg.push_str("</svg>\n");
 }
 
-/// Bands over the steps without a finite value, each with a cross where it begins.
+/// Draws bands over the steps without a finite value, each with a cross at its begin.
 fn bands(svg: &mut String, points: &[Point], axes: &Axes) {
     let mut after = None;
     for run in points.chunk_by(|a, b| a.value.is_finite() == b.value.is_finite()) {
@@ -54,7 +54,7 @@ fn bands(svg: &mut String, points: &[Point], axes: &Axes) {
     }
 }
 
-/// Draws a band unless it would lie on the one before; a hostile log could ask for thousands.
+/// Draws a band unless it would overlap the previous one: a hostile log could ask for thousands.
 fn band(svg: &mut String, from: f64, to: f64, after: &mut Option<f64>) {
     if after.is_some_and(|after| to < after + 0.5) {
         return;
@@ -69,7 +69,7 @@ fn band(svg: &mut String, from: f64, to: f64, after: &mut Option<f64>) {
     );
 }
 
-/// The points that can be told apart on a screen: of each column the first, the least, the greatest and the last.
+/// Returns the points that can be told apart on a screen: the first, least, greatest and last of each column.
 fn gathered(points: &[Point], axes: &Axes) -> Vec<Point> {
     if points.len() as u64 <= 4 * COLUMNS {
         return points.to_vec();
@@ -95,7 +95,7 @@ fn gathered(points: &[Point], axes: &Axes) -> Vec<Point> {
     kept
 }
 
-/// The means of the values around each point; what is not finite stays so.
+/// Returns the means of the values around each point. Values that are not finite stay as they are.
 fn course(points: &[Point]) -> Vec<Point> {
     let mut course = Vec::with_capacity(points.len());
     for run in points.chunk_by(|a, b| a.value.is_finite() == b.value.is_finite()) {
@@ -112,7 +112,7 @@ fn course(points: &[Point]) -> Vec<Point> {
     course
 }
 
-/// The line through the points, in thousandths of the plot, with a gap where one is not finite.
+/// Returns the line through the points, in thousandths of the plot, with a gap where a value is not finite.
 fn path(points: &[Point], axes: &Axes) -> String {
     let mut path = String::new();
     for run in points.chunk_by(|a, b| a.value.is_finite() == b.value.is_finite()) {
@@ -124,7 +124,7 @@ fn path(points: &[Point], axes: &Axes) -> String {
             let _ = write!(path, "{command}{:.0} {:.0}", axes.x(point.step) * 10.0, axes.y(point.value) * 10.0);
         }
         if run.len() == 1 {
-            // A line of no length, which round ends make a dot.
+            // A line of length zero, which round line caps turn into a dot.
             path.push_str("h0");
         }
     }

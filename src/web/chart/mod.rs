@@ -1,5 +1,5 @@
-//! Charts of what a job does over the time: the loss of a training, and what it uses. Everything they show is there in
-//! words and numbers, too.
+//! Charts of a job over time: the loss of its training, and the resources that it uses. Everything that they show is
+//! also there in words and numbers.
 //!
 //! The plot is drawn in percent of its box, and only the curve is stretched, so that texts, marks and strokes keep their
 //! size in a window of any width.
@@ -17,7 +17,7 @@ use askama::filters::HtmlSafe;
 use crate::lora::series::{Point, Series, Source, Trend, trend};
 use axis::{Axes, Kind, counted, number};
 
-/// Rows of a table: enough to read how it went.
+/// Rows of a table: enough to read the course of the series.
 const ROWS: usize = 12;
 
 const LOSS: Kind = Kind { value: "loss", step: "step", unit: 1, from_zero: false };
@@ -32,10 +32,10 @@ impl fmt::Display for Chart {
     }
 }
 
-// Made of numbers and constants only.
+// HTML-safe because it is made of numbers and constants only.
 impl HtmlSafe for Chart {}
 
-/// Draws a series; none when it has no points.
+/// Draws a series. Returns `None` if it has no points.
 pub(super) fn chart(series: &Series) -> Option<Chart> {
     let last = series.last()?;
     let trend = trend(series);
@@ -66,14 +66,14 @@ pub(super) fn chart(series: &Series) -> Option<Chart> {
     Some(Chart(html))
 }
 
-/// The mark that a point has in the plot.
+/// Returns the mark of a point in the plot, for a legend.
 fn key(class: &str) -> String {
     format!(
         "<svg class=\"key\" viewBox=\"0 0 12 12\" aria-hidden=\"true\"><circle class=\"{class}\" cx=\"6\" cy=\"6\" r=\"4\"/></svg>"
     )
 }
 
-/// The trend in a word, and the class that gives its colour.
+/// Returns the trend in a word, and the class that gives its colour.
 fn in_words(trend: Trend) -> (&'static str, &'static str) {
     match trend {
         Trend::Falling => ("falling", "passed"),
@@ -84,13 +84,13 @@ fn in_words(trend: Trend) -> (&'static str, &'static str) {
     }
 }
 
-/// How it went, in a sentence or two.
+/// Describes the series in a sentence or two.
 fn sentence(series: &Series, trend: Trend) -> String {
     let finite = |point: &&Point| point.value.is_finite();
     let first = series.points.iter().find(finite);
     let last = series.points.iter().rfind(finite);
     let broken = series.first_not_finite();
-    // From which step on nothing is finite any more.
+    // The step from which no later value is finite.
     let broken_for_good = last.map_or(broken, |last| series.points.iter().copied().find(|p| p.step > last.step));
     let (Some(first), Some(last)) = (first, last) else {
         return "No loss was a finite number.".to_owned();
@@ -102,8 +102,8 @@ fn sentence(series: &Series, trend: Trend) -> String {
         }
         (Trend::TooShort, None) if series.points.len() == 1 => "A single value has no trend.".to_owned(),
         (Trend::TooShort, None) => format!("{} values are too few for a trend.", series.points.len()),
-        (Trend::Diverged, None) => format!("It ends far higher than it was: at {}.", number(last.value)),
-        (Trend::Flat, None) => format!("It began at {} and ends at {}.", number(first.value), number(last.value)),
+        (Trend::Diverged, None) => format!("The loss ends far higher than it was: at {}.", number(last.value)),
+        (Trend::Flat, None) => format!("The loss began at {} and ends at {}.", number(first.value), number(last.value)),
         (Trend::Falling | Trend::NotANumber, None) => {
             format!("From {} at the first step to {} at the last.", number(first.value), number(last.value))
         }
@@ -128,13 +128,13 @@ fn source(series: &Series) -> &'static str {
     }
 }
 
-/// The plot. What it shows stands beside it in words, so that its name is enough for a screen reader.
+/// Draws the plot. The text next to it describes it in words, so its name is enough for a screen reader.
 fn plot(series: &Series, says: &str) -> String {
     let axes = Axes::of(&series.points, LOSS);
     framed(&format!("Chart of the loss by step. {says}"), &axes, |svg| curve::draw(svg, series, &axes))
 }
 
-/// A plot with its axes and what `draw` puts into it.
+/// Returns a plot with its axes and the content that `draw` adds.
 fn framed(name: &str, axes: &Axes, draw: impl FnOnce(&mut String)) -> String {
     let mut svg = format!("<div class=\"chart\"><svg role=\"img\" aria-label=\"{name}\">\n");
     axes.draw(&mut svg);
@@ -143,13 +143,13 @@ fn framed(name: &str, axes: &Axes, draw: impl FnOnce(&mut String)) -> String {
     svg
 }
 
-/// Some of `count` places for a table: the first, the last, and between them at even distances.
+/// Picks some of `count` indices for a table: the first, the last, and others at even distances.
 fn some(count: usize) -> Vec<usize> {
     let rows = ROWS.min(count);
     (0..rows).map(|row| row * (count - 1) / (rows - 1).max(1)).collect()
 }
 
-/// Some of the points as a table, for who cannot see the chart or wants numbers.
+/// Lists some of the points as a table, for readers who cannot see the chart or want numbers.
 fn table(series: &Series) -> String {
     let points = &series.points;
     let mut html =

@@ -1,4 +1,4 @@
-//! What a job used of its machine: a chart for each kind, folded away until somebody wants to know.
+//! Charts of the machine's resources that a job used: one for each kind, folded until the reader opens them.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::{Chart, curve, framed, some};
 use crate::domain::{Resource, Resources, Times, in_words};
 use crate::lora::series::Point;
 
-/// Units of bytes, and of bytes a second.
+/// Units of bytes, and of bytes per second.
 const BYTES: [(&str, f64); 5] =
     [("B", 1.0), ("KiB", 1024.0), ("MiB", 1_048_576.0), ("GiB", 1_073_741_824.0), ("TiB", 1_099_511_627_776.0)];
 const RATES: [(&str, f64); 5] = [
@@ -20,11 +20,11 @@ const RATES: [(&str, f64); 5] = [
     ("GiB/s", 1_073_741_824.0),
     ("TiB/s", 1_099_511_627_776.0),
 ];
-/// Units of the time, in milliseconds, and from which length on each is used.
+/// Units of time, their lengths in milliseconds, and the duration from which each is used.
 const TIMES: [(&str, u64, u64); 3] =
     [("hours", 3_600_000, 5 * 3_600_000), ("minutes", 60_000, 3 * 60_000), ("seconds", 1000, 0)];
 
-/// One plot: its name, its lines, the units that it may have, and what it shows in words.
+/// A plot: its name, its lines, the units that it may have, and a description in words.
 struct Plot<'a> {
     name: &'static str,
     lines: Vec<(Resource, &'a [(u64, f64)])>,
@@ -32,7 +32,7 @@ struct Plot<'a> {
     says: String,
 }
 
-/// Draws what a job used.
+/// Draws the resources that a job used.
 pub(in crate::web) fn resources(used: &Resources) -> Chart {
     let length = used.series.iter().filter_map(|(_, times)| times.last()).map(|(at, _)| *at).max().unwrap_or(0);
     let time = TIMES
@@ -54,11 +54,11 @@ pub(in crate::web) fn resources(used: &Resources) -> Chart {
     Chart(html)
 }
 
-/// The time of all processors together, in words.
+/// Returns the time of all processors together, in words.
 pub(in crate::web) fn processor_time(used: &Resources) -> String {
     match used.cpu_seconds {
         seconds if seconds < 10.0 => format!("{seconds:.1} s"),
-        // What is stored may be anything that a JSON number can be.
+        // A stored number may be anything that JSON allows.
         seconds => in_words(Duration::try_from_secs_f64(seconds).unwrap_or_default()),
     }
 }
@@ -114,7 +114,7 @@ fn plots(used: &Resources) -> [Plot<'_>; 6] {
     ]
 }
 
-/// What a line looks like.
+/// Returns a sample of a line, for a legend.
 fn key(class: &str) -> String {
     format!(
         "<svg class=\"key\" viewBox=\"0 0 20 12\" aria-hidden=\"true\"><path class=\"{class}\" d=\"M1 6h18\"/></svg>"
@@ -125,7 +125,7 @@ impl Plot<'_> {
     fn drawn(&self, (time, milliseconds): (&'static str, u64)) -> String {
         let most = self.lines.iter().flat_map(|(_, times)| *times).map(|(_, value)| *value).fold(0.0, f64::max);
         if most <= 0.0 {
-            // An engine that cannot count says nothing else, as of disks under the first version of control groups.
+            // An engine that cannot count reports zero; so it is for disks under version 1 of control groups.
             let says = "None, as far as the engine can tell.";
             return format!("<section><h3>{}</h3><p class=\"dim\">{says}</p></section>\n", self.name);
         }
@@ -139,13 +139,13 @@ impl Plot<'_> {
         let classes = ["course", "second"];
         let drawn: Vec<(&str, &[Point])> = classes.into_iter().zip(lines.iter().map(Vec::as_slice)).collect();
         let of = if self.name.starts_with("GPU") { self.name.to_owned() } else { self.name.to_lowercase() };
-        let name = format!("Chart of {of} by time in {time}; what it shows stands above.");
+        let name = format!("Chart of {of} by time in {time}; the text above describes it.");
         let plot = framed(&name, &axes, |svg| curve::lines(svg, &drawn, &axes));
         format!("<section><h3>{}</h3><p class=\"dim\">{}</p>\n{plot}</section>\n", self.name, self.says)
     }
 }
 
-/// Some of the samples as a table.
+/// Lists some of the samples as a table.
 fn table(used: &Resources, (time, milliseconds): (&str, u64)) -> String {
     let mut html = format!(
         "<details class=\"numbers\"><summary>Numbers</summary>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Time in {time}</th>"

@@ -7,7 +7,7 @@ use super::*;
 use crate::domain::{Record, Usage};
 use crate::lora::series::LogReader;
 
-/// The series of a training with these losses.
+/// Returns the series of a training with these losses.
 fn series(losses: impl IntoIterator<Item = f64>) -> Series {
     let mut reader = LogReader::new();
     for (step, loss) in losses.into_iter().enumerate() {
@@ -20,7 +20,7 @@ fn html(losses: impl IntoIterator<Item = f64>) -> String {
     chart(&series(losses)).expect("a chart").to_string()
 }
 
-/// What a person reads of an element.
+/// Returns the text of an element that a person reads.
 fn text(html: &str, css: &str) -> String {
     let (page, wanted) = (Html::parse_fragment(html), Selector::parse(css).expect("a selector"));
     page.select(&wanted).map(|element| element.text().collect::<String>()).collect::<Vec<_>>().join("|")
@@ -93,7 +93,7 @@ fn numbers_are_short() {
     assert_eq!([0, 999, 1000, 1_234_567].map(counted), ["0", "999", "1,000", "1,234,567"]);
 }
 
-/// What a job of so many seconds used.
+/// Draws the resources of a job that took `seconds`.
 fn used(seconds: u64) -> String {
     let mut record = Record::default();
     for second in 1..=seconds {

@@ -30,13 +30,13 @@ use crate::store::output::log_objects;
 use crate::store::queue;
 use view::{Html, View};
 
-/// Bytes of log that are read at a time.
+/// Number of bytes of log that are read at a time.
 const PIECE: usize = 256 * 1024;
-/// A change is heard through the bell at once; this is for changes made by another process.
+/// Interval of the checks for changes by another process. The bell announces changes of this process at once.
 const POLL: Duration = Duration::from_secs(1);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// What a reader of the log needs to know of its job.
+/// Columns of a job that a reader of its log needs.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct Facts {
     pub attempt: i32,
@@ -47,7 +47,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// The latest attempt at `job`, whose facts these are.
+    /// Returns the latest attempt at `job`, the job that these facts are about.
     pub(super) fn attempt_of(&self, job: JobId) -> AttemptId {
         AttemptId { job, number: self.attempt }
     }
@@ -61,19 +61,20 @@ pub(super) async fn facts(db: &PgPool, job: JobId) -> Result<Facts, Error> {
         .ok_or(Error::NotFound("job"))
 }
 
-/// Which part of the log is wanted, and how.
+/// Query parameters: the part of the log, and its form.
 #[derive(Debug, Deserialize)]
 pub(super) struct Wanted {
     #[serde(default)]
     offset: i64,
-    /// An attempt that is over; none for the latest.
+    /// Number of an attempt that is over; `None` for the latest.
     attempt: Option<i32>,
     view: Option<String>,
-    /// A token of the HTML view, as its event ids are.
+    /// Token of the HTML view, in the form of its event ids.
     after: Option<String>,
 }
 
-/// `GET /api/v1/jobs/{id}/log`: the bytes from `offset` to where the log ends now, of the latest attempt or an earlier one.
+/// `GET /api/v1/jobs/{id}/log`: the bytes from `offset` to the current end of the log, of the latest attempt or an
+/// earlier one.
 pub(super) async fn raw(
     extract::State(state): extract::State<State>,
     Path(job): Path<i64>,
@@ -91,7 +92,7 @@ pub(super) async fn raw(
     };
     let attempt = AttemptId { job, number: attempt };
     if let Some(why) = log_objects::removed(&state.db, attempt).await? {
-        return Err(Error::Gone(format!("The log of this job is not here any more: {why}.")).into());
+        return Err(Error::Gone(format!("The log of this job is no longer here: {why}.")).into());
     }
     let pieces = stream::try_unfold(wanted.offset.clamp(0, end), move |offset| {
         let logs = state.logs.clone();
@@ -100,7 +101,7 @@ pub(super) async fn raw(
                 return Ok(None);
             }
             let mut bytes = logs.read(attempt, offset, PIECE).await?.bytes;
-            // An answer that breaks off says that something is missing; one that ends early would not.
+            // A response that is cut off shows that something is missing; one that merely ends early would not.
             anyhow::ensure!(!bytes.is_empty(), "the stored log of job {job} ends at {offset}, not at {end}");
             bytes.truncate(usize::try_from(end - offset)?);
             let next = offset + i64::try_from(bytes.len())?;
@@ -118,9 +119,9 @@ pub(super) async fn raw(
 
 /// `GET /api/v1/jobs/{id}/log/stream`: events until the job is finished.
 ///
-/// - `chunk` `{"offset", "text"}`, or with `view=html` `lines` `{"ops", "unfinished"}`; the id says where to go on
-/// - `series` `{"html"}`, with `view=html`: the chart of the losses as it looks now, about once a second
-/// - `restart` `{"attempt"}`: the job runs again, forget what you have
+/// - `chunk` `{"offset", "text"}`, or with `view=html` `lines` `{"ops", "unfinished"}`; the id says where to continue
+/// - `series` `{"html"}`, with `view=html`: the current chart of the losses, about once a second
+/// - `restart` `{"attempt"}`: the job runs again, so the reader must discard what it has
 /// - `end` `{"state", "verdict", "reason"}`, with `view=html` also the last `ops`
 pub(super) async fn live(
     extract::State(state): extract::State<State>,
@@ -129,14 +130,14 @@ pub(super) async fn live(
     headers: HeaderMap,
 ) -> Result<Response, InJson> {
     let job = JobId(job);
-    // Before the first look, so that no change falls between the two.
+    // Subscribes before the first check, so that no change is missed between the two.
     let changes = state.bells.log_changes();
     let Facts { attempt, log_length, .. } = facts(&state.db, job).await?;
     let last_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let view = if wanted.view.as_deref() == Some("html") {
         let token = last_id.or(wanted.after.as_deref());
         let from = token.and_then(Checkpoint::from_token).unwrap_or_else(|| Checkpoint::begin(attempt));
-        // The losses before that place count, too.
+        // The losses before that offset count too.
         let offset = i64::try_from(from.offset()).unwrap_or(i64::MAX).min(log_length);
         let losses = series::reader(&state.logs, AttemptId { job, number: from.attempt() }, offset)
             .await
@@ -153,7 +154,7 @@ pub(super) async fn live(
     })
     .take_until(state.shutdown.cancelled_owned());
     let mut response = Sse::new(events).keep_alive(KeepAlive::default()).into_response();
-    // Tells nginx not to gather events.
+    // Makes nginx forward events without buffering.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }
@@ -168,7 +169,7 @@ fn event(name: &str, data: &Value) -> Event {
     Event::default().event(name).data(data.to_string())
 }
 
-/// One reader of one job's log.
+/// A reader of a job's log.
 struct Follower {
     db: PgPool,
     logs: Logs,
@@ -180,7 +181,7 @@ struct Follower {
 }
 
 impl Follower {
-    /// The next event, when there is one. None ends the stream; the reader may come back with the last id.
+    /// Waits for the next event. `None` ends the stream; the reader may reconnect with the last id.
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.ready.pop_front() {
@@ -193,14 +194,14 @@ impl Follower {
                 Ok(true) => {}
                 Ok(false) => self.wait().await,
                 Err(error) => {
-                    warn!(job = %self.job, "a log stream breaks off: {error:#}");
+                    warn!(job = %self.job, "a log stream failed: {error:#}");
                     return None;
                 }
             }
         }
     }
 
-    /// Reads what is new; false when nothing is.
+    /// Reads new bytes. Returns false if there are none.
     async fn poll(&mut self) -> anyhow::Result<bool> {
         if let Some(event) = self.view.due(Instant::now()) {
             self.ready.push_back(event);
@@ -250,7 +251,7 @@ impl Follower {
         self.ended = true;
     }
 
-    /// Waits for a change of this job.
+    /// Waits for a change of this job, or until the next check is due.
     async fn wait(&mut self) {
         let heard = async {
             loop {
@@ -262,7 +263,7 @@ impl Follower {
             }
         };
         let wait = self.view.next_due().map_or(POLL, |due| due.saturating_duration_since(Instant::now()).min(POLL));
-        // Both ends of the wait are fine: the rows are looked at in either case.
+        // Either end of the wait is fine: the rows are checked in both cases.
         let _ = tokio::time::timeout(wait, heard).await;
     }
 }

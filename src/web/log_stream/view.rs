@@ -1,4 +1,4 @@
-//! How a log is told to one reader, and up to where it was.
+//! The form in which a log is sent to a reader, and the position of that reader.
 
 use std::time::{Duration, Instant};
 
@@ -10,30 +10,31 @@ use crate::log_view::{Checkpoint, Renderer, event_html, line_html};
 use crate::lora::series::LogReader;
 use crate::web::chart::chart;
 
-/// A progress bar is drawn twenty times a second; people see as much of it at this pace.
+/// Minimum time between two updates of a progress bar. Programs redraw theirs some twenty times a second; people see no
+/// difference at this pace.
 const BAR_EVERY: Duration = Duration::from_millis(250);
-/// A chart is some ten thousand bytes.
+/// Minimum time between two charts, each of which has some ten thousand bytes.
 const CHART_EVERY: Duration = Duration::from_secs(1);
 
-/// How the log is told.
+/// Form of the log.
 pub(super) enum View {
-    /// As it is.
+    /// Unchanged text.
     Text { attempt: i32, offset: i64 },
-    /// As lines of a page.
+    /// Lines of a page.
     Html(Box<Html>),
 }
 
-/// The page's state.
+/// State of the page.
 pub(super) struct Html {
     renderer: Renderer,
-    /// The unfinished line as it was told.
+    /// The unfinished line as it was last sent.
     unfinished: Option<String>,
     bar: Pace,
     losses: LogReader,
     chart: Pace,
 }
 
-/// Something that changes more often than it is told.
+/// Something that changes more often than it is sent.
 #[derive(Default)]
 struct Pace {
     told: Option<Instant>,
@@ -41,12 +42,12 @@ struct Pace {
 }
 
 impl Pace {
-    /// When it is to be told; none when nothing is owed.
+    /// Returns the time at which it must be sent, or `None` if nothing is owed.
     fn due(&self, every: Duration, now: Instant) -> Option<Instant> {
         self.is_owed.then(|| self.told.map_or(now, |told| told + every))
     }
 
-    /// Whether it is to be told now, which then counts as done.
+    /// Returns true if it must be sent now, and then counts it as sent.
     fn take(&mut self, every: Duration, now: Instant) -> bool {
         let is_due = self.due(every, now).is_some_and(|due| due <= now);
         if is_due {
@@ -57,7 +58,7 @@ impl Pace {
 }
 
 impl Html {
-    /// A page that has the log up to `from`, with the losses of that part.
+    /// Makes a page that has the log up to `from`, with the losses of that part.
     pub(super) fn new(from: Checkpoint, losses: LogReader) -> Self {
         Self {
             renderer: Renderer::new(from, line_html),
@@ -68,7 +69,7 @@ impl Html {
         }
     }
 
-    /// The last unfinished line's ops, and the chart of all losses if it has changed.
+    /// Returns the ops of the last, unfinished line, and the chart of all losses if it has changed.
     pub(super) fn finish(&mut self) -> (Value, Option<Event>) {
         let before = self.losses.version();
         self.losses.finish();
@@ -84,7 +85,7 @@ impl Html {
         self.chart.is_owed |= self.losses.version() > before;
         let ops = self.renderer.feed(bytes);
         self.bar.is_owed = true;
-        // Lines are told at once, and with them how the one after them looks.
+        // Complete lines are sent at once, together with the unfinished line after them.
         (!ops.is_empty()).then(|| {
             self.bar = Pace { told: Some(Instant::now()), is_owed: false };
             self.unfinished = self.renderer.unfinished();
@@ -111,7 +112,7 @@ impl Html {
         event("lines", &data).id(self.renderer.checkpoint().to_token())
     }
 
-    /// The chart. It has no id: where to go on after a lost connection is up to the lines.
+    /// Returns the chart. Its event has no id: the lines alone decide where a reader continues after a lost connection.
     fn charted(&self) -> Event {
         let html = chart(self.losses.series()).map(|chart| chart.to_string()).unwrap_or_default();
         event("series", &json!({ "html": html }))
@@ -119,7 +120,7 @@ impl Html {
 }
 
 impl View {
-    /// The attempt and the offset of the next byte.
+    /// Returns the attempt and the offset of the next byte.
     pub(super) fn position(&self) -> (i32, i64) {
         match self {
             Self::Text { attempt, offset } => (*attempt, *offset),
@@ -130,7 +131,7 @@ impl View {
         }
     }
 
-    /// Begins anew with another attempt.
+    /// Starts again with another attempt.
     pub(super) fn restart(&mut self, attempt: i32) {
         *self = match self {
             Self::Text { .. } => Self::Text { attempt, offset: 0 },
@@ -138,7 +139,8 @@ impl View {
         };
     }
 
-    /// The event that tells the next bytes; none when they make no difference yet. `last` when no bytes follow.
+    /// Returns the event for the next bytes, or `None` when they make no difference yet. `last` means that no bytes
+    /// follow.
     pub(super) fn render(&mut self, bytes: &[u8], last: bool) -> Option<Event> {
         match self {
             Self::Text { attempt, offset } => {
@@ -154,7 +156,7 @@ impl View {
         }
     }
 
-    /// What is told at a pace of its own, when its time has come.
+    /// Returns an event that is sent at its own pace, if its time has come.
     pub(super) fn due(&mut self, now: Instant) -> Option<Event> {
         match self {
             Self::Text { .. } => None,
@@ -162,7 +164,7 @@ impl View {
         }
     }
 
-    /// When [`View::due`] has something to tell; none when nothing is owed.
+    /// Returns the time at which [`View::due`] has an event, or `None` if nothing is owed.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let Self::Html(html) = self else { return None };
         let now = Instant::now();
@@ -170,7 +172,7 @@ impl View {
     }
 }
 
-/// The length of `bytes` without a character that is cut off at the end.
+/// Returns the length of `bytes` without a character that is cut off at the end.
 fn whole_characters(bytes: &[u8]) -> usize {
     let last_chunk = bytes.utf8_chunks().last();
     let cut_off = last_chunk.map_or(0, |chunk| match std::str::from_utf8(chunk.invalid()) {

@@ -11,7 +11,7 @@ use crate::web::error::Error;
 use crate::web::rows::{self, Build, Job};
 use crate::web::show::{Mark, Prose};
 
-/// A problem with the link to its line.
+/// A problem with a link to its line.
 struct Row {
     mark: Mark,
     place: String,
@@ -35,7 +35,6 @@ struct BuildPage {
     stages: Vec<Stage>,
 }
 
-/// Shows the page.
 pub(in crate::web) async fn page(
     extract::State(state): extract::State<State>,
     Path((owner, name, number)): Path<(String, String, String)>,
@@ -45,7 +44,7 @@ pub(in crate::web) async fn page(
     let mut connection = state.db.acquire().await?;
     let mut problems = problems::of(&mut connection, build.id).await?;
     drop(connection);
-    // What has to be mended comes first, else as it was found.
+    // Errors come first. Problems of equal severity keep the order in which they were found.
     problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
     let forge = build.forge();
     let row = |problem: Problem| Row {
@@ -60,7 +59,7 @@ pub(in crate::web) async fn page(
     render(&BuildPage { chrome, problems, stages: by_stage(jobs), build })
 }
 
-/// Jobs keep their order; neighbours of one stage stand together.
+/// Groups the jobs by stage, in their order.
 fn by_stage(jobs: Vec<Job>) -> Vec<Stage> {
     let mut stages: Vec<Stage> = Vec::new();
     for job in jobs {
@@ -77,11 +76,11 @@ impl BuildPage {
         !self.build.state.is_finished()
     }
 
-    /// What the page says where a build has no jobs.
+    /// Returns the text for a build without jobs.
     fn why_no_jobs(&self) -> &'static str {
         match self.build.state {
-            BuildState::Failed | BuildState::Errored => "Nothing ran: the problems above have to be mended first.",
-            BuildState::Canceled => "Nothing ran: the build was canceled before it had jobs.",
+            BuildState::Failed | BuildState::Errored => "Nothing ran: the problems above must be fixed first.",
+            BuildState::Canceled => "Nothing ran: the build was canceled before it had any jobs.",
             _ => "There was nothing to run.",
         }
     }

@@ -18,7 +18,6 @@ struct Home {
     hook: String,
 }
 
-/// Shows the page.
 pub(in crate::web) async fn page(extract::State(state): extract::State<State>) -> Result<Page, Error> {
     let builds = rows::latest(&state.db, LIMIT).await?;
     let chrome = Chrome::load(&state.db, true).await?;

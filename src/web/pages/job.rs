@@ -21,15 +21,15 @@ use crate::web::rows::{self, Build, Job};
 use crate::web::series;
 use crate::web::show::When;
 
-/// Bytes of log that a page shows: the last ones of a longer log, since its end says why the job failed.
+/// Number of bytes of log that a page shows. Of a longer log, it shows the end, which says why the job failed.
 const SHOWN: u64 = 2 * 1024 * 1024;
-/// Bytes of log that are read at a time.
+/// Number of bytes of log that are read at a time.
 const PIECE: usize = 256 * 1024;
 
-/// What may be asked of the page.
+/// Query parameters of the page.
 #[derive(Debug, Deserialize)]
 pub(in crate::web) struct Wanted {
-    /// `facts` for the page without the log, which its script asks for while the log comes by a stream.
+    /// `facts` for the page without the log. The page's script asks for that while the log comes as a stream.
     part: Option<String>,
 }
 
@@ -40,32 +40,31 @@ struct JobPage {
     build: Build,
     job: Job,
     config: String,
-    /// None of a job that tries no training, or that has not ended.
+    /// `None` for a job that is not a smoke job, or that has not ended.
     smoke: Option<Smoke>,
-    /// What became of its earlier attempts.
+    /// Ends of the earlier attempts.
     lost: Vec<LostAttempt>,
-    /// What it used; none of a job that has not ended, or that nobody looked at.
+    /// Resources that the job used; `None` until it has ended, and if no sample was taken.
     resources: Option<Resources>,
-    /// The files that it left.
+    /// Files that the job left.
     artifacts: Vec<Artifact>,
-    /// None when there are no losses in the log.
+    /// `None` when there are no losses in the log.
     chart: Option<Chart>,
-    /// None when it is not asked for.
+    /// `None` when the request leaves it out.
     log: Option<LogPart>,
 }
 
-/// The log as far as it is there.
+/// The part of the log that is there so far.
 struct LogPart {
     html: String,
-    /// Where the stream goes on.
+    /// Token with which the stream continues.
     token: String,
-    /// Bytes that are not shown.
+    /// Number of bytes that are not shown.
     skipped: u64,
-    /// Why it is not there any more.
+    /// Reason why the log was removed.
     removed: Option<String>,
 }
 
-/// Shows the page.
 pub(in crate::web) async fn page(
     extract::State(state): extract::State<State>,
     Path((owner, name, number, job)): Path<(String, String, String, String)>,
@@ -88,7 +87,7 @@ pub(in crate::web) async fn page(
     render(&JobPage { chrome, build, job, config, smoke, lost, resources, artifacts, chart, log })
 }
 
-/// Renders the log from its begin, since colours, folds and line numbers depend on what came before, and keeps the end.
+/// Renders the log from its start, since colours, folds and line numbers depend on earlier lines, and keeps the end.
 async fn log(db: &PgPool, logs: &Logs, job: &Job) -> Result<LogPart, Error> {
     let length = u64::try_from(job.log_length).unwrap_or(0);
     let keep_from = length.saturating_sub(SHOWN);
@@ -108,7 +107,7 @@ async fn log(db: &PgPool, logs: &Logs, job: &Job) -> Result<LogPart, Error> {
         }
     }
     let token = renderer.checkpoint().to_token();
-    // The stream tells the unfinished line of a job that still runs.
+    // The stream sends the unfinished line of a job that still runs.
     if job.state == JobState::Finished {
         ops.extend(renderer.finish());
     }

@@ -1,4 +1,4 @@
-//! The pages. Each file is one page: what it reads, its template's fields, its handler.
+//! The pages. Each file is one page: its queries, its template's fields, and its handler.
 
 pub(super) mod build;
 pub(super) mod home;
@@ -15,11 +15,11 @@ use super::assets;
 use super::error::Error;
 use crate::store::alerts::{self, Alert};
 
-/// What is around every page.
+/// The frame around every page.
 #[derive(Debug)]
 pub(super) struct Chrome {
     pub(in crate::web) alerts: Vec<Alert>,
-    /// Whether the page comes again by itself where there is no script.
+    /// True when the page reloads by itself where scripts are disabled.
     pub(in crate::web) refresh: bool,
     pub(in crate::web) stylesheet: String,
     pub(in crate::web) script: String,
@@ -27,7 +27,7 @@ pub(super) struct Chrome {
 }
 
 impl Chrome {
-    /// Of a page that does not ask Postgres.
+    /// Returns the frame of a page that does not query Postgres.
     pub(super) fn plain(refresh: bool) -> Self {
         Self {
             alerts: Vec::new(),
@@ -47,7 +47,7 @@ impl Chrome {
     }
 }
 
-/// A page as an answer that is asked for anew each time.
+/// A page as a response that browsers revalidate each time.
 type Page = ([(axum::http::HeaderName, &'static str); 1], Html<String>);
 
 fn render(page: &impl Template) -> Result<Page, Error> {

@@ -13,10 +13,10 @@ use crate::web::rows::{self, Build, Repo};
 use crate::web::{State, badge};
 
 const PAGE: usize = 25;
-/// More branches than this are not listed; the address still takes any.
+/// Maximum number of branches that are listed; the address accepts any branch.
 const BRANCHES: i64 = 100;
 
-/// What may be asked of the page and of the badge.
+/// Query parameters of the page and of the badge.
 #[derive(Debug, Deserialize)]
 pub(in crate::web) struct Wanted {
     branch: Option<String>,
@@ -33,7 +33,7 @@ struct RepoPage {
     branch: String,
     builds: Vec<Build>,
     first_page: bool,
-    /// The number that the next page is before.
+    /// Number before which the next page begins.
     next: Option<i32>,
 }
 
@@ -43,7 +43,7 @@ pub(in crate::web) async fn page_or_badge(
     Path((owner, name)): Path<(String, String)>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Error> {
-    // The form sends an empty branch for all of them. Postgres has no NUL in text, so no branch has one.
+    // The form sends an empty branch for all branches. Postgres has no NUL in text, so no branch has one.
     let branch = wanted.branch.as_deref().filter(|branch| !branch.is_empty());
     if branch.is_some_and(|branch| branch.contains('\0')) {
         return Err(Error::NotFound("branch"));
@@ -72,7 +72,7 @@ pub(in crate::web) async fn page_or_badge(
     Ok(render(&page)?.into_response())
 }
 
-/// The branches that were built, the latest first.
+/// Lists the branches that were built, the latest first.
 async fn branches(db: &PgPool, repo: RepoId) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
         "select branch from build where repo_id = $1 and branch is not null and kind <> 'pull_request'

@@ -1,4 +1,5 @@
-//! `/runners`: the runners with their slots and GPUs, who has them, and which jobs wait for more than a slot.
+//! `/runners`: the runners with their slots and GPUs, the holders of these, and the jobs that wait for more than a
+//! slot.
 
 use askama::Template;
 use axum::extract;
@@ -12,9 +13,9 @@ use crate::web::State;
 use crate::web::error::Error;
 use crate::web::show::{Mark, When};
 
-/// More jobs than this are not listed one by one.
+/// Maximum number of waiting jobs that are listed.
 const WAITING: i64 = 50;
-/// A runner that was not heard of for longer than this is said to be away.
+/// Time without a sign of life after which a runner is shown as away.
 const SILENCE: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
 
 #[derive(sqlx::FromRow)]
@@ -29,7 +30,7 @@ struct RunnerRow {
     running: i64,
 }
 
-/// A job, as far as it is linked to.
+/// The columns of a job that a link to it needs.
 #[derive(sqlx::FromRow)]
 struct JobLink {
     owner: Option<String>,
@@ -73,7 +74,6 @@ struct Runners {
     waiting: Vec<WaitingJob>,
 }
 
-/// Shows the page.
 pub(in crate::web) async fn page(extract::State(state): extract::State<State>) -> Result<Page, Error> {
     let runners = runners(&state.db).await?;
     let waiting = sqlx::query_as(
@@ -114,7 +114,7 @@ async fn runners(db: &PgPool) -> sqlx::Result<Vec<Runner>> {
 }
 
 impl JobLink {
-    /// Its path and what it is called.
+    /// Returns the path and the name of the job.
     fn link(&self) -> Option<(String, String)> {
         let Self { owner: Some(owner), repo: Some(repo), build: Some(build), job: Some(job) } = self else {
             return None;

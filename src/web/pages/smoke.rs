@@ -1,4 +1,4 @@
-//! What a smoke job's training did: the conditions, and the weights that it saved.
+//! The result of a smoke job: the conditions, and the weights that its training saved.
 
 use serde::Deserialize as _;
 use sqlx::PgPool;
@@ -9,10 +9,10 @@ use crate::lora::verdict::{Condition, Saved, Weights};
 use crate::store::output::reports;
 use crate::web::error::Error;
 
-/// The report of a smoke job that has ended.
+/// Report of a smoke job that has ended.
 pub(super) struct Smoke {
     pub(super) conditions: Vec<Condition>,
-    /// The files of weights that hold any.
+    /// Files that hold weights.
     pub(super) weights: Vec<File>,
 }
 
@@ -22,13 +22,13 @@ pub(super) struct File {
     pub(super) what: String,
     pub(super) size: String,
     pub(super) sha256: String,
-    /// The blocks of the model, each with a share of the greatest norm in percent.
+    /// Blocks of the model, each with its share of the greatest norm in percent.
     pub(super) blocks: Vec<Bar>,
-    /// What the bars are.
+    /// Name of the numbers in the bars.
     pub(super) norms: &'static str,
 }
 
-/// How much one block of the model was changed.
+/// Size of the change to one block of the model.
 pub(super) struct Bar {
     pub(super) name: String,
     pub(super) modules: usize,
@@ -36,10 +36,10 @@ pub(super) struct Bar {
     pub(super) percent: u8,
 }
 
-/// The most blocks that are drawn of one file.
+/// Maximum number of blocks that are drawn for a file.
 const MOST_BARS: usize = 40;
 
-/// Reads it; none of another job, or of one that was stopped.
+/// Reads the report. Returns `None` for a job that is not a smoke job, or that was stopped.
 pub(super) async fn of(db: &PgPool, job: JobId) -> Result<Option<Smoke>, Error> {
     let Some(body) = reports::smoke(db, job).await? else { return Ok(None) };
     let Examined { conditions, saved, .. } = Examined::deserialize(body).map_err(anyhow::Error::from)?;
