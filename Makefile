@@ -33,12 +33,13 @@ demo: setup image ## Run the whole service on this machine (ONCE=1: one build, t
 	cargo build --release --locked --bin trainyard --example demo
 	@ONCE=$(ONCE) $(target)/release/examples/demo
 
-check: ## Format, lints, layers, dependencies
+check: ## Format, lints, layers, dependencies, links in the documents
 	@scripts/setup check
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --test layers
 	scripts/audit-dependencies
+	scripts/check-links
 	shellcheck scripts/setup scripts/with-postgres scripts/book .ci/run docker/*.sh docker/airgapped/*.sh docker/rootfs/usr/local/bin/sudo
 
 test: setup-test image ## Run all tests, with real Docker, Postgres, git and Chromium
