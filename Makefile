@@ -6,7 +6,7 @@ target = $(or $(CARGO_TARGET_DIR),target)
 certificates = $(if $(CA_CERTIFICATES),--ca-certificates $(CA_CERTIFICATES))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-faults image build demo check test bench faults clean
+.PHONY: help setup setup-test setup-faults image build demo check test bench faults docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,13 +33,14 @@ demo: setup image ## Run the whole service on this machine (ONCE=1: one build, t
 	cargo build --release --locked --bin trainyard --example demo
 	@ONCE=$(ONCE) $(target)/release/examples/demo
 
-check: ## Format, lints, layers, dependencies
+check: ## Format, lints, layers, dependencies, links in the documents
 	@scripts/setup check
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --test layers
 	scripts/audit-dependencies
-	shellcheck scripts/setup scripts/with-postgres .ci/run docker/*.sh docker/airgapped/*.sh docker/rootfs/usr/local/bin/sudo
+	scripts/check-links
+	shellcheck scripts/setup scripts/with-postgres scripts/book .ci/run docker/*.sh docker/airgapped/*.sh docker/rootfs/usr/local/bin/sudo
 
 test: setup-test image ## Run all tests, with real Docker, Postgres, git and Chromium
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; scripts/with-postgres cargo nextest run --locked; \
@@ -52,6 +53,10 @@ bench: setup image ## Measure, as ratios to docker run, pgbench and git
 faults: setup-faults image ## Let things die at random moments, and check that nothing is lost (SEED, FAULTS)
 	cargo build --locked --bin trainyard --example faults
 	@$(target)/debug/examples/faults
+
+docs: ## Build the documents as one site
+	@scripts/setup docs
+	@scripts/book $(target)
 
 clean: ## Remove what was built here (job images and data stay)
 	cargo clean
