@@ -12,6 +12,7 @@ mod cancel;
 mod chart;
 mod error;
 mod health;
+mod job_title;
 mod log_stream;
 mod pages;
 mod rows;

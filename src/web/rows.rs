@@ -6,6 +6,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 
 use super::error::Error;
+use super::job_title::{Titled, titles};
 use super::show::{Forge, Mark, When, took};
 use crate::domain::{
     AttemptId, BuildId, BuildState, JobId, JobKind, JobState, RepoId, RepoName, Sha, TriggerKind, Verdict,
@@ -196,6 +197,10 @@ pub(super) struct Job {
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
     pub config: Value,
+    /// See [`job_title`].
+    #[sqlx(skip)]
+    #[serde(skip)]
+    pub title: String,
 }
 
 impl Job {
@@ -204,32 +209,30 @@ impl Job {
     }
 }
 
-/// Makes a query of [`Job`]s, from its condition.
-macro_rules! select_jobs {
-    ($rest:literal) => {
-        concat!(
-            "select id, number, kind, stage, name, allow_failure, state, verdict, reason, wait_reason, exit_status, attempt,
-                 runner, log_length, created_at, started_at, finished_at, config
-             from job ",
-            $rest
-        )
-    };
-}
-
 /// Lists the jobs of a build, in order.
 pub(super) async fn jobs(db: &PgPool, build: BuildId) -> sqlx::Result<Vec<Job>> {
-    sqlx::query_as(select_jobs!("where build_id = $1 order by number")).bind(build).fetch_all(db).await
+    let mut jobs: Vec<Job> =
+        sqlx::query_as(
+        "select id, number, kind, stage, name, allow_failure, state, verdict, reason, wait_reason, exit_status, attempt,
+             runner, log_length, created_at, started_at, finished_at, config
+         from job where build_id = $1 order by number",
+    )
+    .bind(build)
+    .fetch_all(db)
+    .await?;
+    let titled: Vec<Titled<'_>> =
+        jobs.iter().map(|job| Titled { kind: job.kind, name: job.name.as_deref(), config: &job.config }).collect();
+    let titles = titles(&titled);
+    for (job, title) in jobs.iter_mut().zip(titles) {
+        job.title = title;
+    }
+    Ok(jobs)
 }
 
-/// Finds a job of a build.
+/// Finds a job of a build. Its title needs the other jobs, too.
 pub(super) async fn job(db: &PgPool, build: BuildId, number: &str) -> Result<Job, Error> {
     let number: i32 = number.parse().map_err(|_| Error::NotFound("job"))?;
-    sqlx::query_as(select_jobs!("where build_id = $1 and number = $2"))
-        .bind(build)
-        .bind(number)
-        .fetch_optional(db)
-        .await?
-        .ok_or(Error::NotFound("job"))
+    jobs(db, build).await?.into_iter().find(|job| job.number == number).ok_or(Error::NotFound("job"))
 }
 
 impl Job {
@@ -246,33 +249,8 @@ impl Job {
         }
     }
 
-    /// Returns the job's name, or the parts of its config that distinguish it from the build's other jobs.
-    pub(super) fn title(&self) -> String {
-        if let Some(name) = self.name.as_deref().filter(|name| !name.trim().is_empty()) {
-            return name.to_owned();
-        }
-        let keys = ["os", "dist", "python", "language", "env"];
-        let parts: Vec<String> = keys.iter().filter_map(|key| self.config.get(key)).filter_map(in_short).collect();
-        if parts.is_empty() { format!("{} job", self.kind_word()) } else { parts.join(" · ") }
-    }
-
     /// Returns how long the job took, or has been running.
     pub(super) fn took(&self) -> Option<String> {
         took(self.started_at, self.finished_at)
     }
-}
-
-/// Describes a value of a job's config in a few words. Returns `None` if it would take more.
-fn in_short(value: &Value) -> Option<String> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        Value::Array(items) => items.iter().filter_map(in_short).collect::<Vec<_>>().join(" "),
-        Value::Object(map) => {
-            let pair = |(key, value): (&String, &Value)| Some(format!("{key}={}", value.as_str()?));
-            map.iter().filter_map(pair).collect::<Vec<_>>().join(" ")
-        }
-        Value::Null | Value::Bool(_) => return None,
-    };
-    (!text.is_empty() && text.chars().count() <= 60).then_some(text)
 }

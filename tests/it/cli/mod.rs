@@ -1,0 +1,10 @@
+//! The commands, as people type them.
+
+mod condition;
+mod doctor;
+mod inspect;
+mod lint;
+mod mock;
+mod plan;
+mod run;
+mod start;

@@ -1,0 +1,14 @@
+//! The way of the data: deliveries, plans, the queue, secrets and statuses.
+
+mod checkout;
+mod deploy;
+mod import;
+mod payloads;
+mod push;
+mod queue;
+mod secrets;
+mod services;
+mod smoke;
+mod statements;
+mod statuses;
+mod superseded;

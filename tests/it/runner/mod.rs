@@ -1,0 +1,13 @@
+//! Jobs on their runners: containers, limits, isolation, GPUs, other machines and crashes.
+
+mod checkout_images;
+mod crash;
+mod gpu_leases;
+mod gpus;
+mod hostile;
+mod isolation;
+mod limits;
+mod pool;
+mod remote;
+mod resources;
+mod work;
