@@ -21,5 +21,5 @@ pub use pg_text::pg_text;
 pub use problem::{Problem, Severity};
 pub use resources::{GpuUse, Record, Resource, Resources, Times, Usage};
 pub use status::{CommitState, JobOutcome, Status, in_words};
-pub use token::tokens;
+pub use token::{TOKEN_FORMATS, TokenFormat, tokens};
 pub use trigger::{PullRequest, Trigger, TriggerKind};

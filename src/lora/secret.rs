@@ -1,27 +1,9 @@
-//! Detection of tokens and keys by their form.
+//! Detection of tokens and keys by their form. A key of 40 hex digits looks like a commit, so such keys are found by the
+//! name of their config key.
 
-use std::sync::LazyLock;
+use std::ops::Range;
 
-use regex::Regex;
-
-/// Tokens with a recognizable form. A key of 40 hex digits looks like a commit, so such keys are found by the name of
-/// their config key.
-static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
-    let forms = [
-        r"\bhf_[A-Za-z0-9]{30,}",
-        r"\bgh[pousr]_[A-Za-z0-9]{36,}",
-        r"\bgithub_pat_[A-Za-z0-9_]{22,}",
-        r"\bAKIA[0-9A-Z]{16}\b",
-        r"\bsk-[A-Za-z0-9_-]{32,}",
-        r"\bxox[abpr]-[A-Za-z0-9-]{10,}",
-        r"hooks\.slack\.com/services/[A-Za-z0-9/]{10,}",
-        r"oapi\.dingtalk\.com/robot/send\?access_token=[A-Za-z0-9]{10,}",
-        r"qyapi\.weixin\.qq\.com/cgi-bin/webhook/send\?key=[A-Za-z0-9-]{10,}",
-        r"open\.feishu\.cn/open-apis/bot/v2/hook/[A-Za-z0-9-]{10,}",
-        r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
-    ];
-    Regex::new(&forms.join("|")).expect("a valid expression")
-});
+use crate::domain::tokens;
 
 /// Config keys whose values are secrets.
 const SECRET_KEYS: [&str; 12] = [
@@ -44,7 +26,7 @@ const SECRET_KEYS: [&str; 12] = [
 pub(super) fn is_secret(key: &str, value: &str) -> bool {
     let is_like_one = value.len() >= 16 && value.bytes().all(|byte| byte.is_ascii_graphic());
     let is_placeholder = ["your", "<", "${", "{{", "xxx", "..."].iter().any(|mark| value.to_lowercase().contains(mark));
-    TOKEN.is_match(value) || SECRET_KEYS.contains(&key) && is_like_one && !is_placeholder
+    !tokens(value).is_empty() || SECRET_KEYS.contains(&key) && is_like_one && !is_placeholder
 }
 
 /// Returns true if a key's value is a secret regardless of its form.
@@ -59,5 +41,21 @@ pub fn hidden(line: &str) -> String {
         let end = line.find([':', '=']).map_or(line.len(), |at| at + 1);
         return format!("{} [secret]", &line[..end]);
     }
-    TOKEN.replace_all(line, "[secret]").into_owned()
+    covered(line, tokens(line).into_iter().map(|(range, _)| range).collect())
+}
+
+/// Replaces these ranges of a text, which may overlap, with `[secret]`.
+pub(super) fn covered(text: &str, mut ranges: Vec<Range<usize>>) -> String {
+    ranges.sort_by_key(|range| (range.start, range.end));
+    let mut shown = String::with_capacity(text.len());
+    let mut from = 0;
+    for range in ranges {
+        if range.start >= from {
+            shown.push_str(&text[from..range.start]);
+            shown.push_str("[secret]");
+        }
+        from = from.max(range.end);
+    }
+    shown.push_str(&text[from..]);
+    shown
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::PullRequest;
+use crate::domain::{PullRequest, TOKEN_FORMATS};
 
 fn trigger() -> Trigger {
     Trigger {
@@ -50,6 +50,22 @@ fn files_that_cannot_be_built_from() {
         assert!(rules(&plan).contains(&rule), "{text:.20}: {:?}", plan.problems);
         assert!(plan.is_fatal() && !plan.has_lint_errors(), "{text:.20}");
         assert!(plan.jobs.is_empty());
+    }
+}
+
+#[test]
+fn a_secret_of_each_format_is_found_in_the_travis_yml_and_in_configs() {
+    for format in &TOKEN_FORMATS {
+        let secret = format.example();
+        let config = format!("{{\"model_family\": \"flux\", \"train_batch_size\": 1, \"note\": \"{secret}\"}}");
+        let files = [(CONFIG, format!("script: 'echo \"{secret}\"'\n")), ("a.json", config)];
+        let files = files.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.into_bytes() });
+        let plan = plan(&files, &Imports::new(), &trigger(), &Settings::default());
+        let places: Vec<_> = plan.problems.iter().map(|found| (found.rule.as_str(), found.file.as_deref())).collect();
+        for place in [("plain-secret", Some(CONFIG)), ("secret", Some("a.json"))] {
+            assert!(places.contains(&place), "{secret}: {places:?}");
+        }
+        assert!(plan.problems.iter().all(|problem| !problem.message.contains(&secret)));
     }
 }
 

@@ -7,6 +7,7 @@ use regex::Regex;
 use serde::Serialize;
 
 use crate::domain::tokens;
+use crate::lora::secret::covered;
 
 /// A private fact in the metadata. It never contains a secret itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -16,7 +17,7 @@ pub enum Private {
     Secret {
         /// The name of the metadata entry.
         key: String,
-        /// The service, such as `GitHub`, or `an address` for a password in a URL.
+        /// The service, such as `GitHub`; `a private key`; or `an address` for a password in a URL.
         whose: &'static str,
     },
     /// A path in a user's home folder.
@@ -39,8 +40,6 @@ const OF_DATA_SET: [&str; 3] = ["ss_tag_frequency", "ss_dataset_dirs", "ss_datas
 const NOTHING: [&str; 5] = ["", "{}", "[]", "null", "None"];
 /// Maximum number of facts per file. Real files have a few.
 const MAX_FACTS: usize = 1000;
-/// The replacement for a secret.
-const HIDDEN: &str = "[secret]";
 
 /// Compiles a pattern from this file, which is known to be valid.
 fn pattern(text: &str) -> Option<Regex> {
@@ -73,22 +72,12 @@ pub(super) fn facts(metadata: &BTreeMap<String, String>) -> Vec<Private> {
 
 /// Replaces what looks like a token or a password in a text with `[secret]`.
 pub(super) fn hide(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut from = 0;
-    for (range, _) in secrets(text) {
-        if range.start >= from {
-            shown.push_str(&text[from..range.start]);
-            shown.push_str(HIDDEN);
-        }
-        from = from.max(range.end);
-    }
-    shown.push_str(&text[from..]);
-    shown
+    covered(text, secrets(text).into_iter().map(|(range, _)| range).collect())
 }
 
 /// Returns the tokens and passwords in the order of their positions.
 fn secrets(text: &str) -> Vec<(std::ops::Range<usize>, &'static str)> {
-    let mut found = tokens(text);
+    let mut found: Vec<_> = tokens(text).into_iter().map(|(range, format)| (range, format.service)).collect();
     let passwords = PASSWORD.iter().flat_map(|password| password.captures_iter(text));
     found.extend(passwords.filter_map(|password| password.get(1)).map(|secret| (secret.range(), "an address")));
     found.sort_by_key(|(range, _)| (range.start, range.end));

@@ -205,7 +205,7 @@ fn private_metadata(report: &Report) -> Vec<Problem> {
             Private::Secret { key, whose } => (
                 Severity::Error,
                 key,
-                format!("the metadata entry {key} contains a secret of {whose}: revoke it, and save without it"),
+                format!("the metadata entry {key} contains a secret ({whose}): revoke it, and save without it"),
             ),
             Private::Home { key, user } => (
                 Severity::Warning,

@@ -77,10 +77,8 @@ fn of_formats(node: &Node, key: &str, traps: &mut Vec<Trap>) {
             }
         }
         Data::Scalar { text, .. } => {
-            if let Some((_, whose)) = tokens(text).first() {
-                traps.push(trap(&format!("a token of {whose}"), node.at, key));
-            } else if text.contains("-----BEGIN ") && text.contains("PRIVATE KEY-----") {
-                traps.push(trap("a private key", node.at, key));
+            if let Some((_, format)) = tokens(text).first() {
+                traps.push(trap(&format.in_words(), node.at, key));
             }
         }
         Data::Unresolved => {}
