@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use crate::domain::Trigger;
+use crate::domain::{Revision, Trigger};
 use crate::plan::{self, Commit, Plan, Settings, SourceFile};
-use crate::travis::import::{Found, Imports, Revision, Source};
+use crate::travis::import::{Found, Imports, Source};
 
 /// The plan of a folder, or of a single `.travis.yml` under whatever name.
 pub(super) fn plan_of(path: &Path, trigger: &Trigger, only_smoke: Option<&str>) -> anyhow::Result<Plan> {

@@ -3,6 +3,8 @@
 //! The one exception is `derive(sqlx::Type)` on enums, which gives a word the same spelling in Rust and in SQL.
 
 mod build;
+mod checkout;
+mod config_change;
 mod gpu;
 mod ids;
 mod job;
@@ -14,6 +16,8 @@ mod token;
 mod trigger;
 
 pub use build::{BuildState, JobSummary, roll_up};
+pub use checkout::{Checkout, Revision};
+pub use config_change::ConfigChange;
 pub use gpu::{GpuRequest, GpuState, Requirements};
 pub use ids::{AttemptId, BuildId, DeliveryId, InvalidName, JobId, RepoId, RepoName, Sha};
 pub use job::{JobKind, JobState, Stop, Verdict};

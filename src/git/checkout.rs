@@ -7,8 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use url::Url;
 
 use super::{LOCAL_LIMIT, Mirrors, git, run};
-use crate::domain::{RepoName, Sha};
-use crate::travis::script::Checkout;
+use crate::domain::{Checkout, RepoName, Sha};
 
 /// Marks, in a `.git` that is being made, a commit whose files are where it will be used.
 const BASE: &str = "refs/trainyard/base";

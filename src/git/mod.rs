@@ -7,7 +7,6 @@
 mod changes;
 mod checkout;
 mod remote_file;
-mod sources;
 mod maintenance;
 mod work_tree;
 
@@ -224,7 +223,7 @@ impl Mirrors {
     ///
     /// # Errors
     /// When the mirror cannot be read.
-    pub async fn read(&self, repo: &RepoName, files: &[TreeFile]) -> anyhow::Result<Vec<Vec<u8>>> {
+    pub async fn read(&self, repo: &RepoName, files: &[&TreeFile]) -> anyhow::Result<Vec<Vec<u8>>> {
         let objects: Vec<&str> = files.iter().map(|file| file.object.as_str()).collect();
         self.objects(repo, &objects).await
     }

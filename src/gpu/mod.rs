@@ -13,7 +13,6 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::domain::{GpuRequest, JobKind, RepoName, Requirements};
-use crate::travis::extensions::is_preemptible;
 pub use choose::{Candidate, Choice, Gpu, Held, Wait, choose, wait_in_words};
 pub use smi::{APPS_QUERY, Device, GPU_QUERY, USE_QUERY, devices, in_use};
 
@@ -86,15 +85,16 @@ pub struct Asking<'a> {
 
 impl Settings {
     /// Returns a job's requirements on its runner. GPUs that the job requests but may not have are not among them: the
-    /// job does not wait for them, and the refusal is reported when the job begins.
-    pub fn requirements(&self, kind: JobKind, config: &Json, asking: Asking<'_>) -> Requirements {
+    /// job does not wait for them, and the refusal is reported when the job begins. `is_preemptible` says whether the job
+    /// may be stopped for another one; without GPUs there is nothing that it could release.
+    pub fn requirements(&self, kind: JobKind, config: &Json, asking: Asking<'_>, is_preemptible: bool) -> Requirements {
         let gpus = self.asked(kind, config).and_then(|size| self.sizes.get(size)).filter(|size| size.count > 0);
         let gpus = gpus.filter(|_| self.refusal(kind, config, asking, None).is_none()).map(|size| GpuRequest {
             count: size.count.into(),
             memory: i64::try_from(size.memory.as_u64()).unwrap_or(i64::MAX),
             class: Some(size.class.clone()).filter(|class| !class.is_empty()),
         });
-        let preemptible = gpus.is_some() && is_preemptible(config);
+        let preemptible = gpus.is_some() && is_preemptible;
         Requirements { gpus, labels: labels(config), preemptible }
     }
 
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_size_asks_for_gpus_and_other_machines_for_labels() {
         let (settings, repo) = (Settings::default(), "acme/styles".parse().expect("a name"));
-        let requirements = |kind, config: Json| settings.requirements(kind, &config, asking(&repo, None));
+        let requirements = |kind, config: Json| settings.requirements(kind, &config, asking(&repo, None), false);
         let request = |memory| Some(GpuRequest { count: 1, memory, class: None });
         assert_eq!(
             requirements(JobKind::Script, json!({"os": "linux", "arch": "amd64", "vm": {"size": "large"}})),
@@ -172,7 +172,7 @@ mod tests {
         let told = |trusted, head, image| {
             let settings = Settings { trusted, images: vec!["acme/*".to_owned()], ..Settings::default() };
             let why = settings.refusal(JobKind::Script, &config, asking(&repo, head), image);
-            let requirements = settings.requirements(JobKind::Script, &config, asking(&repo, head));
+            let requirements = settings.requirements(JobKind::Script, &config, asking(&repo, head), false);
             assert!(image.is_some() || why.is_some() == requirements.gpus.is_none());
             why.unwrap_or_default()
         };

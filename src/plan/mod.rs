@@ -11,11 +11,13 @@ use crate::travis::import::Imports;
 use crate::{lora, yaml};
 use problems::{fatal, of_file};
 pub use smoke::FOLDER as SMOKE_FOLDER;
+pub use sources::Sources;
 pub use travis::wanted_imports;
 use travis::{Travis, python, travis};
 
 mod problems;
 mod smoke;
+mod sources;
 mod travis;
 
 /// Path of the CI configuration.

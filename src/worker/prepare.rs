@@ -7,15 +7,15 @@ use super::Worker;
 use super::cache::JobCache;
 use super::secrets::Secrets;
 use crate::attempt::{HOME, NewContainer, SmokeJob};
-use crate::domain::RepoName;
+use crate::domain::{Checkout, RepoName};
 use crate::executor::{ExecError, Image, Limits, Mount};
 use crate::git::Remote;
 use crate::lora::smoke::Smoke;
-use crate::plan::Commit;
+use crate::plan::{Commit, Sources};
 use crate::store::builds::{self, BuildFacts};
 use crate::store::queue::{self, Claimed};
 use crate::travis::extensions::fails_when_lost;
-use crate::travis::script::{self, Checkout, Facts, Files, Numbered, PullRequestFacts};
+use crate::travis::script::{self, Facts, Files, Numbered, PullRequestFacts};
 
 impl Worker {
     /// Makes and starts a job's container. `made` hears of the container as soon as there is one to remove.
@@ -36,7 +36,7 @@ impl Worker {
         let name = self.settings.images.of(&job.config).map_err(ExecError::Job)?;
         self.gpus_are_fit(job, &facts, &name).await?;
         let image = self.docker.image(&name).await?;
-        let wanted = Checkout::of(&job.config);
+        let wanted = script::checkout_of(&job.config);
         let base = self.checkout_image_of(&repo, &facts, &image, &wanted).await;
         let files = match &base {
             Some(base) => Files::OfCheckoutImage(base.commit.clone()),
@@ -86,7 +86,9 @@ impl Worker {
     async fn training(&self, asked: &SmokeJob, repo: &RepoName, facts: &BuildFacts) -> Result<Smoke, ExecError> {
         self.ensure_fetched(repo, facts).await?;
         let tree = self.mirrors.files(repo, &facts.built_sha).await?;
-        let files = self.mirrors.sources(repo, &tree).await?;
+        let sources = Sources::of(&tree, |file| (&file.path, file.size));
+        let texts = self.mirrors.read(repo, &sources.readable).await?;
+        let files = sources.with_texts(texts, |file| file.path.clone());
         let paths: Vec<String> = tree.into_iter().map(|file| file.path).collect();
         let commit = Commit { files: &files, paths: &paths, ..Commit::default() };
         // It was fit when it was planned.

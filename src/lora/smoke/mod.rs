@@ -20,10 +20,9 @@ use super::mock::File;
 use super::read::{Format, Source};
 use super::tree::Node;
 use super::{Dialect, Repository};
+use crate::domain::ConfigChange;
 use crate::yaml::MAX_BYTES;
 use draft::Draft;
-
-pub use draft::Change;
 
 /// The requested settings of a smoke job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +68,7 @@ pub struct Smoke {
     /// The number of steps that the trainer will make.
     pub steps: u32,
     /// The changes to the team's config.
-    pub changes: Vec<Change>,
+    pub changes: Vec<ConfigChange>,
 }
 
 /// The reason why a file has no smoke job.
@@ -164,7 +163,7 @@ struct Work<'a> {
     /// The number of steps that the trainer will make: the requested number if the trainer counts in steps.
     steps: u32,
     /// The changes to files that the config names.
-    changes: Vec<Change>,
+    changes: Vec<ConfigChange>,
 }
 
 impl Work<'_> {

@@ -17,10 +17,10 @@ use serde_json::{Value as Json, json};
 use super::condition::{self, Data};
 use super::document::{Fault, document};
 use super::normal::{Code, Import, Level, Message, take_imports};
-use crate::domain::{RepoName, Severity};
+use crate::domain::{RepoName, Revision, Severity};
 use crate::yaml::{self, Document, Mark};
 use merge::{Mode, merge};
-pub use source::{Revision, Source};
+pub use source::Source;
 
 /// Maximum number of imported files, as on Travis.
 pub const MAX_IMPORTS: usize = 25;

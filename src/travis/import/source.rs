@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::domain::{RepoName, Sha};
+use crate::domain::{RepoName, Revision};
 
 /// Maximum length of a path, and of a revision's name, in bytes.
 const MAX_LENGTH: usize = 300;
@@ -15,19 +15,6 @@ pub struct Source {
     pub revision: Revision,
     /// Path from the root of the repository: `/` between its parts, none of them empty, `.`, `..` or `.git`.
     pub path: String,
-}
-
-/// A commit, as an import names it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Revision {
-    /// The commit that is built.
-    Built,
-    /// The head of the default branch.
-    Default,
-    /// The head of a branch or a tag. Git cannot misread the name: it is not an option or a pattern, and has no `:`.
-    Named(String),
-    /// A commit by its id.
-    Commit(Sha),
 }
 
 impl fmt::Display for Source {

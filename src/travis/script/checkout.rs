@@ -9,23 +9,7 @@ use serde_json::Value as Json;
 use super::environment::text;
 use super::shell::quoted;
 use super::{Config, Facts, Script};
-use crate::domain::Sha;
-
-/// Number of commits in a checkout without `git.depth`.
-pub const DEPTH: u32 = 50;
-
-/// The facts that the worker requires to put the files in place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkout {
-    /// True when there are files at all (`git.clone`).
-    pub clone: bool,
-    /// Number of commits of the history; `None` for all.
-    pub depth: Option<u32>,
-    /// `core.autocrlf`, when it is set: `true`, `false` or `input`.
-    pub autocrlf: Option<String>,
-    /// `core.symlinks`, when it is set.
-    pub symlinks: Option<bool>,
-}
+use crate::domain::{Checkout, Sha};
 
 /// The place of a checkout's files before the script runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,38 +23,25 @@ pub enum Files {
     OfCheckoutImage(Sha),
 }
 
-impl Default for Checkout {
-    fn default() -> Self {
-        Self { clone: true, depth: Some(DEPTH), autocrlf: None, symlinks: None }
-    }
-}
-
-impl Checkout {
-    /// Returns true if there are files, exactly as git writes them by default.
-    pub fn is_plain(&self) -> bool {
-        self.clone && self.autocrlf.is_none() && self.symlinks.is_none()
-    }
-
-    /// Reads the options from a job's config.
-    pub fn of(config: &Json) -> Self {
-        let git = config.get("git");
-        let option = |key: &str| git.and_then(|git| git.get(key));
-        let depth = match option("depth") {
-            Some(Json::Bool(false)) => None,
-            Some(value) => Some(number(value).filter(|depth| *depth > 0).unwrap_or(DEPTH)),
-            None => Some(DEPTH),
-        };
-        let autocrlf = match option("autocrlf") {
-            Some(Json::Bool(on)) => Some(on.to_string()),
-            Some(Json::String(word)) if word == "input" => Some(word.clone()),
-            _ => None,
-        };
-        Self {
-            clone: option("clone") != Some(&Json::Bool(false)),
-            depth,
-            autocrlf,
-            symlinks: option("symlinks").and_then(Json::as_bool),
-        }
+/// Reads what a job gets of its repository from the job's config.
+pub fn checkout_of(config: &Json) -> Checkout {
+    let git = config.get("git");
+    let option = |key: &str| git.and_then(|git| git.get(key));
+    let depth = match option("depth") {
+        Some(Json::Bool(false)) => None,
+        Some(value) => Some(number(value).filter(|depth| *depth > 0).unwrap_or(Checkout::DEPTH)),
+        None => Some(Checkout::DEPTH),
+    };
+    let autocrlf = match option("autocrlf") {
+        Some(Json::Bool(on)) => Some(on.to_string()),
+        Some(Json::String(word)) if word == "input" => Some(word.clone()),
+        _ => None,
+    };
+    Checkout {
+        clone: option("clone") != Some(&Json::Bool(false)),
+        depth,
+        autocrlf,
+        symlinks: option("symlinks").and_then(Json::as_bool),
     }
 }
 
@@ -151,7 +122,7 @@ mod tests {
             (json!({"depth": 0}), Some(50)),
             (json!({"depth": 99_999_999_999_u64}), Some(2_147_483_647)),
         ] {
-            assert_eq!(Checkout::of(&json!({ "git": git })).depth, depth, "{git}");
+            assert_eq!(checkout_of(&json!({ "git": git })).depth, depth, "{git}");
         }
     }
 }

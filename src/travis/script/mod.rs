@@ -12,7 +12,7 @@ mod phases;
 mod prepare;
 mod shell;
 
-pub use checkout::{Checkout, DEPTH, Files};
+pub use checkout::{Files, checkout_of};
 pub use deploy::{is_supported as deploys_with, may_deploy};
 pub use environment::text;
 pub use shell::is_name;
@@ -21,8 +21,7 @@ use serde_json::Value as Json;
 
 use super::matrix::Config;
 use super::{cache, secrets};
-use crate::domain::{RepoName, TriggerKind};
-use crate::lora::smoke::Change;
+use crate::domain::{ConfigChange, RepoName, TriggerKind};
 use shell::quoted;
 
 /// Start of the last line that a script prints when it reaches its end; the result follows (`functions.sh`).
@@ -71,7 +70,7 @@ pub struct Facts {
     /// The cache that the job begins with, in words; `None` without a server that keeps caches.
     pub cache: Option<String>,
     /// Changes to a smoke job's config; `None` for other jobs.
-    pub smoke: Option<Vec<Change>>,
+    pub smoke: Option<Vec<ConfigChange>>,
     /// Clear texts of the config's `secure:` strings. A secret that is missing here is left out.
     pub decrypted: Vec<(String, String)>,
 }
@@ -168,7 +167,7 @@ fn smoke(script: &mut Script, config: &Config, facts: &Facts) {
     script.print("YELLOW", &head);
     script.line("travis_fold start smoke.1");
     script.line(&format!("printf '%s\\n' {}", quoted("In its config these keys differ:")));
-    for Change { key, from, to } in changes {
+    for ConfigChange { key, from, to } in changes {
         let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
         script.line(&format!("printf '%s\\n' {}", quoted(&format!("  {key}: {} -> {}", shown(from), shown(to)))));
     }

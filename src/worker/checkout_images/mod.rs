@@ -18,11 +18,10 @@ pub(super) use self::known::CheckoutImages;
 use self::known::Request;
 use super::Worker;
 use crate::attempt::{checkout_folder, checkout_image_spec};
-use crate::domain::{RepoName, TriggerKind};
+use crate::domain::{Checkout, RepoName, TriggerKind};
 use crate::executor::{CheckoutImage, Image, Upload};
 use crate::git::TreeFile;
 use crate::store::builds::BuildFacts;
-use crate::travis::script::Checkout;
 
 /// How many files a job has to write for an image to be worth its while, or how much.
 const MIN_FILES: usize = 2_000;
@@ -125,7 +124,7 @@ impl Worker {
         }
         let names = self.mirrors.names(repo, commit).await?;
         let attributes = files.iter().filter(|file| file.path.rsplit('/').next() == Some(".gitattributes"));
-        let attributes = self.mirrors.read(repo, &attributes.cloned().collect::<Vec<_>>()).await?;
+        let attributes = self.mirrors.read(repo, &attributes.collect::<Vec<_>>()).await?;
         if let Some(why) = why_unfit(&names, &attributes) {
             debug!(runner = self.name, "no image is made of the files of {repo}: {why}");
             return Ok(());

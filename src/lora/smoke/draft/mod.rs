@@ -3,8 +3,7 @@
 mod part;
 mod values;
 
-use serde::Serialize;
-
+use crate::domain::ConfigChange;
 use crate::lora::Dialect;
 use crate::lora::read::Format;
 use crate::lora::secret::{self, is_secret};
@@ -17,24 +16,6 @@ const SHOWN: usize = 100;
 /// Maximum number of changes recorded.
 const MAX_CHANGES: usize = 500;
 
-/// A key whose value differs from the team's config.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Change {
-    /// The dotted path of the key.
-    pub key: String,
-    /// The value in the team's config, without secrets; `None` if the key was added.
-    pub from: Option<String>,
-    /// The value in the derived config; `None` if the key was removed.
-    pub to: Option<String>,
-}
-
-impl Change {
-    /// Marks the change as one in a file that `key` names.
-    pub(super) fn within(self, key: &str) -> Self {
-        Self { key: format!("{key}: {}", self.key), ..self }
-    }
-}
-
 /// A config that can be changed.
 pub(super) struct Draft {
     root: Node,
@@ -46,7 +27,7 @@ pub(super) struct Draft {
 /// The changes, with values in the notation of the file's format.
 struct Log {
     format: Format,
-    changes: Vec<Change>,
+    changes: Vec<ConfigChange>,
 }
 
 impl Log {
@@ -62,7 +43,7 @@ impl Log {
         let (from, to) = (from.map(shown), to.map(shown));
         if from != to && self.changes.len() < MAX_CHANGES {
             let key = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-            self.changes.push(Change { key, from, to });
+            self.changes.push(ConfigChange { key, from, to });
         }
     }
 }
@@ -102,7 +83,7 @@ impl Draft {
     }
 
     /// Returns the text of the file, and the changes.
-    pub(super) fn finish(self) -> (String, Vec<Change>) {
+    pub(super) fn finish(self) -> (String, Vec<ConfigChange>) {
         (self.log.format.write(&self.root), self.log.changes)
     }
 }
