@@ -35,16 +35,16 @@ demo: setup image ## Run the whole service on this machine (ONCE=1: one build, t
 
 check: ## Format, lints, layers, dependencies, links in the documents
 	@scripts/setup check
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --workspace --locked --all-targets -- -D warnings
 	cargo test --locked --test layers
 	scripts/audit-dependencies
 	scripts/check-links
 	shellcheck scripts/setup scripts/with-postgres scripts/book .ci/run docker/*.sh docker/airgapped/*.sh docker/rootfs/usr/local/bin/sudo
 
 test: setup-test image ## Run all tests, with real Docker, Postgres, git and Chromium
-	@if cargo nextest --version >/dev/null 2>&1; then set -x; scripts/with-postgres cargo nextest run --locked; \
-	else set -x; scripts/with-postgres cargo test --locked; fi
+	@if cargo nextest --version >/dev/null 2>&1; then set -x; scripts/with-postgres cargo nextest run --workspace --locked; \
+	else set -x; scripts/with-postgres cargo test --workspace --locked; fi
 
 bench: setup image ## Measure, as ratios to docker run, pgbench and git
 	cargo build --release --locked --bin trainyard --example bench

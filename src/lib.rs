@@ -6,17 +6,14 @@
 //! (`tests/layers.rs` checks that). To learn the code, follow the data: `web::webhook`, `intake`, `plan`,
 //! `store::queue`, `worker`, `executor`, `outbox`.
 
+// Pure, in crates of their own (`crates/`): bytes and values in, values out; no clock, no database, no network. `domain`
+// is the vocabulary.
+pub use trainyard_base::{domain, log_view, yaml};
+pub use trainyard_lora as lora;
+pub use trainyard_travis::{gpu, plan, travis};
+
 pub mod telemetry;
-// Names and values that all other modules share.
-pub mod domain;
 pub mod repo_keys;
-// Pure code: bytes and values in, values out; no clock, no database, no network.
-pub mod yaml;
-pub mod lora;
-pub mod travis;
-pub mod plan;
-pub mod gpu;
-pub mod log_view;
 // The outside world: one module for each part of it.
 pub mod store;
 pub mod storage;

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use hostile::Hostile;
 use proptest::prelude::*;
-use trainyard::domain::Trigger;
+use trainyard::domain::{Revision, Trigger};
 use trainyard::plan::{CONFIG, MAX_JOBS, Settings, SourceFile, plan, wanted_imports};
-use trainyard::travis::import::{Found, Imports, Revision, Source};
+use trainyard::travis::import::{Found, Imports, Source};
 use trainyard::yaml::MAX_BYTES;
 
 fn trigger() -> Trigger {

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use crate::domain::Trigger;
+use crate::domain::{Revision, Trigger};
 use crate::plan::{self, Commit, Plan, Settings, SourceFile};
-use crate::travis::import::{Found, Imports, Revision, Source};
+use crate::travis::import::{Found, Imports, Source};
 
 /// Plans a folder, or a single `.travis.yml` under any name.
 pub(super) fn plan_of(path: &Path, trigger: &Trigger, only_smoke: Option<&str>) -> anyhow::Result<Plan> {

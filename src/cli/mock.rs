@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bytesize::ByteSize;
-use clap::ValueEnum;
-use clap::builder::PossibleValue;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::problems::number_of;
 use crate::lora::mock::{File, Kind};
@@ -16,21 +15,17 @@ use crate::lora::mock::{File, Kind};
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Kind of files to make.
-    #[arg(value_name = "KIND")]
+    #[arg(value_name = "KIND", value_parser = kinds())]
     kind: Kind,
     /// Folder to write to; it is created if it does not exist. Existing files are never overwritten.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
 
-impl ValueEnum for Kind {
-    fn value_variants<'a>() -> &'a [Self] {
-        &Self::ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.name()).help(self.about()))
-    }
+fn kinds() -> impl TypedValueParser<Value = Kind> {
+    let names = Kind::ALL.map(|kind| PossibleValue::new(kind.name()).help(kind.about()));
+    let named = |name: String| Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or("there is no such kind");
+    PossibleValuesParser::new(names).try_map(named)
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {

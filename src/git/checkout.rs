@@ -7,8 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use url::Url;
 
 use super::{LOCAL_LIMIT, Mirrors, git, run};
-use crate::domain::{RepoName, Sha};
-use crate::travis::script::Checkout;
+use crate::domain::{Checkout, RepoName, Sha};
 
 /// Ref in an unfinished `.git`: it marks a commit whose files are already at the place where the `.git` will be used.
 const BASE: &str = "refs/trainyard/base";

@@ -7,7 +7,6 @@
 mod changes;
 mod checkout;
 mod remote_file;
-mod sources;
 mod maintenance;
 mod work_tree;
 
@@ -223,7 +222,7 @@ impl Mirrors {
     ///
     /// # Errors
     /// Fails when the mirror cannot be read.
-    pub async fn read(&self, repo: &RepoName, files: &[TreeFile]) -> anyhow::Result<Vec<Vec<u8>>> {
+    pub async fn read(&self, repo: &RepoName, files: &[&TreeFile]) -> anyhow::Result<Vec<Vec<u8>>> {
         let objects: Vec<&str> = files.iter().map(|file| file.object.as_str()).collect();
         self.objects(repo, &objects).await
     }

@@ -5,8 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::{FETCH_LIMIT, LOCAL_LIMIT, Mirrors, Remote, git, over_network, run};
-use crate::travis::import::Revision;
-use crate::yaml::MAX_BYTES;
+use crate::domain::Revision;
 
 /// Ref of the fetched commit.
 const FETCHED: &str = "refs/trainyard/peek";
@@ -28,13 +27,14 @@ impl Mirrors {
     ///
     /// # Errors
     /// Fails when the host does not allow access to the commit, or cannot be reached; when the file does not exist, or
-    /// is larger than [`MAX_BYTES`].
+    /// is larger than `max_bytes`.
     pub async fn remote_file(
         &self,
         remote: &Remote<'_>,
         revision: &Revision,
         path: &str,
         with_token: bool,
+        max_bytes: usize,
     ) -> Result<Vec<u8>, RemoteFileError> {
         let folder = tempfile::tempdir().context("making a temporary folder")?;
         let folder = folder.path();
@@ -47,8 +47,8 @@ impl Mirrors {
             Revision::Commit(sha) => vec![sha.to_string()],
         };
         for name in &names {
-            if self.fetch_shallow(folder, remote, name, with_token).await? {
-                return file(folder, path).await;
+            if self.fetch_shallow(folder, remote, name, with_token, max_bytes).await? {
+                return file(folder, path, max_bytes).await;
             }
         }
         let why = match revision {
@@ -65,13 +65,14 @@ impl Mirrors {
         remote: &Remote<'_>,
         name: &str,
         with_token: bool,
+        max_bytes: usize,
     ) -> Result<bool, RemoteFileError> {
         let credentials = self.credentials.as_ref().filter(|_| with_token);
         let mut fetch = over_network(folder, remote.url, credentials)?;
         // A redirect could lead to another repository, which the token is not meant for.
         fetch.args(["-c", "http.followRedirects=false", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head"]);
         fetch.args(["--no-auto-maintenance", "--no-recurse-submodules", "--depth=1"]);
-        fetch.arg(format!("--filter=blob:limit={}", MAX_BYTES + 1));
+        fetch.arg(format!("--filter=blob:limit={}", max_bytes + 1));
         fetch.args(["--", remote.url.as_str(), &format!("+{name}:{FETCHED}")]);
         let Err(error) = run(fetch, FETCH_LIMIT, None).await else { return Ok(true) };
         let said = format!("{error:#}");
@@ -95,7 +96,7 @@ impl Mirrors {
 }
 
 /// Reads a regular file of the fetched commit.
-async fn file(folder: &Path, path: &str) -> Result<Vec<u8>, RemoteFileError> {
+async fn file(folder: &Path, path: &str, max_bytes: usize) -> Result<Vec<u8>, RemoteFileError> {
     let refused = |why: &str| Err(RemoteFileError::Refused(why.to_owned()));
     // Objects that the filter left out must not be fetched now.
     let local = |args: &[&str]| {
@@ -116,8 +117,8 @@ async fn file(folder: &Path, path: &str) -> Result<Vec<u8>, RemoteFileError> {
     let size = local(&["cat-file", "--batch-check=%(objectsize)"]);
     let size = run(size, LOCAL_LIMIT, Some(format!("{object}\n").into_bytes())).await?;
     let size: Option<usize> = String::from_utf8_lossy(&size).trim().parse().ok();
-    if size.is_none_or(|size| size > MAX_BYTES) {
-        return refused(&format!("it is larger than {MAX_BYTES} bytes"));
+    if size.is_none_or(|size| size > max_bytes) {
+        return refused(&format!("it is larger than {max_bytes} bytes"));
     }
     Ok(run(local(&["cat-file", "blob", object]), LOCAL_LIMIT, None).await?)
 }

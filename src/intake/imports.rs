@@ -11,10 +11,11 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::Intake;
-use crate::domain::{RepoName, Trigger};
+use crate::domain::{RepoName, Revision, Trigger};
 use crate::git::{Remote, RemoteFileError, TreeFile};
 use crate::plan::{self, SourceFile};
-use crate::travis::import::{Found, Imports, Revision, Source};
+use crate::travis::import::{Found, Imports, Source};
+use crate::yaml::MAX_BYTES;
 
 /// Time limit for all imported files of a build that are not in its commit. Together with the longest fetch of the
 /// commit itself, a try still ends before it counts as crashed.
@@ -73,7 +74,7 @@ impl Intake {
         if file.size >= plan::READ_AT_MOST as u64 {
             return Err(RemoteFileError::Refused(format!("it is larger than {} bytes", plan::READ_AT_MOST - 1)));
         }
-        let mut texts = self.mirrors.read(commit.remote.repo, std::slice::from_ref(file)).await?;
+        let mut texts = self.mirrors.read(commit.remote.repo, &[file]).await?;
         Ok(texts.pop().context("git did not return it")?)
     }
 
@@ -82,7 +83,7 @@ impl Intake {
         let url = beside(commit.remote.url, &source.repo).context("the address of the repository is unknown")?;
         let remote = Remote { repo: &source.repo, url: &url };
         let with_token = may_use_token(commit.trigger, &source.repo);
-        self.mirrors.remote_file(&remote, &source.revision, &source.path, with_token).await
+        self.mirrors.remote_file(&remote, &source.revision, &source.path, with_token, MAX_BYTES).await
     }
 }
 

@@ -23,6 +23,7 @@ use crate::store::queue::NewJob;
 use crate::store::queue::superseded::{self, Cancels};
 use crate::store::repos::{self, RepoFacts};
 use crate::store::wakeup::bell::Bells;
+use crate::travis::extensions::is_preemptible;
 
 /// Time limit for one try, after which it counts as crashed. It is longer than git's own limit for a fetch.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(700);
@@ -125,7 +126,9 @@ impl Intake {
             trigger.message = Some(self.mirrors.commit(remote.repo, &trigger.sha).await?.message);
         }
         let tree = self.mirrors.files(remote.repo, &built).await?;
-        let sources = self.mirrors.sources(remote.repo, &tree).await?;
+        let sources = plan::Sources::of(&tree, |file| (&file.path, file.size));
+        let texts = self.mirrors.read(remote.repo, &sources.readable).await?;
+        let sources = sources.with_texts(texts, |file| file.path.clone());
         let settings = plan::Settings::default();
         let imports = self.imports(&imports::Commit { remote, trigger, tree: &tree }, &sources, &settings).await?;
         let has_more = sources.iter().any(|file| file.path != plan::CONFIG);
@@ -234,7 +237,7 @@ impl Intake {
             name: job.name.clone(),
             allow_failure: job.allow_failure,
             config: job.config.clone(),
-            requirements: self.gpu.requirements(job.kind, &job.config, asking),
+            requirements: self.gpu.requirements(job.kind, &job.config, asking, is_preemptible(&job.config)),
         }
     }
 }

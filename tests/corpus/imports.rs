@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
-use trainyard::domain::RepoName;
+use trainyard::domain::{RepoName, Revision};
 use trainyard::travis::document::document;
-use trainyard::travis::import::{Build, Found, Imports, Merged, Revision, Source, merged};
+use trainyard::travis::import::{Build, Found, Imports, Merged, Source, merged};
 use trainyard::travis::matrix;
 use trainyard::travis::normal::normalize;
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use crate::cli::trigger_args::CheckedOut;
+use crate::domain::Checkout;
 use crate::git::{WorkTree, repo_of};
 use crate::plan::CONFIG;
-use crate::travis::script::DEPTH;
 
 /// A copy of what a commit of the folder would hold.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ async fn read_git(tree: &WorkTree, known: &mut CheckedOut, copy: &Path, notes: &
     }
     let Some(head) = tree.head().await? else { return Ok(()) };
     let origin = origin.unwrap_or_else(|| format!("https://github.com/{}.git", known.repo));
-    match tree.history(&head.sha, DEPTH, &origin, copy).await {
+    match tree.history(&head.sha, Checkout::DEPTH, &origin, copy).await {
         Ok(true) => {}
         Ok(false) => notes.push("the folder is not the top of its repository: jobs see no .git".to_owned()),
         Err(error) => {

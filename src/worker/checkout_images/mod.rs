@@ -19,13 +19,12 @@ use super::Settings;
 use super::engine::EngineHealth;
 use super::fetch::ensure_fetched;
 use crate::attempt::{checkout_folder, checkout_image_spec};
-use crate::domain::{RepoName, TriggerKind};
+use crate::domain::{Checkout, RepoName, TriggerKind};
 use crate::executor::docker::checkout_image::{self, NewCheckoutImage};
 use crate::executor::{CheckoutImage, Docker, Engine, Image, Limits, Upload};
 use crate::git::{Mirrors, TreeFile};
 use crate::storage::Room;
 use crate::store::builds::BuildFacts;
-use crate::travis::script::Checkout;
 
 /// How many files a job has to write for an image to be worth its while, or how much.
 const MIN_FILES: usize = 2_000;
@@ -149,7 +148,7 @@ impl CheckoutImages {
         }
         let names = self.mirrors.names(repo, commit).await?;
         let attributes = files.iter().filter(|file| file.path.rsplit('/').next() == Some(".gitattributes"));
-        let attributes = self.mirrors.read(repo, &attributes.cloned().collect::<Vec<_>>()).await?;
+        let attributes = self.mirrors.read(repo, &attributes.collect::<Vec<_>>()).await?;
         if let Some(why) = why_unfit(&names, &attributes) {
             debug!(runner = self.runner, "no image is made of the files of {repo}: {why}");
             return Ok(());

@@ -6,13 +6,13 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 
 use crate::attempt::SmokeJob;
-use crate::domain::RepoName;
+use crate::domain::{Checkout, RepoName};
 use crate::executor::ExecError;
 use crate::git::Mirrors;
 use crate::lora::smoke::Smoke;
-use crate::plan::Commit;
+use crate::plan::{Commit, Sources};
 use crate::store::builds::BuildFacts;
-use crate::travis::script::{Checkout, Files};
+use crate::travis::script::Files;
 use crate::worker::fetch::ensure_fetched;
 
 /// Puts a checkout together in a new folder in `scratch`. It has no files when the job gets them out of the history with
@@ -58,7 +58,9 @@ pub(super) async fn derive_training(
 ) -> Result<Smoke, ExecError> {
     ensure_fetched(mirrors, repo, facts).await?;
     let tree = mirrors.files(repo, &facts.built_sha).await?;
-    let files = mirrors.sources(repo, &tree).await?;
+    let sources = Sources::of(&tree, |file| (&file.path, file.size));
+    let texts = mirrors.read(repo, &sources.readable).await?;
+    let files = sources.with_texts(texts, |file| file.path.clone());
     let paths: Vec<String> = tree.into_iter().map(|file| file.path).collect();
     let commit = Commit { files: &files, paths: &paths, ..Commit::default() };
     commit.smoke(&order.config, &order.ask()).map_err(|unfit| ExecError::Job(unfit.to_string()))

@@ -12,7 +12,7 @@ use crate::executor::{Found, Mount};
 use crate::store::builds::BuildFacts;
 use crate::store::queue::{self, Claimed};
 use crate::travis::extensions::fails_when_lost;
-use crate::travis::script::{self, Checkout, Facts, Files};
+use crate::travis::script::{self, Facts, Files};
 use crate::worker::Handles;
 
 /// The part of a stored log that an adopted attempt reads again, to find the command that failed.
@@ -48,7 +48,7 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
     let name = &settings.images.of(&job.config).map_err(End::CouldNotBegin)?;
     gpus.check_job(job, facts, name).await?;
     let image = &engine.image(name).await?;
-    let wanted = &Checkout::of(&job.config);
+    let wanted = &script::checkout_of(&job.config);
     let base = checkout_images.find(repo, facts, image, wanted).await;
     let files = &match &base {
         Some(base) => Files::OfCheckoutImage(base.commit.clone()),

@@ -11,7 +11,7 @@ use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 
 /// A trainer that prints what a real one would, and saves what it is told to save.
-const TRAINER: &str = include_str!("../fixtures/trainer/train.py");
+const TRAINER: &str = include_str!("../../fixtures/trainer/train.py");
 const CONFIG: &str = "base_model: ./models/sd.safetensors\ntrain_data_dir: ./data\nmetadata_path: ./data/metadata.csv\n\
                       output_dir: ./out\nlora_rank: 16\nmax_train_steps: 1000\nlearning_rate: 1.0e-4\n";
 

@@ -1,0 +1,29 @@
+//! Trainyard's vocabulary as types: no IO, no wire formats, no clock.
+//!
+//! The one exception is `derive(sqlx::Type)`, behind the feature `sqlx`: it gives a word the same spelling in Rust and in SQL.
+
+mod build;
+mod checkout;
+mod config_change;
+mod gpu;
+mod ids;
+mod job;
+mod pg_text;
+mod problem;
+mod resources;
+mod status;
+mod token;
+mod trigger;
+
+pub use build::{BuildState, JobSummary, roll_up};
+pub use checkout::{Checkout, Revision};
+pub use config_change::ConfigChange;
+pub use gpu::{GpuRequest, GpuState, Requirements};
+pub use ids::{AttemptId, BuildId, DeliveryId, InvalidName, JobId, RepoId, RepoName, Sha};
+pub use job::{JobKind, JobState, Stop, Verdict};
+pub use pg_text::pg_text;
+pub use problem::{Problem, Severity};
+pub use resources::{GpuUse, Record, Resource, Resources, Times, Usage};
+pub use status::{CommitState, JobOutcome, Status, in_words};
+pub use token::{TOKEN_FORMATS, TokenFormat, tokens};
+pub use trigger::{PullRequest, Trigger, TriggerKind};

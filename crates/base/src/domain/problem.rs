@@ -1,0 +1,45 @@
+//! Problems that are reported to the author.
+
+use serde::{Deserialize, Serialize};
+
+/// Severity of a problem, the least severe first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "sqlx", derive(sqlx::Type), sqlx(type_name = "severity", rename_all = "snake_case"))]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing; no change is required.
+    Info,
+    /// Likely a mistake; the build goes on.
+    Warning,
+    /// The build cannot do what was requested.
+    Error,
+}
+
+/// A problem that Trainyard found, apart from the verdict of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    pub severity: Severity,
+    /// Stable name of the rule, in kebab-case, such as `missing-required`.
+    pub rule: String,
+    /// Sentence that states what is wrong and what to do.
+    pub message: String,
+    /// Path of the file in the repository; `None` when the problem concerns the whole build.
+    pub file: Option<String>,
+    /// The line, from 1.
+    pub line: Option<u32>,
+    /// The column in characters, from 1.
+    pub column: Option<u32>,
+    /// Dotted path of the key concerned, such as `jobs.include.0.script`.
+    pub key: Option<String>,
+}
+
+impl Problem {
+    /// Formats the place as `file:line:column`, as far as it is known.
+    pub fn place(&self) -> String {
+        let mut place = self.file.clone().unwrap_or_default();
+        for number in [self.line, self.column].into_iter().map_while(|n| n) {
+            place.push_str(&format!(":{number}"));
+        }
+        place
+    }
+}

@@ -1,0 +1,104 @@
+//! The event that requests a build.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{RepoName, Sha};
+
+/// Kind of event that requests a build. The words are those of `type` in Travis's condition language, and `tag`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "sqlx", derive(sqlx::Type), sqlx(type_name = "trigger_kind", rename_all = "snake_case"))]
+#[serde(rename_all = "snake_case")]
+pub enum TriggerKind {
+    /// Commits were pushed to a branch.
+    Push,
+    /// A pull request was opened, reopened, or got new commits.
+    PullRequest,
+    /// A tag was pushed.
+    Tag,
+    /// A schedule requested the build.
+    Cron,
+    /// A person or a program requested the build through the API.
+    Api,
+    /// A Travis webhook requested the build.
+    Travis,
+}
+
+impl fmt::Display for TriggerKind {
+    /// The kind in words, as pages and logs have it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Push => "push",
+            Self::PullRequest => "pull request",
+            Self::Tag => "tag",
+            Self::Cron => "cron",
+            Self::Api => "API",
+            Self::Travis => "Travis",
+        })
+    }
+}
+
+/// The build that a delivery requests: one commit of one repository, and the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trigger {
+    pub kind: TriggerKind,
+    /// The repository whose settings, secrets and statuses apply: the base repository of a pull request.
+    pub repo: RepoName,
+    /// The branch pushed to, or a pull request's base branch; `None` for a tag.
+    pub branch: Option<String>,
+    pub tag: Option<String>,
+    /// The commit that gets the status: the pushed commit, or a pull request's head.
+    pub sha: Sha,
+    /// The branch's commit before the push, or a pull request's base commit; `None` for a new branch.
+    pub before: Option<Sha>,
+    /// The head commit's message, subject and body. A pull request's payload does not contain it; intake reads it from
+    /// git.
+    pub message: Option<String>,
+    /// Author of the head commit, as the payload names them.
+    pub author: Option<String>,
+    /// Login of the account that caused the event.
+    pub sender: Option<String>,
+    /// GitHub's page that compares the commits.
+    pub compare_url: Option<String>,
+    pub pull_request: Option<PullRequest>,
+}
+
+impl Trigger {
+    /// A push of one commit to a branch, about which nothing else is known.
+    pub fn push(repo: RepoName, branch: &str, sha: Sha) -> Self {
+        Self {
+            kind: TriggerKind::Push,
+            repo,
+            branch: Some(branch.to_owned()),
+            tag: None,
+            sha,
+            before: None,
+            message: None,
+            author: None,
+            sender: None,
+            compare_url: None,
+            pull_request: None,
+        }
+    }
+}
+
+/// The details of a pull request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullRequest {
+    /// Number in the base repository.
+    pub number: i64,
+    pub title: String,
+    /// The branch that the pull request comes from.
+    pub head_branch: String,
+    /// The repository that the pull request comes from; `None` when that repository was deleted.
+    pub head_repo: Option<RepoName>,
+    pub draft: bool,
+}
+
+impl PullRequest {
+    /// Returns true if the pull request comes from another repository than `base`, so that it must not see secrets.
+    pub fn is_from_fork(&self, base: &RepoName) -> bool {
+        self.head_repo.as_ref() != Some(base)
+    }
+}

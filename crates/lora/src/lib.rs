@@ -1,0 +1,147 @@
+//! Training configs, trained weights and losses: bytes in, problems and facts out. This module does not know builds,
+//! the database or Docker.
+//!
+//! A config is linted only when its content shows which trainer it is for; other files are left alone.
+
+mod dialect;
+mod keys;
+pub mod mock;
+mod custom_dialect;
+mod read;
+mod repository;
+mod rules;
+mod secret;
+pub mod series;
+pub mod smoke;
+mod settings;
+mod tree;
+pub mod verdict;
+pub mod weights;
+mod write;
+
+use trainyard_base::{domain, yaml};
+
+use crate::domain::{Problem, Severity};
+use crate::yaml::{MAX_BYTES, Mark};
+
+use custom_dialect::OwnDialects;
+pub use dialect::Dialect;
+pub use repository::Repository;
+pub use rules::data::is_image;
+pub use secret::hidden;
+pub use settings::{Level, OwnDialect, Settings, SmokeSettings, Wanted};
+
+/// Findings in a training config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Linted {
+    /// The trainer that the file is for; `None` for a custom dialect.
+    pub dialect: Option<Dialect>,
+    /// Problems in line order.
+    pub problems: Vec<Problem>,
+    /// Estimated steps and GPU memory of the training, as text, as far as the config determines them.
+    pub estimate: Option<String>,
+}
+
+/// Maximum number of problems reported per file. The rest show up once these are fixed.
+const MAX_PROBLEMS: usize = 200;
+
+/// Checks the configs of one commit.
+#[derive(Debug)]
+pub struct Linter<'a> {
+    repository: &'a Repository<'a>,
+    settings: &'a Settings,
+    own: OwnDialects,
+    findings: Vec<Finding>,
+}
+
+impl<'a> Linter<'a> {
+    /// Creates a linter with these settings. Files that configs name are looked up in the repository.
+    pub fn new(settings: &'a Settings, repository: &'a Repository<'a>) -> Self {
+        let (own, findings) = OwnDialects::new(&settings.dialects, repository);
+        Self { repository, settings, own, findings }
+    }
+
+    /// Returns the problems of the settings in the file at `path`, and clears them: a second call returns none.
+    pub fn take_problems(&mut self, path: &str) -> Vec<Problem> {
+        std::mem::take(&mut self.findings).into_iter().map(|finding| finding.problem(path)).collect()
+    }
+
+    /// Checks the file at `path` if it is a training config of a known dialect.
+    pub fn lint(&mut self, path: &str, text: &[u8]) -> Option<Linted> {
+        if text.len() > MAX_BYTES {
+            return None;
+        }
+        let text = std::str::from_utf8(text).ok()?;
+        let (dialect, found, estimate) = match self.own.check(path, text) {
+            Some(found) => (None, found, None),
+            None => {
+                let (dialect, found, estimate) = of_dialect(path, text, self.repository)?;
+                (Some(dialect), found, estimate)
+            }
+        };
+        let mut problems: Vec<Problem> = found.into_iter().map(|finding| finding.problem(path)).collect();
+        problems.retain_mut(|problem| match self.settings.rules.get(&problem.rule) {
+            None => true,
+            Some(Level::Is(severity)) => {
+                problem.severity = *severity;
+                true
+            }
+            Some(Level::Off) => false,
+        });
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        problems.truncate(MAX_PROBLEMS);
+        Some(Linted { dialect, problems, estimate })
+    }
+}
+
+/// Checks a file of a built-in dialect. Returns `None` for other files.
+fn of_dialect(path: &str, text: &str, repository: &Repository<'_>) -> Option<(Dialect, Vec<Finding>, Option<String>)> {
+    let format = read::Format::of(path)?;
+    let source = format.read(text);
+    let root = source.root.as_ref()?;
+    // For a file that does not parse, the part that was read decides: a template of another tool is not a training
+    // config.
+    let dialect = Dialect::of(format, root)?;
+    let is_whole = !source.faults.iter().any(|fault| fault.fatal);
+    let (found, estimate) = if is_whole { rules::check(dialect, root, repository) } else { (Vec::new(), None) };
+    Some((dialect, source.faults.into_iter().map(Finding::from).chain(found).collect(), estimate))
+}
+
+/// Checks the file at `path` with the default settings.
+pub fn lint(path: &str, text: &[u8], repository: &Repository<'_>) -> Option<Linted> {
+    Linter::new(&Settings::default(), repository).lint(path, text)
+}
+
+/// A problem without its file path.
+#[derive(Debug)]
+pub struct Finding {
+    pub rule: &'static str,
+    pub severity: Severity,
+    pub message: String,
+    pub at: Option<Mark>,
+    /// Dotted path of the key.
+    pub key: Option<String>,
+}
+
+impl From<read::Fault> for Finding {
+    fn from(fault: read::Fault) -> Self {
+        Self { rule: fault.rule, severity: Severity::Error, message: fault.message, at: fault.at, key: None }
+    }
+}
+
+impl Finding {
+    fn problem(self, path: &str) -> Problem {
+        Problem {
+            severity: self.severity,
+            rule: self.rule.to_owned(),
+            message: self.message,
+            file: Some(path.to_owned()),
+            line: self.at.map(|at| at.line),
+            column: self.at.map(|at| at.column),
+            key: self.key,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

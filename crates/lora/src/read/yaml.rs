@@ -1,0 +1,112 @@
+//! Reader for YAML as PyYAML loads it, which follows YAML 1.1.
+
+use super::{Fault, Source, twice};
+use crate::tree::{Entry, Node, Value};
+use crate::yaml::{self, Boolean, Data, Mark, is_null};
+
+pub(super) fn read(text: &str) -> Source {
+    match yaml::read(text) {
+        Ok(document) => {
+            let fault = |key: &yaml::Duplicate| Fault {
+                rule: "duplicate-key",
+                message: twice(&key.key),
+                at: Some(key.at),
+                fatal: false,
+            };
+            Source { root: document.root.as_ref().map(node), faults: document.duplicates.iter().map(fault).collect() }
+        }
+        Err(error) => {
+            let message = format!("this is not YAML: {error}");
+            let fault = Fault { rule: "bad-yaml", message, at: error.at, fatal: true };
+            Source { root: outline(text), faults: vec![fault] }
+        }
+    }
+}
+
+fn node(node: &yaml::Node) -> Node {
+    let value = match &node.data {
+        Data::Unresolved => Value::Null,
+        Data::Scalar { text, plain: false } => Value::Text { text: text.clone(), plain: false },
+        Data::Scalar { text, plain: true } => plain(text),
+        Data::Seq(items) => Value::List(items.iter().map(self::node).collect()),
+        Data::Map(entries) => Value::Map(
+            entries.iter().map(|e| Entry { key: e.key.clone(), at: e.at, node: self::node(&e.value) }).collect(),
+        ),
+    };
+    Node { value, at: node.at }
+}
+
+fn plain(text: &str) -> Value {
+    if is_null(text) {
+        return Value::Null;
+    }
+    if let Some(boolean) = Boolean::Yaml11.of(text) {
+        return Value::Bool(boolean);
+    }
+    number(text).unwrap_or_else(|| Value::Text { text: text.to_owned(), plain: true })
+}
+
+/// Reads a plain scalar as a number if PyYAML does. `2e-4`, which has no dot, and `1.0e4`, whose exponent has no sign,
+/// are not numbers to PyYAML.
+fn number(text: &str) -> Option<Value> {
+    let digits = text.replace('_', "");
+    let unsigned = digits.strip_prefix(['-', '+']).unwrap_or(&digits);
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return None;
+    }
+    if let Some(based) = unsigned.strip_prefix("0x") {
+        return i64::from_str_radix(based, 16).ok().map(|value| Value::Number { value: value as f64, whole: true });
+    }
+    let whole = unsigned.bytes().all(|byte| byte.is_ascii_digit());
+    let has_form = match unsigned.split_once(['e', 'E']) {
+        None => whole || unsigned.contains('.'),
+        Some((mantissa, exponent)) => mantissa.contains('.') && exponent.starts_with(['-', '+']),
+    };
+    let value = if has_form { digits.parse().ok()? } else { return None };
+    Some(Value::Number { value, whole })
+}
+
+/// Collects what looks like keys at the starts of lines, two levels deep. Only these keys decide whether a file that
+/// does not parse is a training config.
+fn outline(text: &str) -> Option<Node> {
+    let mut top: Vec<Entry> = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let Some((key, _)) = line.split_once(':') else { continue };
+        let name = key.trim_start();
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)) {
+            continue;
+        }
+        let at = Mark { file: 0, line: index as u32 + 1, column: (key.len() - name.len()) as u32 + 1 };
+        let entry = Entry { key: name.to_owned(), at, node: Node { value: Value::Map(Vec::new()), at } };
+        match top.last_mut() {
+            Some(Entry { node: Node { value: Value::Map(below), .. }, .. }) if at.column > 1 => below.push(entry),
+            _ => top.push(entry),
+        }
+    }
+    let at = top.first()?.at;
+    Some(Node { value: Value::Map(top), at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scalars_are_what_pyyaml_makes_of_them() {
+        let number = |value: f64, whole: bool| Value::Number { value, whole };
+        for (text, expected) in [
+            ("8", number(8.0, true)),
+            ("1_000", number(1000.0, true)),
+            ("-0.5", number(-0.5, false)),
+            (".5", number(0.5, false)),
+            ("2.0e-4", number(2e-4, false)),
+            ("no", Value::Bool(false)),
+            ("~", Value::Null),
+        ] {
+            assert_eq!(plain(text), expected, "{text}");
+        }
+        for text in ["2e-4", "1.0e4", "v1.5", "auto", "1.2.3", "."] {
+            assert_eq!(plain(text), Value::Text { text: text.to_owned(), plain: true }, "{text}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Rules on required keys: without them a trainer does not start, or does not do what was meant.
+
+use super::{Config, Map, finding};
+use crate::domain::Severity;
+use crate::{Dialect, Finding};
+
+/// A requirement on one kind of map.
+struct Need {
+    dialect: Dialect,
+    within: &'static str,
+    /// Alternative keys; at least one must be given.
+    one_of: &'static [&'static str],
+    /// The advice for the message.
+    advice: &'static str,
+    severity: Severity,
+    /// A key whose presence lifts the requirement.
+    unless: Option<&'static str>,
+}
+
+const fn need(dialect: Dialect, within: &'static str, one_of: &'static [&'static str], advice: &'static str) -> Need {
+    Need { dialect, within, one_of, advice, severity: Severity::Error, unless: None }
+}
+
+use Dialect::{AiToolkit, Axolotl, LlamaFactory, LoraScripts, SdScripts, SdScriptsDataset};
+
+const NEEDS: [Need; 19] = [
+    need(LoraScripts, "", &["base_model"], "name the base model file or Hub id to train on"),
+    need(LoraScripts, "", &["train_data_dir"], "name the folder with the training data"),
+    need(LoraScripts, "", &["output_dir"], "name the folder for the trained weights"),
+    Need {
+        // Only a warning: some trainers have a default, and published examples rely on it.
+        severity: Severity::Warning,
+        ..need(LoraScripts, "", &["epochs", "max_train_steps"], "say how long to train, with epochs or max_train_steps")
+    },
+    need(SdScripts, "", &["pretrained_model_name_or_path"], "name the base model's file, folder or Hub id"),
+    need(SdScripts, "", &["output_dir"], "name the folder for the trained weights; they are lost without it"),
+    need(SdScripts, "", &["train_data_dir", "dataset_config", "in_json"], "name the training data"),
+    need(SdScripts, "", &["resolution", "dataset_config"], "write resolution = \"512,512\", for example"),
+    Need {
+        // The scripts for ControlNet-LLLite, recognized by this key, have their own network.
+        unless: Some("cond_emb_dim"),
+        ..need(SdScripts, "", &["network_module"], "write network_module = \"networks.lora\", for example")
+    },
+    need(SdScriptsDataset, "datasets.subsets", &["image_dir", "metadata_file"], "name the folder with the images"),
+    need(Axolotl, "", &["base_model"], "name the base model's folder or Hub id"),
+    need(Axolotl, "", &["learning_rate"], "axolotl has no default for it"),
+    need(Axolotl, "", &["datasets", "pretraining_dataset"], "name the training data"),
+    need(LlamaFactory, "", &["model_name_or_path"], "name the base model's folder or Hub id"),
+    need(LlamaFactory, "", &["output_dir"], "name the folder for the trained weights"),
+    need(AiToolkit, "config", &["name"], "name the training; its output gets this name"),
+    need(AiToolkit, "config.process", &["type"], "write type: sd_trainer, for example"),
+    need(AiToolkit, "config.process", &["model"], "add it, with name_or_path"),
+    need(AiToolkit, "config.process.model", &["name_or_path"], "name the base model's folder or Hub id"),
+];
+
+/// Finds required keys that are missing or have no value.
+pub(super) fn missing_required(config: &Config<'_>) -> Vec<Finding> {
+    let needs = NEEDS.iter().filter(|need| need.dialect == config.dialect);
+    needs.flat_map(|need| config.maps_at(need.within).filter_map(|map| missing(config, need, map))).collect()
+}
+
+fn missing(config: &Config<'_>, need: &Need, map: &Map<'_>) -> Option<Finding> {
+    // A misspelled key is reported once, by the spelling rule.
+    let is_there = |key: &&str| map.gives(key) || super::spelling::is_misspelled(config, map, key);
+    if need.one_of.iter().any(is_there) || need.unless.is_some_and(|key| map.get(key).is_some()) {
+        return None;
+    }
+    let key = need.one_of[0];
+    let written = need.one_of.iter().find_map(|key| map.get(key));
+    let at = written.map_or(map.at, |entry| entry.at);
+    let message = format!("{key} is missing: {}", need.advice);
+    Some(finding("missing-required", need.severity, message, at, map.path_of(key)))
+}

@@ -1,0 +1,69 @@
+//! Smoke jobs for OneTrainer with Stable Diffusion 1; there are no mock models for other architectures. Written by
+//! reading the source at 23df383, and not run: OneTrainer is not a package.
+
+use serde_json::json;
+
+use super::draft::Part;
+use super::lora_scripts::{RANK, plain_optimizer};
+use super::{Unfit, Work, shortened};
+use crate::mock::{self, File};
+
+pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
+    let kind = shortened(work.draft.root().text("model_type").unwrap_or("STABLE_DIFFUSION_15"));
+    if kind != "STABLE_DIFFUSION_15" {
+        return Err(Unfit::Cannot(format!("Trainyard has no mock base model for {kind}: only STABLE_DIFFUSION_15")));
+    }
+    let model = work.add("model", mock::stable_diffusion());
+    let images = work.add("data", mock::captioned(work.ask.resolution));
+    let concepts = json!([{
+        "name": "smoke", "path": images, "enabled": true, "balancing": 1.0, "balancing_strategy": "REPEATS",
+        "text": {"prompt_source": "sample"},
+    }]);
+    work.files.push(File::json("concepts.json", &concepts));
+    // OneTrainer counts epochs instead of steps, so the training may be up to an epoch longer than requested.
+    let epochs = work.ask.steps.div_ceil(mock::IMAGES.len() as u32);
+    work.steps = epochs * mock::IMAGES.len() as u32;
+    let (concepts, output, side) = (work.path("concepts.json"), work.output(), work.ask.resolution);
+    let (workspace, cache, debug) = (work.path("workspace"), work.path("cache"), work.path("debug"));
+    let mut root = work.draft.root();
+    root.set("base_model_name", model);
+    root.set("output_model_destination", format!("{output}/model.safetensors"));
+    root.set("workspace_dir", workspace);
+    root.set("cache_dir", cache);
+    root.set("debug_dir", debug);
+    root.set("concept_file_name", concepts);
+    root.remove(&["concepts", "samples", "sample_definition_file_name", "secrets", "lora_model_name", "cloud"]);
+    root.set("epochs", epochs);
+    root.set("batch_size", 1);
+    root.replace("gradient_accumulation_steps", 1);
+    root.at_most("learning_rate_warmup_steps", 1.0);
+    root.set("resolution", side.to_string());
+    root.set("train_device", "cpu");
+    root.set("temp_device", "cpu");
+    root.set("dataloader_threads", 1);
+    root.set("gradient_checkpointing", "OFF");
+    root.remove(&["continue_last_backup", "multi_gpu", "device_indexes", "compile", "layer_offload_fraction", "ema"]);
+    root.remove(&["validation", "samples_to_tensorboard", "tensorboard_always_on", "tensorboard_expose"]);
+    root.set("tensorboard", false);
+    for unit in ["backup_after_unit", "sample_after_unit", "save_every_unit"] {
+        root.set(unit, "NEVER");
+    }
+    root.rank("lora_rank", "lora_alpha", RANK);
+    precision(&mut root);
+    work.draft.each("optimizer", |optimizer| plain_optimizer(optimizer, "optimizer", "ADAMW"));
+    for part in ["unet", "text_encoder", "vae"] {
+        work.draft.each(part, |part| {
+            part.replace("weight_dtype", "FLOAT_32");
+            part.remove(&["model_name"]);
+        });
+    }
+    Ok(format!("python {} --config-path {{config}}", work.script("scripts/train.py")?))
+}
+
+fn precision(root: &mut Part<'_>) {
+    root.set("train_dtype", "FLOAT_32");
+    root.replace("fallback_train_dtype", "FLOAT_32");
+    root.set("weight_dtype", "FLOAT_32");
+    root.replace("lora_weight_dtype", "FLOAT_32");
+    root.remove(&["quantization", "enable_autocast_cache"]);
+}

@@ -1,0 +1,194 @@
+//! GPUs: the jobs that may have them, the choice among a runner's GPUs, and the output of `nvidia-smi`.
+//!
+//! Pure: the caller passes in the facts and acts on the results.
+
+mod choose;
+mod smi;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::domain::{GpuRequest, JobKind, RepoName, Requirements};
+pub use choose::{Candidate, Choice, Gpu, Held, Wait, choose, wait_in_words};
+pub use smi::{APPS_QUERY, Device, GPU_QUERY, USE_QUERY, devices, in_use};
+
+/// The `[gpu]` section of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Jobs that may have GPUs.
+    pub trusted: Trusted,
+    /// Images that jobs with GPUs may run, as globs.
+    pub images: Vec<String>,
+    /// Maximum memory in use at which a GPU without a process still counts as empty.
+    pub idle_memory: ByteSize,
+    /// The program that reports GPUs.
+    pub nvidia_smi: PathBuf,
+    /// GPUs that each `vm: {size: …}` of a `.travis.yml` requests, by the name of the size.
+    pub sizes: BTreeMap<String, Size>,
+}
+
+/// The jobs that may have GPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trusted {
+    /// The repository's own jobs: all except those of pull requests from forks.
+    Own,
+    /// Jobs that do not belong to a pull request.
+    Pushed,
+    /// All jobs, including those of a stranger's pull request.
+    All,
+}
+
+/// The GPUs that a size requests.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Size {
+    pub count: u8,
+    /// Minimum memory of each GPU.
+    pub memory: ByteSize,
+    /// The required class; empty for any.
+    pub class: String,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self { count: 1, memory: ByteSize::b(0), class: String::new() }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let size = |memory| Size { memory, ..Size::default() };
+        let sizes = [("gpu-medium", size(ByteSize::b(0))), ("gpu-xlarge", size(ByteSize::gb(16)))];
+        Self {
+            trusted: Trusted::Own,
+            images: vec!["*".to_owned()],
+            idle_memory: ByteSize::mib(512),
+            nvidia_smi: PathBuf::from("nvidia-smi"),
+            sizes: sizes.map(|(name, size)| (name.to_owned(), size)).into(),
+        }
+    }
+}
+
+/// Origin of a job: its repository, and the head of its pull request if it has one.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    pub repo: &'a RepoName,
+    /// Repository of the head; `None` without a pull request, `Some(None)` when the head's repository was deleted.
+    pub head: Option<Option<&'a str>>,
+}
+
+impl Settings {
+    /// Returns a job's requirements on its runner. GPUs that the job requests but may not have are not among them: the
+    /// job does not wait for them, and the refusal is reported when the job begins. `is_preemptible` says whether the job
+    /// may be stopped for another one; without GPUs there is nothing that it could release.
+    pub fn requirements(&self, kind: JobKind, config: &Json, asking: Asking<'_>, is_preemptible: bool) -> Requirements {
+        let gpus = self.asked(kind, config).and_then(|size| self.sizes.get(size)).filter(|size| size.count > 0);
+        let gpus = gpus.filter(|_| self.refusal(kind, config, asking, None).is_none()).map(|size| GpuRequest {
+            count: size.count.into(),
+            memory: i64::try_from(size.memory.as_u64()).unwrap_or(i64::MAX),
+            class: Some(size.class.clone()).filter(|class| !class.is_empty()),
+        });
+        let preemptible = gpus.is_some() && is_preemptible;
+        Requirements { gpus, labels: labels(config), preemptible }
+    }
+
+    /// Returns the reason why a job may not have the GPUs that it requests, in words for its author. Returns `None`
+    /// when the job may have them or requests none. `image` is `None` as long as the image is not known.
+    pub fn refusal(&self, kind: JobKind, config: &Json, asking: Asking<'_>, image: Option<&str>) -> Option<String> {
+        let size = self.asked(kind, config)?;
+        if !self.sizes.contains_key(size) {
+            return Some(format!("vm: size: {size} is not in gpu.sizes of this server's configuration"));
+        }
+        let is_own = |head: Option<&str>| head.is_some_and(|head| head.eq_ignore_ascii_case(&asking.repo.to_string()));
+        match (self.trusted, asking.head) {
+            (Trusted::All, _) | (_, None) => {}
+            (Trusted::Own, Some(head)) if is_own(head) => {}
+            (Trusted::Own, Some(_)) => return Some(refused(size, "for pull requests from forks")),
+            (Trusted::Pushed, Some(_)) => return Some(refused(size, "for pull requests")),
+        }
+        let image = image?;
+        let is_allowed =
+            |pattern: &String| globset::Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(image));
+        (!self.images.iter().any(is_allowed)).then(|| {
+            format!("the image {image} gets no GPU here: it is not in gpu.images of this server's configuration")
+        })
+    }
+
+    /// Returns the size by which a job requests GPUs. A smoke job runs on a CPU, even when the jobs that it takes its
+    /// set-up from request GPUs.
+    fn asked<'a>(&self, kind: JobKind, config: &'a Json) -> Option<&'a str> {
+        let size = config.get("vm")?.get("size")?.as_str()?;
+        let asks = self.sizes.get(size).map_or(size.starts_with("gpu-"), |size| size.count > 0);
+        (asks && kind != JobKind::Smoke).then_some(size)
+    }
+}
+
+fn refused(size: &str, whom: &str) -> String {
+    format!("vm: size: {size} asks for a GPU, but this server provides none {whom} (gpu.trusted of its configuration)")
+}
+
+/// Returns the labels that the job's runner must have: its architecture and its system, where they are not the usual
+/// ones.
+fn labels(config: &Json) -> Vec<String> {
+    let named = |key: &str, usual: &str| config.get(key)?.as_str().filter(|name| *name != usual).map(str::to_owned);
+    [named("arch", "amd64"), named("os", "linux")].into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn asking<'a>(repo: &'a RepoName, head: Option<Option<&'a str>>) -> Asking<'a> {
+        Asking { repo, head }
+    }
+
+    #[test]
+    fn a_size_asks_for_gpus_and_other_machines_for_labels() {
+        let (settings, repo) = (Settings::default(), "acme/styles".parse().expect("a name"));
+        let requirements = |kind, config: Json| settings.requirements(kind, &config, asking(&repo, None), false);
+        let request = |memory| Some(GpuRequest { count: 1, memory, class: None });
+        assert_eq!(
+            requirements(JobKind::Script, json!({"os": "linux", "arch": "amd64", "vm": {"size": "large"}})),
+            Requirements::default()
+        );
+        assert_eq!(requirements(JobKind::Script, json!({"vm": {"size": "gpu-medium"}})).gpus, request(0));
+        assert_eq!(requirements(JobKind::Train, json!({"vm": {"size": "gpu-xlarge"}})).gpus, request(16_000_000_000));
+        assert_eq!(requirements(JobKind::Smoke, json!({"vm": {"size": "gpu-medium"}})).gpus, None);
+        assert_eq!(requirements(JobKind::Script, json!({"os": "osx", "arch": "arm64"})).labels, ["arm64", "osx"]);
+    }
+
+    #[test]
+    fn who_is_not_trusted_is_told_so_and_needs_no_gpu() {
+        let repo: RepoName = "acme/styles".parse().expect("a name");
+        let config = json!({"vm": {"size": "gpu-medium"}});
+        let told = |trusted, head, image| {
+            let settings = Settings { trusted, images: vec!["acme/*".to_owned()], ..Settings::default() };
+            let why = settings.refusal(JobKind::Script, &config, asking(&repo, head), image);
+            let requirements = settings.requirements(JobKind::Script, &config, asking(&repo, head), false);
+            assert!(image.is_some() || why.is_some() == requirements.gpus.is_none());
+            why.unwrap_or_default()
+        };
+        assert_eq!(told(Trusted::Own, None, Some("acme/cuda")), "");
+        assert_eq!(told(Trusted::Own, Some(Some("Acme/styles")), None), "");
+        assert!(told(Trusted::Own, Some(Some("mallory/styles")), None).contains("for pull requests from forks"));
+        assert!(told(Trusted::Own, Some(None), None).contains("forks"), "a deleted fork is a fork");
+        assert!(told(Trusted::Pushed, Some(Some("acme/styles")), None).contains("for pull requests ("));
+        assert_eq!(told(Trusted::All, Some(Some("mallory/styles")), None), "");
+        assert!(told(Trusted::All, None, Some("evil/cuda")).contains("gpu.images"));
+        let unknown = Settings::default().refusal(
+            JobKind::Script,
+            &json!({"vm": {"size": "gpu-huge"}}),
+            asking(&repo, None),
+            None,
+        );
+        assert!(unknown.is_some_and(|why| why.contains("gpu-huge is not in gpu.sizes")));
+    }
+}

@@ -1,0 +1,233 @@
+//! The plan of a commit: the jobs and problems that follow from its files. Pure: it reads no file and knows no clock.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use crate::domain::{JobKind, Problem, Severity, Trigger, TriggerKind};
+use crate::lora::smoke::{Ask, Smoke, Unfit};
+use crate::travis::import::Imports;
+use crate::{lora, yaml};
+use problems::{fatal, of_file};
+pub use smoke::FOLDER as SMOKE_FOLDER;
+pub use sources::Sources;
+pub use travis::wanted_imports;
+use travis::{Travis, python, travis};
+
+mod problems;
+mod smoke;
+mod sources;
+mod travis;
+
+/// Path of the CI configuration.
+pub const CONFIG: &str = ".travis.yml";
+/// Maximum number of jobs in a build, as on Travis.
+pub const MAX_JOBS: usize = 200;
+/// Maximum number of bytes that the caller reads of a file. It is one more than the plan accepts, so that a longer file
+/// is recognized.
+pub const READ_AT_MOST: usize = yaml::MAX_BYTES + 1;
+/// Maximum number of problems reported for one file. After the author fixes these, the next ones appear.
+const MAX_PROBLEMS: usize = 200;
+/// Maximum sizes of a caption table and of an image that are read, in bytes.
+const MAX_TABLE: u64 = 1024 * 1024;
+const MAX_IMAGE: u64 = 1024;
+/// Maximum size of a file that may be a training config, in bytes.
+const MAX_TRAINING_CONFIG: u64 = 256 * 1024;
+
+/// A file of the commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Path from the root of the repository.
+    pub path: String,
+    /// Content of the file, at most [`READ_AT_MOST`] bytes.
+    pub text: Vec<u8>,
+}
+
+/// The commit to plan, as far as it was read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Commit<'a> {
+    /// The files that [`wants`] selects.
+    pub files: &'a [SourceFile],
+    /// Paths of all files in the commit; empty when they are not known.
+    pub paths: &'a [String],
+    /// Paths that the push or pull request changes; `None` when every file counts as changed.
+    pub changed: Option<&'a BTreeSet<String>>,
+    /// The training config whose smoke job is the only job to plan, whatever the files contain.
+    pub only_smoke: Option<&'a str>,
+}
+
+impl<'a, F: AsRef<[SourceFile]> + ?Sized> From<&'a F> for Commit<'a> {
+    fn from(files: &'a F) -> Self {
+        Self { files: files.as_ref(), ..Self::default() }
+    }
+}
+
+impl<'a> Commit<'a> {
+    /// Derives the training of a smoke job from the commit's files.
+    ///
+    /// # Errors
+    /// When the config is not in the commit or cannot be tried.
+    pub fn smoke(&self, path: &str, ask: &Ask) -> Result<Smoke, Unfit> {
+        let file = self.files.iter().find(|file| file.path == path);
+        let file = file.ok_or_else(|| Unfit::Cannot(format!("{path} is not in the commit")))?;
+        lora::smoke::derive(path, &file.text, ask, &self.repository(), SMOKE_FOLDER)
+    }
+
+    fn config(&self) -> Option<&'a SourceFile> {
+        self.files.iter().find(|file| file.path == CONFIG)
+    }
+
+    fn counts_as_changed(&self, path: &str) -> bool {
+        self.changed.is_none_or(|changed| changed.contains(path))
+    }
+
+    fn repository(&self) -> lora::Repository<'a> {
+        let texts = self.files.iter().map(|file| (file.path.as_str(), file.text.as_slice()));
+        lora::Repository::of(self.paths.iter().map(String::as_str), texts)
+    }
+}
+
+/// Facts about the repository that the plan depends on.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Settings {
+    /// True when the repository is a fork.
+    pub fork: bool,
+    /// Variables from the repository settings that conditions may see, by name.
+    pub env: serde_json::Map<String, Json>,
+}
+
+/// The jobs to build, and the problems found.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Plan {
+    /// Jobs in the order of their numbers.
+    pub jobs: Vec<PlannedJob>,
+    /// Names of the stages that have jobs, in their order; empty without stages.
+    pub stages: Vec<String>,
+    pub problems: Vec<Problem>,
+    /// Reason why nothing is built, if so. This is not a problem: the author asked for it.
+    pub skip: Option<String>,
+    /// True when the build is decided without the jobs that may fail (`jobs.fast_finish`).
+    #[serde(skip)]
+    pub fast_finish: bool,
+    /// Number of training configs that were linted.
+    #[serde(skip)]
+    pub linted: usize,
+    /// Other files that the config was merged from, as problems name them.
+    #[serde(skip)]
+    pub imported: Vec<String>,
+}
+
+/// A job to run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlannedJob {
+    /// Number of the job in the build, from 1.
+    pub number: String,
+    pub kind: JobKind,
+    pub stage: Option<String>,
+    pub name: Option<String>,
+    /// True when a failure of the job does not count.
+    pub allow_failure: bool,
+    /// The job in Travis's normal form.
+    pub config: Json,
+}
+
+impl Plan {
+    /// Returns true if nothing can be built from the `.travis.yml`: the build is errored.
+    pub fn is_fatal(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Error && self.is_of_travis(problem))
+    }
+
+    /// Returns true if a training config has errors: the build is failed.
+    pub fn has_lint_errors(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Error && !self.is_of_travis(problem))
+    }
+
+    fn is_of_travis(&self, problem: &Problem) -> bool {
+        let is_config = |file: &str| file == CONFIG || self.imported.iter().any(|imported| imported == file);
+        problem.file.as_deref().is_none_or(is_config)
+    }
+}
+
+/// Returns true if the plan requires the file with this path and size in bytes.
+pub fn wants(path: &str, size: u64) -> bool {
+    // A `.travis.yml` that is too large is wanted, too, so that its author sees a problem.
+    if path == CONFIG {
+        return true;
+    }
+    if is_data(path, size) {
+        return true;
+    }
+    const NOT_THE_AUTHORS: [&str; 6] = [".git", "node_modules", "vendor", "third_party", ".venv", "site-packages"];
+    let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
+    let is_config = matches!(path.rsplit_once('.'), Some((_, "yaml" | "yml" | "toml" | "json")));
+    (is_config || smoke::is_requirements(path))
+        && size <= MAX_TRAINING_CONFIG
+        && path.len() <= 300
+        && folders.split('/').count() <= 8
+        && !folders.split('/').any(|folder| NOT_THE_AUTHORS.contains(&folder))
+}
+
+/// Returns true for data that a lint inspects: tables of captions, and images that are so small that they are more
+/// often broken than not.
+fn is_data(path: &str, size: u64) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    (name == "metadata.csv" && size <= MAX_TABLE) || (size <= MAX_IMAGE && lora::is_image(name))
+}
+
+/// Plans the build of a commit. `imports` holds the result for each file that the commit imports.
+pub fn plan<'a>(commit: impl Into<Commit<'a>>, imports: &Imports, trigger: &Trigger, settings: &Settings) -> Plan {
+    let commit = commit.into();
+    if let Some(skip) = skipped(trigger).filter(|_| commit.only_smoke.is_none()) {
+        return Plan { skip: Some(skip), ..Plan::default() };
+    }
+    let Travis { mut plan, like, lora } = match commit.config() {
+        None => Travis { like: python(), ..Travis::default() },
+        Some(file) => travis(&file.text, imports, trigger, settings),
+    };
+    if commit.only_smoke.is_some() {
+        (plan.skip, plan.jobs, plan.stages) = (None, Vec::new(), Vec::new());
+    }
+    if plan.skip.is_some() {
+        return plan;
+    }
+    let repository = commit.repository();
+    let is_covered = |file: &&SourceFile| match commit.only_smoke {
+        Some(path) => file.path == path,
+        None => file.path != CONFIG && lora.covers(&file.path),
+    };
+    let mut linter = lora::Linter::new(&lora, &repository);
+    plan.problems.extend(linter.take_problems(CONFIG));
+    for file in commit.files.iter().filter(is_covered) {
+        if let Some(lint) = linter.lint(&file.path, &file.text) {
+            plan.linted += 1;
+            // A training that cannot begin has no useful estimate of its duration.
+            let is_fine = lint.problems.iter().all(|problem| problem.severity < Severity::Error);
+            plan.problems.extend(lint.problems);
+            let estimate = lint.estimate.filter(|_| is_fine && commit.counts_as_changed(&file.path));
+            plan.problems.extend(estimate.map(|told| of_file(Severity::Info, "estimate", &file.path, told)));
+        }
+    }
+    if commit.config().is_none() && plan.linted == 0 {
+        return fatal("no-config", "there is no .travis.yml: add one, with the key `script` at least", None);
+    }
+    if !plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
+        smoke::add(&mut plan, &like, &commit, &repository, &lora, trigger);
+    }
+    plan
+}
+
+/// Returns the reason if the commit message asks for no build. Cron builds ignore the message.
+fn skipped(trigger: &Trigger) -> Option<String> {
+    const WORDS: [&str; 5] = ["ci", "travis", "travis ci", "travis-ci", "travisci"];
+    if trigger.kind == TriggerKind::Cron {
+        return None;
+    }
+    let message = trigger.message.as_deref()?.to_lowercase();
+    let mut forms = WORDS.iter().flat_map(|word| [format!("[skip {word}]"), format!("[{word} skip]")]);
+    let found = forms.find(|form| message.contains(form))?;
+    Some(format!("the commit message has {found}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! The choice of a commit's files that a plan is made of, bounded in number and size.
+
+use super::{CONFIG, READ_AT_MOST, SourceFile, wants};
+use crate::lora;
+
+/// Maximum number of files that are read for training configs: a repository may have millions.
+const MAX_FILES: usize = 2000;
+/// Maximum number of bytes of these files together.
+const MAX_BYTES: u64 = 32 << 20;
+
+/// The files of a commit that a plan wants to see, each as its tree lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources<F> {
+    /// The files to read.
+    pub readable: Vec<F>,
+    /// Paths of files that are too large to be read. The plan reports them by their length alone.
+    too_large: Vec<String>,
+}
+
+impl<F> Sources<F> {
+    /// Chooses from a commit's files. `facts` returns the path and the size of a file in bytes.
+    pub fn of(tree: impl IntoIterator<Item = F>, facts: impl Fn(&F) -> (&str, u64)) -> Self {
+        let is_wanted = |file: &F| {
+            let (path, size) = facts(file);
+            wants(path, size)
+        };
+        let mut chosen: Vec<F> = tree.into_iter().filter(is_wanted).collect();
+        // The file that decides everything is never among those that are left out.
+        chosen.sort_by_key(|file| {
+            let (path, _) = facts(file);
+            (path != CONFIG, lora::is_image(path))
+        });
+        chosen.truncate(MAX_FILES);
+        let mut bytes = 0;
+        chosen.retain(|file| {
+            bytes += facts(file).1.min(READ_AT_MOST as u64);
+            bytes <= MAX_BYTES
+        });
+        let (readable, too_large): (Vec<F>, Vec<F>) =
+            chosen.into_iter().partition(|file| facts(file).1 < READ_AT_MOST as u64);
+        Self { readable, too_large: too_large.iter().map(|file| facts(file).0.to_owned()).collect() }
+    }
+
+    /// Returns the files with their contents. `texts` holds those of the readable files, in their order.
+    pub fn with_texts(self, texts: Vec<Vec<u8>>, path: impl Fn(F) -> String) -> Vec<SourceFile> {
+        let read = self.readable.into_iter().zip(texts).map(|(file, text)| SourceFile { path: path(file), text });
+        let unread = self.too_large.into_iter().map(|path| SourceFile { path, text: vec![b' '; READ_AT_MOST] });
+        read.chain(unread).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen<'a>(tree: impl IntoIterator<Item = (&'a str, u64)>) -> Sources<(&'a str, u64)> {
+        Sources::of(tree, |(path, size)| (path, *size))
+    }
+
+    #[test]
+    fn configs_are_read_and_other_files_are_not() {
+        let sources = chosen([("a.png", 9), ("b.yaml", 10), ("train.py", 10), (CONFIG, 5)]);
+        assert_eq!(sources.readable, [(CONFIG, 5), ("b.yaml", 10), ("a.png", 9)]);
+        let files = sources.with_texts(vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()], |(path, _)| path.to_owned());
+        let files: Vec<_> = files.iter().map(|file| (file.path.as_str(), file.text.as_slice())).collect();
+        assert_eq!(files, [(CONFIG, &b"a"[..]), ("b.yaml", b"b"), ("a.png", b"c")]);
+    }
+
+    #[test]
+    fn a_travis_yml_that_is_too_large_is_known_by_its_length_alone() {
+        let sources = chosen([(CONFIG, READ_AT_MOST as u64), ("a.yaml", 1)]);
+        assert_eq!(sources.readable, [("a.yaml", 1)]);
+        let files = sources.with_texts(vec![Vec::new()], |(path, _)| path.to_owned());
+        assert_eq!(files.iter().map(|file| file.text.len()).collect::<Vec<_>>(), [0, READ_AT_MOST]);
+    }
+
+    #[test]
+    fn the_number_of_files_and_their_bytes_have_a_bound_that_spares_the_travis_yml() {
+        let names: Vec<String> = (0..3 * MAX_FILES).map(|n| format!("{n}.yaml")).collect();
+        let many = |size| names.iter().map(move |name| (name.as_str(), size)).chain([(CONFIG, 5)]);
+        assert_eq!(chosen(many(1)).readable.len(), MAX_FILES);
+        let size = 100_000;
+        let few = chosen(many(size)).readable;
+        assert_eq!((few.len() as u64, few[0].0), (1 + (MAX_BYTES - 5) / size, CONFIG));
+    }
+}

@@ -1,0 +1,250 @@
+use super::*;
+use crate::domain::{PullRequest, TOKEN_FORMATS};
+
+fn trigger() -> Trigger {
+    Trigger {
+        kind: TriggerKind::Push,
+        repo: "acme/styles".parse().expect("a name"),
+        branch: Some("main".to_owned()),
+        tag: None,
+        sha: "0123456789abcdef0123456789abcdef01234567".parse().expect("a commit"),
+        before: None,
+        message: Some("Train longer".to_owned()),
+        author: None,
+        sender: Some("alice".to_owned()),
+        compare_url: None,
+        pull_request: None,
+    }
+}
+
+fn of(text: &str) -> Plan {
+    of_trigger(text, &trigger())
+}
+
+fn of_trigger(text: &str, trigger: &Trigger) -> Plan {
+    let file = SourceFile { path: CONFIG.to_owned(), text: text.as_bytes().to_vec() };
+    plan(&[file], &Imports::new(), trigger, &Settings::default())
+}
+
+fn rules(plan: &Plan) -> Vec<&str> {
+    let told = plan.problems.iter().filter(|problem| problem.severity > Severity::Info);
+    told.map(|problem| problem.rule.as_str()).collect()
+}
+
+#[test]
+fn files_that_cannot_be_built_from() {
+    let none = plan(&[], &Imports::new(), &trigger(), &Settings::default());
+    assert_eq!(rules(&none), ["no-config"]);
+    assert!(none.is_fatal());
+    let large = format!("script: {}", "x".repeat(yaml::MAX_BYTES));
+    for (text, rule) in [
+        ("", "empty-config"),
+        ("# only a comment\n", "empty-config"),
+        ("a: [", "bad-yaml"),
+        ("script\n", "not-a-map"),
+        ("- a\n", "not-a-map"),
+        (&large, "config-too-large"),
+        ("jobs:\n  include:\n  - if: false\n", "no-jobs"),
+    ] {
+        let plan = of(text);
+        assert!(rules(&plan).contains(&rule), "{text:.20}: {:?}", plan.problems);
+        assert!(plan.is_fatal() && !plan.has_lint_errors(), "{text:.20}");
+        assert!(plan.jobs.is_empty());
+    }
+}
+
+#[test]
+fn a_secret_of_each_format_is_found_in_the_travis_yml_and_in_configs() {
+    for format in &TOKEN_FORMATS {
+        let secret = format.example();
+        let config = format!("{{\"model_family\": \"flux\", \"train_batch_size\": 1, \"note\": \"{secret}\"}}");
+        let files = [(CONFIG, format!("script: 'echo \"{secret}\"'\n")), ("a.json", config)];
+        let files = files.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.into_bytes() });
+        let plan = plan(&files, &Imports::new(), &trigger(), &Settings::default());
+        let places: Vec<_> = plan.problems.iter().map(|found| (found.rule.as_str(), found.file.as_deref())).collect();
+        for place in [("plain-secret", Some(CONFIG)), ("secret", Some("a.json"))] {
+            assert!(places.contains(&place), "{secret}: {places:?}");
+        }
+        assert!(plan.problems.iter().all(|problem| !problem.message.contains(&secret)));
+    }
+}
+
+#[test]
+fn more_than_two_hundred_jobs() {
+    let list: String = (0..300).map(|n| format!("  - N={n}\n")).collect();
+    let plan = of(&format!("language: shell\nscript: true\nenv:\n{list}"));
+    assert_eq!(rules(&plan), ["too-many-jobs"]);
+    assert_eq!(plan.jobs.len(), MAX_JOBS);
+}
+
+#[test]
+fn skip_words_count_but_for_cron() {
+    for (message, skips) in [
+        ("Fix\n\n[skip ci]", true),
+        ("[CI Skip] x", true),
+        ("[travis skip]", true),
+        ("skip ci", false),
+        ("[ci skip-tests]", false),
+    ] {
+        let push = Trigger { message: Some(message.to_owned()), ..trigger() };
+        assert_eq!(of_trigger("script: true\n", &push).skip.is_some(), skips, "{message}");
+        let cron = Trigger { kind: TriggerKind::Cron, ..push };
+        assert_eq!(of_trigger("script: true\n", &cron).skip, None, "{message}");
+    }
+}
+
+#[test]
+fn conditions_and_branches_see_the_trigger() {
+    assert!(of("if: branch = other\nscript: true\n").skip.is_some_and(|why| why.contains("branch = other")));
+    assert!(of("branches: {only: [other]}\nscript: true\n").skip.is_some());
+    let pull = PullRequest {
+        number: 7,
+        title: "T".to_owned(),
+        head_branch: "feature".to_owned(),
+        head_repo: Some("bob/styles".parse().expect("a name")),
+        draft: false,
+    };
+    let pull = Trigger { kind: TriggerKind::PullRequest, pull_request: Some(pull), ..trigger() };
+    let text = "language: shell\njobs:\n  include:\n  - name: a\n    if: type = pull_request AND head_branch = feature\n  \
+                - name: b\n    if: type = push\n";
+    let plan = of_trigger(text, &pull);
+    assert_eq!(plan.jobs.iter().filter_map(|job| job.name.as_deref()).collect::<Vec<_>>(), ["a"]);
+}
+
+#[test]
+fn training_configs_fail_the_build_without_ending_it() {
+    let travis = SourceFile { path: CONFIG.to_owned(), text: b"language: shell\nscript: true\n".to_vec() };
+    let config = SourceFile {
+        path: "configs/style.yaml".to_owned(),
+        text: b"train_data_dir: x\nlora_rank: 4\nepochs: 1\noutput_dir: y\n".to_vec(),
+    };
+    let plan = plan(&[travis, config], &Imports::new(), &trigger(), &Settings::default());
+    assert_eq!(rules(&plan), ["missing-required"]);
+    assert!(plan.has_lint_errors() && !plan.is_fatal());
+    assert_eq!(plan.jobs.len(), 1);
+}
+
+#[test]
+fn which_files_are_wanted() {
+    for (path, size, wanted) in [
+        (CONFIG, 5_000_000, true),
+        ("configs/a.yaml", 100, true),
+        ("a.toml", 100, true),
+        ("configs/a.yaml", 5_000_000, false),
+        ("node_modules/x/a.json", 10, false),
+        ("train.py", 10, false),
+    ] {
+        assert_eq!(wants(path, size), wanted, "{path}");
+    }
+}
+
+#[test]
+fn traps_are_problems_with_a_place() {
+    let plan = of("language: shell\nenv:\n  - CONFIG=a.yaml\n  - OUT=./out\nscript: train $CONFIG $OUT\n");
+    assert_eq!(plan.jobs.len(), 2);
+    let trap = plan.problems.iter().find(|problem| problem.rule == "env-list-splits-variables").expect("the trap");
+    assert_eq!((trap.severity, trap.line, trap.column), (Severity::Warning, Some(2), Some(1)));
+    assert!(trap.message.contains("env: global:"), "{}", trap.message);
+}
+
+#[test]
+fn an_import_that_is_not_there_is_fatal_however_much_else_is_wrong() {
+    let noise: String = (0..49).map(|n| format!("- {{source: a{n}.yml, if: 'branch = (', mode: none}}\n")).collect();
+    let plan = of(&format!("script: x\nimport:\n{noise}- last.yml\n"));
+    assert!(plan.is_fatal() && plan.jobs.is_empty() && plan.problems.len() > 49, "{}", plan.problems.len());
+    assert_eq!(plan.problems[0].message, "last.yml was not fetched");
+}
+
+#[test]
+fn an_error_in_an_imported_file_is_not_one_of_a_training_config() {
+    let config = SourceFile { path: CONFIG.to_owned(), text: b"script: x\nimport: acme/ci:a.yml\n".to_vec() };
+    let wanted = wanted_imports(std::slice::from_ref(&config), &Imports::new(), &trigger(), &Settings::default());
+    let imports =
+        wanted.into_iter().map(|source| (source, crate::travis::import::Found::File(b"a: [".to_vec()))).collect();
+    let plan = plan(&[config], &imports, &trigger(), &Settings::default());
+    assert!(plan.is_fatal() && !plan.has_lint_errors());
+    assert_eq!(plan.problems[0].place(), "acme/ci:a.yml:1:4");
+}
+
+const CONFIG_TEXT: &str = "base_model: m.safetensors\ntrain_data_dir: ./data\nmetadata_path: ./data/metadata.csv\n\
+                           output_dir: ./out\nlora_rank: 4\nmax_train_steps: 100\n";
+
+/// Plans training configs and other files, with these changes.
+fn of_trainings(travis: Option<&str>, paths: &[&str], changed: Option<&[&str]>) -> Plan {
+    let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.as_bytes().to_vec() };
+    let configs = paths.iter().filter(|path| path.ends_with(".yaml")).map(|path| file(path, CONFIG_TEXT));
+    let files: Vec<SourceFile> = configs.chain(travis.map(|text| file(CONFIG, text))).collect();
+    let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+    let changed = changed.map(|paths| paths.iter().map(|path| (*path).to_owned()).collect());
+    let commit = Commit { files: &files, paths: &paths, changed: changed.as_ref(), only_smoke: None };
+    plan(commit, &Imports::new(), &trigger(), &Settings::default())
+}
+
+/// Returns the numbers, kinds, names and stages of the jobs.
+fn jobs(plan: &Plan) -> Vec<(&str, JobKind, &str, Option<&str>)> {
+    plan.jobs
+        .iter()
+        .map(|job| (job.number.as_str(), job.kind, job.name.as_deref().unwrap_or_default(), job.stage.as_deref()))
+        .collect()
+}
+
+#[test]
+fn without_a_travis_yml_the_changed_configs_are_tried() {
+    let paths = ["a.yaml", "b.yaml", "train.py"];
+    let all = of_trainings(None, &paths, None);
+    assert_eq!(jobs(&all), [("1", JobKind::Smoke, "smoke a.yaml", None), ("2", JobKind::Smoke, "smoke b.yaml", None)]);
+    assert!(rules(&all).is_empty() && all.linted == 2, "{:?}", all.problems);
+    let job = &all.jobs[0].config;
+    assert_eq!(job["language"], "python");
+    assert_eq!(job["script"][0], "python train.py --config /home/travis/smoke/config.yaml");
+    assert_eq!((&job["smoke"]["config"], &job["smoke"]["steps"]), (&"a.yaml".into(), &3.into()));
+    let one = of_trainings(None, &paths, Some(&["b.yaml", "README.md"]));
+    assert_eq!(jobs(&one), [("1", JobKind::Smoke, "smoke b.yaml", None)]);
+    let none = of_trainings(None, &paths, Some(&["README.md"]));
+    assert!(none.jobs.is_empty() && none.problems.is_empty() && none.linted == 2, "{none:?}");
+}
+
+#[test]
+fn smoke_jobs_stand_beside_the_first_stage_and_are_set_up_as_its_jobs() {
+    let travis = "language: python\npython: '3.11'\ninstall: pip install .\nbefore_script: make data\nscript: pytest\n\
+                  env: [A=1, A=2]\njobs: {include: [{stage: deploy, script: make}]}\n\
+                  lora: {smoke: {steps: 7, timeout: 3m}, command: 'acc launch t.py {config}'}\n";
+    let plan = of_trainings(Some(travis), &["a.yaml"], None);
+    assert_eq!(rules(&plan), Vec::<&str>::new());
+    let found = jobs(&plan);
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert_eq!(found[3], ("4", JobKind::Smoke, "smoke a.yaml", found[0].3));
+    let job = &plan.jobs[3].config;
+    assert_eq!((&job["python"], &job["install"][0]), (&"3.11".into(), &"pip install .".into()));
+    assert_eq!(job["script"], serde_json::json!(["acc launch t.py /home/travis/smoke/config.yaml"]));
+    assert_eq!((&job["smoke"]["steps"], &job["smoke"]["timeout"]), (&7.into(), &180.into()));
+    assert!(job.get("before_script").is_none() && job.get("lora").is_none());
+}
+
+#[test]
+fn who_is_asked_for_smoke_jobs() {
+    let script = "language: python\nscript: pytest\n";
+    let count = |plan: &Plan| plan.jobs.iter().filter(|job| job.kind == JobKind::Smoke).count();
+    let of = |lora: &str, paths: &[&str]| of_trainings(Some(&format!("{script}{lora}")), paths, Some(&["a.yaml"]));
+    // With the trainer in the repository, no settings are required.
+    assert_eq!(count(&of("", &["a.yaml", "b.yaml", "train.py"])), 1);
+    // Without it, the file has to name the command. Only an author who asked for smoke jobs gets a warning.
+    let silent = of("", &["a.yaml"]);
+    assert_eq!((count(&silent), rules(&silent)), (0, vec![]));
+    let asked = of("lora: {}\n", &["a.yaml"]);
+    assert_eq!((count(&asked), rules(&asked)), (0, vec!["smoke"]));
+    assert_eq!(count(&of("lora: {command: 'x {config}'}\n", &["a.yaml"])), 1);
+    assert_eq!(count(&of("lora: {smoke: all}\n", &["a.yaml", "b.yaml", "train.py"])), 2);
+    assert_eq!(count(&of("lora: {smoke: false}\n", &["a.yaml", "train.py"])), 0);
+    assert_eq!(count(&of("lora: {configs: 'other/*'}\n", &["a.yaml", "train.py"])), 0);
+    let wrong = of("lora: {smoke: {steps: many}}\n", &["a.yaml", "train.py"]);
+    assert!(wrong.is_fatal() && rules(&wrong) == ["lora-settings"], "{:?}", wrong.problems);
+    let told = wrong.problems.iter().find(|problem| problem.rule == "lora-settings").expect("a problem");
+    assert_eq!(told.place(), ".travis.yml:3:23");
+}
+
+#[test]
+fn a_file_that_only_speaks_of_trainings_has_no_jobs_of_its_own() {
+    let plan = of_trainings(Some("language: python\nlora: {smoke: all}\n"), &["a.yaml", "train.py"], None);
+    assert_eq!(jobs(&plan), [("1", JobKind::Smoke, "smoke a.yaml", None)]);
+}
