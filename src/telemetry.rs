@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 /// `[telemetry]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct TelemetryConfig {
     /// Filter of the messages, as `level` or `target=level,…`.
     pub filter: String,
     /// Format of the messages.
@@ -23,7 +23,7 @@ pub enum Format {
     Json,
 }
 
-impl Default for Config {
+impl Default for TelemetryConfig {
     fn default() -> Self {
         Self { filter: "info,sqlx=warn,octocrab=off".to_owned(), format: Format::Text }
     }
@@ -33,7 +33,7 @@ impl Default for Config {
 ///
 /// # Errors
 /// Fails when the filter cannot be parsed.
-pub fn start(config: &Config) -> anyhow::Result<()> {
+pub fn start(config: &TelemetryConfig) -> anyhow::Result<()> {
     use std::io::IsTerminal as _;
     let filter = EnvFilter::try_new(&config.filter)
         .map_err(|error| anyhow::anyhow!("telemetry.filter {:?} is not valid: {error}", config.filter))?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use trainyard::storage::{Logs, ObjectSettings, Objects};
+use trainyard::storage::{Logs, Objects, StorageConfig};
 
 use crate::fault::containers;
 use crate::load::{LINES, Load};
@@ -234,7 +234,7 @@ async fn logs(db: &PgPool, data: &Path) -> Result<usize, String> {
     let ended = "select id, attempt from job where verdict in ('passed', 'failed') order by id";
     let jobs: Vec<(i64, i32)> = sqlx::query_as(ended).fetch_all(db).await.map_err(|error| error.to_string())?;
     // In a long run, the first logs are moved into objects.
-    let objects = Objects::open(&ObjectSettings::default(), data).map_err(|error| error.to_string())?;
+    let objects = Objects::open(&StorageConfig::default(), data).map_err(|error| error.to_string())?;
     let stored = Logs::new(db.clone(), objects);
     for (job, attempt) in &jobs {
         let read = stored

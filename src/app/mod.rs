@@ -129,7 +129,7 @@ impl App {
         // Canceled jobs get time to stop, and their statuses to be posted.
         let goodbye =
             if config.server.cancel_on_stop { STOP_OF_JOBS + LAST_STATUSES } else { Duration::ZERO } + GOODBYE;
-        tasks.spawn(run_steps(config, (db.clone(), bells), (keys, objects), shutdown.clone()));
+        tasks.spawn(run_steps(config, Database { pool: db.clone(), bells }, keys, objects, shutdown.clone()));
         // The database must outlive its clients.
         let stop_cluster = CancellationToken::new();
         let mut archiver = JoinSet::new();
@@ -177,10 +177,12 @@ async fn serve_web(listener: TcpListener, router: axum::Router, shutdown: Cancel
 /// Waits for Postgres, then runs every kind of step until `shutdown`.
 async fn run_steps(
     config: Config,
-    (db, bells): (PgPool, Bells),
-    (keys, objects): (RepoKeys, Objects),
+    database: Database,
+    keys: RepoKeys,
+    objects: Objects,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let Database { pool: db, bells } = database.clone();
     let Some(instance) = database_is_ready(&db, &shutdown).await? else { return Ok(()) };
     let data = config.server.data_dir.clone();
     let (mirrors, caches) = (mirrors(&config), Caches::new(data.join("caches"), config.cache.clone()));
@@ -193,7 +195,7 @@ async fn run_steps(
         logs: Logs::new(db.clone(), objects.clone()),
         room: room.clone(),
     };
-    let workers = workers(&config, &Database { pool: db.clone(), bells: bells.clone() }, kept, &instance)?;
+    let workers = workers(&config, &database, kept, &instance)?;
     let options = PgConnectOptions::clone(&db.connect_options());
     let mut tasks = JoinSet::new();
     // A private Postgres has no other users, so this process rings all bells itself.
@@ -203,7 +205,7 @@ async fn run_steps(
     let at_last = config.server.cancel_on_stop.then_some(LAST_STATUSES);
     // Statuses are posted until the last job has ended.
     let ended = CancellationToken::new();
-    let runners = serve_runners((options, db.clone()), Duties::Installation, workers.clone(), shutdown.clone());
+    let runners = serve_runners(db.clone(), Duties::Installation, workers.clone(), shutdown.clone());
     let runners_ended = ended.clone();
     tasks.spawn(async move {
         let outcome = runners.await;
@@ -214,8 +216,7 @@ async fn run_steps(
     let archiver = Archiver::new(
         Duties::Installation,
         db.clone(),
-        (objects, object_keys),
-        (caches, mirrors.clone()),
+        janitor::Kept { objects, keys: object_keys, caches, mirrors: mirrors.clone() },
         config.retention,
     );
     tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));
@@ -227,7 +228,7 @@ async fn run_steps(
     for _ in 0..POSTERS {
         tasks.spawn(endless(outbox_loop(outbox.clone(), bells.clone(), ended.clone(), at_last)));
     }
-    let janitor = Janitor::new(Duties::Installation, Database { pool: db, bells }, workers, room);
+    let janitor = Janitor::new(Duties::Installation, database, workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
     all_until(tasks, &shutdown).await
 }

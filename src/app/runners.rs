@@ -72,11 +72,12 @@ pub(super) fn workers(
 /// # Errors
 /// Fails when another process holds the lock of a runner, or when a task ended too early.
 pub(super) async fn serve_runners(
-    (options, db): (PgConnectOptions, PgPool),
+    db: PgPool,
     duties: Duties,
     workers: Vec<Arc<Worker>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let options = PgConnectOptions::clone(&db.connect_options());
     let mut lock = tokio::select! {
         lock = take(&options, &db, duties, &workers) => lock?,
         () = shutdown.cancelled() => return Ok(()),

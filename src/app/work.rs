@@ -14,7 +14,7 @@ use super::folder::{remove_scratch, seal_of_server, take_folder};
 use super::runners::{Kept, mirrors, serve_runners, workers};
 use super::{DATABASE_RETRY, GOODBYE, all_until, archiver_loop, endless, janitor_loop};
 use crate::config::Config;
-use crate::janitor::{Archiver, Duties, Janitor};
+use crate::janitor::{self, Archiver, Duties, Janitor};
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store;
 use crate::store::postgres::examine::{Schema, schema};
@@ -75,11 +75,15 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     let workers = workers(&config, &database, kept, &instance)?;
     let mut tasks = JoinSet::new();
     tasks.spawn(endless(bell_notify::keep(options.clone(), bells, shutdown.clone())));
-    tasks.spawn(serve_runners((options, db.clone()), Duties::Runners, workers.clone(), shutdown.clone()));
+    tasks.spawn(serve_runners(db.clone(), Duties::Runners, workers.clone(), shutdown.clone()));
     let janitor = Janitor::new(Duties::Runners, database, workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
-    let archiver =
-        Archiver::new(Duties::Runners, db.clone(), (objects, object_keys), (caches, mirrors), config.retention);
+    let archiver = Archiver::new(
+        Duties::Runners,
+        db.clone(),
+        janitor::Kept { objects, keys: object_keys, caches, mirrors },
+        config.retention,
+    );
     tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));
     let outcome = all_until(tasks, &shutdown).await;
     // Waits for connections that are still in use: an aborted task may have left some.

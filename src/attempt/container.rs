@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use tracing::warn;
 
-use super::{Images, Shared};
+use super::{ImagesConfig, Shared};
 use crate::domain::{AttemptId, RepoName, Sha};
 use crate::executor::{Engine, ExecError, Exit, Filling, Limits, Mount, Network, Spec, Upload};
 use crate::lora::smoke::Smoke;
@@ -77,7 +77,7 @@ impl NewContainer<'_> {
     pub async fn start<F: AsRef<Path>>(
         self,
         engine: &Engine,
-        images: &Images,
+        images: &ImagesConfig,
         progress: &Shared,
         Preparation { checkout, before }: Preparation<
             impl Future<Output = anyhow::Result<F>>,
@@ -125,7 +125,7 @@ impl NewContainer<'_> {
         Ok(container.clone())
     }
 
-    fn spec(&self, images: &Images, has_authorities: bool) -> Spec {
+    fn spec(&self, images: &ImagesConfig, has_authorities: bool) -> Spec {
         let mut environment = vec![
             HOME_VARIABLE,
             USER_VARIABLE,
@@ -183,7 +183,7 @@ async fn restore(engine: &Engine, container: &str, cached: Cached) -> anyhow::Re
     engine.copy_tar_in(container, opened).await
 }
 
-async fn authorities(images: &Images) -> anyhow::Result<Option<Vec<u8>>> {
+async fn authorities(images: &ImagesConfig) -> anyhow::Result<Option<Vec<u8>>> {
     let path = &images.ca_certificates;
     if path.as_os_str().is_empty() {
         return Ok(None);

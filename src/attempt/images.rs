@@ -8,7 +8,7 @@ use serde_json::Value;
 /// `[images]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Images {
+pub struct ImagesConfig {
     /// For `language: python`; `{version}` stands for the version that the job asks for.
     pub python: String,
     /// For `language: generic`, `shell` and `minimal`.
@@ -22,7 +22,7 @@ pub struct Images {
     pub ca_certificates: std::path::PathBuf,
 }
 
-impl Default for Images {
+impl Default for ImagesConfig {
     fn default() -> Self {
         Self {
             python: "trainyard/cpu:{version}".to_owned(),
@@ -34,7 +34,7 @@ impl Default for Images {
     }
 }
 
-impl Images {
+impl ImagesConfig {
     /// The image of a job in Travis's normal form.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ mod tests {
     fn the_version_is_put_into_the_name() {
         let languages = [("ruby", "acme/rb:{version}"), ("rust", "acme/rust")];
         let languages = languages.map(|(name, image)| (name.to_owned(), image.to_owned())).into();
-        let images = Images { allowed: vec!["acme/*".to_owned()], languages, ..Images::default() };
+        let images = ImagesConfig { allowed: vec!["acme/*".to_owned()], languages, ..ImagesConfig::default() };
         let of = |config: Value| images.of(&config);
         assert_eq!(of(json!({"language": "python", "python": "3.12"})).as_deref(), Ok("trainyard/cpu:3.12"));
         assert_eq!(of(json!({"language": "shell"})).as_deref(), Ok("trainyard/minimal:bookworm"));

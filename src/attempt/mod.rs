@@ -15,7 +15,7 @@ mod tail;
 
 pub use container::{HOME, NewContainer, Preparation, checkout_folder, checkout_image_spec, never_began};
 pub use disk::watch_disk;
-pub use images::Images;
+pub use images::ImagesConfig;
 pub use progress::{Due, Judgement, Progress, Shared, TICK};
 pub use smoke::{Examined, SmokeJob, output_folder};
 pub use tail::Tail;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use secrecy::ExposeSecret as _;
 
 use super::Config;
-use crate::worker::GpuConfig;
+use crate::worker::RunnerGpus;
 use crate::{executor, web};
 
 impl Config {
@@ -102,7 +102,7 @@ impl Config {
     fn check_gpus(&self) -> anyhow::Result<()> {
         let mut known = BTreeSet::new();
         for runner in &self.runner {
-            let GpuConfig::Listed(listed) = &runner.gpus else { continue };
+            let RunnerGpus::Listed(listed) = &runner.gpus else { continue };
             for gpu in listed {
                 let is_uuid = gpu.uuid.starts_with("GPU-") || gpu.uuid.starts_with("MIG-");
                 ensure!(

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use url::Url;
 
-use crate::attempt::Images;
+use crate::attempt::ImagesConfig;
 use crate::worker::RunnerConfig;
 use crate::{executor, github, gpu, storage, store, telemetry, web};
 
@@ -21,37 +21,37 @@ use crate::{executor, github, gpu, storage, store, telemetry, web};
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Address of the service and place of its data.
-    pub server: Server,
-    pub database: store::Config,
-    pub github: github::Config,
+    pub server: ServerConfig,
+    pub database: store::DatabaseConfig,
+    pub github: github::GitHubConfig,
     /// Settings that Travis keeps in a repository's settings.
-    pub travis: Travis,
+    pub travis: TravisConfig,
     /// Images of jobs, by language.
-    pub images: Images,
+    pub images: ImagesConfig,
     /// Limits of a job.
     pub limits: executor::Limits,
     /// Folders of the machine that jobs may read.
     pub mount: Vec<executor::Mount>,
     /// Folders that jobs keep for later jobs.
-    pub cache: storage::Settings,
+    pub cache: storage::CacheConfig,
     /// Place of logs and artifacts.
-    pub storage: storage::ObjectSettings,
+    pub storage: storage::StorageConfig,
     /// Time for which logs and artifacts are kept.
-    pub retention: store::output::retention::Retention,
+    pub retention: store::output::retention::RetentionConfig,
     /// Jobs that may have GPUs, their images, and the sizes that they may request.
-    pub gpu: gpu::Settings,
+    pub gpu: gpu::GpuConfig,
     /// Docker engines. Without any, there is one local runner.
     pub runner: Vec<RunnerConfig>,
     /// Tokens for changes over HTTP.
-    pub auth: web::Auth,
+    pub auth: web::AuthConfig,
     /// Logging.
-    pub telemetry: telemetry::Config,
+    pub telemetry: telemetry::TelemetryConfig,
 }
 
 /// `[server]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Server {
+pub struct ServerConfig {
     /// Address and port of the web server.
     #[serde(deserialize_with = "address_and_port")]
     pub listen: SocketAddr,
@@ -67,7 +67,7 @@ pub struct Server {
 /// `[travis]` of the configuration.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Travis {
+pub struct TravisConfig {
     /// True if a newer build of the same branch or pull request also cancels a running one.
     pub cancel_running: bool,
 }
@@ -79,7 +79,7 @@ fn address_and_port<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result
     })
 }
 
-impl Default for Server {
+impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8700)),
@@ -162,7 +162,7 @@ fn with_environment(text: &str, variables: &[(String, String)]) -> anyhow::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::GpuConfig;
+    use crate::worker::RunnerGpus;
 
     fn load(text: &str, environment: &[(&str, &str)]) -> anyhow::Result<Config> {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
@@ -244,7 +244,7 @@ mod tests {
     fn gpus_are_a_word_or_a_list() {
         let runner = |gpus: &str| load(&format!("[[runner]]\ngpus = {gpus}\n"), &[]);
         let listed = runner("[{ uuid = 'GPU-1', memory = '16 GB', class = 't4' }, { uuid = 'MIG-2' }]").expect("valid");
-        assert!(matches!(&listed.runner[0].gpus, GpuConfig::Listed(gpus) if gpus.len() == 2));
+        assert!(matches!(&listed.runner[0].gpus, RunnerGpus::Listed(gpus) if gpus.len() == 2));
         assert!(runner("'none'").is_ok());
         for (wrong, told) in [
             ("'all'", "`gpus` must be \"auto\", \"none\" or a list of"),

@@ -30,20 +30,25 @@ pub(super) struct History<'a> {
     pub(super) base: Option<(&'a Sha, &'a Path)>,
 }
 
+/// The history to be put into a job's checkout.
+#[derive(Debug, Clone, Copy)]
+pub struct NewHistory<'a> {
+    pub sha: &'a Sha,
+    /// A commit that the job's image has already.
+    pub base: Option<&'a Sha>,
+    pub wanted: &'a Checkout,
+    /// The address that the checkout's remote gets.
+    pub origin: &'a str,
+}
+
 impl Mirrors {
     /// Writes a `.git` with as many commits as wanted into the empty folder `into`. [`Mirrors::check_out`] writes the
     /// files. Objects of the commit `base` are left out, for a place that already has them.
     ///
     /// # Errors
     /// Fails when the mirror does not have the commit, or when the folder cannot be written.
-    pub async fn history(
-        &self,
-        repo: &RepoName,
-        (sha, base): (&Sha, Option<&Sha>),
-        wanted: &Checkout,
-        origin: &str,
-        into: &Path,
-    ) -> anyhow::Result<()> {
+    pub async fn history(&self, repo: &RepoName, new: NewHistory<'_>, into: &Path) -> anyhow::Result<()> {
+        let NewHistory { sha, base, wanted, origin } = new;
         let mirror = tokio::fs::canonicalize(self.path(repo)).await.context("the mirror is gone")?;
         let objects = mirror.join("objects");
         let mirror = Url::from_file_path(&mirror).map_err(|()| anyhow::anyhow!("no file URL for the mirror"))?;

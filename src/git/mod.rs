@@ -10,6 +10,7 @@ mod remote_file;
 mod maintenance;
 mod work_tree;
 
+pub use checkout::NewHistory;
 pub use remote_file::RemoteFileError;
 pub use work_tree::{Head, WorkTree, repo_of};
 

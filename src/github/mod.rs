@@ -22,7 +22,7 @@ use crate::domain::{CommitState, RepoName, Sha};
 /// `[github]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct GitHubConfig {
     /// Address of the REST API; `https://HOST/api/v3` for GitHub Enterprise.
     pub api_url: Url,
     /// Token that may read the repositories and write commit statuses.
@@ -34,7 +34,7 @@ pub struct Config {
     pub timeout: Duration,
 }
 
-impl Default for Config {
+impl Default for GitHubConfig {
     fn default() -> Self {
         Self {
             api_url: Url::parse("https://api.github.com").unwrap_or_else(|_| unreachable!("a constant that parses")),
@@ -45,7 +45,7 @@ impl Default for Config {
     }
 }
 
-impl Config {
+impl GitHubConfig {
     /// Returns the origin at which this GitHub serves repositories to git: the only place besides the API that may see
     /// the token.
     pub fn clone_origin(&self) -> Origin {
@@ -126,7 +126,7 @@ impl Client {
     ///
     /// # Errors
     /// Fails when the address or the token cannot be used in a request.
-    pub fn new(config: &Config) -> anyhow::Result<Self> {
+    pub fn new(config: &GitHubConfig) -> anyhow::Result<Self> {
         // octocrab's `retry` feature is off: its retries come at once and would multiply those of the outbox.
         let mut builder = Octocrab::builder()
             .base_uri(config.api_url.as_str().trim_end_matches('/'))

@@ -39,7 +39,7 @@ pub struct Intake {
     bells: Bells,
     mirrors: Mirrors,
     cancels: Cancels,
-    gpu: gpu::Settings,
+    gpu: gpu::GpuConfig,
 }
 
 /// Reason why a delivery has not resulted in a build.
@@ -58,7 +58,7 @@ impl From<anyhow::Error> for NotYet {
 
 impl Intake {
     /// Returns an intake that reads from these mirrors.
-    pub fn new(db: PgPool, bells: Bells, mirrors: Mirrors, cancels: Cancels, gpu: gpu::Settings) -> Self {
+    pub fn new(db: PgPool, bells: Bells, mirrors: Mirrors, cancels: Cancels, gpu: gpu::GpuConfig) -> Self {
         Self { db, bells, mirrors, cancels, gpu }
     }
 

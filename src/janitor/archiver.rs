@@ -16,7 +16,7 @@ use crate::git::Mirrors;
 use crate::storage::{Caches, Keys, Logs, Moved, Objects};
 use crate::store::alerts;
 use crate::store::output::log_objects;
-use crate::store::output::retention::{self, Retention};
+use crate::store::output::retention::{self, RetentionConfig};
 
 /// Interval at which the archiver looks for logs to move.
 pub const ARCHIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -35,6 +35,15 @@ const BATCH: i64 = 1000;
 /// Number of logs that may fail to move before the round ends.
 const MOST_FAILURES: usize = 3;
 
+/// The data that an archiver looks after.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub objects: Objects,
+    pub keys: Keys,
+    pub caches: Caches,
+    pub mirrors: Mirrors,
+}
+
 /// Moves logs into objects, and removes what is too old.
 #[derive(Debug)]
 pub struct Archiver {
@@ -45,7 +54,7 @@ pub struct Archiver {
     keys: Keys,
     caches: Caches,
     mirrors: Mirrors,
-    retention: Retention,
+    retention: RetentionConfig,
     rounds: u32,
     /// Mirrors are packed next to the rounds, because that may take long.
     packing: JoinSet<()>,
@@ -53,13 +62,8 @@ pub struct Archiver {
 
 impl Archiver {
     /// Returns an archiver of these objects, caches and mirrors.
-    pub fn new(
-        duties: Duties,
-        db: PgPool,
-        (objects, keys): (Objects, Keys),
-        (caches, mirrors): (Caches, Mirrors),
-        retention: Retention,
-    ) -> Self {
+    pub fn new(duties: Duties, db: PgPool, kept: Kept, retention: RetentionConfig) -> Self {
+        let Kept { objects, keys, caches, mirrors } = kept;
         let logs = Logs::new(db.clone(), objects.clone());
         Self { duties, db, objects, logs, keys, caches, mirrors, retention, rounds: 0, packing: JoinSet::new() }
     }

@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-pub use self::archiver::{ARCHIVE_INTERVAL, Archiver};
+pub use self::archiver::{ARCHIVE_INTERVAL, Archiver, Kept};
 use crate::domain::AttemptId;
 use crate::storage::Room;
 use crate::store::alerts;

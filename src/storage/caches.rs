@@ -25,7 +25,7 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 /// `[cache]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Settings {
+pub struct CacheConfig {
     /// Maximum size of one job's cache, before compression.
     pub max_size: ByteSize,
     /// Maximum size of all caches on the disk. The least recently used ones are removed first.
@@ -35,7 +35,7 @@ pub struct Settings {
     pub max_age: Duration,
 }
 
-impl Default for Settings {
+impl Default for CacheConfig {
     fn default() -> Self {
         Self { max_size: ByteSize::gib(4), total_size: ByteSize::gib(50), max_age: Duration::from_secs(45 * 24 * 3600) }
     }
@@ -45,7 +45,7 @@ impl Default for Settings {
 #[derive(Debug, Clone)]
 pub struct Caches {
     folder: PathBuf,
-    settings: Settings,
+    config: CacheConfig,
 }
 
 /// A cache that exists.
@@ -75,8 +75,8 @@ impl Cached {
 
 impl Caches {
     /// Returns the caches in this folder, which need not exist yet.
-    pub fn new(folder: PathBuf, settings: Settings) -> Self {
-        Self { folder, settings }
+    pub fn new(folder: PathBuf, config: CacheConfig) -> Self {
+        Self { folder, config }
     }
 
     /// Finds the first existing cache among those of the given refs.
@@ -100,7 +100,7 @@ impl Caches {
         let folder = self.folder_of(repo, reference);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let file = tempfile::Builder::new().prefix(&hashed(slug)).suffix(UNDER_WAY).tempfile_in(&folder)?;
-        let packer = Packer::new(file.reopen()?, self.settings.max_size)?;
+        let packer = Packer::new(file.reopen()?, self.config.max_size)?;
         Ok(NewCache { folder, slug: slug.to_owned(), file, packer })
     }
 
@@ -121,7 +121,7 @@ impl Caches {
             let Ok(facts) = fs::metadata(&file) else { continue };
             let age = now.duration_since(facts.modified()?).unwrap_or_default();
             let is_under_way = file.to_string_lossy().ends_with(UNDER_WAY);
-            if age > if is_under_way { ABANDONED } else { self.settings.max_age } {
+            if age > if is_under_way { ABANDONED } else { self.config.max_age } {
                 removed += usize::from(fs::remove_file(&file).is_ok());
             } else if !is_under_way {
                 kept.push((age, facts.len(), file));
@@ -131,7 +131,7 @@ impl Caches {
         let mut total = 0;
         for (_, size, file) in kept {
             total += size;
-            if total > self.settings.total_size.as_u64() {
+            if total > self.config.total_size.as_u64() {
                 removed += usize::from(fs::remove_file(&file).is_ok());
             }
         }
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn the_best_ref_wins_and_a_newer_cache_replaces_its_own_only() {
         let folder = tempfile::tempdir().unwrap();
-        let caches = Caches::new(folder.path().join("caches"), Settings::default());
+        let caches = Caches::new(folder.path().join("caches"), CacheConfig::default());
         let refs = ["pull/1", "branch/main"].map(str::to_owned);
         assert_eq!(caches.find(REPO, &refs, "slug").unwrap(), None);
         assert!(put(&caches, "branch/main", b"main", None).is_some());
@@ -277,8 +277,8 @@ mod tests {
     #[test]
     fn a_cache_that_grows_too_large_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let settings = Settings { max_size: ByteSize::kib(64), ..Settings::default() };
-        let caches = Caches::new(folder.path().join("caches"), settings);
+        let config = CacheConfig { max_size: ByteSize::kib(64), ..CacheConfig::default() };
+        let caches = Caches::new(folder.path().join("caches"), config);
         let mut new = caches.begin(REPO, "branch/main", "slug").unwrap();
         let error = new.add("/x/pip", tar("pip/wheel", &[b'x'; 100_000], 0).as_slice()).unwrap_err();
         assert!(format!("{error:#}").contains("64.0 KiB"), "{error:#}");
@@ -289,12 +289,12 @@ mod tests {
     #[test]
     fn old_caches_go_and_of_too_many_the_least_used() {
         let folder = tempfile::tempdir().unwrap();
-        let settings = Settings { total_size: ByteSize::b(1), ..Settings::default() };
-        let caches = Caches::new(folder.path().join("caches"), settings);
+        let config = CacheConfig { total_size: ByteSize::b(1), ..CacheConfig::default() };
+        let caches = Caches::new(folder.path().join("caches"), config);
         put(&caches, "branch/a", b"a", None);
         let now = SystemTime::now();
         assert_eq!(caches.prune(now).unwrap(), 1, "one byte is too few for any");
-        let caches = Caches::new(folder.path().join("caches"), Settings::default());
+        let caches = Caches::new(folder.path().join("caches"), CacheConfig::default());
         put(&caches, "branch/a", b"a", None);
         put(&caches, "branch/b", b"b", None);
         assert_eq!(caches.prune(now).unwrap(), 0);

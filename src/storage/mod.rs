@@ -8,7 +8,7 @@ mod objects;
 mod repack;
 mod room;
 
-pub use caches::{Cached, Caches, NewCache, Settings};
+pub use caches::{CacheConfig, Cached, Caches, NewCache};
 pub use logs::{Logs, Moved};
-pub use objects::{Away, Keys, Listed, NewObject, ObjectSettings, Objects};
+pub use objects::{Away, Keys, Listed, NewObject, Objects, StorageConfig};
 pub use room::{Room, free};

@@ -44,7 +44,7 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
 /// `[storage]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct ObjectSettings {
+pub struct StorageConfig {
     /// `s3://BUCKET/PREFIX`; if empty, a folder in the data folder.
     pub url: String,
     /// Address of the S3 service, as in `https://minio.example.org:9000`; if empty, Amazon's.
@@ -57,7 +57,7 @@ pub struct ObjectSettings {
     pub least_free: ByteSize,
 }
 
-impl Default for ObjectSettings {
+impl Default for StorageConfig {
     fn default() -> Self {
         Self {
             url: String::new(),
@@ -70,7 +70,7 @@ impl Default for ObjectSettings {
     }
 }
 
-impl ObjectSettings {
+impl StorageConfig {
     /// Rejects settings that cannot work.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ impl Objects {
     ///
     /// # Errors
     /// Fails when the folder cannot be created, or when the settings are not valid.
-    pub fn open(settings: &ObjectSettings, data: &FilePath) -> anyhow::Result<Self> {
+    pub fn open(settings: &StorageConfig, data: &FilePath) -> anyhow::Result<Self> {
         if settings.url.is_empty() {
             let folder = data.join("objects");
             // Logs and artifacts of private repositories must not be readable for other users of this machine.

@@ -32,20 +32,20 @@ pub static MIGRATOR: Migrator = sqlx::migrate!();
 /// `[database]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct DatabaseConfig {
     /// `postgres://…`, or `None` for a private cluster in the data folder.
     pub url: Option<SecretString>,
     /// Number of connections that this process may hold, 4 to 1000.
     pub connections: u32,
 }
 
-impl Default for Config {
+impl Default for DatabaseConfig {
     fn default() -> Self {
         Self { url: None, connections: 16 }
     }
 }
 
-impl Config {
+impl DatabaseConfig {
     /// Returns the options of the configured server, or `None` when Trainyard runs its own.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::error::Error;
 /// `[auth]` of the configuration.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Auth {
+pub struct AuthConfig {
     /// Tokens by the names of their owners. The names appear in logs.
     pub tokens: BTreeMap<String, SecretString>,
 }
@@ -21,7 +21,7 @@ pub struct Auth {
 /// Minimum length of a token, in characters: shorter ones can be guessed.
 pub const SHORTEST: usize = 20;
 
-impl Auth {
+impl AuthConfig {
     /// Returns the name of the owner of the token in `Authorization: Bearer TOKEN`.
     pub(super) fn who(&self, headers: &HeaderMap) -> Result<&str, Error> {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());

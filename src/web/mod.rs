@@ -39,7 +39,7 @@ use crate::storage::{Logs, Objects};
 use crate::store::deliveries::DeliveryBatcher;
 use crate::store::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
-pub use auth::{Auth, SHORTEST as SHORTEST_TOKEN};
+pub use auth::{AuthConfig, SHORTEST as SHORTEST_TOKEN};
 use error::Error;
 
 /// Shared state of the handlers.
@@ -59,7 +59,7 @@ pub struct State {
     /// Secret that signs GitHub's webhooks. Without it, none is accepted.
     pub webhook_secret: Option<SecretString>,
     /// Tokens that allow cancelling.
-    pub auth: Auth,
+    pub auth: AuthConfig,
     /// Address under which people reach the service.
     pub public_url: Url,
     /// Ends the event streams, which would otherwise delay a graceful shutdown for as long as a reader is connected.

@@ -29,17 +29,17 @@ const POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// Which GPUs a runner has.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged, expecting = "`gpus` must be \"auto\", \"none\" or a list of { uuid, name, memory, class }")]
-pub enum GpuConfig {
+pub enum RunnerGpus {
     /// By a word.
-    Word(GpuWord),
+    Word(RunnerGpusWord),
     /// These and no others.
     Listed(Vec<ListedGpu>),
 }
 
-/// See [`GpuConfig`].
+/// See [`RunnerGpus`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum GpuWord {
+pub enum RunnerGpusWord {
     /// Those that `nvidia-smi` finds.
     Auto,
     /// None, whatever the machine has.
@@ -60,21 +60,21 @@ pub struct ListedGpu {
     pub class: Option<String>,
 }
 
-impl Default for GpuConfig {
+impl Default for RunnerGpus {
     fn default() -> Self {
-        Self::Word(GpuWord::Auto)
+        Self::Word(RunnerGpusWord::Auto)
     }
 }
 
 /// The GPUs of one runner.
 #[derive(Debug)]
 pub(super) struct GpuInventory {
-    config: GpuConfig,
+    config: RunnerGpus,
     smi: NvidiaSmi,
     engine: Engine,
     presence: Presence,
     database: Database,
-    access: gpu::Settings,
+    access: gpu::GpuConfig,
     /// False once a check found no GPUs.
     may_exist: AtomicBool,
     /// True once a check of this process found GPUs.
@@ -176,9 +176,9 @@ impl GpuInventory {
     /// The devices that `nvidia-smi` reports, as far as the configuration wants them.
     async fn devices(&self) -> anyhow::Result<Vec<Device>> {
         match &self.config {
-            GpuConfig::Word(GpuWord::None) => Ok(Vec::new()),
+            RunnerGpus::Word(RunnerGpusWord::None) => Ok(Vec::new()),
             // One that goes down, or is put up again, may be without its driver for a moment.
-            GpuConfig::Word(GpuWord::Auto) => self.smi.devices().await.and_then(|devices| {
+            RunnerGpus::Word(RunnerGpusWord::Auto) => self.smi.devices().await.and_then(|devices| {
                 let vanished = devices.is_none() && self.were_seen.load(Ordering::Relaxed);
                 anyhow::ensure!(
                     !vanished,
@@ -186,7 +186,7 @@ impl GpuInventory {
                 );
                 Ok(devices.unwrap_or_default())
             }),
-            GpuConfig::Listed(_) => self.smi.devices().await.and_then(|devices| {
+            RunnerGpus::Listed(_) => self.smi.devices().await.and_then(|devices| {
                 devices.ok_or_else(|| {
                     anyhow!("there is no nvidia-smi that could tell whether they are empty (gpu.nvidia_smi)")
                 })
@@ -197,7 +197,7 @@ impl GpuInventory {
     /// The runner's GPUs, by its configuration and what was found.
     fn seen(&self, devices: Vec<Device>) -> Vec<Seen> {
         let bytes = |memory: u64| i64::try_from(memory).unwrap_or(i64::MAX);
-        let GpuConfig::Listed(listed) = &self.config else {
+        let RunnerGpus::Listed(listed) = &self.config else {
             let seen = devices.into_iter().map(|Device { uuid, name, memory, trouble }| Seen {
                 uuid,
                 class: name.clone(),

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use url::Url;
 
-use crate::attempt::Images;
+use crate::attempt::ImagesConfig;
 use crate::executor::{Docker, Engine, Limits, Mount};
 use crate::git::Mirrors;
 use crate::gpu;
@@ -37,7 +37,7 @@ use crate::store::wakeup::bell::Bells;
 use checkout_images::CheckoutImages;
 use engine::EngineHealth;
 use gpus::GpuInventory;
-pub use gpus::{GpuConfig, GpuWord, ListedGpu};
+pub use gpus::{ListedGpu, RunnerGpus, RunnerGpusWord};
 use runner::Presence;
 pub use runner::RunnerConfig;
 
@@ -54,12 +54,12 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The settings and handles that all jobs of a runner share.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    pub images: Images,
+    pub images: ImagesConfig,
     /// The limits of one job.
     pub limits: Limits,
     /// The folders of the machine that jobs may read.
     pub mounts: Vec<Mount>,
-    pub gpu: gpu::Settings,
+    pub gpu: gpu::GpuConfig,
     /// The server's public address, for the environment of jobs.
     pub public_url: Url,
     /// GitHub's API, for the releases that jobs publish.

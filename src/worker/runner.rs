@@ -5,7 +5,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use sqlx::PgPool;
 
-use super::GpuConfig;
+use super::RunnerGpus;
 use crate::executor::{Docker, Endpoint, Limits, TlsFiles};
 use crate::store::runner::runners::{self, Runner};
 
@@ -32,7 +32,7 @@ pub struct RunnerConfig {
     /// What jobs may ask for beside GPUs: an architecture or a system that is not the usual one.
     pub labels: Vec<String>,
     /// Its GPUs.
-    pub gpus: GpuConfig,
+    pub gpus: RunnerGpus,
 }
 
 impl RunnerConfig {
@@ -78,7 +78,7 @@ impl Default for RunnerConfig {
             memory: None,
             runtime: String::new(),
             labels: Vec::new(),
-            gpus: GpuConfig::default(),
+            gpus: RunnerGpus::default(),
         }
     }
 }

@@ -49,7 +49,7 @@ impl App {
     pub async fn start_in(folder: tempfile::TempDir, github: GitHub, change: &str) -> Self {
         // The test runner shows the messages when the test fails.
         let filter = "trainyard=debug,warn".to_owned();
-        trainyard::telemetry::start(&trainyard::telemetry::Config { filter, ..Default::default() }).unwrap();
+        trainyard::telemetry::start(&trainyard::telemetry::TelemetryConfig { filter, ..Default::default() }).unwrap();
         let url = database::url().await;
         let data = folder.path().join("data");
         let text = merged(&configuration(&data, Some(&url), &github), change);

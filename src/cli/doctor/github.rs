@@ -4,7 +4,7 @@ use chrono::{TimeDelta, Utc};
 use secrecy::ExposeSecret as _;
 
 use super::Findings;
-use crate::github::{Client, Config, SendError, Token};
+use crate::github::{Client, GitHubConfig, SendError, Token};
 
 const TOKEN: &str = "github.token";
 const SECRET: &str = "github.webhook_secret";
@@ -21,7 +21,7 @@ const TOO_MUCH: [&str; 6] =
 const SOON: TimeDelta = TimeDelta::days(14);
 const MOST_APART: TimeDelta = TimeDelta::seconds(60);
 
-pub(super) async fn check(config: &Config, found: &mut Findings) {
+pub(super) async fn check(config: &GitHubConfig, found: &mut Findings) {
     webhook_secret(config, found);
     let advice = format!("Create one on GitHub with the rights {RIGHTS}.");
     if config.token.as_ref().is_none_or(|token| token.expose_secret().is_empty()) {
@@ -51,7 +51,7 @@ pub(super) async fn check(config: &Config, found: &mut Findings) {
     }
 }
 
-fn webhook_secret(config: &Config, found: &mut Findings) {
+fn webhook_secret(config: &GitHubConfig, found: &mut Findings) {
     let length = config.webhook_secret.as_ref().map_or(0, |secret| secret.expose_secret().len());
     let advice = "Generate one, for example with openssl rand -hex 32, and set it here and at the webhook on GitHub.";
     match length {

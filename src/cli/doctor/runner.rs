@@ -9,11 +9,11 @@ use bytesize::ByteSize;
 use tokio::process::Command;
 
 use super::{Findings, machine, number_of, tls};
-use crate::attempt::Images;
+use crate::attempt::ImagesConfig;
 use crate::config::Config;
 use crate::executor::docker::examine::examine;
 use crate::executor::{Docker, Endpoint, EngineReport, Limits, NvidiaSmi};
-use crate::worker::{GpuConfig, GpuWord, RunnerConfig};
+use crate::worker::{RunnerConfig, RunnerGpus, RunnerGpusWord};
 
 /// Storage drivers that copy the whole image for each container, or that are no longer maintained.
 const SLOW_DRIVERS: [&str; 3] = ["vfs", "devicemapper", "aufs"];
@@ -50,7 +50,7 @@ pub(super) async fn check(config: &Config, found: &mut Findings) {
                     engine.root = None;
                     gpus_there(&what, runner, &docker, config, found).await;
                 }
-                engine_of(&what, runner, (&engine, config.storage.least_free), found);
+                engine_of(&what, runner, &engine, config.storage.least_free, found);
                 limits(&what, runner, &runner.limits(&config.limits), &engine, found);
                 images(&what, &config.images, &engine, found);
             }
@@ -79,7 +79,7 @@ pub(super) async fn check(config: &Config, found: &mut Findings) {
 
 /// Checks the GPUs of another machine, as far as that is possible without creating anything there.
 async fn gpus_there(what: &str, runner: &RunnerConfig, docker: &Docker, config: &Config, found: &mut Findings) {
-    if !matches!(docker.endpoint(), Endpoint::Ssh(_)) || runner.gpus == GpuConfig::Word(GpuWord::None) {
+    if !matches!(docker.endpoint(), Endpoint::Ssh(_)) || runner.gpus == RunnerGpus::Word(RunnerGpusWord::None) {
         return;
     }
     match NvidiaSmi::new(&config.gpu, docker, &config.images.generic).devices().await {
@@ -89,7 +89,7 @@ async fn gpus_there(what: &str, runner: &RunnerConfig, docker: &Docker, config: 
     }
 }
 
-fn engine_of(what: &str, runner: &RunnerConfig, (engine, least_free): (&EngineReport, ByteSize), found: &mut Findings) {
+fn engine_of(what: &str, runner: &RunnerConfig, engine: &EngineReport, least_free: ByteSize, found: &mut Findings) {
     let EngineReport { version, storage_driver, .. } = engine;
     let runc = engine.runc.as_deref().unwrap_or("unknown");
     let cgroups = engine.cgroups.map_or_else(|| "unknown".to_owned(), |version| format!("version {version}"));
@@ -157,7 +157,7 @@ fn limits(what: &str, runner: &RunnerConfig, limits: &Limits, engine: &EngineRep
     }
 }
 
-fn images(what: &str, images: &Images, engine: &EngineReport, found: &mut Findings) {
+fn images(what: &str, images: &ImagesConfig, engine: &EngineReport, found: &mut Findings) {
     let configured: BTreeSet<&str> =
         [&images.python, &images.generic].into_iter().chain(images.languages.values()).map(String::as_str).collect();
     for pattern in configured {

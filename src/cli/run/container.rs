@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::view::View;
 use crate::attempt::{
-    Images, Judgement, NewContainer, Preparation, Progress, Shared, SmokeJob, TICK, Tail, never_began, watch_disk,
+    ImagesConfig, Judgement, NewContainer, Preparation, Progress, Shared, SmokeJob, TICK, Tail, never_began, watch_disk,
 };
 use crate::domain::{Stop, Verdict};
 use crate::executor::{Engine, ExecError, Exit, Life, Limits, Mount};
@@ -52,9 +52,15 @@ impl Interrupts {
 /// What the containers of all jobs share.
 pub(super) struct Runner {
     pub(super) engine: Engine,
-    pub(super) images: Images,
+    pub(super) images: ImagesConfig,
     pub(super) limits: Limits,
     pub(super) mounts: Vec<Mount>,
+}
+
+/// The readers of a job's output: for the reason of a failure, and for the verdict on a training.
+struct Readers {
+    tail: Tail,
+    losses: LogReader,
 }
 
 impl Runner {
@@ -97,16 +103,16 @@ impl Runner {
             Err(ExecError::System(error)) => return Err(error),
         };
         shared.lock().started = Some(Instant::now());
-        let (mut tail, mut losses) = (Tail::default(), LogReader::new());
-        let exit = self.follow(&container, limits, shared, (&mut tail, &mut losses), view).await?;
+        let mut readers = Readers { tail: Tail::default(), losses: LogReader::new() };
+        let exit = self.follow(&container, limits, shared, &mut readers, view).await?;
         if never_began(&self.engine, &container, &exit).await? {
             bail!("the container ended before the job began");
         }
-        let mut judgement = shared.lock().judge(&exit, limits, &tail.text());
+        let mut judgement = shared.lock().judge(&exit, limits, &readers.tail.text());
         if let Some(smoke) = smoke
             && matches!(judgement.verdict, Verdict::Passed | Verdict::Failed)
         {
-            let examined = smoke.examine(&self.engine, &container, exit.status, losses.series()).await?;
+            let examined = smoke.examine(&self.engine, &container, exit.status, readers.losses.series()).await?;
             examined.judge(&mut judgement);
         }
         Ok(judgement)
@@ -118,7 +124,7 @@ impl Runner {
         container: &str,
         limits: &Limits,
         shared: &Shared,
-        (tail, losses): (&mut Tail, &mut LogReader),
+        readers: &mut Readers,
         view: &mut View,
     ) -> anyhow::Result<Exit> {
         let limit = limits.log.as_u64();
@@ -137,8 +143,8 @@ impl Runner {
                 let room = usize::try_from(limit - shown).unwrap_or(usize::MAX);
                 let bytes = &bytes[..bytes.len().min(room)];
                 shown += bytes.len() as u64;
-                tail.remember(bytes);
-                losses.feed(bytes);
+                readers.tail.remember(bytes);
+                readers.losses.feed(bytes);
                 view.feed(bytes)?;
                 let mut progress = shared.lock();
                 progress.last_output = Instant::now();

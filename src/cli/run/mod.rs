@@ -253,7 +253,7 @@ impl Build<'_> {
                     attempt: AttemptId { job: JobId(number), number: 1 },
                     repo,
                     trust_domain: String::new(),
-                    script: script::compile(&job.config, &self.facts(number, (&name, &image), training.as_ref())),
+                    script: script::compile(&job.config, &self.facts(number, &name, &image, training.as_ref())),
                     image: &image.id,
                     cache: None,
                     smoke: training,
@@ -293,7 +293,7 @@ impl Build<'_> {
     }
 
     /// What the script is told; what only the service could know is empty.
-    fn facts(&self, number: i64, (name, image): (&str, &Image), training: Option<&Smoke>) -> Facts {
+    fn facts(&self, number: i64, name: &str, image: &Image, training: Option<&Smoke>) -> Facts {
         let Trigger { kind, repo, branch, tag, sha, message, pull_request, .. } = &self.trigger;
         let commit = sha.to_string();
         let pull_request = pull_request.as_ref().map(|pull| PullRequestFacts {

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 /// `[retention]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Retention {
+pub struct RetentionConfig {
     /// Time for which logs are kept after the end of their jobs.
     #[serde(with = "humantime_serde")]
     pub logs: Duration,
@@ -29,7 +29,7 @@ pub struct Retention {
 
 const DAY: u64 = 24 * 3600;
 
-impl Default for Retention {
+impl Default for RetentionConfig {
     fn default() -> Self {
         Self {
             logs: Duration::from_secs(90 * DAY),
@@ -41,7 +41,7 @@ impl Default for Retention {
     }
 }
 
-impl Retention {
+impl RetentionConfig {
     /// Rejects values that make no sense.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ fn in_days(time: Duration) -> String {
 
 /// Removes up to `most` objects from the rows that name them, and records the reason. The oldest go first; objects of
 /// unfinished builds stay. Returns the keys of the objects, which no reader can find any more.
-pub async fn expire(db: &PgPool, keep: &Retention, most: i64) -> sqlx::Result<Vec<String>> {
+pub async fn expire(db: &PgPool, keep: &RetentionConfig, most: i64) -> sqlx::Result<Vec<String>> {
     let by_age = |what: &str, age: Duration| format!("it was removed after {} (retention.{what})", in_days(age));
     sqlx::query_scalar(
         "with kept as (
@@ -111,7 +111,7 @@ pub async fn expire(db: &PgPool, keep: &Retention, most: i64) -> sqlx::Result<Ve
 
 /// Empties up to `most` bodies of deliveries that were processed long ago. Returns their number. The rows stay, so that
 /// a redelivery still does not make a second build.
-pub async fn forget_bodies(db: &PgPool, keep: &Retention, most: i64) -> sqlx::Result<u64> {
+pub async fn forget_bodies(db: &PgPool, keep: &RetentionConfig, most: i64) -> sqlx::Result<u64> {
     let emptied = sqlx::query(
         "update delivery set body = ''
          where id in (select id from delivery where done_at < now() - $1 and octet_length(body) > 0 limit $2)",

@@ -35,10 +35,10 @@ struct Plot<'a> {
 /// Draws the resources that a job used.
 pub(in crate::web) fn resources(used: &Resources) -> Chart {
     let length = used.series.iter().filter_map(|(_, times)| times.last()).map(|(at, _)| *at).max().unwrap_or(0);
-    let time = TIMES
-        .into_iter()
-        .find(|(_, _, from)| length >= *from)
-        .map_or(("seconds", 1000), |(name, unit, _)| (name, unit));
+    let time = TIMES.into_iter().find(|(_, _, from)| length >= *from).map_or(
+        TimeUnit { name: "seconds", milliseconds: 1000 },
+        |(name, milliseconds, _)| TimeUnit { name, milliseconds },
+    );
     let mut html = format!(
         "<details class=\"card config resources\"><summary>Resources <span class=\"dim\">{} of processor time, {} of memory \
          at most</span></summary>\n<div class=\"plots\">\n",
@@ -121,8 +121,15 @@ fn key(class: &str) -> String {
     )
 }
 
+/// The unit of a chart's time axis.
+#[derive(Clone, Copy)]
+struct TimeUnit {
+    name: &'static str,
+    milliseconds: u64,
+}
+
 impl Plot<'_> {
-    fn drawn(&self, (time, milliseconds): (&'static str, u64)) -> String {
+    fn drawn(&self, time: TimeUnit) -> String {
         let most = self.lines.iter().flat_map(|(_, times)| *times).map(|(_, value)| *value).fold(0.0, f64::max);
         if most <= 0.0 {
             // An engine that cannot count reports zero; so it is for disks under version 1 of control groups.
@@ -134,21 +141,22 @@ impl Plot<'_> {
             times.iter().map(|(at, value)| Point { step: *at, value: value / scale }).collect()
         };
         let lines: Vec<Vec<Point>> = self.lines.iter().map(|(_, times)| scaled(times)).collect();
-        let kind = Kind { value: unit, step: time, unit: milliseconds, from_zero: true };
+        let kind = Kind { value: unit, step: time.name, unit: time.milliseconds, from_zero: true };
         let axes = Axes::of(&lines.concat(), kind);
         let classes = ["course", "second"];
         let drawn: Vec<(&str, &[Point])> = classes.into_iter().zip(lines.iter().map(Vec::as_slice)).collect();
         let of = if self.name.starts_with("GPU") { self.name.to_owned() } else { self.name.to_lowercase() };
-        let name = format!("Chart of {of} by time in {time}; the text above describes it.");
+        let name = format!("Chart of {of} by time in {}; the text above describes it.", time.name);
         let plot = framed(&name, &axes, |svg| curve::lines(svg, &drawn, &axes));
         format!("<section><h3>{}</h3><p class=\"dim\">{}</p>\n{plot}</section>\n", self.name, self.says)
     }
 }
 
 /// Lists some of the samples as a table.
-fn table(used: &Resources, (time, milliseconds): (&str, u64)) -> String {
+fn table(used: &Resources, time: TimeUnit) -> String {
     let mut html = format!(
-        "<details class=\"numbers\"><summary>Numbers</summary>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Time in {time}</th>"
+        "<details class=\"numbers\"><summary>Numbers</summary>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Time in {}</th>",
+        time.name
     );
     for (resource, _) in &used.series {
         // Writing to a String cannot fail.
@@ -159,7 +167,7 @@ fn table(used: &Resources, (time, milliseconds): (&str, u64)) -> String {
     let times = used.series.first().map_or(&empty, |(_, times)| times);
     for place in some(times.len()) {
         #[expect(clippy::cast_precision_loss, reason = "for a cell of a table")]
-        let at = times[place].0 as f64 / milliseconds as f64;
+        let at = times[place].0 as f64 / time.milliseconds as f64;
         let _ = write!(html, "<tr><td>{}</td>", short(at));
         for (resource, times) in &used.series {
             let _ = write!(

@@ -22,7 +22,7 @@ use crate::attempt::{checkout_folder, checkout_image_spec};
 use crate::domain::{Checkout, RepoName, TriggerKind};
 use crate::executor::docker::checkout_image::{self, NewCheckoutImage};
 use crate::executor::{CheckoutImage, Docker, Engine, Image, Limits, Upload};
-use crate::git::{Mirrors, TreeFile};
+use crate::git::{Mirrors, NewHistory, TreeFile};
 use crate::storage::Room;
 use crate::store::builds::BuildFacts;
 
@@ -156,7 +156,8 @@ impl CheckoutImages {
         let begin = Instant::now();
         let folder = tempfile::tempdir_in(&self.scratch).context("making a scratch folder")?;
         let wanted = Checkout { depth: Some(1), ..Checkout::default() };
-        self.mirrors.history(repo, (commit, None), &wanted, origin, folder.path()).await?;
+        let new = NewHistory { sha: commit, base: None, wanted: &wanted, origin };
+        self.mirrors.history(repo, new, folder.path()).await?;
         let upload = Upload::default().folder(folder.path().to_owned(), &checkout_folder(repo));
         let spec = checkout_image_spec(image, repo, commit, &self.limits);
         let index = format!("{}/.git/index", checkout_folder(repo));

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::attempt::SmokeJob;
 use crate::domain::{Checkout, RepoName};
 use crate::executor::ExecError;
-use crate::git::Mirrors;
+use crate::git::{Mirrors, NewHistory};
 use crate::lora::smoke::Smoke;
 use crate::plan::{Commit, Sources};
 use crate::store::builds::BuildFacts;
@@ -31,7 +31,7 @@ pub(super) async fn put_together(
         if wanted.clone {
             let (sha, origin) = (&facts.built_sha, &facts.clone_url);
             let base = if let Files::OfCheckoutImage(base) = files { Some(base) } else { None };
-            mirrors.history(repo, (sha, base), wanted, origin, folder.path()).await?;
+            mirrors.history(repo, NewHistory { sha, base, wanted, origin }, folder.path()).await?;
             if *files == Files::InPlace {
                 mirrors.check_out(sha, folder.path()).await?;
             }

@@ -37,7 +37,7 @@ impl Post {
         .execute(&db)
         .await
         .unwrap();
-        let config = github::Config {
+        let config = github::GitHubConfig {
             api_url: github.api_url().parse().unwrap(),
             token: Some(TOKEN.to_owned().into()),
             timeout: Duration::from_millis(300),

@@ -8,7 +8,7 @@ use futures::TryStreamExt as _;
 use sqlx::PgPool;
 use trainyard::config::Config;
 use trainyard::domain::{AttemptId, JobId, Verdict};
-use trainyard::storage::{Away, Keys, Logs, Moved, ObjectSettings, Objects};
+use trainyard::storage::{Away, Keys, Logs, Moved, Objects, StorageConfig};
 use trainyard::store::output::log_objects;
 use trainyard::store::output::logs;
 use trainyard::store::output::reports::Reports;
@@ -24,7 +24,7 @@ fn keys() -> Keys {
 }
 
 fn in_folder(folder: &Path) -> Objects {
-    Objects::open(&ObjectSettings::default(), folder).unwrap()
+    Objects::open(&StorageConfig::default(), folder).unwrap()
 }
 
 /// Opens the objects of a bucket, configured as an operator would.
@@ -141,14 +141,14 @@ async fn a_bucket_keeps_objects_and_every_request_is_signed() {
 async fn a_wrong_key_or_bucket_is_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let s3 = S3::start().await;
-    let settings = |url: &str, secret: &str| ObjectSettings {
+    let settings = |url: &str, secret: &str| StorageConfig {
         url: url.to_owned(),
         endpoint: s3.endpoint.clone(),
         access_key: crate::support::s3::ACCESS_KEY.to_owned(),
         secret_key: secret.into(),
-        ..ObjectSettings::default()
+        ..StorageConfig::default()
     };
-    let told = async |settings: &ObjectSettings| {
+    let told = async |settings: &StorageConfig| {
         let objects = Objects::open(settings, folder.path()).unwrap();
         format!("{:#}", objects.examine().await.unwrap_err())
     };
@@ -160,7 +160,7 @@ async fn a_wrong_key_or_bucket_is_told_of() {
         assert!(settings(url, "x").check().is_err(), "{url}");
     }
     assert!(settings("", "x").check().is_err(), "keys without a bucket are a mistake");
-    assert!(ObjectSettings { access_key: String::new(), ..settings("s3://ci", "x") }.check().is_err());
+    assert!(StorageConfig { access_key: String::new(), ..settings("s3://ci", "x") }.check().is_err());
 }
 
 // --- logs ---

@@ -7,9 +7,9 @@ use bytesize::ByteSize;
 use sqlx::PgPool;
 use trainyard::config::Config;
 use trainyard::git::Mirrors;
-use trainyard::janitor::{Archiver, Duties};
-use trainyard::storage::{Caches, Keys, ObjectSettings, Objects, Settings};
-use trainyard::store::output::retention::Retention;
+use trainyard::janitor::{Archiver, Duties, Kept};
+use trainyard::storage::{CacheConfig, Caches, Keys, Objects, StorageConfig};
+use trainyard::store::output::retention::RetentionConfig;
 
 use crate::support::app::App;
 use crate::support::database;
@@ -22,15 +22,14 @@ const PAGE: &str = "/acme/styles/builds/1/jobs/1";
 const LOG: &str = "/api/v1/jobs/1/log";
 const ARTIFACT: &str = "/api/v1/jobs/1/artifacts/w.bin";
 
-fn archiver(db: &PgPool, folder: &Path, retention: Retention) -> Archiver {
-    let objects = Objects::open(&ObjectSettings::default(), folder).unwrap();
-    let caches = Caches::new(folder.join("caches"), Settings::default());
+fn archiver(db: &PgPool, folder: &Path, retention: RetentionConfig) -> Archiver {
+    let objects = Objects::open(&StorageConfig::default(), folder).unwrap();
+    let caches = Caches::new(folder.join("caches"), CacheConfig::default());
     let mirrors = Mirrors::new(folder.join("mirrors"), None);
     Archiver::new(
         Duties::Installation,
         db.clone(),
-        (objects, Keys { instance: "i".to_owned() }),
-        (caches, mirrors),
+        Kept { objects, keys: Keys { instance: "i".to_owned() }, caches, mirrors },
         retention,
     )
 }
@@ -88,7 +87,7 @@ fn days(count: u64) -> Duration {
 async fn logs_and_artifacts_have_ages_of_their_own_and_nothing_of_a_running_build_goes() {
     let folder = tempfile::tempdir().unwrap();
     let db = five_builds(folder.path()).await;
-    let retention = Retention { logs: days(35), artifacts: days(15), ..Retention::default() };
+    let retention = RetentionConfig { logs: days(35), artifacts: days(15), ..RetentionConfig::default() };
     assert_eq!(archiver(&db, folder.path(), retention.clone()).prune().await.unwrap(), 4);
     assert_eq!(left(folder.path()), ["artifact-4", "artifact-5", "log-2", "log-3", "log-4", "log-5"]);
     assert_eq!(why(&db, "log", 1).await.unwrap(), "it was removed after 35 days (retention.logs)");
@@ -96,8 +95,13 @@ async fn logs_and_artifacts_have_ages_of_their_own_and_nothing_of_a_running_buil
     assert_eq!(archiver(&db, folder.path(), retention).prune().await.unwrap(), 0);
     // Build 5 is running, so its objects stay, however old they are.
     sqlx::query("update job set finished_at = now() - interval '1 year' where id = 5").execute(&db).await.unwrap();
-    let nothing =
-        Retention { logs: NOW, artifacts: NOW, builds: 0, total_size: ByteSize::b(0), ..Retention::default() };
+    let nothing = RetentionConfig {
+        logs: NOW,
+        artifacts: NOW,
+        builds: 0,
+        total_size: ByteSize::b(0),
+        ..RetentionConfig::default()
+    };
     archiver(&db, folder.path(), nothing).prune().await.unwrap();
     assert_eq!(left(folder.path()), ["artifact-5", "log-5"]);
 }
@@ -106,10 +110,11 @@ async fn logs_and_artifacts_have_ages_of_their_own_and_nothing_of_a_running_buil
 async fn of_too_many_builds_and_of_too_many_bytes_the_oldest_go() {
     let folder = tempfile::tempdir().unwrap();
     let db = five_builds(folder.path()).await;
-    let retention = Retention { logs: days(1000), artifacts: days(1000), builds: 4, ..Retention::default() };
+    let retention =
+        RetentionConfig { logs: days(1000), artifacts: days(1000), builds: 4, ..RetentionConfig::default() };
     assert_eq!(archiver(&db, folder.path(), retention.clone()).prune().await.unwrap(), 2);
     assert_eq!(why(&db, "log", 1).await.unwrap(), "it was removed when there were 4 newer builds (retention.builds)");
-    let retention = Retention { total_size: ByteSize::b(500), ..retention };
+    let retention = RetentionConfig { total_size: ByteSize::b(500), ..retention };
     assert_eq!(archiver(&db, folder.path(), retention).prune().await.unwrap(), 3);
     let kept = left(folder.path());
     assert_eq!(kept.len(), 5);
@@ -123,8 +128,12 @@ async fn what_strangers_leave_takes_no_room_from_others() {
     let db = five_builds(folder.path()).await;
     let of_a_fork = "update artifact set key = 'i/artifacts/forks/1/4-1/x', size = 1000 where job_id = 4";
     sqlx::query(of_a_fork).execute(&db).await.unwrap();
-    let retention =
-        Retention { logs: days(1000), artifacts: days(1000), total_size: ByteSize::b(950), ..Retention::default() };
+    let retention = RetentionConfig {
+        logs: days(1000),
+        artifacts: days(1000),
+        total_size: ByteSize::b(950),
+        ..RetentionConfig::default()
+    };
     assert_eq!(archiver(&db, folder.path(), retention).prune().await.unwrap(), 1);
     assert!(why(&db, "artifact", 4).await.unwrap().contains("retention.total_size"));
 }
@@ -138,7 +147,7 @@ async fn objects_that_no_row_names_are_swept_after_a_while_and_no_others() {
     std::fs::write(place.join("half#1"), "x").unwrap();
     std::fs::create_dir_all(folder.path().join("objects/another")).unwrap();
     std::fs::write(folder.path().join("objects/another/installation"), "x").unwrap();
-    let archiver = archiver(&db, folder.path(), Retention::default());
+    let archiver = archiver(&db, folder.path(), RetentionConfig::default());
     assert_eq!(archiver.sweep(days(1)).await.unwrap(), 0, "they are young");
     assert_eq!(archiver.sweep(NOW).await.unwrap(), 2);
     assert_eq!(left(folder.path()).len(), 10);
@@ -157,7 +166,7 @@ async fn bodies_of_deliveries_go_and_the_deliveries_stay() {
     .execute(&db)
     .await
     .unwrap();
-    archiver(&db, folder.path(), Retention::default()).prune().await.unwrap();
+    archiver(&db, folder.path(), RetentionConfig::default()).prune().await.unwrap();
     let left: Vec<(String, i32)> =
         sqlx::query_as("select id, length(body) from delivery order by id").fetch_all(&db).await.unwrap();
     assert_eq!(left, [("new".to_owned(), 4), ("old".to_owned(), 0), ("open".to_owned(), 4)]);
@@ -229,7 +238,7 @@ async fn the_page_says_why_a_log_and_an_artifact_are_gone() {
     let in_rows = app.get(LOG).await;
     assert!(in_rows.0 == 200 && in_rows.1.contains("to-be-forgotten"));
 
-    let retention = Retention { logs: days(1), artifacts: days(1), ..Retention::default() };
+    let retention = RetentionConfig { logs: days(1), artifacts: days(1), ..RetentionConfig::default() };
     let archiver = archiver(&app.db, &app.data(), retention);
     assert_eq!(archiver.archive(NOW).await.unwrap(), 1);
     assert_eq!(app.get(LOG).await, in_rows, "the raw log is the same from its object");
@@ -265,9 +274,13 @@ async fn while_the_storage_is_away_pages_say_so_and_logs_wait_in_rows() {
     app.github.wait_for_end(&sha, "trainyard/push").await;
     let config = Config::load(Some(&app.folder.path().join("config.toml")), std::iter::empty()).unwrap();
     let objects = Objects::open(&config.storage, &app.data()).unwrap();
-    let others = (Caches::new(app.data().join("c"), Settings::default()), Mirrors::new(app.data().join("m"), None));
-    let keys = Keys { instance: "i".to_owned() };
-    let archiver = Archiver::new(Duties::Installation, app.db.clone(), (objects, keys), others, Retention::default());
+    let kept = Kept {
+        objects,
+        keys: Keys { instance: "i".to_owned() },
+        caches: Caches::new(app.data().join("c"), CacheConfig::default()),
+        mirrors: Mirrors::new(app.data().join("m"), None),
+    };
+    let archiver = Archiver::new(Duties::Installation, app.db.clone(), kept, RetentionConfig::default());
 
     s3.is_away(true);
     assert_eq!(archiver.archive(NOW).await.unwrap(), 0);

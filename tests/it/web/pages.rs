@@ -16,7 +16,7 @@ use trainyard::domain::{
 };
 use trainyard::github::signature;
 use trainyard::repo_keys::Seal;
-use trainyard::storage::{Logs, ObjectSettings, Objects};
+use trainyard::storage::{Logs, Objects, StorageConfig};
 use trainyard::store::builds::NewBuild;
 use trainyard::store::output::logs;
 use trainyard::store::output::reports::Reports;
@@ -34,7 +34,7 @@ const SECRET: &str = "It's a Secret to Everybody";
 
 fn objects() -> Objects {
     let folder = std::env::temp_dir().join("trainyard-pages");
-    Objects::open(&ObjectSettings::default(), &folder).unwrap()
+    Objects::open(&StorageConfig::default(), &folder).unwrap()
 }
 
 fn state(db: &PgPool) -> web::State {
@@ -46,7 +46,7 @@ fn state(db: &PgPool) -> web::State {
         objects: objects(),
         bells: Bells::new(),
         webhook_secret: Some(SECRET.into()),
-        auth: web::Auth::default(),
+        auth: web::AuthConfig::default(),
         public_url: "https://ci.example/".parse().unwrap(),
         shutdown: CancellationToken::new(),
     }

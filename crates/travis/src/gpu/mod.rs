@@ -19,7 +19,7 @@ pub use smi::{APPS_QUERY, Device, GPU_QUERY, USE_QUERY, devices, in_use};
 /// The `[gpu]` section of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Settings {
+pub struct GpuConfig {
     /// Jobs that may have GPUs.
     pub trusted: Trusted,
     /// Images that jobs with GPUs may run, as globs.
@@ -61,7 +61,7 @@ impl Default for Size {
     }
 }
 
-impl Default for Settings {
+impl Default for GpuConfig {
     fn default() -> Self {
         let size = |memory| Size { memory, ..Size::default() };
         let sizes = [("gpu-medium", size(ByteSize::b(0))), ("gpu-xlarge", size(ByteSize::gb(16)))];
@@ -83,7 +83,7 @@ pub struct Asking<'a> {
     pub head: Option<Option<&'a str>>,
 }
 
-impl Settings {
+impl GpuConfig {
     /// Returns a job's requirements on its runner. GPUs that the job requests but may not have are not among them: the
     /// job does not wait for them, and the refusal is reported when the job begins. `is_preemptible` says whether the job
     /// may be stopped for another one; without GPUs there is nothing that it could release.
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_size_asks_for_gpus_and_other_machines_for_labels() {
-        let (settings, repo) = (Settings::default(), "acme/styles".parse().expect("a name"));
+        let (settings, repo) = (GpuConfig::default(), "acme/styles".parse().expect("a name"));
         let requirements = |kind, config: Json| settings.requirements(kind, &config, asking(&repo, None), false);
         let request = |memory| Some(GpuRequest { count: 1, memory, class: None });
         assert_eq!(
@@ -170,7 +170,7 @@ mod tests {
         let repo: RepoName = "acme/styles".parse().expect("a name");
         let config = json!({"vm": {"size": "gpu-medium"}});
         let told = |trusted, head, image| {
-            let settings = Settings { trusted, images: vec!["acme/*".to_owned()], ..Settings::default() };
+            let settings = GpuConfig { trusted, images: vec!["acme/*".to_owned()], ..GpuConfig::default() };
             let why = settings.refusal(JobKind::Script, &config, asking(&repo, head), image);
             let requirements = settings.requirements(JobKind::Script, &config, asking(&repo, head), false);
             assert!(image.is_some() || why.is_some() == requirements.gpus.is_none());
@@ -183,7 +183,7 @@ mod tests {
         assert!(told(Trusted::Pushed, Some(Some("acme/styles")), None).contains("for pull requests ("));
         assert_eq!(told(Trusted::All, Some(Some("mallory/styles")), None), "");
         assert!(told(Trusted::All, None, Some("evil/cuda")).contains("gpu.images"));
-        let unknown = Settings::default().refusal(
+        let unknown = GpuConfig::default().refusal(
             JobKind::Script,
             &json!({"vm": {"size": "gpu-huge"}}),
             asking(&repo, None),

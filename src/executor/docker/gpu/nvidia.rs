@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use super::check::{self, MOST_OUTPUT};
 use crate::domain::GpuUse;
 use crate::executor::docker::{Docker, Endpoint, Tunnel};
-use crate::gpu::{self, APPS_QUERY, Device, GPU_QUERY, Settings, USE_QUERY};
+use crate::gpu::{self, APPS_QUERY, Device, GPU_QUERY, GpuConfig, USE_QUERY};
 
 /// Without its persistence mode the driver takes seconds to wake each GPU up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -50,7 +50,7 @@ enum Place {
 
 impl NvidiaSmi {
     /// The configured program on the engine's machine; where only the engine can be reached, in a container of `image`.
-    pub fn new(settings: &Settings, docker: &Docker, image: &str) -> Self {
+    pub fn new(settings: &GpuConfig, docker: &Docker, image: &str) -> Self {
         let place = match (docker.endpoint(), &docker.tunnel) {
             (Endpoint::Tls { .. }, _) => {
                 Place::Container { docker: Box::new(docker.clone()), image: image.to_owned(), none: Arc::default() }

@@ -175,7 +175,7 @@ mod tests {
 
     use super::*;
     use crate::domain::{JobId, RepoId};
-    use crate::storage::ObjectSettings;
+    use crate::storage::StorageConfig;
 
     fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn taken(folder: &Path, limit: u64) -> Taken {
-        let objects = Objects::open(&ObjectSettings::default(), folder).unwrap();
+        let objects = Objects::open(&StorageConfig::default(), folder).unwrap();
         let origin = Origin { repo: RepoId(7), is_fork: true };
         Taken::new(
             objects,
