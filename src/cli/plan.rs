@@ -101,3 +101,32 @@ fn summary(plan: &Plan, colours: bool) -> String {
     let end = if is_error { ": nothing would be run" } else { "" };
     format!("{}{end}\n", parts.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Trigger;
+    use crate::plan::{CONFIG, Settings, SourceFile, plan};
+    use crate::travis::import::Imports;
+
+    fn rendered(travis: &str) -> String {
+        let files = [SourceFile { path: CONFIG.to_owned(), text: travis.as_bytes().to_vec() }];
+        let sha = "0123456789abcdef0123456789abcdef01234567".parse().expect("a commit");
+        let trigger = Trigger::push("acme/styles".parse().expect("a name"), "main", sha);
+        render(&plan(&files, &Imports::new(), &trigger, &Settings::default()), false, Some(100))
+    }
+
+    #[test]
+    fn a_matrix_is_a_table_of_what_differs() {
+        let travis = "language: python\npython: ['3.11', '3.12']\nenv: [RANK=8, RANK=16]\nscript: pytest\n\
+                      jobs: {allow_failures: [{python: '3.12'}]}\n";
+        insta::assert_snapshot!(rendered(travis));
+    }
+
+    #[test]
+    fn stages_and_problems_are_shown() {
+        let travis = "language: shell\nscritp: make\njobs:\n  include:\n    - {stage: test, name: unit, script: make test}\n\
+                      \x20   - {stage: publish, script: make publish}\n";
+        insta::assert_snapshot!(rendered(travis));
+    }
+}

@@ -62,7 +62,7 @@ async fn a_secret_is_in_the_clear_in_its_job_and_hidden_in_the_log() {
     assert!(log.contains("$ export TOKEN=[secure]\n") && log.contains("$ export OPEN=yes\n"), "{log}");
     assert!(log.contains("in the clear [secure], and on\n"), "{log}");
     assert!(log.contains(&format!("length {} true", SECRET.len())), "the job has it\n{log}");
-    assert!(log.contains("1 `secure:` of .travis.yml cannot be decrypted"), "{log}");
+    assert!(log.contains("1 `secure:` value of .travis.yml cannot be decrypted"), "{log}");
     for shown in [SECRET, "bm90LXNvLXMzY3JldC1hZnRlci1hbGw", "6e6f742d736f2d7333637265742d61667465722d616c6c"] {
         assert!(!log.contains(shown), "{shown} is in the log\n{log}");
     }

@@ -211,6 +211,34 @@ mod tests {
     }
 
     #[test]
+    fn the_texts_of_statuses_are_as_people_know_them() {
+        let job = |number: &str, verdict, reason: Option<&str>| JobOutcome {
+            number: number.into(),
+            verdict,
+            allow_failure: false,
+            reason: reason.map(str::to_owned),
+            wait_reason: None,
+        };
+        let passed = [job("3.1", Some(Verdict::Passed), None), job("3.2", Some(Verdict::Passed), None)];
+        let failed = [job("3.1", Some(Verdict::Failed), Some("\"pytest\" exited with 2"))];
+        let canceled = [job("3.1", Some(Verdict::Canceled), Some("canceled by ada"))];
+        let took = Some(Duration::from_secs(184));
+        let texts = [
+            Status::of_build(BuildState::Queued, &[job("3.1", None, None)], &[], None),
+            Status::of_build(BuildState::Running, &[job("3.1", None, None)], &[], None),
+            Status::of_build(BuildState::Passed, &passed, &[], took),
+            Status::of_build(BuildState::Failed, &failed, &[], took),
+            Status::of_build(BuildState::Failed, &[], &[error_at_line_4()], None),
+            Status::of_build(BuildState::Errored, &[], &[], None),
+            Status::of_build(BuildState::Canceled, &canceled, &[], took),
+            Status::of_lint(&[]),
+            Status::of_lint(&[error_at_line_4(), error_at_line_4()]),
+        ]
+        .map(|status| format!("{:?}: {}", status.state, status.description));
+        insta::assert_snapshot!(texts.join("\n"));
+    }
+
+    #[test]
     fn a_description_fits_github() {
         let status = Status::new(CommitState::Error, &"é".repeat(500));
         assert_eq!(status.description.chars().count(), Status::MAX_DESCRIPTION);

@@ -63,10 +63,11 @@ pub fn export(script: &mut Script, config: &Config, facts: &Facts) {
     if lost > 0 && !facts.secrets_allowed {
         script.print("YELLOW", "Encrypted environment variables have been removed for security reasons.");
     } else if lost > 0 {
+        let values = if lost == 1 { "value" } else { "values" };
         script.print(
             "YELLOW",
             &format!(
-                "{lost} `secure:` values of .travis.yml cannot be decrypted with this repository's key. \
+                "{lost} `secure:` {values} of .travis.yml cannot be decrypted with this repository's key. \
                  Encrypt them again with: trainyard encrypt NAME=value --repo {}",
                 facts.repo
             ),

@@ -46,6 +46,17 @@ fn run(config: &Json) -> (Option<i32>, String) {
 }
 
 #[test]
+fn a_compiled_script_is_as_reviewed() {
+    let config = json!({"language": "python", "python": "3.11", "env": [{"RANK": "8"}],
+        "install": ["pip install -r requirements.txt"], "script": ["python train.py --rank $RANK"],
+        "after_success": ["echo done"]});
+    let script = compile(&config, &facts());
+    // The functions stand in a file of their own, where they are reviewed.
+    let own = script.split("\n").skip_while(|line| !line.starts_with("export ")).collect::<Vec<_>>().join("\n");
+    insta::assert_snapshot!(own);
+}
+
+#[test]
 fn hostile_texts_stay_texts() {
     let (status, log) = run(&json!({"language": "generic", "script": [
         "printf '[%s]' \"$TRAVIS_COMMIT_MESSAGE\"", "printf '[%s]' \"$TRAVIS_BRANCH\"", "printf '[%s]' \"$TOKEN\"",
