@@ -33,11 +33,12 @@ demo: setup image ## Run the whole service on this machine (ONCE=1: one build, t
 	cargo build --release --locked --bin trainyard --example demo
 	@ONCE=$(ONCE) $(target)/release/examples/demo
 
-check: ## Format, lints, layers, dependencies, links in the documents
+check: ## Format, lints, layers, fuzz targets, dependencies, links
 	@scripts/setup check
 	cargo fmt --all --check
 	cargo clippy --workspace --locked --all-targets -- -D warnings
 	cargo test --locked --test layers
+	cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir $(target)
 	scripts/audit-dependencies
 	scripts/check-links
 	shellcheck scripts/setup scripts/with-postgres scripts/book .ci/run docker/*.sh docker/airgapped/*.sh docker/rootfs/usr/local/bin/sudo

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use trainyard::travis::condition::{self, Data};
+use trainyard_travis::travis::condition::{self, Data};
 
 fuzz_target!(|text: &str| {
     let Ok(condition) = condition::parse(text) else { return };

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use trainyard::lora::{Repository, lint};
+use trainyard_lora::{Repository, lint};
 
 fuzz_target!(|bytes: &[u8]| {
     for path in ["configs/a.yaml", "configs/a.toml", "configs/a.json"] {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use trainyard::travis::env;
+use trainyard_travis::travis::env;
 
 fuzz_target!(|text: &str| {
     for (key, value) in env::pairs(text).unwrap_or_default() {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use trainyard::lora::series::{MAX_POINTS, from_file};
+use trainyard_lora::series::{MAX_POINTS, from_file};
 
 const NAMES: [&str; 3] = ["trainer_log.jsonl", "trainer_state.json", "events.out.tfevents.1.host"];
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use trainyard::lora::series::{LogReader, MAX_POINTS, Series, trend};
+use trainyard_lora::series::{LogReader, MAX_POINTS, Series, trend};
 
 fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Series {
     let mut reader = LogReader::new();

@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use trainyard::domain::Trigger;
-use trainyard::plan::{CONFIG, MAX_JOBS, Settings, SourceFile, plan};
-use trainyard::travis::import::Imports;
+use trainyard_base::domain::Trigger;
+use trainyard_travis::plan::{CONFIG, MAX_JOBS, Settings, SourceFile, plan};
+use trainyard_travis::travis::import::Imports;
 
 fn trigger() -> Trigger {
     let sha = "0123456789abcdef0123456789abcdef01234567".parse().expect("a commit");

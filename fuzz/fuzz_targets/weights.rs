@@ -4,7 +4,7 @@
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
-use trainyard::lora::weights::{self, MAX_TENSORS};
+use trainyard_lora::weights::{self, MAX_TENSORS};
 
 fuzz_target!(|bytes: &[u8]| {
     match weights::inspect(bytes) {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use trainyard::yaml::{self, Node};
+use trainyard_base::yaml::{self, Node};
 
 fn check(node: &Node, depth: usize) {
     assert!(depth <= yaml::MAX_DEPTH + 1, "deeper than the bound");

@@ -1,6 +1,6 @@
 //! Trainyard's vocabulary as types: no IO, no wire formats, no clock.
 //!
-//! The one exception is `derive(sqlx::Type)`, behind the feature `sqlx`: it gives a word the same spelling in Rust and in SQL.
+//! The one exception is `derive(sqlx::Type)`, behind the feature `sqlx`: a word has one spelling in Rust and in SQL.
 
 mod build;
 mod checkout;
