@@ -101,12 +101,7 @@ impl App {
             Err(Unprepared::Away(trouble)) => error!("Postgres is not reachable, trying again: {trouble:#}"),
             Err(Unprepared::Unusable(trouble)) => return Err(trouble),
         }
-        if config.github.webhook_secret.is_none() {
-            warn!("github.webhook_secret is not set: webhooks are rejected until it is");
-        }
-        if config.github.token.is_none() {
-            warn!("github.token is not set: private repositories cannot be fetched, and GitHub accepts no statuses");
-        }
+        warn_of_missing_secrets(&config);
         remove_scratch(&config.server.data_dir)?;
         let objects = Objects::open(&config.storage, &config.server.data_dir)?;
         let bells = Bells::new();
@@ -132,32 +127,46 @@ impl App {
         tasks.spawn(run_steps(config, Database { pool: db.clone(), bells }, keys, objects, shutdown.clone()));
         // The database must outlive its clients.
         let stop_cluster = CancellationToken::new();
-        let mut archiver = JoinSet::new();
+        let mut supervisor = JoinSet::new();
         if let Some(cluster) = cluster {
-            archiver.spawn(cluster.keep(stop_cluster.clone()));
+            supervisor.spawn(cluster.keep(stop_cluster.clone()));
         }
         let outcome = tokio::select! {
             Some(ended) = tasks.join_next() => ended.context("a task panicked").flatten(),
-            Some(ended) = archiver.join_next() => ended.context("the supervisor of Postgres panicked").flatten(),
+            Some(ended) = supervisor.join_next() => ended.context("the supervisor of Postgres panicked").flatten(),
             () = shutdown.cancelled() => Ok(()),
         };
         if let Err(failure) = &outcome {
             error!("shutting down: {failure:#}");
         }
         shutdown.cancel();
-        let all_ended = async { while tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(goodbye, all_ended).await.is_err() {
-            warn!("some connections are still open and will be closed");
-            tasks.shutdown().await;
-        }
+        end_all(tasks, goodbye).await;
         // Waits for connections that are still in use: an aborted task may have left some.
         let _ = tokio::time::timeout(GOODBYE, db.close()).await;
         stop_cluster.cancel();
-        while let Some(ended) = archiver.join_next().await {
+        while let Some(ended) = supervisor.join_next().await {
             ended.context("the supervisor of Postgres panicked")??;
         }
         info!("stopped");
         outcome
+    }
+}
+
+fn warn_of_missing_secrets(config: &Config) {
+    if config.github.webhook_secret.is_none() {
+        warn!("github.webhook_secret is not set: webhooks are rejected until it is");
+    }
+    if config.github.token.is_none() {
+        warn!("github.token is not set: private repositories cannot be fetched, and GitHub accepts no statuses");
+    }
+}
+
+/// Waits for the tasks, and aborts those that have not ended within the `goodbye`.
+async fn end_all(mut tasks: JoinSet<anyhow::Result<()>>, goodbye: Duration) {
+    let all_ended = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(goodbye, all_ended).await.is_err() {
+        warn!("some connections are still open and will be closed");
+        tasks.shutdown().await;
     }
 }
 

@@ -3,6 +3,8 @@
 //! The process claims jobs and runs them. Duties that one process has for the whole installation (migrations,
 //! deliveries, statuses and lost workers) are left to `serve`.
 
+use std::path::Path;
+
 use anyhow::{Context as _, bail};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
@@ -43,13 +45,7 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     let db = config.database.pool(options.clone());
     let instance = store::instance(&db).await.context("reading the installation's id from Postgres")?;
     let keys = RepoKeys::new(db.clone(), seal);
-    if !keys.seal_fits().await.context("checking the seal")? {
-        bail!(
-            "{} is not the key that this database is sealed with: copy seal.key from the data folder of the machine that \
-             runs trainyard serve, or no secret of a repository can be decrypted here",
-            data.join("seal.key").display()
-        );
-    }
+    check_seal(&keys, &data).await?;
     if config.github.token.is_none() {
         warn!("github.token is not set: jobs of private repositories cannot be fetched here");
     }
@@ -90,6 +86,18 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     let _ = tokio::time::timeout(GOODBYE, db.close()).await;
     info!("stopped");
     outcome
+}
+
+/// Checks that the seal of this machine opens what the server has stored.
+async fn check_seal(keys: &RepoKeys, data: &Path) -> anyhow::Result<()> {
+    if !keys.seal_fits().await.context("checking the seal")? {
+        bail!(
+            "{} is not the key that this database is sealed with: copy seal.key from the data folder of the machine that \
+             runs trainyard serve, or no secret of a repository can be decrypted here",
+            data.join("seal.key").display()
+        );
+    }
+    Ok(())
 }
 
 /// Waits until Postgres is reachable. Returns false when the shutdown came first.

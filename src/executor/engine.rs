@@ -12,7 +12,7 @@ use futures::Stream;
 use tokio_util::sync::CancellationToken;
 
 use super::docker::container::pool::Pool;
-use super::docker::container::staged::{self, StagedContainer};
+use super::docker::container::staged::StagedContainer;
 use super::docker::container::{list, usage};
 use super::docker::gpu::is_gpu_check;
 use super::docker::{checkout_image, examine, image};
@@ -29,19 +29,13 @@ pub struct Filling<P, F> {
 #[derive(Debug, Clone)]
 pub struct Engine {
     docker: Docker,
-    /// `None` where each job gets a container of its own from scratch.
-    pool: Option<Arc<Pool>>,
+    pool: Arc<Pool>,
 }
 
 impl Engine {
-    /// An engine without containers that are ready in advance.
-    pub fn new(docker: Docker) -> Self {
-        Self { docker, pool: None }
-    }
-
-    /// An engine that keeps this many containers ready for the next jobs.
-    pub fn with_pool(docker: Docker, ready: usize) -> Self {
-        let pool = Some(Arc::new(Pool::new(docker.clone(), ready)));
+    /// An engine that keeps this many containers ready for the next jobs, once [`Engine::keep_ready`] runs.
+    pub fn new(docker: Docker, ready: usize) -> Self {
+        let pool = Arc::new(Pool::new(docker.clone(), ready));
         Self { docker, pool }
     }
 
@@ -89,17 +83,12 @@ impl Engine {
         trust_domain: &str,
         filling: Filling<impl Future<Output = Result<T, ExecError>>, impl FnOnce(T) -> Filled>,
     ) -> Result<StagedContainer, ExecError> {
-        match &self.pool {
-            Some(pool) => pool.take(spec, trust_domain, name, filling).await,
-            None => staged::start(&self.docker, spec, name, filling).await,
-        }
+        self.pool.take(spec, trust_domain, name, filling).await
     }
 
     /// Notes that a job has begun: there is time to make the next job's container.
     pub fn job_began(&self) {
-        if let Some(pool) = &self.pool {
-            pool.job_began();
-        }
+        self.pool.job_began();
     }
 
     /// Copies files into a container that does not use them yet.
@@ -211,7 +200,7 @@ impl Engine {
         containers.retain(|container| {
             !image::is_inspection(&self.docker, container)
                 && !checkout_image::is_being_made(&self.docker, container)
-                && !self.pool.as_ref().is_some_and(|pool| pool.knows(container))
+                && !self.pool.knows(container)
         });
         Ok(containers)
     }
@@ -229,31 +218,21 @@ impl Engine {
     /// # Errors
     /// When the engine does not answer.
     pub async fn retire(&self, container: &str) -> anyhow::Result<()> {
-        match &self.pool {
-            Some(pool) => pool.clear_away(container).await,
-            None => self.docker.remove(container).await,
-        }
+        self.pool.clear_away(container).await
     }
 
     /// Keeps containers ready until `shutdown`.
     pub async fn keep_ready(&self, shutdown: CancellationToken) {
-        match &self.pool {
-            Some(pool) => pool.keep(shutdown).await,
-            None => shutdown.cancelled().await,
-        }
+        self.pool.keep(shutdown).await;
     }
 
     /// Forgets the containers that are ready: the engine was away, and their connections ended with it.
     pub fn forget_ready(&self) {
-        if let Some(pool) = &self.pool {
-            pool.forget();
-        }
+        self.pool.forget();
     }
 
     /// Keeps no more containers ready in an image that is about to be removed.
     pub fn forget_image(&self, image: &str) {
-        if let Some(pool) = &self.pool {
-            pool.forget_image(image);
-        }
+        self.pool.forget_image(image);
     }
 }

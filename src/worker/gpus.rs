@@ -12,11 +12,11 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::Database;
 use super::engine::EngineHealth;
 use super::runner::{Presence, RunnerConfig};
-use super::{Database, Settings};
 use crate::domain::GpuUse;
-use crate::executor::{Docker, Engine, ExecError, NvidiaSmi};
+use crate::executor::{Engine, ExecError, NvidiaSmi};
 use crate::gpu::{self, Asking, Device};
 use crate::store::alerts;
 use crate::store::builds::BuildFacts;
@@ -84,21 +84,14 @@ pub(super) struct GpuInventory {
 impl GpuInventory {
     pub(super) fn new(
         runner: &RunnerConfig,
-        docker: &Docker,
-        presence: &Presence,
+        smi: NvidiaSmi,
+        engine: Engine,
+        presence: Presence,
         database: Database,
-        settings: &Settings,
+        access: gpu::GpuConfig,
     ) -> Self {
-        Self {
-            config: runner.gpus.clone(),
-            smi: NvidiaSmi::new(&settings.gpu, docker, &settings.images.generic),
-            engine: Engine::new(docker.clone()),
-            presence: presence.clone(),
-            database,
-            access: settings.gpu.clone(),
-            may_exist: AtomicBool::new(true),
-            were_seen: AtomicBool::new(false),
-        }
+        let (may_exist, were_seen) = (AtomicBool::new(true), AtomicBool::new(false));
+        Self { config: runner.gpus.clone(), smi, engine, presence, database, access, may_exist, were_seen }
     }
 
     /// Returns false when the runner has no GPUs. Until the first check it may have some.

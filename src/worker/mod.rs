@@ -27,7 +27,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use crate::attempt::ImagesConfig;
-use crate::executor::{Docker, Engine, Limits, Mount};
+use crate::executor::{Docker, Engine, Limits, Mount, NvidiaSmi};
 use crate::git::Mirrors;
 use crate::gpu;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
@@ -117,15 +117,11 @@ impl Worker {
         let settings = Settings { limits: runner.limits(&settings.limits), ..settings };
         let Database { pool: db, bells } = database;
         let presence = Presence::new(runner, docker.endpoint());
-        let engine = Engine::with_pool(docker.clone(), runner.ready);
+        let engine = Engine::new(docker.clone(), runner.ready);
         let health = EngineHealth::new(&presence.name, engine.clone(), db.clone(), settings.room.clone());
-        let gpus = GpuInventory::new(
-            runner,
-            &docker,
-            &presence,
-            Database { pool: db.clone(), bells: bells.clone() },
-            &settings,
-        );
+        let smi = NvidiaSmi::new(&settings.gpu, &docker, &settings.images.generic);
+        let database = Database { pool: db.clone(), bells: bells.clone() };
+        let gpus = GpuInventory::new(runner, smi, engine.clone(), presence.clone(), database, settings.gpu.clone());
         let checkout_images = CheckoutImages::new(docker, engine.clone(), mirrors.clone(), &presence.name, &settings);
         let (slots, cancel_on_stop) = (runner.slots, settings.cancel_on_stop);
         let handles =

@@ -78,22 +78,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let mut view = view(arguments.json);
     let found = problems::render(&plan.problems, view.colours());
     view.say(&found)?;
-    if problems::has_errors(&plan.problems) {
-        view.say("Nothing was run: mend the errors first.\n")?;
-        let state = if plan.is_fatal() { BuildState::Errored } else { BuildState::Failed };
+    if let Some(state) = nothing_to_run(&plan, smoke, &mut view)? {
         return finish(&arguments, &plan, state, &[]);
-    }
-    if let Some(reason) = &plan.skip {
-        view.say(&format!("Nothing to build: {reason}\n"))?;
-        return finish(&arguments, &plan, BuildState::Passed, &[]);
-    }
-    if let Some(path) = smoke.filter(|_| plan.jobs.is_empty()) {
-        view.say(&format!("Nothing was run: {path} is not a training config that can be run by itself.\n"))?;
-        return finish(&arguments, &plan, BuildState::Errored, &[]);
-    }
-    if plan.jobs.is_empty() {
-        view.say("Nothing to run.\n")?;
-        return finish(&arguments, &plan, BuildState::Passed, &[]);
     }
     let Some(wanted) = wanted(&plan, arguments.job.as_deref()) else {
         let numbers: Vec<&str> = plan.jobs.iter().map(|job| job.number.as_str()).collect();
@@ -109,7 +95,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     docker.version().await?;
     let build = Build {
         runner: Runner {
-            engine: Engine::new(docker),
+            engine: Engine::new(docker, 0),
             images: config.images,
             limits: config.limits,
             mounts: config.mount,
@@ -126,6 +112,28 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     build.conclude(&ended, state, &mut view)?;
     let status = finish(&arguments, &plan, state, &ended)?;
     Ok(interrupts.caught.map_or(status, |signal| 128 + signal))
+}
+
+/// Reports why no job runs, and returns the build's state then. Returns `None` when there are jobs to run.
+fn nothing_to_run(plan: &Plan, smoke: Option<&str>, view: &mut View) -> anyhow::Result<Option<BuildState>> {
+    if problems::has_errors(&plan.problems) {
+        view.say("Nothing was run: mend the errors first.\n")?;
+        let state = if plan.is_fatal() { BuildState::Errored } else { BuildState::Failed };
+        return Ok(Some(state));
+    }
+    if let Some(reason) = &plan.skip {
+        view.say(&format!("Nothing to build: {reason}\n"))?;
+        return Ok(Some(BuildState::Passed));
+    }
+    if let Some(path) = smoke.filter(|_| plan.jobs.is_empty()) {
+        view.say(&format!("Nothing was run: {path} is not a training config that can be run by itself.\n"))?;
+        return Ok(Some(BuildState::Errored));
+    }
+    if plan.jobs.is_empty() {
+        view.say("Nothing to run.\n")?;
+        return Ok(Some(BuildState::Passed));
+    }
+    Ok(None)
 }
 
 fn view(json: bool) -> View {

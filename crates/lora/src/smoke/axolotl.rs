@@ -208,6 +208,12 @@ fn fields(set: &Part<'_>, row: &Row) -> Json {
     ] {
         fields.insert(name.to_owned(), value);
     }
+    add_named(set, &mut fields);
+    fields.into()
+}
+
+/// Adds the fields under the names that the data set gives them.
+fn add_named(set: &Part<'_>, fields: &mut Map<String, Json>) {
     let own = set.get("type").map(Node::entries).unwrap_or_default();
     let named = |key: &str| {
         let below = own.iter().find(|entry| entry.key == key).and_then(|entry| entry.node.text());
@@ -228,5 +234,4 @@ fn fields(set: &Part<'_>, row: &Row) -> Json {
             fields.insert(name, value);
         }
     }
-    fields.into()
 }

@@ -1,7 +1,7 @@
 //! Smoke jobs for SimpleTuner with Stable Diffusion 1; there are no mock models for other architectures. Written by
 //! reading the source at bc8e6ab, and not run: it requires a newer PyTorch than was available.
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::lora_scripts::{RANK, plain_optimizer};
 use super::{Unfit, Work, shortened};
@@ -14,30 +14,7 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     }
     let side = work.ask.resolution;
     let model = work.add("model", mock::stable_diffusion());
-    let images = work.add("data", mock::captioned(side));
-    let backends = json!([
-        {
-            "id": "smoke",
-            "type": "local",
-            "instance_data_dir": images,
-            "caption_strategy": "textfile",
-            "resolution": side,
-            "resolution_type": "pixel",
-            "minimum_image_size": side,
-            "crop": true,
-            "crop_aspect": "square",
-            "crop_style": "center",
-            "cache_dir_vae": work.path("cache/vae"),
-            "metadata_backend": "discovery",
-        },
-        {
-            "id": "text-embeds",
-            "type": "local",
-            "dataset_type": "text_embeds",
-            "default": true,
-            "cache_dir": work.path("cache/text"),
-        },
-    ]);
+    let backends = backends(work);
     work.files.push(File::json("backends.json", &backends));
     let (steps, output, backends) = (work.ask.steps, work.output(), work.path("backends.json"));
     let mut root = work.draft.root();
@@ -73,4 +50,33 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     root.set("disable_benchmark", true);
     work.environment.push(("SIMPLETUNER_CONFIG_BACKEND".to_owned(), "json".to_owned()));
     Ok("CONFIG_PATH={config} simpletuner train".to_owned())
+}
+
+/// The data backends: dummy images with captions, and caches in the job's own folder.
+fn backends(work: &mut Work<'_>) -> Json {
+    let side = work.ask.resolution;
+    let images = work.add("data", mock::captioned(side));
+    json!([
+        {
+            "id": "smoke",
+            "type": "local",
+            "instance_data_dir": images,
+            "caption_strategy": "textfile",
+            "resolution": side,
+            "resolution_type": "pixel",
+            "minimum_image_size": side,
+            "crop": true,
+            "crop_aspect": "square",
+            "crop_style": "center",
+            "cache_dir_vae": work.path("cache/vae"),
+            "metadata_backend": "discovery",
+        },
+        {
+            "id": "text-embeds",
+            "type": "local",
+            "dataset_type": "text_embeds",
+            "default": true,
+            "cache_dir": work.path("cache/text"),
+        },
+    ])
 }

@@ -1,5 +1,6 @@
 //! The walk along the table: each value is brought into the normal form of its schema.
 
+use super::{keys, scalars, special, unsupported};
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -92,7 +93,7 @@ impl Changer {
 
     /// Brings a value into the normal form of `schema`.
     pub(super) fn change(&mut self, schema: &Schema, value: Value) -> Value {
-        if let Some(changed) = self.change_special(schema, &value) {
+        if let Some(changed) = special::change_special(self, schema, &value) {
             return changed;
         }
         match &schema.shape {
@@ -100,18 +101,18 @@ impl Changer {
             Shape::Seq(item) => self.seq(item, value),
             Shape::Map(_) => self.map(schema, value),
             Shape::Each(each) => self.each(each, value),
-            Shape::Str => self.string(schema, value),
-            Shape::Num => self.scalar("num", value, cast::number),
-            Shape::Bool => self.boolean(schema, value),
+            Shape::Str => scalars::string(self, schema, value),
+            Shape::Num => scalars::scalar(self, "num", value, cast::number),
+            Shape::Bool => scalars::boolean(self, schema, value),
         }
     }
 
     fn any(&mut self, schema: &Schema, forms: &[Arc<Schema>], value: Value) -> Value {
         if schema.traits.detect.is_some() {
-            return self.provider(forms, value);
+            return special::provider(self, forms, value);
         }
         if is_secret(schema) {
-            return self.secret(schema, value);
+            return scalars::secret(self, schema, value);
         }
         if let Some(vars) = forms.iter().find(|form| form.traits.change == Some(Change::EnvVars))
             && !matches!(value.data, Kind::Bool(_) | Kind::Num(_) | Kind::Null)
@@ -121,8 +122,13 @@ impl Changer {
         if matches!(forms, [each, _] if matches!(each.shape, Shape::Each(_)))
             && let Some(secret) = forms.iter().find(|form| is_secret(form)).filter(|_| is_secure(&value))
         {
-            return self.secret(secret, value);
+            return scalars::secret(self, secret, value);
         }
+        self.any_plain(schema, forms, value)
+    }
+
+    /// Changes a value that none of the special forms takes.
+    fn any_plain(&mut self, schema: &Schema, forms: &[Arc<Schema>], value: Value) -> Value {
         let value = match value.data {
             // Nested lists are flattened; aliases in a list of commands create them.
             Kind::Seq(items) if forms.iter().any(|form| form.item().is_some()) => {
@@ -135,7 +141,7 @@ impl Changer {
         if let Some(form) = normals.iter().find(|form| fits(form, &value)) {
             return self.change(form, value);
         }
-        if let Some(changed) = normals.iter().find_map(|form| self.change_special(form, &value)) {
+        if let Some(changed) = normals.iter().find_map(|form| special::change_special(self, form, &value)) {
             return changed;
         }
         if wants_list && matches!(value.data, Kind::Seq(_)) {
@@ -191,7 +197,7 @@ impl Changer {
         };
         let items = items.into_iter().map(|value| self.change(item, value));
         let items: Vec<Value> = items.filter(|value| !value.is_null()).collect();
-        self.report_duplicates(item, &items);
+        keys::report_duplicates(self, item, &items);
         Value::new(Kind::Seq(items), at)
     }
 
@@ -201,8 +207,8 @@ impl Changer {
         if let Kind::Map(pairs) = &mut value.data {
             pairs.retain(|pair| !INTERNAL.contains(&pair.key.trim_matches('"')));
         }
-        let value = self.with_defaults(schema, value);
-        self.check_support(schema, &value);
+        let value = unsupported::with_defaults(self, schema, value);
+        unsupported::check_support(self, schema, &value);
         value
     }
 
@@ -224,7 +230,7 @@ impl Changer {
                 None => return self.invalid_type("map", value),
             },
         };
-        let pairs = self.mend_keys(schema, pairs);
+        let pairs = keys::mend_keys(self, schema, pairs);
         let pairs = move_under_prefix(schema, pairs);
         let mut changed = Vec::with_capacity(pairs.len());
         for pair in pairs {
@@ -239,10 +245,10 @@ impl Changer {
         }
         let value = Value { data: Kind::Map(changed), at, anchored };
         if self.path.is_empty() {
-            return self.after_map(schema, value);
+            return special::after_map(schema, value);
         }
-        let value = self.with_defaults(schema, value);
-        let value = self.after_map(schema, value);
+        let value = unsupported::with_defaults(self, schema, value);
+        let value = special::after_map(schema, value);
         // Nothing is left of an empty map except its key.
         if value.is_empty() { Value::new(Kind::Null, at) } else { value }
     }

@@ -1,6 +1,7 @@
 //! The imports of a file. They are taken out of the document before files are merged, since each file has its own
 //! sources.
 
+use super::keys;
 use serde_json::Value as Json;
 
 use super::change::Changer;
@@ -32,7 +33,7 @@ pub fn take_imports(document: &mut Document) -> (Vec<Import>, Vec<Message>) {
     let mut changer = Changer::new(Options { defaults: false, ..Options::PRODUCTION });
     // Checking all keys twice would take too long.
     let near = |pair: &Pair| nearest(&underscored(&pair.key), ["import"]).is_some();
-    let pairs = changer.mend_keys(table, pairs.into_iter().filter(near).collect());
+    let pairs = keys::mend_keys(&mut changer, table, pairs.into_iter().filter(near).collect());
     let Some(pair) = pairs.into_iter().find(|pair| pair.key == "import") else {
         return (Vec::new(), Vec::new());
     };

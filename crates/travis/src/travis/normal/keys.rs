@@ -1,5 +1,6 @@
 //! Keys of a map, in the table's spelling.
 
+use super::scalars;
 use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
@@ -11,117 +12,114 @@ use super::value::{Pair, Value};
 use crate::travis::schema::Schema;
 use crate::yaml::Mark;
 
-impl Changer {
-    /// Reports values that several maps of a list have under a key that should distinguish them.
-    pub(super) fn report_duplicates(&mut self, item: &Schema, items: &[Value]) {
-        for (key, _) in item.keys().iter().filter(|(_, known)| known.traits.flags.iter().any(|flag| flag == "unique")) {
-            let mut seen = HashSet::new();
-            let mut twice: Vec<(String, Mark)> = Vec::new();
-            for value in items.iter().filter_map(|item| item.get(key)) {
-                let Some(text) = value.text() else { continue };
-                if !seen.insert(text.clone()) && !twice.iter().any(|(known, _)| *known == text) {
-                    twice.push((text, value.at));
-                }
+/// Reports values that several maps of a list have under a key that should distinguish them.
+pub(super) fn report_duplicates(changer: &mut Changer, item: &Schema, items: &[Value]) {
+    for (key, _) in item.keys().iter().filter(|(_, known)| known.traits.flags.iter().any(|flag| flag == "unique")) {
+        let mut seen = HashSet::new();
+        let mut twice: Vec<(String, Mark)> = Vec::new();
+        for value in items.iter().filter_map(|item| item.get(key)) {
+            let Some(text) = value.text() else { continue };
+            if !seen.insert(text.clone()) && !twice.iter().any(|(known, _)| *known == text) {
+                twice.push((text, value.at));
             }
-            if let Some((_, at)) = twice.first().cloned() {
-                let texts: Vec<String> = twice.into_iter().map(|(text, _)| text).collect();
-                let values = format!("{key}: {}", texts.join(", "));
-                self.report(Level::Info, Code::Duplicate, json!({"values": values}), at);
-            }
+        }
+        if let Some((_, at)) = twice.first().cloned() {
+            let texts: Vec<String> = twice.into_iter().map(|(text, _)| text).collect();
+            let values = format!("{key}: {}", texts.join(", "));
+            changer.report(Level::Info, Code::Duplicate, json!({"values": values}), at);
         }
     }
+}
 
-    /// Renames the keys that are other spellings of known ones. If two spellings lead to the same key, the last one is
-    /// kept.
-    pub(super) fn mend_keys(&mut self, schema: &Schema, pairs: Vec<Pair>) -> Vec<Pair> {
-        let mut mended: Vec<Pair> = Vec::with_capacity(pairs.len());
-        // Keys that win over their other spelling, wherever that one is: Travis renames after reading.
-        let mut winners: Vec<String> = Vec::new();
-        let given: HashSet<String> = pairs.iter().map(|pair| pair.key.clone()).collect();
-        let mut places: HashMap<String, usize> = HashMap::new();
-        for mut pair in pairs {
-            let original = pair.key.clone();
-            let overwrites = self.mend_key(schema, &given, &mut pair);
-            if overwrites {
-                self.report(Level::Error, Code::Overwrite, json!({"key": original, "other": pair.key}), pair.at);
-                winners.push(pair.key.clone());
-            }
-            match places.get(&pair.key) {
-                Some(&place) if overwrites || !winners.contains(&pair.key) => mended[place] = pair,
-                Some(_) => {}
-                None => {
-                    places.insert(pair.key.clone(), mended.len());
-                    mended.push(pair);
-                }
-            }
-        }
-        mended
-    }
-
-    fn mend_key(&mut self, schema: &Schema, given: &HashSet<String>, pair: &mut Pair) -> bool {
-        if schema.key(&pair.key).is_some() {
-            return false;
-        }
-        if !self.may_mend() {
-            return false;
-        }
+/// Renames the keys that are other spellings of known ones. If two spellings lead to the same key, the last one is
+/// kept.
+pub(super) fn mend_keys(changer: &mut Changer, schema: &Schema, pairs: Vec<Pair>) -> Vec<Pair> {
+    let mut mended: Vec<Pair> = Vec::with_capacity(pairs.len());
+    // Keys that win over their other spelling, wherever that one is: Travis renames after reading.
+    let mut winners: Vec<String> = Vec::new();
+    let given: HashSet<String> = pairs.iter().map(|pair| pair.key.clone()).collect();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for mut pair in pairs {
         let original = pair.key.clone();
-        // An alias may be written with dashes, too.
-        if let Some(name) = schema.key_of_alias(&original).or_else(|| schema.key_of_alias(&original.replace('-', "_")))
-        {
-            let overwrites = given.contains(name);
-            let args = json!({"alias": original, "key": name});
-            self.report_in_map(Level::Info, Code::AliasKey, args, pair.at);
-            pair.key = name.to_owned();
-            return overwrites;
+        let overwrites = mend_key(changer, schema, &given, &mut pair);
+        if overwrites {
+            changer.report(Level::Error, Code::Overwrite, json!({"key": original, "other": pair.key}), pair.at);
+            winners.push(pair.key.clone());
         }
-        if !self.options.fix {
-            return false;
-        }
-        let stripped = original.trim().trim_matches(|c: char| c == ':' || c.is_whitespace()).to_owned();
-        let under = underscored(&stripped);
-        let clean: String = under.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
-        let known = |word: &str| schema.key(word).is_some() || schema.key_of_alias(word).is_some();
-        let repairs = [
-            (stripped, Code::StripKey, Level::Warn),
-            (under.clone(), Code::UnderscoreKey, Level::Info),
-            (clean, Code::CleanKey, Level::Warn),
-        ];
-        for (word, code, level) in repairs {
-            if word != original && known(&word) {
-                self.report_in_map(level, code, json!({"original": original, "key": word}), pair.at);
-                pair.key = word;
-                self.rename_alias(schema, pair);
-                return false;
+        match places.get(&pair.key) {
+            Some(&place) if overwrites || !winners.contains(&pair.key) => mended[place] = pair,
+            Some(_) => {}
+            None => {
+                places.insert(pair.key.clone(), mended.len());
+                mended.push(pair);
             }
         }
-        if pair.value.anchored || original.starts_with('_') || !self.may_repair() {
+    }
+    mended
+}
+
+fn mend_key(changer: &mut Changer, schema: &Schema, given: &HashSet<String>, pair: &mut Pair) -> bool {
+    if schema.key(&pair.key).is_some() {
+        return false;
+    }
+    if !scalars::may_mend(changer) {
+        return false;
+    }
+    let original = pair.key.clone();
+    // An alias may be written with dashes, too.
+    if let Some(name) = schema.key_of_alias(&original).or_else(|| schema.key_of_alias(&original.replace('-', "_"))) {
+        let overwrites = given.contains(name);
+        let args = json!({"alias": original, "key": name});
+        changer.report_in_map(Level::Info, Code::AliasKey, args, pair.at);
+        pair.key = name.to_owned();
+        return overwrites;
+    }
+    if !changer.options.fix {
+        return false;
+    }
+    let stripped = original.trim().trim_matches(|c: char| c == ':' || c.is_whitespace()).to_owned();
+    let under = underscored(&stripped);
+    let clean: String = under.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
+    let known = |word: &str| schema.key(word).is_some() || schema.key_of_alias(word).is_some();
+    let repairs = [
+        (stripped, Code::StripKey, Level::Warn),
+        (under.clone(), Code::UnderscoreKey, Level::Info),
+        (clean, Code::CleanKey, Level::Warn),
+    ];
+    for (word, code, level) in repairs {
+        if word != original && known(&word) {
+            changer.report_in_map(level, code, json!({"original": original, "key": word}), pair.at);
+            pair.key = word;
+            rename_alias(changer, schema, pair);
             return false;
         }
-        // A key that is present under its correct name is not meant by another one, and keys with anchors are not
-        // typos.
-        let candidates: Vec<String> = schema
-            .keys()
-            .iter()
-            .filter(|(key, _)| !given.contains(key.as_str()))
-            .flat_map(|(key, value)| spellings(key, value))
-            .collect();
-        if let Some(word) = nearest(&under, candidates.iter().map(String::as_str)) {
-            let args = json!({"original": original, "key": word});
-            self.report_in_map(Level::Warn, Code::FindKey, args, pair.at);
-            pair.key = word.to_owned();
-            self.rename_alias(schema, pair);
-        }
-        false
     }
+    if pair.value.anchored || original.starts_with('_') || !scalars::may_repair(changer) {
+        return false;
+    }
+    // A key that is present under its correct name is not meant by another one, and keys with anchors are not
+    // typos.
+    let candidates: Vec<String> = schema
+        .keys()
+        .iter()
+        .filter(|(key, _)| !given.contains(key.as_str()))
+        .flat_map(|(key, value)| spellings(key, value))
+        .collect();
+    if let Some(word) = nearest(&under, candidates.iter().map(String::as_str)) {
+        let args = json!({"original": original, "key": word});
+        changer.report_in_map(Level::Warn, Code::FindKey, args, pair.at);
+        pair.key = word.to_owned();
+        rename_alias(changer, schema, pair);
+    }
+    false
+}
 
-    fn rename_alias(&mut self, schema: &Schema, pair: &mut Pair) {
-        if schema.key(&pair.key).is_none()
-            && let Some(name) = schema.key_of_alias(&pair.key)
-        {
-            self.report_in_map(Level::Info, Code::AliasKey, json!({"alias": pair.key, "key": name}), pair.at);
-            pair.key = name.to_owned();
-        }
+fn rename_alias(changer: &mut Changer, schema: &Schema, pair: &mut Pair) {
+    if schema.key(&pair.key).is_none()
+        && let Some(name) = schema.key_of_alias(&pair.key)
+    {
+        changer.report_in_map(Level::Info, Code::AliasKey, json!({"alias": pair.key, "key": name}), pair.at);
+        pair.key = name.to_owned();
     }
 }
 
