@@ -3,20 +3,18 @@
 
 use std::sync::Arc;
 
-use askama::Template;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::{error, warn};
 
-use super::pages::Chrome;
 use crate::storage::Away;
 
 /// Seconds after which a client should come back when Postgres is away.
 const RETRY_AFTER: &str = "5";
 
-/// Why there is no answer of the wanted kind. As a response it is a page; see [`InJson`] for programs.
+/// Why there is no answer of the wanted kind. As a response it is a page (`pages/error.rs`); see [`InJson`] for programs.
 #[derive(Debug)]
 pub(super) enum Error {
     /// There is no such thing (build, job, page…).
@@ -44,7 +42,7 @@ pub(super) enum Error {
 }
 
 impl Error {
-    fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Gone(_) => StatusCode::GONE,
@@ -57,7 +55,7 @@ impl Error {
     }
 
     /// What happened, and what helps.
-    fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         match self {
             Self::NotFound(what) => format!("There is no such {what} here."),
             Self::BadRequest(why) | Self::Gone(why) => why.clone(),
@@ -94,7 +92,7 @@ impl Error {
         }
     }
 
-    fn respond(self, body: impl IntoResponse) -> Response {
+    pub(super) fn respond(self, body: impl IntoResponse) -> Response {
         self.log();
         let mut response = (self.status(), body).into_response();
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -102,24 +100,6 @@ impl Error {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
         }
         response
-    }
-}
-
-#[derive(Template)]
-#[template(path = "error.html")]
-struct ErrorPage {
-    chrome: Chrome,
-    status: StatusCode,
-    words: String,
-}
-
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        let chrome = Chrome::plain(matches!(self, Self::Unavailable(_)));
-        let page = ErrorPage { chrome, status: self.status(), words: self.words() };
-        // The words alone are still an answer.
-        let html = page.render().unwrap_or_else(|_| page.words.clone());
-        self.respond(Html(html))
     }
 }
 

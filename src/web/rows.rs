@@ -279,3 +279,31 @@ fn in_short(value: &Value) -> Option<String> {
     };
     (!text.is_empty() && text.chars().count() <= 60).then_some(text)
 }
+
+/// What a reader of a job's log needs to know of the job, of its latest attempt.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct JobFacts {
+    pub attempt: i32,
+    pub state: JobState,
+    pub verdict: Option<Verdict>,
+    pub reason: Option<String>,
+    pub log_length: i64,
+}
+
+impl JobFacts {
+    /// The latest attempt at `job`, whose facts these are.
+    pub(super) fn attempt_of(&self, job: JobId) -> AttemptId {
+        AttemptId { job, number: self.attempt }
+    }
+}
+
+pub(super) async fn job_facts(db: &PgPool, job: JobId) -> Result<JobFacts, Error> {
+    find_job_facts(db, job).await?.ok_or(Error::NotFound("job"))
+}
+
+pub(super) async fn find_job_facts(db: &PgPool, job: JobId) -> sqlx::Result<Option<JobFacts>> {
+    sqlx::query_as("select attempt, state, verdict, reason, log_length from job where id = $1")
+        .bind(job)
+        .fetch_optional(db)
+        .await
+}

@@ -1,6 +1,7 @@
 //! The pages. Each file is one page: what it reads, its template's fields, its handler.
 
 pub(super) mod build;
+mod error;
 pub(super) mod home;
 pub(super) mod job;
 pub(super) mod repo;
