@@ -12,7 +12,7 @@ use sqlx::PgPool;
 
 use super::State;
 use super::error::{Error, InJson};
-use super::log_stream::facts;
+use super::rows::job_facts;
 use crate::domain::{AttemptId, JobId};
 use crate::store::output::artifacts;
 
@@ -60,7 +60,7 @@ pub(super) async fn list(
     Path(job): Path<i64>,
 ) -> Result<Json<Value>, InJson> {
     let job = JobId(job);
-    let attempt = facts(&state.db, job).await?.attempt_of(job);
+    let attempt = job_facts(&state.db, job).await?.attempt_of(job);
     let mut list = Vec::new();
     for artifact in of(&state.db, attempt).await? {
         let mut value = serde_json::to_value(&artifact).map_err(anyhow::Error::from)?;

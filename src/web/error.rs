@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use askama::Template;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::{error, warn};
 
-use super::pages::Chrome;
 use crate::storage::Away;
 
 /// Seconds after which a client may retry when Postgres is unreachable.
 const RETRY_AFTER: &str = "5";
 
-/// Reason why a request has no result. Its response is a page; see [`InJson`] for programs.
+/// Reason why a request has no result. Its response is a page (`pages/error.rs`); see [`InJson`] for programs.
 #[derive(Debug)]
 pub(super) enum Error {
     /// The named thing does not exist (build, job, page…).
@@ -43,7 +41,7 @@ pub(super) enum Error {
 }
 
 impl Error {
-    fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Gone(_) => StatusCode::GONE,
@@ -56,7 +54,7 @@ impl Error {
     }
 
     /// Returns a message that says what happened, and what helps.
-    fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         match self {
             Self::NotFound(what) => format!("There is no such {what} here."),
             Self::BadRequest(why) | Self::Gone(why) => why.clone(),
@@ -93,7 +91,7 @@ impl Error {
         }
     }
 
-    fn respond(self, body: impl IntoResponse) -> Response {
+    pub(super) fn respond(self, body: impl IntoResponse) -> Response {
         self.log();
         let mut response = (self.status(), body).into_response();
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -101,24 +99,6 @@ impl Error {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
         }
         response
-    }
-}
-
-#[derive(Template)]
-#[template(path = "error.html")]
-struct ErrorPage {
-    chrome: Chrome,
-    status: StatusCode,
-    words: String,
-}
-
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        let chrome = Chrome::plain(matches!(self, Self::Unavailable(_)));
-        let page = ErrorPage { chrome, status: self.status(), words: self.words() };
-        // If the page cannot be rendered, the message alone is still an answer.
-        let html = page.render().unwrap_or_else(|_| page.words.clone());
-        self.respond(Html(html))
     }
 }
 

@@ -254,3 +254,31 @@ impl Job {
         took(self.started_at, self.finished_at)
     }
 }
+
+/// Columns of a job that a reader of its log needs.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct JobFacts {
+    pub attempt: i32,
+    pub state: JobState,
+    pub verdict: Option<Verdict>,
+    pub reason: Option<String>,
+    pub log_length: i64,
+}
+
+impl JobFacts {
+    /// Returns the latest attempt at `job`, the job that these facts are about.
+    pub(super) fn attempt_of(&self, job: JobId) -> AttemptId {
+        AttemptId { job, number: self.attempt }
+    }
+}
+
+pub(super) async fn job_facts(db: &PgPool, job: JobId) -> Result<JobFacts, Error> {
+    find_job_facts(db, job).await?.ok_or(Error::NotFound("job"))
+}
+
+pub(super) async fn find_job_facts(db: &PgPool, job: JobId) -> sqlx::Result<Option<JobFacts>> {
+    sqlx::query_as("select attempt, state, verdict, reason, log_length from job where id = $1")
+        .bind(job)
+        .fetch_optional(db)
+        .await
+}

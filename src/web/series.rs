@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::State;
 use super::error::InJson;
-use super::log_stream::facts;
+use super::rows::job_facts;
 use crate::domain::{AttemptId, JobId, JobState};
 use crate::lora::series::{LogReader, Series, trend};
 use crate::storage::Logs;
@@ -55,7 +55,7 @@ pub(super) async fn json(
     Path(job): Path<i64>,
 ) -> Result<Json<Value>, InJson> {
     let job = JobId(job);
-    let facts = facts(&state.db, job).await?;
+    let facts = job_facts(&state.db, job).await?;
     let series =
         of(&state.logs, facts.attempt_of(job), facts.log_length, facts.state).await.map_err(super::Error::from)?;
     let mut value = serde_json::to_value(&series).map_err(anyhow::Error::from)?;
@@ -70,7 +70,7 @@ pub(super) async fn resources(
     Path(job): Path<i64>,
 ) -> Result<Json<Value>, InJson> {
     let job = JobId(job);
-    facts(&state.db, job).await?;
+    job_facts(&state.db, job).await?;
     let Some(used) = reports::resources(&state.db, job).await.map_err(super::Error::from)? else {
         return Ok(Json(json!({ "used": null, "series": {} })));
     };

@@ -22,8 +22,9 @@ use tracing::warn;
 
 use super::State;
 use super::error::{Error, InJson};
+use super::rows::{JobFacts, find_job_facts, job_facts};
 use super::series;
-use crate::domain::{AttemptId, JobId, JobState, Verdict};
+use crate::domain::{AttemptId, JobId, JobState};
 use crate::log_view::Checkpoint;
 use crate::storage::Logs;
 use crate::store::output::log_objects;
@@ -35,31 +36,6 @@ const PIECE: usize = 256 * 1024;
 /// Interval of the checks for changes by another process. The bell announces changes of this process at once.
 const POLL: Duration = Duration::from_secs(1);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-
-/// Columns of a job that a reader of its log needs.
-#[derive(Debug, sqlx::FromRow)]
-pub(super) struct Facts {
-    pub attempt: i32,
-    pub state: JobState,
-    verdict: Option<Verdict>,
-    reason: Option<String>,
-    pub log_length: i64,
-}
-
-impl Facts {
-    /// Returns the latest attempt at `job`, the job that these facts are about.
-    pub(super) fn attempt_of(&self, job: JobId) -> AttemptId {
-        AttemptId { job, number: self.attempt }
-    }
-}
-
-pub(super) async fn facts(db: &PgPool, job: JobId) -> Result<Facts, Error> {
-    sqlx::query_as("select attempt, state, verdict, reason, log_length from job where id = $1")
-        .bind(job)
-        .fetch_optional(db)
-        .await?
-        .ok_or(Error::NotFound("job"))
-}
 
 /// Query parameters: the part of the log, and its form.
 #[derive(Debug, Deserialize)]
@@ -81,7 +57,7 @@ pub(super) async fn raw(
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, InJson> {
     let job = JobId(job);
-    let facts = facts(&state.db, job).await?;
+    let facts = job_facts(&state.db, job).await?;
     let (attempt, end) = match wanted.attempt.filter(|attempt| *attempt != facts.attempt) {
         None => (facts.attempt, facts.log_length),
         Some(earlier) => {
@@ -132,7 +108,7 @@ pub(super) async fn live(
     let job = JobId(job);
     // Subscribes before the first check, so that no change is missed between the two.
     let changes = state.bells.log_changes();
-    let Facts { attempt, log_length, .. } = facts(&state.db, job).await?;
+    let JobFacts { attempt, log_length, .. } = job_facts(&state.db, job).await?;
     let last_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let view = if wanted.view.as_deref() == Some("html") {
         let token = last_id.or(wanted.after.as_deref());
@@ -207,12 +183,7 @@ impl Follower {
             self.ready.push_back(event);
             return Ok(true);
         }
-        let facts: Option<Facts> =
-            sqlx::query_as("select attempt, state, verdict, reason, log_length from job where id = $1")
-                .bind(self.job)
-                .fetch_optional(&self.db)
-                .await?;
-        let Some(facts) = facts else {
+        let Some(facts) = find_job_facts(&self.db, self.job).await? else {
             self.ended = true;
             return Ok(true);
         };
@@ -240,7 +211,7 @@ impl Follower {
         Ok(true)
     }
 
-    fn end(&mut self, facts: &Facts) {
+    fn end(&mut self, facts: &JobFacts) {
         let mut data = json!({ "state": facts.state, "verdict": facts.verdict, "reason": facts.reason });
         if let View::Html(html) = &mut self.view {
             let (ops, chart) = html.finish();

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
+use super::error::Error;
 use super::grow::Growing;
 use super::{Series, Source, tensorboard};
 
@@ -14,17 +15,6 @@ use super::{Series, Source, tensorboard};
 pub const MAX_FILE: u64 = 64 << 20;
 /// Maximum number of bytes read of a line in `trainer_log.jsonl`. Real lines have 200.
 const MAX_LINE: u64 = 64 << 10;
-
-/// The reason why a file has no series.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file could not be read.
-    #[error(transparent)]
-    Read(#[from] io::Error),
-    /// The file is not of the format that its name suggests. The text has the details.
-    #[error("{0}")]
-    Unreadable(String),
-}
 
 /// Reads the series of a file in which a trainer records its losses. Returns `None` for other file names.
 ///

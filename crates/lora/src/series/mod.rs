@@ -5,6 +5,7 @@
 //! of lines and files.
 
 mod bars;
+mod error;
 mod files;
 mod grow;
 mod json;
@@ -15,7 +16,8 @@ mod trend;
 
 use serde::{Deserialize, Serialize};
 
-pub use files::{Error, MAX_FILE, from_file};
+pub use error::Error;
+pub use files::{MAX_FILE, from_file};
 pub use grow::MAX_POINTS;
 pub use log::LogReader;
 pub use trend::{Trend, trend};

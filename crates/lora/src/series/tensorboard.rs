@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use crc::{CRC_32_ISCSI, Crc};
 
-use super::files::Error;
+use super::error::Error;
 use super::grow::Growing;
 use super::{Series, Source};
 

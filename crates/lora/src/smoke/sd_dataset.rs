@@ -3,7 +3,6 @@
 use serde_json::{Map, json};
 
 use super::draft::Draft;
-use super::sd_scripts::IMAGES;
 use super::{Unfit, Work, shortened};
 use crate::Dialect;
 use crate::mock::{self, File};
@@ -11,6 +10,9 @@ use crate::read::Format;
 use crate::repository::normal;
 use crate::tree::{Node, Value};
 use crate::yaml::{MAX_BYTES, Mark};
+
+/// The folder of the images, with the number of repeats in its name as kohya expects it.
+pub(super) const IMAGES: &str = "1_smoke";
 
 /// Adds the data set config with dummy images in place of the team's, and returns its path. If the repository does not
 /// contain the file, a simple one of ours replaces it.

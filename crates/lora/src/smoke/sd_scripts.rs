@@ -7,15 +7,13 @@
 
 use super::draft::Part;
 use super::lora_scripts::{RANK, plain_optimizer};
-use super::{Unfit, Work, sd_dataset, shell_word};
+use super::sd_dataset::{self, IMAGES};
+use super::{Unfit, Work, shell_word};
 use crate::mock::{self, File};
 use crate::tree::Value;
 
 /// The tokenizers that the scripts load from the Hub, as folders of `tokenizer_cache_dir`.
 const TOKENIZERS: [&str; 2] = ["openai_clip-vit-large-patch14", "stabilityai_stable-diffusion-2"];
-/// The folder of the images, with the number of repeats in its name as kohya expects it.
-pub(super) const IMAGES: &str = "1_smoke";
-
 pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     let root = work.draft.root();
     if let Some(other) = architecture(&root) {

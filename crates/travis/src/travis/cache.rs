@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
 use super::matrix::Config;
-use super::script::text;
+use super::shell::text;
 
 /// Time limit for fetching or storing without `timeout`.
 const TIMEOUT: Duration = Duration::from_secs(180);

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::env;
 use super::matrix::Config;
-use super::script::is_name;
+use super::shell::is_name;
 use crate::domain::RepoName;
 
 /// Replacement for a secret that was not encrypted with the repository's key, outside of `env`.

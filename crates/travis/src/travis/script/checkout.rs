@@ -6,10 +6,9 @@
 
 use serde_json::Value as Json;
 
-use super::environment::text;
-use super::shell::quoted;
 use super::{Config, Facts, Script};
 use crate::domain::{Checkout, Sha};
+use crate::travis::shell::{quoted, text};
 
 /// The place of a checkout's files before the script runs.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,10 +5,8 @@
 
 use serde_json::Value as Json;
 
-use super::environment::text;
-use super::phases::lines;
-use super::shell::quoted;
 use super::{Config, Facts, Script};
+use crate::travis::shell::{lines, quoted, text};
 
 /// The options of `on:` that name a version, and the variables that hold it.
 const VERSIONS: [(&str, &str); 11] = [

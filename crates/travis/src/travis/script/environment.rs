@@ -2,9 +2,9 @@
 
 use serde_json::Value as Json;
 
-use super::shell::{is_name, quoted};
 use super::{Config, Facts, Script};
 use crate::domain::TriggerKind;
+use crate::travis::shell::{is_name, quoted, text};
 use crate::travis::{env, secrets};
 
 /// Adds the variables that hold from the start.
@@ -199,12 +199,3 @@ const VERSIONS: [(&str, &str); 20] = [
     ("rvm", "TRAVIS_RUBY_VERSION"),
     ("scala", "TRAVIS_SCALA_VERSION"),
 ];
-
-/// Returns the text of a key; the first item of a list.
-pub fn text<'a>(config: &'a Config, key: &str) -> Option<&'a str> {
-    match config.get(key)? {
-        Json::String(text) => Some(text),
-        Json::Array(items) => items.first().and_then(Json::as_str),
-        _ => None,
-    }
-}

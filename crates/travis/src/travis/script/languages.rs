@@ -2,9 +2,8 @@
 
 use serde_json::Value as Json;
 
-use super::environment::text;
-use super::shell::quoted;
 use super::{Config, Facts, Script};
+use crate::travis::shell::{quoted, text};
 
 /// A command of a default phase, which runs when its condition holds. If several conditions hold, only the first
 /// counts.

@@ -10,19 +10,16 @@ mod environment;
 mod languages;
 mod phases;
 mod prepare;
-mod shell;
 
 pub use checkout::{Files, checkout_of};
 pub use deploy::{is_supported as deploys_with, may_deploy};
-pub use environment::text;
-pub use shell::is_name;
 
 use serde_json::Value as Json;
 
 use super::matrix::Config;
+use super::shell::quoted;
 use super::{cache, secrets};
 use crate::domain::{ConfigChange, RepoName, TriggerKind};
-use shell::quoted;
 
 /// Start of the last line that a script prints when it reaches its end; the result follows (`functions.sh`).
 pub const LAST_WORDS: &str = "Done. Your build exited with ";

@@ -1,9 +1,7 @@
 //! The phases of a job (travis-build stages.rb): when each of them runs, and what its failure ends.
 
-use serde_json::Value as Json;
-
-use super::shell::{printed, quoted};
 use super::{Config, Facts, Script, deploy, languages};
+use crate::travis::shell::{lines, quoted};
 use crate::travis::{artifacts, cache};
 
 /// Words that skip a phase when they stand in place of its commands.
@@ -98,15 +96,5 @@ fn run(script: &mut Script, name: &str, fold: &str, line: &str, rule: Rule) {
             script.command(line, &format!("{assert}--echo --timing --event {name}"));
             script.line(&format!("travis_fold end {fold}"));
         }
-    }
-}
-
-/// Returns the commands of a phase, or of any other key that has a list or a single command.
-pub fn lines(value: &Json) -> Vec<String> {
-    match value {
-        Json::Array(items) => items.iter().map(printed).collect(),
-        Json::Null => Vec::new(),
-        Json::Bool(false) => vec!["skip".to_owned()],
-        other => vec![printed(other)],
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::Value as Json;
 
-use super::shell::quoted;
 use super::{Config, Facts, Script};
+use crate::travis::shell::quoted;
 
 /// Names of services in Debian, by the names that Travis accepts.
 const SERVICES: [(&str, &str); 15] = [
