@@ -162,20 +162,6 @@ async fn mark_preempted(tx: &mut PgConnection, attempt: AttemptId, waiting: JobI
     Ok(())
 }
 
-/// Ends an attempt's right to its GPUs. They are free when they are seen empty.
-pub(super) async fn release_gpus(tx: &mut PgConnection, job: JobId) -> sqlx::Result<()> {
-    sqlx::query(
-        "with held as (select uuid from gpu where job_id = $1 order by uuid for update)
-         update gpu set state = 'quarantined', reason = $2, job_id = null, attempt = null, since = now()
-         from held where gpu.uuid = held.uuid",
-    )
-    .bind(job)
-    .bind(gpus::SETTLING)
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
 /// Says of each queued job with needs what it waits for, on its page and in its build's status. One whose needs no runner
 /// has is errored after `patience`. Gives the jobs of which something else is told now.
 ///
