@@ -2,8 +2,8 @@
 //!
 //! # Layout
 //!
-//! Modules stand in the order of their layers, lowest first; a module names only modules above it in this list
-//! (`tests/layers.rs` checks that). A good order to read them in is the way of the data: `web::webhook`, `intake`,
+//! Modules stand in the order of their layers, lowest first; a module names only modules before it in this list
+//! (`tests/layers` checks that). A good order to read them in is the way of the data: `web::webhook`, `intake`,
 //! `plan`, `store::queue`, `worker`, `executor`, `outbox`.
 
 // Pure, in crates of their own (`crates/`): bytes and values in, values out; no clock, no database, no network. `domain`

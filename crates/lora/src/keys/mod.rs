@@ -58,16 +58,16 @@ static TABLES: LazyLock<HashMap<Dialect, Table>> = LazyLock::new(|| {
 
 fn source(dialect: Dialect) -> &'static str {
     match dialect {
-        Dialect::LoraScripts => include_str!("keys/lora-scripts.keys"),
-        Dialect::SdScripts | Dialect::AkegarasuPreset => include_str!("keys/sd-scripts.keys"),
-        Dialect::SdScriptsDataset => include_str!("keys/sd-scripts-dataset.keys"),
-        Dialect::KohyaGui => include_str!("keys/kohya-gui.keys"),
-        Dialect::Axolotl => include_str!("keys/axolotl.keys"),
-        Dialect::LlamaFactory => include_str!("keys/llama-factory.keys"),
-        Dialect::AiToolkit => include_str!("keys/ai-toolkit.keys"),
-        Dialect::SimpleTuner => include_str!("keys/simpletuner.keys"),
-        Dialect::OneTrainer => include_str!("keys/onetrainer.keys"),
-        Dialect::Peft => include_str!("keys/peft.keys"),
+        Dialect::LoraScripts => include_str!("lora-scripts.keys"),
+        Dialect::SdScripts | Dialect::AkegarasuPreset => include_str!("sd-scripts.keys"),
+        Dialect::SdScriptsDataset => include_str!("sd-scripts-dataset.keys"),
+        Dialect::KohyaGui => include_str!("kohya-gui.keys"),
+        Dialect::Axolotl => include_str!("axolotl.keys"),
+        Dialect::LlamaFactory => include_str!("llama-factory.keys"),
+        Dialect::AiToolkit => include_str!("ai-toolkit.keys"),
+        Dialect::SimpleTuner => include_str!("simpletuner.keys"),
+        Dialect::OneTrainer => include_str!("onetrainer.keys"),
+        Dialect::Peft => include_str!("peft.keys"),
     }
 }
 
