@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! The modules stand in the order of their layers, lowest first: a module names only modules listed before it
-//! (`tests/layers.rs` checks that). To learn the code, follow the data: `web::webhook`, `intake`, `plan`,
+//! (`tests/layers` checks that). To learn the code, follow the data: `web::webhook`, `intake`, `plan`,
 //! `store::queue`, `worker`, `executor`, `outbox`.
 
 // Pure, in crates of their own (`crates/`): bytes and values in, values out; no clock, no database, no network. `domain`

@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection, PgPool};
 
-use super::{requirements, rollup};
+use super::rollup;
 use crate::domain::{AttemptId, BuildId, JobId, JobKind, Status, Stop, Verdict, pg_text};
 use crate::store::output::logs;
 use crate::store::output::reports::{self, Reports};
+use crate::store::runner::gpus;
 
 /// Columns of a [`Claimed`] that belong to the job itself; each query adds `gpus` and `age`.
 macro_rules! claimed_columns {
@@ -220,7 +221,7 @@ pub async fn finish(db: &PgPool, attempt: AttemptId, end: &Finish<'_>) -> anyhow
     .await?;
     let Some((build, has_requirements)) = finished else { return Ok(false) };
     if has_requirements {
-        requirements::release_gpus(&mut tx, attempt.job).await?;
+        gpus::release(&mut tx, attempt.job).await?;
     }
     reports::insert(&mut tx, attempt.job, &end.reports).await?;
     rollup::refresh(&mut tx, build).await?;

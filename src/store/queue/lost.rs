@@ -8,9 +8,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use super::{requirements, rollup};
+use super::rollup;
 use crate::domain::{AttemptId, BuildId, JobId, pg_text};
 use crate::store::output::logs;
+use crate::store::runner::gpus;
 
 /// Number of claims after which the loss of a worker makes the job errored, so that a job that kills its host does not
 /// repeat forever. Preempted attempts do not count.
@@ -171,7 +172,7 @@ async fn give_back(tx: &mut PgConnection, attempt: AttemptId, how: &GiveBack<'_>
     .await?;
     if let Some((build, has_requirements)) = given_back {
         if has_requirements {
-            requirements::release_gpus(tx, attempt.job).await?;
+            gpus::release(tx, attempt.job).await?;
         }
         rollup::refresh(tx, build).await?;
     }

@@ -161,20 +161,6 @@ async fn mark_preempted(tx: &mut PgConnection, attempt: AttemptId, waiting: JobI
     Ok(())
 }
 
-/// Ends an attempt's right to its GPUs. They become free when a check finds them empty.
-pub(super) async fn release_gpus(tx: &mut PgConnection, job: JobId) -> sqlx::Result<()> {
-    sqlx::query(
-        "with held as (select uuid from gpu where job_id = $1 order by uuid for update)
-         update gpu set state = 'quarantined', reason = $2, job_id = null, attempt = null, since = now()
-         from held where gpu.uuid = held.uuid",
-    )
-    .bind(job)
-    .bind(gpus::SETTLING)
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
 /// Updates the wait reason of each queued job with requirements, on its page and in its build's status. A job whose
 /// requirements no runner can meet is errored after `patience`. Returns the jobs whose reason has changed.
 pub async fn update_wait_reasons(db: &PgPool, patience: Duration) -> sqlx::Result<Vec<JobId>> {

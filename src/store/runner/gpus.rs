@@ -8,7 +8,7 @@ use crate::domain::{AttemptId, GpuState, JobId};
 use crate::gpu::{Gpu, Held};
 
 /// Reason of a GPU that waits for the check after its last job.
-pub(in crate::store) const SETTLING: &str = "it has not been checked since its last job";
+const SETTLING: &str = "it has not been checked since its last job";
 
 /// A GPU as its runner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,4 +159,18 @@ pub async fn of_runner(db: &mut PgConnection, runner: &str) -> sqlx::Result<Vec<
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(Gpu::from).collect())
+}
+
+/// Ends an attempt's right to its GPUs. They are free when they are seen empty.
+pub(in crate::store) async fn release(tx: &mut PgConnection, job: JobId) -> sqlx::Result<()> {
+    sqlx::query(
+        "with held as (select uuid from gpu where job_id = $1 order by uuid for update)
+         update gpu set state = 'quarantined', reason = $2, job_id = null, attempt = null, since = now()
+         from held where gpu.uuid = held.uuid",
+    )
+    .bind(job)
+    .bind(SETTLING)
+    .execute(tx)
+    .await?;
+    Ok(())
 }
