@@ -1,4 +1,4 @@
-//! A job's container, with everything in it that the job needs.
+//! A job's container, with everything that the job needs in it.
 
 use std::path::Path;
 
@@ -17,15 +17,15 @@ pub const HOME: &str = "/home/travis";
 const HOME_VARIABLE: (&str, &str) = ("HOME", HOME);
 const USER_VARIABLE: (&str, &str) = ("USER", "travis");
 const SCRIPT: &str = "/home/travis/build.sh";
-/// It is there when all else is that the job needs.
+/// Uploaded last; its presence means that the upload is complete.
 const BEGIN: &str = "/etc/trainyard/begin";
-/// What a container runs: it waits for the end of its standard input, and then does the job, if it got all of it. That
-/// end also comes when the process dies that fills the container, at whatever point it was.
+/// The command of a container: it waits for the end of its standard input, and then runs the job if the upload is
+/// complete. The input also ends when the process that fills the container dies, at whatever point.
 const COMMAND: &str = "read -r _; test -e /etc/trainyard/begin || exit 86; : >/etc/trainyard/begun; \
                        exec bash /home/travis/build.sh </dev/null";
 /// See [`COMMAND`].
 const NOT_BEGUN: i64 = 86;
-/// It is there when the job has begun. What waits may end before all is there, and still be filled.
+/// Written when the script starts, so that a container that died while being filled can be told from one whose job ran.
 const BEGUN: &str = "/etc/trainyard/begun";
 /// Checks a commit (`$2`) out in a folder (`$1`) for jobs to come, which bring their own history. An index vouches only for
 /// files that are older than itself by whole seconds, and git would read all others.
@@ -52,7 +52,6 @@ pub struct NewContainer<'a> {
     pub cache: Option<Cached>,
     /// The training that it tries.
     pub smoke: Option<Smoke>,
-    /// What the job may take.
     pub limits: &'a Limits,
     /// The folders of the machine that it may read.
     pub mounts: &'a [&'a Mount],
@@ -170,7 +169,7 @@ pub fn checkout_image_spec(image: &str, repo: &RepoName, commit: &Sha, limits: &
     }
 }
 
-/// Whether a container that ended like this never began its job: whoever was filling it died.
+/// Returns true when a container that ended like this never began its job, because the process that filled it died.
 ///
 /// # Errors
 /// When the engine does not answer.

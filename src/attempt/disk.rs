@@ -1,4 +1,4 @@
-//! How much a job has written.
+//! The size of what a job has written.
 //!
 //! Few file systems can limit a container's disk. On others the engine can only count, file by file, so what a job has
 //! written is looked at now and then: between two looks it may write more than it should.
@@ -11,7 +11,7 @@ use crate::executor::Engine;
 /// The shortest and the longest time between two looks.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
-/// Of this many parts of the time, one may be spent on looking: a job with a million files is looked at less often.
+/// One part in this many of the time may be spent on measuring: a job with a million files is measured less often.
 const PARTS: u32 = 20;
 
 /// Keeps the attempt's progress up to date with what its container has written; never returns.

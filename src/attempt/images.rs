@@ -1,4 +1,4 @@
-//! Which image runs which job.
+//! The choice of a job's image.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub struct ImagesConfig {
     pub generic: String,
     /// For other languages, by their names; `{version}` as above.
     pub languages: BTreeMap<String, String>,
-    /// What `image:` in a `.travis.yml` may name, as globs.
+    /// Names that `image:` in a `.travis.yml` may use, as globs.
     pub allowed: Vec<String>,
     /// A PEM file of the authorities that jobs trust, beside the image's own; empty for none. Programs that can trust
     /// one file only, as pip does, trust this one: so it should hold the public authorities too.

@@ -1,7 +1,7 @@
-//! One try at a job, as far as no database is needed for it: its image, its container, its limits, its verdict.
+//! An attempt at a job, as far as it needs no database: image, container, limits and verdict.
 //!
-//! Workers make attempts for the server, and `trainyard run` makes them here: both with the code of this module, so
-//! that a job ends the same way and for the same reasons.
+//! Workers make attempts for the server, and `trainyard run` makes them on a laptop. Both use this module, so a job ends
+//! the same way and for the same reasons.
 
 mod container;
 mod disk;

@@ -1,6 +1,6 @@
-//! What a training left in its output folder: weights and losses, read out of the ended container as they pass.
+//! The output folder of a training: weights and losses, read out of the ended container as a stream.
 //!
-//! Nothing is unpacked. What a name or a link in the folder says leads nowhere.
+//! Nothing is unpacked. No name and no link in the folder is followed.
 
 use std::io::{BufReader, Read};
 use std::time::Duration;
@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(15 * 60);
 const MOST_PATH: usize = 300;
 const BUFFER: usize = 256 * 1024;
 
-/// What was found.
+/// The weights and losses of an output folder.
 #[derive(Debug, Default)]
 pub struct Outputs {
     /// Files of weights, the nearest to the folder's top first.

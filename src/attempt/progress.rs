@@ -1,4 +1,4 @@
-//! How an attempt is getting on: when it has to end, and what its end means.
+//! The progress of an attempt: when it has to end, and what its end means.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,11 +9,10 @@ use crate::domain::{Stop, Verdict};
 use crate::executor::{Exit, Limits};
 use crate::travis::script;
 
-/// How often limits are looked at. Travis's limits are minutes; this is near enough, and cheap.
+/// The interval between checks of the limits. Travis's limits are minutes; this is near enough, and cheap.
 pub const TICK: Duration = Duration::from_millis(200);
 
-/// What the two halves of an attempt tell each other: the one that follows the container, and the one that watches the
-/// clock.
+/// The state that the parts of an attempt share: one follows the container, the other watches the clock.
 #[derive(Debug)]
 pub struct Progress {
     /// The container, once there is one.
@@ -22,21 +21,21 @@ pub struct Progress {
     pub started: Option<Instant>,
     /// When its last output came.
     pub last_output: Instant,
-    /// Whether the log has reached its limit.
+    /// True when the log has reached its limit.
     pub log_full: bool,
-    /// What the job has written to its disk, when it was last measured.
+    /// Bytes that the job has written to its disk, when last measured.
     pub written: u64,
-    /// Whether the engine does not answer.
+    /// True when the engine does not answer.
     away: bool,
-    /// Whether the job's output broke off and was not found again, so that nobody knows what the job does.
+    /// True when the job's output broke off and was not found again, so that the job's state is unknown.
     unseen: bool,
-    /// Whether it was judged: what comes after that, such as keeping its files, is not the job's to answer for.
+    /// True once the attempt was judged: the job is not to blame for what follows, such as storing its files.
     judged: bool,
     stop: Option<(Stop, String)>,
     escalation: Option<Escalation>,
 }
 
-/// What [`Progress::look`] finds to do.
+/// The actions that [`Progress::check`] finds due.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Due {
     /// A stop that is decided now, and its reason.
@@ -45,7 +44,7 @@ pub struct Due {
     pub signal: Option<(String, &'static str)>,
 }
 
-/// What an attempt's end means.
+/// The meaning of an attempt's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
     /// How the job ended.
@@ -54,12 +53,12 @@ pub struct Judgement {
     pub exit_status: Option<i64>,
     /// Why it did not pass.
     pub reason: Option<String>,
-    /// What the log says after the container's own bytes.
+    /// Text for the log, after the container's own bytes.
     pub closing: String,
 }
 
 impl Judgement {
-    /// Of a job whose container could not be made, through a fault of its own.
+    /// Judges a job whose container could not be made, through a fault of the job.
     pub fn could_not_begin(reason: String) -> Self {
         let closing = format!("{reason}\n");
         Self { verdict: Verdict::Errored, exit_status: None, reason: Some(reason), closing }
@@ -67,7 +66,7 @@ impl Judgement {
 }
 
 impl Progress {
-    /// Of an attempt whose container may be there already, and that may have been told to stop.
+    /// Starts the progress of an attempt whose container may exist already, and that may have been told to stop.
     pub fn new(container: Option<String>, stop: Option<(Stop, String)>) -> Self {
         Self {
             container,
@@ -83,7 +82,7 @@ impl Progress {
         }
     }
 
-    /// Looks at the limits, and at the stop that somebody `wanted`; tells what is due `now`. To be asked every [`TICK`].
+    /// Checks the limits and the stop that was requested (`wanted`); returns what is due `now`. Call it every [`TICK`].
     pub fn check(&mut self, limits: &Limits, now: Instant, wanted: Option<(Stop, String)>) -> Due {
         if self.judged {
             return Due { stop: None, signal: None };
@@ -137,9 +136,9 @@ impl Progress {
         }
     }
 
-    /// Whether an end that nobody saw says nothing about the job: it was not stopped by us, and its script did not come to its
-    /// last words. An engine that dies takes its containers with it by signals, or loses what they say, and then calls
-    /// their end what it likes, 0 for instance.
+    /// Returns true when an unseen end says nothing about the job: Trainyard did not stop it, and its script did not print
+    /// its last words. An engine that dies kills its containers by signals, or loses their output, and then reports any
+    /// exit status, 0 for instance.
     pub fn end_is_unknown(&self, exit: &Exit, tail: &str) -> bool {
         let by_itself = (2..=128).contains(&exit.status) || tail.contains(script::LAST_WORDS);
         self.stop.is_none() && !self.log_full && !exit.out_of_memory && !by_itself
@@ -151,7 +150,7 @@ impl Progress {
         stop.map(|(_, reason)| reason.as_str())
     }
 
-    /// What the container's end means; `tail` is the end of its log.
+    /// Judges the container's end; `tail` is the end of its log.
     pub fn judge(&mut self, exit: &Exit, limits: &Limits, tail: &str) -> Judgement {
         self.judged = true;
         if self.log_full && self.stop.is_none() {
@@ -178,17 +177,15 @@ impl Progress {
     }
 }
 
-/// The progress, for both halves.
+/// The progress, shared by the parts of an attempt.
 #[derive(Debug)]
 pub struct Shared(Mutex<Progress>);
 
 impl Shared {
-    /// Shares it.
     pub fn new(progress: Progress) -> Self {
         Self(Mutex::new(progress))
     }
 
-    /// Takes it for a moment.
     pub fn lock(&self) -> MutexGuard<'_, Progress> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! Why a script did not pass, read from the end of its log.
+//! The reason why a script did not pass, read from the end of its log.
 
 use std::sync::LazyLock;
 
@@ -6,7 +6,7 @@ use regex::Regex;
 
 use crate::executor::{Exit, Limits};
 
-/// What programs say when the machine lacks something, and what that means.
+/// Messages of programs when the machine lacks something, each with its meaning.
 const COMPLAINTS: [(&str, &str); 2] = [
     ("No space left on device", "no space was left on the disk or in /dev/shm"),
     ("Failed to initialize NVML", "the container lost its GPU (Failed to initialize NVML)"),
@@ -35,7 +35,7 @@ pub(super) fn failed_command(log: &str) -> Option<String> {
     })
 }
 
-/// What the machine did not have for a job that did not pass, if that is known.
+/// Returns what the machine lacked for a job that did not pass, if that is known.
 pub(super) fn lack(exit: &Exit, limits: &Limits, log: &str) -> Option<String> {
     if exit.out_of_memory {
         return Some(format!("out of memory: the limit is {}", limits.memory));

@@ -1,4 +1,4 @@
-//! A smoke job: what its container gets beside the script, and what its end means.
+//! A smoke job: the files that its container gets, and the meaning of its end.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::lora::smoke::{Ask, OUTPUT};
 use crate::lora::verdict::{Condition, Ended, Saved, conditions};
 use crate::plan::SMOKE_FOLDER;
 
-/// What the plan says of a smoke job, under `smoke` of its config.
+/// The plan's order for a smoke job, under `smoke` of its config.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SmokeJob {
     /// The training config's path in the repository.
@@ -29,10 +29,10 @@ pub struct SmokeJob {
     timeout: u64,
 }
 
-/// What became of the training.
+/// The outcome of the training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Examined {
-    /// What had to hold, and whether it did.
+    /// The conditions, each with its result.
     pub conditions: Vec<Condition>,
     /// The weights that were saved.
     pub saved: Vec<Saved>,
@@ -47,7 +47,7 @@ pub fn output_folder() -> String {
 }
 
 impl SmokeJob {
-    /// Of a job's config; none of a job of another kind, whose author may have written such a key themselves.
+    /// Reads the order from a job's config. Returns `None` for a job of another kind: its author may have written such a key.
     ///
     /// # Errors
     /// When the config is not what a plan makes.
@@ -56,17 +56,17 @@ impl SmokeJob {
         smoke.map(|smoke| Self::deserialize(smoke).context("the config of a smoke job")).transpose()
     }
 
-    /// What was asked for, to derive the training again as the plan did.
+    /// Returns the request, to derive the training again as the plan did.
     pub fn ask(&self) -> Ask {
         Ask { steps: self.steps, resolution: self.resolution, command: self.command.clone() }
     }
 
-    /// What the job may take.
+    /// Returns the limits of the job.
     pub fn limits(&self, limits: &Limits) -> Limits {
         Limits { time: limits.time.min(Duration::from_secs(self.timeout)), ..limits.clone() }
     }
 
-    /// Looks at what the training left in its ended container.
+    /// Examines what the training left in its ended container.
     ///
     /// # Errors
     /// When the engine does not answer.
@@ -88,7 +88,7 @@ impl SmokeJob {
 }
 
 impl Examined {
-    /// Lets the conditions have their say in the verdict, and tells them at the end of the log.
+    /// Applies the conditions to the verdict, and lists them at the end of the log.
     pub fn judge(&self, judgement: &mut Judgement) {
         let failed: Vec<&Condition> = self.conditions.iter().filter(|condition| !condition.holds).collect();
         if let Some(first) = failed.first()

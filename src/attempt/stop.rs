@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::domain::Stop;
 use crate::executor::Limits;
 
-/// What the log says when a job was ended, after the container's own bytes.
+/// Returns the text for the log of a job that was stopped, after the container's own bytes.
 pub(super) fn text(stop: Stop, reason: &str, limits: &Limits) -> String {
     let said = match stop {
         Stop::Canceled => format!("Done: Job Cancelled\n\n{reason}"),

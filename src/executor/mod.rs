@@ -24,7 +24,7 @@ use serde::Deserialize;
 
 use crate::domain::{AttemptId, RepoName};
 
-/// `[limits]` of the configuration: what one job may take. Every job has all of them.
+/// `[limits]` of the configuration: the limits of one job. Every job has all of them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -42,23 +42,22 @@ pub struct Limits {
     pub memory: ByteSize,
     /// Size of `/dev/shm`, which data loaders use to hand over batches.
     pub shared_memory: ByteSize,
-    /// What a job may write into its file system.
+    /// Bytes that a job may write into its file system.
     pub disk: ByteSize,
-    /// What all the files may have that it leaves as artifacts.
+    /// Size of all artifacts of a job.
     pub artifacts: ByteSize,
     /// Processes and threads.
     pub processes: i64,
-    /// What a stopping container gets after SIGINT, and again after SIGTERM, before SIGKILL.
+    /// Time for a stopping container after SIGINT, and again after SIGTERM, before SIGKILL.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
-    /// Which network a job sees.
     pub network: Network,
-    /// What it reaches of the networks that `egress` closes.
+    /// Exceptions to the networks that `egress` closes.
     #[serde(alias = "reach")]
     pub egress_allow: Vec<AllowedNetwork>,
 }
 
-/// Which network a job sees.
+/// The network that a job sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
@@ -97,12 +96,12 @@ pub struct Mount {
     pub host: PathBuf,
     /// Where jobs find it.
     pub target: PathBuf,
-    /// Which repositories' jobs, as globs on `OWNER/NAME`.
+    /// The repositories whose jobs may read the folder, as globs on `OWNER/NAME`.
     pub repos: Vec<String>,
 }
 
 impl Mount {
-    /// Whether jobs of this repository may read it.
+    /// Returns true when jobs of this repository may read the folder.
     pub fn is_for(&self, repo: &RepoName) -> bool {
         let repo = repo.to_string();
         self.repos.iter().any(|glob| globset::Glob::new(glob).is_ok_and(|glob| glob.compile_matcher().is_match(&repo)))
@@ -114,7 +113,7 @@ impl Mount {
 pub struct Image {
     /// Its id, which says what runs even if its name is given to another image.
     pub id: String,
-    /// Whether there is git in it.
+    /// True when the image has git.
     pub has_git: bool,
 }
 
@@ -127,7 +126,6 @@ pub struct Spec {
     pub command: Vec<String>,
     /// Its environment, beside the image's.
     pub environment: Vec<(String, String)>,
-    /// What it may take.
     pub limits: Limits,
     /// The folders of the machine that it may read.
     pub mounts: Vec<Mount>,
@@ -144,11 +142,11 @@ pub struct Found {
     pub container: String,
     /// The attempt of its name.
     pub attempt: AttemptId,
-    /// Whether it runs the job; else it helps the one that does.
+    /// True when the container runs the job; otherwise it helps the container that does.
     pub runs_job: bool,
-    /// Whether it was ever started.
+    /// True when the container was ever started.
     pub started: bool,
-    /// Whether it has ended since.
+    /// True when the container has ended since.
     pub ended: bool,
     /// The GPUs that it sees.
     pub gpus: Vec<String>,
@@ -172,7 +170,7 @@ pub enum Life {
 pub struct Exit {
     /// The command's exit status; above 128 a signal ended it.
     pub status: i64,
-    /// Whether the kernel killed something in it for want of memory.
+    /// True when the kernel killed a process in the container because memory ran out.
     pub out_of_memory: bool,
 }
 

@@ -22,7 +22,7 @@ const ALERT_REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// The number of tries of one action on an engine that answers.
 const TRIES: u32 = 3;
 
-/// What is known about the engine: whether it answers, and whether its disk has room.
+/// The known state of an engine: whether it answers, and whether its disk has room.
 #[derive(Debug)]
 pub(super) struct EngineHealth {
     runner: String,

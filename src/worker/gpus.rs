@@ -1,4 +1,4 @@
-//! The runner's GPUs: which there are, and which are empty.
+//! The GPUs of a runner: which exist, and which are empty.
 //!
 //! A GPU is free only after `nvidia-smi` has seen it empty, and no container of ours is there that could use it. So what
 //! a job leaves behind, or a lost worker's container, never meets the next job.
@@ -23,10 +23,10 @@ use crate::store::builds::BuildFacts;
 use crate::store::queue::Claimed;
 use crate::store::runner::gpus::{self, Seen};
 
-/// How often the GPUs that no job holds are looked at: one that somebody else uses is not given to a job then.
+/// The interval between checks of the GPUs that no job holds: a GPU that another program uses is given to no job.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Which GPUs a runner has.
+/// The GPUs of a runner, in its configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged, expecting = "`gpus` must be \"auto\", \"none\" or a list of { uuid, name, memory, class }")]
 pub enum RunnerGpus {
@@ -40,7 +40,7 @@ pub enum RunnerGpus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunnerGpusWord {
-    /// Those that `nvidia-smi` finds.
+    /// The GPUs that `nvidia-smi` finds.
     Auto,
     /// None, whatever the machine has.
     None,

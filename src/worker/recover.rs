@@ -1,4 +1,4 @@
-//! What an earlier process has left: containers whose jobs go on, and containers that are nobody's.
+//! The recovery of containers that an earlier process left: their jobs go on, or they are removed.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::executor::Found;
 use crate::store::queue::{self, Claimed};
 
 impl Worker {
-    /// Finds the containers of an earlier process, and gives those to go on with; tries until it can tell. Until then
-    /// their leases are held: they run on, maybe, on an engine that is away.
+    /// Finds the containers of an earlier process, and returns those whose jobs go on; retries until the engine answers.
+    /// Meanwhile it extends their leases: they may be running on an engine that is away.
     pub(super) async fn recover(&self) -> Vec<(Claimed, Found)> {
         tokio::select! {
             adopted = self.find_running() => adopted,
@@ -31,7 +31,7 @@ impl Worker {
 
     async fn find_running(&self) -> Vec<(Claimed, Found)> {
         loop {
-            // An engine that is away is told of by who watches it.
+            // The watch over the engine reports an engine that is away.
             self.handles.health.until_reachable().await;
             match self.try_recover().await {
                 Ok(adopted) => return adopted,
@@ -41,7 +41,7 @@ impl Worker {
         }
     }
 
-    /// One try of [`Worker::recover`]: adopts what is ours, removes what is nobody's, and gives back what was lost.
+    /// Tries [`Worker::recover`] once: adopts containers of running attempts, removes all others, and requeues lost jobs.
     ///
     /// # Errors
     /// When the engine or Postgres does not answer; nothing is lost then.
@@ -51,7 +51,7 @@ impl Worker {
         let (own, helpers): (Vec<Found>, _) =
             self.handles.engine.list().await?.into_iter().partition(|found| found.runs_job);
         for found in own {
-            // One that was never started may lack its files. It did nothing yet, so the job can simply begin again.
+            // A container that was never started may lack its files. It did nothing yet, so the job can begin again.
             let job = if found.started {
                 queue::adopt(&self.handles.db, found.attempt, self.name(), LEASE).await?
             } else {

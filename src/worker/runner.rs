@@ -9,7 +9,7 @@ use super::RunnerGpus;
 use crate::executor::{Docker, Endpoint, Limits, TlsFiles};
 use crate::store::runner::runners::{self, Runner};
 
-/// One `[[runner]]` of the configuration.
+/// A `[[runner]]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunnerConfig {
@@ -17,7 +17,7 @@ pub struct RunnerConfig {
     pub name: String,
     /// The Docker engine: `unix:///path/to/docker.sock`, `tcp://host:2376` or `ssh://user@host`.
     pub endpoint: String,
-    /// What proves who is who over TCP.
+    /// The files for mutual TLS, for an endpoint over TCP.
     pub tls: Option<TlsFiles>,
     /// How many jobs it runs at once.
     pub slots: usize,
@@ -29,15 +29,15 @@ pub struct RunnerConfig {
     pub memory: Option<ByteSize>,
     /// The engine's runtime for its jobs, such as `runsc` or `sysbox-runc`; the engine's default when empty.
     pub runtime: String,
-    /// What jobs may ask for beside GPUs: an architecture or a system that is not the usual one.
+    /// Labels that jobs may ask for, in addition to GPUs: an unusual architecture or system.
     pub labels: Vec<String>,
     /// Its GPUs.
     pub gpus: RunnerGpus,
 }
 
 impl RunnerConfig {
-    /// Whether its jobs use the kernel's own network, where rules that others set for them hold. Sandboxes and virtual
-    /// machines have a network of their own, and sysbox makes a job's root the lord of it.
+    /// Returns true when its jobs use the kernel's own network, where the rules of the egress gateway hold. Sandboxes and
+    /// virtual machines have their own network, and under sysbox a job's root controls it.
     pub fn keeps_to_routes(&self) -> bool {
         ["", "runc", "crun", "io.containerd.runc.v2", "nvidia"].contains(&self.runtime.as_str())
     }
@@ -50,7 +50,7 @@ impl RunnerConfig {
         Endpoint::parse(&self.endpoint, self.tls.as_ref())
     }
 
-    /// What drives its engine.
+    /// Returns the client of its engine.
     ///
     /// # Errors
     /// When its endpoint is of a kind that is not supported.
@@ -59,7 +59,7 @@ impl RunnerConfig {
         Ok(Docker::new(self.endpoint()?, instance).with_runtime(runtime))
     }
 
-    /// What its jobs may take, where all others may take `limits`.
+    /// Returns the limits of its jobs, where `limits` are those of all other runners.
     pub fn limits(&self, limits: &Limits) -> Limits {
         let (cpus, memory) = (self.cpus.unwrap_or(limits.cpus), self.memory.unwrap_or(limits.memory));
         Limits { cpus, memory, ..limits.clone() }

@@ -1,4 +1,4 @@
-//! One job in its container, from the script to the judgement.
+//! The run of a job in its container, from the script to the judgement.
 
 use std::future::Ready;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ use crate::domain::{Stop, Verdict};
 use crate::executor::{Engine, ExecError, Exit, Life, Limits, Mount};
 use crate::lora::series::LogReader;
 
-/// Why a job was canceled, when a signal did it.
+/// The reason of a job that a signal canceled.
 pub(super) const INTERRUPTED: &str = "interrupted";
 
 /// The signals that ask this process to end.
@@ -49,7 +49,7 @@ impl Interrupts {
     }
 }
 
-/// What the containers of all jobs share.
+/// The handles and settings that the containers of all jobs share.
 pub(super) struct Runner {
     pub(super) engine: Engine,
     pub(super) images: ImagesConfig,
@@ -159,7 +159,7 @@ impl Runner {
         }
     }
 
-    /// Looks at the limits and listens for signals. Returns when nothing shall be waited for any more.
+    /// Keeps the limits and listens for signals. Returns when the job is to be killed at once.
     async fn watch(&self, limits: &Limits, shared: &Shared, interrupts: &mut Interrupts) {
         loop {
             let wanted = tokio::select! {
@@ -187,7 +187,7 @@ impl Runner {
     }
 }
 
-/// Of a job that could not end by itself, or not even begin.
+/// Judges a job that was interrupted before it ended or even began.
 pub(super) fn canceled(reason: &str) -> Judgement {
     let reason = Some(reason.to_owned());
     Judgement { verdict: Verdict::Canceled, exit_status: None, reason, closing: String::new() }

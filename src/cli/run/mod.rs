@@ -28,7 +28,7 @@ use snapshot::Snapshot;
 use summary::Ended;
 use view::View;
 
-/// What stands for the number of a pull request that does not exist.
+/// The number of the pull request that a run pretends to build.
 const PULL_REQUEST: i64 = 1;
 
 const IMAGES_ARE_NOT_PULLED: &str =
@@ -300,7 +300,7 @@ impl Build<'_> {
         label(&self.columns, index)
     }
 
-    /// What the script is told; what only the service could know is empty.
+    /// Collects the facts for the script. Facts that only the service knows are empty.
     fn facts(&self, number: i64, name: &str, image: &Image, training: Option<&Smoke>) -> Facts {
         let Trigger { kind, repo, branch, tag, sha, message, pull_request, .. } = &self.trigger;
         let commit = sha.to_string();

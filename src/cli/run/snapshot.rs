@@ -14,9 +14,9 @@ use crate::plan::CONFIG;
 #[derive(Debug)]
 pub(super) struct Snapshot {
     folder: tempfile::TempDir,
-    /// What git knows of it, or what stands for that.
+    /// The facts from git, or stand-ins for them.
     pub(super) known: CheckedOut,
-    /// What is not as a commit's checkout would be, in words.
+    /// Notes on each difference from a commit's checkout.
     pub(super) notes: Vec<String>,
 }
 
@@ -75,7 +75,7 @@ async fn read_git(tree: &WorkTree, known: &mut CheckedOut, copy: &Path, notes: &
     Ok(())
 }
 
-/// Which files to copy.
+/// The files to copy.
 enum Files {
     All,
     These(Vec<PathBuf>),

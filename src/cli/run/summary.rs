@@ -1,4 +1,4 @@
-//! What became of the jobs: a table for people, facts for programs.
+//! The outcome of the jobs: a table for people, facts for programs.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub(super) fn state_of(ended: &[Ended]) -> BuildState {
     roll_up(&summaries.collect::<Vec<_>>(), false)
 }
 
-/// What a job's end looks like: `✔ passed` and its colour.
+/// Returns the mark of a job's end, such as `✔ passed`, and its colour.
 fn mark(verdict: Verdict, allow_failure: bool) -> (String, Colour) {
     let (mark, word, colour) = match verdict {
         Verdict::Passed => ("✔", "passed", Colour::Green),

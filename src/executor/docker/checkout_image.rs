@@ -1,5 +1,5 @@
-//! Images that have the files of a commit: a job's image, and one layer of what its own git has checked out there. Whatever
-//! is made from such an image has the files at once, however many they are, and shares the space that they take.
+//! Checkout images: a job's image, and one layer with the files of a commit, checked out by the image's own git. A container
+//! made from such an image has the files at once, however many they are, and shares their disk space.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,21 +18,19 @@ use super::labels::{CHECKOUT_COMMIT, CHECKOUT_IMAGE, CHECKOUT_REPO, INSTANCE};
 use crate::domain::Sha;
 use crate::executor::{Life, Spec};
 
-/// What is told of git's complaints, in bytes.
+/// The longest part of git's error output that is reported, in bytes.
 const MOST_WORDS: usize = 1000;
-/// How long git may take, and how long the engine.
+/// Time limit for git, and for the engine.
 const CHECKOUT_LIMIT: Duration = Duration::from_secs(10 * 60);
 
-/// An image that has a commit's files.
+/// An image that has the files of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckoutImage {
-    /// Its id.
     pub id: String,
-    /// The id of the image that it was made from.
+    /// The id of the image that the checkout image was made from.
     pub image: String,
-    /// Whose files they are, in the words of whoever had it made.
+    /// A name of the repository, chosen by the caller.
     pub repo: String,
-    /// The commit.
     pub commit: Sha,
 }
 
@@ -95,7 +93,7 @@ async fn check_out_and_commit(docker: &Docker, name: &str, new: NewCheckoutImage
     Ok(patient.commit_container(options, config).await.context("making an image of the files")?.id)
 }
 
-/// Those that the engine has of this installation, the latest last.
+/// Lists the checkout images of this installation, the latest last.
 ///
 /// # Errors
 /// When it does not answer.
@@ -112,7 +110,7 @@ pub async fn list(docker: &Docker) -> anyhow::Result<Vec<CheckoutImage>> {
     Ok(listed.into_iter().filter_map(base).collect())
 }
 
-/// Whether the engine still has an image: its operator may have removed it.
+/// Returns true when the engine still has an image: its operator may have removed it.
 ///
 /// # Errors
 /// When it does not answer.
@@ -125,7 +123,7 @@ pub async fn exists(docker: &Docker, id: &str) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// Removes one, and nothing else; false while a container uses it.
+/// Removes a checkout image, and nothing else. Returns false while a container uses it.
 ///
 /// # Errors
 /// When the engine does not answer.
@@ -141,7 +139,7 @@ pub async fn remove(docker: &Docker, base: &CheckoutImage) -> anyhow::Result<boo
     Ok(true)
 }
 
-/// Whether a container is one that an image is made of: whoever made it removes it.
+/// Returns true when a checkout image is being made from this container. The task that made it removes it.
 pub fn is_being_made(docker: &Docker, container: &str) -> bool {
     container.starts_with(&prefix(docker))
 }

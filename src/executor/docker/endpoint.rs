@@ -21,7 +21,7 @@ pub enum Endpoint {
         host: String,
         /// Its port.
         port: u16,
-        /// What proves who is who.
+        /// The files for mutual TLS.
         files: TlsFiles,
     },
     /// On another one, by ssh.

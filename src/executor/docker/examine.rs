@@ -1,4 +1,4 @@
-//! What an engine says of itself, for who wants to know whether jobs can run on it.
+//! The examination of an engine: whether jobs can run on it.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use bollard::query_parameters::ListImagesOptionsBuilder;
 
 use super::{Docker, PROMPT};
 
-/// What an engine says of itself. What it does not tell is empty, none, or taken as fine.
+/// The engine's report on itself. A fact that it does not report is empty, `None`, or taken as fine.
 #[derive(Debug, Clone, Default)]
 pub struct EngineReport {
     /// Its version.
@@ -25,7 +25,7 @@ pub struct EngineReport {
     pub processors: Option<u32>,
     /// Bytes of memory of its machine.
     pub memory: Option<u64>,
-    /// Whether it knows the runtime that brings GPUs into containers.
+    /// True when the engine knows the runtime that brings GPUs into containers.
     pub has_nvidia_runtime: bool,
     /// Limits of jobs that it cannot keep, by their settings' names.
     pub cannot_limit: Vec<&'static str>,

@@ -1,4 +1,4 @@
-//! Images that an engine has, and what is in them.
+//! Images of an engine, and the search for git in them.
 
 use anyhow::Context as _;
 use bollard::models::ContainerCreateBody;
@@ -36,7 +36,7 @@ pub async fn find(docker: &Docker, name: &str) -> Result<Image, ExecError> {
     Ok(Image { id, has_git })
 }
 
-/// Whether a container is one through which an image is looked into: whoever made it removes it.
+/// Returns true when a container serves to inspect an image. The task that made it removes it.
 pub fn is_inspection(docker: &Docker, container: &str) -> bool {
     container.starts_with(&docker.prefix()) && container.ends_with(INSPECT_SUFFIX)
 }

@@ -1,4 +1,4 @@
-//! One Docker engine through its API.
+//! A client for the API of a Docker engine.
 
 pub mod checkout_image;
 mod connect;
@@ -64,7 +64,7 @@ pub struct Docker {
     instance: String,
     runtime: Option<String>,
     host: HostAddresses,
-    /// Whether the engine has refused to limit a container's disk, which only some file systems can.
+    /// True once the engine has refused a disk quota, which only some file systems support.
     no_quota: Arc<AtomicBool>,
     images: KnownImages,
 }
@@ -124,7 +124,7 @@ impl Docker {
         Ok(version.version.unwrap_or_else(|| "unknown".to_owned()))
     }
 
-    /// What the names of all containers of this installation begin with.
+    /// Returns the prefix of the names of all containers of this installation.
     pub(super) fn prefix(&self) -> String {
         format!("trainyard-{}-", &self.instance[..8.min(self.instance.len())])
     }

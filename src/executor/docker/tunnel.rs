@@ -27,7 +27,7 @@ const LOG_IN: Duration = Duration::from_secs(9);
 const _: () = assert!(LOG_IN.as_millis() < PROMPT.as_millis());
 /// How often it is looked whether it has.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// What is read of what ssh has said.
+/// The longest part of ssh's error output that is read, in bytes.
 const MOST_SAID: usize = 2000;
 /// Hosts' keys are checked and never learned, nobody is asked anything, no right is handed on, and a host that is silent
 /// for some seconds is gone.
@@ -113,7 +113,7 @@ impl Tunnel {
         Ok(running)
     }
 
-    /// What every ssh to this machine is told.
+    /// Returns the options of every ssh to this machine.
     fn name_host(&self, command: &mut Command, folder: &Path) {
         let SshHost { user, host, port, .. } = &self.0.host;
         command.args(["-T", "-S"]).arg(folder.join("control"));
@@ -135,7 +135,7 @@ impl Tunnel {
         Ok(command)
     }
 
-    /// What ssh has said lately, which tells why the engine's socket cannot be opened there.
+    /// Returns the latest error output of ssh, which explains why the engine's socket cannot be opened there.
     pub(super) async fn said(&self) -> Option<String> {
         let running = self.0.running.lock().await;
         let said = what_was_said(&running.as_ref()?.at("said"));
@@ -151,7 +151,7 @@ fn what_was_said(path: &Path) -> String {
     String::from_utf8_lossy(last).lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
-/// What ssh said, and what to do about it.
+/// Returns the error of ssh, and advice.
 fn explained(host: &SshHost, said: &str) -> String {
     let name = &host.host;
     let advice = if said.contains("Host key verification failed") {

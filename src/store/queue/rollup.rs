@@ -52,8 +52,8 @@ pub async fn refresh(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<Buil
     };
     sqlx::query(
         "update build set state = $2,
-             started_at = coalesce(started_at, case when $2 <> 'queued' then now() end),
-             finished_at = case when $2 in ('queued', 'running') then null else coalesce(finished_at, now()) end
+             started_at = coalesce(started_at, case when $2::build_state <> 'queued' then now() end),
+             finished_at = case when $2::build_state in ('queued', 'running') then null else coalesce(finished_at, now()) end
          where id = $1",
     )
     .bind(build)

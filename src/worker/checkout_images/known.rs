@@ -1,4 +1,4 @@
-//! Which images with files there are, and which are wanted.
+//! The checkout images that exist, and those that are still wanted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ const MAX_UNUSED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How many are kept.
 const MOST: usize = 8;
 
-/// Those of one engine.
+/// The checkout images of one engine.
 #[derive(Debug, Default)]
 pub(super) struct KnownImages {
     state: Mutex<State>,
@@ -37,7 +37,7 @@ struct State {
 struct Known {
     base: CheckoutImage,
     last_used: Instant,
-    /// Whether there is a newer one for the same jobs.
+    /// True when there is a newer image for the same jobs.
     is_replaced: bool,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Request {
     pub(super) image: String,
     /// Its repository.
     pub(super) repo: RepoName,
-    /// What names that for good.
+    /// A name of the repository that survives a rename.
     pub(super) key: String,
     /// Its commit.
     pub(super) commit: Sha,
@@ -119,7 +119,7 @@ impl KnownImages {
         state.asked.remove(&jobs)
     }
 
-    /// Those that are replaced or unused for long, and the least used ones of too many; all when the disk has no room.
+    /// Returns images to remove: replaced ones, long unused ones, and the least used of too many; all when the disk is full.
     pub(super) fn unwanted(&self, has_room: bool) -> Vec<CheckoutImage> {
         let state = self.lock();
         let mut wanted: Vec<&Known> = state.known.iter().filter(|known| !known.is_replaced).collect();

@@ -67,7 +67,7 @@ impl CheckoutImages {
         }
     }
 
-    /// The image on which a job begins that would begin on `image`, if there is a better one.
+    /// Finds the checkout image for a job that would begin on `image`, if there is one.
     pub(super) async fn find(
         &self,
         repo: &RepoName,
@@ -96,7 +96,7 @@ impl CheckoutImages {
         }
     }
 
-    /// Says that a job has begun whose files may be worth an image. Only the default branch gets there.
+    /// Requests an image after a job that may have written many files. Only the default branch gets one.
     pub(super) fn request(&self, repo: &RepoName, facts: &BuildFacts, image: &Image, wanted: &Checkout) {
         let is_of_default = facts.kind == TriggerKind::Push && facts.branch.as_ref() == Some(&facts.default_branch);
         if is_of_default && image.has_git && wanted.is_plain() {
@@ -110,7 +110,7 @@ impl CheckoutImages {
         }
     }
 
-    /// Makes and removes them until `shutdown`.
+    /// Makes and removes images until `shutdown`.
     pub(super) async fn keep(&self, health: &EngineHealth, shutdown: CancellationToken) {
         let work = async {
             loop {
@@ -172,19 +172,19 @@ impl CheckoutImages {
         Ok(())
     }
 
-    /// Whether there is room for so many bytes, which are on the disk twice for a moment.
+    /// Returns true when there is room for this many bytes, which are on the disk twice for a moment.
     fn has_room_for(&self, bytes: u64, health: &EngineHealth) -> anyhow::Result<bool> {
         let more = ByteSize::b(bytes.saturating_mul(2));
         Ok(self.room.has_for(more)? && health.has_room_for(more)?)
     }
 
-    /// Looks which there are, and removes those that are not wanted. A process that died may have left some.
+    /// Lists the images of the engine, and removes the unwanted. A process that died may have left some.
     async fn tidy(&self, health: &EngineHealth) -> anyhow::Result<()> {
         self.known.see(&checkout_image::list(&self.docker).await?);
         let has_room = self.room.wanting()?.is_none() && health.wanting_room()?.is_none();
         for base in self.known.unwanted(has_room) {
             self.engine.forget_image(&base.id);
-            // One that a container uses goes another time.
+            // Images in use are left for the next pass.
             if checkout_image::remove(&self.docker, &base).await? {
                 self.known.forget(&base);
             }
@@ -193,7 +193,7 @@ impl CheckoutImages {
     }
 }
 
-/// Whether a job that has to make `files` of what is `there` writes so many that an image is worth its while.
+/// Returns true when a job that has to write `files`, of which some are `there`, writes enough to justify an image.
 fn are_many(files: &[TreeFile], there: &[TreeFile]) -> bool {
     let there: HashSet<&TreeFile> = there.iter().collect();
     let written: Vec<&TreeFile> = files.iter().filter(|file| !there.contains(file)).collect();

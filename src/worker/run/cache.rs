@@ -17,7 +17,7 @@ use crate::store::builds::BuildFacts;
 use crate::store::queue::Claimed;
 use crate::travis::cache::{self, Wanted};
 
-/// What the script's list of folders may have, in bytes and in lines.
+/// The limits of the script's list of folders, in bytes and in lines.
 const MAX_LIST: u64 = 64 * 1024;
 const MAX_PATHS: usize = 100;
 
@@ -28,12 +28,12 @@ pub(super) struct JobCache {
     refs: Vec<String>,
     slug: String,
     wanted: Wanted,
-    /// What the job begins with.
+    /// The stored cache that the job begins with.
     pub(super) found: Option<Cached>,
 }
 
 impl JobCache {
-    /// What the job begins with, for its log.
+    /// Describes the cache that the job begins with, for its log.
     pub(super) fn in_words(&self) -> String {
         match &self.found {
             Some(found) => format!("Restored the cache of {} ({}).", of(&found.reference), found.size),
@@ -130,10 +130,10 @@ async fn listed_paths(engine: &Engine, container: &str) -> anyhow::Result<Vec<St
 
 /// The outcome of storing a cache.
 enum Stored {
-    /// The job noted nothing.
+    /// The job listed no folders.
     Nothing,
-    /// It is what the job began with.
+    /// The cache equals the one that the job began with.
     Unchanged,
-    /// It takes so much on the disk.
+    /// The cache was stored, with this size on the disk.
     New(ByteSize),
 }

@@ -1,4 +1,4 @@
-//! What the end of a container means: the verdict of the script, and of a smoke job's training.
+//! The judgement of an ended container: the verdict of the script, and of a smoke job's training.
 
 use anyhow::anyhow;
 

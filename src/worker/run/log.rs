@@ -52,7 +52,7 @@ impl Log {
         }
     }
 
-    /// Says what must not show in it.
+    /// Sets the secrets that the log must hide.
     pub(super) fn hide(&mut self, mask: Mask) {
         self.mask = mask;
     }
@@ -68,7 +68,7 @@ impl Log {
         u64::try_from(self.read).unwrap_or(0)
     }
 
-    /// Whether the log has reached its limit; what comes then is dropped.
+    /// Returns true when the log has reached its limit; further output is dropped.
     pub(super) fn is_full(&self) -> bool {
         self.stored >= self.limit
     }

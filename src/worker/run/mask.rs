@@ -26,12 +26,12 @@ pub(super) struct Mask {
     held: Vec<u8>,
 }
 
-/// What may be shown.
+/// Bytes that may be stored.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Masked {
     /// The bytes with the secrets replaced.
     pub(super) bytes: Vec<u8>,
-    /// How many bytes of the stream they stand for.
+    /// Number of bytes of the stream that they stand for.
     pub(super) read: usize,
 }
 

@@ -1,17 +1,17 @@
-//! One attempt at one job, from the claim to its recorded end.
+//! The run of one attempt at a job, from the claim to its recorded end.
 //!
 //! The phases in order, each with the type that it returns:
 //!
 //! ```text
-//! prepare → Prepared   what the job may know: facts, secrets, cache
+//! prepare → Prepared   facts, secrets and cache of the job
 //! start   → Started    its container runs                            (an adopted attempt begins here)
 //! follow  → Ended      its output is stored, its exit status known
-//! judge   → Judged     what the end means
-//! outputs → Finished   what is kept of it
-//! record               the verdict in Postgres
+//! judge   → Judged     its verdict is known
+//! outputs → Finished   its cache and artifacts are stored
+//! record               its verdict is in Postgres
 //! ```
 //!
-//! Any phase may return an [`End`] instead: the attempt then ends without a verdict of its script. Beside the phases, `watch`
+//! Any phase may return an [`End`] instead: the attempt then ends without a verdict of its script. Meanwhile `watch`
 //! extends the lease and keeps the limits, and `measure` samples what the container uses.
 
 mod cache;
@@ -44,7 +44,7 @@ use crate::domain::{AttemptId, Record};
 use crate::executor::{ExecError, Found, Limits};
 use crate::store::queue::Claimed;
 
-/// One attempt at a claimed or adopted job.
+/// An attempt at a claimed or adopted job.
 struct Run {
     attempt: AttemptId,
     job: Claimed,

@@ -1,4 +1,4 @@
-//! What goes into a container before it starts, as one tar stream.
+//! The upload into a container before it starts, as one tar stream.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -107,7 +107,7 @@ fn append_folder(tar: &mut tar::Builder<Pieces>, folder: &Path, target: &Path) -
     Ok(())
 }
 
-/// What a reader gives, as a stream; it is read as fast as that is.
+/// Turns a reader into a stream. The reader is read as fast as the stream is.
 pub fn stream_of(mut reader: impl Read + Send + 'static) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(4);
     tokio::task::spawn_blocking(move || {

@@ -1,4 +1,4 @@
-//! Containers that are made: with which limits and rights, in which network, under which name.
+//! The creation of containers: limits, rights, network and name.
 
 use std::sync::atomic::Ordering;
 
@@ -12,8 +12,8 @@ use crate::executor::docker::errors::{is_no_image, is_status};
 use crate::executor::docker::labels::{GPUS, blank_checkout_labels, gateway_of};
 use crate::executor::{ExecError, Network, Spec};
 
-/// Makes a container, with all limits, not started; its network has to be made already. An older container of the
-/// name gives way.
+/// Creates a container with all limits, without starting it. Its network must exist already. An older container of the
+/// same name is replaced.
 pub(in crate::executor::docker) async fn create(docker: &Docker, spec: &Spec, name: &str) -> Result<(), ExecError> {
     let network = match spec.limits.network {
         Network::Egress => format!("container:{}", gateway_of(name)),
@@ -30,18 +30,18 @@ pub(in crate::executor::docker) async fn create(docker: &Docker, spec: &Spec, na
     Ok(made.context("creating the container")?)
 }
 
-/// Whether two containers would be made in the very same way, but for their names.
+/// Returns true when two containers would be created in the same way, apart from their names.
 pub(in crate::executor::docker) fn are_alike(docker: &Docker, one: &Spec, other: &Spec) -> bool {
     body(docker, one, "", true) == body(docker, other, "", true) && have_like_networks(one, other)
 }
 
-/// Whether the networks of two containers would be made in the very same way.
+/// Returns true when the networks of two containers would be created in the same way.
 pub(in crate::executor::docker) fn have_like_networks(one: &Spec, other: &Spec) -> bool {
     let network = |spec: &Spec| (spec.limits.network, spec.limits.egress_allow.clone(), spec.helper.clone());
     network(one) == network(other)
 }
 
-/// Makes a container of this name; an older one gives way.
+/// Creates a container of this name; an older one is replaced.
 pub(in crate::executor::docker) async fn make(
     docker: &Docker,
     name: &str,
@@ -85,8 +85,8 @@ fn body(docker: &Docker, spec: &Spec, network: &str, quota: bool) -> ContainerCr
     }
 }
 
-/// Gives a container another name, and its gateway too, if its network has one. An older container of the name gives
-/// way: it was never used, else the job would have been adopted.
+/// Renames a container, and its gateway if its network has one. An older container of the name is replaced: it was never
+/// used, or the job would have been adopted.
 pub(in crate::executor::docker) async fn rename(
     docker: &Docker,
     from: &str,

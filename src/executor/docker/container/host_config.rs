@@ -1,4 +1,4 @@
-//! What the containers of an installation may do on their machine.
+//! The rights and limits of containers on their machine.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use bollard::models::{
 
 use crate::executor::Spec;
 
-/// What `apt-get` and `pip` need as root; everything else is dropped.
+/// Capabilities that `apt-get` and `pip` need as root; all others are dropped.
 const CAPABILITIES: [&str; 7] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"];
 /// Where the engine's own log file of a container would be rotated, which loses bytes and confuses its followers. A job
 /// is ended for its log's size long before; this only keeps the disk when nobody is there to end it.
@@ -21,7 +21,7 @@ const OPEN_FILES: i64 = 16_384;
 const HELPER_MEMORY: i64 = 64 << 20;
 const HELPER_PROCESSES: i64 = 8;
 
-/// Of the container that runs a job, in this network; its disk has a quota if the engine's file system can.
+/// Returns the configuration of a job's container in this network, with a disk quota if the engine supports quotas.
 pub(in crate::executor::docker) fn of_job(
     spec: &Spec,
     network: &str,
@@ -56,7 +56,7 @@ pub(in crate::executor::docker) fn of_job(
     }
 }
 
-/// Of a helper, in this network and with these capabilities.
+/// Returns the configuration of a helper, in this network and with these capabilities.
 pub(in crate::executor::docker) fn of_helper(network: &str, capabilities: &[&str]) -> HostConfig {
     HostConfig {
         memory: Some(HELPER_MEMORY),
@@ -69,7 +69,7 @@ pub(in crate::executor::docker) fn of_helper(network: &str, capabilities: &[&str
     }
 }
 
-/// What holds for every container. Of devices, namespaces of the host and seccomp it has the engine's defaults.
+/// Returns the configuration that holds for every container. Devices, namespaces and seccomp stay at the engine's defaults.
 fn confined() -> HostConfig {
     HostConfig {
         init: Some(true),

@@ -44,10 +44,10 @@ pub struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What jobs asked for, the latest first; no two are alike.
+    /// The specs that jobs asked for, the latest first; no two are alike.
     wanted: Vec<(Spec, Instant)>,
     ready: Vec<Ready>,
-    /// The one that is being made.
+    /// The name of the container that is being made.
     being_made: Option<String>,
 }
 
@@ -113,12 +113,12 @@ impl Pool {
         self.networks.put(container).await
     }
 
-    /// Says that a job has begun, and that there is time for the next one's container.
+    /// Notes that a job has begun: there is time to make the next job's container.
     pub fn job_began(&self) {
         self.taken.notify_one();
     }
 
-    /// Whether this container, or what it helps, is one of the pool's.
+    /// Returns true when this container, or the container that it helps, belongs to the pool.
     pub fn knows(&self, container: &str) -> bool {
         let state = self.lock();
         let ready = state.ready.iter().map(|ready| &ready.staged.container);
@@ -224,7 +224,7 @@ impl Pool {
         Some(state.ready.remove(place))
     }
 
-    /// Those that are too old, or that nobody asks for any more.
+    /// Takes out the containers that are too old, or that no job has asked for lately.
     fn retire(&self) -> Vec<StagedContainer> {
         let mut state = self.lock();
         state.wanted.retain(|(_, asked)| asked.elapsed() < MAX_UNUSED);
@@ -236,7 +236,7 @@ impl Pool {
         ready.extract_if(.., is_stale).map(|ready| ready.staged).collect()
     }
 
-    /// What is to be made next: one of each kind first, then more of the latest.
+    /// Returns the spec to make next: one container of each kind first, then more of the latest.
     fn missing(&self) -> Option<Spec> {
         let state = self.lock();
         if state.ready.len() >= self.size {
@@ -262,7 +262,7 @@ impl Pool {
     }
 }
 
-/// What a future gives that may have been awaited before, for its end alone.
+/// Returns the output of a future that may have been awaited before.
 async fn output<F: Future>(mut future: Pin<&mut MaybeDone<F>>) -> F::Output {
     future.as_mut().await;
     future.take_output().unwrap_or_else(|| unreachable!("it is taken once"))

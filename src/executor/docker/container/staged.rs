@@ -1,4 +1,4 @@
-//! A container that runs and waits for its job.
+//! Staged containers: each runs and waits for its job.
 
 use std::fmt;
 use std::future::ready;
@@ -38,13 +38,13 @@ impl StagedContainer {
         ended.context("no answer in time")?.context("starting the job")
     }
 
-    /// Whether the connection to the container has ended, and with it the container's wait.
+    /// Returns true when the connection to the container has ended, and the container's wait with it.
     pub(super) fn is_over(&mut self) -> bool {
         self.input.output.next().now_or_never().is_some()
     }
 }
 
-/// As [`start`], with nothing in it.
+/// Starts a container as [`start`] does, with nothing in it.
 ///
 /// # Errors
 /// As of that.
@@ -79,7 +79,7 @@ pub async fn start<T, Filled: Future<Output = Result<(), ExecError>>>(
     Ok(StagedContainer { container: name.to_owned(), input })
 }
 
-/// As [`start`], in a network that there is already, or without one.
+/// Starts a container as [`start`] does, in an existing network or without one.
 ///
 /// # Errors
 /// As of that.

@@ -1,4 +1,4 @@
-//! What a container uses, as the engine reads it from the container's control group.
+//! Resource usage of a container, as the engine reads it from the container's control group.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::domain::Usage;
 use crate::executor::docker::errors::is_status;
 use crate::executor::docker::{Docker, PROMPT};
 
-/// What a container has used so far; none of one that does not run. One look takes some milliseconds, since
-/// the engine is asked not to wait for a second one, as it does for a rate. Engines may hold back who asks more than
+/// Returns what a container has used so far; `None` when it does not run. A sample takes some milliseconds, because the
+/// engine is asked not to wait for a second one, as it does for a rate. Engines may slow down clients that ask more than
 /// once a second.
 ///
 /// # Errors

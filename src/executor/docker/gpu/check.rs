@@ -15,11 +15,11 @@ use crate::executor::{ExecError, Life};
 
 /// More than `nvidia-smi` prints for the largest machines.
 pub(super) const MOST_OUTPUT: u64 = 1024 * 1024;
-/// What `nvidia-smi` may take; it maps the whole driver.
+/// Memory for `nvidia-smi`, which maps the whole driver.
 const MEMORY: i64 = 256 << 20;
-/// What an engine says that has no NVIDIA runtime.
+/// Error messages of an engine without an NVIDIA runtime.
 const NO_DRIVER: [&str; 2] = ["could not select device driver", "unknown device driver"];
-/// What it says of a program that is not in the container.
+/// The engine's exit status for a program that is not in the container.
 const NOT_THERE: i64 = 127;
 
 /// Runs a program in the container; gives its exit status and what it printed. None when the engine has no GPUs, or
@@ -50,7 +50,7 @@ pub(super) fn container_name(docker: &Docker) -> String {
     format!("{}gpus", docker.prefix())
 }
 
-/// Whether a container is the one that looks at GPUs.
+/// Returns true when a container is the one that checks GPUs.
 pub fn is_gpu_check(docker: &Docker, container: &str) -> bool {
     container == container_name(docker)
 }

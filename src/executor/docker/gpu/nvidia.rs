@@ -21,10 +21,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long an engine without GPUs is not tried again: it would make a container each time.
 const NONE_FOR: Duration = Duration::from_secs(60);
 const FORMAT: &str = "--format=csv,noheader,nounits";
-/// What tidying up may take at the end of the process.
+/// Time limit for tidying up at the end of the process.
 const TIDY_UP: Duration = Duration::from_secs(2);
 
-/// The program that tells of a runner's GPUs, on the machine where these are.
+/// The program that reports a runner's GPUs, on the machine of the GPUs.
 #[derive(Debug, Clone)]
 pub struct NvidiaSmi {
     program: PathBuf,
@@ -80,10 +80,10 @@ impl NvidiaSmi {
         Ok(Some(gpu::devices(&gpus, &list, &apps, self.idle_memory)))
     }
 
-    /// What these GPUs do now, all of them together; none when it cannot tell.
+    /// Returns what these GPUs do now, all together; `None` when `nvidia-smi` cannot tell.
     ///
     /// # Errors
-    /// As of [`NvidiaSmi::devices`].
+    /// See [`NvidiaSmi::devices`].
     pub async fn in_use(&self, uuids: &[String]) -> anyhow::Result<Option<GpuUse>> {
         Ok(self.ask(&[USE_QUERY, FORMAT]).await?.and_then(|told| gpu::in_use(&told, uuids)))
     }
@@ -146,9 +146,9 @@ fn silent(program: &Path) -> String {
 struct Ended {
     /// None when it was killed.
     status: Option<i64>,
-    /// What it printed.
+    /// Standard output.
     told: String,
-    /// What it said on standard error.
+    /// Standard error.
     complaint: String,
 }
 

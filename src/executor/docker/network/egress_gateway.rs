@@ -17,7 +17,7 @@ use crate::executor::docker::errors::is_no_image;
 use crate::executor::docker::labels::{HELPS, gateway_of, probe_of};
 use crate::executor::{ExecError, Spec};
 
-/// What the gateway does.
+/// The program of the gateway.
 const GATEWAY: &str = include_str!("egress_gateway.pl");
 /// Prints the addresses of the network that it is in.
 const PROBE: &str = "while (<>) { $a = $1 if /-- ([0-9.]+)$/; $own{$a} = 1 if m{/32 host LOCAL} } print map { qq($_\\n) } sort keys %own";
@@ -37,7 +37,7 @@ const CLOSED: [&str; 11] = [
     "168.63.129.16/32",
     "224.0.0.0/3",
 ];
-/// What the gateway says when the rules stand.
+/// The gateway's output once its rules are set.
 const READY: &str = "ready\n";
 /// How long a helper may take, and what it may say.
 const HELPER_TIME: Duration = Duration::from_secs(30);
@@ -144,7 +144,7 @@ async fn start_helper(docker: &Docker, name: &str) -> anyhow::Result<()> {
     }
 }
 
-/// What a helper prints until it says `enough`, or until it ends.
+/// Returns the output of a helper until it equals `enough`, or until the helper ends.
 async fn said(docker: &Docker, name: &str, enough: &str) -> anyhow::Result<String> {
     let mut output = docker.logs(name, 0)?;
     let read = async {

@@ -30,11 +30,11 @@ pub(in crate::executor::docker) struct NetworkPool {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Those of jobs that are under way, by their containers.
+    /// Networks of running jobs, by their containers.
     used: HashMap<String, Made>,
     spare: Vec<Spare>,
     pooled: u64,
-    /// Whether nobody will take anything any more.
+    /// True once the pool is cleared for good.
     closed: bool,
 }
 
@@ -49,9 +49,9 @@ struct Made {
 #[derive(Debug)]
 struct Spare {
     made: Made,
-    /// What the name of its gateway is made of.
+    /// The base of the gateway's name.
     name: String,
-    /// Whether the gateway has that name already. Nobody shall take it for an orphan at the moment when it has.
+    /// True once the gateway has that name. Until then the reaper must not take it for an orphan.
     is_renamed: bool,
     since: Instant,
 }
@@ -133,7 +133,7 @@ impl NetworkPool {
         self.docker.remove(&name).await
     }
 
-    /// What the names of spare networks are made of.
+    /// Returns the bases of the names of spare networks.
     pub(in crate::executor::docker) fn names(&self) -> Vec<String> {
         self.lock().spare.iter().map(|spare| spare.name.clone()).collect()
     }

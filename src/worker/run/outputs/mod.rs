@@ -27,15 +27,15 @@ use crate::worker::Handles;
 
 /// How long all of it may take.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
-/// What the script's list may have, in bytes and in lines.
+/// The limits of the script's list, in bytes and in lines.
 const MAX_LIST: u64 = 256 * 1024;
 const MAX_PATHS: usize = 1000;
 
-/// Whose job it is.
+/// The origin of a job's code.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin {
     pub(super) repo: RepoId,
-    /// Whether somebody else's code ran.
+    /// True when the code of a fork ran.
     pub(super) is_fork: bool,
 }
 

@@ -24,7 +24,7 @@ const MOST_NAME: usize = 500;
 /// Bytes of a file that are in memory at a time, beside what the object gathers.
 const PIECE: usize = 256 * 1024;
 
-/// What was stored of a job.
+/// The artifacts of a job that were stored so far.
 pub(super) struct Taken {
     objects: Objects,
     keys: Keys,
@@ -133,7 +133,7 @@ impl Taken {
         self.why.get_or_insert(why);
     }
 
-    /// What the log shall say: no names, since those may hold what the log hides.
+    /// Describes the artifacts for the log, without names: those may contain what the log hides.
     pub(super) fn in_words(&self) -> String {
         let mut words = String::new();
         let files = |count: usize| if count == 1 { "1 artifact".to_owned() } else { format!("{count} artifacts") };
