@@ -22,16 +22,13 @@ const NARROW: [(&str, &[&str]); 5] = [
     ("git", &["domain"]),
 ];
 const PURE: [&str; 7] = ["domain", "yaml", "log_view", "lora", "travis", "plan", "gpu"];
-/// What pure code must not reach for.
+/// Paths that pure code must not name.
 const OUTSIDE: [&str; 9] =
     ["std::fs", "std::net", "std::env", "std::process", "tokio::", "Utc::now", "SystemTime", "Instant::now", "PgPool"];
-/// Modules in which rings are left. They are to be opened by the split of `executor` into folders.
-const RINGS_LEFT: [&str; 1] = ["executor"];
-/// Folders with too many files, which are to be split.
-const CROWDED: [&str; 2] = ["src/executor", "tests/it"];
+/// The most source files in one folder.
 const MAX_FILES: usize = 15;
-/// The number of doc comments that begin with a word of [`VAGUE`]. It may only fall; 30 is the aim.
-const MAX_VAGUE: usize = 358;
+/// The number of doc comments that may begin with a word of [`VAGUE`].
+const MAX_VAGUE: usize = 10;
 /// Words that a doc comment should not begin with: they put the subject at the end of the sentence, or into another one.
 const VAGUE: [&str; 9] = ["What", "Who", "Which", "Whether", "Of", "That", "One", "It", "Those"];
 
@@ -94,8 +91,7 @@ fn files_beside_each_other_form_no_ring() {
         let of_root = sources.iter().filter(|source| source.root == root);
         let modules: Vec<_> = of_root.map(|source| (source.module.clone(), source.code())).collect();
         for (folder, ring) in rings(&modules) {
-            let is_left = RINGS_LEFT.contains(&folder.split("::").next().unwrap());
-            assert!(is_left, "in {root}, these modules of {folder:?} name each other: {ring:?}");
+            panic!("in {root}, these modules of {folder:?} name each other: {ring:?}");
         }
     }
 }
@@ -188,7 +184,7 @@ fn folders_are_small_and_modules_have_one_form() {
         let is_test = file.starts_with(root.join("tests"));
         assert!(is_test || !file.with_extension("").is_dir(), "{} belongs into its folder, as mod.rs", file.display());
     }
-    folders.retain(|folder, files| *files > MAX_FILES && !CROWDED.contains(&folder.as_str()));
+    folders.retain(|_, files| *files > MAX_FILES);
     assert!(folders.is_empty(), "more than {MAX_FILES} files: {folders:?}");
 }
 

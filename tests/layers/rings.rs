@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::paths;
 
-/// Which of the modules in one folder name which others there.
+/// The modules of a folder, each with the modules of the same folder that it names.
 type Named = BTreeMap<String, BTreeSet<String>>;
 
 /// Returns the rings among the modules of one crate, given with their code: the module that they stand in, and their

@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::Docker;
 use super::container::Upload;
-use super::container::create::create;
+use super::create::create;
 use super::errors::is_status;
 use super::labels::{CHECKOUT_COMMIT, CHECKOUT_IMAGE, CHECKOUT_REPO, INSTANCE};
 use crate::domain::Sha;

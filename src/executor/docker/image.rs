@@ -4,9 +4,9 @@ use anyhow::Context as _;
 use bollard::models::ContainerCreateBody;
 
 use super::Docker;
-use super::container::{create, host_config};
 use super::errors::is_status;
 use super::labels::HELPS;
+use super::{create, host_config};
 use crate::executor::{ExecError, Image};
 
 /// The end of the names of containers through which images are looked into.

@@ -3,10 +3,12 @@
 pub mod checkout_image;
 mod connect;
 pub mod container;
+mod create;
 mod endpoint;
 mod errors;
 pub mod examine;
 pub mod gpu;
+mod host_config;
 pub mod image;
 mod labels;
 mod network;

@@ -5,11 +5,19 @@ use tracing::warn;
 
 use super::cache::{self, JobCache};
 use super::log::Log;
-use super::outputs::Origin;
 use super::secrets::{self, Secrets};
 use super::{End, Run};
+use crate::domain::RepoId;
 use crate::store::builds::{self, BuildFacts};
 use crate::worker::ENGINE_RETRY_DELAY;
+
+/// The origin of a job's code.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
+    pub(super) repo: RepoId,
+    /// True when the code of a fork ran.
+    pub(super) is_fork: bool,
+}
 
 /// Everything that a job may know before its container is made.
 pub(super) struct Prepared {

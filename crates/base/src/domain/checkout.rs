@@ -1,4 +1,4 @@
-//! What a job gets of its repository.
+//! The part of its repository that a job gets.
 
 use super::Sha;
 

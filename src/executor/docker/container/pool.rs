@@ -14,9 +14,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::create::{are_alike, rename};
 use super::staged::{self, StagedContainer};
 use crate::executor::docker::Docker;
+use crate::executor::docker::create::{are_alike, rename};
 use crate::executor::docker::errors::is_no_image;
 use crate::executor::docker::network::network_pool::NetworkPool;
 use crate::executor::{ExecError, Filling, Spec};

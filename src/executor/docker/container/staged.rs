@@ -8,7 +8,7 @@ use bollard::container::AttachContainerResults;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::io::AsyncWriteExt as _;
 
-use super::create::create;
+use crate::executor::docker::create::create;
 use crate::executor::docker::network::egress_gateway;
 use crate::executor::docker::{Docker, PROMPT};
 use crate::executor::{ExecError, Filling, Network, Spec};

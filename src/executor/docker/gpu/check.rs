@@ -9,8 +9,8 @@ use bollard::models::{ContainerCreateBody, DeviceRequest, ExecConfig, HostConfig
 use futures::StreamExt as _;
 
 use crate::executor::docker::Docker;
-use crate::executor::docker::container::{create, host_config};
 use crate::executor::docker::labels::HELPS;
+use crate::executor::docker::{create, host_config};
 use crate::executor::{ExecError, Life};
 
 /// More than `nvidia-smi` prints for the largest machines.

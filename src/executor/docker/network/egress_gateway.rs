@@ -11,9 +11,9 @@ use bollard::models::ContainerCreateBody;
 use futures::StreamExt as _;
 
 use crate::executor::docker::Docker;
-use crate::executor::docker::container::create::make;
-use crate::executor::docker::container::host_config::of_helper;
+use crate::executor::docker::create::make;
 use crate::executor::docker::errors::is_no_image;
+use crate::executor::docker::host_config::of_helper;
 use crate::executor::docker::labels::{HELPS, gateway_of, probe_of};
 use crate::executor::{ExecError, Spec};
 

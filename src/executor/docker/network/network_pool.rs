@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tracing::debug;
 
 use crate::executor::docker::Docker;
-use crate::executor::docker::container::create::{have_like_networks, rename_one};
+use crate::executor::docker::create::{have_like_networks, rename_one};
 use crate::executor::docker::labels::gateway_of;
 use crate::executor::{Life, Network, Spec};
 

@@ -16,10 +16,10 @@ use tracing::warn;
 use self::take::Taken;
 use super::follow::Ended;
 use super::judge::Judged;
-use super::prepare::Prepared;
+use super::prepare::{Origin, Prepared};
 use super::{Run, cache};
 use crate::attempt::{Examined, HOME, Judgement, output_folder};
-use crate::domain::{RepoId, Verdict};
+use crate::domain::Verdict;
 use crate::executor::Engine;
 use crate::store::output::artifacts::NewArtifact;
 use crate::travis::artifacts;
@@ -30,14 +30,6 @@ const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// The limits of the script's list, in bytes and in lines.
 const MAX_LIST: u64 = 256 * 1024;
 const MAX_PATHS: usize = 1000;
-
-/// The origin of a job's code.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Origin {
-    pub(super) repo: RepoId,
-    /// True when the code of a fork ran.
-    pub(super) is_fork: bool,
-}
 
 /// Files or folders of a container that are kept, and the folder at which their names start.
 struct Declared {

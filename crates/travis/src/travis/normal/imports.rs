@@ -1,10 +1,9 @@
 //! The imports of a file. They are taken out of the document before files are merged, since each file has its own
 //! sources.
 
-use super::keys;
 use serde_json::Value as Json;
 
-use super::change::Changer;
+use super::change::{Changer, keys};
 use super::message::Message;
 use super::repair::{nearest, underscored};
 use super::value::{Kind, Pair, Value};

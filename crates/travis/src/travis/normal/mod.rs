@@ -2,15 +2,10 @@
 
 mod cast;
 mod change;
-mod env_vars;
 mod forms;
 mod imports;
-mod keys;
 mod message;
 mod repair;
-mod scalars;
-mod special;
-mod unsupported;
 mod value;
 
 use serde_json::Value as Json;

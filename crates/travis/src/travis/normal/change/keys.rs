@@ -5,15 +5,15 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
 
-use super::change::Changer;
-use super::message::{Code, Level};
-use super::repair::{nearest, underscored};
-use super::value::{Pair, Value};
+use super::Changer;
+use crate::travis::normal::message::{Code, Level};
+use crate::travis::normal::repair::{nearest, underscored};
+use crate::travis::normal::value::{Pair, Value};
 use crate::travis::schema::Schema;
 use crate::yaml::Mark;
 
 /// Reports values that several maps of a list have under a key that should distinguish them.
-pub(super) fn report_duplicates(changer: &mut Changer, item: &Schema, items: &[Value]) {
+pub(in crate::travis::normal) fn report_duplicates(changer: &mut Changer, item: &Schema, items: &[Value]) {
     for (key, _) in item.keys().iter().filter(|(_, known)| known.traits.flags.iter().any(|flag| flag == "unique")) {
         let mut seen = HashSet::new();
         let mut twice: Vec<(String, Mark)> = Vec::new();
@@ -33,7 +33,7 @@ pub(super) fn report_duplicates(changer: &mut Changer, item: &Schema, items: &[V
 
 /// Renames the keys that are other spellings of known ones. If two spellings lead to the same key, the last one is
 /// kept.
-pub(super) fn mend_keys(changer: &mut Changer, schema: &Schema, pairs: Vec<Pair>) -> Vec<Pair> {
+pub(in crate::travis::normal) fn mend_keys(changer: &mut Changer, schema: &Schema, pairs: Vec<Pair>) -> Vec<Pair> {
     let mut mended: Vec<Pair> = Vec::with_capacity(pairs.len());
     // Keys that win over their other spelling, wherever that one is: Travis renames after reading.
     let mut winners: Vec<String> = Vec::new();

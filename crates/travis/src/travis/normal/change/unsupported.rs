@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::change::Changer;
-use super::message::{Code, Level};
-use super::value::{Kind, Pair, Value};
+use super::Changer;
+use crate::travis::normal::message::{Code, Level};
+use crate::travis::normal::value::{Kind, Pair, Value};
 use crate::travis::schema::{Default_, Schema, Shape, Support};
 
 /// Fills in the keys that have a default and are missing.

@@ -3,12 +3,12 @@
 use super::special;
 use serde_json::json;
 
-use super::change::{Changer, MAX_CONDITION_WORK};
-use super::forms::is_secure;
-use super::message::{Code, Level};
-use super::value::{Kind, Value};
-use super::{cast, repair};
+use super::{Changer, MAX_CONDITION_WORK};
 use crate::travis::condition;
+use crate::travis::normal::forms::is_secure;
+use crate::travis::normal::message::{Code, Level};
+use crate::travis::normal::value::{Kind, Value};
+use crate::travis::normal::{cast, repair};
 use crate::travis::schema::Schema;
 use crate::yaml::Mark;
 

@@ -1,6 +1,11 @@
 //! The walk along the table: each value is brought into the normal form of its schema.
 
-use super::{keys, scalars, special, unsupported};
+mod env_vars;
+pub(super) mod keys;
+mod scalars;
+mod special;
+mod unsupported;
+
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::change::Changer;
-use super::message::{Code, Level};
-use super::value::{Kind, Pair, Value};
+use super::Changer;
+use crate::travis::normal::message::{Code, Level};
+use crate::travis::normal::repair::nearest;
+use crate::travis::normal::value::{Kind, Pair, Value};
 use crate::travis::schema::{Change, Keys, Schema, Shape, Traits};
 use crate::yaml::Mark;
 
@@ -93,7 +94,7 @@ pub(super) fn provider(changer: &mut Changer, forms: &[Arc<Schema>], value: Valu
     let names: Vec<&str> = forms.iter().filter_map(|form| provider_of(form)).collect();
     let mended = named.as_deref().and_then(|name| {
         let known = names.iter().find(|known| **known == name).copied();
-        known.or_else(|| super::repair::nearest(name, names.iter().copied()).filter(|_| changer.options.fix))
+        known.or_else(|| nearest(name, names.iter().copied()).filter(|_| changer.options.fix))
     });
     let form = forms.iter().find(|form| provider_of(form) == mended && mended.is_some());
     let Some(map) = form.or(forms.first()).and_then(|form| form.forms().iter().find(|f| !f.keys().is_empty())) else {

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
-use super::change::Changer;
-use super::message::{Code, Level};
-use super::value::{Kind, Pair, Value};
+use super::Changer;
 use crate::travis::env;
+use crate::travis::normal::message::{Code, Level};
+use crate::travis::normal::value::{Kind, Pair, Value};
 use crate::yaml::Mark;
 
 /// Maximum number of variables in the strings of one file. Those in maps are counted as nodes by the reader.
