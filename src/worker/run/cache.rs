@@ -17,7 +17,7 @@ use crate::store::builds::BuildFacts;
 use crate::store::queue::Claimed;
 use crate::travis::cache::{self, Wanted};
 
-/// What the script's list of folders may have, in bytes and in lines.
+/// The limits of the script's list of folders, in bytes and in lines.
 const MAX_LIST: u64 = 64 * 1024;
 const MAX_PATHS: usize = 100;
 
@@ -28,12 +28,12 @@ pub(super) struct JobCache {
     refs: Vec<String>,
     slug: String,
     wanted: Wanted,
-    /// What the job begins with.
+    /// The cache with which the job begins.
     pub(super) found: Option<Cached>,
 }
 
 impl JobCache {
-    /// What the job begins with, for its log.
+    /// Describes the cache with which the job begins, for its log.
     pub(super) fn in_words(&self) -> String {
         match &self.found {
             Some(found) => format!("Restored the cache of {} ({}).", of(&found.reference), found.size),
@@ -45,7 +45,7 @@ impl JobCache {
     }
 }
 
-/// A ref in words.
+/// Describes a ref.
 fn of(reference: &str) -> String {
     match reference.split_once('/') {
         Some(("pull", number)) => format!("pull request #{number}"),
@@ -54,7 +54,8 @@ fn of(reference: &str) -> String {
     }
 }
 
-/// Finds the cache for a job that wants one. The container of an adopted attempt was filled long ago, so none is looked up.
+/// Finds the cache for a job that wants one. An adopted attempt looks up none: its container was filled when it was
+/// made.
 pub(super) async fn find(caches: &Caches, job: &Claimed, facts: &BuildFacts, begins: bool) -> Option<JobCache> {
     let config = job.config.as_object()?;
     let wanted = cache::wanted(config)?;
@@ -65,14 +66,14 @@ pub(super) async fn find(caches: &Caches, job: &Claimed, facts: &BuildFacts, beg
         let (caches, repo, refs, slug) = (caches.clone(), cache.repo, cache.refs.clone(), cache.slug.clone());
         let found = tokio::task::spawn_blocking(move || caches.find(repo, &refs, &slug)).await;
         cache.found = found.map_err(anyhow::Error::from).flatten().unwrap_or_else(|error| {
-            warn!(job = %job.id, "cannot look for the cache of job {}: {error:#}", job.id);
+            warn!(job = %job.id, "cannot find the cache of job {}: {error:#}", job.id);
             None
         });
     }
     Some(cache)
 }
 
-/// Stores the folders that the job's script listed; returns what the log says about it.
+/// Stores the folders that the job's script listed. Returns the lines about it for the log.
 pub(super) async fn store(engine: &Engine, caches: &Caches, container: &str, cache: JobCache) -> String {
     let reference = of(&cache.refs[0]);
     let timeout = cache.wanted.timeout;
@@ -110,7 +111,7 @@ async fn try_store(engine: &Engine, caches: &Caches, container: &str, cache: Job
     Ok(size.map_or(Stored::Unchanged, Stored::New))
 }
 
-/// Returns the folders that the script listed, each whole; empty when the script did not get so far.
+/// Returns the folders that the script listed, each a path from the root; empty when the script did not get that far.
 async fn listed_paths(engine: &Engine, container: &str) -> anyhow::Result<Vec<String>> {
     let Some(tar) = engine.copy_out(container, &format!("{HOME}/.travis/cache")).await? else {
         return Ok(Vec::new());
@@ -130,10 +131,10 @@ async fn listed_paths(engine: &Engine, container: &str) -> anyhow::Result<Vec<St
 
 /// The outcome of storing a cache.
 enum Stored {
-    /// The job noted nothing.
+    /// The script listed no folders.
     Nothing,
-    /// It is what the job began with.
+    /// The folders are as the job found them.
     Unchanged,
-    /// It takes so much on the disk.
+    /// A new cache, with its size on the disk.
     New(ByteSize),
 }

@@ -11,7 +11,7 @@ use super::{End, Run};
 use crate::store::builds::{self, BuildFacts};
 use crate::worker::ENGINE_RETRY_DELAY;
 
-/// Everything that a job may know before its container is made.
+/// The facts that must be known before the container is made.
 pub(super) struct Prepared {
     pub(super) facts: BuildFacts,
     pub(super) secrets: Secrets,
@@ -19,12 +19,12 @@ pub(super) struct Prepared {
     pub(super) origin: Origin,
 }
 
-/// Prepares an attempt. The log shows nothing before it is known what the log has to hide.
+/// Prepares an attempt. Nothing is written to the log before the secrets are known that it must hide.
 pub(super) async fn prepare(run: &Run, is_adopted: bool, log: &mut Log) -> Result<Prepared, End> {
     let (facts, secrets) = loop {
         match read(run, log).await {
             Ok(read) => break read,
-            // The container of an adopted attempt runs on, and its output must not be stored unmasked.
+            // The container of an adopted attempt continues to run, and its output must not be stored unmasked.
             Err(error) if is_adopted => {
                 warn!(job = %run.job.id, "cannot read the secrets of job {}: {error:#}", run.job.id);
             }
