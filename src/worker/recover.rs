@@ -1,4 +1,4 @@
-//! What an earlier process has left: containers whose jobs go on, and containers that are nobody's.
+//! The containers that an earlier process left: those whose jobs continue, and those that no job owns.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::executor::Found;
 use crate::store::queue::{self, Claimed};
 
 impl Worker {
-    /// Finds the containers of an earlier process, and gives those to go on with; tries until it can tell. Until then
-    /// their leases are held: they run on, maybe, on an engine that is away.
+    /// Finds the containers of an earlier process, and returns those whose jobs continue. It tries until the engine
+    /// answers. Until then it holds the leases of these jobs: they may still run, on an engine that is away.
     pub(super) async fn recover(&self) -> Vec<(Claimed, Found)> {
         tokio::select! {
             adopted = self.find_running() => adopted,
@@ -31,27 +31,29 @@ impl Worker {
 
     async fn find_running(&self) -> Vec<(Claimed, Found)> {
         loop {
-            // An engine that is away is told of by who watches it.
+            // The watch of the engine's health reports an engine that is away.
             self.handles.health.until_reachable().await;
             match self.try_recover().await {
                 Ok(adopted) => return adopted,
-                Err(trouble) => warn!(runner = self.name(), "cannot look for running jobs yet: {trouble:#}"),
+                Err(trouble) => warn!(runner = self.name(), "cannot find the running jobs yet: {trouble:#}"),
             }
             tokio::time::sleep(ENGINE_RETRY_DELAY).await;
         }
     }
 
-    /// One try of [`Worker::recover`]: adopts what is ours, removes what is nobody's, and gives back what was lost.
+    /// Tries [`Worker::recover`] once: adopts the jobs that continue, removes containers without a job, and requeues
+    /// jobs without a container.
     ///
     /// # Errors
-    /// When the engine or Postgres does not answer; nothing is lost then.
+    /// Fails when the engine or Postgres does not answer; then no job is lost.
     pub async fn try_recover(&self) -> anyhow::Result<Vec<(Claimed, Found)>> {
         self.handles.health.find_disk().await?;
         let mut adopted = Vec::new();
         let (own, helpers): (Vec<Found>, _) =
             self.handles.engine.list().await?.into_iter().partition(|found| found.runs_job);
         for found in own {
-            // One that was never started may lack its files. It did nothing yet, so the job can simply begin again.
+            // A container that was never started may lack its files. Nothing ran in it yet, so the job can simply begin
+            // again.
             let job = if found.started {
                 queue::adopt(&self.handles.db, found.attempt, self.name(), LEASE).await?
             } else {
@@ -59,7 +61,7 @@ impl Worker {
             };
             match job {
                 Some(job) => {
-                    info!(runner = self.name(), "going on with job {} at byte {} of its log", job.id, job.log_length);
+                    info!(runner = self.name(), "continuing job {} at byte {} of its log", job.id, job.log_length);
                     adopted.push((job, found));
                 }
                 None => self.handles.engine.remove(&found.container).await?,
@@ -82,17 +84,15 @@ impl Worker {
         Ok(adopted)
     }
 
-    /// Removes containers that neither a running attempt nor the pool accounts for.
+    /// Removes containers that belong neither to a running attempt nor to the pool.
     ///
-    /// # Errors
-    /// When the engine or Postgres does not answer.
     pub async fn reap(&self) -> anyhow::Result<()> {
         let containers = self.handles.engine.list().await?;
         let running = queue::running_of(&self.handles.db, self.name()).await?;
         for orphan in containers.into_iter().filter(|found| !running.contains(&found.attempt)) {
             info!(
                 runner = self.name(),
-                "removing the container of job {}, which nobody runs any more", orphan.attempt.job
+                "removing the container of job {}, which no worker runs any more", orphan.attempt.job
             );
             self.handles.engine.remove(&orphan.container).await?;
         }

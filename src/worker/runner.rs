@@ -9,57 +9,55 @@ use super::GpuConfig;
 use crate::executor::{Docker, Endpoint, Limits, TlsFiles};
 use crate::store::runner::runners::{self, Runner};
 
-/// One `[[runner]]` of the configuration.
+/// A `[[runner]]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunnerConfig {
-    /// Its name, unique among all runners of an installation; running jobs are found again by it.
+    /// Name, unique among all runners of an installation. A new process finds the running jobs by it.
     pub name: String,
     /// The Docker engine: `unix:///path/to/docker.sock`, `tcp://host:2376` or `ssh://user@host`.
     pub endpoint: String,
-    /// What proves who is who over TCP.
+    /// The certificates of client and engine, for an engine over TCP.
     pub tls: Option<TlsFiles>,
-    /// How many jobs it runs at once.
+    /// Number of jobs that run at once.
     pub slots: usize,
-    /// How many containers wait for jobs, started and empty.
+    /// Number of containers that wait for jobs, started and empty.
     pub ready: usize,
-    /// Processor time of each job, in processors, instead of that of `[limits]`.
+    /// Processor time of each job, in processors, in place of the value in `[limits]`.
     pub cpus: Option<f64>,
-    /// Memory of each job, instead of that of `[limits]`.
+    /// Memory of each job, in place of the value in `[limits]`.
     pub memory: Option<ByteSize>,
     /// The engine's runtime for its jobs, such as `runsc` or `sysbox-runc`; the engine's default when empty.
     pub runtime: String,
-    /// What jobs may ask for beside GPUs: an architecture or a system that is not the usual one.
+    /// Labels that jobs may require besides GPUs: an architecture or operating system other than the usual ones.
     pub labels: Vec<String>,
-    /// Its GPUs.
     pub gpus: GpuConfig,
 }
 
 impl RunnerConfig {
-    /// Whether its jobs use the kernel's own network, where rules that others set for them hold. Sandboxes and virtual
-    /// machines have a network of their own, and sysbox makes a job's root the lord of it.
+    /// Returns true if the runner's jobs use the kernel's own network, where the routing rules that the executor sets
+    /// for them hold. Sandboxes and virtual machines have a separate network, and with sysbox a job's root controls its
+    /// network.
     pub fn keeps_to_routes(&self) -> bool {
         ["", "runc", "crun", "io.containerd.runc.v2", "nvidia"].contains(&self.runtime.as_str())
     }
 
-    /// Where its engine is.
+    /// Returns the address of the engine.
     ///
     /// # Errors
-    /// In words for the operator.
+    /// Fails when the address or its TLS files are not valid.
     pub fn endpoint(&self) -> anyhow::Result<Endpoint> {
         Endpoint::parse(&self.endpoint, self.tls.as_ref())
     }
 
-    /// What drives its engine.
+    /// Returns a client of the runner's engine.
     ///
-    /// # Errors
-    /// When its endpoint is of a kind that is not supported.
     pub fn docker(&self, instance: &str) -> anyhow::Result<Docker> {
         let runtime = Some(self.runtime.clone()).filter(|runtime| !runtime.is_empty());
         Ok(Docker::new(self.endpoint()?, instance).with_runtime(runtime))
     }
 
-    /// What its jobs may take, where all others may take `limits`.
+    /// Returns the limits of the runner's jobs; `limits` are those of all other jobs.
     pub fn limits(&self, limits: &Limits) -> Limits {
         let (cpus, memory) = (self.cpus.unwrap_or(limits.cpus), self.memory.unwrap_or(limits.memory));
         Limits { cpus, memory, ..limits.clone() }
@@ -83,7 +81,7 @@ impl Default for RunnerConfig {
     }
 }
 
-/// A runner's row: the runner is there, and this process serves it.
+/// A runner's row, which shows that the runner exists and that this process serves it.
 #[derive(Debug, Clone)]
 pub(super) struct Presence {
     pub(super) name: String,
@@ -101,7 +99,7 @@ impl Presence {
         Self { name, host, endpoint: endpoint.to_string(), slots, labels }
     }
 
-    /// Stores the row, with the time.
+    /// Stores the row, with the current time.
     pub(super) async fn announce(&self, db: &PgPool) -> anyhow::Result<()> {
         let Self { name, host, endpoint, slots, labels } = self;
         runners::upsert(db, &Runner { name, endpoint, slots: *slots, labels, host }).await.context("storing the runner")
