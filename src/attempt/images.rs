@@ -1,4 +1,4 @@
-//! Which image runs which job.
+//! The choice of the image for a job.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use serde_json::Value;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Images {
-    /// For `language: python`; `{version}` stands for the version that the job asks for.
+    /// Image for `language: python`; `{version}` stands for the version that the job asks for.
     pub python: String,
-    /// For `language: generic`, `shell` and `minimal`.
+    /// Image for `language: generic`, `shell` and `minimal`.
     pub generic: String,
-    /// For other languages, by their names; `{version}` as above.
+    /// Images for other languages, by the language's name; `{version}` as above.
     pub languages: BTreeMap<String, String>,
-    /// What `image:` in a `.travis.yml` may name, as globs.
+    /// Globs of the images that `image:` in a `.travis.yml` may name.
     pub allowed: Vec<String>,
-    /// A PEM file of the authorities that jobs trust, beside the image's own; empty for none. Programs that can trust
-    /// one file only, as pip does, trust this one: so it should hold the public authorities too.
+    /// A PEM file of the authorities that jobs trust, besides those of the image; empty for none. Some programs, such
+    /// as pip, can trust only one file, and trust this one: so it should hold the public authorities too.
     pub ca_certificates: std::path::PathBuf,
 }
 
@@ -35,10 +35,10 @@ impl Default for Images {
 }
 
 impl Images {
-    /// The image of a job in Travis's normal form.
+    /// Returns the image of a job in Travis's normal form.
     ///
     /// # Errors
-    /// Words for the author when no image is configured for what the job asks for.
+    /// Returns a text for the author when no image is configured for what the job asks for.
     pub fn of(&self, config: &Value) -> Result<String, String> {
         if let Some(wanted) = config.get("image").and_then(Value::as_str) {
             let allowed = self
@@ -66,7 +66,7 @@ impl Images {
     }
 }
 
-/// The key of `.travis.yml` that says a language's version.
+/// Returns the key of `.travis.yml` that gives the version of a language.
 fn version_key(language: &str) -> &str {
     match language {
         "ruby" => "rvm",
@@ -87,7 +87,7 @@ fn with_version(pattern: &str, config: &Value, key: &str, default: &str) -> Resu
     let version = version.unwrap_or(default);
     let is_plain = !version.is_empty() && version.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
     if !is_plain {
-        return Err(format!("{key}: {version:?} is no version that an image could have"));
+        return Err(format!("{key}: {version:?} is not a version that an image can have"));
     }
     Ok(pattern.replace("{version}", version))
 }

@@ -1,7 +1,7 @@
-//! One try at a job, as far as no database is needed for it: its image, its container, its limits, its verdict.
+//! An attempt at a job, without any database: its image, its container, its limits, its verdict.
 //!
-//! Workers make attempts for the server, and `trainyard run` makes them here: both with the code of this module, so
-//! that a job ends the same way and for the same reasons.
+//! Workers make attempts for the server, and `trainyard run` makes them locally. Both use this module, so that a job
+//! ends in the same way and for the same reasons.
 
 mod container;
 mod disk;

@@ -1,4 +1,4 @@
-//! How an attempt is getting on: when it has to end, and what its end means.
+//! The progress of an attempt: when it must end, and what its end means.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,57 +9,57 @@ use crate::domain::{Stop, Verdict};
 use crate::executor::{Exit, Limits};
 use crate::travis::script;
 
-/// How often limits are looked at. Travis's limits are minutes; this is near enough, and cheap.
+/// The interval at which limits are checked. Travis's limits are minutes, so this is exact enough, and cheap.
 pub const TICK: Duration = Duration::from_millis(200);
 
-/// What the two halves of an attempt tell each other: the one that follows the container, and the one that watches the
+/// The state that the two tasks of an attempt share: the task that follows the container, and the task that watches the
 /// clock.
 #[derive(Debug)]
 pub struct Progress {
-    /// The container, once there is one.
+    /// The name of the container, once it is decided.
     pub container: Option<String>,
-    /// When the container was started.
+    /// The time at which the container was started.
     pub started: Option<Instant>,
-    /// When its last output came.
+    /// The time at which its last output came.
     pub last_output: Instant,
-    /// Whether the log has reached its limit.
+    /// True when the log has reached its limit.
     pub log_full: bool,
-    /// What the job has written to its disk, when it was last measured.
+    /// Number of bytes that the job had written to its disk when they were last counted.
     pub written: u64,
-    /// Whether the engine does not answer.
+    /// True while the engine does not answer.
     away: bool,
-    /// Whether the job's output broke off and was not found again, so that nobody knows what the job does.
+    /// True while the job's output is lost, so that the state of the job is not known.
     unseen: bool,
-    /// Whether it was judged: what comes after that, such as keeping its files, is not the job's to answer for.
+    /// True when the attempt was judged. The job is not responsible for the work that follows, such as keeping its
+    /// files.
     judged: bool,
     stop: Option<(Stop, String)>,
     escalation: Option<Escalation>,
 }
 
-/// What [`Progress::look`] finds to do.
+/// The result of [`Progress::check`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Due {
-    /// A stop that is decided now, and its reason.
+    /// A stop that was decided now, and its reason.
     pub stop: Option<(Stop, String)>,
     /// The container and the signal to send to it.
     pub signal: Option<(String, &'static str)>,
 }
 
-/// What an attempt's end means.
+/// The meaning of an attempt's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
-    /// How the job ended.
     pub verdict: Verdict,
-    /// The script's exit status; none when it never ran.
+    /// The script's exit status; `None` when the script never ran.
     pub exit_status: Option<i64>,
-    /// Why it did not pass.
+    /// Reason why the job did not pass.
     pub reason: Option<String>,
-    /// What the log says after the container's own bytes.
+    /// Text that the log gets after the container's own bytes.
     pub closing: String,
 }
 
 impl Judgement {
-    /// Of a job whose container could not be made, through a fault of its own.
+    /// Returns the judgement on a job whose container could not be made, through a fault of the job.
     pub fn could_not_begin(reason: String) -> Self {
         let closing = format!("{reason}\n");
         Self { verdict: Verdict::Errored, exit_status: None, reason: Some(reason), closing }
@@ -67,7 +67,7 @@ impl Judgement {
 }
 
 impl Progress {
-    /// Of an attempt whose container may be there already, and that may have been told to stop.
+    /// Begins the progress of an attempt whose container may already exist, and which may already have to stop.
     pub fn new(container: Option<String>, stop: Option<(Stop, String)>) -> Self {
         Self {
             container,
@@ -83,7 +83,7 @@ impl Progress {
         }
     }
 
-    /// Looks at the limits, and at the stop that somebody `wanted`; tells what is due `now`. To be asked every [`TICK`].
+    /// Checks the limits and a `wanted` stop, and returns what is due `now`. Must be called every [`TICK`].
     pub fn check(&mut self, limits: &Limits, now: Instant, wanted: Option<(Stop, String)>) -> Due {
         if self.judged {
             return Due { stop: None, signal: None };
@@ -93,7 +93,7 @@ impl Progress {
         if fresh.is_some() {
             self.stop.clone_from(&fresh);
         }
-        // A stop that is wanted before the container runs is carried out once it does.
+        // A stop that is requested before the container runs is carried out once it runs.
         let can_stop = self.started.is_some() && !self.away;
         let stop = self.stop.as_ref().map(|(stop, _)| *stop).filter(|_| can_stop);
         let signal = self.container.clone().zip(stop).and_then(|(container, stop)| {
@@ -103,19 +103,20 @@ impl Progress {
         Due { stop: fresh, signal }
     }
 
-    /// Notes whether the engine answers. While it does not, no limit counts as broken, since the job may have kept it.
+    /// Records whether the engine answers. While it does not, no limit counts as broken, since the job may have kept
+    /// it.
     pub fn set_engine_reachable(&mut self, there: bool) {
         if std::mem::replace(&mut self.away, !there) && there {
             self.last_output = Instant::now();
         }
     }
 
-    /// Notes that the job's output broke off: no limit counts as broken until it is found again.
+    /// Records that the job's output broke off: no limit counts as broken until the output is found again.
     pub fn output_lost(&mut self) {
         self.unseen = true;
     }
 
-    /// Notes that the job is seen to run. What it has said meanwhile comes only now.
+    /// Records that the job is known to run. Its output of the meantime arrives only now.
     pub fn output_resumed(&mut self) {
         if std::mem::take(&mut self.unseen) {
             self.last_output = Instant::now();
@@ -137,21 +138,21 @@ impl Progress {
         }
     }
 
-    /// Whether an end that nobody saw says nothing about the job: it was not stopped by us, and its script did not come to its
-    /// last words. An engine that dies takes its containers with it by signals, or loses what they say, and then calls
-    /// their end what it likes, 0 for instance.
+    /// Returns true if the end of a container that no process saw proves nothing about the job: Trainyard did not stop
+    /// it, and its script did not come to its last words. An engine that dies ends its containers by signals, or loses
+    /// their output, and then reports any exit status for them, for example 0.
     pub fn end_is_unknown(&self, exit: &Exit, tail: &str) -> bool {
         let by_itself = (2..=128).contains(&exit.status) || tail.contains(script::LAST_WORDS);
         self.stop.is_none() && !self.log_full && !exit.out_of_memory && !by_itself
     }
 
-    /// Why the job has given way to another one; none when it did not, or had come to its end by itself.
+    /// Returns why the job was preempted; `None` when it was not, or had already come to its end.
     pub fn preempted(&self, exit: &Exit) -> Option<&str> {
         let stop = self.stop.as_ref().filter(|(stop, _)| *stop == Stop::Preempted && exit.status != 0);
         stop.map(|(_, reason)| reason.as_str())
     }
 
-    /// What the container's end means; `tail` is the end of its log.
+    /// Judges the container's end; `tail` is the end of its log.
     pub fn judge(&mut self, exit: &Exit, limits: &Limits, tail: &str) -> Judgement {
         self.judged = true;
         if self.log_full && self.stop.is_none() {
@@ -178,17 +179,16 @@ impl Progress {
     }
 }
 
-/// The progress, for both halves.
+/// The progress, for both tasks.
 #[derive(Debug)]
 pub struct Shared(Mutex<Progress>);
 
 impl Shared {
-    /// Shares it.
     pub fn new(progress: Progress) -> Self {
         Self(Mutex::new(progress))
     }
 
-    /// Takes it for a moment.
+    /// Locks the progress; for a moment only.
     pub fn lock(&self) -> MutexGuard<'_, Progress> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

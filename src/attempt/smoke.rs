@@ -1,4 +1,4 @@
-//! A smoke job: what its container gets beside the script, and what its end means.
+//! A smoke job: what its container gets besides the script, and what its end means.
 
 use std::time::Duration;
 
@@ -15,61 +15,58 @@ use crate::lora::smoke::{Ask, OUTPUT};
 use crate::lora::verdict::{Condition, Ended, Saved, conditions};
 use crate::plan::SMOKE_FOLDER;
 
-/// What the plan says of a smoke job, under `smoke` of its config.
+/// The part of a smoke job's config under `smoke`, as the plan writes it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SmokeJob {
-    /// The training config's path in the repository.
+    /// Path of the training config in the repository.
     pub config: String,
     steps: u32,
     resolution: u32,
     command: Option<String>,
-    /// The steps that the trainer will take: one that counts epochs may take more than were asked for.
+    /// The steps that the trainer will take. A trainer that counts epochs may take more than were asked for.
     expected_steps: u32,
-    /// Wall time of the job in seconds, if the server allows as much.
+    /// Wall time of the job in seconds; the server's own limit may be lower.
     timeout: u64,
 }
 
-/// What became of the training.
+/// The facts of an ended training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Examined {
-    /// What had to hold, and whether it did.
+    /// The conditions of a passed training, and whether each holds.
     pub conditions: Vec<Condition>,
     /// The weights that were saved.
     pub saved: Vec<Saved>,
-    /// The loss.
+    /// The series of losses.
     #[serde(skip)]
     pub series: Series,
 }
 
-/// Where the training of a smoke job saves what it makes, in the container.
+/// Returns the folder of the container in which the training of a smoke job saves its results.
 pub fn output_folder() -> String {
     format!("{SMOKE_FOLDER}/{OUTPUT}")
 }
 
 impl SmokeJob {
-    /// Of a job's config; none of a job of another kind, whose author may have written such a key themselves.
+    /// Reads a job's config. Returns `None` for a job of another kind, whose author may have written such a key.
     ///
     /// # Errors
-    /// When the config is not what a plan makes.
+    /// Fails when the config is not one that a plan writes.
     pub fn of(kind: JobKind, config: &Json) -> anyhow::Result<Option<Self>> {
         let smoke = config.get("smoke").filter(|_| kind == JobKind::Smoke);
         smoke.map(|smoke| Self::deserialize(smoke).context("the config of a smoke job")).transpose()
     }
 
-    /// What was asked for, to derive the training again as the plan did.
+    /// Returns the request from which the plan derived the training, to derive it again.
     pub fn ask(&self) -> Ask {
         Ask { steps: self.steps, resolution: self.resolution, command: self.command.clone() }
     }
 
-    /// What the job may take.
+    /// Returns the limits of the job; `limits` are those of other jobs.
     pub fn limits(&self, limits: &Limits) -> Limits {
         Limits { time: limits.time.min(Duration::from_secs(self.timeout)), ..limits.clone() }
     }
 
-    /// Looks at what the training left in its ended container.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
+    /// Examines the results of the training in its ended container.
     pub async fn examine(
         &self,
         engine: &Engine,
@@ -88,14 +85,15 @@ impl SmokeJob {
 }
 
 impl Examined {
-    /// Lets the conditions have their say in the verdict, and tells them at the end of the log.
+    /// Applies the conditions to the verdict, and lists them at the end of the log.
     pub fn judge(&self, judgement: &mut Judgement) {
         let failed: Vec<&Condition> = self.conditions.iter().filter(|condition| !condition.holds).collect();
         if let Some(first) = failed.first()
             && judgement.verdict == Verdict::Passed
         {
             judgement.verdict = Verdict::Failed;
-            // A status has room for the names of all and for what the first says, which is most often why others fail.
+            // A status has room for the names of all and for the detail of the first, which is most often why the
+            // others fail.
             let names: Vec<&str> = failed.iter().map(|condition| condition.name.as_str()).collect();
             judgement.reason = Some(format!("{}: {}", names.join(", "), first.told));
         }
