@@ -1,4 +1,4 @@
-//! One job in its container, from the script to the judgement.
+//! A job in its container, from the script to the judgement.
 
 use std::future::Ready;
 use std::io::Write as _;
@@ -17,13 +17,13 @@ use crate::domain::{Stop, Verdict};
 use crate::executor::{Engine, ExecError, Exit, Life, Limits, Mount};
 use crate::lora::series::LogReader;
 
-/// Why a job was canceled, when a signal did it.
+/// The reason of a cancel that a signal caused.
 pub(super) const INTERRUPTED: &str = "interrupted";
 
 /// The signals that ask this process to end.
 pub(super) struct Interrupts {
     signals: [(Signal, u8); 3],
-    /// The number of the first one that came.
+    /// Number of the first signal that came.
     pub(super) caught: Option<u8>,
 }
 
@@ -49,7 +49,7 @@ impl Interrupts {
     }
 }
 
-/// What the containers of all jobs share.
+/// The settings that the containers of all jobs share.
 pub(super) struct Runner {
     pub(super) engine: Engine,
     pub(super) images: Images,
@@ -58,7 +58,7 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    /// Runs one container to its end and removes it. A signal stops it as a cancel does; a second one kills it.
+    /// Runs a container to its end and removes it. A signal stops it as a cancel does, and a second signal kills it.
     pub(super) async fn run(
         &self,
         new: NewContainer<'_>,
@@ -74,7 +74,7 @@ impl Runner {
             () = self.watch(limits, &shared, interrupts) => Ok(canceled(INTERRUPTED)),
             () = watch_disk(&self.engine, &shared) => Ok(canceled(INTERRUPTED)),
         };
-        // Whatever happened: also a container whose name never reached us is gone after this.
+        // This also removes a container whose name was never returned.
         for found in self.engine.list().await? {
             self.engine.remove(&found.container).await?;
         }
@@ -130,7 +130,7 @@ impl Runner {
                 && let Some(frame) = frames.next().await
             {
                 let Ok(bytes) = frame else {
-                    // It is read again from here on, if the engine still answers.
+                    // The output is read again from here on, if the engine still answers.
                     whole = false;
                     break;
                 };
@@ -153,7 +153,7 @@ impl Runner {
         }
     }
 
-    /// Looks at the limits and listens for signals. Returns when nothing shall be waited for any more.
+    /// Checks the limits and listens for signals. Returns when there is nothing left to wait for.
     async fn watch(&self, limits: &Limits, shared: &Shared, interrupts: &mut Interrupts) {
         loop {
             let wanted = tokio::select! {
@@ -167,21 +167,21 @@ impl Runner {
             let due = shared.lock().check(limits, Instant::now(), wanted);
             if asked {
                 if due.stop.is_none() {
-                    // It is being stopped already, and somebody has no patience.
+                    // The job is being stopped already, and the user asks for a faster end.
                     return;
                 }
-                // Who cannot be told is not waiting either.
-                let _ = writeln!(std::io::stderr(), "\nStopping the job. Once more kills it at once.");
+                // If standard error is closed, then no user reads the message.
+                let _ = writeln!(std::io::stderr(), "\nStopping the job. Another signal kills it at once.");
             }
             if let Some((container, signal)) = due.signal {
-                // An engine that does not answer is found out by the half that follows the container.
+                // The task that follows the container notices an engine that does not answer.
                 let _ = self.engine.signal(&container, signal).await;
             }
         }
     }
 }
 
-/// Of a job that could not end by itself, or not even begin.
+/// Returns the judgement on a job that could not end by itself, or could not even begin.
 pub(super) fn canceled(reason: &str) -> Judgement {
     let reason = Some(reason.to_owned());
     Judgement { verdict: Verdict::Canceled, exit_status: None, reason, closing: String::new() }
