@@ -1,5 +1,6 @@
-//! Images that have the files of a commit: a job's image, and one layer of what its own git has checked out there. Whatever
-//! is made from such an image has the files at once, however many they are, and shares the space that they take.
+//! Checkout images: a job's image with one more layer, which holds the files of a commit as the image's own git has
+//! checked them out. A container of such an image has the files at once, however many they are, and shares their disk
+//! space.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,28 +19,26 @@ use super::labels::{CHECKOUT_COMMIT, CHECKOUT_IMAGE, CHECKOUT_REPO, INSTANCE};
 use crate::domain::Sha;
 use crate::executor::{Life, Spec};
 
-/// What is told of git's complaints, in bytes.
+/// The number of bytes of git's output that an error shows.
 const MOST_WORDS: usize = 1000;
-/// How long git may take, and how long the engine.
+/// The time that git may take, and that the engine may take for the layer.
 const CHECKOUT_LIMIT: Duration = Duration::from_secs(10 * 60);
 
-/// An image that has a commit's files.
+/// An image with the files of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckoutImage {
-    /// Its id.
     pub id: String,
-    /// The id of the image that it was made from.
+    /// Id of the image that it was made from.
     pub image: String,
-    /// Whose files they are, in the words of whoever had it made.
+    /// Name of the repository of the files, chosen by the caller that made the image.
     pub repo: String,
-    /// The commit.
     pub commit: Sha,
 }
 
 /// A checkout image to be made.
 #[derive(Debug)]
 pub struct NewCheckoutImage<'a> {
-    /// Runs git in the job's image, without a network.
+    /// The container that runs git in the job's image, without a network.
     pub spec: &'a Spec,
     /// The history that git checks out.
     pub upload: Upload,
@@ -49,10 +48,11 @@ pub struct NewCheckoutImage<'a> {
     pub commit: &'a Sha,
 }
 
-/// Makes a checkout image. Returns `None` when the job's image keeps its files in volumes: nothing of them would be left.
+/// Makes a checkout image. Returns `None` when the job's image keeps its files in volumes: the layer would not hold
+/// them.
 ///
 /// # Errors
-/// When the command fails or the engine does not answer.
+/// Fails when the command fails or the engine does not answer.
 pub async fn make(docker: &Docker, new: NewCheckoutImage<'_>) -> anyhow::Result<Option<CheckoutImage>> {
     let (image, repo, commit) = (new.spec.image.clone(), new.repo.to_owned(), new.commit.clone());
     let inspected = docker.client()?.inspect_image(&image).await.context("inspecting the image")?;
@@ -62,12 +62,12 @@ pub async fn make(docker: &Docker, new: NewCheckoutImage<'_>) -> anyhow::Result<
     let name = format!("{}{commit}", prefix(docker));
     let made = check_out_and_commit(docker, &name, new).await;
     if let Err(error) = docker.remove_one(&name).await {
-        warn!("cannot remove the container that an image was made of, the next start will: {error:#}");
+        warn!("cannot remove the container of a checkout image, the next start will do it: {error:#}");
     }
     Ok(Some(CheckoutImage { id: made?, image, repo, commit }))
 }
 
-/// Runs the command and commits the container; returns the image's id. The container stays.
+/// Runs the command and commits the container. Returns the image's id. The container is not removed.
 async fn check_out_and_commit(docker: &Docker, name: &str, new: NewCheckoutImage<'_>) -> anyhow::Result<String> {
     let NewCheckoutImage { spec, upload, product, repo, commit } = new;
     let labels = [(CHECKOUT_IMAGE, &*spec.image), (CHECKOUT_REPO, repo), (CHECKOUT_COMMIT, commit.as_str())];
@@ -81,24 +81,21 @@ async fn check_out_and_commit(docker: &Docker, name: &str, new: NewCheckoutImage
             let mut output = docker.logs(name, 0)?;
             let said = output.next().await.transpose()?.unwrap_or_default();
             let said = String::from_utf8_lossy(&said[..said.len().min(MOST_WORDS)]).trim().to_owned();
-            bail!("git ended with exit status {} and said: {said}", exit.status)
+            bail!("git ended with exit status {} and printed: {said}", exit.status)
         }
         _ => bail!("the container in which git ran is gone"),
     }
-    // A runtime may keep what a container writes where the engine does not see it.
+    // A runtime may keep what a container writes in a place that the engine does not see.
     ensure!(docker.tar_of(name, product).await?.is_some(), "git left no {product}");
     let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let config = ContainerConfig { labels: Some(labels), ..Default::default() };
     let options = CommitContainerOptionsBuilder::new().container(name).build();
     // A layer is written before the engine answers.
     let patient = docker.client()?.clone().with_timeout(CHECKOUT_LIMIT);
-    Ok(patient.commit_container(options, config).await.context("making an image of the files")?.id)
+    Ok(patient.commit_container(options, config).await.context("committing the checkout image")?.id)
 }
 
-/// Those that the engine has of this installation, the latest last.
-///
-/// # Errors
-/// When it does not answer.
+/// Lists the checkout images of this installation on the engine, the latest last.
 pub async fn list(docker: &Docker) -> anyhow::Result<Vec<CheckoutImage>> {
     let labels = vec![format!("{INSTANCE}={}", docker.instance), CHECKOUT_COMMIT.to_owned()];
     let options = ListImagesOptionsBuilder::new().filters(&HashMap::from([("label", labels)])).build();
@@ -112,23 +109,17 @@ pub async fn list(docker: &Docker) -> anyhow::Result<Vec<CheckoutImage>> {
     Ok(listed.into_iter().filter_map(base).collect())
 }
 
-/// Whether the engine still has an image: its operator may have removed it.
-///
-/// # Errors
-/// When it does not answer.
+/// Returns true if the engine still has an image: its operator may have removed it.
 pub async fn exists(docker: &Docker, id: &str) -> anyhow::Result<bool> {
     let inspected = docker.client()?.inspect_image(id).await;
     if is_status(&inspected, 404) {
         return Ok(false);
     }
-    inspected.context("looking at the image")?;
+    inspected.context("inspecting the image")?;
     Ok(true)
 }
 
-/// Removes one, and nothing else; false while a container uses it.
-///
-/// # Errors
-/// When the engine does not answer.
+/// Removes a checkout image, but not the image that it was made from. Returns false while a container uses it.
 pub async fn remove(docker: &Docker, base: &CheckoutImage) -> anyhow::Result<bool> {
     let options = RemoveImageOptionsBuilder::new().noprune(true).build();
     let removed = docker.client()?.remove_image(&base.id, Some(options), None).await;
@@ -141,7 +132,7 @@ pub async fn remove(docker: &Docker, base: &CheckoutImage) -> anyhow::Result<boo
     Ok(true)
 }
 
-/// Whether a container is one that an image is made of: whoever made it removes it.
+/// Returns true if a checkout image is being made of this container: the task that makes it also removes it.
 pub fn is_being_made(docker: &Docker, container: &str) -> bool {
     container.starts_with(&prefix(docker))
 }
