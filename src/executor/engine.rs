@@ -120,8 +120,8 @@ impl Engine {
     /// Reads a file or folder from a container, which may have ended. The result is a tar in which each name begins
     /// with the last part of `path`. Returns `None` when the container has no such path.
     ///
+    /// # Errors
     /// Fails when the engine does not answer, or when the container is gone.
-    /// When the engine does not answer, or the container is gone.
     pub async fn copy_out(
         &self,
         container: &str,

@@ -85,7 +85,6 @@ impl Worker {
     }
 
     /// Removes containers that belong neither to a running attempt nor to the pool.
-    ///
     pub async fn reap(&self) -> anyhow::Result<()> {
         let containers = self.handles.engine.list().await?;
         let running = queue::running_of(&self.handles.db, self.name()).await?;

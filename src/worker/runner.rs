@@ -51,7 +51,6 @@ impl RunnerConfig {
     }
 
     /// Returns a client of the runner's engine.
-    ///
     pub fn docker(&self, instance: &str) -> anyhow::Result<Docker> {
         let runtime = Some(self.runtime.clone()).filter(|runtime| !runtime.is_empty());
         Ok(Docker::new(self.endpoint()?, instance).with_runtime(runtime))

@@ -77,7 +77,7 @@ impl Endpoint {
             Some("tcp") => {
                 let Some(files) = tls.cloned() else {
                     bail!(
-                        "endpoint {text:?} needs tls = {{ ca = \"…\", certificate = \"…\", key = \"…\" }}: whoever reaches \
+                        "endpoint {text:?} needs tls = {{ ca = \"…\", certificate = \"…\", key = \"…\" }}: anyone reaching \
                          a Docker engine by plain TCP is root on its machine; docs/operate/machines.md shows how"
                     );
                 };
@@ -97,7 +97,7 @@ impl Endpoint {
                     "endpoint ssh://…: a password does not belong here; ssh logs in with a key"
                 );
                 let user = Some(url.username()).filter(|user| !user.is_empty()).map(str::to_owned);
-                // The user and the host become arguments of ssh.
+                // The user and the host become arguments of ssh, and parts of the names of its files.
                 for name in user.iter().chain([&host]) {
                     let plain = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
                     ensure!(

@@ -39,7 +39,7 @@ impl JobCache {
             Some(found) => format!("Restored the cache of {} ({}).", of(&found.reference), found.size),
             None => {
                 let looked: Vec<String> = self.refs.iter().map(|reference| of(reference)).collect();
-                format!("There is no cache yet of {}.", looked.join(" or of "))
+                format!("There is no cache yet for {}.", looked.join(" or "))
             }
         }
     }

@@ -119,7 +119,7 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
     }
     let lines: Vec<&str> = secret.lines().collect();
     if lines.len() > 1 {
-        // A terminal ends a line with a carriage return as well, so a log shows a secret of several lines line by line.
+        // A terminal ends a line with a carriage return as well, and a log shows a long secret line by line.
         let lines = lines.into_iter().map(str::trim).filter(|line| line.len() >= ENOUGH);
         forms.extend(lines.map(|line| line.as_bytes().to_vec()));
     }
