@@ -12,7 +12,7 @@ use crate::lora::smoke::Smoke;
 use crate::plan::SMOKE_FOLDER;
 use crate::storage::Cached;
 
-/// Where the job's home is in every image.
+/// The job's home in every image.
 pub const HOME: &str = "/home/travis";
 const HOME_VARIABLE: (&str, &str) = ("HOME", HOME);
 const USER_VARIABLE: (&str, &str) = ("USER", "travis");
@@ -23,56 +23,56 @@ const BEGIN: &str = "/etc/trainyard/begin";
 /// complete. The input also ends when the process that fills the container dies, at whatever point.
 const COMMAND: &str = "read -r _; test -e /etc/trainyard/begin || exit 86; : >/etc/trainyard/begun; \
                        exec bash /home/travis/build.sh </dev/null";
-/// See [`COMMAND`].
+/// The exit status of [`COMMAND`] when the job did not begin.
 const NOT_BEGUN: i64 = 86;
 /// Written when the script starts, so that a container that died while being filled can be told from one whose job ran.
 const BEGUN: &str = "/etc/trainyard/begun";
-/// Checks a commit (`$2`) out in a folder (`$1`) for jobs to come, which bring their own history. An index vouches only for
-/// files that are older than itself by whole seconds, and git would read all others.
+/// Checks out a commit (`$2`) in a folder (`$1`) for later jobs, which bring their own history. Git trusts an index
+/// only for files that are older than the index by whole seconds, and would read all others again.
 const CHECK_OUT: &str = "cd \"$1\" && git -c core.logAllRefUpdates=false checkout -qf \"$2\" && rm -f .git/shallow && \
                          sleep 1 && touch .git/index";
 const AUTHORITIES: &str = "/etc/trainyard/ca-certificates.crt";
-/// Variables by which programs of many kinds find the authorities to trust.
+/// Variables that name the trusted authorities for many kinds of programs.
 const AUTHORITY_VARIABLES: [&str; 6] =
     ["SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"];
 
-/// A container to be made for one attempt at a job.
+/// A container to be made for an attempt at a job.
 #[derive(Debug, Clone)]
 pub struct NewContainer<'a> {
     pub attempt: AttemptId,
     /// The repository, which names the checkout's folder.
     pub repo: &'a RepoName,
-    /// Whose code it runs: those who may know of each other's jobs.
+    /// The people whose code runs in the container: their jobs may know of each other.
     pub trust_domain: String,
-    /// The image, by its id.
+    /// Id of the image.
     pub image: &'a str,
-    /// The compiled script.
     pub script: String,
-    /// The cache that it begins with.
+    /// The cache that the job begins with.
     pub cache: Option<Cached>,
-    /// The training that it tries.
+    /// The training of a smoke job.
     pub smoke: Option<Smoke>,
     pub limits: &'a Limits,
-    /// The folders of the machine that it may read.
+    /// The folders of the machine that the job may read.
     pub mounts: &'a [&'a Mount],
-    /// The GPUs that it holds.
+    /// UUIDs of the GPUs that the job holds.
     pub gpus: &'a [String],
 }
 
-/// The work that has to be done before the script of a job can begin.
+/// The work that must be done before the script of a job can begin.
 pub struct Preparation<C, B> {
-    /// Puts the checkout together and returns its folder.
+    /// Makes the checkout and returns its folder.
     pub checkout: C,
-    /// Runs last, if it is there; its failure keeps the script from beginning.
+    /// Runs last, if there is one. If it fails, the script does not begin.
     pub before: Option<B>,
 }
 
 impl NewContainer<'_> {
-    /// Starts the container and its script, and notes the container in `progress` before there is one to remove. The
-    /// folder of `checkout` is put together meanwhile. The script begins only after `before` has succeeded.
+    /// Starts the container and its script. The container's name is put into `progress` before the container exists, so
+    /// that it can always be removed. The folder of `checkout` is made meanwhile. The script begins only after `before`
+    /// has succeeded.
     ///
     /// # Errors
-    /// [`ExecError::Job`] when the image is absent or cannot run the script.
+    /// Returns [`ExecError::Job`] when the image is absent or cannot run the script.
     pub async fn start<F: AsRef<Path>>(
         self,
         engine: &Engine,
@@ -106,7 +106,7 @@ impl NewContainer<'_> {
             if let Some(cached) = cache
                 && let Err(error) = restore(engine, container, cached).await
             {
-                // A job has to work without its cache too.
+                // A job must also work without its cache.
                 warn!("the cache is not restored into {container}: {error:#}");
             }
             Ok(())
@@ -114,7 +114,7 @@ impl NewContainer<'_> {
         let filling = Filling { prepare: async { checkout.await.map_err(ExecError::System) }, fill };
         let staged = engine.start(&spec, container, &trust_domain, filling).await?;
         if !is_all {
-            // From then on the script begins whenever the wait ends, so what has to come before it comes before that.
+            // From here on the script begins whenever the wait ends, so `before` must have succeeded already.
             if let Some(before) = before {
                 before.await?;
             }
@@ -128,7 +128,7 @@ impl NewContainer<'_> {
         let mut environment = vec![
             HOME_VARIABLE,
             USER_VARIABLE,
-            // The init passes a signal on to every process of the job, not to the script's shell alone.
+            // The init passes a signal on to every process of the job, and not only to the script's shell.
             ("TINI_KILL_PROCESS_GROUP", "1"),
         ];
         let variables = self.smoke.iter().flat_map(|smoke| &smoke.environment);
@@ -148,13 +148,13 @@ impl NewContainer<'_> {
     }
 }
 
-/// Where a job finds the files of its repository.
+/// Returns the folder in which a job finds the files of its repository.
 pub fn checkout_folder(repo: &RepoName) -> String {
     format!("{HOME}/build/{repo}")
 }
 
-/// A container without a network that checks out a commit of a repository, whose history is in its folder, as the jobs do
-/// that run in this image.
+/// Returns the spec of a container without a network that checks out a commit, whose history is in its folder, in the
+/// same way as the jobs that run in this image.
 pub fn checkout_image_spec(image: &str, repo: &RepoName, commit: &Sha, limits: &Limits) -> Spec {
     let folder = checkout_folder(repo);
     Spec {
@@ -163,7 +163,7 @@ pub fn checkout_image_spec(image: &str, repo: &RepoName, commit: &Sha, limits: &
         environment: [HOME_VARIABLE, USER_VARIABLE].map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         limits: Limits { network: Network::None, ..limits.clone() },
         mounts: Vec::new(),
-        // Of a network, which there is none of.
+        // The helper would set up a network, and this container has none.
         helper: String::new(),
         gpus: Vec::new(),
     }

@@ -1,20 +1,20 @@
 //! The size of what a job has written.
 //!
-//! Few file systems can limit a container's disk. On others the engine can only count, file by file, so what a job has
-//! written is looked at now and then: between two looks it may write more than it should.
+//! Few file systems can limit a container's disk. On others the engine can only count the bytes, file by file, so the
+//! number is checked now and then. Between two checks a job may write more than it should.
 
 use std::time::{Duration, Instant};
 
 use super::Shared;
 use crate::executor::Engine;
 
-/// The shortest and the longest time between two looks.
+/// The shortest and the longest time between two checks.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 /// One part in this many of the time may be spent on measuring: a job with a million files is measured less often.
 const PARTS: u32 = 20;
 
-/// Keeps the attempt's progress up to date with what its container has written; never returns.
+/// Updates the attempt's progress with the number of bytes that its container has written; never returns.
 pub async fn watch_disk(engine: &Engine, shared: &Shared) {
     let mut pause = SHORTEST;
     loop {
@@ -25,7 +25,7 @@ pub async fn watch_disk(engine: &Engine, shared: &Shared) {
         };
         let Some(container) = running else { continue };
         let begin = Instant::now();
-        // An engine that does not answer is found out by the half that follows the container.
+        // The task that follows the container notices an engine that does not answer.
         if let Ok(Some(written)) = engine.written(&container).await {
             shared.lock().written = written;
         }

@@ -11,14 +11,14 @@ use serde_json::Value;
 pub struct ImagesConfig {
     /// For `language: python`; `{version}` stands for the version that the job asks for.
     pub python: String,
-    /// For `language: generic`, `shell` and `minimal`.
+    /// Image for `language: generic`, `shell` and `minimal`.
     pub generic: String,
-    /// For other languages, by their names; `{version}` as above.
+    /// Images for other languages, by the language's name; `{version}` as above.
     pub languages: BTreeMap<String, String>,
     /// Names that `image:` in a `.travis.yml` may use, as globs.
     pub allowed: Vec<String>,
-    /// A PEM file of the authorities that jobs trust, beside the image's own; empty for none. Programs that can trust
-    /// one file only, as pip does, trust this one: so it should hold the public authorities too.
+    /// A PEM file of the authorities that jobs trust, besides those of the image; empty for none. Some programs, such
+    /// as pip, can trust only one file, and trust this one: so it should hold the public authorities too.
     pub ca_certificates: std::path::PathBuf,
 }
 
@@ -38,7 +38,7 @@ impl ImagesConfig {
     /// The image of a job in Travis's normal form.
     ///
     /// # Errors
-    /// Words for the author when no image is configured for what the job asks for.
+    /// Returns a text for the author when no image is configured for what the job asks for.
     pub fn of(&self, config: &Value) -> Result<String, String> {
         if let Some(wanted) = config.get("image").and_then(Value::as_str) {
             let allowed = self
@@ -66,7 +66,7 @@ impl ImagesConfig {
     }
 }
 
-/// The key of `.travis.yml` that says a language's version.
+/// Returns the key of `.travis.yml` that gives the version of a language.
 fn version_key(language: &str) -> &str {
     match language {
         "ruby" => "rvm",
@@ -87,7 +87,7 @@ fn with_version(pattern: &str, config: &Value, key: &str, default: &str) -> Resu
     let version = version.unwrap_or(default);
     let is_plain = !version.is_empty() && version.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
     if !is_plain {
-        return Err(format!("{key}: {version:?} is no version that an image could have"));
+        return Err(format!("{key}: {version:?} is not a version that an image can have"));
     }
     Ok(pattern.replace("{version}", version))
 }

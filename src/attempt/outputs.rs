@@ -13,30 +13,30 @@ use crate::lora::series::{self, Series};
 use crate::lora::verdict::Saved;
 use crate::lora::weights;
 
-/// The most bytes of a folder that are looked at, and the most entries.
+/// The limits of one folder: bytes and entries that are read.
 const MOST_BYTES: u64 = 64 << 30;
 const MOST_ENTRIES: usize = 20_000;
-/// The most files of weights that are inspected.
+/// The largest number of files with weights that are inspected.
 const MOST_WEIGHTS: usize = 50;
-/// How long that may take.
+/// The time that reading a folder may take.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
-/// The most characters of a path that are kept.
+/// The largest number of characters of a path that are kept.
 const MOST_PATH: usize = 300;
 const BUFFER: usize = 256 * 1024;
 
 /// The weights and losses of an output folder.
 #[derive(Debug, Default)]
 pub struct Outputs {
-    /// Files of weights, the nearest to the folder's top first.
+    /// Files with weights, those nearest to the top of the folder first.
     pub saved: Vec<Saved>,
     /// The longest series that a trainer wrote into a file.
     pub series: Option<Series>,
 }
 
-/// Reads a folder of an ended container; nothing is in one that is not there.
+/// Reads a folder of an ended container. A folder that does not exist counts as empty.
 ///
 /// # Errors
-/// When the engine does not answer, or takes too long.
+/// Fails when the engine does not answer, or when reading takes too long.
 pub async fn outputs(engine: &Engine, container: &str, folder: &str) -> anyhow::Result<Outputs> {
     let Some(tar) = engine.copy_out(container, folder).await? else { return Ok(Outputs::default()) };
     let tar = SyncIoBridge::new(StreamReader::new(tar));
@@ -53,7 +53,7 @@ fn read(tar: impl Read) -> anyhow::Result<Outputs> {
         if !entry.header().entry_type().is_file() {
             continue;
         }
-        // The first part is the folder's own name.
+        // The first component is the name of the folder itself.
         let path = entry.path()?.components().skip(1).collect::<std::path::PathBuf>();
         let path: String = path.to_string_lossy().chars().take(MOST_PATH).collect();
         if path.ends_with(".safetensors") {

@@ -15,11 +15,11 @@ pub const TICK: Duration = Duration::from_millis(200);
 /// The state that the parts of an attempt share: one follows the container, the other watches the clock.
 #[derive(Debug)]
 pub struct Progress {
-    /// The container, once there is one.
+    /// The name of the container, once it is decided.
     pub container: Option<String>,
-    /// When the container was started.
+    /// The time at which the container was started.
     pub started: Option<Instant>,
-    /// When its last output came.
+    /// The time at which its last output came.
     pub last_output: Instant,
     /// True when the log has reached its limit.
     pub log_full: bool,
@@ -38,7 +38,7 @@ pub struct Progress {
 /// The actions that [`Progress::check`] finds due.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Due {
-    /// A stop that is decided now, and its reason.
+    /// A stop that was decided now, and its reason.
     pub stop: Option<(Stop, String)>,
     /// The container and the signal to send to it.
     pub signal: Option<(String, &'static str)>,
@@ -47,11 +47,10 @@ pub struct Due {
 /// The meaning of an attempt's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
-    /// How the job ended.
     pub verdict: Verdict,
-    /// The script's exit status; none when it never ran.
+    /// The script's exit status; `None` when the script never ran.
     pub exit_status: Option<i64>,
-    /// Why it did not pass.
+    /// Reason why the job did not pass.
     pub reason: Option<String>,
     /// Text for the log, after the container's own bytes.
     pub closing: String,
@@ -92,7 +91,7 @@ impl Progress {
         if fresh.is_some() {
             self.stop.clone_from(&fresh);
         }
-        // A stop that is wanted before the container runs is carried out once it does.
+        // A stop that is requested before the container runs is carried out once it runs.
         let can_stop = self.started.is_some() && !self.away;
         let stop = self.stop.as_ref().map(|(stop, _)| *stop).filter(|_| can_stop);
         let signal = self.container.clone().zip(stop).and_then(|(container, stop)| {
@@ -102,19 +101,20 @@ impl Progress {
         Due { stop: fresh, signal }
     }
 
-    /// Notes whether the engine answers. While it does not, no limit counts as broken, since the job may have kept it.
+    /// Records whether the engine answers. While it does not, no limit counts as broken, since the job may have kept
+    /// it.
     pub fn set_engine_reachable(&mut self, there: bool) {
         if std::mem::replace(&mut self.away, !there) && there {
             self.last_output = Instant::now();
         }
     }
 
-    /// Notes that the job's output broke off: no limit counts as broken until it is found again.
+    /// Records that the job's output broke off: no limit counts as broken until the output is found again.
     pub fn output_lost(&mut self) {
         self.unseen = true;
     }
 
-    /// Notes that the job is seen to run. What it has said meanwhile comes only now.
+    /// Records that the job is known to run. Its output of the meantime arrives only now.
     pub fn output_resumed(&mut self) {
         if std::mem::take(&mut self.unseen) {
             self.last_output = Instant::now();
@@ -144,7 +144,7 @@ impl Progress {
         self.stop.is_none() && !self.log_full && !exit.out_of_memory && !by_itself
     }
 
-    /// Why the job has given way to another one; none when it did not, or had come to its end by itself.
+    /// Returns why the job was preempted; `None` when it was not, or had already come to its end.
     pub fn preempted(&self, exit: &Exit) -> Option<&str> {
         let stop = self.stop.as_ref().filter(|(stop, _)| *stop == Stop::Preempted && exit.status != 0);
         stop.map(|(_, reason)| reason.as_str())

@@ -11,7 +11,7 @@ const COMPLAINTS: [(&str, &str); 2] = [
     ("No space left on device", "no space was left on the disk or in /dev/shm"),
     ("Failed to initialize NVML", "the container lost its GPU (Failed to initialize NVML)"),
 ];
-/// The exit status of a command that the kernel, or somebody, has killed.
+/// The exit status of a command that the kernel or another process has killed.
 const KILLED: &str = "137";
 
 /// The lines that a compiled script prints after a command that failed (see `travis::script`).
@@ -22,7 +22,7 @@ static FAILED: LazyLock<Regex> = LazyLock::new(|| {
     .unwrap_or_else(|_| unreachable!("a constant that parses"))
 });
 
-/// The first command that failed, as `"python train.py" exited with 1`, if the log tells of one.
+/// Returns the first command that failed, as `"python train.py" exited with 1`, if the log names one.
 pub(super) fn failed_command(log: &str) -> Option<String> {
     let found = FAILED.captures(log)?;
     let command = &found[1];
@@ -44,12 +44,12 @@ pub(super) fn lack(exit: &Exit, limits: &Limits, log: &str) -> Option<String> {
     if let Some((_, meaning)) = complaint {
         return Some((*meaning).to_owned());
     }
-    // Also when the whole machine had no memory left, of which the engine tells nothing.
+    // The exit status also counts when the whole machine ran out of memory, which the engine does not report.
     let killed = match FAILED.captures(log) {
         Some(found) => found.get(2).or(found.get(3)).is_some_and(|status| status.as_str() == KILLED),
         None => exit.status.to_string() == KILLED,
     };
-    killed.then(|| format!("killed, most likely for want of memory (the limit is {})", limits.memory))
+    killed.then(|| format!("killed, most likely because memory ran out (the limit is {})", limits.memory))
 }
 
 #[cfg(test)]
@@ -60,7 +60,7 @@ mod tests {
     fn what_the_machine_lacked_is_named() {
         let limits = Limits::default();
         let lack = |status, out_of_memory, log: &str| lack(&Exit { status, out_of_memory }, &limits, log);
-        let killed = "killed, most likely for want of memory (the limit is 4.0 GiB)";
+        let killed = "killed, most likely because memory ran out (the limit is 4.0 GiB)";
         assert_eq!(lack(1, true, "No space left on device").as_deref(), Some("out of memory: the limit is 4.0 GiB"));
         assert_eq!(lack(1, false, "The command \"python x.py\" exited with 137.\n").as_deref(), Some(killed));
         assert_eq!(lack(137, false, "").as_deref(), Some(killed));

@@ -18,14 +18,14 @@ use crate::plan::SMOKE_FOLDER;
 /// The plan's order for a smoke job, under `smoke` of its config.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SmokeJob {
-    /// The training config's path in the repository.
+    /// Path of the training config in the repository.
     pub config: String,
     steps: u32,
     resolution: u32,
     command: Option<String>,
-    /// The steps that the trainer will take: one that counts epochs may take more than were asked for.
+    /// The steps that the trainer will take. A trainer that counts epochs may take more than were asked for.
     expected_steps: u32,
-    /// Wall time of the job in seconds, if the server allows as much.
+    /// Wall time of the job in seconds; the server's own limit may be lower.
     timeout: u64,
 }
 
@@ -36,12 +36,12 @@ pub struct Examined {
     pub conditions: Vec<Condition>,
     /// The weights that were saved.
     pub saved: Vec<Saved>,
-    /// The loss.
+    /// The series of losses.
     #[serde(skip)]
     pub series: Series,
 }
 
-/// Where the training of a smoke job saves what it makes, in the container.
+/// Returns the folder of the container in which the training of a smoke job saves its results.
 pub fn output_folder() -> String {
     format!("{SMOKE_FOLDER}/{OUTPUT}")
 }
@@ -50,7 +50,7 @@ impl SmokeJob {
     /// Reads the order from a job's config. Returns `None` for a job of another kind: its author may have written such a key.
     ///
     /// # Errors
-    /// When the config is not what a plan makes.
+    /// Fails when the config is not one that a plan writes.
     pub fn of(kind: JobKind, config: &Json) -> anyhow::Result<Option<Self>> {
         let smoke = config.get("smoke").filter(|_| kind == JobKind::Smoke);
         smoke.map(|smoke| Self::deserialize(smoke).context("the config of a smoke job")).transpose()
@@ -95,7 +95,8 @@ impl Examined {
             && judgement.verdict == Verdict::Passed
         {
             judgement.verdict = Verdict::Failed;
-            // A status has room for the names of all and for what the first says, which is most often why others fail.
+            // A status has room for the names of all and for the detail of the first, which is most often why the
+            // others fail.
             let names: Vec<&str> = failed.iter().map(|condition| condition.name.as_str()).collect();
             judgement.reason = Some(format!("{}: {}", names.join(", "), first.told));
         }

@@ -1,4 +1,4 @@
-//! When a running container has to end, and what the log says then: Travis's texts.
+//! The stop of a running container: the steps by which it ends, and the log's text about it, which is Travis's.
 
 use std::time::{Duration, Instant};
 
@@ -22,12 +22,12 @@ pub(super) fn text(stop: Stop, reason: &str, limits: &Limits) -> String {
     format!("\n\n{said}\n")
 }
 
-/// The reason for a page and a status.
+/// Returns the reason for a page and a status.
 pub(super) fn reason(stop: Stop, limits: &Limits) -> String {
     let limit = |duration| humantime::format_duration(duration).to_string();
     match stop {
         Stop::Canceled => "canceled".to_owned(),
-        Stop::Preempted => "it gives way to another job".to_owned(),
+        Stop::Preempted => "it is preempted by another job".to_owned(),
         Stop::WallTime => format!("it ran longer than {}", limit(limits.time)),
         Stop::Silence => format!("no output for {}", limit(limits.silence)),
         Stop::LogSize => format!("its log grew beyond {}", limits.log),
@@ -35,7 +35,7 @@ pub(super) fn reason(stop: Stop, limits: &Limits) -> String {
     }
 }
 
-/// `10m0s`, as Go prints durations and hence Travis's log does.
+/// Formats a duration as `10m0s`: Go prints durations like this, and so does Travis's log.
 fn go_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match (seconds / 3600, seconds % 3600 / 60, seconds % 60) {
@@ -45,7 +45,7 @@ fn go_duration(duration: Duration) -> String {
     }
 }
 
-/// The steps by which a container is ended: each signal, and how long it may take its time after it.
+/// The steps by which a container is ended: the signals, and the grace after each.
 #[derive(Debug)]
 pub(super) struct Escalation {
     next: usize,
@@ -56,19 +56,19 @@ pub(super) struct Escalation {
 impl Escalation {
     const SIGNALS: [&'static str; 3] = ["SIGINT", "SIGTERM", "SIGKILL"];
 
-    /// Starts now: with SIGINT, or with SIGKILL for a job that fills the disk, which it would do during any grace.
+    /// Starts now: with SIGINT, or with SIGKILL for a job that fills the disk, which would go on during any grace.
     pub(super) fn new(stop: Stop, now: Instant, grace: Duration) -> Self {
         let next = if matches!(stop, Stop::LogSize | Stop::Disk) { Self::SIGNALS.len() - 1 } else { 0 };
         Self { next, due: now, grace }
     }
 
-    /// The signal that is due at `now`, if any.
+    /// Returns the signal that is due at `now`, if any.
     pub(super) fn signal(&mut self, now: Instant) -> Option<&'static str> {
         if now < self.due {
             return None;
         }
         self.due = now + self.grace;
-        // SIGKILL is sent again and again: an engine that has just come back may have missed it.
+        // SIGKILL is sent repeatedly: an engine that has just come back may have missed it.
         let signal = Self::SIGNALS[self.next];
         self.next = (self.next + 1).min(Self::SIGNALS.len() - 1);
         Some(signal)

@@ -1,4 +1,4 @@
-//! A network that jobs may reach although others like it are closed to them.
+//! The networks that jobs may reach although similar ones are closed to them.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-/// An address, or a network as `10.1.2.0/24`; of IPv4.
+/// An IPv4 address, or an IPv4 network such as `10.1.2.0/24`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct AllowedNetwork {
@@ -20,7 +20,7 @@ impl FromStr for AllowedNetwork {
     fn from_str(text: &str) -> Result<Self, String> {
         let (address, length) = text.split_once('/').unwrap_or((text, "32"));
         let parsed = address.parse().ok().zip(length.parse().ok().filter(|length| *length <= 32));
-        let (address, length) = parsed.ok_or_else(|| format!("{text:?} is no network such as \"10.1.2.3/32\""))?;
+        let (address, length) = parsed.ok_or_else(|| format!("{text:?} is not a network such as \"10.1.2.3/32\""))?;
         Ok(Self { address, length })
     }
 }

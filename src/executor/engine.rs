@@ -1,7 +1,8 @@
-//! The one seam between a worker and the engine that runs its jobs: start, follow, stop, copy in, copy out, list, remove.
+//! The interface between a worker and the engine that runs its jobs: start, follow, stop, copy in, copy out, list,
+//! remove.
 //!
-//! Every engine is a Docker engine today. A second kind becomes a second arm behind these methods, and nothing that runs a
-//! job has to change: `worker/run`, `attempt` and `cli/run` know [`Engine`] and no Docker.
+//! Every engine is a Docker engine today. A second kind becomes a second arm behind these methods, and no code that
+//! runs a job has to change: `worker/run`, `attempt` and `cli/run` use [`Engine`], and never Docker directly.
 
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use super::docker::{checkout_image, examine, image};
 use super::{Docker, Endpoint, ExecError, Found, Image, Life, Spec, Upload};
 use crate::domain::{AttemptId, Usage};
 
-/// The content of a container: `prepare` puts it together while the container is made, `fill` copies it in.
+/// The content of a container: `prepare` makes it while the engine makes the container, `fill` copies it in.
 pub struct Filling<P, F> {
     pub prepare: P,
     pub fill: F,
@@ -43,16 +44,12 @@ impl Engine {
         self.docker.endpoint()
     }
 
-    /// # Errors
-    /// When the engine does not answer; the text says what to do.
+    /// Returns the engine's version. The error names what to do.
     pub async fn version(&self) -> anyhow::Result<String> {
         self.docker.version().await
     }
 
-    /// Returns the folder in which the engine keeps everything; `None` when the engine is on another machine.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
+    /// Returns the folder in which the engine keeps all its data; `None` when the engine is on another machine.
     pub async fn local_root(&self) -> anyhow::Result<Option<PathBuf>> {
         match self.endpoint() {
             Endpoint::Unix(_) => examine::root(&self.docker).await,
@@ -60,22 +57,24 @@ impl Engine {
         }
     }
 
-    /// The name of an attempt's container, known before there is a container.
+    /// Returns the name of an attempt's container, which is known before the container exists.
     pub fn name_of(&self, attempt: AttemptId) -> String {
         self.docker.name_of(attempt)
     }
 
+    /// Finds an image.
+    ///
     /// # Errors
-    /// [`ExecError::Job`] when the engine does not have the image.
+    /// Returns [`ExecError::Job`] when the engine does not have the image.
     pub async fn image(&self, name: &str) -> Result<Image, ExecError> {
         image::find(&self.docker, name).await
     }
 
-    /// Starts a container that waits for its release. Jobs of one `trust_domain` may know of each other, so a network that
-    /// one of them used may serve the next.
+    /// Starts a container that waits for its release. Jobs of the same `trust_domain` may know of each other, so the
+    /// next of them may get a network that another one used.
     ///
     /// # Errors
-    /// [`ExecError::Job`] when the image is absent or lacks what the command needs.
+    /// Returns [`ExecError::Job`] when the image is absent or cannot run the command.
     pub async fn start<T, Filled: Future<Output = Result<(), ExecError>>>(
         &self,
         spec: &Spec,
@@ -86,7 +85,7 @@ impl Engine {
         self.pool.take(spec, trust_domain, name, filling).await
     }
 
-    /// Notes that a job has begun: there is time to make the next job's container.
+    /// Records that a job has begun: now there is time to make the next job's container.
     pub fn job_began(&self) {
         self.pool.job_began();
     }
@@ -94,7 +93,7 @@ impl Engine {
     /// Copies files into a container that does not use them yet.
     ///
     /// # Errors
-    /// When the files cannot be read or the engine does not take them.
+    /// Fails when the files cannot be read or the engine does not accept them.
     pub async fn copy_in(&self, container: &str, upload: Upload) -> Result<(), ExecError> {
         self.docker.put(container, upload).await
     }
@@ -102,16 +101,16 @@ impl Engine {
     /// Extracts a tar at the root of a container that does not use it yet.
     ///
     /// # Errors
-    /// When the tar cannot be read or the engine does not take it.
+    /// Fails when the tar cannot be read or the engine does not accept it.
     pub async fn copy_tar_in(&self, container: &str, tar: impl Read + Send + 'static) -> anyhow::Result<()> {
         self.docker.put_tar(container, tar).await
     }
 
-    /// Reads a file or folder out of a container, also out of an ended one. It comes as a tar in which the last part of
-    /// `path` begins every name. Returns `None` when the container has no such path.
+    /// Reads a file or folder from a container, which may have ended. The result is a tar in which each name begins
+    /// with the last part of `path`. Returns `None` when the container has no such path.
     ///
     /// # Errors
-    /// When the engine does not answer, or the container is gone.
+    /// Fails when the engine does not answer, or when the container is gone.
     pub async fn copy_out(
         &self,
         container: &str,
@@ -124,7 +123,7 @@ impl Engine {
     /// reading.
     ///
     /// # Errors
-    /// When the engine was never reached.
+    /// Fails when no connection to the engine was possible yet.
     pub fn follow(
         &self,
         container: &str,
@@ -136,53 +135,37 @@ impl Engine {
     /// Waits until the container has ended.
     ///
     /// # Errors
-    /// When the engine goes away meanwhile.
+    /// Fails when the engine goes away meanwhile.
     pub async fn wait(&self, container: &str) -> anyhow::Result<()> {
         self.docker.wait(container).await
     }
 
-    /// # Errors
-    /// When the engine does not answer.
     pub async fn life(&self, container: &str) -> anyhow::Result<Life> {
         self.docker.life(container).await
     }
 
-    /// Sends a signal to the job's processes. A container that has ended already is fine.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
+    /// Sends a signal to the job's processes. Does nothing when the container has ended already.
     pub async fn signal(&self, container: &str, signal: &str) -> anyhow::Result<()> {
         self.docker.signal(container, signal).await
     }
 
-    /// Returns the bytes that a container has written into its file system; `None` when it is gone.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
+    /// Returns the number of bytes that a container has written into its file system; `None` when the container is
+    /// gone.
     pub async fn written(&self, container: &str) -> anyhow::Result<Option<u64>> {
         self.docker.written(container).await
     }
 
     /// Returns what a container has used so far; `None` when it does not run.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
     pub async fn usage(&self, container: &str) -> anyhow::Result<Option<Usage>> {
         usage::sample(&self.docker, container).await
     }
 
-    /// Lists the containers of all attempts of this installation, in whatever state.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
+    /// Lists the containers of all attempts of this installation, in any state.
     pub async fn list(&self) -> anyhow::Result<Vec<Found>> {
         list::attempts(&self.docker).await
     }
 
     /// Lists the containers of this installation that belong to no attempt and that an earlier process may have left.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
     pub async fn list_unassigned(&self) -> anyhow::Result<Vec<String>> {
         let mut containers = list::ready(&self.docker).await?;
         // The container that checks GPUs may be in use already, and stays useful.
@@ -190,10 +173,7 @@ impl Engine {
         Ok(containers)
     }
 
-    /// Lists the containers of this installation that nothing in this process accounts for.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
+    /// Lists the containers of this installation that no part of this process needs.
     pub async fn list_strays(&self) -> anyhow::Result<Vec<String>> {
         let mut containers = self.list_unassigned().await?;
         // The pool is asked after the list was made: a container that a job took meanwhile has another name.
@@ -205,18 +185,13 @@ impl Engine {
         Ok(containers)
     }
 
-    /// Removes a container with its volumes and helpers, also a running one. A container that is gone already is fine.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
+    /// Removes a container with its volumes and helpers, even if it runs. Does nothing when the container is gone
+    /// already.
     pub async fn remove(&self, container: &str) -> anyhow::Result<()> {
         self.docker.remove(container).await
     }
 
-    /// Removes the container of a job that has ended. Its network may be kept for a next job.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
+    /// Removes the container of a job that has ended. Its network may be kept for a later job.
     pub async fn retire(&self, container: &str) -> anyhow::Result<()> {
         self.pool.clear_away(container).await
     }
@@ -231,7 +206,7 @@ impl Engine {
         self.pool.forget();
     }
 
-    /// Keeps no more containers ready in an image that is about to be removed.
+    /// Stops keeping containers ready in an image that is about to be removed.
     pub fn forget_image(&self, image: &str) {
         self.pool.forget_image(image);
     }

@@ -1,7 +1,8 @@
-//! The engines that run jobs: what a job may take, and the one seam through which a worker drives its engine ([`Engine`]).
+//! The engines that run jobs: the limits of a job, and the interface through which a worker uses its engine
+//! ([`Engine`]).
 //!
-//! It knows no database and no build: it is told what to run under which labels, and reports how that ended. Only
-//! `executor` names bollard.
+//! This module knows no database and no build: its callers decide what to run under which labels, and it reports how
+//! that ended. Only `executor` uses bollard.
 
 pub mod docker;
 mod egress_allow;
@@ -63,9 +64,9 @@ pub struct Limits {
 pub enum Network {
     /// The internet, but neither private networks nor the host.
     Egress,
-    /// Whatever the host reaches, and the host.
+    /// All that the host reaches, and the host.
     Full,
-    /// None but its own loopback.
+    /// No network except the job's own loopback.
     None,
 }
 
@@ -94,7 +95,7 @@ impl Default for Limits {
 pub struct Mount {
     /// The folder, on the machine of the engine.
     pub host: PathBuf,
-    /// Where jobs find it.
+    /// The path under which jobs find the folder.
     pub target: PathBuf,
     /// The repositories whose jobs may read the folder, as globs on `OWNER/NAME`.
     pub repos: Vec<String>,
@@ -111,7 +112,7 @@ impl Mount {
 /// An image on an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// Its id, which says what runs even if its name is given to another image.
+    /// The image's id, which stays the same when its name is given to another image.
     pub id: String,
     /// True when the image has git.
     pub has_git: bool,
@@ -120,27 +121,27 @@ pub struct Image {
 /// A container to be made.
 #[derive(Debug, Clone)]
 pub struct Spec {
-    /// The image, by its id or name.
+    /// Id or name of the image.
     pub image: String,
     /// The command under the init.
     pub command: Vec<String>,
-    /// Its environment, beside the image's.
+    /// The environment, besides that of the image.
     pub environment: Vec<(String, String)>,
     pub limits: Limits,
-    /// The folders of the machine that it may read.
+    /// The folders of the machine that the container may read.
     pub mounts: Vec<Mount>,
-    /// The image of the helper that holds its network; it has to have perl.
+    /// Image of the helper that holds the container's network. It must contain perl.
     pub helper: String,
-    /// The GPUs that it sees, by their UUIDs.
+    /// UUIDs of the GPUs that the container sees.
     pub gpus: Vec<String>,
 }
 
-/// An attempt's container that the engine has.
+/// An attempt's container on an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Its name.
+    /// Name of the container.
     pub container: String,
-    /// The attempt of its name.
+    /// The attempt in the container's name.
     pub attempt: AttemptId,
     /// True when the container runs the job; otherwise it helps the container that does.
     pub runs_job: bool,
@@ -148,39 +149,39 @@ pub struct Found {
     pub started: bool,
     /// True when the container has ended since.
     pub ended: bool,
-    /// The GPUs that it sees.
+    /// UUIDs of the GPUs that the container sees.
     pub gpus: Vec<String>,
 }
 
-/// Where a container is in its life.
+/// The state of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Life {
-    /// Made, never started.
+    /// The container was made, and never started.
     Created,
-    /// Running since then.
+    /// The container runs since this time.
     Running(DateTime<Utc>),
-    /// Ended.
+    /// The container has ended.
     Exited(Exit),
-    /// The engine does not know it.
+    /// The engine does not have the container.
     Gone,
 }
 
-/// How a container ended.
+/// The end of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exit {
-    /// The command's exit status; above 128 a signal ended it.
+    /// Exit status of the command; above 128 when a signal ended it.
     pub status: i64,
     /// True when the kernel killed a process in the container because memory ran out.
     pub out_of_memory: bool,
 }
 
-/// Why the engine did not do something.
+/// The reason why the engine did not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
-    /// The job asks for what cannot be: its author has to change something.
+    /// The job asks for something that is not possible: its author has to change something.
     #[error("{0}")]
     Job(String),
-    /// The engine or its machine is in trouble: the operator has to look, and the job may be tried again.
+    /// The engine or its machine does not work: the operator has to act, and the job may be tried again.
     #[error("{0:#}")]
     System(#[from] anyhow::Error),
 }

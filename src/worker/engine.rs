@@ -30,7 +30,7 @@ pub(super) struct EngineHealth {
     db: PgPool,
     room: Room,
     reachable: watch::Sender<bool>,
-    /// The folder in which the engine keeps everything, if it is on this machine.
+    /// The folder in which the engine keeps all its data, if the engine is on this machine.
     root: OnceLock<PathBuf>,
 }
 
@@ -60,7 +60,7 @@ impl EngineHealth {
         }
     }
 
-    /// Asks once; returns why the engine does not answer.
+    /// Asks once. Returns why the engine does not answer; `None` when it does.
     async fn ask(&self) -> Option<String> {
         let answer = self.engine.version();
         tokio::pin!(answer);
@@ -86,33 +86,33 @@ impl EngineHealth {
         }
     }
 
-    /// Notes that the engine is away, until it is asked again.
+    /// Records that the engine is away, until it is asked again.
     pub(super) fn set_away(&self) {
         self.reachable.send_replace(false);
     }
 
-    /// Returns true when the engine answered when it was last asked.
+    /// Returns true if the engine answered when it was last asked.
     pub(super) fn is_reachable(&self) -> bool {
         *self.reachable.borrow()
     }
 
-    /// Returns when the engine answers.
+    /// Waits until the engine answers.
     pub(super) async fn until_reachable(&self) {
-        // The sending end is our own, so the wait cannot fail.
+        // This object holds the sending end, so the wait cannot fail.
         let _ = self.reachable.subscribe().wait_for(|reachable| *reachable).await;
     }
 
-    /// Waits until the engine answers, so that the caller can retry: a connection that was cut decides about no job.
+    /// Waits until the engine answers, so that the caller can try again: a lost connection is no reason to end a job.
     ///
     /// # Errors
-    /// Returns `error` when the action failed several times although the engine is there.
+    /// Returns `error` when the action failed [`TRIES`] times although the engine answers.
     pub(super) async fn wait_to_retry(&self, error: anyhow::Error, tries: &mut u32) -> anyhow::Result<()> {
         *tries += 1;
         let mut answers = self.engine.version().await.is_ok();
         if answers && *tries >= TRIES {
             return Err(error);
         }
-        warn!(runner = self.runner, "trying again when the engine answers: {error:#}");
+        warn!(runner = self.runner, "an action failed and is tried again when the engine answers: {error:#}");
         while !answers {
             tokio::time::sleep(ENGINE_RETRY_DELAY).await;
             answers = self.engine.version().await.is_ok();
@@ -135,17 +135,17 @@ impl EngineHealth {
     /// Returns why no job begins on the engine's disk; `None` when the disk has room, or is on another machine.
     ///
     /// # Errors
-    /// When the disk cannot be examined.
+    /// Fails when the disk cannot be examined.
     pub(super) fn wanting_room(&self) -> anyhow::Result<Option<String>> {
         self.disk().map_or(Ok(None), |root| self.room.wanting_at(root))
     }
 
-    /// Returns true when the engine's disk has room for this much more.
+    /// Returns true if the engine's disk has room for `more` bytes.
     pub(super) fn has_room_for(&self, more: ByteSize) -> anyhow::Result<bool> {
         self.disk().map_or(Ok(true), |root| self.room.has_for_at(root, more))
     }
 
-    /// Stores the alert about the engine, or removes it; returns whether that worked.
+    /// Stores the alert about the engine, or removes it. Returns true if that worked.
     async fn record_alert(&self, message: Option<&str>) -> bool {
         match alerts::set(&self.db, &format!("runner {}", self.runner), message).await {
             Ok(true) => match message {

@@ -1,7 +1,7 @@
 //! The GPUs of a runner: which exist, and which are empty.
 //!
-//! A GPU is free only after `nvidia-smi` has seen it empty, and no container of ours is there that could use it. So what
-//! a job leaves behind, or a lost worker's container, never meets the next job.
+//! A GPU becomes free only after `nvidia-smi` has reported it empty while no container of ours exists that could use
+//! it. So no job meets what another job left on a GPU, or the container of a lost worker.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,7 +42,7 @@ pub enum RunnerGpus {
 pub enum RunnerGpusWord {
     /// The GPUs that `nvidia-smi` finds.
     Auto,
-    /// None, whatever the machine has.
+    /// No GPUs, even if the machine has some.
     None,
 }
 
@@ -50,13 +50,13 @@ pub enum RunnerGpusWord {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListedGpu {
-    /// Its UUID, as `nvidia-smi -L` says it.
+    /// UUID, as `nvidia-smi -L` prints it.
     pub uuid: String,
-    /// Its model; what `nvidia-smi` says when it is not given.
+    /// Model; by default what `nvidia-smi` reports.
     pub name: Option<String>,
-    /// Its memory; what `nvidia-smi` says when it is not given.
+    /// Memory; by default what `nvidia-smi` reports.
     pub memory: Option<bytesize::ByteSize>,
-    /// Its class; its model when it is not given.
+    /// Class; by default the model.
     pub class: Option<String>,
 }
 
@@ -94,7 +94,7 @@ impl GpuInventory {
         Self { config: runner.gpus.clone(), smi, engine, presence, database, access, may_exist, were_seen }
     }
 
-    /// Returns false when the runner has no GPUs. Until the first check it may have some.
+    /// Returns false if the runner has no GPUs. Before the first check it may have some.
     pub(super) fn may_exist(&self) -> bool {
         self.may_exist.load(Ordering::Relaxed)
     }
@@ -126,10 +126,10 @@ impl GpuInventory {
         Ok(())
     }
 
-    /// Stores which GPUs the runner has, and frees those that no job holds and that are empty.
+    /// Stores the runner's GPUs, and frees those that no job holds and that are empty.
     ///
     /// # Errors
-    /// When the engine or Postgres does not answer; then no GPU becomes free.
+    /// Fails when the engine or Postgres does not answer; then no GPU becomes free.
     pub(super) async fn check(&self) -> anyhow::Result<()> {
         let (name, db) = (&self.presence.name, &self.database.pool);
         self.presence.announce(db).await?;
@@ -152,7 +152,7 @@ impl GpuInventory {
         for gpu in seen.iter_mut().filter(|gpu| in_use.contains(&gpu.uuid)) {
             gpu.trouble.get_or_insert_with(|| "the container of its last job is still there".to_owned());
         }
-        let checked = gpus::record_check(db, name, begun, &seen).await.context("storing what GPUs there are")?;
+        let checked = gpus::record_check(db, name, begun, &seen).await.context("storing the list of GPUs")?;
         for (uuid, reason) in &checked.quarantined {
             warn!(runner = name, gpu = uuid, "the GPU {uuid} is quarantined: {reason}");
         }
@@ -162,11 +162,11 @@ impl GpuInventory {
         }
         let others = checked.of_others.join(", ");
         let clash = (!others.is_empty())
-            .then(|| format!("another runner has these GPUs, too: {others}; list those of each in its `gpus`"));
+            .then(|| format!("another runner has these GPUs, too: {others}; list those of each runner in its `gpus`"));
         self.record_alert(clash.as_deref()).await
     }
 
-    /// The devices that `nvidia-smi` reports, as far as the configuration wants them.
+    /// Returns the devices that `nvidia-smi` reports, if the configuration wants any.
     async fn devices(&self) -> anyhow::Result<Vec<Device>> {
         match &self.config {
             RunnerGpus::Word(RunnerGpusWord::None) => Ok(Vec::new()),
@@ -175,19 +175,19 @@ impl GpuInventory {
                 let vanished = devices.is_none() && self.were_seen.load(Ordering::Relaxed);
                 anyhow::ensure!(
                     !vanished,
-                    "there is no nvidia-smi any more (gpu.nvidia_smi); if its GPUs are gone, start Trainyard again"
+                    "nvidia-smi is gone (gpu.nvidia_smi); if the runner's GPUs were removed, restart Trainyard"
                 );
                 Ok(devices.unwrap_or_default())
             }),
             RunnerGpus::Listed(_) => self.smi.devices().await.and_then(|devices| {
                 devices.ok_or_else(|| {
-                    anyhow!("there is no nvidia-smi that could tell whether they are empty (gpu.nvidia_smi)")
+                    anyhow!("nvidia-smi was not found, so that nothing checks that the GPUs are empty (gpu.nvidia_smi)")
                 })
             }),
         }
     }
 
-    /// The runner's GPUs, by its configuration and what was found.
+    /// Returns the runner's GPUs, from its configuration and the devices that were found.
     fn seen(&self, devices: Vec<Device>) -> Vec<Seen> {
         let bytes = |memory: u64| i64::try_from(memory).unwrap_or(i64::MAX);
         let RunnerGpus::Listed(listed) = &self.config else {
@@ -212,7 +212,7 @@ impl GpuInventory {
                 trouble: match found {
                     Some(device) => device.trouble.clone(),
                     None => {
-                        Some("nvidia-smi does not know it: compare its UUID with those of nvidia-smi -L".to_owned())
+                        Some("nvidia-smi does not list it: compare its UUID with those of nvidia-smi -L".to_owned())
                     }
                 },
             }
@@ -223,7 +223,7 @@ impl GpuInventory {
     /// Checks that a job may have the GPUs that it asks for, and that those that it holds are empty.
     ///
     /// # Errors
-    /// [`ExecError::Job`] when the job may not have GPUs; [`ExecError::System`] when a GPU is not empty.
+    /// Returns [`ExecError::Job`] when the job may not have GPUs, and [`ExecError::System`] when a GPU is not empty.
     pub(super) async fn check_job(&self, job: &Claimed, facts: &BuildFacts, image: &str) -> Result<(), ExecError> {
         let repo = facts.repo()?;
         let asking = Asking { repo: &repo, head: facts.pull_request.map(|_| facts.head_repo.as_deref()) };
@@ -236,7 +236,7 @@ impl GpuInventory {
         let devices = self.smi.devices().await?.unwrap_or_default();
         for uuid in &job.gpus {
             let device = devices.iter().find(|device| device.uuid == *uuid);
-            let device = device.with_context(|| format!("the GPU {uuid} is not there any more"))?;
+            let device = device.with_context(|| format!("the GPU {uuid} is gone"))?;
             if let Some(trouble) = &device.trouble {
                 return Err(ExecError::System(anyhow!("the GPU {uuid} is not empty: {trouble}")));
             }
@@ -244,7 +244,7 @@ impl GpuInventory {
         Ok(())
     }
 
-    /// Returns what the job's GPUs do now; `None` when nothing can tell.
+    /// Returns what the job's GPUs do now; `None` when there is no `nvidia-smi`.
     pub(super) async fn usage(&self, uuids: &[String]) -> anyhow::Result<Option<GpuUse>> {
         self.smi.in_use(uuids).await
     }

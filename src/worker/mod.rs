@@ -1,10 +1,10 @@
-//! The worker of one runner: claims jobs and sees each through to its verdict.
+//! The worker of one runner: claims jobs and runs each until its verdict.
 //!
 //! A claimed job can be followed from here by type: [`Worker::work`] claims a [`Claimed`] job, `run::run` makes a `Run` of
 //! it, and the phases of the run are `Prepared`, `Started`, `Ended` and `Finished`.
 //!
-//! A worker that dies leaves its containers running. The next process finds them by their names (`recover`), goes on with
-//! their logs at the stored offset, and finishes them.
+//! A worker that dies leaves its containers running. The next process finds them by their names (`recover`), continues
+//! their logs at the stored offset, and finishes their jobs.
 
 mod checkout_images;
 mod engine;
@@ -41,14 +41,14 @@ pub use gpus::{ListedGpu, RunnerGpus, RunnerGpusWord};
 use runner::Presence;
 pub use runner::RunnerConfig;
 
-/// The time for which a job belongs to a worker without a beat. A job of a lost worker is taken up again after it.
+/// The time for which a job belongs to a worker without a beat. After it, the job of a lost worker is taken up again.
 pub const LEASE: Duration = Duration::from_secs(6);
 /// The interval at which a lease is extended: three beats may be lost before the lease is.
 const BEAT_INTERVAL: Duration = Duration::from_millis(1500);
 const ENGINE_RETRY_DELAY: Duration = Duration::from_secs(2);
-/// The time for canceled jobs to end when the service stops. The graces between signals are the operator's to set.
+/// The time that canceled jobs have to end when the service stops. The operator sets the graces between signals.
 pub const STOP_OF_JOBS: Duration = Duration::from_secs(60);
-/// The longest time for which the queue is not polled when no bell rings. A job whose delay has passed waits no longer.
+/// The longest time between two polls of the queue when no bell rings. A job whose delay has passed waits no longer.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The settings and handles that all jobs of a runner share.
@@ -106,7 +106,7 @@ struct Handles {
 }
 
 impl Worker {
-    /// Makes a worker that has not looked for work yet.
+    /// Makes a worker that has not asked for work yet.
     pub fn new(
         runner: &RunnerConfig,
         docker: Docker,
@@ -129,17 +129,16 @@ impl Worker {
         Self { slots, cancel_on_stop, handles }
     }
 
-    /// The runner's name.
     pub fn name(&self) -> &str {
         &self.handles.presence.name
     }
 
-    /// The machine on which this process runs.
+    /// Returns the name of the machine on which this process runs.
     pub fn host(&self) -> &str {
         &self.handles.presence.host
     }
 
-    /// Works until `shutdown`. Containers go on running then.
+    /// Works until `shutdown`. Containers continue to run after it.
     pub async fn work(self: Arc<Self>, shutdown: CancellationToken) {
         let slots = Arc::new(Semaphore::new(self.slots));
         let mut running = JoinSet::new();
@@ -148,7 +147,8 @@ impl Worker {
             () = shutdown.cancelled() => return,
         };
         for (job, found) in adopted {
-            // There are more jobs than slots when the slots were made fewer meanwhile; then no new job starts until some end.
+            // There may be more jobs than slots, when a restart lowered the number of slots. Then no new job starts
+            // until enough end.
             let slot = Arc::clone(&slots).try_acquire_owned().ok();
             running.spawn(run::run(Arc::clone(&self.handles), job, Some(found), slot));
         }
@@ -163,10 +163,11 @@ impl Worker {
                 () = self.handles.health.until_reachable() => {}
                 () = shutdown.cancelled() => break,
             }
-            // A claim that is under way when the shutdown comes is carried to its end, or its job would wait a lease.
+            // A claim that is under way at the shutdown is completed. Otherwise its job would wait until the lease
+            // ends.
             let Some(job) = self.claim_or_wait().await else { continue };
             running.spawn(run::run(Arc::clone(&self.handles), job, None, Some(slot)));
-            // At most one job meets an engine that has just gone away.
+            // So at most one job meets an engine that has just gone away.
             if self.handles.engine.version().await.is_err() {
                 self.handles.health.set_away();
             }
@@ -174,12 +175,13 @@ impl Worker {
         if self.cancel_on_stop {
             self.cancel_all(&mut running).await;
         } else if !running.is_empty() {
-            info!(runner = self.name(), "{} running jobs go on; the next start finds them", running.len());
+            info!(runner = self.name(), "{} running jobs continue; the next start finds them", running.len());
         }
         running.shutdown().await;
     }
 
-    /// Waits for a slot. Meanwhile running jobs may be preempted: the job that waits for their GPUs gets a slot by it, too.
+    /// Waits for a slot. Meanwhile it may preempt running jobs, which also frees a slot for the job that waits for
+    /// their GPUs.
     async fn free_slot(&self, slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
         let slot = Arc::clone(slots).acquire_owned();
         tokio::pin!(slot);
@@ -196,13 +198,13 @@ impl Worker {
         }
     }
 
-    /// Claims a job, or waits for the next reason to look for one.
+    /// Claims a job. When there is none, waits for the next reason to try again, and returns `None`.
     async fn claim_or_wait(&self) -> Option<Claimed> {
         match self.claim().await {
             Ok(Some(job)) => return Some(job),
             Ok(None) => self.handles.bells.worker.wait(POLL_INTERVAL).await,
             Err(error) => {
-                warn!(runner = self.name(), "cannot look for jobs: {error:#}");
+                warn!(runner = self.name(), "cannot claim a job: {error:#}");
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
         }
@@ -242,7 +244,7 @@ impl Worker {
         self.handles.checkout_images.keep(&self.handles.health, shutdown).await;
     }
 
-    /// Claims one job and sees it through; for tests. Returns `None` when no job is queued.
+    /// Claims one job and runs it to its end; for tests. Returns `None` when no job is queued.
     pub async fn step(self: &Arc<Self>) -> anyhow::Result<Option<crate::domain::JobId>> {
         let Some(job) = self.claim().await.context("claiming a job")? else {
             return Ok(None);
@@ -255,16 +257,16 @@ impl Worker {
     /// Checks the GPUs once; for tests.
     ///
     /// # Errors
-    /// When the engine or Postgres does not answer; then no GPU becomes free.
+    /// Fails when the engine or Postgres does not answer; then no GPU becomes free.
     pub async fn check_gpus(&self) -> anyhow::Result<()> {
         self.handles.gpus.check().await
     }
 
-    /// Claims a job. Jobs with requirements come first: a GPU costs more than a slot, and a job that can use it should not
-    /// wait behind jobs that would find a slot elsewhere.
+    /// Claims a job. Jobs with requirements come first: a GPU costs more than a slot, and a job that can use it should
+    /// not wait behind jobs for which any slot would do.
     async fn claim(&self) -> anyhow::Result<Option<Claimed>> {
         let Handles { db, health, gpus, presence, settings, .. } = &*self.handles;
-        // The janitor reports it.
+        // The janitor reports the lack of room.
         if settings.room.wanting()?.is_some() || health.wanting_room()?.is_some() {
             return Ok(None);
         }
@@ -275,7 +277,7 @@ impl Worker {
         Ok(queue::claim(db, &presence.name, LEASE).await?)
     }
 
-    /// Returns true when the engine answered when it was last asked.
+    /// Returns true if the engine answered when it was last asked.
     pub fn is_reachable(&self) -> bool {
         self.handles.health.is_reachable()
     }
@@ -283,7 +285,7 @@ impl Worker {
     /// Returns why no job begins on the disk of the runner's engine; `None` when the disk has room, or is on another machine.
     ///
     /// # Errors
-    /// When the disk cannot be examined.
+    /// Fails when the disk cannot be examined.
     pub fn wanting_room(&self) -> anyhow::Result<Option<String>> {
         self.handles.health.wanting_room()
     }

@@ -35,7 +35,7 @@ impl Worker {
             self.handles.health.until_reachable().await;
             match self.try_recover().await {
                 Ok(adopted) => return adopted,
-                Err(trouble) => warn!(runner = self.name(), "cannot look for running jobs yet: {trouble:#}"),
+                Err(trouble) => warn!(runner = self.name(), "cannot find the running jobs yet: {trouble:#}"),
             }
             tokio::time::sleep(ENGINE_RETRY_DELAY).await;
         }
@@ -44,7 +44,7 @@ impl Worker {
     /// Tries [`Worker::recover`] once: adopts containers of running attempts, removes all others, and requeues lost jobs.
     ///
     /// # Errors
-    /// When the engine or Postgres does not answer; nothing is lost then.
+    /// Fails when the engine or Postgres does not answer; then no job is lost.
     pub async fn try_recover(&self) -> anyhow::Result<Vec<(Claimed, Found)>> {
         self.handles.health.find_disk().await?;
         let mut adopted = Vec::new();
@@ -59,7 +59,7 @@ impl Worker {
             };
             match job {
                 Some(job) => {
-                    info!(runner = self.name(), "going on with job {} at byte {} of its log", job.id, job.log_length);
+                    info!(runner = self.name(), "continuing job {} at byte {} of its log", job.id, job.log_length);
                     adopted.push((job, found));
                 }
                 None => self.handles.engine.remove(&found.container).await?,
@@ -82,17 +82,14 @@ impl Worker {
         Ok(adopted)
     }
 
-    /// Removes containers that neither a running attempt nor the pool accounts for.
-    ///
-    /// # Errors
-    /// When the engine or Postgres does not answer.
+    /// Removes containers that belong neither to a running attempt nor to the pool.
     pub async fn reap(&self) -> anyhow::Result<()> {
         let containers = self.handles.engine.list().await?;
         let running = queue::running_of(&self.handles.db, self.name()).await?;
         for orphan in containers.into_iter().filter(|found| !running.contains(&found.attempt)) {
             info!(
                 runner = self.name(),
-                "removing the container of job {}, which nobody runs any more", orphan.attempt.job
+                "removing the container of job {}, which no worker runs any more", orphan.attempt.job
             );
             self.handles.engine.remove(&orphan.container).await?;
         }

@@ -13,19 +13,19 @@ use crate::store::runner::runners::{self, Runner};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunnerConfig {
-    /// Its name, unique among all runners of an installation; running jobs are found again by it.
+    /// Name, unique among all runners of an installation. A new process finds the running jobs by it.
     pub name: String,
     /// The Docker engine: `unix:///path/to/docker.sock`, `tcp://host:2376` or `ssh://user@host`.
     pub endpoint: String,
     /// The files for mutual TLS, for an endpoint over TCP.
     pub tls: Option<TlsFiles>,
-    /// How many jobs it runs at once.
+    /// Number of jobs that run at once.
     pub slots: usize,
-    /// How many containers wait for jobs, started and empty.
+    /// Number of containers that wait for jobs, started and empty.
     pub ready: usize,
-    /// Processor time of each job, in processors, instead of that of `[limits]`.
+    /// Processor time of each job, in processors, in place of the value in `[limits]`.
     pub cpus: Option<f64>,
-    /// Memory of each job, instead of that of `[limits]`.
+    /// Memory of each job, in place of the value in `[limits]`.
     pub memory: Option<ByteSize>,
     /// The engine's runtime for its jobs, such as `runsc` or `sysbox-runc`; the engine's default when empty.
     pub runtime: String,
@@ -42,10 +42,10 @@ impl RunnerConfig {
         ["", "runc", "crun", "io.containerd.runc.v2", "nvidia"].contains(&self.runtime.as_str())
     }
 
-    /// Where its engine is.
+    /// Returns the address of the engine.
     ///
     /// # Errors
-    /// In words for the operator.
+    /// Fails when the address or its TLS files are not valid.
     pub fn endpoint(&self) -> anyhow::Result<Endpoint> {
         Endpoint::parse(&self.endpoint, self.tls.as_ref())
     }
@@ -83,7 +83,7 @@ impl Default for RunnerConfig {
     }
 }
 
-/// A runner's row: the runner is there, and this process serves it.
+/// A runner's row, which shows that the runner exists and that this process serves it.
 #[derive(Debug, Clone)]
 pub(super) struct Presence {
     pub(super) name: String,
@@ -101,7 +101,7 @@ impl Presence {
         Self { name, host, endpoint: endpoint.to_string(), slots, labels }
     }
 
-    /// Stores the row, with the time.
+    /// Stores the row, with the current time.
     pub(super) async fn announce(&self, db: &PgPool) -> anyhow::Result<()> {
         let Self { name, host, endpoint, slots, labels } = self;
         runners::upsert(db, &Runner { name, endpoint, slots: *slots, labels, host }).await.context("storing the runner")

@@ -23,7 +23,7 @@ pub(super) const INTERRUPTED: &str = "interrupted";
 /// The signals that ask this process to end.
 pub(super) struct Interrupts {
     signals: [(Signal, u8); 3],
-    /// The number of the first one that came.
+    /// Number of the first signal that came.
     pub(super) caught: Option<u8>,
 }
 
@@ -64,7 +64,7 @@ struct Readers {
 }
 
 impl Runner {
-    /// Runs one container to its end and removes it. A signal stops it as a cancel does; a second one kills it.
+    /// Runs a container to its end and removes it. A signal stops it as a cancel does, and a second signal kills it.
     pub(super) async fn run(
         &self,
         new: NewContainer<'_>,
@@ -80,7 +80,7 @@ impl Runner {
             () = self.watch(limits, &shared, interrupts) => Ok(canceled(INTERRUPTED)),
             () = watch_disk(&self.engine, &shared) => Ok(canceled(INTERRUPTED)),
         };
-        // Whatever happened: also a container whose name never reached us is gone after this.
+        // This also removes a container whose name was never returned.
         for found in self.engine.list().await? {
             self.engine.remove(&found.container).await?;
         }
@@ -136,7 +136,7 @@ impl Runner {
                 && let Some(frame) = frames.next().await
             {
                 let Ok(bytes) = frame else {
-                    // It is read again from here on, if the engine still answers.
+                    // The output is read again from here on, if the engine still answers.
                     whole = false;
                     break;
                 };
@@ -173,14 +173,14 @@ impl Runner {
             let due = shared.lock().check(limits, Instant::now(), wanted);
             if asked {
                 if due.stop.is_none() {
-                    // It is being stopped already, and somebody has no patience.
+                    // The job is being stopped already, and the user asks for a faster end.
                     return;
                 }
-                // Who cannot be told is not waiting either.
-                let _ = writeln!(std::io::stderr(), "\nStopping the job. Once more kills it at once.");
+                // If standard error is closed, then no user reads the message.
+                let _ = writeln!(std::io::stderr(), "\nStopping the job. Another signal kills it at once.");
             }
             if let Some((container, signal)) = due.signal {
-                // An engine that does not answer is found out by the half that follows the container.
+                // The task that follows the container notices an engine that does not answer.
                 let _ = self.engine.signal(&container, signal).await;
             }
         }

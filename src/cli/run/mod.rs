@@ -1,4 +1,4 @@
-//! `trainyard run`: the jobs of a folder, here and now, with the engine of the service.
+//! `trainyard run`: runs the jobs of a folder on this machine, with the service's engine.
 
 mod container;
 mod snapshot;
@@ -36,8 +36,8 @@ const IMAGES_ARE_NOT_PULLED: &str =
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The folder with the `.travis.yml`. In git, what a commit of it would hold is run: also what is not committed
-    /// yet, without what git ignores.
+    /// The folder with the `.travis.yml`. In git, the jobs see the files that a commit would contain: also changes that
+    /// are not committed yet, but no files that git ignores.
     #[arg(value_name = "DIR", default_value = ".")]
     folder: PathBuf,
     /// Run this job only.
@@ -62,7 +62,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let mut config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     if arguments.config.is_none() {
-        // The list keeps strangers' code away from an operator's machine. Here it is one's own.
+        // The list keeps foreign code away from an operator's machine. Here users run their own code.
         config.images.allowed = vec!["*".to_owned()];
     }
     let snapshot = Snapshot::take(&arguments.folder).await?;
@@ -84,7 +84,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let Some(wanted) = wanted(&plan, arguments.job.as_deref()) else {
         let numbers: Vec<&str> = plan.jobs.iter().map(|job| job.number.as_str()).collect();
         let job = arguments.job.unwrap_or_default();
-        eprintln!("trainyard: there is no job {job}; trainyard plan shows them: {}", numbers.join(", "));
+        eprintln!("trainyard: there is no job {job}; trainyard plan lists the jobs: {}", numbers.join(", "));
         return Ok(super::USAGE);
     };
     for note in &snapshot.notes {
@@ -148,7 +148,7 @@ fn view(json: bool) -> View {
     }
 }
 
-/// The exit status, after the facts if somebody wants them.
+/// Prints the facts if JSON was asked for, and returns the exit status.
 fn finish(arguments: &Arguments, plan: &Plan, state: BuildState, ended: &[Ended]) -> anyhow::Result<u8> {
     if arguments.json {
         let facts = json!({"state": state, "jobs": ended, "problems": plan.problems, "skip": plan.skip});
@@ -157,13 +157,13 @@ fn finish(arguments: &Arguments, plan: &Plan, state: BuildState, ended: &[Ended]
     Ok(if state == BuildState::Passed { super::FINE } else { super::PROBLEMS })
 }
 
-/// The containers of this run carry a label of their own, so that no other Trainyard touches them.
+/// Returns a new id for the labels of this run's containers, so that no other Trainyard touches them.
 fn instance() -> String {
     use std::hash::{BuildHasher as _, Hasher as _};
     format!("{:016x}", std::hash::RandomState::new().build_hasher().finish())
 }
 
-/// A pull request takes the checked-out branch into the one that the options name.
+/// Returns the trigger. A pull request merges the checked-out branch into the branch that the options name.
 fn trigger(asked: &TriggerArgs, snapshot: &Snapshot) -> Trigger {
     let known = &snapshot.known;
     let mut trigger = asked.trigger(known);
@@ -179,7 +179,7 @@ fn trigger(asked: &TriggerArgs, snapshot: &Snapshot) -> Trigger {
     trigger
 }
 
-/// The jobs to run with the places of their stages, in the order of these; none when there is no such job.
+/// Returns the jobs to run with the places of their stages, in that order; `None` when there is no such job.
 fn wanted<'a>(plan: &'a Plan, number: Option<&str>) -> Option<Vec<(usize, &'a PlannedJob)>> {
     let place = |job: &PlannedJob| plan.stages.iter().position(|stage| Some(stage) == job.stage.as_ref()).unwrap_or(0);
     let chosen = plan.jobs.iter().filter(|job| number.is_none_or(|number| job.number == number));
@@ -188,7 +188,7 @@ fn wanted<'a>(plan: &'a Plan, number: Option<&str>) -> Option<Vec<(usize, &'a Pl
     (!jobs.is_empty()).then_some(jobs)
 }
 
-/// A build that runs here.
+/// A build that runs on this machine.
 struct Build<'a> {
     runner: Runner,
     image: Option<&'a str>,
@@ -199,7 +199,7 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    /// Runs the jobs one after the other.
+    /// Runs the jobs one after another.
     async fn run(
         &self,
         jobs: &[(usize, &PlannedJob)],
@@ -315,7 +315,7 @@ impl Build<'_> {
             home: HOME.to_owned(),
             image: name.to_owned(),
             image_id: image.id.clone(),
-            // The work tree's, committed or not.
+            // The files are those of the work tree, committed or not.
             files: Files::InPlace,
             host: "localhost".to_owned(),
             repo: repo.clone(),
@@ -339,7 +339,7 @@ impl Build<'_> {
         }
     }
 
-    /// Says how it all ended.
+    /// Shows the table of the jobs and the verdict.
     fn conclude(&self, ended: &[Ended], state: BuildState, view: &mut View) -> anyhow::Result<()> {
         let table = summary::table(self.plan, &self.columns, ended).render(view.colours(), view.columns());
         let took: f64 = ended.iter().map(|job| job.seconds).sum();

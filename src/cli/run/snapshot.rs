@@ -1,4 +1,4 @@
-//! The folder as it stands, put aside: who goes on editing while the jobs run changes nothing for them.
+//! A copy of the folder at the start, so that edits during the run change nothing for the jobs.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::domain::Checkout;
 use crate::git::{WorkTree, repo_of};
 use crate::plan::CONFIG;
 
-/// A copy of what a commit of the folder would hold.
+/// A copy of the files that a commit of the folder would contain.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     folder: tempfile::TempDir,
@@ -21,10 +21,10 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Copies the folder: in git what is tracked or would be added, with the history; else everything.
+    /// Copies the folder: in git the files that are tracked or would be added, with the history; otherwise all files.
     pub(super) async fn take(folder: &Path) -> anyhow::Result<Self> {
         if !folder.is_dir() {
-            bail!("{} is no folder: name the one with the {CONFIG}", folder.display());
+            bail!("{} is not a folder: name the one with the {CONFIG}", folder.display());
         }
         let copy = tempfile::Builder::new().prefix("trainyard-run-").tempdir().context("making a temporary folder")?;
         let name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
@@ -46,7 +46,7 @@ impl Snapshot {
         Ok(Self { folder: copy, known, notes })
     }
 
-    /// Where the copy is.
+    /// Returns the folder of the copy.
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -64,7 +64,7 @@ async fn read_git(tree: &WorkTree, known: &mut CheckedOut, copy: &Path, notes: &
         Ok(false) => notes.push("the folder is not the top of its repository: jobs see no .git".to_owned()),
         Err(error) => {
             notes.push(format!("jobs see no .git: {error:#}"));
-            // What there is of it would only confuse.
+            // A partial history would only confuse.
             match tokio::fs::remove_dir_all(copy.join(".git")).await {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
                 _ => {}
@@ -82,7 +82,7 @@ enum Files {
 }
 
 impl Files {
-    /// Copies them; tells what was left out.
+    /// Copies the files. Returns notes on those that were left out.
     fn copy(&self, from: &Path, to: &Path) -> anyhow::Result<Vec<String>> {
         let mut notes = Vec::new();
         match self {
@@ -118,7 +118,7 @@ fn copy_file(from: &Path, to: &Path, notes: &mut Vec<String>) -> anyhow::Result<
     let name = from.display();
     let kind = match std::fs::symlink_metadata(from) {
         Ok(metadata) => metadata.file_type(),
-        // Deleted, and still in git's index.
+        // The file was deleted, but is still in git's index.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error).with_context(|| format!("cannot read {name}")),
     };
@@ -128,10 +128,10 @@ fn copy_file(from: &Path, to: &Path, notes: &mut Vec<String>) -> anyhow::Result<
     } else if kind.is_file() {
         std::fs::copy(from, to).with_context(|| format!("cannot copy {name}"))?;
     } else if kind.is_dir() {
-        // A checkout leaves the folder of a submodule empty too.
+        // A checkout also leaves the folder of a submodule empty.
         std::fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
         if from.join(".git").exists() {
-            notes.push(format!("{name} is a repository of its own: jobs see an empty folder"));
+            notes.push(format!("{name} is a separate repository: jobs see an empty folder"));
         }
     } else {
         notes.push(format!("{name} is neither a file nor a folder: jobs do not see it"));

@@ -20,12 +20,12 @@ pub(super) struct Ended {
     pub(super) exit_status: Option<i64>,
     pub(super) seconds: f64,
     pub(super) reason: Option<String>,
-    /// Place of its stage among the build's.
+    /// Place of the job's stage among the stages of the build.
     #[serde(skip)]
     pub(super) stage_order: usize,
 }
 
-/// The state of a build whose jobs have ended in this way, as the service rolls it up.
+/// Returns the state of a build whose jobs have ended in this way, by the roll-up of the service.
 pub(super) fn state_of(ended: &[Ended]) -> BuildState {
     let summaries = ended.iter().map(|job| JobSummary {
         stage_order: i32::try_from(job.stage_order).unwrap_or(i32::MAX),
@@ -51,7 +51,7 @@ fn mark(verdict: Verdict, allow_failure: bool) -> (String, Colour) {
     (format!("{mark} {word}"), colour)
 }
 
-/// How a job ended, and why, under its log.
+/// Returns the line under a job's log: how the job ended, and why.
 pub(super) fn verdict_line(job: &Ended, colours: bool) -> String {
     let (verdict, colour) = mark(job.verdict, job.allow_failure);
     let reason = job.reason.as_ref().map(|reason| format!(": {}", inert(reason))).unwrap_or_default();
@@ -59,7 +59,7 @@ pub(super) fn verdict_line(job: &Ended, colours: bool) -> String {
     format!("{} in {took}{reason}\n", paint(&verdict, colour, colours))
 }
 
-/// The jobs in the order in which they ran.
+/// Returns the table of the jobs, in the order in which they ran.
 pub(super) fn table(plan: &Plan, columns: &[Column], ended: &[Ended]) -> Table {
     let staged = !plan.stages.is_empty();
     let mut head = vec!["JOB"];
@@ -82,7 +82,7 @@ pub(super) fn table(plan: &Plan, columns: &[Column], ended: &[Ended]) -> Table {
     table
 }
 
-/// The number, stage and distinction of a job, as the title of its log.
+/// Returns the title of a job's log: its number, stage and distinction.
 pub(super) fn title(job: &PlannedJob, label: &str) -> String {
     let stage = job.stage.as_ref().map(|stage| format!(" · {stage}")).unwrap_or_default();
     let label = if label.is_empty() { String::new() } else { format!(" · {label}") };

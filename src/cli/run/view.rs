@@ -1,4 +1,4 @@
-//! Logs as they come, for a terminal or a file: headings for the phases in place of Travis's marks.
+//! The logs as they arrive, for a terminal or a file: headings of the phases in place of Travis's marks.
 
 use std::io::{BufWriter, Write};
 use std::time::Duration;
@@ -9,14 +9,14 @@ use crate::cli::table::{Colour, paint};
 use crate::domain::in_words;
 use crate::log_view::{Checkpoint, Op, Renderer, line_coloured, line_plain};
 
-/// A command that takes less is not worth a line that says so.
+/// The duration from which a command gets a line with its time.
 const WORTH_TELLING: Duration = Duration::from_secs(1);
 
-/// Where logs are written.
+/// The writer of the logs.
 pub(super) struct View {
     out: BufWriter<Box<dyn Write + Send>>,
     colours: bool,
-    /// The terminal's columns; none when it is no terminal.
+    /// The terminal's columns; `None` when the output is not a terminal.
     columns: Option<usize>,
     renderer: Renderer,
     /// The phase whose heading was written last.
@@ -39,14 +39,14 @@ impl View {
         self.columns
     }
 
-    /// Writes a text that is ours.
+    /// Writes a text of Trainyard itself.
     pub(super) fn say(&mut self, text: &str) -> anyhow::Result<()> {
         self.write(text)?;
         self.after_blank = text.ends_with("\n\n");
         self.flush()
     }
 
-    /// A heading in the middle of everything: a job begins.
+    /// Begins a job's log with a heading.
     pub(super) fn begin_job(&mut self, title: &str) -> anyhow::Result<()> {
         self.renderer = renderer(self.colours);
         self.phase.clear();
@@ -56,7 +56,7 @@ impl View {
         self.say(&format!("{gap}{title}\n"))
     }
 
-    /// Takes the next bytes of the job's log, and writes the lines that are complete. Docker, too, keeps a line to itself
+    /// Takes the next bytes of the job's log, and writes the lines that are complete. Docker also holds a line back
     /// until it ends, so that a progress bar shows its last state.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         let ops = self.renderer.feed(bytes);
@@ -82,7 +82,7 @@ impl View {
                     self.line(&text)?;
                 }
                 Op::Close => self.folds = self.folds.saturating_sub(1),
-                // The only commands that a script times outside of folds are those of the phase `script`.
+                // Outside of folds, a script times only the commands of the phase `script`.
                 Op::Line { text, timed, .. } => {
                     if timed && self.folds == 0 {
                         self.heading("script")?;
@@ -131,7 +131,7 @@ fn renderer(colours: bool) -> Renderer {
     Renderer::new(Checkpoint::begin(1), if colours { line_coloured } else { line_plain })
 }
 
-/// The phase that a fold belongs to: `install.2` is a command of `install`.
+/// Returns the phase that a fold belongs to: `install.2` is a command of `install`.
 fn phase_of(fold: &str) -> &str {
     if fold == "git.checkout" {
         return "checkout";

@@ -37,7 +37,7 @@ pub struct CheckoutImage {
 /// A checkout image to be made.
 #[derive(Debug)]
 pub struct NewCheckoutImage<'a> {
-    /// Runs git in the job's image, without a network.
+    /// The container that runs git in the job's image, without a network.
     pub spec: &'a Spec,
     /// The history that git checks out.
     pub upload: Upload,
@@ -47,10 +47,11 @@ pub struct NewCheckoutImage<'a> {
     pub commit: &'a Sha,
 }
 
-/// Makes a checkout image. Returns `None` when the job's image keeps its files in volumes: nothing of them would be left.
+/// Makes a checkout image. Returns `None` when the job's image keeps its files in volumes: the layer would not hold
+/// them.
 ///
 /// # Errors
-/// When the command fails or the engine does not answer.
+/// Fails when the command fails or the engine does not answer.
 pub async fn make(docker: &Docker, new: NewCheckoutImage<'_>) -> anyhow::Result<Option<CheckoutImage>> {
     let (image, repo, commit) = (new.spec.image.clone(), new.repo.to_owned(), new.commit.clone());
     let inspected = docker.client()?.inspect_image(&image).await.context("inspecting the image")?;
@@ -60,12 +61,12 @@ pub async fn make(docker: &Docker, new: NewCheckoutImage<'_>) -> anyhow::Result<
     let name = format!("{}{commit}", prefix(docker));
     let made = check_out_and_commit(docker, &name, new).await;
     if let Err(error) = docker.remove_one(&name).await {
-        warn!("cannot remove the container that an image was made of, the next start will: {error:#}");
+        warn!("cannot remove the container of a checkout image, the next start will do it: {error:#}");
     }
     Ok(Some(CheckoutImage { id: made?, image, repo, commit }))
 }
 
-/// Runs the command and commits the container; returns the image's id. The container stays.
+/// Runs the command and commits the container. Returns the image's id. The container is not removed.
 async fn check_out_and_commit(docker: &Docker, name: &str, new: NewCheckoutImage<'_>) -> anyhow::Result<String> {
     let NewCheckoutImage { spec, upload, product, repo, commit } = new;
     let labels = [(CHECKOUT_IMAGE, &*spec.image), (CHECKOUT_REPO, repo), (CHECKOUT_COMMIT, commit.as_str())];
@@ -79,18 +80,18 @@ async fn check_out_and_commit(docker: &Docker, name: &str, new: NewCheckoutImage
             let mut output = docker.logs(name, 0)?;
             let said = output.next().await.transpose()?.unwrap_or_default();
             let said = String::from_utf8_lossy(&said[..said.len().min(MOST_WORDS)]).trim().to_owned();
-            bail!("git ended with exit status {} and said: {said}", exit.status)
+            bail!("git ended with exit status {} and printed: {said}", exit.status)
         }
         _ => bail!("the container in which git ran is gone"),
     }
-    // A runtime may keep what a container writes where the engine does not see it.
+    // A runtime may keep what a container writes in a place that the engine does not see.
     ensure!(docker.tar_of(name, product).await?.is_some(), "git left no {product}");
     let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let config = ContainerConfig { labels: Some(labels), ..Default::default() };
     let options = CommitContainerOptionsBuilder::new().container(name).build();
     // A layer is written before the engine answers.
     let patient = docker.client()?.clone().with_timeout(CHECKOUT_LIMIT);
-    Ok(patient.commit_container(options, config).await.context("making an image of the files")?.id)
+    Ok(patient.commit_container(options, config).await.context("committing the checkout image")?.id)
 }
 
 /// Lists the checkout images of this installation, the latest last.
@@ -119,7 +120,7 @@ pub async fn exists(docker: &Docker, id: &str) -> anyhow::Result<bool> {
     if is_status(&inspected, 404) {
         return Ok(false);
     }
-    inspected.context("looking at the image")?;
+    inspected.context("inspecting the image")?;
     Ok(true)
 }
 

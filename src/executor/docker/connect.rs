@@ -1,8 +1,8 @@
-//! The way to an engine: a socket, TCP with mutual TLS, or ssh.
+//! The connection to an engine: a socket, TCP with mutual TLS, or ssh.
 //!
-//! A network that drops packets says nothing, so a connection on which nobody answers for some seconds is given up, also
-//! one on which nothing is to be sent: a log that is followed breaks then, rather than standing still for ever. The
-//! kernel sees to that for TCP, and ssh does for its own.
+//! A network that drops packets reports no error. So a connection is given up when the other side does not answer for
+//! some seconds, even while nothing is to be sent: then a stream of a log breaks, and does not wait for ever. The
+//! kernel does this check for TCP, and ssh does it for its own connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,20 +20,20 @@ use rustls::{ClientConfig, RootCertStore};
 use super::endpoint::bracketed;
 use super::{Docker, Endpoint, TlsFiles, Tunnel};
 
-/// bollard's own limit, in seconds, on the wait for an answer's head. Creating a container on a busy disk is slow.
+/// The time that bollard waits for the head of an answer, in seconds. Creating a container on a busy disk is slow.
 const ANSWER_TIMEOUT: u64 = 120;
-/// How long a connection may take to be made.
+/// The time that making a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a connection lives on which the other side says nothing at all, not even that it got something.
+/// The time after which a connection ends when the other side sends nothing, not even an acknowledgement.
 const SILENCE: Duration = Duration::from_secs(12);
-/// When the other side is first asked whether it is there, and how often again.
+/// The time after which the other side is asked if it is there, and the interval at which it is asked again.
 const ASK_AFTER: Duration = Duration::from_secs(4);
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 const ASK_TIMES: u32 = 3;
-/// How long a connection is kept for the next request.
+/// The time for which a connection is kept for the next request.
 const KEPT: Duration = Duration::from_secs(30);
 
-/// A client of the engine at `endpoint`. Nothing is sent yet.
+/// Makes a client of the engine at `endpoint`. Sends nothing yet.
 pub(super) fn client(endpoint: &Endpoint, tunnel: Option<&Tunnel>) -> anyhow::Result<bollard::Docker> {
     match (endpoint, tunnel) {
         (Endpoint::Unix(socket), _) => {
@@ -75,7 +75,7 @@ where
     )?)
 }
 
-/// Mutual TLS with these files: the configured authority is the only one that counts.
+/// Makes a configuration of mutual TLS with these files. Only the configured authority is trusted.
 pub(super) fn tls(files: &TlsFiles) -> anyhow::Result<ClientConfig> {
     let certificates = |(setting, path): (&str, &std::path::PathBuf)| -> anyhow::Result<Vec<CertificateDer<'static>>> {
         let what = || format!("tls.{setting}, {}", path.display());
@@ -102,7 +102,7 @@ pub(super) fn tls(files: &TlsFiles) -> anyhow::Result<ClientConfig> {
         .context("tls.certificate and tls.key do not go together")
 }
 
-/// Why the engine does not answer, in words that say what to do.
+/// Returns the error for an engine that does not answer, with advice on what to do.
 pub(super) async fn unreachable(docker: &Docker, error: anyhow::Error) -> anyhow::Error {
     let advice = match docker.endpoint() {
         Endpoint::Unix(_) => "is dockerd running, and may this user open the socket?",
@@ -115,7 +115,7 @@ pub(super) async fn unreachable(docker: &Docker, error: anyhow::Error) -> anyhow
         Some(tunnel) => tunnel.said().await,
         None => None,
     };
-    // What connecting failed for stands at the end of a chain of which hyper shows the begin alone.
+    // The cause of a failed connection is at the end of an error chain, of which hyper shows only the beginning.
     let cause = said.unwrap_or_else(|| match root_cause(&error) {
         Some(cause) => format!("{error:#}: {cause}"),
         None => format!("{error:#}"),
@@ -124,7 +124,7 @@ pub(super) async fn unreachable(docker: &Docker, error: anyhow::Error) -> anyhow
     anyhow!("Docker is not reachable at {}{advice}: {cause}", docker.endpoint())
 }
 
-/// The last of an error's causes, if it is not told already.
+/// Returns the last cause of an error, if the error's text does not contain it already.
 fn root_cause(error: &anyhow::Error) -> Option<String> {
     let cause = error.root_cause().to_string();
     (!format!("{error:#}").contains(&cause)).then_some(cause)

@@ -22,7 +22,7 @@ pub(in crate::executor::docker) async fn create(docker: &Docker, spec: &Spec, na
     };
     let quota = !docker.no_quota.load(Ordering::Relaxed);
     let mut made = make(docker, name, body(docker, spec, &network, quota)).await;
-    // Every storage driver has its own words for having no quotas.
+    // Each storage driver reports the lack of quotas with a different error.
     if quota && made.as_ref().is_err_and(|error| !is_no_image(error)) {
         made = make(docker, name, body(docker, spec, &network, false)).await;
         docker.no_quota.store(made.is_ok(), Ordering::Relaxed);
@@ -60,20 +60,21 @@ pub(in crate::executor::docker) async fn make(
 
 fn body(docker: &Docker, spec: &Spec, network: &str, quota: bool) -> ContainerCreateBody {
     let gpus = spec.gpus.join(",");
-    // Images of CUDA say `all` here, and where NVIDIA's is the default runtime, that would be so.
+    // CUDA images set this variable to `all`. Where NVIDIA's runtime is the default one, a job would then see all GPUs.
     let visible = if gpus.is_empty() { "void" } else { &gpus };
     let environment = spec.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let environment = environment.chain([("NVIDIA_VISIBLE_DEVICES", visible)]);
     ContainerCreateBody {
         image: Some(spec.image.clone()),
         cmd: Some(spec.command.clone()),
-        // Whatever entry point an image has, the job's script is what runs.
+        // The job's script runs, whatever entry point an image has.
         entrypoint: Some(Vec::new()),
         env: Some(environment.map(|(name, value)| format!("{name}={value}")).collect()),
         labels: Some(docker.labels((GPUS, gpus)).into_iter().chain(blank_checkout_labels()).collect()),
-        // No terminal: the engine then frames the output, so that its bytes can be read back exactly.
+        // Without a terminal the engine frames the output, so that its bytes can be read back exactly.
         tty: Some(false),
-        // Its end is what the container waits for; whoever holds the other end says when, also by dying.
+        // The container waits for the end of this input. The process at the other end decides when it ends, also by
+        // dying.
         attach_stdin: Some(true),
         open_stdin: Some(true),
         stdin_once: Some(true),
@@ -113,7 +114,7 @@ pub(in crate::executor::docker) async fn rename_one(docker: &Docker, from: &str,
     renamed.context("renaming a container")
 }
 
-/// GPUs by their UUIDs. A count would let the engine choose, which knows nothing of who holds what.
+/// Requests GPUs by their UUIDs. With a count the engine would choose, and it does not know which job holds which GPU.
 fn gpu_request(gpus: &[String]) -> Option<Vec<DeviceRequest>> {
     (!gpus.is_empty()).then(|| {
         vec![DeviceRequest {
@@ -149,7 +150,7 @@ mod tests {
             change(&mut other);
             are_alike(&docker, &spec, &other)
         };
-        // What is watched from outside is the same container's matter.
+        // Limits that are watched from outside make no difference.
         assert!(changed(&|other| other.limits.time = Duration::from_secs(1)));
         assert!(changed(&|other| other.limits.log = bytesize::ByteSize::b(1)));
         let mount = Mount { host: "/srv".into(), target: "/data".into(), repos: Vec::new() };

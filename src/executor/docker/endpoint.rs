@@ -1,4 +1,4 @@
-//! Where a Docker engine is, and what it takes to get there.
+//! The address of a Docker engine, and the settings of the connection to it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,24 +7,23 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use url::{Host, Url};
 
-/// The socket of an engine that is named by its machine alone.
+/// The engine's socket on a machine when the endpoint names no socket.
 const SOCKET: &str = "/var/run/docker.sock";
 
-/// Where a Docker engine is.
+/// The address of a Docker engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    /// On this machine.
+    /// An engine on this machine.
     Unix(PathBuf),
-    /// On another one, by TCP with mutual TLS.
+    /// An engine on another machine, over TCP with mutual TLS.
     Tls {
-        /// Its name or address, which its certificate has to name.
+        /// Name or address of the machine, which the engine's certificate has to name.
         host: String,
-        /// Its port.
         port: u16,
         /// The files for mutual TLS.
         files: TlsFiles,
     },
-    /// On another one, by ssh.
+    /// An engine on another machine, over ssh.
     Ssh(SshHost),
 }
 
@@ -32,31 +31,31 @@ pub enum Endpoint {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsFiles {
-    /// The authority that signed the engine's certificate. No other is trusted.
+    /// The authority that signed the engine's certificate. No other one is trusted.
     pub ca: PathBuf,
-    /// Our certificate, signed by the authority that the engine trusts.
+    /// The client's certificate, signed by the authority that the engine trusts.
     pub certificate: PathBuf,
-    /// Its private key.
+    /// The client's private key.
     pub key: PathBuf,
 }
 
 impl TlsFiles {
-    /// All of them, with the names of their settings.
+    /// Returns the files with the names of their settings.
     pub fn all(&self) -> [(&'static str, &PathBuf); 3] {
         [("ca", &self.ca), ("certificate", &self.certificate), ("key", &self.key)]
     }
 }
 
-/// A machine that `ssh` leads to.
+/// A machine that is reached by `ssh`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SshHost {
-    /// Whom to log in as; whom ssh's own configuration names when it is not given.
+    /// The user that logs in; by default the user in ssh's own configuration.
     pub user: Option<String>,
-    /// The machine, or a name for it in ssh's own configuration.
+    /// The machine's name or address, or an alias in ssh's own configuration.
     pub host: String,
-    /// The port; that of ssh's own configuration when it is not given.
+    /// The port; by default the port in ssh's own configuration.
     pub port: Option<u16>,
-    /// The engine's socket there.
+    /// Path of the engine's socket on that machine.
     pub socket: String,
 }
 
@@ -64,7 +63,7 @@ impl Endpoint {
     /// Reads `unix:///path`, `tcp://host:port` or `ssh://user@host`.
     ///
     /// # Errors
-    /// In words for the operator.
+    /// Returns an error for the operator when the text or its TLS files do not form an endpoint.
     pub fn parse(text: &str, tls: Option<&TlsFiles>) -> anyhow::Result<Self> {
         const FORMS: &str = "unix:///path/to/docker.sock, tcp://host:2376 with tls, or ssh://user@host";
         let scheme = text.split_once("://").map(|(scheme, _)| scheme);
@@ -78,7 +77,7 @@ impl Endpoint {
             Some("tcp") => {
                 let Some(files) = tls.cloned() else {
                     bail!(
-                        "endpoint {text:?} needs tls = {{ ca = \"…\", certificate = \"…\", key = \"…\" }}: whoever reaches \
+                        "endpoint {text:?} needs tls = {{ ca = \"…\", certificate = \"…\", key = \"…\" }}: anyone reaching \
                          a Docker engine by plain TCP is root on its machine; docs/operate/machines.md shows how"
                     );
                 };
@@ -98,12 +97,12 @@ impl Endpoint {
                     "endpoint ssh://…: a password does not belong here; ssh logs in with a key"
                 );
                 let user = Some(url.username()).filter(|user| !user.is_empty()).map(str::to_owned);
-                // Both become arguments of ssh and parts of its files' names.
+                // The user and the host become arguments of ssh, and parts of the names of its files.
                 for name in user.iter().chain([&host]) {
                     let plain = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
                     ensure!(
                         !name.starts_with('-') && name.chars().all(plain),
-                        "endpoint {text:?}: {name:?} is no name of a user or a host"
+                        "endpoint {text:?}: {name:?} is not the name of a user or a host"
                     );
                 }
                 let socket = if matches!(url.path(), "" | "/") { SOCKET } else { url.path() };
@@ -127,7 +126,7 @@ fn parts(text: &str) -> anyhow::Result<(Url, String)> {
     Ok((url, host))
 }
 
-/// As in the configuration.
+/// The form of the configuration.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -143,7 +142,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// A host as URLs have it.
+/// Returns a host as URLs contain it.
 pub(super) fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
@@ -183,8 +182,8 @@ mod tests {
             ("tcp://me@gpu1:2376", Some(&files), "must not name a user"),
             ("tcp://gpu1:2376/x", Some(&files), "must end with its port"),
             ("ssh://me:secret@gpu1", None, "a password does not belong here"),
-            ("ssh://-oProxyCommand=sh/", None, "is no name of a user or a host"),
-            ("ssh://$(id)@gpu1", None, "is no name of a user or a host"),
+            ("ssh://-oProxyCommand=sh/", None, "is not the name of a user or a host"),
+            ("ssh://$(id)@gpu1", None, "is not the name of a user or a host"),
             ("ssh://", None, ""),
             ("ssh://gpu1", Some(&files), "tls is for tcp:// endpoints"),
             ("unix://docker.sock", None, "must be unix:///path"),

@@ -11,36 +11,32 @@ use super::{Docker, PROMPT};
 /// The engine's report on itself. A fact that it does not report is empty, `None`, or taken as fine.
 #[derive(Debug, Clone, Default)]
 pub struct EngineReport {
-    /// Its version.
     pub version: String,
-    /// The version of runc, or of what stands in for it.
+    /// Version of runc, or of the runtime in its place.
     pub runc: Option<String>,
-    /// How it keeps images and containers, such as `overlay2`.
+    /// The driver that stores images and containers, such as `overlay2`.
     pub storage_driver: String,
-    /// The version of the kernel's control groups, 1 or 2.
+    /// Version of the kernel's control groups, 1 or 2.
     pub cgroups: Option<u8>,
-    /// Where it keeps everything, on its own machine.
+    /// The folder in which the engine keeps all its data, on its own machine.
     pub root: Option<PathBuf>,
-    /// Processors of its machine.
+    /// Number of processors of the machine.
     pub processors: Option<u32>,
-    /// Bytes of memory of its machine.
+    /// Bytes of memory of the machine.
     pub memory: Option<u64>,
     /// True when the engine knows the runtime that brings GPUs into containers.
     pub has_nvidia_runtime: bool,
-    /// Limits of jobs that it cannot keep, by their settings' names.
+    /// Limits of jobs that the engine cannot enforce, by their settings' names.
     pub cannot_limit: Vec<&'static str>,
-    /// Its own warnings.
+    /// The engine's own warnings.
     pub warnings: Vec<String>,
-    /// The names of its images, with their tags.
+    /// Names of the images, with their tags.
     pub images: Vec<String>,
 }
 
-/// Asks the engine about itself; changes nothing.
-///
-/// # Errors
-/// When it does not answer.
+/// Asks the engine for facts about itself; changes nothing.
 pub async fn examine(docker: &Docker) -> anyhow::Result<EngineReport> {
-    // Its words for an engine that is away say what to do.
+    // The error of an engine that is away names what to do.
     let version = docker.version().await?;
     let client = docker.client()?;
     let info = tokio::time::timeout(PROMPT, client.info()).await.context("no answer in time")??;
@@ -51,10 +47,7 @@ pub async fn examine(docker: &Docker) -> anyhow::Result<EngineReport> {
     Ok(EngineReport { version, runc: runc.map(|part| part.version), images, ..of(info) })
 }
 
-/// Where the engine keeps everything, on its own machine.
-///
-/// # Errors
-/// When it does not answer.
+/// Returns the folder in which the engine keeps all its data, on its own machine.
 pub async fn root(docker: &Docker) -> anyhow::Result<Option<PathBuf>> {
     let info = tokio::time::timeout(PROMPT, docker.client()?.info()).await.context("no answer in time")??;
     Ok(info.docker_root_dir.map(PathBuf::from))
@@ -63,7 +56,7 @@ pub async fn root(docker: &Docker) -> anyhow::Result<Option<PathBuf>> {
 fn of(info: SystemInfo) -> EngineReport {
     let cannot = [
         (info.memory_limit, "memory"),
-        (info.swap_limit, "memory (a job may go on in swap)"),
+        (info.swap_limit, "memory (a job may also use swap)"),
         (info.cpu_cfs_quota, "cpus"),
         (info.pids_limit, "processes"),
     ];

@@ -11,11 +11,12 @@ use crate::executor::Spec;
 
 /// Capabilities that `apt-get` and `pip` need as root; all others are dropped.
 const CAPABILITIES: [&str; 7] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"];
-/// Where the engine's own log file of a container would be rotated, which loses bytes and confuses its followers. A job
-/// is ended for its log's size long before; this only keeps the disk when nobody is there to end it.
+/// The size at which the engine would rotate its log file of a container, which loses bytes and confuses the followers
+/// of the log. A job is stopped long before for the size of its log. This size only protects the disk when no worker
+/// can stop the job.
 const LOG_FILE: &str = "8g";
-/// Open files of one process. Some engines set none, and then programs that close all that could be open take minutes.
-/// More than the engine itself may have is refused, and that is often little.
+/// Open files of one process. Some engines set no limit, and then programs that close all possible files take minutes.
+/// A limit above the engine's own, which is often low, is refused.
 const OPEN_FILES: i64 = 16_384;
 /// Memory and processes of a helper.
 const HELPER_MEMORY: i64 = 64 << 20;
@@ -38,7 +39,7 @@ pub(in crate::executor::docker) fn of_job(
         memory_swap: Some(bytes(limits.memory)),
         shm_size: Some(bytes(limits.shared_memory)),
         pids_limit: Some(limits.processes),
-        // One file never takes more than all may, also one that was deleted while it is open.
+        // A single file is limited to the size of all together. This also holds for an open file that was deleted.
         ulimits: Some(vec![ulimit("core", 0), ulimit("nofile", OPEN_FILES), ulimit("fsize", bytes(limits.disk))]),
         storage_opt: quota.then(|| HashMap::from([("size".to_owned(), limits.disk.as_u64().to_string())])),
         cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
@@ -89,7 +90,7 @@ fn read_only(mount: &crate::executor::Mount) -> Mount {
         read_only: Some(true),
         bind_options: Some(MountBindOptions {
             propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
-            // What else is mounted below it would not be read only on older kernels.
+            // On older kernels, other mounts below the folder would not be read-only.
             non_recursive: Some(true),
             ..Default::default()
         }),

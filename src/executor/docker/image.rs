@@ -9,13 +9,13 @@ use super::labels::HELPS;
 use super::{create, host_config};
 use crate::executor::{ExecError, Image};
 
-/// The end of the names of containers through which images are looked into.
+/// The end of the names of containers that serve to inspect an image.
 const INSPECT_SUFFIX: &str = "-inspect";
 
-/// An image that the engine has.
+/// Finds an image of the engine.
 ///
 /// # Errors
-/// [`ExecError::Job`] when it is absent.
+/// Returns [`ExecError::Job`] when it is absent.
 pub async fn find(docker: &Docker, name: &str) -> Result<Image, ExecError> {
     let inspected = docker.client()?.inspect_image(name).await;
     if is_status(&inspected, 404) {
@@ -23,8 +23,8 @@ pub async fn find(docker: &Docker, name: &str) -> Result<Image, ExecError> {
             "the image {name} is not on this runner; build or pull it there, or choose another version"
         )));
     }
-    let id = inspected.context("looking at the image")?.id.context("an image without an id")?;
-    // Held meanwhile: jobs that begin together look once.
+    let id = inspected.context("inspecting the image")?.id.context("an image without an id")?;
+    // The lock is held during the check, so that jobs that begin together check the image once.
     let mut known = docker.images.0.lock().await;
     let has_git = match known.get(&id) {
         Some(has_git) => *has_git,
@@ -41,7 +41,7 @@ pub fn is_inspection(docker: &Docker, container: &str) -> bool {
     container.starts_with(&docker.prefix()) && container.ends_with(INSPECT_SUFFIX)
 }
 
-/// Looks into a container that is made for that and never runs.
+/// Checks for a file by a container that is made only for this and never runs.
 async fn has_file(docker: &Docker, image: &str, path: &str) -> anyhow::Result<bool> {
     let name = format!("{}image-{}{INSPECT_SUFFIX}", docker.prefix(), image.trim_start_matches("sha256:"));
     let body = ContainerCreateBody {
@@ -51,8 +51,8 @@ async fn has_file(docker: &Docker, image: &str, path: &str) -> anyhow::Result<bo
         host_config: Some(host_config::of_helper("none", &[])),
         ..Default::default()
     };
-    create::make(docker, &name, body).await.context("looking into the image")?;
-    // The file itself is not wanted: the engine would not remove the container while its stream is open.
+    create::make(docker, &name, body).await.context("inspecting the image")?;
+    // The content of the file is not needed. The engine would not remove the container while the file's stream is open.
     let found = docker.tar_of(&name, path).await.map(|tar| tar.is_some());
     docker.remove_one(&name).await?;
     found

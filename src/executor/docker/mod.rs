@@ -42,7 +42,7 @@ use errors::{is_missing, is_status};
 use labels::{INSTANCE, gateway_of, probe_of};
 use tunnel::Tunnel;
 
-/// A request that the engine answers at once, if it answers at all.
+/// The time for a request that the engine answers at once, if it answers at all.
 pub(super) const PROMPT: Duration = Duration::from_secs(10);
 
 /// The host's own addresses, and the time when they were read.
@@ -51,17 +51,17 @@ struct HostAddresses(Arc<Mutex<Option<ReadAddresses>>>);
 
 type ReadAddresses = (Instant, Vec<String>);
 
-/// True for an image id whose image has git.
+/// The known images by their ids: true when the image contains git.
 #[derive(Debug, Clone, Default)]
 struct KnownImages(Arc<Mutex<HashMap<String, bool>>>);
 
-/// A Docker engine, seen by one installation of Trainyard.
+/// A Docker engine, as one installation of Trainyard uses it.
 #[derive(Debug, Clone)]
 pub struct Docker {
-    // bollard refuses to make a client while the socket is not there; dockerd may come later than we do.
+    // bollard refuses to make a client while the socket does not exist, and dockerd may start later than this process.
     client: OnceLock<bollard::Docker>,
     endpoint: Endpoint,
-    /// The way to an engine that ssh leads to.
+    /// The connection to an engine over ssh.
     tunnel: Option<Tunnel>,
     instance: String,
     runtime: Option<String>,
@@ -72,7 +72,7 @@ pub struct Docker {
 }
 
 impl Docker {
-    /// A client for the engine at `endpoint`. Nothing is sent yet.
+    /// Makes a client of the engine at `endpoint`. Sends nothing yet.
     pub fn new(endpoint: Endpoint, instance: &str) -> Self {
         let tunnel = match &endpoint {
             Endpoint::Ssh(host) => Some(Tunnel::new(host.clone())),
@@ -90,7 +90,7 @@ impl Docker {
         }
     }
 
-    /// Runs jobs with this runtime of the engine instead of its default.
+    /// Runs jobs with this runtime of the engine, in place of its default.
     pub fn with_runtime(mut self, runtime: Option<String>) -> Self {
         self.runtime = runtime;
         self
@@ -104,15 +104,11 @@ impl Docker {
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// Where the engine is.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// The engine's version.
-    ///
-    /// # Errors
-    /// When it does not answer, in words that say what to do.
+    /// Returns the engine's version. The error names what to do.
     pub async fn version(&self) -> anyhow::Result<String> {
         let asked = async {
             let answer = tokio::time::timeout(PROMPT, self.client()?.version()).await;
@@ -131,14 +127,14 @@ impl Docker {
         format!("trainyard-{}-", &self.instance[..8.min(self.instance.len())])
     }
 
-    /// The name of an attempt's container. A later process finds the container by it: a name, unlike a label, can be given
-    /// to a container that was there before the job. It is known before there is one, so that nothing is left behind of
-    /// one that is half made.
+    /// Returns the name of an attempt's container. A later process finds the container by its name: unlike a label, a
+    /// name can be given to a container that existed before the job. The name is known before the container exists, so
+    /// that a container that is only half made can be removed, too.
     pub fn name_of(&self, attempt: AttemptId) -> String {
         format!("{}{attempt}", self.prefix())
     }
 
-    /// The labels of a container, by which this installation knows it as its own.
+    /// Returns the labels of a container, by which this installation recognises it.
     pub(super) fn labels(&self, more: (&str, String)) -> HashMap<String, String> {
         [(INSTANCE, self.instance.clone()), more].map(|(name, value)| (name.to_owned(), value)).into()
     }
@@ -152,7 +148,7 @@ impl Docker {
     /// Extracts files into a container that does not use them yet.
     ///
     /// # Errors
-    /// When the files cannot be read or the engine does not take them.
+    /// Fails when the files cannot be read or the engine does not accept them.
     pub async fn put(&self, container: &str, upload: Upload) -> Result<(), ExecError> {
         let options = UploadToContainerOptionsBuilder::new().path("/").build();
         let body = bollard::body_try_stream(upload.into_stream());
@@ -163,18 +159,18 @@ impl Docker {
     /// Extracts a tar at the root of a container that does not use it yet.
     ///
     /// # Errors
-    /// When it cannot be read or the engine does not take it.
+    /// Fails when the tar cannot be read or the engine does not accept it.
     pub async fn put_tar(&self, container: &str, tar: impl Read + Send + 'static) -> anyhow::Result<()> {
         let options = UploadToContainerOptionsBuilder::new().path("/").build();
         let body = bollard::body_try_stream(archive::stream_of(tar));
         self.client()?.upload_to_container(container, Some(options), body).await.context("filling the container")
     }
 
-    /// A file or folder of a container, also an ended one, as a tar in which its last part begins every name. None when
-    /// there is no such path in it.
+    /// Returns a file or folder of a container, which may have ended, as a tar in which each name begins with the last
+    /// part of `path`; `None` when the container has no such path.
     ///
     /// # Errors
-    /// When the engine does not answer, or the container is gone.
+    /// Fails when the engine does not answer, or when the container is gone.
     pub async fn tar_of(
         &self,
         container: &str,
@@ -193,12 +189,12 @@ impl Docker {
     /// Starts a container.
     ///
     /// # Errors
-    /// [`ExecError::Job`] when the image lacks what the command needs.
+    /// Returns [`ExecError::Job`] when the image cannot run the command.
     pub async fn start(&self, container: &str) -> Result<(), ExecError> {
         let started = self.client()?.start_container(container, None::<StartContainerOptions>).await;
         match started {
-            // runc's complaint that the command is not in the image.
-            // But that it is gone, or the one whose network it joins, is not the job's fault.
+            // This is runc's error for a command that is not in the image. But a missing container, or a missing
+            // container whose network it should join, is not the job's fault.
             Err(DockerError::DockerResponseServerError { status_code: 400 | 404, message })
                 if !message.contains("No such container") =>
             {
@@ -208,11 +204,11 @@ impl Docker {
         }
     }
 
-    /// The container's output from byte `skip` on, live until it ends. Stdout and stderr come in the order in which the
-    /// engine logged them, which is the same at each reading.
+    /// Returns the container's output from byte `skip` on, live until it ends. Stdout and stderr come in the order in
+    /// which the engine logged them, which is the same at each reading.
     ///
     /// # Errors
-    /// When the engine was never reached.
+    /// Fails when no connection to the engine was possible yet.
     pub fn logs(
         &self,
         container: &str,
@@ -233,25 +229,22 @@ impl Docker {
     /// Waits until a container has ended.
     ///
     /// # Errors
-    /// When the engine goes away meanwhile.
+    /// Fails when the engine goes away meanwhile.
     pub async fn wait(&self, container: &str) -> anyhow::Result<()> {
         match self.client()?.wait_container(container, None::<WaitContainerOptions>).next().await {
-            // A status other than 0 comes as this error.
+            // A status other than 0 is reported as this error.
             None | Some(Ok(_) | Err(DockerError::DockerContainerWaitError { .. })) => Ok(()),
             Some(Err(error)) => Err(error).context("waiting for the container"),
         }
     }
 
-    /// Where a container is in its life.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
+    /// Returns the state of a container.
     pub async fn life(&self, container: &str) -> anyhow::Result<Life> {
         let inspected = self.client()?.inspect_container(container, None).await;
         if is_status(&inspected, 404) {
             return Ok(Life::Gone);
         }
-        let state = inspected.context("looking at the container")?.state.context("a container without a state")?;
+        let state = inspected.context("inspecting the container")?.state.context("a container without a state")?;
         Ok(match state.status {
             Some(ContainerStateStatusEnum::CREATED) => Life::Created,
             Some(
@@ -268,10 +261,7 @@ impl Docker {
         })
     }
 
-    /// Sends a signal to the job's processes. A container that has ended already is fine.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
+    /// Sends a signal to the job's processes. Does nothing when the container has ended already.
     pub async fn signal(&self, container: &str, signal: &str) -> anyhow::Result<()> {
         let options = KillContainerOptionsBuilder::new().signal(signal).build();
         let sent = self.client()?.kill_container(container, Some(options)).await;
@@ -281,11 +271,8 @@ impl Docker {
         sent.with_context(|| format!("sending {signal}"))
     }
 
-    /// How many bytes a container has written into its file system; none when it is gone. The engine counts file by
-    /// file.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
+    /// Returns the number of bytes that a container has written into its file system; `None` when the container is
+    /// gone. The engine counts file by file.
     pub async fn written(&self, container: &str) -> anyhow::Result<Option<u64>> {
         let options = InspectContainerOptionsBuilder::new().size(true).build();
         let inspected = self.client()?.inspect_container(container, Some(options)).await;
@@ -295,14 +282,11 @@ impl Docker {
         Ok(inspected.context("measuring the container")?.size_rw.and_then(|size| u64::try_from(size).ok()))
     }
 
-    /// Removes a container, also a running one, with its anonymous volumes and its helpers. What is gone already is
-    /// fine.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
+    /// Removes a container with its anonymous volumes and its helpers, even if it runs. Does nothing when they are gone
+    /// already.
     pub async fn remove(&self, container: &str) -> anyhow::Result<()> {
         let (gateway, probe) = (gateway_of(container), probe_of(container));
-        // At once, and each whatever becomes of the others. A job that still runs is left without a network for a moment.
+        // All are removed at once, and each even if another fails. A job that still runs has no network for a moment.
         let (own, gateway, probe) =
             tokio::join!(self.remove_one(container), self.remove_one(&gateway), self.remove_one(&probe));
         own.and(gateway).and(probe)
@@ -311,7 +295,7 @@ impl Docker {
     pub(super) async fn remove_one(&self, container: &str) -> anyhow::Result<()> {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         let removed = self.client()?.remove_container(container, Some(options)).await;
-        // 409: it is being removed by another request.
+        // Status 409: another request is removing the container.
         if is_status(&removed, 404) || is_status(&removed, 409) {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! An engine's socket on another machine, through the system's `ssh`.
 //!
-//! One connection carries everything. A session for each request, as `docker -H ssh://` opens them, would cost a handshake
-//! each time, and an ssh server takes only some that begin together.
+//! One connection carries all requests. A session for each request, as `docker -H ssh://` opens them, would cost a
+//! handshake each time, and an ssh server accepts only a few that begin together.
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -21,16 +21,16 @@ use tower_service::Service;
 
 use super::{PROMPT, SshHost};
 
-/// How long ssh may take to log in; its own ConnectTimeout below comes first.
+/// The time that ssh may take to log in. The ConnectTimeout below is shorter.
 const LOG_IN: Duration = Duration::from_secs(9);
-// Who asks the engine gives up then, and the login with it, without having heard why.
+// Otherwise the request to the engine would be given up first, and the login with it, before its error is known.
 const _: () = assert!(LOG_IN.as_millis() < PROMPT.as_millis());
-/// How often it is looked whether it has.
+/// The interval at which the login is checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The longest part of ssh's error output that is read, in bytes.
 const MOST_SAID: usize = 2000;
-/// Hosts' keys are checked and never learned, nobody is asked anything, no right is handed on, and a host that is silent
-/// for some seconds is gone.
+/// The options of ssh: the host's key is checked and never learned, no question is asked, no right is passed on, and a
+/// host that is silent for some seconds counts as gone.
 const OPTIONS: [&str; 10] = [
     "BatchMode=yes",
     "StrictHostKeyChecking=yes",
@@ -44,7 +44,7 @@ const OPTIONS: [&str; 10] = [
     "ServerAliveCountMax=3",
 ];
 
-/// The way to one machine. Clones share it.
+/// The connection to one machine. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Tunnel(Arc<Shared>);
 
@@ -54,7 +54,7 @@ struct Shared {
     running: Mutex<Option<Running>>,
 }
 
-/// An `ssh` that is logged in, as long as it lives.
+/// An `ssh` that is logged in, as long as its process lives.
 #[derive(Debug)]
 struct Running {
     ssh: Child,
@@ -68,14 +68,14 @@ impl Running {
 }
 
 impl Tunnel {
-    /// The way to this machine; ssh is started when it is first needed, and again when it has ended.
+    /// Makes the connection to `host`. ssh starts when it is first needed, and again when it has ended.
     pub(super) fn new(host: SshHost) -> Self {
         Self(Arc::new(Shared { host, running: Mutex::default() }))
     }
 
-    /// The folder of an ssh that is logged in: the engine's socket and ssh's own are in it.
+    /// Returns the folder of an ssh that is logged in. It contains the engine's socket and ssh's own.
     async fn open(&self) -> anyhow::Result<PathBuf> {
-        // Held meanwhile: all who come wait for the same login.
+        // The lock is held during the login, so that all callers wait for the same one.
         let mut running = self.0.running.lock().await;
         if let Some(there) = &mut *running
             && there.ssh.try_wait()?.is_none()
@@ -90,9 +90,9 @@ impl Tunnel {
     async fn log_in(&self) -> anyhow::Result<Running> {
         let folder = tempfile::Builder::new().prefix("trainyard-ssh-").tempdir().context("making a folder for ssh")?;
         let (socket, said) = (folder.path().join("docker.sock"), folder.path().join("said"));
-        // Appended to, so that it can be cut while ssh writes on.
+        // ssh appends to the file, so that the file can be emptied while ssh still writes.
         let log = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&said)?;
-        // setpriv (util-linux) asks the kernel to end ssh with us, which needs no unsafe code here.
+        // setpriv (util-linux) asks the kernel to end ssh together with this process, which needs no unsafe code here.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig=KILL", "--", "ssh", "-M", "-N", "-o", "ExitOnForwardFailure=yes", "-L"]);
         command.arg(format!("{}:{}", socket.display(), self.0.host.socket));
@@ -100,7 +100,7 @@ impl Tunnel {
         let ssh = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true).spawn();
         let mut running = Running { ssh: ssh.context("cannot start setpriv: install the package util-linux")?, folder };
         let begin = Instant::now();
-        // ssh listens there once it is logged in.
+        // ssh listens on the socket once it is logged in.
         while !socket.exists() {
             if running.ssh.try_wait()?.is_some() {
                 bail!("{}", explained(&self.0.host, &what_was_said(&said)));
@@ -123,12 +123,12 @@ impl Tunnel {
         command.args(["--", host]);
     }
 
-    /// A command that runs `program` on the machine.
+    /// Returns a command that runs `program` on the machine.
     pub(super) async fn command(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Command> {
         let folder = self.open().await?;
         let mut command = Command::new("ssh");
         self.name_host(&mut command, &folder);
-        // A shell reads it there.
+        // A shell on the machine reads the command.
         let words = [program].into_iter().chain(arguments.iter().copied());
         let quoted: Vec<String> = words.map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect();
         command.arg(quoted.join(" "));
@@ -143,7 +143,7 @@ impl Tunnel {
     }
 }
 
-/// The last of what ssh has said; forgotten then, so that it does not grow.
+/// Returns the last messages of ssh, and empties the file so that it does not grow.
 fn what_was_said(path: &Path) -> String {
     let said = std::fs::read(path).unwrap_or_default();
     let _ = std::fs::OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(0));
@@ -176,7 +176,7 @@ fn explained(host: &SshHost, said: &str) -> String {
     format!("ssh to {name}: {said}: {advice}")
 }
 
-/// For hyper: a connection to the engine.
+/// The connection to the engine, for hyper.
 impl Service<Uri> for Tunnel {
     type Response = TokioIo<UnixStream>;
     type Error = std::io::Error;

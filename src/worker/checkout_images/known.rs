@@ -9,27 +9,27 @@ use tokio::sync::Notify;
 use crate::domain::{RepoName, Sha};
 use crate::executor::CheckoutImage;
 
-/// How long it is not asked again whether a repository's jobs in an image write many files.
+/// The time for which the files that jobs of a repository write in an image are not counted again.
 const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
-/// How long one is kept that no job uses.
+/// The time for which an image is kept that no job uses.
 const MAX_UNUSED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// How many are kept.
+/// The largest number of images that are kept.
 const MOST: usize = 8;
 
 /// The checkout images of one engine.
 #[derive(Debug, Default)]
 pub(super) struct KnownImages {
     state: Mutex<State>,
-    /// Rings when a job asks.
+    /// Rings when a job asks for an image.
     pub(super) asked: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     known: Vec<Known>,
-    /// When it was looked last what jobs in an image have to write of a repository.
+    /// The times at which the files were last counted that jobs of a repository write, by image and repository.
     looked: HashMap<(String, String), Instant>,
-    /// The latest jobs that might want one, by their image and repository.
+    /// The latest jobs for which an image may be worth making, by their image and repository.
     asked: HashMap<(String, String), Request>,
 }
 
@@ -41,23 +41,21 @@ struct Known {
     is_replaced: bool,
 }
 
-/// A job that might want one for those after it.
+/// A job after which an image may be worth making, for the jobs that follow it.
 #[derive(Debug)]
 pub(super) struct Request {
-    /// The id of its image.
+    /// Id of the job's image.
     pub(super) image: String,
-    /// Its repository.
     pub(super) repo: RepoName,
     /// A name of the repository that survives a rename.
     pub(super) key: String,
-    /// Its commit.
     pub(super) commit: Sha,
-    /// Where the commit is fetched from.
+    /// The address from which the commit is fetched.
     pub(super) origin: String,
 }
 
 impl KnownImages {
-    /// Takes those for all that there are, the latest last.
+    /// Replaces the known images by `found`, which is all that the engine has, with the latest last.
     pub(super) fn see(&self, found: &[CheckoutImage]) {
         let missing = {
             let mut state = self.lock();
@@ -70,7 +68,7 @@ impl KnownImages {
         }
     }
 
-    /// Takes one in; others for the same jobs are replaced by it.
+    /// Adds an image. It replaces those for the same jobs.
     pub(super) fn add(&self, base: CheckoutImage) {
         let mut state = self.lock();
         for known in &mut state.known {
@@ -79,28 +77,28 @@ impl KnownImages {
         state.known.push(Known { base, last_used: Instant::now(), is_replaced: false });
     }
 
-    /// The one for the jobs of a repository in an image.
+    /// Returns the current image for the jobs of a repository in an image.
     pub(super) fn of(&self, image: &str, key: &str) -> Option<CheckoutImage> {
         let state = self.lock();
         let fits = |known: &&Known| !known.is_replaced && known.base.image == image && known.base.repo == key;
         state.known.iter().find(fits).map(|known| known.base.clone())
     }
 
-    /// Notes that a job begins on it.
+    /// Records that a job begins on the image.
     pub(super) fn record_use(&self, base: &CheckoutImage) {
         if let Some(known) = self.lock().known.iter_mut().find(|known| known.base == *base) {
             known.last_used = Instant::now();
         }
     }
 
-    /// Forgets one that is gone; it may be made again at once.
+    /// Forgets an image that is gone. It may be made again at once.
     pub(super) fn forget(&self, base: &CheckoutImage) {
         let mut state = self.lock();
         state.known.retain(|known| known.base != *base);
         state.looked.remove(&(base.image.clone(), base.repo.clone()));
     }
 
-    /// Takes in that a job might want one, unless its like was looked at lately.
+    /// Records that an image may be worth making for such jobs, unless that was checked lately.
     pub(super) fn ask(&self, asked: Request) {
         let jobs = (asked.image.clone(), asked.key.clone());
         let mut state = self.lock();
@@ -110,7 +108,7 @@ impl KnownImages {
         }
     }
 
-    /// A job that has asked; its like is looked at only once in a while.
+    /// Returns a job that has asked. Jobs with the same image and repository are checked only once in a while.
     pub(super) fn next(&self) -> Option<Request> {
         let mut state = self.lock();
         let jobs = state.asked.keys().next()?.clone();
@@ -200,7 +198,7 @@ mod tests {
             images.next().is_some()
         };
         assert_eq!(["1 acme/x", "2 acme/x", "1 acme/x"].map(ask), [true, true, false]);
-        // One that is gone is made again at once.
+        // An image that is gone is made again at once.
         images.forget(&base("", "image", "1 acme/x"));
         assert!(ask("1 acme/x"));
     }

@@ -1,7 +1,9 @@
-//! Images that have most files of a large repository, so that its jobs write only those that differ.
+//! Checkout images: images that hold most files of a large repository, so that its jobs write only the files that
+//! differ.
 //!
-//! One is made in the background when a job had to write many files: of a commit that was pushed to the default branch, on
-//! top of the job's image. Later jobs in that image begin on it whose own history has that commit.
+//! An image is made in the background when a job had to write many files. It holds a commit that was pushed to the
+//! default branch, on top of the job's image. Later jobs that would begin on the job's image begin on the checkout
+//! image instead, if their own history contains its commit.
 
 mod known;
 
@@ -26,21 +28,22 @@ use crate::git::{Mirrors, NewHistory, TreeFile};
 use crate::storage::Room;
 use crate::store::builds::BuildFacts;
 
-/// How many files a job has to write for an image to be worth its while, or how much.
+/// The number of files from which an image is worth making. [`MIN_BYTES`] is the other limit.
 const MIN_FILES: usize = 2_000;
-/// See [`MIN_FILES`].
+/// The size of the files from which an image is worth making, even when they are few.
 const MIN_BYTES: ByteSize = ByteSize::mib(256);
-/// The attribute by which another program writes a file.
+/// The git attribute by which another program writes a file.
 const FILTER: &[u8] = b"filter";
-/// How often those are removed that are not wanted any more.
+/// The interval at which images are removed that no job wants any more.
 const TIDY_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// Names a repository: with its id, since a name may be given to another one, and with its name, which the folder has.
+/// Returns the key of a repository: its id, since a name may later belong to another repository, and its name, since
+/// the folder of the checkout has it.
 fn key_of(repo: &RepoName, facts: &BuildFacts) -> String {
     format!("{} {repo}", facts.repo_id)
 }
 
-/// The checkout images of one engine. They are made and removed by a task of their own, [`CheckoutImages::keep`].
+/// The checkout images of one engine. A separate task makes and removes them: [`CheckoutImages::keep`].
 #[derive(Debug)]
 pub(super) struct CheckoutImages {
     known: KnownImages,
@@ -77,7 +80,7 @@ impl CheckoutImages {
     ) -> Option<CheckoutImage> {
         let base = wanted.is_plain().then(|| self.known.of(&image.id, &key_of(repo, facts))).flatten()?;
         let fits = async {
-            // What goes wrong here goes wrong with the checkout too, and is told there.
+            // The checkout fails for the same reason if this fails, and reports it.
             ensure_fetched(&self.mirrors, repo, facts).await?;
             self.mirrors.leads_to(repo, &base.commit, &facts.built_sha).await
         };
@@ -116,14 +119,14 @@ impl CheckoutImages {
             loop {
                 health.until_reachable().await;
                 if let Err(error) = self.tidy(health).await {
-                    debug!(runner = self.runner, "cannot look at the images: {error:#}");
+                    debug!(runner = self.runner, "cannot list the checkout images: {error:#}");
                 }
                 while let Some(asked) = self.known.next() {
                     if let Err(error) = self.make(&asked, health).await {
-                        warn!(runner = self.runner, "cannot make an image of the files of {}: {error:#}", asked.repo);
+                        warn!(runner = self.runner, "cannot make a checkout image of {}: {error:#}", asked.repo);
                     }
                 }
-                // Nobody waits for one.
+                // No job waits for an image.
                 let _ = tokio::time::timeout(TIDY_INTERVAL, self.known.asked.notified()).await;
             }
         };
@@ -138,7 +141,7 @@ impl CheckoutImages {
         let files = self.mirrors.files(repo, commit).await?;
         let old = self.known.of(image, key);
         let there = match &old {
-            // It may be gone from the mirror.
+            // The old commit may be gone from the mirror.
             Some(old) => self.mirrors.files(repo, &old.commit).await.unwrap_or_default(),
             None => Vec::new(),
         };
@@ -150,7 +153,7 @@ impl CheckoutImages {
         let attributes = files.iter().filter(|file| file.path.rsplit('/').next() == Some(".gitattributes"));
         let attributes = self.mirrors.read(repo, &attributes.collect::<Vec<_>>()).await?;
         if let Some(why) = why_unfit(&names, &attributes) {
-            debug!(runner = self.runner, "no image is made of the files of {repo}: {why}");
+            debug!(runner = self.runner, "no checkout image is made of {repo}: {why}");
             return Ok(());
         }
         let begin = Instant::now();
@@ -163,11 +166,11 @@ impl CheckoutImages {
         let index = format!("{}/.git/index", checkout_folder(repo));
         let new = NewCheckoutImage { spec: &spec, upload, product: &index, repo: key, commit };
         let Some(base) = checkout_image::make(&self.docker, new).await? else {
-            debug!(runner = self.runner, "no image is made of the files of {repo}: they would be in volumes");
+            debug!(runner = self.runner, "no checkout image is made of {repo}: its files would be in volumes");
             return Ok(());
         };
         let (count, took) = (files.len(), begin.elapsed().as_secs_f64());
-        info!(runner = self.runner, "an image has the {count} files of {repo} at {commit}, made in {took:.1} s");
+        info!(runner = self.runner, "made a checkout image: {count} files of {repo} at {commit}, in {took:.1} s");
         self.known.add(base);
         Ok(())
     }
@@ -200,21 +203,21 @@ fn are_many(files: &[TreeFile], there: &[TreeFile]) -> bool {
     written.len() >= MIN_FILES || written.iter().map(|file| file.size).sum::<u64>() >= MIN_BYTES.as_u64()
 }
 
-/// Why an image could not have files of these names as git writes them for a job, if it could not. The texts are those of the
-/// files that say how git writes.
+/// Returns why an image cannot hold files of these names as git writes them for a job; `None` when it can. `attributes`
+/// are the texts of the `.gitattributes` files, which control how git writes files.
 fn why_unfit(names: &[Vec<u8>], attributes: &[Vec<u8>]) -> Option<&'static str> {
     let is_whiteout = |name: &Vec<u8>| name.split(|byte| *byte == b'/').any(|part| part.starts_with(b".wh."));
-    // In a layer such a name, also of a folder, says that another file is gone.
+    // In a layer, such a name of a file or folder means that another file is deleted.
     if names.iter().any(is_whiteout) {
-        return Some("one has a name that means something else in a layer of an image");
+        return Some("the name of a file has another meaning in a layer of an image");
     }
-    // Such a folder may have attributes that are not among the texts.
+    // Such a folder may contain a `.gitattributes` file whose text was not read.
     if names.iter().any(|name| std::str::from_utf8(name).is_err()) {
-        return Some("one has a name that is not UTF-8");
+        return Some("the name of a file is not UTF-8");
     }
-    // Such as those of git-lfs, which fetches what it writes.
+    // An example is the filter of git-lfs, which downloads the files that it writes.
     let has_filter = |text: &Vec<u8>| text.windows(FILTER.len()).any(|word| word == FILTER);
-    attributes.iter().any(has_filter).then_some("filters write them")
+    attributes.iter().any(has_filter).then_some("filters write some files")
 }
 
 #[cfg(test)]

@@ -39,13 +39,13 @@ impl JobCache {
             Some(found) => format!("Restored the cache of {} ({}).", of(&found.reference), found.size),
             None => {
                 let looked: Vec<String> = self.refs.iter().map(|reference| of(reference)).collect();
-                format!("There is no cache yet of {}.", looked.join(" or of "))
+                format!("There is no cache yet for {}.", looked.join(" or "))
             }
         }
     }
 }
 
-/// A ref in words.
+/// Describes a ref.
 fn of(reference: &str) -> String {
     match reference.split_once('/') {
         Some(("pull", number)) => format!("pull request #{number}"),
@@ -54,7 +54,8 @@ fn of(reference: &str) -> String {
     }
 }
 
-/// Finds the cache for a job that wants one. The container of an adopted attempt was filled long ago, so none is looked up.
+/// Finds the cache for a job that wants one. An adopted attempt looks up none: its container was filled when it was
+/// made.
 pub(super) async fn find(caches: &Caches, job: &Claimed, facts: &BuildFacts, begins: bool) -> Option<JobCache> {
     let config = job.config.as_object()?;
     let wanted = cache::wanted(config)?;
@@ -65,14 +66,14 @@ pub(super) async fn find(caches: &Caches, job: &Claimed, facts: &BuildFacts, beg
         let (caches, repo, refs, slug) = (caches.clone(), cache.repo, cache.refs.clone(), cache.slug.clone());
         let found = tokio::task::spawn_blocking(move || caches.find(repo, &refs, &slug)).await;
         cache.found = found.map_err(anyhow::Error::from).flatten().unwrap_or_else(|error| {
-            warn!(job = %job.id, "cannot look for the cache of job {}: {error:#}", job.id);
+            warn!(job = %job.id, "cannot find the cache of job {}: {error:#}", job.id);
             None
         });
     }
     Some(cache)
 }
 
-/// Stores the folders that the job's script listed; returns what the log says about it.
+/// Stores the folders that the job's script listed. Returns the lines about it for the log.
 pub(super) async fn store(engine: &Engine, caches: &Caches, container: &str, cache: JobCache) -> String {
     let reference = of(&cache.refs[0]);
     let timeout = cache.wanted.timeout;
@@ -110,7 +111,7 @@ async fn try_store(engine: &Engine, caches: &Caches, container: &str, cache: Job
     Ok(size.map_or(Stored::Unchanged, Stored::New))
 }
 
-/// Returns the folders that the script listed, each whole; empty when the script did not get so far.
+/// Returns the folders that the script listed, each a path from the root; empty when the script did not get that far.
 async fn listed_paths(engine: &Engine, container: &str) -> anyhow::Result<Vec<String>> {
     let Some(tar) = engine.copy_out(container, &format!("{HOME}/.travis/cache")).await? else {
         return Ok(Vec::new());

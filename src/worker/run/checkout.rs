@@ -1,4 +1,4 @@
-//! The checkout of a job, put together from the mirror of its repository.
+//! The checkout of a job, made from the mirror of its repository.
 
 use std::path::Path;
 
@@ -15,8 +15,9 @@ use crate::store::builds::BuildFacts;
 use crate::travis::script::Files;
 use crate::worker::fetch::ensure_fetched;
 
-/// Puts a checkout together in a new folder in `scratch`. It has no files when the job gets them out of the history with
-/// its own git: then the job's processors do that work. Else git writes them here, faster than an engine would.
+/// Makes a checkout in a new folder in `scratch`. It has no files when the job takes them from the history with its own
+/// git, so that the job's processors do that work. Otherwise git writes the files here, which is faster than the copy
+/// through an engine.
 pub(super) async fn put_together(
     mirrors: &Mirrors,
     scratch: &Path,
@@ -49,7 +50,7 @@ pub(super) async fn put_together(
 /// Derives the training of a smoke job again, as the plan did: the job's row holds the order, not the files.
 ///
 /// # Errors
-/// [`ExecError::Job`] when the config cannot be tried, although it could when it was planned.
+/// Returns [`ExecError::Job`] when the config cannot be tried, although it could when it was planned.
 pub(super) async fn derive_training(
     mirrors: &Mirrors,
     order: &SmokeJob,

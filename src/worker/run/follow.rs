@@ -1,4 +1,4 @@
-//! From a container's output to the stored log.
+//! The way of a container's output into the stored log.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,14 +16,14 @@ use crate::attempt::Shared;
 use crate::executor::{Exit, Life};
 use crate::worker::ENGINE_RETRY_DELAY;
 
-/// After this many appends a log is a long one, and its bytes are gathered for a moment before each commit.
+/// The number of appends after which a log counts as long, and its bytes are gathered for a moment before each commit.
 const LONG_LOG: u32 = 32;
 const GATHER: Duration = Duration::from_millis(40);
-/// A commit of at least this many bytes is worth its while: the next one follows at once.
+/// The size from which a commit is large enough for the next one to follow at once.
 const GATHERED_ENOUGH: usize = 64 * 1024;
-/// The pause before a stream that broke is opened again.
+/// The pause before a broken stream is opened again.
 const REOPEN: Duration = Duration::from_millis(200);
-/// Bytes that may wait for their commit; beyond that the engine waits.
+/// The number of bytes that may wait for their commit. Beyond it, the engine waits.
 const MOST_GATHERED: usize = 1024 * 1024;
 
 /// A container that has ended, with all of its output stored.
@@ -41,7 +41,7 @@ pub(super) async fn follow(run: &Run, started: Started, log: &mut Log) -> Result
     let mut engine_was_away = false;
     loop {
         let whole = store_output(run, &container, log).await?;
-        // A stream that broke says nothing about the container: whether that has ended is asked without waiting.
+        // A broken stream is no sign that the container has ended, so then the state is asked for without waiting.
         let ended = match whole {
             true => engine.wait(&container).await,
             false => Ok(()),
@@ -86,7 +86,7 @@ async fn wait_for_engine(run: &Run, container: &str) -> bool {
     }
 }
 
-/// Stores the output from the stored offset on, until the stream ends (true) or breaks (false).
+/// Stores the output from the stored offset on. Returns true when the stream has ended, false when it broke.
 async fn store_output(run: &Run, container: &str, log: &mut Log) -> Result<bool, End> {
     let frames = run.handles.engine.follow(container, log.read_on_from())?;
     let gathered = Gathered::default();
@@ -97,7 +97,7 @@ async fn store_output(run: &Run, container: &str, log: &mut Log) -> Result<bool,
     loop {
         tokio::select! {
             ended = &mut read, if whole.is_none() => whole = Some(ended),
-            // A log that is full leaves its stream unread; it counts as whole.
+            // Nothing more is read for a log that is full. Its stream counts as whole.
             stored = &mut write => {
                 stored?;
                 return Ok(whole.unwrap_or(true));
@@ -106,8 +106,8 @@ async fn store_output(run: &Run, container: &str, log: &mut Log) -> Result<bool,
     }
 }
 
-/// Output that waits for its commit. The engine sends each line by itself; what comes while a commit is under way goes with
-/// the next one.
+/// Output that waits for its commit. The engine sends each line separately. The lines that arrive during a commit are
+/// stored by the next one.
 #[derive(Default)]
 struct Gathered {
     state: Mutex<(Vec<u8>, bool)>,
@@ -116,7 +116,7 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// Gathers all that a stream gives. False when the stream broke.
+    /// Gathers all bytes of a stream. Returns false if the stream broke.
     async fn fill(&self, mut frames: impl Stream<Item = anyhow::Result<Bytes>> + Unpin) -> bool {
         let whole = loop {
             match frames.next().await {
@@ -141,7 +141,7 @@ impl Gathered {
         self.came.notify_one();
     }
 
-    /// Takes what there is, once there is something; none at the end.
+    /// Waits for bytes and takes all that are there; `None` at the end of the stream.
     async fn take(&self) -> Option<Vec<u8>> {
         loop {
             {
@@ -163,7 +163,7 @@ impl Gathered {
     }
 }
 
-/// Stores what is gathered in commits until there is no more or the log is full.
+/// Stores gathered bytes in commits until the stream ends or the log is full.
 async fn store_gathered(gathered: &Gathered, shared: &Shared, log: &mut Log) -> Result<(), Lost> {
     let mut appends = 0_u32;
     while let Some(bytes) = gathered.take().await {
@@ -174,7 +174,8 @@ async fn store_gathered(gathered: &Gathered, shared: &Shared, log: &mut Log) -> 
             progress.log_full = log.is_full();
         }
         if log.is_full() {
-            // The rest is not wanted; a flood is not read while it is being stopped.
+            // The rest is not wanted, and the output of a job that prints too much is not read while the job is
+            // stopped.
             return Ok(());
         }
         appends += 1;

@@ -13,14 +13,14 @@ use crate::store::queue;
 /// The verdict on an attempt, before its outputs are stored.
 pub(super) struct Judged {
     pub(super) judgement: Judgement,
-    /// The facts of a smoke job's training; `None` when the job is another one or was stopped.
+    /// The facts of a smoke job's training; `None` for other jobs and for a job that was stopped.
     pub(super) examined: Option<Examined>,
 }
 
 /// Judges an attempt whose container has ended.
 pub(super) async fn judge(run: &Run, ended: &Ended, log: &Log) -> Result<Judged, End> {
     if has_never_begun(run, ended).await? {
-        // Nothing that the job does has happened, whatever was recorded in advance.
+        // Nothing of the job has run, even if a row already says that it must run only once.
         queue::run_only_once(&run.handles.db, run.attempt, None).await.map_err(anyhow::Error::from)?;
         return Err(End::GivenBack(anyhow!("its container ended before the job began")));
     }
@@ -46,14 +46,14 @@ async fn has_never_begun(run: &Run, ended: &Ended) -> anyhow::Result<bool> {
     }
 }
 
-/// Judges by the exit status and the end of the log, unless that end says nothing about the job.
+/// Judges by the exit status and the end of the log, unless these prove nothing about the job.
 fn judge_script(run: &Run, Ended { exit, unseen, .. }: &Ended, log: &Log) -> Result<Judgement, End> {
     let tail = log.tail();
     let mut progress = run.progress.lock();
     progress.log_full = log.is_full();
     if *unseen && progress.end_is_unknown(exit, &tail) {
         return Err(End::GivenBack(anyhow!(
-            "its container ended unseen, with Docker or the machine, and before its last words (exit status {})",
+            "its container ended unseen, with Docker or the machine, and before the end of its script (exit status {})",
             exit.status
         )));
     }
@@ -65,7 +65,8 @@ fn judge_script(run: &Run, Ended { exit, unseen, .. }: &Ended, log: &Log) -> Res
     }
 }
 
-/// Examines what a smoke job's training left. The whole log is read again: an adopted attempt has not seen its beginning.
+/// Examines what a smoke job's training left. The whole log is read again, since an adopted attempt has not seen its
+/// start.
 async fn examine(run: &Run, smoke: &SmokeJob, ended: &Ended) -> anyhow::Result<Examined> {
     let mut log = LogReader::new();
     log.feed(&run.handles.settings.logs.read(run.attempt, 0, usize::MAX).await?.bytes);

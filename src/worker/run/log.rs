@@ -13,7 +13,7 @@ use crate::store::queue;
 use crate::store::queue::Claimed;
 use crate::store::wakeup::bell::Bells;
 
-/// How long a store that fails is left alone before the next try.
+/// The pause before the next try when the log could not be stored.
 const STORE_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// The attempt lost its lease: nothing may be written any more.
@@ -27,18 +27,18 @@ pub(super) struct Log {
     db: PgPool,
     bells: Bells,
     attempt: AttemptId,
-    /// Bytes that are stored.
+    /// Number of bytes of the log that are stored.
     stored: i64,
-    /// Bytes of the container's output that they stand for.
+    /// Number of bytes of the container's output that the stored bytes stand for.
     read: i64,
     mask: Mask,
-    /// Bytes that the log may have.
+    /// Largest number of bytes of the log.
     limit: i64,
     tail: Tail,
 }
 
 impl Log {
-    /// A claimed or adopted job's log, which goes on where it ends.
+    /// Opens the log of a claimed or adopted job, at its stored end.
     pub(super) fn new(db: PgPool, bells: Bells, job: &Claimed, limit: u64) -> Self {
         Self {
             db,
@@ -57,12 +57,13 @@ impl Log {
         self.mask = mask;
     }
 
-    /// Bytes that are stored.
+    /// Returns the number of stored bytes.
     pub(super) fn stored(&self) -> i64 {
         self.stored
     }
 
-    /// Bytes of the container's output that are stored: where to read on. What was read beyond that is forgotten.
+    /// Returns the offset in the container's output at which reading continues, and forgets bytes that were read but
+    /// not stored.
     pub(super) fn read_on_from(&mut self) -> u64 {
         self.mask.rewind();
         u64::try_from(self.read).unwrap_or(0)
@@ -73,13 +74,13 @@ impl Log {
         self.stored >= self.limit
     }
 
-    /// Stores output, durably, however long Postgres is away; with secrets hidden, and cut at the limit.
+    /// Stores output, with secrets hidden, up to the limit. Tries until Postgres has stored it.
     pub(super) async fn append(&mut self, output: &[u8]) -> Result<(), Lost> {
         let masked = self.mask.push(output);
         self.store(masked).await
     }
 
-    /// Stores what was held back since it could have been the start of a secret: no more output comes.
+    /// Stores the bytes that were held back as a possible start of a secret, since no more output comes.
     pub(super) async fn end(&mut self) -> Result<(), Lost> {
         let masked = self.mask.end();
         self.store(masked).await
@@ -118,12 +119,12 @@ impl Log {
         Ok(queue::log_length(&mut connection, self.attempt).await? == Some(after))
     }
 
-    /// Takes bytes into account that are stored already, or that are about to be stored with the verdict.
+    /// Adds bytes to the tail that are stored already, or that are stored together with the verdict.
     pub(super) fn remember(&mut self, bytes: &[u8]) {
         self.tail.remember(bytes);
     }
 
-    /// The last lines, for the reason of a failure.
+    /// Returns the last lines, for the reason of a failure.
     pub(super) fn tail(&self) -> String {
         self.tail.text()
     }

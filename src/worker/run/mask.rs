@@ -1,7 +1,7 @@
-//! Secrets on their way out of a job: whatever form they take in its output, `[secure]` stands in the log.
+//! The mask of a job's secrets: in the log, `[secure]` replaces each form of a secret that the job prints.
 //!
-//! This hides what a job prints by mistake. It cannot hold against a job that wants to give its secrets away, which is
-//! why jobs of forks never get any.
+//! The mask hides what a job prints by mistake. It cannot stop a job that wants to publish its secrets, so jobs of
+//! forks never get any.
 
 use std::collections::BTreeSet;
 
@@ -10,19 +10,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 const HIDDEN: &[u8] = b"[secure]";
-/// Encoded, and each line alone, a secret is looked for from this many bytes on: shorter ones would be found
+/// The length in bytes from which a secret is searched for in encoded forms and line by line. Shorter texts would match
 /// everywhere by chance.
 const ENOUGH: usize = 6;
 
-/// Replaces secrets in a stream of bytes, however it is cut into pieces.
+/// A filter that replaces secrets in a stream of bytes, however the stream is cut into pieces.
 #[derive(Debug, Default)]
 pub(super) struct Mask {
-    /// Finds the longest form at the leftmost place; none when there is nothing to hide.
+    /// The search for the leftmost longest form; `None` when there is nothing to hide.
     forms: Option<AhoCorasick>,
-    /// All forms in order, to see whether bytes are the start of one.
+    /// All forms, sorted, to find out if bytes are the start of a form.
     sorted: Vec<Vec<u8>>,
     longest: usize,
-    /// Bytes that may be the start of a secret, and wait for what comes.
+    /// Bytes that may be the start of a secret, and wait for the bytes that follow.
     held: Vec<u8>,
 }
 
@@ -36,8 +36,8 @@ pub(super) struct Masked {
 }
 
 impl Mask {
-    /// A mask of these secrets. All of their forms are hidden: as written, in JSON, in a URL, in hex, in base64 wherever
-    /// it stands, and each line of those with several.
+    /// Makes a mask of these secrets. It hides all of their forms: as written, in JSON, in a URL, in hex, in base64 at
+    /// any offset, and each line of a secret with several lines.
     pub(super) fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Self> {
         let sorted: Vec<Vec<u8>> = secrets.into_iter().flat_map(forms).collect::<BTreeSet<_>>().into_iter().collect();
         if sorted.is_empty() {
@@ -48,7 +48,7 @@ impl Mask {
         Ok(Self { forms: Some(found), sorted, longest, held: Vec::new() })
     }
 
-    /// The next bytes of the stream. What could be the start of a secret is held back.
+    /// Takes the next bytes of the stream. Holds back bytes that may be the start of a secret.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Masked {
         if self.forms.is_none() {
             return Masked { bytes: bytes.to_vec(), read: bytes.len() };
@@ -60,13 +60,13 @@ impl Mask {
         masked
     }
 
-    /// The stream has ended: what was held back is no start of anything.
+    /// Ends the stream, and returns the bytes that were held back: they cannot become a secret any more.
     pub(super) fn end(&mut self) -> Masked {
         let text = std::mem::take(&mut self.held);
         self.replace(&text, true)
     }
 
-    /// The stream is read again from the last byte that came out.
+    /// Forgets the bytes that were held back: the stream is read again from the last byte that came out.
     pub(super) fn rewind(&mut self) {
         self.held.clear();
     }
@@ -78,7 +78,7 @@ impl Mask {
         let mut masked = Masked::default();
         let mut open = if is_end { text.len() } else { self.open_from(text, 0) };
         while let Some(found) = forms.find(Input::new(text).range(masked.read..)) {
-            // A longer form may begin at the same place or before it.
+            // A longer form may begin at the same place, or before it.
             if open <= found.start() {
                 break;
             }
@@ -94,7 +94,7 @@ impl Mask {
         masked
     }
 
-    /// The first place from `start` on whose bytes to the end are the start of a form that is longer.
+    /// Returns the first position from `start` on whose bytes to the end are the start of a longer form.
     fn open_from(&self, text: &[u8], start: usize) -> usize {
         let from = text.len().saturating_sub(self.longest.saturating_sub(1)).max(start);
         let is_open = |at: &usize| {
@@ -106,7 +106,7 @@ impl Mask {
     }
 }
 
-/// The forms in which a secret may show.
+/// Returns the forms in which a secret may appear.
 fn forms(secret: &str) -> Vec<Vec<u8>> {
     let mut forms = vec![secret.as_bytes().to_vec(), json_escaped(secret)];
     if secret.len() >= ENOUGH {
@@ -119,7 +119,7 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
     }
     let lines: Vec<&str> = secret.lines().collect();
     if lines.len() > 1 {
-        // A terminal's line ends with a carriage return as well, and a log shows a long secret line by line.
+        // A terminal ends a line with a carriage return as well, and a log shows a long secret line by line.
         let lines = lines.into_iter().map(str::trim).filter(|line| line.len() >= ENOUGH);
         forms.extend(lines.map(|line| line.as_bytes().to_vec()));
     }
@@ -132,12 +132,12 @@ fn json_escaped(secret: &str) -> Vec<u8> {
     quoted.as_bytes()[1..quoted.len() - 1].to_vec()
 }
 
-/// The characters that a secret gives in base64 when `offset` other bytes of its group of three come before it, without
-/// those that depend on what stands around it; in both alphabets.
+/// Returns the characters that a secret becomes in base64 when `offset` bytes of its group of three come before it, in
+/// both alphabets. Characters that also depend on the bytes around the secret are left out.
 fn in_base64(secret: &[u8], offset: usize) -> Vec<Vec<u8>> {
     let mut bytes = vec![0; offset];
     bytes.extend_from_slice(secret);
-    // The first characters hold bits of the bytes before, the last one may hold bits of the byte after.
+    // The first characters hold bits of the bytes before. The last one may hold bits of the byte after.
     let first = (offset * 8).div_ceil(6);
     let last = bytes.len() * 8 / 6;
     [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)]

@@ -1,4 +1,4 @@
-//! Samples of what a running job uses, for the record that is stored with its verdict.
+//! Samples of the resources that a running job uses, for the record that is stored with its verdict.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,14 +8,14 @@ use tracing::debug;
 use super::Run;
 use crate::domain::{GpuUse, Record, Usage};
 
-/// A job that ends sooner is not sampled, and has no record.
+/// The age from which a job is sampled. A job that ends sooner has no record.
 const FIRST_SAMPLE_AFTER: Duration = Duration::from_millis(500);
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
-/// `nvidia-smi` maps the whole driver for each sample.
+/// A longer interval, since `nvidia-smi` maps the whole driver for each sample.
 const GPU_SAMPLE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Samples the container's resource usage until this is dropped; nothing waits for it. The record of an adopted attempt
-/// begins with the adoption, but the engine's sums count since the start.
+/// Samples the container's resource usage until the future is dropped; nothing waits for it. The record of an adopted
+/// attempt begins with the adoption, but the engine's sums count from the start of the container.
 pub(super) async fn measure(run: &Run, record: &mut Record) {
     let gpus = Mutex::new(None);
     tokio::join!(measure_container(run, record, &gpus), measure_gpus(run, &gpus));
@@ -47,7 +47,7 @@ async fn measure_container(run: &Run, record: &mut Record, gpus: &Mutex<Option<G
     }
 }
 
-/// Samples the GPUs side by side with the container, since `nvidia-smi` takes longer.
+/// Samples the GPUs in parallel with the container, since `nvidia-smi` takes longer.
 async fn measure_gpus(run: &Run, gpus: &Mutex<Option<GpuUse>>) {
     while !run.job.gpus.is_empty() {
         let next = if run.progress.lock().started.is_some() {

@@ -92,8 +92,8 @@ impl From<ExecError> for End {
     }
 }
 
-/// Sees a claimed job through, or an adopted one whose container was `found`. The slot is given back once the end is
-/// recorded; removing the container comes after, since nothing waits for it.
+/// Runs a claimed job, or an adopted one whose container was `found`, to its end. The slot is given back once the end
+/// is recorded. The container is removed after that, since nothing waits for it.
 pub(super) async fn run(handles: Arc<Handles>, job: Claimed, found: Option<Found>, slot: Option<OwnedSemaphorePermit>) {
     let run = Run::new(handles, job, found.as_ref());
     info!(job = %run.job.id, attempt = run.attempt.number, "job {} begins", run.job.id);
@@ -150,7 +150,7 @@ impl Run {
         Ok(outputs::keep(self, prepared, &ended, judged).await)
     }
 
-    /// Wakes whatever waits for the end of the job, and removes its container.
+    /// Wakes all that wait for the end of the job, and removes its container.
     async fn clean_up(&self) {
         let Handles { bells, engine, gpus, .. } = &*self.handles;
         let job = self.job.id;
@@ -161,9 +161,9 @@ impl Run {
         if let Some(container) = container
             && let Err(error) = engine.retire(&container).await
         {
-            warn!(%job, "cannot remove a container now, the janitor will: {error:#}");
+            warn!(%job, "cannot remove the container of job {job} now, the janitor will do it: {error:#}");
         }
-        // At once, so that the next job waits for its GPU no longer than the check takes.
+        // The check is made at once, so that the next job waits no longer for the GPU than the check takes.
         if !self.job.gpus.is_empty()
             && let Err(error) = gpus.check().await
         {

@@ -27,12 +27,12 @@ pub(super) struct Prepared {
     pub(super) origin: Origin,
 }
 
-/// Prepares an attempt. The log shows nothing before it is known what the log has to hide.
+/// Prepares an attempt. Nothing is written to the log before the secrets are known that it must hide.
 pub(super) async fn prepare(run: &Run, is_adopted: bool, log: &mut Log) -> Result<Prepared, End> {
     let (facts, secrets) = loop {
         match read(run, log).await {
             Ok(read) => break read,
-            // The container of an adopted attempt runs on, and its output must not be stored unmasked.
+            // The container of an adopted attempt continues to run, and its output must not be stored unmasked.
             Err(error) if is_adopted => {
                 warn!(job = %run.job.id, "cannot read the secrets of job {}: {error:#}", run.job.id);
             }

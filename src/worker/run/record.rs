@@ -14,10 +14,10 @@ use crate::store::output::reports::Reports;
 use crate::store::queue::{self, Finish, LogEnd};
 use crate::worker::ENGINE_RETRY_DELAY;
 
-/// The time for which a job waits in the queue that was given back because of the engine or git.
+/// The time that a job waits in the queue after it was given back because of the engine or git.
 const REQUEUE_DELAY: Duration = Duration::from_secs(5);
 
-/// Records how an attempt ended, however long Postgres is away.
+/// Records how an attempt ended. Tries until Postgres has stored it.
 pub(super) async fn record(run: &Run, end: Result<Finished, End>, log: &Log, usage: &Record) {
     let (job, attempt, db) = (run.job.id, run.attempt, &run.handles.db);
     match end {
@@ -58,7 +58,7 @@ async fn finish(run: &Run, finished: Finished, log: &Log, usage: &Record) {
     if retry_forever(job, "store the verdict of the job", finish).await {
         info!(%job, "job {job} ends: {verdict:?}");
     } else {
-        // Also when an earlier try was stored although its answer was lost.
+        // This also happens when an earlier try was stored but its answer was lost.
         info!(%job, "job {job} was decided already");
     }
 }

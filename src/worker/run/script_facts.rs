@@ -1,4 +1,4 @@
-//! The facts that a job's script is compiled with.
+//! The facts from which a job's script is compiled.
 
 use super::cache::JobCache;
 use super::prepare::Prepared;
@@ -10,7 +10,7 @@ use crate::store::queue::Claimed;
 use crate::travis::script::{Facts, Files, Numbered, PullRequestFacts};
 use crate::worker::Settings;
 
-/// The image in which a job begins, and how the files of its commit get there.
+/// The image in which a job begins, and the way in which the files of its commit get there.
 pub(super) struct Place<'a> {
     pub(super) repo: &'a RepoName,
     /// The image's name in the configuration or in `.travis.yml`.
@@ -31,7 +31,7 @@ pub(super) fn collect(
     let Place { repo, name, image, files } = *place;
     let base = settings.public_url.as_str().trim_end_matches('/');
     let build_url = format!("{base}/{repo}/builds/{}", facts.number);
-    // A pull request's range ends at its own head, not at the merge commit that is built.
+    // The range of a pull request ends at its own head, not at the merge commit that is built.
     let range = facts.before_sha.as_ref().map(|before| format!("{before}...{}", facts.sha)).unwrap_or_default();
     let pull_request = facts.pull_request.map(|number| PullRequestFacts {
         number: number.into(),

@@ -1,4 +1,4 @@
-//! Decrypts a job's secrets, if the job is trusted with them.
+//! The secrets of a job, for jobs that are trusted with them.
 
 use anyhow::Context as _;
 
@@ -30,7 +30,7 @@ pub(super) async fn decrypt(keys: &RepoKeys, job: &Claimed, facts: &BuildFacts) 
     let Some(key) = keys.private(facts.repo_id).await? else {
         return Ok(Secrets { allowed: true, decrypted: Vec::new() });
     };
-    // Milliseconds of a processor each.
+    // Each decryption takes milliseconds of processor time.
     let decrypt_all = move || -> Vec<(String, String)> {
         ciphers.into_iter().filter_map(|cipher| key.decrypt(&cipher).ok().map(|clear| (cipher, clear))).collect()
     };

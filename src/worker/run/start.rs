@@ -80,18 +80,19 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
     Ok(Started { container: started?, ended_before: false })
 }
 
-/// The folders of the machine that a job may read. A job that gets no secrets runs a stranger's code and gets none.
+/// Returns the folders of the machine that a job may read. A job without secrets runs foreign code, so it gets no
+/// folders.
 fn mounts_for<'a>(repo: &'a RepoName, is_trusted: bool, mounts: &'a [Mount]) -> impl Iterator<Item = &'a Mount> {
     mounts.iter().filter(move |mount| is_trusted && mount.is_for(repo))
 }
 
-/// Returns why a job must not begin again by itself once its script runs: it publishes, so that nobody could say how far it
-/// had come, or its author says so.
+/// Returns why a job must not be restarted automatically once its script runs: it publishes, so that a second run could
+/// publish twice, or its configuration says so.
 fn only_once(job: &Claimed, facts: &Facts) -> Option<&'static str> {
     if script::may_deploy(&job.config, facts) {
         Some("it may have deployed, so it is not run again")
     } else {
-        fails_when_lost(&job.config).then_some("it is not run again, as `lost: fail` says")
+        fails_when_lost(&job.config).then_some("it is not run again, because of `lost: fail`")
     }
 }
 
@@ -101,8 +102,8 @@ async fn record_only_once(db: &PgPool, attempt: AttemptId, why: &str) -> anyhow:
     Ok(())
 }
 
-/// Names the people whose code a job runs: those of the repository, or those of a fork. A deleted fork has no name, so each
-/// build of one stands alone.
+/// Returns a name for the people whose code a job runs: those of the repository, or those of a fork. A deleted fork has
+/// no name, so each of its builds gets a separate one.
 fn trust_domain(facts: &BuildFacts, is_trusted: bool) -> String {
     match (is_trusted, &facts.head_repo) {
         (true, _) => format!("{}", facts.repo_id),

@@ -11,14 +11,14 @@ use crate::domain::Stop;
 use crate::store::queue::{self, Beat};
 use crate::worker::{BEAT_INTERVAL, LEASE};
 
-/// A stop that somebody asked for, with the reason.
+/// A stop that was requested, with the reason.
 type StopRequest = Mutex<Option<(Stop, String)>>;
 
-/// Extends the lease and ends the container when a limit is broken or a stop is asked for. Returns only when the lease is
-/// lost.
+/// Extends the lease, and ends the container when a limit is broken or a stop is requested. Returns only when the lease
+/// is lost.
 pub(super) async fn watch(run: &Run) {
     let stop_request = Mutex::new(None);
-    // Side by side: the lease is extended while an engine is away that has to stop the job.
+    // Both run in parallel: the lease is also extended while the engine that has to stop the job is away.
     tokio::select! {
         () = extend_lease(run, &stop_request) => {}
         () = keep_limits(run, &stop_request) => {}
@@ -42,7 +42,7 @@ async fn extend_lease(run: &Run, stop_request: &StopRequest) {
     }
 }
 
-/// Stops the container when a limit is broken or a stop is asked for; never returns.
+/// Stops the container when a limit is broken or a stop is requested; never returns.
 async fn keep_limits(run: &Run, stop_request: &StopRequest) {
     let job = run.job.id;
     loop {

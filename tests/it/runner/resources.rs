@@ -78,7 +78,7 @@ async fn a_child_that_the_kernel_killed_for_memory_is_named() {
 async fn a_command_that_was_killed_is_told_so() {
     let app = App::start("").await;
     let end = run(&app, "language: shell\nscript:\n  - bash -c 'kill -9 $$'\n").await;
-    assert!(end.description.contains("killed, most likely for want of memory (the limit is 4.0 GiB)"), "{end:?}");
+    assert!(end.description.contains("killed, most likely because memory ran out (the limit is 4.0 GiB)"), "{end:?}");
 }
 
 #[tokio::test]

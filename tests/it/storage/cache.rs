@@ -33,7 +33,7 @@ async fn a_cache_goes_from_job_to_job_and_from_a_branch_to_pull_requests_but_not
     let repo = app.github.repo("acme/styles");
     repo.write(".travis.yml", TRAVIS);
     let log = pushed(&app, &repo, 1, "Begin").await;
-    assert!(log.contains("There is no cache yet of branch main.") && log.contains("found []\n"), "{log}");
+    assert!(log.contains("There is no cache yet for branch main.") && log.contains("found []\n"), "{log}");
     assert!(log.contains("Stored the cache of branch main ("), "{log}");
 
     let log = pushed(&app, &repo, 2, "Change nothing").await;

@@ -32,19 +32,19 @@ impl Upload {
         self
     }
 
-    /// Adds an empty file at the absolute path `target`, which appears when all else is there.
+    /// Adds an empty file at the absolute path `target`, which appears when all other files are there.
     pub fn last_file(mut self, target: &str) -> Self {
         self.last = Some(target.trim_start_matches('/').to_owned());
         self
     }
 
-    /// The tar stream, to be extracted at `/`. It is made as fast as it is read.
+    /// Returns the tar stream, to be extracted at `/`. It is made as fast as it is read.
     pub fn into_stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
         let (sender, receiver) = mpsc::channel(4);
         let errors = sender.clone();
         tokio::task::spawn_blocking(move || {
             if let Err(error) = self.write(Pieces { sender, piece: Vec::with_capacity(PIECE) }) {
-                // A closed channel means that the reader is gone, and with it whoever would want the error.
+                // A closed channel means that the reader is gone, so the error is not needed.
                 let _ = errors.blocking_send(Err(error));
             }
         });
@@ -118,7 +118,7 @@ pub fn stream_of(mut reader: impl Read + Send + 'static) -> impl Stream<Item = i
             if read.is_ok() && is_last {
                 return;
             }
-            // A closed channel means that nobody wants the rest.
+            // A closed channel means that the rest is not needed.
             if sender.blocking_send(read.map(|_| piece.into())).is_err() || is_last {
                 return;
             }
@@ -127,7 +127,7 @@ pub fn stream_of(mut reader: impl Read + Send + 'static) -> impl Stream<Item = i
     ReceiverStream::new(receiver)
 }
 
-/// Collects small writes into pieces and hands them to the stream.
+/// A writer that collects small writes into pieces for the stream.
 struct Pieces {
     sender: mpsc::Sender<io::Result<Bytes>>,
     piece: Vec<u8>,

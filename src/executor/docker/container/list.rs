@@ -1,4 +1,4 @@
-//! Containers that an engine has of this installation.
+//! The lists of this installation's containers on an engine.
 
 use std::collections::HashMap;
 
@@ -11,20 +11,14 @@ use crate::executor::Found;
 use crate::executor::docker::Docker;
 use crate::executor::docker::labels::{GPUS, HELPS, INSTANCE};
 
-/// Every container of an attempt of this installation, in whatever state.
-///
-/// # Errors
-/// When the engine does not answer.
+/// Lists the containers of all attempts of this installation, in any state.
 pub async fn attempts(docker: &Docker) -> anyhow::Result<Vec<Found>> {
     let all = list_all(docker).await?;
     Ok(all.into_iter().filter_map(|(name, container)| found(docker, name, container)).collect())
 }
 
-/// Every container of this installation that belongs to no attempt: those that wait for a job, or that were being
-/// made when a process died.
-///
-/// # Errors
-/// When the engine does not answer.
+/// Lists the containers of this installation that belong to no attempt: those that wait for a job, and those that were
+/// being made when a process died.
 pub async fn ready(docker: &Docker) -> anyhow::Result<Vec<String>> {
     let all = list_all(docker).await?;
     let is_ready =

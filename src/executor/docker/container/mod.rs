@@ -1,4 +1,4 @@
-//! Containers: how one is created, staged and kept ready, what goes into it, and what it uses.
+//! The containers of an engine: creation, staging, the pool of ready ones, their files, and their usage.
 
 pub(super) mod archive;
 pub mod list;

@@ -1,8 +1,8 @@
-//! Containers that are started before there is a job for them, so that a job waits for nothing but its files.
+//! The pool of containers that are started before there is a job for them, so that a job waits only for its files.
 //!
-//! A container serves one job, and was made for no other: with the job's image, limits, mounts and network, empty. Which
-//! kinds are wanted shows in the jobs that came lately. While one short job follows the other, no time is spent on them: then
-//! networks are used again (`network_pool`).
+//! A container serves one job, and was made for no other: it has the job's image, limits, mounts and network, and is
+//! empty. The latest jobs show which kinds of containers are wanted. While short jobs follow each other closely, no
+//! time is spent on the pool: then networks are used again (`network_pool`).
 
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,14 +21,14 @@ use crate::executor::docker::errors::is_no_image;
 use crate::executor::docker::network::network_pool::NetworkPool;
 use crate::executor::{ExecError, Filling, Spec};
 
-/// How long a container waits at most. What it knows of its surroundings, such as the host's addresses, gets old.
+/// The longest time that a container waits. Its knowledge of its surroundings, such as the host's addresses, gets old.
 const MAX_AGE: Duration = Duration::from_secs(15 * 60);
-/// How long a kind of container is kept ready that no job asks for.
+/// The time for which a kind of container is kept ready that no job asks for.
 const MAX_UNUSED: Duration = Duration::from_secs(60 * 60);
-/// How often ages are looked at, when nothing else happens.
+/// The interval at which ages are checked, when nothing else happens.
 const RETIRE_INTERVAL: Duration = Duration::from_secs(60);
-/// How long no job must have begun, before there is time for the container of the next one: it would take the processors
-/// from those that have just begun, and from those that follow them.
+/// The time without a new job after which the next container is made. Earlier, making it would take processor time from
+/// the jobs that have just begun, and from those that follow.
 const QUIET: Duration = Duration::from_millis(700);
 
 /// The containers that one engine keeps ready.
@@ -59,17 +59,14 @@ struct Ready {
 }
 
 impl Pool {
-    /// A pool that keeps so many containers ready, once jobs have shown which.
+    /// Makes a pool that keeps `size` containers ready, once jobs have shown which kinds.
     pub fn new(docker: Docker, size: usize) -> Self {
         let networks = NetworkPool::new(docker.clone(), size);
         Self { docker, size, state: Mutex::default(), networks, taken: Notify::new(), made: AtomicU64::new(0) }
     }
 
-    /// A container like this, of this name, filled as by [`Docker::start_staged`]: one that is ready, or one in a network of
-    /// an earlier job of the same people (`trust_domain`), or else a new one.
-    ///
-    /// # Errors
-    /// As of that.
+    /// Returns a container for this spec with this name, filled as by [`staged::start`]. It is a ready one, or one in a
+    /// network of an earlier job of the same `trust_domain`, or else a new one.
     pub async fn take<T, Filled: Future<Output = Result<(), ExecError>>>(
         &self,
         spec: &Spec,
@@ -78,7 +75,7 @@ impl Pool {
         Filling { prepare, fill }: Filling<impl Future<Output = Result<T, ExecError>>, impl FnOnce(T) -> Filled>,
     ) -> Result<StagedContainer, ExecError> {
         let mut prepare = pin!(maybe_done(prepare));
-        // A GPU is bound to its container when that is made.
+        // A GPU is bound to its container when the container is made.
         let ready = if spec.gpus.is_empty() { self.pick(spec) } else { None };
         if let Some(Ready { mut staged, since, .. }) = ready {
             let rename = rename(&self.docker, &staged.container, name, spec.limits.network);
@@ -90,7 +87,7 @@ impl Pool {
                     return Ok(staged);
                 }
                 Err(error) => {
-                    warn!("a container that was ready is not any more: {error:#}");
+                    warn!("a container of the pool cannot be used: {error:#}");
                     self.discard(staged).await;
                 }
             }
@@ -106,9 +103,6 @@ impl Pool {
     }
 
     /// Removes the container of a job that has ended.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
     pub async fn clear_away(&self, container: &str) -> anyhow::Result<()> {
         self.networks.put(container).await
     }
@@ -136,8 +130,8 @@ impl Pool {
                 () = shutdown.cancelled() => break,
             };
             if let Err(error) = made {
-                // A job that asks for the same tells its author or the operator.
-                debug!("no container can be made ready: {error}");
+                // A job that asks for the same container reports the error to its author or the operator.
+                debug!("cannot add a container to the pool: {error}");
             }
             tokio::select! {
                 () = self.taken.notified() => self.until_quiet().await,
@@ -160,7 +154,7 @@ impl Pool {
         }
     }
 
-    /// Removes what is not wanted any more, and makes what is missing.
+    /// Removes the containers that are not wanted any more, and makes the missing ones.
     async fn fill(&self) -> Result<(), ExecError> {
         for staged in self.retire() {
             self.discard(staged).await;
@@ -192,7 +186,7 @@ impl Pool {
             Err(error) => {
                 let has_no_image = |error: &ExecError| matches!(error, ExecError::System(error) if is_no_image(error));
                 if matches!(error, ExecError::Job(_)) || has_no_image(&error) {
-                    // It would not work the next time either.
+                    // A container for this spec would not work the next time either.
                     state.wanted.retain(|(wanted, _)| !are_alike(&self.docker, wanted, &spec));
                 }
                 return Err(error);
@@ -201,19 +195,20 @@ impl Pool {
         Ok(())
     }
 
-    /// Keeps nothing ready any more in an image that is to be removed.
+    /// Stops keeping containers ready in an image that is about to be removed.
     pub fn forget_image(&self, image: &str) {
         self.lock().wanted.retain(|(wanted, _)| wanted.image != image);
         self.taken.notify_one();
     }
 
-    /// Forgets all that wait: the engine was away, and their connections with it. Whoever tidies up removes them.
+    /// Forgets all waiting containers: the engine was away, and their connections ended with it. The janitor removes
+    /// them.
     pub fn forget(&self) {
         self.lock().ready.clear();
         self.networks.forget();
     }
 
-    /// Takes one that is like this out of those that are ready, and notes that it was asked for.
+    /// Takes a container for this spec from the ready ones, and records that it was asked for.
     fn pick(&self, spec: &Spec) -> Option<Ready> {
         let mut state = self.lock();
         state.wanted.retain(|(wanted, _)| !are_alike(&self.docker, wanted, spec));
@@ -253,7 +248,7 @@ impl Pool {
 
     async fn remove(&self, container: &str) {
         if let Err(error) = self.docker.remove(container).await {
-            warn!("cannot remove a container that was ready, the janitor will: {error:#}");
+            warn!("cannot remove a container of the pool, the janitor will do it: {error:#}");
         }
     }
 

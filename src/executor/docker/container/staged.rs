@@ -13,8 +13,8 @@ use crate::executor::docker::network::egress_gateway;
 use crate::executor::docker::{Docker, PROMPT};
 use crate::executor::{ExecError, Filling, Network, Spec};
 
-/// A container whose command waits for the end of its standard input. When this is dropped, or its process dies, that
-/// end comes.
+/// A container whose command waits for the end of its standard input. The input ends when this value is dropped, and
+/// when its process dies.
 pub struct StagedContainer {
     pub(super) container: String,
     input: AttachContainerResults,
@@ -27,13 +27,13 @@ impl fmt::Debug for StagedContainer {
 }
 
 impl StagedContainer {
-    /// Ends the wait: the container's command goes on.
+    /// Ends the wait: the container's command continues.
     ///
     /// # Errors
-    /// When the engine is not there any more.
+    /// Fails when the engine does not answer, or when the connection was lost before.
     pub async fn release(mut self) -> anyhow::Result<()> {
         anyhow::ensure!(!self.is_over(), "the connection to the container was cut before its job began");
-        // Said, and not left to the drop: TLS tells an end from a connection that was cut.
+        // The end is sent explicitly, since TLS distinguishes an end from a lost connection.
         let ended = tokio::time::timeout(PROMPT, self.input.input.shutdown()).await;
         ended.context("no answer in time")?.context("starting the job")
     }
@@ -52,11 +52,11 @@ pub async fn start_empty(docker: &Docker, spec: &Spec, name: &str) -> Result<Sta
     start(docker, spec, name, Filling { prepare: ready(Ok(())), fill: |()| ready(Ok(())) }).await
 }
 
-/// Makes and starts a container of this name, with all that it needs; an older one gives way. What goes into it is put
-/// together by `prepare` and put into it by `fill`, in the time that the engine takes for other things.
+/// Makes and starts a container with this name, with all that it needs. An older one is removed. While the engine does
+/// other work, `prepare` makes the content and `fill` copies it in.
 ///
 /// # Errors
-/// [`ExecError::Job`] when the image lacks what the command needs.
+/// Returns [`ExecError::Job`] when the image cannot run the command.
 pub async fn start<T, Filled: Future<Output = Result<(), ExecError>>>(
     docker: &Docker,
     spec: &Spec,
@@ -67,7 +67,7 @@ pub async fn start<T, Filled: Future<Output = Result<(), ExecError>>>(
         return start_in_network(docker, spec, name, Filling { prepare, fill }).await;
     }
     egress_gateway::create(docker, spec, name).await?;
-    // That takes longest, and until then the container cannot start.
+    // The gateway takes longest, and the container cannot start before it is open.
     let open = async { egress_gateway::open(docker, name).await.map_err(ExecError::System) };
     let filled = async {
         let ((), content) = tokio::try_join!(create(docker, spec, name), prepare)?;

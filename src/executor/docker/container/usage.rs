@@ -39,19 +39,19 @@ fn of(stats: &ContainerStatsResponse) -> Option<Usage> {
         disk_written: disk("write"),
         network_in: networks().filter_map(|network| network.rx_bytes).sum(),
         network_out: networks().filter_map(|network| network.tx_bytes).sum(),
-        // The engine knows nothing of them.
+        // The engine does not measure GPUs.
         gpus: None,
     })
 }
 
-/// As `docker stats` counts it: without the pages of files that nobody has used for a while.
+/// Returns the memory as `docker stats` counts it: without the pages of files that were not used for a while.
 fn held(memory: &ContainerMemoryStats) -> Option<u64> {
-    // The first version of control groups sums up those of groups within.
+    // Version 1 of control groups has a sum over the groups within.
     let idle = memory.stats.as_ref().and_then(|stats| stats.get("total_inactive_file").or(stats.get("inactive_file")));
     Some(memory.usage?.saturating_sub(idle.copied().unwrap_or(0)))
 }
 
-/// Bytes of all devices in a direction, whose name has another case in each version of control groups.
+/// Returns the bytes of all devices in a direction, whose name is in another case in each version of control groups.
 fn moved(disk: &ContainerBlkioStats, direction: &str) -> u64 {
     let entries = disk.io_service_bytes_recursive.iter().flatten();
     let wanted = entries.filter(|entry| entry.op.as_deref().is_some_and(|op| op.eq_ignore_ascii_case(direction)));

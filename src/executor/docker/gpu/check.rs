@@ -1,7 +1,8 @@
-//! A container that sees all GPUs of an engine and does nothing: `nvidia-smi` is run in it where nobody can log in.
+//! The GPU check: a container that sees all GPUs of an engine and does nothing, in which `nvidia-smi` runs where no
+//! login is possible.
 //!
-//! NVIDIA's runtime puts the program of the host's driver there. It sees the host's processes, since it is asked which of
-//! them are on a GPU, and has neither a network nor rights.
+//! NVIDIA's runtime puts the program of the host's driver into the container. The container sees the host's processes,
+//! since the check is about those that use a GPU. It has neither a network nor rights.
 
 use anyhow::{Context as _, bail};
 use bollard::exec::{StartExecOptions, StartExecResults};
@@ -13,7 +14,7 @@ use crate::executor::docker::labels::HELPS;
 use crate::executor::docker::{create, host_config};
 use crate::executor::{ExecError, Life};
 
-/// More than `nvidia-smi` prints for the largest machines.
+/// A limit above the output of `nvidia-smi` on the largest machines.
 pub(super) const MOST_OUTPUT: u64 = 1024 * 1024;
 /// Memory for `nvidia-smi`, which maps the whole driver.
 const MEMORY: i64 = 256 << 20;
@@ -22,8 +23,8 @@ const NO_DRIVER: [&str; 2] = ["could not select device driver", "unknown device 
 /// The engine's exit status for a program that is not in the container.
 const NOT_THERE: i64 = 127;
 
-/// Runs a program in the container; gives its exit status and what it printed. None when the engine has no GPUs, or
-/// there is no such program.
+/// Runs a program in the container. Returns its exit status and its output; `None` when the engine has no GPUs, or when
+/// the program does not exist.
 pub(super) async fn ask(
     docker: &Docker,
     image: &str,
@@ -38,14 +39,14 @@ pub(super) async fn ask(
     let (status, told) = exec(docker, &name, program, arguments).await?;
     match status {
         Some(0 | 6) => Ok(Some((status, told))),
-        // In one that was there it was before, so the container is at its end.
+        // An older container had the program before, so such a container must be replaced.
         Some(NOT_THERE) if is_new => Ok(None),
-        // A container loses its devices when the host's driver or init is renewed: the next look gets a new one.
+        // A container loses its devices when the host's driver or init is renewed. The next check makes a new
+        // container.
         _ => docker.remove_one(&name).await.map(|()| Some((status, told))),
     }
 }
 
-/// The name of the container.
 pub(super) fn container_name(docker: &Docker) -> String {
     format!("{}gpus", docker.prefix())
 }
@@ -55,12 +56,11 @@ pub fn is_gpu_check(docker: &Docker, container: &str) -> bool {
     container == container_name(docker)
 }
 
-/// Removes the container.
 pub(super) async fn remove(docker: &Docker) -> anyhow::Result<()> {
     docker.remove_one(&container_name(docker)).await
 }
 
-/// Starts the container; false when the engine has no GPUs.
+/// Starts the container. Returns false when the engine has no GPUs.
 async fn start(docker: &Docker, name: &str, image: &str) -> anyhow::Result<bool> {
     let devices = DeviceRequest {
         driver: Some("nvidia".to_owned()),
@@ -77,9 +77,10 @@ async fn start(docker: &Docker, name: &str, image: &str) -> anyhow::Result<bool>
         host_config: Some(HostConfig {
             device_requests: Some(vec![devices]),
             pid_mode: Some("host".to_owned()),
-            // The runtime writes into it.
+            // The runtime writes into the file system.
             readonly_rootfs: Some(false),
-            // There is nothing to collect, and it would not be the first process.
+            // There are no ended processes to collect, and in the host's process namespace an init would not be the
+            // first process.
             init: Some(false),
             memory: Some(MEMORY),
             memory_swap: Some(MEMORY),
@@ -87,7 +88,7 @@ async fn start(docker: &Docker, name: &str, image: &str) -> anyhow::Result<bool>
         }),
         ..Default::default()
     };
-    create::make(docker, name, body).await.context("making the container that looks at GPUs")?;
+    create::make(docker, name, body).await.context("making the container that checks GPUs")?;
     let error = match docker.start(name).await {
         Ok(()) => return Ok(true),
         Err(ExecError::Job(why)) => anyhow::Error::msg(why),
@@ -98,27 +99,27 @@ async fn start(docker: &Docker, name: &str, image: &str) -> anyhow::Result<bool>
     if NO_DRIVER.iter().any(|words| said.contains(words)) {
         return Ok(false);
     }
-    Err(error.context("starting the container that looks at GPUs"))
+    Err(error.context("starting the container that checks GPUs"))
 }
 
 async fn exec(docker: &Docker, name: &str, program: &str, arguments: &[&str]) -> anyhow::Result<(Option<i64>, String)> {
     let client = docker.client()?;
     let command = [program].into_iter().chain(arguments.iter().copied()).map(str::to_owned).collect();
     let config = ExecConfig { cmd: Some(command), attach_stdout: Some(true), ..Default::default() };
-    let made = client.create_exec(name, config).await.context("looking at GPUs")?;
+    let made = client.create_exec(name, config).await.context("checking GPUs")?;
     let started = client.start_exec(&made.id, None::<StartExecOptions>).await;
     let mut told = Vec::new();
-    match started.context("looking at GPUs")? {
+    match started.context("checking GPUs")? {
         StartExecResults::Attached { mut output, .. } => {
             while let Some(frame) = output.next().await {
                 told.extend_from_slice(&frame?.into_bytes());
                 if told.len() as u64 > MOST_OUTPUT {
-                    bail!("{program} does not stop to print");
+                    bail!("{program} does not stop printing");
                 }
             }
         }
         StartExecResults::Detached => {}
     }
-    let status = client.inspect_exec(&made.id).await.context("looking at GPUs")?.exit_code;
+    let status = client.inspect_exec(&made.id).await.context("checking GPUs")?.exit_code;
     Ok((status, String::from_utf8_lossy(&told).into_owned()))
 }

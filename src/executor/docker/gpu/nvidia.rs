@@ -1,4 +1,4 @@
-//! `nvidia-smi`, as it is on a runner's machine.
+//! The program `nvidia-smi` on the machine of a runner.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,9 +16,9 @@ use crate::domain::GpuUse;
 use crate::executor::docker::{Docker, Endpoint, Tunnel};
 use crate::gpu::{self, APPS_QUERY, Device, GPU_QUERY, GpuConfig, USE_QUERY};
 
-/// Without its persistence mode the driver takes seconds to wake each GPU up.
+/// The time for an answer. Without its persistence mode, the driver takes seconds to wake up each GPU.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long an engine without GPUs is not tried again: it would make a container each time.
+/// The time for which an engine without GPUs is not tried again, since each try makes a container.
 const NONE_FOR: Duration = Duration::from_secs(60);
 const FORMAT: &str = "--format=csv,noheader,nounits";
 /// Time limit for tidying up at the end of the process.
@@ -34,16 +34,16 @@ pub struct NvidiaSmi {
 
 #[derive(Debug, Clone)]
 enum Place {
-    /// Where Trainyard runs.
+    /// The machine on which Trainyard runs.
     Here,
-    /// Where ssh leads to.
+    /// The machine that ssh reaches.
     There(Tunnel),
-    /// In a container on the engine, which can be asked for nothing else.
+    /// A container on the engine, where no other way to the machine exists.
     Container {
         docker: Box<Docker>,
         image: String,
-        /// When it was last found that the engine has no GPUs. Held by who asks: two at once would each make the container
-        /// anew, and remove the other's.
+        /// The time at which the engine was last found to have no GPUs. Each query holds the lock: two queries at once
+        /// would each make the container again, and remove the other's.
         none: Arc<Mutex<Option<Instant>>>,
     },
 }
@@ -61,18 +61,18 @@ impl NvidiaSmi {
         Self { program: settings.nvidia_smi.clone(), idle_memory: settings.idle_memory, place }
     }
 
-    /// Removes what was made to ask it.
+    /// Removes the container that was made for the queries.
     pub async fn tidy_up(&self) {
         if let Place::Container { docker, .. } = &self.place {
-            // The next start goes on with one that stays.
+            // A container that stays is used by the next start.
             let _ = tokio::time::timeout(TIDY_UP, check::remove(docker)).await;
         }
     }
 
-    /// The GPUs of the machine, and what is on them. None when there is no such program.
+    /// Returns the GPUs of the machine, and what is on them; `None` when the program does not exist.
     ///
     /// # Errors
-    /// When it cannot tell, in words for the operator.
+    /// Returns an error for the operator when the program fails.
     pub async fn devices(&self) -> anyhow::Result<Option<Vec<Device>>> {
         let Some(gpus) = self.ask(&[GPU_QUERY, FORMAT]).await? else { return Ok(None) };
         let list = self.ask(&["-L"]).await?.unwrap_or_default();
@@ -99,7 +99,8 @@ impl NvidiaSmi {
             Place::There(tunnel) => {
                 let command = tunnel.command(&self.program.to_string_lossy(), arguments).await?;
                 match output(command).await?.context("cannot start ssh: install the package openssh-client")? {
-                    // The shell's words for a program that is not there, and ssh's own failure.
+                    // The shell ends with 127 for a program that does not exist, and ssh ends with 255 for its own
+                    // failures.
                     Ended { status: Some(127), .. } => None,
                     Ended { status: Some(255), complaint, .. } => {
                         bail!("ssh cannot run {name}: {}", first_line(&complaint))
@@ -139,12 +140,12 @@ fn first_line(told: &str) -> &str {
 }
 
 fn silent(program: &Path) -> String {
-    format!("{} does not answer within {} s: the driver hangs, maybe", program.display(), ANSWER_TIMEOUT.as_secs())
+    format!("{} does not answer within {} s: the driver may hang", program.display(), ANSWER_TIMEOUT.as_secs())
 }
 
 /// A command that has ended.
 struct Ended {
-    /// None when it was killed.
+    /// The exit status; `None` when the command was killed.
     status: Option<i64>,
     /// Standard output.
     told: String,
@@ -152,7 +153,7 @@ struct Ended {
     complaint: String,
 }
 
-/// Runs a command; none when there is no such program.
+/// Runs a command. Returns `None` when the program does not exist.
 async fn output(mut command: Command) -> anyhow::Result<Option<Ended>> {
     let name = PathBuf::from(command.as_std().get_program());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -164,7 +165,7 @@ async fn output(mut command: Command) -> anyhow::Result<Option<Ended>> {
     let (mut told, mut complaint) = (Vec::new(), Vec::new());
     let answered = async {
         let (output, errors) = (child.stdout.take(), child.stderr.take());
-        // Both at once, or a full pipe of the one would hold up the other.
+        // Both are read at once, or a full pipe of one would block the other.
         tokio::try_join!(read(output, &mut told), read(errors, &mut complaint))?;
         child.wait().await
     };

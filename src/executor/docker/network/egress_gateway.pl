@@ -1,5 +1,6 @@
-# Sets the routing rules of a job's network, then sleeps to keep it; run as `perl -e THIS ALLOWED BLOCKED`, two lists of
-# networks with spaces between. It speaks to the kernel itself, so that an image needs no `ip`: perl is in every Debian.
+# Sets the routing rules of a job's network, then sleeps to keep the network. Run as `perl -e THIS ALLOWED BLOCKED`,
+# with two lists of networks that are separated by spaces. The script uses netlink directly, so that an image needs no
+# `ip`: perl is in every Debian.
 use strict;
 use warnings;
 
@@ -14,7 +15,7 @@ my $sequence = 0;
 
 sub ask {
     my ($what, $type, $body) = @_;
-    # A request, to be created where it is new, with an answer.
+    # A request that creates what does not exist, and asks for an answer.
     my $sent = pack('L S S L L', 16 + length $body, $type, 0x405, ++$sequence, 0) . $body;
     defined send($kernel, $sent, 0) or die "$what: $!\n";
     defined recv($kernel, my $answer, 65536, 0) or die "$what: $!\n";
@@ -31,11 +32,11 @@ sub attribute {
 
 sub network {
     my ($text) = @_;
-    my ($address, $length) = $text =~ m{^([0-9.]+)(?:/([0-9]+))?$} or die "$text is no network\n";
+    my ($address, $length) = $text =~ m{^([0-9.]+)(?:/([0-9]+))?$} or die "$text is not a network\n";
     return (pack('C4', split /\./, $address), $length // 32);
 }
 
-# The kernel takes the first rule that fits, by priority.
+# The kernel takes the first rule that fits, in the order of priority.
 sub rule {
     my ($priority, $action, $to, %only) = @_;
     my ($address, $length) = network($to);
@@ -55,14 +56,15 @@ sub lines {
 
 my ($allowed, $blocked) = map { [split / /] } @ARGV;
 
-# The name servers that the engine chose, at their port alone: in some clouds their address has other services, too.
+# The name servers that the engine chose are open only at their port: in some clouds their address has other services,
+# too.
 for my $line (lines('/etc/resolv.conf')) {
     my ($server) = $line =~ /^nameserver\s+([0-9.]+)\s*$/ or next;
     rule(100, $TO_TABLE, $server, protocol => $_, port => 53) for qw(tcp udp);
 }
 rule(200, $TO_TABLE, $_) for @$allowed;
-# The host answers at the address of the gateway. It has to know this container's hardware address, so no rule may keep
-# the two from speaking ARP: the rules of the gateway name what programs speak.
+# The host answers at the address of the gateway. It has to learn the hardware address of this container, so no rule may
+# keep the two from exchanging ARP messages: the rules for this address name only the protocols of programs.
 for my $line (lines('/proc/net/route')) {
     my (undef, $to, $gateway) = split ' ', $line;
     next unless $to eq '00000000';
@@ -81,7 +83,7 @@ for my $line (lines('/proc/net/fib_trie')) {
     eval { ask("the broadcast route of $address", $DELROUTE, pack('C8 L', $IPV4, 32, 0, 0, $LOCAL, 0, 255, 3, 0) . attribute($DST, $bytes)) };
     die $@ if $@ && $! != 3;
 }
-# IPv6 is closed: nothing says which of its addresses are the host's.
+# IPv6 is closed, since nothing shows which of its addresses are the host's.
 if (-e '/proc/net/if_inet6') {
     ask('a rule for IPv6', $NEWRULE, pack('C8 L', $IPV6, 0, 0, 0, 0, 0, 0, $PROHIBIT, 0) . attribute($PRIORITY, pack 'L', 500));
 }

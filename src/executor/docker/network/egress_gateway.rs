@@ -1,8 +1,8 @@
 //! The network of a job that reaches the internet and nothing else.
 //!
-//! A container of its own, the gateway, holds the network: it alone may change routes, sets rules that close private
-//! networks and the host, and sleeps. The job's container joins it without that right. So nothing has to be set up on
-//! the host, and no process of ours needs rights there.
+//! A separate container, the egress gateway, holds the network. Only the gateway may change routes. It sets rules that
+//! close private networks and the host, and then sleeps. The job's container joins the network without that right. So
+//! nothing has to be set up on the host, and no process of Trainyard needs rights there.
 
 use std::time::{Duration, Instant};
 
@@ -19,11 +19,11 @@ use crate::executor::{ExecError, Spec};
 
 /// The program of the gateway.
 const GATEWAY: &str = include_str!("egress_gateway.pl");
-/// Prints the addresses of the network that it is in.
+/// A script that prints the addresses of the network in which it runs.
 const PROBE: &str = "while (<>) { $a = $1 if /-- ([0-9.]+)$/; $own{$a} = 1 if m{/32 host LOCAL} } print map { qq($_\\n) } sort keys %own";
-/// Everything that is not the internet: this network, private ones, carriers' own, loopback, link-local with the
-/// metadata of clouds, protocol assignments, tests of devices, multicast and what is reserved. And the address at which Azure's machines have
-/// their name server, but also keys.
+/// All networks that are not the internet: this network, private networks, carriers' own, loopback, link-local with the
+/// metadata of clouds, protocol assignments, tests of devices, multicast and reserved ones. Also the address at which
+/// Azure's machines have their name server, since it also serves keys.
 const CLOSED: [&str; 11] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -39,13 +39,13 @@ const CLOSED: [&str; 11] = [
 ];
 /// The gateway's output once its rules are set.
 const READY: &str = "ready\n";
-/// How long a helper may take, and what it may say.
+/// The limits of a helper: its time, and its output in bytes.
 const HELPER_TIME: Duration = Duration::from_secs(30);
 const HELPER_OUTPUT: usize = 64 * 1024;
-/// How long the host's addresses count as known.
+/// The time for which the host's addresses count as known.
 const ADDRESSES_AGE: Duration = Duration::from_secs(5 * 60);
 
-/// Makes the gateway of a job's container, not started.
+/// Makes the gateway of a job's container, without starting it.
 pub(in crate::executor::docker) async fn create(docker: &Docker, spec: &Spec, container: &str) -> anyhow::Result<()> {
     let host = host_addresses(docker, spec, container).await?;
     let allowed: Vec<String> = spec.limits.egress_allow.iter().map(ToString::to_string).collect();
@@ -61,7 +61,7 @@ pub(in crate::executor::docker) async fn create(docker: &Docker, spec: &Spec, co
     .await
 }
 
-/// Starts the gateway of a container and waits until its rules stand.
+/// Starts the gateway of a container and waits until its rules are set.
 pub(in crate::executor::docker) async fn open(docker: &Docker, container: &str) -> anyhow::Result<()> {
     let gateway = gateway_of(container);
     start_helper(docker, &gateway).await?;
@@ -76,9 +76,10 @@ pub(in crate::executor::docker) async fn open(docker: &Docker, container: &str) 
     Ok(())
 }
 
-/// The addresses at which the host answers, beside private ones: they lead past the network's gateway.
+/// Returns the addresses at which the host answers, besides private ones: they do not lead through the network's
+/// gateway.
 async fn host_addresses(docker: &Docker, spec: &Spec, container: &str) -> anyhow::Result<Vec<String>> {
-    // Held meanwhile: jobs that begin together ask once.
+    // The lock is held meanwhile, so that jobs that begin together ask once.
     let mut known = docker.host.0.lock().await;
     if let Some((since, addresses)) = &*known
         && since.elapsed() < ADDRESSES_AGE
@@ -89,11 +90,11 @@ async fn host_addresses(docker: &Docker, spec: &Spec, container: &str) -> anyhow
     let command = ["perl", "-ne", PROBE, "/proc/net/fib_trie"];
     make_helper(docker, spec, &probe, &command, Rights { network: "host", capabilities: &[] }).await?;
     start_helper(docker, &probe).await?;
-    let said = said(docker, &probe, "").await.context("looking for the host's addresses")?;
+    let said = said(docker, &probe, "").await.context("finding the host's addresses")?;
     docker.remove_one(&probe).await?;
     let parse = |line: &str| line.parse::<std::net::Ipv4Addr>().map(|address| format!("{address}/32"));
     let addresses: Result<Vec<String>, _> = said.lines().map(parse).collect();
-    let addresses = addresses.with_context(|| format!("looking for the host's addresses: {}", said.trim()))?;
+    let addresses = addresses.with_context(|| format!("finding the host's addresses: {}", said.trim()))?;
     if addresses.is_empty() {
         bail!("the host's addresses are not known: {PROBE} found none");
     }
@@ -115,13 +116,13 @@ async fn make_helper(
     Rights { network, capabilities }: Rights<'_>,
 ) -> anyhow::Result<()> {
     let mut host_config = of_helper(network, capabilities);
-    // With user namespaces the engine wants to hear that one in the host's network is outside of them.
+    // With user namespaces, the engine must be asked to put a container of the host's network outside of them.
     host_config.userns_mode = (network == "host").then(|| "host".to_owned());
     let body = ContainerCreateBody {
         image: Some(spec.helper.clone()),
         entrypoint: Some(Vec::new()),
         cmd: Some(command.iter().map(ToString::to_string).collect()),
-        // Nothing of an image that was made for jobs.
+        // The working folder of an image is for jobs, and not for helpers.
         working_dir: Some("/".to_owned()),
         labels: Some(docker.labels((HELPS, "yes".to_owned()))),
         host_config: Some(host_config),

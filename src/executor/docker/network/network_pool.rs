@@ -1,8 +1,9 @@
-//! Networks that are left over from jobs and kept for later ones of the same people.
+//! The network pool: networks that remain from jobs, and are kept for later jobs of the same people.
 //!
-//! What Docker takes longest for is a container's network: more than half of the time of a short job. A job's processes and
-//! sockets end with its container; what outlives them is the address, to which somebody outside may still send answers for a
-//! while. So a network is used again by jobs that may know of each other anyway: those of one repository, or of one fork of it.
+//! Making a container's network takes Docker longest: more than half of the time of a short job. A job's processes and
+//! sockets end with its container. Only the address outlives them, and machines outside may still send answers to it
+//! for a while. So a network is used again only by jobs that may know of each other anyway: those of one repository, or
+//! of one fork of it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,9 +16,10 @@ use crate::executor::docker::create::{have_like_networks, rename_one};
 use crate::executor::docker::labels::gateway_of;
 use crate::executor::{Life, Network, Spec};
 
-/// How long a network is used in all: what it knows of its surroundings, such as the host's addresses, gets old.
+/// The longest time for which a network is used. Its knowledge of its surroundings, such as the host's addresses, gets
+/// old.
 const MAX_AGE: Duration = Duration::from_secs(15 * 60);
-/// How long it is kept for a job that may come.
+/// The time for which a network is kept for a possible job.
 const MAX_UNUSED: Duration = Duration::from_secs(60);
 
 /// Spare networks of one engine.
@@ -38,7 +40,7 @@ struct State {
     closed: bool,
 }
 
-/// A network, and who uses it.
+/// A network with the trust domain of its jobs.
 #[derive(Debug, Clone)]
 struct Made {
     spec: Spec,
@@ -57,12 +59,12 @@ struct Spare {
 }
 
 impl NetworkPool {
-    /// A pool for so many networks.
+    /// Makes a pool of at most `most` networks.
     pub(in crate::executor::docker) fn new(docker: Docker, most: usize) -> Self {
         Self { docker, most, state: Mutex::default() }
     }
 
-    /// Notes that a job's container has a network of its own since then.
+    /// Records that a job's container has its own network, made at `since`.
     pub(in crate::executor::docker) fn record(&self, container: &str, spec: &Spec, trust_domain: &str, since: Instant) {
         if self.most > 0 && spec.limits.network == Network::Egress {
             let made = Made { spec: spec.clone(), trust_domain: trust_domain.to_owned(), since };
@@ -70,7 +72,8 @@ impl NetworkPool {
         }
     }
 
-    /// Makes a spare network that of a container to be made; false when there is none that it may have.
+    /// Gives a spare network to a container that is about to be made. Returns false when there is none that it may
+    /// have.
     pub(in crate::executor::docker) async fn take(&self, spec: &Spec, trust_domain: &str, container: &str) -> bool {
         let spare = {
             let mut state = self.lock();
@@ -86,13 +89,13 @@ impl NetworkPool {
         let gateway = gateway_of(container);
         let given = async {
             rename_one(&self.docker, &gateway_of(&spare.name), &gateway).await?;
-            // It may have ended with its engine, which does not keep it from being renamed.
+            // The gateway may have ended with its engine, and an ended container can still be renamed.
             anyhow::ensure!(matches!(self.docker.life(&gateway).await?, Life::Running(_)), "it has ended");
             anyhow::Ok(())
         };
         if let Err(error) = given.await {
             debug!("a spare network is gone: {error:#}");
-            // Under whichever name it is.
+            // The gateway may have either name.
             for name in [&spare.name, container] {
                 let _ = self.docker.remove(name).await;
             }
@@ -102,10 +105,7 @@ impl NetworkPool {
         true
     }
 
-    /// Removes a job's container, and keeps its network if that is of use.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
+    /// Removes a job's container, and keeps its network if a later job may use it.
     pub(in crate::executor::docker) async fn put(&self, container: &str) -> anyhow::Result<()> {
         let kept = {
             let mut state = self.lock();
@@ -138,21 +138,21 @@ impl NetworkPool {
         self.lock().spare.iter().map(|spare| spare.name.clone()).collect()
     }
 
-    /// Takes those from the pool that are not of use any more.
+    /// Takes out the networks that are too old, or unused for too long.
     pub(in crate::executor::docker) fn retire(&self) -> Vec<String> {
         let is_stale = |spare: &mut Spare| spare.since.elapsed() > MAX_UNUSED || spare.made.since.elapsed() > MAX_AGE;
         self.lock().spare.extract_if(.., is_stale).map(|spare| spare.name).collect()
     }
 
-    /// Forgets what there was on an engine that went away: it may have ended with it. What is still there is nobody's, and
-    /// removed as such.
+    /// Forgets the networks of an engine that went away: they may have ended with it. Those that still exist are
+    /// removed as orphans.
     pub(in crate::executor::docker) fn forget(&self) {
         let mut state = self.lock();
         state.spare.clear();
         state.used.clear();
     }
 
-    /// Takes all from the pool; nothing is put on it any more.
+    /// Takes all networks out, and accepts no more.
     pub(in crate::executor::docker) fn clear(&self) -> Vec<String> {
         let mut state = self.lock();
         state.closed = true;

@@ -1,7 +1,7 @@
 //! The last phase: the cache and the artifacts, stored before the verdict.
 //!
-//! Nothing is unpacked: a file goes from the engine's tar into an object, and its name is only ever a text. No failure here
-//! changes a job's verdict.
+//! Nothing is unpacked: the bytes of a file go from the engine's tar into an object, and its name is never used as a
+//! path. No failure here changes a job's verdict.
 
 mod take;
 
@@ -25,7 +25,7 @@ use crate::store::output::artifacts::NewArtifact;
 use crate::travis::artifacts;
 use crate::worker::Handles;
 
-/// How long all of it may take.
+/// The time that storing all artifacts may take.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// The limits of the script's list, in bytes and in lines.
 const MAX_LIST: u64 = 256 * 1024;
@@ -35,7 +35,7 @@ const MAX_PATHS: usize = 1000;
 struct Declared {
     base: PathBuf,
     paths: Vec<String>,
-    /// How many more there are.
+    /// Number of further paths that are not kept.
     left_out: usize,
 }
 
@@ -55,12 +55,12 @@ impl Finished {
 /// Stores the outputs of a judged attempt, and reports them at the end of its log.
 pub(super) async fn keep(run: &Run, prepared: Prepared, ended: &Ended, judged: Judged) -> Finished {
     let Judged { mut judgement, examined } = judged;
-    // A job that was stopped has not come to the end of its script, which lists what to keep.
+    // A job that was stopped has not reached the end of its script, which lists the files to keep.
     if !matches!(judgement.verdict, Verdict::Passed | Verdict::Failed) {
         return Finished { judgement, examined, artifacts: Vec::new() };
     }
     let Handles { engine, settings, .. } = &*run.handles;
-    // Before the verdict: the jobs of the next stage may count on the cache.
+    // The cache is stored before the verdict, since the jobs of the next stage may need it.
     if let Some(cache) = prepared.cache {
         judgement.closing.push_str(&cache::store(engine, &settings.caches, &ended.container, cache).await);
     }
@@ -87,7 +87,8 @@ async fn store_artifacts(run: &Run, origin: Origin, container: &str, judgement: 
     }
 }
 
-/// Tries again when the engine was away: keys are made of attempt and name, so a second try replaces what the first left.
+/// Stores the artifacts, and tries again when the engine was away. Keys are made of attempt and name, so a second try
+/// replaces the objects of the first.
 async fn store_until_done(run: &Run, origin: Origin, container: &str) -> anyhow::Result<Taken> {
     ensure!(
         run.handles.settings.objects.is_some(),
@@ -123,12 +124,12 @@ async fn try_store(run: &Run, origin: Origin, container: &str) -> anyhow::Result
         taken = tokio::task::spawn_blocking(move || taken.take(&base, &path, tar).map(|()| taken)).await??;
     }
     for _ in 0..declared.left_out {
-        taken.leave_out(format!("at most {MAX_PATHS} paths are looked at"));
+        taken.leave_out(format!("at most {MAX_PATHS} paths are read"));
     }
     Ok(taken)
 }
 
-/// Returns the paths that the script listed; nothing when the script did not get so far.
+/// Returns the paths that the script listed; no paths when the script did not get that far.
 async fn declared(engine: &Engine, container: &str) -> anyhow::Result<Declared> {
     let nothing = Declared { base: PathBuf::from("/"), paths: Vec::new(), left_out: 0 };
     let Some(tar) = engine.copy_out(container, &format!("{HOME}/.travis/artifacts")).await? else {
@@ -144,7 +145,7 @@ async fn declared(engine: &Engine, container: &str) -> anyhow::Result<Declared> 
     };
     let mut list = tokio::task::spawn_blocking(read).await?.context("reading the list of artifacts")?;
     if list.len() as u64 >= MAX_LIST {
-        // The last line is cut, and might name something else now.
+        // The last line is cut off, and might name another file now.
         list.truncate(list.rfind('\n').unwrap_or(0));
     }
     let mut lines = list.lines().filter(|path| path.starts_with('/')).map(str::to_owned);

@@ -1,4 +1,4 @@
-//! From the engine's tar into objects.
+//! The way of a container's files from the engine's tar into objects.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -15,13 +15,13 @@ use crate::domain::AttemptId;
 use crate::storage::{Keys, Objects};
 use crate::store::output::artifacts::NewArtifact;
 
-/// The most files that are kept of a job, the most entries of tars that are looked at, and the most bytes.
+/// The limits of one job: files that are kept, entries of tars that are read, and bytes of tars.
 const MOST_FILES: usize = 1000;
 const MOST_ENTRIES: usize = 50_000;
 const MOST_BYTES: u64 = 64 << 30;
 /// The longest name of a file, in bytes.
 const MOST_NAME: usize = 500;
-/// Bytes of a file that are in memory at a time, beside what the object gathers.
+/// Number of bytes of a file that are in memory at a time, besides those that the object gathers.
 const PIECE: usize = 256 * 1024;
 
 /// The artifacts of a job that were stored so far.
@@ -36,12 +36,12 @@ pub(super) struct Taken {
     names: HashSet<String>,
     pub(super) artifacts: Vec<NewArtifact>,
     left_out: usize,
-    /// Why the first of those was left out.
+    /// Reason why the first of these files was left out.
     why: Option<String>,
 }
 
 impl Taken {
-    /// Nothing yet; all of it may have so much.
+    /// Begins without artifacts. `limit` is the size of all of them together.
     pub(super) fn new(objects: Objects, keys: Keys, origin: Origin, attempt: AttemptId, limit: ByteSize) -> Self {
         Self {
             objects,
@@ -58,8 +58,8 @@ impl Taken {
         }
     }
 
-    /// Stores the regular files of the engine's tar of `path`, an absolute path, whose last part begins every name in it.
-    /// Links lead nowhere. Blocks.
+    /// Stores the regular files of the engine's tar of `path`, an absolute path. Each name in the tar begins with the
+    /// last part of `path`. Links are ignored. Blocks.
     pub(super) fn take(&mut self, base: &Path, path: &str, tar: impl Read) -> anyhow::Result<()> {
         let parent = Path::new(path).parent().unwrap_or(Path::new("/"));
         let mut archive = tar::Archive::new(tar.take(MOST_BYTES));
@@ -73,7 +73,7 @@ impl Taken {
             let size = entry.size();
             let Some(name) = name_of(base, parent, &entry.path()?) else {
                 self.leave_out(format!(
-                    "a name is longer than {MOST_NAME} bytes, or has signs that no name should have"
+                    "a name is longer than {MOST_NAME} bytes, or has characters that are not allowed"
                 ));
                 continue;
             };
@@ -83,7 +83,7 @@ impl Taken {
             if self.artifacts.len() >= MOST_FILES {
                 self.leave_out(format!("at most {MOST_FILES} files are kept of a job"));
             } else if size > self.room {
-                self.leave_out(format!("all of a job may have {} (limits.artifacts)", self.limit));
+                self.leave_out(format!("the artifacts of a job may have {} in all (limits.artifacts)", self.limit));
             } else {
                 self.store(name, size, &mut entry)?;
             }
@@ -148,8 +148,8 @@ impl Taken {
     }
 }
 
-/// The name of a file of a tar, as its author knows it: from `base` on, or whole where it is somewhere else. None of what
-/// would be no name on a page or in an address.
+/// Returns the name of a file of a tar as its author knows it: relative to `base`, or the whole path when the file is
+/// outside. `None` when the name is not safe on a page or in an address.
 fn name_of(base: &Path, parent: &Path, inner: &Path) -> Option<String> {
     let mut path = parent.to_owned();
     for component in inner.components() {
@@ -254,7 +254,7 @@ mod tests {
         let names: Vec<&str> = taken.artifacts.iter().map(|artifact| artifact.path.as_str()).collect();
         assert_eq!(names, ["out/small"]);
         assert!(
-            taken.in_words().contains("since all of a job may have 5 B (limits.artifacts)"),
+            taken.in_words().contains("since the artifacts of a job may have 5 B in all (limits.artifacts)"),
             "{}",
             taken.in_words()
         );
