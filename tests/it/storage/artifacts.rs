@@ -95,7 +95,12 @@ async fn a_fork_has_a_place_of_its_own_and_what_is_too_large_is_told_of() {
     assert_eq!(pushed(&app, &repo, "d-1").await, "failure");
     let log = String::from_utf8(app.log(1).await).unwrap();
     assert!(log.contains("Stored 1 artifact (2 B)."), "{log}");
-    assert!(log.contains("since the artifacts of a job may have 1.0 KiB in all (limits.artifacts)."), "{log}");
+    assert!(
+        log.contains(
+            "Not stored: 1 artifact, since the artifacts of a job may have 1.0 KiB in all (limits.artifacts)."
+        ),
+        "{log}"
+    );
 
     let base = repo.head();
     repo.git(&["checkout", "-q", "-b", "theirs"]);
