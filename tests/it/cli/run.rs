@@ -133,7 +133,7 @@ fn what_a_checkout_would_not_have_is_said() {
     assert!(status.success());
     let (code, out, err) = folder.run(&[]);
     assert_eq!(code, Some(0), "{out}{err}");
-    assert!(out.contains("inner is a repository of its own") && !out.contains("gone is a repository"), "{out}");
+    assert!(out.contains("inner is a separate repository") && !out.contains("gone is a repository"), "{out}");
     assert!(out.contains("now in a folder") && out.contains("inner:\n\nsub:\n.travis.yml\n"), "{out}");
     let mut below = Command::new(env!("CARGO_BIN_EXE_trainyard"));
     let output = below.arg("run").current_dir(folder.path().join("sub")).output().unwrap();
