@@ -6,8 +6,8 @@
 //! (`tests/layers` checks that). To learn the code, follow the data: `web::webhook`, `intake`, `plan`,
 //! `store::queue`, `worker`, `executor`, `outbox`.
 
-// Pure, in crates of their own (`crates/`): bytes and values in, values out; no clock, no database, no network. `domain`
-// is the vocabulary.
+// Pure, in crates of their own (`crates/`): bytes and values in, values out; no clock, no database, no network.
+// `domain` is the vocabulary.
 pub use trainyard_base::{domain, log_view, yaml};
 pub use trainyard_lora as lora;
 pub use trainyard_travis::{gpu, plan, travis};

@@ -11,7 +11,7 @@ use crate::executor::Engine;
 /// The shortest and the longest time between two checks.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
-/// One part in this many of the time may be spent on measuring: a job with a million files is measured less often.
+/// At most one part in this many of the time is spent on measuring: a job with a million files is measured less often.
 const PARTS: u32 = 20;
 
 /// Updates the attempt's progress with the number of bytes that its container has written; never returns.

@@ -1,7 +1,7 @@
 //! An attempt at a job, as far as it needs no database: image, container, limits and verdict.
 //!
-//! Workers make attempts for the server, and `trainyard run` makes them on a laptop. Both use this module, so a job ends
-//! the same way and for the same reasons.
+//! Workers make attempts for the server, and `trainyard run` makes them on a laptop. Both use this module, so a job
+//! ends the same way and for the same reasons.
 
 mod container;
 mod disk;

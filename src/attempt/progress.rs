@@ -136,9 +136,9 @@ impl Progress {
         }
     }
 
-    /// Returns true when an unseen end says nothing about the job: Trainyard did not stop it, and its script did not print
-    /// its last words. An engine that dies kills its containers by signals, or loses their output, and then reports any
-    /// exit status, 0 for instance.
+    /// Returns true when an unseen end says nothing about the job: Trainyard did not stop it, and its script did not
+    /// print its last words. An engine that dies kills its containers by signals, or loses their output, and then
+    /// reports any exit status, 0 for instance.
     pub fn end_is_unknown(&self, exit: &Exit, tail: &str) -> bool {
         let by_itself = (2..=128).contains(&exit.status) || tail.contains(script::LAST_WORDS);
         self.stop.is_none() && !self.log_full && !exit.out_of_memory && !by_itself

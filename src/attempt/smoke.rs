@@ -47,7 +47,8 @@ pub fn output_folder() -> String {
 }
 
 impl SmokeJob {
-    /// Reads the order from a job's config. Returns `None` for a job of another kind: its author may have written such a key.
+    /// Reads the order from a job's config. Returns `None` for a job of another kind: its author may have written such
+    /// a key.
     ///
     /// # Errors
     /// Fails when the config is not one that a plan writes.

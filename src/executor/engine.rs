@@ -119,8 +119,8 @@ impl Engine {
         self.docker.tar_of(container, path).await
     }
 
-    /// Follows the container's output from byte `from` on, live until the container ends. The bytes are the same at each
-    /// reading.
+    /// Follows the container's output from byte `from` on, live until the container ends. The bytes are the same at
+    /// each reading.
     ///
     /// # Errors
     /// Fails when no connection to the engine was possible yet.

@@ -1,7 +1,7 @@
 //! The worker of one runner: claims jobs and runs each until its verdict.
 //!
-//! A claimed job can be followed from here by type: [`Worker::work`] claims a [`Claimed`] job, `run::run` makes a `Run` of
-//! it, and the phases of the run are `Prepared`, `Started`, `Ended` and `Finished`.
+//! A claimed job can be followed from here by type: [`Worker::work`] claims a [`Claimed`] job, `run::run` makes a `Run`
+//! of it, and the phases of the run are `Prepared`, `Started`, `Ended` and `Finished`.
 //!
 //! A worker that dies leaves its containers running. The next process finds them by their names (`recover`), continues
 //! their logs at the stored offset, and finishes their jobs.
@@ -282,7 +282,8 @@ impl Worker {
         self.handles.health.is_reachable()
     }
 
-    /// Returns why no job begins on the disk of the runner's engine; `None` when the disk has room, or is on another machine.
+    /// Returns why no job begins on the disk of the runner's engine. Returns `None` when the disk has room, or is on
+    /// another machine.
     ///
     /// # Errors
     /// Fails when the disk cannot be examined.

@@ -9,8 +9,8 @@ use crate::executor::Found;
 use crate::store::queue::{self, Claimed};
 
 impl Worker {
-    /// Finds the containers of an earlier process, and returns those whose jobs go on; retries until the engine answers.
-    /// Meanwhile it extends their leases: they may be running on an engine that is away.
+    /// Finds the containers of an earlier process, and returns those whose jobs go on; retries until the engine
+    /// answers. Meanwhile it extends their leases: they may be running on an engine that is away.
     pub(super) async fn recover(&self) -> Vec<(Claimed, Found)> {
         tokio::select! {
             adopted = self.find_running() => adopted,
@@ -41,7 +41,8 @@ impl Worker {
         }
     }
 
-    /// Tries [`Worker::recover`] once: adopts containers of running attempts, removes all others, and requeues lost jobs.
+    /// Tries [`Worker::recover`] once: adopts containers of running attempts, removes all others, and requeues lost
+    /// jobs.
     ///
     /// # Errors
     /// Fails when the engine or Postgres does not answer; then no job is lost.

@@ -36,8 +36,8 @@ pub struct RunnerConfig {
 }
 
 impl RunnerConfig {
-    /// Returns true when its jobs use the kernel's own network, where the rules of the egress gateway hold. Sandboxes and
-    /// virtual machines have their own network, and under sysbox a job's root controls it.
+    /// Returns true when its jobs use the kernel's own network, where the rules of the egress gateway hold. Sandboxes
+    /// and virtual machines have their own network, and under sysbox a job's root controls it.
     pub fn keeps_to_routes(&self) -> bool {
         ["", "runc", "crun", "io.containerd.runc.v2", "nvidia"].contains(&self.runtime.as_str())
     }

@@ -1,5 +1,5 @@
-//! Detection of tokens and keys by their form. A key of 40 hex digits looks like a commit, so such keys are found by the
-//! name of their config key.
+//! Detection of tokens and keys by their form. A key of 40 hex digits looks like a commit, so such keys are found by
+//! the name of their config key.
 
 use std::ops::Range;
 

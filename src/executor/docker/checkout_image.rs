@@ -1,5 +1,5 @@
-//! Checkout images: a job's image, and one layer with the files of a commit, checked out by the image's own git. A container
-//! made from such an image has the files at once, however many they are, and shares their disk space.
+//! Checkout images: a job's image, and one layer with the files of a commit, checked out by the image's own git. A
+//! container made from such an image has the files at once, however many they are, and shares their disk space.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -86,8 +86,8 @@ fn body(docker: &Docker, spec: &Spec, network: &str, quota: bool) -> ContainerCr
     }
 }
 
-/// Renames a container, and its gateway if its network has one. An older container of the name is replaced: it was never
-/// used, or the job would have been adopted.
+/// Renames a container, and its gateway if its network has one. An older container of the name is replaced: it was
+/// never used, or the job would have been adopted.
 pub(in crate::executor::docker) async fn rename(
     docker: &Docker,
     from: &str,

@@ -70,7 +70,8 @@ pub(in crate::executor::docker) fn of_helper(network: &str, capabilities: &[&str
     }
 }
 
-/// Returns the configuration that holds for every container. Devices, namespaces and seccomp stay at the engine's defaults.
+/// Returns the configuration that holds for every container. Devices, namespaces and seccomp stay at the engine's
+/// defaults.
 fn confined() -> HostConfig {
     HostConfig {
         init: Some(true),

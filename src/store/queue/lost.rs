@@ -108,8 +108,8 @@ pub struct LogEnd<'a> {
     pub tail: &'a [u8],
 }
 
-/// Ends an attempt whose container was stopped because another job gets its GPUs: writes its last bytes of log, and queues
-/// the job again. Returns false when the attempt is no longer the job's running one.
+/// Ends an attempt whose container was stopped because another job gets its GPUs: writes its last bytes of log, and
+/// queues the job again. Returns false when the attempt is no longer the job's running one.
 ///
 /// # Errors
 /// Fails when Postgres does not answer; then nothing was written, and the caller may retry.

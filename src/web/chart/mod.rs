@@ -1,8 +1,8 @@
 //! Charts of a job over time: the loss of its training, and the resources that it uses. Everything that they show is
 //! also there in words and numbers.
 //!
-//! The plot is drawn in percent of its box, and only the curve is stretched, so that texts, marks and strokes keep their
-//! size in a window of any width.
+//! The plot is drawn in percent of its box, and only the curve is stretched, so that texts, marks and strokes keep
+//! their size in a window of any width.
 
 mod axis;
 mod curve;

@@ -117,7 +117,8 @@ impl KnownImages {
         state.asked.remove(&jobs)
     }
 
-    /// Returns images to remove: replaced ones, long unused ones, and the least used of too many; all when the disk is full.
+    /// Returns images to remove: replaced ones, long unused ones, and the least used of too many; all when the disk is
+    /// full.
     pub(super) fn unwanted(&self, has_room: bool) -> Vec<CheckoutImage> {
         let state = self.lock();
         let mut wanted: Vec<&Known> = state.known.iter().filter(|known| !known.is_replaced).collect();

@@ -113,8 +113,8 @@ fn is_part_of_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-'
 }
 
-/// Finds the places in a text that have the form of a known secret, with the format of each. The places are in the order
-/// of the formats, not of the text.
+/// Finds the places in a text that have the form of a known secret, with the format of each. The places are in the
+/// order of the formats, not of the text.
 pub fn tokens(text: &str) -> Vec<(Range<usize>, &'static TokenFormat)> {
     TOKEN_FORMATS.iter().flat_map(|format| format.find(text).map(move |range| (range, format))).collect()
 }

@@ -1,6 +1,6 @@
 //! Recognition of files that are named like weights but are not safetensors files.
 
-/// Number of bytes from the start of a file that [`told`] examines.
+/// Number of bytes from the start of a file that [`format_name`] examines.
 pub(super) const SEEN: usize = 256;
 
 /// Describes a file by its first bytes, and what to do about it. Returns `None` for an unknown format.

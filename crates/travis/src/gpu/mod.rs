@@ -85,8 +85,8 @@ pub struct Asking<'a> {
 
 impl GpuConfig {
     /// Returns a job's requirements on its runner. GPUs that the job requests but may not have are not among them: the
-    /// job does not wait for them, and the refusal is reported when the job begins. `is_preemptible` says whether the job
-    /// may be stopped for another one; without GPUs there is nothing that it could release.
+    /// job does not wait for them, and the refusal is reported when the job begins. `is_preemptible` says whether the
+    /// job may be stopped for another one; without GPUs there is nothing that it could release.
     pub fn requirements(&self, kind: JobKind, config: &Json, asking: Asking<'_>, is_preemptible: bool) -> Requirements {
         let gpus = self.asked(kind, config).and_then(|size| self.sizes.get(size)).filter(|size| size.count > 0);
         let gpus = gpus.filter(|_| self.refusal(kind, config, asking, None).is_none()).map(|size| GpuRequest {

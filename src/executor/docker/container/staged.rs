@@ -45,9 +45,6 @@ impl StagedContainer {
 }
 
 /// Starts a container as [`start`] does, with nothing in it.
-///
-/// # Errors
-/// As of that.
 pub async fn start_empty(docker: &Docker, spec: &Spec, name: &str) -> Result<StagedContainer, ExecError> {
     start(docker, spec, name, Filling { prepare: ready(Ok(())), fill: |()| ready(Ok(())) }).await
 }
@@ -80,9 +77,6 @@ pub async fn start<T, Filled: Future<Output = Result<(), ExecError>>>(
 }
 
 /// Starts a container as [`start`] does, in an existing network or without one.
-///
-/// # Errors
-/// As of that.
 pub(super) async fn start_in_network<T, Filled: Future<Output = Result<(), ExecError>>>(
     docker: &Docker,
     spec: &Spec,

@@ -12,8 +12,8 @@ use crate::executor::docker::errors::is_status;
 use crate::executor::docker::{Docker, PROMPT};
 
 /// Returns what a container has used so far; `None` when it does not run. A sample takes some milliseconds, because the
-/// engine is asked not to wait for a second one, as it does for a rate. Engines may slow down clients that ask more than
-/// once a second.
+/// engine is asked not to wait for a second one, as it does for a rate. Engines may slow down clients that ask more
+/// than once a second.
 ///
 /// # Errors
 /// When the engine does not answer.
