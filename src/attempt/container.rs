@@ -172,7 +172,7 @@ pub fn checkout_image_spec(image: &str, repo: &RepoName, commit: &Sha, limits: &
 /// Returns true when a container that ended like this never began its job, because the process that filled it died.
 ///
 /// # Errors
-/// When the engine does not answer.
+/// Fails when the engine does not answer.
 pub async fn never_began(engine: &Engine, container: &str, exit: &Exit) -> anyhow::Result<bool> {
     Ok(exit.status == NOT_BEGUN && engine.copy_out(container, BEGUN).await?.is_none())
 }

@@ -70,7 +70,7 @@ impl SmokeJob {
     /// Examines what the training left in its ended container.
     ///
     /// # Errors
-    /// When the engine does not answer.
+    /// Fails when the engine does not answer.
     pub async fn examine(
         &self,
         engine: &Engine,

@@ -97,7 +97,7 @@ async fn check_out_and_commit(docker: &Docker, name: &str, new: NewCheckoutImage
 /// Lists the checkout images of this installation, the latest last.
 ///
 /// # Errors
-/// When it does not answer.
+/// Fails when the engine does not answer.
 pub async fn list(docker: &Docker) -> anyhow::Result<Vec<CheckoutImage>> {
     let labels = vec![format!("{INSTANCE}={}", docker.instance), CHECKOUT_COMMIT.to_owned()];
     let options = ListImagesOptionsBuilder::new().filters(&HashMap::from([("label", labels)])).build();
@@ -114,7 +114,7 @@ pub async fn list(docker: &Docker) -> anyhow::Result<Vec<CheckoutImage>> {
 /// Returns true when the engine still has an image: its operator may have removed it.
 ///
 /// # Errors
-/// When it does not answer.
+/// Fails when the engine does not answer.
 pub async fn exists(docker: &Docker, id: &str) -> anyhow::Result<bool> {
     let inspected = docker.client()?.inspect_image(id).await;
     if is_status(&inspected, 404) {
@@ -127,7 +127,7 @@ pub async fn exists(docker: &Docker, id: &str) -> anyhow::Result<bool> {
 /// Removes a checkout image, and nothing else. Returns false while a container uses it.
 ///
 /// # Errors
-/// When the engine does not answer.
+/// Fails when the engine does not answer.
 pub async fn remove(docker: &Docker, base: &CheckoutImage) -> anyhow::Result<bool> {
     let options = RemoveImageOptionsBuilder::new().noprune(true).build();
     let removed = docker.client()?.remove_image(&base.id, Some(options), None).await;

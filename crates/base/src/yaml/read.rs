@@ -47,7 +47,8 @@ pub struct Error {
 /// Reads the first document of `text` as libyaml does.
 ///
 /// # Errors
-/// When the text is not YAML, has a key that is not a scalar, or exceeds [`MAX_BYTES`], [`MAX_DEPTH`] or [`MAX_NODES`].
+/// Fails when the text is not YAML, has a key that is not a scalar, or exceeds [`MAX_BYTES`], [`MAX_DEPTH`] or
+/// [`MAX_NODES`].
 pub fn read(text: &str) -> Result<Document, Error> {
     read_as(0, text)
 }

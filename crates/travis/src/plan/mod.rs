@@ -67,7 +67,7 @@ impl<'a> Commit<'a> {
     /// Derives the training of a smoke job from the commit's files.
     ///
     /// # Errors
-    /// When the config is not in the commit or cannot be tried.
+    /// Fails when the config is not in the commit or cannot be tried.
     pub fn smoke(&self, path: &str, ask: &Ask) -> Result<Smoke, Unfit> {
         let file = self.files.iter().find(|file| file.path == path);
         let file = file.ok_or_else(|| Unfit::Cannot(format!("{path} is not in the commit")))?;

@@ -26,7 +26,7 @@ impl Fault {
 /// removes the white space at the end of the file, which a block scalar there would keep.
 ///
 /// # Errors
-/// When the file is too large, or not a map in YAML.
+/// Fails when the file is too large, or not a map in YAML.
 pub fn document(file: u16, bytes: &[u8]) -> Result<Document, Fault> {
     let whole = Mark { file, ..Mark::default() };
     if bytes.len() > yaml::MAX_BYTES {

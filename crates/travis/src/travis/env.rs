@@ -16,7 +16,7 @@ pub struct NotVariables;
 /// Returns the variables in `text`, with their values as written.
 ///
 /// # Errors
-/// When the text is not a list of variables.
+/// Fails when the text is not a list of variables.
 pub fn pairs(text: &str) -> Result<Vec<(String, String)>, NotVariables> {
     let mut scanner = Scanner { rest: text.chars().peekable(), depth: 0 };
     let mut pairs = Vec::new();

@@ -16,7 +16,7 @@ use crate::executor::docker::{Docker, PROMPT};
 /// than once a second.
 ///
 /// # Errors
-/// When the engine does not answer.
+/// Fails when the engine does not answer.
 pub async fn sample(docker: &Docker, container: &str) -> anyhow::Result<Option<Usage>> {
     let options = StatsOptionsBuilder::new().stream(false).one_shot(true).build();
     let mut answers = std::pin::pin!(docker.client()?.stats(container, Some(options)));

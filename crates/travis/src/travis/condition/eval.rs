@@ -62,7 +62,7 @@ impl Condition {
     /// Returns true if the condition holds.
     ///
     /// # Errors
-    /// When a regular expression is invalid or takes too long.
+    /// Fails when a regular expression is invalid or takes too long.
     pub fn holds(&self, data: Data<'_>) -> Result<bool, Error> {
         Ok(match self {
             Self::Or(left, right) => left.holds(data)? || right.holds(data)?,

@@ -101,7 +101,7 @@ impl Error {
 /// Returns true if a text matches one of Ruby's regular expressions.
 ///
 /// # Errors
-/// When the expression is invalid or takes too long.
+/// Fails when the expression is invalid or takes too long.
 pub fn is_match(pattern: &str, text: &str) -> Result<bool, Error> {
     Pattern::new(pattern).is_match(text)
 }

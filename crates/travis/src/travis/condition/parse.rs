@@ -29,7 +29,7 @@ const MAX_DEPTH: usize = 60;
 /// Parses a condition.
 ///
 /// # Errors
-/// When it does not follow the grammar or uses the shell's `$NAME`.
+/// Fails when the expression does not follow the grammar or uses the shell's `$NAME`.
 pub fn parse(text: &str) -> Result<Condition, Error> {
     if text.len() > MAX_BYTES {
         return Err(Error::Syntax(MAX_BYTES));

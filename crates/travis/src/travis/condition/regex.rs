@@ -48,7 +48,7 @@ impl Pattern {
     /// Checks that the text is an expression.
     ///
     /// # Errors
-    /// When the text is not an expression, or the expression is too large.
+    /// Fails when the text is not an expression, or the expression is too large.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.compiled().map(|_| ())
     }
@@ -66,7 +66,7 @@ impl Pattern {
     /// Returns true if the expression matches somewhere in a text.
     ///
     /// # Errors
-    /// When the text is not an expression, or would take too long.
+    /// Fails when the text is not an expression, or would take too long.
     pub(super) fn is_match(&self, text: &str) -> Result<bool, Error> {
         match self.compiled()? {
             Regex::Linear(regex) => Ok(regex.is_match(text)),

@@ -64,7 +64,7 @@ pub struct NotAMap;
 /// Brings a document into the normal form. An empty document is an empty map.
 ///
 /// # Errors
-/// When the document is a list or a scalar.
+/// Fails when the document is a list or a scalar.
 pub fn normalize(document: &yaml::Document, options: Options) -> Result<Normal, NotAMap> {
     let root =
         document.root.as_ref().map_or_else(|| Value::new(Kind::Map(Vec::new()), yaml::Mark::default()), Value::of);
