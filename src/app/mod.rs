@@ -98,8 +98,8 @@ impl App {
         // starts without it and reports that, while a task waits for it.
         match prepare_database(&db).await {
             Ok(_) => {}
-            Err(Unprepared::Away(trouble)) => error!("Postgres is not reachable, trying again: {trouble:#}"),
-            Err(Unprepared::Unusable(trouble)) => return Err(trouble),
+            Err(Unprepared::Away(error)) => error!("Postgres is not reachable, trying again: {error:#}"),
+            Err(Unprepared::Unusable(error)) => return Err(error),
         }
         warn_of_missing_secrets(&config);
         remove_scratch(&config.server.data_dir)?;
@@ -264,8 +264,8 @@ async fn database_is_ready(db: &PgPool, shutdown: &CancellationToken) -> anyhow:
     loop {
         match prepare_database(db).await {
             Ok(instance) => return Ok(Some(instance)),
-            Err(Unprepared::Away(trouble)) => error!("Postgres is not reachable, trying again: {trouble:#}"),
-            Err(Unprepared::Unusable(trouble)) => return Err(trouble),
+            Err(Unprepared::Away(error)) => error!("Postgres is not reachable, trying again: {error:#}"),
+            Err(Unprepared::Unusable(error)) => return Err(error),
         }
         tokio::select! {
             () = tokio::time::sleep(DATABASE_RETRY) => {}

@@ -110,9 +110,9 @@ async fn take(
         if duties == Duties::Runners {
             return taken;
         }
-        let trouble = taken.as_ref().err().map(|error| format!("{error:#}"));
-        match (alerts::set(db, "runners", trouble.as_deref()).await, &trouble) {
-            (Ok(true), Some(trouble)) => error!("no job runs on the runners of this process: {trouble}"),
+        let alert = taken.as_ref().err().map(|error| format!("{error:#}"));
+        match (alerts::set(db, "runners", alert.as_deref()).await, &alert) {
+            (Ok(true), Some(alert)) => error!("no job runs on the runners of this process: {alert}"),
             (Err(failure), _) => warn!("cannot store the alert on the runners: {failure}"),
             _ => {}
         }

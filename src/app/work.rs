@@ -119,7 +119,7 @@ async fn is_ready(options: &PgConnectOptions, shutdown: &CancellationToken) -> a
             Ok(Schema::Foreign(version)) => {
                 bail!("migration {version} of the database belongs to another program, or was interrupted")
             }
-            Err(trouble) => error!("Postgres is not reachable, trying again: {trouble:#}"),
+            Err(error) => error!("Postgres is not reachable, trying again: {error:#}"),
         }
         tokio::select! {
             () = tokio::time::sleep(DATABASE_RETRY) => {}

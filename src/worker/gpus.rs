@@ -30,16 +30,15 @@ const POLL_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged, expecting = "`gpus` must be \"auto\", \"none\" or a list of { uuid, name, memory, class }")]
 pub enum RunnerGpus {
-    /// By a word.
-    Word(RunnerGpusWord),
-    /// These and no others.
+    Keyword(GpuKeyword),
+    /// The GPUs of this list and no others.
     Listed(Vec<ListedGpu>),
 }
 
-/// See [`RunnerGpus`].
+/// A word in place of a list of GPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RunnerGpusWord {
+pub enum GpuKeyword {
     /// The GPUs that `nvidia-smi` finds.
     Auto,
     /// No GPUs, even if the machine has some.
@@ -62,7 +61,7 @@ pub struct ListedGpu {
 
 impl Default for RunnerGpus {
     fn default() -> Self {
-        Self::Word(RunnerGpusWord::Auto)
+        Self::Keyword(GpuKeyword::Auto)
     }
 }
 
@@ -150,7 +149,7 @@ impl GpuInventory {
         self.may_exist.store(!seen.is_empty(), Ordering::Relaxed);
         self.were_seen.fetch_or(!seen.is_empty(), Ordering::Relaxed);
         for gpu in seen.iter_mut().filter(|gpu| in_use.contains(&gpu.uuid)) {
-            gpu.trouble.get_or_insert_with(|| "the container of its last job is still there".to_owned());
+            gpu.unusable.get_or_insert_with(|| "the container of its last job is still there".to_owned());
         }
         let checked = gpus::record_check(db, name, begun, &seen).await.context("storing the list of GPUs")?;
         for (uuid, reason) in &checked.quarantined {
@@ -169,9 +168,9 @@ impl GpuInventory {
     /// Returns the devices that `nvidia-smi` reports, if the configuration wants any.
     async fn devices(&self) -> anyhow::Result<Vec<Device>> {
         match &self.config {
-            RunnerGpus::Word(RunnerGpusWord::None) => Ok(Vec::new()),
-            // One that goes down, or is put up again, may be without its driver for a moment.
-            RunnerGpus::Word(RunnerGpusWord::Auto) => self.smi.devices().await.and_then(|devices| {
+            RunnerGpus::Keyword(GpuKeyword::None) => Ok(Vec::new()),
+            // A machine that shuts down or starts may be without its driver for a moment.
+            RunnerGpus::Keyword(GpuKeyword::Auto) => self.smi.devices().await.and_then(|devices| {
                 let vanished = devices.is_none() && self.were_seen.load(Ordering::Relaxed);
                 anyhow::ensure!(
                     !vanished,
@@ -191,12 +190,12 @@ impl GpuInventory {
     fn seen(&self, devices: Vec<Device>) -> Vec<Seen> {
         let bytes = |memory: u64| i64::try_from(memory).unwrap_or(i64::MAX);
         let RunnerGpus::Listed(listed) = &self.config else {
-            let seen = devices.into_iter().map(|Device { uuid, name, memory, trouble }| Seen {
+            let seen = devices.into_iter().map(|Device { uuid, name, memory, unusable }| Seen {
                 uuid,
                 class: name.clone(),
                 name,
                 memory: bytes(memory),
-                trouble,
+                unusable,
             });
             return seen.collect();
         };
@@ -209,8 +208,8 @@ impl GpuInventory {
                 class: gpu.class.clone().unwrap_or_else(|| name.clone()),
                 name,
                 memory: bytes(memory.unwrap_or(0)),
-                trouble: match found {
-                    Some(device) => device.trouble.clone(),
+                unusable: match found {
+                    Some(device) => device.unusable.clone(),
                     None => {
                         Some("nvidia-smi does not list it: compare its UUID with those of nvidia-smi -L".to_owned())
                     }
@@ -237,8 +236,8 @@ impl GpuInventory {
         for uuid in &job.gpus {
             let device = devices.iter().find(|device| device.uuid == *uuid);
             let device = device.with_context(|| format!("the GPU {uuid} is gone"))?;
-            if let Some(trouble) = &device.trouble {
-                return Err(ExecError::System(anyhow!("the GPU {uuid} is not empty: {trouble}")));
+            if let Some(reason) = &device.unusable {
+                return Err(ExecError::System(anyhow!("the GPU {uuid} is not empty: {reason}")));
             }
         }
         Ok(())

@@ -37,7 +37,7 @@ use crate::store::wakeup::bell::Bells;
 use checkout_images::CheckoutImages;
 use engine::EngineHealth;
 use gpus::GpuInventory;
-pub use gpus::{ListedGpu, RunnerGpus, RunnerGpusWord};
+pub use gpus::{GpuKeyword, ListedGpu, RunnerGpus};
 use runner::Presence;
 pub use runner::RunnerConfig;
 
@@ -115,14 +115,14 @@ impl Worker {
         settings: Settings,
     ) -> Self {
         let settings = Settings { limits: runner.limits(&settings.limits), ..settings };
-        let Database { pool: db, bells } = database;
         let presence = Presence::new(runner, docker.endpoint());
         let engine = Engine::new(docker.clone(), runner.ready);
-        let health = EngineHealth::new(&presence.name, engine.clone(), db.clone(), settings.room.clone());
+        let health = EngineHealth::new(&presence.name, engine.clone(), database.pool.clone(), settings.room.clone());
         let smi = NvidiaSmi::new(&settings.gpu, &docker, &settings.images.generic);
-        let database = Database { pool: db.clone(), bells: bells.clone() };
-        let gpus = GpuInventory::new(runner, smi, engine.clone(), presence.clone(), database, settings.gpu.clone());
+        let access = settings.gpu.clone();
+        let gpus = GpuInventory::new(runner, smi, engine.clone(), presence.clone(), database.clone(), access);
         let checkout_images = CheckoutImages::new(docker, engine.clone(), mirrors.clone(), &presence.name, &settings);
+        let Database { pool: db, bells } = database;
         let (slots, cancel_on_stop) = (runner.slots, settings.cancel_on_stop);
         let handles =
             Arc::new(Handles { presence, db, bells, engine, health, gpus, checkout_images, mirrors, settings });

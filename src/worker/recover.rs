@@ -35,7 +35,7 @@ impl Worker {
             self.handles.health.until_reachable().await;
             match self.try_recover().await {
                 Ok(adopted) => return adopted,
-                Err(trouble) => warn!(runner = self.name(), "cannot find the running jobs yet: {trouble:#}"),
+                Err(error) => warn!(runner = self.name(), "cannot find the running jobs yet: {error:#}"),
             }
             tokio::time::sleep(ENGINE_RETRY_DELAY).await;
         }

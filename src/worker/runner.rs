@@ -31,7 +31,7 @@ pub struct RunnerConfig {
     pub runtime: String,
     /// Labels that jobs may ask for, in addition to GPUs: an unusual architecture or system.
     pub labels: Vec<String>,
-    /// Its GPUs.
+    /// GPUs that jobs may get.
     pub gpus: RunnerGpus,
 }
 
@@ -53,7 +53,7 @@ impl RunnerConfig {
     /// Returns the client of its engine.
     ///
     /// # Errors
-    /// When its endpoint is of a kind that is not supported.
+    /// Fails when its endpoint is of a kind that is not supported.
     pub fn docker(&self, instance: &str) -> anyhow::Result<Docker> {
         let runtime = Some(self.runtime.clone()).filter(|runtime| !runtime.is_empty());
         Ok(Docker::new(self.endpoint()?, instance).with_runtime(runtime))

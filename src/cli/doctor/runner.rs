@@ -13,7 +13,7 @@ use crate::attempt::ImagesConfig;
 use crate::config::Config;
 use crate::executor::docker::examine::examine;
 use crate::executor::{Docker, Endpoint, EngineReport, Limits, NvidiaSmi};
-use crate::worker::{RunnerConfig, RunnerGpus, RunnerGpusWord};
+use crate::worker::{GpuKeyword, RunnerConfig, RunnerGpus};
 
 /// Storage drivers that copy the whole image for each container, or that are no longer maintained.
 const SLOW_DRIVERS: [&str; 3] = ["vfs", "devicemapper", "aufs"];
@@ -79,7 +79,7 @@ pub(super) async fn check(config: &Config, found: &mut Findings) {
 
 /// Checks the GPUs of another machine, as far as that is possible without creating anything there.
 async fn gpus_there(what: &str, runner: &RunnerConfig, docker: &Docker, config: &Config, found: &mut Findings) {
-    if !matches!(docker.endpoint(), Endpoint::Ssh(_)) || runner.gpus == RunnerGpus::Word(RunnerGpusWord::None) {
+    if !matches!(docker.endpoint(), Endpoint::Ssh(_)) || runner.gpus == RunnerGpus::Keyword(GpuKeyword::None) {
         return;
     }
     match NvidiaSmi::new(&config.gpu, docker, &config.images.generic).devices().await {

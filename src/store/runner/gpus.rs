@@ -20,7 +20,7 @@ pub struct Seen {
     /// Memory in bytes.
     pub memory: i64,
     /// Reason why no job may have it now; `None` when it is empty.
-    pub trouble: Option<String>,
+    pub unusable: Option<String>,
 }
 
 /// Changes by a check of a runner's GPUs.
@@ -70,11 +70,11 @@ pub async fn record_check(db: &PgPool, runner: &str, begun: DateTime<Utc>, all: 
              returning state",
         )
         .bind(&seen.uuid)
-        .bind(&seen.trouble)
+        .bind(&seen.unusable)
         .bind(begun)
         .fetch_optional(&mut *tx)
         .await?;
-        match (changed, &seen.trouble) {
+        match (changed, &seen.unusable) {
             (None, _) => {}
             (Some(_), None) => looked.freed.push(seen.uuid.clone()),
             (Some(_), Some(reason)) => looked.quarantined.push((seen.uuid.clone(), reason.clone())),

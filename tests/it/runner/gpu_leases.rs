@@ -40,9 +40,9 @@ async fn queue(jobs: &[i32]) -> PgPool {
     db
 }
 
-fn seen(uuid: &str, trouble: Option<&str>) -> Seen {
+fn seen(uuid: &str, unusable: Option<&str>) -> Seen {
     let [name, class] = ["Tesla T4", "t4"].map(str::to_owned);
-    Seen { uuid: uuid.to_owned(), name, class, memory: 16_000_000_000, trouble: trouble.map(str::to_owned) }
+    Seen { uuid: uuid.to_owned(), name, class, memory: 16_000_000_000, unusable: unusable.map(str::to_owned) }
 }
 
 /// Records a check that found exactly these GPUs of the runner, all of them empty.

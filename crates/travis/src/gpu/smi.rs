@@ -25,14 +25,14 @@ pub struct Device {
     /// Bytes of memory; 0 when the device has no memory of its own.
     pub memory: u64,
     /// Reason why the device cannot be assigned to a job now; `None` when it is empty.
-    pub trouble: Option<String>,
+    pub unusable: Option<String>,
 }
 
 /// Reads the usage of these GPUs from the answer to [`USE_QUERY`]. Returns `None` when the answer does not cover all of
 /// them, as with MIG devices.
-pub fn in_use(told: &str, uuids: &[String]) -> Option<GpuUse> {
+pub fn in_use(answer: &str, uuids: &[String]) -> Option<GpuUse> {
     let of = |uuid: &String| {
-        let mut cells = told
+        let mut cells = answer
             .lines()
             .map(|line| line.split(',').map(str::trim))
             .find_map(|mut cells| (cells.next() == Some(uuid.as_str())).then_some(cells))?;
@@ -69,7 +69,7 @@ pub fn devices(gpus: &str, list: &str, apps: &str, idle: ByteSize) -> Vec<Device
             // nvidia-smi does not report how the memory in use is divided among the devices, nor the processes of the
             // GPU itself. So the processes of each device decide.
             devices.extend(divided.into_iter().map(|(uuid, profile)| Device {
-                trouble: on(uuid),
+                unusable: on(uuid),
                 uuid: uuid.to_owned(),
                 name: format!("{} MIG {profile}", whole.name),
                 memory: memory_of(profile).as_u64(),
@@ -87,7 +87,7 @@ pub fn devices(gpus: &str, list: &str, apps: &str, idle: ByteSize) -> Vec<Device
             }),
         };
         devices.push(Device {
-            trouble: on(whole.uuid).or(in_use),
+            unusable: on(whole.uuid).or(in_use),
             uuid: whole.uuid.to_owned(),
             name: whole.name.to_owned(),
             memory: whole.total.unwrap_or_default().as_u64(),
@@ -168,14 +168,14 @@ mod tests {
 
     const IDLE: ByteSize = ByteSize::mib(512);
 
-    fn troubles(gpus: &str, list: &str, apps: &str) -> Vec<(String, Option<String>)> {
-        devices(gpus, list, apps, IDLE).into_iter().map(|device| (device.uuid, device.trouble)).collect()
+    fn devices_in(gpus: &str, list: &str, apps: &str) -> Vec<(String, Option<String>)> {
+        devices(gpus, list, apps, IDLE).into_iter().map(|device| (device.uuid, device.unusable)).collect()
     }
 
     #[test]
     fn what_gpus_do_is_told_of_all_of_them_or_not_at_all() {
-        let told = "GPU-1, 37, 1024\nGPU-2, 80, 2048\nGPU-3, [N/A], 10\n";
-        let of = |uuids: &[&str]| in_use(told, &uuids.iter().map(|&uuid| uuid.to_owned()).collect::<Vec<_>>());
+        let answer = "GPU-1, 37, 1024\nGPU-2, 80, 2048\nGPU-3, [N/A], 10\n";
+        let of = |uuids: &[&str]| in_use(answer, &uuids.iter().map(|&uuid| uuid.to_owned()).collect::<Vec<_>>());
         assert_eq!(of(&["GPU-1", "GPU-2"]), Some(GpuUse { busy: 117, memory: 3 << 30 }));
         assert_eq!(of(&["GPU-1", "GPU-3"]), None);
         assert_eq!((of(&["MIG-1"]), of(&[])), (None, None));
@@ -187,9 +187,9 @@ mod tests {
                     GPU-3, 15360, 0, [N/A], Tesla T4\nGPU-4, [N/A], [N/A], [N/A], NVIDIA GB10\n\
                     GPU-5, 24576, [GPU is lost], [GPU is lost], NVIDIA A10\n\nwarning: infoROM is corrupted\n";
         let found = devices(gpus, "", "GPU-3, 4242, [N/A]\nGPU-3, [N/A], 100 MiB\nno more\n", IDLE);
-        let told: Vec<_> = found.iter().map(|d| (d.uuid.as_str(), d.memory, d.trouble.as_deref())).collect();
+        let read: Vec<_> = found.iter().map(|d| (d.uuid.as_str(), d.memory, d.unusable.as_deref())).collect();
         assert_eq!(
-            told,
+            read,
             [
                 ("GPU-1", 15360 << 20, None),
                 ("GPU-2", 81920 << 20, Some("69 GiB of its memory are in use, but not by a job")),
@@ -208,10 +208,10 @@ mod tests {
         let list = "GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-a)\n  MIG 3g.20gb     Device  0: (UUID: MIG-1)\n\
                     \x20 MIG 1g.5gb+me   Device  1: (UUID: MIG-GPU-a/7/0)\nGPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-b)\n";
         let found = devices(gpus, list, "MIG-1, 7, 10\n", IDLE);
-        let told: Vec<_> =
-            found.iter().map(|d| (d.uuid.as_str(), d.memory, d.name.as_str(), d.trouble.is_some())).collect();
+        let read: Vec<_> =
+            found.iter().map(|d| (d.uuid.as_str(), d.memory, d.name.as_str(), d.unusable.is_some())).collect();
         assert_eq!(
-            told,
+            read,
             [
                 ("MIG-1", 20_000_000_000, "NVIDIA A100-SXM4-40GB MIG 3g.20gb", true),
                 ("MIG-GPU-a/7/0", 5_000_000_000, "NVIDIA A100-SXM4-40GB MIG 1g.5gb+me", false),
@@ -223,8 +223,8 @@ mod tests {
     fn nonsense_is_no_gpu() {
         for nonsense in ["", "No devices were found\n", "GPU-1\n", "../../etc, 1, 1, 1, x\n", "GPU-1;rm, 1, 1, 1, x\n"]
         {
-            assert_eq!(troubles(nonsense, nonsense, nonsense), [], "{nonsense:?}");
+            assert_eq!(devices_in(nonsense, nonsense, nonsense), [], "{nonsense:?}");
         }
-        assert_eq!(troubles("GPU-1, 99999999999999999999, 1, , x\n", "", "").len(), 1);
+        assert_eq!(devices_in("GPU-1, 99999999999999999999, 1, , x\n", "", "").len(), 1);
     }
 }
