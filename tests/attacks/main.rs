@@ -1,0 +1,28 @@
+//! Attacks on the service, by family. Each case names the bound or the refusal that it expects.
+//!
+//! | family | OWASP CI/CD | findings | the attacker |
+//! |---|---|---|---|
+//! | `planning` | 4, 7 | H1, H2, M10 | the author of a commit, whose files eat memory and time |
+//! | `statuses` | 7, 8 | H3, M13 | a GitHub that refuses, and a clock that jumps |
+//! | `queue` | 1 | H4 | the author of a pull request, who wants every slot |
+//! | `deliveries` | 1, 2 | H6, M2 | the owner of a webhook's secret, and strangers |
+//! | `pages` | 7, 10 | M3, M4 | readers of pages, in floods |
+//! | `git` | 3, 6, 7 | H7, M1, M9 | a git server or a repository that fills disks or wants the token |
+//! | `caches` | 4, 6, 9 | M6, M7, M8 | forks and tags that write or read caches |
+//! | `network` | 5 | M14 | a job that looks for services inside |
+//! | `credentials` | 6 | M12 | a child process or a log that holds a token |
+#![allow(missing_docs, reason = "tests say what they are by their names")]
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod caches;
+mod credentials;
+mod deliveries;
+mod git;
+mod network;
+mod pages;
+mod planning;
+mod queue;
+mod statuses;
