@@ -1,5 +1,6 @@
 //! `serve` and `work`: configuration → clients → tasks. When any task ends early, the process ends.
 
+mod backup;
 mod folder;
 mod runners;
 mod work;
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+pub use self::backup::{SealKey, Step, backup, restore};
 use self::folder::{remove_scratch, seal, take_folder};
 use self::runners::{Kept, mirrors, serve_runners, workers};
 pub use self::work::work;

@@ -1,6 +1,7 @@
 //! The command line: a table of subcommands, one file each.
 
 mod trigger_args;
+mod backup;
 mod condition;
 mod doctor;
 mod encrypt;
@@ -54,6 +55,10 @@ enum Command {
     /// Check the configuration and the machine for anything that keeps the service from working, and say what to do
     /// about it. Changes nothing.
     Doctor(doctor::Arguments),
+    /// Write the database, logs and artifacts to a file, while the service runs or not.
+    Backup(backup::Arguments),
+    /// Restore a backup into an empty data folder, before the service starts.
+    Restore(backup::Arguments),
     /// Encrypt a secret for a repository's `.travis.yml`, as a `secure:` string.
     Encrypt(encrypt::Arguments),
 }
@@ -80,6 +85,8 @@ pub async fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Mock(arguments) => mock::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments).await,
+        Command::Backup(arguments) => backup::backup(&arguments).await,
+        Command::Restore(arguments) => backup::restore(&arguments).await,
         Command::Encrypt(arguments) => encrypt::run(arguments).await,
     };
     match outcome {

@@ -91,9 +91,11 @@ impl Archiver {
 
     async fn keep_objects(&self) -> anyhow::Result<()> {
         self.archive(ARCHIVE_AFTER).await?;
-        if self.rounds.is_multiple_of(PRUNE_EACH) {
-            self.prune().await?;
+        if !self.rounds.is_multiple_of(PRUNE_EACH) {
+            return Ok(());
         }
+        let Some(_hold) = retention::may_remove_objects(&self.db).await? else { return Ok(()) };
+        self.prune().await?;
         if self.rounds.is_multiple_of(SWEEP_EACH)
             && let Err(error) = self.sweep(LOST).await
         {

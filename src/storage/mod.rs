@@ -2,6 +2,7 @@
 //!
 //! This module hides the place of a log from its readers: no module above knows whether it is in rows or in an object.
 
+pub mod backup;
 mod caches;
 mod logs;
 mod objects;

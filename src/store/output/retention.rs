@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Deserialize;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 /// `[retention]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -121,6 +121,23 @@ pub async fn forget_bodies(db: &PgPool, keep: &RetentionConfig, most: i64) -> sq
     .execute(db)
     .await?;
     Ok(emptied.rows_affected())
+}
+
+/// Key of the lock that keeps objects: held together by backups, and alone by those who remove objects.
+const OBJECTS_LOCK: i64 = 0x7472_6169_6e6f_626a;
+
+/// Keeps all objects for as long as the connection lives. Waits for the end of a removal that goes on.
+pub async fn hold_objects(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query("select pg_advisory_lock_shared($1)").bind(OBJECTS_LOCK).execute(connection).await?;
+    Ok(())
+}
+
+/// Returns a transaction during which objects may be removed; `None` while a backup needs them.
+pub async fn may_remove_objects(db: &PgPool) -> sqlx::Result<Option<Transaction<'static, Postgres>>> {
+    let mut transaction = db.begin().await?;
+    let is_free = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)").bind(OBJECTS_LOCK);
+    let is_free: bool = is_free.fetch_one(&mut *transaction).await?;
+    Ok(is_free.then_some(transaction))
 }
 
 /// Returns the keys that no row names.

@@ -26,7 +26,7 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// Maximum length of the socket folder's path: a socket's path may have 107 bytes, and Postgres appends 17.
-pub(super) const LONGEST_SOCKET_FOLDER: usize = 90;
+const LONGEST_SOCKET_FOLDER: usize = 90;
 
 /// A running private cluster.
 #[derive(Debug)]
@@ -80,8 +80,7 @@ impl Cluster {
 
     /// Returns the options to connect to Trainyard's database in the cluster.
     pub fn options(&self) -> PgConnectOptions {
-        // Only its owner and root may enter the socket's folder, so no password is needed.
-        PgConnectOptions::new_without_pgpass().socket(&self.sockets).username(DATABASE).database(DATABASE)
+        options(&self.sockets)
     }
 
     /// Keeps the server running until `shutdown`, then stops it cleanly. Clients should be disconnected by then.
@@ -113,7 +112,11 @@ impl Cluster {
         }
     }
 
-    async fn stop(mut self) -> anyhow::Result<()> {
+    /// Stops the server cleanly.
+    ///
+    /// # Errors
+    /// Fails when the server does not stop in time.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
         let pid = self.server.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
         if let Some(pid) = pid {
             // "Fast" shutdown: open transactions are rolled back, and a checkpoint is written.
@@ -278,11 +281,31 @@ async fn await_end_of_earlier(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) fn running_postmaster(folder: &Path) -> Option<u32> {
+fn running_postmaster(folder: &Path) -> Option<u32> {
     let pid = std::fs::read_to_string(folder.join("postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()?;
     // The number may belong to another process by now. A postmaster's working directory is its data folder.
     let place = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
     (place == folder).then_some(pid)
+}
+
+/// Returns the options to connect to a private cluster under `data` that another process runs.
+///
+/// # Errors
+/// Fails when the folder is not ours.
+pub fn running(data: &Path) -> anyhow::Result<Option<PgConnectOptions>> {
+    let folder = std::path::absolute(data)?.join("postgres");
+    if !is_made(&folder, unprivileged_owner()?)? || running_postmaster(&folder).is_none() {
+        return Ok(None);
+    }
+    // The fifth line is the folder of the socket.
+    let facts = std::fs::read_to_string(folder.join("postmaster.pid"))?;
+    let sockets = facts.lines().nth(4).filter(|folder| !folder.is_empty()).context("Postgres is still starting")?;
+    Ok(Some(options(Path::new(sockets))))
+}
+
+fn options(sockets: &Path) -> PgConnectOptions {
+    // Only its owner and root may enter the socket's folder, so no password is needed.
+    PgConnectOptions::new_without_pgpass().socket(sockets).username(DATABASE).database(DATABASE)
 }
 
 fn socket_folder(data: &Path) -> anyhow::Result<PathBuf> {

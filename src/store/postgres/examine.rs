@@ -126,11 +126,6 @@ pub async fn private(data: &Path) -> anyhow::Result<Private> {
     let said = said.with_context(|| format!("cannot start {}", binaries.join("postgres").display()))?.stdout;
     let said = String::from_utf8_lossy(&said);
     let version = said.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
-    let sockets = data.join("sockets");
-    let runs = cluster::running_postmaster(&folder).is_some();
-    let running = (runs && sockets.as_os_str().len() <= cluster::LONGEST_SOCKET_FOLDER).then(|| {
-        let options = PgConnectOptions::new_without_pgpass().socket(&sockets);
-        options.username(cluster::DATABASE).database(cluster::DATABASE)
-    });
+    let running = cluster::running(&data)?;
     Ok(Private { version: version.unwrap_or("of an unknown version").to_owned(), is_made, running })
 }

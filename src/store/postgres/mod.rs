@@ -1,4 +1,5 @@
-//! The Postgres server itself: the private cluster, and the examination of a configured server.
+//! The Postgres server itself: the private cluster, its dumps, and the examination of a configured server.
 
 pub mod cluster;
+pub mod dump;
 pub mod examine;

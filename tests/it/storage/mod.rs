@@ -1,6 +1,7 @@
 //! Logs, artifacts and caches, and the disks that hold them.
 
 mod artifacts;
+mod backup;
 mod cache;
 mod disk;
 mod objects;
