@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use tracing::warn;
 
-use super::{ImagesConfig, Shared};
+use super::{ImagesConfig, Shared, Started};
 use crate::domain::{AttemptId, RepoName, Sha};
 use crate::executor::{Engine, ExecError, Exit, Filling, Limits, Mount, Network, Spec, Upload};
 use crate::lora::smoke::Smoke;
@@ -82,7 +82,7 @@ impl NewContainer<'_> {
             impl Future<Output = anyhow::Result<F>>,
             impl Future<Output = anyhow::Result<()>>,
         >,
-    ) -> Result<String, ExecError> {
+    ) -> Result<Started, ExecError> {
         let authorities = authorities(images).await?;
         let container = &engine.name_of(self.attempt);
         progress.lock().container = Some(container.clone());
@@ -121,7 +121,7 @@ impl NewContainer<'_> {
             engine.copy_in(container, Upload::default().last_file(BEGIN)).await?;
         }
         staged.release().await?;
-        Ok(container.clone())
+        Ok(Started { container: container.clone(), ended_before: false })
     }
 
     fn spec(&self, images: &ImagesConfig, has_authorities: bool) -> Spec {

@@ -5,7 +5,9 @@
 
 mod container;
 mod disk;
+mod follow;
 mod images;
+mod judge;
 mod outputs;
 mod progress;
 mod reason;
@@ -15,7 +17,9 @@ mod tail;
 
 pub use container::{HOME, NewContainer, Preparation, checkout_folder, checkout_image_spec, never_began};
 pub use disk::watch_disk;
+pub use follow::{Ended, FollowError, Output, Started};
 pub use images::ImagesConfig;
+pub use judge::{Judged, Unjudged};
 pub use progress::{Due, Judgement, Progress, Shared, TICK};
 pub use smoke::{Examined, SmokeJob, output_folder};
 pub use tail::Tail;

@@ -1,4 +1,4 @@
-//! The run of a job in its container, from the script to the judgement.
+//! The run of a job in its container, by the phases of `attempt`: start, follow, judge.
 
 use std::future::Ready;
 use std::io::Write as _;
@@ -6,15 +6,15 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::bail;
-use futures::StreamExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::view::View;
 use crate::attempt::{
-    ImagesConfig, Judgement, NewContainer, Preparation, Progress, Shared, SmokeJob, TICK, Tail, never_began, watch_disk,
+    FollowError, ImagesConfig, Judged, Judgement, NewContainer, Output, Preparation, Progress, Shared, SmokeJob, TICK,
+    Tail, Unjudged, never_began, watch_disk,
 };
 use crate::domain::{Stop, Verdict};
-use crate::executor::{Engine, ExecError, Exit, Life, Limits, Mount};
+use crate::executor::{Engine, ExecError, Limits, Mount};
 use crate::lora::series::LogReader;
 
 /// The reason of a job that a signal canceled.
@@ -57,10 +57,41 @@ pub(super) struct Runner {
     pub(super) mounts: Vec<Mount>,
 }
 
-/// The readers of a job's output: for the reason of a failure, and for the verdict on a training.
-struct Readers {
+/// The output of a job on its way to the terminal, and to the readers for the reason of a failure and for the verdict
+/// on a training.
+struct Shown<'a> {
+    view: &'a mut View,
     tail: Tail,
     losses: LogReader,
+    /// Number of bytes that were shown.
+    length: u64,
+    /// Largest number of bytes that are shown.
+    limit: u64,
+}
+
+impl Output for Shown<'_> {
+    type Error = anyhow::Error;
+
+    fn read_on_from(&mut self) -> u64 {
+        self.length
+    }
+
+    async fn append(&mut self, output: &[u8]) -> anyhow::Result<()> {
+        let room = usize::try_from(self.limit - self.length).unwrap_or(usize::MAX);
+        let bytes = &output[..output.len().min(room)];
+        self.length += bytes.len() as u64;
+        self.tail.remember(bytes);
+        self.losses.feed(bytes);
+        self.view.feed(bytes)
+    }
+
+    fn is_full(&self) -> bool {
+        self.length >= self.limit
+    }
+
+    async fn end(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 impl Runner {
@@ -97,66 +128,33 @@ impl Runner {
     ) -> anyhow::Result<Judgement> {
         let limits = new.limits;
         let preparation = Preparation { checkout: async { Ok(checkout) }, before: None::<Ready<anyhow::Result<()>>> };
-        let container = match new.start(&self.engine, &self.images, shared, preparation).await {
-            Ok(container) => container,
+        let started = match new.start(&self.engine, &self.images, shared, preparation).await {
+            Ok(started) => started,
             Err(ExecError::Job(reason)) => return Ok(Judgement::could_not_begin(reason)),
             Err(ExecError::System(error)) => return Err(error),
         };
         shared.lock().started = Some(Instant::now());
-        let mut readers = Readers { tail: Tail::default(), losses: LogReader::new() };
-        let exit = self.follow(&container, limits, shared, &mut readers, view).await?;
-        if never_began(&self.engine, &container, &exit).await? {
+        let (tail, losses, limit) = (Tail::default(), LogReader::new(), limits.log.as_u64());
+        let mut shown = Shown { view, tail, losses, length: 0, limit };
+        let ended = started.follow(&self.engine, shared, &mut shown).await.map_err(|error| match error {
+            FollowError::Output(error) | FollowError::Engine(error) => error,
+        })?;
+        if never_began(&self.engine, &ended.container, &ended.exit).await? {
             bail!("the container ended before the job began");
         }
-        let mut judgement = shared.lock().judge(&exit, limits, &readers.tail.text());
-        if let Some(smoke) = smoke
-            && matches!(judgement.verdict, Verdict::Passed | Verdict::Failed)
-        {
-            let examined = smoke.examine(&self.engine, &container, exit.status, readers.losses.series()).await?;
-            examined.judge(&mut judgement);
-        }
-        Ok(judgement)
-    }
-
-    /// Shows the container's output until it has ended.
-    async fn follow(
-        &self,
-        container: &str,
-        limits: &Limits,
-        shared: &Shared,
-        readers: &mut Readers,
-        view: &mut View,
-    ) -> anyhow::Result<Exit> {
-        let limit = limits.log.as_u64();
-        let mut shown = 0;
-        loop {
-            let mut frames = self.engine.follow(container, shown)?;
-            let mut whole = true;
-            while shown < limit
-                && let Some(frame) = frames.next().await
-            {
-                let Ok(bytes) = frame else {
-                    // The output is read again from here on, if the engine still answers.
-                    whole = false;
-                    break;
-                };
-                let room = usize::try_from(limit - shown).unwrap_or(usize::MAX);
-                let bytes = &bytes[..bytes.len().min(room)];
-                shown += bytes.len() as u64;
-                readers.tail.remember(bytes);
-                readers.losses.feed(bytes);
-                view.feed(bytes)?;
-                let mut progress = shared.lock();
-                progress.last_output = Instant::now();
-                progress.log_full = shown >= limit;
+        let judgement = match ended.judge_script(shared, limits, &shown.tail.text()) {
+            Ok(judgement) => judgement,
+            Err(Unjudged::Unseen(error)) => return Err(error),
+            Err(Unjudged::Preempted { reason, .. }) => return Ok(canceled(&reason)),
+        };
+        let examined = match smoke {
+            Some(smoke) if matches!(judgement.verdict, Verdict::Passed | Verdict::Failed) => {
+                let series = shown.losses.series();
+                Some(smoke.examine(&self.engine, &ended.container, ended.exit.status, series).await?)
             }
-            self.engine.wait(container).await?;
-            match self.engine.life(container).await? {
-                Life::Exited(exit) if whole => return Ok(exit),
-                Life::Exited(_) | Life::Running(_) => {}
-                Life::Created | Life::Gone => bail!("the container vanished while the job ran"),
-            }
-        }
+            _ => None,
+        };
+        Ok(Judged::new(judgement, examined).judgement)
     }
 
     /// Keeps the limits and listens for signals. Returns when the job is to be killed at once.

@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use tracing::warn;
 
 use super::mask::{Mask, Masked};
-use crate::attempt::Tail;
+use crate::attempt::{Output, Tail};
 use crate::domain::AttemptId;
 use crate::store::output::logs;
 use crate::store::queue;
@@ -62,30 +62,6 @@ impl Log {
         self.stored
     }
 
-    /// Returns the offset in the container's output at which reading continues, and forgets bytes that were read but
-    /// not stored.
-    pub(super) fn read_on_from(&mut self) -> u64 {
-        self.mask.rewind();
-        u64::try_from(self.read).unwrap_or(0)
-    }
-
-    /// Returns true when the log has reached its limit; further output is dropped.
-    pub(super) fn is_full(&self) -> bool {
-        self.stored >= self.limit
-    }
-
-    /// Stores output, with secrets hidden, up to the limit. Tries until Postgres has stored it.
-    pub(super) async fn append(&mut self, output: &[u8]) -> Result<(), Lost> {
-        let masked = self.mask.push(output);
-        self.store(masked).await
-    }
-
-    /// Stores the bytes that were held back as a possible start of a secret, since no more output comes.
-    pub(super) async fn end(&mut self) -> Result<(), Lost> {
-        let masked = self.mask.end();
-        self.store(masked).await
-    }
-
     async fn store(&mut self, Masked { bytes, read }: Masked) -> Result<(), Lost> {
         let room = usize::try_from(self.limit - self.stored).unwrap_or(0);
         let bytes = &bytes[..bytes.len().min(room)];
@@ -127,5 +103,31 @@ impl Log {
     /// Returns the last lines, for the reason of a failure.
     pub(super) fn tail(&self) -> String {
         self.tail.text()
+    }
+}
+
+impl Output for Log {
+    type Error = Lost;
+
+    fn read_on_from(&mut self) -> u64 {
+        self.mask.rewind();
+        u64::try_from(self.read).unwrap_or(0)
+    }
+
+    /// Stores output, with secrets hidden, up to the limit. Tries until Postgres has stored it.
+    async fn append(&mut self, output: &[u8]) -> Result<(), Lost> {
+        let masked = self.mask.push(output);
+        self.store(masked).await
+    }
+
+    /// Returns true when the log has reached its limit; further output is dropped.
+    fn is_full(&self) -> bool {
+        self.stored >= self.limit
+    }
+
+    /// Stores the bytes that were held back as a possible start of a secret, since no more output comes.
+    async fn end(&mut self) -> Result<(), Lost> {
+        let masked = self.mask.end();
+        self.store(masked).await
     }
 }

@@ -11,12 +11,11 @@
 //! record               its verdict is in Postgres
 //! ```
 //!
-//! Any phase may return an [`End`] instead: the attempt then ends without a verdict of its script. Meanwhile `watch`
-//! extends the lease and keeps the limits, and `measure` samples what the container uses.
+//! Any phase may return an [`End`] instead: the attempt then ends without a verdict of its script. `attempt` has the
+//! types and the code of the phases that need no database, which `trainyard run` shares. Meanwhile `watch` extends the lease and keeps the limits, and `measure` samples what the container uses.
 
 mod cache;
 mod checkout;
-mod follow;
 mod judge;
 mod log;
 mod mask;
@@ -37,9 +36,8 @@ use tracing::{info, warn};
 
 use self::log::{Log, Lost};
 use self::outputs::Finished;
-use self::start::Started;
 use super::Handles;
-use crate::attempt::{Progress, Shared, SmokeJob, watch_disk};
+use crate::attempt::{FollowError, Progress, Shared, SmokeJob, Unjudged, watch_disk};
 use crate::domain::{AttemptId, Record};
 use crate::executor::{ExecError, Found, Limits};
 use crate::store::queue::Claimed;
@@ -92,6 +90,24 @@ impl From<ExecError> for End {
     }
 }
 
+impl From<FollowError<Lost>> for End {
+    fn from(error: FollowError<Lost>) -> Self {
+        match error {
+            FollowError::Output(Lost) => Self::Lost,
+            FollowError::Engine(error) => Self::GivenBack(error),
+        }
+    }
+}
+
+impl From<Unjudged> for End {
+    fn from(unjudged: Unjudged) -> Self {
+        match unjudged {
+            Unjudged::Unseen(error) => Self::GivenBack(error),
+            Unjudged::Preempted { reason, closing } => Self::Preempted { reason, closing },
+        }
+    }
+}
+
 /// Runs a claimed job, or an adopted one whose container was `found`, to its end. The slot is given back once the end
 /// is recorded. The container is removed after that, since nothing waits for it.
 pub(super) async fn run(handles: Arc<Handles>, job: Claimed, found: Option<Found>, slot: Option<OwnedSemaphorePermit>) {
@@ -140,12 +156,12 @@ impl Run {
         self.smoke()?;
         let prepared = prepare::prepare(self, found.is_some(), log).await?;
         let started = match found {
-            Some(found) => Started::adopt(self, found, log).await,
+            Some(found) => start::adopt(self, found, log).await,
             None => start::start(self, &prepared).await?,
         };
         let now = Instant::now();
         self.progress.lock().started = now.checked_sub(self.job.age()).or(Some(now));
-        let ended = follow::follow(self, started, log).await?;
+        let ended = started.follow(&self.handles.engine, &self.progress, log).await?;
         let judged = judge::judge(self, &ended, log).await?;
         Ok(outputs::keep(self, prepared, &ended, judged).await)
     }

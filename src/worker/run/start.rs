@@ -6,7 +6,7 @@ use super::log::Log;
 use super::prepare::Prepared;
 use super::script_facts::{self, Place};
 use super::{End, Run, checkout};
-use crate::attempt::{NewContainer, Preparation};
+use crate::attempt::{NewContainer, Preparation, Started};
 use crate::domain::{AttemptId, RepoName};
 use crate::executor::{Found, Mount};
 use crate::store::builds::BuildFacts;
@@ -18,22 +18,13 @@ use crate::worker::Handles;
 /// The part of a stored log that an adopted attempt reads again, to find the command that failed.
 const REREAD_BYTES: i64 = 16 * 1024;
 
-/// A container in which the job runs.
-pub(super) struct Started {
-    pub(super) container: String,
-    /// True when the container had ended before this process found it.
-    pub(super) ended_before: bool,
-}
-
-impl Started {
-    /// Takes over the container of an attempt that an earlier process started.
-    pub(super) async fn adopt(run: &Run, found: Found, log: &mut Log) -> Self {
-        let from = (log.stored() - REREAD_BYTES).max(0);
-        if let Ok(piece) = run.handles.settings.logs.read(run.attempt, from, usize::MAX).await {
-            log.remember(&piece.bytes);
-        }
-        Self { container: found.container, ended_before: found.ended }
+/// Takes over the container of an attempt that an earlier process started.
+pub(super) async fn adopt(run: &Run, found: Found, log: &mut Log) -> Started {
+    let from = (log.stored() - REREAD_BYTES).max(0);
+    if let Ok(piece) = run.handles.settings.logs.read(run.attempt, from, usize::MAX).await {
+        log.remember(&piece.bytes);
     }
+    Started { container: found.container, ended_before: found.ended }
 }
 
 /// Makes the container of a claimed job and starts its script.
@@ -77,7 +68,7 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
     let started = new.start(engine, &settings.images, &run.progress, preparation).await;
     engine.job_began();
     checkout_images.request(repo, facts, image, wanted);
-    Ok(Started { container: started?, ended_before: false })
+    Ok(started?)
 }
 
 /// Returns the folders of the machine that a job may read. A job without secrets runs foreign code, so it gets no

@@ -14,11 +14,9 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use tracing::warn;
 
 use self::take::Taken;
-use super::follow::Ended;
-use super::judge::Judged;
 use super::prepare::{Origin, Prepared};
 use super::{Run, cache};
-use crate::attempt::{Examined, HOME, Judgement, output_folder};
+use crate::attempt::{Ended, Examined, HOME, Judged, Judgement, output_folder};
 use crate::domain::Verdict;
 use crate::executor::Engine;
 use crate::store::output::artifacts::NewArtifact;
