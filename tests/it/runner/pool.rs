@@ -65,6 +65,32 @@ async fn the_next_job_gets_a_container_that_waited_for_it_and_nobody_else_does()
 }
 
 #[tokio::test]
+async fn a_job_of_another_kind_gets_the_network_of_a_ready_container() {
+    let app = App::start(ONE_READY).await;
+    let first = push(&app, "acme/styles", "true").await;
+    assert_eq!(app.github.wait_for_end(&first, "trainyard/push").await.state, "success");
+    let waiting = ready(&app.db).await;
+    let network = docker::network_of(&waiting).unwrap();
+    // Another repository, so that no network of an earlier job may be used, and another image.
+    let repo = app.github.repo("acme/faces");
+    repo.write(".travis.yml", "language: python\npython: 3.11\nscript:\n  - getent hosts localhost; sleep 2\n");
+    let sha = repo.commit("Python");
+    Delivery::new("python", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    let container = loop {
+        if let Some(container) = docker::container_of(&app.db, 2).await {
+            break container;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(docker::network_of(&container).as_ref(), Some(&network));
+    assert_eq!(app.github.wait_for_end(&sha, "trainyard/push").await.state, "success");
+    assert_ne!(ready(&app.db).await, waiting, "the container of the other kind is replaced");
+    let db = app.db.clone();
+    app.stop().await;
+    docker::assert_no_containers(&db).await;
+}
+
+#[tokio::test]
 async fn a_network_is_used_again_by_jobs_of_the_same_repository_and_by_no_other() {
     let app = App::start(ONE_READY).await;
     let gateway = async |job: i64| {

@@ -55,7 +55,6 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
         "otel",
         "use_otel",
     ]);
-    work.environment.push(("AXOLOTL_DO_NOT_TRACK".to_owned(), "1".to_owned()));
     Ok("axolotl train {config}".to_owned())
 }
 

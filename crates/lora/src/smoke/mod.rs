@@ -89,8 +89,7 @@ pub fn derive(path: &str, text: &[u8], ask: &Ask, repository: &Repository<'_>, f
     check(ask)?;
     let draft = Draft::new(format, dialect, root);
     let part = |what: &str| Err(Unfit::NotRun(format!("{path} is {what}")));
-    let (environment, steps) = (environment(folder), ask.steps);
-    let mut work = Work { draft, ask, repository, folder, files: Vec::new(), environment, steps, changes: Vec::new() };
+    let mut work = Work { draft, ask, repository, folder, files: Vec::new(), steps: ask.steps, changes: Vec::new() };
     let usual = match dialect {
         Dialect::LoraScripts => lora_scripts::derive(&mut work)?,
         Dialect::SdScripts => sd_scripts::derive(&mut work)?,
@@ -107,15 +106,14 @@ pub fn derive(path: &str, text: &[u8], ask: &Ask, repository: &Repository<'_>, f
         Dialect::AkegarasuPreset => return part("a preset, which a web UI merges into the arguments of a training"),
         Dialect::Peft => return part("written next to trained weights by PEFT"),
     };
-    let Work { mut draft, mut files, mut environment, steps, changes: more, .. } = work;
-    environment.sort();
+    let Work { mut draft, mut files, steps, changes: more, .. } = work;
     draft.remove_secrets();
     let config = format!("config.{}", format.extension());
     let command = ask.command.as_deref().unwrap_or(&usual).replace(CONFIG, &shell_word(&format!("{folder}/{config}")));
     let (text, mut changes) = draft.finish();
     changes.extend(more);
     files.insert(0, File::new(config, text));
-    Ok(Smoke { dialect, files, environment, command, output: OUTPUT.to_owned(), steps, changes })
+    Ok(Smoke { dialect, files, environment: environment(folder), command, output: OUTPUT.to_owned(), steps, changes })
 }
 
 /// Reads a config that can be run.
@@ -159,7 +157,6 @@ struct Work<'a> {
     repository: &'a Repository<'a>,
     folder: &'a str,
     files: Vec<File>,
-    environment: Vec<(String, String)>,
     /// The number of steps that the trainer will make: the requested number if the trainer counts in steps.
     steps: u32,
     /// The changes to files that the config names.
@@ -199,9 +196,11 @@ impl Work<'_> {
 }
 
 /// Returns the variables that keep a trainer on the CPU, offline, and its log readable. It gets one thread, since many
-/// threads on few cores wait for each other: with the default, a tiny U-Net is up to 50 times slower.
+/// threads on few cores wait for each other: with the default, a tiny U-Net is up to 50 times slower. All trainers get
+/// the same variables, so that a container that waits for a smoke job fits any of them.
 fn environment(folder: &str) -> Vec<(String, String)> {
     let fixed = [
+        ("AXOLOTL_DO_NOT_TRACK", "1"),
         ("COLUMNS", "200"),
         ("CUDA_VISIBLE_DEVICES", ""),
         ("DO_NOT_TRACK", "1"),
@@ -211,6 +210,7 @@ fn environment(folder: &str) -> Vec<(String, String)> {
         ("MKL_NUM_THREADS", "1"),
         ("OMP_NUM_THREADS", "1"),
         ("PYTHONUNBUFFERED", "1"),
+        ("SIMPLETUNER_CONFIG_BACKEND", "json"),
         ("TOKENIZERS_PARALLELISM", "false"),
         ("TRANSFORMERS_OFFLINE", "1"),
         ("WANDB_MODE", "disabled"),

@@ -48,7 +48,6 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     root.remove_beginning(&["hub_", "validation_", "num_validation_", "eval_", "evaluation_", "num_eval_"]);
     root.set("validation_disable", true);
     root.set("disable_benchmark", true);
-    work.environment.push(("SIMPLETUNER_CONFIG_BACKEND".to_owned(), "json".to_owned()));
     Ok("CONFIG_PATH={config} simpletuner train".to_owned())
 }
 

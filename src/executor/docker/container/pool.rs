@@ -2,7 +2,8 @@
 //!
 //! A container serves one job, and was made for no other: it has the job's image, limits, mounts and network, and is
 //! empty. The latest jobs show which kinds of containers are wanted. While short jobs follow each other closely, no
-//! time is spent on the pool: then networks are used again (`network_pool`).
+//! time is spent on the pool: then networks are used again (`network_pool`). A job of another kind than the ready
+//! containers gets the network of one of them, which takes longest to make.
 
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,10 +17,10 @@ use tracing::{debug, warn};
 
 use super::staged::{self, StagedContainer};
 use crate::executor::docker::Docker;
-use crate::executor::docker::create::{are_alike, rename};
+use crate::executor::docker::create::{are_alike, have_like_networks, rename};
 use crate::executor::docker::errors::is_no_image;
-use crate::executor::docker::network::network_pool::NetworkPool;
-use crate::executor::{ExecError, Filling, Spec};
+use crate::executor::docker::network::network_pool::{NetworkPool, hand_over_gateway};
+use crate::executor::{ExecError, Filling, Network, Spec};
 
 /// The longest time that a container waits. Its knowledge of its surroundings, such as the host's addresses, gets old.
 const MAX_AGE: Duration = Duration::from_secs(15 * 60);
@@ -96,10 +97,36 @@ impl Pool {
         if self.networks.take(spec, trust_domain, name).await {
             return staged::start_in_network(&self.docker, spec, name, Filling { prepare, fill }).await;
         }
+        if let Some(other) = self.pick_network(spec)
+            && let Some(empty) = self.hand_over_network(other, spec, trust_domain, name).await
+        {
+            let start = staged::start_in_network(&self.docker, spec, name, Filling { prepare, fill });
+            return tokio::join!(start, self.discard_one(&empty)).0;
+        }
         let since = Instant::now();
         let staged = staged::start(&self.docker, spec, name, Filling { prepare, fill }).await?;
         self.networks.record(name, spec, trust_domain, since);
         Ok(staged)
+    }
+
+    /// Gives the network of an unused container to the container of this name, which is not made yet. Returns the name
+    /// of the container that is left without a use; `None` when the network is gone.
+    async fn hand_over_network(&self, from: Ready, spec: &Spec, trust_domain: &str, name: &str) -> Option<String> {
+        // The container ends when its input does.
+        let empty = from.staged.container;
+        match hand_over_gateway(&self.docker, &empty, name).await {
+            Ok(()) => {
+                self.networks.record(name, spec, trust_domain, from.since);
+                Some(empty)
+            }
+            Err(error) => {
+                warn!("a network of the pool cannot be used: {error:#}");
+                // The gateway may have either name.
+                self.remove(&empty).await;
+                self.remove(name).await;
+                None
+            }
+        }
     }
 
     /// Removes the container of a job that has ended.
@@ -219,6 +246,26 @@ impl Pool {
         Some(state.ready.remove(place))
     }
 
+    /// Takes a container from the ready ones that has a fitting network, although it is of another kind. Most of the time
+    /// for a new container goes into its network. A kind of which there are several gives first, then the one that was
+    /// asked for longest ago.
+    fn pick_network(&self, spec: &Spec) -> Option<Ready> {
+        if spec.limits.network != Network::Egress {
+            return None;
+        }
+        let mut state = self.lock();
+        let State { wanted, ready, .. } = &mut *state;
+        let are_alike = |one: &Spec, other: &Spec| are_alike(&self.docker, one, other);
+        let rank = |candidate: &Ready| {
+            let number = ready.iter().filter(|other| are_alike(&other.spec, &candidate.spec)).count();
+            let recency = wanted.iter().position(|(spec, _)| are_alike(spec, &candidate.spec));
+            (number, recency.unwrap_or(usize::MAX))
+        };
+        let fitting = ready.iter().enumerate().filter(|(_, ready)| have_like_networks(&ready.spec, spec));
+        let place = fitting.max_by_key(|(_, ready)| rank(ready)).map(|(place, _)| place)?;
+        Some(ready.remove(place))
+    }
+
     /// Takes out the containers that are too old, or that no job has asked for lately.
     fn retire(&self) -> Vec<StagedContainer> {
         let mut state = self.lock();
@@ -244,6 +291,13 @@ impl Pool {
 
     async fn discard(&self, staged: StagedContainer) {
         self.remove(&staged.container).await;
+    }
+
+    /// Removes a container, and keeps its helpers.
+    async fn discard_one(&self, container: &str) {
+        if let Err(error) = self.docker.remove_one(container).await {
+            warn!("cannot remove a container of the pool, the janitor will do it: {error:#}");
+        }
     }
 
     async fn remove(&self, container: &str) {

@@ -58,6 +58,22 @@ struct Spare {
     since: Instant,
 }
 
+/// Gives the gateway of one container to another container, which is not made yet.
+///
+/// # Errors
+/// Fails when the gateway is gone or has ended. It may have either name then.
+pub(in crate::executor::docker) async fn hand_over_gateway(
+    docker: &Docker,
+    from: &str,
+    to: &str,
+) -> anyhow::Result<()> {
+    let gateway = gateway_of(to);
+    rename_one(docker, &gateway_of(from), &gateway).await?;
+    // The gateway may have ended with its engine, and an ended container can still be renamed.
+    anyhow::ensure!(matches!(docker.life(&gateway).await?, Life::Running(_)), "it has ended");
+    Ok(())
+}
+
 impl NetworkPool {
     /// Makes a pool of at most `most` networks.
     pub(in crate::executor::docker) fn new(docker: Docker, most: usize) -> Self {
@@ -86,14 +102,7 @@ impl NetworkPool {
             state.spare.iter().position(fits).map(|place| state.spare.remove(place))
         };
         let Some(spare) = spare else { return false };
-        let gateway = gateway_of(container);
-        let given = async {
-            rename_one(&self.docker, &gateway_of(&spare.name), &gateway).await?;
-            // The gateway may have ended with its engine, and an ended container can still be renamed.
-            anyhow::ensure!(matches!(self.docker.life(&gateway).await?, Life::Running(_)), "it has ended");
-            anyhow::Ok(())
-        };
-        if let Err(error) = given.await {
+        if let Err(error) = hand_over_gateway(&self.docker, &spare.name, container).await {
             debug!("a spare network is gone: {error:#}");
             // The gateway may have either name.
             for name in [&spare.name, container] {
