@@ -44,8 +44,8 @@ impl Manifest {
     /// # Errors
     /// Fails when the dump cannot be read.
     pub fn new(instance: String, migration: i64, seal: String, dump: &Path) -> anyhow::Result<Self> {
-        let mut hash = Sha256::new();
-        std::io::copy(&mut open(dump)?, &mut hash)?;
+        let mut hashed = Hashed { inner: std::io::sink(), hash: Sha256::new() };
+        std::io::copy(&mut open(dump)?, &mut hashed)?;
         Ok(Self {
             form: FORM,
             trainyard: env!("CARGO_PKG_VERSION").to_owned(),
@@ -53,7 +53,7 @@ impl Manifest {
             instance,
             taken_at: Utc::now(),
             seal,
-            dump: hex::encode(hash.finalize()),
+            dump: hex::encode(hashed.hash.finalize()),
             objects: None,
         })
     }
@@ -181,13 +181,13 @@ fn open(path: &Path) -> anyhow::Result<BufReader<File>> {
     Ok(BufReader::with_capacity(1 << 20, file))
 }
 
-/// A file whose written bytes are hashed.
-struct Hashed {
-    inner: File,
+/// A writer whose bytes are hashed.
+struct Hashed<W> {
+    inner: W,
     hash: Sha256,
 }
 
-impl std::io::Write for Hashed {
+impl<W: std::io::Write> std::io::Write for Hashed<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let written = self.inner.write(bytes)?;
         self.hash.update(&bytes[..written]);

@@ -91,7 +91,9 @@ pub async fn restore(options: &PgConnectOptions, from: &Path) -> anyhow::Result<
 
 /// A program of Postgres that connects with these options. It inherits no variable of the service.
 fn program(name: &str, options: &PgConnectOptions) -> anyhow::Result<Command> {
-    let path = cluster::find_binaries()?.join(name);
+    // The server's program may be a link, and then the others are next to the file itself.
+    let server = std::fs::canonicalize(cluster::find_binaries()?.join("postgres"))?;
+    let path = server.with_file_name(name);
     ensure!(path.exists(), "{} is missing: install the package `postgresql-client`", path.display());
     let socket = options.get_socket().context("a private Postgres has a socket")?;
     let mut command = Command::new(path);

@@ -59,11 +59,13 @@ impl Yard {
         program.output().await.unwrap()
     }
 
-    /// Pushes a new commit. Returns the delivery.
+    /// Pushes a new commit on a branch of its own, where no later build cancels it. Returns the delivery.
     async fn push(&self, repo: &Repo, base: &str, number: usize) -> Delivery {
+        let branch = format!("branch-{number}");
+        repo.git(&["checkout", "-q", "-b", &branch]);
         repo.write("number", &number.to_string());
         repo.commit(&format!("Push {number}"));
-        let delivery = Delivery::new(&format!("d-{number}"), "push", &payload::push(&self.github, repo, "main"));
+        let delivery = Delivery::new(&format!("d-{number}"), "push", &payload::push(&self.github, repo, &branch));
         assert_eq!(delivery.post(base).await.0, 202);
         delivery
     }
@@ -80,7 +82,7 @@ async fn script(service: &Service, github: &GitHub, repo: &Repo) -> String {
     Delivery::new("d-0", "push", &payload::push(github, repo, "main")).post(&service.base).await;
     github.wait_for_end(&sha, "trainyard/push").await;
     let mut encrypt = Command::new(PROGRAM);
-    encrypt.args(["encrypt", "TOKEN=twelve chars", "--repo", "acme/styles", "--server", &service.base]);
+    encrypt.args(["encrypt", "TOKEN=twelve-chars", "--repo", "acme/styles", "--server", &service.base]);
     let secure = String::from_utf8(encrypt.output().await.unwrap().stdout).unwrap();
     format!(
         "language: shell\nenv:\n  global:\n    - {}\naddons: {{artifacts: {{paths: out}}}}\nscript:\n  \
