@@ -53,6 +53,7 @@ async fn main() {
         }
         if wants("push") {
             push::of_echo(&yard).await;
+            push::after_smoke_jobs(&yard).await;
         }
         if wants("hundred") {
             jobs::at_once(&yard).await;

@@ -17,13 +17,19 @@ const RUNS: usize = 7;
 const CONFIG: &str = "configs/style.yaml";
 const IMAGE: &str = "trainyard/cpu:3.11";
 
-pub async fn of_the_example(yard: &Yard) {
-    let repo = yard.github.repo("acme/lora-scripts");
+/// Makes a repository with the example, which gives one smoke job for each push.
+pub fn example(yard: &Yard, name: &str) -> Repo {
+    let repo = yard.github.repo(name);
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/lora-scripts");
     copy(&example, repo.work());
     std::fs::remove_file(repo.work().join(".travis.yml")).unwrap();
     // The packages are already in the image, so neither side installs them.
     std::fs::remove_file(repo.work().join("requirements.txt")).unwrap();
+    repo
+}
+
+pub async fn of_the_example(yard: &Yard) {
+    let repo = example(yard, "acme/lora-scripts");
     let text = std::fs::read_to_string(repo.work().join(CONFIG)).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let training = derived(folder.path(), &text);
@@ -55,7 +61,7 @@ pub async fn of_the_example(yard: &Yard) {
 }
 
 /// Returns the seconds from a push to its last status.
-async fn push(yard: &Yard, repo: &Repo, id: &str, state: &str) -> f64 {
+pub async fn push(yard: &Yard, repo: &Repo, id: &str, state: &str) -> f64 {
     let sha = repo.commit(id);
     let delivery = Delivery::new(id, "push", &payload::push(&yard.github, repo, "main"));
     let begin = Instant::now();
