@@ -72,14 +72,14 @@ impl NewContainer<'_> {
     /// has succeeded.
     ///
     /// # Errors
-    /// Returns [`ExecError::Job`] when the image is absent or cannot run the script.
+    /// Returns [`ExecError::Job`] when the image is absent or cannot run the script, and when the checkout is too large.
     pub async fn start<F: AsRef<Path>>(
         self,
         engine: &Engine,
         images: &ImagesConfig,
         progress: &Shared,
         Preparation { checkout, before }: Preparation<
-            impl Future<Output = anyhow::Result<F>>,
+            impl Future<Output = Result<F, ExecError>>,
             impl Future<Output = anyhow::Result<()>>,
         >,
     ) -> Result<String, ExecError> {
@@ -111,7 +111,7 @@ impl NewContainer<'_> {
             }
             Ok(())
         };
-        let filling = Filling { prepare: async { checkout.await.map_err(ExecError::System) }, fill };
+        let filling = Filling { prepare: checkout, fill };
         let staged = engine.start(&spec, container, &trust_domain, filling).await?;
         if !is_all {
             // From here on the script begins whenever the wait ends, so `before` must have succeeded already.

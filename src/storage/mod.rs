@@ -11,4 +11,4 @@ mod room;
 pub use caches::{CacheConfig, Cached, Caches, NewCache};
 pub use logs::{Logs, Moved};
 pub use objects::{Away, Keys, Listed, NewObject, Objects, StorageConfig};
-pub use room::{Room, free};
+pub use room::Room;

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use tokio::process::Command;
 
 use super::{Findings, machine, number_of, tls};
 use crate::attempt::ImagesConfig;
+use crate::child;
 use crate::config::Config;
 use crate::executor::docker::examine::examine;
 use crate::executor::{Docker, Endpoint, EngineReport, Limits, NvidiaSmi};
@@ -192,7 +192,7 @@ enum Gpus {
 }
 
 async fn gpus() -> Gpus {
-    let mut asked = Command::new("nvidia-smi");
+    let mut asked = child::command("nvidia-smi", &[]);
     asked.args(["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]).kill_on_drop(true);
     match tokio::time::timeout(TIMEOUT, asked.output()).await {
         // Permission denied: this user may not read a folder of the PATH, and no other folder has the program.

@@ -71,7 +71,7 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
         gpus: &job.gpus,
     };
     let preparation = Preparation {
-        checkout: checkout::put_together(mirrors, &settings.scratch, repo, facts, wanted, files),
+        checkout: checkout::put_together(mirrors, settings, repo, facts, wanted, files),
         before: only_once(job, &script_facts).map(|why| record_only_once(db, run.attempt, why)),
     };
     let started = new.start(engine, &settings.images, &run.progress, preparation).await;
