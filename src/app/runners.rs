@@ -49,6 +49,7 @@ pub(super) fn workers(
         images: config.images.clone(),
         limits: config.limits.clone(),
         mounts: config.mount.clone(),
+        egress: config.egress.clone(),
         gpu: config.gpu.clone(),
         public_url: config.server.public_url.clone(),
         github_api: config.github.api_url.clone(),

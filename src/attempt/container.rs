@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::{ImagesConfig, Shared};
 use crate::domain::{AttemptId, RepoName, Sha};
-use crate::executor::{Engine, ExecError, Exit, Filling, Limits, Mount, Network, Spec, Upload};
+use crate::executor::{Engine, ExecError, Exit, Filling, IpNetwork, Limits, Mount, Network, Spec, Upload};
 use crate::lora::smoke::Smoke;
 use crate::plan::SMOKE_FOLDER;
 use crate::storage::Cached;
@@ -54,6 +54,8 @@ pub struct NewContainer<'a> {
     pub limits: &'a Limits,
     /// The folders of the machine that the job may read.
     pub mounts: &'a [&'a Mount],
+    /// The only networks that the job reaches; `None` for all that are not closed.
+    pub egress_only: Option<&'a [IpNetwork]>,
     /// UUIDs of the GPUs that the job holds.
     pub gpus: &'a [String],
 }
@@ -142,6 +144,7 @@ impl NewContainer<'_> {
             environment: environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             limits: self.limits.clone(),
             mounts: self.mounts.iter().copied().cloned().collect(),
+            egress_only: self.egress_only.map(<[IpNetwork]>::to_vec),
             helper: images.generic.clone(),
             gpus: self.gpus.to_vec(),
         }
@@ -163,6 +166,7 @@ pub fn checkout_image_spec(image: &str, repo: &RepoName, commit: &Sha, limits: &
         environment: [HOME_VARIABLE, USER_VARIABLE].map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         limits: Limits { network: Network::None, ..limits.clone() },
         mounts: Vec::new(),
+        egress_only: None,
         // The helper would set up a network, and this container has none.
         helper: String::new(),
         gpus: Vec::new(),

@@ -34,6 +34,8 @@ pub struct Config {
     pub limits: executor::Limits,
     /// Folders of the machine that jobs may read.
     pub mount: Vec<executor::Mount>,
+    /// The only networks that some jobs reach.
+    pub egress: Vec<executor::EgressRule>,
     /// Folders that jobs keep for later jobs.
     pub cache: storage::CacheConfig,
     /// Place of logs and artifacts.
