@@ -13,6 +13,7 @@ pub use trainyard_lora as lora;
 pub use trainyard_travis::{gpu, plan, travis};
 
 pub mod telemetry;
+pub mod child;
 pub mod repo_keys;
 // The outside world: one module for each part of it.
 pub mod store;

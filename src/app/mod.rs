@@ -196,8 +196,9 @@ async fn run_steps(
     let Database { pool: db, bells } = database.clone();
     let Some(instance) = database_is_ready(&db, &shutdown).await? else { return Ok(()) };
     let data = config.server.data_dir.clone();
-    let (mirrors, caches) = (mirrors(&config), Caches::new(data.join("caches"), config.cache.clone()));
-    let (room, object_keys) = (Room::new(data, config.storage.least_free), Keys { instance: instance.clone() });
+    let room = Room::new(data.clone(), config.storage.least_free);
+    let (mirrors, caches) = (mirrors(&config, &room), Caches::new(data.join("caches"), config.cache.clone()));
+    let object_keys = Keys { instance: instance.clone() };
     let kept = Kept {
         mirrors: mirrors.clone(),
         caches: caches.clone(),
@@ -231,7 +232,7 @@ async fn run_steps(
         config.retention,
     );
     tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));
-    let intake = Intake::new(db.clone(), bells.clone(), mirrors, cancels, config.gpu);
+    let intake = Intake::new(db.clone(), bells.clone(), mirrors, room.clone(), cancels, config.gpu);
     for _ in 0..INTAKES {
         tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));
     }

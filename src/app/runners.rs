@@ -20,10 +20,10 @@ use crate::store::runner::runner_lock::RunnerLock;
 use crate::worker::{Database, Settings, Worker};
 
 /// Returns the mirrors of this machine.
-pub(super) fn mirrors(config: &Config) -> Mirrors {
+pub(super) fn mirrors(config: &Config, room: &Room) -> Mirrors {
     let credentials =
         config.github.token.clone().map(|token| Credentials { origin: config.github.clone_origin(), token });
-    Mirrors::new(config.server.data_dir.join("mirrors"), credentials)
+    Mirrors::new(config.server.data_dir.join("mirrors"), credentials, &config.git, room.clone())
 }
 
 /// Stores that the workers use.
@@ -49,6 +49,7 @@ pub(super) fn workers(
         images: config.images.clone(),
         limits: config.limits.clone(),
         mounts: config.mount.clone(),
+        egress: config.egress.clone(),
         gpu: config.gpu.clone(),
         public_url: config.server.public_url.clone(),
         github_api: config.github.api_url.clone(),

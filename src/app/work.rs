@@ -53,7 +53,8 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     info!("working for the runners {}", names.join(", "));
     let (bells, caches) = (Bells::new(), Caches::new(data.join("caches"), config.cache.clone()));
     let database = Database { pool: db.clone(), bells: bells.clone() };
-    let (mirrors, room) = (mirrors(&config), Room::new(data.clone(), config.storage.least_free));
+    let room = Room::new(data.clone(), config.storage.least_free);
+    let mirrors = mirrors(&config, &room);
     let (objects, object_keys) = (Objects::open(&config.storage, &data)?, Keys { instance: instance.clone() });
     // The server cannot read a folder of this machine.
     let shared = objects.folder().is_none().then(|| (objects.clone(), object_keys.clone()));

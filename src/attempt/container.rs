@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::{ImagesConfig, Shared, Started};
 use crate::domain::{AttemptId, RepoName, Sha};
-use crate::executor::{Engine, ExecError, Exit, Filling, Limits, Mount, Network, Spec, Upload};
+use crate::executor::{Engine, ExecError, Exit, Filling, IpNetwork, Limits, Mount, Network, Spec, Upload};
 use crate::lora::smoke::Smoke;
 use crate::plan::SMOKE_FOLDER;
 use crate::storage::Cached;
@@ -54,6 +54,8 @@ pub struct NewContainer<'a> {
     pub limits: &'a Limits,
     /// The folders of the machine that the job may read.
     pub mounts: &'a [&'a Mount],
+    /// The only networks that the job reaches; `None` for all that are not closed.
+    pub egress_only: Option<&'a [IpNetwork]>,
     /// UUIDs of the GPUs that the job holds.
     pub gpus: &'a [String],
 }
@@ -72,14 +74,14 @@ impl NewContainer<'_> {
     /// has succeeded.
     ///
     /// # Errors
-    /// Returns [`ExecError::Job`] when the image is absent or cannot run the script.
+    /// Returns [`ExecError::Job`] when the image is absent or cannot run the script, and when the checkout is too large.
     pub async fn start<F: AsRef<Path>>(
         self,
         engine: &Engine,
         images: &ImagesConfig,
         progress: &Shared,
         Preparation { checkout, before }: Preparation<
-            impl Future<Output = anyhow::Result<F>>,
+            impl Future<Output = Result<F, ExecError>>,
             impl Future<Output = anyhow::Result<()>>,
         >,
     ) -> Result<Started, ExecError> {
@@ -111,7 +113,7 @@ impl NewContainer<'_> {
             }
             Ok(())
         };
-        let filling = Filling { prepare: async { checkout.await.map_err(ExecError::System) }, fill };
+        let filling = Filling { prepare: checkout, fill };
         let staged = engine.start(&spec, container, &trust_domain, filling).await?;
         if !is_all {
             // From here on the script begins whenever the wait ends, so `before` must have succeeded already.
@@ -142,6 +144,7 @@ impl NewContainer<'_> {
             environment: environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             limits: self.limits.clone(),
             mounts: self.mounts.iter().copied().cloned().collect(),
+            egress_only: self.egress_only.map(<[IpNetwork]>::to_vec),
             helper: images.generic.clone(),
             gpus: self.gpus.to_vec(),
         }
@@ -163,6 +166,7 @@ pub fn checkout_image_spec(image: &str, repo: &RepoName, commit: &Sha, limits: &
         environment: [HOME_VARIABLE, USER_VARIABLE].map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         limits: Limits { network: Network::None, ..limits.clone() },
         mounts: Vec::new(),
+        egress_only: None,
         // The helper would set up a network, and this container has none.
         helper: String::new(),
         gpus: Vec::new(),

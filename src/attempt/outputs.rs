@@ -6,7 +6,7 @@ use std::io::{BufReader, Read};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio_util::io::{StreamReader, SyncIoBridge};
+use tokio_util::sync::CancellationToken;
 
 use crate::executor::Engine;
 use crate::lora::series::{self, Series};
@@ -38,8 +38,9 @@ pub struct Outputs {
 /// # Errors
 /// Fails when the engine does not answer, or when reading takes too long.
 pub async fn outputs(engine: &Engine, container: &str, folder: &str) -> anyhow::Result<Outputs> {
-    let Some(tar) = engine.copy_out(container, folder).await? else { return Ok(Outputs::default()) };
-    let tar = SyncIoBridge::new(StreamReader::new(tar));
+    let stop = CancellationToken::new();
+    let _ends_reading = stop.clone().drop_guard();
+    let Some(tar) = engine.read_out(container, folder, &stop).await? else { return Ok(Outputs::default()) };
     let read = tokio::task::spawn_blocking(move || read(tar));
     let outputs = tokio::time::timeout(LIMIT, read).await.context("reading the outputs takes too long")?;
     outputs.context("reading the outputs")?

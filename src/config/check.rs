@@ -87,6 +87,7 @@ impl Config {
         for mount in &self.mount {
             self.check_mount(mount).with_context(|| format!("mount {}", mount.host.display()))?;
         }
+        self.check_egress()?;
         self.check_gpus()?;
         self.storage.check()?;
         self.retention.check()?;
@@ -96,6 +97,20 @@ impl Config {
             "images.ca_certificates: there is no file {}",
             authorities.display()
         );
+        Ok(())
+    }
+
+    /// Rejects rules that would close nothing, although they look as if they did.
+    fn check_egress(&self) -> anyhow::Result<()> {
+        let network = self.limits.network;
+        ensure!(
+            network == executor::Network::Egress || (self.egress.is_empty() && self.limits.egress_deny.is_empty()),
+            "[[egress]] and limits.egress_deny have no effect unless limits.network = \"egress\""
+        );
+        for glob in self.egress.iter().flat_map(|rule| &rule.repos) {
+            let parsed = executor::EgressRule::glob(glob);
+            parsed.with_context(|| format!("egress: {glob:?} is not a pattern such as acme/*"))?;
+        }
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::attempt::ImagesConfig;
 use crate::worker::RunnerConfig;
-use crate::{executor, github, gpu, storage, store, telemetry, web};
+use crate::{executor, git, github, gpu, storage, store, telemetry, web};
 
 /// The whole configuration. If a value is invalid, the process does not start.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -24,6 +24,8 @@ pub struct Config {
     pub server: ServerConfig,
     pub database: store::DatabaseConfig,
     pub github: github::GitHubConfig,
+    /// Fetches of repositories.
+    pub git: git::GitConfig,
     /// Settings that Travis keeps in a repository's settings.
     pub travis: TravisConfig,
     /// Images of jobs, by language.
@@ -32,6 +34,8 @@ pub struct Config {
     pub limits: executor::Limits,
     /// Folders of the machine that jobs may read.
     pub mount: Vec<executor::Mount>,
+    /// The only networks that some jobs reach.
+    pub egress: Vec<executor::EgressRule>,
     /// Folders that jobs keep for later jobs.
     pub cache: storage::CacheConfig,
     /// Place of logs and artifacts.

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
+use tokio_util::io::{StreamReader, SyncIoBridge};
 use tokio_util::sync::CancellationToken;
 
 use super::docker::container::pool::Pool;
@@ -117,6 +118,22 @@ impl Engine {
         path: &str,
     ) -> anyhow::Result<Option<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + use<>>> {
         self.docker.tar_of(container, path).await
+    }
+
+    /// Reads as [`Engine::copy_out`] does, for code that blocks. The reading ends early when `stop` is cancelled, because
+    /// such code goes on after the task that waits for it was dropped.
+    ///
+    /// # Errors
+    /// Fails as [`Engine::copy_out`] does.
+    pub async fn read_out(
+        &self,
+        container: &str,
+        path: &str,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Option<impl Read + Send + use<>>> {
+        let tar = self.docker.tar_of(container, path).await?;
+        let stopped = stop.clone().cancelled_owned();
+        Ok(tar.map(|tar| SyncIoBridge::new(StreamReader::new(Box::pin(tar.take_until(stopped))))))
     }
 
     /// Follows the container's output from byte `from` on, live until the container ends. The bytes are the same at

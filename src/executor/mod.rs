@@ -5,16 +5,16 @@
 //! that ended. Only `executor` uses bollard.
 
 pub mod docker;
-mod egress_allow;
 mod engine;
+mod ip_network;
 
 pub use docker::checkout_image::CheckoutImage;
 pub use docker::container::Upload;
 pub use docker::examine::EngineReport;
 pub use docker::gpu::NvidiaSmi;
 pub use docker::{Docker, Endpoint, SshHost, TlsFiles};
-pub use egress_allow::AllowedNetwork;
 pub use engine::{Engine, Filling};
+pub use ip_network::IpNetwork;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,7 +55,9 @@ pub struct Limits {
     pub network: Network,
     /// Exceptions to the networks that `egress` closes.
     #[serde(alias = "reach")]
-    pub egress_allow: Vec<AllowedNetwork>,
+    pub egress_allow: Vec<IpNetwork>,
+    /// Further networks that `egress` closes.
+    pub egress_deny: Vec<IpNetwork>,
 }
 
 /// The network that a job sees.
@@ -85,6 +87,7 @@ impl Default for Limits {
             grace: Duration::from_secs(3),
             network: Network::Egress,
             egress_allow: Vec::new(),
+            egress_deny: Vec::new(),
         }
     }
 }
@@ -109,6 +112,36 @@ impl Mount {
     }
 }
 
+/// `[[egress]]` of the configuration: the only networks that some jobs reach.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgressRule {
+    /// The repositories of the jobs, as globs on `OWNER/NAME` without regard to case.
+    pub repos: Vec<String>,
+    /// True when the rule is for pull requests from other repositories alone.
+    #[serde(default)]
+    pub forks_only: bool,
+    /// The networks. What is closed to all jobs stays closed.
+    pub only: Vec<IpNetwork>,
+}
+
+impl EgressRule {
+    /// Returns true when the rule is for this job. `is_fork` is true for a pull request from another repository.
+    pub fn is_for(&self, repo: &RepoName, is_fork: bool) -> bool {
+        let repo = repo.to_string();
+        let fits = |glob: &String| Self::glob(glob).is_ok_and(|glob| glob.compile_matcher().is_match(&repo));
+        (is_fork || !self.forks_only) && self.repos.iter().any(fits)
+    }
+
+    /// Parses one of `repos`.
+    ///
+    /// # Errors
+    /// Fails when the text is not a glob.
+    pub fn glob(text: &str) -> Result<globset::Glob, globset::Error> {
+        globset::GlobBuilder::new(text).case_insensitive(true).build()
+    }
+}
+
 /// An image on an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
@@ -130,6 +163,8 @@ pub struct Spec {
     pub limits: Limits,
     /// The folders of the machine that the container may read.
     pub mounts: Vec<Mount>,
+    /// The only networks that the container reaches; `None` for all that are not closed.
+    pub egress_only: Option<Vec<IpNetwork>>,
     /// Image of the helper that holds the container's network. It must contain perl.
     pub helper: String,
     /// UUIDs of the GPUs that the container sees.

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use bytesize::ByteSize;
 use tokio::io::AsyncWriteExt as _;
 use url::Url;
 
-use super::{LOCAL_LIMIT, Mirrors, git, run};
+use super::command::Bound;
+use super::{LOCAL_LIMIT, Mirrors, git, run, run_within};
 use crate::domain::{Checkout, RepoName, Sha};
 
 /// Ref in an unfinished `.git`: it marks a commit whose files are already at the place where the `.git` will be used.
@@ -28,6 +30,8 @@ pub(super) struct History<'a> {
     /// A commit whose tree is left out, and the folder of the objects that have it: the place where the history will be
     /// used has its files.
     pub(super) base: Option<(&'a Sha, &'a Path)>,
+    /// The bound on what is written; `None` for a person's own repository.
+    pub(super) bound: Option<Bound<'a>>,
 }
 
 /// The history to be put into a job's checkout.
@@ -39,6 +43,8 @@ pub struct NewHistory<'a> {
     pub wanted: &'a Checkout,
     /// The address that the checkout's remote gets.
     pub origin: &'a str,
+    /// The most bytes of a checkout (`limits.disk`).
+    pub max_size: ByteSize,
 }
 
 impl Mirrors {
@@ -46,14 +52,16 @@ impl Mirrors {
     /// files. Objects of the commit `base` are left out, for a place that already has them.
     ///
     /// # Errors
-    /// Fails when the mirror does not have the commit, or when the folder cannot be written.
+    /// Fails when the mirror does not have the commit, or when the folder cannot be written. Fails with
+    /// [`super::Permanent`] when the history is too large.
     pub async fn history(&self, repo: &RepoName, new: NewHistory<'_>, into: &Path) -> anyhow::Result<()> {
-        let NewHistory { sha, base, wanted, origin } = new;
+        let NewHistory { sha, base, wanted, origin, max_size } = new;
         let mirror = tokio::fs::canonicalize(self.path(repo)).await.context("the mirror is gone")?;
         let objects = mirror.join("objects");
         let mirror = Url::from_file_path(&mirror).map_err(|()| anyhow::anyhow!("no file URL for the mirror"))?;
         let base = base.map(|base| (base, objects.as_path()));
-        let history = History { sha, depth: wanted.depth, origin, upload_pack: "git-upload-pack", base };
+        let bound = Some(self.checkout_bound(into, max_size));
+        let history = History { sha, depth: wanted.depth, origin, upload_pack: "git-upload-pack", base, bound };
         history.fetch(mirror.as_str(), into).await?;
         let autocrlf = wanted.autocrlf.as_ref().map(|value| format!("[core]\n\tautocrlf = {value}\n"));
         let symlinks = wanted.symlinks.map(|value| format!("[core]\n\tsymlinks = {value}\n"));
@@ -63,15 +71,21 @@ impl Mirrors {
         Ok(())
     }
 
-    /// Writes the files of a commit next to the `.git` that [`Mirrors::history`] has made.
+    /// Writes the files of a commit next to the `.git` that [`Mirrors::history`] has made. Both together may take
+    /// `max_size`: a few kilobytes of objects can stand for any number of bytes.
     ///
     /// # Errors
-    /// Fails when the folder cannot be written.
-    pub async fn check_out(&self, sha: &Sha, folder: &Path) -> anyhow::Result<()> {
+    /// Fails when the folder cannot be written, and with [`super::Permanent`] when the files are too large.
+    pub async fn check_out(&self, sha: &Sha, folder: &Path, max_size: ByteSize) -> anyhow::Result<()> {
         let mut checkout = git(folder);
         checkout.args(["-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", "--detach", sha.as_str()]);
-        run(checkout, LOCAL_LIMIT, None).await.with_context(|| format!("checking out {sha}"))?;
+        let bound = self.checkout_bound(folder, max_size);
+        run_within(checkout, LOCAL_LIMIT, bound).await.with_context(|| format!("checking out {sha}"))?;
         Ok(())
+    }
+
+    fn checkout_bound<'a>(&'a self, folder: &'a Path, most: ByteSize) -> Bound<'a> {
+        Bound { before: Some(0), most, setting: "limits.disk", ..self.bound(folder) }
     }
 
     /// Returns true if `one` is in the history of `other`, and git writes their common files in the same way for both.
@@ -114,7 +128,11 @@ impl History<'_> {
                 (None, None) => None,
             })
             .args([&format!("--upload-pack={}", self.upload_pack), "--", from, sha.as_str()]);
-        run(fetch, LOCAL_LIMIT, None).await.with_context(|| format!("fetching {sha}"))?;
+        let fetched = match self.bound {
+            Some(bound) => run_within(fetch, LOCAL_LIMIT, bound).await,
+            None => run(fetch, LOCAL_LIMIT, None).await,
+        };
+        fetched.with_context(|| format!("fetching {sha}"))?;
         let origin = self.origin.replace('\\', "\\\\").replace('"', "\\\"");
         let mut config =
             format!("[remote \"origin\"]\n\turl = \"{origin}\"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n");

@@ -6,53 +6,51 @@
 
 mod changes;
 mod checkout;
+mod command;
 mod remote_file;
 mod maintenance;
 mod work_tree;
 
 pub use checkout::NewHistory;
+pub use command::Permanent;
 pub use remote_file::RemoteFileError;
 pub use work_tree::{Head, WorkTree, repo_of};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use base64::prelude::{BASE64_STANDARD, Engine as _};
+use anyhow::{Context as _, bail};
 use bytesize::ByteSize;
-use secrecy::{ExposeSecret as _, SecretString};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
+use secrecy::SecretString;
+use serde::Deserialize;
 use url::{Origin, Url};
 
+use self::command::{Bound, Full, git, over_network, run, run_within};
 use crate::domain::{RepoName, Sha};
+use crate::storage::Room;
 
 /// Time limit for a fetch.
 const FETCH_LIMIT: Duration = Duration::from_secs(600);
 /// Time limit for other commands, which work on local data.
 const LOCAL_LIMIT: Duration = Duration::from_secs(120);
-/// Maximum length of git's output. The list of half a million files is shorter. A few small objects can stand for a
-/// tree with more files than fit into memory, when it contains the same folder again and again.
-const MOST_OUTPUT: u64 = 64 << 20;
-/// Maximum length of git's error output that is read.
-const MOST_COMPLAINTS: u64 = 64 << 10;
-/// Environment variables of this process that git gets: the paths of programs, and the way to the network.
-const KEPT_ENVIRONMENT: [&str; 11] = [
-    "PATH",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "GIT_SSL_CAINFO",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "TMPDIR",
-];
+/// Size of a mirror, in fetches of the largest size, above which it is fetched anew.
+const MIRROR_FACTOR: u64 = 4;
+
+/// `[git]` of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GitConfig {
+    /// The most that a fetch may write to the disk.
+    pub max_fetch: ByteSize,
+}
+
+impl Default for GitConfig {
+    fn default() -> Self {
+        Self { max_fetch: ByteSize::gib(4) }
+    }
+}
 
 /// Source of a repository.
 #[derive(Debug, Clone)]
@@ -71,10 +69,11 @@ pub struct Credentials {
     pub token: SecretString,
 }
 
-/// Error: git's output exceeds the limit.
-#[derive(Debug, thiserror::Error)]
-#[error("git printed more than {}", ByteSize::b(MOST_OUTPUT))]
-pub struct TooMuch;
+impl Credentials {
+    fn is_for(&self, url: &Url) -> bool {
+        self.origin == url.origin()
+    }
+}
 
 /// A file of a commit's tree.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -109,14 +108,20 @@ pub struct Commit {
 pub struct Mirrors {
     folder: PathBuf,
     credentials: Option<Credentials>,
+    max_fetch: ByteSize,
+    room: Room,
     // One fetch at a time for each mirror: two would compete for the same refs.
     fetching: Arc<Mutex<HashMap<RepoName, Arc<tokio::sync::Mutex<()>>>>>,
+    /// Held while a mirror is packed: git then writes files that look like half-fetched ones.
+    packing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Mirrors {
-    /// Returns the mirrors in `folder`, which is created when it is first needed.
-    pub fn new(folder: PathBuf, credentials: Option<Credentials>) -> Self {
-        Self { folder, credentials, fetching: Arc::default() }
+    /// Returns the mirrors in `folder`, which is created when it is first needed. Nothing is fetched when `room` finds
+    /// too little space.
+    pub fn new(folder: PathBuf, credentials: Option<Credentials>, config: &GitConfig, room: Room) -> Self {
+        let max_fetch = config.max_fetch;
+        Self { folder, credentials, max_fetch, room, fetching: Arc::default(), packing: Arc::default() }
     }
 
     /// Returns the folder of a repository's mirror.
@@ -161,13 +166,39 @@ impl Mirrors {
     async fn fetch(&self, remote: &Remote<'_>, refspecs: &[String]) -> anyhow::Result<()> {
         let lock = self.lock_of(remote.repo);
         let _one_at_a_time = lock.lock().await;
-        self.init(remote.repo).await?;
-        let mut git = over_network(&self.path(remote.repo), remote.url, self.credentials.as_ref())?;
+        let mut fetched = self.try_fetch(remote, refspecs).await;
+        if fetched.as_ref().is_err_and(anyhow::Error::is::<Full>) {
+            tokio::fs::remove_dir_all(self.path(remote.repo)).await.context("removing a mirror that has grown")?;
+            fetched = self.try_fetch(remote, refspecs).await;
+        }
+        fetched.with_context(|| format!("fetching {} from {}", remote.repo, remote.url))
+    }
+
+    async fn try_fetch(&self, remote: &Remote<'_>, refspecs: &[String]) -> anyhow::Result<()> {
+        let mirror = self.path(remote.repo);
+        if let Some(wanting) = self.room.wanting()? {
+            bail!(wanting);
+        }
+        let is_new = self.init(remote.repo).await?;
+        let mut git = over_network(&mirror, remote.url, self.credentials.as_ref())?;
         git.args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--"])
             .arg(remote.url.as_str())
             .args(refspecs);
-        run(git, FETCH_LIMIT, None).await.with_context(|| format!("fetching {} from {}", remote.repo, remote.url))?;
-        Ok(())
+        let bound = Bound { before: is_new.then_some(0), total: self.max_mirror(), ..self.bound(&mirror) };
+        let Err(error) = run_within(git, FETCH_LIMIT, bound).await else { return Ok(()) };
+        self.remove_half_fetched(remote.repo).await?;
+        Err(error)
+    }
+
+    /// Returns the size of a mirror that counts as too large. Commits of old builds may have filled it.
+    fn max_mirror(&self) -> ByteSize {
+        ByteSize::b(self.max_fetch.as_u64().saturating_mul(MIRROR_FACTOR))
+    }
+
+    /// Returns the bound of a fetch into a folder.
+    fn bound<'a>(&'a self, folder: &'a Path) -> Bound<'a> {
+        let total = ByteSize::b(u64::MAX);
+        Bound { folder, before: None, most: self.max_fetch, setting: "git.max_fetch", total, room: &self.room }
     }
 
     /// Returns the lock that is held during a fetch into a mirror, and during its removal.
@@ -176,24 +207,27 @@ impl Mirrors {
         Arc::clone(fetching.entry(repo.clone()).or_default())
     }
 
-    async fn init(&self, repo: &RepoName) -> anyhow::Result<()> {
+    /// Makes the mirror if there is none. Returns true if it is new.
+    async fn init(&self, repo: &RepoName) -> anyhow::Result<bool> {
         let path = self.path(repo);
         if path.join("HEAD").exists() {
-            return Ok(());
+            return Ok(false);
         }
-        tokio::fs::create_dir_all(&path).await.with_context(|| format!("making the mirror {}", path.display()))?;
+        // Private code must not be readable for other users of this machine.
+        let made = tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).await;
+        made.with_context(|| format!("making the mirror {}", path.display()))?;
         let mut init = git(&path);
         init.args(["init", "--quiet", "--bare", "--template=", "."]);
         run(init, LOCAL_LIMIT, None).await?;
         // Lets a checkout request any commit of the mirror by its id.
         self.local(repo, &["config", "uploadpack.allowAnySHA1InWant", "true"]).await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Lists the regular files of a commit's tree.
     ///
     /// # Errors
-    /// Fails with [`TooMuch`] for more than about half a million files, and when the mirror does not have the commit.
+    /// Fails with [`Permanent`] for more than about half a million files, and when the mirror does not have the commit.
     pub async fn files(&self, repo: &RepoName, sha: &Sha) -> anyhow::Result<Vec<TreeFile>> {
         let listing = self.local(repo, &["ls-tree", "-r", "-z", "-l", "--full-tree", sha.as_str()]).await;
         let listing = listing.with_context(|| format!("listing the files of {}", sha.short()))?;
@@ -286,94 +320,4 @@ pub async fn version() -> anyhow::Result<String> {
     git.arg("--version");
     let said = run(git, LOCAL_LIMIT, None).await?;
     Ok(String::from_utf8_lossy(&said).trim().trim_start_matches("git version ").to_owned())
-}
-
-/// Returns a git command in `folder` that only our own arguments control.
-fn git(folder: &Path) -> Command {
-    let mut git = Command::new("git");
-    git.env_clear();
-    for name in KEPT_ENVIRONMENT {
-        if let Some(value) = std::env::var_os(name) {
-            git.env(name, value);
-        }
-    }
-    git.envs([
-        ("GIT_CONFIG_NOSYSTEM", "1"),
-        ("GIT_CONFIG_GLOBAL", "/dev/null"),
-        ("GIT_TERMINAL_PROMPT", "0"),
-        ("GIT_ASKPASS", "true"),
-        ("LC_ALL", "C"),
-    ]);
-    git.args(["-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0", "-c", "core.fsmonitor=false"]);
-    git.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    git
-}
-
-/// Returns a git command that may connect to `url`, with the token if there is one for that host.
-fn over_network(folder: &Path, url: &Url, credentials: Option<&Credentials>) -> anyhow::Result<Command> {
-    ensure!(matches!(url.scheme(), "http" | "https"), "{url} is not an http or https address");
-    let mut git = git(folder);
-    git.env("GIT_ALLOW_PROTOCOL", "http:https");
-    if let Some(Credentials { origin, token }) = credentials.filter(|known| known.origin == url.origin()) {
-        let basic = BASE64_STANDARD.encode(format!("x-access-token:{}", token.expose_secret()));
-        // Bound to the origin, so that a redirect to another host does not get the token.
-        git.env("GIT_CONFIG_COUNT", "1")
-            .env("GIT_CONFIG_KEY_0", format!("http.{}/.extraHeader", origin.ascii_serialization()))
-            .env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {basic}"));
-    }
-    git.args(["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"]);
-    Ok(git)
-}
-
-async fn run(mut git: Command, limit: Duration, input: Option<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
-    if input.is_some() {
-        git.stdin(Stdio::piped());
-    }
-    let mut child = git.spawn().context("cannot start git: is it installed?")?;
-    let stdin = child.stdin.take();
-    // Written while the output is read: git may answer before it has read all input.
-    let feed = async move {
-        if let (Some(mut stdin), Some(input)) = (stdin, input) {
-            // If git ended early, its error output has the reason.
-            let _ = stdin.write_all(&input).await;
-        }
-    };
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let work = async {
-        let (out, err, ()) = tokio::join!(read_some(out, MOST_OUTPUT), read_start(err, MOST_COMPLAINTS), feed);
-        let (stdout, stderr) = (out?, err?);
-        if stdout.len() as u64 > MOST_OUTPUT {
-            return Err(TooMuch.into());
-        }
-        anyhow::Ok((child.wait().await?, stdout, stderr))
-    };
-    let Ok(ended) = tokio::time::timeout(limit, work).await else {
-        bail!("git took longer than {}", humantime::format_duration(limit));
-    };
-    let (status, stdout, stderr) = ended?;
-    if !status.success() {
-        let said = String::from_utf8_lossy(&stderr);
-        let said = said.lines().filter(|line| !line.trim().is_empty()).take(5).collect::<Vec<_>>().join("; ");
-        bail!("git failed: {}", if said.is_empty() { status.to_string() } else { said });
-    }
-    Ok(stdout)
-}
-
-/// Reads at most one byte more than `most`; longer output is cut off.
-async fn read_some(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if let Some(pipe) = pipe {
-        pipe.take(most + 1).read_to_end(&mut bytes).await?;
-    }
-    Ok(bytes)
-}
-
-/// Reads the first `most` bytes of the error output, and discards the rest.
-async fn read_start(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if let Some(mut pipe) = pipe {
-        (&mut pipe).take(most).read_to_end(&mut bytes).await?;
-        tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
-    }
-    Ok(bytes)
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{FETCH_LIMIT, LOCAL_LIMIT, Mirrors, Remote, git, over_network, run};
+use super::command::Bound;
+use super::{FETCH_LIMIT, LOCAL_LIMIT, Mirrors, Permanent, Remote, git, over_network, run, run_within};
 use crate::domain::Revision;
 
 /// Ref of the fetched commit.
@@ -74,7 +75,8 @@ impl Mirrors {
         fetch.args(["--no-auto-maintenance", "--no-recurse-submodules", "--depth=1"]);
         fetch.arg(format!("--filter=blob:limit={}", max_bytes + 1));
         fetch.args(["--", remote.url.as_str(), &format!("+{name}:{FETCHED}")]);
-        let Err(error) = run(fetch, FETCH_LIMIT, None).await else { return Ok(true) };
+        let bound = Bound { before: Some(0), ..self.bound(folder) };
+        let Err(error) = run_within(fetch, FETCH_LIMIT, bound).await else { return Ok(true) };
         let said = format!("{error:#}");
         let says = |words: &[&str]| words.iter().any(|words| said.contains(words));
         let repo = remote.repo;
@@ -86,8 +88,10 @@ impl Mirrors {
             format!("there is no repository {repo}, or this build may not read it")
         } else if says(&["not our ref"]) {
             format!("{repo} has no such commit")
-        } else if says(&["returned error: 30"]) {
+        } else if let Some(Permanent::Moved) = error.downcast_ref() {
             format!("{repo} has moved: use its new name")
+        } else if error.is::<Permanent>() {
+            said
         } else {
             return Err(error.context(format!("fetching {repo}")).into());
         };

@@ -98,7 +98,8 @@ impl WorkTree {
         let from = Url::from_file_path(&folder).map_err(|()| anyhow!("no file URL for {}", folder.display()))?;
         let upload_pack = format!("git -c {TRUSTED} -c uploadpack.allowAnySHA1InWant=true upload-pack");
         let upload_pack = upload_pack.replace('*', "'*'");
-        let history = History { sha: head, depth: Some(depth), origin, upload_pack: &upload_pack, base: None };
+        let history =
+            History { sha: head, depth: Some(depth), origin, upload_pack: &upload_pack, base: None, bound: None };
         history.fetch(from.as_str(), into).await?;
         for args in [["update-ref", "--no-deref", "HEAD", head.as_str()].as_slice(), &["read-tree", "HEAD"]] {
             let mut git = git(into);

@@ -13,10 +13,11 @@ use tracing::{info, warn};
 use url::Url;
 
 use crate::domain::{BuildState, DeliveryId, Problem, Severity, Sha, Trigger, TriggerKind};
-use crate::git::{Mirrors, Remote, TooMuch};
+use crate::git::{Mirrors, Permanent, Remote};
 use crate::github::event::{self, Event, Repository};
 use crate::gpu::{self, Asking};
 use crate::plan::{self, Plan};
+use crate::storage::Room;
 use crate::store::builds::{self, NewBuild};
 use crate::store::deliveries::{self, Delivery};
 use crate::store::queue::NewJob;
@@ -38,6 +39,7 @@ pub struct Intake {
     db: PgPool,
     bells: Bells,
     mirrors: Mirrors,
+    room: Room,
     cancels: Cancels,
     gpu: gpu::GpuConfig,
 }
@@ -58,15 +60,19 @@ impl From<anyhow::Error> for NotYet {
 
 impl Intake {
     /// Returns an intake that reads from these mirrors.
-    pub fn new(db: PgPool, bells: Bells, mirrors: Mirrors, cancels: Cancels, gpu: gpu::GpuConfig) -> Self {
-        Self { db, bells, mirrors, cancels, gpu }
+    pub fn new(db: PgPool, bells: Bells, mirrors: Mirrors, room: Room, cancels: Cancels, gpu: gpu::GpuConfig) -> Self {
+        Self { db, bells, mirrors, room, cancels, gpu }
     }
 
-    /// Handles the oldest open delivery. Returns false if there is none.
+    /// Handles the oldest open delivery. Returns false if there is none, or no room for what it would fetch: then it
+    /// waits. The janitor reports the lack of room.
     ///
     /// # Errors
     /// Fails when Postgres is not reachable. The delivery then stays open.
     pub async fn step(&self) -> anyhow::Result<bool> {
+        if self.room.wanting()?.is_some() {
+            return Ok(false);
+        }
         let Some(delivery) = deliveries::take(&self.db, DELIVERY_TIMEOUT).await.context("reading the deliveries")?
         else {
             return Ok(false);
@@ -99,8 +105,7 @@ impl Intake {
         let remote = Remote { repo: &repository.name, url: &url };
         let (built_sha, plan) = match self.look(&remote, &repository.default_branch, &mut trigger).await {
             Ok(looked) => looked,
-            // `TooMuch` is permanent: a retry cannot make the tree smaller.
-            Err(error) if delivery.tries < TRIES && !error.is::<TooMuch>() => return Err(error.into()),
+            Err(error) if delivery.tries < TRIES && !error.is::<Permanent>() => return Err(error.into()),
             Err(error) => (trigger.sha.clone(), could_not_fetch(&error)),
         };
         self.insert(&delivery.id, repository, &trigger, &built_sha, plan).await?;

@@ -1,8 +1,8 @@
 //! Caches of jobs: one file each, found by repository, ref and slug.
 //!
-//! `caches/REPO/HASH-OF-REF/HASH-OF-SLUG.DIGEST.tar.zst`. The names are hashes, since refs and slugs come from outside.
-//! A file is complete or absent: it is written elsewhere and then renamed. Its modification time is the time of its
-//! last use.
+//! `caches/REPO/HASH-OF-REF/HASH-OF-SLUG.DIGEST.2.tar.zst`. The names are hashes, since refs and slugs come from
+//! outside. The folder of a fork's ref ends in `.fork`. A file is complete or absent: it is written elsewhere and then
+//! renamed. Its modification time is the time of its last use.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -14,10 +14,16 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::repack::Packer;
+use super::repack::{Limits, Packer};
 use crate::domain::RepoId;
 
-const SUFFIX: &str = ".tar.zst";
+/// The number is that of the rules for the content. Files of other rules are not read: the first ones held tokens.
+const SUFFIX: &str = ".2.tar.zst";
+const FORK: &str = "fork";
+/// The most files, folders and links of a cache.
+const MOST_ENTRIES: usize = 500_000;
+/// Part of the total size that the caches of forks may have.
+const FORKS_SHARE: u64 = 4;
 const UNDER_WAY: &str = ".new";
 /// Age of an unfinished file after which its writer counts as dead.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
@@ -33,11 +39,26 @@ pub struct CacheConfig {
     /// Time since the last use after which a cache is removed.
     #[serde(with = "humantime_serde")]
     pub max_age: Duration,
+    pub forks: ForksRead,
+}
+
+/// The caches that pull requests from other repositories read, besides their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForksRead {
+    None,
+    /// The cache of the default branch.
+    Default,
 }
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self { max_size: ByteSize::gib(4), total_size: ByteSize::gib(50), max_age: Duration::from_secs(45 * 24 * 3600) }
+        Self {
+            max_size: ByteSize::gib(4),
+            total_size: ByteSize::gib(50),
+            max_age: Duration::from_secs(45 * 24 * 3600),
+            forks: ForksRead::Default,
+        }
     }
 }
 
@@ -79,6 +100,11 @@ impl Caches {
         Self { folder, config }
     }
 
+    /// Returns true if forks read the default branch's caches.
+    pub fn are_for_forks(&self) -> bool {
+        self.config.forks == ForksRead::Default
+    }
+
     /// Finds the first existing cache among those of the given refs.
     ///
     /// # Errors
@@ -100,11 +126,13 @@ impl Caches {
         let folder = self.folder_of(repo, reference);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let file = tempfile::Builder::new().prefix(&hashed(slug)).suffix(UNDER_WAY).tempfile_in(&folder)?;
-        let packer = Packer::new(file.reopen()?, self.config.max_size)?;
+        let limits = Limits { size: self.config.max_size, entries: MOST_ENTRIES };
+        let packer = Packer::new(file.reopen()?, limits)?;
         Ok(NewCache { folder, slug: slug.to_owned(), file, packer })
     }
 
-    /// Removes caches that are too old, and the least recently used ones above the total size. Returns their number.
+    /// Removes caches that are too old, and the least recently used ones above the total size. Those of forks are
+    /// removed before others, and above their share of the total. Returns the number of removed caches.
     ///
     /// # Errors
     /// Fails when the folder cannot be read.
@@ -112,26 +140,28 @@ impl Caches {
         let mut files = Vec::new();
         for repo in entries(&self.folder)? {
             for reference in entries(&repo)? {
-                files.extend(entries(&reference)?);
+                let is_fork = reference.extension().is_some_and(|extension| extension == FORK);
+                files.extend(entries(&reference)?.into_iter().map(|file| (is_fork, file)));
             }
         }
         let mut kept = Vec::new();
         let mut removed = 0;
-        for file in files {
+        for (is_fork, file) in files {
             let Ok(facts) = fs::metadata(&file) else { continue };
             let age = now.duration_since(facts.modified()?).unwrap_or_default();
             let is_under_way = file.to_string_lossy().ends_with(UNDER_WAY);
             if age > if is_under_way { ABANDONED } else { self.config.max_age } {
                 removed += usize::from(fs::remove_file(&file).is_ok());
             } else if !is_under_way {
-                kept.push((age, facts.len(), file));
+                kept.push((is_fork, age, facts.len(), file));
             }
         }
         kept.sort_unstable();
-        let mut total = 0;
-        for (_, size, file) in kept {
+        let (mut total, mut of_forks, most) = (0, 0, self.config.total_size.as_u64());
+        for (is_fork, _, size, file) in kept {
             total += size;
-            if total > self.config.total_size.as_u64() {
+            of_forks += if is_fork { size } else { 0 };
+            if total > most || of_forks > most / FORKS_SHARE {
                 removed += usize::from(fs::remove_file(&file).is_ok());
             }
         }
@@ -139,7 +169,8 @@ impl Caches {
     }
 
     fn folder_of(&self, repo: RepoId, reference: &str) -> PathBuf {
-        self.folder.join(repo.0.to_string()).join(hashed(reference))
+        let folder = self.folder.join(repo.0.to_string()).join(hashed(reference));
+        if reference.starts_with("fork/") { folder.with_extension(FORK) } else { folder }
     }
 }
 
@@ -160,6 +191,13 @@ impl NewCache {
     /// Fails when the tar is broken, the cache grows too large, or the disk is full.
     pub fn add(&mut self, path: &str, tar: impl Read) -> anyhow::Result<()> {
         self.packer.add(path, tar)
+    }
+
+    /// Lists the files that were left out because they hold tokens.
+    pub fn left_out(&self) -> Vec<PathBuf> {
+        let mut paths: Vec<PathBuf> = self.packer.left_out().map(|path| Path::new("/").join(path)).collect();
+        paths.sort_unstable();
+        paths
     }
 
     /// Moves the cache to its place. Returns `None`, without keeping anything, when its digest is `restored`, the

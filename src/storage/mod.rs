@@ -8,8 +8,9 @@ mod logs;
 mod objects;
 mod repack;
 mod room;
+mod token_files;
 
-pub use caches::{CacheConfig, Cached, Caches, NewCache};
+pub use caches::{CacheConfig, Cached, Caches, ForksRead, NewCache};
 pub use logs::{Logs, Moved};
 pub use objects::{Away, Keys, Listed, NewObject, Objects, StorageConfig};
-pub use room::{Room, free};
+pub use room::Room;

@@ -50,9 +50,9 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     let id: BuildId = sqlx::query_scalar(
         "insert into build (repo_id, number, delivery_id, kind, branch, tag, sha, built_sha, before_sha, message, author,
              sender, compare_url, pull_request, pull_request_title, head_branch, head_repo, draft,
-             state, started_at, finished_at, fast_finish)
+             from_fork, state, started_at, finished_at, fast_finish)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-             $19, case when $20 then now() end, case when $20 then now() end, $21)
+             $19, $20, case when $21 then now() end, case when $21 then now() end, $22)
          returning id",
     )
     .bind(new.repo)
@@ -73,6 +73,7 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     .bind(pull.map(|p| &p.head_branch))
     .bind(pull.and_then(|p| p.head_repo.as_ref()).map(ToString::to_string))
     .bind(pull.is_some_and(|p| p.draft))
+    .bind(pull.is_some_and(|p| p.is_from_fork(&trigger.repo)))
     .bind(new.decided.unwrap_or(BuildState::Queued))
     .bind(new.decided.is_some())
     .bind(new.fast_finish)
@@ -139,6 +140,8 @@ pub struct BuildFacts {
     pub head_branch: Option<String>,
     /// Repository of the pull request's branch, as `owner/name`.
     pub head_repo: Option<String>,
+    /// True for a pull request from another repository: it gets no secrets.
+    pub is_fork: bool,
     /// True when the pull request is a draft.
     pub draft: bool,
 }
@@ -157,7 +160,9 @@ impl BuildFacts {
 pub async fn facts_of(db: &mut PgConnection, job: JobId) -> sqlx::Result<BuildFacts> {
     sqlx::query_as(
         "select build.id, build.number, owner, repo.name, repo_id, private, clone_url, default_branch, build.kind, branch, tag, sha, built_sha,
-             before_sha, message, pull_request, head_branch, head_repo, draft
+             before_sha, message, pull_request, head_branch, head_repo, draft,
+             coalesce(from_fork, pull_request is not null
+                 and lower(head_repo) is distinct from lower(owner || '/' || repo.name)) as is_fork
          from job join build on build.id = build_id join repo on repo.id = repo_id where job.id = $1",
     )
     .bind(job)

@@ -225,7 +225,9 @@ impl GpuInventory {
     /// Returns [`ExecError::Job`] when the job may not have GPUs, and [`ExecError::System`] when a GPU is not empty.
     pub(super) async fn check_job(&self, job: &Claimed, facts: &BuildFacts, image: &str) -> Result<(), ExecError> {
         let repo = facts.repo()?;
-        let asking = Asking { repo: &repo, head: facts.pull_request.map(|_| facts.head_repo.as_deref()) };
+        let name = repo.to_string();
+        let head = facts.pull_request.map(|_| (!facts.is_fork).then_some(name.as_str()));
+        let asking = Asking { repo: &repo, head };
         if let Some(why) = self.access.refusal(job.kind, &job.config, asking, Some(image)) {
             return Err(ExecError::Job(why));
         }

@@ -27,7 +27,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use crate::attempt::ImagesConfig;
-use crate::executor::{Docker, Engine, Limits, Mount, NvidiaSmi};
+use crate::executor::{Docker, EgressRule, Engine, Limits, Mount, NvidiaSmi};
 use crate::git::Mirrors;
 use crate::gpu;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
@@ -59,6 +59,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The folders of the machine that jobs may read.
     pub mounts: Vec<Mount>,
+    /// The only networks that some jobs reach.
+    pub egress: Vec<EgressRule>,
     pub gpu: gpu::GpuConfig,
     /// The server's public address, for the environment of jobs.
     pub public_url: Url,

@@ -19,6 +19,7 @@ pub struct App {
     pub db: PgPool,
     pub github: GitHub,
     pub folder: tempfile::TempDir,
+    config: Config,
     shutdown: CancellationToken,
     serving: JoinHandle<anyhow::Result<()>>,
 }
@@ -56,21 +57,33 @@ impl App {
         let file = folder.path().join("config.toml");
         std::fs::write(&file, text).unwrap();
         let config = Config::load(Some(&file), std::iter::empty()).unwrap();
-        let service = Service::bind(config).await.unwrap();
+        let service = Service::bind(config.clone()).await.unwrap();
         let base = format!("http://{}", service.address().unwrap());
         let shutdown = CancellationToken::new();
         #[expect(clippy::disallowed_methods, reason = "joined in stop()")]
         let serving = tokio::spawn(service.serve(shutdown.clone()));
         let db = PgPool::connect(&url).await.unwrap();
-        Self { base, db, github, folder, shutdown, serving }
+        Self { base, db, github, folder, config, shutdown, serving }
     }
 
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    /// Stops the service as Ctrl-C does, and panics when it did not end well.
+    /// Stops the service as Ctrl-C does. Panics when it did not end well, or has stored a credential anywhere.
     pub async fn stop(self) {
+        let leaks = self.leaks().await;
+        self.stop_with_leaks().await;
+        assert!(leaks.is_empty(), "{leaks:?}");
+    }
+
+    /// Returns the credentials that the service has stored, with their places.
+    pub async fn leaks(&self) -> Vec<String> {
+        database::leaks(&self.db, &self.config).await
+    }
+
+    /// Stops the service of a test that has put a credential somewhere.
+    pub async fn stop_with_leaks(self) {
         self.shutdown.cancel();
         self.serving.await.unwrap().unwrap();
     }

@@ -1,7 +1,14 @@
-//! A fresh database for each test, on the server that `scripts/with-postgres` started.
+//! A fresh database for each test, on the server that `scripts/with-postgres` started, and a search in it for the
+//! service's own credentials.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, Connection as _, PgPool};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool};
+use trainyard::config::Config;
+use trainyard::domain::{AttemptId, JobId};
+use trainyard::storage::{Logs, Objects};
+
+use super::github::{SECRET, TOKEN};
 
 /// Environment variable in which `scripts/with-postgres` names its server.
 const SERVER: &str = "TRAINYARD_TEST_DATABASE_URL";
@@ -42,4 +49,40 @@ pub async fn rescue(db: &PgPool) -> Vec<trainyard::domain::JobId> {
         }
     }
     rescued
+}
+
+/// Returns each credential in the service's rows and logs, with its place. The bodies of deliveries do not count, which
+/// are as GitHub sent them, nor do logs in a storage that the test has switched off.
+pub async fn leaks(db: &PgPool, config: &Config) -> Vec<String> {
+    let data = &config.server.data_dir;
+    let seal = std::fs::read(data.join("seal.key")).unwrap();
+    let url = db.connect_options().to_url_lossy().to_string();
+    let credentials = [
+        ("GitHub's token", TOKEN.to_owned()),
+        ("GitHub's token", BASE64_STANDARD.encode(format!("x-access-token:{TOKEN}"))),
+        ("the webhook's secret", SECRET.to_owned()),
+        ("the database's address", url),
+        ("the key of the seal", hex::encode(&seal)),
+        ("the key of the seal", BASE64_STANDARD.encode(&seal)),
+    ];
+    let texts: Vec<&str> = credentials.iter().map(|(_, text)| text.as_str()).collect();
+    let mut found = Vec::new();
+    let tables = "select tablename::text from pg_tables where schemaname = 'public' order by tablename";
+    for table in sqlx::query_scalar::<_, String>(tables).fetch_all(db).await.unwrap() {
+        let query = format!(
+            "select distinct n::int from {table} as t, unnest($1::text[]) with ordinality as c (text, n)
+             where strpos(t::text, c.text) > 0 order by n"
+        );
+        let numbers: Vec<i32> = sqlx::query_scalar(AssertSqlSafe(query)).bind(&texts).fetch_all(db).await.unwrap();
+        found.extend(numbers.iter().map(|n| format!("{} is in the table {table}", credentials[*n as usize - 1].0)));
+    }
+    let logs = Logs::new(db.clone(), Objects::open(&config.storage, data).unwrap());
+    let attempts = "select job_id, attempt from log_chunk union select job_id, attempt from log_object order by 1, 2";
+    for (job, number) in sqlx::query_as::<_, (JobId, i32)>(attempts).fetch_all(db).await.unwrap() {
+        let Ok(log) = logs.read(AttemptId { job, number }, 0, usize::MAX).await else { continue };
+        let log = String::from_utf8_lossy(&log.bytes);
+        let leaked = credentials.iter().filter(|(_, text)| log.contains(text.as_str()));
+        found.extend(leaked.map(|(name, _)| format!("{name} is in the log of job {job}")));
+    }
+    found
 }

@@ -10,6 +10,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use tokio::io::AsyncWriteExt as _;
+use trainyard::git::{GitConfig, Mirrors};
+use trainyard::storage::Room;
 
 /// A bare repository in the host's folder, with a work tree for commands.
 #[derive(Debug, Clone)]
@@ -98,6 +100,12 @@ fn run(folder: &Path, args: &[&str], input: Stdio) -> String {
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
+/// Returns the mirrors in a folder, without a token and with the usual bounds.
+pub fn mirrors(folder: PathBuf) -> Mirrors {
+    let room = Room::new(PathBuf::from("/"), bytesize::ByteSize::b(0));
+    Mirrors::new(folder, None, &GitConfig::default(), room)
+}
+
 /// State of the host: the token that it requires, and the requests that it has seen.
 #[derive(Debug, Clone)]
 pub struct GitHost {
@@ -106,6 +114,8 @@ pub struct GitHost {
     token: Option<String>,
     refuse: Arc<Mutex<usize>>,
     public: Arc<Mutex<Vec<String>>>,
+    /// Paths of repositories that have moved, and their new addresses.
+    moved: Arc<Mutex<Vec<(String, String)>>>,
     /// Path of each request, and whether it had the token.
     seen: Arc<Mutex<Vec<(String, bool)>>>,
 }
@@ -117,6 +127,7 @@ impl GitHost {
             token: token.map(str::to_owned),
             refuse: Arc::default(),
             public: Arc::default(),
+            moved: Arc::default(),
             seen: Arc::default(),
         }
     }
@@ -124,6 +135,11 @@ impl GitHost {
     /// Allows everyone to read a repository.
     pub fn publish(&self, name: &str) {
         self.public.lock().unwrap().push(format!("/{name}.git/"));
+    }
+
+    /// Redirects requests for a repository to another address, as GitHub does after a change of its name.
+    pub fn move_to(&self, name: &str, url: &str) {
+        self.moved.lock().unwrap().push((format!("/{name}.git/"), url.to_owned()));
     }
 
     /// Returns true if any request for a repository had the token, and `None` if there was no request.
@@ -136,6 +152,14 @@ impl GitHost {
     /// Answers the next `times` requests with 503.
     pub fn fail_next(&self, times: usize) {
         *self.refuse.lock().unwrap() = times;
+    }
+}
+
+impl GitHost {
+    fn new_address(&self, uri: &Uri) -> Option<String> {
+        let moved = self.moved.lock().unwrap();
+        let (old, new) = moved.iter().find(|(old, _)| uri.path().starts_with(old))?;
+        Some(format!("{new}/{}", uri.to_string().trim_start_matches(old.as_str())))
     }
 }
 
@@ -163,6 +187,9 @@ pub async fn serve(
         if !has_token && !is_public {
             return (StatusCode::UNAUTHORIZED, [("www-authenticate", "Basic realm=\"GitHub\"")]).into_response();
         }
+    }
+    if let Some(location) = host.new_address(&uri) {
+        return (StatusCode::MOVED_PERMANENTLY, [("location", location)]).into_response();
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let mut backend = tokio::process::Command::new("git")

@@ -11,6 +11,7 @@ pub mod engine;
 pub mod git_host;
 pub mod github;
 pub mod gpu_engine;
+pub mod mount;
 pub mod payload;
 pub mod recorder;
 pub mod remote_engine;

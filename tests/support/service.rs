@@ -18,34 +18,29 @@ impl Service {
 
     /// Starts the service with the programs of a folder before others on the PATH.
     pub fn start_with(program: &Path, config: &Path, programs: Option<&Path>) -> Self {
-        let mut service = Self::spawn(program, "serve", config, programs);
-        let said = service.wait_for("listening at ");
-        service.base = said.split([',', ' ', '\n']).next().unwrap().to_owned();
+        let mut service = Self::of(&mut command(program, "serve", config, programs), config);
+        service.wait_until_listening();
         service
     }
 
     /// Starts `program work` and waits until it is about to work.
     pub fn work(program: &Path, config: &Path, programs: Option<&Path>) -> Self {
-        let mut service = Self::spawn(program, "work", config, programs);
+        let mut service = Self::of(&mut command(program, "work", config, programs), config);
         service.wait_for("working for the runners ");
         service
     }
 
-    fn spawn(program: &Path, command: &str, config: &Path, programs: Option<&Path>) -> Self {
+    /// Starts a command of the program. What it prints goes next to its configuration.
+    pub fn of(command: &mut Command, config: &Path) -> Self {
         let log = config.with_extension(format!("{}.log", rand_suffix()));
         let file = std::fs::File::create(&log).unwrap();
-        let path = std::env::var("PATH").unwrap_or_default();
-        let path = programs.map_or_else(|| path.clone(), |first| format!("{}:{path}", first.display()));
-        let child = Command::new(program)
-            .args([command, "--config"])
-            .arg(config)
-            .env("PATH", path)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(file)
-            .spawn()
-            .expect("the program starts");
-        Self { child, base: String::new(), log }
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn();
+        Self { child: child.expect("the program starts"), base: String::new(), log }
+    }
+
+    pub fn wait_until_listening(&mut self) {
+        let said = self.wait_for("listening at ");
+        said.split([',', ' ', '\n']).next().unwrap().clone_into(&mut self.base);
     }
 
     /// Waits until the program prints these words. Returns the text after them.
@@ -82,6 +77,14 @@ impl Service {
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
+}
+
+fn command(program: &Path, subcommand: &str, config: &Path, programs: Option<&Path>) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = programs.map_or_else(|| path.clone(), |first| format!("{}:{path}", first.display()));
+    let mut command = Command::new(program);
+    command.args([subcommand, "--config"]).arg(config).env("PATH", path);
+    command
 }
 
 impl Drop for Service {

@@ -11,6 +11,7 @@ use url::{Host, Url};
 use super::Findings;
 use crate::config::Config;
 use crate::git;
+use crate::storage::Room;
 
 /// First version of git that has all options that we use.
 const OLDEST_GIT: (u32, u32) = (2, 29);
@@ -117,6 +118,10 @@ pub(super) fn room(what: &str, folder: &Path, least_free: ByteSize, found: &mut 
     let advice = "Free some space (logs, artifacts, caches, images and jobs use it), or lower storage.least_free.";
     if free < least_free {
         found.problem(what, format!("{told}: no job starts with less than {least_free}"), advice);
+    } else if Room::new(folder.to_owned(), least_free).wanting().is_ok_and(|wanting| wanting.is_some()) {
+        let told =
+            format!("{} of {} inodes are free under {}: no job starts", disk.f_favail, disk.f_files, folder.display());
+        found.problem(what, told, "Remove folders of very many files, or give Docker a disk of its own.");
     } else if free.as_u64() / LITTLE < least_free.as_u64() {
         found.warning(what, told, advice);
     } else {

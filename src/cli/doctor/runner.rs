@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use tokio::process::Command;
 
 use super::{Findings, machine, number_of, tls};
 use crate::attempt::ImagesConfig;
+use crate::child;
 use crate::config::Config;
 use crate::executor::docker::examine::examine;
 use crate::executor::{Docker, Endpoint, EngineReport, Limits, NvidiaSmi};
@@ -20,6 +20,8 @@ const SLOW_DRIVERS: [&str; 3] = ["vfs", "devicemapper", "aufs"];
 /// First version of runc in each release line with no known way to break out of a container. Distributions patch older
 /// versions, and give them their own version strings.
 const SAFE_RUNC: [(u32, u32, u32); 2] = [(1, 2, 8), (1, 3, 3)];
+/// First version of NVIDIA's container toolkit with no known way for an image to take over the machine.
+const SAFE_TOOLKIT: (u32, u32, u32) = (1, 17, 8);
 /// Time limit for nvidia-smi, which waits for the driver and may hang.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -58,6 +60,9 @@ pub(super) async fn check(config: &Config, found: &mut Findings) {
     }
     if !is_here {
         return;
+    }
+    if has_runtime {
+        toolkit(found).await;
     }
     match (gpus().await, has_runtime) {
         (Gpus::None, false) => found.ok("GPUs", "none: no nvidia-smi, and no NVIDIA runtime in Docker"),
@@ -133,10 +138,36 @@ fn engine_of(what: &str, runner: &RunnerConfig, engine: &EngineReport, least_fre
 
 /// Returns true if the version string is one of runc's own releases, and too old.
 fn breaks(version: &str) -> bool {
-    let numbers: Vec<u32> = version.split('.').map_while(|number| number.parse().ok()).collect();
-    let [major, minor, patch] = numbers[..] else { return false };
+    let Some((major, minor, patch)) = release(version) else { return false };
     let safe = SAFE_RUNC.iter().find(|safe| (safe.0, safe.1) >= (major, minor));
     safe.is_some_and(|safe| (major, minor, patch) < *safe)
+}
+
+/// Returns the numbers of a version string that has nothing else.
+fn release(version: &str) -> Option<(u32, u32, u32)> {
+    let numbers: Vec<u32> = version.split('.').map_while(|number| number.parse().ok()).collect();
+    let [major, minor, patch] = numbers[..] else { return None };
+    Some((major, minor, patch))
+}
+
+/// Checks the version of NVIDIA's container toolkit, if its program is on the PATH.
+async fn toolkit(found: &mut Findings) {
+    const WHAT: &str = "NVIDIA container toolkit";
+    let mut asked = child::command("nvidia-ctk", &[]);
+    asked.arg("--version").kill_on_drop(true);
+    let Ok(Ok(output)) = tokio::time::timeout(TIMEOUT, asked.output()).await else { return };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let Some(version) = said.split_whitespace().find(|word| release(word).is_some()) else { return };
+    if is_old_toolkit(version) {
+        let advice = "Update it: with this one, an image can take over the machine (CVE-2024-0132, CVE-2025-23266).";
+        found.warning(WHAT, format!("{version} is old"), advice);
+    } else {
+        found.ok(WHAT, version);
+    }
+}
+
+fn is_old_toolkit(version: &str) -> bool {
+    release(version).is_some_and(|version| version < SAFE_TOOLKIT)
 }
 
 fn limits(what: &str, runner: &RunnerConfig, limits: &Limits, engine: &EngineReport, found: &mut Findings) {
@@ -192,7 +223,7 @@ enum Gpus {
 }
 
 async fn gpus() -> Gpus {
-    let mut asked = Command::new("nvidia-smi");
+    let mut asked = child::command("nvidia-smi", &[]);
     asked.args(["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]).kill_on_drop(true);
     match tokio::time::timeout(TIMEOUT, asked.output()).await {
         // Permission denied: this user may not read a folder of the PATH, and no other folder has the program.
@@ -224,6 +255,12 @@ mod tests {
                 && !is_one("trainyard/gpu:1", "trainyard/cpu:{version}")
         );
         assert!(is_one("acme/go:latest", "acme/go") && is_one("host:5000/go:latest", "host:5000/go"));
+    }
+
+    #[test]
+    fn a_toolkit_with_known_holes_is_old() {
+        assert!(is_old_toolkit("1.16.1") && is_old_toolkit("1.17.7"));
+        assert!(!is_old_toolkit("1.17.8") && !is_old_toolkit("1.18.0") && !is_old_toolkit("unknown"));
     }
 
     #[test]

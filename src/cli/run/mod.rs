@@ -267,6 +267,7 @@ impl Build<'_> {
                     smoke: training,
                     limits: limits.as_ref().unwrap_or(&self.runner.limits),
                     mounts: &mounts,
+                    egress_only: None,
                     gpus: &[],
                 };
                 self.runner.run(new, smoke.as_ref(), self.checkout, view, interrupts).await?

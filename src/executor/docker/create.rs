@@ -37,7 +37,10 @@ pub(in crate::executor::docker) fn are_alike(docker: &Docker, one: &Spec, other:
 
 /// Returns true when the networks of two containers would be created in the same way.
 pub(in crate::executor::docker) fn have_like_networks(one: &Spec, other: &Spec) -> bool {
-    let network = |spec: &Spec| (spec.limits.network, spec.limits.egress_allow.clone(), spec.helper.clone());
+    fn network(spec: &Spec) -> impl PartialEq + use<'_> {
+        let Spec { limits, egress_only, helper, .. } = spec;
+        (limits.network, &limits.egress_allow, &limits.egress_deny, egress_only, helper)
+    }
     network(one) == network(other)
 }
 
@@ -142,6 +145,7 @@ mod tests {
             environment: vec![("HOME".to_owned(), "/home/travis".to_owned())],
             limits: Limits::default(),
             mounts: Vec::new(),
+            egress_only: None,
             helper: "minimal".to_owned(),
             gpus: Vec::new(),
         };
@@ -159,6 +163,8 @@ mod tests {
         assert!(!changed(&|other| other.limits.memory = bytesize::ByteSize::gib(1)));
         assert!(!changed(&|other| other.limits.network = Network::Full));
         assert!(!changed(&|other| other.limits.egress_allow = vec!["10.1.2.3/32".parse().expect("a network")]));
+        assert!(!changed(&|other| other.limits.egress_deny = vec!["203.0.113.0/24".parse().expect("a network")]));
+        assert!(!changed(&|other| other.egress_only = Some(Vec::new())));
         assert!(!changed(&|other| other.mounts = vec![mount.clone()]));
         assert!(!changed(&|other| other.gpus = vec!["GPU-1".to_owned()]));
         assert!(!changed(&|other| other.helper = "other".to_owned()));

@@ -5,7 +5,7 @@ use bollard::models::ContainerCreateBody;
 
 use super::Docker;
 use super::errors::is_status;
-use super::labels::HELPS;
+use super::labels::{CHECKOUT_REPO, HELPS};
 use super::{create, host_config};
 use crate::executor::{ExecError, Image};
 
@@ -15,7 +15,7 @@ const INSPECT_SUFFIX: &str = "-inspect";
 /// Finds an image of the engine.
 ///
 /// # Errors
-/// Returns [`ExecError::Job`] when it is absent.
+/// Returns [`ExecError::Job`] when it is absent, or a checkout image: those are not found by name.
 pub async fn find(docker: &Docker, name: &str) -> Result<Image, ExecError> {
     let inspected = docker.client()?.inspect_image(name).await;
     if is_status(&inspected, 404) {
@@ -23,7 +23,13 @@ pub async fn find(docker: &Docker, name: &str) -> Result<Image, ExecError> {
             "the image {name} is not on this runner; build or pull it there, or choose another version"
         )));
     }
-    let id = inspected.context("inspecting the image")?.id.context("an image without an id")?;
+    let image = inspected.context("inspecting the image")?;
+    let labels = image.config.and_then(|config| config.labels).unwrap_or_default();
+    if labels.get(CHECKOUT_REPO).is_some_and(|repo| !repo.is_empty()) {
+        // A job could name the image of another repository by its id.
+        return Err(ExecError::Job(format!("the image {name} holds the files of a repository, and is not for jobs")));
+    }
+    let id = image.id.context("an image without an id")?;
     // The lock is held during the check, so that jobs that begin together check the image once.
     let mut known = docker.images.0.lock().await;
     let has_git = match known.get(&id) {

@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 use tower_service::Service;
 
 use super::{PROMPT, SshHost};
+use crate::child;
 
 /// The time that ssh may take to log in. The ConnectTimeout below is shorter.
 const LOG_IN: Duration = Duration::from_secs(9);
@@ -43,6 +44,9 @@ const OPTIONS: [&str; 10] = [
     "ServerAliveInterval=3",
     "ServerAliveCountMax=3",
 ];
+
+/// Variables of this process that ssh gets: for its user's configuration, and the agent that holds the user's keys.
+const SSH_ENVIRONMENT: [&str; 4] = ["HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK"];
 
 /// The connection to one machine. Clones share it.
 #[derive(Debug, Clone)]
@@ -93,7 +97,7 @@ impl Tunnel {
         // ssh appends to the file, so that the file can be emptied while ssh still writes.
         let log = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&said)?;
         // setpriv (util-linux) asks the kernel to end ssh together with this process, which needs no unsafe code here.
-        let mut command = Command::new("setpriv");
+        let mut command = child::command("setpriv", &SSH_ENVIRONMENT);
         command.args(["--pdeathsig=KILL", "--", "ssh", "-M", "-N", "-o", "ExitOnForwardFailure=yes", "-L"]);
         command.arg(format!("{}:{}", socket.display(), self.0.host.socket));
         self.name_host(&mut command, folder.path());
@@ -126,7 +130,7 @@ impl Tunnel {
     /// Returns a command that runs `program` on the machine.
     pub(super) async fn command(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Command> {
         let folder = self.open().await?;
-        let mut command = Command::new("ssh");
+        let mut command = child::command("ssh", &SSH_ENVIRONMENT);
         self.name_host(&mut command, &folder);
         // A shell on the machine reads the command.
         let words = [program].into_iter().chain(arguments.iter().copied());

@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+use crate::child;
 
 const MARK: &str = "TRAINYARD";
 pub(super) const DATABASE: &str = "trainyard";
@@ -251,7 +253,7 @@ async fn make(folder: &Path, binaries: &Path, owner: Option<Owner>) -> anyhow::R
         std::os::unix::fs::chown(&unfinished, Some(owner.uid), Some(owner.gid))?;
     }
     info!("making a private Postgres cluster in {}", folder.display());
-    let mut initdb = Command::new(binaries.join("initdb"));
+    let mut initdb = child::command(binaries.join("initdb"), &[]);
     initdb
         .args(["--username", DATABASE, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--pgdata"])
         .arg(&unfinished)
@@ -327,7 +329,7 @@ fn launch(
 ) -> anyhow::Result<Child> {
     let log = std::fs::File::create(log_file(folder))?;
     // setpriv (util-linux) asks the kernel to stop the server when we end, so that no unsafe code is needed here.
-    let mut server = Command::new("setpriv");
+    let mut server = child::command("setpriv", &[]);
     server.arg("--pdeathsig=INT");
     if let Some(owner) = owner {
         server.args([format!("--reuid={}", owner.uid), format!("--regid={}", owner.gid)]).arg("--clear-groups");

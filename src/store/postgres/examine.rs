@@ -7,9 +7,9 @@ use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Row as _};
-use tokio::process::Command;
 
 use super::cluster;
+use crate::child;
 use crate::store::MIGRATOR;
 
 /// Time limit for an answer; a slower server counts as unreachable.
@@ -120,9 +120,9 @@ pub async fn private(data: &Path) -> anyhow::Result<Private> {
     }
     let folder = data.join("postgres");
     let is_made = cluster::is_made(&folder, owner)?;
-    let said = Command::new("setpriv").arg("--version").output().await;
+    let said = child::command("setpriv", &[]).arg("--version").output().await;
     said.context("cannot start setpriv: install the package util-linux")?;
-    let said = Command::new(binaries.join("postgres")).arg("--version").output().await;
+    let said = child::command(binaries.join("postgres"), &[]).arg("--version").output().await;
     let said = said.with_context(|| format!("cannot start {}", binaries.join("postgres").display()))?.stdout;
     let said = String::from_utf8_lossy(&said);
     let version = said.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));

@@ -159,7 +159,7 @@ impl CheckoutImages {
         let begin = Instant::now();
         let folder = tempfile::tempdir_in(&self.scratch).context("making a scratch folder")?;
         let wanted = Checkout { depth: Some(1), ..Checkout::default() };
-        let new = NewHistory { sha: commit, base: None, wanted: &wanted, origin };
+        let new = NewHistory { sha: commit, base: None, wanted: &wanted, origin, max_size: self.limits.disk };
         self.mirrors.history(repo, new, folder.path()).await?;
         let upload = Upload::default().folder(folder.path().to_owned(), &checkout_folder(repo));
         let spec = checkout_image_spec(image, repo, commit, &self.limits);

@@ -1,50 +1,58 @@
 //! The checkout of a job, made from the mirror of its repository.
 
-use std::path::Path;
-
 use anyhow::Context as _;
 use tempfile::TempDir;
 
 use crate::attempt::SmokeJob;
 use crate::domain::{Checkout, RepoName};
 use crate::executor::ExecError;
-use crate::git::{Mirrors, NewHistory};
+use crate::git::{Mirrors, NewHistory, Permanent};
 use crate::lora::smoke::Smoke;
 use crate::plan::{Commit, Sources};
 use crate::store::builds::BuildFacts;
 use crate::travis::script::Files;
+use crate::worker::Settings;
 use crate::worker::fetch::ensure_fetched;
 
 /// Makes a checkout in a new folder in `scratch`. It has no files when the job takes them from the history with its own
 /// git, so that the job's processors do that work. Otherwise git writes the files here, which is faster than the copy
 /// through an engine.
+///
+/// # Errors
+/// Returns [`ExecError::Job`] when the checkout is larger than the job's disk.
 pub(super) async fn put_together(
     mirrors: &Mirrors,
-    scratch: &Path,
+    Settings { scratch, limits, .. }: &Settings,
     repo: &RepoName,
     facts: &BuildFacts,
     wanted: &Checkout,
     files: &Files,
-) -> anyhow::Result<TempDir> {
+) -> Result<TempDir, ExecError> {
     tokio::fs::create_dir_all(scratch).await.context("making the scratch folder")?;
     let attempt = async || {
         let folder = tempfile::tempdir_in(scratch).context("making a scratch folder")?;
         if wanted.clone {
             let (sha, origin) = (&facts.built_sha, &facts.clone_url);
             let base = if let Files::OfCheckoutImage(base) = files { Some(base) } else { None };
-            mirrors.history(repo, NewHistory { sha, base, wanted, origin }, folder.path()).await?;
+            let new = NewHistory { sha, base, wanted, origin, max_size: limits.disk };
+            mirrors.history(repo, new, folder.path()).await?;
             if *files == Files::InPlace {
-                mirrors.check_out(sha, folder.path()).await?;
+                mirrors.check_out(sha, folder.path(), limits.disk).await?;
             }
         }
         anyhow::Ok(folder)
     };
-    let error = match attempt().await {
-        Ok(folder) => return Ok(folder),
-        Err(error) => error,
+    let error = match attempt().await.map_err(explain) {
+        Err(ExecError::System(error)) => error,
+        ended => return ended,
     };
-    ensure_fetched(mirrors, repo, facts).await.context(error.to_string())?;
-    attempt().await
+    ensure_fetched(mirrors, repo, facts).await.map_err(|fetch| explain(fetch.context(error.to_string())))?;
+    attempt().await.map_err(explain)
+}
+
+/// Returns the error of the job's author if no other try can succeed.
+fn explain(error: anyhow::Error) -> ExecError {
+    if error.is::<Permanent>() { ExecError::Job(format!("{error:#}")) } else { ExecError::System(error) }
 }
 
 /// Derives the training of a smoke job again, as the plan did: the job's row holds the order, not the files.
@@ -57,7 +65,7 @@ pub(super) async fn derive_training(
     repo: &RepoName,
     facts: &BuildFacts,
 ) -> Result<Smoke, ExecError> {
-    ensure_fetched(mirrors, repo, facts).await?;
+    ensure_fetched(mirrors, repo, facts).await.map_err(explain)?;
     let tree = mirrors.files(repo, &facts.built_sha).await?;
     let sources = Sources::of(&tree, |file| (&file.path, file.size));
     let texts = mirrors.read(repo, &sources.readable).await?;

@@ -41,7 +41,7 @@ pub(super) async fn prepare(run: &Run, is_adopted: bool, log: &mut Log) -> Resul
         tokio::time::sleep(ENGINE_RETRY_DELAY).await;
     };
     let caches = &run.handles.settings.caches;
-    let cache = cache::find(caches, &run.job, &facts, !is_adopted).await;
+    let cache = cache::find(caches, &run.job, &facts, !secrets.allowed, !is_adopted).await;
     let origin = Origin { repo: facts.repo_id, is_fork: !secrets.allowed };
     Ok(Prepared { facts, secrets, cache, origin })
 }

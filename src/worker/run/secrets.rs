@@ -19,8 +19,7 @@ pub(super) struct Secrets {
 
 /// Decrypts a job's secrets, if the job is trusted with them.
 pub(super) async fn decrypt(keys: &RepoKeys, job: &Claimed, facts: &BuildFacts) -> anyhow::Result<Secrets> {
-    let head = facts.pull_request.map(|_| facts.head_repo.as_deref());
-    if !secrets::are_for(&facts.repo()?, head) {
+    if facts.is_fork {
         return Ok(Secrets::default());
     }
     let ciphers: Vec<String> = secrets::ciphers(&job.config).into_iter().map(str::to_owned).collect();

@@ -8,7 +8,7 @@ use super::script_facts::{self, Place};
 use super::{End, Run, checkout};
 use crate::attempt::{NewContainer, Preparation, Started};
 use crate::domain::{AttemptId, RepoName};
-use crate::executor::{Found, Mount};
+use crate::executor::{EgressRule, Found, IpNetwork, Mount};
 use crate::store::builds::BuildFacts;
 use crate::store::queue::{self, Claimed};
 use crate::travis::extensions::fails_when_lost;
@@ -59,10 +59,11 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
         smoke,
         limits: &run.limits,
         mounts: &mounts,
+        egress_only: egress_only(repo, !secrets.allowed, &settings.egress),
         gpus: &job.gpus,
     };
     let preparation = Preparation {
-        checkout: checkout::put_together(mirrors, &settings.scratch, repo, facts, wanted, files),
+        checkout: checkout::put_together(mirrors, settings, repo, facts, wanted, files),
         before: only_once(job, &script_facts).map(|why| record_only_once(db, run.attempt, why)),
     };
     let started = new.start(engine, &settings.images, &run.progress, preparation).await;
@@ -75,6 +76,11 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
 /// folders.
 fn mounts_for<'a>(repo: &'a RepoName, is_trusted: bool, mounts: &'a [Mount]) -> impl Iterator<Item = &'a Mount> {
     mounts.iter().filter(move |mount| is_trusted && mount.is_for(repo))
+}
+
+/// Returns the only networks that a job reaches, by the first rule that is for it; `None` for all that are not closed.
+fn egress_only<'a>(repo: &RepoName, is_fork: bool, rules: &'a [EgressRule]) -> Option<&'a [IpNetwork]> {
+    rules.iter().find(|rule| rule.is_for(repo, is_fork)).map(|rule| rule.only.as_slice())
 }
 
 /// Returns why a job must not be restarted automatically once its script runs: it publishes, so that a second run could

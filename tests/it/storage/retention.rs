@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use sqlx::PgPool;
 use trainyard::config::Config;
-use trainyard::git::Mirrors;
 use trainyard::janitor::{Archiver, Duties, Kept};
 use trainyard::storage::{CacheConfig, Caches, Keys, Objects, StorageConfig};
 use trainyard::store::output::retention::RetentionConfig;
 
 use crate::support::app::App;
 use crate::support::database;
+use crate::support::git_host;
 use crate::support::github::GitHub;
 use crate::support::payload::{self, Delivery};
 use crate::support::s3::S3;
@@ -25,7 +25,7 @@ const ARTIFACT: &str = "/api/v1/jobs/1/artifacts/w.bin";
 fn archiver(db: &PgPool, folder: &Path, retention: RetentionConfig) -> Archiver {
     let objects = Objects::open(&StorageConfig::default(), folder).unwrap();
     let caches = Caches::new(folder.join("caches"), CacheConfig::default());
-    let mirrors = Mirrors::new(folder.join("mirrors"), None);
+    let mirrors = git_host::mirrors(folder.join("mirrors"));
     Archiver::new(
         Duties::Installation,
         db.clone(),
@@ -196,7 +196,7 @@ async fn what_many_fetches_left_in_a_mirror_is_packed() {
     git(&["-c", "fastimport.unpackLimit=100000", "fast-import", "--quiet"], &commits);
     let loose = || -> usize { git(&["count-objects"], "").split(' ').next().unwrap().parse().unwrap() };
     assert_eq!(loose(), 3300);
-    let mirrors = Mirrors::new(folder.path().join("mirrors"), None);
+    let mirrors = git_host::mirrors(folder.path().join("mirrors"));
     mirrors.tidy().await.unwrap();
     let refs = git(&["for-each-ref", "--format=%(refname)"], "");
     assert_eq!(refs.lines().count(), 1000);
@@ -217,7 +217,7 @@ async fn mirrors_that_nothing_was_fetched_into_for_long_go() {
     let folder = tempfile::tempdir().unwrap();
     let mirror = folder.path().join("mirrors/acme/styles.git");
     std::fs::create_dir_all(mirror.join("refs/trainyard/commit")).unwrap();
-    let mirrors = Mirrors::new(folder.path().join("mirrors"), None);
+    let mirrors = git_host::mirrors(folder.path().join("mirrors"));
     let now = std::time::SystemTime::now();
     assert_eq!(mirrors.prune(now, days(45)).await.unwrap(), 0);
     assert_eq!(mirrors.prune(now + days(46), days(45)).await.unwrap(), 1);
@@ -278,7 +278,7 @@ async fn while_the_storage_is_away_pages_say_so_and_logs_wait_in_rows() {
         objects,
         keys: Keys { instance: "i".to_owned() },
         caches: Caches::new(app.data().join("c"), CacheConfig::default()),
-        mirrors: Mirrors::new(app.data().join("m"), None),
+        mirrors: git_host::mirrors(app.data().join("m")),
     };
     let archiver = Archiver::new(Duties::Installation, app.db.clone(), kept, RetentionConfig::default());
 

@@ -99,6 +99,6 @@ pub struct PullRequest {
 impl PullRequest {
     /// Returns true if the pull request comes from another repository than `base`, so that it must not see secrets.
     pub fn is_from_fork(&self, base: &RepoName) -> bool {
-        self.head_repo.as_ref() != Some(base)
+        self.head_repo.as_ref().is_none_or(|head| !head.to_string().eq_ignore_ascii_case(&base.to_string()))
     }
 }

@@ -78,14 +78,31 @@ pub fn slug(config: &Config) -> String {
     slug
 }
 
-/// Returns the refs whose caches a job looks for, the best first. The job writes only to the first, so that a pull
-/// request never writes what a branch reads.
-pub fn refs(pull_request: Option<i64>, branch: &str, default_branch: &str) -> Vec<String> {
+/// The ref that a job was started for, as far as caches are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin<'a> {
+    Branch(&'a str),
+    Tag(&'a str),
+    /// A pull request into a branch, from the repository itself.
+    PullRequest(i64, &'a str),
+    /// A pull request from another repository.
+    Fork(i64),
+}
+
+/// Returns the refs whose caches a job looks for, the best first. The job writes only to the first, and no two kinds of
+/// origins write the same: neither a tag nor a pull request writes what a branch reads. A fork reads the default
+/// branch's cache only if `forks_read` is true.
+pub fn refs(origin: Origin<'_>, default_branch: &str, forks_read: bool) -> Vec<String> {
     let of_branch = |name: &str| format!("branch/{name}");
-    let mut refs: Vec<String> = pull_request.map(|number| format!("pull/{number}")).into_iter().collect();
-    refs.push(of_branch(branch));
-    if branch != default_branch {
-        refs.push(of_branch(default_branch));
+    let mut refs = match origin {
+        Origin::Branch(name) => vec![of_branch(name)],
+        Origin::Tag(name) => vec![format!("tag/{name}")],
+        Origin::PullRequest(number, base) => vec![format!("pull/{number}"), of_branch(base)],
+        Origin::Fork(number) => vec![format!("fork/{number}")],
+    };
+    let default = of_branch(default_branch);
+    if (forks_read || !matches!(origin, Origin::Fork(_))) && !refs.contains(&default) {
+        refs.push(default);
     }
     refs
 }
@@ -127,10 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn a_pull_request_reads_its_base_and_writes_its_own() {
-        assert_eq!(refs(Some(7), "next", "main"), ["pull/7", "branch/next", "branch/main"]);
-        assert_eq!(refs(None, "main", "main"), ["branch/main"]);
+    fn each_kind_of_origin_writes_its_own_cache() {
+        assert_eq!(refs(Origin::Branch("main"), "main", true), ["branch/main"]);
+        assert_eq!(refs(Origin::Branch("next"), "main", true), ["branch/next", "branch/main"]);
+        assert_eq!(refs(Origin::PullRequest(7, "next"), "main", false), ["pull/7", "branch/next", "branch/main"]);
+        assert_eq!(refs(Origin::Tag("main"), "main", true), ["tag/main", "branch/main"]);
+        assert_eq!(refs(Origin::Fork(7), "main", true), ["fork/7", "branch/main"]);
+        assert_eq!(refs(Origin::Fork(7), "main", false), ["fork/7"]);
         // A branch cannot pass as a pull request.
-        assert_eq!(refs(None, "pull/7", "main")[0], "branch/pull/7");
+        assert_eq!(refs(Origin::Branch("pull/7"), "main", true)[0], "branch/pull/7");
     }
 }

@@ -1,4 +1,4 @@
-//! The `secure:` strings of a job's config, and the rule on which jobs may have their clear texts.
+//! The `secure:` strings of a job's config.
 
 use std::collections::BTreeSet;
 
@@ -7,18 +7,11 @@ use serde_json::Value as Json;
 use super::env;
 use super::matrix::Config;
 use super::shell::is_name;
-use crate::domain::RepoName;
 
 /// Replacement for a secret that was not encrypted with the repository's key, outside of `env`.
 const UNDECRYPTABLE: &str = "[unable to decrypt]";
 /// Minimum length of a secret that is hidden in the log, as on Travis: hiding shorter ones would hide half the log.
 pub const SHORTEST: usize = 3;
-
-/// Returns true if a job may have the secrets of `repo`. A pull request may when its head is in the same repository.
-/// `head` is that of a pull request, `Some(None)` when the head's repository was deleted.
-pub fn are_for(repo: &RepoName, head: Option<Option<&str>>) -> bool {
-    head.is_none_or(|head| head.is_some_and(|head| head.eq_ignore_ascii_case(&repo.to_string())))
-}
 
 /// Returns every `secure:` string in a config, each once.
 pub fn ciphers(config: &Json) -> BTreeSet<&str> {
@@ -107,15 +100,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn a_fork_gets_no_secrets() {
-        let repo: RepoName = "acme/style".parse().unwrap();
-        assert!(are_for(&repo, None), "a push");
-        assert!(are_for(&repo, Some(Some("Acme/style"))), "a pull request of a branch");
-        assert!(!are_for(&repo, Some(Some("mallory/style"))), "a fork");
-        assert!(!are_for(&repo, Some(None)), "a fork that was deleted");
-    }
 
     #[test]
     fn ciphers_are_found_and_replaced_wherever_they_stand() {

@@ -12,6 +12,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use super::check::{self, MOST_OUTPUT};
+use crate::child;
 use crate::domain::GpuUse;
 use crate::executor::docker::{Docker, Endpoint, Tunnel};
 use crate::gpu::{self, APPS_QUERY, Device, GPU_QUERY, GpuConfig, USE_QUERY};
@@ -92,7 +93,7 @@ impl NvidiaSmi {
         let name = self.program.display();
         let answer = match &self.place {
             Place::Here => {
-                let mut command = Command::new(&self.program);
+                let mut command = child::command(&self.program, &[]);
                 command.args(arguments);
                 output(command).await?.map(|Ended { status, told, .. }| (status, told))
             }

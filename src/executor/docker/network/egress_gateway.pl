@@ -1,5 +1,6 @@
-# Sets the routing rules of a job's network, then sleeps to keep the network. Run as `perl -e THIS ALLOWED BLOCKED`,
-# with two lists of networks that are separated by spaces. The script uses netlink directly, so that an image needs no
+# Sets the routing rules of a job's network, then sleeps to keep the network. Run as `perl -e THIS ALLOWED BLOCKED
+# [ONLY]`, with lists of networks that are separated by spaces. Without ONLY, all that is not blocked is open. The script
+# uses netlink directly, so that an image needs no
 # `ip`: perl is in every Debian.
 use strict;
 use warnings;
@@ -54,7 +55,7 @@ sub lines {
     return <$file>;
 }
 
-my ($allowed, $blocked) = map { [split / /] } @ARGV;
+my ($allowed, $blocked, $only) = map { [split / /] } @ARGV;
 
 # The name servers that the engine chose are open only at their port: in some clouds their address has other services,
 # too.
@@ -73,6 +74,10 @@ for my $line (lines('/proc/net/route')) {
     rule(400, $TO_TABLE, $host);
 }
 rule(500, $PROHIBIT, $_) for @$blocked;
+if ($only) {
+    rule(600, $TO_TABLE, $_) for @$only;
+    rule(700, $PROHIBIT, '0.0.0.0/0');
+}
 # A broadcast reaches the host as well, and its routes come before any rule.
 my $address = '';
 for my $line (lines('/proc/net/fib_trie')) {

@@ -15,7 +15,7 @@ use crate::executor::docker::create::make;
 use crate::executor::docker::errors::is_no_image;
 use crate::executor::docker::host_config::of_helper;
 use crate::executor::docker::labels::{HELPS, gateway_of, probe_of};
-use crate::executor::{ExecError, Spec};
+use crate::executor::{ExecError, IpNetwork, Spec};
 
 /// The program of the gateway.
 const GATEWAY: &str = include_str!("egress_gateway.pl");
@@ -48,9 +48,13 @@ const ADDRESSES_AGE: Duration = Duration::from_secs(5 * 60);
 /// Makes the gateway of a job's container, without starting it.
 pub(in crate::executor::docker) async fn create(docker: &Docker, spec: &Spec, container: &str) -> anyhow::Result<()> {
     let host = host_addresses(docker, spec, container).await?;
-    let allowed: Vec<String> = spec.limits.egress_allow.iter().map(ToString::to_string).collect();
-    let closed: Vec<&str> = CLOSED.into_iter().chain(host.iter().map(String::as_str)).collect();
-    let command = ["perl", "-e", GATEWAY, &allowed.join(" "), &closed.join(" ")];
+    let join = |networks: &[IpNetwork]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let (allowed, denied) = (join(&spec.limits.egress_allow), join(&spec.limits.egress_deny));
+    let closed: Vec<&str> =
+        CLOSED.into_iter().chain(host.iter().map(String::as_str)).chain([denied.as_str()]).collect();
+    let (closed, only) = (closed.join(" "), spec.egress_only.as_deref().map(join));
+    let command = ["perl", "-e", GATEWAY, &allowed, closed.trim_end()];
+    let command: Vec<&str> = command.into_iter().chain(only.as_deref()).collect();
     make_helper(
         docker,
         spec,

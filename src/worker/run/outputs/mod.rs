@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use tokio_util::io::{StreamReader, SyncIoBridge};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use self::take::Taken;
@@ -60,7 +60,7 @@ pub(super) async fn keep(run: &Run, prepared: Prepared, ended: &Ended, judged: J
     let Handles { engine, settings, .. } = &*run.handles;
     // The cache is stored before the verdict, since the jobs of the next stage may need it.
     if let Some(cache) = prepared.cache {
-        judgement.closing.push_str(&cache::store(engine, &settings.caches, &ended.container, cache).await);
+        judgement.closing.push_str(&cache::store(engine, settings, &ended.container, cache).await);
     }
     let artifacts = store_artifacts(run, prepared.origin, &ended.container, &mut judgement).await;
     Finished { judgement, examined, artifacts }
@@ -104,20 +104,21 @@ async fn store_until_done(run: &Run, origin: Origin, container: &str) -> anyhow:
 }
 
 async fn try_store(run: &Run, origin: Origin, container: &str) -> anyhow::Result<Taken> {
+    let stop = CancellationToken::new();
+    let _ends_reading = stop.clone().drop_guard();
     let Handles { engine, settings, .. } = &*run.handles;
     let declared = if run.is_smoke() {
         let folder = output_folder();
         Declared { base: PathBuf::from(&folder), paths: vec![folder], left_out: 0 }
     } else {
-        declared(engine, container).await?
+        declared(engine, container, &stop).await?
     };
     let (objects, keys) = settings.objects.clone().context("a place for objects")?;
     let limit = settings.limits.artifacts;
     let mut taken = Taken::new(objects, keys, origin, run.attempt, limit);
     for path in declared.paths {
-        let tar = engine.copy_out(container, &path).await.with_context(|| format!("reading {path}"))?;
+        let tar = engine.read_out(container, &path, &stop).await.with_context(|| format!("reading {path}"))?;
         let Some(tar) = tar else { continue };
-        let tar = SyncIoBridge::new(StreamReader::new(tar));
         let base = declared.base.clone();
         taken = tokio::task::spawn_blocking(move || taken.take(&base, &path, tar).map(|()| taken)).await??;
     }
@@ -128,12 +129,11 @@ async fn try_store(run: &Run, origin: Origin, container: &str) -> anyhow::Result
 }
 
 /// Returns the paths that the script listed; no paths when the script did not get that far.
-async fn declared(engine: &Engine, container: &str) -> anyhow::Result<Declared> {
+async fn declared(engine: &Engine, container: &str, stop: &CancellationToken) -> anyhow::Result<Declared> {
     let nothing = Declared { base: PathBuf::from("/"), paths: Vec::new(), left_out: 0 };
-    let Some(tar) = engine.copy_out(container, &format!("{HOME}/.travis/artifacts")).await? else {
+    let Some(tar) = engine.read_out(container, &format!("{HOME}/.travis/artifacts"), stop).await? else {
         return Ok(nothing);
     };
-    let tar = SyncIoBridge::new(StreamReader::new(tar));
     let read = move || -> anyhow::Result<String> {
         let mut list = Vec::new();
         if let Some(entry) = tar::Archive::new(tar).entries()?.next() {

@@ -1,4 +1,4 @@
-//! The networks that jobs may reach although similar ones are closed to them.
+//! Networks that the configuration opens or closes to jobs.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -9,12 +9,12 @@ use serde::Deserialize;
 /// An IPv4 address, or an IPv4 network such as `10.1.2.0/24`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct AllowedNetwork {
+pub struct IpNetwork {
     address: Ipv4Addr,
     length: u8,
 }
 
-impl FromStr for AllowedNetwork {
+impl FromStr for IpNetwork {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -25,7 +25,7 @@ impl FromStr for AllowedNetwork {
     }
 }
 
-impl TryFrom<String> for AllowedNetwork {
+impl TryFrom<String> for IpNetwork {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -33,7 +33,7 @@ impl TryFrom<String> for AllowedNetwork {
     }
 }
 
-impl fmt::Display for AllowedNetwork {
+impl fmt::Display for IpNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.length)
     }
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn addresses_and_networks_are_taken_and_nothing_else() {
-        let shown = |text: &str| text.parse::<AllowedNetwork>().map(|reach| reach.to_string());
+        let shown = |text: &str| text.parse::<IpNetwork>().map(|network| network.to_string());
         assert_eq!(shown("10.1.2.3").as_deref(), Ok("10.1.2.3/32"));
         assert_eq!(shown("10.1.0.0/16").as_deref(), Ok("10.1.0.0/16"));
         for wrong in ["10.1.2", "10.1.2.3/33", "10.1.2.3/", "::1", "proxy", "10.1.2.3/32 0.0.0.0/0"] {
