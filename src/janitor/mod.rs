@@ -15,18 +15,26 @@ use tracing::{info, warn};
 
 pub use self::archiver::{ARCHIVE_INTERVAL, Archiver, Kept};
 use crate::domain::AttemptId;
+use crate::intake::DELIVERY_TIMEOUT;
+use crate::outbox::LONGEST_PAUSE;
 use crate::storage::Room;
 use crate::store::alerts;
+use crate::store::delays::{self, LongestWaits};
 use crate::store::queue;
 use crate::store::wakeup::bell::Bells;
-use crate::worker::{Database, LEASE, Worker};
+use crate::worker::{Database, LEASE, REQUEUE_DELAY, Worker};
 
 /// Interval of the janitor's rounds.
 pub const ROUND: Duration = Duration::from_secs(1);
 /// Number of rounds between checks of the containers: their list is a larger request.
 const REAP_EACH: u32 = 30;
-/// Number of rounds between checks for alerts on runners that no longer exist.
+/// Number of rounds between checks for waits that a wrong clock has stretched.
+const SHORTEN_EACH: u32 = 30;
+/// Number of rounds between checks for alerts on runners and repositories that no longer exist.
 const FORGET_EACH: u32 = 600;
+/// Longest waits that the steps ask for.
+const LONGEST_WAITS: LongestWaits =
+    LongestWaits { wish: LONGEST_PAUSE, delivery: DELIVERY_TIMEOUT, job: REQUEUE_DELAY };
 /// Time that a job waits for a runner that could run it at all: such a runner may just be starting.
 const UNSCHEDULABLE_AFTER: Duration = Duration::from_secs(60);
 
@@ -90,6 +98,13 @@ impl Janitor {
         self.rescue(now).await.context("rescuing lost jobs")?;
         if self.rounds.is_multiple_of(FORGET_EACH) {
             alerts::forget_runners(&self.db).await.context("forgetting removed runners")?;
+            alerts::forget_repositories(&self.db).await.context("forgetting alerts on repositories")?;
+        }
+        if self.rounds.is_multiple_of(SHORTEN_EACH) {
+            let shortened = delays::shorten(&self.db, &LONGEST_WAITS).await.context("shortening the waits")?;
+            if shortened > 0 {
+                warn!("{shortened} waits were longer than any that Trainyard asks for: was the clock ahead?");
+            }
         }
         let told =
             queue::update_wait_reasons(&self.db, UNSCHEDULABLE_AFTER).await.context("updating the wait reasons")?;

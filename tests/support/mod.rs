@@ -12,6 +12,7 @@ pub mod git_host;
 pub mod github;
 pub mod gpu_engine;
 pub mod payload;
+pub mod post;
 pub mod recorder;
 pub mod remote_engine;
 pub mod s3;
