@@ -147,7 +147,7 @@ impl Runner {
                 readers.losses.feed(bytes);
                 view.feed(bytes)?;
                 let mut progress = shared.lock();
-                progress.last_output = Instant::now();
+                progress.output_stored();
                 progress.log_full = shown >= limit;
             }
             self.engine.wait(container).await?;

@@ -1,7 +1,7 @@
 //! The way of a container's output into the stored log.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use bytes::Bytes;
@@ -167,10 +167,12 @@ impl Gathered {
 async fn store_gathered(gathered: &Gathered, shared: &Shared, log: &mut Log) -> Result<(), Lost> {
     let mut appends = 0_u32;
     while let Some(bytes) = gathered.take().await {
+        shared.lock().output_came();
+        // Postgres may be away for long meanwhile, and the job goes on.
         log.append(&bytes).await?;
         {
             let mut progress = shared.lock();
-            progress.last_output = Instant::now();
+            progress.output_stored();
             progress.log_full = log.is_full();
         }
         if log.is_full() {
