@@ -1,7 +1,10 @@
 //! The outbox in a simulation: its pace in a model world on many random schedules, and the rows of the model beside those
 //! of a real Postgres.
 
+mod chance;
+mod checks;
 mod replay;
+mod rows;
 mod world;
 
 use self::world::World;

@@ -8,7 +8,8 @@ use trainyard::outbox::pacing::LONGEST_PAUSE;
 use trainyard::store::delays::{self, LongestWaits};
 use trainyard::store::wishes::{self, Failure, NewWish, Wish};
 
-use super::world::{Op, World, duration, id};
+use super::rows::{Op, Row, duration, id};
+use super::world::World;
 use crate::support::database;
 
 pub struct Database(PgPool);
@@ -47,14 +48,14 @@ impl Database {
         free(&mut held).await;
         let query = "select wanted_seq, sent_seq, tried_seq, given_up_seq, tries from wish order by id";
         let seen: Vec<Seen> = sqlx::query_as(query).fetch_all(&self.0).await.unwrap();
-        let of_model = |row: &super::world::Row| Seen {
+        let of_model = |row: &Row| Seen {
             wanted_seq: row.wanted,
             sent_seq: row.sent,
             tried_seq: row.tried,
             given_up_seq: row.given_up,
             tries: row.tries,
         };
-        let model: Vec<Seen> = world.rows.iter().map(of_model).collect();
+        let model: Vec<Seen> = world.rows.0.iter().map(of_model).collect();
         if seen == model { Ok(()) } else { Err(format!("the rows are {seen:#?}, and the model has {model:#?}")) }
     }
 
@@ -66,7 +67,7 @@ impl Database {
     ) -> Result<(), String> {
         let db = &self.0;
         match op {
-            Op::Want { row, ends } => self.want(world.rows[*row].repo, *row, *ends).await,
+            Op::Want { row, ends } => self.want(world.rows.0[*row].repo, *row, *ends).await,
             Op::Take { choice, taken, is_sent_on } => {
                 let mut hold = db.begin().await.unwrap();
                 let wish = wishes::take(&mut hold, choice).await.unwrap();

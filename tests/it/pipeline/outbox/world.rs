@@ -1,94 +1,17 @@
-//! A model of all around the pace: the rows, GitHub, the clocks, and a process that may crash. The pace itself is the
-//! real one.
+//! A model of all around the pace: GitHub, the clocks, and a process that may crash. The pace itself is the real one.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use trainyard::domain::RepoId;
 use trainyard::outbox::pacing::{Answer, Consequence, LONGEST_PAUSE, Pacing, Request, Window};
-use trainyard::store::wishes::{Choice, Requests, Retry, Urgency};
+use trainyard::store::wishes::{Requests, Urgency};
 
-/// Microseconds.
-pub type Time = i64;
-pub const SECOND: Time = 1_000_000;
-pub const HOUR: Time = 3600 * SECOND;
-const POSTERS: usize = 4;
+use super::chance::{Mood, Random};
+use super::rows::{HOUR, Op, Row, Rows, SECOND, Time, duration, id, micros};
+
+pub const POSTERS: usize = 4;
 /// Small windows, so that schedules reach their ends.
 pub const WINDOWS: [Window; 2] =
     [Window { most: 6, within: Duration::from_secs(20) }, Window { most: 30, within: Duration::from_secs(3600) }];
-
-pub fn duration(time: Time) -> Duration {
-    Duration::from_micros(time.max(0).unsigned_abs())
-}
-
-fn micros(duration: Duration) -> Time {
-    Time::try_from(duration.as_micros()).unwrap_or(Time::MAX)
-}
-
-/// Random numbers that a seed repeats: splitmix64.
-#[derive(Debug, Clone)]
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-
-    pub fn of(&mut self, bound: usize) -> usize {
-        usize::try_from(self.below(bound as u64)).unwrap_or(0)
-    }
-
-    fn is_one_in(&mut self, number: u64) -> bool {
-        self.below(number) == 0
-    }
-}
-
-/// A row of the table `wish`.
-#[derive(Debug, Clone, Default)]
-pub struct Row {
-    pub repo: usize,
-    /// True for each version that is the end of a build.
-    pub ends: Vec<bool>,
-    pub wanted: i64,
-    pub sent: i64,
-    pub tried: i64,
-    pub given_up: i64,
-    pub tries: i32,
-    pub not_before: Time,
-    pub failing_since: Option<Time>,
-    /// Version that GitHub shows; 0 for none.
-    pub shown: i64,
-    /// Number of refusals of the present version.
-    refusals: i32,
-}
-
-impl Row {
-    pub fn is_owed(&self) -> bool {
-        self.sent < self.wanted && self.given_up < self.wanted
-    }
-
-    fn urgency(&self) -> Urgency {
-        match (self.tried == self.wanted, self.ends.last()) {
-            (true, _) => Urgency::Retry,
-            (false, Some(true)) => Urgency::Result,
-            (false, _) => Urgency::Progress,
-        }
-    }
-}
-
-/// The behaviour of GitHub towards a repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
-    Accepts,
-    RefusesAll,
-    RefusesEach,
-    Breaks,
-    Full,
-}
 
 /// A request on its way.
 #[derive(Debug, Clone)]
@@ -98,40 +21,23 @@ pub struct Flight {
     request: Request,
 }
 
-/// A change of the rows, with the result that the model expects of Postgres.
-#[derive(Debug, Clone)]
-pub enum Op {
-    Want {
-        row: usize,
-        ends: bool,
-    },
-    Take {
-        choice: Choice,
-        taken: Option<(usize, i64, i32, Urgency)>,
-        is_sent_on: bool,
-    },
-    Sent {
-        row: usize,
-        seq: i64,
-    },
-    Failed {
-        row: usize,
-        seq: i64,
-        how: Retry,
-        given_up: usize,
-    },
-    DueAgain {
-        repo: usize,
-    },
-    AllDue,
-    Shorten,
-    /// The wishes that were held are free.
-    Crash,
-    Free {
-        row: usize,
-    },
-    /// The clock of Postgres moves.
-    Pass(Time),
+/// A repository that refuses all of its statuses.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusing {
+    /// Real time since which it does.
+    pub since: Time,
+    /// Number of requests since then.
+    pub requests: usize,
+    /// Number of restarts since then.
+    pub restarts: usize,
+    /// True when the process has seen a refusal.
+    is_known: bool,
+}
+
+impl Refusing {
+    fn new(since: Time) -> Self {
+        Self { since, requests: 0, restarts: 0, is_known: false }
+    }
 }
 
 pub struct World {
@@ -140,17 +46,17 @@ pub struct World {
     /// Time that has really passed.
     pub real: Time,
     /// Clock of Postgres.
-    clock: Time,
-    pub rows: Vec<Row>,
+    pub clock: Time,
+    pub rows: Rows,
     pub moods: Vec<Mood>,
-    /// True while GitHub answers nothing at all.
-    down: bool,
+    /// Answer to every request, while GitHub has an outage or the token is refused.
+    pub outage: Option<Answer>,
     /// Real time until which GitHub answers with a rate limit.
-    limited_until: Time,
+    pub limited_until: Time,
     /// True when GitHub as a whole works throughout the schedule.
-    calm: bool,
+    pub calm: bool,
     pacing: Pacing,
-    flights: Vec<Flight>,
+    pub flights: Vec<Flight>,
     /// Rows of the table `status_request`: requests, and pauses with their ends, by the clock of Postgres.
     stored: Vec<Time>,
     quiet: Vec<(Time, Time)>,
@@ -160,8 +66,8 @@ pub struct World {
     pub jumps: Vec<Time>,
     /// Real time before which no request may begin, since GitHub said so.
     promised: Time,
-    /// For each repository: time since which it refuses all, with the number of requests and of restarts since.
-    refusing: Vec<Option<(Time, usize, usize)>>,
+    /// The repositories that refuse all.
+    pub refusing: Vec<Option<Refusing>>,
     pub ops: Vec<Op>,
     pub records: bool,
 }
@@ -173,15 +79,15 @@ impl World {
         let repos = 2 + random.of(3);
         let calm = random.is_one_in(2);
         let moods: Vec<Mood> =
-            (0..repos).map(|repo| if repo == 0 { Mood::Accepts } else { mood(&mut random, calm) }).collect();
+            (0..repos).map(|repo| if repo == 0 { Mood::Accepts } else { Mood::any(&mut random, calm) }).collect();
         Self {
             start,
             real: 0,
             clock: 0,
-            rows: Vec::new(),
-            refusing: moods.iter().map(|mood| (*mood == Mood::RefusesAll).then_some((0, 0, 0))).collect(),
+            rows: Rows::default(),
+            refusing: moods.iter().map(|mood| (*mood == Mood::RefusesAll).then(|| Refusing::new(0))).collect(),
             moods,
-            down: false,
+            outage: None,
             limited_until: 0,
             calm,
             pacing: Pacing::new(WINDOWS.to_vec(), &Requests::default(), start),
@@ -208,7 +114,7 @@ impl World {
     }
 
     /// Lets time pass, for both clocks. A request has a time limit, so none is on its way for long.
-    fn pass(&mut self, time: Time) {
+    pub fn pass(&mut self, time: Time) {
         while time > 20 * SECOND && !self.flights.is_empty() {
             self.answer();
         }
@@ -236,26 +142,23 @@ impl World {
             92..94 => self.shorten(),
             94..97 => self.change_mood(),
             _ if self.calm => self.begin(),
-            97..99 => self.down = !self.down,
+            97 => self.outage = self.outage.is_none().then_some(Answer::Broken),
+            98 => self.outage = self.outage.is_none().then_some(Answer::TokenRefused),
             _ => self.limited_until = self.real + 600 * SECOND,
         }
     }
 
     /// Wishes a new version of a status.
     fn want(&mut self) {
-        let is_new = self.rows.len() < 8 && (self.rows.is_empty() || self.random.is_one_in(3));
-        let row = if is_new {
+        let rows = self.rows.0.len();
+        let is_new = rows < 8 && (rows == 0 || self.random.is_one_in(3));
+        let row = if is_new { rows } else { self.random.of(rows) };
+        if is_new {
             let repo = self.random.of(self.moods.len());
-            self.rows.push(Row { repo, not_before: self.clock, ..Row::default() });
-            self.rows.len() - 1
-        } else {
-            self.random.of(self.rows.len())
-        };
+            self.rows.0.push(Row { repo, not_before: self.clock, ..Row::default() });
+        }
         let ends = self.random.is_one_in(2);
-        let it = &mut self.rows[row];
-        it.wanted += 1;
-        it.ends.push(ends);
-        it.refusals = 0;
+        self.rows.want(row, ends);
         self.op(Op::Want { row, ends });
     }
 
@@ -270,53 +173,40 @@ impl World {
             return;
         };
         assert!(!self.calm || !choice.without.contains(&id(0)), "a repository waits that was never refused");
-        let taken = self.take(&choice);
+        let is_free = |row: usize| self.flights.iter().all(|flight| flight.row != row);
+        let taken = self.rows.take(self.clock, &choice, is_free);
+        let rows = &self.rows.0;
         let honest = |row: &Row| self.moods[row.repo] == Mood::Accepts && !choice.without.contains(&id(row.repo));
         let fresh = |row: &Row| row.is_owed() && row.tried < row.wanted && row.urgency() <= choice.least;
-        let waits = self.free().any(|row| fresh(&self.rows[row]) && honest(&self.rows[row]));
-        assert!(!waits || taken.is_some_and(|row| fresh(&self.rows[row])), "a wish waits behind one that failed");
-        let begins = taken.is_some_and(|row| {
-            let it = &self.rows[row];
-            self.pacing.begin(id(it.repo), it.urgency(), now)
-        });
-        let facts = taken.map(|row| {
-            let it = &self.rows[row];
-            (row, it.wanted, if it.tried == it.wanted { it.tries } else { 0 }, it.urgency())
-        });
+        let waits = (0..rows.len()).any(|row| is_free(row) && fresh(&rows[row]) && honest(&rows[row]));
+        assert!(!waits || taken.is_some_and(|row| fresh(&rows[row])), "a wish waits behind one that failed");
+        let begins = taken.is_some_and(|row| self.pacing.begin(id(rows[row].repo), rows[row].urgency(), now));
+        let tries = |row: &Row| if row.tried == row.wanted { row.tries } else { 0 };
+        let facts = taken.map(|row| (row, rows[row].wanted, tries(&rows[row]), rows[row].urgency()));
         self.op(Op::Take { choice, taken: facts, is_sent_on: begins });
         let Some((row, seq, tries, urgency)) = facts.filter(|_| begins) else { return };
         assert!(self.real >= self.promised, "it asks although GitHub said when");
         self.stored.push(self.clock);
         self.requests.push((self.real, urgency));
-        let repo = self.rows[row].repo;
-        if let Some((_, requests, _)) = &mut self.refusing[repo] {
-            *requests += 1;
+        let repo = self.rows.0[row].repo;
+        if let Some(refusing) = &mut self.refusing[repo] {
+            refusing.requests += 1;
+            let is_second = self.flights.iter().any(|flight| self.rows.0[flight.row].repo == repo);
+            assert!(!refusing.is_known || !is_second, "a repository that refuses gets two requests at once");
         }
         let request = Request { repo: id(repo), tries: tries.unsigned_abs(), begun: now };
         self.flights.push(Flight { row, seq, request });
     }
 
-    fn free(&self) -> impl Iterator<Item = usize> {
-        (0..self.rows.len()).filter(|row| self.flights.iter().all(|flight| flight.row != *row))
-    }
-
-    /// Takes the wish that the store has to take.
-    fn take(&self, choice: &Choice) -> Option<usize> {
-        let due = |row: &Row| row.is_owed() && (row.tried < row.wanted || row.not_before <= self.clock);
-        let chosen = |row: &Row| row.urgency() <= choice.least && !choice.without.contains(&id(row.repo));
-        let free = self.free().filter(|row| due(&self.rows[*row]) && chosen(&self.rows[*row]));
-        free.min_by_key(|row| (self.rows[*row].urgency(), self.rows[*row].not_before, *row))
-    }
-
     /// Returns GitHub's answer to a request that arrives now.
     fn arrive(&mut self, flight: &Flight) -> Answer {
-        if self.down {
-            return Answer::Broken;
+        if let Some(answer) = self.outage {
+            return answer;
         }
         if self.real < self.limited_until {
             return Answer::RateLimited(duration(self.limited_until - self.real));
         }
-        let row = &mut self.rows[flight.row];
+        let row = &mut self.rows.0[flight.row];
         match self.moods[row.repo] {
             Mood::Accepts => {
                 assert!(flight.seq >= row.shown, "version {} follows {} at GitHub", flight.seq, row.shown);
@@ -342,18 +232,16 @@ impl World {
         let now = self.now();
         let consequence = self.pacing.record(flight.request, answer, now);
         let Flight { row, seq, .. } = flight;
-        let repo = self.rows[row].repo;
+        let repo = self.rows.0[row].repo;
+        if let Some(refusing) = self.refusing[repo].as_mut().filter(|_| answer == Answer::RepositoryRefused) {
+            refusing.is_known = true;
+        }
         match consequence {
             Consequence::Sent { due_again } => {
-                let (clock, it) = (self.clock, &mut self.rows[row]);
-                if it.sent < seq {
-                    (it.sent, it.tries, it.failing_since, it.not_before) = (seq, 0, None, clock);
-                }
+                self.rows.sent(self.clock, row, seq);
                 self.op(Op::Sent { row, seq });
                 if due_again {
-                    for it in self.rows.iter_mut().filter(|it| it.repo == repo && it.is_owed()) {
-                        it.not_before = it.not_before.min(clock);
-                    }
+                    self.rows.due_again(self.clock, repo);
                     self.op(Op::DueAgain { repo });
                 }
             }
@@ -363,35 +251,16 @@ impl World {
                     self.quiet.push((self.clock, self.clock + micros(pause)));
                 }
             }
-            Consequence::Failed(how) => self.fail(row, seq, answer, how),
+            Consequence::Failed(how) => {
+                assert!(how.pause <= LONGEST_PAUSE);
+                let given_up = self.rows.fail(self.clock, row, seq, &how);
+                let refusals = |row: &usize| self.rows.0[*row].refusals;
+                let few = given_up.iter().map(refusals).min().filter(|least| *least < 8);
+                assert!(answer == Answer::Full || few.is_none(), "given up after {few:?} refusals");
+                self.op(Op::Failed { row, seq, how, given_up: given_up.len() });
+            }
         }
         self.op(Op::Free { row });
-    }
-
-    fn fail(&mut self, row: usize, seq: i64, answer: Answer, how: Retry) {
-        assert!(how.pause <= LONGEST_PAUSE);
-        let (clock, repo) = (self.clock, self.rows[row].repo);
-        let pause = micros(how.pause);
-        let mut given_up = 0;
-        for (number, it) in self.rows.iter_mut().enumerate() {
-            let is_it = number == row && it.wanted == seq;
-            if !(is_it || how.of_repository && it.repo == repo) || !it.is_owed() {
-                continue;
-            }
-            if it.tried != it.wanted {
-                (it.tried, it.tries, it.failing_since) = (it.wanted, 0, Some(clock));
-            }
-            it.tries += 1;
-            it.refusals += 1;
-            it.not_before = if number == row { clock + pause } else { it.not_before.max(clock + pause) };
-            let since = it.failing_since.unwrap_or(clock);
-            if how.limit.is_some_and(|limit| it.tries >= limit.tries && since <= clock - micros(limit.time)) {
-                it.given_up = it.wanted;
-                given_up += 1;
-                assert!(answer == Answer::Full || it.refusals >= 8, "given up after {} refusals", it.refusals);
-            }
-        }
-        self.op(Op::Failed { row, seq, how, given_up });
     }
 
     /// Kills the process, and starts another one. Requests on their way arrive, or do not.
@@ -409,15 +278,13 @@ impl World {
             self.quiet.iter().filter(|(at, _)| *at > self.clock - HOUR).map(|(_, until)| duration(until - self.clock));
         let requests = Requests { ages, quiet: quiet.max().unwrap_or_default() };
         self.pacing = Pacing::new(WINDOWS.to_vec(), &requests, self.now());
-        for it in self.rows.iter_mut().filter(|it| it.is_owed()) {
-            it.not_before = it.not_before.min(self.clock);
-        }
+        self.rows.all_due(self.clock);
         if !self.jumps.is_empty() {
             // The new process knows the pause by a clock that was wrong.
             self.promised = 0;
         }
-        for (_, _, restarts) in self.refusing.iter_mut().flatten() {
-            *restarts += 1;
+        for refusing in self.refusing.iter_mut().flatten() {
+            (refusing.restarts, refusing.is_known) = (refusing.restarts + 1, false);
         }
         self.op(Op::Crash);
         self.op(Op::AllDue);
@@ -435,14 +302,8 @@ impl World {
     }
 
     /// Shortens waits, as the janitor does.
-    fn shorten(&mut self) {
-        let longest = self.clock + micros(LONGEST_PAUSE);
-        for it in self.rows.iter_mut().filter(|it| it.is_owed()) {
-            if it.not_before > longest || it.failing_since.is_some_and(|since| since > self.clock) {
-                it.not_before = it.not_before.min(longest);
-                it.failing_since = it.failing_since.map(|since| since.min(self.clock));
-            }
-        }
+    pub fn shorten(&mut self) {
+        self.rows.shorten(self.clock);
         self.op(Op::Shorten);
     }
 
@@ -452,80 +313,10 @@ impl World {
         self.set_mood(repo, None);
     }
 
-    fn set_mood(&mut self, repo: usize, new: Option<Mood>) {
+    pub fn set_mood(&mut self, repo: usize, new: Option<Mood>) {
         self.check_refusing(repo);
-        let new = new.unwrap_or_else(|| mood(&mut self.random, self.calm));
+        let new = new.unwrap_or_else(|| Mood::any(&mut self.random, self.calm));
         self.moods[repo] = new;
-        self.refusing[repo] = (new == Mood::RefusesAll).then_some((self.real, 0, 0));
+        self.refusing[repo] = (new == Mood::RefusesAll).then(|| Refusing::new(self.real));
     }
-
-    /// Checks that a repository that refuses got few requests.
-    fn check_refusing(&self, repo: usize) {
-        if let Some((since, requests, restarts)) = self.refusing[repo].filter(|_| self.calm) {
-            // Those on their way at the first refusal, those until the pause has grown to an hour, and one each hour.
-            let hours = usize::try_from((self.real - since) / HOUR).unwrap_or(0);
-            let most = (1 + restarts) * (POSTERS + 7) + hours;
-            assert!(requests <= most, "{requests} requests in {hours} hours for a repository that refuses");
-        }
-    }
-
-    /// Ends all faults, and checks that GitHub then shows every wish that was not given up, in time.
-    pub fn settle(&mut self) {
-        (self.down, self.limited_until) = (false, 0);
-        for repo in 0..self.moods.len() {
-            self.set_mood(repo, Some(Mood::Accepts));
-        }
-        self.shorten();
-        let from = self.real;
-        while self.rows.iter().any(Row::is_owed) || !self.flights.is_empty() {
-            self.real += 1;
-            self.clock += 1;
-            let before = self.requests.len();
-            self.begin();
-            if self.requests.len() == before {
-                if self.flights.is_empty() {
-                    let due = self.rows.iter().filter(|row| row.is_owed()).map(|row| row.not_before - self.clock);
-                    let next = due.min().unwrap_or(0);
-                    self.pass(next.max(60 * SECOND));
-                } else {
-                    self.answer();
-                }
-            }
-            let longest = micros(LONGEST_PAUSE) + 2 * HOUR;
-            assert!(self.real - from <= longest, "wishes are still owed: {:#?}", self.rows);
-        }
-        for row in &self.rows {
-            assert!(row.given_up == row.wanted || row.shown == row.wanted, "GitHub shows another state: {row:?}");
-        }
-    }
-
-    /// Checks that no window had more requests than it may. A restart reads times of a clock that may have jumped ahead
-    /// since, so each jump may cost one more window.
-    pub fn check_windows(&self) {
-        for window in WINDOWS {
-            let within = micros(window.within);
-            for (at, (begin, _)) in self.requests.iter().enumerate() {
-                let in_it = || self.requests[at..].iter().take_while(|(time, _)| time - begin < within);
-                let jumps = self.jumps.iter().filter(|jump| (*begin - HOUR..begin + within).contains(jump)).count();
-                let (count, most) = (in_it().count(), (1 + jumps) * window.most as usize);
-                assert!(count <= most, "{count} requests within {:?}", window.within);
-                let retries = in_it().filter(|(_, urgency)| *urgency == Urgency::Retry).count();
-                assert!(retries <= most / 3, "{retries} repeated requests within {:?}", window.within);
-            }
-        }
-    }
-
-    /// Lists the moods, for a failure's words.
-    pub fn kinds(&self) -> BTreeSet<String> {
-        self.moods.iter().map(|mood| format!("{mood:?}")).collect()
-    }
-}
-
-pub fn id(repo: usize) -> RepoId {
-    RepoId(i64::try_from(repo).unwrap_or(0) + 1)
-}
-
-fn mood(random: &mut Random, calm: bool) -> Mood {
-    let moods = [Mood::Accepts, Mood::RefusesAll, Mood::RefusesAll, Mood::RefusesEach, Mood::Full, Mood::Breaks];
-    moods[random.of(if calm { 5 } else { 6 })]
 }
