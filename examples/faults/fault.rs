@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::load::Load;
+use crate::load::{Load, REPO};
 use crate::random::Random;
 use crate::support::github;
 use crate::support::remote_engine::Cut;
@@ -17,9 +17,12 @@ pub enum Fault {
     Pause,
     LongPause,
     KillPostgres,
+    PostgresAway,
     CutConnections,
     GitHubFails,
     GitHubHangs,
+    GitHubRefuses,
+    GitHubLimits,
     GitFails,
     Redelivery,
     ContainerKilled,
@@ -31,20 +34,24 @@ pub enum Fault {
     DiskFull,
     ClockAhead,
     ClockBack,
+    ClockFarAheadAndBack,
     /// No fault: the end of the run, after all of them.
     Nothing,
 }
 
 /// Probability of each fault, as a share of the sum: a long pause takes ten seconds.
-const WEIGHTS: [(Fault, u64); 19] = [
+const WEIGHTS: [(Fault, u64); 23] = [
     (Fault::Kill, 30),
     (Fault::Interrupt, 10),
     (Fault::Pause, 15),
     (Fault::LongPause, 2),
     (Fault::KillPostgres, 10),
+    (Fault::PostgresAway, 2),
     (Fault::CutConnections, 12),
     (Fault::GitHubFails, 10),
     (Fault::GitHubHangs, 4),
+    (Fault::GitHubRefuses, 3),
+    (Fault::GitHubLimits, 3),
     (Fault::GitFails, 8),
     (Fault::Redelivery, 15),
     (Fault::ContainerKilled, 6),
@@ -56,6 +63,7 @@ const WEIGHTS: [(Fault, u64); 19] = [
     (Fault::DiskFull, 6),
     (Fault::ClockAhead, 6),
     (Fault::ClockBack, 4),
+    (Fault::ClockFarAheadAndBack, 4),
 ];
 /// Longer than a lease.
 const LONG_PAUSE: Duration = Duration::from_secs(10);
@@ -63,6 +71,10 @@ const LONG_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_CUT: u64 = 14_000;
 /// Maximum jump of the clock, in seconds.
 const LONGEST_JUMP: u64 = 40;
+/// A jump of the clock that goes back at once, in seconds.
+const FAR_JUMP: u64 = 20 * 3600;
+/// Default time for which Postgres is away, in seconds: longer than a lease, and than the silence of a job.
+const AWAY: u64 = 25;
 
 impl Fault {
     pub fn any(random: &mut Random) -> Self {
@@ -83,9 +95,12 @@ impl Fault {
             Self::Pause => "a short pause of the service",
             Self::LongPause => "a pause beyond the lease",
             Self::KillPostgres => "kill -9 of Postgres",
+            Self::PostgresAway => "Postgres does not answer for long",
             Self::CutConnections => "all connections to Postgres cut",
             Self::GitHubFails => "GitHub answers 502 for a while",
             Self::GitHubHangs => "GitHub does not answer in time",
+            Self::GitHubRefuses => "GitHub refuses the repository",
+            Self::GitHubLimits => "GitHub limits the requests",
             Self::GitFails => "the repository cannot be fetched",
             Self::Redelivery => "deliveries come again",
             Self::ContainerKilled => "a container is killed",
@@ -97,6 +112,7 @@ impl Fault {
             Self::DiskFull => "the disk is full",
             Self::ClockAhead => "the clock jumps ahead",
             Self::ClockBack => "the clock jumps back",
+            Self::ClockFarAheadAndBack => "the clock jumps far ahead, and back",
             Self::Nothing => "after all of them",
         }
     }
@@ -117,6 +133,12 @@ impl Fault {
             Self::Pause => pause(yard, Duration::from_millis(200 + random.below(2000))).await,
             Self::LongPause => pause(yard, LONG_PAUSE).await,
             Self::KillPostgres => yard.kill_postgres(),
+            Self::PostgresAway => {
+                let set = std::env::var("AWAY").ok().and_then(|seconds| seconds.parse().ok());
+                yard.signal_postgres(Signal::STOP);
+                tokio::time::sleep(Duration::from_secs(set.unwrap_or(AWAY))).await;
+                yard.signal_postgres(Signal::CONT);
+            }
             Self::CutConnections => {
                 let db = yard.db().await;
                 let query = "select count(pg_terminate_backend(pid)) from pg_stat_activity
@@ -129,6 +151,17 @@ impl Fault {
                 yard.github.fail_next(vec![github::Fault::Status(502, None); count]);
             }
             Self::GitHubHangs => yard.github.fail_next([github::Fault::Hang(Duration::from_secs(3))]),
+            Self::GitHubRefuses => {
+                let codes = [403, 404, 410, 422];
+                yard.github.refuse(REPO, codes[random.below(codes.len() as u64) as usize]);
+                tokio::time::sleep(Duration::from_millis(random.below(3000))).await;
+                yard.github.accept(REPO);
+            }
+            Self::GitHubLimits => yard.github.fail_next([match random.below(3) {
+                0 => github::Fault::NoneLeft(random.below(30)),
+                1 => github::Fault::Secondary(403, None),
+                _ => github::Fault::Status(429, Some(random.below(10))),
+            }]),
             Self::GitFails => yard.github.git.fail_next(1 + random.below(3) as usize),
             Self::Redelivery => {
                 for _ in 0..1 + random.below(5) {
@@ -152,6 +185,11 @@ impl Fault {
             }
             Self::ClockAhead => yard.set_clock(random.below(LONGEST_JUMP).cast_signed()),
             Self::ClockBack => yard.set_clock(-random.below(LONGEST_JUMP).cast_signed()),
+            Self::ClockFarAheadAndBack => {
+                yard.set_clock(random.below(FAR_JUMP).cast_signed());
+                tokio::time::sleep(Duration::from_millis(1000 + random.below(3000))).await;
+                yard.set_clock(0);
+            }
             Self::Nothing => {}
         }
     }

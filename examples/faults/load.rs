@@ -10,6 +10,9 @@ const BUILDS: usize = 4;
 /// Number of lines of a counting job.
 pub const LINES: u32 = 30;
 
+/// Repository of all pushes.
+pub const REPO: &str = "acme/styles";
+
 pub struct Load {
     repo: Repo,
     /// Accepted pushes.
@@ -26,7 +29,7 @@ pub struct Pushed {
 
 impl Load {
     pub fn new(yard: &Yard) -> Self {
-        Self { repo: yard.github.repo("acme/styles"), pushed: Vec::new() }
+        Self { repo: yard.github.repo(REPO), pushed: Vec::new() }
     }
 
     /// Pushes until there are enough unfinished builds.

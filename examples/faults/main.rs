@@ -1,7 +1,8 @@
 //! `make faults`: kills parts of the service at random moments while many jobs run, and checks after each fault that
 //! nothing was lost.
 //!
-//! `SEED` repeats a run's choices (not its timing), `FAULTS` sets their number. Everything is on this machine, in
+//! `SEED` repeats a run's choices (not its timing), `FAULTS` sets their number, and `AWAY` the seconds for which Postgres
+//! is away now and then. Everything is on this machine, in
 //! separate folders and containers, and ends by itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what cannot work shall say so at once")]
 #![allow(missing_docs, reason = "a program")]
@@ -28,7 +29,7 @@ use yard::Yard;
 /// Default number of faults.
 const FAULTS: u32 = 200;
 /// Time limit for the end of all builds after the last fault has healed.
-const HEALED: Duration = Duration::from_secs(180);
+const HEALED: Duration = Duration::from_secs(300);
 
 #[tokio::main]
 async fn main() -> ExitCode {

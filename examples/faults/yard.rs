@@ -21,6 +21,9 @@ const DISK: &str = "1g";
 /// Free space below which the service starts no job.
 const LEAST_FREE: &str = "64 MiB";
 
+/// Silence that ends a job: longer than a cut network takes to be noticed, and shorter than Postgres is away.
+const SILENCE: &str = "18s";
+
 pub struct Yard {
     pub github: GitHub,
     /// Engine of the second runner, on another machine.
@@ -45,7 +48,7 @@ impl Yard {
         let config = configuration(&folder.path().join("data"), None, &github);
         let [(local, slots), (far, far_slots)] = SLOTS;
         let change = format!(
-            "storage = {{least_free = '{LEAST_FREE}'}}\ngpu = {{sizes = {{gpu-medium = {{}}}}}}\n\
+            "storage = {{least_free = '{LEAST_FREE}'}}\nlimits = {{silence = '{SILENCE}'}}\ngpu = {{sizes = {{gpu-medium = {{}}}}}}\n\
              [[runner]]\nname = '{local}'\nslots = {slots}\nready = 2\n\
              [[runner]]\nname = '{far}'\nslots = {far_slots}\nready = 1\nendpoint = {:?}\ntls = {}\n",
             remote.tcp(),
@@ -172,12 +175,28 @@ impl Yard {
 
     /// Kills its Postgres with SIGKILL: the other server processes end when the first one is gone.
     pub fn kill_postgres(&self) {
-        let file = self.folder.path().join("data/postgres/postmaster.pid");
-        let pid = std::fs::read_to_string(file).ok().and_then(|text| text.lines().next()?.parse().ok());
-        if let Some(pid) = pid.and_then(Pid::from_raw) {
+        if let Some(pid) = self.postgres() {
             // It is gone already when the last fault was one like this.
             let _ = kill_process(pid, Signal::KILL);
         }
+    }
+
+    /// Sends a signal to all processes of its Postgres.
+    pub fn signal_postgres(&self, signal: Signal) {
+        let Some(server) = self.postgres() else { return };
+        let pid = server.as_raw_nonzero();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|child| Pid::from_raw(child.parse().ok()?));
+        for process in children.chain([server]) {
+            // One may have ended since.
+            let _ = kill_process(process, signal);
+        }
+    }
+
+    fn postgres(&self) -> Option<Pid> {
+        let file = self.folder.path().join("data/postgres/postmaster.pid");
+        let pid = std::fs::read_to_string(file).ok().and_then(|text| text.lines().next()?.parse().ok());
+        pid.and_then(Pid::from_raw)
     }
 
     /// Connects to its Postgres, as soon as that answers.
@@ -202,6 +221,8 @@ impl Yard {
     /// Ends every fault that lasts.
     pub fn heal(&mut self) {
         self.github.clear_faults();
+        self.github.accept(crate::load::REPO);
+        self.signal_postgres(Signal::CONT);
         self.github.git.fail_next(0);
         self.mend();
         self.free_disk();

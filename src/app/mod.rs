@@ -25,6 +25,7 @@ use crate::github::Client;
 use crate::intake::Intake;
 use crate::janitor::{self, Archiver, Duties, Janitor};
 use crate::outbox::Outbox;
+use crate::outbox::pacing::Window;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::deliveries::DeliveryBatcher;
 use crate::store::postgres::cluster::Cluster;
@@ -32,7 +33,7 @@ use crate::store::queue::superseded::Cancels;
 use crate::store::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
 use crate::store::wakeup::bell_notify;
-use crate::store::{self, MIGRATOR, deliveries};
+use crate::store::{self, MIGRATOR, deliveries, wishes};
 use crate::web;
 use crate::worker::{Database, STOP_OF_JOBS};
 
@@ -236,7 +237,8 @@ async fn run_steps(
     for _ in 0..INTAKES {
         tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));
     }
-    let outbox = Outbox::new(db.clone(), Client::new(&config.github)?, config.server.public_url);
+    let windows = Window::of(config.github.statuses_per_minute, config.github.statuses_per_hour);
+    let outbox = Outbox::new(db.clone(), Client::new(&config.github)?, config.server.public_url, windows);
     for _ in 0..POSTERS {
         tasks.spawn(endless(outbox_loop(outbox.clone(), bells.clone(), ended.clone(), at_last)));
     }
@@ -295,6 +297,7 @@ async fn prepare_database(db: &PgPool) -> Result<String, Unprepared> {
     })?;
     let instance = store::instance(db).await.map_err(|error| Unprepared::Away(error.into()))?;
     deliveries::free_taken(db).await.map_err(|error| Unprepared::Away(error.into()))?;
+    wishes::all_due(db).await.map_err(|error| Unprepared::Away(error.into()))?;
     Ok(instance)
 }
 

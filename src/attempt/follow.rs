@@ -1,7 +1,7 @@
 //! The phase between the start of a script and its end: the container's output goes where it is kept or shown.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use bytes::Bytes;
@@ -215,10 +215,12 @@ impl Gathered {
 async fn hand_on<O: Output>(gathered: &Gathered, shared: &Shared, output: &mut O) -> Result<(), O::Error> {
     let mut appends = 0_u32;
     while let Some(bytes) = gathered.take().await {
+        shared.lock().output_came();
+        // Postgres may be away for long meanwhile, and the job goes on.
         output.append(&bytes).await?;
         {
             let mut progress = shared.lock();
-            progress.last_output = Instant::now();
+            progress.output_stored();
             progress.log_full = output.is_full();
         }
         if output.is_full() {

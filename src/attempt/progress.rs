@@ -11,6 +11,8 @@ use crate::travis::script;
 
 /// The interval between checks of the limits. Travis's limits are minutes; this is near enough, and cheap.
 pub const TICK: Duration = Duration::from_millis(200);
+/// The time between two checks after which the process counts as having stood still.
+const STANDSTILL: Duration = Duration::from_secs(2);
 
 /// The state that the parts of an attempt share: one follows the container, the other watches the clock.
 #[derive(Debug)]
@@ -19,8 +21,12 @@ pub struct Progress {
     pub container: Option<String>,
     /// The time at which the container was started.
     pub started: Option<Instant>,
-    /// The time at which its last output came.
-    pub last_output: Instant,
+    /// The time at which its last output came, or was stored if that took longer.
+    last_output: Instant,
+    /// True while output waits to be stored. More may wait behind it, which is not read yet.
+    unstored: bool,
+    /// The time of the last check.
+    checked: Instant,
     /// True when the log has reached its limit.
     pub log_full: bool,
     /// Bytes that the job has written to its disk, when last measured.
@@ -71,6 +77,8 @@ impl Progress {
             container,
             started: None,
             last_output: Instant::now(),
+            unstored: false,
+            checked: Instant::now(),
             log_full: false,
             written: 0,
             away: false,
@@ -86,6 +94,10 @@ impl Progress {
         if self.judged {
             return Due { stop: None, signal: None };
         }
+        // While this process or its machine stood still, it read no output.
+        if now.saturating_duration_since(std::mem::replace(&mut self.checked, now)) > STANDSTILL {
+            self.last_output = now;
+        }
         let broken = self.limit_broken(limits, now).map(|stop| (stop, stop::reason(stop, limits)));
         let fresh = self.stop.is_none().then_some(wanted.or(broken)).flatten();
         if fresh.is_some() {
@@ -99,6 +111,17 @@ impl Progress {
             Some((container, escalation.signal(now)?))
         });
         Due { stop: fresh, signal }
+    }
+
+    /// Records that output came, and waits to be stored. Until it is stored, the job does not count as silent.
+    pub fn output_came(&mut self) {
+        self.unstored = true;
+    }
+
+    /// Records that all output that came is stored.
+    pub fn output_stored(&mut self) {
+        self.unstored = false;
+        self.last_output = Instant::now();
     }
 
     /// Records whether the engine answers. While it does not, no limit counts as broken, since the job may have kept
@@ -129,7 +152,7 @@ impl Progress {
             Some(Stop::Disk)
         } else if now.duration_since(started) > limits.time {
             Some(Stop::WallTime)
-        } else if now.duration_since(self.last_output.max(started)) > limits.silence {
+        } else if !self.unstored && now.duration_since(self.last_output.max(started)) > limits.silence {
             Some(Stop::Silence)
         } else {
             None
@@ -195,6 +218,40 @@ impl Shared {
 mod tests {
     use super::*;
 
+    /// Checks the limits at every tick from one time to another. Returns the stop that this results in.
+    fn watch(progress: &mut Progress, limits: &Limits, from: Instant, to: Instant) -> Option<Stop> {
+        let ticks = (0..).map(|tick| from + TICK * tick).take_while(|now| *now < to);
+        ticks.chain([to]).find_map(|now| Some(progress.check(limits, now, None).stop?.0))
+    }
+
+    #[test]
+    fn output_that_cannot_be_stored_is_no_silence() {
+        let limits = Limits { silence: Duration::from_secs(10), ..Limits::default() };
+        let mut progress = Progress::new(Some("c".to_owned()), None);
+        let start = progress.last_output;
+        progress.started = Some(start);
+        progress.output_came();
+        let hour = start + Duration::from_secs(3600);
+        assert_eq!(watch(&mut progress, &Limits { time: Duration::MAX, ..limits.clone() }, start, hour), None);
+        progress.output_stored();
+        let stored = progress.last_output;
+        let (just, late) = (stored + Duration::from_secs(10), stored + Duration::from_secs(11));
+        progress.checked = stored;
+        assert_eq!(watch(&mut progress, &limits, stored, just), None, "the silence begins after it");
+        assert_eq!(watch(&mut progress, &limits, just, late), Some(Stop::Silence));
+    }
+
+    #[test]
+    fn a_machine_that_stood_still_heard_nothing() {
+        let limits = Limits { silence: Duration::from_secs(10), ..Limits::default() };
+        let mut progress = Progress::new(Some("c".to_owned()), None);
+        let start = progress.last_output;
+        progress.started = Some(start);
+        let awake = start + Duration::from_secs(60);
+        assert_eq!(progress.check(&limits, awake, None).stop, None, "it may have said something");
+        assert_eq!(watch(&mut progress, &limits, awake, awake + Duration::from_secs(11)), Some(Stop::Silence));
+    }
+
     #[test]
     fn the_first_stop_counts_and_is_carried_out_once_the_container_runs() {
         let limits = Limits { silence: Duration::from_secs(10), ..Limits::default() };
@@ -220,13 +277,13 @@ mod tests {
         progress.output_lost();
         progress.set_engine_reachable(false);
         let late = start + Duration::from_secs(11);
-        assert_eq!(progress.check(&limits, late, None).stop, None);
+        assert_eq!(watch(&mut progress, &limits, start, late), None);
         progress.set_engine_reachable(true);
         assert_eq!(progress.check(&limits, late, None).stop, None, "the output is not found again yet");
         progress.output_resumed();
-        assert_eq!(progress.check(&limits, progress.last_output, None).stop, None, "it may have said something");
-        let later = progress.last_output + Duration::from_secs(11);
-        assert_eq!(progress.check(&limits, later, None).stop.map(|(stop, _)| stop), Some(Stop::Silence));
+        let resumed = progress.last_output;
+        assert_eq!(progress.check(&limits, resumed, None).stop, None, "it may have said something");
+        assert_eq!(watch(&mut progress, &limits, resumed, resumed + Duration::from_secs(11)), Some(Stop::Silence));
     }
 
     #[test]

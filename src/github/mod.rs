@@ -32,6 +32,10 @@ pub struct GitHubConfig {
     /// Time limit for a request. After it, the request is retried later.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
+    /// Largest number of statuses that are set in a minute; 0 for any number.
+    pub statuses_per_minute: u32,
+    /// Largest number of statuses that are set in an hour; 0 for any number.
+    pub statuses_per_hour: u32,
 }
 
 impl Default for GitHubConfig {
@@ -41,6 +45,9 @@ impl Default for GitHubConfig {
             token: None,
             webhook_secret: None,
             timeout: Duration::from_secs(10),
+            // GitHub's documented limits are 80 and 500 for all that a token creates.
+            statuses_per_minute: 60,
+            statuses_per_hour: 450,
         }
     }
 }
@@ -82,6 +89,12 @@ pub enum SendError {
     /// GitHub, or the connection to it, is broken; a retry helps.
     #[error("{0}")]
     Broken(String),
+    /// The commit has as many statuses of this context as GitHub keeps, and gets no other one.
+    #[error("GitHub keeps 1,000 statuses for a commit and context, and accepts no more: {said}")]
+    Full {
+        /// Message of GitHub.
+        said: String,
+    },
     /// GitHub rejects the request as it is; a person has to change something, such as the token's rights.
     #[error("GitHub refused ({status}): {said}")]
     Refused {
@@ -176,22 +189,26 @@ impl Client {
         if response.status().is_success() {
             return Ok(response);
         }
-        let retry_after = header("retry-after").and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-        let exhausted = header("x-ratelimit-remaining").as_deref() == Some("0");
-        let reset = header("x-ratelimit-reset").and_then(|text| text.trim().parse::<i64>().ok());
+        let seconds = |name: &str| header(name).and_then(|text| text.trim().parse::<i64>().ok());
+        let limit = Limit {
+            retry_after: seconds("retry-after"),
+            exhausted: seconds("x-ratelimit-remaining") == Some(0),
+            // By GitHub's own clock, as ours may be wrong.
+            reset_in: seconds("x-ratelimit-reset").zip(date_of(&response)).map(|(at, date)| at - date.timestamp()),
+        };
         let said = self.words_of(response).await;
+        let words = said.to_lowercase();
+        if let Some(wait) = limit.wait(code, &words) {
+            return Err(SendError::RateLimited { wait, said });
+        }
         Err(match code {
-            403 | 429 if retry_after.is_some() || exhausted || code == 429 => {
-                let until_reset = reset.map(|at| at - Utc::now().timestamp()).map(|s| s.clamp(1, 3600).unsigned_abs());
-                let wait = retry_after.or(until_reset.map(Duration::from_secs)).unwrap_or(Duration::from_secs(60));
-                SendError::RateLimited { wait: wait.min(Duration::from_secs(3600)), said }
-            }
+            422 if words.contains("maximum number of statuses") => SendError::Full { said },
             500..=599 | 408 => SendError::Broken(format!("GitHub answered {code}: {said}")),
             _ => SendError::Refused { status: code, said },
         })
     }
 
-    /// Returns the `message` of an error response, or its first words.
+    /// Returns the `message` of an error response with those of its `errors`, or its first words.
     async fn words_of(&self, response: Answer) -> String {
         use http_body_util::BodyExt as _;
         const ENOUGH: usize = 16 * 1024;
@@ -199,11 +216,47 @@ impl Client {
         let collected = tokio::time::timeout(self.timeout, body.collect());
         let Ok(Ok(body)) = collected.await.map(|got| got.map_err(drop)) else { return "no reason given".to_owned() };
         let bytes = body.to_bytes();
-        let message = serde_json::from_slice::<serde_json::Value>(&bytes)
-            .ok()
-            .and_then(|json| Some(json.get("message")?.as_str()?.to_owned()));
+        let message = serde_json::from_slice(&bytes).ok().and_then(|json| messages(&json));
         let text = message.unwrap_or_else(|| String::from_utf8_lossy(&bytes).into_owned());
-        text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        words.chars().filter(|c| !c.is_control()).take(200).collect()
+    }
+}
+
+/// Returns the message of an error, such as `Validation Failed`, with the messages that say why.
+fn messages(error: &serde_json::Value) -> Option<String> {
+    let message = error.get("message")?.as_str()?;
+    let details = error.get("errors").and_then(|errors| errors.as_array()).into_iter().flatten();
+    let details = details.filter_map(|detail| detail.as_str().or_else(|| detail.get("message")?.as_str()));
+    Some(std::iter::once(message).chain(details).collect::<Vec<_>>().join(": "))
+}
+
+/// Headers of an answer that speak of GitHub's rate limits, in seconds.
+struct Limit {
+    retry_after: Option<i64>,
+    /// True when the token has no requests left.
+    exhausted: bool,
+    reset_in: Option<i64>,
+}
+
+impl Limit {
+    /// Longest time between two resets of the primary limit.
+    const LONGEST: i64 = 3600;
+
+    /// Returns the time for which an answer asks to wait, as GitHub's documentation of its limits says; `None` when the
+    /// answer is not a rate limit. A secondary limit may come without any header, and then at least a minute is due.
+    fn wait(&self, code: u16, words: &str) -> Option<Duration> {
+        if !matches!(code, 403 | 429) {
+            return None;
+        }
+        let is_secondary = words.contains("secondary rate limit") || words.contains("abuse detection");
+        let is_limit = self.retry_after.is_some() || self.exhausted || code == 429;
+        if !is_limit && !is_secondary && !words.contains("rate limit exceeded") {
+            return None;
+        }
+        let told = self.retry_after.or(self.reset_in.filter(|_| self.exhausted)).unwrap_or(60);
+        let least = if is_secondary { 60 } else { 1 };
+        Some(Duration::from_secs(told.clamp(least, Self::LONGEST).unsigned_abs()))
     }
 }
 

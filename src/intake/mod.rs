@@ -27,7 +27,7 @@ use crate::store::wakeup::bell::Bells;
 use crate::travis::extensions::is_preemptible;
 
 /// Time limit for one try, after which it counts as crashed. It is longer than git's own limit for a fetch.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(700);
+pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(700);
 /// Number of tries before a repository that cannot be fetched results in an errored build with that message. With the
 /// delays between them, the tries take about a minute: long enough for short failures of GitHub and for its merge
 /// commits, and short enough for an author.

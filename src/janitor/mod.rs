@@ -15,18 +15,29 @@ use tracing::{info, warn};
 
 pub use self::archiver::{ARCHIVE_INTERVAL, Archiver, Kept};
 use crate::domain::AttemptId;
+use crate::intake::DELIVERY_TIMEOUT;
+use crate::outbox::LONGEST_PAUSE;
 use crate::storage::Room;
 use crate::store::alerts;
+use crate::store::delays::{self, LongestWaits};
 use crate::store::queue;
 use crate::store::wakeup::bell::Bells;
-use crate::worker::{Database, LEASE, Worker};
+use crate::worker::{Database, LEASE, REQUEUE_DELAY, Worker};
 
 /// Interval of the janitor's rounds.
 pub const ROUND: Duration = Duration::from_secs(1);
 /// Number of rounds between checks of the containers: their list is a larger request.
 const REAP_EACH: u32 = 30;
-/// Number of rounds between checks for alerts on runners that no longer exist.
+/// Number of rounds between checks for waits that a wrong clock has stretched.
+const SHORTEN_EACH: u32 = 30;
+/// Number of rounds between checks for alerts on runners and repositories that no longer exist.
 const FORGET_EACH: u32 = 600;
+/// Longest waits that the steps ask for.
+const LONGEST_WAITS: LongestWaits =
+    LongestWaits { wish: LONGEST_PAUSE, delivery: DELIVERY_TIMEOUT, job: REQUEUE_DELAY };
+/// Time after an outage of Postgres in which no worker counts as lost: it may still be finding out that its connections
+/// are dead.
+const AFTER_OUTAGE: Duration = Duration::from_secs(30);
 /// Time that a job waits for a runner that could run it at all: such a runner may just be starting.
 const UNSCHEDULABLE_AFTER: Duration = Duration::from_secs(60);
 
@@ -49,6 +60,8 @@ pub struct Janitor {
     room: Room,
     /// Each lease as it was last seen, and the time since which it has not changed.
     leases: HashMap<AttemptId, (DateTime<Utc>, Instant)>,
+    /// Time of the last round that failed.
+    failed: Option<Instant>,
     rounds: u32,
     /// Containers are checked next to the rounds, so that an engine that does not answer cannot delay them.
     reaping: JoinSet<()>,
@@ -57,7 +70,17 @@ pub struct Janitor {
 impl Janitor {
     /// Returns a janitor of these workers' runners and of the disks.
     pub fn new(duties: Duties, Database { pool: db, bells }: Database, workers: Vec<Arc<Worker>>, room: Room) -> Self {
-        Self { duties, db, bells, workers, room, leases: HashMap::new(), rounds: 0, reaping: JoinSet::new() }
+        Self {
+            duties,
+            db,
+            bells,
+            workers,
+            room,
+            leases: HashMap::new(),
+            failed: None,
+            rounds: 0,
+            reaping: JoinSet::new(),
+        }
     }
 
     /// Runs one round at `now`.
@@ -65,6 +88,7 @@ impl Janitor {
         let outcome = self.round(now).await;
         if outcome.is_err() {
             self.leases.clear();
+            self.failed = Some(now);
         }
         outcome
     }
@@ -90,6 +114,13 @@ impl Janitor {
         self.rescue(now).await.context("rescuing lost jobs")?;
         if self.rounds.is_multiple_of(FORGET_EACH) {
             alerts::forget_runners(&self.db).await.context("forgetting removed runners")?;
+            alerts::forget_repositories(&self.db).await.context("forgetting alerts on repositories")?;
+        }
+        if self.rounds.is_multiple_of(SHORTEN_EACH) {
+            let shortened = delays::shorten(&self.db, &LONGEST_WAITS).await.context("shortening the waits")?;
+            if shortened > 0 {
+                warn!("{shortened} waits were longer than any that Trainyard asks for: was the clock ahead?");
+            }
         }
         let told =
             queue::update_wait_reasons(&self.db, UNSCHEDULABLE_AFTER).await.context("updating the wait reasons")?;
@@ -104,6 +135,7 @@ impl Janitor {
     /// the length of one lease while we watched. So a worker that could not beat (because Postgres or this machine was
     /// away, or because the clock has jumped) gets the time to do so.
     async fn rescue(&mut self, now: Instant) -> sqlx::Result<()> {
+        let is_calm = self.failed.is_none_or(|failed| now.saturating_duration_since(failed) >= AFTER_OUTAGE);
         let leases = queue::leases(&self.db, LEASE * 2).await?;
         let live: HashSet<AttemptId> = leases.iter().map(|lease| lease.attempt).collect();
         self.leases.retain(|attempt, _| live.contains(attempt));
@@ -112,7 +144,7 @@ impl Janitor {
             if seen.0 != lease.until {
                 *seen = (lease.until, now);
             }
-            let is_lost = lease.has_run_out && now.duration_since(seen.1) >= LEASE;
+            let is_lost = is_calm && lease.has_run_out && now.duration_since(seen.1) >= LEASE;
             if is_lost && queue::rescue(&self.db, &lease).await? {
                 let job = lease.attempt.job;
                 warn!(%job, "the worker of job {job} is lost");

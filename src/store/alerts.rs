@@ -46,3 +46,22 @@ pub async fn forget_runners(db: &PgPool) -> sqlx::Result<()> {
     .await?;
     Ok(())
 }
+
+/// Returns the component of alerts on GitHub and one repository.
+pub fn github_of(owner: &str, name: &str) -> String {
+    format!("github {owner}/{name}")
+}
+
+/// Removes the alerts of repositories for which no status is owed, and none was given up in the last week: such a
+/// repository may not exist any more, so no accepted status will remove its alert.
+pub async fn forget_repositories(db: &PgPool) -> sqlx::Result<()> {
+    sqlx::query(
+        "delete from alert where component like 'github %' and not exists (
+             select from wish join repo on repo.id = repo_id
+             where component = 'github ' || owner || '/' || name and sent_seq < wanted_seq
+                 and (given_up_seq < wanted_seq or not_before > now() - interval '7 days'))",
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

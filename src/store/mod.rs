@@ -7,6 +7,7 @@
 
 pub mod alerts;
 pub mod builds;
+pub mod delays;
 pub mod deliveries;
 pub mod output;
 pub mod postgres;

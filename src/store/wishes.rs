@@ -1,11 +1,25 @@
 //! Wishes: the statuses that GitHub should show. A wish is a level, not an event: a newer one replaces an unsent one,
-//! and it stays due until GitHub has accepted it.
+//! and it stays due until GitHub has accepted it, or has refused it for too long.
 
 use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
 
 use crate::domain::{BuildId, CommitState, RepoId, Sha, Status};
+
+/// Condition of a wish that still has to be sent.
+macro_rules! owed {
+    () => {
+        "sent_seq < wanted_seq and given_up_seq < wanted_seq"
+    };
+}
+
+/// [`Urgency`] of a wish, as its number.
+macro_rules! urgency {
+    () => {
+        "case when tried_seq = wanted_seq then 2 when state = 'pending' then 1 else 0 end"
+    };
+}
 
 /// A status that a commit should show.
 #[derive(Debug, Clone, Copy)]
@@ -43,11 +57,24 @@ pub async fn want(tx: &mut PgConnection, wish: &NewWish<'_>) -> sqlx::Result<()>
     Ok(())
 }
 
+/// The order in which wishes are sent, and in which they may use up the requests that are left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]
+#[repr(i32)]
+pub enum Urgency {
+    /// The end of a build.
+    Result = 0,
+    /// News of a build that goes on, which its end replaces.
+    Progress = 1,
+    /// A wish that failed in its present version.
+    Retry = 2,
+}
+
 /// A wish that is due now.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Wish {
     /// Key of the row.
     pub id: i64,
+    pub repo_id: RepoId,
     /// Current owner of the repository.
     pub owner: String,
     /// Current name of the repository.
@@ -61,32 +88,57 @@ pub struct Wish {
     pub target_path: String,
     /// Version of the wish, which [`sent`] expects.
     pub wanted_seq: i64,
-    /// Number of failures since the last success.
+    /// Number of failures of this version.
     pub tries: i32,
+    pub urgency: Urgency,
 }
 
-/// Takes the most overdue wish that no other poster holds, for the duration of the transaction.
+/// The wishes that [`take`] chooses from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Least urgent kind of wish.
+    pub least: Urgency,
+    /// Repositories whose wishes have to wait.
+    pub without: Vec<RepoId>,
+}
+
+/// Takes the most urgent due wish that no other poster holds, for the duration of the transaction.
 ///
 /// The hold is an advisory lock, not a row lock: a newer wish for the same status can be written while an older one is
 /// being sent, and stays due.
-pub async fn take(tx: &mut PgConnection) -> sqlx::Result<Option<Wish>> {
+pub async fn take(tx: &mut PgConnection, choice: &Choice) -> sqlx::Result<Option<Wish>> {
     // The lock is tried on the candidates one by one, in order, until one is free. `materialized` keeps the planner
     // from calling the lock function on rows beyond the limit.
-    let held: Option<i64> = sqlx::query_scalar(
+    let held: Option<i64> = sqlx::query_scalar(concat!(
         "with owed as materialized (
-             select id from wish where sent_seq < wanted_seq and not_before <= now() order by not_before, id limit 16
+             select id from wish
+             where ",
+        owed!(),
+        " and (tried_seq < wanted_seq or not_before <= now()) and ",
+        urgency!(),
+        " <= $1 and repo_id <> all($2)
+             order by ",
+        urgency!(),
+        ", not_before, id limit 16
          )
          select id from owed where pg_try_advisory_xact_lock(hashtext('trainyard.wish'), id::int) limit 1",
-    )
+    ))
+    .bind(choice.least)
+    .bind(&choice.without)
     .fetch_optional(&mut *tx)
     .await?;
     let Some(id) = held else { return Ok(None) };
     // Read again under the lock: the wish may have been sent and replaced since the first statement.
-    sqlx::query_as(
-        "select wish.id, owner, name, sha, context, state, description, target_path, wanted_seq, tries
+    sqlx::query_as(concat!(
+        "select wish.id, repo_id, owner, name, sha, context, state, description, target_path, wanted_seq,
+             case when tried_seq = wanted_seq then tries else 0 end as tries, ",
+        urgency!(),
+        " as urgency
          from wish join repo on repo.id = repo_id
-         where wish.id = $1 and sent_seq < wanted_seq and not_before <= now()",
-    )
+         where wish.id = $1 and ",
+        owed!(),
+        " and (tried_seq < wanted_seq or not_before <= now())",
+    ))
     .bind(id)
     .fetch_optional(tx)
     .await
@@ -95,7 +147,7 @@ pub async fn take(tx: &mut PgConnection) -> sqlx::Result<Option<Wish>> {
 /// Records that GitHub accepted the wish in its version `wanted_seq`.
 pub async fn sent(db: &PgPool, wish: &Wish) -> sqlx::Result<()> {
     sqlx::query(
-        "update wish set sent_seq = $2, tries = 0, not_before = now(), last_error = null
+        "update wish set sent_seq = $2, tries = 0, failing_since = null, not_before = now(), last_error = null
          where id = $1 and sent_seq < $2",
     )
     .bind(wish.id)
@@ -105,21 +157,123 @@ pub async fn sent(db: &PgPool, wish: &Wish) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Records that sending failed. The next try comes after `delay`.
-pub async fn failed(db: &PgPool, wish: &Wish, error: &str, delay: Duration) -> sqlx::Result<()> {
-    sqlx::query("update wish set tries = tries + 1, not_before = now() + $2, last_error = $3 where id = $1")
-        .bind(wish.id)
-        .bind(delay)
-        .bind(error)
+/// A try that did not succeed.
+#[derive(Debug, Clone, Copy)]
+pub struct Failure<'a> {
+    /// Error in words.
+    pub error: &'a str,
+    pub how: Retry,
+}
+
+/// The conditions of further tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// Time until the next try.
+    pub pause: Duration,
+    /// True when the failure is one of all wishes of the repository.
+    pub of_repository: bool,
+    /// Limit after which a wish is given up; `None` for a failure that says nothing about the wish.
+    pub limit: Option<Patience>,
+}
+
+/// The limit after which a wish is given up. Both parts have to be reached: a clock that jumped ahead makes failures
+/// look old, but not many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    pub time: Duration,
+    pub tries: i32,
+}
+
+/// Records a failure, unless the wish has changed since: a newer version is due at once. Returns the number of wishes
+/// that are given up.
+pub async fn failed(db: &PgPool, wish: &Wish, failure: &Failure<'_>) -> sqlx::Result<usize> {
+    let given_up: Vec<bool> = sqlx::query_scalar(concat!(
+        "with before as (
+             select id, case when tried_seq = wanted_seq then tries else 0 end + 1 as tries,
+                 case when tried_seq = wanted_seq then failing_since else now() end as since
+             from wish where (id = $1 and wanted_seq = $2 or repo_id = $3) and ",
+        owed!(),
+        " for update
+         )
+         update wish set
+             tried_seq = wanted_seq, tries = before.tries, failing_since = since, last_error = $4,
+             not_before = case when wish.id = $1 then now() + $5 else greatest(not_before, now() + $5) end,
+             given_up_seq = case when before.tries >= $6 and since <= now() - $7 then wanted_seq else given_up_seq end
+         from before where wish.id = before.id
+         returning given_up_seq = wanted_seq",
+    ))
+    .bind(wish.id)
+    .bind(wish.wanted_seq)
+    .bind(failure.how.of_repository.then_some(wish.repo_id))
+    .bind(failure.error)
+    .bind(failure.how.pause)
+    .bind(failure.how.limit.map(|limit| limit.tries))
+    .bind(failure.how.limit.map(|limit| limit.time))
+    .fetch_all(db)
+    .await?;
+    Ok(given_up.into_iter().filter(|given_up| *given_up).count())
+}
+
+/// Returns true if a wish still has to be sent.
+pub async fn any_owed(db: &PgPool) -> sqlx::Result<bool> {
+    sqlx::query_scalar(concat!("select exists (select from wish where ", owed!(), ")")).fetch_one(db).await
+}
+
+/// Makes every wish of a repository due, since GitHub accepts its statuses again.
+pub async fn due_again(db: &PgPool, repo: RepoId) -> sqlx::Result<()> {
+    sqlx::query(concat!("update wish set not_before = now() where repo_id = $1 and not_before > now() and ", owed!()))
+        .bind(repo)
         .execute(db)
         .await?;
     Ok(())
 }
 
-/// Makes every wish due now, when the reason to wait no longer exists.
+/// Makes every wish due, since the reason for a refusal may no longer exist when the service starts: a person has set
+/// another token, for instance.
 pub async fn all_due(db: &PgPool) -> sqlx::Result<()> {
-    sqlx::query("update wish set not_before = now() where sent_seq < wanted_seq and not_before > now()")
+    sqlx::query(concat!("update wish set not_before = now() where not_before > now() and ", owed!()))
         .execute(db)
         .await?;
     Ok(())
+}
+
+/// Requests of the last hour, as [`requests`] finds them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Requests {
+    /// Time since each request, the oldest first.
+    pub ages: Vec<Duration>,
+    /// Rest of the pause that GitHub asked for.
+    pub quiet: Duration,
+}
+
+/// Records a request before it is sent, and forgets those of more than an hour ago.
+pub async fn request(db: &PgPool) -> sqlx::Result<()> {
+    sqlx::query(
+        "with old as (delete from status_request where at < now() - interval '1 hour')
+         insert into status_request default values",
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Records that GitHub asked for a pause.
+pub async fn quiet(db: &PgPool, pause: Duration) -> sqlx::Result<()> {
+    sqlx::query("insert into status_request (quiet_until) values (now() + $1)").bind(pause).execute(db).await?;
+    Ok(())
+}
+
+/// Returns the requests of the last hour. Those that a wrong clock has put into the future count as made now.
+pub async fn requests(db: &PgPool) -> sqlx::Result<Requests> {
+    let rows: Vec<(f64, Option<f64>)> = sqlx::query_as(
+        "select extract(epoch from now() - at)::float8, extract(epoch from quiet_until - now())::float8
+         from status_request where at > now() - interval '1 hour' order by at",
+    )
+    .fetch_all(db)
+    .await?;
+    let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    Ok(Requests {
+        ages: rows.iter().filter(|(_, quiet)| quiet.is_none()).map(|(age, _)| seconds(*age)).collect(),
+        quiet: rows.iter().filter_map(|(_, quiet)| quiet.map(seconds)).max().unwrap_or_default(),
+    })
 }

@@ -46,6 +46,8 @@ pub const LEASE: Duration = Duration::from_secs(6);
 /// The interval at which a lease is extended: three beats may be lost before the lease is.
 const BEAT_INTERVAL: Duration = Duration::from_millis(1500);
 const ENGINE_RETRY_DELAY: Duration = Duration::from_secs(2);
+/// The time that a job waits in the queue after it was given back because of the engine or git.
+pub const REQUEUE_DELAY: Duration = Duration::from_secs(5);
 /// The time that canceled jobs have to end when the service stops. The operator sets the graces between signals.
 pub const STOP_OF_JOBS: Duration = Duration::from_secs(60);
 /// The longest time between two polls of the queue when no bell rings. A job whose delay has passed waits no longer.

@@ -31,6 +31,7 @@ pub fn configuration(data: &Path, database: Option<&str>, github: &GitHub) -> St
         "[server]\nlisten = \"127.0.0.1:0\"\ndata_dir = {data:?}\n\
          [database]\n{database}\n\
          [github]\napi_url = \"{}\"\ntoken = \"{TOKEN}\"\nwebhook_secret = \"{SECRET}\"\ntimeout = \"2s\"\n\
+         statuses_per_minute = 0\nstatuses_per_hour = 0\n\
          [images]\ngeneric = \"{IMAGE}\"\n\
          [limits]\ngrace = \"1s\"\n\
          [storage]\nleast_free = \"1 GiB\"\n\
@@ -48,12 +49,23 @@ impl App {
     }
 
     pub async fn start_in(folder: tempfile::TempDir, github: GitHub, change: &str) -> Self {
+        let url = database::url().await;
+        Self::start_on(folder, github, &url, &url, change).await
+    }
+
+    /// Starts a service on the database `url`, which it reaches at `from_service`.
+    pub async fn start_on(
+        folder: tempfile::TempDir,
+        github: GitHub,
+        url: &str,
+        from_service: &str,
+        change: &str,
+    ) -> Self {
         // The test runner shows the messages when the test fails.
         let filter = "trainyard=debug,warn".to_owned();
         trainyard::telemetry::start(&trainyard::telemetry::TelemetryConfig { filter, ..Default::default() }).unwrap();
-        let url = database::url().await;
         let data = folder.path().join("data");
-        let text = merged(&configuration(&data, Some(&url), &github), change);
+        let text = merged(&configuration(&data, Some(from_service), &github), change);
         let file = folder.path().join("config.toml");
         std::fs::write(&file, text).unwrap();
         let config = Config::load(Some(&file), std::iter::empty()).unwrap();
@@ -62,7 +74,7 @@ impl App {
         let shutdown = CancellationToken::new();
         #[expect(clippy::disallowed_methods, reason = "joined in stop()")]
         let serving = tokio::spawn(service.serve(shutdown.clone()));
-        let db = PgPool::connect(&url).await.unwrap();
+        let db = PgPool::connect(url).await.unwrap();
         Self { base, db, github, folder, config, shutdown, serving }
     }
 

@@ -1,9 +1,12 @@
-//! A fresh database for each test, on the server that `scripts/with-postgres` started, and a search in it for the
-//! service's own credentials.
+//! A fresh database for each test, on the server that `scripts/with-postgres` started, a way to it that can be cut, and
+//! a search in it for the service's own credentials.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
 use trainyard::config::Config;
 use trainyard::domain::{AttemptId, JobId};
 use trainyard::storage::{Logs, Objects};
@@ -85,4 +88,79 @@ pub async fn leaks(db: &PgPool, config: &Config) -> Vec<String> {
         found.extend(leaked.map(|(name, _)| format!("{name} is in the log of job {job}")));
     }
     found
+}
+
+/// State of a [`Way`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passage {
+    Open,
+    /// Connections break, and new ones are refused: the server is down.
+    Closed,
+    /// Packets vanish, and nobody notices.
+    Silent,
+}
+
+/// A way to a database over TCP that can be cut.
+pub struct Way {
+    /// URL of the database over this way.
+    pub url: String,
+    passage: watch::Sender<Passage>,
+}
+
+impl Way {
+    /// Opens a way to the database of this URL.
+    pub async fn to(url: &str) -> Self {
+        let options: PgConnectOptions = url.parse().unwrap();
+        let socket = options.get_socket().expect("the test server has a socket").join(".s.PGSQL.5432");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (passage, seen) = watch::channel(Passage::Open);
+        #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
+        tokio::spawn(async move {
+            let mut carried = tokio::task::JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let (socket, seen) = (socket.clone(), seen.clone());
+                carried.spawn(async move { carry(client, UnixStream::connect(socket).await.unwrap(), seen).await });
+            }
+        });
+        let name = options.get_database().unwrap();
+        Self { url: format!("postgres://{}@{address}/{name}", options.get_username()), passage }
+    }
+
+    pub fn set(&self, passage: Passage) {
+        self.passage.send_replace(passage);
+    }
+}
+
+/// Carries bytes between both sides until one of them ends, or the way is closed.
+async fn carry(mut client: TcpStream, mut server: UnixStream, seen: watch::Receiver<Passage>) {
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
+    tokio::select! {
+        () = carry_one_way(from_client, to_server, seen.clone()) => {}
+        () = carry_one_way(from_server, to_client, seen) => {}
+    }
+}
+
+async fn carry_one_way(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut seen: watch::Receiver<Passage>,
+) {
+    let mut closed = seen.clone();
+    let carry = async {
+        let mut bytes = [0; 8192];
+        while let Ok(length @ 1..) = from.read(&mut bytes).await {
+            if seen.wait_for(|passage| *passage == Passage::Open).await.is_err() {
+                return;
+            }
+            if to.write_all(&bytes[..length]).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = carry => {}
+        _ = closed.wait_for(|passage| *passage == Passage::Closed) => {}
+    }
 }

@@ -1,6 +1,6 @@
 //! A stand-in for GitHub behind HTTP: it records requests, checks that they are well-formed, and fails on demand.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -38,14 +38,27 @@ pub struct Posted {
 pub enum Fault {
     /// A response with this status code, and an optional `Retry-After` in seconds.
     Status(u16, Option<u64>),
+    /// A response with this status code and message.
+    Says(u16, String),
     /// No response for this long; the status is not accepted.
     Hang(Duration),
+    /// The primary rate limit: no requests are left for this many seconds.
+    NoneLeft(u64),
+    /// The secondary rate limit with this status code, and an optional `Retry-After` in seconds.
+    Secondary(u16, Option<u64>),
 }
+
+/// Number of statuses that GitHub keeps for a commit and context.
+const MOST_STATUSES: usize = 1000;
 
 #[derive(Debug, Default)]
 struct Model {
     posted: Vec<Posted>,
     faults: VecDeque<Fault>,
+    /// Repositories whose statuses are refused, with the status code.
+    refused: HashMap<String, u16>,
+    /// Times of the requests that set a status.
+    times: Vec<Instant>,
     /// Method, path and body of every request, to be checked against GitHub's own description.
     requests: Vec<(String, String, Value)>,
     /// Difference of the stand-in's clock to ours, in seconds.
@@ -112,6 +125,29 @@ impl GitHub {
         self.model().faults.clear();
     }
 
+    /// Refuses every status of a repository with this status code, until [`GitHub::accept`].
+    pub fn refuse(&self, repo: &str, code: u16) {
+        self.model().refused.insert(repo.to_owned(), code);
+    }
+
+    /// Ends [`GitHub::refuse`].
+    pub fn accept(&self, repo: &str) {
+        self.model().refused.remove(repo);
+    }
+
+    /// Counts a status as set this many times.
+    pub fn repeat(&self, status: &Posted, times: usize) {
+        self.model().posted.extend(std::iter::repeat_n(status, times).cloned());
+    }
+
+    /// Returns the largest number of statuses that were asked for within any time of this length.
+    pub fn busiest(&self, within: Duration) -> usize {
+        let times = self.model().times.clone();
+        let from =
+            |(at, begin): (usize, &Instant)| times[at..].iter().take_while(|time| **time - *begin < within).count();
+        times.iter().enumerate().map(from).max().unwrap_or(0)
+    }
+
     pub fn set_clock_skew(&self, seconds: i64) {
         self.model().clock_skew = seconds;
     }
@@ -171,25 +207,18 @@ async fn create_status(
     Json(body): Json<Value>,
 ) -> Response {
     let path = format!("/repos/{owner}/{repo}/statuses/{sha}");
-    let fault = {
+    let repo = format!("{owner}/{repo}");
+    let (fault, refused) = {
         let mut model = github.model();
         model.requests.push(("POST".to_owned(), path, body.clone()));
-        model.faults.pop_front()
+        model.times.push(Instant::now());
+        (model.faults.pop_front(), model.refused.get(&repo).copied())
     };
-    match fault {
-        Some(Fault::Status(code, retry_after)) => {
-            let code = StatusCode::from_u16(code).unwrap();
-            let mut response = (code, Json(json!({"message": "the stand-in fails on demand"}))).into_response();
-            if let Some(seconds) = retry_after {
-                response.headers_mut().insert("retry-after", seconds.into());
-            }
-            return response;
-        }
-        Some(Fault::Hang(time)) => {
-            tokio::time::sleep(time).await;
-            return StatusCode::GATEWAY_TIMEOUT.into_response();
-        }
-        None => {}
+    if let Some(fault) = fault {
+        return github.fail(fault).await;
+    }
+    if let Some(code) = refused {
+        return refusal(code, "the stand-in refuses this repository");
     }
     if !has_token(&headers) {
         return bad_credentials();
@@ -208,20 +237,65 @@ async fn create_status(
     }
     let date = {
         let mut model = github.model();
-        let posted = Posted {
-            repo: format!("{owner}/{repo}"),
-            sha,
-            context,
-            state,
-            description,
-            target_url,
-            at: Instant::now(),
-        };
+        let is_same = |posted: &&Posted| (&posted.repo, &posted.sha, &posted.context) == (&repo, &sha, &context);
+        if model.posted.iter().filter(is_same).count() >= MOST_STATUSES {
+            return full();
+        }
+        let posted = Posted { repo, sha, context, state, description, target_url, at: Instant::now() };
         model.posted.push(posted);
         chrono::Utc::now() + chrono::TimeDelta::seconds(model.clock_skew)
     };
     github.changed.notify_waiters();
-    (StatusCode::CREATED, [("date", date.format("%a, %d %b %Y %H:%M:%S GMT").to_string())], Json(body)).into_response()
+    (StatusCode::CREATED, [("date", in_http(date))], Json(body)).into_response()
+}
+
+impl GitHub {
+    async fn fail(&self, fault: Fault) -> Response {
+        let with = |mut response: Response, headers: &[(&'static str, u64)]| {
+            headers.iter().for_each(|(name, value)| drop(response.headers_mut().insert(*name, (*value).into())));
+            response
+        };
+        let retry_after = |seconds: Option<u64>| seconds.map(|seconds| ("retry-after", seconds));
+        match fault {
+            Fault::Status(code, seconds) => {
+                with(refusal(code, "the stand-in fails on demand"), retry_after(seconds).as_slice())
+            }
+            Fault::Says(code, message) => refusal(code, &message),
+            Fault::Hang(time) => {
+                tokio::time::sleep(time).await;
+                StatusCode::GATEWAY_TIMEOUT.into_response()
+            }
+            Fault::NoneLeft(seconds) => {
+                let date = chrono::Utc::now() + chrono::TimeDelta::seconds(self.model().clock_skew);
+                let reset = date.timestamp().unsigned_abs() + seconds;
+                let response = refusal(403, "API rate limit exceeded for user ID 1.");
+                let mut response = with(response, &[("x-ratelimit-remaining", 0), ("x-ratelimit-reset", reset)]);
+                response.headers_mut().insert("date", in_http(date).parse().unwrap());
+                response
+            }
+            Fault::Secondary(code, seconds) => {
+                let said = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.";
+                // The primary limit is far away, and its reset says nothing about the secondary one.
+                let headers = [("x-ratelimit-remaining", 4999), ("x-ratelimit-reset", 4_000_000_000)];
+                with(with(refusal(code, said), &headers), retry_after(seconds).as_slice())
+            }
+        }
+    }
+}
+
+fn refusal(code: u16, message: &str) -> Response {
+    (StatusCode::from_u16(code).unwrap(), Json(json!({ "message": message }))).into_response()
+}
+
+/// Answers as GitHub does when a commit has too many statuses of one context.
+fn full() -> Response {
+    let detail = "This SHA and context has reached the maximum number of statuses.";
+    let error = json!({"resource": "Status", "code": "custom", "message": detail});
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"message": "Validation Failed", "errors": [error]}))).into_response()
+}
+
+fn in_http(date: chrono::DateTime<chrono::Utc>) -> String {
+    date.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 async fn rate_limit(State(github): State<GitHub>, headers: HeaderMap) -> Response {
@@ -231,7 +305,7 @@ async fn rate_limit(State(github): State<GitHub>, headers: HeaderMap) -> Respons
     let model = github.model();
     let date = chrono::Utc::now() + chrono::TimeDelta::seconds(model.clock_skew);
     let mut response = Json(json!({"resources": {}, "rate": {"limit": 5000, "remaining": 4999}})).into_response();
-    let date = ("date", date.format("%a, %d %b %Y %H:%M:%S GMT").to_string());
+    let date = ("date", in_http(date));
     for (name, value) in model.token.iter().chain([&date]) {
         response.headers_mut().insert(*name, value.parse().unwrap());
     }

@@ -13,6 +13,7 @@ pub mod github;
 pub mod gpu_engine;
 pub mod mount;
 pub mod payload;
+pub mod post;
 pub mod recorder;
 pub mod remote_engine;
 pub mod s3;

@@ -10,6 +10,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::process::Command;
 
 use super::cluster;
+use crate::child;
 use crate::store::output::retention;
 
 /// The rows of a database at one moment, and a hold on the objects that they name.
@@ -89,18 +90,15 @@ pub async fn restore(options: &PgConnectOptions, from: &Path) -> anyhow::Result<
     succeed(command, "pg_restore").await
 }
 
-/// A program of Postgres that connects with these options. It inherits no variable of the service.
+/// Returns a command for a program of Postgres, which connects with these options.
 fn program(name: &str, options: &PgConnectOptions) -> anyhow::Result<Command> {
     // The server's program may be a link, and then the others are next to the file itself.
     let server = std::fs::canonicalize(cluster::find_binaries()?.join("postgres"))?;
     let path = server.with_file_name(name);
     ensure!(path.exists(), "{} is missing: install the package `postgresql-client`", path.display());
     let socket = options.get_socket().context("a private Postgres has a socket")?;
-    let mut command = Command::new(path);
+    let mut command = child::command(path, &[]);
     command
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("LANG", "C.UTF-8")
         .env("PGHOST", socket)
         .env("PGUSER", cluster::DATABASE)
         .env("PGDATABASE", cluster::DATABASE)

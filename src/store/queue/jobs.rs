@@ -138,8 +138,18 @@ pub enum Beat {
 /// Extends a lease.
 ///
 /// # Errors
-/// Fails when Postgres does not answer; the lease may or may not have been extended.
+/// Fails when Postgres does not answer within half a lease; the lease may or may not have been extended.
 pub async fn beat(db: &PgPool, attempt: AttemptId, lease: Duration) -> sqlx::Result<Beat> {
+    let mut connection = db.acquire().await?;
+    let Ok(beat) = tokio::time::timeout(lease / 2, beat_on(&mut connection, attempt, lease)).await else {
+        // A connection whose packets are lost fails after many minutes, and a new one may work at once.
+        connection.close_on_drop();
+        return Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+    };
+    beat
+}
+
+async fn beat_on(connection: &mut PgConnection, attempt: AttemptId, lease: Duration) -> sqlx::Result<Beat> {
     let row: Option<(bool, Option<String>, Option<String>)> = sqlx::query_as(
         "update job set lease_until = now() + $3 where id = $1 and attempt = $2 and state = 'running'
          returning cancel_requested, reason, case when preempted_by is not null then (
@@ -150,7 +160,7 @@ pub async fn beat(db: &PgPool, attempt: AttemptId, lease: Duration) -> sqlx::Res
     .bind(attempt.job)
     .bind(attempt.number)
     .bind(lease)
-    .fetch_optional(db)
+    .fetch_optional(connection)
     .await?;
     Ok(match row {
         None => Beat::Lost,

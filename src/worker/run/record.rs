@@ -1,7 +1,6 @@
 //! The end of an attempt in Postgres. Until it is recorded, the job counts as running and has its slot.
 
 use std::fmt::Display;
-use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -12,10 +11,7 @@ use crate::attempt::Judgement;
 use crate::domain::{JobId, Record};
 use crate::store::output::reports::Reports;
 use crate::store::queue::{self, Finish, LogEnd};
-use crate::worker::ENGINE_RETRY_DELAY;
-
-/// The time that a job waits in the queue after it was given back because of the engine or git.
-const REQUEUE_DELAY: Duration = Duration::from_secs(5);
+use crate::worker::{ENGINE_RETRY_DELAY, REQUEUE_DELAY};
 
 /// Records how an attempt ended. Tries until Postgres has stored it.
 pub(super) async fn record(run: &Run, end: Result<Finished, End>, log: &Log, usage: &Record) {

@@ -7,6 +7,7 @@ mod gpus;
 mod hostile;
 mod isolation;
 mod limits;
+mod outage;
 mod pool;
 mod remote;
 mod resources;

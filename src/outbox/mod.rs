@@ -1,0 +1,215 @@
+//! The outbox: it makes GitHub show the wished statuses, and never an older one.
+
+pub mod pacing;
+
+pub use self::pacing::LONGEST_PAUSE;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use chrono::Utc;
+use sqlx::PgPool;
+use tokio::sync::OnceCell;
+use tracing::{info, warn};
+use url::Url;
+
+use self::pacing::{Answer, Consequence, Pacing, Request, Window};
+use crate::domain::RepoName;
+use crate::github::{Client, CommitStatus, SendError, Sent};
+use crate::store::alerts;
+use crate::store::wishes::{self, Failure, Wish};
+
+/// Difference to GitHub's clock from which its tokens and its log times stop making sense.
+const CLOCK_SKEW_SECONDS: i64 = 60;
+/// Least window whose end is worth an alert. Others end before a person has read it.
+const LONG_WINDOW: Duration = Duration::from_secs(600);
+
+/// Component of alerts on GitHub as a whole.
+const GITHUB: &str = "github";
+/// Component of alerts on statuses that wait because others were set before.
+const PACE: &str = "pace of statuses";
+
+/// Sender of wishes. Several steps may run at once: each of them holds another wish.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    db: PgPool,
+    github: Client,
+    public_url: Url,
+    windows: Vec<Window>,
+    // GitHub's limits apply to every request of ours, so all steps share the pace. It is read from Postgres first.
+    pacing: Arc<OnceCell<Mutex<Pacing>>>,
+}
+
+impl Outbox {
+    /// Returns an outbox whose statuses link to pages under `public_url`, and that keeps within these windows.
+    pub fn new(db: PgPool, github: Client, public_url: Url, windows: Vec<Window>) -> Self {
+        Self { db, github, public_url, windows, pacing: Arc::default() }
+    }
+
+    /// Sends the most urgent due wish once. Returns false if none is due. GitHub's refusal is not an error of this step:
+    /// it is recorded with the wish.
+    pub async fn step(&self) -> anyhow::Result<bool> {
+        let choice = self.pacing().await?.choice(Instant::now());
+        let Some(choice) = choice else {
+            self.report_pace().await?;
+            return Ok(false);
+        };
+        let mut hold = self.db.begin().await.context("opening a transaction for wishes")?;
+        let Some(wish) = wishes::take(&mut hold, &choice).await.context("reading the wishes")? else {
+            return Ok(false);
+        };
+        let begun = Instant::now();
+        let (may_begin, counts) = {
+            let mut pacing = self.pacing().await?;
+            (pacing.begin(wish.repo_id, wish.urgency, begun), pacing.counts())
+        };
+        if !may_begin {
+            // Another step began since the choice. The next step chooses again.
+            return Ok(true);
+        }
+        if counts {
+            wishes::request(&self.db).await.context("counting a request")?;
+        }
+        let result = self.post(&wish).await?;
+        let answer = result.as_ref().map_or_else(answer_of, |_| Answer::Accepted);
+        let request = Request { repo: wish.repo_id, tries: wish.tries.unsigned_abs(), begun };
+        let consequence = self.pacing().await?.record(request, answer, Instant::now());
+        match (result, consequence) {
+            (Ok(sent), Consequence::Sent { due_again }) => self.record_sent(&wish, sent, due_again).await?,
+            (Err(error), Consequence::Quiet(pause)) => self.record_quiet(&wish, &error, pause).await?,
+            (Err(error), Consequence::Failed(how)) => {
+                let words = error.to_string();
+                self.record_failed(&wish, &error, &Failure { error: &words, how }).await?;
+            }
+            (Ok(_), _) | (Err(_), Consequence::Sent { .. }) => unreachable!("the answer is made of the result"),
+        }
+        // The lock on the wish is held until here, so that no other step takes it.
+        hold.commit().await?;
+        Ok(true)
+    }
+
+    /// Locks the pace. An earlier process's requests still count.
+    async fn pacing(&self) -> anyhow::Result<MutexGuard<'_, Pacing>> {
+        let load = async || {
+            let earlier = wishes::requests(&self.db).await.context("reading the requests of the last hour")?;
+            anyhow::Ok(Mutex::new(Pacing::new(self.windows.clone(), &earlier, Instant::now())))
+        };
+        Ok(self.pacing.get_or_try_init(load).await?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Stores an alert when statuses are late because there were too many.
+    async fn report_pace(&self) -> anyhow::Result<()> {
+        let exhausted = self.pacing().await?.exhausted(Instant::now());
+        if let Some(window) = exhausted.filter(|window| window.within >= LONG_WINDOW)
+            && wishes::any_owed(&self.db).await?
+        {
+            let within = humantime::format_duration(window.within);
+            let message = format!(
+                "{} statuses were set within {within}, which is the limit: others are late; GitHub allows few more \
+                 (github.statuses_per_hour)",
+                window.most
+            );
+            alerts::set(&self.db, PACE, Some(&message)).await?;
+        }
+        Ok(())
+    }
+
+    async fn post(&self, wish: &Wish) -> anyhow::Result<Result<Sent, SendError>> {
+        let repo: RepoName = format!("{}/{}", wish.owner, wish.name).parse()?;
+        let target_url = self.public_url.join(&wish.target_path)?;
+        let status = CommitStatus {
+            repo: &repo,
+            sha: &wish.sha,
+            state: wish.state,
+            context: &wish.context,
+            description: &wish.description,
+            target_url,
+        };
+        Ok(self.github.post_status(&status).await)
+    }
+
+    async fn record_sent(&self, wish: &Wish, sent: Sent, due_again: bool) -> anyhow::Result<()> {
+        info!("GitHub shows {} as {:?}", subject(wish), wish.state);
+        wishes::sent(&self.db, wish).await?;
+        if due_again {
+            wishes::due_again(&self.db, wish.repo_id).await?;
+        }
+        for component in [GITHUB, PACE, &alerts::github_of(&wish.owner, &wish.name)] {
+            alerts::set(&self.db, component, None).await?;
+        }
+        self.compare_clocks(sent).await
+    }
+
+    /// Records an error that says nothing about the wish.
+    async fn record_quiet(&self, wish: &Wish, error: &SendError, pause: Duration) -> anyhow::Result<()> {
+        let message = format!("{}: {error}{}", subject(wish), advice(error));
+        warn!("no status is sent for {pause:?}: {message}");
+        // A restart may mend the token, but not the limit.
+        if matches!(error, SendError::RateLimited { .. }) {
+            wishes::quiet(&self.db, pause).await?;
+        }
+        alerts::set(&self.db, GITHUB, Some(&message)).await?;
+        Ok(())
+    }
+
+    async fn record_failed(&self, wish: &Wish, error: &SendError, failure: &Failure<'_>) -> anyhow::Result<()> {
+        let given_up = wishes::failed(&self.db, wish, failure).await?;
+        let end = match given_up {
+            0 => String::new(),
+            1 => "; the status is given up".to_owned(),
+            more => format!("; {more} statuses of the repository are given up"),
+        };
+        let message = format!("{}: {error}{}{end}", subject(wish), advice(error));
+        warn!("a status is not sent yet, its pause is {:?}: {message}", failure.how.pause);
+        let component = match error {
+            SendError::Broken(_) => GITHUB.to_owned(),
+            _ => {
+                alerts::set(&self.db, GITHUB, None).await?;
+                alerts::github_of(&wish.owner, &wish.name)
+            }
+        };
+        alerts::set(&self.db, &component, Some(&message)).await?;
+        Ok(())
+    }
+
+    async fn compare_clocks(&self, sent: Sent) -> anyhow::Result<()> {
+        let Some(date) = sent.date else { return Ok(()) };
+        let skew = (Utc::now() - date).num_seconds();
+        let message = (skew.abs() > CLOCK_SKEW_SECONDS).then(|| {
+            let which = if skew > 0 { "ahead of" } else { "behind" };
+            format!("this machine's clock is {} s {which} GitHub's: synchronize it, e.g. with chrony", skew.abs())
+        });
+        if alerts::set(&self.db, "clock", message.as_deref()).await? {
+            warn!("{}", message.as_deref().unwrap_or("the clock is right again"));
+        }
+        Ok(())
+    }
+}
+
+/// Returns the part of an error that matters for the pace.
+fn answer_of(error: &SendError) -> Answer {
+    match error {
+        SendError::RateLimited { wait, .. } => Answer::RateLimited(*wait),
+        SendError::Broken(_) => Answer::Broken,
+        SendError::Full { .. } => Answer::Full,
+        SendError::Refused { status: 401, .. } => Answer::TokenRefused,
+        // Not found, gone, blocked for legal reasons, or read only since it was archived: GitHub checks these before it
+        // looks at the status.
+        SendError::Refused { status: 403 | 404 | 410 | 451, .. } => Answer::RepositoryRefused,
+        SendError::Refused { .. } => Answer::WishRefused,
+    }
+}
+
+fn subject(wish: &Wish) -> String {
+    format!("{} of {}/{}", wish.context, wish.owner, wish.name)
+}
+
+fn advice(error: &SendError) -> &'static str {
+    match error {
+        SendError::Refused { status: 401 | 403 | 404, .. } => {
+            "; check that github.token is valid and may write commit statuses of this repository"
+        }
+        _ => "",
+    }
+}

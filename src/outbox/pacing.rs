@@ -1,0 +1,291 @@
+//! The pace of the outbox: which wishes may be sent now, and the consequences of GitHub's answers. A pure model: the time
+//! comes in, and the caller keeps the rows.
+//!
+//! - [`Window`]s bound the requests within a time. The end of a build may use all of them, news of a build two thirds,
+//!   and repeated tries one third. So what GitHub refuses does not use up what others need.
+//! - A breaker for each repository trips when GitHub refuses its statuses. From then on, one wish of the repository is
+//!   tried now and then, until one is accepted. Another breaker does the same for all of GitHub.
+//! - The pause of a wish doubles with each refusal, and after some days the wish is given up.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::domain::RepoId;
+use crate::store::wishes::{Choice, Patience, Requests, Retry, Urgency};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+/// Longest pause of a wish.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
+/// Longest pause of a wish that GitHub does not refuse, but cannot take: it may work again at any time.
+const LONGEST_BROKEN: Duration = Duration::from_secs(300);
+/// Limit after which a refused wish is given up. With pauses that double, eight tries take two hours.
+pub const PATIENCE: Patience = Patience { time: Duration::from_secs(3 * 24 * 3600), tries: 8 };
+/// Time for which a tried repository is closed to other wishes, if no answer is recorded at all.
+const PROBE: Duration = Duration::from_secs(120);
+/// Number of wishes of a repository that GitHub refuses one after the other, each for a reason of its own, before the
+/// repository itself counts as refused.
+const STRIKES: u32 = 3;
+
+/// A largest number of requests within a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    pub most: u32,
+    pub within: Duration,
+}
+
+impl Window {
+    /// Returns the windows for these numbers of requests a minute and an hour; 0 means any number.
+    ///
+    /// A minute is split into three parts, so that the wait after a burst is a third as long.
+    pub fn of(per_minute: u32, per_hour: u32) -> Vec<Self> {
+        let minute = Self { most: (per_minute / 3).max(1), within: MINUTE / 3 };
+        let hour = Self { most: per_hour, within: HOUR };
+        let bounded = [(per_minute, minute), (per_hour, hour)].into_iter().filter(|(most, _)| *most > 0);
+        bounded.map(|(_, window)| window).collect()
+    }
+
+    /// Returns the number of requests that wishes of this urgency may reach.
+    fn share(self, urgency: Urgency) -> usize {
+        let share = match urgency {
+            Urgency::Result => self.most,
+            Urgency::Progress => (self.most * 2 / 3).max(1),
+            Urgency::Retry => (self.most / 3).max(1),
+        };
+        usize::try_from(share).unwrap_or(usize::MAX)
+    }
+}
+
+/// Returns a pause that doubles with each failure: `first` after the first one, and none without a failure.
+fn doubling(first: Duration, longest: Duration, failures: u32) -> Duration {
+    match failures.checked_sub(1) {
+        None => Duration::ZERO,
+        Some(before) => first.saturating_mul(2_u32.saturating_pow(before.min(30))).min(longest),
+    }
+}
+
+/// The answer of GitHub to a status, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// GitHub shows the status.
+    Accepted,
+    /// A rate limit: every other request would get the same answer.
+    RateLimited(Duration),
+    /// No answer, or one of a broken server.
+    Broken,
+    /// GitHub does not accept the token.
+    TokenRefused,
+    /// GitHub accepts no status of the repository.
+    RepositoryRefused,
+    /// GitHub does not accept this one status.
+    WishRefused,
+    /// The commit has as many statuses of this context as GitHub keeps.
+    Full,
+}
+
+/// The consequence of an answer for the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consequence {
+    /// The wish is sent.
+    Sent {
+        /// True when other wishes of the repository wait for no reason any more.
+        due_again: bool,
+    },
+    /// The wish is due as before, because the answer says nothing about it. All wishes wait for this time.
+    Quiet(Duration),
+    /// The wish failed.
+    Failed(Retry),
+}
+
+/// A breaker trips with each failure, and blocks for a pause. After the pause it lets one request through, and blocks
+/// again until the answer is there.
+#[derive(Debug, Clone, Copy)]
+struct Breaker {
+    failures: u32,
+    tripped: Instant,
+    blocked_until: Instant,
+}
+
+impl Breaker {
+    fn new(now: Instant) -> Self {
+        Self { failures: 0, tripped: now, blocked_until: now }
+    }
+
+    fn blocks(&self, now: Instant) -> bool {
+        now < self.blocked_until
+    }
+
+    /// Lets a request through.
+    fn pass(&mut self, now: Instant) {
+        if self.failures > 0 {
+            self.blocked_until = now + PROBE;
+        }
+    }
+
+    /// Counts a failure of a request that began at `begun`. Requests that were on their way when the breaker tripped fail
+    /// for the same reason, so they count as one. Returns the rest of the pause.
+    fn fail(&mut self, begun: Instant, now: Instant, pause: impl FnOnce(u32) -> Duration) -> Duration {
+        let is_same = self.failures > 0 && begun < self.tripped;
+        if !is_same {
+            self.failures += 1;
+            self.tripped = now;
+            self.blocked_until = now + pause(self.failures);
+        }
+        self.blocked_until.saturating_duration_since(now)
+    }
+
+    /// Returns true if a request that began at `begun` and succeeded shows that the reason for the failures is gone.
+    fn is_mended_by(&self, begun: Instant) -> bool {
+        begun >= self.tripped
+    }
+}
+
+/// A request on its way.
+#[derive(Debug, Clone, Copy)]
+pub struct Request {
+    pub repo: RepoId,
+    /// Number of failures of the wish before.
+    pub tries: u32,
+    pub begun: Instant,
+}
+
+/// The state of the pace.
+#[derive(Debug)]
+pub struct Pacing {
+    windows: Vec<Window>,
+    /// Times of the last requests, the oldest first.
+    requests: VecDeque<Instant>,
+    github: Breaker,
+    repos: HashMap<RepoId, Breaker>,
+    /// Repository of the last request, if that one broke.
+    broken: Option<RepoId>,
+    /// True when GitHub has accepted a status: then a wish for which it is always broken is to blame itself.
+    works: bool,
+}
+
+impl Pacing {
+    /// Returns the pace at `now`, after these requests of an earlier process.
+    pub fn new(windows: Vec<Window>, earlier: &Requests, now: Instant) -> Self {
+        let at = |age: &Duration| now.checked_sub(*age);
+        let requests = earlier.ages.iter().filter_map(at).collect();
+        let mut github = Breaker::new(now);
+        if earlier.quiet > Duration::ZERO {
+            github.fail(now, now, |_| earlier.quiet.min(HOUR));
+        }
+        Self { windows, requests, github, repos: HashMap::new(), broken: None, works: false }
+    }
+
+    /// Returns true if requests are counted at all.
+    pub fn counts(&self) -> bool {
+        !self.windows.is_empty()
+    }
+
+    /// Returns the wishes that may be sent now, or `None` when all have to wait.
+    pub fn choice(&self, now: Instant) -> Option<Choice> {
+        if self.github.blocks(now) {
+            return None;
+        }
+        let urgencies = [Urgency::Retry, Urgency::Progress, Urgency::Result];
+        let least = urgencies.into_iter().find(|urgency| self.has_room(*urgency, now))?;
+        let blocked = self.repos.iter().filter(|(_, breaker)| breaker.blocks(now));
+        Some(Choice { least, without: blocked.map(|(repo, _)| *repo).collect() })
+    }
+
+    /// Returns the longest window that has room for no request at all.
+    pub fn exhausted(&self, now: Instant) -> Option<Window> {
+        let full = self.windows.iter().filter(|window| self.is_full(**window, Urgency::Result, now));
+        full.max_by_key(|window| window.within).copied()
+    }
+
+    fn has_room(&self, urgency: Urgency, now: Instant) -> bool {
+        !self.windows.iter().any(|window| self.is_full(*window, urgency, now))
+    }
+
+    fn is_full(&self, window: Window, urgency: Urgency, now: Instant) -> bool {
+        let oldest = self.requests.len().checked_sub(window.share(urgency)).map(|at| self.requests[at]);
+        oldest.is_some_and(|at| now.saturating_duration_since(at) < window.within)
+    }
+
+    /// Counts a request for a wish of this repository. Returns false, and counts nothing, when it has to wait, because
+    /// other requests were sent since the wish was chosen.
+    pub fn begin(&mut self, repo: RepoId, urgency: Urgency, now: Instant) -> bool {
+        let is_blocked = self.github.blocks(now) || self.repos.get(&repo).is_some_and(|breaker| breaker.blocks(now));
+        if is_blocked || !self.has_room(urgency, now) {
+            return false;
+        }
+        self.github.pass(now);
+        if let Some(breaker) = self.repos.get_mut(&repo) {
+            breaker.pass(now);
+        }
+        if self.counts() {
+            let is_old = |at: &Instant| now.saturating_duration_since(*at) >= HOUR;
+            while self.requests.front().is_some_and(is_old) {
+                self.requests.pop_front();
+            }
+            self.requests.push_back(now);
+        }
+        true
+    }
+
+    /// Draws the consequence of an answer.
+    pub fn record(&mut self, request: Request, answer: Answer, now: Instant) -> Consequence {
+        let Request { repo, tries, begun } = request;
+        let failures = tries.saturating_add(1);
+        let refused = |of_repository| {
+            let pause = doubling(MINUTE, LONGEST_PAUSE, failures);
+            Consequence::Failed(Retry { pause, of_repository, limit: Some(PATIENCE) })
+        };
+        if matches!(answer, Answer::Accepted | Answer::RepositoryRefused | Answer::WishRefused | Answer::Full) {
+            self.broken = None;
+            if self.github.is_mended_by(begun) {
+                self.github = Breaker::new(now);
+            }
+        }
+        match answer {
+            Answer::Accepted => {
+                self.works = true;
+                let is_mended = self.repos.get(&repo).is_some_and(|breaker| breaker.is_mended_by(begun));
+                Consequence::Sent { due_again: is_mended && self.repos.remove(&repo).is_some() }
+            }
+            Answer::RateLimited(wait) => {
+                let wait = wait.min(HOUR);
+                // The first pause is GitHub's own. Later ones grow, because the one before was too short.
+                self.github.fail(begun, now, |failures| wait.max(doubling(MINUTE, HOUR, failures - 1)));
+                self.github.blocked_until = self.github.blocked_until.max(now + wait);
+                Consequence::Quiet(self.github.blocked_until.saturating_duration_since(now))
+            }
+            Answer::TokenRefused => {
+                Consequence::Quiet(self.github.fail(begun, now, |failures| doubling(MINUTE, HOUR, failures)))
+            }
+            Answer::Broken => {
+                self.repo(repo, now).fail(begun, now, |failures| doubling(SECOND, MINUTE, failures));
+                // One repository may be broken at GitHub; two in a row mean that GitHub is.
+                if self.github.failures > 0 || self.broken.is_some_and(|before| before != repo) {
+                    self.github.fail(begun, now, |failures| doubling(SECOND, MINUTE, failures));
+                }
+                self.broken = Some(repo);
+                let pause = doubling(SECOND, LONGEST_BROKEN, failures);
+                let limit = self.works.then_some(PATIENCE);
+                Consequence::Failed(Retry { pause, of_repository: false, limit })
+            }
+            Answer::RepositoryRefused => {
+                self.repo(repo, now).fail(begun, now, |failures| doubling(MINUTE, HOUR, failures));
+                refused(true)
+            }
+            Answer::WishRefused => {
+                let pause = |failures: u32| doubling(MINUTE, HOUR, (failures + 1).saturating_sub(STRIKES));
+                self.repo(repo, now).fail(begun, now, pause);
+                refused(false)
+            }
+            Answer::Full => {
+                let limit = Some(Patience { time: Duration::ZERO, tries: 0 });
+                Consequence::Failed(Retry { pause: Duration::ZERO, of_repository: false, limit })
+            }
+        }
+    }
+
+    fn repo(&mut self, repo: RepoId, now: Instant) -> &mut Breaker {
+        self.repos.entry(repo).or_insert_with(|| Breaker::new(now))
+    }
+}

@@ -1,0 +1,32 @@
+//! Waits that a wrong clock has stretched. While a clock is ahead, it writes times that are far away once it is right
+//! again.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+/// Longest waits that the service itself asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct LongestWaits {
+    pub wish: Duration,
+    pub delivery: Duration,
+    pub job: Duration,
+}
+
+/// Shortens every wait to the longest one that the service asks for. Returns the number of rows that waited longer.
+pub async fn shorten(db: &PgPool, longest: &LongestWaits) -> sqlx::Result<u64> {
+    // A first failure in the future would put off the end of the tries.
+    let wishes = sqlx::query(
+        "update wish set not_before = least(not_before, now() + $1),
+             failing_since = case when failing_since > now() then now() else failing_since end
+         where sent_seq < wanted_seq and given_up_seq < wanted_seq and (not_before > now() + $1 or failing_since > now())",
+    );
+    let deliveries =
+        sqlx::query("update delivery set not_before = now() + $1 where done_at is null and not_before > now() + $1");
+    let jobs = sqlx::query("update job set not_before = now() + $1 where state = 'queued' and not_before > now() + $1");
+    let mut shortened = 0;
+    for (statement, wait) in [(wishes, longest.wish), (deliveries, longest.delivery), (jobs, longest.job)] {
+        shortened += statement.bind(wait).execute(db).await?.rows_affected();
+    }
+    Ok(shortened)
+}
