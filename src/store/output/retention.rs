@@ -80,7 +80,7 @@ pub async fn expire(db: &PgPool, keep: &RetentionConfig, most: i64) -> sqlx::Res
                  sum(size) over (
                      order by strpos(key, '/artifacts/forks/') > 0, build.id desc, job_id desc, kept.attempt desc, what, key
                  ) > $7 as is_too_much
-             from kept join job on job.id = job_id join build on build.id = build_id join repo on repo.id = repo_id
+             from kept join job on job.id = job_id join build on build.id = build_id join repo on repo.id = build.repo_id
          ), chosen as (
              select what, job_id, attempt, key,
                  case when is_old then by_age when is_past then $6 else $8 end as why

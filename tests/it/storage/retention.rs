@@ -44,13 +44,13 @@ async fn five_builds(folder: &Path) -> PgPool {
          insert into build (repo_id, number, kind, sha, built_sha, state, finished_at)
              select 1, n, 'push', repeat('0', 40), repeat('0', 40), case when n < 5 then 'passed' else 'running' end::build_state,
                  case when n < 5 then now() - (50 - n * 10) * interval '1 day' end from generate_series(1, 5) n;
-         insert into job (build_id, number, kind, config, state, verdict, attempt, archived_attempt, finished_at)
-             select n, 1, 'script', '{}', 'finished', 'passed', 1, 1, now() - (50 - n * 10) * interval '1 day'
+         insert into job (repo_id, build_id, number, kind, config, state, verdict, attempt, archived_attempt, finished_at)
+             select 1, n, 1, 'script', '{}', 'finished', 'passed', 1, 1, now() - (50 - n * 10) * interval '1 day'
              from generate_series(1, 5) n;
-         insert into log_object (job_id, attempt, key, length, size, frame, frames)
-             select n, 1, 'i/log-' || n, 200, 100, 262144, '{0}' from generate_series(1, 5) n;
-         insert into artifact (job_id, attempt, path, key, size, sha256)
-             select n, 1, 'w', 'i/artifact-' || n, 100, sha256('') from generate_series(1, 5) n;",
+         insert into log_object (repo_id, job_id, attempt, key, length, size, frame, frames)
+             select 1, n, 1, 'i/log-' || n, 200, 100, 262144, '{0}' from generate_series(1, 5) n;
+         insert into artifact (repo_id, job_id, attempt, path, key, size, sha256)
+             select 1, n, 1, 'w', 'i/artifact-' || n, 100, sha256('') from generate_series(1, 5) n;",
     )
     .execute(&db)
     .await
