@@ -24,10 +24,13 @@ use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgPool, migrate::Migrator};
+use sqlx::{Connection as _, PgPool, migrate::Migrator};
 
 /// History of the schema, compiled into the program.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// Time since its last use for which a connection counts as alive. Postgres takes longer to restart.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// `[database]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -64,6 +67,16 @@ impl DatabaseConfig {
         PgPoolOptions::new()
             .max_connections(self.connections)
             .acquire_timeout(Duration::from_secs(5))
+            // A ping before each use would cost a short statement as much time again.
+            .test_before_acquire(false)
+            .before_acquire(|connection, facts| {
+                Box::pin(async move {
+                    if facts.idle_for > FRESH {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(options.application_name("trainyard"))
     }
 }
