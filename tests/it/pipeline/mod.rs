@@ -3,6 +3,7 @@
 mod checkout;
 mod deploy;
 mod import;
+mod indexes;
 mod payloads;
 mod push;
 mod queue;
