@@ -12,6 +12,7 @@ mod lint;
 mod mock;
 mod plan;
 mod problems;
+mod repo;
 mod run;
 mod serve;
 mod table;
@@ -56,6 +57,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Encrypt a secret for a repository's `.travis.yml`, as a `secure:` string.
     Encrypt(encrypt::Arguments),
+    /// Manage the repositories that the service knows.
+    Repo(repo::Arguments),
 }
 
 /// Exit status: the command succeeded.
@@ -81,6 +84,7 @@ pub async fn main() -> ExitCode {
         Command::Mock(arguments) => mock::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments).await,
         Command::Encrypt(arguments) => encrypt::run(arguments).await,
+        Command::Repo(arguments) => repo::run(arguments).await,
     };
     match outcome {
         Ok(status) => ExitCode::from(status),

@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use anyhow::Context as _;
+
 use super::{LOCAL_LIMIT, Mirrors, git, run};
 use crate::domain::RepoName;
 
@@ -42,6 +44,21 @@ impl Mirrors {
             removed += 1;
         }
         Ok(removed)
+    }
+
+    /// Removes the mirror of a repository, if there is one.
+    ///
+    /// # Errors
+    /// Fails when a file cannot be removed.
+    pub async fn remove(&self, repo: &RepoName) -> anyhow::Result<()> {
+        let lock = self.lock_of(repo);
+        let _no_fetch_meanwhile = lock.lock().await;
+        match tokio::fs::remove_dir_all(self.path(repo)).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing the mirror {}", self.path(repo).display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Packs the results of many fetches, and deletes the oldest refs if there are too many. git may do this during

@@ -12,6 +12,7 @@ pub mod output;
 pub mod postgres;
 pub mod problems;
 pub mod queue;
+pub mod removal;
 pub mod repo_keys;
 pub mod repos;
 pub mod runner;
