@@ -54,6 +54,7 @@ bench: setup image ## Measure, as ratios to docker run, pgbench and git
 faults: setup-faults image ## Let things die at random moments, and check that nothing is lost (SEED, FAULTS)
 	cargo build --locked --bin trainyard --example faults
 	@$(target)/debug/examples/faults
+	TRAINYARD_TEST_BUILDS=1000000 scripts/with-postgres cargo test --locked --test it pipeline::indexes
 
 docs: ## Build the documents as one site
 	@scripts/setup docs

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use trainyard::store::queue;
+use trainyard::store::{DatabaseConfig, queue};
 
 use crate::deliveries::{connect, psql, tps};
 use crate::yard::Yard;
@@ -20,7 +20,7 @@ const LEASE: Duration = Duration::from_secs(600);
 /// The smallest possible claim of a job.
 const BARE: &str =
     "with next as (select id from job where state = 'queued' and not has_requirements and not_before <= now()
-     order by priority desc, id limit 1 for update skip locked)
+     order by repo_id, priority desc, id limit 1 for update skip locked)
      update job set state = 'running', attempt = attempt + 1, runner = 'b', lease_until = now() + interval '10 min'
      from next where job.id = next.id;\n";
 
@@ -28,7 +28,8 @@ pub async fn claimed(yard: &Yard) {
     // A separate database, since the service's workers would help.
     let db = connect(yard).await;
     sqlx::query("create database bench_claims").execute(&db).await.unwrap();
-    let db = PgPool::connect_with(db.connect_options().as_ref().clone().database("bench_claims")).await.unwrap();
+    // The service's own pool.
+    let db = DatabaseConfig::default().pool(db.connect_options().as_ref().clone().database("bench_claims"));
     trainyard::store::MIGRATOR.run(&db).await.unwrap();
     std::fs::write(yard.folder.path().join("claim.sql"), BARE.replace('\n', " ") + "\n").unwrap();
     for (what, of_a_build) in [("a build each", 1), ("200 of a build", 200)] {
@@ -77,8 +78,8 @@ async fn fill(db: &PgPool, of_a_build: i32) {
     .await
     .unwrap();
     sqlx::query(
-        "insert into job (build_id, number, kind, config)
-         select 1 + n / $2, 1 + n % $2, 'script', '{}' from generate_series(0, $1 - 1) n",
+        "insert into job (repo_id, build_id, number, kind, config)
+         select 1, 1 + n / $2, 1 + n % $2, 'script', '{}' from generate_series(0, $1 - 1) n",
     )
     .bind(JOBS)
     .bind(of_a_build)

@@ -119,6 +119,7 @@ impl App {
             bells: bells.clone(),
             webhook_secret: config.github.webhook_secret.clone(),
             auth: config.auth.clone(),
+            queue: config.queue,
             public_url: config.server.public_url.clone(),
             shutdown: shutdown.clone(),
         };

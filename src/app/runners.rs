@@ -51,6 +51,7 @@ pub(super) fn workers(
         mounts: config.mount.clone(),
         egress: config.egress.clone(),
         gpu: config.gpu.clone(),
+        queue: config.queue,
         public_url: config.server.public_url.clone(),
         github_api: config.github.api_url.clone(),
         scratch: config.server.data_dir.join("scratch"),

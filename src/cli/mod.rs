@@ -13,6 +13,7 @@ mod lint;
 mod mock;
 mod plan;
 mod problems;
+mod repo;
 mod run;
 mod serve;
 mod table;
@@ -61,6 +62,8 @@ enum Command {
     Restore(backup::Arguments),
     /// Encrypt a secret for a repository's `.travis.yml`, as a `secure:` string.
     Encrypt(encrypt::Arguments),
+    /// Manage the repositories that the service knows.
+    Repo(repo::Arguments),
 }
 
 /// Exit status: the command succeeded.
@@ -88,6 +91,7 @@ pub async fn main() -> ExitCode {
         Command::Backup(arguments) => backup::backup(&arguments).await,
         Command::Restore(arguments) => backup::restore(&arguments).await,
         Command::Encrypt(arguments) => encrypt::run(arguments).await,
+        Command::Repo(arguments) => repo::run(arguments).await,
     };
     match outcome {
         Ok(status) => ExitCode::from(status),

@@ -42,6 +42,8 @@ pub struct Config {
     pub storage: storage::StorageConfig,
     /// Time for which logs and artifacts are kept.
     pub retention: store::output::retention::RetentionConfig,
+    /// Limits on the slots that repositories and forks may hold.
+    pub queue: store::queue::QueueConfig,
     /// Jobs that may have GPUs, their images, and the sizes that they may request.
     pub gpu: gpu::GpuConfig,
     /// Docker engines. Without any, there is one local runner.

@@ -52,6 +52,21 @@ impl Mirrors {
         Ok(removed)
     }
 
+    /// Removes the mirror of a repository, if there is one.
+    ///
+    /// # Errors
+    /// Fails when a file cannot be removed.
+    pub async fn remove(&self, repo: &RepoName) -> anyhow::Result<()> {
+        let lock = self.lock_of(repo);
+        let _no_fetch_meanwhile = lock.lock().await;
+        match tokio::fs::remove_dir_all(self.path(repo)).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing the mirror {}", self.path(repo).display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Removes half-fetched files, packs the results of many fetches, and deletes the oldest refs if there are too many.
     /// A mirror that has grown too large is removed. git may pack during
     /// fetches and checkouts: objects without a ref are deleted only two weeks after they were fetched.

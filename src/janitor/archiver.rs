@@ -32,6 +32,8 @@ const LOST: Duration = Duration::from_secs(24 * 3600);
 const UNUSED_MIRROR: Duration = Duration::from_secs(45 * 24 * 3600);
 /// Number of rows that a statement changes, and of keys that a query checks.
 const BATCH: i64 = 1000;
+/// Number of builds that a transaction deletes, with everything that belongs to them.
+const BUILDS: i64 = 100;
 /// Number of logs that may fail to move before the round ends.
 const MOST_FAILURES: usize = 3;
 
@@ -133,28 +135,48 @@ impl Archiver {
         Ok(moved)
     }
 
-    /// Removes logs, artifacts and bodies of deliveries that have been kept long enough. Returns the number of removed
-    /// objects.
+    /// Removes everything that has been kept long enough. Returns the number of removed logs and artifacts.
     pub async fn prune(&self) -> anyhow::Result<usize> {
+        let (db, keep) = (&self.db, &self.retention);
         let mut removed = 0;
         loop {
-            let keys = retention::expire(&self.db, &self.retention, BATCH).await.context("reading the old objects")?;
+            let mut keys = retention::expire(db, keep, BATCH).await.context("reading the old objects")?;
+            if keys.is_empty() {
+                keys = retention::make_room(db, keep, BATCH).await.context("making room for objects")?;
+            }
             if keys.is_empty() {
                 break;
             }
             removed += keys.len();
-            for key in keys {
-                // No row names the object any more, so the sweep will find it.
-                if let Err(error) = self.objects.remove(&key).await {
-                    warn!("cannot remove an old object for now: {error:#}");
-                }
-            }
+            self.remove_all(&keys).await;
         }
         if removed > 0 {
             info!("removed {removed} old logs and artifacts");
         }
-        while retention::forget_bodies(&self.db, &self.retention, BATCH).await? > 0 {}
+        let mut forgotten = 0;
+        loop {
+            let deleted = retention::forget_builds(db, keep, BUILDS).await.context("deleting old builds")?;
+            if deleted.builds == 0 {
+                break;
+            }
+            forgotten += deleted.builds;
+            self.remove_all(&deleted.keys).await;
+        }
+        if forgotten > 0 {
+            info!("deleted {forgotten} old builds");
+        }
+        while retention::forget_deliveries(db, keep, BATCH).await.context("deleting old deliveries")? > 0 {}
+        while retention::forget_statuses(db, keep, BATCH).await.context("deleting old statuses")? > 0 {}
         Ok(removed)
+    }
+
+    /// Removes objects that no row names any more. The sweep finds those that cannot be removed now.
+    async fn remove_all(&self, keys: &[String]) {
+        for key in keys {
+            if let Err(error) = self.objects.remove(key).await {
+                warn!("cannot remove an old object for now: {error:#}");
+            }
+        }
     }
 
     /// Removes objects that were written at least `ago` and that no row names. Returns their number.

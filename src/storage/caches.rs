@@ -168,6 +168,20 @@ impl Caches {
         Ok(removed)
     }
 
+    /// Removes all caches of a repository.
+    ///
+    /// # Errors
+    /// Fails when a file cannot be removed.
+    pub fn remove(&self, repo: RepoId) -> anyhow::Result<()> {
+        let folder = self.folder.join(repo.0.to_string());
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing the caches in {}", folder.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn folder_of(&self, repo: RepoId, reference: &str) -> PathBuf {
         let folder = self.folder.join(repo.0.to_string()).join(hashed(reference));
         if reference.starts_with("fork/") { folder.with_extension(FORK) } else { folder }

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use sqlx::PgConnection;
 
-use super::queue::{self, NewJob, rollup};
+use super::queue::{self, NewJob, Origin, rollup};
 use super::wishes::{self, NewWish};
 use super::{problems, repos};
 use crate::domain::{
@@ -45,7 +45,7 @@ pub struct Created {
 /// Fails when the delivery already has a build, and when Postgres does not answer.
 pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<Created> {
     let trigger = new.trigger;
-    let number = repos::next_number(tx, new.repo).await?;
+    let (number, default_branch) = repos::next_number(tx, new.repo).await?;
     let pull = trigger.pull_request.as_ref();
     let id: BuildId = sqlx::query_scalar(
         "insert into build (repo_id, number, delivery_id, kind, branch, tag, sha, built_sha, before_sha, message, author,
@@ -81,7 +81,8 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     .await?;
     problems::insert(tx, id, new.problems).await?;
     if new.decided.is_none() {
-        queue::insert(tx, id, new.jobs).await?;
+        let origin = Origin { build: id, repo: new.repo, priority: trigger.priority(&default_branch) };
+        queue::insert(tx, origin, new.jobs).await?;
     }
     let created = Created { id, number };
     if new.linted {
@@ -159,11 +160,11 @@ impl BuildFacts {
 /// Reads the facts about a job's build.
 pub async fn facts_of(db: &mut PgConnection, job: JobId) -> sqlx::Result<BuildFacts> {
     sqlx::query_as(
-        "select build.id, build.number, owner, repo.name, repo_id, private, clone_url, default_branch, build.kind, branch, tag, sha, built_sha,
+        "select build.id, build.number, owner, repo.name, build.repo_id, private, clone_url, default_branch, build.kind, branch, tag, sha, built_sha,
              before_sha, message, pull_request, head_branch, head_repo, draft,
              coalesce(from_fork, pull_request is not null
                  and lower(head_repo) is distinct from lower(owner || '/' || repo.name)) as is_fork
-         from job join build on build.id = build_id join repo on repo.id = repo_id where job.id = $1",
+         from job join build on build.id = build_id join repo on repo.id = build.repo_id where job.id = $1",
     )
     .bind(job)
     .fetch_one(db)

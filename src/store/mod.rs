@@ -13,6 +13,7 @@ pub mod output;
 pub mod postgres;
 pub mod problems;
 pub mod queue;
+pub mod removal;
 pub mod repo_keys;
 pub mod repos;
 pub mod runner;
@@ -25,10 +26,13 @@ use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgPool, migrate::Migrator};
+use sqlx::{Connection as _, PgPool, migrate::Migrator};
 
 /// History of the schema, compiled into the program.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// Time since its last use for which a connection counts as alive. Postgres takes longer to restart.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// `[database]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -65,6 +69,16 @@ impl DatabaseConfig {
         PgPoolOptions::new()
             .max_connections(self.connections)
             .acquire_timeout(Duration::from_secs(5))
+            // A ping before each use would cost a short statement as much time again.
+            .test_before_acquire(false)
+            .before_acquire(|connection, facts| {
+                Box::pin(async move {
+                    if facts.idle_for > FRESH {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(options.application_name("trainyard"))
     }
 }

@@ -48,10 +48,10 @@ pub async fn upsert(tx: &mut PgConnection, facts: &RepoFacts) -> sqlx::Result<Re
     .await
 }
 
-/// Returns the next build number of a repository. The row stays locked until the transaction ends, so numbers have no
-/// gaps.
-pub async fn next_number(tx: &mut PgConnection, repo: RepoId) -> sqlx::Result<i32> {
-    sqlx::query_scalar("update repo set last_build = last_build + 1 where id = $1 returning last_build")
+/// Returns the next build number of a repository, and its default branch. The row stays locked until the transaction
+/// ends, so numbers have no gaps.
+pub async fn next_number(tx: &mut PgConnection, repo: RepoId) -> sqlx::Result<(i32, String)> {
+    sqlx::query_as("update repo set last_build = last_build + 1 where id = $1 returning last_build, default_branch")
         .bind(repo)
         .fetch_one(tx)
         .await

@@ -37,6 +37,7 @@ use url::Url;
 
 use crate::storage::{Logs, Objects};
 use crate::store::deliveries::DeliveryBatcher;
+use crate::store::queue::QueueConfig;
 use crate::store::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
 pub use auth::{AuthConfig, SHORTEST as SHORTEST_TOKEN};
@@ -60,6 +61,8 @@ pub struct State {
     pub webhook_secret: Option<SecretString>,
     /// Tokens that allow cancelling.
     pub auth: AuthConfig,
+    /// Limits of the queue, for its order.
+    pub queue: QueueConfig,
     /// Address under which people reach the service.
     pub public_url: Url,
     /// Ends the event streams, which would otherwise delay a graceful shutdown for as long as a reader is connected.

@@ -31,7 +31,7 @@ use crate::executor::{Docker, EgressRule, Engine, Limits, Mount, NvidiaSmi};
 use crate::git::Mirrors;
 use crate::gpu;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
-use crate::store::queue::{self, Claimed};
+use crate::store::queue::{self, Claimed, QueueConfig};
 use crate::store::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
 use checkout_images::CheckoutImages;
@@ -64,6 +64,8 @@ pub struct Settings {
     /// The only networks that some jobs reach.
     pub egress: Vec<EgressRule>,
     pub gpu: gpu::GpuConfig,
+    /// The limits on the slots of repositories and forks.
+    pub queue: QueueConfig,
     /// The server's public address, for the environment of jobs.
     pub public_url: Url,
     /// GitHub's API, for the releases that jobs publish.
@@ -195,7 +197,8 @@ impl Worker {
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
             if self.handles.gpus.may_exist()
-                && let Err(error) = queue::mark_preemptions(&self.handles.db, self.name()).await
+                && let Err(error) =
+                    queue::mark_preemptions(&self.handles.db, self.name(), &self.handles.settings.queue).await
             {
                 warn!(runner = self.name(), "cannot mark jobs for preemption: {error}");
             }
@@ -275,10 +278,14 @@ impl Worker {
             return Ok(None);
         }
         let can_meet_requirements = gpus.may_exist() || !presence.labels.is_empty();
-        if can_meet_requirements && let Some(job) = queue::claim_with_requirements(db, &presence.name, LEASE).await? {
+        let (name, limits) = (&presence.name, &settings.queue);
+        if can_meet_requirements && let Some(job) = queue::claim_with_requirements(db, name, LEASE, limits).await? {
             return Ok(Some(job));
         }
-        Ok(queue::claim(db, &presence.name, LEASE).await?)
+        Ok(match limits.is_unlimited() {
+            true => queue::claim(db, name, LEASE).await?,
+            false => queue::claim_limited(db, name, LEASE, limits).await?,
+        })
     }
 
     /// Returns true if the engine answered when it was last asked.

@@ -41,8 +41,8 @@ pub(super) async fn insert(tx: &mut PgConnection, job: JobId, artifacts: &[NewAr
     let sizes: Vec<i64> = artifacts.iter().map(|artifact| i64::try_from(artifact.size).unwrap_or(i64::MAX)).collect();
     let hashes: Vec<&[u8]> = artifacts.iter().map(|artifact| artifact.sha256.as_slice()).collect();
     sqlx::query(
-        "insert into artifact (job_id, attempt, path, key, size, sha256)
-         select job.id, attempt, path, key, size, sha256
+        "insert into artifact (job_id, attempt, path, key, size, sha256, repo_id)
+         select job.id, attempt, path, key, size, sha256, repo_id
          from job, unnest($2::text[], $3::text[], $4::bigint[], $5::bytea[]) as new (path, key, size, sha256)
          where job.id = $1",
     )

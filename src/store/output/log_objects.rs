@@ -105,7 +105,8 @@ pub async fn moved(tx: &mut PgConnection, attempt: AttemptId, object: &LogObject
     .fetch_one(&mut *tx)
     .await?;
     sqlx::query(
-        "insert into log_object (job_id, attempt, key, length, size, frame, frames) values ($1, $2, $3, $4, $5, $6, $7)",
+        "insert into log_object (job_id, attempt, key, length, size, frame, frames, repo_id)
+         select $1, $2, $3, $4, $5, $6, $7, repo_id from job where id = $1",
     )
     .bind(attempt.job)
     .bind(attempt.number)

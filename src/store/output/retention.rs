@@ -1,11 +1,15 @@
-//! Retention: how long logs, artifacts and the bodies of deliveries are kept. Only these take much space. Builds and
-//! jobs stay, as the history that people read.
+//! Retention: how long logs and artifacts are kept, and the rows of builds, deliveries and statuses.
+//!
+//! Each function does a bounded part of the work and looks only at rows that may be due, by an index: nothing here
+//! costs more because there is more history. `tests/it/pipeline/indexes.rs` shows that.
 
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Deserialize;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+
+use crate::domain::BuildId;
 
 /// `[retention]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -22,9 +26,17 @@ pub struct RetentionConfig {
     /// Maximum size of all logs and artifacts. Output of jobs from forks is removed first, so that strangers cannot
     /// make room for theirs with many builds; then the oldest.
     pub total_size: ByteSize,
-    /// Time for which the body of a delivery is kept after it was processed.
+    /// Time for which builds are kept after their end, with their jobs and everything else that belongs to them.
+    #[serde(with = "humantime_serde")]
+    pub history: Duration,
+    /// Number of newest builds of a repository that are kept.
+    pub history_builds: u32,
+    /// Time for which deliveries are kept after they were processed. For that time, a redelivery makes no second build.
     #[serde(with = "humantime_serde")]
     pub deliveries: Duration,
+    /// Time for which the statuses of finished builds are kept after GitHub has accepted them.
+    #[serde(with = "humantime_serde")]
+    pub statuses: Duration,
 }
 
 const DAY: u64 = 24 * 3600;
@@ -36,7 +48,10 @@ impl Default for RetentionConfig {
             artifacts: Duration::from_secs(30 * DAY),
             builds: 1000,
             total_size: ByteSize::gib(100),
+            history: Duration::from_secs(1095 * DAY),
+            history_builds: 10_000,
             deliveries: Duration::from_secs(30 * DAY),
+            statuses: Duration::from_secs(90 * DAY),
         }
     }
 }
@@ -51,6 +66,12 @@ impl RetentionConfig {
             self.builds > 0,
             "retention.builds must be at least 1: the newest build's log is what people look at"
         );
+        anyhow::ensure!(self.history_builds > 0, "retention.history_builds must be at least 1");
+        anyhow::ensure!(
+            self.deliveries >= Duration::from_secs(8 * DAY),
+            "retention.deliveries must be at least 8days: GitHub lets people redeliver for some days, and a redelivery \
+             of a forgotten delivery would make a second build"
+        );
         Ok(())
     }
 }
@@ -64,29 +85,28 @@ fn in_days(time: Duration) -> String {
     }
 }
 
-/// Removes up to `most` objects from the rows that name them, and records the reason. The oldest go first; objects of
-/// unfinished builds stay. Returns the keys of the objects, which no reader can find any more.
+/// Removes up to `most` objects that are too old, or of builds that are too many, from the rows that name them, and
+/// records the reason. Objects of unfinished builds stay. Of each repository, one call looks at the 20 oldest logs and
+/// artifacts. Returns the keys of the objects, which no reader can find any more.
 pub async fn expire(db: &PgPool, keep: &RetentionConfig, most: i64) -> sqlx::Result<Vec<String>> {
     let by_age = |what: &str, age: Duration| format!("it was removed after {} (retention.{what})", in_days(age));
     sqlx::query_scalar(
-        "with kept as (
-             select 'log' as what, job_id, attempt, key, size, $1::interval as age, $2 as by_age
-             from log_object where key is not null
+        "with oldest as (
+             select log.*, last_build from repo, lateral (
+                 select 'log' as what, job_id, key, $1::interval as age, $2 as by_age from log_object
+                 where log_object.repo_id = repo.id and key is not null order by job_id limit 20
+             ) log
              union all
-             select 'artifact', job_id, attempt, key, size, $3, $4 from artifact where key is not null
-         ), placed as (
-             select kept.*, build.id as build_id, job.finished_at < now() - age as is_old,
-                 build.number <= repo.last_build - $5 as is_past,
-                 sum(size) over (
-                     order by strpos(key, '/artifacts/forks/') > 0, build.id desc, job_id desc, kept.attempt desc, what, key
-                 ) > $7 as is_too_much
-             from kept join job on job.id = job_id join build on build.id = build_id join repo on repo.id = repo_id
+             select file.*, last_build from repo, lateral (
+                 select 'artifact', job_id, key, $3::interval, $4 from artifact
+                 where artifact.repo_id = repo.id and key is not null order by job_id limit 20
+             ) file
          ), chosen as (
-             select what, job_id, attempt, key,
-                 case when is_old then by_age when is_past then $6 else $8 end as why
-             from placed join build on build.id = build_id
-             where (is_old or is_past or is_too_much) and build.finished_at is not null
-             order by build_id, job_id, attempt, key limit $9
+             select what, key, case when job.finished_at < now() - age then by_age else $6 end as why
+             from oldest join job on job.id = job_id join build on build.id = build_id
+             where build.finished_at is not null
+                 and (job.finished_at < now() - age or build.number <= last_build - $5)
+             order by job_id, key limit $7
          ), logs as (
              update log_object set key = null, frames = '{}', removed = why
              from chosen where what = 'log' and log_object.key = chosen.key returning chosen.key
@@ -102,25 +122,137 @@ pub async fn expire(db: &PgPool, keep: &RetentionConfig, most: i64) -> sqlx::Res
     .bind(by_age("artifacts", keep.artifacts))
     .bind(i64::from(keep.builds))
     .bind(format!("it was removed when there were {} newer builds (retention.builds)", keep.builds))
-    .bind(i64::try_from(keep.total_size.as_u64()).unwrap_or(i64::MAX))
-    .bind("it was removed to make room for newer ones (retention.total_size)")
     .bind(most)
     .fetch_all(db)
     .await
 }
 
-/// Empties up to `most` bodies of deliveries that were processed long ago. Returns their number. The rows stay, so that
-/// a redelivery still does not make a second build.
-pub async fn forget_bodies(db: &PgPool, keep: &RetentionConfig, most: i64) -> sqlx::Result<u64> {
-    let emptied = sqlx::query(
-        "update delivery set body = ''
-         where id in (select id from delivery where done_at < now() - $1 and octet_length(body) > 0 limit $2)",
+/// Removes up to `most` objects while all of them together are larger than permitted, as [`expire`] does: artifacts of
+/// forks first, then the oldest. Of each kind, one call looks at the `most` oldest.
+pub async fn make_room(db: &PgPool, keep: &RetentionConfig, most: i64) -> sqlx::Result<Vec<String>> {
+    let total: i64 = sqlx::query_scalar(
+        "select (select coalesce(sum(size), 0) from log_object where key is not null)::bigint
+             + (select coalesce(sum(size), 0) from artifact where key is not null)::bigint",
+    )
+    .fetch_one(db)
+    .await?;
+    let excess = total.saturating_sub(i64::try_from(keep.total_size.as_u64()).unwrap_or(i64::MAX));
+    if excess <= 0 {
+        return Ok(Vec::new());
+    }
+    sqlx::query_scalar(
+        "with oldest as (
+             select 0 as rank, 'artifact' as what, * from (
+                 select job_id, attempt, key, size from artifact
+                 where key is not null and strpos(key, '/artifacts/forks/') > 0 order by job_id limit $2
+             ) forks
+             union all
+             select 1, 'log', * from (
+                 select job_id, attempt, key, size from log_object where key is not null order by job_id limit $2
+             ) log
+             union all
+             select 1, 'artifact', * from (
+                 select job_id, attempt, key, size from artifact where key is not null order by job_id limit $2
+             ) file where strpos(key, '/artifacts/forks/') = 0
+         ), placed as (
+             select what, key, sum(size) over (order by rank, job_id, oldest.attempt, what desc, key) - size as before
+             from oldest join job on job.id = job_id join build on build.id = build_id
+             where build.finished_at is not null
+         ), chosen as (
+             select what, key from placed where before < $1 order by before limit $2
+         ), logs as (
+             update log_object set key = null, frames = '{}', removed = $3
+             from chosen where what = 'log' and log_object.key = chosen.key returning chosen.key
+         ), artifacts as (
+             update artifact set key = null, removed = $3
+             from chosen where what = 'artifact' and artifact.key = chosen.key returning chosen.key
+         )
+         select key from logs union all select key from artifacts",
+    )
+    .bind(excess)
+    .bind(most)
+    .bind("it was removed to make room for newer ones (retention.total_size)")
+    .fetch_all(db)
+    .await
+}
+
+/// Builds that were deleted.
+#[derive(Debug, Default)]
+pub struct Deleted {
+    /// Number of builds.
+    pub builds: usize,
+    /// Keys of their logs and artifacts, which no row names any more.
+    pub keys: Vec<String>,
+}
+
+/// Deletes up to `most` builds that ended too long ago, or that are too many, with everything that belongs to them. A
+/// build with an unfinished job stays.
+pub async fn forget_builds(db: &PgPool, keep: &RetentionConfig, most: i64) -> sqlx::Result<Deleted> {
+    let mut tx = db.begin().await?;
+    let due: Vec<BuildId> = sqlx::query_scalar(
+        "select id from (
+             (select id from build where finished_at < now() - $1 order by finished_at limit $3)
+             union
+             select old.id from repo, lateral (
+                 select id from build
+                 where repo_id = repo.id and number <= last_build - $2 and finished_at is not null
+                 order by number limit $3
+             ) old
+         ) due
+         where not exists (select from job where build_id = due.id and state <> 'finished')
+         limit $3",
+    )
+    .bind(keep.history)
+    .bind(i64::from(keep.history_builds))
+    .bind(most)
+    .fetch_all(&mut *tx)
+    .await?;
+    let deleted = delete(&mut tx, &due).await?;
+    tx.commit().await?;
+    Ok(deleted)
+}
+
+/// Deletes these builds with everything that belongs to them.
+pub(in crate::store) async fn delete(tx: &mut PgConnection, builds: &[BuildId]) -> sqlx::Result<Deleted> {
+    let keys = sqlx::query_scalar(
+        "select key from job join log_object on job_id = job.id where build_id = any($1) and key is not null
+         union all
+         select key from job join artifact on job_id = job.id where build_id = any($1) and key is not null",
+    )
+    .bind(builds)
+    .fetch_all(&mut *tx)
+    .await?;
+    let deleted = sqlx::query("delete from build where id = any($1)").bind(builds).execute(tx).await?;
+    Ok(Deleted { builds: usize::try_from(deleted.rows_affected()).unwrap_or(usize::MAX), keys })
+}
+
+/// Deletes up to `most` deliveries that were processed long ago. Returns their number.
+pub async fn forget_deliveries(db: &PgPool, keep: &RetentionConfig, most: i64) -> sqlx::Result<u64> {
+    let deleted = sqlx::query(
+        "delete from delivery
+         where id in (select id from delivery where done_at < now() - $1 order by done_at limit $2)",
     )
     .bind(keep.deliveries)
     .bind(most)
     .execute(db)
     .await?;
-    Ok(emptied.rows_affected())
+    Ok(deleted.rows_affected())
+}
+
+/// Deletes up to `most` wishes of finished builds that GitHub accepted long ago. Returns their number.
+pub async fn forget_statuses(db: &PgPool, keep: &RetentionConfig, most: i64) -> sqlx::Result<u64> {
+    let deleted = sqlx::query(
+        "delete from wish where id in (
+             select wish.id from wish join build on build.id = build_id
+             where sent_seq = wanted_seq and not_before < now() - $1 and finished_at is not null
+             order by not_before limit $2)
+         and sent_seq = wanted_seq",
+    )
+    .bind(keep.statuses)
+    .bind(most)
+    .execute(db)
+    .await?;
+    Ok(deleted.rows_affected())
 }
 
 /// Key of the lock that keeps objects: held together by backups, and alone by those who remove objects.

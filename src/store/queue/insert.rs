@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use crate::domain::{BuildId, JobKind, JobState, Requirements};
+use crate::domain::{BuildId, JobKind, JobState, Priority, RepoId, Requirements};
 
 /// A job to be inserted with its build.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,9 +21,17 @@ pub struct NewJob {
     pub requirements: Requirements,
 }
 
+/// A build whose jobs are inserted.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Origin {
+    pub(in crate::store) build: BuildId,
+    pub(in crate::store) repo: RepoId,
+    pub(in crate::store) priority: Priority,
+}
+
 /// Inserts a build's jobs, numbered from 1. Jobs of the first stage are queued, the others wait. The order of stages is
 /// that of their first jobs. Used by `builds::create`.
-pub(in crate::store) async fn insert(tx: &mut PgConnection, build: BuildId, jobs: &[NewJob]) -> sqlx::Result<()> {
+pub(in crate::store) async fn insert(tx: &mut PgConnection, origin: Origin, jobs: &[NewJob]) -> sqlx::Result<()> {
     let mut stages: Vec<&Option<String>> = Vec::new();
     for (number, job) in (1_i32..).zip(jobs) {
         let stage_order = stages.iter().position(|stage| **stage == job.stage).unwrap_or_else(|| {
@@ -33,10 +41,10 @@ pub(in crate::store) async fn insert(tx: &mut PgConnection, build: BuildId, jobs
         let gpus = job.requirements.gpus.as_ref();
         sqlx::query(
             "insert into job (build_id, number, kind, stage, stage_order, name, allow_failure, config, state,
-                 gpu_count, gpu_memory, gpu_class, labels, preemptible)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+                 gpu_count, gpu_memory, gpu_class, labels, preemptible, repo_id, priority)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         )
-        .bind(build)
+        .bind(origin.build)
         .bind(number)
         .bind(job.kind)
         .bind(&job.stage)
@@ -50,6 +58,8 @@ pub(in crate::store) async fn insert(tx: &mut PgConnection, build: BuildId, jobs
         .bind(gpus.and_then(|request| request.class.as_deref()))
         .bind(&job.requirements.labels)
         .bind(job.requirements.preemptible)
+        .bind(origin.repo)
+        .bind(origin.priority)
         .execute(&mut *tx)
         .await?;
     }

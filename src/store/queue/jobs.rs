@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgExecutor, PgPool};
 
 use super::rollup;
-use crate::domain::{AttemptId, BuildId, JobId, JobKind, Status, Stop, Verdict, pg_text};
+use super::turn::{self, Bounds, QueueConfig, shares};
+use crate::domain::{AttemptId, BuildId, JobId, JobKind, RepoId, Status, Stop, Verdict, pg_text};
 use crate::store::output::logs;
 use crate::store::output::reports::{self, Reports};
 use crate::store::runner::gpus;
@@ -62,19 +63,66 @@ impl Claimed {
     }
 }
 
-/// Claims the first queued job without requirements for `runner`, for the time `lease`. It is a single statement, since
+/// Claims the next queued job without requirements for `runner`, for the time `lease`. It is a single statement, since
 /// it is what workers do most. A claim can change only one thing of the build, namely that it has begun, so no roll-up
 /// is needed: its status only begins with another word.
 ///
 /// # Errors
 /// Fails when Postgres does not answer; then nothing was claimed.
 pub async fn claim(db: &PgPool, runner: &str, lease: Duration) -> sqlx::Result<Option<Claimed>> {
+    claim_within(db, runner, lease, Bounds::NONE).await
+}
+
+/// Claims the next queued job without requirements that the limits permit, as [`claim`] does.
+///
+/// # Errors
+/// Fails when Postgres does not answer; then nothing was claimed.
+pub async fn claim_limited(
+    db: &PgPool,
+    runner: &str,
+    lease: Duration,
+    limits: &QueueConfig,
+) -> sqlx::Result<Option<Claimed>> {
+    let (mut tx, bounds) = limits.begin(db).await?;
+    let claimed = claim_within(&mut *tx, runner, lease, bounds).await?;
+    tx.commit().await?;
+    Ok(claimed)
+}
+
+/// Each repository with queued jobs costs two short looks into an index, and none of its other jobs is read. `next` has
+/// no order of its own, because that would lock the first job of every repository: it takes the rows of `turn` in
+/// theirs, and ends with the first.
+async fn claim_within(
+    db: impl PgExecutor<'_>,
+    runner: &str,
+    lease: Duration,
+    bounds: Bounds,
+) -> sqlx::Result<Option<Claimed>> {
     sqlx::query_as(concat!(
-        "with next as (
-             select id from job where state = 'queued' and not has_requirements and not_before <= now()
-             order by priority desc, id limit 1 for update skip locked
+        "with recursive lane as (
+             (select repo_id, priority from job
+              where state = 'queued' and not has_requirements and not_before <= now()
+              order by repo_id, priority desc, id limit 1)
+             union all
+             select next.* from lane, lateral (
+                 select job.repo_id, job.priority from job
+                 where state = 'queued' and not has_requirements and not_before <= now() and job.repo_id > lane.repo_id
+                 order by job.repo_id, job.priority desc, id limit 1
+             ) next
+         ), ",
+        shares!(),
+        ", next as (
+             select head.id from (
+                 select repo_id from share where priority >= $2 and ($1 is null or running < $1)
+                 order by running, priority desc, served_at nulls first, repo_id
+             ) turn, lateral (
+                 select id from job
+                 where state = 'queued' and not has_requirements and not_before <= now()
+                     and job.repo_id = turn.repo_id and priority >= $2
+                 order by priority desc, id limit 1 for update skip locked
+             ) head limit 1
          ), claimed as (
-             update job set state = 'running', attempt = attempt + 1, runner = $1, lease_until = now() + $2,
+             update job set state = 'running', attempt = attempt + 1, runner = $3, lease_until = now() + $4,
                  started_at = now(), log_length = 0, output_read = 0, stop = null, reason = null, exit_status = null,
                  only_once = null
              from next where job.id = next.id
@@ -87,15 +135,17 @@ pub async fn claim(db: &PgPool, runner: &str, lease: Duration) -> sqlx::Result<O
              returning build.id, build.repo_id, build.sha
          ), told as (
              update wish set wanted_seq = wanted_seq + 1, description = case
-                 when length(description) - length($3) + length($4) > $5
-                     then left($4 || substr(description, length($3) + 1), $5 - 1) || '…'
-                 else $4 || substr(description, length($3) + 1) end
+                 when length(description) - length($5) + length($6) > $7
+                     then left($6 || substr(description, length($5) + 1), $7 - 1) || '…'
+                 else $6 || substr(description, length($5) + 1) end
              from begun
              where (wish.repo_id, wish.sha, wish.build_id) = (begun.repo_id, begun.sha, begun.id)
-                 and starts_with(description, $3)
+                 and starts_with(description, $5)
          )
          select * from claimed",
     ))
+    .bind(bounds.most)
+    .bind(bounds.floor)
     .bind(runner)
     .bind(lease)
     .bind(Status::QUEUED)
@@ -154,7 +204,7 @@ async fn beat_on(connection: &mut PgConnection, attempt: AttemptId, lease: Durat
         "update job set lease_until = now() + $3 where id = $1 and attempt = $2 and state = 'running'
          returning cancel_requested, reason, case when preempted_by is not null then (
              select owner || '/' || repo.name || ' #' || build.number || '.' || waiting.number
-             from job waiting join build on build.id = waiting.build_id join repo on repo.id = repo_id
+             from job waiting join build on build.id = waiting.build_id join repo on repo.id = build.repo_id
              where waiting.id = job.preempted_by) end",
     )
     .bind(attempt.job)
@@ -215,12 +265,12 @@ pub async fn finish(db: &PgPool, attempt: AttemptId, end: &Finish<'_>) -> anyhow
     if !logs::append(&mut tx, attempt, end.offset, end.tail, 0).await? {
         return Ok(false);
     }
-    let finished: Option<(BuildId, bool)> = sqlx::query_as(
+    let finished: Option<(BuildId, RepoId, bool)> = sqlx::query_as(
         "update job set state = 'finished', verdict = $3, exit_status = $4,
              reason = coalesce($5, case when stop is distinct from 'preempted' then reason end),
              finished_at = now(), lease_until = null, preempted_by = null
          where id = $1 and attempt = $2 and state = 'running'
-         returning build_id, has_requirements",
+         returning build_id, repo_id, has_requirements",
     )
     .bind(attempt.job)
     .bind(attempt.number)
@@ -229,12 +279,13 @@ pub async fn finish(db: &PgPool, attempt: AttemptId, end: &Finish<'_>) -> anyhow
     .bind(end.reason.map(pg_text))
     .fetch_optional(&mut *tx)
     .await?;
-    let Some((build, has_requirements)) = finished else { return Ok(false) };
+    let Some((build, repo, has_requirements)) = finished else { return Ok(false) };
     if has_requirements {
         gpus::release(&mut tx, attempt.job).await?;
     }
     reports::insert(&mut tx, attempt.job, &end.reports).await?;
     rollup::refresh(&mut tx, build).await?;
+    turn::record_end(&mut tx, repo).await?;
     tx.commit().await?;
     Ok(true)
 }

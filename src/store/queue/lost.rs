@@ -8,8 +8,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use super::rollup;
-use crate::domain::{AttemptId, BuildId, JobId, pg_text};
+use super::{rollup, turn};
+use crate::domain::{AttemptId, BuildId, JobId, RepoId, pg_text};
 use crate::store::output::logs;
 use crate::store::runner::gpus;
 
@@ -134,7 +134,7 @@ struct GiveBack<'a> {
 
 async fn give_back(tx: &mut PgConnection, attempt: AttemptId, how: &GiveBack<'_>) -> sqlx::Result<bool> {
     // A canceled job does not run again. Its worker is gone, so the cancel takes effect here.
-    let given_back: Option<(BuildId, bool)> = sqlx::query_as(
+    let given_back: Option<(BuildId, RepoId, bool)> = sqlx::query_as(
         "with verdict_of as (
              select id, runner, started_at, log_length, case
                  when cancel_requested then 'canceled'
@@ -154,12 +154,12 @@ async fn give_back(tx: &mut PgConnection, attempt: AttemptId, how: &GiveBack<'_>
                  not_before = now() + $4, runner = null, lease_until = null, preempted_by = null
              from verdict_of
              where job.id = verdict_of.id and attempt = $2 and state = 'running' and ($6::timestamptz is null or lease_until = $6)
-             returning job.id, build_id, has_requirements
+             returning job.id, build_id, repo_id, has_requirements
          ), noted as (
              insert into lost_attempt (job_id, attempt, runner, started_at, reason, log_length)
              select given.id, $2, runner, started_at, $5, log_length from given join verdict_of on verdict_of.id = given.id
          )
-         select build_id, has_requirements from given",
+         select build_id, repo_id, has_requirements from given",
     )
     .bind(attempt.job)
     .bind(attempt.number)
@@ -170,11 +170,12 @@ async fn give_back(tx: &mut PgConnection, attempt: AttemptId, how: &GiveBack<'_>
     .bind(how.is_preemption)
     .fetch_optional(&mut *tx)
     .await?;
-    if let Some((build, has_requirements)) = given_back {
+    if let Some((build, repo, has_requirements)) = given_back {
         if has_requirements {
             gpus::release(tx, attempt.job).await?;
         }
         rollup::refresh(tx, build).await?;
+        turn::record_end(tx, repo).await?;
     }
     Ok(given_back.is_some())
 }

@@ -17,12 +17,14 @@ mod lost;
 mod requirements;
 pub mod rollup;
 pub mod superseded;
+mod turn;
 
 pub use cancel::{cancel, cancel_build, cancel_running_of};
 pub use insert::NewJob;
-pub(super) use insert::insert;
-pub use jobs::{Beat, Claimed, Finish, adopt, beat, claim, finish, log_length, record_stop, running_of};
+pub(super) use insert::{Origin, insert};
+pub use jobs::{Beat, Claimed, Finish, adopt, beat, claim, claim_limited, finish, log_length, record_stop, running_of};
 pub use lost::{
     Lease, LogEnd, LostAttempt, MAX_ATTEMPTS, leases, lost_attempts, preempt, requeue, rescue, run_only_once,
 };
 pub use requirements::{claim_with_requirements, mark_preemptions, update_wait_reasons};
+pub use turn::{QueueConfig, QueuedJob, order};

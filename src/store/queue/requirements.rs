@@ -4,10 +4,11 @@
 
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use super::jobs::{Claimed, claimed_columns};
 use super::rollup;
+use super::turn::{Bounds, QueueConfig, shares};
 use crate::domain::{AttemptId, BuildId, GpuRequest, JobId};
 use crate::gpu::{self, Gpu, Wait, choose, wait_in_words};
 use crate::store::runner::gpus;
@@ -16,6 +17,21 @@ use crate::store::runner::gpus;
 const MAX_CANDIDATES: i64 = 64;
 /// Maximum number of waiting jobs that get a wait reason.
 const MAX_REPORTED: i64 = 200;
+
+/// Common table of the repositories that have queued jobs with requirements.
+macro_rules! lanes {
+    () => {
+        "with recursive lane as (
+             (select repo_id from job where state = 'queued' and has_requirements order by repo_id limit 1)
+             union all
+             select next.repo_id from lane, lateral (
+                 select job.repo_id from job
+                 where state = 'queued' and has_requirements and job.repo_id > lane.repo_id
+                 order by job.repo_id limit 1
+             ) next
+         )"
+    };
+}
 
 #[derive(sqlx::FromRow)]
 struct Candidate {
@@ -37,16 +53,25 @@ impl Candidate {
     }
 }
 
-/// Claims the first queued job whose requirements `runner` can meet now, together with the GPUs that it gets.
+/// Claims the first queued job whose requirements `runner` can meet now and that the limits permit, together with the
+/// GPUs that it gets.
 ///
 /// # Errors
 /// Fails when Postgres does not answer; then nothing was claimed.
-pub async fn claim_with_requirements(db: &PgPool, runner: &str, lease: Duration) -> sqlx::Result<Option<Claimed>> {
-    let waiting = candidates(db, runner).await?;
+pub async fn claim_with_requirements(
+    db: &PgPool,
+    runner: &str,
+    lease: Duration,
+    limits: &QueueConfig,
+) -> sqlx::Result<Option<Claimed>> {
+    let mut waiting = candidates(db, runner, Bounds::NONE).await?;
     if waiting.is_empty() {
         return Ok(None);
     }
-    let mut tx = db.begin().await?;
+    let (mut tx, bounds) = limits.begin(db).await?;
+    if !limits.is_unlimited() {
+        waiting = candidates(&mut *tx, runner, bounds).await?;
+    }
     let Some((place, chosen)) = chosen_of(&mut tx, runner, &waiting).await? else {
         tx.commit().await?;
         return Ok(None);
@@ -89,14 +114,25 @@ pub async fn claim_with_requirements(db: &PgPool, runner: &str, lease: Duration)
     Ok(Some(job))
 }
 
-/// Lists the first jobs of the queue that the runner could run.
-async fn candidates(db: &PgPool, runner: &str) -> sqlx::Result<Vec<Candidate>> {
-    sqlx::query_as(
-        "select id, build_id, gpu_count, gpu_memory, gpu_class, job.labels, wait_reason, preemptible, false as is_long_queued
-         from job join runner on runner.name = $1
-         where state = 'queued' and has_requirements and not_before <= now() and job.labels <@ runner.labels
-         order by preemptible, priority desc, id limit $2",
-    )
+/// Lists the first jobs of the queue that the runner could run, as if each job before it had begun.
+async fn candidates(db: impl PgExecutor<'_>, runner: &str, bounds: Bounds) -> sqlx::Result<Vec<Candidate>> {
+    sqlx::query_as(concat!(
+        lanes!(),
+        ", ",
+        shares!(),
+        " select id, build_id, gpu_count, gpu_memory, gpu_class, labels, wait_reason, preemptible, false as is_long_queued
+         from share, lateral (
+             select job.*, row_number() over (order by preemptible, priority desc, id) as place
+             from job join runner on runner.name = $3
+             where state = 'queued' and has_requirements and not_before <= now() and job.labels <@ runner.labels
+                 and job.repo_id = share.repo_id and priority >= $2
+             order by preemptible, priority desc, id limit $4
+         ) job
+         where $1 is null or running < $1
+         order by preemptible, running + place, priority desc, served_at nulls first, share.repo_id limit $4",
+    ))
+    .bind(bounds.most)
+    .bind(bounds.floor)
     .bind(runner)
     .bind(MAX_CANDIDATES)
     .fetch_all(db)
@@ -129,10 +165,10 @@ async fn chosen_of(
 
 /// Marks the jobs that are preempted by a waiting job while all slots of the runner are taken: a slot becomes free by
 /// that too.
-pub async fn mark_preemptions(db: &PgPool, runner: &str) -> sqlx::Result<()> {
-    let waiting = candidates(db, runner).await?;
+pub async fn mark_preemptions(db: &PgPool, runner: &str, limits: &QueueConfig) -> sqlx::Result<()> {
+    let (mut tx, bounds) = limits.begin(db).await?;
+    let waiting = candidates(&mut *tx, runner, bounds).await?;
     if waiting.iter().any(|job| !job.preemptible && job.gpu_count > 0) {
-        let mut tx = db.begin().await?;
         chosen_of(&mut tx, runner, &waiting).await?;
         tx.commit().await?;
     }
@@ -164,11 +200,17 @@ async fn mark_preempted(tx: &mut PgConnection, attempt: AttemptId, waiting: JobI
 /// Updates the wait reason of each queued job with requirements, on its page and in its build's status. A job whose
 /// requirements no runner can meet is errored after `patience`. Returns the jobs whose reason has changed.
 pub async fn update_wait_reasons(db: &PgPool, patience: Duration) -> sqlx::Result<Vec<JobId>> {
-    let waiting: Vec<Candidate> = sqlx::query_as(
-        "select id, build_id, gpu_count, gpu_memory, gpu_class, labels, wait_reason, preemptible,
+    let waiting: Vec<Candidate> = sqlx::query_as(concat!(
+        lanes!(),
+        " select id, build_id, gpu_count, gpu_memory, gpu_class, labels, wait_reason, preemptible,
              not_before < now() - $2 as is_long_queued
-         from job where state = 'queued' and has_requirements order by priority desc, id limit $1",
-    )
+         from lane, lateral (
+             select job.*, row_number() over (order by preemptible, priority desc, id) as place
+             from job where state = 'queued' and has_requirements and job.repo_id = lane.repo_id
+             order by preemptible, priority desc, id limit $1
+         ) job
+         order by place, priority desc, id limit $1",
+    ))
     .bind(MAX_REPORTED)
     .bind(patience)
     .fetch_all(db)

@@ -152,7 +152,7 @@ pub async fn of_runner(db: &mut PgConnection, runner: &str) -> sqlx::Result<Vec<
         "select uuid, memory, class, gpu.state, gpu.reason, since,
              owner || '/' || repo.name || ' #' || build.number || '.' || job.number as held_by,
              job_id, gpu.attempt, job.preemptible, job.preempted_by is not null as is_preempted
-         from gpu left join job on job.id = job_id left join build on build.id = build_id left join repo on repo.id = repo_id
+         from gpu left join job on job.id = job_id left join build on build.id = build_id left join repo on repo.id = build.repo_id
          where gpu.runner = $1 order by uuid",
     )
     .bind(runner)

@@ -1,5 +1,7 @@
-//! `/runners`: the runners with their slots and GPUs, the holders of these, and the jobs that wait for more than a
-//! slot.
+//! `/runners`: the runners with their slots and GPUs, the holders of these, the jobs that wait for more than a slot, and
+//! the others in the order of the queue.
+
+use std::collections::HashMap;
 
 use askama::Template;
 use axum::extract;
@@ -8,12 +10,13 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use super::{Chrome, Page, render};
-use crate::domain::GpuState;
+use crate::domain::{GpuState, JobId};
+use crate::store::queue::{self, QueuedJob};
 use crate::web::State;
 use crate::web::error::Error;
 use crate::web::show::{Mark, When};
 
-/// Maximum number of waiting jobs that are listed.
+/// Maximum number of jobs in each list.
 const WAITING: i64 = 50;
 /// Time without a sign of life after which a runner is shown as away.
 const SILENCE: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
@@ -61,6 +64,17 @@ struct WaitingJob {
     created_at: DateTime<Utc>,
 }
 
+/// A job of the queue.
+struct NextJob {
+    job: JobLink,
+    /// Rank in its repository, in words.
+    rank: String,
+    /// Number of running jobs of its repository.
+    running: i64,
+    is_held: bool,
+    created_at: DateTime<Utc>,
+}
+
 struct Runner {
     row: RunnerRow,
     gpus: Vec<GpuRow>,
@@ -72,20 +86,53 @@ struct Runners {
     chrome: Chrome,
     runners: Vec<Runner>,
     waiting: Vec<WaitingJob>,
+    queue: Vec<NextJob>,
 }
 
 pub(in crate::web) async fn page(extract::State(state): extract::State<State>) -> Result<Page, Error> {
     let runners = runners(&state.db).await?;
+    // In the order of the claims, as far as their requirements let them begin.
     let waiting = sqlx::query_as(
         "select owner, repo.name as repo, build.number as build, job.number as job, wait_reason, job.created_at
-         from job join build on build.id = build_id join repo on repo.id = repo_id
-         where job.state = 'queued' and has_requirements and wait_reason is not null order by priority desc, job.id limit $1",
+         from (
+             select *, row_number() over (partition by repo_id order by preemptible, priority desc, id) as place
+             from job where state = 'queued' and has_requirements
+         ) job join build on build.id = build_id join repo on repo.id = build.repo_id
+         where wait_reason is not null
+         order by preemptible, place + (
+             select count(*) from job running where running.state = 'running' and running.repo_id = job.repo_id
+         ), priority desc, served_at nulls first, repo.id limit $1",
     )
     .bind(WAITING)
     .fetch_all(&state.db)
     .await?;
+    let queue = in_order(&state).await?;
     let chrome = Chrome::load(&state.db, true).await?;
-    render(&Runners { chrome, runners, waiting })
+    render(&Runners { chrome, runners, waiting, queue })
+}
+
+/// Lists the jobs that wait for a slot only, in the order of their claims, which is the store's knowledge.
+async fn in_order(state: &State) -> sqlx::Result<Vec<NextJob>> {
+    let order = queue::order(&state.db, &state.queue, WAITING).await?;
+    let ids: Vec<JobId> = order.iter().map(|job| job.id).collect();
+    let named: Vec<(JobId, String, String, i32, i32)> = sqlx::query_as(
+        "select job.id, owner, repo.name, build.number, job.number
+         from job join build on build.id = build_id join repo on repo.id = build.repo_id where job.id = any($1)",
+    )
+    .bind(&ids)
+    .fetch_all(&state.db)
+    .await?;
+    let mut links: HashMap<JobId, JobLink> = named
+        .into_iter()
+        .map(|(id, owner, repo, build, job)| {
+            (id, JobLink { owner: Some(owner), repo: Some(repo), build: Some(build), job: Some(job) })
+        })
+        .collect();
+    let next = |queued: QueuedJob| {
+        let QueuedJob { id, priority, running, is_held, created_at, .. } = queued;
+        Some(NextJob { job: links.remove(&id)?, rank: priority.to_string(), running, is_held, created_at })
+    };
+    Ok(order.into_iter().filter_map(next).collect())
 }
 
 async fn runners(db: &PgPool) -> sqlx::Result<Vec<Runner>> {
@@ -100,7 +147,7 @@ async fn runners(db: &PgPool) -> sqlx::Result<Vec<Runner>> {
     let mut gpus: Vec<GpuRow> = sqlx::query_as(
         "select gpu.runner, uuid, gpu.name, class, memory, gpu.state, gpu.reason, since,
              owner, repo.name as repo, build.number as build, job.number as job
-         from gpu left join job on job.id = job_id left join build on build.id = build_id left join repo on repo.id = repo_id
+         from gpu left join job on job.id = job_id left join build on build.id = build_id left join repo on repo.id = build.repo_id
          order by gpu.name, uuid",
     )
     .fetch_all(db)
@@ -147,6 +194,12 @@ impl GpuRow {
 
     fn when(&self) -> When {
         When::new(self.since)
+    }
+}
+
+impl NextJob {
+    fn when(&self) -> When {
+        When::new(self.created_at)
     }
 }
 

@@ -6,5 +6,6 @@ mod inspect;
 mod lint;
 mod mock;
 mod plan;
+mod repo;
 mod run;
 mod start;

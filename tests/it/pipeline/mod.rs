@@ -3,6 +3,7 @@
 mod checkout;
 mod deploy;
 mod import;
+mod indexes;
 mod outbox;
 mod payloads;
 mod push;

@@ -29,7 +29,7 @@ async fn queue(count: i32) -> PgPool {
     .await
     .unwrap();
     sqlx::query(
-        "insert into job (build_id, number, kind, config) select 1, n, 'script', '{}' from generate_series(1, $1) n",
+        "insert into job (repo_id, build_id, number, kind, config) select 1, 1, n, 'script', '{}' from generate_series(1, $1) n",
     )
     .bind(count)
     .execute(&db)

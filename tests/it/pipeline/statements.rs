@@ -11,9 +11,9 @@ use crate::support::database;
 const COMPOSED: [&str; 1] = ["src/store/postgres/cluster.rs"];
 
 /// A statement and the file it stands in.
-struct Statement {
-    file: String,
-    sql: String,
+pub(super) struct Statement {
+    pub(super) file: String,
+    pub(super) sql: String,
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -89,7 +89,7 @@ fn sql_of(argument: &str, texts: &[(String, String)]) -> Option<String> {
     }
 }
 
-fn statements() -> Vec<Statement> {
+pub(super) fn statements() -> Vec<Statement> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     sources(&root.join("src"), &mut files);
@@ -121,7 +121,7 @@ fn statements() -> Vec<Statement> {
 }
 
 /// Gives types to parameters that the service binds as intervals. Without a type, Postgres takes them for times.
-fn with_intervals(sql: &str) -> String {
+pub(super) fn with_intervals(sql: &str) -> String {
     let mut sql = sql.to_owned();
     for number in 1..30 {
         for sign in ['+', '-'] {

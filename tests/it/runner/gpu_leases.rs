@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use trainyard::domain::{AttemptId, BuildId, JobId, Stop, Verdict};
 use trainyard::store::output::reports::Reports;
-use trainyard::store::queue::{self, Beat, Claimed, Finish, LogEnd};
+use trainyard::store::queue::{self, Beat, Claimed, Finish, LogEnd, QueueConfig};
 use trainyard::store::runner::gpus::{self, Seen};
 use trainyard::store::runner::runners::{self, Runner};
 
@@ -27,8 +27,8 @@ async fn queue(jobs: &[i32]) -> PgPool {
     .await
     .unwrap();
     sqlx::query(
-        "insert into job (build_id, number, kind, config, gpu_count)
-         select 1, place, 'script', '{}', gpus from unnest($1::int[]) with ordinality as wanted (gpus, place)",
+        "insert into job (repo_id, build_id, number, kind, config, gpu_count)
+         select 1, 1, place, 'script', '{}', gpus from unnest($1::int[]) with ordinality as wanted (gpus, place)",
     )
     .bind(jobs)
     .execute(&db)
@@ -52,7 +52,7 @@ async fn look(db: &PgPool, uuids: &[&str]) -> gpus::Checked {
 }
 
 async fn claim(db: &PgPool) -> Option<Claimed> {
-    queue::claim_with_requirements(db, "gpu-host", LEASE).await.unwrap()
+    queue::claim_with_requirements(db, "gpu-host", LEASE, &QueueConfig::default()).await.unwrap()
 }
 
 async fn finish(db: &PgPool, job: &Claimed) {

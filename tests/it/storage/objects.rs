@@ -173,7 +173,7 @@ pub async fn job_with_log(log: &[u8], sizes: &[usize]) -> (PgPool, AttemptId) {
              values (1, 'acme', 'styles', false, 'main', 'http://localhost/', 1);
          insert into build (repo_id, number, kind, sha, built_sha)
              values (1, 1, 'push', repeat('0', 40), repeat('0', 40));
-         insert into job (build_id, number, kind, config) values (1, 1, 'script', '{}');",
+         insert into job (repo_id, build_id, number, kind, config) values (1, 1, 1, 'script', '{}');",
     )
     .execute(&db)
     .await

@@ -44,13 +44,13 @@ async fn five_builds(folder: &Path) -> PgPool {
          insert into build (repo_id, number, kind, sha, built_sha, state, finished_at)
              select 1, n, 'push', repeat('0', 40), repeat('0', 40), case when n < 5 then 'passed' else 'running' end::build_state,
                  case when n < 5 then now() - (50 - n * 10) * interval '1 day' end from generate_series(1, 5) n;
-         insert into job (build_id, number, kind, config, state, verdict, attempt, archived_attempt, finished_at)
-             select n, 1, 'script', '{}', 'finished', 'passed', 1, 1, now() - (50 - n * 10) * interval '1 day'
+         insert into job (repo_id, build_id, number, kind, config, state, verdict, attempt, archived_attempt, finished_at)
+             select 1, n, 1, 'script', '{}', 'finished', 'passed', 1, 1, now() - (50 - n * 10) * interval '1 day'
              from generate_series(1, 5) n;
-         insert into log_object (job_id, attempt, key, length, size, frame, frames)
-             select n, 1, 'i/log-' || n, 200, 100, 262144, '{0}' from generate_series(1, 5) n;
-         insert into artifact (job_id, attempt, path, key, size, sha256)
-             select n, 1, 'w', 'i/artifact-' || n, 100, sha256('') from generate_series(1, 5) n;",
+         insert into log_object (repo_id, job_id, attempt, key, length, size, frame, frames)
+             select 1, n, 1, 'i/log-' || n, 200, 100, 262144, '{0}' from generate_series(1, 5) n;
+         insert into artifact (repo_id, job_id, attempt, path, key, size, sha256)
+             select 1, n, 1, 'w', 'i/artifact-' || n, 100, sha256('') from generate_series(1, 5) n;",
     )
     .execute(&db)
     .await
@@ -155,21 +155,116 @@ async fn objects_that_no_row_names_are_swept_after_a_while_and_no_others() {
 }
 
 #[tokio::test]
-async fn bodies_of_deliveries_go_and_the_deliveries_stay() {
+async fn deliveries_that_were_processed_long_ago_go_and_their_builds_stay() {
     let folder = tempfile::tempdir().unwrap();
     let db = five_builds(folder.path()).await;
     sqlx::raw_sql(
         "insert into delivery (id, event, body, done_at, outcome) values
              ('old', 'push', 'body', now() - interval '31 days', 'x'), ('new', 'push', 'body', now(), 'x');
-         insert into delivery (id, event, body, received_at) values ('open', 'push', 'body', now() - interval '1 year');",
+         insert into delivery (id, event, body, received_at) values ('open', 'push', 'body', now() - interval '1 year');
+         update build set delivery_id = 'old' where id = 3;",
     )
     .execute(&db)
     .await
     .unwrap();
     archiver(&db, folder.path(), RetentionConfig::default()).prune().await.unwrap();
-    let left: Vec<(String, i32)> =
-        sqlx::query_as("select id, length(body) from delivery order by id").fetch_all(&db).await.unwrap();
-    assert_eq!(left, [("new".to_owned(), 4), ("old".to_owned(), 0), ("open".to_owned(), 4)]);
+    let left: Vec<String> = sqlx::query_scalar("select id from delivery order by id").fetch_all(&db).await.unwrap();
+    assert_eq!(left, ["new", "open"]);
+    let builds: i64 = sqlx::query_scalar("select count(*) from build").fetch_one(&db).await.unwrap();
+    assert_eq!(builds, 5);
+}
+
+/// Adds a row of each kind that may belong to a build.
+async fn everything_of_each_build(db: &PgPool) {
+    sqlx::raw_sql(
+        "insert into problem (build_id, position, severity, rule, message) select id, 1, 'info', 'r', 'm' from build;
+         insert into log_chunk (job_id, attempt, start, length, bytes) select id, 1, 0, 1, 'x' from job;
+         insert into report (job_id, kind, body) select id, 'smoke', '{}' from job;
+         insert into series (job_id, name, steps, points) select id, 'loss', '{1}', '{1}' from job;
+         insert into lost_attempt (job_id, attempt, reason, log_length) select id, 1, 'lost', 0 from job;
+         insert into wish (repo_id, sha, context, build_id, state, description, target_path)
+             select 1, id, 'trainyard/push', id, 'success', 'passed', '/' from build;
+         insert into repo_key (repo_id, private_key, public_key) values (1, 'x', 'x');",
+    )
+    .execute(db)
+    .await
+    .unwrap();
+}
+
+/// Returns the builds that have rows, by table.
+async fn builds_left(db: &PgPool) -> Vec<(String, Vec<i64>)> {
+    sqlx::query_as(
+        "select what, array_agg(distinct build order by build) from (
+             select 'build' as what, id as build from build
+             union all select 'job', build_id from job
+             union all select 'problem', build_id from problem
+             union all select 'wish', build_id from wish
+             union all select 'log_chunk', build_id from log_chunk join job on job.id = job_id
+             union all select 'log_object', build_id from log_object join job on job.id = job_id
+             union all select 'artifact', build_id from artifact join job on job.id = job_id
+             union all select 'report', build_id from report join job on job.id = job_id
+             union all select 'series', build_id from series join job on job.id = job_id
+             union all select 'lost_attempt', build_id from lost_attempt join job on job.id = job_id
+         ) named group by what order by what",
+    )
+    .fetch_all(db)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn builds_go_with_everything_that_belongs_to_them_by_age_and_by_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = five_builds(folder.path()).await;
+    everything_of_each_build(&db).await;
+    let keep = RetentionConfig { logs: days(1000), artifacts: days(1000), ..RetentionConfig::default() };
+    // Build 1 ended 40 days ago, build 2 30 days.
+    archiver(&db, folder.path(), RetentionConfig { history: days(35), ..keep.clone() }).prune().await.unwrap();
+    let left = builds_left(&db).await;
+    assert_eq!(left.len(), 10);
+    assert!(left.iter().all(|(_, builds)| *builds == [2, 3, 4, 5]), "{left:?}");
+    assert!(!self::left(folder.path()).iter().any(|file| file.ends_with("-1")), "its objects are gone too");
+    // Build 5 runs, so it stays although only one is to be kept.
+    archiver(&db, folder.path(), RetentionConfig { history_builds: 1, ..keep }).prune().await.unwrap();
+    let left = builds_left(&db).await;
+    assert!(left.len() == 10 && left.iter().all(|(_, builds)| *builds == [5]), "{left:?}");
+    assert_eq!(self::left(folder.path()), ["artifact-5", "log-5"]);
+}
+
+#[tokio::test]
+async fn a_build_with_a_job_that_goes_on_stays_however_old_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = five_builds(folder.path()).await;
+    // The job may fail, and the build has ended before it (`fast_finish`).
+    sqlx::raw_sql(
+        "insert into job (repo_id, build_id, number, kind, config, state, lease_until, runner)
+             values (1, 1, 2, 'script', '{}', 'running', now(), 'w')",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    let keep = RetentionConfig { history: days(1), ..RetentionConfig::default() };
+    archiver(&db, folder.path(), keep).prune().await.unwrap();
+    let left: Vec<i64> = sqlx::query_scalar("select id from build order by id").fetch_all(&db).await.unwrap();
+    assert_eq!(left, [1, 5]);
+}
+
+#[tokio::test]
+async fn old_statuses_go_once_they_were_sent_and_their_build_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = five_builds(folder.path()).await;
+    sqlx::raw_sql(
+        "insert into wish (repo_id, sha, context, build_id, state, description, target_path, sent_seq, not_before)
+             select 1, name, 'trainyard/push', build, 'success', 'x', '/', sent, now() - days * interval '1 day'
+             from (values ('old', 1, 1, 91), ('owed', 2, 0, 91), ('young', 3, 1, 89), ('running', 5, 1, 91))
+                 wish (name, build, sent, days)",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    archiver(&db, folder.path(), RetentionConfig::default()).prune().await.unwrap();
+    let left: Vec<String> = sqlx::query_scalar("select sha from wish order by sha").fetch_all(&db).await.unwrap();
+    assert_eq!(left, ["owed", "running", "young"]);
 }
 
 #[tokio::test]

@@ -20,8 +20,8 @@ use trainyard::storage::{Logs, Objects, StorageConfig};
 use trainyard::store::builds::NewBuild;
 use trainyard::store::output::logs;
 use trainyard::store::output::reports::Reports;
-use trainyard::store::queue;
 use trainyard::store::queue::NewJob;
+use trainyard::store::queue::{self, QueueConfig};
 use trainyard::store::repo_keys::RepoKeys;
 use trainyard::store::repos::RepoFacts;
 use trainyard::store::wakeup::bell::Bells;
@@ -47,6 +47,7 @@ fn state(db: &PgPool) -> web::State {
         bells: Bells::new(),
         webhook_secret: Some(SECRET.into()),
         auth: web::AuthConfig::default(),
+        queue: QueueConfig::default(),
         public_url: "https://ci.example/".parse().unwrap(),
         shutdown: CancellationToken::new(),
     }

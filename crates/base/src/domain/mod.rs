@@ -26,4 +26,4 @@ pub use problem::{Problem, Severity};
 pub use resources::{GpuUse, Record, Resource, Resources, Times, Usage};
 pub use status::{CommitState, JobOutcome, Status, in_words};
 pub use token::{TOKEN_FORMATS, TokenFormat, tokens};
-pub use trigger::{PullRequest, Trigger, TriggerKind};
+pub use trigger::{Priority, PullRequest, Trigger, TriggerKind};

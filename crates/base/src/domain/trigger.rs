@@ -81,6 +81,44 @@ impl Trigger {
             pull_request: None,
         }
     }
+
+    /// Returns the rank of the build's jobs in the queue of its repository.
+    pub fn priority(&self, default_branch: &str) -> Priority {
+        match (self.kind, &self.pull_request) {
+            (_, Some(pull)) if pull.is_from_fork(&self.repo) => Priority::Fork,
+            (TriggerKind::PullRequest, _) | (_, Some(_)) => Priority::PullRequest,
+            (TriggerKind::Push, None) if self.branch.as_deref() != Some(default_branch) => Priority::Push,
+            // A tag, cron or API build was requested for its own sake.
+            _ => Priority::DefaultBranch,
+        }
+    }
+}
+
+/// Rank of a job in the queue of its repository: a higher one is claimed first. The numbers are those of the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "sqlx", derive(sqlx::Type))]
+#[repr(i16)]
+pub enum Priority {
+    /// A pull request from another repository: anyone can open one.
+    Fork = -1,
+    /// A pull request from the repository itself.
+    PullRequest = 0,
+    /// A push to a branch other than the default branch.
+    Push = 1,
+    /// A push to the default branch, a tag, or a build that was requested for its own sake.
+    DefaultBranch = 2,
+}
+
+impl fmt::Display for Priority {
+    /// The rank in words, as pages have it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fork => "pull request from a fork",
+            Self::PullRequest => "pull request",
+            Self::Push => "push",
+            Self::DefaultBranch => "default branch or tag",
+        })
+    }
 }
 
 /// The details of a pull request.
@@ -100,5 +138,34 @@ impl PullRequest {
     /// Returns true if the pull request comes from another repository than `base`, so that it must not see secrets.
     pub fn is_from_fork(&self, base: &RepoName) -> bool {
         self.head_repo.as_ref().is_none_or(|head| !head.to_string().eq_ignore_ascii_case(&base.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_come_last_and_the_default_branch_first() {
+        let repo: RepoName = "acme/styles".parse().expect("a name");
+        let push = |branch| Trigger::push(repo.clone(), branch, "0".repeat(40).parse().expect("an id"));
+        let pull = |head: Option<&str>| Trigger {
+            kind: TriggerKind::PullRequest,
+            pull_request: Some(PullRequest {
+                number: 1,
+                title: String::new(),
+                head_branch: "main".to_owned(),
+                head_repo: head.map(|head| head.parse().expect("a name")),
+                draft: false,
+            }),
+            ..push("main")
+        };
+        let tag = Trigger { kind: TriggerKind::Tag, branch: None, tag: Some("main".to_owned()), ..push("main") };
+        let order = [pull(None), pull(Some("acme/styles")), push("topic"), push("main")];
+        let ranks = order.map(|trigger| trigger.priority("main"));
+        assert_eq!(ranks, [Priority::Fork, Priority::PullRequest, Priority::Push, Priority::DefaultBranch]);
+        assert!(ranks.is_sorted());
+        assert_eq!(pull(Some("mallory/styles")).priority("main"), Priority::Fork);
+        assert_eq!(tag.priority("main"), Priority::DefaultBranch);
     }
 }
