@@ -28,7 +28,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use url::{Origin, Url};
 
-use crate::domain::{RepoName, Sha};
+use crate::domain::{RepoName, Sha, Trigger, bounded, pg_text};
 
 /// Time limit for a fetch.
 const FETCH_LIMIT: Duration = Duration::from_secs(600);
@@ -100,7 +100,7 @@ pub struct Commit {
     pub parents: Vec<Sha>,
     /// Name of the author.
     pub author: String,
-    /// Subject and body.
+    /// Subject and body, at most [`Trigger::MAX_MESSAGE`] bytes.
     pub message: String,
 }
 
@@ -242,7 +242,8 @@ impl Mirrors {
         let parents = values("parent").map(|parent| parent.parse()).collect::<Result<_, _>>()?;
         let author = values("author").next().unwrap_or_default();
         let author = author.split(" <").next().unwrap_or_default().to_owned();
-        Ok(Commit { parents, author, message: message.trim_end().to_owned() })
+        let message = bounded(pg_text(message.trim_end()), Trigger::MAX_MESSAGE);
+        Ok(Commit { parents, author, message })
     }
 
     async fn local(&self, repo: &RepoName, args: &[&str]) -> anyhow::Result<Vec<u8>> {
