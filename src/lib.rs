@@ -21,6 +21,7 @@ pub mod storage;
 pub mod git;
 pub mod github;
 pub mod executor;
+pub mod planner;
 // A single run of a job.
 pub mod attempt;
 // Steps: each one reads rows, does one thing, and writes rows.

@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     // All TLS users share one provider, which is chosen before any of them starts.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         unreachable!("nothing else has chosen a provider yet");
     }
-    trainyard::cli::main().await
+    trainyard::cli::main()
 }

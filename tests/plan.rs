@@ -59,7 +59,9 @@ fn fixtures() {
         }
         let text = std::fs::read(&path).expect("a file");
         let plan = plan(&[file(CONFIG, &text)], &imports_beside(&path, &text), &trigger(), &Settings::default());
-        let got = serde_json::to_string_pretty(&plan).expect("JSON") + "\n";
+        let shown =
+            serde_json::json!({"jobs": plan.jobs, "stages": plan.stages, "problems": plan.problems, "skip": plan.skip});
+        let got = serde_json::to_string_pretty(&shown).expect("JSON") + "\n";
         let expected = path.with_extension("json");
         if std::env::var_os("UPDATE_FIXTURES").is_some() {
             std::fs::write(&expected, &got).expect("a file");

@@ -36,6 +36,7 @@ async fn main() {
     let wants = |name: &str| parts.is_empty() || parts.iter().any(|part| part == name);
     if wants("plan") {
         planning::real_and_hostile();
+        planning::in_a_child().await;
     }
     if wants("lora") {
         lint::as_a_process();

@@ -1,16 +1,21 @@
-//! Time of the plan of a `.travis.yml`: of all available real ones, and of the worst that were written for tests.
+//! Time of the plan of a `.travis.yml`: of all available real ones, and of the worst that were written for tests; and what
+//! a child process adds to the plan of a push.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use trainyard::domain::Trigger;
 use trainyard::plan::{CONFIG, Settings, SourceFile, plan};
+use trainyard::planner::{Answer, Planner, Request};
 use trainyard::travis::import::Imports;
 
 use crate::hostile;
-use crate::{median, report};
+use crate::yard::program;
+use crate::{Sides, median, report};
 
 const RUNS: usize = 5;
+/// Number of plans in a child, so that it is also replaced.
+const PLANS: usize = 250;
 
 pub fn real_and_hostile() {
     let real = real();
@@ -26,6 +31,46 @@ pub fn real_and_hostile() {
         let what = format!("planning the worst hostile file ({}: {end}), ms", file.name);
         report(&what, &millis(took), "", None, "at most 50");
     }
+}
+
+/// Measures the plan of a push in a child that waits for it, and of a push whose child has to be started first.
+pub async fn in_a_child() {
+    let planner = Planner::new(program());
+    planner.warm_up();
+    let (mut ours, mut bare, mut cold) = (Vec::new(), Vec::new(), Vec::new());
+    for run in 0..PLANS {
+        ours.push(planned_by(&planner).await);
+        let begin = Instant::now();
+        planned(ECHO);
+        bare.push(begin.elapsed().as_secs_f64());
+        if run < RUNS {
+            cold.push(planned_by(&Planner::new(program())).await);
+        }
+    }
+    let Sides { ours, limit, spread, .. } = Sides::of(ours, bare);
+    let what = format!("plan of a push in a child that waits ({spread} s), ms");
+    report(&what, &millis(ours), &millis(limit), None, "at most 5 ms more than in process");
+    report("plan of a push in a child that is started for it, ms", &millis(median(&mut cold).0), "", None, "");
+}
+
+const ECHO: &[u8] = b"language: shell\nscript: echo hello\n";
+
+/// Returns the seconds that a planner takes for a small file.
+async fn planned_by(planner: &Planner) -> f64 {
+    let files = [SourceFile { path: CONFIG.to_owned(), text: ECHO.to_vec() }];
+    let (trigger, settings) = (trigger(), Settings::default());
+    let request = Request {
+        trigger: &trigger,
+        settings: &settings,
+        files: &files,
+        paths: &[CONFIG],
+        changed: None,
+        imports: Imports::new(),
+    };
+    let begin = Instant::now();
+    let answer = planner.begin().ask(&request).await;
+    assert!(matches!(answer, Ok(Answer::Planned(_))), "{answer:?}");
+    begin.elapsed().as_secs_f64()
 }
 
 fn millis(seconds: f64) -> String {

@@ -26,6 +26,7 @@ use crate::intake::Intake;
 use crate::janitor::{self, Archiver, Duties, Janitor};
 use crate::outbox::Outbox;
 use crate::outbox::pacing::Window;
+use crate::planner::Planner;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::deliveries::DeliveryBatcher;
 use crate::store::postgres::cluster::Cluster;
@@ -55,6 +56,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct App {
     config: Config,
+    planner: Planner,
     listener: TcpListener,
     cluster: Option<Cluster>,
     db: PgPool,
@@ -63,11 +65,12 @@ pub struct App {
 }
 
 impl App {
-    /// Locks the data folder, binds the address, and starts the private Postgres if no other is configured.
+    /// Locks the data folder, binds the address, and starts the private Postgres if no other is configured. Commits are
+    /// planned by `planner`.
     ///
     /// # Errors
     /// Fails with a message for the operator when one of these steps does.
-    pub async fn bind(config: Config) -> anyhow::Result<Self> {
+    pub async fn bind(config: Config, planner: Planner) -> anyhow::Result<Self> {
         let lock = take_folder(&config.server.data_dir)?;
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen).await.map_err(|error| explain_bind(listen, error))?;
@@ -80,7 +83,7 @@ impl App {
             }
         };
         let db = config.database.pool(options);
-        Ok(Self { config, listener, cluster, db, _lock: lock })
+        Ok(Self { config, planner, listener, cluster, db, _lock: lock })
     }
 
     /// Returns the address that was bound, which is of interest when the configured port is 0.
@@ -96,7 +99,7 @@ impl App {
     /// # Errors
     /// Fails when a task ended too early.
     pub async fn serve(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { config, listener, cluster, db, _lock } = self;
+        let Self { config, planner, listener, cluster, db, _lock } = self;
         // If the database answers at once, it is ready before the first webhook can come. Otherwise the web server
         // starts without it and reports that, while a task waits for it.
         match prepare_database(&db).await {
@@ -128,7 +131,8 @@ impl App {
         // Canceled jobs get time to stop, and their statuses to be posted.
         let goodbye =
             if config.server.cancel_on_stop { STOP_OF_JOBS + LAST_STATUSES } else { Duration::ZERO } + GOODBYE;
-        tasks.spawn(run_steps(config, Database { pool: db.clone(), bells }, keys, objects, shutdown.clone()));
+        let database = Database { pool: db.clone(), bells };
+        tasks.spawn(run_steps(config, planner, database, keys, objects, shutdown.clone()));
         // The database must outlive its clients.
         let stop_cluster = CancellationToken::new();
         let mut supervisor = JoinSet::new();
@@ -190,6 +194,7 @@ async fn serve_web(listener: TcpListener, router: axum::Router, shutdown: Cancel
 /// Waits for Postgres, then runs every kind of step until `shutdown`.
 async fn run_steps(
     config: Config,
+    planner: Planner,
     database: Database,
     keys: RepoKeys,
     objects: Objects,
@@ -234,7 +239,8 @@ async fn run_steps(
         config.retention,
     );
     tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));
-    let intake = Intake::new(db.clone(), bells.clone(), mirrors, room.clone(), cancels, config.gpu);
+    planner.warm_up();
+    let intake = Intake::new(db.clone(), bells.clone(), mirrors, room.clone(), planner, cancels, config.gpu);
     for _ in 0..INTAKES {
         tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));
     }

@@ -14,6 +14,7 @@ pub(super) fn plan_of(path: &Path, trigger: &Trigger, only_smoke: Option<&str>) 
         return Ok(planned(files_of(path)?.as_slice().into(), path.parent().unwrap_or(path), trigger));
     }
     let (files, paths) = (files_of(path)?, paths_of(path)?);
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     Ok(planned(Commit { files: &files, paths: &paths, changed: None, only_smoke }, path, trigger))
 }
 

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use crate::planner;
 use crate::store::runner::runner_lock::RunnerLocked;
 
 /// Self-hosted CI for teams that train LoRA models.
@@ -64,6 +65,9 @@ enum Command {
     Encrypt(encrypt::Arguments),
     /// Manage the repositories that the service knows.
     Repo(repo::Arguments),
+    /// Plan commits for the service that started this process.
+    #[command(hide = true)]
+    PlanChild,
 }
 
 /// Exit status: the command succeeded.
@@ -77,8 +81,25 @@ const RUNNER_LOCKED: u8 = 3;
 
 /// Runs the command that the process's arguments name. Exit statuses: 0 success, 1 problems, 2 usage, 3 a runner is
 /// locked.
-pub async fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+pub fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    let mut runtime = match command {
+        // More threads would take of the memory that is for the plan.
+        Command::PlanChild => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = runtime.enable_all().build().context("starting the threads of this process");
+    match runtime.and_then(|runtime| runtime.block_on(run(command))) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("trainyard: {error:#}");
+            ExitCode::from(if error.is::<RunnerLocked>() { RUNNER_LOCKED } else { PROBLEMS })
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<u8> {
+    match command {
         Command::Serve(arguments) => serve::run(&arguments).await,
         Command::Work(arguments) => work::run(&arguments).await,
         Command::Plan(arguments) => plan::run(&arguments),
@@ -92,13 +113,7 @@ pub async fn main() -> ExitCode {
         Command::Restore(arguments) => backup::restore(&arguments).await,
         Command::Encrypt(arguments) => encrypt::run(arguments).await,
         Command::Repo(arguments) => repo::run(arguments).await,
-    };
-    match outcome {
-        Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            eprintln!("trainyard: {error:#}");
-            ExitCode::from(if error.is::<RunnerLocked>() { RUNNER_LOCKED } else { PROBLEMS })
-        }
+        Command::PlanChild => planner::serve().map(|()| FINE),
     }
 }
 

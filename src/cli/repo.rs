@@ -11,7 +11,8 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use crate::config::Config;
 use crate::domain::{RepoId, RepoName};
 use crate::git::Mirrors;
-use crate::storage::{Caches, Objects};
+use crate::storage::{Caches, Objects, Room};
+use crate::store::output::retention;
 use crate::store::postgres::examine::{self, Schema};
 use crate::store::removal::{self, Contents};
 use crate::store::repos;
@@ -138,6 +139,9 @@ async fn end_of_jobs(db: &PgPool, repo: RepoId) -> anyhow::Result<()> {
 async fn delete(db: &PgPool, config: &Config, repo: RepoId, name: &RepoName) -> anyhow::Result<()> {
     let data = &config.server.data_dir;
     let objects = Objects::open(&config.storage, data)?;
+    let _hold = retention::may_remove_objects(db).await?.with_context(|| {
+        format!("a backup is being made, so nothing of {name} was deleted: run this command again after it")
+    })?;
     loop {
         let deleted = removal::remove_builds(db, repo, BUILDS).await?;
         for key in &deleted.keys {
@@ -155,5 +159,6 @@ async fn delete(db: &PgPool, config: &Config, repo: RepoId, name: &RepoName) -> 
         "{name} got a new build meanwhile: remove its webhook on GitHub, then run this command again"
     );
     Caches::new(data.join("caches"), config.cache.clone()).remove(repo)?;
-    Mirrors::new(data.join("mirrors"), None).remove(name).await
+    let room = Room::new(data.clone(), config.storage.least_free);
+    Mirrors::new(data.join("mirrors"), None, &config.git, room).remove(name).await
 }

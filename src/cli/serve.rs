@@ -9,6 +9,7 @@ use tracing::info;
 
 use crate::app::App;
 use crate::config::Config;
+use crate::planner::{OWN_PROGRAM, Planner};
 use crate::telemetry;
 
 /// Arguments of `serve` and of `work`.
@@ -31,7 +32,7 @@ impl Arguments {
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let config = arguments.configure()?;
     let shutdown = CancellationToken::new();
-    let app = App::bind(config).await?;
+    let app = App::bind(config, Planner::new(OWN_PROGRAM)).await?;
     until_told_to_stop(app.serve(shutdown.clone()), &shutdown).await
 }
 

@@ -28,7 +28,7 @@ use serde::Deserialize;
 use url::{Origin, Url};
 
 use self::command::{Bound, Full, git, over_network, run, run_within};
-use crate::domain::{RepoName, Sha};
+use crate::domain::{RepoName, Sha, Trigger, bounded, pg_text};
 use crate::storage::Room;
 
 /// Time limit for a fetch.
@@ -99,7 +99,7 @@ pub struct Commit {
     pub parents: Vec<Sha>,
     /// Name of the author.
     pub author: String,
-    /// Subject and body.
+    /// Subject and body, at most [`Trigger::MAX_MESSAGE`] bytes.
     pub message: String,
 }
 
@@ -276,7 +276,8 @@ impl Mirrors {
         let parents = values("parent").map(|parent| parent.parse()).collect::<Result<_, _>>()?;
         let author = values("author").next().unwrap_or_default();
         let author = author.split(" <").next().unwrap_or_default().to_owned();
-        Ok(Commit { parents, author, message: message.trim_end().to_owned() })
+        let message = bounded(pg_text(message.trim_end()), Trigger::MAX_MESSAGE);
+        Ok(Commit { parents, author, message })
     }
 
     async fn local(&self, repo: &RepoName, args: &[&str]) -> anyhow::Result<Vec<u8>> {

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::domain::{PullRequest, RepoName, Sha, Trigger, TriggerKind};
+use crate::domain::{PullRequest, RepoName, Sha, Trigger, TriggerKind, bounded, pg_text};
 
 /// A repository as GitHub describes it in payloads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,9 +44,14 @@ pub fn parse(event: &str, body: &[u8]) -> anyhow::Result<Event> {
         other => {
             let IgnoredAny = read(event, body)?;
             let reason = if other == "ping" { other.to_owned() } else { format!("{other} events ask for nothing") };
-            Ok(Event::Ignored(reason))
+            Ok(ignored(&reason))
         }
     }
+}
+
+/// Returns the event for a reason that may have words of the payload.
+fn ignored(reason: &str) -> Event {
+    Event::Ignored(bounded(pg_text(reason), 300))
 }
 
 fn read<'a, T: Deserialize<'a>>(event: &str, body: &'a str) -> anyhow::Result<T> {
@@ -70,8 +75,8 @@ impl RepositoryPayload {
             id: self.id,
             name: self.full_name.parse()?,
             private: self.private,
-            default_branch: self.default_branch.unwrap_or_else(|| "main".to_owned()),
-            clone_url: self.clone_url,
+            default_branch: pg_text(self.default_branch.as_deref().unwrap_or("main")),
+            clone_url: pg_text(&self.clone_url),
         })
     }
 }
@@ -109,14 +114,14 @@ struct CommitAuthor {
 
 fn push(payload: PushPayload) -> anyhow::Result<Event> {
     if payload.deleted {
-        return Ok(Event::Ignored(format!("{} was deleted", payload.git_ref)));
+        return Ok(ignored(&format!("{} was deleted", payload.git_ref)));
     }
     let branch = payload.git_ref.strip_prefix("refs/heads/").map(str::to_owned);
     let tag = payload.git_ref.strip_prefix("refs/tags/").map(str::to_owned);
     let kind = match (&branch, &tag) {
         (Some(_), _) => TriggerKind::Push,
         (_, Some(_)) => TriggerKind::Tag,
-        _ => return Ok(Event::Ignored(format!("{} is neither a branch nor a tag", payload.git_ref))),
+        _ => return Ok(ignored(&format!("{} is neither a branch nor a tag", payload.git_ref))),
     };
     let before: Sha = payload.before.parse()?;
     // For an annotated tag `after` is the tag object; the commit is the head commit.
@@ -139,7 +144,7 @@ fn push(payload: PushPayload) -> anyhow::Result<Event> {
         compare_url: payload.compare,
         pull_request: None,
     };
-    Ok(Event::Build(Box::new(repository), Box::new(trigger)))
+    Ok(Event::Build(Box::new(repository), Box::new(trigger.storable())))
 }
 
 #[derive(Deserialize)]
@@ -178,7 +183,7 @@ struct SideRepository {
 
 fn pull_request(payload: PullRequestPayload) -> anyhow::Result<Event> {
     if !matches!(payload.action.as_str(), "opened" | "synchronize" | "reopened") {
-        return Ok(Event::Ignored(format!("pull request {}", payload.action)));
+        return Ok(ignored(&format!("pull request {}", payload.action)));
     }
     let pull = payload.pull_request;
     let repository = payload.repository.into_repository()?;
@@ -202,5 +207,5 @@ fn pull_request(payload: PullRequestPayload) -> anyhow::Result<Event> {
             draft: pull.draft,
         }),
     };
-    Ok(Event::Build(Box::new(repository), Box::new(trigger)))
+    Ok(Event::Build(Box::new(repository), Box::new(trigger.storable())))
 }

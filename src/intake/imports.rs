@@ -13,13 +13,13 @@ use url::Url;
 use super::Intake;
 use crate::domain::{RepoName, Revision, Trigger};
 use crate::git::{Remote, RemoteFileError, TreeFile};
-use crate::plan::{self, SourceFile};
+use crate::plan;
 use crate::travis::import::{Found, Imports, Source};
 use crate::yaml::MAX_BYTES;
 
 /// Time limit for all imported files of a build that are not in its commit. Together with the longest fetch of the
 /// commit itself, a try still ends before it counts as crashed.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// The commit that imports files.
 pub(super) struct Commit<'a> {
@@ -30,40 +30,33 @@ pub(super) struct Commit<'a> {
 }
 
 impl Intake {
-    /// Fetches everything that the plan of these files imports. A file that cannot be fetched is recorded with the
-    /// reason.
+    /// Fetches files that a plan imports. A file that cannot be fetched is recorded with the reason.
     ///
     /// # Errors
     /// Fails when a retry may succeed.
-    pub(super) async fn imports(
+    pub(super) async fn fetch_imports(
         &self,
         commit: &Commit<'_>,
-        files: &[SourceFile],
-        settings: &plan::Settings,
-    ) -> anyhow::Result<Imports> {
-        let deadline = Instant::now() + LIMIT;
-        let mut imports = Imports::new();
-        loop {
-            let wanted = plan::wanted_imports(files, &imports, commit.trigger, settings);
-            if wanted.is_empty() {
-                return Ok(imports);
-            }
-            for source in wanted {
-                let looked = match source.revision {
-                    Revision::Built => self.committed(commit, &source).await,
-                    _ => timeout_at(deadline, self.elsewhere(commit, &source)).await.unwrap_or_else(|_| {
-                        let limit = humantime::format_duration(LIMIT);
-                        Err(RemoteFileError::Refused(format!("fetching all imports took longer than {limit}")))
-                    }),
-                };
-                let found = match looked {
-                    Ok(text) => Found::File(text),
-                    Err(RemoteFileError::Refused(why)) => Found::Failed(why),
-                    Err(RemoteFileError::Failed(error)) => return Err(error.context(format!("importing {source}"))),
-                };
-                imports.insert(source, found);
-            }
+        wanted: Vec<Source>,
+        deadline: Instant,
+        imports: &mut Imports,
+    ) -> anyhow::Result<()> {
+        for source in wanted {
+            let looked = match source.revision {
+                Revision::Built => self.committed(commit, &source).await,
+                _ => timeout_at(deadline, self.elsewhere(commit, &source)).await.unwrap_or_else(|_| {
+                    let limit = humantime::format_duration(LIMIT);
+                    Err(RemoteFileError::Refused(format!("fetching all imports took longer than {limit}")))
+                }),
+            };
+            let found = match looked {
+                Ok(text) => Found::File(text),
+                Err(RemoteFileError::Refused(why)) => Found::Failed(why),
+                Err(RemoteFileError::Failed(error)) => return Err(error.context(format!("importing {source}"))),
+            };
+            imports.insert(source, found);
         }
+        Ok(())
     }
 
     /// Reads a file of the commit that is built.

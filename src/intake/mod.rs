@@ -3,20 +3,23 @@
 //! Nothing is written before that transaction, so a crash at any point only means that the step is repeated.
 
 mod imports;
+mod unbuilt;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use sqlx::PgPool;
-use tracing::{info, warn};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
 use url::Url;
 
-use crate::domain::{BuildState, DeliveryId, Problem, Severity, Sha, Trigger, TriggerKind};
+use crate::domain::{BuildState, Sha, Trigger, TriggerKind};
 use crate::git::{Mirrors, Permanent, Remote};
 use crate::github::event::{self, Event, Repository};
 use crate::gpu::{self, Asking};
 use crate::plan::{self, Plan};
+use crate::planner::{Answer, PlanError, Planner, Request};
 use crate::storage::Room;
 use crate::store::builds::{self, NewBuild};
 use crate::store::deliveries::{self, Delivery};
@@ -25,13 +28,17 @@ use crate::store::queue::superseded::{self, Cancels};
 use crate::store::repos::{self, RepoFacts};
 use crate::store::wakeup::bell::Bells;
 use crate::travis::extensions::is_preemptible;
+use crate::travis::import::Imports;
 
 /// Time limit for one try, after which it counts as crashed. It is longer than git's own limit for a fetch.
 pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(700);
 /// Number of tries before a repository that cannot be fetched results in an errored build with that message. With the
 /// delays between them, the tries take about a minute: long enough for short failures of GitHub and for its merge
 /// commits, and short enough for an author.
-const TRIES: i32 = 6;
+const FETCH_TRIES: i32 = 6;
+/// Number of tries, of any outcome, after which a delivery is given up. A try counts when it begins, so a delivery that
+/// crashes the process cannot do so without end.
+const MAX_TRIES: i32 = 8;
 
 /// Turns deliveries into builds.
 #[derive(Debug, Clone)]
@@ -40,6 +47,7 @@ pub struct Intake {
     bells: Bells,
     mirrors: Mirrors,
     room: Room,
+    planner: Planner,
     cancels: Cancels,
     gpu: gpu::GpuConfig,
 }
@@ -50,6 +58,8 @@ enum NotYet {
     Later(anyhow::Error),
     /// No retry can succeed.
     Never(String),
+    /// All tries failed, and no build can show that.
+    GivenUp(String),
 }
 
 impl From<anyhow::Error> for NotYet {
@@ -59,9 +69,17 @@ impl From<anyhow::Error> for NotYet {
 }
 
 impl Intake {
-    /// Returns an intake that reads from these mirrors.
-    pub fn new(db: PgPool, bells: Bells, mirrors: Mirrors, room: Room, cancels: Cancels, gpu: gpu::GpuConfig) -> Self {
-        Self { db, bells, mirrors, room, cancels, gpu }
+    /// Returns an intake that reads from these mirrors, and plans with this planner.
+    pub fn new(
+        db: PgPool,
+        bells: Bells,
+        mirrors: Mirrors,
+        room: Room,
+        planner: Planner,
+        cancels: Cancels,
+        gpu: gpu::GpuConfig,
+    ) -> Self {
+        Self { db, bells, mirrors, room, planner, cancels, gpu }
     }
 
     /// Handles the oldest open delivery. Returns false if there is none, or no room for what it would fetch: then it
@@ -78,6 +96,9 @@ impl Intake {
             return Ok(false);
         };
         let built = match event::parse(&delivery.event, &delivery.body) {
+            Ok(Event::Build(repository, trigger)) if delivery.tries > MAX_TRIES => {
+                self.give_up(&delivery, &repository, &trigger).await
+            }
             Ok(Event::Build(repository, trigger)) => self.build(&delivery, &repository, *trigger).await,
             Ok(Event::Ignored(reason)) => Err(NotYet::Never(reason)),
             Err(error) => Err(NotYet::Never(format!("{error:#}"))),
@@ -89,11 +110,16 @@ impl Intake {
             }
             Err(NotYet::Never(reason)) => {
                 info!(delivery = %delivery.id, "delivery {} results in no build: {reason}", delivery.id);
-                deliveries::done(&mut *self.db.acquire().await?, &delivery.id, &reason).await?;
+                deliveries::done(&mut *self.db.acquire().await?, &delivery.id, &reason, None).await?;
+            }
+            Err(NotYet::GivenUp(reason)) => {
+                let outcome = format!("no build: {reason}");
+                deliveries::done(&mut *self.db.acquire().await?, &delivery.id, &outcome, Some(&reason)).await?;
             }
             Err(NotYet::Later(error)) => {
                 warn!(delivery = %delivery.id, "delivery {} will be tried again: {error:#}", delivery.id);
-                deliveries::later(&self.db, &delivery.id, retry_delay(delivery.tries)).await?;
+                let (delay, failure) = (retry_delay(delivery.tries), format!("{error:#}"));
+                deliveries::later(&self.db, &delivery.id, delay, &failure).await?;
             }
         }
         Ok(true)
@@ -105,11 +131,23 @@ impl Intake {
         let remote = Remote { repo: &repository.name, url: &url };
         let (built_sha, plan) = match self.look(&remote, &repository.default_branch, &mut trigger).await {
             Ok(looked) => looked,
-            Err(error) if delivery.tries < TRIES && !error.is::<Permanent>() => return Err(error.into()),
-            Err(error) => (trigger.sha.clone(), could_not_fetch(&error)),
+            Err(error) if delivery.tries < FETCH_TRIES && !error.is::<Permanent>() => return Err(error.into()),
+            Err(error) => (trigger.sha.clone(), unbuilt::not_prepared(&error)),
         };
-        self.insert(&delivery.id, repository, &trigger, &built_sha, plan).await?;
+        self.insert(delivery, repository, &trigger, &built_sha, plan, None).await?;
         Ok(())
+    }
+
+    /// Ends a delivery that was tried too often, with an errored build if one can be inserted.
+    async fn give_up(&self, delivery: &Delivery, repository: &Repository, trigger: &Trigger) -> Result<(), NotYet> {
+        let cause = delivery.last_error.as_deref().unwrap_or("the reason is not known");
+        let reason = format!("{MAX_TRIES} tries to work on this delivery failed, the last one because: {cause}");
+        error!(delivery = %delivery.id, "delivery {} is given up: {reason}", delivery.id);
+        let plan = unbuilt::given_up(&reason);
+        self.insert(delivery, repository, trigger, &trigger.sha, plan, Some(&reason)).await.map_err(|error| {
+            warn!(delivery = %delivery.id, "delivery {} gets no build: {error:#}", delivery.id);
+            NotYet::GivenUp(reason)
+        })
     }
 
     /// Fetches and plans the commit that is to be built. Fills in the facts that a pull request's payload lacks.
@@ -134,17 +172,40 @@ impl Intake {
         let sources = plan::Sources::of(&tree, |file| (&file.path, file.size));
         let texts = self.mirrors.read(remote.repo, &sources.readable).await?;
         let sources = sources.with_texts(texts, |file| file.path.clone());
-        let settings = plan::Settings::default();
-        let imports = self.imports(&imports::Commit { remote, trigger, tree: &tree }, &sources, &settings).await?;
         let has_more = sources.iter().any(|file| file.path != plan::CONFIG);
         let changed = if has_more { self.changed(remote, default_branch, trigger, &built).await } else { Ok(None) };
         let changed = changed.unwrap_or_else(|error| {
             info!("cannot list what {} of {} changes, so everything counts: {error:#}", built.short(), trigger.repo);
             None
         });
-        let paths: Vec<String> = tree.into_iter().map(|file| file.path).collect();
-        let commit = plan::Commit { files: &sources, paths: &paths, changed: changed.as_ref(), only_smoke: None };
-        Ok((built, plan::plan(commit, &imports, trigger, &settings)))
+        let paths: Vec<&str> = tree.iter().map(|file| file.path.as_str()).collect();
+        let settings = plan::Settings::default();
+        let request = Request {
+            trigger,
+            settings: &settings,
+            files: &sources,
+            paths: &paths,
+            changed: changed.as_ref(),
+            imports: Imports::new(),
+        };
+        let plan = self.plan(&imports::Commit { remote, trigger, tree: &tree }, request).await?;
+        Ok((built, plan))
+    }
+
+    /// Plans a commit with all files that it imports.
+    async fn plan(&self, commit: &imports::Commit<'_>, mut request: Request<'_>) -> anyhow::Result<Plan> {
+        let mut planning = self.planner.begin();
+        let deadline = Instant::now() + imports::LIMIT;
+        loop {
+            match planning.ask(&request).await {
+                Ok(Answer::Planned(plan)) => return Ok(*plan),
+                Ok(Answer::Wanted(wanted)) => {
+                    self.fetch_imports(commit, wanted, deadline, &mut request.imports).await?
+                }
+                Err(PlanError::Commit(reason)) => return Ok(unbuilt::not_planned(reason)),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Returns the paths that a push or pull request changes, or `None` when there is nothing to compare with.
@@ -187,14 +248,17 @@ impl Intake {
         Ok(merge)
     }
 
+    /// Inserts the build with everything that belongs to it, and ends the delivery: with `failure`, if it was given up.
     async fn insert(
         &self,
-        delivery: &DeliveryId,
+        delivery: &Delivery,
         repository: &Repository,
         trigger: &Trigger,
         built_sha: &Sha,
         plan: Plan,
+        failure: Option<&str>,
     ) -> anyhow::Result<()> {
+        let delivery = &delivery.id;
         let mut tx = self.db.begin().await?;
         let outcome = match &plan.skip {
             Some(reason) => format!("no build: {reason}"),
@@ -226,7 +290,7 @@ impl Intake {
         };
         // If this process took too long, another one may have handled the delivery meanwhile; then the other build
         // counts.
-        if deliveries::done(&mut tx, delivery, &outcome).await? {
+        if deliveries::done(&mut tx, delivery, &outcome, failure).await? {
             tx.commit().await?;
             info!(%delivery, "delivery {delivery} ({}) results in {outcome}", trigger.kind);
         }
@@ -248,7 +312,7 @@ impl Intake {
 }
 
 fn retry_delay(tries: i32) -> Duration {
-    Duration::from_secs(1 << tries.clamp(0, 5))
+    Duration::from_secs(1 << tries.clamp(0, 7))
 }
 
 /// Returns the state of a build that has nothing to run.
@@ -264,17 +328,4 @@ fn decided(plan: &Plan) -> Option<BuildState> {
     } else {
         None
     }
-}
-
-fn could_not_fetch(error: &anyhow::Error) -> Plan {
-    let problem = Problem {
-        severity: Severity::Error,
-        rule: "not-fetched".to_owned(),
-        message: format!("could not fetch the commit or one of its imports: {error:#}"),
-        file: None,
-        line: None,
-        column: None,
-        key: None,
-    };
-    Plan { problems: vec![problem], ..Plan::default() }
 }

@@ -18,10 +18,10 @@ use crate::domain::AttemptId;
 use crate::intake::DELIVERY_TIMEOUT;
 use crate::outbox::LONGEST_PAUSE;
 use crate::storage::Room;
-use crate::store::alerts;
 use crate::store::delays::{self, LongestWaits};
 use crate::store::queue;
 use crate::store::wakeup::bell::Bells;
+use crate::store::{alerts, deliveries};
 use crate::worker::{Database, LEASE, REQUEUE_DELAY, Worker};
 
 /// Interval of the janitor's rounds.
@@ -38,6 +38,8 @@ const LONGEST_WAITS: LongestWaits =
 /// Time after an outage of Postgres in which no worker counts as lost: it may still be finding out that its connections
 /// are dead.
 const AFTER_OUTAGE: Duration = Duration::from_secs(30);
+/// Number of tries after which an open delivery counts as stuck.
+const STUCK_TRIES: i32 = 4;
 /// Time that a job waits for a runner that could run it at all: such a runner may just be starting.
 const UNSCHEDULABLE_AFTER: Duration = Duration::from_secs(60);
 
@@ -97,6 +99,7 @@ impl Janitor {
         self.check_disks().await?;
         if self.duties == Duties::Installation {
             self.check_jobs(now).await?;
+            self.check_deliveries().await.context("checking the deliveries")?;
         }
         while self.reaping.try_join_next().is_some() {}
         if self.rounds.is_multiple_of(REAP_EACH) && self.reaping.is_empty() {
@@ -151,6 +154,24 @@ impl Janitor {
                 self.bells.ring_log(job);
                 self.bells.worker.ring();
                 self.bells.outbox.ring();
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores an alert while deliveries fail, and for a day after one was given up.
+    async fn check_deliveries(&self) -> sqlx::Result<()> {
+        let alert = deliveries::failing(&self.db, STUCK_TRIES).await?.map(|failing| {
+            let deliveries::Failing { id, tries, last_error, given_up, total } = failing;
+            let others =
+                if total == 1 { String::new() } else { format!("{total} deliveries fail, the last one is this: ") };
+            let end = if given_up { "was given up".to_owned() } else { format!("is not done after {tries} tries") };
+            format!("{others}delivery {id} {end}: {last_error}")
+        });
+        if alerts::set(&self.db, "deliveries", alert.as_deref()).await? {
+            match alert {
+                Some(alert) => warn!("{alert}"),
+                None => info!("no delivery fails any more"),
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::domain::DeliveryId;
+use crate::domain::{DeliveryId, bounded, pg_text};
 
 /// A stored delivery that waits for intake.
 #[derive(Debug, sqlx::FromRow)]
@@ -19,8 +19,22 @@ pub struct Delivery {
     pub event: String,
     /// Body, byte for byte as it was signed.
     pub body: Vec<u8>,
-    /// Number of times that intake has tried the delivery.
+    /// Number of times that intake has tried the delivery, with this one.
     pub tries: i32,
+    /// Failure of the try before this one, if there was one.
+    pub last_error: Option<String>,
+}
+
+/// A delivery that fails.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Failing {
+    pub id: DeliveryId,
+    pub tries: i32,
+    pub last_error: String,
+    /// True when there will be no other try.
+    pub given_up: bool,
+    /// Number of deliveries that fail, with this one.
+    pub total: i64,
 }
 
 /// Result of storing a delivery.
@@ -55,6 +69,8 @@ struct Waiting {
 
 /// Number of commits that may be in progress at once: one is written to the disk while another gathers rows.
 const COMMITS: usize = 2;
+/// Maximum length of an outcome, and of a failure, in bytes.
+const MAX_REASON: usize = 2_000;
 /// Maximum number of deliveries in a commit, and of their bytes.
 const BATCH: usize = 32;
 const BATCH_BYTES: usize = 32 << 20;
@@ -171,13 +187,15 @@ async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryI
 }
 
 /// Takes the oldest open delivery that no other process holds, counts a try, and schedules the next one after
-/// `patience`: if the process crashes in this try, the delivery is only delayed.
+/// `patience`: if the process crashes in this try, the delivery is only delayed. A try that left no failure behind was
+/// such a crash.
 pub async fn take(db: &PgPool, patience: Duration) -> sqlx::Result<Option<Delivery>> {
     sqlx::query_as(
-        "update delivery set tries = tries + 1, not_before = now() + $1
+        "update delivery set tries = tries + 1, not_before = now() + $1,
+             last_error = case when tries > 0 then coalesce(last_error, 'the service stopped while it worked on it') end
          where id = (select id from delivery where done_at is null and not_before <= now()
                      order by not_before limit 1 for update skip locked)
-         returning id, event, body, tries",
+         returning id, event, body, tries, last_error",
     )
     .bind(patience)
     .fetch_optional(db)
@@ -193,22 +211,46 @@ pub async fn free_taken(db: &PgPool) -> sqlx::Result<u64> {
     Ok(freed.rows_affected())
 }
 
-/// Records the outcome of a delivery. Returns false if it was recorded before.
-pub async fn done(tx: &mut PgConnection, id: &DeliveryId, outcome: &str) -> sqlx::Result<bool> {
-    let changed = sqlx::query("update delivery set done_at = now(), outcome = $2 where id = $1 and done_at is null")
-        .bind(id)
-        .bind(outcome)
-        .execute(tx)
-        .await?;
+/// Records the outcome of a delivery, with the failure of one that was given up. Returns false if an outcome was
+/// recorded before.
+pub async fn done(tx: &mut PgConnection, id: &DeliveryId, outcome: &str, failure: Option<&str>) -> sqlx::Result<bool> {
+    let changed = sqlx::query(
+        "update delivery set done_at = now(), outcome = $2, last_error = $3 where id = $1 and done_at is null",
+    )
+    .bind(id)
+    .bind(reason(outcome))
+    .bind(failure.map(reason))
+    .execute(tx)
+    .await?;
     Ok(changed.rows_affected() == 1)
 }
 
-/// Schedules the next try of a delivery after `delay`.
-pub async fn later(db: &PgPool, id: &DeliveryId, delay: Duration) -> sqlx::Result<()> {
-    sqlx::query("update delivery set not_before = now() + $2 where id = $1 and done_at is null")
+/// Schedules the next try of a delivery after `delay`, and records why this one failed.
+pub async fn later(db: &PgPool, id: &DeliveryId, delay: Duration, failure: &str) -> sqlx::Result<()> {
+    sqlx::query("update delivery set not_before = now() + $2, last_error = $3 where id = $1 and done_at is null")
         .bind(id)
         .bind(delay)
+        .bind(reason(failure))
         .execute(db)
         .await?;
     Ok(())
+}
+
+/// Returns a text that a row may hold, whatever a stranger put into it.
+fn reason(text: &str) -> String {
+    bounded(pg_text(text), MAX_REASON)
+}
+
+/// Returns the latest delivery that was given up in the last day, or that was tried at least `stuck` times and is still
+/// open.
+pub async fn failing(db: &PgPool, stuck: i32) -> sqlx::Result<Option<Failing>> {
+    sqlx::query_as(
+        "select id, tries, last_error, done_at is not null as given_up, count(*) over () as total from delivery
+         where last_error is not null
+           and (done_at > now() - interval '1 day' or (done_at is null and tries >= $1))
+         order by done_at desc nulls last, received_at desc limit 1",
+    )
+    .bind(stuck)
+    .fetch_optional(db)
+    .await
 }

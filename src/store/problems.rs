@@ -6,23 +6,27 @@ use crate::domain::{BuildId, Problem, Severity, pg_text};
 
 /// Stores the problems of a build, in their order.
 pub(super) async fn insert(tx: &mut PgConnection, build: BuildId, problems: &[Problem]) -> sqlx::Result<()> {
-    for (position, problem) in (0_i32..).zip(problems) {
-        sqlx::query(
-            "insert into problem (build_id, position, severity, rule, message, file, line, col, key)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        )
-        .bind(build)
-        .bind(position)
-        .bind(problem.severity)
-        .bind(&problem.rule)
-        .bind(pg_text(&problem.message))
-        .bind(problem.file.as_deref().map(pg_text))
-        .bind(problem.line.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))
-        .bind(problem.column.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))
-        .bind(problem.key.as_deref().map(pg_text))
-        .execute(&mut *tx)
-        .await?;
+    if problems.is_empty() {
+        return Ok(());
     }
+    let text = |text: &Option<String>| text.as_deref().map(pg_text);
+    let number = |number: Option<u32>| number.map(|n| i32::try_from(n).unwrap_or(i32::MAX));
+    sqlx::query(
+        "insert into problem (build_id, position, severity, rule, message, file, line, col, key)
+         select $1, place - 1, severity, rule, message, file, line, col, key
+         from unnest($2::severity[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::text[])
+             with ordinality as new (severity, rule, message, file, line, col, key, place)",
+    )
+    .bind(build)
+    .bind(problems.iter().map(|problem| problem.severity).collect::<Vec<_>>())
+    .bind(problems.iter().map(|problem| problem.rule.as_str()).collect::<Vec<_>>())
+    .bind(problems.iter().map(|problem| pg_text(&problem.message)).collect::<Vec<_>>())
+    .bind(problems.iter().map(|problem| text(&problem.file)).collect::<Vec<_>>())
+    .bind(problems.iter().map(|problem| number(problem.line)).collect::<Vec<_>>())
+    .bind(problems.iter().map(|problem| number(problem.column)).collect::<Vec<_>>())
+    .bind(problems.iter().map(|problem| text(&problem.key)).collect::<Vec<_>>())
+    .execute(tx)
+    .await?;
     Ok(())
 }
 

@@ -46,6 +46,7 @@ pub(super) struct Build {
     pub tag: Option<String>,
     pub sha: Sha,
     pub built_sha: Sha,
+    /// The start of the commit message.
     pub message: Option<String>,
     pub author: Option<String>,
     pub sender: Option<String>,
@@ -66,9 +67,9 @@ pub(super) struct Build {
 macro_rules! select_builds {
     ($rest:literal) => {
         concat!(
-            "select build.id, owner, name, number, state, kind, branch, tag, sha, built_sha, message, author, sender,
-                 compare_url, pull_request, pull_request_title, head_branch, head_repo, draft,
-                 build.created_at, started_at, finished_at, clone_url
+            "select build.id, owner, name, number, state, kind, branch, tag, sha, built_sha,
+                 left(message, 4096) as message, author, sender, compare_url, pull_request, pull_request_title,
+                 head_branch, head_repo, draft, build.created_at, started_at, finished_at, clone_url
              from build join repo on repo.id = repo_id ",
             $rest
         )

@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trainyard::app::App as Service;
 use trainyard::config::Config;
+use trainyard::planner::Planner;
 
 use super::database;
 use super::github::{GitHub, SECRET, TOKEN};
@@ -40,6 +41,12 @@ pub fn configuration(data: &Path, database: Option<&str>, github: &GitHub) -> St
     )
 }
 
+/// Returns the built program: tests and examples are built next to it.
+pub fn program() -> PathBuf {
+    let here = std::env::current_exe().unwrap();
+    here.parent().and_then(Path::parent).unwrap().join("trainyard")
+}
+
 impl App {
     /// Starts a service with the usual configuration, changed by `change` (more TOML).
     pub async fn start(change: &str) -> Self {
@@ -69,7 +76,7 @@ impl App {
         let file = folder.path().join("config.toml");
         std::fs::write(&file, text).unwrap();
         let config = Config::load(Some(&file), std::iter::empty()).unwrap();
-        let service = Service::bind(config.clone()).await.unwrap();
+        let service = Service::bind(config.clone(), Planner::new(program())).await.unwrap();
         let base = format!("http://{}", service.address().unwrap());
         let shutdown = CancellationToken::new();
         #[expect(clippy::disallowed_methods, reason = "joined in stop()")]

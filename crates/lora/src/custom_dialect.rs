@@ -1,9 +1,10 @@
 //! Custom dialects: a JSON Schema in the repository describes what their configs may contain.
 //!
 //! The schema comes from the repository, as the configs do, so both are hostile. Before a schema is used, its parts are
-//! counted with all references expanded ([`MAX_WEIGHT`]). References that would make this endless are refused.
+//! counted with all references expanded ([`MAX_WEIGHT`]), and its regular expressions ([`MAX_PATTERNS`]). References
+//! that would make this endless are refused.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::paths::{Location, LocationSegment};
@@ -16,20 +17,31 @@ use super::{Finding, OwnDialect, Repository};
 use crate::domain::Severity;
 use crate::yaml::Mark;
 
-/// Maximum number of parts of a schema, with all references expanded.
+/// Maximum number of parts of a schema, with all references expanded, and of all schemas of a commit together.
 const MAX_WEIGHT: usize = 10_000;
+const MAX_WEIGHT_OF_ALL: usize = 50_000;
 /// Maximum number of comparisons of schema parts with values, over all configs of a commit.
 const BUDGET: usize = 100_000_000;
 /// Maximum number of problems per config.
 const MOST: usize = 100;
-/// Maximum size of a regular expression's automaton, in bytes.
-const MAX_PATTERN: usize = 1 << 20;
+/// Maximum number of different regular expressions in all schemas of a commit: a compiled one takes up to a megabyte.
+const MAX_PATTERNS: usize = 100;
+/// Maximum length of a regular expression, and maximum size of its automaton, in bytes.
+const MAX_PATTERN: usize = 1 << 10;
+const MAX_AUTOMATON: usize = 64 << 10;
 
 /// The custom dialects with their parsed schemas.
 #[derive(Debug, Default)]
 pub(super) struct OwnDialects {
     schemas: Vec<Schema>,
     left: usize,
+}
+
+/// The work that the schemas of a commit may still cause.
+#[derive(Debug)]
+struct Budget {
+    weight: usize,
+    patterns: usize,
 }
 
 #[derive(Debug)]
@@ -44,8 +56,9 @@ impl OwnDialects {
     /// Reads the schemas, and returns a finding for each one that cannot be used.
     pub(super) fn new(dialects: &[OwnDialect], repository: &Repository<'_>) -> (Self, Vec<Finding>) {
         let (mut schemas, mut findings) = (Vec::new(), Vec::new());
+        let mut budget = Budget { weight: MAX_WEIGHT_OF_ALL, patterns: MAX_PATTERNS };
         for dialect in dialects {
-            match Schema::read(dialect, repository) {
+            match Schema::read(dialect, repository, &mut budget) {
                 Ok(schema) => schemas.push(schema),
                 Err(why) => {
                     let message = format!("the schema {} cannot be used: {why}", dialect.schema);
@@ -86,13 +99,24 @@ impl OwnDialects {
 }
 
 impl Schema {
-    fn read(dialect: &OwnDialect, repository: &Repository<'_>) -> Result<Self, String> {
+    fn read(dialect: &OwnDialect, repository: &Repository<'_>, budget: &mut Budget) -> Result<Self, String> {
         let path = dialect.schema.trim_start_matches("./");
         let text =
             repository.text(path).ok_or("there is no such file, or it is not a .json file of at most 256 KiB")?;
         let json: Json = serde_json::from_slice(text).map_err(|error| format!("it is not JSON: {error}"))?;
         let weight = weight(&json)?;
-        let patterns = PatternOptions::regex().size_limit(MAX_PATTERN).dfa_size_limit(MAX_PATTERN);
+        budget.weight = budget.weight.checked_sub(weight).ok_or_else(|| {
+            format!("the schemas have more than {MAX_WEIGHT_OF_ALL} parts together, with all references expanded")
+        })?;
+        let mut patterns = BTreeSet::new();
+        find_patterns(&json, &mut patterns);
+        if patterns.iter().any(|pattern| pattern.len() > MAX_PATTERN) {
+            return Err(format!("a regular expression is longer than {MAX_PATTERN} bytes"));
+        }
+        budget.patterns = budget.patterns.checked_sub(patterns.len()).ok_or_else(|| {
+            format!("the schemas have more than {MAX_PATTERNS} different regular expressions together")
+        })?;
+        let patterns = PatternOptions::regex().size_limit(MAX_AUTOMATON).dfa_size_limit(MAX_AUTOMATON);
         let validator = jsonschema::options().with_pattern_options(patterns).offline().build(&json);
         let validator = validator.map_err(|error| format!("it is not a JSON Schema: {}", error.masked()))?;
         Ok(Self { dialect: dialect.clone(), validator, json, weight })
@@ -172,6 +196,24 @@ fn parts(json: &Json) -> usize {
         Json::Array(items) => items.iter().map(parts).sum(),
         Json::Object(entries) => entries.values().map(parts).sum(),
         _ => 0,
+    }
+}
+
+/// Collects the texts that a schema may use as regular expressions.
+fn find_patterns<'a>(part: &'a Json, patterns: &mut BTreeSet<&'a str>) {
+    match part {
+        Json::Array(items) => items.iter().for_each(|item| find_patterns(item, patterns)),
+        Json::Object(entries) => {
+            for (key, value) in entries {
+                match (key.as_str(), value) {
+                    ("pattern", Json::String(pattern)) => drop(patterns.insert(pattern)),
+                    ("patternProperties", Json::Object(of)) => patterns.extend(of.keys().map(String::as_str)),
+                    _ => {}
+                }
+                find_patterns(value, patterns);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -283,6 +325,19 @@ mod tests {
         assert_eq!(check(SCHEMA, "model: x\nsteps: 3\n"), []);
     }
 
+    /// Returns a schema with this number of different regular expressions.
+    fn of_patterns(count: usize) -> String {
+        let patterns: Vec<String> = (0..count).map(|n| format!("{{\"pattern\": \"^x{n}\"}}")).collect();
+        format!("{{\"properties\": {{\"model\": {{\"anyOf\": [{}]}}}}}}", patterns.join(","))
+    }
+
+    #[test]
+    fn a_hundred_regular_expressions_are_used() {
+        assert_eq!(check(&of_patterns(MAX_PATTERNS), "model: x99\n"), []);
+        let found = check(&of_patterns(MAX_PATTERNS), "model: y\n");
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+
     #[test]
     fn a_value_is_not_repeated() {
         let found = check(SCHEMA, "model: x\ntoken: hunter2\n");
@@ -308,6 +363,9 @@ mod tests {
             (r#"{"$dynamicRef": "x"}"#, "$dynamicRef is not supported"),
             (r#"{"type": 5}"#, "it is not a JSON Schema"),
             ("{", "it is not JSON"),
+            (&format!(r#"{{"pattern": "{}"}}"#, "a".repeat(MAX_PATTERN + 1)), "longer than 1024 bytes"),
+            (r#"{"patternProperties": {"(\\p{L}{9}){9}": true}}"#, "it is not a JSON Schema"),
+            (&of_patterns(MAX_PATTERNS + 1), "more than 100 different regular expressions"),
         ] {
             let found = check(schema, "model: x\n");
             assert!(found.len() == 1 && found[0].2.contains(told), "{schema:.60}: {found:?}");

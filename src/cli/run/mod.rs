@@ -292,6 +292,7 @@ impl Build<'_> {
     /// Derives a smoke job's training again, as the plan did.
     fn training(&self, smoke: &SmokeJob) -> anyhow::Result<Smoke> {
         let (files, paths) = (files_of(self.checkout)?, paths_of(self.checkout)?);
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
         let commit = Commit { files: &files, paths: &paths, ..Commit::default() };
         Ok(commit.smoke(&smoke.config, &smoke.ask())?)
     }

@@ -70,7 +70,12 @@ pub(super) async fn derive_training(
     let sources = Sources::of(&tree, |file| (&file.path, file.size));
     let texts = mirrors.read(repo, &sources.readable).await?;
     let files = sources.with_texts(texts, |file| file.path.clone());
-    let paths: Vec<String> = tree.into_iter().map(|file| file.path).collect();
-    let commit = Commit { files: &files, paths: &paths, ..Commit::default() };
-    commit.smoke(&order.config, &order.ask()).map_err(|unfit| ExecError::Job(unfit.to_string()))
+    let (config, ask) = (order.config.clone(), order.ask());
+    // Beside the tasks: they renew the leases of other jobs, and a config can take long.
+    let derived = tokio::task::spawn_blocking(move || {
+        let paths: Vec<&str> = tree.iter().map(|file| file.path.as_str()).collect();
+        Commit { files: &files, paths: &paths, ..Commit::default() }.smoke(&config, &ask)
+    });
+    let derived = derived.await.context("deriving the smoke job")?;
+    derived.map_err(|unfit| ExecError::Job(unfit.to_string()))
 }

@@ -187,7 +187,7 @@ async fn a_signed_delivery_is_durable_before_the_answer() {
     // The bell was rung, so this returns at once.
     tokio::time::timeout(Duration::from_secs(1), state.bells.intake.wait(Duration::from_secs(60))).await.unwrap();
 
-    deliveries::done(&mut state.db.acquire().await.unwrap(), &stored.id, "no build").await.unwrap();
+    deliveries::done(&mut state.db.acquire().await.unwrap(), &stored.id, "no build", None).await.unwrap();
     let (status, said) = answer(&state, webhook(PUSH.as_bytes()).body(PUSH.into()).unwrap()).await;
     assert_eq!((status, &said["state"]), (StatusCode::ACCEPTED, &json!("already processed")));
 }

@@ -1,5 +1,7 @@
 //! The part of its repository that a job gets.
 
+use serde::{Deserialize, Serialize};
+
 use super::Sha;
 
 /// The files and the history that a job asks for.
@@ -32,7 +34,7 @@ impl Default for Checkout {
 }
 
 /// A commit of a repository, as an import names it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Revision {
     /// The commit that is built.
     Built,

@@ -93,7 +93,8 @@ impl fmt::Display for DeliveryId {
 }
 
 /// A repository's full name, `owner/name`, in characters that are safe in a path and in a URL.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct RepoName {
     owner: String,
     name: String,
@@ -127,6 +128,20 @@ impl FromStr for RepoName {
             }
         }
         Ok(Self { owner: owner.to_owned(), name: name.to_owned() })
+    }
+}
+
+impl TryFrom<String> for RepoName {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        text.parse()
+    }
+}
+
+impl From<RepoName> for String {
+    fn from(name: RepoName) -> Self {
+        name.to_string()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The one exception is `derive(sqlx::Type)`, behind the feature `sqlx`: a word has one spelling in Rust and in SQL.
 
+mod bounded;
 mod build;
 mod checkout;
 mod config_change;
@@ -15,6 +16,7 @@ mod status;
 mod token;
 mod trigger;
 
+pub use bounded::bounded;
 pub use build::{BuildState, JobSummary, roll_up};
 pub use checkout::{Checkout, Revision};
 pub use config_change::ConfigChange;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RepoName, Sha};
+use super::{RepoName, Sha, bounded, pg_text};
 
 /// Kind of event that requests a build. The words are those of `type` in Travis's condition language, and `tag`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ impl fmt::Display for TriggerKind {
 }
 
 /// The build that a delivery requests: one commit of one repository, and the reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trigger {
     pub kind: TriggerKind,
     /// The repository whose settings, secrets and statuses apply: the base repository of a pull request.
@@ -80,6 +80,24 @@ impl Trigger {
             compare_url: None,
             pull_request: None,
         }
+    }
+
+    /// Maximum length of a commit message, in bytes. Git has no limit, and a program's environment has one.
+    pub const MAX_MESSAGE: usize = 64 << 10;
+    /// Maximum length of the other texts, in bytes.
+    const MAX_TEXT: usize = 1 << 10;
+
+    /// Replaces characters that Postgres refuses, and cuts texts that are too long.
+    pub fn storable(mut self) -> Self {
+        let clean = |text: &mut String, most| *text = bounded(pg_text(text), most);
+        if let Some(message) = &mut self.message {
+            clean(message, Self::MAX_MESSAGE);
+        }
+        let Self { branch, tag, author, sender, compare_url, pull_request, .. } = &mut self;
+        let texts = [branch, tag, author, sender, compare_url].into_iter().flatten();
+        let of_pull = pull_request.iter_mut().flat_map(|pull| [&mut pull.title, &mut pull.head_branch]);
+        texts.chain(of_pull).for_each(|text| clean(text, Self::MAX_TEXT));
+        self
     }
 
     /// Returns the rank of the build's jobs in the queue of its repository.
@@ -122,7 +140,7 @@ impl fmt::Display for Priority {
 }
 
 /// The details of a pull request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PullRequest {
     /// Number in the base repository.
     pub number: i64,

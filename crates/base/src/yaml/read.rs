@@ -47,8 +47,8 @@ pub struct Error {
 /// Reads the first document of `text` as libyaml does.
 ///
 /// # Errors
-/// Fails when the text is not YAML, has a key that is not a scalar, or exceeds [`MAX_BYTES`], [`MAX_DEPTH`] or
-/// [`MAX_NODES`].
+/// Fails when the text is not YAML, has a key that is not a scalar, contains NUL, or exceeds [`MAX_BYTES`],
+/// [`MAX_DEPTH`] or [`MAX_NODES`].
 pub fn read(text: &str) -> Result<Document, Error> {
     read_as(0, text)
 }
@@ -138,6 +138,10 @@ impl Builder {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.count(1, at)?;
+                if text.contains('\0') {
+                    let message = "a text has the character NUL, which programs and databases refuse: remove it";
+                    return Err(Error { message: message.to_owned(), at: Some(at) });
+                }
                 let tagged = tag.is_some_and(|tag| tag.is_yaml_core_schema_tag("str"));
                 let data = Data::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain && !tagged };
                 let node = Node::new(data, at, anchor > 0);

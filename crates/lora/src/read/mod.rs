@@ -4,7 +4,9 @@ mod json;
 mod toml;
 mod yaml;
 
-use super::tree::Node;
+use std::cell::Cell;
+
+use super::tree::{Node, Value};
 use crate::yaml::Mark;
 
 /// The formats of training configs.
@@ -55,11 +57,28 @@ impl Format {
     }
 
     pub(super) fn read(self, text: &str) -> Source {
-        match self {
+        let mut source = match self {
             Self::Yaml => yaml::read(text),
             Self::Toml => toml::read(text),
             Self::Json => json::read(text),
+        };
+        if let Some(at) = source.root.as_ref().and_then(nul) {
+            let message = "a text has the character NUL, which no path and no variable may have: remove it".to_owned();
+            source.faults.push(Fault { rule: "nul", message, at: Some(at), fatal: true });
         }
+        source
+    }
+}
+
+/// Returns the place of the first key or value with the character NUL.
+fn nul(node: &Node) -> Option<Mark> {
+    match &node.value {
+        Value::Text { text, .. } => text.contains('\0').then_some(node.at),
+        Value::List(items) => items.iter().find_map(nul),
+        Value::Map(entries) => {
+            entries.iter().find_map(|entry| if entry.key.contains('\0') { Some(entry.at) } else { nul(&entry.node) })
+        }
+        Value::Null | Value::Bool(_) | Value::Number { .. } => None,
     }
 }
 
@@ -71,17 +90,27 @@ fn twice(key: &str) -> String {
 struct Places<'a> {
     text: &'a str,
     starts: Vec<usize>,
+    /// The offset of the last look-up with its mark. A later place on that line is counted from there, so that a file
+    /// without line breaks does not cost the square of its length.
+    last: Cell<(usize, Mark)>,
 }
 
 impl<'a> Places<'a> {
     fn of(text: &'a str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Self { text, starts: std::iter::once(0).chain(breaks).collect() }
+        Self { text, starts: std::iter::once(0).chain(breaks).collect(), last: Cell::default() }
     }
 
     fn mark(&self, offset: usize) -> Mark {
         let line = self.starts.partition_point(|start| *start <= offset);
-        let before = self.text.get(self.starts[line - 1]..offset).unwrap_or_default();
-        Mark { file: 0, line: line as u32, column: before.chars().count() as u32 + 1 }
+        let start = Mark { file: 0, line: line as u32, column: 1 };
+        let (from, known) = match self.last.get() {
+            (last, mark) if mark.line == start.line && last <= offset => (last, mark),
+            _ => (self.starts[line - 1], start),
+        };
+        let Some(before) = self.text.get(from..offset) else { return known };
+        let mark = Mark { column: known.column + before.chars().count() as u32, ..known };
+        self.last.set((offset, mark));
+        mark
     }
 }

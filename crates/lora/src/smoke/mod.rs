@@ -116,6 +116,17 @@ pub fn derive(path: &str, text: &[u8], ask: &Ask, repository: &Repository<'_>, f
     Ok(Smoke { dialect, files, environment: environment(folder), command, output: OUTPUT.to_owned(), steps, changes })
 }
 
+/// Returns true if the file is a training config that is run by itself. That does not mean that a smoke job can be
+/// derived from it, which costs far more.
+pub fn is_run(path: &str, text: &[u8]) -> bool {
+    read(path, text).is_ok_and(|(_, dialect, _)| !is_part(dialect) && dialect != Dialect::KohyaGui)
+}
+
+/// Returns true for files that belong to another config or to trained weights.
+fn is_part(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::SdScriptsDataset | Dialect::AkegarasuPreset | Dialect::Peft)
+}
+
 /// Reads a config that can be run.
 fn read(path: &str, text: &[u8]) -> Result<(Format, Dialect, Node), Unfit> {
     let unknown = || Unfit::NotRun(format!("{path} is not a known training config"));
@@ -123,8 +134,7 @@ fn read(path: &str, text: &[u8]) -> Result<(Format, Dialect, Node), Unfit> {
     let Source { root, faults } = format.read(std::str::from_utf8(text).map_err(|_| unknown())?);
     let root = root.ok_or_else(unknown)?;
     let dialect = Dialect::of(format, &root).ok_or_else(unknown)?;
-    let is_part = matches!(dialect, Dialect::SdScriptsDataset | Dialect::AkegarasuPreset | Dialect::Peft);
-    if let Some(fault) = faults.iter().find(|fault| fault.fatal && !is_part) {
+    if let Some(fault) = faults.iter().find(|fault| fault.fatal && !is_part(dialect)) {
         return Err(Unfit::Cannot(match fault.at {
             Some(at) => format!("{path}:{}: {}", at.line, fault.message),
             None => format!("{path}: {}", fault.message),

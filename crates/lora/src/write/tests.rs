@@ -31,8 +31,8 @@ fn yaml_means_the_same_after_it() {
     let text = text.replace("at: a: b", "at: 'a: b'");
     let expected = "lr: 2e-4\nbig: 1000000.0\ntiny: 0.0000001\nword: \"no\"\nis: false\nnone: null\nempty: \"\"\nnumber: \"8\"\nat: \"a: b\"\n";
     assert_eq!(copied(Format::Yaml, &text), expected);
-    let nested = "a:\n- - 1\n  - [x, {}]\n- b: [2]\n  c: {d: [], e: '#'}\n- |\n  two\n  lines\n? odd key\n: \"\\u0085\\0\"\n\"é\": ü\n";
-    let expected = "a:\n  -\n    - 1\n    -\n      - x\n      - {}\n  - b:\n      - 2\n    c:\n      d: []\n      e: \"#\"\n  - \"two\\nlines\\n\"\n\"odd key\": \"\\u0085\\u0000\"\n\"é\": ü\n";
+    let nested = "a:\n- - 1\n  - [x, {}]\n- b: [2]\n  c: {d: [], e: '#'}\n- |\n  two\n  lines\n? odd key\n: \"\\u0085\\x01\"\n\"é\": ü\n";
+    let expected = "a:\n  -\n    - 1\n    -\n      - x\n      - {}\n  - b:\n      - 2\n    c:\n      d: []\n      e: \"#\"\n  - \"two\\nlines\\n\"\n\"odd key\": \"\\u0085\\u0001\"\n\"é\": ü\n";
     assert_eq!(copied(Format::Yaml, nested), expected);
     copied(Format::Yaml, "a: &x {k: v}\nb: *x\nc: .5\nd: 1:30\ne: 2024-01-01\nf: [http://a/b#c, -x, 'é\"\\']\n");
 }

@@ -2,19 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::domain::{JobKind, Problem, Severity, Trigger, TriggerKind};
 use crate::lora::smoke::{Ask, Smoke, Unfit};
 use crate::travis::import::Imports;
 use crate::{lora, yaml};
+use bounds::LeftOut;
+pub use bounds::MAX_PROBLEMS;
 use problems::{fatal, of_file};
 pub use smoke::FOLDER as SMOKE_FOLDER;
 pub use sources::Sources;
 pub use travis::wanted_imports;
 use travis::{Travis, python, travis};
 
+mod bounds;
 mod problems;
 mod smoke;
 mod sources;
@@ -28,7 +31,7 @@ pub const MAX_JOBS: usize = 200;
 /// is recognized.
 pub const READ_AT_MOST: usize = yaml::MAX_BYTES + 1;
 /// Maximum number of problems reported for one file. After the author fixes these, the next ones appear.
-const MAX_PROBLEMS: usize = 200;
+const MAX_OF_FILE: usize = 200;
 /// Maximum sizes of a caption table and of an image that are read, in bytes.
 const MAX_TABLE: u64 = 1024 * 1024;
 const MAX_IMAGE: u64 = 1024;
@@ -50,9 +53,9 @@ pub struct Commit<'a> {
     /// The files that [`wants`] selects.
     pub files: &'a [SourceFile],
     /// Paths of all files in the commit; empty when they are not known.
-    pub paths: &'a [String],
+    pub paths: &'a [&'a str],
     /// Paths that the push or pull request changes; `None` when every file counts as changed.
-    pub changed: Option<&'a BTreeSet<String>>,
+    pub changed: Option<&'a BTreeSet<&'a str>>,
     /// The training config whose smoke job is the only job to plan, whatever the files contain.
     pub only_smoke: Option<&'a str>,
 }
@@ -84,12 +87,12 @@ impl<'a> Commit<'a> {
 
     fn repository(&self) -> lora::Repository<'a> {
         let texts = self.files.iter().map(|file| (file.path.as_str(), file.text.as_slice()));
-        lora::Repository::of(self.paths.iter().map(String::as_str), texts)
+        lora::Repository::of(self.paths.iter().copied(), texts)
     }
 }
 
 /// Facts about the repository that the plan depends on.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Settings {
     /// True when the repository is a fork.
     pub fork: bool,
@@ -98,7 +101,7 @@ pub struct Settings {
 }
 
 /// The jobs to build, and the problems found.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Plan {
     /// Jobs in the order of their numbers.
     pub jobs: Vec<PlannedJob>,
@@ -108,18 +111,15 @@ pub struct Plan {
     /// Reason why nothing is built, if so. This is not a problem: the author asked for it.
     pub skip: Option<String>,
     /// True when the build is decided without the jobs that may fail (`jobs.fast_finish`).
-    #[serde(skip)]
     pub fast_finish: bool,
     /// Number of training configs that were linted.
-    #[serde(skip)]
     pub linted: usize,
     /// Other files that the config was merged from, as problems name them.
-    #[serde(skip)]
     pub imported: Vec<String>,
 }
 
 /// A job to run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedJob {
     /// Number of the job in the build, from 1.
     pub number: String,
@@ -177,7 +177,18 @@ fn is_data(path: &str, size: u64) -> bool {
 
 /// Plans the build of a commit. `imports` holds the result for each file that the commit imports.
 pub fn plan<'a>(commit: impl Into<Commit<'a>>, imports: &Imports, trigger: &Trigger, settings: &Settings) -> Plan {
-    let commit = commit.into();
+    let mut left_out = LeftOut::default();
+    let plan = unbounded(commit.into(), imports, trigger, settings, &mut left_out);
+    left_out.finish(plan)
+}
+
+fn unbounded(
+    commit: Commit<'_>,
+    imports: &Imports,
+    trigger: &Trigger,
+    settings: &Settings,
+    left_out: &mut LeftOut,
+) -> Plan {
     if let Some(skip) = skipped(trigger).filter(|_| commit.only_smoke.is_none()) {
         return Plan { skip: Some(skip), ..Plan::default() };
     }
@@ -206,6 +217,7 @@ pub fn plan<'a>(commit: impl Into<Commit<'a>>, imports: &Imports, trigger: &Trig
             plan.problems.extend(lint.problems);
             let estimate = lint.estimate.filter(|_| is_fine && commit.counts_as_changed(&file.path));
             plan.problems.extend(estimate.map(|told| of_file(Severity::Info, "estimate", &file.path, told)));
+            left_out.trim(&mut plan.problems);
         }
     }
     if commit.config().is_none() && plan.linted == 0 {

@@ -20,6 +20,11 @@ pub(super) fn of_file(severity: Severity, rule: &str, file: &str, message: Strin
     Problem { file: Some(file.to_owned()), ..problem(severity, rule, message, None, None) }
 }
 
+/// Creates a problem of the build as a whole.
+pub(super) fn of_build(severity: Severity, rule: &str, message: String) -> Problem {
+    Problem { file: None, ..problem(severity, rule, message, None, None) }
+}
+
 /// Creates a problem in the `.travis.yml`.
 pub(super) fn problem(
     severity: Severity,

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::problems::of_file;
-use super::{CONFIG, Commit, MAX_JOBS, Plan, PlannedJob, SourceFile};
+use super::{CONFIG, Commit, MAX_JOBS, Plan, PlannedJob, SourceFile, bounds};
 use crate::domain::{JobKind, Severity, Trigger, TriggerKind};
 use crate::lora::smoke::{self, Ask, Smoke, Unfit};
 use crate::lora::{Dialect, Repository, Settings, Wanted};
@@ -52,12 +52,23 @@ pub(super) fn add(
     let wants_all = settings.smoke.wanted == Wanted::All || !is_change;
     let ask =
         Ask { steps: settings.smoke.steps, resolution: settings.smoke.resolution, command: settings.command.clone() };
-    let mut fit = Vec::new();
+    let room = MOST.min(MAX_JOBS.saturating_sub(plan.jobs.len()));
+    // Smoke jobs run next to the jobs of the first stage.
+    let stage = plan.jobs.first().and_then(|job| job.stage.clone());
+    let mut jobs = Vec::new();
     let is_wanted = |file: &&SourceFile| match commit.only_smoke {
         Some(path) => file.path == path,
         None => file.path != CONFIG && settings.covers(&file.path) && (wants_all || is_changed(file, commit)),
     };
     for file in commit.files.iter().filter(is_wanted) {
+        if jobs.len() == room {
+            // A config that gets no job is not derived: that takes megabytes.
+            if smoke::is_run(&file.path, &file.text) {
+                let message = format!("there is no smoke job: a build has at most {MOST} of them, and {MAX_JOBS} jobs");
+                plan.problems.push(of_file(Severity::Warning, "smoke", &file.path, message));
+            }
+            continue;
+        }
         match smoke::derive(&file.path, &file.text, &ask, repository, FOLDER) {
             Err(Unfit::NotRun(_)) => {}
             Err(Unfit::Cannot(why)) => {
@@ -72,34 +83,25 @@ pub(super) fn add(
                 );
                 plan.problems.push(of_file(Severity::Info, "smoke", &file.path, message));
             }
-            Ok(smoke) => fit.push((file, smoke)),
+            Ok(smoke) => jobs.push(PlannedJob {
+                number: (plan.jobs.len() + jobs.len() + 1).to_string(),
+                kind: JobKind::Smoke,
+                stage: stage.clone(),
+                name: Some(bounds::name(&format!("smoke {}", file.path))),
+                allow_failure: false,
+                config: config_of(like, &file.path, &smoke, &ask, settings.smoke.timeout.as_secs()),
+            }),
         }
     }
-    let room = MOST.min(MAX_JOBS.saturating_sub(plan.jobs.len()));
-    for (file, _) in fit.iter().skip(room) {
-        let message = format!("there is no smoke job: a build has at most {MOST} of them, and {MAX_JOBS} jobs");
-        plan.problems.push(of_file(Severity::Warning, "smoke", &file.path, message));
-    }
-    // Smoke jobs run next to the jobs of the first stage.
-    let stage = plan.jobs.first().and_then(|job| job.stage.clone());
-    for (file, smoke) in fit.into_iter().take(room) {
-        plan.jobs.push(PlannedJob {
-            number: (plan.jobs.len() + 1).to_string(),
-            kind: JobKind::Smoke,
-            stage: stage.clone(),
-            name: Some(format!("smoke {}", file.path)),
-            allow_failure: false,
-            config: config_of(like, &file.path, &smoke, &ask, settings.smoke.timeout.as_secs()),
-        });
-    }
+    plan.jobs.extend(jobs);
 }
 
 /// Returns true if the push or pull request changes the config, or a file that it names.
 fn is_changed(file: &SourceFile, commit: &Commit<'_>) -> bool {
     let Some(changed) = commit.changed else { return true };
     let text = String::from_utf8_lossy(&file.text);
-    let is_named = |path: &String| (path.ends_with(".toml") || path.ends_with(".json")) && text.contains(path.as_str());
-    changed.contains(&file.path) || changed.iter().any(is_named)
+    let is_named = |path: &&str| (path.ends_with(".toml") || path.ends_with(".json")) && text.contains(*path);
+    changed.contains(file.path.as_str()) || changed.iter().any(is_named)
 }
 
 /// Returns true if the repository installs a trainer that comes as a package. A trainer that is a script was already

@@ -174,9 +174,8 @@ fn of_trainings(travis: Option<&str>, paths: &[&str], changed: Option<&[&str]>) 
     let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.as_bytes().to_vec() };
     let configs = paths.iter().filter(|path| path.ends_with(".yaml")).map(|path| file(path, CONFIG_TEXT));
     let files: Vec<SourceFile> = configs.chain(travis.map(|text| file(CONFIG, text))).collect();
-    let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
-    let changed = changed.map(|paths| paths.iter().map(|path| (*path).to_owned()).collect());
-    let commit = Commit { files: &files, paths: &paths, changed: changed.as_ref(), only_smoke: None };
+    let changed = changed.map(|paths| paths.iter().copied().collect());
+    let commit = Commit { files: &files, paths, changed: changed.as_ref(), only_smoke: None };
     plan(commit, &Imports::new(), &trigger(), &Settings::default())
 }
 

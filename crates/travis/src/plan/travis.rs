@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use serde_json::{Value as Json, json};
 
 use super::problems::{Told, fatal, problem};
-use super::{CONFIG, MAX_JOBS, MAX_PROBLEMS, Plan, PlannedJob, Settings, SourceFile, skipped};
+use super::{CONFIG, MAX_JOBS, MAX_OF_FILE, Plan, PlannedJob, Settings, SourceFile, bounds, skipped};
 use crate::domain::{JobKind, Problem, Severity, Trigger, TriggerKind};
 use crate::lora;
 use crate::travis::document::document;
@@ -91,7 +91,7 @@ fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
     problems.extend(faults.iter().map(|fault| told.fault(fault)));
     problems.extend(wanted.iter().map(Told::not_looked_for));
     problems.sort_by_key(|problem| Reverse(problem.severity));
-    problems.truncate(MAX_PROBLEMS);
+    problems.truncate(MAX_OF_FILE);
     let imported: Vec<String> = sources.iter().skip(1).map(Source::to_string).collect();
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         // A file that is left out may decide everything, so nothing more can be reported.
@@ -108,13 +108,13 @@ fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
     let matrix = matrix::matrix(&config, data);
     let messages =
         normal.messages.iter().chain(&matrix.messages).filter(|message| !extensions::is_of_extension(message));
-    problems.extend(messages.take(MAX_PROBLEMS).map(|message| told.message(message)));
-    let untold = normal.untold + (normal.messages.len() + matrix.messages.len()).saturating_sub(MAX_PROBLEMS);
+    problems.extend(messages.take(MAX_OF_FILE).map(|message| told.message(message)));
+    let untold = normal.untold + (normal.messages.len() + matrix.messages.len()).saturating_sub(MAX_OF_FILE);
     if untold > 0 {
         let message = format!("{untold} more problems of the file are not shown: fix these first");
         problems.push(problem(Severity::Warning, "too-many-problems", message, None, None));
     }
-    for (name, at) in document.unresolved.iter().take(MAX_PROBLEMS) {
+    for (name, at) in document.unresolved.iter().take(MAX_OF_FILE) {
         let message = format!("`*{name}` has no anchor `&{name}` above it, so it stands for nothing");
         problems.push(told.problem(Severity::Warning, "unknown-alias", message, *at, None));
     }
@@ -125,14 +125,14 @@ fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
     }
     problems.extend(too_many_or_none(matrix.jobs.len(), matrix.truncated));
     let jobs = matrix.jobs.into_iter().take(MAX_JOBS).enumerate().map(|(index, job)| planned(index, job)).collect();
-    let name = |stage: &Json| stage.get("name").and_then(Json::as_str).map(str::to_owned);
+    let name = |stage: &Json| stage.get("name").and_then(Json::as_str).map(bounds::name);
     let stages = matrix.stages.iter().filter_map(name).collect();
     let fast_finish = config.get("jobs").and_then(|jobs| jobs.get("fast_finish")) == Some(&Json::Bool(true));
     Plan { jobs, stages, problems, imported, fast_finish, ..Plan::default() }
 }
 
 fn planned(index: usize, config: matrix::Config) -> PlannedJob {
-    let text = |key: &str| config.get(key).and_then(Json::as_str).map(str::to_owned);
+    let text = |key: &str| config.get(key).and_then(Json::as_str).map(bounds::name);
     PlannedJob {
         number: (index + 1).to_string(),
         kind: JobKind::Script,

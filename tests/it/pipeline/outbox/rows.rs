@@ -88,7 +88,7 @@ impl Rows {
         let mut given_up = Vec::new();
         for (number, it) in self.owed() {
             let is_it = number == row && it.wanted == seq;
-            if !is_it && !(how.of_repository && it.repo == repo) {
+            if !(is_it || how.of_repository && it.repo == repo) {
                 continue;
             }
             if it.tried != it.wanted {

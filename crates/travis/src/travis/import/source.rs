@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::{RepoName, Revision};
 
 /// Maximum length of a path, and of a revision's name, in bytes.
 const MAX_LENGTH: usize = 300;
 
 /// A file of a repository.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Source {
     pub repo: RepoName,
     /// The commit at which the file is read.

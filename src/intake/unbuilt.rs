@@ -1,0 +1,36 @@
+//! Plans of commits from which nothing can be built, for a reason that is not in their files.
+
+use crate::domain::{Problem, Severity};
+use crate::plan::Plan;
+use crate::planner::PlanError;
+
+fn errored(rule: &str, message: String) -> Plan {
+    let problem = Problem {
+        severity: Severity::Error,
+        rule: rule.to_owned(),
+        message,
+        file: None,
+        line: None,
+        column: None,
+        key: None,
+    };
+    Plan { problems: vec![problem], ..Plan::default() }
+}
+
+/// Returns the plan of a commit that cannot be planned.
+pub(super) fn not_planned(reason: String) -> Plan {
+    errored("not-planned", reason)
+}
+
+/// Returns the plan of a commit that could not be prepared in several tries.
+pub(super) fn not_prepared(error: &anyhow::Error) -> Plan {
+    if error.is::<PlanError>() {
+        return not_planned(format!("{error:#}"));
+    }
+    errored("not-fetched", format!("could not fetch the commit or one of its imports: {error:#}"))
+}
+
+/// Returns the plan of a delivery that was given up.
+pub(super) fn given_up(reason: &str) -> Plan {
+    errored("given-up", reason.to_owned())
+}
