@@ -6,8 +6,8 @@ use rustix::process::Signal;
 
 use crate::load::{Load, REPO};
 use crate::random::Random;
+use crate::support::engine::remote::Cut;
 use crate::support::github;
-use crate::support::remote_engine::Cut;
 use crate::yard::Yard;
 
 #[derive(Debug, Clone, Copy)]

@@ -10,8 +10,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::support::app::{configuration, merged};
 use crate::support::engine;
+use crate::support::engine::remote::{Cut, RemoteEngine};
 use crate::support::github::GitHub;
-use crate::support::remote_engine::{Cut, RemoteEngine};
 use crate::support::service::Service;
 
 /// The runners with their slots: limits that must hold whatever happens.

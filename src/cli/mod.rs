@@ -1,7 +1,6 @@
 //! The command line: a table of subcommands, one file each.
 
 mod trigger_args;
-mod backup;
 mod condition;
 mod doctor;
 mod encrypt;
@@ -13,11 +12,9 @@ mod lint;
 mod mock;
 mod plan;
 mod problems;
-mod repo;
 mod run;
-mod serve;
+mod service;
 mod table;
-mod work;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -25,6 +22,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use self::service::{backup, repo, serve, work};
 use crate::planner;
 use crate::store::runner::runner_lock::RunnerLocked;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -35,13 +35,17 @@ const FORGET_EACH: u32 = 600;
 /// Longest waits that the steps ask for.
 const LONGEST_WAITS: LongestWaits =
     LongestWaits { wish: LONGEST_PAUSE, delivery: DELIVERY_TIMEOUT, job: REQUEUE_DELAY };
-/// Time after an outage of Postgres in which no worker counts as lost: it may still be finding out that its connections
-/// are dead.
-const AFTER_OUTAGE: Duration = Duration::from_secs(30);
+/// Time after an outage of Postgres, or a jump of its clock, in which nothing counts as lost: workers may still be finding
+/// out that their connections are dead, and runners were seen at another time.
+const AFTER_DISTURBANCE: Duration = Duration::from_secs(30);
+/// Difference to the clock of Postgres from which that clock has jumped between two rounds.
+const JUMP: TimeDelta = TimeDelta::seconds(5);
 /// Number of tries after which an open delivery counts as stuck.
 const STUCK_TRIES: i32 = 4;
 /// Time that a job waits for a runner that could run it at all: such a runner may just be starting.
 const UNSCHEDULABLE_AFTER: Duration = Duration::from_secs(60);
+/// Time that no job has waited.
+const ENDLESS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Scope of the janitor's duties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +66,12 @@ pub struct Janitor {
     room: Room,
     /// Each lease as it was last seen, and the time since which it has not changed.
     leases: HashMap<AttemptId, (DateTime<Utc>, Instant)>,
-    /// Time of the last round that failed.
-    failed: Option<Instant>,
+    /// Time of the first round.
+    started: Option<Instant>,
+    /// Time of the last outage or jump.
+    disturbed: Option<Instant>,
+    /// Clock of Postgres in the last round.
+    clock: Option<(DateTime<Utc>, Instant)>,
     rounds: u32,
     /// Containers are checked next to the rounds, so that an engine that does not answer cannot delay them.
     reaping: JoinSet<()>,
@@ -79,7 +87,9 @@ impl Janitor {
             workers,
             room,
             leases: HashMap::new(),
-            failed: None,
+            started: None,
+            disturbed: None,
+            clock: None,
             rounds: 0,
             reaping: JoinSet::new(),
         }
@@ -90,7 +100,8 @@ impl Janitor {
         let outcome = self.round(now).await;
         if outcome.is_err() {
             self.leases.clear();
-            self.failed = Some(now);
+            self.disturbed = Some(now);
+            self.clock = None;
         }
         outcome
     }
@@ -114,6 +125,7 @@ impl Janitor {
     }
 
     async fn check_jobs(&mut self, now: Instant) -> anyhow::Result<()> {
+        self.watch_clock(now).await.context("reading the clock of Postgres")?;
         self.rescue(now).await.context("rescuing lost jobs")?;
         if self.rounds.is_multiple_of(FORGET_EACH) {
             alerts::forget_runners(&self.db).await.context("forgetting removed runners")?;
@@ -125,11 +137,27 @@ impl Janitor {
                 warn!("{shortened} waits were longer than any that Trainyard asks for: was the clock ahead?");
             }
         }
-        let told =
-            queue::update_wait_reasons(&self.db, UNSCHEDULABLE_AFTER).await.context("updating the wait reasons")?;
+        // After a start, runners may not have reported for long, and report within seconds.
+        let is_calm = is_long_ago(self.started, now) && is_long_ago(self.disturbed, now);
+        let patience = if is_calm { UNSCHEDULABLE_AFTER } else { ENDLESS };
+        let told = queue::update_wait_reasons(&self.db, patience).await.context("updating the wait reasons")?;
         if !told.is_empty() {
             told.into_iter().for_each(|job| self.bells.ring_log(job));
             self.bells.outbox.ring();
+        }
+        Ok(())
+    }
+
+    /// Notices a jump of Postgres's clock.
+    async fn watch_clock(&mut self, now: Instant) -> sqlx::Result<()> {
+        self.started.get_or_insert(now);
+        let clock = delays::clock(&self.db).await?;
+        let Some((before, then)) = self.clock.replace((clock, now)) else { return Ok(()) };
+        let passed = TimeDelta::from_std(now.saturating_duration_since(then)).unwrap_or(TimeDelta::MAX);
+        let jump = clock.signed_duration_since(before) - passed;
+        if jump.abs() >= JUMP {
+            warn!("the clock of Postgres has jumped by {} s", jump.num_seconds());
+            self.disturbed = Some(now);
         }
         Ok(())
     }
@@ -138,7 +166,7 @@ impl Janitor {
     /// the length of one lease while we watched. So a worker that could not beat (because Postgres or this machine was
     /// away, or because the clock has jumped) gets the time to do so.
     async fn rescue(&mut self, now: Instant) -> sqlx::Result<()> {
-        let is_calm = self.failed.is_none_or(|failed| now.saturating_duration_since(failed) >= AFTER_OUTAGE);
+        let is_calm = is_long_ago(self.disturbed, now);
         let leases = queue::leases(&self.db, LEASE * 2).await?;
         let live: HashSet<AttemptId> = leases.iter().map(|lease| lease.attempt).collect();
         self.leases.retain(|attempt, _| live.contains(attempt));
@@ -205,4 +233,9 @@ impl Janitor {
         }
         Ok(())
     }
+}
+
+/// Returns true if the time of a disturbance lies far enough behind `now`, or if there was none.
+fn is_long_ago(disturbed: Option<Instant>, now: Instant) -> bool {
+    disturbed.is_none_or(|at| now.saturating_duration_since(at) >= AFTER_DISTURBANCE)
 }

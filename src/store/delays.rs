@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 /// Longest waits that the service itself asks for.
@@ -11,6 +12,11 @@ pub struct LongestWaits {
     pub wish: Duration,
     pub delivery: Duration,
     pub job: Duration,
+}
+
+/// Returns the time by the clock of Postgres.
+pub async fn clock(db: &PgPool) -> sqlx::Result<DateTime<Utc>> {
+    sqlx::query_scalar("select now()").fetch_one(db).await
 }
 
 /// Shortens every wait to the longest one that the service asks for. Returns the number of rows that waited longer.

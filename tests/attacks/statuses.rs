@@ -2,14 +2,18 @@
 //! bound, and nothing else.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use trainyard::domain::CommitState::{Pending, Success};
+use trainyard::janitor::{Duties, Janitor};
 use trainyard::outbox::LONGEST_PAUSE;
 use trainyard::outbox::pacing::Window;
+use trainyard::storage::Room;
 use trainyard::store::delays::{self, LongestWaits};
+use trainyard::store::wakeup::bell::Bells;
 use trainyard::store::{alerts, wishes};
+use trainyard::worker::Database;
 
 use crate::support::database;
 use crate::support::github::Fault;
@@ -399,4 +403,43 @@ async fn a_request_of_the_future_counts_as_one_of_now() {
     post.crash();
     post.want_many(STYLES, Success, 100).await;
     assert_eq!(post.drain().await, 15);
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_errors_no_job_for_want_of_a_runner() {
+    let db = database::pool().await;
+    sqlx::raw_sql(
+        "insert into repo (github_id, owner, name, private, default_branch, clone_url)
+             values (1, 'acme', 'styles', false, 'main', 'http://localhost/');
+         insert into build (repo_id, number, kind, sha, built_sha)
+             values (1, 1, 'push', repeat('0', 40), repeat('0', 40));
+         insert into job (build_id, number, kind, config, labels) values (1, 1, 'script', '{}', '{arm64}');
+         insert into runner (name, endpoint, slots, labels) values ('far', 'tcp://far', 1, '{arm64}');",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let room = Room::new(folder.path().to_owned(), bytesize::ByteSize::b(0));
+    let database = Database { pool: db.clone(), bells: Bells::new() };
+    let mut janitor = Janitor::new(Duties::Installation, database, Vec::new(), room);
+    let start = Instant::now();
+    let errored = "select count(*) from job where verdict = 'errored'";
+    for seconds in (0..60).step_by(4) {
+        janitor.step(start + Duration::from_secs(seconds)).await.unwrap();
+    }
+    assert_eq!(number(&db, errored).await, 0);
+    // A jump of the clock, seen from Postgres: all that happened lies hours back.
+    let jump = "update runner set seen_at = seen_at - interval '2 h';
+        update job set not_before = not_before - interval '2 h'";
+    sqlx::raw_sql(jump).execute(&db).await.unwrap();
+    let jumped = start + Duration::from_secs(2 * 3600);
+    for seconds in (0..28).step_by(4) {
+        janitor.step(jumped + Duration::from_secs(seconds)).await.unwrap();
+        assert_eq!(number(&db, errored).await, 0, "{seconds} s after the jump");
+    }
+    for seconds in [28, 32] {
+        janitor.step(jumped + Duration::from_secs(seconds)).await.unwrap();
+    }
+    assert_eq!(number(&db, errored).await, 1, "a runner that has not reported since is gone");
 }

@@ -7,8 +7,8 @@ use sqlx::PgPool;
 
 use crate::support::app::{App, configuration, merged};
 use crate::support::database;
+use crate::support::engine::gpu::GpuEngine;
 use crate::support::github::GitHub;
-use crate::support::gpu_engine::GpuEngine;
 use crate::support::payload::{self, Delivery};
 use crate::support::service::Service;
 

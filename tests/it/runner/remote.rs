@@ -10,9 +10,9 @@ use trainyard::executor::{Docker, Endpoint, NvidiaSmi, TlsFiles};
 
 use crate::support::app::{IMAGE, configuration, merged};
 use crate::support::database;
+use crate::support::engine::remote::{Cut, RemoteEngine};
 use crate::support::github::GitHub;
 use crate::support::payload::{self, Delivery};
-use crate::support::remote_engine::{Cut, RemoteEngine};
 use crate::support::service::Service;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trainyard");

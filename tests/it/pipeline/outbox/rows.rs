@@ -87,8 +87,8 @@ impl Rows {
         let (repo, pause) = (self.0[row].repo, micros(how.pause));
         let mut given_up = Vec::new();
         for (number, it) in self.owed() {
-            let is_it = number == row && it.wanted == seq;
-            if !(is_it || how.of_repository && it.repo == repo) {
+            let is_it = number == row && it.wanted == seq || how.of_repository && it.repo == repo;
+            if !is_it {
                 continue;
             }
             if it.tried != it.wanted {

@@ -24,7 +24,7 @@ const END_OF_JOBS: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(200);
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     #[command(subcommand)]
     action: Action,
 }
@@ -52,13 +52,13 @@ struct Delete {
     config: Option<PathBuf>,
 }
 
-pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
+pub(in crate::cli) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let Action::Delete(arguments) = arguments.action;
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     let db = connect(&config).await?;
     let Some(repo) = repos::find(&db, &arguments.repo).await? else {
         eprintln!("trainyard: there is no repository {} here", arguments.repo);
-        return Ok(super::USAGE);
+        return Ok(crate::cli::USAGE);
     };
     let contents = removal::contents(&db, repo).await?;
     // In the case of the letters in which folders have it.
@@ -68,7 +68,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         "{name} has unfinished jobs ({}): wait for their end, or cancel them with --cancel",
         contents.unfinished
     );
-    super::print(&describe(name, &contents))?;
+    crate::cli::print(&describe(name, &contents))?;
     if !arguments.yes && !is_confirmed(name)? {
         bail!("nothing was deleted");
     }
@@ -77,8 +77,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         end_of_jobs(&db, repo).await?;
     }
     delete(&db, &config, repo, name).await?;
-    super::print(&format!("Deleted {name}.\n"))?;
-    Ok(super::FINE)
+    crate::cli::print(&format!("Deleted {name}.\n"))?;
+    Ok(crate::cli::FINE)
 }
 
 /// Connects to the service's database, which must have the schema of this version.

@@ -4,7 +4,7 @@
 
 use std::ops::Deref;
 
-use super::engine::{self, Engine};
+use super::{self as engine, Engine};
 
 pub struct GpuEngine(Engine);
 

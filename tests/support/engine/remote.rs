@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::engine::{self, Engine, SMI_FILES};
+use super::{self as engine, Engine, SMI_FILES};
 
 const SSH_PORT: u16 = 2222;
 

@@ -1,10 +1,13 @@
 //! A separate Docker engine for a test, in a separate network, in which it may have a `docker0` or none.
 
+pub mod gpu;
+pub mod remote;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::app::IMAGE;
+use crate::support::app::IMAGE;
 
 pub struct Engine {
     dockerd: Child,

@@ -13,7 +13,7 @@ use crate::config::Config;
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The file of the backup.
     file: PathBuf,
     /// The configuration file.
@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     config: Option<PathBuf>,
 }
 
-pub(super) async fn backup(arguments: &Arguments) -> anyhow::Result<u8> {
+pub(in crate::cli) async fn backup(arguments: &Arguments) -> anyhow::Result<u8> {
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     let mut progress = Progress::begin();
     let made = app::backup(&config, &arguments.file, |step| progress.show(step)).await?;
@@ -38,10 +38,10 @@ pub(super) async fn backup(arguments: &Arguments) -> anyhow::Result<u8> {
          repositories.",
         config.server.data_dir.join("seal.key").display()
     );
-    Ok(super::FINE)
+    Ok(crate::cli::FINE)
 }
 
-pub(super) async fn restore(arguments: &Arguments) -> anyhow::Result<u8> {
+pub(in crate::cli) async fn restore(arguments: &Arguments) -> anyhow::Result<u8> {
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     let mut progress = Progress::begin();
     let seal_key = app::restore(&config, &arguments.file, |step| progress.show(step)).await?;
@@ -55,7 +55,7 @@ pub(super) async fn restore(arguments: &Arguments) -> anyhow::Result<u8> {
             data.join("seal.key").display()
         );
     }
-    Ok(super::FINE)
+    Ok(crate::cli::FINE)
 }
 
 /// Progress on standard error: a line that changes in a terminal, and a line for each step elsewhere.

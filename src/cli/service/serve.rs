@@ -14,7 +14,7 @@ use crate::telemetry;
 
 /// Arguments of `serve` and of `work`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The configuration file.
     #[arg(long, value_name = "FILE", env = "TRAINYARD_CONFIG")]
     config: Option<PathBuf>,
@@ -22,14 +22,14 @@ pub(super) struct Arguments {
 
 impl Arguments {
     /// Loads the configuration, and starts logging as it says.
-    pub(super) fn configure(&self) -> anyhow::Result<Config> {
+    pub(in crate::cli) fn configure(&self) -> anyhow::Result<Config> {
         let config = Config::load(self.config.as_deref(), std::env::vars())?;
         telemetry::start(&config.telemetry)?;
         Ok(config)
     }
 }
 
-pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+pub(in crate::cli) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let config = arguments.configure()?;
     let shutdown = CancellationToken::new();
     let app = App::bind(config, Planner::new(OWN_PROGRAM)).await?;
@@ -37,7 +37,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 }
 
 /// Runs the service to its end, and shuts it down at SIGINT and SIGTERM.
-pub(super) async fn until_told_to_stop(
+pub(in crate::cli) async fn until_told_to_stop(
     service: impl Future<Output = anyhow::Result<()>>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<u8> {
@@ -52,5 +52,5 @@ pub(super) async fn until_told_to_stop(
             service.await?;
         }
     }
-    Ok(super::FINE)
+    Ok(crate::cli::FINE)
 }

@@ -1,0 +1,6 @@
+//! The commands of operators: they run the service, or work on its data.
+
+pub(super) mod backup;
+pub(super) mod repo;
+pub(super) mod serve;
+pub(super) mod work;
