@@ -229,11 +229,12 @@ async fn run_steps(
         config.retention,
     );
     tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));
-    let intake = Intake::new(db.clone(), bells.clone(), mirrors, cancels, config.gpu);
+    let github = Client::new(&config.github)?;
+    let intake = Intake::new(db.clone(), bells.clone(), github.clone(), mirrors, cancels, config.gpu);
     for _ in 0..INTAKES {
         tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));
     }
-    let outbox = Outbox::new(db.clone(), Client::new(&config.github)?, config.server.public_url);
+    let outbox = Outbox::new(db.clone(), github, config.server.public_url);
     for _ in 0..POSTERS {
         tasks.spawn(endless(outbox_loop(outbox.clone(), bells.clone(), ended.clone(), at_last)));
     }

@@ -3,9 +3,11 @@
 //! This module does not know the database: `web` and `intake` pass payloads in, and `outbox` passes wishes in.
 
 pub mod event;
+mod repository;
 pub mod signature;
 mod token;
 
+pub use repository::KnownRepository;
 pub use token::Token;
 
 use std::time::Duration;
@@ -65,6 +67,7 @@ type Answer = http::Response<http_body_util::combinators::BoxBody<bytes::Bytes, 
 pub struct Client {
     octocrab: Octocrab,
     api_url: Url,
+    clone_origin: Origin,
     timeout: Duration,
 }
 
@@ -138,7 +141,8 @@ impl Client {
             builder = builder.personal_token(token.expose_secret().to_owned());
         }
         let octocrab = builder.build().context("cannot make a GitHub client")?;
-        Ok(Self { octocrab, api_url: config.api_url.clone(), timeout: config.timeout })
+        let (api_url, clone_origin) = (config.api_url.clone(), config.clone_origin());
+        Ok(Self { octocrab, api_url, clone_origin, timeout: config.timeout })
     }
 
     /// Posts a commit status, without retries.

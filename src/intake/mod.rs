@@ -3,6 +3,7 @@
 //! Nothing is written before that transaction, so a crash at any point only means that the step is repeated.
 
 mod imports;
+mod proof;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,10 +11,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sqlx::PgPool;
 use tracing::{info, warn};
-use url::Url;
 
 use crate::domain::{BuildState, DeliveryId, Problem, Severity, Sha, Trigger, TriggerKind};
 use crate::git::{Mirrors, Remote, TooMuch};
+use crate::github::Client;
 use crate::github::event::{self, Event, Repository};
 use crate::gpu::{self, Asking};
 use crate::plan::{self, Plan};
@@ -24,6 +25,7 @@ use crate::store::queue::superseded::{self, Cancels};
 use crate::store::repos::{self, RepoFacts};
 use crate::store::wakeup::bell::Bells;
 use crate::travis::extensions::is_preemptible;
+use proof::Unproven;
 
 /// Time limit for one try, after which it counts as crashed. It is longer than git's own limit for a fetch.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(700);
@@ -37,6 +39,7 @@ const TRIES: i32 = 6;
 pub struct Intake {
     db: PgPool,
     bells: Bells,
+    github: Client,
     mirrors: Mirrors,
     cancels: Cancels,
     gpu: gpu::GpuConfig,
@@ -48,6 +51,8 @@ enum NotYet {
     Later(anyhow::Error),
     /// No retry can succeed.
     Never(String),
+    /// The delivery is not what it claims to be.
+    Refused(String),
 }
 
 impl From<anyhow::Error> for NotYet {
@@ -57,9 +62,16 @@ impl From<anyhow::Error> for NotYet {
 }
 
 impl Intake {
-    /// Returns an intake that reads from these mirrors.
-    pub fn new(db: PgPool, bells: Bells, mirrors: Mirrors, cancels: Cancels, gpu: gpu::GpuConfig) -> Self {
-        Self { db, bells, mirrors, cancels, gpu }
+    /// Returns an intake that asks this GitHub, and reads from these mirrors.
+    pub fn new(
+        db: PgPool,
+        bells: Bells,
+        github: Client,
+        mirrors: Mirrors,
+        cancels: Cancels,
+        gpu: gpu::GpuConfig,
+    ) -> Self {
+        Self { db, bells, github, mirrors, cancels, gpu }
     }
 
     /// Handles the oldest open delivery. Returns false if there is none.
@@ -85,6 +97,10 @@ impl Intake {
                 info!(delivery = %delivery.id, "delivery {} results in no build: {reason}", delivery.id);
                 deliveries::done(&mut *self.db.acquire().await?, &delivery.id, &reason).await?;
             }
+            Err(NotYet::Refused(reason)) => {
+                warn!(delivery = %delivery.id, "delivery {} is refused: {reason}", delivery.id);
+                deliveries::done(&mut *self.db.acquire().await?, &delivery.id, &format!("refused: {reason}")).await?;
+            }
             Err(NotYet::Later(error)) => {
                 warn!(delivery = %delivery.id, "delivery {} will be tried again: {error:#}", delivery.id);
                 deliveries::later(&self.db, &delivery.id, retry_delay(delivery.tries)).await?;
@@ -94,14 +110,24 @@ impl Intake {
     }
 
     async fn build(&self, delivery: &Delivery, repository: &Repository, mut trigger: Trigger) -> Result<(), NotYet> {
-        let url = Url::parse(&repository.clone_url)
-            .map_err(|error| NotYet::Never(format!("the payload's clone_url is not a URL: {error}")))?;
-        let remote = Remote { repo: &repository.name, url: &url };
-        let (built_sha, plan) = match self.look(&remote, &repository.default_branch, &mut trigger).await {
+        if let Some(original) = &delivery.replay_of {
+            return Err(NotYet::Refused(format!("it repeats the body of the delivery {original}")));
+        }
+        let looked = async {
+            let url = self.address(repository).await?;
+            let remote = Remote { repo: &repository.name, url: &url };
+            let (built, plan) = self.look(&remote, &repository.default_branch, &mut trigger).await?;
+            anyhow::Ok((built, plan))
+        };
+        let (built_sha, plan) = match looked.await {
             Ok(looked) => looked,
-            // `TooMuch` is permanent: a retry cannot make the tree smaller.
-            Err(error) if delivery.tries < TRIES && !error.is::<TooMuch>() => return Err(error.into()),
-            Err(error) => (trigger.sha.clone(), could_not_fetch(&error)),
+            Err(error) => match error.downcast_ref() {
+                Some(Unproven::Contradicted(_)) => return Err(NotYet::Refused(error.to_string())),
+                _ if delivery.tries < TRIES && !error.is::<TooMuch>() => return Err(error.into()),
+                Some(Unproven::Unconfirmed(_)) => return Err(NotYet::Refused(error.to_string())),
+                // `TooMuch` is permanent: a retry cannot make the tree smaller.
+                None => (trigger.sha.clone(), could_not_fetch(&error)),
+            },
         };
         self.insert(&delivery.id, repository, &trigger, &built_sha, plan).await?;
         Ok(())
@@ -116,10 +142,10 @@ impl Intake {
     ) -> anyhow::Result<(Sha, Plan)> {
         let built = match &trigger.pull_request {
             None => {
-                self.mirrors.fetch_commit(remote, &trigger.sha).await?;
+                self.pushed_commit(remote, trigger).await?;
                 trigger.sha.clone()
             }
-            Some(pull) => self.merge_commit(remote, pull.number, &trigger.sha).await?,
+            Some(pull) => self.proposed_commit(remote, pull, &trigger.sha).await?,
         };
         if trigger.message.is_none() {
             // Skip words and conditions apply to the author's commit, not to GitHub's merge commit.
@@ -199,7 +225,7 @@ impl Intake {
                     name: repository.name.clone(),
                     private: repository.private,
                     default_branch: repository.default_branch.clone(),
-                    clone_url: repository.clone_url.clone(),
+                    clone_url: self.github.clone_url(&repository.name).into(),
                 };
                 let repo = repos::upsert(&mut tx, &facts).await?;
                 let jobs: Vec<NewJob> = plan.jobs.iter().map(|job| self.new_job(job, trigger)).collect();

@@ -21,6 +21,8 @@ pub struct Delivery {
     pub body: Vec<u8>,
     /// Number of times that intake has tried the delivery.
     pub tries: i32,
+    /// An earlier delivery with the same body. GitHub's redeliveries keep their id, so this one is a replay.
+    pub replay_of: Option<DeliveryId>,
 }
 
 /// Result of storing a delivery.
@@ -155,8 +157,9 @@ async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryI
     let bodies: Vec<&[u8]> = batch.iter().map(|waiting| waiting.body.as_ref()).collect();
     let outcomes: Vec<Option<&str>> = batch.iter().map(|waiting| waiting.outcome.as_deref()).collect();
     let new: Vec<DeliveryId> = sqlx::query_scalar(
-        "insert into delivery (id, event, body, outcome, done_at)
-         select id, event, body, outcome, case when outcome is not null then now() end
+        "insert into delivery (id, event, body, outcome, done_at, body_hash)
+         select id, event, body, outcome, case when outcome is not null then now() end,
+             case when outcome is null then sha256(body) end
          from unnest($1::text[], $2::text[], $3::bytea[], $4::text[]) as new (id, event, body, outcome)
          on conflict (id) do update set not_before = now() where delivery.done_at is null
          returning id",
@@ -177,7 +180,11 @@ pub async fn take(db: &PgPool, patience: Duration) -> sqlx::Result<Option<Delive
         "update delivery set tries = tries + 1, not_before = now() + $1
          where id = (select id from delivery where done_at is null and not_before <= now()
                      order by not_before limit 1 for update skip locked)
-         returning id, event, body, tries",
+         returning id, event, body, tries,
+             (select id from delivery as earlier
+              where earlier.body_hash = delivery.body_hash
+                and (earlier.received_at, earlier.id) < (delivery.received_at, delivery.id)
+              order by earlier.received_at, earlier.id limit 1) as replay_of",
     )
     .bind(patience)
     .fetch_optional(db)

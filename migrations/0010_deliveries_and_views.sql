@@ -1,0 +1,8 @@
+-- Deliveries that cannot be forged or replayed, and logs that are not rendered from their start for each reader.
+
+-- SHA-256 of the body of a delivery that asks for a build. The same body under another id is a replay: GitHub's own
+-- redeliveries keep their id. Other deliveries have none, so that most of them do not touch this index.
+alter table delivery add column body_hash bytea;
+create index delivery_body on delivery (body_hash) where body_hash is not null;
+update delivery set body_hash = sha256(body)
+where octet_length(body) > 0 and (done_at is null or id in (select delivery_id from build where delivery_id is not null));
