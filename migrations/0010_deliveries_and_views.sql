@@ -6,3 +6,13 @@ alter table delivery add column body_hash bytea;
 create index delivery_body on delivery (body_hash) where body_hash is not null;
 update delivery set body_hash = sha256(body)
 where octet_length(body) > 0 and (done_at is null or id in (select delivery_id from build where delivery_id is not null));
+
+-- Secrets of webhooks, next to those of the configuration. Sealed with the server's key.
+create table webhook_secret (
+    -- An owner or owner/name in lower case, or '' for all repositories.
+    scope text primary key check (scope = lower(scope)),
+    secret bytea not null,
+    -- The secret before it, which is good until the webhook on GitHub has the new one.
+    previous bytea,
+    changed_at timestamptz not null default now()
+);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::flood;
 use crate::load::Load;
 use crate::random::Random;
 use crate::support::github;
@@ -31,12 +32,14 @@ pub enum Fault {
     DiskFull,
     ClockAhead,
     ClockBack,
+    SlowWebhooks,
+    PageFlood,
     /// No fault: the end of the run, after all of them.
     Nothing,
 }
 
 /// Probability of each fault, as a share of the sum: a long pause takes ten seconds.
-const WEIGHTS: [(Fault, u64); 19] = [
+const WEIGHTS: [(Fault, u64); 21] = [
     (Fault::Kill, 30),
     (Fault::Interrupt, 10),
     (Fault::Pause, 15),
@@ -56,6 +59,8 @@ const WEIGHTS: [(Fault, u64); 19] = [
     (Fault::DiskFull, 6),
     (Fault::ClockAhead, 6),
     (Fault::ClockBack, 4),
+    (Fault::SlowWebhooks, 6),
+    (Fault::PageFlood, 6),
 ];
 /// Longer than a lease.
 const LONG_PAUSE: Duration = Duration::from_secs(10);
@@ -97,6 +102,8 @@ impl Fault {
             Self::DiskFull => "the disk is full",
             Self::ClockAhead => "the clock jumps ahead",
             Self::ClockBack => "the clock jumps back",
+            Self::SlowWebhooks => "webhooks that do not end",
+            Self::PageFlood => "a flood of readers",
             Self::Nothing => "after all of them",
         }
     }
@@ -152,6 +159,8 @@ impl Fault {
             }
             Self::ClockAhead => yard.set_clock(random.below(LONGEST_JUMP).cast_signed()),
             Self::ClockBack => yard.set_clock(-random.below(LONGEST_JUMP).cast_signed()),
+            Self::SlowWebhooks => flood::slow_webhooks(yard.base().unwrap_or_default(), random).await,
+            Self::PageFlood => flood::pages(yard.base().unwrap_or_default(), random).await,
             Self::Nothing => {}
         }
     }

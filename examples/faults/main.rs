@@ -10,6 +10,7 @@
 mod support;
 
 mod fault;
+mod flood;
 mod invariants;
 mod load;
 mod random;

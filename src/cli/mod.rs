@@ -15,6 +15,7 @@ mod problems;
 mod run;
 mod serve;
 mod table;
+mod webhook_secret;
 mod work;
 
 use std::io::{ErrorKind, Write as _};
@@ -56,6 +57,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Encrypt a secret for a repository's `.travis.yml`, as a `secure:` string.
     Encrypt(encrypt::Arguments),
+    /// Make a secret for the webhook of an owner or a repository, and store it in the database.
+    WebhookSecret(webhook_secret::Arguments),
 }
 
 /// Exit status: the command succeeded.
@@ -81,6 +84,7 @@ pub async fn main() -> ExitCode {
         Command::Mock(arguments) => mock::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments).await,
         Command::Encrypt(arguments) => encrypt::run(arguments).await,
+        Command::WebhookSecret(arguments) => webhook_secret::run(&arguments).await,
     };
     match outcome {
         Ok(status) => ExitCode::from(status),

@@ -4,11 +4,15 @@
 
 pub mod event;
 mod repository;
+mod secrets;
 pub mod signature;
 mod token;
 
 pub use repository::KnownRepository;
+pub use secrets::{Scope, WebhookSecrets};
 pub use token::Token;
+
+use std::collections::BTreeMap;
 
 use std::time::Duration;
 
@@ -29,8 +33,10 @@ pub struct GitHubConfig {
     pub api_url: Url,
     /// Token that may read the repositories and write commit statuses.
     pub token: Option<SecretString>,
-    /// Secret that signs GitHub's webhooks.
-    pub webhook_secret: Option<SecretString>,
+    /// Secrets that sign the webhooks of all repositories.
+    pub webhook_secret: WebhookSecrets,
+    /// Secrets that sign the webhooks of one owner or repository.
+    pub webhook_secrets: BTreeMap<Scope, WebhookSecrets>,
     /// Time limit for a request. After it, the request is retried later.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
@@ -41,7 +47,8 @@ impl Default for GitHubConfig {
         Self {
             api_url: Url::parse("https://api.github.com").unwrap_or_else(|_| unreachable!("a constant that parses")),
             token: None,
-            webhook_secret: None,
+            webhook_secret: WebhookSecrets::default(),
+            webhook_secrets: BTreeMap::new(),
             timeout: Duration::from_secs(10),
         }
     }

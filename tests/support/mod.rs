@@ -16,3 +16,4 @@ pub mod recorder;
 pub mod remote_engine;
 pub mod s3;
 pub mod service;
+pub mod web;
