@@ -16,3 +16,15 @@ create table webhook_secret (
     previous bytea,
     changed_at timestamptz not null default now()
 );
+
+-- States of a log's readers at the ends of some lines, so that the next reader starts there.
+create table log_checkpoint (
+    job_id bigint not null references job on delete cascade,
+    attempt int not null,
+    -- Offset in the log.
+    place bigint not null check (place > 0),
+    -- A token of log_view, and the state of the reader of losses as JSON.
+    view text not null,
+    losses text not null,
+    primary key (job_id, attempt, place)
+);

@@ -17,6 +17,8 @@ use super::error::{Error, InJson};
 pub struct Limits {
     pages: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    /// Turns of rendering a piece of a log.
+    pub(super) renders: Arc<Semaphore>,
 }
 
 impl Default for Limits {
@@ -26,9 +28,15 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Returns limits for pages that are being made, and for streams that are open.
+    /// Returns limits for pages that are being made, and for streams that are open. Logs are rendered on half of the
+    /// processors at most.
     pub fn of(pages: usize, streams: usize) -> Self {
-        Self { pages: Arc::new(Semaphore::new(pages)), streams: Arc::new(Semaphore::new(streams)) }
+        let renders = std::thread::available_parallelism().map_or(1, |count| count.get().div_ceil(2));
+        Self {
+            pages: Arc::new(Semaphore::new(pages)),
+            streams: Arc::new(Semaphore::new(streams)),
+            renders: Arc::new(Semaphore::new(renders)),
+        }
     }
 }
 
