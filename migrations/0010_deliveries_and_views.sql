@@ -7,6 +7,10 @@ create index delivery_body on delivery (body_hash) where body_hash is not null;
 update delivery set body_hash = sha256(body)
 where octet_length(body) > 0 and (done_at is null or id in (select delivery_id from build where delivery_id is not null));
 
+-- Bytes of the body before its compression with zstd; null for a body that is stored as it is. Postgres would compress it
+-- itself, which costs several times as much, and the bytes would go through its log and its buffers first.
+alter table delivery add column body_size int check (body_size > 0);
+
 -- Secrets of webhooks, next to those of the configuration. Sealed with the server's key.
 create table webhook_secret (
     -- An owner or owner/name in lower case, or '' for all repositories.

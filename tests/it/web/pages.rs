@@ -126,7 +126,7 @@ async fn a_body_of_any_size_comes_back_byte_for_byte() {
     let state = state(&db().await);
     for (place, size) in [0, 1, 2047, 2048, 20_000, 1 << 20, (1 << 20) + 1].into_iter().enumerate() {
         let push = json!({
-            "ref": "refs/heads/main", "before": "0".repeat(40), "after": "1".repeat(40), "padding": "é\\".repeat(size / 3),
+            "ref": "refs/heads/main", "before": "0".repeat(40), "after": "1".repeat(40), "place": place, "padding": "é\\".repeat(size / 3),
             "repository": {"id": 1, "full_name": "acme/style", "clone_url": "https://github.example/acme/style.git"},
         });
         let body = serde_json::to_vec(&push).unwrap();
