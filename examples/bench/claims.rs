@@ -29,7 +29,7 @@ pub async fn claimed(yard: &Yard) {
     let db = connect(yard).await;
     sqlx::query("create database bench_claims").execute(&db).await.unwrap();
     // The service's own pool.
-    let db = DatabaseConfig::default().pool(db.connect_options().as_ref().clone().database("bench_claims"));
+    let db = DatabaseConfig::default().pools(db.connect_options().as_ref().clone().database("bench_claims")).jobs;
     trainyard::store::MIGRATOR.run(&db).await.unwrap();
     std::fs::write(yard.folder.path().join("claim.sql"), BARE.replace('\n', " ") + "\n").unwrap();
     for (what, of_a_build) in [("a build each", 1), ("200 of a build", 200)] {

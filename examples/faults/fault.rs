@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::flood;
 use crate::load::{Load, REPO};
 use crate::random::Random;
 use crate::support::engine::remote::Cut;
@@ -35,12 +36,14 @@ pub enum Fault {
     ClockAhead,
     ClockBack,
     ClockFarAheadAndBack,
+    SlowWebhooks,
+    PageFlood,
     /// No fault: the end of the run, after all of them.
     Nothing,
 }
 
 /// Probability of each fault, as a share of the sum: a long pause takes ten seconds.
-const WEIGHTS: [(Fault, u64); 23] = [
+const WEIGHTS: [(Fault, u64); 25] = [
     (Fault::Kill, 30),
     (Fault::Interrupt, 10),
     (Fault::Pause, 15),
@@ -64,6 +67,8 @@ const WEIGHTS: [(Fault, u64); 23] = [
     (Fault::ClockAhead, 6),
     (Fault::ClockBack, 4),
     (Fault::ClockFarAheadAndBack, 4),
+    (Fault::SlowWebhooks, 6),
+    (Fault::PageFlood, 6),
 ];
 /// Longer than a lease.
 const LONG_PAUSE: Duration = Duration::from_secs(10);
@@ -113,6 +118,8 @@ impl Fault {
             Self::ClockAhead => "the clock jumps ahead",
             Self::ClockBack => "the clock jumps back",
             Self::ClockFarAheadAndBack => "the clock jumps far ahead, and back",
+            Self::SlowWebhooks => "webhooks that do not end",
+            Self::PageFlood => "a flood of readers",
             Self::Nothing => "after all of them",
         }
     }
@@ -190,6 +197,8 @@ impl Fault {
                 tokio::time::sleep(Duration::from_millis(1000 + random.below(3000))).await;
                 yard.set_clock(0);
             }
+            Self::SlowWebhooks => flood::slow_webhooks(yard.base().unwrap_or_default(), random).await,
+            Self::PageFlood => flood::pages(yard.base().unwrap_or_default(), random).await,
             Self::Nothing => {}
         }
     }

@@ -11,6 +11,7 @@
 mod support;
 
 mod fault;
+mod flood;
 mod invariants;
 mod load;
 mod random;

@@ -3,9 +3,11 @@
 mod backup;
 mod folder;
 mod runners;
+mod secrets;
 mod work;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -19,6 +21,7 @@ use tracing::{error, info, warn};
 pub use self::backup::{SealKey, Step, backup, restore};
 use self::folder::{remove_scratch, seal, take_folder};
 use self::runners::{Kept, mirrors, serve_runners, workers};
+pub use self::secrets::stored_secrets;
 pub use self::work::work;
 use crate::config::Config;
 use crate::github::Client;
@@ -34,7 +37,8 @@ use crate::store::queue::superseded::Cancels;
 use crate::store::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
 use crate::store::wakeup::bell_notify;
-use crate::store::{self, MIGRATOR, deliveries, wishes};
+use crate::store::webhook_secrets::StoredSecrets;
+use crate::store::{self, MIGRATOR, Pools, deliveries, wishes};
 use crate::web;
 use crate::worker::{Database, STOP_OF_JOBS};
 
@@ -59,7 +63,7 @@ pub struct App {
     planner: Planner,
     listener: TcpListener,
     cluster: Option<Cluster>,
-    db: PgPool,
+    pools: Pools,
     // Held as long as the process lives: two services on one data folder would adopt each other's jobs.
     _lock: std::fs::File,
 }
@@ -77,13 +81,13 @@ impl App {
         let (cluster, options) = match config.database.options()? {
             Some(options) => (None, options),
             None => {
-                let cluster = Cluster::start(&config.server.data_dir, config.database.connections).await?;
+                let cluster = Cluster::start(&config.server.data_dir, config.database.most_connections()).await?;
                 let options = cluster.options();
                 (Some(cluster), options)
             }
         };
-        let db = config.database.pool(options);
-        Ok(Self { config, planner, listener, cluster, db, _lock: lock })
+        let pools = config.database.pools(options);
+        Ok(Self { config, planner, listener, cluster, pools, _lock: lock })
     }
 
     /// Returns the address that was bound, which is of interest when the configured port is 0.
@@ -99,10 +103,11 @@ impl App {
     /// # Errors
     /// Fails when a task ended too early.
     pub async fn serve(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { config, planner, listener, cluster, db, _lock } = self;
+        let Self { config, planner, listener, cluster, pools, _lock } = self;
+        let (db, pages) = (&pools.steps, &pools.pages);
         // If the database answers at once, it is ready before the first webhook can come. Otherwise the web server
         // starts without it and reports that, while a task waits for it.
-        match prepare_database(&db).await {
+        match prepare_database(db).await {
             Ok(_) => {}
             Err(Unprepared::Away(error)) => error!("Postgres is not reachable, trying again: {error:#}"),
             Err(Unprepared::Unusable(error)) => return Err(error),
@@ -111,28 +116,31 @@ impl App {
         remove_scratch(&config.server.data_dir)?;
         let objects = Objects::open(&config.storage, &config.server.data_dir)?;
         let bells = Bells::new();
-        let keys = RepoKeys::new(db.clone(), seal(&config.server.data_dir)?);
+        let seal = Arc::new(seal(&config.server.data_dir)?);
+        let keys = RepoKeys::new(db.clone(), Arc::clone(&seal));
         info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
         let state = web::State {
-            db: db.clone(),
+            db: pages.clone(),
             deliveries: DeliveryBatcher::new(db.clone()),
             keys: keys.clone(),
-            logs: Logs::new(db.clone(), objects.clone()),
+            logs: Logs::new(pages.clone(), objects.clone()),
             objects: objects.clone(),
             bells: bells.clone(),
-            webhook_secret: config.github.webhook_secret.clone(),
+            webhook_secrets: web::WebhookSecrets::new(&config.github, StoredSecrets::new(db.clone(), seal)),
+            webhook_room: web::WebhookRoom::default(),
+            limits: web::Limits::default(),
             auth: config.auth.clone(),
             queue: config.queue,
             public_url: config.server.public_url.clone(),
             shutdown: shutdown.clone(),
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve_web(listener, web::router(state), shutdown.clone()));
+        let bounds = web::Bounds::default();
+        tasks.spawn(endless(web::serve(listener, web::router(state), bounds, shutdown.clone())));
         // Canceled jobs get time to stop, and their statuses to be posted.
         let goodbye =
             if config.server.cancel_on_stop { STOP_OF_JOBS + LAST_STATUSES } else { Duration::ZERO } + GOODBYE;
-        let database = Database { pool: db.clone(), bells };
-        tasks.spawn(run_steps(config, planner, database, keys, objects, shutdown.clone()));
+        tasks.spawn(run_steps(config, planner, pools.clone(), bells, keys, objects, shutdown.clone()));
         // The database must outlive its clients.
         let stop_cluster = CancellationToken::new();
         let mut supervisor = JoinSet::new();
@@ -150,7 +158,7 @@ impl App {
         shutdown.cancel();
         end_all(tasks, goodbye).await;
         // Waits for connections that are still in use: an aborted task may have left some.
-        let _ = tokio::time::timeout(GOODBYE, db.close()).await;
+        let _ = tokio::time::timeout(GOODBYE, pools.close()).await;
         stop_cluster.cancel();
         while let Some(ended) = supervisor.join_next().await {
             ended.context("the supervisor of Postgres panicked")??;
@@ -161,8 +169,8 @@ impl App {
 }
 
 fn warn_of_missing_secrets(config: &Config) {
-    if config.github.webhook_secret.is_none() {
-        warn!("github.webhook_secret is not set: webhooks are rejected until it is");
+    if config.github.webhook_secret.is_empty() && config.github.webhook_secrets.is_empty() {
+        warn!("github.webhook_secret is not set: webhooks are rejected, unless trainyard webhook-secret has made one");
     }
     if config.github.token.is_none() {
         warn!("github.token is not set: private repositories cannot be fetched, and GitHub accepts no statuses");
@@ -187,20 +195,17 @@ fn explain_bind(listen: SocketAddr, error: std::io::Error) -> anyhow::Error {
     anyhow::Error::from(error).context(format!("cannot listen at {listen}: {advice}"))
 }
 
-async fn serve_web(listener: TcpListener, router: axum::Router, shutdown: CancellationToken) -> anyhow::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await.context("the web server")
-}
-
 /// Waits for Postgres, then runs every kind of step until `shutdown`.
 async fn run_steps(
     config: Config,
     planner: Planner,
-    database: Database,
+    pools: Pools,
+    bells: Bells,
     keys: RepoKeys,
     objects: Objects,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Database { pool: db, bells } = database.clone();
+    let db = pools.steps;
     let Some(instance) = database_is_ready(&db, &shutdown).await? else { return Ok(()) };
     let data = config.server.data_dir.clone();
     let room = Room::new(data.clone(), config.storage.least_free);
@@ -211,10 +216,11 @@ async fn run_steps(
         caches: caches.clone(),
         keys,
         objects: Some((objects.clone(), object_keys.clone())),
-        logs: Logs::new(db.clone(), objects.clone()),
+        logs: Logs::new(pools.jobs.clone(), objects.clone()),
         room: room.clone(),
     };
-    let workers = workers(&config, &database, kept, &instance)?;
+    let of_jobs = Database { pool: pools.jobs, bells: bells.clone() };
+    let workers = workers(&config, &of_jobs, kept, &instance)?;
     let options = PgConnectOptions::clone(&db.connect_options());
     let mut tasks = JoinSet::new();
     // A private Postgres has no other users, so this process rings all bells itself.
@@ -240,16 +246,17 @@ async fn run_steps(
     );
     tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));
     planner.warm_up();
-    let intake = Intake::new(db.clone(), bells.clone(), mirrors, room.clone(), planner, cancels, config.gpu);
+    let github = Client::new(&config.github)?;
+    let intake = Intake::new(db.clone(), bells.clone(), github.clone(), mirrors, planner, cancels, config.gpu);
     for _ in 0..INTAKES {
         tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));
     }
     let windows = Window::of(config.github.statuses_per_minute, config.github.statuses_per_hour);
-    let outbox = Outbox::new(db.clone(), Client::new(&config.github)?, config.server.public_url, windows);
+    let outbox = Outbox::new(db.clone(), github, config.server.public_url, windows);
     for _ in 0..POSTERS {
         tasks.spawn(endless(outbox_loop(outbox.clone(), bells.clone(), ended.clone(), at_last)));
     }
-    let janitor = Janitor::new(Duties::Installation, database, workers, room);
+    let janitor = Janitor::new(Duties::Installation, Database { pool: db, bells }, workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
     all_until(tasks, &shutdown).await
 }

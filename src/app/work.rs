@@ -42,7 +42,8 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     if !is_ready(&options, &shutdown).await? {
         return Ok(());
     }
-    let db = config.database.pool(options.clone());
+    let pools = config.database.pools(options.clone());
+    let db = pools.steps.clone();
     let instance = store::instance(&db).await.context("reading the installation's id from Postgres")?;
     let keys = RepoKeys::new(db.clone(), seal);
     check_seal(&keys, &data).await?;
@@ -52,7 +53,7 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     let names: Vec<&str> = config.runner.iter().map(|runner| runner.name.as_str()).collect();
     info!("working for the runners {}", names.join(", "));
     let (bells, caches) = (Bells::new(), Caches::new(data.join("caches"), config.cache.clone()));
-    let database = Database { pool: db.clone(), bells: bells.clone() };
+    let of_jobs = Database { pool: pools.jobs.clone(), bells: bells.clone() };
     let room = Room::new(data.clone(), config.storage.least_free);
     let mirrors = mirrors(&config, &room);
     let (objects, object_keys) = (Objects::open(&config.storage, &data)?, Keys { instance: instance.clone() });
@@ -66,14 +67,14 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
         caches: caches.clone(),
         keys,
         objects: shared,
-        logs: Logs::new(db.clone(), objects.clone()),
+        logs: Logs::new(pools.jobs.clone(), objects.clone()),
         room: room.clone(),
     };
-    let workers = workers(&config, &database, kept, &instance)?;
+    let workers = workers(&config, &of_jobs, kept, &instance)?;
     let mut tasks = JoinSet::new();
-    tasks.spawn(endless(bell_notify::keep(options.clone(), bells, shutdown.clone())));
+    tasks.spawn(endless(bell_notify::keep(options.clone(), bells.clone(), shutdown.clone())));
     tasks.spawn(serve_runners(db.clone(), Duties::Runners, workers.clone(), shutdown.clone()));
-    let janitor = Janitor::new(Duties::Runners, database, workers, room);
+    let janitor = Janitor::new(Duties::Runners, Database { pool: db.clone(), bells }, workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
     let archiver = Archiver::new(
         Duties::Runners,
@@ -84,7 +85,7 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));
     let outcome = all_until(tasks, &shutdown).await;
     // Waits for connections that are still in use: an aborted task may have left some.
-    let _ = tokio::time::timeout(GOODBYE, db.close()).await;
+    let _ = tokio::time::timeout(GOODBYE, pools.close()).await;
     info!("stopped");
     outcome
 }

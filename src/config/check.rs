@@ -57,7 +57,8 @@ impl Config {
             "server.public_url must be an http or https address, not {}",
             self.server.public_url
         );
-        ensure!((4..=1000).contains(&self.database.connections), "database.connections must be from 4 to 1000");
+        // Each of the posters may hold two at once.
+        ensure!((8..=1000).contains(&self.database.connections), "database.connections must be from 8 to 1000");
         ensure!(self.limits.cpus > 0.0, "limits.cpus must be more than 0");
         for (name, token) in &self.auth.tokens {
             let length = token.expose_secret().chars().count();

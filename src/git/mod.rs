@@ -33,6 +33,8 @@ use crate::storage::Room;
 
 /// Time limit for a fetch.
 const FETCH_LIMIT: Duration = Duration::from_secs(600);
+/// Time limit for a list of refs.
+const LS_REMOTE_LIMIT: Duration = Duration::from_secs(60);
 /// Time limit for other commands, which work on local data.
 const LOCAL_LIMIT: Duration = Duration::from_secs(120);
 /// Size of a mirror, in fetches of the largest size, above which it is fetched anew.
@@ -124,6 +126,14 @@ impl Mirrors {
         Self { folder, credentials, max_fetch, room, fetching: Arc::default(), packing: Arc::default() }
     }
 
+    /// Returns the lack of room that keeps commits from being fetched, in words; `None` when there is enough.
+    ///
+    /// # Errors
+    /// Fails when the disk cannot be asked.
+    pub fn wanting_room(&self) -> anyhow::Result<Option<String>> {
+        self.room.wanting()
+    }
+
     /// Returns the folder of a repository's mirror.
     fn path(&self, repo: &RepoName) -> PathBuf {
         self.folder.join(repo.owner()).join(format!("{}.git", repo.name()))
@@ -156,6 +166,36 @@ impl Mirrors {
         }
         let text = self.local(remote.repo, &["rev-parse", "--verify", &merge]).await?;
         Ok(Some(String::from_utf8_lossy(&text).trim().parse()?))
+    }
+
+    /// Returns the commit that a branch or tag of the remote points to now, or `None` if there is no such ref. The mirror
+    /// is not used.
+    ///
+    /// # Errors
+    /// Fails when the remote is unreachable or rejects the request.
+    pub async fn tip(&self, remote: &Remote<'_>, reference: &str) -> anyhow::Result<Option<Sha>> {
+        let mut git = over_network(Path::new("/"), remote.url, self.credentials.as_ref())?;
+        // The server sends only refs of this kind, and git prints those that match.
+        let kind = if reference.starts_with("refs/tags/") { "--tags" } else { "--heads" };
+        // The commit of an annotated tag has a line of its own, the last one.
+        let peeled = format!("{reference}^{{}}");
+        git.args(["ls-remote", "--quiet", kind, "--", remote.url.as_str(), reference, &peeled]);
+        let listed = run(git, LS_REMOTE_LIMIT, None).await;
+        let listed = listed.with_context(|| format!("asking {} for the refs of {}", remote.url, remote.repo))?;
+        let listed = String::from_utf8_lossy(&listed);
+        // OBJECT TAB REF. A pattern also matches the ends of longer names.
+        let mut lines = listed.lines().rev().filter_map(|line| line.split_once('\t'));
+        let tip = lines.find(|(_, name)| *name == reference || *name == peeled);
+        Ok(tip.map(|(object, _)| object.parse()).transpose()?)
+    }
+
+    /// Returns true if `ancestor` is the commit `of`, or is in its history. The mirror must have both.
+    ///
+    /// # Errors
+    /// Fails when the mirror cannot be read.
+    pub async fn contains(&self, repo: &RepoName, of: &Sha, ancestor: &Sha) -> anyhow::Result<bool> {
+        let outside = ["rev-list", "--max-count=1", ancestor.as_str(), "--not", of.as_str()];
+        Ok(self.local(repo, &outside).await?.is_empty())
     }
 
     async fn has(&self, repo: &RepoName, sha: &Sha) -> bool {

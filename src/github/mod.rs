@@ -3,10 +3,16 @@
 //! This module does not know the database: `web` and `intake` pass payloads in, and `outbox` passes wishes in.
 
 pub mod event;
+mod repository;
+mod secrets;
 pub mod signature;
 mod token;
 
+pub use repository::KnownRepository;
+pub use secrets::{Scope, WebhookSecrets};
 pub use token::Token;
+
+use std::collections::BTreeMap;
 
 use std::time::Duration;
 
@@ -27,8 +33,10 @@ pub struct GitHubConfig {
     pub api_url: Url,
     /// Token that may read the repositories and write commit statuses.
     pub token: Option<SecretString>,
-    /// Secret that signs GitHub's webhooks.
-    pub webhook_secret: Option<SecretString>,
+    /// Secrets that sign the webhooks of all repositories.
+    pub webhook_secret: WebhookSecrets,
+    /// Secrets that sign the webhooks of one owner or repository.
+    pub webhook_secrets: BTreeMap<Scope, WebhookSecrets>,
     /// Time limit for a request. After it, the request is retried later.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
@@ -43,7 +51,8 @@ impl Default for GitHubConfig {
         Self {
             api_url: Url::parse("https://api.github.com").unwrap_or_else(|_| unreachable!("a constant that parses")),
             token: None,
-            webhook_secret: None,
+            webhook_secret: WebhookSecrets::default(),
+            webhook_secrets: BTreeMap::new(),
             timeout: Duration::from_secs(10),
             // GitHub's documented limits are 80 and 500 for all that a token creates.
             statuses_per_minute: 60,
@@ -72,6 +81,7 @@ type Answer = http::Response<http_body_util::combinators::BoxBody<bytes::Bytes, 
 pub struct Client {
     octocrab: Octocrab,
     api_url: Url,
+    clone_origin: Origin,
     timeout: Duration,
 }
 
@@ -151,7 +161,8 @@ impl Client {
             builder = builder.personal_token(token.expose_secret().to_owned());
         }
         let octocrab = builder.build().context("cannot make a GitHub client")?;
-        Ok(Self { octocrab, api_url: config.api_url.clone(), timeout: config.timeout })
+        let (api_url, clone_origin) = (config.api_url.clone(), config.clone_origin());
+        Ok(Self { octocrab, api_url, clone_origin, timeout: config.timeout })
     }
 
     /// Posts a commit status, without retries.

@@ -3,11 +3,25 @@
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-/// Returns true if `header` (`sha256=` and 64 hexadecimal digits) signs `body` with `secret`. Compares in constant
-/// time.
-pub fn is_valid(secret: &[u8], body: &[u8], header: &str) -> bool {
-    let Some(Ok(signature)) = header.strip_prefix("sha256=").map(hex::decode) else { return false };
-    mac(secret, body).verify_slice(&signature).is_ok()
+/// Length of a signature, in bytes.
+const LENGTH: usize = 32;
+
+/// A well-formed signature, which is not verified yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Signature([u8; LENGTH]);
+
+impl Signature {
+    /// Reads a header: `sha256=` and 64 hexadecimal digits.
+    pub fn read(header: &str) -> Option<Self> {
+        let mut bytes = [0; LENGTH];
+        hex::decode_to_slice(header.strip_prefix("sha256=")?, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
+    /// Returns true if this is the signature of `body` with `secret`. Compares in constant time.
+    pub fn is_of(&self, secret: &[u8], body: &[u8]) -> bool {
+        mac(secret, body).verify_slice(&self.0).is_ok()
+    }
 }
 
 /// Returns the header that signs `body` with `secret`, as GitHub makes it.
@@ -25,6 +39,10 @@ fn mac(secret: &[u8], body: &[u8]) -> Hmac<Sha256> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_valid(secret: &[u8], body: &[u8], header: &str) -> bool {
+        Signature::read(header).is_some_and(|signature| signature.is_of(secret, body))
+    }
 
     #[test]
     fn the_example_of_githubs_documentation() {

@@ -3,6 +3,7 @@
 //! Nothing is written before that transaction, so a crash at any point only means that the step is repeated.
 
 mod imports;
+mod proof;
 mod unbuilt;
 
 use std::collections::BTreeSet;
@@ -12,15 +13,15 @@ use anyhow::Context as _;
 use sqlx::PgPool;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
-use url::Url;
 
+use self::proof::Unproven;
 use crate::domain::{BuildState, Sha, Trigger, TriggerKind};
 use crate::git::{Mirrors, Permanent, Remote};
+use crate::github::Client;
 use crate::github::event::{self, Event, Repository};
 use crate::gpu::{self, Asking};
 use crate::plan::{self, Plan};
 use crate::planner::{Answer, PlanError, Planner, Request};
-use crate::storage::Room;
 use crate::store::builds::{self, NewBuild};
 use crate::store::deliveries::{self, Delivery};
 use crate::store::queue::NewJob;
@@ -45,8 +46,8 @@ const MAX_TRIES: i32 = 8;
 pub struct Intake {
     db: PgPool,
     bells: Bells,
+    github: Client,
     mirrors: Mirrors,
-    room: Room,
     planner: Planner,
     cancels: Cancels,
     gpu: gpu::GpuConfig,
@@ -60,6 +61,8 @@ enum NotYet {
     Never(String),
     /// All tries failed, and no build can show that.
     GivenUp(String),
+    /// The delivery is not what it claims to be.
+    Refused(String),
 }
 
 impl From<anyhow::Error> for NotYet {
@@ -69,17 +72,17 @@ impl From<anyhow::Error> for NotYet {
 }
 
 impl Intake {
-    /// Returns an intake that reads from these mirrors, and plans with this planner.
+    /// Returns an intake that asks this GitHub, reads from these mirrors, and plans with this planner.
     pub fn new(
         db: PgPool,
         bells: Bells,
+        github: Client,
         mirrors: Mirrors,
-        room: Room,
         planner: Planner,
         cancels: Cancels,
         gpu: gpu::GpuConfig,
     ) -> Self {
-        Self { db, bells, mirrors, room, planner, cancels, gpu }
+        Self { db, bells, github, mirrors, planner, cancels, gpu }
     }
 
     /// Handles the oldest open delivery. Returns false if there is none, or no room for what it would fetch: then it
@@ -88,7 +91,7 @@ impl Intake {
     /// # Errors
     /// Fails when Postgres is not reachable. The delivery then stays open.
     pub async fn step(&self) -> anyhow::Result<bool> {
-        if self.room.wanting()?.is_some() {
+        if self.mirrors.wanting_room()?.is_some() {
             return Ok(false);
         }
         let Some(delivery) = deliveries::take(&self.db, DELIVERY_TIMEOUT).await.context("reading the deliveries")?
@@ -116,6 +119,11 @@ impl Intake {
                 let outcome = format!("no build: {reason}");
                 deliveries::done(&mut *self.db.acquire().await?, &delivery.id, &outcome, Some(&reason)).await?;
             }
+            Err(NotYet::Refused(reason)) => {
+                warn!(delivery = %delivery.id, "delivery {} is refused: {reason}", delivery.id);
+                deliveries::done(&mut *self.db.acquire().await?, &delivery.id, &format!("refused: {reason}"), None)
+                    .await?;
+            }
             Err(NotYet::Later(error)) => {
                 warn!(delivery = %delivery.id, "delivery {} will be tried again: {error:#}", delivery.id);
                 let (delay, failure) = (retry_delay(delivery.tries), format!("{error:#}"));
@@ -126,13 +134,23 @@ impl Intake {
     }
 
     async fn build(&self, delivery: &Delivery, repository: &Repository, mut trigger: Trigger) -> Result<(), NotYet> {
-        let url = Url::parse(&repository.clone_url)
-            .map_err(|error| NotYet::Never(format!("the payload's clone_url is not a URL: {error}")))?;
-        let remote = Remote { repo: &repository.name, url: &url };
-        let (built_sha, plan) = match self.look(&remote, &repository.default_branch, &mut trigger).await {
+        if let Some(original) = &delivery.replay_of {
+            return Err(NotYet::Refused(format!("it repeats the body of the delivery {original}")));
+        }
+        let looked = async {
+            let url = self.address(repository).await?;
+            let remote = Remote { repo: &repository.name, url: &url };
+            let (built, plan) = self.look(&remote, &repository.default_branch, &mut trigger).await?;
+            anyhow::Ok((built, plan))
+        };
+        let (built_sha, plan) = match looked.await {
             Ok(looked) => looked,
-            Err(error) if delivery.tries < FETCH_TRIES && !error.is::<Permanent>() => return Err(error.into()),
-            Err(error) => (trigger.sha.clone(), unbuilt::not_prepared(&error)),
+            Err(error) => match error.downcast_ref() {
+                Some(Unproven::Contradicted(_)) => return Err(NotYet::Refused(error.to_string())),
+                _ if delivery.tries < FETCH_TRIES && !error.is::<Permanent>() => return Err(error.into()),
+                Some(Unproven::Unconfirmed(_)) => return Err(NotYet::Refused(error.to_string())),
+                None => (trigger.sha.clone(), unbuilt::not_prepared(&error)),
+            },
         };
         self.insert(delivery, repository, &trigger, &built_sha, plan, None).await?;
         Ok(())
@@ -159,10 +177,10 @@ impl Intake {
     ) -> anyhow::Result<(Sha, Plan)> {
         let built = match &trigger.pull_request {
             None => {
-                self.mirrors.fetch_commit(remote, &trigger.sha).await?;
+                self.pushed_commit(remote, trigger).await?;
                 trigger.sha.clone()
             }
-            Some(pull) => self.merge_commit(remote, pull.number, &trigger.sha).await?,
+            Some(pull) => self.proposed_commit(remote, pull, &trigger.sha).await?,
         };
         if trigger.message.is_none() {
             // Skip words and conditions apply to the author's commit, not to GitHub's merge commit.
@@ -268,7 +286,7 @@ impl Intake {
                     name: repository.name.clone(),
                     private: repository.private,
                     default_branch: repository.default_branch.clone(),
-                    clone_url: repository.clone_url.clone(),
+                    clone_url: self.github.clone_url(&repository.name).into(),
                 };
                 let repo = repos::upsert(&mut tx, &facts).await?;
                 let jobs: Vec<NewJob> = plan.jobs.iter().map(|job| self.new_job(job, trigger)).collect();

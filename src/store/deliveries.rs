@@ -1,10 +1,12 @@
 //! Webhooks as they were received, before they are interpreted.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -19,10 +21,14 @@ pub struct Delivery {
     pub event: String,
     /// Body, byte for byte as it was signed.
     pub body: Vec<u8>,
+    /// Size of a body that is stored in compressed form.
+    body_size: Option<i32>,
     /// Number of times that intake has tried the delivery, with this one.
     pub tries: i32,
     /// Failure of the try before this one, if there was one.
     pub last_error: Option<String>,
+    /// An earlier delivery with the same body. GitHub's redeliveries keep their id, so this one is a replay.
+    pub replay_of: Option<DeliveryId>,
 }
 
 /// A delivery that fails.
@@ -62,9 +68,43 @@ pub struct DeliveryBatcher {
 struct Waiting {
     id: DeliveryId,
     event: String,
-    body: Bytes,
+    body: Body,
     outcome: Option<String>,
     answer: oneshot::Sender<Result<Stored, Arc<sqlx::Error>>>,
+}
+
+/// A body as it is stored.
+#[derive(Debug, Clone)]
+struct Body {
+    bytes: Bytes,
+    /// Size before the compression; `None` when `bytes` are the body itself.
+    size: Option<i32>,
+    /// Digest of a body that asks for a build.
+    hash: Option<Vec<u8>>,
+}
+
+/// Sizes of a body that is compressed here, in bytes. A smaller one gains nothing, and a larger one would keep other
+/// requests waiting.
+const PACKED: RangeInclusive<usize> = 2 << 10..=1 << 20;
+/// Compression level of zstd: the fastest.
+const LEVEL: i32 = 1;
+
+impl Body {
+    fn new(body: &Bytes, asks_for_build: bool) -> Self {
+        let hash = asks_for_build.then(|| Sha256::digest(body).to_vec());
+        let size = i32::try_from(body.len()).ok().filter(|_| PACKED.contains(&body.len()));
+        match size.and_then(|_| zstd::bulk::compress(body, LEVEL).ok()) {
+            Some(packed) => Self { bytes: packed.into(), size, hash },
+            None => Self { bytes: body.clone(), size: None, hash },
+        }
+    }
+
+    /// Returns a stored body as it was signed.
+    fn unpack(stored: Vec<u8>, size: Option<i32>) -> sqlx::Result<Vec<u8>> {
+        let Some(size) = size.and_then(|size| usize::try_from(size).ok()) else { return Ok(stored) };
+        let body = zstd::bulk::decompress(&stored, size).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        Ok(body)
+    }
 }
 
 /// Number of commits that may be in progress at once: one is written to the disk while another gathers rows.
@@ -96,6 +136,7 @@ impl DeliveryBatcher {
         body: &Bytes,
         outcome: Option<&str>,
     ) -> Result<Stored, Arc<sqlx::Error>> {
+        let body = Body::new(body, outcome.is_none());
         loop {
             let (sender, mut answer) = oneshot::channel();
             self.lock().push(Waiting {
@@ -136,7 +177,7 @@ impl DeliveryBatcher {
             let mut waiting = self.lock();
             let mut bytes = 0;
             let fits = |next: &&Waiting| {
-                bytes += next.body.len();
+                bytes += next.body.bytes.len();
                 bytes <= BATCH_BYTES
             };
             // A single delivery always fits, however large it is.
@@ -168,18 +209,23 @@ async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryI
     }
     let ids: Vec<&str> = batch.iter().map(|waiting| waiting.id.as_str()).collect();
     let events: Vec<&str> = batch.iter().map(|waiting| waiting.event.as_str()).collect();
-    let bodies: Vec<&[u8]> = batch.iter().map(|waiting| waiting.body.as_ref()).collect();
+    let bodies: Vec<&[u8]> = batch.iter().map(|waiting| waiting.body.bytes.as_ref()).collect();
+    let sizes: Vec<Option<i32>> = batch.iter().map(|waiting| waiting.body.size).collect();
+    let hashes: Vec<Option<&[u8]>> = batch.iter().map(|waiting| waiting.body.hash.as_deref()).collect();
     let outcomes: Vec<Option<&str>> = batch.iter().map(|waiting| waiting.outcome.as_deref()).collect();
     let new: Vec<DeliveryId> = sqlx::query_scalar(
-        "insert into delivery (id, event, body, outcome, done_at)
-         select id, event, body, outcome, case when outcome is not null then now() end
-         from unnest($1::text[], $2::text[], $3::bytea[], $4::text[]) as new (id, event, body, outcome)
+        "insert into delivery (id, event, body, body_size, body_hash, outcome, done_at)
+         select id, event, body, size, hash, outcome, case when outcome is not null then now() end
+         from unnest($1::text[], $2::text[], $3::bytea[], $4::int[], $5::bytea[], $6::text[])
+             as new (id, event, body, size, hash, outcome)
          on conflict (id) do update set not_before = now() where delivery.done_at is null
          returning id",
     )
     .bind(ids)
     .bind(events)
     .bind(bodies)
+    .bind(sizes)
+    .bind(hashes)
     .bind(outcomes)
     .fetch_all(db)
     .await?;
@@ -190,16 +236,23 @@ async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryI
 /// `patience`: if the process crashes in this try, the delivery is only delayed. A try that left no failure behind was
 /// such a crash.
 pub async fn take(db: &PgPool, patience: Duration) -> sqlx::Result<Option<Delivery>> {
-    sqlx::query_as(
+    let taken: Option<Delivery> = sqlx::query_as(
         "update delivery set tries = tries + 1, not_before = now() + $1,
              last_error = case when tries > 0 then coalesce(last_error, 'the service stopped while it worked on it') end
          where id = (select id from delivery where done_at is null and not_before <= now()
                      order by not_before limit 1 for update skip locked)
-         returning id, event, body, tries, last_error",
+         returning id, event, body, body_size, tries, last_error,
+             (select id from delivery as earlier
+              where earlier.body_hash = delivery.body_hash
+                and (earlier.received_at, earlier.id) < (delivery.received_at, delivery.id)
+              order by earlier.received_at, earlier.id limit 1) as replay_of",
     )
     .bind(patience)
     .fetch_optional(db)
-    .await
+    .await?;
+    let Some(mut delivery) = taken else { return Ok(None) };
+    delivery.body = Body::unpack(delivery.body, delivery.body_size)?;
+    Ok(Some(delivery))
 }
 
 /// Makes every delivery that a dead process was handling due at once. Must only be called while no other process takes

@@ -18,6 +18,7 @@ pub mod repo_keys;
 pub mod repos;
 pub mod runner;
 pub mod wakeup;
+pub mod webhook_secrets;
 pub mod wishes;
 
 use std::time::Duration;
@@ -40,7 +41,7 @@ const FRESH: Duration = Duration::from_secs(1);
 pub struct DatabaseConfig {
     /// `postgres://…`, or `None` for a private cluster in the data folder.
     pub url: Option<SecretString>,
-    /// Number of connections that this process may hold, 4 to 1000.
+    /// Number of connections that this process may hold for its steps, 8 to 1000.
     pub connections: u32,
 }
 
@@ -63,23 +64,67 @@ impl DatabaseConfig {
         Ok(Some(options))
     }
 
-    /// Returns a pool that connects when it is first used, so that the service starts even while Postgres is
+    /// Returns pools that connect when they are first used, so that the service starts even while Postgres is
     /// unreachable.
-    pub fn pool(&self, options: PgConnectOptions) -> PgPool {
-        PgPoolOptions::new()
-            .max_connections(self.connections)
-            .acquire_timeout(Duration::from_secs(5))
-            // A ping before each use would cost a short statement as much time again.
-            .test_before_acquire(false)
-            .before_acquire(|connection, facts| {
-                Box::pin(async move {
-                    if facts.idle_for > FRESH {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
+    pub fn pools(&self, options: PgConnectOptions) -> Pools {
+        let options = options.application_name("trainyard");
+        let pages = pool(PAGE_CONNECTIONS).after_connect(|connection, _| {
+            Box::pin(async move { sqlx::query(PAGE_LIMIT).execute(connection).await.map(drop) })
+        });
+        Pools {
+            steps: pool(self.connections).connect_lazy_with(options.clone()),
+            jobs: pool(JOB_CONNECTIONS).connect_lazy_with(options.clone()),
+            pages: pages.connect_lazy_with(options),
+        }
+    }
+
+    /// Returns the number of connections that a process may hold in all.
+    pub fn most_connections(&self) -> u32 {
+        self.connections + JOB_CONNECTIONS + PAGE_CONNECTIONS + TOUCH_CONNECTIONS
+    }
+}
+
+fn pool(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(5))
+        // A ping before each use would cost a short statement as much time again.
+        .test_before_acquire(false)
+        .before_acquire(|connection, facts| {
+            Box::pin(async move {
+                if facts.idle_for > FRESH {
+                    connection.ping().await?;
+                }
+                Ok(true)
             })
-            .connect_lazy_with(options.application_name("trainyard"))
+        })
+}
+
+/// Connections for running jobs. Their leases end when they cannot be extended for some seconds.
+const JOB_CONNECTIONS: u32 = 8;
+/// Connections for pages.
+const PAGE_CONNECTIONS: u32 = 8;
+/// Connections outside of pools: the locks of the runners, and the bells of other processes.
+const TOUCH_CONNECTIONS: u32 = 3;
+/// Time limit for a statement of a page. No page has to read so much.
+const PAGE_LIMIT: &str = "set statement_timeout = '10s'";
+
+/// The connections of a process, in pools that cannot starve each other: readers of pages, who may be anyone, take none
+/// from the jobs.
+#[derive(Debug, Clone)]
+pub struct Pools {
+    /// For deliveries, intake, outbox and janitor.
+    pub steps: PgPool,
+    /// For workers: claims, leases, logs and verdicts.
+    pub jobs: PgPool,
+    /// For pages.
+    pub pages: PgPool,
+}
+
+impl Pools {
+    /// Closes all connections, after their last use.
+    pub async fn close(&self) {
+        tokio::join!(self.steps.close(), self.jobs.close(), self.pages.close());
     }
 }
 

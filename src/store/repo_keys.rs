@@ -22,8 +22,8 @@ const PUBLIC_KEY: &str = "select public_key from repo_key where repo_id = $1";
 
 impl RepoKeys {
     /// Returns the key pairs in this database, under this seal.
-    pub fn new(db: PgPool, seal: Seal) -> Self {
-        Self { db, seal: Arc::new(seal), making: Arc::default() }
+    pub fn new(db: PgPool, seal: impl Into<Arc<Seal>>) -> Self {
+        Self { db, seal: seal.into(), making: Arc::default() }
     }
 
     /// Reads the repository's private key. Returns `None` if the public one was never requested: then nothing can have

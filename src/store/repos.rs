@@ -57,6 +57,16 @@ pub async fn next_number(tx: &mut PgConnection, repo: RepoId) -> sqlx::Result<(i
         .await
 }
 
+/// Returns true if GitHub's number of a repository and its name are stored together.
+pub async fn is_known(db: &PgPool, github_id: i64, name: &RepoName) -> sqlx::Result<bool> {
+    sqlx::query_scalar("select exists (select from repo where github_id = $1 and owner = $2 and name = $3)")
+        .bind(github_id)
+        .bind(name.owner())
+        .bind(name.name())
+        .fetch_one(db)
+        .await
+}
+
 /// Finds the repository with this name, in any letter case.
 pub async fn find(db: &PgPool, name: &RepoName) -> sqlx::Result<Option<RepoId>> {
     sqlx::query_scalar("select id from repo where lower(owner) = lower($1) and lower(name) = lower($2)")

@@ -8,9 +8,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::{error, warn};
 
+use crate::domain::RepoName;
 use crate::storage::Away;
 
-/// Seconds after which a client may retry when Postgres is unreachable.
+/// Seconds after which a client may retry when Postgres is unreachable, or when there is too much to do.
 const RETRY_AFTER: &str = "5";
 
 /// Reason why a request has no result. Its response is a page (`pages/error.rs`); see [`InJson`] for programs.
@@ -30,8 +31,14 @@ pub(super) enum Error {
     WrongToken,
     /// Webhooks cannot be verified, because no secret is set.
     NoWebhookSecret,
+    /// The webhook was signed with a secret that is not for this repository.
+    WrongScope(RepoName),
     /// The body is larger than the limit.
     TooLarge,
+    /// The body did not arrive in time.
+    TooSlow,
+    /// Too many requests at once.
+    Busy,
     /// Logs and artifacts are unavailable at the moment.
     NoStorage(anyhow::Error),
     /// Postgres cannot be reached, or has no schema yet.
@@ -47,8 +54,12 @@ impl Error {
             Self::Gone(_) => StatusCode::GONE,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::BadSignature | Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
+            Self::WrongScope(_) => StatusCode::FORBIDDEN,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoWebhookSecret | Self::NoStorage(_) | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::NoWebhookSecret | Self::Busy | Self::NoStorage(_) | Self::Unavailable(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -59,8 +70,14 @@ impl Error {
             Self::NotFound(what) => format!("There is no such {what} here."),
             Self::BadRequest(why) | Self::Gone(why) => why.clone(),
             Self::BadSignature => "The header X-Hub-Signature-256 is missing or does not sign this body. \
-                Is the webhook's secret on GitHub the same as github.webhook_secret?"
+                Is the webhook's secret on GitHub the same as github.webhook_secret, or as that of its address in \
+                github.webhook_secrets?"
                 .to_owned(),
+            Self::WrongScope(repo) => format!(
+                "This secret is not for {repo}. A repository or an owner with its own secret has a webhook with its own \
+                 address: /webhooks/github/{} or /webhooks/github/{repo}.",
+                repo.owner()
+            ),
             Self::NoToken => {
                 "This needs the header `Authorization: Bearer TOKEN`, with a token of [auth] in the server's \
                 configuration."
@@ -71,6 +88,8 @@ impl Error {
                 to the secret that GitHub signs them with."
                 .to_owned(),
             Self::TooLarge => "The body is larger than 25 MB, which is the most that GitHub sends.".to_owned(),
+            Self::TooSlow => "The body did not arrive in time.".to_owned(),
+            Self::Busy => "There are too many requests at the moment. Try again in a few seconds.".to_owned(),
             Self::NoStorage(_) => "The storage of logs and artifacts does not answer. Nothing is lost; try again in a \
                 while. The server's log has the error."
                 .to_owned(),
@@ -95,7 +114,7 @@ impl Error {
         self.log();
         let mut response = (self.status(), body).into_response();
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Self::Unavailable(_) = self {
+        if let Self::Unavailable(_) | Self::Busy = self {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
         }
         response
@@ -104,7 +123,13 @@ impl Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        if is_unreachable(&error) { Self::Unavailable(error.into()) } else { Self::Internal(error.into()) }
+        if is_too_slow(&error) {
+            Self::Busy
+        } else if is_unreachable(&error) {
+            Self::Unavailable(error.into())
+        } else {
+            Self::Internal(error.into())
+        }
     }
 }
 
@@ -119,6 +144,9 @@ impl From<anyhow::Error> for Error {
         if error.downcast_ref::<Away>().is_some() {
             return Self::NoStorage(error);
         }
+        if error.chain().filter_map(|cause| cause.downcast_ref()).any(is_too_slow) {
+            return Self::Busy;
+        }
         let unreachable = error.chain().filter_map(|cause| cause.downcast_ref()).any(is_unreachable);
         if unreachable { Self::Unavailable(error) } else { Self::Internal(error) }
     }
@@ -128,6 +156,11 @@ impl From<askama::Error> for Error {
     fn from(error: askama::Error) -> Self {
         Self::Internal(error.into())
     }
+}
+
+/// Returns true if a statement took longer than a page may (query_canceled).
+fn is_too_slow(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(inner) if inner.code().as_deref() == Some("57014"))
 }
 
 fn is_unreachable(error: &sqlx::Error) -> bool {

@@ -13,19 +13,21 @@ mod chart;
 mod error;
 mod health;
 mod job_title;
+mod limits;
 mod log_stream;
 mod pages;
 mod rows;
 mod series;
+mod server;
 mod show;
 mod webhook;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -42,10 +44,14 @@ use crate::store::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
 pub use auth::{AuthConfig, SHORTEST as SHORTEST_TOKEN};
 use error::Error;
+pub use limits::Limits;
+pub use server::{Bounds, serve};
+pub use webhook::{Room as WebhookRoom, Secrets as WebhookSecrets};
 
 /// Shared state of the handlers.
 #[derive(Debug, Clone)]
 pub struct State {
+    /// Connections of the pages. Their statements have a time limit.
     pub db: PgPool,
     /// Receiver of deliveries.
     pub deliveries: DeliveryBatcher,
@@ -57,8 +63,12 @@ pub struct State {
     pub objects: Objects,
     /// Bells: rung for intake, heard for live logs.
     pub bells: Bells,
-    /// Secret that signs GitHub's webhooks. Without it, none is accepted.
-    pub webhook_secret: Option<SecretString>,
+    /// Secrets that sign GitHub's webhooks. Without any, none is accepted.
+    pub webhook_secrets: WebhookSecrets,
+    /// Room for the bodies of webhooks.
+    pub webhook_room: WebhookRoom,
+    /// Bounds on pages and streams.
+    pub limits: Limits,
     /// Tokens that allow cancelling.
     pub auth: AuthConfig,
     /// Limits of the queue, for its order.
@@ -78,8 +88,7 @@ impl State {
 
 /// Builds all routes of the service, with the layers around them.
 pub fn router(state: State) -> Router {
-    Router::new()
-        .route("/webhooks/github", post(webhook::github).layer(DefaultBodyLimit::max(webhook::MAX_BODY)))
+    let pages = Router::new()
         .route("/", get(pages::home::page))
         .route("/runners", get(pages::runners::page))
         .route("/{owner}/{repo}", get(pages::repo::page_or_badge))
@@ -87,20 +96,29 @@ pub fn router(state: State) -> Router {
         .route("/{owner}/{repo}/builds/{number}/jobs/{job}", get(pages::job::page))
         .route("/api/v1/repos/{owner}/{repo}/builds", get(api::builds))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}", get(api::build))
-        .route("/api/v1/repos/{owner}/{repo}/builds/{number}/cancel", post(cancel::build))
-        .route("/api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/cancel", post(cancel::job))
         .route("/api/v1/repos/{owner}/{repo}/key", get(api::key))
-        .route("/api/v1/jobs/{id}/log", get(log_stream::raw))
-        .route("/api/v1/jobs/{id}/log/stream", get(log_stream::live))
         .route("/api/v1/jobs/{id}/series", get(series::json))
         .route("/api/v1/jobs/{id}/resources", get(series::resources))
         .route("/api/v1/jobs/{id}/artifacts", get(artifacts::list))
+        .route_layer(from_fn_with_state(state.limits.clone(), limits::page));
+    let streams = Router::new()
+        .route("/api/v1/jobs/{id}/log", get(log_stream::raw))
+        .route("/api/v1/jobs/{id}/log/stream", get(log_stream::live))
         .route("/api/v1/jobs/{id}/artifacts/{*path}", get(artifacts::download))
+        .route_layer(from_fn_with_state(state.limits.clone(), limits::stream));
+    Router::new()
+        .merge(pages)
+        .merge(streams)
+        .route("/webhooks/github", post(webhook::of_all))
+        .route("/webhooks/github/{owner}", post(webhook::of_owner))
+        .route("/webhooks/github/{owner}/{repo}", post(webhook::of_repo))
+        .route("/api/v1/repos/{owner}/{repo}/builds/{number}/cancel", post(cancel::build))
+        .route("/api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/cancel", post(cancel::job))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/static/{file}", get(assets::file))
         .fallback(|| async { Error::NotFound("page") })
-        .layer(axum::middleware::map_response(secured))
+        .layer(map_response(secured))
         // The default predicate excludes event streams, which must not wait for a compressor's buffer. Artifacts are
         // excluded too: most of them are compressed already, and their `Content-Length` must survive.
         .layer(
@@ -128,11 +146,15 @@ pub fn router(state: State) -> Router {
 async fn secured(mut response: Response) -> Response {
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
          connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
-    let headers: [(HeaderName, &'static str); 4] = [
+    const PERMISSIONS: &str = "camera=(), clipboard-read=(), display-capture=(), geolocation=(), microphone=(), payment=(), \
+         usb=()";
+    let headers: [(HeaderName, &'static str); 6] = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "same-origin"),
         (header::X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("permissions-policy"), PERMISSIONS),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ];
     for (name, value) in headers {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));

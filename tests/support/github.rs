@@ -1,6 +1,6 @@
 //! A stand-in for GitHub behind HTTP: it records requests, checks that they are well-formed, and fails on demand.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -65,6 +65,15 @@ struct Model {
     clock_skew: i64,
     /// Response headers that describe the token.
     token: Vec<(&'static str, String)>,
+    /// Present names of repositories by their former ones.
+    renamed: BTreeMap<String, String>,
+    /// True when questions about repositories fail.
+    is_silent: bool,
+}
+
+/// Returns the stand-in's number of a repository. It is always the same for a name.
+pub fn number(name: &str) -> u32 {
+    name.bytes().fold(7_u32, |id, byte| id.wrapping_mul(31).wrapping_add(byte.into()))
 }
 
 /// A running stand-in.
@@ -85,6 +94,7 @@ impl GitHub {
         let git = GitHost::new(&root, Some(TOKEN));
         let github = Self { address, root, git: git.clone(), model: Arc::default(), changed: Arc::default() };
         let api = Router::new()
+            .route("/api/v3/repos/{owner}/{repo}", get(repository))
             .route("/api/v3/repos/{owner}/{repo}/statuses/{sha}", post(create_status))
             .route("/api/v3/rate_limit", get(rate_limit))
             .with_state(github.clone());
@@ -115,6 +125,28 @@ impl GitHub {
 
     fn model(&self) -> MutexGuard<'_, Model> {
         self.model.lock().unwrap()
+    }
+
+    /// Gives a repository a new name. Its number stays that of its first name.
+    pub fn rename(&self, from: &str, to: &str) {
+        self.model().renamed.insert(from.to_owned(), to.to_owned());
+        let path = |name: &str| self.root.join("bare").join(format!("{name}.git"));
+        std::fs::create_dir_all(path(to).parent().unwrap()).unwrap();
+        std::fs::rename(path(from), path(to)).unwrap();
+    }
+
+    /// Lets questions about repositories fail, or be answered again.
+    pub fn keep_silent(&self, is_silent: bool) {
+        self.model().is_silent = is_silent;
+    }
+
+    /// Returns the present name and the number of a repository.
+    fn known(&self, name: &str) -> Option<(String, u32)> {
+        let model = self.model();
+        let former = model.renamed.iter().find(|(_, now)| *now == name).map_or(name, |(former, _)| former);
+        let now = model.renamed.get(former).map_or(former, String::as_str);
+        let exists = self.root.join("bare").join(format!("{now}.git")).exists();
+        exists.then(|| (now.to_owned(), number(former)))
     }
 
     pub fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
@@ -296,6 +328,20 @@ fn full() -> Response {
 
 fn in_http(date: chrono::DateTime<chrono::Utc>) -> String {
     date.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+async fn repository(
+    State(github): State<GitHub>,
+    Path((owner, repo)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    if github.model().is_silent {
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
+    match github.known(&format!("{owner}/{repo}")).filter(|_| has_token(&headers)) {
+        Some((full_name, id)) => Json(json!({"id": id, "full_name": full_name, "private": false})).into_response(),
+        None => (StatusCode::NOT_FOUND, Json(json!({"message": "Not Found"}))).into_response(),
+    }
 }
 
 async fn rate_limit(State(github): State<GitHub>, headers: HeaderMap) -> Response {

@@ -16,3 +16,4 @@ pub mod post;
 pub mod recorder;
 pub mod s3;
 pub mod service;
+pub mod web;

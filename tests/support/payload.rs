@@ -1,23 +1,32 @@
 //! Webhooks as GitHub sends them, for repositories of the stand-in.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::{Value, json};
 
 use super::git_host::Repo;
-use super::github::{GitHub, SECRET};
+use super::github::{GitHub, SECRET, number};
 
 fn repository(github: &GitHub, name: &str) -> Value {
-    // A number that is always the same for a name, as GitHub's is.
-    let id = name.bytes().fold(7_u32, |id, byte| id.wrapping_mul(31).wrapping_add(byte.into()));
+    // As on GitHub, no two payloads are the same.
+    static PUSHED_AT: AtomicU64 = AtomicU64::new(1_795_000_000);
+    let pushed_at = PUSHED_AT.fetch_add(1, Ordering::Relaxed);
     let (owner, short) = name.split_once('/').unwrap();
     json!({
-        "id": id, "name": short, "full_name": name, "private": false, "default_branch": "main",
+        "id": number(name), "pushed_at": pushed_at, "name": short, "full_name": name, "private": false, "default_branch": "main",
         "owner": {"login": owner}, "clone_url": github.clone_url(name),
         "html_url": format!("http://{}/{name}", github.address),
     })
 }
 
-/// Returns a push of the work tree's head to `branch`.
+/// Pushes the work tree's head to `branch`. Returns the payload for that.
 pub fn push(github: &GitHub, repo: &Repo, branch: &str) -> Value {
+    repo.git(&["push", "--quiet", "--force", "origin", &format!("HEAD:refs/heads/{branch}")]);
+    pushed(github, repo, branch)
+}
+
+/// Returns the payload for a push of the work tree's head to `branch`, without a push.
+pub fn pushed(github: &GitHub, repo: &Repo, branch: &str) -> Value {
     let sha = repo.head();
     let message = repo.git(&["log", "-1", "--format=%B"]);
     json!({
@@ -58,25 +67,35 @@ pub struct Delivery {
 
 impl Delivery {
     pub fn new(id: &str, event: &'static str, payload: &Value) -> Self {
+        Self::signed(SECRET, id, event, payload)
+    }
+
+    /// Returns a delivery that is signed with another secret.
+    pub fn signed(secret: &str, id: &str, event: &'static str, payload: &Value) -> Self {
         let body = serde_json::to_vec(payload).unwrap();
-        let signature = trainyard::github::signature::sign(SECRET.as_bytes(), &body);
+        let signature = trainyard::github::signature::sign(secret.as_bytes(), &body);
         Self { id: id.to_owned(), event, body, signature }
     }
 
     /// Posts it to a Trainyard at `base`. Returns the status code and the body of the response.
     pub async fn post(&self, base: &str) -> (u16, String) {
-        let answer = self.send(base).await.expect("the service answers");
+        self.post_to(base, "").await
+    }
+
+    /// Posts it to the webhook of a scope, such as `/acme`.
+    pub async fn post_to(&self, base: &str, scope: &str) -> (u16, String) {
+        let answer = self.send(base, scope).await.expect("the service answers");
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     /// Posts it to a Trainyard that may be unreachable. Returns the status code.
     pub async fn try_post(&self, base: &str) -> reqwest::Result<u16> {
-        Ok(self.send(base).await?.status().as_u16())
+        Ok(self.send(base, "").await?.status().as_u16())
     }
 
-    async fn send(&self, base: &str) -> reqwest::Result<reqwest::Response> {
+    async fn send(&self, base: &str, scope: &str) -> reqwest::Result<reqwest::Response> {
         reqwest::Client::new()
-            .post(format!("{base}/webhooks/github"))
+            .post(format!("{base}/webhooks/github{scope}"))
             .header("content-type", "application/json")
             .header("user-agent", "GitHub-Hookshot/044aadd")
             .header("x-github-delivery", &self.id)

@@ -67,9 +67,9 @@ async fn server(which: &str, options: &PgConnectOptions, config: &Config, found:
             "Set database.url to another database, or restore this one from a backup.",
         ),
     }
-    if database.max_connections < config.database.connections {
-        let (allowed, wanted) = (database.max_connections, config.database.connections);
-        let told = format!("the server allows {allowed}, and database.connections is {wanted}");
+    let (allowed, wanted) = (database.max_connections, config.database.most_connections());
+    if allowed < wanted {
+        let told = format!("the server allows {allowed}, and this process may hold {wanted}");
         found.problem("connections", told, "Raise max_connections of the server, or lower database.connections.");
     }
     let apart = database.ahead.num_milliseconds().abs();

@@ -4,7 +4,7 @@ use chrono::{TimeDelta, Utc};
 use secrecy::ExposeSecret as _;
 
 use super::Findings;
-use crate::github::{Client, GitHubConfig, SendError, Token};
+use crate::github::{Client, GitHubConfig, SendError, Token, WebhookSecrets};
 
 const TOKEN: &str = "github.token";
 const SECRET: &str = "github.webhook_secret";
@@ -52,12 +52,15 @@ pub(super) async fn check(config: &GitHubConfig, found: &mut Findings) {
 }
 
 fn webhook_secret(config: &GitHubConfig, found: &mut Findings) {
-    let length = config.webhook_secret.as_ref().map_or(0, |secret| secret.expose_secret().len());
     let advice = "Generate one, for example with openssl rand -hex 32, and set it here and at the webhook on GitHub.";
-    match length {
-        0 => found.problem(SECRET, "is not set: webhooks are rejected until it is", advice),
-        1..LEAST_SECRET => found.warning(SECRET, "is so short that it can be guessed", advice),
-        _ => found.ok(SECRET, "is set"),
+    let all = config.webhook_secrets.values().chain([&config.webhook_secret]);
+    match all.filter_map(WebhookSecrets::shortest).min() {
+        None => {
+            let told = "is not set: webhooks are rejected, unless trainyard webhook-secret has made one";
+            found.warning(SECRET, told, advice);
+        }
+        Some(0..LEAST_SECRET) => found.warning(SECRET, "is so short that it can be guessed", advice),
+        Some(_) => found.ok(SECRET, "is set"),
     }
 }
 

@@ -3,4 +3,5 @@
 pub(super) mod backup;
 pub(super) mod repo;
 pub(super) mod serve;
+pub(super) mod webhook_secret;
 pub(super) mod work;

@@ -96,7 +96,7 @@ async fn connect(config: &Config) -> anyhow::Result<PgPool> {
     let schema = examine::schema(&mut connection).await?;
     ensure!(schema == Schema::Current, "the database has the schema of another version: use that version of trainyard");
     connection.close().await?;
-    Ok(config.database.pool(options))
+    Ok(config.database.pools(options).steps)
 }
 
 fn describe(name: &RepoName, contents: &Contents) -> String {

@@ -1,6 +1,7 @@
 //! The output of jobs: logs, log objects, reports and artifacts, and how long each is kept.
 
 pub mod artifacts;
+pub mod log_checkpoints;
 pub mod log_objects;
 pub mod logs;
 pub mod reports;

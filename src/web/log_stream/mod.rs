@@ -1,5 +1,6 @@
 //! A job's log as bytes, and as events while it grows.
 
+mod reading;
 mod view;
 
 use std::collections::VecDeque;
@@ -23,16 +24,16 @@ use tracing::warn;
 use super::State;
 use super::error::{Error, InJson};
 use super::rows::{JobFacts, find_job_facts, job_facts};
-use super::series;
 use crate::domain::{AttemptId, JobId, JobState};
 use crate::log_view::Checkpoint;
 use crate::storage::Logs;
 use crate::store::output::log_objects;
 use crate::store::queue;
+pub(super) use reading::Reading;
 use view::{Html, View};
 
-/// Number of bytes of log that are read at a time.
-const PIECE: usize = 256 * 1024;
+/// Number of bytes of log that are read at a time. A piece is rendered within a millisecond or two.
+const PIECE: usize = 64 * 1024;
 /// Interval of the checks for changes by another process. The bell announces changes of this process at once.
 const POLL: Duration = Duration::from_secs(1);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -114,10 +115,9 @@ pub(super) async fn live(
         let token = last_id.or(wanted.after.as_deref());
         let from = token.and_then(Checkpoint::from_token).unwrap_or_else(|| Checkpoint::begin(attempt));
         // The losses before that offset count too.
-        let offset = i64::try_from(from.offset()).unwrap_or(i64::MAX).min(log_length);
-        let losses = series::reader(&state.logs, AttemptId { job, number: from.attempt() }, offset)
-            .await
-            .map_err(Error::from)?;
+        let offset = from.offset().min(log_length.unsigned_abs());
+        let reading = Reading::new(&state, AttemptId { job, number: from.attempt() });
+        let losses = reading.losses(offset).await.map_err(Error::from)?;
         View::Html(Box::new(Html::new(from, losses)))
     } else {
         let (offset, attempt) = last_id.and_then(text_id).unwrap_or((wanted.offset.max(0), attempt));

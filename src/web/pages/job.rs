@@ -3,13 +3,11 @@
 use askama::Template;
 use axum::extract::{self, Path, Query};
 use serde::Deserialize;
-use sqlx::PgPool;
 
 use super::smoke::{self, Smoke};
 use super::{Chrome, Page, render};
 use crate::domain::{JobState, Resources, in_words};
-use crate::log_view::{Checkpoint, Op, Renderer, line_html, page_html};
-use crate::storage::Logs;
+use crate::log_view::page_html;
 use crate::store::output::log_objects;
 use crate::store::output::reports;
 use crate::store::queue::{self, LostAttempt};
@@ -17,14 +15,12 @@ use crate::web::State;
 use crate::web::artifacts::{self, Artifact};
 use crate::web::chart::{Chart, chart, processor_time, resources};
 use crate::web::error::Error;
+use crate::web::log_stream::Reading;
 use crate::web::rows::{self, Build, Job};
-use crate::web::series;
 use crate::web::show::When;
 
 /// Number of bytes of log that a page shows. Of a longer log, it shows the end, which says why the job failed.
 const SHOWN: u64 = 2 * 1024 * 1024;
-/// Number of bytes of log that are read at a time.
-const PIECE: usize = 256 * 1024;
 
 /// Query parameters of the page.
 #[derive(Debug, Deserialize)]
@@ -75,8 +71,8 @@ pub(in crate::web) async fn page(
     let (chart, log) = if wanted.part.as_deref() == Some("facts") {
         (None, None)
     } else {
-        let series = series::of(&state.logs, job.attempt_id(), job.log_length, job.state).await?;
-        (chart(&series), Some(log(&state.db, &state.logs, &job).await?))
+        let (chart, log) = read(&state, &job).await?;
+        (chart, Some(log))
     };
     let config = serde_json::to_string_pretty(&job.config).map_err(anyhow::Error::from)?;
     let chrome = Chrome::load(&state.db, job.state != JobState::Finished).await?;
@@ -87,32 +83,15 @@ pub(in crate::web) async fn page(
     render(&JobPage { chrome, build, job, config, smoke, lost, resources, artifacts, chart, log })
 }
 
-/// Renders the log from its start, since colours, folds and line numbers depend on earlier lines, and keeps the end.
-async fn log(db: &PgPool, logs: &Logs, job: &Job) -> Result<LogPart, Error> {
-    let length = u64::try_from(job.log_length).unwrap_or(0);
-    let keep_from = length.saturating_sub(SHOWN);
-    let mut renderer = Renderer::new(Checkpoint::begin(job.attempt), line_html);
-    let mut ops: Vec<Op> = Vec::new();
-    let mut skipped = 0;
-    while renderer.offset() < length {
-        let offset = i64::try_from(renderer.offset()).map_err(anyhow::Error::from)?;
-        let bytes = logs.read(job.attempt_id(), offset, PIECE).await?.bytes;
-        if bytes.is_empty() {
-            break;
-        }
-        ops.extend(renderer.feed(&bytes));
-        if renderer.checkpoint().offset() < keep_from {
-            ops.clear();
-            skipped = renderer.checkpoint().offset();
-        }
-    }
-    let token = renderer.checkpoint().to_token();
+/// Reads the end of the log, and the losses of all of it.
+async fn read(state: &State, job: &Job) -> Result<(Option<Chart>, LogPart), Error> {
+    let length = job.log_length.unsigned_abs();
     // The stream sends the unfinished line of a job that still runs.
-    if job.state == JobState::Finished {
-        ops.extend(renderer.finish());
-    }
-    let removed = log_objects::removed(db, job.attempt_id()).await?;
-    Ok(LogPart { html: page_html(&ops), token, skipped, removed })
+    let is_finished = job.state == JobState::Finished;
+    let end = Reading::new(state, job.attempt_id()).end(length, SHOWN, is_finished).await?;
+    let removed = log_objects::removed(&state.db, job.attempt_id()).await?;
+    let html = page_html(&end.ops);
+    Ok((chart(end.losses.series()), LogPart { html, token: end.token, skipped: end.from, removed }))
 }
 
 impl JobPage {

@@ -18,6 +18,7 @@ async fn pushed(app: &App, repo: &Repo, job: i64, git_ref: Option<&str>) -> (Str
     let sha = repo.head();
     let mut push = payload::push(&app.github, repo, "main");
     if let Some(tag) = git_ref {
+        repo.git(&["push", "--quiet", "--force", "origin", &format!("HEAD:refs/tags/{tag}")]);
         push["ref"] = format!("refs/tags/{tag}").into();
     }
     Delivery::new(&format!("push-{job}"), "push", &push).post(&app.base).await;

@@ -8,50 +8,16 @@ use futures::StreamExt as _;
 use http_body_util::BodyExt as _;
 use scraper::{Html, Selector};
 use serde_json::{Value, json};
-use sqlx::PgPool;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
-use trainyard::domain::{
-    BuildId, JobId, JobKind, Problem, PullRequest, RepoId, Requirements, Severity, Trigger, TriggerKind, Verdict,
-};
+use trainyard::domain::{JobId, JobKind, Problem, PullRequest, Severity, Trigger, TriggerKind, Verdict};
 use trainyard::github::signature;
-use trainyard::repo_keys::Seal;
-use trainyard::storage::{Logs, Objects, StorageConfig};
-use trainyard::store::builds::NewBuild;
 use trainyard::store::output::logs;
-use trainyard::store::output::reports::Reports;
-use trainyard::store::queue::NewJob;
-use trainyard::store::queue::{self, QueueConfig};
-use trainyard::store::repo_keys::RepoKeys;
-use trainyard::store::repos::RepoFacts;
-use trainyard::store::wakeup::bell::Bells;
-use trainyard::store::{alerts, builds, deliveries, repos};
+use trainyard::store::queue;
+use trainyard::store::{alerts, deliveries};
 use trainyard::web;
 
 use crate::support::database::pool as db;
-
-const SECRET: &str = "It's a Secret to Everybody";
-
-fn objects() -> Objects {
-    let folder = std::env::temp_dir().join("trainyard-pages");
-    Objects::open(&StorageConfig::default(), &folder).unwrap()
-}
-
-fn state(db: &PgPool) -> web::State {
-    web::State {
-        db: db.clone(),
-        deliveries: deliveries::DeliveryBatcher::new(db.clone()),
-        keys: RepoKeys::new(db.clone(), Seal::new(&[7; 32]).unwrap()),
-        logs: Logs::new(db.clone(), objects()),
-        objects: objects(),
-        bells: Bells::new(),
-        webhook_secret: Some(SECRET.into()),
-        auth: web::AuthConfig::default(),
-        queue: QueueConfig::default(),
-        public_url: "https://ci.example/".parse().unwrap(),
-        shutdown: CancellationToken::new(),
-    }
-}
+use crate::support::web::{SECRET, build, claim, finish, job, push, repo, running_job, secrets, state, write};
 
 async fn ask(state: &web::State, request: Request<Body>) -> Response<Body> {
     web::router(state.clone()).oneshot(request).await.unwrap()
@@ -77,80 +43,6 @@ async fn json_of(state: &web::State, path: &str) -> Value {
 fn texts(page: &Html, selector: &str) -> Vec<String> {
     let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
     page.select(&Selector::parse(selector).unwrap()).map(|element| words(element.text().collect())).collect()
-}
-
-// --- a repository with builds ---
-
-async fn repo(db: &PgPool) -> RepoId {
-    let facts = RepoFacts {
-        github_id: 1,
-        name: "acme/lora-styles".parse().unwrap(),
-        private: false,
-        default_branch: "main".into(),
-        clone_url: "https://github.example/acme/lora-styles.git".into(),
-    };
-    repos::upsert(&mut db.acquire().await.unwrap(), &facts).await.unwrap()
-}
-
-fn push(branch: &str) -> Trigger {
-    Trigger {
-        kind: TriggerKind::Push,
-        repo: "acme/lora-styles".parse().unwrap(),
-        branch: Some(branch.into()),
-        tag: None,
-        sha: "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
-        before: None,
-        message: Some("Raise the rank to 32 <b>\n\nThe styles need it.".into()),
-        author: Some("Ada Lovelace".into()),
-        sender: Some("ada".into()),
-        compare_url: Some("https://github.example/acme/lora-styles/compare/a...b".into()),
-        pull_request: None,
-    }
-}
-
-fn job(kind: JobKind, stage: Option<&str>, name: &str) -> NewJob {
-    NewJob {
-        kind,
-        stage: stage.map(Into::into),
-        name: Some(name.into()),
-        allow_failure: false,
-        config: json!({ "language": "python", "script": ["pytest"] }),
-        requirements: Requirements::default(),
-    }
-}
-
-async fn build(db: &PgPool, repo: RepoId, trigger: &Trigger, jobs: &[NewJob], problems: &[Problem]) -> BuildId {
-    let new = NewBuild {
-        delivery: None,
-        repo,
-        trigger,
-        built_sha: &trigger.sha,
-        jobs,
-        problems,
-        decided: None,
-        fast_finish: false,
-        linted: false,
-    };
-    builds::create(&mut db.acquire().await.unwrap(), &new).await.unwrap().id
-}
-
-async fn claim(db: &PgPool) -> queue::Claimed {
-    queue::claim(db, "host/local", Duration::from_secs(60)).await.unwrap().expect("a job waits")
-}
-
-async fn write(state: &web::State, job: &queue::Claimed, offset: usize, text: &str) {
-    let mut connection = state.db.acquire().await.unwrap();
-    let offset = i64::try_from(offset).unwrap();
-    assert!(logs::append(&mut connection, job.attempt_id(), offset, text.as_bytes(), text.len()).await.unwrap());
-    state.bells.ring_log(job.id);
-}
-
-async fn finish(state: &web::State, job: &queue::Claimed, offset: usize, verdict: Verdict, reason: Option<&str>) {
-    let offset = i64::try_from(offset).unwrap();
-    let exit_status = Some(i64::from(verdict != Verdict::Passed));
-    let end = queue::Finish { verdict, exit_status, reason, tail: b"", offset, reports: Reports::default() };
-    assert!(queue::finish(&state.db, job.attempt_id(), &end).await.unwrap());
-    state.bells.ring_log(job.id);
 }
 
 // --- webhooks ---
@@ -230,6 +122,24 @@ async fn a_form_is_signed_as_it_is_and_stored_as_json() {
 }
 
 #[tokio::test]
+async fn a_body_of_any_size_comes_back_byte_for_byte() {
+    let state = state(&db().await);
+    for (place, size) in [0, 1, 2047, 2048, 20_000, 1 << 20, (1 << 20) + 1].into_iter().enumerate() {
+        let push = json!({
+            "ref": "refs/heads/main", "before": "0".repeat(40), "after": "1".repeat(40), "place": place, "padding": "é\\".repeat(size / 3),
+            "repository": {"id": 1, "full_name": "acme/style", "clone_url": "https://github.example/acme/style.git"},
+        });
+        let body = serde_json::to_vec(&push).unwrap();
+        let id = format!("size-{place}");
+        let mut request = webhook(&body);
+        request.headers_mut().unwrap().insert("x-github-delivery", id.parse().unwrap());
+        assert_eq!(answer(&state, request.body(body.clone().into()).unwrap()).await.0, StatusCode::ACCEPTED);
+        let taken = deliveries::take(&state.db, Duration::from_secs(600)).await.unwrap().expect("it is stored");
+        assert!(taken.body == body && taken.replay_of.is_none(), "{size}: {taken:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_githubs_is_refused_and_not_stored() {
     let state = state(&db().await);
     let good = "{}";
@@ -256,7 +166,7 @@ async fn what_is_not_githubs_is_refused_and_not_stored() {
 
     let stored: i64 = sqlx::query_scalar("select count(*) from delivery").fetch_one(&state.db).await.unwrap();
     assert_eq!(stored, 0);
-    let open = web::State { webhook_secret: None, ..state };
+    let open = web::State { webhook_secrets: secrets(&state.db, ""), ..state };
     let (status, said) = answer(&open, webhook(b"{}").body(good.into()).unwrap()).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(said["error"].as_str().unwrap().contains("github.webhook_secret"));
@@ -468,12 +378,6 @@ async fn events(state: &web::State, path: &str, last_id: Option<&str>, count: us
             (field(event, "event"), data, field(event, "id"))
         })
         .collect()
-}
-
-async fn running_job(state: &web::State) -> queue::Claimed {
-    let repo = repo(&state.db).await;
-    build(&state.db, repo, &push("main"), &[job(JobKind::Script, None, "unit")], &[]).await;
-    claim(&state.db).await
 }
 
 fn stream_of(job: JobId) -> String {

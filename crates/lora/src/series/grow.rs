@@ -1,5 +1,7 @@
 //! A series that grows within a fixed bound.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Point, Series, Source};
 
 /// Maximum number of points kept: more than a screen has columns.
@@ -9,7 +11,7 @@ pub const MAX_POINTS: usize = 4096;
 const STRETCHES: usize = MAX_POINTS / 8;
 
 /// A series, and the state that the next point depends on.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Growing {
     pub series: Series,
     /// The ordinal number of each kept point among all points. Stretches are formed by these, since steps come from the

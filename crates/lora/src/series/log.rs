@@ -2,14 +2,17 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
+
 use super::Series;
 use super::parse::Parser;
 
 /// Maximum number of bytes examined per line: progress bars and dicts of losses are far shorter.
 const MAX_LINE: usize = 4096;
 
-/// Reader for a training's log as it grows. The pieces may be cut anywhere, even inside a character.
-#[derive(Debug, Default)]
+/// Reader for a training's log as it grows. The pieces may be cut anywhere, even inside a character. Its state can be
+/// stored, to go on from there later.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct LogReader {
     line: Vec<u8>,
     parser: Parser,

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
+use serde::{Deserialize, Serialize};
 
 use super::bars::{Bar, fact, number_at, pattern};
 use super::grow::Growing;
@@ -23,7 +24,7 @@ struct Seen {
 }
 
 /// The current count of steps. Some trainers restart the count in each epoch.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Count {
     step: u64,
     total: Option<u64>,
@@ -34,7 +35,7 @@ struct Count {
 
 /// The step number of dicts that do not contain one. The bar that transformers draws right after the dict has it, as
 /// long as both come in order. A buffered standard output breaks the order, and then dicts can only be counted.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Dicts {
     is_waiting: bool,
     is_unordered: bool,
@@ -45,7 +46,7 @@ struct Dicts {
 }
 
 /// The state of a log that is read line by line.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Parser {
     growing: Growing,
     version: u64,

@@ -411,6 +411,28 @@ proptest! {
     }
 
     #[test]
+    fn a_stored_reader_goes_on_as_if_it_had_not_stopped(log in nasty_log(), size in 1..200_usize) {
+        let mut reader = LogReader::new();
+        for piece in log.chunks(size) {
+            reader.feed(piece);
+            let stored = serde_json::to_string(&reader).expect("JSON");
+            reader = serde_json::from_str(&stored).expect("a reader");
+        }
+        reader.finish();
+        let (series, whole) = (reader.series(), read(&log));
+        prop_assert_eq!(
+            (series.source, series.averaged, series.steps_wanted, series.steps_seen),
+            (whole.source, whole.averaged, whole.steps_wanted, whole.steps_seen)
+        );
+        prop_assert_eq!(series.points.len(), whole.points.len());
+        for (ours, theirs) in series.points.iter().zip(&whole.points) {
+            // A number may lose its last bit on its way through JSON.
+            let is_same = ours.value.to_bits().abs_diff(theirs.value.to_bits()) <= 4 || ours.value.is_nan() && theirs.value.is_nan();
+            prop_assert!(ours.step == theirs.step && is_same, "{ours:?} {theirs:?}");
+        }
+    }
+
+    #[test]
     fn no_file_is_too_much(bytes in any::<Vec<u8>>()) {
         for name in ["trainer_log.jsonl", "trainer_state.json", "events.out.tfevents.1.x"] {
             let _ = file(name, &bytes);

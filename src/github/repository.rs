@@ -1,0 +1,42 @@
+//! Repositories as GitHub knows them. A payload only claims to be about one.
+
+use http_body_util::{BodyExt as _, Limited};
+use serde::Deserialize;
+use url::Url;
+
+use super::{Client, SendError};
+use crate::domain::RepoName;
+
+/// Maximum size of GitHub's description of a repository, in bytes. It has some ten thousand.
+const MAX_DESCRIPTION: usize = 1 << 20;
+
+/// GitHub's answer about a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct KnownRepository {
+    /// GitHub's number of the repository.
+    pub id: i64,
+    /// The current name. It differs from the name in the request when the repository was renamed.
+    pub full_name: String,
+}
+
+impl Client {
+    /// Returns the address from which git fetches a repository of this GitHub.
+    pub fn clone_url(&self, repo: &RepoName) -> Url {
+        let address = format!("{}/{repo}.git", self.clone_origin.ascii_serialization());
+        Url::parse(&address).unwrap_or_else(|_| unreachable!("an origin and a name without special characters"))
+    }
+
+    /// Asks for the repository of this name.
+    ///
+    /// # Errors
+    /// Fails when GitHub did not answer, or has no such repository for this token.
+    pub async fn repository(&self, name: &RepoName) -> Result<KnownRepository, SendError> {
+        let route = format!("{}/repos/{name}", self.api_url.path().trim_end_matches('/'));
+        let answer = self.taken(self.octocrab._get(route)).await?;
+        let broken = |why: String| SendError::Broken(format!("GitHub's answer about {name} cannot be read: {why}"));
+        let body = Limited::new(answer.into_body(), MAX_DESCRIPTION).collect();
+        let body = tokio::time::timeout(self.timeout, body).await.map_err(|_| broken("it took too long".to_owned()))?;
+        let body = body.map_err(|error| broken(error.to_string()))?.to_bytes();
+        serde_json::from_slice(&body).map_err(|error| broken(error.to_string()))
+    }
+}

@@ -1,0 +1,113 @@
+//! Proof of a delivery: GitHub itself confirms its repository and its commit. The signature alone proves only that the
+//! sender knows a webhook's secret, which every administrator of a repository may have typed in.
+
+use anyhow::Context as _;
+use url::Url;
+
+use super::Intake;
+use crate::domain::{PullRequest, Sha, Trigger};
+use crate::git::Remote;
+use crate::github::event::Repository;
+use crate::store::repos;
+
+/// Error: GitHub does not confirm what the delivery says.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unproven {
+    /// GitHub says something else.
+    #[error("{0}")]
+    Contradicted(String),
+    /// GitHub does not confirm it now. It may do later, as not all of its servers know of a push at once.
+    #[error("{0}")]
+    Unconfirmed(String),
+}
+
+impl Intake {
+    /// Returns the address of a payload's repository, once its number and its name belong together. The payload's own
+    /// address only has to be on the same server: it could lead to another repository.
+    ///
+    /// # Errors
+    /// Fails with [`Unproven`] when GitHub does not confirm the repository, also after it did not answer.
+    pub(super) async fn address(&self, repository: &Repository) -> anyhow::Result<Url> {
+        let address = self.github.clone_url(&repository.name);
+        let claimed = Url::parse(&repository.clone_url).ok();
+        if claimed.is_none_or(|claimed| claimed.origin() != address.origin()) {
+            let (told, ours) = (&repository.clone_url, address.origin().ascii_serialization());
+            let why = format!("the payload's clone_url {told} is not at {ours} (see github.api_url)");
+            return Err(Unproven::Contradicted(why).into());
+        }
+        // A stored pair was confirmed before. A new pair is a new repository, or one with a new name.
+        if !repos::is_known(&self.db, repository.id, &repository.name).await.context("reading the repositories")? {
+            let name = &repository.name;
+            let answer = self.github.repository(name).await;
+            let known = answer
+                .map_err(|error| Unproven::Unconfirmed(format!("GitHub does not confirm the name {name}: {error}")))?;
+            if known.id != repository.id || !known.full_name.eq_ignore_ascii_case(&name.to_string()) {
+                let (told, id, now) = (repository.id, known.id, known.full_name);
+                let why = format!("the payload says that {name} is number {told}, but GitHub has {now}, number {id}");
+                return Err(Unproven::Contradicted(why).into());
+            }
+        }
+        Ok(address)
+    }
+
+    /// Fetches the commit of a push, and checks that its branch or tag has it.
+    ///
+    /// # Errors
+    /// Fails with [`Unproven`] when the branch or tag does not have the commit, or not any more.
+    pub(super) async fn pushed_commit(&self, remote: &Remote<'_>, trigger: &Trigger) -> anyhow::Result<()> {
+        let reference = match (&trigger.branch, &trigger.tag) {
+            (_, Some(tag)) => format!("refs/tags/{tag}"),
+            (Some(branch), None) => format!("refs/heads/{branch}"),
+            (None, None) => anyhow::bail!("a push to neither a branch nor a tag"),
+        };
+        let fetch = self.mirrors.fetch_commit(remote, &trigger.sha);
+        self.on_ref(remote, &trigger.sha, &reference, fetch).await
+    }
+
+    /// Fetches the merge commit of a pull request. If the pull request comes from a branch of the repository itself,
+    /// checks that the branch has its head: the jobs of such a pull request are trusted as those of a push are.
+    ///
+    /// # Errors
+    /// Fails with [`Unproven`] when the branch does not have the commit, or not any more.
+    pub(super) async fn proposed_commit(
+        &self,
+        remote: &Remote<'_>,
+        pull: &PullRequest,
+        head: &Sha,
+    ) -> anyhow::Result<Sha> {
+        let fetch = self.merge_commit(remote, pull.number, head);
+        if pull.is_from_fork(remote.repo) {
+            return fetch.await;
+        }
+        self.on_ref(remote, head, &format!("refs/heads/{}", pull.head_branch), fetch).await
+    }
+
+    /// Fetches a commit by `fetch`, and checks that it is on a ref of the remote.
+    async fn on_ref<T>(
+        &self,
+        remote: &Remote<'_>,
+        sha: &Sha,
+        reference: &str,
+        fetch: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        // In most cases the ref is at the commit. So its place is asked for while the commit is fetched.
+        let (fetched, tip) = tokio::join!(fetch, self.mirrors.tip(remote, reference));
+        let repo = remote.repo;
+        let Some(tip) = tip? else {
+            return Err(Unproven::Unconfirmed(format!("{repo} has no {reference}, or not any more")).into());
+        };
+        if tip == *sha {
+            return fetched;
+        }
+        let off_ref =
+            || Unproven::Unconfirmed(format!("{reference} of {repo} does not have {}, or not any more", sha.short()));
+        // GitHub serves commits of forks under the name of their parent too. So a commit that is there proves nothing.
+        let fetched = fetched.with_context(off_ref)?;
+        self.mirrors.fetch_commit(remote, &tip).await?;
+        let is_moved_tag = reference.starts_with("refs/tags/");
+        if is_moved_tag || !self.mirrors.contains(repo, &tip, sha).await? {
+            return Err(off_ref().into());
+        }
+        Ok(fetched)
+    }
+}

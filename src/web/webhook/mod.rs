@@ -1,0 +1,183 @@
+//! Deliveries from GitHub: verified, stored and acknowledged. Intake decides later what to build.
+
+mod body;
+mod secrets;
+
+use std::str;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{self, Path, Request};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+use tracing::{info, warn};
+
+use super::State;
+use super::error::{Error, InJson};
+use crate::domain::{DeliveryId, pg_text};
+use crate::github::Scope;
+use crate::github::event::{self, Event};
+use crate::github::signature::Signature;
+use crate::store::deliveries::Stored;
+pub use body::Room;
+pub use secrets::Secrets;
+
+const MAX_EVENT: usize = 100;
+/// Size of a body, in bytes, from which its verification would keep other requests waiting.
+const LARGE: usize = 1 << 20;
+
+const DELIVERY: HeaderName = HeaderName::from_static("x-github-delivery");
+const EVENT: HeaderName = HeaderName::from_static("x-github-event");
+const SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
+
+type Accepted = Result<(StatusCode, Json<Value>), InJson>;
+
+/// `POST /webhooks/github`: deliveries that a secret for all repositories signs.
+pub(super) async fn of_all(extract::State(state): extract::State<State>, request: Request) -> Accepted {
+    Ok(receive(state, Scope::All, request).await?)
+}
+
+/// `POST /webhooks/github/{owner}`
+pub(super) async fn of_owner(
+    extract::State(state): extract::State<State>,
+    Path(owner): Path<String>,
+    request: Request,
+) -> Accepted {
+    let scope = owner.parse().map_err(|_| Error::BadSignature)?;
+    Ok(receive(state, scope, request).await?)
+}
+
+/// `POST /webhooks/github/{owner}/{repo}`
+pub(super) async fn of_repo(
+    extract::State(state): extract::State<State>,
+    Path((owner, repo)): Path<(String, String)>,
+    request: Request,
+) -> Accepted {
+    let scope = format!("{owner}/{repo}").parse().map_err(|_| Error::BadSignature)?;
+    Ok(receive(state, scope, request).await?)
+}
+
+async fn receive(state: State, scope: Scope, request: Request) -> Result<(StatusCode, Json<Value>), Error> {
+    let (parts, body) = request.into_parts();
+    let headers = parts.headers;
+    // Everything that can be refused without the body is refused before it is read.
+    let signature = text(&headers, &SIGNATURE).and_then(Signature::read).ok_or(Error::BadSignature)?;
+    let id: DeliveryId = text(&headers, &DELIVERY)
+        .ok_or_else(|| Error::BadRequest("The header X-GitHub-Delivery is missing.".to_owned()))?
+        .parse()
+        .map_err(|error| Error::BadRequest(format!("The header X-GitHub-Delivery: {error}.")))?;
+    let event = text(&headers, &EVENT)
+        .filter(|event| !event.is_empty() && event.len() <= MAX_EVENT)
+        .ok_or_else(|| Error::BadRequest("The header X-GitHub-Event is missing or too long.".to_owned()))?;
+    let secrets = state.webhook_secrets.current().await?;
+    if !secrets.has(&scope) {
+        return Err(if scope == Scope::All { Error::NoWebhookSecret } else { Error::BadSignature });
+    }
+    let received = state.webhook_room.receive(body).await?;
+    let claims = Claims { scope, signature, event: event.to_owned(), content_type: content_type(&headers) };
+    let bytes = received.bytes.clone();
+    let verify = move || claims.verify(&secrets, &bytes);
+    let verified = if received.bytes.len() < LARGE {
+        verify()?
+    } else {
+        tokio::task::spawn_blocking(verify).await.map_err(anyhow::Error::from)??
+    };
+    let Verified { json, outcome } = verified;
+    let said = match state.deliveries.put(&id, event, &json, outcome.as_deref()).await? {
+        Stored::Duplicate => "already processed",
+        Stored::New => {
+            match outcome {
+                None => state.bells.intake.ring(),
+                Some(reason) => info!(delivery = %id, "delivery {id} asks for no build: {reason}"),
+            }
+            "accepted"
+        }
+    };
+    // Until here, the body takes room in memory.
+    drop(received);
+    Ok((StatusCode::ACCEPTED, Json(json!({ "delivery": id.as_str(), "state": said }))))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn content_type(headers: &HeaderMap) -> ContentType {
+    match text(headers, &header::CONTENT_TYPE) {
+        Some(text) if text.starts_with("application/x-www-form-urlencoded") => ContentType::Form,
+        _ => ContentType::Json,
+    }
+}
+
+/// Form of a body, as it is chosen for the webhook on GitHub.
+enum ContentType {
+    Json,
+    /// JSON in the form field `payload`.
+    Form,
+}
+
+/// Claims of a request about its body.
+struct Claims {
+    scope: Scope,
+    signature: Signature,
+    event: String,
+    content_type: ContentType,
+}
+
+/// A body that a known secret has signed.
+struct Verified {
+    json: Bytes,
+    /// Reason why it asks for no build.
+    outcome: Option<String>,
+}
+
+impl Claims {
+    fn verify(&self, secrets: &secrets::Current, body: &Bytes) -> Result<Verified, Error> {
+        // Verified before anything else reads the body: only GitHub's payloads may be parsed.
+        if !secrets.sign(&self.scope, body, self.signature) {
+            return Err(Error::BadSignature);
+        }
+        let json = self.payload(body)?;
+        // Most deliveries ask for no build and need no intake. Intake parses the others again from their rows, so that
+        // the row is all that it needs.
+        let outcome = match event::parse(&self.event, &json) {
+            Ok(Event::Build(repository, _)) => {
+                let (repo, scope) = (repository.name, &self.scope);
+                if secrets.scope_of(&repo).as_ref() != Some(scope) {
+                    warn!("a delivery for {repo} was refused: it was signed with a secret of {scope}");
+                    return Err(Error::WrongScope(repo));
+                }
+                None
+            }
+            Ok(Event::Ignored(reason)) => Some(reason),
+            Err(error) => {
+                check_json(&json)?;
+                Some(format!("{error:#}"))
+            }
+        };
+        // Postgres has no NUL in text. It would reject the other deliveries of the same transaction as well.
+        Ok(Verified { json, outcome: outcome.map(|reason| pg_text(&reason)) })
+    }
+
+    /// Returns the JSON in the body.
+    fn payload(&self, body: &Bytes) -> Result<Bytes, Error> {
+        match self.content_type {
+            ContentType::Json => Ok(body.clone()),
+            ContentType::Form => {
+                let field = url::form_urlencoded::parse(body).find(|(name, _)| name == "payload");
+                let (_, value) =
+                    field.ok_or_else(|| Error::BadRequest("The form has no field `payload`.".to_owned()))?;
+                Ok(Bytes::from(value.into_owned()))
+            }
+        }
+    }
+}
+
+/// Checks that a payload is JSON. One with unknown content is kept, but one that is not JSON is rejected.
+fn check_json(json: &[u8]) -> Result<(), Error> {
+    let invalid = |why: String| Error::BadRequest(format!("The body is not JSON: {why}."));
+    let text = str::from_utf8(json).map_err(|error| invalid(error.to_string()))?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| invalid(error.to_string()))?;
+    Ok(())
+}
