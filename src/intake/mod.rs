@@ -161,8 +161,13 @@ impl Intake {
         let cause = delivery.last_error.as_deref().unwrap_or("the reason is not known");
         let reason = format!("{MAX_TRIES} tries to work on this delivery failed, the last one because: {cause}");
         error!(delivery = %delivery.id, "delivery {} is given up: {reason}", delivery.id);
-        let plan = unbuilt::given_up(&reason);
-        self.insert(delivery, repository, trigger, &trigger.sha, plan, Some(&reason)).await.map_err(|error| {
+        let inserted = async {
+            // A build of a repository that GitHub does not confirm would store that repository.
+            self.address(repository).await?;
+            let plan = unbuilt::given_up(&reason);
+            self.insert(delivery, repository, trigger, &trigger.sha, plan, Some(&reason)).await
+        };
+        inserted.await.map_err(|error| {
             warn!(delivery = %delivery.id, "delivery {} gets no build: {error:#}", delivery.id);
             NotYet::GivenUp(reason)
         })

@@ -293,6 +293,7 @@ async fn a_tag_that_is_called_as_a_branch_does_not_write_the_branchs_cache() {
     repo.write(".travis.yml", TRAVIS);
     let sha = push(&app, &repo, "d-1").await;
     let mut tag = payload::push(&app.github, &repo, "main");
+    repo.git(&["push", "--quiet", "origin", "HEAD:refs/tags/main"]);
     tag["ref"] = "refs/tags/main".into();
     Delivery::new("tag", "push", &tag).post(&app.base).await;
     let end = |posted: &crate::support::github::Posted| {

@@ -334,8 +334,8 @@ const FAR: [(&str, &str, &str); 3] = [
     ),
     (
         "a job",
-        "insert into job (build_id, number, kind, config, not_before)
-         values (1, 1, 'script', '{}', now() + interval '1 year')",
+        "insert into job (repo_id, build_id, number, kind, config, not_before)
+         values (1, 1, 1, 'script', '{}', now() + interval '1 year')",
         "select count(*) from job where not_before > now() + interval '5 s'",
     ),
 ];
@@ -413,7 +413,7 @@ async fn a_clock_that_jumps_ahead_errors_no_job_for_want_of_a_runner() {
              values (1, 'acme', 'styles', false, 'main', 'http://localhost/');
          insert into build (repo_id, number, kind, sha, built_sha)
              values (1, 1, 'push', repeat('0', 40), repeat('0', 40));
-         insert into job (build_id, number, kind, config, labels) values (1, 1, 'script', '{}', '{arm64}');
+         insert into job (repo_id, build_id, number, kind, config, labels) values (1, 1, 1, 'script', '{}', '{arm64}');
          insert into runner (name, endpoint, slots, labels) values ('far', 'tcp://far', 1, '{arm64}');",
     )
     .execute(&db)
