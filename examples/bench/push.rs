@@ -49,9 +49,10 @@ async fn measured(yard: &Yard, repo: &Repo, what: &str, [first, whole]: [&str; 2
     for run in 0..=RUNS {
         before(run).await;
         let sha = repo.commit(&format!("Run {run}"));
-        let delivery = Delivery::new(&format!("{what}-{run}"), "push", &payload::push(&yard.github, repo, "main"));
+        let id = format!("{what}-{run}").replace(' ', "-");
+        let delivery = Delivery::new(&id, "push", &payload::push(&yard.github, repo, "main"));
         let begin = Instant::now();
-        delivery.post(&yard.service.base).await;
+        assert_eq!(delivery.post(&yard.service.base).await.0, 202);
         grown(&db, &sha, 1).await;
         let line = begin.elapsed().as_secs_f64();
         let end = yard.github.wait_for_end(&sha, "trainyard/push").await;
