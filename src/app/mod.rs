@@ -135,11 +135,8 @@ impl App {
             shutdown: shutdown.clone(),
         };
         let mut tasks = JoinSet::new();
-        let bounds = web::Bounds::default();
-        tasks.spawn(endless(web::serve(listener, web::router(state), bounds, shutdown.clone())));
-        // Canceled jobs get time to stop, and their statuses to be posted.
-        let goodbye =
-            if config.server.cancel_on_stop { STOP_OF_JOBS + LAST_STATUSES } else { Duration::ZERO } + GOODBYE;
+        let goodbye = goodbye(&config);
+        tasks.spawn(endless(web::serve(listener, web::router(state), web::Bounds::default(), shutdown.clone())));
         tasks.spawn(run_steps(config, planner, pools.clone(), bells, keys, objects, shutdown.clone()));
         // The database must outlive its clients.
         let stop_cluster = CancellationToken::new();
@@ -160,12 +157,15 @@ impl App {
         // Waits for connections that are still in use: an aborted task may have left some.
         let _ = tokio::time::timeout(GOODBYE, pools.close()).await;
         stop_cluster.cancel();
-        while let Some(ended) = supervisor.join_next().await {
-            ended.context("the supervisor of Postgres panicked")??;
-        }
+        supervisor.join_next().await.transpose().context("the supervisor of Postgres panicked")?.transpose()?;
         info!("stopped");
         outcome
     }
+}
+
+/// Returns the time for the end of all tasks. Canceled jobs get time to stop, and their statuses to be posted.
+fn goodbye(config: &Config) -> Duration {
+    if config.server.cancel_on_stop { STOP_OF_JOBS + LAST_STATUSES + GOODBYE } else { GOODBYE }
 }
 
 fn warn_of_missing_secrets(config: &Config) {
@@ -231,12 +231,7 @@ async fn run_steps(
     // Statuses are posted until the last job has ended.
     let ended = CancellationToken::new();
     let runners = serve_runners(db.clone(), Duties::Installation, workers.clone(), shutdown.clone());
-    let runners_ended = ended.clone();
-    tasks.spawn(async move {
-        let outcome = runners.await;
-        runners_ended.cancel();
-        outcome
-    });
+    tasks.spawn(then_cancel(runners, ended.clone()));
     let cancels = if config.travis.cancel_running { Cancels::Running } else { Cancels::Queued };
     let archiver = Archiver::new(
         Duties::Installation,
@@ -259,6 +254,13 @@ async fn run_steps(
     let janitor = Janitor::new(Duties::Installation, Database { pool: db, bells }, workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
     all_until(tasks, &shutdown).await
+}
+
+/// Runs a task, and cancels `ended` at its end.
+async fn then_cancel(task: impl Future<Output = anyhow::Result<()>>, ended: CancellationToken) -> anyhow::Result<()> {
+    let outcome = task.await;
+    ended.cancel();
+    outcome
 }
 
 /// Wraps a task that cannot fail, to run among others that can.

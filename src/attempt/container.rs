@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{ImagesConfig, Shared, Started};
@@ -178,7 +179,7 @@ pub fn checkout_image_spec(image: &str, repo: &RepoName, commit: &Sha, limits: &
 /// # Errors
 /// Fails when the engine does not answer.
 pub async fn never_began(engine: &Engine, container: &str, exit: &Exit) -> anyhow::Result<bool> {
-    Ok(exit.status == NOT_BEGUN && engine.copy_out(container, BEGUN).await?.is_none())
+    Ok(exit.status == NOT_BEGUN && engine.copy_out(container, BEGUN, &CancellationToken::new()).await?.is_none())
 }
 
 async fn restore(engine: &Engine, container: &str, cached: Cached) -> anyhow::Result<()> {

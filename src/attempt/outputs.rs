@@ -40,7 +40,7 @@ pub struct Outputs {
 pub async fn outputs(engine: &Engine, container: &str, folder: &str) -> anyhow::Result<Outputs> {
     let stop = CancellationToken::new();
     let _ends_reading = stop.clone().drop_guard();
-    let Some(tar) = engine.read_out(container, folder, &stop).await? else { return Ok(Outputs::default()) };
+    let Some(tar) = engine.copy_out(container, folder, &stop).await? else { return Ok(Outputs::default()) };
     let read = tokio::task::spawn_blocking(move || read(tar));
     let outputs = tokio::time::timeout(LIMIT, read).await.context("reading the outputs takes too long")?;
     outputs.context("reading the outputs")?

@@ -4,7 +4,7 @@
 //! Every engine is a Docker engine today. A second kind becomes a second arm behind these methods, and no code that
 //! runs a job has to change: `worker/run`, `attempt` and `cli/run` use [`Engine`], and never Docker directly.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -107,25 +107,13 @@ impl Engine {
         self.docker.put_tar(container, tar).await
     }
 
-    /// Reads a file or folder from a container, which may have ended. The result is a tar in which each name begins
-    /// with the last part of `path`. Returns `None` when the container has no such path.
+    /// Reads a file or folder from a container, which may have ended, for code that blocks. The result is a tar in which
+    /// each name begins with the last part of `path`. Returns `None` when the container has no such path. The reading
+    /// ends early when `stop` is cancelled, because such code goes on after the task that waits for it was dropped.
     ///
     /// # Errors
     /// Fails when the engine does not answer, or when the container is gone.
     pub async fn copy_out(
-        &self,
-        container: &str,
-        path: &str,
-    ) -> anyhow::Result<Option<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + use<>>> {
-        self.docker.tar_of(container, path).await
-    }
-
-    /// Reads as [`Engine::copy_out`] does, for code that blocks. The reading ends early when `stop` is cancelled, because
-    /// such code goes on after the task that waits for it was dropped.
-    ///
-    /// # Errors
-    /// Fails as [`Engine::copy_out`] does.
-    pub async fn read_out(
         &self,
         container: &str,
         path: &str,

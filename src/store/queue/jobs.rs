@@ -100,8 +100,7 @@ async fn claim_within(
 ) -> sqlx::Result<Option<Claimed>> {
     sqlx::query_as(concat!(
         "with recursive lane as (
-             (select repo_id, priority from job
-              where state = 'queued' and not has_requirements and not_before <= now()
+             (select repo_id, priority from job where state = 'queued' and not has_requirements and not_before <= now()
               order by repo_id, priority desc, id limit 1)
              union all
              select next.* from lane, lateral (
@@ -116,8 +115,7 @@ async fn claim_within(
                  select repo_id from share where priority >= $2 and ($1 is null or running < $1)
                  order by running, priority desc, served_at nulls first, repo_id
              ) turn, lateral (
-                 select id from job
-                 where state = 'queued' and not has_requirements and not_before <= now()
+                 select id from job where state = 'queued' and not has_requirements and not_before <= now()
                      and job.repo_id = turn.repo_id and priority >= $2
                  order by priority desc, id limit 1 for update skip locked
              ) head limit 1

@@ -141,7 +141,7 @@ async fn try_store(engine: &Engine, settings: &Settings, container: &str, cache:
     let (repo, reference, slug) = (cache.repo, cache.refs[0].clone(), cache.slug.clone());
     let mut new = tokio::task::spawn_blocking(move || caches.begin(repo, &reference, &slug)).await??;
     for path in paths {
-        let tar = engine.read_out(container, &path, &stop).await.with_context(|| format!("reading {path}"))?;
+        let tar = engine.copy_out(container, &path, &stop).await.with_context(|| format!("reading {path}"))?;
         let Some(tar) = tar else { continue };
         new = tokio::task::spawn_blocking(move || new.add(&path, tar).map(|()| new)).await??;
     }
@@ -163,7 +163,7 @@ async fn try_store(engine: &Engine, settings: &Settings, container: &str, cache:
 
 /// Returns the folders that the script listed, each a path from the root; empty when the script did not get that far.
 async fn listed_paths(engine: &Engine, container: &str, stop: &CancellationToken) -> anyhow::Result<Vec<String>> {
-    let Some(tar) = engine.read_out(container, &format!("{HOME}/.travis/cache"), stop).await? else {
+    let Some(tar) = engine.copy_out(container, &format!("{HOME}/.travis/cache"), stop).await? else {
         return Ok(Vec::new());
     };
     let read = move || -> anyhow::Result<String> {

@@ -117,7 +117,7 @@ async fn try_store(run: &Run, origin: Origin, container: &str) -> anyhow::Result
     let limit = settings.limits.artifacts;
     let mut taken = Taken::new(objects, keys, origin, run.attempt, limit);
     for path in declared.paths {
-        let tar = engine.read_out(container, &path, &stop).await.with_context(|| format!("reading {path}"))?;
+        let tar = engine.copy_out(container, &path, &stop).await.with_context(|| format!("reading {path}"))?;
         let Some(tar) = tar else { continue };
         let base = declared.base.clone();
         taken = tokio::task::spawn_blocking(move || taken.take(&base, &path, tar).map(|()| taken)).await??;
@@ -131,7 +131,7 @@ async fn try_store(run: &Run, origin: Origin, container: &str) -> anyhow::Result
 /// Returns the paths that the script listed; no paths when the script did not get that far.
 async fn declared(engine: &Engine, container: &str, stop: &CancellationToken) -> anyhow::Result<Declared> {
     let nothing = Declared { base: PathBuf::from("/"), paths: Vec::new(), left_out: 0 };
-    let Some(tar) = engine.read_out(container, &format!("{HOME}/.travis/artifacts"), stop).await? else {
+    let Some(tar) = engine.copy_out(container, &format!("{HOME}/.travis/artifacts"), stop).await? else {
         return Ok(nothing);
     };
     let read = move || -> anyhow::Result<String> {
