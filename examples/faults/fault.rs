@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use crate::flood;
 use crate::load::{Load, REPO};
 use crate::random::Random;
+use crate::stranger::Stranger;
 use crate::support::engine::remote::Cut;
 use crate::support::github;
 use crate::yard::Yard;
@@ -38,12 +39,15 @@ pub enum Fault {
     ClockFarAheadAndBack,
     SlowWebhooks,
     PageFlood,
+    PlanningBomb,
+    LargePack,
+    ManyFiles,
     /// No fault: the end of the run, after all of them.
     Nothing,
 }
 
 /// Probability of each fault, as a share of the sum: a long pause takes ten seconds.
-const WEIGHTS: [(Fault, u64); 25] = [
+const WEIGHTS: [(Fault, u64); 28] = [
     (Fault::Kill, 30),
     (Fault::Interrupt, 10),
     (Fault::Pause, 15),
@@ -69,6 +73,9 @@ const WEIGHTS: [(Fault, u64); 25] = [
     (Fault::ClockFarAheadAndBack, 4),
     (Fault::SlowWebhooks, 6),
     (Fault::PageFlood, 6),
+    (Fault::PlanningBomb, 4),
+    (Fault::LargePack, 4),
+    (Fault::ManyFiles, 4),
 ];
 /// Longer than a lease.
 const LONG_PAUSE: Duration = Duration::from_secs(10);
@@ -120,12 +127,15 @@ impl Fault {
             Self::ClockFarAheadAndBack => "the clock jumps far ahead, and back",
             Self::SlowWebhooks => "webhooks that do not end",
             Self::PageFlood => "a flood of readers",
+            Self::PlanningBomb => "a stranger's commit takes minutes to plan",
+            Self::LargePack => "a stranger's pack fills the disk",
+            Self::ManyFiles => "a stranger's tree takes all inodes",
             Self::Nothing => "after all of them",
         }
     }
 
     /// Causes the fault. The service runs again afterwards, or will before the next push.
-    pub async fn inject(self, yard: &mut Yard, load: &Load, random: &mut Random) {
+    pub async fn inject(self, yard: &mut Yard, load: &mut Load, random: &mut Random) {
         match self {
             Self::Kill => {
                 yard.kill();
@@ -199,6 +209,9 @@ impl Fault {
             }
             Self::SlowWebhooks => flood::slow_webhooks(yard.base().unwrap_or_default(), random).await,
             Self::PageFlood => flood::pages(yard.base().unwrap_or_default(), random).await,
+            Self::PlanningBomb => load.push_of(Stranger::SlowPlan, yard).await,
+            Self::LargePack => load.push_of(Stranger::LargePack, yard).await,
+            Self::ManyFiles => load.push_of(Stranger::ManyFiles, yard).await,
             Self::Nothing => {}
         }
     }

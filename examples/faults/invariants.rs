@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use trainyard::storage::{Logs, Objects, StorageConfig};
 
 use crate::fault::containers;
-use crate::load::{LINES, Load};
+use crate::load::{End, LINES, Load};
 use crate::yard::{SLOTS, Yard};
 
 /// Facts that were seen before and must not change.
@@ -102,8 +102,13 @@ impl Memory {
             if states.last().map(String::as_str) != Some(wanted) {
                 return Err(format!("{} is {state}, and GitHub was told {states:?}", pushed.sha));
             }
-            if state == "passed" && !pushed.passes || state == "failed" && pushed.passes {
-                return Err(format!("{} is {state}, which its script cannot be", pushed.sha));
+            let end = match state.as_str() {
+                "passed" => End::Passed,
+                "failed" => End::Failed,
+                _ => End::Errored,
+            };
+            if end != pushed.end && end != End::Errored {
+                return Err(format!("{} is {state}, and must be {:?}", pushed.sha, pushed.end));
             }
             if state == "errored" {
                 *errored.entry(why(&db, &pushed.sha).await.map_err(|error| error.to_string())?).or_default() += 1;

@@ -1,6 +1,9 @@
 //! A load of pushes, so that there are always jobs for a fault to hit.
 
+use std::collections::BTreeMap;
+
 use crate::random::Random;
+use crate::stranger::Stranger;
 use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 use crate::yard::Yard;
@@ -10,11 +13,13 @@ const BUILDS: usize = 4;
 /// Number of lines of a counting job.
 pub const LINES: u32 = 30;
 
-/// Repository of all pushes.
+/// Repository of all pushes except those of strangers.
 pub const REPO: &str = "acme/styles";
 
 pub struct Load {
     repo: Repo,
+    /// Repositories of the strangers who have pushed.
+    strangers: BTreeMap<Stranger, Repo>,
     /// Accepted pushes.
     pub pushed: Vec<Pushed>,
 }
@@ -23,35 +28,62 @@ pub struct Load {
 pub struct Pushed {
     pub sha: String,
     pub delivery: Delivery,
-    /// True when the build must pass.
-    pub passes: bool,
+    pub end: End,
+}
+
+/// The state in which a build must end, unless a fault makes it an errored one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Passed,
+    Failed,
+    Errored,
 }
 
 impl Load {
     pub fn new(yard: &Yard) -> Self {
-        Self { repo: yard.github.repo(REPO), pushed: Vec::new() }
+        Self { repo: yard.github.repo(REPO), strangers: BTreeMap::new(), pushed: Vec::new() }
     }
 
     /// Pushes until there are enough unfinished builds.
     pub async fn top_up(&mut self, yard: &mut Yard, random: &mut Random) {
         while unfinished(yard).await < BUILDS {
-            let passes = random.below(4) > 0;
+            let end = if random.below(4) > 0 { End::Passed } else { End::Failed };
             let counting = format!("for i in $(seq 1 {LINES}); do echo \"line $i.\"; sleep 0.0$((RANDOM % 10)); done");
-            let last = if passes { "true" } else { "test -f nothing" };
+            let last = if end == End::Passed { "true" } else { "test -f nothing" };
             let jobs = 1 + random.below(2);
             let env: Vec<String> = (0..jobs).map(|job| format!("JOB={job}")).collect();
             let size = if random.below(4) == 0 { "vm: {size: gpu-medium}\n" } else { "" };
             let script = format!("script:\n  - {counting:?}\n  - {last}\n");
             let travis = format!("language: shell\n{size}env: [{}]\n{script}", env.join(", "));
             self.repo.write(".travis.yml", &travis);
-            let number = self.pushed.len();
-            let sha = self.repo.commit(&format!("Push {number}"));
-            // Each push has its own branch: a newer push of the same branch would cancel the older one.
-            let payload = payload::push(&yard.github, &self.repo, &format!("branch-{number}"));
-            let delivery = Delivery::new(&format!("push-{number}"), "push", &payload);
-            self.deliver(yard, &delivery).await;
-            self.pushed.push(Pushed { sha, delivery, passes });
+            let sha = self.repo.commit(&format!("Push {}", self.pushed.len()));
+            let repo = self.repo.clone();
+            self.push(yard, &repo, sha, end).await;
         }
+    }
+
+    /// Pushes another commit of a stranger.
+    pub async fn push_of(&mut self, stranger: Stranger, yard: &mut Yard) {
+        let repo = self.strangers.entry(stranger).or_insert_with(|| {
+            let repo = yard.github.repo(stranger.repo());
+            stranger.stage(&repo);
+            repo
+        });
+        let repo = repo.clone();
+        repo.git(&["commit", "--quiet", "--allow-empty", "-m", &format!("Push {}", self.pushed.len())]);
+        repo.git(&["push", "--quiet", "origin", "HEAD"]);
+        let sha = repo.head();
+        self.push(yard, &repo, sha, End::Errored).await;
+    }
+
+    /// Sends the push of a commit.
+    async fn push(&mut self, yard: &mut Yard, repo: &Repo, sha: String, end: End) {
+        let number = self.pushed.len();
+        // Each push has its own branch: a newer push of the same branch would cancel the older one.
+        let payload = payload::push(&yard.github, repo, &format!("branch-{number}"));
+        let delivery = Delivery::new(&format!("push-{number}"), "push", &payload);
+        self.deliver(yard, &delivery).await;
+        self.pushed.push(Pushed { sha, delivery, end });
     }
 
     /// Sends a delivery until it is accepted, as a person would who sees it fail on GitHub.

@@ -2,8 +2,7 @@
 //! nothing was lost.
 //!
 //! `SEED` repeats a run's choices (not its timing), `FAULTS` sets their number, and `AWAY` the seconds for which Postgres
-//! is away now and then. Everything is on this machine, in
-//! separate folders and containers, and ends by itself.
+//! is away now and then. Everything is on this machine, in separate folders and containers, and ends by itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what cannot work shall say so at once")]
 #![allow(missing_docs, reason = "a program")]
 
@@ -15,6 +14,7 @@ mod flood;
 mod invariants;
 mod load;
 mod random;
+mod stranger;
 mod yard;
 
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ async fn main() -> ExitCode {
         tokio::time::sleep(Duration::from_millis(random.below(700))).await;
         let fault = Fault::any(&mut random);
         *injected.entry(fault.name()).or_default() += 1;
-        fault.inject(&mut yard, &load, &mut random).await;
+        fault.inject(&mut yard, &mut load, &mut random).await;
         if let Err(broken) = memory.check(&yard).await {
             return failed(&yard, number, fault, seed, &broken);
         }

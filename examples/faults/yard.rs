@@ -18,6 +18,10 @@ use crate::support::service::Service;
 pub const SLOTS: [(&str, i64); 2] = [("local", 2), ("remote", 2)];
 /// Size of the disk with the service's data: a small one, so that it is filled quickly.
 const DISK: &str = "1g";
+/// Number of its inodes: fewer than a stranger's tree has files.
+const INODES: u32 = 20_000;
+/// The most bytes that a fetch may add.
+pub const MAX_FETCH: u64 = 32 << 20;
 /// Free space below which the service starts no job.
 const LEAST_FREE: &str = "64 MiB";
 
@@ -48,7 +52,7 @@ impl Yard {
         let config = configuration(&folder.path().join("data"), None, &github);
         let [(local, slots), (far, far_slots)] = SLOTS;
         let change = format!(
-            "storage = {{least_free = '{LEAST_FREE}'}}\nlimits = {{silence = '{SILENCE}'}}\ngpu = {{sizes = {{gpu-medium = {{}}}}}}\n\
+            "storage = {{least_free = '{LEAST_FREE}'}}\ngit = {{max_fetch = {MAX_FETCH}}}\nlimits = {{silence = '{SILENCE}'}}\ngpu = {{sizes = {{gpu-medium = {{}}}}}}\n\
              [[runner]]\nname = '{local}'\nslots = {slots}\nready = 2\n\
              [[runner]]\nname = '{far}'\nslots = {far_slots}\nready = 1\nendpoint = {:?}\ntls = {}\n",
             remote.tcp(),
@@ -67,7 +71,9 @@ impl Yard {
     fn mount_disk(&self) {
         std::fs::create_dir(self.data()).unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={DISK},mode=755"), "trainyard-faults"]).arg(self.data());
+        mount
+            .args(["-t", "tmpfs", "-o", &format!("size={DISK},nr_inodes={INODES},mode=755"), "trainyard-faults"])
+            .arg(self.data());
         assert!(mount.status().expect("mount runs").success());
     }
 

@@ -242,14 +242,14 @@ async fn run_steps(
     tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));
     planner.warm_up();
     let github = Client::new(&config.github)?;
-    let intake = Intake::new(db.clone(), bells.clone(), github.clone(), mirrors, planner, cancels, config.gpu);
-    for _ in 0..INTAKES {
-        tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));
-    }
     let windows = Window::of(config.github.statuses_per_minute, config.github.statuses_per_hour);
-    let outbox = Outbox::new(db.clone(), github, config.server.public_url, windows);
+    let outbox = Outbox::new(db.clone(), github.clone(), config.server.public_url, windows);
     for _ in 0..POSTERS {
         tasks.spawn(endless(outbox_loop(outbox.clone(), bells.clone(), ended.clone(), at_last)));
+    }
+    let intake = Intake { db: db.clone(), bells: bells.clone(), github, mirrors, planner, cancels, gpu: config.gpu };
+    for _ in 0..INTAKES {
+        tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));
     }
     let janitor = Janitor::new(Duties::Installation, Database { pool: db, bells }, workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));

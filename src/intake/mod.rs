@@ -44,13 +44,16 @@ const MAX_TRIES: i32 = 8;
 /// Turns deliveries into builds.
 #[derive(Debug, Clone)]
 pub struct Intake {
-    db: PgPool,
-    bells: Bells,
-    github: Client,
-    mirrors: Mirrors,
-    planner: Planner,
-    cancels: Cancels,
-    gpu: gpu::GpuConfig,
+    pub db: PgPool,
+    pub bells: Bells,
+    /// GitHub that proves the deliveries.
+    pub github: Client,
+    /// Clones that files and commits are read from.
+    pub mirrors: Mirrors,
+    pub planner: Planner,
+    /// Older builds that a new one cancels.
+    pub cancels: Cancels,
+    pub gpu: gpu::GpuConfig,
 }
 
 /// Reason why a delivery has not resulted in a build.
@@ -72,19 +75,6 @@ impl From<anyhow::Error> for NotYet {
 }
 
 impl Intake {
-    /// Returns an intake that asks this GitHub, reads from these mirrors, and plans with this planner.
-    pub fn new(
-        db: PgPool,
-        bells: Bells,
-        github: Client,
-        mirrors: Mirrors,
-        planner: Planner,
-        cancels: Cancels,
-        gpu: gpu::GpuConfig,
-    ) -> Self {
-        Self { db, bells, github, mirrors, planner, cancels, gpu }
-    }
-
     /// Handles the oldest open delivery. Returns false if there is none, or no room for what it would fetch: then it
     /// waits. The janitor reports the lack of room.
     ///

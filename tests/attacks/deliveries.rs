@@ -149,6 +149,7 @@ async fn a_forged_delivery_gives_no_build_and_changes_no_repository() {
     let builds: i64 = sqlx::query_scalar("select count(*) from build").fetch_one(&app.db).await.unwrap();
     assert_eq!(builds, 1, "a forged delivery was built");
     assert_eq!(repository(&app.db).await, stored, "a forged delivery changed the repository");
+    victim.app.stop().await;
 }
 
 /// Returns the facts of all stored repositories.
@@ -170,6 +171,7 @@ async fn an_address_in_a_payload_leads_to_no_other_repository() {
     let own = (i64::from(number("acme/styles")), "acme".into(), "styles".into(), app.github.clone_url("acme/styles"));
     assert_eq!(repository(&app.db).await, [own]);
     assert_eq!(app.github.git.saw_token("evil/styles"), None, "it was fetched");
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -201,6 +203,7 @@ async fn honest_races_are_told_from_forgeries() {
     rescued["ref"] = "refs/heads/rescued".into();
     Delivery::new("rescued", "push", &rescued).post(&app.base).await;
     assert_eq!(outcome(&app, "rescued").await, "acme/styles#3");
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -226,6 +229,7 @@ async fn a_renamed_repository_keeps_its_builds_once_github_confirms_the_name() {
     Delivery::new("after", "push", &after).post(&app.base).await;
     assert_eq!(outcome(&app, "after").await, "acme/looks#2");
     assert_eq!(repository(&app.db).await.len(), 1);
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -251,6 +255,7 @@ async fn a_captured_body_is_built_once() {
     assert!(outcome(&app, "other").await.contains("not a pull_request payload"));
     let builds: i64 = sqlx::query_scalar("select count(*) from build").fetch_one(&app.db).await.unwrap();
     assert_eq!(builds, 1);
+    app.stop().await;
 }
 
 // --- secrets of owners and repositories ---

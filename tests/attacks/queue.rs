@@ -7,12 +7,11 @@ use serde_json::json;
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use trainyard::domain::{
-    BuildId, GpuRequest, JobKind, Priority, PullRequest, RepoId, RepoName, Requirements, Trigger, TriggerKind, Verdict,
+    BuildId, GpuRequest, JobKind, Priority, PullRequest, RepoId, RepoName, Requirements, Trigger, TriggerKind,
 };
 use trainyard::store::builds::{self, NewBuild};
-use trainyard::store::output::reports::Reports;
 use trainyard::store::queue::superseded::{self, Cancels};
-use trainyard::store::queue::{self, Claimed, Finish, NewJob, QueueConfig};
+use trainyard::store::queue::{self, Claimed, NewJob, QueueConfig};
 use trainyard::store::repos::{self, RepoFacts};
 use trainyard::store::runner::gpus::{self, Seen};
 use trainyard::store::runner::runners::{self, Runner};
@@ -99,24 +98,12 @@ async fn claim(db: &PgPool) -> Option<Claimed> {
     queue::claim(db, "w", LEASE).await.unwrap()
 }
 
-async fn finish(db: &PgPool, job: &Claimed) {
-    let end = Finish {
-        verdict: Verdict::Passed,
-        exit_status: Some(0),
-        reason: None,
-        tail: b"",
-        offset: 0,
-        reports: Reports::default(),
-    };
-    assert!(queue::finish(db, job.attempt_id(), &end).await.unwrap());
-}
-
 /// Ends the jobs in `running` one by one, and claims another for each slot, until a job of `wanted` begins. Returns the
 /// number of other jobs that began before it.
 async fn others_before(db: &PgPool, running: &mut Vec<Claimed>, wanted: BuildId) -> usize {
     for others in 0.. {
         let ended = running.remove(0);
-        finish(db, &ended).await;
+        database::finish(db, &ended).await;
         let next = claim(db).await.expect("a job waits");
         let is_wanted = next.build_id == wanted;
         running.push(next);
@@ -141,7 +128,7 @@ async fn in_turn(db: &PgPool) -> Vec<BuildId> {
     let mut order = Vec::new();
     while let Some(job) = claim(db).await {
         order.push(job.build_id);
-        finish(db, &job).await;
+        database::finish(db, &job).await;
     }
     order
 }
@@ -188,7 +175,7 @@ async fn long_jobs_of_one_repository_do_not_keep_the_slots_from_short_ones_of_an
     // Only the short jobs end: each time, their repository has the smaller share.
     for _ in 0..40 {
         let ended = slots.iter().position(|job| job.build_id == short).expect("a short job runs");
-        finish(&db, &slots.remove(ended)).await;
+        database::finish(&db, &slots.remove(ended)).await;
         slots.push(claim(&db).await.unwrap());
         assert!(slots.iter().any(|job| job.build_id == short));
     }
@@ -262,7 +249,7 @@ async fn forks_never_hold_more_slots_than_their_limit() {
     assert_eq!((running.len() - of_own, of_own), (3, 9), "the limit holds in all repositories together");
     // The end of one makes room for exactly one.
     let fork = running.iter().find(|job| job.build_id != own).unwrap();
-    finish(&db, fork).await;
+    database::finish(&db, fork).await;
     assert_eq!(rush(&db, limits).await.len(), 1);
 }
 
@@ -275,7 +262,7 @@ async fn a_repository_never_holds_more_slots_than_its_limit() {
     let limits = QueueConfig { slots_per_repository: 4, ..UNLIMITED };
     let running = rush(&db, limits).await;
     assert_eq!(running.len(), 12);
-    finish(&db, &running[0]).await;
+    database::finish(&db, &running[0]).await;
     let next = rush(&db, limits).await;
     assert_eq!((next.len(), next[0].build_id), (1, running[0].build_id));
 }
@@ -302,7 +289,7 @@ async fn a_job_that_kills_its_worker_again_and_again_gets_no_turn_of_others() {
         let job = claim(&db).await.unwrap();
         order.push(job.build_id);
         if job.build_id == good {
-            finish(&db, &job).await;
+            database::finish(&db, &job).await;
         } else {
             sqlx::query("update job set lease_until = now() - interval '1 s' where id = $1")
                 .bind(job.id)
@@ -352,7 +339,7 @@ async fn the_shown_order_is_the_order_of_the_claims() {
         build(&db, repo(&db, id).await, by, count).await;
     }
     let running = fill(&db, 3).await;
-    finish(&db, &running[1]).await;
+    database::finish(&db, &running[1]).await;
     let shown: Vec<i64> = queue::order(&db, &UNLIMITED, 100).await.unwrap().iter().map(|job| job.id.0).collect();
     let mut claimed = Vec::new();
     while let Some(job) = claim(&db).await {
@@ -413,7 +400,7 @@ async fn a_crowd_of_trainings_delays_the_training_of_another_by_one() {
     let running = [claim_gpu(&db, &UNLIMITED).await.unwrap(), claim_gpu(&db, &UNLIMITED).await.unwrap()];
     assert!(claim_gpu(&db, &UNLIMITED).await.is_none());
     let other = build_of(&db, repo(&db, 2).await, By::PullRequest, 1, one_gpu(false)).await;
-    finish(&db, &running[0]).await;
+    database::finish(&db, &running[0]).await;
     look(&db, &GPUS).await;
     assert_eq!(claim_gpu(&db, &UNLIMITED).await.unwrap().build_id, other);
 }

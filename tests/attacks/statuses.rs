@@ -362,15 +362,7 @@ async fn a_service_that_starts_shortens_the_waits_of_all_rows() {
     let url = database::url().await;
     let db = PgPool::connect(&url).await.unwrap();
     trainyard::store::MIGRATOR.run(&db).await.unwrap();
-    sqlx::raw_sql(
-        "insert into repo (github_id, owner, name, private, default_branch, clone_url)
-             values (1, 'acme', 'styles', false, 'main', 'http://localhost/');
-         insert into build (repo_id, number, kind, sha, built_sha)
-             values (1, 1, 'push', repeat('0', 40), repeat('0', 40));",
-    )
-    .execute(&db)
-    .await
-    .unwrap();
+    database::insert_build(&db, 1).await;
     for (_, insert, _) in FAR {
         sqlx::raw_sql(insert).execute(&db).await.unwrap();
     }
@@ -408,12 +400,9 @@ async fn a_request_of_the_future_counts_as_one_of_now() {
 #[tokio::test]
 async fn a_clock_that_jumps_ahead_errors_no_job_for_want_of_a_runner() {
     let db = database::pool().await;
+    database::insert_build(&db, 1).await;
     sqlx::raw_sql(
-        "insert into repo (github_id, owner, name, private, default_branch, clone_url)
-             values (1, 'acme', 'styles', false, 'main', 'http://localhost/');
-         insert into build (repo_id, number, kind, sha, built_sha)
-             values (1, 1, 'push', repeat('0', 40), repeat('0', 40));
-         insert into job (repo_id, build_id, number, kind, config, labels) values (1, 1, 1, 'script', '{}', '{arm64}');
+        "insert into job (repo_id, build_id, number, kind, config, labels) values (1, 1, 1, 'script', '{}', '{arm64}');
          insert into runner (name, endpoint, slots, labels) values ('far', 'tcp://far', 1, '{arm64}');",
     )
     .execute(&db)

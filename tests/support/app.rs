@@ -15,6 +15,9 @@ use super::github::{GitHub, SECRET, TOKEN};
 /// Image of shell jobs in tests.
 pub const IMAGE: &str = "trainyard/minimal:bookworm";
 
+/// Jobs that still run at the end of a test leave no container behind.
+const CANCEL_ON_STOP: &str = "[server]\ncancel_on_stop = true\n";
+
 pub struct App {
     pub base: String,
     pub db: PgPool,
@@ -72,7 +75,8 @@ impl App {
         let filter = "trainyard=debug,warn".to_owned();
         trainyard::telemetry::start(&trainyard::telemetry::TelemetryConfig { filter, ..Default::default() }).unwrap();
         let data = folder.path().join("data");
-        let text = merged(&configuration(&data, Some(from_service), &github), change);
+        let text = merged(&configuration(&data, Some(from_service), &github), CANCEL_ON_STOP);
+        let text = merged(&text, change);
         let file = folder.path().join("config.toml");
         std::fs::write(&file, text).unwrap();
         let config = Config::load(Some(&file), std::iter::empty()).unwrap();
@@ -102,9 +106,9 @@ impl App {
     }
 
     /// Stops the service of a test that has put a credential somewhere.
-    pub async fn stop_with_leaks(self) {
+    pub async fn stop_with_leaks(mut self) {
         self.shutdown.cancel();
-        self.serving.await.unwrap().unwrap();
+        (&mut self.serving).await.unwrap().unwrap();
     }
 
     pub async fn get(&self, path: &str) -> (u16, String) {
@@ -124,6 +128,14 @@ impl App {
                 .unwrap(),
         };
         trainyard::store::output::logs::read(&self.db, attempt, 0, usize::MAX).await.unwrap().bytes
+    }
+}
+
+impl Drop for App {
+    /// Panics when a test that passed has not stopped its service: then jobs may still run, and nobody has looked for
+    /// leaks.
+    fn drop(&mut self) {
+        assert!(std::thread::panicking() || self.serving.is_finished(), "the test must end with App::stop");
     }
 }
 

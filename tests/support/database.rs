@@ -8,8 +8,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use trainyard::config::Config;
-use trainyard::domain::{AttemptId, JobId};
+use trainyard::domain::{AttemptId, JobId, Verdict};
 use trainyard::storage::{Logs, Objects};
+use trainyard::store::output::reports::Reports;
+use trainyard::store::queue::{self, Claimed, Finish};
 
 use super::github::{SECRET, TOKEN};
 
@@ -37,6 +39,38 @@ pub async fn pool() -> PgPool {
     pool
 }
 
+/// Inserts the repository acme/styles and its build with this number. Both get the id 1.
+pub async fn insert_build(db: &PgPool, number: i32) {
+    sqlx::raw_sql(
+        "insert into repo (github_id, owner, name, private, default_branch, clone_url)
+             values (1, 'acme', 'styles', false, 'main', 'http://localhost/')",
+    )
+    .execute(db)
+    .await
+    .unwrap();
+    sqlx::query(
+        "insert into build (repo_id, number, kind, sha, built_sha)
+             values (1, $1, 'push', repeat('0', 40), repeat('0', 40))",
+    )
+    .bind(number)
+    .execute(db)
+    .await
+    .unwrap();
+}
+
+/// Ends a job that has passed without output. Panics when the attempt no longer has the job.
+pub async fn finish(db: &PgPool, job: &Claimed) {
+    let end = Finish {
+        verdict: Verdict::Passed,
+        exit_status: Some(0),
+        reason: None,
+        tail: b"",
+        offset: 0,
+        reports: Reports::default(),
+    };
+    assert!(queue::finish(db, job.attempt_id(), &end).await.unwrap());
+}
+
 /// Returns a number that is random enough to distinguish two databases of one process.
 fn rand_like() -> u32 {
     use std::hash::{BuildHasher as _, Hasher as _};
@@ -44,10 +78,10 @@ fn rand_like() -> u32 {
 }
 
 /// Rescues every job whose lease has run out, as a janitor does that has watched it long enough.
-pub async fn rescue(db: &PgPool) -> Vec<trainyard::domain::JobId> {
+pub async fn rescue(db: &PgPool) -> Vec<JobId> {
     let mut rescued = Vec::new();
-    for lease in trainyard::store::queue::leases(db, std::time::Duration::from_secs(3600)).await.unwrap() {
-        if lease.has_run_out && trainyard::store::queue::rescue(db, &lease).await.unwrap() {
+    for lease in queue::leases(db, std::time::Duration::from_secs(3600)).await.unwrap() {
+        if lease.has_run_out && queue::rescue(db, &lease).await.unwrap() {
             rescued.push(lease.attempt.job);
         }
     }

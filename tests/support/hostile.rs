@@ -120,3 +120,22 @@ pub fn all() -> Vec<Hostile> {
         of("templates", format!("notifications:\n  slack: {{template: '{}'}}\n", filled("%{a}")), None),
     ]
 }
+
+/// Writes a commit that costs minutes within all bounds: 100 expressions of a schema on 100 long texts. Each expression
+/// has more states than its cache holds.
+pub fn write_planning_bomb(write: impl Fn(&str, &str)) {
+    let pattern = |n| format!("{{\"pattern\": \"[a-w]{{{}}}a[ab]{{{}}}[c-y]\"}}", n / 10 + 1, n % 10 + 10);
+    let patterns: Vec<String> = (0..100).map(pattern).collect();
+    let mut random = 1_u32;
+    let mut letter = || {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        if random >> 31 == 0 { 'a' } else { 'b' }
+    };
+    let text: String = (0..240_000).map(|_| letter()).collect();
+    let schema = format!("{{\"properties\": {{\"text\": {{\"anyOf\": [{}]}}}}}}", patterns.join(","));
+    write("ci/s.json", &schema);
+    write(".travis.yml", "script: true\nlora: {dialects: [{schema: ci/s.json, configs: 'configs/*.yaml'}]}\n");
+    for n in 0..100 {
+        write(&format!("configs/{n}.yaml"), &format!("text: {text}\n"));
+    }
+}

@@ -8,26 +8,8 @@ use trainyard::worker::LEASE;
 
 use crate::support::app::App;
 use crate::support::docker;
+use crate::support::hostile;
 use crate::support::payload::{self, Delivery};
-
-/// Writes a commit that costs minutes within all bounds: 100 expressions of a schema on 100 long texts. Each expression
-/// has more states than its cache holds.
-fn bomb(write: impl Fn(&str, &str)) {
-    let pattern = |n| format!("{{\"pattern\": \"[a-w]{{{}}}a[ab]{{{}}}[c-y]\"}}", n / 10 + 1, n % 10 + 10);
-    let patterns: Vec<String> = (0..100).map(pattern).collect();
-    let mut random = 1_u32;
-    let mut letter = || {
-        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        if random >> 31 == 0 { 'a' } else { 'b' }
-    };
-    let text: String = (0..240_000).map(|_| letter()).collect();
-    let schema = format!("{{\"properties\": {{\"text\": {{\"anyOf\": [{}]}}}}}}", patterns.join(","));
-    write("ci/s.json", &schema);
-    write(".travis.yml", "script: true\nlora: {dialects: [{schema: ci/s.json, configs: 'configs/*.yaml'}]}\n");
-    for n in 0..100 {
-        write(&format!("configs/{n}.yaml"), &format!("text: {text}\n"));
-    }
-}
 
 #[tokio::test]
 async fn no_beat_is_missed_while_a_bomb_is_planned() {
@@ -39,10 +21,10 @@ async fn no_beat_is_missed_while_a_bomb_is_planned() {
     let running = "select count(*) from job where state = 'running' and log_length > 0";
     wait_for(&app, running, 1).await;
 
-    let hostile = app.github.repo("mallory/styles");
-    bomb(|path, text| hostile.write(path, text));
-    let sha = hostile.commit("Boom");
-    Delivery::new("bomb", "push", &payload::push(&app.github, &hostile, "main")).post(&app.base).await;
+    let stranger = app.github.repo("mallory/styles");
+    hostile::write_planning_bomb(|path, text| stranger.write(path, text));
+    let sha = stranger.commit("Boom");
+    Delivery::new("bomb", "push", &payload::push(&app.github, &stranger, "main")).post(&app.base).await;
     let mut leases = Vec::new();
     loop {
         let (left, is_done): (f64, bool) = sqlx::query_as(

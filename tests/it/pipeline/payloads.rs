@@ -113,6 +113,7 @@ async fn githubs_own_push_gives_one_build_however_often_it_comes() {
     let (code, answer) = delivery.post(&app.base).await;
     assert!(code == 202 && answer.contains("already processed"), "{code} {answer}");
     assert_eq!(builds(&app).await, 1);
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -125,6 +126,7 @@ async fn a_wrong_signature_stores_nothing() {
     assert_eq!(delivery.post(&app.base).await.0, 401);
     let stored: i64 = sqlx::query_scalar("select count(*) from delivery").fetch_one(&app.db).await.unwrap();
     assert_eq!(stored, 0);
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -151,6 +153,7 @@ async fn deletions_pings_and_skip_words_are_recorded_as_reasons() {
     }
     assert_eq!(builds(&app).await, 0);
     assert!(app.github.posted().is_empty());
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -176,6 +179,7 @@ async fn a_tag_a_forced_push_and_an_empty_commit_are_built() {
     forced["forced"] = true.into();
     Delivery::new("forced", "push", &forced).post(&app.base).await;
     assert_eq!(app.github.wait_for_end(&amended, "trainyard/push").await.state, "success");
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -201,6 +205,7 @@ async fn a_pull_request_is_built_as_its_merge_and_its_head_gets_the_status() {
     closed["action"] = "closed".into();
     Delivery::new("closed", "pull_request", &closed).post(&app.base).await;
     assert!(outcome(&app, "closed").await.contains("pull request closed"));
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -225,6 +230,7 @@ async fn a_file_that_cannot_be_planned_gives_an_errored_build_with_the_reason() 
         let end = app.github.wait_for_end(&sha, "trainyard/push").await;
         assert!(end.state == "error" && end.description.contains(reason), "{number}: {end:?}");
     }
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -244,6 +250,7 @@ async fn a_training_config_without_base_model_fails_before_anything_runs() {
     assert_eq!(app.github.wait_for_end(&sha, "trainyard/lint").await.state, "failure");
     let jobs: i64 = sqlx::query_scalar("select count(*) from job").fetch_one(&app.db).await.unwrap();
     assert_eq!(jobs, 0);
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -255,6 +262,7 @@ async fn a_repository_that_cannot_be_fetched_at_first_is_built_in_the_end() {
     app.github.git.fail_next(2);
     Delivery::new("d", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
     assert_eq!(app.github.wait_for_end(&sha, "trainyard/push").await.state, "success");
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -280,6 +288,7 @@ async fn what_github_is_sent_follows_its_published_description() {
         assert!(errors.is_empty(), "{errors:?}");
         assert!(body.as_object().unwrap().keys().all(|key| known.contains(&key.as_str())), "{body}");
     }
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -305,4 +314,5 @@ async fn a_repository_elsewhere_is_not_asked() {
     let outcome = outcome(&app, "d").await;
     assert!(outcome.starts_with("refused: the payload's clone_url"), "{outcome}");
     assert!(seen.lock().unwrap().is_empty(), "the other server was asked");
+    app.stop().await;
 }

@@ -19,15 +19,7 @@ const LEASE: Duration = Duration::from_secs(60);
 /// Makes a database with a build of `count` queued jobs.
 async fn queue(count: i32) -> PgPool {
     let db = database::pool().await;
-    sqlx::raw_sql(
-        "insert into repo (github_id, owner, name, private, default_branch, clone_url)
-             values (1, 'acme', 'styles', false, 'main', 'http://localhost/');
-         insert into build (repo_id, number, kind, sha, built_sha)
-             values (1, 1, 'push', repeat('0', 40), repeat('0', 40));",
-    )
-    .execute(&db)
-    .await
-    .unwrap();
+    database::insert_build(&db, 1).await;
     sqlx::query(
         "insert into job (repo_id, build_id, number, kind, config) select 1, 1, n, 'script', '{}' from generate_series(1, $1) n",
     )

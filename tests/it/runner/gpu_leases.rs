@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use trainyard::domain::{AttemptId, BuildId, JobId, Stop, Verdict};
-use trainyard::store::output::reports::Reports;
-use trainyard::store::queue::{self, Beat, Claimed, Finish, LogEnd, QueueConfig};
+use trainyard::store::queue::{self, Beat, Claimed, LogEnd, QueueConfig};
 use trainyard::store::runner::gpus::{self, Seen};
 use trainyard::store::runner::runners::{self, Runner};
 
@@ -17,15 +16,7 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// Makes a database with the runner `gpu-host` and a build whose queued jobs request these numbers of GPUs.
 async fn queue(jobs: &[i32]) -> PgPool {
     let db = database::pool().await;
-    sqlx::raw_sql(
-        "insert into repo (github_id, owner, name, private, default_branch, clone_url)
-             values (1, 'acme', 'styles', false, 'main', 'http://localhost/');
-         insert into build (repo_id, number, kind, sha, built_sha)
-             values (1, 12, 'push', repeat('0', 40), repeat('0', 40));",
-    )
-    .execute(&db)
-    .await
-    .unwrap();
+    database::insert_build(&db, 12).await;
     sqlx::query(
         "insert into job (repo_id, build_id, number, kind, config, gpu_count)
          select 1, 1, place, 'script', '{}', gpus from unnest($1::int[]) with ordinality as wanted (gpus, place)",
@@ -53,18 +44,6 @@ async fn look(db: &PgPool, uuids: &[&str]) -> gpus::Checked {
 
 async fn claim(db: &PgPool) -> Option<Claimed> {
     queue::claim_with_requirements(db, "gpu-host", LEASE, &QueueConfig::default()).await.unwrap()
-}
-
-async fn finish(db: &PgPool, job: &Claimed) {
-    let end = Finish {
-        verdict: Verdict::Passed,
-        exit_status: Some(0),
-        reason: None,
-        tail: b"",
-        offset: 0,
-        reports: Reports::default(),
-    };
-    assert!(queue::finish(db, job.attempt_id(), &end).await.unwrap());
 }
 
 /// Lists `UUID state job` of every GPU.
@@ -119,7 +98,7 @@ async fn no_gpu_is_ever_held_by_two_jobs() {
                 if n % 2 == 0 && job.attempt == 1 {
                     assert!(queue::requeue(&db, job.attempt_id(), Duration::ZERO, "engine").await.unwrap());
                 } else {
-                    finish(&db, &job).await;
+                    database::finish(&db, &job).await;
                     mine += 1;
                 }
             }
@@ -146,7 +125,7 @@ async fn a_gpu_is_let_go_with_the_end_of_its_attempt_and_free_when_it_is_seen_em
     let begun = gpus::now(&db).await.unwrap();
     let dirty = [seen("GPU-1", Some("a process is on it"))];
     assert_eq!(gpus::record_check(&db, "gpu-host", begun, &dirty).await.unwrap(), gpus::Checked::default());
-    finish(&db, &first).await;
+    database::finish(&db, &first).await;
     assert_eq!(states(&db).await, ["GPU-1 quarantined"]);
     gpus::record_check(&db, "gpu-host", begun, &[seen("GPU-1", None)]).await.unwrap();
     assert!(claim(&db).await.is_none());
@@ -189,7 +168,7 @@ async fn a_gpu_that_is_not_empty_is_given_to_nobody_until_it_is() {
     // A GPU that no longer exists is removed when no job holds it any more.
     look(&db, &[]).await;
     assert_eq!(states(&db).await, ["GPU-1 held 1"]);
-    finish(&db, &job).await;
+    database::finish(&db, &job).await;
     look(&db, &[]).await;
     assert!(states(&db).await.is_empty());
 }
@@ -203,7 +182,7 @@ async fn jobs_without_needs_fill_the_gaps_and_a_large_job_does_not_starve() {
     assert!(claim(&db).await.is_none(), "the third job took the GPU that the second waits for");
     let plain = queue::claim(&db, "gpu-host", LEASE).await.unwrap().unwrap();
     assert_eq!(plain.id, JobId(4), "a job without needs waits behind GPU jobs");
-    finish(&db, &one).await;
+    database::finish(&db, &one).await;
     look(&db, &["GPU-1", "GPU-2"]).await;
     assert_eq!(claim(&db).await.unwrap().id, JobId(2));
 }
@@ -248,11 +227,11 @@ async fn who_waits_is_told_for_whom_and_who_would_wait_for_ever_is_errored() {
             .unwrap();
     let expected = [(3, "no runner has 3 GPUs"), (4, "no runner has the labels that it needs: osx")];
     assert_eq!(ends, expected.map(|(number, reason)| (number, reason.to_owned())));
-    finish(&db, &first).await;
+    database::finish(&db, &first).await;
     look(&db, &["GPU-1"]).await;
     queue::update_wait_reasons(&db, NEVER).await.unwrap();
     assert_eq!(wish(&db).await, "running: 4 jobs", "now it waits for a slot and nothing else");
-    finish(&db, &claim(&db).await.unwrap()).await;
+    database::finish(&db, &claim(&db).await.unwrap()).await;
     assert!(wish(&db).await.starts_with("errored: job 12.3: no runner has 3 GPUs"));
 }
 
@@ -282,7 +261,7 @@ async fn a_preemptible_job_gives_its_gpus_to_one_that_waits_and_begins_again() {
     look(&db, &["GPU-1", "GPU-2"]).await;
     let pair = claim(&db).await.unwrap();
     assert_eq!((pair.id, pair.gpus.len()), (JobId(2), 2));
-    finish(&db, &pair).await;
+    database::finish(&db, &pair).await;
     look(&db, &["GPU-1", "GPU-2"]).await;
     let again = claim(&db).await.unwrap();
     assert_eq!(again.attempt_id(), AttemptId { job: JobId(1), number: 2 });

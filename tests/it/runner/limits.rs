@@ -30,6 +30,7 @@ async fn a_job_that_runs_too_long_is_ended() {
     assert_eq!(verdict(&app).await, "timed_out");
     assert!(end.state == "failure" && end.description.contains("it ran longer than 2s"), "{end:?}");
     assert!(log.ends_with("The job exceeded the maximum time limit for jobs, and has been terminated.\n"), "{log}");
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -40,6 +41,7 @@ async fn a_job_that_says_nothing_for_too_long_is_ended_even_if_it_ignores_signal
     assert_eq!(verdict(&app).await, "timed_out");
     assert!(end.description.contains("no output for 2s"), "{end:?}");
     assert!(log.contains("No output has been received in the last 2s, this potentially indicates a stalled"), "{log}");
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -49,6 +51,7 @@ async fn a_log_that_grows_too_long_ends_the_job() {
     assert_eq!((verdict(&app).await.as_str(), end.state.as_str()), ("errored", "error"));
     assert!(log.ends_with("The job exceeded the maximum log length, and has been terminated.\n"), "{}", &log[99_900..]);
     assert!(log.len() < 100_200, "{} bytes are stored", log.len());
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -57,6 +60,7 @@ async fn a_job_that_takes_too_much_memory_is_told_so() {
     let (end, _) =
         run(&app, "language: shell\nscript:\n  - x=$(head -c 300000000 /dev/zero | tr '\\0' x); exit 1\n").await;
     assert!(end.description.contains("out of memory: the limit is 64"), "{end:?}");
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -68,6 +72,7 @@ async fn an_image_that_is_not_there_is_named() {
     assert_eq!(end.state, "error");
     assert!(end.description.contains("the image trainyard/none:3.7 is not on this runner"), "{end:?}");
     assert!(log.contains("trainyard/none:3.7"), "{log}");
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -91,4 +96,5 @@ async fn a_canceled_job_stops_and_says_who_and_why() {
     let log = String::from_utf8(app.log(1).await).unwrap();
     assert!(log.contains("begun") && log.ends_with("Done: Job Cancelled\n\ncanceled by ada: not needed\n"), "{log}");
     docker::assert_no_containers(&app.db).await;
+    app.stop().await;
 }

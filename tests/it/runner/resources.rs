@@ -72,6 +72,7 @@ async fn a_child_that_the_kernel_killed_for_memory_is_named() {
     let end =
         run(&app, "language: shell\nscript:\n  - bash -c 'x=$(head -c 300000000 /dev/zero | tr \"\\\\0\" x)'\n").await;
     assert!(end.description.contains("out of memory: the limit is 64.0 MiB"), "{end:?}");
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -79,6 +80,7 @@ async fn a_command_that_was_killed_is_told_so() {
     let app = App::start("").await;
     let end = run(&app, "language: shell\nscript:\n  - bash -c 'kill -9 $$'\n").await;
     assert!(end.description.contains("killed, most likely because memory ran out (the limit is 4.0 GiB)"), "{end:?}");
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -88,4 +90,5 @@ async fn a_full_disk_is_named() {
     assert!(end.state == "failure" && end.description.contains("no space was left on the disk"), "{end:?}");
     let log = String::from_utf8(app.log(1).await).unwrap();
     assert!(log.ends_with("\n\nThe job failed: no space was left on the disk or in /dev/shm.\n"), "{log}");
+    app.stop().await;
 }
