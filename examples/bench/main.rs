@@ -8,8 +8,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot work shall say so at once")]
 #![allow(missing_docs, reason = "a program")]
 
-#[path = "../../tests/support/hostile.rs"]
-mod hostile;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 

@@ -9,7 +9,7 @@ use trainyard::plan::{CONFIG, Settings, SourceFile, plan};
 use trainyard::planner::{Answer, Planner, Request};
 use trainyard::travis::import::Imports;
 
-use crate::hostile;
+use crate::support::hostile;
 use crate::yard::program;
 use crate::{Sides, median, report};
 

@@ -168,6 +168,7 @@ fn with_environment(text: &str, variables: &[(String, String)]) -> anyhow::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::github::signature::{self, Signature};
     use crate::worker::RunnerGpus;
 
     fn load(text: &str, environment: &[(&str, &str)]) -> anyhow::Result<Config> {
@@ -175,6 +176,19 @@ mod tests {
         std::fs::write(file.path(), text).expect("written");
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         Config::load(Some(file.path()), environment)
+    }
+
+    #[test]
+    fn a_secret_from_the_environment_may_be_a_list_while_it_changes() {
+        let secrets = |text: &str| load("", &[("TRAINYARD__GITHUB__WEBHOOK_SECRET", text)]);
+        let body = b"{}";
+        for (text, good) in [("12345678", "12345678"), ("[\"new\", \"old\"]", "old"), ("['new', 'old']", "new")] {
+            let config = secrets(text).expect("it may be read");
+            let signature = Signature::read(&signature::sign(good.as_bytes(), body)).expect("a signature");
+            assert!(config.github.webhook_secret.sign(body, signature), "{text}");
+        }
+        let error = secrets("[\"new\", \"old\"").expect_err("it is cut").to_string();
+        assert!(error.contains("TRAINYARD__GITHUB__WEBHOOK_SECRET") && error.contains("begins like a list"), "{error}");
     }
 
     #[test]

@@ -68,8 +68,8 @@ impl Mirrors {
     }
 
     /// Removes half-fetched files, packs the results of many fetches, and deletes the oldest refs if there are too many.
-    /// A mirror that has grown too large is removed. git may pack during
-    /// fetches and checkouts: objects without a ref are deleted only two weeks after they were fetched.
+    /// A mirror that has grown too large is removed. git may pack during fetches and checkouts: objects without a ref are
+    /// deleted only two weeks after they were fetched.
     ///
     /// # Errors
     /// Fails when git fails on a mirror; the other mirrors are still packed.

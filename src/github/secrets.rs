@@ -98,6 +98,10 @@ impl<'de> Deserialize<'de> for WebhookSecrets {
             Several(Vec<SecretString>),
         }
         let secrets = match Written::deserialize(deserializer)? {
+            // The environment has only text. What is refused as text is read as TOML.
+            Written::One(text) if ["[\"", "['"].iter().any(|head| text.expose_secret().starts_with(head)) => {
+                return Err(D::Error::custom("it begins like a list of secrets, and is none"));
+            }
             Written::One(secret) => vec![secret],
             Written::Several(secrets) => secrets,
         };
@@ -130,7 +134,11 @@ mod tests {
         for (text, count) in [("s = 'a'", 1), ("s = ['new', 'old']", 2), ("s = ''", 0), ("s = []", 0)] {
             assert_eq!(read(text).unwrap()["s"].0.len(), count, "{text}");
         }
-        for (text, told) in [("s = ['a', 'b', 'c']", "at most two"), ("s = 1", "a secret, or a list of two")] {
+        for (text, told) in [
+            ("s = ['a', 'b', 'c']", "at most two"),
+            ("s = 1", "a secret, or a list of two"),
+            ("s = '[\"new\", \"old'", "begins like a list"),
+        ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(told), "{error}");
         }

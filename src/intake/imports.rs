@@ -18,7 +18,7 @@ use crate::travis::import::{Found, Imports, Source};
 use crate::yaml::MAX_BYTES;
 
 /// Time limit for all imported files of a build that are not in its commit. Together with the longest fetch of the
-/// commit itself, a try still ends before it counts as crashed.
+/// commit itself, it is within the time limit of a try.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// The commit that imports files.

@@ -25,14 +25,16 @@ use crate::planner::{Answer, PlanError, Planner, Request};
 use crate::store::builds::{self, NewBuild};
 use crate::store::deliveries::{self, Delivery};
 use crate::store::queue::NewJob;
-use crate::store::queue::superseded::{self, Cancels};
+use crate::store::queue::superseded::Cancels;
 use crate::store::repos::{self, RepoFacts};
 use crate::store::wakeup::bell::Bells;
 use crate::travis::extensions::is_preemptible;
 use crate::travis::import::Imports;
 
-/// Time limit for one try, after which it counts as crashed. It is longer than git's own limit for a fetch.
+/// Time after which a try counts as crashed, and another intake takes the delivery.
 pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(700);
+/// Time limit for one try. It is longer than git's own limit for a fetch.
+const TRY_LIMIT: Duration = Duration::from_secs(680);
 /// Number of tries before a repository that cannot be fetched results in an errored build with that message. With the
 /// delays between them, the tries take about a minute: long enough for short failures of GitHub and for its merge
 /// commits, and short enough for an author.
@@ -60,6 +62,8 @@ pub struct Intake {
 enum NotYet {
     /// A retry may succeed.
     Later(anyhow::Error),
+    /// GitHub does not answer for this time at least. That is not the delivery's fault, so the try does not count.
+    Unanswered(Duration, String),
     /// No retry can succeed.
     Never(String),
     /// All tries failed, and no build can show that.
@@ -88,15 +92,27 @@ impl Intake {
         else {
             return Ok(false);
         };
-        let built = match event::parse(&delivery.event, &delivery.body) {
+        let tried = tokio::time::timeout(TRY_LIMIT, self.try_once(&delivery)).await;
+        let built =
+            tried.unwrap_or_else(|_| Err(NotYet::Later(anyhow::anyhow!("the try took longer than {TRY_LIMIT:?}"))));
+        self.record(&delivery, built).await?;
+        Ok(true)
+    }
+
+    async fn try_once(&self, delivery: &Delivery) -> Result<(), NotYet> {
+        match event::parse(&delivery.event, &delivery.body) {
             Ok(Event::Build(repository, trigger)) if delivery.tries > MAX_TRIES => {
-                self.give_up(&delivery, &repository, &trigger).await
+                self.give_up(delivery, &repository, &trigger).await
             }
-            Ok(Event::Build(repository, trigger)) => self.build(&delivery, &repository, *trigger).await,
+            Ok(Event::Build(repository, trigger)) => self.build(delivery, &repository, *trigger).await,
             Ok(Event::Ignored(reason)) => Err(NotYet::Never(reason)),
             Err(error) => Err(NotYet::Never(format!("{error:#}"))),
-        };
-        match built {
+        }
+    }
+
+    /// Records what a try has come to.
+    async fn record(&self, delivery: &Delivery, tried: Result<(), NotYet>) -> anyhow::Result<()> {
+        match tried {
             Ok(()) => {
                 self.bells.worker.ring();
                 self.bells.outbox.ring();
@@ -119,8 +135,13 @@ impl Intake {
                 let (delay, failure) = (retry_delay(delivery.tries), format!("{error:#}"));
                 deliveries::later(&self.db, &delivery.id, delay, &failure).await?;
             }
+            Err(NotYet::Unanswered(wait, why)) => {
+                warn!(delivery = %delivery.id, "delivery {} waits for GitHub: {why}", delivery.id);
+                let delay = wait.clamp(deliveries::LONGEST_DELAY, DELIVERY_TIMEOUT);
+                deliveries::wait(&self.db, &delivery.id, delay, &why).await?;
+            }
         }
-        Ok(true)
+        Ok(())
     }
 
     async fn build(&self, delivery: &Delivery, repository: &Repository, mut trigger: Trigger) -> Result<(), NotYet> {
@@ -137,8 +158,13 @@ impl Intake {
             Ok(looked) => looked,
             Err(error) => match error.downcast_ref() {
                 Some(Unproven::Contradicted(_)) => return Err(NotYet::Refused(error.to_string())),
+                Some(Unproven::Unanswered(wait, why)) if !wait.is_zero() || delivery.tries >= FETCH_TRIES => {
+                    return Err(NotYet::Unanswered(*wait, why.clone()));
+                }
                 _ if delivery.tries < FETCH_TRIES && !error.is::<Permanent>() => return Err(error.into()),
+                Some(Unproven::Unanswered(..)) => return Err(error.into()),
                 Some(Unproven::Unconfirmed(_)) => return Err(NotYet::Refused(error.to_string())),
+                Some(Unproven::Hidden(_)) => return Err(NotYet::GivenUp(error.to_string())),
                 None => (trigger.sha.clone(), unbuilt::not_prepared(&error)),
             },
         };
@@ -250,12 +276,15 @@ impl Intake {
     /// Fetches the merge commit of a pull request's head into its base, once GitHub has made it.
     async fn merge_commit(&self, remote: &Remote<'_>, number: i64, head: &Sha) -> anyhow::Result<Sha> {
         let merge = self.mirrors.fetch_merge(remote, number).await?.with_context(|| {
-            format!("GitHub has no merge commit of pull request #{number}: resolve its conflicts and push again")
+            format!(
+                "GitHub has no merge commit of pull request #{number}: if it has conflicts, resolve them and push again"
+            )
         })?;
         let parents = self.mirrors.commit(remote.repo, &merge).await?.parents;
         anyhow::ensure!(
             parents.last() == Some(head),
-            "GitHub's merge commit of pull request #{number} does not merge {}: resolve its conflicts and push again",
+            "GitHub's merge commit of pull request #{number} does not merge {}: the pull request has another head by now, \
+             or it has conflicts; then resolve them and push again",
             head.short()
         );
         Ok(merge)
@@ -295,9 +324,9 @@ impl Intake {
                     decided: decided(&plan),
                     fast_finish: plan.fast_finish,
                     linted: plan.linted > 0,
+                    cancels: Some(self.cancels),
                 };
                 let created = builds::create(&mut tx, &new).await?;
-                superseded::cancel(&mut tx, repo, created.number, trigger, self.cancels).await?;
                 format!("{}#{}", trigger.repo, created.number)
             }
         };
@@ -325,7 +354,7 @@ impl Intake {
 }
 
 fn retry_delay(tries: i32) -> Duration {
-    Duration::from_secs(1 << tries.clamp(0, 7))
+    Duration::from_secs(1 << tries.clamp(0, 7)).min(deliveries::LONGEST_DELAY)
 }
 
 /// Returns the state of a build that has nothing to run.

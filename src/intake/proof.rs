@@ -1,12 +1,15 @@
 //! Proof of a delivery: GitHub itself confirms its repository and its commit. The signature alone proves only that the
 //! sender knows a webhook's secret, which every administrator of a repository may have typed in.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use url::Url;
 
 use super::Intake;
 use crate::domain::{PullRequest, Sha, Trigger};
 use crate::git::Remote;
+use crate::github::SendError;
 use crate::github::event::Repository;
 use crate::store::repos;
 
@@ -19,6 +22,12 @@ pub(super) enum Unproven {
     /// GitHub does not confirm it now. It may do later, as not all of its servers know of a push at once.
     #[error("{0}")]
     Unconfirmed(String),
+    /// GitHub has no such repository to show: it is gone, it has another name, or the token must not read it.
+    #[error("{0}")]
+    Hidden(String),
+    /// GitHub does not answer questions about the repository for this time at least.
+    #[error("{1}")]
+    Unanswered(Duration, String),
 }
 
 impl Intake {
@@ -26,7 +35,7 @@ impl Intake {
     /// address only has to be on the same server: it could lead to another repository.
     ///
     /// # Errors
-    /// Fails with [`Unproven`] when GitHub does not confirm the repository, also after it did not answer.
+    /// Fails with [`Unproven`] when GitHub does not confirm the repository.
     pub(super) async fn address(&self, repository: &Repository) -> anyhow::Result<Url> {
         let address = self.github.clone_url(&repository.name);
         let claimed = Url::parse(&repository.clone_url).ok();
@@ -38,10 +47,19 @@ impl Intake {
         // A stored pair was confirmed before. A new pair is a new repository, or one with a new name.
         if !repos::is_known(&self.db, repository.id, &repository.name).await.context("reading the repositories")? {
             let name = &repository.name;
-            let answer = self.github.repository(name).await;
-            let known = answer
-                .map_err(|error| Unproven::Unconfirmed(format!("GitHub does not confirm the name {name}: {error}")))?;
-            if known.id != repository.id || !known.full_name.eq_ignore_ascii_case(&name.to_string()) {
+            let known = self.github.repository(name).await.map_err(|error| {
+                let why = format!("GitHub does not confirm the name {name}: {error}");
+                match error {
+                    SendError::RateLimited { wait, .. } => Unproven::Unanswered(wait, why),
+                    SendError::Broken(_) => Unproven::Unanswered(Duration::ZERO, why),
+                    SendError::Refused { .. } | SendError::Full { .. } => Unproven::Hidden(why),
+                }
+            })?;
+            let is_named = known.full_name.eq_ignore_ascii_case(&name.to_string());
+            if known.id == repository.id && !is_named {
+                return Err(Unproven::Hidden(format!("{name} is called {} by now", known.full_name)).into());
+            }
+            if known.id != repository.id {
                 let (told, id, now) = (repository.id, known.id, known.full_name);
                 let why = format!("the payload says that {name} is number {told}, but GitHub has {now}, number {id}");
                 return Err(Unproven::Contradicted(why).into());
@@ -101,8 +119,10 @@ impl Intake {
         }
         let off_ref =
             || Unproven::Unconfirmed(format!("{reference} of {repo} does not have {}, or not any more", sha.short()));
+        let moved =
+            || Unproven::Unconfirmed(format!("{reference} of {repo} is at another commit than {}", sha.short()));
         // GitHub serves commits of forks under the name of their parent too. So a commit that is there proves nothing.
-        let fetched = fetched.with_context(off_ref)?;
+        let fetched = fetched.with_context(moved)?;
         self.mirrors.fetch_commit(remote, &tip).await?;
         let is_moved_tag = reference.starts_with("refs/tags/");
         if is_moved_tag || !self.mirrors.contains(repo, &tip, sha).await? {

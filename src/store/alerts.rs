@@ -56,10 +56,14 @@ pub fn github_of(owner: &str, name: &str) -> String {
 /// repository may not exist any more, so no accepted status will remove its alert.
 pub async fn forget_repositories(db: &PgPool) -> sqlx::Result<()> {
     sqlx::query(
-        "delete from alert where component like 'github %' and not exists (
-             select from wish join repo on repo.id = repo_id
-             where component = 'github ' || owner || '/' || name and sent_seq < wanted_seq
-                 and (given_up_seq < wanted_seq or not_before > now() - interval '7 days'))",
+        "delete from alert where component like 'github %'
+             and not exists (
+                 select from wish join repo on repo.id = repo_id
+                 where component = 'github ' || owner || '/' || name and sent_seq < wanted_seq and given_up_seq < wanted_seq)
+             and not exists (
+                 select from wish join repo on repo.id = repo_id
+                 where component = 'github ' || owner || '/' || name and sent_seq < wanted_seq and given_up_seq = wanted_seq
+                     and not_before > now() - interval '7 days')",
     )
     .execute(db)
     .await?;

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use sqlx::PgConnection;
 
+use super::queue::superseded::{self, Cancels};
 use super::queue::{self, NewJob, Origin, rollup};
 use super::wishes::{self, NewWish};
 use super::{problems, repos};
@@ -29,6 +30,8 @@ pub struct NewBuild<'a> {
     pub fast_finish: bool,
     /// True when training configs were linted. The lint then has its own status.
     pub linted: bool,
+    /// Older builds of the same branch or pull request that the build cancels; `None` for none.
+    pub cancels: Option<Cancels>,
 }
 
 /// A build that was inserted.
@@ -85,6 +88,10 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
         queue::insert(tx, origin, new.jobs).await?;
     }
     let created = Created { id, number };
+    // Before the wishes, as all transactions lock jobs before wishes.
+    if let Some(cancels) = new.cancels {
+        superseded::cancel(tx, new.repo, created, trigger, cancels).await?;
+    }
     if new.linted {
         let status = Status::of_lint(new.problems);
         let path = page_path(tx, new.repo, number).await?;

@@ -19,7 +19,8 @@ pub async fn clock(db: &PgPool) -> sqlx::Result<DateTime<Utc>> {
     sqlx::query_scalar("select now()").fetch_one(db).await
 }
 
-/// Shortens every wait to the longest one that the service asks for. Returns the number of rows that waited longer.
+/// Shortens every wait to the longest one that the service asks for, and sets times of the future to now. Returns the
+/// number of rows that it changed.
 pub async fn shorten(db: &PgPool, longest: &LongestWaits) -> sqlx::Result<u64> {
     // A first failure in the future would put off the end of the tries.
     let wishes = sqlx::query(
@@ -29,10 +30,28 @@ pub async fn shorten(db: &PgPool, longest: &LongestWaits) -> sqlx::Result<u64> {
     );
     let deliveries =
         sqlx::query("update delivery set not_before = now() + $1 where done_at is null and not_before > now() + $1");
-    let jobs = sqlx::query("update job set not_before = now() + $1 where state = 'queued' and not_before > now() + $1");
+    // Two statements, since each has the condition of one of the queue's indexes.
+    let jobs = sqlx::query(
+        "update job set not_before = now() + $1
+         where state = 'queued' and not has_requirements and not_before > now() + $1",
+    );
+    let jobs_with_requirements = sqlx::query(
+        "update job set not_before = now() + $1 where state = 'queued' and has_requirements and not_before > now() + $1",
+    );
+    let waits = [
+        (wishes, longest.wish),
+        (deliveries, longest.delivery),
+        (jobs, longest.job),
+        (jobs_with_requirements, longest.job),
+    ];
     let mut shortened = 0;
-    for (statement, wait) in [(wishes, longest.wish), (deliveries, longest.delivery), (jobs, longest.job)] {
+    for (statement, wait) in waits {
         shortened += statement.bind(wait).execute(db).await?.rows_affected();
+    }
+    let gpus = sqlx::query("update gpu set since = now() where since > now()");
+    let turns = sqlx::query("update repo set served_at = now() where served_at > now()");
+    for statement in [gpus, turns] {
+        shortened += statement.execute(db).await?.rows_affected();
     }
     Ok(shortened)
 }

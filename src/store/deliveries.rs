@@ -107,6 +107,12 @@ impl Body {
     }
 }
 
+/// Longest delay between two tries of a delivery. One that is due later is being worked on, or waits for GitHub.
+pub const LONGEST_DELAY: Duration = Duration::from_secs(128);
+/// Time for which tries that GitHub did not answer do not count.
+const GITHUB_PATIENCE: Duration = Duration::from_secs(3 * 24 * 3600);
+/// Age at which a delivery that has failed and is still open counts as stuck.
+const STUCK_AGE: Duration = Duration::from_secs(15 * 60);
 /// Number of commits that may be in progress at once: one is written to the disk while another gathers rows.
 const COMMITS: usize = 2;
 /// Maximum length of an outcome, and of a failure, in bytes.
@@ -124,8 +130,8 @@ impl DeliveryBatcher {
     /// Stores a delivery, which is durable when this returns. A delivery that asks for no build comes with its outcome:
     /// it is processed by being stored, and needs neither a second commit nor another look at its body.
     ///
-    /// A redelivery of a processed delivery changes nothing. If the delivery still waits for its next try, a redelivery
-    /// makes it due at once.
+    /// A redelivery of a processed delivery changes nothing, except that one which was given up without a build is open
+    /// again. If the delivery still waits for its next try, a redelivery makes it due at once.
     ///
     /// # Errors
     /// Fails when Postgres rejects it or does not answer; then nothing was stored.
@@ -218,7 +224,12 @@ async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryI
          select id, event, body, size, hash, outcome, case when outcome is not null then now() end
          from unnest($1::text[], $2::text[], $3::bytea[], $4::int[], $5::bytea[], $6::text[])
              as new (id, event, body, size, hash, outcome)
-         on conflict (id) do update set not_before = now() where delivery.done_at is null
+         on conflict (id) do update set done_at = null, outcome = null,
+             not_before = case when delivery.done_at is null and delivery.not_before > now() + $7
+                 then delivery.not_before else now() end,
+             tries = case when delivery.done_at is null then delivery.tries else 0 end
+         where delivery.done_at is null
+             or delivery.last_error is not null and not exists (select from build where delivery_id = delivery.id)
          returning id",
     )
     .bind(ids)
@@ -227,6 +238,7 @@ async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryI
     .bind(sizes)
     .bind(hashes)
     .bind(outcomes)
+    .bind(LONGEST_DELAY)
     .fetch_all(db)
     .await?;
     Ok(new.into_iter().collect())
@@ -289,21 +301,38 @@ pub async fn later(db: &PgPool, id: &DeliveryId, delay: Duration, failure: &str)
     Ok(())
 }
 
+/// Schedules the next try of a delivery after `delay`, for a reason that is not its own: the last try does not count.
+pub async fn wait(db: &PgPool, id: &DeliveryId, delay: Duration, reason_of_wait: &str) -> sqlx::Result<()> {
+    sqlx::query(
+        "update delivery set not_before = now() + $2, last_error = $3,
+             tries = case when received_at > now() - $4 then greatest(tries - 1, 1) else tries end
+         where id = $1 and done_at is null",
+    )
+    .bind(id)
+    .bind(delay)
+    .bind(reason(reason_of_wait))
+    .bind(GITHUB_PATIENCE)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Returns a text that a row may hold, whatever a stranger put into it.
 fn reason(text: &str) -> String {
     bounded(pg_text(text), MAX_REASON)
 }
 
-/// Returns the latest delivery that was given up in the last day, or that was tried at least `stuck` times and is still
-/// open.
+/// Returns the latest delivery that was given up in the last day, or that is still open after `stuck` tries or a quarter
+/// of an hour.
 pub async fn failing(db: &PgPool, stuck: i32) -> sqlx::Result<Option<Failing>> {
     sqlx::query_as(
         "select id, tries, last_error, done_at is not null as given_up, count(*) over () as total from delivery
          where last_error is not null
-           and (done_at > now() - interval '1 day' or (done_at is null and tries >= $1))
+           and (done_at > now() - interval '1 day' or (done_at is null and (tries >= $1 or received_at < now() - $2)))
          order by done_at desc nulls last, received_at desc limit 1",
     )
     .bind(stuck)
+    .bind(STUCK_AGE)
     .fetch_optional(db)
     .await
 }

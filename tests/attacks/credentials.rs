@@ -220,6 +220,7 @@ async fn a_fork_stays_a_fork_when_the_repository_takes_its_name() {
             decided: None,
             fast_finish: false,
             linted: false,
+            cancels: None,
         };
         let build = builds::create(&mut connection, &new).await.unwrap();
         let job: JobId = sqlx::query_scalar("select id from job where build_id = $1")

@@ -126,7 +126,7 @@ async fn a_forged_delivery_gives_no_build_and_changes_no_repository() {
         ("no repository", push(&|p| p["repository"]["full_name"] = "acme/none".into()), "does not confirm the name"),
         ("a fork's commit on main", commit("refs/heads/main", fork), "refs/heads/main of acme/styles does not have"),
         ("another branch's commit", commit("refs/heads/main", side), "refs/heads/main of acme/styles does not have"),
-        ("no commit", commit("refs/heads/main", unsaid), "refs/heads/main of acme/styles does not have"),
+        ("no commit", commit("refs/heads/main", unsaid), "refs/heads/main of acme/styles is at another commit"),
         ("no branch", commit("refs/heads/gone", base), "has no refs/heads/gone"),
         ("all branches", commit("refs/heads/*", base), "has no refs/heads/*"),
         ("the end of a branch's name", commit("refs/heads/ain", base), "has no refs/heads/ain"),
@@ -144,7 +144,8 @@ async fn a_forged_delivery_gives_no_build_and_changes_no_repository() {
     }
     for (place, (forged, _, words)) in cases.iter().enumerate() {
         let outcome = outcome(app, &format!("forged-{place}")).await;
-        assert!(outcome.starts_with("refused: ") && outcome.contains(words), "{forged}: {outcome}");
+        let is_refused = outcome.starts_with("refused: ") || outcome.starts_with("no build: ");
+        assert!(is_refused && outcome.contains(words), "{forged}: {outcome}");
     }
     let builds: i64 = sqlx::query_scalar("select count(*) from build").fetch_one(&app.db).await.unwrap();
     assert_eq!(builds, 1, "a forged delivery was built");
@@ -217,18 +218,87 @@ async fn a_renamed_repository_keeps_its_builds_once_github_confirms_the_name() {
     assert_eq!(outcome(&app, "before").await, "acme/styles#1");
 
     app.github.rename("acme/styles", "acme/looks");
+    let mut late = before.clone();
+    late["repository"]["pushed_at"] = 1.into();
+    sqlx::raw_sql("update repo set name = 'forgotten'").execute(&app.db).await.unwrap();
+    Delivery::new("late", "push", &late).post(&app.base).await;
+    assert_eq!(outcome(&app, "late").await, "no build: acme/styles is called acme/looks by now");
     let mut after = before.clone();
     after["repository"]["full_name"] = "acme/looks".into();
     after["repository"]["clone_url"] = app.github.clone_url("acme/looks").into();
-    app.github.keep_silent(true);
-    Delivery::new("silent", "push", &after).post(&app.base).await;
-    let silent = outcome(&app, "silent").await;
-    assert!(silent.starts_with("refused: GitHub does not confirm the name acme/looks"), "{silent}");
-    app.github.keep_silent(false);
-    after["repository"]["pushed_at"] = 1.into();
     Delivery::new("after", "push", &after).post(&app.base).await;
     assert_eq!(outcome(&app, "after").await, "acme/looks#2");
     assert_eq!(repository(&app.db).await.len(), 1);
+    app.stop().await;
+}
+
+/// Waits until a delivery has been tried this many times. The pauses between its tries are skipped.
+async fn wait_for_tries(app: &App, delivery: &str, wanted: i32) {
+    for _ in 0..600 {
+        let (tries, is_waiting): (i32, bool) = sqlx::query_as(
+            "select tries, not_before between now() and now() + interval '200 s' and last_error is not null
+             from delivery where id = $1 and done_at is null",
+        )
+        .bind(delivery)
+        .fetch_one(&app.db)
+        .await
+        .unwrap();
+        if is_waiting && tries >= wanted {
+            return;
+        }
+        if is_waiting {
+            sqlx::query("update delivery set not_before = now() where id = $1")
+                .bind(delivery)
+                .execute(&app.db)
+                .await
+                .unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the delivery {delivery} is not tried {wanted} times");
+}
+
+#[tokio::test]
+async fn a_delivery_waits_for_a_github_that_does_not_answer() {
+    let app = App::start("").await;
+    let repo = app.github.repo("acme/styles");
+    repo.write(".travis.yml", HELLO);
+    repo.commit("Begin");
+    let first = Delivery::new("first", "push", &payload::push(&app.github, &repo, "main"));
+    app.github.keep_silent(true);
+    first.post(&app.base).await;
+    wait_for_tries(&app, "first", 5).await;
+    // From here on, a try does not count.
+    for _ in 0..3 {
+        sqlx::query("update delivery set not_before = now()").execute(&app.db).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        wait_for_tries(&app, "first", 5).await;
+    }
+    let (tries, failure): (i32, String) =
+        sqlx::query_as("select tries, last_error from delivery").fetch_one(&app.db).await.unwrap();
+    assert!(tries <= 6 && failure.starts_with("GitHub does not confirm the name acme/styles"), "{tries}: {failure}");
+    app.github.keep_silent(false);
+    // A redelivery makes it due.
+    first.post(&app.base).await;
+    assert_eq!(outcome(&app, "first").await, "acme/styles#1");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_redelivery_builds_what_the_token_could_not_see_before() {
+    let app = App::start("").await;
+    let repo = app.github.repo("acme/styles");
+    repo.write(".travis.yml", HELLO);
+    repo.commit("Begin");
+    let push = Delivery::new("hidden", "push", &payload::push(&app.github, &repo, "main"));
+    let hidden = repo.bare.with_extension("hidden");
+    std::fs::rename(&repo.bare, &hidden).unwrap();
+    push.post(&app.base).await;
+    let told = outcome(&app, "hidden").await;
+    assert!(told.starts_with("no build: GitHub does not confirm the name acme/styles"), "{told}");
+    std::fs::rename(&hidden, &repo.bare).unwrap();
+    assert!(!push.post(&app.base).await.1.contains("already processed"));
+    assert_eq!(outcome(&app, "hidden").await, "acme/styles#1");
     app.stop().await;
 }
 

@@ -14,8 +14,6 @@
 #![allow(missing_docs, reason = "tests say what they are by their names")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 
-#[path = "../support/hostile.rs"]
-mod hostile;
 #[path = "../support/mod.rs"]
 mod support;
 

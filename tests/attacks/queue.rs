@@ -1,7 +1,7 @@
 //! The author of a pull request, who wants every slot of every runner. Each case has a real Postgres, and shows how many
 //! jobs of the attacker begin between the arrival of another job and its turn.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sqlx::PgPool;
@@ -10,13 +10,13 @@ use trainyard::domain::{
     BuildId, GpuRequest, JobKind, Priority, PullRequest, RepoId, RepoName, Requirements, Trigger, TriggerKind,
 };
 use trainyard::store::builds::{self, NewBuild};
-use trainyard::store::queue::superseded::{self, Cancels};
+use trainyard::store::queue::superseded::Cancels;
 use trainyard::store::queue::{self, Claimed, NewJob, QueueConfig};
 use trainyard::store::repos::{self, RepoFacts};
 use trainyard::store::runner::gpus::{self, Seen};
 use trainyard::store::runner::runners::{self, Runner};
 
-use crate::support::database;
+use crate::support::database::{self, Passage, Way};
 
 const LEASE: Duration = Duration::from_secs(60);
 const UNLIMITED: QueueConfig = QueueConfig { slots_per_repository: 0, slots_for_forks: 0 };
@@ -82,10 +82,10 @@ async fn build_of(db: &PgPool, repo: RepoId, by: By, count: usize, requirements:
         decided: None,
         fast_finish: false,
         linted: false,
+        cancels: Some(Cancels::Queued),
     };
     let mut tx = db.begin().await.unwrap();
     let created = builds::create(&mut tx, &new).await.unwrap();
-    superseded::cancel(&mut tx, repo, created.number, &trigger, Cancels::Queued).await.unwrap();
     tx.commit().await.unwrap();
     created.id
 }
@@ -152,6 +152,19 @@ async fn they_delay_a_pull_request_elsewhere_by_the_end_of_one_job_too() {
         let mut running = fill(&db, slots).await;
         let other = build(&db, repo(&db, 2).await, By::PullRequest, 1).await;
         // With one slot no job runs when it becomes free, so the time of the last end decides.
+        assert_eq!(others_before(&db, &mut running, other).await, 0, "with {slots} slots");
+    }
+}
+
+#[tokio::test]
+async fn crowds_on_default_branches_delay_a_pull_request_elsewhere_by_the_end_of_one_job_too() {
+    for slots in [1, 2, 8] {
+        let db = database::pool().await;
+        for crowd in 1..=slots {
+            build(&db, repo(&db, crowd).await, By::DefaultBranch, 200).await;
+        }
+        let mut running = fill(&db, usize::try_from(slots).unwrap()).await;
+        let other = build(&db, repo(&db, slots + 1).await, By::PullRequest, 1).await;
         assert_eq!(others_before(&db, &mut running, other).await, 0, "with {slots} slots");
     }
 }
@@ -403,6 +416,49 @@ async fn a_crowd_of_trainings_delays_the_training_of_another_by_one() {
     database::finish(&db, &running[0]).await;
     look(&db, &GPUS).await;
     assert_eq!(claim_gpu(&db, &UNLIMITED).await.unwrap().build_id, other);
+}
+
+#[tokio::test]
+async fn a_crowd_for_other_gpus_does_not_hide_a_training_that_fits() {
+    let db = database::pool().await;
+    gpu_host(&db, &["GPU-1"]).await;
+    let repo = repo(&db, 1).await;
+    let of_class = |class: &str| {
+        let gpus = Some(GpuRequest { count: 1, memory: 0, class: Some(class.to_owned()) });
+        Requirements { gpus, ..Requirements::default() }
+    };
+    build_of(&db, repo, By::DefaultBranch, 100, of_class("h100")).await;
+    let fitting = build_of(&db, repo, By::PullRequest, 1, of_class("t4")).await;
+    assert_eq!(claim_gpu(&db, &UNLIMITED).await.unwrap().build_id, fitting);
+}
+
+#[tokio::test]
+async fn a_claimer_that_goes_silent_does_not_stop_the_claims_of_others() {
+    let url = database::url().await;
+    let db = PgPool::connect(&url).await.unwrap();
+    trainyard::store::MIGRATOR.run(&db).await.unwrap();
+    build(&db, repo(&db, 1).await, By::Push, 2).await;
+    let limits = QueueConfig { slots_per_repository: 4, ..UNLIMITED };
+    // A machine loses its power in the middle of a claim, which has the lock of all claims.
+    let way = Way::to(&url).await;
+    let far = PgPool::connect(&way.url).await.unwrap();
+    let mut blocking = db.begin().await.unwrap();
+    sqlx::query("lock table job").execute(&mut *blocking).await.unwrap();
+    let mut silent = JoinSet::new();
+    silent.spawn(async move { queue::claim_limited(&far, "far", LEASE, &limits).await });
+    let waiting = "select count(*) from pg_locks where locktype = 'advisory' and granted
+        and database = (select oid from pg_database where datname = current_database())";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&db).await.unwrap() == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    way.set(Passage::Silent);
+    blocking.commit().await.unwrap();
+    let begin = Instant::now();
+    assert!(queue::claim_limited(&db, "w", LEASE, &limits).await.unwrap().is_some());
+    assert!(begin.elapsed() > Duration::from_secs(1), "the silent claim had the lock");
+    let state: String = sqlx::query_scalar("select state::text from job order by id").fetch_one(&db).await.unwrap();
+    assert_eq!(state, "running", "what the silent claim took is free again");
+    silent.abort_all();
 }
 
 #[tokio::test]

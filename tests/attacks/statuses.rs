@@ -319,8 +319,8 @@ async fn an_outage_of_github_costs_few_requests() {
     assert_eq!(post.drain().await, 2, "two repositories in a row mean that GitHub itself is broken");
 }
 
-/// Waits that a clock a year ahead has written, and the number of rows that have one afterwards.
-const FAR: [(&str, &str, &str); 3] = [
+/// Times that a clock a year ahead has written, and the number of rows that have one afterwards.
+const FAR: [(&str, &str, &str); 6] = [
     (
         "a wish",
         "insert into wish (repo_id, sha, context, build_id, state, description, target_path, tried_seq, failing_since, not_before)
@@ -336,7 +336,25 @@ const FAR: [(&str, &str, &str); 3] = [
         "a job",
         "insert into job (repo_id, build_id, number, kind, config, not_before)
          values (1, 1, 1, 'script', '{}', now() + interval '1 year')",
-        "select count(*) from job where not_before > now() + interval '5 s'",
+        "select count(*) from job where not has_requirements and not_before > now() + interval '5 s'",
+    ),
+    (
+        "a job with requirements",
+        "insert into job (repo_id, build_id, number, kind, config, labels, not_before)
+         values (1, 1, 2, 'script', '{}', '{arm64}', now() + interval '1 year')",
+        "select count(*) from job where has_requirements and not_before > now() + interval '5 s'",
+    ),
+    (
+        "a GPU that its last job has left",
+        "insert into runner (name, endpoint, slots) values ('gpu-host', 'tcp://gpu-host', 1);
+         insert into gpu (uuid, runner, name, class, memory, since)
+         values ('GPU-1', 'gpu-host', 'T4', 't4', 16, now() + interval '1 year')",
+        "select count(*) from gpu where since > now()",
+    ),
+    (
+        "the last turn of a repository",
+        "update repo set served_at = now() + interval '1 year' where id = 1",
+        "select count(*) from repo where served_at > now()",
     ),
 ];
 

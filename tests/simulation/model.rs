@@ -168,7 +168,8 @@ impl Model {
     pub fn claim(&mut self) -> Option<usize> {
         let heads = (0..self.served.len()).filter_map(|repo| Some((repo, *self.queue_of(repo, false).first()?)));
         let turn = |(repo, head): &(usize, usize)| {
-            (self.share(*repo), Reverse(self.jobs[*head].priority), self.served[*repo], *repo)
+            let priority = self.jobs[*head].priority;
+            (self.share(*repo), priority == Priority::Fork, self.served[*repo], Reverse(priority), *repo)
         };
         let (_, id) = heads.min_by_key(turn)?;
         self.begin(id);
@@ -196,7 +197,8 @@ impl Model {
             let share = self.share(repo);
             for (place, id) in self.queue_of(repo, true).into_iter().enumerate() {
                 let Job { preemptible, priority, .. } = self.jobs[id];
-                all.push(((preemptible, share + place, Reverse(priority), self.served[repo], repo), id));
+                let turn = (priority == Priority::Fork, self.served[repo], Reverse(priority), repo);
+                all.push(((preemptible, share + place, turn), id));
             }
         }
         all.sort();

@@ -11,7 +11,7 @@ use trainyard::domain::{
 };
 use trainyard::store::builds::{self, NewBuild};
 use trainyard::store::output::reports::Reports;
-use trainyard::store::queue::superseded::{self, Cancels};
+use trainyard::store::queue::superseded::Cancels;
 use trainyard::store::queue::{self, Beat, Finish, LogEnd};
 use trainyard::store::repos::{self, RepoFacts};
 use trainyard::store::runner::gpus::{self, Seen};
@@ -117,10 +117,10 @@ async fn insert(db: &PgPool, push: &Push, build: usize) {
         decided: None,
         fast_finish: push.fast_finish,
         linted: false,
+        cancels: Some(Cancels::Queued),
     };
     let mut tx = db.begin().await.unwrap();
-    let created = builds::create(&mut tx, &new).await.unwrap();
-    superseded::cancel(&mut tx, new.repo, created.number, &trigger, Cancels::Queued).await.unwrap();
+    builds::create(&mut tx, &new).await.unwrap();
     tx.commit().await.unwrap();
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::{Connection as _, PgConnection, PgExecutor, PgPool};
 
 use super::rollup;
-use super::turn::{self, Bounds, QueueConfig, shares};
+use super::turn::{self, Bounds, QueueConfig, shares, turn};
 use crate::domain::{AttemptId, BuildId, JobId, JobKind, RepoId, Status, Stop, Verdict, pg_text};
 use crate::store::output::logs;
 use crate::store::output::reports::{self, Reports};
@@ -113,7 +113,9 @@ async fn claim_within(
         ", next as (
              select head.id from (
                  select repo_id from share where priority >= $2 and ($1 is null or running < $1)
-                 order by running, priority desc, served_at nulls first, repo_id
+                 order by running, ",
+        turn!(),
+        ", repo_id
              ) turn, lateral (
                  select id from job where state = 'queued' and not has_requirements and not_before <= now()
                      and job.repo_id = turn.repo_id and priority >= $2

@@ -8,7 +8,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use super::jobs::{Claimed, claimed_columns};
 use super::rollup;
-use super::turn::{Bounds, QueueConfig, shares};
+use super::turn::{Bounds, QueueConfig, shares, turn};
 use crate::domain::{AttemptId, BuildId, GpuRequest, JobId};
 use crate::gpu::{self, Gpu, Wait, choose, wait_in_words};
 use crate::store::runner::gpus;
@@ -114,7 +114,7 @@ pub async fn claim_with_requirements(
     Ok(Some(job))
 }
 
-/// Lists the first jobs of the queue that the runner could run, as if each job before it had begun.
+/// Lists the first jobs of the queue that the runner could run with all of its GPUs, as if each job before it had begun.
 async fn candidates(db: impl PgExecutor<'_>, runner: &str, bounds: Bounds) -> sqlx::Result<Vec<Candidate>> {
     sqlx::query_as(concat!(
         lanes!(),
@@ -126,10 +126,15 @@ async fn candidates(db: impl PgExecutor<'_>, runner: &str, bounds: Bounds) -> sq
              from job join runner on runner.name = $3
              where state = 'queued' and has_requirements and not_before <= now() and job.labels <@ runner.labels
                  and job.repo_id = share.repo_id and priority >= $2
+                 and (gpu_count = 0 or gpu_count <= (
+                     select count(*) from gpu where gpu.runner = $3 and gpu.memory >= job.gpu_memory
+                         and (job.gpu_class is null or gpu.class = job.gpu_class)))
              order by preemptible, priority desc, id limit $4
          ) job
          where $1 is null or running < $1
-         order by preemptible, running + place, priority desc, served_at nulls first, share.repo_id limit $4",
+         order by preemptible, running + place, ",
+        turn!(),
+        ", share.repo_id limit $4",
     ))
     .bind(bounds.most)
     .bind(bounds.floor)

@@ -1,9 +1,10 @@
 //! Turns: the order in which the queue goes round the repositories, and the limits on their slots.
 //!
 //! The next job is that of the repository with the smallest share, which is its number of running jobs. If shares are
-//! equal, the higher [`Priority`] decides, then the longer time since an attempt of the repository ended. Within a
-//! repository, the higher priority comes first, then the older job. So 200 jobs of one repository delay the job of
-//! another one by the end of one job, not of 200.
+//! equal, pull requests from forks come last, and then the longer time since an attempt of the repository ended decides.
+//! The rest of the [`Priority`] comes after that: a repository with many pushes would otherwise keep a single slot.
+//! Within a repository, the higher priority comes first, then the older job. So 200 jobs of one repository delay the job
+//! of another one by the end of one job, not of 200.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -27,6 +28,14 @@ macro_rules! shares {
     };
 }
 pub(super) use shares;
+
+/// Order of repositories with equal shares.
+macro_rules! turn {
+    () => {
+        "priority < 0, served_at nulls first, priority desc"
+    };
+}
+pub(super) use turn;
 
 /// `[queue]` of the configuration: limits on the slots of all runners together. 0 stands for no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -59,11 +68,19 @@ impl QueueConfig {
 
     /// Begins a claim under these limits, and returns its bounds. Such claims run one after the other: two at once would
     /// count the same running jobs, and together exceed a limit.
+    ///
+    /// A claim that waits for long fails. Postgres ends one that has gone silent: the lock of a machine without power
+    /// would otherwise stop the claims of all others.
     pub(super) async fn begin(&self, db: &PgPool) -> sqlx::Result<(Transaction<'static, Postgres>, Bounds)> {
         let mut tx = db.begin().await?;
         if self.is_unlimited() {
             return Ok((tx, Bounds::NONE));
         }
+        sqlx::query(
+            "select set_config('idle_in_transaction_session_timeout', '5s', true), set_config('lock_timeout', '8s', true)",
+        )
+        .execute(&mut *tx)
+        .await?;
         sqlx::query("select pg_advisory_xact_lock(hashtextextended('trainyard.claim', 0))").execute(&mut *tx).await?;
         let bounds = self.bounds(&mut tx).await?;
         Ok((tx, bounds))
@@ -124,7 +141,9 @@ pub async fn order(db: &PgPool, limits: &QueueConfig, most: i64) -> sqlx::Result
              ) job
          )
          select id, repo_id, priority, running, is_held, created_at from listed
-         order by is_held, running + place, priority desc, served_at nulls first, repo_id limit $3",
+         order by is_held, running + place, ",
+        turn!(),
+        ", repo_id limit $3",
     ))
     .bind(bounds.most)
     .bind(bounds.floor)
@@ -133,8 +152,9 @@ pub async fn order(db: &PgPool, limits: &QueueConfig, most: i64) -> sqlx::Result
     .await
 }
 
-/// Records that an attempt of a repository has ended. If another transaction is doing so right now, nothing is left to
-/// record: ends of attempts do not wait for each other.
+/// Records that an attempt of a repository has ended. Ends of attempts do not wait for each other: if another transaction
+/// is doing so right now, nothing is left to record. Intake locks the row too, while it inserts a build. Then this end is
+/// not recorded, and the repository may get one turn more.
 pub(super) async fn record_end(tx: &mut PgConnection, repo: RepoId) -> sqlx::Result<()> {
     sqlx::query(
         "update repo set served_at = now()

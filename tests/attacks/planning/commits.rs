@@ -6,7 +6,7 @@ use trainyard::planner::{Answer, PlanError};
 use trainyard::travis::import::{Found, Imports, Source};
 
 use super::{Watched, ask, fact, file, trigger};
-use crate::hostile::{self, Hostile};
+use crate::support::hostile::{self, Hostile};
 
 /// A training config for which a smoke job can be derived.
 const CONFIG: &str =

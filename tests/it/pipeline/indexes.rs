@@ -13,13 +13,15 @@ const USUAL_BUILDS: i64 = 50_000;
 /// Tables that grow with the number of builds.
 const LARGE: [&str; 6] = ["build", "job", "wish", "delivery", "log_object", "artifact"];
 /// Folders and files with the statements of the steps. The others are a person's: pages, and the removal of a repository.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 8] = [
     "src/store/queue/",
     "src/store/output/",
     "src/store/runner/",
     "src/store/deliveries.rs",
     "src/store/wishes.rs",
     "src/store/builds.rs",
+    "src/store/delays.rs",
+    "src/store/alerts.rs",
 ];
 /// Statements that read a whole index on purpose, by a part of their text.
 const WHOLE: [&str; 1] = [
