@@ -34,20 +34,19 @@ pub enum Fault {
     EngineKilled,
     EngineRestarted,
     DiskFull,
+    InodesGone,
     ClockAhead,
     ClockBack,
     ClockFarAheadAndBack,
     SlowWebhooks,
     PageFlood,
-    PlanningBomb,
-    LargePack,
-    ManyFiles,
+    Hostile(Stranger),
     /// No fault: the end of the run, after all of them.
     Nothing,
 }
 
 /// Probability of each fault, as a share of the sum: a long pause takes ten seconds.
-const WEIGHTS: [(Fault, u64); 28] = [
+const WEIGHTS: [(Fault, u64); 29] = [
     (Fault::Kill, 30),
     (Fault::Interrupt, 10),
     (Fault::Pause, 15),
@@ -68,14 +67,15 @@ const WEIGHTS: [(Fault, u64); 28] = [
     (Fault::EngineKilled, 3),
     (Fault::EngineRestarted, 2),
     (Fault::DiskFull, 6),
+    (Fault::InodesGone, 4),
     (Fault::ClockAhead, 6),
     (Fault::ClockBack, 4),
     (Fault::ClockFarAheadAndBack, 4),
     (Fault::SlowWebhooks, 6),
     (Fault::PageFlood, 6),
-    (Fault::PlanningBomb, 4),
-    (Fault::LargePack, 4),
-    (Fault::ManyFiles, 4),
+    (Fault::Hostile(Stranger::SlowPlan), 4),
+    (Fault::Hostile(Stranger::LargePack), 4),
+    (Fault::Hostile(Stranger::ManyFiles), 4),
 ];
 /// Longer than a lease.
 const LONG_PAUSE: Duration = Duration::from_secs(10);
@@ -122,14 +122,13 @@ impl Fault {
             Self::EngineKilled => "kill -9 of a runner's dockerd",
             Self::EngineRestarted => "a restart of a runner's dockerd",
             Self::DiskFull => "the disk is full",
+            Self::InodesGone => "the disk has no inodes left",
             Self::ClockAhead => "the clock jumps ahead",
             Self::ClockBack => "the clock jumps back",
             Self::ClockFarAheadAndBack => "the clock jumps far ahead, and back",
             Self::SlowWebhooks => "webhooks that do not end",
             Self::PageFlood => "a flood of readers",
-            Self::PlanningBomb => "a stranger's commit takes minutes to plan",
-            Self::LargePack => "a stranger's pack fills the disk",
-            Self::ManyFiles => "a stranger's tree takes all inodes",
+            Self::Hostile(stranger) => stranger.name(),
             Self::Nothing => "after all of them",
         }
     }
@@ -151,9 +150,8 @@ impl Fault {
             Self::LongPause => pause(yard, LONG_PAUSE).await,
             Self::KillPostgres => yard.kill_postgres(),
             Self::PostgresAway => {
-                let set = std::env::var("AWAY").ok().and_then(|seconds| seconds.parse().ok());
                 yard.signal_postgres(Signal::STOP);
-                tokio::time::sleep(Duration::from_secs(set.unwrap_or(AWAY))).await;
+                tokio::time::sleep(away()).await;
                 yard.signal_postgres(Signal::CONT);
             }
             Self::CutConnections => {
@@ -200,6 +198,11 @@ impl Fault {
                 tokio::time::sleep(Duration::from_millis(300 + random.below(3000))).await;
                 yard.free_disk();
             }
+            Self::InodesGone => {
+                yard.take_inodes();
+                tokio::time::sleep(Duration::from_millis(300 + random.below(3000))).await;
+                yard.give_inodes_back();
+            }
             Self::ClockAhead => yard.set_clock(random.below(LONGEST_JUMP).cast_signed()),
             Self::ClockBack => yard.set_clock(-random.below(LONGEST_JUMP).cast_signed()),
             Self::ClockFarAheadAndBack => {
@@ -209,12 +212,16 @@ impl Fault {
             }
             Self::SlowWebhooks => flood::slow_webhooks(yard.base().unwrap_or_default(), random).await,
             Self::PageFlood => flood::pages(yard.base().unwrap_or_default(), random).await,
-            Self::PlanningBomb => load.push_of(Stranger::SlowPlan, yard).await,
-            Self::LargePack => load.push_of(Stranger::LargePack, yard).await,
-            Self::ManyFiles => load.push_of(Stranger::ManyFiles, yard).await,
+            Self::Hostile(stranger) => load.push_of(stranger, yard).await,
             Self::Nothing => {}
         }
     }
+}
+
+/// Returns the time for which Postgres is away.
+fn away() -> Duration {
+    let set = std::env::var("AWAY").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(set.unwrap_or(AWAY))
 }
 
 async fn pause(yard: &Yard, time: Duration) {

@@ -73,7 +73,7 @@ impl Load {
         repo.git(&["commit", "--quiet", "--allow-empty", "-m", &format!("Push {}", self.pushed.len())]);
         repo.git(&["push", "--quiet", "origin", "HEAD"]);
         let sha = repo.head();
-        self.push(yard, &repo, sha, End::Errored).await;
+        self.push(yard, &repo, sha, stranger.end()).await;
     }
 
     /// Sends the push of a commit.

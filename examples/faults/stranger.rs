@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 
+use crate::load::End;
 use crate::support::git_host::Repo;
 use crate::support::hostile;
 
@@ -19,12 +20,29 @@ pub enum Stranger {
 }
 
 impl Stranger {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SlowPlan => "a stranger's commit takes minutes to plan",
+            Self::LargePack => "a stranger's pack is too large",
+            Self::ManyFiles => "a stranger's tree has 40,000 files",
+        }
+    }
+
     /// Returns the name of the stranger's repository.
     pub fn repo(self) -> &'static str {
         match self {
             Self::SlowPlan => "mallory/slow",
             Self::LargePack => "mallory/large",
             Self::ManyFiles => "mallory/many",
+        }
+    }
+
+    /// Returns the end of the stranger's builds. Files of a large tree are written in the job's container, so they take
+    /// nothing of the service's disk.
+    pub fn end(self) -> End {
+        match self {
+            Self::SlowPlan | Self::LargePack => End::Errored,
+            Self::ManyFiles => End::Passed,
         }
     }
 

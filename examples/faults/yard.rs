@@ -128,6 +128,22 @@ impl Yard {
         let _ = std::fs::remove_file(self.data().join("ballast"));
     }
 
+    /// Takes all inodes of the disk, until [`Yard::give_inodes_back`].
+    pub fn take_inodes(&self) {
+        let folder = self.data().join("crowd");
+        // The last fault may have left it.
+        let _ = std::fs::create_dir(&folder);
+        for number in 0.. {
+            if std::fs::File::create(folder.join(number.to_string())).is_err() {
+                return;
+            }
+        }
+    }
+
+    pub fn give_inodes_back(&self) {
+        let _ = std::fs::remove_dir_all(self.data().join("crowd"));
+    }
+
     /// Cuts the network to the other machine.
     pub fn cut(&mut self, how: Cut) {
         self.mend();
@@ -232,6 +248,7 @@ impl Yard {
         self.github.git.fail_next(0);
         self.mend();
         self.free_disk();
+        self.give_inodes_back();
         self.set_clock(0);
         if self.service.is_none() {
             self.start_service();
