@@ -100,6 +100,23 @@ impl Intake {
         self.on_ref(remote, head, &format!("refs/heads/{}", pull.head_branch), fetch).await
     }
 
+    /// Fetches the merge commit of a pull request's head into its base, once GitHub has made it.
+    async fn merge_commit(&self, remote: &Remote<'_>, number: i64, head: &Sha) -> anyhow::Result<Sha> {
+        let merge = self.mirrors.fetch_merge(remote, number).await?.with_context(|| {
+            format!(
+                "GitHub has no merge commit of pull request #{number}: if it has conflicts, resolve them and push again"
+            )
+        })?;
+        let parents = self.mirrors.commit(remote.repo, &merge).await?.parents;
+        anyhow::ensure!(
+            parents.last() == Some(head),
+            "GitHub's merge commit of pull request #{number} does not merge {}: the pull request has another head by now, \
+             or it has conflicts; then resolve them and push again",
+            head.short()
+        );
+        Ok(merge)
+    }
+
     /// Fetches a commit by `fetch`, and checks that it is on a ref of the remote.
     async fn on_ref<T>(
         &self,

@@ -83,14 +83,13 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     .fetch_one(&mut *tx)
     .await?;
     problems::insert(tx, id, new.problems).await?;
+    let origin = Origin { build: id, repo: new.repo, priority: trigger.priority(&default_branch) };
     if new.decided.is_none() {
-        let origin = Origin { build: id, repo: new.repo, priority: trigger.priority(&default_branch) };
         queue::insert(tx, origin, new.jobs).await?;
     }
-    let created = Created { id, number };
     // Before the wishes, as all transactions lock jobs before wishes.
     if let Some(cancels) = new.cancels {
-        superseded::cancel(tx, new.repo, created, trigger, cancels).await?;
+        superseded::cancel(tx, origin, number, trigger, cancels).await?;
     }
     if new.linted {
         let status = Status::of_lint(new.problems);
@@ -106,7 +105,7 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
         wishes::want(tx, &wish).await?;
     }
     rollup::wish_status(tx, id).await?;
-    Ok(created)
+    Ok(Created { id, number })
 }
 
 async fn page_path(tx: &mut PgConnection, repo: RepoId, number: i32) -> sqlx::Result<String> {

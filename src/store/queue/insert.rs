@@ -21,7 +21,7 @@ pub struct NewJob {
     pub requirements: Requirements,
 }
 
-/// A build whose jobs are inserted.
+/// A build that is being inserted.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct Origin {
     pub(in crate::store) build: BuildId,

@@ -3,8 +3,8 @@
 use sqlx::PgConnection;
 
 use super::cancel::cancel_build;
-use crate::domain::{BuildId, RepoId, Trigger, TriggerKind};
-use crate::store::builds::Created;
+use super::insert::Origin;
+use crate::domain::{BuildId, Trigger, TriggerKind};
 
 /// Set of the older builds that a new build cancels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,14 +15,14 @@ pub enum Cancels {
     Running,
 }
 
-/// Cancels the older builds of a repository that a new build supersedes.
+/// Cancels the older builds that a new build of this number supersedes.
 ///
 /// A delivery that was tried again may come after a newer one, and then its build has the higher number. So of two
 /// builds with deliveries, the one whose delivery arrived first is older.
 pub(in crate::store) async fn cancel(
     tx: &mut PgConnection,
-    repo: RepoId,
-    new: Created,
+    new: Origin,
+    number: i32,
     trigger: &Trigger,
     cancels: Cancels,
 ) -> sqlx::Result<()> {
@@ -44,13 +44,13 @@ pub(in crate::store) async fn cancel(
                where new.id = $7 and (of_old.received_at, of_old.id) > (of_new.received_at, of_new.id))
          order by id",
     )
-    .bind(repo)
-    .bind(new.number)
+    .bind(new.repo)
+    .bind(number)
     .bind(trigger.kind)
     .bind(&trigger.branch)
     .bind(trigger.pull_request.as_ref().map(|pull| i32::try_from(pull.number).unwrap_or(i32::MAX)))
     .bind(cancels == Cancels::Running)
-    .bind(new.id)
+    .bind(new.build)
     .fetch_all(&mut *tx)
     .await?;
     // The jobs of all of them, since a wish may belong to two builds of one commit, and wishes are locked after jobs.
@@ -59,7 +59,7 @@ pub(in crate::store) async fn cancel(
         .execute(&mut *tx)
         .await?;
     for build in &older {
-        cancel_build(tx, *build, &format!("build #{} of {of} is newer", new.number)).await?;
+        cancel_build(tx, *build, &format!("build #{number} of {of} is newer")).await?;
     }
     Ok(())
 }

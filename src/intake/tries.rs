@@ -1,0 +1,112 @@
+//! The tries of a delivery: which one is next, and what becomes of one that has failed.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use tracing::{info, warn};
+
+use super::Intake;
+use crate::github::event::{self, Event};
+use crate::store::deliveries::{self, Delivery};
+
+/// Time after which a try counts as crashed, and another intake takes the delivery.
+pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(700);
+/// Time limit for one try. It is longer than git's own limit for a fetch.
+const TRY_LIMIT: Duration = Duration::from_secs(680);
+/// Number of tries before a repository that cannot be fetched results in an errored build with that message. With the
+/// delays between them, the tries take about a minute: long enough for short failures of GitHub and for its merge
+/// commits, and short enough for an author.
+pub(super) const FETCH_TRIES: i32 = 6;
+/// Number of tries, of any outcome, after which a delivery is given up. A try counts when it begins, so a delivery that
+/// crashes the process cannot do so without end.
+pub(super) const MAX_TRIES: i32 = 8;
+
+/// Reason why a delivery has not resulted in a build.
+pub(super) enum NotYet {
+    /// A retry may succeed.
+    Later(anyhow::Error),
+    /// GitHub does not answer for this time at least. That is not the delivery's fault, so the try does not count.
+    Unanswered(Duration, String),
+    /// No retry can succeed.
+    Never(String),
+    /// All tries failed, and no build can show that.
+    GivenUp(String),
+    /// The delivery is not what it claims to be.
+    Refused(String),
+}
+
+impl From<anyhow::Error> for NotYet {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Later(error)
+    }
+}
+
+impl Intake {
+    /// Handles the oldest open delivery. Returns false if there is none, or no room for what it would fetch: then it
+    /// waits. The janitor reports the lack of room.
+    ///
+    /// # Errors
+    /// Fails when Postgres is not reachable. The delivery then stays open.
+    pub async fn step(&self) -> anyhow::Result<bool> {
+        if self.mirrors.wanting_room()?.is_some() {
+            return Ok(false);
+        }
+        let Some(delivery) = deliveries::take(&self.db, DELIVERY_TIMEOUT).await.context("reading the deliveries")?
+        else {
+            return Ok(false);
+        };
+        let tried = tokio::time::timeout(TRY_LIMIT, self.try_once(&delivery)).await;
+        let built = tried.unwrap_or_else(|_| Err(NotYet::Later(anyhow!("the try took longer than {TRY_LIMIT:?}"))));
+        self.record(&delivery, built).await?;
+        Ok(true)
+    }
+
+    async fn try_once(&self, delivery: &Delivery) -> Result<(), NotYet> {
+        match event::parse(&delivery.event, &delivery.body) {
+            Ok(Event::Build(repository, trigger)) if delivery.tries > MAX_TRIES => {
+                self.give_up(delivery, &repository, &trigger).await
+            }
+            Ok(Event::Build(repository, trigger)) => self.build(delivery, &repository, *trigger).await,
+            Ok(Event::Ignored(reason)) => Err(NotYet::Never(reason)),
+            Err(error) => Err(NotYet::Never(format!("{error:#}"))),
+        }
+    }
+
+    /// Records what a try has come to.
+    async fn record(&self, delivery: &Delivery, tried: Result<(), NotYet>) -> anyhow::Result<()> {
+        match tried {
+            Ok(()) => {
+                self.bells.worker.ring();
+                self.bells.outbox.ring();
+            }
+            Err(NotYet::Never(reason)) => {
+                info!(delivery = %delivery.id, "delivery {} results in no build: {reason}", delivery.id);
+                deliveries::done(&mut *self.db.acquire().await?, &delivery.id, &reason, None).await?;
+            }
+            Err(NotYet::GivenUp(reason)) => {
+                let outcome = format!("no build: {reason}");
+                deliveries::done(&mut *self.db.acquire().await?, &delivery.id, &outcome, Some(&reason)).await?;
+            }
+            Err(NotYet::Refused(reason)) => {
+                warn!(delivery = %delivery.id, "delivery {} is refused: {reason}", delivery.id);
+                deliveries::done(&mut *self.db.acquire().await?, &delivery.id, &format!("refused: {reason}"), None)
+                    .await?;
+            }
+            Err(NotYet::Later(error)) => {
+                warn!(delivery = %delivery.id, "delivery {} will be tried again: {error:#}", delivery.id);
+                let (delay, failure) = (retry_delay(delivery.tries), format!("{error:#}"));
+                deliveries::later(&self.db, &delivery.id, delay, &failure).await?;
+            }
+            Err(NotYet::Unanswered(wait, why)) => {
+                warn!(delivery = %delivery.id, "delivery {} waits for GitHub: {why}", delivery.id);
+                let delay = wait.clamp(deliveries::LONGEST_DELAY, DELIVERY_TIMEOUT);
+                deliveries::wait(&self.db, &delivery.id, delay, &why).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn retry_delay(tries: i32) -> Duration {
+    Duration::from_secs(1 << tries.clamp(0, 7)).min(deliveries::LONGEST_DELAY)
+}
