@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
+use trainyard::domain::{AttemptId, JobId};
 use trainyard::storage::{Logs, Objects, StorageConfig};
 
 use crate::fault::containers;
@@ -108,7 +109,8 @@ impl Memory {
                 _ => End::Errored,
             };
             if end != pushed.end && end != End::Errored {
-                return Err(format!("{} is {state}, and must be {:?}", pushed.sha, pushed.end));
+                let jobs = jobs_in_words(&db, &yard.data(), &pushed.sha).await?;
+                return Err(format!("{} is {state}, and must be {:?}:\n{jobs}", pushed.sha, pushed.end));
             }
             if state == "errored" {
                 *errored.entry(why(&db, &pushed.sha).await.map_err(|error| error.to_string())?).or_default() += 1;
@@ -226,6 +228,31 @@ async fn why(db: &PgPool, sha: &str) -> sqlx::Result<String> {
     Ok(words)
 }
 
+/// Describes the jobs of a commit, with the ends of their logs.
+async fn jobs_in_words(db: &PgPool, data: &Path, sha: &str) -> Result<String, String> {
+    type Row = (i64, i32, Option<String>, Option<i64>, Option<String>, String);
+    let jobs: Vec<Row> = sqlx::query_as(
+        "select job.id, attempt, verdict::text, exit_status, reason, owner || '/' || repo.name
+         from job join build on build.id = build_id join repo on repo.id = build.repo_id where sha = $1 order by job.id",
+    )
+    .bind(sha)
+    .fetch_all(db)
+    .await
+    .map_err(|error| error.to_string())?;
+    let logs =
+        Logs::new(db.clone(), Objects::open(&StorageConfig::default(), data).map_err(|error| error.to_string())?);
+    let mut words = String::new();
+    for (job, number, verdict, status, reason, repo) in jobs {
+        let attempt = AttemptId { job: JobId(job), number };
+        let log = logs.read(attempt, 0, usize::MAX).await.map_err(|error| format!("{error:#}"))?;
+        let log = String::from_utf8_lossy(&log.bytes).into_owned();
+        let end: Vec<&str> = log.lines().rev().take(20).collect();
+        let end = end.into_iter().rev().collect::<Vec<_>>().join("\n");
+        words += &format!("job {job} of {repo}, attempt {number}: {verdict:?}, {status:?}, {reason:?}\n{end}\n");
+    }
+    Ok(words)
+}
+
 /// Lists the states of the builds, by commit.
 async fn builds(db: &PgPool) -> sqlx::Result<HashMap<String, Vec<String>>> {
     let rows: Vec<(String, String)> = sqlx::query_as("select sha, state::text from build").fetch_all(db).await?;
@@ -242,9 +269,7 @@ async fn logs(db: &PgPool, data: &Path) -> Result<usize, String> {
     let objects = Objects::open(&StorageConfig::default(), data).map_err(|error| error.to_string())?;
     let stored = Logs::new(db.clone(), objects);
     for (job, attempt) in &jobs {
-        let read = stored
-            .read(trainyard::domain::AttemptId { job: trainyard::domain::JobId(*job), number: *attempt }, 0, usize::MAX)
-            .await;
+        let read = stored.read(AttemptId { job: JobId(*job), number: *attempt }, 0, usize::MAX).await;
         let text = String::from_utf8_lossy(&read.map_err(|error| format!("{error:#}"))?.bytes).into_owned();
         let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("line ") && line.ends_with('.')).collect();
         let wanted: Vec<String> = (1..=LINES).map(|line| format!("line {line}.")).collect();
