@@ -1,4 +1,5 @@
 //! Files that are small to write and expensive to read.
+#![allow(dead_code, reason = "each user takes another part of it")]
 
 /// A text of at most a megabyte, and the rule of the problem that it must result in; `None` when it may be planned.
 pub struct Hostile {
