@@ -89,11 +89,11 @@ pub fn write(
     header.set_size(facts.len() as u64);
     header.set_mode(0o600);
     tar.append_data(&mut header, MANIFEST, facts.as_slice())?;
-    tar.append_path_with_name(dump, DUMP).context("writing the database into the backup")?;
+    append(&mut tar, dump, Path::new(DUMP)).context("writing the database into the backup")?;
     if let Some(Included { folder, keys }) = objects {
         for (written, key) in keys.iter().enumerate() {
             progress(written);
-            tar.append_path_with_name(folder.join(key), Path::new(OBJECTS).join(key))
+            append(&mut tar, &folder.join(key), &Path::new(OBJECTS).join(key))
                 .with_context(|| format!("writing the object {key} into the backup"))?;
         }
         progress(keys.len());
@@ -105,6 +105,16 @@ pub fn write(
     let size = new.as_file().metadata()?.len();
     new.persist_noclobber(to).with_context(|| format!("cannot write {}", to.display()))?;
     Ok(size)
+}
+
+/// Appends all bytes of a file. The tar crate's own functions for files leave holes out, and take a small file whose
+/// bytes are in its inode for one hole.
+fn append(tar: &mut Builder<impl std::io::Write>, file: &Path, name: &Path) -> anyhow::Result<()> {
+    let file = File::open(file)?;
+    let mut header = Header::new_gnu();
+    header.set_size(file.metadata()?.len());
+    header.set_mode(0o600);
+    Ok(tar.append_data(&mut header, name, file)?)
 }
 
 /// Reads the facts about a backup.
@@ -203,13 +213,18 @@ impl<W: std::io::Write> std::io::Write for Hashed<W> {
 mod tests {
     use super::*;
 
+    const HOLE: u64 = 1 << 20;
+
     fn backup(folder: &Path) -> PathBuf {
         let (dump, objects, to) = (folder.join("dump"), folder.join("kept"), folder.join("backup.tar"));
         std::fs::write(&dump, "rows").expect("written");
         std::fs::create_dir_all(objects.join("i/logs")).expect("made");
         std::fs::write(objects.join("i/logs/1-1.zst"), "a log").expect("written");
+        // All of it but the last byte is a hole.
+        let holes = File::create(objects.join("i/holes")).expect("made");
+        std::os::unix::fs::FileExt::write_all_at(&holes, b"x", HOLE).expect("written");
         let manifest = Manifest::new("i".to_owned(), 5, "seal".to_owned(), &dump).expect("a manifest");
-        let keys = ["i/logs/1-1.zst".to_owned()];
+        let keys = ["i/logs/1-1.zst", "i/holes"].map(str::to_owned);
         write(&to, manifest, &dump, Some(Included { folder: &objects, keys: &keys }), |_| {}).expect("written");
         to
     }
@@ -226,8 +241,10 @@ mod tests {
         let to = folder.path().join("to");
         assert_eq!(std::fs::read(extracted(&file, &to).expect("extracted")).expect("a dump"), b"rows");
         assert_eq!(std::fs::read(to.join("objects/i/logs/1-1.zst")).expect("an object"), b"a log");
+        let holes = std::fs::read(to.join("objects/i/holes")).expect("an object");
+        assert!(holes.len() as u64 == HOLE + 1 && holes[0] == 0 && holes.last() == Some(&b'x'));
         let facts = manifest(&file).expect("a manifest");
-        assert_eq!((facts.migration, facts.objects, facts.seal.as_str()), (5, Some(1), "seal"));
+        assert_eq!((facts.migration, facts.objects, facts.seal.as_str()), (5, Some(2), "seal"));
         let again = write(&file, facts, &folder.path().join("dump"), None, |_| {}).expect_err("the file exists");
         assert!(format!("{again:#}").contains("cannot write"), "{again:#}");
     }
@@ -244,7 +261,7 @@ mod tests {
         };
         let object = whole.windows(5).position(|bytes| bytes == b"a log").expect("the object");
         let dump = whole.windows(4).position(|bytes| bytes == b"rows").expect("the dump");
-        assert!(refused("cut", &whole[..object - 512]).contains("0 of 1 objects: it is not complete"));
+        assert!(refused("cut", &whole[..object - 512]).contains("0 of 2 objects: it is not complete"));
         assert!(refused("half", &whole[..object + 2]).contains("is damaged"));
         let mut changed = whole.clone();
         changed[dump] = b'R';
