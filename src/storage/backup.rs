@@ -1,7 +1,8 @@
 //! The file of a backup: a tar with facts about it, the dump of the database, and the objects that its rows name.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufReader, BufWriter, Read, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -144,6 +145,9 @@ pub fn manifest(from: &Path) -> anyhow::Result<Manifest> {
 /// Fails when the file is damaged or incomplete, or has an entry that no backup has.
 pub fn extract(from: &Path, to: &Path, mut progress: impl FnMut(u64)) -> anyhow::Result<PathBuf> {
     let manifest = manifest(from)?;
+    if manifest.objects.is_some() {
+        make_folder(&to.join(OBJECTS))?;
+    }
     let (mut dump, mut objects) = (None, 0);
     let damaged = || format!("{} is damaged", from.display());
     for entry in Archive::new(open(from)?).entries()?.skip(1) {
@@ -157,7 +161,7 @@ pub fn extract(from: &Path, to: &Path, mut progress: impl FnMut(u64)) -> anyhow:
         );
         let place = to.join(&path);
         if path == Path::new(DUMP) {
-            let mut hashed = Hashed { inner: File::create_new(&place)?, hash: Sha256::new() };
+            let mut hashed = Hashed { inner: create(&place)?, hash: Sha256::new() };
             std::io::copy(&mut entry, &mut hashed).with_context(damaged)?;
             ensure!(
                 hex::encode(hashed.hash.finalize()) == manifest.dump,
@@ -167,8 +171,8 @@ pub fn extract(from: &Path, to: &Path, mut progress: impl FnMut(u64)) -> anyhow:
             dump = Some(place);
         } else if path.starts_with(OBJECTS) {
             let folder = place.parent().context("an object is in a folder")?;
-            std::fs::create_dir_all(folder)?;
-            let mut file = File::create_new(&place)?;
+            make_folder(folder)?;
+            let mut file = create(&place)?;
             std::io::copy(&mut entry, &mut file).with_context(damaged)?;
             file.sync_all()?;
             objects += 1;
@@ -180,6 +184,18 @@ pub fn extract(from: &Path, to: &Path, mut progress: impl FnMut(u64)) -> anyhow:
     let wanted = manifest.objects.unwrap_or(0);
     ensure!(objects == wanted, "{} has {objects} of {wanted} objects: it is not complete", from.display());
     dump.with_context(|| format!("{} has no database: it is not complete", from.display()))
+}
+
+/// Makes a folder that only its owner may enter, as the service does: the logs of private repositories are in it.
+fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("cannot make {}", folder.display()))
+}
+
+/// Creates a file that only its owner may read.
+fn create(path: &Path) -> anyhow::Result<File> {
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    created.with_context(|| format!("cannot make {}", path.display()))
 }
 
 fn is_plain(part: Component<'_>) -> bool {
@@ -243,6 +259,10 @@ mod tests {
         assert_eq!(std::fs::read(to.join("objects/i/logs/1-1.zst")).expect("an object"), b"a log");
         let holes = std::fs::read(to.join("objects/i/holes")).expect("an object");
         assert!(holes.len() as u64 == HOLE + 1 && holes[0] == 0 && holes.last() == Some(&b'x'));
+        for (path, mode) in [("database.dump", 0o600), ("objects", 0o700)] {
+            let permissions = std::fs::metadata(to.join(path)).expect("it is there").permissions();
+            assert_eq!(std::os::unix::fs::PermissionsExt::mode(&permissions) & 0o777, mode, "{path}");
+        }
         let facts = manifest(&file).expect("a manifest");
         assert_eq!((facts.migration, facts.objects, facts.seal.as_str()), (5, Some(2), "seal"));
         let again = write(&file, facts, &folder.path().join("dump"), None, |_| {}).expect_err("the file exists");

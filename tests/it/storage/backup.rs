@@ -157,6 +157,8 @@ async fn restore_with_the_key(yard: &Yard, file: &Path, key: &Path) {
     let refused = yard.command("restore", file).await;
     assert!(said(&refused).contains("move it away"), "{}", said(&refused));
     std::fs::copy(key, &ours).unwrap();
+    let mode = std::fs::metadata(yard.data().join("objects")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
     assert!(!yard.data().join("restoring").exists());
 }
 
