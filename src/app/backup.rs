@@ -78,7 +78,7 @@ async fn write(
         tempfile::NamedTempFile::new_in(folder).with_context(|| format!("cannot write to {}", folder.display()))?;
     snapshot.dump(dump.reopen()?).await?;
     let seal = fingerprint(data)?.with_context(|| format!("{} has no seal.key", data.display()))?;
-    let manifest = Manifest::new(contents.instance, contents.migration, seal, dump.path())?;
+    let manifest = Manifest::new(contents.instance, contents.migration, seal);
     let objects = Objects::open(&config.storage, data)?;
     let included = objects.folder().map(|folder| Included { folder, keys: &contents.objects });
     let size = tokio::task::block_in_place(|| {
