@@ -182,6 +182,16 @@ impl Caches {
         }
     }
 
+    /// Removes the caches of all repositories.
+    ///
+    /// # Errors
+    /// Fails when a file cannot be removed.
+    pub fn clear(&self) -> anyhow::Result<()> {
+        // The folder may be a disk of its own, with files that are not ours.
+        let id = |path: PathBuf| path.file_name()?.to_str()?.parse().ok().map(RepoId);
+        entries(&self.folder)?.into_iter().filter_map(id).try_for_each(|repo| self.remove(repo))
+    }
+
     fn folder_of(&self, repo: RepoId, reference: &str) -> PathBuf {
         let folder = self.folder.join(repo.0.to_string()).join(hashed(reference));
         if reference.starts_with("fork/") { folder.with_extension(FORK) } else { folder }

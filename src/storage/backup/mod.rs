@@ -14,7 +14,8 @@ use tar::{Archive, Builder, EntryType, Header};
 
 /// Version of the file's form.
 const FORM: u32 = 1;
-const MANIFEST: &str = "manifest.json";
+/// The first entry.
+pub const MANIFEST: &str = "manifest.json";
 const DUMP: &str = "database.dump";
 const OBJECTS: &str = "objects";
 /// The last entry.
@@ -157,8 +158,8 @@ pub fn manifest(from: &Path) -> anyhow::Result<Manifest> {
     serde_json::from_slice(&facts).with_context(no_backup)
 }
 
-/// Extracts a backup into a folder: the dump as `database.dump`, and the objects into `objects`. Returns the path of
-/// the dump. `progress` gets the number of objects that are extracted.
+/// Extracts a backup into a folder: the manifest as [`MANIFEST`], the dump as `database.dump`, and the objects into
+/// `objects`. Returns the path of the dump. `progress` gets the number of objects that are extracted.
 ///
 /// # Errors
 /// Fails when the file is damaged or incomplete, or has an entry that no backup has.

@@ -151,11 +151,16 @@ async fn restore_with_the_key(yard: &Yard, file: &Path, key: &Path) {
     let refused = yard.command("restore", file).await;
     assert!(said(&refused).contains("is not the key of this backup"), "{}", said(&refused));
     std::fs::remove_file(&ours).unwrap();
+    // The next repository gets this id again.
+    let caches = yard.data().join("caches");
+    std::fs::create_dir_all(caches.join("2/ref")).unwrap();
+    std::fs::create_dir(caches.join("lost+found")).unwrap();
     let restored = yard.command("restore", file).await;
     assert!(restored.status.success(), "{}", said(&restored));
     assert!(said(&restored).contains("put the key of the seal at"), "{}", said(&restored));
     let refused = yard.command("restore", file).await;
     assert!(said(&refused).contains("move it away"), "{}", said(&refused));
+    assert!(!caches.join("2").exists() && caches.join("lost+found").exists());
     std::fs::copy(key, &ours).unwrap();
     let mode = std::fs::metadata(yard.data().join("objects")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);

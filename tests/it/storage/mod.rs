@@ -5,4 +5,5 @@ mod backup;
 mod cache;
 mod disk;
 mod objects;
+mod restore;
 mod retention;
