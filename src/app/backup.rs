@@ -1,5 +1,6 @@
 //! Backups of an installation with a private Postgres, and their restoration.
 
+use std::io::Seek as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
@@ -49,11 +50,16 @@ pub enum SealKey {
     Missing,
 }
 
-/// Writes the database and its objects to a file. The service may run meanwhile.
+/// Writes the database and its objects to a file. The service may run meanwhile. An error of `progress` ends the
+/// backup.
 ///
 /// # Errors
 /// Fails with a message for the operator.
-pub async fn backup(config: &Config, to: &Path, progress: impl FnMut(Step)) -> anyhow::Result<Made> {
+pub async fn backup(
+    config: &Config,
+    to: &Path,
+    progress: impl FnMut(Step) -> anyhow::Result<()>,
+) -> anyhow::Result<Made> {
     refuse_other_postgres(config, "backup")?;
     ensure!(!to.exists(), "{} exists: name a new file, or remove it", to.display());
     let data = &config.server.data_dir;
@@ -72,22 +78,23 @@ async fn write(
     config: &Config,
     options: PgConnectOptions,
     to: &Path,
-    mut progress: impl FnMut(Step),
+    mut progress: impl FnMut(Step) -> anyhow::Result<()>,
 ) -> anyhow::Result<Made> {
     let data = &config.server.data_dir;
-    progress(Step::Database);
+    progress(Step::Database)?;
     let mut snapshot = Snapshot::take(options).await?;
     let contents = snapshot.contents().await?;
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let dump =
-        tempfile::NamedTempFile::new_in(folder).with_context(|| format!("cannot write to {}", folder.display()))?;
-    snapshot.dump(dump.reopen()?).await?;
+    // A file without a name: a process that is killed leaves nothing of it.
+    let mut dump = tempfile::tempfile_in(folder).with_context(|| format!("cannot write to {}", folder.display()))?;
+    snapshot.dump(dump.try_clone()?).await?;
+    dump.rewind()?;
     let seal = fingerprint(data)?.with_context(|| format!("{} has no seal.key", data.display()))?;
     let manifest = Manifest::new(contents.instance, contents.migration, seal);
     let objects = Objects::open(&config.storage, data)?;
     let included = objects.folder().map(|folder| Included { folder, keys: &contents.objects });
     let size = tokio::task::block_in_place(|| {
-        backup::write(to, manifest, dump.path(), included, |done| progress(Step::Objects(done as u64)))
+        backup::write(to, manifest, &dump, included, |done| progress(Step::Objects(done as u64)))
     })?;
     Ok(Made { size, objects: included.map(|included| included.keys.len() as u64) })
 }

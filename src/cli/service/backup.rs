@@ -4,7 +4,10 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, ensure};
 use bytesize::ByteSize;
+use futures::FutureExt as _;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{self, SealKey, Step};
 use crate::config::Config;
@@ -24,7 +27,14 @@ pub(in crate::cli) struct Arguments {
 pub(in crate::cli) async fn backup(arguments: &Arguments) -> anyhow::Result<u8> {
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     let mut progress = Progress::begin();
-    let made = app::backup(&config, &arguments.file, |step| progress.show(step)).await?;
+    // The backup ends by itself, so that it removes its unfinished file.
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let made = app::backup(&config, &arguments.file, |step| {
+        progress.show(step);
+        ensure!(interrupt.recv().now_or_never().is_none(), "interrupted: nothing was written");
+        Ok(())
+    });
+    let made = made.await?;
     progress.end();
     let objects = match made.objects {
         Some(number) => format!("the database and {number} logs and artifacts"),

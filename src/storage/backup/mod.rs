@@ -64,16 +64,16 @@ pub struct Included<'a> {
 }
 
 /// Writes the file of a backup. Nothing is at `to` until the file is complete. Returns its size in bytes. `progress`
-/// gets the number of objects that are written.
+/// gets the number of objects that are written; its error ends the backup.
 ///
 /// # Errors
 /// Fails when `to` exists, when it cannot be written, or when an object is missing.
 pub fn write(
     to: &Path,
     mut manifest: Manifest,
-    dump: &Path,
+    dump: &File,
     objects: Option<Included<'_>>,
-    mut progress: impl FnMut(usize),
+    mut progress: impl FnMut(usize) -> anyhow::Result<()>,
 ) -> anyhow::Result<u64> {
     manifest.objects = objects.map(|objects| objects.keys.len() as u64);
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
@@ -86,11 +86,13 @@ pub fn write(
     tar.append_file(Path::new(DUMP), dump).context("writing the database into the backup")?;
     if let Some(Included { folder, keys }) = objects {
         for (written, key) in keys.iter().enumerate() {
-            progress(written);
-            tar.append_file(&Path::new(OBJECTS).join(key), &folder.join(key))
+            progress(written)?;
+            File::open(folder.join(key))
+                .map_err(Into::into)
+                .and_then(|object| tar.append_file(&Path::new(OBJECTS).join(key), &object))
                 .with_context(|| format!("writing the object {key} into the backup"))?;
         }
-        progress(keys.len());
+        progress(keys.len())?;
     }
     let mut buffer = tar.finish().context("writing the backup")?;
     buffer.flush().context("writing the backup")?;
@@ -121,8 +123,7 @@ impl<W: Write> Writer<W> {
 
     /// Appends all bytes of a file. The tar crate's own functions for files leave holes out, and take a small file whose
     /// bytes are in its inode for one hole.
-    fn append_file(&mut self, name: &Path, file: &Path) -> anyhow::Result<()> {
-        let file = File::open(file)?;
+    fn append_file(&mut self, name: &Path, file: &File) -> anyhow::Result<()> {
         self.append(name, file.metadata()?.len(), file)
     }
 

@@ -12,7 +12,8 @@ fn backup(folder: &Path) -> PathBuf {
     std::os::unix::fs::FileExt::write_all_at(&holes, b"x", HOLE).expect("written");
     let manifest = Manifest::new("i".to_owned(), 5, "seal".to_owned());
     let keys = ["i/logs/1-1.zst", "i/holes"].map(str::to_owned);
-    write(&to, manifest, &dump, Some(Included { folder: &objects, keys: &keys }), |_| {}).expect("written");
+    let included = Included { folder: &objects, keys: &keys };
+    write(&to, manifest, &File::open(dump).expect("a dump"), Some(included), |_| Ok(())).expect("written");
     to
 }
 
@@ -36,7 +37,8 @@ fn a_backup_is_extracted_as_it_was_and_replaces_nothing() {
     }
     let facts = manifest(&file).expect("a manifest");
     assert_eq!((facts.migration, facts.objects, facts.seal.as_str()), (5, Some(2), "seal"));
-    let again = write(&file, facts, &folder.path().join("dump"), None, |_| {}).expect_err("the file exists");
+    let dump = File::open(folder.path().join("dump")).expect("a dump");
+    let again = write(&file, facts, &dump, None, |_| Ok(())).expect_err("the file exists");
     assert!(format!("{again:#}").contains("cannot write"), "{again:#}");
 }
 

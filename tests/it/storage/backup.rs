@@ -210,6 +210,43 @@ async fn check_that_all_end(yard: &Yard, builds: usize) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_is_interrupted_leaves_no_file() {
+    let yard = Yard::new().await;
+    let service = Service::start(PROGRAM.as_ref(), &yard.config);
+    // The backup waits at the first object until the test opens it for writing.
+    let objects = yard.data().join("objects");
+    std::fs::write(objects.join("b"), "x").unwrap();
+    assert!(Command::new("mkfifo").arg(objects.join("a")).status().await.unwrap().success());
+    sqlx::raw_sql(
+        "insert into repo (github_id, owner, name, private, default_branch, clone_url, last_build)
+             values (1, 'acme', 'styles', false, 'main', 'http://localhost/', 1);
+         insert into build (repo_id, number, kind, sha, built_sha, state, finished_at)
+             values (1, 1, 'push', repeat('0', 40), repeat('0', 40), 'passed', now());
+         insert into job (repo_id, build_id, number, kind, config, state, verdict, attempt, finished_at)
+             values (1, 1, 1, 'script', '{}', 'finished', 'passed', 1, now());
+         insert into artifact (repo_id, job_id, attempt, path, key, size, sha256)
+             select 1, 1, 1, key, key, 1, sha256('') from unnest('{a,b}'::text[]) key;",
+    )
+    .execute(&yard.db().await)
+    .await
+    .unwrap();
+    let to = yard.folder.path().join("backups");
+    std::fs::create_dir(&to).unwrap();
+    let mut backup = std::process::Command::new(PROGRAM);
+    backup.arg("backup").arg(to.join("backup.tar")).arg("--config").arg(&yard.config);
+    let mut backup = Service::of(&mut backup, &yard.config);
+    backup.wait_for("logs and artifacts …");
+    let pid = rustix::process::Pid::from_raw(backup.child.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(std::fs::OpenOptions::new().write(true).open(objects.join("a")).unwrap());
+    assert_eq!(backup.child.wait().unwrap().code(), Some(1), "{}", backup.said());
+    assert!(backup.said().contains("interrupted: nothing was written"), "{}", backup.said());
+    assert_eq!(std::fs::read_dir(&to).unwrap().count(), 0);
+    assert_eq!(service.interrupt(), Some(0));
+}
+
 #[tokio::test]
 async fn another_postgres_and_a_file_that_is_no_backup_are_refused() {
     let yard = Yard::new().await;

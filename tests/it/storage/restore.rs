@@ -1,5 +1,6 @@
 //! Restorations that are refused before any work, and one that was interrupted.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use trainyard::app;
@@ -25,7 +26,8 @@ impl Machine {
         let keys: Vec<String> = (0..objects.unwrap_or(0)).map(|number| number.to_string()).collect();
         keys.iter().for_each(|key| std::fs::write(kept.join(key), "a log").unwrap());
         let included = objects.map(|_| Included { folder: &kept, keys: &keys });
-        backup::write(&file, Manifest::new("i".to_owned(), 1, "seal".to_owned()), &dump, included, |_| {}).unwrap();
+        let manifest = Manifest::new("i".to_owned(), 1, "seal".to_owned());
+        backup::write(&file, manifest, &File::open(&dump).unwrap(), included, |_| Ok(())).unwrap();
         Self { folder, file }
     }
 
