@@ -219,8 +219,8 @@ pub(super) fn is_made(folder: &Path, owner: Option<Owner>) -> anyhow::Result<boo
         let wanted = owner.map_or_else(|| rustix::process::geteuid().as_raw(), |owner| owner.uid);
         ensure!(
             metadata.uid() == wanted,
-            "{} belongs to the user with id {}, but Postgres would run as the one with id {wanted}: start Trainyard as \
-             the user who made it, or give it away with chown -R",
+            "{} belongs to the user with id {}, but Postgres would run as the one with id {wanted}: run this as the user \
+             of the service, or stop the service and give the folder away with chown -R",
             folder.display(),
             metadata.uid()
         );
@@ -296,7 +296,9 @@ fn running_postmaster(folder: &Path) -> Option<u32> {
 /// Fails when the folder is not ours.
 pub fn running(data: &Path) -> anyhow::Result<Option<PgConnectOptions>> {
     let folder = std::path::absolute(data)?.join("postgres");
-    if !is_made(&folder, unprivileged_owner()?)? || running_postmaster(&folder).is_none() {
+    // The owner matters only to those who would start the server: root may connect to that of each user.
+    if !folder.join(MARK).exists() || running_postmaster(&folder).is_none() {
+        is_made(&folder, unprivileged_owner()?)?;
         return Ok(None);
     }
     // The fifth line is the folder of the socket.

@@ -111,21 +111,25 @@ pub struct Private {
 /// Fails with the reason that keeps it from starting, and with what to do.
 pub async fn private(data: &Path) -> anyhow::Result<Private> {
     let binaries = cluster::find_binaries()?;
-    let owner = cluster::unprivileged_owner()?;
     let data = std::path::absolute(data)?;
-    if owner.is_some()
-        && let Some(there) = data.ancestors().find(|folder| folder.exists())
-    {
-        cluster::check_reachable(there)?;
-    }
-    let folder = data.join("postgres");
-    let is_made = cluster::is_made(&folder, owner)?;
+    let running = cluster::running(&data)?;
+    let is_made = running.is_some() || can_start(&data)?;
     let said = child::command("setpriv", &[]).arg("--version").output().await;
     said.context("cannot start setpriv: install the package util-linux")?;
     let said = child::command(binaries.join("postgres"), &[]).arg("--version").output().await;
     let said = said.with_context(|| format!("cannot start {}", binaries.join("postgres").display()))?.stdout;
     let said = String::from_utf8_lossy(&said);
     let version = said.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
-    let running = cluster::running(&data)?;
     Ok(Private { version: version.unwrap_or("of an unknown version").to_owned(), is_made, running })
+}
+
+/// Checks that this user may start the cluster. Returns true if it exists already.
+fn can_start(data: &Path) -> anyhow::Result<bool> {
+    let owner = cluster::unprivileged_owner()?;
+    if owner.is_some()
+        && let Some(there) = data.ancestors().find(|folder| folder.exists())
+    {
+        cluster::check_reachable(there)?;
+    }
+    cluster::is_made(&data.join("postgres"), owner)
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use sqlx::PgPool;
+use trainyard::store::postgres::{cluster, examine};
 
 use crate::support::app::{configuration, merged};
 use crate::support::database;
@@ -78,6 +79,31 @@ fn a_cluster_that_is_not_its_own_is_left_alone() {
     let said = refused(&config);
     assert!(said.contains("was not made by Trainyard"), "{said}");
     assert_eq!(std::fs::read_dir(&foreign).unwrap().count(), 1);
+}
+
+/// On a usual installation the service has a user of its own, and its data folder is closed to others.
+#[tokio::test]
+async fn root_uses_the_running_cluster_of_another_user() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = folder.path().join("postgres");
+    std::fs::create_dir(&cluster).unwrap();
+    std::fs::write(cluster.join("TRAINYARD"), "").unwrap();
+    let mut postmaster = Command::new("sleep").arg("600").current_dir(&cluster).spawn().unwrap();
+    let facts = format!("{}\n{}\n0\n5432\n/run/sockets\n", postmaster.id(), cluster.display());
+    std::fs::write(cluster.join("postmaster.pid"), facts).unwrap();
+    if uzers::get_current_uid() == 0 {
+        std::os::unix::fs::chown(&cluster, Some(54321), None).unwrap();
+    }
+    let running = cluster::running(folder.path()).map(|options| options.is_some());
+    let examined = examine::private(folder.path()).await.map(|private| private.running.is_some());
+    postmaster.kill().unwrap();
+    postmaster.wait().unwrap();
+    assert!(matches!((&running, &examined), (Ok(true), Ok(true))), "{running:?} {examined:?}");
+    let stopped = cluster::running(folder.path());
+    if uzers::get_current_uid() == 0 {
+        let error = format!("{:#}", stopped.unwrap_err());
+        assert!(error.contains("belongs to the user with id 54321") && error.contains("stop the service"), "{error}");
+    }
 }
 
 #[test]
