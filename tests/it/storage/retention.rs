@@ -107,6 +107,23 @@ async fn logs_and_artifacts_have_ages_of_their_own_and_nothing_of_a_running_buil
 }
 
 #[tokio::test]
+async fn an_unfinished_build_with_many_objects_keeps_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = five_builds(folder.path()).await;
+    sqlx::raw_sql(
+        "update build set state = 'running', finished_at = null where id = 1;
+         insert into artifact (repo_id, job_id, attempt, path, key, size, sha256)
+             select 1, 1, 1, 'many-' || n, 'i/many-' || n, 100, sha256('') from generate_series(1, 30) n;",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    let retention = RetentionConfig { artifacts: days(25), ..RetentionConfig::default() };
+    assert_eq!(archiver(&db, folder.path(), retention).prune().await.unwrap(), 1);
+    assert!(why(&db, "artifact", 2).await.is_some());
+}
+
+#[tokio::test]
 async fn of_too_many_builds_and_of_too_many_bytes_the_oldest_go() {
     let folder = tempfile::tempdir().unwrap();
     let db = five_builds(folder.path()).await;
