@@ -189,7 +189,8 @@ pub struct Deleted {
 }
 
 /// Deletes up to `most` builds that ended too long ago, or that are too many, with everything that belongs to them. A
-/// build with an unfinished job stays.
+/// build with an unfinished job stays, and for a week one whose status GitHub does not show yet: a service whose token
+/// GitHub refuses owes its statuses for ever.
 pub async fn forget_builds(db: &PgPool, keep: &RetentionConfig, most: i64) -> sqlx::Result<Deleted> {
     let mut tx = db.begin().await?;
     let due: Vec<BuildId> = sqlx::query_scalar(
@@ -203,6 +204,11 @@ pub async fn forget_builds(db: &PgPool, keep: &RetentionConfig, most: i64) -> sq
              ) old
          ) due
          where not exists (select from job where build_id = due.id and state <> 'finished')
+           and not exists (
+               select from wish join build on build.id = build_id
+               where build_id = due.id and sent_seq < wanted_seq and given_up_seq < wanted_seq
+                   and finished_at > now() - interval '7 days'
+           )
          limit $3",
     )
     .bind(keep.history)

@@ -267,6 +267,26 @@ async fn a_build_with_a_job_that_goes_on_stays_however_old_it_is() {
 }
 
 #[tokio::test]
+async fn a_build_stays_a_week_for_a_status_that_is_owed() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = five_builds(folder.path()).await;
+    // Build 1 ended a month ago, build 2 a week, and the others today. The statuses of 4 and 5 are done with.
+    sqlx::raw_sql(
+        "update build set state = 'passed', finished_at = now() - case id when 1 then 40 when 2 then 8 else 0 end * interval '1 day';
+         insert into wish (repo_id, sha, context, build_id, state, description, target_path, sent_seq, given_up_seq)
+             select 1, id, 'trainyard/push', id, 'success', 'x', '/', case id when 4 then 1 else 0 end, case id when 5 then 1 else 0 end
+             from build;",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    let keep = RetentionConfig { history: NOW, ..RetentionConfig::default() };
+    archiver(&db, folder.path(), keep).prune().await.unwrap();
+    let left: Vec<i64> = sqlx::query_scalar("select id from build order by id").fetch_all(&db).await.unwrap();
+    assert_eq!(left, [3]);
+}
+
+#[tokio::test]
 async fn old_statuses_go_once_they_were_sent_and_their_build_has_ended() {
     let folder = tempfile::tempdir().unwrap();
     let db = five_builds(folder.path()).await;
