@@ -1,7 +1,7 @@
 //! Removal of a whole repository: its builds in bounded batches, then its row.
 //!
-//! Bodies of its deliveries are emptied, and their rows stay until retention deletes them: so a redelivery does not make
-//! the repository again.
+//! Bodies of its deliveries with a build are emptied, and the rows stay until retention deletes them: so a redelivery does
+//! not make the repository again.
 
 use sqlx::PgPool;
 

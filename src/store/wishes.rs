@@ -226,6 +226,14 @@ pub async fn any_owed(db: &PgPool) -> sqlx::Result<bool> {
     .await
 }
 
+/// Returns true if a wish of the repository still has to be sent.
+pub async fn owes(db: &PgPool, repo: RepoId) -> sqlx::Result<bool> {
+    sqlx::query_scalar(concat!("select exists (select from wish where repo_id = $1 and ", owed!(), ")"))
+        .bind(repo)
+        .fetch_one(db)
+        .await
+}
+
 /// Makes every wish of a repository due, since GitHub accepts its statuses again.
 pub async fn due_again(db: &PgPool, repo: RepoId) -> sqlx::Result<()> {
     sqlx::query(concat!("update wish set not_before = now() where repo_id = $1 and not_before > now() and ", owed!()))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use bytesize::ByteSize;
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::config::Config;
 use crate::domain::{RepoId, RepoName};
@@ -15,12 +15,16 @@ use crate::storage::{Caches, Objects, Room};
 use crate::store::output::retention;
 use crate::store::postgres::examine::{self, Schema};
 use crate::store::removal::{self, Contents};
-use crate::store::repos;
+use crate::store::{repos, wishes};
 
 /// Number of builds that a transaction deletes.
 const BUILDS: i64 = 100;
 /// Time for canceled jobs to end: their workers must hear of the cancel, and jobs have graces.
 const END_OF_JOBS: Duration = Duration::from_secs(60);
+/// Time for the archiver to end its work on objects.
+const HOLD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for the service to send the last statuses.
+const LAST_STATUSES: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
 
 #[derive(Debug, clap::Args)]
@@ -72,9 +76,14 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     if !arguments.yes && !is_confirmed(name)? {
         bail!("nothing was deleted");
     }
+    // Before the cancel, because without it nothing can be deleted.
+    let _hold = hold_objects(&db, name).await?;
     if contents.unfinished > 0 {
         removal::cancel(&db, repo, "canceled, since the repository is deleted").await?;
         end_of_jobs(&db, repo).await?;
+    }
+    if !statuses_are_sent(&db, repo).await? {
+        eprintln!("trainyard: the last statuses of {name} were not sent: GitHub goes on showing the ones before");
     }
     delete(&db, &config, repo, name).await?;
     crate::cli::print(&format!("Deleted {name}.\n"))?;
@@ -120,6 +129,33 @@ fn is_confirmed(name: &RepoName) -> anyhow::Result<bool> {
     Ok(typed.trim() == name.to_string())
 }
 
+/// Returns a transaction during which objects may be removed.
+async fn hold_objects(db: &PgPool, name: &RepoName) -> anyhow::Result<Transaction<'static, Postgres>> {
+    let begin = Instant::now();
+    loop {
+        if let Some(hold) = retention::may_remove_objects(db).await? {
+            return Ok(hold);
+        }
+        ensure!(
+            begin.elapsed() < HOLD_TIMEOUT,
+            "a backup or the archiver holds the objects, so nothing of {name} was deleted: run this command again later"
+        );
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Waits until no status of the repository is owed: they are deleted with their builds. Returns false if some are left.
+async fn statuses_are_sent(db: &PgPool, repo: RepoId) -> anyhow::Result<bool> {
+    let begin = Instant::now();
+    while wishes::owes(db, repo).await? {
+        if begin.elapsed() >= LAST_STATUSES {
+            return Ok(false);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(true)
+}
+
 async fn end_of_jobs(db: &PgPool, repo: RepoId) -> anyhow::Result<()> {
     let begin = Instant::now();
     loop {
@@ -139,9 +175,6 @@ async fn end_of_jobs(db: &PgPool, repo: RepoId) -> anyhow::Result<()> {
 async fn delete(db: &PgPool, config: &Config, repo: RepoId, name: &RepoName) -> anyhow::Result<()> {
     let data = &config.server.data_dir;
     let objects = Objects::open(&config.storage, data)?;
-    let _hold = retention::may_remove_objects(db).await?.with_context(|| {
-        format!("a backup is being made, so nothing of {name} was deleted: run this command again after it")
-    })?;
     loop {
         let deleted = removal::remove_builds(db, repo, BUILDS).await?;
         for key in &deleted.keys {

@@ -273,7 +273,8 @@ pub async fn hold_objects(connection: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Returns a transaction during which objects may be removed; `None` while a backup needs them.
+/// Returns a transaction during which objects may be removed; `None` while a backup needs them, or while others
+/// remove some.
 pub async fn may_remove_objects(db: &PgPool) -> sqlx::Result<Option<Transaction<'static, Postgres>>> {
     let mut transaction = db.begin().await?;
     let is_free = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)").bind(OBJECTS_LOCK);

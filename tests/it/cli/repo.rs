@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use trainyard::store::output::retention;
+
 use crate::support::app::App;
 use crate::support::payload::{self, Delivery};
 
@@ -96,8 +98,38 @@ async fn a_repository_with_a_running_job_stays_unless_the_job_is_canceled() {
     let (status, said) = deleted(&app, &["acme/styles", "--yes"]).await;
     assert!(status == Some(1) && said.contains("has unfinished jobs (1)"), "{said}");
     assert_eq!(app.get("/acme/styles").await.0, 200);
+    // While a backup holds the objects, the job goes on.
+    let mut backup = app.db.acquire().await.unwrap();
+    retention::hold_objects(&mut backup).await.unwrap();
+    let (status, said) = deleted(&app, &["acme/styles", "--yes", "--cancel"]).await;
+    assert!(status == Some(1) && said.contains("a backup or the archiver holds the objects"), "{said}");
+    assert!(sqlx::query_scalar::<_, bool>(runs).fetch_one(&app.db).await.unwrap());
+    backup.close().await.unwrap();
     let (status, said) = deleted(&app, &["acme/styles", "--yes", "--cancel"]).await;
     assert_eq!(status, Some(0), "{said}");
     assert_eq!(app.get("/acme/styles").await.0, 404);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn the_last_statuses_of_a_repository_are_sent_before_it_goes() {
+    let app = App::start("").await;
+    let repo = app.github.repo("acme/styles");
+    repo.write(".travis.yml", "language: shell\nscript: true\n");
+    let sha = repo.commit("Begin");
+    Delivery::new("d-1", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    app.github.wait_for_end(&sha, "trainyard/push").await;
+    // GitHub did not take the last status, which is tried again in a while.
+    sqlx::query(
+        "update wish set description = 'the last one', wanted_seq = wanted_seq + 1, tried_seq = wanted_seq + 1,
+             tries = 1, not_before = now() + interval '3 seconds'",
+    )
+    .execute(&app.db)
+    .await
+    .unwrap();
+    let (status, said) = deleted(&app, &["acme/styles", "--yes"]).await;
+    assert_eq!(status, Some(0), "{said}");
+    assert!(!said.contains("were not sent"), "{said}");
+    app.github.wait_for(Duration::from_secs(1), |post| post.description == "the last one").await;
     app.stop().await;
 }
