@@ -9,14 +9,14 @@ use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::repo_keys::Seal;
 
 /// Time for which read secrets count as current, so that a delivery costs no query. A new secret is good after it.
 const CURRENT_FOR: Duration = Duration::from_secs(5);
 
-/// Secrets in the clear by their scope: one, or two while it changes.
+/// Secrets in the clear by their scope: one, or two while it changes; none when they cannot be opened.
 pub type Stored = BTreeMap<String, Vec<SecretString>>;
 
 /// All stored secrets of webhooks.
@@ -43,7 +43,7 @@ impl StoredSecrets {
     /// Returns all secrets, as they were a few seconds ago at most.
     ///
     /// # Errors
-    /// Fails when a secret was sealed by another server, and when Postgres does not answer.
+    /// Fails when Postgres does not answer.
     pub async fn all(&self) -> anyhow::Result<Arc<Stored>> {
         // Held during the query, so that many deliveries cause one.
         let mut last = self.read.lock().await;
@@ -68,31 +68,42 @@ impl StoredSecrets {
                 .context("reading the secrets of webhooks")?;
         let mut stored = Stored::new();
         for (scope, secret, previous) in rows {
-            let open = |sealed: Vec<u8>| -> anyhow::Result<SecretString> {
-                let clear = self.seal.open(&name(&scope), &sealed).context(
-                    "a stored webhook secret: is the file `seal.key` in the data folder the one it was made with?",
-                )?;
-                Ok(std::str::from_utf8(&clear).context("a stored webhook secret")?.into())
-            };
-            let secrets = [Some(secret), previous].into_iter().flatten().map(open).collect::<anyhow::Result<_>>()?;
+            let mut secrets = Vec::new();
+            for sealed in [Some(secret), previous].into_iter().flatten() {
+                match self.open(&scope, &sealed) {
+                    Ok(secret) => secrets.push(secret),
+                    Err(failure) => error!("a stored secret of the webhooks of {scope} is not good: {failure:#}"),
+                }
+            }
+            // An empty list, too: it keeps the scope closed to the secret of a wider one.
             stored.insert(scope, secrets);
         }
         Ok(stored)
     }
 
-    /// Stores a new secret of a scope. The secret before it stays good, and the one before that is forgotten.
-    pub async fn change(&self, scope: &str, secret: &str) -> anyhow::Result<()> {
-        sqlx::query(
+    fn open(&self, scope: &str, sealed: &[u8]) -> anyhow::Result<SecretString> {
+        let clear = self.seal.open(&name(scope), sealed).context(
+            "is the file `seal.key` in the data folder the one it was made with? If that one is lost, run trainyard \
+             webhook-secret with --remove",
+        )?;
+        Ok(std::str::from_utf8(&clear).context("a stored webhook secret")?.into())
+    }
+
+    /// Stores a new secret of a scope. The secret before it stays good. Returns false, and changes nothing, while the one
+    /// before that is good as well.
+    pub async fn change(&self, scope: &str, secret: &str) -> anyhow::Result<bool> {
+        let changed = sqlx::query(
             "insert into webhook_secret (scope, secret) values ($1, $2)
              on conflict (scope) do update
-             set previous = webhook_secret.secret, secret = excluded.secret, changed_at = now()",
+             set previous = webhook_secret.secret, secret = excluded.secret, changed_at = now()
+             where webhook_secret.previous is null",
         )
         .bind(scope)
         .bind(self.seal.seal(&name(scope), secret.as_bytes())?)
         .execute(&self.db)
         .await
         .context("storing the secret of a webhook")?;
-        Ok(())
+        Ok(changed.rows_affected() == 1)
     }
 
     /// Forgets the previous secret of a scope. Returns false if there is none.

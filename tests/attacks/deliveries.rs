@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use trainyard::github::signature;
+use trainyard::repo_keys::Seal;
+use trainyard::store::webhook_secrets::StoredSecrets;
 use trainyard::web;
 
 use crate::support::app::App;
@@ -357,10 +359,17 @@ async fn a_secret_is_good_for_its_own_repositories_alone() {
     for (scope, secret) in
         [("stored", "first-first-first"), ("stored", "second-second"), ("ended", "ended-1"), ("ended", "ended-2")]
     {
-        stored.change(scope, secret).await.unwrap();
+        assert!(stored.change(scope, secret).await.unwrap());
     }
+    // GitHub may still have the first one.
+    assert!(!stored.change("stored", "third-third").await.unwrap());
     assert!(stored.end_previous("ended").await.unwrap());
-    stored.change("removed", "removed-1").await.unwrap();
+    assert!(stored.change("removed", "removed-1").await.unwrap());
+    let other_server = StoredSecrets::new(db.clone(), Arc::new(Seal::new(&[8; 32]).unwrap()));
+    for scope in ["sealed", "acme/sealed", "acme/styles", "mixed"] {
+        assert!(other_server.change(scope, "sealed-sealed").await.unwrap());
+    }
+    assert!(stored.change("mixed", "mixed-mixed").await.unwrap());
     assert!(stored.remove("removed").await.unwrap());
     let config = "webhook_secret = 'everyone'\n\
                   webhook_secrets = { acme = 'of acme', 'Acme/Styles' = ['new', 'old'], empty = '' }";
@@ -391,6 +400,12 @@ async fn a_secret_is_good_for_its_own_repositories_alone() {
         ("/ended", "ended-2", "ended/repo", 202),
         ("/removed", "removed-1", "removed/repo", 401),
         ("/empty", "", "empty/repo", 401),
+        ("/sealed", "sealed-sealed", "sealed/repo", 401),
+        ("/mixed", "sealed-sealed", "mixed/repo", 401),
+        ("/mixed", "mixed-mixed", "mixed/repo", 202),
+        ("/acme/sealed", "sealed-sealed", "acme/sealed", 401),
+        ("/acme", "of acme", "acme/sealed", 403),
+        ("", "everyone", "sealed/repo", 403),
         ("/unknown", "everyone", "unknown/repo", 401),
         ("/..", "everyone", "other/repo", 401),
         ("/acme/..", "everyone", "acme/looks", 401),

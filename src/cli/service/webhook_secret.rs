@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use crate::app;
 use crate::config::Config;
@@ -38,13 +38,18 @@ pub(in crate::cli) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             false => secrets.end_previous(scope.key()).await,
         };
         let changed = changed.context("changing the secrets of webhooks")?;
-        println!("{}", if changed { "done" } else { "there is no such secret" });
+        crate::cli::print(if changed { "done\n" } else { "there is no such secret\n" })?;
         return Ok(if changed { crate::cli::FINE } else { crate::cli::PROBLEMS });
     }
     let secret = hex::encode(crate::repo_keys::new_seal()?.as_slice());
-    secrets.change(scope.key(), &secret).await?;
-    println!("address: {}", address(config.server.public_url.as_str(), &scope));
-    println!("secret:  {secret}");
+    ensure!(
+        secrets.change(scope.key(), &secret).await?,
+        "two secrets are good already. Make sure that the webhook on GitHub has the newer one, run this command with \
+         --end-previous, and then again. If the newer one is lost, use --remove instead, and set the next one at once: \
+         deliveries in between are refused, and GitHub can send them again"
+    );
+    let address = address(config.server.public_url.as_str(), &scope);
+    crate::cli::print(&format!("address: {address}\nsecret:  {secret}\n"))?;
     Ok(crate::cli::FINE)
 }
 

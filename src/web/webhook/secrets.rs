@@ -40,7 +40,7 @@ impl Secrets {
     /// Returns the secrets that are good now.
     ///
     /// # Errors
-    /// Fails when Postgres does not answer, or when a stored secret cannot be opened.
+    /// Fails when Postgres does not answer.
     pub(super) async fn current(&self) -> anyhow::Result<Current> {
         Ok(Current { configured: Arc::clone(&self.configured), stored: self.stored.all().await? })
     }

@@ -9,3 +9,4 @@ mod plan;
 mod repo;
 mod run;
 mod start;
+mod webhook_secret;
