@@ -124,7 +124,6 @@ pub fn all() -> Vec<Hostile> {
 
 /// Writes a commit that costs minutes within all bounds: 100 expressions of a schema on 100 long texts. Each expression
 /// has more states than its cache holds.
-#[allow(dead_code, reason = "tests/plan.rs needs only the texts")]
 pub fn write_planning_bomb(write: impl Fn(&str, &str)) {
     let pattern = |n| format!("{{\"pattern\": \"[a-w]{{{}}}a[ab]{{{}}}[c-y]\"}}", n / 10 + 1, n % 10 + 10);
     let patterns: Vec<String> = (0..100).map(pattern).collect();
