@@ -80,7 +80,8 @@ impl Memory {
         let begin = Instant::now();
         while !all_decided(yard, load) {
             if begin.elapsed() > limit {
-                return Err(format!("not everything has ended {} s after the last fault", limit.as_secs()));
+                let open = open_in_words(yard, load).await.map_err(|error| error.to_string())?;
+                return Err(format!("not everything has ended {} s after the last fault:\n{open}", limit.as_secs()));
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -226,6 +227,29 @@ async fn why(db: &PgPool, sha: &str) -> sqlx::Result<String> {
     .await?;
     let words: String = why.unwrap_or_default().chars().filter(|c| !c.is_ascii_digit()).take(100).collect();
     Ok(words)
+}
+
+/// Describes the pushes that GitHub shows no end of, with their deliveries and statuses.
+async fn open_in_words(yard: &Yard, load: &Load) -> sqlx::Result<String> {
+    let posted = yard.github.posted();
+    let is_open = |sha: &str| !posted.iter().any(|it| it.sha == sha && it.state != "pending");
+    let mut words = String::new();
+    for pushed in load.pushed.iter().filter(|pushed| is_open(&pushed.sha)) {
+        let db = yard.db().await;
+        let delivery: Option<String> =
+            sqlx::query_scalar("select (to_jsonb(delivery) - 'body' - 'body_hash')::text from delivery where id = $1")
+                .bind(&pushed.delivery.id)
+                .fetch_optional(&db)
+                .await?;
+        let statuses: Vec<String> = sqlx::query_scalar("select to_jsonb(wish)::text from wish where sha = $1")
+            .bind(&pushed.sha)
+            .fetch_all(&db)
+            .await?;
+        words += &format!("{}\n  {delivery:?}\n  {statuses:?}\n", pushed.sha);
+    }
+    let alerts: Vec<String> =
+        sqlx::query_scalar("select component || ': ' || message from alert").fetch_all(&yard.db().await).await?;
+    Ok(words + &alerts.join("\n"))
 }
 
 /// Describes the jobs of a commit, with the ends of their logs.

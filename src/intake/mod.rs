@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use self::proof::Unproven;
 pub use self::tries::DELIVERY_TIMEOUT;
-use self::tries::{FETCH_TRIES, MAX_TRIES, NotYet};
+use self::tries::{FETCH_TRIES, LAST_TRY, MAX_TRIES, NotYet};
 use crate::domain::{BuildState, Sha, Trigger};
 use crate::git::{Mirrors, Permanent, Remote};
 use crate::github::Client;
@@ -86,7 +86,11 @@ impl Intake {
         };
         inserted.await.map_err(|error| {
             warn!(delivery = %delivery.id, "delivery {} gets no build: {error:#}", delivery.id);
-            NotYet::GivenUp(reason)
+            // Postgres or GitHub may be away just now.
+            match delivery.tries < LAST_TRY {
+                true => NotYet::Later(anyhow::Error::msg(cause.to_owned())),
+                false => NotYet::GivenUp(reason),
+            }
         })
     }
 

@@ -20,6 +20,8 @@ pub(super) const FETCH_TRIES: i32 = 6;
 /// Number of tries, of any outcome, after which a delivery is given up. A try counts when it begins, so a delivery that
 /// crashes the process cannot do so without end.
 pub(super) const MAX_TRIES: i32 = 8;
+/// Number of tries after which a delivery ends without a build, if not even an errored one can be inserted.
+pub(super) const LAST_TRY: i32 = 2 * MAX_TRIES;
 
 /// Reason why a delivery has not resulted in a build.
 pub(super) enum NotYet {

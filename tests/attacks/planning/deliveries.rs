@@ -165,7 +165,7 @@ async fn a_delivery_that_no_build_can_show_is_given_up_with_its_reason() {
     assert!(outcome.starts_with("no build: 8 tries") && outcome.contains("no such build"), "{outcome}");
     let (tries, builds): (i32, i64) =
         sqlx::query_as("select tries, (select count(*) from build) from delivery").fetch_one(&app.db).await.unwrap();
-    assert_eq!((tries, builds), (9, 0));
+    assert_eq!((tries, builds), (16, 0));
     alert(&app, Some("delivery refused was given up: 8 tries")).await;
     app.stop().await;
 }
