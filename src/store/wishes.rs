@@ -98,6 +98,8 @@ pub struct Wish {
 pub struct Choice {
     /// Least urgent kind of wish.
     pub least: Urgency,
+    /// True when wishes that failed go before all others.
+    pub retries_first: bool,
     /// Repositories whose wishes have to wait.
     pub without: Vec<RepoId>,
 }
@@ -117,7 +119,7 @@ pub async fn take(tx: &mut PgConnection, choice: &Choice) -> sqlx::Result<Option
         " and (tried_seq < wanted_seq or not_before <= now()) and ",
         urgency!(),
         " <= $1 and repo_id <> all($2)
-             order by ",
+             order by $3 and tried_seq = wanted_seq desc, ",
         urgency!(),
         ", not_before, id limit 16
          )
@@ -125,6 +127,7 @@ pub async fn take(tx: &mut PgConnection, choice: &Choice) -> sqlx::Result<Option
     ))
     .bind(choice.least)
     .bind(&choice.without)
+    .bind(choice.retries_first)
     .fetch_optional(&mut *tx)
     .await?;
     let Some(id) = held else { return Ok(None) };

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `planning` | 4, 7 | H1, H2, M10 | the author of a commit, whose files eat memory and time |
 //! | `statuses` | 7, 8 | H3, M13 | a GitHub that refuses, and a clock that jumps |
+//! | `pace` | 7, 8 | H3 | floods of wishes, which use up what others need |
 //! | `queue` | 1 | H4 | the author of a pull request, who wants every slot |
 //! | `deliveries` | 1, 2 | H6, M2 | the owner of a webhook's secret, and strangers |
 //! | `pages` | 7, 10 | M3, M4 | readers of pages, in floods |
@@ -22,6 +23,7 @@ mod credentials;
 mod deliveries;
 mod git;
 mod network;
+mod pace;
 mod pages;
 mod planning;
 mod queue;

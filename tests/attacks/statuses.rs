@@ -252,8 +252,8 @@ async fn a_flood_of_builds_stays_within_the_windows() {
 }
 
 #[tokio::test]
-async fn news_and_repeated_tries_leave_room_for_results() {
-    let mut post = Post::within(Window::of(60, 450)).await;
+async fn news_leave_room_for_results() {
+    let post = Post::within(Window::of(60, 450)).await;
     for commit in 0..50 {
         post.want_of(STYLES, &commit_of(commit), 1, Pending, "queued").await;
     }
@@ -261,16 +261,6 @@ async fn news_and_repeated_tries_leave_room_for_results() {
     post.want(1, Success, "passed").await;
     assert_eq!(post.drain().await, 1, "a result waits for news");
     assert_eq!(post.github.states(SHA, CONTEXT), ["success"]);
-    let mut post_of_refused = Post::within(Window::of(60, 450)).await;
-    sqlx::raw_sql("truncate status_request").execute(&post.db).await.unwrap();
-    post_of_refused.github.refuse(STYLES.1, 422);
-    post_of_refused.want_many(STYLES, Success, 3).await;
-    let mut requests = post_of_refused.drain().await;
-    for _ in 0..10 {
-        requests += try_again(&mut post_of_refused).await;
-    }
-    assert_eq!(requests, 6, "repeated tries may use one third");
-    post.crash();
 }
 
 #[tokio::test]

@@ -51,17 +51,22 @@ impl World {
     }
 
     /// Checks that no window had more requests than it may. A restart reads times of a clock that may have jumped ahead
-    /// since, so each jump may cost one more window.
+    /// since, so each jump may cost one more window. It forgets the kinds of the requests, so each restart may cost one
+    /// more share.
     pub fn check_windows(&self) {
         for window in WINDOWS {
             let within = micros(window.within);
             for (at, (begin, _)) in self.requests.iter().enumerate() {
                 let in_it = || self.requests[at..].iter().take_while(|(time, _)| time - begin < within);
                 let jumps = self.jumps.iter().filter(|jump| (*begin - HOUR..begin + within).contains(jump)).count();
-                let (count, most) = (in_it().count(), (1 + jumps) * window.most as usize);
-                assert!(count <= most, "{count} requests within {:?}", window.within);
-                let retries = in_it().filter(|(_, urgency)| *urgency == Urgency::Retry).count();
-                assert!(retries <= most / 3, "{retries} repeated requests within {:?}", window.within);
+                let restarts = self.restarts.iter().filter(|at| (*begin..begin + within).contains(at)).count();
+                let most = window.most as usize;
+                let count = |least: Urgency| in_it().filter(|(_, urgency)| *urgency >= least).count();
+                let [all, news, retries] = [Urgency::Result, Urgency::Progress, Urgency::Retry].map(count);
+                assert!(all <= (1 + jumps) * most, "{all} requests within {:?}", window.within);
+                let shares = 1 + jumps + restarts;
+                assert!(retries <= shares * most / 3, "{retries} repeated requests within {:?}", window.within);
+                assert!(news <= shares * most * 2 / 3, "{news} requests but results within {:?}", window.within);
             }
         }
     }

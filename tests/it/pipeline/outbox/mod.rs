@@ -3,6 +3,7 @@
 
 mod chance;
 mod checks;
+mod long;
 mod replay;
 mod rows;
 mod world;

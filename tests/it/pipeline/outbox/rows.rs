@@ -72,7 +72,8 @@ impl Rows {
         let may = |row: &Row| row.urgency() <= choice.least && !choice.without.contains(&id(row.repo));
         let is_due = |row: &Row| row.is_owed() && (row.tried < row.wanted || row.not_before <= now);
         let due = (0..self.0.len()).filter(|row| is_free(*row) && may(&self.0[*row]) && is_due(&self.0[*row]));
-        due.min_by_key(|row| (self.0[*row].urgency(), self.0[*row].not_before, *row))
+        let is_late = |row: &Row| !(choice.retries_first && row.urgency() == Urgency::Retry);
+        due.min_by_key(|row| (is_late(&self.0[*row]), self.0[*row].urgency(), self.0[*row].not_before, *row))
     }
 
     pub fn sent(&mut self, now: Time, row: usize, seq: i64) {

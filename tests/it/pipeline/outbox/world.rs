@@ -64,6 +64,8 @@ pub struct World {
     pub requests: Vec<(Time, Urgency)>,
     /// Real times at which the clock jumped ahead.
     pub jumps: Vec<Time>,
+    /// Real times of the restarts.
+    pub restarts: Vec<Time>,
     /// Real time before which no request may begin, since GitHub said so.
     promised: Time,
     /// The repositories that refuse all.
@@ -96,6 +98,7 @@ impl World {
             quiet: Vec::new(),
             requests: Vec::new(),
             jumps: Vec::new(),
+            restarts: Vec::new(),
             promised: 0,
             ops: Vec::new(),
             records,
@@ -179,7 +182,8 @@ impl World {
         let honest = |row: &Row| self.moods[row.repo] == Mood::Accepts && !choice.without.contains(&id(row.repo));
         let fresh = |row: &Row| row.is_owed() && row.tried < row.wanted && row.urgency() <= choice.least;
         let waits = (0..rows.len()).any(|row| is_free(row) && fresh(&rows[row]) && honest(&rows[row]));
-        assert!(!waits || taken.is_some_and(|row| fresh(&rows[row])), "a wish waits behind one that failed");
+        let is_turn = choice.retries_first && taken.is_some_and(|row| rows[row].urgency() == Urgency::Retry);
+        assert!(!waits || is_turn || taken.is_some_and(|row| fresh(&rows[row])), "a wish waits behind one that failed");
         let begins = taken.is_some_and(|row| self.pacing.begin(id(rows[row].repo), rows[row].urgency(), now));
         let tries = |row: &Row| if row.tried == row.wanted { row.tries } else { 0 };
         let facts = taken.map(|row| (row, rows[row].wanted, tries(&rows[row]), rows[row].urgency()));
@@ -279,6 +283,7 @@ impl World {
         let requests = Requests { ages, quiet: quiet.max().unwrap_or_default() };
         self.pacing = Pacing::new(WINDOWS.to_vec(), &requests, self.now());
         self.rows.all_due(self.clock);
+        self.restarts.push(self.real);
         if !self.jumps.is_empty() {
             // The new process knows the pause by a clock that was wrong.
             self.promised = 0;

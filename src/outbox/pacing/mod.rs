@@ -1,15 +1,21 @@
 //! The pace of the outbox: which wishes may be sent now, and the consequences of GitHub's answers. A pure model: the time
 //! comes in, and the caller keeps the rows.
 //!
-//! - [`Window`]s bound the requests within a time. The end of a build may use all of them, news of a build two thirds,
-//!   and repeated tries one third. So what GitHub refuses does not use up what others need.
+//! - [`Window`]s bound the requests within a time. Repeated tries may use one third of them, repeated tries and news of
+//!   builds together two thirds, and all wishes together the whole. So what GitHub refuses does not use up what others
+//!   need, and the end of a build has a third that nothing else takes.
 //! - A breaker for each repository trips when GitHub refuses its statuses. From then on, one wish of the repository is
 //!   tried now and then, until one is accepted. Another breaker does the same for all of GitHub.
 //! - The pause of a wish doubles with each refusal, and after some days the wish is given up.
 
-use std::collections::{HashMap, VecDeque};
+mod windows;
+
+pub use self::windows::Window;
+
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use self::windows::Recent;
 use crate::domain::RepoId;
 use crate::store::wishes::{Choice, Patience, Requests, Retry, Urgency};
 
@@ -22,40 +28,14 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 const LONGEST_BROKEN: Duration = Duration::from_secs(300);
 /// Limit after which a refused wish is given up. With pauses that double, eight tries take two hours.
 pub const PATIENCE: Patience = Patience { time: Duration::from_secs(3 * 24 * 3600), tries: 8 };
+/// Number of requests after which a repeated try goes before all other wishes. Without this, a load that leaves no room
+/// would hold it back for ever.
+const RETRY_TURN: u32 = 10;
 /// Time for which a tried repository is closed to other wishes, if no answer is recorded at all.
 const PROBE: Duration = Duration::from_secs(120);
 /// Number of wishes of a repository that GitHub refuses one after the other, each for a reason of its own, before the
 /// repository itself counts as refused.
 const STRIKES: u32 = 3;
-
-/// A largest number of requests within a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    pub most: u32,
-    pub within: Duration,
-}
-
-impl Window {
-    /// Returns the windows for these numbers of requests a minute and an hour; 0 means any number.
-    ///
-    /// A minute is split into three parts, so that the wait after a burst is a third as long.
-    pub fn of(per_minute: u32, per_hour: u32) -> Vec<Self> {
-        let minute = Self { most: (per_minute / 3).max(1), within: MINUTE / 3 };
-        let hour = Self { most: per_hour, within: HOUR };
-        let bounded = [(per_minute, minute), (per_hour, hour)].into_iter().filter(|(most, _)| *most > 0);
-        bounded.map(|(_, window)| window).collect()
-    }
-
-    /// Returns the number of requests that wishes of this urgency may reach.
-    fn share(self, urgency: Urgency) -> usize {
-        let share = match urgency {
-            Urgency::Result => self.most,
-            Urgency::Progress => (self.most * 2 / 3).max(1),
-            Urgency::Retry => (self.most / 3).max(1),
-        };
-        usize::try_from(share).unwrap_or(usize::MAX)
-    }
-}
 
 /// Returns a pause that doubles with each failure: `first` after the first one, and none without a failure.
 fn doubling(first: Duration, longest: Duration, failures: u32) -> Duration {
@@ -153,9 +133,9 @@ pub struct Request {
 /// The state of the pace.
 #[derive(Debug)]
 pub struct Pacing {
-    windows: Vec<Window>,
-    /// Times of the last requests, the oldest first.
-    requests: VecDeque<Instant>,
+    recent: Recent,
+    /// Number of requests since the last repeated try.
+    since_retry: u32,
     github: Breaker,
     repos: HashMap<RepoId, Breaker>,
     /// Repository of the last request, if that one broke.
@@ -168,17 +148,17 @@ impl Pacing {
     /// Returns the pace at `now`, after these requests of an earlier process.
     pub fn new(windows: Vec<Window>, earlier: &Requests, now: Instant) -> Self {
         let at = |age: &Duration| now.checked_sub(*age);
-        let requests = earlier.ages.iter().filter_map(at).collect();
+        let recent = Recent::new(windows, earlier.ages.iter().filter_map(at));
         let mut github = Breaker::new(now);
         if earlier.quiet > Duration::ZERO {
             github.fail(now, now, |_| earlier.quiet.min(HOUR));
         }
-        Self { windows, requests, github, repos: HashMap::new(), broken: None, works: false }
+        Self { recent, since_retry: 0, github, repos: HashMap::new(), broken: None, works: false }
     }
 
     /// Returns true if requests are counted at all.
     pub fn counts(&self) -> bool {
-        !self.windows.is_empty()
+        self.recent.counts()
     }
 
     /// Returns the wishes that may be sent now, or `None` when all have to wait.
@@ -187,44 +167,30 @@ impl Pacing {
             return None;
         }
         let urgencies = [Urgency::Retry, Urgency::Progress, Urgency::Result];
-        let least = urgencies.into_iter().find(|urgency| self.has_room(*urgency, now))?;
+        let least = urgencies.into_iter().find(|urgency| self.recent.has_room(*urgency, now))?;
+        let retries_first = self.since_retry >= RETRY_TURN;
         let blocked = self.repos.iter().filter(|(_, breaker)| breaker.blocks(now));
-        Some(Choice { least, without: blocked.map(|(repo, _)| *repo).collect() })
+        Some(Choice { least, retries_first, without: blocked.map(|(repo, _)| *repo).collect() })
     }
 
     /// Returns the longest window that has room for no request at all.
     pub fn exhausted(&self, now: Instant) -> Option<Window> {
-        let full = self.windows.iter().filter(|window| self.is_full(**window, Urgency::Result, now));
-        full.max_by_key(|window| window.within).copied()
-    }
-
-    fn has_room(&self, urgency: Urgency, now: Instant) -> bool {
-        !self.windows.iter().any(|window| self.is_full(*window, urgency, now))
-    }
-
-    fn is_full(&self, window: Window, urgency: Urgency, now: Instant) -> bool {
-        let oldest = self.requests.len().checked_sub(window.share(urgency)).map(|at| self.requests[at]);
-        oldest.is_some_and(|at| now.saturating_duration_since(at) < window.within)
+        self.recent.exhausted(now)
     }
 
     /// Counts a request for a wish of this repository. Returns false, and counts nothing, when it has to wait, because
     /// other requests were sent since the wish was chosen.
     pub fn begin(&mut self, repo: RepoId, urgency: Urgency, now: Instant) -> bool {
         let is_blocked = self.github.blocks(now) || self.repos.get(&repo).is_some_and(|breaker| breaker.blocks(now));
-        if is_blocked || !self.has_room(urgency, now) {
+        if is_blocked || !self.recent.has_room(urgency, now) {
             return false;
         }
         self.github.pass(now);
         if let Some(breaker) = self.repos.get_mut(&repo) {
             breaker.pass(now);
         }
-        if self.counts() {
-            let is_old = |at: &Instant| now.saturating_duration_since(*at) >= HOUR;
-            while self.requests.front().is_some_and(is_old) {
-                self.requests.pop_front();
-            }
-            self.requests.push_back(now);
-        }
+        self.recent.add(urgency, now);
+        self.since_retry = if urgency == Urgency::Retry { 0 } else { self.since_retry.saturating_add(1) };
         true
     }
 
