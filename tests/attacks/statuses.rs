@@ -157,6 +157,17 @@ async fn a_repository_that_accepts_again_gets_all_its_wishes() {
 }
 
 #[tokio::test]
+async fn an_accepted_status_leaves_the_refused_ones_of_its_repository_alone() {
+    let post = Post::new().await;
+    post.github.fail_next([Fault::Says(422, "No commit found".to_owned())]);
+    post.want(1, Success, "passed").await;
+    assert_eq!(post.drain().await, 1);
+    post.want_many(STYLES, Success, 5).await;
+    assert_eq!(post.drain().await, 5);
+    assert!(post.due_in().await > Duration::from_secs(50), "each accepted status asks for the refused one again");
+}
+
+#[tokio::test]
 async fn many_commits_that_are_gone_are_tried_one_by_one() {
     let post = Post::new().await;
     post.github.refuse(STYLES.1, 422);

@@ -85,11 +85,13 @@ struct Breaker {
     failures: u32,
     tripped: Instant,
     blocked_until: Instant,
+    /// True when GitHub refused the repository itself, so that all of its wishes wait for the same reason.
+    of_repository: bool,
 }
 
 impl Breaker {
     fn new(now: Instant) -> Self {
-        Self { failures: 0, tripped: now, blocked_until: now }
+        Self { failures: 0, tripped: now, blocked_until: now, of_repository: false }
     }
 
     fn blocks(&self, now: Instant) -> bool {
@@ -212,7 +214,9 @@ impl Pacing {
             Answer::Accepted => {
                 self.works = true;
                 let is_mended = self.repos.get(&repo).is_some_and(|breaker| breaker.is_mended_by(begun));
-                Consequence::Sent { due_again: is_mended && self.repos.remove(&repo).is_some() }
+                let mended = if is_mended { self.repos.remove(&repo) } else { None };
+                // Wishes that GitHub refused for a reason of their own keep their pauses.
+                Consequence::Sent { due_again: mended.is_some_and(|breaker| breaker.of_repository) }
             }
             Answer::RateLimited(wait) => {
                 let wait = wait.min(HOUR);
@@ -236,7 +240,9 @@ impl Pacing {
                 Consequence::Failed(Retry { pause, of_repository: false, limit })
             }
             Answer::RepositoryRefused => {
-                self.repo(repo, now).fail(begun, now, |failures| doubling(MINUTE, HOUR, failures));
+                let breaker = self.repo(repo, now);
+                breaker.fail(begun, now, |failures| doubling(MINUTE, HOUR, failures));
+                breaker.of_repository = true;
                 refused(true)
             }
             Answer::WishRefused => {

@@ -28,6 +28,8 @@ pub enum Mood {
     Accepts,
     RefusesAll,
     RefusesEach,
+    /// It refuses the statuses of every second row, each for a reason of its own.
+    RefusesSome,
     Breaks,
     Full,
 }
@@ -35,7 +37,9 @@ pub enum Mood {
 impl Mood {
     /// Returns any mood, but one that GitHub has in its own outages for `calm`.
     pub fn any(random: &mut Random, calm: bool) -> Self {
-        let moods = [Self::Accepts, Self::RefusesAll, Self::RefusesAll, Self::RefusesEach, Self::Full, Self::Breaks];
-        moods[random.of(if calm { 5 } else { 6 })]
+        let refusing = [Self::RefusesAll, Self::RefusesAll, Self::RefusesEach, Self::RefusesSome, Self::Full];
+        let others = [Self::Accepts, Self::Breaks];
+        let mood = random.of(if calm { 6 } else { 7 });
+        refusing.into_iter().chain(others).nth(mood).unwrap_or(Self::Accepts)
     }
 }

@@ -1,8 +1,9 @@
 //! Conditions that hold after any schedule.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use trainyard::outbox::pacing::LONGEST_PAUSE;
+use trainyard::outbox::pacing::{Answer, LONGEST_PAUSE};
 use trainyard::store::wishes::Urgency;
 
 use super::chance::Mood;
@@ -69,6 +70,23 @@ impl World {
                 assert!(news <= shares * most * 2 / 3, "{news} requests but results within {:?}", window.within);
             }
         }
+    }
+
+    /// Notes until when a refused wish has to wait. A repository that accepts again ends that, if the repository itself
+    /// was refused.
+    pub fn quieten(&mut self, row: usize, seq: i64, answer: Answer, pause: Duration) {
+        let repo = self.rows.0[row].repo;
+        if answer == Answer::RepositoryRefused {
+            self.closed[repo] = true;
+            self.rows.0.iter_mut().filter(|row| row.repo == repo).for_each(|row| row.quiet_until = 0);
+        } else if answer == Answer::WishRefused && !self.closed[repo] && self.rows.0[row].wanted == seq {
+            self.rows.0[row].quiet_until = self.real + micros(pause);
+        }
+    }
+
+    /// Forgets until when refused wishes have to wait, since all of them are due, or the clock is another one.
+    pub fn forget_quiet(&mut self) {
+        self.rows.0.iter_mut().for_each(|row| row.quiet_until = 0);
     }
 
     /// Lists the moods, for a failure's words.

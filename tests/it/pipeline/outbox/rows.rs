@@ -35,6 +35,8 @@ pub struct Row {
     pub shown: i64,
     /// Number of refusals of the present version.
     pub refusals: i32,
+    /// Real time before which GitHub is not asked again, since it has refused this wish alone.
+    pub quiet_until: Time,
 }
 
 impl Row {
@@ -64,7 +66,7 @@ impl Rows {
         let it = &mut self.0[row];
         it.wanted += 1;
         it.ends.push(ends);
-        it.refusals = 0;
+        (it.refusals, it.quiet_until) = (0, 0);
     }
 
     /// Chooses among the rows that no poster holds.

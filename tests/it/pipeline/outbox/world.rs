@@ -68,6 +68,8 @@ pub struct World {
     pub restarts: Vec<Time>,
     /// Real time before which no request may begin, since GitHub said so.
     promised: Time,
+    /// True for each repository whose refusal makes all of its wishes wait, until it accepts one.
+    pub closed: Vec<bool>,
     /// The repositories that refuse all.
     pub refusing: Vec<Option<Refusing>>,
     pub ops: Vec<Op>,
@@ -88,6 +90,7 @@ impl World {
             clock: 0,
             rows: Rows::default(),
             refusing: moods.iter().map(|mood| (*mood == Mood::RefusesAll).then(|| Refusing::new(0))).collect(),
+            closed: vec![false; moods.len()],
             moods,
             outage: None,
             limited_until: 0,
@@ -190,6 +193,7 @@ impl World {
         self.op(Op::Take { choice, taken: facts, is_sent_on: begins });
         let Some((row, seq, tries, urgency)) = facts.filter(|_| begins) else { return };
         assert!(self.real >= self.promised, "it asks although GitHub said when");
+        assert!(self.real >= self.rows.0[row].quiet_until, "a wish that GitHub refuses is tried again too early");
         self.stored.push(self.clock);
         self.requests.push((self.real, urgency));
         let repo = self.rows.0[row].repo;
@@ -219,7 +223,11 @@ impl World {
                 if !self.calm && self.random.is_one_in(20) { Answer::Broken } else { Answer::Accepted }
             }
             Mood::RefusesAll => Answer::RepositoryRefused,
-            Mood::RefusesEach => Answer::WishRefused,
+            Mood::RefusesSome if flight.row.is_multiple_of(2) => {
+                row.shown = flight.seq;
+                Answer::Accepted
+            }
+            Mood::RefusesEach | Mood::RefusesSome => Answer::WishRefused,
             Mood::Breaks => Answer::Broken,
             Mood::Full => Answer::Full,
         }
@@ -245,6 +253,7 @@ impl World {
                 self.rows.sent(self.clock, row, seq);
                 self.op(Op::Sent { row, seq });
                 if due_again {
+                    self.closed[repo] = false;
                     self.rows.due_again(self.clock, repo);
                     self.op(Op::DueAgain { repo });
                 }
@@ -261,6 +270,7 @@ impl World {
                 let refusals = |row: &usize| self.rows.0[*row].refusals;
                 let few = given_up.iter().map(refusals).min().filter(|least| *least < 8);
                 assert!(answer == Answer::Full || few.is_none(), "given up after {few:?} refusals");
+                self.quieten(row, seq, answer, how.pause);
                 self.op(Op::Failed { row, seq, how, given_up: given_up.len() });
             }
         }
@@ -283,6 +293,8 @@ impl World {
         let requests = Requests { ages, quiet: quiet.max().unwrap_or_default() };
         self.pacing = Pacing::new(WINDOWS.to_vec(), &requests, self.now());
         self.rows.all_due(self.clock);
+        self.closed.fill(false);
+        self.forget_quiet();
         self.restarts.push(self.real);
         if !self.jumps.is_empty() {
             // The new process knows the pause by a clock that was wrong.
@@ -303,6 +315,7 @@ impl World {
             self.jumps.push(self.real);
         }
         self.clock += time;
+        self.forget_quiet();
         self.op(Op::Pass(time));
     }
 
