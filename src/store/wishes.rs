@@ -175,7 +175,8 @@ pub struct Retry {
     pub pause: Duration,
     /// True when the failure is one of all wishes of the repository.
     pub of_repository: bool,
-    /// Limit after which a wish is given up; `None` for a failure that says nothing about the wish.
+    /// Limit after which a wish is given up; `None` for a failure that says nothing about the wish. After such a failure
+    /// the time of the limit begins again.
     pub limit: Option<Patience>,
 }
 
@@ -193,7 +194,7 @@ pub async fn failed(db: &PgPool, wish: &Wish, failure: &Failure<'_>) -> sqlx::Re
     let given_up: Vec<bool> = sqlx::query_scalar(concat!(
         "with before as (
              select id, case when tried_seq = wanted_seq then tries else 0 end + 1 as tries,
-                 case when tried_seq = wanted_seq then failing_since else now() end as since
+                 case when tried_seq = wanted_seq and $7::interval is not null then failing_since else now() end as since
              from wish where (id = $1 and wanted_seq = $2 or repo_id = $3) and ",
         owed!(),
         " for update

@@ -28,6 +28,8 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 const LONGEST_BROKEN: Duration = Duration::from_secs(300);
 /// Limit after which a refused wish is given up. With pauses that double, eight tries take two hours.
 pub const PATIENCE: Patience = Patience { time: Duration::from_secs(3 * 24 * 3600), tries: 8 };
+/// Time without any other answer after which a broken GitHub counts as an outage.
+const OUTAGE: Duration = HOUR;
 /// Number of requests after which a repeated try goes before all other wishes. Without this, a load that leaves no room
 /// would hold it back for ever.
 const RETRY_TURN: u32 = 10;
@@ -142,8 +144,8 @@ pub struct Pacing {
     repos: HashMap<RepoId, Breaker>,
     /// Repository of the last request, if that one broke.
     broken: Option<RepoId>,
-    /// True when GitHub has accepted a status: then a wish for which it is always broken is to blame itself.
-    works: bool,
+    /// Time of the last answer of a GitHub that was not broken.
+    answered: Option<Instant>,
 }
 
 impl Pacing {
@@ -155,7 +157,7 @@ impl Pacing {
         if earlier.quiet > Duration::ZERO {
             github.fail(now, now, |_| earlier.quiet.min(HOUR));
         }
-        Self { recent, since_retry: 0, github, repos: HashMap::new(), broken: None, works: false }
+        Self { recent, since_retry: 0, github, repos: HashMap::new(), broken: None, answered: None }
     }
 
     /// Returns true if requests are counted at all.
@@ -210,9 +212,11 @@ impl Pacing {
                 self.github = Breaker::new(now);
             }
         }
+        if answer != Answer::Broken {
+            self.answered = Some(now);
+        }
         match answer {
             Answer::Accepted => {
-                self.works = true;
                 let is_mended = self.repos.get(&repo).is_some_and(|breaker| breaker.is_mended_by(begun));
                 let mended = if is_mended { self.repos.remove(&repo) } else { None };
                 // Wishes that GitHub refused for a reason of their own keep their pauses.
@@ -229,14 +233,11 @@ impl Pacing {
                 Consequence::Quiet(self.github.fail(begun, now, |failures| doubling(MINUTE, HOUR, failures)))
             }
             Answer::Broken => {
-                self.repo(repo, now).fail(begun, now, |failures| doubling(SECOND, MINUTE, failures));
-                // One repository may be broken at GitHub; two in a row mean that GitHub is.
-                if self.github.failures > 0 || self.broken.is_some_and(|before| before != repo) {
-                    self.github.fail(begun, now, |failures| doubling(SECOND, MINUTE, failures));
-                }
-                self.broken = Some(repo);
+                self.record_broken(repo, begun, now);
                 let pause = doubling(SECOND, LONGEST_BROKEN, failures);
-                let limit = self.works.then_some(PATIENCE);
+                // Nothing is given up in an outage. A wish is to blame itself only if GitHub answers others.
+                let is_outage = self.answered.is_none_or(|at| now.saturating_duration_since(at) > OUTAGE);
+                let limit = (!is_outage).then_some(PATIENCE);
                 Consequence::Failed(Retry { pause, of_repository: false, limit })
             }
             Answer::RepositoryRefused => {
@@ -255,6 +256,15 @@ impl Pacing {
                 Consequence::Failed(Retry { pause: Duration::ZERO, of_repository: false, limit })
             }
         }
+    }
+
+    fn record_broken(&mut self, repo: RepoId, begun: Instant, now: Instant) {
+        self.repo(repo, now).fail(begun, now, |failures| doubling(SECOND, MINUTE, failures));
+        // One repository may be broken at GitHub; two in a row mean that GitHub is.
+        if self.github.failures > 0 || self.broken.is_some_and(|before| before != repo) {
+            self.github.fail(begun, now, |failures| doubling(SECOND, MINUTE, failures));
+        }
+        self.broken = Some(repo);
     }
 
     fn repo(&mut self, repo: RepoId, now: Instant) -> &mut Breaker {

@@ -1,4 +1,4 @@
-//! Long schedules of one kind: a load that never ends.
+//! Long schedules of one kind each: a load that never ends, and an outage of days.
 
 use super::chance::Mood;
 use super::rows::{HOUR, Row, SECOND, Time};
@@ -68,5 +68,33 @@ fn a_wish_that_failed_once_is_sent_within_hours_under_any_load() {
             assert!(hours < 4, "{per_hour} wishes an hour, {news_in_ten} in ten of them news, keep a failed one back");
         }
         world.check_windows();
+    });
+}
+
+#[test]
+fn an_outage_of_days_gives_nothing_up() {
+    with_seeds(300, |seed| {
+        let mut world = World::friendly(seed, 8);
+        for row in 0..8 {
+            world.rows.want(row, true);
+        }
+        while world.rows.0.iter().any(Row::is_owed) {
+            world.send();
+            world.pass(20 * SECOND);
+        }
+        for row in 0..8 {
+            world.rows.want(row, true);
+        }
+        (world.calm, world.outage) = (false, Some(Answer::Broken));
+        let begin = world.real;
+        while world.real - begin < 5 * 24 * HOUR {
+            world.send();
+            let time = world.random.below(1800);
+            world.pass(Time::try_from(time).unwrap_or(0) * SECOND);
+        }
+        assert!(world.rows.0.iter().all(|row| row.refusals >= 8), "too few tries show nothing: {:#?}", world.rows.0);
+        // At the end of the outage, single answers are still lost.
+        world.settle();
+        assert!(world.rows.0.iter().all(|row| row.given_up == 0), "{:#?}", world.rows.0);
     });
 }

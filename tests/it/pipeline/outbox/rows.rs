@@ -97,6 +97,9 @@ impl Rows {
             if it.tried != it.wanted {
                 (it.tried, it.tries, it.failing_since) = (it.wanted, 0, Some(now));
             }
+            if how.limit.is_none() {
+                it.failing_since = Some(now);
+            }
             it.tries += 1;
             it.refusals += 1;
             it.not_before = if number == row { now + pause } else { it.not_before.max(now + pause) };
