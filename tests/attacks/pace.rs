@@ -1,5 +1,7 @@
 //! Floods of wishes: each kind may use its share of the requests, and no kind waits for ever.
 
+use std::time::Duration;
+
 use trainyard::domain::CommitState::{Pending, Success};
 use trainyard::outbox::pacing::Window;
 use trainyard::store::wishes;
@@ -52,4 +54,14 @@ async fn news_and_repeated_tries_together_leave_a_third_to_results() {
     assert_eq!(post.drain().await, 8, "news and repeated tries may use ten of fifteen");
     post.want_of(OTHER, SHA, 1, Success, "passed").await;
     assert_eq!(post.drain().await, 1);
+}
+
+#[tokio::test]
+async fn one_or_two_statuses_a_minute_are_one_or_two() {
+    for most in [1, 2] {
+        let post = Post::within(Window::of(most, 0)).await;
+        post.want_many(STYLES, Success, 5).await;
+        assert_eq!(post.drain().await, most as usize);
+        assert_eq!(Window::of(most, 0), [Window { most, within: Duration::from_secs(60) }]);
+    }
 }

@@ -16,9 +16,11 @@ pub struct Window {
 impl Window {
     /// Returns the windows for these numbers of requests a minute and an hour; 0 means any number.
     ///
-    /// A minute is split into three parts, so that the wait after a burst is a third as long.
+    /// A minute is split into three parts, so that the wait after a burst is a third as long. One or two requests cannot
+    /// be split.
     pub fn of(per_minute: u32, per_hour: u32) -> Vec<Self> {
-        let minute = Self { most: (per_minute / 3).max(1), within: MINUTE / 3 };
+        let parts = if per_minute < 3 { 1 } else { 3 };
+        let minute = Self { most: per_minute / parts, within: MINUTE / parts };
         let hour = Self { most: per_hour, within: HOUR };
         let bounded = [(per_minute, minute), (per_hour, hour)].into_iter().filter(|(most, _)| *most > 0);
         bounded.map(|(_, window)| window).collect()
