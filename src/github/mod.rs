@@ -4,26 +4,25 @@
 
 pub mod event;
 mod repository;
+mod request;
 mod secrets;
 pub mod signature;
+mod status;
 mod token;
 
 pub use repository::KnownRepository;
 pub use secrets::{Scope, WebhookSecrets};
+pub use status::{CommitStatus, Sent};
 pub use token::Token;
 
 use std::collections::BTreeMap;
-
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
 use octocrab::Octocrab;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use url::{Origin, Url};
-
-use crate::domain::{CommitState, RepoName, Sha};
 
 /// `[github]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -74,8 +73,6 @@ impl GitHubConfig {
     }
 }
 
-type Answer = http::Response<http_body_util::combinators::BoxBody<bytes::Bytes, octocrab::Error>>;
-
 /// A client of GitHub's REST API.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -115,35 +112,6 @@ pub enum SendError {
     },
 }
 
-/// Facts that come with a successful request.
-#[derive(Debug, Clone, Copy)]
-pub struct Sent {
-    /// GitHub's clock, by which a wrong clock here is noticed.
-    pub date: Option<DateTime<Utc>>,
-}
-
-/// A commit status to post.
-#[derive(Debug, Clone)]
-pub struct CommitStatus<'a> {
-    pub repo: &'a RepoName,
-    pub sha: &'a Sha,
-    pub state: CommitState,
-    /// Context, such as `trainyard/push`.
-    pub context: &'a str,
-    /// Description, at most 140 characters.
-    pub description: &'a str,
-    /// Page that the status links to.
-    pub target_url: Url,
-}
-
-#[derive(Serialize)]
-struct StatusBody<'a> {
-    state: CommitState,
-    context: &'a str,
-    description: &'a str,
-    target_url: &'a str,
-}
-
 impl Client {
     /// Makes a client with the configured address and token.
     ///
@@ -164,115 +132,4 @@ impl Client {
         let (api_url, clone_origin) = (config.api_url.clone(), config.clone_origin());
         Ok(Self { octocrab, api_url, clone_origin, timeout: config.timeout })
     }
-
-    /// Posts a commit status, without retries.
-    ///
-    /// # Errors
-    /// Fails when GitHub did not answer, or did not accept the status.
-    pub async fn post_status(&self, status: &CommitStatus<'_>) -> Result<Sent, SendError> {
-        let route =
-            format!("{}/repos/{}/statuses/{}", self.api_url.path().trim_end_matches('/'), status.repo, status.sha);
-        let body = StatusBody {
-            state: status.state,
-            context: status.context,
-            description: status.description,
-            target_url: status.target_url.as_str(),
-        };
-        let response = self.taken(self.octocrab._post(route, Some(&body))).await?;
-        Ok(Sent { date: date_of(&response) })
-    }
-
-    /// Returns the response to a request that GitHub accepted.
-    async fn taken(&self, request: impl Future<Output = octocrab::Result<Answer>>) -> Result<Answer, SendError> {
-        let response = match tokio::time::timeout(self.timeout, request).await {
-            Err(_) => {
-                let limit = humantime::format_duration(self.timeout);
-                return Err(SendError::Broken(format!("no answer from {} within {limit}", self.api_url)));
-            }
-            Ok(Err(error)) => {
-                let error = anyhow::Error::from(error);
-                return Err(SendError::Broken(format!("cannot reach {}: {error:#}", self.api_url)));
-            }
-            Ok(Ok(response)) => response,
-        };
-        let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
-        let code = response.status().as_u16();
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let seconds = |name: &str| header(name).and_then(|text| text.trim().parse::<i64>().ok());
-        let limit = Limit {
-            retry_after: seconds("retry-after"),
-            exhausted: seconds("x-ratelimit-remaining") == Some(0),
-            // By GitHub's own clock, as ours may be wrong.
-            reset_in: seconds("x-ratelimit-reset").zip(date_of(&response)).map(|(at, date)| at - date.timestamp()),
-        };
-        let said = self.words_of(response).await;
-        let words = said.to_lowercase();
-        if let Some(wait) = limit.wait(code, &words) {
-            return Err(SendError::RateLimited { wait, said });
-        }
-        Err(match code {
-            422 if words.contains("maximum number of statuses") => SendError::Full { said },
-            500..=599 | 408 => SendError::Broken(format!("GitHub answered {code}: {said}")),
-            _ => SendError::Refused { status: code, said },
-        })
-    }
-
-    /// Returns the `message` of an error response with those of its `errors`, or its first words.
-    async fn words_of(&self, response: Answer) -> String {
-        use http_body_util::BodyExt as _;
-        const ENOUGH: usize = 16 * 1024;
-        let body = http_body_util::Limited::new(response.into_body(), ENOUGH);
-        let collected = tokio::time::timeout(self.timeout, body.collect());
-        let Ok(Ok(body)) = collected.await.map(|got| got.map_err(drop)) else { return "no reason given".to_owned() };
-        let bytes = body.to_bytes();
-        let message = serde_json::from_slice(&bytes).ok().and_then(|json| messages(&json));
-        let text = message.unwrap_or_else(|| String::from_utf8_lossy(&bytes).into_owned());
-        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        words.chars().filter(|c| !c.is_control()).take(200).collect()
-    }
-}
-
-/// Returns the message of an error, such as `Validation Failed`, with the messages that say why.
-fn messages(error: &serde_json::Value) -> Option<String> {
-    let message = error.get("message")?.as_str()?;
-    let details = error.get("errors").and_then(|errors| errors.as_array()).into_iter().flatten();
-    let details = details.filter_map(|detail| detail.as_str().or_else(|| detail.get("message")?.as_str()));
-    Some(std::iter::once(message).chain(details).collect::<Vec<_>>().join(": "))
-}
-
-/// Headers of an answer that speak of GitHub's rate limits, in seconds.
-struct Limit {
-    retry_after: Option<i64>,
-    /// True when the token has no requests left.
-    exhausted: bool,
-    reset_in: Option<i64>,
-}
-
-impl Limit {
-    /// Longest time between two resets of the primary limit.
-    const LONGEST: i64 = 3600;
-
-    /// Returns the time for which an answer asks to wait, as GitHub's documentation of its limits says; `None` when the
-    /// answer is not a rate limit. A secondary limit may come without any header, and then at least a minute is due.
-    fn wait(&self, code: u16, words: &str) -> Option<Duration> {
-        if !matches!(code, 403 | 429) {
-            return None;
-        }
-        let is_secondary = words.contains("secondary rate limit") || words.contains("abuse detection");
-        let is_limit = self.retry_after.is_some() || self.exhausted || code == 429;
-        if !is_limit && !is_secondary && !words.contains("rate limit exceeded") {
-            return None;
-        }
-        let told = self.retry_after.or(self.reset_in.filter(|_| self.exhausted)).unwrap_or(60);
-        let least = if is_secondary { 60 } else { 1 };
-        Some(Duration::from_secs(told.clamp(least, Self::LONGEST).unsigned_abs()))
-    }
-}
-
-/// Returns the time of GitHub's clock when it answered.
-fn date_of(answer: &Answer) -> Option<DateTime<Utc>> {
-    let date = answer.headers().get("date")?.to_str().ok()?;
-    Some(DateTime::parse_from_rfc2822(date).ok()?.to_utc())
 }

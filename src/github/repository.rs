@@ -31,8 +31,7 @@ impl Client {
     /// # Errors
     /// Fails when GitHub did not answer, or has no such repository for this token.
     pub async fn repository(&self, name: &RepoName) -> Result<KnownRepository, SendError> {
-        let route = format!("{}/repos/{name}", self.api_url.path().trim_end_matches('/'));
-        let answer = self.taken(self.octocrab._get(route)).await?;
+        let answer = self.ask::<()>(&format!("/repos/{name}"), None).await?;
         let broken = |why: String| SendError::Broken(format!("GitHub's answer about {name} cannot be read: {why}"));
         let body = Limited::new(answer.into_body(), MAX_DESCRIPTION).collect();
         let body = tokio::time::timeout(self.timeout, body).await.map_err(|_| broken("it took too long".to_owned()))?;

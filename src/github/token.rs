@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Answer, Client, SendError, date_of};
+use super::request::{Answer, date_of};
+use super::{Client, SendError};
 
 /// Facts about a token that GitHub accepted.
 #[derive(Debug, Clone, Default)]
@@ -21,8 +22,7 @@ impl Client {
     /// # Errors
     /// Fails when GitHub did not answer, or did not accept the token.
     pub async fn examine(&self) -> Result<Token, SendError> {
-        let route = format!("{}/rate_limit", self.api_url.path().trim_end_matches('/'));
-        match self.taken(self.octocrab._get(route)).await {
+        match self.ask::<()>("/rate_limit", None).await {
             Ok(answer) => Ok(read(&answer)),
             // An Enterprise server without rate limits, which checks the token first.
             Err(SendError::Refused { status: 404, .. }) => Ok(Token::default()),

@@ -44,6 +44,8 @@ pub enum Fault {
     Hang(Duration),
     /// The primary rate limit: no requests are left for this many seconds.
     NoneLeft(u64),
+    /// A redirection with this status code to this address.
+    Redirect(u16, String),
     /// The secondary rate limit with this status code, and an optional `Retry-After` in seconds.
     Secondary(u16, Option<u64>),
 }
@@ -95,7 +97,9 @@ impl GitHub {
         let github = Self { address, root, git: git.clone(), model: Arc::default(), changed: Arc::default() };
         let api = Router::new()
             .route("/api/v3/repos/{owner}/{repo}", get(repository))
+            .route("/api/v3/repositories/{id}", get(repository_by_number))
             .route("/api/v3/repos/{owner}/{repo}/statuses/{sha}", post(create_status))
+            .route("/api/v3/repositories/{id}/statuses/{sha}", post(create_status_by_number).get(statuses_by_number))
             .route("/api/v3/rate_limit", get(rate_limit))
             .with_state(github.clone());
         let hosted = Router::new()
@@ -147,6 +151,19 @@ impl GitHub {
         let now = model.renamed.get(former).map_or(former, String::as_str);
         let exists = self.root.join("bare").join(format!("{now}.git")).exists();
         exists.then(|| (now.to_owned(), number(former)))
+    }
+
+    /// Returns the address at which the API has a repository with this former name.
+    fn successor(&self, name: &str) -> Option<String> {
+        let is_former = self.model().renamed.contains_key(name);
+        is_former.then(|| format!("{}/repositories/{}", self.api_url(), number(name)))
+    }
+
+    /// Returns the present owner and name of a repository that was renamed.
+    fn name_of(&self, id: u32) -> Option<(String, String)> {
+        let model = self.model();
+        let (_, now) = model.renamed.iter().find(|(former, _)| number(former) == id)?;
+        now.split_once('/').map(|(owner, repo)| (owner.to_owned(), repo.to_owned()))
     }
 
     pub fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
@@ -240,6 +257,9 @@ async fn create_status(
 ) -> Response {
     let path = format!("/repos/{owner}/{repo}/statuses/{sha}");
     let repo = format!("{owner}/{repo}");
+    if let Some(address) = github.successor(&repo) {
+        return redirection(307, &format!("{address}/statuses/{sha}"));
+    }
     let (fault, refused) = {
         let mut model = github.model();
         model.requests.push(("POST".to_owned(), path, body.clone()));
@@ -281,6 +301,21 @@ async fn create_status(
     (StatusCode::CREATED, [("date", in_http(date))], Json(body)).into_response()
 }
 
+async fn create_status_by_number(
+    State(github): State<GitHub>,
+    Path((id, sha)): Path<(u32, String)>,
+    headers: HeaderMap,
+    body: Json<Value>,
+) -> Response {
+    let Some((owner, repo)) = github.name_of(id) else { return StatusCode::NOT_FOUND.into_response() };
+    create_status(State(github), Path((owner, repo, sha)), headers, body).await
+}
+
+/// Lists the statuses of a commit: an answer to the wrong method.
+async fn statuses_by_number() -> Json<Value> {
+    Json(json!([]))
+}
+
 impl GitHub {
     async fn fail(&self, fault: Fault) -> Response {
         let with = |mut response: Response, headers: &[(&'static str, u64)]| {
@@ -297,6 +332,7 @@ impl GitHub {
                 tokio::time::sleep(time).await;
                 StatusCode::GATEWAY_TIMEOUT.into_response()
             }
+            Fault::Redirect(code, to) => redirection(code, &to),
             Fault::NoneLeft(seconds) => {
                 let date = chrono::Utc::now() + chrono::TimeDelta::seconds(self.model().clock_skew);
                 let reset = date.timestamp().unsigned_abs() + seconds;
@@ -313,6 +349,10 @@ impl GitHub {
             }
         }
     }
+}
+
+fn redirection(code: u16, to: &str) -> Response {
+    (StatusCode::from_u16(code).unwrap(), [("location", to)]).into_response()
 }
 
 fn refusal(code: u16, message: &str) -> Response {
@@ -338,10 +378,19 @@ async fn repository(
     if github.model().is_silent {
         return StatusCode::BAD_GATEWAY.into_response();
     }
-    match github.known(&format!("{owner}/{repo}")).filter(|_| has_token(&headers)) {
+    let name = format!("{owner}/{repo}");
+    if let Some(address) = github.successor(&name) {
+        return redirection(301, &address);
+    }
+    match github.known(&name).filter(|_| has_token(&headers)) {
         Some((full_name, id)) => Json(json!({"id": id, "full_name": full_name, "private": false})).into_response(),
         None => (StatusCode::NOT_FOUND, Json(json!({"message": "Not Found"}))).into_response(),
     }
+}
+
+async fn repository_by_number(State(github): State<GitHub>, Path(id): Path<u32>, headers: HeaderMap) -> Response {
+    let Some(name) = github.name_of(id) else { return StatusCode::NOT_FOUND.into_response() };
+    repository(State(github), Path(name), headers).await
 }
 
 async fn rate_limit(State(github): State<GitHub>, headers: HeaderMap) -> Response {

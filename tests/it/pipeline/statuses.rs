@@ -137,3 +137,53 @@ async fn a_clock_that_is_wrong_is_noticed() {
     let alerts = alerts::all(&post.db).await.unwrap();
     assert!(alerts[0].component == "clock" && alerts[0].message.contains("ahead of"), "{alerts:?}");
 }
+
+#[tokio::test]
+async fn a_renamed_repository_gets_the_statuses_of_its_old_name() {
+    let mut post = Post::new().await;
+    post.github.repo("acme/styles");
+    post.github.rename("acme/styles", "acme/looks");
+    post.want(1, CommitState::Success, "passed").await;
+    send_all(&mut post).await;
+    assert_eq!(post.github.posted().iter().map(|posted| posted.repo.as_str()).collect::<Vec<_>>(), ["acme/looks"]);
+}
+
+#[tokio::test]
+async fn each_redirection_repeats_the_request_once_and_as_it_is() {
+    for code in [301, 302, 307, 308] {
+        let mut post = Post::new().await;
+        let address = format!("{}/repos/acme/other/statuses/{SHA}", post.github.api_url());
+        post.github.fail_next([Fault::Redirect(code, address.clone())]);
+        post.want(1, CommitState::Success, "passed").await;
+        send_all(&mut post).await;
+        assert_eq!(post.github.posted()[0].repo, "acme/other", "{code}");
+        post.github.fail_next(vec![Fault::Redirect(code, address); 2]);
+        post.want(2, CommitState::Success, "passed again").await;
+        assert_eq!(post.drain().await, 2, "{code} for ever");
+        assert_eq!(post.github.posted().len(), 1, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirection_to_a_list_sets_no_status() {
+    let post = Post::new().await;
+    let list = format!("{}/repositories/1/statuses/{SHA}", post.github.api_url());
+    post.github.fail_next([Fault::Redirect(303, list)]);
+    post.want(1, CommitState::Success, "passed").await;
+    assert_eq!(post.drain().await, 1);
+    let sent: i64 = sqlx::query_scalar("select sent_seq from wish").fetch_one(&post.db).await.unwrap();
+    assert_eq!((sent, post.github.posted().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_redirection_to_another_origin_is_a_refusal() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = crate::support::github::GitHub::start(folder.path().to_owned()).await;
+    let post = Post::new().await;
+    let address = format!("{}/repos/acme/styles/statuses/{SHA}", other.api_url());
+    post.github.fail_next([Fault::Redirect(307, address)]);
+    post.want(1, CommitState::Success, "passed").await;
+    assert_eq!(post.drain().await, 1);
+    assert!(post.due_in().await > Duration::from_secs(50));
+    assert!(other.requests().is_empty());
+}
