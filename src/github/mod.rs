@@ -28,7 +28,8 @@ use url::{Origin, Url};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GitHubConfig {
-    /// Address of the REST API; `https://HOST/api/v3` for GitHub Enterprise.
+    /// Address of the REST API; `https://HOST/api/v3` for GitHub Enterprise Server, and `https://api.SUBDOMAIN.ghe.com`
+    /// for GitHub Enterprise Cloud with data residency.
     pub api_url: Url,
     /// Token that may read the repositories and write commit statuses.
     pub token: Option<SecretString>,
@@ -64,11 +65,11 @@ impl GitHubConfig {
     /// Returns the origin at which this GitHub serves repositories to git: the only place besides the API that may see
     /// the token.
     pub fn clone_origin(&self) -> Origin {
-        match self.api_url.host_str() {
-            Some("api.github.com") => {
-                Origin::Tuple("https".to_owned(), url::Host::Domain("github.com".to_owned()), 443)
-            }
-            _ => self.api_url.origin(),
+        let host = self.api_url.host_str().and_then(|host| host.strip_prefix("api."));
+        // GHE.com is GitHub Enterprise Cloud with data residency.
+        match host.filter(|host| *host == "github.com" || host.ends_with(".ghe.com")) {
+            Some(host) => Origin::Tuple("https".to_owned(), url::Host::Domain(host.to_owned()), 443),
+            None => self.api_url.origin(),
         }
     }
 }
@@ -131,5 +132,26 @@ impl Client {
         let octocrab = builder.build().context("cannot make a GitHub client")?;
         let (api_url, clone_origin) = (config.api_url.clone(), config.clone_origin());
         Ok(Self { octocrab, api_url, clone_origin, timeout: config.timeout })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn git_finds_each_kind_of_github() {
+        for (api_url, origin) in [
+            ("https://api.github.com", "https://github.com"),
+            ("https://api.octocorp.ghe.com", "https://octocorp.ghe.com"),
+            ("https://github.example.org/api/v3", "https://github.example.org"),
+            ("http://127.0.0.1:8080/api/v3", "http://127.0.0.1:8080"),
+            ("https://api.ghe.com", "https://api.ghe.com"),
+            ("https://api.example.org", "https://api.example.org"),
+            ("https://octocorp.ghe.com", "https://octocorp.ghe.com"),
+        ] {
+            let config = GitHubConfig { api_url: Url::parse(api_url).unwrap(), ..GitHubConfig::default() };
+            assert_eq!(config.clone_origin().ascii_serialization(), origin, "{api_url}");
+        }
     }
 }
