@@ -121,6 +121,7 @@ impl App {
         info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
         let state = web::State {
             db: pages.clone(),
+            health: web::Health::new(db.clone()),
             deliveries: DeliveryBatcher::new(db.clone()),
             keys: keys.clone(),
             logs: Logs::new(pages.clone(), objects.clone()),

@@ -44,6 +44,7 @@ use crate::store::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
 pub use auth::{AuthConfig, SHORTEST as SHORTEST_TOKEN};
 use error::Error;
+pub use health::Health;
 pub use limits::Limits;
 pub use server::{Bounds, serve};
 pub use webhook::{Room as WebhookRoom, Secrets as WebhookSecrets};
@@ -53,6 +54,8 @@ pub use webhook::{Room as WebhookRoom, Secrets as WebhookSecrets};
 pub struct State {
     /// Connections of the pages. Their statements have a time limit.
     pub db: PgPool,
+    /// Check of Postgres for `/readyz`.
+    pub health: Health,
     /// Receiver of deliveries.
     pub deliveries: DeliveryBatcher,
     /// Key pairs for `secure:` strings.

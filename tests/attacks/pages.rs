@@ -1,6 +1,6 @@
 //! Readers of pages, in floods. They are anonymous, and take nothing from running jobs.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
@@ -118,6 +118,35 @@ async fn a_flood_of_pages_takes_no_connection_from_jobs_and_steps() {
     finish(&web::State { db: pools.jobs.clone(), ..state }, &job, 0, Verdict::Passed, None).await;
     lock.rollback().await.unwrap();
     assert_eq!(flood.join_all().await.len(), 60);
+}
+
+#[tokio::test]
+async fn a_flood_of_pages_leaves_the_service_ready() {
+    let pools = pools().await;
+    let state = web::State { db: pools.pages.clone(), ..state(&pools.steps) };
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(pools.pages.acquire().await.unwrap());
+    }
+    assert_eq!(get(&state, "/readyz").await.status(), StatusCode::OK);
+    // A flood of these questions takes one connection of the steps at most.
+    let mut held = Vec::new();
+    for _ in 1..pools.steps.options().get_max_connections() {
+        held.push(pools.steps.acquire().await.unwrap());
+    }
+    let mut flood = JoinSet::new();
+    for _ in 0..60 {
+        let state = state.clone();
+        flood.spawn(async move { get(&state, "/readyz").await.status() });
+    }
+    assert!(flood.join_all().await.iter().all(|status| *status == StatusCode::OK));
+    drop(held);
+    // There is an answer in time even if Postgres gives none. The last one is good for a moment.
+    let mut lock = pools.jobs.begin().await.unwrap();
+    sqlx::query("lock table alert in access exclusive mode").execute(&mut *lock).await.unwrap();
+    let begin = Instant::now();
+    while get(&state, "/readyz").await.status() == StatusCode::OK {}
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]

@@ -51,6 +51,7 @@ pub fn secrets(db: &PgPool, config: &str) -> web::WebhookSecrets {
 pub fn state(db: &PgPool) -> web::State {
     web::State {
         db: db.clone(),
+        health: web::Health::new(db.clone()),
         deliveries: DeliveryBatcher::new(db.clone()),
         keys: RepoKeys::new(db.clone(), seal()),
         logs: Logs::new(db.clone(), objects()),
