@@ -4,6 +4,7 @@
 use anyhow::Context as _;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
+use tracing::warn;
 
 use crate::domain::AttemptId;
 use crate::log_view::{Checkpoint, Op, Renderer, line_html};
@@ -72,7 +73,7 @@ impl<'a> Reading<'a> {
         let token = readers.renderer.checkpoint().to_token();
         if is_finished {
             if let Some(checkpoint) = readers.checkpoint(WORTH_STORING)? {
-                log_checkpoints::put(self.db, self.attempt, &checkpoint).await?;
+                self.store(&checkpoint).await;
             }
             ops.extend(readers.renderer.finish());
             readers.losses.finish();
@@ -120,6 +121,13 @@ impl<'a> Reading<'a> {
         }))
     }
 
+    /// Stores a checkpoint. Without it, the next reader only takes longer.
+    async fn store(&self, checkpoint: &LogCheckpoint) {
+        if let Err(error) = log_checkpoints::put(self.db, self.attempt, checkpoint).await {
+            warn!("a checkpoint of the log of {} is not stored: {error}", self.attempt);
+        }
+    }
+
     /// Reads the next piece. Returns the ops of its complete lines, or `None` at `end`.
     async fn advance(&self, readers: &mut Readers, end: u64) -> anyhow::Result<Option<Vec<Op>>> {
         let Some(bytes) = self.bytes(readers.renderer.offset(), end).await? else { return Ok(None) };
@@ -132,7 +140,7 @@ impl<'a> Reading<'a> {
         *readers = moved;
         let (ops, checkpoint) = read?;
         if let Some(checkpoint) = checkpoint {
-            log_checkpoints::put(self.db, self.attempt, &checkpoint).await?;
+            self.store(&checkpoint).await;
         }
         Ok(Some(ops))
     }
