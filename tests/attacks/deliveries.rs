@@ -494,7 +494,8 @@ async fn bodies_have_a_bound_of_size_and_of_memory() {
     assert_eq!(ask(&roomy, Body::from(vec![b' '; (25 << 20) + 1])).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(ask(&roomy, pieces(26, 1 << 20)).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
     // Bodies that never end take nearly all of the room.
-    let room = web::WebhookRoom::of(64 * PIECE, Duration::from_secs(600));
+    // A quarter of the room is for small bodies.
+    let room = web::WebhookRoom::of(64 * PIECE * 4 / 3, Duration::from_secs(600));
     let small = web::State { webhook_room: room, ..roomy };
     let sent = Arc::new(AtomicUsize::new(0));
     let mut endless = JoinSet::new();
@@ -513,6 +514,9 @@ async fn bodies_have_a_bound_of_size_and_of_memory() {
     let refused = ask(&small, pieces(5, PIECE)).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(refused.headers().contains_key(header::RETRY_AFTER));
+    // A small one that announces its size has room of its own.
+    assert_eq!(ask(&small, Body::from(vec![b' '; 20 * PIECE])).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&small, Body::from(vec![b' '; (1 << 20) + 1])).await.status(), StatusCode::SERVICE_UNAVAILABLE);
     // A smaller one still fits, and the room is free again when they are gone.
     assert_eq!(ask(&small, pieces(4, PIECE)).await.status(), StatusCode::UNAUTHORIZED);
     endless.shutdown().await;

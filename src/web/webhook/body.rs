@@ -14,20 +14,35 @@ use crate::web::error::Error;
 const MAX_BODY: usize = 25 * 1024 * 1024;
 /// Maximum size of all bodies that are being read or stored, in bytes.
 const IN_FLIGHT: usize = 128 << 20;
+/// Divisor of the room for the part that large bodies do not get. Otherwise a few large ones that arrive slowly would
+/// keep all others out.
+const RESERVED: usize = 4;
+/// Maximum announced size of a small body, in bytes. Nearly all of GitHub's are smaller.
+const SMALL: u64 = 1 << 20;
 /// Time limit for a body. GitHub gives up after ten seconds.
 const TIME: Duration = Duration::from_secs(15);
 
 /// Room for bodies in memory. Its unit is a byte.
 #[derive(Debug, Clone)]
 pub struct Room {
-    bytes: Arc<Semaphore>,
+    /// Room for all bodies.
+    common: Arc<Semaphore>,
+    /// Room for small ones.
+    reserved: Arc<Semaphore>,
     time: Duration,
+}
+
+/// Parts of the room that a body has taken.
+#[derive(Default)]
+struct Taken {
+    common: Option<OwnedSemaphorePermit>,
+    reserved: Option<OwnedSemaphorePermit>,
 }
 
 /// A whole body, and its part of the room.
 pub(super) struct Received {
     pub(super) bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: Taken,
 }
 
 impl Default for Room {
@@ -39,7 +54,9 @@ impl Default for Room {
 impl Room {
     /// Returns room for this number of bytes, each body of which may take this time.
     pub fn of(bytes: usize, time: Duration) -> Self {
-        Self { bytes: Arc::new(Semaphore::new(bytes)), time }
+        let reserved = bytes / RESERVED;
+        let semaphore = |bytes| Arc::new(Semaphore::new(bytes));
+        Self { common: semaphore(bytes - reserved), reserved: semaphore(reserved), time }
     }
 
     /// Reads a body to its end. Room is taken for bytes that have arrived, and not for those that are announced, so that
@@ -52,7 +69,8 @@ impl Room {
     }
 
     async fn read(&self, mut body: Body) -> Result<Received, Error> {
-        let mut room: Option<OwnedSemaphorePermit> = None;
+        let is_small = body.size_hint().upper().is_some_and(|size| size <= SMALL);
+        let mut room = Taken::default();
         let (mut first, mut more) = (Bytes::new(), BytesMut::new());
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Error::BadRequest("The body did not arrive whole.".to_owned()))?;
@@ -61,10 +79,9 @@ impl Room {
                 return Err(Error::TooLarge);
             }
             let length = u32::try_from(data.len()).map_err(|_| Error::TooLarge)?;
-            let taken = Arc::clone(&self.bytes).try_acquire_many_owned(length).map_err(|_| Error::Busy)?;
-            match &mut room {
-                Some(room) => room.merge(taken),
-                None => room = Some(taken),
+            let is_reserved = is_small && take(&self.reserved, length, &mut room.reserved);
+            if !is_reserved && !take(&self.common, length, &mut room.common) {
+                return Err(Error::Busy);
             }
             // Most bodies are one frame, which is not copied.
             if first.is_empty() {
@@ -76,4 +93,14 @@ impl Room {
         let bytes = if more.is_empty() { first } else { [first.as_ref(), &more].concat().into() };
         Ok(Received { bytes, _room: room })
     }
+}
+
+/// Takes this number of bytes of a room, in addition to those in `taken`. Returns false if there are not so many.
+fn take(room: &Arc<Semaphore>, bytes: u32, taken: &mut Option<OwnedSemaphorePermit>) -> bool {
+    let Ok(more) = Arc::clone(room).try_acquire_many_owned(bytes) else { return false };
+    match taken {
+        Some(taken) => taken.merge(more),
+        None => *taken = Some(more),
+    }
+    true
 }
