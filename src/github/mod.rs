@@ -103,6 +103,9 @@ pub enum SendError {
         /// Message of GitHub.
         said: String,
     },
+    /// No request can express the status, as the stored name of its repository is not one.
+    #[error("the status cannot be sent: {0}")]
+    Unsendable(String),
     /// GitHub rejects the request as it is; a person has to change something, such as the token's rights.
     #[error("GitHub refused ({status}): {said}")]
     Refused {

@@ -52,7 +52,9 @@ impl Intake {
                 match error {
                     SendError::RateLimited { wait, .. } => Unproven::Unanswered(wait, why),
                     SendError::Broken(_) => Unproven::Unanswered(Duration::ZERO, why),
-                    SendError::Refused { .. } | SendError::Full { .. } => Unproven::Hidden(why),
+                    SendError::Refused { .. } | SendError::Full { .. } | SendError::Unsendable(_) => {
+                        Unproven::Hidden(why)
+                    }
                 }
             })?;
             let is_named = known.full_name.eq_ignore_ascii_case(&name.to_string());

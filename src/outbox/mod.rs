@@ -4,6 +4,7 @@ pub mod pacing;
 
 pub use self::pacing::LONGEST_PAUSE;
 
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -71,7 +72,7 @@ impl Outbox {
         if counts {
             wishes::request(&self.db).await.context("counting a request")?;
         }
-        let result = self.post(&wish).await?;
+        let result = self.post(&wish).await;
         let answer = result.as_ref().map_or_else(answer_of, |_| Answer::Accepted);
         let request = Request { repo: wish.repo_id, tries: wish.tries.unsigned_abs(), begun };
         let consequence = self.pacing().await?.record(request, answer, Instant::now());
@@ -115,9 +116,10 @@ impl Outbox {
         Ok(())
     }
 
-    async fn post(&self, wish: &Wish) -> anyhow::Result<Result<Sent, SendError>> {
-        let repo: RepoName = format!("{}/{}", wish.owner, wish.name).parse()?;
-        let target_url = self.public_url.join(&wish.target_path)?;
+    async fn post(&self, wish: &Wish) -> Result<Sent, SendError> {
+        let unsendable = |why: &dyn Display| SendError::Unsendable(why.to_string());
+        let repo = format!("{}/{}", wish.owner, wish.name).parse::<RepoName>().map_err(|why| unsendable(&why))?;
+        let target_url = self.public_url.join(&wish.target_path).map_err(|why| unsendable(&why))?;
         let status = CommitStatus {
             repo: &repo,
             sha: &wish.sha,
@@ -126,7 +128,7 @@ impl Outbox {
             description: &wish.description,
             target_url,
         };
-        Ok(self.github.post_status(&status).await)
+        self.github.post_status(&status).await
     }
 
     async fn record_sent(&self, wish: &Wish, sent: Sent, due_again: bool) -> anyhow::Result<()> {
@@ -197,7 +199,7 @@ fn answer_of(error: &SendError) -> Answer {
         // Not found, gone, blocked for legal reasons, or read only since it was archived: GitHub checks these before it
         // looks at the status.
         SendError::Refused { status: 403 | 404 | 410 | 451, .. } => Answer::RepositoryRefused,
-        SendError::Refused { .. } => Answer::WishRefused,
+        SendError::Refused { .. } | SendError::Unsendable(_) => Answer::WishRefused,
     }
 }
 

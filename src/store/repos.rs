@@ -21,9 +21,10 @@ pub struct RepoFacts {
 
 /// Stores the facts about a repository and returns its key.
 pub async fn upsert(tx: &mut PgConnection, facts: &RepoFacts) -> sqlx::Result<RepoId> {
-    // Another repository that was deleted or renamed on GitHub may still have the name here; it is renamed.
+    // Another repository that was deleted or renamed on GitHub may still have the name here; it is renamed. A name has at
+    // most 100 characters, and a number at most 19.
     sqlx::query(
-        "update repo set name = name || '.' || id
+        "update repo set name = left(name, 80) || '.' || id
          where lower(owner) = lower($1) and lower(name) = lower($2) and github_id <> $3",
     )
     .bind(facts.name.owner())

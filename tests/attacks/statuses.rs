@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use trainyard::domain::CommitState::{Pending, Success};
+use trainyard::domain::RepoName;
 use trainyard::janitor::{Duties, Janitor};
 use trainyard::outbox::LONGEST_PAUSE;
 use trainyard::outbox::pacing::Window;
 use trainyard::storage::Room;
 use trainyard::store::delays::{self, LongestWaits};
+use trainyard::store::repos::{self, RepoFacts};
 use trainyard::store::wakeup::bell::Bells;
 use trainyard::store::{alerts, wishes};
 use trainyard::worker::Database;
@@ -239,6 +241,37 @@ async fn posted_of(post: &Post) -> crate::support::github::Posted {
     post.want(1, Success, "passed").await;
     post.drain().await;
     post.github.posted().remove(0)
+}
+
+#[tokio::test]
+async fn a_name_that_no_request_can_have_is_a_failure_of_its_wish() {
+    let post = Post::new().await;
+    sqlx::raw_sql("update repo set name = repeat('x', 101) where id = 1").execute(&post.db).await.unwrap();
+    post.want(1, Success, "passed").await;
+    post.want_of(OTHER, SHA, 1, Pending, "queued").await;
+    assert_eq!(post.drain().await, 1, "the wish keeps the others waiting");
+    assert!(post.due_in().await > Duration::from_secs(50));
+    let told = alerts::all(&post.db).await.unwrap();
+    assert!(told.iter().any(|told| told.message.contains("cannot be sent")), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_repository_that_lost_its_name_has_one_that_github_could_have() {
+    let db = database::pool().await;
+    let name = format!("acme/{}", "x".repeat(100));
+    for github_id in 1..=3 {
+        let facts = RepoFacts {
+            github_id,
+            name: name.parse().unwrap(),
+            private: false,
+            default_branch: "main".to_owned(),
+            clone_url: "http://localhost/".to_owned(),
+        };
+        repos::upsert(&mut db.acquire().await.unwrap(), &facts).await.unwrap();
+    }
+    let names: Vec<String> = sqlx::query_scalar("select owner || '/' || name from repo").fetch_all(&db).await.unwrap();
+    assert_eq!(names.len(), 3);
+    assert!(names.iter().all(|name| name.parse::<RepoName>().is_ok()), "{names:?}");
 }
 
 #[tokio::test]
