@@ -137,9 +137,17 @@ impl Outbox {
         if due_again {
             wishes::due_again(&self.db, wish.repo_id).await?;
         }
-        for component in [GITHUB, PACE, &alerts::github_of(&wish.owner, &wish.name)] {
+        for component in [GITHUB, PACE] {
             alerts::set(&self.db, component, None).await?;
         }
+        // What was given up is still another state than ours.
+        let given_up = wishes::given_up(&self.db, wish.repo_id).await?;
+        let message = given_up.map(|given_up| {
+            let count = given_up.count;
+            let what = if count == 1 { "a status is".to_owned() } else { format!("{count} statuses are") };
+            format!("{what} given up: {}", given_up.error)
+        });
+        alerts::set(&self.db, &alerts::github_of(&wish.owner, &wish.name), message.as_deref()).await?;
         self.compare_clocks(sent).await
     }
 

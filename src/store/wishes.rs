@@ -218,6 +218,28 @@ pub async fn failed(db: &PgPool, wish: &Wish, failure: &Failure<'_>) -> sqlx::Re
     Ok(given_up.into_iter().filter(|given_up| *given_up).count())
 }
 
+/// Wishes of a repository that were given up.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct GivenUp {
+    pub count: i64,
+    /// Last error of the latest one.
+    pub error: String,
+}
+
+/// Returns the wishes of a repository that were given up within a week, if there are any. For this long an alert shows
+/// them, also in [`crate::store::alerts::forget_repositories`].
+pub async fn given_up(db: &PgPool, repo: RepoId) -> sqlx::Result<Option<GivenUp>> {
+    sqlx::query_as(
+        "select count(*) over () as count, coalesce(last_error, '') as error from wish
+         where repo_id = $1 and sent_seq < wanted_seq and given_up_seq = wanted_seq
+             and not_before > now() - interval '7 days'
+         order by not_before desc limit 1",
+    )
+    .bind(repo)
+    .fetch_optional(db)
+    .await
+}
+
 /// Returns true if a wish still has to be sent.
 pub async fn any_owed(db: &PgPool) -> sqlx::Result<bool> {
     // In the order of the index of owed wishes: Postgres would otherwise expect to find one soon in the whole table.

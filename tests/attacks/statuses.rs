@@ -275,6 +275,30 @@ async fn a_repository_that_lost_its_name_has_one_that_github_could_have() {
 }
 
 #[tokio::test]
+async fn the_alert_of_a_status_that_was_given_up_outlasts_other_statuses() {
+    let mut post = Post::new().await;
+    post.github.repeat(&posted_of(&post).await, 999);
+    post.want(2, Success, "once more").await;
+    post.drain().await;
+    post.want_of(STYLES, &commit_of(7), 1, Success, "passed").await;
+    assert_eq!(post.drain().await, 1);
+    let told = alerts::all(&post.db).await.unwrap();
+    assert!(told[0].component == "github acme/styles" && told[0].message.contains("given up"), "{told:?}");
+    // Another refusal, and its end, leave the first one to show.
+    post.github.fail_next([Fault::Status(422, None)]);
+    post.want_of(STYLES, &commit_of(8), 1, Success, "passed").await;
+    post.drain().await;
+    assert_eq!(try_again(&mut post).await, 1);
+    let told = alerts::all(&post.db).await.unwrap();
+    assert!(told[0].message.contains("maximum number of statuses"), "{told:?}");
+    // A build that is started again has another status, which GitHub takes once the old ones are gone.
+    sqlx::raw_sql("update wish set not_before = now() - interval '8 days'").execute(&post.db).await.unwrap();
+    post.want_of(STYLES, &commit_of(9), 1, Success, "passed").await;
+    post.drain().await;
+    assert_eq!(alerts::all(&post.db).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn the_thousand_and_first_status_is_given_up_at_once() {
     let mut post = Post::new().await;
     post.github.repeat(&posted_of(&post).await, 999);
