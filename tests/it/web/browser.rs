@@ -112,6 +112,7 @@ async fn a_live_log_grows_and_the_page_turns_green_by_itself() {
     browser.driver.refresh().await.unwrap();
     assert_eq!(browser.text("#log").await, log);
     browser.stop().await;
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -147,4 +148,5 @@ async fn the_chart_of_the_loss_grows_while_the_job_trains() {
     assert_eq!((status, &series["steps_wanted"], &series["trend"]), (200, &6.into(), &"too-short".into()));
     assert_eq!(series["points"][5], serde_json::json!({"step": 6, "value": 0.3}));
     browser.stop().await;
+    app.stop().await;
 }
