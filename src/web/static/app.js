@@ -1,6 +1,8 @@
 // Keeps a page up to date while something on it is unfinished. Everything can be read without it.
 
 const EVERY = 2000;
+/** Pause before a stream that the server has refused is asked for again. */
+const REOPEN = 5000;
 
 /** Takes the parts marked data-live from a fresh copy of this page. */
 async function refresh() {
@@ -62,34 +64,43 @@ function follow(log) {
     where === log ? unfinished.insertAdjacentHTML("beforebegin", html) : where.insertAdjacentHTML("beforeend", html);
   const apply = (ops) => { for (const [step, ...rest] of ops ?? []) steps[step]?.(...rest); };
 
-  const source = new EventSource(log.dataset.stream);
-  source.addEventListener("lines", (event) => {
-    const told = JSON.parse(event.data);
-    apply(told.ops);
-    unfinished.innerHTML = told.unfinished === null ? "" : `<span class="l"><a></a><code>${told.unfinished}</code></span>`;
-    toEnd();
-  });
-  source.addEventListener("series", (event) => {
-    const series = document.getElementById("series");
-    const isOpen = series.querySelector("details")?.open ?? false;
-    series.innerHTML = JSON.parse(event.data).html;
-    series.querySelector("details")?.toggleAttribute("open", isOpen);
-    toEnd();
-  });
-  source.addEventListener("restart", () => {
-    document.getElementById("series").replaceChildren();
-    log.replaceChildren(unfinished);
-    unfinished.replaceChildren();
-    into = log;
-  });
-  source.addEventListener("end", (event) => {
-    source.close();
-    unfinished.replaceChildren();
-    apply(JSON.parse(event.data).ops);
-    live.hidden = true;
-    refresh();
-    toEnd();
-  });
+  const address = new URL(log.dataset.stream, location.href);
+  const connect = () => {
+    const source = new EventSource(address);
+    source.addEventListener("lines", (event) => {
+      const told = JSON.parse(event.data);
+      address.searchParams.set("after", event.lastEventId);
+      apply(told.ops);
+      unfinished.innerHTML = told.unfinished === null ? "" : `<span class="l"><a></a><code>${told.unfinished}</code></span>`;
+      toEnd();
+    });
+    source.addEventListener("series", (event) => {
+      const series = document.getElementById("series");
+      const isOpen = series.querySelector("details")?.open ?? false;
+      series.innerHTML = JSON.parse(event.data).html;
+      series.querySelector("details")?.toggleAttribute("open", isOpen);
+      toEnd();
+    });
+    source.addEventListener("restart", () => {
+      document.getElementById("series").replaceChildren();
+      log.replaceChildren(unfinished);
+      unfinished.replaceChildren();
+      into = log;
+    });
+    source.addEventListener("end", (event) => {
+      source.close();
+      unfinished.replaceChildren();
+      apply(JSON.parse(event.data).ops);
+      live.hidden = true;
+      refresh();
+      toEnd();
+    });
+    // The browser reopens a stream that broke, but not one that was refused because there were too many.
+    source.addEventListener("error", () => {
+      if (source.readyState === EventSource.CLOSED) setTimeout(connect, REOPEN);
+    });
+  };
+  connect();
   // A fold that the reader has opened or shut by hand stays so.
   log.addEventListener("click", (event) => {
     const fold = event.target.closest("summary")?.parentElement;

@@ -4,10 +4,17 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Request;
 use thirtyfour::prelude::*;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use trainyard::web;
 
 use crate::support::app::App;
+use crate::support::database;
 use crate::support::payload::{self, Delivery};
+use crate::support::web::{running_job, serve, state, write};
 
 /// A Chromium under WebDriver. It ends with the test.
 struct Browser {
@@ -149,4 +156,25 @@ async fn the_chart_of_the_loss_grows_while_the_job_trains() {
     assert_eq!(series["points"][5], serde_json::json!({"step": 6, "value": 0.3}));
     browser.stop().await;
     app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_goes_on_after_the_server_had_too_many_streams() {
+    let db = database::pool().await;
+    let state = web::State { limits: web::Limits::of(64, 1), ..state(&db) };
+    let job = running_job(&state).await;
+    write(&state, &job, 0, "first\n").await;
+    let (address, _serving) = serve(state.clone(), web::Bounds::default(), &CancellationToken::new()).await;
+    // Another reader has the only stream, and a copy of the log.
+    let stream = format!("/api/v1/jobs/{}/log/stream", job.id);
+    let taken = web::router(state.clone()).oneshot(Request::get(stream).body(Body::empty()).unwrap()).await.unwrap();
+    let browser = Browser::start().await;
+    browser.driver.goto(format!("http://{address}/acme/lora-styles/builds/1/jobs/1")).await.unwrap();
+    browser.wait_for("#log", "first").await;
+    write(&state, &job, 6, "second\n").await;
+    drop(taken);
+    browser.wait_for("#log", "second").await;
+    let log = browser.text("#log").await;
+    assert_eq!((log.matches("first").count(), log.matches("second").count()), (1, 1), "{log}");
+    browser.stop().await;
 }
