@@ -24,7 +24,7 @@ impl Stranger {
         match self {
             Self::SlowPlan => "a stranger's commit takes minutes to plan",
             Self::LargePack => "a stranger's pack is too large",
-            Self::ManyFiles => "a stranger's tree has 40,000 files",
+            Self::ManyFiles => "a stranger's tree has 10,000 files",
         }
     }
 
@@ -64,12 +64,12 @@ impl Stranger {
     }
 }
 
-/// Makes a tree of 40,000 files from three objects. Returns its id.
+/// Makes a tree of 10,000 files from three objects. Returns its id.
 fn many_files(repo: &Repo) -> String {
     let list = repo.bare.join("list");
     let mut entry = format!("100644 blob {}", repo.git(&["hash-object", "-w", ".travis.yml"]));
     for _ in 0..2 {
-        let lines: String = (0..200).map(|n| format!("{entry}\t{n}\n")).collect();
+        let lines: String = (0..100).map(|n| format!("{entry}\t{n}\n")).collect();
         std::fs::write(&list, lines).unwrap();
         entry = format!("040000 tree {}", repo.git_with_input(&["mktree"], &list));
     }

@@ -19,7 +19,7 @@ pub const SLOTS: [(&str, i64); 2] = [("local", 2), ("remote", 2)];
 /// Size of the disk with the service's data: a small one, so that it is filled quickly.
 const DISK: &str = "1g";
 /// Number of its inodes: fewer than a stranger's tree has files.
-const INODES: u32 = 20_000;
+const INODES: u32 = 8_000;
 /// The most bytes that a fetch may add.
 pub const MAX_FETCH: u64 = 32 << 20;
 /// Free space below which the service starts no job.

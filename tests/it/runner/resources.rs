@@ -42,7 +42,8 @@ async fn what_a_job_used_is_kept_and_shown() {
     let cpu = &told["series"]["cpu"];
     assert_eq!(cpu["unit"], "processors");
     let (times, values) = (cpu["milliseconds"].as_array().unwrap(), cpu["values"].as_array().unwrap());
-    assert!((3..15).contains(&times.len()) && times.len() == values.len(), "{cpu}");
+    // About one a second; a busy engine takes longer.
+    assert!((2..15).contains(&times.len()) && times.len() == values.len(), "{cpu}");
     assert!(times[0].as_u64().unwrap() >= 500 && times.is_sorted_by_key(|at| at.as_u64()), "{cpu}");
     assert!(values.iter().all(|busy| (0.0..1.5).contains(&busy.as_f64().unwrap())), "the limit is one: {cpu}");
 
