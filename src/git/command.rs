@@ -40,7 +40,7 @@ const KEPT_ENVIRONMENT: [&str; 9] = [
     "NO_PROXY",
 ];
 /// Time after which a folder that git writes to is measured for the first time. Most commands end earlier.
-const FIRST_MEASURE: Duration = Duration::from_millis(100);
+pub(super) const FIRST_MEASURE: Duration = Duration::from_millis(100);
 /// Least time between two measures, and its least ratio to the time that a measure takes.
 const MEASURE_INTERVAL: Duration = Duration::from_millis(250);
 const MEASURE_RATIO: u32 = 10;

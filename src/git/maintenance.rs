@@ -67,6 +67,24 @@ impl Mirrors {
         }
     }
 
+    /// Removes a mirror that has grown too large. It is renamed first: a process that was killed may still write to it
+    /// for a moment.
+    pub(super) async fn discard(&self, repo: &RepoName) -> anyhow::Result<()> {
+        let (mirror, discarded) = (self.path(repo), self.path(repo).with_extension("discarded"));
+        let removed = async {
+            found(tokio::fs::remove_dir_all(&discarded).await)?;
+            tokio::fs::rename(&mirror, &discarded).await?;
+            for _ in 0..100 {
+                if found(tokio::fs::remove_dir_all(&discarded).await).is_ok() {
+                    return Ok(());
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            found(tokio::fs::remove_dir_all(&discarded).await).map(drop)
+        };
+        removed.await.with_context(|| format!("removing the mirror of {repo}, which has grown too large"))
+    }
+
     /// Removes half-fetched files, packs the results of many fetches, and deletes the oldest refs if there are too many.
     /// A mirror that has grown too large is removed. git may pack during fetches and checkouts: objects without a ref are
     /// deleted only two weeks after they were fetched.

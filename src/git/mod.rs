@@ -19,7 +19,7 @@ pub use work_tree::{Head, WorkTree, repo_of};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use bytesize::ByteSize;
@@ -27,7 +27,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::{Origin, Url};
 
-use self::command::{Bound, Full, git, over_network, run, run_within};
+use self::command::{Bound, FIRST_MEASURE, Full, git, over_network, run, run_within, size_of};
 use crate::domain::{RepoName, Sha, Trigger, bounded, pg_text};
 use crate::storage::Room;
 
@@ -208,7 +208,7 @@ impl Mirrors {
         let _one_at_a_time = lock.lock().await;
         let mut fetched = self.try_fetch(remote, refspecs).await;
         if fetched.as_ref().is_err_and(anyhow::Error::is::<Full>) {
-            tokio::fs::remove_dir_all(self.path(remote.repo)).await.context("removing a mirror that has grown")?;
+            self.discard(remote.repo).await?;
             fetched = self.try_fetch(remote, refspecs).await;
         }
         fetched.with_context(|| format!("fetching {} from {}", remote.repo, remote.url))
@@ -225,8 +225,23 @@ impl Mirrors {
             .arg(remote.url.as_str())
             .args(refspecs);
         let bound = Bound { before: is_new.then_some(0), total: self.max_mirror(), ..self.bound(&mirror) };
-        let Err(error) = run_within(git, FETCH_LIMIT, bound).await else { return Ok(()) };
-        self.remove_half_fetched(remote.repo).await?;
+        let began = Instant::now();
+        // git asks the remote first, so it writes nothing before the measure ends.
+        let (before, fetched) = tokio::join!(size_of(&mirror), run_within(git, FETCH_LIMIT, bound));
+        let is_slow = began.elapsed() >= FIRST_MEASURE;
+        let error = match fetched {
+            // A fast fetch may end between two measures.
+            Ok(_) if is_slow && size_of(&mirror).await?.saturating_sub(before?) > self.max_fetch.as_u64() => {
+                Permanent::TooLarge(self.max_fetch, "git.max_fetch").into()
+            }
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        // The next try would find a commit that has come although it is too large.
+        match error.downcast_ref() {
+            Some(Permanent::TooLarge(..)) => self.discard(remote.repo).await?,
+            _ => self.remove_half_fetched(remote.repo).await?,
+        }
         Err(error)
     }
 

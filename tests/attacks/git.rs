@@ -310,10 +310,33 @@ async fn a_server_that_never_stops_sending_is_stopped_at_the_bound_and_nothing_i
         let server = endless_server(objects).await;
         let refused = permanent(fetch(&mirrors(folder.path(), None), &server.url(), &some_sha()).await);
         assert_eq!(refused.to_string(), "git wrote more than 4.0 MiB to the disk (git.max_fetch)", "{objects}");
-        let mirror = folder.path().join("mirrors/acme/styles.git");
-        assert_eq!(temporary(&mirror), Vec::<PathBuf>::new(), "{objects}");
-        wait_for_no_process_in(&mirror).await;
+        let left = std::fs::read_dir(folder.path().join("mirrors/acme")).unwrap().count();
+        assert_eq!(left, 0, "{objects}");
+        wait_for_no_process_in(folder.path()).await;
     }
+}
+
+#[tokio::test]
+async fn a_large_pack_that_comes_between_two_measures_is_refused_at_each_try() {
+    let folder = tempfile::tempdir().unwrap();
+    let (repo, sha) = repo(folder.path());
+    let server = Server::hosting(folder.path()).await;
+    let mirrors = mirrors(folder.path(), None);
+    fetch(&mirrors, &server.url(), &sha).await.unwrap();
+    let mut noise = Vec::new();
+    std::io::Read::read_to_end(
+        &mut std::io::Read::take(std::fs::File::open("/dev/urandom").unwrap(), 32 << 20),
+        &mut noise,
+    )
+    .unwrap();
+    std::fs::write(repo.work().join("large"), noise).unwrap();
+    let large: Sha = repo.commit("Large").parse().unwrap();
+    for _ in 0..2 {
+        let refused = permanent(fetch(&mirrors, &server.url(), &large).await);
+        assert!(matches!(refused, Permanent::TooLarge(..)), "{refused}");
+    }
+    // The rest of the repository can still be fetched.
+    fetch(&mirrors, &server.url(), &sha).await.unwrap();
 }
 
 #[tokio::test]
