@@ -7,25 +7,41 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// The error for a string that is not a list of variables: a quote or a substitution is not closed, or a name is
-/// missing.
+/// The reason why a string is not a list of variables, and the mend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a quote or a substitution is not closed, or a name is missing before `=`")]
-pub struct NotVariables;
+pub enum NotVariables {
+    #[error("a quote or a substitution in it is not closed: close it")]
+    Unclosed,
+    #[error("no name stands before `=`: write one")]
+    NoName,
+    #[error("a blank stands before `=`: write `=` without blanks beside it")]
+    BlankBeforeEquals,
+}
 
 /// Returns the variables in `text`, with their values as written.
 ///
 /// # Errors
 /// Fails when the text is not a list of variables.
 pub fn pairs(text: &str) -> Result<Vec<(String, String)>, NotVariables> {
+    Ok(words(text)?.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect())
+}
+
+/// Works like [`pairs`]. A word without `=`, which becomes an empty variable, has no value.
+///
+/// # Errors
+/// Fails when the text is not a list of variables.
+pub fn words(text: &str) -> Result<Vec<(String, Option<String>)>, NotVariables> {
     let mut scanner = Scanner { rest: text.chars().peekable(), depth: 0 };
-    let mut pairs = Vec::new();
+    let mut words: Vec<(String, Option<String>)> = Vec::new();
     loop {
         while scanner.rest.next_if(|c| c.is_whitespace()).is_some() {}
         match scanner.rest.peek() {
-            None => return Ok(pairs),
-            Some('"') => pairs.push(scanner.unwrapped_pair()?),
-            Some(_) => pairs.push(scanner.pair()?),
+            None => return Ok(words),
+            Some('"') => words.push(scanner.unwrapped_pair()?),
+            Some('=') if words.last().is_some_and(|(_, value)| value.is_none()) => {
+                return Err(NotVariables::BlankBeforeEquals);
+            }
+            Some(_) => words.push(scanner.pair()?),
         }
     }
 }
@@ -41,19 +57,19 @@ const MAX_BYTES: usize = 10_000;
 const MAX_DEPTH: usize = 50;
 
 impl Scanner<'_> {
-    fn pair(&mut self) -> Result<(String, String), NotVariables> {
+    fn pair(&mut self) -> Result<(String, Option<String>), NotVariables> {
         let key = self.word(|c| c == '=' || c.is_whitespace())?;
         if self.rest.next_if_eq(&'=').is_none() {
-            return Ok((key, String::new()));
+            return Ok((key, None));
         }
         if key.is_empty() {
-            return Err(NotVariables);
+            return Err(NotVariables::NoName);
         }
-        Ok((key, self.word(char::is_whitespace)?))
+        Ok((key, Some(self.word(char::is_whitespace)?)))
     }
 
     /// Reads a pair that is in double quotes as a whole, without these quotes.
-    fn unwrapped_pair(&mut self) -> Result<(String, String), NotVariables> {
+    fn unwrapped_pair(&mut self) -> Result<(String, Option<String>), NotVariables> {
         let mut word = String::new();
         word.extend(self.rest.next());
         self.until('"', true, &mut word)?;
@@ -93,7 +109,7 @@ impl Scanner<'_> {
     fn until(&mut self, close: char, nests: bool, word: &mut String) -> Result<(), NotVariables> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(NotVariables);
+            return Err(NotVariables::Unclosed);
         }
         while let Some(c) = self.rest.next() {
             word.push(c);
@@ -107,12 +123,12 @@ impl Scanner<'_> {
                 '"' => self.until('"', true, word)?,
                 '\'' if close != '"' => self.until('\'', false, word)?,
                 // Outside of quotes, `$'…'` would be a separate string; sh_vars rejects it within quotes.
-                '$' if close == '"' && self.rest.peek() == Some(&'\'') => return Err(NotVariables),
+                '$' if close == '"' && self.rest.peek() == Some(&'\'') => return Err(NotVariables::Unclosed),
                 '$' => self.substitution(word)?,
                 _ => {}
             }
         }
-        Err(NotVariables)
+        Err(NotVariables::Unclosed)
     }
 }
 

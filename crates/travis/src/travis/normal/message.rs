@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
+use crate::travis::env;
 use crate::yaml::Mark;
 
 /// Severity of a message, in Travis's words.
@@ -65,15 +66,15 @@ codes! {
     DeprecatedKey = "deprecated_key": "the key `{key}` should not be used any more: {info}",
     DeprecatedValue = "deprecated_value": "the value `{value}` should not be used any more: {info}",
     Duplicate = "duplicate": "these should be unique: {values}",
-    DuplicateKey = "duplicate_key": "the key `{key}` is given twice: only the last one counts",
+    DuplicateKey = "duplicate_key": "the key `{key}` is given twice, and only the last one counts: put both into one",
     Edge = "edge": "this is experimental and may change",
     Empty = "empty": "`{key}` is empty and was left out",
     InvalidCondition = "invalid_condition": "the condition `{condition}` cannot be read",
-    InvalidEnvVar = "invalid_env_var": "`{var}` is not a list of variables such as `NAME=value`: check its quotes",
+    InvalidEnvVar = "invalid_env_var": "`{var}` is not a list of variables such as `NAME=value` and is left out: ",
     InvalidFormat = "invalid_format": "`{value}` does not have the form {format}",
     InvalidRef = "invalid_ref": "`{ref}` is not a valid import source: write `path.yml`, `./path.yml` or `owner/repo:path.yml@ref`, with a path that stays inside of the repository",
     InvalidType = "invalid_type": "a {expected} is wanted here, not a {actual}: {value}",
-    Overwrite = "overwrite": "`{key}` and `{other}` are the same: only one of them counts",
+    Overwrite = "overwrite": "`{key}` is another name of `{other}`, which is given too: `{key}` replaces it, and what stands under `{other}` has no effect; put everything under one of them",
     Required = "required": "the key `{key}` is missing",
     Secure = "secure": "a secret is written in plain text: encrypt it",
     TooManyVars = "too_many_vars": "the file gives more than {most} variables: those of this text are left out",
@@ -123,6 +124,11 @@ impl Message {
             }
             text = text.replace(&format!("{{{name}}}"), short.trim());
         }
+        if self.code == Code::InvalidEnvVar
+            && let Some(Err(why)) = self.args.get("var").and_then(Json::as_str).map(env::pairs)
+        {
+            text.push_str(&why.to_string());
+        }
         text
     }
 }
@@ -131,16 +137,45 @@ impl Message {
 mod tests {
     use crate::travis::normal::{Options, normalize, read};
 
+    fn texts(text: &str) -> Vec<String> {
+        let document = read(text).expect("YAML");
+        let normal = normalize(&document, Options::PRODUCTION).expect("a map");
+        normal.messages.iter().map(super::Message::text).collect()
+    }
+
     #[test]
     fn a_variable_that_cannot_be_read_does_not_show_its_value() {
-        let document = read("env: TOKEN=\"hunter2\n").expect("YAML");
-        let texts: Vec<String> = normalize(&document, Options::PRODUCTION)
-            .expect("a map")
-            .messages
-            .iter()
-            .map(super::Message::text)
-            .collect();
+        let texts = texts("env: TOKEN=\"hunter2\n");
         assert!(texts.iter().any(|text| text.starts_with("`TOKEN=…` is not a list of variables")), "{texts:?}");
         assert!(!texts.concat().contains("hunter2"), "{texts:?}");
+    }
+
+    #[test]
+    fn the_reason_why_variables_cannot_be_read() {
+        for (env, why) in [
+            ("A =x", "blank"),
+            ("A = x", "blank"),
+            ("A=1 B\t= x", "blank"),
+            ("A='x", "not closed"),
+            ("A=$(x", "not closed"),
+            ("=x", "no name"),
+            ("A=1 =x", "no name"),
+        ] {
+            let texts = texts(&format!("env: [{env:?}]\n"));
+            assert!(texts.iter().any(|text| text.contains("left out") && text.contains(why)), "{env}: {texts:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_names_of_one_key_the_alias_wins() {
+        for (text, told) in [
+            ("matrix: {include: [{script: a}]}\njobs: {include: [{script: b}]}\n", "`matrix` replaces it"),
+            ("jobs: {include: [{script: b}]}\nmatrix: {include: [{script: a}]}\n", "under `jobs` has no effect"),
+            ("env: {jobs: [A=1], matrix: [A=2]}\n", "under `jobs` has no effect"),
+            ("branches: {except: [a], exclude: [b]}\n", "`exclude` replaces it"),
+        ] {
+            let texts = texts(text);
+            assert!(texts.iter().any(|message| message.contains(told)), "{text}: {texts:?}");
+        }
     }
 }
