@@ -38,6 +38,8 @@ pub fn traps(root: &Node, config: &Config, jobs: &[Config]) -> Vec<Trap> {
     let mut traps: Vec<Trap> = environment::list_splits_variables(root, config).into_iter().collect();
     let defined = environment::defined_in_file(config, jobs);
     traps.extend(environment::undefined_variables(&commands, jobs, &defined));
+    traps.extend(environment::cut_values(root));
+    traps.extend(environment::repeated_variables(root));
     traps.extend(commands.iter().filter_map(heredocs::empty_heredoc));
     traps.extend(commands.iter().filter_map(|command| progress::progress_bar(command, &defined)));
     traps.extend(values::missing_script(root, jobs));

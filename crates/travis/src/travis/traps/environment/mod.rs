@@ -1,4 +1,10 @@
-//! Traps about variables that a job does not have.
+//! Traps about variables: those that a job does not have, those that it gets twice, and values that the shell cuts.
+
+mod repeated;
+#[cfg(test)]
+mod tests;
+mod values;
+mod written;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,6 +16,9 @@ use super::shell::{Variables, variables};
 use crate::domain::Severity;
 use crate::travis::matrix::Config;
 use crate::yaml::Node;
+
+pub(super) use repeated::repeated_variables;
+pub(super) use values::cut_values;
 
 /// Values that only switch a job's kind: a list of them is meant as a list of jobs.
 const SWITCHES: [&str; 8] = ["", "0", "1", "true", "false", "yes", "no", "on"];

@@ -1,0 +1,77 @@
+//! Traps about variables that one job is given more than once in one place.
+
+use super::written::{Form, Group, Item, Place, written};
+use crate::domain::Severity;
+use crate::travis::env;
+use crate::travis::traps::Trap;
+use crate::yaml::{Mark, Node};
+
+/// Maximum number of variables of one place that are compared with each other.
+const MAX_VARIABLES: usize = 500;
+
+/// Returns a trap for each variable whose first value is lost, as a later one replaces it.
+pub(in crate::travis::traps) fn repeated_variables(root: &Node) -> Vec<Trap> {
+    written(root).iter().flat_map(of_group).collect()
+}
+
+struct Setting<'a> {
+    name: String,
+    value: String,
+    item: &'a Item<'a>,
+}
+
+fn of_group(group: &Group<'_>) -> Vec<Trap> {
+    match group.place {
+        Place::Jobs => group.items.iter().flat_map(|item| repeated(group.place, std::slice::from_ref(item))).collect(),
+        Place::Global | Place::Included => repeated(group.place, &group.items),
+    }
+}
+
+fn repeated(place: Place, items: &[Item<'_>]) -> Vec<Trap> {
+    let settings: Vec<Setting<'_>> = items.iter().flat_map(settings).take(MAX_VARIABLES).collect();
+    let mut traps = Vec::new();
+    for (index, second) in settings.iter().enumerate() {
+        let same = || settings.iter().filter(|other| other.name == second.name);
+        let is_second = settings[..index].iter().filter(|other| other.name == second.name).count() == 1;
+        // `PATH=…:$PATH` goes on from the value before it.
+        let goes_on = same().any(|setting| names(&setting.value, &setting.name));
+        let differs = same().any(|setting| setting.value != second.value);
+        if is_second && differs && !goes_on {
+            let in_one_item = same().all(|setting| std::ptr::eq(setting.item, second.item));
+            traps.push(trap(message(place, in_one_item, &second.name, same().count()), second.item.at));
+        }
+    }
+    traps
+}
+
+fn settings<'a>(item: &'a Item<'a>) -> Vec<Setting<'a>> {
+    let pairs = match item.form {
+        Form::Text(text) => env::pairs(text).unwrap_or_default(),
+        Form::Entry(name, value) => vec![(name.to_owned(), value.to_owned())],
+    };
+    pairs.into_iter().map(|(name, value)| Setting { name, value, item }).collect()
+}
+
+/// Returns true if a value uses a variable.
+fn names(value: &str, name: &str) -> bool {
+    let starts = |rest: &str| rest.strip_prefix('{').unwrap_or(rest).starts_with(name);
+    value.split('$').skip(1).any(starts)
+}
+
+fn message(place: Place, in_one_item: bool, name: &str, times: usize) -> String {
+    let (what, mend) = match place {
+        _ if in_one_item => ("in this one item", "write an item for each value to get a job for each, or keep one"),
+        Place::Included => (
+            "for this one job, as a list under `env` makes several jobs only at the root of the file",
+            "write an entry of `jobs: include:` for each value",
+        ),
+        Place::Global | Place::Jobs => {
+            ("for all jobs together", "keep one, or move them to `env: jobs:` to get a job for each value")
+        }
+    };
+    format!("{name} is set {times} times {what}, so only the last value counts: {mend}")
+}
+
+fn trap(message: String, at: Mark) -> Trap {
+    Trap { severity: Severity::Warning, rule: "repeated-variable", message, at, key: "env".to_owned() }
+}
