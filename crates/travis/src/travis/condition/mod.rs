@@ -6,12 +6,15 @@
 //! operand := variable | env(…) | concat(…) | "quoted" | word
 //! ```
 
+mod constant;
 mod eval;
 mod parse;
+pub mod possible;
 mod regex;
 
+pub use constant::Constant;
 pub use eval::Data;
-pub use parse::{MAX_BYTES, on_one_line, parse};
+pub use parse::{MAX_BYTES, on_one_line, parse, variables};
 pub use regex::Pattern;
 
 /// A parsed condition.

@@ -21,6 +21,11 @@ const VARIABLES: [&str; 14] = [
 ];
 const COMMIT_MESSAGE: &str = "commit_message";
 
+/// Returns the names of all variables.
+pub fn variables() -> impl Iterator<Item = &'static str> {
+    VARIABLES.into_iter().chain([COMMIT_MESSAGE])
+}
+
 /// Maximum length of a condition: conditions are evaluated once per job.
 pub const MAX_BYTES: usize = 20_000;
 /// Maximum nesting depth.
@@ -222,7 +227,7 @@ impl Parser<'_> {
         let rest = self.rest();
         let length = rest.find(|c: char| !(c.is_ascii_lowercase() || c == '_')).unwrap_or(rest.len());
         let (word, after) = rest.split_at(length);
-        let known = VARIABLES.contains(&word) || word == COMMIT_MESSAGE;
+        let known = variables().any(|name| name == word);
         let ends = after.chars().next().is_none_or(|c| c.is_whitespace() || ",=)|".contains(c));
         if !known || !ends {
             return None;

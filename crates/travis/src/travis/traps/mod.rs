@@ -4,6 +4,7 @@
 //! two false warnings, an author does not read the third one.
 
 mod commands;
+mod conditions;
 mod environment;
 mod heredocs;
 mod progress;
@@ -40,6 +41,7 @@ pub fn traps(root: &Node, config: &Config, jobs: &[Config]) -> Vec<Trap> {
     traps.extend(environment::undefined_variables(&commands, jobs, &defined));
     traps.extend(environment::cut_values(root));
     traps.extend(environment::repeated_variables(root));
+    traps.extend(conditions::constant_conditions(root));
     traps.extend(commands.iter().filter_map(heredocs::empty_heredoc));
     traps.extend(commands.iter().filter_map(|command| progress::progress_bar(command, &defined)));
     traps.extend(values::missing_script(root, jobs));

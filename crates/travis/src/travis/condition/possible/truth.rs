@@ -1,0 +1,99 @@
+//! The truth of a condition when some facts are known only in part. `None` means that it may be true or false.
+
+use super::super::{Condition, Operand, Pattern, Predicate};
+use super::facts::{KINDS, Value, World, fact};
+
+pub(super) fn truth(condition: &Condition, world: &World<'_>) -> Option<bool> {
+    match condition {
+        Condition::Or(left, right) => either(truth(left, world), || truth(right, world)),
+        Condition::And(left, right) => {
+            let not = |side| Some(!truth(side, world)?);
+            either(not(left), || not(right)).map(|truth| !truth)
+        }
+        Condition::Not(inner) => Some(!truth(inner, world)?),
+        Condition::Term(operand) => match value(operand, world) {
+            Value::Unknown => None,
+            value => Some(!matches!(value, Value::Missing | Value::Bool(false))),
+        },
+        Condition::Equal(left, right, not) => Some(equal(left, right, world)? != *not),
+        Condition::In(left, list, not) => {
+            let any = list.iter().fold(Some(false), |any, right| either(any, || equal(left, right, world)));
+            Some(any? != *not)
+        }
+        Condition::Is(operand, predicate, not) => Some(is(&value(operand, world), *predicate)? != *not),
+        Condition::Match(left, Operand::Regex(pattern), not) => Some(matches(left, pattern, world)? != *not),
+        Condition::Match(left, _, not) => (value(left, world) == Value::Missing).then_some(*not),
+    }
+}
+
+fn either(left: Option<bool>, right: impl FnOnce() -> Option<bool>) -> Option<bool> {
+    if left == Some(true) {
+        return left;
+    }
+    match right() {
+        Some(true) => Some(true),
+        Some(false) => left,
+        None => None,
+    }
+}
+
+fn value(operand: &Operand, world: &World<'_>) -> Value {
+    match operand {
+        Operand::Text(text) => Value::of(text),
+        _ => fact(operand).map_or(Value::Unknown, |fact| world.value(&fact)),
+    }
+}
+
+fn equal(left: &Operand, right: &Operand, world: &World<'_>) -> Option<bool> {
+    match (value(left, world), value(right, world)) {
+        (Value::Unknown, _) | (_, Value::Unknown) => None,
+        (Value::Other(one), Value::Other(other)) => (one == other).then_some(true),
+        // The fact was compared with this text, and has another one.
+        (Value::Other(_), _) if matches!(right, Operand::Text(_)) => Some(false),
+        (_, Value::Other(_)) if matches!(left, Operand::Text(_)) => Some(false),
+        // `type = tag` asks for a tag that is called `push`.
+        (Value::Other(name), Value::Text(text)) | (Value::Text(text), Value::Other(name)) => {
+            (matches!(name.as_str(), "branch" | "tag") && KINDS.contains(&text.as_str())).then_some(false)
+        }
+        (left, right) => Some(left == right),
+    }
+}
+
+fn is(value: &Value, predicate: Predicate) -> Option<bool> {
+    let is_present = match value {
+        Value::Unknown => return None,
+        Value::Missing => false,
+        Value::Bool(bool) => *bool,
+        Value::Text(text) => !text.trim().is_empty(),
+        Value::Other(_) => true,
+    };
+    Some(match predicate {
+        Predicate::Present => is_present,
+        Predicate::Blank => !is_present,
+        Predicate::True => *value == Value::Bool(true),
+        Predicate::False => *value == Value::Bool(false),
+    })
+}
+
+fn matches(left: &Operand, pattern: &Pattern, world: &World<'_>) -> Option<bool> {
+    match value(left, world) {
+        Value::Unknown => None,
+        Value::Missing => Some(false),
+        Value::Bool(bool) => pattern.is_match(&bool.to_string()).ok(),
+        Value::Text(text) => pattern.is_match(&text).ok(),
+        Value::Other(_) => alternatives(pattern.text()).map(|_| false),
+    }
+}
+
+/// Returns the texts that an expression matches, if it names them all: `^a$` or `^(a|b)$`.
+pub(super) fn alternatives(pattern: &str) -> Option<Vec<&str>> {
+    let inner = pattern.strip_prefix('^')?.strip_suffix('$')?;
+    let inner = inner.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')).unwrap_or_else(|| {
+        // Without parentheses, `^` and `$` would belong to single alternatives.
+        if inner.contains('|') { "" } else { inner }
+    });
+    let texts: Vec<&str> = inner.split('|').collect();
+    let is_plain =
+        |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_/".contains(c));
+    texts.iter().all(is_plain).then_some(texts)
+}
