@@ -67,12 +67,26 @@ impl Pattern {
     ///
     /// # Errors
     /// Fails when the text is not an expression, or would take too long.
-    pub(super) fn is_match(&self, text: &str) -> Result<bool, Error> {
+    pub fn is_match(&self, text: &str) -> Result<bool, Error> {
         match self.compiled()? {
             Regex::Linear(regex) => Ok(regex.is_match(text)),
             Regex::Backtracking(_) if text.len() > MAX_TEXT => Err(self.error()),
             Regex::Backtracking(regex) => regex.is_match(text).map_err(|_| self.error()),
         }
+    }
+
+    /// Returns the texts that the expression matches, if it names them all: `^a$` or `^(a|b)$`.
+    pub fn alternatives(&self) -> Option<Vec<&str>> {
+        let inner = self.text.strip_prefix('^')?.strip_suffix('$')?;
+        let inner = match inner.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')) {
+            Some(group) => group,
+            // Without parentheses, `^` and `$` belong to single alternatives.
+            None if inner.contains('|') => return None,
+            None => inner,
+        };
+        let texts: Vec<&str> = inner.split('|').collect();
+        let is_literal = |c: char| c.is_ascii_alphanumeric() || "-_/".contains(c);
+        texts.iter().all(|text| !text.is_empty() && text.chars().all(is_literal)).then_some(texts)
     }
 
     fn compiled(&self) -> Result<&Regex, Error> {

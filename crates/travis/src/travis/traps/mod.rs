@@ -5,6 +5,7 @@
 
 mod commands;
 mod conditions;
+mod deployments;
 mod environment;
 mod heredocs;
 mod progress;
@@ -42,6 +43,7 @@ pub fn traps(root: &Node, config: &Config, jobs: &[Config]) -> Vec<Trap> {
     traps.extend(environment::cut_values(root));
     traps.extend(environment::repeated_variables(root));
     traps.extend(conditions::constant_conditions(root));
+    traps.extend(deployments::impossible_deployments(root, config, &commands));
     traps.extend(commands.iter().filter_map(heredocs::empty_heredoc));
     traps.extend(commands.iter().filter_map(|command| progress::progress_bar(command, &defined)));
     traps.extend(values::missing_script(root, jobs));

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::super::{Condition, Operand, Predicate};
-use super::truth::alternatives;
 
 /// The kinds of events (`type`). Only some of them can be for a tag.
 pub const KINDS: [&str; 4] = ["push", "api", "cron", "pull_request"];
@@ -122,7 +121,7 @@ impl Facts {
             Condition::Match(left, right, _) => {
                 self.named(left);
                 let texts = match right {
-                    Operand::Regex(pattern) => alternatives(pattern.text()).unwrap_or_default(),
+                    Operand::Regex(pattern) => pattern.alternatives().unwrap_or_default(),
                     _ => Vec::new(),
                 };
                 texts.iter().for_each(|text| self.compared(left, &Operand::Text((*text).to_owned())));

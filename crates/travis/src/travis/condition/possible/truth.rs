@@ -81,19 +81,6 @@ fn matches(left: &Operand, pattern: &Pattern, world: &World<'_>) -> Option<bool>
         Value::Missing => Some(false),
         Value::Bool(bool) => pattern.is_match(&bool.to_string()).ok(),
         Value::Text(text) => pattern.is_match(&text).ok(),
-        Value::Other(_) => alternatives(pattern.text()).map(|_| false),
+        Value::Other(_) => pattern.alternatives().map(|_| false),
     }
-}
-
-/// Returns the texts that an expression matches, if it names them all: `^a$` or `^(a|b)$`.
-pub(super) fn alternatives(pattern: &str) -> Option<Vec<&str>> {
-    let inner = pattern.strip_prefix('^')?.strip_suffix('$')?;
-    let inner = inner.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')).unwrap_or_else(|| {
-        // Without parentheses, `^` and `$` would belong to single alternatives.
-        if inner.contains('|') { "" } else { inner }
-    });
-    let texts: Vec<&str> = inner.split('|').collect();
-    let is_plain =
-        |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_/".contains(c));
-    texts.iter().all(is_plain).then_some(texts)
 }
