@@ -155,6 +155,11 @@ pub fn exports(key: &str, value: &str) -> Vec<(String, String)> {
     found
 }
 
+/// Returns the part of a value that bash gets for a variable with a proper name.
+pub fn taken(value: &str) -> &str {
+    &value[..value_length(value)]
+}
+
 fn char_len(text: &str, at: usize) -> usize {
     text[at..].chars().next().map_or(1, char::len_utf8)
 }

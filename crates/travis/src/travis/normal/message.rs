@@ -167,6 +167,20 @@ mod tests {
     }
 
     #[test]
+    fn two_spellings_of_one_key_are_a_repeated_key() {
+        for text in [
+            "before-install: a\nbefore_install: b\n",
+            "install: a\nInstall: b\n",
+            "jobs: {include: [{script: a, Script: b}]}\n",
+        ] {
+            let texts = texts(text);
+            assert!(texts.iter().any(|message| message.contains("given twice")), "{text}: {texts:?}");
+        }
+        let once = texts("before-install: a\ninstall: b\n");
+        assert!(!once.iter().any(|message| message.contains("given twice")), "{once:?}");
+    }
+
+    #[test]
     fn of_two_names_of_one_key_the_alias_wins() {
         for (text, told) in [
             ("matrix: {include: [{script: a}]}\njobs: {include: [{script: b}]}\n", "`matrix` replaces it"),

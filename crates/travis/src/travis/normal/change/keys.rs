@@ -46,6 +46,10 @@ pub(in crate::travis::normal) fn mend_keys(changer: &mut Changer, schema: &Schem
             changer.report(Level::Error, Code::Overwrite, json!({"key": original, "other": pair.key}), pair.at);
             winners.push(pair.key.clone());
         }
+        // Travis loses the first one without a word.
+        if !overwrites && places.contains_key(&pair.key) && !winners.contains(&pair.key) {
+            changer.report(Level::Error, Code::DuplicateKey, json!({"key": pair.key}), pair.at);
+        }
         match places.get(&pair.key) {
             Some(&place) if overwrites || !winners.contains(&pair.key) => mended[place] = pair,
             Some(_) => {}

@@ -19,7 +19,7 @@ use crate::yaml::{Data, Mark, Node};
 use on::On;
 
 /// Maximum number of deployments of a file that are checked.
-const MAX_DEPLOYMENTS: usize = 100;
+const MAX_DEPLOYMENTS: usize = 50;
 
 /// Returns a trap for each deployment that lacks what it deploys, or whose conditions never hold.
 pub(super) fn impossible_deployments(root: &Node, config: &Config, commands: &[Command<'_>]) -> Vec<Trap> {

@@ -3,10 +3,13 @@
 use serde_json::Value as Json;
 
 use super::shell_test::Test;
-use crate::travis::branches::builds;
 use crate::travis::condition::Condition;
 use crate::travis::condition::possible::{Budget, Event, Facts, Value, may_hold};
 use crate::travis::matrix::Config;
+
+/// Maximum number of branches that are named, and of tests.
+const MAX_NAMES: usize = 100;
+const MAX_TESTS: usize = 5;
 
 /// The key `on`.
 pub(super) struct On<'a> {
@@ -34,34 +37,27 @@ enum Without {
 }
 
 impl<'a> On<'a> {
-    /// Reads the conditions of an entry; `None` when they have an unknown form.
+    /// Reads the conditions of an entry; `None` when they have an unknown form, or are too many to be checked.
     pub(super) fn read(entry: &'a Config, built: Option<&'a Json>) -> Option<Self> {
-        let on = match entry.get("on").or_else(|| entry.get("true")).or_else(|| entry.get("if")) {
-            None | Some(Json::Null) => {
-                return Some(Self { branches: None, any_branch: false, tags: None, tests: Vec::new(), built });
+        let mut all = Self { branches: None, any_branch: false, tags: None, tests: Vec::new(), built };
+        match entry.get("on").or_else(|| entry.get("true")).or_else(|| entry.get("if")) {
+            None | Some(Json::Null) => {}
+            Some(Json::String(branch)) => all.branches = Some(vec![branch.as_str()]),
+            Some(on) => {
+                let on = on.as_object()?;
+                all.branches = match on.get("branch") {
+                    Some(Json::Object(map)) => Some(map.keys().map(String::as_str).collect()),
+                    branches => branches.map(texts),
+                };
+                all.tags = on.get("tags").and_then(Json::as_bool);
+                all.any_branch = on.get("all_branches") == Some(&Json::Bool(true)) || all.tags == Some(true);
+                let conditions = on.get("condition").map(texts).unwrap_or_default();
+                // A test that cannot be read may hold.
+                all.tests = conditions.into_iter().take(MAX_TESTS).filter_map(Test::parse).collect();
             }
-            Some(Json::String(branch)) => {
-                let branches = Some(vec![branch.as_str()]);
-                return Some(Self { branches, any_branch: false, tags: None, tests: Vec::new(), built });
-            }
-            Some(on) => on.as_object()?,
-        };
-        let branches = match on.get("branch") {
-            None | Some(Json::Null) => None,
-            Some(Json::Array(items)) => Some(items.iter().filter_map(Json::as_str).collect()),
-            Some(Json::Object(map)) => Some(map.keys().map(String::as_str).collect()),
-            Some(Json::String(branch)) => Some(vec![branch.as_str()]),
-            Some(_) => return None,
-        };
-        let tags = on.get("tags").and_then(Json::as_bool);
-        let any_branch = on.get("all_branches") == Some(&Json::Bool(true)) || tags == Some(true);
-        let texts: Vec<&str> = match on.get("condition") {
-            Some(Json::Array(items)) => items.iter().filter_map(Json::as_str).collect(),
-            one => one.and_then(Json::as_str).into_iter().collect(),
-        };
-        // A test that cannot be read may hold.
-        let tests = texts.into_iter().filter_map(Test::parse).collect();
-        Some(Self { branches, any_branch, tags, tests, built })
+        }
+        let names = all.branches.as_ref().map_or(0, Vec::len) + all.listed().map_or(0, |names| names.len());
+        (names <= MAX_NAMES).then_some(all)
     }
 
     /// Returns the reason why no build fulfils all conditions, and the mend; `None` if one may.
@@ -104,12 +100,16 @@ impl<'a> On<'a> {
 
     fn facts(&self) -> Facts {
         let mut facts = Facts::default();
-        let only = self.built.and_then(|built| built.get("only")).and_then(Json::as_array);
-        let only = only.into_iter().flatten().filter_map(Json::as_str).filter(|name| !name.starts_with('/'));
         let own = self.branches.iter().flatten().copied().chain(["master"]);
-        own.chain(only).for_each(|branch| facts.add("branch", branch));
+        own.chain(self.listed().unwrap_or_default()).for_each(|branch| facts.add("branch", branch));
         self.tests.iter().for_each(|test| test.add_to(&mut facts));
         facts
+    }
+
+    /// Returns the branches and tags of which alone the file lets builds be made, if it lists them without patterns.
+    fn listed(&self) -> Option<Vec<&'a str>> {
+        let only = self.built?.get("only").map(texts)?;
+        (!only.is_empty() && !only.iter().any(|name| name.starts_with('/') || name.contains(','))).then_some(only)
     }
 
     fn holds(&self, event: &Event, without: Without) -> Option<bool> {
@@ -127,8 +127,10 @@ impl<'a> On<'a> {
         }
         parts.extend(self.tags.map(|wanted| Some(wanted == is_tag)));
         parts.extend(self.tests.iter().map(|test| test.holds(event)));
-        if without != Without::Built {
-            parts.push(is_built(self.built, &event.branch));
+        if without != Without::Built
+            && let Some(listed) = self.listed()
+        {
+            parts.push(Some(matches!(&event.branch, Value::Text(name) if listed.contains(&name.as_str()))));
         }
         if parts.contains(&Some(false)) { Some(false) } else { None }
     }
@@ -144,14 +146,9 @@ impl<'a> On<'a> {
     }
 }
 
-/// Returns whether the file lets a branch or tag be built.
-fn is_built(built: Option<&Json>, name: &Value) -> Option<bool> {
-    match name {
-        Value::Text(name) => Some(builds(built, name).is_ok()),
-        _ => {
-            let only = built?.get("only")?.as_array()?;
-            let is_list = !only.is_empty() && !only.iter().filter_map(Json::as_str).any(|item| item.starts_with('/'));
-            is_list.then_some(false)
-        }
+fn texts(value: &Json) -> Vec<&str> {
+    match value {
+        Json::Array(items) => items.iter().filter_map(Json::as_str).collect(),
+        one => one.as_str().into_iter().collect(),
     }
 }

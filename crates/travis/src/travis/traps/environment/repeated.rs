@@ -31,17 +31,26 @@ fn repeated(place: Place, items: &[Item<'_>]) -> Vec<Trap> {
     let settings: Vec<Setting<'_>> = items.iter().flat_map(settings).take(MAX_VARIABLES).collect();
     let mut traps = Vec::new();
     for (index, second) in settings.iter().enumerate() {
-        let same = || settings.iter().filter(|other| other.name == second.name);
-        let is_second = settings[..index].iter().filter(|other| other.name == second.name).count() == 1;
+        let is_same = |other: &&Setting<'_>| other.name == second.name && together(other.item, second.item);
+        if settings[..index].iter().filter(is_same).count() != 1 {
+            continue;
+        }
+        let same: Vec<&Setting<'_>> = settings.iter().filter(is_same).collect();
         // `PATH=…:$PATH` goes on from the value before it.
-        let goes_on = same().any(|setting| names(&setting.value, &setting.name));
-        let differs = same().any(|setting| setting.value != second.value);
-        if is_second && differs && !goes_on {
-            let in_one_item = same().all(|setting| std::ptr::eq(setting.item, second.item));
-            traps.push(trap(message(place, in_one_item, &second.name, same().count()), second.item.at));
+        let goes_on = same.iter().any(|setting| names(&setting.value, &setting.name));
+        let differs = same.iter().any(|setting| setting.value != second.value);
+        if differs && !goes_on {
+            let in_one_item = same.iter().all(|setting| std::ptr::eq(setting.item, second.item));
+            traps.push(trap(message(place, in_one_item, &second.name, same.len()), second.item.at));
         }
     }
     traps
+}
+
+/// Returns true if two items are written in one list. What an alias or an import brings into it may well be replaced.
+fn together(one: &Item<'_>, other: &Item<'_>) -> bool {
+    let is_written_there = |item: &Item<'_>| item.at.file == item.list.file && item.at >= item.list;
+    one.list == other.list && is_written_there(one) && is_written_there(other)
 }
 
 fn settings<'a>(item: &'a Item<'a>) -> Vec<Setting<'a>> {

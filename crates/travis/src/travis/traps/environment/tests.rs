@@ -144,6 +144,8 @@ fn variables_that_a_job_gets_more_than_once() {
         "env:\n  global:\n  - X=1\n  - X=1\n",
         "env:\n  global:\n  - X=1\n  - X: {secure: a}\n",
         "jobs:\n  include:\n  - env: X=1\n  - env: X=2\n",
+        "_env: &e [X=1, Y=1]\njobs:\n  include:\n  - env: [*e, X=2]\n",
+        "_env: &e {X: 1}\nenv:\n  global:\n  - *e\n  - X: 2\n",
         "jobs:\n  include:\n  - env: &a\n    - X=1\n    - Y=1\n  - env: *a\n",
     ] {
         assert_eq!(traps_in(text), [], "{text}");

@@ -8,6 +8,9 @@ use crate::travis::shell::is_name;
 use crate::travis::traps::Trap;
 use crate::yaml::{Mark, Node};
 
+/// Maximum length of braces in a value, in bytes: they may begin at each place of it.
+const MAX_BRACES: usize = 200;
+
 /// Returns a trap for each text that gives a variable another value than the text says.
 pub(in crate::travis::traps) fn cut_values(root: &Node) -> Vec<Trap> {
     let items = written(root).into_iter().flat_map(|group| group.items);
@@ -67,8 +70,7 @@ fn fault(name: &str, value: &str) -> Option<String> {
     }
     // At the end, the shell reads over both.
     let whole = value.trim_end().trim_end_matches(';');
-    let exports = env::exports(name, whole);
-    let taken = exports.first().map_or("", |(_, taken)| taken.as_str());
+    let taken = env::taken(whole);
     let mend = "put the whole value into quotes of the shell";
     if let Some(next) = whole.get(taken.len()..).and_then(|rest| rest.chars().next()) {
         let end = match next {
@@ -165,6 +167,7 @@ fn is_assignment(text: &str) -> bool {
 
 /// Returns true if the text behind `{` makes several words, as `{a,b}` and `{1..3}` do.
 fn is_expansion(rest: &str) -> bool {
-    let inner = rest.split_once('}').map_or("", |(inner, _)| inner);
+    let end = rest.bytes().take(MAX_BRACES).position(|b| b == b'}');
+    let inner = end.map_or("", |end| &rest[..end]);
     (inner.contains(',') || inner.contains("..")) && !inner.contains(char::is_whitespace)
 }

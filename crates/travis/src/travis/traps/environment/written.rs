@@ -26,6 +26,8 @@ pub(super) struct Group<'a> {
 pub(super) struct Item<'a> {
     pub(super) form: Form<'a>,
     pub(super) at: Mark,
+    /// Start of the list that the item is written in; its own place without a list.
+    pub(super) list: Mark,
 }
 
 pub(super) enum Form<'a> {
@@ -55,28 +57,26 @@ pub(super) fn written(root: &Node) -> Vec<Group<'_>> {
 
 fn group<'a>(place: Place, node: &'a Node, seen: &mut HashSet<Mark>) -> Group<'a> {
     let mut items = Vec::new();
-    collect(node, &mut items, seen);
+    collect(node, node.at, &mut items, seen);
     Group { place, items }
 }
 
-fn collect<'a>(node: &'a Node, items: &mut Vec<Item<'a>>, seen: &mut HashSet<Mark>) {
-    if node.is_null() {
-        return;
-    }
+fn collect<'a>(node: &'a Node, list: Mark, items: &mut Vec<Item<'a>>, seen: &mut HashSet<Mark>) {
     match &node.data {
-        Data::Seq(list) => list.iter().for_each(|item| collect(item, items, seen)),
+        _ if node.is_null() => {}
+        Data::Seq(nodes) => nodes.iter().for_each(|item| collect(item, node.at, items, seen)),
         Data::Map(entries) => {
-            let entries = entries.iter().filter(|entry| entry.key != "secure");
-            let texts = entries.filter_map(|entry| Some((entry, entry.value.text()?)));
-            items.extend(
-                texts
-                    .filter(|(entry, _)| seen.insert(entry.value.at))
-                    .map(|(entry, text)| Item { form: Form::Entry(&entry.key, text), at: entry.value.at }),
-            );
+            for entry in entries.iter().filter(|entry| entry.key != "secure") {
+                if let Some(text) = entry.value.text()
+                    && seen.insert(entry.value.at)
+                {
+                    items.push(Item { form: Form::Entry(&entry.key, text), at: entry.value.at, list });
+                }
+            }
         }
         Data::Scalar { text, .. } => {
             if seen.insert(node.at) {
-                items.push(Item { form: Form::Text(text), at: node.at });
+                items.push(Item { form: Form::Text(text), at: node.at, list });
             }
         }
         Data::Unresolved => {}
