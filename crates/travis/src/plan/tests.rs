@@ -156,6 +156,13 @@ fn an_import_that_is_not_there_is_fatal_however_much_else_is_wrong() {
 }
 
 #[test]
+fn conditions_of_imports_are_checked_too() {
+    let plan = of("script: x\nlanguage: shell\nimport:\n- source: a.yml\n  if: branch = main AND tag IS present\n");
+    assert_eq!(rules(&plan), ["condition-never-holds"]);
+    assert_eq!(plan.problems[0].place(), ".travis.yml:4:3");
+}
+
+#[test]
 fn an_error_in_an_imported_file_is_not_one_of_a_training_config() {
     let config = SourceFile { path: CONFIG.to_owned(), text: b"script: x\nimport: acme/ci:a.yml\n".to_vec() };
     let wanted = wanted_imports(std::slice::from_ref(&config), &Imports::new(), &trigger(), &Settings::default());

@@ -85,7 +85,7 @@ pub(super) fn python() -> matrix::Config {
 
 /// Plans a document with all its imports.
 fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
-    let Merged { document, sources, messages, faults, wanted } = merged;
+    let Merged { document, sources, messages, faults, conditions, wanted } = merged;
     let told = Told(&sources);
     let mut problems: Vec<Problem> = messages.iter().map(|message| told.message(message)).collect();
     problems.extend(faults.iter().map(|fault| told.fault(fault)));
@@ -118,6 +118,7 @@ fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
         let message = format!("`*{name}` has no anchor `&{name}` above it, so it stands for nothing");
         problems.push(told.problem(Severity::Warning, "unknown-alias", message, *at, None));
     }
+    problems.extend(traps::import_traps(&conditions).into_iter().map(|trap| told.trap(trap)));
     if let Some(root) = &document.root {
         let traps = traps::traps(root, &config, &matrix.jobs).into_iter().chain(unsupported(root));
         let traps = traps.chain(extensions::wrong_values(root));

@@ -63,6 +63,8 @@ pub struct Merged {
     pub messages: Vec<Message>,
     /// Faults of imported files.
     pub faults: Vec<Fault>,
+    /// Conditions of the imports, with their places.
+    pub conditions: Vec<(String, Mark)>,
     /// Files that must be looked up before the document is complete.
     pub wanted: Vec<Source>,
 }
@@ -75,6 +77,7 @@ pub fn merged(root: Document, imports: &Imports, build: Build<'_>) -> Merged {
         sources: vec![config.clone()],
         messages: Vec::new(),
         faults: Vec::new(),
+        conditions: Vec::new(),
         wanted: Vec::new(),
     };
     let mut walk = Walk { imports, build, out, entries: 0, bytes: 0, weight: 0, is_full: false };
@@ -133,6 +136,7 @@ impl Walk<'_> {
         let Some(source) = Source::parse(&import.source.replace("%{commit_message}", commit_message), from) else {
             return self.report(Level::Error, Code::InvalidRef, json!({"ref": import.source}), import.at);
         };
+        self.out.conditions.extend(import.condition.clone().map(|text| (text, import.at)));
         if let Some(text) = &import.condition
             && !self.holds(text)
         {

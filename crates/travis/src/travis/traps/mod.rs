@@ -13,6 +13,8 @@ mod secrets;
 mod shell;
 mod values;
 
+pub use conditions::import_traps;
+
 use super::matrix::Config;
 use crate::domain::Severity;
 use crate::yaml::{Mark, Node};

@@ -198,9 +198,9 @@ pub(super) fn fact(operand: &Operand) -> Option<String> {
     }
 }
 
-/// Returns true if git takes a text for the name of a branch or tag.
+/// Returns true if a text may be the name of a branch or tag. Git would take some more, which nobody uses.
 pub fn is_branch(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || "~^:?*[\\".contains(c)) && !text.contains("..")
+    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || "~^:?*[\\|$".contains(c)) && !text.contains("..")
 }
 
 /// Returns true if a text is more likely the name of a tag than that of a branch.

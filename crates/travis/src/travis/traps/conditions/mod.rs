@@ -10,7 +10,7 @@ use crate::domain::Severity;
 use crate::travis::condition::possible::{Budget, KINDS, always_holds, is_branch, never_holds};
 use crate::travis::condition::{self, Condition, Constant, Operand};
 use crate::travis::shell::is_name;
-use crate::yaml::{Data, Node};
+use crate::yaml::{Data, Mark, Node};
 
 /// Maximum number of conditions of a file that are checked, and the maximum length of one, in bytes.
 const MAX_CONDITIONS: usize = 200;
@@ -18,15 +18,24 @@ const MAX_BYTES: usize = 2_000;
 
 /// Returns a trap for each `if` whose result is known before any event.
 pub(super) fn constant_conditions(root: &Node) -> Vec<Trap> {
+    let found = written(root).into_iter();
+    checked(found.filter_map(|found| Some((found.place, found.key, found.value.text()?, found.value.at))))
+}
+
+/// Works like [`constant_conditions`] for the conditions of imports, which are no part of the merged document.
+pub fn import_traps(conditions: &[(String, Mark)]) -> Vec<Trap> {
+    checked(conditions.iter().map(|(text, at)| (Place::Import, "import.if".to_owned(), text.as_str(), *at)))
+}
+
+fn checked<'a>(conditions: impl Iterator<Item = (Place, String, &'a str, Mark)>) -> Vec<Trap> {
     let mut budget = Budget::default();
     let mut seen = HashSet::new();
-    let conditions = written(root).into_iter().filter(|found| seen.insert(found.value.at)).take(MAX_CONDITIONS);
-    let traps = conditions.filter_map(|found| {
-        let text = found.value.text().filter(|text| text.len() <= MAX_BYTES)?;
+    let first = conditions.filter(|(.., text, at)| text.len() <= MAX_BYTES && seen.insert(*at)).take(MAX_CONDITIONS);
+    let traps = first.filter_map(|(place, key, text, at)| {
         // The normal form reports a condition that cannot be parsed.
         let condition = condition::parse(text).ok()?;
-        let (rule, message) = fault(&condition, found.place, &mut budget)?;
-        Some(Trap { severity: Severity::Warning, rule, message, at: found.value.at, key: found.key })
+        let (rule, message) = fault(&condition, place, &mut budget)?;
+        Some(Trap { severity: Severity::Warning, rule, message, at, key })
     });
     traps.collect()
 }
@@ -40,6 +49,7 @@ enum Place {
     Exclude,
     AllowFailure,
     Notification,
+    Import,
 }
 
 impl Place {
@@ -52,6 +62,7 @@ impl Place {
             (Self::Exclude, false) => "it excludes no job",
             (Self::AllowFailure, false) => "no job may fail because of it",
             (Self::Notification, false) => "the notification is never sent",
+            (Self::Import, false) => "the file is never imported",
             (_, true) => "the condition has no effect",
         }
     }
@@ -99,26 +110,21 @@ fn find<'a>(place: Place, prefix: &str, node: &'a Node, all: &mut Vec<Found<'a>>
 }
 
 fn fault(condition: &Condition, place: Place, budget: &mut Budget) -> Option<(&'static str, String)> {
-    match condition.constant() {
-        Some(Constant::Alone(word)) => {
-            let message = format!(
-                "`{}` stands alone in this condition, and a bare word or text always counts as true, whatever is built: \
-                 {}",
-                shown(word),
-                mend(word, true)
-            );
-            return Some(("constant-condition", message));
-        }
-        Some(Constant::Compared(word)) => {
-            let message = format!(
-                "`{}` is only a text here, and no fact of the build, so this part of the condition has the same result \
-                 in every build: {}",
-                shown(word),
-                mend(word, false)
-            );
-            return Some(("constant-condition", message));
-        }
-        None => {}
+    let constant = condition.constant().map(|constant| match constant {
+        Constant::Alone(word) => format!(
+            "`{}` stands alone in this condition, and a bare word or text always counts as true, whatever is built: {}",
+            shown(word),
+            mend(word, true)
+        ),
+        Constant::Compared(word) => format!(
+            "`{}` is only a text here, and no fact of the build, so this part of the condition always has the same \
+             result: {}",
+            shown(word),
+            mend(word, false)
+        ),
+    });
+    if let Some(message) = constant.or_else(|| no_such_text(condition)) {
+        return Some(("constant-condition", message));
     }
     // An author who writes `AND false` knows the result.
     if condition.is_switched() {
@@ -129,8 +135,11 @@ fn fault(condition: &Condition, place: Place, budget: &mut Budget) -> Option<(&'
         return Some(("condition-never-holds", message));
     }
     always_holds(condition, budget).then(|| {
-        let message =
-            format!("this condition holds in every build, so {}: {}", place.outcome(true), why_always(condition));
+        let message = format!(
+            "this condition holds in every build, so {}: each build fulfils one of its parts; join parts with `!=` or \
+             NOT by AND, or drop the condition",
+            place.outcome(true)
+        );
         ("condition-always-holds", message)
     })
 }
@@ -184,42 +193,40 @@ fn compared<'a>(condition: &'a Condition, fact: &str, wanted: &dyn Fn(&str) -> b
     }
 }
 
-/// Returns the text that cannot be the name of a branch, with the mend, if the condition compares with one.
-fn no_branch(condition: &Condition) -> Option<String> {
-    let text = ["branch", "tag", "head_branch"]
-        .iter()
-        .find_map(|fact| compared(condition, fact, &|text| !text.is_empty() && !is_branch(text)))?;
+/// Describes a text that the fact beside it never has, if there is one, with the mend.
+fn no_such_text(condition: &Condition) -> Option<String> {
+    if let Some(kind) = compared(condition, "type", &|text| !KINDS.contains(&text)) {
+        return Some(format!(
+            "no build is ever of the type `{}`, so this part of the condition cannot hold: the types are push, \
+             pull_request, api and cron",
+            shown(kind)
+        ));
+    }
+    let is_none = |text: &str| !text.is_empty() && !is_branch(text);
+    let text = ["branch", "tag", "head_branch"].iter().find_map(|fact| compared(condition, fact, &is_none))?;
+    let mend = if text.contains(char::is_whitespace) {
+        "write a list of names with commas, as in `branch IN (a, b)`"
+    } else {
+        "write `=~` for a pattern"
+    };
     Some(format!(
-        "`=` and `IN` compare with the whole text `{}`, which no branch or tag is called; write `=~` for a pattern",
+        "no branch or tag is ever called `{}`, and `=` and `IN` compare with this whole text, so this part of the \
+         condition cannot hold: {mend}",
         shown(text)
     ))
 }
 
-fn why_never(condition: &Condition) -> String {
-    let is_kind = |text: &str| KINDS.contains(&text);
-    if let Some(kind) = compared(condition, "type", &|text| !is_kind(text)) {
-        return format!("there is no type `{}`, only push, pull_request, api and cron", shown(kind));
-    }
-    if let Some(why) = no_branch(condition) {
-        return why;
-    }
-    if ["head_branch", "head_repo", "draft"].iter().any(|fact| asks(condition, fact))
-        && (asks(condition, "type") || asks(condition, "tag"))
-    {
-        return "only pull requests have a head and can be drafts, and they have no tag; drop one of both parts"
-            .to_owned();
-    }
+fn why_never(condition: &Condition) -> &'static str {
+    let of_pull_requests = ["head_branch", "head_repo", "draft"].iter().any(|fact| asks(condition, fact));
     match (asks(condition, "tag"), asks(condition, "branch"), asks(condition, "type")) {
-        (true, true, _) => "in the build of a tag, `branch` is the tag's name, and other builds have no tag; ask for \
-                            the branch or for the tag, with OR between them for both"
-            .to_owned(),
-        (true, _, true) => "only a push can be one of a tag; drop one of both parts".to_owned(),
-        _ => "its parts contradict each other; join them with OR, or drop one of them".to_owned(),
+        (tag, _, kind) if of_pull_requests && (tag || kind) => {
+            "only pull requests have a head and can be drafts, and they have no tag; drop one of both parts"
+        }
+        (true, true, _) => {
+            "in the build of a tag, `branch` is the tag's name, and other builds have no tag; ask for the branch or \
+             for the tag, with OR between them for both"
+        }
+        (true, _, true) => "only a push can be one of a tag; drop one of both parts",
+        _ => "its parts contradict each other; join them with OR, or drop one of them",
     }
-}
-
-fn why_always(condition: &Condition) -> String {
-    no_branch(condition).unwrap_or_else(|| {
-        "each build fulfils one of its parts; join parts with `!=` or NOT by AND, or drop the condition".to_owned()
-    })
 }

@@ -87,8 +87,8 @@ fn incomplete(deployment: &Deployment<'_>) -> Option<Trap> {
     let rest = deployment.next.filter(|next| !next.entries().is_empty() && next.get("provider").is_none());
     let message = match rest {
         Some(rest) => format!(
-            "this entry of `deploy` ends at the `- ` of line {}, which begins another one, so the provider `{provider}` \
-             gets nothing of what follows there{}: remove that `- `",
+            "this entry of `deploy` ends at the `- ` of line {}, which begins another one, so the provider \
+             `{provider}` gets nothing of what follows there{}: remove that `- `",
             rest.at.line,
             if lacks_script { ", and without `script` it deploys nothing" } else { "" }
         ),

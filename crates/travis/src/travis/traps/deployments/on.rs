@@ -1,4 +1,4 @@
-//! The conditions of one deployment (travis-build addons/deploy/conditions.rb), for all events that may trigger a build.
+//! The conditions of one deployment (travis-build addons/deploy/conditions.rb), for all events that trigger builds.
 
 use serde_json::Value as Json;
 
@@ -67,35 +67,60 @@ impl<'a> On<'a> {
         if may(Without::Nothing) || !may(Without::All) {
             return None;
         }
-        Some(if !self.any_branch && may(Without::Branch) {
-            match (&self.branches, may(Without::BranchAndTags)) {
-                (None, false) => {
-                    "without `tags: true`, `on` means the branch master, and its other conditions, or those of \
-                                  its job, ask for a tag, whose build is of no branch; write `tags: true` under `on`"
-                        .to_owned()
-                }
-                (None, true) => "without `branch`, `on` means the branch master, which the other conditions exclude; \
-                                 name the branch under `on: branch:`, or write `all_branches: true` there"
+        if let Some(name) = self.no_branch() {
+            return Some(format!(
+                "no branch is called `{name}`; under `on`, write `branch:` with one name, or with a list of them"
+            ));
+        }
+        if self.tests.iter().any(|test| test.is_constant()) {
+            return Some(
+                "a test under `condition` compares only texts, so its result is always the same; write `$` before the \
+                 name of a variable, as in $TRAVIS_BRANCH"
                     .to_owned(),
-                (Some(branches), false) => format!(
-                    "`on` asks for the branch {}, and other conditions for a tag, whose build is of no branch; \
-                     write `tags: true` in place of `branch`",
-                    branches.join(", ")
-                ),
-                (Some(branches), true) => format!(
-                    "`on` asks for the branch {}, which the other conditions exclude; drop one of both",
-                    branches.join(", ")
-                ),
-            }
-        } else if may(Without::Built) {
-            "`branches: only:` at the root of the file lets no branch or tag be built that `on` asks for; add it there, \
-             a tag by a pattern such as /^v[0-9]/"
-                .to_owned()
+            );
+        }
+        if !self.any_branch && may(Without::Branch) {
+            return Some(self.excluded(!may(Without::BranchAndTags)));
+        }
+        let why = if may(Without::Built) {
+            "`branches: only:` at the root of the file lets no branch or tag be built that `on` asks for; add it \
+             there, a tag by a pattern such as /^v[0-9]/"
         } else {
             "its conditions contradict each other, or what every deployment needs: a build that passed and is not one \
              of a pull request; drop one of them"
-                .to_owned()
-        })
+        };
+        Some(why.to_owned())
+    }
+
+    /// Returns the reason and the mend when the other conditions exclude the branch that `on` asks for.
+    fn excluded(&self, is_of_tag: bool) -> String {
+        match (&self.branches, is_of_tag) {
+            (None, true) => {
+                "without `tags: true`, `on` means the branch master, and its other conditions, or those of its \
+                             job, ask for a tag, whose build is of no branch; write `tags: true` under `on`"
+                    .to_owned()
+            }
+            (None, false) => {
+                "without `branch`, `on` means the branch master, which the other conditions exclude; name \
+                              the branch under `on: branch:`, or write `all_branches: true` there"
+                    .to_owned()
+            }
+            (Some(branches), true) => format!(
+                "`on` asks for the branch {}, and other conditions for a tag, whose build is of no branch; write \
+                 `tags: true` in place of `branch`",
+                branches.join(", ")
+            ),
+            (Some(branches), false) => format!(
+                "`on` asks for the branch {}, which the other conditions exclude; drop one of both",
+                branches.join(", ")
+            ),
+        }
+    }
+
+    /// Returns the first name, if no branch can have any of the names.
+    fn no_branch(&self) -> Option<&'a str> {
+        let names = self.branches.as_ref()?;
+        names.iter().all(|name| name.contains(char::is_whitespace)).then(|| names.first().copied())?
     }
 
     fn facts(&self) -> Facts {

@@ -33,6 +33,10 @@ fn deployments_that_no_build_fulfils() {
         ("{branch: [main, next], condition: '$TRAVIS_BRANCH = dev'}", "main, next"),
         ("{tags: true, condition: '$TRAVIS_BRANCH = master'}", "contradict"),
         ("{tags: false, all_branches: true, condition: '$TRAVIS_TAG =~ ^v'}", "contradict"),
+        ("'main, next'", "no branch is called `main, next`"),
+        ("{branch: 'main next'}", "with a list"),
+        ("{branch: main, condition: branch = main}", "`$` before"),
+        ("{tags: true, condition: 'TRAVIS_TAG =~ ^v'}", "`$` before"),
         ("{all_branches: true, condition: '$TRAVIS_PULL_REQUEST != false'}", "pull request"),
         ("{all_branches: true, condition: '$TRAVIS_EVENT_TYPE = pull_request'}", "pull request"),
         ("{all_branches: true, condition: ['$TRAVIS_TEST_RESULT = 1', '-n $A']}", "passed"),
@@ -82,10 +86,12 @@ fn deployments_that_may_happen() {
 fn conditions_of_the_job_its_stage_and_the_file_count() {
     let job =
         "jobs:\n  include:\n  - stage: release\n    if: tag IS present\n    deploy: {provider: script, script: x}\n";
-    let stage = "stages: [{name: release, if: type = api AND branch = next}]\njobs:\n  include:\n  - stage: release\n    \
+    let stage = "stages: [{name: release, if: type = api AND branch = next}]\njobs:\n  include:\n  \
+                 - stage: release\n    \
                  deploy: {provider: script, script: x}\n";
     let file = "branches:\n  only: [main]\nif: type = push\nlanguage: shell\ndeploy: {provider: script, script: x}\n";
-    let tags = "branches: {only: [main]}\nlanguage: shell\nos: linux\ndist: focal\ndeploy: {provider: script, script: x, on: {tags: true}}\n";
+    let tags = "branches: {only: [main]}\nlanguage: shell\nos: linux\ndist: focal\n\
+                deploy: {provider: script, script: x, on: {tags: true}}\n";
     for (text, told) in [
         (job, "`tags: true`"),
         (stage, "all_branches"),

@@ -42,8 +42,8 @@ fn of_text(text: &str) -> Option<String> {
         // Comments in a folded text, and what follows a value with quotes, belong to no value.
         Some((_, Some(value))) if word.starts_with('#') || value.ends_with(['"', '\'', '`', ')']) => None,
         Some((name, Some(value))) if value.is_empty() => Some(format!(
-            "{name} is empty, as a blank stands behind its `=`, and the next word becomes a variable of its own: remove \
-             the blank"
+            "{name} is empty, as a blank stands behind its `=`, and the next word becomes a variable of its own: \
+             remove the blank"
         )),
         // A name such as `CLANG` may be meant as a switch, although its variable is empty.
         Some((name, _)) if !is_switch(word) => Some(format!(
