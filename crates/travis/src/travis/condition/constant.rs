@@ -59,8 +59,8 @@ fn is_deliberate(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse;
     use super::*;
+    use crate::travis::condition::parse;
 
     #[test]
     fn parts_that_ask_for_no_fact() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{Condition, Operand, Predicate};
+use crate::travis::condition::{Condition, Operand, Predicate};
 
 /// The kinds of events (`type`). Only some of them can be for a tag.
 pub const KINDS: [&str; 4] = ["push", "api", "cron", "pull_request"];

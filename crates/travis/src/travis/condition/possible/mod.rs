@@ -12,6 +12,7 @@ use super::Condition;
 use truth::truth;
 
 pub use facts::{Event, Facts, KINDS, Value, is_branch};
+pub use truth::{all, any};
 
 /// Bound on the work of a search.
 #[derive(Debug)]

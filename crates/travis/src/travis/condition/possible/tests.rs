@@ -1,5 +1,5 @@
-use super::super::parse;
 use super::*;
+use crate::travis::condition::parse;
 
 fn never(text: &str) -> bool {
     never_holds(&parse(text).expect("a condition"), &mut Budget::default())

@@ -1,40 +1,41 @@
 //! The truth of a condition when some facts are known only in part. `None` means that it may be true or false.
 
-use super::super::{Condition, Operand, Pattern, Predicate};
 use super::facts::{KINDS, Value, World, fact};
+use crate::travis::condition::{Condition, Operand, Pattern, Predicate};
 
 pub(super) fn truth(condition: &Condition, world: &World<'_>) -> Option<bool> {
     match condition {
-        Condition::Or(left, right) => either(truth(left, world), || truth(right, world)),
-        Condition::And(left, right) => {
-            let not = |side| Some(!truth(side, world)?);
-            either(not(left), || not(right)).map(|truth| !truth)
-        }
+        Condition::Or(left, right) => any([truth(left, world), truth(right, world)]),
+        Condition::And(left, right) => all([truth(left, world), truth(right, world)]),
         Condition::Not(inner) => Some(!truth(inner, world)?),
         Condition::Term(operand) => match value(operand, world) {
             Value::Unknown => None,
             value => Some(!matches!(value, Value::Missing | Value::Bool(false))),
         },
         Condition::Equal(left, right, not) => Some(equal(left, right, world)? != *not),
-        Condition::In(left, list, not) => {
-            let any = list.iter().fold(Some(false), |any, right| either(any, || equal(left, right, world)));
-            Some(any? != *not)
-        }
+        Condition::In(left, list, not) => Some(any(list.iter().map(|right| equal(left, right, world)))? != *not),
         Condition::Is(operand, predicate, not) => Some(is(&value(operand, world), *predicate)? != *not),
         Condition::Match(left, Operand::Regex(pattern), not) => Some(matches(left, pattern, world)? != *not),
         Condition::Match(left, _, not) => (value(left, world) == Value::Missing).then_some(*not),
     }
 }
 
-fn either(left: Option<bool>, right: impl FnOnce() -> Option<bool>) -> Option<bool> {
-    if left == Some(true) {
-        return left;
+/// Returns true if one of the truths is true, and false if all are false.
+pub fn any(truths: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
+    let mut result = Some(false);
+    for truth in truths {
+        match truth {
+            Some(true) => return truth,
+            Some(false) => {}
+            None => result = None,
+        }
     }
-    match right() {
-        Some(true) => Some(true),
-        Some(false) => left,
-        None => None,
-    }
+    result
+}
+
+/// Returns true if all truths are true, and false if one of them is false.
+pub fn all(truths: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
+    any(truths.into_iter().map(|truth| Some(!truth?))).map(|any| !any)
 }
 
 fn value(operand: &Operand, world: &World<'_>) -> Value {

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::shell_test::Test;
 use crate::travis::condition::Condition;
-use crate::travis::condition::possible::{Budget, Event, Facts, Value, may_hold};
+use crate::travis::condition::possible::{Budget, Event, Facts, Value, all, may_hold};
 use crate::travis::matrix::Config;
 
 /// Maximum number of branches that are named, and of tests.
@@ -157,7 +157,7 @@ impl<'a> On<'a> {
         {
             parts.push(Some(matches!(&event.branch, Value::Text(name) if listed.contains(&name.as_str()))));
         }
-        if parts.contains(&Some(false)) { Some(false) } else { None }
+        all(parts)
     }
 
     fn names(&self, branch: &Value) -> Option<bool> {

@@ -3,7 +3,7 @@
 mod parse;
 
 use crate::travis::condition::Pattern;
-use crate::travis::condition::possible::{Event, Facts, Value};
+use crate::travis::condition::possible::{Event, Facts, Value, all, any};
 
 /// A test.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,16 +74,8 @@ impl Test {
     /// Returns the result in a deployment of this event's build.
     pub(super) fn holds(&self, event: &Event) -> Option<bool> {
         match self {
-            Self::Or(left, right) => match (left.holds(event), right.holds(event)) {
-                (Some(true), _) | (_, Some(true)) => Some(true),
-                (Some(false), Some(false)) => Some(false),
-                _ => None,
-            },
-            Self::And(left, right) => match (left.holds(event), right.holds(event)) {
-                (Some(false), _) | (_, Some(false)) => Some(false),
-                (Some(true), Some(true)) => Some(true),
-                _ => None,
-            },
+            Self::Or(left, right) => any([left.holds(event), right.holds(event)]),
+            Self::And(left, right) => all([left.holds(event), right.holds(event)]),
             Self::Not(inner) => Some(!inner.holds(event)?),
             Self::Present(word) => match word.value(event) {
                 Value::Text(text) => Some(!text.is_empty()),
