@@ -70,7 +70,7 @@ codes! {
     Edge = "edge": "this is experimental and may change",
     Empty = "empty": "`{key}` is empty and was left out",
     InvalidCondition = "invalid_condition": "the condition `{condition}` cannot be read",
-    InvalidEnvVar = "invalid_env_var": "`{var}` is not a list of variables such as `NAME=value` and is left out: ",
+    InvalidEnvVar = "invalid_env_var": "`{var}` is not a list of variables such as `NAME=value` and is left out, as ",
     InvalidFormat = "invalid_format": "`{value}` does not have the form {format}",
     InvalidRef = "invalid_ref": "`{ref}` is not a valid import source: write `path.yml`, `./path.yml` or `owner/repo:path.yml@ref`, with a path that stays inside of the repository",
     InvalidType = "invalid_type": "a {expected} is wanted here, not a {actual}: {value}",

@@ -46,9 +46,8 @@ pub(in crate::travis::normal) fn mend_keys(changer: &mut Changer, schema: &Schem
             changer.report(Level::Error, Code::Overwrite, json!({"key": original, "other": pair.key}), pair.at);
             winners.push(pair.key.clone());
         }
-        // Travis loses the first one without a word.
         if !overwrites && places.contains_key(&pair.key) && !winners.contains(&pair.key) {
-            changer.report(Level::Error, Code::DuplicateKey, json!({"key": pair.key}), pair.at);
+            report_second_spelling(changer, &pair);
         }
         match places.get(&pair.key) {
             Some(&place) if overwrites || !winners.contains(&pair.key) => mended[place] = pair,
@@ -60,6 +59,15 @@ pub(in crate::travis::normal) fn mend_keys(changer: &mut Changer, schema: &Schem
         }
     }
     mended
+}
+
+/// Reports a key that an earlier one was mended into; Travis says nothing of it. The reader of the file may have reported
+/// the key already.
+fn report_second_spelling(changer: &mut Changer, pair: &Pair) {
+    let known = changer.messages.iter().any(|message| message.code == Code::DuplicateKey && message.at == pair.at);
+    if !known {
+        changer.report(Level::Error, Code::DuplicateKey, json!({"key": pair.key}), pair.at);
+    }
 }
 
 fn mend_key(changer: &mut Changer, schema: &Schema, given: &HashSet<String>, pair: &mut Pair) -> bool {
