@@ -38,9 +38,12 @@ pub fn may_hold(
 ) -> bool {
     conditions.iter().for_each(|condition| facts.take(condition));
     let worlds = facts.worlds();
-    let terms = conditions.iter().map(|condition| condition.work()).sum::<usize>() + 1;
-    let steps = worlds.count().saturating_mul(terms);
-    if steps > MAX_STEPS.min(budget.0) {
+    let work = || conditions.iter().map(|condition| condition.work()).sum::<usize>() + 1;
+    let first = work();
+    // Once expressions are compiled, they take little.
+    let are_sound = first < MAX_STEPS && conditions.iter().all(|condition| condition.check().is_ok());
+    let steps = worlds.count().saturating_mul(work()).saturating_add(first);
+    if !are_sound || steps > MAX_STEPS.min(budget.0) {
         return true;
     }
     budget.0 -= steps;

@@ -36,6 +36,7 @@ fn conditions_that_no_event_makes_true() {
         "fork IS true AND fork = false",
         "branch = a AND NOT branch = a",
         "NOT branch IS present",
+        "branch = a AND tag =~ ^v AND env(A) =~ ^x AND env(B) =~ ^y AND env(C) =~ ^z",
     ] {
         assert!(never(text), "{text}");
         assert!(!always(text), "{text}");

@@ -9,7 +9,7 @@ use crate::travis::traps::Trap;
 use crate::yaml::{Mark, Node};
 
 /// Maximum length of braces in a value, in bytes: they may begin at each place of it.
-const MAX_BRACES: usize = 200;
+const MAX_BRACES: usize = 80;
 
 /// Returns a trap for each text that gives a variable another value than the text says.
 pub(in crate::travis::traps) fn cut_values(root: &Node) -> Vec<Trap> {
