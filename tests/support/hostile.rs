@@ -39,6 +39,20 @@ fn axis(key: &str, values: usize) -> String {
     format!("{key}: [{}]\n", (0..values).map(|n| n.to_string()).collect::<Vec<_>>().join(","))
 }
 
+/// Returns a stage with a condition that depends on many facts.
+fn compared(n: usize) -> String {
+    let facts =
+        numbered(4, |fact| format!("env(A{fact}) IN ({}) AND ", numbered(20, |text| format!("v{text}, ")) + "w"));
+    format!("- name: s{n}\n  if: {facts}branch = a AND branch =~ ^{{1,{n}}}b AND tag IS present\n")
+}
+
+/// Returns a deployment whose tests have to be tried with many branches.
+fn deployed(n: usize) -> String {
+    let branches = numbered(90, |branch| format!("b{branch}, "));
+    let test = format!("$TRAVIS_BRANCH =~ ^(a|b|[a-z]{{20}}{{9}}x{n})+$ && -n $TRAVIS_TAG");
+    format!("- {{provider: script, script: x, on: {{branch: [{branches}], condition: ['{test}', '{test}']}}}}\n")
+}
+
 /// Lists the texts.
 pub fn all() -> Vec<Hostile> {
     let entries = |n: usize, line: &str| format!("  - {{{line}{n}}}\n");
@@ -115,6 +129,9 @@ pub fn all() -> Vec<Hostile> {
         of("open substitutions", format!("env: 'A={}'\n", filled("$(")), Some("invalid-env-var")),
         of("quotes in a variable", format!("env:\n  - |\n    A={}\n", filled("\"' ")), Some("invalid-env-var")),
         of("50,000 variables", format!("env: {}\n", numbered(50_000, |n| format!("A{n}=1 "))), Some("too-many-vars")),
+        of("braces in a variable", format!("script: true\nenv:\n  - A: '{}'\n", filled("{,")), None),
+        of("texts that a condition compares with", format!("script: true\nstages:\n{}", numbered(400, compared)), None),
+        of("deployments", format!("script: true\ndeploy:\n{}", numbered(90, deployed)), Some("deployment-never-runs")),
         of("heredocs", format!("script: 'cat {}'\n", "<<A ".repeat(12_000)), Some("empty-heredoc")),
         of("variables in a command", format!("script: {}\n", numbered(7_000, |n| format!("$A{n} "))), None),
         of("assignments", format!("script: {}\n", "a=$B ".repeat(9_000)), None),

@@ -92,9 +92,15 @@ impl World<'_> {
 #[derive(Debug, Default)]
 pub struct Facts {
     values: BTreeMap<String, Vec<Value>>,
+    pub(super) work: usize,
 }
 
 impl Facts {
+    /// Creates the facts of a search that has this much work for each event besides its conditions.
+    pub fn new(work: usize) -> Self {
+        Self { work, ..Self::default() }
+    }
+
     /// Adds a text that a fact is compared with.
     pub fn add(&mut self, fact: &str, text: &str) {
         self.value(fact, Value::of(text));

@@ -37,8 +37,9 @@ pub fn may_hold(
     budget: &mut Budget,
 ) -> bool {
     conditions.iter().for_each(|condition| facts.take(condition));
+    let besides = facts.work + 1;
     let worlds = facts.worlds();
-    let work = || conditions.iter().map(|condition| condition.work()).sum::<usize>() + 1;
+    let work = || conditions.iter().map(|condition| condition.work()).sum::<usize>() + besides;
     let first = work();
     // Once expressions are compiled, they take little.
     let are_sound = first < MAX_STEPS && conditions.iter().all(|condition| condition.check().is_ok());

@@ -10,6 +10,8 @@ use crate::travis::matrix::Config;
 /// Maximum number of branches that are named, and of tests.
 const MAX_NAMES: usize = 100;
 const MAX_TESTS: usize = 5;
+/// Work of a test for one event, where a comparison counts one.
+const TEST_WORK: usize = 5;
 
 /// The key `on`.
 pub(super) struct On<'a> {
@@ -124,7 +126,7 @@ impl<'a> On<'a> {
     }
 
     fn facts(&self) -> Facts {
-        let mut facts = Facts::default();
+        let mut facts = Facts::new(self.tests.len() * TEST_WORK);
         let own = self.branches.iter().flatten().copied().chain(["master"]);
         own.chain(self.listed().unwrap_or_default()).for_each(|branch| facts.add("branch", branch));
         self.tests.iter().for_each(|test| test.add_to(&mut facts));

@@ -91,7 +91,9 @@ impl<'a> Parser<'a> {
         let left = self.word()?;
         if self.operator("=~") {
             let pattern = self.pattern()?;
-            let is_plain = !pattern.contains(['"', '\'', '`']) && !has_variable(pattern);
+            // What is no expression of bash could take long here.
+            let is_foreign = pattern.contains("(?") || has_reference(pattern);
+            let is_plain = !pattern.contains(['"', '\'', '`']) && !has_variable(pattern) && !is_foreign;
             return Some(if is_plain { Test::Match(left, Pattern::new(pattern)) } else { Test::Unknown });
         }
         for (operator, not) in [("==", false), ("!=", true), ("=", false)] {
@@ -198,6 +200,11 @@ impl Pieces<'_> {
             _ => Word::Unknown,
         }
     }
+}
+
+/// Returns true if an expression refers to one of its groups.
+fn has_reference(pattern: &str) -> bool {
+    pattern.split('\\').skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || c == 'k'))
 }
 
 /// Returns true if an expression holds a variable; `$` at its end or before a parenthesis is an anchor.
