@@ -53,6 +53,20 @@ fn deployed(n: usize) -> String {
     format!("- {{provider: script, script: x, on: {{branch: [{branches}], condition: ['{test}', '{test}']}}}}\n")
 }
 
+/// Lists texts in which traps are looked for.
+fn trapped() -> [Hostile; 4] {
+    let heredocs = format!("script: 'cat {}'\n", "<<A ".repeat(12_000));
+    let braces = format!("script: true\nenv:\n  - A: '{}'\n", filled("{,"));
+    let stages = format!("script: true\nstages:\n{}", numbered(400, compared));
+    let deployments = format!("script: true\ndeploy:\n{}", numbered(90, deployed));
+    [
+        Hostile { name: "heredocs", text: heredocs, rule: Some("empty-heredoc") },
+        Hostile { name: "braces in a variable", text: braces, rule: None },
+        Hostile { name: "texts that a condition compares with", text: stages, rule: None },
+        Hostile { name: "deployments", text: deployments, rule: Some("deployment-never-runs") },
+    ]
+}
+
 /// Lists the texts.
 pub fn all() -> Vec<Hostile> {
     let entries = |n: usize, line: &str| format!("  - {{{line}{n}}}\n");
@@ -60,7 +74,7 @@ pub fn all() -> Vec<Hostile> {
     let heavy = r"\w{20}[^a]{9}(a|b|c){9}";
     let slow = "(?=(a+)+$)(a|aa)+(?!x)b";
     let of = |name, text, rule| Hostile { name, text, rule };
-    vec![
+    let mut all = vec![
         of("a bomb of aliases", bomb(12), Some("bad-yaml")),
         of("merges of merges", merges(400), Some("bad-yaml")),
         of("brackets", filled("["), Some("bad-yaml")),
@@ -129,14 +143,12 @@ pub fn all() -> Vec<Hostile> {
         of("open substitutions", format!("env: 'A={}'\n", filled("$(")), Some("invalid-env-var")),
         of("quotes in a variable", format!("env:\n  - |\n    A={}\n", filled("\"' ")), Some("invalid-env-var")),
         of("50,000 variables", format!("env: {}\n", numbered(50_000, |n| format!("A{n}=1 "))), Some("too-many-vars")),
-        of("braces in a variable", format!("script: true\nenv:\n  - A: '{}'\n", filled("{,")), None),
-        of("texts that a condition compares with", format!("script: true\nstages:\n{}", numbered(400, compared)), None),
-        of("deployments", format!("script: true\ndeploy:\n{}", numbered(90, deployed)), Some("deployment-never-runs")),
-        of("heredocs", format!("script: 'cat {}'\n", "<<A ".repeat(12_000)), Some("empty-heredoc")),
         of("variables in a command", format!("script: {}\n", numbered(7_000, |n| format!("$A{n} "))), None),
         of("assignments", format!("script: {}\n", "a=$B ".repeat(9_000)), None),
         of("templates", format!("notifications:\n  slack: {{template: '{}'}}\n", filled("%{a}")), None),
-    ]
+    ];
+    all.extend(trapped());
+    all
 }
 
 /// Writes a commit that costs minutes within all bounds: 100 expressions of a schema on 100 long texts. Each expression
