@@ -13,6 +13,12 @@ const MAX_TESTS: usize = 5;
 /// Work of a test for one event, where a comparison counts one.
 const TEST_WORK: usize = 5;
 
+/// Reasons why a deployment without `branch` never happens, with the mend.
+const NO_TAGS: &str = "without `tags: true`, `on` means the branch master, and its other conditions, or those of its \
+                       job, ask for a tag, whose build is of no branch; write `tags: true` under `on`";
+const NO_BRANCH: &str = "without `branch`, `on` means the branch master, which the other conditions exclude; name the \
+                         branch under `on: branch:`, or write `all_branches: true` there";
+
 /// The key `on`.
 pub(super) struct On<'a> {
     /// Branches that it names; `None` for the usual one.
@@ -32,7 +38,7 @@ enum Without {
     Branch,
     /// As `Branch`, in builds that are not of a tag.
     BranchAndTags,
-    /// The conditions of the deployment itself, so that only those of its job are left.
+    /// All conditions of the deployment, so that only those of its job are left.
     All,
     /// The file's key `branches`.
     Built,
@@ -71,7 +77,8 @@ impl<'a> On<'a> {
         }
         if let Some(name) = self.no_branch() {
             return Some(format!(
-                "no branch is called `{name}`; under `on`, write `branch:` with one name, or with a list of them"
+                "no branch is called `{name}`; under `on: branch:`, write one name or a list of them, or write \
+                 `all_branches: true` and a pattern as `condition: $TRAVIS_BRANCH =~ …`"
             ));
         }
         if self.tests.iter().any(|test| test.is_constant()) {
@@ -97,16 +104,8 @@ impl<'a> On<'a> {
     /// Returns the reason and the mend when the other conditions exclude the branch that `on` asks for.
     fn excluded(&self, is_of_tag: bool) -> String {
         match (&self.branches, is_of_tag) {
-            (None, true) => {
-                "without `tags: true`, `on` means the branch master, and its other conditions, or those of its \
-                             job, ask for a tag, whose build is of no branch; write `tags: true` under `on`"
-                    .to_owned()
-            }
-            (None, false) => {
-                "without `branch`, `on` means the branch master, which the other conditions exclude; name \
-                              the branch under `on: branch:`, or write `all_branches: true` there"
-                    .to_owned()
-            }
+            (None, true) => NO_TAGS.to_owned(),
+            (None, false) => NO_BRANCH.to_owned(),
             (Some(branches), true) => format!(
                 "`on` asks for the branch {}, and other conditions for a tag, whose build is of no branch; write \
                  `tags: true` in place of `branch`",
@@ -122,7 +121,8 @@ impl<'a> On<'a> {
     /// Returns the first name, if no branch can have any of the names.
     fn no_branch(&self) -> Option<&'a str> {
         let names = self.branches.as_ref()?;
-        names.iter().all(|name| name.contains(char::is_whitespace)).then(|| names.first().copied())?
+        let is_none = |name: &&str| name.contains(char::is_whitespace) || name.starts_with('/');
+        names.iter().all(is_none).then(|| names.first().copied())?
     }
 
     fn facts(&self) -> Facts {
@@ -140,12 +140,12 @@ impl<'a> On<'a> {
     }
 
     fn holds(&self, event: &Event, without: Without) -> Option<bool> {
+        if without == Without::All {
+            return None;
+        }
         let is_tag = event.tag != Value::Missing;
         let lifted = matches!(without, Without::Branch | Without::BranchAndTags);
         let mut parts = vec![Some(event.kind != "pull_request")];
-        if without == Without::All {
-            return parts[0];
-        }
         if !self.any_branch && !lifted {
             parts.push(self.names(&event.branch));
         }
@@ -167,7 +167,7 @@ impl<'a> On<'a> {
         match branch {
             Value::Text(branch) if names.contains(&branch.as_str()) => Some(true),
             // The shell may take such a name for a pattern or a variable.
-            _ if names.iter().any(|name| name.contains(|c: char| "*?[$/^".contains(c) && c != '/')) => None,
+            _ if names.iter().any(|name| name.contains(['*', '?', '[', '$']) && !name.starts_with('/')) => None,
             _ => Some(false),
         }
     }

@@ -34,7 +34,8 @@ fn deployments_that_no_build_fulfils() {
         ("{tags: true, condition: '$TRAVIS_BRANCH = master'}", "contradict"),
         ("{tags: false, all_branches: true, condition: '$TRAVIS_TAG =~ ^v'}", "contradict"),
         ("'main, next'", "no branch is called `main, next`"),
-        ("{branch: 'main next'}", "with a list"),
+        ("{branch: 'main next'}", "or a list"),
+        ("{branch: [/^release/, /^v/]}", "no branch is called `/^release/`"),
         ("{branch: main, condition: branch = main}", "`$` before"),
         ("{tags: true, condition: 'TRAVIS_TAG =~ ^v'}", "`$` before"),
         ("{all_branches: true, condition: '$TRAVIS_PULL_REQUEST != false'}", "pull request"),
@@ -99,6 +100,7 @@ fn conditions_of_the_job_its_stage_and_the_file_count() {
         (tags, "`branches: only:`"),
         (&job.replace("script: x}", "script: x, on: {branch: main}}"), "branch main"),
         (&job.replace("if: tag IS present", "if: branch = next"), "all_branches"),
+        (&job.replace("if: tag IS present", "if: type = pull_request"), "pull request"),
     ] {
         let traps = traps_in(text);
         let [(line, rule, message)] = traps.as_slice() else { panic!("{text}: {traps:?}") };

@@ -40,8 +40,7 @@ fn repeated(place: Place, items: &[Item<'_>]) -> Vec<Trap> {
         let goes_on = same.iter().any(|setting| names(&setting.value, &setting.name));
         let differs = same.iter().any(|setting| setting.value != second.value);
         if differs && !goes_on {
-            let in_one_item = same.iter().all(|setting| std::ptr::eq(setting.item, second.item));
-            traps.push(trap(message(place, in_one_item, &second.name, same.len()), second.item.at));
+            traps.push(trap(message(place, &second.name, same.len()), second.item.at));
         }
     }
     traps
@@ -67,16 +66,14 @@ fn names(value: &str, name: &str) -> bool {
     value.split('$').skip(1).any(starts)
 }
 
-fn message(place: Place, in_one_item: bool, name: &str, times: usize) -> String {
+fn message(place: Place, name: &str, times: usize) -> String {
     let (what, mend) = match place {
-        _ if in_one_item => ("in this one item", "write an item for each value to get a job for each, or keep one"),
+        Place::Jobs => ("in this one item", "write an item for each value to get a job for each, or keep one"),
         Place::Included => (
-            "for this one job, as a list under `env` makes several jobs only at the root of the file",
-            "write an entry of `jobs: include:` for each value",
+            "for this one job, whose `env` makes no further jobs",
+            "write an entry of `jobs: include:` for each value, or keep one",
         ),
-        Place::Global | Place::Jobs => {
-            ("for all jobs together", "keep one, or move them to `env: jobs:` to get a job for each value")
-        }
+        Place::Global => ("for all jobs", "keep one, or move them to `env: jobs:` to get a job for each value"),
     };
     format!("{name} is set {times} times {what}, so only the last value counts: {mend}")
 }

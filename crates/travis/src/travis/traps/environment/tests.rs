@@ -132,6 +132,7 @@ fn variables_that_a_job_gets_more_than_once() {
         ("matrix:\n  include:\n  - env:\n    - X=1 Y=1\n    - X=2 Y=1\n", 5, ["X is set 2 times", "jobs: include:"]),
         ("jobs:\n  - env:\n    - X: 1\n    - X: 2\n", 4, ["X is set 2 times", "jobs: include:"]),
         ("env:\n  global:\n  - X=1\n  - Y=1\n  - X=2\n", 5, ["X is set 2 times", "env: jobs:"]),
+        ("jobs:\n  include:\n  - env: X=1 X=2\n", 3, ["X is set 2 times", "jobs: include:"]),
         ("env:\n- X=1\n- X=1 X=2\n", 3, ["X is set 2 times", "one item"]),
         ("env: X=1 X=2\n", 1, ["X is set 2 times", "one item"]),
     ] {

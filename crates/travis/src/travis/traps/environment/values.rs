@@ -82,7 +82,7 @@ fn fault(name: &str, value: &str) -> Option<String> {
     }
     let what = match first_special(taken)? {
         Special::Operator(c) => {
-            format!("does not get this value, as `{c}` outside of quotes ends the command that sets it")
+            format!("does not get this value, as the shell takes `{c}` outside of quotes for an operator")
         }
         Special::Open => "stays unset, as a quote or a substitution in its value is not closed".to_owned(),
         Special::Braces => "gets only the last of the words in braces, which the shell expands".to_owned(),
