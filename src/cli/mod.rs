@@ -9,8 +9,10 @@ mod files;
 mod inspect;
 mod jobs;
 mod lint;
+mod losses;
 mod mock;
 mod plan;
+mod plot;
 mod problems;
 mod run;
 mod service;
@@ -50,6 +52,8 @@ enum Command {
     Condition(condition::Arguments),
     /// Inspect trained LoRA weights: what they change, how much, and their problems.
     Inspect(inspect::Arguments),
+    /// Show the losses in a training's log or files: their trend, a chart, and other values such as learning rates.
+    Losses(losses::Arguments),
     /// Make a mock base model or a dummy data set, to try trainers without a download.
     Mock(mock::Arguments),
     /// Check the configuration and the machine for anything that keeps the service from working, and say what to do
@@ -107,6 +111,7 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         Command::Run(arguments) => run::run(arguments).await,
         Command::Condition(arguments) => condition::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Losses(arguments) => losses::run(&arguments),
         Command::Mock(arguments) => mock::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments).await,
         Command::Backup(arguments) => backup::backup(&arguments).await,

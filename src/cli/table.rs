@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 const NARROWEST: usize = 8;
 
 /// A colour of the terminal's own palette, which suits both light and dark themes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Colour {
     Red,
     Green,

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::series::Series;
+use super::series::{Measure, Series, Trend, sentence, trend};
 use super::weights::{self, Summary};
 use crate::domain::{Problem, Severity};
 
@@ -99,8 +99,21 @@ fn steps(ended: &Ended<'_>) -> Condition {
 }
 
 fn loss(ended: &Ended<'_>) -> Condition {
-    match ended.series.last() {
+    let series = ended.series;
+    let trend = trend(series);
+    let norms = series.other(Measure::GradientNorm);
+    match series.last() {
         None => condition("loss", false, "no loss was seen in the log or in the trainer's files"),
+        Some(last) if last.value.is_finite() && trend == Trend::NotANumber && series.first_not_finite().is_none() => {
+            let told = sentence(series, trend);
+            condition("loss", false, format!("the last loss is {:.4}, but it cannot be relied on. {told}", last.value))
+        }
+        // Some methods, such as GRPO, begin with a loss of 0 and learn from its gradients.
+        Some(_) if series.is_zero() && !norms.iter().any(|norm| norm.value > 0.0) => {
+            let message = "the loss is exactly 0 in every step: check that the data have labels to learn, and that \
+                           no mask or length limit removes all of them";
+            condition("loss", false, message)
+        }
         Some(last) if last.value.is_finite() => condition("loss", true, format!("the last loss is {:.4}", last.value)),
         Some(last) => {
             let first = ended.series.first_not_finite().map_or(last.step, |point| point.step);
@@ -198,8 +211,14 @@ mod tests {
 
     const GOOD: &str = "step 1/3 loss=0.5\nstep 2/3 loss=0.4\nstep 3/3 loss=0.3\n";
 
+    const HIDDEN: &str =
+        "{'loss': 1.5, 'grad_norm': nan}\n{'loss': 0.0, 'grad_norm': nan}\n{'loss': 0.0, 'grad_norm': nan}\n";
+    const ZERO: &str = "step 1/3 loss=0.0\nstep 2/3 loss=0.0\nstep 3/3 loss=0\n";
+
     #[test]
     fn a_training_that_did_all_of_it() {
+        let grpo = "{'loss': 0.0, 'grad_norm': 0.5}\n".repeat(3);
+        assert_eq!(failed(0, &grpo, &[saved("a.safetensors", &[])]), [], "its gradients are not zero");
         assert_eq!(failed(0, GOOD, &[saved("a.safetensors", &[])]), []);
         // A few modules without any gradient are not a reason to fail.
         let few = [saved("a.safetensors", &[(Severity::Warning, "weights-untrained")])];
@@ -217,6 +236,8 @@ mod tests {
             (1, GOOD, vec![good()], "exit-status", "exit status 1"),
             (0, "step 1/3 loss=0.5\n", vec![good()], "steps", "1 of 3 steps: the training ended early"),
             (0, nan, vec![good()], "loss", "the loss is NaN from step 2 on"),
+            (0, HIDDEN, vec![good()], "loss", "The loss is not a number from step 2 on: the trainer prints 0 for it"),
+            (0, ZERO, vec![good()], "loss", "the loss is exactly 0 in every step"),
             (0, GOOD, vec![], "weights-file", "no weights were saved"),
             (0, GOOD, vec![good(), cut], "weights-file", "b.safetensors cannot be read: this file was cut off"),
             (0, GOOD, vec![wrong("weights-unpaired")], "weights-pairs", "a.safetensors: because of weights-unpaired"),

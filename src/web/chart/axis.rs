@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::lora::series::Point;
+use crate::lora::series::{Point, counted, number};
 
 /// Number of intervals between ticks over the whole of an axis: labels then fit into the narrowest window.
 const STEP_TICKS: u32 = 5;
@@ -176,42 +176,6 @@ fn as_count(step: f64) -> u64 {
 pub(super) fn short(number: f64) -> String {
     let text = format!("{number:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// Formats a value with four significant digits.
-pub(super) fn number(value: f64) -> String {
-    let size = value.abs();
-    match value {
-        value if value.is_nan() => "not a number".to_owned(),
-        value if value.is_infinite() => if value > 0.0 { "infinity" } else { "−infinity" }.to_owned(),
-        0.0 => "0".to_owned(),
-        _ if !(1e-4..1e6).contains(&size) => {
-            let text = format!("{value:.3e}");
-            let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
-            let digits = if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits };
-            format!("{digits}e{power}").replace('-', "−")
-        }
-        _ => {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 7")]
-            let decimals = (3.0 - size.log10().floor()).clamp(0.0, 7.0) as usize;
-            let text = format!("{value:.decimals$}");
-            let text = if decimals > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-            text.replace('-', "−")
-        }
-    }
-}
-
-/// Formats a count with commas between thousands.
-pub(super) fn counted(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// Formats a count in few characters, for a tick: `500`, `2.5k`, `10M`.

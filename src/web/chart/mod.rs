@@ -14,8 +14,8 @@ use std::fmt::{self, Write as _};
 
 use askama::filters::HtmlSafe;
 
-use crate::lora::series::{Point, Series, Source, Trend, trend};
-use axis::{Axes, Kind, counted, number};
+use crate::lora::series::{Point, Series, Source, Trend, counted, number, sentence, trend};
+use axis::{Axes, Kind};
 
 /// Rows of a table: enough to read the course of the series.
 const ROWS: usize = 12;
@@ -39,7 +39,7 @@ impl HtmlSafe for Chart {}
 pub(super) fn chart(series: &Series) -> Option<Chart> {
     let last = series.last()?;
     let trend = trend(series);
-    let (word, tone) = in_words(trend);
+    let (word, tone) = (trend.name(), tone(trend));
     let says = sentence(series, trend);
     let mut html = format!(
         "<section class=\"card loss\" aria-labelledby=\"loss-title\">\n<div class=\"head\"><h2 id=\"loss-title\">Loss</h2>\
@@ -59,7 +59,7 @@ pub(super) fn chart(series: &Series) -> Option<Chart> {
     }
     let seen = counted(series.steps_seen.max(last.step));
     fact("Steps", &series.steps_wanted.map_or(seen.clone(), |wanted| format!("{seen} of {}", counted(wanted))));
-    fact("Read from", source(series));
+    fact("Read from", series.source.unwrap_or(Source::Plain).name());
     html.push_str("</dl>\n");
     html.push_str(&table(series));
     html.push_str("</section>");
@@ -73,58 +73,13 @@ fn key(class: &str) -> String {
     )
 }
 
-/// Returns the trend in a word, and the class that gives its colour.
-fn in_words(trend: Trend) -> (&'static str, &'static str) {
+/// Returns the class that gives a trend its colour.
+fn tone(trend: Trend) -> &'static str {
     match trend {
-        Trend::Falling => ("falling", "passed"),
-        Trend::Flat => ("not falling", "errored"),
-        Trend::Diverged => ("diverged", "failed"),
-        Trend::NotANumber => ("not a number", "failed"),
-        Trend::TooShort => ("too short to tell", "queued"),
-    }
-}
-
-/// Describes the series in a sentence or two.
-fn sentence(series: &Series, trend: Trend) -> String {
-    let finite = |point: &&Point| point.value.is_finite();
-    let first = series.points.iter().find(finite);
-    let last = series.points.iter().rfind(finite);
-    let broken = series.first_not_finite();
-    // The step from which no later value is finite.
-    let broken_for_good = last.map_or(broken, |last| series.points.iter().copied().find(|p| p.step > last.step));
-    let (Some(first), Some(last)) = (first, last) else {
-        return "No loss was a finite number.".to_owned();
-    };
-    let mut text = match (trend, broken_for_good) {
-        (_, Some(point)) => {
-            let what = if point.value.is_nan() { "not a number" } else { "infinite" };
-            format!("The loss is {what} from step {} on.", counted(point.step))
-        }
-        (Trend::TooShort, None) if series.points.len() == 1 => "A single value has no trend.".to_owned(),
-        (Trend::TooShort, None) => format!("{} values are too few for a trend.", series.points.len()),
-        (Trend::Diverged, None) => format!("The loss ends far higher than it was: at {}.", number(last.value)),
-        (Trend::Flat, None) => format!("The loss began at {} and ends at {}.", number(first.value), number(last.value)),
-        (Trend::Falling | Trend::NotANumber, None) => {
-            format!("From {} at the first step to {} at the last.", number(first.value), number(last.value))
-        }
-    };
-    if let Some(point) = broken.filter(|point| broken_for_good.is_none_or(|for_good| point.step < for_good.step)) {
-        let _ = write!(text, " Some values before were not finite, first at step {}.", counted(point.step));
-    }
-    text
-}
-
-fn source(series: &Series) -> &'static str {
-    match series.source {
-        Some(Source::SdScripts) => "progress bar of sd-scripts",
-        Some(Source::Diffusers) => "progress bar of diffusers",
-        Some(Source::HfTrainer) => "log of the HF Trainer",
-        Some(Source::AiToolkit) => "progress bar of ai-toolkit",
-        Some(Source::OneTrainer) => "progress bar of OneTrainer",
-        Some(Source::TrainerLog) => "trainer_log.jsonl",
-        Some(Source::TrainerState) => "trainer_state.json",
-        Some(Source::TensorBoard) => "TensorBoard events",
-        Some(Source::Plain) | None => "lines of the log",
+        Trend::Falling => "passed",
+        Trend::Flat => "errored",
+        Trend::Diverged | Trend::NotANumber | Trend::Zero => "failed",
+        Trend::TooShort => "queued",
     }
 }
 

@@ -1,4 +1,6 @@
-//! Parser for progress bars as tqdm draws them: `steps:  33%|███▎      | 1/3 [00:21<00:43, 21.74s/it, avr_loss=1.18]`.
+//! Parsers for progress bars: those of tqdm (`steps:  33%|███▎      | 1/3 [00:21<00:43, 21.74s/it, avr_loss=1.18]`),
+//! also without a total (`12it [00:03, 3.4it/s]`), of rich and Lightning (`Epoch 0/4 ━━━━━ 3/30 0:00:01 loss: 0.5`), and
+//! of Keras (`3/30 ━━━━━ 2s 5ms/step - loss: 0.5`).
 
 use std::sync::LazyLock;
 
@@ -7,27 +9,92 @@ use regex::Regex;
 /// A progress bar.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Bar<'a> {
+    pub style: Style,
     /// The text before the bar, without the colon.
     pub label: &'a str,
     pub done: u64,
-    pub total: u64,
+    /// `None` if the bar does not know its end.
+    pub total: Option<u64>,
     /// The text after the speed, such as `lr=0.0001, step_loss=1.18`.
     pub rest: &'a str,
+    /// The text after the bar, since programs print in between.
+    pub behind: &'a str,
 }
 
+/// The program that drew a bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    Tqdm,
+    Rich,
+    Keras,
+}
+
+static ENDLESS: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^(.*?)(?:^|[\s:])(\d+) ?[A-Za-z_]+ \[(?:\d+:)?\d+:\d\d,([^\]]*)\]"));
+static RICH: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(.*?)\s*[━╸╺╾╼]{3,}\s.*?(\d+)/(\d+)\s(.*)$"));
+static KERAS: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*(\d+)/(\d+|Unknown) (?:\[[=>.]+\]|[━╸╺╾╼]+)(.*)$"));
+
 impl<'a> Bar<'a> {
-    /// Parses the bar in a line. Other text may follow it, since programs print in between.
+    /// Parses the first bar in a line.
     pub(super) fn of(line: &'a str) -> Option<Self> {
+        if line.contains("%|") {
+            return Self::of_tqdm(line);
+        }
+        let rich = || if line.contains('━') { Self::of_rich(line) } else { None };
+        Self::of_keras(line).or_else(rich).or_else(|| Self::without_end(line))
+    }
+
+    fn of_tqdm(line: &'a str) -> Option<Self> {
         let (label, bar) = line.split_once("%|")?;
-        let label = label.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end().trim_end_matches(':').trim();
+        let label = trimmed(label.trim_end_matches(|c: char| c.is_ascii_digit()));
         let (_, counts) = bar.split_once('|')?;
         let (counts, facts) = counts.split_once('[')?;
         let (done, total) = counts.trim().split_once('/')?;
-        let facts = facts.split(']').next()?;
+        let (facts, behind) = facts.split_once(']').unwrap_or((facts, ""));
         // The times and the speed come first: `00:21<00:43, 21.74s/it`.
         let rest = facts.splitn(3, ',').nth(2).unwrap_or_default().trim();
-        Some(Self { label, done: done.parse().ok()?, total: total.parse().ok()?, rest })
+        let total = Some(count(total)?);
+        Some(Self { style: Style::Tqdm, label, done: count(done)?, total, rest, behind })
     }
+
+    fn without_end(line: &'a str) -> Option<Self> {
+        let found = ENDLESS.captures(line)?;
+        let [label, done, facts] = [1, 2, 3].map(|group| found.get(group).map_or("", |text| text.as_str()));
+        let behind = &line[found.get(0)?.end()..];
+        let rest = facts.split_once(',').map_or("", |(_, rest)| rest).trim();
+        Some(Self { style: Style::Tqdm, label: trimmed(label), done: done.parse().ok()?, total: None, rest, behind })
+    }
+
+    fn of_rich(line: &'a str) -> Option<Self> {
+        let found = RICH.captures(line)?;
+        let [label, done, total, rest] = [1, 2, 3, 4].map(|group| found.get(group).map_or("", |text| text.as_str()));
+        let (done, total) = (done.parse().ok()?, total.parse().ok()?);
+        let bar = Self { style: Style::Rich, label: trimmed(label), done, total: Some(total), rest, behind: "" };
+        (done <= total).then_some(bar)
+    }
+
+    fn of_keras(line: &'a str) -> Option<Self> {
+        let found = KERAS.captures(line)?;
+        let [done, total, rest] = [1, 2, 3].map(|group| found.get(group).map_or("", |text| text.as_str()));
+        let (done, total) = (done.parse().ok()?, total.parse().ok());
+        Some(Self { style: Style::Keras, label: "", done, total, rest, behind: "" })
+    }
+}
+
+fn trimmed(label: &str) -> &str {
+    label.trim().trim_end_matches(':').trim_end()
+}
+
+/// Parses a count of tqdm, which may have a unit: `3`, `1.20k`.
+fn count(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let (number, factor) = match text.as_bytes().last()? {
+        b'k' => (&text[..text.len() - 1], 1e3),
+        b'M' => (&text[..text.len() - 1], 1e6),
+        _ => return text.parse().ok(),
+    };
+    let number: f64 = number.parse().ok()?;
+    super::lines::as_count((number * factor).round())
 }
 
 /// Compiles one of our own patterns, which are known to be valid.

@@ -8,13 +8,18 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
 use super::error::Error;
-use super::grow::Growing;
-use super::{Series, Source, tensorboard};
+use super::grow::{Facts, Growing};
+use super::{LogReader, Measure, Series, Source, tensorboard};
 
+const TRAINER_LOG: &str = "trainer_log.jsonl";
 /// Maximum number of bytes read of a file: months of training. The rest is left out where the format allows it.
 pub const MAX_FILE: u64 = 64 << 20;
 /// Maximum number of bytes read of a line in `trainer_log.jsonl`. Real lines have 200.
 const MAX_LINE: u64 = 64 << 10;
+/// Number of bytes from which the kind of a file is recognized.
+const BEGIN: u64 = 256;
+/// Number of bytes of a log that are read at a time.
+const PIECE: usize = 64 << 10;
 
 /// Reads the series of a file in which a trainer records its losses. Returns `None` for other file names.
 ///
@@ -25,11 +30,47 @@ pub fn from_file(name: &str, reader: impl Read) -> Option<Result<Series, Error>>
     let name = name.rsplit('/').next().unwrap_or(name);
     let reader = BufReader::new(reader.take(MAX_FILE + 1));
     match name {
-        "trainer_log.jsonl" => Some(trainer_log(reader)),
+        TRAINER_LOG => Some(trainer_log(reader)),
         "trainer_state.json" => Some(trainer_state(reader)),
         name if name.contains(".tfevents.") => Some(tensorboard::read(reader)),
         _ => None,
     }
+}
+
+/// Reads the series of a file by its content: a log, or a file of a trainer under any name.
+///
+/// # Errors
+///
+/// [`Error::Read`] when the file cannot be read, [`Error::Unreadable`] when it is damaged.
+pub fn read_any(name: &str, mut reader: impl Read) -> Result<Series, Error> {
+    let mut begin = Vec::new();
+    reader.by_ref().take(BEGIN).read_to_end(&mut begin)?;
+    let name = name.rsplit('/').next().unwrap_or(name);
+    if name == TRAINER_LOG {
+        return trainer_log(BufReader::new(begin.chain(reader.take(MAX_FILE))));
+    }
+    if tensorboard::is_event_file(&begin) {
+        return tensorboard::read(begin.chain(reader));
+    }
+    if begin.trim_ascii_start().starts_with(b"{") {
+        reader.by_ref().take(MAX_FILE).read_to_end(&mut begin)?;
+        if let Ok(state) = serde_json::from_slice::<State>(&standard(&begin))
+            && !state.log_history.0.series.points.is_empty()
+        {
+            return Ok(state.series());
+        }
+    }
+    let mut log = LogReader::new();
+    log.feed(&begin);
+    let mut piece = vec![0; PIECE];
+    loop {
+        match reader.read(&mut piece)? {
+            0 => break,
+            count => log.feed(&piece[..count]),
+        }
+    }
+    log.finish();
+    Ok(log.series().clone())
 }
 
 /// A line of `trainer_log.jsonl`, or an entry in the history of `trainer_state.json`.
@@ -38,19 +79,29 @@ struct Entry {
     #[serde(alias = "current_steps")]
     step: Option<u64>,
     total_steps: Option<u64>,
-    loss: Option<Loss>,
+    loss: Option<Number>,
+    eval_loss: Option<Number>,
+    learning_rate: Option<Number>,
+    lr: Option<Number>,
+    grad_norm: Option<Number>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Loss(#[serde(with = "super::json")] f64);
+struct Number(#[serde(with = "super::json")] f64);
 
 impl Entry {
     fn push(self, growing: &mut Growing) {
         let Some(step) = self.step else { return };
         growing.reach(step, self.total_steps);
-        if let Some(Loss(loss)) = self.loss {
-            growing.push(step, loss);
-        }
+        let value = |number: Option<Number>| number.map(|Number(value)| value);
+        let (loss, norm) = (value(self.loss), value(self.grad_norm));
+        let others = [
+            (Measure::EvalLoss, value(self.eval_loss)),
+            (Measure::LearningRate, value(self.learning_rate.or(self.lr))),
+            (Measure::GradientNorm, norm),
+        ];
+        let others = others.into_iter().filter_map(|(measure, value)| Some((measure, value?))).collect();
+        growing.take(step, &Facts { loss, others, is_broken: norm.is_some_and(f64::is_nan) });
     }
 }
 
@@ -82,6 +133,16 @@ struct State {
     max_steps: Option<i64>,
     #[serde(default)]
     log_history: History,
+}
+
+impl State {
+    fn series(self) -> Series {
+        let mut series = self.log_history.0.series;
+        series.source = Some(Source::TrainerState);
+        series.steps_seen = self.global_step.unwrap_or(series.steps_seen);
+        series.steps_wanted = self.max_steps.and_then(|steps| u64::try_from(steps).ok()).filter(|steps| *steps > 0);
+        series
+    }
 }
 
 /// Entries that become points as they are read, so that a long history takes no more memory than a short one.
@@ -118,11 +179,7 @@ fn trainer_state(mut reader: impl Read) -> Result<Series, Error> {
     }
     let state: State = serde_json::from_slice(&standard(&text))
         .map_err(|error| Error::Unreadable(format!("trainer_state.json is not the state of a trainer: {error}")))?;
-    let mut series = state.log_history.0.series;
-    series.source = Some(Source::TrainerState);
-    series.steps_seen = state.global_step.unwrap_or(series.steps_seen);
-    series.steps_wanted = state.max_steps.and_then(|steps| u64::try_from(steps).ok()).filter(|steps| *steps > 0);
-    Ok(series)
+    Ok(state.series())
 }
 
 /// Converts Python's JSON to standard JSON: Python writes NaN and infinities as words, which become strings here.

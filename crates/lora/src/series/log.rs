@@ -10,6 +10,9 @@ use super::parse::Parser;
 /// Maximum number of bytes examined per line: progress bars and dicts of losses are far shorter.
 const MAX_LINE: usize = 4096;
 
+/// Texts of which a line has to have one to be parsed: of losses, bars, speeds, gradient norms and epochs.
+const SIGNS: [&str; 9] = ["oss", "%|", "━", "optimization steps", "it/s", "s/it", "norm", "poch", "rain_runtime"];
+
 /// Reader for a training's log as it grows. The pieces may be cut anywhere, even inside a character. Its state can be
 /// stored, to go on from there later.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -61,23 +64,24 @@ impl LogReader {
         let text = String::from_utf8_lossy(&self.line);
         let text = without_escapes(&text);
         // Most lines of a log contain none of these, so they are skipped without parsing.
-        if ["oss", "%|", "optimization steps"].iter().any(|sign| text.contains(sign)) {
+        if SIGNS.iter().any(|sign| text.contains(sign)) {
             self.parser.line(text.trim());
         }
         self.line.clear();
     }
 }
 
-/// Removes a terminal's escape sequences from a text: `ESC [ … letter`, `ESC ] … BEL`, and `ESC` with one character.
+/// Removes a terminal's escape sequences from a text: `ESC [ … letter`, `ESC ] … BEL`, and `ESC` with one character. It
+/// removes backspaces too, with which Keras overwrites its bars.
 fn without_escapes(text: &str) -> Cow<'_, str> {
-    if !text.contains('\x1b') {
+    if !text.contains(['\x1b', '\x08']) {
         return Cow::Borrowed(text);
     }
     let mut plain = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         if c != '\x1b' {
-            plain.push(c);
+            plain.extend((c != '\x08').then_some(c));
             continue;
         }
         match chars.next() {

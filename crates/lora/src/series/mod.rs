@@ -9,18 +9,25 @@ mod error;
 mod files;
 mod grow;
 mod json;
+mod lines;
 mod log;
+mod measures;
 mod parse;
 mod tensorboard;
 mod trend;
+mod words;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use error::Error;
-pub use files::{MAX_FILE, from_file};
+pub use files::{MAX_FILE, from_file, read_any};
 pub use grow::MAX_POINTS;
 pub use log::LogReader;
+pub use measures::Measure;
 pub use trend::{Trend, trend};
+pub use words::{counted, number, sentence};
 
 /// The loss at one step.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -72,6 +79,13 @@ pub struct Series {
     /// The points. A long training keeps only some: the first and the last, and for each stretch in between the
     /// smallest and the largest value and the first and last that are not finite.
     pub points: Vec<Point>,
+    /// The other values that the training reported, each with its own steps.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub others: BTreeMap<Measure, Vec<Point>>,
+    /// The first of the last steps at which the loss is exactly 0 and something else is NaN: some trainers print 0 for
+    /// a loss that is not a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zero_for_nan_since: Option<u64>,
 }
 
 impl Series {
@@ -89,6 +103,16 @@ impl Series {
     /// Returns the first point whose value is NaN or infinite.
     pub fn first_not_finite(&self) -> Option<Point> {
         self.points.iter().copied().find(|point| !point.value.is_finite())
+    }
+
+    /// Returns the points of another value than the loss; none if the training did not report it.
+    pub fn other(&self, measure: Measure) -> &[Point] {
+        self.others.get(&measure).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns true if every loss is exactly 0.
+    pub fn is_zero(&self) -> bool {
+        !self.points.is_empty() && self.points.iter().all(|point| point.value == 0.0)
     }
 }
 

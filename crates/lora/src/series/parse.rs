@@ -1,26 +1,33 @@
 //! Parser for the losses in a log's lines, and for the series that the lines of one trainer make.
 
-use std::sync::LazyLock;
-
-use regex::{Captures, Regex};
 use serde::{Deserialize, Serialize};
 
-use super::bars::{Bar, fact, number_at, pattern};
-use super::grow::Growing;
+use super::bars::{Bar, Style, fact};
+use super::grow::{Facts, Growing};
+use super::lines::{self, Counted, as_count, is_evaluation, is_training};
+use super::measures::beside;
 use super::{Series, Source};
 
-/// Names under which progress bars and dicts report the loss of a step, or an average.
-const LOSSES: [&str; 5] = ["loss", "step_loss", "train_loss", "avr_loss", "avg_loss"];
-
 /// The facts in a line.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Seen {
     source: Source,
     step: u64,
     total: Option<u64>,
     /// The epoch and the total number of epochs.
-    epoch: Option<(u64, Option<u64>)>,
-    loss: Option<f64>,
+    epoch: Option<Counted>,
+    facts: Facts,
+    counts: Counts,
+}
+
+/// What the count of a line covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counts {
+    Training,
+    /// One epoch: the next begins at 0 again.
+    Epoch,
+    /// The training or an epoch, which only a new start after the end shows.
+    Unknown,
 }
 
 /// The current count of steps. Some trainers restart the count in each epoch.
@@ -29,6 +36,8 @@ struct Count {
     step: u64,
     total: Option<u64>,
     epoch: Option<u64>,
+    /// True when the first epoch is 0, as in Lightning.
+    from_zero: bool,
     /// The number of steps in earlier epochs.
     before: u64,
 }
@@ -45,6 +54,19 @@ struct Dicts {
     total: Option<u64>,
 }
 
+/// The step number of lines that have a loss and no count, next to a bar without a loss.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Apart {
+    /// The position and the total of the bar.
+    bar: Option<(u64, Option<u64>)>,
+    /// True once such a line was read: then the bar counts the steps of the series.
+    is_used: bool,
+    /// True when the lines come before the bar moves on.
+    is_ahead: bool,
+    /// True when the current position of the bar has a loss already.
+    is_told: bool,
+}
+
 /// The state of a log that is read line by line.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Parser {
@@ -52,12 +74,17 @@ pub(super) struct Parser {
     version: u64,
     count: Count,
     dicts: Dicts,
+    apart: Apart,
     /// The position and total of the last bar without a label.
     bare: Option<(u64, u64)>,
     /// The total number of steps that the trainer has announced.
     announced: Option<u64>,
     /// The total number of epochs in a bar of epochs.
     epochs: Option<u64>,
+    /// The last epoch in a line of its own.
+    epoch: Option<Counted>,
+    /// True when lines without a step count the epochs.
+    counts_epochs: bool,
 }
 
 impl Parser {
@@ -73,7 +100,8 @@ impl Parser {
     pub(super) fn line(&mut self, line: &str) {
         let state = |series: &Series| {
             let last = series.last().map(|last| (last.step, last.value.to_bits()));
-            (series.source, series.steps_seen, series.steps_wanted, series.points.len(), last)
+            let others: usize = series.others.values().map(Vec::len).sum();
+            (series.source, series.steps_seen, series.steps_wanted, series.points.len(), others, last)
         };
         let before = state(self.series());
         self.read(line);
@@ -85,84 +113,186 @@ impl Parser {
             self.announced = line.rsplit(|c: char| !c.is_ascii_digit()).find_map(|number| number.parse().ok());
             return;
         }
-        let bar = Bar::of(line);
-        if let Some(bar) = &bar {
-            self.bar(bar);
+        // Several bars share a line if no line end closed them.
+        let mut rest = line;
+        while let Some(bar) = Bar::of(rest) {
+            self.bar(&bar);
+            rest = bar.behind;
         }
         // A dict may follow a bar on the same line, if no line end closed the bar.
-        if let Some((_, dict)) = line.split_once('{') {
-            self.dict(dict);
-        } else if bar.is_none()
-            && let Some(seen) = plain(line)
-        {
-            self.take(seen);
+        let dict = line.split_once('{').is_some_and(|(_, dict)| self.dict(dict));
+        if !dict && !rest.is_empty() {
+            self.words(rest);
         }
     }
 
     fn bar(&mut self, bar: &Bar<'_>) {
-        let loss = LOSSES.iter().find_map(|name| fact(bar.rest, name));
-        let seen = |source| Seen { source, step: bar.done, total: Some(bar.total), epoch: None, loss };
-        match bar.label {
-            "" if loss.is_none() => self.bare_bar(bar),
-            "steps" => self.take(seen(Source::SdScripts)),
-            label if label.ends_with("Steps") => self.take(seen(Source::Diffusers)),
-            "step" => self.take(seen(Source::OneTrainer)),
-            "epoch" if loss.is_none() => self.epochs = Some(bar.total),
-            label if loss.is_none() || is_evaluation(label) => {}
+        let told = lines::loss(bar.rest).or_else(|| lines::loss_in_words(bar.rest));
+        let loss = told.or_else(|| lines::loss_in_words(bar.label));
+        let text = format!("{} {}", bar.label, bar.rest);
+        let seen = |source| Seen {
+            source,
+            step: bar.done,
+            total: bar.total,
+            epoch: None,
+            facts: beside(loss, &text),
+            counts: Counts::Training,
+        };
+        match (bar.style, bar.label) {
+            (Style::Keras, _) => self.keras(bar, seen(Source::Plain)),
+            (_, label) if is_evaluation(label) => {}
+            (Style::Tqdm, "") if loss.is_none() => self.bare_bar(bar),
+            (Style::Tqdm, "steps") => self.take(seen(Source::SdScripts)),
+            (Style::Tqdm, label) if label.ends_with("Steps") => self.take(seen(Source::Diffusers)),
+            (Style::Tqdm, "step") => self.take(Seen { counts: Counts::Epoch, ..seen(Source::OneTrainer) }),
+            (_, "epoch") if loss.is_none() => self.epochs = bar.total,
+            (_, label) if loss.is_none() && is_training(label) => self.move_on(bar),
+            _ if loss.is_none() => {}
             _ if bar.rest.starts_with("lr: ") => self.take(seen(Source::AiToolkit)),
-            label => self.take(Seen { epoch: counted(&EPOCH, label), ..seen(Source::Plain) }),
+            (style, label) => {
+                let counts = if style == Style::Rich { Counts::Epoch } else { Counts::Unknown };
+                self.take(Seen { epoch: lines::epoch(label).or(self.epoch), counts, ..seen(Source::Plain) });
+            }
+        }
+    }
+
+    /// Reads a bar of Keras, one for each epoch. Those of an evaluation look the same, but no line with an epoch
+    /// announces them.
+    fn keras(&mut self, bar: &Bar<'_>, seen: Seen) {
+        let is_new = self.series().points.is_empty() || self.epoch.map(|(epoch, _)| epoch) != self.count.epoch;
+        if seen.facts.loss.is_some() && (is_new || (bar.done >= self.count.step && bar.total == self.count.total)) {
+            self.take(Seen { epoch: self.epoch, counts: Counts::Epoch, ..seen });
         }
     }
 
     /// Reads a bar without a label, which is a bar of transformers or any other.
     fn bare_bar(&mut self, bar: &Bar<'_>) {
-        self.bare = Some((bar.done, bar.total));
+        self.move_on(bar);
+        let Some(total_of_bar) = bar.total else { return };
+        self.bare = Some((bar.done, total_of_bar));
         if self.series().source != Some(Source::HfTrainer) {
             return;
         }
-        let total = *self.dicts.total.get_or_insert(self.announced.unwrap_or(bar.total));
-        if total != bar.total {
+        let total = *self.dicts.total.get_or_insert(self.announced.unwrap_or(total_of_bar));
+        if total != total_of_bar {
             return;
         }
-        if std::mem::take(&mut self.dicts.is_waiting)
-            && !self.dicts.is_unordered
-            && bar.done > 0
-            && let Some(last) = self.growing.take_last()
-        {
-            let before = self.series().last().map_or(0, |point| point.step);
+        if std::mem::take(&mut self.dicts.is_waiting) && !self.dicts.is_unordered && bar.done > 0 {
+            let points = &self.series().points;
+            let before = points.iter().rev().nth(1).map_or(0, |point| point.step);
             self.dicts.stride = bar.done.saturating_sub(before).max(1);
-            self.growing.push(bar.done, last.value);
+            self.growing.move_last(bar.done);
         }
         self.growing.reach(bar.done, Some(total));
     }
 
-    fn dict(&mut self, dict: &str) {
-        let Some(loss) = fact(dict, "loss") else {
-            // The summary at the end. It also comes after a training that was too short to report a loss.
-            if dict.contains("train_runtime")
-                && let Some((done, total)) = self.bare
-                && self.may_take(Source::HfTrainer, false)
-            {
-                self.growing.reach(done, Some(total));
-                // Dicts come at even intervals, which are known only now.
-                let counted = self.series().last().filter(|_| self.dicts.is_unordered).map_or(0, |last| last.step);
-                self.growing.stretch(done.checked_div(counted).unwrap_or(1));
+    /// Reads a bar that may count the steps of losses in lines of their own.
+    fn move_on(&mut self, bar: &Bar<'_>) {
+        let before = self.apart.bar.replace((bar.done, bar.total));
+        self.apart.is_told &= before.is_some_and(|(done, _)| done == bar.done);
+        if self.apart.is_used && self.series().source == Some(Source::Plain) {
+            let went_back = before.is_some_and(|(done, _)| bar.done < done);
+            let step = if went_back { bar.done } else { bar.done.max(self.count.step) };
+            let seen = (step, bar.total, lines::epoch(bar.label).or(self.epoch));
+            self.take_apart(seen, Facts::default());
+        }
+    }
+
+    fn take_apart(&mut self, (step, total, epoch): (u64, Option<u64>, Option<Counted>), facts: Facts) {
+        self.take(Seen { source: Source::Plain, step, total, epoch, facts, counts: Counts::Unknown });
+    }
+
+    /// Reads a dict or a line of JSON. Returns false if it tells nothing.
+    fn dict(&mut self, dict: &str) -> bool {
+        let is_summary = dict.contains("train_runtime");
+        let loss = if is_summary { None } else { lines::loss(dict) };
+        let facts = beside(loss, dict);
+        if loss.is_none() {
+            // The summary at the end also comes after a training that was too short to report a loss.
+            if is_summary {
+                self.summary();
             }
-            return;
-        };
-        let whole = |names: [&str; 3]| names.iter().find_map(|name| fact(dict, name)).and_then(as_count);
-        if let Some(step) = whole(["step", "global_step", "current_steps"]) {
-            let total = whole(["total_steps", "max_steps", "total"]);
-            self.take(Seen { source: Source::HfTrainer, step, total, epoch: None, loss: Some(loss) });
+            self.take_others(&facts);
+            return is_summary || !facts.others.is_empty();
+        }
+        let whole = |names: &[&str]| names.iter().find_map(|name| fact(dict, name)).and_then(as_count);
+        let steps = ["step", "global_step", "current_steps", "train/global_step", "num_updates", "iter", "iteration"];
+        if let Some(step) = whole(&steps) {
+            let total = whole(&["total_steps", "max_steps", "total"]);
+            let counts = Counts::Training;
+            self.take(Seen { source: Source::HfTrainer, step, total, epoch: None, facts, counts });
         } else if self.may_take(Source::HfTrainer, true) {
             let last = self.series().last().map_or(0, |point| point.step);
             self.dicts.is_unordered |= self.dicts.is_waiting;
             self.dicts.is_waiting = true;
             let step = last.saturating_add(self.dicts.stride.max(1));
-            self.growing.push(step, loss);
+            self.growing.take(step, &facts);
             if self.bare.is_none() {
                 self.growing.reach(step, self.announced);
             }
+        }
+        true
+    }
+
+    fn summary(&mut self) {
+        if let Some((done, total)) = self.bare
+            && self.may_take(Source::HfTrainer, false)
+        {
+            self.growing.reach(done, Some(total));
+            // Dicts come at even intervals, which are known only now.
+            let counted = self.series().last().filter(|_| self.dicts.is_unordered).map_or(0, |last| last.step);
+            self.growing.stretch(done.checked_div(counted).unwrap_or(1));
+        }
+    }
+
+    /// Reads a line of words.
+    fn words(&mut self, line: &str) {
+        let told = lines::words(line);
+        let facts = beside(told.loss, line);
+        let is_apart = self.apart.is_used && self.series().source == Some(Source::Plain);
+        match (told.step, told.epoch) {
+            _ if told.loss.is_none() => {
+                let is_heading = line.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("epoch"));
+                self.epoch = told.epoch.filter(|_| is_heading).or(self.epoch);
+                self.take_others(&facts);
+            }
+            (Some((step, total)), epoch) => {
+                let counts = Counts::Training;
+                self.take(Seen { source: Source::Plain, step, total, epoch, facts, counts });
+            }
+            // A line with only epochs counts the epochs as steps, unless it is the summary of their steps.
+            (None, Some((step, total))) => {
+                self.counts_epochs |= self.series().points.is_empty();
+                if self.counts_epochs {
+                    let counts = Counts::Training;
+                    self.take(Seen { source: Source::Plain, step, total, epoch: None, facts, counts });
+                }
+            }
+            (None, None) if is_apart || self.series().points.is_empty() => self.apart(facts),
+            (None, None) => {}
+        }
+    }
+
+    /// Reads a loss in a line without a count, next to a bar without a loss.
+    fn apart(&mut self, facts: Facts) {
+        let Some((done, total)) = self.apart.bar else { return };
+        if !self.may_take(Source::Plain, true) {
+            return;
+        }
+        self.apart.is_ahead |= done == 0;
+        self.apart.is_used = true;
+        let next = self.count.step.saturating_add(u64::from(self.apart.is_told));
+        let step = done.saturating_add(u64::from(self.apart.is_ahead)).max(next);
+        self.apart.is_told = true;
+        self.take_apart((step, total, self.epoch), facts);
+    }
+
+    /// Records values other than the loss at the current step. They alone do not make a series.
+    fn take_others(&mut self, facts: &Facts) {
+        let series = self.series();
+        if series.source.is_some() && !facts.others.is_empty() {
+            let step = series.last().map_or(0, |last| last.step).max(series.steps_seen);
+            self.growing.take(step, facts);
         }
     }
 
@@ -180,31 +310,36 @@ impl Parser {
         if begins {
             self.growing.begin(source);
             (self.count, self.dicts) = (Count::default(), Dicts::default());
+            self.apart = Apart { bar: self.apart.bar, ..Apart::default() };
         }
         begins
     }
 
     fn take(&mut self, seen: Seen) {
-        if !self.may_take(seen.source, seen.loss.is_some()) {
+        if !self.may_take(seen.source, seen.facts.loss.is_some()) {
             return;
         }
-        let (step, wanted) = self.place(seen);
+        let (step, wanted) = self.place(&seen);
         self.growing.reach(step, wanted.or(self.announced));
         // A bar at step 0 may show the loss of the previous training.
-        if let Some(loss) = seen.loss.filter(|_| step > 0) {
-            self.growing.push(step, loss);
+        if step == 0 {
+            return;
+        }
+        if seen.facts.loss.is_some() {
             self.growing.series.averaged = seen.source == Source::SdScripts;
         }
+        self.growing.take(step, &seen.facts);
     }
 
     /// Returns the step within the whole training, and the total number of steps.
-    fn place(&mut self, seen: Seen) -> (u64, Option<u64>) {
+    fn place(&mut self, seen: &Seen) -> (u64, Option<u64>) {
         let count = &mut self.count;
         let epoch = seen.epoch.map(|(epoch, _)| epoch);
+        count.from_zero |= epoch == Some(0);
         let grew = count.epoch.zip(epoch).map(|(before, now)| now > before);
         if seen.step < count.step || (seen.step == count.step && grew == Some(true)) {
-            // The bar of OneTrainer does not contain the epoch.
-            let all_done = seen.source == Source::OneTrainer && count.total == Some(count.step);
+            // The bars of some trainers do not contain the epoch.
+            let all_done = seen.counts != Counts::Training && count.total == Some(count.step);
             if grew.unwrap_or(all_done) {
                 count.before = count.before.saturating_add(count.total.unwrap_or(0).max(count.step));
             } else {
@@ -213,57 +348,12 @@ impl Parser {
             }
         }
         (count.step, count.total, count.epoch) = (seen.step, seen.total, epoch);
-        let epochs = seen.epoch.and_then(|(_, of)| of).or(self.epochs);
-        let is_part = count.before > 0 || seen.source == Source::OneTrainer;
-        let wanted = match (seen.total, epochs) {
+        let of = seen.epoch.and_then(|(_, of)| of).map(|of| of.saturating_add(u64::from(count.from_zero)));
+        let is_part = count.before > 0 || seen.counts == Counts::Epoch;
+        let wanted = match (seen.total, of.or(self.epochs)) {
             (Some(total), Some(epochs)) if is_part => Some(total.saturating_mul(epochs)),
             (total, _) => total.filter(|_| !is_part),
         };
         (count.before.saturating_add(seen.step), wanted)
     }
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only what a count can be")]
-fn as_count(number: f64) -> Option<u64> {
-    (0.0..9e15).contains(&number).then_some(number as u64)
-}
-
-/// Returns true if a word in the text shows that a loss is not the training's, or not that of a step.
-fn is_evaluation(text: &str) -> bool {
-    const WORDS: [&str; 8] = ["val", "valid", "validation", "eval", "evaluation", "test", "best", "smooth"];
-    text.split(|c: char| !c.is_alphanumeric()).any(|word| WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)))
-}
-
-static EPOCH: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)\bepochs?['\x22]?\s*[=:#]?\s*\[?(\d+)(?:\s*(?:/|of)\s*(\d+))?"));
-static STEP: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?i)\b(?:global_step|train_step|steps?|iter(?:ation)?s?|batch)['\x22]?\s*[=:#]?\s*\[?(\d+)(?:\s*(?:/|of)\s*(\d+))?",
-    )
-});
-static LOSS: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)(?:^|[^\w/.-])(?:(?:train(?:ing)?|step|avr|avg|running)[_/])?loss(?:['\x22]?\s*[=:]|\s+is\b|\s)")
-});
-
-/// Returns the count and the total after a word.
-fn counted(word: &Regex, text: &str) -> Option<(u64, Option<u64>)> {
-    let found = word.captures(text)?;
-    let number = |found: &Captures<'_>, group| found.get(group)?.as_str().parse().ok();
-    Some((number(&found, 1)?, number(&found, 2)))
-}
-
-/// Parses a line of words, such as `step 1/3 loss=0.1234` or `Epoch [2/10], Step [5/100], Loss: 0.5`.
-fn plain(line: &str) -> Option<Seen> {
-    let loss = LOSS.find_iter(line).find_map(|found| {
-        let before = line[..found.start()].trim_end_matches(|c: char| !c.is_alphanumeric());
-        let word = before.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-        if is_evaluation(word) { None } else { number_at(&line[found.end()..]) }
-    })?;
-    let (step, epoch) = (counted(&STEP, line), counted(&EPOCH, line));
-    let ((step, total), epoch) = match (step, epoch) {
-        (Some(step), epoch) => (step, epoch),
-        // A line with only epochs counts the epochs as steps.
-        (None, epoch) => (epoch?, None),
-    };
-    Some(Seen { source: Source::Plain, step, total, epoch, loss: Some(loss) })
 }

@@ -6,8 +6,8 @@ use std::io::{self, Read};
 use crc::{CRC_32_ISCSI, Crc};
 
 use super::error::Error;
-use super::grow::Growing;
-use super::{Series, Source};
+use super::grow::{Facts, Growing};
+use super::{Measure, Series, Source};
 
 /// CRC-32C, the checksum of the records.
 const CHECK: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
@@ -15,7 +15,7 @@ const CHECK: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 const MAX_RECORD: usize = 1 << 20;
 
 /// Names under which trainers record the training loss, best first.
-const TAGS: [&str; 8] = [
+const TAGS: [&str; 14] = [
     "loss/average",
     "loss/current",
     "train/loss",
@@ -24,19 +24,32 @@ const TAGS: [&str; 8] = [
     "train_loss",
     "step_loss",
     "training_loss",
+    "train_loss_step",
+    "train/loss_step",
+    "Loss/train",
+    "loss/train",
+    "train_loss_epoch",
+    "epoch_loss",
 ];
 /// The name whose values are averages over many steps.
 const AVERAGED: &str = "loss/average";
 
+/// The series of a file.
+#[derive(Debug)]
+struct Tagged {
+    losses: [Growing; TAGS.len()],
+    others: Growing,
+}
+
 /// Reads a file. A truncated file returns the points up to its end: the training may have been stopped.
 pub(super) fn read(mut reader: impl Read) -> Result<Series, Error> {
-    let mut series: [Growing; TAGS.len()] = std::array::from_fn(|_| Growing::default());
+    let mut tagged = Tagged { losses: std::array::from_fn(|_| Growing::default()), others: Growing::default() };
     let mut record = Vec::new();
     let mut number = 0_u64;
     loop {
         number += 1;
         match next(&mut reader, &mut record)? {
-            Record::Whole => event(&record, &mut series),
+            Record::Whole => event(&record, &mut tagged),
             Record::Long => {}
             Record::End => break,
             Record::Broken if number == 1 => {
@@ -49,9 +62,18 @@ pub(super) fn read(mut reader: impl Read) -> Result<Series, Error> {
             }
         }
     }
-    let best = TAGS.into_iter().zip(series).find(|(_, growing)| !growing.series.points.is_empty());
+    let Tagged { losses, others } = tagged;
+    let best = TAGS.into_iter().zip(losses).find(|(_, growing)| !growing.series.points.is_empty());
     let (tag, Growing { series, .. }) = best.unwrap_or_default();
-    Ok(Series { source: Some(Source::TensorBoard), averaged: tag == AVERAGED, ..series })
+    let (averaged, others) = (tag == AVERAGED, others.series.others);
+    Ok(Series { source: Some(Source::TensorBoard), averaged, others, ..series })
+}
+
+/// Returns true if a file begins with a record whose length has the right checksum.
+pub(super) fn is_event_file(begin: &[u8]) -> bool {
+    let length = begin.first_chunk::<8>();
+    let check = begin.get(8..).and_then(|rest| rest.first_chunk::<4>());
+    length.zip(check).is_some_and(|(length, check)| masked(CHECK.checksum(length)) == u32::from_le_bytes(*check))
 }
 
 enum Record {
@@ -106,8 +128,8 @@ fn masked(check: u32) -> u32 {
     check.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// Reads the losses of an `Event`: `step` is its field 2, `summary` 5.
-fn event(bytes: &[u8], series: &mut [Growing; TAGS.len()]) {
+/// Reads the values of an `Event`: `step` is its field 2, `summary` 5.
+fn event(bytes: &[u8], tagged: &mut Tagged) {
     let mut step = 0;
     let mut summary: &[u8] = &[];
     for field in Fields(bytes) {
@@ -123,20 +145,42 @@ fn event(bytes: &[u8], series: &mut [Growing; TAGS.len()]) {
     }
     for (field, value) in Fields(summary) {
         if let (1, Value::Bytes(value)) = (field, value)
-            && let Some((tag, loss)) = scalar(value)
+            && let Some((tag, number)) = scalar(value)
         {
-            series[tag].push(step, loss);
-            series[tag].reach(step, None);
+            match tag {
+                Tag::Loss(place) => {
+                    let facts = Facts { loss: Some(number), ..Facts::default() };
+                    tagged.losses[place].take(step, &facts);
+                    tagged.losses[place].reach(step, None);
+                }
+                Tag::Other(measure) => {
+                    tagged.others.take(step, &Facts { others: vec![(measure, number)], ..Facts::default() });
+                }
+            }
         }
     }
 }
 
+/// What a tag names: a loss by its place in [`TAGS`], or another value.
+enum Tag {
+    Loss(usize),
+    Other(Measure),
+}
+
+impl Tag {
+    fn of(name: &[u8]) -> Option<Self> {
+        let place = TAGS.iter().position(|tag| tag.as_bytes() == name);
+        let other = || Measure::of_tag(std::str::from_utf8(name).ok()?);
+        place.map(Self::Loss).or_else(|| other().map(Self::Other))
+    }
+}
+
 /// Reads a `Summary.Value` with a known tag: `tag` is its field 1, `simple_value` 2, `tensor` 8.
-fn scalar(bytes: &[u8]) -> Option<(usize, f64)> {
+fn scalar(bytes: &[u8]) -> Option<(Tag, f64)> {
     let (mut tag, mut loss) = (None, None);
     for field in Fields(bytes) {
         match field {
-            (1, Value::Bytes(name)) => tag = TAGS.iter().position(|tag| tag.as_bytes() == name),
+            (1, Value::Bytes(name)) => tag = Tag::of(name),
             (2, Value::Four(number)) => loss = Some(f64::from(f32::from_le_bytes(number))),
             (8, Value::Bytes(tensor)) => loss = loss.or(first_of(tensor)),
             _ => {}

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Series;
+use super::{Measure, Series};
 
 /// With fewer finite values there is no trend.
 const LEAST_VALUES: usize = 8;
@@ -24,8 +24,11 @@ pub enum Trend {
     Flat,
     /// The end is far above the begin or the lowest stretch.
     Diverged,
-    /// The last value, or more than a tenth of all values, is NaN or infinite.
+    /// The last value, or more than a tenth of all values, is NaN or infinite, or the gradient norms tell so of a loss
+    /// for which the trainer prints a number.
     NotANumber,
+    /// Every loss is exactly 0.
+    Zero,
     /// There are too few values for a trend.
     TooShort,
 }
@@ -36,8 +39,11 @@ pub fn trend(series: &Series) -> Trend {
     let values: Vec<f64> = series.points.iter().map(|point| point.value).collect();
     let finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
     let ends_broken = values.last().is_some_and(|value| !value.is_finite());
-    if ends_broken || (values.len() - finite.len()) * 10 > values.len() {
+    if ends_broken || (values.len() - finite.len()) * 10 > values.len() || is_hidden(series) {
         return Trend::NotANumber;
+    }
+    if series.is_zero() {
+        return Trend::Zero;
     }
     if finite.len() < LEAST_VALUES {
         return Trend::TooShort;
@@ -56,6 +62,15 @@ pub fn trend(series: &Series) -> Trend {
     } else {
         Trend::Flat
     }
+}
+
+/// Returns true if the log shows that the loss is not a number, although it prints one. A few gradient norms that are
+/// not finite are normal: with fp16, the scaler of the loss skips such steps.
+fn is_hidden(series: &Series) -> bool {
+    let norms = series.other(Measure::GradientNorm);
+    let broken = norms.iter().filter(|norm| !norm.value.is_finite()).count();
+    let ends_broken = norms.last().is_some_and(|last| !last.value.is_finite());
+    series.zero_for_nan_since.is_some() || broken * 2 > norms.len() || (ends_broken && broken * 10 > norms.len())
 }
 
 /// Returns the median of some finite values; for an even number of values the mean of the two middle ones.

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod kinds;
+
 fn read(log: &[u8]) -> Series {
     let mut reader = LogReader::new();
     reader.feed(log);
@@ -14,7 +16,11 @@ fn read(log: &[u8]) -> Series {
 
 /// Formats the points as `step:value`.
 fn short(series: &Series) -> String {
-    series.points.iter().map(|point| format!("{}:{}", point.step, point.value)).collect::<Vec<_>>().join(" ")
+    short_of(&series.points)
+}
+
+fn short_of(points: &[Point]) -> String {
+    points.iter().map(|point| format!("{}:{}", point.step, point.value)).collect::<Vec<_>>().join(" ")
 }
 
 fn of(log: &str) -> (Option<Source>, String) {
@@ -259,6 +265,9 @@ fn trends() {
     assert_eq!(trend_of([3.0, 2.0, 1.0]), Trend::TooShort);
     assert_eq!(trend_of([3.0, f64::NAN]), Trend::NotANumber);
     assert_eq!(trend_of([]), Trend::TooShort);
+    assert_eq!(trend_of([0.0, 0.0]), Trend::Zero, "also when it is short");
+    assert_eq!(trend_of([0.0; 50]), Trend::Zero);
+    assert_eq!(trend_of([0.0, 0.0, 1e-9]), Trend::TooShort);
 }
 
 fn file(name: &str, bytes: &[u8]) -> Result<Series, String> {
@@ -276,13 +285,18 @@ fn files_of_transformers_and_llama_factory() {
     assert!(file("trainer_log.jsonl", b"<html>\n").is_err_and(|error| error.contains("no line of JSON")));
 
     let state = json!({"global_step": 30, "max_steps": 30, "best_metric": null, "note": "NaN \" Infinity", "log_history": [
-        {"step": 10, "loss": 2.5, "epoch": 0.1}, {"step": 20, "loss": -7}, {"step": 20, "eval_loss": 3.0},
+        {"step": 10, "loss": 2.5, "epoch": 0.1, "learning_rate": 0.5, "grad_norm": 4}, {"step": 20, "loss": -7}, {"step": 20, "eval_loss": 3.0},
         {"step": 30, "loss": "Infinity"}, {"step": 30, "train_runtime": 9.5, "train_loss": 2.25},
     ]});
     let state = state.to_string().replace("\"Infinity\"", "Infinity").replace("-7", "NaN");
     let series = file("trainer_state.json", state.as_bytes()).expect("a series");
     assert_eq!((series.source, short(&series)), (Some(Source::TrainerState), "10:2.5 20:NaN 30:inf".to_owned()));
     assert_eq!((series.steps_seen, series.steps_wanted), (30, Some(30)));
+    assert_eq!(short_of(series.other(Measure::EvalLoss)), "20:3");
+    assert_eq!(short_of(series.other(Measure::LearningRate)), "10:0.5");
+    assert_eq!(short_of(series.other(Measure::GradientNorm)), "10:4");
+    let other_name = read_any("state.json", state.as_bytes()).expect("a series");
+    assert_eq!((other_name.source, short(&other_name)), (Some(Source::TrainerState), short(&series)));
     assert!(file("trainer_state.json", b"[1]").is_err_and(|error| error.contains("not the state of a trainer")));
     assert!(from_file("adapter_config.json", &b"{}"[..]).is_none());
 }
@@ -329,6 +343,9 @@ fn event_files_of_tensorboard() {
     let name = "logs/20261123/events.out.tfevents.1763917000.host.12.0";
     let series = file(name, &whole).expect("a series");
     assert_eq!((series.source, short(&series)), (Some(Source::TensorBoard), "1:0.5 2:NaN 3:0.25".to_owned()));
+    assert_eq!(short_of(series.other(Measure::EvalLoss)), "1:9");
+    assert_eq!(short_of(series.other(Measure::LearningRate)), format!("1:{}", f64::from(1e-4_f32)));
+    assert_eq!(read_any("renamed", &*whole).expect("a series").points.len(), 3, "by its content");
     assert!(!series.averaged);
     let averaged = file(name, &[whole.clone(), scalar(1, "loss/average", &simple(0.75))].concat()).expect("a series");
     assert_eq!((averaged.averaged, short(&averaged)), (true, "1:0.75".to_owned()));
@@ -385,6 +402,12 @@ fn nasty_log() -> impl Strategy<Value = Vec<u8>> {
         "=",
         "epoch 2 step 1 loss 3\n",
         "{\"step\": 7, \"loss\": 1}\n",
+        "{'loss': 0.0, 'grad_norm': nan, 'eval_loss': 2}\n",
+        "3/7 ━━━━ 1s 2ms/step - loss: 1\n",
+        "Epoch 0/4 ━━━━━ 3/7 0:00:01 train_loss: 2\n",
+        "loss 5: 12it [00:01, 2it/s, lr=1]",
+        "loss: 0.25\n",
+        "Epoch 2/3\n",
     ];
     let part = prop_oneof![
         1 => any::<Vec<u8>>(),
