@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -12,10 +12,12 @@ use serde_json::json;
 use super::problems::{self, number_of};
 use super::table::{Colour, Table, inert, paint, wants_colours, width_of};
 use crate::domain::Problem;
-use crate::lora::weights::{self, Comparison, Module, Private, Report, median};
+use crate::lora::weights::{self, Comparison, Family, Module, Private, Report, median};
 
 /// Size of the read buffer, in bytes.
 const BUFFER: usize = 256 << 10;
+/// Maximum number of bytes read of a config beside the weights.
+const MAX_CONFIG: u64 = 1 << 20;
 /// Length of the longest bar, in characters.
 const BAR: usize = 20;
 /// Maximum number of modules of a comparison that are shown; the JSON has all.
@@ -53,6 +55,8 @@ pub(super) struct Arguments {
 #[derive(Debug, Default)]
 struct Facts {
     report: Option<Report>,
+    /// The programs that are certain to load the file.
+    programs: Vec<String>,
     base: Option<Report>,
     comparison: Option<Comparison>,
     problems: Vec<Problem>,
@@ -61,6 +65,11 @@ struct Facts {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let mut facts = Facts::default();
     facts.report = inspected(&arguments.file, &mut facts.problems, Report::problems)?;
+    if let Some(report) = &facts.report {
+        let found = of_config(&arguments.file, report)?;
+        facts.programs = if problems::has_errors(&found) { Vec::new() } else { report.programs() };
+        facts.problems.extend(found);
+    }
     if let Some(base) = &arguments.against {
         // The base itself is not inspected; it only has to be readable.
         facts.base = inspected(base, &mut facts.problems, |_| Vec::new())?;
@@ -69,8 +78,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         }
     }
     if arguments.json {
-        let Facts { report, comparison, problems, .. } = &facts;
-        let json = json!({"report": report, "against": comparison, "problems": problems});
+        let Facts { report, programs, comparison, problems, .. } = &facts;
+        let json = json!({"report": report, "programs": programs, "against": comparison, "problems": problems});
         super::print(&format!("{}\n", serde_json::to_string_pretty(&json)?))?;
     } else {
         let stdout = std::io::stdout();
@@ -106,14 +115,37 @@ fn inspected(
     Ok(report)
 }
 
+/// Compares an adapter with the config of PEFT beside it.
+fn of_config(path: &Path, report: &Report) -> anyhow::Result<Vec<Problem>> {
+    let is_adapter = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("adapter_model"));
+    let config = path.with_file_name(weights::ADAPTER_CONFIG);
+    if !(is_adapter || report.family == Some(Family::Peft)) || !config.is_file() {
+        return Ok(Vec::new());
+    }
+    let mut text = Vec::new();
+    opened(&config)?
+        .take(MAX_CONFIG)
+        .read_to_end(&mut text)
+        .with_context(|| format!("cannot read {}", config.display()))?;
+    let file = Some(path.display().to_string());
+    let problems = report.problems_with(&text).into_iter();
+    Ok(problems.map(|problem| Problem { file: file.clone(), ..problem }).collect())
+}
+
 /// Renders the facts for people.
 fn render(facts: &Facts, colours: bool, width: Option<usize>) -> String {
     let Some(report) = &facts.report else {
         return problems::render(&facts.problems, colours);
     };
-    let mut sections = vec![head(report, colours)];
+    let mut sections = vec![head(report, &facts.programs, colours)];
     if !report.modules.is_empty() {
         sections.push(blocks(report, colours).render(colours, width));
+    }
+    if report.modules.iter().any(|module| module.is_dora) {
+        sections.push(
+            "The norms of DoRA are those of the products alone: the effect of its magnitudes depends on the base model.\n"
+                .to_owned(),
+        );
     }
     if let Some(comparison) = &facts.comparison {
         sections.push(compared(comparison, colours, width));
@@ -125,9 +157,9 @@ fn render(facts: &Facts, colours: bool, width: Option<usize>) -> String {
 }
 
 /// Renders the kind of the file and the metadata of its trainer, as names and values.
-fn head(report: &Report, colours: bool) -> String {
+fn head(report: &Report, programs: &[String], colours: bool) -> String {
     let mut facts: Vec<(&str, String)> = Vec::new();
-    let methods = counted(report.modules.iter().map(|module| module.method.name()));
+    let methods = counted(report.modules.iter().map(Module::method_name));
     facts.extend(report.family.map(|family| ("family", format!("{}, {methods}", family.name()))));
     let ranks = counted(report.modules.iter().filter_map(|module| module.rank));
     facts.push(("rank", if ranks.is_empty() { "none".to_owned() } else { ranks }));
@@ -138,6 +170,9 @@ fn head(report: &Report, colours: bool) -> String {
     facts.push(("numbers", format!("{} in {tensors}, {}", report.parameters, dtypes.join(" and "))));
     facts.push(("size", ByteSize(report.bytes).to_string()));
     facts.push(("sha256", report.sha256.clone()));
+    if !programs.is_empty() {
+        facts.push(("loads in", programs.join(", ")));
+    }
     let noted = |(key, name): &(&'static str, &'static str)| Some((*name, report.metadata.get(*key)?.clone()));
     facts.extend(WORTH.iter().filter_map(noted).filter(|(_, value)| value != "None"));
     let of_data_set = report.private.iter().filter_map(|fact| match fact {

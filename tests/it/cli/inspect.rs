@@ -56,6 +56,19 @@ fn weights_without_training_are_an_error() {
 }
 
 #[test]
+fn an_adapter_is_compared_with_the_config_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = weights(folder.path(), "adapter_model.safetensors", [1.0, 0.0], &json!({}));
+    std::fs::write(folder.path().join("adapter_config.json"), r#"{"r": 16, "target_modules": ["to_k"]}"#).unwrap();
+    let (code, out, _) = said(&[&file]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("adapter_config.json says r 16") && !out.contains("loads in"), "{out}");
+    let other = weights(folder.path(), "other.safetensors", [1.0, 0.0], &json!({}));
+    let (code, out, _) = said(&[&other]);
+    assert!(code == Some(0) && out.contains("loads in  diffusers, ComfyUI"), "the config is of another file: {out}");
+}
+
+#[test]
 fn two_files_are_compared() {
     let folder = tempfile::tempdir().unwrap();
     let file = weights(folder.path(), "a.safetensors", [1.0, 0.0], &json!({}));

@@ -4,6 +4,7 @@ mod condition;
 mod doctor;
 mod inspect;
 mod lint;
+mod losses;
 mod mock;
 mod plan;
 mod repo;

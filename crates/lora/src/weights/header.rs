@@ -99,7 +99,7 @@ fn unreadable(message: String) -> Error {
 /// Returns the error for a file whose first eight bytes cannot be the length of a header.
 fn no_header(start: &[u8], length: Option<u64>) -> Error {
     let message = match (foreign::format_name(start), length) {
-        (Some(told), _) => told.to_owned(),
+        (Some(told), _) => told.into_owned(),
         (None, None) => format!("this file has only {} bytes: it was cut off, so copy or save it again", start.len()),
         (None, Some(length)) if length < 2 => {
             format!("this is not a safetensors file: its header should have {length} bytes, but even `{{}}` has two")

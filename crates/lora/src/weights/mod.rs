@@ -4,6 +4,7 @@
 //! which is bounded ([`MAX_HEADER`], [`MAX_TENSORS`]), a few numbers for each tensor, and small matrices for the norms.
 //! Everything in a file is checked before it is used.
 
+mod adapter;
 mod compare;
 mod dtype;
 mod foreign;
@@ -13,6 +14,7 @@ mod names;
 mod private;
 mod problems;
 mod product;
+mod programs;
 mod stats;
 mod summary;
 
@@ -27,6 +29,7 @@ use header::{Header, Tensor};
 use modules::{Layout, Seen};
 use stats::{Sums, Window};
 
+pub use adapter::ADAPTER_CONFIG;
 pub use compare::{Comparison, Difference, compare};
 pub use dtype::Dtype;
 pub use header::{MAX_HEADER, MAX_TENSORS};

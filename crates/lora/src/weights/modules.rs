@@ -20,6 +20,8 @@ pub struct Module {
     pub block: String,
     /// The method that makes the change.
     pub method: Method,
+    /// True if the change has magnitudes of DoRA, too. The norm is without them: their effect depends on the base model.
+    pub is_dora: bool,
     /// The rank; `None` when the module is not made of products, or its tensors disagree.
     pub rank: Option<u64>,
     /// The alpha, if the file has one.
@@ -34,6 +36,18 @@ pub struct Module {
     pub missing: Vec<&'static str>,
     /// The ranks of up and down, if they disagree.
     pub disagreeing: Option<(u64, u64)>,
+}
+
+impl Module {
+    /// Returns the name of the method for display.
+    pub fn method_name(&self) -> &'static str {
+        match (self.method, self.is_dora) {
+            (Method::Lora, true) => "DoRA",
+            (Method::LoHa, true) => "LoHa with DoRA",
+            (Method::LoKr, true) => "LoKr with DoRA",
+            (method, _) => method.name(),
+        }
+    }
 }
 
 /// A tensor and its role in a module. `tensor` is an index into the tensors of the file.
@@ -198,6 +212,7 @@ impl Draft {
             part: names::part(&self.name),
             block: names::block(&self.name).to_owned(),
             method: self.method,
+            is_dora: self.member(Role::Magnitude).is_some(),
             rank,
             alpha,
             norm: norm.map(|norm| norm * scale.abs()).filter(|norm| norm.is_finite()),

@@ -8,6 +8,9 @@ use serde::Serialize;
 pub enum Family {
     /// sd-scripts and its front ends, also LyCORIS: `lora_unet_…lora_down.weight`, with an alpha for each module.
     Kohya,
+    /// OneTrainer, tools around ComfyUI and others: the endings of sd-scripts behind dotted names, such as
+    /// `diffusion_model.…lora_down.weight`.
+    Dotted,
     /// The scripts of diffusers before they used PEFT: `unet.…lora.down.weight`, without alpha.
     DiffusersOld,
     /// diffusers, ai-toolkit and others: `transformer.…lora_A.weight`.
@@ -21,6 +24,7 @@ impl Family {
     pub fn name(self) -> &'static str {
         match self {
             Self::Kohya => "kohya (sd-scripts)",
+            Self::Dotted => "dotted names (ComfyUI, OneTrainer)",
             Self::DiffusersOld => "diffusers, old style",
             Self::Diffusers => "diffusers (PEFT)",
             Self::Peft => "PEFT",
@@ -86,27 +90,29 @@ pub(super) enum Role {
     Weight,
     /// The scale times the rank.
     Alpha,
-    /// A tensor that belongs to the module but is not a factor: magnitudes of DoRA, biases, marks.
+    /// The norms of the weights' rows or columns, which DoRA trains apart.
+    Magnitude,
+    /// A tensor that belongs to the module but is not a factor: biases, marks.
     Beside,
 }
 
 use Method::{Full, GLora, Ia3, LoHa, LoKr, Lora, Oft};
-use Role::{Alpha, Beside, Core, Down, Up, Weight, Whole};
+use Role::{Alpha, Beside, Core, Down, Magnitude, Up, Weight, Whole};
 
 /// The endings of names with their method and role. Where one ending includes another, the longer comes first.
-const ENDINGS: [(&str, Option<Method>, Role); 46] = [
+const ENDINGS: [(&str, Option<Method>, Role); 47] = [
     (".lora_down.weight", Some(Lora), Down(0)),
     (".lora_up.weight", Some(Lora), Up(0)),
     (".lora_mid.weight", Some(Lora), Core(0)),
     (".lora_A.weight", Some(Lora), Down(0)),
     (".lora_B.weight", Some(Lora), Up(0)),
-    (".lora_A.default.weight", Some(Lora), Down(0)),
-    (".lora_B.default.weight", Some(Lora), Up(0)),
+    (".lora_linear_layer.down.weight", Some(Lora), Down(0)),
+    (".lora_linear_layer.up.weight", Some(Lora), Up(0)),
     (".lora_B.bias", Some(Lora), Beside),
     (".lora_embedding_A", Some(Lora), Down(0)),
     (".lora_embedding_B", Some(Lora), Up(0)),
-    (".lora_magnitude_vector.weight", Some(Lora), Beside),
-    (".lora_magnitude_vector", Some(Lora), Beside),
+    (".lora_magnitude_vector.weight", Some(Lora), Magnitude),
+    (".lora_magnitude_vector", Some(Lora), Magnitude),
     (".lora.down.weight", Some(Lora), Down(0)),
     (".lora.up.weight", Some(Lora), Up(0)),
     ("_lora.down.weight", Some(Lora), Down(0)),
@@ -137,7 +143,8 @@ const ENDINGS: [(&str, Option<Method>, Role); 46] = [
     (".diff_b", None, Beside),
     (".w_norm", Some(Full), Whole(0)),
     (".b_norm", None, Beside),
-    (".dora_scale", None, Beside),
+    (".set_weight", Some(Full), Whole(0)),
+    (".dora_scale", None, Magnitude),
     (".scale", None, Beside),
     (".alpha", None, Alpha),
     (".weight", None, Weight),
@@ -158,8 +165,31 @@ impl<'a> Name<'a> {
             let module = name.strip_suffix(ending)?;
             Some(Self { module, method: *method, role: *role })
         };
-        ENDINGS.iter().find_map(ending).filter(|name| !name.module.is_empty())
+        let whole = ENDINGS.iter().find_map(ending);
+        let is_known = whole.is_some_and(|name| name.method.is_some());
+        let with_adapter = || adapted(name).map(|(read, _)| read);
+        if is_known { whole } else { with_adapter().or(whole) }.filter(|name| !name.module.is_empty())
     }
+}
+
+/// Parses a name that has the name of an adapter in its ending, as in PEFT's memory: `….lora_A.default.weight`.
+fn adapted(name: &str) -> Option<(Name<'_>, &str)> {
+    ENDINGS.iter().filter(|(_, method, _)| matches!(method, Some(Lora | LoHa | LoKr))).find_map(
+        |(ending, method, role)| {
+            let begin = ending.strip_suffix(".weight").unwrap_or(ending);
+            let (module, rest) = name.rsplit_once(begin)?;
+            let rest = rest.strip_prefix('.')?;
+            let adapter = rest.strip_suffix(".weight").unwrap_or(rest);
+            let is_name = !adapter.is_empty() && adapter != "weight" && adapter != "bias" && !adapter.contains('.');
+            is_name.then_some((Name { module, method: *method, role: *role }, adapter))
+        },
+    )
+}
+
+/// Returns the name of an adapter that was left in a tensor's name.
+pub(super) fn adapter(name: &str) -> Option<&str> {
+    let is_known = ENDINGS.iter().any(|(ending, method, _)| method.is_some() && name.ends_with(ending));
+    if is_known { None } else { adapted(name).map(|(_, adapter)| adapter) }
 }
 
 /// Returns the family of a name that [`Name::read`] accepts.
@@ -171,13 +201,15 @@ pub(super) fn family(name: &str, module: &str) -> Family {
     } else if name.contains(".lora_A.") || name.contains(".lora_B.") || name.contains(".lora_magnitude") {
         let is_image = module.starts_with("model.") || !module.contains('.');
         if is_image { Family::Peft } else { Family::Diffusers }
-    } else {
+    } else if module.starts_with("lora_") || module.starts_with("lycoris_") {
         Family::Kohya
+    } else {
+        Family::Dotted
     }
 }
 
 /// The prefixes of module names, with the part of the model that they stand for.
-const PARTS: [(&str, &str); 16] = [
+const PARTS: [(&str, &str); 21] = [
     ("lora_te1_", "text encoder 1"),
     ("lora_te2_", "text encoder 2"),
     ("lora_te3_", "text encoder 3"),
@@ -185,6 +217,12 @@ const PARTS: [(&str, &str); 16] = [
     ("lora_unet_double_blocks", "transformer"),
     ("lora_unet_single_blocks", "transformer"),
     ("lora_unet_joint_blocks", "transformer"),
+    // Wan, Lumina and models of diffusers, as musubi-tuner and sd-scripts name them.
+    ("lora_unet_blocks_", "transformer"),
+    ("lora_unet_layers_", "transformer"),
+    ("lora_unet_transformer_blocks_", "transformer"),
+    ("lora_unet_single_transformer_blocks_", "transformer"),
+    ("lora_unet_double_stream_blocks_", "transformer"),
     ("lora_unet_", "U-Net"),
     ("lora_transformer_", "transformer"),
     ("lycoris_", "model"),
@@ -236,6 +274,9 @@ mod tests {
             ("down_blocks.0.attn1.processor.to_k", "_lora.down.weight", Lora, Down(0), Family::DiffusersOld),
             ("transformer.blocks.3.attn.to_q", ".lora_A.weight", Lora, Down(0), Family::Diffusers),
             ("diffusion_model.blocks.3.to_q", ".lora_B.default.weight", Lora, Up(0), Family::Diffusers),
+            ("diffusion_model.blocks.3.to_q", ".lora_down.weight", Lora, Down(0), Family::Dotted),
+            ("transformer.blocks.3.to_q", ".lora_A.my_style.weight", Lora, Down(0), Family::Diffusers),
+            ("base_model.model.layers.0.q_proj", ".hada_w1_a.default", LoHa, Up(0), Family::Peft),
             ("base_model.model.model.embed_tokens", ".lora_embedding_A", Lora, Down(0), Family::Peft),
             ("base_model.model.lm_head", ".lora_B.weight", Lora, Up(0), Family::Peft),
         ] {

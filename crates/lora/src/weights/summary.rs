@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Report, median};
+use super::{Module, Report, median};
 use crate::domain::Problem;
 
 /// Maximum number of values kept of a fact that has one value in most files.
@@ -57,7 +57,7 @@ pub struct Block {
 impl Summary {
     /// Summarizes a report.
     pub fn of(report: &Report) -> Self {
-        let methods: BTreeSet<&str> = report.modules.iter().map(|module| module.method.name()).collect();
+        let methods: BTreeSet<&str> = report.modules.iter().map(Module::method_name).collect();
         let ranks: BTreeSet<u64> = report.modules.iter().filter_map(|module| module.rank).collect();
         Self {
             sha256: report.sha256.clone(),

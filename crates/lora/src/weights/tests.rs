@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// Builds a file of F32 tensors from their names, shapes and numbers.
-fn file(tensors: &[(&str, &[u64], &[f32])], metadata: &Value) -> Vec<u8> {
+pub(super) fn file(tensors: &[(&str, &[u64], &[f32])], metadata: &Value) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".to_owned(), metadata.clone());
     let mut data = Vec::new();
@@ -76,7 +76,16 @@ fn each_fault_has_its_rule() {
         (vec![(up, &[], &[1.0]), (down, &[1, 2], &two)], &none, "weights-rank-mismatch"),
         (vec![("model.layers.0.weight", &[2], &two)], &none, "weights-unknown"),
         (vec![], &none, "weights-empty"),
-        (vec![("a.lora_up.weight", &[2, 1], &two), ("a.lora_down.weight", &[1, 2], &two)], &none, "weights-alpha"),
+        (
+            vec![("lora_a.lora_up.weight", &[2, 1], &two), ("lora_a.lora_down.weight", &[1, 2], &two)],
+            &none,
+            "weights-alpha",
+        ),
+        (
+            vec![("module.a.lora_B.weight", &[2, 1], &two), ("module.a.lora_A.weight", &[1, 2], &two)],
+            &none,
+            "weights-names",
+        ),
         (vec![("a.hada_w1_a", &[2, 1], &two), ("a.hada_w1_b", &[1, 2], &two)], &none, "weights-unpaired"),
         (
             vec![(up, &[2, 1], &two), (down, &[1, 2], &two)],
@@ -87,6 +96,15 @@ fn each_fault_has_its_rule() {
             vec![(up, &[2, 1], &two), (down, &[1, 2], &two)],
             &json!({"ss_network_dim": "8", "ss_network_module": "networks.lora"}),
             "weights-rank-mismatch",
+        ),
+        (
+            vec![
+                ("lora_a.lora_up.weight", &[2, 1], &two),
+                ("lora_a.lora_down.weight", &[1, 2], &two),
+                ("lora_a.alpha", &[], &[1.0]),
+            ],
+            &json!({"ss_network_dim": "1", "ss_network_alpha": "4.0", "ss_network_module": "networks.lora"}),
+            "weights-alpha",
         ),
     ] {
         assert_eq!(rules(&file(&tensors, metadata)), [rule], "{tensors:?}");
@@ -190,7 +208,12 @@ fn hostile_headers_are_refused_with_the_reason() {
 fn what_is_no_safetensors_file_is_named() {
     for (bytes, what) in [
         (&b""[..], "empty"),
-        (b"PK\x03\x04\x00\x00\x08\x08\x00\x00", "pickle of torch.save"),
+        (b"PK\x03\x04\x00\x00\x08\x08\x00\x00smoke/data.pkl", "pickle of torch.save"),
+        (b"PK\x03\x04\x00\x00\x08\x08\x00\x00smoke/lora.safetensors", "a zip archive"),
+        (b"\x93NUMPY\x01\x00", "array of NumPy"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"\x89PNG\r\n\x1a\n", "an image"),
+        (b"GGUF\x03\0\0\0\x02\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x0c\0\0\0\0\0\0\0general.type", "2 tensors"),
         (b"\x80\x02}q\x00(X\x0a\x00\x00\x00", "Python pickle"),
         (b"<!DOCTYPE html><html></html>", "web page"),
         (b"  \n<HTML><body>", "web page"),

@@ -1,11 +1,25 @@
 //! The rules for weights, one function each, and the table of them.
 
-use super::{Family, Method, Module, Private, Report, shortened};
+mod places;
+mod wrappers;
+
+use super::{Family, Method, Module, Private, Report, adapter, shortened};
 use crate::domain::{Problem, Severity};
 
 type Rule = fn(&Report) -> Vec<Problem>;
 
-const RULES: [Rule; 8] = [nan, unpaired, rank_mismatch, untrained, unknown, outlier, alpha, private_metadata];
+const RULES: [Rule; 10] = [
+    nan,
+    unpaired,
+    rank_mismatch,
+    places::untrained,
+    wrappers::wrapped,
+    adapter::of_metadata,
+    unknown,
+    outlier,
+    alpha,
+    private_metadata,
+];
 
 /// A change stands out when it is this many times larger than the median.
 const OUTLYING: f64 = 30.0;
@@ -25,14 +39,14 @@ pub(super) fn problem(severity: Severity, rule: &str, message: String, key: Opti
 }
 
 /// Formats names as `a, b, c and 4 more`.
-fn listed(names: &[&str]) -> String {
+pub(super) fn listed(names: &[&str]) -> String {
     let named: Vec<String> = names.iter().take(NAMED).map(|name| shortened(name, 120)).collect();
     let more = names.len().saturating_sub(NAMED);
     named.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
 }
 
 /// Formats a count as `1 module` or `2 modules`.
-fn modules(count: usize) -> String {
+pub(super) fn modules(count: usize) -> String {
     format!("{count} module{}", if count == 1 { "" } else { "s" })
 }
 
@@ -109,33 +123,23 @@ fn rank_mismatch(report: &Report) -> Vec<Problem> {
         );
         problems.push(problem(Severity::Warning, "weights-rank-mismatch", message, Some("ss_network_dim")));
     }
+    problems.extend(other_alpha(report).filter(|_| is_plain && !has_own_ranks));
     problems
 }
 
-fn untrained(report: &Report) -> Vec<Problem> {
-    let all = report.modules.iter().all(|module| module.is_zero);
-    let severity = if all { Severity::Error } else { Severity::Warning };
-    of_modules(
-        report,
-        "weights-untrained",
-        severity,
-        |module| module.is_zero,
-        |found, names| {
-            if all {
-                let what = modules(found.len());
-                return format!(
-                    "nothing was learned: in {what} a factor of the change is all zero, as before the first step; check \
-                 that the training made steps, and that the learning rate is above zero"
-                );
-            }
-            format!(
-                "{} of {} learned nothing, a factor is all zero: {names}; at a very small resolution this is normal for \
-             attention in the middle of a U-Net",
-                found.len(),
-                modules(report.modules.len())
-            )
-        },
-    )
+/// Returns a problem if no module has the alpha that the metadata of sd-scripts have.
+fn other_alpha(report: &Report) -> Option<Problem> {
+    let wanted: f32 = report.metadata.get("ss_network_alpha")?.parse().ok()?;
+    let alphas = || report.modules.iter().filter_map(|module| module.alpha);
+    let has_own = report.metadata.get("ss_network_args").is_some_and(|args| args.contains("alpha"));
+    if has_own || alphas().next().is_none() || alphas().any(|alpha| (alpha - wanted).abs() <= 1e-3 * wanted.abs()) {
+        return None;
+    }
+    let message = format!(
+        "no module has the alpha {wanted} of ss_network_alpha in the metadata: the file was changed, or its metadata \
+         belong to another file"
+    );
+    Some(problem(Severity::Warning, "weights-alpha", message, Some("ss_network_alpha")))
 }
 
 fn unknown(report: &Report) -> Vec<Problem> {
@@ -175,6 +179,7 @@ fn outlier(report: &Report) -> Vec<Problem> {
 }
 
 fn alpha(report: &Report) -> Vec<Problem> {
+    // Files with dotted names have an alpha or not, and mean it.
     let is_kohya = report.family == Some(Family::Kohya);
     let lacks = |module: &Module| is_kohya && module.method == Method::Lora && module.alpha.is_none();
     let mut problems = of_modules(report, "weights-alpha", Severity::Warning, lacks, |found, names| {
