@@ -94,7 +94,12 @@ fn count(text: &str) -> Option<u64> {
         _ => return text.parse().ok(),
     };
     let number: f64 = number.parse().ok()?;
-    super::lines::as_count((number * factor).round())
+    as_count((number * factor).round())
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only what a count can be")]
+pub(super) fn as_count(number: f64) -> Option<u64> {
+    (0.0..9e15).contains(&number).then_some(number as u64)
 }
 
 /// Compiles one of our own patterns, which are known to be valid.

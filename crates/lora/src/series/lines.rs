@@ -100,11 +100,6 @@ pub(super) fn is_training(label: &str) -> bool {
     label.is_empty() || words().any(|word| WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)))
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only what a count can be")]
-pub(super) fn as_count(number: f64) -> Option<u64> {
-    (0.0..9e15).contains(&number).then_some(number as u64)
-}
-
 /// Returns the count and the total after a word.
 fn counted(word: &Regex, text: &str) -> Option<Counted> {
     let found = word.captures(text)?;

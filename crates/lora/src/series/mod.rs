@@ -5,6 +5,7 @@
 //! of lines and files.
 
 mod bars;
+mod count;
 mod error;
 mod files;
 mod grow;

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bars::{Bar, Style, fact};
+use super::bars::{Bar, Style, as_count, fact};
+use super::count::{Count, Covers, Told};
 use super::grow::{Facts, Growing};
-use super::lines::{self, Counted, as_count, is_evaluation, is_training};
+use super::lines::{self, Counted, is_evaluation, is_training};
 use super::measures::beside;
 use super::{Series, Source};
 
@@ -12,34 +13,21 @@ use super::{Series, Source};
 #[derive(Debug, Clone)]
 struct Seen {
     source: Source,
-    step: u64,
-    total: Option<u64>,
-    /// The epoch and the total number of epochs.
-    epoch: Option<Counted>,
+    told: Told,
     facts: Facts,
-    counts: Counts,
 }
 
-/// What the count of a line covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Counts {
-    Training,
-    /// One epoch: the next begins at 0 again.
-    Epoch,
-    /// The training or an epoch, which only a new start after the end shows.
-    Unknown,
-}
+impl Seen {
+    /// Sets what the count covers.
+    fn covering(mut self, covers: Covers) -> Self {
+        self.told.covers = covers;
+        self
+    }
 
-/// The current count of steps. Some trainers restart the count in each epoch.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Count {
-    step: u64,
-    total: Option<u64>,
-    epoch: Option<u64>,
-    /// True when the first epoch is 0, as in Lightning.
-    from_zero: bool,
-    /// The number of steps in earlier epochs.
-    before: u64,
+    fn in_epoch(mut self, epoch: Option<Counted>) -> Self {
+        self.told.epoch = epoch;
+        self
+    }
 }
 
 /// The step number of dicts that do not contain one. The bar that transformers draws right after the dict has it, as
@@ -127,31 +115,26 @@ impl Parser {
     }
 
     fn bar(&mut self, bar: &Bar<'_>) {
-        let told = lines::loss(bar.rest).or_else(|| lines::loss_in_words(bar.rest));
-        let loss = told.or_else(|| lines::loss_in_words(bar.label));
+        let in_facts = lines::loss(bar.rest).or_else(|| lines::loss_in_words(bar.rest));
+        let loss = in_facts.or_else(|| lines::loss_in_words(bar.label));
         let text = format!("{} {}", bar.label, bar.rest);
-        let seen = |source| Seen {
-            source,
-            step: bar.done,
-            total: bar.total,
-            epoch: None,
-            facts: beside(loss, &text),
-            counts: Counts::Training,
-        };
+        let told = Told { step: bar.done, total: bar.total, epoch: None, covers: Covers::Training };
+        let seen = |source| Seen { source, told, facts: beside(loss, &text) };
         match (bar.style, bar.label) {
             (Style::Keras, _) => self.keras(bar, seen(Source::Plain)),
             (_, label) if is_evaluation(label) => {}
             (Style::Tqdm, "") if loss.is_none() => self.bare_bar(bar),
             (Style::Tqdm, "steps") => self.take(seen(Source::SdScripts)),
             (Style::Tqdm, label) if label.ends_with("Steps") => self.take(seen(Source::Diffusers)),
-            (Style::Tqdm, "step") => self.take(Seen { counts: Counts::Epoch, ..seen(Source::OneTrainer) }),
-            (_, "epoch") if loss.is_none() => self.epochs = bar.total,
+            (Style::Tqdm, "step") => self.take(seen(Source::OneTrainer).covering(Covers::Epoch)),
+            (_, "epoch" | "epochs" | "Epoch" | "Epochs") if loss.is_none() => self.epochs = bar.total,
             (_, label) if loss.is_none() && is_training(label) => self.move_on(bar),
             _ if loss.is_none() => {}
             _ if bar.rest.starts_with("lr: ") => self.take(seen(Source::AiToolkit)),
             (style, label) => {
-                let counts = if style == Style::Rich { Counts::Epoch } else { Counts::Unknown };
-                self.take(Seen { epoch: lines::epoch(label).or(self.epoch), counts, ..seen(Source::Plain) });
+                let covers = if style == Style::Rich { Covers::Epoch } else { Covers::Unknown };
+                let epoch = lines::epoch(label).or(self.epoch);
+                self.take(seen(Source::Plain).covering(covers).in_epoch(epoch));
             }
         }
     }
@@ -161,7 +144,7 @@ impl Parser {
     fn keras(&mut self, bar: &Bar<'_>, seen: Seen) {
         let is_new = self.series().points.is_empty() || self.epoch.map(|(epoch, _)| epoch) != self.count.epoch;
         if seen.facts.loss.is_some() && (is_new || (bar.done >= self.count.step && bar.total == self.count.total)) {
-            self.take(Seen { epoch: self.epoch, counts: Counts::Epoch, ..seen });
+            self.take(seen.covering(Covers::Epoch).in_epoch(self.epoch));
         }
     }
 
@@ -193,13 +176,10 @@ impl Parser {
         if self.apart.is_used && self.series().source == Some(Source::Plain) {
             let went_back = before.is_some_and(|(done, _)| bar.done < done);
             let step = if went_back { bar.done } else { bar.done.max(self.count.step) };
-            let seen = (step, bar.total, lines::epoch(bar.label).or(self.epoch));
-            self.take_apart(seen, Facts::default());
+            let epoch = lines::epoch(bar.label).or(self.epoch);
+            let told = Told { step, total: bar.total, epoch, covers: Covers::Unknown };
+            self.take(Seen { source: Source::Plain, told, facts: Facts::default() });
         }
-    }
-
-    fn take_apart(&mut self, (step, total, epoch): (u64, Option<u64>, Option<Counted>), facts: Facts) {
-        self.take(Seen { source: Source::Plain, step, total, epoch, facts, counts: Counts::Unknown });
     }
 
     /// Reads a dict or a line of JSON. Returns false if it tells nothing.
@@ -219,8 +199,8 @@ impl Parser {
         let steps = ["step", "global_step", "current_steps", "train/global_step", "num_updates", "iter", "iteration"];
         if let Some(step) = whole(&steps) {
             let total = whole(&["total_steps", "max_steps", "total"]);
-            let counts = Counts::Training;
-            self.take(Seen { source: Source::HfTrainer, step, total, epoch: None, facts, counts });
+            let told = Told { step, total, epoch: None, covers: Covers::Training };
+            self.take(Seen { source: Source::HfTrainer, told, facts });
         } else if self.may_take(Source::HfTrainer, true) {
             let last = self.series().last().map_or(0, |point| point.step);
             self.dicts.is_unordered |= self.dicts.is_waiting;
@@ -247,25 +227,25 @@ impl Parser {
 
     /// Reads a line of words.
     fn words(&mut self, line: &str) {
-        let told = lines::words(line);
-        let facts = beside(told.loss, line);
+        let words = lines::words(line);
+        let facts = beside(words.loss, line);
         let is_apart = self.apart.is_used && self.series().source == Some(Source::Plain);
-        match (told.step, told.epoch) {
-            _ if told.loss.is_none() => {
+        let plain = |step, total, epoch, facts| {
+            let told = Told { step, total, epoch, covers: Covers::Training };
+            Seen { source: Source::Plain, told, facts }
+        };
+        match (words.step, words.epoch) {
+            _ if words.loss.is_none() => {
                 let is_heading = line.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("epoch"));
-                self.epoch = told.epoch.filter(|_| is_heading).or(self.epoch);
+                self.epoch = words.epoch.filter(|_| is_heading).or(self.epoch);
                 self.take_others(&facts);
             }
-            (Some((step, total)), epoch) => {
-                let counts = Counts::Training;
-                self.take(Seen { source: Source::Plain, step, total, epoch, facts, counts });
-            }
+            (Some((step, total)), epoch) => self.take(plain(step, total, epoch, facts)),
             // A line with only epochs counts the epochs as steps, unless it is the summary of their steps.
             (None, Some((step, total))) => {
                 self.counts_epochs |= self.series().points.is_empty();
                 if self.counts_epochs {
-                    let counts = Counts::Training;
-                    self.take(Seen { source: Source::Plain, step, total, epoch: None, facts, counts });
+                    self.take(plain(step, total, None, facts));
                 }
             }
             (None, None) if is_apart || self.series().points.is_empty() => self.apart(facts),
@@ -284,7 +264,8 @@ impl Parser {
         let next = self.count.step.saturating_add(u64::from(self.apart.is_told));
         let step = done.saturating_add(u64::from(self.apart.is_ahead)).max(next);
         self.apart.is_told = true;
-        self.take_apart((step, total, self.epoch), facts);
+        let told = Told { step, total, epoch: self.epoch, covers: Covers::Unknown };
+        self.take(Seen { source: Source::Plain, told, facts });
     }
 
     /// Records values other than the loss at the current step. They alone do not make a series.
@@ -319,7 +300,7 @@ impl Parser {
         if !self.may_take(seen.source, seen.facts.loss.is_some()) {
             return;
         }
-        let (step, wanted) = self.place(&seen);
+        let (step, wanted) = self.count.place(&seen.told, self.epochs);
         self.growing.reach(step, wanted.or(self.announced));
         // A bar at step 0 may show the loss of the previous training.
         if step == 0 {
@@ -329,31 +310,5 @@ impl Parser {
             self.growing.series.averaged = seen.source == Source::SdScripts;
         }
         self.growing.take(step, &seen.facts);
-    }
-
-    /// Returns the step within the whole training, and the total number of steps.
-    fn place(&mut self, seen: &Seen) -> (u64, Option<u64>) {
-        let count = &mut self.count;
-        let epoch = seen.epoch.map(|(epoch, _)| epoch);
-        count.from_zero |= epoch == Some(0);
-        let grew = count.epoch.zip(epoch).map(|(before, now)| now > before);
-        if seen.step < count.step || (seen.step == count.step && grew == Some(true)) {
-            // The bars of some trainers do not contain the epoch.
-            let all_done = seen.counts != Counts::Training && count.total == Some(count.step);
-            if grew.unwrap_or(all_done) {
-                count.before = count.before.saturating_add(count.total.unwrap_or(0).max(count.step));
-            } else {
-                // Another training, or the same one restarted from an earlier step.
-                count.before = 0;
-            }
-        }
-        (count.step, count.total, count.epoch) = (seen.step, seen.total, epoch);
-        let of = seen.epoch.and_then(|(_, of)| of).map(|of| of.saturating_add(u64::from(count.from_zero)));
-        let is_part = count.before > 0 || seen.counts == Counts::Epoch;
-        let wanted = match (seen.total, of.or(self.epochs)) {
-            (Some(total), Some(epochs)) if is_part => Some(total.saturating_mul(epochs)),
-            (total, _) => total.filter(|_| !is_part),
-        };
-        (count.before.saturating_add(seen.step), wanted)
     }
 }

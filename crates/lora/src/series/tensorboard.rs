@@ -7,6 +7,7 @@ use crc::{CRC_32_ISCSI, Crc};
 
 use super::error::Error;
 use super::grow::{Facts, Growing};
+use super::lines::is_evaluation;
 use super::{Measure, Series, Source};
 
 /// CRC-32C, the checksum of the records.
@@ -38,12 +39,15 @@ const AVERAGED: &str = "loss/average";
 #[derive(Debug)]
 struct Tagged {
     losses: [Growing; TAGS.len()],
+    /// The first series that is called a loss under another name, with this name.
+    unknown: Option<(Vec<u8>, Growing)>,
     others: Growing,
 }
 
 /// Reads a file. A truncated file returns the points up to its end: the training may have been stopped.
 pub(super) fn read(mut reader: impl Read) -> Result<Series, Error> {
-    let mut tagged = Tagged { losses: std::array::from_fn(|_| Growing::default()), others: Growing::default() };
+    let losses = std::array::from_fn(|_| Growing::default());
+    let mut tagged = Tagged { losses, unknown: None, others: Growing::default() };
     let mut record = Vec::new();
     let mut number = 0_u64;
     loop {
@@ -62,11 +66,32 @@ pub(super) fn read(mut reader: impl Read) -> Result<Series, Error> {
             }
         }
     }
-    let Tagged { losses, others } = tagged;
+    let Tagged { losses, unknown, others } = tagged;
     let best = TAGS.into_iter().zip(losses).find(|(_, growing)| !growing.series.points.is_empty());
-    let (tag, Growing { series, .. }) = best.unwrap_or_default();
+    let (tag, Growing { series, .. }) = best.or(unknown.map(|(_, growing)| ("", growing))).unwrap_or_default();
     let (averaged, others) = (tag == AVERAGED, others.series.others);
     Ok(Series { source: Some(Source::TensorBoard), averaged, others, ..series })
+}
+
+impl Tagged {
+    fn take(&mut self, step: u64, tag: &Tag, number: f64) {
+        let growing = match tag {
+            Tag::Loss(place) => &mut self.losses[*place],
+            Tag::Unknown(name) => {
+                let (known, growing) = self.unknown.get_or_insert_with(|| (name.clone(), Growing::default()));
+                if known != name {
+                    return;
+                }
+                growing
+            }
+            Tag::Other(measure) => {
+                let facts = Facts { others: vec![(*measure, number)], ..Facts::default() };
+                return self.others.take(step, &facts);
+            }
+        };
+        growing.take(step, &Facts { loss: Some(number), ..Facts::default() });
+        growing.reach(step, None);
+    }
 }
 
 /// Returns true if a file begins with a record whose length has the right checksum.
@@ -147,31 +172,26 @@ fn event(bytes: &[u8], tagged: &mut Tagged) {
         if let (1, Value::Bytes(value)) = (field, value)
             && let Some((tag, number)) = scalar(value)
         {
-            match tag {
-                Tag::Loss(place) => {
-                    let facts = Facts { loss: Some(number), ..Facts::default() };
-                    tagged.losses[place].take(step, &facts);
-                    tagged.losses[place].reach(step, None);
-                }
-                Tag::Other(measure) => {
-                    tagged.others.take(step, &Facts { others: vec![(measure, number)], ..Facts::default() });
-                }
-            }
+            tagged.take(step, &tag, number);
         }
     }
 }
 
-/// What a tag names: a loss by its place in [`TAGS`], or another value.
+/// What a tag names: a loss by its place in [`TAGS`] or by its name, or another value.
 enum Tag {
     Loss(usize),
+    Unknown(Vec<u8>),
     Other(Measure),
 }
 
 impl Tag {
     fn of(name: &[u8]) -> Option<Self> {
-        let place = TAGS.iter().position(|tag| tag.as_bytes() == name);
-        let other = || Measure::of_tag(std::str::from_utf8(name).ok()?);
-        place.map(Self::Loss).or_else(|| other().map(Self::Other))
+        if let Some(place) = TAGS.iter().position(|tag| tag.as_bytes() == name) {
+            return Some(Self::Loss(place));
+        }
+        let text = std::str::from_utf8(name).ok()?;
+        let is_loss = || text.to_ascii_lowercase().ends_with("loss") && !is_evaluation(&text.replace('_', "/"));
+        Measure::of_tag(text).map(Self::Other).or_else(|| is_loss().then(|| Self::Unknown(name.to_vec())))
     }
 }
 

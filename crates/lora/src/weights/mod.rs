@@ -4,7 +4,6 @@
 //! which is bounded ([`MAX_HEADER`], [`MAX_TENSORS`]), a few numbers for each tensor, and small matrices for the norms.
 //! Everything in a file is checked before it is used.
 
-mod adapter;
 mod compare;
 mod dtype;
 mod foreign;
@@ -29,13 +28,13 @@ use header::{Header, Tensor};
 use modules::{Layout, Seen};
 use stats::{Sums, Window};
 
-pub use adapter::ADAPTER_CONFIG;
 pub use compare::{Comparison, Difference, compare};
 pub use dtype::Dtype;
 pub use header::{MAX_HEADER, MAX_TENSORS};
 pub use modules::Module;
 pub use names::{Family, Method};
 pub use private::Private;
+pub use problems::ADAPTER_CONFIG;
 pub use stats::Stats;
 pub use summary::{Block, Summary};
 

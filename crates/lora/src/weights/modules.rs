@@ -247,7 +247,8 @@ impl Draft {
         Factor {
             ranks: sides[0].zip(sides[1]).map(|(up, down)| (rank_of(roles[0], up), rank_of(roles[1], down))),
             norm: is_whole.then_some(norm),
-            is_zero: stats.iter().any(Stats::is_zero),
+            // A tensor without elements is told apart.
+            is_zero: stats.iter().any(|stats| stats.is_zero() && stats.min.is_some()),
             missing,
         }
     }

@@ -59,7 +59,8 @@ impl Report {
 }
 
 /// The rules whose problems keep programs from loading a file.
-const UNLOADABLE: [&str; 4] = ["weights-names", "weights-unpaired", "weights-rank-mismatch", "weights-unknown"];
+const UNLOADABLE: [&str; 5] =
+    ["weights-names", "weights-empty", "weights-unpaired", "weights-rank-mismatch", "weights-unknown"];
 /// The methods that the programs for images know.
 const KNOWN: [Method; 4] = [Method::Lora, Method::LoHa, Method::LoKr, Method::Full];
 

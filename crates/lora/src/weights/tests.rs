@@ -70,6 +70,7 @@ fn each_fault_has_its_rule() {
         (vec![(up, &[2u64, 1][..], &[1.0, f32::NAN][..]), (down, &[1, 2], &two)], &none, "weights-nan"),
         (vec![(up, &[2, 1], &[f32::INFINITY, 1.0]), (down, &[1, 2], &two)], &none, "weights-nan"),
         (vec![(up, &[2, 1], &[0.0, -0.0]), (down, &[1, 2], &two)], &none, "weights-untrained"),
+        (vec![(up, &[0], &[]), (down, &[0], &[])], &none, "weights-empty"),
         (vec![(up, &[2, 1], &two)], &none, "weights-unpaired"),
         (vec![(down, &[1, 2], &two)], &none, "weights-unpaired"),
         (vec![(up, &[1, 2], &two), (down, &[1, 2], &two)], &none, "weights-rank-mismatch"),

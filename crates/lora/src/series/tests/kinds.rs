@@ -50,6 +50,8 @@ fn a_loss_in_a_line_of_its_own_has_the_step_of_the_bar() {
     assert_eq!(all(&after), expected("1:3 2:2 3:1", 3, Some(3)));
     // A bar for each epoch.
     assert_eq!(all(&format!("{before}{before}")).0, "1:3 2:2 3:1 4:3 5:2 6:1");
+    let epochs = format!("Epochs:   0%|  | 0/2 [00:00<?, ?it/s]\n{before}{before}");
+    assert_eq!(all(&epochs), expected("1:3 2:2 3:1 4:3 5:2 6:1", 6, Some(6)));
     assert_eq!(all(&after.replace("/3 [", "it/3 [")), expected("", 0, None), "without a bar there is no step");
     // A bar that loads something counts no steps, and a summary adds none.
     let log = "Loading shards: 100%|██| 4/4 [00:01<00:00, 4it/s]\nloss: 9\nstep 1/2 loss 0.5\nfinal loss: 0.25\n";

@@ -347,6 +347,10 @@ fn event_files_of_tensorboard() {
     assert_eq!(short_of(series.other(Measure::LearningRate)), format!("1:{}", f64::from(1e-4_f32)));
     assert_eq!(read_any("renamed", &*whole).expect("a series").points.len(), 3, "by its content");
     assert!(!series.averaged);
+    let other = [scalar(1, "Train/Samples/train_loss", &simple(0.5)), scalar(1, "my_loss", &simple(9.0))].concat();
+    assert_eq!(short(&file(name, &other).expect("a series")), "1:0.5", "the first that is called a loss");
+    let eval = [scalar(1, "test/loss", &simple(0.5)), scalar(1, "loss_scale", &simple(9.0))].concat();
+    assert_eq!(short(&file(name, &eval).expect("a series")), "");
     let averaged = file(name, &[whole.clone(), scalar(1, "loss/average", &simple(0.75))].concat()).expect("a series");
     assert_eq!((averaged.averaged, short(&averaged)), (true, "1:0.75".to_owned()));
     // Truncated at any byte, the file returns the points before; damaged at any byte, it returns an error.

@@ -1,15 +1,19 @@
 //! The rules for weights, one function each, and the table of them.
 
+mod adapter;
 mod places;
 mod wrappers;
 
-use super::{Family, Method, Module, Private, Report, adapter, shortened};
+pub use adapter::ADAPTER_CONFIG;
+
+use super::{Family, Method, Module, Private, Report, shortened};
 use crate::domain::{Problem, Severity};
 
 type Rule = fn(&Report) -> Vec<Problem>;
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     nan,
+    empty,
     unpaired,
     rank_mismatch,
     places::untrained,
@@ -39,14 +43,14 @@ pub(super) fn problem(severity: Severity, rule: &str, message: String, key: Opti
 }
 
 /// Formats names as `a, b, c and 4 more`.
-pub(super) fn listed(names: &[&str]) -> String {
+fn listed(names: &[&str]) -> String {
     let named: Vec<String> = names.iter().take(NAMED).map(|name| shortened(name, 120)).collect();
     let more = names.len().saturating_sub(NAMED);
     named.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
 }
 
 /// Formats a count as `1 module` or `2 modules`.
-pub(super) fn modules(count: usize) -> String {
+fn modules(count: usize) -> String {
     format!("{count} module{}", if count == 1 { "" } else { "s" })
 }
 
@@ -78,6 +82,20 @@ fn nan(report: &Report) -> Vec<Problem> {
         listed(&names)
     );
     vec![problem(Severity::Error, "weights-nan", message, Some(first))]
+}
+
+fn empty(report: &Report) -> Vec<Problem> {
+    let names: Vec<&str> =
+        report.tensors.iter().filter(|tensor| tensor.shape.contains(&0)).map(|tensor| tensor.name.as_str()).collect();
+    let Some(first) = names.first() else { return Vec::new() };
+    let message = format!(
+        "{} of {} tensors have no numbers: {}; DeepSpeed's ZeRO-3 and FSDP save such files where the parts of the weights \
+         were not gathered, so save with stage3_gather_16bit_weights_on_model_save or a full state dict",
+        names.len(),
+        report.tensors.len(),
+        listed(&names)
+    );
+    vec![problem(Severity::Error, "weights-empty", message, Some(first))]
 }
 
 fn unpaired(report: &Report) -> Vec<Problem> {

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::{Module, Report};
-use super::{Severity, listed, modules, problem};
-use crate::domain::Problem;
+use super::{listed, modules, problem};
+use crate::domain::{Problem, Severity};
+use crate::weights::{Module, Report};
 
 /// The largest resolution at which the middle of a U-Net of Stable Diffusion has a single position.
 const SMALL: u64 = 64;

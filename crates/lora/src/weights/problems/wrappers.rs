@@ -1,8 +1,8 @@
 //! The rule for names that programs do not find: those of wrappers around a model, and of adapters in memory.
 
-use super::super::{Report, names};
-use super::{Severity, listed, problem};
-use crate::domain::Problem;
+use super::{listed, problem};
+use crate::domain::{Problem, Severity};
+use crate::weights::{Report, names};
 
 /// Components of names that only wrappers of a training add, with the wrapper.
 const WRAPPERS: [(&str, &str); 4] = [

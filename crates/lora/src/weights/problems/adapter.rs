@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
-use super::problems::{listed, modules, problem};
-use super::{Module, Report};
+use super::{listed, modules, problem};
 use crate::domain::{Problem, Severity};
+use crate::weights::{Module, Report};
 
 /// The metadata entry in which diffusers keeps the configs of a pipeline's adapters, with the part as a prefix.
 const METADATA: &str = "lora_adapter_metadata";
@@ -68,6 +68,7 @@ struct Compared<'a> {
     whose: &'static str,
     config: &'a Value,
     modules: Vec<(String, &'a Module)>,
+    report: &'a Report,
 }
 
 impl<'a> Compared<'a> {
@@ -78,7 +79,7 @@ impl<'a> Compared<'a> {
         named: impl Fn(&Module) -> Option<String>,
     ) -> Self {
         let modules = report.modules.iter().filter_map(|module| Some((named(module)?, module))).collect();
-        Self { whose, config, modules }
+        Self { whose, config, modules, report }
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -86,7 +87,9 @@ impl<'a> Compared<'a> {
         if !["LORA", "LOHA"].contains(&kind.as_str()) || self.modules.is_empty() {
             return Vec::new();
         }
-        [self.rank(), self.alpha(), self.dora(), self.targets(), self.missing_targets()].into_iter().flatten().collect()
+        let problems =
+            [self.rank(), self.alpha(), self.dora(), self.targets(), self.missing_targets(), self.missing_modules()];
+        problems.into_iter().flatten().collect()
     }
 
     fn problem(&self, severity: Severity, key: &str, message: String) -> Option<Problem> {
@@ -244,6 +247,27 @@ impl<'a> Compared<'a> {
         );
         self.problem(Severity::Warning, "target_modules", message)
     }
+
+    /// Finds modules that the training saved whole, or should have.
+    fn missing_modules(&self) -> Option<Problem> {
+        let wanted: Vec<&str> = self.config["modules_to_save"].as_array()?.iter().filter_map(Value::as_str).collect();
+        if wanted.len().saturating_mul(self.report.others.len()) > MAX_COMPARED {
+            return None;
+        }
+        let has = |module: &str| self.report.others.iter().any(|name| name.split('.').any(|part| part == module));
+        let missing: Vec<&str> = wanted.into_iter().filter(|module| !has(module)).collect();
+        if missing.is_empty() {
+            return None;
+        }
+        let message = format!(
+            "{} of the modules_to_save of {} are not in the file: {}; a load takes those of the base model, so save the \
+             adapter again",
+            missing.len(),
+            self.whose,
+            listed(&missing)
+        );
+        self.problem(Severity::Warning, "modules_to_save", message)
+    }
 }
 
 /// Returns true if a module has this name at the end of its path.
@@ -305,6 +329,7 @@ mod tests {
             (with("rank_pattern", json!({"layers.1.v_proj": 4})), false, "r"),
             (with("use_dora", json!(true)), false, "use_dora"),
             (fine.clone(), true, "use_dora"),
+            (with("modules_to_save", json!(["lm_head"])), false, "modules_to_save"),
             (with("target_modules", json!(["q_proj"])), false, "target_modules"),
             (with("target_modules", json!(["q_proj", "v_proj", "k_proj"])), false, "target_modules"),
             (with("target_modules", json!("model.layers.0.*")), false, "target_modules"),
@@ -317,6 +342,7 @@ mod tests {
             with("target_modules", json!(["q_proj", "v_proj", "c_attn"])),
             with("rank_pattern", json!({r"layers\.\d+\.v_proj": 2})),
             with("peft_type", json!("LOKR")),
+            with("modules_to_save", Value::Null),
             json!({}),
         ] {
             assert_eq!(keys(&config, false), Vec::<String>::new(), "{config}");
