@@ -34,7 +34,7 @@ fn sound_weights_are_told_in_short() {
     let file = weights(folder.path(), "a.safetensors", [1.0, 0.0], &json!({"modelspec.title": "ink \u{1b}[31m style"}));
     let (code, out, err) = said(&[&file]);
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
-    for told in ["diffusers (PEFT), LoRA", "alpha    none in the file", "title    ink [31m style", "5.0000"] {
+    for told in ["diffusers (PEFT), LoRA", "alpha     none in the file", "title     ink [31m style", "5.0000"] {
         assert!(out.contains(told), "{told}: {out}");
     }
     assert!(out.ends_with("1 module of U-Net, no problems\n") && !out.contains('\u{1b}'), "{out}");

@@ -8,9 +8,11 @@ use super::{Measure, Point, Series, Source};
 
 /// Maximum number of points kept of a series: more than a screen has columns.
 pub const MAX_POINTS: usize = 4096;
-/// The number of stretches to which a full series is thinned. Each keeps at most four points, so half of the capacity
-/// is free again.
-const STRETCHES: usize = MAX_POINTS / 8;
+/// Maximum number of points kept of a series that is not the loss.
+const MAX_OTHERS: usize = MAX_POINTS / 4;
+/// The number of points in a stretch to which a full series is thinned. Each keeps at most four points, so half of the
+/// capacity is free again.
+const STRETCH: usize = 8;
 
 /// A training's series, and the state that the next point depends on.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -38,7 +40,7 @@ impl Growing {
     /// Records what was told at a step. A loss removes all points after its step.
     pub(super) fn take(&mut self, step: u64, facts: &Facts) {
         if let Some(loss) = facts.loss {
-            self.loss.push(&mut self.series.points, step, loss);
+            self.loss.push(&mut self.series.points, MAX_POINTS, step, loss);
             for (measure, points) in &mut self.series.others {
                 if let Some(ordinals) = self.others.get_mut(measure) {
                     ordinals.cut(points, step.saturating_add(1));
@@ -50,7 +52,7 @@ impl Growing {
         }
         for (measure, value) in &facts.others {
             let points = self.series.others.entry(*measure).or_default();
-            self.others.entry(*measure).or_default().push(points, step, *value);
+            self.others.entry(*measure).or_default().push(points, MAX_OTHERS, step, *value);
         }
     }
 
@@ -98,13 +100,13 @@ struct Ordinals {
 
 impl Ordinals {
     /// Appends a point, and removes the points at its step or later.
-    fn push(&mut self, points: &mut Vec<Point>, step: u64, value: f64) {
+    fn push(&mut self, points: &mut Vec<Point>, most: usize, step: u64, value: f64) {
         self.cut(points, step);
         points.push(Point { step, value });
         self.kept.push(self.taken);
         self.taken += 1;
-        if points.len() > MAX_POINTS {
-            self.thin(points);
+        if points.len() > most {
+            self.thin(points, most / STRETCH);
         }
     }
 
@@ -119,11 +121,11 @@ impl Ordinals {
         self.kept.pop();
     }
 
-    fn thin(&mut self, thinned: &mut Vec<Point>) {
+    fn thin(&mut self, thinned: &mut Vec<Point>, stretches: usize) {
         let points = std::mem::take(thinned);
         let ordinals = std::mem::take(&mut self.kept);
         let begin = ordinals.first().copied().unwrap_or(0);
-        let length = (self.taken - begin).div_ceil(STRETCHES as u64).max(1);
+        let length = (self.taken - begin).div_ceil(stretches as u64).max(1);
         let mut at = 0;
         for group in ordinals.chunk_by(|a, b| (a - begin) / length == (b - begin) / length) {
             let end = at + group.len();

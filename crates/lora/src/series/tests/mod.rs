@@ -185,8 +185,11 @@ fn a_long_training_keeps_what_tells_most() {
             44_501 => "0.001".to_owned(),
             _ => format!("{}", 1.0 + (step % 7) as f64 / 10.0),
         };
-        reader.feed(format!("step {step}/50000 loss={loss}\n").as_bytes());
+        reader.feed(format!("step {step}/50000 loss={loss} lr=1e-{}\n", step % 5 + 1).as_bytes());
     }
+    let rates = reader.series().other(Measure::LearningRate);
+    assert!(rates.len() <= MAX_POINTS / 4 && rates.len() > MAX_POINTS / 16, "{}", rates.len());
+    assert_eq!((rates[0].step, rates.last().map(|last| last.step)), (1, Some(50_000)));
     let series = reader.series();
     assert!(series.points.len() <= MAX_POINTS && series.points.len() > MAX_POINTS / 4, "{}", series.points.len());
     assert_eq!((series.points[0].step, series.last().map(|last| last.step)), (1, Some(50_000)));
