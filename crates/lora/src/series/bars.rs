@@ -1,6 +1,6 @@
 //! Parsers for progress bars: those of tqdm (`steps:  33%|███▎      | 1/3 [00:21<00:43, 21.74s/it, avr_loss=1.18]`),
-//! also without a total (`12it [00:03, 3.4it/s]`), of rich and Lightning (`Epoch 0/4 ━━━━━ 3/30 0:00:01 loss: 0.5`), and
-//! of Keras (`3/30 ━━━━━ 2s 5ms/step - loss: 0.5`).
+//! also without a total (`12it [00:03, 3.4it/s]`), of rich and Lightning (`Epoch 0/4 ━━━━━ 3/30 0:00:01 loss: 0.5`), of
+//! Keras (`3/30 ━━━━━ 2s 5ms/step - loss: 0.5`), and others with a count beside them (`|████    | 3/30 loss: 0.5`).
 
 use std::sync::LazyLock;
 
@@ -27,11 +27,18 @@ pub(super) enum Style {
     Tqdm,
     Rich,
     Keras,
+    Other,
 }
 
 static ENDLESS: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^(.*?)(?:^|[\s:])(\d+) ?[A-Za-z_]+ \[(?:\d+:)?\d+:\d\d,([^\]]*)\]"));
 static RICH: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(.*?)\s*[━╸╺╾╼]{3,}\s.*?(\d+)/(\d+)\s(.*)$"));
+/// The filled cells of a bar, and what may follow them.
+const CELLS: &str = r"[|\[][█▉▊▋▌▍▎▏▇■#=>░▒▓][█▉▊▋▌▍▎▏▇■#=>░▒▓\-. ]*[|\]]";
+static COUNT_BEHIND: LazyLock<Regex> =
+    LazyLock::new(|| pattern(&format!(r"^(.*?){CELLS}\D{{0,12}}(?:\d+(?:\.\d+)?%\s*)?[\[(]?(\d+)/(\d+)\b(.*)$")));
+static COUNT_BEFORE: LazyLock<Regex> =
+    LazyLock::new(|| pattern(&format!(r"^(.*?)\b(\d+)\s?(?:/|of)\s?(\d+)\)?\s*{CELLS}(.*)$")));
 static KERAS: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*(\d+)/(\d+|Unknown) (?:\[[=>.]+\]|[━╸╺╾╼]+)(.*)$"));
 
 impl<'a> Bar<'a> {
@@ -41,7 +48,8 @@ impl<'a> Bar<'a> {
             return Self::of_tqdm(line);
         }
         let rich = || if line.contains('━') { Self::of_rich(line) } else { None };
-        Self::of_keras(line).or_else(rich).or_else(|| Self::without_end(line))
+        let other = || if line.contains(['|', ']']) { Self::with_count_beside(line) } else { None };
+        Self::of_keras(line).or_else(rich).or_else(|| Self::without_end(line)).or_else(other)
     }
 
     fn of_tqdm(line: &'a str) -> Option<Self> {
@@ -70,6 +78,14 @@ impl<'a> Bar<'a> {
         let [label, done, total, rest] = [1, 2, 3, 4].map(|group| found.get(group).map_or("", |text| text.as_str()));
         let (done, total) = (done.parse().ok()?, total.parse().ok()?);
         let bar = Self { style: Style::Rich, label: trimmed(label), done, total: Some(total), rest, behind: "" };
+        (done <= total).then_some(bar)
+    }
+
+    fn with_count_beside(line: &'a str) -> Option<Self> {
+        let found = COUNT_BEFORE.captures(line).or_else(|| COUNT_BEHIND.captures(line))?;
+        let [label, done, total, rest] = [1, 2, 3, 4].map(|group| found.get(group).map_or("", |text| text.as_str()));
+        let (done, total) = (done.parse().ok()?, total.parse().ok()?);
+        let bar = Self { style: Style::Other, label: trimmed(label), done, total: Some(total), rest, behind: "" };
         (done <= total).then_some(bar)
     }
 

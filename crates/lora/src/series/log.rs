@@ -11,7 +11,7 @@ use super::parse::Parser;
 const MAX_LINE: usize = 4096;
 
 /// Texts of which a line has to have one to be parsed: of losses, bars, speeds, gradient norms and epochs.
-const SIGNS: [&str; 9] = ["oss", "%|", "━", "optimization steps", "it/s", "s/it", "norm", "poch", "rain_runtime"];
+const SIGNS: [&str; 10] = ["oss", "%|", "━", "█", "optimization steps", "it/s", "s/it", "norm", "poch", "rain_runtime"];
 
 /// Reader for a training's log as it grows. The pieces may be cut anywhere, even inside a character. Its state can be
 /// stored, to go on from there later.

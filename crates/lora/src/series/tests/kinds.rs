@@ -90,6 +90,22 @@ fn keras() {
 }
 
 #[test]
+fn other_bars_with_a_count_beside_them() {
+    for line in [
+        "Training |████████            | ▃▅▇ 2/10 [20%] in 1s (~4s, 2.1/s) loss: 0.5",
+        " 20% (2 of 10) |######                            | ETA:   0:00:08 loss:    0.5",
+        "Epoch 1/1 : |████████--------------------------------| 20.00% [2/10 00:01<00:04 loss: 0.5]",
+        "loss: 0.5 [>>>>      ] 2/10, 5.0 task/s",
+        "train [####----] 2/10 loss=0.5",
+    ] {
+        assert_eq!(all(&format!("{line}\r")), expected("2:0.5", 2, Some(10)), "{line}");
+    }
+    for line in ["| loss | 1/2 |", "|---| 1/2 loss", "[==] step", "a [#1] 2/1 loss 0"] {
+        assert_eq!(all(&format!("{line}\n")), expected("", 0, None), "{line}");
+    }
+}
+
+#[test]
 fn lines_of_json_and_of_other_programs() {
     for (log, points) in [
         (
