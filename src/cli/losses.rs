@@ -16,7 +16,7 @@ const MOST_COLUMNS: usize = 120;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// A training's log, `trainer_state.json`, `trainer_log.jsonl`, or an event file of TensorBoard.
+    /// A training's log, `trainer_state.json`, `trainer_log.jsonl`, `metrics.csv`, or an event file of TensorBoard.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Print facts as JSON.

@@ -7,11 +7,16 @@ use std::io::{BufRead, BufReader, Read};
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
+use super::bars::as_count;
 use super::error::Error;
 use super::grow::{Facts, Growing};
+use super::lines::LOSSES;
 use super::{LogReader, Measure, Series, Source, tensorboard};
 
 const TRAINER_LOG: &str = "trainer_log.jsonl";
+const METRICS: &str = "metrics.csv";
+/// Names of the column with the step, best first.
+const STEPS: [&str; 5] = ["step", "global_step", "iteration", "iter", "epoch"];
 /// Maximum number of bytes read of a file: months of training. The rest is left out where the format allows it.
 pub const MAX_FILE: u64 = 64 << 20;
 /// Maximum number of bytes read of a line in `trainer_log.jsonl`. Real lines have 200.
@@ -32,6 +37,7 @@ pub fn from_file(name: &str, reader: impl Read) -> Option<Result<Series, Error>>
     match name {
         TRAINER_LOG => Some(trainer_log(reader)),
         "trainer_state.json" => Some(trainer_state(reader)),
+        METRICS => Some(table(reader)),
         name if name.contains(".tfevents.") => Some(tensorboard::read(reader)),
         _ => None,
     }
@@ -52,6 +58,10 @@ pub fn read_any(name: &str, mut reader: impl Read) -> Result<Series, Error> {
     if tensorboard::is_event_file(&begin) {
         return tensorboard::read(begin.chain(reader));
     }
+    let head = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if name == METRICS || Columns::of(&csv::ByteRecord::from_iter(head.split(|byte| *byte == b','))).is_some() {
+        return table(begin.chain(reader.take(MAX_FILE)));
+    }
     if begin.trim_ascii_start().starts_with(b"{") {
         reader.by_ref().take(MAX_FILE).read_to_end(&mut begin)?;
         if let Ok(state) = serde_json::from_slice::<State>(&standard(&begin))
@@ -71,6 +81,50 @@ pub fn read_any(name: &str, mut reader: impl Read) -> Result<Series, Error> {
     }
     log.finish();
     Ok(log.series().clone())
+}
+
+/// The columns of a table of metrics, as the `CSVLogger` of Lightning writes it: a row has only some of its values.
+#[derive(Debug)]
+struct Columns {
+    step: usize,
+    losses: Vec<usize>,
+    others: Vec<(Measure, usize)>,
+}
+
+impl Columns {
+    /// Returns the columns of a table with these names; `None` if it has no steps or no losses.
+    fn of(names: &csv::ByteRecord) -> Option<Self> {
+        let at = |wanted: &str| names.iter().position(|name| name.trim_ascii() == wanted.as_bytes());
+        let of_tag = |name: &[u8]| Measure::of_tag(std::str::from_utf8(name.trim_ascii()).ok()?);
+        let others = names.iter().enumerate().filter_map(|(place, name)| Some((of_tag(name)?, place))).collect();
+        let losses: Vec<usize> = LOSSES.iter().filter_map(|name| at(name)).collect();
+        let step = STEPS.iter().find_map(|name| at(name))?;
+        (!losses.is_empty()).then_some(Self { step, losses, others })
+    }
+
+    fn push(&self, row: &csv::ByteRecord, growing: &mut Growing) {
+        let value = |place: &usize| std::str::from_utf8(row.get(*place)?).ok()?.trim().parse::<f64>().ok();
+        let Some(step) = value(&self.step).and_then(as_count) else { return };
+        let others = self.others.iter().filter_map(|(measure, place)| Some((*measure, value(place)?)));
+        let others: Vec<_> = others.collect();
+        let is_broken = others.iter().any(|(measure, value)| *measure == Measure::GradientNorm && value.is_nan());
+        let loss = self.losses.iter().find_map(value);
+        growing.reach(step, None);
+        growing.take(step, &Facts { loss, others, is_broken });
+    }
+}
+
+fn table(reader: impl Read) -> Result<Series, Error> {
+    let unreadable = |why: String| Error::Unreadable(format!("this table of metrics cannot be read: {why}"));
+    let mut table = csv::ReaderBuilder::new().flexible(true).from_reader(reader);
+    let names = table.byte_headers().map_err(|error| unreadable(error.to_string()))?;
+    let columns = Columns::of(names).ok_or_else(|| unreadable("it has no columns for steps and losses".to_owned()))?;
+    let mut growing = Growing::default();
+    growing.begin(Source::Metrics);
+    for row in table.byte_records() {
+        columns.push(&row.map_err(|error| unreadable(error.to_string()))?, &mut growing);
+    }
+    Ok(growing.series)
 }
 
 /// A line of `trainer_log.jsonl`, or an entry in the history of `trainer_state.json`.

@@ -7,7 +7,7 @@ use regex::{Captures, Regex};
 use super::bars::{fact, number_at, pattern};
 
 /// Names under which progress bars and dicts report the loss of a step, or an average.
-const LOSSES: [&str; 12] = [
+pub(super) const LOSSES: [&str; 12] = [
     "loss",
     "step_loss",
     "train_loss",

@@ -61,6 +61,8 @@ pub enum Source {
     TrainerLog,
     /// `trainer_state.json` of transformers.
     TrainerState,
+    /// Tables of metrics with a row for each step, such as `metrics.csv` of Lightning.
+    Metrics,
     /// Event files of TensorBoard.
     TensorBoard,
 }

@@ -15,6 +15,7 @@ impl Source {
             Self::OneTrainer => "progress bar of OneTrainer",
             Self::TrainerLog => "trainer_log.jsonl",
             Self::TrainerState => "trainer_state.json",
+            Self::Metrics => "table of metrics",
             Self::TensorBoard => "TensorBoard events",
             Self::Plain => "lines of the log",
         }

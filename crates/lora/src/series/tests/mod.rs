@@ -304,6 +304,20 @@ fn files_of_transformers_and_llama_factory() {
     assert!(from_file("adapter_config.json", &b"{}"[..]).is_none());
 }
 
+#[test]
+fn tables_of_metrics() {
+    let table = "epoch,lr-AdamW,step,train_loss_step,val_loss\n0,0.5,9,2.5,\n0,,19,nan,\n0,,19,,3.0\n1,0.25,29,2.0,\n";
+    let series = file("logs/version_0/metrics.csv", table.as_bytes()).expect("a series");
+    assert_eq!((series.source, short(&series)), (Some(Source::Metrics), "9:2.5 19:NaN 29:2".to_owned()));
+    assert_eq!(short_of(series.other(Measure::EvalLoss)), "19:3");
+    assert_eq!(short_of(series.other(Measure::LearningRate)), "9:0.5 29:0.25");
+    let renamed = read_any("loss.txt", &b"epoch, loss\n1, 0.5\n2, 0.25\n"[..]).expect("a series");
+    assert_eq!((renamed.source, short(&renamed)), (Some(Source::Metrics), "1:0.5 2:0.25".to_owned()));
+    assert!(file("metrics.csv", b"name,size\na,1\n").is_err_and(|error| error.contains("no columns for steps")));
+    let log = read_any("a.log", &b"step 1, loss 0.5, lr 1\n"[..]).expect("a series");
+    assert_eq!(log.source, Some(Source::Plain), "commas make no table");
+}
+
 /// Encodes a record of an event file.
 fn record(data: &[u8]) -> Vec<u8> {
     let check = |bytes: &[u8]| {
@@ -464,7 +478,7 @@ proptest! {
 
     #[test]
     fn no_file_is_too_much(bytes in any::<Vec<u8>>()) {
-        for name in ["trainer_log.jsonl", "trainer_state.json", "events.out.tfevents.1.x"] {
+        for name in ["trainer_log.jsonl", "trainer_state.json", "metrics.csv", "events.out.tfevents.1.x"] {
             let _ = file(name, &bytes);
         }
         let _ = file("events.out.tfevents.1.x", &record(&bytes));
