@@ -37,6 +37,21 @@ pub(super) enum Unknown {
     Open,
 }
 
+/// What a trainer makes of a value that is not of the wanted kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Conversion {
+    /// Nothing: the value is used as it was loaded.
+    Nothing,
+    /// As `Nothing`, but its YAML loader reads `1e-4` without a dot as a number.
+    Exponents,
+    /// A pydantic model: numbers and booleans from strings, but no strings from numbers.
+    Model,
+    /// Command line options: everything becomes a string first.
+    Options,
+    /// Python's `int()` and `float()`.
+    Casts,
+}
+
 impl Dialect {
     /// All dialects, in the order in which they are tried.
     pub const ALL: [Self; 11] = [
@@ -87,7 +102,13 @@ impl Dialect {
 
     fn is_told_by(self, keys: &Keys<'_>) -> bool {
         match self {
-            Self::AiToolkit => keys.has("job") && keys.below("config").any(|key| key == "process"),
+            Self::AiToolkit => {
+                // The other kinds of job change or use a model, and train none.
+                let other = ["extract", "mod", "generate"];
+                let job = keys.0.entries().iter().find(|entry| entry.key == "job").and_then(|entry| entry.node.text());
+                let is_training = keys.has("job") && !job.is_some_and(|job| other.contains(&job));
+                is_training && keys.below("config").any(|key| key == "process")
+            }
             Self::LlamaFactory => {
                 let others = ["model_name_or_path", "finetuning_type", "template"];
                 keys.has("stage") && keys.count(&others) > 0 && !keys.has("export_dir")
@@ -110,22 +131,32 @@ impl Dialect {
             }
             Self::SdScriptsDataset => {
                 let telling = ["subsets", "resolution", "batch_size", "enable_bucket", "validation_split"];
-                keys.below("datasets").any(|key| telling.contains(&key)) && !keys.has("base_model")
+                let is_data = keys.below("datasets").any(|key| telling.contains(&key)) || keys.has_subsets_only();
+                is_data && !keys.has("base_model") && !keys.is_musubi_data() && !keys.has_arguments()
             }
             Self::AkegarasuPreset => {
                 keys.below("metadata").any(|key| ["train_type", "author"].contains(&key)) && keys.has("data")
             }
             Self::SdScripts => {
-                let telling = ["pretrained_model_name_or_path", "network_module"];
                 let is_settings = keys.has("settings") && keys.has("server");
-                !is_settings && (keys.count(&telling) > 0 || keys.in_tables().any(|key| telling.contains(&key)))
+                !is_settings && keys.has_arguments() && !keys.is_musubi_arguments()
             }
             Self::KohyaGui => {
                 let is_like = keys.count(&["pretrained_model_name_or_path", "optimizer"]) == 2;
                 keys.has("LoRA_type") || is_like && keys.count(&["max_resolution", "epoch"]) > 0
             }
-            Self::SimpleTuner => keys.has("model_family"),
-            Self::OneTrainer => keys.has("training_method"),
+            Self::SimpleTuner => {
+                // Without `model_family`, three keys show that it was forgotten.
+                let telling =
+                    ["data_backend_config", "model_type", "lora_type", "base_model_precision", "model_flavour"];
+                keys.has("model_family") || keys.count(&telling) >= 3
+            }
+            Self::OneTrainer => {
+                let telling = ["base_model_name", "output_model_destination", "output_model_format", "model_type"];
+                let more = ["output_dtype", "train_dtype", "learning_rate_scheduler", "layer_filter", "peft_type"];
+                keys.has("training_method")
+                    || keys.count(&telling) >= 2 && keys.count(&telling) + keys.count(&more) >= 3
+            }
             Self::Peft => keys.has("peft_type"),
         }
     }
@@ -133,24 +164,24 @@ impl Dialect {
     /// Returns the trainer's behaviour on a key that it does not know.
     pub(super) fn unknown(self) -> Unknown {
         match self {
-            Self::SdScriptsDataset | Self::LlamaFactory => Unknown::Refused,
+            Self::SdScriptsDataset | Self::LlamaFactory | Self::SimpleTuner => Unknown::Refused,
             Self::LoraScripts | Self::SdScripts | Self::Axolotl | Self::AiToolkit | Self::OneTrainer => {
                 Unknown::Ignored
             }
-            Self::AkegarasuPreset | Self::KohyaGui | Self::SimpleTuner | Self::Peft => Unknown::Open,
+            Self::AkegarasuPreset | Self::KohyaGui | Self::Peft => Unknown::Open,
         }
     }
 
-    /// Returns true if the trainer converts strings, such as "8" into a number.
-    pub(super) fn converts_texts(self) -> bool {
+    /// Returns what the trainer makes of a value that is not of the wanted kind.
+    pub(super) fn conversion(self) -> Conversion {
         match self {
-            Self::LoraScripts | Self::SdScripts | Self::SdScriptsDataset | Self::AkegarasuPreset | Self::Peft => false,
-            Self::KohyaGui
-            | Self::Axolotl
-            | Self::LlamaFactory
-            | Self::AiToolkit
-            | Self::SimpleTuner
-            | Self::OneTrainer => true,
+            Self::LoraScripts | Self::SdScripts | Self::SdScriptsDataset | Self::AkegarasuPreset | Self::Peft => {
+                Conversion::Nothing
+            }
+            Self::LlamaFactory | Self::AiToolkit => Conversion::Exponents,
+            Self::Axolotl => Conversion::Model,
+            Self::SimpleTuner => Conversion::Options,
+            Self::KohyaGui | Self::OneTrainer => Conversion::Casts,
         }
     }
 }
@@ -177,6 +208,41 @@ impl<'a> Keys<'a> {
     fn in_tables(&self) -> impl Iterator<Item = &'a str> {
         let maps = self.0.entries().iter().filter(|entry| matches!(entry.node.value, Value::Map(_)));
         maps.flat_map(|entry| Self::names(&entry.node))
+    }
+
+    /// Returns true if the root or a table has a key of these.
+    fn anywhere(&self, keys: &[&str]) -> bool {
+        self.count(keys) > 0 || self.in_tables().any(|key| keys.contains(&key))
+    }
+
+    /// Returns true if the file has arguments of sd-scripts, which name a base model or a network.
+    fn has_arguments(&self) -> bool {
+        self.anywhere(&["pretrained_model_name_or_path", "network_module"])
+    }
+
+    /// Returns true if the arguments are those of musubi-tuner, whose scripts have other keys: it calls the base model
+    /// `dit`, and has its own networks.
+    fn is_musubi_arguments(&self) -> bool {
+        let modules =
+            ["networks.lora_wan", "networks.lora_framepack", "networks.lora_qwen_image", "networks.lora_kontext"];
+        let entries = self.0.entries().iter().flat_map(|entry| std::iter::once(entry).chain(entry.node.entries()));
+        let mut named = entries.filter(|entry| entry.key == "network_module").filter_map(|entry| entry.node.text());
+        self.anywhere(&["dit", "dit_high_noise", "text_encoder1"]) || named.any(|module| modules.contains(&module))
+    }
+
+    /// Returns true if the data sets are those of musubi-tuner, which have no subsets.
+    fn is_musubi_data(&self) -> bool {
+        let telling = ["image_directory", "video_directory", "cache_directory", "image_jsonl_file", "video_jsonl_file"];
+        let more = ["target_frames", "frame_extraction", "control_directory", "source_fps", "frame_stride"];
+        let mut keys = self.below("datasets").chain(self.below("general"));
+        let is_own = |key: &str| telling.contains(&key) || more.contains(&key);
+        keys.any(is_own) && !self.below("datasets").any(|key| key == "subsets")
+    }
+
+    /// Returns true if the file has `[general]` and a list of data sets without a key that tells their kind.
+    fn has_subsets_only(&self) -> bool {
+        let known = ["enable_bucket", "shuffle_caption", "keep_tokens", "caption_extension", "flip_aug", "color_aug"];
+        self.has("datasets") && self.below("general").any(|key| known.contains(&key))
     }
 
     fn names(node: &'a Node) -> impl Iterator<Item = &'a str> {

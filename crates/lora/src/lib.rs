@@ -3,6 +3,7 @@
 //!
 //! A config is linted only when its content shows which trainer it is for; other files are left alone.
 
+mod conditions;
 mod dialect;
 mod keys;
 pub mod mock;
@@ -30,6 +31,7 @@ pub use repository::Repository;
 pub use rules::data::is_image;
 pub use secret::hidden;
 pub use settings::{Level, OwnDialect, Settings, SmokeSettings, Wanted};
+use tree::Node;
 
 /// Findings in a training config.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,12 +73,17 @@ impl<'a> Linter<'a> {
         if text.len() > MAX_BYTES {
             return None;
         }
-        let text = std::str::from_utf8(text).ok()?;
-        let (dialect, found, estimate) = match self.own.check(path, text) {
-            Some(found) => (None, found, None),
-            None => {
-                let (dialect, found, estimate) = of_dialect(path, text, self.repository)?;
-                (Some(dialect), found, estimate)
+        let (dialect, found, estimate) = match std::str::from_utf8(text) {
+            Ok(text) => match self.own.check(path, text) {
+                Some(found) => (None, found, None),
+                None => {
+                    let (dialect, found, estimate) = of_dialect(path, text, self.repository)?;
+                    (Some(dialect), found, estimate)
+                }
+            },
+            Err(error) => {
+                let (dialect, finding) = not_utf8(path, text, error.valid_up_to())?;
+                (Some(dialect), vec![finding], None)
             }
         };
         let mut problems: Vec<Problem> = found.into_iter().map(|finding| finding.problem(path)).collect();
@@ -101,10 +108,30 @@ fn of_dialect(path: &str, text: &str, repository: &Repository<'_>) -> Option<(Di
     let root = source.root.as_ref()?;
     // For a file that does not parse, the part that was read decides: a template of another tool is not a training
     // config.
-    let dialect = Dialect::of(format, root)?;
+    let Some(dialect) = Dialect::of(format, root) else { return config_in_list(format, root) };
     let is_whole = !source.faults.iter().any(|fault| fault.fatal);
-    let (found, estimate) = if is_whole { rules::check(dialect, root, repository) } else { (Vec::new(), None) };
+    let (found, estimate) = if is_whole { rules::check(path, dialect, root, repository) } else { (Vec::new(), None) };
     Some((dialect, source.faults.into_iter().map(Finding::from).chain(found).collect(), estimate))
+}
+
+/// Reports a config that is the only item of a list. Returns `None` for other files.
+fn config_in_list(format: read::Format, root: &Node) -> Option<(Dialect, Vec<Finding>, Option<String>)> {
+    let [item] = root.items() else { return None };
+    let dialect = Dialect::of(format, item)?;
+    let message = "the config is an item of a list, but the trainer wants a map: remove the outer brackets".to_owned();
+    let finding = Finding { rule: "wrong-type", severity: Severity::Error, message, at: Some(root.at), key: None };
+    Some((dialect, vec![finding], None))
+}
+
+/// Reports a config that is not UTF-8, at its first wrong byte. Returns `None` for other files.
+fn not_utf8(path: &str, text: &[u8], valid: usize) -> Option<(Dialect, Finding)> {
+    let format = read::Format::of(path)?;
+    let root = format.outline(&String::from_utf8_lossy(text))?;
+    let dialect = Dialect::of(format, &root)?;
+    let line = text[..valid].iter().filter(|byte| **byte == b'\n').count() as u32 + 1;
+    let message = "this file is not UTF-8, so the trainer cannot read it: save it as UTF-8".to_owned();
+    let at = Some(Mark { file: 0, line, column: 1 });
+    Some((dialect, Finding { rule: "not-utf8", severity: Severity::Error, message, at, key: None }))
 }
 
 /// Checks the file at `path` with the default settings.

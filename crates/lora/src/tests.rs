@@ -111,7 +111,8 @@ fn tables_of_sd_scripts_arguments_are_one_map_and_those_of_its_data_sets_are_not
 #[test]
 fn a_secret_is_told_and_never_repeated() {
     let token = format!("hf_{}", "a1B2".repeat(9));
-    let text = format!("{{\"model_family\": \"flux\", \"train_batch_size\": \"{token}\"}}");
+    let rest = r#""model_type": "lora", "optimizer": "muon", "output_dir": "o", "data_backend_config": "d.json""#;
+    let text = format!("{{\"model_family\": \"flux\", \"train_batch_size\": \"{token}\", {rest}}}");
     let problems = lint("config.json", text.as_bytes(), &Repository::default()).expect("a training config").problems;
     assert_eq!(problems.iter().map(|p| p.rule.as_str()).collect::<Vec<_>>(), ["wrong-type", "secret"]);
     assert!(problems.iter().all(|problem| !problem.message.contains(&token)));

@@ -1,8 +1,9 @@
 //! The keys that trainers know, parsed from `keys/*.keys`.
 //!
-//! A line has the form `KIND[|KIND] [RANGE] [usual RANGE] [=WORD|WORD]: KEY KEY …` and continues in indented lines. A
-//! range is `LOW..HIGH`; either end may be absent, and `<` after the low end excludes it. `[a.b]` starts the keys of
-//! the maps at `a.b`; lists on the way add nothing to the path.
+//! A line has the form `KIND[|KIND] [RANGE] [usual RANGE] [=WORD|WORD] [filled]: KEY KEY …` and continues in indented
+//! lines. A range is `LOW..HIGH`; either end may be absent, and `<` after the low end excludes it. A `*` in a word
+//! stands for any text. A key that is `filled` must not be null or empty. `[a.b]` starts the keys of the maps at `a.b`;
+//! lists on the way add nothing to the path, and a last part `*` stands for any key. The key `*` stands for all others.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -12,11 +13,11 @@ use super::Dialect;
 /// The keys of one trainer, by the path of the map that contains them.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    sections: HashMap<&'static str, Section>,
+    sections: HashMap<String, Section>,
 }
 
 /// The keys of one map.
-pub(super) type Section = HashMap<&'static str, Spec>;
+pub(super) type Section = HashMap<String, Spec>;
 
 /// Constraints on the value of a key.
 #[derive(Debug, Clone)]
@@ -27,7 +28,9 @@ pub(super) struct Spec {
     /// The range outside of which training rarely works.
     pub(super) usual: Option<Range>,
     /// The accepted words; empty when every text is accepted.
-    pub(super) words: Vec<&'static str>,
+    pub(super) words: Vec<String>,
+    /// True when the value must not be null or empty.
+    pub(super) filled: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +41,11 @@ pub(super) enum Kind {
     /// A number that must be written with a dot.
     Decimal,
     Text,
+    /// A text that no trainer makes from a number.
+    Path,
     List,
+    /// A list of maps.
+    Maps,
     Map,
     Any,
 }
@@ -79,34 +86,30 @@ pub(super) fn table(dialect: Dialect) -> &'static Table {
 impl Table {
     /// Returns the keys of the maps at this path; `None` when the table does not know such maps.
     pub(super) fn section(&self, path: &str) -> Option<&Section> {
-        self.sections.get(path)
+        let any_key = || self.sections.get(&format!("{}.*", path.rsplit_once('.')?.0));
+        self.sections.get(path).or_else(any_key)
     }
 
     /// Returns the shortest path of a map that knows this key.
-    pub(super) fn home_of(&self, key: &str) -> Option<&'static str> {
+    pub(super) fn home_of(&self, key: &str) -> Option<&str> {
         let homes = self.sections.iter().filter(|(_, section)| section.contains_key(key));
-        homes.map(|(path, _)| *path).min_by_key(|path| path.len())
+        homes.map(|(path, _)| path.as_str()).min_by_key(|path| (path.len(), *path))
     }
 }
 
-fn parse(text: &'static str) -> Option<Table> {
+fn parse(text: &str) -> Option<Table> {
     let mut table = Table::default();
-    let (mut section, mut spec) = ("", None);
-    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    let mut section = String::new();
+    for line in logical_lines(text) {
         if let Some(path) = line.strip_prefix('[') {
-            section = path.strip_suffix(']')?;
+            path.strip_suffix(']')?.clone_into(&mut section);
             continue;
         }
-        let names = if line.starts_with(' ') {
-            line
-        } else {
-            let (head, names) = line.split_once(':')?;
-            spec = Some(Spec::parse(head)?);
-            names
-        };
-        let keys = table.sections.entry(section).or_default();
+        let (head, names) = line.split_once(": ")?;
+        let spec = Spec::parse(head)?;
+        let keys = table.sections.entry(section.clone()).or_default();
         for name in names.split_whitespace() {
-            if keys.insert(name, spec.clone()?).is_some() {
+            if keys.insert(name.to_owned(), spec.clone()).is_some() {
                 return None;
             }
         }
@@ -114,19 +117,60 @@ fn parse(text: &'static str) -> Option<Table> {
     Some(table)
 }
 
+/// Joins each line with the indented lines that continue it. A word list may be broken behind a bar.
+pub(super) fn logical_lines(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        match lines.last_mut().filter(|_| line.starts_with(' ')) {
+            Some(last) => {
+                if !last.ends_with('|') {
+                    last.push(' ');
+                }
+                last.push_str(line.trim_start());
+            }
+            None => lines.push(line.to_owned()),
+        }
+    }
+    lines
+}
+
 impl Spec {
-    fn parse(text: &'static str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         let mut tokens = text.split(' ');
         let kinds = tokens.next()?.split('|').map(Kind::parse).collect::<Option<_>>()?;
-        let mut spec = Self { kinds, range: None, usual: None, words: Vec::new() };
+        let mut spec = Self { kinds, range: None, usual: None, words: Vec::new(), filled: false };
         while let Some(token) = tokens.next() {
             match token.strip_prefix('=') {
-                Some(words) => spec.words = words.split('|').collect(),
+                Some(words) => spec.words = words.split('|').map(str::to_owned).collect(),
                 None if token == "usual" => spec.usual = Some(Range::parse(tokens.next()?)?),
+                None if token == "filled" => spec.filled = true,
                 None => spec.range = Some(Range::parse(token)?),
             }
         }
         Some(spec)
+    }
+
+    /// Returns true if the text is one of the accepted words.
+    pub(super) fn accepts(&self, text: &str) -> bool {
+        self.words.iter().any(|word| match word.split_once('*') {
+            Some((start, end)) => {
+                text.len() >= start.len() + end.len() && text.starts_with(start) && like(&text[start.len()..], end)
+            }
+            None => word == text,
+        })
+    }
+}
+
+/// Returns what the table says of a key.
+pub(super) fn spec<'t>(section: &'t Section, key: &str) -> Option<&'t Spec> {
+    section.get(key).or_else(|| section.get("*"))
+}
+
+/// Returns true if the text ends with this pattern, in which each further `*` stands for any text.
+fn like(text: &str, pattern: &str) -> bool {
+    match pattern.split_once('*') {
+        Some((part, rest)) => text.find(part).is_some_and(|at| like(&text[at + part.len()..], rest)),
+        None => text.ends_with(pattern),
     }
 }
 
@@ -138,7 +182,9 @@ impl Kind {
             "float" => Self::Float,
             "decimal" => Self::Decimal,
             "text" => Self::Text,
+            "path" => Self::Path,
             "list" => Self::List,
+            "maps" => Self::Maps,
             "map" => Self::Map,
             "any" => Self::Any,
             _ => return None,
@@ -152,8 +198,9 @@ impl Kind {
             Self::Int => "an integer",
             Self::Float => "a number",
             Self::Decimal => "a number with a dot",
-            Self::Text => "a string",
+            Self::Text | Self::Path => "a string",
             Self::List => "a list",
+            Self::Maps => "a list of maps",
             Self::Map => "a map",
             Self::Any => "anything",
         }
@@ -198,14 +245,13 @@ mod tests {
 
     #[test]
     fn a_line_says_all_of_its_keys() {
-        let table = parse("int|text 1..8 usual 0<..4 =a|b: x\n  y\n[p.q]\nany: z\n").expect("a table");
+        let table = parse("int|text 1..8 usual 0<..4 =a|\n  b|c*: x\n  y\n[p.*]\nany filled: z\n").expect("a table");
         let y = &table.section("").expect("a section")["y"];
-        assert_eq!(
-            (y.kinds.as_slice(), y.words.as_slice()),
-            ([Kind::Int, Kind::Text].as_slice(), ["a", "b"].as_slice())
-        );
+        assert_eq!(y.kinds, [Kind::Int, Kind::Text]);
+        assert!(["a", "b", "c", "cd"].iter().all(|word| y.accepts(word)) && !y.accepts("d"));
+        assert!(table.section("p.q").expect("a section")["z"].filled && !y.filled && table.section("p").is_none());
         assert!(y.range.expect("a range").holds(1.0) && !y.usual.expect("a range").holds(0.0));
-        assert_eq!(table.home_of("z"), Some("p.q"));
+        assert_eq!(table.home_of("z"), Some("p.*"));
         assert!(parse("int: x\ntext: x\n").is_none() && parse("number: x\n").is_none());
     }
 }

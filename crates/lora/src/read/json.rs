@@ -7,7 +7,6 @@ use crate::tree::{Entry, Node, Value};
 use crate::yaml::MAX_DEPTH;
 
 pub(super) fn read(text: &str) -> Source {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader { text, at: 0, places: Places::of(text), faults: Vec::new() };
     let root = reader.value(0).and_then(|root| {
         reader.skip_space();

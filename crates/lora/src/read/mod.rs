@@ -1,6 +1,7 @@
 //! Readers from text to a tree, one for each format that trainers read.
 
 mod json;
+mod outline;
 mod toml;
 mod yaml;
 
@@ -47,6 +48,11 @@ impl Format {
         }
     }
 
+    /// Returns the keys that the text seems to have, two levels deep.
+    pub(super) fn outline(self, text: &str) -> Option<Node> {
+        outline::read(self, text)
+    }
+
     /// Returns the file name extension.
     pub(super) fn extension(self) -> &'static str {
         match self {
@@ -57,11 +63,23 @@ impl Format {
     }
 
     pub(super) fn read(self, text: &str) -> Source {
+        // PyYAML skips a byte order mark. The parsers that Python has for TOML and JSON stop at it.
+        let marked = text.strip_prefix('\u{feff}');
+        let text = marked.unwrap_or(text);
         let mut source = match self {
             Self::Yaml => yaml::read(text),
             Self::Toml => toml::read(text),
             Self::Json => json::read(text),
         };
+        if marked.is_some() && self != Self::Yaml {
+            let message = "this file begins with a byte order mark, at which the trainer stops: save it without one";
+            let at = Some(Mark { file: 0, line: 1, column: 1 });
+            source.faults.push(Fault { rule: "byte-order-mark", message: message.to_owned(), at, fatal: true });
+        }
+        // The part before a fault may be too short to tell the dialect.
+        if source.faults.iter().any(|fault| fault.fatal) {
+            source.root = outline::joined(source.root, self.outline(text));
+        }
         if let Some(at) = source.root.as_ref().and_then(nul) {
             let message = "a text has the character NUL, which no path and no variable may have: remove it".to_owned();
             source.faults.push(Fault { rule: "nul", message, at: Some(at), fatal: true });

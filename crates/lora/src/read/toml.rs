@@ -19,7 +19,12 @@ pub(super) fn read(text: &str) -> Source {
         Fault { rule: "bad-toml", message: format!("this is not TOML: {}", error.message()), at, fatal: true }
     };
     let root = Node { value: map(table.get_ref(), &places), at: places.mark(0) };
-    Source { root: Some(root), faults: errors.iter().map(fault).collect() }
+    let mut faults: Vec<Fault> = errors.iter().map(fault).collect();
+    faults.sort_by_key(|fault| fault.at);
+    // One open bracket makes nonsense of every line after it.
+    let mut seen = false;
+    faults.retain(|fault| fault.rule != "bad-toml" || !std::mem::replace(&mut seen, true));
+    Source { root: Some(root), faults }
 }
 
 fn map(table: &DeTable<'_>, places: &Places<'_>) -> Value {

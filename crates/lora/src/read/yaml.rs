@@ -2,7 +2,7 @@
 
 use super::{Fault, Source, twice};
 use crate::tree::{Entry, Node, Value};
-use crate::yaml::{self, Boolean, Data, Mark, is_null};
+use crate::yaml::{self, Boolean, Data, is_null};
 
 pub(super) fn read(text: &str) -> Source {
     match yaml::read(text) {
@@ -13,12 +13,19 @@ pub(super) fn read(text: &str) -> Source {
                 at: Some(key.at),
                 fatal: false,
             };
-            Source { root: document.root.as_ref().map(node), faults: document.duplicates.iter().map(fault).collect() }
+            let unresolved = document.unresolved.iter().map(|(name, at)| Fault {
+                rule: "bad-yaml",
+                message: format!("this is not YAML: *{name} has no anchor &{name} before it"),
+                at: Some(*at),
+                fatal: true,
+            });
+            let faults = document.duplicates.iter().map(fault).chain(unresolved).collect();
+            Source { root: document.root.as_ref().map(node), faults }
         }
         Err(error) => {
             let message = format!("this is not YAML: {error}");
             let fault = Fault { rule: "bad-yaml", message, at: error.at, fatal: true };
-            Source { root: outline(text), faults: vec![fault] }
+            Source { root: None, faults: vec![fault] }
         }
     }
 }
@@ -64,27 +71,6 @@ fn number(text: &str) -> Option<Value> {
     };
     let value = if has_form { digits.parse().ok()? } else { return None };
     Some(Value::Number { value, whole })
-}
-
-/// Collects what looks like keys at the starts of lines, two levels deep. Only these keys decide whether a file that
-/// does not parse is a training config.
-fn outline(text: &str) -> Option<Node> {
-    let mut top: Vec<Entry> = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let Some((key, _)) = line.split_once(':') else { continue };
-        let name = key.trim_start();
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)) {
-            continue;
-        }
-        let at = Mark { file: 0, line: index as u32 + 1, column: (key.len() - name.len()) as u32 + 1 };
-        let entry = Entry { key: name.to_owned(), at, node: Node { value: Value::Map(Vec::new()), at } };
-        match top.last_mut() {
-            Some(Entry { node: Node { value: Value::Map(below), .. }, .. }) if at.column > 1 => below.push(entry),
-            _ => top.push(entry),
-        }
-    }
-    let at = top.first()?.at;
-    Some(Node { value: Value::Map(top), at })
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
 //! The lint rules: one file for each group of rules, and the table of all rules.
 
-mod conflicts;
+mod conditions;
 pub(super) mod data;
 pub(super) mod estimate;
 mod files;
 mod required;
 mod spelling;
 mod strings;
+mod subsets;
 mod values;
 
+use super::read::Format;
+use super::repository::normal;
 use super::tree::{Entry, Node, Value};
 use super::{Dialect, Finding, Repository};
 use crate::domain::Severity;
@@ -16,11 +19,14 @@ use crate::yaml::Mark;
 
 type Rule = fn(&Config<'_>) -> Vec<Finding>;
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 11] = [
     required::missing_required,
-    conflicts::conflicting_keys,
+    conditions::met_conditions,
     spelling::unknown_key,
     values::wrong_values,
+    subsets::subset_kinds,
+    subsets::bucket_limits,
+    subsets::forms,
     files::missing_file,
     data::data,
     strings::private_path,
@@ -28,8 +34,15 @@ const RULES: [Rule; 8] = [
 ];
 
 /// Returns all findings in a config, and the estimate of its steps and GPU memory.
-pub(super) fn check(dialect: Dialect, root: &Node, repository: &Repository<'_>) -> (Vec<Finding>, Option<String>) {
-    let config = Config::new(dialect, root, repository);
+pub(super) fn check(
+    path: &str,
+    dialect: Dialect,
+    root: &Node,
+    repository: &Repository<'_>,
+) -> (Vec<Finding>, Option<String>) {
+    let mut config = Config::new(dialect, root, repository);
+    let named = config.maps_at("").find_map(|map| map.get("dataset_config"));
+    config.data_sets = named.and_then(|entry| Linked::named(repository, path, entry));
     (RULES.iter().flat_map(|rule| rule(&config)).collect(), estimate::estimate(&config))
 }
 
@@ -38,8 +51,30 @@ struct Config<'a> {
     dialect: Dialect,
     root: &'a Node,
     repository: &'a Repository<'a>,
+    /// The file that `dataset_config` names, if the repository has it.
+    data_sets: Option<Linked>,
     /// The maps of the file, outer maps first.
     maps: Vec<Map<'a>>,
+}
+
+/// Another file of the repository that the config names.
+struct Linked {
+    root: Node,
+}
+
+impl Linked {
+    /// Reads the file that an entry names. Its name is relative to the folder in which the trainer starts: the root, or
+    /// that of the config.
+    fn named(repository: &Repository<'_>, config: &str, entry: &Entry) -> Option<Self> {
+        let name = entry.node.text()?;
+        let beside = config.rsplit_once('/').map(|(folder, _)| format!("{folder}/{name}"));
+        let mut paths = [Some(name.to_owned()), beside].into_iter().flatten().filter_map(|path| normal(&path));
+        paths.find_map(|path| {
+            let text = std::str::from_utf8(repository.text(&path)?).ok()?;
+            let root = Format::of(&path)?.read(text).root?;
+            Some(Self { root })
+        })
+    }
 }
 
 struct Map<'a> {
@@ -52,7 +87,7 @@ struct Map<'a> {
 
 impl<'a> Config<'a> {
     fn new(dialect: Dialect, root: &'a Node, repository: &'a Repository<'a>) -> Self {
-        let mut config = Self { dialect, root, repository, maps: Vec::new() };
+        let mut config = Self { dialect, root, repository, data_sets: None, maps: Vec::new() };
         match dialect {
             // The tables only help people: the trainer merges the keys of all tables into one map.
             Dialect::SdScripts => {

@@ -13,17 +13,35 @@ struct Need {
     /// The advice for the message.
     advice: &'static str,
     severity: Severity,
-    /// A key whose presence lifts the requirement.
-    unless: Option<&'static str>,
+    /// Keys of which each lifts the requirement.
+    unless: &'static [&'static str],
+    /// Keys of which one must be there for the requirement; empty when it always holds.
+    with: &'static [&'static str],
 }
 
 const fn need(dialect: Dialect, within: &'static str, one_of: &'static [&'static str], advice: &'static str) -> Need {
-    Need { dialect, within, one_of, advice, severity: Severity::Error, unless: None }
+    Need { dialect, within, one_of, advice, severity: Severity::Error, unless: &[], with: &[] }
 }
 
-use Dialect::{AiToolkit, Axolotl, LlamaFactory, LoraScripts, SdScripts, SdScriptsDataset};
+use Dialect::{AiToolkit, Axolotl, LlamaFactory, LoraScripts, SdScripts, SdScriptsDataset, SimpleTuner};
 
-const NEEDS: [Need; 19] = [
+/// Keys of sd-scripts' arguments that show that a network is trained, and not the model or an embedding.
+const OF_NETWORKS: &[&str] = &[
+    "network_dim",
+    "network_alpha",
+    "network_args",
+    "network_weights",
+    "network_dropout",
+    "network_train_unet_only",
+    "network_train_text_encoder_only",
+    "network-module",
+    "networkModule",
+    "unet_lr",
+    "dim_from_weights",
+    "scale_weight_norms",
+];
+
+const NEEDS: [Need; 26] = [
     need(LoraScripts, "", &["base_model"], "name the base model file or Hub id to train on"),
     need(LoraScripts, "", &["train_data_dir"], "name the folder with the training data"),
     need(LoraScripts, "", &["output_dir"], "name the folder for the trained weights"),
@@ -34,24 +52,53 @@ const NEEDS: [Need; 19] = [
     },
     need(SdScripts, "", &["pretrained_model_name_or_path"], "name the base model's file, folder or Hub id"),
     need(SdScripts, "", &["output_dir"], "name the folder for the trained weights; they are lost without it"),
-    need(SdScripts, "", &["train_data_dir", "dataset_config", "in_json"], "name the training data"),
-    need(SdScripts, "", &["resolution", "dataset_config"], "write resolution = \"512,512\", for example"),
+    Need {
+        unless: &["datasets", "dataset_class"],
+        ..need(SdScripts, "", &["train_data_dir", "dataset_config", "in_json"], "name the training data")
+    },
+    Need {
+        unless: &["datasets", "dataset_class"],
+        ..need(SdScripts, "", &["resolution", "dataset_config"], "write resolution = \"512,512\", for example")
+    },
     Need {
         // The scripts for ControlNet-LLLite, recognized by this key, have their own network.
-        unless: Some("cond_emb_dim"),
+        unless: &["cond_emb_dim"],
+        with: OF_NETWORKS,
         ..need(SdScripts, "", &["network_module"], "write network_module = \"networks.lora\", for example")
     },
+    need(SdScriptsDataset, "datasets", &["subsets"], "add [[datasets.subsets]] with an image_dir"),
     need(SdScriptsDataset, "datasets.subsets", &["image_dir", "metadata_file"], "name the folder with the images"),
     need(Axolotl, "", &["base_model"], "name the base model's folder or Hub id"),
     need(Axolotl, "", &["learning_rate"], "axolotl has no default for it"),
-    need(Axolotl, "", &["datasets", "pretraining_dataset"], "name the training data"),
+    Need {
+        unless: &["nemo_gym_enabled"],
+        ..need(Axolotl, "", &["datasets", "pretraining_dataset"], "name the training data")
+    },
     need(LlamaFactory, "", &["model_name_or_path"], "name the base model's folder or Hub id"),
-    need(LlamaFactory, "", &["output_dir"], "name the folder for the trained weights"),
     need(AiToolkit, "config", &["name"], "name the training; its output gets this name"),
     need(AiToolkit, "config.process", &["type"], "write type: sd_trainer, for example"),
-    need(AiToolkit, "config.process", &["model"], "add it, with name_or_path"),
+    Need {
+        with: &["train", "datasets", "network"],
+        ..need(AiToolkit, "config.process", &["model"], "add it, with name_or_path")
+    },
+    Need {
+        unless: &["slider"],
+        with: &["train", "datasets", "network"],
+        ..need(AiToolkit, "config.process", &["training_folder"], "name the folder for the trained weights")
+    },
     need(AiToolkit, "config.process.model", &["name_or_path"], "name the base model's folder or Hub id"),
+    need(AiToolkit, "config.process.datasets", &["folder_path", "dataset_path"], "name the folder with the images"),
+    need(SimpleTuner, "", &["model_family"], "name the kind of base model, such as flux"),
+    need(SimpleTuner, "", &["model_type"], "write lora or full"),
+    need(SimpleTuner, "", &["optimizer"], "SimpleTuner has no default for it"),
+    need(SimpleTuner, "", &["output_dir"], "name the folder for the trained weights"),
+    need(SimpleTuner, "", &["data_backend_config"], "name the file with the data sets"),
 ];
+
+/// Returns true if arguments of sd-scripts are for a script that trains a network.
+pub(super) fn trains_network(map: &Map<'_>) -> bool {
+    map.get("network_module").is_some() || OF_NETWORKS.iter().any(|key| map.get(key).is_some())
+}
 
 /// Finds required keys that are missing or have no value.
 pub(super) fn missing_required(config: &Config<'_>) -> Vec<Finding> {
@@ -62,7 +109,8 @@ pub(super) fn missing_required(config: &Config<'_>) -> Vec<Finding> {
 fn missing(config: &Config<'_>, need: &Need, map: &Map<'_>) -> Option<Finding> {
     // A misspelled key is reported once, by the spelling rule.
     let is_there = |key: &&str| map.gives(key) || super::spelling::is_misspelled(config, map, key);
-    if need.one_of.iter().any(is_there) || need.unless.is_some_and(|key| map.get(key).is_some()) {
+    let is_asked = need.with.is_empty() || need.with.iter().any(|key| map.get(key).is_some());
+    if !is_asked || need.one_of.iter().any(is_there) || need.unless.iter().any(|key| map.get(key).is_some()) {
         return None;
     }
     let key = need.one_of[0];

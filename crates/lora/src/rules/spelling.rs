@@ -4,7 +4,7 @@ use super::{Config, Map, finding};
 use crate::dialect::Unknown;
 use crate::domain::Severity;
 use crate::keys::{Section, table};
-use crate::tree::Entry;
+use crate::tree::{Entry, Node, Value};
 use crate::{Dialect, Finding};
 
 /// Maximum number of keys per map that are compared with the known keys.
@@ -25,14 +25,42 @@ pub(super) fn is_misspelled(config: &Config<'_>, map: &Map<'_>, key: &str) -> bo
 fn unknown<'a>(config: &Config<'a>, map: &Map<'a>) -> impl Iterator<Item = (&'a Entry, &'static Section)> {
     let known = table(config.dialect).section(&map.path);
     let pairs = known.into_iter().flat_map(move |known| map.entries.iter().map(move |entry| (*entry, known)));
-    pairs.filter(|(entry, known)| !known.contains_key(entry.name())).take(MAX_COMPARED).collect::<Vec<_>>().into_iter()
+    let is_unknown = |(entry, known): &(&Entry, &Section)| !is_known(config, entry, known);
+    pairs.filter(is_unknown).take(MAX_COMPARED).collect::<Vec<_>>().into_iter()
+}
+
+fn is_known(config: &Config<'_>, entry: &Entry, known: &Section) -> bool {
+    let key = entry.name();
+    let is_listed = known.contains_key(key) || known.contains_key("*") || is_extra(config, key);
+    if config.dialect != Dialect::SimpleTuner || is_listed {
+        return is_listed;
+    }
+    // SimpleTuner leaves out null and "false". Its options may be shortened as long as one is meant.
+    let is_left_out = entry.node.value == Value::Null
+        || entry.node.text().is_some_and(|text| text.trim().is_empty() || text.trim().eq_ignore_ascii_case("false"));
+    is_left_out || known.keys().filter(|option| option.starts_with(key)).count() == 1
 }
 
 fn misspelling(config: &Config<'_>, map: &Map<'_>, entry: &Entry, known: &Section) -> Option<Finding> {
     let key = entry.name();
-    let mode = config.dialect.unknown();
+    let mode = match entry.node.value {
+        // SimpleTuner makes no option of a map.
+        Value::Map(_) if config.dialect == Dialect::SimpleTuner => Unknown::Ignored,
+        _ => config.dialect.unknown(),
+    };
     let fate = if mode == Unknown::Refused { "the trainer refuses" } else { "the trainer ignores" };
     let say = |rule, severity, message| Some(finding(rule, severity, message, entry.at, map.path_of(key)));
+    let plugins = map.get("plugins").filter(|_| config.dialect == Dialect::Axolotl);
+    if config.dialect == Dialect::Axolotl && map.path.is_empty() && of_a_plugin(config.dialect, key) {
+        return match plugins.map(|entry| entry.node.items().len()) {
+            Some(1..) => None,
+            _ => say(
+                "unknown-key",
+                Severity::Warning,
+                format!("{key} is read by a plugin only, and `plugins` lists none"),
+            ),
+        };
+    }
     if let Some(meant) = meant(key, known) {
         let is_camel = key.contains(|c: char| c.is_uppercase()) && snake_case(key) == meant;
         let rule = if is_camel { "camel-case" } else { "unknown-key" };
@@ -45,8 +73,8 @@ fn misspelling(config: &Config<'_>, map: &Map<'_>, entry: &Entry, known: &Sectio
             let advice = home.unwrap_or_else(|| ": remove it".to_owned());
             say("unknown-key", Severity::Error, format!("{key} is a key that {fate} here{advice}"))
         }
-        // Plugins add their own keys.
-        Unknown::Ignored if config.dialect == Dialect::Axolotl && map.gives("plugins") => None,
+        // A plugin of the team may add its own keys.
+        Unknown::Ignored if plugins.is_some_and(|entry| entry.node.items().iter().any(is_foreign_plugin)) => None,
         Unknown::Ignored => {
             let message = format!("{key} is not a known key of {}", config.dialect.name());
             say("unknown-key", Severity::Warning, message)
@@ -55,8 +83,31 @@ fn misspelling(config: &Config<'_>, map: &Map<'_>, entry: &Entry, known: &Sectio
     }
 }
 
+/// Returns true for a key that the trainer knows in some files only: those for sd-scripts' scripts without a network, and
+/// those for Megatron below LLaMA-Factory.
+fn is_extra(config: &Config<'_>, key: &str) -> bool {
+    const MEGATRON: [&str; 4] =
+        ["use_mca", "use_megatron_bridge", "tensor_model_parallel_size", "pipeline_model_parallel_size"];
+    let (section, is_such): (_, fn(&Map<'_>) -> bool) = match config.dialect {
+        Dialect::SdScripts => ("other scripts", |map| !super::required::trains_network(map)),
+        Dialect::LlamaFactory => ("megatron", |map| MEGATRON.iter().any(|key| map.get(key).is_some())),
+        _ => return false,
+    };
+    let section = table(config.dialect).section(section);
+    section.is_some_and(|section| section.contains_key(key)) && config.maps_at("").all(is_such)
+}
+
+/// Returns true if one of axolotl's own plugins reads the key.
+fn of_a_plugin(dialect: Dialect, key: &str) -> bool {
+    table(dialect).section("plugins").is_some_and(|section| section.contains_key(key))
+}
+
+fn is_foreign_plugin(item: &Node) -> bool {
+    item.text().is_none_or(|name| !name.starts_with("axolotl.integrations."))
+}
+
 /// Returns the known key that a misspelled key stands for: the same in snake case, or at most two letters away.
-fn meant(key: &str, known: &Section) -> Option<&'static str> {
+fn meant<'k>(key: &str, known: &'k Section) -> Option<&'k str> {
     if key.len() > 60 {
         return None;
     }
@@ -64,7 +115,7 @@ fn meant(key: &str, known: &Section) -> Option<&'static str> {
     let far = if snake.len() < 6 { 1 } else { 2 };
     let near = known.keys().filter(|word| word.len().abs_diff(snake.len()) <= far);
     // For two keys at the same distance, always picks the same one.
-    let nearest = near.map(|word| (strsim::osa_distance(&snake, word), *word)).min();
+    let nearest = near.map(|word| (strsim::osa_distance(&snake, word), word.as_str())).min();
     nearest.filter(|(distance, _)| *distance <= far).map(|(_, word)| word)
 }
 

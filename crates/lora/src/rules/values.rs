@@ -1,16 +1,22 @@
 //! Rules on values that a trainer cannot use, as its own loader reads them.
 
 use super::{Config, Map, finding};
+use crate::dialect::Conversion;
 use crate::domain::Severity;
-use crate::keys::{Kind, Spec, table};
+use crate::keys::{Kind, Spec, spec, table};
 use crate::tree::{Entry, Node, Value};
 use crate::{Dialect, Finding};
+
+/// The strings that options and pydantic take for true or false.
+const BOOLEANS: [&str; 12] = ["true", "false", "yes", "no", "on", "off", "0", "1", "t", "f", "y", "n"];
+/// The maximum number of accepted words in a message.
+const MOST_WORDS: usize = 12;
 
 /// Finds values of the wrong type, words that are not allowed, and numbers out of range.
 pub(super) fn wrong_values(config: &Config<'_>) -> Vec<Finding> {
     let of_map = |map: &Map<'_>| -> Vec<Finding> {
         let Some(section) = table(config.dialect).section(&map.path) else { return Vec::new() };
-        let known = map.entries.iter().filter_map(|entry| Some((*entry, section.get(entry.name())?)));
+        let known = map.entries.iter().filter_map(|entry| Some((*entry, spec(section, entry.name())?)));
         known.filter_map(|(entry, spec)| wrong_value(config.dialect, map, entry, spec)).collect()
     };
     config.maps.iter().flat_map(of_map).collect()
@@ -19,20 +25,19 @@ pub(super) fn wrong_values(config: &Config<'_>) -> Vec<Finding> {
 fn wrong_value(dialect: Dialect, map: &Map<'_>, entry: &Entry, spec: &Spec) -> Option<Finding> {
     let key = entry.name();
     let say = |rule, severity, message| Some(finding(rule, severity, message, entry.node.at, map.path_of(key)));
+    let conversion = dialect.conversion();
+    if let Some((severity, message)) = empty(conversion, key, entry, spec) {
+        return say("wrong-type", severity, message);
+    }
     if !entry.node.is_given() || is_filled_in_later(&entry.node) || spec.kinds == [Kind::Any] {
         return None;
     }
-    if !spec.kinds.iter().any(|kind| fits(*kind, &entry.node, dialect.converts_texts())) {
-        let (severity, message) = wrong_type(key, entry, spec);
+    if !spec.kinds.iter().any(|kind| fits(*kind, &entry.node, conversion, spec)) {
+        let (severity, message) = wrong_type(conversion, key, entry, spec);
         return say("wrong-type", severity, message);
     }
-    if let (Some(text), false) = (entry.node.text(), spec.words.is_empty()) {
-        let converts =
-            dialect.converts_texts() && spec.kinds.iter().any(|kind| *kind != Kind::Text && read(*kind, text));
-        if !converts && !spec.words.contains(&text) {
-            let words = spec.words.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(", ");
-            return say("enum", Severity::Error, format!("{key} must be one of {words}"));
-        }
+    if let Some(word) = refused_word(conversion, &entry.node, spec) {
+        return say("enum", Severity::Error, format!("{key} {}", choices(&word, spec)));
     }
     let numbers: Vec<f64> = std::iter::once(&entry.node).chain(entry.node.items()).filter_map(number).collect();
     let outside = |range: crate::keys::Range| numbers.iter().copied().find(|number| !range.holds(*number));
@@ -45,38 +50,125 @@ fn wrong_value(dialect: Dialect, map: &Map<'_>, entry: &Entry, spec: &Spec) -> O
     say("out-of-range", Severity::Warning, message)
 }
 
+/// Tells of an empty value where the trainer needs one, or where an empty string cannot be one.
+fn empty(conversion: Conversion, key: &str, entry: &Entry, spec: &Spec) -> Option<(Severity, String)> {
+    let node = &entry.node;
+    let is_empty = !node.is_given() || matches!(&node.value, Value::List(items) if items.is_empty());
+    if !is_empty || matches!(spec.kinds[..], [Kind::Any]) {
+        return None;
+    }
+    let wanted = in_words(spec);
+    if spec.filled && conversion != Conversion::Options {
+        return Some((Severity::Error, format!("{key} is empty, but must be {wanted}")));
+    }
+    let takes_text = spec.kinds.iter().any(|kind| matches!(kind, Kind::Text | Kind::Path | Kind::Any));
+    let is_text = node.text().is_some() && !takes_text;
+    let is_cast = matches!(conversion, Conversion::Options | Conversion::Casts);
+    (is_text && !is_cast).then(|| (Severity::Warning, format!("{key} is an empty string, but should be {wanted}")))
+}
+
 /// Returns true if the value contains a placeholder that is filled in before the trainer sees it.
 fn is_filled_in_later(node: &Node) -> bool {
     node.text().is_some_and(|text| ["${", "{{", "<"].iter().any(|mark| text.contains(mark)))
 }
 
-fn fits(kind: Kind, node: &Node, converts: bool) -> bool {
+/// Returns true if the trainer can use the value as one of this kind.
+fn fits(kind: Kind, node: &Node, conversion: Conversion, spec: &Spec) -> bool {
+    use Conversion::{Casts, Exponents, Model, Nothing, Options};
     match (kind, &node.value) {
         (Kind::Any, _)
         | (Kind::Bool, Value::Bool(_))
         | (Kind::Float, Value::Number { .. })
         | (Kind::Int, Value::Number { whole: true, .. })
         | (Kind::Decimal, Value::Number { whole: false, .. })
-        | (Kind::Text, Value::Text { .. })
+        | (Kind::Text | Kind::Path, Value::Text { .. })
         | (Kind::List, Value::List(_))
         | (Kind::Map, Value::Map(_)) => true,
-        (Kind::Int, Value::Number { value, .. }) => converts && value.fract() == 0.0,
-        (Kind::Bool, Value::Number { value, .. }) => converts && (*value == 0.0 || *value == 1.0),
-        (Kind::Text, Value::Number { .. } | Value::Bool(_)) => converts,
-        (_, Value::Text { text, .. }) => converts && read(kind, text),
+        (Kind::Maps, Value::List(items)) => items.iter().all(|item| matches!(item.value, Value::Map(_))),
+        (Kind::Int, Value::Number { value, .. }) => {
+            matches!(conversion, Model | Casts) && value.fract() == 0.0 && value.abs() < 1e18
+        }
+        (Kind::Bool, Value::Number { value, .. }) => {
+            conversion == Casts || !matches!(conversion, Nothing) && (*value == 0.0 || *value == 1.0)
+        }
+        (Kind::Int | Kind::Float, Value::Bool(_)) => matches!(conversion, Model | Casts),
+        (Kind::Text, Value::Number { .. } | Value::Bool(_)) => match conversion {
+            Nothing | Model => false,
+            Exponents => spec.words.is_empty(),
+            Options | Casts => node.value != Value::Bool(true) || conversion == Casts,
+        },
+        // SimpleTuner keeps a map as it is. Of a list, each item is given as the option once more: the last counts.
+        (_, Value::Map(_)) if conversion == Options => true,
+        (_, Value::List(items)) if conversion == Options => {
+            kind == Kind::Text || kind != Kind::Bool && items.iter().all(|item| fits(kind, item, conversion, spec))
+        }
+        (Kind::Int | Kind::Float, Value::Text { text, plain: true }) if conversion == Exponents => {
+            text.parse::<f64>().is_ok()
+        }
+        (_, Value::Text { text, .. }) => reads(kind, text, conversion),
         _ => false,
     }
 }
 
-/// Returns true if a trainer that converts strings accepts this one as a value of this kind.
-fn read(kind: Kind, text: &str) -> bool {
-    match kind {
-        Kind::Int => text.trim().parse::<f64>().is_ok_and(|number| number.fract() == 0.0),
-        Kind::Float | Kind::Decimal => text.trim().parse::<f64>().is_ok(),
-        Kind::Bool => ["true", "false", "yes", "no", "on", "off", "0", "1"].contains(&text.to_lowercase().as_str()),
-        Kind::Any | Kind::Text => true,
-        Kind::List | Kind::Map => false,
+/// Returns true if a trainer that converts strings takes this one for a value of this kind.
+fn reads(kind: Kind, text: &str, conversion: Conversion) -> bool {
+    let text = text.trim();
+    match (conversion, kind) {
+        (Conversion::Nothing | Conversion::Exponents, _) | (_, Kind::List | Kind::Maps | Kind::Map) => false,
+        // OneTrainer keeps any value.
+        (Conversion::Casts, Kind::Bool) => true,
+        (_, Kind::Bool) => BOOLEANS.contains(&text.to_lowercase().as_str()),
+        (Conversion::Options, Kind::Int) => text.parse::<i64>().is_ok() || text.eq_ignore_ascii_case("false"),
+        // pydantic takes "8.0", but not "1e3".
+        (_, Kind::Int) => text
+            .split_once('.')
+            .map_or(text, |(whole, rest)| if rest.bytes().all(|b| b == b'0') { whole } else { text })
+            .parse::<i64>()
+            .is_ok(),
+        (_, Kind::Float | Kind::Decimal) => text.parse::<f64>().is_ok() || text.eq_ignore_ascii_case("false"),
+        (_, Kind::Any | Kind::Text | Kind::Path) => true,
     }
+}
+
+/// Returns the word that the trainer does not accept.
+fn refused_word(conversion: Conversion, node: &Node, spec: &Spec) -> Option<String> {
+    if spec.words.is_empty() {
+        return None;
+    }
+    let as_other = spec.kinds.iter().any(|kind| *kind != Kind::Text && fits(*kind, node, conversion, spec));
+    let word = match &node.value {
+        Value::Text { text, .. } => text.clone(),
+        Value::Number { value, .. } if conversion == Conversion::Options => value.to_string(),
+        Value::List(items) if conversion == Conversion::Options => items.last()?.text()?.to_owned(),
+        _ => return None,
+    };
+    // An option with the value "false" is left out.
+    let is_left_out = conversion == Conversion::Options && word.eq_ignore_ascii_case("false");
+    // Where any other word may be meant, only a misspelling of a known one is wrong.
+    let is_open = spec.words.iter().any(|word| word == "*");
+    let is_misspelled = || !spec.words.contains(&word) && resembled(&word, spec).is_some();
+    let is_wrong = if is_open { is_misspelled() } else { !spec.accepts(&word) };
+    (!as_other && !is_left_out && is_wrong).then_some(word)
+}
+
+/// Says which words are accepted: all of a short list, or those that resemble the written one.
+fn choices(written: &str, spec: &Spec) -> String {
+    let words: Vec<&str> = spec.words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
+    match resembled(written, spec) {
+        Some(near) if words.contains(&"*") => format!("is a word that nothing has: did you mean {near}?"),
+        Some(near) if words.len() > MOST_WORDS => format!("must be one of {} words: did you mean {near}?", words.len()),
+        _ if words.len() > MOST_WORDS => {
+            format!("must be one of {} words, such as {}", words.len(), words[..MOST_WORDS].join(", "))
+        }
+        _ => format!("must be one of {}", words.join(", ")),
+    }
+}
+
+/// Returns the accepted word that is at most two letters away.
+fn resembled<'s>(written: &str, spec: &'s Spec) -> Option<&'s str> {
+    let words = spec.words.iter().filter(|word| word.len() > 3 && word.len().abs_diff(written.len()) <= 2);
+    let nearest = words.map(|word| (strsim::osa_distance(written, word), word.as_str())).min();
+    nearest.filter(|(distance, _)| *distance <= 2).map(|(_, word)| word)
 }
 
 fn number(node: &Node) -> Option<f64> {
@@ -87,12 +179,18 @@ fn number(node: &Node) -> Option<f64> {
     }
 }
 
+fn in_words(spec: &Spec) -> String {
+    spec.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" or ")
+}
+
 /// Returns the severity and the message. The message repeats the value only where it cannot be a secret.
-fn wrong_type(key: &str, entry: &Entry, spec: &Spec) -> (Severity, String) {
-    let wanted = spec.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" or ");
+fn wrong_type(conversion: Conversion, key: &str, entry: &Entry, spec: &Spec) -> (Severity, String) {
+    let wanted = in_words(spec);
     let takes_numbers = spec.kinds.iter().any(|kind| matches!(kind, Kind::Int | Kind::Float));
     match &entry.node.value {
-        Value::Text { text, plain: true } if takes_numbers && text.parse::<f64>().is_ok() => {
+        Value::Text { text, plain: true }
+            if takes_numbers && text.parse::<f64>().is_ok() && conversion != Conversion::Model =>
+        {
             let better = dotted(text);
             // Only a warning, as for the words below: many trainers of this dialect convert the value themselves.
             (
@@ -103,7 +201,12 @@ fn wrong_type(key: &str, entry: &Entry, spec: &Spec) -> (Severity, String) {
         Value::Text { text, .. } if takes_numbers && text.trim().parse::<f64>().is_ok() => {
             (Severity::Error, format!("{key} is a string here, but must be {wanted}: remove the quotes"))
         }
-        Value::Bool(is) if spec.words.iter().any(|word| ["no", "yes", "on", "off"].contains(word)) => {
+        Value::Text { text, .. } if conversion == Conversion::Exponents && spec.kinds == [Kind::Bool] => {
+            let is_no = ["false", "no", "off", "0"].contains(&text.to_lowercase().as_str());
+            let severity = if is_no { Severity::Error } else { Severity::Warning };
+            (severity, format!("{key} is a string, which counts as true: write true or false without quotes"))
+        }
+        Value::Bool(is) if spec.words.iter().any(|word| ["no", "yes", "on", "off"].contains(&word.as_str())) => {
             (Severity::Warning, format!("{key} is {is} to PyYAML, not a string: write the word in quotes"))
         }
         value => {
@@ -112,6 +215,7 @@ fn wrong_type(key: &str, entry: &Entry, spec: &Spec) -> (Severity, String) {
                 Value::Number { whole: true, .. } => "an integer",
                 Value::Number { .. } => "a number",
                 Value::Text { .. } => "a string",
+                Value::List(_) if spec.kinds.contains(&Kind::Maps) => "a list of other things",
                 Value::List(_) => "a list",
                 Value::Map(_) => "a map",
                 Value::Null => "nothing",

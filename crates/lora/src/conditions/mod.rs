@@ -1,0 +1,151 @@
+//! Conditions under which a trainer stops or does not do what was meant, parsed from `conditions/*.conditions`.
+//!
+//! A line has the form `error CONDITION => MESSAGE` or `warning CONDITION => MESSAGE`. `default KEY VALUE` says what an
+//! absent key counts as. `[a.b]` starts the conditions on the maps at `a.b`; their keys may have dots, too. Lines that
+//! are indented continue the one before.
+//!
+//! A condition compares keys: `KEY`, `KEY set`, `KEY == VALUE`, `KEY in {A, B}`, `KEY begins TEXT`, `KEY ends TEXT`,
+//! `KEY has TEXT`, `KEY < NUMBER`, `KEY < @KEY`, `KEY is text` (or `number`, `list`, `map`), each with its opposite
+//! (`not set`, `!=`, `not in`), joined with `and`, `or`, `not` and parentheses. An absent key is like Python's `None`.
+
+mod expression;
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use super::Dialect;
+use super::keys::logical_lines;
+use super::tree::{Node, Value};
+use crate::domain::Severity;
+use crate::yaml::Mark;
+
+pub(super) use expression::Expression;
+
+/// The conditions of one trainer.
+#[derive(Debug, Default)]
+pub(super) struct Conditions {
+    pub(super) all: Vec<Condition>,
+    /// What absent keys count as, by the path of their map and their name.
+    defaults: HashMap<String, Node>,
+}
+
+#[derive(Debug)]
+pub(super) struct Condition {
+    pub(super) severity: Severity,
+    /// The path of the maps that it is about.
+    pub(super) within: String,
+    pub(super) when: Expression,
+    pub(super) message: String,
+}
+
+impl Conditions {
+    /// Returns what an absent key of the maps at this path counts as.
+    pub(super) fn absent(&self, within: &str, key: &str) -> Option<&Node> {
+        self.defaults.get(&format!("{within}/{key}"))
+    }
+}
+
+static CONDITIONS: LazyLock<HashMap<Dialect, Conditions>> = LazyLock::new(|| {
+    let parsed = |dialect| (dialect, parse(source(dialect)).expect("a table that the tests have read"));
+    Dialect::ALL.into_iter().map(parsed).collect()
+});
+
+fn source(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::LoraScripts => include_str!("lora-scripts.conditions"),
+        Dialect::SdScripts | Dialect::AkegarasuPreset => include_str!("sd-scripts.conditions"),
+        Dialect::SdScriptsDataset => include_str!("sd-scripts-dataset.conditions"),
+        Dialect::KohyaGui => include_str!("kohya-gui.conditions"),
+        Dialect::Axolotl => include_str!("axolotl.conditions"),
+        Dialect::LlamaFactory => include_str!("llama-factory.conditions"),
+        Dialect::AiToolkit => include_str!("ai-toolkit.conditions"),
+        Dialect::SimpleTuner => include_str!("simpletuner.conditions"),
+        Dialect::OneTrainer => include_str!("onetrainer.conditions"),
+        Dialect::Peft => "",
+    }
+}
+
+/// Returns the conditions of a dialect.
+pub(super) fn conditions(dialect: Dialect) -> &'static Conditions {
+    &CONDITIONS[&dialect]
+}
+
+fn parse(text: &str) -> Result<Conditions, String> {
+    let mut conditions = Conditions::default();
+    let mut within = String::new();
+    for line in logical_lines(text) {
+        let fault = || format!("cannot be read: {line}");
+        if let Some(path) = line.strip_prefix('[') {
+            path.trim_end_matches(']').clone_into(&mut within);
+            continue;
+        }
+        let (word, rest) = line.split_once(' ').ok_or_else(fault)?;
+        let severity = match word {
+            "error" => Severity::Error,
+            "warning" => Severity::Warning,
+            "default" => {
+                let (key, value) = rest.split_once(' ').ok_or_else(fault)?;
+                conditions.defaults.insert(format!("{within}/{key}"), literal(value));
+                continue;
+            }
+            _ => return Err(fault()),
+        };
+        let (when, message) = rest.split_once(" => ").ok_or_else(fault)?;
+        let when = Expression::parse(when).ok_or_else(fault)?;
+        conditions.all.push(Condition { severity, within: within.clone(), when, message: message.to_owned() });
+    }
+    Ok(conditions)
+}
+
+/// Returns the value that a word of a table stands for.
+fn literal(word: &str) -> Node {
+    let value = match word {
+        "true" => Value::Bool(true),
+        "false" => Value::Bool(false),
+        _ => match word.parse() {
+            Ok(value) => Value::Number { value, whole: !word.contains('.') },
+            Err(_) => Value::Text { text: word.to_owned(), plain: false },
+        },
+    };
+    Node { value, at: Mark::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_can_be_read_and_names_known_keys() {
+        let mut unknown = Vec::new();
+        for dialect in Dialect::ALL {
+            let conditions = parse(source(dialect)).expect("a table");
+            let table = crate::keys::table(dialect);
+            for (condition, key) in
+                conditions.all.iter().flat_map(|it| it.when.keys().into_iter().map(move |key| (it, key)))
+            {
+                let path = format!("{}.{key}", condition.within);
+                let path = path.trim_start_matches('.');
+                let (map, name) = path.rsplit_once('.').unwrap_or(("", path));
+                let has =
+                    |map: &str| table.section(map).is_none_or(|section| crate::keys::spec(section, name).is_some());
+                let is_of_plugin = || table.section("plugins").is_some() && has("plugins");
+                if !has(map) && !is_of_plugin() {
+                    unknown.push(format!("{dialect:?}: {path}"));
+                }
+            }
+        }
+        assert!(unknown.is_empty(), "{unknown:#?}");
+    }
+
+    #[test]
+    fn a_table_says_what_absent_keys_are() {
+        let conditions = parse("default a 4\n[b]\ndefault a no\nerror a > 3 => too many\n").expect("a table");
+        assert_eq!(
+            conditions.absent("", "a").map(|node| &node.value),
+            Some(&Value::Number { value: 4.0, whole: true })
+        );
+        assert_eq!(conditions.absent("b", "a").and_then(Node::text), Some("no"));
+        assert_eq!((conditions.all[0].within.as_str(), conditions.all[0].message.as_str()), ("b", "too many"));
+        assert!(parse("error a > => b\n").is_err() && parse("errors a => b\n").is_err());
+    }
+}

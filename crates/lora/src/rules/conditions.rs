@@ -1,0 +1,61 @@
+//! Conditions over several keys: keys that exclude each other, keys that need others, values that only go together.
+
+use super::{Config, Map, finding};
+use crate::Finding;
+use crate::conditions::{Condition, Conditions, conditions};
+use crate::tree::{Entry, Node};
+
+/// The prefix of the keys of the file that `dataset_config` names.
+const OF_DATA_SETS: &str = "dataset_config.";
+
+/// Finds conditions under which the trainer stops, or trains something else than was meant. The problem is reported at
+/// the last of the keys.
+pub(super) fn met_conditions(config: &Config<'_>) -> Vec<Finding> {
+    let known = conditions(config.dialect);
+    let of_maps = |condition: &'static Condition| {
+        config.maps_at(&condition.within).filter_map(move |map| met(config, known, condition, map))
+    };
+    known.all.iter().flat_map(of_maps).collect()
+}
+
+fn met(config: &Config<'_>, known: &Conditions, condition: &'static Condition, map: &Map<'_>) -> Option<Finding> {
+    let values = |key: &str| -> Vec<&Node> {
+        let found = entries(config, map, key);
+        let given = !found.is_empty();
+        found.into_iter().map(|entry| &entry.node).chain(known.absent(&map.path, key).filter(|_| !given)).collect()
+    };
+    if !condition.when.holds(&values) {
+        return None;
+    }
+    let keys = condition.when.keys();
+    let own = keys.iter().filter(|key| !key.starts_with(OF_DATA_SETS)).copied();
+    let given: Vec<(&str, &Entry)> =
+        own.flat_map(|key| entries(config, map, key).into_iter().map(move |entry| (key, entry))).collect();
+    let is_pair = given.iter().any(|(key, _)| *key != keys[0]);
+    let rule = if is_pair { "conflicting-keys" } else { "refused" };
+    let last = given.into_iter().max_by_key(|(_, entry)| entry.at);
+    let (key, at) = last.map_or((keys[0], map.at), |(key, entry)| (key, entry.at));
+    Some(finding(rule, condition.severity, condition.message.clone(), at, map.path_of(key)))
+}
+
+/// Returns the entries at a dotted key below the map.
+fn entries<'m>(config: &'m Config<'_>, map: &'m Map<'_>, key: &str) -> Vec<&'m Entry> {
+    if let Some(key) = key.strip_prefix(OF_DATA_SETS) {
+        return config.data_sets.iter().flat_map(|file| at_any_depth(&file.root, key)).collect();
+    }
+    let mut parts = key.split('.');
+    let mut found: Vec<&Entry> = parts.next().and_then(|first| map.get(first)).into_iter().collect();
+    for part in parts {
+        let maps = found.iter().flat_map(|entry| std::iter::once(&entry.node).chain(entry.node.items()));
+        found = maps.flat_map(Node::entries).filter(|entry| entry.name() == part).collect();
+    }
+    found
+}
+
+fn at_any_depth<'m>(node: &'m Node, key: &str) -> Vec<&'m Entry> {
+    let below = |entry: &'m Entry| {
+        let deeper = std::iter::once(&entry.node).chain(entry.node.items()).flat_map(|node| at_any_depth(node, key));
+        std::iter::once(entry).filter(|entry| entry.key == key).chain(deeper.collect::<Vec<_>>())
+    };
+    node.entries().iter().flat_map(below).collect()
+}
