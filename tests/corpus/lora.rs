@@ -9,7 +9,7 @@ use trainyard::lora::{Dialect, Repository, lint, weights};
 use crate::support::{Score, shared};
 
 /// Names of the linted dialects in the corpus. A file of another dialect must be left alone.
-const DIALECTS: [(&str, Dialect); 10] = [
+const DIALECTS: [(&str, Dialect); 11] = [
     ("lora-scripts", Dialect::LoraScripts),
     ("sdscripts", Dialect::SdScripts),
     ("sdscripts-dataset", Dialect::SdScriptsDataset),
@@ -19,6 +19,7 @@ const DIALECTS: [(&str, Dialect); 10] = [
     ("llamafactory", Dialect::LlamaFactory),
     ("ai-toolkit", Dialect::AiToolkit),
     ("simpletuner", Dialect::SimpleTuner),
+    ("simpletuner-dataloader", Dialect::SimpleTunerDataset),
     ("onetrainer", Dialect::OneTrainer),
 ];
 

@@ -21,6 +21,8 @@ pub enum Dialect {
     LlamaFactory,
     AiToolkit,
     SimpleTuner,
+    /// SimpleTuner's data loader: a list of data sets.
+    SimpleTunerDataset,
     OneTrainer,
     /// PEFT's `adapter_config.json`.
     Peft,
@@ -54,7 +56,7 @@ pub(super) enum Conversion {
 
 impl Dialect {
     /// All dialects, in the order in which they are tried.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::AiToolkit,
         Self::LlamaFactory,
         Self::Axolotl,
@@ -64,6 +66,7 @@ impl Dialect {
         Self::SdScripts,
         Self::KohyaGui,
         Self::SimpleTuner,
+        Self::SimpleTunerDataset,
         Self::OneTrainer,
         Self::Peft,
     ];
@@ -80,6 +83,7 @@ impl Dialect {
             Self::LlamaFactory => "LLaMA-Factory",
             Self::AiToolkit => "ai-toolkit",
             Self::SimpleTuner => "SimpleTuner",
+            Self::SimpleTunerDataset => "SimpleTuner data set",
             Self::OneTrainer => "OneTrainer",
             Self::Peft => "PEFT",
         }
@@ -96,7 +100,9 @@ impl Dialect {
             Self::AiToolkit | Self::LlamaFactory => &[Format::Yaml, Format::Json],
             Self::SdScripts | Self::AkegarasuPreset => &[Format::Toml],
             Self::SdScriptsDataset => &[Format::Toml, Format::Json],
-            Self::KohyaGui | Self::SimpleTuner | Self::OneTrainer | Self::Peft => &[Format::Json],
+            Self::KohyaGui | Self::SimpleTuner | Self::SimpleTunerDataset | Self::OneTrainer | Self::Peft => {
+                &[Format::Json]
+            }
         }
     }
 
@@ -151,6 +157,15 @@ impl Dialect {
                     ["data_backend_config", "model_type", "lora_type", "base_model_precision", "model_flavour"];
                 keys.has("model_family") || keys.count(&telling) >= 3
             }
+            Self::SimpleTunerDataset => {
+                let telling =
+                    ["instance_data_dir", "dataset_type", "cache_dir_vae", "caption_strategy", "metadata_backend"];
+                let is_set = |item: &Node| {
+                    let keys = Keys(item);
+                    keys.has("id") && keys.has("type") && keys.count(&telling) > 0
+                };
+                keys.0.items().iter().any(is_set)
+            }
             Self::OneTrainer => {
                 let telling = ["base_model_name", "output_model_destination", "output_model_format", "model_type"];
                 let more = ["output_dtype", "train_dtype", "learning_rate_scheduler", "layer_filter", "peft_type"];
@@ -168,16 +183,19 @@ impl Dialect {
             Self::LoraScripts | Self::SdScripts | Self::Axolotl | Self::AiToolkit | Self::OneTrainer => {
                 Unknown::Ignored
             }
-            Self::AkegarasuPreset | Self::KohyaGui | Self::Peft => Unknown::Open,
+            Self::AkegarasuPreset | Self::KohyaGui | Self::SimpleTunerDataset | Self::Peft => Unknown::Open,
         }
     }
 
     /// Returns what the trainer makes of a value that is not of the wanted kind.
     pub(super) fn conversion(self) -> Conversion {
         match self {
-            Self::LoraScripts | Self::SdScripts | Self::SdScriptsDataset | Self::AkegarasuPreset | Self::Peft => {
-                Conversion::Nothing
-            }
+            Self::LoraScripts
+            | Self::SdScripts
+            | Self::SdScriptsDataset
+            | Self::AkegarasuPreset
+            | Self::SimpleTunerDataset
+            | Self::Peft => Conversion::Nothing,
             Self::LlamaFactory | Self::AiToolkit => Conversion::Exponents,
             Self::Axolotl => Conversion::Model,
             Self::SimpleTuner => Conversion::Options,

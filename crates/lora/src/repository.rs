@@ -22,6 +22,11 @@ impl<'a> Repository<'a> {
         self.texts.get(path).copied()
     }
 
+    /// Returns the paths and bytes of all files that were read.
+    pub(super) fn texts(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.texts.iter().map(|(path, text)| (*path, *text))
+    }
+
     /// Returns true if no file of the repository is known.
     pub(super) fn is_unknown(&self) -> bool {
         self.paths.is_empty()

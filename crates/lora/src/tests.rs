@@ -212,17 +212,17 @@ fn captions_beside_images_have_the_extension_that_the_trainer_wants() {
     let image = "GIF89a";
     let of = |config: &str, paths: &[&str]| {
         let files: Vec<(&str, &str)> =
-            paths.iter().map(|path| (*path, if path.ends_with(".gif") { image } else { "words" })).collect();
+            paths.iter().map(|path| (*path, if path.ends_with(".png") { image } else { "words" })).collect();
         in_data("a.toml", config, &files)
     };
     let with_txt = format!("{args}caption_extension = \".txt\"\n");
-    assert_eq!(of(&with_txt, &["data/10_ink/a.gif", "data/10_ink/a.txt"]), []);
-    let found = of(args, &["data/10_ink/a.gif", "data/10_ink/a.txt"]);
+    assert_eq!(of(&with_txt, &["data/10_ink/a.png", "data/10_ink/a.txt"]), []);
+    let found = of(args, &["data/10_ink/a.png", "data/10_ink/a.txt"]);
     assert!(found.len() == 1 && found[0].1.contains("set the key for the captions' extension to .txt"), "{found:?}");
-    let found = of(&with_txt, &["data/10_ink/a.gif", "data/10_ink/a.txt", "data/10_ink/b.gif", "data/10_ink/c.txt"]);
-    assert!(found[0].1.contains("1 of 2 images in data have no caption in a .txt file: 10_ink/b.gif"), "{found:?}");
+    let found = of(&with_txt, &["data/10_ink/a.png", "data/10_ink/a.txt", "data/10_ink/b.png", "data/10_ink/c.txt"]);
+    assert!(found[0].1.contains("1 of 2 images in data have no caption in a .txt file: 10_ink/b.png"), "{found:?}");
     assert!(found[1].1.contains("1 captions in data have no image: 10_ink/c"), "{found:?}");
-    let found = of(&with_txt, &["data/a.gif", "data/a.txt"]);
+    let found = of(&with_txt, &["data/a.png", "data/a.txt"]);
     assert!(found.len() == 1 && found[0].0 == "data-folders", "{found:?}");
     // Data that the job itself downloads is not known.
     assert_eq!(of(&with_txt, &["README.md"]), []);

@@ -115,10 +115,7 @@ fn is(node: &Node, word: &str) -> bool {
         Value::Null => word == "none",
         Value::Bool(is) => word == if *is { "true" } else { "false" },
         Value::Number { value, .. } => word.parse() == Ok(*value),
-        Value::Text { text, .. } => match word.split_once('*') {
-            Some((start, end)) => text.starts_with(start) && text.ends_with(end),
-            None => text == word,
-        },
+        Value::Text { text, .. } => crate::keys::matches(word, text),
         Value::List(_) | Value::Map(_) => false,
     }
 }

@@ -60,6 +60,7 @@ fn source(dialect: Dialect) -> &'static str {
         Dialect::LlamaFactory => include_str!("llama-factory.conditions"),
         Dialect::AiToolkit => include_str!("ai-toolkit.conditions"),
         Dialect::SimpleTuner => include_str!("simpletuner.conditions"),
+        Dialect::SimpleTunerDataset => include_str!("simpletuner-dataset.conditions"),
         Dialect::OneTrainer => include_str!("onetrainer.conditions"),
         Dialect::Peft => "",
     }
@@ -123,7 +124,8 @@ mod tests {
             for (condition, key) in
                 conditions.all.iter().flat_map(|it| it.when.keys().into_iter().map(move |key| (it, key)))
             {
-                let path = format!("{}.{key}", condition.within);
+                // The keys of another file are not in this table.
+                let path = format!("{}.{}", condition.within, key.split('/').next().unwrap_or_default());
                 let path = path.trim_start_matches('.');
                 let (map, name) = path.rsplit_once('.').unwrap_or(("", path));
                 let has =

@@ -73,6 +73,7 @@ fn source(dialect: Dialect) -> &'static str {
         Dialect::LlamaFactory => include_str!("llama-factory.keys"),
         Dialect::AiToolkit => include_str!("ai-toolkit.keys"),
         Dialect::SimpleTuner => include_str!("simpletuner.keys"),
+        Dialect::SimpleTunerDataset => include_str!("simpletuner-dataset.keys"),
         Dialect::OneTrainer => include_str!("onetrainer.keys"),
         Dialect::Peft => include_str!("peft.keys"),
     }
@@ -152,12 +153,15 @@ impl Spec {
 
     /// Returns true if the text is one of the accepted words.
     pub(super) fn accepts(&self, text: &str) -> bool {
-        self.words.iter().any(|word| match word.split_once('*') {
-            Some((start, end)) => {
-                text.len() >= start.len() + end.len() && text.starts_with(start) && like(&text[start.len()..], end)
-            }
-            None => word == text,
-        })
+        self.words.iter().any(|word| matches(word, text))
+    }
+}
+
+/// Returns true if the text is this word, in which each `*` stands for any text.
+pub(super) fn matches(word: &str, text: &str) -> bool {
+    match word.split_once('*') {
+        Some((start, end)) => text.strip_prefix(start).is_some_and(|rest| ends_like(rest, end)),
+        None => word == text,
     }
 }
 
@@ -167,9 +171,9 @@ pub(super) fn spec<'t>(section: &'t Section, key: &str) -> Option<&'t Spec> {
 }
 
 /// Returns true if the text ends with this pattern, in which each further `*` stands for any text.
-fn like(text: &str, pattern: &str) -> bool {
+fn ends_like(text: &str, pattern: &str) -> bool {
     match pattern.split_once('*') {
-        Some((part, rest)) => text.find(part).is_some_and(|at| like(&text[at + part.len()..], rest)),
+        Some((part, rest)) => text.find(part).is_some_and(|at| ends_like(&text[at + part.len()..], rest)),
         None => text.ends_with(pattern),
     }
 }

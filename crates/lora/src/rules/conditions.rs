@@ -5,9 +5,6 @@ use crate::Finding;
 use crate::conditions::{Condition, Conditions, conditions};
 use crate::tree::{Entry, Node};
 
-/// The prefix of the keys of the file that `dataset_config` names.
-const OF_DATA_SETS: &str = "dataset_config.";
-
 /// Finds conditions under which the trainer stops, or trains something else than was meant. The problem is reported at
 /// the last of the keys.
 pub(super) fn met_conditions(config: &Config<'_>) -> Vec<Finding> {
@@ -28,7 +25,7 @@ fn met(config: &Config<'_>, known: &Conditions, condition: &'static Condition, m
         return None;
     }
     let keys = condition.when.keys();
-    let own = keys.iter().filter(|key| !key.starts_with(OF_DATA_SETS)).copied();
+    let own = keys.iter().filter(|key| !key.contains('/')).copied();
     let given: Vec<(&str, &Entry)> =
         own.flat_map(|key| entries(config, map, key).into_iter().map(move |entry| (key, entry))).collect();
     let is_pair = given.iter().any(|(key, _)| *key != keys[0]);
@@ -38,10 +35,11 @@ fn met(config: &Config<'_>, known: &Conditions, condition: &'static Condition, m
     Some(finding(rule, condition.severity, condition.message.clone(), at, map.path_of(key)))
 }
 
-/// Returns the entries at a dotted key below the map.
+/// Returns the entries at a dotted key below the map. `a/b` is the key b, at any depth, of the file that a names.
 fn entries<'m>(config: &'m Config<'_>, map: &'m Map<'_>, key: &str) -> Vec<&'m Entry> {
-    if let Some(key) = key.strip_prefix(OF_DATA_SETS) {
-        return config.data_sets.iter().flat_map(|file| at_any_depth(&file.root, key)).collect();
+    if let Some((link, key)) = key.split_once('/') {
+        let files = config.linked.iter().filter(|(known, _)| *known == link);
+        return files.flat_map(|(_, root)| at_any_depth(root, key)).collect();
     }
     let mut parts = key.split('.');
     let mut found: Vec<&Entry> = parts.next().and_then(|first| map.get(first)).into_iter().collect();
@@ -55,7 +53,7 @@ fn entries<'m>(config: &'m Config<'_>, map: &'m Map<'_>, key: &str) -> Vec<&'m E
 fn at_any_depth<'m>(node: &'m Node, key: &str) -> Vec<&'m Entry> {
     let below = |entry: &'m Entry| {
         let deeper = std::iter::once(&entry.node).chain(entry.node.items()).flat_map(|node| at_any_depth(node, key));
-        std::iter::once(entry).filter(|entry| entry.key == key).chain(deeper.collect::<Vec<_>>())
+        std::iter::once(entry).filter(|entry| key == "*" || entry.key == key).chain(deeper.collect::<Vec<_>>())
     };
     node.entries().iter().flat_map(below).collect()
 }

@@ -4,6 +4,7 @@ mod conditions;
 pub(super) mod data;
 pub(super) mod estimate;
 mod files;
+mod modules;
 mod required;
 mod spelling;
 mod strings;
@@ -19,11 +20,12 @@ use crate::yaml::Mark;
 
 type Rule = fn(&Config<'_>) -> Vec<Finding>;
 
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 12] = [
     required::missing_required,
     conditions::met_conditions,
     spelling::unknown_key,
     values::wrong_values,
+    modules::module_names,
     subsets::subset_kinds,
     subsets::bucket_limits,
     subsets::forms,
@@ -40,9 +42,9 @@ pub(super) fn check(
     root: &Node,
     repository: &Repository<'_>,
 ) -> (Vec<Finding>, Option<String>) {
-    let mut config = Config::new(dialect, root, repository);
-    let named = config.maps_at("").find_map(|map| map.get("dataset_config"));
-    config.data_sets = named.and_then(|entry| Linked::named(repository, path, entry));
+    let mut config = Config::new(path, dialect, root, repository);
+    let entries = LINKS.iter().filter_map(|key| Some((*key, config.maps_at("").find_map(|map| map.get(key))?)));
+    config.linked = entries.filter_map(|(key, entry)| Some((key, linked(repository, path, entry)?))).collect();
     (RULES.iter().flat_map(|rule| rule(&config)).collect(), estimate::estimate(&config))
 }
 
@@ -51,30 +53,27 @@ struct Config<'a> {
     dialect: Dialect,
     root: &'a Node,
     repository: &'a Repository<'a>,
-    /// The file that `dataset_config` names, if the repository has it.
-    data_sets: Option<Linked>,
+    /// The config's own path.
+    path: &'a str,
+    /// The files that the config names and the repository has, by the key that names them.
+    linked: Vec<(&'static str, Node)>,
     /// The maps of the file, outer maps first.
     maps: Vec<Map<'a>>,
 }
 
-/// Another file of the repository that the config names.
-struct Linked {
-    root: Node,
-}
+/// Keys that name a file whose keys belong to those of the config.
+const LINKS: [&str; 2] = ["dataset_config", "lycoris_config"];
 
-impl Linked {
-    /// Reads the file that an entry names. Its name is relative to the folder in which the trainer starts: the root, or
-    /// that of the config.
-    fn named(repository: &Repository<'_>, config: &str, entry: &Entry) -> Option<Self> {
-        let name = entry.node.text()?;
-        let beside = config.rsplit_once('/').map(|(folder, _)| format!("{folder}/{name}"));
-        let mut paths = [Some(name.to_owned()), beside].into_iter().flatten().filter_map(|path| normal(&path));
-        paths.find_map(|path| {
-            let text = std::str::from_utf8(repository.text(&path)?).ok()?;
-            let root = Format::of(&path)?.read(text).root?;
-            Some(Self { root })
-        })
-    }
+/// Reads the file that an entry names. Its name is relative to the folder in which the trainer starts: the root, or that
+/// of the config.
+fn linked(repository: &Repository<'_>, config: &str, entry: &Entry) -> Option<Node> {
+    let name = entry.node.text()?;
+    let beside = config.rsplit_once('/').map(|(folder, _)| format!("{folder}/{name}"));
+    let mut paths = [Some(name.to_owned()), beside].into_iter().flatten().filter_map(|path| normal(&path));
+    paths.find_map(|path| {
+        let text = std::str::from_utf8(repository.text(&path)?).ok()?;
+        Format::of(&path)?.read(text).root
+    })
 }
 
 struct Map<'a> {
@@ -86,8 +85,8 @@ struct Map<'a> {
 }
 
 impl<'a> Config<'a> {
-    fn new(dialect: Dialect, root: &'a Node, repository: &'a Repository<'a>) -> Self {
-        let mut config = Self { dialect, root, repository, data_sets: None, maps: Vec::new() };
+    fn new(path: &'a str, dialect: Dialect, root: &'a Node, repository: &'a Repository<'a>) -> Self {
+        let mut config = Self { dialect, root, repository, path, linked: Vec::new(), maps: Vec::new() };
         match dialect {
             // The tables only help people: the trainer merges the keys of all tables into one map.
             Dialect::SdScripts => {
@@ -118,6 +117,19 @@ impl<'a> Config<'a> {
                 self.collect(below, entry.at, &entry.node);
             }
         }
+    }
+
+    /// Returns a text of the arguments that name this file as their `dataset_config`.
+    fn arguments(&self, key: &str) -> Option<String> {
+        let name = self.path.rsplit('/').next()?;
+        self.repository.texts().filter(|(path, _)| path.ends_with(".toml")).find_map(|(_, text)| {
+            let text = std::str::from_utf8(text).ok().filter(|text| text.contains("dataset_config"))?;
+            let root = Format::Toml.read(text).root?;
+            let tables = root.entries().iter().flat_map(|entry| std::iter::once(entry).chain(entry.node.entries()));
+            let get = |key: &str| tables.clone().find(|entry| entry.key == key).and_then(|entry| entry.node.text());
+            let is_named = get("dataset_config")?.replace('\\', "/").rsplit('/').next() == Some(name);
+            get(key).filter(|_| is_named).map(str::to_owned)
+        })
     }
 
     fn maps_at(&self, path: &str) -> impl Iterator<Item = &Map<'a>> {

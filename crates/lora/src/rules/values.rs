@@ -147,6 +147,10 @@ fn refused_word(conversion: Conversion, node: &Node, spec: &Spec) -> Option<Stri
     // Where any other word may be meant, only a misspelling of a known one is wrong.
     let is_open = spec.words.iter().any(|word| word == "*");
     let is_misspelled = || !spec.words.contains(&word) && resembled(&word, spec).is_some();
+    // A template of the trainer lists its words: `random|center`.
+    if word.contains('|') && word.split('|').all(|part| spec.accepts(part.trim())) {
+        return None;
+    }
     let is_wrong = if is_open { is_misspelled() } else { !spec.accepts(&word) };
     (!as_other && !is_left_out && is_wrong).then_some(word)
 }

@@ -102,7 +102,9 @@ pub fn derive(path: &str, text: &[u8], ask: &Ask, repository: &Repository<'_>, f
             let advice = "add the TOML that it writes for sd-scripts to the repository, which can be tried";
             return Err(Unfit::Cannot(format!("only the web UI kohya_ss reads {path}: {advice}")));
         }
-        Dialect::SdScriptsDataset => return part("a data set, which is tried with the config that names it"),
+        Dialect::SdScriptsDataset | Dialect::SimpleTunerDataset => {
+            return part("a data set, which is tried with the config that names it");
+        }
         Dialect::AkegarasuPreset => return part("a preset, which a web UI merges into the arguments of a training"),
         Dialect::Peft => return part("written next to trained weights by PEFT"),
     };
@@ -124,7 +126,10 @@ pub fn is_run(path: &str, text: &[u8]) -> bool {
 
 /// Returns true for files that belong to another config or to trained weights.
 fn is_part(dialect: Dialect) -> bool {
-    matches!(dialect, Dialect::SdScriptsDataset | Dialect::AkegarasuPreset | Dialect::Peft)
+    matches!(
+        dialect,
+        Dialect::SdScriptsDataset | Dialect::SimpleTunerDataset | Dialect::AkegarasuPreset | Dialect::Peft
+    )
 }
 
 /// Reads a config that can be run.

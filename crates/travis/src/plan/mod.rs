@@ -172,7 +172,8 @@ pub fn wants(path: &str, size: u64) -> bool {
 /// often broken than not.
 fn is_data(path: &str, size: u64) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
-    (name == "metadata.csv" && size <= MAX_TABLE) || (size <= MAX_IMAGE && lora::is_image(name))
+    let is_table = name.starts_with("metadata") && (name.ends_with(".csv") || name.ends_with(".jsonl"));
+    (is_table && size <= MAX_TABLE) || (size <= MAX_IMAGE && lora::is_image(name))
 }
 
 /// Plans the build of a commit. `imports` holds the result for each file that the commit imports.

@@ -1,0 +1,157 @@
+//! LLaMA-Factory's `dataset_info.json`: the entries of the data sets that a config names.
+
+use crate::Finding;
+use crate::domain::Severity;
+use crate::read::Format;
+use crate::repository::normal;
+use crate::rules::{Config, Map, finding};
+use crate::tree::{Entry, Node};
+
+const KEYS: [&str; 14] = [
+    "hf_hub_url",
+    "ms_hub_url",
+    "om_hub_url",
+    "script_url",
+    "cloud_file_name",
+    "file_name",
+    "formatting",
+    "ranking",
+    "subset",
+    "split",
+    "folder",
+    "num_samples",
+    "columns",
+    "tags",
+];
+const COLUMNS: [&str; 13] = [
+    "prompt", "query", "response", "history", "messages", "system", "tools", "images", "videos", "audios", "chosen",
+    "rejected", "kto_tag",
+];
+const TAGS: [&str; 7] =
+    ["role_tag", "content_tag", "user_tag", "assistant_tag", "observation_tag", "function_tag", "system_tag"];
+const FORMATS: [&str; 3] = ["alpaca", "sharegpt", "openai"];
+
+/// Finds data sets that are not defined in the `dataset_info.json` of `dataset_dir`, and what is wrong with the others.
+pub(super) fn check(config: &Config<'_>, map: &Map<'_>) -> Vec<Finding> {
+    let folder = map.text("dataset_dir").unwrap_or("data");
+    let info = normal(folder).map(|folder| format!("{folder}/dataset_info.json"));
+    let text = info.as_deref().and_then(|info| config.repository.text(info));
+    let root = text.and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| Format::Json.read(text).root);
+    let (Some(info), Some(root)) = (info, root) else { return Vec::new() };
+    let set = Sets { config, map, info, root };
+    ["dataset", "eval_dataset"].iter().filter_map(|key| map.get(key)).flat_map(|entry| set.named(entry)).collect()
+}
+
+struct Sets<'c, 'a> {
+    config: &'c Config<'a>,
+    map: &'c Map<'a>,
+    /// The path of the file, and its content.
+    info: String,
+    root: Node,
+}
+
+impl Sets<'_, '_> {
+    fn named(&self, entry: &Entry) -> Vec<Finding> {
+        let listed = entry.node.items().iter().filter_map(Node::text);
+        let names = entry.node.text().into_iter().chain(listed).flat_map(|text| text.split(','));
+        let names = names.map(str::trim).filter(|name| !name.is_empty());
+        names.flat_map(|name| self.one(entry, name)).collect()
+    }
+
+    fn one(&self, entry: &Entry, name: &str) -> Vec<Finding> {
+        let info = &self.info;
+        let tell = |rule, severity, message| finding(rule, severity, message, entry.node.at, entry.name().to_owned());
+        let Some(set) = get(&self.root, name) else {
+            let message = format!("the data set {name} is not defined in {info}: add it there, or correct the name");
+            return vec![tell("missing-file", Severity::Error, message)];
+        };
+        let mut findings = Vec::new();
+        let mut say = |severity, what: String| {
+            findings.push(tell("data-columns", severity, format!("the data set {name} in {info} {what}")));
+        };
+        for (place, keys, known) in [
+            ("", &set.node, &KEYS[..]),
+            ("columns.", part(set, "columns"), &COLUMNS),
+            ("tags.", part(set, "tags"), &TAGS),
+        ] {
+            for key in keys.entries().iter().filter(|entry| !known.contains(&entry.key.as_str())) {
+                let (severity, advice) = match resembled(&key.key, known) {
+                    Some(near) => (Severity::Error, format!(": did you mean {near}?")),
+                    None => (Severity::Warning, String::new()),
+                };
+                say(severity, format!("has the key {place}{}, which is read by nothing{advice}", key.key));
+            }
+        }
+        for (severity, what) in self.faults(set) {
+            say(severity, what);
+        }
+        findings
+    }
+
+    /// Returns what is wrong with the values of an entry.
+    fn faults(&self, set: &Entry) -> Vec<(Severity, String)> {
+        let mut faults = Vec::new();
+        let formatting = get(&set.node, "formatting").and_then(|entry| entry.node.text()).unwrap_or("alpaca");
+        let is_chat = formatting != "alpaca";
+        if !FORMATS.contains(&formatting) {
+            faults.push((Severity::Error, format!("has the formatting {formatting}: write {}", FORMATS.join(", "))));
+        }
+        let columns = get(&set.node, "columns").map(|entry| &entry.node);
+        let has = |key: &str| columns.is_some_and(|columns| get(columns, key).is_some());
+        if columns.is_some() && is_chat && !has("messages") {
+            let what = "has columns without messages, which sharegpt needs: name the column with the messages";
+            faults.push((Severity::Error, what.to_owned()));
+        }
+        if columns.is_some() && !is_chat && !has("prompt") {
+            let what = "has columns without prompt, so that its prompts are empty: name the column with the prompts";
+            faults.push((Severity::Warning, what.to_owned()));
+        }
+        if !is_chat && has("messages") {
+            let what = "has a column for messages, which alpaca does not read: write formatting: sharegpt";
+            faults.push((Severity::Error, what.to_owned()));
+        }
+        if get(&set.node, "tags").is_some() && !is_chat {
+            faults.push((Severity::Warning, "has tags, which only sharegpt reads".to_owned()));
+        }
+        let ranking = get(&set.node, "ranking").is_some_and(|entry| entry.node.is_true());
+        match self.map.text("stage").unwrap_or("sft") {
+            "rm" | "dpo" if !ranking => {
+                faults.push((Severity::Error, "is no ranking data set, as this stage needs: set ranking".to_owned()));
+            }
+            "sft" | "pt" | "kto" | "ppo" if ranking => {
+                faults.push((Severity::Error, "is a ranking data set, which this stage does not take".to_owned()));
+            }
+            _ => {}
+        }
+        faults.extend(self.file(set).map(|what| (Severity::Warning, what)));
+        faults
+    }
+
+    /// Reports a file that is not in the folder of the data sets. Hubs and scripts come first.
+    fn file(&self, set: &Entry) -> Option<String> {
+        let elsewhere = ["hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name"];
+        let name = get(&set.node, "file_name").filter(|_| elsewhere.iter().all(|key| get(&set.node, key).is_none()))?;
+        let name = name.node.text()?;
+        let folder = self.info.strip_suffix("/dataset_info.json")?;
+        let path = normal(&format!("{folder}/{name}"))?;
+        (!self.config.repository.has(&path)).then(|| format!("names the file {name}, which is not in {folder}"))
+    }
+}
+
+fn part<'a>(set: &'a Entry, key: &str) -> &'a Node {
+    const NOTHING: &Node =
+        &Node { value: crate::tree::Value::Null, at: crate::yaml::Mark { file: 0, line: 0, column: 0 } };
+    get(&set.node, key).map_or(NOTHING, |entry| &entry.node)
+}
+
+fn get<'a>(node: &'a Node, key: &str) -> Option<&'a Entry> {
+    node.entries().iter().find(|entry| entry.key == key)
+}
+
+/// Returns the known key that an unknown one stands for: a part of it, or at most two letters away.
+fn resembled(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    let is_part = |word: &&str| key.len() >= 4 && (word.starts_with(key) || key.starts_with(word));
+    let near = known.iter().map(|word| (strsim::osa_distance(key, word), *word)).min();
+    let near = near.filter(|(distance, _)| *distance <= 2).map(|(_, word)| word);
+    near.or_else(|| known.iter().copied().find(is_part))
+}

@@ -1,0 +1,160 @@
+//! Tables of captions: `metadata.csv` and `metadata.jsonl`. As in the library `datasets`, the names in a table are
+//! relative to the table's own folder.
+
+use std::collections::BTreeSet;
+
+use super::folder::Folder;
+use super::{IMAGE_FOLDER, listed, path_of};
+use crate::Finding;
+use crate::domain::Severity;
+use crate::repository::normal;
+use crate::rules::{Config, Map, finding};
+use crate::tree::Entry;
+
+/// The names of a table's columns for files, and of its columns for captions.
+const FILE_COLUMNS: [&str; 6] = ["file_name", "filename", "file", "image", "image_path", "path"];
+const TEXT_COLUMNS: [&str; 5] = ["prompt", "caption", "text", "captions", "description"];
+/// The maximum number of rows of a table that are read.
+const MOST_ROWS: usize = 100_000;
+
+/// Checks the folder of a flat config, and its table.
+pub(super) fn with_folder(config: &Config<'_>, map: &Map<'_>) -> Vec<Finding> {
+    let Some(entry) = map.get("train_data_dir") else { return Vec::new() };
+    let folder = Folder::named(config, entry, map.path_of("train_data_dir"), &IMAGE_FOLDER);
+    let Some(folder) = folder else { return Vec::new() };
+    if folder.images.is_empty() {
+        return folder.without_images().into_iter().collect();
+    }
+    let mut findings = folder.broken_images();
+    let table = map.get("metadata_path").and_then(|entry| Table::named(config, entry));
+    findings.extend(table.into_iter().flat_map(|table| table.check(config, &folder)));
+    findings
+}
+
+struct Table<'a> {
+    path: String,
+    text: &'a [u8],
+    entry: &'a Entry,
+}
+
+/// The rows of a table: the name of the file, and whether there is a caption.
+struct Rows {
+    names: Vec<String>,
+    /// The lines that lack the column for captions that the others have, with that column.
+    bare: Option<(Vec<usize>, String)>,
+}
+
+impl<'a> Table<'a> {
+    fn named(config: &Config<'a>, entry: &'a Entry) -> Option<Self> {
+        let path = path_of(entry)?;
+        let is_table = path.ends_with(".csv") || path.ends_with(".jsonl");
+        let text = config.repository.text(&path).filter(|_| is_table)?;
+        Some(Self { path, text, entry })
+    }
+
+    fn tell(&self, rule: &'static str, severity: Severity, message: String) -> Finding {
+        finding(rule, severity, message, self.entry.node.at, "metadata_path".to_owned())
+    }
+
+    fn check(&self, config: &Config<'_>, folder: &Folder<'_>) -> Vec<Finding> {
+        let rows = if self.path.ends_with(".csv") { self.csv() } else { self.json_lines() };
+        match rows {
+            Ok(rows) => self.names(config, folder, &rows),
+            Err(finding) => vec![finding],
+        }
+    }
+
+    fn csv(&self) -> Result<Rows, Finding> {
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(self.text);
+        let mut rows = reader.byte_records().take(MOST_ROWS).filter_map(Result::ok).map(|row| -> Vec<String> {
+            let cell = |cell: &[u8]| String::from_utf8_lossy(cell).trim().trim_start_matches('\u{feff}').to_owned();
+            row.iter().map(cell).collect()
+        });
+        let path = &self.path;
+        let Some(head) = rows.next() else {
+            let message = format!("{path} is empty: add a line for each image");
+            return Err(self.tell("data-columns", Severity::Error, message));
+        };
+        let column = |names: &[&str]| head.iter().position(|cell| names.contains(&cell.to_lowercase().as_str()));
+        let (Some(file), Some(_)) = (column(&FILE_COLUMNS), column(&TEXT_COLUMNS)) else {
+            let first: String = head.join(",").chars().take(60).collect();
+            let message = format!(
+                "{path} does not name a column for files and one for captions in its first line, which is `{first}`: \
+                 begin it with `file_name,prompt`, for example"
+            );
+            return Err(self.tell("data-columns", Severity::Warning, message));
+        };
+        let names = rows.filter_map(|row| row.get(file).cloned()).filter(|name| !name.is_empty()).collect();
+        Ok(Rows { names, bare: None })
+    }
+
+    fn json_lines(&self) -> Result<Rows, Finding> {
+        let text = String::from_utf8_lossy(self.text);
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).take(MOST_ROWS);
+        let (mut names, mut without, mut column) = (Vec::new(), Vec::new(), None);
+        for (index, line) in lines {
+            let row: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(line).ok();
+            let Some(row) = row else {
+                let message = format!("line {} of {} is not a JSON object: correct it", index + 1, self.path);
+                return Err(self.tell("data-columns", Severity::Error, message));
+            };
+            let find = |keys: &[&str]| keys.iter().find(|key| row.contains_key(**key)).map(|key| (*key).to_owned());
+            let file = find(&FILE_COLUMNS).and_then(|key| row[&key].as_str());
+            let Some(file) = file else {
+                let message = format!("line {} of {} names no file: write file_name", index + 1, self.path);
+                return Err(self.tell("data-columns", Severity::Warning, message));
+            };
+            names.push(file.to_owned());
+            let caption = find(&TEXT_COLUMNS);
+            let wanted = column.get_or_insert_with(|| caption.clone());
+            if caption.is_none() || caption != *wanted {
+                without.push(index + 1);
+            }
+        }
+        let wanted = column.flatten().unwrap_or_else(|| "text".to_owned());
+        Ok(Rows { names, bare: (!without.is_empty()).then_some((without, wanted)) })
+    }
+
+    /// Finds names without an image, images without a name, and lines without a caption.
+    fn names(&self, config: &Config<'_>, folder: &Folder<'_>, rows: &Rows) -> Vec<Finding> {
+        let path = &self.path;
+        let own = path.rsplit_once('/').map_or("", |(own, _)| own);
+        // A table outside of the data may name files from the data's folder or from the root.
+        let is_inside = own == folder.path || own.starts_with(&format!("{}/", folder.path));
+        let is_there = |name: &&String| {
+            let at = |base: &str| normal(&format!("{base}/{name}")).is_some_and(|path| config.repository.has(&path));
+            at(own) || !is_inside && (at(&folder.path) || config.repository.has(name))
+        };
+        let missing: Vec<&str> = rows.names.iter().filter(|name| !is_there(name)).map(String::as_str).collect();
+        let mut findings = Vec::new();
+        if !missing.is_empty() {
+            let place = if is_inside && !own.is_empty() { own } else { &folder.path };
+            let message = format!(
+                "{path} names {} images that are not in {place}: {}; add them, or remove their lines",
+                missing.len(),
+                listed(&missing)
+            );
+            findings.push(self.tell("data-captions", Severity::Warning, message));
+        }
+        let told: BTreeSet<&str> = rows.names.iter().map(|name| name.rsplit('/').next().unwrap_or(name)).collect();
+        let names = folder.images.iter().map(|path| path.rsplit('/').next().unwrap_or_default());
+        let bare: Vec<&str> = names.filter(|name| !told.contains(name)).collect();
+        if !bare.is_empty() {
+            let message = format!(
+                "{} of {} images in {} have no line in {path}: {}; add one for each",
+                bare.len(),
+                folder.images.len(),
+                folder.path,
+                listed(&bare)
+            );
+            findings.push(self.tell("data-captions", Severity::Warning, message));
+        }
+        if let Some((lines, column)) = &rows.bare {
+            let lines: Vec<String> = lines.iter().map(|line| format!("line {line}")).collect();
+            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            let message = format!("{path} has no {column} in {}: write the captions there", listed(&lines));
+            findings.push(self.tell("data-columns", Severity::Warning, message));
+        }
+        findings
+    }
+}
