@@ -92,7 +92,7 @@ fn values_are_seen_as_the_trainer_sees_them() {
     assert!(with("learning_rate: 0.5")[0].contains("out-of-range 1: learning_rate is 0.5, which rarely works"));
     assert!(with("batch_size: ${BATCH}").is_empty());
     // axolotl converts strings into numbers.
-    let axolotl = "base_model: a/b\ndatasets: [{path: x}]\nadapter: lora\nlearning_rate: 2e-4\nlora_r: \"8\"\n";
+    let axolotl = "base_model: a/b\ndatasets: [{path: x}]\nadapter: lora\nlearning_rate: 2e-4\nlora_r: \"8\"\nmicro_batch_size: 1\ngradient_accumulation_steps: 1\n";
     assert_eq!(rules("x.yml", axolotl), Vec::<String>::new());
     assert_eq!(rules("x.yml", &axolotl.replace("\"8\"", "many")), ["wrong-type"]);
 }

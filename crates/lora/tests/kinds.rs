@@ -211,6 +211,7 @@ fn files_that_no_loader_reads_are_told() {
     let list = "[{\"model_family\": \"flux\", \"model_type\": \"lora\"}]";
     assert_eq!(told("config.json", list.as_bytes()), [("wrong-type".to_owned(), Some(1))]);
     // YAML may begin with a mark.
-    let yaml = "\u{feff}base_model: m\ndatasets: [{path: x}]\nlearning_rate: 0.1\nadapter: lora\n";
+    let yaml = "\u{feff}base_model: m\ndatasets: [{path: x}]\nlearning_rate: 0.1\nadapter: lora\nmicro_batch_size: 1\n\
+                gradient_accumulation_steps: 1\n";
     assert_eq!(told("a.yml", yaml.as_bytes()), []);
 }

@@ -118,8 +118,44 @@ fn sides(node: &Node) -> Option<Vec<f64>> {
 
 /// Finds texts of sd-scripts that must hold numbers in a certain form.
 pub(super) fn forms(config: &Config<'_>) -> Vec<Finding> {
-    let maps = config.maps_at("").filter(|_| config.dialect == Dialect::SdScripts);
-    maps.flat_map(|map| [resolution(map), crop_range(map)].into_iter().flatten()).collect()
+    match config.dialect {
+        Dialect::SdScripts => {
+            let of_map = |map| [resolution(map), crop_range(map)].into_iter().flatten().chain(pairs(map));
+            config.maps_at("").flat_map(of_map).collect()
+        }
+        Dialect::SdScriptsDataset => {
+            let maps = config.maps.iter().flat_map(|map| ["resolution", "face_crop_aug_range"].map(|key| (map, key)));
+            maps.filter_map(|(map, key)| two_numbers(map, key)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Finds items of arguments that are not of the form `key=value`.
+fn pairs(map: &Map<'_>) -> Vec<Finding> {
+    let keys = ["network_args", "optimizer_args", "lr_scheduler_args"].iter().filter_map(|key| map.get(key));
+    let wrong = keys.filter_map(|entry| {
+        let item = entry.node.items().iter().find(|item| !item.text().is_some_and(|text| text.contains('=')))?;
+        Some((entry, item))
+    });
+    wrong
+        .map(|(entry, item)| {
+            let message = format!("the items of {} must be texts such as \"conv_dim=4\": sd-scripts stops", entry.key);
+            finding("refused", Severity::Error, message, item.at, map.path_of(&entry.key))
+        })
+        .collect()
+}
+
+/// Reports a list of a data set that is not two numbers: whole ones for a resolution, ones with a dot for a range.
+fn two_numbers(map: &Map<'_>, key: &str) -> Option<Finding> {
+    let entry = map.get(key).filter(|entry| !entry.node.items().is_empty())?;
+    let wants_whole = key == "resolution";
+    let fits = |item: &Node| matches!(item.value, Value::Number { whole, .. } if whole == wants_whole);
+    let items = entry.node.items();
+    let words = if wants_whole { "whole numbers" } else { "numbers with a dot" };
+    let message = format!("{key} must be two {words} in a list: sd-scripts stops");
+    (items.len() != 2 || !items.iter().all(fits))
+        .then(|| finding("refused", Severity::Error, message, entry.node.at, map.path_of(key)))
 }
 
 fn resolution(map: &Map<'_>) -> Option<Finding> {

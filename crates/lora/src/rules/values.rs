@@ -146,7 +146,8 @@ fn refused_word(conversion: Conversion, node: &Node, spec: &Spec) -> Option<Stri
     let is_left_out = conversion == Conversion::Options && word.eq_ignore_ascii_case("false");
     // Where any other word may be meant, only a misspelling of a known one is wrong.
     let is_open = spec.words.iter().any(|word| word == "*");
-    let is_misspelled = || !spec.words.contains(&word) && resembled(&word, spec).is_some();
+    let is_known = || spec.words.iter().any(|known| known.eq_ignore_ascii_case(&word));
+    let is_misspelled = || !is_known() && resembled(&word, spec).is_some();
     // A template of the trainer lists its words: `random|center`.
     if word.contains('|') && word.split('|').all(|part| spec.accepts(part.trim())) {
         return None;
