@@ -48,7 +48,7 @@ impl<'a> Folder<'a> {
         let (hidden, images): (Vec<_>, Vec<_>) = found.partition(|file| is_hidden(&file[below..]));
         let others: Vec<&str> = files.into_iter().filter(|file| is_image_to_people(&file[below..])).collect();
         let is_there = !(images.is_empty() && hidden.is_empty() && others.is_empty());
-        is_there.then(|| Self { repository, look, path, at: entry.node.at, key, images, hidden, others })
+        is_there.then_some(Self { repository, look, path, at: entry.node.at, key, images, hidden, others })
     }
 
     fn finding(&self, rule: &'static str, severity: Severity, message: String) -> Finding {
