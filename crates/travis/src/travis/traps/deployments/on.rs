@@ -53,6 +53,11 @@ impl<'a> On<'a> {
             Some(Json::String(branch)) => all.branches = Some(vec![branch.as_str()]),
             Some(on) => {
                 let on = on.as_object()?;
+                // Another value, such as a variable, may mean either.
+                let is_flag = |key: &str| on.get(key).is_none_or(Json::is_boolean);
+                if !is_flag("tags") || !is_flag("all_branches") {
+                    return None;
+                }
                 all.branches = match on.get("branch") {
                     Some(Json::Object(map)) => Some(map.keys().map(String::as_str).collect()),
                     branches => branches.map(texts),

@@ -76,6 +76,7 @@ fn deployments_that_may_happen() {
         "{branch: 'release/*', condition: $TRAVIS_BRANCH =~ ^release}",
         "{branch: {master: a}, condition: $TRAVIS_BRANCH = master}",
         "[a, b]",
+        "{tags: $TAG, condition: -n $TRAVIS_TAG}",
     ] {
         assert_eq!(traps_in(&deploying(on)), [], "{on}");
     }
