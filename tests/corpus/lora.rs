@@ -218,7 +218,8 @@ fn smoke_configs(cases: &[Case]) -> Score {
 fn may_be_unfit(dialect: Dialect, unfit: &Unfit) -> bool {
     match unfit {
         Unfit::NotRun(_) => {
-            [Dialect::SdScriptsDataset, Dialect::AkegarasuPreset, Dialect::AiToolkit].contains(&dialect)
+            [Dialect::SdScriptsDataset, Dialect::SimpleTunerDataset, Dialect::AkegarasuPreset, Dialect::AiToolkit]
+                .contains(&dialect)
         }
         Unfit::Cannot(why) => {
             let reasons = ["Trainyard has no mock base model", "only the web UI kohya_ss", "only a single process"];

@@ -21,12 +21,22 @@ const SECRET_KEYS: [&str; 12] = [
     "password",
 ];
 
+/// Least length of a token of a known form.
+const LEAST: usize = 15;
+
 /// Returns true if the value of this key is a secret: by its form, or by the key's name if the value is as long as a
 /// secret.
 pub(super) fn is_secret(key: &str, value: &str) -> bool {
-    let is_like_one = value.len() >= 16 && value.bytes().all(|byte| byte.is_ascii_graphic());
-    let is_placeholder = ["your", "<", "${", "{{", "xxx", "..."].iter().any(|mark| value.to_lowercase().contains(mark));
-    !tokens(value).is_empty() || SECRET_KEYS.contains(&key) && is_like_one && !is_placeholder
+    // No token is shorter, and most values of a config are.
+    if value.len() < LEAST {
+        return false;
+    }
+    let is_like_one = || value.len() >= 16 && value.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_placeholder = || {
+        let lower = value.to_lowercase();
+        ["your", "<", "${", "{{", "xxx", "..."].iter().any(|mark| lower.contains(mark))
+    };
+    !tokens(value).is_empty() || SECRET_KEYS.contains(&key) && is_like_one() && !is_placeholder()
 }
 
 /// Returns true if a key's value is a secret regardless of its form.

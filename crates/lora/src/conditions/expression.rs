@@ -58,6 +58,15 @@ impl Expression {
         }
     }
 
+    /// Returns keys that must be there for the condition to hold.
+    pub(super) fn needed(&self) -> Vec<&str> {
+        match self {
+            Self::All(parts) => parts.iter().flat_map(Self::needed).collect(),
+            Self::Any(_) | Self::Not(_) => Vec::new(),
+            Self::Key { key, .. } => vec![key],
+        }
+    }
+
     /// Returns true if the condition holds. `values` returns the values of a key: several where lists are on the way to
     /// it, and none when it is absent.
     pub(in super::super) fn holds<'a>(&self, values: &impl Fn(&str) -> Vec<&'a Node>) -> bool {

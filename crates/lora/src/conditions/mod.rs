@@ -25,8 +25,8 @@ pub(super) use expression::Expression;
 #[derive(Debug, Default)]
 pub(super) struct Conditions {
     pub(super) all: Vec<Condition>,
-    /// What absent keys count as, by the path of their map and their name.
-    defaults: HashMap<String, Node>,
+    /// What absent keys count as, by the path of their map, then by their name.
+    defaults: HashMap<String, HashMap<String, Node>>,
 }
 
 #[derive(Debug)]
@@ -35,13 +35,15 @@ pub(super) struct Condition {
     /// The path of the maps that it is about.
     pub(super) within: String,
     pub(super) when: Expression,
+    /// Keys without which the condition cannot hold, so that most maps need no closer look.
+    pub(super) needs: Vec<String>,
     pub(super) message: String,
 }
 
 impl Conditions {
     /// Returns what an absent key of the maps at this path counts as.
     pub(super) fn absent(&self, within: &str, key: &str) -> Option<&Node> {
-        self.defaults.get(&format!("{within}/{key}"))
+        self.defaults.get(within)?.get(key)
     }
 }
 
@@ -86,14 +88,18 @@ fn parse(text: &str) -> Result<Conditions, String> {
             "warning" => Severity::Warning,
             "default" => {
                 let (key, value) = rest.split_once(' ').ok_or_else(fault)?;
-                conditions.defaults.insert(format!("{within}/{key}"), literal(value));
+                conditions.defaults.entry(within.clone()).or_default().insert(key.to_owned(), literal(value));
                 continue;
             }
             _ => return Err(fault()),
         };
         let (when, message) = rest.split_once(" => ").ok_or_else(fault)?;
         let when = Expression::parse(when).ok_or_else(fault)?;
-        conditions.all.push(Condition { severity, within: within.clone(), when, message: message.to_owned() });
+        let defaults = conditions.defaults.get(&within);
+        let has_default = |key: &str| defaults.is_some_and(|defaults| defaults.contains_key(key));
+        let own = when.needed().into_iter().filter(|key| !has_default(key) && !key.contains('/'));
+        let needs = own.map(|key| key.split('.').next().unwrap_or(key).to_owned()).collect();
+        conditions.all.push(Condition { severity, within: within.clone(), when, needs, message: message.to_owned() });
     }
     Ok(conditions)
 }

@@ -21,7 +21,7 @@ fn met(config: &Config<'_>, known: &Conditions, condition: &'static Condition, m
         let given = !found.is_empty();
         found.into_iter().map(|entry| &entry.node).chain(known.absent(&map.path, key).filter(|_| !given)).collect()
     };
-    if !condition.when.holds(&values) {
+    if condition.needs.iter().any(|key| map.get(key).is_none()) || !condition.when.holds(&values) {
         return None;
     }
     let keys = condition.when.keys();

@@ -11,6 +11,8 @@ mod strings;
 mod subsets;
 mod values;
 
+use std::collections::HashMap;
+
 use super::read::Format;
 use super::repository::normal;
 use super::tree::{Entry, Node, Value};
@@ -82,6 +84,8 @@ struct Map<'a> {
     /// The position where its author would look for the map: the key that contains it, or its place in a list.
     at: Mark,
     entries: Vec<&'a Entry>,
+    /// The entries by their names; of two with the same name, the first.
+    by_name: HashMap<&'a str, &'a Entry>,
 }
 
 impl<'a> Config<'a> {
@@ -95,7 +99,7 @@ impl<'a> Config<'a> {
                     _ => vec![entry],
                 };
                 let entries = root.entries().iter().flat_map(flat).collect();
-                config.maps.push(Map { path: String::new(), at: root.at, entries });
+                config.maps.push(Map::new(String::new(), root.at, entries));
             }
             Dialect::AkegarasuPreset => {
                 let data = root.entries().iter().find(|entry| entry.key == "data");
@@ -111,7 +115,7 @@ impl<'a> Config<'a> {
             self.collect(path.clone(), item.at, item);
         }
         if let Value::Map(entries) = &node.value {
-            self.maps.push(Map { path: path.clone(), at, entries: entries.iter().collect() });
+            self.maps.push(Map::new(path.clone(), at, entries.iter().collect()));
             for entry in entries {
                 let below = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
                 self.collect(below, entry.at, &entry.node);
@@ -138,8 +142,13 @@ impl<'a> Config<'a> {
 }
 
 impl<'a> Map<'a> {
+    fn new(path: String, at: Mark, entries: Vec<&'a Entry>) -> Self {
+        let by_name = entries.iter().rev().map(|entry| (entry.name(), *entry)).collect();
+        Self { path, at, entries, by_name }
+    }
+
     fn get(&self, key: &str) -> Option<&'a Entry> {
-        self.entries.iter().find(|entry| entry.name() == key).copied()
+        self.by_name.get(key).copied()
     }
 
     fn gives(&self, key: &str) -> bool {

@@ -113,10 +113,20 @@ fn meant<'k>(key: &str, known: &'k Section) -> Option<&'k str> {
     }
     let snake = snake_case(key);
     let far = if snake.len() < 6 { 1 } else { 2 };
-    let near = known.keys().filter(|word| word.len().abs_diff(snake.len()) <= far);
+    let written = letters(&snake);
+    // Each letter of difference changes at most two bits, which is far cheaper to count than the distance.
+    let is_near = |word: &&String| {
+        word.len().abs_diff(snake.len()) <= far && (letters(word) ^ written).count_ones() as usize <= 2 * far
+    };
+    let near = known.keys().filter(is_near);
     // For two keys at the same distance, always picks the same one.
     let nearest = near.map(|word| (strsim::osa_distance(&snake, word), word.as_str())).min();
     nearest.filter(|(distance, _)| *distance <= far).map(|(_, word)| word)
+}
+
+/// Returns the set of letters of a word, as bits.
+fn letters(word: &str) -> u64 {
+    word.bytes().fold(0, |set, byte| set | 1 << (byte % 64))
 }
 
 fn snake_case(key: &str) -> String {

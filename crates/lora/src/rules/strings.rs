@@ -25,6 +25,10 @@ const PLACEHOLDERS: [&str; 10] =
 /// Finds paths that work for their author only.
 pub(super) fn private_path(config: &Config<'_>) -> Vec<Finding> {
     each_text(config, |entry, text, node| {
+        // All of these folders begin with a slash or a drive, and few values do.
+        if !text.starts_with('/') && text.get(1..2) != Some(":") {
+            return None;
+        }
         let path = text.replace('\\', "/");
         let start = PRIVATE.iter().find(|start| path.starts_with(**start))?;
         let owner = path[start.len()..].split('/').next().unwrap_or_default();
