@@ -157,21 +157,8 @@ impl Dialect {
                     ["data_backend_config", "model_type", "lora_type", "base_model_precision", "model_flavour"];
                 keys.has("model_family") || keys.count(&telling) >= 3
             }
-            Self::SimpleTunerDataset => {
-                let telling =
-                    ["instance_data_dir", "dataset_type", "cache_dir_vae", "caption_strategy", "metadata_backend"];
-                let is_set = |item: &Node| {
-                    let keys = Keys(item);
-                    keys.has("id") && keys.has("type") && keys.count(&telling) > 0
-                };
-                keys.0.items().iter().any(is_set)
-            }
-            Self::OneTrainer => {
-                let telling = ["base_model_name", "output_model_destination", "output_model_format", "model_type"];
-                let more = ["output_dtype", "train_dtype", "learning_rate_scheduler", "layer_filter", "peft_type"];
-                keys.has("training_method")
-                    || keys.count(&telling) >= 2 && keys.count(&telling) + keys.count(&more) >= 3
-            }
+            Self::SimpleTunerDataset => keys.0.items().iter().any(|item| Keys(item).is_data_backend()),
+            Self::OneTrainer => keys.has("training_method") || keys.is_onetrainer_preset(),
             Self::Peft => keys.has("peft_type"),
         }
     }
@@ -226,6 +213,19 @@ impl<'a> Keys<'a> {
     fn in_tables(&self) -> impl Iterator<Item = &'a str> {
         let maps = self.0.entries().iter().filter(|entry| matches!(entry.node.value, Value::Map(_)));
         maps.flat_map(|entry| Self::names(&entry.node))
+    }
+
+    /// Returns true for an item of SimpleTuner's data loader.
+    fn is_data_backend(&self) -> bool {
+        let telling = ["instance_data_dir", "dataset_type", "cache_dir_vae", "caption_strategy", "metadata_backend"];
+        self.has("id") && self.has("type") && self.count(&telling) > 0
+    }
+
+    /// Returns true for a config of OneTrainer without a training method, for which there is a default.
+    fn is_onetrainer_preset(&self) -> bool {
+        let telling = ["base_model_name", "output_model_destination", "output_model_format", "model_type"];
+        let more = ["output_dtype", "train_dtype", "learning_rate_scheduler", "layer_filter", "peft_type"];
+        self.count(&telling) >= 2 && self.count(&telling) + self.count(&more) >= 3
     }
 
     /// Returns true if the root or a table has a key of these.
