@@ -4,7 +4,7 @@ use crate::tree::{Node, Value};
 
 /// A condition on the keys of a map.
 #[derive(Debug, Clone, PartialEq)]
-pub(in super::super) enum Expression {
+pub(crate) enum Expression {
     All(Vec<Expression>),
     Any(Vec<Expression>),
     Not(Box<Expression>),
@@ -13,7 +13,7 @@ pub(in super::super) enum Expression {
 
 /// A test of the value of a key.
 #[derive(Debug, Clone, PartialEq)]
-pub(in super::super) enum Test {
+pub(crate) enum Test {
     True,
     Set,
     Is(Vec<String>),
@@ -25,7 +25,7 @@ pub(in super::super) enum Test {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(in super::super) enum Order {
+pub(crate) enum Order {
     Less,
     AtMost,
     More,
@@ -33,7 +33,7 @@ pub(in super::super) enum Order {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(in super::super) enum Operand {
+pub(crate) enum Operand {
     Number(f64),
     Key(String),
 }
@@ -49,7 +49,7 @@ impl Expression {
     }
 
     /// Returns the keys that the condition names, in its order.
-    pub(in super::super) fn keys(&self) -> Vec<&str> {
+    pub(crate) fn keys(&self) -> Vec<&str> {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::keys).collect(),
             Self::Not(part) => part.keys(),
@@ -69,7 +69,7 @@ impl Expression {
 
     /// Returns true if the condition holds. `values` returns the values of a key: several where lists are on the way to
     /// it, and none when it is absent.
-    pub(in super::super) fn holds<'a>(&self, values: &impl Fn(&str) -> Vec<&'a Node>) -> bool {
+    pub(crate) fn holds<'a>(&self, values: &impl Fn(&str) -> Vec<&'a Node>) -> bool {
         match self {
             Self::All(parts) => parts.iter().all(|part| part.holds(values)),
             Self::Any(parts) => parts.iter().any(|part| part.holds(values)),

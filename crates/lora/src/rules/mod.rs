@@ -63,6 +63,22 @@ struct Config<'a> {
     maps: Vec<Map<'a>>,
 }
 
+/// Keys of sd-scripts' arguments that show that a network is trained, and not the model or an embedding.
+const OF_NETWORKS: &[&str] = &[
+    "network_dim",
+    "network_alpha",
+    "network_args",
+    "network_weights",
+    "network_dropout",
+    "network_train_unet_only",
+    "network_train_text_encoder_only",
+    "network-module",
+    "networkModule",
+    "unet_lr",
+    "dim_from_weights",
+    "scale_weight_norms",
+];
+
 /// Keys that name a file whose keys belong to those of the config.
 const LINKS: [&str; 2] = ["dataset_config", "lycoris_config"];
 
@@ -149,6 +165,11 @@ impl<'a> Map<'a> {
 
     fn get(&self, key: &str) -> Option<&'a Entry> {
         self.by_name.get(key).copied()
+    }
+
+    /// Returns true if arguments of sd-scripts are for a script that trains a network.
+    fn trains_network(&self) -> bool {
+        self.get("network_module").is_some() || OF_NETWORKS.iter().any(|key| self.get(key).is_some())
     }
 
     fn gives(&self, key: &str) -> bool {

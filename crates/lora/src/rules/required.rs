@@ -1,6 +1,6 @@
 //! Rules on required keys: without them a trainer does not start, or does not do what was meant.
 
-use super::{Config, Map, finding};
+use super::{Config, Map, OF_NETWORKS, finding};
 use crate::domain::Severity;
 use crate::{Dialect, Finding};
 
@@ -24,22 +24,6 @@ const fn need(dialect: Dialect, within: &'static str, one_of: &'static [&'static
 }
 
 use Dialect::{AiToolkit, Axolotl, LlamaFactory, LoraScripts, SdScripts, SdScriptsDataset, SimpleTuner};
-
-/// Keys of sd-scripts' arguments that show that a network is trained, and not the model or an embedding.
-const OF_NETWORKS: &[&str] = &[
-    "network_dim",
-    "network_alpha",
-    "network_args",
-    "network_weights",
-    "network_dropout",
-    "network_train_unet_only",
-    "network_train_text_encoder_only",
-    "network-module",
-    "networkModule",
-    "unet_lr",
-    "dim_from_weights",
-    "scale_weight_norms",
-];
 
 const NEEDS: [Need; 26] = [
     need(LoraScripts, "", &["base_model"], "name the base model file or Hub id to train on"),
@@ -94,11 +78,6 @@ const NEEDS: [Need; 26] = [
     need(SimpleTuner, "", &["output_dir"], "name the folder for the trained weights"),
     need(SimpleTuner, "", &["data_backend_config"], "name the file with the data sets"),
 ];
-
-/// Returns true if arguments of sd-scripts are for a script that trains a network.
-pub(super) fn trains_network(map: &Map<'_>) -> bool {
-    map.get("network_module").is_some() || OF_NETWORKS.iter().any(|key| map.get(key).is_some())
-}
 
 /// Finds required keys that are missing or have no value.
 pub(super) fn missing_required(config: &Config<'_>) -> Vec<Finding> {

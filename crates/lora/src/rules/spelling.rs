@@ -89,7 +89,7 @@ fn is_extra(config: &Config<'_>, key: &str) -> bool {
     const MEGATRON: [&str; 4] =
         ["use_mca", "use_megatron_bridge", "tensor_model_parallel_size", "pipeline_model_parallel_size"];
     let (section, is_such): (_, fn(&Map<'_>) -> bool) = match config.dialect {
-        Dialect::SdScripts => ("other scripts", |map| !super::required::trains_network(map)),
+        Dialect::SdScripts => ("other scripts", |map| !map.trains_network()),
         Dialect::LlamaFactory => ("megatron", |map| MEGATRON.iter().any(|key| map.get(key).is_some())),
         _ => return false,
     };
