@@ -79,6 +79,8 @@ const OF_NETWORKS: &[&str] = &[
     "scale_weight_norms",
 ];
 
+/// Maximum number of files beside a data set in which its arguments are looked for.
+const MOST_ARGUMENTS: usize = 20;
 /// Keys that name a file whose keys belong to those of the config.
 const LINKS: [&str; 2] = ["dataset_config", "lycoris_config"];
 
@@ -139,10 +141,12 @@ impl<'a> Config<'a> {
         }
     }
 
-    /// Returns a text of the arguments that name this file as their `dataset_config`.
+    /// Returns a text of the arguments beside this file that name it as their `dataset_config`.
     fn arguments(&self, key: &str) -> Option<String> {
-        let name = self.path.rsplit('/').next()?;
-        self.repository.texts().filter(|(path, _)| path.ends_with(".toml")).find_map(|(_, text)| {
+        let (folder, name) = self.path.rsplit_once('/').unwrap_or(("", self.path));
+        let is_beside = |path: &str| path.rsplit_once('/').map_or("", |(folder, _)| folder) == folder;
+        let beside = self.repository.texts().filter(|(path, _)| path.ends_with(".toml") && is_beside(path));
+        beside.take(MOST_ARGUMENTS).find_map(|(_, text)| {
             let text = std::str::from_utf8(text).ok().filter(|text| text.contains("dataset_config"))?;
             let root = Format::Toml.read(text).root?;
             let tables = root.entries().iter().flat_map(|entry| std::iter::once(entry).chain(entry.node.entries()));

@@ -7,6 +7,8 @@ mod folder;
 mod look;
 mod table;
 
+use std::cell::OnceCell;
+
 use super::{Config, Map};
 use crate::repository::normal;
 use crate::tree::{Entry, Node};
@@ -88,7 +90,8 @@ fn subsets(config: &Config<'_>) -> Vec<Finding> {
     };
     let root = |key: &str| config.root.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.node);
     let general = root("general");
-    let of_arguments = || config.arguments("caption_extension");
+    let arguments = OnceCell::new();
+    let of_arguments = || arguments.get_or_init(|| config.arguments("caption_extension")).clone();
     let mut findings = Vec::new();
     for set in root("datasets").map_or(&[][..], Node::items) {
         let inherited = |subset: &Map<'_>, key: &str| {
