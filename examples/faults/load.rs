@@ -37,6 +37,8 @@ pub enum End {
     Passed,
     Failed,
     Errored,
+    /// Any of them: it depends on what the faults hit.
+    Any,
 }
 
 impl Load {
