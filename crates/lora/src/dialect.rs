@@ -39,7 +39,7 @@ pub(super) enum Unknown {
     Open,
 }
 
-/// What a trainer makes of a value that is not of the wanted kind.
+/// Treatment of a value that is not of the wanted kind, by a trainer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Conversion {
     /// Nothing: the value is used as it was loaded.

@@ -33,7 +33,7 @@ fn problems(path: &Path, name: &str) -> Vec<Problem> {
     lint(name, &text, &Repository::default()).map(|linted| linted.problems).unwrap_or_default()
 }
 
-/// What was found among what was wanted, or told among what was right.
+/// Number of faults found among those wanted, or of reports among sound files.
 #[derive(Default, Clone, Copy)]
 struct Count {
     wanted: usize,

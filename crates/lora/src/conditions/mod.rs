@@ -25,7 +25,7 @@ pub(super) use expression::Expression;
 #[derive(Debug, Default)]
 pub(super) struct Conditions {
     pub(super) all: Vec<Condition>,
-    /// What absent keys count as, by the path of their map, then by their name.
+    /// Defaults of absent keys, by the path of their map, then by their name.
     defaults: HashMap<String, HashMap<String, Node>>,
 }
 

@@ -14,11 +14,11 @@ pub(super) struct Told {
     pub covers: Covers,
 }
 
-/// What a count covers.
+/// Scope of a count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Covers {
     Training,
-    /// One epoch: the next begins at 0 again.
+    /// A single epoch. The next one begins at 0 again.
     Epoch,
     /// The training or an epoch, which only a new start after the end shows.
     Unknown,

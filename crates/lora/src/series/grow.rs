@@ -22,7 +22,7 @@ pub(super) struct Growing {
     others: BTreeMap<Measure, Ordinals>,
 }
 
-/// What a line of a log, or an entry of a file, gives beside the step.
+/// Values beside the step in a line of a log, or in an entry of a file.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Facts {
     pub loss: Option<f64>,

@@ -40,7 +40,7 @@ static LOSS: LazyLock<Regex> = LazyLock::new(|| {
 /// A count, and its total if the text has it.
 pub(super) type Counted = (u64, Option<u64>);
 
-/// What a line of words tells.
+/// Facts in a line of words.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Words {
     pub step: Option<Counted>,

@@ -177,7 +177,7 @@ fn event(bytes: &[u8], tagged: &mut Tagged) {
     }
 }
 
-/// What a tag names: a loss by its place in [`TAGS`] or by its name, or another value.
+/// Meaning of a tag: a loss, by its place in [`TAGS`] or by its name, or another value.
 enum Tag {
     Loss(usize),
     Unknown(Vec<u8>),

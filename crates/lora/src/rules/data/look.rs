@@ -4,7 +4,7 @@
 const IMAGES: [&str; 8] = ["png", "jpg", "jpeg", "webp", "bmp", "gif", "avif", "jxl"];
 /// More extensions of images, which most trainers do not read.
 const RARE: [&str; 6] = ["tif", "tiff", "heic", "heif", "svg", "psd"];
-/// What sd-scripts reads; the last two with a plugin of Pillow.
+/// Extensions that sd-scripts reads. The last two need a plugin of Pillow.
 const OF_SD_SCRIPTS: [&str; 7] = ["png", "jpg", "jpeg", "webp", "bmp", "avif", "jxl"];
 
 /// The way in which a trainer looks for images in a folder.

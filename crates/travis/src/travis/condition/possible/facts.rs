@@ -46,7 +46,7 @@ pub(super) struct Worlds {
     others: Vec<(String, Vec<Value>)>,
 }
 
-/// One event, and the number of the combination of the other facts' values.
+/// An event, and the number of the combination of the other facts' values.
 pub(super) struct World<'a> {
     pub(super) event: &'a Event,
     others: &'a [(String, Vec<Value>)],
