@@ -33,7 +33,7 @@ fn problems(path: &Path, name: &str) -> Vec<Problem> {
     lint(name, &text, &Repository::default()).map(|linted| linted.problems).unwrap_or_default()
 }
 
-/// Number of faults found among those wanted, or of reports among sound files.
+/// Numbers of wanted faults and of those found, of sound files and of those reported.
 #[derive(Default, Clone, Copy)]
 struct Count {
     wanted: usize,
