@@ -12,8 +12,8 @@ use sqlx::PgPool;
 use tracing::{error, info, warn};
 
 use self::proof::Unproven;
-pub use self::tries::DELIVERY_TIMEOUT;
 use self::tries::{FETCH_TRIES, LAST_TRY, MAX_TRIES, NotYet};
+pub use self::tries::{HOLD, LONGEST_WAIT};
 use crate::domain::{BuildState, Sha, Trigger};
 use crate::git::{Mirrors, Permanent, Remote};
 use crate::github::Client;

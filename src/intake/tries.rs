@@ -1,5 +1,6 @@
 //! The tries of a delivery: which one is next, and what becomes of one that has failed.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -9,10 +10,16 @@ use super::Intake;
 use crate::github::event::{self, Event};
 use crate::store::deliveries::{self, Delivery};
 
-/// Time after which a try counts as crashed, and another intake takes the delivery.
-pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(700);
+/// Time for which a try has its delivery to itself. A try that lives renews it, so a delivery whose process has crashed,
+/// or was not told of it, waits no longer than this.
+pub const HOLD: Duration = Duration::from_secs(160);
+/// Time between two renewals of the hold. It never comes near [`deliveries::LONGEST_DELAY`], which tells a delivery that
+/// is being worked on from one that waits.
+const RENEWAL: Duration = Duration::from_secs(10);
 /// Time limit for one try. It is longer than git's own limit for a fetch.
 const TRY_LIMIT: Duration = Duration::from_secs(680);
+/// Longest wait for a GitHub that does not answer, before it is asked again.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(700);
 /// Number of tries before a repository that cannot be fetched results in an errored build with that message. With the
 /// delays between them, the tries take about a minute: long enough for short failures of GitHub and for its merge
 /// commits, and short enough for an author.
@@ -53,14 +60,26 @@ impl Intake {
         if self.mirrors.wanting_room()?.is_some() {
             return Ok(false);
         }
-        let Some(delivery) = deliveries::take(&self.db, DELIVERY_TIMEOUT).await.context("reading the deliveries")?
-        else {
+        let Some(delivery) = deliveries::take(&self.db, HOLD).await.context("reading the deliveries")? else {
             return Ok(false);
         };
-        let tried = tokio::time::timeout(TRY_LIMIT, self.try_once(&delivery)).await;
+        let tried = tokio::select! {
+            tried = tokio::time::timeout(TRY_LIMIT, self.try_once(&delivery)) => tried,
+            never = self.hold(&delivery) => match never {},
+        };
         let built = tried.unwrap_or_else(|_| Err(NotYet::Later(anyhow!("the try took longer than {TRY_LIMIT:?}"))));
         self.record(&delivery, built).await?;
         Ok(true)
+    }
+
+    /// Holds a delivery for as long as this is polled.
+    async fn hold(&self, delivery: &Delivery) -> Infallible {
+        loop {
+            tokio::time::sleep(RENEWAL).await;
+            if let Err(error) = deliveries::hold(&self.db, delivery, HOLD).await {
+                warn!(delivery = %delivery.id, "cannot hold the delivery {}: {error}", delivery.id);
+            }
+        }
     }
 
     async fn try_once(&self, delivery: &Delivery) -> Result<(), NotYet> {
@@ -101,7 +120,7 @@ impl Intake {
             }
             Err(NotYet::Unanswered(wait, why)) => {
                 warn!(delivery = %delivery.id, "delivery {} waits for GitHub: {why}", delivery.id);
-                let delay = wait.clamp(deliveries::LONGEST_DELAY, DELIVERY_TIMEOUT);
+                let delay = wait.clamp(deliveries::LONGEST_DELAY, LONGEST_WAIT);
                 deliveries::wait(&self.db, &delivery.id, delay, &why).await?;
             }
         }

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 pub use self::archiver::{ARCHIVE_INTERVAL, Archiver, Kept};
 use crate::domain::AttemptId;
-use crate::intake::DELIVERY_TIMEOUT;
+use crate::intake::LONGEST_WAIT;
 use crate::outbox::LONGEST_PAUSE;
 use crate::storage::Room;
 use crate::store::delays::{self, LongestWaits};
@@ -33,8 +33,7 @@ const SHORTEN_EACH: u32 = 30;
 /// Number of rounds between checks for alerts on runners and repositories that no longer exist.
 const FORGET_EACH: u32 = 600;
 /// Longest waits that the steps ask for.
-const LONGEST_WAITS: LongestWaits =
-    LongestWaits { wish: LONGEST_PAUSE, delivery: DELIVERY_TIMEOUT, job: REQUEUE_DELAY };
+const LONGEST_WAITS: LongestWaits = LongestWaits { wish: LONGEST_PAUSE, delivery: LONGEST_WAIT, job: REQUEUE_DELAY };
 /// Time after an outage of Postgres, or a jump of its clock, in which nothing counts as lost: workers may still be finding
 /// out that their connections are dead, and runners were seen at another time.
 const AFTER_DISTURBANCE: Duration = Duration::from_secs(30);

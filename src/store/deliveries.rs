@@ -245,7 +245,7 @@ async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryI
 }
 
 /// Takes the oldest open delivery that no other process holds, counts a try, and schedules the next one after
-/// `patience`: if the process crashes in this try, the delivery is only delayed. A try that left no failure behind was
+/// `patience`: if the process crashes in this try, or never learns of it, the delivery is only delayed. A try that left no failure behind was
 /// such a crash.
 pub async fn take(db: &PgPool, patience: Duration) -> sqlx::Result<Option<Delivery>> {
     let taken: Option<Delivery> = sqlx::query_as(
@@ -265,6 +265,21 @@ pub async fn take(db: &PgPool, patience: Duration) -> sqlx::Result<Option<Delive
     let Some(mut delivery) = taken else { return Ok(None) };
     delivery.body = Body::unpack(delivery.body, delivery.body_size)?;
     Ok(Some(delivery))
+}
+
+/// Holds a delivery for a further `time`, unless another try has taken it, or its try has ended.
+pub async fn hold(db: &PgPool, delivery: &Delivery, time: Duration) -> sqlx::Result<()> {
+    sqlx::query(
+        "update delivery set not_before = now() + $3
+         where id = $1 and tries = $2 and done_at is null and not_before > now() + $4",
+    )
+    .bind(&delivery.id)
+    .bind(delivery.tries)
+    .bind(time)
+    .bind(LONGEST_DELAY)
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Makes every delivery that a dead process was handling due at once. Must only be called while no other process takes

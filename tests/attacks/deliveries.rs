@@ -238,7 +238,7 @@ async fn a_renamed_repository_keeps_its_builds_once_github_confirms_the_name() {
 async fn wait_for_tries(app: &App, delivery: &str, wanted: i32) {
     for _ in 0..600 {
         let (tries, is_waiting): (i32, bool) = sqlx::query_as(
-            "select tries, not_before between now() and now() + interval '200 s' and last_error is not null
+            "select tries, not_before between now() and now() + interval '130 s' and last_error is not null
              from delivery where id = $1 and done_at is null",
         )
         .bind(delivery)

@@ -420,7 +420,7 @@ const FAR: [(&str, &str, &str); 6] = [
 async fn no_wait_outlasts_a_clock_that_jumped_ahead_and_back() {
     let longest = LongestWaits {
         wish: LONGEST_PAUSE,
-        delivery: trainyard::intake::DELIVERY_TIMEOUT,
+        delivery: trainyard::intake::LONGEST_WAIT,
         job: trainyard::worker::REQUEUE_DELAY,
     };
     for (what, insert, far) in FAR {

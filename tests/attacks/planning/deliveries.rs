@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use trainyard::intake::HOLD;
+use trainyard::store::deliveries;
 
 use crate::support::app::App;
+use crate::support::database;
 use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 
@@ -168,6 +171,28 @@ async fn a_delivery_that_no_build_can_show_is_given_up_with_its_reason() {
     assert_eq!((tries, builds), (16, 0));
     alert(&app, Some("delivery refused was given up: 8 tries")).await;
     app.stop().await;
+}
+
+#[tokio::test]
+async fn a_try_holds_its_delivery_until_it_ends_or_another_one_has_it() {
+    let db = database::pool().await;
+    sqlx::query("insert into delivery (id, event, body) values ('held', 'push', '')").execute(&db).await.unwrap();
+    let left = async || -> f64 {
+        sqlx::query_scalar("select extract(epoch from not_before - now())::float8 from delivery")
+            .fetch_one(&db)
+            .await
+            .unwrap()
+    };
+    let first = deliveries::take(&db, HOLD).await.unwrap().unwrap();
+    sqlx::query("update delivery set not_before = not_before - interval '20 s'").execute(&db).await.unwrap();
+    deliveries::hold(&db, &first, HOLD).await.unwrap();
+    assert!(left().await > HOLD.as_secs_f64() - 10.0);
+    deliveries::later(&db, &first.id, Duration::ZERO, "it failed").await.unwrap();
+    deliveries::hold(&db, &first, HOLD).await.unwrap();
+    assert!(left().await <= 0.0, "the try has ended");
+    deliveries::take(&db, HOLD).await.unwrap().unwrap();
+    deliveries::hold(&db, &first, 2 * HOLD).await.unwrap();
+    assert!(left().await <= HOLD.as_secs_f64(), "another try has it");
 }
 
 #[tokio::test]
