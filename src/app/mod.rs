@@ -248,7 +248,16 @@ async fn run_steps(
     for _ in 0..POSTERS {
         tasks.spawn(endless(outbox_loop(outbox.clone(), bells.clone(), ended.clone(), at_last)));
     }
-    let intake = Intake { db: db.clone(), bells: bells.clone(), github, mirrors, planner, cancels, gpu: config.gpu };
+    let intake = Intake {
+        db: db.clone(),
+        bells: bells.clone(),
+        github,
+        mirrors,
+        planner,
+        cancels,
+        forks: config.forks,
+        gpu: config.gpu,
+    };
     for _ in 0..INTAKES {
         tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));
     }

@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::attempt::ImagesConfig;
 use crate::worker::RunnerConfig;
-use crate::{executor, git, github, gpu, storage, store, telemetry, web};
+use crate::{executor, git, github, gpu, intake, storage, store, telemetry, web};
 
 /// The whole configuration. If a value is invalid, the process does not start.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -26,6 +26,8 @@ pub struct Config {
     pub github: github::GitHubConfig,
     /// Fetches of repositories.
     pub git: git::GitConfig,
+    /// Treatment of pull requests from forks.
+    pub forks: intake::ForksConfig,
     /// Settings that Travis keeps in a repository's settings.
     pub travis: TravisConfig,
     /// Images of jobs, by language.

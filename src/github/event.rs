@@ -150,9 +150,17 @@ fn push(payload: PushPayload) -> anyhow::Result<Event> {
 #[derive(Deserialize)]
 struct PullRequestPayload {
     action: String,
+    #[serde(default)]
+    changes: Changes,
     pull_request: PullRequestFacts,
     repository: RepositoryPayload,
     sender: Option<Account>,
+}
+
+/// Parts of a pull request that an `edited` event changes.
+#[derive(Default, Deserialize)]
+struct Changes {
+    base: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -182,7 +190,9 @@ struct SideRepository {
 }
 
 fn pull_request(payload: PullRequestPayload) -> anyhow::Result<Event> {
-    if !matches!(payload.action.as_str(), "opened" | "synchronize" | "reopened") {
+    // Another base makes another merge commit.
+    let is_retargeted = payload.action == "edited" && payload.changes.base.is_some();
+    if !is_retargeted && !matches!(payload.action.as_str(), "opened" | "synchronize" | "reopened") {
         return Ok(ignored(&format!("pull request {}", payload.action)));
     }
     let pull = payload.pull_request;

@@ -2,6 +2,7 @@
 //!
 //! Nothing is written before that transaction, so a crash at any point only means that the step is repeated.
 
+mod forks;
 mod imports;
 mod look;
 mod proof;
@@ -11,6 +12,7 @@ mod unbuilt;
 use sqlx::PgPool;
 use tracing::{error, info, warn};
 
+pub use self::forks::{ForkPolicy, ForksConfig};
 use self::proof::Unproven;
 use self::tries::{FETCH_TRIES, LAST_TRY, MAX_TRIES, NotYet};
 pub use self::tries::{HOLD, LONGEST_WAIT};
@@ -41,6 +43,8 @@ pub struct Intake {
     pub planner: Planner,
     /// Older builds that a new one cancels.
     pub cancels: Cancels,
+    /// Treatment of pull requests from forks.
+    pub forks: ForksConfig,
     pub gpu: gpu::GpuConfig,
 }
 
@@ -48,6 +52,9 @@ impl Intake {
     async fn build(&self, delivery: &Delivery, repository: &Repository, mut trigger: Trigger) -> Result<(), NotYet> {
         if let Some(original) = &delivery.replay_of {
             return Err(NotYet::Refused(format!("it repeats the body of the delivery {original}")));
+        }
+        if self.forks.policy(&trigger, repository.private) == ForkPolicy::Never {
+            return Err(NotYet::Never("pull requests from forks are not built (`forks` in config.toml)".to_owned()));
         }
         let looked = async {
             let url = self.address(repository).await?;
@@ -128,6 +135,7 @@ impl Intake {
                     decided: decided(&plan),
                     fast_finish: plan.fast_finish,
                     linted: plan.linted > 0,
+                    needs_approval: self.forks.policy(trigger, repository.private) == ForkPolicy::Approve,
                     cancels: Some(self.cancels),
                 };
                 let created = builds::create(&mut tx, &new).await?;

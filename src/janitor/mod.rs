@@ -43,6 +43,8 @@ const JUMP: TimeDelta = TimeDelta::seconds(5);
 const STUCK_TRIES: i32 = 4;
 /// Time that a job waits for a runner that could run it at all: such a runner may just be starting.
 const UNSCHEDULABLE_AFTER: Duration = Duration::from_secs(60);
+/// Time after which a build that nobody has approved is canceled.
+const UNAPPROVED_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Time that no job has waited.
 const ENDLESS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
@@ -138,6 +140,10 @@ impl Janitor {
         }
         // After a start, runners may not have reported for long, and report within seconds.
         let is_calm = is_long_ago(self.started, now) && is_long_ago(self.disturbed, now);
+        if is_calm && self.rounds.is_multiple_of(FORGET_EACH) {
+            queue::cancel_unapproved(&self.db, UNAPPROVED_AGE).await.context("canceling unapproved builds")?;
+            self.bells.outbox.ring();
+        }
         let patience = if is_calm { UNSCHEDULABLE_AFTER } else { ENDLESS };
         let told = queue::update_wait_reasons(&self.db, patience).await.context("updating the wait reasons")?;
         if !told.is_empty() {

@@ -30,6 +30,8 @@ pub struct NewBuild<'a> {
     pub fast_finish: bool,
     /// True when training configs were linted. The lint then has its own status.
     pub linted: bool,
+    /// True when a person must approve the build before its jobs run.
+    pub needs_approval: bool,
     /// Older builds of the same branch or pull request that the build cancels; `None` for none.
     pub cancels: Option<Cancels>,
 }
@@ -50,12 +52,14 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     let trigger = new.trigger;
     let (number, default_branch) = repos::next_number(tx, new.repo).await?;
     let pull = trigger.pull_request.as_ref();
+    // A build without jobs has nothing that could wait.
+    let needs_approval = new.needs_approval && new.decided.is_none();
     let id: BuildId = sqlx::query_scalar(
         "insert into build (repo_id, number, delivery_id, kind, branch, tag, sha, built_sha, before_sha, message, author,
              sender, compare_url, pull_request, pull_request_title, head_branch, head_repo, draft,
-             from_fork, state, started_at, finished_at, fast_finish)
+             from_fork, state, started_at, finished_at, fast_finish, needs_approval)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-             $19, $20, case when $21 then now() end, case when $21 then now() end, $22)
+             $19, $20, case when $21 then now() end, case when $21 then now() end, $22, $23)
          returning id",
     )
     .bind(new.repo)
@@ -80,12 +84,13 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     .bind(new.decided.unwrap_or(BuildState::Queued))
     .bind(new.decided.is_some())
     .bind(new.fast_finish)
+    .bind(needs_approval)
     .fetch_one(&mut *tx)
     .await?;
     problems::insert(tx, id, new.problems).await?;
     let origin = Origin { build: id, repo: new.repo, priority: trigger.priority(&default_branch) };
     if new.decided.is_none() {
-        queue::insert(tx, origin, new.jobs).await?;
+        queue::insert(tx, origin, new.jobs, needs_approval).await?;
     }
     // Before the wishes, as all transactions lock jobs before wishes.
     if let Some(cancels) = new.cancels {

@@ -21,6 +21,8 @@ pub(super) enum Error {
     NotFound(&'static str),
     /// The thing was removed; the text names it and the reason.
     Gone(String),
+    /// The thing is not in a state for the change; the text says why.
+    Conflict(String),
     /// The request is malformed; the text says how.
     BadRequest(String),
     /// The webhook has no valid signature.
@@ -52,6 +54,7 @@ impl Error {
         match self {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Gone(_) => StatusCode::GONE,
+            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::BadSignature | Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::WrongScope(_) => StatusCode::FORBIDDEN,
@@ -68,7 +71,7 @@ impl Error {
     pub(super) fn words(&self) -> String {
         match self {
             Self::NotFound(what) => format!("There is no such {what} here."),
-            Self::BadRequest(why) | Self::Gone(why) => why.clone(),
+            Self::BadRequest(why) | Self::Conflict(why) | Self::Gone(why) => why.clone(),
             Self::BadSignature => "The header X-Hub-Signature-256 is missing or does not sign this body. \
                 Is the webhook's secret on GitHub the same as github.webhook_secret, or as that of its address in \
                 github.webhook_secrets?"

@@ -4,6 +4,7 @@
 //! log that was read) go through `store`.
 
 mod api;
+mod approve;
 mod artifacts;
 mod assets;
 mod auth;
@@ -115,6 +116,7 @@ pub fn router(state: State) -> Router {
         .route("/webhooks/github", post(webhook::of_all))
         .route("/webhooks/github/{owner}", post(webhook::of_owner))
         .route("/webhooks/github/{owner}/{repo}", post(webhook::of_repo))
+        .route("/api/v1/repos/{owner}/{repo}/builds/{number}/approve", post(approve::build))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/cancel", post(cancel::build))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/cancel", post(cancel::job))
         .route("/healthz", get(health::alive))

@@ -56,6 +56,8 @@ pub(super) struct Build {
     pub head_branch: Option<String>,
     pub head_repo: Option<String>,
     pub draft: bool,
+    pub needs_approval: bool,
+    pub approved_by: Option<String>,
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
@@ -69,7 +71,7 @@ macro_rules! select_builds {
         concat!(
             "select build.id, owner, name, number, state, kind, branch, tag, sha, built_sha,
                  left(message, 4096) as message, author, sender, compare_url, pull_request, pull_request_title,
-                 head_branch, head_repo, draft, build.created_at, started_at, finished_at, clone_url
+                 head_branch, head_repo, draft, needs_approval, approved_by, build.created_at, started_at, finished_at, clone_url
              from build join repo on repo.id = repo_id ",
             $rest
         )
@@ -121,8 +123,13 @@ impl Build {
         format!("/{}/{}/builds/{}", self.owner, self.name, self.number)
     }
 
+    /// Returns true while the build waits for its approval.
+    pub(super) fn is_unapproved(&self) -> bool {
+        self.needs_approval && self.approved_by.is_none() && self.state == BuildState::Queued
+    }
+
     pub(super) fn mark(&self) -> Mark {
-        self.state.into()
+        if self.is_unapproved() { Mark::UNAPPROVED } else { self.state.into() }
     }
 
     /// Returns the first line of the commit message, or another line that describes the build.

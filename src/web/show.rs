@@ -47,6 +47,11 @@ const fn mark(class: &'static str, word: &'static str, path: &'static str) -> Ma
     Mark { class, word, path }
 }
 
+impl Mark {
+    /// The mark of a build that waits for its approval.
+    pub(super) const UNAPPROVED: Self = mark("queued", "needs approval", PAUSE);
+}
+
 impl From<BuildState> for Mark {
     fn from(state: BuildState) -> Self {
         match state {

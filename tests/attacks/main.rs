@@ -6,6 +6,7 @@
 //! | `statuses` | 7, 8 | H3, M13 | a GitHub that refuses, and a clock that jumps |
 //! | `pace` | 7, 8 | H3 | floods of wishes, which use up what others need |
 //! | `queue` | 1 | H4 | the author of a pull request, who wants every slot |
+//! | `forks` | 1, 4 | H4 | the author of a pull request from a fork, whose code nobody has approved |
 //! | `deliveries` | 1, 2 | H6, M2 | the owner of a webhook's secret, and strangers |
 //! | `pages` | 7, 10 | M3, M4 | readers of pages, in floods |
 //! | `git` | 3, 6, 7 | H7, M1, M9 | a git server or a repository that fills disks or wants the token |
@@ -21,6 +22,7 @@ mod support;
 mod caches;
 mod credentials;
 mod deliveries;
+mod forks;
 mod git;
 mod network;
 mod pace;

@@ -82,6 +82,7 @@ async fn build_of(db: &PgPool, repo: RepoId, by: By, count: usize, requirements:
         decided: None,
         fast_finish: false,
         linted: false,
+        needs_approval: false,
         cancels: Some(Cancels::Queued),
     };
     let mut tx = db.begin().await.unwrap();

@@ -117,6 +117,7 @@ async fn insert(db: &PgPool, push: &Push, build: usize) {
         decided: None,
         fast_finish: push.fast_finish,
         linted: false,
+        needs_approval: false,
         cancels: Some(Cancels::Queued),
     };
     let mut tx = db.begin().await.unwrap();

@@ -37,6 +37,7 @@ pub fn configuration(data: &Path, database: Option<&str>, github: &GitHub) -> St
          [github]\napi_url = \"{}\"\ntoken = \"{TOKEN}\"\nwebhook_secret = \"{SECRET}\"\ntimeout = \"2s\"\n\
          statuses_per_minute = 0\nstatuses_per_hour = 0\n\
          [images]\ngeneric = \"{IMAGE}\"\n\
+         [forks]\npolicy = \"run\"\n\
          [limits]\ngrace = \"1s\"\n\
          [storage]\nleast_free = \"1 GiB\"\n\
          [[runner]]\nready = 0\n",

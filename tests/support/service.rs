@@ -92,7 +92,16 @@ impl Drop for Service {
         if std::thread::panicking() {
             eprintln!("--- what the service said ---\n{}", self.said());
         }
-        // Runs also when the test panicked. A process that was waited for already is fine.
+        // A process that was waited for already is fine. Its end may come between a verdict and the removal of the
+        // container, which a stop lets it finish.
+        if let Ok(None) = self.child.try_wait() {
+            let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+            let begin = Instant::now();
+            while let (Ok(None), true) = (self.child.try_wait(), begin.elapsed() < Duration::from_secs(10)) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -125,6 +125,7 @@ pub async fn build(db: &PgPool, repo: RepoId, trigger: &Trigger, jobs: &[NewJob]
         decided: None,
         fast_finish: false,
         linted: false,
+        needs_approval: false,
         cancels: None,
     };
     builds::create(&mut db.acquire().await.unwrap(), &new).await.unwrap().id

@@ -30,8 +30,7 @@ pub async fn cancel_build(tx: &mut PgConnection, build: BuildId, reason: &str) -
 /// finished at once, a running one when its worker has stopped the container. Returns the number of affected jobs.
 pub async fn cancel(tx: &mut PgConnection, build: BuildId, job: Option<JobId>, reason: &str) -> sqlx::Result<u64> {
     let mut concerned = 0;
-    // All transactions lock jobs before their build, except the start of the next stage: so the waiting jobs come
-    // second.
+    // All transactions lock jobs before their build, except the start of a stage: so the waiting jobs come second.
     for waiting in [false, true] {
         if waiting {
             rollup::lock(tx, build).await?;

@@ -29,9 +29,14 @@ pub(in crate::store) struct Origin {
     pub(in crate::store) priority: Priority,
 }
 
-/// Inserts a build's jobs, numbered from 1. Jobs of the first stage are queued, the others wait. The order of stages is
-/// that of their first jobs. Used by `builds::create`.
-pub(in crate::store) async fn insert(tx: &mut PgConnection, origin: Origin, jobs: &[NewJob]) -> sqlx::Result<()> {
+/// Inserts a build's jobs, numbered from 1. Jobs of the first stage are queued, unless the build needs an approval. The
+/// others wait. The order of stages is that of their first jobs. Used by `builds::create`.
+pub(in crate::store) async fn insert(
+    tx: &mut PgConnection,
+    origin: Origin,
+    jobs: &[NewJob],
+    needs_approval: bool,
+) -> sqlx::Result<()> {
     let mut stages: Vec<&Option<String>> = Vec::new();
     for (number, job) in (1_i32..).zip(jobs) {
         let stage_order = stages.iter().position(|stage| **stage == job.stage).unwrap_or_else(|| {
@@ -52,7 +57,7 @@ pub(in crate::store) async fn insert(tx: &mut PgConnection, origin: Origin, jobs
         .bind(&job.name)
         .bind(job.allow_failure)
         .bind(&job.config)
-        .bind(if stage_order == 0 { JobState::Queued } else { JobState::Waiting })
+        .bind(if stage_order == 0 && !needs_approval { JobState::Queued } else { JobState::Waiting })
         .bind(gpus.map_or(0, |request| request.count))
         .bind(gpus.map_or(0, |request| request.memory))
         .bind(gpus.and_then(|request| request.class.as_deref()))

@@ -1,15 +1,16 @@
 //! The queue: jobs, their leases and their ends. No other code changes a job's state.
 //!
 //! ```text
-//! insert → waiting ─start_next_stage→ queued ─claim→ running ─finish→ finished
-//!                                        ▲              │ ╰─beat/adopt (lease)
-//!                                        ├─requeue/rescue (if it may begin again; else finished as errored)
-//!                                        ╰──preempt (by a job that waits for its GPUs)
+//! insert → waiting ─start_next_stage, approve→ queued ─claim→ running ─finish→ finished
+//!                                                 ▲              │ ╰─beat/adopt (lease)
+//!                                                 ├─requeue/rescue (if it may begin again; else finished as errored)
+//!                                                 ╰──preempt (by a job that waits for its GPUs)
 //! ```
 //!
 //! `attempt` is the fence: each claim increments it, and each write names the attempt that makes it. A worker that lost
 //! its lease cannot change any row. Each change of a job's state rolls the build up in the same transaction (`rollup`).
 
+mod approval;
 mod cancel;
 mod insert;
 mod jobs;
@@ -19,6 +20,7 @@ pub mod rollup;
 pub mod superseded;
 mod turn;
 
+pub use approval::{approve, cancel_unapproved};
 pub use cancel::{cancel, cancel_build, cancel_running_of};
 pub use insert::NewJob;
 pub(super) use insert::{Origin, insert};

@@ -18,6 +18,7 @@ struct BuildRow {
     state: BuildState,
     started_at: Option<DateTime<Utc>>,
     finished_at: Option<DateTime<Utc>>,
+    is_unapproved: bool,
     repo: String,
 }
 
@@ -66,7 +67,9 @@ pub async fn refresh(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<Buil
 
 pub(in crate::store) async fn wish_status(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
     let row: BuildRow = sqlx::query_as(
-        "select repo_id, number, kind, sha, state, started_at, finished_at, owner || '/' || name as repo
+        "select repo_id, number, kind, sha, state, started_at, finished_at,
+             needs_approval and approved_at is null and state = 'queued' as is_unapproved,
+             owner || '/' || name as repo
          from build join repo on repo.id = repo_id where build.id = $1",
     )
     .bind(build)
@@ -93,7 +96,10 @@ pub(in crate::store) async fn wish_status(tx: &mut PgConnection, build: BuildId)
     let problems = if row.state.is_finished() { problems::of(tx, build).await? } else { Vec::new() };
     let duration = row.started_at.zip(row.finished_at).and_then(|(from, to)| (to - from).to_std().ok());
     let duration = duration.map(|d| Duration::from_secs(d.as_secs()).max(Duration::from_secs(1)));
-    let status = Status::of_build(row.state, &outcomes, &problems, duration);
+    let status = match row.is_unapproved {
+        true => Status::of_unapproved(outcomes.len()),
+        false => Status::of_build(row.state, &outcomes, &problems, duration),
+    };
     let path = format!("/{}/builds/{}", row.repo, row.number);
     let wish = NewWish {
         repo: row.repo_id,

@@ -53,11 +53,16 @@ pub(in crate::store) async fn cancel(
     .bind(new.build)
     .fetch_all(&mut *tx)
     .await?;
-    // The jobs of all of them, since a wish may belong to two builds of one commit, and wishes are locked after jobs.
-    sqlx::query("select from job where build_id = any($1) and state <> 'finished' order by id for update")
-        .bind(older.iter().map(|build| build.0).collect::<Vec<i64>>())
-        .execute(&mut *tx)
-        .await?;
+    // All of them at once, since a wish may belong to two builds of one commit, and wishes are locked last. Waiting jobs
+    // are locked after their build.
+    let ids: Vec<i64> = older.iter().map(|build| build.0).collect();
+    sqlx::query(
+        "select from job where build_id = any($1) and state not in ('finished', 'waiting') order by id for update",
+    )
+    .bind(&ids)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query("select from build where id = any($1) order by id for update").bind(&ids).execute(&mut *tx).await?;
     for build in &older {
         cancel_build(tx, *build, &format!("build #{number} of {of} is newer")).await?;
     }

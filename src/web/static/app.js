@@ -108,15 +108,30 @@ function follow(log) {
   });
 }
 
-/** Asks for a token, once in a tab, and cancels what the button belongs to. */
-function askToCancel(button) {
+/** What buttons do, by the attribute that holds their address. */
+const ACTIONS = {
+  cancel: {
+    verb: "Cancel",
+    told: "Jobs that run are stopped. Others never begin.",
+    menu: `<button value="no" formnovalidate>Keep it</button><button class="danger" value="yes">Cancel it</button>`,
+  },
+  approve: {
+    verb: "Approve",
+    told: "The jobs of this commit run on your machines. A later commit needs its own approval.",
+    menu: `<button value="no" formnovalidate>Not yet</button><button value="yes">Approve it</button>`,
+  },
+};
+
+/** Asks for a token, once in a tab, and does what the button is for. */
+function ask(button, action) {
+  const { verb, told, menu } = ACTIONS[action];
   const dialog = document.createElement("dialog");
   dialog.innerHTML = `<form method="dialog"><h2></h2>
-    <p class="dim">Jobs that run are stopped. Others never begin.</p>
+    <p class="dim">${told}</p>
     <label>Your token<input type="password" name="token" autocomplete="off" required></label>
     <output></output>
-    <menu><button value="no" formnovalidate>Keep it</button><button class="danger" value="yes">Cancel it</button></menu></form>`;
-  dialog.querySelector("h2").textContent = `Cancel ${button.dataset.what}?`;
+    <menu>${menu}</menu></form>`;
+  dialog.querySelector("h2").textContent = `${verb} ${button.dataset.what}?`;
   const [token, output] = [dialog.querySelector("input"), dialog.querySelector("output")];
   token.value = sessionStorage.getItem("token") ?? "";
   dialog.querySelector("form").addEventListener("submit", async (event) => {
@@ -124,7 +139,7 @@ function askToCancel(button) {
     event.preventDefault();
     try {
       const headers = { authorization: `Bearer ${token.value}` };
-      const answer = await fetch(button.dataset.cancel, { method: "POST", headers });
+      const answer = await fetch(button.dataset[action], { method: "POST", headers });
       if (!answer.ok) {
         output.textContent = (await answer.json()).error;
         return;
@@ -143,8 +158,10 @@ function askToCancel(button) {
 
 document.documentElement.classList.add("js");
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-cancel]");
-  if (button) askToCancel(button);
+  for (const action of Object.keys(ACTIONS)) {
+    const button = event.target.closest(`[data-${action}]`);
+    if (button) ask(button, action);
+  }
 });
 const log = document.querySelector("[data-stream]");
 if (log) follow(log);

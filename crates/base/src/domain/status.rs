@@ -100,6 +100,12 @@ impl Status {
         }
     }
 
+    /// Returns the status of a build that nobody has approved yet.
+    pub fn of_unapproved(jobs: usize) -> Self {
+        let them = if jobs == 1 { "1 job waits".to_owned() } else { format!("{jobs} jobs wait") };
+        Self::new(CommitState::Pending, &format!("{them} until a person approves this commit of a fork"))
+    }
+
     /// Returns the status of the lint that found these problems.
     pub fn of_lint(problems: &[Problem]) -> Self {
         let errors = problems.iter().filter(|p| p.severity == Severity::Error).count();

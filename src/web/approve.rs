@@ -1,0 +1,37 @@
+//! Approval of a fork's build, which needs a token.
+
+use axum::Json;
+use axum::extract::{self, Path};
+use axum::http::HeaderMap;
+use serde_json::{Value, json};
+
+use super::State;
+use super::error::{Error, InJson};
+use super::rows;
+use crate::store::queue;
+
+/// `POST /api/v1/repos/{owner}/{repo}/builds/{number}/approve`: lets the jobs of a build run that waits for its approval.
+pub(super) async fn build(
+    extract::State(state): extract::State<State>,
+    Path((owner, name, number)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, InJson> {
+    let who = state.auth.who(&headers)?;
+    let build = rows::build(&state.db, &owner, &name, &number).await?;
+    let mut tx = state.db.begin().await?;
+    if !queue::approve(&mut tx, build.id, who).await? {
+        return Err(Error::Conflict(why_not(&build)).into());
+    }
+    tx.commit().await?;
+    state.bells.worker.ring();
+    state.bells.outbox.ring();
+    Ok(Json(json!({ "approved": build.sha })))
+}
+
+fn why_not(build: &rows::Build) -> String {
+    match (&build.approved_by, build.needs_approval) {
+        (Some(who), _) => format!("Build {} was approved by {who} already.", build.number),
+        (None, true) => format!("Build {} has ended: push again, and approve the new build.", build.number),
+        (None, false) => format!("Build {} needs no approval.", build.number),
+    }
+}
