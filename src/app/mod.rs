@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 pub use self::backup::{SealKey, Step, backup, restore};
 use self::folder::{remove_scratch, seal, take_folder};
 use self::runners::{Kept, mirrors, serve_runners, workers};
-pub use self::secrets::stored_secrets;
+pub use self::secrets::{stored_secrets, variables};
 pub use self::work::work;
 use crate::config::Config;
 use crate::github::Client;
@@ -30,11 +30,13 @@ use crate::janitor::{self, Archiver, Duties, Janitor};
 use crate::outbox::Outbox;
 use crate::outbox::pacing::Window;
 use crate::planner::Planner;
+use crate::repo_keys::Seal;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::deliveries::DeliveryBatcher;
 use crate::store::postgres::cluster::Cluster;
 use crate::store::queue::superseded::Cancels;
 use crate::store::repo_keys::RepoKeys;
+use crate::store::variables::Variables;
 use crate::store::wakeup::bell::Bells;
 use crate::store::wakeup::bell_notify;
 use crate::store::webhook_secrets::StoredSecrets;
@@ -117,17 +119,19 @@ impl App {
         let objects = Objects::open(&config.storage, &config.server.data_dir)?;
         let bells = Bells::new();
         let seal = Arc::new(seal(&config.server.data_dir)?);
-        let keys = RepoKeys::new(db.clone(), Arc::clone(&seal));
         info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
         let state = web::State {
             db: pages.clone(),
             health: web::Health::new(db.clone()),
             deliveries: DeliveryBatcher::new(db.clone()),
-            keys: keys.clone(),
+            keys: RepoKeys::new(db.clone(), Arc::clone(&seal)),
             logs: Logs::new(pages.clone(), objects.clone()),
             objects: objects.clone(),
             bells: bells.clone(),
-            webhook_secrets: web::WebhookSecrets::new(&config.github, StoredSecrets::new(db.clone(), seal)),
+            webhook_secrets: web::WebhookSecrets::new(
+                &config.github,
+                StoredSecrets::new(db.clone(), Arc::clone(&seal)),
+            ),
             webhook_room: web::WebhookRoom::default(),
             limits: web::Limits::default(),
             auth: config.auth.clone(),
@@ -138,7 +142,7 @@ impl App {
         let mut tasks = JoinSet::new();
         let goodbye = goodbye(&config);
         tasks.spawn(endless(web::serve(listener, web::router(state), web::Bounds::default(), shutdown.clone())));
-        tasks.spawn(run_steps(config, planner, pools.clone(), bells, keys, objects, shutdown.clone()));
+        tasks.spawn(run_steps(config, planner, pools.clone(), bells, seal, objects, shutdown.clone()));
         // The database must outlive its clients.
         let stop_cluster = CancellationToken::new();
         let mut supervisor = JoinSet::new();
@@ -202,7 +206,7 @@ async fn run_steps(
     planner: Planner,
     pools: Pools,
     bells: Bells,
-    keys: RepoKeys,
+    seal: Arc<Seal>,
     objects: Objects,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -215,7 +219,8 @@ async fn run_steps(
     let kept = Kept {
         mirrors: mirrors.clone(),
         caches: caches.clone(),
-        keys,
+        keys: RepoKeys::new(db.clone(), Arc::clone(&seal)),
+        variables: Variables::new(db.clone(), seal),
         objects: Some((objects.clone(), object_keys.clone())),
         logs: Logs::new(pools.jobs.clone(), objects.clone()),
         room: room.clone(),

@@ -17,6 +17,7 @@ use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::alerts;
 use crate::store::repo_keys::RepoKeys;
 use crate::store::runner::runner_lock::RunnerLock;
+use crate::store::variables::Variables;
 use crate::worker::{Database, Settings, Worker};
 
 /// Returns the mirrors of this machine.
@@ -31,6 +32,7 @@ pub(super) struct Kept {
     pub(super) mirrors: Mirrors,
     pub(super) caches: Caches,
     pub(super) keys: RepoKeys,
+    pub(super) variables: Variables,
     /// `None` on a machine whose objects the server could not read.
     pub(super) objects: Option<(Objects, Keys)>,
     pub(super) logs: Logs,
@@ -44,7 +46,7 @@ pub(super) fn workers(
     kept: Kept,
     instance: &str,
 ) -> anyhow::Result<Vec<Arc<Worker>>> {
-    let Kept { mirrors, caches, keys, objects, logs, room } = kept;
+    let Kept { mirrors, caches, keys, variables, objects, logs, room } = kept;
     let settings = Settings {
         images: config.images.clone(),
         limits: config.limits.clone(),
@@ -56,6 +58,7 @@ pub(super) fn workers(
         github_api: config.github.api_url.clone(),
         scratch: config.server.data_dir.join("scratch"),
         keys,
+        variables,
         caches,
         objects,
         logs,

@@ -4,6 +4,7 @@
 //! deliveries, statuses and lost workers) are left to `serve`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use sqlx::postgres::PgConnectOptions;
@@ -21,6 +22,7 @@ use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store;
 use crate::store::postgres::examine::{Schema, schema};
 use crate::store::repo_keys::RepoKeys;
+use crate::store::variables::Variables;
 use crate::store::wakeup::bell::Bells;
 use crate::store::wakeup::bell_notify;
 use crate::worker::Database;
@@ -45,7 +47,8 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     let pools = config.database.pools(options.clone());
     let db = pools.steps.clone();
     let instance = store::instance(&db).await.context("reading the installation's id from Postgres")?;
-    let keys = RepoKeys::new(db.clone(), seal);
+    let seal = Arc::new(seal);
+    let (keys, variables) = (RepoKeys::new(db.clone(), Arc::clone(&seal)), Variables::new(db.clone(), seal));
     check_seal(&keys, &data).await?;
     if config.github.token.is_none() {
         warn!("github.token is not set: jobs of private repositories cannot be fetched here");
@@ -66,6 +69,7 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
         mirrors: mirrors.clone(),
         caches: caches.clone(),
         keys,
+        variables,
         objects: shared,
         logs: Logs::new(pools.jobs.clone(), objects.clone()),
         room: room.clone(),

@@ -52,7 +52,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     Ok(super::FINE)
 }
 
-fn from_stdin() -> anyhow::Result<String> {
+/// Reads a value from standard input, and asks for it at a terminal.
+pub(super) fn from_stdin() -> anyhow::Result<String> {
     if std::io::stdin().is_terminal() {
         eprintln!("Type the value, then Enter and Ctrl-D:");
     }

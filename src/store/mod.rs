@@ -17,6 +17,7 @@ pub mod removal;
 pub mod repo_keys;
 pub mod repos;
 pub mod runner;
+pub mod variables;
 pub mod wakeup;
 pub mod webhook_secrets;
 pub mod wishes;

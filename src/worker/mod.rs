@@ -33,6 +33,7 @@ use crate::gpu;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::queue::{self, Claimed, QueueConfig};
 use crate::store::repo_keys::RepoKeys;
+use crate::store::variables::Variables;
 use crate::store::wakeup::bell::Bells;
 use checkout_images::CheckoutImages;
 use engine::EngineHealth;
@@ -73,6 +74,8 @@ pub struct Settings {
     /// The folder in which checkouts are put together.
     pub scratch: PathBuf,
     pub keys: RepoKeys,
+    /// The variables of repositories, which jobs see.
+    pub variables: Variables,
     pub caches: Caches,
     /// The storage for artifacts; `None` where the server could not read it.
     pub objects: Option<(Objects, Keys)>,

@@ -3,5 +3,6 @@
 pub(super) mod backup;
 pub(super) mod repo;
 pub(super) mod serve;
+mod variable;
 pub(super) mod webhook_secret;
 pub(super) mod work;

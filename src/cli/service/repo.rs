@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use bytesize::ByteSize;
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Transaction};
 
+use super::variable;
 use crate::config::Config;
 use crate::domain::{RepoId, RepoName};
 use crate::git::Mirrors;
@@ -38,6 +39,8 @@ enum Action {
     /// Delete a repository with all its builds, logs, artifacts, caches, its mirror and its key pair. The next webhook
     /// of the repository adds it again, so remove its webhook on GitHub first.
     Delete(Delete),
+    /// List, set and remove the variables that the repository's jobs see.
+    Variable(variable::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -57,7 +60,13 @@ struct Delete {
 }
 
 pub(in crate::cli) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
-    let Action::Delete(arguments) = arguments.action;
+    match arguments.action {
+        Action::Delete(arguments) => delete_whole(arguments).await,
+        Action::Variable(arguments) => variable::run(arguments).await,
+    }
+}
+
+async fn delete_whole(arguments: Delete) -> anyhow::Result<u8> {
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     let db = connect(&config).await?;
     let Some(repo) = repos::find(&db, &arguments.repo).await? else {

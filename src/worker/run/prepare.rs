@@ -50,7 +50,7 @@ async fn read(run: &Run, log: &mut Log) -> anyhow::Result<(BuildFacts, Secrets)>
     let mut db = run.handles.db.acquire().await?;
     let facts = builds::facts_of(&mut db, run.job.id).await.context("reading the job's build")?;
     drop(db);
-    let secrets = secrets::decrypt(&run.handles.settings.keys, &run.job, &facts).await?;
+    let secrets = secrets::read(&run.handles.settings, &run.job, &facts).await?;
     log.hide(secrets::mask(&run.job, &secrets)?);
     Ok((facts, secrets))
 }

@@ -7,7 +7,8 @@ use crate::domain::RepoName;
 use crate::executor::Image;
 use crate::lora::smoke::Smoke;
 use crate::store::queue::Claimed;
-use crate::travis::script::{Facts, Files, Numbered, PullRequestFacts};
+use crate::store::variables::Seen;
+use crate::travis::script::{Facts, Files, Numbered, PullRequestFacts, Setting};
 use crate::worker::Settings;
 
 /// The image in which a job begins, and the way in which the files of its commit get there.
@@ -63,10 +64,15 @@ pub(super) fn collect(
         },
         restarted: false,
         secrets_allowed: secrets.allowed,
-        settings: Vec::new(),
+        settings: secrets.variables.iter().map(setting).collect(),
         github_api: Some(settings.github_api.to_string()),
         cache: cache.as_ref().map(JobCache::in_words),
         decrypted: secrets.decrypted.clone(),
         smoke: smoke.map(|smoke| smoke.changes.clone()),
     }
+}
+
+fn setting(variable: &Seen) -> Setting {
+    let Seen { name, value, is_public } = variable;
+    Setting { name: name.clone(), value: value.as_str().to_owned(), secret: !is_public }
 }

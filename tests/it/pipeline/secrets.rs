@@ -167,3 +167,84 @@ fn encrypt_says_what_is_wrong() {
         assert!(output.status.code() == Some(status) && stderr.contains(said), "{output:?}");
     }
 }
+
+/// Runs `trainyard repo variable` with a value on standard input.
+async fn variable(app: &App, arguments: &[&str], value: &str) -> (Option<i32>, String) {
+    let mut command = tokio::process::Command::new(PROGRAM);
+    command.args(["repo", "variable"]).args(arguments).arg("--config").arg(app.folder.path().join("config.toml"));
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut child.stdin.take().unwrap(), value.as_bytes()).await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).join("");
+    (output.status.code(), said)
+}
+
+#[tokio::test]
+async fn jobs_see_the_variables_of_the_settings_as_far_as_they_may() {
+    let app = App::start("").await;
+    let repo = app.github.repo("acme/styles");
+    repo.write(
+        ".travis.yml",
+        "language: shell\nenv: OF_FILE=file\n\
+         script: echo \"token $TOKEN ${#TOKEN} level $LEVEL mirror $MIRROR file $OF_FILE secrets $TRAVIS_SECURE_ENV_VARS\"\n",
+    );
+    let base = repo.commit("Begin");
+    Delivery::new("first", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    app.github.wait_for_end(&base, "trainyard/push").await;
+
+    let (status, said) = variable(&app, &["set", "acme/other", "TOKEN"], SECRET).await;
+    assert!(status == Some(2) && said.contains("its first webhook adds it"), "{said}");
+    for (arguments, value) in [
+        (&["set", "acme/styles", "TOKEN"][..], SECRET),
+        (&["set", "acme/styles", "LEVEL", "--public"], "all branches"),
+        (&["set", "acme/styles", "LEVEL", "--public", "--branch", "main"], "it's $main"),
+        (&["set", "Acme/Styles", "MIRROR", "--branch", "release"], "of the release"),
+        (&["set", "acme/styles", "OF_FILE"], "of the settings"),
+    ] {
+        let (status, said) = variable(&app, arguments, value).await;
+        assert_eq!(status, Some(0), "{said}");
+    }
+    let stored: Vec<String> =
+        sqlx::query_scalar("select encode(value, 'escape') from variable").fetch_all(&app.db).await.unwrap();
+    assert!(stored.len() == 5 && stored.iter().all(|value| !value.contains("s3cret")), "{stored:?}");
+    let listed = variable(&app, &["list", "acme/styles"], "").await.1;
+    assert!(listed.contains("TOKEN") && listed.contains("release") && !listed.contains(SECRET), "{listed}");
+
+    let sha = repo.commit("Use them");
+    Delivery::new("second", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    assert_eq!(app.github.wait_for_end(&sha, "trainyard/push").await.state, "success");
+    let log = String::from_utf8(app.log(2).await).unwrap();
+    let shown = format!("token [secure] {} level it's $main mirror  file file secrets true", SECRET.len());
+    assert!(log.contains(&shown), "{log}");
+    assert!(log.contains("$ export TOKEN=[secure]\n") && !log.contains(SECRET), "{log}");
+
+    // A fork's job sees what is public, and nothing else.
+    repo.git(&["checkout", "-q", "-b", "watercolour"]);
+    let head = repo.commit("Read the settings");
+    repo.git(&["checkout", "-q", "main"]);
+    repo.open_pull_request(7, &sha, &head);
+    let opened = payload::pull_request(&app.github, &repo, 7, &sha, &head);
+    Delivery::new("fork", "pull_request", &opened).post(&app.base).await;
+    assert_eq!(app.github.wait_for_end(&head, "trainyard/pr").await.state, "success");
+    let log = String::from_utf8(app.log(3).await).unwrap();
+    assert!(log.contains("token  0 level it's $main mirror  file file secrets false"), "{log}");
+
+    assert_eq!(variable(&app, &["remove", "acme/styles", "TOKEN"], "").await, (Some(0), "Removed.\n".to_owned()));
+    assert_eq!(variable(&app, &["remove", "acme/styles", "TOKEN"], "").await.0, Some(1));
+    for (arguments, value, why) in [
+        (&["set", "acme/styles", "1ST"][..], "x", "does not begin with a digit"),
+        (&["set", "acme/styles", "NUL"], "a\0b", "contains NUL"),
+        (&["set", "acme/styles", "LONG"], &"x".repeat(64 * 1024 + 1), "65537 bytes"),
+    ] {
+        let (status, said) = variable(&app, arguments, value).await;
+        assert!(status != Some(0) && said.contains(why), "{said}");
+    }
+    sqlx::query("insert into variable select 1, 'V' || n, '', '', true from generate_series(1, 100) n")
+        .execute(&app.db)
+        .await
+        .unwrap();
+    let (status, said) = variable(&app, &["set", "acme/styles", "ONE_MORE"], "x").await;
+    assert!(status == Some(1) && said.contains("remove one first"), "{said}");
+    app.stop().await;
+}

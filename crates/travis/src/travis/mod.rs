@@ -19,6 +19,6 @@ pub mod extensions;
 pub mod schema;
 pub mod script;
 pub mod secrets;
-mod shell;
+pub mod shell;
 pub mod traps;
 pub mod unsupported;
