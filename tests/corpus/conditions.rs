@@ -12,6 +12,7 @@ fn operand(operand: &Operand) -> Value {
         Operand::Text(text) => json!(["val", text]),
         Operand::Regex(pattern) => json!(pattern.text()),
         Operand::Env(args) => json!(["call", "env", list(args)]),
+        Operand::Missing => Value::Null,
         Operand::Concat(args) => json!(["call", "concat", list(args)]),
     }
 }
@@ -25,7 +26,9 @@ fn tree(condition: &Condition) -> Value {
         Condition::Not(inner) => json!(["not", tree(inner)]),
         Condition::Term(term) => operand(term),
         Condition::Equal(left, right, not) => json!([name("eq", *not), operand(left), operand(right)]),
+        Condition::Match(left, Operand::Missing, not) => json!([name("match", *not), operand(left), null]),
         Condition::Match(left, right, not) => json!([name("match", *not), operand(left), ["reg", operand(right)]]),
+        Condition::In(left, list, not) if list.is_empty() => json!([name("in", *not), operand(left), null]),
         Condition::In(left, list, not) => {
             json!([name("in", *not), operand(left), list.iter().map(operand).collect::<Vec<_>>()])
         }

@@ -115,6 +115,7 @@ impl Operand {
                 Some(name) => variable(data.env, &name),
                 None => Value::Nothing,
             },
+            Self::Missing => Value::Nothing,
             Self::Concat(args) => Value::Text(args.iter().filter_map(|arg| arg.value(data).text()).collect()).cast(),
         }
     }

@@ -5,6 +5,10 @@
 //! term    := operand [ [NOT] IN (list) | IS [NOT] predicate | =~ regex | !~ regex | = operand | != operand ]
 //! operand := variable | env(…) | concat(…) | "quoted" | word
 //! ```
+//!
+//! As Travis's parser, this one takes some expressions that somebody has not written to their end: a list that ends with
+//! a comma, `env()`, `IN` without a list, `=~` without an expression, `IS` without a predicate, and `/…` without its last
+//! slash.
 
 mod constant;
 mod eval;
@@ -32,7 +36,7 @@ pub enum Condition {
     Equal(Operand, Operand, bool),
     /// A regular expression matches; the flag is for `!~`.
     Match(Operand, Operand, bool),
-    /// Membership in a list; the flag is for `NOT IN`.
+    /// Membership in a list, which is empty if it was left out; the flag is for `NOT IN`.
     In(Operand, Vec<Operand>, bool),
     /// A predicate; the flag is for `IS NOT`.
     Is(Operand, Predicate, bool),
@@ -51,13 +55,15 @@ pub enum Operand {
     Env(Vec<Self>),
     /// `concat(…)`.
     Concat(Vec<Self>),
+    /// A regular expression that was left out.
+    Missing,
 }
 
 impl Operand {
     fn names(&self, is: &dyn Fn(&Self) -> bool) -> bool {
         match self {
             Self::Env(args) | Self::Concat(args) => is(self) || args.iter().any(|operand| operand.names(is)),
-            Self::Variable(_) | Self::Text(_) | Self::Regex(_) => is(self),
+            Self::Variable(_) | Self::Text(_) | Self::Regex(_) | Self::Missing => is(self),
         }
     }
 }

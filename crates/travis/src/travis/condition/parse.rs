@@ -138,6 +138,20 @@ impl Parser<'_> {
 
     fn term(&mut self) -> Result<Condition, Error> {
         let left = self.operand()?;
+        let before = self.at;
+        let not = self.keyword("not");
+        if self.keyword("in") {
+            let list = if self.symbol("(") { self.list()? } else { Some(Vec::new()) };
+            return list.map(|list| Condition::In(left, list, not)).ok_or_else(|| self.syntax());
+        }
+        self.at = before;
+        // `IS` without a predicate has no meaning.
+        if self.keyword("is") {
+            let not = self.keyword("not");
+            if let Some(predicate) = self.predicate() {
+                return Ok(Condition::Is(left, predicate, not));
+            }
+        }
         if self.symbol("=~") || self.symbol("~=") {
             return Ok(Condition::Match(left, self.regex()?, false));
         }
@@ -150,24 +164,10 @@ impl Parser<'_> {
         if self.symbol("==") || self.symbol("=") {
             return Ok(Condition::Equal(left, self.operand()?, false));
         }
-        if self.keyword("is") {
-            let not = self.keyword("not");
-            return Ok(Condition::Is(left, self.predicate()?, not));
-        }
-        let before = self.at;
-        let not = self.keyword("not");
-        if self.keyword("in") {
-            if !self.symbol("(") {
-                return Err(self.syntax());
-            }
-            let list = self.list()?;
-            return Ok(Condition::In(left, list, not));
-        }
-        self.at = before;
         Ok(Condition::Term(left))
     }
 
-    fn predicate(&mut self) -> Result<Predicate, Error> {
+    fn predicate(&mut self) -> Option<Predicate> {
         let predicates = [
             ("present", Predicate::Present),
             ("blank", Predicate::Blank),
@@ -175,40 +175,42 @@ impl Parser<'_> {
             ("false", Predicate::False),
         ];
         let found = predicates.into_iter().find(|(word, _)| self.keyword(word));
-        found.map(|(_, predicate)| predicate).ok_or_else(|| self.syntax())
+        found.map(|(_, predicate)| predicate)
     }
 
-    /// Parses operands up to and including the closing parenthesis.
-    fn list(&mut self) -> Result<Vec<Operand>, Error> {
+    /// Parses operands up to and including the closing parenthesis. Returns `None` if there are none.
+    fn list(&mut self) -> Result<Option<Vec<Operand>>, Error> {
         let mut list = Vec::new();
-        if self.symbol(")") {
-            return Ok(list);
-        }
-        loop {
-            list.push(self.operand()?);
-            if self.symbol(")") {
-                return Ok(list);
-            }
+        while let Some(operand) = self.find_operand()? {
+            list.push(operand);
             if !self.symbol(",") {
-                return Err(self.syntax());
+                break;
             }
         }
+        // Travis's parser skips one comma more for each operand, since it calls itself for each.
+        let commas = self.rest().bytes().take(list.len()).take_while(|byte| *byte == b',').count();
+        self.at += commas;
+        if self.symbol(")") { Ok(Some(list).filter(|list| !list.is_empty())) } else { Err(self.syntax()) }
     }
 
     fn operand(&mut self) -> Result<Operand, Error> {
+        self.find_operand()?.ok_or_else(|| self.syntax())
+    }
+
+    fn find_operand(&mut self) -> Result<Option<Operand>, Error> {
         self.blanks();
         if let Some(variable) = self.variable() {
-            return Ok(Operand::Variable(variable));
+            return Ok(Some(Operand::Variable(variable)));
         }
         if let Some(call) = self.call()? {
-            return Ok(call);
+            return Ok(Some(call));
         }
         if let Some(quote @ ('"' | '\'')) = self.rest().chars().next() {
             let inner = &self.rest()[1..];
             let end = inner.find(quote).ok_or_else(|| self.syntax())?;
             let text = inner[..end].to_owned();
             self.at += end + 2;
-            return Ok(Operand::Text(text));
+            return Ok(Some(Operand::Text(text)));
         }
         let ends = |c: char| c.is_whitespace() || "()\"',=!".contains(c);
         let word = &self.rest()[..self.rest().find(ends).unwrap_or(self.rest().len())];
@@ -216,11 +218,11 @@ impl Parser<'_> {
             return Err(Error::Dollar(self.at));
         }
         if word.is_empty() {
-            return Err(self.syntax());
+            return Ok(None);
         }
         let word = word.to_owned();
         self.at += word.len();
-        Ok(Operand::Text(word))
+        Ok(Some(Operand::Text(word)))
     }
 
     fn variable(&mut self) -> Option<String> {
@@ -248,7 +250,7 @@ impl Parser<'_> {
                 if self.depth > MAX_DEPTH {
                     return Err(self.syntax());
                 }
-                let list = self.list()?;
+                let list = self.list()?.unwrap_or_default();
                 self.depth -= 1;
                 return Ok(Some(make(list)));
             }
@@ -257,19 +259,20 @@ impl Parser<'_> {
     }
 
     /// Parses a regular expression: a call, `/…/`, or everything up to the last character before a blank that is not a
-    /// closing parenthesis. Slashes at its ends do not belong to it.
+    /// closing parenthesis. Slashes at its ends do not belong to it. It may be missing.
     fn regex(&mut self) -> Result<Operand, Error> {
         self.blanks();
         if let Some(call) = self.call()? {
             return Ok(call);
         }
         let rest = self.rest();
-        let length = slashed(rest).or_else(|| {
+        let length = slashed(rest).unwrap_or_else(|| {
             let word = &rest[..rest.find(char::is_whitespace).unwrap_or(rest.len())];
-            let length = word.trim_end_matches(')').len();
-            (length > 0).then_some(length)
+            word.trim_end_matches(')').len()
         });
-        let length = length.ok_or_else(|| self.syntax())?;
+        if length == 0 {
+            return Ok(Operand::Missing);
+        }
         let text = &rest[..length];
         let text = text.strip_prefix('/').unwrap_or(text);
         let text = text.strip_suffix('/').unwrap_or(text).to_owned();
@@ -278,7 +281,7 @@ impl Parser<'_> {
     }
 }
 
-/// Returns the length of `/…/` at the start of a text.
+/// Returns the length of `/…/` at the start of a text. Without the last slash, it is all of the text.
 fn slashed(text: &str) -> Option<usize> {
     let inner = text.strip_prefix('/')?;
     let mut escaped = false;
@@ -290,5 +293,65 @@ fn slashed(text: &str) -> Option<usize> {
             _ => {}
         }
     }
-    None
+    Some(text.trim_end().len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::travis::condition::Data;
+
+    fn term(text: &str) -> Condition {
+        parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// The trees are those of the parser of travis-conditions c5e8ab1, as its source says.
+    #[test]
+    fn what_was_not_written_to_its_end_is_read_as_on_travis() {
+        let branch = || Operand::Variable("branch".to_owned());
+        let text = |text: &str| Operand::Text(text.to_owned());
+        let table = [
+            ("branch IN (a, b,)", Condition::In(branch(), vec![text("a"), text("b")], false)),
+            ("branch IN (a,b,,,)", Condition::In(branch(), vec![text("a"), text("b")], false)),
+            ("branch NOT IN", Condition::In(branch(), vec![], true)),
+            ("branch IS", Condition::Term(branch())),
+            ("branch IS NOT", Condition::Term(branch())),
+            ("branch IS = a", Condition::Equal(branch(), text("a"), false)),
+            ("branch =~", Condition::Match(branch(), Operand::Missing, false)),
+            ("(branch !~)", Condition::Match(branch(), Operand::Missing, true)),
+            (
+                "branch =~ /a AND b",
+                Condition::Match(branch(), Operand::Regex(Pattern::new("a AND b".to_owned())), false),
+            ),
+            ("env()", Condition::Term(Operand::Env(vec![]))),
+            ("concat(a,)", Condition::Term(Operand::Concat(vec![text("a")]))),
+        ];
+        for (condition, wanted) in table {
+            assert_eq!(term(condition), wanted, "{condition}");
+        }
+        for refused in [
+            "branch IN ()",
+            "branch IN (,)",
+            "branch IN (a,,b)",
+            "branch IN (a,,,)",
+            "branch =",
+            "branch AND",
+            "NOT",
+            "()",
+        ] {
+            assert!(parse(refused).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_matches_nothing() {
+        let facts = serde_json::json!({ "branch": "main" });
+        let data = Data { variables: &facts, env: &serde_json::Value::Null };
+        let holds = |text| term(text).holds(data);
+        for (condition, wanted) in
+            [("branch =~", false), ("branch !~", true), ("branch IN", false), ("branch IS", true)]
+        {
+            assert_eq!(holds(condition), Ok(wanted), "{condition}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ pub(super) fn truth(condition: &Condition, world: &World<'_>) -> Option<bool> {
         Condition::Equal(left, right, not) => Some(equal(left, right, world)? != *not),
         Condition::In(left, list, not) => Some(any(list.iter().map(|right| equal(left, right, world)))? != *not),
         Condition::Is(operand, predicate, not) => Some(is(&value(operand, world), *predicate)? != *not),
+        Condition::Match(_, Operand::Missing, not) => Some(*not),
         Condition::Match(left, Operand::Regex(pattern), not) => Some(matches(left, pattern, world)? != *not),
         Condition::Match(left, _, not) => (value(left, world) == Value::Missing).then_some(*not),
     }
