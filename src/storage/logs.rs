@@ -95,18 +95,18 @@ impl Logs {
     /// # Errors
     /// Fails when Postgres or the object storage does not answer; then the logs stay in rows.
     pub async fn archive(&self, keys: &Keys, job: JobId) -> anyhow::Result<Moved> {
-        let Some((mut tx, attempts)) = log_objects::begin(&self.db, job).await? else { return Ok(Moved::Nothing) };
+        let Some(mut to_move) = log_objects::begin(&self.db, job).await? else { return Ok(Moved::Nothing) };
         let (mut raw, mut packed) = (0, 0);
-        for (number, length) in attempts {
+        for (number, length) in to_move.attempts {
             let attempt = AttemptId { job, number };
             let object = self.write_object(keys.log(attempt), attempt, length).await?;
-            let same = log_objects::moved(&mut tx, attempt, &object).await?;
+            let same = log_objects::moved(&mut to_move.tx, attempt, &object).await?;
             ensure!(same, "the log of job {job} changed while it was moved");
             raw += object.length.cast_unsigned();
             packed += object.size.cast_unsigned();
         }
-        log_objects::all_moved(&mut tx, job).await?;
-        tx.commit().await?;
+        log_objects::all_moved(&mut to_move.tx, job, to_move.last).await?;
+        to_move.tx.commit().await?;
         Ok(Moved::Bytes(raw, packed))
     }
 

@@ -2,11 +2,11 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{self, Path};
+use axum::extract::{self, Path, Query};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use bytesize::ByteSize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -54,17 +54,32 @@ pub(super) async fn of(db: &PgPool, attempt: AttemptId) -> Result<Vec<Artifact>,
     Ok(shown.collect())
 }
 
+/// Query parameters: an attempt.
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted {
+    /// Number of an earlier attempt; `None` for the latest.
+    attempt: Option<i32>,
+}
+
+impl Wanted {
+    async fn attempt_of(&self, db: &PgPool, job: JobId) -> Result<AttemptId, Error> {
+        let latest = job_facts(db, job).await?.attempt_of(job);
+        Ok(AttemptId { number: self.attempt.unwrap_or(latest.number), ..latest })
+    }
+}
+
 /// `GET /api/v1/jobs/{id}/artifacts`
 pub(super) async fn list(
     extract::State(state): extract::State<State>,
     Path(job): Path<i64>,
+    Query(wanted): Query<Wanted>,
 ) -> Result<Json<Value>, InJson> {
-    let job = JobId(job);
-    let attempt = job_facts(&state.db, job).await?.attempt_of(job);
+    let attempt = wanted.attempt_of(&state.db, JobId(job)).await?;
+    let query = wanted.attempt.map(|number| format!("?attempt={number}")).unwrap_or_default();
     let mut list = Vec::new();
     for artifact in of(&state.db, attempt).await? {
         let mut value = serde_json::to_value(&artifact).map_err(anyhow::Error::from)?;
-        value["url"] = state.public(&artifact.address).into();
+        value["url"] = state.public(&format!("{}{query}", artifact.address)).into();
         list.push(value);
     }
     Ok(Json(json!({ "artifacts": list })))
@@ -75,10 +90,12 @@ pub(super) async fn list(
 pub(super) async fn download(
     extract::State(state): extract::State<State>,
     Path((job, path)): Path<(i64, String)>,
+    Query(wanted): Query<Wanted>,
 ) -> Result<Response, InJson> {
     // Postgres has no NUL in text, so no path has one.
     let path = Some(path).filter(|path| !path.contains('\0')).ok_or(Error::NotFound("artifact"))?;
-    let artifact = artifacts::find(&state.db, JobId(job), &path).await?.ok_or(Error::NotFound("artifact"))?;
+    let attempt = wanted.attempt_of(&state.db, JobId(job)).await?;
+    let artifact = artifacts::find(&state.db, attempt, &path).await?.ok_or(Error::NotFound("artifact"))?;
     let gone = |why: &str| Error::Gone(format!("This artifact is no longer here: {why}."));
     let Some(key) = artifact.key else {
         return Err(gone(artifact.removed.as_deref().unwrap_or("it was removed")).into());

@@ -25,6 +25,8 @@ pub(super) enum Error {
     Conflict(String),
     /// The request is malformed; the text says how.
     BadRequest(String),
+    /// The thing is in a state that does not allow this; the text says why.
+    Conflict(String),
     /// The webhook has no valid signature.
     BadSignature,
     /// A change without a token.
@@ -56,6 +58,7 @@ impl Error {
             Self::Gone(_) => StatusCode::GONE,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::BadSignature | Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::WrongScope(_) => StatusCode::FORBIDDEN,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,

@@ -1,6 +1,6 @@
 //! The web side of the service: it receives webhooks and shows their results.
 //!
-//! The SELECTs of pages stand next to them. All writes (a delivery, a repository's key pair, a cancel, a checkpoint of a
+//! The SELECTs of pages stand next to them. All writes (a delivery, a repository's key pair, a cancel, a restart, a checkpoint of a
 //! log that was read) go through `store`.
 
 mod api;
@@ -9,7 +9,7 @@ mod artifacts;
 mod assets;
 mod auth;
 mod badge;
-mod cancel;
+mod changes;
 mod chart;
 mod error;
 mod health;
@@ -44,6 +44,7 @@ use crate::store::queue::QueueConfig;
 use crate::store::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
 pub use auth::{AuthConfig, SHORTEST as SHORTEST_TOKEN};
+use changes::{cancel, restart};
 use error::Error;
 pub use health::Health;
 pub use limits::Limits;
@@ -73,7 +74,7 @@ pub struct State {
     pub webhook_room: WebhookRoom,
     /// Bounds on pages and streams.
     pub limits: Limits,
-    /// Tokens that allow cancelling.
+    /// Tokens that allow changes.
     pub auth: AuthConfig,
     /// Limits of the queue, for its order.
     pub queue: QueueConfig,
@@ -98,9 +99,9 @@ pub fn router(state: State) -> Router {
         .route("/{owner}/{repo}", get(pages::repo::page_or_badge))
         .route("/{owner}/{repo}/builds/{number}", get(pages::build::page))
         .route("/{owner}/{repo}/builds/{number}/jobs/{job}", get(pages::job::page))
-        .route("/api/v1/repos/{owner}/{repo}/builds", get(api::builds))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}", get(api::build))
         .route("/api/v1/repos/{owner}/{repo}/key", get(api::key))
+        .route("/api/v1/repos/{owner}/{repo}/builds", get(api::builds))
         .route("/api/v1/jobs/{id}/series", get(series::json))
         .route("/api/v1/jobs/{id}/resources", get(series::resources))
         .route("/api/v1/jobs/{id}/artifacts", get(artifacts::list))
@@ -119,6 +120,8 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/approve", post(approve::build))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/cancel", post(cancel::build))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/cancel", post(cancel::job))
+        .route("/api/v1/repos/{owner}/{repo}/builds/{number}/restart", post(restart::build))
+        .route("/api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/restart", post(restart::job))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/static/{file}", get(assets::file))

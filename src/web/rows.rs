@@ -217,14 +217,22 @@ impl Job {
     }
 }
 
+/// Columns of the present run of a job: after a restart, it has no attempt and no log until it is claimed.
+macro_rules! run_columns {
+    () => {
+        "case when attempt > earlier_attempts then attempt else 0 end as attempt,
+             case when attempt > earlier_attempts then log_length else 0 end as log_length"
+    };
+}
+
 /// Lists the jobs of a build, in order.
 pub(super) async fn jobs(db: &PgPool, build: BuildId) -> sqlx::Result<Vec<Job>> {
-    let mut jobs: Vec<Job> =
-        sqlx::query_as(
-        "select id, number, kind, stage, name, allow_failure, state, verdict, reason, wait_reason, exit_status, attempt,
-             runner, log_length, created_at, started_at, finished_at, config
-         from job where build_id = $1 order by number",
-    )
+    let mut jobs: Vec<Job> = sqlx::query_as(concat!(
+        "select id, number, kind, stage, name, allow_failure, state, verdict, reason, wait_reason, exit_status,
+                 runner, created_at, started_at, finished_at, config, ",
+        run_columns!(),
+        " from job where build_id = $1 order by number",
+    ))
     .bind(build)
     .fetch_all(db)
     .await?;
@@ -285,7 +293,7 @@ pub(super) async fn job_facts(db: &PgPool, job: JobId) -> Result<JobFacts, Error
 }
 
 pub(super) async fn find_job_facts(db: &PgPool, job: JobId) -> sqlx::Result<Option<JobFacts>> {
-    sqlx::query_as("select attempt, state, verdict, reason, log_length from job where id = $1")
+    sqlx::query_as(concat!("select state, verdict, reason, ", run_columns!(), " from job where id = $1"))
         .bind(job)
         .fetch_optional(db)
         .await

@@ -20,17 +20,24 @@ macro_rules! hold {
 pub fn check(before: &Model, op: &Op, after: &Model) -> Result<(), String> {
     for (id, job) in after.jobs.iter().enumerate() {
         hold!((job.state == JobState::Finished) == job.verdict.is_some(), "job {id}: a verdict is the end");
-        hold!(job.attempt - job.preemptions <= 3, "job {id} began more often than a lost worker excuses");
+        hold!(
+            job.attempt - job.earlier_attempts - job.preemptions <= 3,
+            "job {id} began more often than a lost worker excuses"
+        );
         hold!(job.preempted_by.is_none() || job.state == JobState::Running, "job {id} gives way and does not run");
         if let Some(old) = before.jobs.get(id) {
-            step(id, old, job)?;
+            if is_restart(op, id, job) && old.earlier != job.earlier {
+                restarted(id, old, job)?;
+            } else {
+                step(id, old, job)?;
+            }
         }
         stage(after, id, job)?;
     }
     gpus(after)?;
     limits(before, after)?;
     fair(before, after)?;
-    builds(before, after)?;
+    builds(before, op, after)?;
     if let Op::Finish { job, attempt, .. } | Op::Requeue { job, attempt } | Op::Preempt { job, attempt } = op {
         let had = before.jobs[*job].attempt == *attempt && before.jobs[*job].state == JobState::Running;
         hold!(had || before == after, "a stale attempt of job {job} changed a row");
@@ -38,8 +45,27 @@ pub fn check(before: &Model, op: &Op, after: &Model) -> Result<(), String> {
     Ok(())
 }
 
+fn is_restart(op: &Op, id: usize, job: &Job) -> bool {
+    match op {
+        Op::RestartBuild(build) => *build == job.build,
+        Op::RestartJob(job) => *job == id,
+        _ => false,
+    }
+}
+
+/// A restart follows the end of a job, and keeps its verdict.
+fn restarted(id: usize, old: &Job, new: &Job) -> Result<(), String> {
+    let kept: Vec<Verdict> = old.earlier.iter().copied().chain(old.verdict).collect();
+    hold!(old.state == JobState::Finished, "job {id} was restarted before its end");
+    hold!(new.earlier == kept, "job {id}: a restart lost a verdict");
+    hold!(matches!(new.state, JobState::Queued | JobState::Waiting), "job {id} was restarted and does not wait");
+    hold!(new.attempt == old.attempt, "job {id}: an attempt without a claim");
+    Ok(())
+}
+
 fn step(id: usize, old: &Job, new: &Job) -> Result<(), String> {
     use JobState::{Finished, Queued, Running, Waiting};
+    hold!(old.earlier == new.earlier, "job {id}: the verdict of an earlier run changed");
     hold!(old.verdict.is_none() || old.verdict == new.verdict, "job {id}: a verdict changed");
     hold!(old.state != Finished || new.state == Finished, "job {id} began after its end");
     let is_claim = old.state == Queued && new.state == Running;
@@ -55,6 +81,11 @@ fn step(id: usize, old: &Job, new: &Job) -> Result<(), String> {
 }
 
 fn stage(model: &Model, id: usize, job: &Job) -> Result<(), String> {
+    if job.state == JobState::Waiting {
+        let begins = |other: &Job| matches!(other.state, JobState::Queued | JobState::Running);
+        let mut before = model.jobs.iter().filter(|other| other.build == job.build && other.stage < job.stage);
+        hold!(before.any(begins), "job {id} waits for nothing");
+    }
     if !matches!(job.state, JobState::Queued | JobState::Running) {
         return Ok(());
     }
@@ -119,7 +150,7 @@ fn fair(before: &Model, after: &Model) -> Result<(), String> {
     Ok(())
 }
 
-fn builds(before: &Model, after: &Model) -> Result<(), String> {
+fn builds(before: &Model, op: &Op, after: &Model) -> Result<(), String> {
     for (id, build) in after.builds.iter().enumerate() {
         hold!(build.sent <= build.wanted, "build {id}: GitHub was sent more than was wanted");
         if build.sent == build.wanted {
@@ -131,10 +162,13 @@ fn builds(before: &Model, after: &Model) -> Result<(), String> {
         let counts = jobs().any(|job| !job.allow_failure && job.state != JobState::Finished);
         hold!(!counts || !build.state.is_finished(), "build {id} ended before its jobs");
         let Some(old) = before.builds.get(id) else { continue };
-        hold!(!old.state.is_finished() || old.state == build.state, "build {id} changed after its end");
+        let mut jobs = after.jobs.iter().enumerate().filter(|(_, job)| job.build == id);
+        let is_restarted = jobs.any(|(job, new)| is_restart(op, job, new) && before.jobs[job].earlier != new.earlier);
+        let was_over = old.state.is_finished() && !is_restarted;
+        hold!(!was_over || old.state == build.state, "build {id} changed after its end");
         hold!(old.wanted <= build.wanted && old.sent <= build.sent, "build {id}: an older status follows a newer one");
         hold!(old.state == build.state || old.wanted < build.wanted, "build {id} changed, and no status was wished");
-        hold!(!old.has_begun || build.state != BuildState::Queued, "build {id} is queued again");
+        hold!(is_restarted || !old.has_begun || build.state != BuildState::Queued, "build {id} is queued again");
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! A simulation of the queue: random schedules of pushes, claims, beats, losses, cancels, stages and preemptions.
+//! A simulation of the queue: random schedules of pushes, claims, beats, losses, cancels, restarts, stages
+//! and preemptions.
 //!
 //! [`model`] says in plain Rust what the queue does. `pure` runs it over 100,000 random schedules and checks the
 //! invariants after each step. `real` runs some schedules through the real SQL on a real Postgres as well, and compares
@@ -17,4 +18,5 @@ mod model;
 mod pure;
 mod random;
 mod real;
+mod restarts;
 mod schedule;

@@ -21,6 +21,9 @@ pub struct Job {
     pub verdict: Option<Verdict>,
     pub attempt: i32,
     pub preemptions: i32,
+    /// Number of attempts before the last restart, and the verdicts that restarts have followed.
+    pub earlier_attempts: i32,
+    pub earlier: Vec<Verdict>,
     pub cancel_requested: bool,
     pub only_once: bool,
     pub preempted_by: Option<usize>,
@@ -103,6 +106,8 @@ impl Model {
                 verdict: None,
                 attempt: 0,
                 preemptions: 0,
+                earlier_attempts: 0,
+                earlier: Vec::new(),
                 cancel_requested: false,
                 only_once: false,
                 preempted_by: None,
@@ -245,7 +250,9 @@ impl Model {
         let job = &mut self.jobs[id];
         job.verdict = if job.cancel_requested {
             Some(Verdict::Canceled)
-        } else if !is_preemption && (job.only_once || job.attempt - job.preemptions >= MAX_ATTEMPTS) {
+        } else if !is_preemption
+            && (job.only_once || job.attempt - job.earlier_attempts - job.preemptions >= MAX_ATTEMPTS)
+        {
             Some(Verdict::Errored)
         } else {
             None

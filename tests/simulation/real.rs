@@ -12,7 +12,7 @@ use trainyard::domain::{
 use trainyard::store::builds::{self, NewBuild};
 use trainyard::store::output::reports::Reports;
 use trainyard::store::queue::superseded::Cancels;
-use trainyard::store::queue::{self, Beat, Finish, LogEnd};
+use trainyard::store::queue::{self, Beat, Finish, LogEnd, RestartError};
 use trainyard::store::repos::{self, RepoFacts};
 use trainyard::store::runner::gpus::{self, Seen};
 use trainyard::store::runner::runners::{self, Runner};
@@ -184,6 +184,8 @@ async fn perform(db: &PgPool, op: &Op, model: &Model) -> String {
         }
         Op::CancelBuild(build) => cancel(db, *build, None).await,
         Op::CancelJob(job) => cancel(db, model.jobs[*job].build, Some(*job)).await,
+        Op::RestartBuild(build) => return restart(db, *build, None).await,
+        Op::RestartJob(job) => return restart(db, model.jobs[*job].build, Some(*job)).await,
         Op::Send { .. } => {}
     }
     String::new()
@@ -204,11 +206,25 @@ async fn cancel(db: &PgPool, build: usize, job: Option<usize>) {
     tx.commit().await.unwrap();
 }
 
+async fn restart(db: &PgPool, build: usize, job: Option<usize>) -> String {
+    let mut tx = db.begin().await.unwrap();
+    let restarted = queue::restart(&mut tx, BuildId(id(build)), job.map(|job| JobId(id(job))), "ada").await.unwrap();
+    let told = restarted.map_err(|refused| match refused {
+        RestartError::Unfinished { .. } => "Unfinished",
+        RestartError::EarlierStage { .. } => "EarlierStage",
+        RestartError::LaterStage { .. } => "LaterStage",
+        RestartError::NoJob | RestartError::TooOften { .. } => "unexpected",
+    });
+    tx.commit().await.unwrap();
+    format!("{told:?}")
+}
+
 /// Compares the rows with the model.
 async fn compare(db: &PgPool, model: &Model) -> Result<(), String> {
-    type Row = (JobState, Option<Verdict>, i32, i32, bool, bool, Option<i64>, Priority);
+    type Row = (JobState, Option<Verdict>, i32, i32, i32, Vec<String>, bool, bool, Option<i64>, Priority);
     let rows: Vec<Row> = sqlx::query_as(
-        "select state, verdict, attempt, preemptions, cancel_requested, only_once is not null, preempted_by, priority
+        "select state, verdict, attempt, preemptions, earlier_attempts,
+             array(select verdict::text from restart where job_id = job.id order by restart.id), cancel_requested, only_once is not null, preempted_by, priority
          from job order by id",
     )
     .fetch_all(db)
@@ -224,6 +240,8 @@ async fn compare(db: &PgPool, model: &Model) -> Result<(), String> {
                 job.verdict,
                 job.attempt,
                 job.preemptions,
+                job.earlier_attempts,
+                job.earlier.iter().map(|verdict| word(*verdict)).collect(),
                 job.cancel_requested,
                 job.only_once,
                 by,
@@ -257,6 +275,10 @@ async fn compare(db: &PgPool, model: &Model) -> Result<(), String> {
     same("the order of the last ends", &rows, &served.into_iter().map(id).collect::<Vec<_>>())
 }
 
+fn word(verdict: Verdict) -> String {
+    serde_json::to_value(verdict).unwrap().as_str().unwrap().to_owned()
+}
+
 fn commit_state(state: BuildState) -> CommitState {
     match state {
         BuildState::Queued | BuildState::Running => CommitState::Pending,
@@ -281,7 +303,7 @@ type Met = BTreeSet<String>;
 fn kind(op: &Op, result: &str) -> String {
     let name = format!("{op:?}");
     let name = name.split([' ', '(', '{']).next().unwrap_or_default();
-    let result = if result.starts_with("Some") { "Some" } else { result };
+    let result = if let "Some" | "Ok" = result.split('(').next().unwrap_or_default() { "done" } else { result };
     format!("{name} {result}")
 }
 
@@ -317,7 +339,10 @@ async fn the_rows_are_those_of_the_model() {
     }
     let yes_and_no = ["RunOnlyOnce", "Finish", "Lose", "Requeue", "Preempt"];
     let all = yes_and_no.iter().flat_map(|name| [format!("{name} true"), format!("{name} false")]);
-    let all = all.chain(["Claim", "ClaimGpu"].iter().flat_map(|name| [format!("{name} Some"), format!("{name} None")]));
+    let all = all.chain(["Claim", "ClaimGpu"].iter().flat_map(|name| [format!("{name} done"), format!("{name} None")]));
+    let restarts = ["RestartBuild done", "RestartJob done", "RestartBuild Err(\"Unfinished\")"];
+    let refused = ["Unfinished", "EarlierStage", "LaterStage"].map(|why| format!("RestartJob Err({why:?})"));
+    let all = all.chain(restarts.map(str::to_owned)).chain(refused);
     let all = all.chain(["Ours", "Canceled", "Preempted", "Lost"].map(|answer| format!("Beat {answer}")));
     let all = all.chain(["Passed", "Failed", "Errored", "Canceled", "TimedOut", "preempted"].map(str::to_owned));
     let missed: Vec<String> = all.filter(|one| !met.contains(one)).collect();

@@ -42,6 +42,8 @@ pub enum Op {
     },
     CancelBuild(usize),
     CancelJob(usize),
+    RestartBuild(usize),
+    RestartJob(usize),
     Send {
         build: usize,
         is_accepted: bool,
@@ -81,7 +83,7 @@ pub fn next(random: &mut Random, model: &Model) -> Op {
         return op;
     }
     let build = random.below(model.builds.len());
-    match random.below(32) {
+    match random.below(36) {
         0..3 => Op::Push(push(random)),
         3..9 => Op::Claim,
         9..13 => Op::ClaimGpu,
@@ -95,6 +97,7 @@ pub fn next(random: &mut Random, model: &Model) -> Op {
         27 => Op::Preempt { job, attempt },
         28 => Op::CancelBuild(build),
         29 => Op::CancelJob(job),
+        30..33 => restart(random, model),
         _ => Op::Send { build, is_accepted: !random.once_in(3) },
     }
 }
@@ -111,6 +114,15 @@ fn towards_preemption(random: &mut Random, model: &Model) -> Option<Op> {
         true => Op::ClaimGpu,
         false => Op::Push(push_of(random, 1 + model.gpus.len() / 2, false)),
     })
+}
+
+/// Chooses a restart, most often of something that has ended.
+fn restart(random: &mut Random, model: &Model) -> Op {
+    let ended = |id: &usize| model.jobs[*id].state == JobState::Finished;
+    let ended: Vec<usize> = (0..model.jobs.len()).filter(ended).collect();
+    let any = random.below(model.jobs.len());
+    let job = if ended.is_empty() || random.once_in(8) { any } else { ended[random.below(ended.len())] };
+    if random.once_in(2) { Op::RestartJob(job) } else { Op::RestartBuild(model.jobs[job].build) }
 }
 
 fn verdict(random: &mut Random) -> Verdict {
@@ -185,6 +197,8 @@ pub fn apply(model: &mut Model, op: &Op) -> String {
             model.cancel(model.jobs[*job].build, Some(*job));
             String::new()
         }
+        Op::RestartBuild(build) => format!("{:?}", model.restart(*build, None)),
+        Op::RestartJob(job) => format!("{:?}", model.restart(model.jobs[*job].build, Some(*job))),
         Op::Send { build, is_accepted } => {
             model.send(*build, *is_accepted);
             String::new()

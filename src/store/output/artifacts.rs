@@ -67,13 +67,13 @@ pub async fn of(db: &PgPool, attempt: AttemptId) -> sqlx::Result<Vec<Artifact>> 
     .await
 }
 
-/// Finds a file that the last attempt at a job has left.
-pub async fn find(db: &PgPool, job: JobId, path: &str) -> sqlx::Result<Option<Artifact>> {
+/// Finds a file that an attempt has left.
+pub async fn find(db: &PgPool, attempt: AttemptId, path: &str) -> sqlx::Result<Option<Artifact>> {
     sqlx::query_as(
-        "select path, key, size, sha256, removed from artifact join job on job.id = job_id
-         where job_id = $1 and artifact.attempt = job.attempt and path = $2",
+        "select path, key, size, sha256, removed from artifact where job_id = $1 and attempt = $2 and path = $3",
     )
-    .bind(job)
+    .bind(attempt.job)
+    .bind(attempt.number)
     .bind(path)
     .fetch_optional(db)
     .await

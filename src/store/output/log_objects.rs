@@ -62,11 +62,21 @@ pub async fn next_due(db: &PgPool, ago: Duration, but: &[JobId]) -> sqlx::Result
     .await
 }
 
-/// Begins to move the logs of a job. Only one process can do so at a time. Returns the attempts that have logs to move,
-/// each with its length, or `None` when another process is moving them, or when they are moved already.
+/// Logs of a job that are being moved.
+#[derive(Debug)]
+pub struct Move {
+    pub tx: Transaction<'static, Postgres>,
+    /// Attempts that have logs to move, each with its length.
+    pub attempts: Vec<(i32, i64)>,
+    /// Number of the job's last attempt.
+    pub last: i32,
+}
+
+/// Begins to move the logs of a job. Only one process can do so at a time. Returns `None` when another process is moving
+/// them, or when they are moved already.
 ///
 /// The transaction holds a lock and nothing else until [`moved`] is called, so it may take as long as the move does.
-pub async fn begin(db: &PgPool, job: JobId) -> sqlx::Result<Option<(Transaction<'static, Postgres>, Vec<(i32, i64)>)>> {
+pub async fn begin(db: &PgPool, job: JobId) -> sqlx::Result<Option<Move>> {
     let mut tx = db.begin().await?;
     let is_ours: bool =
         sqlx::query_scalar("select pg_try_advisory_xact_lock(hashtextextended('trainyard.log ' || $1, 0))")
@@ -76,21 +86,23 @@ pub async fn begin(db: &PgPool, job: JobId) -> sqlx::Result<Option<(Transaction<
     if !is_ours {
         return Ok(None);
     }
-    let is_due: Option<bool> =
-        sqlx::query_scalar("select state = 'finished' and archived_attempt < attempt from job where id = $1")
-            .bind(job)
-            .fetch_optional(&mut *tx)
-            .await?;
-    if is_due != Some(true) {
-        return Ok(None);
-    }
-    let attempts = sqlx::query_as(
-        "select attempt, sum(length)::bigint from log_chunk where job_id = $1 group by attempt order by attempt",
+    let last: Option<i32> = sqlx::query_scalar(
+        "select attempt from job where id = $1 and state = 'finished' and archived_attempt < attempt",
     )
     .bind(job)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(last) = last else { return Ok(None) };
+    // The job may be restarted meanwhile, and its next attempt writes another log.
+    let attempts = sqlx::query_as(
+        "select attempt, sum(length)::bigint from log_chunk where job_id = $1 and attempt <= $2
+         group by attempt order by attempt",
+    )
+    .bind(job)
+    .bind(last)
     .fetch_all(&mut *tx)
     .await?;
-    Ok(Some((tx, attempts)))
+    Ok(Some(Move { tx, attempts, last }))
 }
 
 /// Names the object of an attempt's log and deletes its chunks. Returns false when the log is not as long as the object
@@ -120,12 +132,8 @@ pub async fn moved(tx: &mut PgConnection, attempt: AttemptId, object: &LogObject
     Ok(deleted == object.length)
 }
 
-/// Records that the logs of a job are moved.
-pub async fn all_moved(tx: &mut PgConnection, job: JobId) -> sqlx::Result<()> {
-    // The attempt cannot have changed since: only a job that is not finished gets another one.
-    sqlx::query("update job set archived_attempt = attempt where id = $1 and state = 'finished'")
-        .bind(job)
-        .execute(tx)
-        .await?;
+/// Records that the logs of a job are moved, up to the attempt `last`.
+pub async fn all_moved(tx: &mut PgConnection, job: JobId, last: i32) -> sqlx::Result<()> {
+    sqlx::query("update job set archived_attempt = $2 where id = $1").bind(job).bind(last).execute(tx).await?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::domain::{AttemptId, BuildId, JobId, RepoId, pg_text};
 use crate::store::output::logs;
 use crate::store::runner::gpus;
 
-/// Number of claims after which the loss of a worker makes the job errored, so that a job that kills its host does not
+/// Number of claims since the last restart after which the loss of a worker makes the job errored, so that a job that kills its host does not
 /// repeat forever. Preempted attempts do not count.
 pub const MAX_ATTEMPTS: i32 = 3;
 
@@ -139,7 +139,7 @@ async fn give_back(tx: &mut PgConnection, attempt: AttemptId, how: &GiveBack<'_>
              select id, runner, started_at, log_length, case
                  when cancel_requested then 'canceled'
                  when $7 then null
-                 when only_once is not null or attempt - preemptions >= $3 then 'errored' end::verdict as it
+                 when only_once is not null or attempt - earlier_attempts - preemptions >= $3 then 'errored' end::verdict as it
              from job where id = $1 for update
          ), given as (
              update job set

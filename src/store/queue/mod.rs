@@ -4,7 +4,8 @@
 //! insert → waiting ─start_next_stage, approve→ queued ─claim→ running ─finish→ finished
 //!                                                 ▲              │ ╰─beat/adopt (lease)
 //!                                                 ├─requeue/rescue (if it may begin again; else finished as errored)
-//!                                                 ╰──preempt (by a job that waits for its GPUs)
+//!                                                 ├──preempt (by a job that waits for its GPUs)
+//!                                                 ╰──restart (of a job that has ended, by a person; its end stays in a row)
 //! ```
 //!
 //! `attempt` is the fence: each claim increments it, and each write names the attempt that makes it. A worker that lost
@@ -16,6 +17,7 @@ mod insert;
 mod jobs;
 mod lost;
 mod requirements;
+mod restart;
 pub mod rollup;
 pub mod superseded;
 mod turn;
@@ -29,4 +31,5 @@ pub use lost::{
     Lease, LogEnd, LostAttempt, MAX_ATTEMPTS, leases, lost_attempts, preempt, requeue, rescue, run_only_once,
 };
 pub use requirements::{claim_with_requirements, mark_preemptions, update_wait_reasons};
+pub use restart::{EarlierRun, MAX_RESTARTS, RestartError, earlier_log_length, earlier_runs, restart};
 pub use turn::{QueueConfig, QueuedJob, order};

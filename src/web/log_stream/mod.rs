@@ -62,9 +62,8 @@ pub(super) async fn raw(
     let (attempt, end) = match wanted.attempt.filter(|attempt| *attempt != facts.attempt) {
         None => (facts.attempt, facts.log_length),
         Some(earlier) => {
-            let lost = queue::lost_attempts(&state.db, job).await.map_err(Error::from)?;
-            let lost = lost.into_iter().find(|lost| lost.attempt == earlier).ok_or(Error::NotFound("attempt"))?;
-            (earlier, lost.log_length)
+            let length = queue::earlier_log_length(&state.db, AttemptId { job, number: earlier }).await?;
+            (earlier, length.ok_or(Error::NotFound("attempt"))?)
         }
     };
     let attempt = AttemptId { job, number: attempt };

@@ -2,22 +2,23 @@
 
 use askama::Template;
 use axum::extract::{self, Path, Query};
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::smoke::{self, Smoke};
 use super::{Chrome, Page, render};
-use crate::domain::{JobState, Resources, in_words};
+use crate::domain::{JobState, Resources, Verdict, in_words};
 use crate::log_view::page_html;
 use crate::store::output::log_objects;
 use crate::store::output::reports;
-use crate::store::queue::{self, LostAttempt};
+use crate::store::queue::{self, EarlierRun, LostAttempt};
 use crate::web::State;
 use crate::web::artifacts::{self, Artifact};
 use crate::web::chart::{Chart, chart, processor_time, resources};
 use crate::web::error::Error;
 use crate::web::log_stream::Reading;
 use crate::web::rows::{self, Build, Job};
-use crate::web::show::When;
+use crate::web::show::{Mark, When};
 
 /// Number of bytes of log that a page shows. Of a longer log, it shows the end, which says why the job failed.
 const SHOWN: u64 = 2 * 1024 * 1024;
@@ -40,6 +41,8 @@ struct JobPage {
     smoke: Option<Smoke>,
     /// Ends of the earlier attempts.
     lost: Vec<LostAttempt>,
+    /// Runs before the restarts.
+    earlier: Vec<EarlierRun>,
     /// Resources that the job used; `None` until it has ended, and if no sample was taken.
     resources: Option<Resources>,
     /// Files that the job left.
@@ -79,8 +82,9 @@ pub(in crate::web) async fn page(
     let smoke = smoke::of(&state.db, job.id).await?;
     let resources = reports::resources(&state.db, job.id).await?;
     let artifacts = artifacts::of(&state.db, job.attempt_id()).await?;
-    let lost = if job.attempt > 0 { queue::lost_attempts(&state.db, job.id).await? } else { Vec::new() };
-    render(&JobPage { chrome, build, job, config, smoke, lost, resources, artifacts, chart, log })
+    let lost = queue::lost_attempts(&state.db, job.id).await?;
+    let earlier = queue::earlier_runs(&state.db, job.id).await?;
+    render(&JobPage { chrome, build, job, config, smoke, lost, earlier, resources, artifacts, chart, log })
 }
 
 /// Reads the end of the log, and the losses of all of it.
@@ -103,8 +107,12 @@ impl JobPage {
         self.job.started_at.map(When::new)
     }
 
-    fn ended(lost: &LostAttempt) -> When {
-        When::new(lost.ended_at)
+    fn when(time: &DateTime<Utc>) -> When {
+        When::new(*time)
+    }
+
+    fn mark_of(verdict: &Verdict) -> Mark {
+        (JobState::Finished, Some(*verdict)).into()
     }
 
     fn queued_for(&self) -> Option<String> {

@@ -115,6 +115,11 @@ const ACTIONS = {
     told: "Jobs that run are stopped. Others never begin.",
     menu: `<button value="no" formnovalidate>Keep it</button><button class="danger" value="yes">Cancel it</button>`,
   },
+  restart: {
+    verb: "Restart",
+    told: "The present result stays as an earlier run.",
+    menu: `<button value="no" formnovalidate>Leave it</button><button value="yes">Restart it</button>`,
+  },
   approve: {
     verb: "Approve",
     told: "The jobs of this commit run on your machines. A later commit needs its own approval.",
@@ -146,7 +151,9 @@ function ask(button, action) {
       }
       sessionStorage.setItem("token", token.value);
       dialog.close();
-      refresh();
+      // A page of something that had ended has no stream and is not refreshed.
+      if (words === RESTART) location.reload();
+      else refresh();
     } catch {
       output.textContent = "The server is not reachable. Try again in a moment.";
     }

@@ -199,6 +199,8 @@ async fn everything_of_each_build(db: &PgPool) {
          insert into report (job_id, kind, body) select id, 'smoke', '{}' from job;
          insert into series (job_id, name, steps, points) select id, 'loss', '{1}', '{1}' from job;
          insert into lost_attempt (job_id, attempt, reason, log_length) select id, 1, 'lost', 0 from job;
+         insert into restart (job_id, requested_by, verdict, finished_at, log_length)
+             select id, 'anna', 'failed', now(), 0 from job;
          insert into wish (repo_id, sha, context, build_id, state, description, target_path)
              select 1, id, 'trainyard/push', id, 'success', 'passed', '/' from build;
          insert into repo_key (repo_id, private_key, public_key) values (1, 'x', 'x');",
@@ -222,6 +224,7 @@ async fn builds_left(db: &PgPool) -> Vec<(String, Vec<i64>)> {
              union all select 'report', build_id from report join job on job.id = job_id
              union all select 'series', build_id from series join job on job.id = job_id
              union all select 'lost_attempt', build_id from lost_attempt join job on job.id = job_id
+             union all select 'restart', build_id from restart join job on job.id = job_id
          ) named group by what order by what",
     )
     .fetch_all(db)
@@ -238,13 +241,13 @@ async fn builds_go_with_everything_that_belongs_to_them_by_age_and_by_number() {
     // Build 1 ended 40 days ago, build 2 30 days.
     archiver(&db, folder.path(), RetentionConfig { history: days(35), ..keep.clone() }).prune().await.unwrap();
     let left = builds_left(&db).await;
-    assert_eq!(left.len(), 10);
+    assert_eq!(left.len(), 11);
     assert!(left.iter().all(|(_, builds)| *builds == [2, 3, 4, 5]), "{left:?}");
     assert!(!self::left(folder.path()).iter().any(|file| file.ends_with("-1")), "its objects are gone too");
     // Build 5 runs, so it stays although only one is to be kept.
     archiver(&db, folder.path(), RetentionConfig { history_builds: 1, ..keep }).prune().await.unwrap();
     let left = builds_left(&db).await;
-    assert!(left.len() == 10 && left.iter().all(|(_, builds)| *builds == [5]), "{left:?}");
+    assert!(left.len() == 11 && left.iter().all(|(_, builds)| *builds == [5]), "{left:?}");
     assert_eq!(self::left(folder.path()), ["artifact-5", "log-5"]);
 }
 

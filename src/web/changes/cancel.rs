@@ -1,18 +1,18 @@
-//! Cancelling of builds and jobs, which needs a token.
+//! Cancels of builds and jobs.
 
 use axum::Json;
 use axum::extract::{self, Path};
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::State;
-use super::error::InJson;
-use super::rows;
 use crate::domain::{BuildId, JobId};
 use crate::store::queue;
+use crate::web::State;
+use crate::web::error::InJson;
+use crate::web::rows;
 
 /// `POST /api/v1/repos/{owner}/{repo}/builds/{number}/cancel`: cancels every job of a build that has not ended.
-pub(super) async fn build(
+pub(in crate::web) async fn build(
     extract::State(state): extract::State<State>,
     Path((owner, name, number)): Path<(String, String, String)>,
     headers: HeaderMap,
@@ -23,7 +23,7 @@ pub(super) async fn build(
 }
 
 /// `POST /api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/cancel`: cancels a single job.
-pub(super) async fn job(
+pub(in crate::web) async fn job(
     extract::State(state): extract::State<State>,
     Path((owner, name, number, job)): Path<(String, String, String, String)>,
     headers: HeaderMap,
