@@ -7,7 +7,6 @@ use sqlx::PgPool;
 
 use super::folder::seal_of_server;
 use crate::config::Config;
-use crate::repo_keys::Seal;
 use crate::store::postgres::examine;
 use crate::store::variables::Variables;
 use crate::store::webhook_secrets::StoredSecrets;
@@ -17,20 +16,6 @@ use crate::store::webhook_secrets::StoredSecrets;
 /// # Errors
 /// Fails when the service is not running, and when its folder or its database cannot be read.
 pub async fn stored_secrets(config: &Config) -> anyhow::Result<StoredSecrets> {
-    let (db, seal) = opened(config).await?;
-    Ok(StoredSecrets::new(db, seal))
-}
-
-/// Opens the variables of repositories in the database of a service on this machine, and returns that database, too.
-///
-/// # Errors
-/// Fails when the service is not running, and when its folder or its database cannot be read.
-pub async fn variables(config: &Config) -> anyhow::Result<(PgPool, Variables)> {
-    let (db, seal) = opened(config).await?;
-    Ok((db.clone(), Variables::new(db, seal)))
-}
-
-async fn opened(config: &Config) -> anyhow::Result<(PgPool, Arc<Seal>)> {
     let data = &config.server.data_dir;
     let options = match config.database.options()? {
         Some(options) => options,
@@ -39,5 +24,13 @@ async fn opened(config: &Config) -> anyhow::Result<(PgPool, Arc<Seal>)> {
         })?,
     };
     let seal = Arc::new(seal_of_server(data)?);
-    Ok((config.database.pools(options).steps, seal))
+    Ok(StoredSecrets::new(config.database.pools(options).steps, seal))
+}
+
+/// Returns the variables of repositories in this database, which is that of a service on this machine.
+///
+/// # Errors
+/// Fails when the service's folder cannot be read.
+pub fn variables(config: &Config, db: PgPool) -> anyhow::Result<Variables> {
+    Ok(Variables::new(db, Arc::new(seal_of_server(&config.server.data_dir)?)))
 }

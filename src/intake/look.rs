@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::{Intake, imports, unbuilt};
-use crate::domain::{Sha, Trigger, TriggerKind};
+use crate::domain::{RequestConfig, Sha, Trigger, TriggerKind};
 use crate::git::Remote;
 use crate::plan::{self, Plan};
 use crate::planner::{Answer, PlanError, Request};
@@ -19,6 +19,7 @@ impl Intake {
         remote: &Remote<'_>,
         default_branch: &str,
         trigger: &mut Trigger,
+        requested: Vec<RequestConfig>,
     ) -> anyhow::Result<(Sha, Plan)> {
         let built = match &trigger.pull_request {
             None => {
@@ -42,7 +43,7 @@ impl Intake {
             None
         });
         let paths: Vec<&str> = tree.iter().map(|file| file.path.as_str()).collect();
-        let settings = plan::Settings::default();
+        let settings = plan::Settings { requested, ..plan::Settings::default() };
         let request = Request {
             trigger,
             settings: &settings,

@@ -6,6 +6,7 @@ mod forks;
 mod imports;
 mod look;
 mod proof;
+mod requested;
 mod tries;
 mod unbuilt;
 
@@ -16,7 +17,7 @@ pub use self::forks::{ForkPolicy, ForksConfig};
 use self::proof::Unproven;
 use self::tries::{FETCH_TRIES, LAST_TRY, MAX_TRIES, NotYet};
 pub use self::tries::{HOLD, LONGEST_WAIT};
-use crate::domain::{BuildState, Sha, Trigger};
+use crate::domain::{BuildState, RequestConfig, Sha, Trigger};
 use crate::git::{Mirrors, Permanent, Remote};
 use crate::github::Client;
 use crate::github::event::Repository;
@@ -48,8 +49,17 @@ pub struct Intake {
     pub gpu: gpu::GpuConfig,
 }
 
+/// A build that a delivery asks for.
+struct Asked {
+    repository: Repository,
+    trigger: Trigger,
+    /// Configurations of a request.
+    configs: Vec<RequestConfig>,
+}
+
 impl Intake {
-    async fn build(&self, delivery: &Delivery, repository: &Repository, mut trigger: Trigger) -> Result<(), NotYet> {
+    async fn build(&self, delivery: &Delivery, asked: Asked) -> Result<(), NotYet> {
+        let Asked { repository, mut trigger, configs } = asked;
         if let Some(original) = &delivery.replay_of {
             return Err(NotYet::Refused(format!("it repeats the body of the delivery {original}")));
         }
@@ -57,9 +67,9 @@ impl Intake {
             return Err(NotYet::Never("pull requests from forks are not built (`forks` in config.toml)".to_owned()));
         }
         let looked = async {
-            let url = self.address(repository).await?;
+            let url = self.address(&repository).await?;
             let remote = Remote { repo: &repository.name, url: &url };
-            let (built, plan) = self.look(&remote, &repository.default_branch, &mut trigger).await?;
+            let (built, plan) = self.look(&remote, &repository.default_branch, &mut trigger, configs).await?;
             anyhow::Ok((built, plan))
         };
         let (built_sha, plan) = match looked.await {
@@ -76,7 +86,7 @@ impl Intake {
                 None => (trigger.sha.clone(), unbuilt::not_prepared(&error)),
             },
         };
-        self.insert(delivery, repository, &trigger, &built_sha, plan, None).await?;
+        self.insert(delivery, &repository, &trigger, &built_sha, plan, None).await?;
         Ok(())
     }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use tracing::{info, warn};
 
-use super::Intake;
+use super::{Asked, Intake};
 use crate::github::event::{self, Event};
 use crate::store::deliveries::{self, Delivery};
+use crate::store::requests;
 
 /// Time for which a try has its delivery to itself. A try that lives renews it, so a delivery whose process has crashed,
 /// or was not told of it, waits no longer than this.
@@ -83,14 +84,25 @@ impl Intake {
     }
 
     async fn try_once(&self, delivery: &Delivery) -> Result<(), NotYet> {
-        match event::parse(&delivery.event, &delivery.body) {
-            Ok(Event::Build(repository, trigger)) if delivery.tries > MAX_TRIES => {
-                self.give_up(delivery, &repository, &trigger).await
+        let asked = if delivery.event == requests::EVENT {
+            self.requested(delivery).await.map_err(|error| match error {
+                // Without a commit there is no build that could show this.
+                NotYet::Later(error) if delivery.tries > MAX_TRIES => NotYet::GivenUp(format!("{error:#}")),
+                error => error,
+            })?
+        } else {
+            match event::parse(&delivery.event, &delivery.body) {
+                Ok(Event::Build(repository, trigger)) => {
+                    Asked { repository: *repository, trigger: *trigger, configs: Vec::new() }
+                }
+                Ok(Event::Ignored(reason)) => return Err(NotYet::Never(reason)),
+                Err(error) => return Err(NotYet::Never(format!("{error:#}"))),
             }
-            Ok(Event::Build(repository, trigger)) => self.build(delivery, &repository, *trigger).await,
-            Ok(Event::Ignored(reason)) => Err(NotYet::Never(reason)),
-            Err(error) => Err(NotYet::Never(format!("{error:#}"))),
+        };
+        if delivery.tries > MAX_TRIES {
+            return self.give_up(delivery, &asked.repository, &asked.trigger).await;
         }
+        self.build(delivery, asked).await
     }
 
     /// Records what a try has come to.

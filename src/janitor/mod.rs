@@ -21,7 +21,7 @@ use crate::storage::Room;
 use crate::store::delays::{self, LongestWaits};
 use crate::store::queue;
 use crate::store::wakeup::bell::Bells;
-use crate::store::{alerts, deliveries};
+use crate::store::{alerts, crons, deliveries};
 use crate::worker::{Database, LEASE, REQUEUE_DELAY, Worker};
 
 /// Interval of the janitor's rounds.
@@ -32,6 +32,8 @@ const REAP_EACH: u32 = 30;
 const SHORTEN_EACH: u32 = 30;
 /// Number of rounds between checks for alerts on runners and repositories that no longer exist.
 const FORGET_EACH: u32 = 600;
+/// Number of rounds between checks for crons that are due.
+const CRON_EACH: u32 = 10;
 /// Longest waits that the steps ask for.
 const LONGEST_WAITS: LongestWaits = LongestWaits { wish: LONGEST_PAUSE, delivery: LONGEST_WAIT, job: REQUEUE_DELAY };
 /// Time after an outage of Postgres, or a jump of its clock, in which nothing counts as lost: workers may still be finding
@@ -112,6 +114,7 @@ impl Janitor {
         if self.duties == Duties::Installation {
             self.check_jobs(now).await?;
             self.check_deliveries().await.context("checking the deliveries")?;
+            self.check_crons().await.context("checking the crons")?;
         }
         while self.reaping.try_join_next().is_some() {}
         if self.rounds.is_multiple_of(REAP_EACH) && self.reaping.is_empty() {
@@ -205,6 +208,17 @@ impl Janitor {
             match alert {
                 Some(alert) => warn!("{alert}"),
                 None => info!("no delivery fails any more"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_crons(&self) -> sqlx::Result<()> {
+        if self.rounds.is_multiple_of(CRON_EACH) {
+            let requested = crons::run_due(&self.db).await?;
+            if requested > 0 {
+                info!("{requested} crons are due");
+                self.bells.intake.ring();
             }
         }
         Ok(())

@@ -7,6 +7,7 @@
 
 pub mod alerts;
 pub mod builds;
+pub mod crons;
 pub mod delays;
 pub mod deliveries;
 pub mod output;
@@ -16,6 +17,7 @@ pub mod queue;
 pub mod removal;
 pub mod repo_keys;
 pub mod repos;
+pub mod requests;
 pub mod runner;
 pub mod variables;
 pub mod wakeup;

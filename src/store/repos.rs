@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, PgPool};
 
-use crate::domain::{RepoId, RepoName};
+use crate::domain::{InvalidName, RepoId, RepoName};
 
 /// A repository as a payload describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,22 @@ pub async fn upsert(tx: &mut PgConnection, facts: &RepoFacts) -> sqlx::Result<Re
     .bind(&facts.clone_url)
     .fetch_one(tx)
     .await
+}
+
+/// Returns the stored facts about a repository.
+pub async fn facts(db: &PgPool, repo: RepoId) -> sqlx::Result<Option<RepoFacts>> {
+    type Row = (i64, String, bool, String, String);
+    let row: Option<Row> = sqlx::query_as(
+        "select github_id, owner || '/' || name, private, default_branch, clone_url from repo where id = $1",
+    )
+    .bind(repo)
+    .fetch_optional(db)
+    .await?;
+    row.map(|(github_id, name, private, default_branch, clone_url)| {
+        let name = name.parse().map_err(|error: InvalidName| sqlx::Error::Decode(error.into()))?;
+        Ok(RepoFacts { github_id, name, private, default_branch, clone_url })
+    })
+    .transpose()
 }
 
 /// Returns the next build number of a repository, and its default branch. The row stays locked until the transaction

@@ -4,7 +4,6 @@
 //! log that was read) go through `store`.
 
 mod api;
-mod approve;
 mod artifacts;
 mod assets;
 mod auth;
@@ -28,7 +27,7 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -44,7 +43,7 @@ use crate::store::queue::QueueConfig;
 use crate::store::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
 pub use auth::{AuthConfig, SHORTEST as SHORTEST_TOKEN};
-use changes::{cancel, restart};
+use changes::{approve, cancel, crons, requests, restart};
 use error::Error;
 pub use health::Health;
 pub use limits::Limits;
@@ -101,6 +100,8 @@ pub fn router(state: State) -> Router {
         .route("/{owner}/{repo}/builds/{number}/jobs/{job}", get(pages::job::page))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}", get(api::build))
         .route("/api/v1/repos/{owner}/{repo}/key", get(api::key))
+        .route("/api/v1/repos/{owner}/{repo}/requests/{id}", get(requests::show))
+        .route("/api/v1/repos/{owner}/{repo}/crons", get(crons::list))
         .route("/api/v1/repos/{owner}/{repo}/builds", get(api::builds))
         .route("/api/v1/jobs/{id}/series", get(series::json))
         .route("/api/v1/jobs/{id}/resources", get(series::resources))
@@ -118,6 +119,8 @@ pub fn router(state: State) -> Router {
         .route("/webhooks/github/{owner}", post(webhook::of_owner))
         .route("/webhooks/github/{owner}/{repo}", post(webhook::of_repo))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/approve", post(approve::build))
+        .route("/api/v1/repos/{owner}/{repo}/builds", post(requests::create))
+        .route("/api/v1/repos/{owner}/{repo}/crons/{*branch}", put(crons::set).delete(crons::remove))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/cancel", post(cancel::build))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/cancel", post(cancel::job))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/restart", post(restart::build))

@@ -1,6 +1,8 @@
 //! The commands of operators: they run the service, or work on its data.
 
 pub(super) mod backup;
+mod cron;
+mod database;
 pub(super) mod repo;
 pub(super) mod serve;
 mod variable;

@@ -4,17 +4,18 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 use bytesize::ByteSize;
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{PgPool, Postgres, Transaction};
 
+use super::cron;
+use super::database::connect;
 use super::variable;
 use crate::config::Config;
 use crate::domain::{RepoId, RepoName};
 use crate::git::Mirrors;
 use crate::storage::{Caches, Objects, Room};
 use crate::store::output::retention;
-use crate::store::postgres::examine::{self, Schema};
 use crate::store::removal::{self, Contents};
 use crate::store::{repos, wishes};
 
@@ -41,6 +42,8 @@ enum Action {
     Delete(Delete),
     /// List, set and remove the variables that the repository's jobs see.
     Variable(variable::Arguments),
+    /// List or change the crons of a repository: branches that are built by schedule.
+    Cron(cron::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -63,6 +66,7 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     match arguments.action {
         Action::Delete(arguments) => delete_whole(arguments).await,
         Action::Variable(arguments) => variable::run(arguments).await,
+        Action::Cron(arguments) => cron::run(&arguments).await,
     }
 }
 
@@ -97,24 +101,6 @@ async fn delete_whole(arguments: Delete) -> anyhow::Result<u8> {
     delete(&db, &config, repo, name).await?;
     crate::cli::print(&format!("Deleted {name}.\n"))?;
     Ok(crate::cli::FINE)
-}
-
-/// Connects to the service's database, which must have the schema of this version.
-async fn connect(config: &Config) -> anyhow::Result<PgPool> {
-    let options = match config.database.options()? {
-        Some(options) => options,
-        None => examine::private(&config.server.data_dir).await?.running.with_context(|| {
-            format!(
-                "the private Postgres in {} does not run: start trainyard serve, then run this command again",
-                config.server.data_dir.display()
-            )
-        })?,
-    };
-    let mut connection = PgConnection::connect_with(&options).await.context("cannot connect to Postgres")?;
-    let schema = examine::schema(&mut connection).await?;
-    ensure!(schema == Schema::Current, "the database has the schema of another version: use that version of trainyard");
-    connection.close().await?;
-    Ok(config.database.pools(options).steps)
 }
 
 fn describe(name: &RepoName, contents: &Contents) -> String {

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use sqlx::PgPool;
 
+use super::database::connect;
 use crate::app;
 use crate::cli::encrypt::from_stdin;
 use crate::cli::table::{Table, wants_colours, width_of};
@@ -67,8 +67,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let (Action::List(repo) | Action::Set { place: Place { repo, .. }, .. } | Action::Remove(Place { repo, .. })) =
         &arguments.action;
     let config = Config::load(repo.config.as_deref(), std::env::vars())?;
-    let (db, variables) = app::variables(&config).await?;
-    let Some(id) = find(&db, &repo.repo).await? else {
+    let db = connect(&config).await?;
+    let variables = app::variables(&config, db.clone())?;
+    let Some(id) = repos::find(&db, &repo.repo).await.context("looking for the repository")? else {
         eprintln!("trainyard: there is no repository {} here: its first webhook adds it", repo.repo);
         return Ok(crate::cli::USAGE);
     };
@@ -81,10 +82,6 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
             Ok(if removed { crate::cli::FINE } else { crate::cli::PROBLEMS })
         }
     }
-}
-
-async fn find(db: &PgPool, repo: &RepoName) -> anyhow::Result<Option<RepoId>> {
-    repos::find(db, repo).await.context("looking for the repository")
 }
 
 async fn list(variables: &Variables, repo: RepoId) -> anyhow::Result<u8> {

@@ -8,6 +8,7 @@ use sqlx::PgPool;
 
 use super::{Chrome, render};
 use crate::domain::RepoId;
+use crate::store::crons::{self, Cron};
 use crate::web::error::Error;
 use crate::web::rows::{self, Build, Repo};
 use crate::web::{State, badge};
@@ -32,6 +33,7 @@ struct RepoPage {
     branches: Vec<String>,
     branch: String,
     builds: Vec<Build>,
+    crons: Vec<Cron>,
     first_page: bool,
     /// Number before which the next page begins.
     next: Option<i32>,
@@ -59,6 +61,7 @@ pub(in crate::web) async fn page_or_badge(
     builds.truncate(PAGE);
     let branches = branches(&state.db, repo.id).await?;
     let first_page = wanted.before.is_none();
+    let crons = crons::of(&state.db, repo.id).await?;
     let page = RepoPage {
         chrome: Chrome::load(&state.db, first_page).await?,
         badge: format!("/{}/{}.svg", repo.owner, repo.name),
@@ -67,6 +70,7 @@ pub(in crate::web) async fn page_or_badge(
         first_page,
         next: if more { builds.last().map(|build| build.number) } else { None },
         builds,
+        crons,
         repo,
     };
     Ok(render(&page)?.into_response())

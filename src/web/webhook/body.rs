@@ -40,8 +40,8 @@ struct Taken {
 }
 
 /// A whole body, and its part of the room.
-pub(super) struct Received {
-    pub(super) bytes: Bytes,
+pub(in crate::web) struct Received {
+    pub(in crate::web) bytes: Bytes,
     _room: Taken,
 }
 
@@ -61,7 +61,7 @@ impl Room {
 
     /// Reads a body to its end. Room is taken for bytes that have arrived, and not for those that are announced, so that
     /// an announcement costs its sender as much as it costs us.
-    pub(super) async fn receive(&self, body: Body) -> Result<Received, Error> {
+    pub(in crate::web) async fn receive(&self, body: Body) -> Result<Received, Error> {
         if body.size_hint().lower() > MAX_BODY as u64 {
             return Err(Error::TooLarge);
         }

@@ -2,5 +2,7 @@
 
 mod browser;
 mod cancel;
+mod crons;
 mod pages;
+mod requests;
 mod restart;

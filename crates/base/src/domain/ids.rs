@@ -154,7 +154,7 @@ impl fmt::Display for RepoName {
 /// A full commit id: 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "sqlx", derive(sqlx::Type), sqlx(transparent))]
-#[serde(transparent)]
+#[serde(try_from = "String")]
 pub struct Sha(String);
 
 impl Sha {
@@ -190,6 +190,14 @@ impl FromStr for Sha {
     }
 }
 
+impl TryFrom<String> for Sha {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        text.parse()
+    }
+}
+
 impl fmt::Display for Sha {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -199,6 +207,16 @@ impl fmt::Display for Sha {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_commit_id_is_checked_wherever_it_is_read() {
+        let read = |text: &str| serde_json::from_value::<Sha>(text.into());
+        let id = "0123456789abcdef0123456789abcdef01234567";
+        assert_eq!(read(id).ok().map(|sha| serde_json::json!(sha)), Some(id.into()));
+        for bad in ["main", "--upload-pack=x", "0123", "0123456789ABCDEF0123456789abcdef01234567"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_repository_name_cannot_leave_its_folder() {

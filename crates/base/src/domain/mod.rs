@@ -11,6 +11,7 @@ mod ids;
 mod job;
 mod pg_text;
 mod problem;
+mod request;
 mod resources;
 mod status;
 mod token;
@@ -25,6 +26,7 @@ pub use ids::{AttemptId, BuildId, DeliveryId, InvalidName, JobId, RepoId, RepoNa
 pub use job::{JobKind, JobState, Stop, Verdict};
 pub use pg_text::pg_text;
 pub use problem::{Problem, Severity};
+pub use request::{BuildRequest, CronInterval, MERGE_MODES, RequestConfig};
 pub use resources::{GpuUse, Record, Resource, Resources, Times, Usage};
 pub use status::{CommitState, JobOutcome, Status, in_words};
 pub use token::{TOKEN_FORMATS, TokenFormat, tokens};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::domain::{JobKind, Problem, Severity, Trigger, TriggerKind};
+use crate::domain::{JobKind, Problem, RequestConfig, Severity, Trigger, TriggerKind};
 use crate::lora::smoke::{Ask, Smoke, Unfit};
 use crate::travis::import::Imports;
 use crate::{lora, yaml};
@@ -91,13 +91,15 @@ impl<'a> Commit<'a> {
     }
 }
 
-/// Facts about the repository that the plan depends on.
+/// Facts about the repository and the request that the plan depends on.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Settings {
     /// True when the repository is a fork.
     pub fork: bool,
     /// Variables from the repository settings that conditions may see, by name.
     pub env: serde_json::Map<String, Json>,
+    /// Configurations of the request, which win over the `.travis.yml`.
+    pub requested: Vec<RequestConfig>,
 }
 
 /// The jobs to build, and the problems found.
@@ -193,9 +195,10 @@ fn unbounded(
     if let Some(skip) = skipped(trigger).filter(|_| commit.only_smoke.is_none()) {
         return Plan { skip: Some(skip), ..Plan::default() };
     }
+    let has_config = commit.config().is_some() || !settings.requested.is_empty();
     let Travis { mut plan, like, lora } = match commit.config() {
-        None => Travis { like: python(), ..Travis::default() },
-        Some(file) => travis(&file.text, imports, trigger, settings),
+        None if !has_config => Travis { like: python(), ..Travis::default() },
+        file => travis(file, imports, trigger, settings),
     };
     if commit.only_smoke.is_some() {
         (plan.skip, plan.jobs, plan.stages) = (None, Vec::new(), Vec::new());
@@ -221,7 +224,7 @@ fn unbounded(
             left_out.trim(&mut plan.problems);
         }
     }
-    if commit.config().is_none() && plan.linted == 0 {
+    if !has_config && plan.linted == 0 {
         return fatal("no-config", "there is no .travis.yml: add one, with the key `script` at least", None);
     }
     if !plan.problems.iter().any(|problem| problem.severity == Severity::Error) {

@@ -54,6 +54,31 @@ fn files_that_cannot_be_built_from() {
 }
 
 #[test]
+fn a_request_brings_its_own_configuration() {
+    let api = Trigger { kind: TriggerKind::Api, ..trigger() };
+    let of = |file: Option<&str>, text: &str, mode: &str| {
+        let requested = vec![RequestConfig { text: text.to_owned(), mode: Some(mode.to_owned()) }];
+        let settings = Settings { requested, ..Settings::default() };
+        let files = file.map(|text| SourceFile { path: CONFIG.to_owned(), text: text.as_bytes().to_vec() });
+        plan(files.as_slice(), &Imports::new(), &api, &settings)
+    };
+    let script = |plan: &Plan| plan.jobs[0].config["script"].clone();
+    let file = "script: a\nenv: {global: [A=1]}\n";
+    let merged = of(Some(file), "{script: b, if: type = api, env: {global: [B=1]}}", "deep_merge_prepend");
+    assert_eq!((script(&merged), rules(&merged)), (serde_json::json!(["b"]), vec![]));
+    // Its own key names the mode too, and neither key is part of a job.
+    let replaced = of(Some("script: ["), "{script: b, merge_mode: replace}", "replace");
+    assert_eq!((script(&replaced), replaced.jobs[0].config.get("merge_mode")), (serde_json::json!(["b"]), None));
+    assert!(!of(None, "script: b", "merge").is_fatal(), "no file is needed");
+    for (file, text, place) in [(Some(file), "script: [", "api:config"), (Some("script: ["), "script: b", CONFIG)] {
+        let plan = of(file, text, "merge");
+        assert!(plan.is_fatal() && plan.jobs.is_empty());
+        assert_eq!(plan.problems[0].file.as_deref(), Some(place));
+    }
+    assert!(of(Some(file), "", "replace").is_fatal(), "nothing is left");
+}
+
+#[test]
 fn a_secret_of_each_format_is_found_in_the_travis_yml_and_in_configs() {
     for format in &TOKEN_FORMATS {
         let secret = format.example();

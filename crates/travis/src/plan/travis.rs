@@ -6,25 +6,42 @@ use serde_json::{Value as Json, json};
 
 use super::problems::{Told, fatal, problem};
 use super::{CONFIG, MAX_JOBS, MAX_OF_FILE, Plan, PlannedJob, Settings, SourceFile, bounds, skipped};
-use crate::domain::{JobKind, Problem, Severity, Trigger, TriggerKind};
+use crate::domain::{JobKind, Problem, RequestConfig, Severity, Trigger, TriggerKind};
 use crate::lora;
-use crate::travis::document::document;
+use crate::travis::document::{Fault, document};
 use crate::travis::import::{self, Imports, Merged, Source};
 use crate::travis::normal::{Options, normalize};
 use crate::travis::unsupported::unsupported;
 use crate::travis::{branches, condition, extensions, matrix, traps};
-use crate::yaml::{self, Document};
+use crate::yaml;
 
 /// Returns the files that the `.travis.yml` imports, directly or through other imports, and that were not looked up
 /// yet. The caller looks them up and asks again, until there are none.
 pub fn wanted_imports(files: &[SourceFile], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Vec<Source> {
-    let config = files.iter().find(|file| file.path == CONFIG).filter(|_| skipped(trigger).is_none());
-    let document = config.and_then(|file| document(0, &file.text).ok());
-    document.map_or_else(Vec::new, |document| merged(document, imports, trigger, &data(trigger, settings)).wanted)
+    let config = files.iter().find(|file| file.path == CONFIG);
+    if skipped(trigger).is_some() || config.is_none() && settings.requested.is_empty() {
+        return Vec::new();
+    }
+    let merged = merged(config, imports, trigger, &settings.requested, &data(trigger, settings));
+    merged.map(|merged| merged.wanted).unwrap_or_default()
 }
 
-fn merged(document: Document, imports: &Imports, trigger: &Trigger, data: &Json) -> Merged {
-    import::merged(document, imports, import::Build { repo: &trigger.repo, config: CONFIG, data })
+/// Merges the configuration with its imports. A fault of the file itself is an error, unless a request has another
+/// configuration.
+fn merged(
+    config: Option<&SourceFile>,
+    imports: &Imports,
+    trigger: &Trigger,
+    requested: &[RequestConfig],
+    data: &Json,
+) -> Result<Merged, Fault> {
+    let build = import::Build { repo: &trigger.repo, config: CONFIG, data };
+    let text = config.map(|file| file.text.as_slice());
+    if requested.is_empty() {
+        Ok(import::merged(document(0, text.unwrap_or_default())?, imports, build))
+    } else {
+        Ok(import::merged_request(requested, text, imports, build))
+    }
 }
 
 /// The content of a `.travis.yml`.
@@ -44,16 +61,15 @@ impl From<Plan> for Travis {
     }
 }
 
-pub(super) fn travis(text: &[u8], imports: &Imports, trigger: &Trigger, settings: &Settings) -> Travis {
-    let document = match document(0, text) {
-        Ok(document) => document,
+pub(super) fn travis(config: Option<&SourceFile>, imports: &Imports, trigger: &Trigger, settings: &Settings) -> Travis {
+    let data = data(trigger, settings);
+    let mut merged = match merged(config, imports, trigger, &settings.requested, &data) {
+        Ok(merged) => merged,
         Err(fault) => return fatal(fault.rule, &fault.message, Some(fault.at)).into(),
     };
-    if document.root.is_none() {
+    if merged.document.root.is_none() && merged.faults.is_empty() {
         return fatal("empty-config", "the file is empty: say what to run, with the key `script`", None).into();
     }
-    let data = data(trigger, settings);
-    let mut merged = merged(document, imports, trigger, &data);
     // `lora` is not part of Travis's language.
     let lora = merged.document.root.as_mut().and_then(|root| root.take("lora"));
     let (lora, findings) = lora.map(|entry| lora::Settings::read(&entry.value)).unwrap_or_default();
@@ -92,7 +108,7 @@ fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
     problems.extend(wanted.iter().map(Told::not_looked_for));
     problems.sort_by_key(|problem| Reverse(problem.severity));
     problems.truncate(MAX_OF_FILE);
-    let imported: Vec<String> = sources.iter().skip(1).map(Source::to_string).collect();
+    let imported: Vec<String> = sources.iter().map(Source::to_string).filter(|name| name != CONFIG).collect();
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         // A file that is left out may decide everything, so nothing more can be reported.
         return Plan { problems, imported, ..Plan::default() };

@@ -17,7 +17,7 @@ use serde_json::{Value as Json, json};
 use super::condition::{self, Data};
 use super::document::{Fault, document};
 use super::normal::{Code, Import, Level, Message, take_imports};
-use crate::domain::{RepoName, Revision, Severity};
+use crate::domain::{RepoName, RequestConfig, Revision, Severity};
 use crate::yaml::{self, Document, Mark};
 use merge::{Mode, merge};
 pub use source::Source;
@@ -71,22 +71,52 @@ pub struct Merged {
 
 /// Merges the imports of a document into it, as far as the files are available.
 pub fn merged(root: Document, imports: &Imports, build: Build<'_>) -> Merged {
-    let config = Source { repo: build.repo.clone(), revision: Revision::Built, path: build.config.to_owned() };
-    let out = Merged {
-        document: Document::default(),
-        sources: vec![config.clone()],
-        messages: Vec::new(),
-        faults: Vec::new(),
-        conditions: Vec::new(),
-        wanted: Vec::new(),
-    };
-    let mut walk = Walk { imports, build, out, entries: 0, bytes: 0, weight: 0, is_full: false };
+    let mut walk = Walk::new(imports, build);
+    let config = walk.begin(build.config.to_owned()).1;
     walk.take(root, &config, Mode::DeepMergeAppend);
-    if walk.is_full {
-        // Nothing is built from this, so nothing more needs to be fetched for it.
-        walk.out.wanted.clear();
+    walk.end()
+}
+
+/// Merges the configurations of a request, and then the file where the imports usually begin, unless the last
+/// configuration replaces it. Each is followed by its imports.
+pub fn merged_request(
+    requested: &[RequestConfig],
+    config: Option<&[u8]>,
+    imports: &Imports,
+    build: Build<'_>,
+) -> Merged {
+    let mut walk = Walk::new(imports, build);
+    // The mode of a configuration is that of the one which comes next.
+    let mut mode = Mode::DeepMergeAppend;
+    for (place, one) in (1..).zip(requested) {
+        let (number, source) = walk.begin(request_path(place, requested.len()));
+        let mut own = None;
+        match document(number, one.text.as_bytes()) {
+            Ok(mut read) => {
+                own = read.root.as_mut().and_then(|root| root.take("merge_mode"));
+                walk.take(read, &source, mode);
+            }
+            Err(fault) => walk.out.faults.push(fault),
+        }
+        let own = own.as_ref().and_then(|entry| entry.value.text());
+        mode = Mode::named(one.mode.as_deref().or(own));
+        if mode == Mode::Replace {
+            return walk.end();
+        }
     }
-    walk.out
+    if let Some(bytes) = config {
+        let (number, source) = walk.begin(build.config.to_owned());
+        match document(number, bytes) {
+            Ok(read) => walk.take(read, &source, mode),
+            Err(fault) => walk.out.faults.push(fault),
+        }
+    }
+    walk.end()
+}
+
+/// Returns the name of a configuration of a request, which no file has.
+fn request_path(place: usize, count: usize) -> String {
+    if count == 1 { "api:config".to_owned() } else { format!("api:config.{place}") }
 }
 
 /// State of the walk through the files, depth first.
@@ -94,8 +124,9 @@ struct Walk<'a> {
     imports: &'a Imports,
     build: Build<'a>,
     out: Merged,
-    /// Number of entries of the key `import` that were checked.
+    /// Number of entries of the key `import` that were checked, and of the files that were imported.
     entries: usize,
+    files: usize,
     /// Number of bytes that were imported.
     bytes: usize,
     /// Weight of all documents together.
@@ -104,7 +135,39 @@ struct Walk<'a> {
     is_full: bool,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(imports: &'a Imports, build: Build<'a>) -> Self {
+        let out = Merged {
+            document: Document::default(),
+            sources: Vec::new(),
+            messages: Vec::new(),
+            faults: Vec::new(),
+            conditions: Vec::new(),
+            wanted: Vec::new(),
+        };
+        Self { imports, build, out, entries: 0, files: 0, bytes: 0, weight: 0, is_full: false }
+    }
+
+    /// Adds a file that nothing imports. Returns its number.
+    fn begin(&mut self, path: String) -> (u16, Source) {
+        let source = Source { repo: self.build.repo.clone(), revision: Revision::Built, path };
+        self.out.sources.push(source.clone());
+        (self.last_number(), source)
+    }
+
+    /// Returns the number of the file that was added last, which the bounds keep small.
+    fn last_number(&self) -> u16 {
+        u16::try_from(self.out.sources.len() - 1).unwrap_or(u16::MAX)
+    }
+
+    fn end(mut self) -> Merged {
+        if self.is_full {
+            // Nothing is built from this, so nothing more needs to be fetched for it.
+            self.out.wanted.clear();
+        }
+        self.out
+    }
+
     /// Merges a file, and then its imports.
     fn take(&mut self, mut taken: Document, source: &Source, mode: Mode) {
         let (imports, messages) = take_imports(&mut taken);
@@ -147,10 +210,11 @@ impl Walk<'_> {
         if self.out.sources.contains(&source) {
             return;
         }
-        if self.out.sources.len() > MAX_IMPORTS {
+        if self.files >= MAX_IMPORTS {
             self.is_full = true;
             return self.report(Level::Error, Code::TooManyImports, json!({"max": MAX_IMPORTS}), import.at);
         }
+        self.files += 1;
         self.out.sources.push(source.clone());
         match self.imports.get(&source) {
             None => self.out.wanted.push(source),
@@ -169,8 +233,7 @@ impl Walk<'_> {
     }
 
     fn read(&mut self, bytes: &[u8], import: &Import, source: &Source) {
-        // The number of the file that was added last; MAX_IMPORTS keeps it small.
-        let number = u16::try_from(self.out.sources.len() - 1).unwrap_or(u16::MAX);
+        let number = self.last_number();
         self.bytes += bytes.len();
         let read = match document(number, bytes) {
             Ok(read) => read,

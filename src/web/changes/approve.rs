@@ -1,17 +1,17 @@
-//! Approval of a fork's build, which needs a token.
+//! Approvals of builds of forks.
 
 use axum::Json;
 use axum::extract::{self, Path};
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::State;
-use super::error::{Error, InJson};
-use super::rows;
 use crate::store::queue;
+use crate::web::State;
+use crate::web::error::{Error, InJson};
+use crate::web::rows;
 
 /// `POST /api/v1/repos/{owner}/{repo}/builds/{number}/approve`: lets the jobs of a build run that waits for its approval.
-pub(super) async fn build(
+pub(in crate::web) async fn build(
     extract::State(state): extract::State<State>,
     Path((owner, name, number)): Path<(String, String, String)>,
     headers: HeaderMap,

@@ -1,0 +1,66 @@
+//! Requests for builds that no push makes: over the API, or by a schedule.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{RepoId, Sha, TriggerKind};
+
+/// A request for a build of a branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildRequest {
+    pub repo: RepoId,
+    pub kind: TriggerKind,
+    pub branch: String,
+    /// A commit of the branch; `None` for the latest.
+    pub sha: Option<Sha>,
+    /// Replaces the commit's message.
+    pub message: Option<String>,
+    /// Name of the person or the schedule.
+    pub requested_by: String,
+    /// Configurations in addition to the `.travis.yml`. What comes first wins.
+    pub configs: Vec<RequestConfig>,
+}
+
+/// A configuration that a request brings along.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestConfig {
+    /// YAML or JSON.
+    pub text: String,
+    /// Name of the way in which the next configuration is merged into this one: one of [`MERGE_MODES`].
+    pub mode: Option<String>,
+}
+
+/// The ways of merging a configuration into another.
+pub const MERGE_MODES: [&str; 5] = ["deep_merge_append", "deep_merge_prepend", "deep_merge", "merge", "replace"];
+
+/// The time between two builds of a cron.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "sqlx", derive(sqlx::Type), sqlx(type_name = "cron_interval", rename_all = "snake_case"))]
+#[serde(rename_all = "snake_case")]
+pub enum CronInterval {
+    Daily,
+    Weekly,
+    Monthly,
+}
+
+impl fmt::Display for CronInterval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Daily => "daily",
+            Self::Weekly => "weekly",
+            Self::Monthly => "monthly",
+        })
+    }
+}
+
+impl FromStr for CronInterval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::Daily, Self::Weekly, Self::Monthly];
+        let found = all.into_iter().find(|every| every.to_string() == text);
+        found.ok_or_else(|| format!("there is no interval {text:?}: write daily, weekly or monthly"))
+    }
+}

@@ -1,0 +1,41 @@
+//! Requests for builds that no push makes: their repository as it is stored, and the commit that they are about.
+
+use anyhow::Context as _;
+
+use super::tries::NotYet;
+use super::{Asked, Intake};
+use crate::domain::{BuildRequest, Trigger};
+use crate::git::Remote;
+use crate::github::event::Repository;
+use crate::store::deliveries::Delivery;
+use crate::store::repos;
+
+impl Intake {
+    /// Reads a request, and finds the latest commit of its branch, unless it names one.
+    pub(super) async fn requested(&self, delivery: &Delivery) -> Result<Asked, NotYet> {
+        let request: BuildRequest =
+            serde_json::from_slice(&delivery.body).map_err(|error| NotYet::Never(format!("no request: {error}")))?;
+        let facts = repos::facts(&self.db, request.repo).await.context("reading the repository")?;
+        let facts = facts.ok_or_else(|| NotYet::Never("the repository was deleted".to_owned()))?;
+        let BuildRequest { kind, branch, sha, message, requested_by, configs, .. } = request;
+        let sha = match sha {
+            Some(sha) => sha,
+            None => {
+                let url = self.github.clone_url(&facts.name);
+                let remote = Remote { repo: &facts.name, url: &url };
+                let tip = self.mirrors.tip(&remote, &format!("refs/heads/{branch}")).await?;
+                tip.ok_or_else(|| NotYet::Never(format!("no build: {} has no branch {branch}", facts.name)))?
+            }
+        };
+        let trigger =
+            Trigger { kind, message, sender: Some(requested_by), ..Trigger::push(facts.name.clone(), &branch, sha) };
+        let repository = Repository {
+            id: facts.github_id,
+            name: facts.name,
+            private: facts.private,
+            default_branch: facts.default_branch,
+            clone_url: facts.clone_url,
+        };
+        Ok(Asked { repository, trigger: trigger.storable(), configs })
+    }
+}

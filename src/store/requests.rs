@@ -1,0 +1,56 @@
+//! Requests for builds over the API and by schedules. A request is a delivery that Trainyard made itself: so it is worked
+//! on, tried again and given up like GitHub's.
+
+use sqlx::{PgConnection, PgPool};
+
+use crate::domain::{BuildRequest, DeliveryId, RepoId};
+
+/// Event of these deliveries. A webhook that claims to be one is not: its delivery is stored as processed.
+pub const EVENT: &str = "trainyard-request";
+/// Number of requests of a repository that may wait for their build.
+pub const MAX_OPEN: i64 = 20;
+
+/// Stores a request, unless [`MAX_OPEN`] of the repository wait. The builds of two equal requests are two builds.
+pub async fn insert(tx: &mut PgConnection, request: &BuildRequest) -> sqlx::Result<Option<DeliveryId>> {
+    let body = serde_json::to_vec(request).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    sqlx::query_scalar(
+        "insert into delivery (id, event, body)
+         select $1::text || gen_random_uuid(), $2, $3
+         where (select count(*) from delivery where done_at is null and starts_with(id, $1)) < $4
+         returning id",
+    )
+    .bind(prefix(request.repo))
+    .bind(EVENT)
+    .bind(body)
+    .bind(MAX_OPEN)
+    .fetch_optional(tx)
+    .await
+}
+
+fn prefix(repo: RepoId) -> String {
+    format!("request-{repo}-")
+}
+
+/// State of a request.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct RequestState {
+    /// Outcome in words; `None` while it waits.
+    pub outcome: Option<String>,
+    /// Failure of its last try.
+    pub last_error: Option<String>,
+    /// Number of its build.
+    pub build: Option<i32>,
+}
+
+/// Returns the state of a request of a repository.
+pub async fn state(db: &PgPool, repo: RepoId, id: &DeliveryId) -> sqlx::Result<Option<RequestState>> {
+    sqlx::query_as(
+        "select outcome, last_error, (select number from build where delivery_id = delivery.id) as build
+         from delivery where id = $1 and event = $2 and starts_with(id, $3)",
+    )
+    .bind(id)
+    .bind(EVENT)
+    .bind(prefix(repo))
+    .fetch_optional(db)
+    .await
+}

@@ -1,0 +1,179 @@
+//! Requests for builds.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{self, Path, Request};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::info;
+
+use crate::domain::{BuildRequest, DeliveryId, MERGE_MODES, RequestConfig, Sha, Trigger, TriggerKind};
+use crate::store::requests::{self, RequestState};
+use crate::web::State;
+use crate::web::error::{Error, InJson};
+use crate::web::rows::{self, Repo};
+
+/// Maximum size of a request, in bytes.
+const MAX_BODY: usize = 256 << 10;
+/// Maximum number of configurations.
+const MAX_CONFIGS: usize = 10;
+/// Maximum length of a branch's name, in bytes.
+const MAX_BRANCH: usize = 255;
+/// Time for which an answer waits for its build. Most builds are there before.
+const PATIENCE: Duration = Duration::from_secs(3);
+const POLL: Duration = Duration::from_millis(100);
+
+/// A request in the form of Travis's API: the fields of its `request`, which may also stand alone.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Wanted {
+    branch: Option<String>,
+    sha: Option<Sha>,
+    message: Option<String>,
+    config: Option<Value>,
+    merge_mode: Option<String>,
+    /// Several configurations, the one that wins first.
+    configs: Vec<Config>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    config: Value,
+    mode: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Form {
+    Travis { request: Wanted },
+    Plain(Wanted),
+}
+
+/// `POST /api/v1/repos/{owner}/{repo}/builds`: asks for a build of a branch. The answer has the request's address, and
+/// the build's as soon as there is one.
+pub(in crate::web) async fn create(
+    extract::State(state): extract::State<State>,
+    Path((owner, name)): Path<(String, String)>,
+    request: Request,
+) -> Result<(StatusCode, Json<Value>), InJson> {
+    let who = state.auth.who(request.headers())?.to_owned();
+    let repo = rows::repo(&state.db, &owner, &name).await?;
+    let received = state.webhook_room.receive(request.into_body()).await?;
+    let wanted = parse(&received.bytes)?;
+    drop(received);
+    let request = asked(&repo, who, wanted)?;
+    let id = requests::insert(&mut *state.db.acquire().await?, &request).await?;
+    let id = id.ok_or_else(|| {
+        let most = requests::MAX_OPEN;
+        Error::Conflict(format!(
+            "There are {most} requests of this repository that wait for their builds. Try again later."
+        ))
+    })?;
+    info!("{} asks for a build of {}/{} {}", request.requested_by, repo.owner, repo.name, request.branch);
+    state.bells.intake.ring();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let told = requests::state(&state.db, repo.id, &id).await?.ok_or(Error::NotFound("request"))?;
+        if told.outcome.is_some() || Instant::now() >= deadline {
+            return Ok((StatusCode::ACCEPTED, Json(described(&state, &repo, &id, &told))));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// `GET /api/v1/repos/{owner}/{repo}/requests/{id}`: the outcome of a request.
+pub(in crate::web) async fn show(
+    extract::State(state): extract::State<State>,
+    Path((owner, name, id)): Path<(String, String, String)>,
+) -> Result<Json<Value>, InJson> {
+    let repo = rows::repo(&state.db, &owner, &name).await?;
+    let id: DeliveryId = id.parse().map_err(|_| Error::NotFound("request"))?;
+    let told = requests::state(&state.db, repo.id, &id).await?.ok_or(Error::NotFound("request"))?;
+    Ok(Json(described(&state, &repo, &id, &told)))
+}
+
+fn described(state: &State, repo: &Repo, id: &DeliveryId, told: &RequestState) -> Value {
+    let of_repo = format!("{}/{}", repo.owner, repo.name);
+    let progress = match (&told.outcome, told.build) {
+        (None, _) => "pending",
+        (Some(_), Some(_)) => "built",
+        (Some(_), None) => "not built",
+    };
+    json!({
+        "request": id.as_str(),
+        "url": state.public(&format!("/api/v1/repos/{of_repo}/requests/{id}")),
+        "state": progress,
+        "outcome": told.outcome,
+        "last_error": told.last_error,
+        "build": told.build,
+        "build_url": told.build.map(|number| state.public(&format!("/{of_repo}/builds/{number}"))),
+    })
+}
+
+fn parse(body: &[u8]) -> Result<Wanted, Error> {
+    if body.len() > MAX_BODY {
+        return Err(Error::BadRequest(format!("A request has at most {MAX_BODY} bytes.")));
+    }
+    let form: Form = serde_json::from_slice(body).map_err(|_| {
+        Error::BadRequest(
+            "The body is not a request in JSON. Its fields are branch, sha, message, config, merge_mode and configs."
+                .to_owned(),
+        )
+    })?;
+    Ok(match form {
+        Form::Travis { request } => request,
+        Form::Plain(wanted) => wanted,
+    })
+}
+
+/// Checks the name of a branch roughly: git has the last word.
+pub(super) fn check_branch(branch: &str) -> Result<(), Error> {
+    if branch.is_empty() || branch.len() > MAX_BRANCH || branch.contains(|c: char| c.is_control() || c == ' ') {
+        return Err(Error::BadRequest("This is no name of a branch.".to_owned()));
+    }
+    Ok(())
+}
+
+/// Checks a request. Its texts are cut to the lengths that the rows of builds have.
+fn asked(repo: &Repo, who: String, wanted: Wanted) -> Result<BuildRequest, Error> {
+    let wrong = |why: String| Err(Error::BadRequest(why));
+    let branch = wanted.branch.unwrap_or_else(|| repo.default_branch.clone());
+    check_branch(&branch)?;
+    let mut configs = wanted.configs;
+    if let Some(config) = wanted.config {
+        configs.insert(0, Config { config, mode: wanted.merge_mode });
+    } else if wanted.merge_mode.is_some() {
+        return wrong("merge_mode needs a config.".to_owned());
+    }
+    if configs.len() > MAX_CONFIGS {
+        return wrong(format!("A request has at most {MAX_CONFIGS} configurations."));
+    }
+    let mut requested = Vec::new();
+    for Config { config, mode } in configs {
+        if let Some(mode) = mode.as_deref().filter(|mode| !MERGE_MODES.contains(mode)) {
+            return wrong(format!("There is no merge mode {mode:?}. The modes are {}.", MERGE_MODES.join(", ")));
+        }
+        let text = match config {
+            Value::String(yaml) => yaml,
+            config @ Value::Object(_) => config.to_string(),
+            _ => return wrong("A config is a map, or a text in YAML.".to_owned()),
+        };
+        requested.push(RequestConfig { text, mode });
+    }
+    if wanted.message.as_ref().is_some_and(|message| message.len() > Trigger::MAX_MESSAGE) {
+        return wrong(format!("A message has at most {} bytes.", Trigger::MAX_MESSAGE));
+    }
+    Ok(BuildRequest {
+        repo: repo.id,
+        kind: TriggerKind::Api,
+        branch,
+        sha: wanted.sha,
+        message: wanted.message,
+        requested_by: who,
+        configs: requested,
+    })
+}
