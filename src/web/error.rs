@@ -21,8 +21,6 @@ pub(super) enum Error {
     NotFound(&'static str),
     /// The thing was removed; the text names it and the reason.
     Gone(String),
-    /// The thing is not in a state for the change; the text says why.
-    Conflict(String),
     /// The request is malformed; the text says how.
     BadRequest(String),
     /// The thing is in a state that does not allow this; the text says why.
@@ -58,7 +56,6 @@ impl Error {
             Self::Gone(_) => StatusCode::GONE,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::BadSignature | Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::WrongScope(_) => StatusCode::FORBIDDEN,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,

@@ -48,8 +48,12 @@ async fn wait_for_text(app: &App, sha: &str, text: &str) {
 }
 
 async fn approve(app: &App, build: i32, token: Option<&str>) -> (u16, Value) {
+    change(app, build, "approve", token).await
+}
+
+async fn change(app: &App, build: i32, what: &str, token: Option<&str>) -> (u16, Value) {
     let mut request =
-        reqwest::Client::new().post(format!("{}/api/v1/repos/acme/styles/builds/{build}/approve", app.base));
+        reqwest::Client::new().post(format!("{}/api/v1/repos/acme/styles/builds/{build}/{what}", app.base));
     if let Some(token) = token {
         request = request.bearer_auth(token);
     }
@@ -170,5 +174,11 @@ async fn a_build_that_nobody_approves_ends() {
     assert_eq!(queue::cancel_unapproved(&app.db, month).await.unwrap(), 1);
     wait_for_text(&app, &sha, "nobody approved it within 30 days").await;
     assert_eq!(approve(&app, 1, Some(TOKEN)).await.0, 409);
+    // A restart is no approval: nobody has looked at the commit.
+    assert_eq!(change(&app, 1, "restart", Some(TOKEN)).await.0, 200);
+    wait_for_text(&app, &sha, "until a person approves this commit").await;
+    assert!(jobs(&app, 1).await.iter().all(|job| *job == ("waiting".to_owned(), 0)), "{:?}", jobs(&app, 1).await);
+    assert_eq!(approve(&app, 1, Some(TOKEN)).await.0, 200);
+    assert_eq!(app.github.wait_for_end(&sha, "trainyard/pr").await.state, "success");
     app.stop().await;
 }
