@@ -20,6 +20,7 @@ pub mod store;
 pub mod storage;
 pub mod git;
 pub mod github;
+pub mod travis_ci;
 pub mod executor;
 pub mod planner;
 // A single run of a job.

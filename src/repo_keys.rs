@@ -137,6 +137,14 @@ impl PrivateKey {
         PrivateDecryptingKey::generate(KeySize::Rsa4096).map(Self).map_err(|_| KeyError::NotMade)
     }
 
+    /// Makes a pair of the size that Travis signs its webhooks with.
+    ///
+    /// # Errors
+    /// Fails when the cryptographic library does.
+    pub fn generate_for_signatures() -> Result<Self, KeyError> {
+        PrivateDecryptingKey::generate(KeySize::Rsa2048).map(Self).map_err(|_| KeyError::NotMade)
+    }
+
     /// Reads the form that [`Self::to_pkcs8`] writes.
     ///
     /// # Errors

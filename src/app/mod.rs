@@ -132,6 +132,7 @@ impl App {
                 &config.github,
                 StoredSecrets::new(db.clone(), Arc::clone(&seal)),
             ),
+            travis: web::Travis::new(&config.travis),
             webhook_room: web::WebhookRoom::default(),
             limits: web::Limits::default(),
             auth: config.auth.clone(),

@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::attempt::ImagesConfig;
 use crate::worker::RunnerConfig;
-use crate::{executor, git, github, gpu, intake, storage, store, telemetry, web};
+use crate::{executor, git, github, gpu, intake, storage, store, telemetry, travis_ci, web};
 
 /// The whole configuration. If a value is invalid, the process does not start.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -28,8 +28,8 @@ pub struct Config {
     pub git: git::GitConfig,
     /// Treatment of pull requests from forks.
     pub forks: intake::ForksConfig,
-    /// Settings that Travis keeps in a repository's settings.
-    pub travis: TravisConfig,
+    /// Settings that Travis keeps in a repository's settings, and the webhooks of Travis itself.
+    pub travis: travis_ci::TravisConfig,
     /// Images of jobs, by language.
     pub images: ImagesConfig,
     /// Limits of a job.
@@ -70,14 +70,6 @@ pub struct ServerConfig {
     /// True if a stop of the service cancels its running jobs. Otherwise they keep running, and the next start adopts
     /// them.
     pub cancel_on_stop: bool,
-}
-
-/// `[travis]` of the configuration.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TravisConfig {
-    /// True if a newer build of the same branch or pull request also cancels a running one.
-    pub cancel_running: bool,
 }
 
 fn address_and_port<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {

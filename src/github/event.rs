@@ -143,6 +143,7 @@ fn push(payload: PushPayload) -> anyhow::Result<Event> {
         sender: payload.sender.map(|sender| sender.login),
         compare_url: payload.compare,
         pull_request: None,
+        travis: None,
     };
     Ok(Event::Build(Box::new(repository), Box::new(trigger.storable())))
 }
@@ -216,6 +217,7 @@ fn pull_request(payload: PullRequestPayload) -> anyhow::Result<Event> {
             head_repo,
             draft: pull.draft,
         }),
+        travis: None,
     };
     Ok(Event::Build(Box::new(repository), Box::new(trigger.storable())))
 }

@@ -123,6 +123,7 @@ mod tests {
             sender: None,
             compare_url: None,
             pull_request,
+            travis: None,
         }
     }
 

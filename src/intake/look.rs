@@ -87,7 +87,10 @@ impl Intake {
                 self.mirrors.fetch_commit(remote, before).await?;
                 Some(before.clone())
             }
-            (None, None) if trigger.kind == TriggerKind::Push && trigger.branch.as_deref() != Some(default_branch) => {
+            (None, None)
+                if matches!(trigger.kind, TriggerKind::Push | TriggerKind::Travis)
+                    && trigger.branch.as_deref() != Some(default_branch) =>
+            {
                 self.mirrors.branch_point(remote, default_branch, built).await?
             }
             (None, None) => None,

@@ -5,6 +5,7 @@
 mod forks;
 mod imports;
 mod look;
+mod passed_on_travis;
 mod proof;
 mod requested;
 mod tries;
@@ -55,6 +56,12 @@ struct Asked {
     trigger: Trigger,
     /// Configurations of a request.
     configs: Vec<RequestConfig>,
+}
+
+impl Asked {
+    fn of(repository: Repository, trigger: Trigger) -> Self {
+        Self { repository, trigger, configs: Vec::new() }
+    }
 }
 
 impl Intake {

@@ -8,8 +8,7 @@ use tracing::{info, warn};
 
 use super::{Asked, Intake};
 use crate::github::event::{self, Event};
-use crate::store::deliveries::{self, Delivery};
-use crate::store::requests;
+use crate::store::deliveries::{self, Delivery, Source};
 
 /// Time for which a try has its delivery to itself. A try that lives renews it, so a delivery whose process has crashed,
 /// or was not told of it, waits no longer than this.
@@ -84,20 +83,18 @@ impl Intake {
     }
 
     async fn try_once(&self, delivery: &Delivery) -> Result<(), NotYet> {
-        let asked = if delivery.event == requests::EVENT {
-            self.requested(delivery).await.map_err(|error| match error {
+        let asked = match delivery.source {
+            Source::GitHub => match event::parse(&delivery.event, &delivery.body) {
+                Ok(Event::Build(repository, trigger)) => Asked::of(*repository, *trigger),
+                Ok(Event::Ignored(reason)) => return Err(NotYet::Never(reason)),
+                Err(error) => return Err(NotYet::Never(format!("{error:#}"))),
+            },
+            Source::Travis => self.passed_on_travis(delivery).await?,
+            Source::Request => self.requested(delivery).await.map_err(|error| match error {
                 // Without a commit there is no build that could show this.
                 NotYet::Later(error) if delivery.tries > MAX_TRIES => NotYet::GivenUp(format!("{error:#}")),
                 error => error,
-            })?
-        } else {
-            match event::parse(&delivery.event, &delivery.body) {
-                Ok(Event::Build(repository, trigger)) => {
-                    Asked { repository: *repository, trigger: *trigger, configs: Vec::new() }
-                }
-                Ok(Event::Ignored(reason)) => return Err(NotYet::Never(reason)),
-                Err(error) => return Err(NotYet::Never(format!("{error:#}"))),
-            }
+            })?,
         };
         if delivery.tries > MAX_TRIES {
             return self.give_up(delivery, &asked.repository, &asked.trigger).await;

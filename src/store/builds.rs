@@ -1,7 +1,7 @@
 //! Builds. Each is inserted as a whole, with its jobs, problems and wishes.
 
 use anyhow::Context as _;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
 use super::queue::superseded::{self, Cancels};
 use super::queue::{self, NewJob, Origin, rollup};
@@ -57,9 +57,9 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     let id: BuildId = sqlx::query_scalar(
         "insert into build (repo_id, number, delivery_id, kind, branch, tag, sha, built_sha, before_sha, message, author,
              sender, compare_url, pull_request, pull_request_title, head_branch, head_repo, draft,
-             from_fork, state, started_at, finished_at, fast_finish, needs_approval)
+             from_fork, state, started_at, finished_at, fast_finish, needs_approval, travis_number, travis_url)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-             $19, $20, case when $21 then now() end, case when $21 then now() end, $22, $23)
+             $19, $20, case when $21 then now() end, case when $21 then now() end, $22, $23, $24, $25)
          returning id",
     )
     .bind(new.repo)
@@ -85,6 +85,8 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     .bind(new.decided.is_some())
     .bind(new.fast_finish)
     .bind(needs_approval)
+    .bind(trigger.travis.as_ref().map(|build| &build.number))
+    .bind(trigger.travis.as_ref().and_then(|build| build.url.as_deref()))
     .fetch_one(&mut *tx)
     .await?;
     problems::insert(tx, id, new.problems).await?;
@@ -119,6 +121,20 @@ async fn page_path(tx: &mut PgConnection, repo: RepoId, number: i32) -> sqlx::Re
         .bind(number)
         .fetch_one(tx)
         .await
+}
+
+/// Returns the commit of the latest build of a branch that a build of Travis requested.
+pub async fn last_of_travis(db: &PgPool, repo: &RepoName, branch: &str) -> sqlx::Result<Option<Sha>> {
+    sqlx::query_scalar(
+        "select sha from build join repo on repo.id = repo_id
+         where lower(owner) = lower($1) and lower(name) = lower($2) and branch = $3 and kind = 'travis'
+         order by number desc limit 1",
+    )
+    .bind(repo.owner())
+    .bind(repo.name())
+    .bind(branch)
+    .fetch_optional(db)
+    .await
 }
 
 /// Facts about the build that a job needs to run.

@@ -12,11 +12,34 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::domain::{DeliveryId, bounded, pg_text};
 
+/// Sender of a delivery, which has signed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "delivery_source", rename_all = "lowercase")]
+pub enum Source {
+    /// GitHub. Its deliveries have ids of their own.
+    GitHub,
+    /// Travis CI. The id of its deliveries is made here, from the body.
+    Travis,
+    /// A person with a token, or a cron: see [`super::requests`].
+    Request,
+}
+
+/// A delivery that was received and verified.
+#[derive(Debug, Clone, Copy)]
+pub struct Received<'a> {
+    pub id: &'a DeliveryId,
+    pub source: Source,
+    pub event: &'a str,
+    pub body: &'a Bytes,
+    /// Reason why it asks for no build, if so.
+    pub outcome: Option<&'a str>,
+}
+
 /// A stored delivery that waits for intake.
 #[derive(Debug, sqlx::FromRow)]
 pub struct Delivery {
-    /// GitHub's id of the delivery.
     pub id: DeliveryId,
+    pub source: Source,
     /// Name of the event (header `X-GitHub-Event`).
     pub event: String,
     /// Body, byte for byte as it was signed.
@@ -67,6 +90,7 @@ pub struct DeliveryBatcher {
 #[derive(Debug)]
 struct Waiting {
     id: DeliveryId,
+    source: Source,
     event: String,
     body: Body,
     outcome: Option<String>,
@@ -135,18 +159,14 @@ impl DeliveryBatcher {
     ///
     /// # Errors
     /// Fails when Postgres rejects it or does not answer; then nothing was stored.
-    pub async fn put(
-        &self,
-        id: &DeliveryId,
-        event: &str,
-        body: &Bytes,
-        outcome: Option<&str>,
-    ) -> Result<Stored, Arc<sqlx::Error>> {
+    pub async fn put(&self, received: Received<'_>) -> Result<Stored, Arc<sqlx::Error>> {
+        let Received { id, source, event, body, outcome } = received;
         let body = Body::new(body, outcome.is_none());
         loop {
             let (sender, mut answer) = oneshot::channel();
             self.lock().push(Waiting {
                 id: id.clone(),
+                source,
                 event: event.to_owned(),
                 body: body.clone(),
                 outcome: outcome.map(str::to_owned),
@@ -214,16 +234,17 @@ async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryI
         return Ok(HashSet::new());
     }
     let ids: Vec<&str> = batch.iter().map(|waiting| waiting.id.as_str()).collect();
+    let sources: Vec<Source> = batch.iter().map(|waiting| waiting.source).collect();
     let events: Vec<&str> = batch.iter().map(|waiting| waiting.event.as_str()).collect();
     let bodies: Vec<&[u8]> = batch.iter().map(|waiting| waiting.body.bytes.as_ref()).collect();
     let sizes: Vec<Option<i32>> = batch.iter().map(|waiting| waiting.body.size).collect();
     let hashes: Vec<Option<&[u8]>> = batch.iter().map(|waiting| waiting.body.hash.as_deref()).collect();
     let outcomes: Vec<Option<&str>> = batch.iter().map(|waiting| waiting.outcome.as_deref()).collect();
     let new: Vec<DeliveryId> = sqlx::query_scalar(
-        "insert into delivery (id, event, body, body_size, body_hash, outcome, done_at)
-         select id, event, body, size, hash, outcome, case when outcome is not null then now() end
-         from unnest($1::text[], $2::text[], $3::bytea[], $4::int[], $5::bytea[], $6::text[])
-             as new (id, event, body, size, hash, outcome)
+        "insert into delivery (id, event, body, body_size, body_hash, outcome, done_at, source)
+         select id, event, body, size, hash, outcome, case when outcome is not null then now() end, source
+         from unnest($1::text[], $2::text[], $3::bytea[], $4::int[], $5::bytea[], $6::text[], $8::delivery_source[])
+             as new (id, event, body, size, hash, outcome, source)
          on conflict (id) do update set done_at = null, outcome = null,
              not_before = case when delivery.done_at is null and delivery.not_before > now() + $7
                  then delivery.not_before else now() end,
@@ -239,6 +260,7 @@ async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryI
     .bind(hashes)
     .bind(outcomes)
     .bind(LONGEST_DELAY)
+    .bind(sources)
     .fetch_all(db)
     .await?;
     Ok(new.into_iter().collect())
@@ -253,7 +275,7 @@ pub async fn take(db: &PgPool, patience: Duration) -> sqlx::Result<Option<Delive
              last_error = case when tries > 0 then coalesce(last_error, 'the service stopped while it worked on it') end
          where id = (select id from delivery where done_at is null and not_before <= now()
                      order by not_before limit 1 for update skip locked)
-         returning id, event, body, body_size, tries, last_error,
+         returning id, source, event, body, body_size, tries, last_error,
              (select id from delivery as earlier
               where earlier.body_hash = delivery.body_hash
                 and (earlier.received_at, earlier.id) < (delivery.received_at, delivery.id)

@@ -5,8 +5,8 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::domain::{BuildRequest, DeliveryId, RepoId};
 
-/// Event of these deliveries. A webhook that claims to be one is not: its delivery is stored as processed.
-pub const EVENT: &str = "trainyard-request";
+/// Event of these deliveries.
+const EVENT: &str = "request";
 /// Number of requests of a repository that may wait for their build.
 pub const MAX_OPEN: i64 = 20;
 
@@ -14,8 +14,8 @@ pub const MAX_OPEN: i64 = 20;
 pub async fn insert(tx: &mut PgConnection, request: &BuildRequest) -> sqlx::Result<Option<DeliveryId>> {
     let body = serde_json::to_vec(request).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query_scalar(
-        "insert into delivery (id, event, body)
-         select $1::text || gen_random_uuid(), $2, $3
+        "insert into delivery (id, source, event, body)
+         select $1::text || gen_random_uuid(), 'request', $2, $3
          where (select count(*) from delivery where done_at is null and starts_with(id, $1)) < $4
          returning id",
     )
@@ -46,10 +46,9 @@ pub struct RequestState {
 pub async fn state(db: &PgPool, repo: RepoId, id: &DeliveryId) -> sqlx::Result<Option<RequestState>> {
     sqlx::query_as(
         "select outcome, last_error, (select number from build where delivery_id = delivery.id) as build
-         from delivery where id = $1 and event = $2 and starts_with(id, $3)",
+         from delivery where id = $1 and source = 'request' and starts_with(id, $2)",
     )
     .bind(id)
-    .bind(EVENT)
     .bind(prefix(repo))
     .fetch_optional(db)
     .await

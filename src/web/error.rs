@@ -10,6 +10,7 @@ use tracing::{error, warn};
 
 use crate::domain::RepoName;
 use crate::storage::Away;
+use crate::travis_ci::KeyError;
 
 /// Seconds after which a client may retry when Postgres is unreachable, or when there is too much to do.
 const RETRY_AFTER: &str = "5";
@@ -31,12 +32,18 @@ pub(super) enum Error {
     NoToken,
     /// A token that is not configured.
     WrongToken,
+    /// The webhook has no valid signature of Travis.
+    BadTravisSignature,
+    /// Travis's webhooks are not asked for.
+    TravisOff,
+    /// Travis's webhooks cannot be verified, because there is no key.
+    NoTravisKey(KeyError),
     /// Webhooks cannot be verified, because no secret is set.
     NoWebhookSecret,
     /// The webhook was signed with a secret that is not for this repository.
     WrongScope(RepoName),
-    /// The body is larger than the limit.
-    TooLarge,
+    /// The body is larger than this limit, in bytes.
+    TooLarge(usize),
     /// The body did not arrive in time.
     TooSlow,
     /// Too many requests at once.
@@ -52,15 +59,17 @@ pub(super) enum Error {
 impl Error {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::TravisOff => StatusCode::NOT_FOUND,
             Self::Gone(_) => StatusCode::GONE,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::BadSignature | Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
+            Self::BadSignature | Self::BadTravisSignature | Self::NoToken | Self::WrongToken => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::WrongScope(_) => StatusCode::FORBIDDEN,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::NoWebhookSecret | Self::Busy | Self::NoStorage(_) | Self::Unavailable(_) => {
+            Self::NoWebhookSecret | Self::NoTravisKey(_) | Self::Busy | Self::NoStorage(_) | Self::Unavailable(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -76,6 +85,15 @@ impl Error {
                 Is the webhook's secret on GitHub the same as github.webhook_secret, or as that of its address in \
                 github.webhook_secrets?"
                 .to_owned(),
+            Self::BadTravisSignature => {
+                "The header Signature is missing, or is not Travis's signature of this payload. Is \
+                travis.config_url or travis.public_key that of the Travis which sends it?"
+                    .to_owned()
+            }
+            Self::TravisOff => "Webhooks of Travis are not taken: the operator has to set travis.on_passed.".to_owned(),
+            Self::NoTravisKey(_) => {
+                "Travis's public key cannot be fetched at the moment. The server's log has the error.".to_owned()
+            }
             Self::WrongScope(repo) => format!(
                 "This secret is not for {repo}. A repository or an owner with its own secret has a webhook with its own \
                  address: /webhooks/github/{} or /webhooks/github/{repo}.",
@@ -90,7 +108,7 @@ impl Error {
             Self::NoWebhookSecret => "Webhooks cannot be verified: the operator has to set github.webhook_secret \
                 to the secret that GitHub signs them with."
                 .to_owned(),
-            Self::TooLarge => "The body is larger than 25 MB, which is the most that GitHub sends.".to_owned(),
+            Self::TooLarge(most) => format!("The body is larger than {}, which is the most here.", bytesize::ByteSize::b(*most as u64)),
             Self::TooSlow => "The body did not arrive in time.".to_owned(),
             Self::Busy => "There are too many requests at the moment. Try again in a few seconds.".to_owned(),
             Self::NoStorage(_) => "The storage of logs and artifacts does not answer. Nothing is lost; try again in a \
@@ -106,6 +124,7 @@ impl Error {
     fn log(&self) {
         match self {
             Self::Unavailable(inner) => warn!("Postgres is not reachable: {inner:#}"),
+            Self::NoTravisKey(inner) => warn!("a webhook of Travis was rejected: {inner}"),
             Self::NoStorage(inner) => warn!("a request failed: {inner:#}"),
             Self::Internal(inner) => error!("a request failed: {inner:#}"),
             Self::NoWebhookSecret => warn!("a webhook was rejected because github.webhook_secret is not set"),

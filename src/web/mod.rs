@@ -48,7 +48,7 @@ use error::Error;
 pub use health::Health;
 pub use limits::Limits;
 pub use server::{Bounds, serve};
-pub use webhook::{Room as WebhookRoom, Secrets as WebhookSecrets};
+pub use webhook::{Room as WebhookRoom, Secrets as WebhookSecrets, Travis};
 
 /// Shared state of the handlers.
 #[derive(Debug, Clone)]
@@ -69,6 +69,8 @@ pub struct State {
     pub bells: Bells,
     /// Secrets that sign GitHub's webhooks. Without any, none is accepted.
     pub webhook_secrets: WebhookSecrets,
+    /// Acceptance of Travis's webhooks.
+    pub travis: Travis,
     /// Room for the bodies of webhooks.
     pub webhook_room: WebhookRoom,
     /// Bounds on pages and streams.
@@ -121,6 +123,7 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/approve", post(approve::build))
         .route("/api/v1/repos/{owner}/{repo}/builds", post(requests::create))
         .route("/api/v1/repos/{owner}/{repo}/crons/{*branch}", put(crons::set).delete(crons::remove))
+        .route("/webhooks/travis", post(webhook::travis::receive))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/cancel", post(cancel::build))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/cancel", post(cancel::job))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/restart", post(restart::build))

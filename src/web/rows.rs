@@ -58,6 +58,9 @@ pub(super) struct Build {
     pub draft: bool,
     pub needs_approval: bool,
     pub approved_by: Option<String>,
+    /// Number and page of the build on Travis that requested this one.
+    pub travis_number: Option<String>,
+    pub travis_url: Option<String>,
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
@@ -71,7 +74,7 @@ macro_rules! select_builds {
         concat!(
             "select build.id, owner, name, number, state, kind, branch, tag, sha, built_sha,
                  left(message, 4096) as message, author, sender, compare_url, pull_request, pull_request_title,
-                 head_branch, head_repo, draft, needs_approval, approved_by, build.created_at, started_at, finished_at, clone_url
+                 head_branch, head_repo, draft, needs_approval, approved_by, travis_number, travis_url, build.created_at, started_at, finished_at, clone_url
              from build join repo on repo.id = repo_id ",
             $rest
         )
@@ -163,9 +166,12 @@ impl Build {
         self.author.as_deref().or(self.sender.as_deref()).unwrap_or_default()
     }
 
-    /// Returns the kind of the trigger in words.
+    /// Returns the kind of the trigger in words, with the number of a build on Travis.
     pub(super) fn event(&self) -> String {
-        self.kind.to_string()
+        match &self.travis_number {
+            Some(number) => format!("{} #{number}", self.kind),
+            None => self.kind.to_string(),
+        }
     }
 
     /// Returns the time at which the build was created.

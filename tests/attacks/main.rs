@@ -8,6 +8,7 @@
 //! | `queue` | 1 | H4 | the author of a pull request, who wants every slot |
 //! | `forks` | 1, 4 | H4 | the author of a pull request from a fork, whose code nobody has approved |
 //! | `deliveries` | 1, 2 | H6, M2 | the owner of a webhook's secret, and strangers |
+//! | `travis` | 1, 2 | issue 16 | strangers with a build on Travis, or a webhook of it that they saw |
 //! | `pages` | 7, 10 | M3, M4 | readers of pages, in floods |
 //! | `git` | 3, 6, 7 | H7, M1, M9 | a git server or a repository that fills disks or wants the token |
 //! | `caches` | 4, 6, 9 | M6, M7, M8 | forks and tags that write or read caches |
@@ -30,3 +31,4 @@ mod pages;
 mod planning;
 mod queue;
 mod statuses;
+mod travis;

@@ -17,12 +17,14 @@ mod real;
 mod support;
 mod traps;
 mod valid;
+mod webhook;
 
 use support::Score;
 
 #[test]
 fn corpora() {
-    let corpora: [fn() -> Vec<Score>; 9] = [
+    let corpora: [fn() -> Vec<Score>; 10] = [
+        webhook::scores,
         conditions::scores,
         env_vars::scores,
         valid::scores,

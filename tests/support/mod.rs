@@ -17,4 +17,5 @@ pub mod post;
 pub mod recorder;
 pub mod s3;
 pub mod service;
+pub mod travis;
 pub mod web;

@@ -23,6 +23,7 @@ use trainyard::store::repos::RepoFacts;
 use trainyard::store::wakeup::bell::Bells;
 use trainyard::store::webhook_secrets::StoredSecrets;
 use trainyard::store::{builds, queue, repos};
+use trainyard::travis_ci::TravisConfig;
 use trainyard::web;
 
 /// Secret of its webhook.
@@ -58,6 +59,7 @@ pub fn state(db: &PgPool) -> web::State {
         objects: objects(),
         bells: Bells::new(),
         webhook_secrets: secrets(db, &format!("webhook_secret = {SECRET:?}")),
+        travis: web::Travis::new(&TravisConfig::default()),
         webhook_room: web::WebhookRoom::default(),
         limits: web::Limits::default(),
         auth: web::AuthConfig::default(),
@@ -100,6 +102,7 @@ pub fn push(branch: &str) -> Trigger {
         sender: Some("ada".into()),
         compare_url: Some("https://github.example/acme/lora-styles/compare/a...b".into()),
         pull_request: None,
+        travis: None,
     }
 }
 

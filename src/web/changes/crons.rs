@@ -40,9 +40,8 @@ pub(in crate::web) async fn set(
     state.auth.who(request.headers())?;
     let repo = rows::repo(&state.db, &owner, &name).await?;
     check_branch(&branch)?;
-    let received = state.webhook_room.receive(request.into_body()).await?;
-    let wanted = Some(&received.bytes).filter(|bytes| bytes.len() <= MAX_BODY);
-    let wanted: Option<Wanted> = wanted.and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let received = state.webhook_room.receive(request.into_body(), MAX_BODY).await?;
+    let wanted: Option<Wanted> = serde_json::from_slice(&received.bytes).ok();
     let Wanted { interval, dont_run_if_recent_build_exists } = wanted.ok_or_else(|| {
         let form = "{\"interval\": \"daily\", \"dont_run_if_recent_build_exists\": false}";
         Error::BadRequest(format!("The body has to be like {form}. Intervals are daily, weekly and monthly."))

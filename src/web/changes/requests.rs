@@ -62,7 +62,7 @@ pub(in crate::web) async fn create(
 ) -> Result<(StatusCode, Json<Value>), InJson> {
     let who = state.auth.who(request.headers())?.to_owned();
     let repo = rows::repo(&state.db, &owner, &name).await?;
-    let received = state.webhook_room.receive(request.into_body()).await?;
+    let received = state.webhook_room.receive(request.into_body(), MAX_BODY).await?;
     let wanted = parse(&received.bytes)?;
     drop(received);
     let request = asked(&repo, who, wanted)?;
@@ -115,9 +115,6 @@ fn described(state: &State, repo: &Repo, id: &DeliveryId, told: &RequestState) -
 }
 
 fn parse(body: &[u8]) -> Result<Wanted, Error> {
-    if body.len() > MAX_BODY {
-        return Err(Error::BadRequest(format!("A request has at most {MAX_BODY} bytes.")));
-    }
     let form: Form = serde_json::from_slice(body).map_err(|_| {
         Error::BadRequest(
             "The body is not a request in JSON. Its fields are branch, sha, message, config, merge_mode and configs."

@@ -10,8 +10,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::web::error::Error;
 
-/// Maximum size of a payload that GitHub sends, in bytes.
-const MAX_BODY: usize = 25 * 1024 * 1024;
 /// Maximum size of all bodies that are being read or stored, in bytes.
 const IN_FLIGHT: usize = 128 << 20;
 /// Divisor of the room for the part that large bodies do not get. Otherwise a few large ones that arrive slowly would
@@ -59,26 +57,26 @@ impl Room {
         Self { common: semaphore(bytes - reserved), reserved: semaphore(reserved), time }
     }
 
-    /// Reads a body to its end. Room is taken for bytes that have arrived, and not for those that are announced, so that
-    /// an announcement costs its sender as much as it costs us.
-    pub(in crate::web) async fn receive(&self, body: Body) -> Result<Received, Error> {
-        if body.size_hint().lower() > MAX_BODY as u64 {
-            return Err(Error::TooLarge);
+    /// Reads a body of at most `most` bytes to its end. Room is taken for bytes that have arrived, and not for those that
+    /// are announced, so that an announcement costs its sender as much as it costs us.
+    pub(in crate::web) async fn receive(&self, body: Body, most: usize) -> Result<Received, Error> {
+        if body.size_hint().lower() > most as u64 {
+            return Err(Error::TooLarge(most));
         }
-        tokio::time::timeout(self.time, self.read(body)).await.map_err(|_| Error::TooSlow)?
+        tokio::time::timeout(self.time, self.read(body, most)).await.map_err(|_| Error::TooSlow)?
     }
 
-    async fn read(&self, mut body: Body) -> Result<Received, Error> {
+    async fn read(&self, mut body: Body, most: usize) -> Result<Received, Error> {
         let is_small = body.size_hint().upper().is_some_and(|size| size <= SMALL);
         let mut room = Taken::default();
         let (mut first, mut more) = (Bytes::new(), BytesMut::new());
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Error::BadRequest("The body did not arrive whole.".to_owned()))?;
             let Ok(data) = frame.into_data() else { continue };
-            if first.len() + more.len() + data.len() > MAX_BODY {
-                return Err(Error::TooLarge);
+            if first.len() + more.len() + data.len() > most {
+                return Err(Error::TooLarge(most));
             }
-            let length = u32::try_from(data.len()).map_err(|_| Error::TooLarge)?;
+            let length = u32::try_from(data.len()).map_err(|_| Error::TooLarge(most))?;
             let is_reserved = is_small && take(&self.reserved, length, &mut room.reserved);
             if !is_reserved && !take(&self.common, length, &mut room.common) {
                 return Err(Error::Busy);

@@ -1,7 +1,8 @@
-//! Deliveries from GitHub: verified, stored and acknowledged. Intake decides later what to build.
+//! Deliveries from GitHub, and from Travis: verified, stored and acknowledged. Intake decides later what to build.
 
 mod body;
 mod secrets;
+pub(super) mod travis;
 
 use std::str;
 
@@ -19,10 +20,13 @@ use crate::domain::{DeliveryId, pg_text};
 use crate::github::Scope;
 use crate::github::event::{self, Event};
 use crate::github::signature::Signature;
-use crate::store::deliveries::Stored;
+use crate::store::deliveries::{Received, Source, Stored};
 pub use body::Room;
 pub use secrets::Secrets;
+pub use travis::Travis;
 
+/// Maximum size of a payload that GitHub sends, in bytes.
+const MAX_BODY: usize = 25 * 1024 * 1024;
 const MAX_EVENT: usize = 100;
 /// Size of a body, in bytes, from which its verification would keep other requests waiting.
 const LARGE: usize = 1 << 20;
@@ -74,7 +78,7 @@ async fn receive(state: State, scope: Scope, request: Request) -> Result<(Status
     if !secrets.has(&scope) {
         return Err(if scope == Scope::All { Error::NoWebhookSecret } else { Error::BadSignature });
     }
-    let received = state.webhook_room.receive(body).await?;
+    let received = state.webhook_room.receive(body, MAX_BODY).await?;
     let claims = Claims { scope, signature, event: event.to_owned(), content_type: content_type(&headers) };
     let bytes = received.bytes.clone();
     let verify = move || claims.verify(&secrets, &bytes);
@@ -84,7 +88,17 @@ async fn receive(state: State, scope: Scope, request: Request) -> Result<(Status
         tokio::task::spawn_blocking(verify).await.map_err(anyhow::Error::from)??
     };
     let Verified { json, outcome } = verified;
-    let said = match state.deliveries.put(&id, event, &json, outcome.as_deref()).await? {
+    let outcome = outcome.as_deref();
+    let answer = put(&state, Received { id: &id, source: Source::GitHub, event, body: &json, outcome }).await;
+    // Until here, the body takes room in memory.
+    drop(received);
+    answer
+}
+
+/// Stores a verified delivery, and tells intake of one that asks for a build.
+async fn put(state: &State, received: Received<'_>) -> Result<(StatusCode, Json<Value>), Error> {
+    let (id, outcome) = (received.id, received.outcome);
+    let said = match state.deliveries.put(received).await? {
         Stored::Duplicate => "already processed",
         Stored::New => {
             match outcome {
@@ -94,8 +108,6 @@ async fn receive(state: State, scope: Scope, request: Request) -> Result<(Status
             "accepted"
         }
     };
-    // Until here, the body takes room in memory.
-    drop(received);
     Ok((StatusCode::ACCEPTED, Json(json!({ "delivery": id.as_str(), "state": said }))))
 }
 
@@ -164,14 +176,16 @@ impl Claims {
     fn payload(&self, body: &Bytes) -> Result<Bytes, Error> {
         match self.content_type {
             ContentType::Json => Ok(body.clone()),
-            ContentType::Form => {
-                let field = url::form_urlencoded::parse(body).find(|(name, _)| name == "payload");
-                let (_, value) =
-                    field.ok_or_else(|| Error::BadRequest("The form has no field `payload`.".to_owned()))?;
-                Ok(Bytes::from(value.into_owned()))
-            }
+            ContentType::Form => field(body),
         }
     }
+}
+
+/// Returns the field `payload` of a form.
+fn field(form: &[u8]) -> Result<Bytes, Error> {
+    let field = url::form_urlencoded::parse(form).find(|(name, _)| name == "payload");
+    let (_, value) = field.ok_or_else(|| Error::BadRequest("The form has no field `payload`.".to_owned()))?;
+    Ok(Bytes::from(value.into_owned()))
 }
 
 /// Checks that a payload is JSON. One with unknown content is kept, but one that is not JSON is rejected.

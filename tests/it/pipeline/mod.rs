@@ -14,3 +14,4 @@ mod smoke;
 mod statements;
 mod statuses;
 mod superseded;
+mod travis;

@@ -513,7 +513,15 @@ async fn deliveries_that_come_together_are_each_stored_once() {
             // Each id is sent twice, and some clients disconnect before their answer.
             let id = format!("together-{}", n / 2).parse().unwrap();
             let body = Bytes::from(format!("{{\"n\": {}}}", n / 2));
-            let put = desk.put(&id, "push", &body, (n % 4 < 2).then_some("nothing"));
+            let outcome = (n % 4 < 2).then_some("nothing");
+            let received = deliveries::Received {
+                id: &id,
+                source: deliveries::Source::GitHub,
+                event: "push",
+                body: &body,
+                outcome,
+            };
+            let put = desk.put(received);
             if n % 10 == 0 {
                 let _ = tokio::time::timeout(Duration::from_micros(200), put).await;
                 return None;

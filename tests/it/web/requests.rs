@@ -134,9 +134,9 @@ async fn bad_requests_and_floods_are_refused() {
 
     // A webhook's secret does not make requests.
     let body = serde_json::to_value(&request).unwrap();
-    Delivery::new("d-forged", requests::EVENT, &body).post(&app.base).await;
+    Delivery::new("d-forged", "request", &body).post(&app.base).await;
     let outcome: Option<String> =
         sqlx::query_scalar("select outcome from delivery where id = 'd-forged'").fetch_one(&app.db).await.unwrap();
-    assert_eq!(outcome.as_deref(), Some("trainyard-request events ask for nothing"));
+    assert_eq!(outcome.as_deref(), Some("request events ask for nothing"));
     app.stop().await;
 }

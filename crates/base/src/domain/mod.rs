@@ -30,4 +30,4 @@ pub use request::{BuildRequest, CronInterval, MERGE_MODES, RequestConfig};
 pub use resources::{GpuUse, Record, Resource, Resources, Times, Usage};
 pub use status::{CommitState, JobOutcome, Status, in_words};
 pub use token::{TOKEN_FORMATS, TokenFormat, tokens};
-pub use trigger::{Priority, PullRequest, Trigger, TriggerKind};
+pub use trigger::{Priority, PullRequest, TravisBuild, Trigger, TriggerKind};

@@ -62,6 +62,8 @@ impl Status {
     pub fn context(kind: TriggerKind) -> &'static str {
         match kind {
             TriggerKind::PullRequest => "trainyard/pr",
+            // The push of the same commit has a build of its own.
+            TriggerKind::Travis => "trainyard/travis",
             _ => "trainyard/push",
         }
     }

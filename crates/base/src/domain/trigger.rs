@@ -62,6 +62,17 @@ pub struct Trigger {
     /// GitHub's page that compares the commits.
     pub compare_url: Option<String>,
     pub pull_request: Option<PullRequest>,
+    /// The build of Travis that requests this one.
+    pub travis: Option<TravisBuild>,
+}
+
+/// A build of Travis CI.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TravisBuild {
+    /// Number in its repository at Travis.
+    pub number: String,
+    /// Its page.
+    pub url: Option<String>,
 }
 
 impl Trigger {
@@ -79,6 +90,7 @@ impl Trigger {
             sender: None,
             compare_url: None,
             pull_request: None,
+            travis: None,
         }
     }
 
@@ -93,10 +105,11 @@ impl Trigger {
         if let Some(message) = &mut self.message {
             clean(message, Self::MAX_MESSAGE);
         }
-        let Self { branch, tag, author, sender, compare_url, pull_request, .. } = &mut self;
+        let Self { branch, tag, author, sender, compare_url, pull_request, travis, .. } = &mut self;
         let texts = [branch, tag, author, sender, compare_url].into_iter().flatten();
         let of_pull = pull_request.iter_mut().flat_map(|pull| [&mut pull.title, &mut pull.head_branch]);
-        texts.chain(of_pull).for_each(|text| clean(text, Self::MAX_TEXT));
+        let of_travis = travis.iter_mut().flat_map(|build| [Some(&mut build.number), build.url.as_mut()]).flatten();
+        texts.chain(of_pull).chain(of_travis).for_each(|text| clean(text, Self::MAX_TEXT));
         self
     }
 

@@ -14,6 +14,7 @@ fn trigger() -> Trigger {
         sender: Some("alice".to_owned()),
         compare_url: None,
         pull_request: None,
+        travis: None,
     }
 }
 

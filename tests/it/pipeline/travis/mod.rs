@@ -1,0 +1,3 @@
+//! Webhooks from Travis.
+
+mod passed;
