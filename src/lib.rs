@@ -29,6 +29,7 @@ pub mod attempt;
 pub mod intake;
 pub mod worker;
 pub mod outbox;
+pub mod notifier;
 pub mod janitor;
 // Composition.
 pub mod web;

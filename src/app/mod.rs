@@ -2,6 +2,7 @@
 
 mod backup;
 mod folder;
+mod notify;
 mod runners;
 mod secrets;
 mod work;
@@ -20,6 +21,7 @@ use tracing::{error, info, warn};
 
 pub use self::backup::{SealKey, Step, backup, restore};
 use self::folder::{remove_scratch, seal, take_folder};
+use self::notify::{Keyring, notify};
 use self::runners::{Kept, mirrors, serve_runners, workers};
 pub use self::secrets::{stored_secrets, variables};
 pub use self::work::work;
@@ -35,8 +37,6 @@ use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::deliveries::DeliveryBatcher;
 use crate::store::postgres::cluster::Cluster;
 use crate::store::queue::superseded::Cancels;
-use crate::store::repo_keys::RepoKeys;
-use crate::store::variables::Variables;
 use crate::store::wakeup::bell::Bells;
 use crate::store::wakeup::bell_notify;
 use crate::store::webhook_secrets::StoredSecrets;
@@ -119,12 +119,15 @@ impl App {
         let objects = Objects::open(&config.storage, &config.server.data_dir)?;
         let bells = Bells::new();
         let seal = Arc::new(seal(&config.server.data_dir)?);
+        let keys = Keyring::new(db, &seal);
         info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
         let state = web::State {
             db: pages.clone(),
             health: web::Health::new(db.clone()),
             deliveries: DeliveryBatcher::new(db.clone()),
-            keys: RepoKeys::new(db.clone(), Arc::clone(&seal)),
+            keys: keys.repos.clone(),
+        variables: keys.variables.clone(),
+            notification_key: keys.notifications.clone(),
             logs: Logs::new(pages.clone(), objects.clone()),
             objects: objects.clone(),
             bells: bells.clone(),
@@ -207,7 +210,7 @@ async fn run_steps(
     planner: Planner,
     pools: Pools,
     bells: Bells,
-    seal: Arc<Seal>,
+    keys: Keyring,
     objects: Objects,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -220,8 +223,7 @@ async fn run_steps(
     let kept = Kept {
         mirrors: mirrors.clone(),
         caches: caches.clone(),
-        keys: RepoKeys::new(db.clone(), Arc::clone(&seal)),
-        variables: Variables::new(db.clone(), seal),
+        keys: keys.repos.clone(),
         objects: Some((objects.clone(), object_keys.clone())),
         logs: Logs::new(pools.jobs.clone(), objects.clone()),
         room: room.clone(),
@@ -239,6 +241,7 @@ async fn run_steps(
     let ended = CancellationToken::new();
     let runners = serve_runners(db.clone(), Duties::Installation, workers.clone(), shutdown.clone());
     tasks.spawn(then_cancel(runners, ended.clone()));
+    notify(&mut tasks, &config, &db, keys, &shutdown)?;
     let cancels = if config.travis.cancel_running { Cancels::Running } else { Cancels::Queued };
     let archiver = Archiver::new(
         Duties::Installation,

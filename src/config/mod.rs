@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::attempt::ImagesConfig;
 use crate::worker::RunnerConfig;
-use crate::{executor, git, github, gpu, intake, storage, store, telemetry, travis_ci, web};
+use crate::{executor, git, github, gpu, intake, notifier, storage, store, telemetry, travis_ci, web};
 
 /// The whole configuration. If a value is invalid, the process does not start.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -30,6 +30,8 @@ pub struct Config {
     pub forks: intake::ForksConfig,
     /// Settings that Travis keeps in a repository's settings, and the webhooks of Travis itself.
     pub travis: travis_ci::TravisConfig,
+    /// Receivers of webhooks.
+    pub notifications: notifier::NotificationsConfig,
     /// Images of jobs, by language.
     pub images: ImagesConfig,
     /// Limits of a job.

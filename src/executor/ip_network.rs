@@ -14,6 +14,14 @@ pub struct IpNetwork {
     length: u8,
 }
 
+impl IpNetwork {
+    /// Returns true if the address is in the network.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        let differing = u32::from(address) ^ u32::from(self.address);
+        differing.checked_shr(32 - u32::from(self.length)).unwrap_or(0) == 0
+    }
+}
+
 impl FromStr for IpNetwork {
     type Err = String;
 

@@ -151,6 +151,7 @@ impl Intake {
                     problems: &plan.problems,
                     decided: decided(&plan),
                     fast_finish: plan.fast_finish,
+                    webhooks: plan.webhooks.as_ref(),
                     linted: plan.linted > 0,
                     needs_approval: self.forks.policy(trigger, repository.private) == ForkPolicy::Approve,
                     cancels: Some(self.cancels),

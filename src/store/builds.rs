@@ -1,6 +1,7 @@
 //! Builds. Each is inserted as a whole, with its jobs, problems and wishes.
 
 use anyhow::Context as _;
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 
 use super::queue::superseded::{self, Cancels};
@@ -10,6 +11,7 @@ use super::{problems, repos};
 use crate::domain::{
     BuildId, BuildState, DeliveryId, JobId, Problem, RepoId, RepoName, Sha, Status, Trigger, TriggerKind,
 };
+use crate::travis::notifications::Webhooks;
 
 /// A build to be inserted.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +30,8 @@ pub struct NewBuild<'a> {
     pub decided: Option<BuildState>,
     /// True when the build does not wait for jobs that are allowed to fail.
     pub fast_finish: bool,
+    /// Webhooks that tell of the build. Those of a fork's pull request are left out.
+    pub webhooks: Option<&'a Webhooks>,
     /// True when training configs were linted. The lint then has its own status.
     pub linted: bool,
     /// True when a person must approve the build before its jobs run.
@@ -52,14 +56,16 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     let trigger = new.trigger;
     let (number, default_branch) = repos::next_number(tx, new.repo).await?;
     let pull = trigger.pull_request.as_ref();
+    let is_fork = pull.is_some_and(|p| p.is_from_fork(&trigger.repo));
     // A build without jobs has nothing that could wait.
     let needs_approval = new.needs_approval && new.decided.is_none();
     let id: BuildId = sqlx::query_scalar(
         "insert into build (repo_id, number, delivery_id, kind, branch, tag, sha, built_sha, before_sha, message, author,
              sender, compare_url, pull_request, pull_request_title, head_branch, head_repo, draft,
-             from_fork, state, started_at, finished_at, fast_finish, needs_approval, travis_number, travis_url)
+             from_fork, state, started_at, finished_at, fast_finish, needs_approval, travis_number, travis_url,
+             webhooks)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-             $19, $20, case when $21 then now() end, case when $21 then now() end, $22, $23, $24, $25)
+             $19, $20, case when $21 then now() end, case when $21 then now() end, $22, $23, $24, $25, $26)
          returning id",
     )
     .bind(new.repo)
@@ -80,13 +86,14 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     .bind(pull.map(|p| &p.head_branch))
     .bind(pull.and_then(|p| p.head_repo.as_ref()).map(ToString::to_string))
     .bind(pull.is_some_and(|p| p.draft))
-    .bind(pull.is_some_and(|p| p.is_from_fork(&trigger.repo)))
+    .bind(is_fork)
     .bind(new.decided.unwrap_or(BuildState::Queued))
     .bind(new.decided.is_some())
     .bind(new.fast_finish)
     .bind(needs_approval)
     .bind(trigger.travis.as_ref().map(|build| &build.number))
     .bind(trigger.travis.as_ref().and_then(|build| build.url.as_deref()))
+    .bind(new.webhooks.filter(|_| !is_fork).map(Json))
     .fetch_one(&mut *tx)
     .await?;
     problems::insert(tx, id, new.problems).await?;

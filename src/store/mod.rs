@@ -10,6 +10,8 @@ pub mod builds;
 pub mod crons;
 pub mod delays;
 pub mod deliveries;
+pub mod notification_key;
+pub mod notifications;
 pub mod output;
 pub mod postgres;
 pub mod problems;

@@ -20,6 +20,7 @@ mod rows;
 mod series;
 mod server;
 mod show;
+mod travis_api;
 mod webhook;
 
 use axum::Router;
@@ -39,6 +40,7 @@ use url::Url;
 
 use crate::storage::{Logs, Objects};
 use crate::store::deliveries::DeliveryBatcher;
+use crate::store::notification_key::NotificationKey;
 use crate::store::queue::QueueConfig;
 use crate::store::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
@@ -61,6 +63,8 @@ pub struct State {
     pub deliveries: DeliveryBatcher,
     /// Key pairs for `secure:` strings.
     pub keys: RepoKeys,
+    /// Key that signs our webhooks.
+    pub notification_key: NotificationKey,
     /// Source of logs.
     pub logs: Logs,
     /// Source of artifacts.
@@ -97,6 +101,7 @@ pub fn router(state: State) -> Router {
     let pages = Router::new()
         .route("/", get(pages::home::page))
         .route("/runners", get(pages::runners::page))
+        .route("/config", get(travis_api::config))
         .route("/{owner}/{repo}", get(pages::repo::page_or_badge))
         .route("/{owner}/{repo}/builds/{number}", get(pages::build::page))
         .route("/{owner}/{repo}/builds/{number}/jobs/{job}", get(pages::job::page))

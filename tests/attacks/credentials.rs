@@ -218,6 +218,7 @@ async fn a_fork_stays_a_fork_when_the_repository_takes_its_name() {
             jobs: &[job],
             problems: &[],
             decided: None,
+            webhooks: None,
             fast_finish: false,
             linted: false,
             needs_approval: false,

@@ -13,6 +13,7 @@
 //! | `git` | 3, 6, 7 | H7, M1, M9 | a git server or a repository that fills disks or wants the token |
 //! | `caches` | 4, 6, 9 | M6, M7, M8 | forks and tags that write or read caches |
 //! | `network` | 5 | M14 | a job that looks for services inside |
+//! | `notifications` | 5, 6 | issue 16 | the author of a `.travis.yml` whose webhooks lead inside |
 //! | `credentials` | 6 | M12 | a child process or a log that holds a token |
 #![allow(missing_docs, reason = "tests say what they are by their names")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
@@ -26,6 +27,7 @@ mod deliveries;
 mod forks;
 mod git;
 mod network;
+mod notifications;
 mod pace;
 mod pages;
 mod planning;

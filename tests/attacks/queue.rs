@@ -80,6 +80,7 @@ async fn build_of(db: &PgPool, repo: RepoId, by: By, count: usize, requirements:
         jobs: &jobs,
         problems: &[],
         decided: None,
+        webhooks: None,
         fast_finish: false,
         linted: false,
         needs_approval: false,

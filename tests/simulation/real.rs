@@ -115,6 +115,7 @@ async fn insert(db: &PgPool, push: &Push, build: usize) {
         jobs: &jobs,
         problems: &[],
         decided: None,
+        webhooks: None,
         fast_finish: push.fast_finish,
         linted: false,
         needs_approval: false,

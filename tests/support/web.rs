@@ -15,6 +15,7 @@ use trainyard::repo_keys::Seal;
 use trainyard::storage::{Logs, Objects, StorageConfig};
 use trainyard::store::builds::NewBuild;
 use trainyard::store::deliveries::DeliveryBatcher;
+use trainyard::store::notification_key::NotificationKey;
 use trainyard::store::output::logs;
 use trainyard::store::output::reports::Reports;
 use trainyard::store::queue::NewJob;
@@ -55,6 +56,7 @@ pub fn state(db: &PgPool) -> web::State {
         health: web::Health::new(db.clone()),
         deliveries: DeliveryBatcher::new(db.clone()),
         keys: RepoKeys::new(db.clone(), seal()),
+        notification_key: NotificationKey::new(db.clone(), seal()),
         logs: Logs::new(db.clone(), objects()),
         objects: objects(),
         bells: Bells::new(),
@@ -126,6 +128,7 @@ pub async fn build(db: &PgPool, repo: RepoId, trigger: &Trigger, jobs: &[NewJob]
         jobs,
         problems,
         decided: None,
+        webhooks: None,
         fast_finish: false,
         linted: false,
         needs_approval: false,

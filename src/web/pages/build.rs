@@ -2,9 +2,11 @@
 
 use askama::Template;
 use axum::extract::{self, Path};
+use sqlx::PgPool;
+use url::Url;
 
 use super::{Chrome, Page, render};
-use crate::domain::{BuildState, Problem};
+use crate::domain::{BuildId, BuildState, Problem};
 use crate::store::problems;
 use crate::web::State;
 use crate::web::error::Error;
@@ -26,6 +28,13 @@ struct Stage {
     jobs: Vec<Job>,
 }
 
+/// A notification of the build, as far as people may see it.
+struct Told {
+    event: String,
+    receiver: String,
+    outcome: String,
+}
+
 #[derive(Template)]
 #[template(path = "build.html")]
 struct BuildPage {
@@ -33,6 +42,7 @@ struct BuildPage {
     build: Build,
     problems: Vec<Row>,
     stages: Vec<Stage>,
+    told: Vec<Told>,
 }
 
 pub(in crate::web) async fn page(
@@ -55,8 +65,29 @@ pub(in crate::web) async fn page(
         problem,
     };
     let problems = problems.into_iter().map(row).collect();
+    let told = told(&state.db, build.id).await?;
     let chrome = Chrome::load(&state.db, !build.state.is_finished()).await?;
-    render(&BuildPage { chrome, problems, stages: by_stage(jobs), build })
+    render(&BuildPage { chrome, problems, stages: by_stage(jobs), told, build })
+}
+
+/// Lists the notifications of a build that were tried. Of an address only the host is shown, as the rest may be a secret.
+async fn told(db: &PgPool, build: BuildId) -> sqlx::Result<Vec<Told>> {
+    let rows: Vec<(String, Option<String>, String)> = sqlx::query_as(
+        "select event, case when jsonb_typeof(receiver -> 'url') = 'string' then receiver ->> 'url' end, outcome
+         from notification where build_id = $1 and outcome is not null order by id",
+    )
+    .bind(build)
+    .fetch_all(db)
+    .await?;
+    let host = |url: &str| Url::parse(url.trim()).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let told = rows.into_iter().map(|(event, url, outcome)| {
+        let receiver = match url {
+            Some(url) => host(&url).unwrap_or_else(|| "no address".to_owned()),
+            None => "a secret address".to_owned(),
+        };
+        Told { event, receiver, outcome }
+    });
+    Ok(told.collect())
 }
 
 /// Groups the jobs by stage, in their order.

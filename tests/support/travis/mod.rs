@@ -1,5 +1,7 @@
 //! A stand-in for Travis: it signs payloads and serves its key.
 
+pub mod receiver;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use crate::domain::{JobKind, Problem, RequestConfig, Severity, Trigger, TriggerKind};
 use crate::lora::smoke::{Ask, Smoke, Unfit};
 use crate::travis::import::Imports;
+use crate::travis::notifications::Webhooks;
 use crate::{lora, yaml};
 use bounds::LeftOut;
 pub use bounds::MAX_PROBLEMS;
@@ -116,6 +117,9 @@ pub struct Plan {
     pub fast_finish: bool,
     /// Number of training configs that were linted.
     pub linted: usize,
+    /// Webhooks that the config asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhooks: Option<Webhooks>,
     /// Other files that the config was merged from, as problems name them.
     pub imported: Vec<String>,
 }

@@ -12,8 +12,8 @@ use crate::travis::document::{Fault, document};
 use crate::travis::import::{self, Imports, Merged, Source};
 use crate::travis::normal::{Options, normalize};
 use crate::travis::unsupported::unsupported;
-use crate::travis::{branches, condition, extensions, matrix, traps};
-use crate::yaml;
+use crate::travis::{branches, condition, extensions, matrix, notifications, traps};
+use crate::yaml::{self, Document};
 
 /// Returns the files that the `.travis.yml` imports, directly or through other imports, and that were not looked up
 /// yet. The caller looks them up and asks again, until there are none.
@@ -145,7 +145,8 @@ fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
     let name = |stage: &Json| stage.get("name").and_then(Json::as_str).map(bounds::name);
     let stages = matrix.stages.iter().filter_map(name).collect();
     let fast_finish = config.get("jobs").and_then(|jobs| jobs.get("fast_finish")) == Some(&Json::Bool(true));
-    Plan { jobs, stages, problems, imported, fast_finish, ..Plan::default() }
+    let webhooks = notifications::webhooks(&config, data);
+    Plan { jobs, stages, problems, imported, fast_finish, webhooks, ..Plan::default() }
 }
 
 fn planned(index: usize, config: matrix::Config) -> PlannedJob {

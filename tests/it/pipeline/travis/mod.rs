@@ -1,3 +1,4 @@
-//! Webhooks from Travis.
+//! Webhooks from Travis, and webhooks as Travis sends them.
 
+mod notifications;
 mod passed;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::domain::BuildState;
+use crate::domain::{BuildState, JobState, TriggerKind, Verdict};
 
 /// The meaning of a build's state after that of the build before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -142,7 +142,7 @@ fn variables(build: &Build) -> Map<String, Json> {
         "author": build.author,
         "commit_subject": build.commit_message.lines().next(),
         "commit_message": build.commit_message,
-        "result": result(build.state),
+        "result": build_word(build.state),
         "duration": minutes(build.duration),
         "elapsed_time": minutes(build.elapsed),
         "message": Message::of(build.state, build.previous).sentence(),
@@ -156,8 +156,8 @@ fn variables(build: &Build) -> Map<String, Json> {
     }
 }
 
-/// Returns Travis's word for a state.
-fn result(state: BuildState) -> &'static str {
+/// Returns Travis's word for the state of a build.
+pub fn build_word(state: BuildState) -> &'static str {
     match state {
         BuildState::Queued => "created",
         BuildState::Running => "started",
@@ -165,6 +165,29 @@ fn result(state: BuildState) -> &'static str {
         BuildState::Failed => "failed",
         BuildState::Errored => "errored",
         BuildState::Canceled => "canceled",
+    }
+}
+
+/// Returns Travis's word for the state of a job.
+pub fn job_word(state: JobState, verdict: Option<Verdict>) -> &'static str {
+    match (state, verdict) {
+        (_, Some(Verdict::Passed)) => "passed",
+        (_, Some(Verdict::Failed | Verdict::TimedOut)) => "failed",
+        (_, Some(Verdict::Errored)) => "errored",
+        (_, Some(Verdict::Canceled)) => "canceled",
+        (JobState::Running, None) => "started",
+        (JobState::Queued, None) => "queued",
+        (JobState::Waiting | JobState::Finished, None) => "created",
+    }
+}
+
+/// Returns Travis's word for what requested a build.
+pub fn event_type(kind: TriggerKind) -> &'static str {
+    match kind {
+        TriggerKind::Push | TriggerKind::Tag | TriggerKind::Travis => "push",
+        TriggerKind::PullRequest => "pull_request",
+        TriggerKind::Cron => "cron",
+        TriggerKind::Api => "api",
     }
 }
 

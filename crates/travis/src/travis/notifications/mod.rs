@@ -1,16 +1,18 @@
 //! Notifications about a build: their recipients, occasions and texts (travis-hub config/notify.rb, travis-tasks).
 //!
 //! Nothing is sent from here. [`due`] returns the entries of `notifications` to deliver, and [`Message`] and [`render`]
-//! provide the texts.
+//! provide the texts. [`webhooks`] returns the receivers of webhooks, and [`WebhookBuild`] makes their payload.
 
 mod message;
+mod webhook;
 
 use serde_json::Value as Json;
 
 use super::matrix::{self, Config};
 use crate::domain::BuildState;
 
-pub use message::{Build, Message, default_template, render};
+pub use message::{Build, Message, build_word, default_template, event_type, job_word, render};
+pub use webhook::{Receiver, WebhookBuild, WebhookJob, WebhookRepository, Webhooks, shown, webhooks};
 
 /// A way to notify people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -119,3 +119,43 @@ fn what_is_no_name_in_a_template() {
     let tricky = Build { author: "%{branch}".to_owned(), ..build() };
     assert_eq!(render("%{author} %{nothing}| %{open % 100%", &tricky), "%{branch} | %{open % 100%");
 }
+
+fn asked(text: &str) -> Option<Webhooks> {
+    let document = read(text).expect("YAML");
+    let normal = normalize(&document, Options::PRODUCTION).expect("a map");
+    webhooks(normal.config.as_object().expect("a map"), &json!({"type": "push", "branch": "main"}))
+}
+
+#[test]
+fn every_form_of_webhooks() {
+    let urls = |text: &str| -> Vec<Json> {
+        let receivers = asked(text).map(|webhooks| webhooks.receivers).unwrap_or_default();
+        receivers.into_iter().map(|receiver| receiver.url).collect()
+    };
+    let none: Vec<Json> = Vec::new();
+    assert_eq!(urls("notifications: {webhooks: http://a.b}\n"), ["http://a.b"]);
+    assert_eq!(
+        urls("notifications: {webhooks: [http://a.b, {secure: c}]}\n"),
+        [json!("http://a.b"), json!({"secure": "c"})]
+    );
+    assert_eq!(urls("notifications: {webhooks: {urls: [http://a.b, http://c.d]}}\n"), ["http://a.b", "http://c.d"]);
+    assert_eq!(urls("notifications: {webhooks: {urls: http://a.b, if: branch = other}}\n"), none);
+    assert_eq!(urls("notifications: {webhooks: {urls: http://a.b, enabled: false}}\n"), none);
+    assert_eq!(urls("notifications: {email: a@b.c, webhooks: false}\n"), none);
+    let many: String = (0..60).map(|n| format!("    - http://a.b/{n}\n")).collect();
+    assert_eq!(urls(&format!("notifications:\n  webhooks:\n{many}")).len(), 20);
+    let when = asked("notifications: {on_success: never, webhooks: {urls: http://a.b, on_start: always}}\n");
+    let when = when.expect("a receiver").receivers.remove(0).when;
+    assert_eq!(Json::Object(when), json!({"on_success": "never", "on_start": "always"}));
+}
+
+#[test]
+fn a_payload_has_no_secret_and_no_other_receiver() {
+    let text = "language: python\nenv:\n  global:\n    - FOO=1 BAR=x\n    - secure: cipher\naddons: {sonarcloud: {token: {secure: \
+                other}}}\nnotifications: {webhooks: http://a.b/token}\n";
+    let config = asked(text).expect("a receiver").config;
+    let whole = config.to_string();
+    assert!(!["cipher", "other", "token\":{", "a.b"].iter().any(|hidden| whole.contains(hidden)), "{whole}");
+    let job = json!({"env": [{"FOO": "1"}, {"BAR": {"secure": "c"}}, {"secure": "d"}], "language": "python"});
+    assert_eq!(shown(job.as_object().expect("a map"))["env"], "FOO=1 BAR=[secure] [secure]");
+}

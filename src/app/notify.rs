@@ -1,0 +1,70 @@
+//! The sending of notifications.
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{POLL_INTERVAL, after_failure, endless};
+use crate::config::Config;
+use crate::notifier::{Notifier, Sender, SystemNames};
+use crate::repo_keys::Seal;
+use crate::store::notification_key::NotificationKey;
+use crate::store::repo_keys::RepoKeys;
+use crate::store::variables::Variables;
+
+/// Number of webhooks that are sent at once: each waits for a receiver.
+const SENDERS: usize = 4;
+
+/// Everything of this installation that is stored under its seal, apart from the secrets of webhooks.
+#[derive(Debug, Clone)]
+pub(super) struct Keyring {
+    pub(super) repos: RepoKeys,
+    pub(super) notifications: NotificationKey,
+    pub(super) variables: Variables,
+}
+
+impl Keyring {
+    pub(super) fn new(db: &PgPool, seal: &Arc<Seal>) -> Self {
+        Self {
+            repos: RepoKeys::new(db.clone(), Arc::clone(seal)),
+            notifications: NotificationKey::new(db.clone(), Arc::clone(seal)),
+            variables: Variables::new(db.clone(), Arc::clone(seal)),
+        }
+    }
+}
+
+/// Sends notifications until `shutdown`.
+pub(super) fn notify(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    config: &Config,
+    db: &PgPool,
+    keys: Keyring,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let notifier = Notifier {
+        db: db.clone(),
+        keys: keys.repos,
+        key: keys.notifications,
+        sender: Sender::new(&config.notifications.allow, Arc::new(SystemNames))?,
+        public_url: config.server.public_url.clone(),
+    };
+    for _ in 0..SENDERS {
+        tasks.spawn(endless(notifier_loop(notifier.clone(), shutdown.clone())));
+    }
+    Ok(())
+}
+
+async fn notifier_loop(notifier: Notifier, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        match notifier.step().await {
+            Ok(true) => {}
+            Ok(false) => tokio::select! {
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                () = shutdown.cancelled() => {}
+            },
+            Err(failure) => after_failure("notifier", &failure, &shutdown).await,
+        }
+    }
+}

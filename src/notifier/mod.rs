@@ -1,0 +1,137 @@
+//! The step from a notification to its receiver: webhooks in the form of Travis CI, and with its signature.
+
+mod addresses;
+mod payload;
+mod sender;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use sqlx::PgPool;
+use tracing::{info, warn};
+use url::Url;
+
+pub use self::sender::{Message, SendError, Sender, SystemNames};
+use crate::executor::IpNetwork;
+use crate::store::notification_key::NotificationKey;
+use crate::store::notifications::{self, Notification};
+use crate::store::repo_keys::RepoKeys;
+use crate::travis::notifications::Event;
+use crate::travis_ci::signature::SigningKey;
+
+/// Time for which a step has a notification to itself. It is longer than a request may take.
+const HOLD: Duration = Duration::from_secs(60);
+/// Pause after the first failure. It doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+/// Number of tries. The last one is five minutes after the first.
+const TRIES: i32 = 6;
+
+/// `[notifications]` of the configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NotificationsConfig {
+    /// Networks that receivers may be in, next to the internet.
+    pub allow: Vec<IpNetwork>,
+}
+
+/// Sender of notifications. Several steps may run at once: each of them holds another notification.
+#[derive(Debug, Clone)]
+pub struct Notifier {
+    pub db: PgPool,
+    /// Keys for receivers that are secrets.
+    pub keys: RepoKeys,
+    /// Key that signs.
+    pub key: NotificationKey,
+    pub sender: Sender,
+    /// Address under which people reach the service.
+    pub public_url: Url,
+}
+
+impl Notifier {
+    /// Tries the next due notification once. Returns false if none is due. A receiver's failure is not an error of this
+    /// step: it is recorded with the notification.
+    ///
+    /// # Errors
+    /// Fails when Postgres does not answer.
+    pub async fn step(&self) -> anyhow::Result<bool> {
+        let Some(note) = notifications::take(&self.db, HOLD).await.context("reading the notifications")? else {
+            return Ok(false);
+        };
+        let is_asked = event(&note.event).is_some_and(|event| note.receiver.asks(event, note.state, note.previous));
+        if !is_asked {
+            notifications::remove(&self.db, note.id).await?;
+            return Ok(true);
+        }
+        let sent = self.deliver(&note).await.unwrap_or_else(|error| {
+            warn!("a notification of build {} cannot be made: {error:#}", note.build_id.0);
+            Err(SendError::Later("it cannot be made; the server's log has the error".to_owned()))
+        });
+        match sent {
+            Ok(status) => {
+                info!("a receiver of build {} was told that it is {}", note.build_id.0, note.event);
+                notifications::done(&self.db, note.id, &format!("sent: it answered {status}")).await?;
+            }
+            Err(SendError::Later(why)) if note.tries < TRIES => {
+                let pause = FIRST_PAUSE * 2_u32.pow(note.tries.unsigned_abs().saturating_sub(1));
+                notifications::later(&self.db, note.id, pause, &format!("not sent yet: {why}")).await?;
+            }
+            Err(SendError::Later(why) | SendError::Never(why)) => {
+                warn!("a receiver of build {} was not told that it is {}: {why}", note.build_id.0, note.event);
+                notifications::done(&self.db, note.id, &format!("not sent: {why}")).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn deliver(&self, note: &Notification) -> anyhow::Result<Result<u16, SendError>> {
+        let url = match self.address(note).await? {
+            Ok(url) => url,
+            Err(why) => return Ok(Err(SendError::Never(why.to_owned()))),
+        };
+        let (facts, jobs) = notifications::facts(&self.db, note.build_id).await.context("reading a build")?;
+        let repo = format!("{}/{}", facts.owner, facts.name);
+        let payload = payload::build(note, facts, jobs, &self.public_url).payload().to_string();
+        let key = self.key.private().await?;
+        // This takes milliseconds, in which the thread must not wait for others.
+        let sign = move || -> anyhow::Result<(String, String)> {
+            let key = SigningKey::from_pkcs8(&key.to_pkcs8()?).context("the key of notifications")?;
+            let signature = key.sign(payload.as_bytes())?;
+            let form = url::form_urlencoded::Serializer::new(String::new()).append_pair("payload", &payload).finish();
+            Ok((signature, form))
+        };
+        let (signature, body) = tokio::task::spawn_blocking(sign).await.context("signing a notification")??;
+        Ok(self.sender.send(&url, Message { repo: &repo, body: &body, signature: &signature }).await)
+    }
+
+    /// Returns the receiver's address in the clear, or the reason why there is none.
+    async fn address(&self, note: &Notification) -> anyhow::Result<Result<String, &'static str>> {
+        const NOT_OURS: &str = "the address was not encrypted with this repository's key";
+        let clear = match (note.receiver.url.as_str(), note.receiver.url["secure"].as_str()) {
+            (Some(text), _) => text.to_owned(),
+            (None, Some(cipher)) => {
+                let Some(key) = self.keys.private(note.repo_id).await? else { return Ok(Err(NOT_OURS)) };
+                let cipher = cipher.to_owned();
+                let decrypt = tokio::task::spawn_blocking(move || key.decrypt(&cipher));
+                match decrypt.await.context("decrypting a receiver")? {
+                    Ok(clear) => clear,
+                    Err(_) => return Ok(Err(NOT_OURS)),
+                }
+            }
+            (None, None) => return Ok(Err("there is no address")),
+        };
+        // A `.travis.yml` for Travis names this service, so that Travis tells it of its builds.
+        let is_here = Url::parse(&clear).is_ok_and(|url| url.origin() == self.public_url.origin());
+        Ok(if is_here { Err("this service tells itself nothing") } else { Ok(clear) })
+    }
+}
+
+fn event(word: &str) -> Option<Event> {
+    Some(match word {
+        "started" => Event::Started,
+        "finished" => Event::Finished,
+        "canceled" => Event::Canceled,
+        "errored" => Event::Errored,
+        _ => return None,
+    })
+}

@@ -1,0 +1,176 @@
+//! Requests to receivers, whose addresses anyone may write who can push.
+
+use std::error::Error as _;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::Policy;
+use url::{Host, Url};
+
+use super::addresses::may_be_told;
+use crate::executor::IpNetwork;
+
+/// Time limit for a request, from the name to the head of the answer.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Maximum length of an address, in bytes.
+const MAX_URL: usize = 2 << 10;
+/// Name of this client for receivers.
+const USER_AGENT: &str = "Trainyard (Travis CI Notifications)";
+
+/// Error: a receiver was not told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SendError {
+    /// Another try may succeed.
+    Later(String),
+    /// No other try can succeed.
+    Never(String),
+}
+
+/// A client that reaches receivers, and nothing else.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    client: reqwest::Client,
+    allowed: Arc<[IpNetwork]>,
+}
+
+/// A webhook to send.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// `owner/name` of the repository.
+    pub repo: &'a str,
+    /// The form.
+    pub body: &'a str,
+    pub signature: &'a str,
+}
+
+impl Sender {
+    /// Makes a client that may also reach these networks, and asks `names` for addresses.
+    ///
+    /// # Errors
+    /// Fails when the system's certificates cannot be read.
+    pub fn new(allowed: &[IpNetwork], names: Arc<dyn Resolve>) -> anyhow::Result<Self> {
+        let allowed: Arc<[IpNetwork]> = allowed.into();
+        // The client connects to the addresses that this returns, and asks nobody else. So no name can have another
+        // address when it is used than when it was checked.
+        let checked = CheckedNames { names, allowed: Arc::clone(&allowed) };
+        let client = reqwest::Client::builder()
+            .dns_resolver(checked)
+            // A proxy would resolve names itself, and an answer must not choose the next address.
+            .no_proxy()
+            .redirect(Policy::none())
+            .timeout(LIMIT)
+            .pool_max_idle_per_host(0)
+            .user_agent(USER_AGENT)
+            .build()?;
+        Ok(Self { client, allowed })
+    }
+
+    /// Sends a message. Nothing of the answer is read but its status.
+    ///
+    /// # Errors
+    /// Fails in words that do not contain the address: it may be a secret.
+    pub async fn send(&self, url: &str, message: Message<'_>) -> Result<u16, SendError> {
+        let url = self.check(url).map_err(|why| SendError::Never(why.to_owned()))?;
+        let request = self
+            .client
+            .post(url)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("signature", message.signature)
+            .header("travis-repo-slug", message.repo)
+            .body(message.body.to_owned());
+        match request.send().await.map(|answer| answer.status().as_u16()) {
+            Ok(status @ 200..=299) => Ok(status),
+            Ok(status @ 300..=399) => {
+                Err(SendError::Never(format!("it answered {status}, and redirections are not followed")))
+            }
+            Ok(status @ (408 | 429 | 500..)) => Err(SendError::Later(format!("it answered {status}"))),
+            Ok(status) => Err(SendError::Never(format!("it answered {status}"))),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
+    /// Checks an address as far as that goes without a name server.
+    fn check(&self, url: &str) -> Result<Url, &'static str> {
+        if url.len() > MAX_URL {
+            return Err("the address is too long");
+        }
+        let url = Url::parse(url.trim()).map_err(|_| "this is not an address")?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err("the address does not begin with https:// or http://");
+        }
+        // The client does not ask for the name of an address.
+        let literal = match url.host() {
+            Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+            Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+            _ => None,
+        };
+        if literal.is_some_and(|address| !may_be_told(address, &self.allowed)) {
+            return Err(FORBIDDEN);
+        }
+        match url.port_or_known_default() {
+            // Other services than web servers have the ports below 1024.
+            Some(80 | 443 | 1024..) => Ok(url),
+            _ => Err("the port is neither 80 nor 443, nor above 1023"),
+        }
+    }
+}
+
+const FORBIDDEN: &str = "the address is not on the internet, nor in notifications.allow";
+
+/// Error: a name has an address that must not be told.
+#[derive(Debug, thiserror::Error)]
+#[error("{FORBIDDEN}")]
+struct Forbidden;
+
+fn failure(error: &reqwest::Error) -> SendError {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if inner.is::<Forbidden>() {
+            return SendError::Never(FORBIDDEN.to_owned());
+        }
+        cause = inner.source();
+    }
+    let words = if error.is_timeout() {
+        "it did not answer in time"
+    } else if error.is_connect() {
+        "it cannot be reached"
+    } else {
+        "its answer is not one of a web server"
+    };
+    SendError::Later(words.to_owned())
+}
+
+/// Addresses of names, each of which may be told.
+struct CheckedNames {
+    names: Arc<dyn Resolve>,
+    allowed: Arc<[IpNetwork]>,
+}
+
+impl Resolve for CheckedNames {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (found, allowed) = (self.names.resolve(name), Arc::clone(&self.allowed));
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = found.await?.collect();
+            // A name with an address inside is refused as a whole: the next one could be that of the client's choice.
+            if !found.iter().all(|address| may_be_told(address.ip(), &allowed)) {
+                return Err(Forbidden.into());
+            }
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// The names of the system.
+#[derive(Debug)]
+pub struct SystemNames;
+
+impl Resolve for SystemNames {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            Ok(Box::new(found.collect::<Vec<_>>().into_iter()) as Addrs)
+        })
+    }
+}

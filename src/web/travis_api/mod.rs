@@ -1,0 +1,19 @@
+//! Answers in the form of Travis's API.
+
+use axum::Json;
+use axum::extract;
+use serde_json::{Value, json};
+
+use super::State;
+use super::error::InJson;
+
+/// `GET /config`: the key that signs our webhooks, for clients that verify those of Travis.
+pub(super) async fn config(extract::State(state): extract::State<State>) -> Result<Json<Value>, InJson> {
+    let key = state.notification_key.public().await?;
+    Ok(Json(json!({
+        "config": {
+            "host": state.public_url.host_str(),
+            "notifications": { "webhook": { "public_key": key.trim_end() } },
+        }
+    })))
+}
