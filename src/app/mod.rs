@@ -32,7 +32,6 @@ use crate::janitor::{self, Archiver, Duties, Janitor};
 use crate::outbox::Outbox;
 use crate::outbox::pacing::Window;
 use crate::planner::Planner;
-use crate::repo_keys::Seal;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::deliveries::DeliveryBatcher;
 use crate::store::postgres::cluster::Cluster;
@@ -126,14 +125,13 @@ impl App {
             health: web::Health::new(db.clone()),
             deliveries: DeliveryBatcher::new(db.clone()),
             keys: keys.repos.clone(),
-        variables: keys.variables.clone(),
             notification_key: keys.notifications.clone(),
             logs: Logs::new(pages.clone(), objects.clone()),
             objects: objects.clone(),
             bells: bells.clone(),
             webhook_secrets: web::WebhookSecrets::new(
                 &config.github,
-                StoredSecrets::new(db.clone(), Arc::clone(&seal)),
+                StoredSecrets::new(db.clone(), seal),
             ),
             travis: web::Travis::new(&config.travis),
             webhook_room: web::WebhookRoom::default(),
@@ -146,7 +144,7 @@ impl App {
         let mut tasks = JoinSet::new();
         let goodbye = goodbye(&config);
         tasks.spawn(endless(web::serve(listener, web::router(state), web::Bounds::default(), shutdown.clone())));
-        tasks.spawn(run_steps(config, planner, pools.clone(), bells, seal, objects, shutdown.clone()));
+        tasks.spawn(run_steps(config, planner, pools.clone(), bells, keys, objects, shutdown.clone()));
         // The database must outlive its clients.
         let stop_cluster = CancellationToken::new();
         let mut supervisor = JoinSet::new();
@@ -224,6 +222,7 @@ async fn run_steps(
         mirrors: mirrors.clone(),
         caches: caches.clone(),
         keys: keys.repos.clone(),
+        variables: keys.variables.clone(),
         objects: Some((objects.clone(), object_keys.clone())),
         logs: Logs::new(pools.jobs.clone(), objects.clone()),
         room: room.clone(),

@@ -1,7 +1,10 @@
 //! Answers in the form of Travis's API.
 
-use axum::Json;
-use axum::extract;
+mod rows;
+mod v3;
+
+use axum::routing::get;
+use axum::{Json, Router, extract};
 use serde_json::{Value, json};
 
 use super::State;
@@ -16,4 +19,21 @@ pub(super) async fn config(extract::State(state): extract::State<State>) -> Resu
             "notifications": { "webhook": { "public_key": key.trim_end() } },
         }
     })))
+}
+
+/// The API, for clients that take its address as a setting: `/api/travis`, and `/api/travis/v3` as on Travis.
+pub(super) fn routes() -> Router<State> {
+    let api = Router::new()
+        .route("/config", get(config))
+        .route("/repo/{slug}", get(v3::repo))
+        .route("/repo/github/{slug}", get(v3::repo))
+        .route("/repo/{slug}/builds", get(v3::builds))
+        .route("/build/{id}", get(v3::build))
+        .route("/build/{id}/jobs", get(v3::jobs))
+        .route("/job/{id}", get(v3::job))
+        .route("/job/{id}/log", get(v3::log))
+        .route("/owner/{login}/active", get(v3::active))
+        .route("/owner/github/{login}/active", get(v3::active))
+        .route("/repos/{owner}/{repo}/cc.xml", get(v3::cctray));
+    Router::new().nest("/api/travis/v3", api.clone()).nest("/api/travis", api)
 }

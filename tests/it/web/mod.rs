@@ -6,3 +6,4 @@ mod crons;
 mod pages;
 mod requests;
 mod restart;
+mod travis_api;
