@@ -129,10 +129,7 @@ impl App {
             logs: Logs::new(pages.clone(), objects.clone()),
             objects: objects.clone(),
             bells: bells.clone(),
-            webhook_secrets: web::WebhookSecrets::new(
-                &config.github,
-                StoredSecrets::new(db.clone(), seal),
-            ),
+            webhook_secrets: web::WebhookSecrets::new(&config.github, StoredSecrets::new(db.clone(), seal)),
             travis: web::Travis::new(&config.travis),
             webhook_room: web::WebhookRoom::default(),
             limits: web::Limits::default(),

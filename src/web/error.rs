@@ -108,7 +108,9 @@ impl Error {
             Self::NoWebhookSecret => "Webhooks cannot be verified: the operator has to set github.webhook_secret \
                 to the secret that GitHub signs them with."
                 .to_owned(),
-            Self::TooLarge(most) => format!("The body is larger than {}, which is the most here.", bytesize::ByteSize::b(*most as u64)),
+            Self::TooLarge(most) => {
+                format!("The body is larger than {}, which is the most here.", bytesize::ByteSize::b(*most as u64))
+            }
             Self::TooSlow => "The body did not arrive in time.".to_owned(),
             Self::Busy => "There are too many requests at the moment. Try again in a few seconds.".to_owned(),
             Self::NoStorage(_) => "The storage of logs and artifacts does not answer. Nothing is lost; try again in a \
