@@ -27,7 +27,7 @@ pub use self::secrets::{stored_secrets, variables};
 pub use self::work::work;
 use crate::config::Config;
 use crate::github::Client;
-use crate::intake::Intake;
+use crate::intake::{CHECK_INTERVAL, Intake};
 use crate::janitor::{self, Archiver, Duties, Janitor};
 use crate::outbox::Outbox;
 use crate::outbox::pacing::Window;
@@ -50,6 +50,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const DATABASE_RETRY: Duration = Duration::from_secs(2);
 /// Number of statuses that are posted at once, so that one slow answer does not delay the others.
 const POSTERS: usize = 4;
+/// Time between two looks for repositories whose heads are to be checked.
+const HEADS_ROUND: Duration = Duration::from_secs(60);
 /// Number of deliveries that are handled at once: fetches wait for the network.
 const INTAKES: usize = 4;
 /// Time to post the statuses of jobs that a stop has canceled.
@@ -266,6 +268,7 @@ async fn run_steps(
     for _ in 0..INTAKES {
         tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));
     }
+    tasks.spawn(endless(heads_loop(intake, shutdown.clone())));
     let janitor = Janitor::new(Duties::Installation, Database { pool: db, bells }, workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
     all_until(tasks, &shutdown).await
@@ -338,6 +341,24 @@ async fn intake_loop(intake: Intake, bells: Bells, shutdown: CancellationToken) 
             Ok(true) => {}
             Ok(false) => sleep_until_rung(&bells.intake, &shutdown).await,
             Err(failure) => after_failure("intake", &failure, &shutdown).await,
+        }
+    }
+}
+
+/// Checks all repositories at the start, and each of them once an hour.
+async fn heads_loop(intake: Intake, shutdown: CancellationToken) {
+    let mut interval = Duration::ZERO;
+    while !shutdown.is_cancelled() {
+        tokio::select! {
+            checked = intake.check_heads(interval) => match checked {
+                Ok(_) => interval = CHECK_INTERVAL,
+                Err(failure) => warn!("checking the heads: {failure:#}"),
+            },
+            () = shutdown.cancelled() => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(HEADS_ROUND) => {}
+            () = shutdown.cancelled() => {}
         }
     }
 }

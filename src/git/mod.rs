@@ -7,6 +7,7 @@
 mod changes;
 mod checkout;
 mod command;
+mod heads;
 mod remote_file;
 mod maintenance;
 mod work_tree;

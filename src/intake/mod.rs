@@ -3,6 +3,7 @@
 //! Nothing is written before that transaction, so a crash at any point only means that the step is repeated.
 
 mod forks;
+mod heads;
 mod imports;
 mod look;
 mod passed_on_travis;
@@ -15,6 +16,7 @@ use sqlx::PgPool;
 use tracing::{error, info, warn};
 
 pub use self::forks::{ForkPolicy, ForksConfig};
+pub use self::heads::CHECK_INTERVAL;
 use self::proof::Unproven;
 use self::tries::{FETCH_TRIES, LAST_TRY, MAX_TRIES, NotYet};
 pub use self::tries::{HOLD, LONGEST_WAIT};
@@ -27,6 +29,7 @@ use crate::plan::{self, Plan};
 use crate::planner::Planner;
 use crate::store::builds::{self, NewBuild};
 use crate::store::deliveries::{self, Delivery};
+use crate::store::heads::FOUND;
 use crate::store::queue::NewJob;
 use crate::store::queue::superseded::Cancels;
 use crate::store::repos::{self, RepoFacts};
@@ -79,7 +82,7 @@ impl Intake {
             let (built, plan) = self.look(&remote, &repository.default_branch, &mut trigger, configs).await?;
             anyhow::Ok((built, plan))
         };
-        let (built_sha, plan) = match looked.await {
+        let (built_sha, mut plan) = match looked.await {
             Ok(looked) => looked,
             Err(error) => match error.downcast_ref() {
                 Some(Unproven::Contradicted(_)) => return Err(NotYet::Refused(error.to_string())),
@@ -93,6 +96,9 @@ impl Intake {
                 None => (trigger.sha.clone(), unbuilt::not_prepared(&error)),
             },
         };
+        if trigger.sender.as_deref() == Some(FOUND) && plan.skip.is_none() {
+            plan.problems.push(unbuilt::found());
+        }
         self.insert(delivery, &repository, &trigger, &built_sha, plan, None).await?;
         Ok(())
     }
@@ -141,6 +147,11 @@ impl Intake {
                     clone_url: self.github.clone_url(&repository.name).into(),
                 };
                 let repo = repos::upsert(&mut tx, &facts).await?;
+                if let Some(number) = builds::built(&mut tx, repo, trigger).await? {
+                    let outcome = format!("no build: the commit was built already, as {}#{number}", trigger.repo);
+                    deliveries::done(&mut tx, delivery, &outcome, None).await?;
+                    return Ok(tx.commit().await?);
+                }
                 let jobs: Vec<NewJob> = plan.jobs.iter().map(|job| self.new_job(job, trigger)).collect();
                 let new = NewBuild {
                     delivery: Some(delivery),

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use super::tries::NotYet;
 use super::{Asked, Intake};
-use crate::domain::{BuildRequest, Trigger};
+use crate::domain::{BuildRequest, Trigger, TriggerKind};
 use crate::git::Remote;
 use crate::github::event::Repository;
 use crate::store::deliveries::Delivery;
@@ -17,7 +17,7 @@ impl Intake {
             serde_json::from_slice(&delivery.body).map_err(|error| NotYet::Never(format!("no request: {error}")))?;
         let facts = repos::facts(&self.db, request.repo).await.context("reading the repository")?;
         let facts = facts.ok_or_else(|| NotYet::Never("the repository was deleted".to_owned()))?;
-        let BuildRequest { kind, branch, sha, message, requested_by, configs, .. } = request;
+        let BuildRequest { kind, branch, sha, before, message, requested_by, configs, .. } = request;
         let sha = match sha {
             Some(sha) => sha,
             None => {
@@ -27,8 +27,11 @@ impl Intake {
                 tip.ok_or_else(|| NotYet::Never(format!("no build: {} has no branch {branch}", facts.name)))?
             }
         };
-        let trigger =
-            Trigger { kind, message, sender: Some(requested_by), ..Trigger::push(facts.name.clone(), &branch, sha) };
+        let push = Trigger::push(facts.name.clone(), &branch, sha);
+        let mut trigger = Trigger { kind, before, message, sender: Some(requested_by), ..push };
+        if kind == TriggerKind::Tag {
+            trigger.tag = trigger.branch.take();
+        }
         let repository = Repository {
             id: facts.github_id,
             name: facts.name,

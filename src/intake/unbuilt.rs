@@ -1,20 +1,22 @@
-//! Plans of commits from which nothing can be built, for a reason that is not in their files.
+//! Plans of commits from which nothing can be built, for a reason that is not in their files; and the notice of a build
+//! that no webhook asked for.
 
 use crate::domain::{Problem, Severity};
 use crate::plan::Plan;
 use crate::planner::PlanError;
 
+fn of_build(severity: Severity, rule: &str, message: String) -> Problem {
+    Problem { severity, rule: rule.to_owned(), message, file: None, line: None, column: None, key: None }
+}
+
 fn errored(rule: &str, message: String) -> Plan {
-    let problem = Problem {
-        severity: Severity::Error,
-        rule: rule.to_owned(),
-        message,
-        file: None,
-        line: None,
-        column: None,
-        key: None,
-    };
-    Plan { problems: vec![problem], ..Plan::default() }
+    Plan { problems: vec![of_build(Severity::Error, rule, message)], ..Plan::default() }
+}
+
+/// Returns the notice of a build whose push was found by a check of the heads.
+pub(super) fn found() -> Problem {
+    let message = "this push was found at a check of the heads: no webhook came".to_owned();
+    of_build(Severity::Info, "found-push", message)
 }
 
 /// Returns the plan of a commit that cannot be planned.

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 
+use super::heads::FOUND;
 use super::queue::superseded::{self, Cancels};
 use super::queue::{self, NewJob, Origin, rollup};
 use super::wishes::{self, NewWish};
@@ -120,6 +121,29 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     }
     rollup::wish_status(tx, id).await?;
     Ok(Created { id, number })
+}
+
+/// Returns the number of an earlier build of the same push, if one of the two was found by a check of the heads. The
+/// caller has locked the repository's row.
+pub async fn built(tx: &mut PgConnection, repo: RepoId, trigger: &Trigger) -> sqlx::Result<Option<i32>> {
+    if !matches!(trigger.kind, TriggerKind::Push | TriggerKind::Tag) {
+        return Ok(None);
+    }
+    sqlx::query_scalar(
+        "select number from build
+         where repo_id = $1 and sha = $2 and kind = $3 and branch is not distinct from $4 and tag is not distinct from $5
+             and (sender = $6 or $7 = $6)
+         order by id limit 1",
+    )
+    .bind(repo)
+    .bind(&trigger.sha)
+    .bind(trigger.kind)
+    .bind(&trigger.branch)
+    .bind(&trigger.tag)
+    .bind(FOUND)
+    .bind(&trigger.sender)
+    .fetch_optional(tx)
+    .await
 }
 
 async fn page_path(tx: &mut PgConnection, repo: RepoId, number: i32) -> sqlx::Result<String> {

@@ -119,6 +119,7 @@ pub async fn run_due(db: &PgPool) -> sqlx::Result<usize> {
             kind: TriggerKind::Cron,
             branch: due.branch.clone(),
             sha: None,
+            before: None,
             message: None,
             requested_by: "cron".to_owned(),
             configs: Vec::new(),

@@ -169,6 +169,7 @@ fn asked(repo: &Repo, who: String, wanted: Wanted) -> Result<BuildRequest, Error
         kind: TriggerKind::Api,
         branch,
         sha: wanted.sha,
+        before: None,
         message: wanted.message,
         requested_by: who,
         configs: requested,

@@ -2,6 +2,7 @@
 
 mod checkout;
 mod deploy;
+mod heads;
 mod import;
 mod indexes;
 mod outbox;

@@ -120,6 +120,7 @@ async fn bad_requests_and_floods_are_refused() {
         kind: TriggerKind::Api,
         branch: "main".to_owned(),
         sha: None,
+        before: None,
         message: None,
         requested_by: "anna".to_owned(),
         configs: Vec::new(),

@@ -7,14 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{RepoId, Sha, TriggerKind};
 
-/// A request for a build of a branch.
+/// A request for a build of a branch, or of a tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildRequest {
     pub repo: RepoId,
     pub kind: TriggerKind,
+    /// The branch; for [`TriggerKind::Tag`], the tag.
     pub branch: String,
     /// A commit of the branch; `None` for the latest.
     pub sha: Option<Sha>,
+    /// The branch's commit before the push, if there was one.
+    pub before: Option<Sha>,
     /// Replaces the commit's message.
     pub message: Option<String>,
     /// Name of the person or the schedule.

@@ -1,0 +1,69 @@
+//! Checks for pushes whose webhook never came, as during an outage: the heads of branches and tags are compared with
+//! those of the last check.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::info;
+
+use super::Intake;
+use crate::domain::RepoId;
+use crate::git::Remote;
+use crate::store::{heads, repos};
+
+/// Time between two checks of a repository.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
+/// Number of repositories that are asked at once.
+const AT_ONCE: usize = 8;
+/// Number of heads of a repository that are compared. A repository with more is left out.
+const MAX_HEADS: usize = 5_000;
+
+impl Intake {
+    /// Checks the heads of all repositories whose last check was longer ago than `interval`. Returns the number of builds
+    /// that were requested.
+    ///
+    /// # Errors
+    /// Fails when Postgres does not answer.
+    pub async fn check_heads(&self, interval: Duration) -> anyhow::Result<usize> {
+        let at_once = Arc::new(Semaphore::new(AT_ONCE));
+        let mut checks = JoinSet::new();
+        for repo in heads::due(&self.db, interval).await? {
+            let (intake, at_once) = (self.clone(), Arc::clone(&at_once));
+            checks.spawn(async move {
+                let _slot = at_once.acquire_owned().await;
+                let found = intake.check_heads_of(repo).await;
+                let recorded = heads::record_check(&intake.db, repo).await;
+                found.and_then(|found| Ok(recorded.map(|()| found)?))
+            });
+        }
+        let mut requested = 0;
+        while let Some(check) = checks.join_next().await {
+            match check? {
+                Ok(found) => requested += found,
+                // As of a repository that was deleted.
+                Err(error) => info!("the heads of a repository cannot be checked: {error:#}"),
+            }
+        }
+        if requested > 0 {
+            info!("{requested} pushes were found whose webhook never came");
+            self.bells.intake.ring();
+        }
+        Ok(requested)
+    }
+
+    async fn check_heads_of(&self, repo: RepoId) -> anyhow::Result<usize> {
+        let Some(facts) = repos::facts(&self.db, repo).await? else { return Ok(0) };
+        let url = self.github.clone_url(&facts.name);
+        let found = self.mirrors.heads(&Remote { repo: &facts.name, url: &url }).await?;
+        if found.len() > MAX_HEADS {
+            info!("{} has {} heads, which are too many to be checked", facts.name, found.len());
+            return Ok(0);
+        }
+        let mut tx = self.db.begin().await?;
+        let requested = heads::compare(&mut tx, repo, &found).await?;
+        tx.commit().await?;
+        Ok(requested)
+    }
+}
