@@ -2,6 +2,7 @@
 
 mod backup;
 mod folder;
+mod github;
 mod notify;
 mod runners;
 mod secrets;
@@ -21,9 +22,10 @@ use tracing::{error, info, warn};
 
 pub use self::backup::{SealKey, Step, backup, restore};
 use self::folder::{remove_scratch, seal, take_folder};
+use self::github::keep_app;
 use self::notify::{Keyring, notify};
 use self::runners::{Kept, mirrors, serve_runners, workers};
-pub use self::secrets::{stored_secrets, variables};
+pub use self::secrets::{Stored, github_client, stored, variables};
 pub use self::work::work;
 use crate::config::Config;
 use crate::github::Client;
@@ -34,6 +36,7 @@ use crate::outbox::pacing::Window;
 use crate::planner::Planner;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::deliveries::DeliveryBatcher;
+use crate::store::github_app::StoredApp;
 use crate::store::postgres::cluster::Cluster;
 use crate::store::queue::superseded::Cancels;
 use crate::store::wakeup::bell::Bells;
@@ -120,6 +123,7 @@ impl App {
         let objects = Objects::open(&config.storage, &config.server.data_dir)?;
         let bells = Bells::new();
         let seal = Arc::new(seal(&config.server.data_dir)?);
+        let stored_app = StoredApp::new(db.clone(), Arc::clone(&seal));
         let keys = Keyring::new(db, &seal);
         info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
         let state = web::State {
@@ -142,8 +146,13 @@ impl App {
         };
         let mut tasks = JoinSet::new();
         let goodbye = goodbye(&config);
+        let github = Client::new(&config.github)?;
+        if config.github.app_id.is_none() {
+            tasks.spawn(endless(keep_app(stored_app, github.clone(), shutdown.clone())));
+        }
         tasks.spawn(endless(web::serve(listener, web::router(state), web::Bounds::default(), shutdown.clone())));
-        tasks.spawn(run_steps(config, planner, pools.clone(), bells, keys, objects, shutdown.clone()));
+        let handles = Handles { planner, bells, keys, objects, github };
+        tasks.spawn(run_steps(config, pools.clone(), handles, shutdown.clone()));
         // The database must outlive its clients.
         let stop_cluster = CancellationToken::new();
         let mut supervisor = JoinSet::new();
@@ -178,8 +187,11 @@ fn warn_of_missing_secrets(config: &Config) {
     if config.github.webhook_secret.is_empty() && config.github.webhook_secrets.is_empty() {
         warn!("github.webhook_secret is not set: webhooks are rejected, unless trainyard webhook-secret has made one");
     }
-    if config.github.token.is_none() {
-        warn!("github.token is not set: private repositories cannot be fetched, and GitHub accepts no statuses");
+    if config.github.token.is_none() && config.github.app_id.is_none() {
+        warn!(
+            "neither github.token nor github.app_id is set: private repositories cannot be fetched, and GitHub accepts no \
+             statuses, unless trainyard setup github has registered an App"
+        );
     }
 }
 
@@ -201,14 +213,20 @@ fn explain_bind(listen: SocketAddr, error: std::io::Error) -> anyhow::Error {
     anyhow::Error::from(error).context(format!("cannot listen at {listen}: {advice}"))
 }
 
-/// Waits for Postgres, then runs every kind of step until `shutdown`.
-async fn run_steps(
-    config: Config,
+/// Handles that several kinds of steps use.
+struct Handles {
     planner: Planner,
-    pools: Pools,
     bells: Bells,
     keys: Keyring,
     objects: Objects,
+    github: Client,
+}
+
+/// Waits for Postgres, then runs every kind of step until `shutdown`.
+async fn run_steps(
+    config: Config,
+    pools: Pools,
+    Handles { planner, bells, keys, objects, github }: Handles,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let db = pools.steps;
@@ -219,6 +237,7 @@ async fn run_steps(
     let object_keys = Keys { instance: instance.clone() };
     let kept = Kept {
         mirrors: mirrors.clone(),
+        github: github.clone(),
         caches: caches.clone(),
         keys: keys.repos.clone(),
         variables: keys.variables.clone(),
@@ -249,7 +268,6 @@ async fn run_steps(
     );
     tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));
     planner.warm_up();
-    let github = Client::new(&config.github)?;
     let windows = Window::of(config.github.statuses_per_minute, config.github.statuses_per_hour);
     let outbox = Outbox::new(db.clone(), github.clone(), config.server.public_url, windows);
     for _ in 0..POSTERS {

@@ -11,7 +11,8 @@ use tracing::{error, warn};
 
 use super::DATABASE_RETRY;
 use crate::config::Config;
-use crate::git::{Credentials, Mirrors};
+use crate::git::Mirrors;
+use crate::github::Client;
 use crate::janitor::Duties;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::alerts;
@@ -22,14 +23,13 @@ use crate::worker::{Database, Settings, Worker};
 
 /// Returns the mirrors of this machine.
 pub(super) fn mirrors(config: &Config, room: &Room) -> Mirrors {
-    let credentials =
-        config.github.token.clone().map(|token| Credentials { origin: config.github.clone_origin(), token });
-    Mirrors::new(config.server.data_dir.join("mirrors"), credentials, &config.git, room.clone())
+    Mirrors::new(config.server.data_dir.join("mirrors"), &config.git, room.clone())
 }
 
 /// Stores that the workers use.
 pub(super) struct Kept {
     pub(super) mirrors: Mirrors,
+    pub(super) github: Client,
     pub(super) caches: Caches,
     pub(super) keys: RepoKeys,
     pub(super) variables: Variables,
@@ -46,7 +46,7 @@ pub(super) fn workers(
     kept: Kept,
     instance: &str,
 ) -> anyhow::Result<Vec<Arc<Worker>>> {
-    let Kept { mirrors, caches, keys, variables, objects, logs, room } = kept;
+    let Kept { mirrors, github, caches, keys, variables, objects, logs, room } = kept;
     let settings = Settings {
         images: config.images.clone(),
         limits: config.limits.clone(),
@@ -55,6 +55,7 @@ pub(super) fn workers(
         gpu: config.gpu.clone(),
         queue: config.queue,
         public_url: config.server.public_url.clone(),
+        github,
         github_api: config.github.api_url.clone(),
         scratch: config.server.data_dir.join("scratch"),
         keys,

@@ -6,16 +6,28 @@ use anyhow::Context as _;
 use sqlx::PgPool;
 
 use super::folder::seal_of_server;
+use super::github::keys;
 use crate::config::Config;
+use crate::github::Client;
+use crate::store::github_app::StoredApp;
 use crate::store::postgres::examine;
 use crate::store::variables::Variables;
 use crate::store::webhook_secrets::StoredSecrets;
 
-/// Opens the secrets of webhooks in the database of a service on this machine.
+/// The credentials for GitHub in the database of a service.
+#[derive(Debug)]
+pub struct Stored {
+    pub secrets: StoredSecrets,
+    pub app: StoredApp,
+    /// GitHub, without the stored App.
+    pub client: Client,
+}
+
+/// Opens the credentials in the database of a service on this machine.
 ///
 /// # Errors
 /// Fails when the service is not running, and when its folder or its database cannot be read.
-pub async fn stored_secrets(config: &Config) -> anyhow::Result<StoredSecrets> {
+pub async fn stored(config: &Config) -> anyhow::Result<Stored> {
     let data = &config.server.data_dir;
     let options = match config.database.options()? {
         Some(options) => options,
@@ -24,7 +36,27 @@ pub async fn stored_secrets(config: &Config) -> anyhow::Result<StoredSecrets> {
         })?,
     };
     let seal = Arc::new(seal_of_server(data)?);
-    Ok(StoredSecrets::new(config.database.pools(options).steps, seal))
+    let db = config.database.pools(options).steps;
+    Ok(Stored {
+        secrets: StoredSecrets::new(db.clone(), Arc::clone(&seal)),
+        app: StoredApp::new(db, seal),
+        client: Client::new(&config.github)?,
+    })
+}
+
+/// Returns a client of GitHub with the configured App, or with the stored one if that can be read.
+///
+/// # Errors
+/// Fails when the configuration cannot be used.
+pub async fn github_client(config: &Config) -> anyhow::Result<Client> {
+    let client = Client::new(&config.github)?;
+    if !client.has_app()
+        && let Ok(stored) = stored(config).await
+        && let Ok(Some(app)) = stored.app.read().await
+    {
+        client.set_app(keys(&app)?);
+    }
+    Ok(client)
 }
 
 /// Returns the variables of repositories in this database, which is that of a service on this machine.

@@ -14,12 +14,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::folder::{remove_scratch, seal_of_server, take_folder};
+use super::github::keep_app;
 use super::runners::{Kept, mirrors, serve_runners, workers};
 use super::{DATABASE_RETRY, GOODBYE, all_until, archiver_loop, endless, janitor_loop};
 use crate::config::Config;
+use crate::github::Client;
 use crate::janitor::{self, Archiver, Duties, Janitor};
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store;
+use crate::store::github_app::StoredApp;
 use crate::store::postgres::examine::{Schema, schema};
 use crate::store::repo_keys::RepoKeys;
 use crate::store::variables::Variables;
@@ -40,18 +43,21 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     // Held as long as the process lives.
     let _lock = take_folder(&data)?;
     remove_scratch(&data)?;
-    let seal = seal_of_server(&data)?;
+    let seal = Arc::new(seal_of_server(&data)?);
     if !is_ready(&options, &shutdown).await? {
         return Ok(());
     }
     let pools = config.database.pools(options.clone());
     let db = pools.steps.clone();
     let instance = store::instance(&db).await.context("reading the installation's id from Postgres")?;
-    let seal = Arc::new(seal);
-    let (keys, variables) = (RepoKeys::new(db.clone(), Arc::clone(&seal)), Variables::new(db.clone(), seal));
+    let keys = RepoKeys::new(db.clone(), Arc::clone(&seal));
+    let variables = Variables::new(db.clone(), Arc::clone(&seal));
     check_seal(&keys, &data).await?;
-    if config.github.token.is_none() {
-        warn!("github.token is not set: jobs of private repositories cannot be fetched here");
+    if config.github.token.is_none() && config.github.app_id.is_none() {
+        warn!(
+            "neither github.token nor github.app_id is set: jobs of private repositories cannot be fetched here, unless \
+             trainyard setup github has registered an App"
+        );
     }
     let names: Vec<&str> = config.runner.iter().map(|runner| runner.name.as_str()).collect();
     info!("working for the runners {}", names.join(", "));
@@ -59,6 +65,7 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     let of_jobs = Database { pool: pools.jobs.clone(), bells: bells.clone() };
     let room = Room::new(data.clone(), config.storage.least_free);
     let mirrors = mirrors(&config, &room);
+    let github = Client::new(&config.github)?;
     let (objects, object_keys) = (Objects::open(&config.storage, &data)?, Keys { instance: instance.clone() });
     // The server cannot read a folder of this machine.
     let shared = objects.folder().is_none().then(|| (objects.clone(), object_keys.clone()));
@@ -67,6 +74,7 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     }
     let kept = Kept {
         mirrors: mirrors.clone(),
+        github: github.clone(),
         caches: caches.clone(),
         keys,
         variables,
@@ -76,6 +84,10 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     };
     let workers = workers(&config, &of_jobs, kept, &instance)?;
     let mut tasks = JoinSet::new();
+    if config.github.app_id.is_none() {
+        let stored = StoredApp::new(db.clone(), seal);
+        tasks.spawn(endless(keep_app(stored, github, shutdown.clone())));
+    }
     tasks.spawn(endless(bell_notify::keep(options.clone(), bells.clone(), shutdown.clone())));
     tasks.spawn(serve_runners(db.clone(), Duties::Runners, workers.clone(), shutdown.clone()));
     let janitor = Janitor::new(Duties::Runners, Database { pool: db.clone(), bells }, workers, room);

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use self::service::{backup, repo, serve, webhook_secret, work};
+use self::service::{backup, repo, serve, setup, webhook_secret, work};
 use crate::planner;
 use crate::store::runner::runner_lock::RunnerLocked;
 
@@ -56,6 +56,8 @@ enum Command {
     Losses(losses::Arguments),
     /// Make a mock base model or a dummy data set, to try trainers without a download.
     Mock(mock::Arguments),
+    /// Set up the connection to GitHub.
+    Setup(setup::Arguments),
     /// Check the configuration and the machine for anything that keeps the service from working, and say what to do
     /// about it. Changes nothing.
     Doctor(doctor::Arguments),
@@ -113,6 +115,7 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Losses(arguments) => losses::run(&arguments),
         Command::Mock(arguments) => mock::run(&arguments),
+        Command::Setup(arguments) => setup::run(&arguments).await,
         Command::Doctor(arguments) => doctor::run(&arguments).await,
         Command::Backup(arguments) => backup::backup(&arguments).await,
         Command::Restore(arguments) => backup::restore(&arguments).await,

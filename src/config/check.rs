@@ -88,6 +88,7 @@ impl Config {
         for mount in &self.mount {
             self.check_mount(mount).with_context(|| format!("mount {}", mount.host.display()))?;
         }
+        self.github.app_keys()?;
         self.check_egress()?;
         self.check_gpus()?;
         self.travis.check()?;

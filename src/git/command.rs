@@ -14,9 +14,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::ExposeSecret as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
-use url::Url;
 
-use super::Credentials;
+use super::{Credentials, Remote};
 use crate::child;
 use crate::storage::Room;
 
@@ -58,6 +57,15 @@ pub enum Permanent {
          the new name is built"
     )]
     Moved,
+}
+
+/// Parts of git's messages about a server that does not accept its credentials.
+const UNAUTHORIZED: [&str; 2] = ["could not read Username", "Authentication failed"];
+
+/// Returns true if the remote did not accept the credentials, or wants some and got none.
+pub fn is_unauthorized(error: &anyhow::Error) -> bool {
+    let said = format!("{error:#}");
+    UNAUTHORIZED.iter().any(|words| said.contains(words))
 }
 
 /// Error: a folder has grown beyond the total of its bound.
@@ -150,12 +158,13 @@ pub(super) fn git(folder: &Path) -> Command {
     git
 }
 
-/// Returns a git command that may connect to `url`, with the token if there is one for that host.
-pub(super) fn over_network(folder: &Path, url: &Url, credentials: Option<&Credentials>) -> anyhow::Result<Command> {
+/// Returns a git command that may connect to a remote, with its token if that is for the remote's host.
+pub(super) fn over_network(folder: &Path, remote: &Remote<'_>) -> anyhow::Result<Command> {
+    let url = remote.url;
     ensure!(matches!(url.scheme(), "http" | "https"), "{url} is not an http or https address");
     let mut git = git(folder);
     git.env("GIT_ALLOW_PROTOCOL", "http:https");
-    if let Some(Credentials { origin, token }) = credentials.filter(|known| known.is_for(url)) {
+    if let Some(Credentials { origin, token }) = remote.credentials.filter(|known| known.is_for(url)) {
         let basic = BASE64_STANDARD.encode(format!("x-access-token:{}", token.expose_secret()));
         git.env("GIT_CONFIG_COUNT", "1")
             .env("GIT_CONFIG_KEY_0", format!("http.{}/.extraHeader", origin.ascii_serialization()))

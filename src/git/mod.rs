@@ -13,7 +13,7 @@ mod maintenance;
 mod work_tree;
 
 pub use checkout::NewHistory;
-pub use command::Permanent;
+pub use command::{Permanent, is_unauthorized};
 pub use remote_file::RemoteFileError;
 pub use work_tree::{Head, WorkTree, repo_of};
 
@@ -62,6 +62,8 @@ pub struct Remote<'a> {
     pub repo: &'a RepoName,
     /// An `http` or `https` address.
     pub url: &'a Url,
+    /// Credentials for it, if there are any.
+    pub credentials: Option<&'a Credentials>,
 }
 
 /// A token, and the only origin that may see it.
@@ -110,7 +112,6 @@ pub struct Commit {
 #[derive(Debug, Clone)]
 pub struct Mirrors {
     folder: PathBuf,
-    credentials: Option<Credentials>,
     max_fetch: ByteSize,
     room: Room,
     // One fetch at a time for each mirror: two would compete for the same refs.
@@ -122,9 +123,9 @@ pub struct Mirrors {
 impl Mirrors {
     /// Returns the mirrors in `folder`, which is created when it is first needed. Nothing is fetched when `room` finds
     /// too little space.
-    pub fn new(folder: PathBuf, credentials: Option<Credentials>, config: &GitConfig, room: Room) -> Self {
+    pub fn new(folder: PathBuf, config: &GitConfig, room: Room) -> Self {
         let max_fetch = config.max_fetch;
-        Self { folder, credentials, max_fetch, room, fetching: Arc::default(), packing: Arc::default() }
+        Self { folder, max_fetch, room, fetching: Arc::default(), packing: Arc::default() }
     }
 
     /// Returns the lack of room that keeps commits from being fetched, in words; `None` when there is enough.
@@ -145,7 +146,7 @@ impl Mirrors {
     /// # Errors
     /// Fails when the remote is unreachable, rejects the request, or does not have the commit.
     pub async fn fetch_commit(&self, remote: &Remote<'_>, sha: &Sha) -> anyhow::Result<()> {
-        if self.has(remote.repo, sha).await {
+        if self.has_commit(remote.repo, sha).await {
             return Ok(());
         }
         // Kept under its own ref, so that a forced push does not make it garbage while jobs need it.
@@ -175,7 +176,7 @@ impl Mirrors {
     /// # Errors
     /// Fails when the remote is unreachable or rejects the request.
     pub async fn tip(&self, remote: &Remote<'_>, reference: &str) -> anyhow::Result<Option<Sha>> {
-        let mut git = over_network(Path::new("/"), remote.url, self.credentials.as_ref())?;
+        let mut git = over_network(Path::new("/"), remote)?;
         // The server sends only refs of this kind, and git prints those that match.
         let kind = if reference.starts_with("refs/tags/") { "--tags" } else { "--heads" };
         // The commit of an annotated tag has a line of its own, the last one.
@@ -199,7 +200,8 @@ impl Mirrors {
         Ok(self.local(repo, &outside).await?.is_empty())
     }
 
-    async fn has(&self, repo: &RepoName, sha: &Sha) -> bool {
+    /// Returns true if the mirror has a commit.
+    pub async fn has_commit(&self, repo: &RepoName, sha: &Sha) -> bool {
         self.path(repo).join("HEAD").exists()
             && self.local(repo, &["cat-file", "-e", &format!("{sha}^{{commit}}")]).await.is_ok()
     }
@@ -221,7 +223,7 @@ impl Mirrors {
             bail!(wanting);
         }
         let is_new = self.init(remote.repo).await?;
-        let mut git = over_network(&mirror, remote.url, self.credentials.as_ref())?;
+        let mut git = over_network(&mirror, remote)?;
         git.args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--"])
             .arg(remote.url.as_str())
             .args(refspecs);

@@ -5,7 +5,9 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::command::Bound;
-use super::{FETCH_LIMIT, LOCAL_LIMIT, Mirrors, Permanent, Remote, git, over_network, run, run_within};
+use super::{
+    FETCH_LIMIT, LOCAL_LIMIT, Mirrors, Permanent, Remote, git, is_unauthorized, over_network, run, run_within,
+};
 use crate::domain::Revision;
 
 /// Ref of the fetched commit.
@@ -23,8 +25,8 @@ pub enum RemoteFileError {
 }
 
 impl Mirrors {
-    /// Fetches the bytes of a file, with the token only if `with_token` is true. Nothing is kept, and no mirror is
-    /// read: each time, the host decides again who may read what.
+    /// Fetches the bytes of a file. Nothing is kept, and no mirror is read: each time, the host decides again who may read
+    /// what.
     ///
     /// # Errors
     /// Fails when the host does not allow access to the commit, or cannot be reached; when the file does not exist, or
@@ -34,7 +36,6 @@ impl Mirrors {
         remote: &Remote<'_>,
         revision: &Revision,
         path: &str,
-        with_token: bool,
         max_bytes: usize,
     ) -> Result<Vec<u8>, RemoteFileError> {
         let folder = tempfile::tempdir().context("making a temporary folder")?;
@@ -48,7 +49,7 @@ impl Mirrors {
             Revision::Commit(sha) => vec![sha.to_string()],
         };
         for name in &names {
-            if self.fetch_shallow(folder, remote, name, with_token, max_bytes).await? {
+            if self.fetch_shallow(folder, remote, name, max_bytes).await? {
                 return file(folder, path, max_bytes).await;
             }
         }
@@ -65,11 +66,9 @@ impl Mirrors {
         folder: &Path,
         remote: &Remote<'_>,
         name: &str,
-        with_token: bool,
         max_bytes: usize,
     ) -> Result<bool, RemoteFileError> {
-        let credentials = self.credentials.as_ref().filter(|_| with_token);
-        let mut fetch = over_network(folder, remote.url, credentials)?;
+        let mut fetch = over_network(folder, remote)?;
         // A redirect could lead to another repository, which the token is not meant for.
         fetch.args(["-c", "http.followRedirects=false", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head"]);
         fetch.args(["--no-auto-maintenance", "--no-recurse-submodules", "--depth=1"]);
@@ -83,7 +82,7 @@ impl Mirrors {
         if says(&["couldn't find remote ref"]) {
             return Ok(false);
         }
-        let why = if says(&["could not read Username", "Authentication failed", "not found", "returned error: 403"]) {
+        let why = if is_unauthorized(&error) || says(&["not found", "returned error: 403"]) {
             // The host makes no difference between these, so that nobody learns which private repositories exist.
             format!("there is no repository {repo}, or this build may not read it")
         } else if says(&["not our ref"]) {

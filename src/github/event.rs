@@ -27,6 +27,8 @@ pub struct Repository {
 pub enum Event {
     /// A build of the trigger's commit.
     Build(Box<Repository>, Box<Trigger>),
+    /// The GitHub App was installed, removed or allowed something else, in these words.
+    Installations(String),
     /// No build, for this reason.
     Ignored(String),
 }
@@ -41,6 +43,7 @@ pub fn parse(event: &str, body: &[u8]) -> anyhow::Result<Event> {
     match event {
         "push" => push(read(event, body)?),
         "pull_request" => pull_request(read(event, body)?),
+        "installation" | "installation_repositories" => Ok(installations(event, read(event, body)?)),
         other => {
             let IgnoredAny = read(event, body)?;
             let reason = if other == "ping" { other.to_owned() } else { format!("{other} events ask for nothing") };
@@ -84,6 +87,24 @@ impl RepositoryPayload {
 #[derive(Deserialize)]
 struct Account {
     login: String,
+}
+
+#[derive(Deserialize)]
+struct InstallationPayload {
+    action: String,
+    installation: Installation,
+}
+
+#[derive(Deserialize)]
+struct Installation {
+    id: i64,
+    account: Account,
+}
+
+fn installations(event: &str, payload: InstallationPayload) -> Event {
+    let InstallationPayload { action, installation: Installation { id, account } } = payload;
+    let words = format!("{event} {action} for {}, number {id}", account.login);
+    Event::Installations(bounded(pg_text(&words), 300))
 }
 
 #[derive(Deserialize)]

@@ -2,7 +2,13 @@
 //!
 //! This module does not know the database: `web` and `intake` pass payloads in, and `outbox` passes wishes in.
 
+mod access;
+mod app;
+mod app_key;
+mod app_keys;
 pub mod event;
+mod installation;
+mod manifest;
 mod repository;
 mod request;
 mod secrets;
@@ -10,12 +16,18 @@ pub mod signature;
 mod status;
 mod token;
 
+pub use access::{Access, Holder, Target};
+pub use app::{AppFacts, InstallationFacts, allows};
+pub use app_key::{AppKey, NotAnAppKey};
+pub use app_keys::AppKeys;
+pub use manifest::{NewApp, manifest};
 pub use repository::KnownRepository;
 pub use secrets::{Scope, WebhookSecrets};
 pub use status::{CommitStatus, Sent};
 pub use token::Token;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -23,6 +35,8 @@ use octocrab::Octocrab;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use url::{Origin, Url};
+
+use self::installation::Installations;
 
 /// `[github]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -33,6 +47,10 @@ pub struct GitHubConfig {
     pub api_url: Url,
     /// Token that may read the repositories and write commit statuses.
     pub token: Option<SecretString>,
+    /// GitHub's number of the GitHub App.
+    pub app_id: Option<u64>,
+    /// Private keys of the GitHub App.
+    pub app_private_key: AppKeys,
     /// Secrets that sign the webhooks of all repositories.
     pub webhook_secret: WebhookSecrets,
     /// Secrets that sign the webhooks of one owner or repository.
@@ -51,6 +69,8 @@ impl Default for GitHubConfig {
         Self {
             api_url: Url::parse("https://api.github.com").unwrap_or_else(|_| unreachable!("a constant that parses")),
             token: None,
+            app_id: None,
+            app_private_key: AppKeys::default(),
             webhook_secret: WebhookSecrets::default(),
             webhook_secrets: BTreeMap::new(),
             timeout: Duration::from_secs(10),
@@ -78,6 +98,9 @@ impl GitHubConfig {
 #[derive(Debug, Clone)]
 pub struct Client {
     octocrab: Octocrab,
+    /// The personal token.
+    token: Option<SecretString>,
+    installations: Arc<Installations>,
     api_url: Url,
     clone_origin: Origin,
     timeout: Duration,
@@ -106,6 +129,9 @@ pub enum SendError {
     /// No request can express the status, as the stored name of its repository is not one.
     #[error("the status cannot be sent: {0}")]
     Unsendable(String),
+    /// GitHub gives no token for the repository; a person has to install the App there, or to allow it more.
+    #[error("{0}")]
+    NoAccess(String),
     /// GitHub rejects the request as it is; a person has to change something, such as the token's rights.
     #[error("GitHub refused ({status}): {said}")]
     Refused {
@@ -117,24 +143,28 @@ pub enum SendError {
 }
 
 impl Client {
-    /// Makes a client with the configured address and token.
+    /// Makes a client with the configured address, token and App.
     ///
     /// # Errors
-    /// Fails when the address or the token cannot be used in a request.
+    /// Fails when the address cannot be used in a request, and when the App's key cannot be read.
     pub fn new(config: &GitHubConfig) -> anyhow::Result<Self> {
         // octocrab's `retry` feature is off: its retries come at once and would multiply those of the outbox.
-        let mut builder = Octocrab::builder()
+        let octocrab = Octocrab::builder()
             .base_uri(config.api_url.as_str().trim_end_matches('/'))
             .context("github.api_url cannot be used")?
             .set_connect_timeout(Some(config.timeout))
             .set_read_timeout(Some(config.timeout))
-            .set_write_timeout(Some(config.timeout));
-        if let Some(token) = &config.token {
-            builder = builder.personal_token(token.expose_secret().to_owned());
-        }
-        let octocrab = builder.build().context("cannot make a GitHub client")?;
-        let (api_url, clone_origin) = (config.api_url.clone(), config.clone_origin());
-        Ok(Self { octocrab, api_url, clone_origin, timeout: config.timeout })
+            .set_write_timeout(Some(config.timeout))
+            .build()
+            .context("cannot make a GitHub client")?;
+        Ok(Self {
+            octocrab,
+            token: config.token.clone().filter(|token| !token.expose_secret().is_empty()),
+            installations: Arc::new(Installations::new(config.app_keys()?)),
+            api_url: config.api_url.clone(),
+            clone_origin: config.clone_origin(),
+            timeout: config.timeout,
+        })
     }
 }
 

@@ -1,9 +1,10 @@
 //! Repositories as GitHub knows them. A payload only claims to be about one.
 
-use http_body_util::{BodyExt as _, Limited};
+use http::Method;
 use serde::Deserialize;
 use url::Url;
 
+use super::access::{Access, Target};
 use super::{Client, SendError};
 use crate::domain::RepoName;
 
@@ -31,11 +32,9 @@ impl Client {
     /// # Errors
     /// Fails when GitHub did not answer, or has no such repository for this token.
     pub async fn repository(&self, name: &RepoName) -> Result<KnownRepository, SendError> {
-        let answer = self.ask::<()>(&format!("/repos/{name}"), None).await?;
-        let broken = |why: String| SendError::Broken(format!("GitHub's answer about {name} cannot be read: {why}"));
-        let body = Limited::new(answer.into_body(), MAX_DESCRIPTION).collect();
-        let body = tokio::time::timeout(self.timeout, body).await.map_err(|_| broken("it took too long".to_owned()))?;
-        let body = body.map_err(|error| broken(error.to_string()))?.to_bytes();
-        serde_json::from_slice(&body).map_err(|error| broken(error.to_string()))
+        let target = Target { repo: name, number: None };
+        let answer =
+            self.ask_about::<()>(target, Access::Metadata, Method::GET, &format!("/repos/{name}"), None).await?;
+        self.read(answer, MAX_DESCRIPTION).await
     }
 }

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Method};
+use http_body_util::{BodyExt as _, Limited};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use url::Position;
 
 use super::{Client, SendError};
@@ -14,25 +19,40 @@ pub(super) type Answer = http::Response<http_body_util::combinators::BoxBody<byt
 const REDIRECTS: [u16; 4] = [301, 302, 307, 308];
 
 impl Client {
-    /// Asks GitHub below the address of its API: with a body by POST, without one by GET. Returns the response if GitHub
-    /// accepted the request.
+    /// Sends a request below the address of GitHub's API. Returns any response.
     ///
     /// GitHub redirects requests for a repository that was renamed. Such a request is sent once more to the new place.
-    pub(super) async fn ask<B: Serialize>(&self, path: &str, body: Option<&B>) -> Result<Answer, SendError> {
-        let mut response = self.send(format!("{}{path}", self.api_url.path().trim_end_matches('/')), body).await?;
-        if let Some(route) = self.redirection(&response) {
-            response = self.send(route, body).await?;
+    pub(super) async fn follow<B: Serialize>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+        token: Option<&SecretString>,
+    ) -> Result<Answer, SendError> {
+        let route = format!("{}{path}", self.api_url.path().trim_end_matches('/'));
+        let response = self.send(method.clone(), route, body, token).await?;
+        match self.redirection(&response) {
+            Some(route) => self.send(method, route, body, token).await,
+            None => Ok(response),
         }
-        self.accepted(response).await
     }
 
-    async fn send<B: Serialize>(&self, route: String, body: Option<&B>) -> Result<Answer, SendError> {
-        let request = async {
-            match body {
-                Some(_) => self.octocrab._post(route, body).await,
-                None => self.octocrab._get(route).await,
-            }
-        };
+    /// Sends a request to a path of the API's host, which is the only one that may see the token.
+    async fn send<B: Serialize>(
+        &self,
+        method: Method,
+        path: String,
+        body: Option<&B>,
+        token: Option<&SecretString>,
+    ) -> Result<Answer, SendError> {
+        let mut request = http::request::Builder::new().method(method).uri(path);
+        if let Some(token) = token {
+            let mut header = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+                .map_err(|_| SendError::NoAccess("the token has characters that no request can carry".to_owned()))?;
+            header.set_sensitive(true);
+            request = request.header(AUTHORIZATION, header);
+        }
+        let request = async { self.octocrab.execute(self.octocrab.build_request(request, body)?).await };
         match tokio::time::timeout(self.timeout, request).await {
             Err(_) => {
                 let limit = humantime::format_duration(self.timeout);
@@ -58,7 +78,7 @@ impl Client {
     }
 
     /// Returns a response if it is a success.
-    async fn accepted(&self, response: Answer) -> Result<Answer, SendError> {
+    pub(super) async fn accepted(&self, response: Answer) -> Result<Answer, SendError> {
         let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
         let code = response.status().as_u16();
         if response.status().is_success() {
@@ -71,10 +91,15 @@ impl Client {
             // By GitHub's own clock, as ours may be wrong.
             reset_in: seconds("x-ratelimit-reset").zip(date_of(&response)).map(|(at, date)| at - date.timestamp()),
         };
-        let said = self.words_of(response).await;
+        let needed = header("x-accepted-github-permissions").filter(|_| code == 403);
+        let mut said = self.words_of(response).await;
         let words = said.to_lowercase();
         if let Some(wait) = limit.wait(code, &words) {
             return Err(SendError::RateLimited { wait, said });
+        }
+        if let Some(needed) = needed {
+            let needed: String = needed.chars().filter(|c| !c.is_control()).take(100).collect();
+            said = format!("{said}; the request needs {needed}");
         }
         Err(match code {
             422 if words.contains("maximum number of statuses") => SendError::Full { said },
@@ -83,11 +108,19 @@ impl Client {
         })
     }
 
+    /// Reads a response of at most this many bytes.
+    pub(super) async fn read<T: DeserializeOwned>(&self, answer: Answer, most: usize) -> Result<T, SendError> {
+        let broken = |why: String| SendError::Broken(format!("GitHub's answer cannot be read: {why}"));
+        let body = Limited::new(answer.into_body(), most).collect();
+        let body = tokio::time::timeout(self.timeout, body).await.map_err(|_| broken("it took too long".to_owned()))?;
+        let body = body.map_err(|error| broken(error.to_string()))?.to_bytes();
+        serde_json::from_slice(&body).map_err(|error| broken(error.to_string()))
+    }
+
     /// Returns the `message` of an error response with those of its `errors`, or its first words.
     async fn words_of(&self, response: Answer) -> String {
-        use http_body_util::BodyExt as _;
         const ENOUGH: usize = 16 * 1024;
-        let body = http_body_util::Limited::new(response.into_body(), ENOUGH);
+        let body = Limited::new(response.into_body(), ENOUGH);
         let collected = tokio::time::timeout(self.timeout, body.collect());
         let Ok(Ok(body)) = collected.await.map(|got| got.map_err(drop)) else { return "no reason given".to_owned() };
         let bytes = body.to_bytes();

@@ -1,10 +1,11 @@
 //! Commit statuses to GitHub.
 
 use chrono::{DateTime, Utc};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::Serialize;
 use url::Url;
 
+use super::access::{Access, Target};
 use super::request::date_of;
 use super::{Client, SendError};
 use crate::domain::{CommitState, RepoName, Sha};
@@ -20,6 +21,8 @@ pub struct Sent {
 #[derive(Debug, Clone)]
 pub struct CommitStatus<'a> {
     pub repo: &'a RepoName,
+    /// GitHub's number of the repository.
+    pub number: i64,
     pub sha: &'a Sha,
     pub state: CommitState,
     /// Context, such as `trainyard/push`.
@@ -51,7 +54,8 @@ impl Client {
             description: status.description,
             target_url: status.target_url.as_str(),
         };
-        let answer = self.ask(&path, Some(&body)).await?;
+        let target = Target { repo: status.repo, number: Some(status.number) };
+        let answer = self.ask_about(target, Access::Statuses, Method::POST, &path, Some(&body)).await?;
         // Another success, such as that of a list, sets no status.
         if answer.status() != StatusCode::CREATED {
             let said = "the answer is not that a status was created".to_owned();

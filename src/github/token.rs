@@ -1,6 +1,7 @@
 //! Check of the configured token with GitHub.
 
 use chrono::{DateTime, Utc};
+use http::Method;
 
 use super::request::{Answer, date_of};
 use super::{Client, SendError};
@@ -22,7 +23,7 @@ impl Client {
     /// # Errors
     /// Fails when GitHub did not answer, or did not accept the token.
     pub async fn examine(&self) -> Result<Token, SendError> {
-        match self.ask::<()>("/rate_limit", None).await {
+        match self.accepted(self.follow::<()>(Method::GET, "/rate_limit", None, self.token.as_ref()).await?).await {
             Ok(answer) => Ok(read(&answer)),
             // An Enterprise server without rate limits, which checks the token first.
             Err(SendError::Refused { status: 404, .. }) => Ok(Token::default()),

@@ -56,7 +56,9 @@ impl Intake {
     async fn check_heads_of(&self, repo: RepoId) -> anyhow::Result<usize> {
         let Some(facts) = repos::facts(&self.db, repo).await? else { return Ok(0) };
         let url = self.github.clone_url(&facts.name);
-        let found = self.mirrors.heads(&Remote { repo: &facts.name, url: &url }).await?;
+        let credentials = self.credentials(&facts.name).await?;
+        let remote = Remote { repo: &facts.name, url: &url, credentials: credentials.as_ref() };
+        let found = self.mirrors.heads(&remote).await?;
         if found.len() > MAX_HEADS {
             info!("{} has {} heads, which are too many to be checked", facts.name, found.len());
             return Ok(0);

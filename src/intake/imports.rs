@@ -12,7 +12,8 @@ use url::Url;
 
 use super::Intake;
 use crate::domain::{RepoName, Revision, Trigger};
-use crate::git::{Remote, RemoteFileError, TreeFile};
+use crate::git::{Credentials, Remote, RemoteFileError, TreeFile};
+use crate::github::SendError;
 use crate::plan;
 use crate::travis::import::{Found, Imports, Source};
 use crate::yaml::MAX_BYTES;
@@ -74,9 +75,21 @@ impl Intake {
     /// Fetches a file of another commit or repository on the same server.
     async fn elsewhere(&self, commit: &Commit<'_>, source: &Source) -> Result<Vec<u8>, RemoteFileError> {
         let url = beside(commit.remote.url, &source.repo).context("the address of the repository is unknown")?;
-        let remote = Remote { repo: &source.repo, url: &url };
-        let with_token = may_use_token(commit.trigger, &source.repo);
-        self.mirrors.remote_file(&remote, &source.revision, &source.path, with_token, MAX_BYTES).await
+        let own = commit.remote.credentials.filter(|_| source.repo == commit.trigger.repo);
+        let credentials = match may_use_token(commit.trigger, &source.repo) {
+            true if own.is_none() => self.credentials_of_other(&source.repo).await?,
+            _ => None,
+        };
+        let remote = Remote { repo: &source.repo, url: &url, credentials: own.or(credentials.as_ref()) };
+        self.mirrors.remote_file(&remote, &source.revision, &source.path, MAX_BYTES).await
+    }
+
+    /// Returns the credentials for another repository than the build's own. Without any, it may still be public.
+    async fn credentials_of_other(&self, repo: &RepoName) -> anyhow::Result<Option<Credentials>> {
+        match self.github.git_credentials(repo).await {
+            Err(SendError::NoAccess(_)) => Ok(None),
+            credentials => Ok(credentials?),
+        }
     }
 }
 

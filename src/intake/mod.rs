@@ -21,7 +21,7 @@ use self::proof::Unproven;
 use self::tries::{FETCH_TRIES, LAST_TRY, MAX_TRIES, NotYet};
 pub use self::tries::{HOLD, LONGEST_WAIT};
 use crate::domain::{BuildState, RequestConfig, Sha, Trigger};
-use crate::git::{Mirrors, Permanent, Remote};
+use crate::git::{Mirrors, Permanent, Remote, is_unauthorized};
 use crate::github::Client;
 use crate::github::event::Repository;
 use crate::gpu::{self, Asking};
@@ -78,9 +78,15 @@ impl Intake {
         }
         let looked = async {
             let url = self.address(&repository).await?;
-            let remote = Remote { repo: &repository.name, url: &url };
-            let (built, plan) = self.look(&remote, &repository.default_branch, &mut trigger, configs).await?;
-            anyhow::Ok((built, plan))
+            let credentials = self.credentials(&repository.name).await?;
+            let remote = Remote { repo: &repository.name, url: &url, credentials: credentials.as_ref() };
+            let looked = self.look(&remote, &repository.default_branch, &mut trigger, configs).await;
+            if let (Err(error), Some(credentials)) = (&looked, &credentials)
+                && is_unauthorized(error)
+            {
+                self.github.git_credentials_refused(&repository.name, credentials).await;
+            }
+            looked
         };
         let (built_sha, mut plan) = match looked.await {
             Ok(looked) => looked,

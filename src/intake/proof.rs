@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use url::Url;
 
 use super::Intake;
-use crate::domain::{PullRequest, Sha, Trigger};
-use crate::git::Remote;
+use crate::domain::{PullRequest, RepoName, Sha, Trigger};
+use crate::git::{Credentials, Remote};
 use crate::github::SendError;
 use crate::github::event::Repository;
 use crate::store::repos;
@@ -30,7 +30,28 @@ pub(super) enum Unproven {
     Unanswered(Duration, String),
 }
 
+/// Returns the consequence of GitHub's refusal for a delivery.
+fn unproven(error: &SendError, what: &str) -> Unproven {
+    let why = format!("{what}: {error}");
+    match error {
+        SendError::RateLimited { wait, .. } => Unproven::Unanswered(*wait, why),
+        SendError::Broken(_) => Unproven::Unanswered(Duration::ZERO, why),
+        SendError::NoAccess(_) | SendError::Refused { .. } | SendError::Full { .. } | SendError::Unsendable(_) => {
+            Unproven::Hidden(why)
+        }
+    }
+}
+
 impl Intake {
+    /// Returns the credentials with which git fetches a repository.
+    ///
+    /// # Errors
+    /// Fails with [`Unproven`] when GitHub gives none.
+    pub(super) async fn credentials(&self, repo: &RepoName) -> Result<Option<Credentials>, Unproven> {
+        let credentials = self.github.git_credentials(repo).await;
+        credentials.map_err(|error| unproven(&error, &format!("{repo} cannot be fetched")))
+    }
+
     /// Returns the address of a payload's repository, once its number and its name belong together. The payload's own
     /// address only has to be on the same server: it could lead to another repository.
     ///
@@ -47,16 +68,8 @@ impl Intake {
         // A stored pair was confirmed before. A new pair is a new repository, or one with a new name.
         if !repos::is_known(&self.db, repository.id, &repository.name).await.context("reading the repositories")? {
             let name = &repository.name;
-            let known = self.github.repository(name).await.map_err(|error| {
-                let why = format!("GitHub does not confirm the name {name}: {error}");
-                match error {
-                    SendError::RateLimited { wait, .. } => Unproven::Unanswered(wait, why),
-                    SendError::Broken(_) => Unproven::Unanswered(Duration::ZERO, why),
-                    SendError::Refused { .. } | SendError::Full { .. } | SendError::Unsendable(_) => {
-                        Unproven::Hidden(why)
-                    }
-                }
-            })?;
+            let known = self.github.repository(name).await;
+            let known = known.map_err(|error| unproven(&error, &format!("GitHub does not confirm the name {name}")))?;
             let is_named = known.full_name.eq_ignore_ascii_case(&name.to_string());
             if known.id == repository.id && !is_named {
                 return Err(Unproven::Hidden(format!("{name} is called {} by now", known.full_name)).into());

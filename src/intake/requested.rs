@@ -22,7 +22,8 @@ impl Intake {
             Some(sha) => sha,
             None => {
                 let url = self.github.clone_url(&facts.name);
-                let remote = Remote { repo: &facts.name, url: &url };
+                let credentials = self.credentials(&facts.name).await.map_err(anyhow::Error::from)?;
+                let remote = Remote { repo: &facts.name, url: &url, credentials: credentials.as_ref() };
                 let tip = self.mirrors.tip(&remote, &format!("refs/heads/{branch}")).await?;
                 tip.ok_or_else(|| NotYet::Never(format!("no build: {} has no branch {branch}", facts.name)))?
             }

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::{Asked, Intake};
 use crate::github::event::{self, Event};
 use crate::store::deliveries::{self, Delivery, Source};
+use crate::store::wishes;
 
 /// Time for which a try has its delivery to itself. A try that lives renews it, so a delivery whose process has crashed,
 /// or was not told of it, waits no longer than this.
@@ -86,6 +87,7 @@ impl Intake {
         let asked = match delivery.source {
             Source::GitHub => match event::parse(&delivery.event, &delivery.body) {
                 Ok(Event::Build(repository, trigger)) => Asked::of(*repository, *trigger),
+                Ok(Event::Installations(words)) => return self.installations_changed(&words).await,
                 Ok(Event::Ignored(reason)) => return Err(NotYet::Never(reason)),
                 Err(error) => return Err(NotYet::Never(format!("{error:#}"))),
             },
@@ -100,6 +102,14 @@ impl Intake {
             return self.give_up(delivery, &asked.repository, &asked.trigger).await;
         }
         self.build(delivery, asked).await
+    }
+
+    async fn installations_changed(&self, words: &str) -> Result<(), NotYet> {
+        self.github.forget_installations();
+        // Statuses may have been refused for want of the App.
+        wishes::all_due(&self.db).await.context("making the statuses due")?;
+        self.bells.outbox.ring();
+        Err(NotYet::Never(format!("{words}: GitHub is asked again where the App is installed")))
     }
 
     /// Records what a try has come to.

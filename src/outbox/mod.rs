@@ -1,10 +1,12 @@
 //! The outbox: it makes GitHub show the wished statuses, and never an older one.
 
+mod paces;
 pub mod pacing;
 
 pub use self::pacing::LONGEST_PAUSE;
 
 use std::fmt::Display;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,9 +17,10 @@ use tokio::sync::OnceCell;
 use tracing::{info, warn};
 use url::Url;
 
-use self::pacing::{Answer, Consequence, Pacing, Request, Window};
+use self::paces::{Paces, installation_of};
+use self::pacing::{Answer, Consequence, Request, Window};
 use crate::domain::RepoName;
-use crate::github::{Client, CommitStatus, SendError, Sent};
+use crate::github::{Access, Client, CommitStatus, Holder, SendError, Sent, Target};
 use crate::store::alerts;
 use crate::store::wishes::{self, Failure, Wish};
 
@@ -38,20 +41,26 @@ pub struct Outbox {
     github: Client,
     public_url: Url,
     windows: Vec<Window>,
-    // GitHub's limits apply to every request of ours, so all steps share the pace. It is read from Postgres first.
-    pacing: Arc<OnceCell<Mutex<Pacing>>>,
+    // GitHub's limits apply to every request of ours, so all steps share the paces. They are read from Postgres first.
+    paces: Arc<OnceCell<Mutex<Paces>>>,
+    /// Changes of the App's installations that the paces know.
+    known_changes: Arc<AtomicUsize>,
 }
 
 impl Outbox {
     /// Returns an outbox whose statuses link to pages under `public_url`, and that keeps within these windows.
     pub fn new(db: PgPool, github: Client, public_url: Url, windows: Vec<Window>) -> Self {
-        Self { db, github, public_url, windows, pacing: Arc::default() }
+        Self { db, github, public_url, windows, paces: Arc::default(), known_changes: Arc::default() }
     }
 
     /// Sends the most urgent due wish once. Returns false if none is due. GitHub's refusal is not an error of this step:
     /// it is recorded with the wish.
     pub async fn step(&self) -> anyhow::Result<bool> {
-        let choice = self.pacing().await?.choice(Instant::now());
+        let changes = self.github.installation_changes();
+        if self.known_changes.swap(changes, Ordering::Relaxed) != changes {
+            self.paces().await?.forget_refusals();
+        }
+        let choice = self.paces().await?.choice(self.github.has_app(), Instant::now());
         let Some(choice) = choice else {
             self.report_pace().await?;
             return Ok(false);
@@ -60,25 +69,27 @@ impl Outbox {
         let Some(wish) = wishes::take(&mut hold, &choice).await.context("reading the wishes")? else {
             return Ok(false);
         };
+        let holder = self.holder(&wish).await;
         let begun = Instant::now();
-        let (may_begin, counts) = {
-            let mut pacing = self.pacing().await?;
-            (pacing.begin(wish.repo_id, wish.urgency, begun), pacing.counts())
+        let (holder, result) = match holder {
+            Ok(holder) => {
+                if !self.begin(&wish, holder, begun).await? {
+                    // Its token has no room, or another step began since the choice. The next step chooses again.
+                    return Ok(true);
+                }
+                (Some(holder), self.post(&wish).await)
+            }
+            Err(error) => (None, Err(error)),
         };
-        if !may_begin {
-            // Another step began since the choice. The next step chooses again.
-            return Ok(true);
-        }
-        if counts {
-            wishes::request(&self.db).await.context("counting a request")?;
-        }
-        let result = self.post(&wish).await;
         let answer = result.as_ref().map_or_else(answer_of, |_| Answer::Accepted);
         let request = Request { repo: wish.repo_id, tries: wish.tries.unsigned_abs(), begun };
-        let consequence = self.pacing().await?.record(request, answer, Instant::now());
+        let consequence = match holder {
+            Some(holder) => self.paces().await?.record(holder, request, answer, Instant::now()),
+            None => self.paces().await?.record_without_token(request, answer, Instant::now()),
+        };
         match (result, consequence) {
             (Ok(sent), Consequence::Sent { due_again }) => self.record_sent(&wish, sent, due_again).await?,
-            (Err(error), Consequence::Quiet(pause)) => self.record_quiet(&wish, &error, pause).await?,
+            (Err(error), Consequence::Quiet(pause)) => self.record_quiet(&wish, holder, &error, pause).await?,
             (Err(error), Consequence::Failed(how)) => {
                 let words = error.to_string();
                 self.record_failed(&wish, &error, &Failure { error: &words, how }).await?;
@@ -90,18 +101,36 @@ impl Outbox {
         Ok(true)
     }
 
-    /// Locks the pace. An earlier process's requests still count.
-    async fn pacing(&self) -> anyhow::Result<MutexGuard<'_, Pacing>> {
+    /// Counts a request for a wish. Returns false when it has to wait.
+    async fn begin(&self, wish: &Wish, holder: Holder, now: Instant) -> anyhow::Result<bool> {
+        let (may_begin, counts) = {
+            let mut paces = self.paces().await?;
+            (paces.begin(wish.repo_id, holder, wish.urgency, now), paces.counts())
+        };
+        if may_begin && counts {
+            wishes::request(&self.db, installation_of(holder)).await.context("counting a request")?;
+        }
+        Ok(may_begin)
+    }
+
+    /// Returns the owner of the rate limit that a wish counts towards.
+    async fn holder(&self, wish: &Wish) -> Result<Holder, SendError> {
+        let repo = repo_of(wish)?;
+        self.github.holder(Target { repo: &repo, number: Some(wish.github_id) }, Access::Statuses).await
+    }
+
+    /// Locks the paces. An earlier process's requests still count.
+    async fn paces(&self) -> anyhow::Result<MutexGuard<'_, Paces>> {
         let load = async || {
             let earlier = wishes::requests(&self.db).await.context("reading the requests of the last hour")?;
-            anyhow::Ok(Mutex::new(Pacing::new(self.windows.clone(), &earlier, Instant::now())))
+            anyhow::Ok(Mutex::new(Paces::new(self.windows.clone(), &earlier, Instant::now())))
         };
-        Ok(self.pacing.get_or_try_init(load).await?.lock().unwrap_or_else(PoisonError::into_inner))
+        Ok(self.paces.get_or_try_init(load).await?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Stores an alert when statuses are late because there were too many.
     async fn report_pace(&self) -> anyhow::Result<()> {
-        let exhausted = self.pacing().await?.exhausted(Instant::now());
+        let exhausted = self.paces().await?.exhausted(Instant::now());
         if let Some(window) = exhausted.filter(|window| window.within >= LONG_WINDOW)
             && wishes::any_owed(&self.db).await?
         {
@@ -117,11 +146,11 @@ impl Outbox {
     }
 
     async fn post(&self, wish: &Wish) -> Result<Sent, SendError> {
-        let unsendable = |why: &dyn Display| SendError::Unsendable(why.to_string());
-        let repo = format!("{}/{}", wish.owner, wish.name).parse::<RepoName>().map_err(|why| unsendable(&why))?;
+        let repo = repo_of(wish)?;
         let target_url = self.public_url.join(&wish.target_path).map_err(|why| unsendable(&why))?;
         let status = CommitStatus {
             repo: &repo,
+            number: wish.github_id,
             sha: &wish.sha,
             state: wish.state,
             context: &wish.context,
@@ -152,12 +181,18 @@ impl Outbox {
     }
 
     /// Records an error that says nothing about the wish.
-    async fn record_quiet(&self, wish: &Wish, error: &SendError, pause: Duration) -> anyhow::Result<()> {
+    async fn record_quiet(
+        &self,
+        wish: &Wish,
+        holder: Option<Holder>,
+        error: &SendError,
+        pause: Duration,
+    ) -> anyhow::Result<()> {
         let message = format!("{}: {error}{}", subject(wish), advice(error));
         warn!("no status is sent for {pause:?}: {message}");
         // A restart may mend the token, but not the limit.
         if matches!(error, SendError::RateLimited { .. }) {
-            wishes::quiet(&self.db, pause).await?;
+            wishes::quiet(&self.db, holder.and_then(installation_of), pause).await?;
         }
         alerts::set(&self.db, GITHUB, Some(&message)).await?;
         Ok(())
@@ -206,9 +241,18 @@ fn answer_of(error: &SendError) -> Answer {
         SendError::Refused { status: 401, .. } => Answer::TokenRefused,
         // Not found, gone, blocked for legal reasons, or read only since it was archived: GitHub checks these before it
         // looks at the status.
-        SendError::Refused { status: 403 | 404 | 410 | 451, .. } => Answer::RepositoryRefused,
+        SendError::NoAccess(_) | SendError::Refused { status: 403 | 404 | 410 | 451, .. } => Answer::RepositoryRefused,
         SendError::Refused { .. } | SendError::Unsendable(_) => Answer::WishRefused,
     }
+}
+
+fn unsendable(why: &dyn Display) -> SendError {
+    SendError::Unsendable(why.to_string())
+}
+
+/// Returns the present name of a wish's repository.
+fn repo_of(wish: &Wish) -> Result<RepoName, SendError> {
+    format!("{}/{}", wish.owner, wish.name).parse().map_err(|why| unsendable(&why))
 }
 
 fn subject(wish: &Wish) -> String {
@@ -218,7 +262,7 @@ fn subject(wish: &Wish) -> String {
 fn advice(error: &SendError) -> &'static str {
     match error {
         SendError::Refused { status: 401 | 403 | 404, .. } => {
-            "; check that github.token is valid and may write commit statuses of this repository"
+            "; check that github.token, or the GitHub App, is valid and may write commit statuses of this repository"
         }
         _ => "",
     }

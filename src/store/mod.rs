@@ -10,6 +10,7 @@ pub mod builds;
 pub mod crons;
 pub mod delays;
 pub mod deliveries;
+pub mod github_app;
 pub mod heads;
 pub mod notification_key;
 pub mod notifications;

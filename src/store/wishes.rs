@@ -1,6 +1,7 @@
 //! Wishes: the statuses that GitHub should show. A wish is a level, not an event: a newer one replaces an unsent one,
 //! and it stays due until GitHub has accepted it, or has refused it for too long.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
@@ -75,6 +76,8 @@ pub struct Wish {
     /// Key of the row.
     pub id: i64,
     pub repo_id: RepoId,
+    /// GitHub's number of the repository.
+    pub github_id: i64,
     /// Current owner of the repository.
     pub owner: String,
     /// Current name of the repository.
@@ -96,8 +99,10 @@ pub struct Wish {
 /// The wishes that [`take`] chooses from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
-    /// Least urgent kind of wish.
-    pub least: Urgency,
+    /// Least urgent kind of wish; `None` for no wish of a repository that is not in `shares`.
+    pub least: Option<Urgency>,
+    /// Repositories with another least urgent kind.
+    pub shares: Vec<(RepoId, Urgency)>,
     /// True when wishes that failed go before all others.
     pub retries_first: bool,
     /// Repositories whose wishes have to wait.
@@ -114,11 +119,12 @@ pub async fn take(tx: &mut PgConnection, choice: &Choice) -> sqlx::Result<Option
     let held: Option<i64> = sqlx::query_scalar(concat!(
         "with owed as materialized (
              select id from wish
+             left join unnest($4::bigint[], $5::int[]) as share (repo, least) on share.repo = repo_id
              where ",
         owed!(),
         " and (tried_seq < wanted_seq or not_before <= now()) and ",
         urgency!(),
-        " <= $1 and repo_id <> all($2)
+        " <= coalesce(share.least, $1) and repo_id <> all($2)
              order by $3 and tried_seq = wanted_seq desc, ",
         urgency!(),
         ", not_before, id limit 16
@@ -128,12 +134,14 @@ pub async fn take(tx: &mut PgConnection, choice: &Choice) -> sqlx::Result<Option
     .bind(choice.least)
     .bind(&choice.without)
     .bind(choice.retries_first)
+    .bind(choice.shares.iter().map(|(repo, _)| *repo).collect::<Vec<_>>())
+    .bind(choice.shares.iter().map(|(_, least)| *least as i32).collect::<Vec<_>>())
     .fetch_optional(&mut *tx)
     .await?;
     let Some(id) = held else { return Ok(None) };
     // Read again under the lock: the wish may have been sent and replaced since the first statement.
     sqlx::query_as(concat!(
-        "select wish.id, repo_id, owner, name, sha, context, state, description, target_path, wanted_seq,
+        "select wish.id, repo_id, github_id, owner, name, sha, context, state, description, target_path, wanted_seq,
              case when tried_seq = wanted_seq then tries else 0 end as tries, ",
         urgency!(),
         " as urgency
@@ -287,34 +295,46 @@ pub struct Requests {
     pub quiet: Duration,
 }
 
-/// Records a request before it is sent, and forgets those of more than an hour ago.
-pub async fn request(db: &PgPool) -> sqlx::Result<()> {
+/// Records a request with the token of an installation, or with the personal one, before it is sent. Forgets those of
+/// more than an hour ago.
+pub async fn request(db: &PgPool, installation: Option<i64>) -> sqlx::Result<()> {
     sqlx::query(
         "with old as (delete from status_request where at < now() - interval '1 hour')
-         insert into status_request default values",
+         insert into status_request (installation) values ($1)",
     )
+    .bind(installation)
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// Records that GitHub asked for a pause.
-pub async fn quiet(db: &PgPool, pause: Duration) -> sqlx::Result<()> {
-    sqlx::query("insert into status_request (quiet_until) values (now() + $1)").bind(pause).execute(db).await?;
+/// Records that GitHub asked for a pause of requests with this token.
+pub async fn quiet(db: &PgPool, installation: Option<i64>, pause: Duration) -> sqlx::Result<()> {
+    sqlx::query("insert into status_request (quiet_until, installation) values (now() + $1, $2)")
+        .bind(pause)
+        .bind(installation)
+        .execute(db)
+        .await?;
     Ok(())
 }
 
-/// Returns the requests of the last hour. Those that a wrong clock has put into the future count as made now.
-pub async fn requests(db: &PgPool) -> sqlx::Result<Requests> {
-    let rows: Vec<(f64, Option<f64>)> = sqlx::query_as(
-        "select extract(epoch from now() - at)::float8, extract(epoch from quiet_until - now())::float8
+/// Returns the requests of the last hour, by the token's installation. Those that a wrong clock has put into the future
+/// count as made now.
+pub async fn requests(db: &PgPool) -> sqlx::Result<BTreeMap<Option<i64>, Requests>> {
+    let rows: Vec<(Option<i64>, f64, Option<f64>)> = sqlx::query_as(
+        "select installation, extract(epoch from now() - at)::float8, extract(epoch from quiet_until - now())::float8
          from status_request where at > now() - interval '1 hour' order by at",
     )
     .fetch_all(db)
     .await?;
     let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    Ok(Requests {
-        ages: rows.iter().filter(|(_, quiet)| quiet.is_none()).map(|(age, _)| seconds(*age)).collect(),
-        quiet: rows.iter().filter_map(|(_, quiet)| quiet.map(seconds)).max().unwrap_or_default(),
-    })
+    let mut requests: BTreeMap<Option<i64>, Requests> = BTreeMap::new();
+    for (installation, age, quiet) in rows {
+        let of_token = requests.entry(installation).or_default();
+        match quiet {
+            Some(quiet) => of_token.quiet = of_token.quiet.max(seconds(quiet)),
+            None => of_token.ages.push(seconds(age)),
+        }
+    }
+    Ok(requests)
 }

@@ -29,6 +29,7 @@ use url::Url;
 use crate::attempt::ImagesConfig;
 use crate::executor::{Docker, EgressRule, Engine, Limits, Mount, NvidiaSmi};
 use crate::git::Mirrors;
+use crate::github::Client;
 use crate::gpu;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::queue::{self, Claimed, QueueConfig};
@@ -69,6 +70,8 @@ pub struct Settings {
     pub queue: QueueConfig,
     /// The server's public address, for the environment of jobs.
     pub public_url: Url,
+    /// GitHub, whose tokens fetch the commits of jobs.
+    pub github: Client,
     /// GitHub's API, for the releases that jobs publish.
     pub github_api: Url,
     /// The folder in which checkouts are put together.

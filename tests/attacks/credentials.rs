@@ -16,6 +16,7 @@ use crate::support::app::{App, configuration};
 use crate::support::database;
 use crate::support::engine::program;
 use crate::support::github::{GitHub, SECRET, TOKEN};
+use crate::support::github_app::{APP_ID, Key};
 use crate::support::payload::{self, Delivery};
 use crate::support::service::Service;
 
@@ -87,7 +88,8 @@ fn assert_clean(name: &str, environment: &str) {
     let names: BTreeSet<&str> = environment.split('\0').filter_map(|pair| Some(pair.split_once('=')?.0)).collect();
     assert!(!names.iter().any(|variable| variable.starts_with("TRAINYARD")), "{name}: {names:?}");
     assert!(!names.contains("SOME_PASSWORD"), "{name}: {names:?}");
-    assert!(!environment.contains(SECRET) && !environment.contains(TOKEN), "{name}: {names:?}");
+    let has_key = Key::used().is_some_and(|key| environment.contains(key.line()));
+    assert!(!environment.contains(SECRET) && !environment.contains(TOKEN) && !has_key, "{name}: {names:?}");
 }
 
 /// Starts a command of the program with all credentials in its environment.
@@ -96,6 +98,10 @@ fn with_credentials(recording: &Recording, arguments: &[&str], config: &Path, gi
     let mut command = Command::new(PROGRAM);
     command.args(arguments).arg("--config").arg(config).stdin(Stdio::null()).env("PATH", path);
     command.env("TRAINYARD__GITHUB__TOKEN", TOKEN).env("TRAINYARD__GITHUB__WEBHOOK_SECRET", SECRET);
+    // The App is installed nowhere, so the token is used.
+    github.app.set_keys(&[Key::first()]);
+    command.env("TRAINYARD__GITHUB__APP_ID", APP_ID.to_string());
+    command.env("TRAINYARD__GITHUB__APP_PRIVATE_KEY", &Key::first().pem);
     command.env("TRAINYARD__GITHUB__API_URL", github.api_url()).env("SOME_PASSWORD", "of another program");
     command
 }

@@ -100,10 +100,14 @@ fn room() -> Room {
     Room::new(PathBuf::from("/"), ByteSize::b(0))
 }
 
-/// Returns mirrors with a small bound, and with a token for the server at `for_url`.
-fn mirrors(folder: &Path, for_url: Option<&Url>) -> Mirrors {
-    let credentials = for_url.map(|url| Credentials { origin: url.origin(), token: TOKEN.to_owned().into() });
-    Mirrors::new(folder.join("mirrors"), credentials, &GitConfig { max_fetch: SMALL }, room())
+/// Returns mirrors with a small bound.
+fn mirrors(folder: &Path) -> Mirrors {
+    Mirrors::new(folder.join("mirrors"), &GitConfig { max_fetch: SMALL }, room())
+}
+
+/// Returns a token for the server at this address.
+fn credentials(url: &Url) -> Credentials {
+    Credentials { origin: url.origin(), token: TOKEN.to_owned().into() }
 }
 
 /// A repository with one commit.
@@ -115,7 +119,13 @@ fn repo(root: &Path) -> (Repo, Sha) {
 }
 
 async fn fetch(mirrors: &Mirrors, url: &Url, sha: &Sha) -> anyhow::Result<()> {
-    mirrors.fetch_commit(&Remote { repo: &name(), url }, sha).await
+    mirrors.fetch_commit(&Remote { repo: &name(), url, credentials: None }, sha).await
+}
+
+/// Fetches a commit with a token for the server at `for_url`.
+async fn fetch_with_token(mirrors: &Mirrors, url: &Url, for_url: &Url, sha: &Sha) -> anyhow::Result<()> {
+    let credentials = credentials(for_url);
+    mirrors.fetch_commit(&Remote { repo: &name(), url, credentials: Some(&credentials) }, sha).await
 }
 
 fn permanent(fetched: anyhow::Result<()>) -> Permanent {
@@ -154,8 +164,8 @@ async fn no_redirect_carries_the_token_to_another_server() {
         let (_, sha) = repo(folder.path());
         let other = Server::hosting(folder.path()).await;
         let first = Server::redirecting(status, other.base()).await;
-        let mirrors = mirrors(folder.path(), Some(&first.url()));
-        let refused = permanent(fetch(&mirrors, &first.url(), &sha).await);
+        let mirrors = mirrors(folder.path());
+        let refused = permanent(fetch_with_token(&mirrors, &first.url(), &first.url(), &sha).await);
         assert!(matches!(refused, Permanent::Moved), "{status}: {refused}");
         assert!(refused.to_string().contains("the repository has moved"), "{refused}");
         assert_eq!(first.seen(), [true], "{status}: the server of the token gets it");
@@ -180,8 +190,9 @@ async fn no_redirect_of_the_second_request_carries_the_token() {
             }
         })
         .await;
-        let mirrors = mirrors(folder.path(), Some(&first.url()));
-        assert!(matches!(permanent(fetch(&mirrors, &first.url(), &sha).await), Permanent::Moved), "{status}");
+        let mirrors = mirrors(folder.path());
+        let refused = permanent(fetch_with_token(&mirrors, &first.url(), &first.url(), &sha).await);
+        assert!(matches!(refused, Permanent::Moved), "{status}");
         assert!(other.seen().is_empty(), "{status}");
     }
 }
@@ -193,9 +204,10 @@ async fn an_import_follows_no_redirect_with_or_without_the_token() {
         repo(folder.path());
         let other = Server::hosting(folder.path()).await;
         let first = Server::redirecting(301, other.base()).await;
-        let mirrors = mirrors(folder.path(), Some(&first.url()));
-        let remote = Remote { repo: &name(), url: &first.url() };
-        let read = mirrors.remote_file(&remote, &Revision::Default, "file.txt", with_token, 1000).await;
+        let mirrors = mirrors(folder.path());
+        let credentials = with_token.then(|| credentials(&first.url()));
+        let remote = Remote { repo: &name(), url: &first.url(), credentials: credentials.as_ref() };
+        let read = mirrors.remote_file(&remote, &Revision::Default, "file.txt", 1000).await;
         assert!(matches!(&read, Err(RemoteFileError::Refused(why)) if why.contains("has moved")), "{read:?}");
         assert_eq!((first.seen(), other.seen()), (vec![with_token], Vec::new()));
     }
@@ -208,7 +220,7 @@ async fn a_redirect_without_a_token_is_followed_and_leads_to_http_alone() {
     let other = Server::hosting(folder.path()).await;
     let first = Server::redirecting(301, other.base()).await;
     let elsewhere = "https://github.example/".parse().unwrap();
-    fetch(&mirrors(folder.path(), Some(&elsewhere)), &first.url(), &sha).await.unwrap();
+    fetch_with_token(&mirrors(folder.path()), &first.url(), &elsewhere, &sha).await.unwrap();
     assert!(!first.seen().contains(&true) && !other.seen().is_empty() && !other.seen().contains(&true));
 
     let bare = folder.path().join("bare");
@@ -216,7 +228,7 @@ async fn a_redirect_without_a_token_is_followed_and_leads_to_http_alone() {
     {
         let second = tempfile::tempdir().unwrap();
         let first = Server::redirecting(302, to.clone()).await;
-        assert!(fetch(&mirrors(second.path(), None), &first.url(), &sha).await.is_err(), "{to}");
+        assert!(fetch(&mirrors(second.path()), &first.url(), &sha).await.is_err(), "{to}");
     }
 }
 
@@ -234,7 +246,7 @@ async fn only_http_addresses_are_fetched() {
     ];
     for address in addresses {
         let url: Url = address.parse().unwrap();
-        let error = fetch(&mirrors(folder.path(), None), &url, &sha).await.unwrap_err();
+        let error = fetch(&mirrors(folder.path()), &url, &sha).await.unwrap_err();
         assert!(format!("{error:#}").contains("is not an http or https address"), "{address}: {error:#}");
     }
     assert!(!mark.exists());
@@ -308,7 +320,7 @@ async fn a_server_that_never_stops_sending_is_stopped_at_the_bound_and_nothing_i
     for objects in [1, 200] {
         let folder = tempfile::tempdir().unwrap();
         let server = endless_server(objects).await;
-        let refused = permanent(fetch(&mirrors(folder.path(), None), &server.url(), &some_sha()).await);
+        let refused = permanent(fetch(&mirrors(folder.path()), &server.url(), &some_sha()).await);
         assert_eq!(refused.to_string(), "git wrote more than 4.0 MiB to the disk (git.max_fetch)", "{objects}");
         let left = std::fs::read_dir(folder.path().join("mirrors/acme")).unwrap().count();
         assert_eq!(left, 0, "{objects}");
@@ -321,7 +333,7 @@ async fn a_large_pack_that_comes_between_two_measures_is_refused_at_each_try() {
     let folder = tempfile::tempdir().unwrap();
     let (repo, sha) = repo(folder.path());
     let server = Server::hosting(folder.path()).await;
-    let mirrors = mirrors(folder.path(), None);
+    let mirrors = mirrors(folder.path());
     fetch(&mirrors, &server.url(), &sha).await.unwrap();
     let mut noise = Vec::new();
     std::io::Read::read_to_end(
@@ -343,9 +355,9 @@ async fn a_large_pack_that_comes_between_two_measures_is_refused_at_each_try() {
 async fn an_import_from_a_server_that_never_stops_sending_is_stopped_at_the_bound() {
     let folder = tempfile::tempdir().unwrap();
     let server = endless_server(200).await;
-    let mirrors = mirrors(folder.path(), None);
-    let remote = Remote { repo: &name(), url: &server.url() };
-    let read = mirrors.remote_file(&remote, &Revision::Commit(some_sha()), "file.txt", false, 1000).await;
+    let mirrors = mirrors(folder.path());
+    let remote = Remote { repo: &name(), url: &server.url(), credentials: None };
+    let read = mirrors.remote_file(&remote, &Revision::Commit(some_sha()), "file.txt", 1000).await;
     assert!(matches!(&read, Err(RemoteFileError::Refused(why)) if why.contains("git.max_fetch")), "{read:?}");
 }
 
@@ -363,7 +375,7 @@ async fn a_fetch_that_breaks_off_leaves_nothing() {
             Body::from_stream(start).into_response()
         })
         .await;
-        let error = fetch(&mirrors(folder.path(), None), &server.url(), &some_sha()).await.unwrap_err();
+        let error = fetch(&mirrors(folder.path()), &server.url(), &some_sha()).await.unwrap_err();
         assert!(!error.is::<Permanent>(), "{objects}: a retry may succeed: {error:#}");
         assert_eq!(temporary(&folder.path().join("mirrors")), Vec::<PathBuf>::new(), "{objects}");
     }
@@ -398,7 +410,7 @@ async fn a_fetch_ends_when_the_disk_has_no_room_left() {
     let _mounted = Mounted::new(&disk, "size=512m");
     let room = Room::new(disk.clone(), ByteSize::mib(400));
     let config = GitConfig { max_fetch: ByteSize::tib(1) };
-    let mirrors = Mirrors::new(disk.join("mirrors"), None, &config, room.clone());
+    let mirrors = Mirrors::new(disk.join("mirrors"), &config, room.clone());
     let server = endless_server(200).await;
     let error = fetch(&mirrors, &server.url(), &some_sha()).await.unwrap_err();
     assert!(format!("{error:#}").contains("less than 400.0 MiB are free"), "{error:#}");
@@ -459,7 +471,7 @@ async fn a_mirror_that_many_fetches_have_filled_is_fetched_anew() {
     let folder = tempfile::tempdir().unwrap();
     let (_, sha) = repo(folder.path());
     let server = Server::hosting(folder.path()).await;
-    let mirrors = mirrors(folder.path(), None);
+    let mirrors = mirrors(folder.path());
     fetch(&mirrors, &server.url(), &sha).await.unwrap();
     let mirror = folder.path().join("mirrors/acme/styles.git");
     let old = mirror.join("objects/pack/pack-0123.pack");
@@ -495,7 +507,7 @@ async fn a_small_repository_of_large_files_is_not_checked_out() {
     let sha: Sha = repo.git(&["commit-tree", "-m", "Bomb", tree]).parse().unwrap();
     repo.git(&["push", "--quiet", "origin", &format!("{sha}:refs/heads/main")]);
     let server = Server::hosting(folder.path()).await;
-    let mirrors = mirrors(folder.path(), None);
+    let mirrors = mirrors(folder.path());
     fetch(&mirrors, &server.url(), &sha).await.unwrap();
     let into = tempfile::tempdir().unwrap();
     let wanted = Checkout::default();
@@ -511,7 +523,7 @@ async fn other_users_of_the_machine_do_not_read_mirrors() {
     let folder = tempfile::tempdir().unwrap();
     let (_, sha) = repo(folder.path());
     let server = Server::hosting(folder.path()).await;
-    let mirrors = mirrors(folder.path(), None);
+    let mirrors = mirrors(folder.path());
     fetch(&mirrors, &server.url(), &sha).await.unwrap();
     let top = folder.path().join("mirrors");
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;

@@ -13,6 +13,7 @@
 //! | `git` | 3, 6, 7 | H7, M1, M9 | a git server or a repository that fills disks or wants the token |
 //! | `caches` | 4, 6, 9 | M6, M7, M8 | forks and tags that write or read caches |
 //! | `network` | 5 | M14 | a job that looks for services inside |
+//! | `app` | 2, 6 | | a webhook without the GitHub App, and whoever looks for its tokens and its key |
 //! | `notifications` | 5, 6 | issue 16 | the author of a `.travis.yml` whose webhooks lead inside |
 //! | `credentials` | 6 | M12 | a child process or a log that holds a token |
 #![allow(missing_docs, reason = "tests say what they are by their names")]
@@ -21,6 +22,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod app;
 mod caches;
 mod credentials;
 mod deliveries;

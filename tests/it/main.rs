@@ -7,6 +7,7 @@
 mod support;
 
 mod cli;
+mod github;
 mod pipeline;
 mod runner;
 mod storage;

@@ -94,10 +94,12 @@ impl App {
         self.folder.path().join("data")
     }
 
-    /// Stops the service as Ctrl-C does. Panics when it did not end well, or has stored a credential anywhere.
+    /// Stops the service as Ctrl-C does. Panics when it did not end well, has stored a credential anywhere, or has used
+    /// an App's token for another repository.
     pub async fn stop(self) {
-        let leaks = self.leaks().await;
+        let (leaks, misused) = (self.leaks().await, self.github.app.misused());
         self.stop_with_leaks().await;
+        assert!(misused.is_empty(), "{misused:?}");
         assert!(leaks.is_empty(), "{leaks:?}");
     }
 

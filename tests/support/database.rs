@@ -14,6 +14,7 @@ use trainyard::store::output::reports::Reports;
 use trainyard::store::queue::{self, Claimed, Finish};
 
 use super::github::{SECRET, TOKEN};
+use super::github_app::{ASSERTION_PREFIX, Key, TOKEN_PREFIX, WEBHOOK_SECRET};
 
 /// Environment variable in which `scripts/with-postgres` names its server.
 const SERVER: &str = "TRAINYARD_TEST_DATABASE_URL";
@@ -98,10 +99,17 @@ pub async fn leaks(db: &PgPool, config: &Config) -> Vec<String> {
         ("GitHub's token", TOKEN.to_owned()),
         ("GitHub's token", BASE64_STANDARD.encode(format!("x-access-token:{TOKEN}"))),
         ("the webhook's secret", SECRET.to_owned()),
+        ("the App's webhook secret", WEBHOOK_SECRET.to_owned()),
+        ("an assertion of the App", ASSERTION_PREFIX.to_owned()),
+        ("a token of the App", TOKEN_PREFIX.to_owned()),
+        // As many bytes as base64 encodes whole.
+        ("a token of the App", BASE64_STANDARD.encode(&format!("x-access-token:{TOKEN_PREFIX}")[..42])),
         ("the database's address", url),
         ("the key of the seal", hex::encode(&seal)),
         ("the key of the seal", BASE64_STANDARD.encode(&seal)),
     ];
+    let key = Key::used().map(|key| ("a key of the App", key.line().to_owned()));
+    let credentials: Vec<_> = credentials.into_iter().chain(key).collect();
     let texts: Vec<&str> = credentials.iter().map(|(_, text)| text.as_str()).collect();
     let mut found = Vec::new();
     let tables = "select tablename::text from pg_tables where schemaname = 'public' order by tablename";

@@ -100,10 +100,10 @@ fn run(folder: &Path, args: &[&str], input: Stdio) -> String {
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
-/// Returns the mirrors in a folder, without a token and with the usual bounds.
+/// Returns the mirrors in a folder, with the usual bounds.
 pub fn mirrors(folder: PathBuf) -> Mirrors {
     let room = Room::new(PathBuf::from("/"), bytesize::ByteSize::b(0));
-    Mirrors::new(folder, None, &GitConfig::default(), room)
+    Mirrors::new(folder, &GitConfig::default(), room)
 }
 
 /// State of the host: the token that it requires, and the requests that it has seen.

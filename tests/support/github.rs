@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::git_host::{self, GitHost, Repo};
+use super::github_app::{self, GitHubApp};
 
 /// Token that the stand-in accepts.
 pub const TOKEN: &str = "ghp_standInTokenThatIsNoSecret";
@@ -84,6 +85,7 @@ pub struct GitHub {
     pub address: SocketAddr,
     pub root: PathBuf,
     pub git: GitHost,
+    pub app: GitHubApp,
     model: Arc<Mutex<Model>>,
     changed: Arc<Notify>,
 }
@@ -94,18 +96,21 @@ impl GitHub {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let git = GitHost::new(&root, Some(TOKEN));
-        let github = Self { address, root, git: git.clone(), model: Arc::default(), changed: Arc::default() };
+        let (app, model, changed) = (GitHubApp::default(), Arc::default(), Arc::default());
+        let github = Self { address, root, git, app, model, changed };
         let api = Router::new()
             .route("/api/v3/repos/{owner}/{repo}", get(repository))
             .route("/api/v3/repositories/{id}", get(repository_by_number))
             .route("/api/v3/repos/{owner}/{repo}/statuses/{sha}", post(create_status))
             .route("/api/v3/repositories/{id}/statuses/{sha}", post(create_status_by_number).get(statuses_by_number))
             .route("/api/v3/rate_limit", get(rate_limit))
+            .merge(github_app::routes())
             .with_state(github.clone());
         let hosted = Router::new()
-            .route("/{owner}/{repo}/{*rest}", any(git_host::serve))
+            .merge(github_app::pages())
+            .route("/{owner}/{repo}/{*rest}", any(serve_git))
             .layer(axum::extract::DefaultBodyLimit::disable())
-            .with_state(git);
+            .with_state(github.clone());
         #[expect(
             clippy::disallowed_methods,
             reason = "it ends with the test's runtime, and a panic fails its requests"
@@ -153,14 +158,23 @@ impl GitHub {
         exists.then(|| (now.to_owned(), number(former)))
     }
 
+    /// Returns the number of a repository with this present name.
+    pub(super) fn number_of(&self, name: &str) -> Option<u32> {
+        self.known(name).map(|(_, number)| number)
+    }
+
+    pub(super) fn clock_skew(&self) -> i64 {
+        self.model().clock_skew
+    }
+
     /// Returns the address at which the API has a repository with this former name.
-    fn successor(&self, name: &str) -> Option<String> {
+    pub(super) fn successor(&self, name: &str) -> Option<String> {
         let is_former = self.model().renamed.contains_key(name);
         is_former.then(|| format!("{}/repositories/{}", self.api_url(), number(name)))
     }
 
     /// Returns the present owner and name of a repository that was renamed.
-    fn name_of(&self, id: u32) -> Option<(String, String)> {
+    pub(super) fn name_of(&self, id: u32) -> Option<(String, String)> {
         let model = self.model();
         let (_, now) = model.renamed.iter().find(|(former, _)| number(former) == id)?;
         now.split_once('/').map(|(owner, repo)| (owner.to_owned(), repo.to_owned()))
@@ -272,8 +286,8 @@ async fn create_status(
     if let Some(code) = refused {
         return refusal(code, "the stand-in refuses this repository");
     }
-    if !has_token(&headers) {
-        return bad_credentials();
+    if let Err(refused) = github.check(&headers, &repo, ("statuses", "write")) {
+        return refused;
     }
     let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
     let (Some(state), Some(context), Some(description), Some(target_url)) =
@@ -351,11 +365,11 @@ impl GitHub {
     }
 }
 
-fn redirection(code: u16, to: &str) -> Response {
+pub(super) fn redirection(code: u16, to: &str) -> Response {
     (StatusCode::from_u16(code).unwrap(), [("location", to)]).into_response()
 }
 
-fn refusal(code: u16, message: &str) -> Response {
+pub(super) fn refusal(code: u16, message: &str) -> Response {
     (StatusCode::from_u16(code).unwrap(), Json(json!({ "message": message }))).into_response()
 }
 
@@ -366,7 +380,7 @@ fn full() -> Response {
     (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"message": "Validation Failed", "errors": [error]}))).into_response()
 }
 
-fn in_http(date: chrono::DateTime<chrono::Utc>) -> String {
+pub(super) fn in_http(date: chrono::DateTime<chrono::Utc>) -> String {
     date.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
@@ -382,15 +396,30 @@ async fn repository(
     if let Some(address) = github.successor(&name) {
         return redirection(301, &address);
     }
-    match github.known(&name).filter(|_| has_token(&headers)) {
-        Some((full_name, id)) => Json(json!({"id": id, "full_name": full_name, "private": false})).into_response(),
-        None => (StatusCode::NOT_FOUND, Json(json!({"message": "Not Found"}))).into_response(),
+    // A request without a token sees no private repository. One with a bad token is told so.
+    let is_installation = headers.get("authorization").is_some_and(|value| value.to_str().unwrap().contains("ghs_"));
+    match (github.check(&headers, &name, ("metadata", "read")), github.known(&name)) {
+        (Err(refused), _) if is_installation => refused,
+        (Ok(()), Some((full_name, id))) => {
+            Json(json!({"id": id, "full_name": full_name, "private": false})).into_response()
+        }
+        _ => (StatusCode::NOT_FOUND, Json(json!({"message": "Not Found"}))).into_response(),
     }
 }
 
 async fn repository_by_number(State(github): State<GitHub>, Path(id): Path<u32>, headers: HeaderMap) -> Response {
     let Some(name) = github.name_of(id) else { return StatusCode::NOT_FOUND.into_response() };
     repository(State(github), Path(name), headers).await
+}
+
+async fn serve_git(State(github): State<GitHub>, mut request: Request) -> Response {
+    if let Err(refused) = github.admit_to_git(&mut request) {
+        return refused;
+    }
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let query = RawQuery(parts.uri.query().map(str::to_owned));
+    git_host::serve(State(github.git), parts.method, parts.uri, query, parts.headers, body).await
 }
 
 async fn rate_limit(State(github): State<GitHub>, headers: HeaderMap) -> Response {

@@ -5,6 +5,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::Findings;
 use crate::config::Config;
+use crate::domain::RepoName;
 use crate::store::postgres::examine::{self, Schema};
 
 const WHAT: &str = "Postgres";
@@ -35,6 +36,17 @@ async fn private(config: &Config, found: &mut Findings) {
             }
         },
     }
+}
+
+/// Lists the repositories that the service has built lately, if its database can be read.
+pub(super) async fn repositories(config: &Config) -> Vec<RepoName> {
+    let options = match config.database.options() {
+        Ok(Some(options)) => Some(options),
+        Ok(None) => examine::private(&config.server.data_dir).await.ok().and_then(|cluster| cluster.running),
+        Err(_) => None,
+    };
+    let Some(options) = options else { return Vec::new() };
+    examine::repositories(&options).await.unwrap_or_default()
 }
 
 fn old(version: &str, major: Option<u32>, found: &mut Findings) {

@@ -3,8 +3,10 @@
 use chrono::{TimeDelta, Utc};
 use secrecy::ExposeSecret as _;
 
-use super::Findings;
-use crate::github::{Client, GitHubConfig, SendError, Token, WebhookSecrets};
+use super::{Findings, MOST_APART, github_app};
+use crate::app;
+use crate::config::Config;
+use crate::github::{GitHubConfig, SendError, Token, WebhookSecrets};
 
 const TOKEN: &str = "github.token";
 const SECRET: &str = "github.webhook_secret";
@@ -19,19 +21,25 @@ const TOO_MUCH: [&str; 6] =
     ["delete_repo", "admin:org", "admin:repo_hook", "admin:enterprise", "site_admin", "admin:public_key"];
 /// Time before a token expires from which the doctor warns.
 const SOON: TimeDelta = TimeDelta::days(14);
-const MOST_APART: TimeDelta = TimeDelta::seconds(60);
 
-pub(super) async fn check(config: &GitHubConfig, found: &mut Findings) {
+pub(super) async fn check(whole: &Config, found: &mut Findings) {
+    let config = &whole.github;
     webhook_secret(config, found);
-    let advice = format!("Create one on GitHub with the rights {RIGHTS}.");
-    if config.token.as_ref().is_none_or(|token| token.expose_secret().is_empty()) {
-        let told = "is not set: private repositories cannot be fetched, and GitHub accepts no statuses";
-        return found.problem(TOKEN, told, &advice);
-    }
-    let client = match Client::new(config) {
+    let client = match app::github_client(whole).await {
         Ok(client) => client,
         Err(error) => return found.failure("GitHub", &error),
     };
+    if client.has_app() {
+        github_app::check(whole, &client, found).await;
+    }
+    let advice = format!("Create one on GitHub with the rights {RIGHTS}.");
+    if config.token.as_ref().is_none_or(|token| token.expose_secret().is_empty()) {
+        if client.has_app() {
+            return;
+        }
+        let told = "is not set: private repositories cannot be fetched, and GitHub accepts no statuses";
+        return found.problem(TOKEN, told, &advice);
+    }
     match client.examine().await {
         Ok(token) => {
             found.ok("GitHub", format!("{} answers", config.api_url));

@@ -2,6 +2,7 @@
 
 mod database;
 mod github;
+mod github_app;
 mod machine;
 mod objects;
 mod runner;
@@ -9,6 +10,7 @@ mod tls;
 
 use std::path::PathBuf;
 
+use chrono::TimeDelta;
 use serde::Serialize;
 use serde_json::json;
 
@@ -25,6 +27,9 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
 }
+
+/// Maximum difference of this machine's clock to GitHub's.
+const MOST_APART: TimeDelta = TimeDelta::seconds(60);
 
 /// State of a part of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -92,7 +97,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             machine::check(&config, &mut found).await;
             database::check(&config, &mut found).await;
             objects::check(&config, &mut found).await;
-            github::check(&config.github, &mut found).await;
+            github::check(&config, &mut found).await;
             runner::check(&config, &mut found).await;
         }
     }

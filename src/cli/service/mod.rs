@@ -5,6 +5,7 @@ mod cron;
 mod database;
 pub(super) mod repo;
 pub(super) mod serve;
+pub(super) mod setup;
 mod variable;
 pub(super) mod webhook_secret;
 pub(super) mod work;

@@ -188,5 +188,5 @@ async fn delete(db: &PgPool, config: &Config, repo: RepoId, name: &RepoName) -> 
     );
     Caches::new(data.join("caches"), config.cache.clone()).remove(repo)?;
     let room = Room::new(data.clone(), config.storage.least_free);
-    Mirrors::new(data.join("mirrors"), None, &config.git, room).remove(name).await
+    Mirrors::new(data.join("mirrors"), &config.git, room).remove(name).await
 }

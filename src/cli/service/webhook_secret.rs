@@ -30,7 +30,7 @@ pub(in crate::cli) struct Arguments {
 
 pub(in crate::cli) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
-    let secrets = app::stored_secrets(&config).await?;
+    let secrets = app::stored(&config).await?.secrets;
     let scope = arguments.scope.clone().unwrap_or(Scope::All);
     if arguments.end_previous || arguments.remove {
         let changed = match arguments.remove {

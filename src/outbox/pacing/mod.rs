@@ -160,9 +160,14 @@ impl Pacing {
         Self { recent, since_retry: 0, github, repos: HashMap::new(), broken: None, answered: None }
     }
 
-    /// Returns true if requests are counted at all.
-    pub fn counts(&self) -> bool {
-        self.recent.counts()
+    /// Returns true while all wishes wait for GitHub itself, and not for a window.
+    pub fn is_blocked(&self, now: Instant) -> bool {
+        self.github.blocks(now)
+    }
+
+    /// Lets the repositories be tried again that GitHub has refused: the reason may have gone.
+    pub fn forget_refusals(&mut self) {
+        self.repos.retain(|_, breaker| !breaker.of_repository);
     }
 
     /// Returns the wishes that may be sent now, or `None` when all have to wait.
@@ -174,7 +179,8 @@ impl Pacing {
         let least = urgencies.into_iter().find(|urgency| self.recent.has_room(*urgency, now))?;
         let retries_first = self.since_retry >= RETRY_TURN;
         let blocked = self.repos.iter().filter(|(_, breaker)| breaker.blocks(now));
-        Some(Choice { least, retries_first, without: blocked.map(|(repo, _)| *repo).collect() })
+        let without = blocked.map(|(repo, _)| *repo).collect();
+        Some(Choice { least: Some(least), shares: Vec::new(), retries_first, without })
     }
 
     /// Returns the longest window that has room for no request at all.

@@ -53,7 +53,7 @@ impl Recent {
     }
 
     /// Returns true if requests are counted at all.
-    pub(super) fn counts(&self) -> bool {
+    fn counts(&self) -> bool {
         !self.windows.is_empty()
     }
 

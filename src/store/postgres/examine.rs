@@ -10,6 +10,7 @@ use sqlx::{Connection as _, Row as _};
 
 use super::cluster;
 use crate::child;
+use crate::domain::RepoName;
 use crate::store::MIGRATOR;
 
 /// Time limit for an answer; a slower server counts as unreachable.
@@ -40,6 +41,23 @@ pub enum Schema {
     Newer(i64),
     /// The migration of this version has another text here, or was interrupted.
     Foreign(i64),
+}
+
+/// Lists at most a hundred repositories that had a build within a month.
+///
+/// # Errors
+/// Fails when the server does not answer, or has no repositories yet.
+pub async fn repositories(options: &PgConnectOptions) -> anyhow::Result<Vec<RepoName>> {
+    let connect = PgConnection::connect_with(options);
+    let mut connection = tokio::time::timeout(ANSWER_TIMEOUT, connect).await.context("no answer in time")??;
+    let names: Vec<String> = sqlx::query_scalar(
+        "select owner || '/' || name from repo
+         where exists (select from build where repo_id = repo.id and created_at > now() - interval '1 month')
+         order by id desc limit 100",
+    )
+    .fetch_all(&mut connection)
+    .await?;
+    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
 /// Reads facts about a server and its database.

@@ -162,6 +162,9 @@ impl Claims {
                 }
                 None
             }
+            // The webhook of the App has the secret for all repositories. No other one speaks for it.
+            Ok(Event::Installations(_)) if self.scope == Scope::All => None,
+            Ok(Event::Installations(words)) => Some(format!("{words}: signed with a secret of {}", self.scope)),
             Ok(Event::Ignored(reason)) => Some(reason),
             Err(error) => {
                 check_json(&json)?;

@@ -25,6 +25,7 @@ use crate::domain::{Checkout, RepoName, TriggerKind};
 use crate::executor::docker::checkout_image::{self, NewCheckoutImage};
 use crate::executor::{CheckoutImage, Docker, Engine, Image, Limits, Upload};
 use crate::git::{Mirrors, NewHistory, TreeFile};
+use crate::github::Client;
 use crate::storage::Room;
 use crate::store::builds::BuildFacts;
 
@@ -50,6 +51,7 @@ pub(super) struct CheckoutImages {
     docker: Docker,
     engine: Engine,
     mirrors: Mirrors,
+    github: Client,
     runner: String,
     room: Room,
     limits: Limits,
@@ -63,6 +65,7 @@ impl CheckoutImages {
             docker,
             engine,
             mirrors,
+            github: settings.github.clone(),
             runner: runner.to_owned(),
             room: settings.room.clone(),
             limits: settings.limits.clone(),
@@ -81,7 +84,7 @@ impl CheckoutImages {
         let base = wanted.is_plain().then(|| self.known.of(&image.id, &key_of(repo, facts))).flatten()?;
         let fits = async {
             // The checkout fails for the same reason if this fails, and reports it.
-            ensure_fetched(&self.mirrors, repo, facts).await?;
+            ensure_fetched(&self.mirrors, &self.github, repo, facts).await?;
             self.mirrors.leads_to(repo, &base.commit, &facts.built_sha).await
         };
         let (is_there, fits) = tokio::join!(checkout_image::exists(&self.docker, &base.id), fits);

@@ -7,6 +7,7 @@ use crate::attempt::SmokeJob;
 use crate::domain::{Checkout, RepoName};
 use crate::executor::ExecError;
 use crate::git::{Mirrors, NewHistory, Permanent};
+use crate::github::Client;
 use crate::lora::smoke::Smoke;
 use crate::plan::{Commit, Sources};
 use crate::store::builds::BuildFacts;
@@ -22,7 +23,7 @@ use crate::worker::fetch::ensure_fetched;
 /// Returns [`ExecError::Job`] when the checkout is larger than the job's disk.
 pub(super) async fn put_together(
     mirrors: &Mirrors,
-    Settings { scratch, limits, .. }: &Settings,
+    Settings { scratch, limits, github, .. }: &Settings,
     repo: &RepoName,
     facts: &BuildFacts,
     wanted: &Checkout,
@@ -46,7 +47,7 @@ pub(super) async fn put_together(
         Err(ExecError::System(error)) => error,
         ended => return ended,
     };
-    ensure_fetched(mirrors, repo, facts).await.map_err(|fetch| explain(fetch.context(error.to_string())))?;
+    ensure_fetched(mirrors, github, repo, facts).await.map_err(|fetch| explain(fetch.context(error.to_string())))?;
     attempt().await.map_err(explain)
 }
 
@@ -61,11 +62,12 @@ fn explain(error: anyhow::Error) -> ExecError {
 /// Returns [`ExecError::Job`] when the config cannot be tried, although it could when it was planned.
 pub(super) async fn derive_training(
     mirrors: &Mirrors,
+    github: &Client,
     order: &SmokeJob,
     repo: &RepoName,
     facts: &BuildFacts,
 ) -> Result<Smoke, ExecError> {
-    ensure_fetched(mirrors, repo, facts).await.map_err(explain)?;
+    ensure_fetched(mirrors, github, repo, facts).await.map_err(explain)?;
     let tree = mirrors.files(repo, &facts.built_sha).await?;
     let sources = Sources::of(&tree, |file| (&file.path, file.size));
     let texts = mirrors.read(repo, &sources.readable).await?;

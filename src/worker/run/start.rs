@@ -33,7 +33,7 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
     let (job, facts, secrets) = (&run.job, &prepared.facts, &prepared.secrets);
     let repo = &facts.repo()?;
     let smoke = match run.smoke()? {
-        Some(order) => Some(checkout::derive_training(mirrors, order, repo, facts).await?),
+        Some(order) => Some(checkout::derive_training(mirrors, &settings.github, order, repo, facts).await?),
         None => None,
     };
     let name = &settings.images.of(&job.config).map_err(End::CouldNotBegin)?;

@@ -165,6 +165,49 @@ async fn what_github_tells_of_the_token_is_told() {
 }
 
 #[tokio::test]
+async fn the_app_is_looked_at_with_its_permissions_and_installations() {
+    let patient = Patient::new().await;
+    let url = database::url().await;
+    let settings = patient.github.app_settings();
+    has(&of(&patient.findings(Some(&url), &settings).await.1, "problem"), "GitHub App: is not installed anywhere", "");
+
+    let id = patient.github.app.install(&["acme/styles"]);
+    let (_, json) = patient.findings(Some(&url), &settings).await;
+    has(&of(&json, "ok"), "GitHub App: GitHub accepts the key of Trainyard", "");
+    has(&of(&json, "ok"), "GitHub App: is installed for acme", "");
+    assert!(!of(&json, "problem").iter().any(|it| it.starts_with("github.token")), "the App is enough: {json:#}");
+
+    let db = sqlx::PgPool::connect(&url).await.unwrap();
+    trainyard::store::MIGRATOR.run(&db).await.unwrap();
+    sqlx::raw_sql(
+        "insert into repo (github_id, owner, name, private, default_branch, clone_url)
+             values (1, 'acme', 'styles', false, 'main', 'x'), (2, 'bob', 'art', false, 'main', 'x');
+         insert into build (repo_id, number, kind, sha, built_sha, branch)
+             select id, 1, 'push', repeat('0', 40), repeat('0', 40), 'main' from repo",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    let warnings = of(&patient.findings(Some(&url), &settings).await.1, "warning");
+    has(&warnings, "GitHub App: is not installed on bob/art", "");
+
+    patient.github.set_clock_skew(900);
+    has(&of(&patient.findings(Some(&url), &settings).await.1, "warning"), "clock: ", "GitHub's are ");
+    patient.github.app.permit(&[("metadata", "read"), ("contents", "read")]);
+    has(&of(&patient.findings(Some(&url), &settings).await.1, "problem"), "GitHub App: ", "statuses: write");
+    patient.github.app.suspend(id);
+    has(&of(&patient.findings(Some(&url), &settings).await.1, "problem"), "GitHub App: is suspended for acme", "");
+    patient.github.app.set_keys(&[]);
+    let (status, json) = patient.findings(Some(&url), &settings).await;
+    has(&of(&json, "problem"), "GitHub App: ", "key is not accepted");
+    assert!(status == Some(1) && !json.to_string().contains("PRIVATE KEY"), "{json:#}");
+    let wrong = "[github]\napp_id = 1\napp_private_key = 'not-a-file-but-a-secret'\n";
+    let (_, json) = patient.findings(Some(&url), wrong).await;
+    has(&of(&json, "problem"), "configuration: ", "github.app_private_key");
+    assert!(!json.to_string().contains("but-a-secret"), "{json:#}");
+}
+
+#[tokio::test]
 async fn a_database_is_looked_at_and_not_migrated() {
     let patient = Patient::new().await;
     let url = database::url().await;

@@ -38,13 +38,17 @@ fn examples() -> Vec<(String, Value)> {
 #[test]
 fn every_example_of_github_is_understood_or_ignored() {
     let mut builds = Vec::new();
-    let mut nothing = 0;
+    let (mut nothing, mut installations) = (0, 0);
     for (name, payload) in examples() {
         match event::parse(&name, &serde_json::to_vec(&payload).unwrap()) {
             Ok(Event::Build(repository, trigger)) => {
                 assert_eq!(repository.name, trigger.repo);
                 let action = payload["action"].as_str().unwrap_or("-").to_owned();
                 builds.push((name, action, trigger.kind));
+            }
+            Ok(Event::Installations(words)) => {
+                assert!(name.starts_with("installation") && words.starts_with(&name), "{name}: {words}");
+                installations += 1;
             }
             Ok(Event::Ignored(_)) => nothing += 1,
             Err(error) => panic!("{name}: {error:#}\n{payload:#}"),
@@ -53,6 +57,7 @@ fn every_example_of_github_is_understood_or_ignored() {
     let count = |kind| builds.iter().filter(|(.., k)| *k == kind).count();
     let counts = [TriggerKind::Push, TriggerKind::Tag, TriggerKind::PullRequest].map(count);
     assert!(counts.iter().all(|count| *count > 0) && nothing > 100, "{counts:?}, {nothing} ignored");
+    assert!(installations > 3, "{installations}");
     for (_, action, kind) in &builds {
         if *kind == TriggerKind::PullRequest {
             assert!(matches!(action.as_str(), "opened" | "synchronize" | "reopened"), "{action} gives a build");

@@ -13,7 +13,7 @@ use crate::travis::import::{self, Imports, Merged, Source};
 use crate::travis::normal::{Options, normalize};
 use crate::travis::unsupported::unsupported;
 use crate::travis::{branches, condition, extensions, matrix, notifications, traps};
-use crate::yaml::{self, Document};
+use crate::yaml;
 
 /// Returns the files that the `.travis.yml` imports, directly or through other imports, and that were not looked up
 /// yet. The caller looks them up and asks again, until there are none.

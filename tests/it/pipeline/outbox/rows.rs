@@ -71,7 +71,7 @@ impl Rows {
 
     /// Chooses among the rows that no poster holds.
     pub fn take(&self, now: Time, choice: &Choice, is_free: impl Fn(usize) -> bool) -> Option<usize> {
-        let may = |row: &Row| row.urgency() <= choice.least && !choice.without.contains(&id(row.repo));
+        let may = |row: &Row| Some(row.urgency()) <= choice.least && !choice.without.contains(&id(row.repo));
         let is_due = |row: &Row| row.is_owed() && (row.tried < row.wanted || row.not_before <= now);
         let due = (0..self.0.len()).filter(|row| is_free(*row) && may(&self.0[*row]) && is_due(&self.0[*row]));
         let is_late = |row: &Row| !(choice.retries_first && row.urgency() == Urgency::Retry);

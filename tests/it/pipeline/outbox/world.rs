@@ -183,7 +183,7 @@ impl World {
         let taken = self.rows.take(self.clock, &choice, is_free);
         let rows = &self.rows.0;
         let honest = |row: &Row| self.moods[row.repo] == Mood::Accepts && !choice.without.contains(&id(row.repo));
-        let fresh = |row: &Row| row.is_owed() && row.tried < row.wanted && row.urgency() <= choice.least;
+        let fresh = |row: &Row| row.is_owed() && row.tried < row.wanted && Some(row.urgency()) <= choice.least;
         let waits = (0..rows.len()).any(|row| is_free(row) && fresh(&rows[row]) && honest(&rows[row]));
         let is_turn = choice.retries_first && taken.is_some_and(|row| rows[row].urgency() == Urgency::Retry);
         assert!(!waits || is_turn || taken.is_some_and(|row| fresh(&rows[row])), "a wish waits behind one that failed");

@@ -1,0 +1,193 @@
+//! `trainyard setup`: the registration of a GitHub App, and the change of its key.
+
+mod registration;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
+
+use self::registration::{Bound, Form, Page, secret};
+use crate::app::{self, Stored};
+use crate::cli::table::{Colour, Table, wants_colours};
+use crate::cli::{FINE, PROBLEMS, print};
+use crate::config::Config;
+use crate::github::{AppKey, Client, InstallationFacts, NewApp, Scope, manifest};
+
+/// Interval at which GitHub is asked whether the App is installed.
+const INSTALLED_INTERVAL: Duration = Duration::from_secs(3);
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Register a GitHub App for this service, from a page on this machine. The service has to run.
+    Github(GitHubArguments),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "To change the App's key: make a new one on the App's page at GitHub, store it with --key, delete the \
+    old one at GitHub, and end it here with --end-previous. Until then both are good."
+)]
+struct GitHubArguments {
+    /// The organization that will own the App. Without it: the person who is logged in at GitHub.
+    #[arg(long, value_name = "NAME")]
+    organization: Option<String>,
+    /// The port of the page, for example of a tunnel by ssh. Without it: any that is free.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    port: u16,
+    /// Store a further private key of the App, from a PEM file.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["organization", "port"])]
+    key: Option<PathBuf>,
+    /// End the key before the last one.
+    #[arg(long, conflicts_with_all = ["organization", "port", "key"])]
+    end_previous: bool,
+    /// Remove the App with its keys. At GitHub it stays.
+    #[arg(long, conflicts_with_all = ["organization", "port", "key", "end_previous"])]
+    remove: bool,
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", env = "TRAINYARD_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+pub(in crate::cli) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let What::Github(arguments) = &arguments.what;
+    let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    let stored = app::stored(&config).await?;
+    if let Some(file) = &arguments.key {
+        return add_key(&stored, file).await;
+    }
+    if arguments.end_previous || arguments.remove {
+        let changed = match arguments.remove {
+            true => stored.app.remove().await,
+            false => stored.app.end_previous().await,
+        };
+        let changed = changed.context("changing the GitHub App")?;
+        print(if changed { "done\n" } else { "there is none\n" })?;
+        return Ok(if changed { FINE } else { PROBLEMS });
+    }
+    register(&config, &stored, arguments).await
+}
+
+/// Stores a further key, once GitHub accepts it.
+async fn add_key(stored: &Stored, file: &Path) -> anyhow::Result<u8> {
+    let pem = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let pem = SecretString::from(pem);
+    let app = stored.app.read().await?.context("no App was registered with trainyard setup github")?;
+    let key =
+        AppKey::from_pem(app.id.cast_unsigned(), pem.expose_secret()).with_context(|| file.display().to_string())?;
+    stored.client.set_app(vec![key]);
+    stored.client.app().await.context("GitHub does not accept the key")?;
+    ensure!(
+        stored.app.add_key(app.id, &pem).await?,
+        "two keys are good already: delete the older one at GitHub, and run this command with --end-previous"
+    );
+    print("done\n")?;
+    Ok(FINE)
+}
+
+async fn register(config: &Config, stored: &Stored, arguments: &GitHubArguments) -> anyhow::Result<u8> {
+    ensure!(config.github.app_id.is_none(), "the configuration has an App already: github.app_id");
+    ensure!(
+        stored.app.changed_at().await?.is_none(),
+        "an App was registered already: run this command with --remove first, or with --key to change its key"
+    );
+    let bound = Bound::new(arguments.port).await?;
+    let state = secret()?;
+    let form = Form {
+        manifest: manifest(&config.server.public_url, &bound.redirect_url()).to_string(),
+        action: stored.client.registration_url(arguments.organization.as_deref(), &state),
+    };
+    let mut page = bound.serve(state, form)?;
+    print(&format!(
+        "Open this page in a browser on this machine, or through a tunnel by ssh -L:\n\n  {}\n\n",
+        page.url
+    ))?;
+    let app = loop {
+        let returned = page.returned().await?;
+        match store(stored, &returned.code).await {
+            Ok(app) => {
+                let text = format!("{} is registered. The command goes on once it is installed.", app.name);
+                returned.answer(Page { text, link: Some(install_url(&app)?) });
+                break app;
+            }
+            Err(error) => {
+                let text = format!("This did not work: {error:#}");
+                returned.answer(Page { text: text.clone(), link: None });
+                print(&format!("{text}\n"))?;
+            }
+        }
+    };
+    print(&format!(
+        "{} is registered, number {}. Its key and its webhook's secret are stored.\nInstall it for the owner of the \
+         repositories:\n\n  {}\n\n",
+        app.name,
+        app.id,
+        install_url(&app)?
+    ))?;
+    show_permissions(&stored.client).await
+}
+
+fn install_url(app: &NewApp) -> anyhow::Result<Url> {
+    ensure!(matches!(app.html_url.scheme(), "http" | "https"), "GitHub's address of the App cannot be used");
+    Ok(format!("{}/installations/new", app.html_url.as_str().trim_end_matches('/')).parse()?)
+}
+
+/// Exchanges the code for the App, and stores its credentials.
+async fn store(stored: &Stored, code: &str) -> anyhow::Result<NewApp> {
+    let app = stored.client.convert_manifest(code).await?;
+    let key = AppKey::from_pem(app.id, app.pem.expose_secret()).context("the key that GitHub has made")?;
+    if !stored.app.insert(app.id.cast_signed(), &app.pem).await? {
+        bail!("another App was registered meanwhile; delete {} at GitHub", app.name);
+    }
+    if let Some(secret) = &app.webhook_secret {
+        ensure!(
+            stored.secrets.change(Scope::All.key(), secret.expose_secret()).await?,
+            "the App is stored, but not its webhook's secret, as two are good already: run trainyard webhook-secret \
+             --end-previous, then make a new one, and set it on the App's page at GitHub"
+        );
+    }
+    stored.client.set_app(vec![key]);
+    Ok(app)
+}
+
+/// Waits until the App is installed, then tries each permission and shows the results.
+async fn show_permissions(client: &Client) -> anyhow::Result<u8> {
+    let installation = loop {
+        match client.app_installations().await?.into_iter().next() {
+            Some(installation) => break installation,
+            None => tokio::time::sleep(INSTALLED_INTERVAL).await,
+        }
+    };
+    let (table, all) = permissions(client, &installation).await?;
+    print(&table)?;
+    Ok(if all { FINE } else { PROBLEMS })
+}
+
+/// Returns a table of the permissions, and true if all are given.
+async fn permissions(client: &Client, installation: &InstallationFacts) -> anyhow::Result<(String, bool)> {
+    let tried = client.try_permissions(installation).await?;
+    let mut table = Table::new(["", "PERMISSION", "LEVEL", "HOW IT IS"]);
+    for ((name, level), reason) in &tried {
+        let (sign, colour) = match reason {
+            None => ("✔ ok", Colour::Green),
+            Some(_) => ("✘ problem", Colour::Red),
+        };
+        let told = reason.clone().unwrap_or_else(|| format!("GitHub gives it for {}", installation.account.login));
+        table.push_painted(vec![
+            (sign.to_owned(), Some(colour)),
+            ((*name).to_owned(), None),
+            ((*level).to_owned(), None),
+            (told, None),
+        ]);
+    }
+    let all = tried.iter().all(|(_, reason)| reason.is_none());
+    Ok((table.render(wants_colours(&std::io::stdout()), None), all))
+}

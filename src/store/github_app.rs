@@ -1,0 +1,103 @@
+//! The GitHub App that `trainyard setup github` has registered: its number and its private keys, under the server's seal.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::PgPool;
+
+use crate::repo_keys::Seal;
+
+/// The stored App.
+#[derive(Debug, Clone)]
+pub struct StoredApp {
+    db: PgPool,
+    seal: Arc<Seal>,
+}
+
+/// An App with its private keys as PEM texts, the newest first: one, or two while the key changes.
+#[derive(Debug)]
+pub struct App {
+    pub id: i64,
+    pub keys: Vec<SecretString>,
+}
+
+impl StoredApp {
+    /// Returns the App in this database, under this seal.
+    pub fn new(db: PgPool, seal: Arc<Seal>) -> Self {
+        Self { db, seal }
+    }
+
+    /// Returns the time of the last change; `None` if there is no App.
+    pub async fn changed_at(&self) -> sqlx::Result<Option<DateTime<Utc>>> {
+        sqlx::query_scalar("select changed_at from github_app").fetch_optional(&self.db).await
+    }
+
+    /// Reads the App.
+    ///
+    /// # Errors
+    /// Fails when it was sealed with another key, and when Postgres does not answer.
+    pub async fn read(&self) -> anyhow::Result<Option<App>> {
+        let row: Option<(i64, Vec<u8>, Option<Vec<u8>>)> =
+            sqlx::query_as("select app_id, private_key, previous_key from github_app")
+                .fetch_optional(&self.db)
+                .await
+                .context("reading the GitHub App")?;
+        let Some((id, key, previous)) = row else { return Ok(None) };
+        let open = |sealed: Vec<u8>| -> anyhow::Result<SecretString> {
+            let clear = self.seal.open(&name(id), &sealed).context(
+                "the stored key of the GitHub App: is the file `seal.key` in the data folder the one it was made with?",
+            )?;
+            Ok(std::str::from_utf8(&clear).context("the stored key of the GitHub App")?.into())
+        };
+        let keys = [Some(key), previous].into_iter().flatten().map(open).collect::<Result<_, _>>()?;
+        Ok(Some(App { id, keys }))
+    }
+
+    /// Stores a new App. Returns false, and changes nothing, if there is one already.
+    pub async fn insert(&self, id: i64, key: &SecretString) -> anyhow::Result<bool> {
+        let inserted =
+            sqlx::query("insert into github_app (app_id, private_key) values ($1, $2) on conflict do nothing")
+                .bind(id)
+                .bind(self.seal.seal(&name(id), key.expose_secret().as_bytes())?)
+                .execute(&self.db)
+                .await
+                .context("storing the GitHub App")?;
+        Ok(inserted.rows_affected() == 1)
+    }
+
+    /// Stores a further key of the App. The one before it stays good. Returns false, and changes nothing, while two are
+    /// good already, or if there is no App of this number.
+    pub async fn add_key(&self, id: i64, key: &SecretString) -> anyhow::Result<bool> {
+        let changed = sqlx::query(
+            "update github_app set previous_key = private_key, private_key = $2, changed_at = now()
+             where app_id = $1 and previous_key is null",
+        )
+        .bind(id)
+        .bind(self.seal.seal(&name(id), key.expose_secret().as_bytes())?)
+        .execute(&self.db)
+        .await
+        .context("storing a key of the GitHub App")?;
+        Ok(changed.rows_affected() == 1)
+    }
+
+    /// Forgets the previous key. Returns false if there is none.
+    pub async fn end_previous(&self) -> sqlx::Result<bool> {
+        let ended =
+            sqlx::query("update github_app set previous_key = null, changed_at = now() where previous_key is not null")
+                .execute(&self.db)
+                .await?;
+        Ok(ended.rows_affected() == 1)
+    }
+
+    /// Forgets the App. Returns false if there is none.
+    pub async fn remove(&self) -> sqlx::Result<bool> {
+        Ok(sqlx::query("delete from github_app").execute(&self.db).await?.rows_affected() == 1)
+    }
+}
+
+/// Returns the name under which an App's keys are sealed.
+fn name(id: i64) -> String {
+    format!("private key of GitHub App {id}")
+}
