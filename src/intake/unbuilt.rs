@@ -6,7 +6,7 @@ use crate::plan::Plan;
 use crate::planner::PlanError;
 
 fn of_build(severity: Severity, rule: &str, message: String) -> Problem {
-    Problem { severity, rule: rule.to_owned(), message, file: None, line: None, column: None, key: None }
+    Problem { severity, rule: rule.to_owned(), message, file: None, line: None, column: None, key: None, fix: None }
 }
 
 fn errored(rule: &str, message: String) -> Plan {

@@ -50,6 +50,7 @@ pub async fn of(db: &mut PgConnection, build: BuildId) -> sqlx::Result<Vec<Probl
             line: unsigned(line),
             column: unsigned(column),
             key,
+            fix: None,
         })
         .collect())
 }

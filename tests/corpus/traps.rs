@@ -29,8 +29,8 @@ fn traps_in_real_files() {
         files += 1;
         warned += usize::from(traps.iter().any(|trap| trap.severity == Severity::Warning));
         for trap in traps {
-            *counts.entry(trap.rule).or_default() += 1;
-            if std::env::var("TRAPS").is_ok_and(|rule| rule == trap.rule) {
+            *counts.entry(trap.rule.name()).or_default() += 1;
+            if std::env::var("TRAPS").is_ok_and(|rule| rule == trap.rule.name()) {
                 println!("{name}:{}:{}: {:?} {}", trap.at.line, trap.at.column, trap.severity, trap.message);
             }
         }

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use super::read::{Fault, Format};
 use super::tree::{Node, Value};
 use super::{Finding, OwnDialect, Repository};
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::yaml::Mark;
 
 /// Maximum number of parts of a schema, with all references expanded, and of all schemas of a commit together.
@@ -62,14 +62,8 @@ impl OwnDialects {
                 Ok(schema) => schemas.push(schema),
                 Err(why) => {
                     let message = format!("the schema {} cannot be used: {why}", dialect.schema);
-                    let key = Some("lora.dialects".to_owned());
-                    findings.push(Finding {
-                        rule: "lora-settings",
-                        severity: Severity::Error,
-                        message,
-                        at: Some(dialect.at),
-                        key,
-                    });
+                    let key = "lora.dialects".to_owned();
+                    findings.push(finding(Rule::LoraSettings, Severity::Error, message, dialect.at, key));
                 }
             }
         }
@@ -87,7 +81,7 @@ impl OwnDialects {
         let cost = schema.weight.saturating_mul(parts(&json));
         if cost > self.left {
             let message = format!("not checked against {}: too many comparisons for one commit", schema.dialect.schema);
-            findings.push(finding("schema", Severity::Warning, message, root.at, String::new()));
+            findings.push(finding(Rule::Schema, Severity::Warning, message, root.at, String::new()));
             return Some(findings);
         }
         self.left -= cost;
@@ -137,19 +131,19 @@ impl Schema {
                     };
                     let message = format!("{name} is not a key in {in_schema}{advice}");
                     let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-                    finding("unknown-key", Severity::Error, message, entry.map_or(at, |entry| entry.at), key)
+                    finding(Rule::UnknownKey, Severity::Error, message, entry.map_or(at, |entry| entry.at), key)
                 })
                 .collect(),
             ValidationErrorKind::Required { property } => {
                 let name = property.as_str().unwrap_or_default();
                 let message = format!("{name} is missing: {in_schema} requires it");
-                vec![finding("missing-required", Severity::Error, message, at, name.to_owned())]
+                vec![finding(Rule::MissingRequired, Severity::Error, message, at, name.to_owned())]
             }
             // The message does not repeat the value: it may be a secret.
             _ => {
                 let what = error.masked_with(if key.is_empty() { "the config" } else { &key }).to_string();
                 let message = format!("{what} ({in_schema})");
-                vec![finding("schema", Severity::Error, message, at, key)]
+                vec![finding(Rule::Schema, Severity::Error, message, at, key)]
             }
         }
     }
@@ -164,8 +158,8 @@ impl Schema {
     }
 }
 
-fn finding(rule: &'static str, severity: Severity, message: String, at: Mark, key: String) -> Finding {
-    Finding { rule, severity, message, at: Some(at), key: Some(key) }
+fn finding(rule: Rule, severity: Severity, message: String, at: Mark, key: String) -> Finding {
+    Finding { key: Some(key), ..Finding::new(rule, severity, message, Some(at)) }
 }
 
 /// Returns the node at a place, and the position where its author would look for it: its key, or the item itself in a

@@ -89,6 +89,18 @@ impl Dialect {
         }
     }
 
+    /// Returns the name of the program that reads such a config.
+    pub(super) fn trainer(self) -> &'static str {
+        match self {
+            Self::LoraScripts => "train.py",
+            Self::SdScriptsDataset => "sd-scripts",
+            Self::AkegarasuPreset => "the web UI",
+            Self::KohyaGui => "kohya_ss",
+            Self::SimpleTunerDataset => "SimpleTuner",
+            _ => self.name(),
+        }
+    }
+
     /// Detects the dialect of a config. Returns `None` if the file is not a training config.
     pub(super) fn of(format: Format, root: &Node) -> Option<Self> {
         Self::ALL.into_iter().find(|dialect| dialect.formats().contains(&format) && dialect.is_told_by(&Keys(root)))
@@ -172,6 +184,11 @@ impl Dialect {
             }
             Self::AkegarasuPreset | Self::KohyaGui | Self::SimpleTunerDataset | Self::Peft => Unknown::Open,
         }
+    }
+
+    /// Returns true if the trainer checks the values of all keys at its start, and stops at a wrong one.
+    pub(super) fn refuses(self) -> bool {
+        self == Self::SdScriptsDataset || matches!(self.conversion(), Conversion::Model | Conversion::Options)
     }
 
     /// Returns what the trainer makes of a value that is not of the wanted kind.

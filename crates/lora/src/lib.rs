@@ -6,6 +6,7 @@
 mod conditions;
 mod dialect;
 mod keys;
+mod mend;
 pub mod mock;
 mod custom_dialect;
 mod read;
@@ -22,11 +23,12 @@ mod write;
 
 use trainyard_base::{domain, yaml};
 
-use crate::domain::{Problem, Severity};
+use crate::domain::{Fix, Problem, Rule, Severity};
 use crate::yaml::{MAX_BYTES, Mark};
 
 use custom_dialect::OwnDialects;
 pub use dialect::Dialect;
+pub use mend::Mend;
 pub use repository::Repository;
 pub use rules::data::is_image;
 pub use secret::hidden;
@@ -65,7 +67,7 @@ impl<'a> Linter<'a> {
 
     /// Returns the problems of the settings in the file at `path`, and clears them: a second call returns none.
     pub fn take_problems(&mut self, path: &str) -> Vec<Problem> {
-        std::mem::take(&mut self.findings).into_iter().map(|finding| finding.problem(path)).collect()
+        std::mem::take(&mut self.findings).into_iter().map(|finding| finding.problem(path, "")).collect()
     }
 
     /// Checks the file at `path` if it is a training config of a known dialect.
@@ -73,7 +75,7 @@ impl<'a> Linter<'a> {
         if text.len() > MAX_BYTES {
             return None;
         }
-        let (dialect, found, estimate) = match std::str::from_utf8(text) {
+        let (dialect, mut found, estimate) = match std::str::from_utf8(text) {
             Ok(text) => match self.own.check(path, text) {
                 Some(found) => (None, found, None),
                 None => {
@@ -86,15 +88,15 @@ impl<'a> Linter<'a> {
                 (Some(dialect), vec![finding], None)
             }
         };
-        let mut problems: Vec<Problem> = found.into_iter().map(|finding| finding.problem(path)).collect();
-        problems.retain_mut(|problem| match self.settings.rules.get(&problem.rule) {
-            None => true,
-            Some(Level::Is(severity)) => {
-                problem.severity = *severity;
+        found.retain_mut(|finding| match self.settings.severity(finding.rule, finding.severity) {
+            Some(severity) => {
+                finding.severity = severity;
                 true
             }
-            Some(Level::Off) => false,
+            None => false,
         });
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        let mut problems: Vec<Problem> = found.into_iter().map(|finding| finding.problem(path, text)).collect();
         problems.sort_by_key(|problem| (problem.line, problem.column));
         problems.truncate(MAX_PROBLEMS);
         Some(Linted { dialect, problems, estimate })
@@ -119,7 +121,7 @@ fn config_in_list(format: read::Format, root: &Node) -> Option<(Dialect, Vec<Fin
     let [item] = root.items() else { return None };
     let dialect = Dialect::of(format, item)?;
     let message = "the config is an item of a list, but the trainer wants a map: remove the outer brackets".to_owned();
-    let finding = Finding { rule: "wrong-type", severity: Severity::Error, message, at: Some(root.at), key: None };
+    let finding = Finding::new(Rule::WrongType, Severity::Error, message, Some(root.at));
     Some((dialect, vec![finding], None))
 }
 
@@ -131,7 +133,7 @@ fn not_utf8(path: &str, text: &[u8], valid: usize) -> Option<(Dialect, Finding)>
     let line = text[..valid].iter().filter(|byte| **byte == b'\n').count() as u32 + 1;
     let message = "this file is not UTF-8, so the trainer cannot read it: save it as UTF-8".to_owned();
     let at = Some(Mark { file: 0, line, column: 1 });
-    Some((dialect, Finding { rule: "not-utf8", severity: Severity::Error, message, at, key: None }))
+    Some((dialect, Finding::new(Rule::NotUtf8, Severity::Error, message, at)))
 }
 
 /// Checks the file at `path` with the default settings.
@@ -142,25 +144,36 @@ pub fn lint(path: &str, text: &[u8], repository: &Repository<'_>) -> Option<Lint
 /// A problem without its file path.
 #[derive(Debug)]
 pub struct Finding {
-    pub rule: &'static str,
+    pub rule: Rule,
     pub severity: Severity,
     pub message: String,
     pub at: Option<Mark>,
     /// Dotted path of the key.
     pub key: Option<String>,
+    pub mend: Option<Mend>,
 }
 
 impl From<read::Fault> for Finding {
     fn from(fault: read::Fault) -> Self {
-        Self { rule: fault.rule, severity: Severity::Error, message: fault.message, at: fault.at, key: None }
+        Self { mend: fault.mend, ..Self::new(fault.rule, Severity::Error, fault.message, fault.at) }
     }
 }
 
 impl Finding {
-    fn problem(self, path: &str) -> Problem {
+    fn new(rule: Rule, severity: Severity, message: String, at: Option<Mark>) -> Self {
+        Self { rule, severity, message, at, key: None, mend: None }
+    }
+
+    /// Returns the edit of the file's text that surely mends it.
+    pub fn fix(&self, text: &str) -> Option<Fix> {
+        self.mend.as_ref()?.fix(text, self.at?)
+    }
+
+    fn problem(self, path: &str, text: &str) -> Problem {
         Problem {
             severity: self.severity,
-            rule: self.rule.to_owned(),
+            rule: self.rule.name().to_owned(),
+            fix: self.fix(text),
             message: self.message,
             file: Some(path.to_owned()),
             line: self.at.map(|at| at.line),

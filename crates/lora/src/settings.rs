@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use super::Finding;
 use super::smoke::{Ask, MAX_RESOLUTION, MAX_STEPS};
-use crate::domain::Severity;
+use super::{Finding, Mend};
+use crate::domain::{Rule, Severity, only_near};
 use crate::yaml::{self, Data, Entry, Mark, Node};
 
 /// Allowed timeouts of a smoke job, in seconds. A longer job would not be a smoke job.
@@ -27,7 +27,7 @@ pub struct Settings {
     pub command: Option<String>,
     pub smoke: SmokeSettings,
     /// The level of each rule that the team has set.
-    pub rules: BTreeMap<String, Level>,
+    pub rules: BTreeMap<Rule, Level>,
     /// The custom dialects.
     pub dialects: Vec<OwnDialect>,
 }
@@ -97,6 +97,15 @@ impl Settings {
         self.configs.as_ref().is_none_or(|globs| globs.is_match(path) || is_own())
     }
 
+    /// Returns the severity that the team gives a problem; `None` if it is not to be reported.
+    pub fn severity(&self, rule: Rule, usual: Severity) -> Option<Severity> {
+        match self.rules.get(&rule) {
+            None => Some(usual),
+            Some(Level::Is(severity)) => Some(*severity),
+            Some(Level::Off) => None,
+        }
+    }
+
     /// Reads the settings from a `.travis.yml`. Their problems are dropped, because the plan reports them.
     pub fn of_travis(text: &[u8]) -> Self {
         let document = std::str::from_utf8(text).ok().and_then(|text| yaml::read(text).ok());
@@ -125,7 +134,7 @@ impl Reader {
                     "lora.train",
                     "`lora.train` has no effect yet: full trainings are not started".to_owned(),
                 ),
-                _ => self.unknown("lora", entry, "configs, command, smoke, rules and dialects"),
+                _ => self.unknown("lora", node, entry, &["configs", "command", "smoke", "rules", "dialects"]),
             }
         }
     }
@@ -170,13 +179,17 @@ impl Reader {
                         None => self.wrong("lora.smoke.timeout", entry.value.at, "a time such as 10m, up to 6h"),
                     }
                 }
-                _ => self.unknown("lora.smoke", entry, "configs, steps, resolution and timeout"),
+                _ => self.unknown("lora.smoke", node, entry, &["configs", "steps", "resolution", "timeout"]),
             }
         }
     }
 
     fn rules(&mut self, node: &Node) {
         for entry in self.entries("lora.rules", node).iter().take(MOST) {
+            let Some(rule) = Rule::named(&entry.key) else {
+                self.unknown_rule(entry);
+                continue;
+            };
             let level = match entry.value.text() {
                 Some("error") => Level::Is(Severity::Error),
                 Some("warning") => Level::Is(Severity::Warning),
@@ -187,8 +200,18 @@ impl Reader {
                     continue;
                 }
             };
-            self.settings.rules.insert(entry.key.clone(), level);
+            self.settings.rules.insert(rule, level);
         }
+    }
+
+    /// Reports a name that no rule has: the rule that was meant keeps its level.
+    fn unknown_rule(&mut self, entry: &Entry) {
+        let key = format!("lora.rules.{}", entry.key);
+        let near: Vec<&str> = Rule::nearest(&entry.key).into_iter().map(Rule::name).collect();
+        let advice = if near.is_empty() { String::new() } else { format!(": did you mean {}?", near.join(" or ")) };
+        let message = format!("`{key}` changes nothing, because no rule has this name{advice}");
+        self.report(Severity::Warning, entry.at, &key, message);
+        self.mend(entry, Rule::ALL.iter().map(|rule| rule.name()));
     }
 
     fn dialect(&mut self, node: &Node) {
@@ -233,19 +256,23 @@ impl Reader {
         self.report(Severity::Error, at, key, format!("`{key}` has to be {wanted}"));
     }
 
-    fn unknown(&mut self, map: &str, entry: &Entry, known: &str) {
+    fn unknown(&mut self, map: &str, node: &Node, entry: &Entry, known: &[&str]) {
         let key = format!("{map}.{}", entry.key);
-        self.report(Severity::Error, entry.at, &key, format!("`{key}` is not known: `{map}` has {known}"));
+        let message = format!("`{key}` is not known: `{map}` has {}", known.join(", "));
+        self.report(Severity::Error, entry.at, &key, message);
+        self.mend(entry, known.iter().copied().filter(|known| node.get(known).is_none()));
+    }
+
+    /// Adds the mend of a misspelled key to the finding that was reported last.
+    fn mend<'k>(&mut self, entry: &Entry, known: impl Iterator<Item = &'k str>) {
+        if let Some(last) = self.findings.last_mut() {
+            last.mend = only_near(&entry.key, known).map(|meant| Mend::word(&entry.key, meant));
+        }
     }
 
     fn report(&mut self, severity: Severity, at: Mark, key: &str, message: String) {
-        self.findings.push(Finding {
-            rule: "lora-settings",
-            severity,
-            message,
-            at: Some(at),
-            key: Some(key.to_owned()),
-        });
+        let finding = Finding::new(Rule::LoraSettings, severity, message, Some(at));
+        self.findings.push(Finding { key: Some(key.to_owned()), ..finding });
     }
 }
 
@@ -272,8 +299,8 @@ mod tests {
         assert_eq!(settings.command.as_deref(), Some("python t.py {config}"));
         let timeout = Duration::from_secs(900);
         assert_eq!(settings.smoke, SmokeSettings { wanted: Wanted::All, steps: 5, resolution: 256, timeout });
-        assert_eq!(settings.rules["private-path"], Level::Is(Severity::Error));
-        assert_eq!(settings.rules["camel-case"], Level::Off);
+        assert_eq!(settings.rules[&Rule::PrivatePath], Level::Is(Severity::Error));
+        assert_eq!(settings.rules[&Rule::CamelCase], Level::Off);
         assert!(settings.dialects[0].configs.is_match("more/x.yml"));
         assert!(!settings.dialects[0].configs.is_match("more/deep/x.yml"));
     }

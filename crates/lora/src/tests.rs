@@ -19,7 +19,7 @@ fn a_config_that_lacks_only_base_model_is_still_one() {
     assert_eq!(
         findings(&text),
         [
-            "configs/style.yaml:1:1 missing-required 2: base_model is missing: name the base model file or Hub id to train on"
+            "configs/style.yaml:1:1 missing-required 2: train.py needs base_model: name the base model file or Hub id to train on"
         ]
     );
 }
@@ -29,7 +29,9 @@ fn a_key_without_a_value_is_missing_where_it_stands() {
     let text = GOOD.replace("./out", "");
     assert_eq!(
         findings(&text),
-        ["configs/style.yaml:5:1 missing-required 2: output_dir is missing: name the folder for the trained weights"]
+        [
+            "configs/style.yaml:5:1 missing-required 2: train.py needs output_dir: name the folder for the trained weights"
+        ]
     );
 }
 
@@ -39,7 +41,7 @@ fn misspelled_keys_are_told_once() {
     assert_eq!(
         findings(&text),
         [
-            "configs/style.yaml:2:1 camel-case 2: trainDataDir is a key that the trainer ignores: did you mean train_data_dir?"
+            "configs/style.yaml:2:1 camel-case 2: train.py ignores the key trainDataDir and trains as if train_data_dir were not given: did you mean train_data_dir?"
         ]
     );
 }
@@ -74,22 +76,26 @@ fn values_are_seen_as_the_trainer_sees_them() {
     assert_eq!(
         with("learning_rate: 2e-4"),
         [
-            "configs/style.yaml:6:16 wrong-type 1: 2e-4 without a dot is a string to PyYAML, not a number: write learning_rate: 2.0e-4"
+            "configs/style.yaml:6:16 wrong-type 1: train.py gets 2e-4 as a text, as PyYAML reads such a number: write learning_rate: 2.0e-4"
         ]
     );
     assert_eq!(
         with("mixed_precision: no"),
         [
-            "configs/style.yaml:6:18 wrong-type 1: mixed_precision is false to PyYAML, not a string: write the word in quotes"
+            "configs/style.yaml:6:18 wrong-type 1: train.py gets false for mixed_precision, as PyYAML reads this word: write it in quotes"
         ]
     );
     assert_eq!(with("mixed_precision: \"no\""), Vec::<String>::new());
     assert_eq!(
         with("mixed_precision: fp8"),
-        ["configs/style.yaml:6:18 enum 2: mixed_precision must be one of no, fp16, bf16"]
+        [
+            "configs/style.yaml:6:18 enum 2: train.py does not know this word for mixed_precision: write one of no, fp16, bf16"
+        ]
     );
-    assert!(with("learning_rate: 3.0")[0].contains("out-of-range 2: learning_rate is 3, which cannot work"));
-    assert!(with("learning_rate: 0.5")[0].contains("out-of-range 1: learning_rate is 0.5, which rarely works"));
+    assert!(with("learning_rate: 3.0")[0].contains("out-of-range 2: train.py cannot train with learning_rate 3"));
+    assert!(
+        with("learning_rate: 0.5")[0].contains("out-of-range 1: train.py rarely trains well with learning_rate 0.5")
+    );
     assert!(with("batch_size: ${BATCH}").is_empty());
     // axolotl converts strings into numbers.
     let axolotl = "base_model: a/b\ndatasets: [{path: x}]\nadapter: lora\nlearning_rate: 2e-4\nlora_r: \"8\"\nmicro_batch_size: 1\ngradient_accumulation_steps: 1\n";
@@ -105,7 +111,7 @@ fn tables_of_sd_scripts_arguments_are_one_map_and_those_of_its_data_sets_are_not
     let sets = "[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nimage_dir = \"d\"\nvalidation_split = 0.5\n";
     let linted = lint("x.toml", sets.as_bytes(), &Repository::default()).expect("a training config");
     let told: Vec<&str> = linted.problems.iter().map(|problem| problem.message.as_str()).collect();
-    assert_eq!(told, ["validation_split is a key that the trainer refuses here: it belongs in general"]);
+    assert_eq!(told, ["sd-scripts stops at the key validation_split, unknown here: it belongs in general"]);
 }
 
 #[test]

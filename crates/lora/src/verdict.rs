@@ -195,6 +195,7 @@ mod tests {
             line: None,
             column: None,
             key: None,
+            fix: None,
         };
         let summary = summary(problems.iter().map(problem).collect());
         Saved { path: path.to_owned(), weights: Weights::Read(Box::new(summary)) }

@@ -138,7 +138,7 @@ fn a_data_loader_is_held_against_its_reader() {
     };
     assert_eq!(of("\"crop\": true, \"resolution\": 1, \"resolution_type\": \"area\""), Vec::<String>::new());
     for (more, about) in [
-        ("\"crop\": \"true\"", "crop is a string"),
+        ("\"crop\": \"true\"", "a string for crop"),
         ("\"resolution\": 1024, \"resolution_type\": \"area\"", "megapixels"),
         ("\"resolution\": 1, \"resolution_type\": \"pixel_area\"", "tiny"),
         ("\"crop_aspect\": \"closest\"", "crop_aspect_buckets"),

@@ -28,7 +28,7 @@ fn a_person_sees_the_line_and_what_to_do() {
 .travis.yml:2:1: warning: the key `scirpt` is not known and is read as `script`: write `script` [find-key]
     scirpt: x
     ^
-configs/a.yaml:3:1: error: lora_rnak is a key that the trainer ignores: did you mean lora_rank? [unknown-key]
+configs/a.yaml:3:1: error: train.py ignores the key lora_rnak and trains as if lora_rank were not given: did you mean lora_rank? [unknown-key]
     lora_rnak: 8
     ^
 2 files checked: 1 error, 1 warning
@@ -52,7 +52,7 @@ fn programs_get_facts_in_their_formats() {
     let (code, out, _) = lint(&files, &["--format", "json"]);
     let found: Value = serde_json::from_str(&out).unwrap();
     let wanted = json!({"severity": "error", "rule": "unknown-key", "file": "my configs/a.yaml", "line": 3, "column": 1,
-        "key": "lora_rnak", "message": "lora_rnak is a key that the trainer ignores: did you mean lora_rank?"});
+        "key": "lora_rnak", "message": "train.py ignores the key lora_rnak and trains as if lora_rank were not given: did you mean lora_rank?"});
     assert_eq!((code, &found), (Some(1), &json!({"problems": [wanted], "estimates": []})));
 
     let sarif: Value = serde_json::from_str(&lint(&files, &["--format", "sarif"]).1).unwrap();
@@ -65,7 +65,7 @@ fn programs_get_facts_in_their_formats() {
     let (_, github, _) = lint(&files, &["--format", "github"]);
     assert_eq!(
         github,
-        "::error file=my configs/a.yaml,line=3,col=1,title=unknown-key::lora_rnak is a key that the trainer ignores: did you mean lora_rank?\n"
+        "::error file=my configs/a.yaml,line=3,col=1,title=unknown-key::train.py ignores the key lora_rnak and trains as if lora_rank were not given: did you mean lora_rank?\n"
     );
 }
 

@@ -208,7 +208,7 @@ fn problems_are_said_first_and_an_error_stops_everything() {
     folder.write("configs/style.yaml", "train_data_dir: data\noutput_dir: out\nlora_rank: 8\nlearning_rate: 1e-4\n");
     let (code, out, err) = folder.run(&[]);
     assert_eq!(code, Some(1), "{out}{err}");
-    assert!(out.contains(".travis.yml:3:1: warning: ") && out.contains("base_model is missing"), "{out}");
+    assert!(out.contains(".travis.yml:3:1: warning: ") && out.contains("needs base_model"), "{out}");
     assert!(out.contains("Nothing was run") && !out.contains("━━"), "{out}");
     let nothing = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_trainyard")).arg("run").arg(nothing.path()).output().unwrap();

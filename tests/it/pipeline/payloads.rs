@@ -248,10 +248,7 @@ async fn a_training_config_without_base_model_fails_before_anything_runs() {
     Delivery::new("d", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
     let end = app.github.wait_for_end(&sha, "trainyard/push").await;
     assert_eq!(end.state, "failure");
-    assert!(
-        end.description.contains("configs/style.yaml") && end.description.contains("base_model is missing"),
-        "{end:?}"
-    );
+    assert!(end.description.contains("configs/style.yaml") && end.description.contains("needs base_model"), "{end:?}");
     assert_eq!(app.github.wait_for_end(&sha, "trainyard/lint").await.state, "failure");
     let jobs: i64 = sqlx::query_scalar("select count(*) from job").fetch_one(&app.db).await.unwrap();
     assert_eq!(jobs, 0);

@@ -187,6 +187,7 @@ async fn pages_show_a_build_from_the_list_to_the_log() {
         line: Some(3),
         column: Some(1),
         key: Some("scirpt".into()),
+        fix: None,
     };
     let planned =
         [job(JobKind::Script, Some("Test"), "unit"), job(JobKind::Smoke, Some("Smoke"), "configs/style.yaml")];

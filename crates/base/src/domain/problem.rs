@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Fix;
+
 /// Severity of a problem, the least severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "sqlx", derive(sqlx::Type), sqlx(type_name = "severity", rename_all = "snake_case"))]
@@ -31,6 +33,9 @@ pub struct Problem {
     pub column: Option<u32>,
     /// Dotted path of the key concerned, such as `jobs.include.0.script`.
     pub key: Option<String>,
+    /// The edit that surely mends it. It is not stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<Fix>,
 }
 
 impl Problem {

@@ -174,6 +174,7 @@ mod tests {
             line: Some(4),
             column: None,
             key: Some("base_model".into()),
+            fix: None,
         }
     }
 

@@ -19,6 +19,18 @@ pub struct Mark {
     pub column: u32,
 }
 
+impl Mark {
+    /// Returns the byte of the text at which this place is.
+    pub fn offset(self, text: &str) -> Option<usize> {
+        let before = self.line.checked_sub(1)? as usize;
+        let start = text.split_inclusive('\n').take(before).map(str::len).sum();
+        let line = text.get(start..)?.split('\n').next()?;
+        let column = self.column.checked_sub(1)? as usize;
+        let ends = line.char_indices().map(|(at, _)| at).chain(std::iter::once(line.len()));
+        Some(start + ends.skip(column).next()?)
+    }
+}
+
 /// A value and the place where it is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{Fault, Places, Source, twice};
+use super::{Fault, Places, Source};
+use crate::Mend;
+use crate::domain::Rule;
 use crate::tree::{Entry, Node, Value};
 use crate::yaml::MAX_DEPTH;
 
@@ -12,15 +14,15 @@ pub(super) fn read(text: &str) -> Source {
         reader.skip_space();
         match reader.peek() {
             None => Ok(root),
-            Some(_) => Err(Partial { node: Some(root), message: "there is more text after its end" }),
+            Some(_) => Err(Partial { node: Some(root), ..Partial::from("there is more text after its end") }),
         }
     });
     match root {
         Ok(root) => Source { root: Some(root), faults: reader.faults },
-        Err(Partial { node, message }) => {
+        Err(Partial { node, message, mend }) => {
             let at = Some(reader.places.mark(reader.at));
-            let message = format!("this is not JSON: {message}");
-            reader.faults.push(Fault { rule: "bad-json", message, at, fatal: true });
+            let message = format!("this is not JSON, so the trainer cannot read it: {message}");
+            reader.faults.push(Fault { mend, ..Fault::fatal(Rule::BadJson, message, at) });
             Source { root: node, faults: reader.faults }
         }
     }
@@ -37,11 +39,12 @@ struct Reader<'a> {
 struct Partial {
     node: Option<Node>,
     message: &'static str,
+    mend: Option<Mend>,
 }
 
 impl From<&'static str> for Partial {
     fn from(message: &'static str) -> Self {
-        Self { node: None, message }
+        Self { node: None, message, mend: None }
     }
 }
 
@@ -88,8 +91,7 @@ impl Reader<'_> {
             reader.at += 1;
             let node = reader.value(depth + 1)?;
             if let Some(old) = places.get(&key) {
-                let message = twice(&key);
-                reader.faults.push(Fault { rule: "duplicate-key", message, at: Some(at), fatal: false });
+                reader.faults.push(Fault::twice(&key, at));
                 entries[*old] = Entry { key, at, node };
             } else {
                 places.insert(key.clone(), entries.len());
@@ -100,7 +102,7 @@ impl Reader<'_> {
         let node = Node { value: Value::Map(entries), at };
         match stopped {
             Ok(()) => Ok(node),
-            Err(Partial { message, .. }) => Err(Partial { node: Some(node), message }),
+            Err(stopped) => Err(Partial { node: Some(node), ..stopped }),
         }
     }
 
@@ -130,9 +132,10 @@ impl Reader<'_> {
                     let comma = self.at;
                     self.at += 1;
                     self.skip_space();
-                    if self.peek() == Some(end) {
+                    if self.peek() == Some(end) || self.peek() == Some(b',') {
                         self.at = comma;
-                        return Err("nothing follows the comma: remove it".into());
+                        let mend = Some(Mend::Remove { text: "," });
+                        return Err(Partial { mend, ..Partial::from("nothing follows the comma: remove it") });
                     }
                 }
                 Some(byte) if byte == end => {
@@ -174,13 +177,22 @@ impl Reader<'_> {
             "Infinity" => Value::Number { value: f64::INFINITY, whole: false },
             "-Infinity" => Value::Number { value: f64::NEG_INFINITY, whole: false },
             word => {
-                let number: serde_json::Number = serde_json::from_str(word).map_err(|_| "expected a value")?;
+                let number: serde_json::Number = serde_json::from_str(word).map_err(|_| no_value(word))?;
                 Value::Number { value: number.as_f64().unwrap_or(f64::NAN), whole: !number.is_f64() }
             }
         };
         self.at += length;
         Ok(value)
     }
+}
+
+/// Returns why a word is not a value. Words of Python have their counterparts in JSON.
+fn no_value(word: &str) -> Partial {
+    const OF_PYTHON: [(&str, &str); 3] = [("True", "true"), ("False", "false"), ("None", "null")];
+    let known = OF_PYTHON.iter().find(|(python, _)| *python == word);
+    let mend = known.map(|(python, json)| Mend::word(python, json));
+    let message = if mend.is_some() { "this is a word of Python: write it as JSON does" } else { "expected a value" };
+    Partial { mend, ..Partial::from(message) }
 }
 
 #[cfg(test)]
@@ -205,12 +217,27 @@ mod tests {
 
     #[test]
     fn faults_tell_the_place_and_what_to_do() {
-        assert_eq!(faults("{\"a\": 1,\n}"), ["1:8 this is not JSON: nothing follows the comma: remove it"]);
-        assert_eq!(faults("{\"a\" 1}"), ["1:6 this is not JSON: a colon must follow the key"]);
-        assert_eq!(faults("{\"a\": x}"), ["1:7 this is not JSON: expected a value"]);
-        assert_eq!(faults("{\"a\": \"x"), ["1:7 this is not JSON: the string that starts here has no end"]);
-        assert_eq!(faults("{} {}"), ["1:4 this is not JSON: there is more text after its end"]);
-        assert_eq!(faults("{\"a\": 1, \"a\": 2}"), ["1:10 a is given twice and only the last one counts: remove one"]);
+        assert_eq!(
+            faults("{\"a\": 1,\n}"),
+            ["1:8 this is not JSON, so the trainer cannot read it: nothing follows the comma: remove it"]
+        );
+        assert_eq!(
+            faults("{\"a\" 1}"),
+            ["1:6 this is not JSON, so the trainer cannot read it: a colon must follow the key"]
+        );
+        assert_eq!(faults("{\"a\": x}"), ["1:7 this is not JSON, so the trainer cannot read it: expected a value"]);
+        assert_eq!(
+            faults("{\"a\": \"x"),
+            ["1:7 this is not JSON, so the trainer cannot read it: the string that starts here has no end"]
+        );
+        assert_eq!(
+            faults("{} {}"),
+            ["1:4 this is not JSON, so the trainer cannot read it: there is more text after its end"]
+        );
+        assert_eq!(
+            faults("{\"a\": 1, \"a\": 2}"),
+            ["1:10 the trainer reads only the last a, which is given twice: remove one"]
+        );
         assert_eq!(faults(&"[".repeat(1000)).len(), 1);
     }
 

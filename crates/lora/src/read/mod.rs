@@ -8,6 +8,8 @@ mod yaml;
 use std::cell::Cell;
 
 use super::tree::{Node, Value};
+use crate::Mend;
+use crate::domain::Rule;
 use crate::yaml::Mark;
 
 /// The formats of training configs.
@@ -30,11 +32,24 @@ pub(super) struct Source {
 /// A violation of the file's format.
 #[derive(Debug)]
 pub(super) struct Fault {
-    pub(super) rule: &'static str,
+    pub(super) rule: Rule,
     pub(super) message: String,
     pub(super) at: Option<Mark>,
     /// True when the trainer's loader stops here. A duplicate key does not stop every loader.
     pub(super) fatal: bool,
+    pub(super) mend: Option<Mend>,
+}
+
+impl Fault {
+    fn fatal(rule: Rule, message: String, at: Option<Mark>) -> Self {
+        Self { rule, message, at, fatal: true, mend: None }
+    }
+
+    /// Creates the fault of a key that is given twice, which stops no loader of YAML or JSON.
+    fn twice(key: &str, at: Mark) -> Self {
+        let message = format!("the trainer reads only the last {key}, which is given twice: remove one");
+        Self { rule: Rule::DuplicateKey, message, at: Some(at), fatal: false, mend: None }
+    }
 }
 
 impl Format {
@@ -74,7 +89,9 @@ impl Format {
         if marked.is_some() && self != Self::Yaml {
             let message = "this file begins with a byte order mark, at which the trainer stops: save it without one";
             let at = Some(Mark { file: 0, line: 1, column: 1 });
-            source.faults.push(Fault { rule: "byte-order-mark", message: message.to_owned(), at, fatal: true });
+            let mend = Some(Mend::Remove { text: "\u{feff}" });
+            let message = message.to_owned();
+            source.faults.push(Fault { rule: Rule::ByteOrderMark, message, at, fatal: true, mend });
         }
         // The part before a fault may be too short to tell the dialect.
         if source.faults.iter().any(|fault| fault.fatal) {
@@ -82,7 +99,7 @@ impl Format {
         }
         if let Some(at) = source.root.as_ref().and_then(nul) {
             let message = "a text has the character NUL, which no path and no variable may have: remove it".to_owned();
-            source.faults.push(Fault { rule: "nul", message, at: Some(at), fatal: true });
+            source.faults.push(Fault::fatal(Rule::Nul, message, Some(at)));
         }
         source
     }
@@ -98,10 +115,6 @@ fn nul(node: &Node) -> Option<Mark> {
         }
         Value::Null | Value::Bool(_) | Value::Number { .. } => None,
     }
-}
-
-fn twice(key: &str) -> String {
-    format!("{key} is given twice and only the last one counts: remove one")
 }
 
 /// Positions of byte offsets. The line starts are found once; look-ups may come in any order.

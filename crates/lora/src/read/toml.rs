@@ -4,6 +4,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Fault, Places, Source};
+use crate::domain::Rule;
 use crate::tree::{Entry, Node, Value};
 
 pub(super) fn read(text: &str) -> Source {
@@ -13,17 +14,17 @@ pub(super) fn read(text: &str) -> Source {
         let at = error.span().map(|span| places.mark(span.start));
         if error.message() == "duplicate key" {
             let key = error.span().and_then(|span| text.get(span)).unwrap_or("a key").trim();
-            let message = format!("{key} is given twice, which TOML does not allow: remove one");
-            return Fault { rule: "duplicate-key", message, at, fatal: true };
+            let message = format!("{key} is given twice, at which the reader of TOML stops: remove one");
+            return Fault::fatal(Rule::DuplicateKey, message, at);
         }
-        Fault { rule: "bad-toml", message: format!("this is not TOML: {}", error.message()), at, fatal: true }
+        Fault::fatal(Rule::BadToml, format!("this is not TOML, so the trainer cannot read it: {}", error.message()), at)
     };
     let root = Node { value: map(table.get_ref(), &places), at: places.mark(0) };
     let mut faults: Vec<Fault> = errors.iter().map(fault).collect();
     faults.sort_by_key(|fault| fault.at);
     // One open bracket makes nonsense of every line after it.
     let mut seen = false;
-    faults.retain(|fault| fault.rule != "bad-toml" || !std::mem::replace(&mut seen, true));
+    faults.retain(|fault| fault.rule != Rule::BadToml || !std::mem::replace(&mut seen, true));
     Source { root: Some(root), faults }
 }
 

@@ -1,31 +1,24 @@
 //! Reader for YAML as PyYAML loads it, which follows YAML 1.1.
 
-use super::{Fault, Source, twice};
+use super::{Fault, Source};
+use crate::domain::Rule;
 use crate::tree::{Entry, Node, Value};
 use crate::yaml::{self, Boolean, Data, is_null};
 
 pub(super) fn read(text: &str) -> Source {
     match yaml::read(text) {
         Ok(document) => {
-            let fault = |key: &yaml::Duplicate| Fault {
-                rule: "duplicate-key",
-                message: twice(&key.key),
-                at: Some(key.at),
-                fatal: false,
-            };
-            let unresolved = document.unresolved.iter().map(|(name, at)| Fault {
-                rule: "bad-yaml",
-                message: format!("this is not YAML: *{name} has no anchor &{name} before it"),
-                at: Some(*at),
-                fatal: true,
+            let duplicates = document.duplicates.iter().map(|key| Fault::twice(&key.key, key.at));
+            let unresolved = document.unresolved.iter().map(|(name, at)| {
+                let message = format!("the trainer stops, because *{name} has no anchor &{name} before it: add it");
+                Fault::fatal(Rule::BadYaml, message, Some(*at))
             });
-            let faults = document.duplicates.iter().map(fault).chain(unresolved).collect();
+            let faults = duplicates.chain(unresolved).collect();
             Source { root: document.root.as_ref().map(node), faults }
         }
         Err(error) => {
-            let message = format!("this is not YAML: {error}");
-            let fault = Fault { rule: "bad-yaml", message, at: error.at, fatal: true };
-            Source { root: None, faults: vec![fault] }
+            let message = format!("this is not YAML, so the trainer cannot read it: {error}");
+            Source { root: None, faults: vec![Fault::fatal(Rule::BadYaml, message, error.at)] }
         }
     }
 }

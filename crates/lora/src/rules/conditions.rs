@@ -3,6 +3,7 @@
 use super::{Config, Map, finding};
 use crate::Finding;
 use crate::conditions::{Condition, Conditions, conditions};
+use crate::domain::Rule;
 use crate::tree::{Entry, Node};
 
 /// Finds conditions under which the trainer stops, or trains something else than was meant. The problem is reported at
@@ -29,7 +30,7 @@ fn met(config: &Config<'_>, known: &Conditions, condition: &'static Condition, m
     let given: Vec<(&str, &Entry)> =
         own.flat_map(|key| entries(config, map, key).into_iter().map(move |entry| (key, entry))).collect();
     let is_pair = given.iter().any(|(key, _)| *key != keys[0]);
-    let rule = if is_pair { "conflicting-keys" } else { "refused" };
+    let rule = if is_pair { Rule::ConflictingKeys } else { Rule::Refused };
     let last = given.into_iter().max_by_key(|(_, entry)| entry.at);
     let (key, at) = last.map_or((keys[0], map.at), |(key, entry)| (key, entry.at));
     Some(finding(rule, condition.severity, condition.message.clone(), at, map.path_of(key)))

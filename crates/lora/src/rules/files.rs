@@ -1,7 +1,7 @@
 //! Rules on files that a config names but the repository does not contain.
 
 use super::{Config, Map, finding};
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::repository::normal;
 use crate::tree::Entry;
 use crate::{Dialect, Finding};
@@ -39,5 +39,5 @@ fn missing(config: &Config<'_>, map: &Map<'_>, entry: &Entry) -> Option<Finding>
         return None;
     }
     let message = format!("{} names {name}, which is not in {folder}: add it, or correct the path", entry.name());
-    Some(finding("missing-file", Severity::Warning, message, entry.node.at, map.path_of(entry.name())))
+    Some(finding(Rule::MissingFile, Severity::Warning, message, entry.node.at, map.path_of(entry.name())))
 }

@@ -17,12 +17,12 @@ use super::read::Format;
 use super::repository::normal;
 use super::tree::{Entry, Node, Value};
 use super::{Dialect, Finding, Repository};
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::yaml::Mark;
 
-type Rule = fn(&Config<'_>) -> Vec<Finding>;
+type Check = fn(&Config<'_>) -> Vec<Finding>;
 
-const RULES: [Rule; 12] = [
+const RULES: [Check; 12] = [
     required::missing_required,
     conditions::met_conditions,
     spelling::unknown_key,
@@ -204,6 +204,6 @@ impl<'a> Map<'a> {
     }
 }
 
-fn finding(rule: &'static str, severity: Severity, message: String, at: Mark, key: String) -> Finding {
-    Finding { rule, severity, message, at: Some(at), key: Some(key) }
+fn finding(rule: Rule, severity: Severity, message: String, at: Mark, key: String) -> Finding {
+    Finding { key: Some(key), ..Finding::new(rule, severity, message, Some(at)) }
 }

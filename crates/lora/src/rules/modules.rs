@@ -2,7 +2,7 @@
 //! the whole name of a module; the one in place of the other matches nothing.
 
 use super::{Config, finding};
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::tree::{Node, Value};
 use crate::{Dialect, Finding};
 
@@ -21,7 +21,7 @@ pub(super) fn module_names(config: &Config<'_>) -> Vec<Finding> {
     entries
         .filter_map(|entry| {
             let (node, message) = fault(entry.name(), &entry.node)?;
-            Some(finding("module-names", Severity::Warning, message, node.at, entry.name().to_owned()))
+            Some(finding(Rule::ModuleNames, Severity::Warning, message, node.at, entry.name().to_owned()))
         })
         .collect()
 }

@@ -1,7 +1,7 @@
 //! Rules on required keys: without them a trainer does not start, or does not do what was meant.
 
 use super::{Config, Map, OF_NETWORKS, finding};
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::{Dialect, Finding};
 
 /// A requirement on one kind of map.
@@ -10,6 +10,8 @@ struct Need {
     within: &'static str,
     /// Alternative keys; at least one must be given.
     one_of: &'static [&'static str],
+    /// What the trainer does, as in `stops without output_dir`.
+    fate: &'static str,
     /// The advice for the message.
     advice: &'static str,
     severity: Severity,
@@ -20,7 +22,8 @@ struct Need {
 }
 
 const fn need(dialect: Dialect, within: &'static str, one_of: &'static [&'static str], advice: &'static str) -> Need {
-    Need { dialect, within, one_of, advice, severity: Severity::Error, unless: &[], with: &[] }
+    let fate = if matches!(dialect, LoraScripts) { "needs" } else { "stops without" };
+    Need { dialect, within, one_of, fate, advice, severity: Severity::Error, unless: &[], with: &[] }
 }
 
 use Dialect::{AiToolkit, Axolotl, LlamaFactory, LoraScripts, SdScripts, SdScriptsDataset, SimpleTuner};
@@ -35,8 +38,12 @@ const NEEDS: [Need; 26] = [
         ..need(LoraScripts, "", &["epochs", "max_train_steps"], "say how long to train, with epochs or max_train_steps")
     },
     need(SdScripts, "", &["pretrained_model_name_or_path"], "name the base model's file, folder or Hub id"),
-    need(SdScripts, "", &["output_dir"], "name the folder for the trained weights; they are lost without it"),
     Need {
+        fate: "stops at its first save without",
+        ..need(SdScripts, "", &["output_dir"], "name the folder for the trained weights")
+    },
+    Need {
+        fate: "finds no data and ends without",
         unless: &["datasets", "dataset_class"],
         ..need(SdScripts, "", &["train_data_dir", "dataset_config", "in_json"], "name the training data")
     },
@@ -53,7 +60,7 @@ const NEEDS: [Need; 26] = [
     need(SdScriptsDataset, "datasets", &["subsets"], "add [[datasets.subsets]] with an image_dir"),
     need(SdScriptsDataset, "datasets.subsets", &["image_dir", "metadata_file"], "name the folder with the images"),
     need(Axolotl, "", &["base_model"], "name the base model's folder or Hub id"),
-    need(Axolotl, "", &["learning_rate"], "axolotl has no default for it"),
+    need(Axolotl, "", &["learning_rate"], "write learning_rate: 0.0002, for example"),
     Need {
         unless: &["nemo_gym_enabled"],
         ..need(Axolotl, "", &["datasets", "pretraining_dataset"], "name the training data")
@@ -74,7 +81,7 @@ const NEEDS: [Need; 26] = [
     need(AiToolkit, "config.process.datasets", &["folder_path", "dataset_path"], "name the folder with the images"),
     need(SimpleTuner, "", &["model_family"], "name the kind of base model, such as flux"),
     need(SimpleTuner, "", &["model_type"], "write lora or full"),
-    need(SimpleTuner, "", &["optimizer"], "SimpleTuner has no default for it"),
+    need(SimpleTuner, "", &["optimizer"], "write optimizer: adamw_bf16, for example"),
     need(SimpleTuner, "", &["output_dir"], "name the folder for the trained weights"),
     need(SimpleTuner, "", &["data_backend_config"], "name the file with the data sets"),
 ];
@@ -95,6 +102,6 @@ fn missing(config: &Config<'_>, need: &Need, map: &Map<'_>) -> Option<Finding> {
     let key = need.one_of[0];
     let written = need.one_of.iter().find_map(|key| map.get(key));
     let at = written.map_or(map.at, |entry| entry.at);
-    let message = format!("{key} is missing: {}", need.advice);
-    Some(finding("missing-required", need.severity, message, at, map.path_of(key)))
+    let message = format!("{} {} {key}: {}", config.dialect.trainer(), need.fate, need.advice);
+    Some(finding(Rule::MissingRequired, need.severity, message, at, map.path_of(key)))
 }

@@ -1,11 +1,12 @@
 //! Rules on keys that a trainer does not know.
 
 use super::{Config, Map, finding};
+use crate::conditions::conditions;
 use crate::dialect::Unknown;
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity, only_near};
 use crate::keys::{Section, table};
 use crate::tree::{Entry, Node, Value};
-use crate::{Dialect, Finding};
+use crate::{Dialect, Finding, Mend};
 
 /// Maximum number of keys per map that are compared with the known keys.
 const MAX_COMPARED: usize = 100;
@@ -43,44 +44,69 @@ fn is_known(config: &Config<'_>, entry: &Entry, known: &Section) -> bool {
 
 fn misspelling(config: &Config<'_>, map: &Map<'_>, entry: &Entry, known: &Section) -> Option<Finding> {
     let key = entry.name();
+    let trainer = config.dialect.trainer();
     let mode = match entry.node.value {
         // SimpleTuner makes no option of a map.
         Value::Map(_) if config.dialect == Dialect::SimpleTuner => Unknown::Ignored,
         _ => config.dialect.unknown(),
     };
-    let fate = if mode == Unknown::Refused { "the trainer refuses" } else { "the trainer ignores" };
     let say = |rule, severity, message| Some(finding(rule, severity, message, entry.at, map.path_of(key)));
     let plugins = map.get("plugins").filter(|_| config.dialect == Dialect::Axolotl);
+    let has_foreign_plugin = plugins.is_some_and(|entry| entry.node.items().iter().any(is_foreign_plugin));
     if config.dialect == Dialect::Axolotl && map.path.is_empty() && of_a_plugin(config.dialect, key) {
+        let message = format!("{trainer} ignores the key {key}, which only a plugin reads: add that to `plugins`");
         return match plugins.map(|entry| entry.node.items().len()) {
             Some(1..) => None,
-            _ => say(
-                "unknown-key",
-                Severity::Warning,
-                format!("{key} is read by a plugin only, and `plugins` lists none"),
-            ),
+            _ => say(Rule::UnknownKey, Severity::Warning, message),
         };
     }
     if let Some(meant) = meant(key, known) {
         let is_camel = key.contains(|c: char| c.is_uppercase()) && snake_case(key) == meant;
-        let rule = if is_camel { "camel-case" } else { "unknown-key" };
+        let rule = if is_camel { Rule::CamelCase } else { Rule::UnknownKey };
         let severity = if mode == Unknown::Open { Severity::Warning } else { Severity::Error };
-        return say(rule, severity, format!("{key} is a key that {fate}: did you mean {meant}?"));
+        let found = say(rule, severity, misspelled(config, map, key, meant, mode))?;
+        let is_sure = mode != Unknown::Open && !has_foreign_plugin || snake_case(key) == meant;
+        return Some(Finding { mend: mend(map, entry, known).filter(|_| is_sure), ..found });
     }
     match mode {
         Unknown::Refused => {
             let home = table(config.dialect).home_of(key).map(|home| format!(": it belongs in {home}"));
             let advice = home.unwrap_or_else(|| ": remove it".to_owned());
-            say("unknown-key", Severity::Error, format!("{key} is a key that {fate} here{advice}"))
+            say(Rule::UnknownKey, Severity::Error, format!("{trainer} stops at the key {key}, unknown here{advice}"))
         }
         // A plugin of the team may add its own keys.
-        Unknown::Ignored if plugins.is_some_and(|entry| entry.node.items().iter().any(is_foreign_plugin)) => None,
+        Unknown::Ignored if has_foreign_plugin => None,
         Unknown::Ignored => {
-            let message = format!("{key} is not a known key of {}", config.dialect.name());
-            say("unknown-key", Severity::Warning, message)
+            let message = format!("{trainer} ignores the key {key}, which it does not know: remove it");
+            say(Rule::UnknownKey, Severity::Warning, message)
         }
         Unknown::Open => None,
     }
+}
+
+/// Says what the trainer does with a misspelled key, and what it takes in place of the value.
+fn misspelled(config: &Config<'_>, map: &Map<'_>, key: &str, meant: &str, mode: Unknown) -> String {
+    let trainer = config.dialect.trainer();
+    if mode == Unknown::Refused {
+        return format!("{trainer} stops at the key {key}, which it does not know: did you mean {meant}?");
+    }
+    let default = conditions(config.dialect).absent(&map.path, meant).map(|node| &node.value);
+    let effect = match default {
+        _ if map.get(meant).is_some() => format!("and reads {meant}, which is given too"),
+        Some(Value::Number { value, .. }) => format!("and trains with {meant} {value}, its default"),
+        Some(Value::Text { text, .. }) => format!("and trains with {meant} {text}, its default"),
+        _ => format!("and trains as if {meant} were not given"),
+    };
+    format!("{trainer} ignores the key {key} {effect}: did you mean {meant}?")
+}
+
+/// Returns the mend of a misspelled key, if only one key can be meant, which is not given yet.
+fn mend(map: &Map<'_>, entry: &Entry, known: &Section) -> Option<Mend> {
+    let key = entry.name();
+    let meant =
+        only_near(&snake_case(key), known.keys().map(String::as_str)).filter(|meant| map.get(meant).is_none())?;
+    let dashes = &entry.key[..entry.key.len() - key.len()];
+    Some(Mend::word(&entry.key, &format!("{dashes}{meant}")))
 }
 
 /// Returns true for a key that the trainer knows in some files only: those for sd-scripts' scripts without a network, and

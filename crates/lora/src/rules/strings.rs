@@ -1,7 +1,7 @@
 //! Rules on strings that must not be in a file that others see or run: folders of one person, and secrets.
 
 use super::{Config, finding};
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::tree::{Entry, Node};
 use crate::{Finding, secret};
 
@@ -38,7 +38,7 @@ pub(super) fn private_path(config: &Config<'_>) -> Vec<Finding> {
         }
         let key = entry.map_or("a value", Entry::name);
         let message = format!("{key} names a folder that exists on one machine only: make the path relative");
-        Some(finding("private-path", Severity::Error, message, node.at, key.to_owned()))
+        Some(finding(Rule::PrivatePath, Severity::Error, message, node.at, key.to_owned()))
     })
 }
 
@@ -50,7 +50,7 @@ pub(super) fn secret(config: &Config<'_>) -> Vec<Finding> {
             return None;
         }
         let message = format!("{key} holds a secret: revoke it, and give it to the job as an encrypted variable");
-        Some(finding("secret", Severity::Error, message, node.at, key.to_owned()))
+        Some(finding(Rule::Secret, Severity::Error, message, node.at, key.to_owned()))
     })
 }
 

@@ -2,7 +2,7 @@
 //! Values are inherited: a subset's from its data set, and both from `[general]`.
 
 use super::{Config, Map, finding};
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::tree::{Entry, Node, Value};
 use crate::{Dialect, Finding};
 
@@ -36,7 +36,7 @@ fn of_data_set(set: &Node) -> Vec<Finding> {
                            write a [[datasets]] for each kind"
                 .to_owned();
             findings.push(finding(
-                "conflicting-keys",
+                Rule::ConflictingKeys,
                 Severity::Error,
                 message,
                 other,
@@ -50,7 +50,7 @@ fn of_data_set(set: &Node) -> Vec<Finding> {
             for entry in refused.iter().filter_map(|key| get(map, key)) {
                 let message = format!("{} is a key that sd-scripts refuses beside {telling}: remove it", entry.key);
                 let key = format!("{path}.{}", entry.key);
-                findings.push(finding("conflicting-keys", Severity::Error, message, entry.at, key));
+                findings.push(finding(Rule::ConflictingKeys, Severity::Error, message, entry.at, key));
             }
         }
     }
@@ -91,7 +91,7 @@ fn limit<'a>(map: &Map<'a>, general: Option<&Map<'a>>) -> Option<Finding> {
         let message = format!("{name} is {limit}, {words} than the resolution of {side}: sd-scripts stops");
         // A limit that is not written may be given on the command line.
         let severity = if other.is_some() { Severity::Error } else { Severity::Warning };
-        Some(finding("conflicting-keys", severity, message, last.at, map.path_of(last.name())))
+        Some(finding(Rule::ConflictingKeys, severity, message, last.at, map.path_of(last.name())))
     };
     match (low, high) {
         (Some((entry, low)), _) if low > smallest => tell(Some(entry), "min_bucket_reso", low, smallest, "more"),
@@ -141,7 +141,7 @@ fn pairs(map: &Map<'_>) -> Vec<Finding> {
     wrong
         .map(|(entry, item)| {
             let message = format!("the items of {} must be texts such as \"conv_dim=4\": sd-scripts stops", entry.key);
-            finding("refused", Severity::Error, message, item.at, map.path_of(&entry.key))
+            finding(Rule::Refused, Severity::Error, message, item.at, map.path_of(&entry.key))
         })
         .collect()
 }
@@ -155,7 +155,7 @@ fn two_numbers(map: &Map<'_>, key: &str) -> Option<Finding> {
     let words = if wants_whole { "whole numbers" } else { "numbers with a dot" };
     let message = format!("{key} must be two {words} in a list: sd-scripts stops");
     (items.len() != 2 || !items.iter().all(fits))
-        .then(|| finding("refused", Severity::Error, message, entry.node.at, map.path_of(key)))
+        .then(|| finding(Rule::Refused, Severity::Error, message, entry.node.at, map.path_of(key)))
 }
 
 fn resolution(map: &Map<'_>) -> Option<Finding> {
@@ -164,7 +164,7 @@ fn resolution(map: &Map<'_>) -> Option<Finding> {
     let sides: Option<Vec<u32>> = text.split(',').map(|side| side.trim().parse().ok()).collect();
     let is_right = sides.is_some_and(|sides| sides.len() <= 2 && sides.iter().all(|side| *side > 0));
     let message = "resolution must be one or two whole numbers, such as \"512,768\": sd-scripts stops".to_owned();
-    (!is_right).then(|| finding("refused", Severity::Error, message, entry.node.at, map.path_of("resolution")))
+    (!is_right).then(|| finding(Rule::Refused, Severity::Error, message, entry.node.at, map.path_of("resolution")))
 }
 
 fn crop_range(map: &Map<'_>) -> Option<Finding> {
@@ -173,5 +173,6 @@ fn crop_range(map: &Map<'_>) -> Option<Finding> {
     let ends: Option<Vec<f64>> = text.split(',').map(|end| end.trim().parse().ok()).collect();
     let is_right = ends.is_some_and(|ends| matches!(ends[..], [low, high] if low <= high));
     let message = "face_crop_aug_range must be two numbers, the smaller one first, such as \"2.0,4.0\"".to_owned();
-    (!is_right).then(|| finding("refused", Severity::Error, message, entry.node.at, map.path_of("face_crop_aug_range")))
+    (!is_right)
+        .then(|| finding(Rule::Refused, Severity::Error, message, entry.node.at, map.path_of("face_crop_aug_range")))
 }

@@ -2,7 +2,7 @@
 
 use super::Plan;
 use super::problems::of_build;
-use crate::domain::{Problem, Severity, bounded};
+use crate::domain::{Problem, Rule, Severity, bounded};
 
 /// Maximum number of problems of a build, with the problem that counts those that were left out.
 pub const MAX_PROBLEMS: usize = 500;
@@ -54,7 +54,7 @@ impl LeftOut {
         cut(plan.skip.as_mut(), MAX_NAME);
         if self.0 > 0 {
             let message = format!("and {} more problems, which are not shown: fix these first", self.0);
-            plan.problems.push(of_build(Severity::Warning, "too-many-problems", message));
+            plan.problems.push(of_build(Severity::Warning, Rule::TooManyProblems, message));
         }
         plan
     }
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn the_least_severe_problems_are_dropped_first() {
         let of = |severity, count: usize| {
-            (0..count).map(move |n| of_build(severity, "rule", format!("{n} {}", "x".repeat(MAX_MESSAGE))))
+            (0..count).map(move |n| of_build(severity, Rule::Smoke, format!("{n} {}", "x".repeat(MAX_MESSAGE))))
         };
         let mut left_out = LeftOut::default();
         let mut plan = Plan::default();

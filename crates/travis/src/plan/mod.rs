@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::domain::{JobKind, Problem, RequestConfig, Severity, Trigger, TriggerKind};
+use crate::domain::{JobKind, Problem, RequestConfig, Rule, Severity, Trigger, TriggerKind};
 use crate::lora::smoke::{Ask, Smoke, Unfit};
 use crate::travis::import::Imports;
 use crate::travis::notifications::Webhooks;
@@ -214,6 +214,7 @@ fn unbounded(
         // Travis ran them.
         (plan.jobs, plan.stages) = (Vec::new(), Vec::new());
     }
+    apply_levels(&mut plan.problems, &lora);
     let repository = commit.repository();
     let is_covered = |file: &&SourceFile| match commit.only_smoke {
         Some(path) => file.path == path,
@@ -228,17 +229,27 @@ fn unbounded(
             let is_fine = lint.problems.iter().all(|problem| problem.severity < Severity::Error);
             plan.problems.extend(lint.problems);
             let estimate = lint.estimate.filter(|_| is_fine && commit.counts_as_changed(&file.path));
-            plan.problems.extend(estimate.map(|told| of_file(Severity::Info, "estimate", &file.path, told)));
+            plan.problems.extend(estimate.map(|told| of_file(Severity::Info, Rule::Estimate, &file.path, told)));
             left_out.trim(&mut plan.problems);
         }
     }
     if !has_config && plan.linted == 0 {
-        return fatal("no-config", "there is no .travis.yml: add one, with the key `script` at least", None);
+        return fatal(Rule::NoConfig, "there is no .travis.yml: add one, with the key `script` at least", None);
     }
     if !plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
         smoke::add(&mut plan, &like, &commit, &repository, &lora, trigger);
     }
     plan
+}
+
+/// Gives the problems of the `.travis.yml` the levels that its key `lora` sets. An error stays one: it decides the build.
+fn apply_levels(problems: &mut Vec<Problem>, lora: &lora::Settings) {
+    problems.retain_mut(|problem| {
+        let rule = Rule::named(&problem.rule).filter(|_| problem.severity < Severity::Error);
+        let level = rule.map_or(Some(problem.severity), |rule| lora.severity(rule, problem.severity));
+        problem.severity = level.unwrap_or(problem.severity);
+        level.is_some()
+    });
 }
 
 /// Returns the reason if the commit message asks for no build. Cron builds ignore the message.

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::problems::of_file;
 use super::{CONFIG, Commit, MAX_JOBS, Plan, PlannedJob, SourceFile, bounds};
-use crate::domain::{JobKind, Severity, Trigger, TriggerKind};
+use crate::domain::{JobKind, Rule, Severity, Trigger, TriggerKind};
 use crate::lora::smoke::{self, Ask, Smoke, Unfit};
 use crate::lora::{Dialect, Repository, Settings, Wanted};
 use crate::travis::matrix::Config;
@@ -65,7 +65,7 @@ pub(super) fn add(
             // A config that gets no job is not derived: that takes megabytes.
             if smoke::is_run(&file.path, &file.text) {
                 let message = format!("there is no smoke job: a build has at most {MOST} of them, and {MAX_JOBS} jobs");
-                plan.problems.push(of_file(Severity::Warning, "smoke", &file.path, message));
+                plan.problems.push(of_file(Severity::Warning, Rule::Smoke, &file.path, message));
             }
             continue;
         }
@@ -73,7 +73,7 @@ pub(super) fn add(
             Err(Unfit::NotRun(_)) => {}
             Err(Unfit::Cannot(why)) => {
                 let severity = if is_asked { Severity::Warning } else { Severity::Info };
-                plan.problems.push(of_file(severity, "smoke", &file.path, format!("there is no smoke job: {why}")));
+                plan.problems.push(of_file(severity, Rule::Smoke, &file.path, format!("there is no smoke job: {why}")));
             }
             Ok(smoke) if !is_asked && !installs(smoke.dialect, commit) => {
                 let trainer = smoke.dialect.name();
@@ -81,7 +81,7 @@ pub(super) fn add(
                     "there is no smoke job: no file here installs {trainer}; add the key `lora` to {CONFIG} \
                      to get one"
                 );
-                plan.problems.push(of_file(Severity::Info, "smoke", &file.path, message));
+                plan.problems.push(of_file(Severity::Info, Rule::Smoke, &file.path, message));
             }
             Ok(smoke) => jobs.push(PlannedJob {
                 number: (plan.jobs.len() + jobs.len() + 1).to_string(),

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::problems::{Told, fatal, problem};
 use super::{CONFIG, MAX_JOBS, MAX_OF_FILE, Plan, PlannedJob, Settings, SourceFile, bounds, skipped};
-use crate::domain::{JobKind, Problem, RequestConfig, Severity, Trigger, TriggerKind};
+use crate::domain::{JobKind, Problem, RequestConfig, Rule, Severity, Trigger, TriggerKind};
 use crate::lora;
 use crate::travis::document::{Fault, document};
 use crate::travis::import::{self, Imports, Merged, Source};
@@ -68,16 +68,17 @@ pub(super) fn travis(config: Option<&SourceFile>, imports: &Imports, trigger: &T
         Err(fault) => return fatal(fault.rule, &fault.message, Some(fault.at)).into(),
     };
     if merged.document.root.is_none() && merged.faults.is_empty() {
-        return fatal("empty-config", "the file is empty: say what to run, with the key `script`", None).into();
+        return fatal(Rule::EmptyConfig, "the file is empty: say what to run, with the key `script`", None).into();
     }
     // `lora` is not part of Travis's language.
     let lora = merged.document.root.as_mut().and_then(|root| root.take("lora"));
     let (lora, findings) = lora.map(|entry| lora::Settings::read(&entry.value)).unwrap_or_default();
-    let told = Told(&merged.sources);
+    let text = config.and_then(|file| std::str::from_utf8(&file.text).ok()).unwrap_or_default();
+    let told = Told { sources: &merged.sources, text };
     let wrong: Vec<Problem> = findings.into_iter().map(|finding| told.finding(finding)).collect();
     let has = |key| merged.document.root.as_ref().is_some_and(|root| root.get(key).is_some());
     let is_only_lora = lora.given && !["script", "jobs", "matrix"].into_iter().any(has);
-    let mut plan = of_document(merged, &data, trigger);
+    let mut plan = of_document(merged, text, &data, trigger);
     if plan.skip.is_none() {
         plan.problems.extend(wrong);
     }
@@ -100,9 +101,9 @@ pub(super) fn python() -> matrix::Config {
 }
 
 /// Plans a document with all its imports.
-fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
+fn of_document(merged: Merged, text: &str, data: &Json, trigger: &Trigger) -> Plan {
     let Merged { document, sources, messages, faults, conditions, wanted } = merged;
-    let told = Told(&sources);
+    let told = Told { sources: &sources, text };
     let mut problems: Vec<Problem> = messages.iter().map(|message| told.message(message)).collect();
     problems.extend(faults.iter().map(|fault| told.fault(fault)));
     problems.extend(wanted.iter().map(Told::not_looked_for));
@@ -115,7 +116,7 @@ fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
     }
     let normal = match normalize(&document, Options::PRODUCTION) {
         Ok(normal) => normal,
-        Err(error) => return fatal("not-a-map", &error.to_string(), None),
+        Err(error) => return fatal(Rule::NotAMap, &error.to_string(), None),
     };
     let config = normal.config.as_object().cloned().unwrap_or_default();
     if let Some(skip) = unwanted(&config, data, trigger) {
@@ -128,11 +129,11 @@ fn of_document(merged: Merged, data: &Json, trigger: &Trigger) -> Plan {
     let untold = normal.untold + (normal.messages.len() + matrix.messages.len()).saturating_sub(MAX_OF_FILE);
     if untold > 0 {
         let message = format!("{untold} more problems of the file are not shown: fix these first");
-        problems.push(problem(Severity::Warning, "too-many-problems", message, None, None));
+        problems.push(problem(Severity::Warning, Rule::TooManyProblems, message, None, None));
     }
     for (name, at) in document.unresolved.iter().take(MAX_OF_FILE) {
         let message = format!("`*{name}` has no anchor `&{name}` above it, so it stands for nothing");
-        problems.push(told.problem(Severity::Warning, "unknown-alias", message, *at, None));
+        problems.push(told.problem(Severity::Warning, Rule::UnknownAlias, message, *at, None));
     }
     problems.extend(traps::import_traps(&conditions).into_iter().map(|trap| told.trap(trap)));
     if let Some(root) = &document.root {
@@ -164,14 +165,14 @@ fn planned(index: usize, config: matrix::Config) -> PlannedJob {
 fn too_many_or_none(jobs: usize, truncated: bool) -> Option<Problem> {
     if truncated {
         let message = "the matrix is too large to expand: give it fewer values, entries or conditions".to_owned();
-        return Some(problem(Severity::Error, "too-many-jobs", message, None, None));
+        return Some(problem(Severity::Error, Rule::TooManyJobs, message, None, None));
     }
     if jobs == 0 {
         let message = "no job is left: the conditions, `exclude` and `stages` leave all of them out".to_owned();
-        return Some(problem(Severity::Error, "no-jobs", message, None, None));
+        return Some(problem(Severity::Error, Rule::NoJobs, message, None, None));
     }
     let message = format!("the file makes {jobs} jobs, of which {MAX_JOBS} at most are built: make the matrix smaller");
-    (jobs > MAX_JOBS).then(|| problem(Severity::Error, "too-many-jobs", message, None, None))
+    (jobs > MAX_JOBS).then(|| problem(Severity::Error, Rule::TooManyJobs, message, None, None))
 }
 
 /// Returns the data that conditions see.

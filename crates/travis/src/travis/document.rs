@@ -1,7 +1,7 @@
 //! Reader that turns the bytes of a file into its document.
 
 use super::normal::NotAMap;
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::yaml::{self, Data, Document, Mark};
 
 /// A fault of a file that is found before its content is interpreted.
@@ -9,7 +9,7 @@ use crate::yaml::{self, Data, Document, Mark};
 pub struct Fault {
     pub severity: Severity,
     /// Name of the rule, in kebab-case.
-    pub rule: &'static str,
+    pub rule: Rule,
     /// Sentence that states what is wrong and what to do.
     pub message: String,
     pub at: Mark,
@@ -17,7 +17,7 @@ pub struct Fault {
 
 impl Fault {
     /// Creates a fault that stops the build.
-    pub fn error(rule: &'static str, message: impl Into<String>, at: Mark) -> Self {
+    pub fn error(rule: Rule, message: impl Into<String>, at: Mark) -> Self {
         Self { severity: Severity::Error, rule, message: message.into(), at }
     }
 }
@@ -31,15 +31,16 @@ pub fn document(file: u16, bytes: &[u8]) -> Result<Document, Fault> {
     let whole = Mark { file, ..Mark::default() };
     if bytes.len() > yaml::MAX_BYTES {
         let message = format!("the file is larger than {} bytes: make it smaller", yaml::MAX_BYTES);
-        return Err(Fault::error("config-too-large", message, whole));
+        return Err(Fault::error(Rule::ConfigTooLarge, message, whole));
     }
     let text = std::str::from_utf8(bytes)
-        .map_err(|_| Fault::error("bad-yaml", "the file is not UTF-8 text: save it in that encoding", whole))?;
-    let document = yaml::read_as(file, text.trim_end())
-        .map_err(|error| Fault::error("bad-yaml", format!("this is not YAML: {error}"), error.at.unwrap_or(whole)))?;
+        .map_err(|_| Fault::error(Rule::BadYaml, "the file is not UTF-8 text: save it in that encoding", whole))?;
+    let document = yaml::read_as(file, text.trim_end()).map_err(|error| {
+        Fault::error(Rule::BadYaml, format!("this is not YAML: {error}"), error.at.unwrap_or(whole))
+    })?;
     match &document.root {
         Some(root) if !root.is_null() && !matches!(root.data, Data::Map(_)) => {
-            Err(Fault::error("not-a-map", NotAMap.to_string(), root.at))
+            Err(Fault::error(Rule::NotAMap, NotAMap.to_string(), root.at))
         }
         _ => Ok(document),
     }

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::normal::{Code, Message};
 use super::traps::Trap;
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::yaml::{Entry, Node};
 
 const KEYS: [&str; 3] = ["image", "lost", "preemptible"];
@@ -42,7 +42,7 @@ fn of_job(node: &Node, place: &str, root: &Node) -> Vec<Trap> {
     let mut traps = Vec::new();
     let mut tell = |severity, entry: &Entry, message: &str| {
         let key = format!("{place}{}", entry.key);
-        traps.push(Trap { severity, rule: "own-key", message: message.to_owned(), at: entry.at, key });
+        traps.push(Trap { severity, rule: Rule::OwnKey, message: message.to_owned(), at: entry.at, key });
     };
     if let Some(lost) = node.get("lost")
         && !matches!(lost.value.text(), Some("retry" | "fail"))

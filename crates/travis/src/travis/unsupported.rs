@@ -3,7 +3,7 @@
 use super::artifacts;
 use super::script::deploys_with;
 use super::traps::Trap;
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::yaml::{Data, Entry, Node};
 
 /// Addons that have the same effect here as on Travis.
@@ -21,7 +21,7 @@ pub fn unsupported(root: &Node) -> Vec<Trap> {
                  or into `before_install`",
                 addon.key
             );
-            traps.push(trap(addon, "addon-without-effect", message, format!("addons.{}", addon.key)));
+            traps.push(trap(addon, Rule::AddonWithoutEffect, message, format!("addons.{}", addon.key)));
         }
         let keys = addon.value.entries().iter().filter(|_| addon.key == "artifacts");
         for key in keys.filter(|key| !artifacts::KEYS.contains(&key.key.as_str())) {
@@ -29,7 +29,7 @@ pub fn unsupported(root: &Node) -> Vec<Trap> {
                 "`{}` has no effect here: artifacts are kept by this server, and the job's page lists them",
                 key.key
             );
-            traps.push(trap(key, "addon-without-effect", message, format!("addons.artifacts.{}", key.key)));
+            traps.push(trap(key, Rule::AddonWithoutEffect, message, format!("addons.artifacts.{}", key.key)));
         }
     }
     if let Some(services) = root.get("services") {
@@ -37,7 +37,7 @@ pub fn unsupported(root: &Node) -> Vec<Trap> {
         if names.iter().any(|name| name.eq_ignore_ascii_case("docker")) {
             let message =
                 "the service `docker` is not available: a job with access to Docker is in effect root on the host";
-            traps.push(trap(services, "service-without-effect", message.to_owned(), "services".to_owned()));
+            traps.push(trap(services, Rule::ServiceWithoutEffect, message.to_owned(), "services".to_owned()));
         }
     }
     if let Some(cache) = root.get("cache") {
@@ -47,7 +47,7 @@ pub fn unsupported(root: &Node) -> Vec<Trap> {
         };
         for name in names.into_iter().filter(|name| CACHES.contains(name)) {
             let message = format!("`cache: {name}` has no effect here: name the folders under `cache: directories:`");
-            traps.push(trap(cache, "cache-without-effect", message, "cache".to_owned()));
+            traps.push(trap(cache, Rule::CacheWithoutEffect, message, "cache".to_owned()));
         }
     }
     if let Some(deploy) = root.get("deploy") {
@@ -63,7 +63,7 @@ pub fn unsupported(root: &Node) -> Vec<Trap> {
             let message = format!(
                 "the provider `{provider}` is not run here: put its commands into `provider: script`, or nothing is deployed"
             );
-            traps.push(trap(deploy, "provider-without-effect", message, "deploy".to_owned()));
+            traps.push(trap(deploy, Rule::ProviderWithoutEffect, message, "deploy".to_owned()));
         }
     }
     traps
@@ -76,7 +76,7 @@ fn words(value: &Node) -> Vec<&str> {
     }
 }
 
-fn trap(entry: &Entry, rule: &'static str, message: String, key: String) -> Trap {
+fn trap(entry: &Entry, rule: Rule, message: String, key: String) -> Trap {
     Trap { severity: Severity::Warning, rule, message, at: entry.at, key }
 }
 
@@ -95,7 +95,7 @@ mod tests {
                     services: [redis, docker]\ncache: [pip, bundler]\ndeploy:\n  - provider: script\n    script: x\n  - provider: pypi\n";
         let traps = traps_of(text);
         let found: Vec<(&str, &str, u32)> =
-            traps.iter().map(|trap| (trap.rule, trap.key.as_str(), trap.at.line)).collect();
+            traps.iter().map(|trap| (trap.rule.name(), trap.key.as_str(), trap.at.line)).collect();
         assert_eq!(
             found,
             [

@@ -1,7 +1,7 @@
 //! LLaMA-Factory's `dataset_info.json`: the entries of the data sets that a config names.
 
 use crate::Finding;
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::read::Format;
 use crate::repository::normal;
 use crate::rules::{Config, Map, finding};
@@ -63,11 +63,11 @@ impl Sets<'_, '_> {
         let tell = |rule, severity, message| finding(rule, severity, message, entry.node.at, entry.name().to_owned());
         let Some(set) = get(&self.root, name) else {
             let message = format!("the data set {name} is not defined in {info}: add it there, or correct the name");
-            return vec![tell("missing-file", Severity::Error, message)];
+            return vec![tell(Rule::MissingFile, Severity::Error, message)];
         };
         let mut findings = Vec::new();
         let mut say = |severity, what: String| {
-            findings.push(tell("data-columns", severity, format!("the data set {name} in {info} {what}")));
+            findings.push(tell(Rule::DataColumns, severity, format!("the data set {name} in {info} {what}")));
         };
         for (place, keys, known) in [
             ("", &set.node, &KEYS[..]),

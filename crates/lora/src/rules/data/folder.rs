@@ -2,7 +2,7 @@
 
 use super::look::{Look, has_repeats, is_hidden, is_image_to_people};
 use super::{listed, path_of};
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::rules::{Config, finding};
 use crate::tree::Entry;
 use crate::yaml::Mark;
@@ -51,7 +51,7 @@ impl<'a> Folder<'a> {
         is_there.then_some(Self { repository, look, path, at: entry.node.at, key, images, hidden, others })
     }
 
-    fn finding(&self, rule: &'static str, severity: Severity, message: String) -> Finding {
+    fn finding(&self, rule: Rule, severity: Severity, message: String) -> Finding {
         finding(rule, severity, message, self.at, self.key.clone())
     }
 
@@ -73,18 +73,18 @@ impl<'a> Folder<'a> {
                 self.path,
                 listed(&pointers)
             );
-            findings.push(self.finding("data-lfs", Severity::Warning, message));
+            findings.push(self.finding(Rule::DataLfs, Severity::Warning, message));
         }
         let empty = named(&|text| text.is_empty());
         if !empty.is_empty() {
             let message = format!("in {} these images are empty: {}; add them again", self.path, listed(&empty));
-            findings.push(self.finding("data-images", Severity::Error, message));
+            findings.push(self.finding(Rule::DataImages, Severity::Error, message));
         }
         let other = named(&|text| !text.is_empty() && !is_lfs(text) && !begins_like_an_image(text));
         if !other.is_empty() {
             let message =
                 format!("in {} these files are not images: {}; replace or remove them", self.path, listed(&other));
-            findings.push(self.finding("data-images", Severity::Error, message));
+            findings.push(self.finding(Rule::DataImages, Severity::Error, message));
         }
         findings
     }
@@ -118,7 +118,7 @@ impl<'a> Folder<'a> {
                  the captions' extension to .{other}",
                 self.path
             );
-            findings.push(self.finding("data-captions", Severity::Warning, message));
+            findings.push(self.finding(Rule::DataCaptions, Severity::Warning, message));
         } else if !bare.is_empty() && (all || bare.len() < self.images.len()) {
             let message = format!(
                 "{} of {} images in {} have no caption in a .{extension} file: {}; write one next to each",
@@ -127,7 +127,7 @@ impl<'a> Folder<'a> {
                 self.path,
                 listed(&bare)
             );
-            findings.push(self.finding("data-captions", Severity::Warning, message));
+            findings.push(self.finding(Rule::DataCaptions, Severity::Warning, message));
         }
         if !lone.is_empty() {
             let message = format!(
@@ -136,7 +136,7 @@ impl<'a> Folder<'a> {
                 self.path,
                 listed(&lone)
             );
-            findings.push(self.finding("data-captions", Severity::Warning, message));
+            findings.push(self.finding(Rule::DataCaptions, Severity::Warning, message));
         }
         findings
     }
@@ -153,13 +153,13 @@ impl<'a> Folder<'a> {
                  there, and ends with exit status 0; move the images into one",
                 self.path
             );
-            return Some(self.finding("data-folders", Severity::Error, message));
+            return Some(self.finding(Rule::DataFolders, Severity::Error, message));
         }
         let unread: Vec<&str> = names.iter().copied().filter(|name| !look.reads(name)).collect();
         let why = if unread.len() == names.len() { "it does not read files with these ends" } else { look.in_words() };
         let message =
             format!("{} finds no image in {}, though there are {}: {why}", look.trainer, self.path, listed(&names));
-        (!names.is_empty()).then(|| self.finding("data-folders", Severity::Error, message))
+        (!names.is_empty()).then(|| self.finding(Rule::DataFolders, Severity::Error, message))
     }
 
     /// Finds hidden images that the trainer reads: copies that a program made, which no one wants to train.
@@ -176,7 +176,7 @@ impl<'a> Folder<'a> {
             self.path,
             listed(&kinds)
         );
-        (!names.is_empty()).then(|| self.finding("data-hidden", Severity::Warning, message))
+        (!names.is_empty()).then(|| self.finding(Rule::DataHidden, Severity::Warning, message))
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::folder::Folder;
 use super::{IMAGE_FOLDER, listed, path_of};
 use crate::Finding;
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::repository::normal;
 use crate::rules::{Config, Map, finding};
 use crate::tree::Entry;
@@ -52,7 +52,7 @@ impl<'a> Table<'a> {
         Some(Self { path, text, entry })
     }
 
-    fn tell(&self, rule: &'static str, severity: Severity, message: String) -> Finding {
+    fn tell(&self, rule: Rule, severity: Severity, message: String) -> Finding {
         finding(rule, severity, message, self.entry.node.at, "metadata_path".to_owned())
     }
 
@@ -73,7 +73,7 @@ impl<'a> Table<'a> {
         let path = &self.path;
         let Some(head) = rows.next() else {
             let message = format!("{path} is empty: add a line for each image");
-            return Err(self.tell("data-columns", Severity::Error, message));
+            return Err(self.tell(Rule::DataColumns, Severity::Error, message));
         };
         let column = |names: &[&str]| head.iter().position(|cell| names.contains(&cell.to_lowercase().as_str()));
         let (Some(file), Some(_)) = (column(&FILE_COLUMNS), column(&TEXT_COLUMNS)) else {
@@ -82,7 +82,7 @@ impl<'a> Table<'a> {
                 "{path} does not name a column for files and one for captions in its first line, which is `{first}`: \
                  begin it with `file_name,prompt`, for example"
             );
-            return Err(self.tell("data-columns", Severity::Warning, message));
+            return Err(self.tell(Rule::DataColumns, Severity::Warning, message));
         };
         let names = rows.filter_map(|row| row.get(file).cloned()).filter(|name| !name.is_empty()).collect();
         Ok(Rows { names, bare: None })
@@ -96,13 +96,13 @@ impl<'a> Table<'a> {
             let row: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(line).ok();
             let Some(row) = row else {
                 let message = format!("line {} of {} is not a JSON object: correct it", index + 1, self.path);
-                return Err(self.tell("data-columns", Severity::Error, message));
+                return Err(self.tell(Rule::DataColumns, Severity::Error, message));
             };
             let find = |keys: &[&str]| keys.iter().find(|key| row.contains_key(**key)).map(|key| (*key).to_owned());
             let file = find(&FILE_COLUMNS).and_then(|key| row[&key].as_str());
             let Some(file) = file else {
                 let message = format!("line {} of {} names no file: write file_name", index + 1, self.path);
-                return Err(self.tell("data-columns", Severity::Warning, message));
+                return Err(self.tell(Rule::DataColumns, Severity::Warning, message));
             };
             names.push(file.to_owned());
             let caption = find(&TEXT_COLUMNS);
@@ -134,7 +134,7 @@ impl<'a> Table<'a> {
                 missing.len(),
                 listed(&missing)
             );
-            findings.push(self.tell("data-captions", Severity::Warning, message));
+            findings.push(self.tell(Rule::DataCaptions, Severity::Warning, message));
         }
         let told: BTreeSet<&str> = rows.names.iter().map(|name| name.rsplit('/').next().unwrap_or(name)).collect();
         let names = folder.images.iter().map(|path| path.rsplit('/').next().unwrap_or_default());
@@ -147,13 +147,13 @@ impl<'a> Table<'a> {
                 folder.path,
                 listed(&bare)
             );
-            findings.push(self.tell("data-captions", Severity::Warning, message));
+            findings.push(self.tell(Rule::DataCaptions, Severity::Warning, message));
         }
         if let Some((lines, column)) = &rows.bare {
             let lines: Vec<String> = lines.iter().map(|line| format!("line {line}")).collect();
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
             let message = format!("{path} has no {column} in {}: write the captions there", listed(&lines));
-            findings.push(self.tell("data-columns", Severity::Warning, message));
+            findings.push(self.tell(Rule::DataColumns, Severity::Warning, message));
         }
         findings
     }

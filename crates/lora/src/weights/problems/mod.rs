@@ -39,7 +39,7 @@ pub(super) fn of(report: &Report) -> Vec<Problem> {
 
 pub(super) fn problem(severity: Severity, rule: &str, message: String, key: Option<&str>) -> Problem {
     let key = key.map(|key| shortened(key, 200));
-    Problem { severity, rule: rule.to_owned(), message, file: None, line: None, column: None, key }
+    Problem { severity, rule: rule.to_owned(), message, file: None, line: None, column: None, key, fix: None }
 }
 
 /// Formats names as `a, b, c and 4 more`.

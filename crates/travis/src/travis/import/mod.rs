@@ -17,7 +17,7 @@ use serde_json::{Value as Json, json};
 use super::condition::{self, Data};
 use super::document::{Fault, document};
 use super::normal::{Code, Import, Level, Message, take_imports};
-use crate::domain::{RepoName, RequestConfig, Revision, Severity};
+use crate::domain::{RepoName, RequestConfig, Revision, Rule, Severity};
 use crate::yaml::{self, Document, Mark};
 use merge::{Mode, merge};
 pub use source::Source;
@@ -193,7 +193,7 @@ impl<'a> Walk<'a> {
         if self.entries > MAX_ENTRIES {
             self.is_full = true;
             let message = format!("`import` has more than {MAX_ENTRIES} entries in all files together: write fewer");
-            return self.out.faults.push(Fault::error("too-many-imports", message, import.at));
+            return self.out.faults.push(Fault::error(Rule::TooManyImports, message, import.at));
         }
         let commit_message = self.build.data["commit_message"].as_str().unwrap_or_default();
         let Some(source) = Source::parse(&import.source.replace("%{commit_message}", commit_message), from) else {
@@ -221,12 +221,12 @@ impl<'a> Walk<'a> {
             Some(Found::File(bytes)) => self.read(bytes, import, &source),
             Some(Found::Failed(reason)) => {
                 let message = format!("{source} cannot be imported: {reason}");
-                self.out.faults.push(Fault::error("failed-import", message, import.at));
+                self.out.faults.push(Fault::error(Rule::FailedImport, message, import.at));
             }
             Some(Found::NotHere) => {
                 let message =
                     format!("{source} is not on this machine and was left out: the service fetches it when it builds");
-                let fault = Fault { severity: Severity::Warning, rule: "remote-import", message, at: import.at };
+                let fault = Fault { severity: Severity::Warning, rule: Rule::RemoteImport, message, at: import.at };
                 self.out.faults.push(fault);
             }
         }
@@ -243,7 +243,7 @@ impl<'a> Walk<'a> {
         if self.bytes > yaml::MAX_BYTES || weight > yaml::MAX_NODES {
             self.is_full = true;
             let message = format!("with {source} the imports are too large to be merged: import less");
-            return self.out.faults.push(Fault::error("imports-too-large", message, import.at));
+            return self.out.faults.push(Fault::error(Rule::ImportsTooLarge, message, import.at));
         }
         self.take(read, source, Mode::named(import.mode.as_deref()));
     }
@@ -259,6 +259,6 @@ impl<'a> Walk<'a> {
 
     fn report(&mut self, level: Level, code: Code, args: Json, at: Mark) {
         let args = args.as_object().cloned().unwrap_or_default();
-        self.out.messages.push(Message { level, key: "import".to_owned(), code, args, at });
+        self.out.messages.push(Message { level, key: "import".to_owned(), code, args, at, sure: false });
     }
 }

@@ -184,7 +184,7 @@ fn twenty_five_files_are_imported_and_no_more() {
     assert_eq!(told(&merged_with("import: 0.yml\n", &files)), 1, "a chain does not avoid the bound");
     let skipped = "- {source: a.yml, if: type = cron}\n".repeat(51);
     let merged = merged_with(&format!("import:\n{skipped}"), &[]);
-    assert_eq!(merged.faults[0].rule, "too-many-imports", "nor do entries that are left out");
+    assert_eq!(merged.faults[0].rule.name(), "too-many-imports", "nor do entries that are left out");
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn faults_name_the_file_that_they_are_in() {
         let merged = merged_with(&format!("script: x\nimport: {import}\n"), &files);
         let [fault] = &merged.faults[..] else { panic!("{import}: {:?}", merged.faults) };
         let named = merged.sources[usize::from(fault.at.file)].to_string();
-        assert_eq!((fault.rule, named.as_str(), fault.at.line), (rule, file, line), "{import}: {fault:?}");
+        assert_eq!((fault.rule.name(), named.as_str(), fault.at.line), (rule, file, line), "{import}: {fault:?}");
         assert_eq!(fault.severity, Severity::Error);
     }
 }

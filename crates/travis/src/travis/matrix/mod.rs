@@ -109,7 +109,7 @@ impl Notes {
     fn add(&mut self, code: Code, key: &str, number: usize, mut args: Json) {
         args["number"] = json!(number);
         let Json::Object(args) = args else { return };
-        let message = Message { level: Level::Info, key: key.to_owned(), code, args, at: Mark::default() };
+        let message = Message { level: Level::Info, key: key.to_owned(), code, args, at: Mark::default(), sure: false };
         self.messages.entry((key.to_owned(), number)).or_insert(message);
     }
 

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value as Json};
 
+use crate::domain::Rule;
+use crate::lora::Mend;
 use crate::travis::env;
 use crate::yaml::Mark;
 
@@ -44,6 +46,11 @@ macro_rules! codes {
                 match self { $(Self::$name => $word,)* }
             }
 
+            /// Returns the rule that the message is reported under.
+            pub fn rule(self) -> Rule {
+                match self { $(Self::$name => Rule::$name,)* }
+            }
+
             /// Returns the sentence, with the arguments' names in braces.
             fn template(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
@@ -76,7 +83,7 @@ codes! {
     InvalidType = "invalid_type": "a {expected} is wanted here, not a {actual}: {value}",
     Overwrite = "overwrite": "`{key}` is another name of `{other}`, which is given too: `{key}` replaces it, and what stands under `{other}` has no effect; put everything under one of them",
     Required = "required": "the key `{key}` is missing",
-    Secure = "secure": "a secret is written in plain text: encrypt it",
+    PlainSecret = "secure": "a secret is written in plain text: encrypt it",
     TooManyVars = "too_many_vars": "the file gives more than {most} variables: those of this text are left out",
     UnexpectedSeq = "unexpected_seq": "one value is wanted here, not a list: only the first, `{value}`, counts",
     UnknownKey = "unknown_key": "the key `{key}` is not known and has no effect",
@@ -103,9 +110,24 @@ pub struct Message {
     pub args: Map<String, Json>,
     /// Place in the file.
     pub at: Mark,
+    /// True when the file surely means the word that Travis reads.
+    pub sure: bool,
 }
 
 impl Message {
+    /// Returns the word that Travis reads, to be written in place of the one in the file.
+    pub fn mend(&self) -> Option<Mend> {
+        let arg = |name: &str| self.args.get(name).and_then(Json::as_str);
+        let (old, new) = match self.code {
+            Code::AliasKey => (arg("alias"), arg("key")),
+            Code::AliasValue => (arg("alias"), arg("value")),
+            Code::StripKey | Code::UnderscoreKey | Code::CleanKey | Code::FindKey => (arg("original"), arg("key")),
+            Code::FindValue => (arg("original"), arg("value")),
+            _ => return None,
+        };
+        self.sure.then_some(Mend::Word { old: old?.to_owned(), new: new?.to_owned() })
+    }
+
     /// Returns the sentence for people, without the place.
     pub fn text(&self) -> String {
         let mut text = self.code.template().to_owned();

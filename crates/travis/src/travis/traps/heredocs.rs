@@ -3,7 +3,7 @@
 use super::Trap;
 use super::commands::Command;
 use super::shell::is_word;
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 
 /// Maximum number of heredocs of one command that are checked: each may be as long as the rest of the command.
 const MAX_HEREDOCS: usize = 10;
@@ -17,7 +17,7 @@ pub(super) fn empty_heredoc(command: &Command<'_>) -> Option<Trap> {
     );
     Some(Trap {
         severity: Severity::Warning,
-        rule: "empty-heredoc",
+        rule: Rule::EmptyHeredoc,
         message,
         at: command.at,
         key: command.phase.to_owned(),

@@ -16,7 +16,7 @@ mod values;
 pub use conditions::import_traps;
 
 use super::matrix::Config;
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::yaml::{Mark, Node};
 
 /// A trap that a file stepped into.
@@ -25,7 +25,7 @@ pub struct Trap {
     /// Certainty that the author did not mean it.
     pub severity: Severity,
     /// Name of the rule, in kebab-case.
-    pub rule: &'static str,
+    pub rule: Rule,
     /// Sentence that states what happens, and what to write instead.
     pub message: String,
     /// Place in the file.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Trap;
 use super::commands::Command;
 use super::shell::simple_commands;
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 
 /// A program that shows the progress of a download, unless its command has a quieting word.
 struct Program {
@@ -65,7 +65,7 @@ pub(super) fn progress_bar(command: &Command<'_>, defined: &BTreeSet<&str>) -> O
         found.advice
     );
     let (at, key) = (command.at, command.phase.to_owned());
-    Some(Trap { severity: Severity::Info, rule: "progress-bar", message, at, key })
+    Some(Trap { severity: Severity::Info, rule: Rule::ProgressBar, message, at, key })
 }
 
 fn shows(program: &Program, words: &[&str]) -> bool {

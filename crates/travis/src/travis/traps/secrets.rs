@@ -2,7 +2,7 @@
 
 use super::Trap;
 use super::commands::included;
-use crate::domain::{Severity, tokens};
+use crate::domain::{Rule, Severity, tokens};
 use crate::travis::env;
 use crate::yaml::{Data, Mark, Node};
 
@@ -29,7 +29,7 @@ fn trap(what: &str, at: Mark, key: &str) -> Trap {
         "{what} is written in plain text, where everybody with access to the repository and its history can read it: \
          revoke it, and put the new one into the repository's settings or into `secure:`"
     );
-    Trap { severity: Severity::Warning, rule: "plain-secret", message, at, key: key.to_owned() }
+    Trap { severity: Severity::Warning, rule: Rule::PlainSecret, message, at, key: key.to_owned() }
 }
 
 fn of_env(node: &Node, traps: &mut Vec<Trap>) {

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::Trap;
 use super::commands::{self, PHASES};
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::travis::matrix::Config;
 use crate::yaml::{Data, Node};
 
@@ -28,7 +28,7 @@ pub(super) fn missing_script(root: &Node, jobs: &[Config]) -> Option<Trap> {
     };
     let message = format!("the job{name} has no `script`, {what}: add `script` with the commands to run");
     let at = root.get("language").map_or(root.at, |entry| entry.at);
-    Some(Trap { severity: Severity::Warning, rule: "missing-script", message, at, key: "script".to_owned() })
+    Some(Trap { severity: Severity::Warning, rule: Rule::MissingScript, message, at, key: "script".to_owned() })
 }
 
 /// Returns a trap for each version of Python that is another number to most readers of YAML: `3.10` is 3.1.
@@ -47,7 +47,7 @@ pub(super) fn number_that_is_cut(root: &Node) -> Vec<Trap> {
             "without quotes, `{text}` is the number {number} to other readers of YAML; it is read as \"{text}\" here and \
              on Travis. To be safe, write \"{text}\" with quotes"
         );
-        Trap { severity: Severity::Info, rule: "number-loses-zero", message, at, key: "python".to_owned() }
+        Trap { severity: Severity::Info, rule: Rule::NumberLosesZero, message, at, key: "python".to_owned() }
     });
     let mut traps: Vec<Trap> = traps.collect();
     traps.dedup();

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::json;
 
 use super::Changer;
+use crate::domain::only_near;
 use crate::travis::normal::message::{Code, Level};
 use crate::travis::normal::repair::{nearest, underscored};
 use crate::travis::normal::value::{Pair, Value};
@@ -82,7 +83,7 @@ fn mend_key(changer: &mut Changer, schema: &Schema, given: &HashSet<String>, pai
     if let Some(name) = schema.key_of_alias(&original).or_else(|| schema.key_of_alias(&original.replace('-', "_"))) {
         let overwrites = given.contains(name);
         let args = json!({"alias": original, "key": name});
-        changer.report_in_map(Level::Info, Code::AliasKey, args, pair.at);
+        changer.report_key(Level::Info, Code::AliasKey, args, pair.at, !overwrites);
         pair.key = name.to_owned();
         return overwrites;
     }
@@ -100,7 +101,8 @@ fn mend_key(changer: &mut Changer, schema: &Schema, given: &HashSet<String>, pai
     ];
     for (word, code, level) in repairs {
         if word != original && known(&word) {
-            changer.report_in_map(level, code, json!({"original": original, "key": word}), pair.at);
+            let is_sure = !given.contains(&word);
+            changer.report_key(level, code, json!({"original": original, "key": word}), pair.at, is_sure);
             pair.key = word;
             rename_alias(changer, schema, pair);
             return false;
@@ -119,7 +121,8 @@ fn mend_key(changer: &mut Changer, schema: &Schema, given: &HashSet<String>, pai
         .collect();
     if let Some(word) = nearest(&under, candidates.iter().map(String::as_str)) {
         let args = json!({"original": original, "key": word});
-        changer.report_in_map(Level::Warn, Code::FindKey, args, pair.at);
+        let is_sure = only_near(&under, candidates.iter().map(String::as_str)) == Some(word);
+        changer.report_key(Level::Warn, Code::FindKey, args, pair.at, is_sure);
         pair.key = word.to_owned();
         rename_alias(changer, schema, pair);
     }
@@ -130,7 +133,8 @@ fn rename_alias(changer: &mut Changer, schema: &Schema, pair: &mut Pair) {
     if schema.key(&pair.key).is_none()
         && let Some(name) = schema.key_of_alias(&pair.key)
     {
-        changer.report_in_map(Level::Info, Code::AliasKey, json!({"alias": pair.key, "key": name}), pair.at);
+        let args = json!({"alias": pair.key, "key": name});
+        changer.report_in_map(Level::Info, Code::AliasKey, args, pair.at);
         pair.key = name.to_owned();
     }
 }

@@ -79,15 +79,29 @@ impl Changer {
             Json::Object(args) => args,
             _ => serde_json::Map::new(),
         };
-        self.messages.push(Message { level, key: self.path.join("."), code, args, at });
+        self.messages.push(Message { level, key: self.path.join("."), code, args, at, sure: false });
     }
 
-    /// Works like [`Self::say`], and adds the provider if the message is about a deployment's map.
-    pub(super) fn report_in_map(&mut self, level: Level, code: Code, mut args: Json, at: Mark) {
+    /// Works like [`Self::report`], for a repaired word that may surely be meant.
+    pub(super) fn report_repair(&mut self, level: Level, code: Code, args: Json, at: Mark, sure: bool) {
+        let count = self.messages.len();
+        self.report(level, code, args, at);
+        if let Some(message) = self.messages.get_mut(count) {
+            message.sure = sure;
+        }
+    }
+
+    /// Works like [`Self::report`], and adds the provider if the message is about a deployment's map.
+    pub(super) fn report_in_map(&mut self, level: Level, code: Code, args: Json, at: Mark) {
+        self.report_key(level, code, args, at, false);
+    }
+
+    /// Works like [`Self::report_in_map`], for a repaired key that may surely be meant.
+    pub(super) fn report_key(&mut self, level: Level, code: Code, mut args: Json, at: Mark, sure: bool) {
         if let (Some(provider), Some(args)) = (&self.provider, args.as_object_mut()) {
             args.insert("provider".to_owned(), json!(provider));
         }
-        self.report(level, code, args, at);
+        self.report_repair(level, code, args, at, sure);
     }
 
     pub(super) fn invalid_type(&mut self, expected: &str, value: Value) -> Value {

@@ -4,6 +4,7 @@ use super::special;
 use serde_json::json;
 
 use super::{Changer, MAX_CONDITION_WORK};
+use crate::domain::only_near;
 use crate::travis::condition;
 use crate::travis::normal::forms::is_secure;
 use crate::travis::normal::message::{Code, Level};
@@ -51,13 +52,14 @@ pub(super) fn enumerated(changer: &mut Changer, schema: &Schema, text: String, a
         };
         let head = text.split_whitespace().next().unwrap_or_default().to_owned();
         if let Some(value) = alias(&text) {
-            changer.report(Level::Info, Code::AliasValue, json!({"alias": text, "value": value}), at);
+            changer.report_repair(Level::Info, Code::AliasValue, json!({"alias": text, "value": value}), at, true);
             text = value;
         } else if changer.options.fix && head != text && known(&head) {
             changer.report(Level::Warn, Code::CleanValue, json!({"original": text, "value": head}), at);
             text = head;
         } else if let Some(value) = find_value(changer, schema, &text) {
-            changer.report(Level::Warn, Code::FindValue, json!({"original": text, "value": value}), at);
+            let is_sure = only_near(&text, traits.values.iter().map(String::as_str)) == Some(value.as_str());
+            changer.report_repair(Level::Warn, Code::FindValue, json!({"original": text, "value": value}), at, is_sure);
             text = value;
         } else {
             changer.report(Level::Error, Code::UnknownValue, json!({"value": text}), at);
@@ -113,8 +115,7 @@ fn find_value(changer: &mut Changer, schema: &Schema, text: &str) -> Option<Stri
     if !changer.options.fix || !may_repair(changer) {
         return None;
     }
-    let nearest = repair::nearest(text, schema.traits.values.iter().map(String::as_str));
-    nearest.map(str::to_owned)
+    repair::nearest(text, schema.traits.values.iter().map(String::as_str)).map(str::to_owned)
 }
 
 pub(super) fn boolean(changer: &mut Changer, schema: &Schema, value: Value) -> Value {
@@ -158,7 +159,7 @@ pub(super) fn secret(changer: &mut Changer, schema: &Schema, value: Value) -> Va
         _ => {
             let value = string(changer, &Schema::default(), value);
             if changer.options.alert && schema.traits.strict != Some(false) && is_plain(&value) {
-                changer.report(Level::Alert, Code::Secure, json!({"type": "str"}), value.at);
+                changer.report(Level::Alert, Code::PlainSecret, json!({"type": "str"}), value.at);
             }
             value
         }

@@ -6,7 +6,7 @@ mod tests;
 use std::collections::HashSet;
 
 use super::Trap;
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::travis::condition::possible::{Budget, KINDS, always_holds, is_branch, never_holds};
 use crate::travis::condition::{self, Condition, Constant, Operand};
 use crate::travis::shell::is_name;
@@ -109,7 +109,7 @@ fn find<'a>(place: Place, prefix: &str, node: &'a Node, all: &mut Vec<Found<'a>>
     all.extend(found.map(|entry| Found { place, key: format!("{prefix}if"), value: &entry.value }));
 }
 
-fn fault(condition: &Condition, place: Place, budget: &mut Budget) -> Option<(&'static str, String)> {
+fn fault(condition: &Condition, place: Place, budget: &mut Budget) -> Option<(Rule, String)> {
     let constant = condition.constant().map(|constant| match constant {
         Constant::Alone(word) => format!(
             "`{}` stands alone in this condition, and a bare word or text always counts as true, whatever is built: {}",
@@ -124,7 +124,7 @@ fn fault(condition: &Condition, place: Place, budget: &mut Budget) -> Option<(&'
         ),
     });
     if let Some(message) = constant.or_else(|| no_such_text(condition)) {
-        return Some(("constant-condition", message));
+        return Some((Rule::ConstantCondition, message));
     }
     // An author who writes `AND false` knows the result.
     if condition.is_switched() {
@@ -132,7 +132,7 @@ fn fault(condition: &Condition, place: Place, budget: &mut Budget) -> Option<(&'
     }
     if never_holds(condition, budget) {
         let message = format!("this condition can never hold, so {}: {}", place.outcome(false), why_never(condition));
-        return Some(("condition-never-holds", message));
+        return Some((Rule::ConditionNeverHolds, message));
     }
     always_holds(condition, budget).then(|| {
         let message = format!(
@@ -140,7 +140,7 @@ fn fault(condition: &Condition, place: Place, budget: &mut Budget) -> Option<(&'
              NOT by AND, or drop the condition",
             place.outcome(true)
         );
-        ("condition-always-holds", message)
+        (Rule::ConditionAlwaysHolds, message)
     })
 }
 

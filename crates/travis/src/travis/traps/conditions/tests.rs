@@ -5,7 +5,7 @@ use crate::travis::normal::read;
 fn traps_in(text: &str) -> Vec<(u32, String, &'static str, String)> {
     let document = read(text).expect("YAML");
     let traps = constant_conditions(document.root.as_ref().expect("a root"));
-    traps.into_iter().map(|trap| (trap.at.line, trap.key, trap.rule, trap.message)).collect()
+    traps.into_iter().map(|trap| (trap.at.line, trap.key, trap.rule.name(), trap.message)).collect()
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use super::Trap;
 use super::commands::{Command, included};
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::travis::condition::possible::Budget;
 use crate::travis::condition::{self, Condition};
 use crate::travis::matrix::Config;
@@ -99,7 +99,7 @@ fn incomplete(deployment: &Deployment<'_>) -> Option<Trap> {
         }
         None => return None,
     };
-    Some(trap("incomplete-deployment", message, deployment.node.at))
+    Some(trap(Rule::IncompleteDeployment, message, deployment.node.at))
 }
 
 fn never_runs(deployment: &Deployment<'_>, config: &Config, budget: &mut Budget) -> Option<Trap> {
@@ -107,7 +107,7 @@ fn never_runs(deployment: &Deployment<'_>, config: &Config, budget: &mut Budget)
     let conditions = conditions(deployment, config);
     let conditions: Vec<&Condition> = conditions.iter().collect();
     let why = on.why_never(&conditions, budget)?;
-    Some(trap("deployment-never-runs", format!("this deployment never runs: {why}"), deployment.node.at))
+    Some(trap(Rule::DeploymentNeverRuns, format!("this deployment never runs: {why}"), deployment.node.at))
 }
 
 /// Returns the conditions of the job, its stage and the build.
@@ -123,6 +123,6 @@ fn conditions(deployment: &Deployment<'_>, config: &Config) -> Vec<Condition> {
     texts.iter().filter_map(|text| condition::parse(text).ok()).collect()
 }
 
-fn trap(rule: &'static str, message: String, at: Mark) -> Trap {
+fn trap(rule: Rule, message: String, at: Mark) -> Trap {
     Trap { severity: Severity::Warning, rule, message, at, key: "deploy".to_owned() }
 }

@@ -9,7 +9,7 @@ fn traps_in(text: &str) -> Vec<(u32, &'static str, String)> {
     let config = normal.config.as_object().cloned().unwrap_or_default();
     let root = document.root.as_ref().expect("a root");
     let traps = impossible_deployments(root, &config, &commands::of_file(root));
-    traps.into_iter().map(|trap| (trap.at.line, trap.rule, trap.message)).collect()
+    traps.into_iter().map(|trap| (trap.at.line, trap.rule.name(), trap.message)).collect()
 }
 
 /// Returns a file with a deployment by script, with these conditions in flow style.

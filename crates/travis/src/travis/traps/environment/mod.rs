@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use super::Trap;
 use super::commands::{Command, MAX_BYTES, PHASES};
 use super::shell::{Variables, variables};
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::travis::matrix::Config;
 use crate::yaml::Node;
 
@@ -55,7 +55,7 @@ pub(super) fn list_splits_variables(root: &Node, config: &Config) -> Option<Trap
          other way round. If one job needs them all, write them under `env: global:`",
         items.len()
     );
-    let (severity, rule) = (Severity::Warning, "env-list-splits-variables");
+    let (severity, rule) = (Severity::Warning, Rule::EnvListSplitsVariables);
     Some(Trap { severity, rule, message, at: entry.at, key: "env".to_owned() })
 }
 
@@ -134,7 +134,7 @@ fn undefined(name: &str, command: &Command<'_>, defined: &BTreeSet<&str>) -> Tra
         None => (Severity::Info, "it is empty unless the repository's settings define it".to_owned()),
     };
     let message = format!("${name} is used here, and nothing in this file gives it a value; {what}");
-    Trap { severity, rule: "undefined-variable", message, at: command.at, key: command.phase.to_owned() }
+    Trap { severity, rule: Rule::UndefinedVariable, message, at: command.at, key: command.phase.to_owned() }
 }
 
 /// Returns true if a name can be the author's own: it is in upper case, as the variables of a CI are, and neither the

@@ -1,7 +1,7 @@
 //! Traps about variables that one job is given more than once in one place.
 
 use super::written::{Form, Group, Item, Place, written};
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::travis::env;
 use crate::travis::traps::Trap;
 use crate::yaml::{Mark, Node};
@@ -79,5 +79,5 @@ fn message(place: Place, name: &str, times: usize) -> String {
 }
 
 fn trap(message: String, at: Mark) -> Trap {
-    Trap { severity: Severity::Warning, rule: "repeated-variable", message, at, key: "env".to_owned() }
+    Trap { severity: Severity::Warning, rule: Rule::RepeatedVariable, message, at, key: "env".to_owned() }
 }

@@ -2,7 +2,7 @@
 //! bash, and a command that fails there does not fail the job. The values may be secrets, so they are not shown.
 
 use super::written::{Form, written};
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::travis::env;
 use crate::travis::shell::is_name;
 use crate::travis::traps::Trap;
@@ -25,7 +25,7 @@ pub(in crate::travis::traps) fn cut_values(root: &Node) -> Vec<Trap> {
 }
 
 fn trap(message: String, at: Mark) -> Trap {
-    Trap { severity: Severity::Warning, rule: "env-value-cut", message, at, key: "env".to_owned() }
+    Trap { severity: Severity::Warning, rule: Rule::EnvValueCut, message, at, key: "env".to_owned() }
 }
 
 /// Describes the fault of a text such as `A=1 B=2`. The normal form reports a text that cannot be read.

@@ -1,8 +1,10 @@
 //! Rules on values that a trainer cannot use, as its own loader reads them.
 
+mod mends;
+
 use super::{Config, Map, finding};
 use crate::dialect::Conversion;
-use crate::domain::Severity;
+use crate::domain::{Rule, Severity};
 use crate::keys::{Kind, Spec, spec, table};
 use crate::tree::{Entry, Node, Value};
 use crate::{Dialect, Finding};
@@ -26,45 +28,52 @@ fn wrong_value(dialect: Dialect, map: &Map<'_>, entry: &Entry, spec: &Spec) -> O
     let key = entry.name();
     let say = |rule, severity, message| Some(finding(rule, severity, message, entry.node.at, map.path_of(key)));
     let conversion = dialect.conversion();
-    if let Some((severity, message)) = empty(conversion, key, entry, spec) {
-        return say("wrong-type", severity, message);
+    let trainer = dialect.trainer();
+    if let Some((severity, message)) = empty(dialect, entry, spec) {
+        return say(Rule::WrongType, severity, message);
     }
     if !entry.node.is_given() || is_filled_in_later(&entry.node) || spec.kinds == [Kind::Any] {
         return None;
     }
     if !spec.kinds.iter().any(|kind| fits(*kind, &entry.node, conversion, spec)) {
-        let (severity, message) = wrong_type(conversion, key, entry, spec);
-        return say("wrong-type", severity, message);
+        let (severity, message) = wrong_type(dialect, entry, spec);
+        let mend = mends::of_type(&entry.node, conversion, spec);
+        return say(Rule::WrongType, severity, message).map(|found| Finding { mend, ..found });
     }
     if let Some(word) = refused_word(conversion, &entry.node, spec) {
-        return say("enum", Severity::Error, format!("{key} {}", choices(&word, spec)));
+        let fate = if dialect.refuses() { "stops at" } else { "does not know" };
+        let message = format!("{trainer} {fate} this word for {key}: {}", choices(&word, spec));
+        let mend = mends::of_word(&entry.node, spec);
+        return say(Rule::Enum, Severity::Error, message).map(|found| Finding { mend, ..found });
     }
     let numbers: Vec<f64> = std::iter::once(&entry.node).chain(entry.node.items()).filter_map(number).collect();
     let outside = |range: crate::keys::Range| numbers.iter().copied().find(|number| !range.holds(*number));
     if let Some((range, number)) = spec.range.and_then(|range| Some((range, outside(range)?))) {
-        let message = format!("{key} is {number}, which cannot work: give it {}", range.in_words());
-        return say("out-of-range", Severity::Error, message);
+        let message = format!("{trainer} cannot train with {key} {number}: write {}", range.in_words());
+        return say(Rule::OutOfRange, Severity::Error, message);
     }
     let (range, number) = spec.usual.and_then(|range| Some((range, outside(range)?)))?;
-    let message = format!("{key} is {number}, which rarely works: {} is usual", range.in_words());
-    say("out-of-range", Severity::Warning, message)
+    let message = format!("{trainer} rarely trains well with {key} {number}: {} is usual", range.in_words());
+    say(Rule::OutOfRange, Severity::Warning, message)
 }
 
 /// Tells of an empty value where the trainer needs one, or where an empty string cannot be one.
-fn empty(conversion: Conversion, key: &str, entry: &Entry, spec: &Spec) -> Option<(Severity, String)> {
-    let node = &entry.node;
+fn empty(dialect: Dialect, entry: &Entry, spec: &Spec) -> Option<(Severity, String)> {
+    let (node, key, trainer) = (&entry.node, entry.name(), dialect.trainer());
     let is_empty = !node.is_given() || matches!(&node.value, Value::List(items) if items.is_empty());
     if !is_empty || matches!(spec.kinds[..], [Kind::Any]) {
         return None;
     }
     let wanted = in_words(spec);
+    let conversion = dialect.conversion();
     if spec.filled && conversion != Conversion::Options {
-        return Some((Severity::Error, format!("{key} is empty, but must be {wanted}")));
+        return Some((Severity::Error, format!("{trainer} stops, because {key} is empty: write {wanted}")));
     }
     let takes_text = spec.kinds.iter().any(|kind| matches!(kind, Kind::Text | Kind::Path | Kind::Any));
     let is_text = node.text().is_some() && !takes_text;
     let is_cast = matches!(conversion, Conversion::Options | Conversion::Casts);
-    (is_text && !is_cast).then(|| (Severity::Warning, format!("{key} is an empty string, but should be {wanted}")))
+    let message = format!("{trainer} gets an empty text for {key}: write {wanted}, or remove the key");
+    (is_text && !is_cast).then_some((Severity::Warning, message))
 }
 
 /// Returns true if the value contains a placeholder that is filled in before the trainer sees it.
@@ -160,12 +169,11 @@ fn refused_word(conversion: Conversion, node: &Node, spec: &Spec) -> Option<Stri
 fn choices(written: &str, spec: &Spec) -> String {
     let words: Vec<&str> = spec.words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
     match resembled(written, spec) {
-        Some(near) if words.contains(&"*") => format!("is a word that nothing has: did you mean {near}?"),
-        Some(near) if words.len() > MOST_WORDS => format!("must be one of {} words: did you mean {near}?", words.len()),
+        Some(near) if words.contains(&"*") || words.len() > MOST_WORDS => format!("did you mean {near}?"),
         _ if words.len() > MOST_WORDS => {
-            format!("must be one of {} words, such as {}", words.len(), words[..MOST_WORDS].join(", "))
+            format!("write one of its {} words, such as {}", words.len(), words[..MOST_WORDS].join(", "))
         }
-        _ => format!("must be one of {}", words.join(", ")),
+        _ => format!("write one of {}", words.join(", ")),
     }
 }
 
@@ -189,30 +197,33 @@ fn in_words(spec: &Spec) -> String {
 }
 
 /// Returns the severity and the message. The message repeats the value only where it cannot be a secret.
-fn wrong_type(conversion: Conversion, key: &str, entry: &Entry, spec: &Spec) -> (Severity, String) {
-    let wanted = in_words(spec);
+fn wrong_type(dialect: Dialect, entry: &Entry, spec: &Spec) -> (Severity, String) {
+    let (key, trainer, conversion) = (entry.name(), dialect.trainer(), dialect.conversion());
     let takes_numbers = spec.kinds.iter().any(|kind| matches!(kind, Kind::Int | Kind::Float));
+    let fate = if dialect.refuses() { "stops at" } else { "cannot use" };
     match &entry.node.value {
         Value::Text { text, plain: true }
             if takes_numbers && text.parse::<f64>().is_ok() && conversion != Conversion::Model =>
         {
-            let better = dotted(text);
+            let better = mends::dotted(text);
             // Only a warning, as for the words below: many trainers of this dialect convert the value themselves.
-            (
-                Severity::Warning,
-                format!("{text} without a dot is a string to PyYAML, not a number: write {key}: {better}"),
-            )
+            let message =
+                format!("{trainer} gets {text} as a text, as PyYAML reads such a number: write {key}: {better}");
+            (Severity::Warning, message)
         }
         Value::Text { text, .. } if takes_numbers && text.trim().parse::<f64>().is_ok() => {
-            (Severity::Error, format!("{key} is a string here, but must be {wanted}: remove the quotes"))
+            (Severity::Error, format!("{trainer} {fate} a number in quotes for {key}: remove the quotes"))
         }
         Value::Text { text, .. } if conversion == Conversion::Exponents && spec.kinds == [Kind::Bool] => {
             let is_no = ["false", "no", "off", "0"].contains(&text.to_lowercase().as_str());
             let severity = if is_no { Severity::Error } else { Severity::Warning };
-            (severity, format!("{key} is a string, which counts as true: write true or false without quotes"))
+            let message =
+                format!("{trainer} takes any text for true, also in {key}: write true or false without quotes");
+            (severity, message)
         }
         Value::Bool(is) if spec.words.iter().any(|word| ["no", "yes", "on", "off"].contains(&word.as_str())) => {
-            (Severity::Warning, format!("{key} is {is} to PyYAML, not a string: write the word in quotes"))
+            let message = format!("{trainer} gets {is} for {key}, as PyYAML reads this word: write it in quotes");
+            (Severity::Warning, message)
         }
         value => {
             let found = match value {
@@ -225,15 +236,7 @@ fn wrong_type(conversion: Conversion, key: &str, entry: &Entry, spec: &Spec) -> 
                 Value::Map(_) => "a map",
                 Value::Null => "nothing",
             };
-            (Severity::Error, format!("{key} is {found}, but must be {wanted}"))
+            (Severity::Error, format!("{trainer} {fate} {found} for {key}: write {}", in_words(spec)))
         }
     }
-}
-
-/// Rewrites a number so that PyYAML reads it as one: with a dot, and a sign in the exponent.
-fn dotted(text: &str) -> String {
-    let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else { return format!("{text}.0") };
-    let dot = if mantissa.contains('.') { "" } else { ".0" };
-    let sign = if exponent.starts_with(['-', '+']) { "" } else { "+" };
-    format!("{mantissa}{dot}e{sign}{exponent}")
 }
