@@ -1,33 +1,11 @@
 //! Kinds of slips that public bug reports tell of, each with a right file next to the wrong one.
 
+mod support;
+
 use trainyard_base::domain::Severity;
 use trainyard_lora::{Repository, lint};
 
-/// Returns the problems of a file among other files: severity, line and message.
-fn among(path: &str, files: &[(&str, &str)]) -> Vec<(Severity, Option<u32>, String)> {
-    let texts = files.iter().map(|(path, text)| (*path, text.as_bytes()));
-    let repository = Repository::of(files.iter().map(|(path, _)| *path), texts);
-    let text = files.iter().find(|(known, _)| *known == path).expect("the file").1;
-    let problems = lint(path, text.as_bytes(), &repository).map(|linted| linted.problems).unwrap_or_default();
-    let told = problems.into_iter().filter(|problem| problem.severity >= Severity::Warning);
-    told.map(|problem| (problem.severity, problem.line, problem.message)).collect()
-}
-
-#[track_caller]
-fn clean(path: &str, files: &[(&str, &str)]) {
-    assert_eq!(among(path, files), [], "{path}");
-}
-
-/// Asserts that there is one problem, on this line, and that its message has this text.
-#[track_caller]
-fn one(path: &str, files: &[(&str, &str)], severity: Severity, line: u32, about: &str) {
-    match among(path, files).as_slice() {
-        [(found, at, message)] => {
-            assert!(*found == severity && *at == Some(line) && message.contains(about), "{found:?} {at:?} {message}");
-        }
-        found => panic!("not one problem: {found:#?}"),
-    }
-}
+use support::{among, clean, one};
 
 const ARGUMENTS: &str = "pretrained_model_name_or_path = \"models/sdxl.safetensors\"\ndataset_config = \"sets.toml\"\n\
                          output_dir = \"out\"\nnetwork_module = \"networks.lora\"\nnetwork_dim = 8\n";
@@ -43,12 +21,6 @@ fn files_of_other_scripts_are_left_alone() {
     // With a network, the same keys are read by nothing.
     let lora = format!("{tuning}network_module = \"networks.lora\"\n");
     assert_eq!(among("a.toml", &[("a.toml", &lora)]).len(), 3);
-    let musubi = "dit = \"m\"\nvae = \"v\"\ndataset_config = \"s.toml\"\nnetwork_module = \"networks.lora_wan\"\n";
-    let sets = "[general]\nresolution = [960, 544]\ncaption_extension = \".txt\"\n[[datasets]]\nvideo_directory = \"v\"\n\
-                cache_directory = \"c\"\ntarget_frames = [1, 25]\n";
-    for other in [musubi, sets] {
-        assert_eq!(lint("a.toml", other.as_bytes(), &Repository::default()), None, "{other}");
-    }
 }
 
 #[test]

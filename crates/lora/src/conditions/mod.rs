@@ -1,4 +1,4 @@
-//! Conditions under which a trainer stops or does not do what was meant, parsed from `conditions/*.conditions`.
+//! Conditions under which a trainer stops or does not do what was meant, parsed from `conditions/*/*.conditions`.
 //!
 //! A line has the form `error CONDITION => MESSAGE` or `warning CONDITION => MESSAGE`. `default KEY VALUE` says what an
 //! absent key counts as. `[a.b]` starts the conditions on the maps at `a.b`; their keys may have dots, too. Lines that
@@ -54,16 +54,22 @@ static CONDITIONS: LazyLock<HashMap<Dialect, Conditions>> = LazyLock::new(|| {
 
 fn source(dialect: Dialect) -> &'static str {
     match dialect {
-        Dialect::LoraScripts => include_str!("lora-scripts.conditions"),
-        Dialect::SdScripts | Dialect::AkegarasuPreset => include_str!("sd-scripts.conditions"),
-        Dialect::SdScriptsDataset => include_str!("sd-scripts-dataset.conditions"),
-        Dialect::KohyaGui => include_str!("kohya-gui.conditions"),
-        Dialect::Axolotl => include_str!("axolotl.conditions"),
-        Dialect::LlamaFactory => include_str!("llama-factory.conditions"),
-        Dialect::AiToolkit => include_str!("ai-toolkit.conditions"),
-        Dialect::SimpleTuner => include_str!("simpletuner.conditions"),
-        Dialect::SimpleTunerDataset => include_str!("simpletuner-dataset.conditions"),
-        Dialect::OneTrainer => include_str!("onetrainer.conditions"),
+        Dialect::LoraScripts => include_str!("images/lora-scripts.conditions"),
+        Dialect::SdScripts | Dialect::AkegarasuPreset => include_str!("images/sd-scripts.conditions"),
+        Dialect::SdScriptsDataset => include_str!("images/sd-scripts-dataset.conditions"),
+        Dialect::Musubi => include_str!("images/musubi.conditions"),
+        Dialect::MusubiDataset => include_str!("images/musubi-dataset.conditions"),
+        Dialect::KohyaGui => include_str!("images/kohya-gui.conditions"),
+        Dialect::Axolotl => include_str!("texts/axolotl.conditions"),
+        Dialect::Trl => include_str!("texts/trl.conditions"),
+        Dialect::Diffusers => include_str!("images/diffusers.conditions"),
+        Dialect::Unsloth => include_str!("texts/unsloth.conditions"),
+        Dialect::MsSwift => include_str!("texts/ms-swift.conditions"),
+        Dialect::LlamaFactory => include_str!("texts/llama-factory.conditions"),
+        Dialect::AiToolkit => include_str!("images/ai-toolkit.conditions"),
+        Dialect::SimpleTuner => include_str!("images/simpletuner.conditions"),
+        Dialect::SimpleTunerDataset => include_str!("images/simpletuner-dataset.conditions"),
+        Dialect::OneTrainer => include_str!("images/onetrainer.conditions"),
         Dialect::Peft => "",
     }
 }
@@ -136,8 +142,9 @@ mod tests {
                 let (map, name) = path.rsplit_once('.').unwrap_or(("", path));
                 let has =
                     |map: &str| table.section(map).is_none_or(|section| crate::keys::spec(section, name).is_some());
-                let is_of_plugin = || table.section("plugins").is_some() && has("plugins");
-                if !has(map) && !is_of_plugin() {
+                // Some files have the keys of these sections in the root.
+                let is_extra = || ["plugins", "other scripts"].iter().any(|it| table.section(it).is_some() && has(it));
+                if !has(map) && !is_extra() {
                     unknown.push(format!("{dialect:?}: {path}"));
                 }
             }

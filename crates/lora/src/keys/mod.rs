@@ -1,14 +1,20 @@
-//! The keys that trainers know, parsed from `keys/*.keys`.
+//! The keys that trainers know, parsed from `keys/*/*.keys`.
 //!
 //! A line has the form `KIND[|KIND] [RANGE] [usual RANGE] [=WORD|WORD] [filled]: KEY KEY …` and continues in indented
 //! lines. A range is `LOW..HIGH`; either end may be absent, and `<` after the low end excludes it. A `*` in a word
 //! stands for any text. A key that is `filled` must not be null or empty. `[a.b]` starts the keys of the maps at `a.b`;
 //! lists on the way add nothing to the path, and a last part `*` stands for any key. The key `*` stands for all others.
+//!
+//! `since VERSION` and `until VERSION` before the colon name the first release that has the keys, and the first that has
+//! them no more; `now KEY` is their new name. `since transformers 5.0` counts the releases of another package.
+
+mod release;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::Dialect;
+pub(super) use release::{Pin, Release};
 
 /// The keys of one trainer, by the path of the map that contains them.
 #[derive(Debug, Default)]
@@ -31,6 +37,12 @@ pub(super) struct Spec {
     pub(super) words: Vec<String>,
     /// True when the value must not be null or empty.
     pub(super) filled: bool,
+    /// The first release that knows the key.
+    pub(super) since: Option<Release>,
+    /// The first release that does not know the key any more.
+    pub(super) until: Option<Release>,
+    /// The key that took its place.
+    pub(super) now: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,17 +77,23 @@ static TABLES: LazyLock<HashMap<Dialect, Table>> = LazyLock::new(|| {
 
 fn source(dialect: Dialect) -> &'static str {
     match dialect {
-        Dialect::LoraScripts => include_str!("lora-scripts.keys"),
-        Dialect::SdScripts | Dialect::AkegarasuPreset => include_str!("sd-scripts.keys"),
-        Dialect::SdScriptsDataset => include_str!("sd-scripts-dataset.keys"),
-        Dialect::KohyaGui => include_str!("kohya-gui.keys"),
-        Dialect::Axolotl => include_str!("axolotl.keys"),
-        Dialect::LlamaFactory => include_str!("llama-factory.keys"),
-        Dialect::AiToolkit => include_str!("ai-toolkit.keys"),
-        Dialect::SimpleTuner => include_str!("simpletuner.keys"),
-        Dialect::SimpleTunerDataset => include_str!("simpletuner-dataset.keys"),
-        Dialect::OneTrainer => include_str!("onetrainer.keys"),
-        Dialect::Peft => include_str!("peft.keys"),
+        Dialect::LoraScripts => include_str!("images/lora-scripts.keys"),
+        Dialect::SdScripts | Dialect::AkegarasuPreset => include_str!("images/sd-scripts.keys"),
+        Dialect::SdScriptsDataset => include_str!("images/sd-scripts-dataset.keys"),
+        Dialect::Musubi => include_str!("images/musubi.keys"),
+        Dialect::MusubiDataset => include_str!("images/musubi-dataset.keys"),
+        Dialect::KohyaGui => include_str!("images/kohya-gui.keys"),
+        Dialect::Axolotl => include_str!("texts/axolotl.keys"),
+        Dialect::Trl => include_str!("texts/trl.keys"),
+        Dialect::Diffusers => include_str!("images/diffusers.keys"),
+        Dialect::Unsloth => include_str!("texts/unsloth.keys"),
+        Dialect::MsSwift => include_str!("texts/ms-swift.keys"),
+        Dialect::LlamaFactory => include_str!("texts/llama-factory.keys"),
+        Dialect::AiToolkit => include_str!("images/ai-toolkit.keys"),
+        Dialect::SimpleTuner => include_str!("images/simpletuner.keys"),
+        Dialect::SimpleTunerDataset => include_str!("images/simpletuner-dataset.keys"),
+        Dialect::OneTrainer => include_str!("images/onetrainer.keys"),
+        Dialect::Peft => include_str!("texts/peft.keys"),
     }
 }
 
@@ -139,12 +157,16 @@ impl Spec {
     fn parse(text: &str) -> Option<Self> {
         let mut tokens = text.split(' ');
         let kinds = tokens.next()?.split('|').map(Kind::parse).collect::<Option<_>>()?;
-        let mut spec = Self { kinds, range: None, usual: None, words: Vec::new(), filled: false };
+        let (range, usual, since, until, now) = (None, None, None, None, None);
+        let mut spec = Self { kinds, range, usual, words: Vec::new(), filled: false, since, until, now };
         while let Some(token) = tokens.next() {
             match token.strip_prefix('=') {
                 Some(words) => spec.words = words.split('|').map(str::to_owned).collect(),
                 None if token == "usual" => spec.usual = Some(Range::parse(tokens.next()?)?),
                 None if token == "filled" => spec.filled = true,
+                None if token == "since" => spec.since = Some(Release::parse(&mut tokens)?),
+                None if token == "until" => spec.until = Some(Release::parse(&mut tokens)?),
+                None if token == "now" => spec.now = Some(tokens.next()?.to_owned()),
                 None => spec.range = Some(Range::parse(token)?),
             }
         }
@@ -256,6 +278,10 @@ mod tests {
         assert!(table.section("p.q").expect("a section")["z"].filled && !y.filled && table.section("p").is_none());
         assert!(y.range.expect("a range").holds(1.0) && !y.usual.expect("a range").holds(0.0));
         assert_eq!(table.home_of("z"), Some("p.*"));
+        let dated = parse("int since 0.2 until other 1 now z: x\n").expect("a table");
+        let x = &dated.section("").expect("a section")["x"];
+        assert_eq!(x.until.as_ref().and_then(|release| release.package.as_deref()), Some("other"));
+        assert!(x.since.as_ref().is_some_and(|release| release.package.is_none()) && x.now.as_deref() == Some("z"));
         assert!(parse("int: x\ntext: x\n").is_none() && parse("number: x\n").is_none());
     }
 }

@@ -6,14 +6,22 @@ use crate::repository::normal;
 use crate::tree::Entry;
 use crate::{Dialect, Finding};
 
-use Dialect::{AiToolkit, LoraScripts, SdScripts, SdScriptsDataset, SimpleTuner, SimpleTunerDataset};
+use Dialect::{
+    AiToolkit, LoraScripts, Musubi, MusubiDataset, SdScripts, SdScriptsDataset, SimpleTuner, SimpleTunerDataset,
+};
 
 /// Keys that name a file or folder that must exist before the training, relative to the folder in which the trainer
 /// starts: the repository's root. Base models are not among them, since they may be Hub ids.
-const INPUTS: [(Dialect, &str, &[&str]); 6] = [
+const INPUTS: [(Dialect, &str, &[&str]); 8] = [
     (LoraScripts, "", &["train_data_dir", "metadata_path"]),
     (SdScripts, "", &["train_data_dir", "reg_data_dir", "dataset_config", "in_json"]),
     (SdScriptsDataset, "datasets.subsets", &["image_dir", "metadata_file", "conditioning_data_dir"]),
+    (Musubi, "", &["dataset_config", "sample_prompts"]),
+    (
+        MusubiDataset,
+        "datasets",
+        &["image_directory", "image_jsonl_file", "video_directory", "video_jsonl_file", "control_directory"],
+    ),
     (AiToolkit, "config.process.datasets", &["folder_path", "dataset_path"]),
     (SimpleTuner, "", &["data_backend_config", "lycoris_config"]),
     (SimpleTunerDataset, "", &["instance_data_dir"]),

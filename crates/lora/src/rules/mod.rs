@@ -4,7 +4,9 @@ mod conditions;
 pub(super) mod data;
 pub(super) mod estimate;
 mod files;
+mod methods;
 mod modules;
+mod releases;
 mod required;
 mod spelling;
 mod strings;
@@ -22,10 +24,12 @@ use crate::yaml::Mark;
 
 type Check = fn(&Config<'_>) -> Vec<Finding>;
 
-const RULES: [Check; 12] = [
+const RULES: [Check; 14] = [
     required::missing_required,
     conditions::met_conditions,
     spelling::unknown_key,
+    releases::keys_of_other_releases,
+    methods::mixed_methods,
     values::wrong_values,
     modules::module_names,
     subsets::subset_kinds,
@@ -111,7 +115,7 @@ impl<'a> Config<'a> {
         let mut config = Self { dialect, root, repository, path, linked: Vec::new(), maps: Vec::new() };
         match dialect {
             // The tables only help people: the trainer merges the keys of all tables into one map.
-            Dialect::SdScripts => {
+            Dialect::SdScripts | Dialect::Musubi => {
                 let flat = |entry: &'a Entry| match &entry.node.value {
                     Value::Map(entries) => entries.iter().collect(),
                     _ => vec![entry],

@@ -26,9 +26,14 @@ const fn need(dialect: Dialect, within: &'static str, one_of: &'static [&'static
     Need { dialect, within, one_of, fate, advice, severity: Severity::Error, unless: &[], with: &[] }
 }
 
-use Dialect::{AiToolkit, Axolotl, LlamaFactory, LoraScripts, SdScripts, SdScriptsDataset, SimpleTuner};
+/// A need of musubi-tuner's scripts. Only a warning, because the command line may give the rest.
+const fn musubi(one_of: &'static [&'static str], advice: &'static str) -> Need {
+    Need { severity: Severity::Warning, ..need(Dialect::Musubi, "", one_of, advice) }
+}
 
-const NEEDS: [Need; 26] = [
+use Dialect::{AiToolkit, Axolotl, LlamaFactory, LoraScripts, SdScripts, SdScriptsDataset, SimpleTuner, Trl, Unsloth};
+
+const NEEDS: [Need; 35] = [
     need(LoraScripts, "", &["base_model"], "name the base model file or Hub id to train on"),
     need(LoraScripts, "", &["train_data_dir"], "name the folder with the training data"),
     need(LoraScripts, "", &["output_dir"], "name the folder for the trained weights"),
@@ -59,6 +64,11 @@ const NEEDS: [Need; 26] = [
     },
     need(SdScriptsDataset, "datasets", &["subsets"], "add [[datasets.subsets]] with an image_dir"),
     need(SdScriptsDataset, "datasets.subsets", &["image_dir", "metadata_file"], "name the folder with the images"),
+    musubi(&["dit"], "name the file of the base model"),
+    musubi(&["dataset_config"], "name the file with the data sets"),
+    musubi(&["output_dir"], "name the folder for the trained weights"),
+    musubi(&["output_name"], "name the file of the trained weights"),
+    musubi(&["sdpa", "flash_attn", "flash3", "sage_attn", "xformers"], "write sdpa = true, for example"),
     need(Axolotl, "", &["base_model"], "name the base model's folder or Hub id"),
     need(Axolotl, "", &["learning_rate"], "write learning_rate: 0.0002, for example"),
     Need {
@@ -66,6 +76,19 @@ const NEEDS: [Need; 26] = [
         ..need(Axolotl, "", &["datasets", "pretraining_dataset"], "name the training data")
     },
     need(LlamaFactory, "", &["model_name_or_path"], "name the base model's folder or Hub id"),
+    Need {
+        severity: Severity::Warning,
+        ..need(Trl, "", &["dataset_name", "datasets"], "name the training data; trl stops unless the command line does")
+    },
+    need(Trl, "datasets", &["path"], "name the folder or Hub id of the data set"),
+    Need {
+        severity: Severity::Warning,
+        ..need(Unsloth, "", &["model"], "name the base model; unsloth stops unless the command line does")
+    },
+    Need {
+        severity: Severity::Warning,
+        ..need(Unsloth, "data", &["dataset", "local_dataset"], "name the training data; unsloth stops without it")
+    },
     need(AiToolkit, "config", &["name"], "name the training; its output gets this name"),
     need(AiToolkit, "config.process", &["type"], "write type: sd_trainer, for example"),
     Need {

@@ -33,13 +33,15 @@ fn unknown<'a>(config: &Config<'a>, map: &Map<'a>) -> impl Iterator<Item = (&'a 
 fn is_known(config: &Config<'_>, entry: &Entry, known: &Section) -> bool {
     let key = entry.name();
     let is_listed = known.contains_key(key) || known.contains_key("*") || is_extra(config, key);
+    // Options may be shortened as long as one is meant.
+    let is_short = || known.keys().filter(|option| option.starts_with(key)).count() == 1;
     if config.dialect != Dialect::SimpleTuner || is_listed {
-        return is_listed;
+        return is_listed || matches!(config.dialect, Dialect::MsSwift | Dialect::Diffusers) && is_short();
     }
-    // SimpleTuner leaves out null and "false". Its options may be shortened as long as one is meant.
+    // SimpleTuner leaves out null and "false".
     let is_left_out = entry.node.value == Value::Null
         || entry.node.text().is_some_and(|text| text.trim().is_empty() || text.trim().eq_ignore_ascii_case("false"));
-    is_left_out || known.keys().filter(|option| option.starts_with(key)).count() == 1
+    is_left_out || is_short()
 }
 
 fn misspelling(config: &Config<'_>, map: &Map<'_>, entry: &Entry, known: &Section) -> Option<Finding> {
@@ -60,7 +62,7 @@ fn misspelling(config: &Config<'_>, map: &Map<'_>, entry: &Entry, known: &Sectio
             _ => say(Rule::UnknownKey, Severity::Warning, message),
         };
     }
-    if let Some(meant) = meant(key, known) {
+    if let Some(meant) = meant(key, known).or_else(|| meant(key, extra_keys(config)?)) {
         let is_camel = key.contains(|c: char| c.is_uppercase()) && snake_case(key) == meant;
         let rule = if is_camel { Rule::CamelCase } else { Rule::UnknownKey };
         let severity = if mode == Unknown::Open { Severity::Warning } else { Severity::Error };
@@ -73,6 +75,11 @@ fn misspelling(config: &Config<'_>, map: &Map<'_>, entry: &Entry, known: &Sectio
             let home = table(config.dialect).home_of(key).map(|home| format!(": it belongs in {home}"));
             let advice = home.unwrap_or_else(|| ": remove it".to_owned());
             say(Rule::UnknownKey, Severity::Error, format!("{trainer} stops at the key {key}, unknown here{advice}"))
+        }
+        Unknown::Extended => {
+            let message =
+                format!("{trainer} stops at the key {key}, which only a script of your own could read: remove it");
+            say(Rule::UnknownKey, Severity::Warning, message)
         }
         // A plugin of the team may add its own keys.
         Unknown::Ignored if has_foreign_plugin => None,
@@ -87,7 +94,7 @@ fn misspelling(config: &Config<'_>, map: &Map<'_>, entry: &Entry, known: &Sectio
 /// Says what the trainer does with a misspelled key, and what it takes in place of the value.
 fn misspelled(config: &Config<'_>, map: &Map<'_>, key: &str, meant: &str, mode: Unknown) -> String {
     let trainer = config.dialect.trainer();
-    if mode == Unknown::Refused {
+    if matches!(mode, Unknown::Refused | Unknown::Extended) {
         return format!("{trainer} stops at the key {key}, which it does not know: did you mean {meant}?");
     }
     let default = conditions(config.dialect).absent(&map.path, meant).map(|node| &node.value);
@@ -109,18 +116,22 @@ fn mend(map: &Map<'_>, entry: &Entry, known: &Section) -> Option<Mend> {
     Some(Mend::word(&entry.key, &format!("{dashes}{meant}")))
 }
 
-/// Returns true for a key that the trainer knows in some files only: those for sd-scripts' scripts without a network, and
-/// those for Megatron below LLaMA-Factory.
+/// Returns true for a key that the trainer knows in some files only.
 fn is_extra(config: &Config<'_>, key: &str) -> bool {
+    extra_keys(config).is_some_and(|section| section.contains_key(key))
+}
+
+/// Returns the keys that the trainer knows in some files only: those for sd-scripts' scripts without a network, and those
+/// for Megatron below LLaMA-Factory.
+fn extra_keys(config: &Config<'_>) -> Option<&'static Section> {
     const MEGATRON: [&str; 4] =
         ["use_mca", "use_megatron_bridge", "tensor_model_parallel_size", "pipeline_model_parallel_size"];
     let (section, is_such): (_, fn(&Map<'_>) -> bool) = match config.dialect {
         Dialect::SdScripts => ("other scripts", |map| !map.trains_network()),
         Dialect::LlamaFactory => ("megatron", |map| MEGATRON.iter().any(|key| map.get(key).is_some())),
-        _ => return false,
+        _ => return None,
     };
-    let section = table(config.dialect).section(section);
-    section.is_some_and(|section| section.contains_key(key)) && config.maps_at("").all(is_such)
+    table(config.dialect).section(section).filter(|_| config.maps_at("").all(is_such))
 }
 
 /// Returns true if one of axolotl's own plugins reads the key.

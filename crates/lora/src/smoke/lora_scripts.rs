@@ -1,4 +1,4 @@
-//! Smoke jobs for `train.py --config x.yaml`. Its schema is ours (`keys/lora-scripts.keys`). Derived configs were run
+//! Smoke jobs for `train.py --config x.yaml`. Its schema is ours (`keys/images/lora-scripts.keys`). Derived configs were run
 //! with a stand-in for that trainer on diffusers 0.31: three steps, and weights in which every module has learned
 //! something.
 

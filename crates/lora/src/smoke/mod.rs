@@ -15,6 +15,7 @@ mod onetrainer;
 mod sd_dataset;
 mod sd_scripts;
 mod simpletuner;
+mod trl;
 
 use super::mock::File;
 use super::read::{Format, Source};
@@ -98,11 +99,16 @@ pub fn derive(path: &str, text: &[u8], ask: &Ask, repository: &Repository<'_>, f
         Dialect::AiToolkit => ai_toolkit::derive(&mut work)?,
         Dialect::SimpleTuner => simpletuner::derive(&mut work)?,
         Dialect::OneTrainer => onetrainer::derive(&mut work)?,
+        Dialect::Trl => trl::derive(&mut work)?,
         Dialect::KohyaGui => {
             let advice = "add the TOML that it writes for sd-scripts to the repository, which can be tried";
             return Err(Unfit::Cannot(format!("only the web UI kohya_ss reads {path}: {advice}")));
         }
-        Dialect::SdScriptsDataset | Dialect::SimpleTunerDataset => {
+        Dialect::Musubi | Dialect::MsSwift | Dialect::Unsloth | Dialect::Diffusers => {
+            let trainer = dialect.name();
+            return Err(Unfit::Cannot(format!("{path} is for {trainer}, whose trainings cannot be tried yet")));
+        }
+        Dialect::SdScriptsDataset | Dialect::MusubiDataset | Dialect::SimpleTunerDataset => {
             return part("a data set, which is tried with the config that names it");
         }
         Dialect::AkegarasuPreset => return part("a preset, which a web UI merges into the arguments of a training"),
@@ -121,14 +127,23 @@ pub fn derive(path: &str, text: &[u8], ask: &Ask, repository: &Repository<'_>, f
 /// Returns true if the file is a training config that is run by itself. That does not mean that a smoke job can be
 /// derived from it, which costs far more.
 pub fn is_run(path: &str, text: &[u8]) -> bool {
-    read(path, text).is_ok_and(|(_, dialect, _)| !is_part(dialect) && dialect != Dialect::KohyaGui)
+    read(path, text).is_ok_and(|(_, dialect, _)| !is_part(dialect) && !is_untried(dialect))
+}
+
+/// Returns true for configs of trainers for which there are no smoke jobs.
+fn is_untried(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::KohyaGui | Dialect::Musubi | Dialect::MsSwift | Dialect::Unsloth | Dialect::Diffusers)
 }
 
 /// Returns true for files that belong to another config or to trained weights.
 fn is_part(dialect: Dialect) -> bool {
     matches!(
         dialect,
-        Dialect::SdScriptsDataset | Dialect::SimpleTunerDataset | Dialect::AkegarasuPreset | Dialect::Peft
+        Dialect::SdScriptsDataset
+            | Dialect::MusubiDataset
+            | Dialect::SimpleTunerDataset
+            | Dialect::AkegarasuPreset
+            | Dialect::Peft
     )
 }
 

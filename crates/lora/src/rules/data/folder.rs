@@ -29,7 +29,7 @@ pub(super) struct Folder<'a> {
     pub(super) path: String,
     at: Mark,
     key: String,
-    /// The images that the trainer finds, by their full paths, without hidden ones.
+    /// The images or videos that the trainer finds, by their full paths, without hidden ones.
     pub(super) images: Vec<&'a str>,
     /// The hidden images that the trainer finds.
     hidden: Vec<&'a str>,
@@ -93,6 +93,7 @@ impl<'a> Folder<'a> {
     /// too.
     pub(super) fn captions(&self, extension: &str, all: bool) -> Vec<Finding> {
         let extension = extension.trim_start_matches('.');
+        let noun = self.look.noun;
         let stem = |path: &'a str| path.rsplit_once('.').map_or(path, |(stem, _)| stem);
         let below = self.path.len() + 1;
         let is_read = |path: &&str| !is_hidden(&path[below..]) && self.look.enters(&path[below..]);
@@ -114,14 +115,14 @@ impl<'a> Folder<'a> {
         let other = other.into_iter().find(|other| files.iter().any(|path| path.ends_with(&format!(".{other}"))));
         if let Some(other) = other.filter(|_| bare.len() == self.images.len()) {
             let message = format!(
-                "no image in {} has a caption in a .{extension} file, but there are .{other} files: set the key for \
+                "no {noun} in {} has a caption in a .{extension} file, but there are .{other} files: set the key for \
                  the captions' extension to .{other}",
                 self.path
             );
             findings.push(self.finding(Rule::DataCaptions, Severity::Warning, message));
         } else if !bare.is_empty() && (all || bare.len() < self.images.len()) {
             let message = format!(
-                "{} of {} images in {} have no caption in a .{extension} file: {}; write one next to each",
+                "{} of {} {noun}s in {} have no caption in a .{extension} file: {}; write one next to each",
                 bare.len(),
                 self.images.len(),
                 self.path,
@@ -131,7 +132,7 @@ impl<'a> Folder<'a> {
         }
         if !lone.is_empty() {
             let message = format!(
-                "{} captions in {} have no image: {}; remove them, or add the images",
+                "{} captions in {} have no {noun}: {}; remove them, or add the {noun}s",
                 lone.len(),
                 self.path,
                 listed(&lone)

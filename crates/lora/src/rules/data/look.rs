@@ -10,6 +10,8 @@ const OF_SD_SCRIPTS: [&str; 7] = ["png", "jpg", "jpeg", "webp", "bmp", "avif", "
 /// The way in which a trainer looks for images in a folder.
 pub(super) struct Look {
     pub(super) trainer: &'static str,
+    /// What it looks for.
+    pub(super) noun: &'static str,
     ends: &'static [&'static str],
     /// True when `.Png` counts as `.png`.
     any_case: bool,
@@ -28,11 +30,21 @@ enum Depth {
     Deep,
 }
 
-pub(super) const SD_SCRIPTS: Look =
-    Look { trainer: "sd-scripts", ends: &OF_SD_SCRIPTS, any_case: false, depth: Depth::Repeats, hidden: None };
+pub(super) const SD_SCRIPTS: Look = Look {
+    trainer: "sd-scripts",
+    noun: "image",
+    ends: &OF_SD_SCRIPTS,
+    any_case: false,
+    depth: Depth::Repeats,
+    hidden: None,
+};
 pub(super) const SD_SCRIPTS_SETS: Look = Look { depth: Depth::Direct, ..SD_SCRIPTS };
+pub(super) const MUSUBI: Look = Look { trainer: "musubi-tuner", ..SD_SCRIPTS_SETS };
+pub(super) const MUSUBI_VIDEOS: Look =
+    Look { noun: "video", ends: &["mp4", "webm", "avi", "mkv", "mov", "flv", "wmv", "m4v", "mpg", "mpeg"], ..MUSUBI };
 pub(super) const AI_TOOLKIT: Look = Look {
     trainer: "ai-toolkit",
+    noun: "image",
     ends: &[
         "png", "jpg", "jpeg", "webp", "mp4", "avi", "mov", "webm", "mkv", "wmv", "m4v", "flv", "wav", "mp3", "flac",
     ],
@@ -42,6 +54,7 @@ pub(super) const AI_TOOLKIT: Look = Look {
 };
 pub(super) const SIMPLETUNER: Look = Look {
     trainer: "SimpleTuner",
+    noun: "image",
     ends: &IMAGES,
     any_case: true,
     depth: Depth::Deep,
@@ -49,7 +62,7 @@ pub(super) const SIMPLETUNER: Look = Look {
 };
 /// The folders of images that the library `datasets` reads.
 pub(super) const IMAGE_FOLDER: Look =
-    Look { trainer: "the trainer", ends: &IMAGES, any_case: true, depth: Depth::Deep, hidden: None };
+    Look { trainer: "the trainer", noun: "image", ends: &IMAGES, any_case: true, depth: Depth::Deep, hidden: None };
 
 impl Look {
     /// Returns true if the trainer takes a file for an image. The path is relative to the folder that the config names.

@@ -5,6 +5,7 @@
 mod dataset_info;
 mod folder;
 mod look;
+mod musubi;
 mod table;
 
 use std::cell::OnceCell;
@@ -31,6 +32,7 @@ pub(super) fn data(config: &Config<'_>) -> Vec<Finding> {
             maps.flat_map(|map| of_arguments(config, map)).collect()
         }
         Dialect::SdScriptsDataset => subsets(config),
+        Dialect::MusubiDataset => musubi::data_sets(config),
         Dialect::AiToolkit => {
             let sets = config.maps_at("config.process.datasets");
             sets.flat_map(|map| {

@@ -83,7 +83,7 @@ fn is_filled_in_later(node: &Node) -> bool {
 
 /// Returns true if the trainer can use the value as one of this kind.
 fn fits(kind: Kind, node: &Node, conversion: Conversion, spec: &Spec) -> bool {
-    use Conversion::{Casts, Exponents, Model, Nothing, Options};
+    use Conversion::{Casts, Defaults, Exponents, Model, Nothing, Options};
     match (kind, &node.value) {
         (Kind::Any, _)
         | (Kind::Bool, Value::Bool(_))
@@ -95,7 +95,7 @@ fn fits(kind: Kind, node: &Node, conversion: Conversion, spec: &Spec) -> bool {
         | (Kind::Map, Value::Map(_)) => true,
         (Kind::Maps, Value::List(items)) => items.iter().all(|item| matches!(item.value, Value::Map(_))),
         (Kind::Int, Value::Number { value, .. }) => {
-            matches!(conversion, Model | Casts) && value.fract() == 0.0 && value.abs() < 1e18
+            matches!(conversion, Model | Casts | Defaults) && value.fract() == 0.0 && value.abs() < 1e18
         }
         (Kind::Bool, Value::Number { value, .. }) => {
             conversion == Casts || !matches!(conversion, Nothing) && (*value == 0.0 || *value == 1.0)
@@ -103,7 +103,7 @@ fn fits(kind: Kind, node: &Node, conversion: Conversion, spec: &Spec) -> bool {
         (Kind::Int | Kind::Float, Value::Bool(_)) => matches!(conversion, Model | Casts),
         (Kind::Text, Value::Number { .. } | Value::Bool(_)) => match conversion {
             Nothing | Model => false,
-            Exponents => spec.words.is_empty(),
+            Exponents | Defaults => spec.words.is_empty(),
             Options | Casts => node.value != Value::Bool(true) || conversion == Casts,
         },
         // SimpleTuner keeps a map as it is. Of a list, each item is given as the option once more: the last counts.

@@ -1,124 +1,11 @@
-//! Detection of the trainer that a config is for, by its content.
+//! Signs of each dialect: the keys that show which trainer a config is for.
 
-use super::read::Format;
-use super::tree::{Node, Value};
-
-/// The trainers whose configs are checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Dialect {
-    /// `train.py --config x.yaml`: one flat YAML map with keys such as `base_model`, `train_data_dir` and `lora_rank`.
-    LoraScripts,
-    /// kohya's sd-scripts: arguments in TOML; its table headers have no meaning.
-    SdScripts,
-    /// kohya's sd-scripts: the data sets.
-    SdScriptsDataset,
-    /// A preset for the web UI of Akegarasu's lora-scripts: some sd-scripts arguments.
-    AkegarasuPreset,
-    /// A config saved by the kohya_ss web UI.
-    KohyaGui,
-    Axolotl,
-    /// LLaMA-Factory's training configs. Its configs for export and inference are not detected.
-    LlamaFactory,
-    AiToolkit,
-    SimpleTuner,
-    /// SimpleTuner's data loader: a list of data sets.
-    SimpleTunerDataset,
-    OneTrainer,
-    /// PEFT's `adapter_config.json`.
-    Peft,
-}
-
-/// Behaviour of a trainer on a key that it does not know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unknown {
-    /// The trainer stops.
-    Refused,
-    /// The trainer silently ignores the key; our table has all of its keys.
-    Ignored,
-    /// The trainer ignores the key; our table does not have all of its keys.
-    Open,
-}
-
-/// Treatment of a value that is not of the wanted kind, by a trainer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Conversion {
-    /// Nothing: the value is used as it was loaded.
-    Nothing,
-    /// As `Nothing`, but its YAML loader reads `1e-4` without a dot as a number.
-    Exponents,
-    /// A pydantic model: numbers and booleans from strings, but no strings from numbers.
-    Model,
-    /// Command line options: everything becomes a string first.
-    Options,
-    /// Python's `int()` and `float()`.
-    Casts,
-}
+use super::Dialect;
+use crate::tree::{Node, Value};
 
 impl Dialect {
-    /// All dialects, in the order in which they are tried.
-    pub const ALL: [Self; 12] = [
-        Self::AiToolkit,
-        Self::LlamaFactory,
-        Self::Axolotl,
-        Self::LoraScripts,
-        Self::SdScriptsDataset,
-        Self::AkegarasuPreset,
-        Self::SdScripts,
-        Self::KohyaGui,
-        Self::SimpleTuner,
-        Self::SimpleTunerDataset,
-        Self::OneTrainer,
-        Self::Peft,
-    ];
-
-    /// Returns the dialect's name in its usual spelling.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LoraScripts => "lora-scripts",
-            Self::SdScripts => "sd-scripts",
-            Self::SdScriptsDataset => "sd-scripts data set",
-            Self::AkegarasuPreset => "Akegarasu preset",
-            Self::KohyaGui => "kohya_ss GUI",
-            Self::Axolotl => "axolotl",
-            Self::LlamaFactory => "LLaMA-Factory",
-            Self::AiToolkit => "ai-toolkit",
-            Self::SimpleTuner => "SimpleTuner",
-            Self::SimpleTunerDataset => "SimpleTuner data set",
-            Self::OneTrainer => "OneTrainer",
-            Self::Peft => "PEFT",
-        }
-    }
-
-    /// Returns the name of the program that reads such a config.
-    pub(super) fn trainer(self) -> &'static str {
-        match self {
-            Self::LoraScripts => "train.py",
-            Self::SdScriptsDataset => "sd-scripts",
-            Self::AkegarasuPreset => "the web UI",
-            Self::KohyaGui => "kohya_ss",
-            Self::SimpleTunerDataset => "SimpleTuner",
-            _ => self.name(),
-        }
-    }
-
-    /// Detects the dialect of a config. Returns `None` if the file is not a training config.
-    pub(super) fn of(format: Format, root: &Node) -> Option<Self> {
-        Self::ALL.into_iter().find(|dialect| dialect.formats().contains(&format) && dialect.is_told_by(&Keys(root)))
-    }
-
-    fn formats(self) -> &'static [Format] {
-        match self {
-            Self::LoraScripts | Self::Axolotl => &[Format::Yaml],
-            Self::AiToolkit | Self::LlamaFactory => &[Format::Yaml, Format::Json],
-            Self::SdScripts | Self::AkegarasuPreset => &[Format::Toml],
-            Self::SdScriptsDataset => &[Format::Toml, Format::Json],
-            Self::KohyaGui | Self::SimpleTuner | Self::SimpleTunerDataset | Self::OneTrainer | Self::Peft => {
-                &[Format::Json]
-            }
-        }
-    }
-
-    fn is_told_by(self, keys: &Keys<'_>) -> bool {
+    /// Returns true if the keys of a file show that it is of this dialect, when no dialect before it is.
+    pub(super) fn is_told_by(self, keys: &Keys<'_>) -> bool {
         match self {
             Self::AiToolkit => {
                 // The other kinds of job change or use a model, and train none.
@@ -131,6 +18,14 @@ impl Dialect {
                 let others = ["model_name_or_path", "finetuning_type", "template"];
                 keys.has("stage") && keys.count(&others) > 0 && !keys.has("export_dir")
             }
+            Self::Trl => keys.is_trl(),
+            Self::MsSwift => keys.is_ms_swift(),
+            Self::Unsloth => {
+                let telling = ["training_type", "max_seq_length", "num_epochs", "load_in_4bit"];
+                let trains = keys.below("training").any(|key| telling.contains(&key));
+                trains && keys.below("lora").any(|key| key == "lora_r") && keys.count(&["model", "data"]) > 0
+            }
+            Self::Diffusers => false,
             Self::Axolotl => {
                 // One of these keys is enough together with `base_model`. Without it three are required: then
                 // `base_model` was forgotten.
@@ -143,10 +38,21 @@ impl Dialect {
                 // the missing key is reported.
                 let telling = ["base_model", "train_data_dir", "metadata_path", "lora_rank", "conv_lora_rank"];
                 let core = ["batch_size", "epochs", "max_train_steps", "learning_rate", "output_dir", "save_steps"];
-                let foreign = ["model_name_or_path", "stage", "job", "config", "pretrained_model_name_or_path"];
+                let foreign = [
+                    "model_name_or_path",
+                    "stage",
+                    "job",
+                    "config",
+                    "pretrained_model_name_or_path",
+                    "tuner_type",
+                    "train_type",
+                    "mcore_model",
+                ];
                 let is_foreign = keys.count(&foreign) > 0 || keys.count(&["network_module", "network_dim"]) > 0;
                 keys.count(&telling) > 0 && keys.count(&telling) + keys.count(&core) >= 3 && !is_foreign
             }
+            Self::Musubi => keys.is_musubi_arguments(),
+            Self::MusubiDataset => keys.is_musubi_data() && !keys.has_arguments(),
             Self::SdScriptsDataset => {
                 let telling = ["subsets", "resolution", "batch_size", "enable_bucket", "validation_split"];
                 let is_data = keys.below("datasets").any(|key| telling.contains(&key)) || keys.has_subsets_only();
@@ -174,42 +80,24 @@ impl Dialect {
             Self::Peft => keys.has("peft_type"),
         }
     }
-
-    /// Returns the trainer's behaviour on a key that it does not know.
-    pub(super) fn unknown(self) -> Unknown {
-        match self {
-            Self::SdScriptsDataset | Self::LlamaFactory | Self::SimpleTuner => Unknown::Refused,
-            Self::LoraScripts | Self::SdScripts | Self::Axolotl | Self::AiToolkit | Self::OneTrainer => {
-                Unknown::Ignored
-            }
-            Self::AkegarasuPreset | Self::KohyaGui | Self::SimpleTunerDataset | Self::Peft => Unknown::Open,
-        }
-    }
-
-    /// Returns true if the trainer checks the values of all keys at its start, and stops at a wrong one.
-    pub(super) fn refuses(self) -> bool {
-        self == Self::SdScriptsDataset || matches!(self.conversion(), Conversion::Model | Conversion::Options)
-    }
-
-    /// Returns what the trainer makes of a value that is not of the wanted kind.
-    pub(super) fn conversion(self) -> Conversion {
-        match self {
-            Self::LoraScripts
-            | Self::SdScripts
-            | Self::SdScriptsDataset
-            | Self::AkegarasuPreset
-            | Self::SimpleTunerDataset
-            | Self::Peft => Conversion::Nothing,
-            Self::LlamaFactory | Self::AiToolkit => Conversion::Exponents,
-            Self::Axolotl => Conversion::Model,
-            Self::SimpleTuner => Conversion::Options,
-            Self::KohyaGui | Self::OneTrainer => Conversion::Casts,
-        }
-    }
 }
 
+/// The networks that only musubi-tuner has.
+const OF_MUSUBI: [&str; 10] = [
+    "networks.lora_flux_2",
+    "networks.lora_framepack",
+    "networks.lora_hidream_o1",
+    "networks.lora_hv_1_5",
+    "networks.lora_ideogram4",
+    "networks.lora_kandinsky",
+    "networks.lora_krea2",
+    "networks.lora_qwen_image",
+    "networks.lora_wan",
+    "networks.lora_zimage",
+];
+
 /// Access to the keys of the root map and of the maps directly below it.
-struct Keys<'a>(&'a Node);
+pub(super) struct Keys<'a>(pub(super) &'a Node);
 
 impl<'a> Keys<'a> {
     fn has(&self, key: &str) -> bool {
@@ -258,11 +146,88 @@ impl<'a> Keys<'a> {
     /// Returns true if the arguments are those of musubi-tuner, whose scripts have other keys: it calls the base model
     /// `dit`, and has its own networks.
     fn is_musubi_arguments(&self) -> bool {
-        let modules =
-            ["networks.lora_wan", "networks.lora_framepack", "networks.lora_qwen_image", "networks.lora_kontext"];
+        let more = ["vae", "dataset_config", "text_encoder", "text_encoder1", "t5", "learning_rate", "optimizer_type"];
         let entries = self.0.entries().iter().flat_map(|entry| std::iter::once(entry).chain(entry.node.entries()));
         let mut named = entries.filter(|entry| entry.key == "network_module").filter_map(|entry| entry.node.text());
-        self.anywhere(&["dit", "dit_high_noise", "text_encoder1"]) || named.any(|module| modules.contains(&module))
+        let has_model = self.anywhere(&["dit", "dit_high_noise"])
+            && (self.anywhere(&["network_module", "network_dim"])
+                || more.iter().filter(|key| self.anywhere(&[key])).count() >= 2);
+        !self.anywhere(&["pretrained_model_name_or_path"])
+            && (has_model || named.any(|module| OF_MUSUBI.contains(&module)))
+    }
+
+    /// Returns true for arguments of ms-swift, and not for those of its Megatron or for those that it saves itself.
+    fn is_ms_swift(&self) -> bool {
+        let telling = ["tuner_type", "train_type", "rlhf_type", "split_dataset_ratio", "attn_impl", "model_author"];
+        let more = ["torch_dtype", "lora_rank", "target_modules", "per_device_train_batch_size", "learning_rate"];
+        let foreign = [
+            "swift_version",
+            "micro_batch_size",
+            "global_batch_size",
+            "tensor_model_parallel_size",
+            "mcore_model",
+            "load",
+            "lr",
+            "sampler_type",
+            "sampler_engine",
+            "base_model",
+            "stage",
+            "model_name_or_path",
+        ];
+        let has_data = self.has("dataset") || self.has("cached_dataset");
+        let is_like = self.count(&telling) > 0 && self.count(&more) > 0;
+        self.has("model") && has_data && is_like && self.count(&foreign) == 0
+    }
+
+    /// Returns true if the file is for trl's commands, and not for another script with the arguments of transformers.
+    fn is_trl(&self) -> bool {
+        let telling = [
+            "use_peft",
+            "lora_r",
+            "lora_target_modules",
+            "dataset_train_split",
+            "dataset_test_split",
+            "dataset_streaming",
+            "dataset_text_field",
+            "assistant_only_loss",
+            "completion_only_loss",
+            "packing",
+            "max_length",
+            "max_completion_length",
+            "max_prompt_length",
+            "num_generations",
+            "reward_funcs",
+            "reward_model_name_or_path",
+            "precompute_ref_log_probs",
+            "attn_implementation",
+            "use_vllm",
+        ];
+        // Scripts of others that share many of these arguments.
+        let foreign = [
+            "stage",
+            "finetuning_type",
+            "template",
+            "cutoff_len",
+            "dataset_dir",
+            "base_model",
+            "model",
+            "train_type",
+            "tuner_type",
+            "use_peft_lora",
+            "use_unsloth",
+            "dataset_mixer",
+            "dataset_mixture",
+            "dataset_splits",
+            "dataset_prompt_column",
+            "chat_template",
+            "dataset_config_name",
+            "train_file",
+            "export_dir",
+            "model_id",
+        ];
+        let has_data = self.has("dataset_name") || self.below("datasets").any(|key| key == "path");
+        let wanted = if has_data { 1 } else { 3 };
+        self.has("model_name_or_path") && self.count(&telling) >= wanted && self.count(&foreign) == 0
     }
 
     /// Returns true if the data sets are those of musubi-tuner, which have no subsets.
