@@ -123,7 +123,7 @@ fn names_packages(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     let is_requirements = name.starts_with("requirements") && name.ends_with(".txt");
     let is_conda = name.starts_with("environment") && (name.ends_with(".yml") || name.ends_with(".yaml"));
-    is_requirements || is_conda || ["pyproject.toml", "setup.cfg", ".travis.yml"].contains(&name)
+    is_requirements || is_conda || ["pyproject.toml", "setup.cfg", "setup.py", ".travis.yml"].contains(&name)
 }
 
 /// The bounds behind the name of a package: `==0.12`, `[extra]>=0.12, <0.14`, or conda's `=0.12`.

@@ -37,12 +37,14 @@ fn too_old(config: &Config<'_>, map: &Map<'_>, entry: &Entry, spec: &Spec) -> Op
     let Release { package, version } = spec.until.as_ref()?;
     let package = package.as_deref().or(config.dialect.package())?;
     let pin = Pin::of(config.repository, package);
-    // Without a bound, the newest release is installed.
-    if pin.is_some_and(|pin| pin.has_high() && !pin.is_from(*version)) {
+    let is_sure = pin.as_ref().is_some_and(|pin| pin.is_from(*version));
+    if !is_sure && pin.is_some_and(|pin| pin.has_high()) {
         return None;
     }
     let key = entry.name();
     let (severity, fate) = fate(config);
+    // Without requirements, the newest release is likely, but an image may hold an older one.
+    let severity = if is_sure { severity } else { Severity::Warning };
     let mend = spec.now.as_ref().map_or_else(|| "remove it".to_owned(), |now| format!("write {now} in its place"));
     let message = format!("{key} is no key since {package} {version}, which {fate}: {mend}");
     Some(finding(Rule::UnknownKey, severity, message, entry.at, map.path_of(key)))

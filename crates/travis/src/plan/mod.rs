@@ -167,7 +167,7 @@ pub fn wants(path: &str, size: u64) -> bool {
     const NOT_THE_AUTHORS: [&str; 6] = [".git", "node_modules", "vendor", "third_party", ".venv", "site-packages"];
     let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
     let is_config = matches!(path.rsplit_once('.'), Some((_, "yaml" | "yml" | "toml" | "json")));
-    (is_config || smoke::is_requirements(path) || path == "setup.cfg")
+    (is_config || smoke::is_requirements(path) || ["setup.cfg", "setup.py"].contains(&path))
         && size <= MAX_TRAINING_CONFIG
         && path.len() <= 300
         && folders.split('/').count() <= 8

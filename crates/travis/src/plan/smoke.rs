@@ -109,6 +109,7 @@ fn is_changed(file: &SourceFile, commit: &Commit<'_>) -> bool {
 fn installs(dialect: Dialect, commit: &Commit<'_>) -> bool {
     let names: &[&str] = match dialect {
         Dialect::Axolotl => &["axolotl"],
+        Dialect::Trl => &["trl"],
         Dialect::LlamaFactory => &["llamafactory", "LLaMA-Factory", "llama-factory"],
         _ => return true,
     };

@@ -245,3 +245,26 @@ fn json_keeps_its_dashes_and_counts_epochs_where_it_has_no_steps() {
     );
     assert!(text(&smoke, "config.json").contains("\"optimizer\": \"ADAMW\""));
 }
+
+#[test]
+fn commands_of_trl_get_the_data_of_their_method() {
+    let config = "model_name_or_path: Qwen/Qwen2.5-0.5B\ndataset_name: trl-lib/Capybara\nuse_peft: true\nlora_r: 64\n\
+                  lora_target_modules: [q_proj, foreign]\nnum_train_epochs: 3\nbf16: true\npush_to_hub: true\n";
+    let smoke = derived("sft.yaml", config).unwrap();
+    let text_of = text(&smoke, "config.yaml");
+    assert!(text_of.contains("max_steps: 3") && text_of.contains("lora_r: 4"), "{text_of}");
+    assert!(!["num_train_epochs", "push_to_hub", "trl-lib"].iter().any(|gone| text_of.contains(gone)), "{text_of}");
+    assert!(smoke.command.starts_with("trl sft --config ") && text(&smoke, "data/train.jsonl").contains("messages"));
+    let smoke = derived("dpo.yaml", &format!("{config}beta: 0.1\nprecompute_ref_log_probs: true\n")).unwrap();
+    assert!(smoke.command.starts_with("trl dpo ") && text(&smoke, "data/train.jsonl").contains("rejected"));
+    let rewards = format!("{config}reward_funcs: [accuracy_reward]\n");
+    assert!(matches!(derived("grpo.yaml", &rewards), Err(Unfit::Cannot(_))));
+}
+
+#[test]
+fn configs_of_other_trainers_are_not_tried_yet() {
+    let musubi = "dit = \"m\"\nvae = \"v\"\ndataset_config = \"s.toml\"\nnetwork_module = \"networks.lora_wan\"\n";
+    let Err(Unfit::Cannot(why)) = derived("a.toml", musubi) else { panic!("there is no mock for it") };
+    assert!(why.contains("musubi-tuner"), "{why}");
+    assert!(!is_run("a.toml", musubi.as_bytes()));
+}
