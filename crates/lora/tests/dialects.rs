@@ -29,7 +29,7 @@ fn arguments_of_musubi_are_held_against_its_scripts() {
     for (more, about) in [
         ("tast = \"t2v-14B\"", "did you mean task?"),
         ("discrete_flowshift = 3.0", "did you mean discrete_flow_shift?"),
-        ("timestep_sampling = \"flux-shift\"", "must be one of"),
+        ("timestep_sampling = \"flux-shift\"", "write one of"),
         ("sage_attn = true", "sage_attn cannot train"),
         ("fp8_scaled = true", "needs fp8_base"),
         ("network_alpha = \"16\"", "remove the quotes"),
@@ -40,7 +40,7 @@ fn arguments_of_musubi_are_held_against_its_scripts() {
     }
     let other_task = MUSUBI.replace("t2v-14B", "k5-lite-t2v-5s-sd");
     one("a.toml", &[("a.toml", &other_task)], Error, 6, "of another model");
-    one("a.toml", &[("a.toml", &MUSUBI.replace("sdpa = true\n", ""))], Warning, 1, "sdpa is missing");
+    one("a.toml", &[("a.toml", &MUSUBI.replace("sdpa = true\n", ""))], Warning, 1, "stops without sdpa");
 }
 
 const SETS: &str = "[general]\nresolution = [960, 544]\ncaption_extension = \".txt\"\nbatch_size = 1\n\
@@ -55,11 +55,11 @@ fn data_sets_of_musubi_have_their_own_schema() {
     for (right, wrong, line, about) in [
         ("batch_size", "batchsize", 4, "did you mean batch_size?"),
         ("cache_directory = \"cache/images\"", "num_repeat = 2", 7, "did you mean num_repeats?"),
-        ("cache_directory = \"cache/images\"", "shuffle_caption = true", 7, "refuses"),
+        ("cache_directory = \"cache/images\"", "shuffle_caption = true", 7, "unknown here"),
         ("cache_directory = \"cache/images\"", "target_frames = [1]", 7, "for videos"),
-        ("\"head\"", "\"first\"", 12, "must be one of head"),
-        ("30.0", "30", 13, "a number with a dot"),
-        ("[1, 25, 45]", "25", 11, "must be a list"),
+        ("\"head\"", "\"first\"", 12, "write one of head"),
+        ("30.0", "30", 13, "dot"),
+        ("[1, 25, 45]", "25", 11, "write a list"),
         ("video_directory", "video_jsonl", 8, "names no data"),
         ("cache/videos", "cache/images", 10, "two data sets have the cache"),
         ("image_directory", "image_jsonl_file", 6, ""),
@@ -121,12 +121,12 @@ fn arguments_of_trl_are_held_against_its_parser() {
     }
     for (more, severity, about) in [
         ("lora_target_module: all-linear", Error, "did you mean lora_target_modules?"),
-        ("cutoff: 2048", Warning, "which refuses it"),
+        ("cutoff: 2048", Warning, "trl stops at the key cutoff"),
         ("num_generations: 8", Error, "is a key of `trl grpo`"),
         ("evaluation_strategy: steps", Warning, "write eval_strategy"),
         ("max_seq_length: 1024", Warning, "no key since trl 0.20"),
-        ("lr_scheduler_type: cosin", Error, "must be one of linear, cosine"),
-        ("max_length: long", Error, "must be an integer"),
+        ("lr_scheduler_type: cosin", Error, "write one of linear, cosine"),
+        ("max_length: long", Error, "write an integer"),
         ("fp16: true\nbf16: true", Error, "at most one"),
         ("streaming: yes\ndatasets:\n- path: x", Warning, "ignores dataset_name"),
     ] {
@@ -175,10 +175,10 @@ fn arguments_of_ms_swift_are_held_against_its_parser() {
     is("a.yaml", &format!("{SWIFT}micro_batch_size: 1\n"), None);
     for (more, about) in [
         ("lora_ranks: 8", "did you mean lora_rank?"),
-        ("cutoff_len: 8", "refuses here"),
-        ("truncation_strategy: middle", "must be one of"),
+        ("cutoff_len: 8", "unknown here"),
+        ("truncation_strategy: middle", "write one of"),
         ("packing: true\nattn_impl: sdpa", "need a flash attention"),
-        ("max_length: long", "must be an integer"),
+        ("max_length: long", "write an integer"),
     ] {
         let line = 11 + more.matches('\n').count() as u32;
         one("a.yaml", &[("a.yaml", &format!("{SWIFT}{more}\n"))], Error, line, about);
@@ -198,8 +198,8 @@ fn files_of_unsloth_have_sections() {
     is("a.yaml", text, Some(Dialect::Unsloth));
     for (right, wrong, line, about) in [
         ("lora_alpha", "lora_alhpa", 10, "did you mean lora_alpha?"),
-        ("training_type: lora", "training_type: qlora", 5, "must be one of lora, full"),
-        ("q_proj,v_proj", "[q_proj, v_proj]", 11, "must be a string"),
+        ("training_type: lora", "training_type: qlora", 5, "write one of lora, full"),
+        ("q_proj,v_proj", "[q_proj, v_proj]", 11, "write a string"),
     ] {
         one("a.yaml", &[("a.yaml", &text.replace(right, wrong))], Error, line, about);
     }
