@@ -1,14 +1,15 @@
-//! The lint as a process, over the real and broken configs, compared with other programs that a team could run over
-//! them.
+//! The lint as a process: over the real and broken configs, compared with other programs that a team could run over
+//! them; and over a folder of many files, compared with reading them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::yard::program;
-use crate::{median, report};
+use crate::{Sides, median, report};
 
 const RUNS: usize = 7;
+const FILES: usize = 2_000;
 /// Other programs that check configs: the first with a schema, the second with its usual rules.
 const PEERS: [&str; 2] = ["check-jsonschema", "yamllint"];
 
@@ -48,6 +49,40 @@ pub fn as_a_process() {
         let what = format!("  beside it {peer}, of the YAML files among them");
         report(&what, "", &format!("{:.0}", theirs * 1e3), Some(ours / theirs), "");
     }
+}
+
+/// Measures a folder of as many files as a plan reads: configs, scripts and pages with commands, and others.
+pub fn of_many_files() {
+    const CONFIG: &str = "base_model: a/b\ndatasets:\n  - {path: x, type: alpaca}\nadapter: lora\nlora_r: 8\n\
+                          micro_batch_size: 1\ngradient_accumulation_steps: 1\nlearning_rate: 0.0002\n";
+    const ARGUMENTS: &str = "pretrained_model_name_or_path = \"m\"\nnetwork_module = \"networks.lora\"\n\
+                             train_data_dir = \"d\"\nresolution = \"512\"\noutput_dir = \"o\"\n";
+    const COMMAND: &str = "RANK=32\naccelerate launch sdxl_train_network.py --pretrained_model_name_or_path m \\\n  \
+                           --train_data_dir d --resolution 512 --output_dir o --network_module networks.lora \\\n  \
+                           --network_dim $RANK --learning_rate 1e-4\n";
+    let folder = tempfile::tempdir().unwrap();
+    for n in 0..FILES {
+        let (kind, text) = match n % 10 {
+            0..=2 => ("yaml", CONFIG.to_owned()),
+            3 | 4 => ("toml", ARGUMENTS.to_owned()),
+            5 => ("json", "{\"a\": [1, 2, 3]}\n".to_owned()),
+            6 | 7 => ("sh", COMMAND.to_owned()),
+            8 => ("md", format!("# Training\n\n```bash\n{COMMAND}```\n")),
+            _ => ("txt", "a photo of a cat\n".to_owned()),
+        };
+        let place = folder.path().join(format!("run{}", n / 100));
+        std::fs::create_dir_all(&place).unwrap();
+        std::fs::write(place.join(format!("{n}.{kind}")), text).unwrap();
+    }
+    let (mut ours, mut limit) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        ours.push(seconds(Command::new(program()).arg("lint").arg(folder.path()).arg("--format=json")));
+        limit.push(seconds(Command::new("find").arg(folder.path()).args(["-type", "f", "-exec", "cat", "{}", "+"])));
+    }
+    let sides = Sides::of(ours, limit);
+    let what = format!("lint of {FILES} files as a process, ms ({RUNS} runs, {}); reading them", sides.spread);
+    let milliseconds = |seconds: f64| format!("{:.0}", seconds * 1e3);
+    report(&what, &milliseconds(sides.ours), &milliseconds(sides.limit), Some(sides.ratio), "at most 150 ms");
 }
 
 /// Lists all files of the corpus, in the folder and in `broken` in it, except those that describe the corpus.

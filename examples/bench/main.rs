@@ -38,6 +38,7 @@ async fn main() {
     }
     if wants("lora") {
         lint::as_a_process();
+        lint::of_many_files();
         weights::inspected();
     }
     if ["lora", "service", "push", "hundred", "logs", "recovery"].into_iter().any(wants) {

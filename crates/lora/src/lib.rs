@@ -3,6 +3,7 @@
 //!
 //! A config is linted only when its content shows which trainer it is for; other files are left alone.
 
+mod commands;
 mod conditions;
 mod dialect;
 mod keys;
@@ -21,15 +22,20 @@ pub mod verdict;
 pub mod weights;
 mod write;
 
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+
 use trainyard_base::{domain, yaml};
 
 use crate::domain::{Fix, Problem, Rule, Severity};
 use crate::yaml::{MAX_BYTES, Mark};
 
+pub use commands::may_hold as may_hold_commands;
 use custom_dialect::OwnDialects;
 pub use dialect::Dialect;
 pub use mend::Mend;
 pub use repository::Repository;
+use rules::Elsewhere;
 pub use rules::data::is_image;
 pub use secret::hidden;
 pub use settings::{Level, OwnDialect, Settings, SmokeSettings, Wanted};
@@ -56,13 +62,15 @@ pub struct Linter<'a> {
     settings: &'a Settings,
     own: OwnDialects,
     findings: Vec<Finding>,
+    /// What command lines in the repository give to configs, by their paths; found when the first config is checked.
+    given: OnceCell<BTreeMap<String, Elsewhere>>,
 }
 
 impl<'a> Linter<'a> {
     /// Creates a linter with these settings. Files that configs name are looked up in the repository.
     pub fn new(settings: &'a Settings, repository: &'a Repository<'a>) -> Self {
         let (own, findings) = OwnDialects::new(&settings.dialects, repository);
-        Self { repository, settings, own, findings }
+        Self { repository, settings, own, findings, given: OnceCell::new() }
     }
 
     /// Returns the problems of the settings in the file at `path`, and clears them: a second call returns none.
@@ -70,16 +78,19 @@ impl<'a> Linter<'a> {
         std::mem::take(&mut self.findings).into_iter().map(|finding| finding.problem(path, "")).collect()
     }
 
-    /// Checks the file at `path` if it is a training config of a known dialect.
+    /// Checks the file at `path` if it is a training config of a known dialect, or has command lines that start a trainer.
     pub fn lint(&mut self, path: &str, text: &[u8]) -> Option<Linted> {
         if text.len() > MAX_BYTES {
             return None;
         }
-        let (dialect, mut found, estimate) = match std::str::from_utf8(text) {
+        let (dialect, found, estimate) = match std::str::from_utf8(text) {
             Ok(text) => match self.own.check(path, text) {
                 Some(found) => (None, found, None),
+                None if commands::may_hold(path) => (None, commands::problems(path, text, self.repository)?, None),
                 None => {
-                    let (dialect, found, estimate) = of_dialect(path, text, self.repository)?;
+                    let given = self.given.get_or_init(|| commands::given(self.repository));
+                    let elsewhere = given.get(path).cloned().unwrap_or_default();
+                    let (dialect, found, estimate) = of_dialect(path, text, self.repository, elsewhere)?;
                     (Some(dialect), found, estimate)
                 }
             },
@@ -88,6 +99,17 @@ impl<'a> Linter<'a> {
                 (Some(dialect), vec![finding], None)
             }
         };
+        Some(Linted { dialect, problems: self.problems(path, text, found), estimate })
+    }
+
+    /// Checks the command lines of a file that start a trainer. Returns `None` if it has none.
+    pub fn lint_commands(&self, path: &str, text: &[u8]) -> Option<Vec<Problem>> {
+        let found = commands::problems(path, std::str::from_utf8(text).ok()?, self.repository)?;
+        Some(self.problems(path, text, found))
+    }
+
+    /// Returns the problems of a file as the settings want them.
+    fn problems(&self, path: &str, text: &[u8], mut found: Vec<Finding>) -> Vec<Problem> {
         found.retain_mut(|finding| match self.settings.severity(finding.rule, finding.severity) {
             Some(severity) => {
                 finding.severity = severity;
@@ -99,12 +121,17 @@ impl<'a> Linter<'a> {
         let mut problems: Vec<Problem> = found.into_iter().map(|finding| finding.problem(path, text)).collect();
         problems.sort_by_key(|problem| (problem.line, problem.column));
         problems.truncate(MAX_PROBLEMS);
-        Some(Linted { dialect, problems, estimate })
+        problems
     }
 }
 
 /// Checks a file of a built-in dialect. Returns `None` for other files.
-fn of_dialect(path: &str, text: &str, repository: &Repository<'_>) -> Option<(Dialect, Vec<Finding>, Option<String>)> {
+fn of_dialect(
+    path: &str,
+    text: &str,
+    repository: &Repository<'_>,
+    elsewhere: Elsewhere,
+) -> Option<(Dialect, Vec<Finding>, Option<String>)> {
     let format = read::Format::of(path)?;
     let source = format.read(text);
     let root = source.root.as_ref()?;
@@ -112,7 +139,8 @@ fn of_dialect(path: &str, text: &str, repository: &Repository<'_>) -> Option<(Di
     // config.
     let Some(dialect) = Dialect::of(format, root) else { return config_in_list(format, root) };
     let is_whole = !source.faults.iter().any(|fault| fault.fatal);
-    let (found, estimate) = if is_whole { rules::check(path, dialect, root, repository) } else { (Vec::new(), None) };
+    let (found, estimate) =
+        if is_whole { rules::check(path, dialect, root, repository, elsewhere) } else { (Vec::new(), None) };
     Some((dialect, source.faults.into_iter().map(Finding::from).chain(found).collect(), estimate))
 }
 

@@ -46,6 +46,22 @@ impl<'a> Repository<'a> {
         self.paths.range::<str, _>(from).copied().take_while(|path| path.starts_with(&folder)).collect()
     }
 
+    /// Returns true if the folder itself has a file with this extension. The root is the folder without a name.
+    pub(super) fn has_beside(&self, folder: &str, extension: &str) -> bool {
+        let folder = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        let from = (Bound::Included(folder.as_str()), Bound::Unbounded);
+        let inside = self.paths.range::<str, _>(from).map_while(|path| path.strip_prefix(folder.as_str()));
+        inside
+            .into_iter()
+            .any(|path| !path.contains('/') && path.rsplit_once('.').is_some_and(|(_, end)| end == extension))
+    }
+
+    /// Returns true if a file of any folder has this path from there on.
+    pub(super) fn has_ending(&self, path: &str) -> bool {
+        let is_below = |known: &&str| known.strip_suffix(path).is_some_and(|before| before.ends_with('/'));
+        self.paths.iter().any(is_below)
+    }
+
     /// Returns true if there is a file or a non-empty folder with this path.
     pub(super) fn has(&self, path: &str) -> bool {
         let folder = format!("{path}/");

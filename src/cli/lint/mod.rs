@@ -13,7 +13,7 @@ use super::table::{Colour, inert, paint, wants_colours};
 use super::trigger_args::{CheckedOut, TriggerArgs};
 use crate::domain::{Problem, Severity};
 use crate::lora::{self, Linter, Repository, Settings};
-use crate::plan::{self, SourceFile};
+use crate::plan::{self, Commit, SourceFile};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -65,8 +65,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         let texts = read.map(|file| (file.path.as_str(), file.text.as_slice()));
         let repository = Repository::of(paths.iter().map(String::as_str), texts);
         let mut linter = Linter::new(&settings, &repository);
+        let all: Vec<&str> = paths.iter().map(String::as_str).collect();
         for (path, file) in files.iter().filter(|(_, file)| file.path == plan::CONFIG || settings.covers(&file.path)) {
-            checked.extend(check(path, file, &schemas, &mut linter)?);
+            checked.extend(check(path, file, &all, &schemas, &mut linter)?);
         }
     }
     let problems: Vec<&Problem> = checked.iter().flat_map(|file| &file.problems).collect();
@@ -128,6 +129,7 @@ fn shown_path(path: &Path) -> String {
 fn check(
     path: &str,
     file: &SourceFile,
+    paths: &[&str],
     schemas: &[SourceFile],
     linter: &mut Linter<'_>,
 ) -> anyhow::Result<Option<Checked>> {
@@ -136,7 +138,8 @@ fn check(
         let trigger = TriggerArgs::default().trigger(&CheckedOut::nothing("repository")?);
         let folder = Path::new(path).parent().unwrap_or(Path::new(""));
         let files: Vec<SourceFile> = std::iter::once(file).chain(schemas).cloned().collect();
-        Some((files::planned(files.as_slice().into(), folder, &trigger).problems, None))
+        let commit = Commit { files: &files, paths, ..Commit::default() };
+        Some((files::planned(commit, folder, &trigger).problems, None))
     } else {
         linter.lint(&file.path, &file.text).map(|linted| (linted.problems, linted.estimate))
     };
@@ -166,7 +169,7 @@ fn render(checked: &[Checked], colours: bool) -> String {
     let all: Vec<Problem> = checked.iter().flat_map(|file| file.problems.iter().cloned()).collect();
     let counted = problems::counted(&all).unwrap_or_else(|| "no problems".to_owned());
     let files = match checked {
-        [] => return "no training config and no .travis.yml was found\n".to_owned(),
+        [] => return "no training config, no command of a trainer and no .travis.yml was found\n".to_owned(),
         [one] => inert(&one.path),
         many => number_of(many.len(), "file"),
     };

@@ -42,7 +42,10 @@ fn single_files_are_checked_as_a_hook_gives_them() {
     let files = [("b.yaml", good.as_str()), ("a.yaml", TYPO), ("other.toml", "a = 1\n")];
     let (code, out, _) = lint(&files, &["b.yaml", "other.toml"]);
     assert_eq!((code, out.as_str()), (Some(0), "b.yaml checked: no problems\n"));
-    assert_eq!(lint(&files, &["other.toml"]).1, "no training config and no .travis.yml was found\n");
+    assert_eq!(
+        lint(&files, &["other.toml"]).1,
+        "no training config, no command of a trainer and no .travis.yml was found\n"
+    );
     assert_eq!(lint(&files, &["a.yaml"]).0, Some(1));
 }
 

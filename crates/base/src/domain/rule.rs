@@ -39,6 +39,7 @@ rules! {
     OutOfRange = "out-of-range",
     ConflictingKeys = "conflicting-keys",
     Refused = "refused",
+    CutOffArguments = "cut-off-arguments",
     ModuleNames = "module-names",
     MissingFile = "missing-file",
     PrivatePath = "private-path",

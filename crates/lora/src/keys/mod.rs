@@ -109,6 +109,11 @@ impl Table {
         self.sections.get(path).or_else(any_key)
     }
 
+    /// Returns all maps by their paths.
+    pub(super) fn sections(&self) -> impl Iterator<Item = (&str, &Section)> {
+        self.sections.iter().map(|(path, section)| (path.as_str(), section))
+    }
+
     /// Returns the shortest path of a map that knows this key.
     pub(super) fn home_of(&self, key: &str) -> Option<&str> {
         let homes = self.sections.iter().filter(|(_, section)| section.contains_key(key));

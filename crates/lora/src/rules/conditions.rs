@@ -26,6 +26,9 @@ fn met(config: &Config<'_>, known: &Conditions, condition: &'static Condition, m
         return None;
     }
     let keys = condition.when.keys();
+    if map.path.is_empty() && keys.iter().any(|key| may_differ(config, map, key)) {
+        return None;
+    }
     let own = keys.iter().filter(|key| !key.contains('/')).copied();
     let given: Vec<(&str, &Entry)> =
         own.flat_map(|key| entries(config, map, key).into_iter().map(move |entry| (key, entry))).collect();
@@ -34,6 +37,12 @@ fn met(config: &Config<'_>, known: &Conditions, condition: &'static Condition, m
     let last = given.into_iter().max_by_key(|(_, entry)| entry.at);
     let (key, at) = last.map_or((keys[0], map.at), |(key, entry)| (key, entry.at));
     Some(finding(rule, condition.severity, condition.message.clone(), at, map.path_of(key)))
+}
+
+/// Returns true if the trainer may see another value of the key than the config has.
+fn may_differ(config: &Config<'_>, map: &Map<'_>, key: &str) -> bool {
+    let key = key.split(['.', '/']).next().unwrap_or(key);
+    config.elsewhere.keys.contains(key) || config.elsewhere.is_open && map.get(key).is_none()
 }
 
 /// Returns the entries at a dotted key below the map. `a/b` is the key b, at any depth, of the file that a names.

@@ -13,7 +13,7 @@ mod strings;
 mod subsets;
 mod values;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::read::Format;
 use super::repository::normal;
@@ -41,16 +41,23 @@ const RULES: [Check; 14] = [
     strings::secret,
 ];
 
+/// Keys of a config that the trainer gets from elsewhere: from a command line, or from the job.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Elsewhere {
+    pub(super) keys: BTreeSet<String>,
+    /// True when there may be more of them.
+    pub(super) is_open: bool,
+}
+
 /// Returns all findings in a config, and the estimate of its steps and GPU memory.
 pub(super) fn check(
     path: &str,
     dialect: Dialect,
     root: &Node,
     repository: &Repository<'_>,
+    elsewhere: Elsewhere,
 ) -> (Vec<Finding>, Option<String>) {
-    let mut config = Config::new(path, dialect, root, repository);
-    let entries = LINKS.iter().filter_map(|key| Some((*key, config.maps_at("").find_map(|map| map.get(key))?)));
-    config.linked = entries.filter_map(|(key, entry)| Some((key, linked(repository, path, entry)?))).collect();
+    let config = Config { elsewhere, ..Config::with_links(path, dialect, root, repository) };
     (RULES.iter().flat_map(|rule| rule(&config)).collect(), estimate::estimate(&config))
 }
 
@@ -63,6 +70,7 @@ struct Config<'a> {
     path: &'a str,
     /// The files that the config names and the repository has, by the key that names them.
     linked: Vec<(&'static str, Node)>,
+    elsewhere: Elsewhere,
     /// The maps of the file, outer maps first.
     maps: Vec<Map<'a>>,
 }
@@ -111,8 +119,23 @@ struct Map<'a> {
 }
 
 impl<'a> Config<'a> {
+    fn with_links(path: &'a str, dialect: Dialect, root: &'a Node, repository: &'a Repository<'a>) -> Self {
+        let mut config = Self::new(path, dialect, root, repository);
+        let entries = LINKS.iter().filter_map(|key| Some((*key, config.maps_at("").find_map(|map| map.get(key))?)));
+        config.linked = entries.filter_map(|(key, entry)| Some((key, linked(repository, path, entry)?))).collect();
+        config
+    }
+
     fn new(path: &'a str, dialect: Dialect, root: &'a Node, repository: &'a Repository<'a>) -> Self {
-        let mut config = Self { dialect, root, repository, path, linked: Vec::new(), maps: Vec::new() };
+        let mut config = Self {
+            dialect,
+            root,
+            repository,
+            path,
+            linked: Vec::new(),
+            elsewhere: Elsewhere::default(),
+            maps: Vec::new(),
+        };
         match dialect {
             // The tables only help people: the trainer merges the keys of all tables into one map.
             Dialect::SdScripts | Dialect::Musubi => {

@@ -53,7 +53,8 @@ const NEEDS: [Need; 35] = [
         ..need(SdScripts, "", &["train_data_dir", "dataset_config", "in_json"], "name the training data")
     },
     Need {
-        unless: &["datasets", "dataset_class"],
+        // The images of a metadata file have sizes of their own.
+        unless: &["datasets", "dataset_class", "in_json"],
         ..need(SdScripts, "", &["resolution", "dataset_config"], "write resolution = \"512,512\", for example")
     },
     Need {
@@ -117,9 +118,12 @@ pub(super) fn missing_required(config: &Config<'_>) -> Vec<Finding> {
 
 fn missing(config: &Config<'_>, need: &Need, map: &Map<'_>) -> Option<Finding> {
     // A misspelled key is reported once, by the spelling rule.
-    let is_there = |key: &&str| map.gives(key) || super::spelling::is_misspelled(config, map, key);
-    let is_asked = need.with.is_empty() || need.with.iter().any(|key| map.get(key).is_some());
-    if !is_asked || need.one_of.iter().any(is_there) || need.unless.iter().any(|key| map.get(key).is_some()) {
+    let is_elsewhere = |key: &&str| map.path.is_empty() && config.elsewhere.keys.contains(*key);
+    let is_there = |key: &&str| map.gives(key) || is_elsewhere(key) || super::spelling::is_misspelled(config, map, key);
+    let is_written = |key: &&str| map.get(key).is_some() || is_elsewhere(key);
+    let is_asked = need.with.is_empty() || need.with.iter().any(is_written);
+    let is_open = config.elsewhere.is_open && map.path.is_empty();
+    if !is_asked || is_open || need.one_of.iter().any(is_there) || need.unless.iter().any(is_written) {
         return None;
     }
     let key = need.one_of[0];

@@ -36,8 +36,10 @@ const MAX_OF_FILE: usize = 200;
 /// Maximum sizes of a caption table and of an image that are read, in bytes.
 const MAX_TABLE: u64 = 1024 * 1024;
 const MAX_IMAGE: u64 = 1024;
-/// Maximum size of a file that may be a training config, in bytes.
+/// Maximum size of a file that may be a training config, or hold command lines, in bytes.
 const MAX_TRAINING_CONFIG: u64 = 256 * 1024;
+/// Maximum size of a file without an extension, which is a script at best, in bytes.
+const MAX_UNNAMED: u64 = 16 * 1024;
 
 /// A file of the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +117,7 @@ pub struct Plan {
     pub skip: Option<String>,
     /// True when the build is decided without the jobs that may fail (`jobs.fast_finish`).
     pub fast_finish: bool,
-    /// Number of training configs that were linted.
+    /// Number of training configs, and of other files with command lines of trainers, that were linted.
     pub linted: usize,
     /// Webhooks that the config asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -167,8 +169,10 @@ pub fn wants(path: &str, size: u64) -> bool {
     const NOT_THE_AUTHORS: [&str; 6] = [".git", "node_modules", "vendor", "third_party", ".venv", "site-packages"];
     let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
     let is_config = matches!(path.rsplit_once('.'), Some((_, "yaml" | "yml" | "toml" | "json")));
-    (is_config || smoke::is_requirements(path) || ["setup.cfg", "setup.py"].contains(&path))
-        && size <= MAX_TRAINING_CONFIG
+    let is_unnamed = !path.rsplit('/').next().unwrap_or(path).contains('.');
+    let is_setup = ["setup.cfg", "setup.py"].contains(&path);
+    (is_config || is_setup || smoke::is_requirements(path) || lora::may_hold_commands(path))
+        && size <= if is_unnamed { MAX_UNNAMED } else { MAX_TRAINING_CONFIG }
         && path.len() <= 300
         && folders.split('/').count() <= 8
         && !folders.split('/').any(|folder| NOT_THE_AUTHORS.contains(&folder))
@@ -222,6 +226,9 @@ fn unbounded(
     };
     let mut linter = lora::Linter::new(&lora, &repository);
     plan.problems.extend(linter.take_problems(CONFIG));
+    if let Some(file) = commit.config().filter(|_| commit.only_smoke.is_none()) {
+        plan.problems.extend(linter.lint_commands(CONFIG, &file.text).unwrap_or_default());
+    }
     for file in commit.files.iter().filter(is_covered) {
         if let Some(lint) = linter.lint(&file.path, &file.text) {
             plan.linted += 1;

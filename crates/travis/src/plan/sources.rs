@@ -28,7 +28,7 @@ impl<F> Sources<F> {
         // The file that decides everything is never among those that are left out.
         chosen.sort_by_key(|file| {
             let (path, _) = facts(file);
-            (path != CONFIG, lora::is_image(path))
+            (path != CONFIG, lora::is_image(path), !is_config(path))
         });
         chosen.truncate(MAX_FILES);
         let mut bytes = 0;
@@ -49,6 +49,11 @@ impl<F> Sources<F> {
     }
 }
 
+/// Returns true for what may be a training config. Scripts and pages come after these.
+fn is_config(path: &str) -> bool {
+    [".yaml", ".yml", ".toml", ".json"].iter().any(|end| path.ends_with(end))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,11 +64,12 @@ mod tests {
 
     #[test]
     fn configs_are_read_and_other_files_are_not() {
-        let sources = chosen([("a.png", 9), ("b.yaml", 10), ("train.py", 10), (CONFIG, 5)]);
-        assert_eq!(sources.readable, [(CONFIG, 5), ("b.yaml", 10), ("a.png", 9)]);
-        let files = sources.with_texts(vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()], |(path, _)| path.to_owned());
+        let sources = chosen([("a.png", 9), ("a.sh", 10), ("b.yaml", 10), ("train.py", 10), (CONFIG, 5)]);
+        assert_eq!(sources.readable, [(CONFIG, 5), ("b.yaml", 10), ("a.sh", 10), ("a.png", 9)]);
+        let files = sources
+            .with_texts(vec![b"a".to_vec(), b"b".to_vec(), b"s".to_vec(), b"c".to_vec()], |(path, _)| path.to_owned());
         let files: Vec<_> = files.iter().map(|file| (file.path.as_str(), file.text.as_slice())).collect();
-        assert_eq!(files, [(CONFIG, &b"a"[..]), ("b.yaml", b"b"), ("a.png", b"c")]);
+        assert_eq!(files, [(CONFIG, &b"a"[..]), ("b.yaml", b"b"), ("a.sh", b"s"), ("a.png", b"c")]);
     }
 
     #[test]

@@ -159,6 +159,11 @@ fn which_files_are_wanted() {
         ("configs/a.yaml", 5_000_000, false),
         ("node_modules/x/a.json", 10, false),
         ("train.py", 10, false),
+        ("scripts/train.sh", 100, true),
+        ("Makefile", 100, true),
+        ("README.md", 100, true),
+        ("bin/train", 100, true),
+        ("bin/train", 100_000, false),
     ] {
         assert_eq!(wants(path, size), wanted, "{path}");
     }
