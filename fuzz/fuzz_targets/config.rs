@@ -1,11 +1,13 @@
-//! Training configs: any bytes in any format are linted twice with the same result, or are not a config.
+//! Training configs and commands: any bytes in any format are linted twice with the same result, or are none.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use trainyard_lora::{Repository, lint};
 
 fuzz_target!(|bytes: &[u8]| {
-    for path in ["configs/a.yaml", "configs/a.toml", "configs/a.json"] {
+    for path in
+        ["configs/a.yaml", "configs/a.toml", "configs/a.json", "a.sh", "a.bat", "Makefile", "a.md", ".travis.yml"]
+    {
         let Some(linted) = lint(path, bytes, &Repository::default()) else { continue };
         let lines = u32::try_from(bytes.split(|byte| matches!(byte, b'\n' | b'\r')).count()).expect("few lines");
         for problem in &linted.problems {

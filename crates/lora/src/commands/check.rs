@@ -242,7 +242,8 @@ fn refuse_others(program: &Program, place: &Place<'_>, parsed: &mut Parsed) {
     let is_taken = parsed.is_open || place.is_page || program.trainer == "SimpleTuner";
     let Some(other) = other.filter(|_| !is_taken) else { return };
     let trainer = program.trainer;
-    let message = format!("{trainer} takes no argument without an option, and stops at {}", other.text);
+    // The message does not repeat the argument, which may be a secret.
+    let message = format!("{trainer} takes no argument without an option, and stops at this one: remove it");
     let at = Some(other.at);
     parsed.findings.push(Finding {
         rule: Rule::UnknownKey,

@@ -44,7 +44,7 @@ pub(super) fn problems(path: &str, text: &str, repository: &Repository<'_>) -> O
         if calls > MAX_CALLS || findings.len() > crate::MAX_PROBLEMS {
             break;
         }
-        let cut = commands.get(index + 1).filter(|next| next.begins_line).and_then(cut_off);
+        let cut = commands.get(index + 1).filter(|next| next.begins_line && !place.is_page).and_then(cut_off);
         findings.extend(Read::of(&call, &place, cut.is_some()).problems(&place));
         findings.extend(cut);
     }

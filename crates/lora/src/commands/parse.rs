@@ -112,8 +112,10 @@ impl<'o> Reader<'o> {
         let mut values: Vec<Argument> = Vec::new();
         if let Some(value) = used.value {
             if choice.is_flag() {
-                let message =
-                    format!("--{} takes no value, so {} stops at it: remove ={value}", used.name, self.trainer);
+                let message = format!(
+                    "--{} takes no value, so {} stops at it: remove the = and the value",
+                    used.name, self.trainer
+                );
                 parsed.findings.push(self.finding(Rule::WrongType, message, used.at, choice));
                 parsed.unknown.push(choice.key.clone());
                 return true;

@@ -252,10 +252,28 @@ fn hostile_scripts_are_bounded() {
         ("c.sh", format!("train {}", "${A:-".repeat(50_000))),
         ("d.sh", format!("train {}", "a=(".repeat(80_000))),
         ("e.md", format!("train\n{}", "```\n".repeat(60_000))),
+        ("h.md", format!("train\n```\n{}", "#\n".repeat(120_000))),
+        ("i.md", format!("train\n```\n{}", "<a>[b".repeat(50_000))),
+        ("j.sh", format!("train\n{}", "B+=(x)\n".repeat(37_000))),
         ("f.sh", format!("python sdxl_train_network.py {}", "--a ".repeat(60_000))),
     ] {
         let begin = std::time::Instant::now();
         let _ = problems(path, &text, &Repository::default());
         assert!(begin.elapsed().as_secs() < 4, "{path}: {:?}", begin.elapsed());
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_can_be_read(text in "(python sdxl_train_network.py |--[a-z]{1,3}|[ \\t\\n`'\"$(){}<>|&;#=%^\\\\\u{3000}é…]|```|A=|[a-c]){0,60}") {
+        for path in ["a.sh", "a.bat", "a.ps1", "Makefile", "a.md", ".travis.yml"] {
+            let text = match path {
+                "Makefile" => format!("a:\n\t{text}"),
+                "a.md" => format!("```\n{text}"),
+                ".travis.yml" => format!("script: |\n  {text}"),
+                _ => text.clone(),
+            };
+            let _ = problems(path, &format!("{text} train"), &Repository::default());
+        }
     }
 }

@@ -2,13 +2,16 @@
 
 use crate::commands::shell::{Script, Syntax, UNKNOWN};
 
+/// Maximum length of a line in which placeholders are looked for, in bytes.
+const MAX_LINE: usize = 2_000;
+
 /// Returns the fenced blocks that are for a shell.
 pub(super) fn scripts(text: &str) -> Vec<Script> {
     let mut scripts = Vec::new();
     let mut lines = (1..).zip(text.lines());
     while let Some((_, line)) = lines.next() {
         let Some((fence, language)) = opened(line) else { continue };
-        let indent = line.len() - line.trim_start().len();
+        let indent = blank(line);
         let closes = |line: &str| line.trim().len() >= 3 && line.trim().trim_end_matches(fence).is_empty();
         let block: Vec<(u32, &str)> = lines.by_ref().take_while(|(_, line)| !closes(line)).collect();
         if let Some(syntax) = syntax(language) {
@@ -16,6 +19,11 @@ pub(super) fn scripts(text: &str) -> Vec<Script> {
         }
     }
     scripts
+}
+
+/// Returns the number of blanks before a line's text.
+fn blank(line: &str) -> usize {
+    line.bytes().take_while(|byte| matches!(byte, b' ' | b'\t')).count()
 }
 
 /// Returns the character of the fence and the language of the block that a line opens.
@@ -43,10 +51,18 @@ fn script(block: &[(u32, &str)], syntax: Syntax, indent: usize) -> Script {
     let mut script = Script::new(syntax);
     let has_prompts = block.iter().any(|(_, line)| line.trim_start().starts_with("$ "));
     let is_options = |line: &str| line.trim_start().trim_start_matches("> ").trim_start().starts_with("--");
+    // Pages break a command before its options, with or without a sign at the end, and have comments between them.
+    let mut is_before_options = vec![false; block.len()];
+    let mut next_is_options = false;
+    for (index, (_, line)) in block.iter().enumerate().rev() {
+        is_before_options[index] = next_is_options;
+        if !line.trim_start().starts_with('#') {
+            next_is_options = is_options(line);
+        }
+    }
     let mut is_continued = false;
-    for (index, (number, line)) in block.iter().enumerate() {
-        let blank = line.len() - line.trim_start().len();
-        let mut skipped = blank.min(indent);
+    for ((number, line), is_joined) in block.iter().zip(is_before_options) {
+        let mut skipped = blank(line).min(indent);
         if has_prompts {
             let typed = line.trim_start();
             match typed.strip_prefix("$ ").or(typed.strip_prefix("> ").filter(|_| is_continued)) {
@@ -55,9 +71,6 @@ fn script(block: &[(u32, &str)], syntax: Syntax, indent: usize) -> Script {
                 None => continue,
             }
         }
-        // Pages break a command before its options, with or without a sign at the end, and have comments between them.
-        let mut later = block[index + 1..].iter().map(|(_, line)| *line);
-        let is_joined = later.find(|line| !line.trim_start().starts_with('#')).is_some_and(is_options);
         let mut line = *line;
         if is_joined {
             if line.trim_start().starts_with('#') {
@@ -82,7 +95,9 @@ fn script(block: &[(u32, &str)], syntax: Syntax, indent: usize) -> Script {
 fn push(script: &mut Script, line: &str, number: u32, column: u32) {
     let mut rest = line;
     let mut column = column;
-    while let Some((before, length)) = placeholder(rest) {
+    while line.len() <= MAX_LINE
+        && let Some((before, length)) = placeholder(rest)
+    {
         script.push(&rest[..before], number, column);
         let mark = crate::yaml::Mark { file: 0, line: number, column: column + rest[..before].chars().count() as u32 };
         script.push_at(UNKNOWN.encode_utf8(&mut [0; 4]), mark);

@@ -73,10 +73,13 @@ impl Variables {
         true
     }
 
-    fn joined(&self, name: &str, more: Value) -> Value {
-        match (self.values.get(name), more) {
-            (Some(Value::Text(old)), Value::Text(more)) => Value::Text(format!("{old}{more}")),
-            (Some(Value::Array(old)), Value::Array(more)) => Value::Array(old.iter().cloned().chain(more).collect()),
+    fn joined(&mut self, name: &str, more: Value) -> Value {
+        match (self.values.remove(name), more) {
+            (Some(Value::Text(old)), Value::Text(more)) => Value::Text(old + &more),
+            (Some(Value::Array(mut old)), Value::Array(more)) => {
+                old.extend(more);
+                Value::Array(old)
+            }
             _ => Value::Unknown,
         }
     }

@@ -28,7 +28,10 @@ pub(super) fn data(config: &Config<'_>) -> Vec<Finding> {
     match config.dialect {
         Dialect::LoraScripts => root().flat_map(|map| table::with_folder(config, map)).collect(),
         Dialect::SdScripts | Dialect::KohyaGui => {
-            let maps = root().filter(|map| !map.gives("dataset_config") && !map.gives("in_json"));
+            // A command line may name other data than the config, or another kind of captions.
+            let is_elsewhere = |key: &str| config.elsewhere.is_open || config.elsewhere.keys.contains(key);
+            let may_differ = ["dataset_config", "in_json", "caption_extension"].into_iter().any(is_elsewhere);
+            let maps = root().filter(|map| !may_differ && !map.gives("dataset_config") && !map.gives("in_json"));
             maps.flat_map(|map| of_arguments(config, map)).collect()
         }
         Dialect::SdScriptsDataset => subsets(config),
