@@ -99,3 +99,23 @@ fn data_that_is_not_in_its_folder_is_told() {
         "{out}"
     );
 }
+
+#[test]
+fn commands_that_start_trainers_are_told_on_their_lines() {
+    let good = TYPO.replace("lora_rnak", "lora_rank");
+    let files = [
+        ("configs/a.yaml", good.as_str()),
+        ("train.sh", "python sdxl_train_network.py \\\n  --netwrok_dim 8 \"$@\"\n"),
+        (
+            ".travis.yml",
+            "language: shell\nscript:\n  - |\n    sh train.sh\n    llamafactory-cli train configs/b.yaml\n",
+        ),
+    ];
+    let (code, out, _) = lint(&files, &["--format", "github"]);
+    let places: Vec<&str> = out.lines().filter_map(|line| line.split("::").nth(1)).collect();
+    let wanted = [
+        "error file=.travis.yml,line=5,col=28,title=missing-file",
+        "error file=train.sh,line=2,col=3,title=unknown-key",
+    ];
+    assert_eq!((code, places.as_slice()), (Some(1), wanted.as_slice()), "{out}");
+}

@@ -244,7 +244,7 @@ fn of_script(name: &Argument, arguments: &[Argument]) -> Option<&'static Program
     let path = if name.is_whole { &name.text } else { &name.end };
     let script = name.file_name()?.strip_suffix(".py")?;
     if let Some(program) = SCRIPTS.get(script) {
-        return (!COMMON_NAMES.contains(&script) || is_told(program, arguments)).then_some(program);
+        return (!COMMON_NAMES.contains(&script) || is_told(program, script, arguments)).then_some(program);
     }
     let has = |option: &str| {
         let is_it = |text: &str| text == option || text.strip_prefix(option).is_some_and(|rest| rest.starts_with('='));
@@ -258,9 +258,12 @@ fn of_script(name: &Argument, arguments: &[Argument]) -> Option<&'static Program
 }
 
 /// Returns true if the arguments are surely those of this program, and not of another script with its name.
-fn is_told(program: &Program, arguments: &[Argument]) -> bool {
+fn is_told(program: &Program, script: &str, arguments: &[Argument]) -> bool {
     let (known, others) = recognised(&program.options, arguments);
-    known.iter().any(|name| TELLING.contains(name)) && known.len() >= 3 * others
+    // Examples of diffusers have the other names, and also this argument.
+    let is_own_name = ["train_network", "train_db"].contains(&script);
+    let tells = |name: &str| TELLING.contains(&name) || is_own_name && name == "pretrained_model_name_or_path";
+    known.iter().any(|name| tells(name)) && known.len() >= 3 * others
 }
 
 #[cfg(test)]

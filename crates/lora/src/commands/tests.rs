@@ -183,6 +183,10 @@ fn configs_that_commands_name_are_joined_with_them() {
     let missing = found("accelerate launch train_network.py --config_file cfg/b.toml\n");
     assert!(missing.len() == 1 && missing[0].starts_with("1:50 missing-file: b.toml is not in cfg"), "{missing:?}");
     assert!(found("cp x cfg/b.toml\naccelerate launch train_network.py --config_file cfg/b.toml\n").is_empty());
+    let travis = "before_script: cd x\nscript: accelerate launch train_network.py --config_file cfg/b.toml\n";
+    assert!(of_repository(".travis.yml", travis, &repository).is_empty());
+    let travis = travis.replace("cd x", "ls x");
+    assert!(of_repository(".travis.yml", &travis, &repository)[0].starts_with("2:58 missing-file"));
     assert!(found("cd x\naccelerate launch train_network.py --config_file cfg/b.toml\n").is_empty());
 }
 

@@ -151,6 +151,20 @@ fn training_configs_fail_the_build_without_ending_it() {
 }
 
 #[test]
+fn commands_that_start_trainers_are_checked_on_their_lines() {
+    let text = "language: shell\nscript:\n  - echo\n  - |\n    sh train.sh\n    python sdxl_train_network.py --netwrok_dim 8 $MORE\n";
+    let travis = SourceFile { path: CONFIG.to_owned(), text: text.as_bytes().to_vec() };
+    let script = SourceFile {
+        path: "train.sh".to_owned(),
+        text: b"python sdxl_train_network.py \\\n  --network_dim 1e2 \"$@\"\n".to_vec(),
+    };
+    let plan = plan(&[travis, script], &Imports::new(), &trigger(), &Settings::default());
+    let places: Vec<_> = plan.problems.iter().map(|problem| (problem.place(), problem.rule.as_str())).collect();
+    assert_eq!(places, [(".travis.yml:6:34".to_owned(), "unknown-key"), ("train.sh:2:17".to_owned(), "wrong-type")]);
+    assert_eq!(plan.linted, 1);
+}
+
+#[test]
 fn which_files_are_wanted() {
     for (path, size, wanted) in [
         (CONFIG, 5_000_000, true),

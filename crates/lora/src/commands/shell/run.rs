@@ -27,7 +27,7 @@ const DECLARATIONS: [&str; 5] = ["export", "declare", "local", "readonly", "type
 
 /// Returns the commands of a script.
 pub(in crate::commands) fn commands(script: &Script, variables: &mut Variables) -> Vec<Command> {
-    let mut run = Run { script, variables, found: Vec::new(), blocks: Vec::new(), is_elsewhere: false };
+    let mut run = Run { script, variables, found: Vec::new(), blocks: Vec::new() };
     let mut words = Words::of(script);
     let (mut statement, mut begins_line) = (Vec::new(), false);
     let mut targets = Vec::new();
@@ -50,6 +50,8 @@ pub(in crate::commands) fn commands(script: &Script, variables: &mut Variables) 
         }
     }
     run.statement(&statement, &targets, begins_line);
+    // A later part of the file begins outside of all blocks.
+    run.blocks.iter().for_each(|_| run.variables.close_block());
     run.found
 }
 
@@ -59,7 +61,6 @@ struct Run<'s, 'v> {
     found: Vec<Command>,
     /// The words that opened the blocks in which the text stands.
     blocks: Vec<&'static str>,
-    is_elsewhere: bool,
 }
 
 impl Run<'_, '_> {
@@ -124,7 +125,7 @@ impl Run<'_, '_> {
             words.iter().filter_map(Word::plain).for_each(|name| self.variables.forget(name));
             return;
         }
-        self.is_elsewhere |= ["cd", "pushd", "popd", "chdir", "Set-Location"].contains(&name);
+        self.variables.is_elsewhere |= ["cd", "pushd", "popd", "chdir", "Set-Location"].contains(&name);
         // An assignment before a command is for this command only, and its own words do not see it.
         let start = words.iter().position(|word| !is_assignment(word)).unwrap_or(words.len());
         if start == words.len() {
@@ -148,7 +149,8 @@ impl Run<'_, '_> {
         }
         let targets: Vec<Argument> = targets.iter().flat_map(|word| self.variables.expand(word, script)).collect();
         if !arguments.is_empty() || !targets.is_empty() {
-            self.found.push(Command { arguments, targets, is_elsewhere: self.is_elsewhere, begins_line });
+            let is_elsewhere = self.variables.is_elsewhere;
+            self.found.push(Command { arguments, targets, is_elsewhere, begins_line });
         }
     }
 }

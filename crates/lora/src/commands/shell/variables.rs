@@ -24,13 +24,14 @@ enum Value {
     Unknown,
 }
 
-/// The variables as they are at one point of a file.
+/// What a shell has at one point of a file: its variables, and whether it has left its first folder.
 #[derive(Debug, Default)]
 pub(in crate::commands) struct Variables {
     values: HashMap<String, Value>,
     /// The names that were set within each open `if`, loop or function. What they hold after it is unknown.
     blocks: Vec<Vec<String>>,
     cost: usize,
+    pub(super) is_elsewhere: bool,
 }
 
 impl Variables {
