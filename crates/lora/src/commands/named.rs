@@ -8,7 +8,7 @@ use super::shell::{Argument, Command};
 use crate::Repository;
 use crate::repository::normal;
 
-/// Where a command stands.
+/// The place of a command: its file, and the files around it.
 pub(super) struct Place<'a> {
     /// The path of the file that holds the command.
     pub(super) path: &'a str,
@@ -25,7 +25,7 @@ pub(super) struct Place<'a> {
 pub(super) enum Named {
     /// The repository has it, with this path.
     Here(String),
-    /// It is surely missing, for this reason.
+    /// The reason why it is surely missing.
     Missing(String),
     Unknown,
 }

@@ -34,7 +34,7 @@ pub(super) enum Scalar {
     Text,
 }
 
-/// How many values follow an option.
+/// The number of values that follow an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Count {
     /// None: the option alone says true or false.

@@ -22,7 +22,7 @@ pub(super) enum Parser {
     Click,
 }
 
-/// What the arguments of a command say.
+/// The keys and problems that the arguments of a command give.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
     pub(super) entries: Vec<Entry>,

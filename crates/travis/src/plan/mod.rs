@@ -39,7 +39,7 @@ const MAX_IMAGE: u64 = 1024;
 /// Maximum size of a file that may be a training config, or hold command lines, in bytes.
 const MAX_TRAINING_CONFIG: u64 = 256 * 1024;
 /// Maximum size of a file without an extension, which is a script at best, in bytes.
-const MAX_UNNAMED: u64 = 16 * 1024;
+const MAX_UNNAMED: u64 = 64 * 1024;
 
 /// A file of the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 mod makefile;
 mod markdown;
-mod travis;
+mod phases;
 
 use super::shell::{Command, Script, Syntax, Variables, commands};
 
@@ -49,7 +49,7 @@ impl Kind {
             Self::Markdown => {
                 markdown::scripts(text).iter().flat_map(|script| commands(script, &mut variables)).collect()
             }
-            Self::Travis => travis::scripts(text).iter().flat_map(|script| commands(script, &mut variables)).collect(),
+            Self::Travis => phases::scripts(text).iter().flat_map(|script| commands(script, &mut variables)).collect(),
         }
     }
 }

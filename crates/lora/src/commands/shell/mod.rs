@@ -17,7 +17,7 @@ pub(super) use variables::Variables;
 pub(super) struct Argument {
     /// The text; of one that is not whole, the part before what only the job knows.
     pub(super) text: String,
-    /// Of an argument that is not whole, the part behind it.
+    /// The part behind what only the job knows.
     pub(super) end: String,
     pub(super) is_whole: bool,
     /// True when the job may see no argument here, or several.

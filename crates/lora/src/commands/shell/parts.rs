@@ -14,7 +14,7 @@ pub(super) enum Part {
     },
     /// `${NAME[@]}`, which becomes as many words as it has elements.
     Array(String),
-    /// What only the job knows; `many` when it may become no word, or several.
+    /// A part that only the job knows; `many` when it may become no word, or several.
     Unknown {
         many: bool,
     },

@@ -24,7 +24,7 @@ enum Value {
     Unknown,
 }
 
-/// What a shell has at one point of a file: its variables, and whether it has left its first folder.
+/// The state of a shell at one point of a file: its variables, and whether it has left its first folder.
 #[derive(Debug, Default)]
 pub(in crate::commands) struct Variables {
     values: HashMap<String, Value>,

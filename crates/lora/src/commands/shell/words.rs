@@ -6,7 +6,7 @@ use super::script::{Script, Syntax, UNKNOWN};
 /// Maximum number of elements of an array that are read.
 const MAX_ELEMENTS: usize = 2_000;
 
-/// What a script consists of.
+/// A token of a script.
 #[derive(Debug)]
 pub(super) enum Token {
     Word(Word),
