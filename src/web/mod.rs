@@ -113,12 +113,11 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/jobs/{id}/series", get(series::json))
         .route("/api/v1/jobs/{id}/resources", get(series::resources))
         .route("/api/v1/jobs/{id}/artifacts", get(artifacts::list))
-        .merge(travis_api::routes())
+        .merge(travis_api::pages())
         .route_layer(from_fn_with_state(state.limits.clone(), limits::page));
     let streams = Router::new()
         .route("/api/v1/jobs/{id}/log", get(log_stream::raw))
-        .route("/api/travis/job/{id}/log.txt", get(log_stream::raw))
-        .route("/api/travis/v3/job/{id}/log.txt", get(log_stream::raw))
+        .merge(travis_api::logs())
         .route("/api/v1/jobs/{id}/log/stream", get(log_stream::live))
         .route("/api/v1/jobs/{id}/artifacts/{*path}", get(artifacts::download))
         .route_layer(from_fn_with_state(state.limits.clone(), limits::stream));

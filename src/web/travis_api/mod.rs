@@ -7,8 +7,8 @@ use axum::routing::get;
 use axum::{Json, Router, extract};
 use serde_json::{Value, json};
 
-use super::State;
 use super::error::InJson;
+use super::{State, log_stream};
 
 /// `GET /config`: the key that signs our webhooks, for clients that verify those of Travis.
 pub(super) async fn config(extract::State(state): extract::State<State>) -> Result<Json<Value>, InJson> {
@@ -21,8 +21,8 @@ pub(super) async fn config(extract::State(state): extract::State<State>) -> Resu
     })))
 }
 
-/// The API, for clients that take its address as a setting: `/api/travis`, and `/api/travis/v3` as on Travis.
-pub(super) fn routes() -> Router<State> {
+/// The pages of the API, for clients that take its address as a setting: `/api/travis`, and `/api/travis/v3` as on Travis.
+pub(super) fn pages() -> Router<State> {
     let api = Router::new()
         .route("/config", get(config))
         .route("/repo/{slug}", get(v3::repo))
@@ -31,9 +31,17 @@ pub(super) fn routes() -> Router<State> {
         .route("/build/{id}", get(v3::build))
         .route("/build/{id}/jobs", get(v3::jobs))
         .route("/job/{id}", get(v3::job))
-        .route("/job/{id}/log", get(v3::log))
         .route("/owner/{login}/active", get(v3::active))
         .route("/owner/github/{login}/active", get(v3::active))
         .route("/repos/{owner}/{repo}/cc.xml", get(v3::cctray));
-    Router::new().nest("/api/travis/v3", api.clone()).nest("/api/travis", api)
+    in_both_places(&api)
+}
+
+/// The logs of the API.
+pub(super) fn logs() -> Router<State> {
+    in_both_places(&Router::new().route("/job/{id}/log", get(v3::log)).route("/job/{id}/log.txt", get(log_stream::raw)))
+}
+
+fn in_both_places(api: &Router<State>) -> Router<State> {
+    Router::new().nest("/api/travis/v3", api.clone()).nest("/api/travis", api.clone())
 }

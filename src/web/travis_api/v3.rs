@@ -19,8 +19,9 @@ const DEFAULT_LIMIT: i64 = 25;
 const MAX_LIMIT: i64 = 100;
 /// Maximum offset in a list. What is before it has to be read, too.
 const MAX_OFFSET: i64 = 100_000;
-/// Maximum size of a log in JSON, in bytes: the last part of a longer one. `log.txt` has all of it.
-const MAX_LOG: i64 = 4 << 20;
+/// Maximum size of a log in JSON, in bytes: the last part of a longer one. The answer has it twice, in memory.
+/// `log.txt` has all of it.
+const MAX_LOG: i64 = 512 << 10;
 
 /// An error in Travis's form.
 pub(in crate::web) struct Failed(Error);
