@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn all_else_asks_for_nothing() {
-        let cases: [(fn(&mut Value), &str); 5] = [
+        type Change = fn(&mut Value);
+        let cases: [(Change, &str); 5] = [
             (|payload| payload["state"] = "failed".into(), "is failed"),
             (|payload| payload["state"] = "started".into(), "is started"),
             (|payload| payload["state"] = "<b>".into(), "is unknown"),
