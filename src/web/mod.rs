@@ -1,7 +1,7 @@
 //! The web side of the service: it receives webhooks and shows their results.
 //!
-//! The SELECTs of pages stand next to them. All writes (a delivery, a repository's key pair, a cancel, a restart, a checkpoint of a
-//! log that was read) go through `store`.
+//! The SELECTs of pages stand next to them. All writes (a delivery, a repository's key pair, a change by somebody with a
+//! token, a checkpoint of a log that was read) go through `store`.
 
 mod api;
 mod artifacts;
