@@ -66,5 +66,5 @@ fn read(app: u64, key: &SecretString) -> anyhow::Result<AppKey> {
         return Ok(AppKey::from_pem(app, value)?);
     }
     let file = std::fs::read_to_string(value).context("the file that it names cannot be read")?;
-    Ok(AppKey::from_pem(app, &SecretString::from(file).expose_secret())?)
+    Ok(AppKey::from_pem(app, SecretString::from(file).expose_secret())?)
 }

@@ -2,6 +2,7 @@
 //! and services on their own databases.
 #![allow(dead_code, reason = "each user of this folder takes another part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a stand-in that cannot work shall say so at once")]
+#![allow(clippy::result_large_err, reason = "a stand-in answers with a response, good or bad")]
 #![allow(missing_docs, reason = "documented where it is not obvious")]
 
 pub mod app;
