@@ -71,6 +71,11 @@ impl Engine {
         image::find(&self.docker, name).await
     }
 
+    /// Lists the names of the engine's images, with their tags.
+    pub async fn image_names(&self) -> anyhow::Result<Vec<String>> {
+        image::names(&self.docker).await
+    }
+
     /// Starts a container that waits for its release. Jobs of the same `trust_domain` may know of each other, so the
     /// next of them may get a network that another one used.
     ///

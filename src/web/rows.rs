@@ -203,6 +203,8 @@ pub(super) struct Job {
     pub reason: Option<String>,
     /// Reason why the job waits, if it waits for more than a slot.
     pub wait_reason: Option<String>,
+    /// What the author should know of the latest attempt, whatever its verdict.
+    pub warning: Option<String>,
     pub exit_status: Option<i64>,
     pub attempt: i32,
     pub runner: Option<String>,
@@ -234,7 +236,7 @@ macro_rules! run_columns {
 /// Lists the jobs of a build, in order.
 pub(super) async fn jobs(db: &PgPool, build: BuildId) -> sqlx::Result<Vec<Job>> {
     let mut jobs: Vec<Job> = sqlx::query_as(concat!(
-        "select id, number, kind, stage, name, allow_failure, state, verdict, reason, wait_reason, exit_status,
+        "select id, number, kind, stage, name, allow_failure, state, verdict, reason, wait_reason, warning, exit_status,
                  runner, created_at, started_at, finished_at, config, ",
         run_columns!(),
         " from job where build_id = $1 order by number",

@@ -18,6 +18,7 @@ fn facts(home: String) -> Facts {
         home,
         image: "image".to_owned(),
         image_id: "sha256:1".to_owned(),
+        python: None,
         files: Files::InPlace,
         host: String::new(),
         repo: "owner/name".parse().expect("a name"),

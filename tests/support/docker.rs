@@ -115,3 +115,25 @@ pub fn label_of(image: &str, label: &str) -> String {
 pub fn remove_image(id: &str) {
     docker(&["rmi", id]);
 }
+
+/// A further name of an image, which is removed at the end.
+pub struct Tag {
+    pub repository: String,
+    name: String,
+}
+
+impl Tag {
+    pub fn new(image: &str, purpose: &str, tag: &str) -> Self {
+        let repository = format!("trainyard-test/{purpose}-{}", std::process::id());
+        let name = format!("{repository}:{tag}");
+        docker(&["tag", image, &name]);
+        Self { repository, name }
+    }
+}
+
+impl Drop for Tag {
+    fn drop(&mut self) {
+        // Another panic must not hide the first one.
+        let _ = Command::new("docker").args(["rmi", &self.name]).output();
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::{Findings, machine, number_of, tls};
-use crate::attempt::ImagesConfig;
+use crate::attempt::{ImagesConfig, version_in};
 use crate::child;
 use crate::config::Config;
 use crate::executor::docker::examine::examine;
@@ -209,10 +209,7 @@ fn is_one(image: &str, pattern: &str) -> bool {
     let pattern = if tagged(pattern) { pattern.to_owned() } else { format!("{pattern}:latest") };
     match pattern.split_once("{version}") {
         None => image == pattern,
-        Some((before, after)) => image
-            .strip_prefix(before)
-            .and_then(|rest| rest.strip_suffix(after))
-            .is_some_and(|version| !version.is_empty()),
+        Some(_) => version_in(image, &pattern).is_some(),
     }
 }
 

@@ -16,10 +16,10 @@ use super::jobs::{Column, columns, label};
 use super::problems::{self, number_of};
 use super::table::{Colour, paint, wants_colours, width_of};
 use super::trigger_args::TriggerArgs;
-use crate::attempt::{HOME, Judgement, NewContainer, SmokeJob};
+use crate::attempt::{HOME, JobImage, Judgement, NewContainer, SmokeJob};
 use crate::config::Config;
 use crate::domain::{AttemptId, BuildState, JobId, PullRequest, Trigger, TriggerKind, Verdict, in_words};
-use crate::executor::{Engine, ExecError, Image, Mount};
+use crate::executor::{Engine, ExecError, Mount};
 use crate::lora::smoke::Smoke;
 use crate::plan::{Commit, Plan, PlannedJob};
 use crate::travis::script::{self, Facts, Files, Numbered, PullRequestFacts};
@@ -250,7 +250,7 @@ impl Build<'_> {
         let judged = match self.image_of(job).await {
             Err(ExecError::Job(reason)) => Judgement::could_not_begin(reason),
             Err(ExecError::System(error)) => return Err(error),
-            Ok((name, image)) => {
+            Ok(found) => {
                 let number: i64 = job.number.parse().context("a job's number")?;
                 let smoke = SmokeJob::of(job.kind, &job.config)?;
                 let limits = smoke.as_ref().map(|smoke| smoke.limits(&self.runner.limits));
@@ -261,8 +261,8 @@ impl Build<'_> {
                     attempt: AttemptId { job: JobId(number), number: 1 },
                     repo,
                     trust_domain: String::new(),
-                    script: script::compile(&job.config, &self.facts(number, &name, &image, training.as_ref())),
-                    image: &image.id,
+                    script: script::compile(&job.config, &self.facts(number, &found, training.as_ref())),
+                    image: &found.image.id,
                     cache: None,
                     smoke: training,
                     limits: limits.as_ref().unwrap_or(&self.runner.limits),
@@ -280,13 +280,12 @@ impl Build<'_> {
         Ok(judged)
     }
 
-    async fn image_of(&self, job: &PlannedJob) -> Result<(String, Image), ExecError> {
-        let name = match self.image {
-            Some(name) => name.to_owned(),
-            None => self.runner.images.of(&job.config).map_err(ExecError::Job)?,
-        };
-        let image = self.runner.engine.image(&name).await?;
-        Ok((name, image))
+    async fn image_of(&self, job: &PlannedJob) -> Result<JobImage, ExecError> {
+        let Runner { engine, images, .. } = &self.runner;
+        match self.image {
+            Some(name) => Ok(JobImage { name: name.to_owned(), image: engine.image(name).await?, python: None }),
+            None => images.find(engine, &job.config).await,
+        }
     }
 
     /// Derives a smoke job's training again, as the plan did.
@@ -303,7 +302,7 @@ impl Build<'_> {
     }
 
     /// Collects the facts for the script. Facts that only the service knows are empty.
-    fn facts(&self, number: i64, name: &str, image: &Image, training: Option<&Smoke>) -> Facts {
+    fn facts(&self, number: i64, found: &JobImage, training: Option<&Smoke>) -> Facts {
         let Trigger { kind, repo, branch, tag, sha, message, pull_request, .. } = &self.trigger;
         let commit = sha.to_string();
         let pull_request = pull_request.as_ref().map(|pull| PullRequestFacts {
@@ -315,8 +314,9 @@ impl Build<'_> {
         });
         Facts {
             home: HOME.to_owned(),
-            image: name.to_owned(),
-            image_id: image.id.clone(),
+            image: found.name.clone(),
+            image_id: found.image.id.clone(),
+            python: found.python.clone(),
             // The files are those of the work tree, committed or not.
             files: Files::InPlace,
             host: "localhost".to_owned(),

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use bollard::models::{SystemInfo, SystemInfoCgroupVersionEnum};
-use bollard::query_parameters::ListImagesOptionsBuilder;
 
-use super::{Docker, PROMPT};
+use super::{Docker, PROMPT, image};
 
 /// The engine's report on itself. A fact that it does not report is empty, `None`, or taken as fine.
 #[derive(Debug, Clone, Default)]
@@ -40,9 +39,7 @@ pub async fn examine(docker: &Docker) -> anyhow::Result<EngineReport> {
     let version = docker.version().await?;
     let client = docker.client()?;
     let info = tokio::time::timeout(PROMPT, client.info()).await.context("no answer in time")??;
-    let listed = client.list_images(Some(ListImagesOptionsBuilder::new().build()));
-    let images = tokio::time::timeout(PROMPT, listed).await.context("no answer in time")??;
-    let images = images.into_iter().flat_map(|image| image.repo_tags).collect();
+    let images = image::names(docker).await?;
     let runc = client.version().await?.components.into_iter().flatten().find(|part| part.name == "runc");
     Ok(EngineReport { version, runc: runc.map(|part| part.version), images, ..of(info) })
 }

@@ -2,11 +2,11 @@
 
 use anyhow::Context as _;
 use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::ListImagesOptionsBuilder;
 
-use super::Docker;
 use super::errors::is_status;
 use super::labels::{CHECKOUT_REPO, HELPS};
-use super::{create, host_config};
+use super::{Docker, PROMPT, create, host_config};
 use crate::executor::{ExecError, Image};
 
 /// The end of the names of containers that serve to inspect an image.
@@ -40,6 +40,13 @@ pub async fn find(docker: &Docker, name: &str) -> Result<Image, ExecError> {
         }
     };
     Ok(Image { id, has_git })
+}
+
+/// Lists the names of all images, with their tags.
+pub async fn names(docker: &Docker) -> anyhow::Result<Vec<String>> {
+    let images = docker.client()?.list_images(Some(ListImagesOptionsBuilder::new().build()));
+    let images = tokio::time::timeout(PROMPT, images).await.context("no answer in time")??;
+    Ok(images.into_iter().flat_map(|image| image.repo_tags).collect())
 }
 
 /// Returns true when a container serves to inspect an image. The task that made it removes it.

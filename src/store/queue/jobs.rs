@@ -124,7 +124,7 @@ async fn claim_within(
          ), claimed as (
              update job set state = 'running', attempt = attempt + 1, runner = $3, lease_until = now() + $4,
                  started_at = now(), log_length = 0, output_read = 0, stop = null, reason = null, exit_status = null,
-                 only_once = null
+                 only_once = null, warning = null
              from next where job.id = next.id
              returning ",
         claimed_columns!(),
@@ -235,6 +235,17 @@ pub async fn record_stop(db: &PgPool, attempt: AttemptId, stop: Stop, reason: &s
     .bind(reason)
     .execute(db)
     .await?;
+    Ok(noted.rows_affected() == 1)
+}
+
+/// Records what the job's author should know of an attempt that has begun. Returns false when the lease is lost.
+pub async fn record_warning(db: &PgPool, attempt: AttemptId, warning: &str) -> sqlx::Result<bool> {
+    let noted = sqlx::query("update job set warning = $3 where id = $1 and attempt = $2 and state = 'running'")
+        .bind(attempt.job)
+        .bind(attempt.number)
+        .bind(warning)
+        .execute(db)
+        .await?;
     Ok(noted.rows_affected() == 1)
 }
 

@@ -26,7 +26,10 @@ pub use approval::{approve, cancel_unapproved};
 pub use cancel::{cancel, cancel_build, cancel_running_of};
 pub use insert::NewJob;
 pub(super) use insert::{Origin, insert};
-pub use jobs::{Beat, Claimed, Finish, adopt, beat, claim, claim_limited, finish, log_length, record_stop, running_of};
+pub use jobs::{
+    Beat, Claimed, Finish, adopt, beat, claim, claim_limited, finish, log_length, record_stop, record_warning,
+    running_of,
+};
 pub use lost::{
     Lease, LogEnd, LostAttempt, MAX_ATTEMPTS, leases, lost_attempts, preempt, requeue, rescue, run_only_once,
 };

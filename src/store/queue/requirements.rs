@@ -82,7 +82,7 @@ pub async fn claim_with_requirements(
          )
          update job set state = 'running', attempt = attempt + 1, runner = $1, lease_until = now() + $2,
              started_at = now(), log_length = 0, output_read = 0, stop = null, reason = null, exit_status = null,
-             wait_reason = null, only_once = null
+             wait_reason = null, only_once = null, warning = null
          from next where job.id = next.id
          returning ",
         claimed_columns!(),

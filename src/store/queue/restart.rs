@@ -139,7 +139,7 @@ async fn queue_again(tx: &mut PgConnection, build: BuildId, job: Option<JobId>, 
                  where earlier.build_id = $1 and earlier.stage_order < job.stage_order
                      and ($2 is null or earlier.state <> 'finished')
              ) or exists (select from build where id = $1 and needs_approval and approved_at is null) then 'waiting' else 'queued' end::job_state,
-             verdict = null, reason = null, exit_status = null, stop = null, cancel_requested = false, runner = null,
+             verdict = null, reason = null, exit_status = null, stop = null, cancel_requested = false, runner = null, warning = null,
              created_at = now(), not_before = now(), started_at = null, finished_at = null,
              earlier_attempts = job.attempt, preemptions = 0
          from ended where job.id = ended.id",

@@ -8,7 +8,7 @@ use crate::executor::Image;
 use crate::lora::smoke::Smoke;
 use crate::store::queue::Claimed;
 use crate::store::variables::Seen;
-use crate::travis::script::{Facts, Files, Numbered, PullRequestFacts, Setting};
+use crate::travis::script::{Facts, Files, Numbered, PullRequestFacts, PythonSubstitute, Setting};
 use crate::worker::Settings;
 
 /// The image in which a job begins, and the way in which the files of its commit get there.
@@ -17,6 +17,7 @@ pub(super) struct Place<'a> {
     /// The image's name in the configuration or in `.travis.yml`.
     pub(super) name: &'a str,
     pub(super) image: &'a Image,
+    pub(super) python: Option<&'a PythonSubstitute>,
     pub(super) files: &'a Files,
 }
 
@@ -29,7 +30,7 @@ pub(super) fn collect(
     smoke: Option<&Smoke>,
 ) -> Facts {
     let Prepared { facts, secrets, cache, .. } = prepared;
-    let Place { repo, name, image, files } = *place;
+    let Place { repo, name, image, python, files } = *place;
     let base = settings.public_url.as_str().trim_end_matches('/');
     let build_url = format!("{base}/{repo}/builds/{}", facts.number);
     // The range of a pull request ends at its own head, not at the merge commit that is built.
@@ -45,6 +46,7 @@ pub(super) fn collect(
         home: HOME.to_owned(),
         image: name.to_owned(),
         image_id: image.id.clone(),
+        python: python.cloned(),
         files: files.clone(),
         host: settings.public_url.to_string(),
         repo: repo.clone(),

@@ -6,7 +6,7 @@ use super::log::Log;
 use super::prepare::Prepared;
 use super::script_facts::{self, Place};
 use super::{End, Run, checkout};
-use crate::attempt::{NewContainer, Preparation, Started};
+use crate::attempt::{JobImage, NewContainer, Preparation, Started};
 use crate::domain::{AttemptId, RepoName};
 use crate::executor::{EgressRule, Found, IpNetwork, Mount};
 use crate::store::builds::BuildFacts;
@@ -36,9 +36,13 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
         Some(order) => Some(checkout::derive_training(mirrors, &settings.github, order, repo, facts).await?),
         None => None,
     };
-    let name = &settings.images.of(&job.config).map_err(End::CouldNotBegin)?;
+    let JobImage { name, image, python } = &settings.images.find(engine, &job.config).await?;
     gpus.check_job(job, facts, name).await?;
-    let image = &engine.image(name).await?;
+    if let Some(python) = python
+        && !queue::record_warning(db, run.attempt, &python.warning).await.map_err(anyhow::Error::from)?
+    {
+        return Err(End::Lost);
+    }
     let wanted = &script::checkout_of(&job.config);
     let base = checkout_images.find(repo, facts, image, wanted).await;
     let files = &match &base {
@@ -47,7 +51,7 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
         None => Files::InPlace,
     };
     let mounts: Vec<&Mount> = mounts_for(repo, secrets.allowed, &settings.mounts).collect();
-    let place = Place { repo, name, image, files };
+    let place = Place { repo, name, image, python: python.as_ref(), files };
     let script_facts = script_facts::collect(settings, job, prepared, &place, smoke.as_ref());
     let new = NewContainer {
         attempt: run.attempt,

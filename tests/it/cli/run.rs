@@ -234,6 +234,38 @@ fn an_image_that_is_not_there_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_version_of_python_without_an_image_is_named_with_those_that_there_are() {
+    let tag = docker::Tag::new("trainyard/cpu:3.11", "run", "3.11");
+    let (older, other) =
+        (docker::Tag::new("trainyard/cpu:3.11", "run", "3.6"), docker::Tag::new("trainyard/cpu:3.11", "run", "3.11-x"));
+    let folder = Folder::new("language: python\npython: '3.9'\ninstall: skip\nscript: python --version\n");
+    let config = folder.path().join("config.toml");
+    let run = |travis: &str, missing: &str| {
+        folder.write(".travis.yml", travis);
+        let images = format!("[images]\npython = \"{}:{{version}}\"\n{missing}", tag.repository);
+        std::fs::write(&config, images).unwrap();
+        folder.run(&["--config", config.to_str().unwrap()])
+    };
+    let travis = |python: &str| format!("language: python\n{python}\ninstall: skip\nscript: python --version\n");
+    let (code, out, err) = run(&travis("python: '3.9'"), "");
+    assert_eq!(code, Some(1), "{out}{err}");
+    assert!(out.contains("Python 3.9, which this job asks for, has no image on this runner"), "{out}");
+    assert!(out.contains("which has Python 3.11, 3.6: choose another version, or build or pull"), "{out}");
+    let nearest = "python_missing = \"nearest\"\n";
+    for python in ["python: '3.9'", "python: 3.10-dev", "python: '3'", "python: 3.x", "python: nightly"] {
+        let (code, out, err) = run(&travis(python), nearest);
+        assert_eq!(code, Some(0), "{out}{err}");
+        assert!(out.contains("the job runs with Python 3.11.") && out.contains("\nPython 3.11."), "{out}");
+    }
+    let (code, out, _) = run(&travis("python: pypy3"), nearest);
+    assert!(code == Some(1) && out.contains("and none of it can stand in"), "{out}");
+    let named = format!("image: {}:3.11-x\npython: '3.11'", tag.repository);
+    let (code, out, _) = run(&travis(&named), "");
+    assert!(code == Some(0) && out.contains("\nPython 3.11."), "an image of the configuration may be named: {out}");
+    drop((older, other));
+}
+
+#[test]
 fn without_docker_it_says_where_it_looked() {
     let folder = Folder::new("language: shell\nscript: echo never\n");
     let config = folder.path().join("config.toml");

@@ -9,6 +9,7 @@ mod isolation;
 mod limits;
 mod outage;
 mod pool;
+mod python;
 mod remote;
 mod resources;
 mod work;

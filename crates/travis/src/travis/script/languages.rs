@@ -121,7 +121,12 @@ const DEFAULT_PYTHON: &str = "3.10";
 /// used if it has that version; another version is an error, as on Travis. If no version is requested, any version is
 /// used.
 fn python(script: &mut Script, config: &Config, facts: &Facts) {
-    let version = text(config, "python").unwrap_or(DEFAULT_PYTHON);
+    let substitute = facts.python.as_ref();
+    if let Some(substitute) = substitute {
+        script.print("YELLOW", &substitute.warning);
+    }
+    let asked = substitute.map(|python| python.version.as_str()).or_else(|| text(config, "python"));
+    let version = asked.unwrap_or(DEFAULT_PYTHON);
     let virtualenv = config.get("virtualenv").and_then(|v| v.get("system_site_packages")) == Some(&Json::Bool(true));
     let prefix = if version.starts_with("pypy") { "" } else { "python" };
     let suffix = if virtualenv { "_with_system_site_packages" } else { "" };
@@ -135,7 +140,7 @@ fn python(script: &mut Script, config: &Config, facts: &Facts) {
     script.line("travis_image_python=$(python -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])' 2>/dev/null)");
     script.line("if [ -f \"$travis_venv/bin/activate\" ]; then");
     script.command("source \"$travis_venv/bin/activate\"", "--assert --echo --event setup");
-    match text(config, "python") {
+    match asked {
         Some(_) => script.line(&format!("elif [ \"$travis_image_python\" = {wanted} ]; then")),
         None => script.line("elif [ -n \"$travis_image_python\" ]; then"),
     }

@@ -33,6 +33,8 @@ pub struct Facts {
     pub image: String,
     /// Id of the image that the name stood for when the job began.
     pub image_id: String,
+    /// The version of Python that runs in place of the one that the job asks for, which has no image.
+    pub python: Option<PythonSubstitute>,
     /// Place of the checkout's files before the script runs.
     pub files: Files,
     /// The server's host name, and the start of its pages' addresses, such as `https://ci.example.org`.
@@ -77,6 +79,14 @@ impl Facts {
     fn has_secrets(&self) -> bool {
         !self.decrypted.is_empty() || self.settings.iter().any(|setting| setting.secret)
     }
+}
+
+/// A version of Python that stands in for another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PythonSubstitute {
+    pub version: String,
+    /// Sentence for the log and the page.
+    pub warning: String,
 }
 
 /// The details of a pull request.

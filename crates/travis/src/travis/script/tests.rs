@@ -10,6 +10,7 @@ fn facts() -> Facts {
         home: "/tmp".to_owned(),
         image: "acme/python:3.11".to_owned(),
         image_id: "sha256:1".to_owned(),
+        python: None,
         files: Files::InPlace,
         host: "https://ci".to_owned(),
         repo: "acme/styles".parse().expect("a name"),
@@ -90,6 +91,18 @@ fn a_missing_python_names_the_image() {
     let (status, log) = run(&json!({"language": "python", "python": "2.0", "script": ["true"]}));
     assert_eq!(status, Some(2));
     assert!(log.contains("The image acme/python:3.11 has no Python 2.0"), "{log}");
+}
+
+#[test]
+fn another_python_that_stands_in_is_told_and_used() {
+    let substitute = PythonSubstitute { version: "3.12".to_owned(), warning: "It's 3.12 now.".to_owned() };
+    let facts = Facts { python: Some(substitute), ..facts() };
+    let script = compile(&json!({"language": "python", "python": "3.8", "script": ["true"]}), &facts);
+    let lines: Vec<&str> = script.lines().skip_while(|line| !line.starts_with("export TRAVIS_PYTHON")).collect();
+    assert_eq!(lines[0], "export TRAVIS_PYTHON_VERSION='3.8'");
+    assert!(lines.contains(&"travis_venv='/tmp/virtualenv/python3.12'"), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("ANSI_YELLOW") && line.contains("3.12 now.")), "{lines:#?}");
+    assert!(lines.contains(&"elif [ \"$travis_image_python\" = '3.12' ]; then"), "{lines:#?}");
 }
 
 #[test]
