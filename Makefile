@@ -2,6 +2,12 @@
 
 # A company's own certificates for the job images, unless SSL_CERT_FILE says them; see docker/airgapped/build.sh.
 CA_CERTIFICATES ?=
+# The job images that `make image` builds: versions of Python, as in PYTHON="3.11 3.13"; a version of PyTorch, which comes
+# from wheels then (TORCH=2); a folder of these wheels, for machines that reach no package index (WHEELS=/srv/wheels).
+# A variable of the environment must not change them.
+PYTHON = 3.11
+TORCH =
+WHEELS =
 target = $(or $(CARGO_TARGET_DIR),target)
 certificates = $(if $(CA_CERTIFICATES),--ca-certificates $(CA_CERTIFICATES))
 
@@ -20,10 +26,10 @@ setup-test:
 setup-faults:
 	@scripts/setup faults
 
-image: ## Build the job images from Debian's packages (minutes once, then at once)
+image: ## Build the job images from Debian's packages (PYTHON, TORCH, WHEELS: others, see docs/usage/images.md)
 	@scripts/setup image
 	@docker/airgapped/build.sh --minimal $(certificates)
-	@docker/airgapped/build.sh $(certificates)
+	@docker/cpu/build.sh $(if $(TORCH),--torch $(TORCH)) $(if $(WHEELS),--wheels $(WHEELS)) $(certificates) $(PYTHON)
 
 build: ## Build the release binary
 	@scripts/setup toolchain
@@ -41,7 +47,7 @@ check: ## Format, lints, layers, fuzz targets, dependencies, links
 	cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir $(target)
 	scripts/audit-dependencies
 	scripts/check-links
-	shellcheck scripts/setup scripts/with-postgres scripts/book .ci/run docker/*.sh docker/airgapped/*.sh docker/rootfs/usr/local/bin/sudo
+	shellcheck scripts/setup scripts/with-postgres scripts/book .ci/run docker/*.sh docker/airgapped/*.sh docker/cpu/*.sh docker/rootfs/usr/local/bin/sudo
 
 test: setup-test image ## Run all tests, with real Docker, Postgres, git and Chromium
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; scripts/with-postgres cargo nextest run --workspace --locked; \

@@ -5,28 +5,33 @@ set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-usage: docker/airgapped/build.sh [--minimal] [--ca-certificates FILE] [--suite NAME] [--mirror URI] [--force] [IMAGE_TAG]
+usage: docker/airgapped/build.sh [--python VERSION] [--torch VERSION] [--wheels DIR] [--minimal]
+           [--ca-certificates FILE] [--mirror URI] [--force] [IMAGE_TAG]
 
-  (default)               Python, PyTorch for CPUs, git, ImageMagick   -> trainyard/cpu:<python version>
-  --minimal               bash, git, curl: for `language: shell`       -> trainyard/minimal:<suite>
+  (default)               Python, Debian's PyTorch, git, ImageMagick   -> trainyard/cpu:<python version>
+  --python VERSION        a version that a release of Debian has (3.11); `pythons` lists them
+  --torch VERSION         PyTorch of this version (2, 2.8) from wheels -> trainyard/cpu:<python version>-torch<version>
+  --wheels DIR            take the wheels from this folder alone; default: PyTorch's index for CPUs, otherwise PyPI
+  --minimal               bash, git, curl: for `language: shell`       -> trainyard/minimal:bookworm
   --ca-certificates FILE  PEM file with the certificates of a company's proxy or mirrors; pip trusts them too;
                           default: $SSL_CERT_FILE, for who needs it out here needs it in a job, too
-  --suite NAME            Debian release (bookworm)
   --mirror URI            take packages from there; default: where this machine's apt takes them from
   --force                 build again, for the distribution's security updates
 USAGE
 }
 
-variant=cpu suite=bookworm mirror='' certificates=${SSL_CERT_FILE:-} force='' tag=''
+variant=cpu python=3.11 torch='' wheels='' mirror='' certificates=${SSL_CERT_FILE:-} force='' tag=''
 while (($#)); do
   case $1 in
     --minimal) variant=minimal ;;
     --force) force=yes ;;
-    --ca-certificates | --suite | --mirror)
+    --ca-certificates | --python | --torch | --wheels | --mirror)
       [[ -n ${2-} ]] || { usage >&2; exit 2; }
       case $1 in
         --ca-certificates) certificates=$2 ;;
-        --suite) suite=$2 ;;
+        --python) python=$2 ;;
+        --torch) torch=$2 ;;
+        --wheels) wheels=$2 ;;
         --mirror) mirror=$2 ;;
       esac
       shift ;;
@@ -46,28 +51,40 @@ if [[ -n $certificates ]] && ! grep -q 'BEGIN CERTIFICATE' "$certificates"; then
   echo "$certificates holds no PEM certificate" >&2
   exit 1
 fi
+if [[ -n $torch && ! $torch =~ ^[0-9]+(\.[0-9]+)*$ ]]; then
+  echo "--torch $torch: give a version such as 2 or 2.8" >&2
+  exit 2
+fi
+if [[ -n $wheels ]]; then
+  [[ -n $torch ]] || { echo '--wheels DIR goes with --torch VERSION' >&2; exit 2; }
+  compgen -G "$wheels/torch-*.whl" >/dev/null || { echo "$wheels has no wheel of torch" >&2; exit 1; }
+fi
+suite=$(awk -v python="$python" '$1 == python { print $2 }' "$here/pythons")
+if [[ -z $suite ]]; then
+  echo "--python $python: no release of Debian has it; there are $(cut -d ' ' -f 1 "$here/pythons" | paste -sd ' ')" >&2
+  exit 2
+fi
 
 packages=(bash ca-certificates curl git openssh-client procps xz-utils)
 if [[ $variant == cpu ]]; then
-  # libopenblas0-pthread: Debian's default BLAS trains 25 times slower.
-  packages+=(imagemagick libopenblas0-pthread python3-numpy python3-pil python3-pip python3-torch python3-torchaudio
-    python3-torchvision python3-venv python3-yaml)
+  packages+=(imagemagick python3-venv)
+  if [[ -z $torch ]]; then
+    # libopenblas0-pthread: Debian's default BLAS trains 25 times slower.
+    packages+=(libopenblas0-pthread python3-numpy python3-pil python3-pip python3-torch python3-torchaudio
+      python3-torchvision python3-yaml)
+    # PyTorch asks for it where Python's virtualenvs no longer bring it.
+    [[ $suite == bookworm ]] || packages+=(python3-setuptools)
+  fi
 fi
-
-# Python's version names the image and the virtualenv. Only bookworm's is known without asking apt.
-case $suite in
-  bookworm) python=3.11 ;;
-  trixie) python=3.13 ;;
-  *) echo "--suite $suite: only bookworm and trixie are known" >&2; exit 2 ;;
-esac
 if [[ -z $tag ]]; then
-  [[ $variant == minimal ]] && tag=trainyard/minimal:$suite || tag=trainyard/cpu:$python
+  [[ $variant == minimal ]] && tag=trainyard/minimal:$suite || tag=trainyard/cpu:$python${torch:+-torch$torch}
 fi
 
 # Everything that decides what the image contains, except for the state of the mirror (hence --force).
 inputs=$(
   {
-    echo "$variant $suite $mirror"
+    echo "$variant $suite $mirror $torch"
+    [[ -z $wheels ]] || find "$wheels" -name '*.whl' -printf '%f %s\n' | sort
     find "$docker/rootfs" "$docker/provision.sh" "$here" -type f -printf '%P %m\n' -exec sha256sum {} + | sed "s|$docker||" | sort
     [[ -z $certificates ]] || sha256sum <"$certificates"
   } | sha256sum | cut -c1-16
@@ -78,7 +95,7 @@ if [[ -z $force && $(docker image inspect --format '{{index .Config.Labels "trai
 fi
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/trainyard-image.XXXXXX")
-log=${TMPDIR:-/var/tmp}/trainyard-image-$variant.log
+log=${TMPDIR:-/var/tmp}/trainyard-image-${tag//[:\/]/-}.log
 finish() {
   local status=$?
   rm -rf "$work"
@@ -93,7 +110,11 @@ stage "building $tag from Debian $suite, ${#packages[@]} packages and what they 
 mkdir -p "$work/stage/opt/trainyard"
 chmod 755 "$work" "$work/stage"
 cp -a "$docker/rootfs/." "$work/stage/"
-cp "$docker/provision.sh" "$here/python.sh" "$work/stage/opt/trainyard/"
+cp "$docker/provision.sh" "$here/python.sh" "$here/wheels.sh" "$work/stage/opt/trainyard/"
+if [[ -n $wheels ]]; then
+  mkdir "$work/stage/opt/trainyard/wheels"
+  cp "$wheels"/*.whl "$work/stage/opt/trainyard/wheels/"
+fi
 [[ -z $certificates ]] || cp "$certificates" "$work/stage/opt/trainyard/certificates.pem"
 cat >"$work/customize" <<'HOOK'
 #!/bin/sh
@@ -105,7 +126,7 @@ if [ "$PYTHON" ]; then
   echo "I: python"
   # Variables of this machine's pip would name files that the image doesn't have.
   env -u REQUESTS_CA_BUNDLE -u SSL_CERT_FILE -u SSL_CERT_DIR -u PIP_FIND_LINKS HOME=/home/travis \
-    PIP_CERT=/etc/ssl/certs/ca-certificates.crt chroot "$1" bash /opt/trainyard/python.sh "$PYTHON"
+    PIP_CERT=/etc/ssl/certs/ca-certificates.crt chroot "$1" bash "/opt/trainyard/$SETUP" "$PYTHON" "$TORCH"
 fi
 rm -rf "$1/opt/trainyard"
 HOOK
@@ -119,8 +140,10 @@ excluded=('/usr/share/man/*' '/usr/share/info/*' '/usr/share/doc/*' '/usr/share/
   '/usr/lib/*/perl/*/CORE/*' /usr/lib/\*/perl/\*/auto/{Encode/{CN,JP,KR,TW},Unicode}/\* '/usr/share/perl/*/Unicode/Collate/*'
   # Half a gigabyte comes along with torchaudio's video libraries and PyTorch itself, none of it ever loaded:
   # graphics and video drivers, maps, icons, C++ tests.
-  '/usr/lib/*/dri/*' '/usr/lib/*/libLLVM*' '/usr/lib/*/libz3*' '/usr/lib/*/libmfxhw*' '/usr/lib/*/mfx/*'
-  '/usr/share/proj/*' '/usr/share/icons/*' '/usr/lib/libtorch-test/*')
+  '/usr/lib/*/dri/*' '/usr/lib/*/libmfxhw*' '/usr/lib/*/mfx/*' '/usr/share/proj/*' '/usr/share/icons/*'
+  '/usr/lib/libtorch-test/*')
+# Later releases of PyTorch load these.
+[[ $suite != bookworm ]] || excluded+=('/usr/lib/*/libLLVM*' '/usr/lib/*/libz3*')
 for path in "${excluded[@]}"; do
   options+=("--dpkgopt=path-exclude=$path")
 done
@@ -142,7 +165,7 @@ else
 fi
 
 : >"$log"
-PYTHON=$([[ $variant == minimal ]] || echo "$python") \
+PYTHON=$([[ $variant == minimal ]] || echo "$python") TORCH=$torch SETUP=$([[ $torch ]] && echo wheels.sh || echo python.sh) \
   mmdebstrap "${options[@]}" "$suite" "$work/image.tar" "${sources[@]}" 2>&1 | tee "$log" | while IFS= read -r line; do
   case $line in
     'I: running apt-get update'*) stage 'reading the package lists' ;;
