@@ -5,8 +5,12 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 
 use crate::domain::{Revision, Trigger};
+use crate::lora::is_image;
 use crate::plan::{self, Commit, Plan, Settings, SourceFile};
 use crate::travis::import::{Found, Imports, Source};
+
+/// The maximum number of images whose beginnings are read: a data set may have millions.
+const MAX_IMAGES: usize = 2000;
 
 /// Plans a folder, or a single `.travis.yml` under any name.
 pub(super) fn plan_of(path: &Path, trigger: &Trigger, only_smoke: Option<&str>) -> anyhow::Result<Plan> {
@@ -65,24 +69,31 @@ pub(super) fn files_of(path: &Path) -> anyhow::Result<Vec<SourceFile>> {
         bail!("{} is neither a folder nor a file", path.display());
     }
     let mut files = Vec::new();
-    collect(path, path, &mut files)?;
+    collect(path, path, &mut files, &mut 0)?;
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
 }
 
-fn collect(root: &Path, folder: &Path, files: &mut Vec<SourceFile>) -> anyhow::Result<()> {
+fn collect(root: &Path, folder: &Path, files: &mut Vec<SourceFile>, images: &mut usize) -> anyhow::Result<()> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     for entry in entries {
         let entry = entry?;
         let kind = entry.file_type()?;
         let path = entry.path();
         if kind.is_dir() && entry.file_name() != ".git" {
-            collect(root, &path, files)?;
+            collect(root, &path, files, images)?;
         } else if kind.is_file()
             && let Some(relative) = path.strip_prefix(root)?.to_str()
             && plan::wants(relative, entry.metadata()?.len())
         {
-            files.push(SourceFile { path: relative.to_owned(), text: read(&path)? });
+            if is_image(relative) {
+                *images += 1;
+                if *images > MAX_IMAGES {
+                    continue;
+                }
+            }
+            files
+                .push(SourceFile { path: relative.to_owned(), text: read_up_to(&path, plan::bytes_wanted(relative))? });
         }
     }
     Ok(())
@@ -108,9 +119,13 @@ pub(super) fn paths_of(root: &Path) -> anyhow::Result<Vec<String>> {
 
 /// Reads a file, up to the number of bytes that a plan reads.
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    read_up_to(path, plan::READ_AT_MOST)
+}
+
+fn read_up_to(path: &Path, bytes: usize) -> anyhow::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut text = Vec::new();
     let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    file.take(plan::READ_AT_MOST as u64).read_to_end(&mut text)?;
+    file.take(bytes as u64).read_to_end(&mut text)?;
     Ok(text)
 }

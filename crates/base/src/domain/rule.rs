@@ -55,6 +55,7 @@ rules! {
     DataHidden = "data-hidden",
     DataImages = "data-images",
     DataLfs = "data-lfs",
+    DataSizes = "data-sizes",
     // The `.travis.yml` as a whole.
     NoConfig = "no-config",
     EmptyConfig = "empty-config",

@@ -170,6 +170,15 @@ impl<'a> Config<'a> {
 
     /// Returns a text of the arguments beside this file that name it as their `dataset_config`.
     fn arguments(&self, key: &str) -> Option<String> {
+        self.argument(key)?.text().map(str::to_owned)
+    }
+
+    /// Returns true if these arguments turn a switch on.
+    fn arguments_enable(&self, key: &str) -> bool {
+        self.argument(key).is_some_and(|node| node.is_true())
+    }
+
+    fn argument(&self, key: &str) -> Option<Node> {
         let (folder, name) = self.path.rsplit_once('/').unwrap_or(("", self.path));
         let is_beside = |path: &str| path.rsplit_once('/').map_or("", |(folder, _)| folder) == folder;
         let beside = self.repository.texts().filter(|(path, _)| path.ends_with(".toml") && is_beside(path));
@@ -177,9 +186,9 @@ impl<'a> Config<'a> {
             let text = std::str::from_utf8(text).ok().filter(|text| text.contains("dataset_config"))?;
             let root = Format::Toml.read(text).root?;
             let tables = root.entries().iter().flat_map(|entry| std::iter::once(entry).chain(entry.node.entries()));
-            let get = |key: &str| tables.clone().find(|entry| entry.key == key).and_then(|entry| entry.node.text());
-            let is_named = get("dataset_config")?.replace('\\', "/").rsplit('/').next() == Some(name);
-            get(key).filter(|_| is_named).map(str::to_owned)
+            let get = |key: &str| tables.clone().find(|entry| entry.key == key).map(|entry| &entry.node);
+            let is_named = get("dataset_config")?.text()?.replace('\\', "/").rsplit('/').next() == Some(name);
+            get(key).filter(|_| is_named).cloned()
         })
     }
 

@@ -103,7 +103,7 @@ fn limit<'a>(map: &Map<'a>, general: Option<&Map<'a>>) -> Option<Finding> {
 }
 
 /// Returns the sides of a resolution: a number, a list of numbers, or a text such as `512,512`.
-fn sides(node: &Node) -> Option<Vec<f64>> {
+pub(super) fn sides(node: &Node) -> Option<Vec<f64>> {
     let number = |node: &Node| match &node.value {
         Value::Number { value, .. } => Some(*value),
         _ => None,

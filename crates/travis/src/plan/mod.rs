@@ -33,9 +33,12 @@ pub const MAX_JOBS: usize = 200;
 pub const READ_AT_MOST: usize = yaml::MAX_BYTES + 1;
 /// Maximum number of problems reported for one file. After the author fixes these, the next ones appear.
 const MAX_OF_FILE: usize = 200;
-/// Maximum sizes of a caption table and of an image that are read, in bytes.
-const MAX_TABLE: u64 = 1024 * 1024;
-const MAX_IMAGE: u64 = 1024;
+/// Maximum size of a table of data, in bytes.
+const MAX_TABLE: u64 = READ_AT_MOST as u64 - 1;
+/// Maximum size of an image of which the beginning is read, in bytes. An image that is too small for a training is smaller.
+const MAX_IMAGE: u64 = READ_AT_MOST as u64 - 1;
+/// Number of bytes at the beginning of an image that tell its format and its size.
+const IMAGE_HEAD: usize = 16 * 1024;
 /// Maximum size of a file that may be a training config, or hold command lines, in bytes.
 const MAX_TRAINING_CONFIG: u64 = 256 * 1024;
 /// Maximum size of a file without an extension, which is a script at best, in bytes.
@@ -46,7 +49,7 @@ const MAX_UNNAMED: u64 = 64 * 1024;
 pub struct SourceFile {
     /// Path from the root of the repository.
     pub path: String,
-    /// Content of the file, at most [`READ_AT_MOST`] bytes.
+    /// Content of the file, at most as many bytes as [`bytes_wanted`] returns.
     pub text: Vec<u8>,
 }
 
@@ -178,11 +181,16 @@ pub fn wants(path: &str, size: u64) -> bool {
         && !folders.split('/').any(|folder| NOT_THE_AUTHORS.contains(&folder))
 }
 
-/// Returns true for data that a lint inspects: tables of captions, and images that are so small that they are more
-/// often broken than not.
+/// Returns the number of bytes at the beginning of a file that the plan reads.
+pub fn bytes_wanted(path: &str) -> usize {
+    if lora::is_image(path) { IMAGE_HEAD } else { READ_AT_MOST }
+}
+
+/// Returns true for data that a lint inspects: tables, and images.
 fn is_data(path: &str, size: u64) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
-    let is_table = name.starts_with("metadata") && (name.ends_with(".csv") || name.ends_with(".jsonl"));
+    let is_captions = name.starts_with("metadata") && (name.ends_with(".csv") || name.ends_with(".jsonl"));
+    let is_table = is_captions || name.ends_with(".parquet");
     (is_table && size <= MAX_TABLE) || (size <= MAX_IMAGE && lora::is_image(name))
 }
 

@@ -1,6 +1,6 @@
 //! The choice of a commit's files that a plan is made of, bounded in number and size.
 
-use super::{CONFIG, READ_AT_MOST, SourceFile, wants};
+use super::{CONFIG, READ_AT_MOST, SourceFile, bytes_wanted, is_data, wants};
 use crate::lora;
 
 /// Maximum number of files that are read for training configs: a repository may have millions.
@@ -25,10 +25,14 @@ impl<F> Sources<F> {
             wants(path, size)
         };
         let mut chosen: Vec<F> = tree.into_iter().filter(is_wanted).collect();
-        // The file that decides everything is never among those that are left out.
+        // The file that decides everything is never among those that are left out, and of the images the small ones are
+        // those that may not suit a training.
         chosen.sort_by_key(|file| {
-            let (path, _) = facts(file);
-            (path != CONFIG, lora::is_image(path), !is_config(path))
+            let (path, size) = facts(file);
+            let is_image = lora::is_image(path);
+            // Tables come after configs, and files with command lines between them.
+            let rank = if is_data(path, size) { 2 } else { u8::from(!is_config(path)) };
+            (path != CONFIG, is_image, rank, if is_image { size } else { 0 })
         });
         chosen.truncate(MAX_FILES);
         let mut bytes = 0;
@@ -43,7 +47,11 @@ impl<F> Sources<F> {
 
     /// Returns the files with their contents. `texts` holds those of the readable files, in their order.
     pub fn with_texts(self, texts: Vec<Vec<u8>>, path: impl Fn(F) -> String) -> Vec<SourceFile> {
-        let read = self.readable.into_iter().zip(texts).map(|(file, text)| SourceFile { path: path(file), text });
+        let read = self.readable.into_iter().zip(texts).map(|(file, mut text)| {
+            let path = path(file);
+            text.truncate(bytes_wanted(&path));
+            SourceFile { path, text }
+        });
         let unread = self.too_large.into_iter().map(|path| SourceFile { path, text: vec![b' '; READ_AT_MOST] });
         read.chain(unread).collect()
     }
@@ -70,6 +78,16 @@ mod tests {
             .with_texts(vec![b"a".to_vec(), b"b".to_vec(), b"s".to_vec(), b"c".to_vec()], |(path, _)| path.to_owned());
         let files: Vec<_> = files.iter().map(|file| (file.path.as_str(), file.text.as_slice())).collect();
         assert_eq!(files, [(CONFIG, &b"a"[..]), ("b.yaml", b"b"), ("a.sh", b"s"), ("a.png", b"c")]);
+    }
+
+    #[test]
+    fn configs_come_before_tables_and_small_images_before_large_ones() {
+        let tree = [("a.png", 900_000), ("b.png", 90), ("c.parquet", 10), ("d.yaml", 10), ("e.parquet", 2_000_000)];
+        let sources = chosen(tree);
+        assert_eq!(sources.readable.iter().map(|(path, _)| *path).collect::<String>(), "d.yamlc.parquetb.pnga.png");
+        let texts = vec![vec![0; 10], vec![0; 10], vec![0; 90], vec![0; 900_000]];
+        let files = sources.with_texts(texts, |(path, _)| path.to_owned());
+        assert_eq!(files[3].text.len(), bytes_wanted("a.png"), "the beginning tells the size");
     }
 
     #[test]

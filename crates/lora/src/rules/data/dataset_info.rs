@@ -4,6 +4,7 @@ use crate::Finding;
 use crate::domain::{Rule, Severity};
 use crate::read::Format;
 use crate::repository::normal;
+use crate::rules::data::columns::{self, Fault};
 use crate::rules::{Config, Map, finding};
 use crate::tree::{Entry, Node};
 
@@ -123,18 +124,64 @@ impl Sets<'_, '_> {
             }
             _ => {}
         }
-        faults.extend(self.file(set).map(|what| (Severity::Warning, what)));
+        if let Some((name, path)) = self.file(set) {
+            if self.config.repository.has(&path) {
+                faults.extend(self.columns(set, &path));
+            } else {
+                let folder = self.info.strip_suffix("/dataset_info.json").unwrap_or_default();
+                faults.push((Severity::Warning, format!("names the file {name}, which is not in {folder}")));
+            }
+        }
         faults
     }
 
-    /// Reports a file that is not in the folder of the data sets. Hubs and scripts come first.
-    fn file(&self, set: &Entry) -> Option<String> {
+    /// Reports columns that LLaMA-Factory would look up in a Parquet file in vain.
+    fn columns(&self, set: &Entry, path: &str) -> Option<(Severity, String)> {
+        let footer = match columns::footer(self.config.repository, path)? {
+            Ok(footer) => footer,
+            Err(Fault { severity, what, .. }) => {
+                return Some((severity, format!("names the file {path}, which {what}")));
+            }
+        };
+        let given = get(&set.node, "columns").map(|entry| &entry.node);
+        let named = |key: &str, usual: Option<&'static str>| match given {
+            Some(given) => get(given, key).and_then(|entry| entry.node.text()).map(str::to_owned),
+            None => usual.map(str::to_owned),
+        };
+        let formatting = get(&set.node, "formatting").and_then(|entry| entry.node.text()).unwrap_or("alpaca");
+        let is_chat = formatting != "alpaca";
+        let ranking = get(&set.node, "ranking").is_some_and(|entry| entry.node.is_true());
+        let mut wanted: Vec<Option<String>> =
+            ["images", "videos", "audios", "kto_tag"].iter().map(|key| named(key, None)).collect();
+        if formatting != "openai" {
+            wanted.extend(["system", "tools"].map(|key| named(key, None)));
+        }
+        if is_chat {
+            wanted.push(named("messages", Some("conversations")));
+        } else {
+            wanted.extend([
+                named("prompt", Some("instruction")),
+                named("query", Some("input")),
+                named("history", None),
+            ]);
+        }
+        if ranking {
+            wanted.extend([named("chosen", None), named("rejected", None)]);
+        } else if !is_chat {
+            wanted.push(named("response", Some("output")));
+        }
+        let lacking = columns::lacking(&footer, wanted.iter().flatten().map(String::as_str))?;
+        let advice = if given.is_some() { "correct the names under columns" } else { "name them under columns" };
+        Some((Severity::Error, format!("names {path}, which lacks {lacking}: LLaMA-Factory stops, so {advice}")))
+    }
+
+    /// Returns the file of a data set, as it is named and as its path from the root. Hubs and scripts come first.
+    fn file<'s>(&self, set: &'s Entry) -> Option<(&'s str, String)> {
         let elsewhere = ["hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name"];
         let name = get(&set.node, "file_name").filter(|_| elsewhere.iter().all(|key| get(&set.node, key).is_none()))?;
         let name = name.node.text()?;
         let folder = self.info.strip_suffix("/dataset_info.json")?;
-        let path = normal(&format!("{folder}/{name}"))?;
-        (!self.config.repository.has(&path)).then(|| format!("names the file {name}, which is not in {folder}"))
+        Some((name, normal(&format!("{folder}/{name}"))?))
     }
 }
 

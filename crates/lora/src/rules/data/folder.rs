@@ -1,5 +1,7 @@
 //! A folder with images and captions.
 
+use super::columns::LFS;
+use super::image_size::Size;
 use super::look::{Look, has_repeats, is_hidden, is_image_to_people};
 use super::{listed, path_of};
 use crate::domain::{Rule, Severity};
@@ -9,7 +11,7 @@ use crate::yaml::Mark;
 use crate::{Finding, Repository};
 
 /// The magic bytes of the image formats, with their offsets.
-const BEGINS: [(usize, &[u8]); 8] = [
+const BEGINS: [(usize, &[u8]); 11] = [
     (0, b"\x89PNG\r\n\x1a\n"),
     (0, b"\xff\xd8\xff"),
     (8, b"WEBP"),
@@ -18,9 +20,10 @@ const BEGINS: [(usize, &[u8]); 8] = [
     (4, b"ftyp"),
     (0, b"\xff\x0a"),
     (0, b"\0\0\0\x0cJXL "),
+    (0, b"\0\0\0\x0cjP  "),
+    (0, b"II*\0"),
+    (0, b"MM\0*"),
 ];
-/// The first bytes of a Git LFS pointer file.
-const LFS: &[u8] = b"version https://git-lfs";
 
 /// A folder that a config names.
 pub(super) struct Folder<'a> {
@@ -51,11 +54,17 @@ impl<'a> Folder<'a> {
         is_there.then_some(Self { repository, look, path, at: entry.node.at, key, images, hidden, others })
     }
 
-    fn finding(&self, rule: Rule, severity: Severity, message: String) -> Finding {
+    pub(super) fn finding(&self, rule: Rule, severity: Severity, message: String) -> Finding {
         finding(rule, severity, message, self.at, self.key.clone())
     }
 
-    /// Finds images that cannot be opened. Only small files were read, and broken images are small.
+    /// Returns the sizes of the images, as far as the beginnings of their files tell them, by their paths below the folder.
+    pub(super) fn sizes(&self) -> Vec<(&'a str, Size)> {
+        let of = |path: &'a str| Some((&path[self.path.len() + 1..], Size::of(self.repository.text(path)?)?));
+        self.images.iter().copied().filter_map(of).collect()
+    }
+
+    /// Finds images that cannot be opened, by the beginnings of their files.
     pub(super) fn broken_images(&self) -> Vec<Finding> {
         let read = || self.images.iter().filter_map(|path| Some((*path, self.repository.text(path)?)));
         let is_lfs = |text: &[u8]| text.starts_with(LFS);

@@ -1,11 +1,16 @@
 //! Rules on data sets in the repository: images without captions and captions without images, tables that lack columns,
-//! files that are not images, folders in which the trainer finds none. Data that the job itself downloads is unknown
-//! here, so nothing is reported about it.
+//! files that are not images, images too small or too long for the resolution, folders in which the trainer finds no
+//! image. Data that the job itself downloads is unknown here, so nothing is reported about it.
 
+mod columns;
 mod dataset_info;
+mod fate;
 mod folder;
+mod image_size;
 mod look;
 mod musubi;
+mod parquet;
+mod resolution;
 mod table;
 
 use std::cell::OnceCell;
@@ -18,6 +23,7 @@ use crate::{Dialect, Finding};
 use folder::Folder;
 pub use look::is_image;
 use look::{AI_TOOLKIT, IMAGE_FOLDER, Look, SD_SCRIPTS, SD_SCRIPTS_SETS, SIMPLETUNER};
+use resolution::Sizes;
 
 /// The maximum number of names in a message.
 const NAMED: usize = 3;
@@ -40,7 +46,8 @@ pub(super) fn data(config: &Config<'_>) -> Vec<Finding> {
             let sets = config.maps_at("config.process.datasets");
             sets.flat_map(|map| {
                 let extension = map.text("caption_ext").unwrap_or("txt");
-                let named = Named { map, key: "folder_path", extension, all: false };
+                let sizes = resolution::of_ai_toolkit(map);
+                let named = Named { map, key: "folder_path", extension, all: false, sizes };
                 named.check(config, &AI_TOOLKIT)
             })
             .collect()
@@ -49,6 +56,7 @@ pub(super) fn data(config: &Config<'_>) -> Vec<Finding> {
             let local = root().filter(|map| map.text("type").is_none_or(|kind| kind == "local"));
             local.flat_map(|map| of_data_loader(config, map)).collect()
         }
+        Dialect::Axolotl => columns::of_axolotl(config),
         Dialect::LlamaFactory => root().flat_map(|map| dataset_info::check(config, map)).collect(),
         _ => Vec::new(),
     }
@@ -61,6 +69,8 @@ struct Named<'c, 'a> {
     extension: &'c str,
     /// True when a folder without any caption is a mistake, too.
     all: bool,
+    /// The sizes of images that suit the config, if it tells them.
+    sizes: Option<Sizes>,
 }
 
 impl Named<'_, '_> {
@@ -72,6 +82,7 @@ impl Named<'_, '_> {
         }
         let mut findings = folder.broken_images();
         findings.extend(folder.captions(self.extension, self.all));
+        findings.extend(self.sizes.iter().flat_map(|sizes| sizes.check(&folder)));
         findings
     }
 }
@@ -83,17 +94,20 @@ fn of_arguments(config: &Config<'_>, map: &Map<'_>) -> Vec<Finding> {
     // The web UI writes `.txt` if its user changes nothing, and leaves an empty text out.
     let usual = if is_gui && map.get("caption_extension").is_none() { ".txt" } else { ".caption" };
     let extension = map.text("caption_extension").unwrap_or(usual);
-    let named = Named { map, key: "train_data_dir", extension, all: false };
+    let resolution = if is_gui { "max_resolution" } else { "resolution" };
+    // The web UI does not enlarge images if its user changes nothing.
+    let is_known = !is_gui || map.get("bucket_no_upscale").is_some();
+    let sizes = resolution::of_sd_scripts(|key| map.get(key), resolution).filter(|_| is_known);
+    let named = Named { map, key: "train_data_dir", extension, all: false, sizes };
     named.check(config, &SD_SCRIPTS)
 }
 
 /// Checks the folders of a data-set file of sd-scripts. A value of a subset may stand in its data set, in `[general]`, or
 /// in the arguments that name the file.
 fn subsets(config: &Config<'_>) -> Vec<Finding> {
-    let get = |node: &'_ Node, key: &str| -> Option<String> {
-        node.entries().iter().find(|entry| entry.key == key).and_then(|entry| entry.node.text()).map(str::to_owned)
-    };
-    let root = |key: &str| config.root.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.node);
+    let get = |node: &Node, key: &str| find(node, key).and_then(|entry| entry.node.text()).map(str::to_owned);
+    let root = |key: &str| find(config.root, key).map(|entry| &entry.node);
+    let never_enlarged = config.arguments_enable("bucket_no_upscale");
     let general = root("general");
     let arguments = OnceCell::new();
     let of_arguments = || arguments.get_or_init(|| config.arguments("caption_extension")).clone();
@@ -111,24 +125,34 @@ fn subsets(config: &Config<'_>) -> Vec<Finding> {
                 let extension = inherited(map, "caption_extension").or_else(of_arguments);
                 let extension = extension.as_deref().unwrap_or(".caption");
                 let all = inherited(map, "class_tokens").is_none();
-                findings.extend(Named { map, key: "image_dir", extension, all }.check(config, &SD_SCRIPTS_SETS));
+                let sizes =
+                    resolution::of_sd_scripts(|key| find(set, key).or_else(|| find(general?, key)), "resolution");
+                let sizes = sizes.filter(|_| !never_enlarged);
+                let named = Named { map, key: "image_dir", extension, all, sizes };
+                findings.extend(named.check(config, &SD_SCRIPTS_SETS));
             }
         }
     }
     findings
 }
 
-/// Checks a folder of SimpleTuner's data loader, which reads hidden files and most hidden folders, too.
+/// Checks a data set of SimpleTuner's data loader, which reads hidden files and most hidden folders, too.
 fn of_data_loader(config: &Config<'_>, map: &Map<'_>) -> Vec<Finding> {
-    let Some(entry) = map.get("instance_data_dir") else { return Vec::new() };
+    let mut findings: Vec<Finding> = columns::of_simpletuner(config, map).into_iter().collect();
+    let Some(entry) = map.get("instance_data_dir") else { return findings };
     let key = map.path_of("instance_data_dir");
-    let Some(folder) = Folder::named(config, entry, key, &SIMPLETUNER) else { return Vec::new() };
-    let mut findings: Vec<Finding> = folder.hidden_images().into_iter().collect();
+    let Some(folder) = Folder::named(config, entry, key, &SIMPLETUNER) else { return findings };
+    findings.extend(folder.hidden_images());
     if map.text("caption_strategy") == Some("textfile") {
         findings.extend(folder.captions("txt", true));
     }
     findings.extend(folder.broken_images());
+    findings.extend(resolution::of_simpletuner(map).iter().flat_map(|sizes| sizes.check(&folder)));
     findings
+}
+
+fn find<'a>(node: &'a Node, key: &str) -> Option<&'a Entry> {
+    node.entries().iter().find(|entry| entry.key == key)
 }
 
 /// Returns the folder that an entry names, as its path from the root.
@@ -142,3 +166,6 @@ fn listed(names: &[&str]) -> String {
     let more = names.len().saturating_sub(NAMED);
     named.join(", ") + if more > 0 { format!(" and {more} more") } else { String::new() }.as_str()
 }
+
+#[cfg(test)]
+mod tests;

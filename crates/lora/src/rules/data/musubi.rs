@@ -66,7 +66,7 @@ fn of_folder(
     let mut findings = Vec::new();
     // With several targets, only the first of them has a caption.
     if !set.is_true("multiple_target") {
-        findings = Named { map: set, key, extension, all: true }.check(config, look);
+        findings = Named { map: set, key, extension, all: true, sizes: None }.check(config, look);
     }
     let folder = Folder::named(config, entry, set.path_of(key), look);
     findings.extend(folder.and_then(|folder| without_control(config, set, &folder)));

@@ -1,9 +1,11 @@
-//! Tables of captions: `metadata.csv` and `metadata.jsonl`. As in the library `datasets`, the names in a table are
+//! Tables of captions: `metadata.csv`, `metadata.jsonl` and `metadata.parquet`. As in the library `datasets`, the names in a table are
 //! relative to the table's own folder.
 
 use std::collections::BTreeSet;
 
+use super::columns::{self, Fault};
 use super::folder::Folder;
+use super::parquet::Footer;
 use super::{IMAGE_FOLDER, listed, path_of};
 use crate::Finding;
 use crate::domain::{Rule, Severity};
@@ -47,7 +49,7 @@ struct Rows {
 impl<'a> Table<'a> {
     fn named(config: &Config<'a>, entry: &'a Entry) -> Option<Self> {
         let path = path_of(entry)?;
-        let is_table = path.ends_with(".csv") || path.ends_with(".jsonl");
+        let is_table = [".csv", ".jsonl", ".parquet"].iter().any(|end| path.ends_with(end));
         let text = config.repository.text(&path).filter(|_| is_table)?;
         Some(Self { path, text, entry })
     }
@@ -57,11 +59,44 @@ impl<'a> Table<'a> {
     }
 
     fn check(&self, config: &Config<'_>, folder: &Folder<'_>) -> Vec<Finding> {
+        if let Some(read) = columns::footer(config.repository, &self.path) {
+            return self.parquet(read, folder).into_iter().collect();
+        }
         let rows = if self.path.ends_with(".csv") { self.csv() } else { self.json_lines() };
         match rows {
             Ok(rows) => self.names(config, folder, &rows),
             Err(finding) => vec![finding],
         }
+    }
+
+    /// Checks what the end of a Parquet file tells: its columns, and the number of its rows.
+    fn parquet(&self, read: Result<Footer, Fault>, folder: &Folder<'_>) -> Option<Finding> {
+        let path = &self.path;
+        let footer = match read {
+            Ok(footer) => footer,
+            Err(Fault { rule, severity, what }) => return Some(self.tell(rule, severity, format!("{path} {what}"))),
+        };
+        let has = |names: &[&str]| footer.columns.iter().any(|column| names.contains(&column.to_lowercase().as_str()));
+        if !has(&FILE_COLUMNS) || !has(&TEXT_COLUMNS) {
+            let columns: Vec<&str> = footer.columns.iter().map(String::as_str).collect();
+            let message = format!(
+                "{path} has no column for files and one for captions; its columns are {}: name two of them file_name and \
+                 prompt, for example",
+                listed(&columns)
+            );
+            return Some(self.tell(Rule::DataColumns, Severity::Warning, message));
+        }
+        let (rows, images) = (footer.rows, folder.images.len());
+        if rows == 0 {
+            let message = format!("{path} is empty: add a row for each image");
+            return Some(self.tell(Rule::DataColumns, Severity::Error, message));
+        }
+        let bare = u64::try_from(images).ok()?.checked_sub(rows).filter(|bare| *bare > 0)?;
+        let message = format!(
+            "{path} has {rows} rows for {images} images in {}: at least {bare} images have none, so add one for each",
+            folder.path
+        );
+        Some(self.tell(Rule::DataCaptions, Severity::Warning, message))
     }
 
     fn csv(&self) -> Result<Rows, Finding> {
