@@ -5,8 +5,9 @@ use crate::lora;
 
 /// Maximum number of files that are read for training configs: a repository may have millions.
 const MAX_FILES: usize = 2000;
-/// Maximum number of bytes of these files together.
+/// Maximum number of bytes of these files together, and of the images among them. Git reads each image as a whole.
 const MAX_BYTES: u64 = 32 << 20;
+const MAX_IMAGE_BYTES: u64 = 8 << 20;
 
 /// The files of a commit that a plan wants to see, each as its tree lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,10 +36,13 @@ impl<F> Sources<F> {
             (path != CONFIG, is_image, rank, if is_image { size } else { 0 })
         });
         chosen.truncate(MAX_FILES);
-        let mut bytes = 0;
+        let (mut bytes, mut of_images) = (0, 0);
         chosen.retain(|file| {
-            bytes += facts(file).1.min(READ_AT_MOST as u64);
-            bytes <= MAX_BYTES
+            let (path, size) = facts(file);
+            let size = size.min(READ_AT_MOST as u64);
+            bytes += size;
+            of_images += if lora::is_image(path) { size } else { 0 };
+            bytes <= MAX_BYTES && of_images <= MAX_IMAGE_BYTES
         });
         let (readable, too_large): (Vec<F>, Vec<F>) =
             chosen.into_iter().partition(|file| facts(file).1 < READ_AT_MOST as u64);
@@ -106,5 +110,8 @@ mod tests {
         let size = 100_000;
         let few = chosen(many(size)).readable;
         assert_eq!((few.len() as u64, few[0].0), (1 + (MAX_BYTES - 5) / size, CONFIG));
+        let images: Vec<String> = (0..100).map(|n| format!("{n}.png")).collect();
+        let few = chosen(images.iter().map(|name| (name.as_str(), 1 << 19)).chain([("a.yaml", 5)])).readable;
+        assert_eq!((few.len(), few[0].0), (17, "a.yaml"), "8 MiB of images");
     }
 }

@@ -58,8 +58,11 @@ pub(super) fn of_axolotl(config: &Config<'_>) -> Vec<Finding> {
         .collect()
 }
 
-/// Returns the columns without which axolotl stops at a data set; none for types whose rows are formed otherwise.
+/// Returns the columns without which axolotl stops at a data set; none for rows that are formed otherwise.
 fn wanted_by_axolotl<'a>(set: &Map<'a>) -> Vec<&'a str> {
+    if set.gives("input_format") || set.gives("input_transform") {
+        return Vec::new();
+    }
     match set.text("type") {
         Some("alpaca") => vec!["instruction", "output"],
         Some("completion") => vec![set.text("field").unwrap_or("text")],

@@ -184,6 +184,7 @@ fn axolotl_and_simpletuner_look_their_columns_up_in_a_parquet_file() {
     for sound in [
         "    type: alpaca\n",
         "    type: chat_template\n",
+        "    type: chat_template\n    field_messages: x\n    input_transform: mine.transform\n",
         "    type: completion\n    field: output\n",
         "    type: sharegpt\n",
         "    type: {field_instruction: other}\n",
