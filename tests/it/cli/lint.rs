@@ -126,7 +126,7 @@ fn images_that_do_not_suit_the_resolution_are_told_by_their_beginnings() {
                   output_dir = \"out\"\nmax_train_epochs = 3\ncaption_extension = \".txt\"\nresolution = 512\n";
     // A GIF of 32x32 pixels, one of 512x512, and a text, all larger than the beginnings that are read.
     let [small, large, text] =
-        ["GIF89a \0 \0", "GIF89a\0\x02\0\x02", "<html>"].map(|begin| begin.to_owned() + &"x".repeat(100_000));
+        ["GIF89a \0 \0", "GIF89a\0\x02\0\x02", "<html>"].map(|begin| format!("{begin}{}", "x".repeat(100_000)));
     let images = [("data/9_ink/1.bmp", &small), ("data/9_ink/2.bmp", &large), ("data/9_ink/3.bmp", &text)];
     let captions = ["data/9_ink/1.txt", "data/9_ink/2.txt", "data/9_ink/3.txt"].map(|path| (path, "ink"));
     let files: Vec<(&str, &str)> = images.iter().map(|(path, bytes)| (*path, bytes.as_str())).chain(captions).collect();
