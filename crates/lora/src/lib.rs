@@ -148,7 +148,7 @@ fn of_dialect(
 fn config_in_list(format: read::Format, root: &Node) -> Option<(Dialect, Vec<Finding>, Option<String>)> {
     let [item] = root.items() else { return None };
     let dialect = Dialect::of(format, item)?;
-    let message = "the config is an item of a list, but the trainer wants a map: remove the outer brackets".to_owned();
+    let message = "the trainer stops at a config in a list: remove the outer brackets".to_owned();
     let finding = Finding::new(Rule::WrongType, Severity::Error, message, Some(root.at));
     Some((dialect, vec![finding], None))
 }

@@ -147,7 +147,7 @@ fn files_are_looked_for_where_the_repository_has_their_folder() {
     };
     assert_eq!(
         findings("x.yaml", &GOOD.replace("./data", "./data/b")),
-        ["missing-file: train_data_dir names b, which is not in data: add it, or correct the path"]
+        ["missing-file: train.py finds no b in data, which train_data_dir names: add it, or correct the path"]
     );
     for there in ["./data/a", "data/a/../a/", "elsewhere/b", "/data/b"] {
         assert_eq!(findings("x.yaml", &GOOD.replace("./data", there)), Vec::<String>::new(), "{there}");
@@ -156,7 +156,7 @@ fn files_are_looked_for_where_the_repository_has_their_folder() {
     assert_eq!(
         findings("x.yaml", factory),
         [
-            "missing-file: the data set yours is not defined in data/dataset_info.json: add it there, or correct the name"
+            "missing-file: LLaMA-Factory stops, because data/dataset_info.json has no data set yours: add it there, or correct the name"
         ]
     );
 }
@@ -208,7 +208,7 @@ fn what_is_no_image_is_told() {
     let found = in_data("a.yaml", FLAT, &files);
     assert_eq!(found.iter().map(|it| it.0.as_str()).collect::<Vec<_>>(), ["data-lfs", "data-images", "data-images"]);
     assert!(found[0].1.contains("1 of 4 images in data are Git LFS pointers: a.png"), "{found:?}");
-    assert!(found[1].1.contains("empty: b.png") && found[2].1.contains("not images: c.png"), "{found:?}");
+    assert!(found[1].1.contains("that are empty: b.png") && found[2].1.contains("not images: c.png"), "{found:?}");
 }
 
 #[test]
@@ -226,8 +226,8 @@ fn captions_beside_images_have_the_extension_that_the_trainer_wants() {
     let found = of(args, &["data/10_ink/a.png", "data/10_ink/a.txt"]);
     assert!(found.len() == 1 && found[0].1.contains("set the key for the captions' extension to .txt"), "{found:?}");
     let found = of(&with_txt, &["data/10_ink/a.png", "data/10_ink/a.txt", "data/10_ink/b.png", "data/10_ink/c.txt"]);
-    assert!(found[0].1.contains("1 of 2 images in data have no caption in a .txt file: 10_ink/b.png"), "{found:?}");
-    assert!(found[1].1.contains("1 captions in data have no image: 10_ink/c"), "{found:?}");
+    assert!(found[0].1.contains("no .txt caption for 1 of 2 images in data: 10_ink/b.png"), "{found:?}");
+    assert!(found[1].1.contains("as 1 in data: 10_ink/c"), "{found:?}");
     let found = of(&with_txt, &["data/a.png", "data/a.txt"]);
     assert!(found.len() == 1 && found[0].0 == "data-folders", "{found:?}");
     // Data that the job itself downloads is not known.

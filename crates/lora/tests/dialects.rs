@@ -90,7 +90,7 @@ fn the_data_of_musubi_is_looked_up_as_it_does() {
     let right = [("data/images/1.png", IMAGE), ("data/images/1.txt", "x")];
     assert_eq!(of(&right, ""), Vec::<String>::new());
     let bare = [right[0], right[1], ("data/images/2.png", IMAGE)];
-    assert!(of(&bare, "")[0].contains("1 of 2 images in data/images have no caption"));
+    assert!(of(&bare, "")[0].contains("caption for 1 of 2 images in data/images"));
     assert!(of(&[("data/images/a/1.png", IMAGE)], "")[0].contains("finds no image"));
     let control = "control_directory = \"data/control\"\n";
     let with = |name| [right[0], right[1], (name, IMAGE)];

@@ -2,15 +2,18 @@
 
 use serde_json::{Value, json};
 
-use crate::domain::{Problem, Severity};
+use super::rules::Explanation;
+use super::scope::Checked;
+use crate::domain::{Problem, Rule, Severity};
 
 /// Builds a log in SARIF 2.1.0.
-pub(super) fn sarif(problems: &[&Problem]) -> Value {
-    let mut rules: Vec<&str> = problems.iter().map(|problem| problem.rule.as_str()).collect();
-    rules.sort_unstable();
+pub(super) fn sarif(checked: &[Checked]) -> Value {
+    let problems = || checked.iter().flat_map(|file| file.problems.iter().map(move |problem| (file, problem)));
+    let mut rules: Vec<Rule> = problems().filter_map(|(_, problem)| Rule::named(&problem.rule)).collect();
+    rules.sort_unstable_by_key(|rule| rule.name());
     rules.dedup();
-    let rules: Vec<Value> = rules.iter().map(|rule| json!({ "id": rule })).collect();
-    let results: Vec<Value> = problems.iter().map(|problem| result(problem)).collect();
+    let rules: Vec<Value> = rules.into_iter().map(rule).collect();
+    let results: Vec<Value> = problems().map(|(file, problem)| result(file, problem)).collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -22,22 +25,50 @@ pub(super) fn sarif(problems: &[&Problem]) -> Value {
     })
 }
 
-fn result(problem: &Problem) -> Value {
+fn rule(rule: Rule) -> Value {
+    let Explanation { summary, text, .. } = Explanation::of(rule);
+    let summary = summary.replace('\n', " ");
+    json!({
+        "id": rule.name(),
+        "shortDescription": {"text": summary},
+        "help": {"text": format!("{summary}\n\n{text}"), "markdown": format!("{summary}\n\n{text}")},
+    })
+}
+
+fn result(file: &Checked, problem: &Problem) -> Value {
     let level = match problem.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
         Severity::Info => "note",
     };
-    let mut place = json!({"artifactLocation": {"uri": uri(problem.file.as_deref().unwrap_or_default())}});
+    let artifact = json!({"uri": uri(problem.file.as_deref().unwrap_or_default())});
+    let mut place = json!({"artifactLocation": artifact});
     if let Some(line) = problem.line {
         place["region"] = json!({"startLine": line, "startColumn": problem.column.unwrap_or(1)});
     }
-    json!({
+    let mut result = json!({
         "ruleId": problem.rule,
         "level": level,
         "message": {"text": problem.message},
         "locations": [{"physicalLocation": place}],
-    })
+    });
+    if let Some(fix) = &problem.fix {
+        let (start, end) = (position(&file.text, fix.start), position(&file.text, fix.end));
+        let region = json!({"startLine": start.0, "startColumn": start.1, "endLine": end.0, "endColumn": end.1});
+        let replacement = json!({"deletedRegion": region, "insertedContent": {"text": fix.replacement}});
+        result["fixes"] = json!([{
+            "description": {"text": problem.message},
+            "artifactChanges": [{"artifactLocation": artifact, "replacements": [replacement]}],
+        }]);
+    }
+    result
+}
+
+/// Returns the line and the column of a byte, from 1.
+fn position(text: &[u8], at: usize) -> (usize, usize) {
+    let before = String::from_utf8_lossy(text.get(..at).unwrap_or(text));
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
+    (before.matches('\n').count() + 1, column + 1)
 }
 
 /// Encodes a path as a relative URI reference.

@@ -46,6 +46,10 @@ fn missing(config: &Config<'_>, map: &Map<'_>, entry: &Entry) -> Option<Finding>
     if config.repository.has(&path) || !config.repository.has(folder) {
         return None;
     }
-    let message = format!("{} names {name}, which is not in {folder}: add it, or correct the path", entry.name());
+    let message = format!(
+        "{} finds no {name} in {folder}, which {} names: add it, or correct the path",
+        config.dialect.trainer(),
+        entry.name()
+    );
     Some(finding(Rule::MissingFile, Severity::Warning, message, entry.node.at, map.path_of(entry.name())))
 }

@@ -32,20 +32,21 @@ fn fault<'a>(key: &str, node: &'a Node) -> Option<(&'a Node, String)> {
             let is_pattern = |text: &str| text.contains(['*', '^', '$', '|', '(', '+', '\\', '[']);
             let item = items.iter().find(|item| item.text().is_some_and(is_pattern))?;
             let message = format!(
-                "the items of {key} are names, not patterns, so {} matches no module: write one string, which is a \
-                 pattern",
+                "PEFT takes the items of {key} as names, and no module is called {}: write one text, which is a pattern",
                 item.text()?
             );
             Some((item, message))
         }
         Value::Text { text, .. } if text.is_empty() || SHORTHANDS.contains(&text.as_str()) => None,
-        Value::Text { text, .. } if text.contains(',') && !text.contains(['(', '[', '{']) => {
-            Some((node, format!("{key} is one pattern, and no module is called {text}: write a list of names")))
-        }
+        Value::Text { text, .. } if text.contains(',') && !text.contains(['(', '[', '{']) => Some((
+            node,
+            format!("PEFT takes {key} as one pattern, and no module is called {text}: write a list of names"),
+        )),
         // A pattern has to match the whole name, which has dots: only a pattern with `.*` or the like does.
         Value::Text { text, .. } if !text.contains(['*', '+', '?', '(', '[', '|', '\\', '.', '^', '$']) => {
-            let message =
-                format!("{key} is one pattern, which has to match the whole name of a module: write [{text}]");
+            let message = format!(
+                "PEFT takes {key} as one pattern, which has to match the whole name of a module: write [{text}]"
+            );
             Some((node, message))
         }
         _ => None,

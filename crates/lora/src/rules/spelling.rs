@@ -110,8 +110,12 @@ fn misspelled(config: &Config<'_>, map: &Map<'_>, key: &str, meant: &str, mode: 
 /// Returns the mend of a misspelled key, if only one key can be meant, which is not given yet.
 fn mend(map: &Map<'_>, entry: &Entry, known: &Section) -> Option<Mend> {
     let key = entry.name();
-    let meant =
-        only_near(&snake_case(key), known.keys().map(String::as_str)).filter(|meant| map.get(meant).is_none())?;
+    let stands_for = |key: &str| only_near(&snake_case(key), known.keys().map(String::as_str));
+    let meant = stands_for(key).filter(|meant| map.get(meant).is_none())?;
+    let unknown = map.entries.iter().map(|entry| entry.name()).filter(|other| !known.contains_key(*other));
+    if unknown.take(MAX_COMPARED).filter(|other| stands_for(other) == Some(meant)).count() > 1 {
+        return None;
+    }
     let dashes = &entry.key[..entry.key.len() - key.len()];
     Some(Mend::word(&entry.key, &format!("{dashes}{meant}")))
 }

@@ -37,7 +37,10 @@ pub(super) fn private_path(config: &Config<'_>) -> Vec<Finding> {
             return None;
         }
         let key = entry.map_or("a value", Entry::name);
-        let message = format!("{key} names a folder that exists on one machine only: make the path relative");
+        let message = format!(
+            "{} finds nothing at this {key}, which exists on one machine only: make the path relative",
+            config.dialect.trainer()
+        );
         Some(finding(Rule::PrivatePath, Severity::Error, message, node.at, key.to_owned()))
     })
 }
@@ -49,7 +52,9 @@ pub(super) fn secret(config: &Config<'_>) -> Vec<Finding> {
         if !secret::is_secret(key, text) {
             return None;
         }
-        let message = format!("{key} holds a secret: revoke it, and give it to the job as an encrypted variable");
+        let message = format!(
+            "everyone can read the secret in {key}: revoke it, and give it to the job as an encrypted variable"
+        );
         Some(finding(Rule::Secret, Severity::Error, message, node.at, key.to_owned()))
     })
 }

@@ -32,8 +32,8 @@ fn of_data_set(set: &Node) -> Vec<Finding> {
         }
         if telling == "metadata_file" && of_kind.len() < subsets.len() {
             let other = subsets.iter().find(|subset| get(subset, telling).is_none()).map_or(set.at, |subset| subset.at);
-            let message = "subsets with metadata_file and without it are in one data set, at which sd-scripts stops: \
-                           write a [[datasets]] for each kind"
+            let message = "sd-scripts stops at a data set that has subsets with metadata_file and without it: write a \
+                           [[datasets]] for each kind"
                 .to_owned();
             findings.push(finding(
                 Rule::ConflictingKeys,
@@ -48,7 +48,7 @@ fn of_data_set(set: &Node) -> Vec<Finding> {
         let places = of_kind.into_iter().map(|subset| (subset, "datasets.subsets"));
         for (map, path) in places.chain(is_whole.then_some((set, "datasets"))).filter(|_| is_whole) {
             for entry in refused.iter().filter_map(|key| get(map, key)) {
-                let message = format!("{} is a key that sd-scripts refuses beside {telling}: remove it", entry.key);
+                let message = format!("sd-scripts stops at {} beside {telling}: remove it", entry.key);
                 let key = format!("{path}.{}", entry.key);
                 findings.push(finding(Rule::ConflictingKeys, Severity::Error, message, entry.at, key));
             }
@@ -88,7 +88,8 @@ fn limit<'a>(map: &Map<'a>, general: Option<&Map<'a>>) -> Option<Finding> {
         let entries = [Some(resolution), other];
         // An entry of the data set itself is nearer to what its author wrote last.
         let last = entries.into_iter().flatten().max_by_key(|entry| entry.at)?;
-        let message = format!("{name} is {limit}, {words} than the resolution of {side}: sd-scripts stops");
+        let message =
+            format!("sd-scripts stops, because {name} is {limit}, {words} than the resolution of {side}: change one");
         // A limit that is not written may be given on the command line.
         let severity = if other.is_some() { Severity::Error } else { Severity::Warning };
         Some(finding(Rule::ConflictingKeys, severity, message, last.at, map.path_of(last.name())))
@@ -140,7 +141,10 @@ fn pairs(map: &Map<'_>) -> Vec<Finding> {
     });
     wrong
         .map(|(entry, item)| {
-            let message = format!("the items of {} must be texts such as \"conv_dim=4\": sd-scripts stops", entry.key);
+            let message = format!(
+                "sd-scripts stops at an item of {} without a `=`: write texts such as \"conv_dim=4\"",
+                entry.key
+            );
             finding(Rule::Refused, Severity::Error, message, item.at, map.path_of(&entry.key))
         })
         .collect()
@@ -153,7 +157,7 @@ fn two_numbers(map: &Map<'_>, key: &str) -> Option<Finding> {
     let fits = |item: &Node| matches!(item.value, Value::Number { whole, .. } if whole == wants_whole);
     let items = entry.node.items();
     let words = if wants_whole { "whole numbers" } else { "numbers with a dot" };
-    let message = format!("{key} must be two {words} in a list: sd-scripts stops");
+    let message = format!("sd-scripts stops at this {key}: write two {words} in a list");
     (items.len() != 2 || !items.iter().all(fits))
         .then(|| finding(Rule::Refused, Severity::Error, message, entry.node.at, map.path_of(key)))
 }
@@ -163,7 +167,7 @@ fn resolution(map: &Map<'_>) -> Option<Finding> {
     let text = entry.node.text().filter(|text| !text.is_empty() && !text.contains(['$', '{', '<']))?;
     let sides: Option<Vec<u32>> = text.split(',').map(|side| side.trim().parse().ok()).collect();
     let is_right = sides.is_some_and(|sides| sides.len() <= 2 && sides.iter().all(|side| *side > 0));
-    let message = "resolution must be one or two whole numbers, such as \"512,768\": sd-scripts stops".to_owned();
+    let message = "sd-scripts stops at this resolution: write one or two whole numbers, such as \"512,768\"".to_owned();
     (!is_right).then(|| finding(Rule::Refused, Severity::Error, message, entry.node.at, map.path_of("resolution")))
 }
 
@@ -172,7 +176,9 @@ fn crop_range(map: &Map<'_>) -> Option<Finding> {
     let text = entry.node.text().filter(|text| !text.is_empty())?;
     let ends: Option<Vec<f64>> = text.split(',').map(|end| end.trim().parse().ok()).collect();
     let is_right = ends.is_some_and(|ends| matches!(ends[..], [low, high] if low <= high));
-    let message = "face_crop_aug_range must be two numbers, the smaller one first, such as \"2.0,4.0\"".to_owned();
+    let message =
+        "sd-scripts stops at this face_crop_aug_range: write two numbers, the smaller one first, as in \"2.0,4.0\""
+            .to_owned();
     (!is_right)
         .then(|| finding(Rule::Refused, Severity::Error, message, entry.node.at, map.path_of("face_crop_aug_range")))
 }

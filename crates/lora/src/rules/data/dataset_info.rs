@@ -63,12 +63,18 @@ impl Sets<'_, '_> {
         let info = &self.info;
         let tell = |rule, severity, message| finding(rule, severity, message, entry.node.at, entry.name().to_owned());
         let Some(set) = get(&self.root, name) else {
-            let message = format!("the data set {name} is not defined in {info}: add it there, or correct the name");
+            let message = format!(
+                "LLaMA-Factory stops, because {info} has no data set {name}: add it there, or correct the name"
+            );
             return vec![tell(Rule::MissingFile, Severity::Error, message)];
         };
         let mut findings = Vec::new();
         let mut say = |severity, what: String| {
-            findings.push(tell(Rule::DataColumns, severity, format!("the data set {name} in {info} {what}")));
+            findings.push(tell(
+                Rule::DataColumns,
+                severity,
+                format!("LLaMA-Factory reads {info}, where the data set {name} {what}"),
+            ));
         };
         for (place, keys, known) in [
             ("", &set.node, &KEYS[..]),

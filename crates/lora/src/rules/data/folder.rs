@@ -71,6 +71,7 @@ impl<'a> Folder<'a> {
         let named = |is: &dyn Fn(&[u8]) -> bool| -> Vec<&str> {
             read().filter(|(_, text)| is(text)).map(|(path, _)| &path[self.path.len() + 1..]).collect()
         };
+        let trainer = self.look.trainer;
         let mut findings = Vec::new();
         let pointers = named(&is_lfs);
         if !pointers.is_empty() {
@@ -86,13 +87,20 @@ impl<'a> Folder<'a> {
         }
         let empty = named(&|text| text.is_empty());
         if !empty.is_empty() {
-            let message = format!("in {} these images are empty: {}; add them again", self.path, listed(&empty));
+            let message = format!(
+                "{trainer} cannot open images in {} that are empty: {}; add them again",
+                self.path,
+                listed(&empty)
+            );
             findings.push(self.finding(Rule::DataImages, Severity::Error, message));
         }
         let other = named(&|text| !text.is_empty() && !is_lfs(text) && !begins_like_an_image(text));
         if !other.is_empty() {
-            let message =
-                format!("in {} these files are not images: {}; replace or remove them", self.path, listed(&other));
+            let message = format!(
+                "{trainer} cannot open files in {} that are not images: {}; replace them",
+                self.path,
+                listed(&other)
+            );
             findings.push(self.finding(Rule::DataImages, Severity::Error, message));
         }
         findings
@@ -119,19 +127,20 @@ impl<'a> Folder<'a> {
         let bare: Vec<&str> =
             self.images.iter().copied().filter(|path| !has(&captioned, stem(path))).map(name).collect();
         let lone: Vec<&str> = stems_of_captions.into_iter().filter(|stem| !has(&pictured, stem)).map(name).collect();
+        let trainer = self.look.trainer;
         let mut findings = Vec::new();
         let other = ["txt", "caption"].into_iter().filter(|other| *other != extension);
         let other = other.into_iter().find(|other| files.iter().any(|path| path.ends_with(&format!(".{other}"))));
         if let Some(other) = other.filter(|_| bare.len() == self.images.len()) {
             let message = format!(
-                "no {noun} in {} has a caption in a .{extension} file, but there are .{other} files: set the key for \
+                "{trainer} finds no caption in a .{extension} file in {}, but there are .{other} files: set the key for \
                  the captions' extension to .{other}",
                 self.path
             );
             findings.push(self.finding(Rule::DataCaptions, Severity::Warning, message));
         } else if !bare.is_empty() && (all || bare.len() < self.images.len()) {
             let message = format!(
-                "{} of {} {noun}s in {} have no caption in a .{extension} file: {}; write one next to each",
+                "{trainer} finds no .{extension} caption for {} of {} {noun}s in {}: {}; write one next to each",
                 bare.len(),
                 self.images.len(),
                 self.path,
@@ -141,7 +150,7 @@ impl<'a> Folder<'a> {
         }
         if !lone.is_empty() {
             let message = format!(
-                "{} captions in {} have no {noun}: {}; remove them, or add the {noun}s",
+                "{trainer} reads no caption without its {noun}, as {} in {}: {}; remove them, or add the {noun}s",
                 lone.len(),
                 self.path,
                 listed(&lone)
