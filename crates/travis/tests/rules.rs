@@ -9,7 +9,8 @@ use trainyard_travis::plan::{CONFIG, Commit, Settings, SourceFile, plan, wanted_
 use trainyard_travis::travis::import::{Found, Imports, Source};
 
 /// Rules without a wrong example: those about sizes, and those about bytes that a page cannot show.
-const UNSHOWN: [Rule; 9] = [
+const UNSHOWN: [Rule; 10] = [
+    Rule::DeprecatedValue,
     Rule::NotUtf8,
     Rule::ByteOrderMark,
     Rule::DataSizes,
