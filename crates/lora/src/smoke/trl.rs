@@ -1,5 +1,5 @@
-//! Smoke jobs for trl's commands. Configs with the same keys as the derived ones were run with trl 1.16.0 and
-//! transformers 5 for sft, dpo and kto: three steps, and weights.
+//! Smoke jobs for trl's commands. Derived configs of sft, dpo, kto and reward were run with trl 1.16.0 and transformers 5:
+//! three steps, and weights.
 
 use serde_json::{Value as Json, json};
 
