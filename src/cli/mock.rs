@@ -23,9 +23,9 @@ pub(super) struct Arguments {
 }
 
 fn kinds() -> impl TypedValueParser<Value = Kind> {
-    let names = Kind::ALL.map(|kind| PossibleValue::new(kind.name()).help(kind.about()));
-    let named = |name: String| Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or("there is no such kind");
-    PossibleValuesParser::new(names).try_map(named)
+    let names = Kind::all().map(|kind| PossibleValue::new(kind.name()).help(kind.about()));
+    let named = |name: String| Kind::all().find(|kind| kind.name() == name).ok_or("there is no such kind");
+    PossibleValuesParser::new(names.collect::<Vec<_>>()).try_map(named)
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {

@@ -15,6 +15,8 @@ fn what_is_made_is_told_and_there() {
     let folder = tempfile::tempdir().unwrap();
     for (kind, path, size) in [
         ("stable-diffusion", "unet/diffusion_pytorch_model.safetensors", "1.2 MiB"),
+        ("sdxl", "text_encoder_2/model.safetensors", "1.2 MiB"),
+        ("flux", "tokenizer_2/tokenizer.json", "KiB"),
         ("llama", "tokenizer.json", "KiB"),
         ("file", "model.safetensors", "192 B"),
         ("images", "1_smoke/image_01.png", "B"),
@@ -43,6 +45,6 @@ fn what_is_there_stays_as_it_is() {
 #[test]
 fn an_unknown_kind_is_told_with_the_known_ones() {
     let folder = tempfile::tempdir().unwrap();
-    let (code, _, err) = said("flux", folder.path());
+    let (code, _, err) = said("flux2", folder.path());
     assert!(code == Some(2) && err.contains("stable-diffusion") && err.contains("llama"), "{err}");
 }

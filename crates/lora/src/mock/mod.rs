@@ -3,18 +3,17 @@
 //! Everything is generated: the weights are random numbers, the texts and images are our own. So it requires no
 //! download and no licence. The same call returns the same bytes.
 
-mod clip;
 mod images;
-mod llama;
-mod stable_diffusion;
+mod model;
 mod tensors;
 mod texts;
+mod tokenizer;
 
-pub(super) use clip::tokenizer;
+pub use model::Model;
+
 pub(super) use images::{IMAGES, captioned, indexed, name};
-pub(super) use llama::llama;
-pub(super) use stable_diffusion::{GROUPS, WIDTH, stable_diffusion};
 pub(super) use texts::{Row, conversation, lines};
+pub(super) use tokenizer::{clip, t5};
 
 /// A file to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,17 +34,16 @@ impl File {
 
     /// Moves the file into a folder.
     pub(super) fn below(self, folder: &str) -> Self {
-        Self { path: format!("{folder}/{}", self.path), ..self }
+        let path = if folder.is_empty() { self.path } else { format!("{folder}/{}", self.path) };
+        Self { path, ..self }
     }
 }
 
 /// The kinds of mocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A diffusers folder.
-    StableDiffusion,
-    /// A transformers folder.
-    Llama,
+    /// A folder of diffusers or transformers.
+    Model(Model),
     /// A placeholder file of weights.
     File,
     /// Images with captions.
@@ -58,13 +56,15 @@ pub enum Kind {
 const SIDE: u32 = 128;
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::StableDiffusion, Self::Llama, Self::File, Self::Images, Self::Text];
+    /// Returns all kinds.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Model::ALL.into_iter().map(Self::Model).chain([Self::File, Self::Images, Self::Text])
+    }
 
     /// Returns the name for the command line.
     pub fn name(self) -> &'static str {
         match self {
-            Self::StableDiffusion => "stable-diffusion",
-            Self::Llama => "llama",
+            Self::Model(model) => model.name(),
             Self::File => "file",
             Self::Images => "images",
             Self::Text => "text",
@@ -72,25 +72,26 @@ impl Kind {
     }
 
     /// Returns a description.
-    pub fn about(self) -> &'static str {
+    pub fn about(self) -> String {
         match self {
-            Self::StableDiffusion => {
-                "a Stable Diffusion 1.5 with the usual layers and a tiny width, as a diffusers folder"
+            Self::Model(model) => model.about(),
+            Self::File => {
+                "model.safetensors with one tensor, for trainers that only check that their model exists".to_owned()
             }
-            Self::Llama => "a Llama with two layers, tokenizer and chat template, as a transformers folder",
-            Self::File => "model.safetensors with one tensor, for trainers that only check that their model exists",
             Self::Images => {
                 "a few images with captions as .txt, .caption and metadata.csv, also as kohya's N_name folder"
+                    .to_owned()
             }
-            Self::Text => "a few texts as JSON lines: instructions, plain texts, chats, preferences; dataset_info.json",
+            Self::Text => {
+                "a few texts as JSON lines: instructions, plain texts, chats, preferences; dataset_info.json".to_owned()
+            }
         }
     }
 
     /// Returns the files of this kind.
     pub fn files(self) -> Vec<File> {
         match self {
-            Self::StableDiffusion => stable_diffusion(),
-            Self::Llama => llama(&[]),
+            Self::Model(model) => model.files(&[]),
             Self::File => vec![placeholder("model.safetensors")],
             Self::Images => {
                 let in_folder = captioned(SIDE).into_iter().map(|file| file.below("1_smoke"));
@@ -104,7 +105,9 @@ impl Kind {
 /// Returns a valid file of weights with a single number, for trainers that only check that the file exists.
 pub(super) fn placeholder(path: &str) -> File {
     let mut weights = tensors::Weights::new();
-    weights.norm("placeholder", 1);
+    for name in ["placeholder.weight", "placeholder.bias"] {
+        weights.add_like(name, &[1]);
+    }
     File::new(path, weights.written())
 }
 

@@ -17,37 +17,17 @@ impl Weights {
         Self { header, data: Vec::new(), random: Random(0) }
     }
 
-    /// Adds a linear layer. Its numbers are as large as PyTorch's initial ones.
-    pub(super) fn linear(&mut self, name: &str, inputs: usize, outputs: usize) {
-        self.matrix(name, inputs, outputs);
-        self.filled(&format!("{name}.bias"), &[outputs], 0.0);
-    }
-
-    /// Adds a linear layer without a bias.
-    pub(super) fn matrix(&mut self, name: &str, inputs: usize, outputs: usize) {
-        self.random(&format!("{name}.weight"), &[outputs, inputs], inputs);
-    }
-
-    /// Adds a convolution with a square kernel.
-    pub(super) fn conv(&mut self, name: &str, inputs: usize, outputs: usize, kernel: usize) {
-        self.random(&format!("{name}.weight"), &[outputs, inputs, kernel, kernel], inputs * kernel * kernel);
-        self.filled(&format!("{name}.bias"), &[outputs], 0.0);
-    }
-
-    /// Adds an embedding: a vector for each token or position.
-    pub(super) fn embedding(&mut self, name: &str, words: usize, width: usize) {
-        self.random(&format!("{name}.weight"), &[words, width], 1);
-    }
-
-    /// Adds a norm with weight and bias that initially changes nothing.
-    pub(super) fn norm(&mut self, name: &str, width: usize) {
-        self.scale(name, width);
-        self.filled(&format!("{name}.bias"), &[width], 0.0);
-    }
-
-    /// Adds a norm without a bias.
-    pub(super) fn scale(&mut self, name: &str, width: usize) {
-        self.filled(&format!("{name}.weight"), &[width], 1.0);
+    /// Adds a tensor. The name and the shape show its kind: biases are 0, the scales of norms are 1, and all others are
+    /// random numbers as large as PyTorch's initial ones.
+    pub(super) fn add_like(&mut self, name: &str, shape: &[usize]) {
+        let inputs: usize = shape.iter().skip(1).product();
+        if name.ends_with("bias") && shape.len() == 1 {
+            self.filled(name, shape, 0.0);
+        } else if inputs == 1 {
+            self.filled(name, shape, 1.0);
+        } else {
+            self.random(name, shape, inputs);
+        }
     }
 
     fn random(&mut self, name: &str, shape: &[usize], inputs: usize) {

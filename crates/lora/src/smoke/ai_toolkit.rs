@@ -1,14 +1,13 @@
-//! Smoke jobs for ai-toolkit with Stable Diffusion 1; there are no mock models for other architectures. Written by
-//! reading the source at 27a03a9, and not run: ai-toolkit is not a package.
+//! Smoke jobs for ai-toolkit. Written by reading the source at 27a03a9. No derived config has trained with it yet.
 
 use super::draft::{Draft, Part};
 use super::lora_scripts::{RANK, plain_optimizer};
-use super::{Unfit, Work, shortened};
-use crate::mock;
+use super::{Unfit, Work, family, shortened};
+use crate::mock::{self, Model};
 
 pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
-    check(&mut work.draft)?;
-    let model = work.add("model", mock::stable_diffusion());
+    let family = check(&mut work.draft)?;
+    let model = work.model(family);
     let data = work.add("data", mock::captioned(work.ask.resolution));
     let output = work.output();
     let (steps, side) = (work.ask.steps, work.ask.resolution);
@@ -49,42 +48,44 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     Ok(format!("python {} {{config}}", work.script("run.py")?))
 }
 
+/// The models that the derived config can use.
+const KNOWN: [Model; 6] =
+    [Model::StableDiffusion, Model::Sdxl, Model::StableDiffusion3, Model::Flux, Model::QwenImage, Model::Wan];
 /// Keys that name the kind of a model, apart from `arch`.
 const KINDS: [(&str, &str); 10] = [
-    ("is_flux", "FLUX"),
-    ("is_xl", "Stable Diffusion XL"),
+    ("is_flux", "flux"),
+    ("is_xl", "sdxl"),
     ("is_ssd", "SSD"),
     ("is_vega", "Vega"),
     ("is_v2", "Stable Diffusion 2"),
-    ("is_v3", "Stable Diffusion 3"),
+    ("is_v3", "sd3"),
     ("is_pixart", "PixArt"),
     ("is_pixart_sigma", "PixArt Sigma"),
     ("is_auraflow", "AuraFlow"),
     ("is_lumina2", "Lumina 2"),
 ];
 
-/// Checks that the config is a single training of a model for which there is a mock.
-fn check(draft: &mut Draft) -> Result<(), Unfit> {
+/// Checks that the config is a single training of a model for which there is a mock, and returns that model.
+fn check(draft: &mut Draft) -> Result<Model, Unfit> {
     let job = shortened(draft.root().text("job").unwrap_or_default());
     if !["extension", "train"].contains(&job.as_str()) {
         return Err(Unfit::NotRun(format!("a config with job: {job} trains nothing")));
     }
-    let (mut trainers, mut models, mut other) = (Vec::new(), 0, None);
+    let (mut trainers, mut models) = (Vec::new(), Vec::new());
     draft.each("config.process", |process| trainers.extend(process.text("type").map(str::to_owned)));
     draft.each("config.process.model", |model| {
-        models += 1;
         let kind = KINDS.iter().find(|(key, _)| model.is_true(key)).map(|(_, kind)| *kind);
-        let arch = model.text("arch").filter(|arch| !["sd1", "sd15"].contains(arch));
-        other = other.take().or(arch.or(kind).map(shortened));
+        models.push(model.text("arch").or(kind).unwrap_or("sd1").to_owned());
     });
-    if let Some(other) = other {
-        return Err(Unfit::Cannot(format!("Trainyard has no mock base model for {other}: only Stable Diffusion 1")));
-    }
+    let model = match models.first() {
+        Some(name) => family::image(name).ok_or_else(|| family::unknown(name, &KNOWN))?,
+        None => Model::StableDiffusion,
+    };
     let is_known = |kind: &String| ["sd_trainer", "diffusion_trainer"].contains(&kind.as_str());
-    if models != 1 || trainers.len() != 1 || !trainers.iter().all(is_known) {
+    if models.len() != 1 || trainers.len() != 1 || !trainers.iter().all(is_known) {
         return Err(Unfit::Cannot("only a single process of the type sd_trainer can be tried".to_owned()));
     }
-    Ok(())
+    Ok(model)
 }
 
 fn train(part: &mut Part<'_>, steps: u32) {

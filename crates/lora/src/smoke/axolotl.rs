@@ -1,12 +1,13 @@
 //! Smoke jobs for axolotl. Written by reading the source at 067b021, whose schema the derived configs satisfy. Most of
 //! axolotl's own examples, derived, were run with release 0.5.2 on PyTorch 1.13: three steps, and weights in which
-//! every module has learned something.
+//! every module has learned something. On 2026-11-29 derived configs with LoRA and DoRA for a Llama trained with release
+//! 0.19.0 on PyTorch 2.11.
 
 use serde_json::{Map, Value as Json, json};
 
 use super::draft::Part;
 use super::lora_scripts::{RANK, plain_optimizer};
-use super::{Unfit, Work, llm};
+use super::{Unfit, Work, family, llm};
 use crate::mock::{self, Row};
 use crate::tree::{Node, Value};
 
@@ -21,10 +22,11 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     if let Some(rl @ ("grpo" | "gdpo" | "ebft")) = root.text("rl") {
         return Err(Unfit::Cannot(format!("Trainyard has no dummy data for rl: {rl}, whose rewards are code")));
     }
+    let family = family::language(&[root.text("base_model"), root.text("model_type"), root.text("chat_template")]);
     let words: Vec<String> =
         ["special_tokens", "tokens", "eot_tokens"].iter().flat_map(|key| texts(root.get(key))).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let model = work.add("model", mock::llama(&words));
+    let model = work.add("model", family.files(&words));
     data(work)?;
     let (steps, output, prepared) = (work.ask.steps, work.output(), work.path("prepared"));
     let mut root = work.draft.root();

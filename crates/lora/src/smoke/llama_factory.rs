@@ -1,11 +1,12 @@
 //! Smoke jobs for LLaMA-Factory. Derived configs of all supported stages were run with release 0.9.1 on PyTorch 1.13:
-//! three steps, and weights in which every module has learned something.
+//! three steps, and weights in which every module has learned something. On 2026-11-29 a derived config for a Llama
+//! trained with release 0.9.5 on PyTorch 2.11.
 
 use serde_json::{Value as Json, json};
 
 use super::draft::Part;
 use super::lora_scripts::{RANK, plain_optimizer};
-use super::{Unfit, Work, llm, shortened};
+use super::{Unfit, Work, family, llm, shortened};
 use crate::mock::{self, File, Row};
 
 /// The name of the dummy data set.
@@ -19,10 +20,11 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     if sees(&root) {
         return Err(Unfit::Cannot("Trainyard has no mock base model for images, video or audio".to_owned()));
     }
+    let family = family::language(&[root.text("model_name_or_path"), root.text("template")]);
     let (info, row) = data(root.text("stage").unwrap_or("sft"))?;
     work.files.push(mock::lines(&format!("data/{DATA}.jsonl"), row));
     work.files.push(File::json("data/dataset_info.json", &json!({DATA: info})));
-    let (model, data) = (work.add("model", mock::llama(&[])), work.path("data"));
+    let (model, data) = (work.model(family), work.path("data"));
     let (steps, output) = (work.ask.steps, work.output());
     let mut root = work.draft.root();
     root.set("model_name_or_path", model);

@@ -3,7 +3,7 @@
 //! something.
 
 use super::draft::Part;
-use super::{Unfit, Work};
+use super::{Unfit, Work, family};
 use crate::mock;
 
 /// The largest rank. The result of the training does not matter, only that the training works.
@@ -19,13 +19,17 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
         }
     };
     let (model, data, metadata) = if is_text {
-        let model = work.add("model", mock::llama(&[]));
+        let family = family::language(&[work.draft.root().text("base_model")]);
+        let model = work.model(family);
         let data = work.add("data", mock::Kind::Text.files());
         (model, data.clone(), format!("{data}/alpaca.jsonl"))
     } else {
         let model = match work.draft.root().text("base_model").and_then(checkpoint) {
             Some(name) => format!("{}/{name}", work.add("model", vec![mock::placeholder(&name)])),
-            None => work.add("model", mock::stable_diffusion()),
+            None => {
+                let family = family::image_named(work.draft.root().text("base_model").unwrap_or_default());
+                work.model(family)
+            }
         };
         let data = work.add("data", mock::indexed(work.ask.resolution));
         (model, data.clone(), format!("{data}/metadata.csv"))

@@ -8,6 +8,7 @@
 mod ai_toolkit;
 mod axolotl;
 mod draft;
+mod family;
 mod llama_factory;
 mod llm;
 mod lora_scripts;

@@ -1,19 +1,21 @@
-//! Smoke jobs for OneTrainer with Stable Diffusion 1; there are no mock models for other architectures. Written by
-//! reading the source at 23df383, and not run: OneTrainer is not a package.
+//! Smoke jobs for OneTrainer. Written by reading the source at 23df383. No derived config has trained with it yet.
 
 use serde_json::json;
 
 use super::draft::Part;
 use super::lora_scripts::{RANK, plain_optimizer};
-use super::{Unfit, Work, shortened};
-use crate::mock::{self, File};
+use super::{Unfit, Work, family};
+use crate::mock::{self, File, Model};
+
+/// The models that the derived config can use.
+const KNOWN: [Model; 5] = [Model::StableDiffusion, Model::Sdxl, Model::StableDiffusion3, Model::Flux, Model::QwenImage];
 
 pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
-    let kind = shortened(work.draft.root().text("model_type").unwrap_or("STABLE_DIFFUSION_15"));
-    if kind != "STABLE_DIFFUSION_15" {
-        return Err(Unfit::Cannot(format!("Trainyard has no mock base model for {kind}: only STABLE_DIFFUSION_15")));
-    }
-    let model = work.add("model", mock::stable_diffusion());
+    let root = work.draft.root();
+    let name = root.text("model_type").unwrap_or("STABLE_DIFFUSION_15");
+    let model = family::image(name).filter(|model| KNOWN.contains(model));
+    let model = model.ok_or_else(|| family::unknown(name, &KNOWN))?;
+    let model = work.model(model);
     let images = work.add("data", mock::captioned(work.ask.resolution));
     let concepts = json!([{
         "name": "smoke", "path": images, "enabled": true, "balancing": 1.0, "balancing_strategy": "REPEATS",
@@ -51,7 +53,9 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     root.rank("lora_rank", "lora_alpha", RANK);
     precision(&mut root);
     work.draft.each("optimizer", |optimizer| plain_optimizer(optimizer, "optimizer", "ADAMW"));
-    for part in ["unet", "text_encoder", "vae"] {
+    for part in
+        ["unet", "prior", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4", "vae"]
+    {
         work.draft.each(part, |part| {
             part.replace("weight_dtype", "FLOAT_32");
             part.remove(&["model_name"]);

@@ -1,41 +1,45 @@
-//! Smoke jobs for kohya's sd-scripts with Stable Diffusion 1 and 2; there are no mock models for other architectures.
+//! Smoke jobs for kohya's sd-scripts: `train_network.py` and its variants for SDXL, Stable Diffusion 3 and FLUX.
 //!
 //! Written from the source at 48d368f and from runs of it on another tiny model (resolution 64, 24 MB). The configs
-//! derived here were not run: the scripts were not available as a package where this was written. Only the start was
-//! tested, with scripts of ours in the same folders: `accelerate launch`, the constants that `narrow.py` changes, the
-//! tokenizer.
+//! derived here have not trained with it yet. Only the start was tested, with scripts of ours in the same folders:
+//! `accelerate launch`, the constants that `narrow.py` changes, the tokenizers.
 
 use super::draft::Part;
 use super::lora_scripts::{RANK, plain_optimizer};
 use super::sd_dataset::{self, IMAGES};
-use super::{Unfit, Work, shell_word};
-use crate::mock::{self, File};
+use super::{Unfit, Work, family, shell_word};
+use crate::mock::{self, File, Model};
 use crate::tree::Value;
 
-/// The tokenizers that the scripts load from the Hub, as folders of `tokenizer_cache_dir`.
-const TOKENIZERS: [&str; 2] = ["openai_clip-vit-large-patch14", "stabilityai_stable-diffusion-2"];
+/// The tokenizers of CLIP that the scripts load from the Hub, as folders of `tokenizer_cache_dir`.
+const CLIP: [&str; 3] =
+    ["openai_clip-vit-large-patch14", "stabilityai_stable-diffusion-2", "laion_CLIP-ViT-bigG-14-laion2B-39B-b160k"];
+/// The tokenizer of T5, likewise.
+const T5: &str = "google_t5-v1_1-xxl";
+/// The models that the derived config can use.
+const KNOWN: [Model; 4] = [Model::StableDiffusion, Model::Sdxl, Model::StableDiffusion3, Model::Flux];
+/// The program that makes the models of a script as narrow as the mock's.
+const NARROW: &str = include_str!("narrow.py");
+
 pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     let root = work.draft.root();
-    if let Some(other) = architecture(&root) {
-        return Err(Unfit::Cannot(format!(
-            "Trainyard has no mock base model for {other}: only Stable Diffusion 1 and 2"
-        )));
-    }
+    let family = architecture(&root)?;
     let data_config = root.text("dataset_config").map(str::to_owned);
     let wants_table = root.gives("in_json");
     let images = mock::captioned(work.ask.resolution).into_iter().map(|file| file.below(IMAGES));
     let data = work.add("data", images.collect());
-    let model = work.add("model", mock::stable_diffusion());
-    for tokenizer in TOKENIZERS {
-        work.add(&format!("tokenizers/{tokenizer}"), mock::tokenizer());
+    let model = work.model(family);
+    for tokenizer in CLIP {
+        work.add(&format!("tokenizers/{tokenizer}"), mock::clip());
     }
+    work.add(&format!("tokenizers/{T5}"), mock::t5());
     let sets = data_config.map(|path| sd_dataset::derive(work, &path)).transpose()?;
     let table = wants_table.then(|| sd_dataset::table(work));
     let (tokenizers, output) = (work.path("tokenizers"), work.output());
     let side = work.ask.resolution;
     let steps = work.ask.steps;
     let mut root = work.draft.root();
-    root.set("pretrained_model_name_or_path", model);
+    parts(&mut root, family, &model);
     root.set("tokenizer_cache_dir", tokenizers);
     root.remove(&["vae"]);
     match sets {
@@ -53,7 +57,7 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     root.set("max_train_steps", steps);
     cheap(&mut root);
     quiet(&mut root);
-    start(work)
+    start(work, family)
 }
 
 /// Changes the settings that cost time or memory.
@@ -109,50 +113,60 @@ fn quiet(root: &mut Part<'_>) {
     root.remove_beginning(&["huggingface_", "log_tracker_", "sample_every_n", "save_every_n", "save_last_n"]);
 }
 
-/// Returns the kind of the model if there is no mock of it. Only the config is available to determine the kind.
-fn architecture(root: &Part<'_>) -> Option<&'static str> {
-    let module = root.text("network_module").unwrap_or_default();
-    let model = root.text("pretrained_model_name_or_path").unwrap_or_default().to_lowercase();
-    let kinds: [(&str, &[&str], &[&str]); 6] = [
-        ("Anima", &["anima"], &["qwen3", "llm_adapter_path"]),
-        ("Lumina", &["lumina"], &["gemma2"]),
-        ("HunyuanImage", &["hunyuan"], &["byt5"]),
-        ("Stable Diffusion 3", &["sd3", "stable-diffusion-3"], &["clip_g"]),
-        ("FLUX", &["flux", "chroma"], &["ae", "clip_l", "t5xxl"]),
-        // Only the scripts for SDXL and newer ones know these keys.
-        ("Stable Diffusion XL", &["sdxl", "xl_base", "xl-base"], &["cache_text_encoder_outputs", "cond_emb_dim"]),
-    ];
-    let is = |(_, names, keys): &&(&str, &[&str], &[&str])| {
-        names.iter().any(|name| module.contains(name) || model.contains(name)) || keys.iter().any(|key| root.gives(key))
-    };
-    kinds.iter().find(is).map(|(kind, ..)| *kind)
+/// Sets the paths of the model. The newer scripts take its parts as single files.
+fn parts(root: &mut Part<'_>, family: Model, model: &str) {
+    let file = |part: &str| format!("{model}/{part}/model.safetensors");
+    let transformer = format!("{model}/transformer/diffusion_pytorch_model.safetensors");
+    match family {
+        Model::Flux => {
+            root.set("pretrained_model_name_or_path", transformer.clone());
+            root.set("clip_l", file("text_encoder"));
+            root.set("t5xxl", file("text_encoder_2"));
+            root.set("ae", transformer);
+        }
+        Model::StableDiffusion3 => {
+            root.set("pretrained_model_name_or_path", transformer);
+            root.set("clip_l", file("text_encoder"));
+            root.set("clip_g", file("text_encoder_2"));
+            root.set("t5xxl", file("text_encoder_3"));
+        }
+        _ => root.set("pretrained_model_name_or_path", model.to_owned()),
+    }
 }
 
-/// Returns the command, which starts the script through a program of ours that makes its U-Net as narrow as the mock
-/// model's.
-fn start(work: &mut Work<'_>) -> Result<String, Unfit> {
-    let script = work.script("train_network.py")?;
-    let (width, time, groups) = (mock::WIDTH, 4 * mock::WIDTH, mock::GROUPS);
-    let shim = format!(
-        "\
-\"\"\"Starts a script of sd-scripts with a U-Net as narrow as the mock model's: its widths are constants there.\"\"\"
-import os
-import runpy
-import sys
+/// Returns the mock model for the script of the config. Only the config is available to determine the script.
+fn architecture(root: &Part<'_>) -> Result<Model, Unfit> {
+    let module = root.text("network_module").unwrap_or_default();
+    let model = root.text("pretrained_model_name_or_path").unwrap_or_default().to_lowercase();
+    let kinds: [(Result<Model, &str>, &[&str], &[&str]); 7] = [
+        (Err("Chroma"), &["chroma"], &[]),
+        (Err("Anima"), &["anima"], &["qwen3", "llm_adapter_path"]),
+        (Err("Lumina"), &["lumina"], &["gemma2"]),
+        (Err("HunyuanImage"), &["hunyuan"], &["byt5"]),
+        (Ok(Model::StableDiffusion3), &["sd3", "stable-diffusion-3"], &["clip_g"]),
+        (Ok(Model::Flux), &["flux"], &["ae", "clip_l", "t5xxl"]),
+        // Only the scripts for SDXL and newer ones know these keys.
+        (Ok(Model::Sdxl), &["sdxl", "xl_base", "xl-base"], &["cache_text_encoder_outputs", "cond_emb_dim"]),
+    ];
+    let is = |(_, names, keys): &&(Result<Model, &str>, &[&str], &[&str])| {
+        names.iter().any(|name| module.contains(name) || model.contains(name)) || keys.iter().any(|key| root.gives(key))
+    };
+    match kinds.iter().find(is).map(|(kind, ..)| *kind) {
+        Some(Ok(model)) => Ok(model),
+        Some(Err(name)) => Err(family::unknown(name, &KNOWN)),
+        None => Ok(Model::StableDiffusion),
+    }
+}
 
-script = sys.argv[1]
-sys.argv = sys.argv[1:]
-sys.path[0] = os.path.dirname(os.path.abspath(script))
-from library import original_unet
-
-original_unet.BLOCK_OUT_CHANNELS = ({width}, {width}, {width}, {width})
-original_unet.TIMESTEP_INPUT_DIM = {width}
-original_unet.TIME_EMBED_DIM = {time}
-original_unet.NORM_GROUPS = original_unet.TRANSFORMER_NORM_NUM_GROUPS = {groups}
-runpy.run_path(script, run_name=\"__main__\")
-"
-    );
-    work.files.push(File::new("narrow.py", shim));
+/// Returns the command, which starts the script through [`NARROW`].
+fn start(work: &mut Work<'_>, family: Model) -> Result<String, Unfit> {
+    let script = work.script(match family {
+        Model::Sdxl => "sdxl_train_network.py",
+        Model::StableDiffusion3 => "sd3_train_network.py",
+        Model::Flux => "flux_train_network.py",
+        _ => "train_network.py",
+    })?;
+    work.files.push(File::new("narrow.py", NARROW));
     let launch = "accelerate launch --cpu --num_processes 1 --num_machines 1 --num_cpu_threads_per_process 1 \
                   --mixed_precision no --dynamo_backend no";
     let shim = shell_word(&work.path("narrow.py"));

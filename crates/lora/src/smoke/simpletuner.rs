@@ -1,19 +1,21 @@
-//! Smoke jobs for SimpleTuner with Stable Diffusion 1; there are no mock models for other architectures. Written by
-//! reading the source at bc8e6ab, and not run: it requires a newer PyTorch than was available.
+//! Smoke jobs for SimpleTuner. Written by reading the source at bc8e6ab. No derived config has trained with it yet.
 
 use serde_json::{Value as Json, json};
 
 use super::lora_scripts::{RANK, plain_optimizer};
-use super::{Unfit, Work, shortened};
-use crate::mock::{self, File};
+use super::{Unfit, Work, family};
+use crate::mock::{self, File, Model};
+
+/// The models that the derived config can use.
+const KNOWN: [Model; 6] =
+    [Model::StableDiffusion, Model::Sdxl, Model::StableDiffusion3, Model::Flux, Model::QwenImage, Model::Wan];
 
 pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
-    let family = shortened(work.draft.root().text("model_family").unwrap_or_default());
-    if family != "sd1x" {
-        return Err(Unfit::Cannot(format!("Trainyard has no mock base model for {family}: only Stable Diffusion 1")));
-    }
+    let root = work.draft.root();
+    let name = root.text("model_family").unwrap_or_default();
+    let family = family::image(name).ok_or_else(|| family::unknown(name, &KNOWN))?;
     let side = work.ask.resolution;
-    let model = work.add("model", mock::stable_diffusion());
+    let model = work.model(family);
     let backends = backends(work);
     work.files.push(File::json("backends.json", &backends));
     let (steps, output, backends) = (work.ask.steps, work.output(), work.path("backends.json"));

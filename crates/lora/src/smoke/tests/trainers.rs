@@ -84,6 +84,7 @@ seed = 1337
         smoke.command.ends_with("/narrow.py x/stable/train_network.py --config_file /home/travis/smoke/config.toml")
     );
     assert!(text(&smoke, "narrow.py").contains("BLOCK_OUT_CHANNELS = (16, 16, 16, 16)"));
+    assert!(smoke.files.iter().any(|file| file.path == "tokenizers/google_t5-v1_1-xxl/tokenizer.json"));
     assert!(smoke.files.iter().any(|file| file.path == "tokenizers/openai_clip-vit-large-patch14/vocab.json"));
     let changes = changes(&smoke);
     for told in ["wandb_api_key: [secret] → -", "dataset_config: datasets.subsets.num_repeats: 10 → 1"] {
@@ -111,18 +112,63 @@ fn data_sets_that_are_not_there_are_stood_in_for_and_broken_ones_are_told() {
 #[test]
 fn models_that_there_is_no_mock_of_are_told() {
     for (path, config, model) in [
-        ("a.toml", ARGUMENTS.replace("networks.lora", "networks.lora_flux"), "FLUX"),
-        ("a.toml", ARGUMENTS.replace("./sd.safetensors", "./sd_xl_base_1.0.safetensors"), "Stable Diffusion XL"),
-        ("a.json", "{\"model_family\": \"flux\"}".to_owned(), "flux"),
+        ("a.toml", ARGUMENTS.replace("networks.lora", "networks.lora_lumina"), "Lumina"),
+        ("a.json", "{\"model_family\": \"auraflow\"}".to_owned(), "auraflow"),
         ("a.json", "{\"training_method\": \"LORA\", \"model_type\": \"FLUX_2\"}".to_owned(), "FLUX_2"),
-        ("a.yaml", AI_TOOLKIT.replace("quantize: true", "is_flux: true"), "FLUX"),
+        ("a.yaml", AI_TOOLKIT.replace("quantize: true", "is_pixart: true"), "PixArt"),
+        ("a.yaml", AI_TOOLKIT.replace("quantize: true", "arch: wan22_14b"), "wan22_14b"),
     ] {
         match derived(path, &config) {
-            Err(Unfit::Cannot(why)) => assert!(why.contains(&format!("no mock base model for {model}")), "{why}"),
+            Err(Unfit::Cannot(why)) => {
+                assert!(why.contains(&format!("no mock base model for {model}: only ")), "{why}")
+            }
             other => panic!("{other:?}"),
         }
     }
     assert!(matches!(derived("a.json", "{\"LoRA_type\": \"Standard\"}"), Err(Unfit::Cannot(_))));
+}
+
+/// Returns the class of the mock model of a smoke job.
+fn class(smoke: &Smoke) -> String {
+    let path = ["model/model_index.json", "model/config.json"].into_iter();
+    let path = path.filter(|path| smoke.files.iter().any(|file| file.path == *path)).next().unwrap();
+    let json: serde_json::Value = serde_json::from_str(text(smoke, path)).unwrap();
+    json["_class_name"].as_str().or(json["architectures"][0].as_str()).unwrap().to_owned()
+}
+
+#[test]
+fn the_mock_model_is_of_the_family_that_the_config_trains() {
+    let toml = |module: &str, base: &str| ARGUMENTS.replace("networks.lora", module).replace("./sd.safetensors", base);
+    let tuner = |family: &str| format!("{{\"model_family\": \"{family}\", \"model_type\": \"lora\"}}");
+    let one = |kind: &str| format!("{{\"training_method\": \"LORA\", \"model_type\": \"{kind}\"}}");
+    let kit = |kind: &str| AI_TOOLKIT.replace("quantize: true", kind);
+    let axolotl = |base: &str| format!("base_model: {base}\ndatasets:\n  - {{path: a, type: alpaca}}\nadapter: lora\n");
+    let factory =
+        |base: &str| format!("model_name_or_path: {base}\nstage: sft\nfinetuning_type: lora\ntemplate: default\n");
+    for (path, config, expected) in [
+        ("a.toml", toml("networks.lora", "./sd.safetensors"), "StableDiffusionPipeline"),
+        ("a.toml", toml("networks.lora", "./sd_xl_base_1.0.safetensors"), "StableDiffusionXLPipeline"),
+        ("a.toml", toml("networks.lora_sd3", "./x.safetensors"), "StableDiffusion3Pipeline"),
+        ("a.toml", toml("networks.lora_flux", "./x.safetensors"), "FluxPipeline"),
+        ("a.json", tuner("sdxl"), "StableDiffusionXLPipeline"),
+        ("a.json", tuner("qwen_image"), "QwenImagePipeline"),
+        ("a.json", tuner("wan"), "WanPipeline"),
+        ("a.json", one("STABLE_DIFFUSION_35"), "StableDiffusion3Pipeline"),
+        ("a.json", one("FLUX_DEV_1"), "FluxPipeline"),
+        ("a.json", one("QWEN"), "QwenImagePipeline"),
+        ("a.yaml", kit("is_flux: true"), "FluxPipeline"),
+        ("a.yaml", kit("arch: \"wan21:14b\""), "WanPipeline"),
+        ("a.yaml", kit("arch: qwen_image"), "QwenImagePipeline"),
+        ("a.yaml", axolotl("mistralai/Mistral-7B-v0.1"), "MistralForCausalLM"),
+        ("a.yaml", axolotl("google/gemma-3-1b-it"), "Gemma3ForCausalLM"),
+        ("a.yaml", axolotl("./models/ours"), "LlamaForCausalLM"),
+        ("a.yaml", factory("Qwen/Qwen2.5-7B"), "Qwen2ForCausalLM"),
+        ("a.yaml", factory("Qwen/Qwen3-4B"), "Qwen3ForCausalLM"),
+        ("a.yaml", factory("google/gemma-2-9b"), "Gemma2ForCausalLM"),
+    ] {
+        let smoke = derived(path, &config).unwrap_or_else(|unfit| panic!("{unfit}: {config}"));
+        assert_eq!(class(&smoke), expected, "{config}");
+    }
 }
 
 const AI_TOOLKIT: &str = "\
