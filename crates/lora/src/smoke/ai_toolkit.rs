@@ -1,4 +1,5 @@
-//! Smoke jobs for ai-toolkit. Written by reading the source at 27a03a9. No derived config has trained with it yet.
+//! Smoke jobs for ai-toolkit. Written by reading the source at 27a03a9. On 2026-11-29 a derived config for
+//! Stable Diffusion 1 trained with it: three steps, and sound weights. The other models have not passed yet.
 
 use super::draft::{Draft, Part};
 use super::lora_scripts::{RANK, plain_optimizer};

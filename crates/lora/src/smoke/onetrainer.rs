@@ -26,6 +26,8 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     let epochs = work.ask.steps.div_ceil(mock::IMAGES.len() as u32);
     work.steps = epochs * mock::IMAGES.len() as u32;
     let (concepts, output, side) = (work.path("concepts.json"), work.output(), work.ask.resolution);
+    work.files.push(File::json("samples.json", &json!([])));
+    let samples = work.path("samples.json");
     let (workspace, cache, debug) = (work.path("workspace"), work.path("cache"), work.path("debug"));
     let mut root = work.draft.root();
     root.set("base_model_name", model);
@@ -34,7 +36,9 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     root.set("cache_dir", cache);
     root.set("debug_dir", debug);
     root.set("concept_file_name", concepts);
-    root.remove(&["concepts", "samples", "sample_definition_file_name", "secrets", "lora_model_name", "cloud"]);
+    // The file is read although no sample is asked for.
+    root.set("sample_definition_file_name", samples);
+    root.remove(&["concepts", "samples", "secrets", "lora_model_name", "cloud"]);
     root.set("epochs", epochs);
     root.set("batch_size", 1);
     root.replace("gradient_accumulation_steps", 1);

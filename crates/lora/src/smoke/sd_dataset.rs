@@ -2,7 +2,7 @@
 
 use serde_json::{Map, json};
 
-use super::draft::Draft;
+use super::draft::{Draft, Part};
 use super::{Unfit, Work, shortened};
 use crate::Dialect;
 use crate::mock::{self, File};
@@ -26,11 +26,13 @@ pub(super) fn derive(work: &mut Work<'_>, path: &str) -> Result<String, Unfit> {
         draft.each(place, |set| {
             set.replace("resolution", side);
             set.replace("batch_size", 1);
-            set.replace("enable_bucket", false);
             set.replace("num_repeats", 1);
             set.remove(&["validation_split", "validation_seed", "skip_image_resolution"]);
             if is_set {
                 set.set("resolution", side);
+                buckets(set, side);
+            } else {
+                set.remove(&["enable_bucket", "min_bucket_reso", "max_bucket_reso", "bucket_reso_steps"]);
             }
         });
     }
@@ -50,6 +52,14 @@ pub(super) fn derive(work: &mut Work<'_>, path: &str) -> Result<String, Unfit> {
     work.files.push(File::new(name.clone(), text));
     work.changes.extend(changes.into_iter().map(|change| change.within("dataset_config")));
     Ok(work.path(&name))
+}
+
+/// Turns buckets on: without them the trainer stops at an image that is not a square of this size.
+pub(super) fn buckets(part: &mut Part<'_>, side: u32) {
+    part.set("enable_bucket", true);
+    part.set("min_bucket_reso", 64);
+    part.set("max_bucket_reso", 2 * side);
+    part.remove(&["bucket_reso_steps"]);
 }
 
 fn read(work: &Work<'_>, path: &str) -> Result<(Format, Node), Unfit> {

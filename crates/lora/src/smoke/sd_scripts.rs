@@ -52,7 +52,7 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
         root.set("in_json", table);
     }
     root.set("resolution", format!("{side},{side}"));
-    root.replace("enable_bucket", false);
+    sd_dataset::buckets(&mut root, side);
     root.set("output_dir", output);
     root.set("max_train_steps", steps);
     cheap(&mut root);

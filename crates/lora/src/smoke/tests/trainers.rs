@@ -46,6 +46,9 @@ fn sd_scripts_starts_narrow_with_the_data_sets_that_it_names() {
     let smoke = derive("a.toml", ARGUMENTS.as_bytes(), &Ask::default(), &repository, FOLDER).unwrap();
     let expected = "\
 tokenizer_cache_dir = \"/home/travis/smoke/tokenizers\"
+enable_bucket = true
+min_bucket_reso = 64
+max_bucket_reso = 256
 max_train_steps = 3
 train_batch_size = 1
 max_data_loader_n_workers = 0
@@ -74,7 +77,8 @@ seed = 1337
     assert_eq!(text(&smoke, "config.toml"), expected);
     let images = "image_dir = \"/home/travis/smoke/data/1_smoke\"";
     let expected = format!(
-        "[general]\nshuffle_caption = true\n\n[[datasets]]\nresolution = 128\nbatch_size = 1\n\n\
+        "[general]\nshuffle_caption = true\n\n[[datasets]]\nresolution = 128\nbatch_size = 1\nenable_bucket = true\nmin_bucket_reso = 64\n\
+         max_bucket_reso = 256\n\n\
          [[datasets.subsets]]\n{images}\nnum_repeats = 1\n\n[[datasets.subsets]]\n{images}\n\
          metadata_file = \"/home/travis/smoke/data/captions.json\"\n"
     );
@@ -290,6 +294,8 @@ fn json_keeps_its_dashes_and_counts_epochs_where_it_has_no_steps() {
         (4, "python scripts/train.py --config-path /home/travis/smoke/config.json")
     );
     assert!(text(&smoke, "config.json").contains("\"optimizer\": \"ADAMW\""));
+    assert!(text(&smoke, "config.json").contains("/home/travis/smoke/samples.json"));
+    assert_eq!(text(&smoke, "samples.json"), "[]\n");
 }
 
 #[test]
