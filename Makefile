@@ -12,7 +12,7 @@ target = $(or $(CARGO_TARGET_DIR),target)
 certificates = $(if $(CA_CERTIFICATES),--ca-certificates $(CA_CERTIFICATES))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-faults image build demo check test bench faults docs clean
+.PHONY: help setup setup-test setup-faults image build demo check test bench faults trainers docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,12 @@ faults: setup-faults image ## Let things die at random moments, and check that n
 	cargo build --locked --bin trainyard --example faults
 	@$(target)/debug/examples/faults
 	TRAINYARD_TEST_BUILDS=1000000 scripts/with-postgres cargo test --locked --test it pipeline::indexes
+
+trainers: ## Run real trainers on mock models (TRAINERS: their sources, TRAINER_PYTHONS, ROWS)
+	@scripts/setup toolchain
+	cargo build --locked --bin trainyard
+	cargo build --locked -p trainyard-lora --example smoke
+	@scripts/trainers/run.py $(target)/debug/examples/smoke $(target)/debug/trainyard
 
 docs: ## Build the documents as one site
 	@scripts/setup docs
