@@ -20,8 +20,10 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     work.files.push(File::json("backends.json", &backends));
     let (steps, output, backends) = (work.ask.steps, work.output(), work.path("backends.json"));
     let mut root = work.draft.root();
+    // Some families take their VAE from another model, unless one is named.
+    root.set("pretrained_vae_model_name_or_path", model.clone());
     root.set("pretrained_model_name_or_path", model);
-    root.remove(&["model_flavour", "pretrained_vae_model_name_or_path", "pretrained_transformer_model_name_or_path"]);
+    root.remove(&["model_flavour", "pretrained_transformer_model_name_or_path"]);
     root.set("data_backend_config", backends);
     root.set("output_dir", output);
     root.set("max_train_steps", steps);

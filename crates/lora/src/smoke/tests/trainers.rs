@@ -134,8 +134,8 @@ fn models_that_there_is_no_mock_of_are_told() {
 
 /// Returns the class of the mock model of a smoke job.
 fn class(smoke: &Smoke) -> String {
-    let path = ["model/model_index.json", "model/config.json"].into_iter();
-    let path = path.filter(|path| smoke.files.iter().any(|file| file.path == *path)).next().unwrap();
+    let mut paths = ["model/model_index.json", "model/config.json"].into_iter();
+    let path = paths.find(|path| smoke.files.iter().any(|file| file.path == *path)).unwrap();
     let json: serde_json::Value = serde_json::from_str(text(smoke, path)).unwrap();
     json["_class_name"].as_str().or(json["architectures"][0].as_str()).unwrap().to_owned()
 }
