@@ -8,9 +8,9 @@ use crate::yaml::Mark;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mend {
     /// Another word: the quotes around it stay.
-    Word { old: String, new: String },
+    Word { old: Box<str>, new: Box<str> },
     /// A text in quotes becomes a number or a boolean.
-    Unquote { old: String, new: String },
+    Unquote { old: Box<str>, new: Box<str> },
     /// A number or a boolean becomes a text; of several words, the one that is written.
     Quote { words: Vec<String> },
     /// What should not be there is removed.
@@ -19,7 +19,7 @@ pub enum Mend {
 
 impl Mend {
     pub(super) fn word(old: &str, new: &str) -> Self {
-        Self::Word { old: old.to_owned(), new: new.to_owned() }
+        Self::Word { old: old.into(), new: new.into() }
     }
 
     /// Returns the edit of the text, for a finding at this place.
@@ -46,14 +46,14 @@ impl Mend {
             Self::Word { old, new } => {
                 let quote = rest.chars().next().filter(|c| ['"', '\''].contains(c));
                 let inner = quote.map_or(rest, |quote| &rest[quote.len_utf8()..]);
-                let end = inner.strip_prefix(old.as_str())?;
+                let end = inner.strip_prefix(&**old)?;
                 let is_whole = quote.map_or_else(|| ends(end), |quote| end.starts_with(quote));
                 let start = rest.len() - inner.len();
-                is_whole.then(|| edit(start, start + old.len(), new.clone()))
+                is_whole.then(|| edit(start, start + old.len(), new.to_string()))
             }
             Self::Unquote { old, new } => {
                 let is_there = |quote: &char| rest.starts_with(&format!("{quote}{old}{quote}"));
-                ['"', '\''].iter().any(|quote| is_there(quote)).then(|| edit(0, old.len() + 2, new.clone()))
+                ['"', '\''].iter().any(is_there).then(|| edit(0, old.len() + 2, new.to_string()))
             }
             Self::Quote { words } => {
                 let is_part = |c: char| c.is_ascii_alphanumeric() || "+-._".contains(c);
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn quotes_come_and_go() {
-        let number = Mend::Unquote { old: "8".to_owned(), new: "8".to_owned() };
+        let number = Mend::Unquote { old: "8".into(), new: "8".into() };
         assert_eq!(mended(&number, "a: '8' # x", 4).as_deref(), Some("a: 8 # x"));
         assert_eq!(mended(&number, "a: 8", 4), None);
         let no = Mend::Quote { words: vec!["no".to_owned()] };

@@ -26,8 +26,8 @@ impl Mark {
         let start = text.split_inclusive('\n').take(before).map(str::len).sum();
         let line = text.get(start..)?.split('\n').next()?;
         let column = self.column.checked_sub(1)? as usize;
-        let ends = line.char_indices().map(|(at, _)| at).chain(std::iter::once(line.len()));
-        Some(start + ends.skip(column).next()?)
+        let mut ends = line.char_indices().map(|(at, _)| at).chain(std::iter::once(line.len()));
+        Some(start + ends.nth(column)?)
     }
 }
 

@@ -185,8 +185,11 @@ impl<'c> Read<'c> {
         let is_known = !self.call.is_elsewhere && !place.is_page && !elsewhere.is_open && elsewhere.keys.is_empty();
         let repository = if is_known { place.repository } else { &unknown };
         let found = rules::check(place.path, dialect, &root, repository, elsewhere).0;
-        let is_parsed = !matches!(self.call.program.form, Form::ConfigAndKeys)
-            && !(self.call.program.form == Form::ConfigOrOptions && has_config);
+        let is_parsed = match self.call.program.form {
+            Form::ConfigAndKeys => false,
+            Form::ConfigOrOptions => !has_config,
+            _ => true,
+        };
         // click leaves the types to the config's model.
         let is_typed = is_parsed && !matches!(self.call.program.form, Form::ConfigAndOptions(_));
         // What a config itself lacks is reported there.

@@ -11,6 +11,9 @@ use crate::{Dialect, Finding, Mend};
 /// Maximum number of keys per map that are compared with the known keys.
 const MAX_COMPARED: usize = 100;
 
+/// Sections of a table with keys that the trainer knows in some files only.
+const OF_SOME_FILES: [&str; 2] = ["other scripts", "megatron"];
+
 /// Finds unknown keys. Most trainers ignore a key that they do not know, so a misspelled key means that the training
 /// silently uses a default.
 pub(super) fn unknown_key(config: &Config<'_>) -> Vec<Finding> {
@@ -68,7 +71,7 @@ fn misspelling(config: &Config<'_>, map: &Map<'_>, entry: &Entry, known: &Sectio
         let severity = if mode == Unknown::Open { Severity::Warning } else { Severity::Error };
         let found = say(rule, severity, misspelled(config, map, key, meant, mode))?;
         let is_sure = mode != Unknown::Open && !has_foreign_plugin || snake_case(key) == meant;
-        return Some(Finding { mend: mend(map, entry, known).filter(|_| is_sure), ..found });
+        return Some(Finding { mend: mend(config, map, entry, known).filter(|_| is_sure), ..found });
     }
     match mode {
         Unknown::Refused => {
@@ -108,10 +111,12 @@ fn misspelled(config: &Config<'_>, map: &Map<'_>, key: &str, meant: &str, mode: 
 }
 
 /// Returns the mend of a misspelled key, if only one key can be meant, which is not given yet.
-fn mend(map: &Map<'_>, entry: &Entry, known: &Section) -> Option<Mend> {
+fn mend(config: &Config<'_>, map: &Map<'_>, entry: &Entry, known: &Section) -> Option<Mend> {
     let key = entry.name();
-    let stands_for = |key: &str| only_near(&snake_case(key), known.keys().map(String::as_str));
-    let meant = stands_for(key).filter(|meant| map.get(meant).is_none())?;
+    let others = OF_SOME_FILES.iter().filter_map(|section| table(config.dialect).section(section));
+    let words: Vec<&str> = others.chain([known]).flat_map(Section::keys).map(String::as_str).collect();
+    let stands_for = |key: &str| only_near(&snake_case(key), words.iter().copied());
+    let meant = stands_for(key).filter(|meant| map.get(meant).is_none() && known.contains_key(*meant))?;
     let unknown = map.entries.iter().map(|entry| entry.name()).filter(|other| !known.contains_key(*other));
     if unknown.take(MAX_COMPARED).filter(|other| stands_for(other) == Some(meant)).count() > 1 {
         return None;
@@ -131,8 +136,8 @@ fn extra_keys(config: &Config<'_>) -> Option<&'static Section> {
     const MEGATRON: [&str; 4] =
         ["use_mca", "use_megatron_bridge", "tensor_model_parallel_size", "pipeline_model_parallel_size"];
     let (section, is_such): (_, fn(&Map<'_>) -> bool) = match config.dialect {
-        Dialect::SdScripts => ("other scripts", |map| !map.trains_network()),
-        Dialect::LlamaFactory => ("megatron", |map| MEGATRON.iter().any(|key| map.get(key).is_some())),
+        Dialect::SdScripts => (OF_SOME_FILES[0], |map| !map.trains_network()),
+        Dialect::LlamaFactory => (OF_SOME_FILES[1], |map| MEGATRON.iter().any(|key| map.get(key).is_some())),
         _ => return None,
     };
     table(config.dialect).section(section).filter(|_| config.maps_at("").all(is_such))

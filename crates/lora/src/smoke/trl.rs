@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::draft::Part;
 use super::lora_scripts::{RANK, plain_optimizer};
-use super::{Unfit, Work, llm};
+use super::{Unfit, Work, family, llm};
 use crate::Dialect;
 use crate::keys::table;
 use crate::mock::{self, Row};
@@ -22,7 +22,8 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     }
     let method = method(&root, work.ask.command.as_deref().unwrap_or_default());
     work.files.push(mock::lines("data/train.jsonl", form(method)));
-    let (model, data) = (work.add("model", mock::llama(&[])), work.path("data"));
+    let family = family::language(&[root.text("model_name_or_path")]);
+    let (model, data) = (work.model(family), work.path("data"));
     let (steps, output) = (work.ask.steps, work.output());
     let mut root = work.draft.root();
     root.set("model_name_or_path", model);

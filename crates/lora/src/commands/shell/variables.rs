@@ -145,7 +145,7 @@ impl Variables {
             let Some(part) = part else {
                 last.is_whole = false;
                 last.end.clear();
-                last.may_be_many |= loose && many || loose && !is_quoted;
+                last.may_be_many |= loose && (many || !is_quoted);
                 return Some(());
             };
             if !last.is_whole {

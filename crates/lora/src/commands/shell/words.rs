@@ -174,10 +174,9 @@ impl<'s> Words<'s> {
                         continue;
                     }
                     self.at += 1;
-                    match self.take() {
-                        Some(c) => word.push(c.encode_utf8(&mut [0; 4]), true),
-                        // The shell drops it at the end of a script.
-                        None => {}
+                    // The shell drops it at the end of a script.
+                    if let Some(c) = self.take() {
+                        word.push(c.encode_utf8(&mut [0; 4]), true);
                     }
                 }
                 '\'' => {

@@ -44,7 +44,7 @@ pub(super) fn of_word(node: &Node, spec: &Spec) -> Option<Mend> {
 }
 
 fn changed(old: &str, new: String, plain: bool) -> Mend {
-    if plain { Mend::word(old, &new) } else { Mend::Unquote { old: old.to_owned(), new } }
+    if plain { Mend::word(old, &new) } else { Mend::Unquote { old: old.into(), new: new.into() } }
 }
 
 /// Returns true for a decimal number that YAML, TOML and JSON have in this form, save for the dot before an exponent.

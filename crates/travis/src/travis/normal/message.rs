@@ -125,7 +125,7 @@ impl Message {
             Code::FindValue => (arg("original"), arg("value")),
             _ => return None,
         };
-        self.sure.then_some(Mend::Word { old: old?.to_owned(), new: new?.to_owned() })
+        self.sure.then_some(Mend::Word { old: old?.into(), new: new?.into() })
     }
 
     /// Returns the sentence for people, without the place.
