@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::github::{AppKey, Client};
-use crate::store::github_app::{App, StoredApp};
+use crate::store::sealed::github_app::{App, StoredApp};
 
 /// Interval at which the stored App is compared with the one in use.
 const INTERVAL: Duration = Duration::from_secs(5);

@@ -10,9 +10,9 @@ use super::{POLL_INTERVAL, after_failure, endless};
 use crate::config::Config;
 use crate::notifier::{Notifier, Sender, SystemNames};
 use crate::repo_keys::Seal;
-use crate::store::notification_key::NotificationKey;
-use crate::store::repo_keys::RepoKeys;
-use crate::store::variables::Variables;
+use crate::store::sealed::notification_key::NotificationKey;
+use crate::store::sealed::repo_keys::RepoKeys;
+use crate::store::sealed::variables::Variables;
 
 /// Number of webhooks that are sent at once: each waits for a receiver.
 const SENDERS: usize = 4;

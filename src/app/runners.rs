@@ -16,9 +16,9 @@ use crate::github::Client;
 use crate::janitor::Duties;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::alerts;
-use crate::store::repo_keys::RepoKeys;
 use crate::store::runner::runner_lock::RunnerLock;
-use crate::store::variables::Variables;
+use crate::store::sealed::repo_keys::RepoKeys;
+use crate::store::sealed::variables::Variables;
 use crate::worker::{Database, Settings, Worker};
 
 /// Returns the mirrors of this machine.

@@ -1,4 +1,4 @@
-//! What the service has stored under its seal, for a command that runs next to it.
+//! The secrets that the service has stored under its seal, for a command that runs next to it.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use super::folder::seal_of_server;
 use super::github::keys;
 use crate::config::Config;
 use crate::github::Client;
-use crate::store::github_app::StoredApp;
 use crate::store::postgres::examine;
-use crate::store::variables::Variables;
-use crate::store::webhook_secrets::StoredSecrets;
+use crate::store::sealed::github_app::StoredApp;
+use crate::store::sealed::variables::Variables;
+use crate::store::sealed::webhook_secrets::StoredSecrets;
 
 /// The credentials for GitHub in the database of a service.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ const OWN_PYTHON: &str = "trainyard/cpu:{version}";
 pub struct ImagesConfig {
     /// For `language: python`; `{version}` stands for the version that the job asks for.
     pub python: String,
-    /// What happens to a job whose version of Python has no image.
+    /// Fate of a job whose version of Python has no image.
     pub python_missing: PythonMissing,
     /// Image for `language: generic`, `shell` and `minimal`.
     pub generic: String,

@@ -14,9 +14,9 @@ use url::Url;
 
 pub use self::sender::{Message, SendError, Sender, SystemNames};
 use crate::executor::IpNetwork;
-use crate::store::notification_key::NotificationKey;
 use crate::store::notifications::{self, Notification};
-use crate::store::repo_keys::RepoKeys;
+use crate::store::sealed::notification_key::NotificationKey;
+use crate::store::sealed::repo_keys::RepoKeys;
 use crate::travis::notifications::Event;
 use crate::travis_ci::signature::SigningKey;
 

@@ -15,7 +15,7 @@ use url::Url;
 pub struct TravisConfig {
     /// True if a newer build of the same branch or pull request also cancels a running one.
     pub cancel_running: bool,
-    /// What a passed build of Travis requests.
+    /// The jobs that a passed build of Travis requests.
     pub on_passed: OnPassed,
     /// Address that serves the public key of Travis's webhooks.
     pub config_url: Url,

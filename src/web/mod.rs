@@ -40,9 +40,9 @@ use url::Url;
 
 use crate::storage::{Logs, Objects};
 use crate::store::deliveries::DeliveryBatcher;
-use crate::store::notification_key::NotificationKey;
 use crate::store::queue::QueueConfig;
-use crate::store::repo_keys::RepoKeys;
+use crate::store::sealed::notification_key::NotificationKey;
+use crate::store::sealed::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
 pub use auth::{AuthConfig, SHORTEST as SHORTEST_TOKEN};
 use changes::{approve, cancel, crons, requests, restart};

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use trainyard::github::signature;
 use trainyard::repo_keys::Seal;
-use trainyard::store::webhook_secrets::StoredSecrets;
+use trainyard::store::sealed::webhook_secrets::StoredSecrets;
 use trainyard::web;
 
 use crate::support::app::App;

@@ -7,7 +7,6 @@ mod commands;
 mod conditions;
 mod dialect;
 mod keys;
-mod mend;
 pub mod mock;
 mod custom_dialect;
 mod read;
@@ -28,12 +27,11 @@ use std::collections::BTreeMap;
 use trainyard_base::{domain, yaml};
 
 use crate::domain::{Fix, Problem, Rule, Severity};
-use crate::yaml::{MAX_BYTES, Mark};
+use crate::yaml::{MAX_BYTES, Mark, Mend};
 
 pub use commands::may_hold as may_hold_commands;
 use custom_dialect::OwnDialects;
 pub use dialect::Dialect;
-pub use mend::Mend;
 pub use repository::Repository;
 use rules::Elsewhere;
 pub use rules::data::is_image;
@@ -62,7 +60,7 @@ pub struct Linter<'a> {
     settings: &'a Settings,
     own: OwnDialects,
     findings: Vec<Finding>,
-    /// What command lines in the repository give to configs, by their paths; found when the first config is checked.
+    /// Keys that command lines in the repository give to configs, by their paths; found when the first config is checked.
     given: OnceCell<BTreeMap<String, Elsewhere>>,
 }
 

@@ -11,7 +11,7 @@ use crate::cli::table::{Table, wants_colours, width_of};
 use crate::config::Config;
 use crate::domain::{RepoId, RepoName};
 use crate::store::repos;
-use crate::store::variables::Variables;
+use crate::store::sealed::variables::Variables;
 use crate::travis::secrets::SHORTEST;
 use crate::travis::shell::is_name;
 

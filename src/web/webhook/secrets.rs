@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::domain::RepoName;
 use crate::github::signature::Signature;
 use crate::github::{GitHubConfig, Scope, WebhookSecrets};
-use crate::store::webhook_secrets::{Stored, StoredSecrets};
+use crate::store::sealed::webhook_secrets::{Stored, StoredSecrets};
 
 /// All secrets of webhooks.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use crate::domain::RepoName;
 use crate::executor::Image;
 use crate::lora::smoke::Smoke;
 use crate::store::queue::Claimed;
-use crate::store::variables::Seen;
+use crate::store::sealed::variables::Seen;
 use crate::travis::script::{Facts, Files, Numbered, PullRequestFacts, PythonSubstitute, Setting};
 use crate::worker::Settings;
 

@@ -5,8 +5,8 @@ use anyhow::Context as _;
 use super::mask::Mask;
 use crate::store::builds::BuildFacts;
 use crate::store::queue::Claimed;
-use crate::store::repo_keys::RepoKeys;
-use crate::store::variables::Seen;
+use crate::store::sealed::repo_keys::RepoKeys;
+use crate::store::sealed::variables::Seen;
 use crate::travis::secrets;
 use crate::worker::Settings;
 

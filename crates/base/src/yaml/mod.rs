@@ -4,9 +4,11 @@
 //! The meaning of a plain `no` or `3.10` depends on the program that reads the file, so this layer does not decide it.
 //! The layer knows nothing of Travis or of trainers. It never builds more than [`MAX_NODES`] nodes, whatever the text.
 
+mod mend;
 mod read;
 mod scalar;
 
+pub use mend::Mend;
 pub use read::{Document, Duplicate, Error, MAX_BYTES, MAX_DEPTH, MAX_NODES, read, read_as};
 pub use scalar::{Boolean, is_integer, is_null};
 

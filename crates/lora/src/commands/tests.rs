@@ -54,7 +54,7 @@ fn options_are_checked_as_argparse_does() {
         ("--network_dim 32", "--network_dim 32 --network_dim 8", "4:51 duplicate-key"),
         ("--network_dim 32", "--network_dim 0", "out-of-range"),
         ("--network_dim 32", "--network_rank 32", "sd-scripts does not know --network_rank and stops at it"),
-        ("--output_dir out", "", "1:51 missing-required: output_dir is missing"),
+        ("--output_dir out", "", "1:51 missing-required: sd-scripts stops at its first save without output_dir"),
         ("--network_dim 32", "--t5xxl t5", "does not know --t5xxl"),
         ("--learning_rate 1e-4", "--learning_rate $LR", ""),
         ("--learning_rate 1e-4", "--learning_rate \"$(lr)\" --seed `date +%s`", ""),

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use super::{Fault, Places, Source};
-use crate::Mend;
 use crate::domain::Rule;
 use crate::tree::{Entry, Node, Value};
 use crate::yaml::MAX_DEPTH;
+use crate::yaml::Mend;
 
 pub(super) fn read(text: &str) -> Source {
     let mut reader = Reader { text, at: 0, places: Places::of(text), faults: Vec::new() };

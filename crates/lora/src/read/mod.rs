@@ -8,9 +8,9 @@ mod yaml;
 use std::cell::Cell;
 
 use super::tree::{Node, Value};
-use crate::Mend;
 use crate::domain::Rule;
 use crate::yaml::Mark;
+use crate::yaml::Mend;
 
 /// The formats of training configs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ struct Need {
     within: &'static str,
     /// Alternative keys; at least one must be given.
     one_of: &'static [&'static str],
-    /// What the trainer does, as in `stops without output_dir`.
+    /// Words for what the trainer does, as in `stops without output_dir`.
     fate: &'static str,
     /// The advice for the message.
     advice: &'static str,

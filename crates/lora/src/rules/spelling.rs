@@ -6,7 +6,8 @@ use crate::dialect::Unknown;
 use crate::domain::{Rule, Severity, only_near};
 use crate::keys::{Section, table};
 use crate::tree::{Entry, Node, Value};
-use crate::{Dialect, Finding, Mend};
+use crate::yaml::Mend;
+use crate::{Dialect, Finding};
 
 /// Maximum number of keys per map that are compared with the known keys.
 const MAX_COMPARED: usize = 100;

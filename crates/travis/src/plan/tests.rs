@@ -87,7 +87,8 @@ fn a_secret_of_each_format_is_found_in_the_travis_yml_and_in_configs() {
         let files = [(CONFIG, format!("script: 'echo \"{secret}\"'\n")), ("a.json", config)];
         let files = files.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.into_bytes() });
         let plan = plan(&files, &Imports::new(), &trigger(), &Settings::default());
-        let places: Vec<_> = plan.problems.iter().map(|found| (found.rule.as_str(), found.file.as_deref())).collect();
+        let told = plan.problems.iter().filter(|problem| problem.severity == Severity::Error);
+        let places: Vec<_> = told.map(|found| (found.rule.as_str(), found.file.as_deref())).collect();
         for place in [("plain-secret", Some(CONFIG)), ("secret", Some("a.json"))] {
             assert!(places.contains(&place), "{secret}: {places:?}");
         }

@@ -15,7 +15,7 @@ const OF_TRAVIS: [&str; 2] = [
 /// The explanation of a rule.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Explanation {
-    /// One sentence on what the rule finds.
+    /// A sentence on what the rule finds.
     pub(super) summary: &'static str,
     /// The reason, and examples, in Markdown.
     pub(super) text: &'static str,

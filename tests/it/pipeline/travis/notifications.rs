@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use trainyard::notifier::{Notifier, Sender, SystemNames};
 use trainyard::repo_keys::{PublicKey, Seal};
-use trainyard::store::notification_key::NotificationKey;
-use trainyard::store::repo_keys::RepoKeys;
+use trainyard::store::sealed::notification_key::NotificationKey;
+use trainyard::store::sealed::repo_keys::RepoKeys;
 
 use crate::support::app::App;
 use crate::support::database;

@@ -13,7 +13,7 @@ use crate::{Finding, Repository};
 /// The first bytes of a Git LFS pointer file.
 pub(super) const LFS: &[u8] = b"version https://git-lfs";
 
-/// What is wrong with a file that is to be a table.
+/// A fault of a file that is to be a table.
 pub(super) struct Fault {
     pub(super) rule: Rule,
     pub(super) severity: Severity,

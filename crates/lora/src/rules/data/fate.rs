@@ -1,4 +1,4 @@
-//! What trainers make of an image by its size: enlarged, cut, left out, or refused. As in sd-scripts at 48d368fa
+//! The fate of an image by its size: enlarged, cut, left out, or refused. As in sd-scripts at 48d368fa
 //! (`library/train_util.py`, `library/model_util.py`), ai-toolkit at 27a03a91 (`toolkit/buckets.py`,
 //! `toolkit/dataloader_mixins.py`), and SimpleTuner at bc8e6ab77 (`helpers/metadata/backends/base.py`).
 

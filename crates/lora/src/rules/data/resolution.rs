@@ -13,10 +13,10 @@ use crate::tree::Entry;
 /// Images of at most this many pixels a side, all alike, stand in for the data of a test.
 const STAND_IN: u32 = 64;
 
-/// What a config says about the sizes of images.
+/// The sizes of images that suit a config.
 pub(super) enum Sizes {
     SdScripts(Buckets),
-    /// One for each resolution that is trained.
+    /// A bound for each resolution that is trained.
     AiToolkit(Vec<OwnBuckets>),
     SimpleTuner {
         limits: Limits,

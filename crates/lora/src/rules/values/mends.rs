@@ -1,11 +1,11 @@
 //! Mends of values that are certain: quotes, the form of numbers, words in another case or with a slip.
 
 use super::fits;
-use crate::Mend;
 use crate::dialect::Conversion;
 use crate::domain::only_near;
 use crate::keys::{Kind, Spec};
 use crate::tree::{Node, Value};
+use crate::yaml::Mend;
 use crate::yaml::{Boolean, Mark, is_null};
 
 /// Returns the mend of a value of the wrong type, if the same value in another form is right.

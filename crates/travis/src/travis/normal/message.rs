@@ -3,9 +3,9 @@
 use serde_json::{Map, Value as Json};
 
 use crate::domain::Rule;
-use crate::lora::Mend;
 use crate::travis::env;
 use crate::yaml::Mark;
+use crate::yaml::Mend;
 
 /// Severity of a message, in Travis's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,8 +1,14 @@
 //! Problems that are reported to the author.
 
+mod fix;
+mod near;
+mod rule;
+
 use serde::{Deserialize, Serialize};
 
-use super::Fix;
+pub use fix::Fix;
+pub use near::only_near;
+pub use rule::Rule;
 
 /// Severity of a problem, the least severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

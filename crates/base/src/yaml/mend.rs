@@ -1,10 +1,10 @@
 //! Mends of findings that are certain: what has to stand in place of a key or a value. They become edits of the file's
 //! text, at the place where the tree was read from. An edit is made only if that place holds what is to be replaced.
 
+use super::Mark;
 use crate::domain::Fix;
-use crate::yaml::Mark;
 
-/// What surely has to stand in place of what a finding is about.
+/// The text that surely has to stand in place of a finding's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mend {
     /// Another word: the quotes around it stay.
@@ -13,12 +13,12 @@ pub enum Mend {
     Unquote { old: Box<str>, new: Box<str> },
     /// A number or a boolean becomes a text; of several words, the one that is written.
     Quote { words: Vec<String> },
-    /// What should not be there is removed.
+    /// A text that should not be there is removed.
     Remove { text: &'static str },
 }
 
 impl Mend {
-    pub(super) fn word(old: &str, new: &str) -> Self {
+    pub fn word(old: &str, new: &str) -> Self {
         Self::Word { old: old.into(), new: new.into() }
     }
 
