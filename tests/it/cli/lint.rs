@@ -154,7 +154,7 @@ fn images_that_do_not_suit_the_resolution_are_told_by_their_beginnings() {
     let files: Vec<(&str, &str)> = images.iter().map(|(path, bytes)| (*path, bytes.as_str())).chain(captions).collect();
     let (code, out, _) = lint(&[files.as_slice(), &[("a.toml", config)]].concat(), &[]);
     assert_eq!(code, Some(1), "{out}");
-    assert!(out.contains("in data these files are not images: 9_ink/3.bmp"), "{out}");
+    assert!(out.contains("cannot open files in data that are not images: 9_ink/3.bmp"), "{out}");
     assert!(out.contains("for the resolution 512x512: 9_ink/1.bmp (32x32, 16 times); replace"), "{out}");
 }
 

@@ -15,7 +15,7 @@ fn what_is_made_is_told_and_there() {
     let folder = tempfile::tempdir().unwrap();
     for (kind, path, size) in [
         ("stable-diffusion", "unet/diffusion_pytorch_model.safetensors", "1.2 MiB"),
-        ("sdxl", "text_encoder_2/model.safetensors", "1.2 MiB"),
+        ("sdxl", "text_encoder_2/model.safetensors", "KiB"),
         ("flux", "tokenizer_2/tokenizer.json", "KiB"),
         ("llama", "tokenizer.json", "KiB"),
         ("file", "model.safetensors", "192 B"),

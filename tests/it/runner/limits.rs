@@ -70,8 +70,8 @@ async fn an_image_that_is_not_there_is_named() {
     let (end, log) = run(&app, "language: python\npython: \"3.7\"\nscript:\n  - pytest\n").await;
     assert!(begin.elapsed() < Duration::from_secs(20));
     assert_eq!(end.state, "error");
-    assert!(end.description.contains("the image trainyard/none:3.7 is not on this runner"), "{end:?}");
-    assert!(log.contains("trainyard/none:3.7"), "{log}");
+    assert!(end.description.contains("Python 3.7, which this job asks for, has no image on this runner"), "{end:?}");
+    assert!(log.contains("build or pull trainyard/none:3.7 there"), "{log}");
     app.stop().await;
 }
 
