@@ -235,7 +235,8 @@ async fn push(app: &App, repo: &Repo, id: &str) -> String {
 async fn fork(app: &App, repo: &Repo, number: u32) {
     let base = repo.head();
     repo.git(&["checkout", "-q", "-B", "watercolour"]);
-    let head = repo.commit(&format!("Read the cache {number}"));
+    // Equal commits of one second would be the same commit.
+    let head = repo.commit(&format!("Read the cache {number} at {}", chrono::Utc::now()));
     repo.git(&["checkout", "-q", "main"]);
     repo.open_pull_request(number, &base, &head);
     let opened = payload::pull_request(&app.github, repo, number, &base, &head);
