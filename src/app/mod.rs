@@ -282,6 +282,7 @@ async fn run_steps(
         cancels,
         forks: config.forks,
         gpu: config.gpu,
+        checks: config.github.checks,
     };
     for _ in 0..INTAKES {
         tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));

@@ -27,11 +27,16 @@ pub enum Access {
     Contents,
     /// Statuses of its commits.
     Statuses,
+    /// Check runs of its commits.
+    Checks,
 }
 
 impl Access {
-    /// All kinds of access that the service needs.
-    pub const ALL: [Self; 3] = [Self::Metadata, Self::Contents, Self::Statuses];
+    /// Lists the kinds of access that the service needs, with or without check runs.
+    pub fn needed(checks: bool) -> impl Iterator<Item = Self> {
+        let all = [Self::Metadata, Self::Contents, Self::Statuses, Self::Checks];
+        all.into_iter().filter(move |access| checks || *access != Self::Checks)
+    }
 
     /// Returns the permission's name and level, as GitHub writes them.
     pub fn permission(self) -> (&'static str, &'static str) {
@@ -39,6 +44,7 @@ impl Access {
             Self::Metadata => ("metadata", "read"),
             Self::Contents => ("contents", "read"),
             Self::Statuses => ("statuses", "write"),
+            Self::Checks => ("checks", "write"),
         }
     }
 }

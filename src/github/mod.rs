@@ -6,6 +6,7 @@ mod access;
 mod app;
 mod app_key;
 mod app_keys;
+mod check_run;
 pub mod event;
 mod installation;
 mod manifest;
@@ -20,6 +21,7 @@ pub use access::{Access, Holder, Target};
 pub use app::{AppFacts, InstallationFacts, allows};
 pub use app_key::{AppKey, NotAnAppKey};
 pub use app_keys::AppKeys;
+pub use check_run::{Annotation, CheckRun, MAX_SUMMARY, Shown};
 pub use manifest::{NewApp, manifest};
 pub use repository::KnownRepository;
 pub use secrets::{Scope, WebhookSecrets};
@@ -58,6 +60,8 @@ pub struct GitHubConfig {
     /// Time limit for a request. After it, the request is retried later.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
+    /// True if builds of repositories with the App have check runs.
+    pub checks: bool,
     /// Largest number of statuses that are set in a minute; 0 for any number.
     pub statuses_per_minute: u32,
     /// Largest number of statuses that are set in an hour; 0 for any number.
@@ -74,6 +78,7 @@ impl Default for GitHubConfig {
             webhook_secret: WebhookSecrets::default(),
             webhook_secrets: BTreeMap::new(),
             timeout: Duration::from_secs(10),
+            checks: false,
             // GitHub's documented limits are 80 and 500 for all that a token creates.
             statuses_per_minute: 60,
             statuses_per_hour: 450,

@@ -51,6 +51,8 @@ pub struct Intake {
     /// Treatment of pull requests from forks.
     pub forks: ForksConfig,
     pub gpu: gpu::GpuConfig,
+    /// True if builds have check runs.
+    pub checks: bool,
 }
 
 /// A build that a delivery asks for.
@@ -174,6 +176,9 @@ impl Intake {
                     cancels: Some(self.cancels),
                 };
                 let created = builds::create(&mut tx, &new).await?;
+                if self.checks {
+                    builds::show_check_run(&mut tx, created.id).await?;
+                }
                 format!("{}#{}", trigger.repo, created.number)
             }
         };

@@ -1,5 +1,6 @@
 //! The outbox: it makes GitHub show the wished statuses, and never an older one.
 
+mod check_summary;
 mod paces;
 pub mod pacing;
 
@@ -20,9 +21,9 @@ use url::Url;
 use self::paces::{Paces, installation_of};
 use self::pacing::{Answer, Consequence, Request, Window};
 use crate::domain::RepoName;
-use crate::github::{Access, Client, CommitStatus, Holder, SendError, Sent, Target};
-use crate::store::alerts;
+use crate::github::{Access, CheckRun, Client, CommitStatus, Holder, SendError, Sent, Target};
 use crate::store::wishes::{self, Failure, Wish};
+use crate::store::{alerts, checks, problems};
 
 /// Difference to GitHub's clock from which its tokens and its log times stop making sense.
 const CLOCK_SKEW_SECONDS: i64 = 60;
@@ -70,6 +71,12 @@ impl Outbox {
             return Ok(false);
         };
         let holder = self.holder(&wish).await;
+        if wish.is_check && matches!(holder, Ok(Holder::Person)) {
+            // A person's token may not write check runs. The status says the same.
+            wishes::sent(&self.db, &wish).await?;
+            hold.commit().await?;
+            return Ok(true);
+        }
         let begun = Instant::now();
         let (holder, result) = match holder {
             Ok(holder) => {
@@ -77,18 +84,20 @@ impl Outbox {
                     // Its token has no room, or another step began since the choice. The next step chooses again.
                     return Ok(true);
                 }
-                (Some(holder), self.post(&wish).await)
+                (Some(holder), self.post(&wish).await?)
             }
             Err(error) => (None, Err(error)),
         };
-        let answer = result.as_ref().map_or_else(answer_of, |_| Answer::Accepted);
+        let answer = result.as_ref().map_or_else(|error| answer_of(error, wish.is_check), |_| Answer::Accepted);
         let request = Request { repo: wish.repo_id, tries: wish.tries.unsigned_abs(), begun };
         let consequence = match holder {
             Some(holder) => self.paces().await?.record(holder, request, answer, Instant::now()),
             None => self.paces().await?.record_without_token(request, answer, Instant::now()),
         };
         match (result, consequence) {
-            (Ok(sent), Consequence::Sent { due_again }) => self.record_sent(&wish, sent, due_again).await?,
+            // The wish stays due: the next step sends the next annotations.
+            (Ok(Posted { is_complete: false, .. }), Consequence::Sent { .. }) => {}
+            (Ok(posted), Consequence::Sent { due_again }) => self.record_sent(&wish, posted.sent, due_again).await?,
             (Err(error), Consequence::Quiet(pause)) => self.record_quiet(&wish, holder, &error, pause).await?,
             (Err(error), Consequence::Failed(how)) => {
                 let words = error.to_string();
@@ -116,7 +125,8 @@ impl Outbox {
     /// Returns the owner of the rate limit that a wish counts towards.
     async fn holder(&self, wish: &Wish) -> Result<Holder, SendError> {
         let repo = repo_of(wish)?;
-        self.github.holder(Target { repo: &repo, number: Some(wish.github_id) }, Access::Statuses).await
+        let access = if wish.is_check { Access::Checks } else { Access::Statuses };
+        self.github.holder(Target { repo: &repo, number: Some(wish.github_id) }, access).await
     }
 
     /// Locks the paces. An earlier process's requests still count.
@@ -145,7 +155,47 @@ impl Outbox {
         Ok(())
     }
 
-    async fn post(&self, wish: &Wish) -> Result<Sent, SendError> {
+    async fn post(&self, wish: &Wish) -> anyhow::Result<Result<Posted, SendError>> {
+        if wish.is_check {
+            return self.post_check(wish).await;
+        }
+        let sent = self.post_status(wish).await;
+        Ok(sent.map(|sent| Posted { sent, is_complete: true }))
+    }
+
+    /// Sends a check run, with at most as many annotations as GitHub takes at once.
+    async fn post_check(&self, wish: &Wish) -> anyhow::Result<Result<Posted, SendError>> {
+        let (problems, build) = {
+            let mut connection = self.db.acquire().await?;
+            (problems::of(&mut connection, wish.build_id).await?, checks::of(&mut connection, wish.build_id).await?)
+        };
+        let (annotations, summary) = (check_summary::annotations(&problems), check_summary::summary(&build, &problems));
+        let put = async {
+            let repo = repo_of(wish)?;
+            let run = CheckRun {
+                target: Target { repo: &repo, number: Some(wish.github_id) },
+                sha: &wish.sha,
+                name: &wish.context,
+                external_id: &format!("build {}", wish.build_id.0),
+                state: wish.state,
+                title: &wish.description,
+                summary: &summary,
+                details_url: self.public_url.join(&wish.target_path).map_err(|why| unsendable(&why))?,
+                annotations: &annotations,
+            };
+            self.github.put_check_run(&run, wish.check_run).await
+        };
+        let shown = match put.await {
+            Ok(shown) => shown,
+            Err(error) => return Ok(Err(error)),
+        };
+        if wish.check_run != Some(shown.id) {
+            wishes::set_check_run(&self.db, wish, shown.id).await?;
+        }
+        Ok(Ok(Posted { sent: shown.sent, is_complete: shown.is_complete }))
+    }
+
+    async fn post_status(&self, wish: &Wish) -> Result<Sent, SendError> {
         let repo = repo_of(wish)?;
         let target_url = self.public_url.join(&wish.target_path).map_err(|why| unsendable(&why))?;
         let status = CommitStatus {
@@ -232,9 +282,18 @@ impl Outbox {
     }
 }
 
+/// A wish that GitHub has accepted.
+struct Posted {
+    sent: Sent,
+    /// False when more requests have to follow for the same version of the wish.
+    is_complete: bool,
+}
+
 /// Returns the part of an error that matters for the pace.
-fn answer_of(error: &SendError) -> Answer {
+fn answer_of(error: &SendError, is_check: bool) -> Answer {
     match error {
+        // The statuses of the repository are not refused with its check runs.
+        SendError::NoAccess(_) | SendError::Refused { status: 403 | 404, .. } if is_check => Answer::Full,
         SendError::RateLimited { wait, .. } => Answer::RateLimited(*wait),
         SendError::Broken(_) => Answer::Broken,
         SendError::Full { .. } => Answer::Full,

@@ -146,6 +146,12 @@ pub async fn built(tx: &mut PgConnection, repo: RepoId, trigger: &Trigger) -> sq
     .await
 }
 
+/// Lets a new build have a check run besides its status.
+pub async fn show_check_run(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
+    sqlx::query("update build set has_check_run = true where id = $1").bind(build).execute(&mut *tx).await?;
+    rollup::wish_status(tx, build).await
+}
+
 async fn page_path(tx: &mut PgConnection, repo: RepoId, number: i32) -> sqlx::Result<String> {
     sqlx::query_scalar("select '/' || owner || '/' || name || '/builds/' || $2::text from repo where id = $1")
         .bind(repo)

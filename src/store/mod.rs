@@ -7,6 +7,7 @@
 
 pub mod alerts;
 pub mod builds;
+pub mod checks;
 pub mod crons;
 pub mod delays;
 pub mod deliveries;

@@ -36,10 +36,20 @@ pub struct NewWish<'a> {
 
 /// Wishes that a commit shows this status. An older build never replaces the wish of a newer one.
 pub async fn want(tx: &mut PgConnection, wish: &NewWish<'_>) -> sqlx::Result<()> {
+    insert(tx, wish, false).await
+}
+
+/// Wishes that a commit shows a check run with this status, whose name is the context.
+pub async fn want_check(tx: &mut PgConnection, wish: &NewWish<'_>) -> sqlx::Result<()> {
+    insert(tx, wish, true).await
+}
+
+async fn insert(tx: &mut PgConnection, wish: &NewWish<'_>, is_check: bool) -> sqlx::Result<()> {
     sqlx::query(
-        "insert into wish (repo_id, sha, context, build_id, state, description, target_path)
-         values ($1, $2, $3, $4, $5, $6, $7)
+        "insert into wish (repo_id, sha, context, build_id, state, description, target_path, is_check)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)
          on conflict (repo_id, sha, context) do update set
+             check_run = case when wish.build_id = excluded.build_id then wish.check_run end,
              build_id = excluded.build_id, state = excluded.state, description = excluded.description,
              target_path = excluded.target_path, wanted_seq = wish.wanted_seq + 1
          where excluded.build_id >= wish.build_id
@@ -53,6 +63,7 @@ pub async fn want(tx: &mut PgConnection, wish: &NewWish<'_>) -> sqlx::Result<()>
     .bind(wish.status.state)
     .bind(&wish.status.description)
     .bind(wish.target_path)
+    .bind(is_check)
     .execute(tx)
     .await?;
     Ok(())
@@ -83,8 +94,13 @@ pub struct Wish {
     /// Current name of the repository.
     pub name: String,
     pub sha: Sha,
-    /// Context of the status.
+    pub build_id: BuildId,
+    /// Context of the status, or name of the check run.
     pub context: String,
+    /// True for a check run, false for a status.
+    pub is_check: bool,
+    /// GitHub's number of the check run, once it was made.
+    pub check_run: Option<i64>,
     pub state: CommitState,
     pub description: String,
     /// Page of the build, as a path under the server's public address.
@@ -141,7 +157,7 @@ pub async fn take(tx: &mut PgConnection, choice: &Choice) -> sqlx::Result<Option
     let Some(id) = held else { return Ok(None) };
     // Read again under the lock: the wish may have been sent and replaced since the first statement.
     sqlx::query_as(concat!(
-        "select wish.id, repo_id, github_id, owner, name, sha, context, state, description, target_path, wanted_seq,
+        "select wish.id, repo_id, github_id, owner, name, sha, build_id, context, is_check, check_run, state, description, target_path, wanted_seq,
              case when tried_seq = wanted_seq then tries else 0 end as tries, ",
         urgency!(),
         " as urgency
@@ -165,6 +181,17 @@ pub async fn sent(db: &PgPool, wish: &Wish) -> sqlx::Result<()> {
     .bind(wish.wanted_seq)
     .execute(db)
     .await?;
+    Ok(())
+}
+
+/// Records GitHub's number of a check run, unless another build has taken over the wish.
+pub async fn set_check_run(db: &PgPool, wish: &Wish, check_run: i64) -> sqlx::Result<()> {
+    sqlx::query("update wish set check_run = $3 where id = $1 and build_id = $2")
+        .bind(wish.id)
+        .bind(wish.build_id)
+        .bind(check_run)
+        .execute(db)
+        .await?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use trainyard::store::queue;
 
 use crate::support::app::{App, configuration, merged};
 use crate::support::github::GitHub;
-use crate::support::github_app::{ASSERTION_PREFIX, Key, TOKEN_PREFIX};
+use crate::support::github::app::{ASSERTION_PREFIX, Key, TOKEN_PREFIX};
 use crate::support::payload::{self, Delivery};
 use crate::support::service::Service;
 

@@ -15,8 +15,8 @@ use trainyard::store::repos::{self, RepoFacts};
 use crate::support::app::{App, configuration};
 use crate::support::database;
 use crate::support::engine::program;
+use crate::support::github::app::{APP_ID, Key};
 use crate::support::github::{GitHub, SECRET, TOKEN};
-use crate::support::github_app::{APP_ID, Key};
 use crate::support::payload::{self, Delivery};
 use crate::support::service::Service;
 

@@ -13,8 +13,8 @@ use trainyard::storage::{Logs, Objects};
 use trainyard::store::output::reports::Reports;
 use trainyard::store::queue::{self, Claimed, Finish};
 
+use super::github::app::{ASSERTION_PREFIX, Key, TOKEN_PREFIX, WEBHOOK_SECRET};
 use super::github::{SECRET, TOKEN};
-use super::github_app::{ASSERTION_PREFIX, Key, TOKEN_PREFIX, WEBHOOK_SECRET};
 
 /// Environment variable in which `scripts/with-postgres` names its server.
 const SERVER: &str = "TRAINYARD_TEST_DATABASE_URL";

@@ -11,7 +11,6 @@ pub mod docker;
 pub mod engine;
 pub mod git_host;
 pub mod github;
-pub mod github_app;
 pub mod hostile;
 pub mod mount;
 pub mod payload;

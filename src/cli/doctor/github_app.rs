@@ -27,7 +27,8 @@ pub(super) async fn check(config: &Config, client: &Client, found: &mut Findings
         }
     };
     clock(app.date, found);
-    asked(&app, found);
+    let checks = config.github.checks;
+    asked(&app, checks, found);
     match client.app_installations().await {
         Err(error) => found.problem(APP, error.to_string(), "Try again later."),
         Ok(all) if all.is_empty() => {
@@ -40,7 +41,7 @@ pub(super) async fn check(config: &Config, client: &Client, found: &mut Findings
                 if let Some(since) = installation.suspended_at {
                     let told = format!("is suspended for {owner} since {}", since.format("%Y-%m-%d"));
                     found.problem(APP, told, "The owner can end that in the settings of the installation.");
-                } else if let Some(missing) = missing(&installation.permissions) {
+                } else if let Some(missing) = missing(&installation.permissions, checks) {
                     let told = format!("{owner} has not allowed {missing}");
                     found.problem(APP, told, "The owner has to accept the App's new permissions at GitHub.");
                 } else {
@@ -52,9 +53,9 @@ pub(super) async fn check(config: &Config, client: &Client, found: &mut Findings
     repositories(config, client, found).await;
 }
 
-fn asked(app: &AppFacts, found: &mut Findings) {
+fn asked(app: &AppFacts, checks: bool, found: &mut Findings) {
     let name = &app.name;
-    if let Some(missing) = missing(&app.permissions) {
+    if let Some(missing) = missing(&app.permissions, checks) {
         let advice = "Add it on the App's page at GitHub; then each owner has to accept it.";
         found.problem(APP, format!("{name} does not ask for {missing}"), advice);
     } else if let Some(event) = EVENTS.iter().find(|event| !app.events.iter().any(|sent| sent == *event)) {
@@ -66,8 +67,8 @@ fn asked(app: &AppFacts, found: &mut Findings) {
 }
 
 /// Returns the first permission that is needed and not there.
-fn missing(permissions: &BTreeMap<String, String>) -> Option<String> {
-    let missing = Access::ALL.into_iter().find(|access| !allows(permissions, *access))?;
+fn missing(permissions: &BTreeMap<String, String>, checks: bool) -> Option<String> {
+    let missing = Access::needed(checks).find(|access| !allows(permissions, *access))?;
     let (name, level) = missing.permission();
     Some(format!("{name}: {level}"))
 }

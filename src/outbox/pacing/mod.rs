@@ -62,7 +62,8 @@ pub enum Answer {
     RepositoryRefused,
     /// GitHub does not accept this one status.
     WishRefused,
-    /// The commit has as many statuses of this context as GitHub keeps.
+    /// GitHub accepts no version of this wish: the commit has as many statuses of this context as GitHub keeps, or the App
+    /// may not write check runs.
     Full,
 }
 

@@ -20,12 +20,21 @@ struct BuildRow {
     finished_at: Option<DateTime<Utc>>,
     is_unapproved: bool,
     repo: String,
+    has_check_run: bool,
 }
 
 /// Locks a build's row until the transaction ends.
 pub(super) async fn lock(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
     sqlx::query("select 1 from build where id = $1 for update").bind(build).execute(tx).await?;
     Ok(())
+}
+
+/// Returns the name of the check run of a build of this kind.
+fn check_name(kind: TriggerKind) -> &'static str {
+    match kind {
+        TriggerKind::PullRequest => "Trainyard pr",
+        _ => "Trainyard push",
+    }
 }
 
 /// Starts the build's next stage if it is due, rolls the build up from its jobs, and wishes its status. Every
@@ -69,7 +78,7 @@ pub(in crate::store) async fn wish_status(tx: &mut PgConnection, build: BuildId)
     let row: BuildRow = sqlx::query_as(
         "select repo_id, number, kind, sha, state, started_at, finished_at,
              needs_approval and approved_at is null and state = 'queued' as is_unapproved,
-             owner || '/' || name as repo
+             owner || '/' || name as repo, has_check_run
          from build join repo on repo.id = repo_id where build.id = $1",
     )
     .bind(build)
@@ -109,7 +118,11 @@ pub(in crate::store) async fn wish_status(tx: &mut PgConnection, build: BuildId)
         status: &status,
         target_path: &path,
     };
-    wishes::want(tx, &wish).await
+    wishes::want(tx, &wish).await?;
+    if row.has_check_run {
+        wishes::want_check(tx, &NewWish { context: check_name(row.kind), ..wish }).await?;
+    }
+    Ok(())
 }
 
 /// Queues the jobs of the next stage once every earlier job has passed, or cancels all waiting jobs once one has not.

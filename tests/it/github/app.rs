@@ -7,8 +7,8 @@ use trainyard::github::{Access, Client, GitHubConfig, Holder, SendError, Target}
 
 use super::openapi;
 use crate::support::app::App;
+use crate::support::github::app::{APP_ID, Key};
 use crate::support::github::{GitHub, number};
-use crate::support::github_app::{APP_ID, Key};
 use crate::support::payload::{self, Delivery};
 
 const HELLO: &str = "language: shell\nscript: echo hello\n";

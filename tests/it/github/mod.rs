@@ -1,5 +1,6 @@
 //! The GitHub App: its credentials, and its registration.
 
 mod app;
+mod checks;
 mod openapi;
 mod setup;

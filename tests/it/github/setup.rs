@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::support::app::App;
-use crate::support::github_app::{Key, WEBHOOK_SECRET};
+use crate::support::github::app::{Key, WEBHOOK_SECRET};
 use crate::support::payload::{self, Delivery};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trainyard");

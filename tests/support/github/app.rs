@@ -17,7 +17,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::github::{GitHub, TOKEN, in_http, number, redirection, refusal};
+use super::{GitHub, TOKEN, in_http, number, redirection, refusal};
 
 /// GitHub's number of the App.
 pub const APP_ID: u64 = 4711;

@@ -1,5 +1,8 @@
 //! A stand-in for GitHub behind HTTP: it records requests, checks that they are well-formed, and fails on demand.
 
+pub mod app;
+pub mod checks;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,8 +17,9 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use self::app::GitHubApp;
+use self::checks::Checks;
 use super::git_host::{self, GitHost, Repo};
-use super::github_app::{self, GitHubApp};
 
 /// Token that the stand-in accepts.
 pub const TOKEN: &str = "ghp_standInTokenThatIsNoSecret";
@@ -86,6 +90,7 @@ pub struct GitHub {
     pub root: PathBuf,
     pub git: GitHost,
     pub app: GitHubApp,
+    pub checks: Checks,
     model: Arc<Mutex<Model>>,
     changed: Arc<Notify>,
 }
@@ -96,18 +101,19 @@ impl GitHub {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let git = GitHost::new(&root, Some(TOKEN));
-        let (app, model, changed) = (GitHubApp::default(), Arc::default(), Arc::default());
-        let github = Self { address, root, git, app, model, changed };
+        let (app, checks, model, changed) = (GitHubApp::default(), Checks::default(), Arc::default(), Arc::default());
+        let github = Self { address, root, git, app, checks, model, changed };
         let api = Router::new()
             .route("/api/v3/repos/{owner}/{repo}", get(repository))
             .route("/api/v3/repositories/{id}", get(repository_by_number))
             .route("/api/v3/repos/{owner}/{repo}/statuses/{sha}", post(create_status))
             .route("/api/v3/repositories/{id}/statuses/{sha}", post(create_status_by_number).get(statuses_by_number))
             .route("/api/v3/rate_limit", get(rate_limit))
-            .merge(github_app::routes())
+            .merge(app::routes())
+            .merge(checks::routes())
             .with_state(github.clone());
         let hosted = Router::new()
-            .merge(github_app::pages())
+            .merge(app::pages())
             .route("/{owner}/{repo}/{*rest}", any(serve_git))
             .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(github.clone());
