@@ -90,7 +90,8 @@ impl Dtype {
     }
 
     /// Decodes whole little-endian elements into the front of `numbers`, which must have room for them, and returns
-    /// their count: 0 for a type that is not judged.
+    /// their count: 0 for a type that holds no numbers of a module. sd-scripts saves an alpha that was given as a whole
+    /// number as I64.
     ///
     /// F64 is narrowed to f32, in which trainers compute: values that do not fit are infinite for the trainers too.
     pub(super) fn decode(self, bytes: &[u8], numbers: &mut [f32]) -> usize {
@@ -102,6 +103,8 @@ impl Dtype {
             Self::F8_E4M3 => each(bytes, numbers, |[b]| f8_e4m3(b)),
             // F8_E5M2 has the same exponent as F16 and a shorter mantissa.
             Self::F8_E5M2 => each(bytes, numbers, |[b]| f16(u16::from(b) << 8)),
+            Self::I64 => each(bytes, numbers, |b: [u8; 8]| i64::from_le_bytes(b) as f32),
+            Self::I32 => each(bytes, numbers, |b: [u8; 4]| i32::from_le_bytes(b) as f32),
             _ => 0,
         }
     }

@@ -117,7 +117,7 @@ impl Window {
     }
 
     /// Reads the next numbers of a tensor of which `done` elements have been read. Returns the numbers, which are none
-    /// for a type that is not judged, and the count of elements.
+    /// for a type without any, and the count of elements.
     pub(super) fn next(&mut self, reader: &mut impl Read, tensor: &Tensor, done: u64) -> io::Result<(&[f32], u64)> {
         let count = (tensor.elements() - done).min(AT_ONCE as u64);
         let bytes = &mut self.bytes[..count as usize * tensor.dtype.size()];

@@ -113,6 +113,19 @@ fn each_fault_has_its_rule() {
 }
 
 #[test]
+fn an_alpha_may_be_a_whole_number() {
+    let header = json!({
+        "lora_a.lora_up.weight": {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]},
+        "lora_a.lora_down.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [8, 16]},
+        "lora_a.alpha": {"dtype": "I64", "shape": [], "data_offsets": [16, 24]},
+    });
+    let numbers: Vec<u8> = [1_f32, 2.0, 1.0, -1.0].into_iter().flat_map(f32::to_le_bytes).collect();
+    let bytes = with_header(&header.to_string(), &[numbers, 1_i64.to_le_bytes().to_vec()].concat());
+    assert_eq!(report(&bytes).modules[0].alpha, Some(1.0));
+    assert_eq!(rules(&bytes), Vec::<String>::new());
+}
+
+#[test]
 fn other_methods_are_whole_with_what_they_need() {
     let (two, four) = ([1.0, 2.0], [1.0, 2.0, 3.0, 4.0]);
     let alpha = ("a.alpha", &[][..], &[1.0][..]);
