@@ -178,3 +178,56 @@ async fn a_log_goes_on_after_the_server_had_too_many_streams() {
     assert_eq!((log.matches("first").count(), log.matches("second").count()), (1, 1), "{log}");
     browser.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_approves_and_restarts_a_build_with_its_buttons() {
+    let token = "0123456789abcdef0123456789abcdef";
+    let app = App::start(&format!("[auth]\ntokens = {{anna = '{token}'}}\n[forks]\npolicy = 'approve'\n")).await;
+    let repo = app.github.repo("acme/styles");
+    repo.write(".travis.yml", "language: shell\nscript: echo hello\n");
+    let base = repo.commit("Begin");
+    repo.git(&["checkout", "-q", "-b", "watercolour"]);
+    repo.write("change", "x");
+    let head = repo.commit("Train a watercolour style");
+    repo.git(&["checkout", "-q", "main"]);
+    repo.open_pull_request(7, &base, &head);
+    let opened = payload::pull_request(&app.github, &repo, 7, &base, &head);
+    Delivery::new("d", "pull_request", &opened).post(&app.base).await;
+    app.github.wait_for(Duration::from_secs(30), |it| it.description.contains("until a person approves")).await;
+
+    let browser = Browser::start().await;
+    browser.driver.goto(format!("{}/acme/styles/builds/1", app.base)).await.unwrap();
+    browser.wait_for("#build", "This commit comes from a fork.").await;
+    for (button, question, written) in [
+        ("[data-approve]", "Approve build 1?", "wrong"),
+        ("[data-approve]", "Approve build 1?", token),
+        ("[data-restart]", "Restart build 1?", token),
+    ] {
+        browser.driver.find(By::Css(button)).await.unwrap().click().await.unwrap();
+        browser.wait_for("dialog h2", question).await;
+        let field = browser.driver.find(By::Css("dialog input")).await.unwrap();
+        field.clear().await.unwrap();
+        field.send_keys(written).await.unwrap();
+        browser.driver.find(By::Css("dialog button[value=yes]")).await.unwrap().click().await.unwrap();
+        if written == "wrong" {
+            browser.wait_for("dialog output", "not among those of [auth]").await;
+            browser.driver.find(By::Css("dialog button[value=no]")).await.unwrap().click().await.unwrap();
+            continue;
+        }
+        // The second run ends within a second: its row stays.
+        let done = "select state = 'passed' and (select count(*) from restart) = $1 from build";
+        for _ in 0..300 {
+            let restarts = i64::from(button == "[data-restart]");
+            if sqlx::query_scalar::<_, bool>(done).bind(restarts).fetch_one(&app.db).await.unwrap() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        browser.wait_for("h1 + *", "passed").await;
+    }
+    browser.wait_for("#build", "anna").await;
+    let asked: Vec<String> = sqlx::query_scalar("select requested_by from restart").fetch_all(&app.db).await.unwrap();
+    assert_eq!(asked, ["anna"]);
+    browser.stop().await;
+    app.stop().await;
+}
