@@ -72,12 +72,10 @@ impl DatabaseConfig {
     /// unreachable.
     pub fn pools(&self, options: PgConnectOptions) -> Pools {
         let options = options.application_name("trainyard");
-        let pages = pool(PAGE_CONNECTIONS).after_connect(|connection, _| {
-            Box::pin(async move { sqlx::query(PAGE_LIMIT).execute(connection).await.map(drop) })
-        });
+        let (jobs, pages) = (with(pool(JOB_CONNECTIONS), JOB_PLANS), with(pool(PAGE_CONNECTIONS), PAGE_LIMIT));
         Pools {
             steps: pool(self.connections).connect_lazy_with(options.clone()),
-            jobs: pool(JOB_CONNECTIONS).connect_lazy_with(options.clone()),
+            jobs: jobs.connect_lazy_with(options.clone()),
             pages: pages.connect_lazy_with(options),
         }
     }
@@ -104,12 +102,22 @@ fn pool(connections: u32) -> PgPoolOptions {
         })
 }
 
+/// Returns a pool whose connections have a setting.
+fn with(pool: PgPoolOptions, setting: &'static str) -> PgPoolOptions {
+    pool.after_connect(move |connection, _| {
+        Box::pin(async move { sqlx::query(setting).execute(connection).await.map(drop) })
+    })
+}
+
 /// Connections for running jobs. Their leases end when they cannot be extended for some seconds.
 const JOB_CONNECTIONS: u32 = 8;
 /// Connections for pages.
 const PAGE_CONNECTIONS: u32 = 8;
 /// Connections outside of pools: the locks of the runners, and the bells of other processes.
 const TOUCH_CONNECTIONS: u32 = 3;
+/// Plans for the statements of jobs: one plan suits all parameters. Postgres would plan each claim anew while its estimates
+/// of small tables are wrong, which takes longer than the claim.
+const JOB_PLANS: &str = "set plan_cache_mode = 'force_generic_plan'";
 /// Time limit for a statement of a page. No page has to read so much.
 const PAGE_LIMIT: &str = "set statement_timeout = '10s'";
 
