@@ -72,7 +72,12 @@ impl DatabaseConfig {
     /// unreachable.
     pub fn pools(&self, options: PgConnectOptions) -> Pools {
         let options = options.application_name("trainyard");
-        let (jobs, pages) = (with(pool(JOB_CONNECTIONS), JOB_PLANS), with(pool(PAGE_CONNECTIONS), PAGE_LIMIT));
+        let jobs = pool(JOB_CONNECTIONS).after_connect(|connection, _| {
+            Box::pin(async move { sqlx::query(JOB_PLANS).execute(connection).await.map(drop) })
+        });
+        let pages = pool(PAGE_CONNECTIONS).after_connect(|connection, _| {
+            Box::pin(async move { sqlx::query(PAGE_LIMIT).execute(connection).await.map(drop) })
+        });
         Pools {
             steps: pool(self.connections).connect_lazy_with(options.clone()),
             jobs: jobs.connect_lazy_with(options.clone()),
@@ -100,13 +105,6 @@ fn pool(connections: u32) -> PgPoolOptions {
                 Ok(true)
             })
         })
-}
-
-/// Returns a pool whose connections have a setting.
-fn with(pool: PgPoolOptions, setting: &'static str) -> PgPoolOptions {
-    pool.after_connect(move |connection, _| {
-        Box::pin(async move { sqlx::query(setting).execute(connection).await.map(drop) })
-    })
 }
 
 /// Connections for running jobs. Their leases end when they cannot be extended for some seconds.
