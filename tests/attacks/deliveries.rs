@@ -29,30 +29,6 @@ use crate::support::web::{SECRET, secrets, serve, state, stored_secrets};
 
 const HELLO: &str = "language: shell\nscript: echo hello\n";
 
-/// Returns what became of a delivery. The pauses between its tries are skipped.
-async fn outcome(app: &App, delivery: &str) -> String {
-    for _ in 0..1200 {
-        let outcome: Option<String> = sqlx::query_scalar("select outcome from delivery where id = $1")
-            .bind(delivery)
-            .fetch_one(&app.db)
-            .await
-            .unwrap();
-        if let Some(outcome) = outcome {
-            return outcome;
-        }
-        // A delivery that waits for its next try is due within a minute; one that is being tried is not.
-        sqlx::query(
-            "update delivery set tries = 5, not_before = now()
-             where done_at is null and tries > 0 and not_before between now() and now() + interval '1 minute'",
-        )
-        .execute(&app.db)
-        .await
-        .unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the delivery {delivery} is not dealt with");
-}
-
 /// The victim's repository, with a pull request from a fork and other refs.
 struct Victim {
     app: App,
@@ -87,7 +63,7 @@ async fn a_forged_delivery_gives_no_build_and_changes_no_repository() {
     let victim = victim().await;
     let Victim { app, repo, fork, side, base } = &victim;
     Delivery::new("genuine", "push", &payload::push(&app.github, repo, "main")).post(&app.base).await;
-    assert_eq!(outcome(app, "genuine").await, "acme/styles#1");
+    assert_eq!(app.outcome("genuine").await, "acme/styles#1");
     let stored = repository(&app.db).await;
 
     let push = |change: &dyn Fn(&mut Value)| {
@@ -145,7 +121,7 @@ async fn a_forged_delivery_gives_no_build_and_changes_no_repository() {
         assert_eq!(code, 202, "{forged}: {said}");
     }
     for (place, (forged, _, words)) in cases.iter().enumerate() {
-        let outcome = outcome(app, &format!("forged-{place}")).await;
+        let outcome = app.outcome(&format!("forged-{place}")).await;
         let is_refused = outcome.starts_with("refused: ") || outcome.starts_with("no build: ");
         assert!(is_refused && outcome.contains(words), "{forged}: {outcome}");
     }
@@ -170,7 +146,7 @@ async fn an_address_in_a_payload_leads_to_no_other_repository() {
     let mut push = payload::push(&app.github, &repo, "main");
     push["repository"]["clone_url"] = app.github.clone_url("evil/styles").into();
     Delivery::new("d", "push", &push).post(&app.base).await;
-    assert_eq!(outcome(&app, "d").await, "acme/styles#1");
+    assert_eq!(app.outcome("d").await, "acme/styles#1");
     let own = (i64::from(number("acme/styles")), "acme".into(), "styles".into(), app.github.clone_url("acme/styles"));
     assert_eq!(repository(&app.db).await, [own]);
     assert_eq!(app.github.git.saw_token("evil/styles"), None, "it was fetched");
@@ -197,7 +173,7 @@ async fn honest_races_are_told_from_forgeries() {
         ("rewritten", &rewritten, "acme/styles#2"),
     ] {
         Delivery::new(id, "push", push).post(&app.base).await;
-        let outcome = outcome(&app, id).await;
+        let outcome = app.outcome(id).await;
         assert!(outcome.starts_with(expected), "{id}: {outcome}");
     }
     // It is on another branch by now, which GitHub confirms.
@@ -205,7 +181,7 @@ async fn honest_races_are_told_from_forgeries() {
     let mut rescued = lost;
     rescued["ref"] = "refs/heads/rescued".into();
     Delivery::new("rescued", "push", &rescued).post(&app.base).await;
-    assert_eq!(outcome(&app, "rescued").await, "acme/styles#3");
+    assert_eq!(app.outcome("rescued").await, "acme/styles#3");
     app.stop().await;
 }
 
@@ -217,19 +193,19 @@ async fn a_renamed_repository_keeps_its_builds_once_github_confirms_the_name() {
     repo.commit("Begin");
     let before = payload::push(&app.github, &repo, "main");
     Delivery::new("before", "push", &before).post(&app.base).await;
-    assert_eq!(outcome(&app, "before").await, "acme/styles#1");
+    assert_eq!(app.outcome("before").await, "acme/styles#1");
 
     app.github.rename("acme/styles", "acme/looks");
     let mut late = before.clone();
     late["repository"]["pushed_at"] = 1.into();
     sqlx::raw_sql("update repo set name = 'forgotten'").execute(&app.db).await.unwrap();
     Delivery::new("late", "push", &late).post(&app.base).await;
-    assert_eq!(outcome(&app, "late").await, "no build: acme/styles is called acme/looks by now");
+    assert_eq!(app.outcome("late").await, "no build: acme/styles is called acme/looks by now");
     let mut after = before.clone();
     after["repository"]["full_name"] = "acme/looks".into();
     after["repository"]["clone_url"] = app.github.clone_url("acme/looks").into();
     Delivery::new("after", "push", &after).post(&app.base).await;
-    assert_eq!(outcome(&app, "after").await, "acme/looks#2");
+    assert_eq!(app.outcome("after").await, "acme/looks#2");
     assert_eq!(repository(&app.db).await.len(), 1);
     app.stop().await;
 }
@@ -282,7 +258,7 @@ async fn a_delivery_waits_for_a_github_that_does_not_answer() {
     app.github.keep_silent(false);
     // A redelivery makes it due.
     first.post(&app.base).await;
-    assert_eq!(outcome(&app, "first").await, "acme/styles#1");
+    assert_eq!(app.outcome("first").await, "acme/styles#1");
     app.stop().await;
 }
 
@@ -296,11 +272,11 @@ async fn a_redelivery_builds_what_the_token_could_not_see_before() {
     let hidden = repo.bare.with_extension("hidden");
     std::fs::rename(&repo.bare, &hidden).unwrap();
     push.post(&app.base).await;
-    let told = outcome(&app, "hidden").await;
+    let told = app.outcome("hidden").await;
     assert!(told.starts_with("no build: GitHub does not confirm the name acme/styles"), "{told}");
     std::fs::rename(&hidden, &repo.bare).unwrap();
     assert!(!push.post(&app.base).await.1.contains("already processed"));
-    assert_eq!(outcome(&app, "hidden").await, "acme/styles#1");
+    assert_eq!(app.outcome("hidden").await, "acme/styles#1");
     app.stop().await;
 }
 
@@ -313,18 +289,18 @@ async fn a_captured_body_is_built_once() {
     let push = payload::push(&app.github, &repo, "main");
     let genuine = Delivery::new("genuine", "push", &push);
     genuine.post(&app.base).await;
-    assert_eq!(outcome(&app, "genuine").await, "acme/styles#1");
+    assert_eq!(app.outcome("genuine").await, "acme/styles#1");
     // GitHub's own redelivery has the same id.
     assert!(genuine.post(&app.base).await.1.contains("already processed"));
     for (id, event) in [("replayed", "push"), ("again", "push")] {
         let captured = Delivery { id: id.to_owned(), event, ..Delivery::new("", "push", &push) };
         assert_eq!(captured.post(&app.base).await.0, 202);
-        assert_eq!(outcome(&app, id).await, "refused: it repeats the body of the delivery genuine");
+        assert_eq!(app.outcome(id).await, "refused: it repeats the body of the delivery genuine");
     }
     // The event's header is not signed. It must not turn a body into something else.
     let other = Delivery { id: "other".to_owned(), event: "pull_request", ..Delivery::new("", "push", &push) };
     other.post(&app.base).await;
-    assert!(outcome(&app, "other").await.contains("not a pull_request payload"));
+    assert!(app.outcome("other").await.contains("not a pull_request payload"));
     let builds: i64 = sqlx::query_scalar("select count(*) from build").fetch_one(&app.db).await.unwrap();
     assert_eq!(builds, 1);
     app.stop().await;

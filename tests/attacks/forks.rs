@@ -133,8 +133,7 @@ async fn no_name_makes_a_stranger_trusted() {
         it["changes"] = json!({"title": {"from": "Train"}});
     })
     .await;
-    let outcome: String =
-        sqlx::query_scalar("select outcome from delivery where id = 'retitled'").fetch_one(&app.db).await.unwrap();
+    let outcome = app.outcome("retitled").await;
     assert_eq!(outcome, "pull request edited");
     app.stop().await;
 }
@@ -143,16 +142,7 @@ async fn no_name_makes_a_stranger_trusted() {
 async fn forks_that_are_not_wanted_have_no_builds_and_others_run_at_once() {
     let (app, repo) = service("[forks]\npolicy = 'run'\nrepositories = {ACME = 'never'}\n").await;
     proposed(&app, &repo, "never", |_| {}).await;
-    let deadline = std::time::Instant::now() + Duration::from_secs(30);
-    let outcome = loop {
-        let outcome: Option<String> =
-            sqlx::query_scalar("select outcome from delivery where id = 'never'").fetch_one(&app.db).await.unwrap();
-        if let Some(outcome) = outcome {
-            break outcome;
-        }
-        assert!(std::time::Instant::now() < deadline, "the delivery has no outcome");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
+    let outcome = app.outcome("never").await;
     assert!(outcome.contains("pull requests from forks are not built"), "{outcome}");
     // A branch of the repository itself is its own team's.
     let own = proposed(&app, &repo, "own", |it| {

@@ -15,27 +15,7 @@ const HELLO: &str = "language: shell\nscript: echo hello\n";
 
 /// Returns what became of the delivery that an answer names.
 async fn outcome(app: &App, answer: &Value) -> String {
-    let delivery = answer["delivery"].as_str().unwrap_or_else(|| panic!("{answer}"));
-    for _ in 0..600 {
-        let outcome: Option<String> = sqlx::query_scalar("select outcome from delivery where id = $1")
-            .bind(delivery)
-            .fetch_one(&app.db)
-            .await
-            .unwrap();
-        if let Some(outcome) = outcome {
-            return outcome;
-        }
-        // A delivery that waits for its next try is due within a minute; one that is being tried is not.
-        sqlx::query(
-            "update delivery set tries = 5, not_before = now()
-             where done_at is null and tries > 0 and not_before between now() and now() + interval '1 minute'",
-        )
-        .execute(&app.db)
-        .await
-        .unwrap();
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    panic!("{delivery} is not dealt with");
+    app.outcome(answer["delivery"].as_str().unwrap_or_else(|| panic!("{answer}"))).await
 }
 
 #[tokio::test]
