@@ -6,4 +6,4 @@ alter table build
     add column approved_at timestamptz,
     add constraint approved_by_somebody check ((approved_by is null) = (approved_at is null)),
     add constraint approved_if_needed check (needs_approval or approved_at is null);
-create index build_unapproved on build (created_at) where needs_approval and approved_at is null and state = 'queued';
+create index build_unapproved on build (created_at) where needs_approval and approved_at is null and finished_at is null;

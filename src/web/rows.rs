@@ -128,7 +128,7 @@ impl Build {
 
     /// Returns true while the build waits for its approval.
     pub(super) fn is_unapproved(&self) -> bool {
-        self.needs_approval && self.approved_by.is_none() && self.state == BuildState::Queued
+        self.needs_approval && self.approved_by.is_none() && !self.state.is_finished()
     }
 
     pub(super) fn mark(&self) -> Mark {

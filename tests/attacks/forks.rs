@@ -30,9 +30,13 @@ async fn service(change: &str) -> (App, Repo) {
 
 /// Commits a stranger's change to pull request #7 and delivers it. Returns its commit.
 async fn proposed(app: &App, repo: &Repo, id: &str, change: impl FnOnce(&mut Value)) -> String {
+    proposed_with(app, repo, id, STRANGE, change).await
+}
+
+async fn proposed_with(app: &App, repo: &Repo, id: &str, travis: &str, change: impl FnOnce(&mut Value)) -> String {
     let base = repo.head();
     repo.git(&["checkout", "-q", "-B", "watercolour"]);
-    repo.write(".travis.yml", STRANGE);
+    repo.write(".travis.yml", travis);
     repo.write("change", id);
     let head = repo.commit(id);
     repo.git(&["checkout", "-q", "main"]);
@@ -63,11 +67,14 @@ async fn change(app: &App, build: i32, what: &str, token: Option<&str>) -> (u16,
 
 /// Returns the states of the jobs of a build, with the number of their attempts.
 async fn jobs(app: &App, build: i32) -> Vec<(String, i32)> {
-    sqlx::query_as("select job.state::text, attempt from job join build on build.id = build_id where build.number = $1")
-        .bind(build)
-        .fetch_all(&app.db)
-        .await
-        .unwrap()
+    sqlx::query_as(
+        "select job.state::text, attempt from job join build on build.id = build_id where build.number = $1
+         order by job.number",
+    )
+    .bind(build)
+    .fetch_all(&app.db)
+    .await
+    .unwrap()
 }
 
 #[tokio::test]
@@ -170,5 +177,22 @@ async fn a_build_that_nobody_approves_ends() {
     assert!(jobs(&app, 1).await.iter().all(|job| *job == ("waiting".to_owned(), 0)), "{:?}", jobs(&app, 1).await);
     assert_eq!(approve(&app, 1, Some(TOKEN)).await.0, 200);
     wait_for_text(&app, &sha, "passed: 1 job").await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_stage_that_may_fail_opens_no_way_around_the_approval() {
+    let (app, repo) = service("[forks]\npolicy = 'approve'\n").await;
+    let staged = "language: shell\njobs:\n  include:\n    - {stage: one, name: a, script: echo a}\n    \
+                  - {stage: two, name: b, script: echo b}\n  allow_failures: [{name: a}]\n";
+    let sha = proposed_with(&app, &repo, "staged", staged, |_| {}).await;
+    wait_for_text(&app, &sha, "2 jobs wait until a person approves").await;
+    assert_eq!(change(&app, 1, "jobs/1/cancel", Some(TOKEN)).await, (200, json!({"canceled": 1})));
+    wait_for_text(&app, &sha, "1 job waits until a person approves").await;
+    assert_eq!(jobs(&app, 1).await, [("finished".to_owned(), 0), ("waiting".to_owned(), 0)]);
+    assert!(app.get("/acme/styles/builds/1").await.1.contains("data-approve="));
+    assert_eq!(approve(&app, 1, Some(TOKEN)).await.0, 200);
+    assert_eq!(app.github.wait_for_end(&sha, "trainyard/pr").await.state, "success");
+    assert_eq!(jobs(&app, 1).await, [("finished".to_owned(), 0), ("finished".to_owned(), 1)]);
     app.stop().await;
 }

@@ -4,15 +4,9 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
 
+use super::rollup::unapproved;
 use super::{cancel_build, rollup};
 use crate::domain::BuildId;
-
-/// Condition of a build that waits for its approval.
-macro_rules! unapproved {
-    () => {
-        "needs_approval and approved_at is null and state = 'queued'"
-    };
-}
 
 /// Number of builds that one call of [`cancel_unapproved`] cancels.
 const BATCH: i64 = 100;

@@ -9,6 +9,14 @@ use crate::domain::{BuildId, BuildState, JobOutcome, JobSummary, RepoId, Sha, St
 use crate::store::problems;
 use crate::store::wishes::{self, NewWish};
 
+/// Condition of a build that waits for its approval. A person may have canceled some of its jobs meanwhile.
+macro_rules! unapproved {
+    () => {
+        "needs_approval and approved_at is null and finished_at is null"
+    };
+}
+pub(super) use unapproved;
+
 #[derive(sqlx::FromRow)]
 struct BuildRow {
     repo_id: RepoId,
@@ -75,12 +83,12 @@ pub async fn refresh(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<Buil
 }
 
 pub(in crate::store) async fn wish_status(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
-    let row: BuildRow = sqlx::query_as(
-        "select repo_id, number, kind, sha, state, started_at, finished_at,
-             needs_approval and approved_at is null and state = 'queued' as is_unapproved,
-             owner || '/' || name as repo, has_check_run
+    let row: BuildRow = sqlx::query_as(concat!(
+        "select repo_id, number, kind, sha, state, started_at, finished_at, ",
+        unapproved!(),
+        " as is_unapproved, owner || '/' || name as repo, has_check_run
          from build join repo on repo.id = repo_id where build.id = $1",
-    )
+    ))
     .bind(build)
     .fetch_one(&mut *tx)
     .await?;
@@ -106,7 +114,7 @@ pub(in crate::store) async fn wish_status(tx: &mut PgConnection, build: BuildId)
     let duration = row.started_at.zip(row.finished_at).and_then(|(from, to)| (to - from).to_std().ok());
     let duration = duration.map(|d| Duration::from_secs(d.as_secs()).max(Duration::from_secs(1)));
     let status = match row.is_unapproved {
-        true => Status::of_unapproved(outcomes.len()),
+        true => Status::of_unapproved(outcomes.iter().filter(|job| job.verdict.is_none()).count()),
         false => Status::of_build(row.state, &outcomes, &problems, duration),
     };
     let path = format!("/{}/builds/{}", row.repo, row.number);
@@ -141,10 +149,14 @@ async fn start_next_stage(tx: &mut PgConnection, build: BuildId) -> sqlx::Result
     match next {
         None => {}
         Some((stage, true)) => {
-            sqlx::query(
+            // Also an earlier stage whose jobs may fail, and were canceled, does not stand for an approval.
+            sqlx::query(concat!(
                 "update job set state = 'queued', not_before = now()
-                 where build_id = $1 and stage_order = $2 and state = 'waiting'",
-            )
+                 where build_id = $1 and stage_order = $2 and state = 'waiting'
+                     and not exists (select from build where id = $1 and ",
+                unapproved!(),
+                ")",
+            ))
             .bind(build)
             .bind(stage)
             .execute(tx)
