@@ -203,7 +203,7 @@ pub(super) struct Job {
     pub reason: Option<String>,
     /// Reason why the job waits, if it waits for more than a slot.
     pub wait_reason: Option<String>,
-    /// What the author should know of the latest attempt, whatever its verdict.
+    /// A text that the author should know of the latest attempt, whatever its verdict.
     pub warning: Option<String>,
     pub exit_status: Option<i64>,
     pub attempt: i32,

@@ -10,7 +10,7 @@ const OF_SD_SCRIPTS: [&str; 7] = ["png", "jpg", "jpeg", "webp", "bmp", "avif", "
 /// The way in which a trainer looks for images in a folder.
 pub(super) struct Look {
     pub(super) trainer: &'static str,
-    /// What it looks for.
+    /// Kind of the files that the trainer looks for.
     pub(super) noun: &'static str,
     ends: &'static [&'static str],
     /// True when `.Png` counts as `.png`.
