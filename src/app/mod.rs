@@ -3,6 +3,7 @@
 mod backup;
 mod folder;
 mod github;
+mod loops;
 mod notify;
 mod runners;
 mod secrets;
@@ -10,7 +11,7 @@ mod work;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use sqlx::postgres::PgConnectOptions;
@@ -23,13 +24,14 @@ use tracing::{error, info, warn};
 pub use self::backup::{SealKey, Step, backup, restore};
 use self::folder::{remove_scratch, seal, take_folder};
 use self::github::keep_app;
+use self::loops::{archiver_loop, heads_loop, intake_loop, janitor_loop, outbox_loop};
 use self::notify::{Keyring, notify};
 use self::runners::{Kept, mirrors, serve_runners, workers};
 pub use self::secrets::{Stored, github_client, stored, variables};
 pub use self::work::work;
 use crate::config::Config;
 use crate::github::Client;
-use crate::intake::{CHECK_INTERVAL, Intake};
+use crate::intake::Intake;
 use crate::janitor::{self, Archiver, Duties, Janitor};
 use crate::outbox::Outbox;
 use crate::outbox::pacing::Window;
@@ -46,15 +48,10 @@ use crate::store::{self, MIGRATOR, Pools, deliveries, wishes};
 use crate::web;
 use crate::worker::{Database, STOP_OF_JOBS};
 
-/// Maximum sleep of a step when no bell rings. Work that another process wrote, or that has become due, waits no longer
-/// than this.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval at which an unreachable Postgres is tried again.
 const DATABASE_RETRY: Duration = Duration::from_secs(2);
 /// Number of statuses that are posted at once, so that one slow answer does not delay the others.
 const POSTERS: usize = 4;
-/// Time between two looks for repositories whose heads are to be checked.
-const HEADS_ROUND: Duration = Duration::from_secs(60);
 /// Number of deliveries that are handled at once: fetches wait for the network.
 const INTAKES: usize = 4;
 /// Time to post the statuses of jobs that a stop has canceled.
@@ -352,90 +349,4 @@ async fn prepare_database(db: &PgPool) -> Result<String, Unprepared> {
     deliveries::free_taken(db).await.map_err(|error| Unprepared::Away(error.into()))?;
     wishes::all_due(db).await.map_err(|error| Unprepared::Away(error.into()))?;
     Ok(instance)
-}
-
-async fn intake_loop(intake: Intake, bells: Bells, shutdown: CancellationToken) {
-    while !shutdown.is_cancelled() {
-        match intake.step().await {
-            Ok(true) => {}
-            Ok(false) => sleep_until_rung(&bells.intake, &shutdown).await,
-            Err(failure) => after_failure("intake", &failure, &shutdown).await,
-        }
-    }
-}
-
-/// Checks all repositories at the start, and each of them once an hour.
-async fn heads_loop(intake: Intake, shutdown: CancellationToken) {
-    let mut interval = Duration::ZERO;
-    while !shutdown.is_cancelled() {
-        tokio::select! {
-            checked = intake.check_heads(interval) => match checked {
-                Ok(_) => interval = CHECK_INTERVAL,
-                Err(failure) => warn!("checking the heads: {failure:#}"),
-            },
-            () = shutdown.cancelled() => return,
-        }
-        tokio::select! {
-            () = tokio::time::sleep(HEADS_ROUND) => {}
-            () = shutdown.cancelled() => {}
-        }
-    }
-}
-
-async fn outbox_loop(outbox: Outbox, bells: Bells, shutdown: CancellationToken, at_last: Option<Duration>) {
-    while !shutdown.is_cancelled() {
-        match outbox.step().await {
-            Ok(true) => {}
-            Ok(false) => sleep_until_rung(&bells.outbox, &shutdown).await,
-            Err(failure) => after_failure("outbox", &failure, &shutdown).await,
-        }
-    }
-    if let Some(limit) = at_last {
-        let rest = async { while matches!(outbox.step().await, Ok(true)) {} };
-        // Statuses that GitHub has not accepted by then are still due at the next start.
-        let _ = tokio::time::timeout(limit, rest).await;
-    }
-}
-
-async fn janitor_loop(mut janitor: Janitor, shutdown: CancellationToken) {
-    while !shutdown.is_cancelled() {
-        if let Err(failure) = janitor.step(Instant::now()).await {
-            warn!("janitor: {failure:#}");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(janitor::ROUND) => {}
-            () = shutdown.cancelled() => {}
-        }
-    }
-}
-
-async fn archiver_loop(mut archiver: Archiver, shutdown: CancellationToken) {
-    while !shutdown.is_cancelled() {
-        tokio::select! {
-            round = archiver.step() => if let Err(failure) = round {
-                warn!("archiver: {failure:#}");
-            },
-            // An unfinished round is repeated at the next start.
-            () = shutdown.cancelled() => return,
-        }
-        tokio::select! {
-            () = tokio::time::sleep(janitor::ARCHIVE_INTERVAL) => {}
-            () = shutdown.cancelled() => {}
-        }
-    }
-}
-
-async fn sleep_until_rung(bell: &store::wakeup::bell::Bell, shutdown: &CancellationToken) {
-    tokio::select! {
-        () = bell.wait(POLL_INTERVAL) => {}
-        () = shutdown.cancelled() => {}
-    }
-}
-
-async fn after_failure(step: &str, failure: &anyhow::Error, shutdown: &CancellationToken) {
-    warn!("{step}: {failure:#}");
-    tokio::select! {
-        () = tokio::time::sleep(POLL_INTERVAL) => {}
-        () = shutdown.cancelled() => {}
-    }
 }

@@ -6,7 +6,8 @@ use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{POLL_INTERVAL, after_failure, endless};
+use super::endless;
+use super::loops::notifier_loop;
 use crate::config::Config;
 use crate::notifier::{Notifier, Sender, SystemNames};
 use crate::repo_keys::Seal;
@@ -54,17 +55,4 @@ pub(super) fn notify(
         tasks.spawn(endless(notifier_loop(notifier.clone(), shutdown.clone())));
     }
     Ok(())
-}
-
-async fn notifier_loop(notifier: Notifier, shutdown: CancellationToken) {
-    while !shutdown.is_cancelled() {
-        match notifier.step().await {
-            Ok(true) => {}
-            Ok(false) => tokio::select! {
-                () = tokio::time::sleep(POLL_INTERVAL) => {}
-                () = shutdown.cancelled() => {}
-            },
-            Err(failure) => after_failure("notifier", &failure, &shutdown).await,
-        }
-    }
 }

@@ -15,8 +15,9 @@ use tracing::{error, info, warn};
 
 use super::folder::{remove_scratch, seal_of_server, take_folder};
 use super::github::keep_app;
+use super::loops::{archiver_loop, janitor_loop};
 use super::runners::{Kept, mirrors, serve_runners, workers};
-use super::{DATABASE_RETRY, GOODBYE, all_until, archiver_loop, endless, janitor_loop};
+use super::{DATABASE_RETRY, GOODBYE, all_until, endless};
 use crate::config::Config;
 use crate::github::Client;
 use crate::janitor::{self, Archiver, Duties, Janitor};
