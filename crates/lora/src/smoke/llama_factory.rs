@@ -32,14 +32,8 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     root.set("dataset_dir", data);
     root.set("dataset", DATA);
     root.remove(&["eval_dataset", "mix_strategy", "interleave_probs", "streaming", "buffer_size", "tokenized_path"]);
-    root.set("output_dir", output);
     root.set("overwrite_output_dir", true);
-    root.remove(&["num_train_epochs"]);
-    root.set("max_steps", steps);
-    root.set("logging_steps", 1);
-    root.remove(&["save_strategy", "logging_strategy"]);
-    root.set("save_steps", steps);
-    root.set("report_to", "none");
+    llm::trainer(&mut root, steps, output);
     cheap(&mut root);
     llm::listed_modules(&mut root, "lora_target", "additional_target");
     llm::quiet(&mut root);

@@ -50,6 +50,17 @@ fn last(name: &str) -> &str {
     name.trim().rsplit('.').next().unwrap_or_default()
 }
 
+/// Sets what the trainer of transformers reads: the steps, a loss for each, and the folder for the weights.
+pub(super) fn trainer(part: &mut Part<'_>, steps: u32, output: String) {
+    part.set("output_dir", output);
+    part.remove(&["num_train_epochs"]);
+    part.set("max_steps", steps);
+    part.set("logging_steps", 1);
+    part.remove(&["save_strategy", "logging_strategy"]);
+    part.set("save_steps", steps);
+    part.set("report_to", "none");
+}
+
 /// Removes the keys for trackers and uploads that several trainers share.
 pub(super) fn quiet(part: &mut Part<'_>) {
     part.remove(&["push_to_hub", "push_dataset_to_hub", "resume_from_checkpoint", "trust_remote_code"]);

@@ -31,13 +31,7 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     root.set("dataset_train_split", "train");
     root.remove(&["datasets", "streaming", "dataset_config", "dataset_streaming", "test_split_size", "model_revision"]);
     root.remove(&["dataset_text_field", "chat_template_path", "eos_token", "pad_token", "assistant_only_loss"]);
-    root.set("output_dir", output);
-    root.remove(&["num_train_epochs"]);
-    root.set("max_steps", steps);
-    root.set("logging_steps", 1);
-    root.remove(&["save_strategy", "logging_strategy"]);
-    root.set("save_steps", steps);
-    root.set("report_to", "none");
+    llm::trainer(&mut root, steps, output);
     cheap(&mut root);
     llm::modules(&mut root, "lora_target_modules", "lora_modules_to_save");
     llm::quiet(&mut root);
