@@ -89,3 +89,17 @@ impl Stop {
         }
     }
 }
+
+/// The phases of a job whose lines are commands, by their keys in a `.travis.yml`.
+pub const PHASES: [&str; 10] = [
+    "before_install",
+    "install",
+    "before_script",
+    "script",
+    "before_cache",
+    "after_success",
+    "after_failure",
+    "before_deploy",
+    "after_deploy",
+    "after_script",
+];

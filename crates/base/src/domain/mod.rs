@@ -23,7 +23,7 @@ pub use checkout::{Checkout, Revision};
 pub use config_change::ConfigChange;
 pub use gpu::{GpuRequest, GpuState, Requirements};
 pub use ids::{AttemptId, BuildId, DeliveryId, InvalidName, JobId, RepoId, RepoName, Sha};
-pub use job::{JobKind, JobState, Stop, Verdict};
+pub use job::{JobKind, JobState, PHASES, Stop, Verdict};
 pub use pg_text::pg_text;
 pub use problem::{Fix, Problem, Rule, Severity, only_near};
 pub use request::{BuildRequest, CronInterval, MERGE_MODES, RequestConfig};

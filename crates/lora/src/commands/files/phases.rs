@@ -1,21 +1,8 @@
 //! The phases of a `.travis.yml`, each at its own lines of the text.
 
 use crate::commands::shell::{Script, Syntax};
+use crate::domain::PHASES;
 use crate::yaml::{self, Data, Node};
-
-const PHASES: [&str; 11] = [
-    "before_install",
-    "install",
-    "before_script",
-    "script",
-    "before_cache",
-    "after_success",
-    "after_failure",
-    "after_script",
-    "before_deploy",
-    "deploy",
-    "after_deploy",
-];
 
 /// Returns the scripts of all phases, of the root and of the jobs.
 pub(super) fn scripts(text: &str) -> Vec<Script> {
@@ -27,7 +14,7 @@ pub(super) fn scripts(text: &str) -> Vec<Script> {
     let jobs =
         jobs.filter_map(|entry| entry.value.get("include").map(|included| &included.value).or(Some(&entry.value)));
     for map in std::iter::once(&root).chain(jobs.flat_map(Node::items)) {
-        for phase in PHASES.iter().filter_map(|phase| map.get(phase)) {
+        for phase in PHASES.iter().chain(&["deploy"]).filter_map(|phase| map.get(phase)) {
             let commands = std::iter::once(&phase.value).chain(phase.value.items());
             for node in commands.filter(|node| node.text().is_some()) {
                 // An alias has the place of its anchor.

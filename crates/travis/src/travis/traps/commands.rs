@@ -2,21 +2,8 @@
 
 use std::collections::HashSet;
 
+use crate::domain::PHASES;
 use crate::yaml::{Mark, Node};
-
-/// The phases whose lines are commands.
-pub(super) const PHASES: [&str; 10] = [
-    "before_install",
-    "install",
-    "before_script",
-    "script",
-    "before_cache",
-    "after_success",
-    "after_failure",
-    "before_deploy",
-    "after_deploy",
-    "after_script",
-];
 
 /// Maximum length of a command that is checked: programs of that length are not written into a `.travis.yml`.
 pub(super) const MAX_BYTES: usize = 50_000;

@@ -3,8 +3,8 @@
 use serde_json::Value as Json;
 
 use super::Trap;
-use super::commands::{self, PHASES};
-use crate::domain::{Rule, Severity};
+use super::commands;
+use crate::domain::{PHASES, Rule, Severity};
 use crate::travis::matrix::Config;
 use crate::yaml::{Data, Node};
 

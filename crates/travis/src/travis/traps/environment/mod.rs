@@ -11,9 +11,9 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::Value as Json;
 
 use super::Trap;
-use super::commands::{Command, MAX_BYTES, PHASES};
+use super::commands::{Command, MAX_BYTES};
 use super::shell::{Variables, variables};
-use crate::domain::{Rule, Severity};
+use crate::domain::{PHASES, Rule, Severity};
 use crate::travis::matrix::Config;
 use crate::yaml::Node;
 
