@@ -1,25 +1,22 @@
 //! Approvals of builds of forks.
 
 use axum::Json;
-use axum::extract::{self, Path};
-use axum::http::HeaderMap;
+use axum::extract;
 use serde_json::{Value, json};
 
+use super::Change;
 use crate::store::queue;
 use crate::web::State;
 use crate::web::error::{Error, InJson};
 use crate::web::rows;
 
 /// `POST /api/v1/repos/{owner}/{repo}/builds/{number}/approve`: lets the jobs of a build run that waits for its approval.
-pub(in crate::web) async fn build(
+pub(in crate::web) async fn approve(
     extract::State(state): extract::State<State>,
-    Path((owner, name, number)): Path<(String, String, String)>,
-    headers: HeaderMap,
+    Change { who, build, .. }: Change,
 ) -> Result<Json<Value>, InJson> {
-    let who = state.auth.who(&headers)?;
-    let build = rows::build(&state.db, &owner, &name, &number).await?;
     let mut tx = state.db.begin().await?;
-    if !queue::approve(&mut tx, build.id, who).await? {
+    if !queue::approve(&mut tx, build.id, &who).await? {
         return Err(Error::Conflict(why_not(&build)).into());
     }
     tx.commit().await?;
