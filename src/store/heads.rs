@@ -14,11 +14,12 @@ const MAX_FOUND: usize = 10;
 /// Age of a build from which its repository is no longer checked.
 const ACTIVE: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// Returns the repositories that were built lately and whose last check was longer ago than `interval`.
+/// Returns the repositories that were built lately and whose last check was longer ago than `interval`, or was recorded by
+/// a clock that was ahead.
 pub async fn due(db: &PgPool, interval: Duration) -> sqlx::Result<Vec<RepoId>> {
     sqlx::query_scalar(
         "select id from repo
-         where (heads_checked_at is null or heads_checked_at < now() - $1)
+         where (heads_checked_at is null or heads_checked_at not between now() - $1 and now())
              and (select max(created_at) from build where repo_id = repo.id) > now() - $2
          order by heads_checked_at nulls first, id",
     )
