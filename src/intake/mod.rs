@@ -205,6 +205,12 @@ impl Intake {
     }
 }
 
+/// Returns a repository as it is stored, for a delivery that does not describe it.
+fn stored(facts: RepoFacts) -> Repository {
+    let RepoFacts { github_id: id, name, private, default_branch, clone_url } = facts;
+    Repository { id, name, private, default_branch, clone_url }
+}
+
 /// Returns the state of a build that has nothing to run.
 fn decided(plan: &Plan) -> Option<BuildState> {
     if plan.is_fatal() {

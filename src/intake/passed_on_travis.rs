@@ -3,8 +3,7 @@
 use anyhow::Context as _;
 
 use super::tries::NotYet;
-use super::{Asked, Intake};
-use crate::github::event::Repository;
+use super::{Asked, Intake, stored};
 use crate::store::deliveries::Delivery;
 use crate::store::{builds, repos};
 use crate::travis_ci::event::{self, Request};
@@ -32,13 +31,6 @@ impl Intake {
             let last = builds::last_of_travis(&self.db, &trigger.repo, branch).await;
             trigger.before = last.context("reading the builds of the branch")?;
         }
-        let repository = Repository {
-            id: known.github_id,
-            name: known.name,
-            private: known.private,
-            default_branch: known.default_branch,
-            clone_url: known.clone_url,
-        };
-        Ok(Asked::of(repository, trigger))
+        Ok(Asked::of(stored(known), trigger))
     }
 }

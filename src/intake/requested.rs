@@ -3,10 +3,9 @@
 use anyhow::Context as _;
 
 use super::tries::NotYet;
-use super::{Asked, Intake};
+use super::{Asked, Intake, stored};
 use crate::domain::{BuildRequest, Trigger, TriggerKind};
 use crate::git::Remote;
-use crate::github::event::Repository;
 use crate::store::deliveries::Delivery;
 use crate::store::repos;
 
@@ -33,13 +32,6 @@ impl Intake {
         if kind == TriggerKind::Tag {
             trigger.tag = trigger.branch.take();
         }
-        let repository = Repository {
-            id: facts.github_id,
-            name: facts.name,
-            private: facts.private,
-            default_branch: facts.default_branch,
-            clone_url: facts.clone_url,
-        };
-        Ok(Asked { repository, trigger: trigger.storable(), configs })
+        Ok(Asked { repository: stored(facts), trigger: trigger.storable(), configs })
     }
 }
