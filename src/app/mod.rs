@@ -133,6 +133,7 @@ impl App {
             objects: objects.clone(),
             bells: bells.clone(),
             webhook_secrets: web::WebhookSecrets::new(&config.github, StoredSecrets::new(db.clone(), seal)),
+            forges: config.forge.clone().into(),
             travis: web::Travis::new(&config.travis),
             webhook_room: web::WebhookRoom::default(),
             limits: web::Limits::default(),
@@ -143,7 +144,7 @@ impl App {
         };
         let mut tasks = JoinSet::new();
         let goodbye = goodbye(&config);
-        let github = Client::new(&config.github)?;
+        let github = Client::new(&config.github)?.with_forges(&config.forge)?;
         if config.github.app_id.is_none() {
             tasks.spawn(endless(keep_app(stored_app, github.clone(), shutdown.clone())));
         }

@@ -40,7 +40,7 @@ pub async fn stored(config: &Config) -> anyhow::Result<Stored> {
     Ok(Stored {
         secrets: StoredSecrets::new(db.clone(), Arc::clone(&seal)),
         app: StoredApp::new(db, seal),
-        client: Client::new(&config.github)?,
+        client: Client::new(&config.github)?.with_forges(&config.forge)?,
     })
 }
 
@@ -49,7 +49,7 @@ pub async fn stored(config: &Config) -> anyhow::Result<Stored> {
 /// # Errors
 /// Fails when the configuration cannot be used.
 pub async fn github_client(config: &Config) -> anyhow::Result<Client> {
-    let client = Client::new(&config.github)?;
+    let client = Client::new(&config.github)?.with_forges(&config.forge)?;
     if !client.has_app()
         && let Ok(stored) = stored(config).await
         && let Ok(Some(app)) = stored.app.read().await

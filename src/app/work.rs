@@ -66,7 +66,7 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     let of_jobs = Database { pool: pools.jobs.clone(), bells: bells.clone() };
     let room = Room::new(data.clone(), config.storage.least_free);
     let mirrors = mirrors(&config, &room);
-    let github = Client::new(&config.github)?;
+    let github = Client::new(&config.github)?.with_forges(&config.forge)?;
     let (objects, object_keys) = (Objects::open(&config.storage, &data)?, Keys { instance: instance.clone() });
     // The server cannot read a folder of this machine.
     let shared = objects.folder().is_none().then(|| (objects.clone(), object_keys.clone()));

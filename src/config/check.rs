@@ -7,6 +7,8 @@ use anyhow::{Context as _, ensure};
 use secrecy::ExposeSecret as _;
 
 use super::Config;
+use crate::domain::RepoName;
+use crate::github::{ForgeConfig, GITHUB};
 use crate::worker::RunnerGpus;
 use crate::{executor, web};
 
@@ -60,6 +62,9 @@ impl Config {
         // Each of the posters may hold two at once.
         ensure!((8..=1000).contains(&self.database.connections), "database.connections must be from 8 to 1000");
         ensure!(self.limits.cpus > 0.0, "limits.cpus must be more than 0");
+        for (place, forge) in self.forge.iter().enumerate() {
+            check_forge(forge, &self.forge[..place]).with_context(|| format!("forge {:?}", forge.name))?;
+        }
         for (name, token) in &self.auth.tokens {
             let length = token.expose_secret().chars().count();
             ensure!(
@@ -166,3 +171,22 @@ fn overlap(a: &Path, b: &Path) -> bool {
 
 /// Minimum memory of a container, in bytes: Docker does not accept less.
 const LEAST_MEMORY: u64 = 6 << 20;
+
+/// Rejects a server that cannot be told from an earlier one, or whose webhooks cannot be verified.
+fn check_forge(forge: &ForgeConfig, earlier: &[ForgeConfig]) -> anyhow::Result<()> {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    ensure!(
+        (1..=40).contains(&forge.name.len()) && forge.name.chars().all(is_plain) && forge.name != GITHUB,
+        "its name must be of a-z, 0-9 and -, at most 40 characters, and not {GITHUB:?}"
+    );
+    ensure!(earlier.iter().all(|other| other.name != forge.name), "two forges have this name");
+    ensure!(matches!(forge.url.scheme(), "http" | "https"), "its url must be an http or https address");
+    ensure!(!forge.webhook_secret.is_empty(), "it needs a webhook_secret: make one with `openssl rand -hex 32`");
+    ensure!(!forge.owners.is_empty(), "it needs owners, whose repositories it has");
+    for owner in &forge.owners {
+        ensure!(format!("{owner}/any").parse::<RepoName>().is_ok(), "{owner:?} is not the name of an owner");
+        let other = earlier.iter().find(|other| other.has(owner));
+        ensure!(other.is_none(), "the owner {owner} is also one of the forge {:?}", other.map(|other| &other.name));
+    }
+    Ok(())
+}

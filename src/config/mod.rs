@@ -24,6 +24,8 @@ pub struct Config {
     pub server: ServerConfig,
     pub database: store::DatabaseConfig,
     pub github: github::GitHubConfig,
+    /// Other servers with repositories: Gitea and Forgejo.
+    pub forge: Vec<github::ForgeConfig>,
     /// Fetches of repositories.
     pub git: git::GitConfig,
     /// Treatment of pull requests from forks.
@@ -137,28 +139,40 @@ fn with_environment(text: &str, variables: &[(String, String)]) -> anyhow::Resul
         let Some((key, sections)) = path.split_last().filter(|(_, sections)| !sections.is_empty()) else {
             bail!("environment variable {variable}: it must name a section and a key, as in {PREFIX}SERVER__LISTEN");
         };
-        let mut table = &mut root;
-        for section in sections {
-            let entry = table.entry(section.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            let toml::Value::Table(inner) = entry else { bail!("{variable}: {section} is not a section") };
-            table = inner;
-        }
+        let Some(table) = descend(&mut root, sections) else {
+            bail!("{variable}: {} is not a section", sections.join("."))
+        };
         // The value is tried as text first, so that a secret of digits stays text; then as TOML, for numbers and lists.
         table.insert(key.clone(), toml::Value::String(value.clone()));
         let Err(as_text) = Config::deserialize(toml::Value::Table(root.clone())) else { continue };
         let parsed =
             toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
         let Some(parsed) = parsed else { bail!("environment variable {variable}: {}", as_text.message()) };
-        let mut table = &mut root;
-        for section in sections {
-            let Some(toml::Value::Table(inner)) = table.get_mut(section) else { unreachable!("made above") };
-            table = inner;
-        }
+        let Some(table) = descend(&mut root, sections) else { unreachable!("found above") };
         table.insert(key.clone(), parsed);
         Config::deserialize(toml::Value::Table(root.clone()))
             .map_err(|error| anyhow::anyhow!("environment variable {variable}: {}", error.message()))?;
     }
     Ok(Config::deserialize(toml::Value::Table(root))?)
+}
+
+/// Returns the table of a section, which is made if there is none. A list such as `[[forge]]` has its tables by their
+/// names: the variables of a shell cannot have a `-`, so a `_` stands for it.
+fn descend<'a>(root: &'a mut toml::Table, sections: &[String]) -> Option<&'a mut toml::Table> {
+    let Some((section, rest)) = sections.split_first() else { return Some(root) };
+    let entry = root.entry(section.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+    match entry {
+        toml::Value::Table(inner) => descend(inner, rest),
+        toml::Value::Array(tables) => {
+            let (name, rest) = rest.split_first()?;
+            let is_named = |table: &toml::Table| {
+                table.get("name").and_then(toml::Value::as_str).is_some_and(|known| known.replace('-', "_") == *name)
+            };
+            let mut tables = tables.iter_mut().filter_map(toml::Value::as_table_mut);
+            descend(tables.find(|table| is_named(table))?, rest)
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -268,6 +282,31 @@ mod tests {
             ("[{ uuid = 'GPU-1' }, { uuid = 'GPU-1' }]", "the GPU GPU-1 is listed twice"),
         ] {
             let error = runner(wrong).expect_err("refused").to_string();
+            assert!(error.contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_forge_has_its_secrets_from_the_environment_and_its_owners_to_itself() {
+        let forge = |name: &str, owners: &str| {
+            format!(
+                "[[forge]]\nname = '{name}'\nkind = 'forgejo'\nurl = 'https://git.example.org'\nowners = [{owners}]\n"
+            )
+        };
+        let secret = |variable: &'static str| [(variable, "0123456789abcdef")];
+        let of_mine = secret("TRAINYARD__FORGE__MY_GIT__WEBHOOK_SECRET");
+        let config = load(&forge("my-git", "'studio'"), &of_mine).expect("valid");
+        assert!(config.forge[0].has("Studio") && !config.forge[0].webhook_secret.is_empty());
+        let two = forge("my-git", "'studio'") + &forge("other", "'STUDIO'") + "webhook_secret = 'x'\n";
+        for (text, environment, told) in [
+            (forge("my-git", "'studio'"), &[][..], "it needs a webhook_secret"),
+            (forge("my-git", "'studio'"), &secret("TRAINYARD__FORGE__GIT__TOKEN")[..], "forge.git is not a section"),
+            (forge("my-git", ""), &of_mine[..], "it needs owners"),
+            (forge("my-git", "'a/b'"), &of_mine[..], "is not the name of an owner"),
+            (forge("github", "'studio'") + "webhook_secret = 'x'\n", &[][..], "its name must be"),
+            (two, &of_mine[..], "the owner STUDIO is also one of the forge"),
+        ] {
+            let error = format!("{:#}", load(&text, environment).expect_err("refused"));
             assert!(error.contains(told), "{error}");
         }
     }

@@ -10,10 +10,12 @@ mod command;
 mod heads;
 mod remote_file;
 mod maintenance;
+mod merge;
 mod work_tree;
 
 pub use checkout::NewHistory;
 pub use command::{Permanent, is_unauthorized};
+pub use merge::Proposal;
 pub use remote_file::RemoteFileError;
 pub use work_tree::{Head, WorkTree, repo_of};
 

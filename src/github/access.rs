@@ -1,5 +1,5 @@
 //! The access to a repository: a token of the App's installation where the App is installed, otherwise the personal
-//! token.
+//! token. On a server besides GitHub, it is the token of that server.
 
 use http::Method;
 use secrecy::SecretString;
@@ -56,6 +56,8 @@ pub enum Holder {
     Person,
     /// An installation of the App, by GitHub's number.
     Installation(i64),
+    /// The person of the token of another server, by its place in the configuration.
+    Forge(usize),
 }
 
 /// A token for requests about a repository.
@@ -72,8 +74,9 @@ impl Client {
     /// # Errors
     /// Fails when GitHub gives the App no token for it, and when there is no other one.
     pub(super) async fn grant(&self, target: Target<'_>, access: Access) -> Result<Grant, SendError> {
-        if !self.installations.has_app() {
-            return Ok(Grant { token: self.token.clone(), holder: Holder::Person });
+        let server = self.at(target.repo);
+        if !server.installations.has_app() {
+            return Ok(Grant { token: server.token.clone(), holder: server.person });
         }
         match self.installation_token(target, access).await? {
             Some(minted) => Ok(Grant { token: Some(minted.token), holder: Holder::Installation(minted.installation) }),
@@ -101,14 +104,14 @@ impl Client {
         path: &str,
         body: Option<&B>,
     ) -> Result<Answer, SendError> {
-        let grant = self.grant(target, access).await?;
-        let mut response = self.follow(method.clone(), path, body, grant.token.as_ref()).await?;
-        if response.status() == http::StatusCode::UNAUTHORIZED && grant.holder != Holder::Person {
+        let (server, grant) = (self.at(target.repo), self.grant(target, access).await?);
+        let mut response = server.follow(method.clone(), path, body, grant.token.as_ref()).await?;
+        if response.status() == http::StatusCode::UNAUTHORIZED && matches!(grant.holder, Holder::Installation(_)) {
             self.drop_token(target, access, &grant).await;
             let grant = self.grant(target, access).await?;
-            response = self.follow(method, path, body, grant.token.as_ref()).await?;
+            response = server.follow(method, path, body, grant.token.as_ref()).await?;
         }
-        self.accepted(response).await
+        server.accepted(response).await
     }
 
     /// Returns the credentials with which git fetches a repository; `None` if there are none at all.
@@ -117,12 +120,12 @@ impl Client {
     /// Fails when GitHub gives the App no token for it, and when there is no other one.
     pub async fn git_credentials(&self, repo: &RepoName) -> Result<Option<Credentials>, SendError> {
         let grant = self.grant(Target { repo, number: None }, Access::Contents).await?;
-        Ok(grant.token.map(|token| Credentials { origin: self.clone_origin.clone(), token }))
+        Ok(grant.token.map(|token| Credentials { origin: self.at(repo).clone_origin.clone(), token }))
     }
 
     /// Drops the token with which git fetches a repository, as git was told that it is not good any more.
     pub async fn git_credentials_refused(&self, repo: &RepoName, refused: &Credentials) {
-        let grant = Grant { token: Some(refused.token.clone()), holder: Holder::Person };
+        let grant = Grant { token: Some(refused.token.clone()), holder: self.at(repo).person };
         self.drop_token(Target { repo, number: None }, Access::Contents, &grant).await;
     }
 }

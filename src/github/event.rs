@@ -1,7 +1,8 @@
 //! Parser for GitHub's payloads.
 //!
 //! The structs name only the fields that are used, so that a new action, or another server's spelling of the rest, does
-//! not fail the parse. Field names are GitHub's (its REST documentation, "Webhook events and payloads").
+//! not fail the parse. Field names are GitHub's (its REST documentation, "Webhook events and payloads"). Gitea and Forgejo
+//! send the same payloads, with other words in a few places (their documentation, "Webhooks").
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -115,6 +116,8 @@ struct PushPayload {
     after: String,
     #[serde(default)]
     deleted: bool,
+    /// Gitea: `compare_url`.
+    #[serde(alias = "compare_url")]
     compare: Option<String>,
     head_commit: Option<HeadCommit>,
     repository: RepositoryPayload,
@@ -134,7 +137,9 @@ struct CommitAuthor {
 }
 
 fn push(payload: PushPayload) -> anyhow::Result<Event> {
-    if payload.deleted {
+    // Gitea has no `deleted`.
+    let is_nothing = payload.after.parse::<Sha>().is_ok_and(|after| after.is_zero());
+    if payload.deleted || is_nothing {
         return Ok(ignored(&format!("{} was deleted", payload.git_ref)));
     }
     let branch = payload.git_ref.strip_prefix("refs/heads/").map(str::to_owned);
@@ -182,6 +187,8 @@ struct PullRequestPayload {
 /// Parts of a pull request that an `edited` event changes.
 #[derive(Default, Deserialize)]
 struct Changes {
+    /// Gitea: `ref`.
+    #[serde(alias = "ref")]
     base: Option<IgnoredAny>,
 }
 
@@ -214,7 +221,9 @@ struct SideRepository {
 fn pull_request(payload: PullRequestPayload) -> anyhow::Result<Event> {
     // Another base makes another merge commit.
     let is_retargeted = payload.action == "edited" && payload.changes.base.is_some();
-    if !is_retargeted && !matches!(payload.action.as_str(), "opened" | "synchronize" | "reopened") {
+    // The last one is Gitea's.
+    let has_new_head = matches!(payload.action.as_str(), "opened" | "synchronize" | "reopened" | "synchronized");
+    if !is_retargeted && !has_new_head {
         return Ok(ignored(&format!("pull request {}", payload.action)));
     }
     let pull = payload.pull_request;

@@ -1,15 +1,15 @@
 //! The interface to GitHub: its payloads, and our statuses. The only module that names octocrab.
 //!
+//! Gitea and Forgejo have the same requests as far as we need them. So one client speaks to all servers: it chooses the
+//! server by the owner of the repository (see [`ForgeConfig`]).
+//!
 //! This module does not know the database: `web` and `intake` pass payloads in, and `outbox` passes wishes in.
 
 mod access;
 mod app;
-mod app_key;
-mod app_keys;
 mod check_run;
 pub mod event;
-mod installation;
-mod manifest;
+mod forge;
 mod repository;
 mod request;
 mod secrets;
@@ -18,11 +18,9 @@ mod status;
 mod token;
 
 pub use access::{Access, Holder, Target};
-pub use app::{AppFacts, InstallationFacts, allows};
-pub use app_key::{AppKey, NotAnAppKey};
-pub use app_keys::AppKeys;
+pub use app::{AppFacts, AppKey, AppKeys, InstallationFacts, NewApp, NotAnAppKey, allows, manifest};
 pub use check_run::{Annotation, CheckRun, MAX_SUMMARY, Shown};
-pub use manifest::{NewApp, manifest};
+pub use forge::{ForgeConfig, GITHUB};
 pub use repository::KnownRepository;
 pub use secrets::{Scope, WebhookSecrets};
 pub use status::{CommitStatus, Sent};
@@ -38,7 +36,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use url::{Origin, Url};
 
-use self::installation::Installations;
+use self::app::Installations;
+use self::forge::Forge;
 
 /// `[github]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -109,14 +108,22 @@ pub struct Client {
     api_url: Url,
     clone_origin: Origin,
     timeout: Duration,
+    /// Name of the server, for messages.
+    server: &'static str,
+    /// Owner of the rate limit of the personal token.
+    person: Holder,
+    /// The other servers.
+    forges: Arc<[Forge]>,
 }
 
 /// Reason why GitHub did not accept a request.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// GitHub asks to wait at least this long. It would answer every other request in the same way.
-    #[error("GitHub asks to wait {}: {said}", humantime::format_duration(*.wait))]
+    #[error("{by} asks to wait {}: {said}", humantime::format_duration(*.wait))]
     RateLimited {
+        /// Name of the server.
+        by: &'static str,
         /// Time to wait.
         wait: Duration,
         /// Message of GitHub.
@@ -138,8 +145,10 @@ pub enum SendError {
     #[error("{0}")]
     NoAccess(String),
     /// GitHub rejects the request as it is; a person has to change something, such as the token's rights.
-    #[error("GitHub refused ({status}): {said}")]
+    #[error("{by} refused ({status}): {said}")]
     Refused {
+        /// Name of the server.
+        by: &'static str,
         /// Status code of HTTP.
         status: u16,
         /// Message of GitHub.
@@ -153,24 +162,29 @@ impl Client {
     /// # Errors
     /// Fails when the address cannot be used in a request, and when the App's key cannot be read.
     pub fn new(config: &GitHubConfig) -> anyhow::Result<Self> {
-        // octocrab's `retry` feature is off: its retries come at once and would multiply those of the outbox.
-        let octocrab = Octocrab::builder()
-            .base_uri(config.api_url.as_str().trim_end_matches('/'))
-            .context("github.api_url cannot be used")?
-            .set_connect_timeout(Some(config.timeout))
-            .set_read_timeout(Some(config.timeout))
-            .set_write_timeout(Some(config.timeout))
-            .build()
-            .context("cannot make a GitHub client")?;
         Ok(Self {
-            octocrab,
+            octocrab: octocrab(&config.api_url, config.timeout).context("github.api_url cannot be used")?,
             token: config.token.clone().filter(|token| !token.expose_secret().is_empty()),
             installations: Arc::new(Installations::new(config.app_keys()?)),
             api_url: config.api_url.clone(),
             clone_origin: config.clone_origin(),
             timeout: config.timeout,
+            server: "GitHub",
+            person: Holder::Person,
+            forges: Arc::new([]),
         })
     }
+}
+
+fn octocrab(api_url: &Url, timeout: Duration) -> anyhow::Result<Octocrab> {
+    // octocrab's `retry` feature is off: its retries come at once and would multiply those of the outbox.
+    let client = Octocrab::builder()
+        .base_uri(api_url.as_str().trim_end_matches('/'))?
+        .set_connect_timeout(Some(timeout))
+        .set_read_timeout(Some(timeout))
+        .set_write_timeout(Some(timeout))
+        .build();
+    client.context("cannot make a client")
 }
 
 #[cfg(test)]

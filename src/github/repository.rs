@@ -4,7 +4,7 @@ use http::Method;
 use serde::Deserialize;
 use url::Url;
 
-use super::access::{Access, Target};
+use super::access::{Access, Holder, Target};
 use super::{Client, SendError};
 use crate::domain::RepoName;
 
@@ -21,10 +21,19 @@ pub struct KnownRepository {
 }
 
 impl Client {
-    /// Returns the address from which git fetches a repository of this GitHub.
+    /// Returns the address from which git fetches a repository.
     pub fn clone_url(&self, repo: &RepoName) -> Url {
-        let address = format!("{}/{repo}.git", self.clone_origin.ascii_serialization());
+        let server = self.at(repo);
+        let address = format!("{}{}/{repo}.git", server.clone_origin.ascii_serialization(), server.clone_path());
         Url::parse(&address).unwrap_or_else(|_| unreachable!("an origin and a name without special characters"))
+    }
+
+    /// Returns the path below which a server has its repositories: Gitea may share a host with other programs.
+    fn clone_path(&self) -> &str {
+        match self.person {
+            Holder::Forge(_) => self.api_url.path().trim_end_matches("/api/v1"),
+            _ => "",
+        }
     }
 
     /// Asks for the repository of this name.

@@ -95,7 +95,7 @@ impl Client {
         let mut said = self.words_of(response).await;
         let words = said.to_lowercase();
         if let Some(wait) = limit.wait(code, &words) {
-            return Err(SendError::RateLimited { wait, said });
+            return Err(SendError::RateLimited { by: self.server, wait, said });
         }
         if let Some(needed) = needed {
             let needed: String = needed.chars().filter(|c| !c.is_control()).take(100).collect();
@@ -103,14 +103,14 @@ impl Client {
         }
         Err(match code {
             422 if words.contains("maximum number of statuses") => SendError::Full { said },
-            500..=599 | 408 => SendError::Broken(format!("GitHub answered {code}: {said}")),
-            _ => SendError::Refused { status: code, said },
+            500..=599 | 408 => SendError::Broken(format!("{} answered {code}: {said}", self.server)),
+            _ => SendError::Refused { by: self.server, status: code, said },
         })
     }
 
     /// Reads a response of at most this many bytes.
     pub(super) async fn read<T: DeserializeOwned>(&self, answer: Answer, most: usize) -> Result<T, SendError> {
-        let broken = |why: String| SendError::Broken(format!("GitHub's answer cannot be read: {why}"));
+        let broken = |why: String| SendError::Broken(format!("the answer of {} cannot be read: {why}", self.server));
         let body = Limited::new(answer.into_body(), most).collect();
         let body = tokio::time::timeout(self.timeout, body).await.map_err(|_| broken("it took too long".to_owned()))?;
         let body = body.map_err(|error| broken(error.to_string()))?.to_bytes();

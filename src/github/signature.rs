@@ -13,8 +13,13 @@ pub struct Signature([u8; LENGTH]);
 impl Signature {
     /// Reads a header: `sha256=` and 64 hexadecimal digits.
     pub fn read(header: &str) -> Option<Self> {
+        Self::read_digits(header.strip_prefix("sha256=")?)
+    }
+
+    /// Reads 64 hexadecimal digits, as in Gitea's header `X-Gitea-Signature`.
+    pub fn read_digits(header: &str) -> Option<Self> {
         let mut bytes = [0; LENGTH];
-        hex::decode_to_slice(header.strip_prefix("sha256=")?, &mut bytes).ok()?;
+        hex::decode_to_slice(header, &mut bytes).ok()?;
         Some(Self(bytes))
     }
 

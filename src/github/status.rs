@@ -59,7 +59,8 @@ impl Client {
         // Another success, such as that of a list, sets no status.
         if answer.status() != StatusCode::CREATED {
             let said = "the answer is not that a status was created".to_owned();
-            return Err(SendError::Refused { status: answer.status().as_u16(), said });
+            let by = self.server_of(status.repo);
+            return Err(SendError::Refused { by, status: answer.status().as_u16(), said });
         }
         Ok(Sent { date: date_of(&answer) })
     }

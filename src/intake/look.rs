@@ -8,6 +8,7 @@ use tracing::info;
 use super::{Intake, imports, unbuilt};
 use crate::domain::{RequestConfig, Sha, Trigger, TriggerKind};
 use crate::git::Remote;
+use crate::github::GITHUB;
 use crate::plan::{self, Plan};
 use crate::planner::{Answer, PlanError, Request};
 use crate::travis::import::Imports;
@@ -21,12 +22,21 @@ impl Intake {
         trigger: &mut Trigger,
         requested: Vec<RequestConfig>,
     ) -> anyhow::Result<(Sha, Plan)> {
-        let built = match &trigger.pull_request {
+        let built = match trigger.pull_request.clone() {
             None => {
                 self.pushed_commit(remote, trigger).await?;
                 trigger.sha.clone()
             }
-            Some(pull) => self.proposed_commit(remote, pull, &trigger.sha).await?,
+            Some(pull) if self.github.forge_of(remote.repo) == GITHUB => {
+                self.proposed_commit(remote, &pull, &trigger.sha, None).await?
+            }
+            Some(pull) => {
+                // The base that is merged with, which GitHub chooses in the same way: not that of the payload.
+                let base = self.base_of(remote, trigger).await?;
+                let built = self.proposed_commit(remote, &pull, &trigger.sha, Some(&base)).await?;
+                trigger.before = Some(base);
+                built
+            }
         };
         if trigger.message.is_none() {
             // Skip words and conditions apply to the author's commit, not to GitHub's merge commit.

@@ -148,6 +148,7 @@ impl Intake {
             Some(reason) => format!("no build: {reason}"),
             None => {
                 let facts = RepoFacts {
+                    forge: self.github.forge_of(&repository.name).to_owned(),
                     github_id: repository.id,
                     name: repository.name.clone(),
                     private: repository.private,
@@ -207,7 +208,7 @@ impl Intake {
 
 /// Returns a repository as it is stored, for a delivery that does not describe it.
 fn stored(facts: RepoFacts) -> Repository {
-    let RepoFacts { github_id: id, name, private, default_branch, clone_url } = facts;
+    let RepoFacts { github_id: id, name, private, default_branch, clone_url, .. } = facts;
     Repository { id, name, private, default_branch, clone_url }
 }
 

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::Intake;
 use crate::domain::{PullRequest, RepoName, Sha, Trigger};
-use crate::git::{Credentials, Remote};
+use crate::git::{Credentials, Proposal, Remote};
 use crate::github::SendError;
 use crate::github::event::Repository;
 use crate::store::repos;
@@ -60,23 +60,26 @@ impl Intake {
     pub(super) async fn address(&self, repository: &Repository) -> anyhow::Result<Url> {
         let address = self.github.clone_url(&repository.name);
         let claimed = Url::parse(&repository.clone_url).ok();
+        let server = self.github.server_of(&repository.name);
         if claimed.is_none_or(|claimed| claimed.origin() != address.origin()) {
             let (told, ours) = (&repository.clone_url, address.origin().ascii_serialization());
-            let why = format!("the payload's clone_url {told} is not at {ours} (see github.api_url)");
+            let setting = if server == "GitHub" { "github.api_url" } else { "the url of its [[forge]]" };
+            let why = format!("the payload's clone_url {told} is not at {ours} (see {setting})");
             return Err(Unproven::Contradicted(why).into());
         }
         // A stored pair was confirmed before. A new pair is a new repository, or one with a new name.
-        if !repos::is_known(&self.db, repository.id, &repository.name).await.context("reading the repositories")? {
-            let name = &repository.name;
+        let (name, forge) = (&repository.name, self.github.forge_of(&repository.name));
+        if !repos::is_known(&self.db, forge, repository.id, name).await.context("reading the repositories")? {
             let known = self.github.repository(name).await;
-            let known = known.map_err(|error| unproven(&error, &format!("GitHub does not confirm the name {name}")))?;
+            let known =
+                known.map_err(|error| unproven(&error, &format!("{server} does not confirm the name {name}")))?;
             let is_named = known.full_name.eq_ignore_ascii_case(&name.to_string());
             if known.id == repository.id && !is_named {
                 return Err(Unproven::Hidden(format!("{name} is called {} by now", known.full_name)).into());
             }
             if known.id != repository.id {
                 let (told, id, now) = (repository.id, known.id, known.full_name);
-                let why = format!("the payload says that {name} is number {told}, but GitHub has {now}, number {id}");
+                let why = format!("the payload says that {name} is number {told}, but {server} has {now}, number {id}");
                 return Err(Unproven::Contradicted(why).into());
             }
         }
@@ -97,7 +100,18 @@ impl Intake {
         self.on_ref(remote, &trigger.sha, &reference, fetch).await
     }
 
-    /// Fetches the merge commit of a pull request. If the pull request comes from a branch of the repository itself,
+    /// Returns the commit at which the base branch of a pull request is now.
+    ///
+    /// # Errors
+    /// Fails with [`Unproven`] when there is no such branch.
+    pub(super) async fn base_of(&self, remote: &Remote<'_>, trigger: &Trigger) -> anyhow::Result<Sha> {
+        let reference = format!("refs/heads/{}", trigger.branch.as_deref().unwrap_or_default());
+        let tip = self.mirrors.tip(remote, &reference).await?;
+        let none = || Unproven::Unconfirmed(format!("{} has no {reference}, or not any more", remote.repo));
+        Ok(tip.ok_or_else(none)?)
+    }
+
+    /// Fetches the merge commit of a pull request, or makes it with `base` for a server that does not. If the pull request comes from a branch of the repository itself,
     /// checks that the branch has its head: the jobs of such a pull request are trusted as those of a push are.
     ///
     /// # Errors
@@ -107,16 +121,29 @@ impl Intake {
         remote: &Remote<'_>,
         pull: &PullRequest,
         head: &Sha,
+        base: Option<&Sha>,
     ) -> anyhow::Result<Sha> {
-        let fetch = self.merge_commit(remote, pull.number, head);
+        let fetch = self.merge_commit(remote, pull.number, head, base);
         if pull.is_from_fork(remote.repo) {
             return fetch.await;
         }
         self.on_ref(remote, head, &format!("refs/heads/{}", pull.head_branch), fetch).await
     }
 
-    /// Fetches the merge commit of a pull request's head into its base, once GitHub has made it.
-    async fn merge_commit(&self, remote: &Remote<'_>, number: i64, head: &Sha) -> anyhow::Result<Sha> {
+    /// Fetches the merge commit of a pull request's head into its base, once GitHub has made it; or makes it.
+    async fn merge_commit(
+        &self,
+        remote: &Remote<'_>,
+        number: i64,
+        head: &Sha,
+        base: Option<&Sha>,
+    ) -> anyhow::Result<Sha> {
+        if let Some(base) = base {
+            let merged = self.mirrors.merge(remote, Proposal { number, base, head }).await?;
+            return merged.with_context(|| {
+                format!("pull request #{number} has conflicts with its base: resolve them and push again")
+            });
+        }
         let merge = self.mirrors.fetch_merge(remote, number).await?.with_context(|| {
             format!(
                 "GitHub has no merge commit of pull request #{number}: if it has conflicts, resolve them and push again"

@@ -7,6 +7,7 @@ use anyhow::{Context as _, anyhow};
 use tracing::{info, warn};
 
 use super::{Asked, Intake};
+use crate::github::GITHUB;
 use crate::github::event::{self, Event};
 use crate::store::deliveries::{self, Delivery, Source};
 use crate::store::wishes;
@@ -85,8 +86,18 @@ impl Intake {
 
     async fn try_once(&self, delivery: &Delivery) -> Result<(), NotYet> {
         let asked = match delivery.source {
-            Source::GitHub => match event::parse(&delivery.event, &delivery.body) {
-                Ok(Event::Build(repository, trigger)) => Asked::of(*repository, *trigger),
+            Source::GitHub | Source::Gitea => match event::parse(&delivery.event, &delivery.body) {
+                Ok(Event::Build(repository, trigger)) => {
+                    let is_on_github = self.github.forge_of(&repository.name) == GITHUB;
+                    if is_on_github != (delivery.source == Source::GitHub) {
+                        let why = format!("{} is on another server (see [[forge]])", repository.name);
+                        return Err(NotYet::Refused(why));
+                    }
+                    Asked::of(*repository, *trigger)
+                }
+                Ok(Event::Installations(words)) if delivery.source == Source::Gitea => {
+                    return Err(NotYet::Never(words));
+                }
                 Ok(Event::Installations(words)) => return self.installations_changed(&words).await,
                 Ok(Event::Ignored(reason)) => return Err(NotYet::Never(reason)),
                 Err(error) => return Err(NotYet::Never(format!("{error:#}"))),

@@ -1,4 +1,4 @@
-//! The outbox: it makes GitHub show the wished statuses, and never an older one.
+//! The outbox: it makes GitHub, or the server that has the repository, show the wished statuses, and never an older one.
 
 mod check_summary;
 mod paces;
@@ -18,10 +18,10 @@ use tokio::sync::OnceCell;
 use tracing::{info, warn};
 use url::Url;
 
-use self::paces::{Paces, installation_of};
+use self::paces::{Paces, github_token};
 use self::pacing::{Answer, Consequence, Request, Window};
 use crate::domain::RepoName;
-use crate::github::{Access, CheckRun, Client, CommitStatus, Holder, SendError, Sent, Target};
+use crate::github::{self, Access, CheckRun, Client, CommitStatus, Holder, SendError, Sent, Target};
 use crate::store::wishes::{self, Failure, Wish};
 use crate::store::{alerts, checks, problems};
 
@@ -61,7 +61,8 @@ impl Outbox {
         if self.known_changes.swap(changes, Ordering::Relaxed) != changes {
             self.paces().await?.forget_refusals();
         }
-        let choice = self.paces().await?.choice(self.github.has_app(), Instant::now());
+        let has_several_tokens = self.github.has_app() || self.github.has_forges();
+        let choice = self.paces().await?.choice(has_several_tokens, Instant::now());
         let Some(choice) = choice else {
             self.report_pace().await?;
             return Ok(false);
@@ -71,8 +72,8 @@ impl Outbox {
             return Ok(false);
         };
         let holder = self.holder(&wish).await;
-        if wish.is_check && matches!(holder, Ok(Holder::Person)) {
-            // A person's token may not write check runs. The status says the same.
+        if wish.is_check && matches!(holder, Ok(Holder::Person | Holder::Forge(_))) {
+            // A person's token may not write check runs, and only GitHub has them. The status says the same.
             wishes::sent(&self.db, &wish).await?;
             hold.commit().await?;
             return Ok(true);
@@ -116,8 +117,8 @@ impl Outbox {
             let mut paces = self.paces().await?;
             (paces.begin(wish.repo_id, holder, wish.urgency, now), paces.counts())
         };
-        if may_begin && counts {
-            wishes::request(&self.db, installation_of(holder)).await.context("counting a request")?;
+        if let (true, true, Some(token)) = (may_begin, counts, github_token(holder)) {
+            wishes::request(&self.db, token).await.context("counting a request")?;
         }
         Ok(may_begin)
     }
@@ -211,14 +212,14 @@ impl Outbox {
     }
 
     async fn record_sent(&self, wish: &Wish, sent: Sent, due_again: bool) -> anyhow::Result<()> {
-        info!("GitHub shows {} as {:?}", subject(wish), wish.state);
+        let server = self.server_of(wish);
+        info!("{server} shows {} as {:?}", subject(wish), wish.state);
         wishes::sent(&self.db, wish).await?;
         if due_again {
             wishes::due_again(&self.db, wish.repo_id).await?;
         }
-        for component in [GITHUB, PACE] {
-            alerts::set(&self.db, component, None).await?;
-        }
+        alerts::set(&self.db, &self.component(wish), None).await?;
+        alerts::set(&self.db, PACE, None).await?;
         // What was given up is still another state than ours.
         let given_up = wishes::given_up(&self.db, wish.repo_id).await?;
         let message = given_up.map(|given_up| {
@@ -227,7 +228,20 @@ impl Outbox {
             format!("{what} given up: {}", given_up.error)
         });
         alerts::set(&self.db, &alerts::github_of(&wish.owner, &wish.name), message.as_deref()).await?;
-        self.compare_clocks(sent).await
+        self.compare_clocks(server, sent).await
+    }
+
+    /// Returns the name of the server that has the repository of a wish, for messages.
+    fn server_of(&self, wish: &Wish) -> &'static str {
+        repo_of(wish).map_or("GitHub", |repo| self.github.server_of(&repo))
+    }
+
+    /// Returns the component of alerts on this server as a whole.
+    fn component(&self, wish: &Wish) -> String {
+        match repo_of(wish).as_ref().map(|repo| self.github.forge_of(repo)) {
+            Ok(forge) if forge != github::GITHUB => format!("forge {forge}"),
+            _ => GITHUB.to_owned(),
+        }
     }
 
     /// Records an error that says nothing about the wish.
@@ -241,10 +255,10 @@ impl Outbox {
         let message = format!("{}: {error}{}", subject(wish), advice(error));
         warn!("no status is sent for {pause:?}: {message}");
         // A restart may mend the token, but not the limit.
-        if matches!(error, SendError::RateLimited { .. }) {
-            wishes::quiet(&self.db, holder.and_then(installation_of), pause).await?;
+        if let (SendError::RateLimited { .. }, Some(token)) = (error, holder.map_or(Some(None), github_token)) {
+            wishes::quiet(&self.db, token, pause).await?;
         }
-        alerts::set(&self.db, GITHUB, Some(&message)).await?;
+        alerts::set(&self.db, &self.component(wish), Some(&message)).await?;
         Ok(())
     }
 
@@ -258,9 +272,9 @@ impl Outbox {
         let message = format!("{}: {error}{}{end}", subject(wish), advice(error));
         warn!("a status is not sent yet, its pause is {:?}: {message}", failure.how.pause);
         let component = match error {
-            SendError::Broken(_) => GITHUB.to_owned(),
+            SendError::Broken(_) => self.component(wish),
             _ => {
-                alerts::set(&self.db, GITHUB, None).await?;
+                alerts::set(&self.db, &self.component(wish), None).await?;
                 alerts::github_of(&wish.owner, &wish.name)
             }
         };
@@ -268,12 +282,15 @@ impl Outbox {
         Ok(())
     }
 
-    async fn compare_clocks(&self, sent: Sent) -> anyhow::Result<()> {
+    async fn compare_clocks(&self, server: &str, sent: Sent) -> anyhow::Result<()> {
         let Some(date) = sent.date else { return Ok(()) };
         let skew = (Utc::now() - date).num_seconds();
         let message = (skew.abs() > CLOCK_SKEW_SECONDS).then(|| {
             let which = if skew > 0 { "ahead of" } else { "behind" };
-            format!("this machine's clock is {} s {which} GitHub's: synchronize it, e.g. with chrony", skew.abs())
+            format!(
+                "this machine's clock is {} s {which} that of {server}: synchronize it, e.g. with chrony",
+                skew.abs()
+            )
         });
         if alerts::set(&self.db, "clock", message.as_deref()).await? {
             warn!("{}", message.as_deref().unwrap_or("the clock is right again"));

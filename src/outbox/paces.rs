@@ -1,5 +1,5 @@
 //! The paces of all tokens. GitHub counts requests for each token on its own: for the personal one, and for each
-//! installation of the App.
+//! installation of the App. Other servers have no such limits, but a pause of one must not hold up the rest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
@@ -17,11 +17,13 @@ pub(super) struct Paces {
     holders: HashMap<RepoId, Holder>,
 }
 
-/// Returns the key under which the requests of a token are stored: the number of the installation.
-pub(super) fn installation_of(holder: Holder) -> Option<i64> {
+/// Returns the key under which the requests of a token of GitHub are stored: the number of the installation, or `None`
+/// for the personal one. Those of other servers are not stored.
+pub(super) fn github_token(holder: Holder) -> Option<Option<i64>> {
     match holder {
-        Holder::Person => None,
-        Holder::Installation(number) => Some(number),
+        Holder::Person => Some(None),
+        Holder::Installation(number) => Some(Some(number)),
+        Holder::Forge(_) => None,
     }
 }
 
@@ -42,13 +44,13 @@ impl Paces {
 
     /// Returns the wishes that may be sent now, or `None` when all have to wait.
     ///
-    /// With an App, the token of a repository is not known before its first wish. Such a wish is chosen whatever its
+    /// With several tokens, that of a repository is not known before its first wish. Such a wish is chosen whatever its
     /// urgency, and takes nothing from any pace until then.
-    pub(super) fn choice(&self, has_app: bool, now: Instant) -> Option<Choice> {
+    pub(super) fn choice(&self, has_several_tokens: bool, now: Instant) -> Option<Choice> {
         let choices: BTreeMap<Holder, Option<Choice>> =
             self.paces.iter().map(|(holder, pace)| (*holder, pace.choice(now))).collect();
         let of_person = choices.get(&Holder::Person).and_then(Option::as_ref);
-        if !has_app {
+        if !has_several_tokens {
             return of_person.cloned();
         }
         let is_open = !self.paces.get(&Holder::Person).is_some_and(|pace| pace.is_blocked(now));
@@ -100,7 +102,8 @@ impl Paces {
     }
 
     fn pace(&mut self, holder: Holder, now: Instant) -> &mut Pacing {
-        let new = || Pacing::new(self.windows.clone(), &Requests::default(), now);
+        let windows = if matches!(holder, Holder::Forge(_)) { &[] } else { self.windows.as_slice() };
+        let new = || Pacing::new(windows.to_vec(), &Requests::default(), now);
         self.paces.entry(holder).or_insert_with(new)
     }
 }

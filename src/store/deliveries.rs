@@ -18,6 +18,8 @@ use crate::domain::{DeliveryId, bounded, pg_text};
 pub enum Source {
     /// GitHub. Its deliveries have ids of their own.
     GitHub,
+    /// A Gitea or Forgejo server of `[[forge]]`.
+    Gitea,
     /// Travis CI. The id of its deliveries is made here, from the body.
     Travis,
     /// A person with a token, or a cron: see [`super::requests`].
@@ -40,7 +42,7 @@ pub struct Received<'a> {
 pub struct Delivery {
     pub id: DeliveryId,
     pub source: Source,
-    /// Name of the event (header `X-GitHub-Event`).
+    /// Name of the event, as in the header `X-GitHub-Event`.
     pub event: String,
     /// Body, byte for byte as it was signed.
     pub body: Vec<u8>,

@@ -1,4 +1,4 @@
-//! The repositories that GitHub has sent webhooks about.
+//! The repositories that GitHub, or another server, has sent webhooks about.
 
 use sqlx::{PgConnection, PgPool};
 
@@ -7,7 +7,9 @@ use crate::domain::{InvalidName, RepoId, RepoName};
 /// A repository as a payload describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoFacts {
-    /// GitHub's number of the repository, which survives renames.
+    /// Server that has the repository: `github`, or the name of a `[[forge]]`.
+    pub forge: String,
+    /// The server's number of the repository, which survives renames.
     pub github_id: i64,
     /// Current name.
     pub name: RepoName,
@@ -25,20 +27,22 @@ pub async fn upsert(tx: &mut PgConnection, facts: &RepoFacts) -> sqlx::Result<Re
     // most 100 characters, and a number at most 19.
     sqlx::query(
         "update repo set name = left(name, 80) || '.' || id
-         where lower(owner) = lower($1) and lower(name) = lower($2) and github_id <> $3",
+         where lower(owner) = lower($1) and lower(name) = lower($2) and (forge, github_id) <> ($3, $4)",
     )
     .bind(facts.name.owner())
     .bind(facts.name.name())
+    .bind(&facts.forge)
     .bind(facts.github_id)
     .execute(&mut *tx)
     .await?;
     sqlx::query_scalar(
-        "insert into repo (github_id, owner, name, private, default_branch, clone_url)
-         values ($1, $2, $3, $4, $5, $6)
-         on conflict (github_id) do update set owner = excluded.owner, name = excluded.name,
+        "insert into repo (forge, github_id, owner, name, private, default_branch, clone_url)
+         values ($1, $2, $3, $4, $5, $6, $7)
+         on conflict (forge, github_id) do update set owner = excluded.owner, name = excluded.name,
              private = excluded.private, default_branch = excluded.default_branch, clone_url = excluded.clone_url
          returning id",
     )
+    .bind(&facts.forge)
     .bind(facts.github_id)
     .bind(facts.name.owner())
     .bind(facts.name.name())
@@ -51,16 +55,16 @@ pub async fn upsert(tx: &mut PgConnection, facts: &RepoFacts) -> sqlx::Result<Re
 
 /// Returns the stored facts about a repository.
 pub async fn facts(db: &PgPool, repo: RepoId) -> sqlx::Result<Option<RepoFacts>> {
-    type Row = (i64, String, bool, String, String);
+    type Row = (String, i64, String, bool, String, String);
     let row: Option<Row> = sqlx::query_as(
-        "select github_id, owner || '/' || name, private, default_branch, clone_url from repo where id = $1",
+        "select forge, github_id, owner || '/' || name, private, default_branch, clone_url from repo where id = $1",
     )
     .bind(repo)
     .fetch_optional(db)
     .await?;
-    row.map(|(github_id, name, private, default_branch, clone_url)| {
+    row.map(|(forge, github_id, name, private, default_branch, clone_url)| {
         let name = name.parse().map_err(|error: InvalidName| sqlx::Error::Decode(error.into()))?;
-        Ok(RepoFacts { github_id, name, private, default_branch, clone_url })
+        Ok(RepoFacts { forge, github_id, name, private, default_branch, clone_url })
     })
     .transpose()
 }
@@ -74,14 +78,17 @@ pub async fn next_number(tx: &mut PgConnection, repo: RepoId) -> sqlx::Result<(i
         .await
 }
 
-/// Returns true if GitHub's number of a repository and its name are stored together.
-pub async fn is_known(db: &PgPool, github_id: i64, name: &RepoName) -> sqlx::Result<bool> {
-    sqlx::query_scalar("select exists (select from repo where github_id = $1 and owner = $2 and name = $3)")
-        .bind(github_id)
-        .bind(name.owner())
-        .bind(name.name())
-        .fetch_one(db)
-        .await
+/// Returns true if a server's number of a repository and its name are stored together.
+pub async fn is_known(db: &PgPool, forge: &str, github_id: i64, name: &RepoName) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "select exists (select from repo where forge = $1 and github_id = $2 and owner = $3 and name = $4)",
+    )
+    .bind(forge)
+    .bind(github_id)
+    .bind(name.owner())
+    .bind(name.name())
+    .fetch_one(db)
+    .await
 }
 
 /// Finds the repository with this name, in any letter case.

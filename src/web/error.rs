@@ -34,6 +34,8 @@ pub(super) enum Error {
     WrongToken,
     /// The webhook has no valid signature of Travis.
     BadTravisSignature,
+    /// The webhook has no valid signature of a server of `[[forge]]`.
+    BadForgeSignature,
     /// Travis's webhooks are not asked for.
     TravisOff,
     /// Travis's webhooks cannot be verified, because there is no key.
@@ -63,9 +65,11 @@ impl Error {
             Self::Gone(_) => StatusCode::GONE,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::BadSignature | Self::BadTravisSignature | Self::NoToken | Self::WrongToken => {
-                StatusCode::UNAUTHORIZED
-            }
+            Self::BadSignature
+            | Self::BadForgeSignature
+            | Self::BadTravisSignature
+            | Self::NoToken
+            | Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::WrongScope(_) => StatusCode::FORBIDDEN,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -84,6 +88,10 @@ impl Error {
             Self::BadSignature => "The header X-Hub-Signature-256 is missing or does not sign this body. \
                 Is the webhook's secret on GitHub the same as github.webhook_secret, or as that of its address in \
                 github.webhook_secrets?"
+                .to_owned(),
+            Self::BadForgeSignature => "The header X-Gitea-Signature is missing or does not sign this body. Does the \
+                address of the webhook end with the name of a [[forge]], and is the webhook's secret its \
+                webhook_secret?"
                 .to_owned(),
             Self::BadTravisSignature => {
                 "The header Signature is missing, or is not Travis's signature of this payload. Is \

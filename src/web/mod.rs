@@ -23,6 +23,8 @@ mod show;
 mod travis_api;
 mod webhook;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -38,6 +40,7 @@ use tower_http::trace::TraceLayer;
 use tracing::{Span, debug, debug_span};
 use url::Url;
 
+use crate::github::ForgeConfig;
 use crate::storage::{Logs, Objects};
 use crate::store::deliveries::DeliveryBatcher;
 use crate::store::queue::QueueConfig;
@@ -73,6 +76,8 @@ pub struct State {
     pub bells: Bells,
     /// Secrets that sign GitHub's webhooks. Without any, none is accepted.
     pub webhook_secrets: WebhookSecrets,
+    /// Servers besides GitHub, with the secrets of their webhooks.
+    pub forges: Arc<[ForgeConfig]>,
     /// Acceptance of Travis's webhooks.
     pub travis: Travis,
     /// Room for the bodies of webhooks.
@@ -130,6 +135,7 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/approve", post(approve::approve))
         .route("/api/v1/repos/{owner}/{repo}/builds", post(requests::create))
         .route("/api/v1/repos/{owner}/{repo}/crons/{*branch}", put(crons::set).delete(crons::remove))
+        .route("/webhooks/forge/{name}", post(webhook::forge::receive))
         .route("/webhooks/travis", post(webhook::travis::receive))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/cancel", post(cancel::cancel))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/cancel", post(cancel::cancel))

@@ -190,6 +190,7 @@ async fn a_fork_stays_a_fork_when_the_repository_takes_its_name() {
     let db = database::pool().await;
     let mut connection = db.acquire().await.unwrap();
     let facts = RepoFacts {
+        forge: "github".to_owned(),
         github_id: 7,
         name: "acme/styles".parse().unwrap(),
         private: false,

@@ -32,6 +32,7 @@ enum By {
 
 async fn repo(db: &PgPool, id: i64) -> RepoId {
     let facts = RepoFacts {
+        forge: "github".to_owned(),
         github_id: id,
         name: format!("acme/r{id}").parse().unwrap(),
         private: false,

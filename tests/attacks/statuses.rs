@@ -261,6 +261,7 @@ async fn a_repository_that_lost_its_name_has_one_that_github_could_have() {
     let name = format!("acme/{}", "x".repeat(100));
     for github_id in 1..=3 {
         let facts = RepoFacts {
+            forge: "github".to_owned(),
             github_id,
             name: name.parse().unwrap(),
             private: false,

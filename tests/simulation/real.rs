@@ -45,6 +45,7 @@ async fn reset(db: &PgPool, model: &Model) {
     sqlx::raw_sql("truncate repo, build, job, wish, gpu, runner restart identity cascade").execute(db).await.unwrap();
     for repo in 0..REPOS {
         let facts = RepoFacts {
+            forge: "github".to_owned(),
             github_id: id(repo),
             name: format!("acme/r{repo}").parse().unwrap(),
             private: false,

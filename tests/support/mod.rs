@@ -10,6 +10,7 @@ pub mod database;
 pub mod docker;
 pub mod engine;
 pub mod git_host;
+pub mod gitea;
 pub mod github;
 pub mod hostile;
 pub mod mount;

@@ -61,6 +61,7 @@ pub fn state(db: &PgPool) -> web::State {
         objects: objects(),
         bells: Bells::new(),
         webhook_secrets: secrets(db, &format!("webhook_secret = {SECRET:?}")),
+        forges: [].into(),
         travis: web::Travis::new(&TravisConfig::default()),
         webhook_room: web::WebhookRoom::default(),
         limits: web::Limits::default(),
@@ -82,6 +83,7 @@ pub async fn serve(state: web::State, bounds: web::Bounds, shutdown: &Cancellati
 
 pub async fn repo(db: &PgPool) -> RepoId {
     let facts = RepoFacts {
+        forge: "github".to_owned(),
         github_id: 1,
         name: "acme/lora-styles".parse().unwrap(),
         private: false,

@@ -1,4 +1,4 @@
-//! GitHub: the token, the webhook secret, and the connection.
+//! GitHub: the token, the webhook secret, and the connection; and the servers of `[[forge]]`.
 
 use chrono::{TimeDelta, Utc};
 use secrecy::ExposeSecret as _;
@@ -6,7 +6,7 @@ use secrecy::ExposeSecret as _;
 use super::{Findings, MOST_APART, github_app};
 use crate::app;
 use crate::config::Config;
-use crate::github::{GitHubConfig, SendError, Token, WebhookSecrets};
+use crate::github::{Client, GitHubConfig, SendError, Token, WebhookSecrets};
 
 const TOKEN: &str = "github.token";
 const SECRET: &str = "github.webhook_secret";
@@ -29,12 +29,14 @@ pub(super) async fn check(whole: &Config, found: &mut Findings) {
         Ok(client) => client,
         Err(error) => return found.failure("GitHub", &error),
     };
+    forges(&client, whole, found).await;
     if client.has_app() {
         github_app::check(whole, &client, found).await;
     }
     let advice = format!("Create one on GitHub with the rights {RIGHTS}.");
     if config.token.as_ref().is_none_or(|token| token.expose_secret().is_empty()) {
-        if client.has_app() {
+        // A team may have all its repositories on other servers.
+        if client.has_app() || client.has_forges() {
             return;
         }
         let told = "is not set: private repositories cannot be fetched, and GitHub accepts no statuses";
@@ -45,7 +47,7 @@ pub(super) async fn check(whole: &Config, found: &mut Findings) {
             found.ok("GitHub", format!("{} answers", config.api_url));
             rights(&token, found);
         }
-        Err(SendError::Refused { status: 401, said }) => {
+        Err(SendError::Refused { status: 401, said, .. }) => {
             found.problem(
                 TOKEN,
                 format!("GitHub does not accept it: {said}"),
@@ -55,6 +57,25 @@ pub(super) async fn check(whole: &Config, found: &mut Findings) {
         Err(error) => {
             let advice = "Check github.api_url, the network, and any proxy or firewall in between.";
             found.problem("GitHub", error.to_string(), advice);
+        }
+    }
+}
+
+async fn forges(client: &Client, config: &Config, found: &mut Findings) {
+    for (name, url, result) in client.examine_forges().await {
+        let (what, variable) = (format!("forge {name}"), name.to_uppercase().replace('-', "_"));
+        let has_token = config.forge.iter().any(|forge| forge.name == name && forge.token.is_some());
+        match result {
+            Ok(()) if has_token => found.ok(&what, format!("{url} answers, and accepts the token")),
+            Ok(()) => found.problem(
+                &what,
+                format!("{url} answers, but there is no token: it accepts no statuses"),
+                &format!("Make one there, and set it as TRAINYARD__FORGE__{variable}__TOKEN."),
+            ),
+            Err(error) => {
+                let advice = "Check its url and token, the network, and any proxy or firewall in between.";
+                found.problem(&what, error.to_string(), advice);
+            }
         }
     }
 }

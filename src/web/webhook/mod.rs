@@ -1,10 +1,12 @@
-//! Deliveries from GitHub, and from Travis: verified, stored and acknowledged. Intake decides later what to build.
+//! Deliveries from GitHub, from Gitea and from Travis: verified, stored and acknowledged. Intake decides later what to build.
 
 mod body;
+pub(super) mod forge;
 mod secrets;
 pub(super) mod travis;
 
 use std::str;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -17,9 +19,9 @@ use tracing::{info, warn};
 use super::State;
 use super::error::{Error, InJson};
 use crate::domain::{DeliveryId, pg_text};
-use crate::github::Scope;
 use crate::github::event::{self, Event};
 use crate::github::signature::Signature;
+use crate::github::{ForgeConfig, Scope};
 use crate::store::deliveries::{Received, Source, Stored};
 pub use body::Room;
 pub use secrets::Secrets;
@@ -79,7 +81,13 @@ async fn receive(state: State, scope: Scope, request: Request) -> Result<(Status
         return Err(if scope == Scope::All { Error::NoWebhookSecret } else { Error::BadSignature });
     }
     let received = state.webhook_room.receive(body, MAX_BODY).await?;
-    let claims = Claims { scope, signature, event: event.to_owned(), content_type: content_type(&headers) };
+    let claims = Claims {
+        scope,
+        signature,
+        event: event.to_owned(),
+        content_type: content_type(&headers),
+        forges: Arc::clone(&state.forges),
+    };
     let bytes = received.bytes.clone();
     let verify = move || claims.verify(&secrets, &bytes);
     let verified = if received.bytes.len() < LARGE {
@@ -135,6 +143,8 @@ struct Claims {
     signature: Signature,
     event: String,
     content_type: ContentType,
+    /// Servers whose repositories GitHub does not have.
+    forges: Arc<[ForgeConfig]>,
 }
 
 /// A body that a known secret has signed.
@@ -160,7 +170,8 @@ impl Claims {
                     warn!("a delivery for {repo} was refused: it was signed with a secret of {scope}");
                     return Err(Error::WrongScope(repo));
                 }
-                None
+                let forge = self.forges.iter().find(|forge| forge.has(repo.owner()));
+                forge.map(|forge| format!("refused: the repositories of {} are on {}", repo.owner(), forge.name))
             }
             // The webhook of the App has the secret for all repositories. No other one speaks for it.
             Ok(Event::Installations(_)) if self.scope == Scope::All => None,

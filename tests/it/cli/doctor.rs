@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::support::app::{configuration, merged};
 use crate::support::database;
+use crate::support::gitea::{self, Gitea};
 use crate::support::github::{GitHub, SECRET, TOKEN};
 use crate::support::s3::{S3, SECRET_KEY};
 
@@ -249,4 +250,18 @@ async fn a_configuration_that_cannot_be_read_is_a_problem_and_a_wrong_call_is_no
     assert_eq!(status, Some(1));
     assert!(said.contains("\u{2718} problem") && said.contains("unknown field `lissten`"), "{said}");
     assert_eq!(run(&file, &["--nonsense"]).await.0, Some(2));
+}
+
+#[tokio::test]
+async fn a_forge_is_asked_whether_it_takes_the_token() {
+    let (patient, url) = (Patient::new().await, database::url().await);
+    let gitea = Gitea::start(patient.folder.path().join("gitea")).await;
+    let good = gitea.section(&["studio"]);
+    let (_, found) = patient.findings(Some(&url), &good).await;
+    let ok = of(&found, "ok").join("\n");
+    assert!(ok.contains(&format!("forge git: http://{}/ answers, and accepts the token", gitea.address)), "{ok}");
+    let (status, found) = patient.findings(Some(&url), &good.replace(gitea::TOKEN, "expired")).await;
+    let problems = of(&found, "problem").join("\n");
+    assert!(problems.contains("forge git: Gitea refused (401): token is required"), "{problems}");
+    assert_eq!(status, Some(1));
 }

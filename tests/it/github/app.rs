@@ -182,7 +182,7 @@ async fn the_next_key_is_tried_when_github_does_not_accept_the_first() {
     client.forget_installations();
     let refused = client.repository(&styles).await.unwrap_err();
     assert!(
-        matches!(&refused, SendError::Refused { status: 401, said } if said.contains("key is not accepted")),
+        matches!(&refused, SendError::Refused { status: 401, said, .. } if said.contains("key is not accepted")),
         "{refused}"
     );
 }

@@ -12,11 +12,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::access::{Access, Grant, Target};
-use super::app_key::AppKey;
-use super::repository::KnownRepository;
-use super::request::{Answer, date_of};
-use super::{Client, SendError};
+use super::key::AppKey;
+use crate::github::access::{Access, Grant, Target};
+use crate::github::repository::KnownRepository;
+use crate::github::request::{Answer, date_of};
+use crate::github::{Client, SendError};
 
 /// Time for which GitHub's answer counts that the App is installed on a repository. Without the App there, GitHub gives
 /// no token, and is asked again.
@@ -32,9 +32,9 @@ const MAX_ANSWER: usize = 1 << 20;
 
 /// A token of an installation.
 #[derive(Debug, Clone)]
-pub(super) struct Minted {
-    pub(super) token: SecretString,
-    pub(super) installation: i64,
+pub(in crate::github) struct Minted {
+    pub(in crate::github) token: SecretString,
+    pub(in crate::github) installation: i64,
     renew_at: Instant,
 }
 
@@ -52,7 +52,7 @@ type Slot = Arc<tokio::sync::Mutex<Option<Minted>>>;
 
 /// The App, and what is known about its installations.
 #[derive(Debug, Default)]
-pub(super) struct Installations {
+pub(in crate::github) struct Installations {
     /// The App's keys, the newest first.
     keys: RwLock<Vec<Arc<AppKey>>>,
     known: Mutex<HashMap<String, Known>>,
@@ -63,11 +63,11 @@ pub(super) struct Installations {
 }
 
 impl Installations {
-    pub(super) fn new(keys: Vec<AppKey>) -> Self {
+    pub(in crate::github) fn new(keys: Vec<AppKey>) -> Self {
         Self { keys: RwLock::new(keys.into_iter().map(Arc::new).collect()), ..Self::default() }
     }
 
-    pub(super) fn has_app(&self) -> bool {
+    pub(in crate::github) fn has_app(&self) -> bool {
         !self.keys.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
@@ -177,7 +177,7 @@ impl Client {
     }
 
     /// Returns a token of the App for a repository; `None` where the App is not installed.
-    pub(super) async fn installation_token(
+    pub(in crate::github) async fn installation_token(
         &self,
         target: Target<'_>,
         access: Access,
@@ -202,7 +202,7 @@ impl Client {
     }
 
     /// Drops a token that GitHub does not accept any more, with the installation that gave it.
-    pub(super) async fn drop_token(&self, target: Target<'_>, access: Access, refused: &Grant) {
+    pub(in crate::github) async fn drop_token(&self, target: Target<'_>, access: Access, refused: &Grant) {
         let slot = self.installations.slot(target, access);
         let mut slot = slot.lock().await;
         let exposed = |token: &SecretString| token.expose_secret().to_owned();
@@ -213,14 +213,14 @@ impl Client {
     }
 
     /// Finds the App's installation for a repository; `None` where it is not installed.
-    pub(super) async fn installation(&self, target: Target<'_>) -> Result<Option<i64>, SendError> {
+    pub(in crate::github) async fn installation(&self, target: Target<'_>) -> Result<Option<i64>, SendError> {
         if let Some(known) = self.installations.known(target) {
             return Ok(known.installation);
         }
         let repo = target.repo;
         let found = match self.ask_as_app::<()>(Method::GET, &format!("/repos/{repo}/installation"), None).await {
             Ok(answer) => self.read::<Installation>(answer, MAX_ANSWER).await?,
-            Err(SendError::Refused { status: 404, said }) if said.eq_ignore_ascii_case("not found") => {
+            Err(SendError::Refused { status: 404, said, .. }) if said.eq_ignore_ascii_case("not found") => {
                 self.installations.learn(target, None);
                 return Ok(None);
             }
@@ -244,10 +244,10 @@ impl Client {
         }
         let path = format!("/app/installations/{installation}/access_tokens");
         let answer = self.ask_as_app(Method::POST, &path, Some(&body)).await.map_err(|error| match error {
-            SendError::Refused { status: 403, said } => {
+            SendError::Refused { status: 403, said, .. } => {
                 SendError::NoAccess(format!("the GitHub App gets no token for {}: {said}", target.repo))
             }
-            SendError::Refused { status: 422, said } => SendError::NoAccess(format!(
+            SendError::Refused { status: 422, said, .. } => SendError::NoAccess(format!(
                 "the GitHub App is not given {permission}: {level} of {}, or not that repository: {said}",
                 target.repo
             )),
@@ -266,7 +266,7 @@ impl Client {
     }
 
     /// Asks GitHub as the App itself, with its newest key that GitHub accepts.
-    pub(super) async fn ask_as_app<B: Serialize>(
+    pub(in crate::github) async fn ask_as_app<B: Serialize>(
         &self,
         method: Method,
         path: &str,
@@ -287,8 +287,8 @@ impl Client {
         }
         let refused = refused.ok_or_else(|| SendError::NoAccess("there is no GitHub App".to_owned()))?;
         self.accepted(refused).await.map_err(|error| match error {
-            SendError::Refused { status, said } => {
-                SendError::Refused { status, said: format!("the GitHub App's key is not accepted: {said}") }
+            SendError::Refused { by, status, said } => {
+                SendError::Refused { by, status, said: format!("the GitHub App's key is not accepted: {said}") }
             }
             other => other,
         })

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::access::Access;
-use super::app::InstallationFacts;
-use super::{Client, SendError};
+use super::InstallationFacts;
+use crate::github::access::Access;
+use crate::github::{Client, KnownRepository, SendError};
 
 /// Permissions of the App that a manifest asks for, by GitHub's names.
 pub const PERMISSIONS: [(&str, &str); 5] = [
@@ -100,7 +100,7 @@ impl Client {
     ) -> Result<Vec<((&'static str, &'static str), Option<String>)>, SendError> {
         #[derive(Deserialize)]
         struct Repositories {
-            repositories: Vec<super::KnownRepository>,
+            repositories: Vec<KnownRepository>,
         }
         let path = format!("/app/installations/{}/access_tokens", installation.id);
         let (name, level) = Access::Metadata.permission();

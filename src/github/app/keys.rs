@@ -5,8 +5,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
-use super::GitHubConfig;
-use super::app_key::AppKey;
+use super::key::AppKey;
+use crate::github::GitHubConfig;
 
 /// Beginning of a PEM text.
 const PEM: &str = "-----BEGIN";

@@ -47,7 +47,7 @@ impl AppKey {
     }
 
     /// Returns an assertion that is good at `now`, by GitHub's clock, and for some minutes after it.
-    pub(super) fn assertion(&self, now: DateTime<Utc>) -> SecretString {
+    pub(in crate::github) fn assertion(&self, now: DateTime<Utc>) -> SecretString {
         let now = now.timestamp();
         let encode = |text: String| BASE64_URL_SAFE_NO_PAD.encode(text);
         let head = encode(json!({"alg": "RS256", "typ": "JWT"}).to_string());

@@ -1,4 +1,14 @@
-//! Check of the GitHub App with GitHub.
+//! The GitHub App: its keys, its registration, its installations and their tokens; and a check of it with GitHub.
+
+mod installation;
+mod key;
+mod keys;
+mod manifest;
+
+pub(super) use self::installation::Installations;
+pub use self::key::{AppKey, NotAnAppKey};
+pub use self::keys::AppKeys;
+pub use self::manifest::{NewApp, manifest};
 
 use std::collections::BTreeMap;
 
@@ -6,10 +16,10 @@ use chrono::{DateTime, Utc};
 use http::Method;
 use serde::Deserialize;
 
-use super::access::{Access, Target};
-use super::request::date_of;
-use super::{Client, SendError};
 use crate::domain::RepoName;
+use crate::github::access::{Access, Target};
+use crate::github::request::date_of;
+use crate::github::{Client, SendError};
 
 /// Maximum size of GitHub's answer about the App, in bytes.
 const MAX_ANSWER: usize = 4 << 20;
