@@ -21,6 +21,7 @@ pub mod storage;
 pub mod git;
 pub mod github;
 pub mod travis_ci;
+pub mod chat;
 pub mod executor;
 pub mod planner;
 // A single run of a job.

@@ -281,6 +281,7 @@ async fn run_steps(
         forks: config.forks,
         gpu: config.gpu,
         checks: config.github.checks,
+        chats: config.notifications.chat.clone(),
     };
     for _ in 0..INTAKES {
         tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));

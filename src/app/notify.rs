@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::endless;
 use super::loops::notifier_loop;
 use crate::config::Config;
-use crate::notifier::{Notifier, Sender, SystemNames};
+use crate::notifier::{Chats, Notifier, Sender, SystemNames};
 use crate::repo_keys::Seal;
 use crate::store::sealed::notification_key::NotificationKey;
 use crate::store::sealed::repo_keys::RepoKeys;
@@ -44,11 +44,13 @@ pub(super) fn notify(
     keys: Keyring,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
+    let sender = Sender::new(&config.notifications.allow, Arc::new(SystemNames))?;
     let notifier = Notifier {
         db: db.clone(),
         keys: keys.repos,
         key: keys.notifications,
-        sender: Sender::new(&config.notifications.allow, Arc::new(SystemNames))?,
+        chats: Chats::new(&config.notifications.chat, sender.clone()),
+        sender,
         public_url: config.server.public_url.clone(),
     };
     for _ in 0..SENDERS {

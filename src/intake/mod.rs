@@ -20,6 +20,7 @@ pub use self::heads::CHECK_INTERVAL;
 use self::proof::Unproven;
 use self::tries::{FETCH_TRIES, LAST_TRY, MAX_TRIES, NotYet};
 pub use self::tries::{HOLD, LONGEST_WAIT};
+use crate::chat::{self, ChatConfig};
 use crate::domain::{BuildState, RequestConfig, Sha, Trigger};
 use crate::git::{Mirrors, Permanent, Remote, is_unauthorized};
 use crate::github::Client;
@@ -53,6 +54,8 @@ pub struct Intake {
     pub gpu: gpu::GpuConfig,
     /// True if builds have check runs.
     pub checks: bool,
+    /// Chats that may be told of builds.
+    pub chats: Vec<ChatConfig>,
 }
 
 /// A build that a delivery asks for.
@@ -172,6 +175,7 @@ impl Intake {
                     decided: decided(&plan),
                     fast_finish: plan.fast_finish,
                     webhooks: plan.webhooks.as_ref(),
+                    chats: &chat::listening(&self.chats, &trigger.repo, trigger.branch.as_deref()),
                     linted: plan.linted > 0,
                     needs_approval: self.forks.policy(trigger, repository.private) == ForkPolicy::Approve,
                     cancels: Some(self.cancels),

@@ -1,10 +1,10 @@
-//! The payload of a notification, from the rows of its build.
+//! The content of a notification, from the rows of its build.
 
 use chrono::{DateTime, Utc};
 use url::Url;
 
 use crate::store::notifications::{Facts, JobFacts, Notification};
-use crate::travis::notifications::{WebhookBuild, WebhookJob, WebhookRepository, event_type, job_word, shown};
+use crate::travis::notifications::{Build, WebhookBuild, WebhookJob, WebhookRepository, event_type, job_word, shown};
 
 /// Makes the build that a notification tells of.
 pub(super) fn build(note: &Notification, facts: Facts, jobs: Vec<JobFacts>, public_url: &Url) -> WebhookBuild {
@@ -41,6 +41,29 @@ pub(super) fn build(note: &Notification, facts: Facts, jobs: Vec<JobFacts>, publ
             name,
             url: Some(clone_url.trim_end_matches(".git").to_owned()),
         },
+    }
+}
+
+/// Makes the build that a message to a chat tells of.
+pub(super) fn chat_build(note: &Notification, facts: Facts, jobs: &[JobFacts], public_url: &Url) -> Build {
+    let seconds = |(from, to): (DateTime<Utc>, DateTime<Utc>)| (to - from).num_seconds().max(0).unsigned_abs();
+    let base = public_url.as_str().trim_end_matches('/');
+    let Facts { number, owner, name, .. } = facts;
+    Build {
+        repository: format!("{owner}/{name}"),
+        number: number.to_string(),
+        id: note.build_id.0,
+        pull_request: facts.pull_request.map(|number| (number.into(), facts.compare_url.clone().unwrap_or_default())),
+        branch: facts.branch.or(facts.tag).unwrap_or_default(),
+        commit: facts.sha.to_string(),
+        author: facts.author.unwrap_or_else(|| "somebody".to_owned()),
+        commit_message: facts.message.unwrap_or_default(),
+        state: note.state,
+        previous: note.previous,
+        duration: jobs.iter().filter_map(|job| job.started_at.zip(job.finished_at)).map(seconds).sum(),
+        elapsed: facts.started_at.zip(facts.finished_at).map_or(0, seconds),
+        compare_url: facts.compare_url.unwrap_or_default(),
+        build_url: format!("{base}/{owner}/{name}/builds/{number}"),
     }
 }
 

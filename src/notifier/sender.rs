@@ -7,15 +7,19 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
+use serde_json::Value;
 use url::{Host, Url};
 
 use super::addresses::may_be_told;
+use crate::chat::Answer;
 use crate::executor::IpNetwork;
 
 /// Time limit for a request, from the name to the head of the answer.
 const LIMIT: Duration = Duration::from_secs(10);
 /// Maximum length of an address, in bytes.
 const MAX_URL: usize = 2 << 10;
+/// Maximum length of an answer that is read, in bytes.
+const MAX_ANSWER: usize = 64 << 10;
 /// Name of this client for receivers.
 const USER_AGENT: &str = "Trainyard (Travis CI Notifications)";
 
@@ -89,6 +93,26 @@ impl Sender {
             Ok(status) => Err(SendError::Never(format!("it answered {status}"))),
             Err(error) => Err(failure(&error)),
         }
+    }
+
+    /// Sends JSON. Of the answer, the beginning is read.
+    ///
+    /// # Errors
+    /// Fails in words that do not contain the address: it is a secret.
+    pub(super) async fn post_json(&self, url: &str, body: &Value) -> Result<Answer, SendError> {
+        let url = self.check(url).map_err(|why| SendError::Never(why.to_owned()))?;
+        let request = self.client.post(url).header("content-type", "application/json").body(body.to_string());
+        let mut answer = request.send().await.map_err(|error| failure(&error))?;
+        let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let (status, mut body) = (answer.status().as_u16(), Vec::new());
+        while let Some(chunk) = answer.chunk().await.map_err(|error| failure(&error))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_ANSWER {
+                break;
+            }
+        }
+        body.truncate(MAX_ANSWER);
+        Ok(Answer { status, retry_after: retry_after.map(Duration::from_secs), body })
     }
 
     /// Checks an address as far as that goes without a name server.

@@ -33,6 +33,8 @@ pub struct NewBuild<'a> {
     pub fast_finish: bool,
     /// Webhooks that tell of the build. Those of a fork's pull request are left out.
     pub webhooks: Option<&'a Webhooks>,
+    /// Names of the chats that are told of the build.
+    pub chats: &'a [String],
     /// True when training configs were linted. The lint then has its own status.
     pub linted: bool,
     /// True when a person must approve the build before its jobs run.
@@ -64,9 +66,9 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
         "insert into build (repo_id, number, delivery_id, kind, branch, tag, sha, built_sha, before_sha, message, author,
              sender, compare_url, pull_request, pull_request_title, head_branch, head_repo, draft,
              from_fork, state, started_at, finished_at, fast_finish, needs_approval, travis_number, travis_url,
-             webhooks)
+             webhooks, chats)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-             $19, $20, case when $21 then now() end, case when $21 then now() end, $22, $23, $24, $25, $26)
+             $19, $20, case when $21 then now() end, case when $21 then now() end, $22, $23, $24, $25, $26, $27)
          returning id",
     )
     .bind(new.repo)
@@ -95,6 +97,7 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     .bind(trigger.travis.as_ref().map(|build| &build.number))
     .bind(trigger.travis.as_ref().and_then(|build| build.url.as_deref()))
     .bind(new.webhooks.filter(|_| !is_fork).map(Json))
+    .bind(if is_fork { &[] } else { new.chats })
     .fetch_one(&mut *tx)
     .await?;
     problems::insert(tx, id, new.problems).await?;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use serde_json::Value as Json;
 use sqlx::PgPool;
 use sqlx::types::Json as AsJson;
@@ -22,9 +23,28 @@ pub struct Notification {
     pub state: BuildState,
     /// State of the last finished build of the branch, or of the pull request, before this one.
     pub previous: Option<BuildState>,
-    pub receiver: AsJson<Receiver>,
+    pub receiver: AsJson<Target>,
     /// Number of tries, with this one.
     pub tries: i32,
+    /// Age in seconds.
+    pub age: i64,
+}
+
+impl Notification {
+    /// Returns true if the event was less than this time ago.
+    pub fn is_younger_than(&self, age: Duration) -> bool {
+        self.age.unsigned_abs() < age.as_secs()
+    }
+}
+
+/// Receiver of a notification.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Target {
+    /// A chat of the configuration, by its name.
+    Chat { chat: String },
+    /// A webhook that the `.travis.yml` asks for.
+    Webhook(Receiver),
 }
 
 /// Maximum length of an outcome, in bytes.
@@ -45,6 +65,7 @@ pub async fn take(db: &PgPool, hold: Duration) -> sqlx::Result<Option<Notificati
                      where held.repo_id = next.repo_id and held.done_at is null and held.held_until > now())
              order by not_before, next.id limit 1 for update skip locked)
          returning notification.id, notification.repo_id, build_id, event, notification.state, receiver, tries,
+             greatest(extract(epoch from now() - notification.created_at), 0)::bigint as age,
              (select earlier.state from build earlier
               where earlier.repo_id = build.repo_id and earlier.number < build.number
                   and earlier.branch is not distinct from build.branch
@@ -82,6 +103,31 @@ pub async fn later(db: &PgPool, id: i64, delay: Duration, failure: &str) -> sqlx
         .execute(db)
         .await?;
     Ok(())
+}
+
+/// Lets a notification wait, since its receiver asks for that. The try does not count.
+pub async fn wait(db: &PgPool, id: i64, delay: Duration, why: &str) -> sqlx::Result<()> {
+    sqlx::query(
+        "update notification set not_before = now() + $2, held_until = now(), outcome = $3, tries = tries - 1
+         where id = $1",
+    )
+    .bind(id)
+    .bind(delay)
+    .bind(text(why))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Returns the description of a build's status at its commit, if it has one.
+pub async fn status(db: &PgPool, build: BuildId) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar(
+        "select description from wish where build_id = $1 and not is_check and context not like '%/lint'
+         order by context limit 1",
+    )
+    .bind(build)
+    .fetch_optional(db)
+    .await
 }
 
 fn text(words: &str) -> String {

@@ -226,6 +226,7 @@ async fn a_fork_stays_a_fork_when_the_repository_takes_its_name() {
             problems: &[],
             decided: None,
             webhooks: None,
+            chats: &[],
             fast_finish: false,
             linted: false,
             needs_approval: false,

@@ -82,6 +82,7 @@ async fn build_of(db: &PgPool, repo: RepoId, by: By, count: usize, requirements:
         problems: &[],
         decided: None,
         webhooks: None,
+        chats: &[],
         fast_finish: false,
         linted: false,
         needs_approval: false,

@@ -117,6 +117,7 @@ async fn insert(db: &PgPool, push: &Push, build: usize) {
         problems: &[],
         decided: None,
         webhooks: None,
+        chats: &[],
         fast_finish: push.fast_finish,
         linted: false,
         needs_approval: false,

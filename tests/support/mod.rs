@@ -6,6 +6,7 @@
 #![allow(missing_docs, reason = "documented where it is not obvious")]
 
 pub mod app;
+pub mod chat;
 pub mod database;
 pub mod docker;
 pub mod engine;

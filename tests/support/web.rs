@@ -131,6 +131,7 @@ pub async fn build(db: &PgPool, repo: RepoId, trigger: &Trigger, jobs: &[NewJob]
         problems,
         decided: None,
         webhooks: None,
+        chats: &[],
         fast_finish: false,
         linted: false,
         needs_approval: false,

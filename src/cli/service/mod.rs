@@ -3,6 +3,7 @@
 pub(super) mod backup;
 mod cron;
 mod database;
+pub(super) mod notify;
 pub(super) mod repo;
 pub(super) mod serve;
 pub(super) mod setup;

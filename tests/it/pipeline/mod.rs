@@ -15,4 +15,3 @@ mod smoke;
 mod statements;
 mod statuses;
 mod superseded;
-mod travis;

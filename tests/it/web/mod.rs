@@ -7,3 +7,4 @@ mod pages;
 mod requests;
 mod restart;
 mod travis_api;
+mod travis_passed;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use trainyard::notifier::{Notifier, Sender, SystemNames};
+use trainyard::notifier::{Chats, Notifier, Sender, SystemNames};
 use trainyard::repo_keys::{PublicKey, Seal};
 use trainyard::store::sealed::notification_key::NotificationKey;
 use trainyard::store::sealed::repo_keys::RepoKeys;
@@ -33,7 +33,7 @@ async fn served_key(app: &App) -> String {
 }
 
 /// Makes every open notification due, until there is none.
-async fn settle(db: &PgPool) {
+pub(super) async fn settle(db: &PgPool) {
     for _ in 0..600 {
         let open: i64 = sqlx::query_scalar(
             "with due as (update notification set not_before = now() where done_at is null and not_before > now()
@@ -154,11 +154,13 @@ async fn build(db: &PgPool, number: i32, state: &str, webhooks: Option<&Value>) 
 
 async fn notifier(db: &PgPool) -> Notifier {
     let seal = Arc::new(Seal::new(&[7; 32]).unwrap());
+    let sender = Sender::new(&["127.0.0.1".parse().unwrap()], Arc::new(SystemNames)).unwrap();
     Notifier {
         db: db.clone(),
         keys: RepoKeys::new(db.clone(), Arc::clone(&seal)),
         key: NotificationKey::new(db.clone(), seal),
-        sender: Sender::new(&["127.0.0.1".parse().unwrap()], Arc::new(SystemNames)).unwrap(),
+        chats: Chats::new(&[], sender.clone()),
+        sender,
         public_url: "http://ci.example.org/".parse().unwrap(),
     }
 }

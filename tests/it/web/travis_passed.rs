@@ -6,7 +6,7 @@ use crate::support::app::App;
 use crate::support::payload::{self, Delivery};
 use crate::support::travis::{self, Request};
 
-const TRAINER: &str = include_str!("../../../fixtures/trainer/train.py");
+const TRAINER: &str = include_str!("../../fixtures/trainer/train.py");
 const CONFIG: &str = "base_model: ./models/sd.safetensors\ntrain_data_dir: ./data\nmetadata_path: ./data/metadata.csv\n\
                       output_dir: ./out\nlora_rank: 16\nmax_train_steps: 1000\nlearning_rate: 1.0e-4\n";
 

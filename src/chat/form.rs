@@ -1,0 +1,149 @@
+//! The request with a message, for each kind of chat: its address, its body, and its signature.
+//!
+//! Sources: the pages of the services about incoming webhooks and custom robots. Slack: "Sending messages using incoming
+//! webhooks"; DingTalk: "Custom robot access"; Feishu: "Custom bot usage guide"; WeCom: "Group robot configuration";
+//! Telegram: "sendMessage" of the Bot API; Discord: "Execute Webhook"; Teams: "Create incoming webhooks with Workflows".
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use chrono::{DateTime, Utc};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use super::text::Text;
+use super::{ChatConfig, ChatKind};
+
+/// A request to a chat.
+#[derive(Debug, Clone)]
+pub struct Form {
+    /// Its address, which is a secret.
+    pub url: SecretString,
+    pub body: Value,
+}
+
+impl Form {
+    /// Returns the request with a message, as it is at `now`: some services refuse an old signature.
+    pub(super) fn of(chat: &ChatConfig, text: &Text, now: DateTime<Utc>) -> Self {
+        let url = chat.url.as_ref().map_or("", |url| url.expose_secret()).trim().to_owned();
+        let secret = chat.secret.as_ref().map(|secret| secret.expose_secret()).filter(|secret| !secret.is_empty());
+        // DingTalk and Feishu refuse a message without the word.
+        let title = match &chat.keyword {
+            Some(keyword) => format!("{keyword} {}", text.title),
+            None => text.title.clone(),
+        };
+        let (url, body) = match chat.kind {
+            ChatKind::Slack => (url, slack(&title, text)),
+            ChatKind::DingTalk => (dingtalk_url(url, secret, now), dingtalk(&title, text)),
+            ChatKind::Feishu => (url, feishu(&title, text, secret, now)),
+            ChatKind::WeCom => (url, wecom(&title, text)),
+            ChatKind::Telegram => (url, telegram(&title, text, chat.chat_id.as_deref().unwrap_or_default())),
+            ChatKind::Discord => (url, discord(&title, text)),
+            ChatKind::Teams => (url, teams(&title, text)),
+        };
+        Self { url: url.into(), body }
+    }
+}
+
+fn slack(title: &str, Text { lines, url, is_good, .. }: &Text) -> Value {
+    let colour = match is_good {
+        Some(true) => "#2da44e",
+        Some(false) => "#cf222e",
+        None => "#8c959f",
+    };
+    let words = format!("*<{url}|{title}>*\n{}", lines.join("\n"));
+    let section = json!({"type": "section", "text": {"type": "mrkdwn", "text": words}});
+    // `text` is for notifications, which show no blocks.
+    json!({"text": title, "attachments": [{"color": colour, "blocks": [section]}]})
+}
+
+fn dingtalk(title: &str, Text { lines, url, .. }: &Text) -> Value {
+    // Two spaces at the end keep the break of a line.
+    let text = format!("**[{title}]({url})**\n\n{}", lines.join("  \n"));
+    json!({"msgtype": "markdown", "markdown": {"title": title, "text": text}})
+}
+
+/// Returns the address with the time in milliseconds and its signature.
+fn dingtalk_url(url: String, secret: Option<&str>, now: DateTime<Utc>) -> String {
+    let Some(secret) = secret else { return url };
+    let time = now.timestamp_millis();
+    let sign = BASE64_STANDARD.encode(hmac(secret.as_bytes(), format!("{time}\n{secret}").as_bytes()));
+    let sign: String = url::form_urlencoded::byte_serialize(sign.as_bytes()).collect();
+    let join = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{join}timestamp={time}&sign={sign}")
+}
+
+fn feishu(title: &str, Text { lines, url, is_good, .. }: &Text, secret: Option<&str>, now: DateTime<Utc>) -> Value {
+    let template = match is_good {
+        Some(true) => "green",
+        Some(false) => "red",
+        None => "grey",
+    };
+    let button = json!({
+        "tag": "button", "text": {"tag": "plain_text", "content": "Open the build"}, "type": "default", "url": url,
+    });
+    let card = json!({
+        "header": {"template": template, "title": {"tag": "plain_text", "content": title}},
+        "elements": [
+            {"tag": "div", "text": {"tag": "plain_text", "content": lines.join("\n")}},
+            {"tag": "action", "actions": [button]},
+        ],
+    });
+    let mut body = json!({"msg_type": "interactive", "card": card});
+    if let Some(secret) = secret {
+        // Unlike elsewhere, the time and the secret are the key here, and the message is empty.
+        let time = now.timestamp();
+        let key = format!("{time}\n{secret}");
+        body["timestamp"] = time.to_string().into();
+        body["sign"] = BASE64_STANDARD.encode(hmac(key.as_bytes(), b"")).into();
+    }
+    body
+}
+
+fn wecom(title: &str, Text { lines, url, .. }: &Text) -> Value {
+    let quoted: Vec<String> = lines.iter().map(|line| format!("> {line}")).collect();
+    json!({"msgtype": "markdown", "markdown": {"content": format!("**[{title}]({url})**\n{}", quoted.join("\n"))}})
+}
+
+fn telegram(title: &str, Text { lines, url, .. }: &Text, chat: &str) -> Value {
+    let text = format!("<b><a href=\"{}\">{title}</a></b>\n{}", url.replace('&', "&amp;"), lines.join("\n"));
+    json!({"chat_id": chat, "text": text, "parse_mode": "HTML", "link_preview_options": {"is_disabled": true}})
+}
+
+fn discord(title: &str, Text { lines, url, is_good, .. }: &Text) -> Value {
+    let colour = match is_good {
+        Some(true) => 0x2d_a4_4e,
+        Some(false) => 0xcf_22_2e,
+        None => 0x8c_95_9f,
+    };
+    let embed = json!({"title": title, "url": url, "description": lines.join("\n"), "color": colour});
+    json!({"embeds": [embed], "allowed_mentions": {"parse": []}})
+}
+
+fn teams(title: &str, Text { lines, url, is_good, .. }: &Text) -> Value {
+    let colour = match is_good {
+        Some(true) => "good",
+        Some(false) => "attention",
+        None => "default",
+    };
+    // The text of a `TextRun` is plain, that of a `TextBlock` is Markdown.
+    let run = |text: &str, colour: &str, weight: &str| {
+        let run = json!({"type": "TextRun", "text": text, "color": colour, "weight": weight});
+        json!({"type": "RichTextBlock", "inlines": [run]})
+    };
+    let mut body = vec![run(title, colour, "bolder")];
+    body.extend(lines.iter().map(|line| run(line, "default", "default")));
+    let card = json!({
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json", "type": "AdaptiveCard", "version": "1.4",
+        "body": body, "actions": [{"type": "Action.OpenUrl", "title": "Open the build", "url": url}],
+    });
+    let attachment = json!({"contentType": "application/vnd.microsoft.card.adaptive", "content": card});
+    json!({"type": "message", "attachments": [attachment]})
+}
+
+fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC takes a key of any length"));
+    mac.update(message);
+    mac.finalize().into_bytes().to_vec()
+}

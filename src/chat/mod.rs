@@ -1,0 +1,50 @@
+//! Messages to the chats of the operator: Slack, DingTalk, Feishu, WeCom, Telegram, Discord and Teams. This module makes
+//! the requests and reads the answers; `notifier` sends them.
+
+mod answer;
+mod config;
+mod form;
+mod text;
+
+use chrono::{DateTime, Utc};
+
+pub use self::answer::{Answer, Refusal};
+pub use self::config::{ChatConfig, ChatKind};
+pub use self::form::Form;
+use self::text::Text;
+use crate::domain::RepoName;
+use crate::travis::notifications::Build;
+
+/// The words about a build that are not in [`Build`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Words<'a> {
+    /// Title of the pull request.
+    pub pull_request: Option<&'a str>,
+    /// Description of the build's status at its commit.
+    pub status: Option<&'a str>,
+}
+
+/// Returns the names of the chats that are told of builds of this repository and branch.
+pub fn listening(chats: &[ChatConfig], repo: &RepoName, branch: Option<&str>) -> Vec<String> {
+    chats.iter().filter(|chat| chat.hears_of(repo, branch)).map(|chat| chat.name.clone()).collect()
+}
+
+impl ChatConfig {
+    /// Returns the request with a message about a build, signed at `now`.
+    pub fn request(&self, build: &Build, words: Words<'_>, now: DateTime<Utc>) -> Form {
+        let text = Text::of(self.kind, build, words.pull_request, words.status);
+        let text = match &self.template {
+            Some(template) => text.with_template(self.kind, template, build),
+            None => text,
+        };
+        Form::of(self, &text, now)
+    }
+
+    /// Reads the answer to a request.
+    ///
+    /// # Errors
+    /// Fails with the reason why the chat has not taken the message.
+    pub fn read(&self, answer: &Answer) -> Result<(), Refusal> {
+        answer::judge(self.kind, answer)
+    }
+}

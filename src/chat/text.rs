@@ -1,0 +1,178 @@
+//! The words of a message about a build, and their escape for each kind of chat. Names and texts of a repository are
+//! hostile: they must not mention people, hide an address behind words, or end the message.
+
+use super::ChatKind;
+use crate::domain::bounded;
+use crate::travis::notifications::{Build, Message, build_word, render};
+
+/// Maximum length of a text that a repository or a job has written, in bytes.
+const MAX_TEXT: usize = 300;
+/// Maximum length of a whole message, in bytes. WeCom takes 4,096.
+const MAX_MESSAGE: usize = 3_000;
+
+/// A message about a build, escaped for one kind of chat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Text {
+    /// Result of the build in one line.
+    pub(super) title: String,
+    pub(super) lines: Vec<String>,
+    /// Page of the build.
+    pub(super) url: String,
+    /// True for a build that passed, false for one that did not; `None` for one that goes on.
+    pub(super) is_good: Option<bool>,
+}
+
+impl Text {
+    /// Returns the message about a build, of which the status at its commit says `words`.
+    pub(super) fn of(kind: ChatKind, build: &Build, title_of_pull: Option<&str>, words: Option<&str>) -> Self {
+        let escape = |text: &str| escape(kind, text);
+        let message = Message::of(build.state, build.previous);
+        let (sign, is_good) = match message {
+            Message::Passed | Message::Fixed => ("✔", Some(true)),
+            Message::Pending => ("…", None),
+            Message::Canceled => ("–", Some(false)),
+            Message::Failed | Message::Broken | Message::StillFailing | Message::Errored => ("✘", Some(false)),
+        };
+        let result = match message {
+            Message::Fixed => "is fixed",
+            Message::StillFailing => "still fails",
+            _ => build_word(build.state),
+        };
+        let title = format!("{sign} {} #{} {result}", escape(&build.repository), build.number);
+        let of = match &build.pull_request {
+            Some((number, _)) => format!("pull request #{number} {}", escape(title_of_pull.unwrap_or_default())),
+            None => format!("branch {}", escape(&build.branch)),
+        };
+        let commit: String = build.commit.chars().take(7).collect();
+        let subject = build.commit_message.lines().next().unwrap_or_default();
+        let mut lines = vec![of.trim_end().to_owned()];
+        lines.push(format!("{commit} by {}: {}", escape(&build.author), escape(subject)));
+        lines.extend(words.filter(|_| is_good.is_some()).map(escape));
+        if build.elapsed > 0 && is_good.is_some() {
+            lines.push(format!("in {} min {} s", build.elapsed / 60, build.elapsed % 60));
+        }
+        Self { title, lines, url: build.build_url.clone(), is_good }
+    }
+
+    /// Replaces the lines by a template of the operator.
+    pub(super) fn with_template(mut self, kind: ChatKind, template: &str, build: &Build) -> Self {
+        let escape = |text: &str| escape(kind, text);
+        let build = Build {
+            repository: escape(&build.repository),
+            branch: escape(&build.branch),
+            author: escape(&build.author),
+            commit_message: escape(&build.commit_message),
+            ..build.clone()
+        };
+        let text = bounded(render(template, &build), MAX_MESSAGE);
+        self.lines = text.lines().map(str::to_owned).collect();
+        self
+    }
+}
+
+/// Returns a text in one line, without anything that the kind of chat would take for more than words.
+fn escape(kind: ChatKind, text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line: String = bounded(line, MAX_TEXT).chars().filter(|c| !c.is_control()).collect();
+    match kind {
+        ChatKind::Slack | ChatKind::Telegram => line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"),
+        // It knows `\` before each of its signs.
+        ChatKind::Discord => {
+            let is_sign = |c: char| "\\*_~`|>[]()<#@:-".contains(c);
+            line.chars().flat_map(|c| is_sign(c).then_some('\\').into_iter().chain([c])).collect()
+        }
+        // Their Markdown has no escape, so its signs become others that look alike.
+        ChatKind::DingTalk | ChatKind::WeCom => line.chars().map(look_alike).collect(),
+        // Their cards have fields of plain text.
+        ChatKind::Feishu | ChatKind::Teams => line,
+    }
+}
+
+fn look_alike(sign: char) -> char {
+    match sign {
+        '[' => '［',
+        ']' => '］',
+        '<' => '‹',
+        '>' => '›',
+        '*' => '∗',
+        '_' => '＿',
+        '`' => '\'',
+        '#' => '＃',
+        '@' => '＠',
+        '!' => '！',
+        '~' => '∼',
+        '|' => '¦',
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::BuildState;
+
+    fn build() -> Build {
+        Build {
+            repository: "acme/styles".to_owned(),
+            number: "12".to_owned(),
+            id: 40,
+            pull_request: None,
+            branch: "main".to_owned(),
+            commit: "0123456789abcdef".to_owned(),
+            author: "Ada".to_owned(),
+            commit_message: "Paint\n\nmore".to_owned(),
+            state: BuildState::Failed,
+            previous: Some(BuildState::Passed),
+            duration: 70,
+            elapsed: 65,
+            compare_url: String::new(),
+            build_url: "https://ci.example.org/acme/styles/builds/12".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_message_says_what_happened_to_what_and_why() {
+        let text =
+            Text::of(ChatKind::Feishu, &build(), None, Some("failed: configs/style.yaml:4 base_model is missing"));
+        assert_eq!(text.title, "✘ acme/styles #12 failed");
+        assert_eq!(
+            text.lines,
+            [
+                "branch main",
+                "0123456 by Ada: Paint",
+                "failed: configs/style.yaml:4 base_model is missing",
+                "in 1 min 5 s"
+            ]
+        );
+        let fixed = Build { state: BuildState::Passed, previous: Some(BuildState::Failed), ..build() };
+        assert_eq!(Text::of(ChatKind::Slack, &fixed, None, None).title, "✔ acme/styles #12 is fixed");
+        let pull = Build { pull_request: Some((5, String::new())), ..build() };
+        assert_eq!(Text::of(ChatKind::Slack, &pull, Some("Oil"), None).lines[0], "pull request #5 Oil");
+        let template = Text::of(ChatKind::Slack, &build(), None, None).with_template(
+            ChatKind::Slack,
+            "%{repository}: %{message}\n%{commit_subject}",
+            &Build { commit_message: "<!channel>".to_owned(), ..build() },
+        );
+        assert_eq!(template.lines, ["acme/styles: The build was broken.", "&lt;!channel&gt;"]);
+    }
+
+    #[test]
+    fn hostile_words_mention_nobody_and_hide_no_address() {
+        let hostile = "<!channel> @everyone [here](https://evil.example) `x` ![p](http://q)\n\n# <@all>\u{7}";
+        for (kind, banned) in [
+            (ChatKind::Slack, &["<", ">"][..]),
+            (ChatKind::Telegram, &["<", ">"]),
+            (ChatKind::DingTalk, &["[", "]", "@", "<", "#", "!"]),
+            (ChatKind::WeCom, &["[", "]", "@", "<", "#"]),
+            (ChatKind::Discord, &[" @", " [", "](", "<!", "<@"]),
+        ] {
+            let build = Build { commit_message: hostile.to_owned(), author: hostile.to_owned(), ..build() };
+            let text = Text::of(kind, &build, None, Some(hostile));
+            for line in &text.lines {
+                let said = line.replace("\\@", "").replace("\\[", "").replace("\\<", "");
+                assert!(banned.iter().all(|sign| !said.contains(sign)), "{kind:?}: {line}");
+                assert!(!line.contains(['\n', '\u{7}']), "{line:?}");
+            }
+        }
+    }
+}

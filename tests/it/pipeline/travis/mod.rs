@@ -1,4 +1,0 @@
-//! Webhooks from Travis, and webhooks as Travis sends them.
-
-mod notifications;
-mod passed;
