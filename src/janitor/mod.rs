@@ -16,6 +16,7 @@ use tracing::{info, warn};
 pub use self::archiver::{ARCHIVE_INTERVAL, Archiver, Kept};
 use crate::domain::AttemptId;
 use crate::intake::LONGEST_WAIT;
+use crate::notifier;
 use crate::outbox::LONGEST_PAUSE;
 use crate::storage::Room;
 use crate::store::delays::{self, LongestWaits};
@@ -35,7 +36,8 @@ const FORGET_EACH: u32 = 600;
 /// Number of rounds between checks for crons that are due.
 const CRON_EACH: u32 = 10;
 /// Longest waits that the steps ask for.
-const LONGEST_WAITS: LongestWaits = LongestWaits { wish: LONGEST_PAUSE, delivery: LONGEST_WAIT, job: REQUEUE_DELAY };
+const LONGEST_WAITS: LongestWaits =
+    LongestWaits { wish: LONGEST_PAUSE, delivery: LONGEST_WAIT, job: REQUEUE_DELAY, notification: notifier::PATIENCE };
 /// Time after an outage of Postgres, or a jump of its clock, in which nothing counts as lost: workers may still be finding
 /// out that their connections are dead, and runners were seen at another time.
 const AFTER_DISTURBANCE: Duration = Duration::from_secs(30);

@@ -12,6 +12,7 @@ pub struct LongestWaits {
     pub wish: Duration,
     pub delivery: Duration,
     pub job: Duration,
+    pub notification: Duration,
 }
 
 /// Returns the time by the clock of Postgres.
@@ -38,11 +39,16 @@ pub async fn shorten(db: &PgPool, longest: &LongestWaits) -> sqlx::Result<u64> {
     let jobs_with_requirements = sqlx::query(
         "update job set not_before = now() + $1 where state = 'queued' and has_requirements and not_before > now() + $1",
     );
+    let notifications = sqlx::query(
+        "update notification set not_before = least(not_before, now() + $1), held_until = least(held_until, now() + $1)
+         where done_at is null and (not_before > now() + $1 or held_until > now() + $1)",
+    );
     let waits = [
         (wishes, longest.wish),
         (deliveries, longest.delivery),
         (jobs, longest.job),
         (jobs_with_requirements, longest.job),
+        (notifications, longest.notification),
     ];
     let mut shortened = 0;
     for (statement, wait) in waits {

@@ -379,7 +379,7 @@ async fn an_outage_of_github_costs_few_requests() {
 }
 
 /// Times that a clock a year ahead has written, and the number of rows that have one afterwards.
-const FAR: [(&str, &str, &str); 6] = [
+const FAR: [(&str, &str, &str); 7] = [
     (
         "a wish",
         "insert into wish (repo_id, sha, context, build_id, state, description, target_path, tried_seq, failing_since, not_before)
@@ -404,6 +404,12 @@ const FAR: [(&str, &str, &str); 6] = [
         "select count(*) from job where has_requirements and not_before > now() + interval '5 s'",
     ),
     (
+        "a notification",
+        "insert into notification (repo_id, build_id, event, state, receiver, not_before, held_until)
+         values (1, 1, 'finished', 'passed', '{\"chat\": \"team\"}', now() + interval '1 year', now() + interval '1 year')",
+        "select count(*) from notification where greatest(not_before, held_until) > now() + interval '1 hour'",
+    ),
+    (
         "a GPU that its last job has left",
         "insert into runner (name, endpoint, slots) values ('gpu-host', 'tcp://gpu-host', 1);
          insert into gpu (uuid, runner, name, class, memory, since)
@@ -423,6 +429,7 @@ async fn no_wait_outlasts_a_clock_that_jumped_ahead_and_back() {
         wish: LONGEST_PAUSE,
         delivery: trainyard::intake::LONGEST_WAIT,
         job: trainyard::worker::REQUEUE_DELAY,
+        notification: trainyard::notifier::PATIENCE,
     };
     for (what, insert, far) in FAR {
         let post = Post::new().await;

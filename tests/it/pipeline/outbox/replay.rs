@@ -97,7 +97,7 @@ impl Database {
             Op::AllDue => wishes::all_due(db).await.unwrap(),
             Op::Shorten => {
                 let other = std::time::Duration::from_secs(600);
-                let longest = LongestWaits { wish: LONGEST_PAUSE, delivery: other, job: other };
+                let longest = LongestWaits { wish: LONGEST_PAUSE, delivery: other, job: other, notification: other };
                 delays::shorten(db, &longest).await.unwrap();
             }
             Op::Crash => free(held).await,
