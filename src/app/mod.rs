@@ -126,6 +126,7 @@ impl App {
         let state = web::State {
             db: pages.clone(),
             health: web::Health::new(db.clone()),
+            metrics: web::Metrics::new(pages.clone()),
             deliveries: DeliveryBatcher::new(db.clone()),
             keys: keys.repos.clone(),
             notification_key: keys.notifications.clone(),

@@ -15,6 +15,7 @@ mod health;
 mod job_title;
 mod limits;
 mod log_stream;
+mod metrics;
 mod pages;
 mod rows;
 mod series;
@@ -52,6 +53,7 @@ use changes::{approve, cancel, crons, requests, restart};
 use error::Error;
 pub use health::Health;
 pub use limits::Limits;
+pub use metrics::Metrics;
 pub use server::{Bounds, serve};
 pub use webhook::{Room as WebhookRoom, Secrets as WebhookSecrets, Travis};
 
@@ -62,6 +64,8 @@ pub struct State {
     pub db: PgPool,
     /// Check of Postgres for `/readyz`.
     pub health: Health,
+    /// Numbers for Prometheus.
+    pub metrics: Metrics,
     /// Receiver of deliveries.
     pub deliveries: DeliveryBatcher,
     /// Key pairs for `secure:` strings.
@@ -141,6 +145,7 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/cancel", post(cancel::cancel))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/restart", post(restart::restart))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/restart", post(restart::restart))
+        .route("/metrics", get(metrics::page))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/static/{file}", get(assets::file))

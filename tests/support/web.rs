@@ -54,6 +54,7 @@ pub fn state(db: &PgPool) -> web::State {
     web::State {
         db: db.clone(),
         health: web::Health::new(db.clone()),
+        metrics: web::Metrics::new(db.clone()),
         deliveries: DeliveryBatcher::new(db.clone()),
         keys: RepoKeys::new(db.clone(), seal()),
         notification_key: NotificationKey::new(db.clone(), seal()),

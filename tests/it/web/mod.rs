@@ -3,6 +3,7 @@
 mod browser;
 mod cancel;
 mod crons;
+mod metrics;
 mod pages;
 mod requests;
 mod restart;

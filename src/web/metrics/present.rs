@@ -1,0 +1,151 @@
+//! What there is now: open deliveries, the queue, statuses that are owed, runners, GPUs and alerts.
+
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+use sqlx::PgPool;
+
+use super::Labels;
+
+/// The numbers at one moment.
+#[derive(Debug)]
+pub(super) struct Present {
+    deliveries: Deliveries,
+    /// Kind, state and number of jobs.
+    jobs: Vec<(String, String, i64)>,
+    /// Age of the job that waits for the longest time, in seconds.
+    oldest_job: i64,
+    statuses_owed: i64,
+    statuses_failing: i64,
+    notifications_open: i64,
+    runners: Vec<Runner>,
+    /// Runner, class, state and number of GPUs.
+    gpus: Vec<(String, String, String, i64)>,
+    alerts: i64,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct Deliveries {
+    open: i64,
+    failing: i64,
+    /// Age of the oldest open one, in seconds.
+    oldest: i64,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct Runner {
+    name: String,
+    slots: i32,
+    /// Number of its running jobs.
+    running: i64,
+    /// Time since a process has served it, in seconds.
+    silent: i64,
+}
+
+impl Present {
+    /// Reads the numbers.
+    pub(super) async fn read(db: &PgPool) -> sqlx::Result<Self> {
+        let deliveries = sqlx::query_as(
+            "select count(*) as open, count(*) filter (where last_error is not null) as failing,
+                 coalesce(extract(epoch from now() - min(received_at)), 0)::bigint as oldest
+             from delivery where done_at is null",
+        )
+        .fetch_one(db)
+        .await?;
+        // Each part has the condition of one of the queue's indexes.
+        let jobs = sqlx::query_as(
+            "select kind::text, state::text, count(*) from (
+                 select kind, state from job where state = 'queued' and not has_requirements
+                 union all select kind, state from job where state = 'queued' and has_requirements
+                 union all select kind, state from job where state = 'running'
+             ) as live group by 1, 2 order by 1, 2",
+        )
+        .fetch_all(db)
+        .await?;
+        let oldest_job = sqlx::query_scalar(
+            "select coalesce(extract(epoch from now() - min(created_at)), 0)::bigint from (
+                 select created_at from job where state = 'queued' and not has_requirements
+                 union all select created_at from job where state = 'queued' and has_requirements
+             ) as queued",
+        )
+        .fetch_one(db)
+        .await?;
+        let (statuses_owed, statuses_failing) = sqlx::query_as(
+            "select count(*), count(*) filter (where tried_seq = wanted_seq)
+             from wish where sent_seq < wanted_seq and given_up_seq < wanted_seq",
+        )
+        .fetch_one(db)
+        .await?;
+        let notifications_open =
+            sqlx::query_scalar("select count(*) from notification where done_at is null").fetch_one(db).await?;
+        let runners = sqlx::query_as(
+            "select name, slots, greatest(extract(epoch from now() - seen_at), 0)::bigint as silent,
+                 (select count(*) from job where state = 'running' and job.runner = runner.name) as running
+             from runner order by name",
+        )
+        .fetch_all(db)
+        .await?;
+        let gpus =
+            sqlx::query_as("select runner, class, state::text, count(*) from gpu group by 1, 2, 3 order by 1, 2, 3")
+                .fetch_all(db)
+                .await?;
+        let alerts = sqlx::query_scalar("select count(*) from alert").fetch_one(db).await?;
+        Ok(Self {
+            deliveries,
+            jobs,
+            oldest_job,
+            statuses_owed,
+            statuses_failing,
+            notifications_open,
+            runners,
+            gpus,
+            alerts,
+        })
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let Self { deliveries, runners, .. } = self;
+        let mut one = |name: &str, help: &str, value: i64| registry.register(name, help, gauge(value));
+        one("deliveries_open", "Deliveries that wait for intake", deliveries.open);
+        one("deliveries_failing", "Open deliveries whose last try has failed", deliveries.failing);
+        one("statuses_owed", "Statuses that a server does not show yet", self.statuses_owed);
+        one("statuses_failing", "Owed statuses whose last try has failed", self.statuses_failing);
+        one("notifications_open", "Notifications that are not sent yet", self.notifications_open);
+        one("alerts", "Alerts, as /readyz lists them", self.alerts);
+        let mut age = |name: &str, help: &str, value: i64| {
+            registry.register_with_unit(name, help, Unit::Seconds, gauge(value));
+        };
+        age("delivery_oldest", "Age of the oldest open delivery", deliveries.oldest);
+        age("job_oldest", "Age of the oldest job in the queue", self.oldest_job);
+        let jobs = self
+            .jobs
+            .iter()
+            .map(|(kind, state, count)| (vec![("kind", kind.clone()), ("state", state.clone())], *count));
+        registry.register("jobs", "Jobs that are queued or running", family(jobs));
+        let of = |value: fn(&Runner) -> i64| {
+            family(runners.iter().map(move |runner| (vec![("runner", runner.name.clone())], value(runner))))
+        };
+        registry.register("runner_slots", "Slots of a runner", of(|runner| runner.slots.into()));
+        registry.register("runner_jobs", "Running jobs of a runner", of(|runner| runner.running));
+        let help = "Time since a process has served a runner";
+        registry.register_with_unit("runner_silent", help, Unit::Seconds, of(|runner| runner.silent));
+        let gpus = self.gpus.iter().map(|(runner, class, state, count)| {
+            (vec![("runner", runner.clone()), ("class", class.clone()), ("state", state.clone())], *count)
+        });
+        registry.register("gpus", "GPUs of a runner: free, held by a job, or not yet seen empty", family(gpus));
+    }
+}
+
+fn gauge(value: i64) -> Gauge {
+    let gauge = Gauge::default();
+    gauge.set(value);
+    gauge
+}
+
+fn family(values: impl Iterator<Item = (Labels, i64)>) -> Family<Labels, Gauge> {
+    let family = Family::<Labels, Gauge>::default();
+    for (labels, value) in values {
+        family.get_or_create(&labels).set(value);
+    }
+    family
+}
