@@ -21,6 +21,8 @@ pub(crate) enum Test {
     Ends(String),
     Has(String),
     Order(Order, Operand),
+    /// The number of items in a list, or of the words between commas in a text.
+    Count(Order, Operand),
     Kind(String),
 }
 
@@ -30,6 +32,7 @@ pub(crate) enum Order {
     AtMost,
     More,
     AtLeast,
+    Indivisible,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +56,9 @@ impl Expression {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::keys).collect(),
             Self::Not(part) => part.keys(),
-            Self::Key { key, test: Test::Order(_, Operand::Key(other)) } => vec![key, other],
+            Self::Key { key, test: Test::Order(_, Operand::Key(other)) | Test::Count(_, Operand::Key(other)) } => {
+                vec![key, other]
+            }
             Self::Key { key, .. } => vec![key],
         }
     }
@@ -89,25 +94,38 @@ impl Test {
             Self::Begins(start) => text().starts_with(start),
             Self::Ends(end) => text().ends_with(end),
             Self::Has(part) => text().contains(part) || node.items().iter().any(|item| is(item, part)),
-            Self::Order(order, operand) => {
-                let other = match operand {
-                    Operand::Number(number) => Some(*number),
-                    Operand::Key(key) => values(key).first().and_then(|node| number(node)),
-                };
-                let Some((number, other)) = number(node).zip(other) else { return false };
-                match order {
-                    Order::Less => number < other,
-                    Order::AtMost => number <= other,
-                    Order::More => number > other,
-                    Order::AtLeast => number >= other,
-                }
-            }
+            Self::Order(order, operand) => order.holds(node, operand, values, number),
+            Self::Count(order, operand) => order.holds(node, operand, values, count),
             Self::Kind(kind) => match kind.as_str() {
                 "text" => node.text().is_some(),
                 "number" => matches!(node.value, Value::Number { .. }),
                 "list" => matches!(node.value, Value::List(_)),
                 _ => matches!(node.value, Value::Map(_)),
             },
+        }
+    }
+}
+
+impl Order {
+    /// Compares a node with an operand; `measure` is what counts of a node.
+    fn holds<'a>(
+        self,
+        node: &Node,
+        operand: &Operand,
+        values: &impl Fn(&str) -> Vec<&'a Node>,
+        measure: fn(&Node) -> Option<f64>,
+    ) -> bool {
+        let other = match operand {
+            Operand::Number(number) => Some(*number),
+            Operand::Key(key) => values(key).first().and_then(|node| measure(node)),
+        };
+        let Some((number, other)) = measure(node).zip(other) else { return false };
+        match self {
+            Self::Less => number < other,
+            Self::AtMost => number <= other,
+            Self::More => number > other,
+            Self::AtLeast => number >= other,
+            Self::Indivisible => number % other != 0.0,
         }
     }
 }
@@ -135,6 +153,16 @@ fn number(node: &Node) -> Option<f64> {
         Value::Text { text, .. } => text.trim().parse().ok(),
         _ => None,
     }
+}
+
+/// Counts the items of a list, or the words between the commas of a text.
+fn count(node: &Node) -> Option<f64> {
+    let count = match &node.value {
+        Value::List(items) => items.len(),
+        Value::Text { text, .. } => text.split(',').count(),
+        _ => return None,
+    };
+    u32::try_from(count).ok().map(f64::from)
 }
 
 struct Parser<'a, 'w> {
@@ -180,9 +208,14 @@ impl<'w> Parser<'_, 'w> {
             let expression = self.any()?;
             return self.take_if(")").then_some(expression);
         }
-        let key = self.take()?.to_owned();
+        let key = self.take()?;
         let (test, negated) = self.test()?;
-        let expression = Expression::Key { key, test };
+        let (key, test) = match (key.strip_suffix('#'), test) {
+            (Some(key), Test::Order(order, operand)) => (key, Test::Count(order, operand)),
+            (Some(_), _) => return None,
+            (None, test) => (key, test),
+        };
+        let expression = Expression::Key { key: key.to_owned(), test };
         Some(if negated { Expression::Not(Box::new(expression)) } else { expression })
     }
 
@@ -209,7 +242,7 @@ impl<'w> Parser<'_, 'w> {
                 };
                 return Some((test, negated));
             }
-            Some("<" | "<=" | ">" | ">=") => return self.order().map(|test| (test, negated)),
+            Some("<" | "<=" | ">" | ">=" | "indivisible") => return self.order().map(|test| (test, negated)),
             _ if negated => return None,
             _ => return Some((Test::True, false)),
         };
@@ -222,6 +255,7 @@ impl<'w> Parser<'_, 'w> {
             "<" => Order::Less,
             "<=" => Order::AtMost,
             ">" => Order::More,
+            "indivisible" => Order::Indivisible,
             _ => Order::AtLeast,
         };
         let word = self.take()?;
@@ -281,11 +315,17 @@ mod tests {
             ("a > 3", "a: '4'", true),
             ("a > 3", "b: 4", false),
             ("a < @b", "{a: 1, b: 2}", true),
+            ("a indivisible @b", "{a: 6, b: 4}", true),
+            ("a indivisible @b", "{a: 6, b: 2}", false),
+            ("a indivisible 64", "b: 1", false),
+            ("a# > 1", "a: [p, q]", true),
+            ("a# < @b", "{a: p, b: 'p, q'}", true),
+            ("a# > 1", "a: 7", false),
             ("a not is list", "a: x", true),
         ] {
             assert_eq!(holds(condition, config), expected, "{condition} on {config}");
         }
-        for wrong in ["", "a ==", "a in x", "a not", "(a", "a b", "a < x"] {
+        for wrong in ["", "a ==", "a in x", "a not", "(a", "a b", "a < x", "a# == 2"] {
             assert_eq!(Expression::parse(wrong), None, "{wrong}");
         }
     }

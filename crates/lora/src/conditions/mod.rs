@@ -4,9 +4,13 @@
 //! absent key counts as. `[a.b]` starts the conditions on the maps at `a.b`; their keys may have dots, too. Lines that
 //! are indented continue the one before.
 //!
+//! `error since 0.19 CONDITION` holds from that release on; `until 0.19` before it, and `until PACKAGE 0.19` counts the
+//! releases of another package.
+//!
 //! A condition compares keys: `KEY`, `KEY set`, `KEY == VALUE`, `KEY in {A, B}`, `KEY begins TEXT`, `KEY ends TEXT`,
-//! `KEY has TEXT`, `KEY < NUMBER`, `KEY < @KEY`, `KEY is text` (or `number`, `list`, `map`), each with its opposite
-//! (`not set`, `!=`, `not in`), joined with `and`, `or`, `not` and parentheses. An absent key is like Python's `None`.
+//! `KEY has TEXT`, `KEY < NUMBER`, `KEY < @KEY`, `KEY indivisible NUMBER` (it is no multiple), `KEY# > NUMBER` (the
+//! count of its items), `KEY is text` (or `number`, `list`, `map`), each with its opposite (`not set`, `!=`, `not in`),
+//! joined with `and`, `or`, `not` and parentheses. An absent key is like Python's `None`.
 
 mod expression;
 
@@ -14,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::Dialect;
-use super::keys::logical_lines;
+use super::keys::{Release, logical_lines};
 use super::tree::{Node, Value};
 use crate::domain::Severity;
 use crate::yaml::Mark;
@@ -32,6 +36,10 @@ pub(super) struct Conditions {
 #[derive(Debug)]
 pub(super) struct Condition {
     pub(super) severity: Severity,
+    /// The first release that it holds for.
+    pub(super) since: Option<Release>,
+    /// The first release that it does not hold for any more.
+    pub(super) until: Option<Release>,
     /// The path of the maps that it is about.
     pub(super) within: String,
     pub(super) when: Expression,
@@ -100,14 +108,28 @@ fn parse(text: &str) -> Result<Conditions, String> {
             _ => return Err(fault()),
         };
         let (when, message) = rest.split_once(" => ").ok_or_else(fault)?;
+        let (since, when) = dated(when, "since").ok_or_else(fault)?;
+        let (until, when) = dated(when, "until").ok_or_else(fault)?;
         let when = Expression::parse(when).ok_or_else(fault)?;
         let defaults = conditions.defaults.get(&within);
         let has_default = |key: &str| defaults.is_some_and(|defaults| defaults.contains_key(key));
         let own = when.needed().into_iter().filter(|key| !has_default(key) && !key.contains('/'));
         let needs = own.map(|key| key.split('.').next().unwrap_or(key).to_owned()).collect();
-        conditions.all.push(Condition { severity, within: within.clone(), when, needs, message: message.to_owned() });
+        let (within, message) = (within.clone(), message.to_owned());
+        conditions.all.push(Condition { severity, since, until, within, when, needs, message });
     }
     Ok(conditions)
+}
+
+/// Takes a release off the start of a condition, if it has one.
+fn dated<'t>(when: &'t str, word: &str) -> Option<(Option<Release>, &'t str)> {
+    let Some(rest) = when.strip_prefix(word).and_then(|rest| rest.strip_prefix(' ')) else {
+        return Some((None, when));
+    };
+    let mut words = rest.split(' ');
+    let release = Release::parse(&mut words)?;
+    let taken = if release.package.is_some() { 2 } else { 1 };
+    Some((Some(release), rest.splitn(taken + 1, ' ').nth(taken)?))
 }
 
 /// Returns the value that a word of a table stands for.
@@ -161,6 +183,9 @@ mod tests {
         );
         assert_eq!(conditions.absent("b", "a").and_then(Node::text), Some("no"));
         assert_eq!((conditions.all[0].within.as_str(), conditions.all[0].message.as_str()), ("b", "too many"));
+        let dated = parse("error since 0.19 until trl 1.2 a => b\n").expect("a table");
+        let until = dated.all[0].until.as_ref().and_then(|release| release.package.as_deref());
+        assert!(dated.all[0].since.is_some() && until == Some("trl") && dated.all[0].when.keys() == ["a"]);
         assert!(parse("error a > => b\n").is_err() && parse("errors a => b\n").is_err());
     }
 }

@@ -60,7 +60,7 @@ impl Version {
 
 impl Release {
     /// Reads `0.12`, or `PACKAGE 0.12`.
-    pub(super) fn parse<'t>(tokens: &mut impl Iterator<Item = &'t str>) -> Option<Self> {
+    pub(crate) fn parse<'t>(tokens: &mut impl Iterator<Item = &'t str>) -> Option<Self> {
         let first = tokens.next()?;
         match Version::parse(first) {
             Some(version) => Some(Self { package: None, version }),

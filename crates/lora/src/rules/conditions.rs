@@ -3,7 +3,8 @@
 use super::{Config, Map, finding};
 use crate::Finding;
 use crate::conditions::{Condition, Conditions, conditions};
-use crate::domain::Rule;
+use crate::domain::{Rule, Severity};
+use crate::keys::{Pin, Release};
 use crate::tree::{Entry, Node};
 
 /// Finds conditions under which the trainer stops, or trains something else than was meant. The problem is reported at
@@ -20,7 +21,8 @@ fn met(config: &Config<'_>, known: &Conditions, condition: &'static Condition, m
     let values = |key: &str| -> Vec<&Node> {
         let found = entries(config, map, key);
         let given = !found.is_empty();
-        found.into_iter().map(|entry| &entry.node).chain(known.absent(&map.path, key).filter(|_| !given)).collect()
+        let absent = known.absent(&map.path, key).filter(|_| !given).into_iter().chain(absent_in_maps(known, map, key));
+        found.into_iter().map(|entry| &entry.node).chain(absent).collect()
     };
     if condition.needs.iter().any(|key| map.get(key).is_none()) || !condition.when.holds(&values) {
         return None;
@@ -29,6 +31,7 @@ fn met(config: &Config<'_>, known: &Conditions, condition: &'static Condition, m
     if map.path.is_empty() && keys.iter().any(|key| may_differ(config, map, key)) {
         return None;
     }
+    let severity = of_release(config, condition)?;
     let own = keys.iter().filter(|key| !key.contains('/')).copied();
     let given: Vec<(&str, &Entry)> =
         own.flat_map(|key| entries(config, map, key).into_iter().map(move |entry| (key, entry))).collect();
@@ -36,7 +39,25 @@ fn met(config: &Config<'_>, known: &Conditions, condition: &'static Condition, m
     let rule = if is_pair { Rule::ConflictingKeys } else { Rule::Refused };
     let last = given.into_iter().max_by_key(|(_, entry)| entry.at);
     let (key, at) = last.map_or((keys[0], map.at), |(key, entry)| (key, entry.at));
-    Some(finding(rule, condition.severity, condition.message.clone(), at, map.path_of(key)))
+    Some(finding(rule, severity, condition.message.clone(), at, map.path_of(key)))
+}
+
+/// Returns the severity of a condition for the releases that the repository allows: nothing where the condition does not
+/// hold for them, and a warning where it holds for some older ones only.
+fn of_release(config: &Config<'_>, condition: &Condition) -> Option<Severity> {
+    let pin = |release: &Release| {
+        let package = release.package.as_deref().or(config.dialect.package())?;
+        Pin::of(config.repository, package)
+    };
+    if condition.since.as_ref().is_some_and(|since| pin(since).is_some_and(|pin| pin.is_before(since.version))) {
+        return None;
+    }
+    let Some(until) = &condition.until else { return Some(condition.severity) };
+    match pin(until) {
+        Some(pin) if pin.is_from(until.version) => None,
+        Some(pin) if pin.is_before(until.version) => Some(condition.severity),
+        _ => Some(Severity::Warning),
+    }
 }
 
 /// Returns true if the trainer may see another value of the key than the config has.
@@ -58,6 +79,20 @@ fn entries<'m>(config: &'m Config<'_>, map: &'m Map<'_>, key: &str) -> Vec<&'m E
         found = maps.flat_map(Node::entries).filter(|entry| entry.name() == part).collect();
     }
     found
+}
+
+/// Returns what a key counts as in each of the maps below that lack it, as with one of several data sets.
+fn absent_in_maps<'k>(known: &'k Conditions, map: &Map<'_>, key: &str) -> Vec<&'k Node> {
+    let Some((first, last)) = key.split_once('.') else { return Vec::new() };
+    let path = if map.path.is_empty() { first.to_owned() } else { format!("{}.{first}", map.path) };
+    let (Some(absent), Some(entry)) = (known.absent(&path, last), map.get(first)) else { return Vec::new() };
+    let lacks = |item: &&Node| item.entries().iter().all(|entry| entry.name() != last);
+    std::iter::once(&entry.node)
+        .chain(entry.node.items())
+        .filter(|node| !node.entries().is_empty())
+        .filter(lacks)
+        .map(|_| absent)
+        .collect()
 }
 
 fn at_any_depth<'m>(node: &'m Node, key: &str) -> Vec<&'m Entry> {
