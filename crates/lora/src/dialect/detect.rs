@@ -29,7 +29,15 @@ impl Dialect {
             Self::Axolotl => {
                 // One of these keys is enough together with `base_model`. Without it three are required: then
                 // `base_model` was forgotten.
-                let telling = ["datasets", "micro_batch_size", "adapter", "sequence_len", "lora_r", "sample_packing"];
+                let telling = [
+                    "datasets",
+                    "micro_batch_size",
+                    "adapter",
+                    "sequence_len",
+                    "lora_r",
+                    "sample_packing",
+                    "pretraining_dataset",
+                ];
                 let wanted = if keys.has("base_model") { 1 } else { 3 };
                 keys.count(&telling) >= wanted && !keys.has("model_name_or_path") && !keys.has("job")
             }

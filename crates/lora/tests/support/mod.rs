@@ -14,12 +14,14 @@ pub fn among(path: &str, files: &[(&str, &str)]) -> Vec<(Severity, Option<u32>, 
 }
 
 #[track_caller]
+#[allow(dead_code, reason = "not every test crate uses it")]
 pub fn clean(path: &str, files: &[(&str, &str)]) {
     assert_eq!(among(path, files), [], "{path}");
 }
 
 /// Asserts that there is one problem, on this line, and that its message has this text.
 #[track_caller]
+#[allow(dead_code, reason = "not every test crate uses it")]
 pub fn one(path: &str, files: &[(&str, &str)], severity: Severity, line: u32, about: &str) {
     match among(path, files).as_slice() {
         [(found, at, message)] => {
