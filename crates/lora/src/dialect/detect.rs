@@ -11,8 +11,11 @@ impl Dialect {
                 // The other kinds of job change or use a model, and train none.
                 let other = ["extract", "mod", "generate"];
                 let job = keys.0.entries().iter().find(|entry| entry.key == "job").and_then(|entry| entry.node.text());
-                let is_training = keys.has("job") && !job.is_some_and(|job| other.contains(&job));
-                is_training && keys.below("config").any(|key| key == "process")
+                let is_training = !job.is_some_and(|job| other.contains(&job));
+                let has = |key: &str| keys.below("config").any(|known| known == key);
+                // Without `job` the process must be one of a training: then `job` was forgotten.
+                let is_named = job.is_some_and(|job| ["extension", "train"].contains(&job)) && has("name");
+                is_training && (keys.has("job") && has("process") || is_named || keys.has_training_process())
             }
             Self::LlamaFactory => {
                 let others = ["model_name_or_path", "finetuning_type", "template"];
@@ -108,6 +111,14 @@ const OF_MUSUBI: [&str; 10] = [
 pub(super) struct Keys<'a>(pub(super) &'a Node);
 
 impl<'a> Keys<'a> {
+    /// Returns true if a process of ai-toolkit trains a model.
+    fn has_training_process(&self) -> bool {
+        let within = |node: &'a Node, key: &str| node.entries().iter().find(|entry| entry.key == key);
+        let process = within(self.0, "config").and_then(|config| within(&config.node, "process"));
+        let items = process.map_or(&[][..], |process| process.node.items());
+        items.iter().any(|item| ["type", "model", "datasets"].iter().all(|key| within(item, key).is_some()))
+    }
+
     fn has(&self, key: &str) -> bool {
         self.0.entries().iter().any(|entry| entry.name() == key)
     }

@@ -11,6 +11,7 @@ mod required;
 mod spelling;
 mod strings;
 mod subsets;
+mod tables;
 mod values;
 
 use std::collections::{BTreeSet, HashMap};
@@ -24,10 +25,11 @@ use crate::yaml::Mark;
 
 type Check = fn(&Config<'_>) -> Vec<Finding>;
 
-const RULES: [Check; 14] = [
+const RULES: [Check; 15] = [
     required::missing_required,
     conditions::met_conditions,
     spelling::unknown_key,
+    tables::merged_tables,
     releases::keys_of_other_releases,
     methods::mixed_methods,
     values::wrong_values,

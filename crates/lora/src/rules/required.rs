@@ -33,7 +33,7 @@ const fn musubi(one_of: &'static [&'static str], advice: &'static str) -> Need {
 
 use Dialect::{AiToolkit, Axolotl, LlamaFactory, LoraScripts, SdScripts, SdScriptsDataset, SimpleTuner, Trl, Unsloth};
 
-const NEEDS: [Need; 35] = [
+const NEEDS: [Need; 37] = [
     need(LoraScripts, "", &["base_model"], "name the base model file or Hub id to train on"),
     need(LoraScripts, "", &["train_data_dir"], "name the folder with the training data"),
     need(LoraScripts, "", &["output_dir"], "name the folder for the trained weights"),
@@ -90,6 +90,8 @@ const NEEDS: [Need; 35] = [
         severity: Severity::Warning,
         ..need(Unsloth, "data", &["dataset", "local_dataset"], "name the training data; unsloth stops without it")
     },
+    need(AiToolkit, "", &["job"], "write job: extension"),
+    need(AiToolkit, "config", &["process"], "add it, with what to train"),
     need(AiToolkit, "config", &["name"], "name the training; its output gets this name"),
     need(AiToolkit, "config.process", &["type"], "write type: sd_trainer, for example"),
     Need {

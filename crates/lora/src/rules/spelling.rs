@@ -57,6 +57,11 @@ fn misspelling(config: &Config<'_>, map: &Map<'_>, entry: &Entry, known: &Sectio
         _ => config.dialect.unknown(),
     };
     let say = |rule, severity, message| Some(finding(rule, severity, message, entry.at, map.path_of(key)));
+    // The tables themselves are merged into this map, so this one is inside another.
+    if matches!((config.dialect, &entry.node.value), (Dialect::SdScripts | Dialect::Musubi, Value::Map(_))) {
+        let message = format!("{trainer} ignores the keys of {key}, a table inside another: move them out of it");
+        return say(Rule::UnknownKey, Severity::Error, message);
+    }
     let plugins = map.get("plugins").filter(|_| config.dialect == Dialect::Axolotl);
     let has_foreign_plugin = plugins.is_some_and(|entry| entry.node.items().iter().any(is_foreign_plugin));
     if config.dialect == Dialect::Axolotl && map.path.is_empty() && of_a_plugin(config.dialect, key) {
