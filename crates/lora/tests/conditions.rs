@@ -1,4 +1,4 @@
-//! Checks that the trainers make of a config, each with a wrong and a sound config: `tests/conditions/*.cases`.
+//! Checks that the trainers make of a config, each with a wrong and a sound config: `tests/cases/*.cases`.
 //!
 //! A file begins with a config, in which the lines of a case take the place of `@`. A case has the form
 //! `SEVERITY: PART OF THE MESSAGE | WRONG LINES | SOUND LINES`, with `;` between lines; `-KEY` takes a line of the config
@@ -43,7 +43,7 @@ fn fault(path: &str, config: &str, case: &str) -> Option<String> {
 
 #[track_caller]
 fn check(cases: &str, path: &str) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conditions").join(cases);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(cases);
     let text = std::fs::read_to_string(file).expect("the cases");
     let (config, cases) = text.split_once("---\n").expect("a config and its cases");
     let faults: Vec<String> = cases.lines().filter_map(|case| fault(path, config, case)).collect();
