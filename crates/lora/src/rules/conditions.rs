@@ -83,9 +83,12 @@ fn entries<'m>(config: &'m Config<'_>, map: &'m Map<'_>, key: &str) -> Vec<&'m E
 
 /// Returns what a key counts as in each of the maps below that lack it, as with one of several data sets.
 fn absent_in_maps<'k>(known: &'k Conditions, map: &Map<'_>, key: &str) -> Vec<&'k Node> {
-    let Some((first, last)) = key.split_once('.') else { return Vec::new() };
-    let path = if map.path.is_empty() { first.to_owned() } else { format!("{}.{first}", map.path) };
-    let (Some(absent), Some(entry)) = (known.absent(&path, last), map.get(first)) else { return Vec::new() };
+    // Most keys have no dot, and most maps lack the rest: a look at the defaults comes last.
+    let Some((entry, first, last)) = key.split_once('.').and_then(|(first, last)| Some((map.get(first)?, first, last)))
+    else {
+        return Vec::new();
+    };
+    let Some(absent) = known.absent(&map.path_of(first), last) else { return Vec::new() };
     let lacks = |item: &&Node| item.entries().iter().all(|entry| entry.name() != last);
     std::iter::once(&entry.node)
         .chain(entry.node.items())
