@@ -12,7 +12,12 @@ pub enum Dtype {
     BF16,
     F8_E4M3,
     F8_E5M2,
+    F8_E4M3FNUZ,
+    F8_E5M2FNUZ,
     F8_E8M0,
+    F6_E2M3,
+    F6_E3M2,
+    F4,
     C64,
     I64,
     U64,
@@ -26,14 +31,19 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 22] = [
         Self::F64,
         Self::F32,
         Self::F16,
         Self::BF16,
         Self::F8_E4M3,
         Self::F8_E5M2,
+        Self::F8_E4M3FNUZ,
+        Self::F8_E5M2FNUZ,
         Self::F8_E8M0,
+        Self::F6_E2M3,
+        Self::F6_E3M2,
+        Self::F4,
         Self::C64,
         Self::I64,
         Self::U64,
@@ -60,7 +70,12 @@ impl Dtype {
             Self::BF16 => "BF16",
             Self::F8_E4M3 => "F8_E4M3",
             Self::F8_E5M2 => "F8_E5M2",
+            Self::F8_E4M3FNUZ => "F8_E4M3FNUZ",
+            Self::F8_E5M2FNUZ => "F8_E5M2FNUZ",
             Self::F8_E8M0 => "F8_E8M0",
+            Self::F6_E2M3 => "F6_E2M3",
+            Self::F6_E3M2 => "F6_E3M2",
+            Self::F4 => "F4",
             Self::C64 => "C64",
             Self::I64 => "I64",
             Self::U64 => "U64",
@@ -74,24 +89,32 @@ impl Dtype {
         }
     }
 
-    /// Returns the size of one element in bytes, 1 to 8.
-    pub fn size(self) -> usize {
+    /// Returns the size of one element in bits, 4 to 64. A tensor takes whole bytes.
+    pub fn bits(self) -> usize {
         match self {
-            Self::F64 | Self::C64 | Self::I64 | Self::U64 => 8,
-            Self::F32 | Self::I32 | Self::U32 => 4,
-            Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 2,
-            Self::F8_E4M3 | Self::F8_E5M2 | Self::F8_E8M0 | Self::I8 | Self::U8 | Self::BOOL => 1,
+            Self::F64 | Self::C64 | Self::I64 | Self::U64 => 64,
+            Self::F32 | Self::I32 | Self::U32 => 32,
+            Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 16,
+            Self::F8_E4M3 | Self::F8_E5M2 | Self::F8_E4M3FNUZ | Self::F8_E5M2FNUZ | Self::F8_E8M0 => 8,
+            Self::I8 | Self::U8 | Self::BOOL => 8,
+            Self::F6_E2M3 | Self::F6_E3M2 => 6,
+            Self::F4 => 4,
         }
     }
 
     /// Returns true if the elements can be weights, whose values are judged. Other types are only counted and hashed.
     pub fn is_judged(self) -> bool {
-        matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::BF16 | Self::F8_E4M3 | Self::F8_E5M2)
+        match self {
+            Self::F64 | Self::F32 | Self::F16 | Self::BF16 => true,
+            Self::F8_E4M3 | Self::F8_E5M2 | Self::F8_E4M3FNUZ | Self::F8_E5M2FNUZ => true,
+            Self::F8_E8M0 | Self::F6_E2M3 | Self::F6_E3M2 | Self::F4 | Self::C64 | Self::BOOL => false,
+            Self::I64 | Self::U64 | Self::I32 | Self::U32 | Self::I16 | Self::U16 | Self::I8 | Self::U8 => false,
+        }
     }
 
     /// Decodes whole little-endian elements into the front of `numbers`, which must have room for them, and returns
-    /// their count: 0 for a type that holds no numbers of a module. sd-scripts saves an alpha that was given as a whole
-    /// number as I64.
+    /// their count: 0 for a type that holds no single numbers, and for types of less than a byte, in which an alpha
+    /// cannot be saved. sd-scripts saves an alpha that was given as a whole number as I64.
     ///
     /// F64 is narrowed to f32, in which trainers compute: values that do not fit are infinite for the trainers too.
     pub(super) fn decode(self, bytes: &[u8], numbers: &mut [f32]) -> usize {
@@ -103,9 +126,18 @@ impl Dtype {
             Self::F8_E4M3 => each(bytes, numbers, |[b]| f8_e4m3(b)),
             // F8_E5M2 has the same exponent as F16 and a shorter mantissa.
             Self::F8_E5M2 => each(bytes, numbers, |[b]| f16(u16::from(b) << 8)),
+            Self::F8_E4M3FNUZ => each(bytes, numbers, |[b]| fnuz(b, 3)),
+            Self::F8_E5M2FNUZ => each(bytes, numbers, |[b]| fnuz(b, 2)),
+            Self::F8_E8M0 => each(bytes, numbers, |[b]| f8_e8m0(b)),
             Self::I64 => each(bytes, numbers, |b: [u8; 8]| i64::from_le_bytes(b) as f32),
+            Self::U64 => each(bytes, numbers, |b: [u8; 8]| u64::from_le_bytes(b) as f32),
             Self::I32 => each(bytes, numbers, |b: [u8; 4]| i32::from_le_bytes(b) as f32),
-            _ => 0,
+            Self::U32 => each(bytes, numbers, |b: [u8; 4]| u32::from_le_bytes(b) as f32),
+            Self::I16 => each(bytes, numbers, |b| f32::from(i16::from_le_bytes(b))),
+            Self::U16 => each(bytes, numbers, |b| f32::from(u16::from_le_bytes(b))),
+            Self::I8 => each(bytes, numbers, |b| f32::from(i8::from_le_bytes(b))),
+            Self::U8 => each(bytes, numbers, |[b]| f32::from(b)),
+            Self::F6_E2M3 | Self::F6_E3M2 | Self::F4 | Self::C64 | Self::BOOL => 0,
         }
     }
 }
@@ -136,6 +168,24 @@ fn f8_e4m3(byte: u8) -> f32 {
     let number = f32::from_bits(digits << 20) * f32::from_bits((127 + 127 - 7) << 23);
     let not_a_number = if digits == 0x7f { 0x7fc0_0000 } else { 0 };
     f32::from_bits(number.to_bits() | not_a_number | sign)
+}
+
+/// Decodes an 8-bit float of AMD's GPUs, whose exponent has one more in its bias than the OCP formats: no infinity, and
+/// the NaN is where -0 would be.
+fn fnuz(byte: u8, mantissa: u32) -> f32 {
+    let sign = u32::from(byte & 0x80) << 24;
+    let digits = u32::from(byte & 0x7f);
+    let bias = 1 << (6 - mantissa);
+    let number = f32::from_bits(digits << (23 - mantissa)) * f32::from_bits((127 + 127 - bias) << 23);
+    if byte == 0x80 { f32::NAN } else { f32::from_bits(number.to_bits() | sign) }
+}
+
+/// Decodes the OCP scale, a power of two: an exponent alone, of which the last one is NaN.
+fn f8_e8m0(byte: u8) -> f32 {
+    // The smallest power is subnormal in f32.
+    let smallest = 1 << 22;
+    let not_a_number = if byte == 0xff { smallest } else { 0 };
+    f32::from_bits(if byte == 0 { smallest } else { u32::from(byte) << 23 | not_a_number })
 }
 
 #[cfg(test)]
@@ -171,12 +221,30 @@ mod tests {
             (Dtype::F8_E5M2, 0x3c, 1.0),
             (Dtype::F8_E5M2, 0x7b, 57344.0),
             (Dtype::F8_E5M2, 0x7c, f32::INFINITY),
+            (Dtype::F8_E4M3FNUZ, 0x40, 1.0),
+            (Dtype::F8_E4M3FNUZ, 0x7f, 240.0),
+            (Dtype::F8_E4M3FNUZ, 0x01, 0.000_976_562_5),
+            (Dtype::F8_E4M3FNUZ, 0xc0, -1.0),
+            (Dtype::F8_E5M2FNUZ, 0x40, 1.0),
+            (Dtype::F8_E5M2FNUZ, 0x7f, 57344.0),
+            (Dtype::F8_E5M2FNUZ, 0x01, 7.629_394_5e-6),
+            (Dtype::F8_E8M0, 0x7f, 1.0),
+            (Dtype::F8_E8M0, 0x82, 8.0),
+            (Dtype::F8_E8M0, 0x00, 5.877_472e-39),
+            (Dtype::I8, 0xfc, -4.0),
+            (Dtype::U8, 0xfc, 252.0),
         ] {
             assert_eq!(decoded(dtype, &[byte]), number, "{dtype:?} {byte:#x}");
         }
-        let nans = [(Dtype::F16, vec![0x01, 0x7c]), (Dtype::BF16, vec![0xc0, 0x7f]), (Dtype::F8_E4M3, vec![0xff])];
-        for (dtype, bytes) in nans {
-            assert!(decoded(dtype, &bytes).is_nan(), "{dtype:?}");
+        for (dtype, bytes) in [
+            (Dtype::F16, &[0x01, 0x7c][..]),
+            (Dtype::BF16, &[0xc0, 0x7f]),
+            (Dtype::F8_E4M3, &[0xff]),
+            (Dtype::F8_E4M3FNUZ, &[0x80]),
+            (Dtype::F8_E5M2FNUZ, &[0x80]),
+            (Dtype::F8_E8M0, &[0xff]),
+        ] {
+            assert!(decoded(dtype, bytes).is_nan(), "{dtype:?}");
         }
         assert_eq!(decoded(Dtype::F64, &f64::MAX.to_le_bytes()), f32::INFINITY);
     }
@@ -186,6 +254,7 @@ mod tests {
         for dtype in Dtype::ALL {
             assert_eq!(Dtype::named(dtype.name()), Some(dtype));
             assert_eq!(serde_json::json!(dtype), dtype.name());
+            assert!((4..=64).contains(&dtype.bits()));
         }
         assert_eq!(Dtype::named("F7"), None);
     }

@@ -43,18 +43,21 @@ pub(super) struct Tensor {
 impl Tensor {
     /// Returns the number of elements. The check of the header has bounded it.
     pub(super) fn elements(&self) -> u64 {
-        (self.end - self.begin) / self.dtype.size() as u64
+        (self.end - self.begin) * 8 / self.dtype.bits() as u64
     }
 
     fn check(&self) -> Result<(), String> {
-        let size = self.dtype.size() as u64;
-        let wanted = self.shape.iter().try_fold(size, |product, side| product.checked_mul(*side));
+        let bits = self.dtype.bits() as u64;
+        let wanted = self.shape.iter().try_fold(bits, |product, side| product.checked_mul(*side));
         let (name, shape, dtype) = (&self.name, &self.shape, self.dtype.name());
         match (self.end.checked_sub(self.begin), wanted) {
             (None, _) => Err(format!("the tensor {name} ends before it begins")),
-            (Some(has), Some(wanted)) if has == wanted => Ok(()),
+            (Some(_), Some(wanted)) if wanted % 8 != 0 => {
+                Err(format!("the tensor {name} does not end at a byte: {shape:?} of {dtype} takes {wanted} bits"))
+            }
+            (Some(has), Some(wanted)) if has == wanted / 8 => Ok(()),
             (Some(has), Some(wanted)) => {
-                Err(format!("the tensor {name} has {has} bytes, but {shape:?} of {dtype} takes {wanted}"))
+                Err(format!("the tensor {name} has {has} bytes, but {shape:?} of {dtype} takes {}", wanted / 8))
             }
             (_, None) => Err(format!("the tensor {name} is too large to be true: {shape:?} of {dtype}")),
         }

@@ -119,8 +119,9 @@ impl Window {
     /// Reads the next numbers of a tensor of which `done` elements have been read. Returns the numbers, which are none
     /// for a type without any, and the count of elements.
     pub(super) fn next(&mut self, reader: &mut impl Read, tensor: &Tensor, done: u64) -> io::Result<(&[f32], u64)> {
+        // Each part takes whole bytes, because the tensor does, and its parts have a multiple of eight elements.
         let count = (tensor.elements() - done).min(AT_ONCE as u64);
-        let bytes = &mut self.bytes[..count as usize * tensor.dtype.size()];
+        let bytes = &mut self.bytes[..count as usize * tensor.dtype.bits() / 8];
         reader.read_exact(bytes)?;
         let numbers = tensor.dtype.decode(bytes, &mut self.numbers);
         Ok((&self.numbers[..numbers], count))

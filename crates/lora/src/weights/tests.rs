@@ -112,17 +112,78 @@ fn each_fault_has_its_rule() {
     }
 }
 
-#[test]
-fn an_alpha_may_be_a_whole_number() {
+/// Builds a file with one module, whose alpha has this type and these bytes.
+fn with_alpha(dtype: &str, alpha: &[u8]) -> Vec<u8> {
     let header = json!({
         "lora_a.lora_up.weight": {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]},
         "lora_a.lora_down.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [8, 16]},
-        "lora_a.alpha": {"dtype": "I64", "shape": [], "data_offsets": [16, 24]},
+        "lora_a.alpha": {"dtype": dtype, "shape": [], "data_offsets": [16, 16 + alpha.len()]},
     });
     let numbers: Vec<u8> = [1_f32, 2.0, 1.0, -1.0].into_iter().flat_map(f32::to_le_bytes).collect();
-    let bytes = with_header(&header.to_string(), &[numbers, 1_i64.to_le_bytes().to_vec()].concat());
-    assert_eq!(report(&bytes).modules[0].alpha, Some(1.0));
-    assert_eq!(rules(&bytes), Vec::<String>::new());
+    with_header(&header.to_string(), &[&numbers, alpha].concat())
+}
+
+#[test]
+fn an_alpha_may_have_any_type() {
+    for (dtype, alpha) in [
+        ("F64", &1_f64.to_le_bytes()[..]),
+        ("F32", &1_f32.to_le_bytes()),
+        ("F16", &[0x00, 0x3c]),
+        ("BF16", &[0x80, 0x3f]),
+        ("F8_E4M3", &[0x38]),
+        ("F8_E5M2", &[0x3c]),
+        ("F8_E4M3FNUZ", &[0x40]),
+        ("F8_E5M2FNUZ", &[0x40]),
+        ("F8_E8M0", &[0x7f]),
+        ("I64", &1_i64.to_le_bytes()),
+        ("U64", &1_u64.to_le_bytes()),
+        ("I32", &1_i32.to_le_bytes()),
+        ("U32", &1_u32.to_le_bytes()),
+        ("I16", &1_i16.to_le_bytes()),
+        ("U16", &1_u16.to_le_bytes()),
+        ("I8", &[1]),
+        ("U8", &[1]),
+    ] {
+        let bytes = with_alpha(dtype, alpha);
+        assert_eq!(report(&bytes).modules[0].alpha, Some(1.0), "{dtype}");
+        assert_eq!(rules(&bytes), Vec::<String>::new(), "{dtype}");
+    }
+}
+
+#[test]
+fn an_alpha_that_is_no_number_is_reported() {
+    for (dtype, alpha, rule) in [
+        ("BF16", &[0xc0, 0x7f][..], "weights-nan"),
+        ("F16", &[0x00, 0x7c], "weights-nan"),
+        ("F16", &[0x00, 0x80], "weights-alpha"),
+        ("I64", &[0; 8], "weights-alpha"),
+        ("BOOL", &[1], "weights-alpha"),
+    ] {
+        assert_eq!(rules(&with_alpha(dtype, alpha)), [rule], "{dtype} {alpha:?}");
+    }
+}
+
+#[test]
+fn types_of_less_than_a_byte_are_counted() {
+    let header = json!({
+        "a.weight": {"dtype": "F4", "shape": [3, 10], "data_offsets": [0, 15]},
+        "b.weight": {"dtype": "F6_E2M3", "shape": [4], "data_offsets": [15, 18]},
+        "c.weight": {"dtype": "F4", "shape": [40_000], "data_offsets": [18, 20_018]},
+    });
+    let report = report(&with_header(&header.to_string(), &[7; 20_018]));
+    assert_eq!((report.parameters, report.bytes), (40_034, 8 + header.to_string().len() as u64 + 20_018));
+    assert!(report.tensors.iter().all(|tensor| tensor.stats.is_none()));
+}
+
+#[test]
+fn a_file_without_tensors_says_so() {
+    for header in ["{}", "{}      ", r#"{"__metadata__":{}}"#, r#"{"__metadata__":{"format":"pt"}}"#] {
+        let problems = report(&with_header(header, &[])).problems();
+        let [problem] = problems.as_slice() else { panic!("{header}: {problems:?}") };
+        assert_eq!(problem.rule, "weights-empty", "{header}");
+        assert!(problem.message.starts_with("this file contains no tensors"), "{header}: {}", problem.message);
+    }
+    assert!(refusal(&with_header(r#"{"__metadata__":{}}"#, b"x")).contains("extra bytes follow"));
 }
 
 #[test]
@@ -205,6 +266,7 @@ fn hostile_headers_are_refused_with_the_reason() {
         (format!(r#"{{"a":{}}}"#, first.replace("[1]", "[9223372036854775807,4]")), "too large to be true"),
         (format!(r#"{{"a":{}}}"#, first.replace("[1]", "[1,1,1,1,1,1,1,1,1]")), "up to 8 sides"),
         (format!(r#"{{"a":{}}}"#, first.replace("F32", "F7")), "F7 is not a known type of numbers"),
+        (format!(r#"{{"a":{}}}"#, first.replace("F32", "F4")), "does not end at a byte: [1] of F4 takes 4 bits"),
         (r#"{"__metadata__":{"a":1}}"#.to_owned(), "not in the safetensors format"),
         (r#"{"__metadata__":{"a":"","a":""}}"#.to_owned(), "__metadata__ is given twice"),
         (r#"{"__metadata__":{},"__metadata__":{}}"#.to_owned(), "__metadata__ is given twice"),
