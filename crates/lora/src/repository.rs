@@ -2,19 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::OnceLock;
 
 /// The files of a repository, by their paths from its root.
 #[derive(Debug, Default)]
 pub struct Repository<'a> {
     paths: BTreeSet<&'a str>,
     texts: BTreeMap<&'a str, &'a [u8]>,
+    toolkit_folders: OnceLock<BTreeSet<String>>,
 }
 
 impl<'a> Repository<'a> {
     /// Creates a repository from the paths of its files and the bytes of those that were read. A rule that checks
     /// whether a file exists requires all paths; without any paths it reports nothing.
     pub fn of(paths: impl IntoIterator<Item = &'a str>, texts: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
-        Self { paths: paths.into_iter().collect(), texts: texts.into_iter().collect() }
+        let (paths, texts) = (paths.into_iter().collect(), texts.into_iter().collect());
+        Self { paths, texts, toolkit_folders: OnceLock::new() }
     }
 
     /// Returns the bytes of a file if it was read.
@@ -25,6 +28,15 @@ impl<'a> Repository<'a> {
     /// Returns the paths and bytes of all files that were read.
     pub(super) fn texts(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         self.texts.iter().map(|(path, text)| (*path, *text))
+    }
+
+    /// Returns the folders that hold configs of ai-toolkit. All files are looked at once, by `is_config` with the path and
+    /// the bytes of each; many commands may ask.
+    pub(super) fn toolkit_folders(&self, is_config: impl Fn(&str, &[u8]) -> bool) -> &BTreeSet<String> {
+        self.toolkit_folders.get_or_init(|| {
+            let configs = self.texts().filter(|(path, text)| is_config(path, text));
+            configs.map(|(path, _)| folder(path).to_owned()).collect()
+        })
     }
 
     /// Returns true if no file of the repository is known.
@@ -67,6 +79,11 @@ impl<'a> Repository<'a> {
         let folder = format!("{path}/");
         self.paths.contains(path) || self.paths.range(folder.as_str()..).next().is_some_and(|p| p.starts_with(&folder))
     }
+}
+
+/// Returns the folder of a file. The root is the folder without a name.
+pub(super) fn folder(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 /// Normalizes a path from the root so that it has no `.` and `..`. Returns `None` if the path leads out of the

@@ -3,7 +3,7 @@
 use super::named::{Named, Place};
 use super::overrides::{keys, keys_with_dashes, literal};
 use super::parse::{Parsed, Parser, Reader};
-use super::programs::{Call, Form, Program};
+use super::programs::{Call, Form, Program, is_config};
 use super::shell::Argument;
 use crate::domain::{Rule, Severity};
 use crate::read::Format;
@@ -15,6 +15,8 @@ use crate::{Dialect, Finding, Repository};
 /// The number of the command among the texts that a tree is merged from. It comes after that of the config, so that a
 /// condition on both is reported in the command.
 const COMMAND: u16 = 1;
+/// Maximum number of configs of a call that are looked for.
+const MAX_CONFIGS: usize = 20;
 /// Keys that axolotl's module takes beside those of a config.
 const OF_AXOLOTL_CLI: [&str; 12] = [
     "debug",
@@ -37,8 +39,8 @@ const OF_PARSERS: [Rule; 3] = [Rule::UnknownKey, Rule::CamelCase, Rule::Duplicat
 pub(super) struct Read<'c> {
     call: &'c Call<'c>,
     parsed: Parsed,
-    /// The config that it names.
-    config: Option<Argument>,
+    /// The configs that it names. Its keys are those of the first.
+    configs: Vec<Argument>,
 }
 
 impl<'c> Read<'c> {
@@ -61,48 +63,61 @@ impl<'c> Read<'c> {
         match program.form {
             Form::Options(parser, names) => {
                 let mut parsed = reader(parser).read(call.arguments);
-                let mut config = None;
+                let mut configs = Vec::new();
                 for name in names {
                     let entry = parsed.entries.iter().find(|entry| entry.key == *name);
-                    config = entry.and_then(|entry| Some(Argument::of(entry.node.text()?, entry.node.at)));
+                    configs.extend(entry.and_then(|entry| Some(Argument::of(entry.node.text()?, entry.node.at))));
                     parsed.is_open |= parsed.unknown.iter().any(|key| key == name);
                 }
                 refuse_others(program, place, &mut parsed);
-                Self { call, parsed, config }
+                Self { call, parsed, configs }
             }
             Form::ConfigAndOptions(parser) => {
                 let mut parsed = reader(parser).read(call.arguments);
-                let config = parsed.positional.first().cloned();
+                let configs = parsed.positional.first().cloned().into_iter().collect();
                 parsed.entries.iter_mut().for_each(|entry| entry.node = literal(&entry.node));
                 parsed.entries.retain(|entry| !OF_AXOLOTL_CLI.contains(&entry.key.as_str()));
-                Self { call, parsed, config }
+                Self { call, parsed, configs }
             }
             Form::ConfigAndKeys => {
                 let mut parsed = keys_with_dashes(call.arguments);
                 parsed.entries.retain(|entry| !OF_AXOLOTL_CLI.contains(&entry.key.as_str()));
-                let config = parsed.positional.first().cloned();
-                Self { call, parsed, config }
+                let configs = parsed.positional.first().cloned().into_iter().collect();
+                Self { call, parsed, configs }
+            }
+            Form::Configs => {
+                let parsed = reader(Parser::Argparse).read(call.arguments);
+                let configs = parsed.positional.iter().take(MAX_CONFIGS).cloned().collect();
+                Self { call, parsed, configs }
+            }
+            Form::MaybeConfigAndOptions => {
+                let count = call.arguments.first().is_some_and(is_config).into();
+                let (configs, options) = call.arguments.split_at(count);
+                let mut parsed = reader(Parser::Argparse).read(options);
+                refuse_others(program, place, &mut parsed);
+                Self { call, parsed, configs: configs.to_vec() }
             }
             Form::ConfigOrOptions => match call.arguments.split_first() {
                 Some((first, rest)) if is_config(first) => {
                     let parsed = keys(program.trainer, rest);
-                    Self { call, parsed, config: Some(first.clone()) }
+                    Self { call, parsed, configs: vec![first.clone()] }
                 }
                 _ => {
                     let mut parsed = reader(Parser::Argparse).read(call.arguments);
                     refuse_others(program, place, &mut parsed);
-                    Self { call, parsed, config: None }
+                    Self { call, parsed, configs: Vec::new() }
                 }
             },
         }
     }
 
-    /// Returns the path of the config that the call names, if the repository has it.
-    pub(super) fn config_path(&self, place: &Place<'_>) -> Option<String> {
-        match place.find(self.config.as_ref()?, self.call) {
+    /// Returns the paths of the configs that the call names and the repository has.
+    pub(super) fn config_paths(&self, place: &Place<'_>) -> Vec<String> {
+        let path = |config| match place.find(config, self.call) {
             Named::Here(path) => Some(path),
             Named::Missing(_) | Named::Unknown => None,
-        }
+        };
+        self.configs.iter().filter_map(path).collect()
     }
 
     /// Returns what the call gives to its config.
@@ -115,8 +130,9 @@ impl<'c> Read<'c> {
     pub(super) fn problems(mut self, place: &Place<'_>) -> Vec<Finding> {
         let mut findings = std::mem::take(&mut self.parsed.findings);
         let mut root = Vec::new();
-        if let Some(config) = &self.config {
+        for (index, config) in self.configs.iter().enumerate() {
             match place.find(config, self.call) {
+                Named::Here(_) if index > 0 => {}
                 Named::Here(path) => match self.read(&path, place.repository) {
                     Some(entries) => root = entries,
                     None => self.parsed.is_open = true,
@@ -129,10 +145,10 @@ impl<'c> Read<'c> {
                 }
                 Named::Unknown => self.parsed.is_open = true,
             }
-        } else if matches!(self.call.program.form, Form::ConfigAndOptions(_) | Form::ConfigAndKeys) {
-            self.parsed.is_open = true;
         }
-        let has_config = self.config.is_some();
+        let has_config = !self.configs.is_empty();
+        let needs_config = matches!(self.call.program.form, Form::ConfigAndOptions(_) | Form::ConfigAndKeys);
+        self.parsed.is_open |= needs_config && !has_config;
         findings.extend(self.missing().filter(|_| !has_config));
         if let Some(dialect) = self.call.program.dialect {
             findings.extend(self.by_the_rules(dialect, root, has_config, place));
@@ -227,11 +243,6 @@ fn of_command_below(node: &mut Node) {
         }),
         Value::Null | Value::Bool(_) | Value::Number { .. } | Value::Text { .. } => {}
     }
-}
-
-fn is_config(argument: &Argument) -> bool {
-    let end = if argument.is_whole { &argument.text } else { &argument.end };
-    !argument.text.starts_with('-') && [".yaml", ".yml", ".json"].iter().any(|kind| end.ends_with(kind))
 }
 
 /// Reports an argument that belongs to no option.

@@ -28,6 +28,9 @@ const MAX_BYTES: usize = 256 * 1024;
 /// Maximum number of calls of trainers that are checked in a file.
 const MAX_CALLS: usize = 200;
 
+/// Parts of the names of trainers' programs. A file without any of them starts no trainer.
+const TELLING: [&str; 5] = ["train", "fine_tune", "trl", "swift", "run.py"];
+
 /// Returns true if a file with this path may hold command lines.
 pub fn may_hold(path: &str) -> bool {
     Kind::of(path).is_some()
@@ -37,23 +40,26 @@ pub fn may_hold(path: &str) -> bool {
 pub(super) fn problems(path: &str, text: &str, repository: &Repository<'_>) -> Option<Vec<Finding>> {
     let commands = commands(path, text);
     let place = Place::of(path, repository, &commands);
-    let (mut findings, mut calls) = (Vec::new(), 0);
-    for (index, command) in commands.iter().enumerate() {
-        let Some(call) = programs::call(command) else { continue };
-        calls += 1;
-        if calls > MAX_CALLS || findings.len() > crate::MAX_PROBLEMS {
+    let (mut findings, mut has_call) = (Vec::new(), false);
+    let calls = commands.iter().enumerate().filter_map(|(index, command)| Some((index, programs::call(command)?)));
+    for (index, call) in calls.take(MAX_CALLS) {
+        if findings.len() > crate::MAX_PROBLEMS {
             break;
         }
+        if !place.is_of_trainer(&call) {
+            continue;
+        }
+        has_call = true;
         let cut = commands.get(index + 1).filter(|next| next.begins_line && !place.is_page).and_then(cut_off);
         findings.extend(Read::of(&call, &place, cut.is_some()).problems(&place));
         findings.extend(cut);
     }
-    (calls > 0).then_some(findings)
+    has_call.then_some(findings)
 }
 
 fn commands(path: &str, text: &str) -> Vec<Command> {
     // Few files start a trainer, and this look is cheap.
-    let may_call = text.len() <= MAX_BYTES && (text.contains("train") || text.contains("fine_tune"));
+    let may_call = text.len() <= MAX_BYTES && TELLING.iter().any(|word| text.contains(word));
     Kind::of(path).filter(|_| may_call).map_or_else(Vec::new, |kind| kind.commands(text))
 }
 
@@ -75,9 +81,10 @@ pub(super) fn given(repository: &Repository<'_>) -> BTreeMap<String, Elsewhere> 
         let Some(text) = std::str::from_utf8(text).ok().filter(|_| may_hold(path)) else { continue };
         let commands = commands(path, text);
         let place = Place::of(path, repository, &commands);
-        for call in commands.iter().filter_map(programs::call).take(MAX_CALLS) {
+        let calls = commands.iter().filter_map(programs::call).take(MAX_CALLS);
+        for call in calls.filter(|call| place.is_of_trainer(call)) {
             let read = Read::of(&call, &place, false);
-            if let Some(config) = read.config_path(&place) {
+            for config in read.config_paths(&place) {
                 let more = read.gives();
                 let known = given.entry(config).or_default();
                 known.is_open |= more.is_open;

@@ -3,10 +3,11 @@
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
-use super::programs::Call;
+use super::programs::{Call, Form, is_config};
 use super::shell::{Argument, Command};
-use crate::Repository;
-use crate::repository::normal;
+use crate::read::Format;
+use crate::repository::{folder, normal};
+use crate::{Dialect, Repository};
 
 /// The place of a command: its file, and the files around it.
 pub(super) struct Place<'a> {
@@ -62,6 +63,24 @@ impl<'a> Place<'a> {
             "{name} is not in {place}, so {} cannot read it: add it, or correct the path",
             call.program.trainer
         ))
+    }
+
+    /// Returns false for a script that has the name of a trainer's, and may be another project's: ai-toolkit's `run.py` is
+    /// known by its folder, or by a config beside the one that it is given.
+    pub(super) fn is_of_trainer(&self, call: &Call<'_>) -> bool {
+        if call.program.form != Form::Configs {
+            return true;
+        }
+        let is_of_toolkit = |path: &str, text: &[u8]| {
+            let text = std::str::from_utf8(text).ok().filter(|text| text.contains("process"));
+            let root = Format::of(path).zip(text).and_then(|(format, text)| Some((format, format.read(text).root?)));
+            root.is_some_and(|(format, root)| Dialect::of(format, &root) == Some(Dialect::AiToolkit))
+        };
+        let configs = call.arguments.iter().filter(|argument| is_config(argument));
+        let mut paths =
+            configs.filter_map(|argument| argument.known().and_then(normal)).flat_map(|path| self.paths(&path));
+        let is_beside = |path: String| self.repository.toolkit_folders(is_of_toolkit).contains(folder(&path));
+        call.name.text.contains("ai-toolkit") || !call.is_elsewhere && paths.any(is_beside)
     }
 
     /// Returns true if the repository has the script that a call starts.

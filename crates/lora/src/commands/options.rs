@@ -44,6 +44,8 @@ pub(super) enum Count {
     Any,
     Some,
     Exactly(usize),
+    /// Any number, which the table does not say. One value alone is no list.
+    Free,
 }
 
 /// Parses the options of each script of a table.
@@ -112,6 +114,11 @@ impl Choice {
         Self { key: key.to_owned(), kind, count, words: Vec::new(), is_required: false, adds: false }
     }
 
+    /// Returns an option that takes one text.
+    pub(super) fn text(key: &str) -> Self {
+        Self::new(key, Scalar::Text, Count::One)
+    }
+
     /// Returns true if the option says true or false by itself.
     pub(super) fn is_flag(&self) -> bool {
         matches!(self.count, Count::Flag(_))
@@ -131,6 +138,14 @@ pub(super) fn of_dataclasses(section: &Section) -> Options {
             options.insert(format!("no-{}", key.replace('_', "-")), off);
         }
     }
+    options
+}
+
+/// Works like [`of_dataclasses`], for keys of which some are lists or flags of the launcher, and have no kind in the table.
+pub(super) fn of_loose_dataclasses(section: &Section) -> Options {
+    let mut options = of_dataclasses(section);
+    let has_no_kind = |key: &str| section.get(key).is_some_and(|spec| spec.kinds == [Kind::Any]);
+    options.values_mut().filter(|choice| has_no_kind(&choice.key)).for_each(|choice| choice.count = Count::Free);
     options
 }
 

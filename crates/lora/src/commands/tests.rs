@@ -243,6 +243,104 @@ fn axolotl_takes_options_with_dashes_and_its_module_any_keys() {
 }
 
 #[test]
+fn trl_takes_options_and_a_config_with_them() {
+    let yaml = b"model_name_or_path: a/b\ndataset_name: c/d\noutput_dir: o\nuse_peft: true\nlora_r: 8\n";
+    let repository = Repository::of(["cfg/sft.yaml", "x.sh"], [("cfg/sft.yaml", &yaml[..])]);
+    let found = |text: &str| of_repository("x.sh", text, &repository);
+    let options = "trl sft --model_name_or_path a/b --dataset_name c/d --output_dir o --learning-rate 1e-4 --use_peft \
+                   --lora_target_modules q_proj v_proj --packing --bf16 False --num_processes 2 --multi_gpu\n";
+    assert_eq!(found(options), Vec::<String>::new());
+    assert_eq!(found(&options.replace("trl sft", "accelerate launch --num_processes 2 trl/scripts/sft.py")), [""; 0]);
+    assert_eq!(found("trl sft --config cfg/sft.yaml --lora_alpha 16 --accelerate_config zero3\n"), [""; 0]);
+    assert!(found("trl sft --config cfg/stf.yaml\n")[0].contains("1:18 missing-file: stf.yaml is not in cfg"));
+    let has = |from: &str, to: &str, part: &str| {
+        let found = found(&options.replace(from, to));
+        assert!(found.len() == 1 && found[0].contains(part), "{to}: {found:?}");
+    };
+    has("--packing", "--pakcing", "unknown-key: trl does not know --pakcing: did you mean --packing?");
+    has("--packing", "--num_generations 4", "trl does not know --num_generations and stops at it");
+    has("--packing", "--lora_r eight", "wrong-type: --lora_r must be an integer");
+    has("--bf16 False", "--fp16 --bf16", "fp16 and bf16 are both given");
+    has("--dataset_name c/d", "", "missing-required");
+    let grpo = options.replace("trl sft", "trl grpo").replace("--packing", "--num_generations 1");
+    assert!(found(&grpo)[0].contains("out-of-range: trl cannot train with num_generations 1"));
+    for other in [
+        "python scripts/sft.py --model_name_or_path a --stage 2\n",
+        "python sft.py --model_name_or_path a\n",
+        "trl vllm-serve --model a\n",
+    ] {
+        assert!(problems("x.sh", other, &repository).is_none(), "{other}");
+    }
+    let given = |script: &str| {
+        let files = [
+            ("a.yaml", &b"model_name_or_path: a/b\nuse_peft: true\nlora_r: 8\npacking: true\nmax_length: 512\n"[..]),
+            ("t.sh", script.as_bytes()),
+        ];
+        let linted = crate::lint("a.yaml", files[0].1, &Repository::of(["a.yaml", "t.sh"], files)).expect("a config");
+        linted.problems.into_iter().map(|problem| problem.rule).collect::<Vec<_>>()
+    };
+    assert_eq!(given("trl sft --config a.yaml\n"), ["missing-required"]);
+    assert_eq!(given("trl sft --config a.yaml --dataset_name c/d\n"), [""; 0]);
+}
+
+#[test]
+fn ms_swift_takes_a_config_before_its_options() {
+    let yaml = b"model: a/b\ndataset: [c/d]\ntuner_type: lora\nlora_rank: 8\n";
+    let repository = Repository::of(["cfg/a.yaml", "x.sh"], [("cfg/a.yaml", &yaml[..])]);
+    let found = |text: &str| of_repository("x.sh", text, &repository);
+    let options = "NPROC_PER_NODE=2 swift sft --model a/b --tuner_type lora --dataset 'c/d#500' 'e/f#500' --lora_rank 8 \
+                   --load_from_cache_file true --torch_dtype bfloat16 --learning_rate 1e-4\n";
+    assert_eq!(found(options), Vec::<String>::new());
+    assert_eq!(found("swift rlhf cfg/a.yaml --rlhf_type dpo --loss_type sigmoid sft --beta 0.1\n"), [""; 0]);
+    assert!(found("swift sft cfg/b.yaml\n")[0].contains("1:11 missing-file"));
+    assert!(found("swift sft cfg/a.yaml --max_steps 5 --num_train_epochs 3\n")[0].contains("conflicting-keys"));
+    let has = |from: &str, to: &str, part: &str| {
+        let found = found(&options.replace(from, to));
+        assert!(found.len() == 1 && found[0].contains(part), "{to}: {found:?}");
+    };
+    has("--lora_rank", "--lora_rnk", "ms-swift does not know --lora_rnk: did you mean --lora_rank?");
+    has("bfloat16", "bf16", "torch_dtype");
+    has("--lora_rank 8", "--lora_rank x", "wrong-type: --lora_rank must be an integer");
+    has("swift sft", "swift rlhf --rlhf_type grpo --num_generations 1", "num_generations of 2 or more");
+    assert!(problems("x.sh", "swift build --trian x\n", &repository).is_none());
+}
+
+#[test]
+fn ai_toolkit_takes_configs_and_few_options() {
+    let yaml = b"job: extension\nconfig:\n  process:\n    - type: sd_trainer\n      training_folder: output\n      \
+                 model: {name_or_path: a/b, arch: flux}\n      network: {type: lora, linear: 8}\n      \
+                 datasets: [{folder_path: images}]\n      train: {steps: 10, batch_size: 1, lr: 1e-4}\n";
+    let repository = Repository::of(["config/a.yaml", "x.sh"], [("config/a.yaml", &yaml[..])]);
+    let found = |text: &str| of_repository("x.sh", text, &repository);
+    assert_eq!(found("python run.py config/a.yaml --recover -n ink -l log.txt\n"), [""; 0]);
+    assert!(
+        found("python run.py config/a.yaml config/b.yaml\n")[0].contains("1:29 missing-file: b.yaml is not in config")
+    );
+    assert!(found("python run.py config/a.yaml --reocver\n")[0].contains("did you mean --recover?"));
+    assert!(found("python run.py config/a.yaml --gpu 0\n")[0].contains("ai-toolkit does not know --gpu"));
+    assert!(found("python ai-toolkit/run.py $CONFIG.yaml --gpu 0\n")[0].contains("does not know --gpu"));
+    for other in [
+        "python run.py other/a.yaml --gpu 0\n",
+        "cd x && python run.py config/a.yaml --gpu 0\n",
+        "python run.py --gpu 0\n",
+    ] {
+        assert!(found_or_none(other, &repository).is_empty(), "{other}");
+    }
+    let given = |script: &str| {
+        let files = [("config/a.yaml", &yaml[..]), ("t.sh", script.as_bytes())];
+        let linted =
+            crate::lint("config/a.yaml", yaml, &Repository::of(["config/a.yaml", "t.sh"], files)).expect("a config");
+        linted.problems.into_iter().map(|problem| problem.rule).collect::<Vec<_>>()
+    };
+    assert_eq!(given("python run.py config/a.yaml\n"), ["missing-required"]);
+    assert_eq!(given("python run.py config/a.yaml --name ink\n"), [""; 0]);
+}
+
+fn found_or_none(text: &str, repository: &Repository<'_>) -> Vec<Finding> {
+    problems("x.sh", text, repository).unwrap_or_default()
+}
+
+#[test]
 fn hostile_scripts_are_bounded() {
     let mut text = "A=xxxxxxxxxxxxxxxx\n".to_owned();
     text.push_str(&"A=\"${A}${A}\"\nB+=($A \"${B[@]}\" \"${B[@]}\")\n".repeat(3_000));
@@ -260,6 +358,9 @@ fn hostile_scripts_are_bounded() {
         ("i.md", format!("train\n```\n{}", "<a>[b".repeat(50_000))),
         ("j.sh", format!("train\n{}", "B+=(x)\n".repeat(37_000))),
         ("f.sh", format!("python sdxl_train_network.py {}", "--a ".repeat(60_000))),
+        ("k.sh", "python run.py a.yaml b/a.yaml\n".repeat(8_000)),
+        ("l.sh", format!("python run.py {}", "a.yaml ".repeat(30_000))),
+        ("m.sh", format!("trl sft {}", "--report_to a b c ".repeat(12_000))),
     ] {
         let begin = std::time::Instant::now();
         let _ = problems(path, &text, &Repository::default());

@@ -23,6 +23,8 @@ use super::{Dialect, Finding, Repository};
 use crate::domain::{Rule, Severity};
 use crate::yaml::Mark;
 
+pub(super) use methods::TRL_METHODS;
+
 type Check = fn(&Config<'_>) -> Vec<Finding>;
 
 const RULES: [Check; 15] = [

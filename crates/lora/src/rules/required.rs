@@ -120,7 +120,7 @@ pub(super) fn missing_required(config: &Config<'_>) -> Vec<Finding> {
 
 fn missing(config: &Config<'_>, need: &Need, map: &Map<'_>) -> Option<Finding> {
     // A misspelled key is reported once, by the spelling rule.
-    let is_elsewhere = |key: &&str| map.path.is_empty() && config.elsewhere.keys.contains(*key);
+    let is_elsewhere = |key: &&str| config.elsewhere.keys.contains(&map.path_of(key));
     let is_there = |key: &&str| map.gives(key) || is_elsewhere(key) || super::spelling::is_misspelled(config, map, key);
     let is_written = |key: &&str| map.get(key).is_some() || is_elsewhere(key);
     let is_asked = need.with.is_empty() || need.with.iter().any(is_written);

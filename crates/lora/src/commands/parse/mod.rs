@@ -108,7 +108,7 @@ impl Reader<'_> {
                 Count::Flag(_) => 0,
                 Count::One | Count::AtMostOne => 1,
                 Count::Exactly(count) => count,
-                Count::Any | Count::Some => usize::MAX,
+                Count::Any | Count::Some | Count::Free => usize::MAX,
             };
             while let Some((value, more)) = rest.split_first()
                 && values.len() < wanted
@@ -134,7 +134,7 @@ impl Reader<'_> {
         let fewest = match choice.count {
             Count::One | Count::Some => 1,
             Count::Exactly(count) => count,
-            Count::Flag(_) | Count::AtMostOne | Count::Any => 0,
+            Count::Flag(_) | Count::AtMostOne | Count::Any | Count::Free => 0,
         };
         if values.len() < fewest {
             let message = format!("--{} needs a value, and {} stops without one: give it one", used.name, self.trainer);

@@ -46,7 +46,7 @@ pub(super) fn node_of(choice: &Choice, values: &[Argument], at: Mark) -> Node {
     let scalar = |argument: &Argument| Node { value: value_of(choice.kind, &argument.text), at: argument.at };
     match (choice.count, values) {
         (Count::Flag(is), _) => Node { value: Value::Bool(is), at },
-        (Count::AtMostOne, []) => Node { value: Value::Bool(true), at },
+        (Count::AtMostOne | Count::Free, []) => Node { value: Value::Bool(true), at },
         (Count::AtMostOne, [value]) => {
             let is = match value.text.to_lowercase().as_str() {
                 "true" | "yes" | "t" | "y" | "1" => Value::Bool(true),
@@ -55,7 +55,7 @@ pub(super) fn node_of(choice: &Choice, values: &[Argument], at: Mark) -> Node {
             };
             Node { value: is, at: value.at }
         }
-        (Count::One, [value]) => scalar(value),
+        (Count::One | Count::Free, [value]) => scalar(value),
         _ => Node { value: Value::List(values.iter().map(scalar).collect()), at: values.first().map_or(at, |v| v.at) },
     }
 }

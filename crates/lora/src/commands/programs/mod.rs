@@ -1,13 +1,13 @@
 //! The trainers' programs, and how they are recognised in a command.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
+mod tables;
 
-use super::options::{self, Options};
+use super::options::Options;
 use super::parse::{Parser, recognised};
 use super::shell::{Argument, Command};
 use crate::Dialect;
-use crate::keys::table;
+
+use tables::{AI_TOOLKIT, AXOLOTL, AXOLOTL_MODULE, LLAMA_FACTORY, MS_SWIFT, ONETRAINER, SCRIPTS, SIMPLETUNER, TRL};
 
 /// A trainer's program and the way in which it takes arguments.
 #[derive(Debug)]
@@ -32,6 +32,10 @@ pub(super) enum Form {
     ConfigAndKeys,
     /// A config first and `key=value`, or else options alone.
     ConfigOrOptions,
+    /// Options, of which a config may stand before them.
+    MaybeConfigAndOptions,
+    /// Configs, and options of the program itself.
+    Configs,
 }
 
 /// A call of a trainer in a command.
@@ -62,6 +66,8 @@ const WRAPPERS: [&str; 22] = [
 /// Programs that start a Python script.
 const LAUNCHERS: [&str; 9] =
     ["python", "python3", "py", "accelerate", "torchrun", "deepspeed", "ipython", "torch", "launch"];
+/// Programs that the trainers' packages install.
+const CONSOLES: [&str; 6] = ["llamafactory-cli", "lmf", "axolotl", "simpletuner", "trl", "swift"];
 /// Programs that run a command on another machine or in another file system.
 const CONTAINERS: [&str; 6] = ["docker", "podman", "kubectl", "singularity", "apptainer", "ssh"];
 /// Names of scripts that other projects have, too. Their arguments decide.
@@ -84,75 +90,6 @@ const TELLING: [&str; 13] = [
     "enable_bucket",
 ];
 
-/// The scripts of trainers by their names, without `.py`.
-static SCRIPTS: LazyLock<HashMap<String, Program>> = LazyLock::new(|| {
-    let of = |trainer, dialect, is_often_changed, text| {
-        let scripts = options::parse(text).expect("a table that the tests have read");
-        scripts.into_iter().map(move |(script, options)| {
-            let form = Form::Options(Parser::Argparse, &["config_file"]);
-            (script, Program { trainer, dialect, form, options, is_often_changed })
-        })
-    };
-    let sd_scripts = of("sd-scripts", Some(Dialect::SdScripts), false, include_str!("arguments/sd-scripts.arguments"));
-    let musubi = of("musubi-tuner", None, false, include_str!("arguments/musubi-tuner.arguments"));
-    // People copy these examples, of any version, and add to them.
-    let diffusers = of("diffusers", None, true, include_str!("arguments/diffusers.arguments"));
-    sd_scripts.chain(musubi).chain(diffusers).collect()
-});
-
-static AXOLOTL: LazyLock<Program> = LazyLock::new(|| {
-    let mut options = only(include_str!("arguments/axolotl.arguments"));
-    let keys = table(Dialect::Axolotl);
-    for (path, section) in keys.sections() {
-        let prefix = if path.is_empty() { String::new() } else { format!("{path}.") };
-        let named = |(name, choice): (String, options::Choice)| match name.strip_prefix("no-") {
-            Some(name) if choice.is_flag() => (format!("no-{prefix}{name}").replace('_', "-"), choice),
-            _ => (format!("{prefix}{name}").replace('_', "-"), choice),
-        };
-        options.extend(options::of_click(section).into_iter().map(named));
-    }
-    let form = Form::ConfigAndOptions(Parser::Click);
-    Program { trainer: "axolotl", dialect: Some(Dialect::Axolotl), form, options, is_often_changed: false }
-});
-
-static AXOLOTL_MODULE: LazyLock<Program> = LazyLock::new(|| Program {
-    trainer: "axolotl",
-    dialect: Some(Dialect::Axolotl),
-    form: Form::ConfigAndKeys,
-    options: Options::new(),
-    is_often_changed: false,
-});
-
-static LLAMA_FACTORY: LazyLock<Program> = LazyLock::new(|| Program {
-    trainer: "LLaMA-Factory",
-    dialect: Some(Dialect::LlamaFactory),
-    form: Form::ConfigOrOptions,
-    options: options::of_dataclasses(table(Dialect::LlamaFactory).section("").expect("a section")),
-    is_often_changed: false,
-});
-
-static SIMPLETUNER: LazyLock<Program> = LazyLock::new(|| Program {
-    trainer: "SimpleTuner",
-    dialect: None,
-    form: Form::Options(Parser::Argparse, &[]),
-    options: options::of_dataclasses(table(Dialect::SimpleTuner).section("").expect("a section")),
-    is_often_changed: true,
-});
-
-static ONETRAINER: LazyLock<Program> = LazyLock::new(|| Program {
-    trainer: "OneTrainer",
-    dialect: None,
-    form: Form::Options(Parser::Argparse, &["config-path"]),
-    options: only(include_str!("arguments/onetrainer.arguments")),
-    is_often_changed: false,
-});
-
-/// Returns the options of a table with one script.
-fn only(text: &str) -> Options {
-    let scripts = options::parse(text).expect("a table that the tests have read");
-    scripts.into_values().next().unwrap_or_default()
-}
-
 /// Recognises the trainer that a command starts.
 pub(super) fn call(command: &Command) -> Option<Call<'_>> {
     let arguments = &command.arguments;
@@ -165,16 +102,14 @@ pub(super) fn call(command: &Command) -> Option<Call<'_>> {
         let is_launcher = LAUNCHERS.contains(&name) || name.starts_with("python") || name.ends_with("python");
         match name {
             _ if is_launcher => return script(arguments, at + 1, is_elsewhere),
-            "llamafactory-cli" | "lmf" | "axolotl" | "simpletuner" => {
-                return console(arguments, at, name, is_elsewhere);
-            }
+            _ if CONSOLES.contains(&name) => return console(arguments, at, name, is_elsewhere),
             _ if name.ends_with(".py") => return script(arguments, at, is_elsewhere),
             _ if CONTAINERS.contains(&name) => {
                 // The options of these programs are many, so their command is found by its own first word.
                 is_elsewhere = true;
                 let starts = |word: &Argument| {
                     let name = word.file_name().unwrap_or_default();
-                    LAUNCHERS[..6].contains(&name) || ["llamafactory-cli", "axolotl"].contains(&name)
+                    LAUNCHERS[..6].contains(&name) || CONSOLES.contains(&name)
                 };
                 at += 1 + arguments[at + 1..].iter().position(starts)?;
                 continue;
@@ -200,6 +135,9 @@ fn console<'c>(arguments: &'c [Argument], at: usize, name: &str, is_elsewhere: b
         ("axolotl", "train") => &AXOLOTL,
         ("simpletuner", "train") => &SIMPLETUNER,
         ("llamafactory-cli" | "lmf", "train") => &LLAMA_FACTORY,
+        // Swift's own compiler has no such commands.
+        ("swift", "sft" | "pt" | "rlhf") => &MS_SWIFT,
+        ("trl", method) => TRL.get(method)?,
         _ => return None,
     };
     Some(Call { program, name: &arguments[at], arguments: &rest[1..], is_elsewhere, is_copy: false })
@@ -220,15 +158,16 @@ fn script(arguments: &[Argument], from: usize, is_elsewhere: bool) -> Option<Cal
             }
         } else if word.file_name().is_some_and(|name| name.ends_with(".py")) {
             break false;
-        } else if ["axolotl", "llamafactory-cli"].contains(&word.text.as_str()) {
+        } else if CONSOLES.contains(&word.text.as_str()) {
             return console(arguments, at, &word.text, is_elsewhere);
         }
         at += 1;
     };
     let (name, rest) = (&arguments[at], &arguments[at + 1..]);
     let program = if is_module { of_module(name.known()?)? } else { of_script(name, rest)? };
-    // LLaMA-Factory is installed with its commands; its script comes with a copy of the sources, often an old one.
-    let is_copy = !is_module && program.dialect == Some(Dialect::LlamaFactory);
+    // These are installed with their commands; a script comes with a copy of the sources, often an old one.
+    let is_copy =
+        !is_module && matches!(program.dialect, Some(Dialect::LlamaFactory | Dialect::Trl | Dialect::MsSwift));
     Some(Call { program, name, arguments: rest, is_elsewhere, is_copy })
 }
 
@@ -236,7 +175,11 @@ fn of_module(module: &str) -> Option<&'static Program> {
     match module {
         "axolotl.cli.train" => Some(&AXOLOTL_MODULE),
         "llamafactory.train" => Some(&LLAMA_FACTORY),
-        _ => SCRIPTS.get(module.strip_prefix("musubi_tuner.")?),
+        "swift.cli.sft" | "swift.cli.pt" | "swift.cli.rlhf" => Some(&MS_SWIFT),
+        _ => match module.strip_prefix("trl.scripts.") {
+            Some(method) => TRL.get(method),
+            None => SCRIPTS.get(module.strip_prefix("musubi_tuner.")?),
+        },
     }
 }
 
@@ -250,11 +193,30 @@ fn of_script(name: &Argument, arguments: &[Argument]) -> Option<&'static Program
         let is_it = |text: &str| text == option || text.strip_prefix(option).is_some_and(|rest| rest.starts_with('='));
         arguments.iter().any(|argument| is_it(&argument.text))
     };
-    if path.replace('\\', "/").ends_with("scripts/train.py") && has("--config-path") {
+    let path = path.replace('\\', "/");
+    if path.ends_with("scripts/train.py") && has("--config-path") {
         return Some(&ONETRAINER);
+    }
+    if let Some(program) = TRL.get(script) {
+        // Other projects have scripts with these names; their arguments are not trl's.
+        let is_own = path.ends_with(&format!("trl/scripts/{script}.py"));
+        let is_told = has("--model_name_or_path") && has("--dataset_name");
+        return (is_own || is_told && path.ends_with(&format!("scripts/{script}.py"))).then_some(program);
+    }
+    if ["sft", "pt", "rlhf"].iter().any(|name| path.ends_with(&format!("swift/cli/{name}.py"))) {
+        return Some(&MS_SWIFT);
+    }
+    if script == "run" && arguments.iter().any(is_config) {
+        return Some(&AI_TOOLKIT);
     }
     let is_factory = has("--stage") && has("--model_name_or_path") && (has("--finetuning_type") || has("--template"));
     (["train", "train_bash"].contains(&script) && is_factory).then_some(&*LLAMA_FACTORY)
+}
+
+/// Returns true for an argument that names a config.
+pub(super) fn is_config(argument: &Argument) -> bool {
+    let end = if argument.is_whole { &argument.text } else { &argument.end };
+    !argument.text.starts_with('-') && [".yaml", ".yml", ".json"].iter().any(|kind| end.ends_with(kind))
 }
 
 /// Returns true if the arguments are surely those of this program, and not of another script with its name.
@@ -269,6 +231,7 @@ fn is_told(program: &Program, script: &str, arguments: &[Argument]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::table;
 
     #[test]
     fn the_tables_can_be_read_and_their_keys_are_those_of_the_configs() {
