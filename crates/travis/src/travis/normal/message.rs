@@ -189,6 +189,25 @@ mod tests {
     }
 
     #[test]
+    fn two_slips_of_one_key_are_both_left_alone() {
+        let mends = |text: &str| {
+            let document = read(text).expect("YAML");
+            let normal = normalize(&document, Options::PRODUCTION).expect("a map");
+            normal.messages.iter().filter_map(super::Message::mend).count()
+        };
+        for (text, count) in [
+            ("barnches: x\n", 1),
+            ("barnches: x\nbranhces: y\n", 0),
+            ("barnches: x\nbranhces: y\nbranchse: z\n", 0),
+            ("Branches: x\nbranhces: y\n", 0),
+            ("Branches: x\nsript: y\n", 2),
+            ("jobs: {include: [{sript: x}, {scirpt: y}]}\n", 2),
+        ] {
+            assert_eq!(mends(text), count, "{text}");
+        }
+    }
+
+    #[test]
     fn two_spellings_of_one_key_are_a_repeated_key() {
         for text in [
             "before-install: a\nbefore_install: b\n",

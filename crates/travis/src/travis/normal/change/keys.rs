@@ -2,6 +2,7 @@
 
 use super::scalars;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use serde_json::json;
 
@@ -40,9 +41,16 @@ pub(in crate::travis::normal) fn mend_keys(changer: &mut Changer, schema: &Schem
     let mut winners: Vec<String> = Vec::new();
     let given: HashSet<String> = pairs.iter().map(|pair| pair.key.clone()).collect();
     let mut places: HashMap<String, usize> = HashMap::new();
+    let mut renames: HashMap<String, Range<usize>> = HashMap::new();
     for mut pair in pairs {
         let original = pair.key.clone();
+        let reported = changer.messages.len();
         let overwrites = mend_key(changer, schema, &given, &mut pair);
+        let own = reported..changer.messages.len();
+        // Of two keys that stand for a third one, neither is surely meant: both could not be written.
+        if let Some(earlier) = renames.insert(pair.key.clone(), own.clone()) {
+            earlier.chain(own).for_each(|place| changer.messages[place].sure = false);
+        }
         if overwrites {
             changer.report(Level::Error, Code::Overwrite, json!({"key": original, "other": pair.key}), pair.at);
             winners.push(pair.key.clone());
