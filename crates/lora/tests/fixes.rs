@@ -81,6 +81,11 @@ fn slips_become_what_was_right() {
         ("a.yaml", "mixed_precision: \"no\"", "mixed_precision: no"),
         ("a.yaml", "mixed_precision: \"no\"", "mixed_precision: NO"),
         ("a.yaml", "lora_rank: 8", "lora_rank: \"8\""),
+        ("a.yaml", "lora_rank: 8", "lora_rank: 8.0"),
+        ("a.yaml", "save_steps: 100", "save_steps: 1e2"),
+        ("a.yaml", "save_steps: 100", "save_steps: \"1e2\""),
+        ("a.toml", "max_train_steps = 100", "max_train_steps = 1e2"),
+        ("l.yaml", "cutoff_len: 512", "cutoff_len: 512.0"),
         ("a.toml", "mixed_precision = \"bf16\"", "mixed_precision = \"BF16\""),
         ("a.toml", "mixed_precision = \"bf16\"", "mixed_precison = \"BF16\""),
         ("a.toml", "network_dim = 8", "network_dim = '8'"),
@@ -115,6 +120,10 @@ fn what_is_not_certain_is_left_alone() {
         ("l.yaml", "finetuning_type: lora", "finetuning_type: &x LoRA"),
         ("a.yaml", "mixed_precision: \"no\"", "mixed_precision: false"),
         ("a.yaml", "lora_rank: 8", "lora_rank: \"many\""),
+        ("a.yaml", "lora_rank: 8", "lora_rank: 8.5"),
+        // Which number in the range is meant, nobody knows.
+        ("a.yaml", "lora_rank: 8", "lora_rank: -8"),
+        ("a.yaml", "learning_rate: 2.0e-4", "learning_rate: 2.0e+4"),
     ] {
         let text = RIGHT.iter().find(|(known, _)| *known == path).map(|(_, text)| *text).expect("a config");
         let slipped = text.replacen(right, slip, 1);

@@ -13,6 +13,8 @@ pub enum Mend {
     Unquote { old: Box<str>, new: Box<str> },
     /// A number or a boolean becomes a text; of several words, the one that is written.
     Quote { words: Vec<String> },
+    /// A number becomes the same one, written as an integer.
+    Integer { value: i64 },
     /// A text that should not be there is removed.
     Remove { text: &'static str },
 }
@@ -62,6 +64,12 @@ impl Mend {
                 let word = if words.is_empty() { written.to_owned() } else { written.to_ascii_lowercase() };
                 let is_whole = !written.is_empty() && ends(&rest[written.len()..]);
                 (is_meant && is_whole).then(|| edit(0, written.len(), format!("\"{word}\"")))
+            }
+            Self::Integer { value } => {
+                let is_part = |c: char| c.is_ascii_digit() || "+-.eE".contains(c);
+                let written = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
+                let is_same = written.parse::<f64>().is_ok_and(|number| number == *value as f64);
+                (is_same && ends(&rest[written.len()..])).then(|| edit(0, written.len(), value.to_string()))
             }
             Self::Remove { text } => rest.starts_with(text).then(|| edit(0, text.len(), String::new())),
         }
@@ -125,6 +133,16 @@ mod tests {
         assert_eq!(mended(&no, "a: No", 4).as_deref(), Some("a: \"no\""));
         assert_eq!(mended(&no, "a: false", 4), None);
         assert_eq!(mended(&Mend::Quote { words: vec![] }, "a = 512 # x", 5).as_deref(), Some("a = \"512\" # x"));
+        let integer = Mend::Integer { value: 1000 };
+        for (text, wanted) in [
+            ("a = 1000.0 # x", Some("a = 1000 # x")),
+            ("a = 1e3", Some("a = 1000")),
+            ("a = 1_000.0", None),
+            ("a = 1000.5", None),
+            ("a = 1000.0.0", None),
+        ] {
+            assert_eq!(mended(&integer, text, 5).as_deref(), wanted, "{text}");
+        }
         assert_eq!(mended(&Mend::Remove { text: "," }, "[1,]", 3).as_deref(), Some("[1]"));
         assert_eq!(mended(&Mend::Remove { text: "\u{feff}" }, "\u{feff}a = 1", 1).as_deref(), Some("a = 1"));
     }

@@ -16,6 +16,9 @@ pub(super) fn of_type(node: &Node, conversion: Conversion, spec: &Spec) -> Optio
     };
     match &node.value {
         Value::Text { text, plain } => {
+            if let Some(new) = integer(text).filter(|new| is_right(whole(*new))) {
+                return Some(changed(text, new.to_string(), *plain));
+            }
             if is_number(text) {
                 let new = if text.contains(['e', 'E']) { dotted(text) } else { text.clone() };
                 let value = new.parse().ok()?;
@@ -25,10 +28,28 @@ pub(super) fn of_type(node: &Node, conversion: Conversion, spec: &Spec) -> Optio
             let boolean = Boolean::Yaml11.of(&text.to_lowercase()).filter(|is| is_right(Value::Bool(*is)))?;
             (!plain).then(|| changed(text, boolean.to_string(), false))
         }
+        Value::Number { value, whole: false } => {
+            let value = whole_of(*value).filter(|value| is_right(whole(*value)))?;
+            Some(Mend::Integer { value })
+        }
         Value::Bool(_) if !spec.words.is_empty() => Some(Mend::Quote { words: spec.words.clone() }),
         Value::Number { .. } if spec.kinds == [Kind::Text] => Some(Mend::Quote { words: spec.words.clone() }),
         _ => None,
     }
+}
+
+fn whole(value: i64) -> Value {
+    Value::Number { value: value as f64, whole: true }
+}
+
+/// Returns the integer that a text stands for in the form of another number, such as 1e3.
+fn integer(text: &str) -> Option<i64> {
+    whole_of(text.parse().ok()?).filter(|_| is_number(text) && text.contains(['.', 'e', 'E']))
+}
+
+/// Returns a number as an integer if it is one that keeps all its digits.
+fn whole_of(value: f64) -> Option<i64> {
+    (value.fract() == 0.0 && value.abs() < 1e15).then_some(value as i64)
 }
 
 /// Returns the mend of a word that the trainer does not accept, if only one accepted word can be meant.
