@@ -138,6 +138,29 @@ fn folders_of_one_person_are_told_and_examples_are_not() {
 }
 
 #[test]
+fn folders_of_root_may_be_those_of_a_container() {
+    let severity = |path: &str| {
+        let text = GOOD.replace("./data", path);
+        let linted = lint("x.yaml", text.as_bytes(), &Repository::default()).expect("a training config");
+        linted.problems.into_iter().find(|problem| problem.rule == "private-path").map(|problem| problem.severity)
+    };
+    assert_eq!(severity("/root/ai-toolkit/images"), Some(Severity::Warning));
+    assert_eq!(severity("/home/alice/images"), Some(Severity::Error));
+}
+
+#[test]
+fn what_is_filled_in_later_may_be_anything() {
+    let text = "base_model: ${MODEL}\nadapter: lora\ndatasets: [{path: a, type: alpaca}]\nmicro_batch_size: 1\n\
+                gradient_accumulation_steps: 1\nlearning_rate: 0.0002\nlora_r: 8\nlora_alpha: 16\n";
+    let with = |more: &str| rules("a.yml", &format!("{text}{more}"));
+    assert_eq!(with(""), [""; 0]);
+    assert_eq!(with("load_in_8bit: true\nload_in_4bit: true\n"), ["conflicting-keys"]);
+    assert_eq!(with("load_in_8bit: ${A}\nload_in_4bit: \"{{ b }}\"\n"), [""; 0]);
+    assert_eq!(with("lora_target_modules: ['(q|v)_proj']\n"), ["module-names"]);
+    assert_eq!(with("lora_target_modules: ['${MODULES}']\n"), [""; 0]);
+}
+
+#[test]
 fn files_are_looked_for_where_the_repository_has_their_folder() {
     let repository = Repository::of(["data/a/1.png"], [("data/dataset_info.json", b"{\"mine\": {}}".as_slice())]);
     let findings = |path: &str, text: &str| -> Vec<String> {

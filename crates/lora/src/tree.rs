@@ -72,6 +72,15 @@ impl Node {
         self.value != Value::Null && self.text() != Some("")
     }
 
+    /// Returns true for a template such as `${RANK}`, which another program fills in before the trainer sees it.
+    pub(super) fn is_template(&self) -> bool {
+        let is = |text: &str| {
+            let text = text.trim();
+            text.starts_with("${") && text.ends_with('}') || text.starts_with("{{") && text.ends_with("}}")
+        };
+        self.text().is_some_and(is) || self.items().iter().any(Self::is_template)
+    }
+
     /// Returns true if Python treats the value as true.
     pub(super) fn is_true(&self) -> bool {
         match &self.value {

@@ -28,7 +28,7 @@ fn met(config: &Config<'_>, known: &Conditions, condition: &'static Condition, m
         return None;
     }
     let keys = condition.when.keys();
-    if map.path.is_empty() && keys.iter().any(|key| may_differ(config, map, key)) {
+    if keys.iter().any(|key| may_differ(config, map, key)) {
         return None;
     }
     let severity = of_release(config, condition)?;
@@ -62,7 +62,15 @@ fn of_release(config: &Config<'_>, condition: &Condition) -> Option<Severity> {
 
 /// Returns true if the trainer may see another value of the key than the config has.
 fn may_differ(config: &Config<'_>, map: &Map<'_>, key: &str) -> bool {
+    if entries(config, map, key).iter().any(|entry| entry.node.is_template()) {
+        return true;
+    }
     let key = key.split(['.', '/']).next().unwrap_or(key);
+    map.path.is_empty() && is_elsewhere(config, map, key)
+}
+
+/// Returns true if a command may give the key to the config.
+fn is_elsewhere(config: &Config<'_>, map: &Map<'_>, key: &str) -> bool {
     config.elsewhere.keys.contains(key) || config.elsewhere.is_open && map.get(key).is_none()
 }
 

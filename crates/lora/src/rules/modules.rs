@@ -28,6 +28,7 @@ pub(super) fn module_names(config: &Config<'_>) -> Vec<Finding> {
 
 fn fault<'a>(key: &str, node: &'a Node) -> Option<(&'a Node, String)> {
     match &node.value {
+        _ if node.is_template() => None,
         Value::List(items) => {
             let is_pattern = |text: &str| text.contains(['*', '^', '$', '|', '(', '+', '\\', '[']);
             let item = items.iter().find(|item| item.text().is_some_and(is_pattern))?;

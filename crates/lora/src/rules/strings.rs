@@ -5,9 +5,11 @@ use crate::domain::{Rule, Severity};
 use crate::tree::{Entry, Node};
 use crate::{Finding, secret};
 
+/// The home folder in most containers.
+const ROOT: &str = "/root/";
 /// Folders that exist on one machine or for one person only.
 const PRIVATE: [&str; 9] = [
-    "/root/",
+    ROOT,
     "/home/",
     "/Users/",
     "C:/Users/",
@@ -37,11 +39,16 @@ pub(super) fn private_path(config: &Config<'_>) -> Vec<Finding> {
             return None;
         }
         let key = entry.map_or("a value", Entry::name);
+        // The container that the config is for may have its folders there.
+        let (severity, place) = match *start {
+            ROOT => (Severity::Warning, "in one container only"),
+            _ => (Severity::Error, "on one machine only"),
+        };
         let message = format!(
-            "{} finds nothing at this {key}, which exists on one machine only: make the path relative",
+            "{} finds nothing at this {key}, which exists {place}: make the path relative",
             config.dialect.trainer()
         );
-        Some(finding(Rule::PrivatePath, Severity::Error, message, node.at, key.to_owned()))
+        Some(finding(Rule::PrivatePath, severity, message, node.at, key.to_owned()))
     })
 }
 
