@@ -62,10 +62,11 @@ faults: setup-faults image ## Let things die at random moments, and check that n
 	@$(target)/debug/examples/faults
 	TRAINYARD_TEST_BUILDS=1000000 scripts/with-postgres cargo test --locked --test it pipeline::indexes
 
-trainers: ## Run real trainers on mock models (TRAINERS: their sources, TRAINER_PYTHONS, ROWS)
+trainers: ## Lint the examples of real trainers, and run these on mock models (TRAINERS: their sources, TRAINER_PYTHONS, ROWS)
 	@scripts/setup toolchain
 	cargo build --locked --bin trainyard
 	cargo build --locked -p trainyard-lora --example smoke
+	@scripts/trainers/examples.py $(target)/debug/trainyard
 	@scripts/trainers/run.py $(target)/debug/examples/smoke $(target)/debug/trainyard
 
 docs: ## Build the documents as one site
