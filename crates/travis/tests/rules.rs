@@ -8,21 +8,13 @@ use trainyard_base::domain::{Problem, Revision, Rule, Severity, Trigger};
 use trainyard_travis::plan::{CONFIG, Commit, Settings, SourceFile, plan, wanted_imports};
 use trainyard_travis::travis::import::{Found, Imports, Source};
 
-/// Rules without a wrong example: those about sizes, those about bytes that a page cannot show, and two of Travis that
-/// a plan does not report, or that depend on a stack.
-const UNSHOWN: [Rule; 11] = [
-    Rule::Unsupported,
-    Rule::DeprecatedValue,
-    Rule::NotUtf8,
-    Rule::ByteOrderMark,
-    Rule::DataSizes,
-    Rule::NoConfig,
-    Rule::ConfigTooLarge,
-    Rule::TooManyProblems,
-    Rule::TooManyImports,
-    Rule::ImportsTooLarge,
-    Rule::TooManyVars,
-];
+/// Rules without a wrong example: one of Travis that a plan does not report.
+const UNSHOWN: [Rule; 1] = [Rule::Unsupported];
+
+/// Ends the line above the block of a file whose bytes are escaped.
+const ESCAPED: &str = ", in which `\\x…` is a byte";
+/// Begins a comment that stands for lines like the one before it, with other numbers in place of its first one.
+const MORE: &str = "# … and so on up to ";
 
 /// The files of an example: those that are shown, and those that only have to exist.
 #[derive(Default)]
@@ -32,27 +24,46 @@ struct Example {
 }
 
 impl Example {
-    /// Reads the blocks of a section that follow lines such as "Wrong, `a.yaml` beside `data/1.png`:".
+    /// Reads the blocks of a section that follow lines such as "Wrong, `a.yaml` beside `data/1.png`:". An image may have a
+    /// size, as in "`data/1.png` of 40x30 pixels". What stands `alone` has no `.travis.yml`.
     fn of(text: &str, word: &str) -> Option<Self> {
-        let mut example = Self::default();
+        let (mut example, mut is_alone) = (Self::default(), false);
         for block in text.split(&format!("\n{word}, `")).skip(1) {
             let (head, rest) = block.split_once(":\n\n```").expect("a block below the line");
             let (_, code) = rest.split_once('\n').expect("a first line");
             let (code, _) = code.split_once("```").expect("an end of the block");
-            let mut names = head.split('`').filter(|part| !part.trim_matches([',', ' ']).is_empty());
-            let path = names.next().expect("a name").to_owned();
-            example.beside.extend(names.filter(|name| *name != " beside ").map(str::to_owned));
-            example.files.push(SourceFile { path, text: code.as_bytes().to_vec() });
+            let (head, text) = match head.strip_suffix(ESCAPED) {
+                Some(head) => (head, unescaped(code)),
+                None => (head, expanded(code).into_bytes()),
+            };
+            let (path, beside) = head.split_once('`').expect("a name");
+            is_alone |= beside == " alone";
+            example.files.push(SourceFile { path: path.to_owned(), text });
+            example.add_beside(beside);
         }
         if example.files.is_empty() {
             return None;
         }
         // Without this file, all configs would be asked to have smoke jobs.
-        if !example.files.iter().any(|file| file.path == CONFIG) {
+        if !is_alone && !example.files.iter().any(|file| file.path == CONFIG) {
             let text = b"language: shell\nscript: make\n".to_vec();
             example.files.push(SourceFile { path: CONFIG.to_owned(), text });
         }
         Some(example)
+    }
+
+    /// Adds the files of a text such as " beside `a.txt`, `1.png` of 40x30 pixels".
+    fn add_beside(&mut self, text: &str) {
+        let mut parts = text.split('`').skip(1);
+        while let (Some(name), Some(after)) = (parts.next(), parts.next()) {
+            self.beside.push(name.to_owned());
+            if let Some(size) = after.trim().strip_prefix("of ").and_then(|size| size.split(' ').next()) {
+                let (width, height) = size.split_once('x').expect("a size");
+                let [width, height] = [width, height].map(|side| side.parse::<u32>().expect("a number").to_be_bytes());
+                let head: [&[u8]; 5] = [b"\x89PNG\r\n\x1a\n", &[0, 0, 0, 13], b"IHDR", &width, &height];
+                self.files.push(SourceFile { path: name.to_owned(), text: head.concat() });
+            }
+        }
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -63,12 +74,48 @@ impl Example {
         let commit = Commit { files: &self.files, paths: &paths, changed: None, only_smoke: None };
         let mut imports = Imports::new();
         for wanted in wanted_imports(&self.files, &imports, &trigger, &Settings::default()) {
-            let found =
-                if is_here(&wanted) { Found::Failed("there is no such file".to_owned()) } else { Found::NotHere };
+            let known = self.files.iter().find(|file| file.path == wanted.path);
+            let found = match known {
+                _ if !is_here(&wanted) => Found::NotHere,
+                Some(file) => Found::File(file.text.clone()),
+                None => Found::Failed("there is no such file".to_owned()),
+            };
             imports.insert(wanted, found);
         }
         plan(commit, &imports, &trigger, &Settings::default()).problems
     }
+}
+
+/// Returns the lines with those that a comment stands for.
+fn expanded(code: &str) -> String {
+    let mut text = String::new();
+    let mut before = "";
+    for line in code.split_inclusive('\n') {
+        match line.trim_start().strip_prefix(MORE) {
+            Some(last) => {
+                let last: usize = last.trim().replace(',', "").parse().expect("a number");
+                let (start, rest) = before.split_at(before.find(|c: char| c.is_ascii_digit()).expect("a number"));
+                let (first, end) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
+                let first: usize = first.parse().expect("a number");
+                text.extend((first + 1..=last).map(|number| format!("{start}{number}{end}")));
+            }
+            None => text.push_str(line),
+        }
+        before = line;
+    }
+    text
+}
+
+/// Returns the bytes of a text in which `\x41` stands for the byte 0x41.
+fn unescaped(code: &str) -> Vec<u8> {
+    let mut parts = code.split("\\x");
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at(2);
+        bytes.push(u8::from_str_radix(digits, 16).expect("two digits"));
+        bytes.extend(rest.as_bytes());
+    }
+    bytes
 }
 
 fn is_here(source: &Source) -> bool {
