@@ -66,6 +66,8 @@ pub(super) enum Conversion {
     Model,
     /// Command line options: everything becomes a string first.
     Options,
+    /// Options as SimpleTuner makes them: the text `true` is an option without a value, and some values are left out.
+    Switches,
     /// Defaults of command line options: strings are converted, and other values used as they were loaded.
     Defaults,
     /// Python's `int()` and `float()`.
@@ -188,7 +190,7 @@ impl Dialect {
 
     /// Returns true if the trainer checks the values of all keys at its start, and stops at a wrong one.
     pub(super) fn refuses(self) -> bool {
-        let is_checked = matches!(self.conversion(), Conversion::Model | Conversion::Options);
+        let is_checked = matches!(self.conversion(), Conversion::Model | Conversion::Options | Conversion::Switches);
         is_checked || matches!(self, Self::SdScriptsDataset | Self::MusubiDataset)
     }
 
@@ -206,7 +208,8 @@ impl Dialect {
             Self::LlamaFactory | Self::AiToolkit => Conversion::Exponents,
             Self::Axolotl | Self::Unsloth => Conversion::Model,
             Self::Trl => Conversion::Defaults,
-            Self::SimpleTuner | Self::MsSwift | Self::Diffusers => Conversion::Options,
+            Self::SimpleTuner => Conversion::Switches,
+            Self::MsSwift | Self::Diffusers => Conversion::Options,
             Self::KohyaGui | Self::OneTrainer => Conversion::Casts,
         }
     }

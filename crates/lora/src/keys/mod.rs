@@ -1,9 +1,10 @@
 //! The keys that trainers know, parsed from `keys/*/*.keys`.
 //!
-//! A line has the form `KIND[|KIND] [RANGE] [usual RANGE] [=WORD|WORD] [filled]: KEY KEY …` and continues in indented
-//! lines. A range is `LOW..HIGH`; either end may be absent, and `<` after the low end excludes it. A `*` in a word
-//! stands for any text. A key that is `filled` must not be null or empty. `[a.b]` starts the keys of the maps at `a.b`;
-//! lists on the way add nothing to the path, and a last part `*` stands for any key. The key `*` stands for all others.
+//! A line has the form `KIND[|KIND] [RANGE] [usual RANGE] [=WORD|WORD] [caseless] [filled]: KEY KEY …` and continues in
+//! indented lines. A range is `LOW..HIGH`; either end may be absent, and `<` after the low end excludes it. A `*` in a
+//! word stands for any text; `caseless` words may be written in capitals. A key that is `filled` must not be null or
+//! empty. `[a.b]` starts the keys of the maps at `a.b`; lists on the way add nothing to the path, and a last part `*`
+//! stands for any key. The key `*` stands for all others.
 //!
 //! `since VERSION` and `until VERSION` before the colon name the first release that has the keys, and the first that has
 //! them no more; `now KEY` is their new name. `since transformers 5.0` counts the releases of another package.
@@ -35,6 +36,8 @@ pub(super) struct Spec {
     pub(super) usual: Option<Range>,
     /// The accepted words; empty when every text is accepted.
     pub(super) words: Vec<String>,
+    /// True when the trainer takes the words in capitals, too.
+    pub(super) caseless: bool,
     /// True when the value must not be null or empty.
     pub(super) filled: bool,
     /// The first release that knows the key.
@@ -163,12 +166,14 @@ impl Spec {
         let mut tokens = text.split(' ');
         let kinds = tokens.next()?.split('|').map(Kind::parse).collect::<Option<_>>()?;
         let (range, usual, since, until, now) = (None, None, None, None, None);
-        let mut spec = Self { kinds, range, usual, words: Vec::new(), filled: false, since, until, now };
+        let mut spec =
+            Self { kinds, range, usual, words: Vec::new(), caseless: false, filled: false, since, until, now };
         while let Some(token) = tokens.next() {
             match token.strip_prefix('=') {
                 Some(words) => spec.words = words.split('|').map(str::to_owned).collect(),
                 None if token == "usual" => spec.usual = Some(Range::parse(tokens.next()?)?),
                 None if token == "filled" => spec.filled = true,
+                None if token == "caseless" => spec.caseless = true,
                 None if token == "since" => spec.since = Some(Release::parse(&mut tokens)?),
                 None if token == "until" => spec.until = Some(Release::parse(&mut tokens)?),
                 None if token == "now" => spec.now = Some(tokens.next()?.to_owned()),
@@ -180,7 +185,8 @@ impl Spec {
 
     /// Returns true if the text is one of the accepted words.
     pub(super) fn accepts(&self, text: &str) -> bool {
-        self.words.iter().any(|word| matches(word, text))
+        let lower = self.caseless.then(|| text.trim().to_lowercase());
+        self.words.iter().any(|word| matches(word, lower.as_deref().unwrap_or(text)))
     }
 }
 

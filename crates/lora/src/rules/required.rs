@@ -1,5 +1,6 @@
 //! Rules on required keys: without them a trainer does not start, or does not do what was meant.
 
+use super::values::switches::is_left_out;
 use super::{Config, Map, OF_NETWORKS, finding};
 use crate::domain::{Rule, Severity};
 use crate::{Dialect, Finding};
@@ -121,7 +122,10 @@ pub(super) fn missing_required(config: &Config<'_>) -> Vec<Finding> {
 fn missing(config: &Config<'_>, need: &Need, map: &Map<'_>) -> Option<Finding> {
     // A misspelled key is reported once, by the spelling rule.
     let is_elsewhere = |key: &&str| config.elsewhere.keys.contains(&map.path_of(key));
-    let is_there = |key: &&str| map.gives(key) || is_elsewhere(key) || super::spelling::is_misspelled(config, map, key);
+    let is_passed = |key: &str| map.get(key).is_some_and(|entry| !is_left_out(config, map, entry));
+    let is_there = |key: &&str| {
+        map.gives(key) && is_passed(key) || is_elsewhere(key) || super::spelling::is_misspelled(config, map, key)
+    };
     let is_written = |key: &&str| map.get(key).is_some() || is_elsewhere(key);
     let is_asked = need.with.is_empty() || need.with.iter().any(is_written);
     let is_open = config.elsewhere.is_open && map.path.is_empty();

@@ -1,6 +1,7 @@
 //! Rules on values that a trainer cannot use, as its own loader reads them.
 
 mod mends;
+pub(super) mod switches;
 
 use super::{Config, Map, finding};
 use crate::dialect::Conversion;
@@ -46,6 +47,9 @@ fn wrong_value(dialect: Dialect, map: &Map<'_>, entry: &Entry, spec: &Spec) -> O
         let mend = mends::of_word(&entry.node, spec);
         return say(Rule::Enum, Severity::Error, message).map(|found| Finding { mend, ..found });
     }
+    if let Some((severity, message)) = switches::told(dialect, map, entry, spec) {
+        return say(Rule::WrongType, severity, message);
+    }
     let numbers: Vec<f64> = std::iter::once(&entry.node).chain(entry.node.items()).filter_map(number).collect();
     let outside = |range: crate::keys::Range| numbers.iter().copied().find(|number| !range.holds(*number));
     if let Some((range, number)) = spec.range.and_then(|range| Some((range, outside(range)?))) {
@@ -66,12 +70,13 @@ fn empty(dialect: Dialect, entry: &Entry, spec: &Spec) -> Option<(Severity, Stri
     }
     let wanted = in_words(spec);
     let conversion = dialect.conversion();
-    if spec.filled && conversion != Conversion::Options {
+    let is_passed = conversion != Conversion::Switches || node.text().is_some();
+    if spec.filled && is_passed && conversion != Conversion::Options {
         return Some((Severity::Error, format!("{trainer} stops, because {key} is empty: write {wanted}")));
     }
     let takes_text = spec.kinds.iter().any(|kind| matches!(kind, Kind::Text | Kind::Path | Kind::Any));
     let is_text = node.text().is_some() && !takes_text;
-    let is_cast = matches!(conversion, Conversion::Options | Conversion::Casts);
+    let is_cast = matches!(conversion, Conversion::Options | Conversion::Switches | Conversion::Casts);
     let message = format!("{trainer} gets an empty text for {key}: write {wanted}, or remove the key");
     (is_text && !is_cast).then_some((Severity::Warning, message))
 }
@@ -83,8 +88,10 @@ fn is_filled_in_later(node: &Node) -> bool {
 
 /// Returns true if the trainer can use the value as one of this kind.
 fn fits(kind: Kind, node: &Node, conversion: Conversion, spec: &Spec) -> bool {
-    use Conversion::{Casts, Defaults, Exponents, Model, Nothing, Options};
+    use Conversion::{Casts, Defaults, Exponents, Model, Nothing, Options, Switches};
     match (kind, &node.value) {
+        // An option without a value.
+        (Kind::Text | Kind::Path, Value::Text { text, .. }) if conversion == Switches => !is_true(text),
         (Kind::Any, _)
         | (Kind::Bool, Value::Bool(_))
         | (Kind::Float, Value::Number { .. })
@@ -104,10 +111,13 @@ fn fits(kind: Kind, node: &Node, conversion: Conversion, spec: &Spec) -> bool {
         (Kind::Text, Value::Number { .. } | Value::Bool(_)) => match conversion {
             Nothing | Model => false,
             Exponents | Defaults => spec.words.is_empty(),
-            Options | Casts => node.value != Value::Bool(true) || conversion == Casts,
+            Options | Switches | Casts => node.value != Value::Bool(true) || conversion == Casts,
         },
-        // SimpleTuner keeps a map as it is. Of a list, each item is given as the option once more: the last counts.
-        (_, Value::Map(_)) if conversion == Options => true,
+        // SimpleTuner makes no option of a map, and of a list one for each item.
+        (_, Value::Map(_)) if matches!(conversion, Options | Switches) => true,
+        (_, Value::List(items)) if conversion == Switches => {
+            kind == Kind::Text || items.iter().all(|item| fits(kind, item, conversion, spec))
+        }
         (_, Value::List(items)) if conversion == Options => {
             kind == Kind::Text || kind != Kind::Bool && items.iter().all(|item| fits(kind, item, conversion, spec))
         }
@@ -126,8 +136,11 @@ fn reads(kind: Kind, text: &str, conversion: Conversion) -> bool {
         (Conversion::Nothing | Conversion::Exponents, _) | (_, Kind::List | Kind::Maps | Kind::Map) => false,
         // OneTrainer keeps any value.
         (Conversion::Casts, Kind::Bool) => true,
+        (Conversion::Switches, Kind::Bool) if ["t", "f"].contains(&text.to_lowercase().as_str()) => false,
         (_, Kind::Bool) => BOOLEANS.contains(&text.to_lowercase().as_str()),
-        (Conversion::Options, Kind::Int) => text.parse::<i64>().is_ok() || text.eq_ignore_ascii_case("false"),
+        (Conversion::Options | Conversion::Switches, Kind::Int) => {
+            text.parse::<i64>().is_ok() || text.eq_ignore_ascii_case("false")
+        }
         // pydantic takes "8.0", but not "1e3".
         (_, Kind::Int) => text
             .split_once('.')
@@ -144,15 +157,21 @@ fn refused_word(conversion: Conversion, node: &Node, spec: &Spec) -> Option<Stri
     if spec.words.is_empty() {
         return None;
     }
+    use Conversion::{Options, Switches};
     let as_other = spec.kinds.iter().any(|kind| *kind != Kind::Text && fits(*kind, node, conversion, spec));
     let word = match &node.value {
         Value::Text { text, .. } => text.clone(),
-        Value::Number { value, .. } if conversion == Conversion::Options => value.to_string(),
-        Value::List(items) if conversion == Conversion::Options => items.last()?.text()?.to_owned(),
+        Value::Number { value, .. } if matches!(conversion, Options | Switches) => value.to_string(),
+        Value::Bool(false) if conversion == Switches => "false".to_owned(),
+        Value::List(items) if conversion == Switches => {
+            return items.iter().find_map(|item| refused_word(conversion, item, spec));
+        }
+        Value::List(items) if conversion == Options => items.last()?.text()?.to_owned(),
         _ => return None,
     };
-    // An option with the value "false" is left out.
-    let is_left_out = conversion == Conversion::Options && word.eq_ignore_ascii_case("false");
+    // An option with the text "false" is left out.
+    let is_left_out =
+        matches!(conversion, Options | Switches) && word.eq_ignore_ascii_case("false") && node.text().is_some();
     // Where any other word may be meant, only a misspelling of a known one is wrong.
     let is_open = spec.words.iter().any(|word| word == "*");
     let is_known = || spec.words.iter().any(|known| known.eq_ignore_ascii_case(&word));
@@ -182,6 +201,11 @@ fn resembled<'s>(written: &str, spec: &'s Spec) -> Option<&'s str> {
     let words = spec.words.iter().filter(|word| word.len() > 3 && word.len().abs_diff(written.len()) <= 2);
     let nearest = words.map(|word| (strsim::osa_distance(written, word), word.as_str())).min();
     nearest.filter(|(distance, _)| *distance <= 2).map(|(_, word)| word)
+}
+
+/// Returns true for a text of which SimpleTuner makes an option without a value.
+fn is_true(text: &str) -> bool {
+    text.trim().eq_ignore_ascii_case("true")
 }
 
 fn number(node: &Node) -> Option<f64> {
@@ -221,12 +245,16 @@ fn wrong_type(dialect: Dialect, entry: &Entry, spec: &Spec) -> (Severity, String
                 format!("{trainer} takes any text for true, also in {key}: write true or false without quotes");
             (severity, message)
         }
-        Value::Bool(is) if spec.words.iter().any(|word| ["no", "yes", "on", "off"].contains(&word.as_str())) => {
+        Value::Bool(is)
+            if conversion != Conversion::Switches
+                && spec.words.iter().any(|word| ["no", "yes", "on", "off"].contains(&word.as_str())) =>
+        {
             let message = format!("{trainer} gets {is} for {key}, as PyYAML reads this word: write it in quotes");
             (Severity::Warning, message)
         }
         value => {
             let found = match value {
+                Value::Text { text, .. } if conversion == Conversion::Switches && is_true(text) => "true",
                 Value::Bool(_) => "true or false",
                 Value::Number { whole: true, .. } => "an integer",
                 Value::Number { .. } => "a number",
