@@ -1,5 +1,6 @@
 //! Expressions over the keys of a map.
 
+use crate::read::Format;
 use crate::tree::{Node, Value};
 
 /// A condition on the keys of a map.
@@ -63,6 +64,17 @@ impl Expression {
         }
     }
 
+    /// Returns the keys that make the condition hold: of alternatives, those of the ones that hold.
+    pub(crate) fn causes<'a>(&self, values: &impl Fn(&str) -> Vec<&'a Node>) -> Vec<&str> {
+        match self {
+            Self::All(parts) => parts.iter().flat_map(|part| part.causes(values)).collect(),
+            Self::Any(parts) => {
+                parts.iter().filter(|part| part.holds(values)).flat_map(|part| part.causes(values)).collect()
+            }
+            Self::Not(_) | Self::Key { .. } => self.keys(),
+        }
+    }
+
     /// Returns keys that must be there for the condition to hold.
     pub(super) fn needed(&self) -> Vec<&str> {
         match self {
@@ -99,7 +111,9 @@ impl Test {
             Self::Kind(kind) => match kind.as_str() {
                 "text" => node.text().is_some(),
                 "number" => matches!(node.value, Value::Number { .. }),
+                "decimal" => matches!(node.value, Value::Number { whole: false, .. }),
                 "list" => matches!(node.value, Value::List(_)),
+                "json" => node.text().is_some_and(is_json),
                 _ => matches!(node.value, Value::Map(_)),
             },
         }
@@ -145,6 +159,11 @@ fn is(node: &Node, word: &str) -> bool {
         Value::Text { text, .. } => crate::keys::matches(word, text),
         Value::List(_) | Value::Map(_) => false,
     }
+}
+
+/// Returns true for a map or a list in the notation of JSON.
+fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with(['{', '[']) && !Format::Json.read(text).faults.iter().any(|fault| fault.fatal)
 }
 
 fn number(node: &Node) -> Option<f64> {
@@ -286,7 +305,6 @@ impl<'w> Parser<'_, 'w> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::read::Format;
 
     fn holds(condition: &str, config: &str) -> bool {
         let root = Format::Yaml.read(config).root.expect("YAML");
@@ -322,6 +340,11 @@ mod tests {
             ("a# < @b", "{a: p, b: 'p, q'}", true),
             ("a# > 1", "a: 7", false),
             ("a not is list", "a: x", true),
+            ("a is json", "a: '[1, {\"b\": true}]'", true),
+            ("a is json", "a: '[1'", false),
+            ("a is json", "a: '12'", false),
+            ("a is decimal", "a: 1.0", true),
+            ("a is decimal", "a: 1", false),
         ] {
             assert_eq!(holds(condition, config), expected, "{condition} on {config}");
         }

@@ -9,8 +9,9 @@
 //!
 //! A condition compares keys: `KEY`, `KEY set`, `KEY == VALUE`, `KEY in {A, B}`, `KEY begins TEXT`, `KEY ends TEXT`,
 //! `KEY has TEXT`, `KEY < NUMBER`, `KEY < @KEY`, `KEY indivisible NUMBER` (it is no multiple), `KEY# > NUMBER` (the
-//! count of its items), `KEY is text` (or `number`, `list`, `map`), each with its opposite (`not set`, `!=`, `not in`),
-//! joined with `and`, `or`, `not` and parentheses. An absent key is like Python's `None`.
+//! count of its items), `KEY is text` (or `number`, `list`, `map`; `decimal` for a number with a dot, `json` for a map or
+//! list in a text), each with its opposite (`not set`, `!=`, `not in`), joined with `and`, `or`, `not` and parentheses.
+//! An absent key is like Python's `None`.
 
 mod expression;
 
@@ -75,7 +76,10 @@ fn source(dialect: Dialect) -> &'static str {
         Dialect::MsSwift => include_str!("texts/ms-swift.conditions"),
         Dialect::LlamaFactory => include_str!("texts/llama-factory.conditions"),
         Dialect::AiToolkit => include_str!("images/ai-toolkit.conditions"),
-        Dialect::SimpleTuner => include_str!("images/simpletuner.conditions"),
+        Dialect::SimpleTuner => concat!(
+            include_str!("images/simpletuner.conditions"),
+            include_str!("images/simpletuner-families.conditions")
+        ),
         Dialect::SimpleTunerDataset => include_str!("images/simpletuner-dataset.conditions"),
         Dialect::OneTrainer => include_str!("images/onetrainer.conditions"),
         Dialect::Peft => "",

@@ -1,6 +1,7 @@
 //! Conditions over several keys: keys that exclude each other, keys that need others, values that only go together.
 
-use super::{Config, Map, finding};
+use super::values::switches::is_left_out;
+use super::{Config, Map, backends, finding};
 use crate::Finding;
 use crate::conditions::{Condition, Conditions, conditions};
 use crate::domain::{Rule, Severity};
@@ -19,12 +20,16 @@ pub(super) fn met_conditions(config: &Config<'_>) -> Vec<Finding> {
 
 fn met(config: &Config<'_>, known: &Conditions, condition: &'static Condition, map: &Map<'_>) -> Option<Finding> {
     let values = |key: &str| -> Vec<&Node> {
-        let found = entries(config, map, key);
+        let mut found = entries(config, map, key);
+        found.retain(|entry| key.contains('/') || !is_left_out(config, map, entry));
         let given = !found.is_empty();
         let absent = known.absent(&map.path, key).filter(|_| !given).into_iter().chain(absent_in_maps(known, map, key));
         found.into_iter().map(|entry| &entry.node).chain(absent).collect()
     };
-    if condition.needs.iter().any(|key| map.get(key).is_none()) || !condition.when.holds(&values) {
+    if condition.needs.iter().any(|key| map.get(key).is_none())
+        || backends::is_off(config, map)
+        || !condition.when.holds(&values)
+    {
         return None;
     }
     let keys = condition.when.keys();
@@ -32,7 +37,8 @@ fn met(config: &Config<'_>, known: &Conditions, condition: &'static Condition, m
         return None;
     }
     let severity = of_release(config, condition)?;
-    let own = keys.iter().filter(|key| !key.contains('/')).copied();
+    let causes = condition.when.causes(&values);
+    let own = causes.iter().filter(|key| !key.contains('/')).copied();
     let given: Vec<(&str, &Entry)> =
         own.flat_map(|key| entries(config, map, key).into_iter().map(move |entry| (key, entry))).collect();
     let is_pair = given.iter().any(|(key, _)| *key != keys[0]);
@@ -78,7 +84,8 @@ fn is_elsewhere(config: &Config<'_>, map: &Map<'_>, key: &str) -> bool {
 fn entries<'m>(config: &'m Config<'_>, map: &'m Map<'_>, key: &str) -> Vec<&'m Entry> {
     if let Some((link, key)) = key.split_once('/') {
         let files = config.linked.iter().filter(|(known, _)| *known == link);
-        return files.flat_map(|(_, root)| at_any_depth(root, key)).collect();
+        let roots = files.flat_map(|(_, root)| std::iter::once(root).chain(root.items()));
+        return roots.flat_map(|root| at_any_depth(root, key)).collect();
     }
     let mut parts = key.split('.');
     let mut found: Vec<&Entry> = parts.next().and_then(|first| map.get(first)).into_iter().collect();

@@ -1,5 +1,6 @@
 //! The lint rules: one file for each group of rules, and the table of all rules.
 
+mod backends;
 mod conditions;
 pub(super) mod data;
 pub(super) mod estimate;
@@ -27,7 +28,7 @@ pub(super) use methods::TRL_METHODS;
 
 type Check = fn(&Config<'_>) -> Vec<Finding>;
 
-const RULES: [Check; 15] = [
+const RULES: [Check; 16] = [
     required::missing_required,
     conditions::met_conditions,
     spelling::unknown_key,
@@ -39,6 +40,7 @@ const RULES: [Check; 15] = [
     subsets::subset_kinds,
     subsets::bucket_limits,
     subsets::forms,
+    backends::data_sets,
     files::missing_file,
     data::data,
     strings::private_path,
@@ -98,7 +100,7 @@ const OF_NETWORKS: &[&str] = &[
 /// Maximum number of files beside a data set in which its arguments are looked for.
 const MOST_ARGUMENTS: usize = 20;
 /// Keys that name a file whose keys belong to those of the config.
-const LINKS: [&str; 2] = ["dataset_config", "lycoris_config"];
+const LINKS: [&str; 3] = ["dataset_config", "lycoris_config", "data_backend_config"];
 
 /// Reads the file that an entry names. Its name is relative to the folder in which the trainer starts: the root, or that
 /// of the config.
