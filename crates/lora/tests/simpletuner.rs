@@ -59,6 +59,7 @@ fn values_become_options() {
         (Warning, r#""loss_type": ["l2", "huber"]"#, r#""use_ema": [0]"#, "only the last"),
         (Warning, r#""gradient_checkpointing": "false""#, r#""gradient_checkpointing": false"#, "which stays true"),
         (Warning, r#""adam_beta1": 1.5"#, r#""adam_beta1": 0.95"#, "at most 1 is usual"),
+        (Warning, r#""learning_rat": 1e-4"#, r#""learning_rate": 1e-4"#, "learning_rat for learning_rate"),
         (Warning, r#""repeats": 3"#, r#""seed": -1"#, "ignores repeats here"),
         (Warning, r#""aspect_ratio_bucket_min": 1"#, r#""aspect_ratio_bucket_min": null"#, "bucket_min here"),
         (Error, r#""validate_after_step": -1"#, r#""validate_after_step": 0"#, "validate_after_step -1"),
@@ -100,6 +101,19 @@ fn options_are_json_or_files() {
         config(&members, SETS).len()
     };
     assert_eq!((skip("7 8"), skip("[7, 8]")), (1, 0));
+}
+
+#[test]
+fn files_of_options_are_looked_for() {
+    let of = |file: &str| {
+        let text = format!("\"webhook_config\": \"{file}\"");
+        let usual: Vec<String> = BASE.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
+        let text = format!("{{{text}, {}}}", usual.join(", "));
+        among("config.json", &[("config.json", &text), ("hooks/a.json", "{}"), ("config/examples/a.json", "{}")]).len()
+    };
+    assert_eq!((of("hooks/a.json"), of("hooks/b.json")), (0, 1));
+    // The trainer's package has these.
+    assert_eq!(of("config/examples/b.json"), 0);
 }
 
 #[test]

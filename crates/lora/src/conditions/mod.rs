@@ -81,7 +81,7 @@ fn source(dialect: Dialect) -> &'static str {
             include_str!("images/simpletuner-families.conditions")
         ),
         Dialect::SimpleTunerDataset => include_str!("images/simpletuner-dataset.conditions"),
-        Dialect::OneTrainer => include_str!("images/onetrainer.conditions"),
+        Dialect::OneTrainer | Dialect::OneTrainerDataset => include_str!("images/onetrainer.conditions"),
         Dialect::Peft => "",
     }
 }

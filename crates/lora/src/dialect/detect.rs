@@ -88,6 +88,7 @@ impl Dialect {
             }
             Self::SimpleTunerDataset => keys.0.items().iter().any(|item| Keys(item).is_data_backend()),
             Self::OneTrainer => keys.has("training_method") || keys.is_onetrainer_preset(),
+            Self::OneTrainerDataset => keys.onetrainer_list().is_some(),
             Self::Peft => keys.has("peft_type"),
         }
     }
@@ -150,6 +151,17 @@ impl<'a> Keys<'a> {
         let telling = ["base_model_name", "output_model_destination", "output_model_format", "model_type"];
         let more = ["output_dtype", "train_dtype", "learning_rate_scheduler", "layer_filter", "peft_type"];
         self.count(&telling) >= 2 && self.count(&telling) + self.count(&more) >= 3
+    }
+
+    /// Returns the key of OneTrainer's config at which such a list stands: that of concepts, or that of samples.
+    pub(super) fn onetrainer_list(&self) -> Option<&'static str> {
+        let first = Keys(self.0.items().first()?);
+        let of_concepts =
+            ["include_subdirectories", "image_variations", "text_variations", "balancing", "concept_stats"];
+        let of_samples = ["diffusion_steps", "noise_scheduler", "cfg_scale", "random_seed", "sample_inpainting"];
+        let is_concept = first.has("path") && first.count(&of_concepts) >= 2;
+        let is_sample = || first.has("prompt") && first.has("diffusion_steps") && first.count(&of_samples) >= 3;
+        if is_concept { Some("concepts") } else { is_sample().then_some("samples") }
     }
 
     /// Returns true if the root or a table has a key of these.

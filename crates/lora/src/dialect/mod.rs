@@ -38,6 +38,8 @@ pub enum Dialect {
     /// SimpleTuner's data loader: a list of data sets.
     SimpleTunerDataset,
     OneTrainer,
+    /// OneTrainer's lists of concepts or of samples.
+    OneTrainerDataset,
     /// PEFT's `adapter_config.json`.
     Peft,
 }
@@ -76,7 +78,7 @@ pub(super) enum Conversion {
 
 impl Dialect {
     /// All dialects, in the order in which they are tried.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::AiToolkit,
         Self::LlamaFactory,
         Self::Trl,
@@ -93,6 +95,7 @@ impl Dialect {
         Self::SimpleTuner,
         Self::SimpleTunerDataset,
         Self::OneTrainer,
+        Self::OneTrainerDataset,
         Self::Peft,
         Self::Diffusers,
     ];
@@ -117,6 +120,7 @@ impl Dialect {
             Self::SimpleTuner => "SimpleTuner",
             Self::SimpleTunerDataset => "SimpleTuner data set",
             Self::OneTrainer => "OneTrainer",
+            Self::OneTrainerDataset => "OneTrainer data set",
             Self::Peft => "PEFT",
         }
     }
@@ -130,6 +134,7 @@ impl Dialect {
             Self::AkegarasuPreset => "the web UI",
             Self::KohyaGui => "kohya_ss",
             Self::SimpleTunerDataset => "SimpleTuner",
+            Self::OneTrainerDataset => "OneTrainer",
             _ => self.name(),
         }
     }
@@ -141,6 +146,12 @@ impl Dialect {
             .find(|dialect| dialect.formats().contains(&format) && dialect.is_told_by(&detect::Keys(root)))
     }
 
+    /// Returns the path at which the table of keys has the root of such a file.
+    pub(super) fn root_path(self, root: &Node) -> &'static str {
+        let is_list = self == Self::OneTrainerDataset;
+        detect::Keys(root).onetrainer_list().filter(|_| is_list).unwrap_or_default()
+    }
+
     fn formats(self) -> &'static [Format] {
         match self {
             Self::Diffusers => &[],
@@ -148,9 +159,12 @@ impl Dialect {
             Self::AiToolkit | Self::LlamaFactory | Self::MsSwift | Self::Unsloth => &[Format::Yaml, Format::Json],
             Self::SdScripts | Self::Musubi | Self::AkegarasuPreset => &[Format::Toml],
             Self::SdScriptsDataset | Self::MusubiDataset => &[Format::Toml, Format::Json],
-            Self::KohyaGui | Self::SimpleTuner | Self::SimpleTunerDataset | Self::OneTrainer | Self::Peft => {
-                &[Format::Json]
-            }
+            Self::KohyaGui
+            | Self::SimpleTuner
+            | Self::SimpleTunerDataset
+            | Self::OneTrainer
+            | Self::OneTrainerDataset
+            | Self::Peft => &[Format::Json],
         }
     }
 
@@ -182,6 +196,7 @@ impl Dialect {
             | Self::Axolotl
             | Self::AiToolkit
             | Self::OneTrainer
+            | Self::OneTrainerDataset
             | Self::Unsloth => Unknown::Ignored,
             Self::Trl => Unknown::Extended,
             Self::AkegarasuPreset | Self::KohyaGui | Self::SimpleTunerDataset | Self::Peft => Unknown::Open,
@@ -210,7 +225,7 @@ impl Dialect {
             Self::Trl => Conversion::Defaults,
             Self::SimpleTuner => Conversion::Switches,
             Self::MsSwift | Self::Diffusers => Conversion::Options,
-            Self::KohyaGui | Self::OneTrainer => Conversion::Casts,
+            Self::KohyaGui | Self::OneTrainer | Self::OneTrainerDataset => Conversion::Casts,
         }
     }
 }

@@ -95,7 +95,7 @@ fn source(dialect: Dialect) -> &'static str {
         Dialect::AiToolkit => include_str!("images/ai-toolkit.keys"),
         Dialect::SimpleTuner => include_str!("images/simpletuner.keys"),
         Dialect::SimpleTunerDataset => include_str!("images/simpletuner-dataset.keys"),
-        Dialect::OneTrainer => include_str!("images/onetrainer.keys"),
+        Dialect::OneTrainer | Dialect::OneTrainerDataset => include_str!("images/onetrainer.keys"),
         Dialect::Peft => include_str!("texts/peft.keys"),
     }
 }

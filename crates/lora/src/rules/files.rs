@@ -23,7 +23,23 @@ const INPUTS: [(Dialect, &str, &[&str]); 8] = [
         &["image_directory", "image_jsonl_file", "video_directory", "video_jsonl_file", "control_directory"],
     ),
     (AiToolkit, "config.process.datasets", &["folder_path", "dataset_path"]),
-    (SimpleTuner, "", &["data_backend_config", "lycoris_config"]),
+    (
+        SimpleTuner,
+        "",
+        &[
+            "data_backend_config",
+            "lycoris_config",
+            "webhook_config",
+            "publishing_config",
+            "quantization_config",
+            "diffusion_blocks_config",
+            "distillation_config",
+            "deepspeed_config",
+            "validation_adapter_config",
+            "user_prompt_library",
+            "disk_low_script",
+        ],
+    ),
     (SimpleTunerDataset, "", &["instance_data_dir"]),
 ];
 
@@ -43,7 +59,9 @@ pub(super) fn missing_file(config: &Config<'_>) -> Vec<Finding> {
 fn missing(config: &Config<'_>, map: &Map<'_>, entry: &Entry) -> Option<Finding> {
     let path = normal(entry.node.text()?)?;
     let (folder, name) = path.rsplit_once('/')?;
-    if config.repository.has(&path) || !config.repository.has(folder) {
+    // SimpleTuner's package has the files of this folder.
+    let is_example = config.dialect == SimpleTuner && path.starts_with("config/examples/");
+    if is_example || config.repository.has(&path) || !config.repository.has(folder) {
         return None;
     }
     let message = format!(

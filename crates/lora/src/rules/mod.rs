@@ -100,7 +100,7 @@ const OF_NETWORKS: &[&str] = &[
 /// Maximum number of files beside a data set in which its arguments are looked for.
 const MOST_ARGUMENTS: usize = 20;
 /// Keys that name a file whose keys belong to those of the config.
-const LINKS: [&str; 3] = ["dataset_config", "lycoris_config", "data_backend_config"];
+const LINKS: [&str; 4] = ["dataset_config", "lycoris_config", "data_backend_config", "concept_file_name"];
 
 /// Reads the file that an entry names. Its name is relative to the folder in which the trainer starts: the root, or that
 /// of the config.
@@ -156,7 +156,7 @@ impl<'a> Config<'a> {
                 let data = root.entries().iter().find(|entry| entry.key == "data");
                 config.collect(String::new(), root.at, data.map_or(root, |data| &data.node));
             }
-            _ => config.collect(String::new(), root.at, root),
+            _ => config.collect(dialect.root_path(root).to_owned(), root.at, root),
         }
         config
     }

@@ -1,5 +1,6 @@
 //! Rules on keys that a trainer does not know.
 
+use super::values::switches::is_left_out;
 use super::{Config, Map, finding};
 use crate::conditions::conditions;
 use crate::dialect::Unknown;
@@ -19,7 +20,30 @@ const OF_SOME_FILES: [&str; 2] = ["other scripts", "megatron"];
 /// silently uses a default.
 pub(super) fn unknown_key(config: &Config<'_>) -> Vec<Finding> {
     let of_map = |map| unknown(config, map).filter_map(move |(entry, known)| misspelling(config, map, entry, known));
-    config.maps.iter().flat_map(of_map).collect()
+    config.maps.iter().flat_map(of_map).chain(shortened(config)).collect()
+}
+
+/// Finds keys that SimpleTuner takes for longer ones, since they are the beginning of one option only.
+fn shortened(config: &Config<'_>) -> Vec<Finding> {
+    let of_map = |map: &Map<'_>| -> Vec<Finding> {
+        let Some(known) = table(config.dialect).section(&map.path) else { return Vec::new() };
+        let listed = |entry: &&&Entry| known.contains_key(entry.name());
+        let others = map.entries.iter().filter(|entry| !listed(entry)).take(MAX_COMPARED);
+        let told = others.filter(|entry| !is_left_out(config, map, entry)).filter_map(|entry| {
+            let meant = only_longer(entry.name(), known)?;
+            let key = entry.name();
+            let message = format!("SimpleTuner takes the key {key} for {meant}: write it in full");
+            Some(finding(Rule::UnknownKey, Severity::Warning, message, entry.at, map.path_of(key)))
+        });
+        told.collect()
+    };
+    config.maps.iter().filter(|_| config.dialect == Dialect::SimpleTuner).flat_map(of_map).collect()
+}
+
+/// Returns the only key that begins with this one.
+fn only_longer<'k>(key: &str, known: &'k Section) -> Option<&'k str> {
+    let mut longer = known.keys().filter(|option| option.starts_with(key));
+    longer.next().filter(|_| longer.next().is_none()).map(String::as_str)
 }
 
 /// Returns true if the map has a misspelling of `key`.
@@ -38,7 +62,7 @@ fn is_known(config: &Config<'_>, entry: &Entry, known: &Section) -> bool {
     let key = entry.name();
     let is_listed = known.contains_key(key) || known.contains_key("*") || is_extra(config, key);
     // Options may be shortened as long as one is meant.
-    let is_short = || known.keys().filter(|option| option.starts_with(key)).count() == 1;
+    let is_short = || only_longer(key, known).is_some();
     if config.dialect != Dialect::SimpleTuner || is_listed {
         return is_listed || matches!(config.dialect, Dialect::MsSwift | Dialect::Diffusers) && is_short();
     }

@@ -109,7 +109,10 @@ pub fn derive(path: &str, text: &[u8], ask: &Ask, repository: &Repository<'_>, f
             let trainer = dialect.name();
             return Err(Unfit::Cannot(format!("{path} is for {trainer}, whose trainings cannot be tried yet")));
         }
-        Dialect::SdScriptsDataset | Dialect::MusubiDataset | Dialect::SimpleTunerDataset => {
+        Dialect::SdScriptsDataset
+        | Dialect::MusubiDataset
+        | Dialect::SimpleTunerDataset
+        | Dialect::OneTrainerDataset => {
             return part("a data set, which is tried with the config that names it");
         }
         Dialect::AkegarasuPreset => return part("a preset, which a web UI merges into the arguments of a training"),
@@ -143,6 +146,7 @@ fn is_part(dialect: Dialect) -> bool {
         Dialect::SdScriptsDataset
             | Dialect::MusubiDataset
             | Dialect::SimpleTunerDataset
+            | Dialect::OneTrainerDataset
             | Dialect::AkegarasuPreset
             | Dialect::Peft
     )

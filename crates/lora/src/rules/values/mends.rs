@@ -52,6 +52,13 @@ fn whole_of(value: f64) -> Option<i64> {
     (value.fract() == 0.0 && value.abs() < 1e15).then_some(value as i64)
 }
 
+/// Returns the mend of a truth value in quotes.
+pub(super) fn of_boolean(node: &Node) -> Option<Mend> {
+    let text = node.text()?;
+    let boolean = Boolean::Yaml11.of(&text.to_lowercase())?;
+    Some(changed(text, boolean.to_string(), false))
+}
+
 /// Returns the mend of a word that the trainer does not accept, if only one accepted word can be meant.
 pub(super) fn of_word(node: &Node, spec: &Spec) -> Option<Mend> {
     let Value::Text { text, plain } = &node.value else { return None };

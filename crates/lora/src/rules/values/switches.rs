@@ -36,7 +36,7 @@ pub(super) fn told(dialect: Dialect, map: &Map<'_>, entry: &Entry, spec: &Spec) 
     let default = conditions(dialect).absent(&map.path, key).map(|node| &node.value);
     let message = match &entry.node.value {
         Value::Map(_) if leaves_out(&entry.node, Some(spec)) => {
-            format!("{trainer} ignores a map for {key}: write {}", super::in_words(spec))
+            format!("{trainer} ignores a map for {key}: write {}", super::told::in_words(spec))
         }
         Value::Text { .. } if leaves_out(&entry.node, Some(spec)) && default == Some(&Value::Bool(true)) => {
             format!("{trainer} ignores this text for {key}, which stays true: write false without quotes")
