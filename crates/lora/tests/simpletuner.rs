@@ -318,6 +318,13 @@ fn families_differ() {
             r#""urepa_enabled": true, "model_family": "sdxl""#,
             "without CREPA",
         ),
+        (
+            Error,
+            r#""gradient_checkpointing_offload_attention": true, "model_family": "sdxl""#,
+            r#""gradient_checkpointing_offload_attention": true, "model_family": "flux""#,
+            "offload_attention needs a transformer",
+        ),
+        (Warning, r#""vae_dtype": "fp16""#, r#""vae_dtype": "fp32""#, "write bf16"),
         (Warning, r#""urepa_enabled": true"#, r#""urepa_enabled": false"#, "without U-REPA"),
         (
             Warning,
@@ -422,6 +429,12 @@ fn data_sets_have_the_keys_of_their_type() {
         (Error, r#""caption_shuffle": true"#, r#""caption_shuffle": {}"#, "must be a map"),
         (Error, r#""caption_shuffle": {"split_on": ";"}"#, r#""caption_shuffle": {"split_on": "comma"}"#, "split_on"),
         (Error, r#""caption_shuffle": {"count": 0}"#, r#""caption_shuffle": {"count": 2}"#, "count of caption_shuffle"),
+        (
+            Error,
+            r#""crop_aspect": "closest", "crop_aspect_buckets": [1.0, "0.5"]"#,
+            r#""crop_aspect": "closest", "crop_aspect_buckets": [1, {"aspect_bucket": 0.5, "weight": 1.0}]"#,
+            "an item of crop_aspect_buckets",
+        ),
         (Error, r#""train_batch_size": 0"#, r#""train_batch_size": 2"#, "train_batch_size 0"),
         (
             Error,

@@ -79,7 +79,13 @@ impl Expression {
     pub(super) fn needed(&self) -> Vec<&str> {
         match self {
             Self::All(parts) => parts.iter().flat_map(Self::needed).collect(),
-            Self::Any(_) | Self::Not(_) => Vec::new(),
+            // Alternatives need what each of them needs.
+            Self::Any(parts) => {
+                let mut needed = parts.first().map(Self::needed).unwrap_or_default();
+                needed.retain(|key| parts.iter().all(|part| part.needed().contains(key)));
+                needed
+            }
+            Self::Not(_) => Vec::new(),
             Self::Key { key, .. } => vec![key],
         }
     }

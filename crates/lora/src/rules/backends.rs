@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{Config, Map, finding};
 use crate::domain::{Rule, Severity};
-use crate::tree::Node;
+use crate::tree::{Node, Value};
 use crate::{Dialect, Finding};
 
 /// Keys that name other data sets, with the type that those must have.
@@ -33,6 +33,7 @@ pub(super) fn data_sets(config: &Config<'_>) -> Vec<Finding> {
     let sets: Vec<&Map<'_>> = config.maps_at("").filter(|map| !is_off(config, map)).collect();
     let mut findings = unknown_names(&sets);
     findings.extend(shared_folders(&sets));
+    findings.extend(sets.iter().filter_map(|set| wrong_bucket(set)));
     findings.extend(late_start(&sets));
     findings
 }
@@ -71,6 +72,16 @@ fn shared_folders(sets: &[&Map<'_>]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Finds an aspect to crop to that is neither a number nor a map with its weight.
+fn wrong_bucket(set: &Map<'_>) -> Option<Finding> {
+    let key = "crop_aspect_buckets";
+    let is_right = |node: &&Node| matches!(node.value, Value::Number { .. } | Value::Map(_));
+    let wrong = set.get(key)?.node.items().iter().find(|node| !is_right(node))?;
+    let is_used = matches!(set.text("crop_aspect"), Some("random" | "closest"));
+    let message = "SimpleTuner stops at an item of crop_aspect_buckets that is no number: remove the quotes".to_owned();
+    is_used.then(|| finding(Rule::WrongType, Severity::Error, message, wrong.at, key.to_owned()))
 }
 
 /// Finds that no data set is in use when the training starts.
