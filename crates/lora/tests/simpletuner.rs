@@ -14,6 +14,8 @@ const BASE: [(&str, &str); 6] = [
     ("data_backend_config", "\"sets.json\""),
     ("num_train_epochs", "1"),
 ];
+/// A wrong file, a sound one, and words of the problem.
+type Case<'a> = (Severity, &'a str, &'a str, &'a str);
 const SETS: &str = r#"[{"id": "a", "type": "local", "instance_data_dir": "x", "dataset_type": "image"}]"#;
 
 /// Returns the problems of a config with these members, of which each takes the place of a usual one.
@@ -33,7 +35,7 @@ fn data_set(members: &str) -> Vec<(Severity, Option<u32>, String)> {
 }
 
 #[track_caller]
-fn each(cases: &[(Severity, &str, &str, &str)], problems: impl Fn(&str) -> Vec<(Severity, Option<u32>, String)>) {
+fn each(cases: &[Case<'_>], problems: impl Fn(&str) -> Vec<(Severity, Option<u32>, String)>) {
     for (severity, wrong, sound, about) in cases {
         let found = problems(wrong);
         // The members stand in the second line, and what is missing is told at the first.
@@ -116,178 +118,174 @@ fn files_of_options_are_looked_for() {
     assert_eq!(of("config/examples/b.json"), 0);
 }
 
+const TOGETHER: &[Case<'static>] = &[
+    (Error, r#""max_train_steps": 5"#, r#""max_train_steps": 5, "num_train_epochs": 0"#, "both given"),
+    (Error, r#""num_train_epochs": 0"#, r#""num_train_epochs": 2"#, "there is no max_train_steps"),
+    (
+        Error,
+        r#""num_train_epochs": 0, "max_train_steps": 0"#,
+        r#""num_train_epochs": "false", "max_train_steps": 0"#,
+        "both 0",
+    ),
+    (
+        Error,
+        r#""quantize_via": "pipeline", "base_model_precision": "int8-sdnq""#,
+        r#""quantize_via": "pipeline", "base_model_precision": "nf4-bnb""#,
+        "quantize_via pipeline",
+    ),
+    (
+        Error,
+        r#""quantize_via": "pipeline", "text_encoder_2_precision": "fp8-native""#,
+        r#""quantize_via": "pipeline", "text_encoder_2_precision": "no_change""#,
+        "precision of a text encoder",
+    ),
+    (
+        Error,
+        r#""base_model_precision": "int8-quanto", "text_encoder_1_precision": "int8-sdnq""#,
+        r#""base_model_precision": "int8-sdnq", "text_encoder_1_precision": "int8-sdnq""#,
+        "exclude each other",
+    ),
+    (
+        Error,
+        r#""quantization_config": "q.json", "base_model_precision": "int8-sdnq""#,
+        r#""quantization_config": "q.json", "base_model_precision": "int8-quanto""#,
+        "excludes this base_model_precision",
+    ),
+    (
+        Error,
+        r#""quantization_config": "q.json", "text_encoder_1_precision": "int8-quanto""#,
+        r#""quantization_config": "q.json", "text_encoder_1_precision": "no_change""#,
+        "of the text encoders",
+    ),
+    (
+        Warning,
+        r#""lora_init_type": "loftq", "base_model_precision": "int8-quanto""#,
+        r#""lora_init_type": "loftq""#,
+        "lora_init_type default",
+    ),
+    (
+        Warning,
+        r#""use_dora": true, "base_model_precision": "int8-quanto""#,
+        r#""use_dora": true, "base_model_precision": "int8-torchao""#,
+        "without DoRA",
+    ),
+    (
+        Warning,
+        r#""base_model_precision": "int8-quanto", "base_model_default_dtype": "fp32""#,
+        r#""base_model_precision": "int8-quanto", "base_model_default_dtype": "bf16""#,
+        "optimi-adamw",
+    ),
+    (
+        Error,
+        r#""distillation_method": "lcm", "train_text_encoder": true"#,
+        r#""distillation_method": "lcm", "train_text_encoder": false"#,
+        "keep one of them",
+    ),
+    (
+        Error,
+        r#""flow_cubic_schedule_weights": "[1, 2]", "flow_use_beta_schedule": true"#,
+        r#""flow_cubic_schedule_weights": "[1, 2]", "flow_use_beta_schedule": false"#,
+        "the other schedules",
+    ),
+    (
+        Error,
+        r#""fsdp_enable": true, "text_encoder_2_precision": "int8-quanto""#,
+        r#""fsdp_enable": false, "text_encoder_2_precision": "int8-quanto""#,
+        "version 2 of FSDP",
+    ),
+    (
+        Error,
+        r#""fsdp_enable": 1, "fsdp_cpu_offload": 1, "optimizer_release_gradients": 1, "optimizer": "optimi-lion""#,
+        r#""fsdp_enable": 1, "fsdp_cpu_offload": 1, "optimizer_release_gradients": 0, "optimizer": "optimi-lion""#,
+        "excludes optimizer_release_gradients",
+    ),
+    (
+        Error,
+        r#""fsdp_enable": true, "use_ema": true, "ema_cpu_only": true"#,
+        r#""fsdp_enable": true, "use_ema": false, "ema_cpu_only": true"#,
+        "ema_cpu_only",
+    ),
+    (Warning, r#""fsdp_enable": true, "fsdp_version": 1"#, r#""fsdp_enable": true, "fsdp_version": 2"#, "version 1"),
+    (Error, r#""init_lora_ema": "e.pt", "use_ema": true"#, r#""use_ema": true"#, "init_lora_ema needs init_lora"),
+    (
+        Error,
+        r#""init_lora_ema": "e.pt", "init_lora": "l.safetensors""#,
+        r#""init_lora_ema": "e.pt", "init_lora": "l.safetensors", "use_ema": true"#,
+        "init_lora_ema needs use_ema",
+    ),
+    (Error, r#""init_lora_step": 5"#, r#""init_lora_step": 5, "init_lora": "l.safetensors""#, "needs init_lora"),
+    (
+        Error,
+        r#""init_lora_step": 5, "init_lora": "l", "max_train_steps": 5, "num_train_epochs": 0"#,
+        r#""init_lora_step": 4, "init_lora": "l", "max_train_steps": 5, "num_train_epochs": 0"#,
+        "less than max_train_steps",
+    ),
+    (Error, r#""twinflow_enabled": true"#, r#""twinflow_enabled": true, "use_ema": true"#, "needs use_ema"),
+    (
+        Error,
+        r#""crepa_enabled": true, "crepa_self_flow": true, "crepa_teacher_block_index": 4"#,
+        r#""crepa_self_flow": true, "crepa_teacher_block_index": 4"#,
+        "self_flow of CREPA needs use_ema",
+    ),
+    (
+        Error,
+        r#""crepa_enabled": true, "crepa_feature_source": "self_flow", "use_ema": true"#,
+        r#""crepa_enabled": true, "crepa_feature_source": "encoder", "use_ema": true"#,
+        "crepa_teacher_block_index",
+    ),
+    (
+        Error,
+        r#""irepa_enabled": true, "crepa_enabled": true, "lora_type": "lycoris", "lycoris_config": "l.json""#,
+        r#""irepa_enabled": true, "crepa_enabled": true, "lora_type": "standard", "lycoris_config": "l.json""#,
+        "irepa_enabled does not work",
+    ),
+    (
+        Error,
+        r#""internal_guidance_enabled": true, "lora_type": "lycoris", "lycoris_config": "l.json""#,
+        r#""internal_guidance_enabled": true"#,
+        "internal_guidance_enabled does not work",
+    ),
+    (
+        Error,
+        r#""nextlat_enabled": true, "lora_type": "lycoris", "lycoris_config": "l.json""#,
+        r#""nextlat_enabled": true"#,
+        "nextlat_enabled does not work",
+    ),
+    (
+        Error,
+        r#""mixflow_enabled": true, "flow_use_uniform_schedule": true"#,
+        r#""mixflow_enabled": true, "flow_use_uniform_schedule": "no""#,
+        "mixflow_enabled excludes",
+    ),
+    (
+        Error,
+        r#""diffusion_blocks_config": {"layers_per_block": 2}, "musubi_blocks_to_swap": 4"#,
+        r#""diffusion_blocks_config": {"layers_per_block": 2}, "musubi_blocks_to_swap": 0"#,
+        "excludes musubi_blocks_to_swap",
+    ),
+    (
+        Error,
+        r#""diffusion_blocks_config": "b.json", "find_unused_parameters": false"#,
+        r#""diffusion_blocks_config": "b.json", "find_unused_parameters": true"#,
+        "needs find_unused_parameters",
+    ),
+    (
+        Warning,
+        r#""enable_group_offload": true, "group_offload_use_stream": true"#,
+        r#""enable_group_offload": true, "group_offload_use_stream": true, "gradient_checkpointing": false"#,
+        "group_offload_use_stream off",
+    ),
+    (
+        Error,
+        r#""maximum_image_size": 1024, "target_downsample_size": 0"#,
+        r#""maximum_image_size": 1024, "target_downsample_size": 1280"#,
+        "needs target_downsample_size",
+    ),
+];
+
 #[test]
 fn options_go_together() {
-    let cases = [
-        (Error, r#""max_train_steps": 5"#, r#""max_train_steps": 5, "num_train_epochs": 0"#, "both given"),
-        (Error, r#""num_train_epochs": 0"#, r#""num_train_epochs": 2"#, "there is no max_train_steps"),
-        (
-            Error,
-            r#""num_train_epochs": 0, "max_train_steps": 0"#,
-            r#""num_train_epochs": "false", "max_train_steps": 0"#,
-            "both 0",
-        ),
-        (
-            Error,
-            r#""quantize_via": "pipeline", "base_model_precision": "int8-sdnq""#,
-            r#""quantize_via": "pipeline", "base_model_precision": "nf4-bnb""#,
-            "quantize_via pipeline",
-        ),
-        (
-            Error,
-            r#""quantize_via": "pipeline", "text_encoder_2_precision": "fp8-native""#,
-            r#""quantize_via": "pipeline", "text_encoder_2_precision": "no_change""#,
-            "precision of a text encoder",
-        ),
-        (
-            Error,
-            r#""base_model_precision": "int8-quanto", "text_encoder_1_precision": "int8-sdnq""#,
-            r#""base_model_precision": "int8-sdnq", "text_encoder_1_precision": "int8-sdnq""#,
-            "exclude each other",
-        ),
-        (
-            Error,
-            r#""quantization_config": "q.json", "base_model_precision": "int8-sdnq""#,
-            r#""quantization_config": "q.json", "base_model_precision": "int8-quanto""#,
-            "excludes this base_model_precision",
-        ),
-        (
-            Error,
-            r#""quantization_config": "q.json", "text_encoder_1_precision": "int8-quanto""#,
-            r#""quantization_config": "q.json", "text_encoder_1_precision": "no_change""#,
-            "of the text encoders",
-        ),
-        (
-            Warning,
-            r#""lora_init_type": "loftq", "base_model_precision": "int8-quanto""#,
-            r#""lora_init_type": "loftq""#,
-            "lora_init_type default",
-        ),
-        (
-            Warning,
-            r#""use_dora": true, "base_model_precision": "int8-quanto""#,
-            r#""use_dora": true, "base_model_precision": "int8-torchao""#,
-            "without DoRA",
-        ),
-        (
-            Warning,
-            r#""base_model_precision": "int8-quanto", "base_model_default_dtype": "fp32""#,
-            r#""base_model_precision": "int8-quanto", "base_model_default_dtype": "bf16""#,
-            "optimi-adamw",
-        ),
-        (
-            Error,
-            r#""distillation_method": "lcm", "train_text_encoder": true"#,
-            r#""distillation_method": "lcm", "train_text_encoder": false"#,
-            "keep one of them",
-        ),
-        (
-            Error,
-            r#""flow_cubic_schedule_weights": "[1, 2]", "flow_use_beta_schedule": true"#,
-            r#""flow_cubic_schedule_weights": "[1, 2]", "flow_use_beta_schedule": false"#,
-            "the other schedules",
-        ),
-        (
-            Error,
-            r#""fsdp_enable": true, "text_encoder_2_precision": "int8-quanto""#,
-            r#""fsdp_enable": false, "text_encoder_2_precision": "int8-quanto""#,
-            "version 2 of FSDP",
-        ),
-        (
-            Error,
-            r#""fsdp_enable": 1, "fsdp_cpu_offload": 1, "optimizer_release_gradients": 1, "optimizer": "optimi-lion""#,
-            r#""fsdp_enable": 1, "fsdp_cpu_offload": 1, "optimizer_release_gradients": 0, "optimizer": "optimi-lion""#,
-            "excludes optimizer_release_gradients",
-        ),
-        (
-            Error,
-            r#""fsdp_enable": true, "use_ema": true, "ema_cpu_only": true"#,
-            r#""fsdp_enable": true, "use_ema": false, "ema_cpu_only": true"#,
-            "ema_cpu_only",
-        ),
-        (
-            Warning,
-            r#""fsdp_enable": true, "fsdp_version": 1"#,
-            r#""fsdp_enable": true, "fsdp_version": 2"#,
-            "version 1",
-        ),
-        (Error, r#""init_lora_ema": "e.pt", "use_ema": true"#, r#""use_ema": true"#, "init_lora_ema needs init_lora"),
-        (
-            Error,
-            r#""init_lora_ema": "e.pt", "init_lora": "l.safetensors""#,
-            r#""init_lora_ema": "e.pt", "init_lora": "l.safetensors", "use_ema": true"#,
-            "init_lora_ema needs use_ema",
-        ),
-        (Error, r#""init_lora_step": 5"#, r#""init_lora_step": 5, "init_lora": "l.safetensors""#, "needs init_lora"),
-        (
-            Error,
-            r#""init_lora_step": 5, "init_lora": "l", "max_train_steps": 5, "num_train_epochs": 0"#,
-            r#""init_lora_step": 4, "init_lora": "l", "max_train_steps": 5, "num_train_epochs": 0"#,
-            "less than max_train_steps",
-        ),
-        (Error, r#""twinflow_enabled": true"#, r#""twinflow_enabled": true, "use_ema": true"#, "needs use_ema"),
-        (
-            Error,
-            r#""crepa_enabled": true, "crepa_self_flow": true, "crepa_teacher_block_index": 4"#,
-            r#""crepa_self_flow": true, "crepa_teacher_block_index": 4"#,
-            "self_flow of CREPA needs use_ema",
-        ),
-        (
-            Error,
-            r#""crepa_enabled": true, "crepa_feature_source": "self_flow", "use_ema": true"#,
-            r#""crepa_enabled": true, "crepa_feature_source": "encoder", "use_ema": true"#,
-            "crepa_teacher_block_index",
-        ),
-        (
-            Error,
-            r#""irepa_enabled": true, "crepa_enabled": true, "lora_type": "lycoris", "lycoris_config": "l.json""#,
-            r#""irepa_enabled": true, "crepa_enabled": true, "lora_type": "standard", "lycoris_config": "l.json""#,
-            "irepa_enabled does not work",
-        ),
-        (
-            Error,
-            r#""internal_guidance_enabled": true, "lora_type": "lycoris", "lycoris_config": "l.json""#,
-            r#""internal_guidance_enabled": true"#,
-            "internal_guidance_enabled does not work",
-        ),
-        (
-            Error,
-            r#""nextlat_enabled": true, "lora_type": "lycoris", "lycoris_config": "l.json""#,
-            r#""nextlat_enabled": true"#,
-            "nextlat_enabled does not work",
-        ),
-        (
-            Error,
-            r#""mixflow_enabled": true, "flow_use_uniform_schedule": true"#,
-            r#""mixflow_enabled": true, "flow_use_uniform_schedule": "no""#,
-            "mixflow_enabled excludes",
-        ),
-        (
-            Error,
-            r#""diffusion_blocks_config": {"layers_per_block": 2}, "musubi_blocks_to_swap": 4"#,
-            r#""diffusion_blocks_config": {"layers_per_block": 2}, "musubi_blocks_to_swap": 0"#,
-            "excludes musubi_blocks_to_swap",
-        ),
-        (
-            Error,
-            r#""diffusion_blocks_config": "b.json", "find_unused_parameters": false"#,
-            r#""diffusion_blocks_config": "b.json", "find_unused_parameters": true"#,
-            "needs find_unused_parameters",
-        ),
-        (
-            Warning,
-            r#""enable_group_offload": true, "group_offload_use_stream": true"#,
-            r#""enable_group_offload": true, "group_offload_use_stream": true, "gradient_checkpointing": false"#,
-            "group_offload_use_stream off",
-        ),
-        (
-            Error,
-            r#""maximum_image_size": 1024, "target_downsample_size": 0"#,
-            r#""maximum_image_size": 1024, "target_downsample_size": 1280"#,
-            "needs target_downsample_size",
-        ),
-    ];
-    each(&cases, |members| config(members, SETS));
+    each(TOGETHER, |members| config(members, SETS));
 }
 
 #[test]
