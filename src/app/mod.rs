@@ -280,6 +280,7 @@ async fn run_steps(
         forks: config.forks,
         gpu: config.gpu,
         checks: config.github.checks,
+        comment: config.github.comment,
     };
     for _ in 0..INTAKES {
         tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));

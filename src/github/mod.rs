@@ -1,4 +1,4 @@
-//! The interface to GitHub: its payloads, and our statuses. The only module that names octocrab.
+//! The interface to GitHub: its payloads, our statuses, and our comments. The only module that names octocrab.
 //!
 //! This module does not know the database: `web` and `intake` pass payloads in, and `outbox` passes wishes in.
 
@@ -10,6 +10,7 @@ mod check_run;
 pub mod event;
 mod installation;
 mod manifest;
+mod pulls;
 mod repository;
 mod request;
 mod secrets;
@@ -21,8 +22,9 @@ pub use access::{Access, Holder, Target};
 pub use app::{AppFacts, InstallationFacts, allows};
 pub use app_key::{AppKey, NotAnAppKey};
 pub use app_keys::AppKeys;
-pub use check_run::{Annotation, CheckRun, MAX_SUMMARY, Shown};
+pub use check_run::{Action, Annotation, CheckRun, KnownCheck, MAX_SUMMARY, Shown};
 pub use manifest::{NewApp, manifest};
+pub use pulls::{Comment, KnownPull, NewComment, Reaction, Written};
 pub use repository::KnownRepository;
 pub use secrets::{Scope, WebhookSecrets};
 pub use status::{CommitStatus, Sent};
@@ -36,6 +38,7 @@ use anyhow::Context as _;
 use octocrab::Octocrab;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 use url::{Origin, Url};
 
 use self::installation::Installations;
@@ -62,6 +65,8 @@ pub struct GitHubConfig {
     pub timeout: Duration,
     /// True if builds of repositories with the App have check runs.
     pub checks: bool,
+    /// True if pull requests have a comment with the state of their builds.
+    pub comment: bool,
     /// Largest number of statuses that are set in a minute; 0 for any number.
     pub statuses_per_minute: u32,
     /// Largest number of statuses that are set in an hour; 0 for any number.
@@ -79,6 +84,7 @@ impl Default for GitHubConfig {
             webhook_secrets: BTreeMap::new(),
             timeout: Duration::from_secs(10),
             checks: false,
+            comment: false,
             // GitHub's documented limits are 80 and 500 for all that a token creates.
             statuses_per_minute: 60,
             statuses_per_hour: 450,
@@ -106,6 +112,8 @@ pub struct Client {
     /// The personal token.
     token: Option<SecretString>,
     installations: Arc<Installations>,
+    /// GitHub's number of the personal token's account, once it was asked.
+    account: Arc<OnceCell<i64>>,
     api_url: Url,
     clone_origin: Origin,
     timeout: Duration,
@@ -166,6 +174,7 @@ impl Client {
             octocrab,
             token: config.token.clone().filter(|token| !token.expose_secret().is_empty()),
             installations: Arc::new(Installations::new(config.app_keys()?)),
+            account: Arc::default(),
             api_url: config.api_url.clone(),
             clone_origin: config.clone_origin(),
             timeout: config.timeout,

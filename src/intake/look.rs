@@ -5,22 +5,18 @@ use std::collections::BTreeSet;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::{Intake, imports, unbuilt};
-use crate::domain::{RequestConfig, Sha, Trigger, TriggerKind};
+use super::{Asked, Intake, imports, unbuilt};
+use crate::domain::{Sha, Trigger, TriggerKind};
 use crate::git::Remote;
+use crate::github::event::Repository;
 use crate::plan::{self, Plan};
 use crate::planner::{Answer, PlanError, Request};
 use crate::travis::import::Imports;
 
 impl Intake {
     /// Fetches and plans the commit that is to be built. Fills in the facts that a pull request's payload lacks.
-    pub(super) async fn look(
-        &self,
-        remote: &Remote<'_>,
-        default_branch: &str,
-        trigger: &mut Trigger,
-        requested: Vec<RequestConfig>,
-    ) -> anyhow::Result<(Sha, Plan)> {
+    pub(super) async fn look(&self, remote: &Remote<'_>, asked: &mut Asked) -> anyhow::Result<(Sha, Plan)> {
+        let Asked { repository: Repository { default_branch, .. }, trigger, configs, smoke } = asked;
         let built = match &trigger.pull_request {
             None => {
                 self.pushed_commit(remote, trigger).await?;
@@ -43,7 +39,7 @@ impl Intake {
             None
         });
         let paths: Vec<&str> = tree.iter().map(|file| file.path.as_str()).collect();
-        let settings = plan::Settings { requested, ..plan::Settings::default() };
+        let settings = plan::Settings { requested: configs.clone(), smoke: smoke.clone(), ..plan::Settings::default() };
         let request = Request {
             trigger,
             settings: &settings,

@@ -87,6 +87,7 @@ impl Intake {
         let asked = match delivery.source {
             Source::GitHub => match event::parse(&delivery.event, &delivery.body) {
                 Ok(Event::Build(repository, trigger)) => Asked::of(*repository, *trigger),
+                Ok(Event::Ask(repository, ask)) => return self.obey(delivery, &repository, *ask).await,
                 Ok(Event::Installations(words)) => return self.installations_changed(&words).await,
                 Ok(Event::Ignored(reason)) => return Err(NotYet::Never(reason)),
                 Err(error) => return Err(NotYet::Never(format!("{error:#}"))),
@@ -99,7 +100,7 @@ impl Intake {
             })?,
         };
         if delivery.tries > MAX_TRIES {
-            return self.give_up(delivery, &asked.repository, &asked.trigger).await;
+            return self.give_up(delivery, &asked).await;
         }
         self.build(delivery, asked).await
     }

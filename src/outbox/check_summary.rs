@@ -4,9 +4,10 @@ use bytesize::ByteSize;
 use serde::Deserialize as _;
 use serde_json::Value as Json;
 
+use super::markdown::{cut, plain};
 use crate::attempt::Examined;
 use crate::domain::{Problem, Severity, Verdict};
-use crate::github::{Annotation, MAX_SUMMARY};
+use crate::github::Annotation;
 use crate::lora::verdict::{Saved, Weights};
 use crate::store::checks::{CheckedBuild, CheckedJob};
 
@@ -14,8 +15,6 @@ use crate::store::checks::{CheckedBuild, CheckedJob};
 const MAX_PROBLEMS: usize = 100;
 /// Number of jobs of a summary.
 const MAX_JOBS: usize = 200;
-/// Maximum length of a repository's text in a cell, in characters.
-const MAX_CELL: usize = 500;
 /// Maximum length of an annotation's message, in characters.
 const MAX_MESSAGE: usize = 4_000;
 
@@ -44,14 +43,17 @@ fn level(severity: Severity) -> &'static str {
     }
 }
 
-/// Returns the summary in Markdown: the problems, the verdicts of the jobs, and the weights that trainings have saved.
-pub(super) fn summary(build: &CheckedBuild, problems: &[Problem]) -> String {
+/// Returns the summary in Markdown, of at most this many characters: the problems, the verdicts of the jobs, and the
+/// weights that trainings have saved.
+pub(super) fn summary(build: &CheckedBuild, problems: &[Problem], most: usize) -> String {
     let mut text = String::new();
-    section(&mut text, "Problems", &["", "Place", "What is wrong"], &rows_of(problems), problems.len());
+    let mut section =
+        |title, head: &[&str], rows: &[Vec<String>], total| add_section(&mut text, most, (title, head), rows, total);
+    section("Problems", &["", "Place", "What is wrong"], &rows_of(problems), problems.len());
     let jobs: Vec<Vec<String>> = build.jobs.iter().take(MAX_JOBS).map(job).collect();
-    section(&mut text, "Jobs", &["Job", "Verdict", "Reason"], &jobs, build.jobs.len());
+    section("Jobs", &["Job", "Verdict", "Reason"], &jobs, build.jobs.len());
     let weights: Vec<Vec<String>> = build.smoke.iter().flat_map(weights).collect();
-    section(&mut text, "Weights", &["Job", "File", "What it is", "Size"], &weights, weights.len());
+    section("Weights", &["Job", "File", "What it is", "Size"], &weights, weights.len());
     if text.is_empty() {
         text.push_str("There are no problems and no jobs.\n");
     }
@@ -97,7 +99,7 @@ fn weights((job, report): &(String, Json)) -> Vec<Vec<String>> {
 }
 
 /// Adds a table, as many of its rows as there is room for.
-fn section(text: &mut String, title: &str, head: &[&str], rows: &[Vec<String>], total: usize) {
+fn add_section(text: &mut String, most: usize, (title, head): (&str, &[&str]), rows: &[Vec<String>], total: usize) {
     const ROOM_FOR_MORE: usize = 200;
     if rows.is_empty() {
         return;
@@ -111,7 +113,7 @@ fn section(text: &mut String, title: &str, head: &[&str], rows: &[Vec<String>], 
     for row in rows {
         let row = line(&mut row.iter().map(String::as_str));
         length += row.chars().count();
-        if length + ROOM_FOR_MORE > MAX_SUMMARY {
+        if length + ROOM_FOR_MORE > most {
             break;
         }
         part.push_str(&row);
@@ -121,36 +123,15 @@ fn section(text: &mut String, title: &str, head: &[&str], rows: &[Vec<String>], 
         part.push_str(&format!("\n{} more are on the page of the build.\n", total - shown));
     }
     part.push('\n');
-    if text.chars().count() + part.chars().count() <= MAX_SUMMARY {
+    if text.chars().count() + part.chars().count() <= most {
         text.push_str(&part);
     }
-}
-
-/// Returns a repository's text for one cell of a table: it is shown as written, and is neither markup nor a mention.
-fn plain(text: &str) -> String {
-    let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut plain = String::new();
-    for c in cut(&one_line, MAX_CELL).chars() {
-        match c {
-            'a'..='z' | 'A'..='Z' | '0'..='9' | ' ' | '.' | ',' | '/' | '-' => plain.push(c),
-            c if !c.is_ascii() => plain.push(c),
-            c => plain.push_str(&format!("&#{};", u32::from(c))),
-        }
-    }
-    // An address of the Web would become a link.
-    plain.replace("www.", "www&#46;")
-}
-
-fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    text.chars().take(most - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::github::MAX_SUMMARY;
 
     fn problem(severity: Severity, file: Option<&str>, line: Option<u32>, message: &str) -> Problem {
         Problem {
@@ -178,16 +159,6 @@ mod tests {
     }
 
     #[test]
-    fn a_repositorys_text_is_neither_markup_nor_a_mention() {
-        let hostile =
-            "@acme/all <img src=x> [click](https://evil.example) | `x`\n# head ![](http://a) www.evil.example";
-        let shown = plain(hostile);
-        for markup in ["@", "<", "[", "](", "|", "`", "\n", "# ", "!", "://", "www.", "_", "*"] {
-            assert!(!shown.replace("&#", "").contains(markup), "{markup} in {shown}");
-        }
-    }
-
-    #[test]
     fn a_summary_stays_within_githubs_bound() {
         let problems: Vec<Problem> =
             (0..500).map(|_| problem(Severity::Error, Some("a.yaml"), Some(1), &"<".repeat(9_000))).collect();
@@ -199,7 +170,7 @@ mod tests {
             reason: Some("<".repeat(400)),
         });
         let build = CheckedBuild { jobs: jobs.collect(), smoke: Vec::new() };
-        let text = summary(&build, &problems);
+        let text = summary(&build, &problems, MAX_SUMMARY);
         assert!(text.chars().count() <= MAX_SUMMARY, "{}", text.chars().count());
         assert!(text.contains("more are on the page of the build"), "{}", &text[..200]);
         assert!(annotations(&problems).iter().all(|it| it.message.chars().count() <= MAX_MESSAGE));

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 use sqlx::PgConnection;
 
-use crate::domain::{BuildId, Verdict};
+use crate::domain::{BuildId, RepoId, Sha, Verdict};
 
 /// A job in a check run.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -42,4 +42,30 @@ pub async fn of(db: &mut PgConnection, build: BuildId) -> sqlx::Result<CheckedBu
     .fetch_all(db)
     .await?;
     Ok(CheckedBuild { jobs, smoke })
+}
+
+/// A build in our comment on a pull request.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Part {
+    pub id: BuildId,
+    /// Number of the build in its repository.
+    pub number: i32,
+    pub sha: Sha,
+    /// Description of its status.
+    pub description: String,
+}
+
+/// Lists the builds of which our comment on a pull request tells: the newest one, and the newest of smoke jobs alone.
+pub async fn parts(db: &mut PgConnection, repo: RepoId, pull_request: Option<i32>) -> sqlx::Result<Vec<Part>> {
+    sqlx::query_as(
+        "select distinct on (is_smoke) build.id, number, build.sha, description
+         from build join wish on wish.repo_id = build.repo_id and wish.sha = build.sha and wish.build_id = build.id
+             and wish.kind = 'status' and context <> 'trainyard/lint'
+         where build.repo_id = $1 and pull_request = $2 and pull_request is not null and has_comment
+         order by is_smoke, build.id desc",
+    )
+    .bind(repo)
+    .bind(pull_request)
+    .fetch_all(db)
+    .await
 }

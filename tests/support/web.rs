@@ -132,6 +132,7 @@ pub async fn build(db: &PgPool, repo: RepoId, trigger: &Trigger, jobs: &[NewJob]
         fast_finish: false,
         linted: false,
         needs_approval: false,
+        is_smoke: false,
         cancels: None,
     };
     builds::create(&mut db.acquire().await.unwrap(), &new).await.unwrap().id

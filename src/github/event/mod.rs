@@ -3,7 +3,10 @@
 //! The structs name only the fields that are used, so that a new action, or another server's spelling of the rest, does
 //! not fail the parse. Field names are GitHub's (its REST documentation, "Webhook events and payloads").
 
+mod asks;
+
 use anyhow::Context as _;
+pub use asks::{Ask, Asked, Person};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -27,6 +30,8 @@ pub struct Repository {
 pub enum Event {
     /// A build of the trigger's commit.
     Build(Box<Repository>, Box<Trigger>),
+    /// A person asks for something that concerns builds of the repository.
+    Ask(Box<Repository>, Box<Ask>),
     /// The GitHub App was installed, removed or allowed something else, in these words.
     Installations(String),
     /// No build, for this reason.
@@ -42,7 +47,10 @@ pub fn parse(event: &str, body: &[u8]) -> anyhow::Result<Event> {
     let body = str::from_utf8(body)?;
     match event {
         "push" => push(read(event, body)?),
-        "pull_request" => pull_request(read(event, body)?),
+        "pull_request" => pull_request(event, body),
+        "issue_comment" => asks::issue_comment(read(event, body)?),
+        "check_run" => asks::check_run(read(event, body)?),
+        "check_suite" => asks::check_suite(read(event, body)?),
         "installation" | "installation_repositories" => Ok(installations(event, read(event, body)?)),
         other => {
             let IgnoredAny = read(event, body)?;
@@ -170,8 +178,12 @@ fn push(payload: PushPayload) -> anyhow::Result<Event> {
 }
 
 #[derive(Deserialize)]
-struct PullRequestPayload {
+struct Action {
     action: String,
+}
+
+#[derive(Deserialize)]
+struct PullRequestPayload {
     #[serde(default)]
     changes: Changes,
     pull_request: PullRequestFacts,
@@ -211,11 +223,16 @@ struct SideRepository {
     full_name: String,
 }
 
-fn pull_request(payload: PullRequestPayload) -> anyhow::Result<Event> {
+fn pull_request(event: &str, body: &str) -> anyhow::Result<Event> {
+    let Action { action } = read(event, body)?;
+    if action == "labeled" {
+        return asks::labeled(read(event, body)?);
+    }
+    let payload: PullRequestPayload = read(event, body)?;
     // Another base makes another merge commit.
-    let is_retargeted = payload.action == "edited" && payload.changes.base.is_some();
-    if !is_retargeted && !matches!(payload.action.as_str(), "opened" | "synchronize" | "reopened") {
-        return Ok(ignored(&format!("pull request {}", payload.action)));
+    let is_retargeted = action == "edited" && payload.changes.base.is_some();
+    if !is_retargeted && !matches!(action.as_str(), "opened" | "synchronize" | "reopened") {
+        return Ok(ignored(&format!("pull request {action}")));
     }
     let pull = payload.pull_request;
     let repository = payload.repository.into_repository()?;

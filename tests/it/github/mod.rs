@@ -2,5 +2,6 @@
 
 mod app;
 mod checks;
+mod commands;
 mod openapi;
 mod setup;
