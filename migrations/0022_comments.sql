@@ -20,6 +20,9 @@ alter table build
     add column is_smoke boolean not null default false;
 create index build_pull_request on build (repo_id, pull_request, id) where pull_request is not null;
 
+-- The line that a problem is in, as the commit has it, for readers who do not see the file.
+alter table problem add column source text;
+
 -- Commands of people, so that each is carried out once, and a flood of them is noticed. Rows are kept for two days.
 create table command (
     delivery_id text primary key,

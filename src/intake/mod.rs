@@ -18,10 +18,11 @@ use tracing::{error, info, warn};
 
 pub use self::forks::{ForkPolicy, ForksConfig};
 pub use self::heads::CHECK_INTERVAL;
+use self::look::Looked;
 use self::proof::Unproven;
 use self::tries::{FETCH_TRIES, LAST_TRY, MAX_TRIES, NotYet};
 pub use self::tries::{HOLD, LONGEST_WAIT};
-use crate::domain::{BuildState, RequestConfig, Sha, SmokeRequest, Trigger};
+use crate::domain::{BuildState, RequestConfig, SmokeRequest, Trigger};
 use crate::git::{Mirrors, Permanent, Remote, is_unauthorized};
 use crate::github::Client;
 use crate::github::event::Repository;
@@ -95,7 +96,7 @@ impl Intake {
             }
             looked
         };
-        let (built_sha, mut plan) = match looked.await {
+        let mut looked = match looked.await {
             Ok(looked) => looked,
             Err(error) => match error.downcast_ref() {
                 Some(Unproven::Contradicted(_)) => return Err(NotYet::Refused(error.to_string())),
@@ -106,13 +107,13 @@ impl Intake {
                 Some(Unproven::Unanswered(..)) => return Err(error.into()),
                 Some(Unproven::Unconfirmed(_)) => return Err(NotYet::Refused(error.to_string())),
                 Some(Unproven::Hidden(_)) => return Err(NotYet::GivenUp(error.to_string())),
-                None => (asked.trigger.sha.clone(), unbuilt::not_prepared(&error)),
+                None => Looked::without(&asked.trigger.sha, unbuilt::not_prepared(&error)),
             },
         };
-        if asked.trigger.sender.as_deref() == Some(FOUND) && plan.skip.is_none() {
-            plan.problems.push(unbuilt::found());
+        if asked.trigger.sender.as_deref() == Some(FOUND) && looked.plan.skip.is_none() {
+            looked.plan.problems.push(unbuilt::found());
         }
-        self.insert(delivery, &asked, &built_sha, plan, None).await?;
+        self.insert(delivery, &asked, looked, None).await?;
         Ok(())
     }
 
@@ -124,8 +125,8 @@ impl Intake {
         let inserted = async {
             // A build of a repository that GitHub does not confirm would store that repository.
             self.address(&asked.repository).await?;
-            let plan = unbuilt::given_up(&reason);
-            self.insert(delivery, asked, &asked.trigger.sha, plan, Some(&reason)).await
+            let looked = Looked::without(&asked.trigger.sha, unbuilt::given_up(&reason));
+            self.insert(delivery, asked, looked, Some(&reason)).await
         };
         inserted.await.map_err(|error| {
             warn!(delivery = %delivery.id, "delivery {} gets no build: {error:#}", delivery.id);
@@ -142,8 +143,7 @@ impl Intake {
         &self,
         delivery: &Delivery,
         asked: &Asked,
-        built_sha: &Sha,
-        plan: Plan,
+        Looked { built_sha, plan, lines }: Looked,
         failure: Option<&str>,
     ) -> anyhow::Result<()> {
         let Asked { repository, trigger, smoke, .. } = asked;
@@ -170,9 +170,10 @@ impl Intake {
                     delivery: Some(delivery),
                     repo,
                     trigger,
-                    built_sha,
+                    built_sha: &built_sha,
                     jobs: &jobs,
                     problems: &plan.problems,
+                    lines: &lines,
                     decided: decided(&plan),
                     fast_finish: plan.fast_finish,
                     webhooks: plan.webhooks.as_ref(),

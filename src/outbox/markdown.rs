@@ -14,6 +14,10 @@ pub(super) fn plain(text: &str) -> String {
             c => plain.push_str(&format!("&#{};", u32::from(c))),
         }
     }
+    // A comment that begins with a slash is a command of somebody.
+    if let Some(rest) = plain.strip_prefix('/') {
+        plain = format!("&#47;{rest}");
+    }
     // An address of the Web would become a link.
     plain.replace("www.", "www&#46;")
 }
@@ -26,9 +30,30 @@ pub(super) fn cut(text: &str, most: usize) -> String {
     text.chars().take(most - 1).chain(['…']).collect()
 }
 
+/// Returns a line of a file as a block of code, in which nothing is markup. No run of backticks in it is as long as those
+/// around it.
+pub(super) fn code_block(line: &str) -> String {
+    let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let longest = line.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat((longest + 1).max(3));
+    format!("{fence}\n{line}\n{fence}\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_of_ours_is_no_command() {
+        assert_eq!(plain("/retry stands alone"), "&#47;retry stands alone");
+        assert_eq!(plain(" /retry and /approve"), "&#47;retry and /approve");
+    }
+
+    #[test]
+    fn a_block_of_code_is_not_left() {
+        assert_eq!(code_block("a: 1"), "```\na: 1\n```\n");
+        assert_eq!(code_block("```\n# head"), "````\n``` # head\n````\n");
+    }
 
     #[test]
     fn a_repositorys_text_is_neither_markup_nor_a_mention() {

@@ -1,11 +1,13 @@
 //! The outbox: it makes GitHub show the wished statuses, check runs and comments, and never an older one.
 
-mod check_summary;
+mod chart_links;
 mod markdown;
 mod paces;
 pub mod pacing;
 mod posts;
+mod summary;
 
+pub use self::chart_links::ChartLinks;
 pub use self::pacing::LONGEST_PAUSE;
 
 use std::fmt::Display;
@@ -44,6 +46,7 @@ pub struct Outbox {
     db: PgPool,
     github: Client,
     public_url: Url,
+    charts: ChartLinks,
     windows: Vec<Window>,
     // GitHub's limits apply to every request of ours, so all steps share the paces. They are read from Postgres first.
     paces: Arc<OnceCell<Mutex<Paces>>>,
@@ -53,8 +56,8 @@ pub struct Outbox {
 
 impl Outbox {
     /// Returns an outbox whose statuses link to pages under `public_url`, and that keeps within these windows.
-    pub fn new(db: PgPool, github: Client, public_url: Url, windows: Vec<Window>) -> Self {
-        Self { db, github, public_url, windows, paces: Arc::default(), known_changes: Arc::default() }
+    pub fn new(db: PgPool, github: Client, public_url: Url, charts: ChartLinks, windows: Vec<Window>) -> Self {
+        Self { db, github, public_url, charts, windows, paces: Arc::default(), known_changes: Arc::default() }
     }
 
     /// Sends the most urgent due wish once. Returns false if none is due. GitHub's refusal is not an error of this step:

@@ -3,10 +3,13 @@
 use chrono::{TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
 
-use super::{Outbox, check_summary, markdown, repo_of, unsendable};
-use crate::github::{Annotation, CheckRun, CommitStatus, MAX_SUMMARY, NewComment, SendError, Sent, Target, Written};
+use super::summary::{self, Links};
+use super::{Outbox, markdown, repo_of, unsendable};
+use crate::github::{
+    Action, Annotation, CheckRun, CommitStatus, MAX_SUMMARY, NewComment, SendError, Sent, Target, Written,
+};
 use crate::store::wishes::{self, Kind, Wish};
-use crate::store::{self, checks, problems};
+use crate::store::{self, checks};
 
 /// Age of the oldest comments among which one of our answers is looked for. A wish is given up before.
 const ANSWERS_SINCE: TimeDelta = TimeDelta::days(7);
@@ -24,6 +27,7 @@ pub(super) enum Content {
     CheckRun {
         annotations: Vec<Annotation>,
         summary: String,
+        actions: Vec<Action>,
     },
     /// A comment of ours, with the text by which it is found again.
     Comment {
@@ -54,11 +58,12 @@ impl Outbox {
             Kind::Status => Content::Status,
             Kind::Reaction => Content::Reaction,
             Kind::CheckRun => {
-                let mut connection = self.db.acquire().await?;
-                let problems = problems::of(&mut connection, wish.build_id).await?;
-                let build = checks::of(&mut connection, wish.build_id).await?;
-                let annotations = check_summary::annotations(&problems);
-                Content::CheckRun { annotations, summary: check_summary::summary(&build, &problems, MAX_SUMMARY) }
+                let build = checks::of(&mut *self.db.acquire().await?, wish.build_id).await?;
+                Content::CheckRun {
+                    annotations: summary::annotations(&build.problems),
+                    summary: summary::summary(&build, &self.links(), MAX_SUMMARY),
+                    actions: summary::actions(&build),
+                }
             }
             Kind::Comment => Content::Comment { body: self.overview(wish).await?, marker: self.marker(wish).await? },
             Kind::Reply => {
@@ -77,12 +82,11 @@ impl Outbox {
         let parts: Vec<_> = parts.into_iter().filter(|part| Some(&part.sha) == newest.as_ref()).collect();
         let mut text = String::new();
         for part in &parts {
-            let (problems, build) =
-                (problems::of(&mut connection, part.id).await?, checks::of(&mut connection, part.id).await?);
+            let build = checks::of(&mut connection, part.id).await?;
             let page = self.public(&format!("/{}/{}/builds/{}", wish.owner, wish.name, part.number));
             let (short, said) = (part.sha.short(), markdown::plain(&part.description));
             text.push_str(&format!("### [Build #{}]({page}) of {short}: {said}\n\n", part.number));
-            text.push_str(&check_summary::summary(&build, &problems, MAX_SUMMARY / 4));
+            text.push_str(&summary::summary(&build, &self.links(), MAX_SUMMARY / 4));
         }
         Ok(text)
     }
@@ -92,8 +96,16 @@ impl Outbox {
         Ok(format!("<!-- trainyard {} {} -->", store::instance(&self.db).await?, wish.context))
     }
 
+    fn server(&self) -> &str {
+        self.public_url.as_str().trim_end_matches('/')
+    }
+
     fn public(&self, path: &str) -> String {
-        format!("{}{path}", self.public_url.as_str().trim_end_matches('/'))
+        format!("{}{path}", self.server())
+    }
+
+    fn links(&self) -> Links<'_> {
+        Links { charts: &self.charts, server: self.server() }
     }
 
     /// Sends a wish.
@@ -102,7 +114,9 @@ impl Outbox {
         Ok(match content {
             Content::Status => self.post_status(wish).await.map(posted),
             Content::Reaction => self.react(wish).await.map(posted),
-            Content::CheckRun { annotations, summary } => return self.post_check(wish, annotations, summary).await,
+            Content::CheckRun { annotations, summary, actions } => {
+                return self.post_check(wish, annotations, (summary, actions)).await;
+            }
             Content::Comment { body, marker } => match self.post_comment(wish, body, marker).await {
                 Err(error) => Err(error),
                 Ok(written) => {
@@ -133,7 +147,7 @@ impl Outbox {
         &self,
         wish: &Wish,
         annotations: &[Annotation],
-        summary: &str,
+        (summary, actions): (&str, &[Action]),
     ) -> anyhow::Result<Result<Posted, SendError>> {
         let put = async {
             let repo = repo_of(wish)?;
@@ -147,7 +161,7 @@ impl Outbox {
                 summary,
                 details_url: self.public_url.join(&wish.target_path).map_err(|why| unsendable(&why))?,
                 annotations,
-                actions: &[],
+                actions,
             };
             self.github.put_check_run(&run, wish.shown_id).await
         };
@@ -172,6 +186,11 @@ impl Outbox {
     async fn react(&self, wish: &Wish) -> Result<Sent, SendError> {
         let repo = repo_of(wish)?;
         let comment = wish.comment_id.ok_or_else(|| unsendable(&"it is about no comment"))?;
-        self.github.react(Target { repo: &repo, number: Some(wish.github_id) }, comment, &wish.description).await
+        let target = Target { repo: &repo, number: Some(wish.github_id) };
+        match self.github.react(target, comment, &wish.description).await {
+            // Who deletes a comment waits for no answer.
+            Err(SendError::Refused { status: 404 | 410, .. }) => Ok(Sent { date: None }),
+            sent => sent,
+        }
     }
 }

@@ -27,6 +27,8 @@ pub struct NewBuild<'a> {
     pub jobs: &'a [NewJob],
     /// Problems that the plan and the lint found.
     pub problems: &'a [Problem],
+    /// The lines of these problems, as far as they are known.
+    pub lines: &'a [Option<String>],
     /// Final state of a build that has nothing to run.
     pub decided: Option<BuildState>,
     /// True when the build does not wait for jobs that are allowed to fail.
@@ -101,7 +103,7 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     .bind(new.is_smoke)
     .fetch_one(&mut *tx)
     .await?;
-    problems::insert(tx, id, new.problems).await?;
+    problems::insert(tx, id, new.problems, new.lines).await?;
     let origin = Origin { build: id, repo: new.repo, priority: trigger.priority(&default_branch) };
     if new.decided.is_none() {
         queue::insert(tx, origin, new.jobs, needs_approval).await?;

@@ -120,6 +120,7 @@ async fn insert(db: &PgPool, push: &Push, build: usize) {
         linted: false,
         needs_approval: false,
         is_smoke: false,
+        lines: &[],
         cancels: Some(Cancels::Queued),
     };
     let mut tx = db.begin().await.unwrap();

@@ -31,6 +31,7 @@ const MAX_OF_PERSON: i64 = 10;
 const MAX_AGE: TimeDelta = TimeDelta::days(1);
 
 /// A request, and the repository that it is about.
+#[derive(Clone, Copy)]
 struct Case<'a> {
     delivery: &'a Delivery,
     repo: RepoId,
@@ -131,6 +132,8 @@ impl Intake {
         let comment = comment.map_err(|error| unanswered(&error, "GitHub does not confirm the comment"))?;
         let comment = comment.ok_or_else(|| NotYet::Refused("the comment is gone".to_owned()))?;
         let by = confirmed(case, &comment, pull_request)?;
+        // The number is the payload's; the login is GitHub's.
+        let case = &Case { by, ..*case };
         let read = Command::of_comment(&comment.body);
         if !self.may_write(case, by).await? {
             let told = format!("{} may not push to {}, so this has no effect.", by.login, case.repository.name);

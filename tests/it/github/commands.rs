@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::openapi;
 use crate::support::github::Fault;
+use crate::support::github::pulls::TOKEN_ACCOUNT;
 use crate::support::payload;
 use crate::support::proposal::{ADA, BOB, HELLO, NUMBER, Proposal, REPO};
 
@@ -152,6 +153,12 @@ async fn what_cannot_be_done_is_answered_once_in_words() {
     let told = it.settled().await;
     assert_eq!(told.len(), 4, "{told:#?}");
     assert!(it.app.github.pulls.reactions().is_empty());
+    // GitHub sends our own comments, too. They ask for nothing, although our account may push.
+    it.app.github.pulls.person("trainyard-ci", TOKEN_ACCOUNT, "admin");
+    for (id, body) in (9000..).zip(&told) {
+        let own = it.payload(("trainyard-ci", TOKEN_ACCOUNT), id, body);
+        assert_eq!(it.outcome_of("issue_comment", &own).await, "a comment without a command", "{body}");
+    }
     it.app.stop().await;
 }
 
