@@ -1,13 +1,13 @@
-//! Wishes: the statuses, check runs and comments that GitHub should show. A wish is a level, not an event: a newer one replaces an unsent one,
-//! and it stays due until GitHub has accepted it, or has refused it for too long.
+//! Wishes: the statuses, check runs and comments that GitHub should show. A wish is a level, not an event: a newer one
+//! replaces an unsent one, and it stays due until GitHub has accepted it, or has refused it for too long.
 
 mod answers;
+mod failures;
 mod requests;
 
 pub use answers::{Answer, answer};
+pub use failures::{Failure, GivenUp, Patience, Retry, failed, given_up};
 pub use requests::{Requests, quiet, request, requests};
-
-use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
 
@@ -19,6 +19,7 @@ macro_rules! owed {
         "sent_seq < wanted_seq and given_up_seq < wanted_seq"
     };
 }
+use owed;
 
 /// [`Urgency`] of a wish, as its number.
 macro_rules! urgency {
@@ -65,8 +66,8 @@ pub async fn want_check(tx: &mut PgConnection, wish: &NewWish<'_>) -> sqlx::Resu
     insert(tx, wish, Kind::CheckRun).await
 }
 
-/// Wishes that our comment on a pull request shows its builds, of which this is one. The pull request has one comment,
-/// whatever its head is.
+/// Wishes that our comment on a pull request shows its builds, of which this one has changed. The pull request has one
+/// comment, whatever its head is, and older builds may be part of it.
 pub async fn want_comment(tx: &mut PgConnection, wish: &NewWish<'_>, pull_request: i32) -> sqlx::Result<()> {
     let context = format!("pull request #{pull_request}");
     insert(tx, &NewWish { sha: &Sha::zero(), context: &context, ..*wish }, Kind::Comment).await
@@ -78,9 +79,9 @@ async fn insert(tx: &mut PgConnection, wish: &NewWish<'_>, kind: Kind) -> sqlx::
          values ($1, $2, $3, $4, $5, $6, $7, $8)
          on conflict (repo_id, sha, context) do update set
              shown_id = case when wish.build_id = excluded.build_id or wish.kind = 'comment' then wish.shown_id end,
-             build_id = excluded.build_id, state = excluded.state, description = excluded.description,
+             build_id = greatest(wish.build_id, excluded.build_id), state = excluded.state, description = excluded.description,
              target_path = excluded.target_path, wanted_seq = wish.wanted_seq + 1
-         where excluded.build_id >= wish.build_id
+         where (excluded.build_id >= wish.build_id or wish.kind = 'comment')
            and (excluded.build_id, excluded.state, excluded.description, excluded.target_path)
                is distinct from (wish.build_id, wish.state, wish.description, wish.target_path)",
     )
@@ -230,86 +231,6 @@ pub async fn set_shown(db: &PgPool, wish: &Wish, shown: i64, hash: Option<&[u8]>
         .execute(db)
         .await?;
     Ok(())
-}
-
-/// A try that did not succeed.
-#[derive(Debug, Clone, Copy)]
-pub struct Failure<'a> {
-    /// Error in words.
-    pub error: &'a str,
-    pub how: Retry,
-}
-
-/// The conditions of further tries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
-    /// Time until the next try.
-    pub pause: Duration,
-    /// True when the failure is one of all wishes of the repository.
-    pub of_repository: bool,
-    /// Limit after which a wish is given up; `None` for a failure that says nothing about the wish. After such a failure
-    /// the time of the limit begins again.
-    pub limit: Option<Patience>,
-}
-
-/// The limit after which a wish is given up. Both parts have to be reached: a clock that jumped ahead makes failures
-/// look old, but not many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    pub time: Duration,
-    pub tries: i32,
-}
-
-/// Records a failure, unless the wish has changed since: a newer version is due at once. Returns the number of wishes
-/// that are given up.
-pub async fn failed(db: &PgPool, wish: &Wish, failure: &Failure<'_>) -> sqlx::Result<usize> {
-    let given_up: Vec<bool> = sqlx::query_scalar(concat!(
-        "with before as (
-             select id, case when tried_seq = wanted_seq then tries else 0 end + 1 as tries,
-                 case when tried_seq = wanted_seq and $7::interval is not null then failing_since else now() end as since
-             from wish where (id = $1 and wanted_seq = $2 or repo_id = $3) and ",
-        owed!(),
-        " for update
-         )
-         update wish set
-             tried_seq = wanted_seq, tries = before.tries, failing_since = since, last_error = $4,
-             not_before = case when wish.id = $1 then now() + $5 else greatest(not_before, now() + $5) end,
-             given_up_seq = case when before.tries >= $6 and since <= now() - $7 then wanted_seq else given_up_seq end
-         from before where wish.id = before.id
-         returning given_up_seq = wanted_seq",
-    ))
-    .bind(wish.id)
-    .bind(wish.wanted_seq)
-    .bind(failure.how.of_repository.then_some(wish.repo_id))
-    .bind(failure.error)
-    .bind(failure.how.pause)
-    .bind(failure.how.limit.map(|limit| limit.tries))
-    .bind(failure.how.limit.map(|limit| limit.time))
-    .fetch_all(db)
-    .await?;
-    Ok(given_up.into_iter().filter(|given_up| *given_up).count())
-}
-
-/// Wishes of a repository that were given up.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub struct GivenUp {
-    pub count: i64,
-    /// Last error of the latest one.
-    pub error: String,
-}
-
-/// Returns the wishes of a repository that were given up within a week, if there are any. For this long an alert shows
-/// them, also in [`crate::store::alerts::forget_repositories`].
-pub async fn given_up(db: &PgPool, repo: RepoId) -> sqlx::Result<Option<GivenUp>> {
-    sqlx::query_as(
-        "select count(*) over () as count, coalesce(last_error, '') as error from wish
-         where repo_id = $1 and sent_seq < wanted_seq and given_up_seq = wanted_seq
-             and not_before > now() - interval '7 days'
-         order by not_before desc limit 1",
-    )
-    .bind(repo)
-    .fetch_optional(db)
-    .await
 }
 
 /// Returns true if a wish still has to be sent.
