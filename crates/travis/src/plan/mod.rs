@@ -13,7 +13,7 @@ use crate::travis::notifications::Webhooks;
 use crate::{lora, yaml};
 use bounds::LeftOut;
 pub use bounds::MAX_PROBLEMS;
-use problems::{fatal, of_build, of_file};
+use problems::{fatal, of_file};
 pub use smoke::FOLDER as SMOKE_FOLDER;
 pub use sources::Sources;
 pub use travis::wanted_imports;
@@ -225,7 +225,6 @@ fn unbounded(
         (plan.skip, plan.jobs, plan.stages) = (None, Vec::new(), Vec::new());
     }
     if settings.smoke.is_some() {
-        // A person has asked for them.
         (lora.given, lora.smoke.wanted) = (true, Wanted::All);
     }
     if plan.skip.is_some() {
@@ -263,19 +262,8 @@ fn unbounded(
     if !plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
         smoke::add(&mut plan, &like, &commit, &repository, &lora, trigger);
     }
-    plan.problems.extend(untried(&plan, settings));
+    plan.problems.extend(smoke::untried(&plan, settings.smoke.as_ref()));
     plan
-}
-
-/// Returns the error of a requested config that gets no smoke job: nothing was tried, so the build must not pass.
-fn untried(plan: &Plan, settings: &Settings) -> Option<Problem> {
-    let path = settings.smoke.as_ref()?.config.as_deref()?;
-    if !plan.jobs.is_empty() || plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
-        return None;
-    }
-    let is_there = plan.problems.iter().any(|problem| problem.file.as_deref() == Some(path));
-    let why = if is_there { "see its problems" } else { "the commit has no training config of this path" };
-    Some(of_build(Severity::Error, Rule::Smoke, format!("{path} has no smoke job: {why}")))
 }
 
 /// Gives the problems of the `.travis.yml` the levels that its key `lora` sets. An error stays one: it decides the build.
