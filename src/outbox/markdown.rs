@@ -1,4 +1,5 @@
-//! Texts of repositories and people in Markdown. They are hostile: shown as written, they are neither markup nor a mention.
+//! Texts of repositories and people in Markdown. They are hostile, so they are shown as written: they are neither markup
+//! nor a mention.
 
 /// Maximum length of a text in a cell of a table, in characters.
 const MAX_CELL: usize = 500;

@@ -93,6 +93,7 @@ pub(super) async fn restart(tx: &mut PgConnection, build: &Known, who: &str) -> 
     })
 }
 
+/// Cancels the jobs of a build that have not ended.
 pub(super) async fn cancel(tx: &mut PgConnection, build: &Known, who: &str) -> Result<Done, NotYet> {
     let canceled =
         queue::cancel_build(tx, build.id, &format!("canceled by {who}")).await.context("canceling a build")?;
