@@ -40,11 +40,11 @@ pub(in crate::web) async fn loss(
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; sandbox"),
         (header::CACHE_CONTROL, "max-age=86400"),
     ];
-    Ok((headers, image(&Series { points, ..Series::default() })).into_response())
+    Ok((headers, draw(&Series { points, ..Series::default() })).into_response())
 }
 
 /// Draws a series as a whole SVG document. It is made of numbers and constants only.
-fn image(series: &Series) -> String {
+pub(super) fn draw(series: &Series) -> String {
     let axes = Axes::of(&series.points, LOSS);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"640\" height=\"240\" viewBox=\"0 0 640 240\">\n\
