@@ -205,12 +205,22 @@ async fn a_flood_of_commands_costs_no_requests() {
     .await
     .unwrap();
     let requests = it.app.github.pulls.requests().len();
-    let (_, outcome) = it.comment(ADA, "/approve").await;
+    it.app.github.pulls.person("eve", 3, "write");
+    let (_, outcome) = it.comment(("eve", 3), "/approve").await;
     assert!(outcome.contains("requests about acme/styles within an hour"), "{outcome}");
     assert_eq!(it.app.github.pulls.requests().len(), requests);
-    // An hour later they are forgotten.
-    sqlx::query("update command set at = at - interval '1 hour'").execute(&it.app.db).await.unwrap();
+    // An hour later they are forgotten. Who was heard before is heard at once.
     assert!(it.comment(ADA, "/approve").await.1.starts_with("Approved"));
+    sqlx::query("update command set at = at - interval '1 hour'").execute(&it.app.db).await.unwrap();
+    assert!(it.comment(("eve", 3), "/approve").await.1.ends_with("waits for an approval."));
+    // What GitHub contradicts counts, too.
+    let bobs = it.app.github.pulls.comment(REPO, NUMBER.into(), BOB.0, "/approve");
+    for number in 0..11 {
+        let forged = it.payload(("mallory", 5), bobs, "/approve");
+        let outcome = it.outcome_of("issue_comment", &forged).await;
+        assert_eq!(outcome.starts_with("ignored: 10 requests of mallory"), number >= 10, "{number}: {outcome}");
+    }
+    assert!(!it.outcome_of("issue_comment", &it.payload(BOB, bobs, "/approve")).await.contains("dealt with before"));
     it.app.stop().await;
 }
 

@@ -23,7 +23,8 @@ use crate::store::requests::commands::{self, Earlier};
 use crate::store::wishes::{self, Answer};
 use crate::store::{repos, wishes::Kind};
 
-/// Number of requests of a repository in an hour. More are ignored.
+/// Number of requests of a repository in an hour. Then only those of people count whose requests were allowed lately: so
+/// strangers do not use up what the others need.
 const MAX_OF_REPOSITORY: i64 = 60;
 /// Number of requests of a person in a repository in an hour. More are ignored.
 const MAX_OF_PERSON: i64 = 10;
@@ -95,18 +96,25 @@ impl Intake {
         let mut case = Case { delivery, repo, repository, by: &by, comment, pull_request, was_refused: false };
         case.was_refused = self.look_back(&case).await?.was_refused;
         self.address(repository).await.map_err(unconfirmed)?;
-        match what {
+        let obeyed = match what {
             Asked::Comment { id, pull_request, body } => self.obey_comment(&case, id, pull_request, &body).await,
             Asked::Train { pull_request } => self.obey_label(&case, pull_request).await,
             Asked::CheckRun { id, sha, command } => self.obey_check_run(&case, id, &sha, command).await,
             Asked::CheckSuite { id, sha } => self.obey_check_suite(&case, id, &sha).await,
+        };
+        if matches!(obeyed, Err(NotYet::Refused(_))) {
+            // It has cost requests, too. The comment that it names may be somebody else's, who has not been heard yet.
+            let command = commands::Command { comment: None, pull_request: None, ..case.command() };
+            let mut connection = self.db.acquire().await.context("recording a request")?;
+            commands::record(&mut connection, &command, true).await.context("recording a request")?;
         }
+        obeyed
     }
 
     /// Looks at earlier requests: a repetition, and one of too many, costs nothing more.
     async fn look_back(&self, case: &Case<'_>) -> Result<Earlier, NotYet> {
         let earlier = commands::earlier(&self.db, &case.command()).await.context("reading earlier requests")?;
-        let Earlier { of_repo, of_person, is_known, .. } = earlier;
+        let Earlier { of_repo, of_person, is_known, was_allowed, .. } = earlier;
         if is_known {
             return Err(NotYet::Never("the comment was dealt with before".to_owned()));
         }
@@ -114,7 +122,7 @@ impl Intake {
             let login = &case.by.login;
             return Err(NotYet::Never(format!("ignored: {of_person} requests of {login} within an hour")));
         }
-        if of_repo >= MAX_OF_REPOSITORY {
+        if of_repo >= MAX_OF_REPOSITORY && !was_allowed {
             let name = &case.repository.name;
             return Err(NotYet::Never(format!("ignored: {of_repo} requests about {name} within an hour")));
         }

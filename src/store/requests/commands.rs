@@ -34,6 +34,8 @@ pub struct Earlier {
     pub is_known: bool,
     /// True when the person was refused on this pull request.
     pub was_refused: bool,
+    /// True when the person had the right to another one lately.
+    pub was_allowed: bool,
 }
 
 /// Looks for commands before this one.
@@ -42,7 +44,8 @@ pub async fn earlier(db: &PgPool, command: &Command<'_>) -> sqlx::Result<Earlier
         "select count(*) filter (where at > now() - $5) as of_repo,
              count(*) filter (where at > now() - $5 and person_id = $2) as of_person,
              coalesce(bool_or(comment_id = $3), false) as is_known,
-             coalesce(bool_or(is_refused and person_id = $2 and pull_request = $4), false) as was_refused
+             coalesce(bool_or(is_refused and person_id = $2 and pull_request = $4), false) as was_refused,
+             coalesce(bool_or(not is_refused and person_id = $2), false) as was_allowed
          from command where repo_id = $1",
     )
     .bind(command.repo)
