@@ -80,5 +80,9 @@ async fn a_conversation_that_takes_no_comments_still_has_statuses() {
     let error: String =
         sqlx::query_scalar("select last_error from wish where kind = 'comment'").fetch_one(&it.app.db).await.unwrap();
     assert!(error.contains("pull_requests: write"), "{error}");
+    // Commands have no effect then: nobody could confirm them.
+    let (_, outcome) = it.comment(ADA, "/retry").await;
+    assert!(outcome.starts_with("refused: GitHub does not confirm the comment"), "{outcome}");
+    assert!(outcome.contains("pull_requests: write"), "{outcome}");
     it.app.stop().await;
 }
