@@ -6,6 +6,7 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::hmac;
 use aws_lc_rs::rsa::{
     KeySize, Pkcs1PrivateDecryptingKey, Pkcs1PublicEncryptingKey, PrivateDecryptingKey, PublicEncryptingKey,
 };
@@ -41,8 +42,11 @@ pub enum KeyError {
 }
 
 /// Seal on data in the database (AES-256 in GCM). The database does not have its key, so a copy or dump of it reveals
-/// nothing.
-pub struct Seal(RandomizedNonceKey);
+/// nothing. Another key, which follows from it, signs texts that come back to us.
+pub struct Seal {
+    data: RandomizedNonceKey,
+    texts: hmac::Key,
+}
 
 /// Makes a new key for a seal.
 ///
@@ -63,7 +67,19 @@ impl Seal {
     /// # Errors
     /// Fails when the key has another length.
     pub fn new(key: &[u8]) -> Result<Self, KeyError> {
-        RandomizedNonceKey::new(&AES_256_GCM, key).map(Self).map_err(|_| KeyError::NotAKey("sealing"))
+        let data = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| KeyError::NotAKey("sealing"))?;
+        let of_texts = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), b"trainyard: signed texts");
+        Ok(Self { data, texts: hmac::Key::new(hmac::HMAC_SHA256, of_texts.as_ref()) })
+    }
+
+    /// Signs a text, in hexadecimal.
+    pub fn sign(&self, text: &str) -> String {
+        hex::encode(hmac::sign(&self.texts, text.as_bytes()))
+    }
+
+    /// Returns true if [`Self::sign`] has made the signature of the text. The time that it takes reveals nothing.
+    pub fn has_signed(&self, text: &str, signature: &str) -> bool {
+        hex::decode(signature).is_ok_and(|tag| hmac::verify(&self.texts, text.as_bytes(), &tag).is_ok())
     }
 
     /// Seals bytes under the name `of`. They cannot be opened under another name.
@@ -72,7 +88,7 @@ impl Seal {
     /// Fails when the cryptographic library does.
     pub fn seal(&self, of: &str, clear: &[u8]) -> Result<Vec<u8>, KeyError> {
         let mut sealed = clear.to_vec();
-        let nonce = self.0.seal_in_place_append_tag(Aad::from(of), &mut sealed).map_err(|_| KeyError::NotMade)?;
+        let nonce = self.data.seal_in_place_append_tag(Aad::from(of), &mut sealed).map_err(|_| KeyError::NotMade)?;
         Ok([nonce.as_ref().as_slice(), &sealed].concat())
     }
 
@@ -84,7 +100,7 @@ impl Seal {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(KeyError::NotOurSeal)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| KeyError::NotOurSeal)?;
         let mut clear = Zeroizing::new(sealed.to_vec());
-        let length = self.0.open_in_place(nonce, Aad::from(of), &mut clear).map_err(|_| KeyError::NotOurSeal)?.len();
+        let length = self.data.open_in_place(nonce, Aad::from(of), &mut clear).map_err(|_| KeyError::NotOurSeal)?.len();
         clear.truncate(length);
         Ok(clear)
     }

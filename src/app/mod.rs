@@ -33,8 +33,8 @@ use crate::config::Config;
 use crate::github::Client;
 use crate::intake::Intake;
 use crate::janitor::{self, Archiver, Duties, Janitor};
-use crate::outbox::Outbox;
 use crate::outbox::pacing::Window;
+use crate::outbox::{ChartLinks, Outbox};
 use crate::planner::Planner;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::deliveries::DeliveryBatcher;
@@ -122,6 +122,7 @@ impl App {
         let seal = Arc::new(seal(&config.server.data_dir)?);
         let stored_app = StoredApp::new(db.clone(), Arc::clone(&seal));
         let keys = Keyring::new(db, &seal);
+        let charts = ChartLinks::new(Arc::clone(&seal));
         info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
         let state = web::State {
             db: pages.clone(),
@@ -138,6 +139,7 @@ impl App {
             travis: web::Travis::new(&config.travis),
             webhook_room: web::WebhookRoom::default(),
             limits: web::Limits::default(),
+            charts: charts.clone(),
             auth: config.auth.clone(),
             queue: config.queue,
             public_url: config.server.public_url.clone(),
@@ -150,7 +152,7 @@ impl App {
             tasks.spawn(endless(keep_app(stored_app, github.clone(), shutdown.clone())));
         }
         tasks.spawn(endless(web::serve(listener, web::router(state), web::Bounds::default(), shutdown.clone())));
-        let handles = Handles { planner, bells, keys, objects, github };
+        let handles = Handles { planner, bells, keys, charts, objects, github };
         tasks.spawn(run_steps(config, pools.clone(), handles, shutdown.clone()));
         // The database must outlive its clients.
         let stop_cluster = CancellationToken::new();
@@ -217,6 +219,7 @@ struct Handles {
     planner: Planner,
     bells: Bells,
     keys: Keyring,
+    charts: ChartLinks,
     objects: Objects,
     github: Client,
 }
@@ -225,7 +228,7 @@ struct Handles {
 async fn run_steps(
     config: Config,
     pools: Pools,
-    Handles { planner, bells, keys, objects, github }: Handles,
+    Handles { planner, bells, keys, charts, objects, github }: Handles,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let db = pools.steps;
@@ -268,7 +271,7 @@ async fn run_steps(
     tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));
     planner.warm_up();
     let windows = Window::of(config.github.statuses_per_minute, config.github.statuses_per_hour);
-    let outbox = Outbox::new(db.clone(), github.clone(), config.server.public_url, windows);
+    let outbox = Outbox::new(db.clone(), github.clone(), config.server.public_url, charts, windows);
     for _ in 0..POSTERS {
         tasks.spawn(endless(outbox_loop(outbox.clone(), bells.clone(), ended.clone(), at_last)));
     }
@@ -282,6 +285,7 @@ async fn run_steps(
         forks: config.forks,
         gpu: config.gpu,
         checks: config.github.checks,
+        comment: config.github.comment,
         chats: config.notifications.chat.clone(),
     };
     for _ in 0..INTAKES {

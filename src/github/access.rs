@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use super::request::Answer;
-use super::{Client, SendError};
+use super::{Client, GitHubConfig, SendError};
 use crate::domain::RepoName;
 use crate::git::Credentials;
 
@@ -29,13 +29,16 @@ pub enum Access {
     Statuses,
     /// Check runs of its commits.
     Checks,
+    /// Its pull requests, and the comments on them.
+    PullRequests,
 }
 
 impl Access {
-    /// Lists the kinds of access that the service needs, with or without check runs.
-    pub fn needed(checks: bool) -> impl Iterator<Item = Self> {
-        let all = [Self::Metadata, Self::Contents, Self::Statuses, Self::Checks];
-        all.into_iter().filter(move |access| checks || *access != Self::Checks)
+    /// Lists the kinds of access that the service needs with this configuration.
+    pub fn needed(config: &GitHubConfig) -> impl Iterator<Item = Self> {
+        let always = [Self::Metadata, Self::Contents, Self::Statuses];
+        let more = [(config.checks, Self::Checks), (config.comment, Self::PullRequests)];
+        always.into_iter().chain(more.into_iter().filter_map(|(is_needed, access)| is_needed.then_some(access)))
     }
 
     /// Returns the permission's name and level, as GitHub writes them.
@@ -45,6 +48,7 @@ impl Access {
             Self::Contents => ("contents", "read"),
             Self::Statuses => ("statuses", "write"),
             Self::Checks => ("checks", "write"),
+            Self::PullRequests => ("pull_requests", "write"),
         }
     }
 }

@@ -8,7 +8,7 @@ use url::Url;
 use super::access::{Access, Target};
 use super::request::date_of;
 use super::{Client, SendError, Sent};
-use crate::domain::{CommitState, Sha};
+use crate::domain::{BuildId, CommitState, Sha};
 
 /// Number of annotations that GitHub takes with one request.
 pub const ANNOTATIONS_AT_ONCE: usize = 50;
@@ -29,14 +29,25 @@ pub struct Annotation {
     pub message: String,
 }
 
+/// A button of a check run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Action {
+    /// At most 20 characters.
+    pub label: &'static str,
+    /// At most 40 characters.
+    pub description: &'static str,
+    /// Word that the event of the button has, at most 20 characters.
+    pub identifier: &'static str,
+}
+
 /// A check run as GitHub should show it.
 #[derive(Debug, Clone)]
 pub struct CheckRun<'a> {
     pub target: Target<'a>,
     pub sha: &'a Sha,
     pub name: &'a str,
-    /// Text by which we find the check run again.
-    pub external_id: &'a str,
+    /// The build that it shows, by which we find the check run again.
+    pub build: BuildId,
     pub state: CommitState,
     pub title: &'a str,
     /// Markdown, at most [`MAX_SUMMARY`] characters.
@@ -44,6 +55,18 @@ pub struct CheckRun<'a> {
     pub details_url: Url,
     /// All annotations, in an order that does not change.
     pub annotations: &'a [Annotation],
+    /// At most three buttons.
+    pub actions: &'a [Action],
+}
+
+/// A check run or a check suite, as GitHub has it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownCheck {
+    pub sha: Sha,
+    /// True when our App has made it.
+    pub is_ours: bool,
+    /// The build that a check run of ours shows.
+    pub build: Option<BuildId>,
 }
 
 /// A check run at GitHub, after a request.
@@ -69,9 +92,26 @@ struct Output {
     annotations_count: usize,
 }
 
+/// The origin of a check run or check suite.
+#[derive(Debug, Deserialize)]
+struct Made {
+    head_sha: Sha,
+    app: Option<Maker>,
+    external_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Maker {
+    id: u64,
+}
+
 #[derive(Deserialize)]
 struct List {
     check_runs: Vec<Known>,
+}
+
+fn external_id(build: BuildId) -> String {
+    format!("build {build}")
 }
 
 impl CheckRun<'_> {
@@ -80,8 +120,8 @@ impl CheckRun<'_> {
         let annotations = self.annotations.iter().skip(from).take(ANNOTATIONS_AT_ONCE).collect::<Vec<_>>();
         let output = json!({"title": self.title, "summary": self.summary, "annotations": annotations});
         let mut body = json!({
-            "name": self.name, "external_id": self.external_id, "details_url": self.details_url.as_str(),
-            "output": output,
+            "name": self.name, "external_id": external_id(self.build), "details_url": self.details_url.as_str(),
+            "output": output, "actions": self.actions,
         });
         match self.state {
             CommitState::Pending => body["status"] = json!("in_progress"),
@@ -133,7 +173,36 @@ impl Client {
         let (repo, sha) = (run.target.repo, run.sha);
         let path = format!("/repos/{repo}/commits/{sha}/check-runs?check_name={name}&filter=all&per_page=100");
         let (list, _) = self.ask_check::<List>(run, Method::GET, &path, None).await?;
-        Ok(list.check_runs.into_iter().find(|known| known.external_id.as_deref() == Some(run.external_id)))
+        let wanted = external_id(run.build);
+        Ok(list.check_runs.into_iter().find(|known| known.external_id.as_ref() == Some(&wanted)))
+    }
+
+    /// Asks for a check run; `None` if there is none.
+    ///
+    /// # Errors
+    /// Fails when GitHub did not answer, and when the App may not read check runs.
+    pub async fn check_run(&self, target: Target<'_>, id: i64) -> Result<Option<KnownCheck>, SendError> {
+        self.known_check(target, &format!("/repos/{}/check-runs/{id}", target.repo)).await
+    }
+
+    /// Asks for a check suite; `None` if there is none.
+    ///
+    /// # Errors
+    /// Fails when GitHub did not answer, and when the App may not read check runs.
+    pub async fn check_suite(&self, target: Target<'_>, id: i64) -> Result<Option<KnownCheck>, SendError> {
+        self.known_check(target, &format!("/repos/{}/check-suites/{id}", target.repo)).await
+    }
+
+    async fn known_check(&self, target: Target<'_>, path: &str) -> Result<Option<KnownCheck>, SendError> {
+        let answer = match self.ask_about::<()>(target, Access::Checks, Method::GET, path, None).await {
+            Ok(answer) => answer,
+            Err(SendError::Refused { status: 404, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Made { head_sha, app, external_id } = self.read(answer, MAX_ANSWER).await?;
+        let is_ours = app.is_some_and(|app| self.is_own_app(app.id));
+        let build = external_id.and_then(|text| Some(BuildId(text.strip_prefix("build ")?.parse().ok()?)));
+        Ok(Some(KnownCheck { sha: head_sha, is_ours, build: build.filter(|_| is_ours) }))
     }
 
     async fn ask_check<T: serde::de::DeserializeOwned>(

@@ -85,6 +85,7 @@ impl Forge {
             timeout,
             server: config.kind.as_str(),
             person: Holder::Forge(place),
+            account: Arc::default(),
             forges: Arc::new([]),
         };
         Ok(Self { config: config.clone(), client })

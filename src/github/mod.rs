@@ -1,4 +1,4 @@
-//! The interface to GitHub: its payloads, and our statuses. The only module that names octocrab.
+//! The interface to GitHub: its payloads, our statuses, and our comments. The only module that names octocrab.
 //!
 //! Gitea and Forgejo have the same requests as far as we need them. So one client speaks to all servers: it chooses the
 //! server by the owner of the repository (see [`ForgeConfig`]).
@@ -10,6 +10,7 @@ mod app;
 mod check_run;
 pub mod event;
 mod forge;
+mod pulls;
 mod repository;
 mod request;
 mod secrets;
@@ -19,8 +20,9 @@ mod token;
 
 pub use access::{Access, Holder, Target};
 pub use app::{AppFacts, AppKey, AppKeys, InstallationFacts, NewApp, NotAnAppKey, allows, manifest};
-pub use check_run::{Annotation, CheckRun, MAX_SUMMARY, Shown};
+pub use check_run::{Action, Annotation, CheckRun, KnownCheck, MAX_SUMMARY, Shown};
 pub use forge::{ForgeConfig, GITHUB};
+pub use pulls::{Comment, KnownPull, NewComment, Reaction, Written};
 pub use repository::KnownRepository;
 pub use secrets::{Scope, WebhookSecrets};
 pub use status::{CommitStatus, Sent};
@@ -34,6 +36,7 @@ use anyhow::Context as _;
 use octocrab::Octocrab;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 use url::{Origin, Url};
 
 use self::app::Installations;
@@ -61,6 +64,8 @@ pub struct GitHubConfig {
     pub timeout: Duration,
     /// True if builds of repositories with the App have check runs.
     pub checks: bool,
+    /// True if pull requests have a comment with the state of their builds.
+    pub comment: bool,
     /// Largest number of statuses that are set in a minute; 0 for any number.
     pub statuses_per_minute: u32,
     /// Largest number of statuses that are set in an hour; 0 for any number.
@@ -78,6 +83,7 @@ impl Default for GitHubConfig {
             webhook_secrets: BTreeMap::new(),
             timeout: Duration::from_secs(10),
             checks: false,
+            comment: false,
             // GitHub's documented limits are 80 and 500 for all that a token creates.
             statuses_per_minute: 60,
             statuses_per_hour: 450,
@@ -105,6 +111,8 @@ pub struct Client {
     /// The personal token.
     token: Option<SecretString>,
     installations: Arc<Installations>,
+    /// GitHub's number of the personal token's account, once it was asked.
+    account: Arc<OnceCell<i64>>,
     api_url: Url,
     clone_origin: Origin,
     timeout: Duration,
@@ -166,6 +174,7 @@ impl Client {
             octocrab: octocrab(&config.api_url, config.timeout).context("github.api_url cannot be used")?,
             token: config.token.clone().filter(|token| !token.expose_secret().is_empty()),
             installations: Arc::new(Installations::new(config.app_keys()?)),
+            account: Arc::default(),
             api_url: config.api_url.clone(),
             clone_origin: config.clone_origin(),
             timeout: config.timeout,

@@ -5,23 +5,47 @@ use std::collections::BTreeSet;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::{Intake, imports, unbuilt};
-use crate::domain::{RequestConfig, Sha, Trigger, TriggerKind};
+use super::{Asked, Intake, imports, unbuilt};
+use crate::domain::{Problem, Sha, Trigger, TriggerKind, bounded, pg_text, tokens};
 use crate::git::Remote;
 use crate::github::GITHUB;
+use crate::github::event::Repository;
 use crate::plan::{self, Plan};
 use crate::planner::{Answer, PlanError, Request};
 use crate::travis::import::Imports;
 
+/// Maximum length of a line of a file that is shown with its problem, in bytes.
+const MAX_LINE: usize = 200;
+
+/// A commit that was looked at.
+pub(super) struct Looked {
+    /// The commit that is built.
+    pub(super) built_sha: Sha,
+    pub(super) plan: Plan,
+    /// The line of each problem, as far as its file was read.
+    pub(super) lines: Vec<Option<String>>,
+}
+
+impl Looked {
+    /// Returns a commit that could not be looked at.
+    pub(super) fn without(sha: &Sha, plan: Plan) -> Self {
+        Self { built_sha: sha.clone(), plan, lines: Vec::new() }
+    }
+}
+
+/// Returns a line of a file; `None` for one with a secret, which must not be repeated.
+fn line_of(text: &[u8], number: u32) -> Option<String> {
+    let line = text.split(|byte| *byte == b'\n').nth(usize::try_from(number).ok()?.checked_sub(1)?)?;
+    let line = String::from_utf8_lossy(line);
+    let is_secret = !tokens(&line).is_empty();
+    let line = bounded(pg_text(line.trim_end()), MAX_LINE);
+    (!line.trim().is_empty() && !is_secret).then_some(line)
+}
+
 impl Intake {
     /// Fetches and plans the commit that is to be built. Fills in the facts that a pull request's payload lacks.
-    pub(super) async fn look(
-        &self,
-        remote: &Remote<'_>,
-        default_branch: &str,
-        trigger: &mut Trigger,
-        requested: Vec<RequestConfig>,
-    ) -> anyhow::Result<(Sha, Plan)> {
+    pub(super) async fn look(&self, remote: &Remote<'_>, asked: &mut Asked) -> anyhow::Result<Looked> {
+        let Asked { repository: Repository { default_branch, .. }, trigger, configs, smoke } = asked;
         let built = match trigger.pull_request.clone() {
             None => {
                 self.pushed_commit(remote, trigger).await?;
@@ -53,7 +77,7 @@ impl Intake {
             None
         });
         let paths: Vec<&str> = tree.iter().map(|file| file.path.as_str()).collect();
-        let settings = plan::Settings { requested, ..plan::Settings::default() };
+        let settings = plan::Settings { requested: configs.clone(), smoke: smoke.clone(), ..plan::Settings::default() };
         let request = Request {
             trigger,
             settings: &settings,
@@ -63,7 +87,11 @@ impl Intake {
             imports: Imports::new(),
         };
         let plan = self.plan(&imports::Commit { remote, trigger, tree: &tree }, request).await?;
-        Ok((built, plan))
+        let line = |problem: &Problem| {
+            let file = sources.iter().find(|file| Some(&file.path) == problem.file.as_ref())?;
+            line_of(&file.text, problem.line?)
+        };
+        Ok(Looked { lines: plan.problems.iter().map(line).collect(), built_sha: built, plan })
     }
 
     /// Plans a commit with all files that it imports.
@@ -109,5 +137,20 @@ impl Intake {
             Some(from) => Ok(Some(self.mirrors.changed(remote.repo, &from, built).await?)),
             None => Ok(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_shown_as_it_is_unless_it_has_a_secret() {
+        let text = b"a: 1\r\n  b: \xff2\0\n\nkey: ghp_A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1A1\nlast";
+        assert_eq!(line_of(text, 1).as_deref(), Some("a: 1"));
+        assert_eq!(line_of(text, 2).as_deref(), Some("  b: \u{fffd}2\u{fffd}"));
+        assert_eq!([0, 3, 4, 6, u32::MAX].map(|number| line_of(text, number)), [const { None }; 5]);
+        assert_eq!(line_of(text, 5).as_deref(), Some("last"));
+        assert_eq!(line_of("\u{e9}".repeat(500).as_bytes(), 1).map(|line| line.len() <= MAX_LINE + 4), Some(true));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing is written before that transaction, so a crash at any point only means that the step is repeated.
 
+mod commands;
 mod forks;
 mod heads;
 mod imports;
@@ -17,11 +18,12 @@ use tracing::{error, info, warn};
 
 pub use self::forks::{ForkPolicy, ForksConfig};
 pub use self::heads::CHECK_INTERVAL;
+use self::look::Looked;
 use self::proof::Unproven;
 use self::tries::{FETCH_TRIES, LAST_TRY, MAX_TRIES, NotYet};
 pub use self::tries::{HOLD, LONGEST_WAIT};
 use crate::chat::{self, ChatConfig};
-use crate::domain::{BuildState, RequestConfig, Sha, Trigger};
+use crate::domain::{BuildState, RequestConfig, SmokeRequest, Trigger};
 use crate::git::{Mirrors, Permanent, Remote, is_unauthorized};
 use crate::github::Client;
 use crate::github::event::Repository;
@@ -54,6 +56,8 @@ pub struct Intake {
     pub gpu: gpu::GpuConfig,
     /// True if builds have check runs.
     pub checks: bool,
+    /// True if pull requests have a comment with the state of their builds.
+    pub comment: bool,
     /// Chats that may be told of builds.
     pub chats: Vec<ChatConfig>,
 }
@@ -64,36 +68,38 @@ struct Asked {
     trigger: Trigger,
     /// Configurations of a request.
     configs: Vec<RequestConfig>,
+    /// Asks for smoke jobs alone.
+    smoke: Option<SmokeRequest>,
 }
 
 impl Asked {
     fn of(repository: Repository, trigger: Trigger) -> Self {
-        Self { repository, trigger, configs: Vec::new() }
+        Self { repository, trigger, configs: Vec::new(), smoke: None }
     }
 }
 
 impl Intake {
-    async fn build(&self, delivery: &Delivery, asked: Asked) -> Result<(), NotYet> {
-        let Asked { repository, mut trigger, configs } = asked;
+    async fn build(&self, delivery: &Delivery, mut asked: Asked) -> Result<(), NotYet> {
         if let Some(original) = &delivery.replay_of {
             return Err(NotYet::Refused(format!("it repeats the body of the delivery {original}")));
         }
-        if self.forks.policy(&trigger, repository.private) == ForkPolicy::Never {
+        if self.forks.policy(&asked.trigger, asked.repository.private) == ForkPolicy::Never {
             return Err(NotYet::Never("pull requests from forks are not built (`forks` in config.toml)".to_owned()));
         }
         let looked = async {
-            let url = self.address(&repository).await?;
-            let credentials = self.credentials(&repository.name).await?;
-            let remote = Remote { repo: &repository.name, url: &url, credentials: credentials.as_ref() };
-            let looked = self.look(&remote, &repository.default_branch, &mut trigger, configs).await;
+            let name = asked.repository.name.clone();
+            let url = self.address(&asked.repository).await?;
+            let credentials = self.credentials(&name).await?;
+            let remote = Remote { repo: &name, url: &url, credentials: credentials.as_ref() };
+            let looked = self.look(&remote, &mut asked).await;
             if let (Err(error), Some(credentials)) = (&looked, &credentials)
                 && is_unauthorized(error)
             {
-                self.github.git_credentials_refused(&repository.name, credentials).await;
+                self.github.git_credentials_refused(&name, credentials).await;
             }
             looked
         };
-        let (built_sha, mut plan) = match looked.await {
+        let mut looked = match looked.await {
             Ok(looked) => looked,
             Err(error) => match error.downcast_ref() {
                 Some(Unproven::Contradicted(_)) => return Err(NotYet::Refused(error.to_string())),
@@ -104,26 +110,26 @@ impl Intake {
                 Some(Unproven::Unanswered(..)) => return Err(error.into()),
                 Some(Unproven::Unconfirmed(_)) => return Err(NotYet::Refused(error.to_string())),
                 Some(Unproven::Hidden(_)) => return Err(NotYet::GivenUp(error.to_string())),
-                None => (trigger.sha.clone(), unbuilt::not_prepared(&error)),
+                None => Looked::without(&asked.trigger.sha, unbuilt::not_prepared(&error)),
             },
         };
-        if trigger.sender.as_deref() == Some(FOUND) && plan.skip.is_none() {
-            plan.problems.push(unbuilt::found());
+        if asked.trigger.sender.as_deref() == Some(FOUND) && looked.plan.skip.is_none() {
+            looked.plan.problems.push(unbuilt::found());
         }
-        self.insert(delivery, &repository, &trigger, &built_sha, plan, None).await?;
+        self.insert(delivery, &asked, looked, None).await?;
         Ok(())
     }
 
     /// Ends a delivery that was tried too often, with an errored build if one can be inserted.
-    async fn give_up(&self, delivery: &Delivery, repository: &Repository, trigger: &Trigger) -> Result<(), NotYet> {
+    async fn give_up(&self, delivery: &Delivery, asked: &Asked) -> Result<(), NotYet> {
         let cause = delivery.last_error.as_deref().unwrap_or("the reason is not known");
         let reason = format!("{MAX_TRIES} tries to work on this delivery failed, the last one because: {cause}");
         error!(delivery = %delivery.id, "delivery {} is given up: {reason}", delivery.id);
         let inserted = async {
             // A build of a repository that GitHub does not confirm would store that repository.
-            self.address(repository).await?;
-            let plan = unbuilt::given_up(&reason);
-            self.insert(delivery, repository, trigger, &trigger.sha, plan, Some(&reason)).await
+            self.address(&asked.repository).await?;
+            let looked = Looked::without(&asked.trigger.sha, unbuilt::given_up(&reason));
+            self.insert(delivery, asked, looked, Some(&reason)).await
         };
         inserted.await.map_err(|error| {
             warn!(delivery = %delivery.id, "delivery {} gets no build: {error:#}", delivery.id);
@@ -139,13 +145,12 @@ impl Intake {
     async fn insert(
         &self,
         delivery: &Delivery,
-        repository: &Repository,
-        trigger: &Trigger,
-        built_sha: &Sha,
-        plan: Plan,
+        asked: &Asked,
+        Looked { built_sha, plan, lines }: Looked,
         failure: Option<&str>,
     ) -> anyhow::Result<()> {
-        let delivery = &delivery.id;
+        let Asked { repository, trigger, smoke, .. } = asked;
+        let (delivery, is_smoke) = (&delivery.id, smoke.is_some());
         let mut tx = self.db.begin().await?;
         let outcome = match &plan.skip {
             Some(reason) => format!("no build: {reason}"),
@@ -169,20 +174,24 @@ impl Intake {
                     delivery: Some(delivery),
                     repo,
                     trigger,
-                    built_sha,
+                    built_sha: &built_sha,
                     jobs: &jobs,
                     problems: &plan.problems,
+                    lines: &lines,
                     decided: decided(&plan),
                     fast_finish: plan.fast_finish,
                     webhooks: plan.webhooks.as_ref(),
                     chats: &chat::listening(&self.chats, &trigger.repo, trigger.branch.as_deref()),
-                    linted: plan.linted > 0,
+                    // The build of all jobs has linted the commit, and in full.
+                    linted: plan.linted > 0 && !is_smoke,
                     needs_approval: self.forks.policy(trigger, repository.private) == ForkPolicy::Approve,
-                    cancels: Some(self.cancels),
+                    is_smoke,
+                    cancels: (!is_smoke).then_some(self.cancels),
                 };
                 let created = builds::create(&mut tx, &new).await?;
-                if self.checks {
-                    builds::show_check_run(&mut tx, created.id).await?;
+                let has_comment = self.comment && trigger.pull_request.is_some();
+                if self.checks || has_comment {
+                    builds::show(&mut tx, created.id, self.checks, has_comment).await?;
                 }
                 format!("{}#{}", trigger.repo, created.number)
             }

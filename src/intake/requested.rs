@@ -16,7 +16,8 @@ impl Intake {
             serde_json::from_slice(&delivery.body).map_err(|error| NotYet::Never(format!("no request: {error}")))?;
         let facts = repos::facts(&self.db, request.repo).await.context("reading the repository")?;
         let facts = facts.ok_or_else(|| NotYet::Never("the repository was deleted".to_owned()))?;
-        let BuildRequest { kind, branch, sha, before, message, requested_by, configs, .. } = request;
+        let BuildRequest { kind, branch, sha, before, message, requested_by, configs, pull_request, smoke, .. } =
+            request;
         let sha = match sha {
             Some(sha) => sha,
             None => {
@@ -28,10 +29,10 @@ impl Intake {
             }
         };
         let push = Trigger::push(facts.name.clone(), &branch, sha);
-        let mut trigger = Trigger { kind, before, message, sender: Some(requested_by), ..push };
+        let mut trigger = Trigger { kind, before, message, sender: Some(requested_by), pull_request, ..push };
         if kind == TriggerKind::Tag {
             trigger.tag = trigger.branch.take();
         }
-        Ok(Asked { repository: stored(facts), trigger: trigger.storable(), configs })
+        Ok(Asked { repository: stored(facts), trigger: trigger.storable(), configs, smoke })
     }
 }

@@ -98,6 +98,12 @@ impl Intake {
                 Ok(Event::Installations(words)) if delivery.source == Source::Gitea => {
                     return Err(NotYet::Never(words));
                 }
+                Ok(Event::Ask(repository, _))
+                    if delivery.source == Source::Gitea || self.github.forge_of(&repository.name) != GITHUB =>
+                {
+                    return Err(NotYet::Never("commands and buttons are for repositories on GitHub".to_owned()));
+                }
+                Ok(Event::Ask(repository, ask)) => return self.obey(delivery, &repository, *ask).await,
                 Ok(Event::Installations(words)) => return self.installations_changed(&words).await,
                 Ok(Event::Ignored(reason)) => return Err(NotYet::Never(reason)),
                 Err(error) => return Err(NotYet::Never(format!("{error:#}"))),
@@ -110,7 +116,7 @@ impl Intake {
             })?,
         };
         if delivery.tries > MAX_TRIES {
-            return self.give_up(delivery, &asked.repository, &asked.trigger).await;
+            return self.give_up(delivery, &asked).await;
         }
         self.build(delivery, asked).await
     }

@@ -1,9 +1,14 @@
-//! The outbox: it makes GitHub, or the server that has the repository, show the wished statuses, and never an older one.
+//! The outbox: it makes GitHub, or the server that has the repository, show the wished statuses, check runs and comments,
+//! and never an older one.
 
-mod check_summary;
+mod chart_links;
+mod markdown;
 mod paces;
 pub mod pacing;
+mod posts;
+mod summary;
 
+pub use self::chart_links::ChartLinks;
 pub use self::pacing::LONGEST_PAUSE;
 
 use std::fmt::Display;
@@ -20,10 +25,11 @@ use url::Url;
 
 use self::paces::{Paces, github_token};
 use self::pacing::{Answer, Consequence, Request, Window};
+use self::posts::Posted;
 use crate::domain::RepoName;
-use crate::github::{self, Access, CheckRun, Client, CommitStatus, Holder, SendError, Sent, Target};
-use crate::store::wishes::{self, Failure, Wish};
-use crate::store::{alerts, checks, problems};
+use crate::github::{self, Access, Client, Holder, SendError, Sent, Target};
+use crate::store::alerts;
+use crate::store::wishes::{self, Failure, Kind, Wish};
 
 /// Difference to GitHub's clock from which its tokens and its log times stop making sense.
 const CLOCK_SKEW_SECONDS: i64 = 60;
@@ -41,6 +47,7 @@ pub struct Outbox {
     db: PgPool,
     github: Client,
     public_url: Url,
+    charts: ChartLinks,
     windows: Vec<Window>,
     // GitHub's limits apply to every request of ours, so all steps share the paces. They are read from Postgres first.
     paces: Arc<OnceCell<Mutex<Paces>>>,
@@ -50,8 +57,8 @@ pub struct Outbox {
 
 impl Outbox {
     /// Returns an outbox whose statuses link to pages under `public_url`, and that keeps within these windows.
-    pub fn new(db: PgPool, github: Client, public_url: Url, windows: Vec<Window>) -> Self {
-        Self { db, github, public_url, windows, paces: Arc::default(), known_changes: Arc::default() }
+    pub fn new(db: PgPool, github: Client, public_url: Url, charts: ChartLinks, windows: Vec<Window>) -> Self {
+        Self { db, github, public_url, charts, windows, paces: Arc::default(), known_changes: Arc::default() }
     }
 
     /// Sends the most urgent due wish once. Returns false if none is due. GitHub's refusal is not an error of this step:
@@ -72,8 +79,14 @@ impl Outbox {
             return Ok(false);
         };
         let holder = self.holder(&wish).await;
-        if wish.is_check && matches!(holder, Ok(Holder::Person | Holder::Forge(_))) {
-            // A person's token may not write check runs, and only GitHub has them. The status says the same.
+        let content = self.content(&wish).await?;
+        // Only GitHub has check runs, and a person's token may not write them. The status says the same.
+        let is_idle = match holder {
+            Ok(Holder::Person) => wish.kind == Kind::CheckRun,
+            Ok(Holder::Forge(_)) => wish.kind != Kind::Status,
+            _ => false,
+        };
+        if is_idle || content.is_shown(&wish) {
             wishes::sent(&self.db, &wish).await?;
             hold.commit().await?;
             return Ok(true);
@@ -85,11 +98,11 @@ impl Outbox {
                     // Its token has no room, or another step began since the choice. The next step chooses again.
                     return Ok(true);
                 }
-                (Some(holder), self.post(&wish).await?)
+                (Some(holder), self.post(&wish, &content).await?)
             }
             Err(error) => (None, Err(error)),
         };
-        let answer = result.as_ref().map_or_else(|error| answer_of(error, wish.is_check), |_| Answer::Accepted);
+        let answer = result.as_ref().map_or_else(|error| answer_of(error, wish.kind), |_| Answer::Accepted);
         let request = Request { repo: wish.repo_id, tries: wish.tries.unsigned_abs(), begun };
         let consequence = match holder {
             Some(holder) => self.paces().await?.record(holder, request, answer, Instant::now()),
@@ -126,7 +139,11 @@ impl Outbox {
     /// Returns the owner of the rate limit that a wish counts towards.
     async fn holder(&self, wish: &Wish) -> Result<Holder, SendError> {
         let repo = repo_of(wish)?;
-        let access = if wish.is_check { Access::Checks } else { Access::Statuses };
+        let access = match wish.kind {
+            Kind::Status => Access::Statuses,
+            Kind::CheckRun => Access::Checks,
+            Kind::Comment | Kind::Reply | Kind::Reaction => Access::PullRequests,
+        };
         self.github.holder(Target { repo: &repo, number: Some(wish.github_id) }, access).await
     }
 
@@ -154,61 +171,6 @@ impl Outbox {
             alerts::set(&self.db, PACE, Some(&message)).await?;
         }
         Ok(())
-    }
-
-    async fn post(&self, wish: &Wish) -> anyhow::Result<Result<Posted, SendError>> {
-        if wish.is_check {
-            return self.post_check(wish).await;
-        }
-        let sent = self.post_status(wish).await;
-        Ok(sent.map(|sent| Posted { sent, is_complete: true }))
-    }
-
-    /// Sends a check run, with at most as many annotations as GitHub takes at once.
-    async fn post_check(&self, wish: &Wish) -> anyhow::Result<Result<Posted, SendError>> {
-        let (problems, build) = {
-            let mut connection = self.db.acquire().await?;
-            (problems::of(&mut connection, wish.build_id).await?, checks::of(&mut connection, wish.build_id).await?)
-        };
-        let (annotations, summary) = (check_summary::annotations(&problems), check_summary::summary(&build, &problems));
-        let put = async {
-            let repo = repo_of(wish)?;
-            let run = CheckRun {
-                target: Target { repo: &repo, number: Some(wish.github_id) },
-                sha: &wish.sha,
-                name: &wish.context,
-                external_id: &format!("build {}", wish.build_id.0),
-                state: wish.state,
-                title: &wish.description,
-                summary: &summary,
-                details_url: self.public_url.join(&wish.target_path).map_err(|why| unsendable(&why))?,
-                annotations: &annotations,
-            };
-            self.github.put_check_run(&run, wish.check_run).await
-        };
-        let shown = match put.await {
-            Ok(shown) => shown,
-            Err(error) => return Ok(Err(error)),
-        };
-        if wish.check_run != Some(shown.id) {
-            wishes::set_check_run(&self.db, wish, shown.id).await?;
-        }
-        Ok(Ok(Posted { sent: shown.sent, is_complete: shown.is_complete }))
-    }
-
-    async fn post_status(&self, wish: &Wish) -> Result<Sent, SendError> {
-        let repo = repo_of(wish)?;
-        let target_url = self.public_url.join(&wish.target_path).map_err(|why| unsendable(&why))?;
-        let status = CommitStatus {
-            repo: &repo,
-            number: wish.github_id,
-            sha: &wish.sha,
-            state: wish.state,
-            context: &wish.context,
-            description: &wish.description,
-            target_url,
-        };
-        self.github.post_status(&status).await
     }
 
     async fn record_sent(&self, wish: &Wish, sent: Sent, due_again: bool) -> anyhow::Result<()> {
@@ -299,22 +261,21 @@ impl Outbox {
     }
 }
 
-/// A wish that GitHub has accepted.
-struct Posted {
-    sent: Sent,
-    /// False when more requests have to follow for the same version of the wish.
-    is_complete: bool,
-}
-
 /// Returns the part of an error that matters for the pace.
-fn answer_of(error: &SendError, is_check: bool) -> Answer {
+fn answer_of(error: &SendError, kind: Kind) -> Answer {
     match error {
-        // The statuses of the repository are not refused with its check runs.
-        SendError::NoAccess(_) | SendError::Refused { status: 403 | 404, .. } if is_check => Answer::Full,
+        SendError::Refused { status: 401, .. } => Answer::TokenRefused,
+        // The statuses of the repository are not refused with its check runs and comments.
+        SendError::NoAccess(_) | SendError::Refused { status: 403 | 404, .. } if kind == Kind::CheckRun => Answer::Full,
+        // As of a conversation that was locked, or a comment that was deleted.
+        SendError::NoAccess(_) | SendError::Refused { .. }
+            if matches!(kind, Kind::Comment | Kind::Reply | Kind::Reaction) =>
+        {
+            Answer::Full
+        }
         SendError::RateLimited { wait, .. } => Answer::RateLimited(*wait),
         SendError::Broken(_) => Answer::Broken,
         SendError::Full { .. } => Answer::Full,
-        SendError::Refused { status: 401, .. } => Answer::TokenRefused,
         // Not found, gone, blocked for legal reasons, or read only since it was archived: GitHub checks these before it
         // looks at the status.
         SendError::NoAccess(_) | SendError::Refused { status: 403 | 404 | 410 | 451, .. } => Answer::RepositoryRefused,
@@ -338,7 +299,7 @@ fn subject(wish: &Wish) -> String {
 fn advice(error: &SendError) -> &'static str {
     match error {
         SendError::Refused { status: 401 | 403 | 404, .. } => {
-            "; check that github.token, or the GitHub App, is valid and may write commit statuses of this repository"
+            "; check that github.token, or the GitHub App, is valid and may write this of the repository"
         }
         _ => "",
     }

@@ -27,6 +27,8 @@ pub struct NewBuild<'a> {
     pub jobs: &'a [NewJob],
     /// Problems that the plan and the lint found.
     pub problems: &'a [Problem],
+    /// The lines of these problems, as far as they are known.
+    pub lines: &'a [Option<String>],
     /// Final state of a build that has nothing to run.
     pub decided: Option<BuildState>,
     /// True when the build does not wait for jobs that are allowed to fail.
@@ -39,6 +41,8 @@ pub struct NewBuild<'a> {
     pub linted: bool,
     /// True when a person must approve the build before its jobs run.
     pub needs_approval: bool,
+    /// True for a build of smoke jobs alone, which a person has asked for.
+    pub is_smoke: bool,
     /// Older builds of the same branch or pull request that the build cancels; `None` for none.
     pub cancels: Option<Cancels>,
 }
@@ -66,9 +70,10 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
         "insert into build (repo_id, number, delivery_id, kind, branch, tag, sha, built_sha, before_sha, message, author,
              sender, compare_url, pull_request, pull_request_title, head_branch, head_repo, draft,
              from_fork, state, started_at, finished_at, fast_finish, needs_approval, travis_number, travis_url,
-             webhooks, chats)
+             webhooks, chats, is_smoke)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-             $19, $20, case when $21 then now() end, case when $21 then now() end, $22, $23, $24, $25, $26, $27)
+             $19, $20, case when $21 then now() end, case when $21 then now() end, $22, $23, $24, $25, $26, $27,
+             $28)
          returning id",
     )
     .bind(new.repo)
@@ -98,9 +103,10 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     .bind(trigger.travis.as_ref().and_then(|build| build.url.as_deref()))
     .bind(new.webhooks.filter(|_| !is_fork).map(Json))
     .bind(if is_fork { &[] } else { new.chats })
+    .bind(new.is_smoke)
     .fetch_one(&mut *tx)
     .await?;
-    problems::insert(tx, id, new.problems).await?;
+    problems::insert(tx, id, new.problems, new.lines).await?;
     let origin = Origin { build: id, repo: new.repo, priority: trigger.priority(&default_branch) };
     if new.decided.is_none() {
         queue::insert(tx, origin, new.jobs, needs_approval).await?;
@@ -149,9 +155,14 @@ pub async fn built(tx: &mut PgConnection, repo: RepoId, trigger: &Trigger) -> sq
     .await
 }
 
-/// Lets a new build have a check run besides its status.
-pub async fn show_check_run(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
-    sqlx::query("update build set has_check_run = true where id = $1").bind(build).execute(&mut *tx).await?;
+/// Lets a new build have a check run besides its status, or a part in our comment on its pull request.
+pub async fn show(tx: &mut PgConnection, build: BuildId, check_run: bool, comment: bool) -> sqlx::Result<()> {
+    sqlx::query("update build set has_check_run = $2, has_comment = $3 where id = $1")
+        .bind(build)
+        .bind(check_run)
+        .bind(comment)
+        .execute(&mut *tx)
+        .await?;
     rollup::wish_status(tx, build).await
 }
 

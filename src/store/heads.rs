@@ -105,5 +105,7 @@ fn request(repo: RepoId, head: &Changed) -> BuildRequest {
         message: None,
         requested_by: FOUND.to_owned(),
         configs: Vec::new(),
+        pull_request: None,
+        smoke: None,
     }
 }

@@ -16,6 +16,7 @@ pub mod notifications;
 pub mod output;
 pub mod postgres;
 pub mod problems;
+pub mod pulls;
 pub mod queue;
 pub mod removal;
 pub mod repos;

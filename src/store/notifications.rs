@@ -122,7 +122,7 @@ pub async fn wait(db: &PgPool, id: i64, delay: Duration, why: &str) -> sqlx::Res
 /// Returns the description of a build's status at its commit, if it has one.
 pub async fn status(db: &PgPool, build: BuildId) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar(
-        "select description from wish where build_id = $1 and not is_check and context not like '%/lint'
+        "select description from wish where build_id = $1 and kind = 'status' and context not like '%/lint'
          order by context limit 1",
     )
     .bind(build)

@@ -91,6 +91,11 @@ pub async fn is_known(db: &PgPool, forge: &str, github_id: i64, name: &RepoName)
     .await
 }
 
+/// Finds the repository with this number at GitHub.
+pub async fn numbered(db: &PgPool, github_id: i64) -> sqlx::Result<Option<RepoId>> {
+    sqlx::query_scalar("select id from repo where github_id = $1").bind(github_id).fetch_optional(db).await
+}
+
 /// Finds the repository with this name, in any letter case.
 pub async fn find(db: &PgPool, name: &RepoName) -> sqlx::Result<Option<RepoId>> {
     sqlx::query_scalar("select id from repo where lower(owner) = lower($1) and lower(name) = lower($2)")

@@ -42,6 +42,7 @@ use tracing::{Span, debug, debug_span};
 use url::Url;
 
 use crate::github::ForgeConfig;
+use crate::outbox::ChartLinks;
 use crate::storage::{Logs, Objects};
 use crate::store::deliveries::DeliveryBatcher;
 use crate::store::queue::QueueConfig;
@@ -88,6 +89,8 @@ pub struct State {
     pub webhook_room: WebhookRoom,
     /// Bounds on pages and streams.
     pub limits: Limits,
+    /// Signer of the addresses of charts.
+    pub charts: ChartLinks,
     /// Tokens that allow changes.
     pub auth: AuthConfig,
     /// Limits of the queue, for its order.
@@ -130,9 +133,14 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/jobs/{id}/log/stream", get(log_stream::live))
         .route("/api/v1/jobs/{id}/artifacts/{*path}", get(artifacts::download))
         .route_layer(from_fn_with_state(state.limits.clone(), limits::stream));
+    // The address of a chart is signed, so it needs no other permission.
+    let charts = Router::new()
+        .route("/charts/{job}/{attempt}/{until}/{signature}", get(chart::image::loss))
+        .route_layer(from_fn_with_state(state.limits.clone(), limits::page));
     Router::new()
         .merge(pages)
         .merge(streams)
+        .merge(charts)
         .route("/webhooks/github", post(webhook::of_all))
         .route("/webhooks/github/{owner}", post(webhook::of_owner))
         .route("/webhooks/github/{owner}/{repo}", post(webhook::of_repo))

@@ -230,6 +230,8 @@ async fn a_fork_stays_a_fork_when_the_repository_takes_its_name() {
             fast_finish: false,
             linted: false,
             needs_approval: false,
+            is_smoke: false,
+            lines: &[],
             cancels: None,
         };
         let build = builds::create(&mut connection, &new).await.unwrap();

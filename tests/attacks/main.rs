@@ -7,6 +7,7 @@
 //! | `pace` | 7, 8 | H3 | floods of wishes, which use up what others need |
 //! | `queue` | 1 | H4 | the author of a pull request, who wants every slot |
 //! | `forks` | 1, 4 | H4 | the author of a pull request from a fork, whose code nobody has approved |
+//! | `commands` | 1, 2 | H4 | people who may not push, and webhooks that speak in the name of those who may |
 //! | `deliveries` | 1, 2 | H6, M2 | the owner of a webhook's secret, and strangers |
 //! | `travis` | 1, 2 | issue 16 | strangers with a build on Travis, or a webhook of it that they saw |
 //! | `pages` | 7, 10 | M3, M4 | readers of pages, in floods |
@@ -24,6 +25,7 @@ mod support;
 
 mod app;
 mod caches;
+mod commands;
 mod credentials;
 mod deliveries;
 mod forks;

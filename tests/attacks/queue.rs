@@ -86,6 +86,8 @@ async fn build_of(db: &PgPool, repo: RepoId, by: By, count: usize, requirements:
         fast_finish: false,
         linted: false,
         needs_approval: false,
+        is_smoke: false,
+        lines: &[],
         cancels: Some(Cancels::Queued),
     };
     let mut tx = db.begin().await.unwrap();

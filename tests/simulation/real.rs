@@ -121,6 +121,8 @@ async fn insert(db: &PgPool, push: &Push, build: usize) {
         fast_finish: push.fast_finish,
         linted: false,
         needs_approval: false,
+        is_smoke: false,
+        lines: &[],
         cancels: Some(Cancels::Queued),
     };
     let mut tx = db.begin().await.unwrap();

@@ -17,6 +17,7 @@ pub mod hostile;
 pub mod mount;
 pub mod payload;
 pub mod post;
+pub mod proposal;
 pub mod recorder;
 pub mod s3;
 pub mod service;

@@ -57,6 +57,37 @@ pub fn pull_request(github: &GitHub, repo: &Repo, number: u32, base: &str, head:
     })
 }
 
+/// Returns the payload for a comment of a person on a pull request.
+pub fn comment(github: &GitHub, repo: &Repo, number: u32, (login, person): (&str, i64), id: i64, body: &str) -> Value {
+    let user = json!({"login": login, "id": person, "type": "User"});
+    json!({
+        "action": "created",
+        "issue": {"number": number, "pull_request": {"url": "https://api.github.com/pulls"}, "state": "open"},
+        // What a payload says of the author's rights is not asked.
+        "comment": {"id": id, "body": body, "user": user, "author_association": "OWNER"},
+        "repository": repository(github, &repo.name), "sender": user,
+    })
+}
+
+/// Returns the payload for a button of a check run, or for *Re-run* without one.
+pub fn check_run(
+    github: &GitHub,
+    repo: &Repo,
+    (login, person): (&str, i64),
+    (id, sha): (i64, &str),
+    button: Option<&str>,
+) -> Value {
+    let mut payload = json!({
+        "action": "rerequested", "check_run": {"id": id, "head_sha": sha}, "repository": repository(github, &repo.name),
+        "sender": {"login": login, "id": person, "type": "User"},
+    });
+    if let Some(identifier) = button {
+        payload["action"] = json!("requested_action");
+        payload["requested_action"] = json!({"identifier": identifier});
+    }
+    payload
+}
+
 /// A delivery to send.
 pub struct Delivery {
     pub id: String,

@@ -5,8 +5,9 @@ use std::time::Duration;
 use sqlx::PgPool;
 use trainyard::domain::{BuildId, CommitState, RepoId, Sha, Status};
 use trainyard::github::{Client, GitHubConfig};
-use trainyard::outbox::Outbox;
 use trainyard::outbox::pacing::Window;
+use trainyard::outbox::{ChartLinks, Outbox};
+use trainyard::repo_keys::Seal;
 use trainyard::store::wishes::{self, NewWish};
 
 use super::database;
@@ -114,5 +115,6 @@ fn outbox(db: &PgPool, github: &GitHub, windows: &[Window]) -> Outbox {
         ..Default::default()
     };
     let public_url = "http://ci.example.org/".parse().unwrap();
-    Outbox::new(db.clone(), Client::new(&config).unwrap(), public_url, windows.to_vec())
+    let charts = ChartLinks::new(std::sync::Arc::new(Seal::new(&[7; 32]).unwrap()));
+    Outbox::new(db.clone(), Client::new(&config).unwrap(), public_url, charts, windows.to_vec())
 }

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trainyard::domain::{BuildId, JobKind, Problem, RepoId, Requirements, Trigger, TriggerKind, Verdict};
 use trainyard::github::GitHubConfig;
+use trainyard::outbox::ChartLinks;
 use trainyard::repo_keys::Seal;
 use trainyard::storage::{Logs, Objects, StorageConfig};
 use trainyard::store::builds::NewBuild;
@@ -66,6 +67,7 @@ pub fn state(db: &PgPool) -> web::State {
         travis: web::Travis::new(&TravisConfig::default()),
         webhook_room: web::WebhookRoom::default(),
         limits: web::Limits::default(),
+        charts: ChartLinks::new(seal()),
         auth: web::AuthConfig::default(),
         queue: queue::QueueConfig::default(),
         public_url: "https://ci.example/".parse().unwrap(),
@@ -136,6 +138,8 @@ pub async fn build(db: &PgPool, repo: RepoId, trigger: &Trigger, jobs: &[NewJob]
         fast_finish: false,
         linted: false,
         needs_approval: false,
+        is_smoke: false,
+        lines: &[],
         cancels: None,
     };
     builds::create(&mut db.acquire().await.unwrap(), &new).await.unwrap().id

@@ -71,7 +71,7 @@ impl Installations {
         !self.keys.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    fn keys(&self) -> Vec<Arc<AppKey>> {
+    pub(super) fn keys(&self) -> Vec<Arc<AppKey>> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

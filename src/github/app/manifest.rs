@@ -14,15 +14,17 @@ use crate::github::access::Access;
 use crate::github::{Client, KnownRepository, SendError};
 
 /// Permissions of the App that a manifest asks for, by GitHub's names.
-pub const PERMISSIONS: [(&str, &str); 5] = [
+pub const PERMISSIONS: [(&str, &str); 6] = [
     ("metadata", "read"),
     ("contents", "read"),
     ("statuses", "write"),
     ("checks", "write"),
     ("pull_requests", "write"),
+    // GitHub sends the comments on pull requests as those on issues.
+    ("issues", "read"),
 ];
 /// Events that GitHub sends to the App, besides those about its installations.
-const EVENTS: [&str; 4] = ["push", "pull_request", "check_run", "check_suite"];
+const EVENTS: [&str; 5] = ["push", "pull_request", "issue_comment", "check_run", "check_suite"];
 /// Maximum length of an App's name at GitHub.
 const MAX_NAME: usize = 34;
 /// Maximum size of GitHub's answers, in bytes.

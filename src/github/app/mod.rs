@@ -68,6 +68,11 @@ impl Client {
         self.installations.has_app()
     }
 
+    /// Returns true if this is the number of our App.
+    pub fn is_own_app(&self, id: u64) -> bool {
+        self.installations.keys().iter().any(|key| key.app() == id)
+    }
+
     /// Asks for the App itself.
     ///
     /// # Errors

@@ -34,5 +34,5 @@ pub use lost::{
     Lease, LogEnd, LostAttempt, MAX_ATTEMPTS, leases, lost_attempts, preempt, requeue, rescue, run_only_once,
 };
 pub use requirements::{claim_with_requirements, mark_preemptions, update_wait_reasons};
-pub use restart::{EarlierRun, MAX_RESTARTS, RestartError, earlier_log_length, earlier_runs, restart};
+pub use restart::{EarlierRun, MAX_RESTARTS, RestartError, earlier_log_length, earlier_runs, restart, restart_failed};
 pub use turn::{QueueConfig, QueuedJob, order};

@@ -117,6 +117,30 @@ fn refusal(jobs: &[Candidate], only: Option<JobId>) -> Option<RestartError> {
     Some(RestartError::LaterStage { number: later.number })
 }
 
+/// Restarts the jobs of a build that have ended and have not passed, in the order of their stages. Returns their number.
+pub async fn restart_failed(
+    tx: &mut PgConnection,
+    build: BuildId,
+    who: &str,
+) -> sqlx::Result<Result<u64, RestartError>> {
+    rollup::lock(tx, build).await?;
+    let failed: Vec<JobId> = sqlx::query_scalar(
+        "select id from job where build_id = $1 and state = 'finished' and verdict <> 'passed'
+         order by stage_order, number",
+    )
+    .bind(build)
+    .fetch_all(&mut *tx)
+    .await?;
+    let mut restarted = 0;
+    for job in failed {
+        match restart(tx, build, Some(job), who).await? {
+            Ok(count) => restarted += count,
+            Err(refused) => return Ok(Err(refused)),
+        }
+    }
+    Ok(Ok(restarted))
+}
+
 /// Records the ends of finished jobs, and queues the jobs again. Those of a build that nobody has approved wait again.
 async fn queue_again(tx: &mut PgConnection, build: BuildId, job: Option<JobId>, who: &str) -> sqlx::Result<u64> {
     let restarted = sqlx::query(

@@ -29,6 +29,9 @@ struct BuildRow {
     is_unapproved: bool,
     repo: String,
     has_check_run: bool,
+    has_comment: bool,
+    is_smoke: bool,
+    pull_request: Option<i32>,
 }
 
 /// Locks a build's row until the transaction ends.
@@ -38,8 +41,9 @@ pub(super) async fn lock(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<
 }
 
 /// Returns the name of the check run of a build of this kind.
-fn check_name(kind: TriggerKind) -> &'static str {
+fn check_name(kind: TriggerKind, is_smoke: bool) -> &'static str {
     match kind {
+        _ if is_smoke => "Trainyard smoke",
         TriggerKind::PullRequest => "Trainyard pr",
         _ => "Trainyard push",
     }
@@ -86,7 +90,7 @@ pub(in crate::store) async fn wish_status(tx: &mut PgConnection, build: BuildId)
     let row: BuildRow = sqlx::query_as(concat!(
         "select repo_id, number, kind, sha, state, started_at, finished_at, ",
         unapproved!(),
-        " as is_unapproved, owner || '/' || name as repo, has_check_run
+        " as is_unapproved, owner || '/' || name as repo, has_check_run, has_comment, is_smoke, pull_request
          from build join repo on repo.id = repo_id where build.id = $1",
     ))
     .bind(build)
@@ -122,13 +126,16 @@ pub(in crate::store) async fn wish_status(tx: &mut PgConnection, build: BuildId)
         repo: row.repo_id,
         sha: &row.sha,
         build,
-        context: Status::context(row.kind),
+        context: Status::context(row.kind, row.is_smoke),
         status: &status,
         target_path: &path,
     };
     wishes::want(tx, &wish).await?;
     if row.has_check_run {
-        wishes::want_check(tx, &NewWish { context: check_name(row.kind), ..wish }).await?;
+        wishes::want_check(tx, &NewWish { context: check_name(row.kind, row.is_smoke), ..wish }).await?;
+    }
+    if let Some(number) = row.pull_request.filter(|_| row.has_comment) {
+        wishes::want_comment(tx, &wish, number).await?;
     }
     Ok(())
 }

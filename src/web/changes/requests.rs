@@ -173,5 +173,7 @@ fn asked(repo: &Repo, who: String, wanted: Wanted) -> Result<BuildRequest, Error
         message: wanted.message,
         requested_by: who,
         configs: requested,
+        pull_request: None,
+        smoke: None,
     })
 }

@@ -6,6 +6,7 @@
 
 mod axis;
 mod curve;
+pub(super) mod image;
 mod resources;
 
 pub(super) use resources::{processor_time, resources};

@@ -134,6 +134,17 @@ fn a_long_job_counts_minutes_or_hours() {
     assert_eq!((count(&html, ".chart"), html.matches("as far as the engine can tell").count()), (1, 3));
 }
 
+#[test]
+fn an_image_stands_alone() {
+    let losses = (1..200).map(|n| if (90..110).contains(&n) { f64::NAN } else { 1.0 / f64::from(n) });
+    let svg = image::draw(&series(losses));
+    assert!(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\""), "{svg}");
+    assert_eq!(svg.matches("<svg").count(), svg.matches("</svg>").count(), "{svg}");
+    // The style sheet of the pages is not there.
+    assert!(!svg.contains("var(") && !svg.contains("NaN") && svg.len() < 100_000, "{svg}");
+    assert_eq!((count(&svg, "path.course"), count(&svg, "rect.broken"), count(&svg, "circle")), (1, 1, 2), "{svg}");
+}
+
 proptest! {
     #[test]
     fn every_place_is_in_the_plot(losses in prop::collection::vec((any::<u64>(), any::<f64>()), 1..60)) {

@@ -76,6 +76,7 @@ fn examine(forge: &ForgeConfig, event: &str, json: &Bytes) -> Result<Option<Stri
             let owner = repository.name.owner();
             Some(format!("refused: {owner} is not among the owners of the forge {} in config.toml", forge.name))
         }
+        Ok(Event::Ask(..)) => Some("commands and buttons are for repositories on GitHub".to_owned()),
         Ok(Event::Installations(words)) => Some(words),
         Ok(Event::Ignored(reason)) => Some(reason),
         Err(error) => {

@@ -164,7 +164,7 @@ impl Claims {
         // Most deliveries ask for no build and need no intake. Intake parses the others again from their rows, so that
         // the row is all that it needs.
         let outcome = match event::parse(&self.event, &json) {
-            Ok(Event::Build(repository, _)) => {
+            Ok(Event::Build(repository, _) | Event::Ask(repository, _)) => {
                 let (repo, scope) = (repository.name, &self.scope);
                 if secrets.scope_of(&repo).as_ref() != Some(scope) {
                     warn!("a delivery for {repo} was refused: it was signed with a secret of {scope}");

@@ -1,7 +1,10 @@
-//! The GitHub App: its credentials, and its registration; and repositories on other servers.
+//! GitHub beyond pushes: the App, check runs, commands and comments; and repositories on other servers.
 
 mod app;
+mod buttons;
 mod checks;
+mod commands;
 mod forge;
 mod openapi;
 mod setup;
+mod sticky;

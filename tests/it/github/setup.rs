@@ -98,7 +98,7 @@ async fn an_app_is_registered_tried_and_used_by_the_running_service() {
     app.github.app.install(&["acme/styles"]);
     let (said, status) = setup.end().await;
     assert_eq!(status, Some(0), "{said}");
-    for permission in ["metadata", "contents", "statuses", "checks", "pull_requests"] {
+    for permission in ["metadata", "contents", "statuses", "checks", "pull_requests", "issues"] {
         let row = said.lines().find(|line| line.contains(permission)).unwrap_or_else(|| panic!("{permission}: {said}"));
         assert!(row.contains('\u{2714}'), "{row}");
     }

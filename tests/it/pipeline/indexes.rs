@@ -18,7 +18,7 @@ const STEPS: [&str; 8] = [
     "src/store/output/",
     "src/store/runner/",
     "src/store/deliveries.rs",
-    "src/store/wishes.rs",
+    "src/store/wishes/",
     "src/store/builds.rs",
     "src/store/delays.rs",
     "src/store/alerts.rs",

@@ -38,7 +38,7 @@ fn examples() -> Vec<(String, Value)> {
 #[test]
 fn every_example_of_github_is_understood_or_ignored() {
     let mut builds = Vec::new();
-    let (mut nothing, mut installations) = (0, 0);
+    let (mut nothing, mut installations, mut asks) = (0, 0, Vec::new());
     for (name, payload) in examples() {
         match event::parse(&name, &serde_json::to_vec(&payload).unwrap()) {
             Ok(Event::Build(repository, trigger)) => {
@@ -50,6 +50,7 @@ fn every_example_of_github_is_understood_or_ignored() {
                 assert!(name.starts_with("installation") && words.starts_with(&name), "{name}: {words}");
                 installations += 1;
             }
+            Ok(Event::Ask(..)) => asks.push(format!("{name} {}", payload["action"].as_str().unwrap())),
             Ok(Event::Ignored(_)) => nothing += 1,
             Err(error) => panic!("{name}: {error:#}\n{payload:#}"),
         }
@@ -58,6 +59,10 @@ fn every_example_of_github_is_understood_or_ignored() {
     let counts = [TriggerKind::Push, TriggerKind::Tag, TriggerKind::PullRequest].map(count);
     assert!(counts.iter().all(|count| *count > 0) && nothing > 100, "{counts:?}, {nothing} ignored");
     assert!(installations > 3, "{installations}");
+    asks.sort();
+    asks.dedup();
+    // The buttons of the examples are not ours, their comments are no commands, and a program asked for their suites.
+    assert_eq!(asks, ["check_run rerequested"]);
     for (_, action, kind) in &builds {
         if *kind == TriggerKind::PullRequest {
             assert!(matches!(action.as_str(), "opened" | "synchronize" | "reopened"), "{action} gives a build");

@@ -104,7 +104,13 @@ pub struct GitHubApp(Arc<Mutex<Model>>);
 
 impl Default for GitHubApp {
     fn default() -> Self {
-        let all = [("metadata", "read"), ("contents", "read"), ("statuses", "write"), ("checks", "write")];
+        let all = [
+            ("metadata", "read"),
+            ("contents", "read"),
+            ("statuses", "write"),
+            ("checks", "write"),
+            ("pull_requests", "write"),
+        ];
         Self(Arc::new(Mutex::new(Model {
             keys: Vec::new(),
             installations: BTreeMap::new(),
@@ -382,7 +388,7 @@ async fn app(State(github): State<GitHub>, headers: HeaderMap) -> Response {
     let permissions = github.app.model().permissions.clone();
     let app = json!({
         "id": APP_ID, "slug": "trainyard", "name": "Trainyard", "permissions": permissions,
-        "events": ["push", "pull_request", "check_run", "check_suite"], "installations_count": 1,
+        "events": ["push", "pull_request", "issue_comment", "check_run", "check_suite"], "installations_count": 1,
     });
     github.dated(Json(app).into_response())
 }

@@ -32,6 +32,11 @@ impl Checks {
         self.model().runs.iter().map(|(_, run)| run.clone()).collect()
     }
 
+    /// Changes a check run, as another App or GitHub might.
+    pub fn change(&self, id: usize, change: impl FnOnce(&mut Value)) {
+        change(&mut self.model().runs[id].1);
+    }
+
     pub fn requests(&self) -> Vec<(String, String, Value)> {
         self.model().requests.clone()
     }
@@ -43,6 +48,7 @@ pub(super) fn routes() -> Router<GitHub> {
         .route("/api/v3/repos/{owner}/{repo}/check-runs", post(create))
         .route("/api/v3/repos/{owner}/{repo}/check-runs/{id}", get(show).patch(update))
         .route("/api/v3/repos/{owner}/{repo}/commits/{sha}/check-runs", get(list))
+        .route("/api/v3/repos/{owner}/{repo}/check-suites/{id}", get(suite))
 }
 
 type Target = Path<(String, String)>;
@@ -55,6 +61,16 @@ fn merge(run: &mut Value, body: &Value) -> Result<(), Response> {
     let length = |key: &str| output[key].as_str().map_or(0, |text| text.chars().count());
     if new.len() > 50 || length("summary") > 65_535 || length("summary") == 0 || length("title") == 0 {
         return Err(unprocessable("more than 50 annotations, a summary over 65535 characters, or a text is missing"));
+    }
+    let actions = body["actions"].as_array().cloned().unwrap_or_default();
+    let fits = |action: &Value| {
+        let length = |key: &str| action[key].as_str().map_or(0, |text| text.chars().count());
+        (1..=20).contains(&length("label"))
+            && (1..=40).contains(&length("description"))
+            && (1..=20).contains(&length("identifier"))
+    };
+    if actions.len() > 3 || !actions.iter().all(fits) {
+        return Err(unprocessable("more than 3 actions, or one with a text that is too long"));
     }
     if body["status"] == "completed" && body["conclusion"].is_null() {
         return Err(unprocessable("a completed check run needs a conclusion"));
@@ -94,7 +110,7 @@ async fn create(
         return refused;
     }
     let mut model = github.checks.model();
-    let mut run = json!({"id": model.runs.len()});
+    let mut run = json!({"id": model.runs.len(), "app": {"id": super::app::APP_ID}});
     if let Err(refused) = merge(&mut run, &body) {
         return refused;
     }
@@ -150,4 +166,17 @@ async fn list(
     let fits = |run: &&Value| run["head_sha"] == sha.as_str() && run["name"] == query["check_name"].as_str();
     let found: Vec<Value> = runs.iter().filter(fits).cloned().collect();
     Json(json!({"total_count": found.len(), "check_runs": found})).into_response()
+}
+
+/// Answers with the suite of a check run, which has the number of that.
+async fn suite(State(github): State<GitHub>, Path((owner, repo, id)): Numbered, headers: HeaderMap) -> Response {
+    let name = format!("{owner}/{repo}");
+    let path = format!("/repos/{name}/check-suites/{id}");
+    if let Err(refused) = admit(&github, &headers, &name, ("GET", path, Value::Null)) {
+        return refused;
+    }
+    match github.checks.model().runs.get(id).filter(|(of, _)| *of == name) {
+        Some((_, run)) => Json(json!({"id": id, "head_sha": run["head_sha"], "app": run["app"]})).into_response(),
+        None => refusal(404, "Not Found"),
+    }
 }

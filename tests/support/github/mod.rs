@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod checks;
+pub mod pulls;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 
 use self::app::GitHubApp;
 use self::checks::Checks;
+use self::pulls::Pulls;
 use super::git_host::{self, GitHost, Repo};
 
 /// Token that the stand-in accepts.
@@ -91,6 +93,7 @@ pub struct GitHub {
     pub git: GitHost,
     pub app: GitHubApp,
     pub checks: Checks,
+    pub pulls: Pulls,
     model: Arc<Mutex<Model>>,
     changed: Arc<Notify>,
 }
@@ -101,8 +104,9 @@ impl GitHub {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let git = GitHost::new(&root, Some(TOKEN));
-        let (app, checks, model, changed) = (GitHubApp::default(), Checks::default(), Arc::default(), Arc::default());
-        let github = Self { address, root, git, app, checks, model, changed };
+        let (app, checks, pulls) = (GitHubApp::default(), Checks::default(), Pulls::default());
+        let (model, changed) = (Arc::default(), Arc::default());
+        let github = Self { address, root, git, app, checks, pulls, model, changed };
         let api = Router::new()
             .route("/api/v3/repos/{owner}/{repo}", get(repository))
             .route("/api/v3/repositories/{id}", get(repository_by_number))
@@ -111,6 +115,7 @@ impl GitHub {
             .route("/api/v3/rate_limit", get(rate_limit))
             .merge(app::routes())
             .merge(checks::routes())
+            .merge(pulls::routes())
             .with_state(github.clone());
         let hosted = Router::new()
             .merge(app::pages())

@@ -168,6 +168,11 @@ impl Sha {
         &self.0[..7]
     }
 
+    /// Returns the all-zero id, which is that of no commit.
+    pub fn zero() -> Self {
+        Self("0".repeat(40))
+    }
+
     /// Returns true for GitHub's all-zero id, which stands for "no commit" in a push that creates or deletes a ref.
     pub fn is_zero(&self) -> bool {
         self.0.bytes().all(|b| b == b'0')

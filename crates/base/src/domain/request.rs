@@ -5,18 +5,18 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RepoId, Sha, TriggerKind};
+use super::{PullRequest, RepoId, Sha, TriggerKind};
 
-/// A request for a build of a branch, or of a tag.
+/// A request for a build of a branch, of a tag, or of a pull request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildRequest {
     pub repo: RepoId,
     pub kind: TriggerKind,
-    /// The branch; for [`TriggerKind::Tag`], the tag.
+    /// The branch; for [`TriggerKind::Tag`], the tag; for a pull request, its base branch.
     pub branch: String,
-    /// A commit of the branch; `None` for the latest.
+    /// A commit of the branch; `None` for the latest. For a pull request, its head.
     pub sha: Option<Sha>,
-    /// The branch's commit before the push, if there was one.
+    /// The branch's commit before the push, if there was one. For a pull request, its base commit.
     pub before: Option<Sha>,
     /// Replaces the commit's message.
     pub message: Option<String>,
@@ -24,6 +24,19 @@ pub struct BuildRequest {
     pub requested_by: String,
     /// Configurations in addition to the `.travis.yml`. What comes first wins.
     pub configs: Vec<RequestConfig>,
+    /// The pull request that is to be built.
+    #[serde(default)]
+    pub pull_request: Option<PullRequest>,
+    /// Asks for smoke jobs and for no others.
+    #[serde(default)]
+    pub smoke: Option<SmokeRequest>,
+}
+
+/// A request for smoke jobs alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SmokeRequest {
+    /// The path of the only config that is to be tried; `None` for all.
+    pub config: Option<String>,
 }
 
 /// A configuration that a request brings along.

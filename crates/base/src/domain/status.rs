@@ -58,9 +58,11 @@ impl Status {
         Self { state, description }
     }
 
-    /// Returns the context under which a build of this kind reports.
-    pub fn context(kind: TriggerKind) -> &'static str {
+    /// Returns the context under which a build of this kind reports. One of smoke jobs alone says nothing about the other
+    /// jobs, so it has a context of its own.
+    pub fn context(kind: TriggerKind, is_smoke: bool) -> &'static str {
         match kind {
+            _ if is_smoke => "trainyard/smoke",
             TriggerKind::PullRequest => "trainyard/pr",
             // The push of the same commit has a build of its own.
             TriggerKind::Travis => "trainyard/travis",

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::domain::{JobKind, Problem, RequestConfig, Rule, Severity, Trigger, TriggerKind};
+use crate::domain::{JobKind, Problem, RequestConfig, Rule, Severity, SmokeRequest, Trigger, TriggerKind};
+use crate::lora::Wanted;
 use crate::lora::smoke::{Ask, Smoke, Unfit};
 use crate::travis::import::Imports;
 use crate::travis::notifications::Webhooks;
@@ -106,6 +107,9 @@ pub struct Settings {
     pub env: serde_json::Map<String, Json>,
     /// Configurations of the request, which win over the `.travis.yml`.
     pub requested: Vec<RequestConfig>,
+    /// A request for smoke jobs alone.
+    #[serde(default)]
+    pub smoke: Option<SmokeRequest>,
 }
 
 /// The jobs to build, and the problems found.
@@ -208,16 +212,20 @@ fn unbounded(
     settings: &Settings,
     left_out: &mut LeftOut,
 ) -> Plan {
-    if let Some(skip) = skipped(trigger).filter(|_| commit.only_smoke.is_none()) {
+    let is_of_smoke = commit.only_smoke.is_some() || settings.smoke.is_some();
+    if let Some(skip) = skipped(trigger).filter(|_| !is_of_smoke) {
         return Plan { skip: Some(skip), ..Plan::default() };
     }
     let has_config = commit.config().is_some() || !settings.requested.is_empty();
-    let Travis { mut plan, like, lora } = match commit.config() {
+    let Travis { mut plan, like, mut lora } = match commit.config() {
         None if !has_config => Travis { like: python(), ..Travis::default() },
         file => travis(file, imports, trigger, settings),
     };
-    if commit.only_smoke.is_some() {
+    if is_of_smoke {
         (plan.skip, plan.jobs, plan.stages) = (None, Vec::new(), Vec::new());
+    }
+    if settings.smoke.is_some() {
+        (lora.given, lora.smoke.wanted) = (true, Wanted::All);
     }
     if plan.skip.is_some() {
         return plan;
@@ -254,6 +262,7 @@ fn unbounded(
     if !plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
         smoke::add(&mut plan, &like, &commit, &repository, &lora, trigger);
     }
+    plan.problems.extend(smoke::untried(&plan, settings.smoke.as_ref()));
     plan
 }
 

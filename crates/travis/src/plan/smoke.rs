@@ -2,9 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
-use super::problems::of_file;
+use super::problems::{of_build, of_file};
 use super::{CONFIG, Commit, MAX_JOBS, Plan, PlannedJob, SourceFile, bounds};
-use crate::domain::{JobKind, Rule, Severity, Trigger, TriggerKind};
+use crate::domain::{JobKind, Problem, Rule, Severity, SmokeRequest, Trigger, TriggerKind};
 use crate::lora::smoke::{self, Ask, Smoke, Unfit};
 use crate::lora::{Dialect, Repository, Settings, Wanted};
 use crate::travis::matrix::Config;
@@ -94,6 +94,17 @@ pub(super) fn add(
         }
     }
     plan.jobs.extend(jobs);
+}
+
+/// Returns the error of a requested config that gets no smoke job: nothing was tried, so the build must not pass.
+pub(super) fn untried(plan: &Plan, asked: Option<&SmokeRequest>) -> Option<Problem> {
+    let path = asked?.config.as_deref()?;
+    if !plan.jobs.is_empty() || plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return None;
+    }
+    let is_there = plan.problems.iter().any(|problem| problem.file.as_deref() == Some(path));
+    let why = if is_there { "see its problems" } else { "the commit has no training config of this path" };
+    Some(of_build(Severity::Error, Rule::Smoke, format!("{path} has no smoke job: {why}")))
 }
 
 /// Returns true if the push or pull request changes the config, or a file that it names.

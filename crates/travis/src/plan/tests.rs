@@ -296,6 +296,28 @@ fn who_is_asked_for_smoke_jobs() {
 }
 
 #[test]
+fn a_person_who_asks_for_smoke_jobs_gets_these_alone() {
+    let of = |travis: &str, config: Option<&str>| {
+        let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.as_bytes().to_vec() };
+        let files = [file("a.yaml", CONFIG_TEXT), file("b.yaml", CONFIG_TEXT), file(CONFIG, travis)];
+        let changed = BTreeSet::from(["b.yaml"]);
+        let paths = ["a.yaml", "b.yaml", "train.py", CONFIG];
+        let commit = Commit { files: &files, paths: &paths, changed: Some(&changed), only_smoke: config };
+        let smoke = Some(SmokeRequest { config: config.map(str::to_owned) });
+        let trigger = Trigger { message: Some("[skip ci]".to_owned()), ..trigger() };
+        plan(commit, &Imports::new(), &trigger, &Settings { smoke, ..Settings::default() })
+    };
+    let names = |plan: &Plan| plan.jobs.iter().map(|job| job.name.clone().unwrap_or_default()).collect::<Vec<_>>();
+    for travis in ["script: pytest\n", "script: pytest\nif: false\n", "script: pytest\nlora: {smoke: false}\n"] {
+        assert_eq!(names(&of(travis, None)), ["smoke a.yaml", "smoke b.yaml"], "{travis}");
+        assert_eq!(names(&of(travis, Some("a.yaml"))), ["smoke a.yaml"], "{travis}");
+    }
+    let missing = of("script: pytest\n", Some("c.yaml"));
+    let told = missing.problems.iter().find(|problem| problem.rule == "smoke").expect("a problem");
+    assert!(missing.is_fatal() && told.message.starts_with("c.yaml has no smoke job: the commit has no"), "{told:?}");
+}
+
+#[test]
 fn a_file_that_only_speaks_of_trainings_has_no_jobs_of_its_own() {
     let plan = of_trainings(Some("language: python\nlora: {smoke: all}\n"), &["a.yaml", "train.py"], None);
     assert_eq!(jobs(&plan), [("1", JobKind::Smoke, "smoke a.yaml", None)]);

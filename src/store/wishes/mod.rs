@@ -1,8 +1,13 @@
-//! Wishes: the statuses that GitHub should show. A wish is a level, not an event: a newer one replaces an unsent one,
-//! and it stays due until GitHub has accepted it, or has refused it for too long.
+//! Wishes: the statuses, check runs and comments that GitHub should show. A wish is a level, not an event: a newer one
+//! replaces an unsent one, and it stays due until GitHub has accepted it, or has refused it for too long.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod answers;
+mod failures;
+mod requests;
+
+pub use answers::{Answer, answer};
+pub use failures::{Failure, GivenUp, Patience, Retry, failed, given_up};
+pub use requests::{Requests, quiet, request, requests};
 
 use sqlx::{PgConnection, PgPool};
 
@@ -14,12 +19,29 @@ macro_rules! owed {
         "sent_seq < wanted_seq and given_up_seq < wanted_seq"
     };
 }
+use owed;
 
 /// [`Urgency`] of a wish, as its number.
 macro_rules! urgency {
     () => {
-        "case when tried_seq = wanted_seq then 2 when state = 'pending' then 1 else 0 end"
+        "case when tried_seq = wanted_seq then 2 when wish.state = 'pending' then 1 else 0 end"
     };
+}
+
+/// Kind of what GitHub should show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "wish_kind", rename_all = "snake_case")]
+pub enum Kind {
+    /// A status of a commit.
+    Status,
+    /// A check run of a commit.
+    CheckRun,
+    /// Our comment on a pull request, which is changed as its builds go on.
+    Comment,
+    /// An answer in words to a person.
+    Reply,
+    /// A reaction to a person's comment.
+    Reaction,
 }
 
 /// A status that a commit should show.
@@ -36,23 +58,30 @@ pub struct NewWish<'a> {
 
 /// Wishes that a commit shows this status. An older build never replaces the wish of a newer one.
 pub async fn want(tx: &mut PgConnection, wish: &NewWish<'_>) -> sqlx::Result<()> {
-    insert(tx, wish, false).await
+    insert(tx, wish, Kind::Status).await
 }
 
 /// Wishes that a commit shows a check run with this status, whose name is the context.
 pub async fn want_check(tx: &mut PgConnection, wish: &NewWish<'_>) -> sqlx::Result<()> {
-    insert(tx, wish, true).await
+    insert(tx, wish, Kind::CheckRun).await
 }
 
-async fn insert(tx: &mut PgConnection, wish: &NewWish<'_>, is_check: bool) -> sqlx::Result<()> {
+/// Wishes that our comment on a pull request shows its builds, of which this one has changed. The pull request has one
+/// comment, whatever its head is, and older builds may be part of it.
+pub async fn want_comment(tx: &mut PgConnection, wish: &NewWish<'_>, pull_request: i32) -> sqlx::Result<()> {
+    let context = format!("pull request #{pull_request}");
+    insert(tx, &NewWish { sha: &Sha::zero(), context: &context, ..*wish }, Kind::Comment).await
+}
+
+async fn insert(tx: &mut PgConnection, wish: &NewWish<'_>, kind: Kind) -> sqlx::Result<()> {
     sqlx::query(
-        "insert into wish (repo_id, sha, context, build_id, state, description, target_path, is_check)
+        "insert into wish (repo_id, sha, context, build_id, state, description, target_path, kind)
          values ($1, $2, $3, $4, $5, $6, $7, $8)
          on conflict (repo_id, sha, context) do update set
-             check_run = case when wish.build_id = excluded.build_id then wish.check_run end,
-             build_id = excluded.build_id, state = excluded.state, description = excluded.description,
+             shown_id = case when wish.build_id = excluded.build_id or wish.kind = 'comment' then wish.shown_id end,
+             build_id = greatest(wish.build_id, excluded.build_id), state = excluded.state, description = excluded.description,
              target_path = excluded.target_path, wanted_seq = wish.wanted_seq + 1
-         where excluded.build_id >= wish.build_id
+         where (excluded.build_id >= wish.build_id or wish.kind = 'comment')
            and (excluded.build_id, excluded.state, excluded.description, excluded.target_path)
                is distinct from (wish.build_id, wish.state, wish.description, wish.target_path)",
     )
@@ -63,7 +92,7 @@ async fn insert(tx: &mut PgConnection, wish: &NewWish<'_>, is_check: bool) -> sq
     .bind(wish.status.state)
     .bind(&wish.status.description)
     .bind(wish.target_path)
-    .bind(is_check)
+    .bind(kind)
     .execute(tx)
     .await?;
     Ok(())
@@ -97,11 +126,17 @@ pub struct Wish {
     pub build_id: BuildId,
     /// Context of the status, or name of the check run.
     pub context: String,
-    /// True for a check run, false for a status.
-    pub is_check: bool,
-    /// GitHub's number of the check run, once it was made.
-    pub check_run: Option<i64>,
+    pub kind: Kind,
+    /// GitHub's number of the check run or of our comment, once it was made.
+    pub shown_id: Option<i64>,
+    /// SHA-256 of the text that our comment has at GitHub.
+    pub shown_hash: Option<Vec<u8>>,
+    /// GitHub's number of the comment that is answered.
+    pub comment_id: Option<i64>,
+    /// Number of the build's pull request.
+    pub pull_request: Option<i32>,
     pub state: CommitState,
+    /// Description of a status, words of a reply, or name of a reaction.
     pub description: String,
     /// Page of the build, as a path under the server's public address.
     pub target_path: String,
@@ -157,11 +192,12 @@ pub async fn take(tx: &mut PgConnection, choice: &Choice) -> sqlx::Result<Option
     let Some(id) = held else { return Ok(None) };
     // Read again under the lock: the wish may have been sent and replaced since the first statement.
     sqlx::query_as(concat!(
-        "select wish.id, repo_id, github_id, owner, name, sha, build_id, context, is_check, check_run, state, description, target_path, wanted_seq,
+        "select wish.id, wish.repo_id, github_id, owner, name, wish.sha, build_id, context, wish.kind, shown_id, shown_hash, comment_id,
+             pull_request, wish.state, description, target_path, wanted_seq,
              case when tried_seq = wanted_seq then tries else 0 end as tries, ",
         urgency!(),
         " as urgency
-         from wish join repo on repo.id = repo_id
+         from wish join repo on repo.id = wish.repo_id join build on build.id = build_id
          where wish.id = $1 and ",
         owed!(),
         " and (tried_seq < wanted_seq or not_before <= now())",
@@ -184,95 +220,17 @@ pub async fn sent(db: &PgPool, wish: &Wish) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Records GitHub's number of a check run, unless another build has taken over the wish.
-pub async fn set_check_run(db: &PgPool, wish: &Wish, check_run: i64) -> sqlx::Result<()> {
-    sqlx::query("update wish set check_run = $3 where id = $1 and build_id = $2")
+/// Records what GitHub shows: the number of a check run or comment, and the hash of a comment's text. A check run of which
+/// another build has taken over the wish is not recorded.
+pub async fn set_shown(db: &PgPool, wish: &Wish, shown: i64, hash: Option<&[u8]>) -> sqlx::Result<()> {
+    sqlx::query("update wish set shown_id = $3, shown_hash = $4 where id = $1 and (build_id = $2 or kind = 'comment')")
         .bind(wish.id)
         .bind(wish.build_id)
-        .bind(check_run)
+        .bind(shown)
+        .bind(hash)
         .execute(db)
         .await?;
     Ok(())
-}
-
-/// A try that did not succeed.
-#[derive(Debug, Clone, Copy)]
-pub struct Failure<'a> {
-    /// Error in words.
-    pub error: &'a str,
-    pub how: Retry,
-}
-
-/// The conditions of further tries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
-    /// Time until the next try.
-    pub pause: Duration,
-    /// True when the failure is one of all wishes of the repository.
-    pub of_repository: bool,
-    /// Limit after which a wish is given up; `None` for a failure that says nothing about the wish. After such a failure
-    /// the time of the limit begins again.
-    pub limit: Option<Patience>,
-}
-
-/// The limit after which a wish is given up. Both parts have to be reached: a clock that jumped ahead makes failures
-/// look old, but not many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    pub time: Duration,
-    pub tries: i32,
-}
-
-/// Records a failure, unless the wish has changed since: a newer version is due at once. Returns the number of wishes
-/// that are given up.
-pub async fn failed(db: &PgPool, wish: &Wish, failure: &Failure<'_>) -> sqlx::Result<usize> {
-    let given_up: Vec<bool> = sqlx::query_scalar(concat!(
-        "with before as (
-             select id, case when tried_seq = wanted_seq then tries else 0 end + 1 as tries,
-                 case when tried_seq = wanted_seq and $7::interval is not null then failing_since else now() end as since
-             from wish where (id = $1 and wanted_seq = $2 or repo_id = $3) and ",
-        owed!(),
-        " for update
-         )
-         update wish set
-             tried_seq = wanted_seq, tries = before.tries, failing_since = since, last_error = $4,
-             not_before = case when wish.id = $1 then now() + $5 else greatest(not_before, now() + $5) end,
-             given_up_seq = case when before.tries >= $6 and since <= now() - $7 then wanted_seq else given_up_seq end
-         from before where wish.id = before.id
-         returning given_up_seq = wanted_seq",
-    ))
-    .bind(wish.id)
-    .bind(wish.wanted_seq)
-    .bind(failure.how.of_repository.then_some(wish.repo_id))
-    .bind(failure.error)
-    .bind(failure.how.pause)
-    .bind(failure.how.limit.map(|limit| limit.tries))
-    .bind(failure.how.limit.map(|limit| limit.time))
-    .fetch_all(db)
-    .await?;
-    Ok(given_up.into_iter().filter(|given_up| *given_up).count())
-}
-
-/// Wishes of a repository that were given up.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub struct GivenUp {
-    pub count: i64,
-    /// Last error of the latest one.
-    pub error: String,
-}
-
-/// Returns the wishes of a repository that were given up within a week, if there are any. For this long an alert shows
-/// them, also in [`crate::store::alerts::forget_repositories`].
-pub async fn given_up(db: &PgPool, repo: RepoId) -> sqlx::Result<Option<GivenUp>> {
-    sqlx::query_as(
-        "select count(*) over () as count, coalesce(last_error, '') as error from wish
-         where repo_id = $1 and sent_seq < wanted_seq and given_up_seq = wanted_seq
-             and not_before > now() - interval '7 days'
-         order by not_before desc limit 1",
-    )
-    .bind(repo)
-    .fetch_optional(db)
-    .await
 }
 
 /// Returns true if a wish still has to be sent.
@@ -311,57 +269,4 @@ pub async fn all_due(db: &PgPool) -> sqlx::Result<()> {
         .execute(db)
         .await?;
     Ok(())
-}
-
-/// Requests of the last hour, as [`requests`] finds them.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Requests {
-    /// Time since each request, the oldest first.
-    pub ages: Vec<Duration>,
-    /// Rest of the pause that GitHub asked for.
-    pub quiet: Duration,
-}
-
-/// Records a request with the token of an installation, or with the personal one, before it is sent. Forgets those of
-/// more than an hour ago.
-pub async fn request(db: &PgPool, installation: Option<i64>) -> sqlx::Result<()> {
-    sqlx::query(
-        "with old as (delete from status_request where at < now() - interval '1 hour')
-         insert into status_request (installation) values ($1)",
-    )
-    .bind(installation)
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Records that GitHub asked for a pause of requests with this token.
-pub async fn quiet(db: &PgPool, installation: Option<i64>, pause: Duration) -> sqlx::Result<()> {
-    sqlx::query("insert into status_request (quiet_until, installation) values (now() + $1, $2)")
-        .bind(pause)
-        .bind(installation)
-        .execute(db)
-        .await?;
-    Ok(())
-}
-
-/// Returns the requests of the last hour, by the token's installation. Those that a wrong clock has put into the future
-/// count as made now.
-pub async fn requests(db: &PgPool) -> sqlx::Result<BTreeMap<Option<i64>, Requests>> {
-    let rows: Vec<(Option<i64>, f64, Option<f64>)> = sqlx::query_as(
-        "select installation, extract(epoch from now() - at)::float8, extract(epoch from quiet_until - now())::float8
-         from status_request where at > now() - interval '1 hour' order by at",
-    )
-    .fetch_all(db)
-    .await?;
-    let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let mut requests: BTreeMap<Option<i64>, Requests> = BTreeMap::new();
-    for (installation, age, quiet) in rows {
-        let of_token = requests.entry(installation).or_default();
-        match quiet {
-            Some(quiet) => of_token.quiet = of_token.quiet.max(seconds(quiet)),
-            None => of_token.ages.push(seconds(age)),
-        }
-    }
-    Ok(requests)
 }

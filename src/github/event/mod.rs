@@ -4,7 +4,10 @@
 //! not fail the parse. Field names are GitHub's (its REST documentation, "Webhook events and payloads"). Gitea and Forgejo
 //! send the same payloads, with other words in a few places (their documentation, "Webhooks").
 
+mod asks;
+
 use anyhow::Context as _;
+pub use asks::{Ask, Asked, Person};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -28,6 +31,8 @@ pub struct Repository {
 pub enum Event {
     /// A build of the trigger's commit.
     Build(Box<Repository>, Box<Trigger>),
+    /// A person asks for something that concerns builds of the repository.
+    Ask(Box<Repository>, Box<Ask>),
     /// The GitHub App was installed, removed or allowed something else, in these words.
     Installations(String),
     /// No build, for this reason.
@@ -43,7 +48,10 @@ pub fn parse(event: &str, body: &[u8]) -> anyhow::Result<Event> {
     let body = str::from_utf8(body)?;
     match event {
         "push" => push(read(event, body)?),
-        "pull_request" => pull_request(read(event, body)?),
+        "pull_request" => pull_request(event, body),
+        "issue_comment" => asks::issue_comment(read(event, body)?),
+        "check_run" => asks::check_run(read(event, body)?),
+        "check_suite" => asks::check_suite(read(event, body)?),
         "installation" | "installation_repositories" => Ok(installations(event, read(event, body)?)),
         other => {
             let IgnoredAny = read(event, body)?;
@@ -175,8 +183,12 @@ fn push(payload: PushPayload) -> anyhow::Result<Event> {
 }
 
 #[derive(Deserialize)]
-struct PullRequestPayload {
+struct Action {
     action: String,
+}
+
+#[derive(Deserialize)]
+struct PullRequestPayload {
     #[serde(default)]
     changes: Changes,
     pull_request: PullRequestFacts,
@@ -218,13 +230,18 @@ struct SideRepository {
     full_name: String,
 }
 
-fn pull_request(payload: PullRequestPayload) -> anyhow::Result<Event> {
+fn pull_request(event: &str, body: &str) -> anyhow::Result<Event> {
+    let Action { action } = read(event, body)?;
+    if action == "labeled" {
+        return asks::labeled(read(event, body)?);
+    }
+    let payload: PullRequestPayload = read(event, body)?;
     // Another base makes another merge commit.
-    let is_retargeted = payload.action == "edited" && payload.changes.base.is_some();
+    let is_retargeted = action == "edited" && payload.changes.base.is_some();
     // The last one is Gitea's.
-    let has_new_head = matches!(payload.action.as_str(), "opened" | "synchronize" | "reopened" | "synchronized");
+    let has_new_head = matches!(action.as_str(), "opened" | "synchronize" | "reopened" | "synchronized");
     if !is_retargeted && !has_new_head {
-        return Ok(ignored(&format!("pull request {}", payload.action)));
+        return Ok(ignored(&format!("pull request {action}")));
     }
     let pull = payload.pull_request;
     let repository = payload.repository.into_repository()?;

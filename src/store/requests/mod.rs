@@ -1,5 +1,7 @@
-//! Requests for builds over the API and by schedules. A request is a delivery that Trainyard made itself: so it is worked
-//! on, tried again and given up like GitHub's.
+//! Requests for builds over the API, by schedules and by comments. A request is a delivery that Trainyard made itself:
+//! so it is worked on, tried again and given up like GitHub's.
+
+pub mod commands;
 
 use sqlx::{PgConnection, PgPool};
 
