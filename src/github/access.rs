@@ -29,6 +29,8 @@ pub enum Access {
     Statuses,
     /// Check runs of its commits.
     Checks,
+    /// Its pull requests, as a list. Without this right, those whose webhook never came are not found.
+    PullRequests,
 }
 
 impl Access {
@@ -45,6 +47,7 @@ impl Access {
             Self::Contents => ("contents", "read"),
             Self::Statuses => ("statuses", "write"),
             Self::Checks => ("checks", "write"),
+            Self::PullRequests => ("pull_requests", "read"),
         }
     }
 }
@@ -101,14 +104,28 @@ impl Client {
         path: &str,
         body: Option<&B>,
     ) -> Result<Answer, SendError> {
-        let grant = self.grant(target, access).await?;
-        let mut response = self.follow(method.clone(), path, body, grant.token.as_ref()).await?;
-        if response.status() == http::StatusCode::UNAUTHORIZED && grant.holder != Holder::Person {
-            self.drop_token(target, access, &grant).await;
-            let grant = self.grant(target, access).await?;
-            response = self.follow(method, path, body, grant.token.as_ref()).await?;
-        }
+        let response = self.ask_unless(target, access, (method, path), body, None).await?;
         self.accepted(response).await
+    }
+
+    /// Asks GitHub about a repository as [`Client::ask_about`] does. Returns any response: 304 if the thing still has the
+    /// mark `etag`.
+    pub(super) async fn ask_unless<B: Serialize>(
+        &self,
+        target: Target<'_>,
+        access: Access,
+        (method, path): (Method, &str),
+        body: Option<&B>,
+        etag: Option<&str>,
+    ) -> Result<Answer, SendError> {
+        let grant = self.grant(target, access).await?;
+        let response = self.follow_unless(method.clone(), path, body, grant.token.as_ref(), etag).await?;
+        if response.status() != http::StatusCode::UNAUTHORIZED || grant.holder == Holder::Person {
+            return Ok(response);
+        }
+        self.drop_token(target, access, &grant).await;
+        let grant = self.grant(target, access).await?;
+        self.follow_unless(method, path, body, grant.token.as_ref(), etag).await
     }
 
     /// Returns the credentials with which git fetches a repository; `None` if there are none at all.

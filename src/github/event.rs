@@ -52,6 +52,19 @@ pub fn parse(event: &str, body: &[u8]) -> anyhow::Result<Event> {
     }
 }
 
+/// Returns the name of the repository that any payload is about, if it names one.
+pub fn repository_name(body: &[u8]) -> Option<RepoName> {
+    #[derive(Deserialize)]
+    struct Named {
+        repository: NamedRepository,
+    }
+    #[derive(Deserialize)]
+    struct NamedRepository {
+        full_name: String,
+    }
+    serde_json::from_slice::<Named>(body).ok()?.repository.full_name.parse().ok()
+}
+
 /// Returns the event for a reason that may have words of the payload.
 fn ignored(reason: &str) -> Event {
     Event::Ignored(bounded(pg_text(reason), 300))
@@ -84,7 +97,7 @@ impl RepositoryPayload {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Account {
     login: String,
 }
@@ -185,8 +198,9 @@ struct Changes {
     base: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
-struct PullRequestFacts {
+/// A pull request in a payload, and in a list of GitHub's API.
+#[derive(Debug, Deserialize)]
+pub(super) struct PullRequestFacts {
     number: i64,
     title: String,
     #[serde(default)]
@@ -197,7 +211,7 @@ struct PullRequestFacts {
     base: PullRequestSide,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct PullRequestSide {
     #[serde(rename = "ref")]
     git_ref: String,
@@ -206,8 +220,10 @@ struct PullRequestSide {
     repo: Option<SideRepository>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct SideRepository {
+    #[serde(default)]
+    id: Option<i64>,
     full_name: String,
 }
 
@@ -217,28 +233,41 @@ fn pull_request(payload: PullRequestPayload) -> anyhow::Result<Event> {
     if !is_retargeted && !matches!(payload.action.as_str(), "opened" | "synchronize" | "reopened") {
         return Ok(ignored(&format!("pull request {}", payload.action)));
     }
-    let pull = payload.pull_request;
     let repository = payload.repository.into_repository()?;
-    let head_repo = pull.head.repo.map(|repo| repo.full_name.parse()).transpose()?;
-    let trigger = Trigger {
-        kind: TriggerKind::PullRequest,
-        repo: repository.name.clone(),
-        branch: Some(pull.base.git_ref),
-        tag: None,
-        sha: pull.head.sha.parse()?,
-        before: Some(pull.base.sha.parse()?),
-        message: None,
-        author: pull.user.map(|user| user.login),
-        sender: payload.sender.map(|sender| sender.login),
-        compare_url: pull.html_url,
-        pull_request: Some(PullRequest {
-            number: pull.number,
-            title: pull.title,
-            head_branch: pull.head.git_ref,
-            head_repo,
-            draft: pull.draft,
-        }),
-        travis: None,
-    };
-    Ok(Event::Build(Box::new(repository), Box::new(trigger.storable())))
+    let sender = payload.sender.map(|sender| sender.login);
+    let trigger = payload.pull_request.into_trigger(repository.name.clone(), sender)?;
+    Ok(Event::Build(Box::new(repository), Box::new(trigger)))
+}
+
+impl PullRequestFacts {
+    /// Returns GitHub's number of the repository that the pull request would be merged into.
+    pub(super) fn base_repository(&self) -> Option<i64> {
+        self.base.repo.as_ref()?.id
+    }
+
+    /// Returns the trigger of a build of the pull request, which would be merged into `repo`.
+    pub(super) fn into_trigger(self, repo: RepoName, sender: Option<String>) -> anyhow::Result<Trigger> {
+        let head_repo = self.head.repo.map(|repo| repo.full_name.parse()).transpose()?;
+        let trigger = Trigger {
+            kind: TriggerKind::PullRequest,
+            repo,
+            branch: Some(self.base.git_ref),
+            tag: None,
+            sha: self.head.sha.parse()?,
+            before: Some(self.base.sha.parse()?),
+            message: None,
+            author: self.user.map(|user| user.login),
+            sender,
+            compare_url: self.html_url,
+            pull_request: Some(PullRequest {
+                number: self.number,
+                title: self.title,
+                head_branch: self.head.git_ref,
+                head_repo,
+                draft: self.draft,
+            }),
+            travis: None,
+        };
+        Ok(trigger.storable())
+    }
 }

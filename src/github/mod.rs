@@ -10,6 +10,7 @@ mod check_run;
 pub mod event;
 mod installation;
 mod manifest;
+mod missed;
 mod repository;
 mod request;
 mod secrets;
@@ -23,6 +24,7 @@ pub use app_key::{AppKey, NotAnAppKey};
 pub use app_keys::AppKeys;
 pub use check_run::{Annotation, CheckRun, MAX_SUMMARY, Shown};
 pub use manifest::{NewApp, manifest};
+pub use missed::{DeliveryLog, Hook, LoggedDelivery, OpenPulls};
 pub use repository::KnownRepository;
 pub use secrets::{Scope, WebhookSecrets};
 pub use status::{CommitStatus, Sent};
@@ -170,6 +172,11 @@ impl Client {
             clone_origin: config.clone_origin(),
             timeout: config.timeout,
         })
+    }
+
+    /// Returns true if there is a personal token.
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
     }
 }
 

@@ -1,5 +1,5 @@
-//! Checks for pushes whose webhook never came, as during an outage: the heads of branches and tags are compared with
-//! those of the last check.
+//! Checks for pushes and pull requests whose webhook never came, as during an outage: branches, tags and open pull
+//! requests are compared with those of the last check.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,11 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use super::Intake;
+use super::proof::Unproven;
 use crate::domain::RepoId;
 use crate::git::Remote;
-use crate::store::{heads, repos};
+use crate::store::missed::heads;
+use crate::store::repos::{self, RepoFacts};
 
 /// Time between two checks of a repository.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
@@ -21,8 +23,8 @@ const AT_ONCE: usize = 8;
 const MAX_HEADS: usize = 5_000;
 
 impl Intake {
-    /// Checks the heads of all repositories whose last check was longer ago than `interval`. Returns the number of builds
-    /// that were requested.
+    /// Checks all repositories whose last check was longer ago than `interval`. Returns the number of builds that were
+    /// requested.
     ///
     /// # Errors
     /// Fails when Postgres does not answer.
@@ -33,28 +35,42 @@ impl Intake {
             let (intake, at_once) = (self.clone(), Arc::clone(&at_once));
             checks.spawn(async move {
                 let _slot = at_once.acquire_owned().await;
-                let found = intake.check_heads_of(repo).await;
-                let recorded = heads::record_check(&intake.db, repo).await;
-                found.and_then(|found| Ok(recorded.map(|()| found)?))
+                intake.check(repo).await
             });
         }
         let mut requested = 0;
         while let Some(check) = checks.join_next().await {
-            match check? {
-                Ok(found) => requested += found,
-                // As of a repository that was deleted.
-                Err(error) => info!("the heads of a repository cannot be checked: {error:#}"),
-            }
+            requested += check??;
         }
         if requested > 0 {
-            info!("{requested} pushes were found whose webhook never came");
+            info!("{requested} pushes and pull requests were found whose webhook never came");
             self.bells.intake.ring();
         }
         Ok(requested)
     }
 
-    async fn check_heads_of(&self, repo: RepoId) -> anyhow::Result<usize> {
+    /// Checks a repository, and records that.
+    async fn check(&self, repo: RepoId) -> anyhow::Result<usize> {
         let Some(facts) = repos::facts(&self.db, repo).await? else { return Ok(0) };
+        let pushes = self.check_heads_of(repo, &facts).await.or_else(|error| {
+            info!("the heads of {} cannot be checked: {error:#}", facts.name);
+            match error.downcast_ref() {
+                // GitHub answers nothing at the moment. The next round asks again.
+                Some(Unproven::Unanswered(..)) => Err(()),
+                // As of a repository that was deleted.
+                _ => Ok(0),
+            }
+        });
+        let Ok(pushes) = pushes else { return Ok(0) };
+        heads::record_check(&self.db, repo).await?;
+        let pulls = self.check_pulls_of(repo, &facts).await.unwrap_or_else(|error| {
+            info!("the open pull requests of {} cannot be checked: {error:#}", facts.name);
+            0
+        });
+        Ok(pushes + pulls)
+    }
+
+    async fn check_heads_of(&self, repo: RepoId, facts: &RepoFacts) -> anyhow::Result<usize> {
         let url = self.github.clone_url(&facts.name);
         let credentials = self.credentials(&facts.name).await?;
         let remote = Remote { repo: &facts.name, url: &url, credentials: credentials.as_ref() };

@@ -2,12 +2,14 @@
 //!
 //! Nothing is written before that transaction, so a crash at any point only means that the step is repeated.
 
+mod delivery_logs;
 mod forks;
 mod heads;
 mod imports;
 mod look;
 mod passed_on_travis;
 mod proof;
+mod pulls;
 mod requested;
 mod tries;
 mod unbuilt;
@@ -15,9 +17,11 @@ mod unbuilt;
 use sqlx::PgPool;
 use tracing::{error, info, warn};
 
+pub use self::delivery_logs::DeliveryLogs;
 pub use self::forks::{ForkPolicy, ForksConfig};
 pub use self::heads::CHECK_INTERVAL;
 use self::proof::Unproven;
+pub use self::pulls::Said;
 use self::tries::{FETCH_TRIES, LAST_TRY, MAX_TRIES, NotYet};
 pub use self::tries::{HOLD, LONGEST_WAIT};
 use crate::domain::{BuildState, RequestConfig, Sha, Trigger};
@@ -29,7 +33,7 @@ use crate::plan::{self, Plan};
 use crate::planner::Planner;
 use crate::store::builds::{self, NewBuild};
 use crate::store::deliveries::{self, Delivery};
-use crate::store::heads::FOUND;
+use crate::store::missed::FOUND;
 use crate::store::queue::NewJob;
 use crate::store::queue::superseded::Cancels;
 use crate::store::repos::{self, RepoFacts};
@@ -53,6 +57,8 @@ pub struct Intake {
     pub gpu: gpu::GpuConfig,
     /// True if builds have check runs.
     pub checks: bool,
+    /// Rights that are missing, as far as the log has said so.
+    pub said: Said,
 }
 
 /// A build that a delivery asks for.
@@ -105,7 +111,7 @@ impl Intake {
             },
         };
         if trigger.sender.as_deref() == Some(FOUND) && plan.skip.is_none() {
-            plan.problems.push(unbuilt::found());
+            plan.problems.push(unbuilt::found(trigger.kind));
         }
         self.insert(delivery, &repository, &trigger, &built_sha, plan, None).await?;
         Ok(())

@@ -4,18 +4,21 @@ use anyhow::Context as _;
 
 use super::tries::NotYet;
 use super::{Asked, Intake, stored};
-use crate::domain::{BuildRequest, Trigger, TriggerKind};
+use crate::domain::{BuildRequest, FoundPull, RepoId, Trigger, TriggerKind};
 use crate::git::Remote;
 use crate::store::deliveries::Delivery;
-use crate::store::repos;
+use crate::store::repos::{self, RepoFacts};
+use crate::store::requests;
 
 impl Intake {
     /// Reads a request, and finds the latest commit of its branch, unless it names one.
     pub(super) async fn requested(&self, delivery: &Delivery) -> Result<Asked, NotYet> {
+        if delivery.event == requests::PULL_REQUEST {
+            return self.found_pull(delivery).await;
+        }
         let request: BuildRequest =
             serde_json::from_slice(&delivery.body).map_err(|error| NotYet::Never(format!("no request: {error}")))?;
-        let facts = repos::facts(&self.db, request.repo).await.context("reading the repository")?;
-        let facts = facts.ok_or_else(|| NotYet::Never("the repository was deleted".to_owned()))?;
+        let facts = self.facts(request.repo).await?;
         let BuildRequest { kind, branch, sha, before, message, requested_by, configs, .. } = request;
         let sha = match sha {
             Some(sha) => sha,
@@ -33,5 +36,20 @@ impl Intake {
             trigger.tag = trigger.branch.take();
         }
         Ok(Asked { repository: stored(facts), trigger: trigger.storable(), configs })
+    }
+
+    /// Reads the request for a build of a pull request that a check has found.
+    async fn found_pull(&self, delivery: &Delivery) -> Result<Asked, NotYet> {
+        let found: FoundPull =
+            serde_json::from_slice(&delivery.body).map_err(|error| NotYet::Never(format!("no request: {error}")))?;
+        let facts = self.facts(found.repo).await?;
+        // The repository may have another name since.
+        let trigger = Trigger { repo: facts.name.clone(), ..found.trigger };
+        Ok(Asked::of(stored(facts), trigger.storable()))
+    }
+
+    async fn facts(&self, repo: RepoId) -> Result<RepoFacts, NotYet> {
+        let facts = repos::facts(&self.db, repo).await.context("reading the repository")?;
+        facts.ok_or_else(|| NotYet::Never("the repository was deleted".to_owned()))
     }
 }

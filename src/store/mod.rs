@@ -11,7 +11,7 @@ pub mod checks;
 pub mod crons;
 pub mod delays;
 pub mod deliveries;
-pub mod heads;
+pub mod missed;
 pub mod notifications;
 pub mod output;
 pub mod postgres;

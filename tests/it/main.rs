@@ -8,6 +8,7 @@ mod support;
 
 mod cli;
 mod github;
+mod missed;
 mod pipeline;
 mod runner;
 mod storage;

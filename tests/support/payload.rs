@@ -58,6 +58,7 @@ pub fn pull_request(github: &GitHub, repo: &Repo, number: u32, base: &str, head:
 }
 
 /// A delivery to send.
+#[derive(Debug)]
 pub struct Delivery {
     pub id: String,
     pub event: &'static str,

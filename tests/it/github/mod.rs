@@ -2,5 +2,5 @@
 
 mod app;
 mod checks;
-mod openapi;
+pub mod openapi;
 mod setup;

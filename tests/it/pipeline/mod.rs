@@ -2,7 +2,6 @@
 
 mod checkout;
 mod deploy;
-mod heads;
 mod import;
 mod indexes;
 mod outbox;

@@ -2,6 +2,8 @@
 
 pub mod app;
 pub mod checks;
+pub mod hooks;
+pub mod pulls;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -19,6 +21,8 @@ use tokio::sync::Notify;
 
 use self::app::GitHubApp;
 use self::checks::Checks;
+use self::hooks::Hooks;
+use self::pulls::Pulls;
 use super::git_host::{self, GitHost, Repo};
 
 /// Token that the stand-in accepts.
@@ -91,6 +95,8 @@ pub struct GitHub {
     pub git: GitHost,
     pub app: GitHubApp,
     pub checks: Checks,
+    pub hooks: Hooks,
+    pub pulls: Pulls,
     model: Arc<Mutex<Model>>,
     changed: Arc<Notify>,
 }
@@ -102,7 +108,8 @@ impl GitHub {
         let address = listener.local_addr().unwrap();
         let git = GitHost::new(&root, Some(TOKEN));
         let (app, checks, model, changed) = (GitHubApp::default(), Checks::default(), Arc::default(), Arc::default());
-        let github = Self { address, root, git, app, checks, model, changed };
+        let (hooks, pulls) = (Hooks::default(), Pulls::default());
+        let github = Self { address, root, git, app, checks, hooks, pulls, model, changed };
         let api = Router::new()
             .route("/api/v3/repos/{owner}/{repo}", get(repository))
             .route("/api/v3/repositories/{id}", get(repository_by_number))
@@ -111,6 +118,8 @@ impl GitHub {
             .route("/api/v3/rate_limit", get(rate_limit))
             .merge(app::routes())
             .merge(checks::routes())
+            .merge(hooks::routes())
+            .merge(pulls::routes())
             .with_state(github.clone());
         let hosted = Router::new()
             .merge(app::pages())

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RepoId, Sha, TriggerKind};
+use super::{RepoId, Sha, Trigger, TriggerKind};
 
 /// A request for a build of a branch, or of a tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,14 @@ pub struct BuildRequest {
     pub requested_by: String,
     /// Configurations in addition to the `.travis.yml`. What comes first wins.
     pub configs: Vec<RequestConfig>,
+}
+
+/// A request for the build of a pull request whose webhook never came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundPull {
+    pub repo: RepoId,
+    /// The trigger that the webhook would have been.
+    pub trigger: Trigger,
 }
 
 /// A configuration that a request brings along.
