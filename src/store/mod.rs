@@ -18,6 +18,7 @@ pub mod postgres;
 pub mod problems;
 pub mod queue;
 pub mod removal;
+pub mod replays;
 pub mod repos;
 pub mod requests;
 pub mod runner;

@@ -3,6 +3,7 @@
 mod browser;
 mod cancel;
 mod crons;
+mod deliveries;
 mod pages;
 mod requests;
 mod restart;
