@@ -29,6 +29,8 @@ pub enum Event {
     Build(Box<Repository>, Box<Trigger>),
     /// The GitHub App was installed, removed or allowed something else, in these words.
     Installations(String),
+    /// The repository with this number was renamed, transferred, archived, or made public or private, in these words.
+    Repository(i64, String),
     /// No build, for this reason.
     Ignored(String),
 }
@@ -43,6 +45,7 @@ pub fn parse(event: &str, body: &[u8]) -> anyhow::Result<Event> {
     match event {
         "push" => push(read(event, body)?),
         "pull_request" => pull_request(read(event, body)?),
+        "repository" => Ok(repository(read(event, body)?)),
         "installation" | "installation_repositories" => Ok(installations(event, read(event, body)?)),
         other => {
             let IgnoredAny = read(event, body)?;
@@ -118,6 +121,30 @@ fn installations(event: &str, payload: InstallationPayload) -> Event {
     let InstallationPayload { action, installation: Installation { id, account } } = payload;
     let words = format!("{event} {action} for {}, number {id}", account.login);
     Event::Installations(bounded(pg_text(&words), 300))
+}
+
+#[derive(Deserialize)]
+struct RepositoryEventPayload {
+    action: String,
+    repository: RepositoryNumber,
+}
+
+#[derive(Deserialize)]
+struct RepositoryNumber {
+    id: i64,
+    full_name: String,
+}
+
+fn repository(payload: RepositoryEventPayload) -> Event {
+    let RepositoryEventPayload { action, repository: RepositoryNumber { id, full_name } } = payload;
+    let words = format!("repository {action} for {full_name}, number {id}");
+    match action.as_str() {
+        "renamed" | "transferred" | "archived" | "unarchived" | "privatized" | "publicized" | "edited" => {
+            Event::Repository(id, bounded(pg_text(&words), 300))
+        }
+        // Nothing can be learned of one that was deleted, and nothing is known of a new one.
+        _ => ignored(&words),
+    }
 }
 
 #[derive(Deserialize)]

@@ -25,6 +25,8 @@ const MAX_PAGES: usize = 100;
 const MAX_ASKED: usize = 200;
 /// Pause after each delivery that is asked for. A request that changes something has a price in GitHub's rate limits.
 const PACE: Duration = Duration::from_secs(1);
+/// Pause after each repository, as there may be hundreds.
+const BETWEEN: Duration = Duration::from_millis(500);
 /// Pause after a failure of GitHub, and before a reading continues.
 const SOON: Duration = Duration::from_secs(60);
 
@@ -104,6 +106,7 @@ impl DeliveryLogs {
             for hook in hooks.unwrap_or_default().into_iter().filter(|hook| self.is_ours(&hook.config.url)) {
                 self.read(DeliveryLog::Hook(repo.clone(), hook.id), total).await?;
             }
+            tokio::time::sleep(BETWEEN).await;
         }
         Ok(())
     }

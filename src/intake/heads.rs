@@ -2,6 +2,7 @@
 //! requests are compared with those of the last check.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -9,7 +10,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use super::Intake;
-use super::proof::Unproven;
+use super::proof::{Current, Unproven};
 use crate::domain::RepoId;
 use crate::git::Remote;
 use crate::store::missed::heads;
@@ -30,12 +31,14 @@ impl Intake {
     /// Fails when Postgres does not answer.
     pub async fn check_heads(&self, interval: Duration) -> anyhow::Result<usize> {
         let at_once = Arc::new(Semaphore::new(AT_ONCE));
+        // GitHub has asked to wait. The next round continues.
+        let is_limited = Arc::new(AtomicBool::new(false));
         let mut checks = JoinSet::new();
         for repo in heads::due(&self.db, interval).await? {
-            let (intake, at_once) = (self.clone(), Arc::clone(&at_once));
+            let (intake, at_once, is_limited) = (self.clone(), Arc::clone(&at_once), Arc::clone(&is_limited));
             checks.spawn(async move {
                 let _slot = at_once.acquire_owned().await;
-                intake.check(repo).await
+                if is_limited.load(Ordering::Relaxed) { Ok(0) } else { intake.check(repo, &is_limited).await }
             });
         }
         let mut requested = 0;
@@ -49,25 +52,37 @@ impl Intake {
         Ok(requested)
     }
 
-    /// Checks a repository, and records that.
-    async fn check(&self, repo: RepoId) -> anyhow::Result<usize> {
-        let Some(facts) = repos::facts(&self.db, repo).await? else { return Ok(0) };
-        let pushes = self.check_heads_of(repo, &facts).await.or_else(|error| {
-            info!("the heads of {} cannot be checked: {error:#}", facts.name);
+    /// Checks a repository, and records that. Sets `is_limited` when GitHub asks to wait.
+    async fn check(&self, repo: RepoId, is_limited: &AtomicBool) -> anyhow::Result<usize> {
+        let Some(stored) = repos::facts(&self.db, repo).await? else { return Ok(0) };
+        let name = stored.name.clone();
+        let checked = async {
+            let Current { facts, is_archived } = self.current(&stored).await?;
+            if is_archived {
+                return Ok(0);
+            }
+            let pushes = self.check_heads_of(repo, &facts).await?;
+            let pulls = self.check_pulls_of(repo, &facts).await.unwrap_or_else(|error| {
+                info!("the open pull requests of {name} cannot be checked: {error:#}");
+                0
+            });
+            anyhow::Ok(pushes + pulls)
+        };
+        let requested = checked.await.or_else(|error| {
+            // As of a repository that was deleted.
+            info!("{name} cannot be checked: {error:#}");
             match error.downcast_ref() {
-                // GitHub answers nothing at the moment. The next round asks again.
-                Some(Unproven::Unanswered(..)) => Err(()),
-                // As of a repository that was deleted.
+                Some(Unproven::Unanswered(wait, _)) => {
+                    is_limited.fetch_or(!wait.is_zero(), Ordering::Relaxed);
+                    Err(())
+                }
                 _ => Ok(0),
             }
         });
-        let Ok(pushes) = pushes else { return Ok(0) };
+        // If GitHub answers nothing at the moment, the next round asks again.
+        let Ok(requested) = requested else { return Ok(0) };
         heads::record_check(&self.db, repo).await?;
-        let pulls = self.check_pulls_of(repo, &facts).await.unwrap_or_else(|error| {
-            info!("the open pull requests of {} cannot be checked: {error:#}", facts.name);
-            0
-        });
-        Ok(pushes + pulls)
+        Ok(requested)
     }
 
     async fn check_heads_of(&self, repo: RepoId, facts: &RepoFacts) -> anyhow::Result<usize> {

@@ -12,6 +12,15 @@ use crate::plan::{self, Plan};
 use crate::planner::{Answer, PlanError, Request};
 use crate::travis::import::Imports;
 
+/// What a look at a commit has shown.
+pub(super) struct Looked {
+    /// The commit that is built.
+    pub(super) built: Sha,
+    pub(super) plan: Plan,
+    /// True if the branch, tag or pull request has no later commit.
+    pub(super) is_latest: bool,
+}
+
 impl Intake {
     /// Fetches and plans the commit that is to be built. Fills in the facts that a pull request's payload lacks.
     pub(super) async fn look(
@@ -20,13 +29,11 @@ impl Intake {
         default_branch: &str,
         trigger: &mut Trigger,
         requested: Vec<RequestConfig>,
-    ) -> anyhow::Result<(Sha, Plan)> {
-        let built = match &trigger.pull_request {
-            None => {
-                self.pushed_commit(remote, trigger).await?;
-                trigger.sha.clone()
-            }
-            Some(pull) => self.proposed_commit(remote, pull, &trigger.sha).await?,
+    ) -> anyhow::Result<Looked> {
+        let (built, is_latest) = match &trigger.pull_request {
+            None => (trigger.sha.clone(), self.pushed_commit(remote, trigger).await?),
+            // GitHub has a merge commit of the latest head alone.
+            Some(pull) => (self.proposed_commit(remote, pull, &trigger.sha).await?, true),
         };
         if trigger.message.is_none() {
             // Skip words and conditions apply to the author's commit, not to GitHub's merge commit.
@@ -53,7 +60,7 @@ impl Intake {
             imports: Imports::new(),
         };
         let plan = self.plan(&imports::Commit { remote, trigger, tree: &tree }, request).await?;
-        Ok((built, plan))
+        Ok(Looked { built, plan, is_latest })
     }
 
     /// Plans a commit with all files that it imports.

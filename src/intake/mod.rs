@@ -20,11 +20,12 @@ use tracing::{error, info, warn};
 pub use self::delivery_logs::DeliveryLogs;
 pub use self::forks::{ForkPolicy, ForksConfig};
 pub use self::heads::CHECK_INTERVAL;
+use self::look::Looked;
 use self::proof::Unproven;
 pub use self::pulls::Said;
 use self::tries::{FETCH_TRIES, LAST_TRY, MAX_TRIES, NotYet};
 pub use self::tries::{HOLD, LONGEST_WAIT};
-use crate::domain::{BuildState, RequestConfig, Sha, Trigger};
+use crate::domain::{BuildState, RequestConfig, Trigger};
 use crate::git::{Mirrors, Permanent, Remote, is_unauthorized};
 use crate::github::Client;
 use crate::github::event::Repository;
@@ -96,24 +97,17 @@ impl Intake {
             }
             looked
         };
-        let (built_sha, mut plan) = match looked.await {
+        let mut looked = match looked.await {
             Ok(looked) => looked,
-            Err(error) => match error.downcast_ref() {
-                Some(Unproven::Contradicted(_)) => return Err(NotYet::Refused(error.to_string())),
-                Some(Unproven::Unanswered(wait, why)) if !wait.is_zero() || delivery.tries >= FETCH_TRIES => {
-                    return Err(NotYet::Unanswered(*wait, why.clone()));
-                }
-                _ if delivery.tries < FETCH_TRIES && !error.is::<Permanent>() => return Err(error.into()),
-                Some(Unproven::Unanswered(..)) => return Err(error.into()),
-                Some(Unproven::Unconfirmed(_)) => return Err(NotYet::Refused(error.to_string())),
-                Some(Unproven::Hidden(_)) => return Err(NotYet::GivenUp(error.to_string())),
-                None => (trigger.sha.clone(), unbuilt::not_prepared(&error)),
-            },
+            Err(error) if error.is::<Unproven>() || (delivery.tries < FETCH_TRIES && !error.is::<Permanent>()) => {
+                return Err(not_looked(error, delivery.tries));
+            }
+            Err(error) => Looked::failed(&trigger, unbuilt::not_prepared(&error)),
         };
-        if trigger.sender.as_deref() == Some(FOUND) && plan.skip.is_none() {
-            plan.problems.push(unbuilt::found(trigger.kind));
+        if trigger.sender.as_deref() == Some(FOUND) && looked.plan.skip.is_none() {
+            looked.plan.problems.push(unbuilt::found(trigger.kind));
         }
-        self.insert(delivery, &repository, &trigger, &built_sha, plan, None).await?;
+        self.insert(delivery, &repository, &trigger, looked, None).await?;
         Ok(())
     }
 
@@ -126,7 +120,7 @@ impl Intake {
             // A build of a repository that GitHub does not confirm would store that repository.
             self.address(repository).await?;
             let plan = unbuilt::given_up(&reason);
-            self.insert(delivery, repository, trigger, &trigger.sha, plan, Some(&reason)).await
+            self.insert(delivery, repository, trigger, Looked::failed(trigger, plan), Some(&reason)).await
         };
         inserted.await.map_err(|error| {
             warn!(delivery = %delivery.id, "delivery {} gets no build: {error:#}", delivery.id);
@@ -144,10 +138,10 @@ impl Intake {
         delivery: &Delivery,
         repository: &Repository,
         trigger: &Trigger,
-        built_sha: &Sha,
-        plan: Plan,
+        looked: Looked,
         failure: Option<&str>,
     ) -> anyhow::Result<()> {
+        let Looked { built, plan, is_latest } = looked;
         let delivery = &delivery.id;
         let mut tx = self.db.begin().await?;
         let outcome = match &plan.skip {
@@ -171,7 +165,7 @@ impl Intake {
                     delivery: Some(delivery),
                     repo,
                     trigger,
-                    built_sha,
+                    built_sha: &built,
                     jobs: &jobs,
                     problems: &plan.problems,
                     decided: decided(&plan),
@@ -179,7 +173,8 @@ impl Intake {
                     webhooks: plan.webhooks.as_ref(),
                     linted: plan.linted > 0,
                     needs_approval: self.forks.policy(trigger, repository.private) == ForkPolicy::Approve,
-                    cancels: Some(self.cancels),
+                    // A delivery that comes late must not end the build of a later commit.
+                    cancels: Some(self.cancels).filter(|_| is_latest),
                 };
                 let created = builds::create(&mut tx, &new).await?;
                 if self.checks {
@@ -208,6 +203,25 @@ impl Intake {
             config: job.config.clone(),
             requirements: self.gpu.requirements(job.kind, &job.config, asking, is_preemptible(&job.config)),
         }
+    }
+}
+
+impl Looked {
+    /// Returns the result for a commit that could not be looked at.
+    fn failed(trigger: &Trigger, plan: Plan) -> Self {
+        Self { built: trigger.sha.clone(), plan, is_latest: false }
+    }
+}
+
+/// Returns the consequence of a failure that gives no build.
+fn not_looked(error: anyhow::Error, tries: i32) -> NotYet {
+    let is_last = tries >= FETCH_TRIES;
+    match error.downcast_ref() {
+        Some(Unproven::Contradicted(_)) => NotYet::Refused(error.to_string()),
+        Some(Unproven::Unanswered(wait, why)) if !wait.is_zero() || is_last => NotYet::Unanswered(*wait, why.clone()),
+        Some(Unproven::Unconfirmed(_)) if is_last || error.is::<Permanent>() => NotYet::Refused(error.to_string()),
+        Some(Unproven::Hidden(_)) if is_last => NotYet::GivenUp(error.to_string()),
+        _ => NotYet::Later(error),
     }
 }
 

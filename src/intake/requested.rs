@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 
 use super::tries::NotYet;
-use super::{Asked, Intake, stored};
+use super::{Asked, Intake, not_looked, stored};
 use crate::domain::{BuildRequest, FoundPull, RepoId, Trigger, TriggerKind};
 use crate::git::Remote;
 use crate::store::deliveries::Delivery;
@@ -18,7 +18,7 @@ impl Intake {
         }
         let request: BuildRequest =
             serde_json::from_slice(&delivery.body).map_err(|error| NotYet::Never(format!("no request: {error}")))?;
-        let facts = self.facts(request.repo).await?;
+        let facts = self.facts_of(request.repo, delivery.tries).await?;
         let BuildRequest { kind, branch, sha, before, message, requested_by, configs, .. } = request;
         let sha = match sha {
             Some(sha) => sha,
@@ -42,14 +42,26 @@ impl Intake {
     async fn found_pull(&self, delivery: &Delivery) -> Result<Asked, NotYet> {
         let found: FoundPull =
             serde_json::from_slice(&delivery.body).map_err(|error| NotYet::Never(format!("no request: {error}")))?;
-        let facts = self.facts(found.repo).await?;
+        let facts = self.facts_of(found.repo, delivery.tries).await?;
         // The repository may have another name since.
         let trigger = Trigger { repo: facts.name.clone(), ..found.trigger };
         Ok(Asked::of(stored(facts), trigger.storable()))
     }
 
-    async fn facts(&self, repo: RepoId) -> Result<RepoFacts, NotYet> {
-        let facts = repos::facts(&self.db, repo).await.context("reading the repository")?;
-        facts.ok_or_else(|| NotYet::Never("the repository was deleted".to_owned()))
+    async fn facts_of(&self, repo: RepoId, tries: i32) -> Result<RepoFacts, NotYet> {
+        let stored = repos::facts(&self.db, repo).await.context("reading the repository")?;
+        let stored = stored.ok_or_else(|| NotYet::Never("the repository was deleted".to_owned()))?;
+        self.present(&stored, tries).await
+    }
+
+    /// Returns a stored repository as GitHub has it now. Nobody who knows has just told of it, as GitHub does in its
+    /// webhooks; and another repository may have the name since.
+    pub(super) async fn present(&self, stored: &RepoFacts, tries: i32) -> Result<RepoFacts, NotYet> {
+        let current = self.current(stored).await.map_err(|error| not_looked(error, tries))?;
+        if current.is_archived {
+            let name = current.facts.name;
+            return Err(NotYet::Refused(format!("{name} is archived: GitHub accepts no statuses for it")));
+        }
+        Ok(current.facts)
     }
 }

@@ -65,6 +65,12 @@ pub async fn facts(db: &PgPool, repo: RepoId) -> sqlx::Result<Option<RepoFacts>>
     .transpose()
 }
 
+/// Makes the next check of a repository due at once. Returns false if the number is not known.
+pub async fn check_soon(db: &PgPool, github_id: i64) -> sqlx::Result<bool> {
+    let due = sqlx::query("update repo set heads_checked_at = null where github_id = $1").bind(github_id);
+    Ok(due.execute(db).await?.rows_affected() == 1)
+}
+
 /// Returns the next build number of a repository, and its default branch. The row stays locked until the transaction
 /// ends, so numbers have no gaps.
 pub async fn next_number(tx: &mut PgConnection, repo: RepoId) -> sqlx::Result<(i32, String)> {

@@ -144,6 +144,7 @@ pub(super) async fn check_replay(state: &State, delivery: &Kept) -> Result<(), E
                     unsigned()
                 }
             }
+            Ok(Event::Repository(..)) => Ok(()),
             Ok(Event::Ignored(reason)) => nothing(&reason),
             Err(error) => nothing(&format!("{error:#}")),
         },
@@ -205,6 +206,8 @@ impl Claims {
                 }
                 None
             }
+            // All that it brings about is a question to GitHub.
+            Ok(Event::Repository(..)) => None,
             // The webhook of the App has the secret for all repositories. No other one speaks for it.
             Ok(Event::Installations(_)) if self.scope == Scope::All => None,
             Ok(Event::Installations(words)) => Some(format!("{words}: signed with a secret of {}", self.scope)),

@@ -2,6 +2,8 @@
 
 mod delivery_logs;
 mod heads;
+mod life;
+mod many;
 mod pulls;
 
 use std::time::{Duration, Instant};

@@ -50,6 +50,9 @@ fn every_example_of_github_is_understood_or_ignored() {
                 assert!(name.starts_with("installation") && words.starts_with(&name), "{name}: {words}");
                 installations += 1;
             }
+            Ok(Event::Repository(id, words)) => {
+                assert!(id == payload["repository"]["id"] && words.starts_with("repository "), "{name}: {words}");
+            }
             Ok(Event::Ignored(_)) => nothing += 1,
             Err(error) => panic!("{name}: {error:#}\n{payload:#}"),
         }

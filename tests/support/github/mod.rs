@@ -5,7 +5,7 @@ pub mod checks;
 pub mod hooks;
 pub mod pulls;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -80,6 +80,12 @@ struct Model {
     renamed: BTreeMap<String, String>,
     /// True when questions about repositories fail.
     is_silent: bool,
+    /// Number of questions about repositories, and the number from which on they are limited.
+    questions: (usize, Option<usize>),
+    /// Numbers of repositories that have the former name of another one.
+    retaken: BTreeMap<String, u32>,
+    private: BTreeSet<String>,
+    archived: BTreeSet<String>,
 }
 
 /// Returns the stand-in's number of a repository. It is always the same for a name.
@@ -159,6 +165,41 @@ impl GitHub {
         std::fs::rename(path(from), path(to)).unwrap();
     }
 
+    /// Makes a new repository under the former name of a renamed one.
+    pub fn retake(&self, name: &str) -> Repo {
+        self.model().retaken.insert(name.to_owned(), number(name) + 1);
+        std::fs::remove_dir_all(self.root.join("work").join(name)).unwrap();
+        self.repo(name)
+    }
+
+    pub fn delete(&self, name: &str) {
+        std::fs::remove_dir_all(self.root.join("bare").join(format!("{name}.git"))).unwrap();
+    }
+
+    /// Makes a repository private or public.
+    pub fn set_private(&self, name: &str, is_private: bool) {
+        let mut model = self.model();
+        if is_private {
+            model.private.insert(name.to_owned())
+        } else {
+            model.private.remove(name)
+        };
+    }
+
+    pub fn archive(&self, name: &str) {
+        self.model().archived.insert(name.to_owned());
+    }
+
+    /// Answers this number of questions about repositories, and asks to wait after them.
+    pub fn limit_questions(&self, most: usize) {
+        self.model().questions = (0, Some(most));
+    }
+
+    /// Returns the number of questions about repositories since [`GitHub::limit_questions`].
+    pub fn questions(&self) -> usize {
+        self.model().questions.0
+    }
+
     /// Lets questions about repositories fail, or be answered again.
     pub fn keep_silent(&self, is_silent: bool) {
         self.model().is_silent = is_silent;
@@ -167,6 +208,9 @@ impl GitHub {
     /// Returns the present name and the number of a repository.
     fn known(&self, name: &str) -> Option<(String, u32)> {
         let model = self.model();
+        if let Some(number) = model.retaken.get(name) {
+            return Some((name.to_owned(), *number));
+        }
         let former = model.renamed.iter().find(|(_, now)| *now == name).map_or(name, |(former, _)| former);
         let now = model.renamed.get(former).map_or(former, String::as_str);
         let exists = self.root.join("bare").join(format!("{now}.git")).exists();
@@ -184,7 +228,8 @@ impl GitHub {
 
     /// Returns the address at which the API has a repository with this former name.
     pub(super) fn successor(&self, name: &str) -> Option<String> {
-        let is_former = self.model().renamed.contains_key(name);
+        let model = self.model();
+        let is_former = model.renamed.contains_key(name) && !model.retaken.contains_key(name);
         is_former.then(|| format!("{}/repositories/{}", self.api_url(), number(name)))
     }
 
@@ -404,8 +449,16 @@ async fn repository(
     Path((owner, repo)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Response {
-    if github.model().is_silent {
+    let (is_silent, is_limited) = {
+        let mut model = github.model();
+        model.questions.0 += 1;
+        (model.is_silent, model.questions.1.is_some_and(|most| model.questions.0 > most))
+    };
+    if is_silent {
         return StatusCode::BAD_GATEWAY.into_response();
+    }
+    if is_limited {
+        return github.fail(Fault::Secondary(403, Some(60))).await;
     }
     let name = format!("{owner}/{repo}");
     if let Some(address) = github.successor(&name) {
@@ -416,7 +469,14 @@ async fn repository(
     match (github.check(&headers, &name, ("metadata", "read")), github.known(&name)) {
         (Err(refused), _) if is_installation => refused,
         (Ok(()), Some((full_name, id))) => {
-            Json(json!({"id": id, "full_name": full_name, "private": false})).into_response()
+            let (private, archived) = {
+                let model = github.model();
+                (model.private.contains(&name), model.archived.contains(&name))
+            };
+            Json(json!({
+                "id": id, "full_name": full_name, "private": private, "archived": archived, "default_branch": "main",
+            }))
+            .into_response()
         }
         _ => (StatusCode::NOT_FOUND, Json(json!({"message": "Not Found"}))).into_response(),
     }
