@@ -55,6 +55,8 @@ pub enum Fault {
     NoneLeft(u64),
     /// A redirection with this status code to this address.
     Redirect(u16, String),
+    /// The status is accepted, and the answer is lost.
+    Lost,
     /// The secondary rate limit with this status code, and an optional `Retry-After` in seconds.
     Secondary(u16, Option<u64>),
 }
@@ -62,10 +64,20 @@ pub enum Fault {
 /// Number of statuses that GitHub keeps for a commit and context.
 const MOST_STATUSES: usize = 1000;
 
+/// Decides on the failure of each request.
+struct Chance(Box<dyn FnMut() -> Option<Fault> + Send>);
+
+impl std::fmt::Debug for Chance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Chance")
+    }
+}
+
 #[derive(Debug, Default)]
 struct Model {
     posted: Vec<Posted>,
     faults: VecDeque<Fault>,
+    chance: Option<Chance>,
     /// Repositories whose statuses are refused, with the status code.
     refused: HashMap<String, u16>,
     /// Times of the requests that set a status.
@@ -244,6 +256,11 @@ impl GitHub {
         self.model().faults.extend(faults);
     }
 
+    /// Lets every request for a status fail as `fault` says, after the faults of [`GitHub::fail_next`].
+    pub fn fail_by(&self, fault: impl FnMut() -> Option<Fault> + Send + 'static) {
+        self.model().chance = Some(Chance(Box::new(fault)));
+    }
+
     pub fn clear_faults(&self) {
         self.model().faults.clear();
     }
@@ -338,9 +355,12 @@ async fn create_status(
         let mut model = github.model();
         model.requests.push(("POST".to_owned(), path, body.clone()));
         model.times.push(Instant::now());
-        (model.faults.pop_front(), model.refused.get(&repo).copied())
+        let next = model.faults.pop_front();
+        let fault = next.or_else(|| model.chance.as_mut().and_then(|chance| (chance.0)()));
+        (fault, model.refused.get(&repo).copied())
     };
-    if let Some(fault) = fault {
+    let is_lost = matches!(fault, Some(Fault::Lost));
+    if let Some(fault) = fault.filter(|_| !is_lost) {
         return github.fail(fault).await;
     }
     if let Some(code) = refused {
@@ -372,6 +392,9 @@ async fn create_status(
         chrono::Utc::now() + chrono::TimeDelta::seconds(model.clock_skew)
     };
     github.changed.notify_waiters();
+    if is_lost {
+        return github.fail(Fault::Lost).await;
+    }
     (StatusCode::CREATED, [("date", in_http(date))], Json(body)).into_response()
 }
 
@@ -406,6 +429,7 @@ impl GitHub {
                 tokio::time::sleep(time).await;
                 StatusCode::GATEWAY_TIMEOUT.into_response()
             }
+            Fault::Lost => StatusCode::BAD_GATEWAY.into_response(),
             Fault::Redirect(code, to) => redirection(code, &to),
             Fault::NoneLeft(seconds) => {
                 let date = chrono::Utc::now() + chrono::TimeDelta::seconds(self.model().clock_skew);
