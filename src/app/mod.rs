@@ -228,6 +228,7 @@ async fn run_steps(
 ) -> anyhow::Result<()> {
     let db = pools.steps;
     let Some(instance) = database_is_ready(&db, &shutdown).await? else { return Ok(()) };
+    config.repositories.store(&db).await.context("storing the limits of repositories")?;
     let data = config.server.data_dir.clone();
     let room = Room::new(data.clone(), config.storage.least_free);
     let (mirrors, caches) = (mirrors(&config, &room), Caches::new(data.join("caches"), config.cache.clone()));
@@ -283,6 +284,7 @@ async fn run_steps(
         planner,
         cancels,
         forks: config.forks,
+        repositories: config.repositories,
         gpu: config.gpu,
         checks: config.github.checks,
         said,

@@ -11,6 +11,7 @@ mod passed_on_travis;
 mod proof;
 mod pulls;
 mod requested;
+mod settings;
 mod tries;
 mod unbuilt;
 
@@ -23,6 +24,7 @@ pub use self::heads::CHECK_INTERVAL;
 use self::look::Looked;
 use self::proof::Unproven;
 pub use self::pulls::Said;
+pub use self::settings::{RepositoriesConfig, RepositorySettings};
 use self::tries::{FETCH_TRIES, LAST_TRY, MAX_TRIES, NotYet};
 pub use self::tries::{HOLD, LONGEST_WAIT};
 use crate::domain::{BuildState, RequestConfig, Trigger};
@@ -55,6 +57,8 @@ pub struct Intake {
     pub cancels: Cancels,
     /// Treatment of pull requests from forks.
     pub forks: ForksConfig,
+    /// Settings of single repositories.
+    pub repositories: RepositoriesConfig,
     pub gpu: gpu::GpuConfig,
     /// True if builds have check runs.
     pub checks: bool,
@@ -155,6 +159,8 @@ impl Intake {
                     clone_url: self.github.clone_url(&repository.name).into(),
                 };
                 let repo = repos::upsert(&mut tx, &facts).await?;
+                let settings = self.repositories.of(&repository.name);
+                repos::set_slots(&mut tx, repo, settings.slots).await?;
                 if let Some(number) = builds::built(&mut tx, repo, trigger).await? {
                     let outcome = format!("no build: the commit was built already, as {}#{number}", trigger.repo);
                     deliveries::done(&mut tx, delivery, &outcome, None).await?;
@@ -174,7 +180,7 @@ impl Intake {
                     linted: plan.linted > 0,
                     needs_approval: self.forks.policy(trigger, repository.private) == ForkPolicy::Approve,
                     // A delivery that comes late must not end the build of a later commit.
-                    cancels: Some(self.cancels).filter(|_| is_latest),
+                    cancels: settings.cancels(trigger, self.cancels).filter(|_| is_latest),
                 };
                 let created = builds::create(&mut tx, &new).await?;
                 if self.checks {

@@ -10,6 +10,7 @@ mod push;
 mod queue;
 mod secrets;
 mod services;
+mod settings;
 mod smoke;
 mod statements;
 mod statuses;
