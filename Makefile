@@ -61,6 +61,7 @@ faults: setup-faults image ## Let things die at random moments, and check that n
 	cargo build --locked --bin trainyard --example faults
 	@$(target)/debug/examples/faults
 	TRAINYARD_TEST_BUILDS=1000000 scripts/with-postgres cargo test --locked --test it pipeline::indexes
+	TRAINYARD_TEST_BUILDS=10000 scripts/with-postgres cargo test --locked --test it pipeline::outbox::builds
 
 trainers: ## Lint the examples of real trainers, and run these on mock models (TRAINERS: their sources, TRAINER_PYTHONS, ROWS)
 	@scripts/setup toolchain

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::intake::{CHECK_INTERVAL, Intake};
+use crate::intake::{CHECK_INTERVAL, DeliveryLogs, Intake};
 use crate::janitor::{self, Archiver, Janitor};
 use crate::notifier::Notifier;
 use crate::outbox::Outbox;
@@ -40,6 +40,34 @@ pub(super) async fn heads_loop(intake: Intake, shutdown: CancellationToken) {
         }
         tokio::select! {
             () = tokio::time::sleep(HEADS_ROUND) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+}
+
+/// Reads GitHub's logs of deliveries at the start, and once an hour.
+pub(super) async fn delivery_logs_loop(logs: DeliveryLogs, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let had_app = logs.github.has_app();
+        let pause = tokio::select! {
+            read = logs.read_all() => match read {
+                Ok((_, pause)) => pause,
+                Err(failure) => {
+                    warn!("reading GitHub's logs of deliveries: {failure:#}");
+                    HEADS_ROUND
+                }
+            },
+            () = shutdown.cancelled() => return,
+        };
+        // The stored App is there a moment after the start, or once a person has registered it.
+        let app_changes = async {
+            while logs.github.has_app() == had_app {
+                tokio::time::sleep(POLL_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = app_changes => {}
             () = shutdown.cancelled() => {}
         }
     }

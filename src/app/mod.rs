@@ -24,14 +24,14 @@ use tracing::{error, info, warn};
 pub use self::backup::{SealKey, Step, backup, restore};
 use self::folder::{remove_scratch, seal, take_folder};
 use self::github::keep_app;
-use self::loops::{archiver_loop, heads_loop, intake_loop, janitor_loop, outbox_loop};
+use self::loops::{archiver_loop, delivery_logs_loop, heads_loop, intake_loop, janitor_loop, outbox_loop};
 use self::notify::{Keyring, notify};
 use self::runners::{Kept, mirrors, serve_runners, workers};
 pub use self::secrets::{Stored, github_client, stored, variables};
 pub use self::work::work;
 use crate::config::Config;
 use crate::github::Client;
-use crate::intake::Intake;
+use crate::intake::{DeliveryLogs, Intake, Said};
 use crate::janitor::{self, Archiver, Duties, Janitor};
 use crate::outbox::pacing::Window;
 use crate::outbox::{ChartLinks, Outbox};
@@ -233,6 +233,7 @@ async fn run_steps(
 ) -> anyhow::Result<()> {
     let db = pools.steps;
     let Some(instance) = database_is_ready(&db, &shutdown).await? else { return Ok(()) };
+    config.repositories.store(&db).await.context("storing the limits of repositories")?;
     let data = config.server.data_dir.clone();
     let room = Room::new(data.clone(), config.storage.least_free);
     let (mirrors, caches) = (mirrors(&config, &room), Caches::new(data.join("caches"), config.cache.clone()));
@@ -271,7 +272,12 @@ async fn run_steps(
     tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));
     planner.warm_up();
     let windows = Window::of(config.github.statuses_per_minute, config.github.statuses_per_hour);
-    let outbox = Outbox::new(db.clone(), github.clone(), config.server.public_url, charts, windows);
+    let said = Said::default();
+    let public_url = config.server.public_url;
+    let logs =
+        DeliveryLogs { db: db.clone(), github: github.clone(), public_url: public_url.clone(), said: said.clone() };
+    tasks.spawn(endless(delivery_logs_loop(logs, shutdown.clone())));
+    let outbox = Outbox::new(db.clone(), github.clone(), public_url, charts, windows);
     for _ in 0..POSTERS {
         tasks.spawn(endless(outbox_loop(outbox.clone(), bells.clone(), ended.clone(), at_last)));
     }
@@ -283,10 +289,12 @@ async fn run_steps(
         planner,
         cancels,
         forks: config.forks,
+        repositories: config.repositories,
         gpu: config.gpu,
         checks: config.github.checks,
         comment: config.github.comment,
         chats: config.notifications.chat.clone(),
+        said,
     };
     for _ in 0..INTAKES {
         tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));

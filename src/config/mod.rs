@@ -30,6 +30,8 @@ pub struct Config {
     pub git: git::GitConfig,
     /// Treatment of pull requests from forks.
     pub forks: intake::ForksConfig,
+    /// Settings of single repositories.
+    pub repositories: intake::RepositoriesConfig,
     /// Settings that Travis keeps in a repository's settings, and the webhooks of Travis itself.
     pub travis: travis_ci::TravisConfig,
     /// Receivers of webhooks.
@@ -117,6 +119,7 @@ impl Config {
         if config.runner.is_empty() {
             config.runner.push(RunnerConfig::default());
         }
+        config.queue.has_own_limits = config.repositories.have_slots();
         config.check()?;
         Ok(config)
     }

@@ -31,6 +31,8 @@ pub enum Access {
     Checks,
     /// Its pull requests, and the comments on them.
     PullRequests,
+    /// The list of its open pull requests. Without this right, those whose webhook never came are not found.
+    OpenPulls,
 }
 
 impl Access {
@@ -49,6 +51,7 @@ impl Access {
             Self::Statuses => ("statuses", "write"),
             Self::Checks => ("checks", "write"),
             Self::PullRequests => ("pull_requests", "write"),
+            Self::OpenPulls => ("pull_requests", "read"),
         }
     }
 }
@@ -108,14 +111,28 @@ impl Client {
         path: &str,
         body: Option<&B>,
     ) -> Result<Answer, SendError> {
+        let response = self.ask_unless(target, access, (method, path), body, None).await?;
+        self.at(target.repo).accepted(response).await
+    }
+
+    /// Asks GitHub about a repository as [`Client::ask_about`] does. Returns any response: 304 if the thing still has the
+    /// mark `etag`.
+    pub(super) async fn ask_unless<B: Serialize>(
+        &self,
+        target: Target<'_>,
+        access: Access,
+        (method, path): (Method, &str),
+        body: Option<&B>,
+        etag: Option<&str>,
+    ) -> Result<Answer, SendError> {
         let (server, grant) = (self.at(target.repo), self.grant(target, access).await?);
-        let mut response = server.follow(method.clone(), path, body, grant.token.as_ref()).await?;
-        if response.status() == http::StatusCode::UNAUTHORIZED && matches!(grant.holder, Holder::Installation(_)) {
-            self.drop_token(target, access, &grant).await;
-            let grant = self.grant(target, access).await?;
-            response = server.follow(method, path, body, grant.token.as_ref()).await?;
+        let response = server.follow_unless(method.clone(), path, body, grant.token.as_ref(), etag).await?;
+        if response.status() != http::StatusCode::UNAUTHORIZED || !matches!(grant.holder, Holder::Installation(_)) {
+            return Ok(response);
         }
-        server.accepted(response).await
+        self.drop_token(target, access, &grant).await;
+        let grant = self.grant(target, access).await?;
+        server.follow_unless(method, path, body, grant.token.as_ref(), etag).await
     }
 
     /// Returns the credentials with which git fetches a repository; `None` if there are none at all.

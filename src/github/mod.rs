@@ -10,6 +10,7 @@ mod app;
 mod check_run;
 pub mod event;
 mod forge;
+mod missed;
 mod pulls;
 mod repository;
 mod request;
@@ -22,6 +23,7 @@ pub use access::{Access, Holder, Target};
 pub use app::{AppFacts, AppKey, AppKeys, InstallationFacts, NewApp, NotAnAppKey, allows, manifest};
 pub use check_run::{Action, Annotation, CheckRun, KnownCheck, MAX_SUMMARY, Shown};
 pub use forge::{ForgeConfig, GITHUB};
+pub use missed::{DeliveryLog, Hook, LoggedDelivery, OpenPulls};
 pub use pulls::{Comment, KnownPull, NewComment, Reaction, Written};
 pub use repository::KnownRepository;
 pub use secrets::{Scope, WebhookSecrets};
@@ -182,6 +184,11 @@ impl Client {
             person: Holder::Person,
             forges: Arc::new([]),
         })
+    }
+
+    /// Returns true if there is a personal token.
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
     }
 }
 

@@ -18,6 +18,14 @@ pub struct KnownRepository {
     pub id: i64,
     /// The current name. It differs from the name in the request when the repository was renamed.
     pub full_name: String,
+    /// True when the repository is not public.
+    #[serde(default)]
+    pub private: bool,
+    /// True when nobody can push any more, and GitHub accepts no statuses.
+    #[serde(default)]
+    pub archived: bool,
+    #[serde(default)]
+    pub default_branch: Option<String>,
 }
 
 impl Client {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, IF_NONE_MATCH};
 use http::{HeaderValue, Method};
 use http_body_util::{BodyExt as _, Limited};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -29,10 +29,22 @@ impl Client {
         body: Option<&B>,
         token: Option<&SecretString>,
     ) -> Result<Answer, SendError> {
+        self.follow_unless(method, path, body, token, None).await
+    }
+
+    /// Sends a request as [`Client::follow`] does. GitHub answers 304 if the thing still has this mark.
+    pub(super) async fn follow_unless<B: Serialize>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+        token: Option<&SecretString>,
+        etag: Option<&str>,
+    ) -> Result<Answer, SendError> {
         let route = format!("{}{path}", self.api_url.path().trim_end_matches('/'));
-        let response = self.send(method.clone(), route, body, token).await?;
+        let response = self.send(method.clone(), route, body, token, etag).await?;
         match self.redirection(&response) {
-            Some(route) => self.send(method, route, body, token).await,
+            Some(route) => self.send(method, route, body, token, etag).await,
             None => Ok(response),
         }
     }
@@ -44,8 +56,12 @@ impl Client {
         path: String,
         body: Option<&B>,
         token: Option<&SecretString>,
+        etag: Option<&str>,
     ) -> Result<Answer, SendError> {
         let mut request = http::request::Builder::new().method(method).uri(path);
+        if let Some(etag) = etag.and_then(|etag| HeaderValue::try_from(etag).ok()) {
+            request = request.header(IF_NONE_MATCH, etag);
+        }
         if let Some(token) = token {
             let mut header = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
                 .map_err(|_| SendError::NoAccess("the token has characters that no request can carry".to_owned()))?;

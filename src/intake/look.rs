@@ -24,12 +24,14 @@ pub(super) struct Looked {
     pub(super) plan: Plan,
     /// The line of each problem, as far as its file was read.
     pub(super) lines: Vec<Option<String>>,
+    /// True if the branch, tag or pull request has no later commit.
+    pub(super) is_latest: bool,
 }
 
 impl Looked {
     /// Returns a commit that could not be looked at.
     pub(super) fn without(sha: &Sha, plan: Plan) -> Self {
-        Self { built_sha: sha.clone(), plan, lines: Vec::new() }
+        Self { built_sha: sha.clone(), plan, lines: Vec::new(), is_latest: false }
     }
 }
 
@@ -46,20 +48,18 @@ impl Intake {
     /// Fetches and plans the commit that is to be built. Fills in the facts that a pull request's payload lacks.
     pub(super) async fn look(&self, remote: &Remote<'_>, asked: &mut Asked) -> anyhow::Result<Looked> {
         let Asked { repository: Repository { default_branch, .. }, trigger, configs, smoke } = asked;
-        let built = match trigger.pull_request.clone() {
-            None => {
-                self.pushed_commit(remote, trigger).await?;
-                trigger.sha.clone()
-            }
+        let (built, is_latest) = match trigger.pull_request.clone() {
+            None => (trigger.sha.clone(), self.pushed_commit(remote, trigger).await?),
+            // GitHub has a merge commit of the latest head alone.
             Some(pull) if self.github.forge_of(remote.repo) == GITHUB => {
-                self.proposed_commit(remote, &pull, &trigger.sha, None).await?
+                (self.proposed_commit(remote, &pull, &trigger.sha, None).await?, true)
             }
             Some(pull) => {
                 // The base that is merged with, which GitHub chooses in the same way: not that of the payload.
                 let base = self.base_of(remote, trigger).await?;
                 let built = self.proposed_commit(remote, &pull, &trigger.sha, Some(&base)).await?;
                 trigger.before = Some(base);
-                built
+                (built, true)
             }
         };
         if trigger.message.is_none() {
@@ -91,7 +91,7 @@ impl Intake {
             let file = sources.iter().find(|file| Some(&file.path) == problem.file.as_ref())?;
             line_of(&file.text, problem.line?)
         };
-        Ok(Looked { lines: plan.problems.iter().map(line).collect(), built_sha: built, plan })
+        Ok(Looked { lines: plan.problems.iter().map(line).collect(), built_sha: built, plan, is_latest })
     }
 
     /// Plans a commit with all files that it imports.

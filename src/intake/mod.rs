@@ -3,23 +3,29 @@
 //! Nothing is written before that transaction, so a crash at any point only means that the step is repeated.
 
 mod commands;
+mod delivery_logs;
 mod forks;
 mod heads;
 mod imports;
 mod look;
 mod passed_on_travis;
 mod proof;
+mod pulls;
 mod requested;
+mod settings;
 mod tries;
 mod unbuilt;
 
 use sqlx::PgPool;
 use tracing::{error, info, warn};
 
+pub use self::delivery_logs::DeliveryLogs;
 pub use self::forks::{ForkPolicy, ForksConfig};
 pub use self::heads::CHECK_INTERVAL;
 use self::look::Looked;
 use self::proof::Unproven;
+pub use self::pulls::Said;
+pub use self::settings::{RepositoriesConfig, RepositorySettings};
 use self::tries::{FETCH_TRIES, LAST_TRY, MAX_TRIES, NotYet};
 pub use self::tries::{HOLD, LONGEST_WAIT};
 use crate::chat::{self, ChatConfig};
@@ -32,7 +38,7 @@ use crate::plan::{self, Plan};
 use crate::planner::Planner;
 use crate::store::builds::{self, NewBuild};
 use crate::store::deliveries::{self, Delivery};
-use crate::store::heads::FOUND;
+use crate::store::missed::FOUND;
 use crate::store::queue::NewJob;
 use crate::store::queue::superseded::Cancels;
 use crate::store::repos::{self, RepoFacts};
@@ -53,6 +59,8 @@ pub struct Intake {
     pub cancels: Cancels,
     /// Treatment of pull requests from forks.
     pub forks: ForksConfig,
+    /// Settings of single repositories.
+    pub repositories: RepositoriesConfig,
     pub gpu: gpu::GpuConfig,
     /// True if builds have check runs.
     pub checks: bool,
@@ -60,6 +68,8 @@ pub struct Intake {
     pub comment: bool,
     /// Chats that may be told of builds.
     pub chats: Vec<ChatConfig>,
+    /// Rights that are missing, as far as the log has said so.
+    pub said: Said,
 }
 
 /// A build that a delivery asks for.
@@ -101,20 +111,13 @@ impl Intake {
         };
         let mut looked = match looked.await {
             Ok(looked) => looked,
-            Err(error) => match error.downcast_ref() {
-                Some(Unproven::Contradicted(_)) => return Err(NotYet::Refused(error.to_string())),
-                Some(Unproven::Unanswered(wait, why)) if !wait.is_zero() || delivery.tries >= FETCH_TRIES => {
-                    return Err(NotYet::Unanswered(*wait, why.clone()));
-                }
-                _ if delivery.tries < FETCH_TRIES && !error.is::<Permanent>() => return Err(error.into()),
-                Some(Unproven::Unanswered(..)) => return Err(error.into()),
-                Some(Unproven::Unconfirmed(_)) => return Err(NotYet::Refused(error.to_string())),
-                Some(Unproven::Hidden(_)) => return Err(NotYet::GivenUp(error.to_string())),
-                None => Looked::without(&asked.trigger.sha, unbuilt::not_prepared(&error)),
-            },
+            Err(error) if error.is::<Unproven>() || (delivery.tries < FETCH_TRIES && !error.is::<Permanent>()) => {
+                return Err(not_looked(error, delivery.tries));
+            }
+            Err(error) => Looked::without(&asked.trigger.sha, unbuilt::not_prepared(&error)),
         };
         if asked.trigger.sender.as_deref() == Some(FOUND) && looked.plan.skip.is_none() {
-            looked.plan.problems.push(unbuilt::found());
+            looked.plan.problems.push(unbuilt::found(asked.trigger.kind));
         }
         self.insert(delivery, &asked, looked, None).await?;
         Ok(())
@@ -146,7 +149,7 @@ impl Intake {
         &self,
         delivery: &Delivery,
         asked: &Asked,
-        Looked { built_sha, plan, lines }: Looked,
+        Looked { built_sha, plan, lines, is_latest }: Looked,
         failure: Option<&str>,
     ) -> anyhow::Result<()> {
         let Asked { repository, trigger, smoke, .. } = asked;
@@ -164,6 +167,8 @@ impl Intake {
                     clone_url: self.github.clone_url(&repository.name).into(),
                 };
                 let repo = repos::upsert(&mut tx, &facts).await?;
+                let settings = self.repositories.of(&repository.name);
+                repos::set_slots(&mut tx, repo, settings.slots).await?;
                 if let Some(number) = builds::built(&mut tx, repo, trigger).await? {
                     let outcome = format!("no build: the commit was built already, as {}#{number}", trigger.repo);
                     deliveries::done(&mut tx, delivery, &outcome, None).await?;
@@ -186,7 +191,8 @@ impl Intake {
                     linted: plan.linted > 0 && !is_smoke,
                     needs_approval: self.forks.policy(trigger, repository.private) == ForkPolicy::Approve,
                     is_smoke,
-                    cancels: (!is_smoke).then_some(self.cancels),
+                    // A delivery that comes late must not end the build of a later commit.
+                    cancels: settings.cancels(trigger, self.cancels).filter(|_| is_latest && !is_smoke),
                 };
                 let created = builds::create(&mut tx, &new).await?;
                 let has_comment = self.comment && trigger.pull_request.is_some();
@@ -216,6 +222,18 @@ impl Intake {
             config: job.config.clone(),
             requirements: self.gpu.requirements(job.kind, &job.config, asking, is_preemptible(&job.config)),
         }
+    }
+}
+
+/// Returns the consequence of a failure that gives no build.
+fn not_looked(error: anyhow::Error, tries: i32) -> NotYet {
+    let is_last = tries >= FETCH_TRIES;
+    match error.downcast_ref() {
+        Some(Unproven::Contradicted(_)) => NotYet::Refused(error.to_string()),
+        Some(Unproven::Unanswered(wait, why)) if !wait.is_zero() || is_last => NotYet::Unanswered(*wait, why.clone()),
+        Some(Unproven::Unconfirmed(_)) if is_last || error.is::<Permanent>() => NotYet::Refused(error.to_string()),
+        Some(Unproven::Hidden(_)) if is_last => NotYet::GivenUp(error.to_string()),
+        _ => NotYet::Later(error),
     }
 }
 

@@ -24,6 +24,7 @@ impl Intake {
         let Some(known) = known else {
             return Err(NotYet::Never(format!("{} is not known here, or not any more", trigger.repo)));
         };
+        let known = self.present(&known, delivery.tries).await?;
         trigger.repo = known.name.clone();
         // The payload does not say what was pushed since when. And what a failed build on Travis has changed was not
         // looked at here.

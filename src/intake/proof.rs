@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tracing::info;
 use url::Url;
 
 use super::Intake;
-use crate::domain::{PullRequest, RepoName, Sha, Trigger};
+use crate::domain::{PullRequest, RepoName, Sha, Trigger, pg_text};
 use crate::git::{Credentials, Proposal, Remote};
 use crate::github::SendError;
 use crate::github::event::Repository;
-use crate::store::repos;
+use crate::store::repos::{self, RepoFacts};
 
 /// Error: GitHub does not confirm what the delivery says.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,13 @@ pub(super) enum Unproven {
     /// GitHub does not answer questions about the repository for this time at least.
     #[error("{1}")]
     Unanswered(Duration, String),
+}
+
+/// A stored repository as GitHub has it now.
+pub(super) struct Current {
+    pub(super) facts: RepoFacts,
+    /// True when nobody can push any more, and GitHub accepts no statuses.
+    pub(super) is_archived: bool,
 }
 
 /// Returns the consequence of GitHub's refusal for a delivery.
@@ -50,6 +58,36 @@ impl Intake {
     pub(super) async fn credentials(&self, repo: &RepoName) -> Result<Option<Credentials>, Unproven> {
         let credentials = self.github.git_credentials(repo).await;
         credentials.map_err(|error| unproven(&error, &format!("{repo} cannot be fetched")))
+    }
+
+    /// Asks GitHub for a stored repository, and stores its present name, default branch and visibility. GitHub tells of
+    /// changes by webhooks that may not come; and another repository may have the name by now.
+    ///
+    /// # Errors
+    /// Fails with [`Unproven`] when GitHub has another repository of this name, or none.
+    pub(super) async fn current(&self, stored: &RepoFacts) -> anyhow::Result<Current> {
+        let name = &stored.name;
+        let known = self.github.repository(name).await;
+        let known = known.map_err(|error| unproven(&error, &format!("GitHub does not show {name}")))?;
+        if known.id != stored.github_id {
+            let (ours, now) = (stored.github_id, known.id);
+            let why = format!("{name} is another repository by now: it was number {ours}, and is number {now}");
+            return Err(Unproven::Contradicted(why).into());
+        }
+        let name: RepoName = known.full_name.parse()?;
+        let facts = RepoFacts {
+            forge: stored.forge.clone(),
+            github_id: known.id,
+            private: known.private,
+            default_branch: known.default_branch.map_or_else(|| stored.default_branch.clone(), |name| pg_text(&name)),
+            clone_url: self.github.clone_url(&name).into(),
+            name,
+        };
+        if facts != *stored {
+            info!("{} is {} now, {}", stored.name, facts.name, if facts.private { "private" } else { "public" });
+            repos::upsert(&mut *self.db.acquire().await?, &facts).await?;
+        }
+        Ok(Current { facts, is_archived: known.archived })
     }
 
     /// Returns the address of a payload's repository, once its number and its name belong together. The payload's own
@@ -86,18 +124,19 @@ impl Intake {
         Ok(address)
     }
 
-    /// Fetches the commit of a push, and checks that its branch or tag has it.
+    /// Fetches the commit of a push, and checks that its branch or tag has it. Returns true if it is the latest one there.
     ///
     /// # Errors
     /// Fails with [`Unproven`] when the branch or tag does not have the commit, or not any more.
-    pub(super) async fn pushed_commit(&self, remote: &Remote<'_>, trigger: &Trigger) -> anyhow::Result<()> {
+    pub(super) async fn pushed_commit(&self, remote: &Remote<'_>, trigger: &Trigger) -> anyhow::Result<bool> {
         let reference = match (&trigger.branch, &trigger.tag) {
             (_, Some(tag)) => format!("refs/tags/{tag}"),
             (Some(branch), None) => format!("refs/heads/{branch}"),
             (None, None) => anyhow::bail!("a push to neither a branch nor a tag"),
         };
         let fetch = self.mirrors.fetch_commit(remote, &trigger.sha);
-        self.on_ref(remote, &trigger.sha, &reference, fetch).await
+        let ((), is_latest) = self.on_ref(remote, &trigger.sha, &reference, fetch).await?;
+        Ok(is_latest)
     }
 
     /// Returns the commit at which the base branch of a pull request is now.
@@ -127,7 +166,8 @@ impl Intake {
         if pull.is_from_fork(remote.repo) {
             return fetch.await;
         }
-        self.on_ref(remote, head, &format!("refs/heads/{}", pull.head_branch), fetch).await
+        let (merge, _) = self.on_ref(remote, head, &format!("refs/heads/{}", pull.head_branch), fetch).await?;
+        Ok(merge)
     }
 
     /// Fetches the merge commit of a pull request's head into its base, once GitHub has made it; or makes it.
@@ -159,14 +199,15 @@ impl Intake {
         Ok(merge)
     }
 
-    /// Fetches a commit by `fetch`, and checks that it is on a ref of the remote.
+    /// Fetches a commit by `fetch`, and checks that it is on a ref of the remote. Returns true besides if the ref is at the
+    /// commit.
     async fn on_ref<T>(
         &self,
         remote: &Remote<'_>,
         sha: &Sha,
         reference: &str,
         fetch: impl Future<Output = anyhow::Result<T>>,
-    ) -> anyhow::Result<T> {
+    ) -> anyhow::Result<(T, bool)> {
         // In most cases the ref is at the commit. So its place is asked for while the commit is fetched.
         let (fetched, tip) = tokio::join!(fetch, self.mirrors.tip(remote, reference));
         let repo = remote.repo;
@@ -174,7 +215,7 @@ impl Intake {
             return Err(Unproven::Unconfirmed(format!("{repo} has no {reference}, or not any more")).into());
         };
         if tip == *sha {
-            return fetched;
+            return Ok((fetched?, true));
         }
         let off_ref =
             || Unproven::Unconfirmed(format!("{reference} of {repo} does not have {}, or not any more", sha.short()));
@@ -187,6 +228,6 @@ impl Intake {
         if is_moved_tag || !self.mirrors.contains(repo, &tip, sha).await? {
             return Err(off_ref().into());
         }
-        Ok(fetched)
+        Ok((fetched, false))
     }
 }

@@ -10,6 +10,7 @@ use super::{Asked, Intake};
 use crate::github::GITHUB;
 use crate::github::event::{self, Event};
 use crate::store::deliveries::{self, Delivery, Source};
+use crate::store::repos;
 use crate::store::wishes;
 
 /// Time for which a try has its delivery to itself. A try that lives renews it, so a delivery whose process has crashed,
@@ -95,7 +96,7 @@ impl Intake {
                     }
                     Asked::of(*repository, *trigger)
                 }
-                Ok(Event::Installations(words)) if delivery.source == Source::Gitea => {
+                Ok(Event::Installations(words) | Event::Repository(_, words)) if delivery.source == Source::Gitea => {
                     return Err(NotYet::Never(words));
                 }
                 Ok(Event::Ask(repository, _))
@@ -105,6 +106,7 @@ impl Intake {
                 }
                 Ok(Event::Ask(repository, ask)) => return self.obey(delivery, &repository, *ask).await,
                 Ok(Event::Installations(words)) => return self.installations_changed(&words).await,
+                Ok(Event::Repository(number, words)) => return self.repository_changed(number, &words).await,
                 Ok(Event::Ignored(reason)) => return Err(NotYet::Never(reason)),
                 Err(error) => return Err(NotYet::Never(format!("{error:#}"))),
             },
@@ -127,6 +129,14 @@ impl Intake {
         wishes::all_due(&self.db).await.context("making the statuses due")?;
         self.bells.outbox.ring();
         Err(NotYet::Never(format!("{words}: GitHub is asked again where the App is installed")))
+    }
+
+    /// Lets the next check ask GitHub for the repository. The words of the delivery alone prove nothing.
+    async fn repository_changed(&self, number: i64, words: &str) -> Result<(), NotYet> {
+        let is_known = repos::check_soon(&self.db, number).await.context("making the check of the repository due")?;
+        let told =
+            if is_known { "the repository is checked within a minute" } else { "the repository is not known here" };
+        Err(NotYet::Never(format!("{words}: {told}")))
     }
 
     /// Records what a try has come to.

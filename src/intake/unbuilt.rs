@@ -1,7 +1,7 @@
 //! Plans of commits from which nothing can be built, for a reason that is not in their files; and the notice of a build
 //! that no webhook asked for.
 
-use crate::domain::{Problem, Severity};
+use crate::domain::{Problem, Severity, TriggerKind};
 use crate::plan::Plan;
 use crate::planner::PlanError;
 
@@ -13,10 +13,13 @@ fn errored(rule: &str, message: String) -> Plan {
     Plan { problems: vec![of_build(Severity::Error, rule, message)], ..Plan::default() }
 }
 
-/// Returns the notice of a build whose push was found by a check of the heads.
-pub(super) fn found() -> Problem {
-    let message = "this push was found at a check of the heads: no webhook came".to_owned();
-    of_build(Severity::Info, "found-push", message)
+/// Returns the notice of a build that a check has found.
+pub(super) fn found(kind: TriggerKind) -> Problem {
+    let (rule, what) = match kind {
+        TriggerKind::PullRequest => ("found-pull-request", "pull request was found at a check of the open ones"),
+        _ => ("found-push", "push was found at a check of the heads"),
+    };
+    of_build(Severity::Info, rule, format!("this {what}: no webhook came"))
 }
 
 /// Returns the plan of a commit that cannot be planned.

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 
-use super::heads::FOUND;
+use super::missed::FOUND;
 use super::queue::superseded::{self, Cancels};
 use super::queue::{self, NewJob, Origin, rollup};
 use super::wishes::{self, NewWish};
@@ -132,16 +132,19 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     Ok(Created { id, number })
 }
 
-/// Returns the number of an earlier build of the same push, if one of the two was found by a check of the heads. The
-/// caller has locked the repository's row.
+/// Returns the number of an earlier build of the same push or pull request, if one of the two was found by a check. Of
+/// the builds of a pull request only the latest counts. The caller has locked the repository's row.
 pub async fn built(tx: &mut PgConnection, repo: RepoId, trigger: &Trigger) -> sqlx::Result<Option<i32>> {
-    if !matches!(trigger.kind, TriggerKind::Push | TriggerKind::Tag) {
+    if !matches!(trigger.kind, TriggerKind::Push | TriggerKind::Tag | TriggerKind::PullRequest) {
         return Ok(None);
     }
     sqlx::query_scalar(
         "select number from build
          where repo_id = $1 and sha = $2 and kind = $3 and branch is not distinct from $4 and tag is not distinct from $5
-             and (sender = $6 or $7 = $6)
+             and pull_request is not distinct from $6 and (sender = $7 or $8 = $7)
+             and not exists (
+                 select from build later where later.repo_id = $1 and later.pull_request = $6
+                     and later.number > build.number)
          order by id limit 1",
     )
     .bind(repo)
@@ -149,6 +152,7 @@ pub async fn built(tx: &mut PgConnection, repo: RepoId, trigger: &Trigger) -> sq
     .bind(trigger.kind)
     .bind(&trigger.branch)
     .bind(&trigger.tag)
+    .bind(trigger.pull_request.as_ref().map(|pull| i32::try_from(pull.number).unwrap_or(i32::MAX)))
     .bind(FOUND)
     .bind(&trigger.sender)
     .fetch_optional(tx)

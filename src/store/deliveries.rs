@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Semaphore, oneshot};
@@ -13,7 +14,8 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::domain::{DeliveryId, bounded, pg_text};
 
 /// Sender of a delivery, which has signed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, sqlx::Type)]
+#[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "delivery_source", rename_all = "lowercase")]
 pub enum Source {
     /// GitHub. Its deliveries have ids of their own.
@@ -32,6 +34,10 @@ pub struct Received<'a> {
     pub id: &'a DeliveryId,
     pub source: Source,
     pub event: &'a str,
+    /// Name of the repository that it is about, as the sender writes it.
+    pub repo: Option<&'a str>,
+    /// Key of the scope whose secret has signed a delivery of GitHub.
+    pub signed_scope: Option<&'a str>,
     pub body: &'a Bytes,
     /// Reason why it asks for no build, if so.
     pub outcome: Option<&'a str>,
@@ -94,6 +100,8 @@ struct Waiting {
     id: DeliveryId,
     source: Source,
     event: String,
+    repo: Option<String>,
+    signed_scope: Option<String>,
     body: Body,
     outcome: Option<String>,
     answer: oneshot::Sender<Result<Stored, Arc<sqlx::Error>>>,
@@ -101,7 +109,7 @@ struct Waiting {
 
 /// A body as it is stored.
 #[derive(Debug, Clone)]
-struct Body {
+pub(super) struct Body {
     bytes: Bytes,
     /// Size before the compression; `None` when `bytes` are the body itself.
     size: Option<i32>,
@@ -126,7 +134,7 @@ impl Body {
     }
 
     /// Returns a stored body as it was signed.
-    fn unpack(stored: Vec<u8>, size: Option<i32>) -> sqlx::Result<Vec<u8>> {
+    pub(super) fn unpack(stored: Vec<u8>, size: Option<i32>) -> sqlx::Result<Vec<u8>> {
         let Some(size) = size.and_then(|size| usize::try_from(size).ok()) else { return Ok(stored) };
         let body = zstd::bulk::decompress(&stored, size).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
         Ok(body)
@@ -162,7 +170,7 @@ impl DeliveryBatcher {
     /// # Errors
     /// Fails when Postgres rejects it or does not answer; then nothing was stored.
     pub async fn put(&self, received: Received<'_>) -> Result<Stored, Arc<sqlx::Error>> {
-        let Received { id, source, event, body, outcome } = received;
+        let Received { id, source, event, repo, signed_scope, body, outcome } = received;
         let body = Body::new(body, outcome.is_none());
         loop {
             let (sender, mut answer) = oneshot::channel();
@@ -170,6 +178,8 @@ impl DeliveryBatcher {
                 id: id.clone(),
                 source,
                 event: event.to_owned(),
+                repo: repo.map(str::to_owned),
+                signed_scope: signed_scope.map(str::to_owned),
                 body: body.clone(),
                 outcome: outcome.map(str::to_owned),
                 answer: sender,
@@ -241,12 +251,15 @@ async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryI
     let bodies: Vec<&[u8]> = batch.iter().map(|waiting| waiting.body.bytes.as_ref()).collect();
     let sizes: Vec<Option<i32>> = batch.iter().map(|waiting| waiting.body.size).collect();
     let hashes: Vec<Option<&[u8]>> = batch.iter().map(|waiting| waiting.body.hash.as_deref()).collect();
+    let repos: Vec<Option<&str>> = batch.iter().map(|waiting| waiting.repo.as_deref()).collect();
+    let scopes: Vec<Option<&str>> = batch.iter().map(|waiting| waiting.signed_scope.as_deref()).collect();
     let outcomes: Vec<Option<&str>> = batch.iter().map(|waiting| waiting.outcome.as_deref()).collect();
     let new: Vec<DeliveryId> = sqlx::query_scalar(
-        "insert into delivery (id, event, body, body_size, body_hash, outcome, done_at, source)
-         select id, event, body, size, hash, outcome, case when outcome is not null then now() end, source
-         from unnest($1::text[], $2::text[], $3::bytea[], $4::int[], $5::bytea[], $6::text[], $8::delivery_source[])
-             as new (id, event, body, size, hash, outcome, source)
+        "insert into delivery (id, event, body, body_size, body_hash, outcome, done_at, source, repo, signed_scope)
+         select id, event, body, size, hash, outcome, case when outcome is not null then now() end, source, repo, scope
+         from unnest($1::text[], $2::text[], $3::bytea[], $4::int[], $5::bytea[], $6::text[], $8::delivery_source[],
+                 $9::text[], $10::text[])
+             as new (id, event, body, size, hash, outcome, source, repo, scope)
          on conflict (id) do update set done_at = null, outcome = null,
              not_before = case when delivery.done_at is null and delivery.not_before > now() + $7
                  then delivery.not_before else now() end,
@@ -263,6 +276,8 @@ async fn store(db: &PgPool, batch: &[Waiting]) -> sqlx::Result<HashSet<DeliveryI
     .bind(outcomes)
     .bind(LONGEST_DELAY)
     .bind(sources)
+    .bind(repos)
+    .bind(scopes)
     .fetch_all(db)
     .await?;
     Ok(new.into_iter().collect())

@@ -69,6 +69,28 @@ pub async fn facts(db: &PgPool, repo: RepoId) -> sqlx::Result<Option<RepoFacts>>
     .transpose()
 }
 
+/// Makes the next check of a repository on GitHub due at once. Returns false if the number is not known.
+pub async fn check_soon(db: &PgPool, github_id: i64) -> sqlx::Result<bool> {
+    let due = sqlx::query("update repo set heads_checked_at = null where forge = 'github' and github_id = $1")
+        .bind(github_id);
+    Ok(due.execute(db).await?.rows_affected() == 1)
+}
+
+/// Lists all repositories with their names.
+pub async fn all(db: &PgPool) -> sqlx::Result<Vec<(RepoId, String)>> {
+    sqlx::query_as("select id, owner || '/' || name from repo order by id").fetch_all(db).await
+}
+
+/// Sets the number of jobs of a repository that run at once: 0 for any number, `None` for the number of everyone.
+pub async fn set_slots(tx: &mut PgConnection, repo: RepoId, slots: Option<u16>) -> sqlx::Result<()> {
+    sqlx::query("update repo set slots = $2 where id = $1 and slots is distinct from $2")
+        .bind(repo)
+        .bind(slots.map(i32::from))
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 /// Returns the next build number of a repository, and its default branch. The row stays locked until the transaction
 /// ends, so numbers have no gaps.
 pub async fn next_number(tx: &mut PgConnection, repo: RepoId) -> sqlx::Result<(i32, String)> {

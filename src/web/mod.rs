@@ -10,6 +10,7 @@ mod auth;
 mod badge;
 mod changes;
 mod chart;
+mod deliveries;
 mod error;
 mod health;
 mod job_title;
@@ -50,7 +51,7 @@ use crate::store::sealed::notification_key::NotificationKey;
 use crate::store::sealed::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
 pub use auth::{AuthConfig, SHORTEST as SHORTEST_TOKEN};
-use changes::{approve, cancel, crons, requests, restart};
+use changes::{approve, cancel, crons, replay, requests, restart};
 use error::Error;
 pub use health::Health;
 pub use limits::Limits;
@@ -113,6 +114,10 @@ pub fn router(state: State) -> Router {
     let pages = Router::new()
         .route("/", get(pages::home::page))
         .route("/runners", get(pages::runners::page))
+        .route("/deliveries", get(pages::deliveries::list))
+        .route("/deliveries/{id}", get(pages::deliveries::page))
+        .route("/api/v1/deliveries", get(deliveries::all))
+        .route("/api/v1/deliveries/{id}", get(deliveries::one))
         .route("/config", get(travis_api::config))
         .route("/{owner}/{repo}", get(pages::repo::page_or_badge))
         .route("/{owner}/{repo}/builds/{number}", get(pages::build::page))
@@ -148,6 +153,7 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/repos/{owner}/{repo}/builds", post(requests::create))
         .route("/api/v1/repos/{owner}/{repo}/crons/{*branch}", put(crons::set).delete(crons::remove))
         .route("/webhooks/forge/{name}", post(webhook::forge::receive))
+        .route("/api/v1/deliveries/{id}/replay", post(replay::replay))
         .route("/webhooks/travis", post(webhook::travis::receive))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/cancel", post(cancel::cancel))
         .route("/api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/cancel", post(cancel::cancel))

@@ -15,7 +15,7 @@ use crate::domain::{BuildState, GpuState, JobState, Severity, Verdict, in_words}
 pub(super) struct Mark {
     /// Class in the stylesheet, which gives the colour.
     pub class: &'static str,
-    word: &'static str,
+    pub word: &'static str,
     /// SVG path in a box of 16 × 16.
     path: &'static str,
 }
@@ -48,6 +48,12 @@ const fn mark(class: &'static str, word: &'static str, path: &'static str) -> Ma
 }
 
 impl Mark {
+    /// The marks of deliveries.
+    pub(super) const OPEN: Self = mark("running", "open", DOTS);
+    pub(super) const BUILT: Self = mark("passed", "built", CHECK);
+    pub(super) const REFUSED: Self = mark("failed", "refused", BARRED);
+    pub(super) const GIVEN_UP: Self = mark("errored", "given up", WARNING);
+    pub(super) const NO_BUILD: Self = mark("canceled", "no build", INFO);
     /// The mark of a build that waits for its approval.
     pub(super) const UNAPPROVED: Self = mark("queued", "needs approval", PAUSE);
 }

@@ -19,7 +19,7 @@ use trainyard::store::runner::runners::{self, Runner};
 use crate::support::database::{self, Passage, Way};
 
 const LEASE: Duration = Duration::from_secs(60);
-const UNLIMITED: QueueConfig = QueueConfig { slots_per_repository: 0, slots_for_forks: 0 };
+const UNLIMITED: QueueConfig = QueueConfig { slots_per_repository: 0, slots_for_forks: 0, has_own_limits: false };
 
 /// The origin of a build.
 #[derive(Clone, Copy)]
@@ -290,7 +290,7 @@ async fn a_repository_never_holds_more_slots_than_its_limit() {
 async fn a_crowd_at_its_limit_does_not_hide_the_jobs_behind_it() {
     let db = database::pool().await;
     build(&db, repo(&db, 1).await, By::Fork, 200).await;
-    let limits = QueueConfig { slots_for_forks: 1, slots_per_repository: 0 };
+    let limits = QueueConfig { slots_for_forks: 1, ..UNLIMITED };
     let claim = async || queue::claim_limited(&db, "w", LEASE, &limits).await.unwrap();
     assert!(claim().await.is_some());
     assert!(claim().await.is_none());
@@ -371,7 +371,7 @@ async fn the_shown_order_is_the_order_of_the_claims() {
 async fn what_a_limit_holds_back_is_shown_last() {
     let db = database::pool().await;
     build(&db, repo(&db, 1).await, By::Fork, 3).await;
-    let limits = QueueConfig { slots_per_repository: 2, slots_for_forks: 1 };
+    let limits = QueueConfig { slots_per_repository: 2, slots_for_forks: 1, has_own_limits: false };
     queue::claim_limited(&db, "w", LEASE, &limits).await.unwrap().unwrap();
     build(&db, repo(&db, 2).await, By::Push, 3).await;
     let order = queue::order(&db, &limits, 10).await.unwrap();
@@ -474,7 +474,7 @@ async fn a_limit_counts_the_slots_of_trainings_too() {
     let crowd = repo(&db, 1).await;
     build_of(&db, crowd, By::PullRequest, 5, one_gpu(false)).await;
     build(&db, crowd, By::Push, 5).await;
-    let limits = QueueConfig { slots_per_repository: 2, slots_for_forks: 0 };
+    let limits = QueueConfig { slots_per_repository: 2, slots_for_forks: 0, has_own_limits: false };
     assert!(claim_gpu(&db, &limits).await.is_some());
     assert!(queue::claim_limited(&db, "w", LEASE, &limits).await.unwrap().is_some());
     assert!(claim_gpu(&db, &limits).await.is_none());

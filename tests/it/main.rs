@@ -8,6 +8,7 @@ mod support;
 
 mod cli;
 mod github;
+mod missed;
 mod notifications;
 mod pipeline;
 mod runner;

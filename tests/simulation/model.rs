@@ -150,7 +150,7 @@ impl Model {
 
     /// Returns true if the limits let another job of this repository and priority begin.
     pub fn may_begin(&self, repo: usize, priority: Priority) -> bool {
-        let QueueConfig { slots_per_repository: most, slots_for_forks: forks } = self.limits;
+        let QueueConfig { slots_per_repository: most, slots_for_forks: forks, .. } = self.limits;
         let running = |job: &&Job| job.state == JobState::Running && job.priority == Priority::Fork;
         (most == 0 || self.share(repo) < most as usize)
             && (forks == 0 || priority != Priority::Fork || self.jobs.iter().filter(running).count() < forks as usize)

@@ -55,8 +55,8 @@ pub const REPOS: usize = 4;
 /// Begins a schedule: the empty queue under random limits.
 pub fn begin(random: &mut Random) -> Model {
     let limits = match random.below(4) {
-        0 => QueueConfig { slots_per_repository: 2, slots_for_forks: 0 },
-        1 => QueueConfig { slots_per_repository: 3, slots_for_forks: 1 },
+        0 => QueueConfig { slots_per_repository: 2, slots_for_forks: 0, has_own_limits: false },
+        1 => QueueConfig { slots_per_repository: 3, slots_for_forks: 1, has_own_limits: false },
         _ => QueueConfig::default(),
     };
     Model::new(REPOS, if random.once_in(8) { 0 } else { 1 + random.below(3) }, limits)

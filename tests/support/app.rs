@@ -171,6 +171,8 @@ pub fn merged(base: &str, change: &str) -> String {
     let mut base: toml::Table = toml::from_str(base).unwrap();
     for (section, value) in toml::from_str::<toml::Table>(change).unwrap() {
         match (base.get_mut(&section), value) {
+            // An empty section stands for its defaults.
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) if new.is_empty() => old.clear(),
             (Some(toml::Value::Table(old)), toml::Value::Table(new)) => old.extend(new),
             // Each new runner has the values of the old one, except for those that it sets itself.
             (Some(toml::Value::Array(old)), toml::Value::Array(new)) => {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::git_host::Repo;
 use super::github::{GitHub, SECRET, number};
 
-fn repository(github: &GitHub, name: &str) -> Value {
+/// Returns a repository as payloads describe it.
+pub fn repository(github: &GitHub, name: &str) -> Value {
     // As on GitHub, no two payloads are the same.
     static PUSHED_AT: AtomicU64 = AtomicU64::new(1_795_000_000);
     let pushed_at = PUSHED_AT.fetch_add(1, Ordering::Relaxed);
@@ -89,6 +90,7 @@ pub fn check_run(
 }
 
 /// A delivery to send.
+#[derive(Debug)]
 pub struct Delivery {
     pub id: String,
     pub event: &'static str,

@@ -19,6 +19,7 @@ pub struct Post {
     pub github: GitHub,
     pub outbox: Outbox,
     windows: Vec<Window>,
+    timeout: Duration,
     _folder: tempfile::TempDir,
 }
 
@@ -35,6 +36,11 @@ impl Post {
     }
 
     pub async fn within(windows: Vec<Window>) -> Self {
+        Self::with_timeout(windows, Duration::from_millis(300)).await
+    }
+
+    /// Starts an outbox that keeps within the windows, and waits this long for an answer.
+    pub async fn with_timeout(windows: Vec<Window>, timeout: Duration) -> Self {
         let db = database::pool().await;
         let folder = tempfile::tempdir().unwrap();
         let github = GitHub::start(folder.path().to_owned()).await;
@@ -48,13 +54,13 @@ impl Post {
         .execute(&db)
         .await
         .unwrap();
-        let outbox = outbox(&db, &github, &windows);
-        Self { db, github, outbox, windows, _folder: folder }
+        let outbox = outbox(&db, &github, &windows, timeout);
+        Self { db, github, outbox, windows, timeout, _folder: folder }
     }
 
     /// Replaces the outbox, as a crash and a start do that change no row.
     pub fn crash(&mut self) {
-        self.outbox = outbox(&self.db, &self.github, &self.windows);
+        self.outbox = outbox(&self.db, &self.github, &self.windows, self.timeout);
     }
 
     /// Wishes a state of the usual commit.
@@ -107,11 +113,11 @@ pub fn commit_of(number: usize) -> String {
     format!("{number:040x}")
 }
 
-fn outbox(db: &PgPool, github: &GitHub, windows: &[Window]) -> Outbox {
+fn outbox(db: &PgPool, github: &GitHub, windows: &[Window], timeout: Duration) -> Outbox {
     let config = GitHubConfig {
         api_url: github.api_url().parse().unwrap(),
         token: Some(TOKEN.to_owned().into()),
-        timeout: Duration::from_millis(300),
+        timeout,
         ..Default::default()
     };
     let public_url = "http://ci.example.org/".parse().unwrap();

@@ -35,6 +35,8 @@ pub enum Event {
     Ask(Box<Repository>, Box<Ask>),
     /// The GitHub App was installed, removed or allowed something else, in these words.
     Installations(String),
+    /// The repository with this number was renamed, transferred, archived, or made public or private, in these words.
+    Repository(i64, String),
     /// No build, for this reason.
     Ignored(String),
 }
@@ -52,6 +54,7 @@ pub fn parse(event: &str, body: &[u8]) -> anyhow::Result<Event> {
         "issue_comment" => asks::issue_comment(read(event, body)?),
         "check_run" => asks::check_run(read(event, body)?),
         "check_suite" => asks::check_suite(read(event, body)?),
+        "repository" => Ok(repository(read(event, body)?)),
         "installation" | "installation_repositories" => Ok(installations(event, read(event, body)?)),
         other => {
             let IgnoredAny = read(event, body)?;
@@ -59,6 +62,19 @@ pub fn parse(event: &str, body: &[u8]) -> anyhow::Result<Event> {
             Ok(ignored(&reason))
         }
     }
+}
+
+/// Returns the name of the repository that any payload is about, if it names one.
+pub fn repository_name(body: &[u8]) -> Option<RepoName> {
+    #[derive(Deserialize)]
+    struct Named {
+        repository: NamedRepository,
+    }
+    #[derive(Deserialize)]
+    struct NamedRepository {
+        full_name: String,
+    }
+    serde_json::from_slice::<Named>(body).ok()?.repository.full_name.parse().ok()
 }
 
 /// Returns the event for a reason that may have words of the payload.
@@ -93,7 +109,7 @@ impl RepositoryPayload {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Account {
     login: String,
 }
@@ -114,6 +130,30 @@ fn installations(event: &str, payload: InstallationPayload) -> Event {
     let InstallationPayload { action, installation: Installation { id, account } } = payload;
     let words = format!("{event} {action} for {}, number {id}", account.login);
     Event::Installations(bounded(pg_text(&words), 300))
+}
+
+#[derive(Deserialize)]
+struct RepositoryEventPayload {
+    action: String,
+    repository: RepositoryNumber,
+}
+
+#[derive(Deserialize)]
+struct RepositoryNumber {
+    id: i64,
+    full_name: String,
+}
+
+fn repository(payload: RepositoryEventPayload) -> Event {
+    let RepositoryEventPayload { action, repository: RepositoryNumber { id, full_name } } = payload;
+    let words = format!("repository {action} for {full_name}, number {id}");
+    match action.as_str() {
+        "renamed" | "transferred" | "archived" | "unarchived" | "privatized" | "publicized" | "edited" => {
+            Event::Repository(id, bounded(pg_text(&words), 300))
+        }
+        // Nothing can be learned of one that was deleted, and nothing is known of a new one.
+        _ => ignored(&words),
+    }
 }
 
 #[derive(Deserialize)]
@@ -204,8 +244,9 @@ struct Changes {
     base: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
-struct PullRequestFacts {
+/// A pull request in a payload, and in a list of GitHub's API.
+#[derive(Debug, Deserialize)]
+pub(super) struct PullRequestFacts {
     number: i64,
     title: String,
     #[serde(default)]
@@ -216,7 +257,7 @@ struct PullRequestFacts {
     base: PullRequestSide,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct PullRequestSide {
     #[serde(rename = "ref")]
     git_ref: String,
@@ -225,8 +266,10 @@ struct PullRequestSide {
     repo: Option<SideRepository>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct SideRepository {
+    #[serde(default)]
+    id: Option<i64>,
     full_name: String,
 }
 
@@ -243,28 +286,41 @@ fn pull_request(event: &str, body: &str) -> anyhow::Result<Event> {
     if !is_retargeted && !has_new_head {
         return Ok(ignored(&format!("pull request {action}")));
     }
-    let pull = payload.pull_request;
     let repository = payload.repository.into_repository()?;
-    let head_repo = pull.head.repo.map(|repo| repo.full_name.parse()).transpose()?;
-    let trigger = Trigger {
-        kind: TriggerKind::PullRequest,
-        repo: repository.name.clone(),
-        branch: Some(pull.base.git_ref),
-        tag: None,
-        sha: pull.head.sha.parse()?,
-        before: Some(pull.base.sha.parse()?),
-        message: None,
-        author: pull.user.map(|user| user.login),
-        sender: payload.sender.map(|sender| sender.login),
-        compare_url: pull.html_url,
-        pull_request: Some(PullRequest {
-            number: pull.number,
-            title: pull.title,
-            head_branch: pull.head.git_ref,
-            head_repo,
-            draft: pull.draft,
-        }),
-        travis: None,
-    };
-    Ok(Event::Build(Box::new(repository), Box::new(trigger.storable())))
+    let sender = payload.sender.map(|sender| sender.login);
+    let trigger = payload.pull_request.into_trigger(repository.name.clone(), sender)?;
+    Ok(Event::Build(Box::new(repository), Box::new(trigger)))
+}
+
+impl PullRequestFacts {
+    /// Returns GitHub's number of the repository that the pull request would be merged into.
+    pub(super) fn base_repository(&self) -> Option<i64> {
+        self.base.repo.as_ref()?.id
+    }
+
+    /// Returns the trigger of a build of the pull request, which would be merged into `repo`.
+    pub(super) fn into_trigger(self, repo: RepoName, sender: Option<String>) -> anyhow::Result<Trigger> {
+        let head_repo = self.head.repo.map(|repo| repo.full_name.parse()).transpose()?;
+        let trigger = Trigger {
+            kind: TriggerKind::PullRequest,
+            repo,
+            branch: Some(self.base.git_ref),
+            tag: None,
+            sha: self.head.sha.parse()?,
+            before: Some(self.base.sha.parse()?),
+            message: None,
+            author: self.user.map(|user| user.login),
+            sender,
+            compare_url: self.html_url,
+            pull_request: Some(PullRequest {
+                number: self.number,
+                title: self.title,
+                head_branch: self.head.git_ref,
+                head_repo,
+                draft: self.draft,
+            }),
+            travis: None,
+        };
+        Ok(trigger.storable())
+    }
 }

@@ -112,7 +112,7 @@ async fn claim_within(
         shares!(),
         ", next as (
              select head.id from (
-                 select repo_id from share where priority >= $2 and ($1 is null or running < $1)
+                 select repo_id from share where priority >= $2 and (most is null or running < most)
                  order by running, ",
         turn!(),
         ", repo_id

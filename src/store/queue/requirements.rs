@@ -131,7 +131,7 @@ async fn candidates(db: impl PgExecutor<'_>, runner: &str, bounds: Bounds) -> sq
                          and (job.gpu_class is null or gpu.class = job.gpu_class)))
              order by preemptible, priority desc, id limit $4
          ) job
-         where $1 is null or running < $1
+         where most is null or running < most
          order by preemptible, running + place, ",
         turn!(),
         ", share.repo_id limit $4",

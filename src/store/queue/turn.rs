@@ -12,16 +12,18 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::domain::{JobId, Priority, RepoId};
 
-/// Common table of the claims: the repositories of `lane` with their shares. Shares count to 32, or to the limit `$1`,
-/// so that a claim costs no more on a large installation.
+/// Common table of the claims: the repositories of `lane` with their shares and limits. The limit of everyone is `$1`.
+/// Shares count to 32, or to the limit, so that a claim costs no more on a large installation.
 macro_rules! shares {
     () => {
         "share as (
-             select lane.*, served_at, running
+             select lane.*, served_at, running, most
              from lane join repo on repo.id = lane.repo_id, lateral (
+                 select case when slots = 0 then null else coalesce(slots::bigint, $1::bigint) end as most
+             ) bound, lateral (
                  select count(*) as running from (
                      select from job where state = 'running' and job.repo_id = lane.repo_id
-                     limit greatest(32, $1::bigint)
+                     limit greatest(32, most)
                  ) counted
              ) counted
          )"
@@ -45,12 +47,15 @@ pub struct QueueConfig {
     pub slots_per_repository: u32,
     /// Number of jobs of pull requests from forks that run at once, in all repositories together.
     pub slots_for_forks: u32,
+    /// True if single repositories have limits of their own, which their rows have.
+    #[serde(skip)]
+    pub has_own_limits: bool,
 }
 
 /// Bounds on the jobs that a claim may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// Share of a repository at which it gets no further slot.
+    /// Share at which a repository without a limit of its own gets no further slot.
     pub(super) most: Option<i64>,
     /// Lowest priority that may begin.
     pub(super) floor: i16,
@@ -61,7 +66,7 @@ impl Bounds {
 }
 
 impl QueueConfig {
-    /// Returns true if neither repositories nor forks have a limit.
+    /// Returns true if neither repositories nor forks have any limit.
     pub fn is_unlimited(&self) -> bool {
         *self == Self::default()
     }
@@ -132,7 +137,7 @@ pub async fn order(db: &PgPool, limits: &QueueConfig, most: i64) -> sqlx::Result
          ), ",
         shares!(),
         ", listed as (
-             select job.*, running, served_at, priority < $2 or coalesce(running + place > $1, false) as is_held
+             select job.*, running, served_at, priority < $2 or coalesce(running + place > most, false) as is_held
              from share, lateral (
                  select id, repo_id, priority, created_at, row_number() over (order by priority desc, id) as place
                  from job

@@ -3,28 +3,46 @@
 
 pub mod commands;
 
+use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 
-use crate::domain::{BuildRequest, DeliveryId, RepoId};
+use crate::domain::{BuildRequest, DeliveryId, FoundPull, RepoId};
 
 /// Event of these deliveries.
 const EVENT: &str = "request";
+/// Event of those that are about a pull request.
+pub const PULL_REQUEST: &str = "pull_request";
 /// Number of requests of a repository that may wait for their build.
 pub const MAX_OPEN: i64 = 20;
 
 /// Stores a request, unless [`MAX_OPEN`] of the repository wait. The builds of two equal requests are two builds.
 pub async fn insert(tx: &mut PgConnection, request: &BuildRequest) -> sqlx::Result<Option<DeliveryId>> {
+    store(tx, request.repo, EVENT, request).await
+}
+
+/// Stores a request for the build of a pull request, under the same bound.
+pub async fn insert_pull(tx: &mut PgConnection, found: &FoundPull) -> sqlx::Result<Option<DeliveryId>> {
+    store(tx, found.repo, PULL_REQUEST, found).await
+}
+
+async fn store(
+    tx: &mut PgConnection,
+    repo: RepoId,
+    event: &str,
+    request: &impl Serialize,
+) -> sqlx::Result<Option<DeliveryId>> {
     let body = serde_json::to_vec(request).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query_scalar(
-        "insert into delivery (id, source, event, body)
-         select $1::text || gen_random_uuid(), 'request', $2, $3
+        "insert into delivery (id, source, event, body, repo)
+         select $1::text || gen_random_uuid(), 'request', $2, $3, (select owner || '/' || name from repo where id = $5)
          where (select count(*) from delivery where done_at is null and starts_with(id, $1)) < $4
          returning id",
     )
-    .bind(prefix(request.repo))
-    .bind(EVENT)
+    .bind(prefix(repo))
+    .bind(event)
     .bind(body)
     .bind(MAX_OPEN)
+    .bind(repo)
     .fetch_optional(tx)
     .await
 }

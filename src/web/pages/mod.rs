@@ -1,6 +1,7 @@
 //! The pages. Each file is one page: its queries, its template's fields, and its handler.
 
 pub(super) mod build;
+pub(super) mod deliveries;
 mod error;
 pub(super) mod home;
 pub(super) mod job;

@@ -125,7 +125,26 @@ const ACTIONS = {
     told: "The jobs of this commit run on your machines. A later commit needs its own approval.",
     menu: `<button value="no" formnovalidate>Not yet</button><button value="yes">Approve it</button>`,
   },
+  replay: {
+    verb: "Replay",
+    told: "It is worked on again, as if it had just come.",
+    menu: `<button value="no" formnovalidate>Leave it</button><button value="yes">Replay it</button>`,
+  },
+  read: {
+    verb: "Show",
+    told: "Bodies can name private repositories.",
+    menu: `<button value="no" formnovalidate>Leave it</button><button value="yes">Show it</button>`,
+  },
 };
+
+/** Shows the body of a delivery in place of its button. */
+function show(button, answer) {
+  const payload = document.getElementById("payload");
+  payload.textContent = typeof answer.body === "string" ? answer.body : JSON.stringify(answer.body, null, 2);
+  payload.hidden = false;
+  button.hidden = true;
+  payload.focus();
+}
 
 /** Asks for a token, once in a tab, and does what the button is for. */
 function ask(button, action) {
@@ -144,7 +163,8 @@ function ask(button, action) {
     event.preventDefault();
     try {
       const headers = { authorization: `Bearer ${token.value}` };
-      const answer = await fetch(button.dataset[action], { method: "POST", headers });
+      const method = action === "read" ? "GET" : "POST";
+      const answer = await fetch(button.dataset[action], { method, headers });
       if (!answer.ok) {
         output.textContent = (await answer.json()).error;
         return;
@@ -152,7 +172,8 @@ function ask(button, action) {
       sessionStorage.setItem("token", token.value);
       dialog.close();
       // A page of something that had ended has no stream and is not refreshed.
-      if (words === RESTART) location.reload();
+      if (action === "restart" || action === "replay") location.reload();
+      else if (action === "read") show(button, await answer.json());
       else refresh();
     } catch {
       output.textContent = "The server is not reachable. Try again in a moment.";

@@ -46,9 +46,17 @@ async fn take(state: &State, name: &str, request: Request) -> Result<(StatusCode
     if !is_signed.map_err(anyhow::Error::from)? {
         return Err(Error::BadForgeSignature);
     }
-    let outcome = examine(forge, event, &json)?;
-    let received_as = Received { id: &id, source: Source::Gitea, event, body: &json, outcome: outcome.as_deref() };
-    let answer = put(state, received_as).await;
+    let (repo, outcome) = examine(forge, event, &json)?;
+    let received_delivery = Received {
+        id: &id,
+        source: Source::Gitea,
+        event,
+        repo: repo.as_deref(),
+        signed_scope: None,
+        body: &json,
+        outcome: outcome.as_deref(),
+    };
+    let answer = put(state, received_delivery).await;
     // Until here, the body takes room in memory.
     drop(received);
     answer
@@ -68,21 +76,25 @@ fn event_of(headers: &HeaderMap) -> Result<&str, Error> {
         .ok_or_else(|| Error::BadRequest("The header X-Gitea-Event is missing or too long.".to_owned()))
 }
 
-/// Returns the reason why a verified payload asks for no build, if so.
-fn examine(forge: &ForgeConfig, event: &str, json: &Bytes) -> Result<Option<String>, Error> {
+/// Returns the name of the repository of a verified payload, and the reason why it asks for no build, if so.
+fn examine(forge: &ForgeConfig, event: &str, json: &Bytes) -> Result<(Option<String>, Option<String>), Error> {
+    let mut named = None;
     let outcome = match event::parse(event, json) {
-        Ok(Event::Build(repository, _)) if forge.has(repository.name.owner()) => None,
+        Ok(Event::Build(repository, _)) if forge.has(repository.name.owner()) => {
+            named = Some(repository.name.to_string());
+            None
+        }
         Ok(Event::Build(repository, _)) => {
             let owner = repository.name.owner();
             Some(format!("refused: {owner} is not among the owners of the forge {} in config.toml", forge.name))
         }
         Ok(Event::Ask(..)) => Some("commands and buttons are for repositories on GitHub".to_owned()),
-        Ok(Event::Installations(words)) => Some(words),
+        Ok(Event::Installations(words) | Event::Repository(_, words)) => Some(words),
         Ok(Event::Ignored(reason)) => Some(reason),
         Err(error) => {
             check_json(json)?;
             Some(format!("{error:#}"))
         }
     };
-    Ok(outcome.map(|reason| pg_text(&reason)))
+    Ok((named, outcome.map(|reason| pg_text(&reason))))
 }

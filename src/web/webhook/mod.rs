@@ -23,6 +23,7 @@ use crate::github::event::{self, Event};
 use crate::github::signature::Signature;
 use crate::github::{ForgeConfig, Scope};
 use crate::store::deliveries::{Received, Source, Stored};
+use crate::store::replays::Kept;
 pub use body::Room;
 pub use secrets::Secrets;
 pub use travis::Travis;
@@ -81,6 +82,7 @@ async fn receive(state: State, scope: Scope, request: Request) -> Result<(Status
         return Err(if scope == Scope::All { Error::NoWebhookSecret } else { Error::BadSignature });
     }
     let received = state.webhook_room.receive(body, MAX_BODY).await?;
+    let signed_scope = scope.key().to_owned();
     let claims = Claims {
         scope,
         signature,
@@ -95,9 +97,17 @@ async fn receive(state: State, scope: Scope, request: Request) -> Result<(Status
     } else {
         tokio::task::spawn_blocking(verify).await.map_err(anyhow::Error::from)??
     };
-    let Verified { json, outcome } = verified;
-    let outcome = outcome.as_deref();
-    let answer = put(&state, Received { id: &id, source: Source::GitHub, event, body: &json, outcome }).await;
+    let Verified { json, repo, outcome } = verified;
+    let received_delivery = Received {
+        id: &id,
+        source: Source::GitHub,
+        event,
+        repo: repo.as_deref(),
+        signed_scope: Some(&signed_scope),
+        body: &json,
+        outcome: outcome.as_deref(),
+    };
+    let answer = put(&state, received_delivery).await;
     // Until here, the body takes room in memory.
     drop(received);
     answer
@@ -117,6 +127,38 @@ async fn put(state: &State, received: Received<'_>) -> Result<(StatusCode, Json<
         }
     };
     Ok((StatusCode::ACCEPTED, Json(json!({ "delivery": id.as_str(), "state": said }))))
+}
+
+/// Checks that a stored delivery may be worked on again: it asks for something, and it was signed for that.
+pub(super) async fn check_replay(state: &State, delivery: &Kept) -> Result<(), Error> {
+    let nothing = |reason: &str| Err(Error::Conflict(format!("This delivery asks for no build: {reason}.")));
+    let unsigned = || Err(Error::Conflict("This delivery was not signed with the secret that is good now.".to_owned()));
+    match delivery.source {
+        Source::Request => Ok(()),
+        Source::Travis if delivery.asked => Ok(()),
+        // The secret of a server is good for all of its repositories, which intake looks at again.
+        Source::Gitea if delivery.asked => Ok(()),
+        Source::Travis | Source::Gitea => nothing("its outcome says why"),
+        Source::GitHub => match event::parse(&delivery.event, &delivery.body) {
+            // Of deliveries from before the scope was stored, only those that asked for something were checked.
+            Ok(_) if delivery.signed_scope.is_none() && delivery.asked => Ok(()),
+            Ok(Event::Build(repository, _) | Event::Ask(repository, _)) => {
+                let good = state.webhook_secrets.current().await?.scope_of(&repository.name);
+                let is_good = good.is_some_and(|scope| delivery.signed_scope.as_deref() == Some(scope.key()));
+                if is_good { Ok(()) } else { unsigned() }
+            }
+            Ok(Event::Installations(_)) => {
+                if delivery.signed_scope.as_deref() == Some(Scope::All.key()) {
+                    Ok(())
+                } else {
+                    unsigned()
+                }
+            }
+            Ok(Event::Repository(..)) => Ok(()),
+            Ok(Event::Ignored(reason)) => nothing(&reason),
+            Err(error) => nothing(&format!("{error:#}")),
+        },
+    }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -150,6 +192,8 @@ struct Claims {
 /// A body that a known secret has signed.
 struct Verified {
     json: Bytes,
+    /// Name of the repository that it is about.
+    repo: Option<String>,
     /// Reason why it asks for no build.
     outcome: Option<String>,
 }
@@ -163,9 +207,11 @@ impl Claims {
         let json = self.payload(body)?;
         // Most deliveries ask for no build and need no intake. Intake parses the others again from their rows, so that
         // the row is all that it needs.
+        let mut named = None;
         let outcome = match event::parse(&self.event, &json) {
             Ok(Event::Build(repository, _) | Event::Ask(repository, _)) => {
                 let (repo, scope) = (repository.name, &self.scope);
+                named = Some(repo.to_string());
                 if secrets.scope_of(&repo).as_ref() != Some(scope) {
                     warn!("a delivery for {repo} was refused: it was signed with a secret of {scope}");
                     return Err(Error::WrongScope(repo));
@@ -173,6 +219,8 @@ impl Claims {
                 let forge = self.forges.iter().find(|forge| forge.has(repo.owner()));
                 forge.map(|forge| format!("refused: the repositories of {} are on {}", repo.owner(), forge.name))
             }
+            // All that it brings about is a question to GitHub.
+            Ok(Event::Repository(..)) => None,
             // The webhook of the App has the secret for all repositories. No other one speaks for it.
             Ok(Event::Installations(_)) if self.scope == Scope::All => None,
             Ok(Event::Installations(words)) => Some(format!("{words}: signed with a secret of {}", self.scope)),
@@ -183,7 +231,8 @@ impl Claims {
             }
         };
         // Postgres has no NUL in text. It would reject the other deliveries of the same transaction as well.
-        Ok(Verified { json, outcome: outcome.map(|reason| pg_text(&reason)) })
+        let repo = named.or_else(|| event::repository_name(&json).map(|name| name.to_string()));
+        Ok(Verified { json, repo, outcome: outcome.map(|reason| pg_text(&reason)) })
     }
 
     /// Returns the JSON in the body.

@@ -74,27 +74,47 @@ async fn take(state: &State, request: Request) -> Result<(StatusCode, Json<Value
     if !is_signed {
         return Err(Error::BadTravisSignature);
     }
-    let (id, outcome) = examine(state, &json).await?;
-    let outcome = outcome.as_deref();
-    let answer = put(state, Received { id: &id, source: Source::Travis, event: EVENT, body: &json, outcome }).await;
+    let Examined { id, repo, outcome } = examine(state, &json).await?;
+    let repo = repo.map(|repo| repo.to_string());
+    let delivery = Received {
+        id: &id,
+        source: Source::Travis,
+        event: EVENT,
+        repo: repo.as_deref(),
+        signed_scope: None,
+        body: &json,
+        outcome: outcome.as_deref(),
+    };
+    let answer = put(state, delivery).await;
     // Until here, the body takes room in memory.
     drop(received);
     answer
 }
 
-/// Returns the id of a verified payload, and the reason if it asks for no build.
-async fn examine(state: &State, json: &Bytes) -> Result<(DeliveryId, Option<String>), Error> {
+/// A verified payload.
+struct Examined {
+    id: DeliveryId,
+    /// Repository of a build that it asks for.
+    repo: Option<RepoName>,
+    /// Reason why it asks for no build.
+    outcome: Option<String>,
+}
+
+async fn examine(state: &State, json: &Bytes) -> Result<Examined, Error> {
     let payload = match event::parse(json) {
         Ok(payload) => payload,
         Err(error) => {
             check_json(json)?;
-            return Ok((id(0, "unknown", json)?, Some(pg_text(&format!("{error:#}")))));
+            let outcome = Some(pg_text(&format!("{error:#}")));
+            return Ok(Examined { id: id(0, "unknown", json)?, repo: None, outcome });
         }
     };
     let Payload { id: build, state: word, request } = payload;
+    let mut repo = None;
     let outcome = match request {
         Asked::Nothing(reason) => Some(reason),
         Asked::Build { trigger, finished_at } => {
+            repo = Some(trigger.repo.clone());
             let age = Utc::now() - finished_at;
             if age > MAX_AGE || -age > MAX_AHEAD {
                 Some(format!("refused: the build on Travis ended at {finished_at}, which is not in the last day"))
@@ -103,7 +123,7 @@ async fn examine(state: &State, json: &Bytes) -> Result<(DeliveryId, Option<Stri
             }
         }
     };
-    Ok((id(build, &word, json)?, outcome))
+    Ok(Examined { id: id(build, &word, json)?, repo, outcome })
 }
 
 /// Returns the reason why a repository gets no build, if it is not known. Travis signs for everyone who builds there.

@@ -5,6 +5,6 @@ mod buttons;
 mod checks;
 mod commands;
 mod forge;
-mod openapi;
+pub mod openapi;
 mod setup;
 mod sticky;

@@ -2,7 +2,6 @@
 
 mod checkout;
 mod deploy;
-mod heads;
 mod import;
 mod indexes;
 mod outbox;
@@ -11,6 +10,7 @@ mod push;
 mod queue;
 mod secrets;
 mod services;
+mod settings;
 mod smoke;
 mod statements;
 mod statuses;

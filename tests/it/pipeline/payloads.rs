@@ -51,6 +51,9 @@ fn every_example_of_github_is_understood_or_ignored() {
                 installations += 1;
             }
             Ok(Event::Ask(..)) => asks.push(format!("{name} {}", payload["action"].as_str().unwrap())),
+            Ok(Event::Repository(id, words)) => {
+                assert!(id == payload["repository"]["id"] && words.starts_with("repository "), "{name}: {words}");
+            }
             Ok(Event::Ignored(_)) => nothing += 1,
             Err(error) => panic!("{name}: {error:#}\n{payload:#}"),
         }

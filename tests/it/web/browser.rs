@@ -17,14 +17,14 @@ use crate::support::payload::{self, Delivery};
 use crate::support::web::{running_job, serve, state, write};
 
 /// A Chromium under WebDriver. It ends with the test.
-struct Browser {
-    driver: WebDriver,
+pub(super) struct Browser {
+    pub(super) driver: WebDriver,
     chromedriver: Child,
     _profile: tempfile::TempDir,
 }
 
 impl Browser {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let mut chromedriver = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -56,19 +56,19 @@ impl Browser {
         Self { driver, chromedriver, _profile: profile }
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.driver.clone().quit().await.unwrap();
     }
 
     /// Returns the visible text of an element. It is read in one step, since the page replaces its parts meanwhile.
-    async fn text(&self, css: &str) -> String {
+    pub(super) async fn text(&self, css: &str) -> String {
         let script = "return document.querySelector(arguments[0])?.innerText ?? ''";
         let text = self.driver.execute(script, vec![css.into()]).await.unwrap();
         text.json().as_str().unwrap().to_owned()
     }
 
     /// Waits until the element's text contains `wanted`, without a reload of the page.
-    async fn wait_for(&self, css: &str, wanted: &str) {
+    pub(super) async fn wait_for(&self, css: &str, wanted: &str) {
         let mut text = String::new();
         for _ in 0..300 {
             text = self.text(css).await;

@@ -3,6 +3,7 @@
 mod browser;
 mod cancel;
 mod crons;
+mod deliveries;
 mod metrics;
 mod pages;
 mod requests;

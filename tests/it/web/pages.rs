@@ -519,6 +519,8 @@ async fn deliveries_that_come_together_are_each_stored_once() {
                 id: &id,
                 source: deliveries::Source::GitHub,
                 event: "push",
+                repo: None,
+                signed_scope: None,
                 body: &body,
                 outcome,
             };

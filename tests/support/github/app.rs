@@ -301,13 +301,13 @@ impl GitHub {
     }
 
     /// Checks and records a request of the App itself.
-    fn as_app(&self, headers: &HeaderMap, request: (&str, String, Value)) -> Result<(), Response> {
+    pub(super) fn as_app(&self, headers: &HeaderMap, request: (&str, String, Value)) -> Result<(), Response> {
         let (method, path, body) = request;
         self.app.model().requests.push((method.to_owned(), path, body));
         self.app.check_assertion(headers, self.now().timestamp()).map_err(|refused| self.dated(refused))
     }
 
-    fn dated(&self, response: Response) -> Response {
+    pub(super) fn dated(&self, response: Response) -> Response {
         ([("date", in_http(self.now()))], response).into_response()
     }
 }

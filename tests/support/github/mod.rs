@@ -2,9 +2,11 @@
 
 pub mod app;
 pub mod checks;
+pub mod hooks;
+pub mod open_pulls;
 pub mod pulls;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,6 +22,8 @@ use tokio::sync::Notify;
 
 use self::app::GitHubApp;
 use self::checks::Checks;
+use self::hooks::Hooks;
+use self::open_pulls::OpenPulls;
 use self::pulls::Pulls;
 use super::git_host::{self, GitHost, Repo};
 
@@ -53,6 +57,8 @@ pub enum Fault {
     NoneLeft(u64),
     /// A redirection with this status code to this address.
     Redirect(u16, String),
+    /// The status is accepted, and the answer is lost.
+    Lost,
     /// The secondary rate limit with this status code, and an optional `Retry-After` in seconds.
     Secondary(u16, Option<u64>),
 }
@@ -60,10 +66,20 @@ pub enum Fault {
 /// Number of statuses that GitHub keeps for a commit and context.
 const MOST_STATUSES: usize = 1000;
 
+/// Decides on the failure of each request.
+struct Chance(Box<dyn FnMut() -> Option<Fault> + Send>);
+
+impl std::fmt::Debug for Chance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Chance")
+    }
+}
+
 #[derive(Debug, Default)]
 struct Model {
     posted: Vec<Posted>,
     faults: VecDeque<Fault>,
+    chance: Option<Chance>,
     /// Repositories whose statuses are refused, with the status code.
     refused: HashMap<String, u16>,
     /// Times of the requests that set a status.
@@ -78,6 +94,12 @@ struct Model {
     renamed: BTreeMap<String, String>,
     /// True when questions about repositories fail.
     is_silent: bool,
+    /// Number of questions about repositories, and the number from which on they are limited.
+    questions: (usize, Option<usize>),
+    /// Numbers of repositories that have the former name of another one.
+    retaken: BTreeMap<String, u32>,
+    private: BTreeSet<String>,
+    archived: BTreeSet<String>,
 }
 
 /// Returns the stand-in's number of a repository. It is always the same for a name.
@@ -93,6 +115,8 @@ pub struct GitHub {
     pub git: GitHost,
     pub app: GitHubApp,
     pub checks: Checks,
+    pub hooks: Hooks,
+    pub open_pulls: OpenPulls,
     pub pulls: Pulls,
     model: Arc<Mutex<Model>>,
     changed: Arc<Notify>,
@@ -105,8 +129,9 @@ impl GitHub {
         let address = listener.local_addr().unwrap();
         let git = GitHost::new(&root, Some(TOKEN));
         let (app, checks, pulls) = (GitHubApp::default(), Checks::default(), Pulls::default());
+        let (hooks, open_pulls) = (Hooks::default(), OpenPulls::default());
         let (model, changed) = (Arc::default(), Arc::default());
-        let github = Self { address, root, git, app, checks, pulls, model, changed };
+        let github = Self { address, root, git, app, checks, hooks, open_pulls, pulls, model, changed };
         let api = Router::new()
             .route("/api/v3/repos/{owner}/{repo}", get(repository))
             .route("/api/v3/repositories/{id}", get(repository_by_number))
@@ -115,6 +140,8 @@ impl GitHub {
             .route("/api/v3/rate_limit", get(rate_limit))
             .merge(app::routes())
             .merge(checks::routes())
+            .merge(hooks::routes())
+            .merge(open_pulls::routes())
             .merge(pulls::routes())
             .with_state(github.clone());
         let hosted = Router::new()
@@ -155,6 +182,41 @@ impl GitHub {
         std::fs::rename(path(from), path(to)).unwrap();
     }
 
+    /// Makes a new repository under the former name of a renamed one.
+    pub fn retake(&self, name: &str) -> Repo {
+        self.model().retaken.insert(name.to_owned(), number(name) + 1);
+        std::fs::remove_dir_all(self.root.join("work").join(name)).unwrap();
+        self.repo(name)
+    }
+
+    pub fn delete(&self, name: &str) {
+        std::fs::remove_dir_all(self.root.join("bare").join(format!("{name}.git"))).unwrap();
+    }
+
+    /// Makes a repository private or public.
+    pub fn set_private(&self, name: &str, is_private: bool) {
+        let mut model = self.model();
+        if is_private {
+            model.private.insert(name.to_owned())
+        } else {
+            model.private.remove(name)
+        };
+    }
+
+    pub fn archive(&self, name: &str) {
+        self.model().archived.insert(name.to_owned());
+    }
+
+    /// Answers this number of questions about repositories, and asks to wait after them.
+    pub fn limit_questions(&self, most: usize) {
+        self.model().questions = (0, Some(most));
+    }
+
+    /// Returns the number of questions about repositories since [`GitHub::limit_questions`].
+    pub fn questions(&self) -> usize {
+        self.model().questions.0
+    }
+
     /// Lets questions about repositories fail, or be answered again.
     pub fn keep_silent(&self, is_silent: bool) {
         self.model().is_silent = is_silent;
@@ -163,6 +225,9 @@ impl GitHub {
     /// Returns the present name and the number of a repository.
     fn known(&self, name: &str) -> Option<(String, u32)> {
         let model = self.model();
+        if let Some(number) = model.retaken.get(name) {
+            return Some((name.to_owned(), *number));
+        }
         let former = model.renamed.iter().find(|(_, now)| *now == name).map_or(name, |(former, _)| former);
         let now = model.renamed.get(former).map_or(former, String::as_str);
         let exists = self.root.join("bare").join(format!("{now}.git")).exists();
@@ -180,7 +245,8 @@ impl GitHub {
 
     /// Returns the address at which the API has a repository with this former name.
     pub(super) fn successor(&self, name: &str) -> Option<String> {
-        let is_former = self.model().renamed.contains_key(name);
+        let model = self.model();
+        let is_former = model.renamed.contains_key(name) && !model.retaken.contains_key(name);
         is_former.then(|| format!("{}/repositories/{}", self.api_url(), number(name)))
     }
 
@@ -193,6 +259,11 @@ impl GitHub {
 
     pub fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
         self.model().faults.extend(faults);
+    }
+
+    /// Lets every request for a status fail as `fault` says, after the faults of [`GitHub::fail_next`].
+    pub fn fail_by(&self, fault: impl FnMut() -> Option<Fault> + Send + 'static) {
+        self.model().chance = Some(Chance(Box::new(fault)));
     }
 
     pub fn clear_faults(&self) {
@@ -289,9 +360,12 @@ async fn create_status(
         let mut model = github.model();
         model.requests.push(("POST".to_owned(), path, body.clone()));
         model.times.push(Instant::now());
-        (model.faults.pop_front(), model.refused.get(&repo).copied())
+        let next = model.faults.pop_front();
+        let fault = next.or_else(|| model.chance.as_mut().and_then(|chance| (chance.0)()));
+        (fault, model.refused.get(&repo).copied())
     };
-    if let Some(fault) = fault {
+    let is_lost = matches!(fault, Some(Fault::Lost));
+    if let Some(fault) = fault.filter(|_| !is_lost) {
         return github.fail(fault).await;
     }
     if let Some(code) = refused {
@@ -323,6 +397,9 @@ async fn create_status(
         chrono::Utc::now() + chrono::TimeDelta::seconds(model.clock_skew)
     };
     github.changed.notify_waiters();
+    if is_lost {
+        return github.fail(Fault::Lost).await;
+    }
     (StatusCode::CREATED, [("date", in_http(date))], Json(body)).into_response()
 }
 
@@ -357,6 +434,7 @@ impl GitHub {
                 tokio::time::sleep(time).await;
                 StatusCode::GATEWAY_TIMEOUT.into_response()
             }
+            Fault::Lost => StatusCode::BAD_GATEWAY.into_response(),
             Fault::Redirect(code, to) => redirection(code, &to),
             Fault::NoneLeft(seconds) => {
                 let date = chrono::Utc::now() + chrono::TimeDelta::seconds(self.model().clock_skew);
@@ -400,8 +478,16 @@ async fn repository(
     Path((owner, repo)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Response {
-    if github.model().is_silent {
+    let (is_silent, is_limited) = {
+        let mut model = github.model();
+        model.questions.0 += 1;
+        (model.is_silent, model.questions.1.is_some_and(|most| model.questions.0 > most))
+    };
+    if is_silent {
         return StatusCode::BAD_GATEWAY.into_response();
+    }
+    if is_limited {
+        return github.fail(Fault::Secondary(403, Some(60))).await;
     }
     let name = format!("{owner}/{repo}");
     if let Some(address) = github.successor(&name) {
@@ -412,7 +498,14 @@ async fn repository(
     match (github.check(&headers, &name, ("metadata", "read")), github.known(&name)) {
         (Err(refused), _) if is_installation => refused,
         (Ok(()), Some((full_name, id))) => {
-            Json(json!({"id": id, "full_name": full_name, "private": false})).into_response()
+            let (private, archived) = {
+                let model = github.model();
+                (model.private.contains(&name), model.archived.contains(&name))
+            };
+            Json(json!({
+                "id": id, "full_name": full_name, "private": private, "archived": archived, "default_branch": "main",
+            }))
+            .into_response()
         }
         _ => (StatusCode::NOT_FOUND, Json(json!({"message": "Not Found"}))).into_response(),
     }

@@ -60,7 +60,7 @@ pub struct InvalidName {
 }
 
 /// The id under which GitHub delivers a webhook (header `X-GitHub-Delivery`): 1 to 100 visible ASCII characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[cfg_attr(feature = "sqlx", derive(sqlx::Type), sqlx(transparent))]
 pub struct DeliveryId(String);
 

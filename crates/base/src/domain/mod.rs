@@ -28,7 +28,7 @@ pub use ids::{AttemptId, BuildId, DeliveryId, InvalidName, JobId, RepoId, RepoNa
 pub use job::{JobKind, JobState, PHASES, Stop, Verdict};
 pub use pg_text::pg_text;
 pub use problem::{Fix, Problem, Rule, Severity, only_near};
-pub use request::{BuildRequest, CronInterval, MERGE_MODES, RequestConfig, SmokeRequest};
+pub use request::{BuildRequest, CronInterval, FoundPull, MERGE_MODES, RequestConfig, SmokeRequest};
 pub use resources::{GpuUse, Record, Resource, Resources, Times, Usage};
 pub use status::{CommitState, JobOutcome, Status, in_words};
 pub use token::{TOKEN_FORMATS, TokenFormat, tokens};

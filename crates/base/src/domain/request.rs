@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PullRequest, RepoId, Sha, TriggerKind};
+use super::{PullRequest, RepoId, Sha, Trigger, TriggerKind};
 
 /// A request for a build of a branch, of a tag, or of a pull request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,14 @@ pub struct BuildRequest {
 pub struct SmokeRequest {
     /// The path of the only config that is to be tried; `None` for all.
     pub config: Option<String>,
+}
+
+/// A request for the build of a pull request whose webhook never came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundPull {
+    pub repo: RepoId,
+    /// The trigger that the webhook would have been.
+    pub trigger: Trigger,
 }
 
 /// A configuration that a request brings along.

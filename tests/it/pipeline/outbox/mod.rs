@@ -1,6 +1,7 @@
 //! The outbox in a simulation: its pace in a model world on many random schedules, and the rows of the model beside those
 //! of a real Postgres.
 
+mod builds;
 mod chance;
 mod checks;
 mod long;

@@ -4,13 +4,10 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
 
-use super::requests;
+use super::{FOUND, MAX_FOUND};
 use crate::domain::{BuildRequest, RepoId, Sha, TriggerKind};
+use crate::store::requests;
 
-/// Name under which found pushes are requested, as pages show it.
-pub const FOUND: &str = "a check of the heads: no webhook came";
-/// Number of builds that one check of a repository requests.
-const MAX_FOUND: usize = 10;
 /// Age of a build from which its repository is no longer checked.
 const ACTIVE: Duration = Duration::from_secs(90 * 24 * 3600);
 
@@ -24,6 +21,17 @@ pub async fn due(db: &PgPool, interval: Duration) -> sqlx::Result<Vec<RepoId>> {
          order by heads_checked_at nulls first, id",
     )
     .bind(interval)
+    .bind(ACTIVE)
+    .fetch_all(db)
+    .await
+}
+
+/// Lists the names of the repositories that were built lately.
+pub async fn active(db: &PgPool) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "select owner || '/' || name from repo
+         where (select max(created_at) from build where repo_id = repo.id) > now() - $1 order by id",
+    )
     .bind(ACTIVE)
     .fetch_all(db)
     .await

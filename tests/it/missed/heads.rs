@@ -2,23 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use trainyard::domain::Sha;
-use trainyard::store::heads;
+use trainyard::store::missed::heads;
 
+use super::wait_until;
 use crate::support::app::App;
 use crate::support::database;
 use crate::support::github::GitHub;
 use crate::support::payload::{self, Delivery};
 use crate::support::web::{build, push, repo};
-
-async fn wait_until(db: &PgPool, what: &str, query: &'static str) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !sqlx::query_scalar::<_, bool>(query).fetch_one(db).await.unwrap() {
-        assert!(Instant::now() < deadline, "not yet: {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
 
 #[tokio::test]
 async fn a_push_during_an_outage_is_built_after_it() {

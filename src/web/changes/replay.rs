@@ -1,0 +1,42 @@
+//! Replays of deliveries.
+
+use axum::Json;
+use axum::extract::{self, Path};
+use axum::http::HeaderMap;
+use serde_json::{Value, json};
+use tracing::info;
+
+use crate::store::replays;
+use crate::web::State;
+use crate::web::deliveries::{self, Outcome};
+use crate::web::error::{Error, InJson};
+use crate::web::webhook;
+
+/// `POST /api/v1/deliveries/{id}/replay`: lets intake work on a delivery again that has no build.
+pub(in crate::web) async fn replay(
+    extract::State(state): extract::State<State>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, InJson> {
+    let who = state.auth.who(&headers)?.to_owned();
+    let delivery = deliveries::find(&state.db, &id).await?;
+    if let Some(build) = &delivery.build {
+        let build = state.public(build);
+        let told = format!("This delivery has a build already: {build}. Restart that build to run its jobs again.");
+        return Err(Error::Conflict(told).into());
+    }
+    if delivery.result == Outcome::Built {
+        return Err(Error::Conflict("The build of this delivery was deleted.".to_owned()).into());
+    }
+    if !delivery.has_body {
+        return Err(Error::Conflict("The body of this delivery was removed.".to_owned()).into());
+    }
+    let kept = replays::read(&state.db, &delivery.id, i32::MAX).await?.ok_or(Error::NotFound("delivery"))?;
+    webhook::check_replay(&state, &kept).await?;
+    if !replays::replay(&state.db, &delivery.id).await? {
+        return Err(Error::Conflict("This delivery has a build by now.".to_owned()).into());
+    }
+    info!(delivery = %delivery.id, "{who} lets the delivery {} be worked on again", delivery.id);
+    state.bells.intake.ring();
+    Ok(Json(json!({ "replayed": delivery.id.as_str() })))
+}
