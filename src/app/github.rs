@@ -1,4 +1,4 @@
-//! The GitHub App that is stored in the database, in the client of GitHub.
+//! The GitHub App that is stored in the database, in the client of GitHub; and the secrets for GitHub.
 
 use std::time::Duration;
 
@@ -8,11 +8,25 @@ use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::config::Config;
 use crate::github::{AppKey, Client};
 use crate::store::sealed::github_app::{App, StoredApp};
 
 /// Interval at which the stored App is compared with the one in use.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Warns of secrets without which GitHub can neither tell nor be told anything.
+pub(super) fn warn_of_missing_secrets(config: &Config) {
+    if config.github.webhook_secret.is_empty() && config.github.webhook_secrets.is_empty() {
+        warn!("github.webhook_secret is not set: webhooks are rejected, unless trainyard webhook-secret has made one");
+    }
+    if config.github.token.is_none() && config.github.app_id.is_none() {
+        warn!(
+            "neither github.token nor github.app_id is set: private repositories cannot be fetched, and GitHub accepts no \
+             statuses, unless trainyard setup github has registered an App"
+        );
+    }
+}
 
 /// Keeps the App of `client` as it is stored, until `shutdown`. The App in use stays while Postgres is away.
 pub(super) async fn keep_app(stored: StoredApp, client: Client, shutdown: CancellationToken) {

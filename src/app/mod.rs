@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 
 pub use self::backup::{SealKey, Step, backup, restore};
 use self::folder::{remove_scratch, seal, take_folder};
-use self::github::keep_app;
+use self::github::{keep_app, warn_of_missing_secrets};
 use self::loops::{archiver_loop, delivery_logs_loop, heads_loop, intake_loop, janitor_loop, outbox_loop};
 use self::notify::{Keyring, notify};
 use self::runners::{Kept, mirrors, serve_runners, workers};
@@ -182,18 +182,6 @@ impl App {
 /// Returns the time for the end of all tasks. Canceled jobs get time to stop, and their statuses to be posted.
 fn goodbye(config: &Config) -> Duration {
     if config.server.cancel_on_stop { STOP_OF_JOBS + LAST_STATUSES + GOODBYE } else { GOODBYE }
-}
-
-fn warn_of_missing_secrets(config: &Config) {
-    if config.github.webhook_secret.is_empty() && config.github.webhook_secrets.is_empty() {
-        warn!("github.webhook_secret is not set: webhooks are rejected, unless trainyard webhook-secret has made one");
-    }
-    if config.github.token.is_none() && config.github.app_id.is_none() {
-        warn!(
-            "neither github.token nor github.app_id is set: private repositories cannot be fetched, and GitHub accepts no \
-             statuses, unless trainyard setup github has registered an App"
-        );
-    }
 }
 
 /// Waits for the tasks, and aborts those that have not ended within the `goodbye`.
