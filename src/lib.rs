@@ -15,6 +15,7 @@ pub use trainyard_travis::{gpu, plan, travis};
 pub mod telemetry;
 pub mod child;
 pub mod repo_keys;
+pub mod passwords;
 // The outside world: one module for each part of it.
 pub mod store;
 pub mod storage;

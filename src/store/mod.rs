@@ -14,6 +14,7 @@ pub mod deliveries;
 pub mod heads;
 pub mod notifications;
 pub mod output;
+pub mod people;
 pub mod postgres;
 pub mod problems;
 pub mod queue;
