@@ -21,6 +21,7 @@ pub mod store;
 pub mod storage;
 pub mod git;
 pub mod github;
+pub mod rights;
 pub mod travis_ci;
 pub mod executor;
 pub mod planner;

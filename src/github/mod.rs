@@ -10,6 +10,7 @@ mod check_run;
 pub mod event;
 mod installation;
 mod manifest;
+mod people;
 mod repository;
 mod request;
 mod secrets;
@@ -22,14 +23,15 @@ pub use app::{AppFacts, InstallationFacts, allows};
 pub use app_key::{AppKey, NotAnAppKey};
 pub use app_keys::AppKeys;
 pub use check_run::{Annotation, CheckRun, MAX_SUMMARY, Shown};
-pub use manifest::{NewApp, manifest};
+pub use manifest::{CALLBACK, NewApp, manifest};
+pub use people::{GitHubUser, OAuthClient};
 pub use repository::KnownRepository;
 pub use secrets::{Scope, WebhookSecrets};
 pub use status::{CommitStatus, Sent};
 pub use token::Token;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -53,6 +55,9 @@ pub struct GitHubConfig {
     pub app_id: Option<u64>,
     /// Private keys of the GitHub App.
     pub app_private_key: AppKeys,
+    /// Credentials with which the GitHub App logs people in.
+    pub client_id: Option<String>,
+    pub client_secret: Option<SecretString>,
     /// Secrets that sign the webhooks of all repositories.
     pub webhook_secret: WebhookSecrets,
     /// Secrets that sign the webhooks of one owner or repository.
@@ -75,6 +80,8 @@ impl Default for GitHubConfig {
             token: None,
             app_id: None,
             app_private_key: AppKeys::default(),
+            client_id: None,
+            client_secret: None,
             webhook_secret: WebhookSecrets::default(),
             webhook_secrets: BTreeMap::new(),
             timeout: Duration::from_secs(10),
@@ -87,6 +94,20 @@ impl Default for GitHubConfig {
 }
 
 impl GitHubConfig {
+    /// Returns the configured credentials for logins.
+    ///
+    /// # Errors
+    /// Fails when only one of both is set.
+    pub fn oauth(&self) -> anyhow::Result<Option<OAuthClient>> {
+        let id = self.client_id.clone().filter(|id| !id.is_empty());
+        let secret = self.client_secret.clone().filter(|secret| !secret.expose_secret().is_empty());
+        match (id, secret) {
+            (Some(id), Some(secret)) => Ok(Some(OAuthClient { id, secret })),
+            (None, None) => Ok(None),
+            _ => anyhow::bail!("github.client_id and github.client_secret belong together: set both, or none"),
+        }
+    }
+
     /// Returns the origin at which this GitHub serves repositories to git: the only place besides the API that may see
     /// the token.
     pub fn clone_origin(&self) -> Origin {
@@ -106,6 +127,8 @@ pub struct Client {
     /// The personal token.
     token: Option<SecretString>,
     installations: Arc<Installations>,
+    /// Credentials for logins.
+    oauth: Arc<RwLock<Option<OAuthClient>>>,
     api_url: Url,
     clone_origin: Origin,
     timeout: Duration,
@@ -166,10 +189,21 @@ impl Client {
             octocrab,
             token: config.token.clone().filter(|token| !token.expose_secret().is_empty()),
             installations: Arc::new(Installations::new(config.app_keys()?)),
+            oauth: Arc::new(RwLock::new(config.oauth()?)),
             api_url: config.api_url.clone(),
             clone_origin: config.clone_origin(),
             timeout: config.timeout,
         })
+    }
+
+    /// Returns the credentials for logins, if there are any.
+    pub fn oauth(&self) -> Option<OAuthClient> {
+        self.oauth.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Uses other credentials for logins.
+    pub fn set_oauth(&self, client: Option<OAuthClient>) {
+        *self.oauth.write().unwrap_or_else(PoisonError::into_inner) = client;
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod checks;
+pub mod people;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 
 use self::app::GitHubApp;
 use self::checks::Checks;
+use self::people::People;
 use super::git_host::{self, GitHost, Repo};
 
 /// Token that the stand-in accepts.
@@ -91,6 +93,7 @@ pub struct GitHub {
     pub git: GitHost,
     pub app: GitHubApp,
     pub checks: Checks,
+    pub people: People,
     model: Arc<Mutex<Model>>,
     changed: Arc<Notify>,
 }
@@ -101,8 +104,9 @@ impl GitHub {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let git = GitHost::new(&root, Some(TOKEN));
-        let (app, checks, model, changed) = (GitHubApp::default(), Checks::default(), Arc::default(), Arc::default());
-        let github = Self { address, root, git, app, checks, model, changed };
+        let (app, checks, people) = (GitHubApp::default(), Checks::default(), People::default());
+        let (model, changed) = (Arc::default(), Arc::default());
+        let github = Self { address, root, git, app, checks, people, model, changed };
         let api = Router::new()
             .route("/api/v3/repos/{owner}/{repo}", get(repository))
             .route("/api/v3/repositories/{id}", get(repository_by_number))
@@ -111,9 +115,11 @@ impl GitHub {
             .route("/api/v3/rate_limit", get(rate_limit))
             .merge(app::routes())
             .merge(checks::routes())
+            .merge(people::routes())
             .with_state(github.clone());
         let hosted = Router::new()
             .merge(app::pages())
+            .merge(people::pages())
             .route("/{owner}/{repo}/{*rest}", any(serve_git))
             .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(github.clone());
@@ -407,7 +413,8 @@ async fn repository(
     match (github.check(&headers, &name, ("metadata", "read")), github.known(&name)) {
         (Err(refused), _) if is_installation => refused,
         (Ok(()), Some((full_name, id))) => {
-            Json(json!({"id": id, "full_name": full_name, "private": false})).into_response()
+            let private = github.people.is_private(&full_name);
+            Json(json!({"id": id, "full_name": full_name, "private": private})).into_response()
         }
         _ => (StatusCode::NOT_FOUND, Json(json!({"message": "Not Found"}))).into_response(),
     }
