@@ -17,14 +17,14 @@ use crate::support::payload::{self, Delivery};
 use crate::support::web::{running_job, serve, state, write};
 
 /// A Chromium under WebDriver. It ends with the test.
-struct Browser {
-    driver: WebDriver,
+pub(super) struct Browser {
+    pub(super) driver: WebDriver,
     chromedriver: Child,
     _profile: tempfile::TempDir,
 }
 
 impl Browser {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let mut chromedriver = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -56,7 +56,7 @@ impl Browser {
         Self { driver, chromedriver, _profile: profile }
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.driver.clone().quit().await.unwrap();
     }
 
@@ -68,7 +68,7 @@ impl Browser {
     }
 
     /// Waits until the element's text contains `wanted`, without a reload of the page.
-    async fn wait_for(&self, css: &str, wanted: &str) {
+    pub(super) async fn wait_for(&self, css: &str, wanted: &str) {
         let mut text = String::new();
         for _ in 0..300 {
             text = self.text(css).await;

@@ -3,7 +3,9 @@
 mod browser;
 mod cancel;
 mod crons;
+mod login;
 mod pages;
 mod requests;
 mod restart;
+mod rights;
 mod travis_api;
