@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use self::service::{backup, repo, serve, setup, webhook_secret, work};
+use self::service::{backup, repo, serve, setup, user, webhook_secret, work};
 use crate::planner;
 use crate::store::runner::runner_lock::RunnerLocked;
 
@@ -69,6 +69,8 @@ enum Command {
     Encrypt(encrypt::Arguments),
     /// Manage the repositories that the service knows.
     Repo(repo::Arguments),
+    /// Manage local users, who log in with a password.
+    User(user::Arguments),
     /// Make a secret for the webhook of an owner or a repository, and store it in the database.
     WebhookSecret(webhook_secret::Arguments),
     /// Plan commits for the service that started this process.
@@ -121,6 +123,7 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         Command::Restore(arguments) => backup::restore(&arguments).await,
         Command::Encrypt(arguments) => encrypt::run(arguments).await,
         Command::Repo(arguments) => repo::run(arguments).await,
+        Command::User(arguments) => user::run(&arguments).await,
         Command::WebhookSecret(arguments) => webhook_secret::run(&arguments).await,
         Command::PlanChild => planner::serve().map(|()| FINE),
     }
