@@ -8,7 +8,6 @@ use tracing::error;
 
 use crate::config::Config;
 use crate::store::people::persons;
-use crate::store::sealed::github_app;
 
 /// Returns the listener if people can log in, if the configuration opens the service to everyone, or if nobody but this
 /// machine reaches it. Otherwise the service listens at the loopback instead, so that a first user can be made.
@@ -33,9 +32,8 @@ pub(super) async fn reachable(config: &Config, listener: TcpListener, db: &PgPoo
 /// Returns true if there is a local user or a stored App that logs people in, or if Postgres does not answer: it may know
 /// one, and at an address that others reach, the service shows no private repository without a login.
 async fn has_login(db: &PgPool) -> bool {
-    let asked = async { Ok(persons::has_local(db).await? || github_app::has_login(db).await?) };
-    match asked.await {
-        Ok(answer) => answer,
+    match persons::logins(db).await {
+        Ok(logins) => logins.any(),
         // A database without these tables knows nobody.
         Err(sqlx::Error::Database(error)) => error.code().as_deref() != Some("42P01"),
         Err(_) => true,

@@ -32,7 +32,7 @@ pub struct Health {
 struct Answer {
     status: StatusCode,
     body: Value,
-    has_local_users: bool,
+    has_login: bool,
 }
 
 /// `GET /healthz`: answers as long as the process is up.
@@ -54,8 +54,8 @@ pub(super) async fn ready(
             not_ready("Postgres does not answer in time")
         }
     };
-    let Answer { status, mut body, has_local_users } = answered;
-    if !state.access.shows_alerts(has_local_users, &headers)
+    let Answer { status, mut body, has_login } = answered;
+    if !state.access.shows_alerts(has_login, &headers)
         && let Some(fields) = body.as_object_mut()
     {
         fields.remove("alerts");
@@ -65,7 +65,7 @@ pub(super) async fn ready(
 
 fn not_ready(why: &str) -> Answer {
     let body = json!({ "ready": false, "reason": why });
-    Answer { status: StatusCode::SERVICE_UNAVAILABLE, body, has_local_users: true }
+    Answer { status: StatusCode::SERVICE_UNAVAILABLE, body, has_login: true }
 }
 
 impl Health {
@@ -80,8 +80,8 @@ impl Health {
             return answer.clone();
         }
         let answer = match self.check().await {
-            Ok((true, alerts, has_local_users)) => {
-                Answer { status: StatusCode::OK, body: json!({ "ready": true, "alerts": alerts }), has_local_users }
+            Ok((true, alerts, has_login)) => {
+                Answer { status: StatusCode::OK, body: json!({ "ready": true, "alerts": alerts }), has_login }
             }
             Ok((false, ..)) => not_ready("Postgres does not have all migrations of this version yet"),
             Err(error) => {
@@ -98,8 +98,8 @@ impl Health {
             sqlx::query_scalar("select version from _sqlx_migrations where success").fetch_all(&self.db).await?;
         let alerts = alerts::all(&self.db).await?;
         let migrated = MIGRATOR.iter().all(|migration| applied.contains(&migration.version));
-        let has_local_users = !migrated || persons::has_local(&self.db).await?;
+        let has_login = !migrated || persons::logins(&self.db).await?.any();
         let alerts = alerts.into_iter().map(|t| json!({ "component": t.component, "message": t.message })).collect();
-        Ok((migrated, alerts, has_local_users))
+        Ok((migrated, alerts, has_login))
     }
 }

@@ -1,6 +1,6 @@
 //! The people who may log in: of GitHub, of an OpenID provider, or made here.
 
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgPool;
 
 use crate::domain::PersonId;
 
@@ -73,9 +73,30 @@ pub async fn local(db: &PgPool, name: &str) -> sqlx::Result<Option<(Person, Stri
     Ok(row.map(|row| (row.person, row.password)))
 }
 
-/// Returns true if there is a local user.
-pub async fn has_local(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
-    sqlx::query_scalar("select exists (select from person where password is not null)").fetch_one(db).await
+/// The ways in which people can log in, as far as rows say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredLogins {
+    /// True if there is a local user.
+    pub local: bool,
+    /// True if the stored GitHub App logs people in.
+    pub app: bool,
+}
+
+impl StoredLogins {
+    /// Returns true if there is any way.
+    pub fn any(self) -> bool {
+        self.local || self.app
+    }
+}
+
+/// Returns the ways in which people can log in.
+pub async fn logins(db: &PgPool) -> sqlx::Result<StoredLogins> {
+    sqlx::query_as(
+        "select exists (select from person where password is not null) as local,
+             exists (select from github_app where client_secret is not null) as app",
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// Lists the local users by name.

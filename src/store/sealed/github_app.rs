@@ -117,11 +117,6 @@ impl StoredApp {
     }
 }
 
-/// Returns true if there is an App that can log people in.
-pub async fn has_login(db: &PgPool) -> sqlx::Result<bool> {
-    sqlx::query_scalar("select exists (select from github_app where client_secret is not null)").fetch_one(db).await
-}
-
 /// Returns the name under which an App's keys are sealed.
 fn name(id: i64) -> String {
     format!("private key of GitHub App {id}")

@@ -77,8 +77,9 @@ async fn admit(state: &State, need: Need, parts: &mut Parts) -> Result<Admitted,
     let access = state.access.clone();
     let is_open = access.is_open().await?;
     let is_change = !matches!(parts.method, Method::GET | Method::HEAD);
-    // A page alone changes the cookie: parts of it, and streams, may be under way at the same time.
-    let is_page = !is_change && !parts.uri.path().starts_with("/api/");
+    // A page alone changes the cookie: parts of it, and streams, may be under way at the same time. A login sets its own.
+    let path = parts.uri.path();
+    let is_page = !is_change && !path.starts_with("/api/") && !path.starts_with("/login");
     let viewer = Viewer::of(&access.0.db, &access.0.config, &access.0.cookies, &parts.headers, is_page).await?;
     if is_change {
         check_origin(&viewer, need, parts)?;

@@ -13,7 +13,7 @@ pub(super) mod secret;
 mod viewer;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
@@ -34,9 +34,11 @@ use super::error::Error;
 use crate::domain::{PersonId, RepoId, Right};
 use crate::github::{Client, OAuthClient};
 use crate::rights::Rights;
-use crate::store::people::persons::Person;
+use crate::store::people::persons::{Person, StoredLogins};
 use crate::store::people::{audit, permissions, persons};
 
+/// Time for which old answers count without a question, after one that GitHub did not answer.
+const AWAY_FOR: Duration = Duration::from_secs(15);
 /// Time for which it counts as known whether people can log in.
 const CURRENT_FOR: Duration = Duration::from_secs(2);
 
@@ -53,8 +55,10 @@ struct Inner {
     /// True if nobody but this machine reaches the service, or what runs in front of it on this machine.
     is_loopback: bool,
     cookies: Cookies,
-    /// Time of the last look for local users, and whether there was one.
-    local: Mutex<Option<(Instant, bool)>>,
+    /// The ways to log in, and the time at which they were read.
+    logins: Mutex<Option<(Instant, StoredLogins)>>,
+    /// The time at which GitHub last did not tell a right.
+    away: StdMutex<Option<Instant>>,
 }
 
 /// Parts of which the knowledge is made.
@@ -84,25 +88,29 @@ impl Access {
         let AccessParts { config, db, github, is_loopback, public_url } = parts;
         let cookies = Cookies::new(public_url.scheme() == "https");
         let rights = Rights::new(db.clone(), github.clone());
-        Self(Arc::new(Inner { config, db, github, rights, is_loopback, cookies, local: Mutex::default() }))
+        let (logins, away) = (Mutex::default(), StdMutex::default());
+        Self(Arc::new(Inner { config, db, github, rights, is_loopback, cookies, logins, away }))
     }
 
     /// Returns true if people can log in.
     pub(super) async fn has_login(&self) -> Result<bool, Error> {
-        if self.0.github.oauth().is_some() {
-            return Ok(true);
-        }
-        self.has_local_users().await
+        // A stored App counts from its row on, although the client of GitHub takes it over some seconds later.
+        Ok(self.0.github.oauth().is_some() || self.stored_logins().await?.any())
     }
 
-    /// Returns true if there are local users. The answer is a few seconds old at most.
+    /// Returns true if there are local users.
     pub(super) async fn has_local_users(&self) -> Result<bool, Error> {
+        Ok(self.stored_logins().await?.local)
+    }
+
+    /// Returns the ways to log in that rows tell. The answer is a few seconds old at most.
+    async fn stored_logins(&self) -> Result<StoredLogins, Error> {
         // Held during the query, so that many requests cause one.
-        let mut last = self.0.local.lock().await;
+        let mut last = self.0.logins.lock().await;
         if let Some((_, answer)) = last.filter(|(at, _)| at.elapsed() < CURRENT_FOR) {
             return Ok(answer);
         }
-        let answer = persons::has_local(&self.0.db).await?;
+        let answer = persons::logins(&self.0.db).await?;
         *last = Some((Instant::now(), answer));
         Ok(answer)
     }
@@ -114,8 +122,8 @@ impl Access {
     }
 
     /// Returns true if a request may see the alerts, without a question to Postgres.
-    pub(super) fn shows_alerts(&self, has_local_users: bool, headers: &HeaderMap) -> bool {
-        let has_login = has_local_users || self.0.github.oauth().is_some();
+    pub(super) fn shows_alerts(&self, has_login: bool, headers: &HeaderMap) -> bool {
+        let has_login = has_login || self.0.github.oauth().is_some();
         let is_open = self.0.config.open || (self.0.is_loopback && !has_login);
         is_open || viewer::token_in(headers).is_some_and(|(token, _)| self.0.config.owner(token).is_some())
     }
@@ -199,16 +207,31 @@ impl Access {
         if is_current || !may_ask {
             return Ok(found.access.filter(|_| is_current));
         }
+        // An old answer counts for a while.
+        let old = found.access.filter(|_| age.is_some_and(|age| age < permissions::KEPT));
+        if old.is_some() && self.was_away() {
+            return Ok(old);
+        }
         match self.0.rights.refresh(person, found.id).await {
-            Ok(right) => Ok(right),
+            Ok(right) => {
+                self.set_away(None);
+                Ok(right)
+            }
             Err(error) => {
                 warn!("the right of a person in {}/{} is not known: {error:#}", found.owner, found.name);
-                // An old answer counts for a while.
-                match found.access.filter(|_| age.is_some_and(|age| age < permissions::KEPT)) {
-                    Some(right) => Ok(Some(right)),
-                    None => Err(Error::RightUnknown),
-                }
+                self.set_away(Some(Instant::now()));
+                old.map(Some).ok_or(Error::RightUnknown)
             }
         }
+    }
+
+    /// Returns true if GitHub did not answer a moment ago. To ask again for each page would keep its reader waiting.
+    fn was_away(&self) -> bool {
+        let away = self.0.away.lock().unwrap_or_else(PoisonError::into_inner);
+        away.is_some_and(|at| at.elapsed() < AWAY_FOR)
+    }
+
+    fn set_away(&self, since: Option<Instant>) {
+        *self.0.away.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 }
