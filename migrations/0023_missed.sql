@@ -14,7 +14,6 @@ alter table repo
     add column pulls_etag text;
 
 -- For the question whether a pull request was built.
-create index build_pull_request on build (repo_id, pull_request, number) where pull_request is not null;
 
 -- GitHub's logs of deliveries: the time to which each was read, by the log's name.
 create table delivery_log (

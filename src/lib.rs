@@ -15,11 +15,13 @@ pub use trainyard_travis::{gpu, plan, travis};
 pub mod telemetry;
 pub mod child;
 pub mod repo_keys;
+pub mod passwords;
 // The outside world: one module for each part of it.
 pub mod store;
 pub mod storage;
 pub mod git;
 pub mod github;
+pub mod rights;
 pub mod travis_ci;
 pub mod chat;
 pub mod executor;

@@ -1,7 +1,7 @@
 //! `make bench`: how close the service is to the physical limits of its work, as ratios of interleaved runs.
 //!
 //! Arguments select parts: `plan`, the plan of a `.travis.yml`; `lora`, the work on training configs and weights;
-//! `service`, the database's part of the work; and, with containers, `push`, `hundred`, `checkout`, `logs` and
+//! `service`, the database's part of the work; `pages`, the check of rights; and, with containers, `push`, `hundred`, `checkout`, `logs` and
 //! `recovery`.
 //!
 //! Each figure is the median of its runs. Both sides of a ratio run in turn while this process runs.
@@ -18,6 +18,7 @@ mod jobs;
 mod lint;
 mod logs;
 mod memory;
+mod pages;
 mod planning;
 mod push;
 mod recovery;
@@ -65,6 +66,9 @@ async fn main() {
             recovery::of_a_job(&mut yard).await;
         }
         yard.stop();
+    }
+    if wants("pages") {
+        pages::checked().await;
     }
     if wants("checkout") {
         checkout::of_many_files().await;

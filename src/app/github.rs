@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::github::{AppKey, Client};
+use crate::github::{AppKey, Client, OAuthClient};
 use crate::store::sealed::github_app::{App, StoredApp};
 
 /// Interval at which the stored App is compared with the one in use.
@@ -31,8 +31,10 @@ pub(super) fn warn_of_missing_secrets(config: &Config) {
 /// Keeps the App of `client` as it is stored, until `shutdown`. The App in use stays while Postgres is away.
 pub(super) async fn keep_app(stored: StoredApp, client: Client, shutdown: CancellationToken) {
     let mut known: Option<DateTime<Utc>> = None;
+    // Configured credentials for logins win.
+    let takes_login = client.oauth().is_none();
     while !shutdown.is_cancelled() {
-        if let Err(error) = update(&stored, &client, &mut known).await {
+        if let Err(error) = update(&stored, &client, takes_login, &mut known).await {
             warn!("the stored GitHub App: {error:#}");
         }
         tokio::select! {
@@ -43,7 +45,12 @@ pub(super) async fn keep_app(stored: StoredApp, client: Client, shutdown: Cancel
 }
 
 /// Takes over the stored App if it has changed since `known`.
-async fn update(stored: &StoredApp, client: &Client, known: &mut Option<DateTime<Utc>>) -> anyhow::Result<()> {
+async fn update(
+    stored: &StoredApp,
+    client: &Client,
+    takes_login: bool,
+    known: &mut Option<DateTime<Utc>>,
+) -> anyhow::Result<()> {
     let changed_at = stored.changed_at().await.context("reading its last change")?;
     if changed_at == *known {
         return Ok(());
@@ -52,6 +59,9 @@ async fn update(stored: &StoredApp, client: &Client, known: &mut Option<DateTime
     let keys = app.as_ref().map(keys).transpose()?.unwrap_or_default();
     info!("GitHub is asked with {} of the stored GitHub App", if keys.is_empty() { "no key" } else { "the key" });
     client.set_app(keys);
+    if takes_login {
+        client.set_oauth(app.and_then(|app| app.login).map(|(id, secret)| OAuthClient { id, secret }));
+    }
     *known = changed_at;
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::intake::{CHECK_INTERVAL, DeliveryLogs, Intake};
 use crate::janitor::{self, Archiver, Janitor};
 use crate::notifier::Notifier;
 use crate::outbox::Outbox;
+use crate::rights::{Rights, Unanswered};
 use crate::store::wakeup::bell::{Bell, Bells};
 
 /// Maximum sleep of a step when no bell rings. Work that another process wrote, or that has become due, waits no longer
@@ -16,6 +17,8 @@ use crate::store::wakeup::bell::{Bell, Bells};
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two looks for repositories whose heads are to be checked.
 const HEADS_ROUND: Duration = Duration::from_secs(60);
+/// Time between two looks for rights that are to be asked for.
+const RIGHTS_ROUND: Duration = Duration::from_secs(2);
 
 pub(super) async fn intake_loop(intake: Intake, bells: Bells, shutdown: CancellationToken) {
     while !shutdown.is_cancelled() {
@@ -125,6 +128,24 @@ pub(super) async fn notifier_loop(notifier: Notifier, shutdown: CancellationToke
                 () = shutdown.cancelled() => {}
             },
             Err(failure) => after_failure("notifier", &failure, &shutdown).await,
+        }
+    }
+}
+
+/// Keeps the rights of people who are here as GitHub tells them.
+pub(super) async fn rights_loop(rights: Rights, shutdown: CancellationToken) {
+    let mut unanswered = Unanswered::default();
+    while !shutdown.is_cancelled() {
+        if let Err(failure) = rights.check_visibility().await {
+            warn!("rights: {failure:#}");
+        }
+        match rights.step(&mut unanswered).await {
+            Ok(true) => {}
+            Ok(false) => tokio::select! {
+                () = tokio::time::sleep(RIGHTS_ROUND) => {}
+                () = shutdown.cancelled() => {}
+            },
+            Err(failure) => after_failure("rights", &failure, &shutdown).await,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! `serve` and `work`: configuration → clients → tasks. When any task ends early, the process ends.
 
 mod backup;
+mod database;
 mod folder;
 mod github;
+mod listen;
 mod loops;
 mod notify;
 mod runners;
@@ -15,16 +17,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub use self::backup::{SealKey, Step, backup, restore};
+use self::database::{Unprepared, database_is_ready, prepare_database};
 use self::folder::{remove_scratch, seal, take_folder};
 use self::github::{keep_app, warn_of_missing_secrets};
-use self::loops::{archiver_loop, delivery_logs_loop, heads_loop, intake_loop, janitor_loop, outbox_loop};
+use self::listen::{explain_bind, reachable};
+use self::loops::{archiver_loop, delivery_logs_loop, heads_loop, intake_loop, janitor_loop, outbox_loop, rights_loop};
 use self::notify::{Keyring, notify};
 use self::runners::{Kept, mirrors, serve_runners, workers};
 pub use self::secrets::{Stored, github_client, stored, variables};
@@ -36,7 +39,9 @@ use crate::janitor::{self, Archiver, Duties, Janitor};
 use crate::outbox::pacing::Window;
 use crate::outbox::{ChartLinks, Outbox};
 use crate::planner::Planner;
+use crate::rights::Rights;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
+use crate::store::Pools;
 use crate::store::deliveries::DeliveryBatcher;
 use crate::store::postgres::cluster::Cluster;
 use crate::store::queue::superseded::Cancels;
@@ -44,12 +49,9 @@ use crate::store::sealed::github_app::StoredApp;
 use crate::store::sealed::webhook_secrets::StoredSecrets;
 use crate::store::wakeup::bell::Bells;
 use crate::store::wakeup::bell_notify;
-use crate::store::{self, MIGRATOR, Pools, deliveries, wishes};
 use crate::web;
 use crate::worker::{Database, STOP_OF_JOBS};
 
-/// Interval at which an unreachable Postgres is tried again.
-const DATABASE_RETRY: Duration = Duration::from_secs(2);
 /// Number of statuses that are posted at once, so that one slow answer does not delay the others.
 const POSTERS: usize = 4;
 /// Number of deliveries that are handled at once: fetches wait for the network.
@@ -90,6 +92,7 @@ impl App {
             }
         };
         let pools = config.database.pools(options);
+        let listener = reachable(&config, listener, &pools.steps).await?;
         Ok(Self { config, planner, listener, cluster, pools, _lock: lock })
     }
 
@@ -123,6 +126,14 @@ impl App {
         let stored_app = StoredApp::new(db.clone(), Arc::clone(&seal));
         let keys = Keyring::new(db, &seal);
         let charts = ChartLinks::new(Arc::clone(&seal));
+        let github = Client::new(&config.github)?.with_forges(&config.forge)?;
+        let access = web::Access::new(web::AccessParts {
+            config: config.auth.clone(),
+            db: pages.clone(),
+            github: github.clone(),
+            is_loopback: listener.local_addr()?.ip().is_loopback(),
+            public_url: &config.server.public_url,
+        });
         info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
         let state = web::State {
             db: pages.clone(),
@@ -134,20 +145,24 @@ impl App {
             logs: Logs::new(pages.clone(), objects.clone()),
             objects: objects.clone(),
             bells: bells.clone(),
-            webhook_secrets: web::WebhookSecrets::new(&config.github, StoredSecrets::new(db.clone(), seal)),
+            webhook_secrets: web::WebhookSecrets::new(
+                &config.github,
+                StoredSecrets::new(db.clone(), Arc::clone(&seal)),
+            ),
             forges: config.forge.clone().into(),
             travis: web::Travis::new(&config.travis),
             webhook_room: web::WebhookRoom::default(),
             limits: web::Limits::default(),
             charts: charts.clone(),
-            auth: config.auth.clone(),
+            access,
+            logins: web::Logins::new(seal),
+            tries: web::Tries::default(),
             queue: config.queue,
             public_url: config.server.public_url.clone(),
             shutdown: shutdown.clone(),
         };
         let mut tasks = JoinSet::new();
         let goodbye = goodbye(&config);
-        let github = Client::new(&config.github)?.with_forges(&config.forge)?;
         if config.github.app_id.is_none() {
             tasks.spawn(endless(keep_app(stored_app, github.clone(), shutdown.clone())));
         }
@@ -191,15 +206,6 @@ async fn end_all(mut tasks: JoinSet<anyhow::Result<()>>, goodbye: Duration) {
         warn!("some connections are still open and will be closed");
         tasks.shutdown().await;
     }
-}
-
-fn explain_bind(listen: SocketAddr, error: std::io::Error) -> anyhow::Error {
-    let advice = match error.kind() {
-        std::io::ErrorKind::AddrInUse => "another program listens there; stop it or set server.listen",
-        std::io::ErrorKind::PermissionDenied => "ports below 1024 need root; choose a higher one in server.listen",
-        _ => "check server.listen",
-    };
-    anyhow::Error::from(error).context(format!("cannot listen at {listen}: {advice}"))
 }
 
 /// Handles that several kinds of steps use.
@@ -259,6 +265,7 @@ async fn run_steps(
     );
     tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));
     planner.warm_up();
+    let rights = Rights::new(db.clone(), github.clone());
     let windows = Window::of(config.github.statuses_per_minute, config.github.statuses_per_hour);
     let said = Said::default();
     let public_url = config.server.public_url;
@@ -288,6 +295,7 @@ async fn run_steps(
         tasks.spawn(endless(intake_loop(intake.clone(), bells.clone(), shutdown.clone())));
     }
     tasks.spawn(endless(heads_loop(intake, shutdown.clone())));
+    tasks.spawn(endless(rights_loop(rights, shutdown.clone())));
     let janitor = Janitor::new(Duties::Installation, Database { pool: db, bells }, workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
     all_until(tasks, &shutdown).await
@@ -315,41 +323,4 @@ async fn all_until(mut tasks: JoinSet<anyhow::Result<()>>, shutdown: &Cancellati
         }
     }
     Ok(())
-}
-
-/// Migrates as soon as Postgres answers. Returns the installation's id, or `None` when the shutdown came first.
-async fn database_is_ready(db: &PgPool, shutdown: &CancellationToken) -> anyhow::Result<Option<String>> {
-    loop {
-        match prepare_database(db).await {
-            Ok(instance) => return Ok(Some(instance)),
-            Err(Unprepared::Away(error)) => error!("Postgres is not reachable, trying again: {error:#}"),
-            Err(Unprepared::Unusable(error)) => return Err(error),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(DATABASE_RETRY) => {}
-            () = shutdown.cancelled() => return Ok(None),
-        }
-    }
-}
-
-enum Unprepared {
-    Away(anyhow::Error),
-    Unusable(anyhow::Error),
-}
-
-async fn prepare_database(db: &PgPool) -> Result<String, Unprepared> {
-    use sqlx::migrate::MigrateError;
-    // Not through the pool: that would retry for a while and then lose the reason.
-    let connection = PgConnection::connect_with(&db.connect_options()).await;
-    connection.map_err(|error| Unprepared::Away(error.into()))?;
-    MIGRATOR.run(db).await.map_err(|error| match error {
-        MigrateError::VersionMissing(version) => Unprepared::Unusable(anyhow::anyhow!(
-            "the database was used by a newer Trainyard (migration {version}): install that version or a newer one"
-        )),
-        other => Unprepared::Away(anyhow::Error::from(other).context("migrating the database")),
-    })?;
-    let instance = store::instance(db).await.map_err(|error| Unprepared::Away(error.into()))?;
-    deliveries::free_taken(db).await.map_err(|error| Unprepared::Away(error.into()))?;
-    wishes::all_due(db).await.map_err(|error| Unprepared::Away(error.into()))?;
-    Ok(instance)
 }

@@ -9,7 +9,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::DATABASE_RETRY;
+use super::database::DATABASE_RETRY;
 use crate::config::Config;
 use crate::git::Mirrors;
 use crate::github::Client;

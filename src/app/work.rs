@@ -13,11 +13,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::database::DATABASE_RETRY;
 use super::folder::{remove_scratch, seal_of_server, take_folder};
 use super::github::keep_app;
 use super::loops::{archiver_loop, janitor_loop};
 use super::runners::{Kept, mirrors, serve_runners, workers};
-use super::{DATABASE_RETRY, GOODBYE, all_until, endless};
+use super::{GOODBYE, all_until, endless};
 use crate::config::Config;
 use crate::github::Client;
 use crate::janitor::{self, Archiver, Duties, Janitor};

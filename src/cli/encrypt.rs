@@ -26,6 +26,9 @@ pub(super) struct Arguments {
     /// The address of the Trainyard server.
     #[arg(long, value_name = "URL", env = "TRAINYARD_SERVER_URL", default_value = "http://127.0.0.1:8700")]
     server: Url,
+    /// A token of /settings/tokens at the server, for a private repository.
+    #[arg(long, value_name = "TOKEN", env = "TRAINYARD_TOKEN", hide_env_values = true)]
+    token: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -42,7 +45,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
         "-" => from_stdin()?,
         value => value.to_owned(),
     };
-    let key = key_of(&arguments.server, &arguments.repo).await?;
+    let key = key_of(&arguments).await?;
     let secure = PublicKey::from_pem(&key)?.encrypt(&value)?;
     if arguments.json {
         println!("{}", json!({ "secure": secure }));
@@ -63,11 +66,15 @@ pub(super) fn from_stdin() -> anyhow::Result<String> {
     Ok(value.strip_suffix('\n').unwrap_or(&value).to_owned())
 }
 
-async fn key_of(server: &Url, repo: &RepoName) -> anyhow::Result<String> {
+async fn key_of(Arguments { server, repo, token, .. }: &Arguments) -> anyhow::Result<String> {
     let base = server.as_str().trim_end_matches('/');
     let url = format!("{base}/api/v1/repos/{repo}/key");
     let client = reqwest::Client::builder().timeout(TIMEOUT).build().context("making an HTTP client")?;
-    let answer = client.get(&url).send().await.with_context(|| {
+    let mut request = client.get(&url);
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let answer = request.send().await.with_context(|| {
         format!("the server at {base} does not answer; set another with --server or TRAINYARD_SERVER_URL")
     })?;
     match answer.status().as_u16() {

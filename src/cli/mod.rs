@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use self::service::{backup, notify, repo, serve, setup, webhook_secret, work};
+use self::service::{backup, notify, repo, serve, setup, user, webhook_secret, work};
 use crate::planner;
 use crate::store::runner::runner_lock::RunnerLocked;
 
@@ -71,6 +71,8 @@ enum Command {
     Repo(repo::Arguments),
     /// Send an example of a message to the chats of the configuration.
     Notify(notify::Arguments),
+    /// Manage local users, who log in with a password.
+    User(user::Arguments),
     /// Make a secret for the webhook of an owner or a repository, and store it in the database.
     WebhookSecret(webhook_secret::Arguments),
     /// Plan commits for the service that started this process.
@@ -124,6 +126,7 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         Command::Encrypt(arguments) => encrypt::run(arguments).await,
         Command::Repo(arguments) => repo::run(arguments).await,
         Command::Notify(arguments) => notify::run(&arguments).await,
+        Command::User(arguments) => user::run(&arguments).await,
         Command::WebhookSecret(arguments) => webhook_secret::run(&arguments).await,
         Command::PlanChild => planner::serve().map(|()| FINE),
     }

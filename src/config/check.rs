@@ -99,6 +99,7 @@ impl Config {
             self.check_mount(mount).with_context(|| format!("mount {}", mount.host.display()))?;
         }
         self.github.app_keys()?;
+        self.github.oauth()?;
         self.check_egress()?;
         self.check_gpus()?;
         self.travis.check()?;

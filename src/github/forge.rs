@@ -86,6 +86,7 @@ impl Forge {
             server: config.kind.as_str(),
             person: Holder::Forge(place),
             account: Arc::default(),
+            oauth: Arc::default(),
             forges: Arc::new([]),
         };
         Ok(Self { config: config.clone(), client })

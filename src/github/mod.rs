@@ -11,6 +11,7 @@ mod check_run;
 pub mod event;
 mod forge;
 mod missed;
+mod people;
 mod pulls;
 mod repository;
 mod request;
@@ -20,10 +21,11 @@ mod status;
 mod token;
 
 pub use access::{Access, Holder, Target};
-pub use app::{AppFacts, AppKey, AppKeys, InstallationFacts, NewApp, NotAnAppKey, allows, manifest};
+pub use app::{AppFacts, AppKey, AppKeys, CALLBACK, InstallationFacts, NewApp, NotAnAppKey, allows, manifest};
 pub use check_run::{Action, Annotation, CheckRun, KnownCheck, MAX_SUMMARY, Shown};
 pub use forge::{ForgeConfig, GITHUB};
 pub use missed::{DeliveryLog, Hook, LoggedDelivery, OpenPulls};
+pub use people::{GitHubUser, OAuthClient};
 pub use pulls::{Comment, KnownPull, NewComment, Reaction, Written};
 pub use repository::KnownRepository;
 pub use secrets::{Scope, WebhookSecrets};
@@ -31,7 +33,7 @@ pub use status::{CommitStatus, Sent};
 pub use token::Token;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -57,6 +59,9 @@ pub struct GitHubConfig {
     pub app_id: Option<u64>,
     /// Private keys of the GitHub App.
     pub app_private_key: AppKeys,
+    /// Credentials with which the GitHub App logs people in.
+    pub client_id: Option<String>,
+    pub client_secret: Option<SecretString>,
     /// Secrets that sign the webhooks of all repositories.
     pub webhook_secret: WebhookSecrets,
     /// Secrets that sign the webhooks of one owner or repository.
@@ -81,6 +86,8 @@ impl Default for GitHubConfig {
             token: None,
             app_id: None,
             app_private_key: AppKeys::default(),
+            client_id: None,
+            client_secret: None,
             webhook_secret: WebhookSecrets::default(),
             webhook_secrets: BTreeMap::new(),
             timeout: Duration::from_secs(10),
@@ -94,6 +101,20 @@ impl Default for GitHubConfig {
 }
 
 impl GitHubConfig {
+    /// Returns the configured credentials for logins.
+    ///
+    /// # Errors
+    /// Fails when only one of both is set.
+    pub fn oauth(&self) -> anyhow::Result<Option<OAuthClient>> {
+        let id = self.client_id.clone().filter(|id| !id.is_empty());
+        let secret = self.client_secret.clone().filter(|secret| !secret.expose_secret().is_empty());
+        match (id, secret) {
+            (Some(id), Some(secret)) => Ok(Some(OAuthClient { id, secret })),
+            (None, None) => Ok(None),
+            _ => anyhow::bail!("github.client_id and github.client_secret belong together: set both, or none"),
+        }
+    }
+
     /// Returns the origin at which this GitHub serves repositories to git: the only place besides the API that may see
     /// the token.
     pub fn clone_origin(&self) -> Origin {
@@ -115,6 +136,8 @@ pub struct Client {
     installations: Arc<Installations>,
     /// GitHub's number of the personal token's account, once it was asked.
     account: Arc<OnceCell<i64>>,
+    /// Credentials for logins.
+    oauth: Arc<RwLock<Option<OAuthClient>>>,
     api_url: Url,
     clone_origin: Origin,
     timeout: Duration,
@@ -177,6 +200,7 @@ impl Client {
             token: config.token.clone().filter(|token| !token.expose_secret().is_empty()),
             installations: Arc::new(Installations::new(config.app_keys()?)),
             account: Arc::default(),
+            oauth: Arc::new(RwLock::new(config.oauth()?)),
             api_url: config.api_url.clone(),
             clone_origin: config.clone_origin(),
             timeout: config.timeout,
@@ -189,6 +213,16 @@ impl Client {
     /// Returns true if there is a personal token.
     pub fn has_token(&self) -> bool {
         self.token.is_some()
+    }
+
+    /// Returns the credentials for logins, if there are any.
+    pub fn oauth(&self) -> Option<OAuthClient> {
+        self.oauth.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Uses other credentials for logins.
+    pub fn set_oauth(&self, client: Option<OAuthClient>) {
+        *self.oauth.write().unwrap_or_else(PoisonError::into_inner) = client;
     }
 }
 

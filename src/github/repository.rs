@@ -18,9 +18,8 @@ pub struct KnownRepository {
     pub id: i64,
     /// The current name. It differs from the name in the request when the repository was renamed.
     pub full_name: String,
-    /// True when the repository is not public.
-    #[serde(default)]
-    pub private: bool,
+    /// True when the repository is not public. Some answers leave it out.
+    pub private: Option<bool>,
     /// True when nobody can push any more, and GitHub accepts no statuses.
     #[serde(default)]
     pub archived: bool,
@@ -41,6 +40,25 @@ impl Client {
         match self.person {
             Holder::Forge(_) => self.api_url.path().trim_end_matches("/api/v1"),
             _ => "",
+        }
+    }
+
+    /// Asks whether a repository is private; `None` if GitHub does not say. One that is gone counts as private: so does one
+    /// that our credentials may not see any more.
+    ///
+    /// # Errors
+    /// Fails when GitHub did not answer.
+    pub async fn is_private(&self, target: Target<'_>) -> Result<Option<bool>, SendError> {
+        let path = format!("/repos/{}", target.repo);
+        match self.ask_about::<()>(target, Access::Metadata, Method::GET, &path, None).await {
+            Ok(answer) => {
+                let known: KnownRepository = self.read(answer, MAX_DESCRIPTION).await?;
+                // Another repository may have the name by now.
+                let is_it = target.number.is_none_or(|number| number == known.id);
+                Ok(if is_it { known.private } else { Some(true) })
+            }
+            Err(SendError::Refused { status: 404 | 410 | 451, .. }) => Ok(Some(true)),
+            Err(error) => Err(error),
         }
     }
 

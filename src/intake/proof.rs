@@ -78,7 +78,7 @@ impl Intake {
         let facts = RepoFacts {
             forge: stored.forge.clone(),
             github_id: known.id,
-            private: known.private,
+            private: known.private.unwrap_or(stored.private),
             default_branch: known.default_branch.map_or_else(|| stored.default_branch.clone(), |name| pg_text(&name)),
             clone_url: self.github.clone_url(&name).into(),
             name,

@@ -17,6 +17,7 @@ use crate::storage::{Caches, Keys, Logs, Moved, Objects};
 use crate::store::alerts;
 use crate::store::output::log_objects;
 use crate::store::output::retention::{self, RetentionConfig};
+use crate::store::people::{api_tokens, audit, sessions};
 
 /// Interval at which the archiver looks for logs to move.
 pub const ARCHIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -167,6 +168,9 @@ impl Archiver {
         }
         while retention::forget_deliveries(db, keep, BATCH).await.context("deleting old deliveries")? > 0 {}
         while retention::forget_statuses(db, keep, BATCH).await.context("deleting old statuses")? > 0 {}
+        while audit::forget(db, keep.audit, BATCH).await.context("deleting old records of changes")? > 0 {}
+        while sessions::forget(db, BATCH).await.context("deleting old sessions")? > 0 {}
+        while api_tokens::forget(db, BATCH).await.context("deleting old tokens")? > 0 {}
         Ok(removed)
     }
 

@@ -14,6 +14,7 @@ pub mod deliveries;
 pub mod missed;
 pub mod notifications;
 pub mod output;
+pub mod people;
 pub mod postgres;
 pub mod problems;
 pub mod pulls;

@@ -1,5 +1,7 @@
 //! The repositories that GitHub, or another server, has sent webhooks about.
 
+use std::time::Duration;
+
 use sqlx::{PgConnection, PgPool};
 
 use crate::domain::{InvalidName, RepoId, RepoName};
@@ -79,6 +81,31 @@ pub async fn check_soon(db: &PgPool, github_id: i64) -> sqlx::Result<bool> {
 /// Lists all repositories with their names.
 pub async fn all(db: &PgPool) -> sqlx::Result<Vec<(RepoId, String)>> {
     sqlx::query_as("select id, owner || '/' || name from repo order by id").fetch_all(db).await
+}
+
+/// Lists up to `most` public repositories whose visibility was not checked for a while, for a service that knows people:
+/// their numbers at GitHub and names.
+pub async fn due_for_visibility(db: &PgPool, after: Duration, most: i64) -> sqlx::Result<Vec<(RepoId, i64, String)>> {
+    sqlx::query_as(
+        "select id, github_id, owner || '/' || name from repo
+         where not private and (visibility_checked_at is null or visibility_checked_at < now() - $1::interval)
+             and exists (select from person)
+         order by visibility_checked_at nulls first limit $2",
+    )
+    .bind(after)
+    .bind(most)
+    .fetch_all(db)
+    .await
+}
+
+/// Stores whether a repository is private, as of now; `None` if that is not known.
+pub async fn set_visibility(db: &PgPool, repo: RepoId, private: Option<bool>) -> sqlx::Result<()> {
+    sqlx::query("update repo set private = coalesce($2, private), visibility_checked_at = now() where id = $1")
+        .bind(repo)
+        .bind(private)
+        .execute(db)
+        .await?;
+    Ok(())
 }
 
 /// Sets the number of jobs of a repository that run at once: 0 for any number, `None` for the number of everyone.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::State;
+use super::access::Repo;
 use super::error::{Error, InJson};
 use super::rows::{self, Build, Job};
 use crate::store::problems;
@@ -24,10 +25,9 @@ pub(super) struct Wanted {
 /// `GET /api/v1/repos/{owner}/{repo}/builds`
 pub(super) async fn builds(
     extract::State(state): extract::State<State>,
-    Path((owner, name)): Path<(String, String)>,
+    repo: Repo,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Value>, InJson> {
-    let repo = rows::repo(&state.db, &owner, &name).await?;
     let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
     // Postgres has no NUL in text, so no branch has one.
     let branch = wanted.branch.as_deref().filter(|branch| !branch.contains('\0'));
@@ -42,9 +42,10 @@ pub(super) async fn builds(
 /// `GET /api/v1/repos/{owner}/{repo}/builds/{number}`: the build with its jobs and problems.
 pub(super) async fn build(
     extract::State(state): extract::State<State>,
-    Path((owner, name, number)): Path<(String, String, String)>,
+    repo: Repo,
+    Path((_, _, number)): Path<(String, String, String)>,
 ) -> Result<Json<Value>, InJson> {
-    let build = rows::build(&state.db, &owner, &name, &number).await?;
+    let build = rows::build(&state.db, &repo, &number).await?;
     let jobs = rows::jobs(&state.db, build.id).await?;
     let mut connection = state.db.acquire().await?;
     let problems = problems::of(&mut connection, build.id).await?;
@@ -56,11 +57,7 @@ pub(super) async fn build(
 }
 
 /// `GET /api/v1/repos/{owner}/{repo}/key`: the public key for `secure:` strings, in the form of Travis's API.
-pub(super) async fn key(
-    extract::State(state): extract::State<State>,
-    Path((owner, name)): Path<(String, String)>,
-) -> Result<Json<Value>, InJson> {
-    let repo = rows::repo(&state.db, &owner, &name).await?;
+pub(super) async fn key(extract::State(state): extract::State<State>, repo: Repo) -> Result<Json<Value>, InJson> {
     Ok(Json(json!({ "key": state.keys.public(repo.id).await? })))
 }
 

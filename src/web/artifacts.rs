@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use super::State;
+use super::access::OfJob;
 use super::error::{Error, InJson};
 use super::rows::job_facts;
 use crate::domain::{AttemptId, JobId};
@@ -71,10 +72,10 @@ impl Wanted {
 /// `GET /api/v1/jobs/{id}/artifacts`
 pub(super) async fn list(
     extract::State(state): extract::State<State>,
-    Path(job): Path<i64>,
+    OfJob(job): OfJob,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Value>, InJson> {
-    let attempt = wanted.attempt_of(&state.db, JobId(job)).await?;
+    let attempt = wanted.attempt_of(&state.db, job).await?;
     let query = wanted.attempt.map(|number| format!("?attempt={number}")).unwrap_or_default();
     let mut list = Vec::new();
     for artifact in of(&state.db, attempt).await? {
@@ -89,12 +90,13 @@ pub(super) async fn list(
 /// run, neither here nor in the name of this server.
 pub(super) async fn download(
     extract::State(state): extract::State<State>,
-    Path((job, path)): Path<(i64, String)>,
+    OfJob(job): OfJob,
+    Path((_, path)): Path<(String, String)>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, InJson> {
     // Postgres has no NUL in text, so no path has one.
     let path = Some(path).filter(|path| !path.contains('\0')).ok_or(Error::NotFound("artifact"))?;
-    let attempt = wanted.attempt_of(&state.db, JobId(job)).await?;
+    let attempt = wanted.attempt_of(&state.db, job).await?;
     let artifact = artifacts::find(&state.db, attempt, &path).await?.ok_or(Error::NotFound("artifact"))?;
     let gone = |why: &str| Error::Gone(format!("This artifact is no longer here: {why}."));
     let Some(key) = artifact.key else {

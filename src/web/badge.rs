@@ -5,8 +5,9 @@ use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use sqlx::PgPool;
 
+use super::access::Repo;
 use super::error::Error;
-use crate::domain::{BuildState, RepoName};
+use crate::domain::BuildState;
 
 /// Width of a character and the padding on both sides, in the badge's units.
 const CHARACTER: usize = 7;
@@ -20,18 +21,14 @@ struct Badge {
     width: usize,
 }
 
-/// Returns the badge of a repository, in Travis's words. Pull requests do not count. An unknown repository looks like
-/// one without builds.
-pub(super) async fn svg(db: &PgPool, repo: &RepoName, branch: Option<&str>) -> Result<Response, Error> {
+/// Returns the badge of a repository, in Travis's words. Pull requests do not count.
+pub(super) async fn svg(db: &PgPool, repo: &Repo, branch: Option<&str>) -> Result<Response, Error> {
     let state: Option<BuildState> = sqlx::query_scalar(
-        "select state from build join repo on repo.id = repo_id
-         where lower(owner) = lower($1) and lower(name) = lower($2) and branch = coalesce($3, default_branch)
-           and kind <> 'pull_request' and build.finished_at is not null
+        "select state from build where repo_id = $1 and branch = $2 and kind <> 'pull_request' and finished_at is not null
          order by number desc limit 1",
     )
-    .bind(repo.owner())
-    .bind(repo.name())
-    .bind(branch)
+    .bind(repo.id)
+    .bind(branch.unwrap_or(&repo.default_branch))
     .fetch_optional(db)
     .await?;
     let (word, colour) = match state {

@@ -20,6 +20,16 @@ const RETRY_AFTER: &str = "5";
 pub(super) enum Error {
     /// The named thing does not exist (build, job, page…).
     NotFound(&'static str),
+    /// The named thing does not exist, or is nothing for somebody who is not logged in.
+    Hidden(&'static str),
+    /// The viewer may not do this; the text says what it needs.
+    Forbidden(String),
+    /// A browser has sent the request, and not for a page of ours.
+    Foreign,
+    /// Too many logins failed.
+    TooManyTries,
+    /// GitHub does not tell what the viewer may do.
+    RightUnknown,
     /// The thing was removed; the text names it and the reason.
     Gone(String),
     /// The request is malformed; the text says how.
@@ -61,21 +71,25 @@ pub(super) enum Error {
 impl Error {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::NotFound(_) | Self::TravisOff => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::Hidden(_) | Self::TravisOff => StatusCode::NOT_FOUND,
             Self::Gone(_) => StatusCode::GONE,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::TooManyTries => StatusCode::TOO_MANY_REQUESTS,
             Self::BadSignature
             | Self::BadForgeSignature
             | Self::BadTravisSignature
             | Self::NoToken
             | Self::WrongToken => StatusCode::UNAUTHORIZED,
-            Self::WrongScope(_) => StatusCode::FORBIDDEN,
+            Self::WrongScope(_) | Self::Forbidden(_) | Self::Foreign => StatusCode::FORBIDDEN,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::NoWebhookSecret | Self::NoTravisKey(_) | Self::Busy | Self::NoStorage(_) | Self::Unavailable(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NoWebhookSecret
+            | Self::NoTravisKey(_)
+            | Self::Busy
+            | Self::RightUnknown
+            | Self::NoStorage(_)
+            | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -84,7 +98,15 @@ impl Error {
     pub(super) fn words(&self) -> String {
         match self {
             Self::NotFound(what) => format!("There is no such {what} here."),
-            Self::BadRequest(why) | Self::Conflict(why) | Self::Gone(why) => why.clone(),
+            Self::Hidden(what) => format!("There is no such {what} here, or it is private: log in to see it."),
+            Self::BadRequest(why) | Self::Conflict(why) | Self::Gone(why) | Self::Forbidden(why) => why.clone(),
+            Self::Foreign => "The request does not come from a page of this server, or the page is too old: load it \
+                again. Programs send a token instead of a cookie."
+                .to_owned(),
+            Self::TooManyTries => "Too many logins failed. Try again in a quarter of an hour.".to_owned(),
+            Self::RightUnknown => "GitHub does not answer the question whether you may do this. Try again in a moment; \
+                the server's log has the error."
+                .to_owned(),
             Self::BadSignature => "The header X-Hub-Signature-256 is missing or does not sign this body. \
                 Is the webhook's secret on GitHub the same as github.webhook_secret, or as that of its address in \
                 github.webhook_secrets?"
@@ -108,11 +130,13 @@ impl Error {
                 repo.owner()
             ),
             Self::NoToken => {
-                "This needs the header `Authorization: Bearer TOKEN`, with a token of [auth] in the server's \
-                configuration."
+                "This needs the header `Authorization: Bearer TOKEN`, with a token of /settings/tokens, or of [auth] in \
+                the server's configuration."
                     .to_owned()
             }
-            Self::WrongToken => "This token is not among those of [auth] in the server's configuration.".to_owned(),
+            Self::WrongToken => "This token is not among those of [auth] in the server's configuration, and none of \
+                /settings/tokens that is still good."
+                .to_owned(),
             Self::NoWebhookSecret => "Webhooks cannot be verified: the operator has to set github.webhook_secret \
                 to the secret that GitHub signs them with."
                 .to_owned(),
@@ -222,5 +246,39 @@ impl IntoResponse for InJson {
     fn into_response(self) -> Response {
         let body = Json(json!({ "error": self.0.words() }));
         self.0.respond(body)
+    }
+}
+
+/// An [`Error`] for clients of Travis.
+#[derive(Debug)]
+pub(super) struct InTravisForm(Error);
+
+impl<E: Into<Error>> From<E> for InTravisForm {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for InTravisForm {
+    fn into_response(self) -> Response {
+        let kind = match self.0.status() {
+            StatusCode::NOT_FOUND => "not_found",
+            StatusCode::BAD_REQUEST => "wrong_params",
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "login_required",
+            _ => "server_error",
+        };
+        let body = json!({"@type": "error", "error_type": kind, "error_message": self.0.words()});
+        self.0.respond(Json(body))
+    }
+}
+
+/// Returns the response to a request for this path, in the form that its client reads.
+pub(super) fn in_form_of(path: &str, error: Error) -> Response {
+    if path.starts_with("/api/travis/") {
+        InTravisForm(error).into_response()
+    } else if path.starts_with("/api/") {
+        InJson(error).into_response()
+    } else {
+        error.into_response()
     }
 }

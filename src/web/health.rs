@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tracing::warn;
 
 use super::State;
+use crate::store::people::persons;
 use crate::store::{MIGRATOR, alerts};
 
 /// Time limit for an answer. A load balancer waits no longer for it.
@@ -27,7 +28,12 @@ pub struct Health {
     last: Arc<Mutex<Option<(Instant, Answer)>>>,
 }
 
-type Answer = (StatusCode, Value);
+#[derive(Debug, Clone)]
+struct Answer {
+    status: StatusCode,
+    body: Value,
+    has_login: bool,
+}
 
 /// `GET /healthz`: answers as long as the process is up.
 pub(super) async fn alive() -> &'static str {
@@ -35,19 +41,31 @@ pub(super) async fn alive() -> &'static str {
 }
 
 /// `GET /readyz`: ready when Postgres is reachable and has the schema of this version. Also lists the alerts.
-pub(super) async fn ready(extract::State(state): extract::State<State>) -> (StatusCode, Json<Value>) {
-    let (status, body) = match tokio::time::timeout(LIMIT, state.health.answer()).await {
+///
+/// Alerts name repositories and machines. So they are for those who may read everything, and for tokens of `[auth]`.
+pub(super) async fn ready(
+    extract::State(state): extract::State<State>,
+    headers: HeaderMap,
+) -> (StatusCode, Json<Value>) {
+    let answered = match tokio::time::timeout(LIMIT, state.health.answer()).await {
         Ok(answer) => answer,
         Err(_) => {
             warn!("not ready: Postgres did not answer within {}", humantime::format_duration(LIMIT));
             not_ready("Postgres does not answer in time")
         }
     };
+    let Answer { status, mut body, has_login } = answered;
+    if !state.access.shows_alerts(has_login, &headers)
+        && let Some(fields) = body.as_object_mut()
+    {
+        fields.remove("alerts");
+    }
     (status, Json(body))
 }
 
 fn not_ready(why: &str) -> Answer {
-    (StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "reason": why }))
+    let body = json!({ "ready": false, "reason": why });
+    Answer { status: StatusCode::SERVICE_UNAVAILABLE, body, has_login: true }
 }
 
 impl Health {
@@ -62,8 +80,10 @@ impl Health {
             return answer.clone();
         }
         let answer = match self.check().await {
-            Ok((true, alerts)) => (StatusCode::OK, json!({ "ready": true, "alerts": alerts })),
-            Ok((false, _)) => not_ready("Postgres does not have all migrations of this version yet"),
+            Ok((true, alerts, has_login)) => {
+                Answer { status: StatusCode::OK, body: json!({ "ready": true, "alerts": alerts }), has_login }
+            }
+            Ok((false, ..)) => not_ready("Postgres does not have all migrations of this version yet"),
             Err(error) => {
                 warn!("not ready: {error}");
                 not_ready("Postgres is not reachable or has no schema yet")
@@ -73,12 +93,13 @@ impl Health {
         answer
     }
 
-    async fn check(&self) -> sqlx::Result<(bool, Vec<Value>)> {
+    async fn check(&self) -> sqlx::Result<(bool, Vec<Value>, bool)> {
         let applied: Vec<i64> =
             sqlx::query_scalar("select version from _sqlx_migrations where success").fetch_all(&self.db).await?;
         let alerts = alerts::all(&self.db).await?;
         let migrated = MIGRATOR.iter().all(|migration| applied.contains(&migration.version));
+        let has_login = !migrated || persons::logins(&self.db).await?.any();
         let alerts = alerts.into_iter().map(|t| json!({ "component": t.component, "message": t.message })).collect();
-        Ok((migrated, alerts))
+        Ok((migrated, alerts, has_login))
     }
 }

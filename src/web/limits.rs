@@ -6,11 +6,11 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::error::{Error, InJson};
+use super::error::{Error, in_form_of};
 
 /// Bounds on what readers may take up.
 #[derive(Debug, Clone)]
@@ -65,8 +65,5 @@ fn holding(body: Body, held: OwnedSemaphorePermit) -> Body {
 }
 
 fn refuse(request: &Request) -> Response {
-    match request.uri().path().starts_with("/api/") {
-        true => InJson::from(Error::Busy).into_response(),
-        false => Error::Busy.into_response(),
-    }
+    in_form_of(request.uri().path(), Error::Busy)
 }

@@ -3,10 +3,10 @@
 //! The SELECTs of pages stand next to them. All writes (a delivery, a repository's key pair, a change by somebody with a
 //! token, a checkpoint of a log that was read) go through `store`.
 
+mod access;
 mod api;
 mod artifacts;
 mod assets;
-mod auth;
 mod badge;
 mod changes;
 mod chart;
@@ -18,6 +18,8 @@ mod limits;
 mod log_stream;
 mod metrics;
 mod pages;
+mod people;
+mod routes;
 mod rows;
 mod series;
 mod server;
@@ -30,9 +32,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post, put};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -50,12 +51,13 @@ use crate::store::queue::QueueConfig;
 use crate::store::sealed::notification_key::NotificationKey;
 use crate::store::sealed::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
-pub use auth::{AuthConfig, SHORTEST as SHORTEST_TOKEN};
-use changes::{approve, cancel, crons, replay, requests, restart};
+pub use access::{Access, AccessParts, AuthConfig, Need, Of, SHORTEST as SHORTEST_TOKEN};
 use error::Error;
 pub use health::Health;
 pub use limits::Limits;
 pub use metrics::Metrics;
+pub use people::{Logins, Tries};
+pub use routes::{Route, routes};
 pub use server::{Bounds, serve};
 pub use webhook::{Room as WebhookRoom, Secrets as WebhookSecrets, Travis};
 
@@ -92,8 +94,12 @@ pub struct State {
     pub limits: Limits,
     /// Signer of the addresses of charts.
     pub charts: ChartLinks,
-    /// Tokens that allow changes.
-    pub auth: AuthConfig,
+    /// Who may see and change what.
+    pub access: Access,
+    /// Logins with GitHub that are under way.
+    pub logins: Logins,
+    /// Limits on logins that fail.
+    pub tries: Tries,
     /// Limits of the queue, for its order.
     pub queue: QueueConfig,
     /// Address under which people reach the service.
@@ -111,60 +117,10 @@ impl State {
 
 /// Builds all routes of the service, with the layers around them.
 pub fn router(state: State) -> Router {
-    let pages = Router::new()
-        .route("/", get(pages::home::page))
-        .route("/runners", get(pages::runners::page))
-        .route("/deliveries", get(pages::deliveries::list))
-        .route("/deliveries/{id}", get(pages::deliveries::page))
-        .route("/api/v1/deliveries", get(deliveries::all))
-        .route("/api/v1/deliveries/{id}", get(deliveries::one))
-        .route("/config", get(travis_api::config))
-        .route("/{owner}/{repo}", get(pages::repo::page_or_badge))
-        .route("/{owner}/{repo}/builds/{number}", get(pages::build::page))
-        .route("/{owner}/{repo}/builds/{number}/jobs/{job}", get(pages::job::page))
-        .route("/api/v1/repos/{owner}/{repo}/builds/{number}", get(api::build))
-        .route("/api/v1/repos/{owner}/{repo}/key", get(api::key))
-        .route("/api/v1/repos/{owner}/{repo}/requests/{id}", get(requests::show))
-        .route("/api/v1/repos/{owner}/{repo}/crons", get(crons::list))
-        .route("/api/v1/repos/{owner}/{repo}/builds", get(api::builds))
-        .route("/api/v1/jobs/{id}/series", get(series::json))
-        .route("/api/v1/jobs/{id}/resources", get(series::resources))
-        .route("/api/v1/jobs/{id}/artifacts", get(artifacts::list))
-        .merge(travis_api::pages())
-        .route_layer(from_fn_with_state(state.limits.clone(), limits::page));
-    let streams = Router::new()
-        .route("/api/v1/jobs/{id}/log", get(log_stream::raw))
-        .merge(travis_api::logs())
-        .route("/api/v1/jobs/{id}/log/stream", get(log_stream::live))
-        .route("/api/v1/jobs/{id}/artifacts/{*path}", get(artifacts::download))
-        .route_layer(from_fn_with_state(state.limits.clone(), limits::stream));
-    // The address of a chart is signed, so it needs no other permission.
-    let charts = Router::new()
-        .route("/charts/{job}/{attempt}/{until}/{signature}", get(chart::image::loss))
-        .route_layer(from_fn_with_state(state.limits.clone(), limits::page));
-    Router::new()
-        .merge(pages)
-        .merge(streams)
-        .merge(charts)
-        .route("/webhooks/github", post(webhook::of_all))
-        .route("/webhooks/github/{owner}", post(webhook::of_owner))
-        .route("/webhooks/github/{owner}/{repo}", post(webhook::of_repo))
-        .route("/api/v1/repos/{owner}/{repo}/builds/{number}/approve", post(approve::approve))
-        .route("/api/v1/repos/{owner}/{repo}/builds", post(requests::create))
-        .route("/api/v1/repos/{owner}/{repo}/crons/{*branch}", put(crons::set).delete(crons::remove))
-        .route("/webhooks/forge/{name}", post(webhook::forge::receive))
-        .route("/api/v1/deliveries/{id}/replay", post(replay::replay))
-        .route("/webhooks/travis", post(webhook::travis::receive))
-        .route("/api/v1/repos/{owner}/{repo}/builds/{number}/cancel", post(cancel::cancel))
-        .route("/api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/cancel", post(cancel::cancel))
-        .route("/api/v1/repos/{owner}/{repo}/builds/{number}/restart", post(restart::restart))
-        .route("/api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/restart", post(restart::restart))
-        .route("/metrics", get(metrics::page))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/static/{file}", get(assets::file))
+    let is_https = state.public_url.scheme() == "https";
+    routes::router(&state)
         .fallback(|| async { Error::NotFound("page") })
-        .layer(map_response(secured))
+        .layer(map_response(move |response| secured(response, is_https)))
         // The default predicate excludes event streams, which must not wait for a compressor's buffer. Artifacts are
         // excluded too: most of them are compressed already, and their `Content-Length` must survive.
         .layer(
@@ -189,7 +145,7 @@ pub fn router(state: State) -> Router {
 
 /// Adds the headers that every response has: a page may use our own files and nothing else, and no site may frame it. A
 /// response that is not a page may do less, and sets its own policy.
-async fn secured(mut response: Response) -> Response {
+async fn secured(mut response: Response, is_https: bool) -> Response {
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
          connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
     const PERMISSIONS: &str = "camera=(), clipboard-read=(), display-capture=(), geolocation=(), microphone=(), payment=(), \
@@ -202,6 +158,11 @@ async fn secured(mut response: Response) -> Response {
         (HeaderName::from_static("permissions-policy"), PERMISSIONS),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ];
+    if is_https {
+        // For a year. Neighbours in the same domain may have other plans, so it is for this host alone.
+        let value = HeaderValue::from_static("max-age=31536000");
+        response.headers_mut().entry(header::STRICT_TRANSPORT_SECURITY).or_insert(value);
+    }
     for (name, value) in headers {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }

@@ -5,33 +5,11 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgPool;
 
+use super::access::{Repo, Sight};
 use super::error::Error;
 use super::job_title::{Titled, titles};
 use super::show::{Forge, Mark, When, took};
-use crate::domain::{
-    AttemptId, BuildId, BuildState, JobId, JobKind, JobState, RepoId, RepoName, Sha, TriggerKind, Verdict,
-};
-
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub(super) struct Repo {
-    pub id: RepoId,
-    pub owner: String,
-    pub name: String,
-    pub default_branch: String,
-}
-
-/// Finds the repository that an address names.
-pub(super) async fn repo(db: &PgPool, owner: &str, name: &str) -> Result<Repo, Error> {
-    let named: RepoName = format!("{owner}/{name}").parse().map_err(|_| Error::NotFound("repository"))?;
-    sqlx::query_as(
-        "select id, owner, name, default_branch from repo where lower(owner) = lower($1) and lower(name) = lower($2)",
-    )
-    .bind(named.owner())
-    .bind(named.name())
-    .fetch_optional(db)
-    .await?
-    .ok_or(Error::NotFound("repository"))
-}
+use crate::domain::{AttemptId, BuildId, BuildState, JobId, JobKind, JobState, RepoId, Sha, TriggerKind, Verdict};
 
 /// A build with its repository.
 #[derive(Debug, Clone, Serialize, sqlx::FromRow)]
@@ -81,9 +59,24 @@ macro_rules! select_builds {
     };
 }
 
-/// Lists the latest builds of all repositories.
-pub(super) async fn latest(db: &PgPool, limit: i64) -> sqlx::Result<Vec<Build>> {
-    sqlx::query_as(select_builds!("order by build.id desc limit $1")).bind(limit).fetch_all(db).await
+/// Lists the latest builds of all repositories in sight.
+pub(super) async fn latest(db: &PgPool, sight: &Sight, limit: i64) -> sqlx::Result<Vec<Build>> {
+    if sight.everything {
+        return sqlx::query_as(select_builds!("order by build.id desc limit $1")).bind(limit).fetch_all(db).await;
+    }
+    // The latest of each repository: a viewer of few repositories must not make Postgres read the builds of all others.
+    sqlx::query_as(select_builds!(
+        "where build.id in (
+             select last.id from repo, lateral (
+                 select id from build where repo_id = repo.id order by number desc limit $1
+             ) last
+             where not private or repo.id = any($2) order by last.id desc limit $1
+         ) order by build.id desc"
+    ))
+    .bind(limit)
+    .bind(&sight.repos)
+    .fetch_all(db)
+    .await
 }
 
 /// Lists the builds of a repository, newest first: those pushed to `branch` if it is given, with numbers below
@@ -108,10 +101,9 @@ pub(super) async fn history(
     .await
 }
 
-/// Finds the build that an address names.
-pub(super) async fn build(db: &PgPool, owner: &str, name: &str, number: &str) -> Result<Build, Error> {
+/// Finds the build of a repository that an address names.
+pub(super) async fn build(db: &PgPool, repo: &Repo, number: &str) -> Result<Build, Error> {
     let number: i32 = number.parse().map_err(|_| Error::NotFound("build"))?;
-    let repo = repo(db, owner, name).await?;
     sqlx::query_as(select_builds!("where repo_id = $1 and number = $2"))
         .bind(repo.id)
         .bind(number)

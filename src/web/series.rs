@@ -1,14 +1,15 @@
 //! The series of a job: losses from its stored log, and resource usage from rows.
 
 use axum::Json;
-use axum::extract::{self, Path};
+use axum::extract;
 use serde_json::{Map, Value, json};
 
 use super::State;
+use super::access::OfJob;
 use super::error::InJson;
 use super::log_stream::Reading;
 use super::rows::job_facts;
-use crate::domain::{JobId, JobState};
+use crate::domain::JobState;
 use crate::lora::series::trend;
 use crate::store::output::reports;
 
@@ -16,9 +17,8 @@ use crate::store::output::reports;
 /// of the texts `nan`, `inf` and `-inf`.
 pub(super) async fn json(
     extract::State(state): extract::State<State>,
-    Path(job): Path<i64>,
+    OfJob(job): OfJob,
 ) -> Result<Json<Value>, InJson> {
-    let job = JobId(job);
     let facts = job_facts(&state.db, job).await?;
     let reading = Reading::new(&state, facts.attempt_of(job));
     let mut losses = reading.losses(facts.log_length.unsigned_abs()).await.map_err(super::Error::from)?;
@@ -34,9 +34,8 @@ pub(super) async fn json(
 /// empty for a job that has not ended, or that ended before a sample was taken.
 pub(super) async fn resources(
     extract::State(state): extract::State<State>,
-    Path(job): Path<i64>,
+    OfJob(job): OfJob,
 ) -> Result<Json<Value>, InJson> {
-    let job = JobId(job);
     job_facts(&state.db, job).await?;
     let Some(used) = reports::resources(&state.db, job).await.map_err(super::Error::from)? else {
         return Ok(Json(json!({ "used": null, "series": {} })));

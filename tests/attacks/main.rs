@@ -16,6 +16,7 @@
 //! | `network` | 5 | M14 | a job that looks for services inside |
 //! | `app` | 2, 6 | | a webhook without the GitHub App, and whoever looks for its tokens and its key |
 //! | `notifications` | 5, 6 | issue 16 | the author of a `.travis.yml` whose webhooks lead inside |
+//! | `sessions` | 2, 6 | | other sites, planted cookies, stolen tokens, and strangers who look for private repositories |
 //! | `credentials` | 6 | M12 | a child process or a log that holds a token |
 #![allow(missing_docs, reason = "tests say what they are by their names")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
@@ -36,5 +37,6 @@ mod pace;
 mod pages;
 mod planning;
 mod queue;
+mod sessions;
 mod statuses;
 mod travis;

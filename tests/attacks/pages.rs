@@ -20,7 +20,7 @@ use trainyard::store::{DatabaseConfig, Pools};
 use trainyard::web;
 
 use crate::support::database;
-use crate::support::web::{finish, running_job, serve, state, write};
+use crate::support::web::{access, finish, running_job, serve, state, write};
 
 const PAGES: [&str; 11] = [
     "/",
@@ -50,6 +50,11 @@ async fn pools() -> Pools {
     let pools = DatabaseConfig::default().pools(options);
     trainyard::store::MIGRATOR.run(&pools.steps).await.unwrap();
     pools
+}
+
+/// Returns a web side whose pages have these connections, as in a service.
+fn of_pages(pages: &PgPool, steps: &PgPool) -> web::State {
+    web::State { db: pages.clone(), access: access(pages, ""), ..state(steps) }
 }
 
 #[tokio::test]
@@ -97,7 +102,7 @@ async fn waiting(db: &PgPool) -> i64 {
 #[tokio::test]
 async fn a_flood_of_pages_takes_no_connection_from_jobs_and_steps() {
     let pools = pools().await;
-    let state = web::State { db: pools.pages.clone(), ..state(&pools.steps) };
+    let state = of_pages(&pools.pages, &pools.steps);
     let job = running_job(&web::State { db: pools.jobs.clone(), ..state.clone() }).await;
     let mut lock = pools.steps.begin().await.unwrap();
     sqlx::query("lock table alert in access exclusive mode").execute(&mut *lock).await.unwrap();
@@ -123,7 +128,7 @@ async fn a_flood_of_pages_takes_no_connection_from_jobs_and_steps() {
 #[tokio::test]
 async fn a_flood_of_pages_leaves_the_service_ready() {
     let pools = pools().await;
-    let state = web::State { db: pools.pages.clone(), ..state(&pools.steps) };
+    let state = of_pages(&pools.pages, &pools.steps);
     let mut held = Vec::new();
     for _ in 0..8 {
         held.push(pools.pages.acquire().await.unwrap());
@@ -162,7 +167,7 @@ async fn statements_of_pages_alone_have_a_time_limit() {
         Box::pin(async move { sqlx::query("set statement_timeout = '50ms'").execute(connection).await.map(drop) })
     });
     let hasty = hasty.connect_with(options).await.unwrap();
-    let state = web::State { db: hasty, ..state(&pools.steps) };
+    let state = of_pages(&hasty, &pools.steps);
     let mut lock = pools.steps.begin().await.unwrap();
     sqlx::query("lock table repo, alert in access exclusive mode").execute(&mut *lock).await.unwrap();
     for path in ["/", "/acme/lora-styles", "/api/v1/repos/acme/lora-styles/builds"] {

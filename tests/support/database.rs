@@ -14,6 +14,7 @@ use trainyard::store::output::reports::Reports;
 use trainyard::store::queue::{self, Claimed, Finish};
 
 use super::github::app::{ASSERTION_PREFIX, Key, TOKEN_PREFIX, WEBHOOK_SECRET};
+use super::github::people::{CLIENT_SECRET, USER_TOKEN_PREFIX};
 use super::github::{SECRET, TOKEN};
 
 /// Environment variable in which `scripts/with-postgres` names its server.
@@ -104,6 +105,8 @@ pub async fn leaks(db: &PgPool, config: &Config) -> Vec<String> {
         ("a token of the App", TOKEN_PREFIX.to_owned()),
         // As many bytes as base64 encodes whole.
         ("a token of the App", BASE64_STANDARD.encode(&format!("x-access-token:{TOKEN_PREFIX}")[..42])),
+        ("the secret of logins", CLIENT_SECRET.to_owned()),
+        ("a token of a person", USER_TOKEN_PREFIX.to_owned()),
         ("the database's address", url),
         ("the key of the seal", hex::encode(&seal)),
         ("the key of the seal", BASE64_STANDARD.encode(&seal)),

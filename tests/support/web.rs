@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trainyard::domain::{BuildId, JobKind, Problem, RepoId, Requirements, Trigger, TriggerKind, Verdict};
-use trainyard::github::GitHubConfig;
+use trainyard::github::{Client, GitHubConfig};
 use trainyard::outbox::ChartLinks;
 use trainyard::repo_keys::Seal;
 use trainyard::storage::{Logs, Objects, StorageConfig};
@@ -51,6 +51,22 @@ pub fn secrets(db: &PgPool, config: &str) -> web::WebhookSecrets {
     web::WebhookSecrets::new(&config, stored_secrets(db))
 }
 
+/// Returns who may see what with this `[auth]`, for a service at the loopback.
+pub fn access(db: &PgPool, auth: &str) -> web::Access {
+    access_through(db, auth, Client::new(&GitHubConfig::default()).unwrap(), true)
+}
+
+/// Returns who may see what with this `[auth]`, as this GitHub tells.
+pub fn access_through(db: &PgPool, auth: &str, github: Client, is_loopback: bool) -> web::Access {
+    web::Access::new(web::AccessParts {
+        config: toml::from_str(auth).unwrap(),
+        db: db.clone(),
+        github,
+        is_loopback,
+        public_url: &"https://ci.example/".parse().unwrap(),
+    })
+}
+
 pub fn state(db: &PgPool) -> web::State {
     web::State {
         db: db.clone(),
@@ -68,7 +84,9 @@ pub fn state(db: &PgPool) -> web::State {
         webhook_room: web::WebhookRoom::default(),
         limits: web::Limits::default(),
         charts: ChartLinks::new(seal()),
-        auth: web::AuthConfig::default(),
+        access: access(db, ""),
+        logins: web::Logins::new(seal()),
+        tries: web::Tries::default(),
         queue: queue::QueueConfig::default(),
         public_url: "https://ci.example/".parse().unwrap(),
         shutdown: CancellationToken::new(),
@@ -85,13 +103,17 @@ pub async fn serve(state: web::State, bounds: web::Bounds, shutdown: &Cancellati
 }
 
 pub async fn repo(db: &PgPool) -> RepoId {
+    repo_named(db, 1, "acme/lora-styles", false).await
+}
+
+pub async fn repo_named(db: &PgPool, github_id: i64, name: &str, private: bool) -> RepoId {
     let facts = RepoFacts {
         forge: "github".to_owned(),
-        github_id: 1,
-        name: "acme/lora-styles".parse().unwrap(),
-        private: false,
+        github_id,
+        name: name.parse().unwrap(),
+        private,
         default_branch: "main".into(),
-        clone_url: "https://github.example/acme/lora-styles.git".into(),
+        clone_url: format!("https://github.example/{name}.git"),
     };
     repos::upsert(&mut db.acquire().await.unwrap(), &facts).await.unwrap()
 }

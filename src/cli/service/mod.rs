@@ -7,6 +7,7 @@ pub(super) mod notify;
 pub(super) mod repo;
 pub(super) mod serve;
 pub(super) mod setup;
+pub(super) mod user;
 mod variable;
 pub(super) mod webhook_secret;
 pub(super) mod work;

@@ -25,6 +25,8 @@ pub const PERMISSIONS: [(&str, &str); 6] = [
 ];
 /// Events that GitHub sends to the App, besides those about its installations.
 const EVENTS: [&str; 5] = ["push", "pull_request", "issue_comment", "check_run", "check_suite"];
+/// Path to which GitHub sends a browser after the person has agreed to a login.
+pub const CALLBACK: &str = "/login/github/callback";
 /// Maximum length of an App's name at GitHub.
 const MAX_NAME: usize = 34;
 /// Maximum size of GitHub's answers, in bytes.
@@ -41,6 +43,9 @@ pub struct NewApp {
     /// Private key, as a PEM text.
     pub pem: SecretString,
     pub webhook_secret: Option<SecretString>,
+    /// Credentials with which the App logs people in.
+    pub client_id: Option<String>,
+    pub client_secret: Option<SecretString>,
 }
 
 /// Returns the manifest of an App for the service at `public_url`. After its registration GitHub sends the browser to
@@ -56,6 +61,7 @@ pub fn manifest(public_url: &Url, redirect_url: &str) -> Value {
         "public": false,
         "hook_attributes": {"url": webhook, "active": true},
         "redirect_url": redirect_url,
+        "callback_urls": [format!("{}{CALLBACK}", public_url.as_str().trim_end_matches('/'))],
         "default_permissions": BTreeMap::from(PERMISSIONS),
         "default_events": EVENTS,
     })

@@ -8,7 +8,7 @@ mod manifest;
 pub(super) use self::installation::Installations;
 pub use self::key::{AppKey, NotAnAppKey};
 pub use self::keys::AppKeys;
-pub use self::manifest::{NewApp, manifest};
+pub use self::manifest::{CALLBACK, NewApp, manifest};
 
 use std::collections::BTreeMap;
 

@@ -90,11 +90,16 @@ fn read<'a, T: Deserialize<'a>>(event: &str, body: &'a str) -> anyhow::Result<T>
 struct RepositoryPayload {
     id: i64,
     full_name: String,
-    #[serde(default)]
+    // GitHub always says it. A guess must not show a private repository to everyone.
+    #[serde(default = "is_private")]
     private: bool,
     clone_url: String,
     #[serde(default)]
     default_branch: Option<String>,
+}
+
+fn is_private() -> bool {
+    true
 }
 
 impl RepositoryPayload {

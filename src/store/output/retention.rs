@@ -38,6 +38,9 @@ pub struct RetentionConfig {
     /// Time for which the statuses of finished builds are kept after GitHub has accepted them.
     #[serde(with = "humantime_serde")]
     pub statuses: Duration,
+    /// Time for which the record of changes and logins is kept.
+    #[serde(with = "humantime_serde")]
+    pub audit: Duration,
 }
 
 const DAY: u64 = 24 * 3600;
@@ -53,6 +56,7 @@ impl Default for RetentionConfig {
             history_builds: 10_000,
             deliveries: Duration::from_secs(30 * DAY),
             statuses: Duration::from_secs(90 * DAY),
+            audit: Duration::from_secs(365 * DAY),
         }
     }
 }

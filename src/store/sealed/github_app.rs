@@ -21,6 +21,8 @@ pub struct StoredApp {
 pub struct App {
     pub id: i64,
     pub keys: Vec<SecretString>,
+    /// Id and secret with which the App logs people in. An App that was stored by an older version has none.
+    pub login: Option<(String, SecretString)>,
 }
 
 impl StoredApp {
@@ -39,31 +41,49 @@ impl StoredApp {
     /// # Errors
     /// Fails when it was sealed with another key, and when Postgres does not answer.
     pub async fn read(&self) -> anyhow::Result<Option<App>> {
-        let row: Option<(i64, Vec<u8>, Option<Vec<u8>>)> =
-            sqlx::query_as("select app_id, private_key, previous_key from github_app")
+        type Row = (i64, Vec<u8>, Option<Vec<u8>>, Option<String>, Option<Vec<u8>>);
+        let row: Option<Row> =
+            sqlx::query_as("select app_id, private_key, previous_key, client_id, client_secret from github_app")
                 .fetch_optional(&self.db)
                 .await
                 .context("reading the GitHub App")?;
-        let Some((id, key, previous)) = row else { return Ok(None) };
-        let open = |sealed: Vec<u8>| -> anyhow::Result<SecretString> {
-            let clear = self.seal.open(&name(id), &sealed).context(
+        let Some((id, key, previous, client_id, client_secret)) = row else { return Ok(None) };
+        let open = |name: &str, sealed: &[u8]| -> anyhow::Result<SecretString> {
+            let clear = self.seal.open(name, sealed).context(
                 "the stored key of the GitHub App: is the file `seal.key` in the data folder the one it was made with?",
             )?;
             Ok(std::str::from_utf8(&clear).context("the stored key of the GitHub App")?.into())
         };
-        let keys = [Some(key), previous].into_iter().flatten().map(open).collect::<Result<_, _>>()?;
-        Ok(Some(App { id, keys }))
+        let keys = [Some(key), previous].into_iter().flatten().map(|sealed| open(&name(id), &sealed));
+        let keys = keys.collect::<Result<_, _>>()?;
+        let login = client_id.zip(client_secret).map(|(client_id, sealed)| {
+            let secret = open(&client_name(id), &sealed)?;
+            anyhow::Ok((client_id, secret))
+        });
+        Ok(Some(App { id, keys, login: login.transpose()? }))
     }
 
-    /// Stores a new App. Returns false, and changes nothing, if there is one already.
-    pub async fn insert(&self, id: i64, key: &SecretString) -> anyhow::Result<bool> {
-        let inserted =
-            sqlx::query("insert into github_app (app_id, private_key) values ($1, $2) on conflict do nothing")
-                .bind(id)
-                .bind(self.seal.seal(&name(id), key.expose_secret().as_bytes())?)
-                .execute(&self.db)
-                .await
-                .context("storing the GitHub App")?;
+    /// Stores a new App, with the id and the secret of its logins. Returns false, and changes nothing, if there is one
+    /// already.
+    pub async fn insert(
+        &self,
+        id: i64,
+        key: &SecretString,
+        login: Option<(&str, &SecretString)>,
+    ) -> anyhow::Result<bool> {
+        let secret =
+            login.map(|(_, secret)| self.seal.seal(&client_name(id), secret.expose_secret().as_bytes())).transpose()?;
+        let inserted = sqlx::query(
+            "insert into github_app (app_id, private_key, client_id, client_secret) values ($1, $2, $3, $4)
+             on conflict do nothing",
+        )
+        .bind(id)
+        .bind(self.seal.seal(&name(id), key.expose_secret().as_bytes())?)
+        .bind(login.map(|(client_id, _)| client_id))
+        .bind(secret)
+        .execute(&self.db)
+        .await
+        .context("storing the GitHub App")?;
         Ok(inserted.rows_affected() == 1)
     }
 
@@ -100,4 +120,9 @@ impl StoredApp {
 /// Returns the name under which an App's keys are sealed.
 fn name(id: i64) -> String {
     format!("private key of GitHub App {id}")
+}
+
+/// Returns the name under which the secret of an App's logins is sealed.
+fn client_name(id: i64) -> String {
+    format!("client secret of GitHub App {id}")
 }

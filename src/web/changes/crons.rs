@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use crate::domain::CronInterval;
 use crate::store::crons;
 use crate::web::State;
+use crate::web::access::Repo;
 use crate::web::changes::requests::check_branch;
 use crate::web::error::{Error, InJson};
-use crate::web::rows;
 
 const MAX_BODY: usize = 1 << 10;
 
@@ -25,20 +25,18 @@ struct Wanted {
 /// `GET /api/v1/repos/{owner}/{repo}/crons`
 pub(in crate::web) async fn list(
     extract::State(state): extract::State<State>,
-    Path((owner, name)): Path<(String, String)>,
+    repo: Repo,
 ) -> Result<Json<Value>, InJson> {
-    let repo = rows::repo(&state.db, &owner, &name).await?;
     Ok(Json(json!({ "crons": crons::of(&state.db, repo.id).await? })))
 }
 
 /// `PUT /api/v1/repos/{owner}/{repo}/crons/{branch}`: sets the cron of a branch.
 pub(in crate::web) async fn set(
     extract::State(state): extract::State<State>,
-    Path((owner, name, branch)): Path<(String, String, String)>,
+    repo: Repo,
+    Path((_, _, branch)): Path<(String, String, String)>,
     request: Request,
 ) -> Result<Json<Value>, InJson> {
-    state.auth.who(request.headers())?;
-    let repo = rows::repo(&state.db, &owner, &name).await?;
     check_branch(&branch)?;
     let received = state.webhook_room.receive(request.into_body(), MAX_BODY).await?;
     let wanted: Option<Wanted> = serde_json::from_slice(&received.bytes).ok();
@@ -57,11 +55,9 @@ pub(in crate::web) async fn set(
 /// `DELETE /api/v1/repos/{owner}/{repo}/crons/{branch}`
 pub(in crate::web) async fn remove(
     extract::State(state): extract::State<State>,
-    Path((owner, name, branch)): Path<(String, String, String)>,
-    request: Request,
+    repo: Repo,
+    Path((_, _, branch)): Path<(String, String, String)>,
 ) -> Result<Json<Value>, InJson> {
-    state.auth.who(request.headers())?;
-    let repo = rows::repo(&state.db, &owner, &name).await?;
     check_branch(&branch)?;
     if !crons::remove(&state.db, repo.id, &branch).await? {
         return Err(Error::NotFound("cron").into());

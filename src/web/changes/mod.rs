@@ -1,4 +1,4 @@
-//! Changes over HTTP. Each needs a token of `[auth]`.
+//! Changes over HTTP. Each needs a right in its repository, by a token or in a browser.
 
 pub(super) mod approve;
 pub(super) mod cancel;
@@ -12,13 +12,14 @@ use axum::http::request::Parts;
 use serde::Deserialize;
 
 use super::State;
+use super::access::{Repo, View};
 use super::error::{Error, InJson};
 use super::rows::{self, Build};
 use crate::domain::JobId;
 
-/// A build, or one of its jobs, that a person with a token wants to change.
+/// A build, or one of its jobs, that somebody wants to change who may.
 pub(super) struct Change {
-    /// The token's name.
+    /// Name of the person or the token.
     who: String,
     build: Build,
     /// `None` for the whole build.
@@ -28,8 +29,6 @@ pub(super) struct Change {
 /// The parts of an address such as `/api/v1/repos/{owner}/{repo}/builds/{number}/jobs/{job}/cancel`.
 #[derive(Deserialize)]
 struct Address {
-    owner: String,
-    repo: String,
     number: String,
     job: Option<String>,
 }
@@ -38,14 +37,15 @@ impl FromRequestParts<State> for Change {
     type Rejection = InJson;
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, InJson> {
-        let who = state.auth.who(&parts.headers)?.to_owned();
+        let view = View::from_request_parts(parts, state).await?;
+        let repo = Repo::from_request_parts(parts, state).await?;
         let address = Path::<Address>::from_request_parts(parts, state).await;
-        let Path(Address { owner, repo, number, job }) = address.map_err(|_| Error::NotFound("build"))?;
-        let build = rows::build(&state.db, &owner, &repo, &number).await?;
+        let Path(Address { number, job }) = address.map_err(|_| Error::NotFound("build"))?;
+        let build = rows::build(&state.db, &repo, &number).await?;
         let job = match job {
             Some(job) => Some(rows::job(&state.db, build.id, &job).await?.id),
             None => None,
         };
-        Ok(Self { who, build, job })
+        Ok(Self { who: view.who(), build, job })
     }
 }

@@ -2,12 +2,12 @@
 
 use axum::Json;
 use axum::extract::{self, Path};
-use axum::http::HeaderMap;
 use serde_json::{Value, json};
 use tracing::info;
 
 use crate::store::replays;
 use crate::web::State;
+use crate::web::access::View;
 use crate::web::deliveries::{self, Outcome};
 use crate::web::error::{Error, InJson};
 use crate::web::webhook;
@@ -16,9 +16,9 @@ use crate::web::webhook;
 pub(in crate::web) async fn replay(
     extract::State(state): extract::State<State>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    view: View,
 ) -> Result<Json<Value>, InJson> {
-    let who = state.auth.who(&headers)?.to_owned();
+    let who = view.who();
     let delivery = deliveries::find(&state.db, &id).await?;
     if let Some(build) = &delivery.build {
         let build = state.public(build);

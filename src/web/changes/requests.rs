@@ -13,8 +13,8 @@ use tracing::info;
 use crate::domain::{BuildRequest, DeliveryId, MERGE_MODES, RequestConfig, Sha, Trigger, TriggerKind};
 use crate::store::requests::{self, RequestState};
 use crate::web::State;
+use crate::web::access::{Repo, View};
 use crate::web::error::{Error, InJson};
-use crate::web::rows::{self, Repo};
 
 /// Maximum size of a request, in bytes.
 const MAX_BODY: usize = 256 << 10;
@@ -57,15 +57,14 @@ enum Form {
 /// the build's as soon as there is one.
 pub(in crate::web) async fn create(
     extract::State(state): extract::State<State>,
-    Path((owner, name)): Path<(String, String)>,
+    view: View,
+    repo: Repo,
     request: Request,
 ) -> Result<(StatusCode, Json<Value>), InJson> {
-    let who = state.auth.who(request.headers())?.to_owned();
-    let repo = rows::repo(&state.db, &owner, &name).await?;
     let received = state.webhook_room.receive(request.into_body(), MAX_BODY).await?;
     let wanted = parse(&received.bytes)?;
     drop(received);
-    let request = asked(&repo, who, wanted)?;
+    let request = asked(&repo, view.who(), wanted)?;
     let id = requests::insert(&mut *state.db.acquire().await?, &request).await?;
     let id = id.ok_or_else(|| {
         let most = requests::MAX_OPEN;
@@ -88,9 +87,9 @@ pub(in crate::web) async fn create(
 /// `GET /api/v1/repos/{owner}/{repo}/requests/{id}`: the outcome of a request.
 pub(in crate::web) async fn show(
     extract::State(state): extract::State<State>,
-    Path((owner, name, id)): Path<(String, String, String)>,
+    repo: Repo,
+    Path((_, _, id)): Path<(String, String, String)>,
 ) -> Result<Json<Value>, InJson> {
-    let repo = rows::repo(&state.db, &owner, &name).await?;
     let id: DeliveryId = id.parse().map_err(|_| Error::NotFound("request"))?;
     let told = requests::state(&state.db, repo.id, &id).await?.ok_or(Error::NotFound("request"))?;
     Ok(Json(described(&state, &repo, &id, &told)))

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{self, Path, Query};
+use axum::extract::{self, Query};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
@@ -22,6 +22,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tracing::warn;
 
 use super::State;
+use super::access::{Admitted, OfJob};
 use super::error::{Error, InJson};
 use super::rows::{JobFacts, find_job_facts, job_facts};
 use crate::domain::{AttemptId, JobId, JobState};
@@ -36,6 +37,8 @@ use view::{Html, View};
 const PIECE: usize = 64 * 1024;
 /// Interval of the checks for changes by another process. The bell announces changes of this process at once.
 const POLL: Duration = Duration::from_secs(1);
+/// Interval of the checks whether the reader may still read. A right that was taken away ends the stream.
+const CHECK_EACH: Duration = Duration::from_secs(30);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Query parameters: the part of the log, and its form.
@@ -54,10 +57,9 @@ pub(super) struct Wanted {
 /// earlier one.
 pub(super) async fn raw(
     extract::State(state): extract::State<State>,
-    Path(job): Path<i64>,
+    OfJob(job): OfJob,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, InJson> {
-    let job = JobId(job);
     let facts = job_facts(&state.db, job).await?;
     let (attempt, end) = match wanted.attempt.filter(|attempt| *attempt != facts.attempt) {
         None => (facts.attempt, facts.log_length),
@@ -101,11 +103,11 @@ pub(super) async fn raw(
 /// - `end` `{"state", "verdict", "reason"}`, with `view=html` also the last `ops`
 pub(super) async fn live(
     extract::State(state): extract::State<State>,
-    Path(job): Path<i64>,
+    OfJob(job): OfJob,
+    admitted: Admitted,
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Result<Response, InJson> {
-    let job = JobId(job);
     // Subscribes before the first check, so that no change is missed between the two.
     let changes = state.bells.log_changes();
     let JobFacts { attempt, log_length, .. } = job_facts(&state.db, job).await?;
@@ -122,8 +124,17 @@ pub(super) async fn live(
         let (offset, attempt) = last_id.and_then(text_id).unwrap_or((wanted.offset.max(0), attempt));
         View::Text { attempt, offset }
     };
-    let follower =
-        Follower { db: state.db, logs: state.logs, changes, job, view, ready: VecDeque::new(), ended: false };
+    let follower = Follower {
+        db: state.db,
+        logs: state.logs,
+        changes,
+        job,
+        admitted,
+        checked: Instant::now(),
+        view,
+        ready: VecDeque::new(),
+        ended: false,
+    };
     let events = stream::unfold(follower, |mut follower| async move {
         follower.next().await.map(|event| (Ok::<_, Infallible>(event), follower))
     })
@@ -150,6 +161,9 @@ struct Follower {
     logs: Logs,
     changes: Receiver<JobId>,
     job: JobId,
+    /// Who reads, and since when that is known to be right.
+    admitted: Admitted,
+    checked: Instant,
     view: View,
     ready: VecDeque<Event>,
     ended: bool,
@@ -178,6 +192,15 @@ impl Follower {
 
     /// Reads new bytes. Returns false if there are none.
     async fn poll(&mut self) -> anyhow::Result<bool> {
+        if self.checked.elapsed() >= CHECK_EACH {
+            self.checked = Instant::now();
+            let may_read = self.admitted.may_still_read().await;
+            // Postgres or GitHub may be away for a moment. The next check comes soon, and the reader may connect again.
+            if !may_read.map_err(|error| anyhow::anyhow!("the reader's right is not known: {}", error.words()))? {
+                self.ended = true;
+                return Ok(true);
+            }
+        }
         if let Some(event) = self.view.due(Instant::now()) {
             self.ready.push_back(event);
             return Ok(true);

@@ -9,6 +9,7 @@ use super::{Chrome, Page, render};
 use crate::domain::{BuildId, BuildState, Problem};
 use crate::store::problems;
 use crate::web::State;
+use crate::web::access::{Repo, View};
 use crate::web::error::Error;
 use crate::web::rows::{self, Build, Job};
 use crate::web::show::{Mark, Prose};
@@ -40,6 +41,8 @@ struct Told {
 struct BuildPage {
     chrome: Chrome,
     build: Build,
+    /// True if the viewer may approve, cancel and restart.
+    may_change: bool,
     problems: Vec<Row>,
     stages: Vec<Stage>,
     told: Vec<Told>,
@@ -47,9 +50,11 @@ struct BuildPage {
 
 pub(in crate::web) async fn page(
     extract::State(state): extract::State<State>,
-    Path((owner, name, number)): Path<(String, String, String)>,
+    view: View,
+    repo: Repo,
+    Path((_, _, number)): Path<(String, String, String)>,
 ) -> Result<Page, Error> {
-    let build = rows::build(&state.db, &owner, &name, &number).await?;
+    let build = rows::build(&state.db, &repo, &number).await?;
     let jobs = rows::jobs(&state.db, build.id).await?;
     let mut connection = state.db.acquire().await?;
     let mut problems = problems::of(&mut connection, build.id).await?;
@@ -66,8 +71,9 @@ pub(in crate::web) async fn page(
     };
     let problems = problems.into_iter().map(row).collect();
     let told = told(&state.db, build.id).await?;
-    let chrome = Chrome::load(&state.db, !build.state.is_finished()).await?;
-    render(&BuildPage { chrome, problems, stages: by_stage(jobs), told, build })
+    let chrome = Chrome::load(&state, &view, !build.state.is_finished()).await?;
+    let may_change = view.may_change(&repo);
+    render(&BuildPage { chrome, may_change, problems, stages: by_stage(jobs), told, build })
 }
 
 /// Lists the notifications of a build that were tried. Of an address only the host is shown, as the rest may be a secret.

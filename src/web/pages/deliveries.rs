@@ -6,6 +6,7 @@ use axum::extract::{self, Path, Query};
 use super::{Chrome, Page, render};
 use crate::domain::in_words;
 use crate::web::State;
+use crate::web::access::View;
 use crate::web::deliveries::{self, Delivery, Outcome, Wanted};
 use crate::web::error::Error;
 use crate::web::show::When;
@@ -33,6 +34,7 @@ struct One {
 
 pub(in crate::web) async fn list(
     extract::State(state): extract::State<State>,
+    view: View,
     Query(wanted): Query<Wanted>,
 ) -> Result<Page, Error> {
     let limit = i64::try_from(PAGE + 1).unwrap_or(i64::MAX);
@@ -41,7 +43,7 @@ pub(in crate::web) async fn list(
     deliveries.truncate(PAGE);
     let first_page = wanted.before.is_none();
     let page = List {
-        chrome: Chrome::load(&state.db, first_page).await?,
+        chrome: Chrome::load(&state, &view, first_page).await?,
         next: deliveries.last().filter(|_| more).map(|delivery| delivery.id.to_string()),
         deliveries,
         repository: wanted.repository().unwrap_or_default().to_owned(),
@@ -53,10 +55,11 @@ pub(in crate::web) async fn list(
 
 pub(in crate::web) async fn page(
     extract::State(state): extract::State<State>,
+    view: View,
     Path(id): Path<String>,
 ) -> Result<Page, Error> {
     let delivery = deliveries::find(&state.db, &id).await?;
-    let chrome = Chrome::load(&state.db, delivery.result == Outcome::Open).await?;
+    let chrome = Chrome::load(&state, &view, delivery.result == Outcome::Open).await?;
     render(&One { chrome, delivery })
 }
 

@@ -13,12 +13,18 @@ struct ErrorPage {
     chrome: Chrome,
     status: StatusCode,
     words: String,
+    may_log_in: bool,
 }
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let chrome = Chrome::plain(matches!(self, Self::Unavailable(_)));
-        let page = ErrorPage { chrome, status: self.status(), words: self.words() };
+        let page = ErrorPage {
+            chrome,
+            status: self.status(),
+            words: self.words(),
+            may_log_in: matches!(self, Self::Hidden(_)),
+        };
         // The words alone are still an answer.
         let html = page.render().unwrap_or_else(|_| page.words.clone());
         self.respond(Html(html))

@@ -5,6 +5,7 @@ use axum::extract;
 
 use super::{Chrome, Page, render};
 use crate::web::State;
+use crate::web::access::View;
 use crate::web::error::Error;
 use crate::web::rows::{self, Build};
 
@@ -18,8 +19,8 @@ struct Home {
     hook: String,
 }
 
-pub(in crate::web) async fn page(extract::State(state): extract::State<State>) -> Result<Page, Error> {
-    let builds = rows::latest(&state.db, LIMIT).await?;
-    let chrome = Chrome::load(&state.db, true).await?;
+pub(in crate::web) async fn page(extract::State(state): extract::State<State>, view: View) -> Result<Page, Error> {
+    let builds = rows::latest(&state.db, &view.sight().await?, LIMIT).await?;
+    let chrome = Chrome::load(&state, &view, true).await?;
     render(&Home { chrome, builds, hook: state.public("/webhooks/github") })
 }

@@ -13,6 +13,7 @@ use crate::store::output::log_objects;
 use crate::store::output::reports;
 use crate::store::queue::{self, EarlierRun, LostAttempt};
 use crate::web::State;
+use crate::web::access::{Repo, View};
 use crate::web::artifacts::{self, Artifact};
 use crate::web::chart::{Chart, chart, processor_time, resources};
 use crate::web::error::Error;
@@ -36,6 +37,8 @@ struct JobPage {
     chrome: Chrome,
     build: Build,
     job: Job,
+    /// True if the viewer may cancel and restart.
+    may_change: bool,
     config: String,
     /// `None` for a job that is not a smoke job, or that has not ended.
     smoke: Option<Smoke>,
@@ -66,10 +69,12 @@ struct LogPart {
 
 pub(in crate::web) async fn page(
     extract::State(state): extract::State<State>,
-    Path((owner, name, number, job)): Path<(String, String, String, String)>,
+    view: View,
+    repo: Repo,
+    Path((_, _, number, job)): Path<(String, String, String, String)>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Page, Error> {
-    let build = rows::build(&state.db, &owner, &name, &number).await?;
+    let build = rows::build(&state.db, &repo, &number).await?;
     let job = rows::job(&state.db, build.id, &job).await?;
     let (chart, log) = if wanted.part.as_deref() == Some("facts") {
         (None, None)
@@ -78,13 +83,14 @@ pub(in crate::web) async fn page(
         (chart, Some(log))
     };
     let config = serde_json::to_string_pretty(&job.config).map_err(anyhow::Error::from)?;
-    let chrome = Chrome::load(&state.db, job.state != JobState::Finished).await?;
+    let chrome = Chrome::load(&state, &view, job.state != JobState::Finished).await?;
     let smoke = smoke::of(&state.db, job.id).await?;
     let resources = reports::resources(&state.db, job.id).await?;
     let artifacts = artifacts::of(&state.db, job.attempt_id()).await?;
     let lost = queue::lost_attempts(&state.db, job.id).await?;
     let earlier = queue::earlier_runs(&state.db, job.id).await?;
-    render(&JobPage { chrome, build, job, config, smoke, lost, earlier, resources, artifacts, chart, log })
+    let may_change = view.may_change(&repo);
+    render(&JobPage { chrome, build, job, may_change, config, smoke, lost, earlier, resources, artifacts, chart, log })
 }
 
 /// Reads the end of the log, and the losses of all of it.

@@ -9,8 +9,9 @@ use sqlx::PgPool;
 use super::{Chrome, render};
 use crate::domain::RepoId;
 use crate::store::crons::{self, Cron};
+use crate::web::access::{Repo, View};
 use crate::web::error::Error;
-use crate::web::rows::{self, Build, Repo};
+use crate::web::rows::{self, Build};
 use crate::web::{State, badge};
 
 const PAGE: usize = 25;
@@ -42,7 +43,9 @@ struct RepoPage {
 /// Shows the page, or the badge when the name ends with `.svg`.
 pub(in crate::web) async fn page_or_badge(
     extract::State(state): extract::State<State>,
-    Path((owner, name)): Path<(String, String)>,
+    view: View,
+    repo: Repo,
+    Path((_, name)): Path<(String, String)>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Error> {
     // The form sends an empty branch for all branches. Postgres has no NUL in text, so no branch has one.
@@ -50,11 +53,9 @@ pub(in crate::web) async fn page_or_badge(
     if branch.is_some_and(|branch| branch.contains('\0')) {
         return Err(Error::NotFound("branch"));
     }
-    if let Some(name) = name.strip_suffix(".svg") {
-        let repo = format!("{owner}/{name}").parse().map_err(|_| Error::NotFound("repository"))?;
+    if name.ends_with(".svg") {
         return badge::svg(&state.db, &repo, branch).await;
     }
-    let repo = rows::repo(&state.db, &owner, &name).await?;
     let limit = i64::try_from(PAGE + 1).unwrap_or(i64::MAX);
     let mut builds = rows::history(&state.db, repo.id, branch, wanted.before, limit).await?;
     let more = builds.len() > PAGE;
@@ -63,7 +64,7 @@ pub(in crate::web) async fn page_or_badge(
     let first_page = wanted.before.is_none();
     let crons = crons::of(&state.db, repo.id).await?;
     let page = RepoPage {
-        chrome: Chrome::load(&state.db, first_page).await?,
+        chrome: Chrome::load(&state, &view, first_page).await?,
         badge: format!("/{}/{}.svg", repo.owner, repo.name),
         branches,
         branch: branch.unwrap_or_default().to_owned(),

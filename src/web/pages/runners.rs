@@ -13,6 +13,7 @@ use super::{Chrome, Page, render};
 use crate::domain::{GpuState, JobId};
 use crate::store::queue::{self, QueuedJob};
 use crate::web::State;
+use crate::web::access::{Sight, View};
 use crate::web::error::Error;
 use crate::web::show::{Mark, When};
 
@@ -89,8 +90,9 @@ struct Runners {
     queue: Vec<NextJob>,
 }
 
-pub(in crate::web) async fn page(extract::State(state): extract::State<State>) -> Result<Page, Error> {
-    let runners = runners(&state.db).await?;
+pub(in crate::web) async fn page(extract::State(state): extract::State<State>, view: View) -> Result<Page, Error> {
+    let sight = view.sight().await?;
+    let runners = runners(&state.db, &sight).await?;
     // In the order of the claims, as far as their requirements let them begin.
     let waiting = sqlx::query_as(
         "select owner, repo.name as repo, build.number as build, job.number as job, wait_reason, job.created_at
@@ -98,28 +100,33 @@ pub(in crate::web) async fn page(extract::State(state): extract::State<State>) -
              select *, row_number() over (partition by repo_id order by preemptible, priority desc, id) as place
              from job where state = 'queued' and has_requirements
          ) job join build on build.id = build_id join repo on repo.id = build.repo_id
-         where wait_reason is not null
+         where wait_reason is not null and ($2 or not private or repo.id = any($3))
          order by preemptible, place + (
              select count(*) from job running where running.state = 'running' and running.repo_id = job.repo_id
          ), priority desc, served_at nulls first, repo.id limit $1",
     )
     .bind(WAITING)
+    .bind(sight.everything)
+    .bind(&sight.repos)
     .fetch_all(&state.db)
     .await?;
-    let queue = in_order(&state).await?;
-    let chrome = Chrome::load(&state.db, true).await?;
+    let queue = in_order(&state, &sight).await?;
+    let chrome = Chrome::load(&state, &view, true).await?;
     render(&Runners { chrome, runners, waiting, queue })
 }
 
 /// Lists the jobs that wait for a slot only, in the order of their claims, which is the store's knowledge.
-async fn in_order(state: &State) -> sqlx::Result<Vec<NextJob>> {
+async fn in_order(state: &State, sight: &Sight) -> sqlx::Result<Vec<NextJob>> {
     let order = queue::order(&state.db, &state.queue, WAITING).await?;
     let ids: Vec<JobId> = order.iter().map(|job| job.id).collect();
     let named: Vec<(JobId, String, String, i32, i32)> = sqlx::query_as(
         "select job.id, owner, repo.name, build.number, job.number
-         from job join build on build.id = build_id join repo on repo.id = build.repo_id where job.id = any($1)",
+         from job join build on build.id = build_id join repo on repo.id = build.repo_id
+         where job.id = any($1) and ($2 or not private or repo.id = any($3))",
     )
     .bind(&ids)
+    .bind(sight.everything)
+    .bind(&sight.repos)
     .fetch_all(&state.db)
     .await?;
     let mut links: HashMap<JobId, JobLink> = named
@@ -135,7 +142,7 @@ async fn in_order(state: &State) -> sqlx::Result<Vec<NextJob>> {
     Ok(order.into_iter().filter_map(next).collect())
 }
 
-async fn runners(db: &PgPool) -> sqlx::Result<Vec<Runner>> {
+async fn runners(db: &PgPool, sight: &Sight) -> sqlx::Result<Vec<Runner>> {
     let rows: Vec<RunnerRow> = sqlx::query_as(
         "select name, endpoint, slots, labels, host, seen_at,
              (select message from alert where component = 'runner ' || runner.name) as alert,
@@ -147,9 +154,12 @@ async fn runners(db: &PgPool) -> sqlx::Result<Vec<Runner>> {
     let mut gpus: Vec<GpuRow> = sqlx::query_as(
         "select gpu.runner, uuid, gpu.name, class, memory, gpu.state, gpu.reason, since,
              owner, repo.name as repo, build.number as build, job.number as job
-         from gpu left join job on job.id = job_id left join build on build.id = build_id left join repo on repo.id = build.repo_id
+         from gpu left join job on job.id = job_id left join build on build.id = build_id
+             left join repo on repo.id = build.repo_id and ($1 or not private or repo.id = any($2))
          order by gpu.name, uuid",
     )
+    .bind(sight.everything)
+    .bind(&sight.repos)
     .fetch_all(db)
     .await?;
     let with_gpus = |row: RunnerRow| {

@@ -3,6 +3,7 @@
 mod patience;
 
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -18,6 +19,8 @@ use tower_service::Service as _;
 use tracing::{debug, warn};
 
 use patience::Patient;
+
+use super::access::Peer;
 
 /// Pause after the system refused to accept a connection, as when no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -47,9 +50,9 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, shutdo
     loop {
         while connections.try_join_next().is_some() {}
         tokio::select! {
-            stream = accept(&listener), if connections.len() < bounds.connections => {
+            (stream, peer) = accept(&listener), if connections.len() < bounds.connections => {
                 let stream = Patient::new(stream, bounds.stall);
-                connections.spawn(serve_connection(http.clone(), stream, router.clone(), shutdown.clone()));
+                connections.spawn(serve_connection(http.clone(), stream, router.clone(), peer, shutdown.clone()));
             }
             Some(_) = connections.join_next() => {}
             () = shutdown.cancelled() => break,
@@ -60,13 +63,13 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, shutdo
     while connections.join_next().await.is_some() {}
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // Answers and events are small. Without this, the system holds them back to send more at once.
                 let _ = stream.set_nodelay(true);
-                return stream;
+                return (stream, peer.ip());
             }
             // The client has gone already.
             Err(error)
@@ -82,8 +85,17 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-async fn serve_connection(http: http1::Builder, stream: Patient, router: Router, shutdown: CancellationToken) {
-    let service = service_fn(move |request: Request<Incoming>| router.clone().call(request));
+async fn serve_connection(
+    http: http1::Builder,
+    stream: Patient,
+    router: Router,
+    peer: IpAddr,
+    shutdown: CancellationToken,
+) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.clone().call(request)
+    });
     let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {

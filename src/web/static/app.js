@@ -146,30 +146,33 @@ function show(button, answer) {
   payload.focus();
 }
 
-/** Asks for a token, once in a tab, and does what the button is for. */
+/** Text of the session of a person who is logged in. */
+const csrf = document.querySelector("meta[name=csrf]")?.content;
+
+/** Asks whether to do what the button is for: a person who is logged in, or whoever has a token. */
 function ask(button, action) {
   const { verb, told, menu } = ACTIONS[action];
   const dialog = document.createElement("dialog");
   dialog.innerHTML = `<form method="dialog"><h2></h2>
     <p class="dim">${told}</p>
-    <label>Your token<input type="password" name="token" autocomplete="off" required></label>
+    ${csrf ? "" : `<label>Your token<input type="password" name="token" autocomplete="off" required></label>`}
     <output></output>
     <menu>${menu}</menu></form>`;
   dialog.querySelector("h2").textContent = `${verb} ${button.dataset.what}?`;
   const [token, output] = [dialog.querySelector("input"), dialog.querySelector("output")];
-  token.value = sessionStorage.getItem("token") ?? "";
+  if (token) token.value = sessionStorage.getItem("token") ?? "";
   dialog.querySelector("form").addEventListener("submit", async (event) => {
     if (event.submitter.value === "no") return;
     event.preventDefault();
     try {
-      const headers = { authorization: `Bearer ${token.value}` };
+      const headers = csrf ? { "x-csrf-token": csrf } : { authorization: `Bearer ${token.value}` };
       const method = action === "read" ? "GET" : "POST";
       const answer = await fetch(button.dataset[action], { method, headers });
       if (!answer.ok) {
         output.textContent = (await answer.json()).error;
         return;
       }
-      sessionStorage.setItem("token", token.value);
+      if (token) sessionStorage.setItem("token", token.value);
       dialog.close();
       // A page of something that had ended has no stream and is not refreshed.
       if (action === "restart" || action === "replay") location.reload();

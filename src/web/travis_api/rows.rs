@@ -6,6 +6,7 @@ use sqlx::PgPool;
 
 use crate::domain::{BuildId, BuildState, JobId, JobState, RepoId, Sha, TriggerKind, Verdict};
 use crate::travis::notifications::{build_word, event_type, job_word};
+use crate::web::access::Sight;
 
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct Repo {
@@ -24,16 +25,8 @@ macro_rules! travis_repo {
     };
 }
 
-pub(super) async fn repo(db: &PgPool, id: i64) -> sqlx::Result<Option<Repo>> {
+pub(super) async fn repo(db: &PgPool, id: RepoId) -> sqlx::Result<Option<Repo>> {
     sqlx::query_as(travis_repo!("where id = $1")).bind(id).fetch_optional(db).await
-}
-
-pub(super) async fn repo_named(db: &PgPool, owner: &str, name: &str) -> sqlx::Result<Option<Repo>> {
-    sqlx::query_as(travis_repo!("where lower(owner) = lower($1) and lower(name) = lower($2)"))
-        .bind(owner)
-        .bind(name)
-        .fetch_optional(db)
-        .await
 }
 
 impl Repo {
@@ -133,10 +126,10 @@ pub(super) async fn build(db: &PgPool, id: BuildId) -> sqlx::Result<Option<Build
     sqlx::query_as(travis_builds!("where build.id = $1")).bind(id).fetch_optional(db).await
 }
 
-/// Lists the unfinished builds of an owner, newest first.
-pub(super) async fn active(db: &PgPool, owner: &str, limit: i64) -> sqlx::Result<Vec<Build>> {
+/// Lists the unfinished builds of an owner that are in sight, newest first.
+pub(super) async fn active(db: &PgPool, sight: &Sight, owner: &str, limit: i64) -> sqlx::Result<Vec<Build>> {
     sqlx::query_as(travis_builds!(
-        "where lower(owner) = lower($1) and state in ('queued', 'running') and build.id in (
+        "where lower(owner) = lower($1) and ($3 or not private or repo.id = any($4)) and state in ('queued', 'running') and build.id in (
              select build_id from job where state = 'running'
              union select build_id from job where state = 'queued' and has_requirements
              union select build_id from job where state = 'queued' and not has_requirements)
@@ -144,6 +137,8 @@ pub(super) async fn active(db: &PgPool, owner: &str, limit: i64) -> sqlx::Result
     ))
     .bind(owner)
     .bind(limit)
+    .bind(sight.everything)
+    .bind(&sight.repos)
     .fetch_all(db)
     .await
 }

@@ -3,16 +3,17 @@
 
 use axum::Json;
 use axum::extract::{self, Path, Query};
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::rows::{self, Build, Repo};
-use crate::domain::{AttemptId, BuildId, JobId, RepoName};
+use crate::domain::{AttemptId, BuildId};
 use crate::store::output::log_objects;
 use crate::web::State;
-use crate::web::error::Error;
+use crate::web::access::{self, OfBuild, OfJob, View};
+use crate::web::error::{Error, InTravisForm};
 
 /// Default and maximum number of builds in a list, as on Travis.
 const DEFAULT_LIMIT: i64 = 25;
@@ -23,28 +24,7 @@ const MAX_OFFSET: i64 = 100_000;
 /// `log.txt` has all of it.
 const MAX_LOG: i64 = 512 << 10;
 
-/// An error in Travis's form.
-pub(in crate::web) struct Failed(Error);
-
-impl<E: Into<Error>> From<E> for Failed {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl IntoResponse for Failed {
-    fn into_response(self) -> Response {
-        let kind = match self.0.status() {
-            StatusCode::NOT_FOUND => "not_found",
-            StatusCode::BAD_REQUEST => "wrong_params",
-            _ => "server_error",
-        };
-        let body = json!({"@type": "error", "error_type": kind, "error_message": self.0.words()});
-        self.0.respond(Json(body))
-    }
-}
-
-type Answer = Result<Json<Value>, Failed>;
+type Answer = Result<Json<Value>, InTravisForm>;
 
 /// Query parameters of a list of builds.
 #[derive(Debug, Deserialize)]
@@ -63,17 +43,16 @@ pub(in crate::web) struct Branch {
 }
 
 /// `GET /repo/{slug or id}`
-pub(in crate::web) async fn repo(extract::State(state): extract::State<State>, Path(named): Path<String>) -> Answer {
-    Ok(Json(found(&state, &named).await?.described()))
+pub(in crate::web) async fn repo(extract::State(state): extract::State<State>, repo: access::Repo) -> Answer {
+    Ok(Json(found(&state, &repo).await?.described()))
 }
 
 /// `GET /repo/{slug or id}/builds`
 pub(in crate::web) async fn builds(
     extract::State(state): extract::State<State>,
-    Path(named): Path<String>,
+    repo: access::Repo,
     Query(wanted): Query<Wanted>,
 ) -> Answer {
-    let repo = found(&state, &named).await?;
     let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
     let offset = wanted.offset.unwrap_or(0).clamp(0, MAX_OFFSET);
     let branch = wanted.branch.as_deref().filter(|branch| !branch.contains('\0'));
@@ -106,15 +85,15 @@ pub(in crate::web) async fn builds(
 }
 
 /// `GET /build/{id}`
-pub(in crate::web) async fn build(extract::State(state): extract::State<State>, Path(id): Path<i64>) -> Answer {
-    let build = rows::build(&state.db, BuildId(id)).await?.ok_or(Error::NotFound("build"))?;
+pub(in crate::web) async fn build(extract::State(state): extract::State<State>, OfBuild(id): OfBuild) -> Answer {
+    let build = rows::build(&state.db, id).await?.ok_or(Error::NotFound("build"))?;
     let described = described(&state, std::slice::from_ref(&build), false).await?;
     Ok(Json(described.into_iter().next().unwrap_or_default()))
 }
 
 /// `GET /build/{id}/jobs`
-pub(in crate::web) async fn jobs(extract::State(state): extract::State<State>, Path(id): Path<i64>) -> Answer {
-    let build = rows::build(&state.db, BuildId(id)).await?.ok_or(Error::NotFound("build"))?;
+pub(in crate::web) async fn jobs(extract::State(state): extract::State<State>, OfBuild(id): OfBuild) -> Answer {
+    let build = rows::build(&state.db, id).await?.ok_or(Error::NotFound("build"))?;
     let jobs = rows::jobs(&state.db, &[build.id]).await?;
     let jobs: Vec<Value> = jobs.iter().map(|job| job.described(&build)).collect();
     Ok(Json(json!({
@@ -123,15 +102,15 @@ pub(in crate::web) async fn jobs(extract::State(state): extract::State<State>, P
 }
 
 /// `GET /job/{id}`
-pub(in crate::web) async fn job(extract::State(state): extract::State<State>, Path(id): Path<i64>) -> Answer {
-    let job = rows::job(&state.db, JobId(id)).await?.ok_or(Error::NotFound("job"))?;
+pub(in crate::web) async fn job(extract::State(state): extract::State<State>, OfJob(id): OfJob) -> Answer {
+    let job = rows::job(&state.db, id).await?.ok_or(Error::NotFound("job"))?;
     let build = rows::build(&state.db, job.build_id).await?.ok_or(Error::NotFound("build"))?;
     Ok(Json(job.described(&build)))
 }
 
 /// `GET /job/{id}/log`
-pub(in crate::web) async fn log(extract::State(state): extract::State<State>, Path(id): Path<i64>) -> Answer {
-    let job = rows::job(&state.db, JobId(id)).await?.ok_or(Error::NotFound("job"))?;
+pub(in crate::web) async fn log(extract::State(state): extract::State<State>, OfJob(id): OfJob) -> Answer {
+    let job = rows::job(&state.db, id).await?.ok_or(Error::NotFound("job"))?;
     let start = (job.log_length - MAX_LOG).max(0);
     let content = String::from_utf8_lossy(&text(&state, &job, start).await?).into_owned();
     let part = json!({"content": content, "final": job.finished_at.is_some(), "number": 0});
@@ -159,11 +138,15 @@ async fn text(state: &State, job: &rows::Job, start: i64) -> Result<Vec<u8>, Err
 }
 
 /// `GET /owner/{login}/active`: the builds of an owner that are not finished.
-pub(in crate::web) async fn active(extract::State(state): extract::State<State>, Path(login): Path<String>) -> Answer {
+pub(in crate::web) async fn active(
+    extract::State(state): extract::State<State>,
+    view: View,
+    Path(login): Path<String>,
+) -> Answer {
     if login.contains('\0') {
         return Err(Error::NotFound("owner").into());
     }
-    let builds = rows::active(&state.db, &login, MAX_LIMIT).await?;
+    let builds = rows::active(&state.db, &view.sight().await?, &login, MAX_LIMIT).await?;
     let builds = described(&state, &builds, false).await?;
     Ok(Json(json!({
         "@type": "active", "@href": format!("/owner/{login}/active"), "@representation": "standard", "builds": builds,
@@ -181,26 +164,17 @@ async fn described(state: &State, builds: &[Build], with_jobs: bool) -> Result<V
     Ok(builds.iter().map(|build| build.described(of(build))).collect())
 }
 
-/// Finds a repository by its number here or its name.
-async fn found(state: &State, named: &str) -> Result<Repo, Error> {
-    let not_found = || Error::NotFound("repository");
-    let repo = match named.parse() {
-        Ok(id) => rows::repo(&state.db, id).await?,
-        Err(_) => {
-            let name: RepoName = named.parse().map_err(|_| not_found())?;
-            rows::repo_named(&state.db, name.owner(), name.name()).await?
-        }
-    };
-    repo.ok_or_else(not_found)
+/// Reads the repository that the gate has found.
+async fn found(state: &State, repo: &access::Repo) -> Result<Repo, Error> {
+    rows::repo(&state.db, repo.id).await?.ok_or(Error::NotFound("repository"))
 }
 
 /// `GET /repos/{owner}/{repo}/cc.xml`: the repository for CCTray and CCMenu.
 pub(in crate::web) async fn cctray(
     extract::State(state): extract::State<State>,
-    Path((owner, name)): Path<(String, String)>,
+    repo: access::Repo,
     Query(wanted): Query<Branch>,
-) -> Result<Response, Error> {
-    let repo = found(&state, &format!("{owner}/{name}")).await?;
+) -> Result<Response, InTravisForm> {
     let branch = wanted.branch.as_deref().filter(|branch| !branch.contains('\0'));
     let latest = rows::latest(&state.db, repo.id, branch).await?;
     let project = latest.map(|latest| latest.project(&state.public(""))).unwrap_or_default();

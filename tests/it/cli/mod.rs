@@ -10,4 +10,5 @@ mod plan;
 mod repo;
 mod run;
 mod start;
+mod user;
 mod webhook_secret;

@@ -13,12 +13,12 @@ use trainyard::store::output::artifacts::NewArtifact;
 use trainyard::store::output::log_objects;
 use trainyard::store::output::reports::Reports;
 use trainyard::store::queue::{self, Finish};
-use trainyard::web::{self, AuthConfig};
+use trainyard::web;
 
 use crate::support::app::App;
 use crate::support::docker;
 use crate::support::payload::{self, Delivery};
-use crate::support::web::{build, claim, finish, job, push, repo, state, write};
+use crate::support::web::{access, build, claim, finish, job, push, repo, state, write};
 use crate::support::{database, github::Posted};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -108,8 +108,8 @@ async fn a_canceled_build_runs_again_from_its_first_stage() {
 // --- without jobs that run ---
 
 fn with_token(db: &PgPool) -> web::State {
-    let auth: AuthConfig = toml::from_str(&format!("tokens = {{ anna = {TOKEN:?} }}")).unwrap();
-    web::State { auth, ..state(db) }
+    let access = access(db, &format!("tokens = {{ anna = {TOKEN:?} }}"));
+    web::State { access, ..state(db) }
 }
 
 async fn ask(state: &web::State, method: &str, path: &str) -> (u16, String) {

@@ -17,6 +17,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
+use super::people::{CLIENT_ID, CLIENT_SECRET};
 use super::{GitHub, TOKEN, in_http, number, redirection, refusal};
 
 /// GitHub's number of the App.
@@ -361,7 +362,7 @@ async fn conversions(State(github): State<GitHub>, Path(code): Path<String>) -> 
             let app = json!({
                 "id": APP_ID, "slug": "trainyard", "name": manifest["name"], "pem": key.pem,
                 "html_url": format!("http://{}/apps/trainyard", github.address), "webhook_secret": WEBHOOK_SECRET,
-                "client_id": "Iv1.stand-in", "client_secret": "not used", "owner": {"login": "acme"},
+                "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "owner": {"login": "acme"},
             });
             model.keys = vec![key];
             (StatusCode::CREATED, Json(app)).into_response()

@@ -4,6 +4,7 @@ pub mod app;
 pub mod checks;
 pub mod hooks;
 pub mod open_pulls;
+pub mod people;
 pub mod pulls;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -24,6 +25,7 @@ use self::app::GitHubApp;
 use self::checks::Checks;
 use self::hooks::Hooks;
 use self::open_pulls::OpenPulls;
+use self::people::People;
 use self::pulls::Pulls;
 use super::git_host::{self, GitHost, Repo};
 
@@ -117,6 +119,7 @@ pub struct GitHub {
     pub checks: Checks,
     pub hooks: Hooks,
     pub open_pulls: OpenPulls,
+    pub people: People,
     pub pulls: Pulls,
     model: Arc<Mutex<Model>>,
     changed: Arc<Notify>,
@@ -129,9 +132,9 @@ impl GitHub {
         let address = listener.local_addr().unwrap();
         let git = GitHost::new(&root, Some(TOKEN));
         let (app, checks, pulls) = (GitHubApp::default(), Checks::default(), Pulls::default());
-        let (hooks, open_pulls) = (Hooks::default(), OpenPulls::default());
+        let (hooks, open_pulls, people) = (Hooks::default(), OpenPulls::default(), People::default());
         let (model, changed) = (Arc::default(), Arc::default());
-        let github = Self { address, root, git, app, checks, hooks, open_pulls, pulls, model, changed };
+        let github = Self { address, root, git, app, checks, hooks, open_pulls, people, pulls, model, changed };
         let api = Router::new()
             .route("/api/v3/repos/{owner}/{repo}", get(repository))
             .route("/api/v3/repositories/{id}", get(repository_by_number))
@@ -143,9 +146,11 @@ impl GitHub {
             .merge(hooks::routes())
             .merge(open_pulls::routes())
             .merge(pulls::routes())
+            .merge(people::routes())
             .with_state(github.clone());
         let hosted = Router::new()
             .merge(app::pages())
+            .merge(people::pages())
             .route("/{owner}/{repo}/{*rest}", any(serve_git))
             .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(github.clone());
@@ -502,6 +507,7 @@ async fn repository(
                 let model = github.model();
                 (model.private.contains(&name), model.archived.contains(&name))
             };
+            let private = private || github.people.is_private(&full_name);
             Json(json!({
                 "id": id, "full_name": full_name, "private": private, "archived": archived, "default_branch": "main",
             }))

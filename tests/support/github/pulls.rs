@@ -42,6 +42,11 @@ fn time(at: DateTime<Utc>) -> String {
 }
 
 impl Pulls {
+    /// Returns true if a person with this login was made here.
+    pub(super) fn knows(&self, login: &str) -> bool {
+        self.model().people.contains_key(login)
+    }
+
     fn model(&self) -> MutexGuard<'_, Model> {
         self.0.lock().unwrap()
     }
@@ -142,9 +147,7 @@ impl Model {
 /// Returns the part of the API that is for pull requests, comments and people.
 pub(super) fn routes() -> Router<GitHub> {
     Router::new()
-        .route("/api/v3/user", get(user))
         .route("/api/v3/repos/{owner}/{repo}/pulls/{number}", get(pull))
-        .route("/api/v3/repos/{owner}/{repo}/collaborators/{login}/permission", get(permission))
         .route("/api/v3/repos/{owner}/{repo}/issues/{number}/comments", get(list).post(create))
         .route("/api/v3/repos/{owner}/{repo}/issues/comments/{id}", get(show).patch(update))
         .route("/api/v3/repos/{owner}/{repo}/issues/comments/{id}/reactions", post(react))
@@ -171,7 +174,8 @@ fn admit(
     github.check(headers, repo, wanted)
 }
 
-async fn user(State(github): State<GitHub>, headers: HeaderMap) -> Response {
+/// Answers for the account of the personal token.
+pub(super) async fn user(State(github): State<GitHub>, headers: HeaderMap) -> Response {
     github.pulls.model().requests.push(("GET".to_owned(), "/user".to_owned(), Value::Null));
     if !super::has_token(&headers) {
         return refusal(403, "Resource not accessible by integration");
@@ -191,7 +195,8 @@ async fn pull(State(github): State<GitHub>, Path((owner, repo, number)): Numbere
     }
 }
 
-async fn permission(
+/// Answers for the people of pull requests.
+pub(super) async fn permission(
     State(github): State<GitHub>,
     Path((owner, repo, login)): Path<(String, String, String)>,
     headers: HeaderMap,

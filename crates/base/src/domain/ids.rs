@@ -33,6 +33,10 @@ row_id!(
     /// Key of a job's row.
     JobId
 );
+row_id!(
+    /// Key of a person's row.
+    PersonId
+);
 
 /// An attempt at a job: the fence that every write of a worker names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +61,12 @@ pub struct InvalidName {
     what: &'static str,
     text: String,
     why: &'static str,
+}
+
+impl InvalidName {
+    pub(super) fn new(what: &'static str, text: &str, why: &'static str) -> Self {
+        Self { what, text: text.to_owned(), why }
+    }
 }
 
 /// The id under which GitHub delivers a webhook (header `X-GitHub-Delivery`): 1 to 100 visible ASCII characters.

@@ -144,7 +144,8 @@ fn install_url(app: &NewApp) -> anyhow::Result<Url> {
 async fn store(stored: &Stored, code: &str) -> anyhow::Result<NewApp> {
     let app = stored.client.convert_manifest(code).await?;
     let key = AppKey::from_pem(app.id, app.pem.expose_secret()).context("the key that GitHub has made")?;
-    if !stored.app.insert(app.id.cast_signed(), &app.pem).await? {
+    let login = app.client_id.as_deref().zip(app.client_secret.as_ref());
+    if !stored.app.insert(app.id.cast_signed(), &app.pem, login).await? {
         bail!("another App was registered meanwhile; delete {} at GitHub", app.name);
     }
     if let Some(secret) = &app.webhook_secret {

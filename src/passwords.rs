@@ -1,0 +1,63 @@
+//! Passwords of local users, as hashes with argon2id.
+
+use anyhow::{Context as _, ensure};
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// Minimum length of a password, in characters.
+pub const MIN_LENGTH: usize = 12;
+/// Maximum length of a password, in bytes.
+pub const MAX_LENGTH: usize = 1024;
+/// A hash that no known password has. A login under an unknown name is compared with it, so that it takes as long as one
+/// under a known name.
+const OF_NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdC4$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Hashes a new password. This takes some hundredths of a second and 19 MiB, as argon2id is meant to.
+///
+/// # Errors
+/// Fails when the password is too short or too long, and when the system provides no randomness.
+pub fn hash(password: &SecretString) -> anyhow::Result<String> {
+    let text = password.expose_secret();
+    ensure!(text.chars().count() >= MIN_LENGTH, "a password has at least {MIN_LENGTH} characters");
+    ensure!(text.len() <= MAX_LENGTH, "a password has at most {MAX_LENGTH} bytes");
+    Ok(Argon2::default().hash_password(text.as_bytes()).context("hashing a password")?.to_string())
+}
+
+/// Returns true if a password has this hash. Without a hash the answer is false, and takes as long.
+pub fn verify(password: &SecretString, hash: Option<&str>) -> bool {
+    let Ok(known) = PasswordHash::new(hash.unwrap_or(OF_NOBODY)) else { return false };
+    let text = password.expose_secret();
+    let is_it = Argon2::default().verify_password(text.as_bytes(), &known).is_ok();
+    is_it && hash.is_some() && text.len() <= MAX_LENGTH
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_password_has_its_hash() {
+        let hashed = hash(&"correct horse".into()).unwrap();
+        assert!(hashed.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hashed}");
+        assert!(verify(&"correct horse".into(), Some(&hashed)));
+        assert!(!verify(&"correct hors".into(), Some(&hashed)));
+        assert!(!verify(&"correct horse".into(), None));
+        assert!(!verify(&"correct horse".into(), Some("no hash")));
+        assert_ne!(hashed, hash(&"correct horse".into()).unwrap(), "the salt is random");
+    }
+
+    #[test]
+    fn an_unknown_name_costs_as_much() {
+        let (ours, nobodys) = (hash(&"correct horse".into()).unwrap(), PasswordHash::new(OF_NOBODY).unwrap());
+        assert_eq!(PasswordHash::new(&ours).unwrap().params, nobodys.params);
+    }
+
+    #[test]
+    fn a_password_that_can_be_guessed_is_refused() {
+        assert!(hash(&"too short".into()).is_err());
+        assert!(hash(&"x".repeat(MAX_LENGTH + 1).into()).is_err());
+    }
+}

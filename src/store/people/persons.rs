@@ -1,0 +1,136 @@
+//! The people who may log in: of GitHub, of an OpenID provider, or made here.
+
+use sqlx::PgPool;
+
+use crate::domain::PersonId;
+
+/// Maximum length of a local user's name, in bytes.
+pub const MAX_NAME: usize = 100;
+
+/// A person, without the password.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Person {
+    pub id: PersonId,
+    /// Name, which others may have had before. It is for people to read.
+    pub name: String,
+    /// GitHub's number of the person, if GitHub has said who it is.
+    pub github_id: Option<i64>,
+    /// True for an operator by the choice of this machine's operator.
+    pub is_operator: bool,
+}
+
+/// A local user as `trainyard user list` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct LocalUser {
+    pub name: String,
+    pub is_operator: bool,
+    /// Repositories with the right in each, as text.
+    pub rights: Vec<String>,
+}
+
+/// Stores a person whom GitHub has named, under the present login.
+pub async fn of_github(db: &PgPool, github_id: i64, login: &str) -> sqlx::Result<Person> {
+    sqlx::query_as(
+        "insert into person (github_id, name) values ($1, $2)
+         on conflict (github_id) do update set name = excluded.name
+         returning id, name, github_id, is_operator",
+    )
+    .bind(github_id)
+    .bind(login)
+    .fetch_one(db)
+    .await
+}
+
+/// Makes a local user. Returns false, and changes nothing, if there is one of that name.
+pub async fn insert_local(db: &PgPool, name: &str, password: &str, is_operator: bool) -> sqlx::Result<bool> {
+    let inserted = sqlx::query(
+        "insert into person (name, password, is_operator) values ($1, $2, $3)
+         on conflict (lower(name)) where password is not null do nothing",
+    )
+    .bind(name)
+    .bind(password)
+    .bind(is_operator)
+    .execute(db)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// Finds a local user with the hash of the password.
+pub async fn local(db: &PgPool, name: &str) -> sqlx::Result<Option<(Person, String)>> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        #[sqlx(flatten)]
+        person: Person,
+        password: String,
+    }
+    let row: Option<Row> = sqlx::query_as(
+        "select id, name, github_id, is_operator, password from person
+         where lower(name) = lower($1) and password is not null",
+    )
+    .bind(name)
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| (row.person, row.password)))
+}
+
+/// The ways in which people can log in, as far as rows say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredLogins {
+    /// True if there is a local user.
+    pub local: bool,
+    /// True if the stored GitHub App logs people in.
+    pub app: bool,
+}
+
+impl StoredLogins {
+    /// Returns true if there is any way.
+    pub fn any(self) -> bool {
+        self.local || self.app
+    }
+}
+
+/// Returns the ways in which people can log in.
+pub async fn logins(db: &PgPool) -> sqlx::Result<StoredLogins> {
+    sqlx::query_as(
+        "select exists (select from person where password is not null) as local,
+             exists (select from github_app where client_secret is not null) as app",
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Lists the local users by name.
+pub async fn all_local(db: &PgPool) -> sqlx::Result<Vec<LocalUser>> {
+    sqlx::query_as(
+        "select person.name, is_operator, array(
+             select owner || '/' || repo.name || ' ' || access from permission join repo on repo.id = repo_id
+             where person_id = person.id and access is not null order by owner, repo.name) as rights
+         from person where password is not null order by person.name",
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Changes the password of a local user, and ends the user's sessions. Returns false if there is none of that name.
+pub async fn set_password(db: &PgPool, name: &str, password: &str) -> sqlx::Result<bool> {
+    let changed = sqlx::query(
+        "with changed as (
+             update person set password = $2 where lower(name) = lower($1) and password is not null returning id
+         ), ended as (delete from session using changed where person_id = changed.id)
+         select id from changed",
+    )
+    .bind(name)
+    .bind(password)
+    .fetch_optional(db)
+    .await?;
+    Ok(changed.is_some())
+}
+
+/// Deletes a local user, with the user's sessions, rights and tokens. Returns false if there is none of that name.
+pub async fn remove_local(db: &PgPool, name: &str) -> sqlx::Result<bool> {
+    let removed = sqlx::query("delete from person where lower(name) = lower($1) and password is not null")
+        .bind(name)
+        .execute(db)
+        .await?;
+    Ok(removed.rows_affected() == 1)
+}

@@ -1,0 +1,225 @@
+//! The table of routes. Each one says what it needs, and has the gate in front of its handler.
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+use super::access::{self, Need, Of, Rule};
+use super::changes::{approve, cancel, crons, replay, requests, restart};
+use super::people::{audit, github, login, tokens};
+use super::{
+    State, api, artifacts, assets, chart, deliveries, health, limits, log_stream, metrics, pages, series, travis_api,
+    webhook,
+};
+use crate::domain::Right;
+
+/// Load of a request while it is answered.
+#[derive(Clone, Copy)]
+enum Load {
+    /// Little.
+    Light,
+    /// A page: there is a bound on those that are made at once.
+    Page,
+    /// A stream: there is a bound on those that are open.
+    Stream,
+}
+
+/// A row of the table.
+struct Row {
+    method: Method,
+    path: String,
+    rule: Rule,
+    load: Load,
+    handler: MethodRouter<State>,
+}
+
+/// A route as the tests see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    pub method: Method,
+    pub path: String,
+    pub need: Need,
+}
+
+impl Row {
+    fn new<H, T>(method: Method, path: &str, need: Need, load: Load, handler: H) -> Self
+    where
+        H: Handler<T, State>,
+        T: 'static,
+    {
+        let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+        let rule = Rule { need, change: None };
+        Self { method, path: path.to_owned(), rule, load, handler: on(filter, handler) }
+    }
+
+    /// Puts the gate and the bounds in front of the handler.
+    fn guarded(self, state: &State) -> (String, MethodRouter<State>) {
+        let gated = self.handler.route_layer(from_fn_with_state((state.clone(), self.rule), access::check));
+        let bounded = match self.load {
+            Load::Light => gated,
+            Load::Page => gated.route_layer(from_fn_with_state(state.limits.clone(), limits::page)),
+            Load::Stream => gated.route_layer(from_fn_with_state(state.limits.clone(), limits::stream)),
+        };
+        (self.path, bounded)
+    }
+}
+
+fn page<H: Handler<T, State>, T: 'static>(path: &str, need: Need, handler: H) -> Row {
+    Row::new(Method::GET, path, need, Load::Page, handler)
+}
+
+fn stream<H: Handler<T, State>, T: 'static>(path: &str, need: Need, handler: H) -> Row {
+    Row::new(Method::GET, path, need, Load::Stream, handler)
+}
+
+fn light<H: Handler<T, State>, T: 'static>(path: &str, handler: H) -> Row {
+    Row::new(Method::GET, path, Need::Nothing, Load::Light, handler)
+}
+
+/// Returns the row of a form of our pages. It records its changes itself.
+fn form<H: Handler<T, State>, T: 'static>(path: &str, need: Need, handler: H) -> Row {
+    Row::new(Method::POST, path, need, Load::Page, handler)
+}
+
+/// Returns the row of a change, with its name in the record of changes.
+fn change<H: Handler<T, State>, T: 'static>(
+    method: Method,
+    path: &str,
+    need: Need,
+    name: &'static str,
+    handler: H,
+) -> Row {
+    let row = Row::new(method, path, need, Load::Light, handler);
+    Row { rule: Rule { need, change: Some(name) }, ..row }
+}
+
+fn hook<H: Handler<T, State>, T: 'static>(path: &str, handler: H) -> Row {
+    Row::new(Method::POST, path, Need::Signature, Load::Light, handler)
+}
+
+const READ: Need = Need::Right(Right::Read, Of::Repo);
+const WRITE: Need = Need::Right(Right::Write, Of::Repo);
+const ADMIN: Need = Need::Right(Right::Admin, Of::Repo);
+const READ_JOB: Need = Need::Right(Right::Read, Of::Job);
+
+/// The whole table.
+fn table() -> Vec<Row> {
+    let mut rows = vec![
+        light("/healthz", health::alive),
+        light("/readyz", health::ready),
+        light("/static/{file}", assets::file),
+        light("/config", travis_api::config),
+    ];
+    rows.extend(pages_of_people());
+    rows.extend(api());
+    rows.extend(changes());
+    rows.extend(["/api/travis", "/api/travis/v3"].into_iter().flat_map(travis));
+    rows.extend(webhooks());
+    rows
+}
+
+fn pages_of_people() -> Vec<Row> {
+    vec![
+        page("/", Need::Anyone, pages::home::page),
+        page("/runners", Need::Known, pages::runners::page),
+        page("/deliveries", Need::Everything, pages::deliveries::list),
+        page("/deliveries/{id}", Need::Everything, pages::deliveries::page),
+        // The address of a chart is signed, so it needs no other permission.
+        page("/charts/{job}/{attempt}/{until}/{signature}", Need::Signature, chart::image::loss),
+        page("/login", Need::Anyone, login::page),
+        form("/login", Need::Anyone, login::log_in),
+        page("/login/github", Need::Anyone, github::begin),
+        page("/login/github/callback", Need::Anyone, github::callback),
+        form("/logout", Need::Person, login::log_out),
+        page("/settings/tokens", Need::Person, tokens::page),
+        form("/settings/tokens", Need::Person, tokens::make),
+        form("/settings/tokens/{token}/revoke", Need::Person, tokens::revoke),
+        page("/audit", Need::Operator, audit::page),
+        page("/{owner}/{repo}", READ, pages::repo::page_or_badge),
+        page("/{owner}/{repo}/builds/{number}", READ, pages::build::page),
+        page("/{owner}/{repo}/builds/{number}/jobs/{job}", READ, pages::job::page),
+    ]
+}
+
+fn api() -> Vec<Row> {
+    vec![
+        page("/api/v1/repos/{owner}/{repo}/builds", READ, api::builds),
+        page("/api/v1/repos/{owner}/{repo}/builds/{number}", READ, api::build),
+        page("/api/v1/repos/{owner}/{repo}/key", READ, api::key),
+        page("/api/v1/repos/{owner}/{repo}/requests/{request}", READ, requests::show),
+        page("/api/v1/repos/{owner}/{repo}/crons", READ, crons::list),
+        page("/api/v1/jobs/{id}/series", READ_JOB, series::json),
+        page("/api/v1/jobs/{id}/resources", READ_JOB, series::resources),
+        page("/api/v1/jobs/{id}/artifacts", READ_JOB, artifacts::list),
+        page("/api/v1/deliveries", Need::Everything, deliveries::all),
+        page("/api/v1/deliveries/{id}", Need::Everything, deliveries::one),
+        page("/metrics", Need::Operator, metrics::page),
+        stream("/api/v1/jobs/{id}/artifacts/{*path}", READ_JOB, artifacts::download),
+        stream("/api/v1/jobs/{id}/log", READ_JOB, log_stream::raw),
+        stream("/api/v1/jobs/{id}/log/stream", READ_JOB, log_stream::live),
+    ]
+}
+
+fn changes() -> Vec<Row> {
+    let builds = "/api/v1/repos/{owner}/{repo}/builds";
+    let build = |path: &str| format!("{builds}/{{number}}{path}");
+    let cron = "/api/v1/repos/{owner}/{repo}/crons/{*branch}";
+    vec![
+        change(Method::POST, builds, WRITE, "request a build", requests::create),
+        change(Method::POST, &build("/approve"), WRITE, "approve", approve::approve),
+        change(Method::POST, &build("/cancel"), WRITE, "cancel", cancel::cancel),
+        change(Method::POST, &build("/jobs/{job}/cancel"), WRITE, "cancel", cancel::cancel),
+        change(Method::POST, &build("/restart"), WRITE, "restart", restart::restart),
+        change(Method::POST, &build("/jobs/{job}/restart"), WRITE, "restart", restart::restart),
+        change(Method::POST, "/api/v1/deliveries/{id}/replay", Need::Operator, "replay a delivery", replay::replay),
+        change(Method::PUT, cron, ADMIN, "set a cron", crons::set),
+        change(Method::DELETE, cron, ADMIN, "remove a cron", crons::remove),
+    ]
+}
+
+/// The part of Travis's API that its clients read, at one of its addresses.
+fn travis(base: &str) -> Vec<Row> {
+    let at = |path: &str| format!("{base}{path}");
+    let slug = Need::Right(Right::Read, Of::Slug);
+    let build = Need::Right(Right::Read, Of::Build);
+    vec![
+        Row::new(Method::GET, &at("/config"), Need::Nothing, Load::Page, travis_api::config),
+        page(&at("/repo/{slug}"), slug, travis_api::repo),
+        page(&at("/repo/github/{slug}"), slug, travis_api::repo),
+        page(&at("/repo/{slug}/builds"), slug, travis_api::builds),
+        page(&at("/build/{id}"), build, travis_api::build),
+        page(&at("/build/{id}/jobs"), build, travis_api::jobs),
+        page(&at("/job/{id}"), READ_JOB, travis_api::job),
+        page(&at("/owner/{login}/active"), Need::Anyone, travis_api::active),
+        page(&at("/owner/github/{login}/active"), Need::Anyone, travis_api::active),
+        page(&at("/repos/{owner}/{repo}/cc.xml"), READ, travis_api::cctray),
+        stream(&at("/job/{id}/log"), READ_JOB, travis_api::log),
+        stream(&at("/job/{id}/log.txt"), READ_JOB, log_stream::raw),
+    ]
+}
+
+fn webhooks() -> Vec<Row> {
+    vec![
+        hook("/webhooks/github", webhook::of_all),
+        hook("/webhooks/github/{owner}", webhook::of_owner),
+        hook("/webhooks/github/{owner}/{repo}", webhook::of_repo),
+        hook("/webhooks/forge/{name}", webhook::forge::receive),
+        hook("/webhooks/travis", webhook::travis::receive),
+    ]
+}
+
+/// Lists all routes with what they need.
+pub fn routes() -> Vec<Route> {
+    let route = |row: Row| Route { method: row.method, path: row.path, need: row.rule.need };
+    table().into_iter().map(route).collect()
+}
+
+/// Returns a router of the whole table.
+pub(super) fn router(state: &State) -> Router<State> {
+    table()
+        .into_iter()
+        .map(|row| row.guarded(state))
+        .fold(Router::new(), |router, (path, handler)| router.route(&path, handler))
+}
