@@ -20,8 +20,8 @@ use crate::web::access::{View, address};
 use crate::web::error::Error;
 use crate::web::pages::{Chrome, render};
 
-/// Passwords that are compared at once. Each takes 19 MiB for some hundredths of a second.
-static COMPARISONS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(2));
+/// Turn of comparing a password: each takes 46 MiB for some hundredths of a second.
+static COMPARISONS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(1));
 
 /// Query parameters of the page.
 #[derive(Debug, Deserialize)]
