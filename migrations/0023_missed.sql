@@ -13,8 +13,6 @@ alter table repo
     -- GitHub's mark of the list, which stays the same until the list changes.
     add column pulls_etag text;
 
--- For the question whether a pull request was built.
-
 -- GitHub's logs of deliveries: the time to which each was read, by the log's name.
 create table delivery_log (
     log text primary key,
