@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::GitHubUser;
 use crate::domain::Right;
 use crate::github::access::{Access, Target};
-use crate::github::{Client, SendError};
+use crate::github::{Client, GITHUB, SendError};
 
 /// Maximum size of GitHub's answer about a right, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
@@ -28,6 +28,10 @@ impl Client {
     /// # Errors
     /// Fails when GitHub did not answer, or does not let us ask.
     pub async fn permission(&self, target: Target<'_>, user: &GitHubUser) -> Result<Option<Right>, SendError> {
+        // Another server has other people under the same logins and numbers.
+        if self.forge_of(target.repo) != GITHUB {
+            return Ok(None);
+        }
         // The login goes into a path. Logins have no other characters.
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if user.login.is_empty() || !user.login.chars().all(is_plain) {

@@ -1,5 +1,7 @@
 //! Repositories on a Gitea server, beside those on GitHub.
 
+use trainyard::github::{Client, ForgeConfig, GitHubConfig, GitHubUser, Target};
+
 use crate::support::app::App;
 use crate::support::gitea::{self, Gitea, SECRET};
 use crate::support::github::GitHub;
@@ -172,4 +174,18 @@ async fn repositories_with_the_same_number_stay_apart_and_one_server_holds_up_no
         .unwrap();
     assert!(alert.as_ref().is_some_and(|message| message.contains("Gitea answered 503")), "{alert:?}");
     app.stop().await;
+}
+
+#[tokio::test]
+async fn a_person_of_github_has_no_right_in_a_repository_of_gitea() {
+    let folder = tempfile::tempdir().unwrap();
+    let gitea = Gitea::start(folder.path().join("gitea")).await;
+    // Nobody is asked: another person may have this login and number there.
+    gitea.set_away(true);
+    let section: toml::Table = toml::from_str(&gitea.section(&["studio"])).unwrap();
+    let forge: ForgeConfig = section["forge"][0].clone().try_into().unwrap();
+    let client = Client::new(&GitHubConfig::default()).unwrap().with_forges(&[forge]).unwrap();
+    let (repo, user) = ("studio/styles".parse().unwrap(), GitHubUser { id: 1, login: "ada".to_owned() });
+    let target = Target { repo: &repo, number: Some(gitea::NUMBER.into()) };
+    assert_eq!(client.permission(target, &user).await.unwrap(), None);
 }

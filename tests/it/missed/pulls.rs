@@ -152,6 +152,7 @@ async fn a_token_without_the_right_only_leaves_pull_requests_out() {
     git.write(".travis.yml", HELLO);
     let sha = git.commit("Begin");
     github.app.install(&[STYLES]);
+    github.app.permit(&[("metadata", "read"), ("contents", "read"), ("statuses", "write")]);
     let settings = github.app_settings();
     let start = async || App::start_on(tempfile::tempdir().unwrap(), github.clone(), &url, &url, &settings).await;
     let app = start().await;
