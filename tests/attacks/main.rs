@@ -7,7 +7,7 @@
 //! | `pace` | 7, 8 | H3 | floods of wishes, which use up what others need |
 //! | `queue` | 1 | H4 | the author of a pull request, who wants every slot |
 //! | `forks` | 1, 4 | H4 | the author of a pull request from a fork, whose code nobody has approved |
-//! | `commands` | 1, 2 | H4 | people who may not push, and webhooks that speak in the name of those who may |
+//! | `people::commands` | 1, 2 | H4 | people who may not push, and webhooks that speak in the name of those who may |
 //! | `deliveries` | 1, 2 | H6, M2 | the owner of a webhook's secret, and strangers |
 //! | `travis` | 1, 2 | issue 16 | strangers with a build on Travis, or a webhook of it that they saw |
 //! | `pages` | 7, 10 | M3, M4 | readers of pages, in floods |
@@ -16,7 +16,7 @@
 //! | `network` | 5 | M14 | a job that looks for services inside |
 //! | `app` | 2, 6 | | a webhook without the GitHub App, and whoever looks for its tokens and its key |
 //! | `notifications` | 5, 6 | issue 16 | the author of a `.travis.yml` whose webhooks lead inside |
-//! | `sessions` | 2, 6 | | other sites, planted cookies, stolen tokens, and strangers who look for private repositories |
+//! | `people::sessions` | 2, 6 | | other sites, planted cookies, stolen tokens, and strangers who look for private repositories |
 //! | `credentials` | 6 | M12 | a child process or a log that holds a token |
 #![allow(missing_docs, reason = "tests say what they are by their names")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
@@ -26,7 +26,6 @@ mod support;
 
 mod app;
 mod caches;
-mod commands;
 mod credentials;
 mod deliveries;
 mod forks;
@@ -37,6 +36,6 @@ mod pace;
 mod pages;
 mod planning;
 mod queue;
-mod sessions;
+mod people;
 mod statuses;
 mod travis;

@@ -1,4 +1,4 @@
-//! What has ended since the start of this process: deliveries, builds and jobs.
+//! Deliveries, builds and jobs that have ended since the start of this process.
 
 use chrono::{DateTime, Utc};
 use prometheus_client::metrics::counter::Counter;

@@ -1,4 +1,4 @@
-//! What there is now: open deliveries, the queue, statuses that are owed, runners, GPUs and alerts.
+//! The present state: open deliveries, the queue, statuses that are owed, runners, GPUs and alerts.
 
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use crate::support::app::{App, configuration, merged};
 use crate::support::database;
 use crate::support::github::GitHub;
+use crate::support::people::visitor::Visitor;
 use crate::support::service::Service;
-use crate::support::visitor::Visitor;
 use crate::support::web::repo_named;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trainyard");

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::openapi;
 use crate::support::payload::{self, Delivery};
-use crate::support::proposal::{ADA, Proposal};
+use crate::support::people::proposal::{ADA, Proposal};
 
 const TRAINER: &str = include_str!("../../fixtures/trainer/train.py");
 const CONFIG: &str = "base_model: ./models/sd.safetensors\ntrain_data_dir: ./data\nmetadata_path: ./data/metadata.csv\n\

@@ -6,7 +6,7 @@ use super::openapi;
 use crate::support::github::Fault;
 use crate::support::github::pulls::TOKEN_ACCOUNT;
 use crate::support::payload;
-use crate::support::proposal::{ADA, BOB, HELLO, NUMBER, Proposal, REPO};
+use crate::support::people::proposal::{ADA, BOB, HELLO, NUMBER, Proposal, REPO};
 
 /// A trainer that prints what a real one would, and saves what it is told to save.
 const TRAINER: &str = include_str!("../../fixtures/trainer/train.py");

@@ -1,7 +1,7 @@
 //! Our comment on a pull request: one, which is changed in place.
 
 use crate::support::github::pulls::TOKEN_ACCOUNT;
-use crate::support::proposal::{ADA, BOB, NUMBER, Proposal, REPO};
+use crate::support::people::proposal::{ADA, BOB, NUMBER, Proposal, REPO};
 
 const HOSTILE: &str = "language: shell\nscript: echo hello\nunknown: '@acme/all <img src=x>'\n";
 

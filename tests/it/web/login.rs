@@ -11,7 +11,7 @@ use trainyard::web;
 use super::browser::Browser;
 use crate::support::app::App;
 use crate::support::github::{GitHub, number};
-use crate::support::visitor::Visitor;
+use crate::support::people::visitor::Visitor;
 use crate::support::web::{self as support};
 use crate::support::{database, people};
 

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::app::App;
-use super::git_host::Repo;
-use super::github::GitHub;
-use super::payload::{self, Delivery};
+use crate::support::app::App;
+use crate::support::git_host::Repo;
+use crate::support::github::GitHub;
+use crate::support::payload::{self, Delivery};
 
 /// A person who may push.
 pub const ADA: (&str, i64) = ("ada", 1);

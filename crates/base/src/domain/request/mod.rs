@@ -1,10 +1,13 @@
 //! Requests for builds that no push makes: over the API, or by a schedule.
 
+mod command;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::command::Command;
 use super::{PullRequest, RepoId, Sha, Trigger, TriggerKind};
 
 /// A request for a build of a branch, of a tag, or of a pull request.

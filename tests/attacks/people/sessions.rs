@@ -8,7 +8,7 @@ use trainyard::store::people::{permissions, persons};
 
 use crate::support::app::App;
 use crate::support::github::{GitHub, number};
-use crate::support::visitor::Visitor;
+use crate::support::people::visitor::Visitor;
 use crate::support::web::repo_named;
 
 const PASSWORD: &str = "correct horse battery";

@@ -1,5 +1,8 @@
 //! People with sessions, tokens and rights, in the rows of a service.
 
+pub mod proposal;
+pub mod visitor;
+
 use chrono::{TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::github::SECRET;
 use crate::support::payload::{self, Delivery};
-use crate::support::proposal::{ADA, BOB, HELLO, NUMBER, Proposal, REPO};
+use crate::support::people::proposal::{ADA, BOB, HELLO, NUMBER, Proposal, REPO};
 
 const FILES: [(&str, &str); 1] = [(".travis.yml", HELLO)];
 

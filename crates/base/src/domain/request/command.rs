@@ -1,6 +1,6 @@
 //! Commands that people write into the comments of a pull request.
 
-use super::only_near;
+use crate::domain::only_near;
 
 /// A command about a pull request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,4 @@
+//! Attacks by people: commands in comments, and sessions.
+
+mod commands;
+mod sessions;
