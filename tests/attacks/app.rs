@@ -21,20 +21,6 @@ async fn start() -> App {
     App::start_in(folder, github, &settings).await
 }
 
-async fn outcome(app: &App, delivery: &str) -> String {
-    let begin = Instant::now();
-    loop {
-        let query = "select coalesce(outcome, '') from delivery where id = $1";
-        let outcome: String = sqlx::query_scalar(query).bind(delivery).fetch_one(&app.db).await.unwrap();
-        if !outcome.is_empty() {
-            return outcome;
-        }
-        // Six tries take about a minute.
-        assert!(begin.elapsed() < Duration::from_secs(150), "{delivery} is not dealt with");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 async fn builds(app: &App) -> i64 {
     sqlx::query_scalar("select count(*) from build").fetch_one(&app.db).await.unwrap()
 }
@@ -48,7 +34,7 @@ async fn a_delivery_for_a_repository_without_the_app_fetches_and_builds_nothing(
     repo.write(".travis.yml", HELLO);
     repo.commit("Hello");
     Delivery::new("d", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
-    let outcome = outcome(&app, "d").await;
+    let outcome = app.outcome("d").await;
     assert!(outcome.contains("the GitHub App is not installed on acme/styles"), "{outcome}");
     assert_eq!((builds(&app).await, app.github.app.minted()), (0, 0));
     assert_eq!(app.github.git.saw_token("acme/styles"), None, "git asked for the repository");
@@ -83,10 +69,10 @@ async fn only_the_webhook_of_all_repositories_speaks_for_the_app() {
     let app = App::start_in(folder, github, &settings).await;
     let forged = Delivery::signed("of acme alone", "forged", "installation", &installation("created"));
     assert_eq!(forged.post_to(&app.base, "/acme").await.0, 202);
-    let told = outcome(&app, "forged").await;
+    let told = app.outcome("forged").await;
     assert!(told.contains("signed with a secret of acme"), "{told}");
     Delivery::new("real", "installation", &installation("created")).post(&app.base).await;
-    let told = outcome(&app, "real").await;
+    let told = app.outcome("real").await;
     assert!(told.contains("installation created for acme") && told.contains("GitHub is asked again"), "{told}");
     app.stop().await;
 }
