@@ -24,7 +24,7 @@ pub const PERMISSIONS: [(&str, &str); 6] = [
     ("issues", "read"),
 ];
 /// Events that GitHub sends to the App, besides those about its installations.
-const EVENTS: [&str; 5] = ["push", "pull_request", "issue_comment", "check_run", "check_suite"];
+const EVENTS: [&str; 6] = ["push", "pull_request", "issue_comment", "check_run", "check_suite", "repository"];
 /// Path to which GitHub sends a browser after the person has agreed to a login.
 pub const CALLBACK: &str = "/login/github/callback";
 /// Maximum length of an App's name at GitHub.
