@@ -12,7 +12,7 @@ use url::Url;
 use super::heads::CHECK_INTERVAL;
 use super::pulls::Said;
 use crate::domain::{DeliveryId, RepoName};
-use crate::github::{Client, DeliveryLog, LoggedDelivery, SendError};
+use crate::github::{Client, DeliveryLog, GITHUB, LoggedDelivery, SendError};
 use crate::store::missed::{heads, redeliveries};
 
 /// Time for which GitHub keeps deliveries.
@@ -99,6 +99,10 @@ impl DeliveryLogs {
         }
         for name in heads::active(&self.db).await? {
             let repo: RepoName = name.parse().context("a stored repository's name")?;
+            // Other servers have no such logs, and one that is away must not end the reading.
+            if self.github.forge_of(&repo) != GITHUB {
+                continue;
+            }
             if self.github.has_app() && self.github.has_installation(&repo).await.is_ok_and(|installed| installed) {
                 continue;
             }

@@ -13,6 +13,7 @@ use super::Intake;
 use super::proof::{Current, Unproven};
 use crate::domain::RepoId;
 use crate::git::Remote;
+use crate::github::GITHUB;
 use crate::store::missed::heads;
 use crate::store::repos::{self, RepoFacts};
 
@@ -73,7 +74,8 @@ impl Intake {
             info!("{name} cannot be checked: {error:#}");
             match error.downcast_ref() {
                 Some(Unproven::Unanswered(wait, _)) => {
-                    is_limited.fetch_or(!wait.is_zero(), Ordering::Relaxed);
+                    let is_github = self.github.forge_of(&name) == GITHUB;
+                    is_limited.fetch_or(is_github && !wait.is_zero(), Ordering::Relaxed);
                     Err(())
                 }
                 _ => Ok(0),

@@ -10,8 +10,8 @@ use url::Url;
 use super::Intake;
 use crate::domain::{PullRequest, RepoName, Sha, Trigger, pg_text};
 use crate::git::{Credentials, Proposal, Remote};
-use crate::github::SendError;
 use crate::github::event::Repository;
+use crate::github::{GITHUB, SendError};
 use crate::store::repos::{self, RepoFacts};
 
 /// Error: GitHub does not confirm what the delivery says.
@@ -98,15 +98,15 @@ impl Intake {
     pub(super) async fn address(&self, repository: &Repository) -> anyhow::Result<Url> {
         let address = self.github.clone_url(&repository.name);
         let claimed = Url::parse(&repository.clone_url).ok();
-        let server = self.github.server_of(&repository.name);
+        let (name, server) = (&repository.name, self.github.server_of(&repository.name));
+        let forge = self.github.forge_of(name);
         if claimed.is_none_or(|claimed| claimed.origin() != address.origin()) {
             let (told, ours) = (&repository.clone_url, address.origin().ascii_serialization());
-            let setting = if server == "GitHub" { "github.api_url" } else { "the url of its [[forge]]" };
+            let setting = if forge == GITHUB { "github.api_url" } else { "the url of its [[forge]]" };
             let why = format!("the payload's clone_url {told} is not at {ours} (see {setting})");
             return Err(Unproven::Contradicted(why).into());
         }
         // A stored pair was confirmed before. A new pair is a new repository, or one with a new name.
-        let (name, forge) = (&repository.name, self.github.forge_of(&repository.name));
         if !repos::is_known(&self.db, forge, repository.id, name).await.context("reading the repositories")? {
             let known = self.github.repository(name).await;
             let known =

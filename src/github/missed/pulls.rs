@@ -79,7 +79,7 @@ impl Client {
         if answer.status() == StatusCode::NOT_MODIFIED {
             return Ok(None);
         }
-        let answer = self.accepted(answer).await?;
+        let answer = self.at(repo).accepted(answer).await?;
         let mark = answer.headers().get(ETAG).and_then(|mark| mark.to_str().ok()).map(str::to_owned);
         Ok(Some((self.read(answer, MAX_ANSWER).await?, mark)))
     }

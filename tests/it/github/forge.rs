@@ -1,8 +1,10 @@
 //! Repositories on a Gitea server, beside those on GitHub.
 
 use trainyard::github::{Client, ForgeConfig, GitHubConfig, GitHubUser, Target};
+use trainyard::intake::{CHECK_INTERVAL, DeliveryLogs, Said};
 
 use crate::support::app::App;
+use crate::support::database;
 use crate::support::gitea::{self, Gitea, SECRET};
 use crate::support::github::GitHub;
 use crate::support::payload::{self, Delivery};
@@ -176,16 +178,33 @@ async fn repositories_with_the_same_number_stay_apart_and_one_server_holds_up_no
     app.stop().await;
 }
 
+/// Returns a client of GitHub and of this server, which has the owner `studio`.
+fn client(gitea: &Gitea) -> Client {
+    let section: toml::Table = toml::from_str(&gitea.section(&["studio"])).unwrap();
+    let forge: ForgeConfig = section["forge"][0].clone().try_into().unwrap();
+    let token = Some("a token".to_owned().into());
+    Client::new(&GitHubConfig { token, ..GitHubConfig::default() }).unwrap().with_forges(&[forge]).unwrap()
+}
+
 #[tokio::test]
 async fn a_person_of_github_has_no_right_in_a_repository_of_gitea() {
     let folder = tempfile::tempdir().unwrap();
     let gitea = Gitea::start(folder.path().join("gitea")).await;
     // Nobody is asked: another person may have this login and number there.
     gitea.set_away(true);
-    let section: toml::Table = toml::from_str(&gitea.section(&["studio"])).unwrap();
-    let forge: ForgeConfig = section["forge"][0].clone().try_into().unwrap();
-    let client = Client::new(&GitHubConfig::default()).unwrap().with_forges(&[forge]).unwrap();
     let (repo, user) = ("studio/styles".parse().unwrap(), GitHubUser { id: 1, login: "ada".to_owned() });
     let target = Target { repo: &repo, number: Some(gitea::NUMBER.into()) };
-    assert_eq!(client.permission(target, &user).await.unwrap(), None);
+    assert_eq!(client(&gitea).permission(target, &user).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_does_not_end_the_reading_of_githubs_logs() {
+    let (db, folder) = (database::pool().await, tempfile::tempdir().unwrap());
+    let gitea = Gitea::start(folder.path().join("gitea")).await;
+    gitea.set_away(true);
+    database::insert_build(&db, 1).await;
+    sqlx::query("update repo set owner = 'studio', forge = 'git'").execute(&db).await.unwrap();
+    let public_url = "https://ci.example.org".parse().unwrap();
+    let logs = DeliveryLogs { db, github: client(&gitea), public_url, said: Said::default() };
+    assert_eq!(logs.read_all().await.unwrap(), (0, CHECK_INTERVAL), "it is not read again soon");
 }
