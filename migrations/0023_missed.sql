@@ -44,8 +44,6 @@ language sql immutable parallel safe as $$
     end
 $$;
 create index delivery_received on delivery (received_at, id);
-create index delivery_repo on delivery (lower(repo), received_at, id) where repo is not null;
-create index delivery_by_result on delivery (delivery_result(done_at, outcome, last_error), received_at, id);
 
 -- Jobs of the repository that run at once: null for the number of everyone, 0 for any number.
 alter table repo add column slots int check (slots >= 0);
