@@ -94,7 +94,7 @@ pub struct State {
     pub limits: Limits,
     /// Signer of the addresses of charts.
     pub charts: ChartLinks,
-    /// Who may see and change what.
+    /// Rights of viewers: what each may see and change.
     pub access: Access,
     /// Logins with GitHub that are under way.
     pub logins: Logins,

@@ -1,5 +1,5 @@
 //! A stand-in for a Gitea or Forgejo server: its API for a repository and for statuses, git over HTTP, and its webhooks.
-//! It checks what it is sent, by Gitea's own description (`CreateStatusOption`).
+//! The stand-in checks what it is sent, by Gitea's own description (`CreateStatusOption`).
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

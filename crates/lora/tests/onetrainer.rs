@@ -1,4 +1,4 @@
-//! What OneTrainer refuses or changes without a word, each with a sound file next to the wrong one.
+//! Configs that OneTrainer refuses or changes without a word, each with a sound file next to the wrong one.
 
 mod support;
 

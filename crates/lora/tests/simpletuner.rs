@@ -1,4 +1,4 @@
-//! What SimpleTuner refuses or leaves out, each with a sound file next to the wrong one.
+//! Configs that SimpleTuner refuses, or whose keys it leaves out, each with a sound file next to the wrong one.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! What GitHub can still tell after a webhook was lost: its logs of deliveries, and the open pull requests.
+//! Facts that GitHub can still tell after a webhook was lost: its logs of deliveries, and the open pull requests.
 
 mod hooks;
 mod pulls;

@@ -22,19 +22,19 @@ const MAX_LIMIT: i64 = 100;
 /// Size up to which bodies are shown, in bytes.
 const MAX_SHOWN: i32 = 1 << 20;
 
-/// What became of a delivery.
+/// Result of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
 #[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub(super) enum Outcome {
-    /// It waits for intake, or for its next try.
+    /// Waits for intake, or for its next try.
     Open,
     Built,
     /// GitHub does not confirm it.
     Refused,
-    /// It was given up.
+    /// Given up.
     Failed,
-    /// It asks for no build.
+    /// Asks for no build.
     None,
 }
 

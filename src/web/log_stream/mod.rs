@@ -161,7 +161,7 @@ struct Follower {
     logs: Logs,
     changes: Receiver<JobId>,
     job: JobId,
-    /// Who reads, and since when that is known to be right.
+    /// Reader, and the time since which the right is known.
     admitted: Admitted,
     checked: Instant,
     view: View,

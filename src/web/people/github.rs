@@ -1,6 +1,6 @@
 //! The login with GitHub: to GitHub and back.
 //!
-//! What belongs to a login stands sealed in a cookie of the browser: the state, the verifier of PKCE, and the path to
+//! The parts of a login stand sealed in a cookie of the browser: the state, the verifier of PKCE, and the path to
 //! return to. So a callback counts only in the browser that has begun the login, once, for a few minutes.
 
 use std::collections::HashMap;

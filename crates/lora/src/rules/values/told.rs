@@ -1,4 +1,4 @@
-//! What is said of a wrong value.
+//! Words about a wrong value.
 
 use super::{is_true, mends};
 use crate::Dialect;
