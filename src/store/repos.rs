@@ -142,7 +142,10 @@ pub async fn is_known(db: &PgPool, forge: &str, github_id: i64, name: &RepoName)
 
 /// Finds the repository with this number at GitHub.
 pub async fn numbered(db: &PgPool, github_id: i64) -> sqlx::Result<Option<RepoId>> {
-    sqlx::query_scalar("select id from repo where github_id = $1").bind(github_id).fetch_optional(db).await
+    sqlx::query_scalar("select id from repo where forge = 'github' and github_id = $1")
+        .bind(github_id)
+        .fetch_optional(db)
+        .await
 }
 
 /// Finds the repository with this name, in any letter case.

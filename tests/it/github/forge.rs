@@ -2,6 +2,7 @@
 
 use trainyard::github::{Client, ForgeConfig, GitHubConfig, GitHubUser, Target};
 use trainyard::intake::{CHECK_INTERVAL, DeliveryLogs, Said};
+use trainyard::store::repos;
 
 use crate::support::app::App;
 use crate::support::database;
@@ -156,6 +157,9 @@ async fn repositories_with_the_same_number_stay_apart_and_one_server_holds_up_no
     let pushed = payload::push(&app.github, &there, "main");
     gitea::deliver(&app.base, "git", SECRET, "push", &gitea.push(&here, "main"), false).await;
     assert_eq!(gitea.wait_for_end(&here.head(), "trainyard/push").await.state, "success");
+    let number = i64::from(gitea::NUMBER);
+    // Commands and webhooks of GitHub name repositories by number.
+    assert_eq!(repos::numbered(&app.db, number).await.unwrap(), None);
     sqlx::query("insert into repo (github_id, owner, name, private, default_branch, clone_url) values ($1, 'x', 'y', false, 'main', '')")
         .bind(i64::from(gitea::NUMBER))
         .execute(&app.db)
