@@ -141,10 +141,10 @@ pub async fn built(tx: &mut PgConnection, repo: RepoId, trigger: &Trigger) -> sq
     sqlx::query_scalar(
         "select number from build
          where repo_id = $1 and sha = $2 and kind = $3 and branch is not distinct from $4 and tag is not distinct from $5
-             and pull_request is not distinct from $6 and (sender = $7 or $8 = $7)
+             and pull_request is not distinct from $6 and (sender = $7 or $8 = $7) and not is_smoke
              and not exists (
                  select from build later where later.repo_id = $1 and later.pull_request = $6
-                     and later.number > build.number)
+                     and later.number > build.number and not later.is_smoke)
          order by id limit 1",
     )
     .bind(repo)

@@ -50,7 +50,8 @@ pub async fn compare(
         "select now_at.number from unnest($2::int[], $3::text[], $4::text[]) as now_at (number, sha, base)
              left join open_pull known on known.repo_id = $1 and known.number = now_at.number
              left join lateral (
-                 select sha, branch from build where build.repo_id = $1 and pull_request = now_at.number
+                 select sha, branch from build
+                 where build.repo_id = $1 and pull_request = now_at.number and not is_smoke
                  order by build.number desc limit 1
              ) built on true
          where (known.sha, known.base) is distinct from (now_at.sha, now_at.base)

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use trainyard::store::missed::FOUND;
+
 use super::openapi;
 use crate::support::github::Fault;
 use crate::support::github::pulls::TOKEN_ACCOUNT;
@@ -85,6 +87,8 @@ async fn smoke_jobs_on_request_have_a_build_and_a_status_of_their_own() {
     let it = Proposal::start("", &files).await;
     it.comment(ADA, "/approve").await;
     assert_eq!(it.end_of(1).await, "passed");
+    // A commit that a check has found is built once, but tried as often as people ask.
+    sqlx::query("update build set sender = $1").bind(FOUND).execute(&it.app.db).await.unwrap();
     let (id, outcome) = it.comment(ADA, "/smoke configs/ink.yaml").await;
     assert!(outcome.starts_with("Requested a build: request-"), "{outcome}");
     wait_for_build(&it, 2).await;

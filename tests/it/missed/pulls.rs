@@ -207,4 +207,8 @@ async fn only_what_changed_since_the_last_check_is_requested_and_not_too_much() 
     // A commit that an older build had, and the latest has not.
     crate::support::web::build(&db, repo, &pull(1, 302, "main"), &[], &[]).await;
     assert_eq!(compare(&[pull(1, 301, "main")]).await, 1);
+    // One of which only the smoke jobs were asked for.
+    let smoke = crate::support::web::build(&db, repo, &pull(1, 303, "main"), &[], &[]).await;
+    sqlx::query("update build set is_smoke = true where id = $1").bind(smoke).execute(&db).await.unwrap();
+    assert_eq!(compare(&[pull(1, 303, "main")]).await, 1);
 }
