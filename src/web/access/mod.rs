@@ -1,5 +1,5 @@
-//! The knowledge of who may see and change what. The table of routes says what each route needs, and the gate in front of every handler
-//! checks it. A handler gets a repository from the gate alone.
+//! The knowledge of who may see and change what. The table of routes says what each route needs, and the gate in front of
+//! every handler checks it. A handler gets a repository from the gate alone.
 
 mod address;
 mod admitted;
