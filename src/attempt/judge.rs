@@ -1,4 +1,4 @@
-//! The phase after the end of a container: the verdict of the script, and of a smoke job's training.
+//! The phase after the end of a container: the verdict of the script, and of a training.
 
 use super::{Ended, Examined, Judgement, Shared};
 use crate::executor::Limits;

@@ -15,6 +15,8 @@ mod reason;
 mod smoke;
 mod stop;
 mod tail;
+mod train;
+mod training;
 
 pub use container::{HOME, NewContainer, Preparation, checkout_folder, checkout_image_spec, never_began};
 pub use disk::watch_disk;
@@ -22,5 +24,6 @@ pub use follow::{Ended, FollowError, Output, Started};
 pub use images::{ImagesConfig, JobImage, version_in};
 pub use judge::{Judged, Unjudged};
 pub use progress::{Due, Judgement, Progress, Shared, TICK};
-pub use smoke::{Examined, SmokeJob, output_folder};
+pub use smoke::SmokeJob;
 pub use tail::Tail;
+pub use training::{Examined, Training, TrainingEnd};

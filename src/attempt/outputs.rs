@@ -2,13 +2,16 @@
 //!
 //! Nothing is unpacked. No name and no link in the folder is followed.
 
+use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
+use super::train;
 use crate::executor::Engine;
+use crate::lora;
 use crate::lora::series::{self, Series};
 use crate::lora::verdict::Saved;
 use crate::lora::weights;
@@ -23,14 +26,21 @@ const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// The largest number of characters of a path that are kept.
 const MOST_PATH: usize = 300;
 const BUFFER: usize = 256 * 1024;
+/// The file in which a job may tell numbers, and its largest size in bytes.
+const METRICS: &str = "metrics.json";
+const MOST_METRICS: u64 = 256 * 1024;
 
-/// The weights and losses of an output folder.
+/// The results in an output folder.
 #[derive(Debug, Default)]
 pub struct Outputs {
     /// Files with weights, those nearest to the top of the folder first.
     pub saved: Vec<Saved>,
     /// The longest series that a trainer wrote into a file.
     pub series: Option<Series>,
+    /// The numbers of the `metrics.json` that is nearest to the top of the folder.
+    pub metrics: BTreeMap<String, f64>,
+    /// Number of images.
+    pub samples: u64,
 }
 
 /// Reads a folder of an ended container. A folder that does not exist counts as empty.
@@ -48,6 +58,7 @@ pub async fn outputs(engine: &Engine, container: &str, folder: &str) -> anyhow::
 
 fn read(tar: impl Read) -> anyhow::Result<Outputs> {
     let mut outputs = Outputs::default();
+    let mut nearest = None;
     let mut archive = tar::Archive::new(tar.take(MOST_BYTES));
     for entry in archive.entries()?.take(MOST_ENTRIES) {
         let entry = entry.context("reading the output folder")?;
@@ -62,6 +73,16 @@ fn read(tar: impl Read) -> anyhow::Result<Outputs> {
                 let inspected = weights::inspect(BufReader::with_capacity(BUFFER, entry));
                 outputs.saved.push(Saved::new(path, inspected));
             }
+        } else if path.rsplit('/').next() == Some(METRICS) {
+            let depth = path.matches('/').count();
+            if nearest.is_none_or(|nearest| depth < nearest) {
+                let mut text = Vec::new();
+                entry.take(MOST_METRICS).read_to_end(&mut text).context("reading the metrics")?;
+                outputs.metrics = train::metrics(&text);
+                nearest = Some(depth);
+            }
+        } else if lora::is_image(&path) {
+            outputs.samples += 1;
         } else if let Some(Ok(found)) = series::from_file(&path, entry) {
             let longest = outputs.series.as_ref().is_none_or(|known| known.steps_seen < found.steps_seen);
             outputs.series = if longest { Some(found) } else { outputs.series };
@@ -90,6 +111,9 @@ mod tests {
         add("output/adapter_model.safetensors", b"cut");
         add("output/trainer_log.jsonl", b"{\"current_steps\": 3, \"total_steps\": 3, \"loss\": 0.5}\n");
         add("output/notes.txt", b"hello");
+        add("output/checkpoint-3/metrics.json", b"{\"loss\": 9}");
+        add("output/metrics.json", b"{\"loss\": 0.5}");
+        add("output/samples/1.png", b"image");
         let mut link = tar::Header::new_gnu();
         link.set_entry_type(tar::EntryType::Symlink);
         link.set_size(0);
@@ -99,5 +123,6 @@ mod tests {
         assert_eq!(paths, ["adapter_model.safetensors", "checkpoint-3/adapter_model.safetensors"]);
         assert!(outputs.saved.iter().all(|saved| matches!(saved.weights, Weights::Unreadable(_))));
         assert_eq!(outputs.series.unwrap().steps_seen, 3);
+        assert_eq!((outputs.metrics, outputs.samples), ([("loss".to_owned(), 0.5)].into(), 1));
     }
 }

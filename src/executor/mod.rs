@@ -32,6 +32,9 @@ pub struct Limits {
     /// Wall time of the container.
     #[serde(with = "humantime_serde")]
     pub time: Duration,
+    /// Wall time of the container of a train job.
+    #[serde(with = "humantime_serde")]
+    pub train_time: Duration,
     /// Time without a byte of output.
     #[serde(with = "humantime_serde")]
     pub silence: Duration,
@@ -76,6 +79,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             time: Duration::from_secs(50 * 60),
+            train_time: Duration::from_secs(24 * 3600),
             silence: Duration::from_secs(10 * 60),
             log: ByteSize::b(4_500_000),
             cpus: 2.0,

@@ -47,7 +47,7 @@ fn line_of(text: &[u8], number: u32) -> Option<String> {
 impl Intake {
     /// Fetches and plans the commit that is to be built. Fills in the facts that a pull request's payload lacks.
     pub(super) async fn look(&self, remote: &Remote<'_>, asked: &mut Asked) -> anyhow::Result<Looked> {
-        let Asked { repository: Repository { default_branch, .. }, trigger, configs, smoke } = asked;
+        let Asked { repository: Repository { default_branch, .. }, trigger, configs, trainings } = asked;
         let (built, is_latest) = match trigger.pull_request.clone() {
             None => (trigger.sha.clone(), self.pushed_commit(remote, trigger).await?),
             // GitHub has a merge commit of the latest head alone.
@@ -77,7 +77,8 @@ impl Intake {
             None
         });
         let paths: Vec<&str> = tree.iter().map(|file| file.path.as_str()).collect();
-        let settings = plan::Settings { requested: configs.clone(), smoke: smoke.clone(), ..plan::Settings::default() };
+        let settings =
+            plan::Settings { requested: configs.clone(), trainings: trainings.clone(), ..plan::Settings::default() };
         let request = Request {
             trigger,
             settings: &settings,

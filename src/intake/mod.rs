@@ -29,7 +29,7 @@ pub use self::settings::{RepositoriesConfig, RepositorySettings};
 use self::tries::{FETCH_TRIES, LAST_TRY, MAX_TRIES, NotYet};
 pub use self::tries::{HOLD, LONGEST_WAIT};
 use crate::chat::{self, ChatConfig};
-use crate::domain::{BuildState, RequestConfig, SmokeRequest, Trigger};
+use crate::domain::{BuildState, RequestConfig, Scope, TrainingRequest, Trigger};
 use crate::git::{Mirrors, Permanent, Remote, is_unauthorized};
 use crate::github::Client;
 use crate::github::event::Repository;
@@ -78,13 +78,13 @@ struct Asked {
     trigger: Trigger,
     /// Configurations of a request.
     configs: Vec<RequestConfig>,
-    /// Asks for smoke jobs alone.
-    smoke: Option<SmokeRequest>,
+    /// Asks for trainings alone.
+    trainings: Option<TrainingRequest>,
 }
 
 impl Asked {
     fn of(repository: Repository, trigger: Trigger) -> Self {
-        Self { repository, trigger, configs: Vec::new(), smoke: None }
+        Self { repository, trigger, configs: Vec::new(), trainings: None }
     }
 }
 
@@ -152,8 +152,10 @@ impl Intake {
         Looked { built_sha, plan, lines, is_latest }: Looked,
         failure: Option<&str>,
     ) -> anyhow::Result<()> {
-        let Asked { repository, trigger, smoke, .. } = asked;
-        let (delivery, is_smoke) = (&delivery.id, smoke.is_some());
+        let Asked { repository, trigger, trainings, .. } = asked;
+        let delivery = &delivery.id;
+        let scope = trainings.as_ref().map(TrainingRequest::scope).unwrap_or_default();
+        let is_whole = scope == Scope::Commit;
         let mut tx = self.db.begin().await?;
         let outcome = match &plan.skip {
             Some(reason) => format!("no build: {reason}"),
@@ -169,8 +171,8 @@ impl Intake {
                 let repo = repos::upsert(&mut tx, &facts).await?;
                 let settings = self.repositories.of(&repository.name);
                 repos::set_slots(&mut tx, repo, settings.slots).await?;
-                // A person may ask for the smoke jobs of a commit that was built.
-                let built = if is_smoke { None } else { builds::built(&mut tx, repo, trigger).await? };
+                // A person may ask for the trainings of a commit that was built.
+                let built = if is_whole { builds::built(&mut tx, repo, trigger).await? } else { None };
                 if let Some(number) = built {
                     let outcome = format!("no build: the commit was built already, as {}#{number}", trigger.repo);
                     deliveries::done(&mut tx, delivery, &outcome, None).await?;
@@ -190,11 +192,11 @@ impl Intake {
                     webhooks: plan.webhooks.as_ref(),
                     chats: &chat::listening(&self.chats, &trigger.repo, trigger.branch.as_deref()),
                     // The build of all jobs has linted the commit, and in full.
-                    linted: plan.linted > 0 && !is_smoke,
+                    linted: plan.linted > 0 && is_whole,
                     needs_approval: self.forks.policy(trigger, repository.private) == ForkPolicy::Approve,
-                    is_smoke,
+                    scope,
                     // A delivery that comes late must not end the build of a later commit.
-                    cancels: settings.cancels(trigger, self.cancels).filter(|_| is_latest && !is_smoke),
+                    cancels: settings.cancels(trigger, self.cancels).filter(|_| is_latest && is_whole),
                 };
                 let created = builds::create(&mut tx, &new).await?;
                 let has_comment = self.comment && trigger.pull_request.is_some();

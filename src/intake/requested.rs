@@ -19,7 +19,7 @@ impl Intake {
         let request: BuildRequest =
             serde_json::from_slice(&delivery.body).map_err(|error| NotYet::Never(format!("no request: {error}")))?;
         let facts = self.facts_of(request.repo, delivery.tries).await?;
-        let BuildRequest { kind, branch, sha, before, message, requested_by, configs, pull_request, smoke, .. } =
+        let BuildRequest { kind, branch, sha, before, message, requested_by, configs, pull_request, trainings, .. } =
             request;
         let sha = match sha {
             Some(sha) => sha,
@@ -36,7 +36,7 @@ impl Intake {
         if kind == TriggerKind::Tag {
             trigger.tag = trigger.branch.take();
         }
-        Ok(Asked { repository: stored(facts), trigger: trigger.storable(), configs, smoke })
+        Ok(Asked { repository: stored(facts), trigger: trigger.storable(), configs, trainings })
     }
 
     /// Reads the request for a build of a pull request that a check has found.

@@ -74,7 +74,7 @@ impl Outbox {
         })
     }
 
-    /// Returns the text of our comment on a pull request: its newest build, and the newest of smoke jobs alone.
+    /// Returns the text of our comment on a pull request: its newest build, and the newest of smoke jobs and of trainings alone.
     async fn overview(&self, wish: &Wish) -> anyhow::Result<String> {
         let mut connection = self.db.acquire().await?;
         let parts = checks::parts(&mut connection, wish.repo_id, wish.pull_request).await?;

@@ -60,7 +60,7 @@ fn answer(request: &Received) -> Answer {
     }
     let paths: Vec<&str> = paths.split_terminator('\0').collect();
     let changed: Option<BTreeSet<&str>> = changed.as_ref().map(|changed| changed.split_terminator('\0').collect());
-    let only_smoke = settings.smoke.as_ref().and_then(|request| request.config.as_deref());
+    let only_smoke = settings.trainings.as_ref().and_then(|request| request.config.as_deref());
     let commit = Commit { files, paths: &paths, changed: changed.as_ref(), only_smoke };
     Answer::Planned(Box::new(plan::plan(commit, imports, trigger, settings)))
 }

@@ -10,7 +10,7 @@ use super::queue::{self, NewJob, Origin, rollup};
 use super::wishes::{self, NewWish};
 use super::{problems, repos};
 use crate::domain::{
-    BuildId, BuildState, DeliveryId, JobId, Problem, RepoId, RepoName, Sha, Status, Trigger, TriggerKind,
+    BuildId, BuildState, DeliveryId, JobId, Problem, RepoId, RepoName, Scope, Sha, Status, Trigger, TriggerKind,
 };
 use crate::travis::notifications::Webhooks;
 
@@ -41,8 +41,8 @@ pub struct NewBuild<'a> {
     pub linted: bool,
     /// True when a person must approve the build before its jobs run.
     pub needs_approval: bool,
-    /// True for a build of smoke jobs alone, which a person has asked for.
-    pub is_smoke: bool,
+    /// The part of the commit's work that the build does.
+    pub scope: Scope,
     /// Older builds of the same branch or pull request that the build cancels; `None` for none.
     pub cancels: Option<Cancels>,
 }
@@ -70,7 +70,7 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
         "insert into build (repo_id, number, delivery_id, kind, branch, tag, sha, built_sha, before_sha, message, author,
              sender, compare_url, pull_request, pull_request_title, head_branch, head_repo, draft,
              from_fork, state, started_at, finished_at, fast_finish, needs_approval, travis_number, travis_url,
-             webhooks, chats, is_smoke)
+             webhooks, chats, scope)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
              $19, $20, case when $21 then now() end, case when $21 then now() end, $22, $23, $24, $25, $26, $27,
              $28)
@@ -103,7 +103,7 @@ pub async fn create(tx: &mut PgConnection, new: &NewBuild<'_>) -> sqlx::Result<C
     .bind(trigger.travis.as_ref().and_then(|build| build.url.as_deref()))
     .bind(new.webhooks.filter(|_| !is_fork).map(Json))
     .bind(if is_fork { &[] } else { new.chats })
-    .bind(new.is_smoke)
+    .bind(new.scope)
     .fetch_one(&mut *tx)
     .await?;
     problems::insert(tx, id, new.problems, new.lines).await?;
@@ -141,10 +141,10 @@ pub async fn built(tx: &mut PgConnection, repo: RepoId, trigger: &Trigger) -> sq
     sqlx::query_scalar(
         "select number from build
          where repo_id = $1 and sha = $2 and kind = $3 and branch is not distinct from $4 and tag is not distinct from $5
-             and pull_request is not distinct from $6 and (sender = $7 or $8 = $7) and not is_smoke
+             and pull_request is not distinct from $6 and (sender = $7 or $8 = $7) and scope = 'commit'
              and not exists (
                  select from build later where later.repo_id = $1 and later.pull_request = $6
-                     and later.number > build.number and not later.is_smoke)
+                     and later.number > build.number and later.scope = 'commit')
          order by id limit 1",
     )
     .bind(repo)

@@ -34,8 +34,8 @@ pub struct Training {
     pub number: String,
     pub name: Option<String>,
     pub finished_at: Option<DateTime<Utc>>,
-    /// Report of a smoke job.
-    pub smoke: Option<Json>,
+    /// Report of a training.
+    pub report: Option<Json>,
     /// Steps and values of the loss.
     pub steps: Vec<i64>,
     pub points: Vec<f64>,
@@ -96,9 +96,9 @@ pub async fn of(db: &mut PgConnection, build: BuildId) -> sqlx::Result<CheckedBu
 async fn trainings(db: &mut PgConnection, build: BuildId) -> sqlx::Result<Vec<Training>> {
     sqlx::query_as(
         "select job.id as job, attempt, build.number || '.' || job.number as number, job.name, job.finished_at,
-             body as smoke, coalesce(steps, '{}') as steps, coalesce(points, '{}') as points
+             body as report, coalesce(steps, '{}') as steps, coalesce(points, '{}') as points
          from job join build on build.id = build_id
-             left join report on report.job_id = job.id and report.kind = 'smoke'
+             left join report on report.job_id = job.id and report.kind = 'training'
              left join series on series.job_id = job.id and series.name = 'loss'
          where build_id = $1 and (body is not null or points is not null) order by job.number limit $2",
     )
@@ -142,14 +142,14 @@ pub struct Part {
     pub description: String,
 }
 
-/// Lists the builds of which our comment on a pull request tells: the newest one, and the newest of smoke jobs alone.
+/// Lists the builds of which our comment on a pull request tells: the newest one, and the newest of smoke jobs and of trainings alone.
 pub async fn parts(db: &mut PgConnection, repo: RepoId, pull_request: Option<i32>) -> sqlx::Result<Vec<Part>> {
     sqlx::query_as(
-        "select distinct on (is_smoke) build.id, number, build.sha, description
+        "select distinct on (scope) build.id, number, build.sha, description
          from build join wish on wish.repo_id = build.repo_id and wish.sha = build.sha and wish.build_id = build.id
              and wish.kind = 'status' and context <> 'trainyard/lint'
          where build.repo_id = $1 and pull_request = $2 and pull_request is not null and has_comment
-         order by is_smoke, build.id desc",
+         order by scope, build.id desc",
     )
     .bind(repo)
     .bind(pull_request)

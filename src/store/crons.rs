@@ -124,7 +124,7 @@ pub async fn run_due(db: &PgPool) -> sqlx::Result<usize> {
             requested_by: "cron".to_owned(),
             configs: Vec::new(),
             pull_request: None,
-            smoke: None,
+            trainings: None,
         };
         let Some(id) = requests::insert(&mut tx, &request).await? else { continue };
         sqlx::query("update cron set last_request = $3 where repo_id = $1 and branch = $2")

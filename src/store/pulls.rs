@@ -61,8 +61,8 @@ pub async fn of_commit(db: &PgPool, repo: RepoId, build: BuildId, sha: &Sha) -> 
 /// Lists the newest builds of a commit that have check runs: one for each name of a check run.
 pub async fn checked(db: &PgPool, repo: RepoId, sha: &Sha) -> sqlx::Result<Vec<Known>> {
     sqlx::query_as(
-        "select distinct on (kind = 'pull_request', is_smoke) id, number, sha from build
-         where repo_id = $1 and sha = $2 and has_check_run order by kind = 'pull_request', is_smoke, id desc",
+        "select distinct on (kind = 'pull_request', scope) id, number, sha from build
+         where repo_id = $1 and sha = $2 and has_check_run order by kind = 'pull_request', scope, id desc",
     )
     .bind(repo)
     .bind(sha)

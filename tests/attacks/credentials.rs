@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use trainyard::domain::{JobId, JobKind, PullRequest, Requirements, Sha, Trigger, TriggerKind};
+use trainyard::domain::{JobId, JobKind, PullRequest, Requirements, Scope, Sha, Trigger, TriggerKind};
 use trainyard::store::builds::{self, NewBuild};
 use trainyard::store::queue::NewJob;
 use trainyard::store::repos::{self, RepoFacts};
@@ -230,7 +230,7 @@ async fn a_fork_stays_a_fork_when_the_repository_takes_its_name() {
             fast_finish: false,
             linted: false,
             needs_approval: false,
-            is_smoke: false,
+            scope: Scope::Commit,
             lines: &[],
             cancels: None,
         };

@@ -7,7 +7,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use trainyard::domain::{
-    BuildId, GpuRequest, JobKind, Priority, PullRequest, RepoId, RepoName, Requirements, Trigger, TriggerKind,
+    BuildId, GpuRequest, JobKind, Priority, PullRequest, RepoId, RepoName, Requirements, Scope, Trigger, TriggerKind,
 };
 use trainyard::store::builds::{self, NewBuild};
 use trainyard::store::queue::superseded::Cancels;
@@ -86,7 +86,7 @@ async fn build_of(db: &PgPool, repo: RepoId, by: By, count: usize, requirements:
         fast_finish: false,
         linted: false,
         needs_approval: false,
-        is_smoke: false,
+        scope: Scope::Commit,
         lines: &[],
         cancels: Some(Cancels::Queued),
     };

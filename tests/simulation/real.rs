@@ -7,7 +7,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use trainyard::domain::{
     AttemptId, BuildId, BuildState, CommitState, GpuRequest, JobId, JobKind, JobState, Priority, PullRequest, RepoId,
-    Requirements, Trigger, TriggerKind, Verdict,
+    Requirements, Scope, Trigger, TriggerKind, Verdict,
 };
 use trainyard::store::builds::{self, NewBuild};
 use trainyard::store::output::reports::Reports;
@@ -121,7 +121,7 @@ async fn insert(db: &PgPool, push: &Push, build: usize) {
         fast_finish: push.fast_finish,
         linted: false,
         needs_approval: false,
-        is_smoke: false,
+        scope: Scope::Commit,
         lines: &[],
         cancels: Some(Cancels::Queued),
     };

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use trainyard::domain::{BuildId, JobKind, Problem, RepoId, Requirements, Trigger, TriggerKind, Verdict};
+use trainyard::domain::{BuildId, JobKind, Problem, RepoId, Requirements, Scope, Trigger, TriggerKind, Verdict};
 use trainyard::github::{Client, GitHubConfig};
 use trainyard::outbox::ChartLinks;
 use trainyard::repo_keys::Seal;
@@ -160,7 +160,7 @@ pub async fn build(db: &PgPool, repo: RepoId, trigger: &Trigger, jobs: &[NewJob]
         fast_finish: false,
         linted: false,
         needs_approval: false,
-        is_smoke: false,
+        scope: Scope::Commit,
         lines: &[],
         cancels: None,
     };

@@ -9,6 +9,7 @@ mod dialect;
 mod keys;
 pub mod mock;
 mod custom_dialect;
+pub mod gates;
 mod read;
 mod repository;
 mod rules;
@@ -16,6 +17,7 @@ mod secret;
 pub mod series;
 pub mod smoke;
 mod settings;
+pub mod train;
 mod tree;
 pub mod verdict;
 pub mod weights;
@@ -36,7 +38,7 @@ pub use repository::Repository;
 use rules::Elsewhere;
 pub use rules::data::is_image;
 pub use secret::hidden;
-pub use settings::{Level, OwnDialect, Settings, SmokeSettings, Wanted};
+pub use settings::{Level, OwnDialect, Settings, SmokeSettings, Train, Wanted, When};
 use tree::Node;
 
 /// Findings in a training config.

@@ -12,8 +12,8 @@ use crate::domain::{Problem, Severity};
 pub struct Ended<'a> {
     /// The exit status of the job's script.
     pub exit_status: i64,
-    /// The requested number of steps.
-    pub steps: u32,
+    /// The number of steps that the training had to take; `None` if any number above 0 is right.
+    pub steps: Option<u64>,
     /// The loss, from the log or from a file that the trainer wrote.
     pub series: &'a Series,
     /// The files of weights that the trainer saved.
@@ -76,7 +76,7 @@ pub fn conditions(ended: &Ended<'_>) -> Vec<Condition> {
     conditions
 }
 
-fn condition(name: &str, holds: bool, told: impl Into<String>) -> Condition {
+pub(super) fn condition(name: &str, holds: bool, told: impl Into<String>) -> Condition {
     Condition { name: name.to_owned(), holds, told: told.into() }
 }
 
@@ -91,8 +91,9 @@ fn steps(ended: &Ended<'_>) -> Condition {
                        (`step 1/3 loss=0.5` is read, and progress bars)";
         return condition("steps", false, message);
     }
+    let Some(wanted) = wanted else { return condition("steps", true, format!("{seen} steps")) };
     let told = format!("{seen} of {wanted} steps");
-    if seen < u64::from(wanted) {
+    if seen < wanted {
         return condition("steps", false, format!("{told}: the training ended early"));
     }
     condition("steps", true, told)
@@ -205,7 +206,7 @@ mod tests {
     fn failed(exit_status: i64, log: &str, saved: &[Saved]) -> Vec<(String, String)> {
         let mut reader = LogReader::new();
         reader.feed(log.as_bytes());
-        let ended = Ended { exit_status, steps: 3, series: reader.series(), saved };
+        let ended = Ended { exit_status, steps: Some(3), series: reader.series(), saved };
         let failed = conditions(&ended).into_iter().filter(|condition| !condition.holds);
         failed.map(|condition| (condition.name, condition.told)).collect()
     }

@@ -10,8 +10,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::view::View;
 use crate::attempt::{
-    FollowError, ImagesConfig, Judged, Judgement, NewContainer, Output, Preparation, Progress, Shared, SmokeJob, TICK,
-    Tail, Unjudged, never_began, watch_disk,
+    FollowError, ImagesConfig, Judged, Judgement, NewContainer, Output, Preparation, Progress, Shared, TICK, Tail,
+    Training, TrainingEnd, Unjudged, never_began, watch_disk,
 };
 use crate::domain::{Stop, Verdict};
 use crate::executor::{Engine, ExecError, Limits, Mount};
@@ -99,7 +99,7 @@ impl Runner {
     pub(super) async fn run(
         &self,
         new: NewContainer<'_>,
-        smoke: Option<&SmokeJob>,
+        training: Option<&Training>,
         checkout: &Path,
         view: &mut View,
         interrupts: &mut Interrupts,
@@ -107,7 +107,7 @@ impl Runner {
         let shared = Shared::new(Progress::new(None, None));
         let limits = new.limits;
         let ended = tokio::select! {
-            ended = self.carry_out(new, smoke, checkout, &shared, view) => ended,
+            ended = self.carry_out(new, training, checkout, &shared, view) => ended,
             () = self.watch(limits, &shared, interrupts) => Ok(canceled(INTERRUPTED)),
             () = watch_disk(&self.engine, &shared) => Ok(canceled(INTERRUPTED)),
         };
@@ -121,19 +121,20 @@ impl Runner {
     async fn carry_out(
         &self,
         new: NewContainer<'_>,
-        smoke: Option<&SmokeJob>,
+        training: Option<&Training>,
         checkout: &Path,
         shared: &Shared,
         view: &mut View,
     ) -> anyhow::Result<Judgement> {
-        let limits = new.limits;
+        let (limits, repo) = (new.limits, new.repo);
         let preparation = Preparation { checkout: async { Ok(checkout) }, before: None::<Ready<anyhow::Result<()>>> };
         let started = match new.start(&self.engine, &self.images, shared, preparation).await {
             Ok(started) => started,
             Err(ExecError::Job(reason)) => return Ok(Judgement::could_not_begin(reason)),
             Err(ExecError::System(error)) => return Err(error),
         };
-        shared.lock().started = Some(Instant::now());
+        let begun = Instant::now();
+        shared.lock().started = Some(begun);
         let (tail, losses, limit) = (Tail::default(), LogReader::new(), limits.log.as_u64());
         let mut shown = Shown { view, tail, losses, length: 0, limit };
         let ended = started.follow(&self.engine, shared, &mut shown).await.map_err(|error| match error {
@@ -147,10 +148,15 @@ impl Runner {
             Err(Unjudged::Unseen(error)) => return Err(error),
             Err(Unjudged::Preempted { reason, .. }) => return Ok(canceled(&reason)),
         };
-        let examined = match smoke {
-            Some(smoke) if matches!(judgement.verdict, Verdict::Passed | Verdict::Failed) => {
-                let series = shown.losses.series();
-                Some(smoke.examine(&self.engine, &ended.container, ended.exit.status, series).await?)
+        let examined = match training {
+            Some(training) if matches!(judgement.verdict, Verdict::Passed | Verdict::Failed) => {
+                let end = TrainingEnd {
+                    container: &ended.container,
+                    exit_status: ended.exit.status,
+                    duration: begun.elapsed(),
+                    log: shown.losses.series(),
+                };
+                Some(training.examine(&self.engine, repo, end).await?)
             }
             _ => None,
         };

@@ -16,9 +16,9 @@ use super::jobs::{Column, columns, label};
 use super::problems::{self, number_of};
 use super::table::{Colour, paint, wants_colours, width_of};
 use super::trigger_args::TriggerArgs;
-use crate::attempt::{HOME, JobImage, Judgement, NewContainer, SmokeJob};
+use crate::attempt::{HOME, JobImage, Judgement, NewContainer, SmokeJob, Training};
 use crate::config::Config;
-use crate::domain::{AttemptId, BuildState, JobId, PullRequest, Trigger, TriggerKind, Verdict, in_words};
+use crate::domain::{AttemptId, BuildState, JobId, JobKind, PullRequest, Trigger, TriggerKind, Verdict, in_words};
 use crate::executor::{Engine, ExecError, Mount};
 use crate::lora::smoke::Smoke;
 use crate::plan::{Commit, Plan, PlannedJob};
@@ -40,7 +40,7 @@ pub(super) struct Arguments {
     /// are not committed yet, but no files that git ignores.
     #[arg(value_name = "DIR", default_value = ".")]
     folder: PathBuf,
-    /// Run this job only.
+    /// Run this job only. A train job runs only if it is named here.
     #[arg(long, value_name = "N")]
     job: Option<String>,
     #[command(flatten)]
@@ -83,8 +83,11 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     }
     let Some(wanted) = wanted(&plan, arguments.job.as_deref()) else {
         let numbers: Vec<&str> = plan.jobs.iter().map(|job| job.number.as_str()).collect();
-        let job = arguments.job.unwrap_or_default();
-        eprintln!("trainyard: there is no job {job}; trainyard plan lists the jobs: {}", numbers.join(", "));
+        let numbers = numbers.join(", ");
+        match &arguments.job {
+            Some(job) => eprintln!("trainyard: there is no job {job}; trainyard plan lists the jobs: {numbers}"),
+            None => eprintln!("trainyard: there are train jobs only, which run here when --job names one: {numbers}"),
+        }
         return Ok(super::USAGE);
     };
     for note in &snapshot.notes {
@@ -182,7 +185,9 @@ fn trigger(asked: &TriggerArgs, snapshot: &Snapshot) -> Trigger {
 /// Returns the jobs to run with the places of their stages, in that order; `None` when there is no such job.
 fn wanted<'a>(plan: &'a Plan, number: Option<&str>) -> Option<Vec<(usize, &'a PlannedJob)>> {
     let place = |job: &PlannedJob| plan.stages.iter().position(|stage| Some(stage) == job.stage.as_ref()).unwrap_or(0);
-    let chosen = plan.jobs.iter().filter(|job| number.is_none_or(|number| job.number == number));
+    // A whole training runs here only if it is named: it may take days.
+    let is_wanted = |job: &&PlannedJob| number.map_or(job.kind != JobKind::Train, |number| job.number == number);
+    let chosen = plan.jobs.iter().filter(is_wanted);
     let mut jobs: Vec<_> = chosen.map(|job| (place(job), job)).collect();
     jobs.sort_by_key(|(place, _)| *place);
     (!jobs.is_empty()).then_some(jobs)
@@ -252,25 +257,25 @@ impl Build<'_> {
             Err(ExecError::System(error)) => return Err(error),
             Ok(found) => {
                 let number: i64 = job.number.parse().context("a job's number")?;
-                let smoke = SmokeJob::of(job.kind, &job.config)?;
-                let limits = smoke.as_ref().map(|smoke| smoke.limits(&self.runner.limits));
-                let training = smoke.as_ref().map(|smoke| self.training(smoke)).transpose()?;
+                let training = Training::of(job.kind, &job.config)?;
+                let limits = training.as_ref().map(|training| training.limits(&self.runner.limits));
+                let smoke = training.as_ref().and_then(Training::smoke).map(|smoke| self.derived(smoke)).transpose()?;
                 let repo = &self.trigger.repo;
                 let mounts: Vec<&Mount> = self.runner.mounts.iter().filter(|mount| mount.is_for(repo)).collect();
                 let new = NewContainer {
                     attempt: AttemptId { job: JobId(number), number: 1 },
                     repo,
                     trust_domain: String::new(),
-                    script: script::compile(&job.config, &self.facts(number, &found, training.as_ref())),
+                    script: script::compile(&job.config, &self.facts(number, &found, smoke.as_ref())),
                     image: &found.image.id,
                     cache: None,
-                    smoke: training,
+                    smoke,
                     limits: limits.as_ref().unwrap_or(&self.runner.limits),
                     mounts: &mounts,
                     egress_only: None,
                     gpus: &[],
                 };
-                self.runner.run(new, smoke.as_ref(), self.checkout, view, interrupts).await?
+                self.runner.run(new, training.as_ref(), self.checkout, view, interrupts).await?
             }
         };
         if judged.exit_status.is_some() {
@@ -289,7 +294,7 @@ impl Build<'_> {
     }
 
     /// Derives a smoke job's training again, as the plan did.
-    fn training(&self, smoke: &SmokeJob) -> anyhow::Result<Smoke> {
+    fn derived(&self, smoke: &SmokeJob) -> anyhow::Result<Smoke> {
         let (files, paths) = (files_of(self.checkout)?, paths_of(self.checkout)?);
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
         let commit = Commit { files: &files, paths: &paths, ..Commit::default() };
@@ -302,7 +307,7 @@ impl Build<'_> {
     }
 
     /// Collects the facts for the script. Facts that only the service knows are empty.
-    fn facts(&self, number: i64, found: &JobImage, training: Option<&Smoke>) -> Facts {
+    fn facts(&self, number: i64, found: &JobImage, smoke: Option<&Smoke>) -> Facts {
         let Trigger { kind, repo, branch, tag, sha, message, pull_request, .. } = &self.trigger;
         let commit = sha.to_string();
         let pull_request = pull_request.as_ref().map(|pull| PullRequestFacts {
@@ -337,7 +342,7 @@ impl Build<'_> {
             github_api: None,
             cache: None,
             decrypted: Vec::new(),
-            smoke: training.map(|training| training.changes.clone()),
+            smoke: smoke.map(|smoke| smoke.changes.clone()),
         }
     }
 

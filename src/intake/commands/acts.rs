@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{Acquire as _, PgConnection};
 
 use super::{Case, unanswered};
-use crate::domain::{BuildId, BuildRequest, Command, SmokeRequest, TriggerKind};
+use crate::domain::{BuildId, BuildRequest, Command, TrainingRequest, TriggerKind};
 use crate::github::{Comment, KnownPull, Reaction};
 use crate::intake::Intake;
 use crate::intake::tries::NotYet;
@@ -31,11 +31,6 @@ impl Done {
     }
 }
 
-/// Returns the answer to a request for a whole training.
-pub(super) fn train() -> Done {
-    Done::impossible("Whole trainings are not there yet. /smoke takes a few steps with each config.".to_owned())
-}
-
 impl Intake {
     /// Carries out a command of a comment that GitHub has confirmed.
     pub(super) async fn carry_out(
@@ -46,7 +41,7 @@ impl Intake {
         command: Command,
     ) -> Result<(), NotYet> {
         let pull = match (&command, case.pull_request) {
-            (Command::Approve | Command::Smoke(_), Some(number)) => {
+            (Command::Approve | Command::Smoke(_) | Command::Train(_), Some(number)) => {
                 let pull = self.github.pull(case.target(), number).await;
                 Some(pull.map_err(|error| unanswered(&error, "GitHub does not show the pull request"))?)
             }
@@ -59,8 +54,15 @@ impl Intake {
             (Command::Retry, _) => retry(&mut tx, newest, who).await?,
             (Command::Cancel, _) => cancel(&mut tx, newest, who).await?,
             (Command::Approve, Some(pull)) => approve(&mut tx, case, newest, pull, comment.created_at).await?,
-            (Command::Smoke(config), Some(pull)) => smoke(&mut tx, case, pull, config).await?,
-            _ => train(),
+            (Command::Smoke(config), Some(pull)) => {
+                trainings(&mut tx, case, pull, TrainingRequest { config, whole: false }).await?
+            }
+            (Command::Train(config), Some(pull)) => {
+                trainings(&mut tx, case, pull, TrainingRequest { config, whole: true }).await?
+            }
+            (Command::Approve | Command::Smoke(_) | Command::Train(_), None) => {
+                Done::impossible("This command is for the comments of a pull request.".to_owned())
+            }
         };
         self.conclude(tx, case, Some(newest), &done).await
     }
@@ -148,15 +150,21 @@ async fn approve(
     })
 }
 
-/// Requests a build of smoke jobs of the pull request's head. A fork's build still needs its approval.
-async fn smoke(
+/// Requests a build of trainings of the pull request's head. A fork's build still needs its approval, and has no whole
+/// trainings.
+pub(super) async fn trainings(
     tx: &mut PgConnection,
     case: &Case<'_>,
     pull: &KnownPull,
-    config: Option<String>,
+    trainings: TrainingRequest,
 ) -> Result<Done, NotYet> {
     if !pull.is_open {
         return Ok(Done::impossible("The pull request is not open.".to_owned()));
+    }
+    if trainings.whole && pull.pull_request.is_from_fork(&case.repository.name) {
+        let told =
+            "Whole trainings do not run for pull requests from forks. /smoke takes a few steps with each config.";
+        return Ok(Done::impossible(told.to_owned()));
     }
     let request = BuildRequest {
         repo: case.repo,
@@ -168,7 +176,7 @@ async fn smoke(
         requested_by: case.by.login.clone(),
         configs: Vec::new(),
         pull_request: Some(pull.pull_request.clone()),
-        smoke: Some(SmokeRequest { config }),
+        trainings: Some(trainings),
     };
     let requested = requests::insert(tx, &request).await.context("requesting a build")?;
     Ok(match requested {

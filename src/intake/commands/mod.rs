@@ -14,7 +14,7 @@ use self::acts::Done;
 use super::Intake;
 use super::proof::Unproven;
 use super::tries::{MAX_TRIES, NotYet};
-use crate::domain::{Command, RepoId};
+use crate::domain::{Command, RepoId, TrainingRequest};
 use crate::github::event::{Ask, Asked, Person, Repository};
 use crate::github::{Comment, SendError, Target};
 use crate::store::deliveries::{self, Delivery};
@@ -166,12 +166,20 @@ impl Intake {
     async fn obey_label(&self, case: &Case<'_>, pull_request: i64) -> Result<(), NotYet> {
         let newest = self.newest(case, pull_request).await?;
         let may_write = self.may_write(case, case.by).await?;
+        let pull = match may_write {
+            true => self.github.pull(case.target(), pull_request).await,
+            false => {
+                let mut tx = self.db.begin().await.context("opening a transaction")?;
+                self.record_request(&mut tx, case, true).await?;
+                return self.conclude(tx, case, None, &Done::impossible(no_right(case))).await;
+            }
+        };
+        let pull = pull.map_err(|error| unanswered(&error, "GitHub does not show the pull request"))?;
         let mut tx = self.db.begin().await.context("opening a transaction")?;
-        self.record_request(&mut tx, case, !may_write).await?;
-        match may_write {
-            true => self.conclude(tx, case, Some(&newest), &acts::train()).await,
-            false => self.conclude(tx, case, None, &Done::impossible(no_right(case))).await,
-        }
+        self.record_request(&mut tx, case, false).await?;
+        let wanted = TrainingRequest { config: None, whole: true };
+        let done = acts::trainings(&mut tx, case, &pull, wanted).await?;
+        self.conclude(tx, case, Some(&newest), &done).await
     }
 
     async fn may_write(&self, case: &Case<'_>, by: &Person) -> Result<bool, NotYet> {

@@ -44,7 +44,7 @@ fn training(name: &str, points: &[f64]) -> Training {
         number: "2.1".to_owned(),
         name: Some(name.to_owned()),
         finished_at: chrono::DateTime::from_timestamp(1_800_000_000, 0),
-        smoke: None,
+        report: None,
         steps: (1..).take(points.len()).collect(),
         points: points.to_vec(),
     }

@@ -65,9 +65,9 @@ fn title(training: &Training) -> String {
     format!("{}{name}", training.number)
 }
 
-/// Lists the files of weights that a smoke job has saved and that can be read.
+/// Lists the files of weights that a training has saved and that can be read.
 fn saved(training: &Training) -> Vec<(String, Box<Summary>)> {
-    let examined = training.smoke.as_ref().and_then(|report| Examined::deserialize(report).ok());
+    let examined = training.report.as_ref().and_then(|report| Examined::deserialize(report).ok());
     let read = |saved: Saved| match saved.weights {
         Weights::Read(read) => Some((saved.path, read)),
         Weights::Unreadable(_) => None,

@@ -114,6 +114,6 @@ fn request(repo: RepoId, head: &Changed) -> BuildRequest {
         requested_by: FOUND.to_owned(),
         configs: Vec::new(),
         pull_request: None,
-        smoke: None,
+        trainings: None,
     }
 }

@@ -51,7 +51,7 @@ pub async fn compare(
              left join open_pull known on known.repo_id = $1 and known.number = now_at.number
              left join lateral (
                  select sha, branch from build
-                 where build.repo_id = $1 and pull_request = now_at.number and not is_smoke
+                 where build.repo_id = $1 and pull_request = now_at.number and scope = 'commit'
                  order by build.number desc limit 1
              ) built on true
          where (known.sha, known.base) is distinct from (now_at.sha, now_at.base)

@@ -10,8 +10,8 @@ use crate::lora::series::{Point, Series};
 /// Results of an attempt, which are stored with its verdict.
 #[derive(Debug, Clone, Default)]
 pub struct Reports {
-    /// Result of a smoke job's training; null for other jobs.
-    pub smoke: Json,
+    /// Result of a training; null for other jobs.
+    pub training: Json,
     /// Loss of a training.
     pub loss: Series,
     /// Resources that the job used; `None` if it ended before a sample was taken.
@@ -25,10 +25,10 @@ const LOSS: &str = "loss";
 
 /// Stores the reports of a job that has none yet.
 pub(in crate::store) async fn insert(tx: &mut PgConnection, job: JobId, reports: &Reports) -> sqlx::Result<()> {
-    if !reports.smoke.is_null() {
-        sqlx::query("insert into report (job_id, kind, body) values ($1, 'smoke', $2)")
+    if !reports.training.is_null() {
+        sqlx::query("insert into report (job_id, kind, body) values ($1, 'training', $2)")
             .bind(job)
-            .bind(storable(reports.smoke.clone()))
+            .bind(storable(reports.training.clone()))
             .execute(&mut *tx)
             .await?;
     }
@@ -79,9 +79,9 @@ fn storable(json: Json) -> Json {
     }
 }
 
-/// Reads the report of a smoke job's training, once the job has ended.
-pub async fn smoke(db: &PgPool, job: JobId) -> sqlx::Result<Option<Json>> {
-    sqlx::query_scalar("select body from report where job_id = $1 and kind = 'smoke'")
+/// Reads the report of a training, once the job has ended.
+pub async fn training(db: &PgPool, job: JobId) -> sqlx::Result<Option<Json>> {
+    sqlx::query_scalar("select body from report where job_id = $1 and kind = 'training'")
         .bind(job)
         .fetch_optional(db)
         .await

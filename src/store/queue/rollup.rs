@@ -5,7 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::domain::{BuildId, BuildState, JobOutcome, JobSummary, RepoId, Sha, Status, TriggerKind, Verdict, roll_up};
+use crate::domain::{
+    BuildId, BuildState, JobOutcome, JobSummary, RepoId, Scope, Sha, Status, TriggerKind, Verdict, roll_up,
+};
 use crate::store::problems;
 use crate::store::wishes::{self, NewWish};
 
@@ -30,7 +32,7 @@ struct BuildRow {
     repo: String,
     has_check_run: bool,
     has_comment: bool,
-    is_smoke: bool,
+    scope: Scope,
     pull_request: Option<i32>,
 }
 
@@ -41,11 +43,12 @@ pub(super) async fn lock(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<
 }
 
 /// Returns the name of the check run of a build of this kind.
-fn check_name(kind: TriggerKind, is_smoke: bool) -> &'static str {
-    match kind {
-        _ if is_smoke => "Trainyard smoke",
-        TriggerKind::PullRequest => "Trainyard pr",
-        _ => "Trainyard push",
+fn check_name(kind: TriggerKind, scope: Scope) -> &'static str {
+    match (scope, kind) {
+        (Scope::Smoke, _) => "Trainyard smoke",
+        (Scope::Train, _) => "Trainyard train",
+        (Scope::Commit, TriggerKind::PullRequest) => "Trainyard pr",
+        (Scope::Commit, _) => "Trainyard push",
     }
 }
 
@@ -90,7 +93,7 @@ pub(in crate::store) async fn wish_status(tx: &mut PgConnection, build: BuildId)
     let row: BuildRow = sqlx::query_as(concat!(
         "select repo_id, number, kind, sha, state, started_at, finished_at, ",
         unapproved!(),
-        " as is_unapproved, owner || '/' || name as repo, has_check_run, has_comment, is_smoke, pull_request
+        " as is_unapproved, owner || '/' || name as repo, has_check_run, has_comment, scope, pull_request
          from build join repo on repo.id = repo_id where build.id = $1",
     ))
     .bind(build)
@@ -126,13 +129,13 @@ pub(in crate::store) async fn wish_status(tx: &mut PgConnection, build: BuildId)
         repo: row.repo_id,
         sha: &row.sha,
         build,
-        context: Status::context(row.kind, row.is_smoke),
+        context: Status::context(row.kind, row.scope),
         status: &status,
         target_path: &path,
     };
     wishes::want(tx, &wish).await?;
     if row.has_check_run {
-        wishes::want_check(tx, &NewWish { context: check_name(row.kind, row.is_smoke), ..wish }).await?;
+        wishes::want_check(tx, &NewWish { context: check_name(row.kind, row.scope), ..wish }).await?;
     }
     if let Some(number) = row.pull_request.filter(|_| row.has_comment) {
         wishes::want_comment(tx, &wish, number).await?;

@@ -173,6 +173,6 @@ fn asked(repo: &Repo, who: String, wanted: Wanted) -> Result<BuildRequest, Error
         requested_by: who,
         configs: requested,
         pull_request: None,
-        smoke: None,
+        trainings: None,
     })
 }

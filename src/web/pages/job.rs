@@ -5,7 +5,7 @@ use axum::extract::{self, Path, Query};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::smoke::{self, Smoke};
+use super::training::{self, Training};
 use super::{Chrome, Page, render};
 use crate::domain::{JobState, Resources, Verdict, in_words};
 use crate::log_view::page_html;
@@ -40,8 +40,8 @@ struct JobPage {
     /// True if the viewer may cancel and restart.
     may_change: bool,
     config: String,
-    /// `None` for a job that is not a smoke job, or that has not ended.
-    smoke: Option<Smoke>,
+    /// `None` for a job that trains nothing, or that has not ended.
+    training: Option<Training>,
     /// Ends of the earlier attempts.
     lost: Vec<LostAttempt>,
     /// Runs before the restarts.
@@ -84,13 +84,26 @@ pub(in crate::web) async fn page(
     };
     let config = serde_json::to_string_pretty(&job.config).map_err(anyhow::Error::from)?;
     let chrome = Chrome::load(&state, &view, job.state != JobState::Finished).await?;
-    let smoke = smoke::of(&state.db, job.id).await?;
+    let training = training::of(&state.db, job.id).await?;
     let resources = reports::resources(&state.db, job.id).await?;
     let artifacts = artifacts::of(&state.db, job.attempt_id()).await?;
     let lost = queue::lost_attempts(&state.db, job.id).await?;
     let earlier = queue::earlier_runs(&state.db, job.id).await?;
     let may_change = view.may_change(&repo);
-    render(&JobPage { chrome, build, job, may_change, config, smoke, lost, earlier, resources, artifacts, chart, log })
+    render(&JobPage {
+        chrome,
+        build,
+        job,
+        may_change,
+        config,
+        training,
+        lost,
+        earlier,
+        resources,
+        artifacts,
+        chart,
+        log,
+    })
 }
 
 /// Reads the end of the log, and the losses of all of it.

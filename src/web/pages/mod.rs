@@ -6,7 +6,7 @@ mod error;
 pub(super) mod home;
 pub(super) mod job;
 pub(super) mod repo;
-mod smoke;
+mod training;
 pub(super) mod runners;
 
 use askama::Template;

@@ -37,7 +37,7 @@ use tracing::{info, warn};
 use self::log::{Log, Lost};
 use self::outputs::Finished;
 use super::Handles;
-use crate::attempt::{FollowError, Progress, Shared, SmokeJob, Unjudged, watch_disk};
+use crate::attempt::{FollowError, Progress, Shared, Training, Unjudged, watch_disk};
 use crate::domain::{AttemptId, Record};
 use crate::executor::{ExecError, Found, Limits};
 use crate::store::queue::Claimed;
@@ -46,8 +46,8 @@ use crate::store::queue::Claimed;
 struct Run {
     attempt: AttemptId,
     job: Claimed,
-    /// The smoke job's order, if this is a smoke job; an error when the plan wrote something else.
-    smoke: anyhow::Result<Option<SmokeJob>>,
+    /// The order for the training, if the job has one; an error when the plan wrote something else.
+    training: anyhow::Result<Option<Training>>,
     limits: Limits,
     progress: Shared,
     handles: Arc<Handles>,
@@ -130,13 +130,13 @@ impl Run {
     fn new(handles: Arc<Handles>, job: Claimed, found: Option<&Found>) -> Self {
         let stop = job.stop.map(|stop| (stop, job.reason.clone().unwrap_or_default()));
         let progress = Shared::new(Progress::new(found.map(|found| found.container.clone()), stop));
-        let smoke = SmokeJob::of(job.kind, &job.config);
+        let training = Training::of(job.kind, &job.config);
         let usual = &handles.settings.limits;
-        let limits = match &smoke {
-            Ok(Some(smoke)) => smoke.limits(usual),
+        let limits = match &training {
+            Ok(Some(training)) => training.limits(usual),
             Ok(None) | Err(_) => usual.clone(),
         };
-        Self { attempt: job.attempt_id(), job, smoke, limits, progress, handles }
+        Self { attempt: job.attempt_id(), job, training, limits, progress, handles }
     }
 
     fn log(&self) -> Log {
@@ -144,16 +144,12 @@ impl Run {
         Log::new(db.clone(), bells.clone(), &self.job, self.limits.log.as_u64())
     }
 
-    fn smoke(&self) -> Result<Option<&SmokeJob>, End> {
-        self.smoke.as_ref().map(Option::as_ref).map_err(|error| End::CouldNotBegin(format!("{error:#}")))
-    }
-
-    fn is_smoke(&self) -> bool {
-        matches!(self.smoke, Ok(Some(_)))
+    fn training(&self) -> Result<Option<&Training>, End> {
+        self.training.as_ref().map(Option::as_ref).map_err(|error| End::CouldNotBegin(format!("{error:#}")))
     }
 
     async fn carry_out(&self, found: Option<Found>, log: &mut Log) -> Result<Finished, End> {
-        self.smoke()?;
+        self.training()?;
         let prepared = prepare::prepare(self, found.is_some(), log).await?;
         let started = match found {
             Some(found) => start::adopt(self, found, log).await,
@@ -162,7 +158,7 @@ impl Run {
         let now = Instant::now();
         self.progress.lock().started = now.checked_sub(self.job.age()).or(Some(now));
         let ended = started.follow(&self.handles.engine, &self.progress, log).await?;
-        let judged = judge::judge(self, &ended, log).await?;
+        let judged = judge::judge(self, &prepared.facts, &ended, log).await?;
         Ok(outputs::keep(self, prepared, &ended, judged).await)
     }
 

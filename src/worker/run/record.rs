@@ -39,7 +39,7 @@ pub(super) async fn record(run: &Run, end: Result<Finished, End>, log: &Log, usa
 async fn finish(run: &Run, finished: Finished, log: &Log, usage: &Record) {
     let job = run.job.id;
     let Finished { judgement: Judgement { verdict, exit_status, reason, closing }, examined, artifacts } = finished;
-    let (smoke, loss) = examined.map_or_else(Default::default, |examined| {
+    let (training, loss) = examined.map_or_else(Default::default, |examined| {
         (serde_json::to_value(&examined).unwrap_or_default(), examined.series)
     });
     let end = Finish {
@@ -48,7 +48,7 @@ async fn finish(run: &Run, finished: Finished, log: &Log, usage: &Record) {
         reason: reason.as_deref(),
         tail: closing.as_bytes(),
         offset: log.stored(),
-        reports: Reports { smoke, loss, resources: usage.resources(), artifacts },
+        reports: Reports { training, loss, resources: usage.resources(), artifacts },
     };
     let finish = || queue::finish(&run.handles.db, run.attempt, &end);
     if retry_forever(job, "store the verdict of the job", finish).await {

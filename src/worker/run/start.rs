@@ -6,7 +6,7 @@ use super::log::Log;
 use super::prepare::Prepared;
 use super::script_facts::{self, Place};
 use super::{End, Run, checkout};
-use crate::attempt::{JobImage, NewContainer, Preparation, Started};
+use crate::attempt::{JobImage, NewContainer, Preparation, Started, Training};
 use crate::domain::{AttemptId, RepoName};
 use crate::executor::{EgressRule, Found, IpNetwork, Mount};
 use crate::store::builds::BuildFacts;
@@ -32,7 +32,7 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
     let Handles { db, engine, gpus, checkout_images, mirrors, settings, .. } = &*run.handles;
     let (job, facts, secrets) = (&run.job, &prepared.facts, &prepared.secrets);
     let repo = &facts.repo()?;
-    let smoke = match run.smoke()? {
+    let smoke = match run.training()?.and_then(Training::smoke) {
         Some(order) => Some(checkout::derive_training(mirrors, &settings.github, order, repo, facts).await?),
         None => None,
     };

@@ -139,7 +139,7 @@ async fn what_cannot_be_done_is_answered_once_in_words() {
     for (body, told) in [
         ("/aprove", "Did you mean /approve?"),
         ("/retry 3", "/retry stands alone on its line."),
-        ("/train configs/ink.yaml", "Whole trainings are not there yet."),
+        ("/train configs/ink.yaml", "Whole trainings do not run for pull requests from forks."),
     ] {
         let (_, outcome) = it.comment(ADA, body).await;
         assert!(outcome.contains(told), "{body}: {outcome}");
@@ -150,7 +150,7 @@ async fn what_cannot_be_done_is_answered_once_in_words() {
     labeled["sender"] = serde_json::json!({"login": ADA.0, "id": ADA.1, "type": "User"});
     for _ in 0..2 {
         labeled["again"] = serde_json::json!(it.app.github.pulls.requests().len());
-        assert!(it.outcome_of("pull_request", &labeled).await.contains("Whole trainings"));
+        assert!(it.outcome_of("pull_request", &labeled).await.contains("Whole trainings do not run"));
     }
     labeled["label"]["name"] = "bug".into();
     assert_eq!(it.outcome_of("pull_request", &labeled).await, "pull request labeled");

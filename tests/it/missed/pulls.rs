@@ -209,6 +209,6 @@ async fn only_what_changed_since_the_last_check_is_requested_and_not_too_much() 
     assert_eq!(compare(&[pull(1, 301, "main")]).await, 1);
     // One of which only the smoke jobs were asked for.
     let smoke = crate::support::web::build(&db, repo, &pull(1, 303, "main"), &[], &[]).await;
-    sqlx::query("update build set is_smoke = true where id = $1").bind(smoke).execute(&db).await.unwrap();
+    sqlx::query("update build set scope = 'smoke' where id = $1").bind(smoke).execute(&db).await.unwrap();
     assert_eq!(compare(&[pull(1, 303, "main")]).await, 1);
 }

@@ -15,3 +15,4 @@ mod smoke;
 mod statements;
 mod statuses;
 mod superseded;
+mod train;

@@ -196,7 +196,7 @@ async fn everything_of_each_build(db: &PgPool) {
     sqlx::raw_sql(
         "insert into problem (build_id, position, severity, rule, message) select id, 1, 'info', 'r', 'm' from build;
          insert into log_chunk (job_id, attempt, start, length, bytes) select id, 1, 0, 1, 'x' from job;
-         insert into report (job_id, kind, body) select id, 'smoke', '{}' from job;
+         insert into report (job_id, kind, body) select id, 'training', '{}' from job;
          insert into series (job_id, name, steps, points) select id, 'loss', '{1}', '{1}' from job;
          insert into lost_attempt (job_id, attempt, reason, log_length) select id, 1, 'lost', 0 from job;
          insert into restart (job_id, requested_by, verdict, finished_at, log_length)

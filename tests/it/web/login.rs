@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use thirtyfour::prelude::*;
-use trainyard::domain::{JobKind, RepoId, Right, Trigger, Verdict};
+use trainyard::domain::{JobKind, RepoId, Right, Scope, Trigger, Verdict};
 use trainyard::store::people::{permissions, persons};
 use trainyard::web;
 
@@ -49,7 +49,7 @@ async fn private(app: &App, name: &'static str) -> RepoId {
         decided: Some(trainyard::domain::BuildState::Passed),
         webhooks: None,
         chats: &[],
-        is_smoke: false,
+        scope: Scope::Commit,
         lines: &[],
         fast_finish: false,
         linted: false,

@@ -126,7 +126,7 @@ async fn bad_requests_and_floods_are_refused() {
         requested_by: "anna".to_owned(),
         configs: Vec::new(),
         pull_request: None,
-        smoke: None,
+        trainings: None,
     };
     // In one transaction, so that intake takes none of them meanwhile.
     let mut tx = app.db.begin().await.unwrap();

@@ -27,7 +27,7 @@ pub use ids::{AttemptId, BuildId, DeliveryId, InvalidName, JobId, PersonId, Repo
 pub use job::{JobKind, JobState, PHASES, Stop, Verdict};
 pub use pg_text::pg_text;
 pub use problem::{Fix, Problem, Rule, Severity, only_near};
-pub use request::{BuildRequest, Command, CronInterval, FoundPull, MERGE_MODES, RequestConfig, SmokeRequest};
+pub use request::{BuildRequest, Command, CronInterval, FoundPull, MERGE_MODES, RequestConfig, Scope, TrainingRequest};
 pub use resources::{GpuUse, Record, Resource, Resources, Times, Usage};
 pub use right::Right;
 pub use status::{CommitState, JobOutcome, Status, in_words};

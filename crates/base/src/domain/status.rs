@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BuildState, Problem, Severity, TriggerKind, Verdict};
+use super::{BuildState, Problem, Scope, Severity, TriggerKind, Verdict};
 
 /// State of a commit status, as GitHub names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,15 +58,16 @@ impl Status {
         Self { state, description }
     }
 
-    /// Returns the context under which a build of this kind reports. One of smoke jobs alone says nothing about the other
+    /// Returns the context under which a build of this kind reports. One of trainings alone says nothing about the other
     /// jobs, so it has a context of its own.
-    pub fn context(kind: TriggerKind, is_smoke: bool) -> &'static str {
-        match kind {
-            _ if is_smoke => "trainyard/smoke",
-            TriggerKind::PullRequest => "trainyard/pr",
+    pub fn context(kind: TriggerKind, scope: Scope) -> &'static str {
+        match (scope, kind) {
+            (Scope::Smoke, _) => "trainyard/smoke",
+            (Scope::Train, _) => "trainyard/train",
+            (Scope::Commit, TriggerKind::PullRequest) => "trainyard/pr",
             // The push of the same commit has a build of its own.
-            TriggerKind::Travis => "trainyard/travis",
-            _ => "trainyard/push",
+            (Scope::Commit, TriggerKind::Travis) => "trainyard/travis",
+            (Scope::Commit, _) => "trainyard/push",
         }
     }
 

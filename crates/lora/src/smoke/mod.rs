@@ -14,9 +14,9 @@ mod llm;
 mod lora_scripts;
 mod onetrainer;
 mod sd_dataset;
-mod sd_scripts;
+pub(crate) mod sd_scripts;
 mod simpletuner;
-mod trl;
+pub(crate) mod trl;
 
 use super::mock::File;
 use super::read::{Format, Source};
@@ -45,7 +45,7 @@ pub const MAX_STEPS: u32 = 1000;
 /// Maximum side of the images, in pixels.
 pub const MAX_RESOLUTION: u32 = 1024;
 /// The placeholder for the config's path in a command.
-const CONFIG: &str = "{config}";
+pub(crate) const CONFIG: &str = "{config}";
 /// The folder in which the trainer saves, below the folder of the smoke job.
 pub const OUTPUT: &str = "output";
 
@@ -140,7 +140,7 @@ fn is_untried(dialect: Dialect) -> bool {
 }
 
 /// Returns true for files that belong to another config or to trained weights.
-fn is_part(dialect: Dialect) -> bool {
+pub(crate) fn is_part(dialect: Dialect) -> bool {
     matches!(
         dialect,
         Dialect::SdScriptsDataset
@@ -153,7 +153,7 @@ fn is_part(dialect: Dialect) -> bool {
 }
 
 /// Reads a config that can be run.
-fn read(path: &str, text: &[u8]) -> Result<(Format, Dialect, Node), Unfit> {
+pub(crate) fn read(path: &str, text: &[u8]) -> Result<(Format, Dialect, Node), Unfit> {
     let unknown = || Unfit::NotRun(format!("{path} is not a known training config"));
     let format = Format::of(path).filter(|_| text.len() <= MAX_BYTES).ok_or_else(unknown)?;
     let Source { root, faults } = format.read(std::str::from_utf8(text).map_err(|_| unknown())?);
@@ -262,7 +262,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// Quotes a text as one shell word.
-fn shell_word(text: &str) -> String {
+pub(crate) fn shell_word(text: &str) -> String {
     let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
     if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }

@@ -3,12 +3,14 @@
 //! On 2026-11-29 derived configs with LoRA for Stable Diffusion 1, SDXL and FLUX trained with it at 48d368f on PyTorch
 //! 2.11: three steps, and sound weights. The part for Stable Diffusion 3 was written by reading the source, and not run.
 
-use super::draft::Part;
+use super::draft::{Draft, Part};
 use super::lora_scripts::{RANK, plain_optimizer};
 use super::sd_dataset::{self, IMAGES};
 use super::{Unfit, Work, family, shell_word};
+use crate::Dialect;
 use crate::mock::{self, File, Model};
-use crate::tree::Value;
+use crate::read::Format;
+use crate::tree::{Node, Value};
 
 /// The tokenizers of CLIP that the scripts load from the Hub, as folders of `tokenizer_cache_dir`.
 const CLIP: [&str; 3] =
@@ -56,7 +58,7 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     root.set("max_train_steps", steps);
     cheap(&mut root);
     quiet(&mut root);
-    start(work, family)
+    start(work)
 }
 
 /// Changes the settings that cost time or memory.
@@ -133,42 +135,50 @@ fn parts(root: &mut Part<'_>, family: Model, model: &str) {
     }
 }
 
-/// A script, as its mock model or the name of the family without one; the words in names of models and networks that
-/// show it; and the keys that do.
-type Script = (Result<Model, &'static str>, &'static [&'static str], &'static [&'static str]);
+/// A script, by its name; its mock model or the name of the family without one; the words in names of models and
+/// networks that show it; and the keys that do.
+type Script = (&'static str, Result<Model, &'static str>, &'static [&'static str], &'static [&'static str]);
 
-/// Returns the mock model for the script of the config. Only the config is available to determine the script.
+/// Returns the mock model for the script of the config.
 fn architecture(root: &Part<'_>) -> Result<Model, Unfit> {
+    script(root).1.map_err(|name| family::unknown(name, &KNOWN))
+}
+
+/// Returns the name of the script that takes a config.
+pub(crate) fn script_name(format: Format, root: Node) -> &'static str {
+    script(&Draft::new(format, Dialect::SdScripts, root).root()).0
+}
+
+/// Returns the script of the config, with its mock model. Only the config is available to determine the script.
+fn script(root: &Part<'_>) -> (&'static str, Result<Model, &'static str>) {
     let module = root.text("network_module").unwrap_or_default();
     let model = root.text("pretrained_model_name_or_path").unwrap_or_default().to_lowercase();
     let kinds: [Script; 7] = [
-        (Err("Chroma"), &["chroma"], &[]),
-        (Err("Anima"), &["anima"], &["qwen3", "llm_adapter_path"]),
-        (Err("Lumina"), &["lumina"], &["gemma2"]),
-        (Err("HunyuanImage"), &["hunyuan"], &["byt5"]),
-        (Ok(Model::StableDiffusion3), &["sd3", "stable-diffusion-3"], &["clip_g"]),
-        (Ok(Model::Flux), &["flux"], &["ae", "clip_l", "t5xxl"]),
+        ("flux_train_network.py", Err("Chroma"), &["chroma"], &[]),
+        ("anima_train_network.py", Err("Anima"), &["anima"], &["qwen3", "llm_adapter_path"]),
+        ("lumina_train_network.py", Err("Lumina"), &["lumina"], &["gemma2"]),
+        ("hunyuan_image_train_network.py", Err("HunyuanImage"), &["hunyuan"], &["byt5"]),
+        ("sd3_train_network.py", Ok(Model::StableDiffusion3), &["sd3", "stable-diffusion-3"], &["clip_g"]),
+        ("flux_train_network.py", Ok(Model::Flux), &["flux"], &["ae", "clip_l", "t5xxl"]),
         // Only the scripts for SDXL and newer ones know these keys.
-        (Ok(Model::Sdxl), &["sdxl", "xl_base", "xl-base"], &["cache_text_encoder_outputs", "cond_emb_dim"]),
+        (
+            "sdxl_train_network.py",
+            Ok(Model::Sdxl),
+            &["sdxl", "xl_base", "xl-base"],
+            &["cache_text_encoder_outputs", "cond_emb_dim"],
+        ),
     ];
-    let is = |(_, names, keys): &&Script| {
+    let is = |(_, _, names, keys): &&Script| {
         names.iter().any(|name| module.contains(name) || model.contains(name)) || keys.iter().any(|key| root.gives(key))
     };
-    match kinds.iter().find(is).map(|(kind, ..)| *kind) {
-        Some(Ok(model)) => Ok(model),
-        Some(Err(name)) => Err(family::unknown(name, &KNOWN)),
-        None => Ok(Model::StableDiffusion),
-    }
+    let found = kinds.iter().find(is).map(|(name, model, ..)| (*name, *model));
+    found.unwrap_or(("train_network.py", Ok(Model::StableDiffusion)))
 }
 
 /// Returns the command, which starts the script through [`NARROW`].
-fn start(work: &mut Work<'_>, family: Model) -> Result<String, Unfit> {
-    let script = work.script(match family {
-        Model::Sdxl => "sdxl_train_network.py",
-        Model::StableDiffusion3 => "sd3_train_network.py",
-        Model::Flux => "flux_train_network.py",
-        _ => "train_network.py",
-    })?;
+fn start(work: &mut Work<'_>) -> Result<String, Unfit> {
+    let name = script(&work.draft.root()).0;
+    let script = work.script(name)?;
     work.files.push(File::new("narrow.py", NARROW));
     let launch = "accelerate launch --cpu --num_processes 1 --num_machines 1 --num_cpu_threads_per_process 1 \
                   --mixed_precision no --dynamo_backend no";

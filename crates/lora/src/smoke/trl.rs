@@ -3,12 +3,14 @@
 
 use serde_json::{Value as Json, json};
 
-use super::draft::Part;
+use super::draft::{Draft, Part};
 use super::lora_scripts::{RANK, plain_optimizer};
 use super::{Unfit, Work, family, llm};
 use crate::Dialect;
 use crate::keys::table;
 use crate::mock::{self, Row};
+use crate::read::Format;
+use crate::tree::Node;
 
 /// The methods that need no second model and no answers of the model itself, with the most usual one first.
 const METHODS: [&str; 4] = ["sft", "dpo", "kto", "reward"];
@@ -36,6 +38,14 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     llm::modules(&mut root, "lora_target_modules", "lora_modules_to_save");
     llm::quiet(&mut root);
     Ok(format!("trl {method} --config {{config}}"))
+}
+
+/// Returns the command for a config; `None` if the config does not tell its method.
+pub(crate) fn command(format: Format, root: Node) -> Option<String> {
+    let mut draft = Draft::new(format, Dialect::Trl, root);
+    let root = draft.root();
+    let is_other = OTHERS.iter().any(|key| root.get(key).is_some());
+    (!is_other).then(|| format!("trl {} --config {{config}}", method(&root, "")))
 }
 
 /// Returns the method that the command names, or the one that knows the most of the keys.

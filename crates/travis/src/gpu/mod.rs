@@ -6,6 +6,7 @@ mod choose;
 mod smi;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
@@ -88,11 +89,11 @@ impl GpuConfig {
     /// job does not wait for them, and the refusal is reported when the job begins. `is_preemptible` says whether the
     /// job may be stopped for another one; without GPUs there is nothing that it could release.
     pub fn requirements(&self, kind: JobKind, config: &Json, asking: Asking<'_>, is_preemptible: bool) -> Requirements {
-        let gpus = self.asked(kind, config).and_then(|size| self.sizes.get(size)).filter(|size| size.count > 0);
+        let gpus = self.asked(kind, config).and_then(|asked| self.size(&asked)).filter(|size| size.count > 0);
         let gpus = gpus.filter(|_| self.refusal(kind, config, asking, None).is_none()).map(|size| GpuRequest {
             count: size.count.into(),
             memory: i64::try_from(size.memory.as_u64()).unwrap_or(i64::MAX),
-            class: Some(size.class.clone()).filter(|class| !class.is_empty()),
+            class: Some(size.class).filter(|class| !class.is_empty()),
         });
         let preemptible = gpus.is_some() && is_preemptible;
         Requirements { gpus, labels: labels(config), preemptible }
@@ -101,16 +102,16 @@ impl GpuConfig {
     /// Returns the reason why a job may not have the GPUs that it requests, in words for its author. Returns `None`
     /// when the job may have them or requests none. `image` is `None` as long as the image is not known.
     pub fn refusal(&self, kind: JobKind, config: &Json, asking: Asking<'_>, image: Option<&str>) -> Option<String> {
-        let size = self.asked(kind, config)?;
-        if !self.sizes.contains_key(size) {
-            return Some(format!("vm: size: {size} is not in gpu.sizes of this server's configuration"));
+        let asked = &self.asked(kind, config)?;
+        if self.size(asked).is_none() {
+            return Some(format!("{asked} is not in gpu.sizes of this server's configuration"));
         }
         let is_own = |head: Option<&str>| head.is_some_and(|head| head.eq_ignore_ascii_case(&asking.repo.to_string()));
         match (self.trusted, asking.head) {
             (Trusted::All, _) | (_, None) => {}
             (Trusted::Own, Some(head)) if is_own(head) => {}
-            (Trusted::Own, Some(_)) => return Some(refused(size, "for pull requests from forks")),
-            (Trusted::Pushed, Some(_)) => return Some(refused(size, "for pull requests")),
+            (Trusted::Own, Some(_)) => return Some(refused(asked, "for pull requests from forks")),
+            (Trusted::Pushed, Some(_)) => return Some(refused(asked, "for pull requests")),
         }
         let image = image?;
         let is_allowed =
@@ -120,17 +121,57 @@ impl GpuConfig {
         })
     }
 
-    /// Returns the size by which a job requests GPUs. A smoke job runs on a CPU, even when the jobs that it takes its
-    /// set-up from request GPUs.
-    fn asked<'a>(&self, kind: JobKind, config: &'a Json) -> Option<&'a str> {
-        let size = config.get("vm")?.get("size")?.as_str()?;
-        let asks = self.sizes.get(size).map_or(size.starts_with("gpu-"), |size| size.count > 0);
-        (asks && kind != JobKind::Smoke).then_some(size)
+    /// Returns the GPUs that a job requests. A smoke job runs on a CPU, even when the jobs that it takes its set-up from
+    /// request GPUs. A train job says how many it needs; the size of these jobs says what kind.
+    fn asked<'a>(&self, kind: JobKind, config: &'a Json) -> Option<Asked<'a>> {
+        let size = config.get("vm").and_then(|vm| vm.get("size")).and_then(Json::as_str);
+        let size = size
+            .filter(|size| self.sizes.get(*size).map_or(size.starts_with("gpu-"), |size| size.count > 0))
+            .map(Asked::Size);
+        match kind {
+            JobKind::Smoke => None,
+            JobKind::Script => size,
+            JobKind::Train => {
+                let count = config.get("train")?.get("gpus")?.as_u64()?;
+                let count = u8::try_from(count).unwrap_or(u8::MAX);
+                let named = match size {
+                    Some(Asked::Size(size)) => Some(size),
+                    _ => None,
+                };
+                (count > 0).then_some(Asked::Train(count, named))
+            }
+        }
+    }
+
+    fn size(&self, asked: &Asked<'_>) -> Option<Size> {
+        match asked {
+            Asked::Size(name) => self.sizes.get(*name).cloned(),
+            Asked::Train(count, None) => Some(Size { count: *count, ..Size::default() }),
+            Asked::Train(count, Some(name)) => Some(Size { count: *count, ..self.sizes.get(*name)?.clone() }),
+        }
     }
 }
 
-fn refused(size: &str, whom: &str) -> String {
-    format!("vm: size: {size} asks for a GPU, but this server provides none {whom} (gpu.trusted of its configuration)")
+/// The GPUs that a job requests.
+#[derive(Debug, Clone, Copy)]
+enum Asked<'a> {
+    /// Those of a size of `gpu.sizes`.
+    Size(&'a str),
+    /// The number that `lora.train.gpus` says, of the kind of a size if there is one.
+    Train(u8, Option<&'a str>),
+}
+
+impl fmt::Display for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size(name) | Self::Train(_, Some(name)) => write!(f, "vm: size: {name}"),
+            Self::Train(_, None) => f.write_str("lora.train.gpus"),
+        }
+    }
+}
+
+fn refused(asked: &Asked<'_>, whom: &str) -> String {
+    format!("{asked} asks for a GPU, but this server provides none {whom} (gpu.trusted of its configuration)")
 }
 
 /// Returns the labels that the job's runner must have: its architecture and its system, where they are not the usual
@@ -160,7 +201,11 @@ mod tests {
             Requirements::default()
         );
         assert_eq!(requirements(JobKind::Script, json!({"vm": {"size": "gpu-medium"}})).gpus, request(0));
-        assert_eq!(requirements(JobKind::Train, json!({"vm": {"size": "gpu-xlarge"}})).gpus, request(16_000_000_000));
+        let train = |gpus: u8, vm: Json| requirements(JobKind::Train, json!({"train": {"gpus": gpus}, "vm": vm})).gpus;
+        assert_eq!(train(1, json!({"size": "gpu-xlarge"})), request(16_000_000_000));
+        assert_eq!(train(1, Json::Null), request(0));
+        assert_eq!(train(2, Json::Null).map(|request| request.count), Some(2));
+        assert_eq!(train(0, json!({"size": "gpu-xlarge"})), None, "a training on CPU");
         assert_eq!(requirements(JobKind::Smoke, json!({"vm": {"size": "gpu-medium"}})).gpus, None);
         assert_eq!(requirements(JobKind::Script, json!({"os": "osx", "arch": "arm64"})).labels, ["arm64", "osx"]);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::domain::{JobKind, Problem, RequestConfig, Rule, Severity, SmokeRequest, Trigger, TriggerKind};
+use crate::domain::{JobKind, Problem, RequestConfig, Rule, Severity, TrainingRequest, Trigger, TriggerKind};
 use crate::lora::Wanted;
 use crate::lora::smoke::{Ask, Smoke, Unfit};
 use crate::travis::import::Imports;
@@ -23,6 +23,7 @@ mod bounds;
 mod problems;
 mod smoke;
 mod sources;
+mod train;
 mod travis;
 
 /// Path of the CI configuration.
@@ -107,9 +108,9 @@ pub struct Settings {
     pub env: serde_json::Map<String, Json>,
     /// Configurations of the request, which win over the `.travis.yml`.
     pub requested: Vec<RequestConfig>,
-    /// A request for smoke jobs alone.
+    /// A request for trainings alone.
     #[serde(default)]
-    pub smoke: Option<SmokeRequest>,
+    pub trainings: Option<TrainingRequest>,
 }
 
 /// The jobs to build, and the problems found.
@@ -212,8 +213,8 @@ fn unbounded(
     settings: &Settings,
     left_out: &mut LeftOut,
 ) -> Plan {
-    let is_of_smoke = commit.only_smoke.is_some() || settings.smoke.is_some();
-    if let Some(skip) = skipped(trigger).filter(|_| !is_of_smoke) {
+    let is_of_trainings = commit.only_smoke.is_some() || settings.trainings.is_some();
+    if let Some(skip) = skipped(trigger).filter(|_| !is_of_trainings) {
         return Plan { skip: Some(skip), ..Plan::default() };
     }
     let has_config = commit.config().is_some() || !settings.requested.is_empty();
@@ -221,10 +222,10 @@ fn unbounded(
         None if !has_config => Travis { like: python(), ..Travis::default() },
         file => travis(file, imports, trigger, settings),
     };
-    if is_of_smoke {
+    if is_of_trainings {
         (plan.skip, plan.jobs, plan.stages) = (None, Vec::new(), Vec::new());
     }
-    if settings.smoke.is_some() {
+    if settings.trainings.is_some() {
         (lora.given, lora.smoke.wanted) = (true, Wanted::All);
     }
     if plan.skip.is_some() {
@@ -262,7 +263,15 @@ fn unbounded(
     if !plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
         smoke::add(&mut plan, &like, &commit, &repository, &lora, trigger);
     }
-    plan.problems.extend(smoke::untried(&plan, settings.smoke.as_ref()));
+    let data = travis::data(trigger, settings);
+    let asked = train::Asked { trigger, data: &data, request: settings.trainings.as_ref() };
+    let is_smoke = commit.only_smoke.is_some() && !settings.trainings.as_ref().is_some_and(|request| request.whole);
+    if !is_smoke && !plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
+        plan.problems.extend(train::without_config(&lora, &commit));
+        train::add(&mut plan, &like, &commit, &repository, &lora, &asked);
+    }
+    plan.problems.extend(smoke::untried(&plan, settings.trainings.as_ref()));
+    plan.problems.extend(train::untried(&plan, &lora, &asked));
     plan
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::problems::{of_build, of_file};
 use super::{CONFIG, Commit, MAX_JOBS, Plan, PlannedJob, SourceFile, bounds};
-use crate::domain::{JobKind, Problem, Rule, Severity, SmokeRequest, Trigger, TriggerKind};
+use crate::domain::{JobKind, Problem, Rule, Severity, TrainingRequest, Trigger, TriggerKind};
 use crate::lora::smoke::{self, Ask, Smoke, Unfit};
 use crate::lora::{Dialect, Repository, Settings, Wanted};
 use crate::travis::matrix::Config;
@@ -14,9 +14,8 @@ pub const FOLDER: &str = "/home/travis/smoke";
 /// Maximum number of smoke jobs in a build. An author who changes a hundred configs at once wants to know whether they
 /// can work at all.
 const MOST: usize = 20;
-/// Keys that a smoke job takes from a script job: those that set up its machine. A smoke job has its own data and
-/// script.
-const KEPT: [&str; 15] = [
+/// Keys that a smoke job and a train job take from a script job: those that set up its machine.
+pub(super) const KEPT: [&str; 15] = [
     "os",
     "dist",
     "language",
@@ -97,8 +96,8 @@ pub(super) fn add(
 }
 
 /// Returns the error of a requested config that gets no smoke job: nothing was tried, so the build must not pass.
-pub(super) fn untried(plan: &Plan, asked: Option<&SmokeRequest>) -> Option<Problem> {
-    let path = asked?.config.as_deref()?;
+pub(super) fn untried(plan: &Plan, asked: Option<&TrainingRequest>) -> Option<Problem> {
+    let path = asked.filter(|asked| !asked.whole)?.config.as_deref()?;
     if !plan.jobs.is_empty() || plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
         return None;
     }
@@ -108,7 +107,7 @@ pub(super) fn untried(plan: &Plan, asked: Option<&SmokeRequest>) -> Option<Probl
 }
 
 /// Returns true if the push or pull request changes the config, or a file that it names.
-fn is_changed(file: &SourceFile, commit: &Commit<'_>) -> bool {
+pub(super) fn is_changed(file: &SourceFile, commit: &Commit<'_>) -> bool {
     let Some(changed) = commit.changed else { return true };
     let text = String::from_utf8_lossy(&file.text);
     let is_named = |path: &&str| (path.ends_with(".toml") || path.ends_with(".json")) && text.contains(*path);

@@ -303,9 +303,9 @@ fn a_person_who_asks_for_smoke_jobs_gets_these_alone() {
         let changed = BTreeSet::from(["b.yaml"]);
         let paths = ["a.yaml", "b.yaml", "train.py", CONFIG];
         let commit = Commit { files: &files, paths: &paths, changed: Some(&changed), only_smoke: config };
-        let smoke = Some(SmokeRequest { config: config.map(str::to_owned) });
+        let trainings = Some(TrainingRequest { config: config.map(str::to_owned), whole: false });
         let trigger = Trigger { message: Some("[skip ci]".to_owned()), ..trigger() };
-        plan(commit, &Imports::new(), &trigger, &Settings { smoke, ..Settings::default() })
+        plan(commit, &Imports::new(), &trigger, &Settings { trainings, ..Settings::default() })
     };
     let names = |plan: &Plan| plan.jobs.iter().map(|job| job.name.clone().unwrap_or_default()).collect::<Vec<_>>();
     for travis in ["script: pytest\n", "script: pytest\nif: false\n", "script: pytest\nlora: {smoke: false}\n"] {

@@ -176,7 +176,7 @@ fn too_many_or_none(jobs: usize, truncated: bool) -> Option<Problem> {
 }
 
 /// Returns the data that conditions see.
-fn data(trigger: &Trigger, settings: &Settings) -> Json {
+pub(super) fn data(trigger: &Trigger, settings: &Settings) -> Json {
     let kind = match trigger.kind {
         TriggerKind::Push | TriggerKind::Tag | TriggerKind::Travis => "push",
         TriggerKind::PullRequest => "pull_request",

@@ -16,8 +16,8 @@ use tracing::warn;
 use self::take::Taken;
 use super::prepare::{Origin, Prepared};
 use super::{Run, cache};
-use crate::attempt::{Ended, Examined, HOME, Judged, Judgement, output_folder};
-use crate::domain::Verdict;
+use crate::attempt::{Ended, Examined, HOME, Judged, Judgement};
+use crate::domain::{RepoName, Verdict};
 use crate::executor::Engine;
 use crate::store::output::artifacts::NewArtifact;
 use crate::travis::artifacts;
@@ -62,17 +62,28 @@ pub(super) async fn keep(run: &Run, prepared: Prepared, ended: &Ended, judged: J
     if let Some(cache) = prepared.cache {
         judgement.closing.push_str(&cache::store(engine, settings, &ended.container, cache).await);
     }
-    let artifacts = store_artifacts(run, prepared.origin, &ended.container, &mut judgement).await;
+    let repo = prepared.facts.repo();
+    let artifacts = match &repo {
+        Ok(repo) => store_artifacts(run, prepared.origin, repo, &ended.container, &mut judgement).await,
+        // The judgement has needed it before.
+        Err(_) => Vec::new(),
+    };
     Finished { judgement, examined, artifacts }
 }
 
-async fn store_artifacts(run: &Run, origin: Origin, container: &str, judgement: &mut Judgement) -> Vec<NewArtifact> {
+async fn store_artifacts(
+    run: &Run,
+    origin: Origin,
+    repo: &RepoName,
+    container: &str,
+    judgement: &mut Judgement,
+) -> Vec<NewArtifact> {
     let job = &run.job;
     let declares = || job.config.as_object().is_some_and(|config| artifacts::wanted(config).is_some());
-    if !run.is_smoke() && !declares() {
+    if !matches!(run.training, Ok(Some(_))) && !declares() {
         return Vec::new();
     }
-    match store_until_done(run, origin, container).await {
+    match store_until_done(run, origin, repo, container).await {
         Ok(taken) => {
             judgement.closing.push_str(&taken.in_words());
             taken.artifacts
@@ -87,14 +98,14 @@ async fn store_artifacts(run: &Run, origin: Origin, container: &str, judgement: 
 
 /// Stores the artifacts, and tries again when the engine was away. Keys are made of attempt and name, so a second try
 /// replaces the objects of the first.
-async fn store_until_done(run: &Run, origin: Origin, container: &str) -> anyhow::Result<Taken> {
+async fn store_until_done(run: &Run, origin: Origin, repo: &RepoName, container: &str) -> anyhow::Result<Taken> {
     ensure!(
         run.handles.settings.objects.is_some(),
         "artifacts from a remote runner need object storage: set storage.url"
     );
     let mut tries = 0;
     loop {
-        let stored = tokio::time::timeout(LIMIT, try_store(run, origin, container)).await;
+        let stored = tokio::time::timeout(LIMIT, try_store(run, origin, repo, container)).await;
         match stored {
             Ok(Ok(taken)) => return Ok(taken),
             Ok(Err(error)) => run.handles.health.wait_to_retry(error, &mut tries).await?,
@@ -103,12 +114,12 @@ async fn store_until_done(run: &Run, origin: Origin, container: &str) -> anyhow:
     }
 }
 
-async fn try_store(run: &Run, origin: Origin, container: &str) -> anyhow::Result<Taken> {
+async fn try_store(run: &Run, origin: Origin, repo: &RepoName, container: &str) -> anyhow::Result<Taken> {
     let stop = CancellationToken::new();
     let _ends_reading = stop.clone().drop_guard();
     let Handles { engine, settings, .. } = &*run.handles;
-    let declared = if run.is_smoke() {
-        let folder = output_folder();
+    let declared = if let Ok(Some(training)) = &run.training {
+        let folder = training.output_folder(repo);
         Declared { base: PathBuf::from(&folder), paths: vec![folder], left_out: 0 }
     } else {
         declared(engine, container, &stop).await?

@@ -48,6 +48,7 @@ rules! {
     LoraSettings = "lora-settings",
     Estimate = "estimate",
     Smoke = "smoke",
+    Train = "train",
     // Data sets.
     DataCaptions = "data-captions",
     DataColumns = "data-columns",

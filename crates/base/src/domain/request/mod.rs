@@ -30,16 +30,40 @@ pub struct BuildRequest {
     /// The pull request that is to be built.
     #[serde(default)]
     pub pull_request: Option<PullRequest>,
-    /// Asks for smoke jobs and for no others.
-    #[serde(default)]
-    pub smoke: Option<SmokeRequest>,
+    /// Asks for trainings and for no other jobs.
+    #[serde(default, alias = "smoke")]
+    pub trainings: Option<TrainingRequest>,
 }
 
-/// A request for smoke jobs alone.
+/// A request for trainings alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SmokeRequest {
-    /// The path of the only config that is to be tried; `None` for all.
+pub struct TrainingRequest {
+    /// The path of the only config that is to be tried or trained; `None` for all.
     pub config: Option<String>,
+    /// True for whole trainings, after the smoke jobs.
+    #[serde(default)]
+    pub whole: bool,
+}
+
+impl TrainingRequest {
+    /// Returns the scope of the build.
+    pub fn scope(&self) -> Scope {
+        if self.whole { Scope::Train } else { Scope::Smoke }
+    }
+}
+
+/// The part of a commit's work that a build does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "sqlx", derive(sqlx::Type), sqlx(type_name = "build_scope", rename_all = "snake_case"))]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// All jobs that the commit asks for.
+    #[default]
+    Commit,
+    /// The smoke jobs that a person has asked for.
+    Smoke,
+    /// The whole trainings that a person has asked for, and their smoke jobs.
+    Train,
 }
 
 /// A request for the build of a pull request whose webhook never came.

@@ -1,4 +1,4 @@
-//! The result of a smoke job: the conditions, and the weights that its training saved.
+//! The result of a training: the conditions, and the weights that it saved.
 
 use serde::Deserialize as _;
 use sqlx::PgPool;
@@ -9,8 +9,8 @@ use crate::lora::verdict::{Condition, Saved, Weights};
 use crate::store::output::reports;
 use crate::web::error::Error;
 
-/// Report of a smoke job that has ended.
-pub(super) struct Smoke {
+/// Report of a training that has ended.
+pub(super) struct Training {
     pub(super) conditions: Vec<Condition>,
     /// Files that hold weights.
     pub(super) weights: Vec<File>,
@@ -39,11 +39,11 @@ pub(super) struct Bar {
 /// Maximum number of blocks that are drawn for a file.
 const MOST_BARS: usize = 40;
 
-/// Reads the report. Returns `None` for a job that is not a smoke job, or that was stopped.
-pub(super) async fn of(db: &PgPool, job: JobId) -> Result<Option<Smoke>, Error> {
-    let Some(body) = reports::smoke(db, job).await? else { return Ok(None) };
+/// Reads the report. Returns `None` for a job that trains nothing, or that was stopped.
+pub(super) async fn of(db: &PgPool, job: JobId) -> Result<Option<Training>, Error> {
+    let Some(body) = reports::training(db, job).await? else { return Ok(None) };
     let Examined { conditions, saved, .. } = Examined::deserialize(body).map_err(anyhow::Error::from)?;
-    Ok(Some(Smoke { conditions, weights: saved.iter().filter_map(file).collect() }))
+    Ok(Some(Training { conditions, weights: saved.iter().filter_map(file).collect() }))
 }
 
 fn file(saved: &Saved) -> Option<File> {

@@ -1,0 +1,291 @@
+//! Reader of `lora.train`: the whole trainings of a repository.
+
+use std::time::Duration;
+
+use super::reader::{MOST, Reader};
+use crate::domain::Severity;
+use crate::gates::{Bounds, Gates, LossGate};
+use crate::repository::normal;
+use crate::yaml::{Data, Entry, Mark, Node};
+
+/// Allowed timeouts, in seconds. The limit of the server holds as well.
+const TIMEOUT: std::ops::RangeInclusive<u64> = 10..=30 * 86400;
+/// Maximum number of GPUs of a training.
+const MOST_GPUS: u8 = 64;
+const KEYS: [&str; 7] = ["config", "if", "command", "gpus", "timeout", "output", "gate"];
+/// Keys that are part of the form, and for which there is no code yet.
+const TO_COME: [&str; 4] = ["dataset", "model", "publish", "matrix"];
+
+/// A whole training.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Train {
+    /// The only config that is trained; `None` for each config that `lora.configs` covers and the push changes.
+    pub config: Option<String>,
+    /// The condition under which a push, a pull request, a tag or a cron starts it; `None` if only people do.
+    pub when: Option<When>,
+    /// The command, with `{config}` for the config's path; `None` for `lora.command` or the trainer's usual command.
+    pub command: Option<String>,
+    /// Number of GPUs; 0 for a training on CPU.
+    pub gpus: u8,
+    /// Wall-clock timeout; `None` for the server's.
+    pub timeout: Option<Duration>,
+    /// The folder in which the trainer saves, from the root of the repository; `None` for the one that the config names.
+    pub output: Option<String>,
+    pub gates: Gates,
+    /// Position of the entry in the `.travis.yml`.
+    pub at: Mark,
+}
+
+/// A condition in Travis's language, with its position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct When {
+    pub text: String,
+    pub at: Mark,
+}
+
+/// Reads one training or a list of them.
+pub(super) fn read(reader: &mut Reader, node: &Node) -> Vec<Train> {
+    match &node.data {
+        Data::Seq(items) => items.iter().take(MOST).map(|item| training(reader, item)).collect(),
+        _ => vec![training(reader, node)],
+    }
+}
+
+fn training(reader: &mut Reader, node: &Node) -> Train {
+    let mut train = Train { gpus: 1, at: node.at, ..Train::default() };
+    for entry in reader.entries("lora.train", node) {
+        let at = entry.value.at;
+        let text = entry.value.text().unwrap_or_default();
+        match entry.key.as_str() {
+            "config" => match normal(text) {
+                Some(path) => train.config = Some(path),
+                None => reader.wrong("lora.train.config", at, "the path of a config in the repository"),
+            },
+            "if" if text.is_empty() => reader.wrong("lora.train.if", at, "a condition such as `branch = main`"),
+            "if" => train.when = Some(When { text: text.to_owned(), at }),
+            "command" if text.contains("{config}") => train.command = Some(text.to_owned()),
+            "command" => {
+                reader.wrong("lora.train.command", at, "a command with {config} where the config's path belongs");
+            }
+            "gpus" => match text.parse().ok().filter(|gpus| *gpus <= MOST_GPUS) {
+                Some(gpus) => train.gpus = gpus,
+                None => reader.wrong("lora.train.gpus", at, "a number from 0, for a CPU, to 64"),
+            },
+            "timeout" => match time(text) {
+                Some(timeout) => train.timeout = Some(timeout),
+                None => reader.wrong("lora.train.timeout", at, "a time such as 12h, up to 30d"),
+            },
+            "output" => match normal(text) {
+                Some(folder) => train.output = Some(folder),
+                None => reader.wrong("lora.train.output", at, "a folder below the root of the repository"),
+            },
+            "gate" => train.gates = gates(reader, &entry.value),
+            key if TO_COME.contains(&key) => {
+                let key = format!("lora.train.{key}");
+                let message = format!("`{key}` has no effect yet");
+                reader.report(Severity::Warning, entry.at, &key, message);
+            }
+            _ => reader.unknown("lora.train", node, entry, &KEYS),
+        }
+    }
+    train
+}
+
+fn time(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok().filter(|time| TIMEOUT.contains(&time.as_secs()))
+}
+
+fn gates(reader: &mut Reader, node: &Node) -> Gates {
+    let mut gates = Gates::default();
+    for entry in reader.entries("lora.train.gate", node) {
+        match entry.key.as_str() {
+            "loss" => gates.loss = Some(loss(reader, &entry.value)),
+            "weights" => weights(reader, &entry.value, &mut gates),
+            "metrics" => {
+                for metric in reader.entries("lora.train.gate.metrics", &entry.value).iter().take(MOST) {
+                    let key = format!("lora.train.gate.metrics.{}", metric.key);
+                    let bounds = bounds(reader, &key, &metric.value);
+                    gates.metrics.insert(metric.key.clone(), bounds);
+                }
+            }
+            "duration" => match limit(reader, "lora.train.gate.duration", &entry.value, "max").and_then(time) {
+                Some(time) => gates.duration = Some(time.as_secs()),
+                None => reader.wrong("lora.train.gate.duration", entry.value.at, "{max: TIME}, such as {max: 2h}"),
+            },
+            "samples" => match limit(reader, "lora.train.gate.samples", &entry.value, "min").map(str::parse) {
+                Some(Ok(least)) => gates.samples = Some(least),
+                _ => reader.wrong("lora.train.gate.samples", entry.value.at, "{min: NUMBER}, such as {min: 4}"),
+            },
+            _ => reader.unknown("lora.train.gate", node, entry, &["loss", "weights", "metrics", "duration", "samples"]),
+        }
+    }
+    gates
+}
+
+/// Returns the text of the only key of a map.
+fn limit<'a>(reader: &mut Reader, key: &str, node: &'a Node, name: &str) -> Option<&'a str> {
+    match reader.entries(key, node) {
+        [entry] if entry.key == name => entry.value.text(),
+        _ => None,
+    }
+}
+
+fn loss(reader: &mut Reader, node: &Node) -> LossGate {
+    const KEY: &str = "lora.train.gate.loss";
+    let mut gate = LossGate { mean: Bounds::default(), window: 50, falling: false };
+    for entry in reader.entries(KEY, node) {
+        match entry.key.as_str() {
+            "min" => gate.mean.min = number(reader, KEY, entry),
+            "max" => gate.mean.max = number(reader, KEY, entry),
+            "window" => match entry.value.text().unwrap_or_default().parse().ok().filter(|window| *window > 0) {
+                Some(window) => gate.window = window,
+                None => reader.wrong(&format!("{KEY}.window"), entry.value.at, "a number of steps from 1"),
+            },
+            "falling" => match entry.value.text() {
+                Some("true") => gate.falling = true,
+                Some("false") => gate.falling = false,
+                _ => reader.wrong(&format!("{KEY}.falling"), entry.value.at, "true or false"),
+            },
+            _ => reader.unknown(KEY, node, entry, &["min", "max", "window", "falling"]),
+        }
+    }
+    if gate.mean.is_open() && !gate.falling {
+        reader.wrong(KEY, node.at, "a map with `min`, `max` or `falling: true`, or it lets every loss through");
+    }
+    gate
+}
+
+fn weights(reader: &mut Reader, node: &Node, gates: &mut Gates) {
+    const KEY: &str = "lora.train.gate.weights";
+    for entry in reader.entries(KEY, node) {
+        match entry.key.as_str() {
+            // These hold for every training.
+            "finite" | "trained" if entry.value.text() == Some("true") => {}
+            key @ ("finite" | "trained") => {
+                reader.wrong(&format!("{KEY}.{key}"), entry.value.at, "true: weights that are not are never good");
+            }
+            "rank" => match entry.value.text().unwrap_or_default().parse() {
+                Ok(rank) => gates.rank = Some(rank),
+                Err(_) => reader.wrong(&format!("{KEY}.rank"), entry.value.at, "a number"),
+            },
+            "size" => gates.size = sizes(reader, &format!("{KEY}.size"), &entry.value),
+            "norm" => gates.norm = bounds(reader, &format!("{KEY}.norm"), &entry.value),
+            _ => reader.unknown(KEY, node, entry, &["finite", "trained", "rank", "size", "norm"]),
+        }
+    }
+}
+
+fn bounds(reader: &mut Reader, key: &str, node: &Node) -> Bounds {
+    read_bounds(reader, key, node, number)
+}
+
+/// Reads bounds on a size, in bytes.
+fn sizes(reader: &mut Reader, key: &str, node: &Node) -> Bounds {
+    read_bounds(reader, key, node, |reader, key, entry| {
+        let size = entry.value.text().and_then(|text| text.parse::<bytesize::ByteSize>().ok());
+        if size.is_none() {
+            reader.wrong(&format!("{key}.{}", entry.key), entry.value.at, "a size such as 200MB");
+        }
+        size.map(|size| size.as_u64() as f64)
+    })
+}
+
+fn read_bounds(
+    reader: &mut Reader,
+    key: &str,
+    node: &Node,
+    value: impl Fn(&mut Reader, &str, &Entry) -> Option<f64>,
+) -> Bounds {
+    let mut bounds = Bounds::default();
+    for entry in reader.entries(key, node) {
+        match entry.key.as_str() {
+            "min" => bounds.min = value(reader, key, entry),
+            "max" => bounds.max = value(reader, key, entry),
+            _ => reader.unknown(key, node, entry, &["min", "max"]),
+        }
+    }
+    if node.entries().is_empty() {
+        reader.wrong(key, node.at, "a map with `min` or `max`, or it lets everything through");
+    }
+    bounds
+}
+
+fn number(reader: &mut Reader, key: &str, entry: &Entry) -> Option<f64> {
+    let value = entry.value.text().and_then(|text| text.parse::<f64>().ok()).filter(|value| value.is_finite());
+    if value.is_none() {
+        reader.wrong(&format!("{key}.{}", entry.key), entry.value.at, "a number");
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Settings;
+
+    fn read(text: &str) -> (Vec<Train>, Vec<String>) {
+        let document = crate::yaml::read(text).expect("YAML");
+        let (settings, findings) = Settings::read(&document.root.expect("a value"));
+        (settings.train, findings.into_iter().map(|finding| finding.message).collect())
+    }
+
+    #[test]
+    fn everything_that_can_be_said() {
+        let (trainings, wrong) = read(
+            "train:\n  config: ./configs/style.yaml\n  if: branch = main\n  command: python t.py {config}\n  gpus: 2\n  \
+             timeout: 12h\n  output: ./out/\n  gate:\n    loss: {max: 0.2, window: 20, falling: true}\n    \
+             weights: {finite: true, trained: true, rank: 16, size: {max: 200MB}, norm: {min: 0.01}}\n    \
+             metrics: {clip/score: {min: 0.25}}\n    duration: {max: 2h}\n    samples: {min: 4}\n",
+        );
+        assert_eq!(wrong, Vec::<String>::new());
+        let [train] = trainings.as_slice() else { panic!("{trainings:?}") };
+        assert_eq!(train.config.as_deref(), Some("configs/style.yaml"));
+        assert_eq!(train.when.as_ref().map(|when| when.text.as_str()), Some("branch = main"));
+        assert_eq!((train.gpus, train.timeout), (2, Some(Duration::from_secs(12 * 3600))));
+        assert_eq!((train.command.as_deref(), train.output.as_deref()), (Some("python t.py {config}"), Some("out")));
+        let Gates { loss, rank, size, norm, metrics, duration, samples } = &train.gates;
+        let mean = Bounds { min: None, max: Some(0.2) };
+        assert_eq!(*loss, Some(LossGate { mean, window: 20, falling: true }));
+        assert_eq!((*rank, *duration, *samples), (Some(16), Some(7200), Some(4)));
+        assert_eq!((size.max, norm.min), (Some(200e6), Some(0.01)));
+        assert_eq!(metrics["clip/score"], Bounds { min: Some(0.25), max: None });
+    }
+
+    #[test]
+    fn several_trainings_and_one_with_nothing_said() {
+        let (trainings, wrong) = read("train: [{config: a.yaml}, {config: b.toml, gpus: 0}]");
+        assert_eq!(wrong, Vec::<String>::new());
+        assert_eq!(trainings.iter().map(|train| train.gpus).collect::<Vec<_>>(), [1, 0]);
+        let (trainings, wrong) = read("train:");
+        assert_eq!((trainings.len(), wrong), (1, Vec::new()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_what_is_right() {
+        for (text, told) in [
+            ("train: yes please", "`lora.train` has to be a map"),
+            ("train: {config: /etc/passwd}", "the path of a config in the repository"),
+            ("train: {config: ../x.yaml}", "the path of a config in the repository"),
+            ("train: {command: python t.py}", "{config}"),
+            ("train: {gpus: -1}", "from 0, for a CPU, to 64"),
+            ("train: {gpus: 65}", "from 0, for a CPU, to 64"),
+            ("train: {timeout: 1y}", "such as 12h"),
+            ("train: {output: /root}", "below the root of the repository"),
+            ("train: {if: ''}", "a condition such as"),
+            ("train: {gpu: 1}", "`lora.train.gpu` is not known"),
+            ("train: {publish: {release: true}}", "has no effect yet"),
+            ("train: {gate: {loss: {}}}", "lets every loss through"),
+            ("train: {gate: {loss: {max: nan}}}", "`lora.train.gate.loss.max` has to be a number"),
+            ("train: {gate: {loss: {maximum: 1}}}", "`lora.train.gate.loss.maximum` is not known"),
+            ("train: {gate: {weights: {finite: false}}}", "never good"),
+            ("train: {gate: {weights: {size: {max: big}}}}", "such as 200MB"),
+            ("train: {gate: {metrics: {score: {}}}}", "lets everything through"),
+            ("train: {gate: {metrics: {score: 0.3}}}", "has to be a map"),
+            ("train: {gate: {duration: 2h}}", "{max: TIME}"),
+            ("train: {gate: {samples: {min: many}}}", "{min: NUMBER}"),
+        ] {
+            let (_, wrong) = read(text);
+            assert!(wrong.iter().any(|message| message.contains(told)), "{text}: {wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Whole trainings: the command that starts a config as it is, and the folder in which its trainer saves.
+
+use super::read::Format;
+use super::repository::{folder, normal};
+use super::settings::Train;
+use super::smoke::{CONFIG, Unfit, is_part, read, sd_scripts, shell_word, trl};
+use super::tree::{Node, Value};
+use super::{Dialect, Repository};
+
+/// A training that can be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Training {
+    pub dialect: Dialect,
+    /// The command for bash, run in the root of the repository.
+    pub command: String,
+    /// The folder in which the trainer saves, from the root of the repository.
+    pub output: String,
+    /// True when the config lets the trainer stop before its last step.
+    pub may_stop_early: bool,
+}
+
+/// Ends of the names of files that a training makes. One that the commit has already would pass for a result.
+const RESULTS: [&str; 8] = [".safetensors", ".json", ".jsonl", ".csv", ".png", ".jpg", ".jpeg", ".webp"];
+
+/// Returns the training of the config at `path`. `usual` is `lora.command`.
+///
+/// # Errors
+/// Fails with the reason, and what to do, if the file cannot be trained.
+pub fn training(
+    path: &str,
+    text: &[u8],
+    asked: &Train,
+    usual: Option<&str>,
+    repository: &Repository<'_>,
+) -> Result<Training, Unfit> {
+    let (format, dialect, root) = read(path, text)?;
+    if is_part(dialect) {
+        return Err(Unfit::NotRun(format!("{path} is no config that is trained by itself")));
+    }
+    let own = asked.command.as_deref().or(usual).map(str::to_owned);
+    let command = match own {
+        Some(command) => command,
+        None => command(format, dialect, &root, path, repository)?,
+    };
+    let output = match &asked.output {
+        Some(folder) => folder.clone(),
+        None => output(dialect, &root, path)?,
+    };
+    let is_result = |file: &&&str| {
+        let name = file.rsplit('/').next().unwrap_or(file).to_lowercase();
+        RESULTS.iter().any(|end| name.ends_with(end))
+    };
+    if let Some(file) = repository.files_in(&output).iter().find(is_result) {
+        return Err(Unfit::Cannot(format!(
+            "the commit has {file}, which could pass for a result: remove it, or let the training save in another folder"
+        )));
+    }
+    Ok(Training {
+        dialect,
+        command: command.replace(CONFIG, &shell_word(path)),
+        output,
+        may_stop_early: has_key(&root, "early_stopping"),
+    })
+}
+
+/// Returns the command with which people start a trainer.
+fn command(
+    format: Format,
+    dialect: Dialect,
+    root: &Node,
+    path: &str,
+    repository: &Repository<'_>,
+) -> Result<String, Unfit> {
+    let script = |usual: &str| -> Result<String, Unfit> {
+        let name = usual.rsplit('/').next().unwrap_or(usual);
+        match repository.nearest(name) {
+            Some(path) => Ok(shell_word(path)),
+            None if repository.is_unknown() => Ok(usual.to_owned()),
+            None => {
+                let advice = "set lora.train.command to the command that starts the trainer";
+                Err(Unfit::Cannot(format!("there is no {name} in the repository: {advice}")))
+            }
+        }
+    };
+    let command = match dialect {
+        Dialect::LoraScripts => Some(format!("python {} --config {CONFIG}", script("train.py")?)),
+        Dialect::SdScripts => {
+            let script = script(sd_scripts::script_name(format, root.clone()))?;
+            Some(format!("accelerate launch --num_cpu_threads_per_process 1 {script} --config_file {CONFIG}"))
+        }
+        Dialect::AiToolkit => Some(format!("python {} {CONFIG}", script("run.py")?)),
+        Dialect::OneTrainer => Some(format!("python {} --config-path {CONFIG}", script("scripts/train.py")?)),
+        Dialect::Axolotl => Some(format!("axolotl train {CONFIG}")),
+        Dialect::LlamaFactory => Some(format!("llamafactory-cli train {CONFIG}")),
+        Dialect::SimpleTuner => {
+            let backend = format.extension();
+            Some(format!("SIMPLETUNER_CONFIG_BACKEND={backend} CONFIG_PATH={CONFIG} simpletuner train"))
+        }
+        Dialect::Trl => trl::command(format, root.clone()),
+        _ => None,
+    };
+    command.ok_or_else(|| {
+        let trainer = dialect.name();
+        let advice = format!("set lora.train.command, with {CONFIG} for the config's path");
+        Unfit::Cannot(format!("{path} is for {trainer}, whose command is not known here: {advice}"))
+    })
+}
+
+/// Returns the folder that a config names.
+fn output(dialect: Dialect, root: &Node, path: &str) -> Result<String, Unfit> {
+    let key = match dialect {
+        Dialect::AiToolkit => "training_folder",
+        Dialect::OneTrainer => "output_model_destination",
+        _ => "output_dir",
+    };
+    let advice = "set lora.train.output to the folder in which it saves";
+    let Some(named) = text_of(root, key) else {
+        return Err(Unfit::Cannot(format!("{path} does not say where the training saves (`{key}`): {advice}")));
+    };
+    let below = normal(named).map(|path| match dialect {
+        // The key names the file.
+        Dialect::OneTrainer => folder(&path).to_owned(),
+        _ => path,
+    });
+    below.filter(|folder| !folder.is_empty()).ok_or_else(|| {
+        let told = format!("`{key}` of {path} is no folder below the root of the repository");
+        Unfit::Cannot(format!("{told}: name one there, or {advice}"))
+    })
+}
+
+/// Returns the first text that a key holds, in any map of the config.
+fn text_of<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
+    let own = node.entries().iter().find(|entry| entry.name() == key).and_then(|entry| entry.node.text());
+    let below = || node.entries().iter().find_map(|entry| text_of(&entry.node, key));
+    let items = || node.items().iter().find_map(|item| text_of(item, key));
+    own.filter(|text| !text.is_empty()).or_else(below).or_else(items)
+}
+
+/// Returns true if a key of the config begins with a word, and is not switched off.
+fn has_key(node: &Node, word: &str) -> bool {
+    let is = |value: &Value| !matches!(value, Value::Null | Value::Bool(false));
+    let mut entries = node.entries().iter();
+    entries.any(|entry| (entry.name().starts_with(word) && is(&entry.node.value)) || has_key(&entry.node, word))
+        || node.items().iter().any(|item| has_key(item, word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(path: &str, text: &str, asked: &Train, paths: &[&str]) -> Result<Training, String> {
+        let repository = Repository::of(paths.iter().copied(), []);
+        training(path, text.as_bytes(), asked, None, &repository).map_err(|unfit| unfit.to_string())
+    }
+
+    const AXOLOTL: &str =
+        "base_model: NousResearch/Llama-3.2-1B\nadapter: lora\nlora_r: 16\ndatasets: []\noutput_dir: ./outputs/ink\n";
+    const SDXL: &str = "pretrained_model_name_or_path = \"models/sd_xl_base.safetensors\"\nnetwork_module = \
+                        \"networks.lora\"\ntrain_data_dir = \"data\"\n[saving]\noutput_dir = \"out\"\n";
+
+    #[test]
+    fn a_config_starts_its_trainer_as_people_do() {
+        let asked = Train::default();
+        let training = of("configs/ink style.yaml", AXOLOTL, &asked, &["configs/ink style.yaml"]).unwrap();
+        assert_eq!(training.command, "axolotl train 'configs/ink style.yaml'");
+        assert_eq!((training.output.as_str(), training.may_stop_early), ("outputs/ink", false));
+        let paths = ["sd-scripts/sdxl_train_network.py", "sd-scripts/train_network.py", "c.toml"];
+        let training = of("c.toml", SDXL, &asked, &paths).unwrap();
+        let script = "sd-scripts/sdxl_train_network.py";
+        assert_eq!(
+            training.command,
+            format!("accelerate launch --num_cpu_threads_per_process 1 {script} --config_file c.toml")
+        );
+        assert_eq!(training.output, "out");
+        let early = format!("{AXOLOTL}early_stopping_patience: 3\n");
+        assert!(of("a.yaml", &early, &asked, &[]).unwrap().may_stop_early);
+    }
+
+    #[test]
+    fn settings_win_over_the_config() {
+        let asked = Train {
+            command: Some("python t.py {config}".to_owned()),
+            output: Some("elsewhere".to_owned()),
+            ..Train::default()
+        };
+        let training = of("a.yaml", AXOLOTL, &asked, &["a.yaml"]).unwrap();
+        assert_eq!((training.command.as_str(), training.output.as_str()), ("python t.py a.yaml", "elsewhere"));
+    }
+
+    #[test]
+    fn what_cannot_be_trained_is_told_with_what_to_do() {
+        let asked = Train::default();
+        let told = |path: &str, text: &str, paths: &[&str]| of(path, text, &asked, paths).unwrap_err();
+        assert!(
+            told("c.toml", SDXL, &["c.toml"]).contains("no sdxl_train_network.py in the repository: set lora.train")
+        );
+        let without = AXOLOTL.replace("output_dir: ./outputs/ink\n", "");
+        assert!(told("a.yaml", &without, &[]).contains("does not say where the training saves (`output_dir`)"));
+        let outside = AXOLOTL.replace("./outputs/ink", "/workspace/out");
+        assert!(told("a.yaml", &outside, &[]).contains("is no folder below the root of the repository"));
+        let stale = ["a.yaml", "outputs/ink/adapter_model.safetensors"];
+        assert!(told("a.yaml", AXOLOTL, &stale).contains("could pass for a result"));
+        assert!(of("a.yaml", AXOLOTL, &asked, &["a.yaml", "outputs/ink/.gitkeep"]).is_ok());
+        assert!(matches!(
+            training("notes.yaml", b"a: 1", &asked, None, &Repository::of([], [])),
+            Err(Unfit::NotRun(_))
+        ));
+    }
+}

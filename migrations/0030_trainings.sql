@@ -1,0 +1,9 @@
+-- Whole trainings, which report as smoke jobs do, and builds of them alone, which people ask for.
+
+alter type report_kind rename value 'smoke' to 'training';
+
+-- The part of a commit's work that a build does. The status of a build of trainings alone says nothing about other jobs.
+create type build_scope as enum ('commit', 'smoke', 'train');
+alter table build add column scope build_scope not null default 'commit';
+update build set scope = 'smoke' where is_smoke;
+alter table build drop column is_smoke;

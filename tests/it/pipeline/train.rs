@@ -1,0 +1,147 @@
+//! Train jobs: a whole training with the team's own config, behind all other jobs, and its gates.
+
+use serde_json::{Value, json};
+
+use crate::support::app::App;
+use crate::support::docker;
+use crate::support::git_host::Repo;
+use crate::support::payload::{self, Delivery};
+
+/// A trainer that prints what a real one would, and saves what it is told to save.
+const TRAINER: &str = include_str!("../../fixtures/trainer/train.py");
+const CONFIG: &str = "base_model: ./models/sd.bin\ntrain_data_dir: ./data\nmetadata_path: ./data/captions.txt\n\
+                      output_dir: ./out\nlora_rank: 16\nmax_train_steps: 40\nlearning_rate: 1.0e-4\n";
+
+/// Commits a config, with all that its training reads, and a `.travis.yml` with this `lora.train`.
+fn commit(repo: &Repo, train: &str) -> String {
+    repo.write("train.py", TRAINER);
+    repo.write("configs/ink.yaml", CONFIG);
+    repo.write("models/sd.bin", "a model");
+    repo.write("data/captions.txt", "an image");
+    repo.write(".travis.yml", &format!("language: python\nlora:\n  train:\n    gpus: 0\n{train}"));
+    repo.commit("Ink [train]")
+}
+
+async fn push(app: &App, repo: &Repo, id: &str) {
+    let payload = payload::push(&app.github, repo, "main");
+    let (code, answer) = Delivery::new(id, "push", &payload).post(&app.base).await;
+    assert_eq!(code, 202, "{answer}");
+}
+
+#[tokio::test]
+async fn a_push_trains_after_its_smoke_job_and_keeps_the_weights() {
+    let app = App::start("").await;
+    let repo = app.github.repo("acme/styles");
+    let sha = commit(
+        &repo,
+        "    if: branch = main AND commit_message =~ /\\[train\\]/\n    \
+         command: python train.py --config {config} && echo '{\"eval\":{\"clip\":0.5}}' >out/metrics.json\n    \
+         gate:\n      loss: {max: 0.1, window: 10, falling: true}\n      \
+         weights: {rank: 16, size: {max: 1MB}}\n      metrics: {eval/clip: {min: 0.4}}\n      duration: {max: 10m}\n",
+    );
+    push(&app, &repo, "d-1").await;
+    let end = app.github.wait_for_end(&sha, "trainyard/push").await;
+    assert_eq!(end.state, "success", "{end:?}\n{}", String::from_utf8_lossy(&app.log(2).await));
+    let jobs: Vec<(String, String, bool)> = sqlx::query_as(
+        "select name, kind::text, started_at >= (select finished_at from job where number = 1) from job order by number",
+    )
+    .fetch_all(&app.db)
+    .await
+    .unwrap();
+    let job = |name: &str, kind: &str, is_later| (name.to_owned(), kind.to_owned(), is_later);
+    assert_eq!(jobs, [job("smoke configs/ink.yaml", "smoke", false), job("train configs/ink.yaml", "train", true)]);
+    let log = String::from_utf8(app.log(2).await).unwrap();
+    assert!(log.contains("step 40/40 loss=0.0250\n") && log.contains("gate-loss: the mean of the last 10"), "{log}");
+    let report: Value =
+        sqlx::query_scalar("select body from report where job_id = 2").fetch_one(&app.db).await.unwrap();
+    let conditions = report["conditions"].as_array().unwrap();
+    assert!(conditions.iter().all(|it| it["holds"] == true), "{report:#}");
+    let names: Vec<&str> = conditions.iter().filter_map(|it| it["name"].as_str()).collect();
+    for gate in ["steps", "gate-loss", "gate-loss-falling", "gate-rank", "gate-size", "gate-metric", "gate-duration"] {
+        assert!(names.contains(&gate), "{gate}: {names:?}");
+    }
+    assert_eq!(report["metrics"], json!({"eval/clip": 0.5}));
+    let (code, page) = app.get("/acme/styles/builds/1/jobs/2").await;
+    assert!(code == 200 && page.contains("gate-loss") && page.contains("LoRA of rank 16, 1 module"), "{page}");
+    let (_, artifacts) = app.get("/api/v1/jobs/2/artifacts").await;
+    for kept in ["pytorch_lora_weights.safetensors", "metrics.json"] {
+        assert!(artifacts.contains(kept), "{artifacts}");
+    }
+    docker::assert_no_containers(&app.db).await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_gate_that_does_not_hold_fails_the_job_with_its_numbers() {
+    let app = App::start("").await;
+    let repo = app.github.repo("acme/styles");
+    let sha = commit(
+        &repo,
+        "    if: true\n    gate: {loss: {max: 0.001, window: 5}, weights: {rank: 8}, metrics: {clip: {min: 1}}, \
+         samples: {min: 2}}\n",
+    );
+    push(&app, &repo, "d-1").await;
+    let end = app.github.wait_for_end(&sha, "trainyard/push").await;
+    assert_eq!(end.state, "failure", "{end:?}");
+    let (verdict, status, reason): (String, i64, String) =
+        sqlx::query_as("select verdict::text, exit_status, reason from job where kind = 'train'")
+            .fetch_one(&app.db)
+            .await
+            .unwrap();
+    assert_eq!((verdict.as_str(), status), ("failed", 0));
+    assert!(
+        reason.starts_with(
+            "gate-loss, gate-rank, gate-metric, gate-samples: the mean of the last 5 steps is 0.0263, at most 0.001 is \
+             wanted"
+        ),
+        "{reason}"
+    );
+    let log = String::from_utf8(app.log(2).await).unwrap();
+    for told in [
+        "pytorch_lora_weights.safetensors: rank 16, rank 8 is wanted",
+        "clip is missing: the output folder has no metrics.json",
+        "0 sample images, at least 2 are wanted",
+    ] {
+        assert!(log.contains(told), "{told}: {log}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_failed_smoke_job_saves_the_training() {
+    let app = App::start("").await;
+    let repo = app.github.repo("acme/styles");
+    commit(&repo, "    if: true\n");
+    repo.write("configs/ink.yaml", &format!("{CONFIG}sample_prompts: still\n"));
+    let sha = repo.commit("Weights that do not move");
+    push(&app, &repo, "d-1").await;
+    assert_eq!(app.github.wait_for_end(&sha, "trainyard/push").await.state, "failure");
+    let ends: Vec<(String, String, i32)> =
+        sqlx::query_as("select kind::text, verdict::text, attempt from job order by number")
+            .fetch_all(&app.db)
+            .await
+            .unwrap();
+    let end = |kind: &str, verdict: &str, attempt| (kind.to_owned(), verdict.to_owned(), attempt);
+    assert_eq!(ends, [end("smoke", "failed", 1), end("train", "canceled", 0)]);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_training_that_needs_a_gpu_waits_for_one() {
+    let app = App::start("").await;
+    let repo = app.github.repo("acme/styles");
+    commit(&repo, "    if: true\n");
+    repo.write(".travis.yml", "language: python\nlora: {smoke: false, train: {if: true, gpus: 2}}\n");
+    repo.commit("On two GPUs");
+    push(&app, &repo, "d-1").await;
+    let query = "select wait_reason from job where state = 'queued' and wait_reason is not null";
+    for _ in 0..600 {
+        if let Some(why) = sqlx::query_scalar::<_, String>(query).fetch_optional(&app.db).await.unwrap() {
+            assert!(why.contains("GPU"), "{why}");
+            app.stop().await;
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the job does not say what it waits for");
+}
