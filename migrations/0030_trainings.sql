@@ -7,3 +7,9 @@ create type build_scope as enum ('commit', 'smoke', 'train');
 alter table build add column scope build_scope not null default 'commit';
 update build set scope = 'smoke' where is_smoke;
 alter table build drop column is_smoke;
+
+-- Key pairs of this installation, each with its private half sealed.
+alter table notification_key rename to own_key;
+alter table own_key drop column only_row;
+alter table own_key add column name text not null default 'notifications' primary key;
+alter table own_key alter column name drop default;

@@ -16,6 +16,7 @@ pub mod telemetry;
 pub mod child;
 pub mod repo_keys;
 pub mod passwords;
+pub mod provenance;
 // The outside world: one module for each part of it.
 pub mod store;
 pub mod storage;

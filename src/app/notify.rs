@@ -11,7 +11,7 @@ use super::loops::notifier_loop;
 use crate::config::Config;
 use crate::notifier::{Chats, Notifier, Sender, SystemNames};
 use crate::repo_keys::Seal;
-use crate::store::sealed::notification_key::NotificationKey;
+use crate::store::sealed::own_keys::{NotificationKey, ProvenanceKey};
 use crate::store::sealed::repo_keys::RepoKeys;
 use crate::store::sealed::variables::Variables;
 
@@ -23,6 +23,7 @@ const SENDERS: usize = 4;
 pub(super) struct Keyring {
     pub(super) repos: RepoKeys,
     pub(super) notifications: NotificationKey,
+    pub(super) provenance: ProvenanceKey,
     pub(super) variables: Variables,
 }
 
@@ -31,6 +32,7 @@ impl Keyring {
         Self {
             repos: RepoKeys::new(db.clone(), Arc::clone(seal)),
             notifications: NotificationKey::new(db.clone(), Arc::clone(seal)),
+            provenance: ProvenanceKey::new(db.clone(), Arc::clone(seal)),
             variables: Variables::new(db.clone(), Arc::clone(seal)),
         }
     }

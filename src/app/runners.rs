@@ -17,6 +17,7 @@ use crate::janitor::Duties;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::alerts;
 use crate::store::runner::runner_lock::RunnerLock;
+use crate::store::sealed::own_keys::ProvenanceKey;
 use crate::store::sealed::repo_keys::RepoKeys;
 use crate::store::sealed::variables::Variables;
 use crate::worker::{Database, Settings, Worker};
@@ -33,6 +34,7 @@ pub(super) struct Kept {
     pub(super) caches: Caches,
     pub(super) keys: RepoKeys,
     pub(super) variables: Variables,
+    pub(super) provenance: ProvenanceKey,
     /// `None` on a machine whose objects the server could not read.
     pub(super) objects: Option<(Objects, Keys)>,
     pub(super) logs: Logs,
@@ -46,7 +48,7 @@ pub(super) fn workers(
     kept: Kept,
     instance: &str,
 ) -> anyhow::Result<Vec<Arc<Worker>>> {
-    let Kept { mirrors, github, caches, keys, variables, objects, logs, room } = kept;
+    let Kept { mirrors, github, caches, keys, variables, provenance, objects, logs, room } = kept;
     let settings = Settings {
         images: config.images.clone(),
         limits: config.limits.clone(),
@@ -60,6 +62,7 @@ pub(super) fn workers(
         scratch: config.server.data_dir.join("scratch"),
         keys,
         variables,
+        provenance,
         caches,
         objects,
         logs,

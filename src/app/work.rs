@@ -26,6 +26,7 @@ use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store;
 use crate::store::postgres::examine::{Schema, schema};
 use crate::store::sealed::github_app::StoredApp;
+use crate::store::sealed::own_keys::ProvenanceKey;
 use crate::store::sealed::repo_keys::RepoKeys;
 use crate::store::sealed::variables::Variables;
 use crate::store::wakeup::bell::Bells;
@@ -80,6 +81,7 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
         caches: caches.clone(),
         keys,
         variables,
+        provenance: ProvenanceKey::new(db.clone(), Arc::clone(&seal)),
         objects: shared,
         logs: Logs::new(pools.jobs.clone(), objects.clone()),
         room: room.clone(),

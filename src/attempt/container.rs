@@ -6,11 +6,9 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{ImagesConfig, Shared, Started};
+use super::{Additions, ImagesConfig, Shared, Started};
 use crate::domain::{AttemptId, RepoName, Sha};
 use crate::executor::{Engine, ExecError, Exit, Filling, IpNetwork, Limits, Mount, Network, Spec, Upload};
-use crate::lora::smoke::Smoke;
-use crate::plan::SMOKE_FOLDER;
 use crate::storage::Cached;
 
 /// The job's home in every image.
@@ -50,8 +48,8 @@ pub struct NewContainer<'a> {
     pub script: String,
     /// The cache that the job begins with.
     pub cache: Option<Cached>,
-    /// The training of a smoke job.
-    pub smoke: Option<Smoke>,
+    /// What the job's training needs besides the checkout.
+    pub additions: Additions,
     pub limits: &'a Limits,
     /// The folders of the machine that the job may read.
     pub mounts: &'a [&'a Mount],
@@ -91,13 +89,13 @@ impl NewContainer<'_> {
         progress.lock().container = Some(container.clone());
         let spec = self.spec(images, authorities.is_some());
         let folder = &checkout_folder(self.repo);
-        let Self { script, smoke, cache, trust_domain, .. } = self;
+        let Self { script, additions, cache, trust_domain, .. } = self;
         let is_all = cache.is_none() && before.is_none();
         let fill = |checkout: F| async move {
             let mut upload =
                 Upload::default().file(SCRIPT, script.into_bytes(), 0o755).folder(checkout.as_ref().to_owned(), folder);
-            for file in smoke.map(|smoke| smoke.files).unwrap_or_default() {
-                upload = upload.file(&format!("{SMOKE_FOLDER}/{}", file.path), file.bytes, 0o644);
+            for (path, bytes) in additions.files {
+                upload = upload.file(&path, bytes, 0o644);
             }
             if let Some(authorities) = authorities {
                 upload = upload.file(AUTHORITIES, authorities, 0o644);
@@ -134,8 +132,7 @@ impl NewContainer<'_> {
             // The init passes a signal on to every process of the job, and not only to the script's shell.
             ("TINI_KILL_PROCESS_GROUP", "1"),
         ];
-        let variables = self.smoke.iter().flat_map(|smoke| &smoke.environment);
-        environment.extend(variables.map(|(name, value)| (name.as_str(), value.as_str())));
+        environment.extend(self.additions.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         if has_authorities {
             environment.extend(AUTHORITY_VARIABLES.map(|name| (name, AUTHORITIES)));
         }

@@ -26,4 +26,5 @@ pub use judge::{Judged, Unjudged};
 pub use progress::{Due, Judgement, Progress, Shared, TICK};
 pub use smoke::SmokeJob;
 pub use tail::Tail;
-pub use training::{Examined, Training, TrainingEnd};
+pub use train::TrainJob;
+pub use training::{Additions, Examined, Training, TrainingEnd};

@@ -7,21 +7,29 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use super::Additions;
 use super::outputs::Outputs;
+use crate::domain::AttemptId;
 use crate::executor::Limits;
 use crate::lora::gates::{Facts, Gates};
 use crate::lora::series::Series;
+use crate::lora::smoke::Unfit;
+use crate::lora::train::{Change, Changed, changed};
 use crate::lora::verdict::{Condition, Ended, conditions};
 
 /// The plan's order for a train job, under `train` of its config.
 #[derive(Debug, Clone, Deserialize)]
 pub struct TrainJob {
+    /// Path of the training config in the repository.
+    pub config: String,
     /// The folder in which the trainer saves, from the root of the repository.
     pub output: String,
     /// Wall time of the job in seconds; the server's own limit may be lower.
     timeout: Option<u64>,
     /// True when the config lets the trainer stop before its last step.
     may_stop_early: bool,
+    /// The changes to the config.
+    changes: Vec<Change>,
     gates: Gates,
 }
 
@@ -36,6 +44,19 @@ pub(super) struct End<'a> {
 impl TrainJob {
     pub(super) fn read(order: &Json) -> anyhow::Result<Self> {
         Self::deserialize(order).context("the config of a train job")
+    }
+
+    /// Returns what the training needs besides the checkout. `config` is the config as the commit has it.
+    ///
+    /// # Errors
+    /// Fails if the config cannot be changed as the plan has found that it can.
+    pub fn additions(&self, config: &[u8], attempt: AttemptId) -> Result<Additions, Unfit> {
+        let environment = vec![("TRAINYARD_ATTEMPT".to_owned(), attempt.number.to_string())];
+        if self.changes.is_empty() {
+            return Ok(Additions { files: Vec::new(), environment });
+        }
+        let Changed { path, text } = changed(&self.config, config, &self.changes)?;
+        Ok(Additions { files: vec![(path, text.into_bytes())], environment })
     }
 
     /// Returns the limits of the job. Its time is that of trainings, not that of other jobs.

@@ -14,7 +14,7 @@ use super::train::{End, TrainJob};
 use crate::domain::{JobKind, RepoName, Verdict};
 use crate::executor::{Engine, Limits};
 use crate::lora::series::Series;
-use crate::lora::smoke::OUTPUT;
+use crate::lora::smoke::{OUTPUT, Smoke};
 use crate::lora::verdict::{Condition, Saved};
 use crate::plan::SMOKE_FOLDER;
 
@@ -23,6 +23,21 @@ use crate::plan::SMOKE_FOLDER;
 pub enum Training {
     Smoke(SmokeJob),
     Train(TrainJob),
+}
+
+/// Files and variables that a training needs in its container, besides the checkout.
+#[derive(Debug, Clone, Default)]
+pub struct Additions {
+    /// Absolute paths, with their contents.
+    pub files: Vec<(String, Vec<u8>)>,
+    pub environment: Vec<(String, String)>,
+}
+
+impl From<Smoke> for Additions {
+    fn from(smoke: Smoke) -> Self {
+        let files = smoke.files.into_iter().map(|file| (format!("{SMOKE_FOLDER}/{}", file.path), file.bytes));
+        Self { files: files.collect(), environment: smoke.environment }
+    }
 }
 
 /// The outcome of a training.
@@ -66,11 +81,11 @@ impl Training {
         })
     }
 
-    /// Returns the order of a smoke job.
-    pub fn smoke(&self) -> Option<&SmokeJob> {
+    /// Returns the order of a train job.
+    pub fn whole(&self) -> Option<&TrainJob> {
         match self {
-            Self::Smoke(smoke) => Some(smoke),
-            Self::Train(_) => None,
+            Self::Smoke(_) => None,
+            Self::Train(train) => Some(train),
         }
     }
 

@@ -17,6 +17,7 @@ mod problems;
 mod run;
 mod service;
 mod table;
+mod verify;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -52,6 +53,8 @@ enum Command {
     Condition(condition::Arguments),
     /// Inspect trained LoRA weights: what they change, how much, and their problems.
     Inspect(inspect::Arguments),
+    /// Verify that a file is what a train job has saved, and show from what it was made.
+    Verify(verify::Arguments),
     /// Show the losses in a training's log or files: their trend, a chart, and other values such as learning rates.
     Losses(losses::Arguments),
     /// Make a mock base model or a dummy data set, to try trainers without a download.
@@ -117,6 +120,7 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         Command::Run(arguments) => run::run(arguments).await,
         Command::Condition(arguments) => condition::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::Losses(arguments) => losses::run(&arguments),
         Command::Mock(arguments) => mock::run(&arguments),
         Command::Setup(arguments) => setup::run(&arguments).await,

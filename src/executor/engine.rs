@@ -154,6 +154,15 @@ impl Engine {
         self.docker.life(container).await
     }
 
+    /// Returns the id of the image that a job's container runs. It is the job's own image, also if the container was made
+    /// from a checkout image.
+    ///
+    /// # Errors
+    /// Fails when the container is gone.
+    pub async fn image_of(&self, container: &str) -> anyhow::Result<String> {
+        self.docker.image_of(container).await
+    }
+
     /// Sends a signal to the job's processes. Does nothing when the container has ended already.
     pub async fn signal(&self, container: &str, signal: &str) -> anyhow::Result<()> {
         self.docker.signal(container, signal).await

@@ -20,7 +20,7 @@ use crate::chat::{ChatConfig, Refusal, Words};
 use crate::executor::IpNetwork;
 use crate::store::alerts;
 use crate::store::notifications::{self, Notification, Target};
-use crate::store::sealed::notification_key::NotificationKey;
+use crate::store::sealed::own_keys::NotificationKey;
 use crate::store::sealed::repo_keys::RepoKeys;
 use crate::travis::notifications::{Event, Receiver};
 use crate::travis_ci::signature::SigningKey;

@@ -30,6 +30,12 @@ pub(super) struct Artifact {
     pub address: String,
 }
 
+/// `GET /provenance.pem`: the key that signs statements of provenance.
+pub(super) async fn provenance_key(extract::State(state): extract::State<State>) -> Result<Response, Error> {
+    let key = state.provenance_key.public().await?;
+    Ok(([(header::CONTENT_TYPE, "application/x-pem-file")], key).into_response())
+}
+
 impl Artifact {
     /// Returns the size in words.
     pub(super) fn shown_size(&self) -> String {

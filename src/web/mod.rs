@@ -48,7 +48,7 @@ use crate::outbox::ChartLinks;
 use crate::storage::{Logs, Objects};
 use crate::store::deliveries::DeliveryBatcher;
 use crate::store::queue::QueueConfig;
-use crate::store::sealed::notification_key::NotificationKey;
+use crate::store::sealed::own_keys::{NotificationKey, ProvenanceKey};
 use crate::store::sealed::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
 pub use access::{Access, AccessParts, AuthConfig, Need, Of, SHORTEST as SHORTEST_TOKEN};
@@ -76,6 +76,8 @@ pub struct State {
     pub keys: RepoKeys,
     /// Key that signs our webhooks.
     pub notification_key: NotificationKey,
+    /// The key that signs statements of provenance.
+    pub provenance_key: ProvenanceKey,
     /// Source of logs.
     pub logs: Logs,
     /// Source of artifacts.

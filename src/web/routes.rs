@@ -111,6 +111,7 @@ fn table() -> Vec<Row> {
         light("/readyz", health::ready),
         light("/static/{file}", assets::file),
         light("/config", travis_api::config),
+        light("/provenance.pem", artifacts::provenance_key),
     ];
     rows.extend(pages_of_people());
     rows.extend(api());

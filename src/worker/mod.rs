@@ -33,6 +33,7 @@ use crate::github::Client;
 use crate::gpu;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::queue::{self, Claimed, QueueConfig};
+use crate::store::sealed::own_keys::ProvenanceKey;
 use crate::store::sealed::repo_keys::RepoKeys;
 use crate::store::sealed::variables::Variables;
 use crate::store::wakeup::bell::Bells;
@@ -79,6 +80,8 @@ pub struct Settings {
     pub keys: RepoKeys,
     /// The variables of repositories, which jobs see.
     pub variables: Variables,
+    /// The key that signs statements of provenance.
+    pub provenance: ProvenanceKey,
     pub caches: Caches,
     /// The storage for artifacts; `None` where the server could not read it.
     pub objects: Option<(Objects, Keys)>,

@@ -20,7 +20,7 @@ use trainyard::store::output::logs;
 use trainyard::store::output::reports::Reports;
 use trainyard::store::queue::NewJob;
 use trainyard::store::repos::RepoFacts;
-use trainyard::store::sealed::notification_key::NotificationKey;
+use trainyard::store::sealed::own_keys::{NotificationKey, ProvenanceKey};
 use trainyard::store::sealed::repo_keys::RepoKeys;
 use trainyard::store::sealed::webhook_secrets::StoredSecrets;
 use trainyard::store::wakeup::bell::Bells;
@@ -75,6 +75,7 @@ pub fn state(db: &PgPool) -> web::State {
         deliveries: DeliveryBatcher::new(db.clone()),
         keys: RepoKeys::new(db.clone(), seal()),
         notification_key: NotificationKey::new(db.clone(), seal()),
+        provenance_key: ProvenanceKey::new(db.clone(), seal()),
         logs: Logs::new(db.clone(), objects()),
         objects: objects(),
         bells: Bells::new(),

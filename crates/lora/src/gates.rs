@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::series::{Series, Trend, sentence, trend};
+use super::series::{Point, Series, Trend, sentence, trend};
 use super::verdict::{Condition, Saved, Weights, condition};
 
 /// The gates of a training, `lora.train.gate`.
@@ -149,7 +149,7 @@ impl LossGate {
     fn check(&self, series: &Series) -> Vec<Condition> {
         let mut conditions = Vec::new();
         if !self.mean.is_open() {
-            let mean = self.last_mean(series);
+            let mean = last_mean(&series.points, self.window);
             let told = match mean {
                 Some(mean) => {
                     format!("the mean of the last {} steps is {mean:.4}, {} is wanted", self.window, self.mean)
@@ -164,15 +164,17 @@ impl LossGate {
         }
         conditions
     }
+}
 
-    /// Returns the mean of the losses of the last steps. Of a long training, the series keeps only some of them.
-    fn last_mean(&self, series: &Series) -> Option<f64> {
-        let last = series.last()?.step;
-        let counts = |step: u64| last - step < self.window;
-        let values: Vec<f64> =
-            series.points.iter().rev().take_while(|point| counts(point.step)).map(|point| point.value).collect();
-        Some(values.iter().sum::<f64>() / values.len() as f64)
-    }
+/// Number of steps before the end whose losses count, unless a gate says another one.
+pub const WINDOW: u64 = 50;
+
+/// Returns the mean of the losses of the last steps. Of a long training, the series keeps only some of them.
+pub fn last_mean(points: &[Point], window: u64) -> Option<f64> {
+    let last = points.last()?.step;
+    let counts = |point: &&Point| last - point.step < window;
+    let values: Vec<f64> = points.iter().rev().take_while(counts).map(|point| point.value).collect();
+    Some(values.iter().sum::<f64>() / values.len() as f64)
 }
 
 fn metric(name: &str, bounds: Bounds, metrics: &BTreeMap<String, f64>) -> Condition {

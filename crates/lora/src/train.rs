@@ -1,4 +1,10 @@
-//! Whole trainings: the command that starts a config as it is, and the folder in which its trainer saves.
+//! Whole trainings: the command that starts a config, as it is or with a few changed keys, and the folder in which its
+//! trainer saves.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use super::read::Format;
 use super::repository::{folder, normal};
@@ -19,10 +25,92 @@ pub struct Training {
     pub may_stop_early: bool,
 }
 
+/// A change to one key of a config.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Dotted path of the key.
+    pub key: String,
+    /// A number, a text or a boolean.
+    pub value: Json,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Json::String(text) => write!(f, "{}={text}", self.key),
+            value => write!(f, "{}={value}", self.key),
+        }
+    }
+}
+
+/// Folder of a changed config in the container: beside the checkout, not in it.
+pub const FOLDER: &str = "/home/travis/train";
+
 /// Ends of the names of files that a training makes. One that the commit has already would pass for a result.
 const RESULTS: [&str; 8] = [".safetensors", ".json", ".jsonl", ".csv", ".png", ".jpg", ".jpeg", ".webp"];
 
-/// Returns the training of the config at `path`. `usual` is `lora.command`.
+/// A config with changed keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Path in the container.
+    pub path: String,
+    pub text: String,
+}
+
+/// Changes keys of the config at `path`. Each of them must be there: a new key would most likely be a slip.
+///
+/// # Errors
+/// Fails if the file is no config, or lacks a key.
+pub fn changed(path: &str, text: &[u8], changes: &[Change]) -> Result<Changed, Unfit> {
+    let (format, dialect, mut root) = read(path, text)?;
+    apply(&mut root, dialect, path, changes)?;
+    Ok(Changed { path: format!("{FOLDER}/config.{}", format.extension()), text: format.write(&root) })
+}
+
+fn apply(root: &mut Node, dialect: Dialect, path: &str, changes: &[Change]) -> Result<(), Unfit> {
+    for Change { key, value } in changes {
+        let value = match value {
+            Json::Bool(is) => Value::Bool(*is),
+            Json::Number(number) => {
+                Value::Number { value: number.as_f64().unwrap_or_default(), whole: number.is_i64() || number.is_u64() }
+            }
+            Json::String(text) => Value::Text { text: text.clone(), plain: false },
+            _ => return Err(Unfit::Cannot(format!("`{key}` of lora.train.matrix has no simple value"))),
+        };
+        let keys: Vec<&str> = key.split('.').collect();
+        // In sd-scripts, tables of the root only group the keys.
+        let is_set = set(root, &keys, &value) || (dialect == Dialect::SdScripts && set_below(root, &keys, &value));
+        if !is_set {
+            return Err(Unfit::Cannot(format!("`lora.train.matrix` changes `{key}`, which {path} does not have")));
+        }
+    }
+    Ok(())
+}
+
+/// Sets a key wherever a path of keys leads. Lists on the way add nothing to the path. Returns false if it leads nowhere.
+fn set(node: &mut Node, keys: &[&str], value: &Value) -> bool {
+    match (&mut node.value, keys) {
+        (Value::List(items), _) => items.iter_mut().fold(false, |is_set, item| set(item, keys, value) || is_set),
+        (Value::Map(entries), [key, rest @ ..]) => {
+            let named = entries.iter_mut().filter(|entry| entry.name() == *key);
+            named.fold(false, |is_set, entry| {
+                if rest.is_empty() {
+                    entry.node.value = value.clone();
+                }
+                rest.is_empty() || set(&mut entry.node, rest, value) || is_set
+            })
+        }
+        _ => false,
+    }
+}
+
+fn set_below(root: &mut Node, keys: &[&str], value: &Value) -> bool {
+    let Value::Map(entries) = &mut root.value else { return false };
+    let tables = entries.iter_mut().filter(|entry| matches!(entry.node.value, Value::Map(_)));
+    tables.fold(false, |is_set, table| set(&mut table.node, keys, value) || is_set)
+}
+
+/// Returns the training of the config at `path`, with these changes. `usual` is `lora.command`.
 ///
 /// # Errors
 /// Fails with the reason, and what to do, if the file cannot be trained.
@@ -30,10 +118,12 @@ pub fn training(
     path: &str,
     text: &[u8],
     asked: &Train,
+    changes: &[Change],
     usual: Option<&str>,
     repository: &Repository<'_>,
 ) -> Result<Training, Unfit> {
-    let (format, dialect, root) = read(path, text)?;
+    let (format, dialect, mut root) = read(path, text)?;
+    apply(&mut root, dialect, path, changes)?;
     if is_part(dialect) {
         return Err(Unfit::NotRun(format!("{path} is no config that is trained by itself")));
     }
@@ -55,9 +145,10 @@ pub fn training(
             "the commit has {file}, which could pass for a result: remove it, or let the training save in another folder"
         )));
     }
+    let started = if changes.is_empty() { path.to_owned() } else { format!("{FOLDER}/config.{}", format.extension()) };
     Ok(Training {
         dialect,
-        command: command.replace(CONFIG, &shell_word(path)),
+        command: command.replace(CONFIG, &shell_word(&started)),
         output,
         may_stop_early: has_key(&root, "early_stopping"),
     })
@@ -150,7 +241,7 @@ mod tests {
 
     fn of(path: &str, text: &str, asked: &Train, paths: &[&str]) -> Result<Training, String> {
         let repository = Repository::of(paths.iter().copied(), []);
-        training(path, text.as_bytes(), asked, None, &repository).map_err(|unfit| unfit.to_string())
+        training(path, text.as_bytes(), asked, &[], None, &repository).map_err(|unfit| unfit.to_string())
     }
 
     const AXOLOTL: &str =
@@ -202,8 +293,26 @@ mod tests {
         assert!(told("a.yaml", AXOLOTL, &stale).contains("could pass for a result"));
         assert!(of("a.yaml", AXOLOTL, &asked, &["a.yaml", "outputs/ink/.gitkeep"]).is_ok());
         assert!(matches!(
-            training("notes.yaml", b"a: 1", &asked, None, &Repository::of([], [])),
+            training("notes.yaml", b"a: 1", &asked, &[], None, &Repository::of([], [])),
             Err(Unfit::NotRun(_))
         ));
+    }
+
+    #[test]
+    fn a_change_is_made_where_the_key_is_and_nowhere_else() {
+        let change = |key: &str, value: Json| Change { key: key.to_owned(), value };
+        let of = |path: &str, text: &str, changes: &[Change]| changed(path, text.as_bytes(), changes);
+        let made = of("a.yaml", AXOLOTL, &[change("lora_r", 32.into()), change("adapter", "dora".into())]).unwrap();
+        assert_eq!(made.path, "/home/travis/train/config.yaml");
+        assert!(made.text.contains("lora_r: 32\n") && made.text.contains("adapter: \"dora\"\n"), "{}", made.text);
+        // Keys of sd-scripts stand in tables of any name.
+        let made = of("c.toml", SDXL, &[change("output_dir", "other".into())]).unwrap();
+        assert!(made.text.contains("output_dir = \"other\""), "{}", made.text);
+        let lacking = of("a.yaml", AXOLOTL, &[change("lora_rank", 8.into())]).unwrap_err().to_string();
+        assert_eq!(lacking, "`lora.train.matrix` changes `lora_rank`, which a.yaml does not have");
+        let swept = [change("lora_r", 32.into())];
+        let repository = Repository::of(["a.yaml"], []);
+        let made = training("a.yaml", AXOLOTL.as_bytes(), &Train::default(), &swept, None, &repository).unwrap();
+        assert_eq!(made.command, "axolotl train /home/travis/train/config.yaml");
     }
 }

@@ -16,7 +16,7 @@ use super::jobs::{Column, columns, label};
 use super::problems::{self, number_of};
 use super::table::{Colour, paint, wants_colours, width_of};
 use super::trigger_args::TriggerArgs;
-use crate::attempt::{HOME, JobImage, Judgement, NewContainer, SmokeJob, Training};
+use crate::attempt::{Additions, HOME, JobImage, Judgement, NewContainer, SmokeJob, Training};
 use crate::config::Config;
 use crate::domain::{AttemptId, BuildState, JobId, JobKind, PullRequest, Trigger, TriggerKind, Verdict, in_words};
 use crate::executor::{Engine, ExecError, Mount};
@@ -259,17 +259,26 @@ impl Build<'_> {
                 let number: i64 = job.number.parse().context("a job's number")?;
                 let training = Training::of(job.kind, &job.config)?;
                 let limits = training.as_ref().map(|training| training.limits(&self.runner.limits));
-                let smoke = training.as_ref().and_then(Training::smoke).map(|smoke| self.derived(smoke)).transpose()?;
+                let attempt = AttemptId { job: JobId(number), number: 1 };
+                let (mut smoke, mut additions) = (None, Additions::default());
+                match &training {
+                    Some(Training::Smoke(order)) => smoke = Some(self.derived(order)?),
+                    Some(Training::Train(order)) => {
+                        let config = std::fs::read(self.checkout.join(&order.config)).context("reading the config")?;
+                        additions = order.additions(&config, attempt)?;
+                    }
+                    None => {}
+                }
                 let repo = &self.trigger.repo;
                 let mounts: Vec<&Mount> = self.runner.mounts.iter().filter(|mount| mount.is_for(repo)).collect();
                 let new = NewContainer {
-                    attempt: AttemptId { job: JobId(number), number: 1 },
+                    attempt,
                     repo,
                     trust_domain: String::new(),
                     script: script::compile(&job.config, &self.facts(number, &found, smoke.as_ref())),
                     image: &found.image.id,
                     cache: None,
-                    smoke,
+                    additions: smoke.map_or(additions, Additions::from),
                     limits: limits.as_ref().unwrap_or(&self.runner.limits),
                     mounts: &mounts,
                     egress_only: None,

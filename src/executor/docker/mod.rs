@@ -261,6 +261,14 @@ impl Docker {
         })
     }
 
+    /// Returns the id of the image of a container; for a checkout image, the one that it was made from.
+    pub async fn image_of(&self, container: &str) -> anyhow::Result<String> {
+        let inspected = self.client()?.inspect_container(container, None).await.context("inspecting the container")?;
+        let labels = inspected.config.and_then(|config| config.labels).unwrap_or_default();
+        let base = labels.get(labels::CHECKOUT_IMAGE).filter(|id| !id.is_empty()).cloned();
+        base.or(inspected.image).context("a container without an image")
+    }
+
     /// Sends a signal to the job's processes. Does nothing when the container has ended already.
     pub async fn signal(&self, container: &str, signal: &str) -> anyhow::Result<()> {
         let options = KillContainerOptionsBuilder::new().signal(signal).build();

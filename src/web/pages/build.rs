@@ -5,6 +5,7 @@ use axum::extract::{self, Path};
 use sqlx::PgPool;
 use url::Url;
 
+use super::ranking::{Trained, ranking};
 use super::{Chrome, Page, render};
 use crate::domain::{BuildId, BuildState, Problem};
 use crate::store::problems;
@@ -45,6 +46,8 @@ struct BuildPage {
     may_change: bool,
     problems: Vec<Row>,
     stages: Vec<Stage>,
+    /// The whole trainings, the best first; empty for fewer than two.
+    ranking: Vec<Trained>,
     told: Vec<Told>,
 }
 
@@ -71,9 +74,10 @@ pub(in crate::web) async fn page(
     };
     let problems = problems.into_iter().map(row).collect();
     let told = told(&state.db, build.id).await?;
+    let ranking = ranking(&state.db, build.id).await?;
     let chrome = Chrome::load(&state, &view, !build.state.is_finished()).await?;
     let may_change = view.may_change(&repo);
-    render(&BuildPage { chrome, may_change, problems, stages: by_stage(jobs), told, build })
+    render(&BuildPage { chrome, may_change, problems, stages: by_stage(jobs), ranking, told, build })
 }
 
 /// Lists the notifications of a build that were tried. Of an address only the host is shown, as the rest may be a secret.

@@ -6,6 +6,7 @@ mod error;
 pub(super) mod home;
 pub(super) mod job;
 pub(super) mod repo;
+mod ranking;
 mod training;
 pub(super) mod runners;
 

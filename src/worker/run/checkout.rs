@@ -56,6 +56,22 @@ fn explain(error: anyhow::Error) -> ExecError {
     if error.is::<Permanent>() { ExecError::Job(format!("{error:#}")) } else { ExecError::System(error) }
 }
 
+/// Reads a file of a commit, as the commit has it: a job may change its own copy.
+///
+/// # Errors
+/// Fails when the mirror does not have the file.
+pub(super) async fn read_file(
+    mirrors: &Mirrors,
+    repo: &RepoName,
+    facts: &BuildFacts,
+    path: &str,
+) -> anyhow::Result<Vec<u8>> {
+    let tree = mirrors.files(repo, &facts.built_sha).await?;
+    let file = tree.iter().find(|file| file.path == path).with_context(|| format!("{path} is not in the commit"))?;
+    let mut texts = mirrors.read(repo, &[file]).await?;
+    texts.pop().with_context(|| format!("{path} cannot be read"))
+}
+
 /// Derives the training of a smoke job again, as the plan did: the job's row holds the order, not the files.
 ///
 /// # Errors

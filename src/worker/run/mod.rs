@@ -159,7 +159,7 @@ impl Run {
         self.progress.lock().started = now.checked_sub(self.job.age()).or(Some(now));
         let ended = started.follow(&self.handles.engine, &self.progress, log).await?;
         let judged = judge::judge(self, &prepared.facts, &ended, log).await?;
-        Ok(outputs::keep(self, prepared, &ended, judged).await)
+        outputs::keep(self, prepared, &ended, judged).await
     }
 
     /// Wakes all that wait for the end of the job, and removes its container.

@@ -6,7 +6,7 @@ use super::log::Log;
 use super::prepare::Prepared;
 use super::script_facts::{self, Place};
 use super::{End, Run, checkout};
-use crate::attempt::{JobImage, NewContainer, Preparation, Started, Training};
+use crate::attempt::{Additions, JobImage, NewContainer, Preparation, Started, Training};
 use crate::domain::{AttemptId, RepoName};
 use crate::executor::{EgressRule, Found, IpNetwork, Mount};
 use crate::store::builds::BuildFacts;
@@ -14,6 +14,7 @@ use crate::store::queue::{self, Claimed};
 use crate::travis::extensions::fails_when_lost;
 use crate::travis::script::{self, Facts, Files};
 use crate::worker::Handles;
+use crate::worker::fetch::ensure_fetched;
 
 /// The part of a stored log that an adopted attempt reads again, to find the command that failed.
 const REREAD_BYTES: i64 = 16 * 1024;
@@ -32,10 +33,18 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
     let Handles { db, engine, gpus, checkout_images, mirrors, settings, .. } = &*run.handles;
     let (job, facts, secrets) = (&run.job, &prepared.facts, &prepared.secrets);
     let repo = &facts.repo()?;
-    let smoke = match run.training()?.and_then(Training::smoke) {
-        Some(order) => Some(checkout::derive_training(mirrors, &settings.github, order, repo, facts).await?),
-        None => None,
-    };
+    let (mut smoke, mut additions) = (None, Additions::default());
+    match run.training()? {
+        Some(Training::Smoke(order)) => {
+            smoke = Some(checkout::derive_training(mirrors, &settings.github, order, repo, facts).await?);
+        }
+        Some(Training::Train(order)) => {
+            ensure_fetched(mirrors, &settings.github, repo, facts).await?;
+            let config = checkout::read_file(mirrors, repo, facts, &order.config).await?;
+            additions = order.additions(&config, run.attempt).map_err(|unfit| End::CouldNotBegin(unfit.to_string()))?;
+        }
+        None => {}
+    }
     let JobImage { name, image, python } = &settings.images.find(engine, &job.config).await?;
     gpus.check_job(job, facts, name).await?;
     if let Some(python) = python
@@ -60,7 +69,7 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
         image: base.as_ref().map_or(&image.id, |base| &base.id),
         script: script::compile(&job.config, &script_facts),
         cache: prepared.cache.as_ref().and_then(|cache| cache.found.clone()),
-        smoke,
+        additions: smoke.map_or(additions, Additions::from),
         limits: &run.limits,
         mounts: &mounts,
         egress_only: egress_only(repo, !secrets.allowed, &settings.egress),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use trainyard::notifier::{Chats, Notifier, Sender, SystemNames};
 use trainyard::repo_keys::{PublicKey, Seal};
-use trainyard::store::sealed::notification_key::NotificationKey;
+use trainyard::store::sealed::own_keys::NotificationKey;
 use trainyard::store::sealed::repo_keys::RepoKeys;
 
 use crate::support::app::App;

@@ -1,6 +1,11 @@
 //! Train jobs: a whole training with the team's own config, behind all other jobs, and its gates.
 
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::support::app::App;
 use crate::support::docker;
@@ -67,8 +72,46 @@ async fn a_push_trains_after_its_smoke_job_and_keeps_the_weights() {
     for kept in ["pytorch_lora_weights.safetensors", "metrics.json"] {
         assert!(artifacts.contains(kept), "{artifacts}");
     }
+    verify(&app, &sha).await;
     docker::assert_no_containers(&app.db).await;
     app.stop().await;
+}
+
+/// Verifies the statement of the job's weights with `trainyard verify` and with openssl.
+async fn verify(app: &App, sha: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in
+        ["pytorch_lora_weights.safetensors", "provenance.json", "provenance.json.sig", "provenance.intoto.jsonl"]
+    {
+        let address = format!("{}/api/v1/jobs/2/artifacts/{name}", app.base);
+        let bytes = reqwest::get(address).await.unwrap().error_for_status().unwrap().bytes().await.unwrap();
+        std::fs::write(at(name), bytes).unwrap();
+    }
+    std::fs::write(at("key.pem"), app.get("/provenance.pem").await.1).unwrap();
+    let run = |file: &str, key: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trainyard"));
+        let output = command.arg("verify").arg(at(file)).arg("--key").arg(at(key)).arg("--json").output().unwrap();
+        let facts: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (output.status.code(), facts)
+    };
+    let (code, facts) = run("pytorch_lora_weights.safetensors", "key.pem");
+    assert_eq!((code, &facts["name"]), (Some(0), &json!("pytorch_lora_weights.safetensors")), "{facts:#}");
+    let dependencies = &facts["predicate"]["buildDefinition"]["resolvedDependencies"];
+    assert_eq!(dependencies[0]["digest"]["gitCommit"], sha, "{facts:#}");
+    assert_eq!(dependencies[1]["digest"]["sha256"], hex::encode(Sha256::digest(CONFIG)), "{facts:#}");
+    assert_eq!(facts["predicate"]["buildDefinition"]["externalParameters"]["ref"], "refs/heads/main");
+    std::fs::write(at("forged.safetensors"), "other weights").unwrap();
+    let (code, facts) = run("forged.safetensors", "key.pem");
+    assert_eq!((code, &facts["error"]), (Some(1), &json!("the statement is not about this file")));
+    let signature = std::fs::read_to_string(at("provenance.json.sig")).unwrap();
+    std::fs::write(at("sig"), STANDARD.decode(signature.trim()).unwrap()).unwrap();
+    let openssl = |file: &str| {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["pkeyutl", "-verify", "-pubin", "-rawin", "-inkey"]).arg(at("key.pem"));
+        openssl.arg("-in").arg(at(file)).arg("-sigfile").arg(at("sig")).output().unwrap().status.success()
+    };
+    assert!(openssl("provenance.json") && !openssl("provenance.intoto.jsonl"));
 }
 
 #[tokio::test]
@@ -144,4 +187,26 @@ async fn a_training_that_needs_a_gpu_waits_for_one() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     panic!("the job does not say what it waits for");
+}
+
+#[tokio::test]
+async fn a_matrix_trains_each_combination_and_ranks_them() {
+    let app = App::start("").await;
+    let repo = app.github.repo("acme/styles");
+    commit(&repo, "    if: true\n");
+    let travis = "language: python\nlora: {smoke: false, train: {if: true, gpus: 0, matrix: {max_train_steps: [10, 30], \
+                  lora_rank: [4]}}}\n";
+    repo.write(".travis.yml", travis);
+    let sha = repo.commit("Sweep");
+    push(&app, &repo, "d-1").await;
+    let end = app.github.wait_for_end(&sha, "trainyard/push").await;
+    assert_eq!(end.state, "success", "{end:?}\n{}", String::from_utf8_lossy(&app.log(1).await));
+    let (_, page) = app.get("/acme/styles/builds/1").await;
+    let at = |text: &str| page.rfind(text).unwrap_or_else(|| panic!("{text}: {page}"));
+    let of = |steps: u8| format!("train configs/ink.yaml with max_train_steps={steps}, lora_rank=4</a></td>");
+    assert!(page.contains("<h2 id=\"ranking\">Trainings</h2>"), "{page}");
+    assert!(at(&of(30)) < at(&of(10)), "the longer training has the lower loss: {page}");
+    let log = String::from_utf8(app.log(2).await).unwrap();
+    assert!(log.contains("step 30/30 loss=0.0333") && log.contains("LoRA of rank 4"), "{log}");
+    app.stop().await;
 }

@@ -2,19 +2,24 @@
 
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use super::reader::{MOST, Reader};
 use crate::domain::Severity;
-use crate::gates::{Bounds, Gates, LossGate};
+use crate::gates::{Bounds, Gates, LossGate, WINDOW};
 use crate::repository::normal;
+use crate::train::Change;
 use crate::yaml::{Data, Entry, Mark, Node};
 
 /// Allowed timeouts, in seconds. The limit of the server holds as well.
 const TIMEOUT: std::ops::RangeInclusive<u64> = 10..=30 * 86400;
 /// Maximum number of GPUs of a training.
 const MOST_GPUS: u8 = 64;
-const KEYS: [&str; 7] = ["config", "if", "command", "gpus", "timeout", "output", "gate"];
+const KEYS: [&str; 8] = ["config", "if", "command", "gpus", "timeout", "output", "matrix", "gate"];
+/// Maximum number of combinations of a matrix.
+const MOST_COMBINATIONS: usize = 8;
 /// Keys that are part of the form, and for which there is no code yet.
-const TO_COME: [&str; 4] = ["dataset", "model", "publish", "matrix"];
+const TO_COME: [&str; 3] = ["dataset", "model", "publish"];
 
 /// A whole training.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -32,6 +37,9 @@ pub struct Train {
     /// The folder in which the trainer saves, from the root of the repository; `None` for the one that the config names.
     pub output: Option<String>,
     pub gates: Gates,
+    /// Keys of the config, each with the values that it is trained with. Without any there is one training, as the config
+    /// is.
+    pub matrix: Vec<(String, Vec<Json>)>,
     /// Position of the entry in the `.travis.yml`.
     pub at: Mark,
 }
@@ -41,6 +49,19 @@ pub struct Train {
 pub struct When {
     pub text: String,
     pub at: Mark,
+}
+
+impl Train {
+    /// Returns the changes to the config for each of its trainings.
+    pub fn combinations(&self) -> Vec<Vec<Change>> {
+        self.matrix.iter().fold(vec![Vec::new()], |combinations, (key, values)| {
+            let with = |combination: &Vec<Change>, value: &Json| {
+                let change = Change { key: key.clone(), value: value.clone() };
+                combination.iter().cloned().chain([change]).collect()
+            };
+            combinations.iter().flat_map(|known| values.iter().map(move |value| with(known, value))).collect()
+        })
+    }
 }
 
 /// Reads one training or a list of them.
@@ -79,6 +100,7 @@ fn training(reader: &mut Reader, node: &Node) -> Train {
                 Some(folder) => train.output = Some(folder),
                 None => reader.wrong("lora.train.output", at, "a folder below the root of the repository"),
             },
+            "matrix" => train.matrix = matrix(reader, &entry.value),
             "gate" => train.gates = gates(reader, &entry.value),
             key if TO_COME.contains(&key) => {
                 let key = format!("lora.train.{key}");
@@ -93,6 +115,43 @@ fn training(reader: &mut Reader, node: &Node) -> Train {
 
 fn time(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|time| TIMEOUT.contains(&time.as_secs()))
+}
+
+fn matrix(reader: &mut Reader, node: &Node) -> Vec<(String, Vec<Json>)> {
+    let mut matrix: Vec<(String, Vec<Json>)> = Vec::new();
+    for entry in reader.entries("lora.train.matrix", node) {
+        let values: Option<Vec<Json>> = entry.value.items().iter().map(scalar).collect();
+        match values.filter(|values| !values.is_empty()) {
+            Some(values) => matrix.push((entry.key.clone(), values)),
+            None => {
+                let key = format!("lora.train.matrix.{}", entry.key);
+                reader.wrong(&key, entry.value.at, "a list of values, such as [1.0e-4, 5.0e-5]");
+            }
+        }
+    }
+    let combinations = matrix.iter().fold(1, |count: usize, (_, values)| count.saturating_mul(values.len()));
+    if combinations > MOST_COMBINATIONS {
+        let wanted = format!("at most {MOST_COMBINATIONS} combinations, and has {combinations}");
+        reader.wrong("lora.train.matrix", node.at, &wanted);
+        matrix.clear();
+    }
+    matrix
+}
+
+/// Reads a value of a matrix. Unlike in a config, `2e-4` is a number: the config is written in the form that its trainer
+/// reads as one.
+fn scalar(node: &Node) -> Option<Json> {
+    let Data::Scalar { text, plain } = &node.data else { return None };
+    let number = || -> Option<Json> {
+        let whole = text.parse::<i64>().ok().map(Json::from);
+        whole.or_else(|| text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Json::Number))
+    };
+    match text.as_str() {
+        "true" if *plain => Some(Json::Bool(true)),
+        "false" if *plain => Some(Json::Bool(false)),
+        _ if *plain => Some(number().unwrap_or_else(|| Json::String(text.clone()))),
+        _ => Some(Json::String(text.clone())),
+    }
 }
 
 fn gates(reader: &mut Reader, node: &Node) -> Gates {
@@ -132,7 +191,7 @@ fn limit<'a>(reader: &mut Reader, key: &str, node: &'a Node, name: &str) -> Opti
 
 fn loss(reader: &mut Reader, node: &Node) -> LossGate {
     const KEY: &str = "lora.train.gate.loss";
-    let mut gate = LossGate { mean: Bounds::default(), window: 50, falling: false };
+    let mut gate = LossGate { mean: Bounds::default(), window: WINDOW, falling: false };
     for entry in reader.entries(KEY, node) {
         match entry.key.as_str() {
             "min" => gate.mean.min = number(reader, KEY, entry),
@@ -261,6 +320,19 @@ mod tests {
     }
 
     #[test]
+    fn a_matrix_gives_each_combination_with_typed_values() {
+        let (trainings, wrong) = read("train: {matrix: {lr: [2e-4, 1.0e-4], rank: [8, '8'], on: [true, cosine]}}");
+        assert_eq!(wrong, Vec::<String>::new());
+        let combinations = trainings[0].combinations();
+        assert_eq!(combinations.len(), 8);
+        let shown: Vec<String> = combinations[1].iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["lr=0.0002", "rank=8", "on=cosine"]);
+        assert_eq!(combinations[0][1].value, 8);
+        assert_eq!((&combinations[2][1].value, &combinations[0][2].value), (&Json::from("8"), &Json::Bool(true)));
+        assert_eq!(Train::default().combinations(), [Vec::new()]);
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_what_is_right() {
         for (text, told) in [
             ("train: yes please", "`lora.train` has to be a map"),
@@ -274,6 +346,8 @@ mod tests {
             ("train: {if: ''}", "a condition such as"),
             ("train: {gpu: 1}", "`lora.train.gpu` is not known"),
             ("train: {publish: {release: true}}", "has no effect yet"),
+            ("train: {matrix: {lora_rank: 8}}", "`lora.train.matrix.lora_rank` has to be a list of values"),
+            ("train: {matrix: {a: [1, 2, 3], b: [1, 2, 3]}}", "at most 8 combinations, and has 9"),
             ("train: {gate: {loss: {}}}", "lets every loss through"),
             ("train: {gate: {loss: {max: nan}}}", "`lora.train.gate.loss.max` has to be a number"),
             ("train: {gate: {loss: {maximum: 1}}}", "`lora.train.gate.loss.maximum` is not known"),

@@ -7,7 +7,7 @@ use super::problems::{of_build, of_file, problem};
 use super::{CONFIG, Commit, MAX_JOBS, Plan, PlannedJob, SourceFile, bounds, smoke};
 use crate::domain::{JobKind, Problem, Rule, Severity, TrainingRequest, Trigger, TriggerKind};
 use crate::lora::smoke::Unfit;
-use crate::lora::train::{Training, training};
+use crate::lora::train::{Change, Training, changed, training};
 use crate::lora::{self, Repository, Train};
 use crate::travis::condition;
 use crate::travis::matrix::Config;
@@ -42,32 +42,61 @@ pub(super) fn add(
             if jobs.iter().any(|job| job.config["train"]["config"] == file.path.as_str()) {
                 continue;
             }
-            match training(&file.path, &file.text, train, settings.command.as_deref(), repository) {
-                Err(Unfit::NotRun(_)) if train.config.is_none() => {}
-                Err(unfit) => {
-                    let message = format!("there is no train job: {unfit}");
-                    plan.problems.push(of_file(Severity::Error, Rule::Train, &file.path, message));
+            for changes in train.combinations() {
+                match training(&file.path, &file.text, train, &changes, settings.command.as_deref(), repository) {
+                    Err(Unfit::NotRun(_)) if train.config.is_none() => {}
+                    Err(unfit) => {
+                        let message = format!("there is no train job: {unfit}");
+                        plan.problems.push(of_file(Severity::Error, Rule::Train, &file.path, message));
+                    }
+                    Ok(_) if jobs.len() == MOST.min(MAX_JOBS.saturating_sub(plan.jobs.len())) => {
+                        let message = format!("there is no train job: a build has at most {MOST} of them");
+                        plan.problems.push(of_file(Severity::Warning, Rule::Train, &file.path, message));
+                    }
+                    Ok(training) => {
+                        plan.problems.extend(of_changes(file, &changes, repository));
+                        jobs.push(PlannedJob {
+                            number: (plan.jobs.len() + jobs.len() + 1).to_string(),
+                            kind: JobKind::Train,
+                            stage: None,
+                            name: Some(name(&file.path, &changes)),
+                            allow_failure: false,
+                            config: config_of(like, &file.path, train, &changes, &training),
+                        });
+                    }
                 }
-                Ok(_) if jobs.len() == MOST.min(MAX_JOBS.saturating_sub(plan.jobs.len())) => {
-                    let message = format!("there is no train job: a build has at most {MOST} of them");
-                    plan.problems.push(of_file(Severity::Warning, Rule::Train, &file.path, message));
-                }
-                Ok(training) => jobs.push(PlannedJob {
-                    number: (plan.jobs.len() + jobs.len() + 1).to_string(),
-                    kind: JobKind::Train,
-                    stage: None,
-                    name: Some(bounds::name(&format!("train {}", file.path))),
-                    allow_failure: false,
-                    config: config_of(like, &file.path, train, &training),
-                }),
             }
         }
     }
-    if plan.problems.iter().any(|problem| problem.severity == Severity::Error && problem.rule == Rule::Train.name()) {
+    if plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
         // The build must not pass without a training that was wanted.
         return;
     }
     append(plan, jobs);
+}
+
+fn name(path: &str, changes: &[Change]) -> String {
+    let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    match changes.is_empty() {
+        true => bounds::name(&format!("train {path}")),
+        false => bounds::name(&format!("train {path} with {}", changes.join(", "))),
+    }
+}
+
+/// Lints a config with its changes: each value of a matrix would fail after hours otherwise.
+fn of_changes(file: &SourceFile, changes: &[Change], repository: &Repository<'_>) -> Vec<Problem> {
+    if changes.is_empty() {
+        return Vec::new();
+    }
+    let Ok(changed) = changed(&file.path, &file.text, changes) else { return Vec::new() };
+    let linted = lora::lint(&file.path, changed.text.as_bytes(), repository);
+    let errors = linted.into_iter().flat_map(|linted| linted.problems);
+    let of = |problem: Problem| {
+        let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        let message = format!("with {}: {}", changes.join(", "), problem.message);
+        Problem { rule: problem.rule, key: problem.key, ..of_file(problem.severity, Rule::Train, &file.path, message) }
+    };
+    errors.filter(|problem| problem.severity == Severity::Error).map(of).collect()
 }
 
 /// Returns the trainings that the trigger or a person starts.
@@ -174,7 +203,7 @@ pub(super) fn without_config(settings: &lora::Settings, commit: &Commit<'_>) -> 
 }
 
 /// Returns the job in Travis's form. The order for the training stands under `train`.
-fn config_of(like: &Config, path: &str, train: &Train, training: &Training) -> Json {
+fn config_of(like: &Config, path: &str, train: &Train, changes: &[Change], training: &Training) -> Json {
     let kept = like.iter().filter(|(key, _)| smoke::KEPT.contains(&key.as_str()) || *key == "vm");
     let mut config: Config = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
     config.insert("script".to_owned(), json!([training.command]));
@@ -182,6 +211,7 @@ fn config_of(like: &Config, path: &str, train: &Train, training: &Training) -> J
         "config": path, "output": training.output, "gpus": train.gpus,
         "timeout": train.timeout.map(|timeout| timeout.as_secs()),
         "may_stop_early": training.may_stop_early, "gates": train.gates,
+        "changes": changes,
     });
     config.insert("train".to_owned(), order);
     Json::Object(config)
@@ -266,6 +296,31 @@ mod tests {
         assert_eq!(errors(&none), ["there is no train job: .travis.yml has no key `lora.train`"]);
         let smoke = TrainingRequest { config: None, whole: false };
         assert_eq!(names(&planned(TRAIN, &push("[train]"), Some(smoke))).len(), 2, "smoke jobs alone");
+    }
+
+    #[test]
+    fn a_matrix_gives_a_job_for_each_combination() {
+        let of = |matrix: &str| {
+            let travis = format!("language: python\nlora: {{train: {{config: a.yaml, if: true, matrix: {matrix}}}}}\n");
+            planned(&travis, &push("x"), None)
+        };
+        let plan = of("{lora_rank: [4, 8], max_train_steps: [100]}");
+        let trained: Vec<&str> =
+            names(&plan).into_iter().filter(|(_, stage)| *stage == "train").map(|(name, _)| name).collect();
+        assert_eq!(
+            trained,
+            [
+                "train a.yaml with lora_rank=4, max_train_steps=100",
+                "train a.yaml with lora_rank=8, max_train_steps=100"
+            ]
+        );
+        let config = &plan.jobs.last().expect("a job").config;
+        assert_eq!(config["train"]["changes"][0], json!({"key": "lora_rank", "value": 8}));
+        assert_eq!(config["script"], json!(["python train.py --config /home/travis/train/config.yaml"]));
+        let wrong = of("{lora_rank: [0]}");
+        assert!(errors(&wrong)[0].starts_with("with lora_rank=0: "), "{:?}", errors(&wrong));
+        assert!(!wrong.jobs.iter().any(|job| job.kind == JobKind::Train));
+        assert!(errors(&of("{rank: [4]}"))[0].contains("changes `rank`, which a.yaml does not have"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Nothing is unpacked: the bytes of a file go from the engine's tar into an object, and its name is never used as a
 //! path. No failure here changes a job's verdict.
 
+mod provenance;
 mod take;
 
 use std::io::Read as _;
@@ -15,10 +16,12 @@ use tracing::warn;
 
 use self::take::Taken;
 use super::prepare::{Origin, Prepared};
-use super::{Run, cache};
-use crate::attempt::{Ended, Examined, HOME, Judged, Judgement};
+use super::{End, Run, cache};
+use crate::attempt::{Ended, Examined, HOME, Judged, Judgement, Training};
 use crate::domain::{RepoName, Verdict};
 use crate::executor::Engine;
+use crate::provenance::FILES;
+use crate::store::builds::BuildFacts;
 use crate::store::output::artifacts::NewArtifact;
 use crate::travis::artifacts;
 use crate::worker::Handles;
@@ -50,93 +53,120 @@ impl Finished {
     }
 }
 
+/// The facts about an ended attempt whose artifacts are stored.
+struct Keeping<'a> {
+    run: &'a Run,
+    facts: &'a BuildFacts,
+    repo: &'a RepoName,
+    origin: Origin,
+    container: &'a str,
+    duration: Duration,
+    has_passed: bool,
+}
+
 /// Stores the outputs of a judged attempt, and reports them at the end of its log.
-pub(super) async fn keep(run: &Run, prepared: Prepared, ended: &Ended, judged: Judged) -> Finished {
+pub(super) async fn keep(run: &Run, prepared: Prepared, ended: &Ended, judged: Judged) -> Result<Finished, End> {
     let Judged { mut judgement, examined } = judged;
     // A job that was stopped has not reached the end of its script, which lists the files to keep.
     if !matches!(judgement.verdict, Verdict::Passed | Verdict::Failed) {
-        return Finished { judgement, examined, artifacts: Vec::new() };
+        return Ok(Finished { judgement, examined, artifacts: Vec::new() });
     }
+    let duration = run.progress.lock().started.map_or(Duration::ZERO, |started| started.elapsed());
     let Handles { engine, settings, .. } = &*run.handles;
     // The cache is stored before the verdict, since the jobs of the next stage may need it.
     if let Some(cache) = prepared.cache {
         judgement.closing.push_str(&cache::store(engine, settings, &ended.container, cache).await);
     }
-    let repo = prepared.facts.repo();
-    let artifacts = match &repo {
-        Ok(repo) => store_artifacts(run, prepared.origin, repo, &ended.container, &mut judgement).await,
-        // The judgement has needed it before.
-        Err(_) => Vec::new(),
+    let keeping = Keeping {
+        run,
+        facts: &prepared.facts,
+        repo: &prepared.facts.repo()?,
+        origin: prepared.origin,
+        container: &ended.container,
+        duration,
+        has_passed: judgement.verdict == Verdict::Passed,
     };
-    Finished { judgement, examined, artifacts }
+    let artifacts = keeping.store_artifacts(&mut judgement).await;
+    Ok(Finished { judgement, examined, artifacts })
 }
 
-async fn store_artifacts(
-    run: &Run,
-    origin: Origin,
-    repo: &RepoName,
-    container: &str,
-    judgement: &mut Judgement,
-) -> Vec<NewArtifact> {
-    let job = &run.job;
-    let declares = || job.config.as_object().is_some_and(|config| artifacts::wanted(config).is_some());
-    if !matches!(run.training, Ok(Some(_))) && !declares() {
-        return Vec::new();
-    }
-    match store_until_done(run, origin, repo, container).await {
-        Ok(taken) => {
-            judgement.closing.push_str(&taken.in_words());
-            taken.artifacts
+impl Keeping<'_> {
+    async fn store_artifacts(&self, judgement: &mut Judgement) -> Vec<NewArtifact> {
+        let job = &self.run.job;
+        let declares = || job.config.as_object().is_some_and(|config| artifacts::wanted(config).is_some());
+        if !matches!(self.run.training, Ok(Some(_))) && !declares() {
+            return Vec::new();
         }
-        Err(error) => {
-            warn!(job = %job.id, "cannot store the artifacts of job {}: {error:#}", job.id);
-            judgement.closing.push_str(&format!("\nThe artifacts are not stored: {error:#}.\n"));
-            Vec::new()
+        match self.store_until_done().await {
+            Ok(taken) => {
+                judgement.closing.push_str(&taken.in_words());
+                taken.artifacts
+            }
+            Err(error) => {
+                warn!(job = %job.id, "cannot store the artifacts of job {}: {error:#}", job.id);
+                judgement.closing.push_str(&format!("\nThe artifacts are not stored: {error:#}.\n"));
+                Vec::new()
+            }
         }
     }
-}
 
-/// Stores the artifacts, and tries again when the engine was away. Keys are made of attempt and name, so a second try
-/// replaces the objects of the first.
-async fn store_until_done(run: &Run, origin: Origin, repo: &RepoName, container: &str) -> anyhow::Result<Taken> {
-    ensure!(
-        run.handles.settings.objects.is_some(),
-        "artifacts from a remote runner need object storage: set storage.url"
-    );
-    let mut tries = 0;
-    loop {
-        let stored = tokio::time::timeout(LIMIT, try_store(run, origin, repo, container)).await;
-        match stored {
-            Ok(Ok(taken)) => return Ok(taken),
-            Ok(Err(error)) => run.handles.health.wait_to_retry(error, &mut tries).await?,
-            Err(_) => bail!("this took longer than {}", humantime::format_duration(LIMIT)),
+    /// Stores the artifacts, and tries again when the engine was away. Keys are made of attempt and name, so a second try
+    /// replaces the objects of the first.
+    async fn store_until_done(&self) -> anyhow::Result<Taken> {
+        let Handles { settings, health, .. } = &*self.run.handles;
+        ensure!(settings.objects.is_some(), "artifacts from a remote runner need object storage: set storage.url");
+        let mut tries = 0;
+        loop {
+            match tokio::time::timeout(LIMIT, self.try_store()).await {
+                Ok(Ok(taken)) => return Ok(taken),
+                Ok(Err(error)) => health.wait_to_retry(error, &mut tries).await?,
+                Err(_) => bail!("this took longer than {}", humantime::format_duration(LIMIT)),
+            }
         }
     }
-}
 
-async fn try_store(run: &Run, origin: Origin, repo: &RepoName, container: &str) -> anyhow::Result<Taken> {
-    let stop = CancellationToken::new();
-    let _ends_reading = stop.clone().drop_guard();
-    let Handles { engine, settings, .. } = &*run.handles;
-    let declared = if let Ok(Some(training)) = &run.training {
-        let folder = training.output_folder(repo);
-        Declared { base: PathBuf::from(&folder), paths: vec![folder], left_out: 0 }
-    } else {
-        declared(engine, container, &stop).await?
-    };
-    let (objects, keys) = settings.objects.clone().context("a place for objects")?;
-    let limit = settings.limits.artifacts;
-    let mut taken = Taken::new(objects, keys, origin, run.attempt, limit);
-    for path in declared.paths {
-        let tar = engine.copy_out(container, &path, &stop).await.with_context(|| format!("reading {path}"))?;
-        let Some(tar) = tar else { continue };
-        let base = declared.base.clone();
-        taken = tokio::task::spawn_blocking(move || taken.take(&base, &path, tar).map(|()| taken)).await??;
+    async fn try_store(&self) -> anyhow::Result<Taken> {
+        let Self { run, container, .. } = *self;
+        let stop = CancellationToken::new();
+        let _ends_reading = stop.clone().drop_guard();
+        let Handles { engine, settings, .. } = &*run.handles;
+        let training = run.training.as_ref().ok().and_then(Option::as_ref);
+        let declared = match training {
+            Some(training) => {
+                let folder = training.output_folder(self.repo);
+                Declared { base: PathBuf::from(&folder), paths: vec![folder], left_out: 0 }
+            }
+            None => declared(engine, container, &stop).await?,
+        };
+        let (objects, keys) = settings.objects.clone().context("a place for objects")?;
+        let limit = settings.limits.artifacts;
+        let mut taken = Taken::new(objects, keys, self.origin, run.attempt, limit);
+        let whole = training.and_then(Training::whole);
+        if whole.is_some() {
+            // What a job writes under our names must not pass for our statement.
+            FILES.iter().for_each(|name| taken.reserve(name));
+        }
+        for path in declared.paths {
+            let tar = engine.copy_out(container, &path, &stop).await.with_context(|| format!("reading {path}"))?;
+            let Some(tar) = tar else { continue };
+            let base = declared.base.clone();
+            taken = tokio::task::spawn_blocking(move || taken.take(&base, &path, tar).map(|()| taken)).await??;
+        }
+        for _ in 0..declared.left_out {
+            taken.leave_out(format!("at most {MAX_PATHS} paths are read"));
+        }
+        if let Some(train) = whole.filter(|_| self.has_passed && !taken.artifacts.is_empty()) {
+            let files = provenance::prove(self, train, &taken.artifacts).await.context("the provenance")?;
+            let add = move || -> anyhow::Result<Taken> {
+                for (name, text) in files {
+                    taken.add(name, &text)?;
+                }
+                Ok(taken)
+            };
+            taken = tokio::task::spawn_blocking(add).await??;
+        }
+        Ok(taken)
     }
-    for _ in 0..declared.left_out {
-        taken.leave_out(format!("at most {MAX_PATHS} paths are read"));
-    }
-    Ok(taken)
 }
 
 /// Returns the paths that the script listed; no paths when the script did not get that far.

@@ -58,6 +58,16 @@ impl Taken {
         }
     }
 
+    /// Keeps a name free: a file of the job that has it is not stored.
+    pub(super) fn reserve(&mut self, name: &str) {
+        self.names.insert(name.to_owned());
+    }
+
+    /// Stores a file of our own under a name. Blocks.
+    pub(super) fn add(&mut self, name: &str, text: &str) -> anyhow::Result<()> {
+        self.store(name.to_owned(), text.len() as u64, &mut text.as_bytes())
+    }
+
     /// Stores the regular files of the engine's tar of `path`, an absolute path. Each name in the tar begins with the
     /// last part of `path`. Links are ignored. Blocks.
     pub(super) fn take(&mut self, base: &Path, path: &str, tar: impl Read) -> anyhow::Result<()> {
@@ -122,7 +132,7 @@ impl Taken {
             }
         };
         runtime.block_on(object.finish())?;
-        self.room -= written;
+        self.room = self.room.saturating_sub(written);
         self.names.insert(name.clone());
         self.artifacts.push(NewArtifact { path: name, key, size: written, sha256: digest.finalize().into() });
         Ok(())
