@@ -13,3 +13,6 @@ alter table notification_key rename to own_key;
 alter table own_key drop column only_row;
 alter table own_key add column name text not null default 'notifications' primary key;
 alter table own_key alter column name drop default;
+
+-- A job whose GPUs did nothing for too long is stopped.
+alter type stop add value 'gpu_idle';

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::reason;
 use super::stop::{self, Escalation};
-use crate::domain::{Stop, Verdict};
+use crate::domain::{GpuUse, Stop, Verdict};
 use crate::executor::{Exit, Limits};
 use crate::travis::script;
 
@@ -31,6 +31,8 @@ pub struct Progress {
     pub log_full: bool,
     /// Bytes that the job has written to its disk, when last measured.
     pub written: u64,
+    /// The time since which all GPUs of the job do nothing, as far as that is known.
+    gpus_idle_since: Option<Instant>,
     /// True when the engine does not answer.
     away: bool,
     /// True when the job's output broke off and was not found again, so that the job's state is unknown.
@@ -81,6 +83,7 @@ impl Progress {
             checked: Instant::now(),
             log_full: false,
             written: 0,
+            gpus_idle_since: None,
             away: false,
             unseen: false,
             judged: false,
@@ -124,6 +127,14 @@ impl Progress {
         self.last_output = Instant::now();
     }
 
+    /// Records what the job's GPUs do; `None` if that is not known, which proves nothing.
+    pub fn gpus_seen(&mut self, used: Option<GpuUse>) {
+        self.gpus_idle_since = match used {
+            Some(GpuUse { busy: 0, .. }) => Some(self.gpus_idle_since.unwrap_or_else(Instant::now)),
+            Some(_) | None => None,
+        };
+    }
+
     /// Records whether the engine answers. While it does not, no limit counts as broken, since the job may have kept
     /// it.
     pub fn set_engine_reachable(&mut self, there: bool) {
@@ -154,6 +165,8 @@ impl Progress {
             Some(Stop::WallTime)
         } else if !self.unstored && now.duration_since(self.last_output.max(started)) > limits.silence {
             Some(Stop::Silence)
+        } else if self.gpus_idle_since.is_some_and(|since| now.duration_since(since) > limits.gpu_idle) {
+            Some(Stop::GpuIdle)
         } else {
             None
         }

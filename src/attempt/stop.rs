@@ -17,6 +17,10 @@ pub(super) fn text(stop: Stop, reason: &str, limits: &Limits) -> String {
         ),
         Stop::LogSize => "The job exceeded the maximum log length, and has been terminated.".to_owned(),
         Stop::Disk => format!("The job wrote more than {} to its disk, and has been terminated.", limits.disk),
+        Stop::GpuIdle => {
+            let limit = humantime::format_duration(limits.gpu_idle);
+            format!("The job's GPUs have done nothing for {limit}, and others wait for them. It has been terminated.")
+        }
         Stop::Preempted => format!("The job was stopped: {reason}.\n\nIt begins again when there are GPUs for it."),
     };
     format!("\n\n{said}\n")
@@ -30,6 +34,7 @@ pub(super) fn reason(stop: Stop, limits: &Limits) -> String {
         Stop::Preempted => "it is preempted by another job".to_owned(),
         Stop::WallTime => format!("it ran longer than {}", limit(limits.time)),
         Stop::Silence => format!("no output for {}", limit(limits.silence)),
+        Stop::GpuIdle => format!("its GPUs did nothing for {} (limits.gpu_idle)", limit(limits.gpu_idle)),
         Stop::LogSize => format!("its log grew beyond {}", limits.log),
         Stop::Disk => format!("it wrote more than {} to its disk (limits.disk)", limits.disk),
     }

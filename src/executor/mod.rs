@@ -38,6 +38,9 @@ pub struct Limits {
     /// Time without a byte of output.
     #[serde(with = "humantime_serde")]
     pub silence: Duration,
+    /// Time in which the GPUs of a job do nothing.
+    #[serde(with = "humantime_serde")]
+    pub gpu_idle: Duration,
     /// Size of the log.
     pub log: ByteSize,
     /// Processor time, in processors.
@@ -81,6 +84,7 @@ impl Default for Limits {
             time: Duration::from_secs(50 * 60),
             train_time: Duration::from_secs(24 * 3600),
             silence: Duration::from_secs(10 * 60),
+            gpu_idle: Duration::from_secs(30 * 60),
             log: ByteSize::b(4_500_000),
             cpus: 2.0,
             memory: ByteSize::gib(4),

@@ -55,7 +55,9 @@ async fn measure_gpus(run: &Run, gpus: &Mutex<Option<GpuUse>>) {
             if let Err(error) = &used {
                 debug!(job = %run.job.id, "cannot sample the GPUs of job {}: {error:#}", run.job.id);
             }
-            *gpus.lock().unwrap_or_else(PoisonError::into_inner) = used.ok().flatten();
+            let used = used.ok().flatten();
+            run.progress.lock().gpus_seen(used);
+            *gpus.lock().unwrap_or_else(PoisonError::into_inner) = used;
             GPU_SAMPLE_INTERVAL
         } else {
             FIRST_SAMPLE_AFTER

@@ -197,6 +197,25 @@ async fn a_preemptible_job_is_stopped_for_one_that_waits_and_begins_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_gpus_do_nothing_is_stopped() {
+    let engine = GpuEngine::start();
+    engine.has(&[("GPU-1", 4)], &[]);
+    engine.does_nothing("GPU-1");
+    let limits = "limits = {network = 'none', gpu_idle = '5s'}";
+    let app = App::start(&engine.configuration().replace("limits = {network = 'none'}", limits)).await;
+    let sha = push(&app.github, &app.base, "acme/train", &wants("gpu-medium", "sleep 100")).await;
+    let end = app.github.wait_for_end(&sha, "trainyard/push").await;
+    assert_eq!(end.state, "failure", "{end:?}");
+    assert!(end.description.contains("its GPUs did nothing for 5s (limits.gpu_idle)"), "{end:?}");
+    let (verdict, stop): (String, String) =
+        sqlx::query_as("select verdict::text, stop::text from job where id = 1").fetch_one(&app.db).await.unwrap();
+    assert_eq!((verdict.as_str(), stop.as_str()), ("timed_out", "gpu_idle"));
+    let log = String::from_utf8(app.log(1).await).unwrap();
+    assert!(log.contains("The job's GPUs have done nothing for 5s"), "{log}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_jobs_gpus_did_is_kept_and_shown() {
     let engine = GpuEngine::start();
     engine.has(&[("GPU-1", 300), ("GPU-2", 200)], &[]);

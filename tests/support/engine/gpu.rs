@@ -31,6 +31,11 @@ impl GpuEngine {
         engine::has(self.folder.path(), gpus, processes);
     }
 
+    /// Makes `nvidia-smi` report that a GPU, the only one, computes nothing.
+    pub fn does_nothing(&self, uuid: &str) {
+        std::fs::write(self.at("use"), format!("{uuid}, 0, 4\n")).unwrap();
+    }
+
     /// Makes `nvidia-smi` exit with this status from now on, or work again.
     pub fn fails(&self, status: Option<u8>) {
         match status {

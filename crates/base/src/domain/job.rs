@@ -74,6 +74,8 @@ pub enum Stop {
     LogSize,
     /// The job wrote more into its file system than its limit allows.
     Disk,
+    /// The job's GPUs did nothing for too long.
+    GpuIdle,
     /// A waiting job needs the GPUs of this job, which begins again later.
     Preempted,
 }
@@ -84,7 +86,7 @@ impl Stop {
         match self {
             // A preempted job has no verdict, unless it cannot begin again.
             Self::Canceled | Self::Preempted => Verdict::Canceled,
-            Self::WallTime | Self::Silence => Verdict::TimedOut,
+            Self::WallTime | Self::Silence | Self::GpuIdle => Verdict::TimedOut,
             Self::LogSize | Self::Disk => Verdict::Errored,
         }
     }
