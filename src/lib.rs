@@ -24,6 +24,7 @@ pub mod github;
 pub mod rights;
 pub mod travis_ci;
 pub mod chat;
+pub mod oidc;
 pub mod executor;
 pub mod planner;
 // A single run of a job.

@@ -28,6 +28,8 @@ pub(super) enum Error {
     Foreign,
     /// Too many logins failed.
     TooManyTries,
+    /// The provider of OpenID Connect, by its name, does not answer.
+    NoProvider(String),
     /// GitHub does not tell what the viewer may do.
     RightUnknown,
     /// The thing was removed; the text names it and the reason.
@@ -88,6 +90,7 @@ impl Error {
             | Self::NoTravisKey(_)
             | Self::Busy
             | Self::RightUnknown
+            | Self::NoProvider(_)
             | Self::NoStorage(_)
             | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -104,6 +107,9 @@ impl Error {
                 again. Programs send a token instead of a cookie."
                 .to_owned(),
             Self::TooManyTries => "Too many logins failed. Try again in a quarter of an hour.".to_owned(),
+            Self::NoProvider(name) => {
+                format!("{name} does not answer. Try again in a moment; the server's log has the error.")
+            }
             Self::RightUnknown => "GitHub does not answer the question whether you may do this. Try again in a moment; \
                 the server's log has the error."
                 .to_owned(),

@@ -15,6 +15,7 @@ pub mod gitea;
 pub mod github;
 pub mod hostile;
 pub mod mount;
+pub mod oidc;
 pub mod payload;
 pub mod people;
 pub mod post;

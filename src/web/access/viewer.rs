@@ -70,6 +70,9 @@ impl Viewer {
         let mut new_cookie = None;
         if session.is_due && may_change_cookie {
             let value = secret::new()?;
+        if !config.knows(&session.person) {
+            return Ok(Self::Anonymous);
+        }
             if sessions::change(db, session.id, &digest, &secret::digest(&value)).await? {
                 new_cookie = Some(value);
             }
@@ -85,7 +88,8 @@ impl Viewer {
         if let Some(name) = config.owner(token) {
             return Ok(Some(Self::Operator(name.to_owned())));
         }
-        let Some(found) = api_tokens::find(db, &secret::digest(token)).await? else { return Ok(None) };
+        let found = api_tokens::find(db, &secret::digest(token)).await?;
+        let Some(found) = found.filter(|found| config.knows(&found.person)) else { return Ok(None) };
         if found.is_unused {
             api_tokens::touch(db, found.id).await?;
         }
