@@ -152,7 +152,7 @@ impl App {
             forges: config.forge.clone().into(),
             travis: web::Travis::new(&config.travis),
             webhook_room: web::WebhookRoom::default(),
-            limits: web::Limits::default(),
+            limits: web::Limits::default().with_rate(web::Rate::per_minute(config.server.api_per_minute)),
             charts: charts.clone(),
             access,
             logins: web::Logins::new(seal),

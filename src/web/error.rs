@@ -30,6 +30,8 @@ pub(super) enum Error {
     TooManyTries,
     /// The provider of OpenID Connect, by its name, does not answer.
     NoProvider(String),
+    /// A caller of the API has sent more requests in a minute than this; it may go on after so many seconds.
+    TooOften { per_minute: u32, wait: u64 },
     /// GitHub does not tell what the viewer may do.
     RightUnknown,
     /// The thing was removed; the text names it and the reason.
@@ -77,7 +79,7 @@ impl Error {
             Self::Gone(_) => StatusCode::GONE,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::TooManyTries => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyTries | Self::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BadSignature
             | Self::BadForgeSignature
             | Self::BadTravisSignature
@@ -109,6 +111,9 @@ impl Error {
             Self::TooManyTries => "Too many logins failed. Try again in a quarter of an hour.".to_owned(),
             Self::NoProvider(name) => {
                 format!("{name} does not answer. Try again in a moment; the server's log has the error.")
+            }
+            Self::TooOften { per_minute, wait } => {
+                format!("You may send {per_minute} requests in a minute (server.api_per_minute). Go on in {wait} s.")
             }
             Self::RightUnknown => "GitHub does not answer the question whether you may do this. Try again in a moment; \
                 the server's log has the error."
@@ -176,8 +181,14 @@ impl Error {
         self.log();
         let mut response = (self.status(), body).into_response();
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Self::Unavailable(_) | Self::Busy = self {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        match self {
+            Self::Unavailable(_) | Self::Busy => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+            }
+            Self::TooOften { wait, .. } => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
+            }
+            _ => {}
         }
         response
     }

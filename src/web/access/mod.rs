@@ -9,6 +9,7 @@ mod gate;
 mod lookup;
 mod need;
 mod origin;
+mod rate;
 pub(super) mod secret;
 mod viewer;
 
@@ -22,13 +23,14 @@ use tokio::sync::Mutex;
 use tracing::warn;
 use url::Url;
 
-pub(super) use self::address::{Peer, address};
+pub(super) use self::address::{Peer, address, network};
 pub(super) use self::admitted::{Admitted, OfBuild, OfJob, Repo, View};
 pub use self::config::{AuthConfig, SHORTEST};
 pub(super) use self::cookies::Cookies;
 pub(super) use self::gate::{Rule, check};
 use self::lookup::Found;
 pub use self::need::{Need, Of};
+pub use self::rate::Rate;
 pub(super) use self::viewer::{InBrowser, Viewer};
 use super::error::Error;
 use crate::domain::{PersonId, RepoId, Right};

@@ -1,11 +1,14 @@
 //! The viewer of a request: who sends it, by a cookie or a token.
 
+use std::net::IpAddr;
+
 use axum::http::{HeaderMap, header};
 use sqlx::PgPool;
 
 use super::config::AuthConfig;
 use super::cookies::Cookies;
-use super::secret;
+use super::rate::Caller;
+use super::{network, secret};
 use crate::domain::{PersonId, RepoId, Right};
 use crate::store::people::persons::Person;
 use crate::store::people::{api_tokens, sessions};
@@ -67,12 +70,12 @@ impl Viewer {
         let Some(value) = cookies.session(headers) else { return Ok(Self::Anonymous) };
         let digest = secret::digest(value);
         let Some(session) = sessions::find(db, &digest).await? else { return Ok(Self::Anonymous) };
-        let mut new_cookie = None;
-        if session.is_due && may_change_cookie {
-            let value = secret::new()?;
         if !config.knows(&session.person) {
             return Ok(Self::Anonymous);
         }
+        let mut new_cookie = None;
+        if session.is_due && may_change_cookie {
+            let value = secret::new()?;
             if sessions::change(db, session.id, &digest, &secret::digest(&value)).await? {
                 new_cookie = Some(value);
             }
@@ -105,6 +108,16 @@ impl Viewer {
             Self::Person(InBrowser { person, .. }) => Some(person.name.clone()),
             Self::Program(Program { person, name, .. }) => Some(format!("{} ({name})", person.name)),
             Self::Operator(name) => Some(name.clone()),
+        }
+    }
+
+    /// Returns the sender as its requests are counted.
+    pub(super) fn caller(&self, from: Option<IpAddr>) -> Caller {
+        match self {
+            Self::Anonymous => unknown(from),
+            Self::Person(InBrowser { person, .. }) => Caller::Person(person.id),
+            Self::Program(Program { token, .. }) => Caller::Token(*token),
+            Self::Operator(name) => Caller::Operator(name.clone()),
         }
     }
 
@@ -166,6 +179,11 @@ impl Viewer {
             Self::Program(Program { token, .. }) => api_tokens::is_good(db, *token).await,
         }
     }
+}
+
+/// Returns somebody unknown as their requests are counted.
+pub(super) fn unknown(from: Option<IpAddr>) -> Caller {
+    from.map_or(Caller::Others, |address| Caller::Network(network(address)))
 }
 
 pub(super) fn is_operator(config: &AuthConfig, person: &Person) -> bool {

@@ -1,0 +1,3 @@
+//! The service as its operator sees it.
+
+mod rate;
