@@ -43,6 +43,7 @@ use crate::store::queue::NewJob;
 use crate::store::queue::superseded::Cancels;
 use crate::store::repos::{self, RepoFacts};
 use crate::store::wakeup::bell::Bells;
+use crate::telemetry::traces;
 use crate::travis::extensions::is_preemptible;
 
 /// Turns deliveries into builds.
@@ -89,7 +90,7 @@ impl Asked {
 }
 
 impl Intake {
-    async fn build(&self, delivery: &Delivery, mut asked: Asked) -> Result<(), NotYet> {
+    async fn build(&self, delivery: &Delivery, mut asked: Asked, span: traces::Parent) -> Result<(), NotYet> {
         if let Some(original) = &delivery.replay_of {
             return Err(NotYet::Refused(format!("it repeats the body of the delivery {original}")));
         }
@@ -101,7 +102,7 @@ impl Intake {
             let url = self.address(&asked.repository).await?;
             let credentials = self.credentials(&name).await?;
             let remote = Remote { repo: &name, url: &url, credentials: credentials.as_ref() };
-            let looked = self.look(&remote, &mut asked).await;
+            let looked = self.look(&remote, &mut asked, span).await;
             if let (Err(error), Some(credentials)) = (&looked, &credentials)
                 && is_unauthorized(error)
             {
@@ -119,7 +120,9 @@ impl Intake {
         if asked.trigger.sender.as_deref() == Some(FOUND) && looked.plan.skip.is_none() {
             looked.plan.problems.push(unbuilt::found(asked.trigger.kind));
         }
+        let writing = span.begin("write");
         self.insert(delivery, &asked, looked, None).await?;
+        drop(writing);
         Ok(())
     }
 

@@ -1,3 +1,4 @@
-//! The service as its operator sees it.
+//! The service as its operator sees it: traces, and the rate of the API.
 
 mod rate;
+mod traces;
