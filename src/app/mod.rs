@@ -288,7 +288,7 @@ async fn run_steps(
         gpu: config.gpu,
         checks: config.github.checks,
         comment: config.github.comment,
-        chats: config.notifications.chat.clone(),
+        receivers: config.notifications.receivers(),
         said,
     };
     for _ in 0..INTAKES {

@@ -28,12 +28,12 @@ pub use self::pulls::Said;
 pub use self::settings::{RepositoriesConfig, RepositorySettings};
 use self::tries::{FETCH_TRIES, LAST_TRY, MAX_TRIES, NotYet};
 pub use self::tries::{HOLD, LONGEST_WAIT};
-use crate::chat::{self, ChatConfig};
 use crate::domain::{BuildState, RequestConfig, SmokeRequest, Trigger};
 use crate::git::{Mirrors, Permanent, Remote, is_unauthorized};
 use crate::github::Client;
 use crate::github::event::Repository;
 use crate::gpu::{self, Asking};
+use crate::hooks::Receivers;
 use crate::plan::{self, Plan};
 use crate::planner::Planner;
 use crate::store::builds::{self, NewBuild};
@@ -67,8 +67,8 @@ pub struct Intake {
     pub checks: bool,
     /// True if pull requests have a comment with the state of their builds.
     pub comment: bool,
-    /// Chats that may be told of builds.
-    pub chats: Vec<ChatConfig>,
+    /// Chats and programs of the operator that may be told of builds.
+    pub receivers: Receivers,
     /// Rights that are missing, as far as the log has said so.
     pub said: Said,
 }
@@ -191,7 +191,7 @@ impl Intake {
                     decided: decided(&plan),
                     fast_finish: plan.fast_finish,
                     webhooks: plan.webhooks.as_ref(),
-                    chats: &chat::listening(&self.chats, &trigger.repo, trigger.branch.as_deref()),
+                    chats: &self.receivers.listening(&trigger.repo, trigger.branch.as_deref()),
                     // The build of all jobs has linted the commit, and in full.
                     linted: plan.linted > 0 && !is_smoke,
                     needs_approval: self.forks.policy(trigger, repository.private) == ForkPolicy::Approve,
