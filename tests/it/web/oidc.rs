@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 use thirtyfour::prelude::*;
 use trainyard::domain::Right;
 use trainyard::store::people::{permissions, persons};
@@ -12,7 +12,7 @@ use super::browser::Browser;
 use crate::support::app::App;
 use crate::support::github::{GitHub, number};
 use crate::support::oidc::{CODE, FakeProvider, Fault, RealProvider, section};
-use crate::support::people::visitor::Visitor;
+use crate::support::people::{self, visitor::Visitor};
 use crate::support::web::repo_named;
 
 async fn start(provider: &FakeProvider, more: &str) -> App {
@@ -40,7 +40,7 @@ fn anna() -> Value {
     json!({"sub": "248", "preferred_username": "anna", "groups": ["ci"]})
 }
 
-async fn people(db: &PgPool) -> Vec<(Option<String>, String, bool)> {
+async fn everybody(db: &PgPool) -> Vec<(Option<String>, String, bool)> {
     sqlx::query_as("select subject, name, is_operator from person order by id").fetch_all(db).await.unwrap()
 }
 
@@ -63,7 +63,7 @@ async fn a_person_of_a_group_logs_in_and_has_the_rights_that_were_granted() {
     assert_eq!(visitor.status("/runners").await, 200);
     assert_eq!(visitor.status("/audit").await, 403, "she is not the operator of her name");
     assert_eq!(visitor.status("/acme/secret").await, 404);
-    let all = people(&app.db).await;
+    let all = everybody(&app.db).await;
     assert_eq!(all.len(), 3, "nobody was merged: {all:?}");
     assert_eq!(all[2], (Some("248".to_owned()), "anna".to_owned(), false));
 
@@ -92,6 +92,23 @@ async fn a_person_of_a_group_logs_in_and_has_the_rights_that_were_granted() {
     provider.log_in(anna(), json!({}));
     assert_eq!(log_in(&visitor, &provider).await.0, 303);
     assert_eq!(visitor.status("/audit").await, 403);
+    // A token counts for a month after the login, and for nobody without the provider.
+    let token = people::token(&app.db, person, "t", Right::Read, None).await;
+    let builds = async || {
+        let request = reqwest::Client::new().get(format!("{}/api/v1/repos/acme/secret/builds", app.base));
+        request.bearer_auth(&token).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(builds().await, 200);
+    for (change, back) in [
+        ("confirmed_at = now() - interval '31 days'", "confirmed_at = now()"),
+        ("issuer = 'https://earlier.example'", "issuer = $1"),
+    ] {
+        let update = |what: &str| AssertSqlSafe(format!("update person set {what} where subject = '248' and $1 <> ''"));
+        sqlx::query(update(change)).bind(&provider.issuer).execute(&app.db).await.unwrap();
+        assert_eq!(builds().await, 401, "{change}");
+        sqlx::query(update(back)).bind(&provider.issuer).execute(&app.db).await.unwrap();
+        assert_eq!(builds().await, 200);
+    }
     // A day later the provider is asked again.
     sqlx::query("update session set created_at = now() - interval '25 hours'").execute(&app.db).await.unwrap();
     assert_eq!(visitor.status("/runners").await, 303);
@@ -113,7 +130,7 @@ async fn strangers_are_refused_and_the_userinfo_counts_too() {
         assert_eq!(status, 403);
         assert!(page.contains("may not log in here"), "{page}");
     }
-    assert_eq!(people(&app.db).await, []);
+    assert_eq!(everybody(&app.db).await, []);
     assert_eq!(visitor.cookies.lock().unwrap().len(), 0);
     let known = json!({"preferred_username": "bob", "email": "bob@example.org", "email_verified": true});
     provider.log_in(json!({"sub": "2"}), known);
@@ -121,7 +138,7 @@ async fn strangers_are_refused_and_the_userinfo_counts_too() {
     assert_eq!(log_in(&visitor, &provider).await.0, 403, "the userinfo is not his");
     provider.will(None);
     assert_eq!(log_in(&visitor, &provider).await.0, 303);
-    assert_eq!(people(&app.db).await, [(Some("2".to_owned()), "bob".to_owned(), false)]);
+    assert_eq!(everybody(&app.db).await, [(Some("2".to_owned()), "bob".to_owned(), false)]);
     // No other site is the end of a login.
     let back = to_provider(&visitor, &provider, "//evil.example/").await;
     assert_eq!(visitor.get(&back).await.headers()["location"], "/");
@@ -154,7 +171,7 @@ async fn a_token_that_proves_nothing_logs_nobody_in() {
         assert!(page.contains("Studio does not confirm the login"), "{fault:?}: {page}");
         assert_eq!(visitor.cookies.lock().unwrap().len(), 0, "{fault:?}");
     }
-    assert_eq!(people(&app.db).await, []);
+    assert_eq!(everybody(&app.db).await, []);
     provider.will(None);
     // A code that the browser did not get from the provider.
     let back = to_provider(&visitor, &provider, "/").await.replace(CODE, "another");
@@ -265,7 +282,7 @@ async fn a_person_logs_in_at_a_real_provider() {
     browser.wait_for("main", "may not log in here").await;
     browser.stop().await;
     assert_eq!(
-        people(&app.db).await,
+        everybody(&app.db).await,
         [
             (Some("ci-anna".to_owned()), "ci-anna".to_owned(), false),
             (Some("ops-olga".to_owned()), "ops-olga".to_owned(), true),
