@@ -168,6 +168,44 @@ async fn a_server_that_fails_is_asked_again_and_a_refusal_ends_it() {
 }
 
 #[tokio::test]
+async fn a_build_that_a_newer_one_has_canceled_mails_nobody() {
+    let db = database::pool().await;
+    database::insert_build(&db, 1).await;
+    let server = FaultyServer::start().await;
+    let settings = format!(
+        "host = '127.0.0.1'\nport = {}\ntls = 'none'\nfrom = '{USER}'\ndomains = ['example.org']\n",
+        server.port
+    );
+    let mailer = Mailer::new(&toml::from_str(&settings).unwrap()).unwrap();
+    let notifier = Notifier { mailer: Some(mailer), ..notifier(&db).await };
+    let emails = json!({"receivers": [], "emails": [{"email": "anna@example.org", "when": {}}], "config": {}});
+    for (number, reason, mails) in [(2, "build #3 of branch main is newer", 0), (4, "canceled by anna", 1)] {
+        let build: i64 = sqlx::query_scalar(
+            "insert into build (repo_id, number, kind, branch, sha, built_sha, state, webhooks)
+             values (1, $1, 'push', 'main', repeat('0', 40), repeat('0', 40), 'queued', $2) returning id",
+        )
+        .bind(number)
+        .bind(&emails)
+        .fetch_one(&db)
+        .await
+        .unwrap();
+        sqlx::query(
+            "insert into job (build_id, repo_id, number, kind, config, state, verdict, finished_at, reason)
+             values ($1, 1, 1, 'script', '{}', 'finished', 'canceled', now(), $2)",
+        )
+        .bind(build)
+        .bind(reason)
+        .execute(&db)
+        .await
+        .unwrap();
+        let cancel = "update build set state = 'canceled', finished_at = now() where id = $1";
+        sqlx::query(cancel).bind(build).execute(&db).await.unwrap();
+        while notifier.step().await.unwrap() {}
+        assert_eq!(server.taken(), mails, "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn the_operator_can_try_the_mail_server_and_the_doctor_examines_it() {
     let folder = tempfile::tempdir().unwrap();
     let server = MailServer::start(folder.path());

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 pub const CLIENT_ID: &str = "trainyard";
 pub const CLIENT_SECRET: &str = "oidc-client-secret-of-the-tests";
 pub const CODE: &str = "the-code";
+pub const ACCESS_TOKEN: &str = "access-token-of-the-provider";
 
 /// Returns the section of the configuration with a provider.
 pub fn section(issuer: &str, more: &str) -> String {
@@ -257,7 +258,7 @@ async fn token(
         return Err((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to)], Json(Value::Null)));
     }
     model.redeemed += 1;
-    let mut answer = json!({"access_token": "access", "token_type": "Bearer", "expires_in": 60});
+    let mut answer = json!({"access_token": ACCESS_TOKEN, "token_type": "Bearer", "expires_in": 60});
     if model.fault != Some(Fault::NoToken) {
         answer["id_token"] = id_token(address, &model).into();
     }
@@ -306,7 +307,7 @@ fn id_token(address: SocketAddr, model: &Model) -> String {
 }
 
 async fn userinfo(State((_, model)): Shared, headers: HeaderMap) -> Result<Json<Value>, StatusCode> {
-    if headers.get(header::AUTHORIZATION).is_none_or(|value| value != "Bearer access") {
+    if headers.get(header::AUTHORIZATION).is_none_or(|value| value != &format!("Bearer {ACCESS_TOKEN}")) {
         return Err(StatusCode::UNAUTHORIZED);
     }
     let model = model.lock().unwrap();
