@@ -25,6 +25,9 @@ pub mod github;
 pub mod rights;
 pub mod travis_ci;
 pub mod chat;
+pub mod hooks;
+pub mod mail;
+pub mod oidc;
 pub mod executor;
 pub mod planner;
 // A single run of a job.

@@ -13,7 +13,8 @@ use crate::store::people::persons;
 /// machine reaches it. Otherwise the service listens at the loopback instead, so that a first user can be made.
 pub(super) async fn reachable(config: &Config, listener: TcpListener, db: &PgPool) -> anyhow::Result<TcpListener> {
     let wanted = listener.local_addr()?;
-    if wanted.ip().is_loopback() || config.auth.open || config.github.oauth()?.is_some() || has_login(db).await {
+    let is_configured = config.auth.oidc.is_some() || config.github.oauth()?.is_some();
+    if wanted.ip().is_loopback() || config.auth.open || is_configured || has_login(db).await {
         return Ok(listener);
     }
     drop(listener);
@@ -23,8 +24,8 @@ pub(super) async fn reachable(config: &Config, listener: TcpListener, db: &PgPoo
     };
     error!(
         "nobody can log in yet, so the service listens at {instead} and not at {wanted} (server.listen). Make a user with \
-         `trainyard user add NAME --admin`, or set github.client_id and github.client_secret, and restart the service. To \
-         let everyone who reaches it read everything, set auth.open = true. See docs/operate/login.md"
+         `trainyard user add NAME --admin`, or set github.client_id and github.client_secret, or [auth.oidc], and restart \
+         the service. To let everyone who reaches it read everything, set auth.open = true. See docs/operate/login.md"
     );
     TcpListener::bind(instead).await.map_err(|error| explain_bind(instead, error))
 }

@@ -153,7 +153,7 @@ impl App {
             forges: config.forge.clone().into(),
             travis: web::Travis::new(&config.travis),
             webhook_room: web::WebhookRoom::default(),
-            limits: web::Limits::default(),
+            limits: web::Limits::default().with_rate(web::Rate::per_minute(config.server.api_per_minute)),
             charts: charts.clone(),
             access,
             logins: web::Logins::new(seal),
@@ -290,7 +290,7 @@ async fn run_steps(
         gpu: config.gpu,
         checks: config.github.checks,
         comment: config.github.comment,
-        chats: config.notifications.chat.clone(),
+        receivers: config.notifications.receivers(),
         said,
     };
     for _ in 0..INTAKES {

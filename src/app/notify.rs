@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::endless;
 use super::loops::notifier_loop;
 use crate::config::Config;
+use crate::mail::Mailer;
 use crate::notifier::{Chats, Notifier, Sender, SystemNames};
 use crate::repo_keys::Seal;
 use crate::store::sealed::own_keys::{NotificationKey, ProvenanceKey};
@@ -53,6 +54,8 @@ pub(super) fn notify(
         key: keys.notifications,
         chats: Chats::new(&config.notifications.chat, sender.clone()),
         sender,
+        hooks: config.notifications.webhook.clone().into(),
+        mailer: config.notifications.email.as_ref().map(Mailer::new).transpose()?,
         public_url: config.server.public_url.clone(),
     };
     for _ in 0..SENDERS {

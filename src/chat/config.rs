@@ -1,14 +1,13 @@
 //! `[[notifications.chat]]` of the configuration: the chats of the operator, and the builds that each is told of.
 
 use anyhow::{Context as _, ensure};
-use globset::{GlobBuilder, GlobMatcher};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use serde_json::json;
 use url::Url;
 
+use super::audience::{Audience, Frequency, Occasions};
 use crate::domain::{BuildState, RepoName};
-use crate::travis::notifications::{Channel, Event};
+use crate::travis::notifications::Event;
 
 /// A chat.
 #[derive(Debug, Clone, Deserialize)]
@@ -58,38 +57,6 @@ pub enum ChatKind {
     Teams,
 }
 
-/// Frequency of messages about events of one kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Frequency {
-    Always,
-    Never,
-    /// Only when the result differs from that of the build before.
-    Change,
-}
-
-impl Frequency {
-    fn always() -> Self {
-        Self::Always
-    }
-
-    fn never() -> Self {
-        Self::Never
-    }
-
-    fn change() -> Self {
-        Self::Change
-    }
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Always => "always",
-            Self::Never => "never",
-            Self::Change => "change",
-        }
-    }
-}
-
 fn everything() -> Vec<String> {
     vec!["**".to_owned()]
 }
@@ -110,33 +77,29 @@ impl ChatConfig {
         let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         ensure!(url.is_some(), "its url does not begin with https://");
         ensure!(self.kind != ChatKind::Telegram || self.chat_id.is_some(), "a chat of Telegram needs a chat_id");
-        for pattern in self.repos.iter().chain(&self.branches) {
-            glob(pattern).with_context(|| format!("{pattern:?} is not a pattern such as acme/*"))?;
-        }
-        Ok(())
+        self.audience().check()
+    }
+
+    fn audience(&self) -> Audience<'_> {
+        Audience { repos: &self.repos, branches: &self.branches }
     }
 
     /// Returns true if the chat is told of builds of this repository and branch.
     pub fn hears_of(&self, repo: &RepoName, branch: Option<&str>) -> bool {
-        let matches = |patterns: &[String], text: &str| {
-            patterns.iter().any(|pattern| glob(pattern).is_ok_and(|glob| glob.is_match(text)))
-        };
-        // A build of a tag has no branch. Its result is of interest wherever that of the repository is.
-        matches(&self.repos, &repo.to_string()) && branch.is_none_or(|branch| matches(&self.branches, branch))
+        self.audience().has(repo, branch)
     }
 
     /// Returns true if the chat is told of this event.
     pub(crate) fn asks(&self, event: Event, state: BuildState, previous: Option<BuildState>) -> bool {
-        let when = json!({
-            "on_success": self.on_success.word(), "on_failure": self.on_failure.word(),
-            "on_start": self.on_start.word(), "on_cancel": self.on_cancel.word(), "on_error": self.on_error.word(),
-        });
-        when.as_object().is_some_and(|when| Channel::Webhooks.asks(when, event, state, previous))
+        let occasions = Occasions {
+            on_success: self.on_success,
+            on_failure: self.on_failure,
+            on_start: self.on_start,
+            on_cancel: self.on_cancel,
+            on_error: self.on_error,
+        };
+        occasions.ask(event, state, previous)
     }
-}
-
-fn glob(pattern: &str) -> Result<GlobMatcher, globset::Error> {
-    Ok(GlobBuilder::new(pattern).case_insensitive(true).build()?.compile_matcher())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! the requests and reads the answers; `notifier` sends them.
 
 mod answer;
+mod audience;
 mod config;
 mod form;
 mod text;
@@ -9,10 +10,10 @@ mod text;
 use chrono::{DateTime, Utc};
 
 pub use self::answer::{Answer, Refusal};
+pub use self::audience::{Audience, Frequency, Occasions};
 pub use self::config::{ChatConfig, ChatKind};
 pub use self::form::Form;
 use self::text::Text;
-use crate::domain::RepoName;
 use crate::travis::notifications::Build;
 
 /// The words about a build that are not in [`Build`].
@@ -22,11 +23,6 @@ pub struct Words<'a> {
     pub pull_request: Option<&'a str>,
     /// Description of the build's status at its commit.
     pub status: Option<&'a str>,
-}
-
-/// Returns the names of the chats that are told of builds of this repository and branch.
-pub fn listening(chats: &[ChatConfig], repo: &RepoName, branch: Option<&str>) -> Vec<String> {
-    chats.iter().filter(|chat| chat.hears_of(repo, branch)).map(|chat| chat.name.clone()).collect()
 }
 
 impl ChatConfig {

@@ -65,10 +65,9 @@ impl Config {
         for (place, forge) in self.forge.iter().enumerate() {
             check_forge(forge, &self.forge[..place]).with_context(|| format!("forge {:?}", forge.name))?;
         }
-        for (place, chat) in self.notifications.chat.iter().enumerate() {
-            chat.check().with_context(|| format!("notifications.chat {:?}", chat.name))?;
-            let twice = self.notifications.chat[..place].iter().any(|earlier| earlier.name == chat.name);
-            ensure!(!twice, "two chats are named {:?}; names must differ", chat.name);
+        self.notifications.check()?;
+        if let Some(provider) = &self.auth.oidc {
+            provider.check().context("auth.oidc")?;
         }
         for (name, token) in &self.auth.tokens {
             let length = token.expose_secret().chars().count();

@@ -76,6 +76,8 @@ pub struct ServerConfig {
     /// True if a stop of the service cancels its running jobs. Otherwise they keep running, and the next start adopts
     /// them.
     pub cancel_on_stop: bool,
+    /// Requests to the API that each caller may send in a minute; 0 for any number.
+    pub api_per_minute: u32,
 }
 
 fn address_and_port<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
@@ -92,6 +94,7 @@ impl Default for ServerConfig {
             public_url: Url::parse("http://127.0.0.1:8700").unwrap_or_else(|_| unreachable!("a constant that parses")),
             data_dir: PathBuf::from("/var/lib/trainyard"),
             cancel_on_stop: false,
+            api_per_minute: 1200,
         }
     }
 }

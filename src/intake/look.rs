@@ -12,6 +12,7 @@ use crate::github::GITHUB;
 use crate::github::event::Repository;
 use crate::plan::{self, Plan};
 use crate::planner::{Answer, PlanError, Request};
+use crate::telemetry::traces;
 use crate::travis::import::Imports;
 
 /// Maximum length of a line of a file that is shown with its problem, in bytes.
@@ -46,7 +47,13 @@ fn line_of(text: &[u8], number: u32) -> Option<String> {
 
 impl Intake {
     /// Fetches and plans the commit that is to be built. Fills in the facts that a pull request's payload lacks.
-    pub(super) async fn look(&self, remote: &Remote<'_>, asked: &mut Asked) -> anyhow::Result<Looked> {
+    pub(super) async fn look(
+        &self,
+        remote: &Remote<'_>,
+        asked: &mut Asked,
+        span: traces::Parent,
+    ) -> anyhow::Result<Looked> {
+        let fetching = span.begin("fetch");
         let Asked { repository: Repository { default_branch, .. }, trigger, configs, trainings } = asked;
         let (built, is_latest) = match trigger.pull_request.clone() {
             None => (trigger.sha.clone(), self.pushed_commit(remote, trigger).await?),
@@ -87,7 +94,10 @@ impl Intake {
             changed: changed.as_ref(),
             imports: Imports::new(),
         };
+        drop(fetching);
+        let planning = span.begin("plan");
         let plan = self.plan(&imports::Commit { remote, trigger, tree: &tree }, request).await?;
+        drop(planning);
         let line = |problem: &Problem| {
             let file = sources.iter().find(|file| Some(&file.path) == problem.file.as_ref())?;
             line_of(&file.text, problem.line?)

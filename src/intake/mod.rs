@@ -28,12 +28,12 @@ pub use self::pulls::Said;
 pub use self::settings::{RepositoriesConfig, RepositorySettings};
 use self::tries::{FETCH_TRIES, LAST_TRY, MAX_TRIES, NotYet};
 pub use self::tries::{HOLD, LONGEST_WAIT};
-use crate::chat::{self, ChatConfig};
 use crate::domain::{BuildState, RequestConfig, Scope, TrainingRequest, Trigger};
 use crate::git::{Mirrors, Permanent, Remote, is_unauthorized};
 use crate::github::Client;
 use crate::github::event::Repository;
 use crate::gpu::{self, Asking};
+use crate::hooks::Receivers;
 use crate::plan::{self, Plan};
 use crate::planner::Planner;
 use crate::store::builds::{self, NewBuild};
@@ -43,6 +43,7 @@ use crate::store::queue::NewJob;
 use crate::store::queue::superseded::Cancels;
 use crate::store::repos::{self, RepoFacts};
 use crate::store::wakeup::bell::Bells;
+use crate::telemetry::traces;
 use crate::travis::extensions::is_preemptible;
 
 /// Turns deliveries into builds.
@@ -66,8 +67,8 @@ pub struct Intake {
     pub checks: bool,
     /// True if pull requests have a comment with the state of their builds.
     pub comment: bool,
-    /// Chats that may be told of builds.
-    pub chats: Vec<ChatConfig>,
+    /// Chats and programs of the operator that may be told of builds.
+    pub receivers: Receivers,
     /// Rights that are missing, as far as the log has said so.
     pub said: Said,
 }
@@ -89,7 +90,7 @@ impl Asked {
 }
 
 impl Intake {
-    async fn build(&self, delivery: &Delivery, mut asked: Asked) -> Result<(), NotYet> {
+    async fn build(&self, delivery: &Delivery, mut asked: Asked, span: traces::Parent) -> Result<(), NotYet> {
         if let Some(original) = &delivery.replay_of {
             return Err(NotYet::Refused(format!("it repeats the body of the delivery {original}")));
         }
@@ -101,7 +102,7 @@ impl Intake {
             let url = self.address(&asked.repository).await?;
             let credentials = self.credentials(&name).await?;
             let remote = Remote { repo: &name, url: &url, credentials: credentials.as_ref() };
-            let looked = self.look(&remote, &mut asked).await;
+            let looked = self.look(&remote, &mut asked, span).await;
             if let (Err(error), Some(credentials)) = (&looked, &credentials)
                 && is_unauthorized(error)
             {
@@ -119,7 +120,9 @@ impl Intake {
         if asked.trigger.sender.as_deref() == Some(FOUND) && looked.plan.skip.is_none() {
             looked.plan.problems.push(unbuilt::found(asked.trigger.kind));
         }
+        let writing = span.begin("write");
         self.insert(delivery, &asked, looked, None).await?;
+        drop(writing);
         Ok(())
     }
 
@@ -190,7 +193,7 @@ impl Intake {
                     decided: decided(&plan),
                     fast_finish: plan.fast_finish,
                     webhooks: plan.webhooks.as_ref(),
-                    chats: &chat::listening(&self.chats, &trigger.repo, trigger.branch.as_deref()),
+                    chats: &self.receivers.listening(&trigger.repo, trigger.branch.as_deref()),
                     // The build of all jobs has linted the commit, and in full.
                     linted: plan.linted > 0 && is_whole,
                     needs_approval: self.forks.policy(trigger, repository.private) == ForkPolicy::Approve,

@@ -12,6 +12,7 @@ use crate::github::event::{self, Event};
 use crate::store::deliveries::{self, Delivery, Source};
 use crate::store::repos;
 use crate::store::wishes;
+use crate::telemetry::traces;
 
 /// Time for which a try has its delivery to itself. A try that lives renews it, so a delivery whose process has crashed,
 /// or was not told of it, waits no longer than this.
@@ -66,11 +67,16 @@ impl Intake {
         let Some(delivery) = deliveries::take(&self.db, HOLD).await.context("reading the deliveries")? else {
             return Ok(false);
         };
+        let mut span = span_of(&delivery);
         let tried = tokio::select! {
-            tried = tokio::time::timeout(TRY_LIMIT, self.try_once(&delivery)) => tried,
+            tried = tokio::time::timeout(TRY_LIMIT, self.try_once(&delivery, span.as_parent())) => tried,
             never = self.hold(&delivery) => match never {},
         };
         let built = tried.unwrap_or_else(|_| Err(NotYet::Later(anyhow!("the try took longer than {TRY_LIMIT:?}"))));
+        if built.is_err() {
+            span.fail();
+        }
+        drop(span);
         self.record(&delivery, built).await?;
         Ok(true)
     }
@@ -85,7 +91,7 @@ impl Intake {
         }
     }
 
-    async fn try_once(&self, delivery: &Delivery) -> Result<(), NotYet> {
+    async fn try_once(&self, delivery: &Delivery, span: traces::Parent) -> Result<(), NotYet> {
         let asked = match delivery.source {
             Source::GitHub | Source::Gitea => match event::parse(&delivery.event, &delivery.body) {
                 Ok(Event::Build(repository, trigger)) => {
@@ -120,7 +126,7 @@ impl Intake {
         if delivery.tries > MAX_TRIES {
             return self.give_up(delivery, &asked).await;
         }
-        self.build(delivery, asked).await
+        self.build(delivery, asked, span).await
     }
 
     async fn installations_changed(&self, words: &str) -> Result<(), NotYet> {
@@ -172,6 +178,18 @@ impl Intake {
         }
         Ok(())
     }
+}
+
+/// Begins the span of a try. What Trainyard asks for itself has come by no webhook, so its trace begins here.
+fn span_of(delivery: &Delivery) -> traces::Span {
+    let trace = traces::Parent::delivery(delivery.id.as_str());
+    let mut span = match delivery.source {
+        Source::Request if delivery.tries == 1 => trace.begin_first("intake"),
+        _ => trace.begin("intake"),
+    };
+    span.set("trainyard.delivery", delivery.id.as_str().to_owned());
+    span.set("trainyard.try", i64::from(delivery.tries));
+    span
 }
 
 fn retry_delay(tries: i32) -> Duration {

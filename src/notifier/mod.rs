@@ -1,24 +1,29 @@
-//! The step from a notification to its receiver: webhooks in the form of Travis CI, and with its signature; and messages
-//! to the chats of the operator.
+//! The step from a notification to its receiver: webhooks in the form of Travis CI, and with its signature; emails; and
+//! messages to the chats and the programs of the operator.
 
 mod addresses;
 mod chats;
+mod config;
+mod emails;
+mod hooks;
+mod operator;
 mod payload;
 mod sender;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::Deserialize;
+use serde_json::Value as Json;
 use sqlx::PgPool;
 use tracing::{info, warn};
 use url::Url;
 
 pub use self::chats::Chats;
+pub use self::config::NotificationsConfig;
 pub use self::sender::{Message, SendError, Sender, SystemNames};
-use crate::chat::{ChatConfig, Refusal, Words};
-use crate::executor::IpNetwork;
-use crate::store::alerts;
+use crate::hooks::HookConfig;
+use crate::mail::Mailer;
 use crate::store::notifications::{self, Notification, Target};
 use crate::store::sealed::own_keys::NotificationKey;
 use crate::store::sealed::repo_keys::RepoKeys;
@@ -34,16 +39,6 @@ pub const PATIENCE: Duration = Duration::from_secs(3600);
 /// Number of tries. The last one is five minutes after the first.
 const TRIES: i32 = 6;
 
-/// `[notifications]` of the configuration.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NotificationsConfig {
-    /// Networks that receivers may be in, next to the internet.
-    pub allow: Vec<IpNetwork>,
-    /// Chats of the operator.
-    pub chat: Vec<ChatConfig>,
-}
-
 /// Sender of notifications. Several steps may run at once: each of them holds another notification.
 #[derive(Debug, Clone)]
 pub struct Notifier {
@@ -54,6 +49,10 @@ pub struct Notifier {
     pub key: NotificationKey,
     pub sender: Sender,
     pub chats: Chats,
+    /// Programs of the operator.
+    pub hooks: Arc<[HookConfig]>,
+    /// Way to the mail server, if there is one.
+    pub mailer: Option<Mailer>,
     /// Address under which people reach the service.
     pub public_url: Url,
 }
@@ -69,7 +68,8 @@ impl Notifier {
             return Ok(false);
         };
         let receiver = match &note.receiver.0 {
-            Target::Chat { chat } => return self.tell_chat(&note, chat).await,
+            Target::Operator { chat } => return self.tell_receiver(&note, chat).await,
+            Target::Email(recipient) => return self.mail(&note, recipient).await,
             Target::Webhook(receiver) => receiver,
         };
         let is_asked = event(&note.event).is_some_and(|event| receiver.asks(event, note.state, note.previous));
@@ -98,49 +98,6 @@ impl Notifier {
         Ok(true)
     }
 
-    /// Sends a message to a chat. What it has refused for good is an alert: the operator has to mend it.
-    async fn tell_chat(&self, note: &Notification, name: &str) -> anyhow::Result<bool> {
-        let Some(chat) = self.chats.find(name) else {
-            notifications::done(&self.db, note.id, "not sent: the chat is not in the configuration any more").await?;
-            return Ok(true);
-        };
-        if !event(&note.event).is_some_and(|event| chat.asks(event, note.state, note.previous)) {
-            notifications::remove(&self.db, note.id).await?;
-            return Ok(true);
-        }
-        let (facts, jobs) = notifications::facts(&self.db, note.build_id).await.context("reading a build")?;
-        let status = notifications::status(&self.db, note.build_id).await.context("reading a status")?;
-        let title = facts.pull_request_title.clone();
-        let build = payload::chat_build(note, facts, &jobs, &self.public_url);
-        let words = Words { pull_request: title.as_deref(), status: status.as_deref() };
-        let component = format!("chat {name}");
-        match self.chats.send(chat, &build, words).await {
-            Ok(()) => {
-                info!("the chat {name} was told that build {} is {}", note.build_id.0, note.event);
-                notifications::done(&self.db, note.id, "sent").await?;
-                alerts::set(&self.db, &component, None).await?;
-            }
-            Err(Refusal::Later(why, wait)) if wait.is_some() && note.is_younger_than(PATIENCE) => {
-                let pause = wait.unwrap_or(FIRST_PAUSE);
-                notifications::wait(&self.db, note.id, pause, &format!("not sent yet: {why}")).await?;
-            }
-            Err(Refusal::Later(why, _)) if note.tries < TRIES => {
-                notifications::later(&self.db, note.id, pause_after(note.tries), &format!("not sent yet: {why}"))
-                    .await?;
-            }
-            Err(Refusal::Later(why, _)) => {
-                warn!("the chat {name} was not told of build {}: {why}", note.build_id.0);
-                notifications::done(&self.db, note.id, &format!("not sent: {why}")).await?;
-            }
-            Err(Refusal::Never(why)) => {
-                warn!("the chat {name} was not told of build {}: {why}", note.build_id.0);
-                notifications::done(&self.db, note.id, &format!("not sent: {why}")).await?;
-                alerts::set(&self.db, &component, Some(&format!("it takes no messages: {why}"))).await?;
-            }
-        }
-        Ok(true)
-    }
-
     async fn deliver(&self, note: &Notification, receiver: &Receiver) -> anyhow::Result<Result<u16, SendError>> {
         let url = match self.address(note, receiver).await? {
             Ok(url) => url,
@@ -163,23 +120,28 @@ impl Notifier {
 
     /// Returns the receiver's address in the clear, or the reason why there is none.
     async fn address(&self, note: &Notification, receiver: &Receiver) -> anyhow::Result<Result<String, &'static str>> {
-        const NOT_OURS: &str = "the address was not encrypted with this repository's key";
-        let clear = match (receiver.url.as_str(), receiver.url["secure"].as_str()) {
-            (Some(text), _) => text.to_owned(),
-            (None, Some(cipher)) => {
-                let Some(key) = self.keys.private(note.repo_id).await? else { return Ok(Err(NOT_OURS)) };
-                let cipher = cipher.to_owned();
-                let decrypt = tokio::task::spawn_blocking(move || key.decrypt(&cipher));
-                match decrypt.await.context("decrypting a receiver")? {
-                    Ok(clear) => clear,
-                    Err(_) => return Ok(Err(NOT_OURS)),
-                }
-            }
-            (None, None) => return Ok(Err("there is no address")),
+        let clear = match self.in_the_clear(note, &receiver.url).await? {
+            Ok(clear) => clear,
+            Err(why) => return Ok(Err(why)),
         };
         // A `.travis.yml` for Travis names this service, so that Travis tells it of its builds.
         let is_here = Url::parse(&clear).is_ok_and(|url| url.origin() == self.public_url.origin());
         Ok(if is_here { Err("this service tells itself nothing") } else { Ok(clear) })
+    }
+
+    /// Returns a text of a `.travis.yml`, or that in a `{secure: …}`.
+    async fn in_the_clear(&self, note: &Notification, value: &Json) -> anyhow::Result<Result<String, &'static str>> {
+        const NOT_OURS: &str = "the address was not encrypted with this repository's key";
+        match (value.as_str(), value["secure"].as_str()) {
+            (Some(text), _) => Ok(Ok(text.to_owned())),
+            (None, Some(cipher)) => {
+                let Some(key) = self.keys.private(note.repo_id).await? else { return Ok(Err(NOT_OURS)) };
+                let cipher = cipher.to_owned();
+                let decrypt = tokio::task::spawn_blocking(move || key.decrypt(&cipher));
+                Ok(decrypt.await.context("decrypting a receiver")?.map_err(|_| NOT_OURS))
+            }
+            (None, None) => Ok(Err("there is no address")),
+        }
     }
 }
 

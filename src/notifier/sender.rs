@@ -5,14 +5,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
+use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use url::{Host, Url};
 
 use super::addresses::may_be_told;
-use crate::chat::Answer;
+use crate::chat::{Answer, Refusal};
 use crate::executor::IpNetwork;
+use crate::hooks::HookConfig;
 
 /// Time limit for a request, from the name to the head of the answer.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -101,7 +104,40 @@ impl Sender {
     /// Fails in words that do not contain the address: it is a secret.
     pub(super) async fn post_json(&self, url: &str, body: &Value) -> Result<Answer, SendError> {
         let url = self.check(url).map_err(|why| SendError::Never(why.to_owned()))?;
-        let request = self.client.post(url).header("content-type", "application/json").body(body.to_string());
+        self.answer(self.client.post(url).header("content-type", "application/json").body(body.to_string())).await
+    }
+
+    /// Sends an event to a program of the operator, signed as of now.
+    ///
+    /// # Errors
+    /// Fails in words that do not contain the address: it may be a secret.
+    pub async fn post_signed(&self, hook: &HookConfig, id: String, event: &Value) -> Result<(), Refusal> {
+        let url = hook.url.as_ref().map_or("", |url| url.expose_secret());
+        let url = self.check(url).map_err(|why| Refusal::Never(why.to_owned()))?;
+        let body = event.to_string();
+        let signed = hook.sign(id, Utc::now().timestamp(), &body);
+        let request = self
+            .client
+            .post(url)
+            .header("content-type", "application/json")
+            .header("webhook-id", signed.id)
+            .header("webhook-timestamp", signed.timestamp)
+            .header("webhook-signature", signed.signature)
+            .body(body);
+        let Answer { status, retry_after, .. } = self.answer(request).await.map_err(|error| match error {
+            SendError::Later(why) => Refusal::Later(why, None),
+            SendError::Never(why) => Refusal::Never(why),
+        })?;
+        match status {
+            200..=299 => Ok(()),
+            300..=399 => Err(Refusal::Never(format!("it answered {status}, and redirections are not followed"))),
+            408 | 429 | 500.. => Err(Refusal::Later(format!("it answered {status}"), retry_after)),
+            _ => Err(Refusal::Never(format!("it answered {status}"))),
+        }
+    }
+
+    /// Sends a request. Of the answer, the beginning is read.
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Answer, SendError> {
         let mut answer = request.send().await.map_err(|error| failure(&error))?;
         let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
         let (status, mut body) = (answer.status().as_u16(), Vec::new());

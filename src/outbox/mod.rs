@@ -28,8 +28,9 @@ use self::pacing::{Answer, Consequence, Request, Window};
 use self::posts::Posted;
 use crate::domain::RepoName;
 use crate::github::{self, Access, Client, Holder, SendError, Sent, Target};
-use crate::store::alerts;
 use crate::store::wishes::{self, Failure, Kind, Wish};
+use crate::store::{alerts, builds};
+use crate::telemetry::traces;
 
 /// Difference to GitHub's clock from which its tokens and its log times stop making sense.
 const CLOCK_SKEW_SECONDS: i64 = 60;
@@ -98,7 +99,10 @@ impl Outbox {
                     // Its token has no room, or another step began since the choice. The next step chooses again.
                     return Ok(true);
                 }
-                (Some(holder), self.post(&wish, &content).await?)
+                let span = self.span_of(&wish).await;
+                let result = self.post(&wish, &content).await?;
+                end_span(span, &result);
+                (Some(holder), result)
             }
             Err(error) => (None, Err(error)),
         };
@@ -122,6 +126,18 @@ impl Outbox {
         // The lock on the wish is held until here, so that no other step takes it.
         hold.commit().await?;
         Ok(true)
+    }
+
+    /// Begins the span of a request, in the trace of the delivery that has asked for the build.
+    async fn span_of(&self, wish: &Wish) -> traces::Span {
+        let delivery = match traces::are_on() {
+            true => builds::delivery_of(&self.db, wish.build_id).await.ok().flatten(),
+            false => None,
+        };
+        let trace = delivery.map_or_else(traces::Parent::none, |delivery| traces::Parent::delivery(&delivery));
+        let mut span = trace.begin("outbox");
+        span.set("trainyard.build", wish.build_id.0);
+        span
     }
 
     /// Counts a request for a wish. Returns false when it has to wait.
@@ -258,6 +274,12 @@ impl Outbox {
             warn!("{}", message.as_deref().unwrap_or("the clock is right again"));
         }
         Ok(())
+    }
+}
+
+fn end_span<T>(mut span: traces::Span, result: &Result<T, SendError>) {
+    if result.is_err() {
+        span.fail();
     }
 }
 

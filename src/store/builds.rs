@@ -239,6 +239,32 @@ impl BuildFacts {
     }
 }
 
+/// The origin of a job, for its trace.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct QueuedBy {
+    /// Id of the delivery that has asked for the build.
+    pub delivery: String,
+    /// Seconds for which the job could have been claimed.
+    pub waited: f64,
+}
+
+/// Returns the origin of a job; `None` once its delivery was forgotten.
+pub async fn origin_of(db: &PgPool, job: JobId) -> sqlx::Result<Option<QueuedBy>> {
+    sqlx::query_as(
+        "select delivery_id as delivery,
+             greatest(extract(epoch from now() - greatest(job.created_at, not_before)), 0)::float8 as waited
+         from job join build on build.id = build_id where job.id = $1 and delivery_id is not null",
+    )
+    .bind(job)
+    .fetch_optional(db)
+    .await
+}
+
+/// Returns the id of the delivery that has asked for a build; `None` once it was forgotten.
+pub async fn delivery_of(db: &PgPool, build: BuildId) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar("select delivery_id from build where id = $1").bind(build).fetch_one(db).await
+}
+
 /// Reads the facts about a job's build.
 pub async fn facts_of(db: &mut PgConnection, job: JobId) -> sqlx::Result<BuildFacts> {
     sqlx::query_as(

@@ -34,7 +34,7 @@ use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgPool, migrate::Migrator};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool, migrate::Migrator};
 
 /// History of the schema, compiled into the program.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
@@ -50,11 +50,14 @@ pub struct DatabaseConfig {
     pub url: Option<SecretString>,
     /// Number of connections that this process may hold for its steps, 8 to 1000.
     pub connections: u32,
+    /// Time from which a statement is logged, without its values; zero for none.
+    #[serde(with = "humantime_serde")]
+    pub slow_statement: Duration,
 }
 
 impl Default for DatabaseConfig {
     fn default() -> Self {
-        Self { url: None, connections: 16 }
+        Self { url: None, connections: 16, slow_statement: Duration::from_secs(1) }
     }
 }
 
@@ -75,6 +78,12 @@ impl DatabaseConfig {
     /// unreachable.
     pub fn pools(&self, options: PgConnectOptions) -> Pools {
         let options = options.application_name("trainyard");
+        // The names of levels are those of another crate.
+        let level = if self.slow_statement.is_zero() { "off" } else { "warn" };
+        let options = match level.parse() {
+            Ok(level) => options.log_slow_statements(level, self.slow_statement),
+            Err(_) => options,
+        };
         let jobs = pool(JOB_CONNECTIONS).after_connect(|connection, _| {
             Box::pin(async move { sqlx::query(JOB_PLANS).execute(connection).await.map(drop) })
         });

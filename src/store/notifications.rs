@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use sqlx::types::Json as AsJson;
 
 use crate::domain::{BuildId, BuildState, JobId, JobState, RepoId, Sha, TriggerKind, Verdict, bounded, pg_text};
-use crate::travis::notifications::Receiver;
+use crate::travis::notifications::{Receiver, Recipient};
 
 /// A notification that is due.
 #[derive(Debug, sqlx::FromRow)]
@@ -41,8 +41,10 @@ impl Notification {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Target {
-    /// A chat of the configuration, by its name.
-    Chat { chat: String },
+    /// A chat of the configuration, by its name, or another receiver of it, as `webhook:NAME`.
+    Operator { chat: String },
+    /// A recipient of emails that the `.travis.yml` names.
+    Email(Recipient),
     /// A webhook that the `.travis.yml` asks for.
     Webhook(Receiver),
 }
@@ -117,6 +119,16 @@ pub async fn wait(db: &PgPool, id: i64, delay: Duration, why: &str) -> sqlx::Res
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Returns true if a newer build has canceled a build.
+pub async fn is_superseded(db: &PgPool, build: BuildId) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "select exists (select from job where build_id = $1 and verdict = 'canceled' and reason like '%build #% is newer')",
+    )
+    .bind(build)
+    .fetch_one(db)
+    .await
 }
 
 /// Returns the description of a build's status at its commit, if it has one.

@@ -28,6 +28,10 @@ pub(super) enum Error {
     Foreign,
     /// Too many logins failed.
     TooManyTries,
+    /// The provider of OpenID Connect, by its name, does not answer.
+    NoProvider(String),
+    /// A caller of the API has sent more requests in a minute than this; it may go on after so many seconds.
+    TooOften { per_minute: u32, wait: u64 },
     /// GitHub does not tell what the viewer may do.
     RightUnknown,
     /// The thing was removed; the text names it and the reason.
@@ -75,7 +79,7 @@ impl Error {
             Self::Gone(_) => StatusCode::GONE,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::TooManyTries => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyTries | Self::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BadSignature
             | Self::BadForgeSignature
             | Self::BadTravisSignature
@@ -88,6 +92,7 @@ impl Error {
             | Self::NoTravisKey(_)
             | Self::Busy
             | Self::RightUnknown
+            | Self::NoProvider(_)
             | Self::NoStorage(_)
             | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -104,6 +109,12 @@ impl Error {
                 again. Programs send a token instead of a cookie."
                 .to_owned(),
             Self::TooManyTries => "Too many logins failed. Try again in a quarter of an hour.".to_owned(),
+            Self::NoProvider(name) => {
+                format!("{name} does not answer. Try again in a moment; the server's log has the error.")
+            }
+            Self::TooOften { per_minute, wait } => {
+                format!("You may send {per_minute} requests in a minute (server.api_per_minute). Go on in {wait} s.")
+            }
             Self::RightUnknown => "GitHub does not answer the question whether you may do this. Try again in a moment; \
                 the server's log has the error."
                 .to_owned(),
@@ -170,8 +181,14 @@ impl Error {
         self.log();
         let mut response = (self.status(), body).into_response();
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Self::Unavailable(_) | Self::Busy = self {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        match self {
+            Self::Unavailable(_) | Self::Busy => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+            }
+            Self::TooOften { wait, .. } => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
+            }
+            _ => {}
         }
         response
     }

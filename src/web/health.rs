@@ -42,7 +42,8 @@ pub(super) async fn alive() -> &'static str {
 
 /// `GET /readyz`: ready when Postgres is reachable and has the schema of this version. Also lists the alerts.
 ///
-/// Alerts name repositories and machines. So they are for those who may read everything, and for tokens of `[auth]`.
+/// Alerts name repositories and machines, and the reason names parts of the service. So they are for those who may read
+/// everything, and for tokens of `[auth]`. Others get the bare state.
 pub(super) async fn ready(
     extract::State(state): extract::State<State>,
     headers: HeaderMap,
@@ -59,6 +60,7 @@ pub(super) async fn ready(
         && let Some(fields) = body.as_object_mut()
     {
         fields.remove("alerts");
+        fields.remove("reason");
     }
     (status, Json(body))
 }

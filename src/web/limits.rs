@@ -10,6 +10,7 @@ use axum::response::Response;
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::access::Rate;
 use super::error::{Error, in_form_of};
 
 /// Bounds on what readers may take up.
@@ -19,6 +20,8 @@ pub struct Limits {
     streams: Arc<Semaphore>,
     /// Turns of rendering a piece of a log.
     pub(super) renders: Arc<Semaphore>,
+    /// Requests to the API, of each caller.
+    pub(super) rate: Rate,
 }
 
 impl Default for Limits {
@@ -36,7 +39,13 @@ impl Limits {
             pages: Arc::new(Semaphore::new(pages)),
             streams: Arc::new(Semaphore::new(streams)),
             renders: Arc::new(Semaphore::new(renders)),
+            rate: Rate::default(),
         }
+    }
+
+    /// Adds a limit on the requests of each caller of the API.
+    pub fn with_rate(self, rate: Rate) -> Self {
+        Self { rate, ..self }
     }
 }
 

@@ -51,7 +51,7 @@ use crate::store::queue::QueueConfig;
 use crate::store::sealed::own_keys::{NotificationKey, ProvenanceKey};
 use crate::store::sealed::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
-pub use access::{Access, AccessParts, AuthConfig, Need, Of, SHORTEST as SHORTEST_TOKEN};
+pub use access::{Access, AccessParts, AuthConfig, Need, Of, Rate, SHORTEST as SHORTEST_TOKEN};
 use error::Error;
 pub use health::Health;
 pub use limits::Limits;

@@ -8,7 +8,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::access::{self, Need, Of, Rule};
 use super::changes::{approve, cancel, crons, replay, requests, restart};
-use super::people::{audit, github, login, tokens};
+use super::people::{audit, github, login, oidc, tokens};
 use super::{
     State, api, artifacts, assets, chart, deliveries, health, limits, log_stream, metrics, pages, series, travis_api,
     webhook,
@@ -133,6 +133,8 @@ fn pages_of_people() -> Vec<Row> {
         form("/login", Need::Anyone, login::log_in),
         page("/login/github", Need::Anyone, github::begin),
         page("/login/github/callback", Need::Anyone, github::callback),
+        page("/login/oidc", Need::Anyone, oidc::begin),
+        page("/login/oidc/callback", Need::Anyone, oidc::callback),
         form("/logout", Need::Person, login::log_out),
         page("/settings/tokens", Need::Person, tokens::page),
         form("/settings/tokens", Need::Person, tokens::make),

@@ -10,6 +10,7 @@ mod cli;
 mod github;
 mod missed;
 mod notifications;
+mod operations;
 mod pipeline;
 mod runner;
 mod storage;

@@ -2,6 +2,7 @@
 //! a search in it for the service's own credentials.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use secrecy::ExposeSecret as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -16,6 +17,7 @@ use trainyard::store::queue::{self, Claimed, Finish};
 use super::github::app::{ASSERTION_PREFIX, Key, TOKEN_PREFIX, WEBHOOK_SECRET};
 use super::github::people::{CLIENT_SECRET, USER_TOKEN_PREFIX};
 use super::github::{SECRET, TOKEN};
+use super::oidc::ACCESS_TOKEN;
 
 /// Environment variable in which `scripts/with-postgres` names its server.
 const SERVER: &str = "TRAINYARD_TEST_DATABASE_URL";
@@ -112,7 +114,13 @@ pub async fn leaks(db: &PgPool, config: &Config) -> Vec<String> {
         ("the key of the seal", BASE64_STANDARD.encode(&seal)),
     ];
     let key = Key::used().map(|key| ("a key of the App", key.line().to_owned()));
-    let credentials: Vec<_> = credentials.into_iter().chain(key).collect();
+    let provider = config.auth.oidc.as_ref().and_then(|provider| provider.client_secret.as_ref());
+    let mail = config.notifications.email.as_ref().and_then(|email| email.password.as_ref());
+    let hooks = config.notifications.webhook.iter().filter_map(|hook| hook.secret.as_ref());
+    let of_config = provider.into_iter().chain(mail).chain(hooks);
+    let of_config = of_config.map(|secret| ("a secret of the configuration", secret.expose_secret().to_owned()));
+    let token = ("a token of a provider", ACCESS_TOKEN.to_owned());
+    let credentials: Vec<_> = credentials.into_iter().chain(key).chain(of_config).chain([token]).collect();
     let texts: Vec<&str> = credentials.iter().map(|(_, text)| text.as_str()).collect();
     let mut found = Vec::new();
     let tables = "select tablename::text from pg_tables where schemaname = 'public' order by tablename";

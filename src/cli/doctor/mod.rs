@@ -6,6 +6,7 @@ mod github_app;
 mod machine;
 mod objects;
 mod runner;
+mod services;
 mod tls;
 
 use std::path::PathBuf;
@@ -98,6 +99,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             database::check(&config, &mut found).await;
             objects::check(&config, &mut found).await;
             github::check(&config, &mut found).await;
+            services::check(&config, &mut found).await;
             runner::check(&config, &mut found).await;
         }
     }

@@ -52,5 +52,6 @@ pub(in crate::cli) async fn until_told_to_stop(
             service.await?;
         }
     }
+    tokio::task::spawn_blocking(telemetry::traces::stop).await?;
     Ok(crate::cli::FINE)
 }

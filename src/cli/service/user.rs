@@ -1,4 +1,4 @@
-//! `trainyard user`: local users, for a service where people do not log in with GitHub.
+//! `trainyard user`: local users, and the rights of people who do not log in with GitHub.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ enum Action {
         #[arg(long)]
         admin: bool,
     },
-    /// List the users with their rights.
+    /// List the users, and the people of a provider of OpenID Connect, with their rights.
     List,
     /// Remove a user, with the user's sessions and tokens.
     Remove { name: String },
@@ -43,6 +43,7 @@ enum Action {
     Password { name: String },
     /// Give a user a right in a repository, or take it away.
     Grant {
+        /// Name of a local user, or oidc:SUBJECT for a person of a provider, as `list` shows it.
         name: String,
         #[arg(value_name = "OWNER/NAME")]
         repo: RepoName,
@@ -72,6 +73,7 @@ fn name(text: &str) -> Result<String, String> {
 pub(in crate::cli) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     let db = connect(&config).await?;
+    let issuer = config.auth.oidc.as_ref().map(|provider| provider.issuer.as_str());
     let changed = match &arguments.action {
         Action::List => return list(&db).await,
         Action::Add { name, admin } => {
@@ -81,7 +83,10 @@ pub(in crate::cli) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             record(&db, "add a user", name).await;
             true
         }
-        Action::Remove { name } => persons::remove_local(&db, name).await?,
+        Action::Remove { name } => match persons::granted(&db, name, issuer).await? {
+            Some(person) => persons::remove(&db, person).await?,
+            None => false,
+        },
         Action::Password { name } => {
             ensure!(persons::local(&db, name).await?.is_some(), "there is no user {name}");
             persons::set_password(&db, name, &passwords::hash(&ask_for_password()?)?).await?
@@ -91,7 +96,10 @@ pub(in crate::cli) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
                 eprintln!("trainyard: there is no repository {repo} here: its first webhook adds it");
                 return Ok(crate::cli::USAGE);
             };
-            permissions::grant(&db, name, id, right.0).await?
+            match persons::granted(&db, name, issuer).await? {
+                Some(person) => permissions::grant(&db, person, id, right.0).await.map(|()| true)?,
+                None => false,
+            }
         }
     };
     match (&arguments.action, changed) {
@@ -118,9 +126,10 @@ async fn record(db: &PgPool, what: &str, target: &str) {
 
 async fn list(db: &PgPool) -> anyhow::Result<u8> {
     let mut table = Table::new(["user", "role", "rights"]);
-    for user in persons::all_local(db).await.context("reading the users")? {
+    for user in persons::list(db).await.context("reading the users")? {
         let role = if user.is_operator { "operator" } else { "" };
-        table.push(vec![user.name, role.to_owned(), user.rights.join(", ")]);
+        let name = user.called.map_or(user.name.clone(), |called| format!("{} ({called})", user.name));
+        table.push(vec![name, role.to_owned(), user.rights.join(", ")]);
     }
     let out = std::io::stdout();
     crate::cli::print(&table.render(wants_colours(&out), width_of(&out)))?;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use super::persons::Person;
+use super::persons::{CONFIRMED_FOR, Person};
 use crate::domain::{PersonId, RepoId, Right};
 
 /// The most tokens of a person.
@@ -70,11 +70,14 @@ pub async fn insert(db: &PgPool, new: &New<'_>) -> sqlx::Result<bool> {
 /// Finds a token that is good now.
 pub async fn find(db: &PgPool, digest: &[u8]) -> sqlx::Result<Option<ApiToken>> {
     sqlx::query_as(
-        "select api_token.id as token_id, api_token.name as token_name, person.id, person.name, github_id, is_operator,
+        "select api_token.id as token_id, api_token.name as token_name, person.id, person.name, github_id, issuer,
+             is_operator,
              scope, repos, used_at is null or used_at < now() - interval '1 minute' as is_unused
-         from api_token join person on person.id = person_id where digest = $1 and expires_at > now()",
+         from api_token join person on person.id = person_id
+         where digest = $1 and expires_at > now() and (issuer is null or confirmed_at > now() - $2::interval)",
     )
     .bind(digest)
+    .bind(CONFIRMED_FOR)
     .fetch_optional(db)
     .await
 }
@@ -87,10 +90,15 @@ pub async fn touch(db: &PgPool, token: i64) -> sqlx::Result<()> {
 
 /// Returns true if a token is still good.
 pub async fn is_good(db: &PgPool, token: i64) -> sqlx::Result<bool> {
-    sqlx::query_scalar("select exists (select from api_token where id = $1 and expires_at > now())")
-        .bind(token)
-        .fetch_one(db)
-        .await
+    sqlx::query_scalar(
+        "select exists (select from api_token join person on person.id = person_id
+             where api_token.id = $1 and expires_at > now()
+                 and (issuer is null or confirmed_at > now() - $2::interval))",
+    )
+    .bind(token)
+    .bind(CONFIRMED_FOR)
+    .fetch_one(db)
+    .await
 }
 
 /// Lists the tokens of a person, the newest first.

@@ -1,4 +1,4 @@
-//! Rights of people in repositories: as GitHub has told, or as an operator has granted them to local users.
+//! Rights of people in repositories: as GitHub has told, or as an operator has granted them to others.
 
 use std::time::Duration;
 
@@ -42,14 +42,8 @@ pub async fn put(db: &PgPool, person: PersonId, repo: RepoId, access: Option<Rig
     Ok(())
 }
 
-/// Grants a local user a right in a repository, or none. Returns false if there is no such user.
-pub async fn grant(db: &PgPool, user: &str, repo: RepoId, access: Option<Right>) -> sqlx::Result<bool> {
-    let person: Option<PersonId> =
-        sqlx::query_scalar("select id from person where lower(name) = lower($1) and password is not null")
-            .bind(user)
-            .fetch_optional(db)
-            .await?;
-    let Some(person) = person else { return Ok(false) };
+/// Grants a person a right in a repository, or none.
+pub async fn grant(db: &PgPool, person: PersonId, repo: RepoId, access: Option<Right>) -> sqlx::Result<()> {
     match access {
         Some(access) => {
             sqlx::query(
@@ -70,7 +64,7 @@ pub async fn grant(db: &PgPool, user: &str, repo: RepoId, access: Option<Right>)
                 .await?
         }
     };
-    Ok(true)
+    Ok(())
 }
 
 /// Lists the questions about repositories for a person of GitHub: private ones and unknown answers first.

@@ -1,5 +1,7 @@
 //! The people who may log in: of GitHub, of an OpenID provider, or made here.
 
+use std::time::Duration;
+
 use sqlx::PgPool;
 
 use crate::domain::PersonId;
@@ -15,14 +17,19 @@ pub struct Person {
     pub name: String,
     /// GitHub's number of the person, if GitHub has said who it is.
     pub github_id: Option<i64>,
+    /// Provider of OpenID Connect, if one has said who it is.
+    pub issuer: Option<String>,
     /// True for an operator by the choice of this machine's operator.
     pub is_operator: bool,
 }
 
-/// A local user as `trainyard user list` shows it.
+/// A person with granted rights as `trainyard user list` shows it: a local user, or one of a provider.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct LocalUser {
+pub struct Listed {
+    /// Name of a local user, or `oidc:SUBJECT`.
     pub name: String,
+    /// What a provider calls its person.
+    pub called: Option<String>,
     pub is_operator: bool,
     /// Repositories with the right in each, as text.
     pub rights: Vec<String>,
@@ -33,10 +40,39 @@ pub async fn of_github(db: &PgPool, github_id: i64, login: &str) -> sqlx::Result
     sqlx::query_as(
         "insert into person (github_id, name) values ($1, $2)
          on conflict (github_id) do update set name = excluded.name
-         returning id, name, github_id, is_operator",
+         returning id, name, github_id, issuer, is_operator",
     )
     .bind(github_id)
     .bind(login)
+    .fetch_one(db)
+    .await
+}
+
+/// A person as a provider of OpenID Connect names them.
+#[derive(Debug, Clone, Copy)]
+pub struct OfProvider<'a> {
+    pub issuer: &'a str,
+    /// Name that the provider gives to the person alone.
+    pub subject: &'a str,
+    pub name: &'a str,
+    pub is_operator: bool,
+}
+
+/// Time after a login for which the word of a provider counts: for the tokens of the person.
+pub const CONFIRMED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Stores a person whom a provider has named. Nobody else becomes that person by a name.
+pub async fn of_provider(db: &PgPool, new: &OfProvider<'_>) -> sqlx::Result<Person> {
+    sqlx::query_as(
+        "insert into person (issuer, subject, name, is_operator, confirmed_at) values ($1, $2, $3, $4, now())
+         on conflict (issuer, subject) do update
+             set name = excluded.name, is_operator = excluded.is_operator, confirmed_at = now()
+         returning id, name, github_id, issuer, is_operator",
+    )
+    .bind(new.issuer)
+    .bind(new.subject)
+    .bind(new.name)
+    .bind(new.is_operator)
     .fetch_one(db)
     .await
 }
@@ -64,7 +100,7 @@ pub async fn local(db: &PgPool, name: &str) -> sqlx::Result<Option<(Person, Stri
         password: String,
     }
     let row: Option<Row> = sqlx::query_as(
-        "select id, name, github_id, is_operator, password from person
+        "select id, name, github_id, issuer, is_operator, password from person
          where lower(name) = lower($1) and password is not null",
     )
     .bind(name)
@@ -99,14 +135,16 @@ pub async fn logins(db: &PgPool) -> sqlx::Result<StoredLogins> {
     .await
 }
 
-/// Lists the local users by name.
-pub async fn all_local(db: &PgPool) -> sqlx::Result<Vec<LocalUser>> {
+/// Lists the local users and the people of a provider by name.
+pub async fn list(db: &PgPool) -> sqlx::Result<Vec<Listed>> {
     sqlx::query_as(
-        "select person.name, is_operator, array(
+        "select coalesce($1 || subject, person.name) as name, case when subject is not null then person.name end as called,
+             is_operator, array(
              select owner || '/' || repo.name || ' ' || access from permission join repo on repo.id = repo_id
              where person_id = person.id and access is not null order by owner, repo.name) as rights
-         from person where password is not null order by person.name",
+         from person where github_id is null order by person.name, subject",
     )
+    .bind(SUBJECT)
     .fetch_all(db)
     .await
 }
@@ -126,11 +164,23 @@ pub async fn set_password(db: &PgPool, name: &str, password: &str) -> sqlx::Resu
     Ok(changed.is_some())
 }
 
-/// Deletes a local user, with the user's sessions, rights and tokens. Returns false if there is none of that name.
-pub async fn remove_local(db: &PgPool, name: &str) -> sqlx::Result<bool> {
-    let removed = sqlx::query("delete from person where lower(name) = lower($1) and password is not null")
-        .bind(name)
-        .execute(db)
-        .await?;
+/// Beginning of a name that stands for a subject of the provider. A local user's name has no such sign.
+const SUBJECT: &str = "oidc:";
+
+/// Finds a person who has granted rights: a local user by name, or one of the provider by `oidc:SUBJECT`.
+pub async fn granted(db: &PgPool, name: &str, issuer: Option<&str>) -> sqlx::Result<Option<PersonId>> {
+    let query = match name.strip_prefix(SUBJECT) {
+        Some(subject) => {
+            sqlx::query_scalar("select id from person where issuer = $1 and subject = $2").bind(issuer).bind(subject)
+        }
+        None => sqlx::query_scalar("select id from person where lower(name) = lower($1) and password is not null")
+            .bind(name),
+    };
+    query.fetch_optional(db).await
+}
+
+/// Deletes a person, with the person's sessions, rights and tokens.
+pub async fn remove(db: &PgPool, person: PersonId) -> sqlx::Result<bool> {
+    let removed = sqlx::query("delete from person where id = $1").bind(person).execute(db).await?;
     Ok(removed.rows_affected() == 1)
 }

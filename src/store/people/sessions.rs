@@ -11,6 +11,8 @@ use crate::domain::PersonId;
 pub const IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Time after the login at which a session ends.
 pub const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The same for a person of a provider of OpenID Connect: it alone knows who has left, and says so at a login.
+pub const LONGEST_OF_PROVIDER: Duration = Duration::from_secs(24 * 3600);
 /// Time after which the value of the cookie changes.
 pub const CHANGE_AFTER: Duration = Duration::from_secs(3600);
 /// Time for which the value before it stays good: for requests that were under way.
@@ -47,12 +49,13 @@ pub async fn insert(db: &PgPool, person: PersonId, digest: &[u8], csrf: &str) ->
 /// Finds the session of a cookie's value.
 pub async fn find(db: &PgPool, digest: &[u8]) -> sqlx::Result<Option<Session>> {
     sqlx::query_as(
-        "select session.id as session_id, person.id, name, github_id, is_operator, csrf,
+        "select session.id as session_id, person.id, name, github_id, issuer, is_operator, csrf,
              seen_at < now() - $4::interval as is_unseen,
              digest = $1 and changed_at < now() - $5::interval as is_due
          from session join person on person.id = person_id
          where (digest = $1 or (previous = $1 and changed_at > now() - $6::interval))
-           and seen_at > now() - $2::interval and session.created_at > now() - $3::interval",
+           and seen_at > now() - $2::interval
+           and session.created_at > now() - case when issuer is null then $3::interval else $7 end",
     )
     .bind(digest)
     .bind(IDLE)
@@ -60,6 +63,7 @@ pub async fn find(db: &PgPool, digest: &[u8]) -> sqlx::Result<Option<Session>> {
     .bind(TOUCH_AFTER)
     .bind(CHANGE_AFTER)
     .bind(OVERLAP)
+    .bind(LONGEST_OF_PROVIDER)
     .fetch_optional(db)
     .await
 }
@@ -67,12 +71,14 @@ pub async fn find(db: &PgPool, digest: &[u8]) -> sqlx::Result<Option<Session>> {
 /// Returns true if a session is still good.
 pub async fn is_good(db: &PgPool, session: i64) -> sqlx::Result<bool> {
     sqlx::query_scalar(
-        "select exists (select from session where id = $1 and seen_at > now() - $2::interval
-             and created_at > now() - $3::interval)",
+        "select exists (select from session join person on person.id = person_id
+             where session.id = $1 and seen_at > now() - $2::interval
+                 and session.created_at > now() - case when issuer is null then $3::interval else $4 end)",
     )
     .bind(session)
     .bind(IDLE)
     .bind(LONGEST)
+    .bind(LONGEST_OF_PROVIDER)
     .fetch_one(db)
     .await
 }

@@ -1,6 +1,6 @@
 //! The address that a request comes from, for the record and for limits.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use axum::http::{Extensions, HeaderMap, HeaderName};
 
@@ -21,6 +21,17 @@ pub(in crate::web) fn address(extensions: &Extensions, headers: &HeaderMap) -> O
     let told = headers.get_all(&FORWARDED_FOR).iter().next_back().and_then(|value| value.to_str().ok());
     let last = told.and_then(|told| told.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
     Some(last.map_or(peer, |last| last.to_canonical()))
+}
+
+/// Returns the address by which a client is counted: for IPv6 its network, since one client has many addresses.
+pub(in crate::web) fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(six) => {
+            let [a, b, c, d, ..] = six.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
 }
 
 #[cfg(test)]

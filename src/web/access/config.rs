@@ -6,6 +6,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::oidc::OidcConfig;
+use crate::store::people::persons::Person;
+
 /// `[auth]` of the configuration.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -16,6 +19,8 @@ pub struct AuthConfig {
     pub admins: Vec<String>,
     /// Tokens of operators by their names. The names appear in logs.
     pub tokens: BTreeMap<String, SecretString>,
+    /// Provider of OpenID Connect that logs people in.
+    pub oidc: Option<OidcConfig>,
 }
 
 /// Minimum length of a token, in characters: shorter ones can be guessed.
@@ -29,6 +34,12 @@ impl AuthConfig {
         let given = digest(token);
         let known = self.tokens.iter().find(|(_, token)| digest(token.expose_secret()) == given);
         known.map(|(name, _)| name.as_str())
+    }
+
+    /// Returns true if a person may still be here: one whom a provider has named is nobody without that provider.
+    pub(super) fn knows(&self, person: &Person) -> bool {
+        let issuer = self.oidc.as_ref().map(|provider| &provider.issuer);
+        person.issuer.is_none() || person.issuer.as_ref() == issuer
     }
 
     /// Returns true if a person of GitHub is an operator.

@@ -11,7 +11,8 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use super::admitted::{Admitted, Repo, View};
 use super::lookup::{Found, Named, find};
 use super::need::{Need, Of};
-use super::viewer::{InBrowser, Viewer};
+use super::rate::Left;
+use super::viewer::{InBrowser, Viewer, unknown};
 use super::{address, origin};
 use crate::domain::{BuildId, JobId, RepoId, Right};
 use crate::web::State;
@@ -37,14 +38,20 @@ pub(in crate::web) async fn check(
     let (mut parts, body) = request.into_parts();
     let admitted = match admit(&state, rule.need, &mut parts).await {
         Ok(admitted) => admitted,
-        Err(Refusal::Error(error)) => return in_form_of(parts.uri.path(), error),
+        Err(Refusal::Error(error)) => {
+            let mut response = in_form_of(parts.uri.path(), error);
+            add_rate(parts.extensions.get(), &mut response);
+            return response;
+        }
         Err(Refusal::LogIn) => return Redirect::to(&login_url(&parts)).into_response(),
     };
     let viewer = Arc::clone(&admitted.view.viewer);
     parts.extensions.insert(admitted);
+    let rate = parts.extensions.get::<Left>().copied();
     let record =
         rule.change.map(|what| (what, parts.uri.path().to_owned(), address(&parts.extensions, &parts.headers)));
     let mut response = next.run(Request::from_parts(parts, body)).await;
+    add_rate(rate.as_ref(), &mut response);
     if let Some((what, target, from)) = record.filter(|_| response.status().is_success()) {
         state.access.record(&viewer.name().unwrap_or_default(), what, &target, from).await;
     }
@@ -59,6 +66,12 @@ pub(in crate::web) async fn check(
         }
     }
     response
+}
+
+fn add_rate(left: Option<&Left>, response: &mut Response) {
+    if let Some(left) = left {
+        left.add_to(response.headers_mut());
+    }
 }
 
 enum Refusal {
@@ -80,7 +93,16 @@ async fn admit(state: &State, need: Need, parts: &mut Parts) -> Result<Admitted,
     // A page alone changes the cookie: parts of it, and streams, may be under way at the same time. A login sets its own.
     let path = parts.uri.path();
     let is_page = !is_change && !path.starts_with("/api/") && !path.starts_with("/login");
-    let viewer = Viewer::of(&access.0.db, &access.0.config, &access.0.cookies, &parts.headers, is_page).await?;
+    let viewer = Viewer::of(&access.0.db, &access.0.config, &access.0.cookies, &parts.headers, is_page).await;
+    if parts.uri.path().starts_with("/api/") {
+        let from = address(&parts.extensions, &parts.headers);
+        // A wrong token counts for its address: there are many of them.
+        let caller = viewer.as_ref().map_or_else(|_| unknown(from), |viewer| viewer.caller(from));
+        if let Some(left) = state.limits.rate.count(caller)? {
+            parts.extensions.insert(left);
+        }
+    }
+    let viewer = viewer?;
     if is_change {
         check_origin(&viewer, need, parts)?;
     }

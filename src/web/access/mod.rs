@@ -9,6 +9,7 @@ mod gate;
 mod lookup;
 mod need;
 mod origin;
+mod rate;
 pub(super) mod secret;
 mod viewer;
 
@@ -22,17 +23,19 @@ use tokio::sync::Mutex;
 use tracing::warn;
 use url::Url;
 
-pub(super) use self::address::{Peer, address};
+pub(super) use self::address::{Peer, address, network};
 pub(super) use self::admitted::{Admitted, OfBuild, OfJob, Repo, View};
 pub use self::config::{AuthConfig, SHORTEST};
 pub(super) use self::cookies::Cookies;
 pub(super) use self::gate::{Rule, check};
 use self::lookup::Found;
 pub use self::need::{Need, Of};
+pub use self::rate::Rate;
 pub(super) use self::viewer::{InBrowser, Viewer};
 use super::error::Error;
 use crate::domain::{PersonId, RepoId, Right};
 use crate::github::{Client, OAuthClient};
+use crate::oidc::Provider;
 use crate::rights::Rights;
 use crate::store::people::persons::{Person, StoredLogins};
 use crate::store::people::{audit, permissions, persons};
@@ -55,6 +58,7 @@ struct Inner {
     /// True if nobody but this machine reaches the service, or what runs in front of it on this machine.
     is_loopback: bool,
     cookies: Cookies,
+    oidc: Option<Provider>,
     /// The ways to log in, and the time at which they were read.
     logins: Mutex<Option<(Instant, StoredLogins)>>,
     /// The time at which GitHub last did not tell a right.
@@ -89,13 +93,14 @@ impl Access {
         let cookies = Cookies::new(public_url.scheme() == "https");
         let rights = Rights::new(db.clone(), github.clone());
         let (logins, away) = (Mutex::default(), StdMutex::default());
-        Self(Arc::new(Inner { config, db, github, rights, is_loopback, cookies, logins, away }))
+        let oidc = config.oidc.clone().map(Provider::new);
+        Self(Arc::new(Inner { config, db, github, rights, is_loopback, cookies, oidc, logins, away }))
     }
 
     /// Returns true if people can log in.
     pub(super) async fn has_login(&self) -> Result<bool, Error> {
         // A stored App counts from its row on, although the client of GitHub takes it over some seconds later.
-        Ok(self.0.github.oauth().is_some() || self.stored_logins().await?.any())
+        Ok(self.0.github.oauth().is_some() || self.0.oidc.is_some() || self.stored_logins().await?.any())
     }
 
     /// Returns true if there are local users.
@@ -123,7 +128,7 @@ impl Access {
 
     /// Returns true if a request may see the alerts, without a question to Postgres.
     pub(super) fn shows_alerts(&self, has_login: bool, headers: &HeaderMap) -> bool {
-        let has_login = has_login || self.0.github.oauth().is_some();
+        let has_login = has_login || self.0.github.oauth().is_some() || self.0.oidc.is_some();
         let is_open = self.0.config.open || (self.0.is_loopback && !has_login);
         is_open || viewer::token_in(headers).is_some_and(|(token, _)| self.0.config.owner(token).is_some())
     }
@@ -140,6 +145,11 @@ impl Access {
     /// Returns the credentials of the login with GitHub, if there is one.
     pub(super) fn github_login(&self) -> Option<OAuthClient> {
         self.0.github.oauth()
+    }
+
+    /// Returns the provider of OpenID Connect, if there is one.
+    pub(super) fn oidc(&self) -> Option<&Provider> {
+        self.0.oidc.as_ref()
     }
 
     pub(super) fn github(&self) -> &Client {

@@ -1,11 +1,14 @@
 //! The viewer of a request: who sends it, by a cookie or a token.
 
+use std::net::IpAddr;
+
 use axum::http::{HeaderMap, header};
 use sqlx::PgPool;
 
 use super::config::AuthConfig;
 use super::cookies::Cookies;
-use super::secret;
+use super::rate::Caller;
+use super::{network, secret};
 use crate::domain::{PersonId, RepoId, Right};
 use crate::store::people::persons::Person;
 use crate::store::people::{api_tokens, sessions};
@@ -67,6 +70,9 @@ impl Viewer {
         let Some(value) = cookies.session(headers) else { return Ok(Self::Anonymous) };
         let digest = secret::digest(value);
         let Some(session) = sessions::find(db, &digest).await? else { return Ok(Self::Anonymous) };
+        if !config.knows(&session.person) {
+            return Ok(Self::Anonymous);
+        }
         let mut new_cookie = None;
         if session.is_due && may_change_cookie {
             let value = secret::new()?;
@@ -85,7 +91,8 @@ impl Viewer {
         if let Some(name) = config.owner(token) {
             return Ok(Some(Self::Operator(name.to_owned())));
         }
-        let Some(found) = api_tokens::find(db, &secret::digest(token)).await? else { return Ok(None) };
+        let found = api_tokens::find(db, &secret::digest(token)).await?;
+        let Some(found) = found.filter(|found| config.knows(&found.person)) else { return Ok(None) };
         if found.is_unused {
             api_tokens::touch(db, found.id).await?;
         }
@@ -101,6 +108,16 @@ impl Viewer {
             Self::Person(InBrowser { person, .. }) => Some(person.name.clone()),
             Self::Program(Program { person, name, .. }) => Some(format!("{} ({name})", person.name)),
             Self::Operator(name) => Some(name.clone()),
+        }
+    }
+
+    /// Returns the sender as its requests are counted.
+    pub(super) fn caller(&self, from: Option<IpAddr>) -> Caller {
+        match self {
+            Self::Anonymous => unknown(from),
+            Self::Person(InBrowser { person, .. }) => Caller::Person(person.id),
+            Self::Program(Program { token, .. }) => Caller::Token(*token),
+            Self::Operator(name) => Caller::Operator(name.clone()),
         }
     }
 
@@ -162,6 +179,11 @@ impl Viewer {
             Self::Program(Program { token, .. }) => api_tokens::is_good(db, *token).await,
         }
     }
+}
+
+/// Returns somebody unknown as their requests are counted.
+pub(super) fn unknown(from: Option<IpAddr>) -> Caller {
+    from.map_or(Caller::Others, |address| Caller::Network(network(address)))
 }
 
 pub(super) fn is_operator(config: &AuthConfig, person: &Person) -> bool {

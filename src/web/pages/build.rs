@@ -8,6 +8,7 @@ use url::Url;
 use super::ranking::{Trained, ranking};
 use super::{Chrome, Page, render};
 use crate::domain::{BuildId, BuildState, Problem};
+use crate::hooks::NAME_PREFIX;
 use crate::store::problems;
 use crate::web::State;
 use crate::web::access::{Repo, View};
@@ -34,6 +35,17 @@ struct Stage {
 struct Told {
     event: String,
     receiver: String,
+    outcome: String,
+}
+
+/// A notification as it is stored.
+#[derive(sqlx::FromRow)]
+struct ToldRow {
+    event: String,
+    /// Name of a receiver of the operator.
+    operators: Option<String>,
+    is_email: bool,
+    url: Option<String>,
     outcome: String,
 }
 
@@ -82,19 +94,23 @@ pub(in crate::web) async fn page(
 
 /// Lists the notifications of a build that were tried. Of an address only the host is shown, as the rest may be a secret.
 async fn told(db: &PgPool, build: BuildId) -> sqlx::Result<Vec<Told>> {
-    let rows: Vec<(String, Option<String>, Option<String>, String)> = sqlx::query_as(
-        "select event, receiver ->> 'chat', case when jsonb_typeof(receiver -> 'url') = 'string' then receiver ->> 'url' end,
-             outcome
+    let rows: Vec<ToldRow> = sqlx::query_as(
+        "select event, receiver ->> 'chat' as operators, receiver ? 'email' as is_email,
+             case when jsonb_typeof(receiver -> 'url') = 'string' then receiver ->> 'url' end as url, outcome
          from notification where build_id = $1 and outcome is not null order by id",
     )
     .bind(build)
     .fetch_all(db)
     .await?;
     let host = |url: &str| Url::parse(url.trim()).ok().and_then(|url| url.host_str().map(str::to_owned));
-    let told = rows.into_iter().map(|(event, chat, url, outcome)| {
-        let receiver = match (chat, url) {
-            (Some(chat), _) => format!("the chat {chat}"),
+    let told = rows.into_iter().map(|ToldRow { event, operators, is_email, url, outcome }| {
+        let receiver = match (operators, url) {
+            (Some(name), _) => match name.strip_prefix(NAME_PREFIX) {
+                Some(hook) => format!("the webhook {hook}"),
+                None => format!("the chat {name}"),
+            },
             (None, Some(url)) => host(&url).unwrap_or_else(|| "no address".to_owned()),
+            (None, None) if is_email => "an email".to_owned(),
             (None, None) => "a secret address".to_owned(),
         };
         Told { event, receiver, outcome }

@@ -1,4 +1,4 @@
-//! `/login`: with GitHub, or with the name and password of a local user; and `/logout`.
+//! `/login`: with GitHub, with a provider of OpenID Connect, or with the name and password of a local user; and `/logout`.
 
 use std::sync::LazyLock;
 
@@ -36,6 +36,8 @@ struct LoginPage {
     chrome: Chrome,
     has_github: bool,
     has_local: bool,
+    /// Name of the provider of OpenID Connect, if there is one.
+    provider: Option<String>,
     return_to: String,
     name: String,
     /// Reason why the last try failed.
@@ -59,12 +61,13 @@ async fn show(
     failure: Option<&'static str>,
 ) -> Result<Response, Error> {
     let (has_github, has_local) = (state.access.github_login().is_some(), state.access.has_local_users().await?);
-    if !has_github && !has_local {
+    let provider = state.access.oidc().map(|provider| provider.config().name.clone());
+    if !has_github && !has_local && provider.is_none() {
         return Err(Error::NotFound("login"));
     }
     let chrome = Chrome::load(state, view, false).await?;
     let (return_to, name) = (own_path(return_to), name.to_owned());
-    let page = render(&LoginPage { chrome, has_github, has_local, return_to, name, failure })?;
+    let page = render(&LoginPage { chrome, has_github, has_local, provider, return_to, name, failure })?;
     let status = if failure.is_some() { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
     Ok((status, [(header::CACHE_CONTROL, "no-store")], page).into_response())
 }

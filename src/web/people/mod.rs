@@ -4,11 +4,13 @@ pub(super) mod audit;
 mod form;
 pub(super) mod github;
 pub(super) mod login;
+mod logins;
+pub(super) mod oidc;
 mod own_path;
 pub(super) mod tokens;
 mod tries;
 
-pub use self::github::Logins;
+pub use self::logins::Logins;
 pub use self::tries::Tries;
 
 use axum::http::{Extensions, HeaderMap, header};

@@ -2,10 +2,11 @@
 //! network, since one client has many addresses.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::web::access::network;
 use crate::web::error::Error;
 
 /// Time after which tries are forgotten.
@@ -78,16 +79,6 @@ fn keys(name: &str, address: Option<IpAddr>) -> impl Iterator<Item = (Key, u32)>
     let name = name.get(..MAX_NAME).unwrap_or(name).to_lowercase();
     let by_name = (!name.is_empty()).then_some((Key::Name(name), MAX_FOR_NAME));
     by_name.into_iter().chain(address.map(|address| (Key::Address(network(address)), MAX_FROM_ADDRESS)))
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(six) => {
-            let [a, b, c, d, ..] = six.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-    }
 }
 
 #[cfg(test)]

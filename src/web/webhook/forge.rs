@@ -1,5 +1,7 @@
 //! Webhooks of Gitea and Forgejo: verified, stored and acknowledged, as GitHub's are.
 
+use std::time::Instant;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{self, Path, Request};
@@ -29,6 +31,7 @@ pub(in crate::web) async fn receive(
 }
 
 async fn take(state: &State, name: &str, request: Request) -> Result<(StatusCode, Json<Value>), Error> {
+    let began = Instant::now();
     let (parts, body) = request.into_parts();
     // Everything that can be refused without the body is refused before it is read.
     let forge = state.forges.iter().find(|forge| forge.name == name).ok_or(Error::BadForgeSignature)?;
@@ -56,7 +59,7 @@ async fn take(state: &State, name: &str, request: Request) -> Result<(StatusCode
         body: &json,
         outcome: outcome.as_deref(),
     };
-    let answer = put(state, received_delivery).await;
+    let answer = put(state, received_delivery, began).await;
     // Until here, the body takes room in memory.
     drop(received);
     answer

@@ -7,6 +7,7 @@ pub(super) mod travis;
 
 use std::str;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -24,6 +25,7 @@ use crate::github::signature::Signature;
 use crate::github::{ForgeConfig, Scope};
 use crate::store::deliveries::{Received, Source, Stored};
 use crate::store::replays::Kept;
+use crate::telemetry::traces;
 pub use body::Room;
 pub use secrets::Secrets;
 pub use travis::Travis;
@@ -66,6 +68,7 @@ pub(super) async fn of_repo(
 }
 
 async fn receive(state: State, scope: Scope, request: Request) -> Result<(StatusCode, Json<Value>), Error> {
+    let began = Instant::now();
     let (parts, body) = request.into_parts();
     let headers = parts.headers;
     // Everything that can be refused without the body is refused before it is read.
@@ -107,20 +110,26 @@ async fn receive(state: State, scope: Scope, request: Request) -> Result<(Status
         body: &json,
         outcome: outcome.as_deref(),
     };
-    let answer = put(&state, received_delivery).await;
+    let answer = put(&state, received_delivery, began).await;
     // Until here, the body takes room in memory.
     drop(received);
     answer
 }
 
 /// Stores a verified delivery, and tells intake of one that asks for a build.
-async fn put(state: &State, received: Received<'_>) -> Result<(StatusCode, Json<Value>), Error> {
+async fn put(state: &State, received: Received<'_>, began: Instant) -> Result<(StatusCode, Json<Value>), Error> {
     let (id, outcome) = (received.id, received.outcome);
     let said = match state.deliveries.put(received).await? {
         Stored::Duplicate => "already processed",
         Stored::New => {
             match outcome {
-                None => state.bells.intake.ring(),
+                None => {
+                    state.bells.intake.ring();
+                    // A delivery that asks for no build has no trace: it ends here.
+                    let mut span = traces::Parent::delivery(id.as_str()).begin_first("webhook");
+                    span.began_before(began.elapsed());
+                    span.set("trainyard.delivery", id.as_str().to_owned());
+                }
                 Some(reason) => info!(delivery = %id, "delivery {id} asks for no build: {reason}"),
             }
             "accepted"

@@ -1,5 +1,7 @@
 //! Webhooks of Travis CI: verified, stored and acknowledged, as GitHub's are.
 
+use std::time::Instant;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract;
@@ -57,6 +59,7 @@ async fn take(state: &State, request: Request) -> Result<(StatusCode, Json<Value
     if *on_passed == OnPassed::None {
         return Err(Error::TravisOff);
     }
+    let began = Instant::now();
     let (parts, body) = request.into_parts();
     // Everything that can be refused without the body is refused before it is read.
     let signature = text(&parts.headers, &SIGNATURE).and_then(Signature::read).ok_or(Error::BadTravisSignature)?;
@@ -85,7 +88,7 @@ async fn take(state: &State, request: Request) -> Result<(StatusCode, Json<Value
         body: &json,
         outcome: outcome.as_deref(),
     };
-    let answer = put(state, delivery).await;
+    let answer = put(state, delivery, began).await;
     // Until here, the body takes room in memory.
     drop(received);
     answer

@@ -27,6 +27,7 @@ mod record;
 mod script_facts;
 mod secrets;
 mod start;
+mod trace;
 mod watch;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use crate::attempt::{FollowError, Progress, Shared, Training, Unjudged, watch_di
 use crate::domain::{AttemptId, Record};
 use crate::executor::{ExecError, Found, Limits};
 use crate::store::queue::Claimed;
+use crate::telemetry::traces;
 
 /// An attempt at a claimed or adopted job.
 struct Run {
@@ -51,6 +53,8 @@ struct Run {
     training: anyhow::Result<Option<Training>>,
     limits: Limits,
     progress: Shared,
+    /// Span of the attempt.
+    span: traces::Parent,
     handles: Arc<Handles>,
 }
 
@@ -112,7 +116,8 @@ impl From<Unjudged> for End {
 /// Runs a claimed job, or an adopted one whose container was `found`, to its end. The slot is given back once the end
 /// is recorded. The container is removed after that, since nothing waits for it.
 pub(super) async fn run(handles: Arc<Handles>, job: Claimed, found: Option<Found>, slot: Option<OwnedSemaphorePermit>) {
-    let run = Run::new(handles, job, found.as_ref());
+    let span = trace::begin(&handles, &job, found.is_some()).await;
+    let run = Run::new(handles, job, found.as_ref(), span.as_parent());
     info!(job = %run.job.id, attempt = run.attempt.number, "job {} begins", run.job.id);
     let mut log = run.log();
     let mut usage = Record::default();
@@ -122,13 +127,16 @@ pub(super) async fn run(handles: Arc<Handles>, job: Claimed, found: Option<Found
         () = watch_disk(&run.handles.engine, &run.progress) => unreachable!("it watches until it is dropped"),
         () = measure::measure(&run, &mut usage) => unreachable!("it measures until it is dropped"),
     };
+    let recording = run.span.begin("record");
     record::record(&run, end, &log, &usage).await;
+    drop(recording);
+    drop(span);
     drop(slot);
     run.clean_up().await;
 }
 
 impl Run {
-    fn new(handles: Arc<Handles>, job: Claimed, found: Option<&Found>) -> Self {
+    fn new(handles: Arc<Handles>, job: Claimed, found: Option<&Found>, span: traces::Parent) -> Self {
         let stop = job.stop.map(|stop| (stop, job.reason.clone().unwrap_or_default()));
         let progress = Shared::new(Progress::new(found.map(|found| found.container.clone()), stop));
         let training = Training::of(job.kind, &job.config);
@@ -137,7 +145,7 @@ impl Run {
             Ok(Some(training)) => training.limits(usual),
             Ok(None) | Err(_) => usual.clone(),
         };
-        Self { attempt: job.attempt_id(), job, training, limits, progress, handles }
+        Self { attempt: job.attempt_id(), job, training, limits, progress, span, handles }
     }
 
     fn log(&self) -> Log {
@@ -151,17 +159,22 @@ impl Run {
 
     async fn carry_out(&self, found: Option<Found>, log: &mut Log) -> Result<Finished, End> {
         self.training()?;
+        let starting = self.span.begin("container start");
         let prepared = prepare::prepare(self, found.is_some(), log).await?;
         let started = match found {
             Some(found) => start::adopt(self, found, log).await,
             None => start::start(self, &prepared).await?,
         };
+        drop(starting);
         let now = Instant::now();
         self.progress.lock().started = now.checked_sub(self.job.age()).or(Some(now));
+        let running = self.span.begin("run");
         let ended = tokio::select! {
             ended = started.follow(&self.handles.engine, &self.progress, log) => ended?,
             () = checkpoints::keep(self, &prepared.facts) => unreachable!("it stores checkpoints until it is dropped"),
         };
+        drop(running);
+        let _outputs = self.span.begin("outputs");
         let judged = judge::judge(self, &prepared.facts, &ended, log).await?;
         outputs::keep(self, prepared, &ended, judged).await
     }

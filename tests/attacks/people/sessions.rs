@@ -27,7 +27,8 @@ async fn start() -> (App, RepoId) {
     let repo = repo_named(&app.db, number("acme/secret").into(), "acme/secret", true).await;
     let hash = trainyard::passwords::hash(&PASSWORD.into()).unwrap();
     assert!(persons::insert_local(&app.db, "anna", &hash, false).await.unwrap());
-    assert!(permissions::grant(&app.db, "anna", repo, Some(Right::Admin)).await.unwrap());
+    let anna = persons::granted(&app.db, "anna", None).await.unwrap().unwrap();
+    permissions::grant(&app.db, anna, repo, Some(Right::Admin)).await.unwrap();
     (app, repo)
 }
 

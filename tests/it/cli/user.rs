@@ -3,9 +3,12 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use trainyard::store::people::persons;
+
 use crate::support::app::{App, configuration, merged};
 use crate::support::database;
 use crate::support::github::GitHub;
+use crate::support::oidc::section;
 use crate::support::people::visitor::Visitor;
 use crate::support::service::Service;
 use crate::support::web::repo_named;
@@ -76,6 +79,41 @@ async fn users_are_made_and_get_rights() {
         "remove a user olga",
     ];
     assert_eq!(record, expected);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn people_of_a_provider_get_rights_by_their_subjects() {
+    let issuer = "https://id.example.org";
+    let app = App::start(&section(issuer, "groups = ['ci']")).await;
+    app.get("/healthz").await;
+    repo_named(&app.db, 1, "acme/styles", true).await;
+    let new = persons::OfProvider { issuer, subject: "24 8|x", name: "anna\u{1b}[31m", is_operator: true };
+    persons::of_provider(&app.db, &new).await.unwrap();
+    // The same subject of another provider, and a local user of the name.
+    let other = persons::OfProvider { issuer: "https://other.example.org", ..new };
+    persons::of_provider(&app.db, &other).await.unwrap();
+    persons::insert_local(&app.db, "anna", "$argon2id$x", false).await.unwrap();
+    let config = app.folder.path().join("config.toml");
+    let steps: [(&'static [&'static str], i32, &str); 7] = [
+        (&["list"], 0, "oidc:24 8|x (anna"),
+        (&["grant", "oidc:24 8|x", "acme/styles", "read"], 0, "done"),
+        (&["list"], 0, "acme/styles read"),
+        (&["grant", "oidc:anna", "acme/styles", "read"], 1, "there is no such user"),
+        (&["password", "oidc:24 8|x"], 1, "there is no user"),
+        (&["remove", "oidc:24 8|x"], 0, "done"),
+        (&["remove", "oidc:24 8|x"], 1, "there is no such user"),
+    ];
+    for (arguments, status, said) in steps {
+        let (code, text) = user(config.clone(), arguments, "").await;
+        assert!(
+            code == Some(status) && text.contains(said) && !text.contains('\u{1b}'),
+            "{arguments:?}: {code:?} {text:?}"
+        );
+    }
+    let left: Vec<String> =
+        sqlx::query_scalar("select coalesce(issuer, '') from person order by 1").fetch_all(&app.db).await.unwrap();
+    assert_eq!(left, ["", "https://other.example.org"]);
     app.stop().await;
 }
 

@@ -1,4 +1,6 @@
-//! Notifications of builds: webhooks in the form of Travis, and messages to chats.
+//! Notifications of builds: webhooks in the form of Travis, signed webhooks, emails, and messages to chats.
 
 mod chats;
+mod hooks;
+mod mail;
 mod webhooks;

@@ -152,7 +152,7 @@ async fn build(db: &PgPool, number: i32, state: &str, webhooks: Option<&Value>) 
     .unwrap();
 }
 
-async fn notifier(db: &PgPool) -> Notifier {
+pub(super) async fn notifier(db: &PgPool) -> Notifier {
     let seal = Arc::new(Seal::new(&[7; 32]).unwrap());
     let sender = Sender::new(&["127.0.0.1".parse().unwrap()], Arc::new(SystemNames)).unwrap();
     Notifier {
@@ -161,6 +161,8 @@ async fn notifier(db: &PgPool) -> Notifier {
         key: NotificationKey::new(db.clone(), seal),
         chats: Chats::new(&[], sender.clone()),
         sender,
+        hooks: Arc::from([]),
+        mailer: None,
         public_url: "http://ci.example.org/".parse().unwrap(),
     }
 }

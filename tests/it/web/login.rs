@@ -211,7 +211,8 @@ async fn a_local_user_logs_in_with_the_password() {
     let hash = trainyard::passwords::hash(&PASSWORD.into()).unwrap();
     assert!(persons::insert_local(&app.db, "Anna", &hash, false).await.unwrap());
     assert!(!persons::insert_local(&app.db, "anna", &hash, false).await.unwrap(), "the name is taken");
-    assert!(permissions::grant(&app.db, "anna", secret, Some(Right::Read)).await.unwrap());
+    let anna_id = persons::granted(&app.db, "anna", None).await.unwrap().unwrap();
+    permissions::grant(&app.db, anna_id, secret, Some(Right::Read)).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     while stranger.status("/acme/secret").await != 404 {
         assert!(Instant::now() < deadline, "the service stays open");
@@ -228,7 +229,7 @@ async fn a_local_user_logs_in_with_the_password() {
     let headers = [("sec-fetch-site", "same-origin"), ("x-csrf-token", csrf.as_str())];
     let restart = anna.post_from("/api/v1/repos/acme/secret/builds/1/restart", &[], &headers).await;
     assert_eq!(restart.status().as_u16(), 403);
-    permissions::grant(&app.db, "anna", secret, Some(Right::Write)).await.unwrap();
+    permissions::grant(&app.db, anna_id, secret, Some(Right::Write)).await.unwrap();
     let restart = anna.post_from("/api/v1/repos/acme/secret/builds/1/restart", &[], &headers).await;
     assert_eq!(restart.status().as_u16(), 409, "there is no job");
     // A new password ends the sessions.

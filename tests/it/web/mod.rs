@@ -6,6 +6,7 @@ mod crons;
 mod deliveries;
 mod metrics;
 mod login;
+mod oidc;
 mod pages;
 mod requests;
 mod restart;

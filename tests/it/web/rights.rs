@@ -48,6 +48,8 @@ const ROUTES: &[(&str, &str, Need, u16)] = &[
     ("POST", "/login", Need::Anyone, 401),
     ("GET", "/login/github", Need::Anyone, 303),
     ("GET", "/login/github/callback", Need::Anyone, 403),
+    ("GET", "/login/oidc", Need::Anyone, 404),
+    ("GET", "/login/oidc/callback", Need::Anyone, 404),
     ("POST", "/logout", Need::Person, 403),
     ("GET", "/settings/tokens", Need::Person, 200),
     ("POST", "/settings/tokens", Need::Person, 403),

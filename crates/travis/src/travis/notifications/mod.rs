@@ -3,6 +3,7 @@
 //! Nothing is sent from here. [`due`] returns the entries of `notifications` to deliver, and [`Message`] and [`render`]
 //! provide the texts. [`webhooks`] returns the receivers of webhooks, and [`WebhookBuild`] makes their payload.
 
+mod email;
 mod message;
 mod webhook;
 
@@ -11,6 +12,7 @@ use serde_json::Value as Json;
 use super::matrix::{self, Config};
 use crate::domain::BuildState;
 
+pub use email::Recipient;
 pub use message::{Build, Message, build_word, default_template, event_type, job_word, render};
 pub use webhook::{Receiver, WebhookBuild, WebhookJob, WebhookRepository, Webhooks, shown, webhooks};
 

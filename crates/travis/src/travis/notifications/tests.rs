@@ -150,6 +150,35 @@ fn every_form_of_webhooks() {
 }
 
 #[test]
+fn emails_have_the_recipients_that_the_config_names() {
+    let of = |text: &str| -> Vec<Json> {
+        let emails = asked(text).map(|webhooks| webhooks.emails).unwrap_or_default();
+        emails.into_iter().map(|recipient| recipient.email).collect()
+    };
+    let none: Vec<Json> = Vec::new();
+    assert_eq!(of("notifications: a@b.c\n"), ["a@b.c"]);
+    assert_eq!(of("notifications: {email: [a@b.c, d@e.f, a@b.c]}\n"), ["a@b.c", "d@e.f"]);
+    assert_eq!(of("notifications: {email: {recipients: {secure: x}}}\n"), [json!({"secure": "x"})]);
+    for text in ["script: true\n", "notifications: {email: false}\n", "notifications: {email: true}\n"] {
+        assert_eq!(of(text), none, "{text}");
+    }
+    assert_eq!(of("notifications: {email: {recipients: a@b.c, if: branch = other}}\n"), none);
+    let many: String = (0..60).map(|n| format!("    - a{n}@b.c\n")).collect();
+    assert_eq!(of(&format!("notifications:\n  email:\n{many}")).len(), 20);
+    let recipient = asked("notifications: {email: {recipients: a@b.c, on_success: always}}\n");
+    let recipient = recipient.expect("a recipient").emails.remove(0);
+    let (passed, failed) = (BuildState::Passed, BuildState::Failed);
+    assert!(recipient.asks(Event::Finished, passed, Some(passed)) && recipient.asks(Event::Finished, failed, None));
+    assert!(!recipient.asks(Event::Started, BuildState::Running, None));
+    let usual = asked("notifications: a@b.c\n").expect("a recipient").emails.remove(0);
+    assert!(!usual.asks(Event::Finished, passed, Some(passed)) && usual.asks(Event::Finished, passed, Some(failed)));
+    let document = read("notifications: a@b.c\n").expect("YAML");
+    let normal = normalize(&document, Options::PRODUCTION).expect("a map");
+    let of_pull_request = json!({"type": "pull_request", "branch": "main"});
+    assert_eq!(webhooks(normal.config.as_object().expect("a map"), &of_pull_request), None);
+}
+
+#[test]
 fn a_payload_has_no_secret_and_no_other_receiver() {
     let text = "language: python\nenv:\n  global:\n    - FOO=1 BAR=x\n    - secure: cipher\naddons: {sonarcloud: {token: {secure: \
                 other}}}\nnotifications: {webhooks: http://a.b/token}\n";

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
+use super::email::{Recipient, recipients};
 use super::message::build_word;
 use super::{Channel, Event, Message};
 use crate::domain::BuildState;
@@ -19,6 +20,9 @@ const MAX_CONFIG: usize = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Webhooks {
     pub receivers: Vec<Receiver>,
+    /// Recipients of emails.
+    #[serde(default)]
+    pub emails: Vec<Recipient>,
     /// The build's config, without secrets.
     pub config: Json,
 }
@@ -39,9 +43,17 @@ impl Receiver {
     }
 }
 
-/// Returns the webhooks that a config in its normal form asks for, if any. `data` is that of [`matrix::matrix`].
+/// Returns the webhooks and emails that a config in its normal form asks for, if any. `data` is that of
+/// [`matrix::matrix`].
 pub fn webhooks(config: &Config, data: &Json) -> Option<Webhooks> {
-    let entries = config.get("notifications")?.get(Channel::Webhooks.key())?.as_array()?;
+    let (receivers, emails) = (receivers(config, data), recipients(config, data));
+    let is_any = !receivers.is_empty() || !emails.is_empty();
+    is_any.then(|| Webhooks { receivers, emails, config: shown(config) })
+}
+
+fn receivers(config: &Config, data: &Json) -> Vec<Receiver> {
+    let entries = config.get("notifications").and_then(|all| all.get(Channel::Webhooks.key())).and_then(Json::as_array);
+    let Some(entries) = entries else { return Vec::new() };
     let facts = matrix::facts_of_build(config, data);
     let mut receivers = Vec::new();
     for entry in entries.iter().take(super::MAX_ENTRIES).filter_map(Json::as_object) {
@@ -54,7 +66,7 @@ pub fn webhooks(config: &Config, data: &Json) -> Option<Webhooks> {
         receivers.extend(urls.map(|url| Receiver { url: url.clone(), when: when.clone() }));
     }
     receivers.truncate(MAX_RECEIVERS);
-    (!receivers.is_empty()).then(|| Webhooks { receivers, config: shown(config) })
+    receivers
 }
 
 /// Returns a config as a payload has it: variables as text, and secrets hidden. Receivers do not learn of each other.

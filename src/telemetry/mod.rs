@@ -1,7 +1,10 @@
-//! Logging of the service.
+//! Messages and traces of the service.
+
+pub mod traces;
 
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
+use url::Url;
 
 /// `[telemetry]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -11,6 +14,8 @@ pub struct TelemetryConfig {
     pub filter: String,
     /// Format of the messages.
     pub format: Format,
+    /// Address of a collector of OpenTelemetry that gets the traces of deliveries: OTLP over HTTP, in protobuf.
+    pub traces: Option<Url>,
 }
 
 /// Format of messages.
@@ -25,11 +30,12 @@ pub enum Format {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { filter: "info,sqlx=warn,octocrab=off".to_owned(), format: Format::Text }
+        Self { filter: "info,sqlx=warn,octocrab=off".to_owned(), format: Format::Text, traces: None }
     }
 }
 
-/// Starts writing messages to standard error. Only the first call in a process has an effect.
+/// Starts writing messages to standard error, and traces to the collector. Only the first call in a process has an
+/// effect.
 ///
 /// # Errors
 /// Fails when the filter cannot be parsed.
@@ -46,5 +52,8 @@ pub fn start(config: &TelemetryConfig) -> anyhow::Result<()> {
         Format::Text => builder.with_target(false).try_init(),
         Format::Json => builder.json().try_init(),
     };
-    Ok(())
+    match &config.traces {
+        Some(collector) => traces::start(collector),
+        None => Ok(()),
+    }
 }
