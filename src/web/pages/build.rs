@@ -2,18 +2,15 @@
 
 use askama::Template;
 use axum::extract::{self, Path};
-use sqlx::PgPool;
-use url::Url;
 
 use super::ranking::{Trained, ranking};
 use super::{Chrome, Page, render};
-use crate::domain::{BuildId, BuildState, Problem};
-use crate::hooks::NAME_PREFIX;
+use crate::domain::{BuildState, Problem};
 use crate::store::problems;
 use crate::web::State;
 use crate::web::access::{Repo, View};
 use crate::web::error::Error;
-use crate::web::rows::{self, Build, Job};
+use crate::web::rows::{self, Build, Job, Told};
 use crate::web::show::{Mark, Prose};
 
 /// A problem with a link to its line.
@@ -29,24 +26,6 @@ struct Row {
 struct Stage {
     name: Option<String>,
     jobs: Vec<Job>,
-}
-
-/// A notification of the build, as far as people may see it.
-struct Told {
-    event: String,
-    receiver: String,
-    outcome: String,
-}
-
-/// A notification as it is stored.
-#[derive(sqlx::FromRow)]
-struct ToldRow {
-    event: String,
-    /// Name of a receiver of the operator.
-    operators: Option<String>,
-    is_email: bool,
-    url: Option<String>,
-    outcome: String,
 }
 
 #[derive(Template)]
@@ -85,37 +64,11 @@ pub(in crate::web) async fn page(
         problem,
     };
     let problems = problems.into_iter().map(row).collect();
-    let told = told(&state.db, build.id).await?;
+    let told = rows::told(&state.db, build.id).await?;
     let ranking = ranking(&state.db, build.id).await?;
     let chrome = Chrome::load(&state, &view, !build.state.is_finished()).await?;
     let may_change = view.may_change(&repo);
     render(&BuildPage { chrome, may_change, problems, stages: by_stage(jobs), ranking, told, build })
-}
-
-/// Lists the notifications of a build that were tried. Of an address only the host is shown, as the rest may be a secret.
-async fn told(db: &PgPool, build: BuildId) -> sqlx::Result<Vec<Told>> {
-    let rows: Vec<ToldRow> = sqlx::query_as(
-        "select event, receiver ->> 'chat' as operators, receiver ? 'email' as is_email,
-             case when jsonb_typeof(receiver -> 'url') = 'string' then receiver ->> 'url' end as url, outcome
-         from notification where build_id = $1 and outcome is not null order by id",
-    )
-    .bind(build)
-    .fetch_all(db)
-    .await?;
-    let host = |url: &str| Url::parse(url.trim()).ok().and_then(|url| url.host_str().map(str::to_owned));
-    let told = rows.into_iter().map(|ToldRow { event, operators, is_email, url, outcome }| {
-        let receiver = match (operators, url) {
-            (Some(name), _) => match name.strip_prefix(NAME_PREFIX) {
-                Some(hook) => format!("the webhook {hook}"),
-                None => format!("the chat {name}"),
-            },
-            (None, Some(url)) => host(&url).unwrap_or_else(|| "no address".to_owned()),
-            (None, None) if is_email => "an email".to_owned(),
-            (None, None) => "a secret address".to_owned(),
-        };
-        Told { event, receiver, outcome }
-    });
-    Ok(told.collect())
 }
 
 /// Groups the jobs by stage, in their order.
