@@ -160,7 +160,7 @@ mod tests {
     fn build() -> Build {
         let job = |number: i64, name: &str, state: &str, verdict: Option<&str>| {
             json!({ "id": number, "number": number, "name": name, "state": state, "verdict": verdict, "runner": "local",
-                "started_at": "2026-01-01T10:00:00Z", "reason": verdict.filter(|v| *v == "failed").map(|_| "the script ended with status 1") })
+                "started_at": if state == "queued" { None } else { Some("2026-01-01T10:00:00Z") }, "reason": verdict.filter(|v| *v == "failed").map(|_| "the script ended with status 1") })
         };
         serde_json::from_value(json!({
             "owner": "acme", "name": "styles", "number": 12, "state": "queued", "kind": "pull_request", "branch": "main",

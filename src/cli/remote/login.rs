@@ -1,6 +1,6 @@
 //! `trainyard login`, `logout` and `servers`.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -47,8 +47,8 @@ pub(in crate::cli) struct ServersArguments {
 /// The owner of a token.
 #[derive(Debug, Deserialize)]
 struct Me {
-    #[serde(alias = "login")]
-    name: String,
+    /// `None` if the server does not know the token.
+    name: Option<String>,
 }
 
 pub(super) async fn log_in(arguments: &LoginArguments) -> anyhow::Result<u8> {
@@ -64,10 +64,11 @@ pub(super) async fn log_in(arguments: &LoginArguments) -> anyhow::Result<u8> {
     check(&token)?;
     let client = Client::new(address.clone(), Some(token.clone()))?;
     let me: Me = typed(&client, client.get(&["me"], &[]).await?)?;
+    let name = me.name.with_context(|| format!("{address} does not know this token"))?;
     let mut servers = Servers::load()?;
-    servers.put(Server::new(address.clone(), me.name.clone(), &token, arguments.insecure_http));
+    servers.put(Server::new(address.clone(), name.clone(), &token, arguments.insecure_http));
     servers.save()?;
-    print(&format!("You are {} at {address}. The token is in {}.\n", me.name, servers.path().display()))?;
+    print(&format!("You are {name} at {address}. The token is in {}.\n", servers.path().display()))?;
     Ok(FINE)
 }
 

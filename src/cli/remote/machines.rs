@@ -39,10 +39,10 @@ struct Queued {
     repo: String,
     job: String,
     name: Option<String>,
-    state: String,
     queued_at: Option<DateTime<Utc>>,
     place: Option<i64>,
     gpus: i64,
+    wait_reason: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,6 +58,7 @@ struct Runner {
     slots: Option<i64>,
     running: i64,
     gpus: Vec<Value>,
+    alert: Option<String>,
 }
 
 pub(super) async fn queue(arguments: &QueueArguments) -> anyhow::Result<u8> {
@@ -67,22 +68,21 @@ pub(super) async fn queue(arguments: &QueueArguments) -> anyhow::Result<u8> {
         return print_json(&answer);
     }
     let queue: Queue = typed(&client, answer)?;
-    print_table(&queue_table(&queue.jobs, Utc::now()), "No job waits or runs.")
+    print_table(&queue_table(&queue.jobs, Utc::now()), "No job waits.")
 }
 
 fn queue_table(jobs: &[Queued], now: DateTime<Utc>) -> Table {
-    let mut table = Table::new(["PLACE", "REPOSITORY", "JOB", "STATE", "WHAT", "GPUS", "SINCE"]);
+    let mut table = Table::new(["PLACE", "REPOSITORY", "JOB", "WHAT", "GPUS", "SINCE", "REASON"]);
     for job in jobs {
         let gpus = if job.gpus > 0 { job.gpus.to_string() } else { String::new() };
-        let colour = if job.state == "running" { Colour::Yellow } else { Colour::Faint };
         table.push_painted(vec![
             (job.place.map(|place| place.to_string()).unwrap_or_default(), None),
             (job.repo.clone(), None),
             (job.job.clone(), None),
-            (job.state.clone(), Some(colour)),
             (job.name.clone().unwrap_or_default(), None),
             (gpus, None),
             (ago(job.queued_at, now), Some(Colour::Faint)),
+            (job.wait_reason.clone().unwrap_or_default(), Some(Colour::Yellow)),
         ]);
     }
     table
@@ -99,14 +99,16 @@ pub(super) async fn runners(arguments: &RunnersArguments) -> anyhow::Result<u8> 
 }
 
 fn runners_table(runners: &[Runner]) -> Table {
-    let mut table = Table::new(["RUNNER", "STATE", "JOBS", "SLOTS", "GPUS"]);
+    let mut table = Table::new(["RUNNER", "STATE", "JOBS", "SLOTS", "GPUS", "PROBLEM"]);
     for runner in runners {
-        table.push(vec![
-            runner.name.clone(),
-            runner.state.clone(),
-            runner.running.to_string(),
-            runner.slots.map(|slots| slots.to_string()).unwrap_or_default(),
-            runner.gpus.len().to_string(),
+        let colour = if runner.state == "ready" { Colour::Green } else { Colour::Red };
+        table.push_painted(vec![
+            (runner.name.clone(), None),
+            (runner.state.clone(), Some(colour)),
+            (runner.running.to_string(), None),
+            (runner.slots.map(|slots| slots.to_string()).unwrap_or_default(), None),
+            (runner.gpus.len().to_string(), None),
+            (runner.alert.clone().unwrap_or_default(), Some(Colour::Red)),
         ]);
     }
     table

@@ -53,9 +53,9 @@ pub(super) enum Command {
     Artifacts(artifacts::Arguments),
     /// Open the page of a build or job in a browser.
     Open(open::Arguments),
-    /// List the jobs that wait or run.
+    /// List the jobs that wait for a runner.
     Queue(machines::QueueArguments),
-    /// List the runners.
+    /// List the runners, with their jobs and GPUs.
     Runners(machines::RunnersArguments),
 }
 

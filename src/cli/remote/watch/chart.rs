@@ -11,11 +11,10 @@ use crate::lora::series::{Point, Series, counted, number};
 /// Ratio of the largest to the smallest value above which the axis is logarithmic.
 const WIDE: f64 = 100.0;
 
-/// The points of a chart, in pieces between which a loss is not a finite number.
+/// The points of a chart, in pieces between which a loss is not a finite number. Both axes go from 0 to 1: the widget
+/// does not come to an end with the numbers that a hostile log can have.
 pub(super) struct Curve {
     pieces: Vec<Vec<(f64, f64)>>,
-    steps: [f64; 2],
-    values: [f64; 2],
     labels: [String; 2],
     is_log: bool,
 }
@@ -31,14 +30,14 @@ impl Curve {
         let high = finite().reduce(f64::max)?.clamp(-most, most);
         let is_log = low > 0.0 && high / low > WIDE;
         let scaled = |value: f64| if is_log { value.log10() } else { value.clamp(-most, most) };
-        let (low_place, high_place) = (scaled(low), scaled(high));
-        let room = if high_place > low_place { 0.0 } else { (low_place.abs() * 0.1).max(1e-9) };
-        let pieces = series.points.split(|point| !point.value.is_finite());
-        let place = |point: &Point| (as_float(point.step), scaled(point.value));
+        let (lowest, highest) = (scaled(low), scaled(high));
+        let place = |point: &Point| {
+            let x = part(as_float(point.step - first.min(point.step)), as_float(last.saturating_sub(first)));
+            (x, part(scaled(point.value) - lowest, highest - lowest))
+        };
+        let pieces = series.points.split(|point| !point.value.is_finite()).filter(|piece| !piece.is_empty());
         Some(Self {
-            pieces: pieces.filter(|piece| !piece.is_empty()).map(|piece| piece.iter().map(place).collect()).collect(),
-            steps: [as_float(first), as_float(last).max(as_float(first) + 1.0)],
-            values: [low_place - room, high_place + room],
+            pieces: pieces.map(|piece| piece.iter().map(place).collect()).collect(),
             labels: [low, high].map(number),
             is_log,
         })
@@ -52,8 +51,8 @@ impl Curve {
         let faint = Style::new().dim();
         let (first, last) = (series.points.first(), series.points.last());
         let step = |point: Option<&Point>| point.map(|point| counted(point.step)).unwrap_or_default();
-        let x = Axis::default().style(faint).bounds(self.steps).labels([format!("step {}", step(first)), step(last)]);
-        let y = Axis::default().style(faint).bounds(self.values).labels(self.labels.clone());
+        let x = Axis::default().style(faint).bounds([0.0, 1.0]).labels([format!("step {}", step(first)), step(last)]);
+        let y = Axis::default().style(faint).bounds([0.0, 1.0]).labels(self.labels.clone());
         let title = if self.is_log { format!("{title}, logarithmic") } else { title };
         Chart::new(self.pieces.iter().map(dataset).collect())
             .block(Block::bordered().title(Line::from(format!(" {title} ")).bold()))
@@ -61,6 +60,11 @@ impl Curve {
             .y_axis(y)
             .hidden_legend_constraints((Constraint::Length(0), Constraint::Length(0)))
     }
+}
+
+/// Returns a part of a length, from 0 to 1; the middle if the length is nothing.
+fn part(part: f64, length: f64) -> f64 {
+    if length > 0.0 { (part / length).clamp(0.0, 1.0) } else { 0.5 }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a place on a screen")]

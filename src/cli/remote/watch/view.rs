@@ -98,7 +98,8 @@ fn number_columns(state: &State) -> u16 {
 }
 
 fn draw_log(frame: &mut Frame<'_>, state: &State, area: Rect) {
-    let mut title = vec![format!(" {} ", job_name(state)).bold()];
+    let name = if state.chosen_job().is_some() { job_name(state) } else { "Log".to_owned() };
+    let mut title = vec![format!(" {name} ").bold()];
     if let Some(job) = state.chosen_job() {
         let mark = job.mark();
         title.extend([painted(&mark), " ".into()]);

@@ -1,0 +1,110 @@
+//! The live view on a real pseudo-terminal, which `script` of util-linux makes.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::{PROGRAM, Person};
+use crate::support::app::App;
+use crate::support::payload::{self, Delivery};
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// Sequences that take the second screen of a terminal, and give it back.
+const TAKES: &str = "\u{1b}[?1049h";
+const GIVES_BACK: &str = "\u{1b}[?1049l";
+
+/// A command on a terminal of 80 columns and 24 lines.
+struct OnTerminal {
+    child: Child,
+    said: String,
+}
+
+impl OnTerminal {
+    fn start(person: &Person, command: &str) -> Self {
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--echo", "never", "--command"]);
+        script.arg(format!("stty cols 80 rows 24; exec {PROGRAM} {command}")).arg("/dev/null");
+        script.current_dir(&person.folder).env_clear().env("PATH", std::env::var("PATH").unwrap()).env("TERM", "xterm");
+        script.env("HOME", person.home.path()).envs(person.environment.iter().map(|(name, value)| (name, value)));
+        script.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        Self { child: script.spawn().unwrap(), said: String::new() }
+    }
+
+    async fn wait_for(&mut self, words: &str) {
+        let read = async {
+            let mut bytes = [0; 4096];
+            while !self.said.contains(words) {
+                let count = self.child.stdout.as_mut().unwrap().read(&mut bytes).await.unwrap();
+                assert!(count > 0, "{words:?} is not in {:?}", self.said);
+                self.said.push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        };
+        timeout(Duration::from_secs(60), read).await.unwrap();
+    }
+
+    async fn press(&mut self, keys: &str) {
+        self.child.stdin.as_mut().unwrap().write_all(keys.as_bytes()).await.unwrap();
+    }
+
+    /// Waits for the end. Returns the exit status, and all that was printed.
+    async fn end(mut self) -> (Option<i32>, String) {
+        let mut rest = Vec::new();
+        let end = self.child.stdout.as_mut().unwrap().read_to_end(&mut rest);
+        timeout(Duration::from_secs(20), end).await.unwrap().unwrap();
+        self.said.push_str(&String::from_utf8_lossy(&rest));
+        (self.child.wait().await.unwrap().code(), self.said)
+    }
+}
+
+#[tokio::test]
+async fn the_view_shows_a_build_and_gives_the_terminal_back() {
+    let app = App::start(&format!("[auth]\ntokens = {{ anna = \"{TOKEN}\" }}\n")).await;
+    let repo = app.github.repo("acme/styles");
+    let script = "for n in 1 2 3 4 5 6 7 8 9; do echo \"step $n/9 loss=0.$((10 - n))\"; done; sleep 60";
+    repo.write(".travis.yml", &format!("language: shell\nscript: {script:?}\n"));
+    repo.commit("Watch me");
+    Delivery::new("d-1", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    let anna = Person::with_token(repo.work(), &app.base, TOKEN);
+    super::until("there is a build", || async { anna.says(&["build", "1"]).await.code == 0 }).await;
+
+    let mut terminal = OnTerminal::start(&anna, "watch 1");
+    terminal.wait_for("Loss of 1.1: falling").await;
+    terminal.wait_for("step 9/9").await;
+    assert!(terminal.said.contains(TAKES) && !terminal.said.contains(GIVES_BACK));
+    terminal.press("c").await;
+    terminal.wait_for("cancel job 1.1? y/n").await;
+    terminal.press("y").await;
+    terminal.wait_for("– canceled").await;
+    terminal.press("q").await;
+    let (code, said) = terminal.end().await;
+    assert!(code == Some(1) && said.contains(GIVES_BACK), "{code:?} {said:?}");
+
+    // A signal ends the view in order, too.
+    let mut terminal = OnTerminal::start(&anna, "watch 1");
+    terminal.wait_for("Watch me").await;
+    let of = terminal.child.id().unwrap();
+    let children = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap();
+    let child: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
+    let child = rustix::process::Pid::from_raw(child).unwrap();
+    rustix::process::kill_process(child, rustix::process::Signal::TERM).unwrap();
+    let (_, said) = terminal.end().await;
+    assert!(said.ends_with(GIVES_BACK) || said.contains(&format!("{GIVES_BACK}\u{1b}[?25h")), "{said:?}");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_is_not_shown_while_it_is_typed() {
+    let app = App::start(&format!("[auth]\ntokens = {{ anna = \"{TOKEN}\" }}\n")).await;
+    let folder = tempfile::tempdir().unwrap();
+    let anna = Person::new(folder.path());
+    let mut terminal = OnTerminal::start(&anna, &format!("login {}", app.base));
+    terminal.wait_for("Token: ").await;
+    assert!(terminal.said.contains("/settings/tokens"), "{}", terminal.said);
+    terminal.press(&format!("{TOKEN}\n")).await;
+    let (code, said) = terminal.end().await;
+    assert!(code == Some(0) && said.contains("You are anna") && !said.contains(TOKEN), "{code:?} {said:?}");
+    app.stop().await;
+}
