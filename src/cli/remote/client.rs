@@ -161,7 +161,11 @@ impl Client {
             return Err(self.strange(&redirected(&response)));
         }
         let body = self.body(&mut response, MAX_EXPLANATION).await.unwrap_or_default();
-        let words = explanation(&body).unwrap_or_else(|| format!("{} answers {status}.", self.address));
+        let explanation = explanation(&body);
+        if explanation.is_none() && status == StatusCode::NOT_FOUND {
+            return Err(self.strange("it has no such page, or is of another version"));
+        }
+        let words = explanation.unwrap_or_else(|| format!("{} answers {status}.", self.address));
         let anonymous = self.token.is_none();
         Err(match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::NotAllowed { words, anonymous },

@@ -67,8 +67,8 @@ pub(super) async fn log_in(arguments: &LoginArguments) -> anyhow::Result<u8> {
     let name = me.name.with_context(|| format!("{address} does not know this token"))?;
     let mut servers = Servers::load()?;
     servers.put(Server::new(address.clone(), name.clone(), &token, arguments.insecure_http));
-    servers.save()?;
-    print(&format!("You are {name} at {address}. The token is in {}.\n", servers.path().display()))?;
+    let path = servers.save()?;
+    print(&format!("You are {name} at {address}. The token is in {}.\n", path.display()))?;
     Ok(FINE)
 }
 

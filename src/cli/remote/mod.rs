@@ -22,6 +22,7 @@ mod watch;
 use clap::Subcommand;
 use serde_json::Value;
 
+pub(super) use self::session::ServerArgs;
 use super::{FINE, USAGE, print};
 use crate::cli::table::{Table, inert, wants_colours, width_of};
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::{env, fmt};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,8 @@ const OTHERS: u32 = 0o077;
 /// The servers of a person.
 #[derive(Debug)]
 pub(super) struct Servers {
-    path: PathBuf,
+    /// `None` if the process has no home.
+    path: Option<PathBuf>,
     content: Content,
 }
 
@@ -67,7 +68,10 @@ impl Servers {
     /// # Errors
     /// Fails when others may read the file, or its content is broken.
     pub(super) fn load() -> anyhow::Result<Self> {
-        Self::load_from(folder()?.join("servers.toml"))
+        match folder() {
+            Some(folder) => Self::load_from(folder.join("servers.toml")),
+            None => Ok(Self { path: None, content: Content::default() }),
+        }
     }
 
     fn load_from(path: PathBuf) -> anyhow::Result<Self> {
@@ -86,11 +90,7 @@ impl Servers {
             Err(error) if error.kind() == ErrorKind::NotFound => Content::default(),
             Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         };
-        Ok(Self { path, content })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+        Ok(Self { path: Some(path), content })
     }
 
     pub(super) fn all(&self) -> &[Server] {
@@ -132,10 +132,11 @@ impl Servers {
         self.content.server.len() < before
     }
 
-    /// Writes the file. It is complete, or unchanged if that fails, and never readable by others.
-    pub(super) fn save(&self) -> anyhow::Result<()> {
-        let saving = || format!("writing {}", self.path.display());
-        let folder = self.path.parent().context("the file is in a folder")?;
+    /// Writes the file, and returns its path. It is complete, or unchanged if that fails, and never readable by others.
+    pub(super) fn save(&self) -> anyhow::Result<&Path> {
+        let path = self.path.as_deref().context("there is no place for tokens, since HOME is not set")?;
+        let saving = || format!("writing {}", path.display());
+        let folder = path.parent().context("the file is in a folder")?;
         fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).with_context(saving)?;
         let mut file = tempfile::Builder::new()
             .permissions(Permissions::from_mode(FILE_MODE))
@@ -143,18 +144,16 @@ impl Servers {
             .with_context(saving)?;
         file.write_all(toml::to_string(&self.content)?.as_bytes()).with_context(saving)?;
         file.as_file().sync_all().with_context(saving)?;
-        file.persist(&self.path).with_context(saving)?;
-        Ok(())
+        file.persist(path).with_context(saving)?;
+        Ok(path)
     }
 }
 
 /// Returns Trainyard's folder for a person's configuration (<https://specifications.freedesktop.org/basedir-spec/>).
-fn folder() -> anyhow::Result<PathBuf> {
+fn folder() -> Option<PathBuf> {
     let of = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    match of("XDG_CONFIG_HOME").or_else(|| of("HOME").map(|home| home.join(".config"))) {
-        Some(folder) => Ok(folder.join("trainyard")),
-        None => bail!("no place for tokens is known: HOME is not set"),
-    }
+    let folder = of("XDG_CONFIG_HOME").or_else(|| of("HOME").map(|home| home.join(".config")))?;
+    Some(folder.join("trainyard"))
 }
 
 #[cfg(test)]

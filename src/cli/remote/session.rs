@@ -45,7 +45,7 @@ impl ServerArgs {
         let address = self.server.clone().or_else(|| stored.map(|server| server.address.clone()));
         let address =
             address.ok_or_else(|| usage("no server is known here: trainyard login URL, or set TRAINYARD_URL"))?;
-        let from_environment = token_of_environment(&address)?;
+        let from_environment = token_of_environment(&address);
         let insecure_http = self.insecure_http || from_environment.is_none() && stored.is_some_and(|s| s.insecure_http);
         let token = from_environment.or_else(|| stored.map(|server| server.token()));
         if token.is_some() {
@@ -55,14 +55,11 @@ impl ServerArgs {
     }
 }
 
-/// Returns the token of the environment if it is for this server: for any, or for that of `TRAINYARD_URL`.
-fn token_of_environment(address: &Address) -> anyhow::Result<Option<SecretString>> {
-    let Some(token) = env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty()) else { return Ok(None) };
-    let is_for = match env::var(URL_VARIABLE) {
-        Ok(of) => of.parse::<Address>().map_err(|error| usage(&format!("{URL_VARIABLE}: {error}")))? == *address,
-        Err(_) => true,
-    };
-    Ok(is_for.then(|| token.into()))
+/// Returns the token of the environment, if the address of the environment is this server's. Alone it is for no server:
+/// there may be a variable of that name for something else.
+fn token_of_environment(address: &Address) -> Option<SecretString> {
+    let is_for = env::var(URL_VARIABLE).ok()?.parse::<Address>().ok()? == *address;
+    env::var(TOKEN_VARIABLE).ok().filter(|token| is_for && !token.is_empty()).map(Into::into)
 }
 
 /// Refuses to send a token where others can read it, unless the person wants that.

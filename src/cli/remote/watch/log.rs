@@ -42,8 +42,8 @@ impl LogEnd {
         let unfinished = self.renderer.unfinished();
         let all = self.lines.len() + usize::from(unfinished.is_some());
         let end = all.saturating_sub(below);
-        let shown = self.lines.iter().cloned().chain(unfinished);
-        shown.skip(end.saturating_sub(count)).take(end.min(count)).collect()
+        let all = self.lines.iter().map(String::as_str).chain(unfinished.as_deref());
+        all.skip(end.saturating_sub(count)).take(end.min(count)).map(str::to_owned).collect()
     }
 
     /// Returns the number of lines.

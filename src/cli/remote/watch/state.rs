@@ -7,7 +7,7 @@ use super::log::LogEnd;
 use crate::cli::remote::answers::{Build, Job};
 use crate::cli::remote::events::LogEvent;
 use crate::cli::table::inert;
-use crate::lora::series::Series;
+use crate::lora::series::{MAX_POINTS, Series};
 
 /// Number of lines by which a page of the log moves.
 const PAGE: usize = 10;
@@ -159,7 +159,11 @@ impl State {
                 (self.build, self.trouble) = (*build, None);
                 self.chosen = self.chosen.min(self.build.jobs.len().saturating_sub(1));
             }
-            Message::Series(job, series) if chosen == Some(job) => self.series = *series,
+            Message::Series(job, series) if chosen == Some(job) => {
+                self.series = *series;
+                // A server keeps no more.
+                self.series.points.truncate(MAX_POINTS);
+            }
             Message::Log(job, event) if chosen == Some(job) => self.log_event(event),
             // Of the job that was chosen before.
             Message::Series(..) | Message::Log(..) => {}

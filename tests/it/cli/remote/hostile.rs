@@ -119,7 +119,7 @@ async fn no_text_of_a_server_steers_the_terminal() {
         (&["artifacts", "list", "1", "--json"], 0),
         (&["artifacts", "download", "1"], 1),
         (&["open", "1"], 0),
-        (&["trigger"], 1),
+        (&["trigger"], 4),
         (&["cancel", "1"], 1),
         (&["approve", "1"], 1),
         (&["builds", "--all"], 0),
@@ -260,7 +260,7 @@ async fn a_log_is_followed_over_lost_connections() {
         match *count {
             1 => chunk("one\n", "4@1").into_response(),
             2 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-            3 => (event("restart", &json!({ "attempt": 2 })) + &chunk("two\n", "4@2")).into_response(),
+            3 => [event("restart", &json!({ "attempt": 2 })), chunk("two\n", "4@2")].concat().into_response(),
             _ => event("end", &json!({ "verdict": "timed_out", "reason": "it took too long" })).into_response(),
         }
     })

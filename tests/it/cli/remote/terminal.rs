@@ -1,7 +1,7 @@
 //! The live view on a real pseudo-terminal, which `script` of util-linux makes.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
@@ -12,13 +12,12 @@ use crate::support::app::App;
 use crate::support::payload::{self, Delivery};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-/// Sequences that take the second screen of a terminal, and give it back.
-const TAKES: &str = "\u{1b}[?1049h";
-const GIVES_BACK: &str = "\u{1b}[?1049l";
 
 /// A command on a terminal of 80 columns and 24 lines.
 struct OnTerminal {
     child: Child,
+    screen: vt100::Parser,
+    /// All that was printed.
     said: String,
 }
 
@@ -30,32 +29,44 @@ impl OnTerminal {
         script.current_dir(&person.folder).env_clear().env("PATH", std::env::var("PATH").unwrap()).env("TERM", "xterm");
         script.env("HOME", person.home.path()).envs(person.environment.iter().map(|(name, value)| (name, value)));
         script.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        Self { child: script.spawn().unwrap(), said: String::new() }
+        Self { child: script.spawn().unwrap(), screen: vt100::Parser::new(24, 80, 0), said: String::new() }
     }
 
+    /// Waits until the screen shows these words.
     async fn wait_for(&mut self, words: &str) {
-        let read = async {
-            let mut bytes = [0; 4096];
-            while !self.said.contains(words) {
-                let count = self.child.stdout.as_mut().unwrap().read(&mut bytes).await.unwrap();
-                assert!(count > 0, "{words:?} is not in {:?}", self.said);
-                self.said.push_str(&String::from_utf8_lossy(&bytes[..count]));
-            }
-        };
-        timeout(Duration::from_secs(60), read).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.screen.screen().contents().contains(words) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let goes_on = timeout(left, self.read()).await.unwrap_or(false);
+            assert!(goes_on, "{words:?} is not on the screen:\n{}", self.screen.screen().contents());
+        }
+    }
+
+    /// Reads what comes next. Returns false at the end.
+    async fn read(&mut self) -> bool {
+        let mut bytes = [0; 4096];
+        // Linux ends the reading of a terminal that is gone with an error.
+        let count = self.child.stdout.as_mut().unwrap().read(&mut bytes).await.unwrap_or(0);
+        self.screen.process(&bytes[..count]);
+        self.said.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        count > 0
+    }
+
+    /// Panics unless the terminal is as it was before the command.
+    fn assert_given_back(&self) {
+        let screen = self.screen.screen();
+        assert!(!screen.alternate_screen() && !screen.hide_cursor(), "{:?}", self.said);
     }
 
     async fn press(&mut self, keys: &str) {
         self.child.stdin.as_mut().unwrap().write_all(keys.as_bytes()).await.unwrap();
     }
 
-    /// Waits for the end. Returns the exit status, and all that was printed.
-    async fn end(mut self) -> (Option<i32>, String) {
-        let mut rest = Vec::new();
-        let end = self.child.stdout.as_mut().unwrap().read_to_end(&mut rest);
-        timeout(Duration::from_secs(20), end).await.unwrap().unwrap();
-        self.said.push_str(&String::from_utf8_lossy(&rest));
-        (self.child.wait().await.unwrap().code(), self.said)
+    /// Waits for the end. Returns the exit status.
+    async fn end(&mut self) -> Option<i32> {
+        let end = async { while self.read().await {} };
+        timeout(Duration::from_secs(20), end).await.unwrap();
+        self.child.wait().await.unwrap().code()
     }
 }
 
@@ -73,14 +84,14 @@ async fn the_view_shows_a_build_and_gives_the_terminal_back() {
     let mut terminal = OnTerminal::start(&anna, "watch 1");
     terminal.wait_for("Loss of 1.1: falling").await;
     terminal.wait_for("step 9/9").await;
-    assert!(terminal.said.contains(TAKES) && !terminal.said.contains(GIVES_BACK));
+    assert!(terminal.screen.screen().alternate_screen());
     terminal.press("c").await;
     terminal.wait_for("cancel job 1.1? y/n").await;
     terminal.press("y").await;
     terminal.wait_for("– canceled").await;
     terminal.press("q").await;
-    let (code, said) = terminal.end().await;
-    assert!(code == Some(1) && said.contains(GIVES_BACK), "{code:?} {said:?}");
+    assert_eq!(terminal.end().await, Some(1));
+    terminal.assert_given_back();
 
     // A signal ends the view in order, too.
     let mut terminal = OnTerminal::start(&anna, "watch 1");
@@ -90,8 +101,9 @@ async fn the_view_shows_a_build_and_gives_the_terminal_back() {
     let child: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
     let child = rustix::process::Pid::from_raw(child).unwrap();
     rustix::process::kill_process(child, rustix::process::Signal::TERM).unwrap();
-    let (_, said) = terminal.end().await;
-    assert!(said.ends_with(GIVES_BACK) || said.contains(&format!("{GIVES_BACK}\u{1b}[?25h")), "{said:?}");
+    assert!(terminal.screen.screen().alternate_screen());
+    terminal.end().await;
+    terminal.assert_given_back();
     app.stop().await;
 }
 
@@ -104,7 +116,7 @@ async fn a_token_is_not_shown_while_it_is_typed() {
     terminal.wait_for("Token: ").await;
     assert!(terminal.said.contains("/settings/tokens"), "{}", terminal.said);
     terminal.press(&format!("{TOKEN}\n")).await;
-    let (code, said) = terminal.end().await;
+    let (code, said) = (terminal.end().await, &terminal.said);
     assert!(code == Some(0) && said.contains("You are anna") && !said.contains(TOKEN), "{code:?} {said:?}");
     app.stop().await;
 }
