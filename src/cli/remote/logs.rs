@@ -74,6 +74,10 @@ async fn download(
 }
 
 async fn follow(session: &Session, job: &Job, view: &mut View) -> anyhow::Result<u8> {
+    if !job.is_finished() && job.state != "running" {
+        let why = if job.why().is_empty() { String::new() } else { format!(": {}", inert(job.why())) };
+        eprintln!("trainyard: the job has not begun{why}");
+    }
     let mut follower = LogFollower::new(session.client.clone(), job.id, 0);
     let mut is_lost = false;
     loop {

@@ -29,7 +29,7 @@ impl OnTerminal {
         script.current_dir(&person.folder).env_clear().env("PATH", std::env::var("PATH").unwrap()).env("TERM", "xterm");
         script.env("HOME", person.home.path()).envs(person.environment.iter().map(|(name, value)| (name, value)));
         script.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        Self { child: script.spawn().unwrap(), screen: vt100::Parser::new(24, 80, 0), said: String::new() }
+        Self { child: script.spawn().unwrap(), screen: vt100::Parser::default(), said: String::new() }
     }
 
     /// Waits until the screen shows these words.
