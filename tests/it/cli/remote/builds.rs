@@ -173,7 +173,7 @@ async fn rights_are_missing_and_servers_away() {
     let id = trainyard::store::repos::find(&app.db, &"acme/styles".parse().unwrap()).await.unwrap().unwrap();
     people::allow(&app.db, person.id, id, Some(Right::Read)).await;
     let token = people::token(&app.db, person.id, "cli", Right::Write, None).await;
-    let bert = Person::with_token(repo.work(), &app.base, &token);
+    let mut bert = Person::with_token(repo.work(), &app.base, &token);
     bert.says(&["builds"]).await.expect(0, &["✔ passed"]);
     for change in ["cancel", "restart", "trigger"] {
         bert.says(&[change]).await.expect(5, &["trainyard: "]);
@@ -184,8 +184,11 @@ async fn rights_are_missing_and_servers_away() {
     sqlx::query("update repo set private = true").execute(&app.db).await.unwrap();
     nobody.says(&["builds"]).await.expect(2, &["No token was sent", "trainyard login"]);
     bert.says(&["builds"]).await.expect(0, &["✔ passed"]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    bert.folder = elsewhere.path().to_owned();
+    bert.says(&["builds"]).await.expect(2, &["no remote origin", "--repo OWNER/NAME"]);
     let base = app.base.clone();
     app.stop().await;
-    bert.says(&["builds"]).await.expect(4, &["does not answer"]);
-    bert.says(&["watch", "1"]).await.expect(4, &[&base, "does not answer"]);
+    bert.says(&["builds", "--repo", "acme/styles"]).await.expect(4, &["does not answer"]);
+    bert.says(&["watch", "1", "--repo", "acme/styles"]).await.expect(4, &[&base, "does not answer"]);
 }
