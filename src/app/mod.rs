@@ -135,6 +135,7 @@ impl App {
             public_url: &config.server.public_url,
         });
         info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
+        let secrets = StoredSecrets::new(db.clone(), Arc::clone(&seal));
         let state = web::State {
             db: pages.clone(),
             health: web::Health::new(db.clone()),
@@ -145,10 +146,7 @@ impl App {
             logs: Logs::new(pages.clone(), objects.clone()),
             objects: objects.clone(),
             bells: bells.clone(),
-            webhook_secrets: web::WebhookSecrets::new(
-                &config.github,
-                StoredSecrets::new(db.clone(), Arc::clone(&seal)),
-            ),
+            webhook_secrets: web::WebhookSecrets::new(&config.github, secrets),
             forges: config.forge.clone().into(),
             travis: web::Travis::new(&config.travis),
             webhook_room: web::WebhookRoom::default(),
@@ -158,6 +156,7 @@ impl App {
             logins: web::Logins::new(seal),
             tries: web::Tries::default(),
             queue: config.queue,
+            api: web::Api::default(),
             public_url: config.server.public_url.clone(),
             shutdown: shutdown.clone(),
         };

@@ -15,6 +15,7 @@ use super::Duties;
 use crate::git::Mirrors;
 use crate::storage::{Caches, Keys, Logs, Moved, Objects};
 use crate::store::alerts;
+use crate::store::api::{build_changes, keyed_requests};
 use crate::store::output::log_objects;
 use crate::store::output::retention::{self, RetentionConfig};
 use crate::store::people::{api_tokens, audit, sessions};
@@ -170,6 +171,8 @@ impl Archiver {
         while retention::forget_statuses(db, keep, BATCH).await.context("deleting old statuses")? > 0 {}
         while audit::forget(db, keep.audit, BATCH).await.context("deleting old records of changes")? > 0 {}
         while sessions::forget(db, BATCH).await.context("deleting old sessions")? > 0 {}
+        while build_changes::forget(db, BATCH).await.context("deleting old changes of builds")? > 0 {}
+        while keyed_requests::forget(db, BATCH).await.context("deleting old requests with keys")? > 0 {}
         while api_tokens::forget(db, BATCH).await.context("deleting old tokens")? > 0 {}
         Ok(removed)
     }

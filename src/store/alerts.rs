@@ -1,9 +1,11 @@
 //! The alerts: problems that keep Trainyard from working at the moment, which every page shows.
 
+use serde::Serialize;
 use sqlx::PgPool;
+use utoipa::ToSchema;
 
 /// A problem that lasts.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 pub struct Alert {
     /// Name of the affected component, such as `runner local` or `github`.
     pub component: String,

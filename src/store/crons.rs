@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
+use utoipa::ToSchema;
 
 use super::requests;
 use crate::domain::{BuildRequest, CronInterval, RepoId, TriggerKind};
@@ -13,7 +14,7 @@ pub const MAX_CRONS: i64 = 20;
 const BATCH: i64 = 20;
 
 /// A branch that is built by schedule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 pub struct Cron {
     pub branch: String,
     #[serde(rename = "interval")]

@@ -10,12 +10,14 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Semaphore, oneshot};
+use utoipa::ToSchema;
 
 use crate::domain::{DeliveryId, bounded, pg_text};
 
 /// Sender of a delivery, which has signed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = DeliverySource)]
 #[sqlx(type_name = "delivery_source", rename_all = "lowercase")]
 pub enum Source {
     /// GitHub. Its deliveries have ids of their own.

@@ -6,6 +6,7 @@
 //! that also rolls the build up and wishes its status.
 
 pub mod alerts;
+pub mod api;
 pub mod builds;
 pub mod checks;
 pub mod crons;

@@ -2,25 +2,29 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{self, Path, Query};
+use axum::extract::{self, Path};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use sqlx::PgPool;
+use utoipa::{IntoParams, ToSchema};
 
 use super::State;
 use super::access::OfJob;
-use super::error::{Error, InJson};
+use super::error::{Error, InJson, Problem};
+use super::query::Query;
 use super::rows::job_facts;
 use crate::domain::{AttemptId, JobId};
 use crate::store::output::artifacts;
 
 /// An artifact, as pages and programs see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ArtifactFacts)]
 pub(super) struct Artifact {
+    /// Path in the folder of artifacts.
     pub path: String,
+    /// Bytes.
     pub size: i64,
     pub sha256: String,
     /// Reason why it was removed.
@@ -55,10 +59,27 @@ pub(super) async fn of(db: &PgPool, attempt: AttemptId) -> Result<Vec<Artifact>,
     Ok(shown.collect())
 }
 
+/// An artifact with the address of its download.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Artifact)]
+pub(super) struct Download {
+    #[serde(flatten)]
+    artifact: Artifact,
+    /// Address of the download.
+    url: String,
+}
+
+/// Artifacts of an attempt.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ArtifactList {
+    artifacts: Vec<Download>,
+}
+
 /// Query parameters: an attempt.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
-    /// Number of an earlier attempt; `None` for the latest.
+    /// Number of an earlier attempt. The latest if it is missing.
     attempt: Option<i32>,
 }
 
@@ -69,25 +90,32 @@ impl Wanted {
     }
 }
 
-/// `GET /api/v1/jobs/{id}/artifacts`
+/// Lists the artifacts that an attempt at a job has left.
+#[utoipa::path(get, path = "/api/v1/jobs/{id}/artifacts", operation_id = "listArtifacts", tag = "Jobs", params(Wanted),
+    responses((status = 200, description = "The artifacts", body = ArtifactList)))]
 pub(super) async fn list(
     extract::State(state): extract::State<State>,
     OfJob(job): OfJob,
     Query(wanted): Query<Wanted>,
-) -> Result<Json<Value>, InJson> {
+) -> Result<Json<ArtifactList>, InJson> {
     let attempt = wanted.attempt_of(&state.db, job).await?;
     let query = wanted.attempt.map(|number| format!("?attempt={number}")).unwrap_or_default();
-    let mut list = Vec::new();
-    for artifact in of(&state.db, attempt).await? {
-        let mut value = serde_json::to_value(&artifact).map_err(anyhow::Error::from)?;
-        value["url"] = state.public(&format!("{}{query}", artifact.address)).into();
-        list.push(value);
-    }
-    Ok(Json(json!({ "artifacts": list })))
+    let with_url = |artifact: Artifact| {
+        let url = state.public(&format!("{}{query}", artifact.address));
+        Download { artifact, url }
+    };
+    let artifacts = of(&state.db, attempt).await?.into_iter().map(with_url).collect();
+    Ok(Json(ArtifactList { artifacts }))
 }
 
-/// `GET /api/v1/jobs/{id}/artifacts/{path}`: the file, as a download. Its content is not trusted, so nothing in it may
-/// run, neither here nor in the name of this server.
+/// Returns an artifact as a download.
+///
+/// Its content is not trusted, so nothing in it may run, neither here nor in the name of this server.
+#[utoipa::path(get, path = "/api/v1/jobs/{id}/artifacts/{path}", operation_id = "getArtifact", tag = "Jobs",
+    params(Wanted),
+    responses(
+        (status = 200, description = "The file", body = String, content_type = "application/octet-stream"),
+        (status = 410, description = "The artifact was removed", body = Problem)))]
 pub(super) async fn download(
     extract::State(state): extract::State<State>,
     OfJob(job): OfJob,

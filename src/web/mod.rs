@@ -18,10 +18,11 @@ mod limits;
 mod log_stream;
 mod metrics;
 mod pages;
+mod paging;
 mod people;
+mod query;
 mod routes;
 mod rows;
-mod series;
 mod server;
 mod show;
 mod travis_api;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, Uri, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse as _, Response};
 use sqlx::PgPool;
@@ -52,7 +53,8 @@ use crate::store::sealed::notification_key::NotificationKey;
 use crate::store::sealed::repo_keys::RepoKeys;
 use crate::store::wakeup::bell::Bells;
 pub use access::{Access, AccessParts, AuthConfig, Need, Of, SHORTEST as SHORTEST_TOKEN};
-use error::Error;
+pub use api::Api;
+use error::{Error, in_form_of, with_instance};
 pub use health::Health;
 pub use limits::Limits;
 pub use metrics::Metrics;
@@ -102,6 +104,8 @@ pub struct State {
     pub tries: Tries,
     /// Limits of the queue, for its order.
     pub queue: QueueConfig,
+    /// State of the JSON API: changes that its streams have read, and requests with keys.
+    pub api: Api,
     /// Address under which people reach the service.
     pub public_url: Url,
     /// Ends the event streams, which would otherwise delay a graceful shutdown for as long as a reader is connected.
@@ -119,7 +123,8 @@ impl State {
 pub fn router(state: State) -> Router {
     let is_https = state.public_url.scheme() == "https";
     routes::router(&state)
-        .fallback(|| async { Error::NotFound("page") })
+        .fallback(|uri: Uri| async move { unknown(&uri, Error::NotFound("page")) })
+        .method_not_allowed_fallback(|uri: Uri| async move { unknown(&uri, Error::WrongMethod) })
         .layer(map_response(move |response| secured(response, is_https)))
         // The default predicate excludes event streams, which must not wait for a compressor's buffer. Artifacts are
         // excluded too: most of them are compressed already, and their `Content-Length` must survive.
@@ -141,6 +146,11 @@ pub fn router(state: State) -> Router {
                 }),
         )
         .with_state(state)
+}
+
+/// Answers a request for which there is no route.
+fn unknown(uri: &Uri, error: Error) -> Response {
+    with_instance(in_form_of(uri.path(), error), uri.path())
 }
 
 /// Adds the headers that every response has: a page may use our own files and nothing else, and no site may frame it. A

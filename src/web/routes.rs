@@ -3,17 +3,21 @@
 use axum::Router;
 use axum::handler::Handler;
 use axum::http::Method;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::access::{self, Need, Of, Rule};
+use super::api::frame::{self, keyed};
+use super::api::{builds, events, jobs, me, operators, queue, repos, runners, series};
 use super::changes::{approve, cancel, crons, replay, requests, restart};
 use super::people::{audit, github, login, tokens};
 use super::{
-    State, api, artifacts, assets, chart, deliveries, health, limits, log_stream, metrics, pages, series, travis_api,
-    webhook,
+    State, api, artifacts, assets, chart, deliveries, health, limits, log_stream, metrics, pages, travis_api, webhook,
 };
 use crate::domain::Right;
+
+/// Beginning of the paths of the JSON API.
+pub(super) const API: &str = "/api/v1/";
 
 /// Load of a request while it is answered.
 #[derive(Clone, Copy)]
@@ -50,19 +54,26 @@ impl Row {
         T: 'static,
     {
         let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
-        let rule = Rule { need, change: None };
+        let rule = Rule { need, change: None, takes_keys: true };
         Self { method, path: path.to_owned(), rule, load, handler: on(filter, handler) }
     }
 
     /// Puts the gate and the bounds in front of the handler.
     fn guarded(self, state: &State) -> (String, MethodRouter<State>) {
-        let gated = self.handler.route_layer(from_fn_with_state((state.clone(), self.rule), access::check));
+        let is_api = self.path.starts_with(API);
+        let once = match (is_api && self.method == Method::POST, self.rule.takes_keys) {
+            (false, _) => self.handler,
+            (true, true) => self.handler.route_layer(from_fn_with_state(state.clone(), keyed::once)),
+            (true, false) => self.handler.route_layer(from_fn(keyed::none)),
+        };
+        let gated = once.route_layer(from_fn_with_state((state.clone(), self.rule), access::check));
         let bounded = match self.load {
             Load::Light => gated,
             Load::Page => gated.route_layer(from_fn_with_state(state.limits.clone(), limits::page)),
             Load::Stream => gated.route_layer(from_fn_with_state(state.limits.clone(), limits::stream)),
         };
-        (self.path, bounded)
+        let framed = if is_api { bounded.route_layer(from_fn(frame::frame)) } else { bounded };
+        (self.path, framed)
     }
 }
 
@@ -92,7 +103,12 @@ fn change<H: Handler<T, State>, T: 'static>(
     handler: H,
 ) -> Row {
     let row = Row::new(method, path, need, Load::Light, handler);
-    Row { rule: Rule { need, change: Some(name) }, ..row }
+    Row { rule: Rule { change: Some(name), ..row.rule }, ..row }
+}
+
+/// Returns the row of a change whose answer has a secret.
+fn secret_change(row: Row) -> Row {
+    Row { rule: Rule { takes_keys: false, ..row.rule }, ..row }
 }
 
 fn hook<H: Handler<T, State>, T: 'static>(path: &str, handler: H) -> Row {
@@ -145,17 +161,30 @@ fn pages_of_people() -> Vec<Row> {
 
 fn api() -> Vec<Row> {
     vec![
-        page("/api/v1/repos/{owner}/{repo}/builds", READ, api::builds),
-        page("/api/v1/repos/{owner}/{repo}/builds/{number}", READ, api::build),
-        page("/api/v1/repos/{owner}/{repo}/key", READ, api::key),
+        page("/api/v1/me", Need::Known, me::show),
+        page("/api/v1/tokens", Need::WholePerson, api::tokens::list),
+        page("/api/v1/repos", Need::Anyone, repos::all),
+        page("/api/v1/repos/{owner}/{repo}", READ, repos::one),
+        page("/api/v1/repos/{owner}/{repo}/key", READ, repos::key),
+        page("/api/v1/repos/{owner}/{repo}/variables", ADMIN, repos::variables),
+        page("/api/v1/builds", Need::Anyone, builds::all),
+        page("/api/v1/repos/{owner}/{repo}/builds", READ, builds::of_repo),
+        page("/api/v1/repos/{owner}/{repo}/builds/{number}", READ, builds::one),
+        page("/api/v1/queue", Need::Anyone, queue::show),
+        page("/api/v1/runners", Need::Known, runners::list),
+        page("/api/v1/audit", Need::Operator, operators::audit),
+        page("/api/v1/alerts", Need::Everything, operators::alerts),
+        page("/api/v1/jobs/{id}", READ_JOB, jobs::one),
         page("/api/v1/repos/{owner}/{repo}/requests/{request}", READ, requests::show),
         page("/api/v1/repos/{owner}/{repo}/crons", READ, crons::list),
-        page("/api/v1/jobs/{id}/series", READ_JOB, series::json),
+        page("/api/v1/jobs/{id}/series", READ_JOB, series::losses),
         page("/api/v1/jobs/{id}/resources", READ_JOB, series::resources),
         page("/api/v1/jobs/{id}/artifacts", READ_JOB, artifacts::list),
         page("/api/v1/deliveries", Need::Everything, deliveries::all),
         page("/api/v1/deliveries/{id}", Need::Everything, deliveries::one),
         page("/metrics", Need::Operator, metrics::page),
+        stream("/api/v1/events", Need::Anyone, events::all),
+        stream("/api/v1/repos/{owner}/{repo}/events", READ, events::of_repo),
         stream("/api/v1/jobs/{id}/artifacts/{*path}", READ_JOB, artifacts::download),
         stream("/api/v1/jobs/{id}/log", READ_JOB, log_stream::raw),
         stream("/api/v1/jobs/{id}/log/stream", READ_JOB, log_stream::live),
@@ -169,13 +198,15 @@ fn changes() -> Vec<Row> {
     vec![
         change(Method::POST, builds, WRITE, "request a build", requests::create),
         change(Method::POST, &build("/approve"), WRITE, "approve", approve::approve),
-        change(Method::POST, &build("/cancel"), WRITE, "cancel", cancel::cancel),
-        change(Method::POST, &build("/jobs/{job}/cancel"), WRITE, "cancel", cancel::cancel),
-        change(Method::POST, &build("/restart"), WRITE, "restart", restart::restart),
-        change(Method::POST, &build("/jobs/{job}/restart"), WRITE, "restart", restart::restart),
+        change(Method::POST, &build("/cancel"), WRITE, "cancel", cancel::build),
+        change(Method::POST, &build("/jobs/{job}/cancel"), WRITE, "cancel", cancel::job),
+        change(Method::POST, &build("/restart"), WRITE, "restart", restart::build),
+        change(Method::POST, &build("/jobs/{job}/restart"), WRITE, "restart", restart::job),
         change(Method::POST, "/api/v1/deliveries/{id}/replay", Need::Operator, "replay a delivery", replay::replay),
         change(Method::PUT, cron, ADMIN, "set a cron", crons::set),
         change(Method::DELETE, cron, ADMIN, "remove a cron", crons::remove),
+        secret_change(change(Method::POST, "/api/v1/tokens", Need::Person, "make a token", api::tokens::make)),
+        change(Method::DELETE, "/api/v1/tokens/{token}", Need::WholePerson, "revoke a token", api::tokens::revoke),
     ]
 }
 

@@ -88,6 +88,7 @@ pub fn state(db: &PgPool) -> web::State {
         logins: web::Logins::new(seal()),
         tries: web::Tries::default(),
         queue: queue::QueueConfig::default(),
+        api: web::Api::default(),
         public_url: "https://ci.example/".parse().unwrap(),
         shutdown: CancellationToken::new(),
     }

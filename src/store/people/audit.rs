@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use sqlx::PgPool;
+use utoipa::ToSchema;
 
 use crate::domain::{bounded, pg_text};
 
@@ -11,13 +13,18 @@ use crate::domain::{bounded, pg_text};
 const MAX_TEXT: usize = 300;
 
 /// An entry of the record.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
+#[schema(as = AuditEntry)]
 pub struct Entry {
     pub id: i64,
     pub at: DateTime<Utc>,
+    /// Name of the person or the token.
     pub who: String,
+    /// The change, such as `cancel`.
     pub what: String,
+    /// The thing that was changed, such as a path.
     pub target: String,
+    /// The address that the request came from; empty for a command.
     pub address: String,
 }
 

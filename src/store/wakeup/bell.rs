@@ -16,6 +16,7 @@ pub struct Bell {
     sleeper: Arc<Notify>,
     kind: Kind,
     rung: Arc<Rung>,
+    change: Arc<Notify>,
 }
 
 /// Kind of step that a bell wakes.
@@ -67,16 +68,22 @@ impl Rung {
 }
 
 impl Bell {
-    fn new(kind: Kind, rung: &Arc<Rung>) -> Self {
-        Self { sleeper: Arc::default(), kind, rung: Arc::clone(rung) }
+    fn new(kind: Kind, rung: &Arc<Rung>, change: &Arc<Notify>) -> Self {
+        Self { sleeper: Arc::default(), kind, rung: Arc::clone(rung), change: Arc::clone(change) }
     }
 
     /// Wakes the step, or lets its next sleep return at once.
     pub fn ring(&self) {
-        self.sleeper.notify_one();
+        self.ring_here();
         self.rung.note(|heard| {
             heard.steps.insert(self.kind);
         });
+    }
+
+    /// Wakes the step in this process alone. Jobs and builds change their states when a step rings.
+    fn ring_here(&self) {
+        self.sleeper.notify_one();
+        self.change.notify_one();
     }
 
     /// Sleeps until the bell rings, at most `longest`.
@@ -96,18 +103,20 @@ pub struct Bells {
     /// Rung when a status was wished.
     pub outbox: Bell,
     logs: broadcast::Sender<JobId>,
+    change: Arc<Notify>,
     pub(super) rung: Arc<Rung>,
 }
 
 impl Bells {
     /// Returns bells without listeners.
     pub fn new() -> Self {
-        let rung = Arc::default();
+        let (rung, change) = (Arc::default(), Arc::default());
         Self {
-            intake: Bell::new(Kind::Intake, &rung),
-            worker: Bell::new(Kind::Worker, &rung),
-            outbox: Bell::new(Kind::Outbox, &rung),
+            intake: Bell::new(Kind::Intake, &rung, &change),
+            worker: Bell::new(Kind::Worker, &rung, &change),
+            outbox: Bell::new(Kind::Outbox, &rung, &change),
             logs: broadcast::channel(1024).0,
+            change,
             rung,
         }
     }
@@ -125,14 +134,20 @@ impl Bells {
     pub(super) fn ring_here(&self, heard: &Heard) {
         for kind in &heard.steps {
             match kind {
-                Kind::Intake => self.intake.sleeper.notify_one(),
-                Kind::Worker => self.worker.sleeper.notify_one(),
-                Kind::Outbox => self.outbox.sleeper.notify_one(),
+                Kind::Intake => self.intake.ring_here(),
+                Kind::Worker => self.worker.ring_here(),
+                Kind::Outbox => self.outbox.ring_here(),
             }
         }
         for job in &heard.logs {
             let _ = self.logs.send(*job);
         }
+    }
+
+    /// Sleeps until a job or a build may have changed its state, at most `longest`. There is one sleeper in a process.
+    pub async fn wait_for_change(&self, longest: Duration) {
+        // Either end of the wait is fine: the caller reads the rows in both cases.
+        let _ = tokio::time::timeout(longest, self.change.notified()).await;
     }
 
     /// Returns a receiver of every later [`Bells::ring_log`], also of other processes.

@@ -42,6 +42,10 @@ pub(in crate::web) struct View {
     pub(super) access: Access,
 }
 
+/// Mark of an answer that was given before, to the same request. It is not in the record of changes a second time.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::web) struct Replayed;
+
 /// A request that the gate has let in.
 #[derive(Debug, Clone)]
 pub(in crate::web) struct Admitted {
@@ -83,6 +87,17 @@ impl View {
 }
 
 impl Admitted {
+    /// Returns the private repositories that the viewer may read now; `None` if the session or the token is over. A stream
+    /// asks that at times.
+    pub(in crate::web) async fn sight(&self) -> Result<Option<Sight>, Error> {
+        let View { viewer, access, .. } = &self.view;
+        let is_open = access.is_open().await?;
+        if !is_open && !viewer.is_good(&access.0.db).await? {
+            return Ok(None);
+        }
+        access.sight(viewer, is_open).await.map(Some)
+    }
+
     /// Returns true if the viewer may still read the repository of the request. A stream asks that at times.
     pub(in crate::web) async fn may_still_read(&self) -> Result<bool, Error> {
         let View { viewer, access, .. } = &self.view;

@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
 
-use super::admitted::{Admitted, Repo, View};
+use super::admitted::{Admitted, Replayed, Repo, View};
 use super::lookup::{Found, Named, find};
 use super::need::{Need, Of};
 use super::viewer::{InBrowser, Viewer};
@@ -23,6 +23,8 @@ pub(in crate::web) struct Rule {
     pub(in crate::web) need: Need,
     /// Name of the change for the record; `None` for a route that changes nothing, or records it itself.
     pub(in crate::web) change: Option<&'static str>,
+    /// True if a POST takes an idempotency key.
+    pub(in crate::web) takes_keys: bool,
 }
 
 /// Lets a request in that has what its route needs, or refuses it.
@@ -45,7 +47,7 @@ pub(in crate::web) async fn check(
     let record =
         rule.change.map(|what| (what, parts.uri.path().to_owned(), address(&parts.extensions, &parts.headers)));
     let mut response = next.run(Request::from_parts(parts, body)).await;
-    if let Some((what, target, from)) = record.filter(|_| response.status().is_success()) {
+    if let Some((what, target, from)) = record.filter(|_| is_new_change(&response)) {
         state.access.record(&viewer.name().unwrap_or_default(), what, &target, from).await;
     }
     if let Viewer::Person(InBrowser { new_cookie: Some(value), .. }) = &*viewer {
@@ -59,6 +61,11 @@ pub(in crate::web) async fn check(
         }
     }
     response
+}
+
+/// Returns true if a change was made, and not only an answer given once more.
+fn is_new_change(response: &Response) -> bool {
+    response.status().is_success() && response.extensions().get::<Replayed>().is_none()
 }
 
 enum Refusal {
@@ -94,9 +101,13 @@ async fn admit(state: &State, need: Need, parts: &mut Parts) -> Result<Admitted,
             }
             return Ok(Admitted { view, repo: None, named: None });
         }
-        Need::Person => {
-            if !matches!(**viewer, Viewer::Person(_)) {
-                return Err(refused(parts));
+        Need::Person | Need::WholePerson => {
+            let has_it = match need {
+                Need::WholePerson => viewer.is_whole_person(),
+                _ => matches!(**viewer, Viewer::Person(_)),
+            };
+            if !has_it {
+                return Err(refused_person(viewer, need, parts));
             }
             return Ok(Admitted { view, repo: None, named: None });
         }
@@ -160,6 +171,18 @@ fn refused(parts: &Parts) -> Refusal {
         true => Refusal::LogIn,
         false => Refusal::Error(Error::NoToken),
     }
+}
+
+/// Returns the answer to somebody who is not a person with all rights of that person.
+fn refused_person(viewer: &Viewer, need: Need, parts: &Parts) -> Refusal {
+    if matches!(viewer, Viewer::Anonymous) || !parts.uri.path().starts_with("/api/") {
+        return refused(parts);
+    }
+    let why = match need {
+        Need::WholePerson => "This needs a token of a person, for everything of that person.",
+        _ => "This is for persons in a browser: no token may do it.",
+    };
+    Error::Forbidden(why.to_owned()).into()
 }
 
 fn login_url(parts: &Parts) -> String {

@@ -23,7 +23,7 @@ use tracing::warn;
 use url::Url;
 
 pub(super) use self::address::{Peer, address};
-pub(super) use self::admitted::{Admitted, OfBuild, OfJob, Repo, View};
+pub(super) use self::admitted::{Admitted, OfBuild, OfJob, Replayed, Repo, View};
 pub use self::config::{AuthConfig, SHORTEST};
 pub(super) use self::cookies::Cookies;
 pub(super) use self::gate::{Rule, check};

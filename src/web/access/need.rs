@@ -13,6 +13,8 @@ pub enum Need {
     Known,
     /// A person in a browser.
     Person,
+    /// A person in a browser, or a program with a token for everything of its person.
+    WholePerson,
     /// Sight of all repositories: that of an operator, or anybody's while reading is open.
     Everything,
     /// An operator.

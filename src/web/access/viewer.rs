@@ -104,6 +104,41 @@ impl Viewer {
         }
     }
 
+    /// Returns the name of the person, or of an operator's token in the configuration.
+    pub(in crate::web) fn person_name(&self) -> Option<&str> {
+        match self {
+            Self::Anonymous => None,
+            Self::Person(InBrowser { person, .. }) | Self::Program(Program { person, .. }) => Some(&person.name),
+            Self::Operator(name) => Some(name),
+        }
+    }
+
+    /// Returns the id of the token that a person has made.
+    pub(in crate::web) fn token(&self) -> Option<i64> {
+        match self {
+            Self::Program(Program { token, .. }) => Some(*token),
+            _ => None,
+        }
+    }
+
+    /// Returns the highest right that the request may use.
+    pub(in crate::web) fn scope(&self) -> Right {
+        match self {
+            Self::Anonymous => Right::Read,
+            Self::Program(Program { scope, .. }) => *scope,
+            Self::Person(_) | Self::Operator(_) => Right::Admin,
+        }
+    }
+
+    /// Returns true for a person in a browser, and for a program with a token for everything of its person.
+    pub(super) fn is_whole_person(&self) -> bool {
+        match self {
+            Self::Person(_) => true,
+            Self::Program(Program { scope, repos, .. }) => *scope == Right::Admin && repos.is_none(),
+            Self::Anonymous | Self::Operator(_) => false,
+        }
+    }
+
     /// Returns the person whose rights the request has.
     pub(in crate::web) fn person(&self) -> Option<PersonId> {
         match self {

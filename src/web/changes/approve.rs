@@ -2,19 +2,30 @@
 
 use axum::Json;
 use axum::extract;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Change;
+use crate::domain::Sha;
 use crate::store::queue;
 use crate::web::State;
-use crate::web::error::{Error, InJson};
+use crate::web::error::{Error, InJson, Problem};
 use crate::web::rows;
 
-/// `POST /api/v1/repos/{owner}/{repo}/builds/{number}/approve`: lets the jobs of a build run that waits for its approval.
+/// Commit whose build was approved.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::web) struct Approved {
+    approved: Sha,
+}
+
+/// Lets the jobs of a build run that waits for its approval.
+#[utoipa::path(post, path = "/api/v1/repos/{owner}/{repo}/builds/{number}/approve", operation_id = "approveBuild", tag = "Builds",
+    responses((status = 200, description = "The build was approved", body = Approved),
+        (status = 409, description = "The build waits for no approval", body = Problem)))]
 pub(in crate::web) async fn approve(
     extract::State(state): extract::State<State>,
     Change { who, build, .. }: Change,
-) -> Result<Json<Value>, InJson> {
+) -> Result<Json<Approved>, InJson> {
     let mut tx = state.db.begin().await?;
     if !queue::approve(&mut tx, build.id, &who).await? {
         return Err(Error::Conflict(why_not(&build)).into());
@@ -22,7 +33,7 @@ pub(in crate::web) async fn approve(
     tx.commit().await?;
     state.bells.worker.ring();
     state.bells.outbox.ring();
-    Ok(Json(json!({ "approved": build.sha })))
+    Ok(Json(Approved { approved: build.sha }))
 }
 
 fn why_not(build: &rows::Build) -> String {

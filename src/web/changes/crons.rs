@@ -2,41 +2,55 @@
 
 use axum::Json;
 use axum::extract::{self, Path, Request};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::CronInterval;
-use crate::store::crons;
+use crate::store::crons::{self, Cron};
 use crate::web::State;
 use crate::web::access::Repo;
 use crate::web::changes::requests::check_branch;
-use crate::web::error::{Error, InJson};
+use crate::web::error::{Error, InJson, Problem};
 
 const MAX_BODY: usize = 1 << 10;
 
-#[derive(Debug, Deserialize)]
+/// A cron to be set.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = NewCron)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+pub(in crate::web) struct Wanted {
     interval: CronInterval,
+    /// True if nothing is built when the branch had another build within the last 24 hours.
     #[serde(default)]
     dont_run_if_recent_build_exists: bool,
 }
 
-/// `GET /api/v1/repos/{owner}/{repo}/crons`
+/// Crons of a repository, by branch.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::web) struct CronList {
+    crons: Vec<Cron>,
+}
+
+/// Lists the crons of a repository.
+#[utoipa::path(get, path = "/api/v1/repos/{owner}/{repo}/crons", operation_id = "listCrons", tag = "Repositories",
+    responses((status = 200, description = "The crons", body = CronList)))]
 pub(in crate::web) async fn list(
     extract::State(state): extract::State<State>,
     repo: Repo,
-) -> Result<Json<Value>, InJson> {
-    Ok(Json(json!({ "crons": crons::of(&state.db, repo.id).await? })))
+) -> Result<Json<CronList>, InJson> {
+    Ok(Json(CronList { crons: crons::of(&state.db, repo.id).await? }))
 }
 
-/// `PUT /api/v1/repos/{owner}/{repo}/crons/{branch}`: sets the cron of a branch.
+/// Sets the cron of a branch.
+#[utoipa::path(put, path = "/api/v1/repos/{owner}/{repo}/crons/{branch}", operation_id = "setCron", tag = "Repositories", request_body = Wanted,
+    responses((status = 200, description = "The crons by now", body = CronList),
+        (status = 409, description = "The repository has too many crons", body = Problem)))]
 pub(in crate::web) async fn set(
     extract::State(state): extract::State<State>,
     repo: Repo,
     Path((_, _, branch)): Path<(String, String, String)>,
     request: Request,
-) -> Result<Json<Value>, InJson> {
+) -> Result<Json<CronList>, InJson> {
     check_branch(&branch)?;
     let received = state.webhook_room.receive(request.into_body(), MAX_BODY).await?;
     let wanted: Option<Wanted> = serde_json::from_slice(&received.bytes).ok();
@@ -49,18 +63,20 @@ pub(in crate::web) async fn set(
         return Err(Error::Conflict(format!("A repository has at most {} crons.", crons::MAX_CRONS)).into());
     }
     tx.commit().await?;
-    Ok(Json(json!({ "crons": crons::of(&state.db, repo.id).await? })))
+    Ok(Json(CronList { crons: crons::of(&state.db, repo.id).await? }))
 }
 
-/// `DELETE /api/v1/repos/{owner}/{repo}/crons/{branch}`
+/// Removes the cron of a branch.
+#[utoipa::path(delete, path = "/api/v1/repos/{owner}/{repo}/crons/{branch}", operation_id = "removeCron", tag = "Repositories",
+    responses((status = 200, description = "The crons that are left", body = CronList)))]
 pub(in crate::web) async fn remove(
     extract::State(state): extract::State<State>,
     repo: Repo,
     Path((_, _, branch)): Path<(String, String, String)>,
-) -> Result<Json<Value>, InJson> {
+) -> Result<Json<CronList>, InJson> {
     check_branch(&branch)?;
     if !crons::remove(&state.db, repo.id, &branch).await? {
         return Err(Error::NotFound("cron").into());
     }
-    Ok(Json(json!({ "crons": crons::of(&state.db, repo.id).await? })))
+    Ok(Json(CronList { crons: crons::of(&state.db, repo.id).await? }))
 }

@@ -2,22 +2,34 @@
 
 use axum::Json;
 use axum::extract::{self, Path};
-use serde_json::{Value, json};
+use serde::Serialize;
 use tracing::info;
+use utoipa::ToSchema;
 
+use crate::domain::DeliveryId;
 use crate::store::replays;
 use crate::web::State;
 use crate::web::access::View;
 use crate::web::deliveries::{self, Outcome};
-use crate::web::error::{Error, InJson};
+use crate::web::error::{Error, InJson, Problem};
 use crate::web::webhook;
 
-/// `POST /api/v1/deliveries/{id}/replay`: lets intake work on a delivery again that has no build.
+/// A delivery that is worked on again.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::web) struct Replayed {
+    replayed: DeliveryId,
+}
+
+/// Lets a delivery be worked on again that has no build.
+#[utoipa::path(post, path = "/api/v1/deliveries/{id}/replay", operation_id = "replayDelivery", tag = "Deliveries",
+    responses((status = 200, description = "The delivery waits again", body = Replayed),
+        (status = 404, description = "There is no such delivery", body = Problem),
+        (status = 409, description = "It has a build, or no body", body = Problem)))]
 pub(in crate::web) async fn replay(
     extract::State(state): extract::State<State>,
     Path(id): Path<String>,
     view: View,
-) -> Result<Json<Value>, InJson> {
+) -> Result<Json<Replayed>, InJson> {
     let who = view.who();
     let delivery = deliveries::find(&state.db, &id).await?;
     if let Some(build) = &delivery.build {
@@ -38,5 +50,5 @@ pub(in crate::web) async fn replay(
     }
     info!(delivery = %delivery.id, "{who} lets the delivery {} be worked on again", delivery.id);
     state.bells.intake.ring();
-    Ok(Json(json!({ "replayed": delivery.id.as_str() })))
+    Ok(Json(Replayed { replayed: delivery.id }))
 }

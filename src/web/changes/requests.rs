@@ -5,16 +5,17 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{self, Path, Request};
 use axum::http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::Instant;
 use tracing::info;
+use utoipa::ToSchema;
 
 use crate::domain::{BuildRequest, DeliveryId, MERGE_MODES, RequestConfig, Sha, Trigger, TriggerKind};
 use crate::store::requests::{self, RequestState};
 use crate::web::State;
 use crate::web::access::{Repo, View};
-use crate::web::error::{Error, InJson};
+use crate::web::error::{Error, InJson, Problem};
 
 /// Maximum size of a request, in bytes.
 const MAX_BODY: usize = 256 << 10;
@@ -27,40 +28,87 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(100);
 
 /// A request in the form of Travis's API: the fields of its `request`, which may also stand alone.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Wanted {
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = NewBuild)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct Wanted {
+    /// The default branch if it is missing.
     branch: Option<String>,
+    /// A commit of the branch. Its newest one if it is missing.
     sha: Option<Sha>,
     message: Option<String>,
+    /// A configuration, as a map or as a text in YAML, that is merged into `.travis.yml`.
+    #[schema(value_type = Option<ConfigText>)]
     config: Option<Value>,
+    /// `deep_merge_append`, `deep_merge_prepend`, `deep_merge`, `merge` or `replace`.
     merge_mode: Option<String>,
     /// Several configurations, the one that wins first.
+    #[serde(default)]
     configs: Vec<Config>,
 }
 
-#[derive(Debug, Deserialize)]
+/// One of several configurations.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = RequestConfig)]
 #[serde(deny_unknown_fields)]
-struct Config {
+pub(in crate::web) struct Config {
+    #[schema(value_type = ConfigText)]
     config: Value,
     mode: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+/// Forms of a request: its fields, or Travis's form with them in `request`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = BuildRequest)]
 #[serde(untagged)]
-enum Form {
+pub(in crate::web) enum Form {
     Travis { request: Wanted },
     Plain(Wanted),
 }
 
-/// `POST /api/v1/repos/{owner}/{repo}/builds`: asks for a build of a branch. The answer has the request's address, and
-/// the build's as soon as there is one.
+/// Progress of a request for a build.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = RequestProgress)]
+pub(in crate::web) enum Progress {
+    #[serde(rename = "pending")]
+    Pending,
+    #[serde(rename = "built")]
+    Built,
+    #[serde(rename = "not built")]
+    NotBuilt,
+}
+
+/// A request for a build, and what has come of it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Request)]
+pub(in crate::web) struct Described {
+    /// Id of the request.
+    request: DeliveryId,
+    /// Address of the request.
+    url: String,
+    state: Progress,
+    /// What has come of it, in words.
+    outcome: Option<String>,
+    /// Failure of the last try.
+    last_error: Option<String>,
+    /// Number of its build.
+    build: Option<i32>,
+    /// Address of the page of its build.
+    build_url: Option<String>,
+}
+
+/// Asks for a build of a branch.
+///
+/// The answer has the request's address, and the build's as soon as there is one.
+#[utoipa::path(post, path = "/api/v1/repos/{owner}/{repo}/builds", operation_id = "requestBuild", tag = "Builds", request_body = Form,
+    responses((status = 202, description = "The request", body = Described),
+        (status = 409, description = "Too many requests of the repository wait", body = Problem)))]
 pub(in crate::web) async fn create(
     extract::State(state): extract::State<State>,
     view: View,
     repo: Repo,
     request: Request,
-) -> Result<(StatusCode, Json<Value>), InJson> {
+) -> Result<(StatusCode, Json<Described>), InJson> {
     let received = state.webhook_room.receive(request.into_body(), MAX_BODY).await?;
     let wanted = parse(&received.bytes)?;
     drop(received);
@@ -78,39 +126,41 @@ pub(in crate::web) async fn create(
     loop {
         let told = requests::state(&state.db, repo.id, &id).await?.ok_or(Error::NotFound("request"))?;
         if told.outcome.is_some() || Instant::now() >= deadline {
-            return Ok((StatusCode::ACCEPTED, Json(described(&state, &repo, &id, &told))));
+            return Ok((StatusCode::ACCEPTED, Json(described(&state, &repo, &id, told))));
         }
         tokio::time::sleep(POLL).await;
     }
 }
 
-/// `GET /api/v1/repos/{owner}/{repo}/requests/{id}`: the outcome of a request.
+/// Returns what has come of a request for a build.
+#[utoipa::path(get, path = "/api/v1/repos/{owner}/{repo}/requests/{request}", operation_id = "getRequest", tag = "Builds",
+    responses((status = 200, description = "The request", body = Described)))]
 pub(in crate::web) async fn show(
     extract::State(state): extract::State<State>,
     repo: Repo,
     Path((_, _, id)): Path<(String, String, String)>,
-) -> Result<Json<Value>, InJson> {
+) -> Result<Json<Described>, InJson> {
     let id: DeliveryId = id.parse().map_err(|_| Error::NotFound("request"))?;
     let told = requests::state(&state.db, repo.id, &id).await?.ok_or(Error::NotFound("request"))?;
-    Ok(Json(described(&state, &repo, &id, &told)))
+    Ok(Json(described(&state, &repo, &id, told)))
 }
 
-fn described(state: &State, repo: &Repo, id: &DeliveryId, told: &RequestState) -> Value {
+fn described(state: &State, repo: &Repo, id: &DeliveryId, told: RequestState) -> Described {
     let of_repo = format!("{}/{}", repo.owner, repo.name);
     let progress = match (&told.outcome, told.build) {
-        (None, _) => "pending",
-        (Some(_), Some(_)) => "built",
-        (Some(_), None) => "not built",
+        (None, _) => Progress::Pending,
+        (Some(_), Some(_)) => Progress::Built,
+        (Some(_), None) => Progress::NotBuilt,
     };
-    json!({
-        "request": id.as_str(),
-        "url": state.public(&format!("/api/v1/repos/{of_repo}/requests/{id}")),
-        "state": progress,
-        "outcome": told.outcome,
-        "last_error": told.last_error,
-        "build": told.build,
-        "build_url": told.build.map(|number| state.public(&format!("/{of_repo}/builds/{number}"))),
-    })
+    Described {
+        request: id.clone(),
+        url: state.public(&format!("/api/v1/repos/{of_repo}/requests/{id}")),
+        state: progress,
+        outcome: told.outcome,
+        last_error: told.last_error,
+        build: told.build,
+        build_url: told.build.map(|number| state.public(&format!("/{of_repo}/builds/{number}"))),
+    }
 }
 
 fn parse(body: &[u8]) -> Result<Wanted, Error> {
@@ -175,4 +225,14 @@ fn asked(repo: &Repo, who: String, wanted: Wanted) -> Result<BuildRequest, Error
         pull_request: None,
         smoke: None,
     })
+}
+
+/// A configuration in a request: a map, or a text in YAML.
+#[derive(ToSchema)]
+#[schema(as = ConfigText)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "a schema alone")]
+pub(in crate::web) enum ConfigText {
+    Map(serde_json::Map<String, Value>),
+    Yaml(String),
 }

@@ -3,28 +3,30 @@
 mod hide;
 
 use axum::Json;
-use axum::extract::{self, Path, Query};
+use axum::extract::{self, Path};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::PgPool;
+use utoipa::{IntoParams, ToSchema};
 
 use super::State;
 use super::access::View;
-use super::error::{Error, InJson};
+use super::error::{Error, InJson, Problem};
+use super::paging::{Paged, Paging};
+use super::query::Query;
 use super::show::{Mark, When};
 use crate::domain::DeliveryId;
 use crate::store::deliveries::Source;
 use crate::store::replays;
 
-const DEFAULT_LIMIT: i64 = 25;
-const MAX_LIMIT: i64 = 100;
 /// Size up to which bodies are shown, in bytes.
 const MAX_SHOWN: i32 = 1 << 20;
 
 /// Result of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = DeliveryOutcome)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub(super) enum Outcome {
     /// Waits for intake, or for its next try.
@@ -65,12 +67,16 @@ impl Outcome {
 }
 
 /// Query parameters of a list of deliveries.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
+    /// Only deliveries of this repository, as `owner/name`.
     pub repository: Option<String>,
+    /// Only deliveries with this result: `open`, `built`, `refused`, `failed` or `none`.
     pub outcome: Option<String>,
-    /// Id of the delivery after which the list begins.
+    /// Id of the delivery after which the list begins: the `next` of the page before.
     pub before: Option<String>,
+    /// Number of deliveries, from 1 to 100. 25 if it is missing.
     limit: Option<i64>,
 }
 
@@ -90,7 +96,8 @@ impl Wanted {
 }
 
 /// A delivery without its body.
-#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, Serialize, ToSchema, sqlx::FromRow)]
+#[schema(as = DeliveryFacts)]
 pub(super) struct Delivery {
     pub id: DeliveryId,
     pub source: Source,
@@ -106,6 +113,7 @@ pub(super) struct Delivery {
     pub last_error: Option<String>,
     pub tries: i32,
     /// Path of the page of its build.
+    #[serde(skip)]
     pub build: Option<String>,
     /// False when the body was removed.
     pub has_body: bool,
@@ -180,30 +188,67 @@ pub(super) async fn find(db: &PgPool, id: &str) -> Result<Delivery, Error> {
     found.ok_or(Error::NotFound("delivery"))
 }
 
-/// `GET /api/v1/deliveries`
-pub(super) async fn all(
-    extract::State(state): extract::State<State>,
-    Query(wanted): Query<Wanted>,
-) -> Result<Json<Value>, InJson> {
-    let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
-    let deliveries = list(&state.db, &wanted, limit).await?;
-    let deliveries: Vec<Value> = deliveries.iter().map(|one| described(&state, one)).collect::<Result<_, _>>()?;
-    Ok(Json(json!({ "deliveries": deliveries })))
+/// A delivery, with the addresses of its page and of its build.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Delivery)]
+pub(super) struct Described {
+    #[serde(flatten)]
+    delivery: Delivery,
+    /// Address of its page.
+    url: String,
+    /// Address of the page of its build.
+    build_url: Option<String>,
 }
 
-/// `GET /api/v1/deliveries/{id}`: a delivery. For an operator, it has the body, without secrets.
+/// Deliveries, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DeliveryList {
+    deliveries: Vec<Described>,
+    /// The `before` of the next page; null on the last page.
+    next: Option<String>,
+}
+
+/// A delivery with its body.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WholeDelivery {
+    #[serde(flatten)]
+    delivery: Described,
+    /// The body without secrets, or a text that says why there is none. Operators alone see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Value)]
+    body: Option<Value>,
+}
+
+/// Lists the deliveries of webhooks, the newest first.
+#[utoipa::path(get, path = "/api/v1/deliveries", operation_id = "listDeliveries", tag = "Deliveries", params(Wanted),
+    responses((status = 200, description = "A page of deliveries", body = DeliveryList)))]
+pub(super) async fn all(
+    extract::State(state): extract::State<State>,
+    paging: Paging,
+    Query(wanted): Query<Wanted>,
+) -> Result<Paged<DeliveryList>, InJson> {
+    let limit = Paging::limit(wanted.limit);
+    let mut deliveries = list(&state.db, &wanted, limit + 1).await?;
+    let next = Paging::cut(&mut deliveries, limit, |delivery| delivery.id.to_string());
+    let deliveries = deliveries.into_iter().map(|delivery| described(&state, delivery)).collect();
+    Ok(paging.answer(DeliveryList { deliveries, next: next.clone() }, next))
+}
+
+/// Returns a delivery. For an operator, it has the body, without secrets.
+#[utoipa::path(get, path = "/api/v1/deliveries/{id}", operation_id = "getDelivery", tag = "Deliveries",
+    responses((status = 200, description = "The delivery", body = WholeDelivery),
+        (status = 404, description = "There is no such delivery", body = Problem)))]
 pub(super) async fn one(
     extract::State(state): extract::State<State>,
     Path(id): Path<String>,
     view: View,
-) -> Result<Json<Value>, InJson> {
-    let may_read = view.viewer.is_operator();
+) -> Result<Json<WholeDelivery>, InJson> {
     let delivery = find(&state.db, &id).await?;
-    let mut described = described(&state, &delivery)?;
-    if may_read {
-        described["body"] = body(&state.db, &delivery).await?;
-    }
-    Ok(Json(described))
+    let body = match view.viewer.is_operator() {
+        true => Some(body(&state.db, &delivery).await?),
+        false => None,
+    };
+    Ok(Json(WholeDelivery { delivery: described(&state, delivery), body }))
 }
 
 /// Reads a body for people; a text in its place says why there is none.
@@ -222,12 +267,8 @@ async fn body(db: &PgPool, delivery: &Delivery) -> Result<Value, Error> {
     })
 }
 
-fn described(state: &State, delivery: &Delivery) -> anyhow::Result<Value> {
-    let mut value = serde_json::to_value(delivery)?;
-    value["url"] = state.public(&delivery.path()).into();
-    value["build_url"] = delivery.build.as_deref().map(|path| state.public(path)).into();
-    if let Some(value) = value.as_object_mut() {
-        value.remove("build");
-    }
-    Ok(value)
+fn described(state: &State, delivery: Delivery) -> Described {
+    let url = state.public(&delivery.path());
+    let build_url = delivery.build.as_deref().map(|path| state.public(path));
+    Described { delivery, url, build_url }
 }

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{self, Query};
+use axum::extract;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
@@ -20,10 +20,12 @@ use sqlx::PgPool;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::warn;
+use utoipa::IntoParams;
 
 use super::State;
 use super::access::{Admitted, OfJob};
-use super::error::{Error, InJson};
+use super::error::{Error, InJson, Problem};
+use super::query::Query;
 use super::rows::{JobFacts, find_job_facts, job_facts};
 use crate::domain::{AttemptId, JobId, JobState};
 use crate::log_view::Checkpoint;
@@ -42,19 +44,33 @@ const CHECK_EACH: Duration = Duration::from_secs(30);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Query parameters: the part of the log, and its form.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
+    /// Number of bytes that are left out at the beginning.
     #[serde(default)]
     offset: i64,
-    /// Number of an attempt that is over; `None` for the latest.
+    /// Number of an earlier attempt. The latest if it is missing.
     attempt: Option<i32>,
+}
+
+/// Query parameters of a live log.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WantedLive {
+    /// Number of bytes that are left out at the beginning.
+    #[serde(default)]
+    offset: i64,
+    /// `html` for the lines of a page instead of text.
     view: Option<String>,
-    /// Token of the HTML view, in the form of its event ids.
+    /// Place in the lines of a page, in the form of the events' ids.
     after: Option<String>,
 }
 
-/// `GET /api/v1/jobs/{id}/log`: the bytes from `offset` to the current end of the log, of the latest attempt or an
-/// earlier one.
+/// Returns the bytes from `offset` to the current end of the log, of the latest attempt or an earlier one.
+#[utoipa::path(get, path = "/api/v1/jobs/{id}/log", operation_id = "getLog", tag = "Jobs", params(Wanted),
+    responses((status = 200, description = "The log", body = String, content_type = "text/plain"),
+        (status = 410, description = "The log was removed", body = Problem)))]
 pub(super) async fn raw(
     extract::State(state): extract::State<State>,
     OfJob(job): OfJob,
@@ -95,17 +111,19 @@ pub(super) async fn raw(
     Ok((headers, Body::from_stream(pieces)).into_response())
 }
 
-/// `GET /api/v1/jobs/{id}/log/stream`: events until the job is finished.
+/// Follows a log, as server-sent events until the job is finished.
 ///
 /// - `chunk` `{"offset", "text"}`, or with `view=html` `lines` `{"ops", "unfinished"}`; the id says where to continue
 /// - `series` `{"html"}`, with `view=html`: the current chart of the losses, about once a second
 /// - `restart` `{"attempt"}`: the job runs again, so the reader must discard what it has
 /// - `end` `{"state", "verdict", "reason"}`, with `view=html` also the last `ops`
+#[utoipa::path(get, path = "/api/v1/jobs/{id}/log/stream", operation_id = "followLog", tag = "Jobs", params(WantedLive),
+    responses((status = 200, description = "The events", body = String, content_type = "text/event-stream")))]
 pub(super) async fn live(
     extract::State(state): extract::State<State>,
     OfJob(job): OfJob,
     admitted: Admitted,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<WantedLive>,
     headers: HeaderMap,
 ) -> Result<Response, InJson> {
     // Subscribes before the first check, so that no change is missed between the two.

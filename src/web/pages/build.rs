@@ -2,16 +2,14 @@
 
 use askama::Template;
 use axum::extract::{self, Path};
-use sqlx::PgPool;
-use url::Url;
 
 use super::{Chrome, Page, render};
-use crate::domain::{BuildId, BuildState, Problem};
+use crate::domain::{BuildState, Problem};
 use crate::store::problems;
 use crate::web::State;
 use crate::web::access::{Repo, View};
 use crate::web::error::Error;
-use crate::web::rows::{self, Build, Job};
+use crate::web::rows::{self, Build, Job, Told};
 use crate::web::show::{Mark, Prose};
 
 /// A problem with a link to its line.
@@ -27,13 +25,6 @@ struct Row {
 struct Stage {
     name: Option<String>,
     jobs: Vec<Job>,
-}
-
-/// A notification of the build, as far as people may see it.
-struct Told {
-    event: String,
-    receiver: String,
-    outcome: String,
 }
 
 #[derive(Template)]
@@ -70,32 +61,10 @@ pub(in crate::web) async fn page(
         problem,
     };
     let problems = problems.into_iter().map(row).collect();
-    let told = told(&state.db, build.id).await?;
+    let told = rows::told(&state.db, build.id).await?;
     let chrome = Chrome::load(&state, &view, !build.state.is_finished()).await?;
     let may_change = view.may_change(&repo);
     render(&BuildPage { chrome, may_change, problems, stages: by_stage(jobs), told, build })
-}
-
-/// Lists the notifications of a build that were tried. Of an address only the host is shown, as the rest may be a secret.
-async fn told(db: &PgPool, build: BuildId) -> sqlx::Result<Vec<Told>> {
-    let rows: Vec<(String, Option<String>, Option<String>, String)> = sqlx::query_as(
-        "select event, receiver ->> 'chat', case when jsonb_typeof(receiver -> 'url') = 'string' then receiver ->> 'url' end,
-             outcome
-         from notification where build_id = $1 and outcome is not null order by id",
-    )
-    .bind(build)
-    .fetch_all(db)
-    .await?;
-    let host = |url: &str| Url::parse(url.trim()).ok().and_then(|url| url.host_str().map(str::to_owned));
-    let told = rows.into_iter().map(|(event, chat, url, outcome)| {
-        let receiver = match (chat, url) {
-            (Some(chat), _) => format!("the chat {chat}"),
-            (None, Some(url)) => host(&url).unwrap_or_else(|| "no address".to_owned()),
-            (None, None) => "a secret address".to_owned(),
-        };
-        Told { event, receiver, outcome }
-    });
-    Ok(told.collect())
 }
 
 /// Groups the jobs by stage, in their order.

@@ -20,7 +20,7 @@ struct Home {
 }
 
 pub(in crate::web) async fn page(extract::State(state): extract::State<State>, view: View) -> Result<Page, Error> {
-    let builds = rows::latest(&state.db, &view.sight().await?, LIMIT).await?;
+    let builds = rows::latest(&state.db, &view.sight().await?, None, LIMIT).await?;
     let chrome = Chrome::load(&state, &view, true).await?;
     render(&Home { chrome, builds, hook: state.public("/webhooks/github") })
 }

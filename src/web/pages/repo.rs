@@ -78,7 +78,7 @@ pub(in crate::web) async fn page_or_badge(
 }
 
 /// Lists the branches that were built, the latest first.
-async fn branches(db: &PgPool, repo: RepoId) -> sqlx::Result<Vec<String>> {
+pub(in crate::web) async fn branches(db: &PgPool, repo: RepoId) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
         "select branch from build where repo_id = $1 and branch is not null and kind <> 'pull_request'
          group by branch order by max(number) desc limit $2",

@@ -23,38 +23,38 @@ const WAITING: i64 = 50;
 const SILENCE: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
 
 #[derive(sqlx::FromRow)]
-struct RunnerRow {
-    name: String,
-    endpoint: String,
-    slots: i32,
-    labels: Vec<String>,
-    host: Option<String>,
-    alert: Option<String>,
-    seen_at: DateTime<Utc>,
-    running: i64,
+pub(in crate::web) struct RunnerRow {
+    pub(in crate::web) name: String,
+    pub(in crate::web) endpoint: String,
+    pub(in crate::web) slots: i32,
+    pub(in crate::web) labels: Vec<String>,
+    pub(in crate::web) host: Option<String>,
+    pub(in crate::web) alert: Option<String>,
+    pub(in crate::web) seen_at: DateTime<Utc>,
+    pub(in crate::web) running: i64,
 }
 
 /// The columns of a job that a link to it needs.
 #[derive(sqlx::FromRow)]
-struct JobLink {
-    owner: Option<String>,
-    repo: Option<String>,
-    build: Option<i32>,
-    job: Option<i32>,
+pub(in crate::web) struct JobLink {
+    pub(in crate::web) owner: Option<String>,
+    pub(in crate::web) repo: Option<String>,
+    pub(in crate::web) build: Option<i32>,
+    pub(in crate::web) job: Option<i32>,
 }
 
 #[derive(sqlx::FromRow)]
-struct GpuRow {
-    runner: String,
-    uuid: String,
-    name: String,
-    class: String,
-    memory: i64,
-    state: GpuState,
-    reason: Option<String>,
-    since: DateTime<Utc>,
+pub(in crate::web) struct GpuRow {
+    pub(in crate::web) runner: String,
+    pub(in crate::web) uuid: String,
+    pub(in crate::web) name: String,
+    pub(in crate::web) class: String,
+    pub(in crate::web) memory: i64,
+    pub(in crate::web) state: GpuState,
+    pub(in crate::web) reason: Option<String>,
+    pub(in crate::web) since: DateTime<Utc>,
     #[sqlx(flatten)]
-    holder: JobLink,
+    pub(in crate::web) holder: JobLink,
 }
 
 #[derive(sqlx::FromRow)]
@@ -76,9 +76,9 @@ struct NextJob {
     created_at: DateTime<Utc>,
 }
 
-struct Runner {
-    row: RunnerRow,
-    gpus: Vec<GpuRow>,
+pub(in crate::web) struct Runner {
+    pub(in crate::web) row: RunnerRow,
+    pub(in crate::web) gpus: Vec<GpuRow>,
 }
 
 #[derive(Template)]
@@ -142,7 +142,7 @@ async fn in_order(state: &State, sight: &Sight) -> sqlx::Result<Vec<NextJob>> {
     Ok(order.into_iter().filter_map(next).collect())
 }
 
-async fn runners(db: &PgPool, sight: &Sight) -> sqlx::Result<Vec<Runner>> {
+pub(in crate::web) async fn runners(db: &PgPool, sight: &Sight) -> sqlx::Result<Vec<Runner>> {
     let rows: Vec<RunnerRow> = sqlx::query_as(
         "select name, endpoint, slots, labels, host, seen_at,
              (select message from alert where component = 'runner ' || runner.name) as alert,
@@ -172,7 +172,7 @@ async fn runners(db: &PgPool, sight: &Sight) -> sqlx::Result<Vec<Runner>> {
 
 impl JobLink {
     /// Returns the path and the name of the job.
-    fn link(&self) -> Option<(String, String)> {
+    pub(in crate::web) fn link(&self) -> Option<(String, String)> {
         let Self { owner: Some(owner), repo: Some(repo), build: Some(build), job: Some(job) } = self else {
             return None;
         };
@@ -181,7 +181,7 @@ impl JobLink {
 }
 
 impl Runner {
-    fn is_away(&self) -> bool {
+    pub(in crate::web) fn is_away(&self) -> bool {
         Utc::now() - self.row.seen_at > SILENCE
     }
 

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::form::{Fields, OwnForm};
-use crate::domain::{RepoId, RepoName, Right, bounded};
+use crate::domain::{PersonId, RepoId, RepoName, Right, bounded};
 use crate::store::people::api_tokens::{self, Listed};
 use crate::web::State;
 use crate::web::access::{View, secret};
@@ -55,25 +55,40 @@ pub(in crate::web) async fn make(
     view: View,
     own: OwnForm,
 ) -> Result<Response, Error> {
-    let wanted = match wanted(&view, &own.fields).await? {
-        Ok(wanted) => wanted,
-        Err(why) => return show(&state, &view, None, Some(why)).await,
+    let wanted = Wanted {
+        name: own.fields.get("name"),
+        scope: own.fields.get("scope"),
+        days: own.fields.get("days").parse().unwrap_or(0),
+        repos: names(&own.fields),
+    };
+    match insert(&state, &view, own.browser.person.id, &wanted).await? {
+        Ok(made) => {
+            state.access.record(&own.browser.person.name, "make a token", &made.name, own.from).await;
+            show(&state, &view, Some(made.token), None).await
+        }
+        Err(why) => show(&state, &view, None, Some(why)).await,
+    }
+}
+
+/// Makes a token of a person, or returns the reason why it cannot be as it is wanted.
+pub(in crate::web) async fn insert(
+    state: &State,
+    view: &View,
+    person: PersonId,
+    wanted: &Wanted<'_>,
+) -> Result<Result<Made, String>, Error> {
+    let Checked { name, scope, repos, expires_at } = match checked(view, wanted).await? {
+        Ok(checked) => checked,
+        Err(why) => return Ok(Err(why)),
     };
     let token = format!("{PREFIX}{}", secret::new()?);
-    let new = api_tokens::New {
-        person: own.browser.person.id,
-        name: &wanted.name,
-        digest: &secret::digest(&token),
-        scope: wanted.scope,
-        repos: wanted.repos.as_deref(),
-        expires_at: wanted.expires_at,
-    };
+    let digest = secret::digest(&token);
+    let new = api_tokens::New { person, name: &name, digest: &digest, scope, repos: repos.as_deref(), expires_at };
     if !api_tokens::insert(&state.db, &new).await? {
-        let why = format!("You have {} tokens, which is the most. Revoke one first.", api_tokens::MAX_TOKENS);
-        return show(&state, &view, None, Some(why)).await;
+        let most = api_tokens::MAX_TOKENS;
+        return Ok(Err(format!("You have {most} tokens, which is the most. Revoke one first.")));
     }
-    state.access.record(&own.browser.person.name, "make a token", &wanted.name, own.from).await;
-    show(&state, &view, Some(token), None).await
+    Ok(Ok(Made { name, token }))
 }
 
 /// `POST /settings/tokens/{token}/revoke`
@@ -89,31 +104,50 @@ pub(in crate::web) async fn revoke(
     Ok(Redirect::to("/settings/tokens"))
 }
 
-/// A token that a form asks for.
-struct Wanted {
+/// A token that somebody asks for.
+pub(in crate::web) struct Wanted<'a> {
+    pub(in crate::web) name: &'a str,
+    pub(in crate::web) scope: &'a str,
+    pub(in crate::web) days: i64,
+    /// Names of repositories; empty for all of the person.
+    pub(in crate::web) repos: Vec<&'a str>,
+}
+
+/// A token that was made.
+pub(in crate::web) struct Made {
+    pub(in crate::web) name: String,
+    pub(in crate::web) token: String,
+}
+
+/// A token as it can be made.
+struct Checked {
     name: String,
     scope: Right,
     repos: Option<Vec<RepoId>>,
     expires_at: DateTime<Utc>,
 }
 
-/// Reads the form, or returns the reason why it cannot be as it says.
-async fn wanted(view: &View, fields: &Fields) -> Result<Result<Wanted, String>, Error> {
-    let name = fields.get("name").trim();
+fn names(fields: &Fields) -> Vec<&str> {
+    fields.get("repos").split(|c: char| c.is_whitespace() || c == ',').filter(|name| !name.is_empty()).collect()
+}
+
+/// Checks a wish for a token, or returns the reason why it cannot be so.
+async fn checked(view: &View, wanted: &Wanted<'_>) -> Result<Result<Checked, String>, Error> {
+    let name = wanted.name.trim();
     if name.is_empty() || name.chars().any(char::is_control) {
         return Ok(Err("A token needs a name.".to_owned()));
     }
-    let Ok(scope) = fields.get("scope").parse::<Right>() else {
+    let Ok(scope) = wanted.scope.parse::<Right>() else {
         return Ok(Err("A token is to read, to write, or for everything.".to_owned()));
     };
-    let Some(days) = fields.get("days").parse().ok().filter(|days| DAYS.contains(days)) else {
-        return Ok(Err("A token ends some day.".to_owned()));
-    };
+    let days = wanted.days;
+    if !DAYS.contains(&days) {
+        return Ok(Err("A token ends some day: after 7, 30, 90 or 365 days.".to_owned()));
+    }
     let mut repos = Vec::new();
-    let names = fields.get("repos").split(|c: char| c.is_whitespace() || c == ',').filter(|name| !name.is_empty());
-    for named in names.take(MAX_REPOS + 1) {
+    for named in wanted.repos.iter().take(MAX_REPOS + 1) {
         let unknown =
-            || Ok(Err(format!("There is no repository {} that you may read.", bounded(named.to_owned(), 150))));
+            || Ok(Err(format!("There is no repository {} that you may read.", bounded((*named).to_owned(), 150))));
         let Ok(named_repo) = named.parse::<RepoName>() else { return unknown() };
         match view.readable(&named_repo).await? {
             Some(repo) => repos.push(repo),
@@ -125,7 +159,7 @@ async fn wanted(view: &View, fields: &Fields) -> Result<Result<Wanted, String>, 
     }
     let repos = (!repos.is_empty()).then_some(repos);
     let expires_at = Utc::now() + TimeDelta::days(days);
-    Ok(Ok(Wanted { name: bounded(name.to_owned(), MAX_NAME), scope, repos, expires_at }))
+    Ok(Ok(Checked { name: bounded(name.to_owned(), MAX_NAME), scope, repos, expires_at }))
 }
 
 impl TokensPage {

@@ -1,5 +1,6 @@
 //! The pages, in HTTP and in a real browser, and changes over HTTP.
 
+mod api;
 mod browser;
 mod cancel;
 mod crons;

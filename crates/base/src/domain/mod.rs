@@ -1,6 +1,7 @@
 //! Trainyard's vocabulary as types: no IO, no wire formats, no clock.
 //!
-//! The one exception is `derive(sqlx::Type)`, behind the feature `sqlx`: a word has one spelling in Rust and in SQL.
+//! There are two exceptions. `derive(sqlx::Type)`, behind the feature `sqlx`: a word has one spelling in Rust and in SQL.
+//! `derive(utoipa::ToSchema)`, behind the feature `openapi`: the JSON API is described from the types that it answers with.
 
 mod bounded;
 mod build;

@@ -100,6 +100,7 @@ pub type Times = Vec<(u64, f64)>;
 /// Resource usage of a job as it is stored: sums and series. The sums are those of the last sample, so the usage of the
 /// last second may be missing.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Resources {
     /// CPU time of all processors together, in seconds.
     pub cpu_seconds: f64,

@@ -9,6 +9,7 @@ use super::{RepoName, Sha, bounded, pg_text};
 /// Kind of event that requests a build. The words are those of `type` in Travis's condition language, and `tag`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "sqlx", derive(sqlx::Type), sqlx(type_name = "trigger_kind", rename_all = "snake_case"))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TriggerKind {
     /// Commits were pushed to a branch.

@@ -45,3 +45,12 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     }
     deserializer.deserialize_any(Number)
 }
+
+/// Describes such a number.
+#[cfg(feature = "openapi")]
+pub(super) fn schema() -> utoipa::openapi::schema::Schema {
+    use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+    let number = ObjectBuilder::new().schema_type(Type::Number);
+    let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["nan", "inf", "-inf"]));
+    OneOfBuilder::new().item(number).item(word).build().into()
+}

@@ -32,17 +32,22 @@ pub use words::{counted, number, sentence};
 
 /// The loss at one step.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = LossPoint))]
 pub struct Point {
     /// The step, as the trainer counts.
     pub step: u64,
     /// The loss, which may be NaN or infinite. JSON has no such numbers, so they become the strings `nan`, `inf` and
     /// `-inf`; a null would not distinguish them.
     #[serde(with = "json")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = json::schema))]
     pub value: f64,
 }
 
 /// The source of a series, which determines the meaning of its values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = LossSource))]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// The progress bar of sd-scripts. Its `avr_loss` is an average over an epoch's steps.
@@ -70,6 +75,8 @@ pub enum Source {
 /// A training's loss. The steps only grow: a step that comes again removes the points from that step on, so that a
 /// second training in one log replaces the first.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = LossSeries))]
 pub struct Series {
     /// The source; `None` until the first line was recognized.
     pub source: Option<Source>,

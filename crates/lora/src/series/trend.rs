@@ -16,6 +16,7 @@ const ABOVE_LOWEST: f64 = 3.0;
 
 /// The trend of a training's loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Trend {
     /// The end is lower than the begin, by more than the noise.

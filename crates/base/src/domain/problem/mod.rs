@@ -13,6 +13,7 @@ pub use rule::Rule;
 /// Severity of a problem, the least severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "sqlx", derive(sqlx::Type), sqlx(type_name = "severity", rename_all = "snake_case"))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Worth knowing; no change is required.
@@ -25,6 +26,7 @@ pub enum Severity {
 
 /// A problem that Trainyard found, apart from the verdict of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     pub severity: Severity,
     /// Stable name of the rule, in kebab-case, such as `missing-required`.
@@ -41,6 +43,7 @@ pub struct Problem {
     pub key: Option<String>,
     /// The edit that surely mends it. It is not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(ignore))]
     pub fix: Option<Fix>,
 }
 

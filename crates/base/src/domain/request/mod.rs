@@ -65,6 +65,7 @@ pub const MERGE_MODES: [&str; 5] = ["deep_merge_append", "deep_merge_prepend", "
 /// The time between two builds of a cron.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "sqlx", derive(sqlx::Type), sqlx(type_name = "cron_interval", rename_all = "snake_case"))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CronInterval {
     Daily,

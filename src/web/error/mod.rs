@@ -1,5 +1,7 @@
 //! Errors of requests: a page or JSON with a status and an explanation. Internal details are logged and never shown.
 
+mod problem;
+
 use std::sync::Arc;
 
 use axum::Json;
@@ -8,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::{error, warn};
 
+pub(super) use self::problem::{InJson, Problem, with_instance};
 use crate::domain::RepoName;
 use crate::storage::Away;
 use crate::travis_ci::KeyError;
@@ -54,6 +57,10 @@ pub(super) enum Error {
     NoWebhookSecret,
     /// The webhook was signed with a secret that is not for this repository.
     WrongScope(RepoName),
+    /// The path has other methods.
+    WrongMethod,
+    /// The idempotency key was sent with another request.
+    OtherRequest,
     /// The body is larger than this limit, in bytes.
     TooLarge(usize),
     /// The body did not arrive in time.
@@ -83,6 +90,8 @@ impl Error {
             | Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::WrongScope(_) | Self::Forbidden(_) | Self::Foreign => StatusCode::FORBIDDEN,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::OtherRequest => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::NoWebhookSecret
             | Self::NoTravisKey(_)
@@ -143,6 +152,10 @@ impl Error {
             Self::TooLarge(most) => {
                 format!("The body is larger than {}, which is the most here.", bytesize::ByteSize::b(*most as u64))
             }
+            Self::WrongMethod => "This address has other methods: see the header Allow.".to_owned(),
+            Self::OtherRequest => "This idempotency key was sent before, with another body. Each request needs a key of \
+                its own."
+                .to_owned(),
             Self::TooSlow => "The body did not arrive in time.".to_owned(),
             Self::Busy => "There are too many requests at the moment. Try again in a few seconds.".to_owned(),
             Self::NoStorage(_) => "The storage of logs and artifacts does not answer. Nothing is lost; try again in a \
@@ -232,23 +245,6 @@ fn is_unreachable(error: &sqlx::Error) -> bool {
     }
 }
 
-/// An [`Error`] for programs.
-#[derive(Debug)]
-pub(super) struct InJson(Error);
-
-impl<E: Into<Error>> From<E> for InJson {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl IntoResponse for InJson {
-    fn into_response(self) -> Response {
-        let body = Json(json!({ "error": self.0.words() }));
-        self.0.respond(body)
-    }
-}
-
 /// An [`Error`] for clients of Travis.
 #[derive(Debug)]
 pub(super) struct InTravisForm(Error);
@@ -277,7 +273,7 @@ pub(super) fn in_form_of(path: &str, error: Error) -> Response {
     if path.starts_with("/api/travis/") {
         InTravisForm(error).into_response()
     } else if path.starts_with("/api/") {
-        InJson(error).into_response()
+        InJson::from(error).into_response()
     } else {
         error.into_response()
     }

@@ -1,0 +1,6 @@
+//! The JSON API.
+
+mod events;
+mod problems;
+mod reads;
+mod world;
