@@ -31,7 +31,8 @@ pub(super) async fn follow(session: &Session, number: i64) -> anyhow::Result<u8>
             }
             Err(error) => {
                 failures += 1;
-                if !error.may_pass() || failures > MAX_FAILURES {
+                // A server that has never answered is perhaps none.
+                if !error.may_pass() || failures > MAX_FAILURES || told.build.is_empty() {
                     return Err(error.into());
                 }
                 if failures == 1 {

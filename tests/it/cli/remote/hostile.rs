@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
@@ -20,17 +20,25 @@ const STEERING: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}2J\u{202e}x";
 
 type Answer = Arc<dyn Fn(&str, Option<&str>) -> Response + Send + Sync>;
 
-/// A server that answers what a test says, and keeps the requests it has seen, with their tokens.
+/// A request as a server has seen it.
+#[derive(Debug, Clone, PartialEq)]
+struct Seen {
+    path: String,
+    token: Option<String>,
+    idempotency_key: Option<String>,
+}
+
+/// A server that answers what a test says, and keeps the requests that it has seen.
 struct Server {
     base: String,
-    seen: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
     _serving: JoinSet<()>,
 }
 
 #[derive(Clone)]
 struct Answering {
     answer: Answer,
-    seen: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Server {
@@ -45,7 +53,7 @@ impl Server {
         Self { base, seen, _serving: serving }
     }
 
-    fn seen(&self) -> Vec<(String, Option<String>)> {
+    fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -53,7 +61,8 @@ impl Server {
 async fn handle(State(state): State<Answering>, request: Request) -> Response {
     let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let path = request.uri().path().to_owned();
-    state.seen.lock().unwrap().push((path.clone(), text(header::AUTHORIZATION)));
+    let idempotency_key = text(HeaderName::from_static("idempotency-key"));
+    state.seen.lock().unwrap().push(Seen { path: path.clone(), token: text(header::AUTHORIZATION), idempotency_key });
     (state.answer)(&path, text(header::RANGE).as_deref())
 }
 
@@ -190,7 +199,7 @@ async fn an_artifact_stays_in_its_folder_and_is_what_it_says() {
     assert_eq!(std::fs::read_to_string(to.join("resumed")).unwrap(), "abcdef");
     let outside = |path: &str| folder.path().join(path).exists();
     assert!(!outside("x") && !outside("a/x") && !std::path::Path::new("/tmp/trainyard-x").exists());
-    let asked: Vec<String> = server.seen().into_iter().map(|(path, _)| path).collect();
+    let asked: Vec<String> = server.seen().into_iter().map(|seen| seen.path).collect();
     assert!(asked.iter().all(|path| !path.contains("..")), "{asked:?}");
 }
 
@@ -206,10 +215,10 @@ async fn the_token_goes_to_its_server_alone() {
     said.expect(4, &["it redirects to", &other.base, "a token is not sent after a redirect"]);
     anna.says_given(&["login", &server.base, "--token-stdin"], TOKEN).await.expect(4, &["it redirects to"]);
     assert_eq!(other.seen(), []);
-    assert!(server.seen().iter().all(|(_, token)| token.as_deref() == Some("Bearer token-of-anna")));
+    assert!(server.seen().iter().all(|seen| seen.token.as_deref() == Some("Bearer token-of-anna")));
     // The token of the environment is for the server of the environment.
     anna.says(&["builds", "--all", "--server", &other.base]).await.expect(0, &["BUILD"]);
-    assert_eq!(other.seen(), [("/api/v1/builds".to_owned(), None)]);
+    assert_eq!(other.seen(), [Seen { path: "/api/v1/builds".to_owned(), token: None, idempotency_key: None }]);
 
     // Everyone on the way could read it.
     let exposed = Person::with_token(folder.path(), "http://ci.example.invalid", TOKEN);
@@ -270,4 +279,28 @@ async fn a_log_is_followed_over_lost_connections() {
     let said = anna.says(&["logs", "-f", "1", "--repo", "acme/styles"]).await;
     said.expect(1, &["one\n", "The job runs again", "two\n", "✘ timed out: it took too long", "trying again"]);
     assert_eq!(said.out.matches("one\n").count(), 1);
+}
+
+#[tokio::test]
+async fn a_change_whose_answer_is_lost_is_asked_for_again_as_the_same() {
+    let count = Arc::new(Mutex::new(0));
+    let server = Server::start(move |_, _| {
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        match *count {
+            1 => {
+                let pieces = [Ok(Bytes::from("{\"canc")), Err(std::io::Error::other("cut off"))];
+                Body::from_stream(futures::stream::iter(pieces)).into_response()
+            }
+            _ => json_of(&json!({ "canceled": 2 })),
+        }
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let anna = Person::with_token(folder.path(), &server.base, TOKEN);
+    anna.says(&["cancel", "1", "--repo", "acme/styles"]).await.expect(0, &["2 jobs of acme/styles #1 canceled"]);
+    let seen = server.seen();
+    assert!(seen.len() == 2 && seen[0] == seen[1] && seen[0].idempotency_key.is_some(), "{seen:?}");
+    anna.says(&["cancel", "1", "--repo", "acme/styles"]).await.expect(0, &["canceled"]);
+    assert_ne!(server.seen()[2].idempotency_key, seen[0].idempotency_key);
 }
