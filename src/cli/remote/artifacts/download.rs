@@ -17,15 +17,13 @@ use super::place::{make_folders, place};
 use super::{Artifact, Source};
 use crate::cli::problems::number_of;
 use crate::cli::remote::client::Error;
-use crate::cli::table::{cut, inert};
+use crate::cli::table::inert;
 use crate::cli::{FINE, PROBLEMS, print};
 
 /// Number of connections for one file that may be cut off.
 const MAX_TRIES: u32 = 5;
 /// Number of bytes that are hashed at a time.
 const PIECE: usize = 1 << 16;
-/// Number of columns for the path of a file beside the progress.
-const PATH_COLUMNS: usize = 30;
 
 /// Downloads artifacts into a folder. One that has no place there, or is no longer at the server, does not keep the
 /// others from being fetched.
@@ -35,7 +33,7 @@ pub(super) async fn all(source: &Source, wanted: Vec<Artifact>, folder: &Path) -
     check_room(folder, total)?;
     let bar = progress(total);
     for artifact in &wanted {
-        bar.set_message(cut(&inert(&artifact.path), PATH_COLUMNS));
+        bar.set_message(inert(&artifact.path));
         let before = bar.position();
         let outcome = one(source, artifact, folder, &bar).await;
         bar.set_position(before.saturating_add(artifact.size));
@@ -75,7 +73,7 @@ fn check_room(folder: &Path, total: u64) -> anyhow::Result<()> {
 /// Returns the bar, which is only shown on a terminal.
 fn progress(total: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-    let template = "{bar:25} {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}";
+    let template = "{bar:20} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("━╸─"));
     }
