@@ -7,6 +7,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::access::{self, Need, Of, Rule};
+use super::api::document::{self, Documented};
 use super::api::frame::{self, keyed};
 use super::api::{builds, events, jobs, me, operators, queue, repos, runners, series};
 use super::changes::{approve, cancel, crons, replay, requests, restart};
@@ -56,6 +57,11 @@ impl Row {
         let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
         let rule = Rule { need, change: None, takes_keys: true };
         Self { method, path: path.to_owned(), rule, load, handler: on(filter, handler) }
+    }
+
+    fn documented(&self) -> Documented {
+        let Rule { need, takes_keys, .. } = self.rule;
+        Documented { method: self.method.clone(), path: self.path.clone(), need, takes_keys }
     }
 
     /// Puts the gate and the bounds in front of the handler.
@@ -127,6 +133,7 @@ fn table() -> Vec<Row> {
         light("/readyz", health::ready),
         light("/static/{file}", assets::file),
         light("/config", travis_api::config),
+        light(document::PATH, document::json),
     ];
     rows.extend(pages_of_people());
     rows.extend(api());
@@ -140,6 +147,7 @@ fn pages_of_people() -> Vec<Row> {
     vec![
         page("/", Need::Anyone, pages::home::page),
         page("/runners", Need::Known, pages::runners::page),
+        page("/api", Need::Anyone, document::page::page),
         page("/deliveries", Need::Everything, pages::deliveries::list),
         page("/deliveries/{id}", Need::Everything, pages::deliveries::page),
         // The address of a chart is signed, so it needs no other permission.
@@ -247,10 +255,12 @@ pub fn routes() -> Vec<Route> {
     table().into_iter().map(route).collect()
 }
 
-/// Returns a router of the whole table.
+/// Returns a router of the whole table, and describes the API.
 pub(super) fn router(state: &State) -> Router<State> {
-    table()
-        .into_iter()
+    let rows = table();
+    let described: Vec<Documented> = rows.iter().filter(|row| row.path.starts_with(API)).map(Row::documented).collect();
+    state.api.describe(&described, &state.public(""));
+    rows.into_iter()
         .map(|row| row.guarded(state))
         .fold(Router::new(), |router, (path, handler)| router.route(&path, handler))
 }

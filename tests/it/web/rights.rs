@@ -35,6 +35,8 @@ const ROUTES: &[(&str, &str, Need, u16)] = &[
     ("GET", "/readyz", Need::Nothing, 200),
     ("GET", "/static/{file}", Need::Nothing, 200),
     ("GET", "/config", Need::Nothing, 200),
+    ("GET", "/api", Need::Anyone, 200),
+    ("GET", "/api/openapi.json", Need::Nothing, 200),
     ("GET", "/runners", Need::Known, 200),
     ("GET", "/deliveries", Need::Everything, 200),
     ("GET", "/deliveries/{id}", Need::Everything, 404),

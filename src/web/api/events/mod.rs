@@ -13,6 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures::{StreamExt as _, stream};
 use tracing::warn;
 
+pub(in crate::web) use self::feed::BuildEvent;
 pub use self::feed::Feed;
 use self::feed::{Happened, Open};
 use crate::domain::RepoId;

@@ -1,5 +1,6 @@
 //! The JSON API.
 
+mod document;
 mod events;
 mod problems;
 mod reads;
