@@ -72,12 +72,20 @@ pub(super) fn cut(text: &str, width: usize) -> String {
 #[derive(Debug)]
 pub(super) struct Table {
     head: Vec<String>,
+    /// Number of the first columns, which are never cut.
+    firm: usize,
     rows: Vec<Vec<(String, Option<Colour>)>>,
 }
 
 impl Table {
     pub(super) fn new(head: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { head: head.into_iter().map(Into::into).collect(), rows: Vec::new() }
+        Self { head: head.into_iter().map(Into::into).collect(), firm: 0, rows: Vec::new() }
+    }
+
+    /// Keeps the first columns from being cut.
+    pub(super) fn firm(mut self, columns: usize) -> Self {
+        self.firm = columns;
+        self
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -123,7 +131,7 @@ impl Table {
         let between = 2 * widths.len().saturating_sub(1);
         while let Some(bound) = bound
             && widths.iter().sum::<usize>() + between > bound
-            && let Some(widest) = widths.iter_mut().max_by_key(|width| **width)
+            && let Some(widest) = widths.iter_mut().skip(self.firm).max_by_key(|width| **width)
             && *widest > NARROWEST
         {
             *widest -= 1;
@@ -144,6 +152,9 @@ mod tests {
         let shown = table.render(false, Some(20));
         assert_eq!(shown, "JOB  WITH\n1    AAAAAAAAAAAAAA…\n12   é[31m\n");
         assert!(table.render(false, None).contains(&"A".repeat(40)));
+        let mut table = Table::new(["STATE", "WHAT"]).firm(1);
+        table.push(vec!["a long state".to_owned(), "A".repeat(40)]);
+        assert_eq!(table.render(false, Some(22)), "STATE         WHAT\na long state  AAAAAAA…\n");
     }
 
     #[test]

@@ -186,16 +186,21 @@ fn took(started: Option<DateTime<Utc>>, finished: Option<DateTime<Utc>>, now: Da
     took.map(|took| in_words(took.to_std().unwrap_or(Duration::ZERO).max(Duration::from_secs(1)))).unwrap_or_default()
 }
 
-/// Returns `3 min ago`; empty for no time.
-pub(super) fn ago(then: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
+/// Returns the time since then in its largest unit, such as `3 min`; empty for no time.
+pub(super) fn since(then: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
     let Some(then) = then else { return String::new() };
     let seconds = now.signed_duration_since(then).num_seconds().max(0);
     match seconds {
-        0..60 => "just now".to_owned(),
-        60..3600 => format!("{} min ago", seconds / 60),
-        3600..86_400 => format!("{} h ago", seconds / 3600),
-        _ => format!("{} d ago", seconds / 86_400),
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
     }
+}
+
+/// Returns a time of [`took`] for a table: without seconds beside minutes.
+pub(super) fn rough(took: &str) -> &str {
+    took.split_once(" min ").map_or(took, |(minutes, _)| &took[..minutes.len() + " min".len()])
 }
 
 #[cfg(test)]
@@ -230,9 +235,7 @@ mod tests {
         assert_eq!(took(at(-75), None, now), "1 min 15 s");
         assert_eq!(took(at(5), None, now), "1 s", "the server's clock is ahead");
         assert_eq!(took(None, None, now), "");
-        assert_eq!(
-            [at(5), at(-3599), at(-90_000), None].map(|then| ago(then, now)),
-            ["just now", "59 min ago", "1 d ago", ""]
-        );
+        assert_eq!([at(5), at(-3599), at(-90_000), None].map(|then| since(then, now)), ["0 s", "59 min", "1 d", ""]);
+        assert_eq!(["12 s", "1 min 15 s", "2 h 5 min", ""].map(rough), ["12 s", "1 min", "2 h 5 min", ""]);
     }
 }

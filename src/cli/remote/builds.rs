@@ -2,13 +2,16 @@
 
 use chrono::{DateTime, Utc};
 
-use super::answers::{Build, Job, ago};
+use super::answers::{Build, rough, since};
 use super::client::typed;
 use super::session::{Builds, Named, Target};
 use super::{print_json, print_table};
 use crate::cli::problems::{self, counted};
 use crate::cli::table::{Colour, Table, cut, inert, paint, wants_colours, width_of};
 use crate::cli::{FINE, print};
+
+/// Number of columns from which a table of builds has all columns.
+const WIDE: usize = 110;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct ListArguments {
@@ -54,29 +57,33 @@ pub(super) async fn list(arguments: &ListArguments) -> anyhow::Result<u8> {
         return print_json(&answer);
     }
     let builds: Builds = typed(&client, answer)?;
-    print_table(&table_of(&builds.builds, arguments.all, Utc::now()), "There are no builds yet.")
+    let is_wide = width_of(&std::io::stdout()).is_none_or(|width| width >= WIDE);
+    print_table(&table_of(&builds.builds, arguments.all, is_wide, Utc::now()), "There are no builds yet.")
 }
 
-fn table_of(builds: &[Build], with_repo: bool, now: DateTime<Utc>) -> Table {
+/// Returns a table of builds. On a terminal that is not wide, it does without commits and people.
+fn table_of(builds: &[Build], with_repo: bool, is_wide: bool, now: DateTime<Utc>) -> Table {
     let mut head = if with_repo { vec!["REPOSITORY"] } else { vec![] };
-    head.extend(["BUILD", "STATE", "OF", "COMMIT", "WHAT", "BY", "TIME", "WHEN"]);
-    let mut table = Table::new(head);
+    head.extend(["BUILD", "STATE", "OF"]);
+    head.extend(is_wide.then_some("COMMIT"));
+    head.push("WHAT");
+    head.extend(is_wide.then_some("BY"));
+    head.extend(["TIME", "AGO"]);
+    let mut table = Table::new(head).firm(2 + usize::from(with_repo));
     for build in builds {
         let mark = build.mark();
         let mut row = vec![];
         if with_repo {
             row.push((format!("{}/{}", build.owner, build.name), None));
         }
-        row.extend([
-            (build.number.to_string(), None),
-            (mark.text(), Some(mark.colour)),
-            (build.reference(), None),
-            (build.short_sha(), Some(Colour::Faint)),
-            (build.subject().to_owned(), None),
-            (build.person().to_owned(), Some(Colour::Faint)),
-            (build.took(now), None),
-            (ago(build.created_at, now), Some(Colour::Faint)),
-        ]);
+        row.push((build.number.to_string(), None));
+        row.push((mark.text(), Some(mark.colour)));
+        row.push((build.reference(), None));
+        row.extend(is_wide.then(|| (build.short_sha(), Some(Colour::Faint))));
+        row.push((build.subject().to_owned(), None));
+        row.extend(is_wide.then(|| (build.person().to_owned(), Some(Colour::Faint))));
+        row.push((rough(&build.took(now)).to_owned(), None));
+        row.push((since(build.created_at, now), Some(Colour::Faint)));
         table.push_painted(row);
     }
     table
@@ -106,6 +113,7 @@ fn render(build: &Build, now: DateTime<Utc>, colours: bool, width: Option<usize>
     }
     if !build.jobs.is_empty() {
         text.push_str(&format!("\n{}", jobs_table(build, now).render(colours, width)));
+        text.push_str(&reasons(build));
     }
     let problems = problems::render(&build.problems, colours);
     if !problems.is_empty() {
@@ -125,27 +133,31 @@ fn facts_of(build: &Build, now: DateTime<Utc>) -> String {
         build.reference(),
         build.short_sha(),
         if build.person().is_empty() { String::new() } else { format!("by {}", build.person()) },
-        ago(build.created_at, now),
+        build.created_at.map(|then| format!("{} ago", since(Some(then), now))).unwrap_or_default(),
         if took.is_empty() { took } else { format!("{} {took}", if build.is_finished() { "took" } else { "for" }) },
     ];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
 }
 
+/// Returns a line for each job whose state has a reason. A reason is not cut: it is what people look for.
+fn reasons(build: &Build) -> String {
+    let told = build.jobs.iter().filter(|job| !job.why().is_empty());
+    let lines: String = told.map(|job| format!("{}.{}: {}\n", build.number, job.number, inert(job.why()))).collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
+}
+
 fn jobs_table(build: &Build, now: DateTime<Utc>) -> Table {
-    let has = |of: fn(&Job) -> bool| build.jobs.iter().any(of);
-    let (labels, reasons) = (has(|job| !job.label().is_empty()), has(|job| !job.why().is_empty()));
+    let labels = build.jobs.iter().any(|job| !job.label().is_empty());
     let mut head = vec!["JOB", "STATE"];
     head.extend(labels.then_some("WHAT"));
     head.extend(["TIME", "RUNNER"]);
-    head.extend(reasons.then_some("REASON"));
-    let mut table = Table::new(head);
+    let mut table = Table::new(head).firm(2);
     for job in &build.jobs {
         let mark = job.mark();
         let mut row = vec![(format!("{}.{}", build.number, job.number), None), (mark.text(), Some(mark.colour))];
         row.extend(labels.then(|| (job.label(), None)));
-        row.push((job.took(now), None));
+        row.push((rough(&job.took(now)).to_owned(), None));
         row.push((job.runner.clone().unwrap_or_default(), Some(Colour::Faint)));
-        row.extend(reasons.then(|| (job.why().to_owned(), None)));
         table.push_painted(row);
     }
     table
@@ -193,6 +205,8 @@ mod tests {
             finished_at: "2026-01-01T10:59:00Z".parse().ok(),
             ..build()
         };
-        insta::assert_snapshot!(table_of(&[build(), passed], true, now).render(false, Some(100)));
+        let narrow = table_of(&[build(), passed.clone()], false, false, now);
+        insta::assert_snapshot!(narrow.render(false, Some(80)));
+        insta::assert_snapshot!(table_of(&[build(), passed], true, true, now).render(false, Some(100)));
     }
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::answers::ago;
+use super::answers::since;
 use super::client::typed;
 use super::session::ServerArgs;
 use super::{print_json, print_table};
@@ -72,7 +72,7 @@ pub(super) async fn queue(arguments: &QueueArguments) -> anyhow::Result<u8> {
 }
 
 fn queue_table(jobs: &[Queued], now: DateTime<Utc>) -> Table {
-    let mut table = Table::new(["PLACE", "REPOSITORY", "JOB", "WHAT", "GPUS", "SINCE", "REASON"]);
+    let mut table = Table::new(["PLACE", "REPOSITORY", "JOB", "WHAT", "GPUS", "WAITS", "REASON"]);
     for job in jobs {
         let gpus = if job.gpus > 0 { job.gpus.to_string() } else { String::new() };
         table.push_painted(vec![
@@ -81,7 +81,7 @@ fn queue_table(jobs: &[Queued], now: DateTime<Utc>) -> Table {
             (job.job.clone(), None),
             (job.name.clone().unwrap_or_default(), None),
             (gpus, None),
-            (ago(job.queued_at, now), Some(Colour::Faint)),
+            (since(job.queued_at, now), Some(Colour::Faint)),
             (job.wait_reason.clone().unwrap_or_default(), Some(Colour::Yellow)),
         ]);
     }

@@ -9,7 +9,7 @@ use ratatui::widgets::{Block, Paragraph, Row, Table, TableState, Wrap};
 use super::chart::Curve;
 use super::state::State;
 use crate::cli::losses::tone;
-use crate::cli::remote::answers::Mark;
+use crate::cli::remote::answers::{Mark, rough};
 use crate::cli::table::Colour;
 use crate::lora::series::{counted, trend};
 
@@ -80,16 +80,25 @@ fn draw_jobs(frame: &mut Frame<'_>, state: &State, area: Rect) {
             Span::raw(job.number.to_string()),
             Span::styled(mark.sign, style(mark.colour)),
             Span::raw(words),
-            Span::raw(job.took(state.now())).dim(),
+            Span::raw(rough(&job.took(state.now())).to_owned()).dim(),
         ])
     });
-    let widths =
-        [Constraint::Length(number_columns(state)), Constraint::Length(1), Constraint::Min(4), Constraint::Max(11)];
+    let widths = [
+        Constraint::Length(number_columns(state)),
+        Constraint::Length(1),
+        Constraint::Min(4),
+        Constraint::Length(time_columns(state)),
+    ];
     let table = Table::new(rows, widths)
         .block(Block::bordered().title(Line::from(" Jobs ").bold()))
         .row_highlight_style(Style::new().reversed());
     let chosen = (!build.jobs.is_empty()).then_some(state.chosen());
     frame.render_stateful_widget(table, area, &mut TableState::default().with_selected(chosen));
+}
+
+fn time_columns(state: &State) -> u16 {
+    let most = state.build().jobs.iter().map(|job| rough(&job.took(state.now())).len()).max();
+    u16::try_from(most.unwrap_or(0)).unwrap_or(0).min(12)
 }
 
 fn number_columns(state: &State) -> u16 {

@@ -83,7 +83,7 @@ async fn a_build_is_triggered_followed_and_read() {
         "{said:?}"
     );
 
-    anna.says(&["builds", "--limit", "3"]).await.expect(0, &["BUILD", "✘ failed", "By hand", "just now"]);
+    anna.says(&["builds", "--limit", "3"]).await.expect(0, &["BUILD", "✘ failed", "By hand", "AGO"]);
     anna.says(&["builds", "--branch", "none"]).await.expect(0, &["There are no builds yet."]);
     let said = anna.says(&["builds", "--json", "--limit", "2"]).await;
     assert_eq!(serde_json::from_str::<Value>(&said.out).unwrap()["builds"].as_array().unwrap().len(), 2);
