@@ -12,7 +12,7 @@ target = $(or $(CARGO_TARGET_DIR),target)
 certificates = $(if $(CA_CERTIFICATES),--ca-certificates $(CA_CERTIFICATES))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-faults image build demo check test bench faults trainers docs clean
+.PHONY: help setup setup-test setup-faults image build demo check test api bench faults trainers docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ test: setup-test image ## Run all tests, with real Docker, Postgres, git and Chr
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; scripts/with-postgres cargo nextest run --workspace --locked; \
 	else set -x; scripts/with-postgres cargo test --workspace --locked; fi
 
+api: setup-test ## Fuzz the JSON API for longer than the tests do (API_EXAMPLES: requests for each operation)
+	API_EXAMPLES=$(or $(API_EXAMPLES),500) scripts/with-postgres cargo test --locked --test it web::api::clients -- --nocapture
+
 bench: setup image ## Measure, as ratios to docker run, pgbench and git
 	cargo build --release --locked --bin trainyard --example bench
 	@$(target)/release/examples/bench
@@ -76,4 +79,4 @@ docs: ## Build the documents as one site
 
 clean: ## Remove what was built here (job images and data stay)
 	cargo clean
-	rm -rf tests/npm/node_modules
+	rm -rf tests/npm/node_modules tests/python/venv

@@ -14,6 +14,7 @@ use crate::web::error::InJson;
 
 /// The way in which a sender is known.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = SenderKind)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::web) enum Kind {
     /// Nothing is known.

@@ -166,7 +166,7 @@ macro_rules! select_deliveries {
 /// Lists deliveries, newest first: those of a repository and of an outcome where these are given, after `before`.
 pub(super) async fn list(db: &PgPool, wanted: &Wanted, limit: i64) -> Result<Vec<Delivery>, Error> {
     let before = wanted.before.as_deref().map(str::parse::<DeliveryId>).transpose();
-    let before = before.map_err(|_| Error::NotFound("delivery"))?;
+    let before = before.map_err(|_| Error::BadRequest("This is no id of a delivery.".to_owned()))?;
     let found = sqlx::query_as(select_deliveries!(
         "where ($1::text is null or lower(delivery.repo) = lower($1))
              and ($2::text is null or delivery_result(done_at, outcome, last_error) = $2)

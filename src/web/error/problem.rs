@@ -12,6 +12,7 @@ const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+js
 
 /// The reason why a request has no result, as RFC 9457 has it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ProblemDetails)]
 pub(in crate::web) struct Problem {
     /// Name of the kind of problem, such as `urn:trainyard:problem:not-found`.
     #[serde(rename = "type")]

@@ -51,7 +51,9 @@ fn complete_operation(operation: &mut Map<String, Value>, route: &Documented, pa
     if takes_key {
         let text = "Text that you choose for this request. Sent again within a day with the same text and body, it is not \
             carried out again, and gets the same answer.";
-        parameters.push(header("Idempotency-Key", text));
+        let mut key = header("Idempotency-Key", text);
+        key["schema"] = json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"});
+        parameters.push(key);
     }
     let has_query = parameters.iter().any(|parameter| parameter["in"] == "query");
     let has_body = operation.contains_key("requestBody");
@@ -59,6 +61,11 @@ fn complete_operation(operation: &mut Map<String, Value>, route: &Documented, pa
     operation.insert("security".to_owned(), security(route.need));
     operation.insert("x-need".to_owned(), in_words(route.need).into());
     let answers = operation.entry("responses").or_insert_with(|| json!({}));
+    for (status, answer) in answers.as_object_mut().into_iter().flatten() {
+        if status.starts_with(['4', '5']) {
+            *answer = problem(answer["description"].as_str().unwrap_or_default());
+        }
+    }
     let mut add = |is_there: bool, status: &str, text: &str| {
         if is_there && answers[status].is_null() {
             answers[status] = problem(text);
@@ -89,7 +96,7 @@ fn complete_operation(operation: &mut Map<String, Value>, route: &Documented, pa
 }
 
 fn problem(text: &str) -> Value {
-    let schema = json!({"$ref": "#/components/schemas/Problem"});
+    let schema = json!({"$ref": "#/components/schemas/ProblemDetails"});
     json!({"description": text, "content": {"application/problem+json": {"schema": schema}}})
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use futures::StreamExt as _;
-use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
 use trainyard::domain::{Right, Verdict};

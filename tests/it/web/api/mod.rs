@@ -1,5 +1,6 @@
 //! The JSON API.
 
+mod clients;
 mod document;
 mod events;
 mod problems;
