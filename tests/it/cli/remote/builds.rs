@@ -10,6 +10,7 @@ use crate::support::app::App;
 use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 use crate::support::people;
+use crate::support::people::proposal::{HELLO, Proposal};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const TRAVIS: &str = "language: shell
@@ -164,6 +165,18 @@ async fn jobs_are_watched_canceled_and_run_again() {
 }
 
 #[tokio::test]
+async fn the_build_of_a_fork_waits_for_an_approval() {
+    let settings = format!("[auth]\ntokens = {{ anna = \"{TOKEN}\" }}\n");
+    let it = Proposal::start(&settings, &[(".travis.yml", HELLO)]).await;
+    let anna = Person::with_token(it.repo.work(), &it.app.base, TOKEN);
+    anna.says(&["builds"]).await.expect(0, &["○ needs approval", "PR 7"]);
+    anna.says(&["build", "1"]).await.expect(0, &["waits for: trainyard approve 1"]);
+    let said = anna.says(&["approve", "1", "--follow"]).await;
+    said.expect(0, &["acme/styles #1 is approved, and will run", "1.1  ✔ passed", "acme/styles #1  ✔ passed"]);
+    it.app.stop().await;
+}
+
+#[tokio::test]
 async fn rights_are_missing_and_servers_away() {
     let (app, repo) = service("", "language: shell\nscript: true\n").await;
     app.github.wait_for_end(&repo.head(), "trainyard/push").await;
@@ -175,6 +188,7 @@ async fn rights_are_missing_and_servers_away() {
     let token = people::token(&app.db, person.id, "cli", Right::Write, None).await;
     let mut bert = Person::with_token(repo.work(), &app.base, &token);
     bert.says(&["builds"]).await.expect(0, &["✔ passed"]);
+    bert.says(&["builds", "--all"]).await.expect(0, &["REPOSITORY", "acme/styles", "✔ passed"]);
     for change in ["cancel", "restart", "trigger"] {
         bert.says(&[change]).await.expect(5, &["trainyard: "]);
     }

@@ -108,6 +108,31 @@ async fn the_view_shows_a_build_and_gives_the_terminal_back() {
 }
 
 #[tokio::test]
+async fn lists_fit_the_terminal_and_colours_can_be_turned_off() {
+    let app = App::start(&format!("[auth]\ntokens = {{ anna = \"{TOKEN}\" }}\n")).await;
+    let repo = app.github.repo("acme/styles");
+    repo.write(".travis.yml", "language: shell\nscript: true\n");
+    let sha = repo.commit(&"A long message ".repeat(20));
+    Delivery::new("d-1", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    app.github.wait_for_end(&sha, "trainyard/push").await;
+    let mut anna = Person::with_token(repo.work(), &app.base, TOKEN);
+    for command in ["builds", "build", "runners"] {
+        let mut terminal = OnTerminal::start(&anna, command);
+        let (code, said) = (terminal.end().await, &terminal.said);
+        assert!(code == Some(0) && said.contains("\u{1b}["), "{command}: {code:?} {said:?}");
+    }
+    anna.environment.push(("NO_COLOR", "1".to_owned()));
+    for command in ["builds", "build", "runners", "logs"] {
+        let mut terminal = OnTerminal::start(&anna, command);
+        let (code, said) = (terminal.end().await, &terminal.said);
+        assert!(code == Some(0) && !said.contains('\u{1b}'), "{command}: {code:?} {said:?}");
+        let widest = said.lines().map(|line| line.trim_end().chars().count()).max();
+        assert!(command == "logs" || widest <= Some(80), "{command}: {widest:?} {said}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_token_is_not_shown_while_it_is_typed() {
     let app = App::start(&format!("[auth]\ntokens = {{ anna = \"{TOKEN}\" }}\n")).await;
     let folder = tempfile::tempdir().unwrap();
