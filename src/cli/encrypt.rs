@@ -1,18 +1,14 @@
 //! `trainyard encrypt`: encrypts with the repository's public key, which it fetches from the server.
 
 use std::io::{IsTerminal as _, Read as _};
-use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::json;
-use url::Url;
 
+use super::remote::ServerArgs;
 use crate::domain::RepoName;
 use crate::repo_keys::PublicKey;
-
-/// Time limit for the server's answer. To generate a key pair takes it a few seconds at most.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Put the line under `env: global:` as an item, for a NAME=value, or in place of a value.\n\n\
@@ -23,12 +19,8 @@ pub(super) struct Arguments {
     /// The repository that may decrypt it.
     #[arg(long, value_name = "OWNER/NAME")]
     repo: RepoName,
-    /// The address of the Trainyard server.
-    #[arg(long, value_name = "URL", env = "TRAINYARD_SERVER_URL", default_value = "http://127.0.0.1:8700")]
-    server: Url,
-    /// A token of /settings/tokens at the server, for a private repository.
-    #[arg(long, value_name = "TOKEN", env = "TRAINYARD_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -66,22 +58,12 @@ pub(super) fn from_stdin() -> anyhow::Result<String> {
     Ok(value.strip_suffix('\n').unwrap_or(&value).to_owned())
 }
 
-async fn key_of(Arguments { server, repo, token, .. }: &Arguments) -> anyhow::Result<String> {
-    let base = server.as_str().trim_end_matches('/');
-    let url = format!("{base}/api/v1/repos/{repo}/key");
-    let client = reqwest::Client::builder().timeout(TIMEOUT).build().context("making an HTTP client")?;
-    let mut request = client.get(&url);
-    if let Some(token) = token {
-        request = request.bearer_auth(token);
-    }
-    let answer = request.send().await.with_context(|| {
-        format!("the server at {base} does not answer; set another with --server or TRAINYARD_SERVER_URL")
-    })?;
-    match answer.status().as_u16() {
-        200 => {}
-        404 => bail!("the server at {base} does not know {repo}: it does after the first push that it receives"),
-        status => bail!("the server at {base} answered {status} to the request for the key of {repo}"),
-    }
-    let key: Key = answer.json().await.with_context(|| format!("{url} does not answer like a Trainyard server"))?;
+async fn key_of(Arguments { server, repo, .. }: &Arguments) -> anyhow::Result<String> {
+    let client = server.client()?;
+    // To generate a key pair takes the server a few seconds at most.
+    let answer = client.get(&["repos", repo.owner(), repo.name(), "key"], &[]).await;
+    let answer =
+        answer.with_context(|| format!("asking for the key of {repo}, which the server has after the first push"))?;
+    let key: Key = serde_json::from_value(answer).context("the server does not answer like a Trainyard server")?;
     Ok(key.key)
 }

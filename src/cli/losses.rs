@@ -64,7 +64,8 @@ fn facts(series: &Series, trend: Trend) -> anyhow::Result<Value> {
     }))
 }
 
-fn tone(trend: Trend) -> Colour {
+/// Returns the colour of a trend.
+pub(super) fn tone(trend: Trend) -> Colour {
     match trend {
         Trend::Falling => Colour::Green,
         Trend::Flat => Colour::Yellow,

@@ -14,6 +14,9 @@ mod mock;
 mod plan;
 mod plot;
 mod problems;
+mod prompt;
+mod reference;
+mod remote;
 mod run;
 mod service;
 mod table;
@@ -23,8 +26,9 @@ use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
+use self::reference::{completions, man};
 use self::service::{backup, notify, repo, serve, setup, user, webhook_secret, work};
 use crate::planner;
 use crate::store::runner::runner_lock::RunnerLocked;
@@ -78,6 +82,12 @@ enum Command {
     User(user::Arguments),
     /// Make a secret for the webhook of an owner or a repository, and store it in the database.
     WebhookSecret(webhook_secret::Arguments),
+    #[command(flatten)]
+    Remote(remote::Command),
+    /// Print a script that completes the command line in a shell.
+    Completions(completions::Arguments),
+    /// Write the manual pages into a folder.
+    Man(man::Arguments),
     /// Plan commits for the service that started this process.
     #[command(hide = true)]
     PlanChild,
@@ -93,7 +103,7 @@ const USAGE: u8 = 2;
 const RUNNER_LOCKED: u8 = 3;
 
 /// Runs the command that the process's arguments name. Exit statuses: 0 success, 1 problems, 2 usage, 3 a runner is
-/// locked.
+/// locked, 4 a server does not answer, 5 a server wants another token.
 pub fn main() -> ExitCode {
     let command = Arguments::parse().command;
     let mut runtime = match command {
@@ -106,7 +116,7 @@ pub fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("trainyard: {error:#}");
-            ExitCode::from(if error.is::<RunnerLocked>() { RUNNER_LOCKED } else { PROBLEMS })
+            ExitCode::from(exit_status(&error))
         }
     }
 }
@@ -132,8 +142,16 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         Command::Notify(arguments) => notify::run(&arguments).await,
         Command::User(arguments) => user::run(&arguments).await,
         Command::WebhookSecret(arguments) => webhook_secret::run(&arguments).await,
+        Command::Remote(command) => remote::run(command).await,
+        Command::Completions(arguments) => completions::run(&arguments, &mut Arguments::command()),
+        Command::Man(arguments) => man::run(&arguments, Arguments::command()),
         Command::PlanChild => planner::serve().map(|()| FINE),
     }
+}
+
+/// Returns the exit status of a command that failed.
+fn exit_status(error: &anyhow::Error) -> u8 {
+    if error.is::<RunnerLocked>() { RUNNER_LOCKED } else { remote::exit_status(error).unwrap_or(PROBLEMS) }
 }
 
 /// Prints to standard output. A reader that closes the pipe early, as `head` does, is not an error.

@@ -4,6 +4,10 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use crate::log_view::is_deceiving;
+
 /// Minimum width of a column when the table is cut to the terminal's width.
 const NARROWEST: usize = 8;
 
@@ -43,29 +47,49 @@ pub(super) fn paint(text: &str, colour: Colour, colours: bool) -> String {
     if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// Removes control characters from a repository's text: they could steer the terminal.
+/// Removes control characters from the text of a repository or a server: they could steer the terminal, or change the
+/// direction of the text around them.
 pub(super) fn inert(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    text.chars().filter(|c| !c.is_control() && !is_deceiving(*c)).collect()
 }
 
-/// Cuts a text to a number of characters, with an ellipsis where it was cut.
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+/// Cuts a text to a number of columns, with an ellipsis where it was cut.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
         return text.to_owned();
     }
-    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    let mut room = width.saturating_sub(1);
+    let fits = |c: &char| {
+        let columns = c.width().unwrap_or(0);
+        let fits = columns <= room;
+        room = room.saturating_sub(columns);
+        fits
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
 }
 
 /// Rows under a head, in columns as wide as their widest cell.
 #[derive(Debug)]
 pub(super) struct Table {
     head: Vec<String>,
+    /// Number of the first columns, which are never cut.
+    firm: usize,
     rows: Vec<Vec<(String, Option<Colour>)>>,
 }
 
 impl Table {
     pub(super) fn new(head: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { head: head.into_iter().map(Into::into).collect(), rows: Vec::new() }
+        Self { head: head.into_iter().map(Into::into).collect(), firm: 0, rows: Vec::new() }
+    }
+
+    /// Keeps the first columns from being cut.
+    pub(super) fn firm(mut self, columns: usize) -> Self {
+        self.firm = columns;
+        self
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     pub(super) fn push(&mut self, row: Vec<String>) {
@@ -86,7 +110,7 @@ impl Table {
             let last = row.iter().rposition(|(cell, _)| !cell.is_empty()).unwrap_or(0);
             for (place, ((cell, colour), width)) in row.iter().zip(&widths).enumerate().take(last + 1) {
                 let cell = cut(cell, *width);
-                let room = if place == last { 0 } else { width - cell.chars().count() + 2 };
+                let room = if place == last { 0 } else { width.saturating_sub(cell.width()) + 2 };
                 let cell = colour.map_or_else(|| cell.clone(), |colour| paint(&cell, colour, colours));
                 // Writing to a String cannot fail.
                 let _ = write!(text, "{cell}{:room$}", "");
@@ -101,13 +125,13 @@ impl Table {
     fn widths(&self, bound: Option<usize>) -> Vec<usize> {
         let widest = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|(cell, _)| cell);
-            cells.chain(self.head.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+            cells.chain(self.head.get(column)).map(|cell| cell.width()).max().unwrap_or(0)
         };
         let mut widths: Vec<usize> = (0..self.head.len()).map(widest).collect();
         let between = 2 * widths.len().saturating_sub(1);
         while let Some(bound) = bound
             && widths.iter().sum::<usize>() + between > bound
-            && let Some(widest) = widths.iter_mut().max_by_key(|width| **width)
+            && let Some(widest) = widths.iter_mut().skip(self.firm).max_by_key(|width| **width)
             && *widest > NARROWEST
         {
             *widest -= 1;
@@ -128,5 +152,17 @@ mod tests {
         let shown = table.render(false, Some(20));
         assert_eq!(shown, "JOB  WITH\n1    AAAAAAAAAAAAAA…\n12   é[31m\n");
         assert!(table.render(false, None).contains(&"A".repeat(40)));
+        let mut table = Table::new(["STATE", "WHAT"]).firm(1);
+        table.push(vec!["a long state".to_owned(), "A".repeat(40)]);
+        assert_eq!(table.render(false, Some(22)), "STATE         WHAT\na long state  AAAAAAA…\n");
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        let mut table = Table::new(["WHAT", "N"]);
+        table.push(vec!["训练风格模型".to_owned(), "1".to_owned()]);
+        table.push(vec!["style".to_owned(), "2".to_owned()]);
+        assert_eq!(table.render(false, None), "WHAT          N\n训练风格模型  1\nstyle         2\n");
+        assert_eq!(table.render(false, Some(11)), "WHAT      N\n训练风…   1\nstyle     2\n");
     }
 }

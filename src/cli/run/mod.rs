@@ -3,7 +3,7 @@
 mod container;
 mod snapshot;
 mod summary;
-mod view;
+pub(super) mod view;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

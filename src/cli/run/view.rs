@@ -13,7 +13,7 @@ use crate::log_view::{Checkpoint, Op, Renderer, line_coloured, line_plain};
 const WORTH_TELLING: Duration = Duration::from_secs(1);
 
 /// The writer of the logs.
-pub(super) struct View {
+pub(in crate::cli) struct View {
     out: BufWriter<Box<dyn Write + Send>>,
     colours: bool,
     /// The terminal's columns; `None` when the output is not a terminal.
@@ -26,28 +26,28 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn new(out: Box<dyn Write + Send>, colours: bool, columns: Option<usize>) -> Self {
+    pub(in crate::cli) fn new(out: Box<dyn Write + Send>, colours: bool, columns: Option<usize>) -> Self {
         let (out, renderer) = (BufWriter::new(out), renderer(colours));
         Self { out, colours, columns, renderer, phase: String::new(), folds: 0, after_blank: true }
     }
 
-    pub(super) fn colours(&self) -> bool {
+    pub(in crate::cli) fn colours(&self) -> bool {
         self.colours
     }
 
-    pub(super) fn columns(&self) -> Option<usize> {
+    pub(in crate::cli) fn columns(&self) -> Option<usize> {
         self.columns
     }
 
     /// Writes a text of Trainyard itself.
-    pub(super) fn say(&mut self, text: &str) -> anyhow::Result<()> {
+    pub(in crate::cli) fn say(&mut self, text: &str) -> anyhow::Result<()> {
         self.write(text)?;
         self.after_blank = text.ends_with("\n\n");
         self.flush()
     }
 
     /// Begins a job's log with a heading.
-    pub(super) fn begin_job(&mut self, title: &str) -> anyhow::Result<()> {
+    pub(in crate::cli) fn begin_job(&mut self, title: &str) -> anyhow::Result<()> {
         self.renderer = renderer(self.colours);
         self.phase.clear();
         self.folds = 0;
@@ -58,14 +58,14 @@ impl View {
 
     /// Takes the next bytes of the job's log, and writes the lines that are complete. Docker also holds a line back
     /// until it ends, so that a progress bar shows its last state.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+    pub(in crate::cli) fn feed(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         let ops = self.renderer.feed(bytes);
         self.show(ops)?;
         self.flush()
     }
 
     /// Ends the job's log.
-    pub(super) fn end_job(&mut self) -> anyhow::Result<()> {
+    pub(in crate::cli) fn end_job(&mut self) -> anyhow::Result<()> {
         let renderer = std::mem::replace(&mut self.renderer, renderer(self.colours));
         self.show(renderer.finish())?;
         self.flush()

@@ -1,14 +1,14 @@
 //! `trainyard user`: local users, and the rights of people who do not log in with GitHub.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 
 use super::database::connect;
+use crate::cli::prompt::{ask, read_line};
 use crate::cli::table::{Table, wants_colours, width_of};
 use crate::config::Config;
 use crate::domain::{RepoName, Right};
@@ -145,26 +145,6 @@ fn ask_for_password() -> anyhow::Result<SecretString> {
     let second = ask("Once more: ")?;
     ensure!(first.expose_secret() == second.expose_secret(), "the two passwords differ");
     Ok(first)
-}
-
-fn ask(question: &str) -> anyhow::Result<SecretString> {
-    eprint!("{question}");
-    std::io::stderr().flush()?;
-    let stdin = std::io::stdin();
-    let shown = tcgetattr(&stdin).context("reading the terminal's mode")?;
-    let mut hidden = shown.clone();
-    hidden.local_modes.remove(LocalModes::ECHO);
-    tcsetattr(&stdin, OptionalActions::Now, &hidden).context("hiding what is typed")?;
-    let answer = read_line();
-    tcsetattr(&stdin, OptionalActions::Now, &shown).context("showing what is typed again")?;
-    eprintln!();
-    answer
-}
-
-fn read_line() -> anyhow::Result<SecretString> {
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).context("reading the password")?;
-    Ok(line.trim_end_matches(['\n', '\r']).to_owned().into())
 }
 
 #[cfg(test)]

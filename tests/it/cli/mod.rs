@@ -7,6 +7,8 @@ mod lint;
 mod losses;
 mod mock;
 mod plan;
+mod reference;
+mod remote;
 mod repo;
 mod run;
 mod start;

@@ -160,7 +160,7 @@ async fn secrets_stay_hidden_over_a_kill_9_and_the_log_stays_whole() {
 fn encrypt_says_what_is_wrong() {
     for (arguments, status, said) in [
         (["encrypt", "A=b", "--repo", "acme", "--server", "http://127.0.0.1:9"], 2, "acme"),
-        (["encrypt", "A=b", "--repo", "acme/x", "--server", "http://127.0.0.1:9"], 1, "does not answer"),
+        (["encrypt", "A=b", "--repo", "acme/x", "--server", "http://127.0.0.1:9"], 4, "does not answer"),
     ] {
         let output = Command::new(PROGRAM).args(arguments).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 pub use html::{event_html, line_html, page_html};
 use marks::Mark;
-pub use screen::Line;
 use screen::Screen;
+pub use screen::{Line, is_deceiving};
 use style::Style;
 pub use terminal::{line_coloured, line_plain};
 

@@ -140,7 +140,7 @@ impl Screen {
 
 /// Returns true for characters that change the direction of the text around them: with these, a log could show a
 /// command that was not run.
-fn is_deceiving(c: char) -> bool {
+pub fn is_deceiving(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
