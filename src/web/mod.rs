@@ -24,7 +24,9 @@ mod query;
 mod routes;
 mod rows;
 mod server;
+mod setup;
 mod show;
+mod steps;
 mod travis_api;
 mod webhook;
 
@@ -61,6 +63,7 @@ pub use metrics::Metrics;
 pub use people::{Logins, Tries};
 pub use routes::{Route, routes};
 pub use server::{Bounds, serve};
+pub use setup::{Setup, make_link};
 pub use webhook::{Room as WebhookRoom, Secrets as WebhookSecrets, Travis};
 
 /// Shared state of the handlers.
@@ -104,6 +107,8 @@ pub struct State {
     pub logins: Logins,
     /// Limits on logins that fail.
     pub tries: Tries,
+    /// Credentials and pages with which the service is set up.
+    pub setup: Setup,
     /// Limits of the queue, for its order.
     pub queue: QueueConfig,
     /// State of the JSON API: changes that its streams have read, and requests with keys.

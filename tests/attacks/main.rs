@@ -8,6 +8,7 @@
 //! | `queue` | 1 | H4 | the author of a pull request, who wants every slot |
 //! | `forks` | 1, 4 | H4 | the author of a pull request from a fork, whose code nobody has approved |
 //! | `people::commands` | 1, 2 | H4 | people who may not push, and webhooks that speak in the name of those who may |
+//! | `people::labels` | 1, 2 | issue 16 | people who may set labels and may not push, and labels for another commit |
 //! | `deliveries` | 1, 2 | H6, M2 | the owner of a webhook's secret, and strangers |
 //! | `travis` | 1, 2 | issue 16 | strangers with a build on Travis, or a webhook of it that they saw |
 //! | `pages` | 7, 10 | M3, M4 | readers of pages, in floods |
@@ -17,6 +18,7 @@
 //! | `app` | 2, 6 | | a webhook without the GitHub App, and whoever looks for its tokens and its key |
 //! | `notifications` | 5, 6 | issue 16 | the author of a `.travis.yml` whose webhooks lead inside |
 //! | `people::sessions` | 2, 6 | | other sites, planted cookies, stolen tokens, and strangers who look for private repositories |
+//! | `people::setup` | 2, 6 | issue 16 | whoever reaches a fresh service, and wants to be its operator or to give it an App |
 //! | `credentials` | 6 | M12 | a child process or a log that holds a token |
 #![allow(missing_docs, reason = "tests say what they are by their names")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]

@@ -1,4 +1,6 @@
-//! Attacks by people: commands in comments, and sessions.
+//! Attacks by people: commands in comments, labels, sessions, and the setup.
 
 mod commands;
+mod labels;
 mod sessions;
+mod setup;
