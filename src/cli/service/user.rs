@@ -144,5 +144,3 @@ fn ask_for_password() -> anyhow::Result<SecretString> {
     ensure!(first.expose_secret() == second.expose_secret(), "the two passwords differ");
     Ok(first)
 }
-
-}
