@@ -16,7 +16,7 @@ use crate::web::access::OfJob;
 use crate::web::error::InJson;
 use crate::web::rows;
 
-/// A job with its build, its earlier attempts, and the report of a smoke job.
+/// A job with its build, its earlier attempts, and the report of its training.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::web) struct WholeJob {
     #[serde(flatten)]
@@ -26,9 +26,9 @@ pub(in crate::web) struct WholeJob {
     earlier_attempts: Vec<EarlierAttempt>,
     /// Reason why the log of the latest attempt was removed.
     log_removed: Option<String>,
-    /// Conditions and weights of a smoke job that has ended.
+    /// Conditions, weights and metrics of a training that has ended.
     #[schema(value_type = Option<Object>)]
-    smoke: Option<Value>,
+    training: Option<Value>,
 }
 
 /// An attempt that another one has followed.
@@ -93,7 +93,7 @@ pub(in crate::web) async fn one(
     let mut earlier_attempts: Vec<EarlierAttempt> = lost.chain(earlier).collect();
     earlier_attempts.sort_by_key(|attempt| attempt.ended_at);
     let log_removed = log_objects::removed(&state.db, job.attempt_id()).await?;
-    let smoke = reports::smoke(&state.db, id).await?;
+    let training = reports::training(&state.db, id).await?;
     let job = JobAnswer::new(&state, &build, job);
-    Ok(Json(WholeJob { job, build: BuildAnswer::new(&state, build), earlier_attempts, log_removed, smoke }))
+    Ok(Json(WholeJob { job, build: BuildAnswer::new(&state, build), earlier_attempts, log_removed, training }))
 }

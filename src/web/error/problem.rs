@@ -82,6 +82,7 @@ fn kind(error: &Error) -> (&'static str, &'static str) {
         Error::Forbidden(_) | Error::WrongScope(_) => ("forbidden", "A right is missing"),
         Error::Foreign => ("foreign", "The request comes from another site"),
         Error::TooManyTries => ("too-many-tries", "Too many logins failed"),
+        Error::TooOften { .. } => ("too-often", "There are too many requests of this caller"),
         Error::BadRequest(_) => ("bad-request", "The request is malformed"),
         Error::Conflict(_) => ("conflict", "The state does not allow this"),
         Error::NoToken => ("no-token", "A token is missing"),
@@ -97,6 +98,7 @@ fn kind(error: &Error) -> (&'static str, &'static str) {
         Error::NoWebhookSecret
         | Error::NoTravisKey(_)
         | Error::RightUnknown
+        | Error::NoProvider(_)
         | Error::NoStorage(_)
         | Error::Unavailable(_) => ("unavailable", "A part of the service does not answer"),
         Error::Internal(_) => ("internal", "An error of the service"),

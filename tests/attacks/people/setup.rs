@@ -1,5 +1,7 @@
 //! Attacks on the setup of a fresh service: on its link, and on the registration of its GitHub App.
 
+use trainyard::store::people::persons;
+
 use crate::support::app::App;
 use crate::support::people::visitor::Visitor;
 
@@ -122,8 +124,9 @@ async fn a_user_who_was_made_on_the_machine_ends_the_link() {
     let app = fresh().await;
     let key = key(&app).await;
     let hash = trainyard::passwords::hash(&PASSWORD.into()).unwrap();
-    assert!(trainyard::store::people::persons::insert_local(&app.db, "anna", &hash, true).await.unwrap());
-    assert!(trainyard::store::people::persons::remove_local(&app.db, "anna").await.unwrap());
+    assert!(persons::insert_local(&app.db, "anna", &hash, true).await.unwrap());
+    let anna = persons::granted(&app.db, "anna", None).await.unwrap().expect("anna");
+    assert!(persons::remove(&app.db, anna).await.unwrap());
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     assert_eq!(start(&Visitor::new(&app.base), &key, "eve", OURS).await, 403, "although nobody can log in again");
     app.stop().await;
@@ -138,8 +141,8 @@ async fn an_app_comes_from_the_browser_that_asked_for_it_once() {
     let (code, state) = query.split_once('&').unwrap();
     // Another operator, a stranger, and states that are wrong or missing.
     let hash = trainyard::passwords::hash(&PASSWORD.into()).unwrap();
-    assert!(trainyard::store::people::persons::insert_local(&app.db, "olga", &hash, true).await.unwrap());
-    assert!(trainyard::store::people::persons::insert_local(&app.db, "bob", &hash, false).await.unwrap());
+    assert!(persons::insert_local(&app.db, "olga", &hash, true).await.unwrap());
+    assert!(persons::insert_local(&app.db, "bob", &hash, false).await.unwrap());
     let (olga, bob) = (Visitor::new(&app.base), Visitor::new(&app.base));
     assert_eq!(olga.log_in("olga", PASSWORD).await.status().as_u16(), 303);
     assert_eq!(bob.log_in("bob", PASSWORD).await.status().as_u16(), 303);
@@ -212,7 +215,7 @@ async fn a_second_app_takes_no_ones_place() {
     let anna = operator(&app).await;
     // Both were begun before either was done.
     let hash = trainyard::passwords::hash(&PASSWORD.into()).unwrap();
-    assert!(trainyard::store::people::persons::insert_local(&app.db, "olga", &hash, true).await.unwrap());
+    assert!(persons::insert_local(&app.db, "olga", &hash, true).await.unwrap());
     let olga = Visitor::new(&app.base);
     assert_eq!(olga.log_in("olga", PASSWORD).await.status().as_u16(), 303);
     let begun = olga.csrf("/setup").await;
