@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use trainyard::domain::{BuildId, JobKind, Problem, RepoId, Requirements, Scope, Trigger, TriggerKind, Verdict};
 use trainyard::github::{Client, GitHubConfig};
 use trainyard::outbox::ChartLinks;
+use trainyard::planner::Planner;
 use trainyard::registration::Stored;
 use trainyard::repo_keys::Seal;
 use trainyard::storage::{Logs, Objects, StorageConfig};
@@ -50,7 +51,7 @@ pub fn stored_secrets(db: &PgPool) -> StoredSecrets {
 /// Returns the credentials for GitHub in this database, for a GitHub that is nowhere.
 fn stored(db: &PgPool) -> Stored {
     let client = Client::new(&GitHubConfig::default()).unwrap();
-    Stored { secrets: stored_secrets(db), app: StoredApp::new(db.clone(), seal()), client }
+    Stored::new(db, &seal(), client)
 }
 
 /// Returns the secrets of webhooks of a configuration's `[github]`.
@@ -96,6 +97,7 @@ pub fn state(db: &PgPool) -> web::State {
         access: access(db, ""),
         logins: web::Logins::new(seal()),
         tries: web::Tries::default(),
+        planner: Planner::new(super::app::program()),
         setup: web::Setup::new(stored(db), false, None),
         queue: queue::QueueConfig::default(),
         api: web::Api::default(),
