@@ -22,6 +22,7 @@ pub mod storage;
 pub mod git;
 pub mod github;
 pub mod rights;
+pub mod registration;
 pub mod travis_ci;
 pub mod chat;
 pub mod executor;

@@ -23,7 +23,7 @@ pub(super) fn warn_of_missing_secrets(config: &Config) {
     if config.github.token.is_none() && config.github.app_id.is_none() {
         warn!(
             "neither github.token nor github.app_id is set: private repositories cannot be fetched, and GitHub accepts no \
-             statuses, unless trainyard setup github has registered an App"
+             statuses, unless an App was registered on the page /setup or by trainyard setup github"
         );
     }
 }

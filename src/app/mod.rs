@@ -26,11 +26,12 @@ pub use self::backup::{SealKey, Step, backup, restore};
 use self::database::{Unprepared, database_is_ready, prepare_database};
 use self::folder::{remove_scratch, seal, take_folder};
 use self::github::{keep_app, warn_of_missing_secrets};
-use self::listen::{explain_bind, reachable};
+pub use self::listen::can_log_in;
+use self::listen::{explain_bind, offer_link, reachable};
 use self::loops::{archiver_loop, delivery_logs_loop, heads_loop, intake_loop, janitor_loop, outbox_loop, rights_loop};
 use self::notify::{Keyring, notify};
 use self::runners::{Kept, mirrors, serve_runners, workers};
-pub use self::secrets::{Stored, github_client, stored, variables};
+pub use self::secrets::{github_client, stored, variables};
 pub use self::work::work;
 use crate::config::Config;
 use crate::github::Client;
@@ -39,6 +40,7 @@ use crate::janitor::{self, Archiver, Duties, Janitor};
 use crate::outbox::pacing::Window;
 use crate::outbox::{ChartLinks, Outbox};
 use crate::planner::Planner;
+use crate::registration::Stored;
 use crate::rights::Rights;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::Pools;
@@ -118,6 +120,10 @@ impl App {
             Err(Unprepared::Away(error)) => error!("Postgres is not reachable, trying again: {error:#}"),
             Err(Unprepared::Unusable(error)) => return Err(error),
         }
+        let address = listener.local_addr()?;
+        if let Err(error) = offer_link(&config, address, db).await {
+            warn!("no setup link was made, but trainyard setup link makes one: {error:#}");
+        }
         warn_of_missing_secrets(&config);
         remove_scratch(&config.server.data_dir)?;
         let objects = Objects::open(&config.storage, &config.server.data_dir)?;
@@ -131,10 +137,13 @@ impl App {
             config: config.auth.clone(),
             db: pages.clone(),
             github: github.clone(),
-            is_loopback: listener.local_addr()?.ip().is_loopback(),
+            is_loopback: address.ip().is_loopback(),
             public_url: &config.server.public_url,
         });
-        info!("listening at http://{}, known as {}", listener.local_addr()?, config.server.public_url);
+        info!("listening at http://{address}, known as {}", config.server.public_url);
+        let stored_secrets = StoredSecrets::new(db.clone(), Arc::clone(&seal));
+        let stored = Stored { secrets: stored_secrets.clone(), app: stored_app.clone(), client: github.clone() };
+        let closed = Some(config.server.listen).filter(|listen| listen.ip() != address.ip());
         let state = web::State {
             db: pages.clone(),
             health: web::Health::new(db.clone()),
@@ -145,10 +154,7 @@ impl App {
             logs: Logs::new(pages.clone(), objects.clone()),
             objects: objects.clone(),
             bells: bells.clone(),
-            webhook_secrets: web::WebhookSecrets::new(
-                &config.github,
-                StoredSecrets::new(db.clone(), Arc::clone(&seal)),
-            ),
+            webhook_secrets: web::WebhookSecrets::new(&config.github, stored_secrets),
             forges: config.forge.clone().into(),
             travis: web::Travis::new(&config.travis),
             webhook_room: web::WebhookRoom::default(),
@@ -157,6 +163,7 @@ impl App {
             access,
             logins: web::Logins::new(seal),
             tries: web::Tries::default(),
+            setup: web::Setup::new(stored, config.github.app_id.is_some(), closed),
             queue: config.queue,
             public_url: config.server.public_url.clone(),
             shutdown: shutdown.clone(),

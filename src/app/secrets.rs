@@ -9,19 +9,11 @@ use super::folder::seal_of_server;
 use super::github::keys;
 use crate::config::Config;
 use crate::github::Client;
+use crate::registration::Stored;
 use crate::store::postgres::examine;
 use crate::store::sealed::github_app::StoredApp;
 use crate::store::sealed::variables::Variables;
 use crate::store::sealed::webhook_secrets::StoredSecrets;
-
-/// The credentials for GitHub in the database of a service.
-#[derive(Debug)]
-pub struct Stored {
-    pub secrets: StoredSecrets,
-    pub app: StoredApp,
-    /// GitHub, without the stored App.
-    pub client: Client,
-}
 
 /// Opens the credentials in the database of a service on this machine.
 ///

@@ -23,7 +23,9 @@ mod routes;
 mod rows;
 mod series;
 mod server;
+mod setup;
 mod show;
+mod steps;
 mod travis_api;
 mod webhook;
 
@@ -59,6 +61,7 @@ pub use metrics::Metrics;
 pub use people::{Logins, Tries};
 pub use routes::{Route, routes};
 pub use server::{Bounds, serve};
+pub use setup::{Setup, make_link};
 pub use webhook::{Room as WebhookRoom, Secrets as WebhookSecrets, Travis};
 
 /// Shared state of the handlers.
@@ -100,6 +103,8 @@ pub struct State {
     pub logins: Logins,
     /// Limits on logins that fail.
     pub tries: Tries,
+    /// Credentials and pages with which the service is set up.
+    pub setup: Setup,
     /// Limits of the queue, for its order.
     pub queue: QueueConfig,
     /// Address under which people reach the service.

@@ -10,8 +10,8 @@ use super::access::{self, Need, Of, Rule};
 use super::changes::{approve, cancel, crons, replay, requests, restart};
 use super::people::{audit, github, login, tokens};
 use super::{
-    State, api, artifacts, assets, chart, deliveries, health, limits, log_stream, metrics, pages, series, travis_api,
-    webhook,
+    State, api, artifacts, assets, chart, deliveries, health, limits, log_stream, metrics, pages, series, setup,
+    travis_api, webhook,
 };
 use crate::domain::Right;
 
@@ -113,6 +113,7 @@ fn table() -> Vec<Row> {
         light("/config", travis_api::config),
     ];
     rows.extend(pages_of_people());
+    rows.extend(setup());
     rows.extend(api());
     rows.extend(changes());
     rows.extend(["/api/travis", "/api/travis/v3"].into_iter().flat_map(travis));
@@ -140,6 +141,18 @@ fn pages_of_people() -> Vec<Row> {
         page("/{owner}/{repo}", READ, pages::repo::page_or_badge),
         page("/{owner}/{repo}/builds/{number}", READ, pages::build::page),
         page("/{owner}/{repo}/builds/{number}/jobs/{job}", READ, pages::job::page),
+    ]
+}
+
+/// The pages with which a service is set up.
+fn setup() -> Vec<Row> {
+    vec![
+        page("/setup", Need::Operator, setup::page),
+        // The link has a secret, which the handlers check.
+        page("/setup/start", Need::Anyone, setup::start::page),
+        form("/setup/start", Need::Anyone, setup::start::make_operator),
+        form("/setup/github", Need::Operator, setup::github::begin),
+        page("/setup/github/callback", Need::Operator, setup::github::callback),
     ]
 }
 

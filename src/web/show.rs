@@ -28,6 +28,7 @@ const CLOCK: &str = "M8 1.5a6.5 6.5 0 1 1 0 13a6.5 6.5 0 0 1 0-13M8 4.4V8l2.6 1.
 const ARC: &str = "M8 1.5a6.5 6.5 0 1 1-6.5 6.5";
 const DOTS: &str = "M8 1.5a6.5 6.5 0 1 1 0 13a6.5 6.5 0 0 1 0-13M4.9 8h.2M7.9 8h.2M10.9 8h.2";
 const PAUSE: &str = "M8 1.5a6.5 6.5 0 1 1 0 13a6.5 6.5 0 0 1 0-13M6.3 5.6v4.8M9.7 5.6v4.8";
+const ARROW: &str = "M3 8h10M9 4l4 4l-4 4";
 const INFO: &str = "M8 1.5a6.5 6.5 0 1 1 0 13a6.5 6.5 0 0 1 0-13M8 7.4v3.8M8 4.8v.2";
 
 impl fmt::Display for Mark {
@@ -54,6 +55,12 @@ impl Mark {
     pub(super) const REFUSED: Self = mark("failed", "refused", BARRED);
     pub(super) const GIVEN_UP: Self = mark("errored", "given up", WARNING);
     pub(super) const NO_BUILD: Self = mark("canceled", "no build", INFO);
+    /// The marks of the steps of the setup, and of permissions that are tried in it.
+    pub(super) const DONE: Self = mark("passed", "done", CHECK);
+    pub(super) const NEXT: Self = mark("next", "next", ARROW);
+    pub(super) const LATER: Self = mark("queued", "waiting", DOTS);
+    pub(super) const GIVEN: Self = mark("passed", "given", CHECK);
+    pub(super) const MISSING: Self = mark("failed", "missing", CROSS);
     /// The mark of a build that waits for its approval.
     pub(super) const UNAPPROVED: Self = mark("queued", "needs approval", PAUSE);
 }

@@ -17,6 +17,7 @@
 //! | `app` | 2, 6 | | a webhook without the GitHub App, and whoever looks for its tokens and its key |
 //! | `notifications` | 5, 6 | issue 16 | the author of a `.travis.yml` whose webhooks lead inside |
 //! | `people::sessions` | 2, 6 | | other sites, planted cookies, stolen tokens, and strangers who look for private repositories |
+//! | `people::setup` | 2, 6 | issue 16 | whoever reaches a fresh service, and wants to be its operator or to give it an App |
 //! | `credentials` | 6 | M12 | a child process or a log that holds a token |
 #![allow(missing_docs, reason = "tests say what they are by their names")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use trainyard::domain::{BuildId, JobKind, Problem, RepoId, Requirements, Trigger, TriggerKind, Verdict};
 use trainyard::github::{Client, GitHubConfig};
 use trainyard::outbox::ChartLinks;
+use trainyard::registration::Stored;
 use trainyard::repo_keys::Seal;
 use trainyard::storage::{Logs, Objects, StorageConfig};
 use trainyard::store::builds::NewBuild;
@@ -20,6 +21,7 @@ use trainyard::store::output::logs;
 use trainyard::store::output::reports::Reports;
 use trainyard::store::queue::NewJob;
 use trainyard::store::repos::RepoFacts;
+use trainyard::store::sealed::github_app::StoredApp;
 use trainyard::store::sealed::notification_key::NotificationKey;
 use trainyard::store::sealed::repo_keys::RepoKeys;
 use trainyard::store::sealed::webhook_secrets::StoredSecrets;
@@ -43,6 +45,12 @@ fn seal() -> Arc<Seal> {
 /// Returns the secrets of webhooks that are stored in this database.
 pub fn stored_secrets(db: &PgPool) -> StoredSecrets {
     StoredSecrets::new(db.clone(), seal())
+}
+
+/// Returns the credentials for GitHub in this database, for a GitHub that is nowhere.
+fn stored(db: &PgPool) -> Stored {
+    let client = Client::new(&GitHubConfig::default()).unwrap();
+    Stored { secrets: stored_secrets(db), app: StoredApp::new(db.clone(), seal()), client }
 }
 
 /// Returns the secrets of webhooks of a configuration's `[github]`.
@@ -87,6 +95,7 @@ pub fn state(db: &PgPool) -> web::State {
         access: access(db, ""),
         logins: web::Logins::new(seal()),
         tries: web::Tries::default(),
+        setup: web::Setup::new(stored(db), false, None),
         queue: queue::QueueConfig::default(),
         public_url: "https://ci.example/".parse().unwrap(),
         shutdown: CancellationToken::new(),

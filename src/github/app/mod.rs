@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use http::Method;
 use serde::Deserialize;
+use url::Url;
 
 use crate::domain::RepoName;
 use crate::github::access::{Access, Target};
@@ -29,6 +30,8 @@ const MAX_ANSWER: usize = 4 << 20;
 pub struct AppFacts {
     /// Name of the App.
     pub name: String,
+    /// Page of the App at GitHub.
+    pub html_url: Url,
     /// Level of each permission that the App asks for, such as `write`.
     pub permissions: BTreeMap<String, String>,
     /// Names of the events that GitHub sends.

@@ -5,3 +5,4 @@ pub mod audit;
 pub mod permissions;
 pub mod persons;
 pub mod sessions;
+pub mod setup_link;

@@ -6,6 +6,8 @@ use crate::domain::PersonId;
 
 /// Maximum length of a local user's name, in bytes.
 pub const MAX_NAME: usize = 100;
+/// Form of a local user's name.
+pub const NAME_FORM: &str = "a name has letters, digits and -_.@, at most 100";
 
 /// A person, without the password.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -41,10 +43,17 @@ pub async fn of_github(db: &PgPool, github_id: i64, login: &str) -> sqlx::Result
     .await
 }
 
-/// Makes a local user. Returns false, and changes nothing, if there is one of that name.
+/// Returns true if a local user can have this name.
+pub fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_.@".contains(c);
+    !text.is_empty() && text.len() <= MAX_NAME && text.chars().all(is_plain)
+}
+
+/// Makes a local user, and ends the link for a first one. Returns false, and makes nobody, if there is one of that name.
 pub async fn insert_local(db: &PgPool, name: &str, password: &str, is_operator: bool) -> sqlx::Result<bool> {
     let inserted = sqlx::query(
-        "insert into person (name, password, is_operator) values ($1, $2, $3)
+        "with ended as (delete from setup_link)
+         insert into person (name, password, is_operator) values ($1, $2, $3)
          on conflict (lower(name)) where password is not null do nothing",
     )
     .bind(name)
@@ -133,4 +142,19 @@ pub async fn remove_local(db: &PgPool, name: &str) -> sqlx::Result<bool> {
         .execute(db)
         .await?;
     Ok(removed.rows_affected() == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_plain() {
+        for good in ["anna", "anna.b@example.org", "Zoë"] {
+            assert!(is_name(good), "{good}");
+        }
+        for wrong in ["", "a b", "a/b", "<b>", &"x".repeat(101)] {
+            assert!(!is_name(wrong), "{wrong}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The GitHub App that `trainyard setup github` has registered: its number and its private keys, under the server's seal.
+//! The GitHub App that a person has registered from here: its number and its private keys, under the server's seal.
 
 use std::sync::Arc;
 
@@ -25,6 +25,16 @@ pub struct App {
     pub login: Option<(String, SecretString)>,
 }
 
+/// An App that is to be stored.
+#[derive(Debug)]
+pub struct NewStoredApp<'a> {
+    pub id: i64,
+    /// Private key as a PEM text.
+    pub key: &'a SecretString,
+    /// Id and secret with which the App logs people in.
+    pub login: Option<(&'a str, &'a SecretString)>,
+}
+
 impl StoredApp {
     /// Returns the App in this database, under this seal.
     pub fn new(db: PgPool, seal: Arc<Seal>) -> Self {
@@ -34,6 +44,11 @@ impl StoredApp {
     /// Returns the time of the last change; `None` if there is no App.
     pub async fn changed_at(&self) -> sqlx::Result<Option<DateTime<Utc>>> {
         sqlx::query_scalar("select changed_at from github_app").fetch_optional(&self.db).await
+    }
+
+    /// Returns the number of the App; `None` if there is no App.
+    pub async fn id(&self) -> sqlx::Result<Option<i64>> {
+        sqlx::query_scalar("select app_id from github_app").fetch_optional(&self.db).await
     }
 
     /// Reads the App.
@@ -63,28 +78,50 @@ impl StoredApp {
         Ok(Some(App { id, keys, login: login.transpose()? }))
     }
 
-    /// Stores a new App, with the id and the secret of its logins. Returns false, and changes nothing, if there is one
-    /// already.
-    pub async fn insert(
-        &self,
-        id: i64,
-        key: &SecretString,
-        login: Option<(&str, &SecretString)>,
-    ) -> anyhow::Result<bool> {
-        let secret =
-            login.map(|(_, secret)| self.seal.seal(&client_name(id), secret.expose_secret().as_bytes())).transpose()?;
+    /// Stores a new App. Returns false, and changes nothing, if there is one already.
+    pub async fn insert(&self, new: &NewStoredApp<'_>) -> anyhow::Result<bool> {
         let inserted = sqlx::query(
             "insert into github_app (app_id, private_key, client_id, client_secret) values ($1, $2, $3, $4)
              on conflict do nothing",
         )
-        .bind(id)
-        .bind(self.seal.seal(&name(id), key.expose_secret().as_bytes())?)
-        .bind(login.map(|(client_id, _)| client_id))
-        .bind(secret)
+        .bind(new.id)
+        .bind(self.seal_key(new)?)
+        .bind(new.login.map(|(client_id, _)| client_id))
+        .bind(self.seal_login(new)?)
         .execute(&self.db)
         .await
         .context("storing the GitHub App")?;
         Ok(inserted.rows_affected() == 1)
+    }
+
+    /// Puts a new App in the place of the one of the number `old`. Returns false, and changes nothing, if that is not the
+    /// stored one.
+    pub async fn replace(&self, old: i64, new: &NewStoredApp<'_>) -> anyhow::Result<bool> {
+        let replaced = sqlx::query(
+            "update github_app set app_id = $1, private_key = $2, previous_key = null, client_id = $3,
+                 client_secret = $4, changed_at = now()
+             where app_id = $5",
+        )
+        .bind(new.id)
+        .bind(self.seal_key(new)?)
+        .bind(new.login.map(|(client_id, _)| client_id))
+        .bind(self.seal_login(new)?)
+        .bind(old)
+        .execute(&self.db)
+        .await
+        .context("storing the GitHub App")?;
+        Ok(replaced.rows_affected() == 1)
+    }
+
+    fn seal_key(&self, new: &NewStoredApp<'_>) -> anyhow::Result<Vec<u8>> {
+        Ok(self.seal.seal(&name(new.id), new.key.expose_secret().as_bytes())?)
+    }
+
+    fn seal_login(&self, new: &NewStoredApp<'_>) -> anyhow::Result<Option<Vec<u8>>> {
+        let seal = |(_, secret): (&str, &SecretString)| {
+            self.seal.seal(&client_name(new.id), secret.expose_secret().as_bytes())
+        };
+        Ok(new.login.map(seal).transpose()?)
     }
 
     /// Stores a further key of the App. The one before it stays good. Returns false, and changes nothing, while two are

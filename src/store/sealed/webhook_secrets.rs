@@ -103,6 +103,8 @@ impl StoredSecrets {
         .execute(&self.db)
         .await
         .context("storing the secret of a webhook")?;
+        // Good at once in this process.
+        self.read.lock().await.tried = None;
         Ok(changed.rows_affected() == 1)
     }
 

@@ -98,6 +98,11 @@ impl Access {
         Ok(self.0.github.oauth().is_some() || self.stored_logins().await?.any())
     }
 
+    /// Forgets the answer about the ways to log in, since this process has added one.
+    pub(super) async fn logins_changed(&self) {
+        *self.0.logins.lock().await = None;
+    }
+
     /// Returns true if there are local users.
     pub(super) async fn has_local_users(&self) -> Result<bool, Error> {
         Ok(self.stored_logins().await?.local)

@@ -13,11 +13,11 @@ use crate::web::error::Error;
 const MAX_FORM: usize = 16 << 10;
 
 /// The fields of a form.
-pub(super) struct Fields(Vec<(String, String)>);
+pub(in crate::web) struct Fields(Vec<(String, String)>);
 
 impl Fields {
     /// Reads the form in a request.
-    pub(super) async fn read(state: &State, request: Request) -> Result<Self, Error> {
+    pub(in crate::web) async fn read(state: &State, request: Request) -> Result<Self, Error> {
         let received = state.webhook_room.receive(request.into_body(), MAX_FORM).await?;
         let pairs = form_urlencoded::parse(&received.bytes);
         // Postgres has no NUL in text.
@@ -26,17 +26,17 @@ impl Fields {
     }
 
     /// Returns the value of a field, which is empty for a field that is missing.
-    pub(super) fn get(&self, name: &str) -> &str {
+    pub(in crate::web) fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(its, _)| its == name).map_or("", |(_, value)| value)
     }
 }
 
 /// A form that a page of the viewer's session has sent. The gate has checked the origin of the request.
 pub(in crate::web) struct OwnForm {
-    pub(super) browser: InBrowser,
-    pub(super) fields: Fields,
+    pub(in crate::web) browser: InBrowser,
+    pub(in crate::web) fields: Fields,
     /// Address that the form comes from.
-    pub(super) from: Option<IpAddr>,
+    pub(in crate::web) from: Option<IpAddr>,
 }
 
 impl FromRequest<State> for OwnForm {

@@ -1,7 +1,7 @@
 //! Logins and logouts, the tokens that people make, and the record of changes.
 
 pub(super) mod audit;
-mod form;
+pub(super) mod form;
 pub(super) mod github;
 pub(super) mod login;
 mod own_path;
@@ -22,7 +22,7 @@ use crate::store::people::sessions;
 
 /// Begins a session of a person, and sends the browser to a path of ours. The session that the browser had before ends,
 /// and its cookie gets a value that nobody else can know.
-async fn begin_session(
+pub(super) async fn begin_session(
     state: &State,
     extensions: &Extensions,
     headers: &HeaderMap,

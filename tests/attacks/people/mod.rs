@@ -1,4 +1,5 @@
-//! Attacks by people: commands in comments, and sessions.
+//! Attacks by people: commands in comments, sessions, and the setup.
 
 mod commands;
 mod sessions;
+mod setup;

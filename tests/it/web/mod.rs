@@ -10,5 +10,6 @@ mod pages;
 mod requests;
 mod restart;
 mod rights;
+mod setup;
 mod travis_api;
 mod travis_passed;

@@ -52,6 +52,12 @@ const ROUTES: &[(&str, &str, Need, u16)] = &[
     ("POST", "/settings/tokens", Need::Person, 403),
     ("POST", "/settings/tokens/{token}/revoke", Need::Person, 403),
     ("GET", "/audit", Need::Operator, 200),
+    ("GET", "/setup", Need::Operator, 200),
+    // Somebody can log in, so there is no link any more.
+    ("GET", "/setup/start", Need::Anyone, 404),
+    ("POST", "/setup/start", Need::Anyone, 404),
+    ("POST", "/setup/github", Need::Operator, 403),
+    ("GET", "/setup/github/callback", Need::Operator, 403),
     ("GET", "/{owner}/{repo}", READ, 200),
     ("GET", "/{owner}/{repo}/builds/{number}", READ, 200),
     ("GET", "/{owner}/{repo}/builds/{number}/jobs/{job}", READ, 200),

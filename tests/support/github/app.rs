@@ -389,6 +389,7 @@ async fn app(State(github): State<GitHub>, headers: HeaderMap) -> Response {
     let permissions = github.app.model().permissions.clone();
     let app = json!({
         "id": APP_ID, "slug": "trainyard", "name": "Trainyard", "permissions": permissions,
+        "html_url": format!("http://{}/apps/trainyard", github.address),
         "events": ["push", "pull_request", "issue_comment", "check_run", "check_suite"], "installations_count": 1,
     });
     github.dated(Json(app).into_response())

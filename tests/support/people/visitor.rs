@@ -99,4 +99,34 @@ impl Visitor {
     pub async fn log_in(&self, name: &str, password: &str) -> Response {
         self.post("/login", &[("name", name), ("password", password), ("return_to", "/")]).await
     }
+
+    /// Begins a registration of a GitHub App, and lets GitHub make it. Returns the path and query with which GitHub sends
+    /// the browser back.
+    pub async fn to_registration(&self, fields: &[(&str, &str)]) -> String {
+        let csrf = self.csrf("/setup").await;
+        let origin = [("sec-fetch-site", "same-origin"), ("origin", self.base.as_str())];
+        let begun = self.post_from("/setup/github", &[&[("csrf", csrf.as_str())], fields].concat(), &origin).await;
+        let (status, page) = (begun.status().as_u16(), begun.text().await.unwrap());
+        assert_eq!(status, 200, "{page}");
+        let (action, manifest) = {
+            let html = scraper::Html::parse_document(&page);
+            let value = |selector: &str, name: &str| {
+                let found = html.select(&scraper::Selector::parse(selector).unwrap()).next().unwrap();
+                found.value().attr(name).unwrap().to_owned()
+            };
+            (value("main form", "action"), value("input[name=manifest]", "value"))
+        };
+        let form = url::form_urlencoded::Serializer::new(String::new()).append_pair("manifest", &manifest).finish();
+        let request = self.client.post(action).header("content-type", "application/x-www-form-urlencoded").body(form);
+        let answer = request.send().await.unwrap();
+        let back = Url::parse(answer.headers()["location"].to_str().unwrap()).unwrap();
+        back[url::Position::BeforePath..].to_owned()
+    }
+
+    /// Registers a GitHub App.
+    pub async fn register(&self, fields: &[(&str, &str)]) {
+        let back = self.to_registration(fields).await;
+        let answer = self.get(&back).await;
+        assert_eq!(answer.status().as_u16(), 303, "{}", answer.text().await.unwrap());
+    }
 }

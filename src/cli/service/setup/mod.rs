@@ -1,20 +1,21 @@
-//! `trainyard setup`: the registration of a GitHub App, and the change of its key.
+//! `trainyard setup`: a link for the first operator, the registration of a GitHub App, and the change of its key.
 
+mod link;
 mod registration;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use secrecy::{ExposeSecret as _, SecretString};
-use url::Url;
 
 use self::registration::{Bound, Form, Page, secret};
-use crate::app::{self, Stored};
+use crate::app;
 use crate::cli::table::{Colour, Table, wants_colours};
 use crate::cli::{FINE, PROBLEMS, print};
 use crate::config::Config;
-use crate::github::{AppKey, Client, InstallationFacts, NewApp, Scope, manifest};
+use crate::github::{AppKey, Client, InstallationFacts, manifest};
+use crate::registration::{Stored, Tried, install_url, try_permissions};
 
 /// Interval at which GitHub is asked whether the App is installed.
 const INSTALLED_INTERVAL: Duration = Duration::from_secs(3);
@@ -29,6 +30,8 @@ pub(in crate::cli) struct Arguments {
 enum What {
     /// Register a GitHub App for this service, from a page on this machine. The service has to run.
     Github(GitHubArguments),
+    /// Print a link with which the first operator is made, while nobody can log in. The service has to run.
+    Link(link::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -58,7 +61,10 @@ struct GitHubArguments {
 }
 
 pub(in crate::cli) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let What::Github(arguments) = &arguments.what;
+    let arguments = match &arguments.what {
+        What::Github(arguments) => arguments,
+        What::Link(arguments) => return link::run(arguments).await,
+    };
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     let stored = app::stored(&config).await?;
     if let Some(file) = &arguments.key {
@@ -112,10 +118,10 @@ async fn register(config: &Config, stored: &Stored, arguments: &GitHubArguments)
     ))?;
     let app = loop {
         let returned = page.returned().await?;
-        match store(stored, &returned.code).await {
+        match stored.register(&returned.code, None).await {
             Ok(app) => {
                 let text = format!("{} is registered. The command goes on once it is installed.", app.name);
-                returned.answer(Page { text, link: Some(install_url(&app)?) });
+                returned.answer(Page { text, link: Some(install_url(&app.html_url)?) });
                 break app;
             }
             Err(error) => {
@@ -130,33 +136,9 @@ async fn register(config: &Config, stored: &Stored, arguments: &GitHubArguments)
          repositories:\n\n  {}\n\n",
         app.name,
         app.id,
-        install_url(&app)?
+        install_url(&app.html_url)?
     ))?;
     show_permissions(&stored.client).await
-}
-
-fn install_url(app: &NewApp) -> anyhow::Result<Url> {
-    ensure!(matches!(app.html_url.scheme(), "http" | "https"), "GitHub's address of the App cannot be used");
-    Ok(format!("{}/installations/new", app.html_url.as_str().trim_end_matches('/')).parse()?)
-}
-
-/// Exchanges the code for the App, and stores its credentials.
-async fn store(stored: &Stored, code: &str) -> anyhow::Result<NewApp> {
-    let app = stored.client.convert_manifest(code).await?;
-    let key = AppKey::from_pem(app.id, app.pem.expose_secret()).context("the key that GitHub has made")?;
-    let login = app.client_id.as_deref().zip(app.client_secret.as_ref());
-    if !stored.app.insert(app.id.cast_signed(), &app.pem, login).await? {
-        bail!("another App was registered meanwhile; delete {} at GitHub", app.name);
-    }
-    if let Some(secret) = &app.webhook_secret {
-        ensure!(
-            stored.secrets.change(Scope::All.key(), secret.expose_secret()).await?,
-            "the App is stored, but not its webhook's secret, as two are good already: run trainyard webhook-secret \
-             --end-previous, then make a new one, and set it on the App's page at GitHub"
-        );
-    }
-    stored.client.set_app(vec![key]);
-    Ok(app)
 }
 
 /// Waits until the App is installed, then tries each permission and shows the results.
@@ -174,21 +156,17 @@ async fn show_permissions(client: &Client) -> anyhow::Result<u8> {
 
 /// Returns a table of the permissions, and true if all are given.
 async fn permissions(client: &Client, installation: &InstallationFacts) -> anyhow::Result<(String, bool)> {
-    let tried = client.try_permissions(installation).await?;
+    let tried = try_permissions(client, installation).await?;
+    let all = tried.iter().all(|it| it.is_given);
     let mut table = Table::new(["", "PERMISSION", "LEVEL", "HOW IT IS"]);
-    for ((name, level), reason) in &tried {
-        let (sign, colour) = match reason {
-            None => ("✔ ok", Colour::Green),
-            Some(_) => ("✘ problem", Colour::Red),
-        };
-        let told = reason.clone().unwrap_or_else(|| format!("GitHub gives it for {}", installation.account.login));
+    for Tried { name, level, is_given, words } in tried {
+        let (sign, colour) = if is_given { ("✔ ok", Colour::Green) } else { ("✘ problem", Colour::Red) };
         table.push_painted(vec![
             (sign.to_owned(), Some(colour)),
-            ((*name).to_owned(), None),
-            ((*level).to_owned(), None),
-            (told, None),
+            (name.to_owned(), None),
+            (level.to_owned(), None),
+            (words, None),
         ]);
     }
-    let all = tried.iter().all(|(_, reason)| reason.is_none());
     Ok((table.render(wants_colours(&std::io::stdout()), None), all))
 }
