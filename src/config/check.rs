@@ -103,6 +103,7 @@ impl Config {
         self.check_egress()?;
         self.check_gpus()?;
         self.travis.check()?;
+        self.forks.check()?;
         self.storage.check()?;
         self.retention.check()?;
         let authorities = &self.images.ca_certificates;

@@ -26,7 +26,7 @@ pub use check_run::{Action, Annotation, CheckRun, KnownCheck, MAX_SUMMARY, Shown
 pub use forge::{ForgeConfig, GITHUB};
 pub use missed::{DeliveryLog, Hook, LoggedDelivery, OpenPulls};
 pub use people::{GitHubUser, OAuthClient};
-pub use pulls::{Comment, KnownPull, NewComment, Reaction, Written};
+pub use pulls::{Comment, KnownPull, LabelSet, NewComment, Reaction, Written};
 pub use repository::KnownRepository;
 pub use secrets::{Scope, WebhookSecrets};
 pub use status::{CommitStatus, Sent};

@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::ensure;
 use serde::Deserialize;
 
 use crate::domain::{RepoName, Trigger};
 use crate::github::Scope;
+use crate::github::event::TRAIN_LABEL;
 
 /// Treatment of pull requests from forks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -30,9 +32,28 @@ pub struct ForksConfig {
     pub policy: Option<ForkPolicy>,
     /// Policies for single owners or repositories.
     pub repositories: BTreeMap<Scope, ForkPolicy>,
+    /// Name of the label by which a person approves the commit of a pull request. Without it, no label does.
+    pub approve_label: String,
 }
 
 impl ForksConfig {
+    /// Returns true if a label of this name approves the commit of a pull request.
+    pub(super) fn is_approval(&self, label: &str) -> bool {
+        !self.approve_label.is_empty() && self.approve_label == label
+    }
+
+    /// Rejects a label that asks for something else.
+    ///
+    /// # Errors
+    /// Fails with a message for the operator.
+    pub fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.approve_label != TRAIN_LABEL,
+            "forks.approve_label: the label {TRAIN_LABEL} asks for a training; choose another one"
+        );
+        Ok(())
+    }
+
     fn policy_of(&self, repo: &RepoName, is_private: bool) -> ForkPolicy {
         let named = Scope::around(repo).into_iter().find_map(|scope| self.repositories.get(&scope).copied());
         let usual = if is_private { ForkPolicy::Run } else { ForkPolicy::Approve };
@@ -51,6 +72,17 @@ impl ForksConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_label_approves_only_by_its_whole_name() {
+        let of = |name: &str| ForksConfig { approve_label: name.to_owned(), ..ForksConfig::default() };
+        assert!(of("ci: run").is_approval("ci: run"));
+        for other in ["", "CI: run", "ci", "ci: run "] {
+            assert!(!of("ci: run").is_approval(other), "{other}");
+        }
+        assert!(!of("").is_approval(""), "no label by default");
+        assert!(of("train").check().is_err() && of("ci: run").check().is_ok());
+    }
 
     #[test]
     fn the_narrowest_name_decides() {

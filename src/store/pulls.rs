@@ -1,5 +1,6 @@
 //! The builds of a pull request, as commands need them.
 
+use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
 use crate::domain::{BuildId, DeliveryId, RepoId, Sha};
@@ -26,24 +27,27 @@ pub async fn newest(db: &PgPool, repo: RepoId, pull_request: i64) -> sqlx::Resul
     .await
 }
 
-/// Lists the builds of a pull request's commit that wait for an approval and were there when a delivery came.
+/// Lists the builds of a pull request's commit that wait for an approval and were there when a delivery came, and before
+/// this time if one is given.
 pub async fn unapproved(
     tx: &mut PgConnection,
     repo: RepoId,
-    pull_request: i64,
-    sha: &Sha,
+    (pull_request, sha): (i64, &Sha),
     delivery: &DeliveryId,
+    before: Option<DateTime<Utc>>,
 ) -> sqlx::Result<Vec<Known>> {
     sqlx::query_as(
         "select id, number, sha from build
          where repo_id = $1 and pull_request = $2 and sha = $3 and needs_approval and approved_at is null
            and finished_at is null and created_at < (select received_at from delivery where id = $4)
+           and ($5::timestamptz is null or created_at < $5)
          order by id",
     )
     .bind(repo)
     .bind(i32::try_from(pull_request).unwrap_or(i32::MAX))
     .bind(sha)
     .bind(delivery)
+    .bind(before)
     .fetch_all(tx)
     .await
 }

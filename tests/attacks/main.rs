@@ -8,6 +8,7 @@
 //! | `queue` | 1 | H4 | the author of a pull request, who wants every slot |
 //! | `forks` | 1, 4 | H4 | the author of a pull request from a fork, whose code nobody has approved |
 //! | `people::commands` | 1, 2 | H4 | people who may not push, and webhooks that speak in the name of those who may |
+//! | `people::labels` | 1, 2 | issue 16 | people who may set labels and may not push, and labels for another commit |
 //! | `deliveries` | 1, 2 | H6, M2 | the owner of a webhook's secret, and strangers |
 //! | `travis` | 1, 2 | issue 16 | strangers with a build on Travis, or a webhook of it that they saw |
 //! | `pages` | 7, 10 | M3, M4 | readers of pages, in floods |

@@ -70,6 +70,22 @@ pub fn comment(github: &GitHub, repo: &Repo, number: u32, (login, person): (&str
     })
 }
 
+/// Returns the payload for a label that a person sets on a pull request.
+pub fn labeled(
+    github: &GitHub,
+    repo: &Repo,
+    number: u32,
+    (login, person): (&str, i64),
+    label: &str,
+    head: &str,
+) -> Value {
+    let mut payload = pull_request(github, repo, number, head, head);
+    payload["action"] = json!("labeled");
+    payload["label"] = json!({"name": label});
+    payload["sender"] = json!({"login": login, "id": person, "type": "User"});
+    payload
+}
+
 /// Returns the payload for a button of a check run, or for *Re-run* without one.
 pub fn check_run(
     github: &GitHub,

@@ -36,6 +36,13 @@ pub enum Asked {
         /// Number of the pull request.
         pull_request: i64,
     },
+    /// Another label on a pull request. The configuration says whether it asks for anything.
+    Label {
+        pull_request: i64,
+        name: String,
+        /// Head of the pull request when the label was set.
+        sha: Sha,
+    },
     /// A button of a check run; without a command, *Re-run*.
     CheckRun {
         /// GitHub's number of the check run.
@@ -52,7 +59,7 @@ pub enum Asked {
 }
 
 /// Name of the label that asks for a training.
-const TRAIN_LABEL: &str = "train";
+pub const TRAIN_LABEL: &str = "train";
 
 #[derive(Deserialize)]
 struct AccountPayload {
@@ -120,7 +127,7 @@ pub(super) fn issue_comment(payload: IssueComment) -> anyhow::Result<Event> {
 #[derive(Deserialize)]
 pub(super) struct Labeled {
     label: Label,
-    pull_request: Numbered,
+    pull_request: LabeledPull,
     repository: RepositoryPayload,
     sender: AccountPayload,
 }
@@ -131,15 +138,23 @@ struct Label {
 }
 
 #[derive(Deserialize)]
-struct Numbered {
+struct LabeledPull {
     number: i64,
+    head: LabeledHead,
+}
+
+#[derive(Deserialize)]
+struct LabeledHead {
+    sha: String,
 }
 
 pub(super) fn labeled(payload: Labeled) -> anyhow::Result<Event> {
-    if payload.label.name != TRAIN_LABEL {
-        return Ok(ignored("pull request labeled"));
-    }
-    ask(payload.repository, payload.sender, Asked::Train { pull_request: payload.pull_request.number })
+    let LabeledPull { number: pull_request, head } = payload.pull_request;
+    let what = match payload.label.name {
+        name if name == TRAIN_LABEL => Asked::Train { pull_request },
+        name => Asked::Label { pull_request, name, sha: head.sha.parse()? },
+    };
+    ask(payload.repository, payload.sender, what)
 }
 
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@
 mod asks;
 
 use anyhow::Context as _;
-pub use asks::{Ask, Asked, Person};
+pub use asks::{Ask, Asked, Person, TRAIN_LABEL};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 

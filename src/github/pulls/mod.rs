@@ -1,9 +1,11 @@
-//! Pull requests as GitHub has them now, the comments on them, and the rights of the people who write them.
+//! Pull requests as GitHub has them now, the comments and labels on them, and the rights of the people who make those.
 
 mod comments;
+mod labels;
 mod people;
 
 pub use comments::{Comment, NewComment, Reaction, Written};
+pub use labels::LabelSet;
 
 use chrono::{DateTime, Utc};
 use http::Method;

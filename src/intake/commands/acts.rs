@@ -58,7 +58,9 @@ impl Intake {
         let done = match (command, &pull) {
             (Command::Retry, _) => retry(&mut tx, newest, who).await?,
             (Command::Cancel, _) => cancel(&mut tx, newest, who).await?,
-            (Command::Approve, Some(pull)) => approve(&mut tx, case, newest, pull, comment.created_at).await?,
+            (Command::Approve, Some(pull)) => {
+                approve(&mut tx, case, newest, pull, Approval::Comment(comment.created_at)).await?
+            }
             (Command::Smoke(config), Some(pull)) => smoke(&mut tx, case, pull, config).await?,
             _ => train(),
         };
@@ -108,17 +110,42 @@ pub(super) async fn approve_one(tx: &mut PgConnection, build: BuildId, who: &str
     Ok(queue::approve(tx, build, who).await.context("approving a build")?)
 }
 
-/// Approves the head that a pull request had when the comment was written. The comment does not name it. So the newest
-/// build has to be of the head that GitHub has now, and nothing may have been pushed since the comment: otherwise its
-/// author has seen another commit.
-async fn approve(
+/// Words or a label by which a person approves a commit.
+#[derive(Clone, Copy)]
+pub(super) enum Approval {
+    /// A comment of this time.
+    Comment(DateTime<Utc>),
+    /// A label that was set at this time.
+    Label(DateTime<Utc>),
+}
+
+impl Approval {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Comment(_) => "comment",
+            Self::Label(_) => "label",
+        }
+    }
+
+    /// Returns the time by GitHub's clock.
+    fn at(self) -> DateTime<Utc> {
+        match self {
+            Self::Comment(at) | Self::Label(at) => at,
+        }
+    }
+}
+
+/// Approves the head that a pull request had when the comment was written, or the label was set. Neither names it. So the
+/// newest build has to be of the head that GitHub has now, and nothing may have been pushed since: otherwise the person has
+/// seen another commit. A label is set with one click, so the build has to have waited before it.
+pub(super) async fn approve(
     tx: &mut PgConnection,
     case: &Case<'_>,
     newest: &Known,
     pull: &KnownPull,
-    written_at: DateTime<Utc>,
+    approval: Approval,
 ) -> Result<Done, NotYet> {
-    let (head, number) = (pull.head.short(), newest.number);
+    let (head, number, word) = (pull.head.short(), newest.number, approval.word());
     if pull.head != newest.sha {
         let built = newest.sha.short();
         return Ok(Done::impossible(format!(
@@ -127,14 +154,18 @@ async fn approve(
         )));
     }
     // Both times are by GitHub's clock, and in whole seconds.
-    if pull.pushed_at.is_none_or(|pushed_at| pushed_at >= written_at) {
+    if pull.pushed_at.is_none_or(|pushed_at| pushed_at >= approval.at()) {
         return Ok(Done::impossible(format!(
-            "The repository of this pull request had a push after the comment, or is gone. Look at {head}, and approve \
+            "The repository of this pull request had a push after the {word}, or is gone. Look at {head}, and approve \
              again; the page of the build has a button, too."
         )));
     }
-    let id = &case.delivery.id;
-    let waiting = pulls::unapproved(tx, case.repo, pull.pull_request.number, &pull.head, id).await;
+    let before = match approval {
+        Approval::Comment(_) => None,
+        Approval::Label(at) => Some(at),
+    };
+    let commit = (pull.pull_request.number, &pull.head);
+    let waiting = pulls::unapproved(tx, case.repo, commit, &case.delivery.id, before).await;
     let waiting = waiting.context("reading the builds that wait")?;
     let mut approved = Vec::new();
     for build in waiting {
@@ -142,9 +173,12 @@ async fn approve(
             approved.push(format!("#{}", build.number));
         }
     }
-    Ok(match approved.is_empty() {
-        true => Done::impossible(format!("No build of {head} waits for an approval.")),
-        false => Done::now(format!("Approved builds of {head}: {}.", approved.join(", "))),
+    Ok(match (approved.is_empty(), approval) {
+        (true, Approval::Comment(_)) => Done::impossible(format!("No build of {head} waits for an approval.")),
+        (true, Approval::Label(_)) => {
+            Done::impossible(format!("No build of {head} waited for an approval when the label was set."))
+        }
+        (false, _) => Done::now(format!("Approved builds of {head}: {}.", approved.join(", "))),
     })
 }
 

@@ -10,11 +10,11 @@ use anyhow::{Context as _, anyhow};
 use chrono::{TimeDelta, Utc};
 use tracing::info;
 
-use self::acts::Done;
+use self::acts::{Approval, Done};
 use super::Intake;
 use super::proof::Unproven;
 use super::tries::{MAX_TRIES, NotYet};
-use crate::domain::{Command, RepoId};
+use crate::domain::{Command, RepoId, Sha};
 use crate::github::event::{Ask, Asked, Person, Repository};
 use crate::github::{Comment, SendError, Target};
 use crate::store::deliveries::{self, Delivery};
@@ -78,6 +78,11 @@ impl Intake {
         repository: &Repository,
         ask: Ask,
     ) -> Result<(), NotYet> {
+        if let Asked::Label { name, .. } = &ask.what
+            && !self.forks.is_approval(name)
+        {
+            return Err(NotYet::Never("pull request labeled".to_owned()));
+        }
         if let Some(original) = &delivery.replay_of {
             return Err(NotYet::Refused(format!("it repeats the body of the delivery {original}")));
         }
@@ -90,7 +95,7 @@ impl Intake {
         let Ask { by, what } = ask;
         let (comment, pull_request) = match &what {
             Asked::Comment { id, pull_request, .. } => (Some(*id), Some(*pull_request)),
-            Asked::Train { pull_request } => (None, Some(*pull_request)),
+            Asked::Train { pull_request } | Asked::Label { pull_request, .. } => (None, Some(*pull_request)),
             Asked::CheckRun { .. } | Asked::CheckSuite { .. } => (None, None),
         };
         let mut case = Case { delivery, repo, repository, by: &by, comment, pull_request, was_refused: false };
@@ -99,6 +104,7 @@ impl Intake {
         let obeyed = match what {
             Asked::Comment { id, pull_request, body } => self.obey_comment(&case, id, pull_request, &body).await,
             Asked::Train { pull_request } => self.obey_label(&case, pull_request).await,
+            Asked::Label { pull_request, name, sha } => self.obey_approval(&case, pull_request, &name, &sha).await,
             Asked::CheckRun { id, sha, command } => self.obey_check_run(&case, id, &sha, command).await,
             Asked::CheckSuite { id, sha } => self.obey_check_suite(&case, id, &sha).await,
         };
@@ -172,6 +178,40 @@ impl Intake {
             true => self.conclude(tx, case, Some(&newest), &acts::train()).await,
             false => self.conclude(tx, case, None, &Done::impossible(no_right(case))).await,
         }
+    }
+
+    /// Approves the head of a pull request by a label. The payload says that it was set; GitHub has to say who has set it,
+    /// and when. Who may triage can set labels, so the right to push counts here as well.
+    async fn obey_approval(&self, case: &Case<'_>, number: i64, label: &str, sha: &Sha) -> Result<(), NotYet> {
+        let newest = self.newest(case, number).await?;
+        let set = self.github.label_set(case.target(), number, label).await;
+        let set = set.map_err(|error| unanswered(&error, "GitHub does not confirm the label"))?;
+        let refused = |why: &str| NotYet::Refused(why.to_owned());
+        let set = set.ok_or_else(|| refused("the pull request does not have the label"))?;
+        if set.at < Utc::now() - MAX_AGE {
+            return Err(refused("the label was set more than a day ago"));
+        }
+        let by = set.by.filter(|by| by.id == case.by.id);
+        let by = &by.ok_or_else(|| refused("somebody else, or a program, has set the label"))?;
+        let case = &Case { by, ..*case };
+        if !self.may_write(case, by).await? {
+            let told = format!("{} may not push to {}, so the label has no effect.", by.login, case.repository.name);
+            return self.refuse(case, &newest, &told).await;
+        }
+        let pull = self.github.pull(case.target(), number).await;
+        let pull = pull.map_err(|error| unanswered(&error, "GitHub does not show the pull request"))?;
+        let mut tx = self.db.begin().await.context("opening a transaction")?;
+        self.record_request(&mut tx, case, false).await?;
+        let done = match pull.head == *sha {
+            true => acts::approve(&mut tx, case, &newest, &pull, Approval::Label(set.at)).await?,
+            false => Done::impossible(format!(
+                "The label was set when the pull request was at {}. It is at {} now: look at that, take the label off, and \
+                 set it again.",
+                sha.short(),
+                pull.head.short()
+            )),
+        };
+        self.conclude(tx, case, Some(&newest), &done).await
     }
 
     async fn may_write(&self, case: &Case<'_>, by: &Person) -> Result<bool, NotYet> {

@@ -1,5 +1,6 @@
-//! Attacks by people: commands in comments, sessions, and the setup.
+//! Attacks by people: commands in comments, labels, sessions, and the setup.
 
 mod commands;
+mod labels;
 mod sessions;
 mod setup;

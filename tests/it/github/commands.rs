@@ -40,6 +40,28 @@ async fn an_approval_in_a_comment_lets_the_build_run_and_gets_a_thumb() {
 }
 
 #[tokio::test]
+async fn a_label_approves_a_commit() {
+    let it = Proposal::start_with_forks("", &[(".travis.yml", HELLO)], "approve_label = 'ci: approved'").await;
+    // The build was there before the label.
+    sqlx::query("update build set created_at = created_at - interval '1 minute'").execute(&it.app.db).await.unwrap();
+    it.app.github.pulls.label(REPO, NUMBER.into(), ADA.0, "labeled", "ci: approved", 0);
+    let labeled = payload::labeled(&it.app.github, &it.repo, NUMBER, ADA, "ci: approved", &it.head);
+    let outcome = it.outcome_of("pull_request", &labeled).await;
+    assert!(outcome.starts_with("Approved builds of ") && outcome.ends_with(": #1."), "{outcome}");
+    assert_eq!(it.end_of(1).await, "passed");
+    let told = it.settled().await;
+    assert!(told.len() == 1 && told[0].contains("Approved builds of"), "{told:?}");
+    let page = it.app.get("/acme/styles/builds/1").await.1;
+    assert!(page.contains("<dt>Approved by</dt><dd>ada</dd>"), "{page}");
+    let api = openapi::description();
+    assert_eq!(it.app.github.pulls.count("GET", "/timeline"), 1);
+    for (method, path, body) in it.app.github.pulls.requests() {
+        assert_eq!(openapi::faults(&api, &method, &path, &body), Vec::<String>::new(), "{method} {path} {body}");
+    }
+    it.app.stop().await;
+}
+
+#[tokio::test]
 async fn a_build_is_canceled_and_its_failed_jobs_run_again() {
     let travis = "language: shell\njobs:\n  include:\n  - {stage: one, script: 'true'}\n  - {stage: one, script: 'exit 1'}\n  \
                   - {stage: two, script: echo two}\n";

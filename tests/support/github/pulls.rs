@@ -28,6 +28,8 @@ struct Model {
     pulls: BTreeMap<(String, i64), Value>,
     /// Repository and comment, in the order of their numbers.
     comments: Vec<(String, Value)>,
+    /// Repository, number, and entry of each history, in their order.
+    history: Vec<(String, i64, Value)>,
     reactions: Vec<Reacted>,
     requests: Vec<(String, String, Value)>,
     next: i64,
@@ -91,6 +93,30 @@ impl Pulls {
         model.add(repo, on, json!({"login": login, "id": id, "type": kind}), Value::Null, body)
     }
 
+    /// Sets a label of a pull request, or takes it off, by a person and some seconds from now.
+    pub fn label(&self, repo: &str, on: i64, login: &str, event: &str, label: &str, seconds: i64) {
+        let mut model = self.model();
+        let (id, kind, _) = model.people[login];
+        let entry = json!({
+            "id": 7000 + model.history.len(), "event": event, "actor": {"login": login, "id": id, "type": kind},
+            "created_at": time(Utc::now() + TimeDelta::seconds(seconds)), "label": {"name": label, "color": "00aa00"},
+            "performed_via_github_app": null,
+        });
+        model.history.push((repo.to_owned(), on, entry));
+    }
+
+    /// Adds entries of another kind to the history of a pull request.
+    pub fn commit_to(&self, repo: &str, on: i64, count: usize) {
+        let entry =
+            json!({"event": "committed", "sha": "0".repeat(40), "author": {"name": "Bob", "date": time(Utc::now())}});
+        self.model().history.extend((0..count).map(|_| (repo.to_owned(), on, entry.clone())));
+    }
+
+    /// Changes the last entry of the history.
+    pub fn change_last_entry(&self, change: impl FnOnce(&mut Value)) {
+        change(&mut self.model().history.last_mut().unwrap().2);
+    }
+
     /// Changes a comment.
     pub fn edit(&self, id: i64, change: impl FnOnce(&mut Value)) {
         let mut model = self.model();
@@ -149,6 +175,7 @@ pub(super) fn routes() -> Router<GitHub> {
     Router::new()
         .route("/api/v3/repos/{owner}/{repo}/pulls/{number}", get(pull))
         .route("/api/v3/repos/{owner}/{repo}/issues/{number}/comments", get(list).post(create))
+        .route("/api/v3/repos/{owner}/{repo}/issues/{number}/timeline", get(timeline))
         .route("/api/v3/repos/{owner}/{repo}/issues/comments/{id}", get(show).patch(update))
         .route("/api/v3/repos/{owner}/{repo}/issues/comments/{id}/reactions", post(react))
 }
@@ -238,6 +265,24 @@ async fn list(
     let model = github.pulls.model();
     let found = model.comments.iter().filter(fits).skip((page - 1) * size).take(size);
     Json(found.map(|(_, comment)| comment.clone()).collect::<Vec<_>>()).into_response()
+}
+
+async fn timeline(
+    State(github): State<GitHub>,
+    Path((owner, repo, number)): Numbered,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    let repo = format!("{owner}/{repo}");
+    let path = format!("/repos/{repo}/issues/{number}/timeline");
+    if let Err(refused) = admit(&github, &headers, &repo, ("pull_requests", "read"), ("GET", path, Value::Null)) {
+        return refused;
+    }
+    let (size, page): (usize, usize) = (query["per_page"].parse().unwrap(), query["page"].parse().unwrap());
+    assert!((1..=100).contains(&size) && page > 0, "{query:?}");
+    let model = github.pulls.model();
+    let found = model.history.iter().filter(|(of, on, _)| *of == repo && *on == number);
+    Json(found.skip((page - 1) * size).take(size).map(|(.., entry)| entry.clone()).collect::<Vec<_>>()).into_response()
 }
 
 /// Checks the text of a comment as GitHub does.

@@ -35,6 +35,13 @@ impl Proposal {
         Self::start_in(folder, github, change, files).await
     }
 
+    /// Starts a service with more settings of `[forks]`.
+    pub async fn start_with_forks(change: &str, files: &[(&str, &str)], forks: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let github = GitHub::start(folder.path().join("github")).await;
+        Self::start_through(folder, github, &format!("{change}\n[forks]\npolicy = 'approve'\n{forks}\n"), files).await
+    }
+
     /// Starts a service with the GitHub App.
     pub async fn start_with_app(change: &str, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -45,7 +52,11 @@ impl Proposal {
     }
 
     async fn start_in(folder: tempfile::TempDir, github: GitHub, change: &str, files: &[(&str, &str)]) -> Self {
-        let app = App::start_in(folder, github, &format!("{change}\n[forks]\npolicy = 'approve'\n")).await;
+        Self::start_through(folder, github, &format!("{change}\n[forks]\npolicy = 'approve'\n"), files).await
+    }
+
+    async fn start_through(folder: tempfile::TempDir, github: GitHub, change: &str, files: &[(&str, &str)]) -> Self {
+        let app = App::start_in(folder, github, change).await;
         let repo = app.github.repo(REPO);
         for (path, text) in files {
             repo.write(path, text);
