@@ -35,7 +35,7 @@ pub use self::secrets::{github_client, stored, variables};
 pub use self::work::work;
 use crate::config::Config;
 use crate::github::Client;
-use crate::intake::{DeliveryLogs, Intake, Said};
+use crate::intake::{DeliveryLogs, HiddenHooks, Intake, Said};
 use crate::janitor::{self, Archiver, Duties, Janitor};
 use crate::outbox::pacing::Window;
 use crate::outbox::{ChartLinks, Outbox};
@@ -276,8 +276,13 @@ async fn run_steps(
     let windows = Window::of(config.github.statuses_per_minute, config.github.statuses_per_hour);
     let said = Said::default();
     let public_url = config.server.public_url;
-    let logs =
-        DeliveryLogs { db: db.clone(), github: github.clone(), public_url: public_url.clone(), said: said.clone() };
+    let logs = DeliveryLogs {
+        db: db.clone(),
+        github: github.clone(),
+        public_url: public_url.clone(),
+        said: said.clone(),
+        hidden: HiddenHooks::default(),
+    };
     tasks.spawn(endless(delivery_logs_loop(logs, shutdown.clone())));
     let outbox = Outbox::new(db.clone(), github.clone(), public_url, charts, windows);
     for _ in 0..POSTERS {

@@ -1,7 +1,9 @@
 //! GitHub's logs of deliveries. GitHub sends nothing again by itself: so deliveries that have failed, and are not stored
 //! here, are asked for once more, as after an outage.
 
-use std::time::Duration;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -30,6 +32,25 @@ const BETWEEN: Duration = Duration::from_millis(500);
 /// Pause after a failure of GitHub, and before a reading continues.
 const SOON: Duration = Duration::from_secs(60);
 
+/// Time after which GitHub is asked again for the webhooks of an organization that it does not show. Few tokens may see
+/// them, and a missing right is no fault.
+const HIDDEN_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// Owners whose webhooks GitHub does not show, with the times at which it was asked.
+#[derive(Debug, Clone, Default)]
+pub struct HiddenHooks(Arc<Mutex<HashMap<String, Instant>>>);
+
+impl HiddenHooks {
+    fn has(&self, owner: &str) -> bool {
+        let asked = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(owner).copied();
+        asked.is_some_and(|at| at.elapsed() < HIDDEN_FOR)
+    }
+
+    fn add(&self, owner: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(owner, Instant::now());
+    }
+}
+
 /// Reads GitHub's logs of deliveries.
 #[derive(Debug, Clone)]
 pub struct DeliveryLogs {
@@ -39,6 +60,7 @@ pub struct DeliveryLogs {
     pub public_url: Url,
     /// Rights that are missing, as far as the log has said so.
     pub said: Said,
+    pub hidden: HiddenHooks,
 }
 
 /// Failure of a reading.
@@ -62,7 +84,8 @@ struct Reading {
 }
 
 impl DeliveryLogs {
-    /// Reads the log of the App, and those of the repositories that it is not installed on, as far as the rights allow.
+    /// Reads the log of the App, and those of the repositories that it is not installed on and of their owners, as far as
+    /// the rights allow.
     /// Returns the number of deliveries that were asked for, and the time of the next reading.
     ///
     /// # Errors
@@ -97,6 +120,7 @@ impl DeliveryLogs {
         if !self.github.has_token() {
             return Ok(());
         }
+        let mut owners = BTreeSet::new();
         for name in heads::active(&self.db).await? {
             let repo: RepoName = name.parse().context("a stored repository's name")?;
             // Other servers have no such logs, and one that is away must not end the reading.
@@ -106,11 +130,33 @@ impl DeliveryLogs {
             if self.github.has_app() && self.github.has_installation(&repo).await.is_ok_and(|installed| installed) {
                 continue;
             }
+            if owners.insert(repo.owner().to_lowercase()) {
+                self.read_organization(&repo, total).await?;
+            }
             let hooks = self.allowed(&format!("webhooks of {repo}"), self.github.hooks(&repo).await)?;
             for hook in hooks.unwrap_or_default().into_iter().filter(|hook| self.is_ours(&hook.config.url)) {
                 self.read(DeliveryLog::Hook(repo.clone(), hook.id), total).await?;
             }
             tokio::time::sleep(BETWEEN).await;
+        }
+        Ok(())
+    }
+
+    /// Reads the logs of the webhooks of a repository's owner. A person has none.
+    async fn read_organization(&self, repo: &RepoName, total: &mut Reading) -> Result<(), Failed> {
+        let owner = repo.owner().to_lowercase();
+        if self.hidden.has(&owner) {
+            return Ok(());
+        }
+        let hooks = self.github.organization_hooks(repo).await;
+        match self.allowed(&format!("webhooks of {owner}"), hooks)? {
+            Some(Some(hooks)) => {
+                for hook in hooks.into_iter().filter(|hook| self.is_ours(&hook.config.url)) {
+                    self.read(DeliveryLog::Organization(owner.clone(), hook.id), total).await?;
+                }
+            }
+            Some(None) => self.hidden.add(owner),
+            None => {}
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ mod unbuilt;
 use sqlx::PgPool;
 use tracing::{error, info, warn};
 
-pub use self::delivery_logs::DeliveryLogs;
+pub use self::delivery_logs::{DeliveryLogs, HiddenHooks};
 pub use self::forks::{ForkPolicy, ForksConfig};
 pub use self::heads::CHECK_INTERVAL;
 use self::look::Looked;

@@ -21,6 +21,8 @@ pub enum DeliveryLog {
     App,
     /// Log of a repository's webhook, by GitHub's number of the webhook.
     Hook(RepoName, i64),
+    /// Log of an organization's webhook.
+    Organization(String, i64),
 }
 
 impl DeliveryLog {
@@ -28,6 +30,7 @@ impl DeliveryLog {
         match self {
             Self::App => "/app/hook/deliveries".to_owned(),
             Self::Hook(repo, id) => format!("/repos/{repo}/hooks/{id}/deliveries"),
+            Self::Organization(owner, id) => format!("/orgs/{owner}/hooks/{id}/deliveries"),
         }
     }
 }
@@ -37,6 +40,7 @@ impl fmt::Display for DeliveryLog {
         match self {
             Self::App => f.write_str("the GitHub App"),
             Self::Hook(repo, id) => write!(f, "webhook {id} of {repo}"),
+            Self::Organization(owner, id) => write!(f, "webhook {id} of {owner}"),
         }
     }
 }
@@ -60,7 +64,7 @@ impl LoggedDelivery {
     }
 }
 
-/// A webhook of a repository.
+/// A webhook of a repository or an organization.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Hook {
     /// GitHub's number of the webhook.
@@ -94,6 +98,20 @@ impl Client {
         let path = format!("/repos/{repo}/hooks?per_page=100");
         let answer = self.ask_for_log(None, Method::GET, &path).await?;
         self.read(answer, MAX_ANSWER).await
+    }
+
+    /// Lists the webhooks of the organization that owns a repository, at most a hundred, with the personal token; `None`
+    /// if GitHub shows them to nobody with this token, as for a person's repository.
+    ///
+    /// # Errors
+    /// Fails when GitHub did not answer.
+    pub async fn organization_hooks(&self, repo: &RepoName) -> Result<Option<Vec<Hook>>, SendError> {
+        let path = format!("/orgs/{}/hooks?per_page=100", repo.owner());
+        match self.ask_for_log(None, Method::GET, &path).await {
+            Ok(answer) => Ok(Some(self.read(answer, MAX_ANSWER).await?)),
+            Err(SendError::Refused { status: 403 | 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads a page of a log, newest first, with the path of the next page: the first one for `None`. GitHub's own filter

@@ -1,7 +1,7 @@
 //! Repositories on a Gitea server, beside those on GitHub.
 
 use trainyard::github::{Client, ForgeConfig, GitHubConfig, GitHubUser, Target};
-use trainyard::intake::{CHECK_INTERVAL, DeliveryLogs, Said};
+use trainyard::intake::{CHECK_INTERVAL, DeliveryLogs, HiddenHooks, Said};
 use trainyard::store::repos;
 
 use crate::support::app::App;
@@ -209,6 +209,7 @@ async fn a_server_that_is_away_does_not_end_the_reading_of_githubs_logs() {
     database::insert_build(&db, 1).await;
     sqlx::query("update repo set owner = 'studio', forge = 'git'").execute(&db).await.unwrap();
     let public_url = "https://ci.example.org".parse().unwrap();
-    let logs = DeliveryLogs { db, github: client(&gitea), public_url, said: Said::default() };
+    let (said, hidden) = (Said::default(), HiddenHooks::default());
+    let logs = DeliveryLogs { db, github: client(&gitea), public_url, said, hidden };
     assert_eq!(logs.read_all().await.unwrap(), (0, CHECK_INTERVAL), "it is not read again soon");
 }

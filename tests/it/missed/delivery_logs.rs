@@ -6,7 +6,7 @@ use chrono::{TimeDelta, Utc};
 use serde_json::Value;
 use sqlx::PgPool;
 use trainyard::github::Client;
-use trainyard::intake::{DeliveryLogs, Said};
+use trainyard::intake::{DeliveryLogs, HiddenHooks, Said};
 
 use crate::github::openapi;
 use crate::support::app::App;
@@ -50,7 +50,8 @@ impl World {
 
     fn logs(&self, client: Client) -> DeliveryLogs {
         let public_url = PUBLIC.parse().unwrap();
-        DeliveryLogs { db: self.app.db.clone(), github: client, public_url, said: Said::default() }
+        let hidden = HiddenHooks::default();
+        DeliveryLogs { db: self.app.db.clone(), github: client, public_url, said: Said::default(), hidden }
     }
 
     /// Records failures of an outage in a log: of a delivery that never came, of an old one, and of one that came later.
@@ -124,6 +125,44 @@ async fn failed_deliveries_of_a_repositorys_webhook_are_asked_for_where_the_toke
     assert_eq!(logs.read_all().await.unwrap(), (0, HOUR));
     check_requests(github);
     world.app.stop().await;
+}
+
+#[tokio::test]
+async fn failed_deliveries_of_an_organizations_webhook_are_asked_for_where_the_token_may() {
+    let world = World::new(|_| String::new()).await;
+    let github = &world.app.github;
+    let logs = world.logs(world.client());
+    // The repository has no webhook of its own, and the organization a second one of another service.
+    github.hooks.set("acme", &format!("{PUBLIC}/webhooks/github/acme"), &world.app.base);
+    world.outage("acme");
+    assert_eq!(logs.read_all().await.unwrap(), (2, HOUR));
+    assert_eq!(github.hooks.asked(), ["missed", "missed-ping"]);
+    assert!(is_stored(&world.app.db, "missed").await);
+    assert!(world.app.outcome("missed").await.starts_with("acme/styles#"));
+    assert_eq!(logs.read_all().await.unwrap(), (0, HOUR), "nothing is missing now");
+    check_requests(github);
+    world.app.stop().await;
+}
+
+#[tokio::test]
+async fn the_webhooks_of_an_organization_that_github_does_not_show_are_asked_for_rarely() {
+    for code in [404, 403] {
+        let world = World::new(|_| String::new()).await;
+        let github = &world.app.github;
+        github.hooks.hide_organizations(Some(code));
+        github.hooks.set(STYLES, &format!("{PUBLIC}/webhooks/github"), &world.app.base);
+        world.outage(STYLES);
+        let logs = world.logs(world.client());
+        let count = || github.hooks.requests().iter().filter(|it| it.1 == "/orgs/acme/hooks").count();
+        let before = count();
+        assert_eq!(logs.read_all().await.unwrap(), (2, HOUR), "those of the repository are read all the same");
+        for _ in 0..3 {
+            assert_eq!(logs.read_all().await.unwrap(), (0, HOUR));
+        }
+        assert_eq!(count() - before, 1, "{code}");
+        check_requests(github);
+        world.app.stop().await;
+    }
 }
 
 #[tokio::test]

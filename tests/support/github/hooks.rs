@@ -23,7 +23,7 @@ pub struct Hooks(Arc<Mutex<Model>>);
 
 #[derive(Debug, Default)]
 struct Model {
-    /// Address of each webhook, without the path: the App's for `""`, otherwise by repository.
+    /// Address of each webhook, without the path: the App's for `""`, otherwise by repository or organization.
     urls: BTreeMap<String, String>,
     /// Address where the service listens.
     service: String,
@@ -31,12 +31,14 @@ struct Model {
     requests: Vec<(String, String, Value)>,
     /// True when the personal token may not see the webhooks of repositories.
     are_hidden: bool,
+    /// Status of the answer about webhooks of organizations, when the personal token may not see them.
+    organizations: Option<u16>,
 }
 
 /// A try to send a delivery.
 #[derive(Debug, Clone)]
 struct Try {
-    /// Repository of the webhook; `""` for the App's.
+    /// Repository or organization of the webhook; `""` for the App's.
     log: String,
     delivery: Arc<Delivery>,
     code: u16,
@@ -58,6 +60,11 @@ impl Hooks {
     /// Hides the webhooks of repositories from the personal token, or shows them again.
     pub fn hide(&self, are_hidden: bool) {
         self.model().are_hidden = are_hidden;
+    }
+
+    /// Hides the webhooks of organizations from the personal token, or shows them again.
+    pub fn hide_organizations(&self, status: Option<u16>) {
+        self.model().organizations = status;
     }
 
     /// Records a try that the service answered with this code, or not at all for 0.
@@ -125,6 +132,9 @@ pub(super) fn routes() -> Router<GitHub> {
         .route("/api/v3/app/hook/deliveries", get(app_log))
         .route("/api/v3/app/hook/deliveries/{id}/attempts", post(app_attempt))
         .route("/api/v3/repos/{owner}/{repo}/hooks", get(hooks))
+        .route("/api/v3/orgs/{organization}/hooks", get(organization_hooks))
+        .route("/api/v3/orgs/{organization}/hooks/{hook}/deliveries", get(organization_log))
+        .route("/api/v3/orgs/{organization}/hooks/{hook}/deliveries/{id}/attempts", post(organization_attempt))
         .route("/api/v3/repos/{owner}/{repo}/hooks/{hook}/deliveries", get(hook_log))
         .route("/api/v3/repos/{owner}/{repo}/hooks/{hook}/deliveries/{id}/attempts", post(hook_attempt))
 }
@@ -170,6 +180,15 @@ impl GitHub {
     }
 }
 
+/// Describes the webhook of a repository or an organization, next to one of another service.
+fn describe(github: &GitHub, log: &str) -> Response {
+    let url = github.hooks.model().urls.get(log).cloned();
+    let described =
+        |url| json!({"id": HOOK, "active": true, "events": ["push"], "config": {"url": url, "secret": "********"}});
+    let other = json!({"id": 1, "active": true, "events": ["push"], "config": {"url": "https://other.example/hook"}});
+    Json(url.map(described).into_iter().chain([other]).collect::<Vec<_>>()).into_response()
+}
+
 async fn hooks(
     State(github): State<GitHub>,
     Path((owner, repo)): Path<(String, String)>,
@@ -179,11 +198,7 @@ async fn hooks(
     if let Err(refused) = github.as_administrator(&headers, "GET", format!("/repos/{name}/hooks")) {
         return refused;
     }
-    let url = github.hooks.model().urls.get(&name).cloned();
-    let described =
-        |url| json!({"id": HOOK, "active": true, "events": ["push"], "config": {"url": url, "secret": "********"}});
-    let other = json!({"id": 1, "active": true, "events": ["push"], "config": {"url": "https://other.example/hook"}});
-    Json(url.map(described).into_iter().chain([other]).collect::<Vec<_>>()).into_response()
+    describe(&github, &name)
 }
 
 async fn hook_log(
@@ -210,4 +225,57 @@ async fn hook_attempt(
         return refused;
     }
     github.hooks.send(&format!("{owner}/{repo}"), id).await
+}
+
+impl GitHub {
+    /// Records a request about webhooks of an organization, which only the token of an owner with that scope may make.
+    fn as_owner(&self, headers: &HeaderMap, method: &str, path: String) -> Result<(), Response> {
+        let mut model = self.hooks.model();
+        model.requests.push((method.to_owned(), path, Value::Null));
+        if !has_token(headers) {
+            return Err(refusal(401, "Bad credentials"));
+        }
+        match model.organizations {
+            Some(403) => Err(refusal(403, "Resource not accessible by personal access token")),
+            Some(status) => Err(refusal(status, "Not Found")),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn organization_hooks(
+    State(github): State<GitHub>,
+    Path(organization): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(refused) = github.as_owner(&headers, "GET", format!("/orgs/{organization}/hooks")) {
+        return refused;
+    }
+    describe(&github, &organization)
+}
+
+async fn organization_log(
+    State(github): State<GitHub>,
+    Path((organization, hook)): Path<(String, i64)>,
+    Query(query): Wanted,
+    headers: HeaderMap,
+) -> Response {
+    let path = format!("/orgs/{organization}/hooks/{hook}/deliveries");
+    if let Err(refused) = github.as_owner(&headers, "GET", path.clone()) {
+        return refused;
+    }
+    assert_eq!(hook, HOOK, "the log of another service's webhook was read");
+    github.hooks.list(&organization, &path, &query, &github.api_url())
+}
+
+async fn organization_attempt(
+    State(github): State<GitHub>,
+    Path((organization, hook, id)): Path<(String, i64, usize)>,
+    headers: HeaderMap,
+) -> Response {
+    let path = format!("/orgs/{organization}/hooks/{hook}/deliveries/{id}/attempts");
+    if let Err(refused) = github.as_owner(&headers, "POST", path) {
+        return refused;
+    }
+    github.hooks.send(&organization, id).await
 }
