@@ -1,11 +1,15 @@
 //! The registration of the GitHub App: a code of GitHub in, sealed credentials out. The command and the page of the
 //! running service share it.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, bail, ensure};
 use secrecy::ExposeSecret as _;
+use sqlx::PgPool;
 use url::Url;
 
 use crate::github::{AppKey, Client, InstallationFacts, NewApp, Scope, SendError};
+use crate::repo_keys::Seal;
 use crate::store::sealed::github_app::{NewStoredApp, StoredApp};
 use crate::store::sealed::webhook_secrets::StoredSecrets;
 
@@ -18,6 +22,12 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// Returns the credentials in this database, under this seal. `client` is asked with them.
+    pub fn new(db: &PgPool, seal: &Arc<Seal>, client: Client) -> Self {
+        let secrets = StoredSecrets::new(db.clone(), Arc::clone(seal));
+        Self { secrets, app: StoredApp::new(db.clone(), Arc::clone(seal)), client }
+    }
+
     /// Returns the reason why no App can be registered now; `None` if one can. An App that is stored is an obstacle,
     /// unless it is to be replaced.
     ///

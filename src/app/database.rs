@@ -26,8 +26,19 @@ pub(super) async fn database_is_ready(db: &PgPool, shutdown: &CancellationToken)
     }
 }
 
+/// Migrates if Postgres answers at once, so that the database is ready before the first webhook can come. Otherwise the web
+/// server starts without it and reports that, while a task waits for it.
+pub(super) async fn prepare_if_reachable(db: &PgPool) -> anyhow::Result<()> {
+    match prepare_database(db).await {
+        Ok(_) => {}
+        Err(Unprepared::Away(error)) => error!("Postgres is not reachable, trying again: {error:#}"),
+        Err(Unprepared::Unusable(error)) => return Err(error),
+    }
+    Ok(())
+}
+
 /// Reason why the database cannot be used.
-pub(super) enum Unprepared {
+enum Unprepared {
     /// Postgres does not answer; a retry helps.
     Away(anyhow::Error),
     /// The schema is of a newer version.
@@ -35,7 +46,7 @@ pub(super) enum Unprepared {
 }
 
 /// Migrates the database. Returns the installation's id.
-pub(super) async fn prepare_database(db: &PgPool) -> Result<String, Unprepared> {
+async fn prepare_database(db: &PgPool) -> Result<String, Unprepared> {
     use sqlx::migrate::MigrateError;
     // Not through the pool: that would retry for a while and then lose the reason.
     let connection = PgConnection::connect_with(&db.connect_options()).await;

@@ -21,17 +21,23 @@ pub async fn can_log_in(config: &Config, db: &PgPool) -> anyhow::Result<bool> {
 }
 
 /// Prints a link for the first operator, if nobody can log in yet; otherwise ends the last one.
-pub(super) async fn offer_link(config: &Config, address: SocketAddr, db: &PgPool) -> anyhow::Result<()> {
+pub(super) async fn offer_link(config: &Config, address: SocketAddr, db: &PgPool) {
+    match link(config, db).await {
+        Ok(Some(path)) => warn!(
+            "nobody can log in yet: make the first operator at http://{address}{path} on this machine, or through a tunnel \
+             by ssh -L. The link is good once, for a day; trainyard setup link prints another"
+        ),
+        Ok(None) => {}
+        Err(error) => warn!("no setup link was made, but trainyard setup link makes one: {error:#}"),
+    }
+}
+
+async fn link(config: &Config, db: &PgPool) -> anyhow::Result<Option<String>> {
     if can_log_in(config, db).await? {
         setup_link::end(db).await.context("ending the setup link")?;
-        return Ok(());
+        return Ok(None);
     }
-    let path = web::make_link(db).await?;
-    warn!(
-        "nobody can log in yet: make the first operator at http://{address}{path} on this machine, or through a tunnel by \
-         ssh -L. The link is good once, for a day; trainyard setup link prints another"
-    );
-    Ok(())
+    web::make_link(db).await.map(Some)
 }
 
 /// Returns the listener if people can log in, if the configuration opens the service to everyone, or if nobody but this

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub use self::backup::{SealKey, Step, backup, restore};
-use self::database::{Unprepared, database_is_ready, prepare_database};
+use self::database::{database_is_ready, prepare_if_reachable};
 use self::folder::{remove_scratch, seal, take_folder};
 use self::github::{keep_app, warn_of_missing_secrets};
 pub use self::listen::can_log_in;
@@ -47,8 +47,6 @@ use crate::store::Pools;
 use crate::store::deliveries::DeliveryBatcher;
 use crate::store::postgres::cluster::Cluster;
 use crate::store::queue::superseded::Cancels;
-use crate::store::sealed::github_app::StoredApp;
-use crate::store::sealed::webhook_secrets::StoredSecrets;
 use crate::store::wakeup::bell::Bells;
 use crate::store::wakeup::bell_notify;
 use crate::web;
@@ -113,23 +111,14 @@ impl App {
     pub async fn serve(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self { config, planner, listener, cluster, pools, _lock } = self;
         let (db, pages) = (&pools.steps, &pools.pages);
-        // If the database answers at once, it is ready before the first webhook can come. Otherwise the web server
-        // starts without it and reports that, while a task waits for it.
-        match prepare_database(db).await {
-            Ok(_) => {}
-            Err(Unprepared::Away(error)) => error!("Postgres is not reachable, trying again: {error:#}"),
-            Err(Unprepared::Unusable(error)) => return Err(error),
-        }
+        prepare_if_reachable(db).await?;
         let address = listener.local_addr()?;
-        if let Err(error) = offer_link(&config, address, db).await {
-            warn!("no setup link was made, but trainyard setup link makes one: {error:#}");
-        }
+        offer_link(&config, address, db).await;
         warn_of_missing_secrets(&config);
         remove_scratch(&config.server.data_dir)?;
         let objects = Objects::open(&config.storage, &config.server.data_dir)?;
         let bells = Bells::new();
         let seal = Arc::new(seal(&config.server.data_dir)?);
-        let stored_app = StoredApp::new(db.clone(), Arc::clone(&seal));
         let keys = Keyring::new(db, &seal);
         let charts = ChartLinks::new(Arc::clone(&seal));
         let github = Client::new(&config.github)?.with_forges(&config.forge)?;
@@ -141,9 +130,7 @@ impl App {
             public_url: &config.server.public_url,
         });
         info!("listening at http://{address}, known as {}", config.server.public_url);
-        let stored_secrets = StoredSecrets::new(db.clone(), Arc::clone(&seal));
-        let stored = Stored { secrets: stored_secrets.clone(), app: stored_app.clone(), client: github.clone() };
-        let closed = Some(config.server.listen).filter(|listen| listen.ip() != address.ip());
+        let stored = Stored::new(db, &seal, github.clone());
         let state = web::State {
             db: pages.clone(),
             health: web::Health::new(db.clone()),
@@ -154,7 +141,7 @@ impl App {
             logs: Logs::new(pages.clone(), objects.clone()),
             objects: objects.clone(),
             bells: bells.clone(),
-            webhook_secrets: web::WebhookSecrets::new(&config.github, stored_secrets),
+            webhook_secrets: web::WebhookSecrets::new(&config.github, stored.secrets.clone()),
             forges: config.forge.clone().into(),
             travis: web::Travis::new(&config.travis),
             webhook_room: web::WebhookRoom::default(),
@@ -163,7 +150,7 @@ impl App {
             access,
             logins: web::Logins::new(seal),
             tries: web::Tries::default(),
-            setup: web::Setup::new(stored, config.github.app_id.is_some(), closed),
+            setup: setup(&config, stored.clone(), address),
             queue: config.queue,
             public_url: config.server.public_url.clone(),
             shutdown: shutdown.clone(),
@@ -171,7 +158,7 @@ impl App {
         let mut tasks = JoinSet::new();
         let goodbye = goodbye(&config);
         if config.github.app_id.is_none() {
-            tasks.spawn(endless(keep_app(stored_app, github.clone(), shutdown.clone())));
+            tasks.spawn(endless(keep_app(stored.app, github.clone(), shutdown.clone())));
         }
         tasks.spawn(endless(web::serve(listener, web::router(state), web::Bounds::default(), shutdown.clone())));
         let handles = Handles { planner, bells, keys, charts, objects, github };
@@ -199,6 +186,12 @@ impl App {
         info!("stopped");
         outcome
     }
+}
+
+/// Returns the setup's part of the pages.
+fn setup(config: &Config, stored: Stored, address: SocketAddr) -> web::Setup {
+    let closed = Some(config.server.listen).filter(|listen| listen.ip() != address.ip());
+    web::Setup::new(stored, config.github.app_id.is_some(), closed)
 }
 
 /// Returns the time for the end of all tasks. Canceled jobs get time to stop, and their statuses to be posted.

@@ -11,9 +11,7 @@ use crate::config::Config;
 use crate::github::Client;
 use crate::registration::Stored;
 use crate::store::postgres::examine;
-use crate::store::sealed::github_app::StoredApp;
 use crate::store::sealed::variables::Variables;
-use crate::store::sealed::webhook_secrets::StoredSecrets;
 
 /// Opens the credentials in the database of a service on this machine.
 ///
@@ -29,11 +27,8 @@ pub async fn stored(config: &Config) -> anyhow::Result<Stored> {
     };
     let seal = Arc::new(seal_of_server(data)?);
     let db = config.database.pools(options).steps;
-    Ok(Stored {
-        secrets: StoredSecrets::new(db.clone(), Arc::clone(&seal)),
-        app: StoredApp::new(db, seal),
-        client: Client::new(&config.github)?.with_forges(&config.forge)?,
-    })
+    let client = Client::new(&config.github)?.with_forges(&config.forge)?;
+    Ok(Stored::new(&db, &seal, client))
 }
 
 /// Returns a client of GitHub with the configured App, or with the stored one if that can be read.

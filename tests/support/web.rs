@@ -21,7 +21,6 @@ use trainyard::store::output::logs;
 use trainyard::store::output::reports::Reports;
 use trainyard::store::queue::NewJob;
 use trainyard::store::repos::RepoFacts;
-use trainyard::store::sealed::github_app::StoredApp;
 use trainyard::store::sealed::notification_key::NotificationKey;
 use trainyard::store::sealed::repo_keys::RepoKeys;
 use trainyard::store::sealed::webhook_secrets::StoredSecrets;
@@ -50,7 +49,7 @@ pub fn stored_secrets(db: &PgPool) -> StoredSecrets {
 /// Returns the credentials for GitHub in this database, for a GitHub that is nowhere.
 fn stored(db: &PgPool) -> Stored {
     let client = Client::new(&GitHubConfig::default()).unwrap();
-    Stored { secrets: stored_secrets(db), app: StoredApp::new(db.clone(), seal()), client }
+    Stored::new(db, &seal(), client)
 }
 
 /// Returns the secrets of webhooks of a configuration's `[github]`.

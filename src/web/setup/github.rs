@@ -174,8 +174,8 @@ pub(in crate::web) async fn callback(
     let begun = state.setup.registrations.take(browser.session, wanted).ok_or_else(foreign)?;
     let code = returned.code.ok_or_else(|| Error::BadRequest("GitHub has sent no code.".to_owned()))?;
     let app = state.setup.stored.register(&code, begun.replaces).await.map_err(|error| {
-        warn!("a GitHub App was not registered: {error:#}");
-        Error::Conflict(format!("The App was not registered: {error:#}. Begin again at /setup."))
+        warn!("the registration of a GitHub App failed: {error:#}");
+        Error::Conflict(format!("This did not work: {error:#}. /setup shows how things are."))
     })?;
     let from = address(&request.extensions, &request.headers);
     let what = if begun.replaces.is_some() { "replace the GitHub App" } else { "register the GitHub App" };

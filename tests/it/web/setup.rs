@@ -50,7 +50,8 @@ async fn press(browser: &Browser, button: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fresh_server_leads_to_its_first_build() {
-    let app = fresh("").await;
+    // The browser comes over the loopback, as through a tunnel, although people will come over TLS.
+    let app = fresh("[server]\npublic_url = 'https://ci.example.org'\n").await;
     let repo = app.github.repo("acme/styles");
     let browser = Browser::start().await;
     browser.driver.goto(&app.base).await.unwrap();
