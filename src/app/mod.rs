@@ -150,6 +150,7 @@ impl App {
             access,
             logins: web::Logins::new(seal),
             tries: web::Tries::default(),
+            planner: planner.clone(),
             setup: setup(&config, stored.clone(), address),
             queue: config.queue,
             public_url: config.server.public_url.clone(),

@@ -47,6 +47,7 @@ use url::Url;
 
 use crate::github::ForgeConfig;
 use crate::outbox::ChartLinks;
+use crate::planner::Planner;
 use crate::storage::{Logs, Objects};
 use crate::store::deliveries::DeliveryBatcher;
 use crate::store::queue::QueueConfig;
@@ -105,6 +106,8 @@ pub struct State {
     pub tries: Tries,
     /// Credentials and pages with which the service is set up.
     pub setup: Setup,
+    /// Planner of the lint.
+    pub planner: Planner,
     /// Limits of the queue, for its order.
     pub queue: QueueConfig,
     /// Address under which people reach the service.

@@ -192,12 +192,21 @@ fn changes() -> Vec<Row> {
     ]
 }
 
-/// The part of Travis's API that its clients read, at one of its addresses.
+/// The part of Travis's API that its clients use, at one of its addresses.
 fn travis(base: &str) -> Vec<Row> {
     let at = |path: &str| format!("{base}{path}");
     let slug = Need::Right(Right::Read, Of::Slug);
     let build = Need::Right(Right::Read, Of::Build);
+    let (write_build, write_job) = (Need::Right(Right::Write, Of::Build), Need::Right(Right::Write, Of::Job));
+    let (requests, write_repo) = (at("/repo/{slug}/requests"), Need::Right(Right::Write, Of::Slug));
     vec![
+        change(Method::POST, &requests, write_repo, "request a build", travis_api::request_build),
+        change(Method::POST, &at("/build/{id}/restart"), write_build, "restart", travis_api::restart_build),
+        change(Method::POST, &at("/build/{id}/cancel"), write_build, "cancel", travis_api::cancel_build),
+        change(Method::POST, &at("/job/{id}/restart"), write_job, "restart", travis_api::restart_job),
+        change(Method::POST, &at("/job/{id}/cancel"), write_job, "cancel", travis_api::cancel_job),
+        page(&at("/repo/{slug}/request/{request}"), slug, travis_api::request),
+        form(&at("/lint"), Need::Known, travis_api::lint),
         Row::new(Method::GET, &at("/config"), Need::Nothing, Load::Page, travis_api::config),
         page(&at("/repo/{slug}"), slug, travis_api::repo),
         page(&at("/repo/github/{slug}"), slug, travis_api::repo),

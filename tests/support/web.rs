@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use trainyard::domain::{BuildId, JobKind, Problem, RepoId, Requirements, Trigger, TriggerKind, Verdict};
 use trainyard::github::{Client, GitHubConfig};
 use trainyard::outbox::ChartLinks;
+use trainyard::planner::Planner;
 use trainyard::registration::Stored;
 use trainyard::repo_keys::Seal;
 use trainyard::storage::{Logs, Objects, StorageConfig};
@@ -94,6 +95,7 @@ pub fn state(db: &PgPool) -> web::State {
         access: access(db, ""),
         logins: web::Logins::new(seal()),
         tries: web::Tries::default(),
+        planner: Planner::new(super::app::program()),
         setup: web::Setup::new(stored(db), false, None),
         queue: queue::QueueConfig::default(),
         public_url: "https://ci.example/".parse().unwrap(),

@@ -6,7 +6,7 @@ pub mod commands;
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 
-use crate::domain::{BuildRequest, DeliveryId, FoundPull, RepoId};
+use crate::domain::{BuildId, BuildRequest, DeliveryId, FoundPull, RepoId};
 
 /// Event of these deliveries.
 const EVENT: &str = "request";
@@ -60,13 +60,16 @@ pub struct RequestState {
     pub last_error: Option<String>,
     /// Number of its build.
     pub build: Option<i32>,
+    /// Key of its build.
+    pub build_id: Option<BuildId>,
 }
 
 /// Returns the state of a request of a repository.
 pub async fn state(db: &PgPool, repo: RepoId, id: &DeliveryId) -> sqlx::Result<Option<RequestState>> {
     sqlx::query_as(
-        "select outcome, last_error, (select number from build where delivery_id = delivery.id) as build
-         from delivery where id = $1 and source = 'request' and starts_with(id, $2)",
+        "select outcome, last_error, number as build, build.id as build_id
+         from delivery left join build on delivery_id = delivery.id
+         where delivery.id = $1 and source = 'request' and starts_with(delivery.id, $2)",
     )
     .bind(id)
     .bind(prefix(repo))

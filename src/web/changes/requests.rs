@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{self, Path, Request};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -18,6 +18,8 @@ use crate::web::error::{Error, InJson};
 
 /// Maximum size of a request, in bytes.
 const MAX_BODY: usize = 256 << 10;
+/// Type of the body of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
 /// Maximum number of configurations.
 const MAX_CONFIGS: usize = 10;
 /// Maximum length of a branch's name, in bytes.
@@ -61,10 +63,29 @@ pub(in crate::web) async fn create(
     repo: Repo,
     request: Request,
 ) -> Result<(StatusCode, Json<Value>), InJson> {
+    let (id, _) = store(&state, &view, &repo, request).await?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let told = requests::state(&state.db, repo.id, &id).await?.ok_or(Error::NotFound("request"))?;
+        if told.outcome.is_some() || Instant::now() >= deadline {
+            return Ok((StatusCode::ACCEPTED, Json(described(&state, &repo, &id, &told))));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Stores the request for a build that a body asks for.
+pub(in crate::web) async fn store(
+    state: &State,
+    view: &View,
+    repo: &Repo,
+    request: Request,
+) -> Result<(DeliveryId, BuildRequest), Error> {
+    let is_form = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == FORM);
     let received = state.webhook_room.receive(request.into_body(), MAX_BODY).await?;
-    let wanted = parse(&received.bytes)?;
+    let wanted = if is_form { of_form(&received.bytes)? } else { parse(&received.bytes)? };
     drop(received);
-    let request = asked(&repo, view.who(), wanted)?;
+    let request = asked(repo, view.who(), wanted)?;
     let id = requests::insert(&mut *state.db.acquire().await?, &request).await?;
     let id = id.ok_or_else(|| {
         let most = requests::MAX_OPEN;
@@ -74,14 +95,7 @@ pub(in crate::web) async fn create(
     })?;
     info!("{} asks for a build of {}/{} {}", request.requested_by, repo.owner, repo.name, request.branch);
     state.bells.intake.ring();
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let told = requests::state(&state.db, repo.id, &id).await?.ok_or(Error::NotFound("request"))?;
-        if told.outcome.is_some() || Instant::now() >= deadline {
-            return Ok((StatusCode::ACCEPTED, Json(described(&state, &repo, &id, &told))));
-        }
-        tokio::time::sleep(POLL).await;
-    }
+    Ok((id, request))
 }
 
 /// `GET /api/v1/repos/{owner}/{repo}/requests/{id}`: the outcome of a request.
@@ -124,6 +138,28 @@ fn parse(body: &[u8]) -> Result<Wanted, Error> {
         Form::Travis { request } => request,
         Form::Plain(wanted) => wanted,
     })
+}
+
+/// Reads a request in the form that some clients of Travis send: fields such as `request.branch`.
+fn of_form(body: &[u8]) -> Result<Wanted, Error> {
+    let mut wanted = Wanted::default();
+    for (name, value) in url::form_urlencoded::parse(body) {
+        let value = value.into_owned();
+        match name.strip_prefix("request.") {
+            Some("branch") => wanted.branch = Some(value),
+            Some("message") => wanted.message = Some(value),
+            Some("sha") => {
+                let sha =
+                    value.parse().map_err(|_| Error::BadRequest("This is not the sha of a commit.".to_owned()))?;
+                wanted.sha = Some(sha);
+            }
+            _ => {
+                let why = "A form has request.branch, request.message and request.sha. Send all else as JSON.";
+                return Err(Error::BadRequest(why.to_owned()));
+            }
+        }
+    }
+    Ok(wanted)
 }
 
 /// Checks the name of a branch roughly: git has the last word.

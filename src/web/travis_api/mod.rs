@@ -1,11 +1,15 @@
 //! Answers in the form of Travis's API.
 
+mod changes;
+mod lint;
 mod rows;
 mod v3;
 
 use axum::{Json, extract};
 use serde_json::{Value, json};
 
+pub(super) use self::changes::{cancel_build, cancel_job, request, request_build, restart_build, restart_job};
+pub(super) use self::lint::lint;
 pub(super) use self::v3::{active, build, builds, cctray, job, jobs, log, repo};
 use super::State;
 use super::error::InJson;

@@ -43,6 +43,14 @@ impl Repo {
     }
 }
 
+/// Describes a repository in a few fields.
+pub(super) fn repository(RepoId(id): RepoId, owner: &str, name: &str) -> Value {
+    json!({
+        "@type": "repository", "@href": format!("/repo/{id}"), "@representation": "minimal", "id": id, "name": name,
+        "slug": format!("{owner}/{name}"),
+    })
+}
+
 fn branch(repo: i64, name: &str) -> Value {
     let mut href = format!("/repo/{repo}/branch/");
     href.extend(url::form_urlencoded::byte_serialize(name.as_bytes()));
@@ -145,10 +153,15 @@ pub(super) async fn active(db: &PgPool, sight: &Sight, owner: &str, limit: i64) 
 
 impl Build {
     fn repository(&self) -> Value {
-        let Self { repo_id: RepoId(id), owner, name, .. } = self;
+        repository(self.repo_id, &self.owner, &self.name)
+    }
+
+    /// Describes the build in a few fields.
+    pub(super) fn minimal(&self) -> Value {
+        let BuildId(id) = self.id;
         json!({
-            "@type": "repository", "@href": format!("/repo/{id}"), "@representation": "minimal", "id": id, "name": name,
-            "slug": format!("{owner}/{name}"),
+            "@type": "build", "@href": format!("/build/{id}"), "@representation": "minimal", "id": id,
+            "number": self.number.to_string(), "state": build_word(self.state),
         })
     }
 
@@ -164,13 +177,13 @@ impl Build {
         })
     }
 
-    pub(super) fn described(&self, jobs: Vec<Value>) -> Value {
+    pub(super) fn described(&self, jobs: Vec<Value>, may_write: bool) -> Value {
         let BuildId(id) = self.id;
         let duration = self.started_at.zip(self.finished_at).map(|(from, to)| (to - from).num_seconds());
         let tag = self.tag.as_ref().map(|tag| json!({"@type": "tag", "@representation": "minimal", "name": tag}));
         json!({
             "@type": "build", "@href": format!("/build/{id}"), "@representation": "standard",
-            "@permissions": {"read": true, "cancel": false, "restart": false}, "id": id,
+            "@permissions": {"read": true, "cancel": may_write, "restart": may_write}, "id": id,
             "number": self.number.to_string(), "state": build_word(self.state), "duration": duration,
             "event_type": event_type(self.kind), "previous_state": self.previous.map(build_word),
             "pull_request_title": self.pull_request_title, "pull_request_number": self.pull_request,
@@ -226,18 +239,15 @@ impl Job {
         json!({"@type": "job", "@href": format!("/job/{id}"), "@representation": "minimal", "id": id})
     }
 
-    pub(super) fn described(&self, build: &Build) -> Value {
-        let (JobId(id), BuildId(build_id)) = (self.id, self.build_id);
+    pub(super) fn described(&self, build: &Build, may_write: bool) -> Value {
+        let JobId(id) = self.id;
         json!({
             "@type": "job", "@href": format!("/job/{id}"), "@representation": "standard",
-            "@permissions": {"read": true, "cancel": false, "restart": false}, "id": id,
+            "@permissions": {"read": true, "cancel": may_write, "restart": may_write}, "id": id,
             "allow_failure": self.allow_failure, "number": format!("{}.{}", build.number, self.number),
             "state": job_word(self.state, self.verdict), "started_at": time(self.started_at),
             "finished_at": time(self.finished_at),
-            "build": {
-                "@type": "build", "@href": format!("/build/{build_id}"), "@representation": "minimal", "id": build_id,
-                "number": build.number.to_string(), "state": build_word(build.state),
-            },
+            "build": build.minimal(),
             "queue": null, "repository": build.repository(), "commit": build.commit(),
             "owner": {"@type": "user", "@href": null, "@representation": "minimal", "id": null, "login": build.owner},
             "stage": null, "created_at": time(Some(self.created_at)),

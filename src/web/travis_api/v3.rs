@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::rows::{self, Build, Repo};
-use crate::domain::{AttemptId, BuildId};
+use crate::domain::{AttemptId, BuildId, Right};
 use crate::store::output::log_objects;
 use crate::web::State;
 use crate::web::access::{self, OfBuild, OfJob, View};
@@ -58,7 +58,7 @@ pub(in crate::web) async fn builds(
     let branch = wanted.branch.as_deref().filter(|branch| !branch.contains('\0'));
     let (builds, count) = rows::builds(&state.db, repo.id, branch, offset, limit).await?;
     let with_jobs = wanted.include.is_some_and(|include| include.split(',').any(|it| it == "build.jobs"));
-    let builds = described(&state, &builds, with_jobs).await?;
+    let builds = described(&state, &builds, with_jobs, repo.right >= Right::Write).await?;
     let href = |offset: i64| {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.append_pair("limit", &limit.to_string()).append_pair("offset", &offset.to_string());
@@ -85,27 +85,39 @@ pub(in crate::web) async fn builds(
 }
 
 /// `GET /build/{id}`
-pub(in crate::web) async fn build(extract::State(state): extract::State<State>, OfBuild(id): OfBuild) -> Answer {
+pub(in crate::web) async fn build(
+    extract::State(state): extract::State<State>,
+    OfBuild(id): OfBuild,
+    repo: access::Repo,
+) -> Answer {
     let build = rows::build(&state.db, id).await?.ok_or(Error::NotFound("build"))?;
-    let described = described(&state, std::slice::from_ref(&build), false).await?;
+    let described = described(&state, std::slice::from_ref(&build), false, repo.right >= Right::Write).await?;
     Ok(Json(described.into_iter().next().unwrap_or_default()))
 }
 
 /// `GET /build/{id}/jobs`
-pub(in crate::web) async fn jobs(extract::State(state): extract::State<State>, OfBuild(id): OfBuild) -> Answer {
+pub(in crate::web) async fn jobs(
+    extract::State(state): extract::State<State>,
+    OfBuild(id): OfBuild,
+    repo: access::Repo,
+) -> Answer {
     let build = rows::build(&state.db, id).await?.ok_or(Error::NotFound("build"))?;
     let jobs = rows::jobs(&state.db, &[build.id]).await?;
-    let jobs: Vec<Value> = jobs.iter().map(|job| job.described(&build)).collect();
+    let jobs: Vec<Value> = jobs.iter().map(|job| job.described(&build, repo.right >= Right::Write)).collect();
     Ok(Json(json!({
         "@type": "jobs", "@href": format!("/build/{id}/jobs"), "@representation": "standard", "jobs": jobs,
     })))
 }
 
 /// `GET /job/{id}`
-pub(in crate::web) async fn job(extract::State(state): extract::State<State>, OfJob(id): OfJob) -> Answer {
+pub(in crate::web) async fn job(
+    extract::State(state): extract::State<State>,
+    OfJob(id): OfJob,
+    repo: access::Repo,
+) -> Answer {
     let job = rows::job(&state.db, id).await?.ok_or(Error::NotFound("job"))?;
     let build = rows::build(&state.db, job.build_id).await?.ok_or(Error::NotFound("build"))?;
-    Ok(Json(job.described(&build)))
+    Ok(Json(job.described(&build, repo.right >= Right::Write)))
 }
 
 /// `GET /job/{id}/log`
@@ -147,21 +159,22 @@ pub(in crate::web) async fn active(
         return Err(Error::NotFound("owner").into());
     }
     let builds = rows::active(&state.db, &view.sight().await?, &login, MAX_LIMIT).await?;
-    let builds = described(&state, &builds, false).await?;
+    // The right in each repository is not asked for here.
+    let builds = described(&state, &builds, false, false).await?;
     Ok(Json(json!({
         "@type": "active", "@href": format!("/owner/{login}/active"), "@representation": "standard", "builds": builds,
     })))
 }
 
 /// Describes builds: with whole jobs, or with their ids alone.
-async fn described(state: &State, builds: &[Build], with_jobs: bool) -> Result<Vec<Value>, Error> {
+async fn described(state: &State, builds: &[Build], with_jobs: bool, may_write: bool) -> Result<Vec<Value>, Error> {
     let ids: Vec<BuildId> = builds.iter().map(|build| build.id).collect();
     let jobs = rows::jobs(&state.db, &ids).await?;
     let of = |build: &Build| -> Vec<Value> {
         let own = jobs.iter().filter(|job| job.build_id == build.id);
-        own.map(|job| if with_jobs { job.described(build) } else { job.minimal() }).collect()
+        own.map(|job| if with_jobs { job.described(build, may_write) } else { job.minimal() }).collect()
     };
-    Ok(builds.iter().map(|build| build.described(of(build))).collect())
+    Ok(builds.iter().map(|build| build.described(of(build), may_write)).collect())
 }
 
 /// Reads the repository that the gate has found.

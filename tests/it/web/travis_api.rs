@@ -1,15 +1,21 @@
-//! Travis's API, as its clients ask for it.
+//! Travis's API, as its clients ask for it, and by a real one of them.
+
+use std::path::Path;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use trainyard::domain::{JobKind, Verdict};
 use trainyard::web;
 
 use crate::support::database;
-use crate::support::web::{build, claim, finish, job, push, repo, state, write};
+use crate::support::web::{access, build, claim, finish, job, push, repo, serve, state, write};
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 async fn get(state: &web::State, path: &str) -> (StatusCode, String) {
     let request = Request::get(format!("/api/travis{path}")).header("travis-api-version", "3");
@@ -122,4 +128,108 @@ async fn a_tray_shows_the_last_result() {
     let (_, feature) = get(&state, "/repos/acme/lora-styles/cc.xml?branch=feature/x").await;
     assert!(feature.contains("lastBuildStatus=\"Unknown\""), "{feature}");
     assert_eq!(get(&state, "/repos/acme/other/cc.xml").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn pytravisci_reads_and_changes_builds() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let packages = root.join("tests/pip/packages");
+    assert!(packages.join("PyTravisCI").is_dir(), "the packages of tests/pip are installed (`make setup-test`)");
+    let state = history().await;
+    let state = web::State { access: access(&state.db, &format!("tokens = {{anna = '{TOKEN}'}}")), ..state };
+    let (address, _serving) = serve(state.clone(), web::Bounds::default(), &CancellationToken::new()).await;
+    let mut client = Command::new("python3");
+    client.arg(root.join("tests/fixtures/travis/client.py")).arg(format!("http://{address}/api/travis")).arg(TOKEN);
+    client.env("PYTHONPATH", packages).env("PYTHONDONTWRITEBYTECODE", "1").env("NO_PROXY", "127.0.0.1");
+    let output = client.output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let expected = json!({
+        "repo": ["acme/lora-styles", "main", false],
+        "none": ["not_found", "There is no such repository here."],
+        "builds": [["3", "created"], ["2", "failed"]],
+        "next": ["1"],
+        "failed": [true, "refs/heads/main", "passed"],
+        "log": ["2.1", "hello\n"],
+        "active": ["3"],
+        "canceled": ["cancel", "build", "canceled"],
+        "restarted": ["restart", "created"],
+        "job": ["restart", "job", "queued"],
+        "request": ["request", "main", "pending"],
+        "lint": found["lint"],
+        "clean": 0,
+        "strange": found["strange"],
+    });
+    assert_eq!(found, expected);
+    let lint = found["lint"].to_string();
+    assert!(lint.contains("language") && lint.contains("shel"), "{lint}");
+    assert_eq!(found["strange"][0], "login_required");
+    let who: Vec<String> = sqlx::query_scalar("select requested_by from restart").fetch_all(&state.db).await.unwrap();
+    assert_eq!(who, ["anna", "anna"]);
+    let recorded: Vec<String> =
+        sqlx::query_scalar("select what from audit order by id").fetch_all(&state.db).await.unwrap();
+    assert_eq!(recorded, ["cancel", "restart", "cancel", "restart", "request a build"]);
+    let asked = "select body from delivery where source = 'request'";
+    let body: Vec<u8> = sqlx::query_scalar(asked).fetch_one(&state.db).await.unwrap();
+    let asked: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((&asked["branch"], &asked["message"]), (&json!("main"), &json!("Train longer")));
+}
+
+/// Posts a body with a token. Returns the status and the answer.
+async fn post(state: &web::State, path: &str, token: &str, body: &str) -> (StatusCode, Value) {
+    let request = Request::post(format!("/api/travis{path}")).header("authorization", format!("token {token}"));
+    let request = request.body(Body::from(body.to_owned())).unwrap();
+    let response = web::router(state.clone()).oneshot(request).await.unwrap();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+#[tokio::test]
+async fn what_cannot_be_changed_is_refused_in_travis_form() {
+    let state = history().await;
+    let state = web::State { access: access(&state.db, &format!("tokens = {{anna = '{TOKEN}'}}")), ..state };
+    for path in ["/build/1/cancel", "/job/1/cancel"] {
+        let (status, answer) = post(&state, path, TOKEN, "").await;
+        assert_eq!((status, &answer["@type"]), (StatusCode::CONFLICT, &json!("error")), "{path}: {answer}");
+    }
+    let (status, answer) = post(&state, "/repo/1/requests", TOKEN, r#"{"request": {"branch": "a b"}}"#).await;
+    assert_eq!((status, &answer["error_type"]), (StatusCode::BAD_REQUEST, &json!("wrong_params")));
+    // A token of nobody, and none.
+    for path in ["/build/3/cancel", "/job/3/restart", "/repo/1/requests"] {
+        let (status, answer) = post(&state, path, "guess", "x").await;
+        assert_eq!((status, &answer["error_type"]), (StatusCode::UNAUTHORIZED, &json!("login_required")), "{path}");
+    }
+    let (_, build) = get(&state, "/build/3").await;
+    assert!(build.contains(r#""state":"created""#), "{build}");
+    let (status, answer) = post(&state, "/job/3/cancel", TOKEN, "").await;
+    assert_eq!(
+        (status, &answer["resource_type"], &answer["job"]["id"]),
+        (StatusCode::ACCEPTED, &json!("job"), &json!(3))
+    );
+    assert_eq!(json_of(&state, "/build/3").await["state"], "canceled");
+}
+
+#[tokio::test]
+async fn the_lint_reads_a_file_and_nothing_else() {
+    let state = history().await;
+    let state = web::State { access: access(&state.db, &format!("tokens = {{anna = '{TOKEN}'}}")), ..state };
+    let lint = async |text: &str| {
+        let (status, answer) = post(&state, "/lint", TOKEN, text).await;
+        assert_eq!((status, &answer["@type"]), (StatusCode::OK, &json!("lint")), "{answer}");
+        answer["warnings"].clone()
+    };
+    assert_eq!(lint("language: shell\nscript: 'true'\n").await, json!([]));
+    let warnings = lint("language: shell\nscript: 'true'\nnotificatons: {email: false}\n").await;
+    let message = warnings[0]["message"].as_str().unwrap();
+    assert!(message.contains("`notificatons` is not known") && warnings[0]["line"] == 3, "{warnings}");
+    assert!(!lint("a: [").await.as_array().unwrap().is_empty());
+    // Imports are not looked up, and aliases do not grow.
+    let imports = lint("import: acme/private:ci.yml@main\nlanguage: shell\nscript: 'true'\n").await.to_string();
+    assert!(!imports.contains("token"), "{imports}");
+    let grown: String = (1..30).map(|n| format!("a{n}: &a{n} [*a{m}, *a{m}]\n", m = n - 1)).collect();
+    let grown = lint(&format!("a0: &a0 [x, x]\n{grown}")).await;
+    assert!(!grown.as_array().unwrap().is_empty());
+    let (status, _) = post(&state, "/lint", TOKEN, &"x".repeat(300 << 10)).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }
