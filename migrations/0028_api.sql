@@ -9,6 +9,8 @@ create table build_change (
     at timestamptz not null default now(),
     primary key (xid, id)
 );
+-- Rows come in the order of their times, so a summary of each range of pages finds the old ones.
+create index build_change_at on build_change using brin (at);
 
 create function note_build_change() returns trigger language plpgsql as $$
 begin

@@ -87,7 +87,7 @@ pub async fn after(db: &PgPool, place: Place, most: i64) -> sqlx::Result<Vec<Cha
 pub async fn forget(db: &PgPool, most: i64) -> sqlx::Result<u64> {
     let deleted = sqlx::query(
         "delete from build_change where (xid, id) in (
-             select xid, id from build_change order by xid, id limit $2) and at < now() - $1::interval",
+             select xid, id from build_change where at < now() - $1::interval limit $2)",
     )
     .bind(KEPT)
     .bind(most)

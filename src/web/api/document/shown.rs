@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::referenced;
+use crate::web::show::Prose;
 
 /// Operations by group, and the types of their answers.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub(super) struct Shown {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) name: String,
-    pub(super) description: String,
+    pub(super) description: Prose,
     pub(super) operations: Vec<Operation>,
 }
 
@@ -25,8 +26,8 @@ pub(super) struct Operation {
     pub(super) id: String,
     pub(super) method: String,
     pub(super) path: String,
-    pub(super) summary: String,
-    pub(super) description: Vec<String>,
+    pub(super) summary: Prose,
+    pub(super) description: Vec<Prose>,
     pub(super) need: String,
     pub(super) parameters: Vec<Parameter>,
     pub(super) body: Option<Shape>,
@@ -42,14 +43,14 @@ pub(super) struct Parameter {
     /// `path`, `query` or `header`.
     pub(super) place: String,
     pub(super) shape: Shape,
-    pub(super) description: String,
+    pub(super) description: Prose,
     pub(super) is_required: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: String,
-    pub(super) description: String,
+    pub(super) description: Prose,
     pub(super) shape: Option<Shape>,
     pub(super) is_error: bool,
 }
@@ -65,7 +66,7 @@ pub(super) struct Shape {
 #[derive(Debug)]
 pub(super) struct Type {
     pub(super) name: String,
-    pub(super) description: String,
+    pub(super) description: Prose,
     pub(super) fields: Vec<Field>,
     /// Its words, for a type without fields.
     pub(super) words: String,
@@ -75,7 +76,7 @@ pub(super) struct Type {
 pub(super) struct Field {
     pub(super) name: String,
     pub(super) shape: Shape,
-    pub(super) description: String,
+    pub(super) description: Prose,
 }
 
 impl Shown {
@@ -93,6 +94,15 @@ fn items(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
+fn paragraphs(value: &Value) -> Vec<Prose> {
+    let text = value.as_str().unwrap_or_default();
+    text.split("\n\n").filter(|it| !it.is_empty()).map(|it| Prose(it.to_owned())).collect()
+}
+
+fn prose(value: &Value) -> Prose {
+    Prose(text(value))
+}
+
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
@@ -106,7 +116,7 @@ fn group(document: &Value, tag: &Value) -> Group {
     };
     Group {
         name: text(&tag["name"]),
-        description: text(&tag["description"]),
+        description: prose(&tag["description"]),
         operations: paths.flat_map(of_path).collect(),
     }
 }
@@ -117,7 +127,7 @@ fn operation(document: &Value, method: &str, path: &str, operation: &Value) -> O
             name: text(&parameter["name"]),
             place: text(&parameter["in"]),
             shape: shape(&parameter["schema"]),
-            description: text(&parameter["description"]),
+            description: prose(&parameter["description"]),
             is_required: parameter["required"] == true,
         })
         .collect();
@@ -126,7 +136,7 @@ fn operation(document: &Value, method: &str, path: &str, operation: &Value) -> O
         let content = answer["content"].as_object().and_then(|content| content.iter().next());
         Answer {
             status: status.clone(),
-            description: text(&answer["description"]),
+            description: prose(&answer["description"]),
             shape: content.map(|(media, content)| match media.as_str() {
                 "application/json" | "application/problem+json" => shape(&content["schema"]),
                 media => Shape { words: media.to_owned(), link: None },
@@ -142,12 +152,8 @@ fn operation(document: &Value, method: &str, path: &str, operation: &Value) -> O
         id: text(&operation["operationId"]),
         method: method.to_ascii_uppercase(),
         path: path.to_owned(),
-        summary: text(&operation["summary"]),
-        description: text(&operation["description"])
-            .split("\n\n")
-            .map(str::to_owned)
-            .filter(|it| !it.is_empty())
-            .collect(),
+        summary: prose(&operation["summary"]),
+        description: paragraphs(&operation["description"]),
         need: text(&operation["x-need"]),
         curl: curl(document, method, path, operation),
         body: (!body.is_null()).then(|| shape(body)),
@@ -217,14 +223,14 @@ fn shape(schema: &Value) -> Shape {
         Value::Array(all) => all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" or "),
         _ => "any".to_owned(),
     };
-    let format = schema["format"].as_str().filter(|format| *format == "date-time");
-    Shape { words: format.map_or(words, |format| format!("{format}")), link: None }
+    let is_time = schema["format"] == "date-time";
+    Shape { words: if is_time { "date-time".to_owned() } else { words }, link: None }
 }
 
 fn named(document: &Value, name: &str, schema: &Value) -> Type {
     let mut fields = Vec::new();
     collect(document, schema, &mut fields);
-    Type { name: name.to_owned(), description: text(&schema["description"]), fields, words: shape(schema).words }
+    Type { name: name.to_owned(), description: prose(&schema["description"]), fields, words: shape(schema).words }
 }
 
 /// Collects the fields of a schema and of those that it contains.
@@ -234,6 +240,6 @@ fn collect(document: &Value, schema: &Value, fields: &mut Vec<Field>) {
         collect(document, part, fields);
     }
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        fields.push(Field { name: name.clone(), shape: shape(field), description: text(&field["description"]) });
+        fields.push(Field { name: name.clone(), shape: shape(field), description: prose(&field["description"]) });
     }
 }

@@ -3,6 +3,7 @@
 mod clients;
 mod document;
 mod events;
+mod page;
 mod problems;
 mod reads;
 mod world;
