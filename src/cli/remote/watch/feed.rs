@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::state::{Followed, Message};
 use crate::cli::problems::number_of;
@@ -41,6 +41,22 @@ impl Feed {
         self.of_job = JoinSet::new();
         self.of_job.spawn(follow_log(self.session.clone(), job, self.sender.clone()));
         self.of_job.spawn(ask_for_losses(self.session.clone(), job.id, self.sender.clone()));
+    }
+
+    /// Waits until a task has panicked. The terminal is no longer the view's then.
+    pub(super) async fn panicked(&mut self) -> JoinError {
+        loop {
+            let ended = tokio::select! {
+                Some(ended) = self.of_build.join_next() => ended,
+                Some(ended) = self.of_job.join_next() => ended,
+                else => std::future::pending().await,
+            };
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                return error;
+            }
+        }
     }
 
     /// Changes the build, or one of its jobs.

@@ -88,6 +88,7 @@ async fn show(session: &Session, number: i64, job: Option<i64>) -> anyhow::Resul
                 // The terminal is gone.
                 Some(Err(_)) | None => break,
             },
+            error = feed.panicked() => return Err(error.into()),
             _ = tick.tick() => Message::Tick(Utc::now()),
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
