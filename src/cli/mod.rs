@@ -6,7 +6,6 @@ mod doctor;
 mod encrypt;
 mod excerpt;
 mod files;
-mod inspect;
 mod jobs;
 mod lint;
 mod losses;
@@ -20,7 +19,7 @@ mod remote;
 mod run;
 mod service;
 mod table;
-mod verify;
+mod weights;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -30,6 +29,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::reference::{completions, man};
 use self::service::{backup, notify, repo, serve, setup, user, webhook_secret, work};
+use self::weights::{inspect, verify};
 use crate::planner;
 use crate::store::runner::runner_lock::RunnerLocked;
 

@@ -22,7 +22,6 @@ use trainyard::store::output::logs;
 use trainyard::store::output::reports::Reports;
 use trainyard::store::queue::NewJob;
 use trainyard::store::repos::RepoFacts;
-use trainyard::store::sealed::github_app::StoredApp;
 use trainyard::store::sealed::own_keys::{NotificationKey, ProvenanceKey};
 use trainyard::store::sealed::repo_keys::RepoKeys;
 use trainyard::store::sealed::webhook_secrets::StoredSecrets;

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(100);
 
 /// A request in the form of Travis's API: the fields of its `request`, which may also stand alone.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = NewBuild)]
 #[serde(deny_unknown_fields)]
 pub(in crate::web) struct Wanted {

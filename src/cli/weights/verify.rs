@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::table::{Colour, inert, paint, wants_colours};
+use crate::cli::table::{Colour, inert, paint, wants_colours};
 use crate::provenance::{ENVELOPE, Statement, VerifyingKey, verified};
 
 /// Size of the read buffer, in bytes.
@@ -16,7 +16,7 @@ const BUFFER: usize = 256 << 10;
 const MAX_TEXT: u64 = 16 << 20;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The file that a train job has saved.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+pub(in crate::cli) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let Arguments { file, key, provenance, json } = arguments;
     let key = VerifyingKey::from_pem(&text(key)?).with_context(|| key.display().to_string())?;
     let sha256 = sha256(file)?;
@@ -52,27 +52,31 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         let predicate = found.as_ref().ok().filter(|_| name.is_some()).map(|statement| &statement.predicate);
         let facts = json!({"verified": error.is_none(), "sha256": sha256, "name": name, "error": error,
             "predicate": predicate});
-        super::print(&format!("{facts:#}\n"))?;
-        return Ok(if error.is_none() { super::FINE } else { super::PROBLEMS });
+        crate::cli::print(&format!("{facts:#}\n"))?;
+        return Ok(if error.is_none() { crate::cli::FINE } else { crate::cli::PROBLEMS });
     }
     let colours = wants_colours(&std::io::stdout());
     match (&found, name) {
         (Ok(statement), Some(name)) => {
-            super::print(&format!("{}\n{}", paint("verified", Colour::Green, colours), told(statement, name, &key)))?;
-            Ok(super::FINE)
+            crate::cli::print(&format!(
+                "{}\n{}",
+                paint("verified", Colour::Green, colours),
+                told(statement, name, &key)
+            ))?;
+            Ok(crate::cli::FINE)
         }
         (Ok(_), None) => {
             let shown = file.display();
-            super::print(&format!(
+            crate::cli::print(&format!(
                 "{}: the statement is signed, but not about {shown} (SHA-256 {sha256})\n",
                 paint("not verified", Colour::Red, colours)
             ))?;
-            Ok(super::PROBLEMS)
+            Ok(crate::cli::PROBLEMS)
         }
         (Err(error), _) => {
             let shown = envelope.display();
-            super::print(&format!("{}: {shown}: {error}\n", paint("not verified", Colour::Red, colours)))?;
-            Ok(super::PROBLEMS)
+            crate::cli::print(&format!("{}: {shown}: {error}\n", paint("not verified", Colour::Red, colours)))?;
+            Ok(crate::cli::PROBLEMS)
         }
     }
 }

@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use bytesize::ByteSize;
 use serde_json::json;
 
-use super::problems::{self, number_of};
-use super::table::{Colour, Table, inert, paint, wants_colours, width_of};
+use crate::cli::problems::{self, number_of};
+use crate::cli::table::{Colour, Table, inert, paint, wants_colours, width_of};
 use crate::domain::Problem;
 use crate::lora::weights::{self, Comparison, Family, Module, Private, Report, median};
 
@@ -39,7 +39,7 @@ const WORTH: [(&str, &str); 12] = [
 ];
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The weights, a safetensors file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -62,7 +62,7 @@ struct Facts {
     problems: Vec<Problem>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+pub(in crate::cli) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let mut facts = Facts::default();
     facts.report = inspected(&arguments.file, &mut facts.problems, Report::problems)?;
     if let Some(report) = &facts.report {
@@ -80,12 +80,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     if arguments.json {
         let Facts { report, programs, comparison, problems, .. } = &facts;
         let json = json!({"report": report, "programs": programs, "against": comparison, "problems": problems});
-        super::print(&format!("{}\n", serde_json::to_string_pretty(&json)?))?;
+        crate::cli::print(&format!("{}\n", serde_json::to_string_pretty(&json)?))?;
     } else {
         let stdout = std::io::stdout();
-        super::print(&render(&facts, wants_colours(&stdout), width_of(&stdout)))?;
+        crate::cli::print(&render(&facts, wants_colours(&stdout), width_of(&stdout)))?;
     }
-    Ok(if problems::has_errors(&facts.problems) { super::PROBLEMS } else { super::FINE })
+    Ok(if problems::has_errors(&facts.problems) { crate::cli::PROBLEMS } else { crate::cli::FINE })
 }
 
 fn opened(path: &Path) -> anyhow::Result<File> {
