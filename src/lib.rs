@@ -25,6 +25,7 @@ pub mod github;
 pub mod rights;
 pub mod travis_ci;
 pub mod chat;
+pub mod hub;
 pub mod executor;
 pub mod planner;
 // A single run of a job.
@@ -34,6 +35,7 @@ pub mod intake;
 pub mod worker;
 pub mod outbox;
 pub mod notifier;
+pub mod publisher;
 pub mod janitor;
 // Composition.
 pub mod web;

@@ -70,6 +70,7 @@ impl Config {
             let twice = self.notifications.chat[..place].iter().any(|earlier| earlier.name == chat.name);
             ensure!(!twice, "two chats are named {:?}; names must differ", chat.name);
         }
+        self.publish.check()?;
         for (name, token) in &self.auth.tokens {
             let length = token.expose_secret().chars().count();
             ensure!(

@@ -34,6 +34,7 @@ use crate::git::{Mirrors, Permanent, Remote, is_unauthorized};
 use crate::github::Client;
 use crate::github::event::Repository;
 use crate::gpu::{self, Asking};
+use crate::hub::PublishConfig;
 use crate::plan::{self, Plan};
 use crate::planner::Planner;
 use crate::store::builds::{self, NewBuild};
@@ -68,6 +69,8 @@ pub struct Intake {
     pub comment: bool,
     /// Chats that may be told of builds.
     pub chats: Vec<ChatConfig>,
+    /// Places to which trained weights may go.
+    pub publish: PublishConfig,
     /// Rights that are missing, as far as the log has said so.
     pub said: Said,
 }

@@ -172,7 +172,8 @@ mod tests {
 
     #[test]
     fn names_that_the_hub_does_not_allow_are_told() {
-        for name in ["ink", "acme/", "acme/a/b", "acme/../x", "acme/a--b", "-a/b", "a/b.git", "a/b c", "a/b?x", "''", "[a]"]
+        for name in
+            ["ink", "acme/", "acme/a/b", "acme/../x", "acme/a--b", "-a/b", "a/b.git", "a/b c", "a/b?x", "''", "[a]"]
         {
             let (publish, wrong) = read(&format!("{{huggingface: {name}}}"));
             assert!(publish.is_none() && wrong.len() == 1, "{name}: {wrong:?}");

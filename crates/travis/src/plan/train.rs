@@ -65,7 +65,11 @@ pub(super) fn add(
                             stage: None,
                             name: Some(name(&file.path, &changes)),
                             allow_failure: false,
-                            config: config_of(like, &file.path, &Ordered { train, changes: &changes, training: &training, place }),
+                            config: config_of(
+                                like,
+                                &file.path,
+                                &Ordered { train, changes: &changes, training: &training, place },
+                            ),
                         });
                     }
                 }
