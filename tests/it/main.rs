@@ -11,6 +11,7 @@ mod github;
 mod missed;
 mod notifications;
 mod pipeline;
+mod publish;
 mod runner;
 mod storage;
 mod web;

@@ -1,0 +1,7 @@
+//! The way of trained weights to the Hugging Face Hub.
+
+mod client;
+mod once;
+mod refusals;
+mod service;
+mod world;
