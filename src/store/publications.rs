@@ -169,7 +169,7 @@ pub async fn done(db: &PgPool, due: &Due, commit: &str, url: &str) -> sqlx::Resu
 /// Reads the facts about a job.
 pub async fn facts(db: &PgPool, job: JobId) -> sqlx::Result<JobFacts> {
     sqlx::query_as(
-        "select owner, name, private, build.number as build, job.number, built_sha as sha,
+        "select owner, repo.name, private, build.number as build, job.number, built_sha as sha,
              coalesce(config -> 'train', '{}') as train
          from job join build on build.id = build_id join repo on repo.id = build.repo_id where job.id = $1",
     )

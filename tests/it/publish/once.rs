@@ -111,9 +111,12 @@ async fn two_processes_at_once_make_one_commit() {
     let mut tasks = tokio::task::JoinSet::new();
     world.hub.will_fail("POST commit", &[Fault::Refuse(412, &[])]);
     tasks.spawn(async move { first.step().await });
-    while !world.hub.asked().iter().any(|kind| kind == "POST batch") {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    let begins = async {
+        while !world.hub.asked().iter().any(|kind| kind == "POST batch") {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), begins).await.unwrap();
     world.wait().await;
     let (_, publication) = world.finish().await;
     assert_eq!(publication.state, PublicationState::Published);

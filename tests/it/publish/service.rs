@@ -99,7 +99,7 @@ async fn a_place_that_is_not_listed_is_an_error_that_says_what_to_do() {
         let (state, told) = push(&app, &repo, &sha).await;
         assert!(state == "error" || state == "failure", "{state}: {told}");
         let problem: String =
-            sqlx::query_scalar("select message from problem where severity = 'error' order by id desc limit 1")
+            sqlx::query_scalar("select message from problem where severity = 'error' order by build_id desc limit 1")
                 .fetch_one(&app.db)
                 .await
                 .unwrap();
@@ -117,7 +117,7 @@ async fn a_pull_request_trains_and_publishes_nothing() {
     let app = App::start(&hub.section()).await;
     let repo = app.github.repo("acme/styles");
     let base = repo.commit("Base");
-    repo.git(&["checkout", "--quiet", "-b", "ink"]);
+    repo.git(&["checkout", "--quiet", "-b", "watercolour"]);
     let head = commit(&repo, "acme/ink", "");
     repo.git(&["checkout", "--quiet", "main"]);
     repo.open_pull_request(3, &base, &head);

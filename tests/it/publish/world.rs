@@ -26,7 +26,9 @@ pub(super) struct World {
     pub(super) db: PgPool,
     pub(super) publisher: Publisher,
     pub(super) objects: Objects,
-    _folder: tempfile::TempDir,
+    /// URL of the database, and the data folder.
+    pub(super) url: String,
+    pub(super) folder: tempfile::TempDir,
 }
 
 /// Returns the files of a usual training: weights in three parts, and things that are not published.
@@ -57,7 +59,9 @@ impl World {
     /// Lets a job pass that has left these files.
     pub(super) async fn with(files: &[(&str, Vec<u8>)], publish: Value) -> Self {
         let hub = HubServer::start().await;
-        let db = database::pool().await;
+        let url = database::url().await;
+        let db = PgPool::connect(&url).await.unwrap();
+        trainyard::store::MIGRATOR.run(&db).await.unwrap();
         database::insert_build(&db, 12).await;
         let folder = tempfile::tempdir().unwrap();
         let objects = Objects::open(&StorageConfig::default(), folder.path()).unwrap();
@@ -70,7 +74,7 @@ impl World {
             instance: "here".to_owned(),
             public_url: "https://ci.example.org".parse().unwrap(),
         };
-        let world = Self { hub, db, publisher, objects, _folder: folder };
+        let world = Self { hub, db, publisher, objects, url, folder };
         world.pass(files, publish).await;
         world
     }
@@ -109,6 +113,10 @@ impl World {
     /// Returns the publication, if the job has one.
     pub(super) async fn publication(&self) -> Option<Publication> {
         publications::of(&self.db, JOB).await.unwrap()
+    }
+
+    pub(super) async fn has_ended(&self) -> bool {
+        self.publication().await.is_some_and(|publication| publication.state != PublicationState::Waiting)
     }
 
     /// Lets the time pass until the publication is due again, also if a dead process holds it.

@@ -48,7 +48,7 @@ async fn batch(
         let Some(size) = object["size"].as_u64().filter(|size| *size > 0 && oid.len() == 64) else {
             return Err(refuse(&mut desk, 422, "an object has no id or no size"));
         };
-        if desk.model.stored.contains_key(&oid) {
+        if desk.model.verified.contains(&oid) {
             objects.push(json!({"oid": oid, "size": size}));
             continue;
         }
