@@ -16,3 +16,18 @@ alter table own_key alter column name drop default;
 
 -- A job whose GPUs did nothing for too long is stopped.
 alter type stop add value 'gpu_idle';
+
+-- The newest checkpoint of a whole training, from which its next attempt goes on. The bytes are an object.
+create table checkpoint (
+    job_id bigint primary key references job on delete cascade,
+    -- The attempt that has saved it, and the one that began the training.
+    attempt int not null,
+    since_attempt int not null,
+    -- Path of its folder in the container.
+    path text not null,
+    key text not null,
+    size bigint not null,
+    made_at timestamptz not null default now(),
+    check (since_attempt <= attempt)
+);
+create index checkpoint_key on checkpoint (key);

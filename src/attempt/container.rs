@@ -1,5 +1,6 @@
 //! A job's container, with everything that the job needs in it.
 
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -59,10 +60,15 @@ pub struct NewContainer<'a> {
     pub gpus: &'a [String],
 }
 
+/// A tar that is read as it is needed.
+pub type Archive = Box<dyn Read + Send>;
+
 /// The work that must be done before the script of a job can begin.
 pub struct Preparation<C, B> {
     /// Makes the checkout and returns its folder.
     pub checkout: C,
+    /// A tar of absolute paths that the job goes on from.
+    pub checkpoint: Option<Archive>,
     /// Runs last, if there is one. If it fails, the script does not begin.
     pub before: Option<B>,
 }
@@ -79,7 +85,7 @@ impl NewContainer<'_> {
         engine: &Engine,
         images: &ImagesConfig,
         progress: &Shared,
-        Preparation { checkout, before }: Preparation<
+        Preparation { checkout, checkpoint, before }: Preparation<
             impl Future<Output = Result<F, ExecError>>,
             impl Future<Output = anyhow::Result<()>>,
         >,
@@ -90,7 +96,7 @@ impl NewContainer<'_> {
         let spec = self.spec(images, authorities.is_some());
         let folder = &checkout_folder(self.repo);
         let Self { script, additions, cache, trust_domain, .. } = self;
-        let is_all = cache.is_none() && before.is_none();
+        let is_all = cache.is_none() && checkpoint.is_none() && before.is_none();
         let fill = |checkout: F| async move {
             let mut upload =
                 Upload::default().file(SCRIPT, script.into_bytes(), 0o755).folder(checkout.as_ref().to_owned(), folder);
@@ -109,6 +115,9 @@ impl NewContainer<'_> {
             {
                 // A job must also work without its cache.
                 warn!("the cache is not restored into {container}: {error:#}");
+            }
+            if let Some(checkpoint) = checkpoint {
+                engine.copy_tar_in(container, checkpoint).await.context("restoring the checkpoint")?;
             }
             Ok(())
         };

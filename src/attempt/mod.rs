@@ -18,7 +18,7 @@ mod tail;
 mod train;
 mod training;
 
-pub use container::{HOME, NewContainer, Preparation, checkout_folder, checkout_image_spec, never_began};
+pub use container::{Archive, HOME, NewContainer, Preparation, checkout_folder, checkout_image_spec, never_began};
 pub use disk::watch_disk;
 pub use follow::{Ended, FollowError, Output, Started};
 pub use images::{ImagesConfig, JobImage, version_in};

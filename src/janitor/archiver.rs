@@ -15,8 +15,8 @@ use super::Duties;
 use crate::git::Mirrors;
 use crate::storage::{Caches, Keys, Logs, Moved, Objects};
 use crate::store::alerts;
-use crate::store::output::log_objects;
 use crate::store::output::retention::{self, RetentionConfig};
+use crate::store::output::{checkpoints, log_objects};
 use crate::store::people::{api_tokens, audit, sessions};
 
 /// Interval at which the archiver looks for logs to move.
@@ -168,6 +168,7 @@ impl Archiver {
         }
         while retention::forget_deliveries(db, keep, BATCH).await.context("deleting old deliveries")? > 0 {}
         while retention::forget_statuses(db, keep, BATCH).await.context("deleting old statuses")? > 0 {}
+        while checkpoints::forget(db, keep.artifacts, BATCH).await.context("deleting old checkpoints")? > 0 {}
         while audit::forget(db, keep.audit, BATCH).await.context("deleting old records of changes")? > 0 {}
         while sessions::forget(db, BATCH).await.context("deleting old sessions")? > 0 {}
         while api_tokens::forget(db, BATCH).await.context("deleting old tokens")? > 0 {}

@@ -13,4 +13,5 @@ mod token_files;
 pub use caches::{CacheConfig, Cached, Caches, ForksRead, NewCache};
 pub use logs::{Logs, Moved};
 pub use objects::{Away, Keys, Listed, NewObject, Objects, StorageConfig};
+pub use repack::{Limits, Packer};
 pub use room::Room;

@@ -293,4 +293,9 @@ impl Keys {
         let hash = hex::encode(&Sha256::digest(path)[..16]);
         format!("{}/artifacts/{trust}/{repo}/{attempt}/{hash}", self.instance)
     }
+
+    /// Returns the key of a checkpoint, by its number in the attempt.
+    pub fn checkpoint(&self, repo: RepoId, attempt: AttemptId, number: u32) -> String {
+        format!("{}/checkpoints/{repo}/{attempt}/{number}.tar.zst", self.instance)
+    }
 }

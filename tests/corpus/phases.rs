@@ -37,6 +37,7 @@ fn facts(home: String) -> Facts {
         settings: Vec::new(),
         github_api: None,
         cache: None,
+        is_training: false,
         smoke: None,
         decrypted: Vec::new(),
     }

@@ -177,17 +177,23 @@ fn command(
         Dialect::LoraScripts => Some(format!("python {} --config {CONFIG}", script("train.py")?)),
         Dialect::SdScripts => {
             let script = script(sd_scripts::script_name(format, root.clone()))?;
-            Some(format!("accelerate launch --num_cpu_threads_per_process 1 {script} --config_file {CONFIG}"))
+            let launch = format!("accelerate launch --num_cpu_threads_per_process 1 {script} --config_file {CONFIG}");
+            Some(format!("{launch} ${{RESUME_FROM:+--resume \"$RESUME_FROM\"}}"))
         }
         Dialect::AiToolkit => Some(format!("python {} {CONFIG}", script("run.py")?)),
         Dialect::OneTrainer => Some(format!("python {} --config-path {CONFIG}", script("scripts/train.py")?)),
-        Dialect::Axolotl => Some(format!("axolotl train {CONFIG}")),
-        Dialect::LlamaFactory => Some(format!("llamafactory-cli train {CONFIG}")),
+        Dialect::Axolotl => {
+            Some(format!("axolotl train {CONFIG} ${{RESUME_FROM:+--resume-from-checkpoint \"$RESUME_FROM\"}}"))
+        }
+        Dialect::LlamaFactory => {
+            Some(format!("llamafactory-cli train {CONFIG} ${{RESUME_FROM:+resume_from_checkpoint=\"$RESUME_FROM\"}}"))
+        }
         Dialect::SimpleTuner => {
             let backend = format.extension();
             Some(format!("SIMPLETUNER_CONFIG_BACKEND={backend} CONFIG_PATH={CONFIG} simpletuner train"))
         }
-        Dialect::Trl => trl::command(format, root.clone()),
+        Dialect::Trl => trl::command(format, root.clone())
+            .map(|command| format!("{command} ${{RESUME_FROM:+--resume_from_checkpoint \"$RESUME_FROM\"}}")),
         _ => None,
     };
     command.ok_or_else(|| {
@@ -253,14 +259,18 @@ mod tests {
     fn a_config_starts_its_trainer_as_people_do() {
         let asked = Train::default();
         let training = of("configs/ink style.yaml", AXOLOTL, &asked, &["configs/ink style.yaml"]).unwrap();
-        assert_eq!(training.command, "axolotl train 'configs/ink style.yaml'");
+        let resume = "${RESUME_FROM:+--resume-from-checkpoint \"$RESUME_FROM\"}";
+        assert_eq!(training.command, format!("axolotl train 'configs/ink style.yaml' {resume}"));
         assert_eq!((training.output.as_str(), training.may_stop_early), ("outputs/ink", false));
         let paths = ["sd-scripts/sdxl_train_network.py", "sd-scripts/train_network.py", "c.toml"];
         let training = of("c.toml", SDXL, &asked, &paths).unwrap();
         let script = "sd-scripts/sdxl_train_network.py";
         assert_eq!(
             training.command,
-            format!("accelerate launch --num_cpu_threads_per_process 1 {script} --config_file c.toml")
+            format!(
+                "accelerate launch --num_cpu_threads_per_process 1 {script} --config_file c.toml \
+                 ${{RESUME_FROM:+--resume \"$RESUME_FROM\"}}"
+            )
         );
         assert_eq!(training.output, "out");
         let early = format!("{AXOLOTL}early_stopping_patience: 3\n");
@@ -313,6 +323,6 @@ mod tests {
         let swept = [change("lora_r", 32.into())];
         let repository = Repository::of(["a.yaml"], []);
         let made = training("a.yaml", AXOLOTL.as_bytes(), &Train::default(), &swept, None, &repository).unwrap();
-        assert_eq!(made.command, "axolotl train /home/travis/train/config.yaml");
+        assert!(made.command.starts_with("axolotl train /home/travis/train/config.yaml "), "{}", made.command);
     }
 }

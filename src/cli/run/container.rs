@@ -127,7 +127,11 @@ impl Runner {
         view: &mut View,
     ) -> anyhow::Result<Judgement> {
         let (limits, repo) = (new.limits, new.repo);
-        let preparation = Preparation { checkout: async { Ok(checkout) }, before: None::<Ready<anyhow::Result<()>>> };
+        let preparation = Preparation {
+            checkout: async { Ok(checkout) },
+            checkpoint: None,
+            before: None::<Ready<anyhow::Result<()>>>,
+        };
         let started = match new.start(&self.engine, &self.images, shared, preparation).await {
             Ok(started) => started,
             Err(ExecError::Job(reason)) => return Ok(Judgement::could_not_begin(reason)),

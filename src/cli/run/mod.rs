@@ -351,6 +351,7 @@ impl Build<'_> {
             github_api: None,
             cache: None,
             decrypted: Vec::new(),
+            is_training: false,
             smoke: smoke.map(|smoke| smoke.changes.clone()),
         }
     }

@@ -1,6 +1,7 @@
-//! The output of jobs: logs, log objects, reports and artifacts, and how long each is kept.
+//! The output of jobs: logs, log objects, reports, checkpoints and artifacts, and how long each is kept.
 
 pub mod artifacts;
+pub mod checkpoints;
 pub mod log_checkpoints;
 pub mod log_objects;
 pub mod logs;

@@ -291,7 +291,8 @@ pub async fn unnamed(db: &PgPool, keys: &[String]) -> sqlx::Result<Vec<String>> 
     sqlx::query_scalar(
         "select key from unnest($1::text[]) as listed (key)
          where not exists (select from log_object where log_object.key = listed.key)
-           and not exists (select from artifact where artifact.key = listed.key)",
+           and not exists (select from artifact where artifact.key = listed.key)
+           and not exists (select from checkpoint where checkpoint.key = listed.key)",
     )
     .bind(keys)
     .fetch_all(db)

@@ -8,6 +8,7 @@ use sqlx::{Connection as _, PgConnection, PgExecutor, PgPool};
 use super::rollup;
 use super::turn::{self, Bounds, QueueConfig, shares, turn};
 use crate::domain::{AttemptId, BuildId, JobId, JobKind, RepoId, Status, Stop, Verdict, pg_text};
+use crate::store::output::checkpoints;
 use crate::store::output::logs;
 use crate::store::output::reports::{self, Reports};
 use crate::store::publications;
@@ -300,6 +301,7 @@ pub async fn finish(db: &PgPool, attempt: AttemptId, end: &Finish<'_>) -> anyhow
     if end.verdict == Verdict::Passed {
         publications::want(&mut tx, attempt.job).await?;
     }
+    checkpoints::end(&mut tx, attempt.job, end.verdict).await?;
     rollup::refresh(&mut tx, build).await?;
     turn::record_end(&mut tx, repo).await?;
     tx.commit().await?;

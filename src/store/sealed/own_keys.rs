@@ -159,12 +159,12 @@ impl<K: Private> OwnKey<K> {
     }
 
     async fn read(&self) -> anyhow::Result<Option<Pair<K>>> {
-        let query = "select private_key, public_key from own_key where name = $1";
-        let stored: Option<(Vec<u8>, String)> = sqlx::query_as(query)
-            .bind(K::NAME)
-            .fetch_optional(&self.db)
-            .await
-            .with_context(|| format!("reading the key of {}", K::NAME))?;
+        let stored: Option<(Vec<u8>, String)> =
+            sqlx::query_as("select private_key, public_key from own_key where name = $1")
+                .bind(K::NAME)
+                .fetch_optional(&self.db)
+                .await
+                .with_context(|| format!("reading the key of {}", K::NAME))?;
         let Some((sealed, public)) = stored else { return Ok(None) };
         let clear = self.seal.open(&sealed_as::<K>(), &sealed).with_context(|| {
             let name = K::NAME;

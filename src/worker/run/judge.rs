@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 
 use super::log::Log;
-use super::{End, Run};
+use super::{End, Run, checkpoints};
 use crate::attempt::{Ended, Examined, Judged, Output as _, Training, TrainingEnd, never_began};
 use crate::domain::{RepoName, Verdict};
 use crate::lora::series::LogReader;
@@ -50,6 +50,9 @@ async fn examine(
     duration: Duration,
 ) -> anyhow::Result<Examined> {
     let mut log = LogReader::new();
+    if training.whole().is_some() {
+        checkpoints::read_earlier_logs(run, &mut log).await?;
+    }
     log.feed(&run.handles.settings.logs.read(run.attempt, 0, usize::MAX).await?.bytes);
     let mut tries = 0;
     loop {

@@ -16,6 +16,7 @@
 
 mod cache;
 mod checkout;
+mod checkpoints;
 mod judge;
 mod log;
 mod mask;
@@ -157,7 +158,10 @@ impl Run {
         };
         let now = Instant::now();
         self.progress.lock().started = now.checked_sub(self.job.age()).or(Some(now));
-        let ended = started.follow(&self.handles.engine, &self.progress, log).await?;
+        let ended = tokio::select! {
+            ended = started.follow(&self.handles.engine, &self.progress, log) => ended?,
+            () = checkpoints::keep(self, &prepared.facts) => unreachable!("it stores checkpoints until it is dropped"),
+        };
         let judged = judge::judge(self, &prepared.facts, &ended, log).await?;
         outputs::keep(self, prepared, &ended, judged).await
     }

@@ -3,7 +3,7 @@
 use super::cache::JobCache;
 use super::prepare::Prepared;
 use crate::attempt::HOME;
-use crate::domain::RepoName;
+use crate::domain::{JobKind, RepoName};
 use crate::executor::Image;
 use crate::lora::smoke::Smoke;
 use crate::store::queue::Claimed;
@@ -70,6 +70,7 @@ pub(super) fn collect(
         github_api: Some(settings.github_api.to_string()),
         cache: cache.as_ref().map(JobCache::in_words),
         decrypted: secrets.decrypted.clone(),
+        is_training: job.kind == JobKind::Train,
         smoke: smoke.map(|smoke| smoke.changes.clone()),
     }
 }

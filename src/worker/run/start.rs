@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use super::log::Log;
 use super::prepare::Prepared;
 use super::script_facts::{self, Place};
-use super::{End, Run, checkout};
+use super::{End, Run, checkout, checkpoints};
 use crate::attempt::{Additions, JobImage, NewContainer, Preparation, Started, Training};
 use crate::domain::{AttemptId, RepoName};
 use crate::executor::{EgressRule, Found, IpNetwork, Mount};
@@ -33,7 +33,7 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
     let Handles { db, engine, gpus, checkout_images, mirrors, settings, .. } = &*run.handles;
     let (job, facts, secrets) = (&run.job, &prepared.facts, &prepared.secrets);
     let repo = &facts.repo()?;
-    let (mut smoke, mut additions) = (None, Additions::default());
+    let (mut smoke, mut additions, mut checkpoint) = (None, Additions::default(), None);
     match run.training()? {
         Some(Training::Smoke(order)) => {
             smoke = Some(checkout::derive_training(mirrors, &settings.github, order, repo, facts).await?);
@@ -42,6 +42,11 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
             ensure_fetched(mirrors, &settings.github, repo, facts).await?;
             let config = checkout::read_file(mirrors, repo, facts, &order.config).await?;
             additions = order.additions(&config, run.attempt).map_err(|unfit| End::CouldNotBegin(unfit.to_string()))?;
+            if let Some((found, tar)) = checkpoints::open(run).await? {
+                additions.environment.push(("RESUME_FROM".to_owned(), found.path));
+                additions.environment.push(("RESUME_ATTEMPT".to_owned(), found.attempt.to_string()));
+                checkpoint = Some(tar);
+            }
         }
         None => {}
     }
@@ -77,6 +82,7 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
     };
     let preparation = Preparation {
         checkout: checkout::put_together(mirrors, settings, repo, facts, wanted, files),
+        checkpoint,
         before: only_once(job, &script_facts).map(|why| record_only_once(db, run.attempt, why)),
     };
     let started = new.start(engine, &settings.images, &run.progress, preparation).await;

@@ -1,11 +1,15 @@
 //! Train jobs: a whole training with the team's own config, behind all other jobs, and its gates.
 
 use std::process::Command;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+
+use trainyard::domain::{AttemptId, BuildId, JobId};
+use trainyard::store::queue;
 
 use crate::support::app::App;
 use crate::support::docker;
@@ -40,7 +44,7 @@ async fn a_push_trains_after_its_smoke_job_and_keeps_the_weights() {
     let sha = commit(
         &repo,
         "    if: branch = main AND commit_message =~ /\\[train\\]/\n    \
-         command: python train.py --config {config} && echo '{\"eval\":{\"clip\":0.5}}' >out/metrics.json\n    \
+         command: python train.py --config {config} && echo '{\"eval\":{\"clip\":0.5}}' | tee out/metrics.json >out/provenance.json\n    \
          gate:\n      loss: {max: 0.1, window: 10, falling: true}\n      \
          weights: {rank: 16, size: {max: 1MB}}\n      metrics: {eval/clip: {min: 0.4}}\n      duration: {max: 10m}\n",
     );
@@ -187,6 +191,89 @@ async fn a_training_that_needs_a_gpu_waits_for_one() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     panic!("the job does not say what it waits for");
+}
+
+const RESUMING: &str = include_str!("../../fixtures/trainer/resuming.py");
+
+/// Waits until a query has an answer.
+async fn until(app: &App, query: &str) {
+    for _ in 0..1200 {
+        if sqlx::query_scalar::<_, bool>(sqlx::AssertSqlSafe(query.to_owned())).fetch_one(&app.db).await.unwrap() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{query} is never true");
+}
+
+/// Pushes a training of 100 steps that takes some time, and waits until the service has a checkpoint of it.
+async fn half_trained(app: &App) -> Repo {
+    let repo = app.github.repo("acme/styles");
+    commit(&repo, "    if: true\n");
+    repo.write("train.py", RESUMING);
+    repo.write("configs/ink.yaml", &CONFIG.replace("max_train_steps: 40", "max_train_steps: 100"));
+    repo.write(
+        ".travis.yml",
+        "language: python\nlora:\n  smoke: false\n  train:\n    if: true\n    gpus: 0\n    command: 'PAUSE=0.15 python \
+         train.py --config {config} ${RESUME_FROM:+--resume \"$RESUME_FROM\"}'\n",
+    );
+    repo.commit("A training that takes long");
+    push(app, &repo, "d-1").await;
+    until(app, "select exists (select from checkpoint)").await;
+    repo
+}
+
+/// Checks that a training went on, that its curve is whole, and that its weights are those of an unbroken one.
+async fn assert_whole(app: &App, repo: &Repo) {
+    until(app, "select state in ('passed', 'failed', 'errored') from build where id = 1").await;
+    let log = String::from_utf8(app.log(1).await).unwrap();
+    let (verdict, reason): (String, Option<String>) =
+        sqlx::query_as("select verdict::text, reason from job where id = 1").fetch_one(&app.db).await.unwrap();
+    assert_eq!(verdict, "passed", "{reason:?}\n{log}");
+    assert!(log.contains("Goes on from ") && log.contains("which attempt 1 has saved."), "{log}");
+    assert!(!log.contains("step 20/100") && log.contains("step 100/100"), "{log}");
+    let steps: Vec<i64> =
+        sqlx::query_scalar("select steps from series where name = 'loss'").fetch_one(&app.db).await.unwrap();
+    assert_eq!(steps, (1..=100).collect::<Vec<i64>>());
+    let unbroken = tempfile::tempdir().unwrap();
+    let config = std::fs::read_to_string(repo.work().join("configs/ink.yaml")).unwrap();
+    std::fs::write(unbroken.path().join("train.py"), RESUMING).unwrap();
+    std::fs::write(unbroken.path().join("ink.yaml"), config).unwrap();
+    let mut python = Command::new("python3");
+    python.args(["train.py", "--config", "ink.yaml"]).current_dir(unbroken.path());
+    assert!(python.output().unwrap().status.success());
+    let weights = std::fs::read(unbroken.path().join("out/pytorch_lora_weights.safetensors")).unwrap();
+    let artifacts: Value = serde_json::from_str(&app.get("/api/v1/jobs/1/artifacts").await.1).unwrap();
+    let kept = artifacts["artifacts"].as_array().unwrap();
+    let kept = kept.iter().find(|it| it["path"] == "pytorch_lora_weights.safetensors").expect("the weights");
+    assert_eq!(kept["sha256"], hex::encode(Sha256::digest(weights)));
+    let left: i64 = sqlx::query_scalar("select count(*) from checkpoint").fetch_one(&app.db).await.unwrap();
+    assert_eq!(left, 0, "nothing goes on from here");
+}
+
+#[tokio::test]
+async fn a_lost_training_goes_on_from_its_checkpoint_and_ends_with_the_same_weights() {
+    let app = App::start("").await;
+    let repo = half_trained(&app).await;
+    let attempt = AttemptId { job: JobId(1), number: 1 };
+    assert!(queue::requeue(&app.db, attempt, Duration::ZERO, "its machine was lost").await.unwrap());
+    assert_whole(&app, &repo).await;
+    docker::assert_no_containers(&app.db).await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_canceled_training_goes_on_when_it_is_restarted() {
+    let app = App::start("").await;
+    let repo = half_trained(&app).await;
+    sqlx::query("update job set cancel_requested = true where id = 1").execute(&app.db).await.unwrap();
+    until(&app, "select state = 'canceled' from build where id = 1").await;
+    let mut tx = app.db.begin().await.unwrap();
+    let build: BuildId = sqlx::query_scalar("select id from build").fetch_one(&mut *tx).await.unwrap();
+    assert_eq!(queue::restart(&mut tx, build, None, "ada").await.unwrap(), Ok(1));
+    tx.commit().await.unwrap();
+    assert_whole(&app, &repo).await;
+    app.stop().await;
 }
 
 #[tokio::test]

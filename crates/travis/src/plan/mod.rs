@@ -267,7 +267,7 @@ fn unbounded(
     if !plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
         smoke::add(&mut plan, &like, &commit, &repository, &lora, trigger);
     }
-    let data = travis::data(trigger, settings);
+    let data = train::data(trigger, settings);
     let (request, publish) = (settings.trainings.as_ref(), settings.publish.as_deref());
     let asked = train::Asked { trigger, data: &data, request, publish };
     let is_smoke = commit.only_smoke.is_some() && !settings.trainings.as_ref().is_some_and(|request| request.whole);

@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 
 use super::problems::{of_build, of_file, problem};
-use super::{CONFIG, Commit, MAX_JOBS, Plan, PlannedJob, SourceFile, bounds, publish, smoke};
+use super::{CONFIG, Commit, MAX_JOBS, Plan, PlannedJob, Settings, SourceFile, bounds, publish, smoke, travis};
 use crate::domain::{JobKind, Problem, Rule, Severity, TrainingRequest, Trigger, TriggerKind};
 use crate::lora::smoke::Unfit;
 use crate::lora::train::{Change, Training, changed, training};
@@ -27,6 +27,16 @@ pub(super) struct Asked<'a> {
     pub(super) request: Option<&'a TrainingRequest>,
     /// Patterns of the places to which the repository may publish; `None` when they are not known.
     pub(super) publish: Option<&'a [String]>,
+}
+
+/// Returns the data that the conditions of trainings see: those of a `.travis.yml`, but that the type of a build that has
+/// passed on Travis is `travis`. Otherwise a push that both GitHub and Travis tell of would be trained twice.
+pub(super) fn data(trigger: &Trigger, settings: &Settings) -> Json {
+    let mut data = travis::data(trigger, settings);
+    if trigger.kind == TriggerKind::Travis {
+        data["type"] = "travis".into();
+    }
+    data
 }
 
 /// Adds the train jobs to a plan without errors. Their machines are set up like that of the job `like`.
@@ -241,7 +251,7 @@ mod tests {
 
     use super::*;
     use crate::domain::{PullRequest, Sha};
-    use crate::plan::{self, Settings};
+    use crate::plan;
     use crate::travis::import::Imports;
 
     const CONFIG_TEXT: &str = "base_model: m.safetensors\ntrain_data_dir: ./data\nmetadata_path: ./data/metadata.csv\n\
@@ -355,6 +365,9 @@ mod tests {
     fn without_a_config_the_changed_ones_are_trained() {
         let travis = "language: python\nlora: {train: {if: true}}\n";
         assert_eq!(names(&planned(travis, &push("x"), None)), [("smoke b.yaml", "test"), ("train b.yaml", "train")]);
+        let of_travis = Trigger { kind: TriggerKind::Travis, ..push("x") };
+        assert_eq!(planned(&travis.replace("true", "type = travis"), &of_travis, None).jobs.len(), 2);
+        assert_eq!(planned(&travis.replace("true", "type = push"), &of_travis, None).jobs.len(), 1);
         let cron = Trigger { kind: TriggerKind::Cron, ..push("x") };
         assert_eq!(planned(travis, &cron, None).jobs.len(), 4);
     }

@@ -19,6 +19,21 @@ travis_fold() {
   printf 'travis_fold:%s:%s\r\033[0K' "$1" "$2"
 }
 
+# Names the newest checkpoint of a training in the file $2 once its files have stopped changing: then it is whole, as far as
+# one can see from outside the trainer. The lines after the name tell one state of a folder from another.
+travis_watch_checkpoints() {
+  local folder=$1 mark=$2 newest facts before=''
+  while sleep 2; do
+    newest=$(find "$folder" -mindepth 1 -maxdepth 2 -type d \( -name 'checkpoint-*' -o -name '*-state' \) \
+      -printf '%T@ %p\n' | sort -n | tail -n 1)
+    [ -n "$newest" ] || continue
+    newest=${newest#* }
+    facts=$(find "$newest" -type f -printf '%P %s %T@\n' | sort | cksum)
+    if [ "$newest $facts" = "$before" ]; then printf '%s\n%s\n' "$newest" "$facts" >"$mark.new" && mv "$mark.new" "$mark"; fi
+    before="$newest $facts"
+  done
+}
+
 travis_time_start() {
   TRAVIS_TIMER_ID=$(printf '%04x%04x' "$RANDOM" "$RANDOM")
   TRAVIS_TIMER_START_TIME=$(travis_nanoseconds)

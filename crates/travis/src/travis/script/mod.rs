@@ -68,6 +68,8 @@ pub struct Facts {
     pub github_api: Option<String>,
     /// The cache that the job begins with, in words; `None` without a server that keeps caches.
     pub cache: Option<String>,
+    /// True for a train job.
+    pub is_training: bool,
     /// Changes to a smoke job's config; `None` for other jobs.
     pub smoke: Option<Vec<ConfigChange>>,
     /// Clear texts of the config's `secure:` strings. A secret that is missing here is left out.
@@ -147,6 +149,7 @@ pub fn compile(config: &Json, facts: &Facts) -> String {
     languages::setup(&mut script, config, facts);
     cache(&mut script, config, facts);
     smoke(&mut script, config, facts);
+    train(&mut script, config, facts);
     phases::phases(&mut script, config, facts);
     script.line("travis_footer");
     script.0
@@ -179,6 +182,18 @@ fn smoke(script: &mut Script, config: &Config, facts: &Facts) {
         script.line(&format!("printf '%s\\n' {}", quoted(&format!("  {key}: {} -> {}", shown(from), shown(to)))));
     }
     script.line("travis_fold end smoke.1");
+}
+
+/// Watches for checkpoints of a whole training, and says from which one it goes on.
+fn train(script: &mut Script, config: &Config, facts: &Facts) {
+    let output = config.get("train").and_then(|train| train.get("output")).and_then(Json::as_str);
+    let Some(output) = output.filter(|_| facts.is_training) else { return };
+    let folder = quoted(&format!("{}/build/{}/{output}", facts.home, facts.repo));
+    let mark = quoted(&format!("{}/.travis/checkpoint", facts.home));
+    script.line("[ -z \"${RESUME_FROM:-}\" ] || printf 'Goes on from %s, which attempt %s has saved.\\n' \"$RESUME_FROM\" \"$RESUME_ATTEMPT\"");
+    // Not a child of this shell: a `wait` of the job must not wait for it.
+    script.line(&format!("mkdir -p {}", quoted(&format!("{}/.travis", facts.home))));
+    script.line(&format!("( travis_watch_checkpoints {folder} {mark} >/dev/null 2>&1 & )"));
 }
 
 /// A script in progress.

@@ -29,6 +29,7 @@ fn facts() -> Facts {
         settings: vec![Setting { name: "TOKEN".to_owned(), value: "it's $HOME".to_owned(), secret: true }],
         github_api: Some("https://api.github.example".to_owned()),
         cache: None,
+        is_training: false,
         smoke: None,
         decrypted: vec![("c2Vj".to_owned(), "PASS=hush".to_owned())],
     }
