@@ -29,6 +29,7 @@ pub mod chat;
 pub mod hooks;
 pub mod mail;
 pub mod oidc;
+pub mod hub;
 pub mod executor;
 pub mod planner;
 // A single run of a job.
@@ -38,6 +39,7 @@ pub mod intake;
 pub mod worker;
 pub mod outbox;
 pub mod notifier;
+pub mod publisher;
 pub mod janitor;
 // Composition.
 pub mod web;

@@ -9,6 +9,7 @@ use crate::intake::{CHECK_INTERVAL, DeliveryLogs, Intake};
 use crate::janitor::{self, Archiver, Janitor};
 use crate::notifier::Notifier;
 use crate::outbox::Outbox;
+use crate::publisher::Publisher;
 use crate::rights::{Rights, Unanswered};
 use crate::store::wakeup::bell::{Bell, Bells};
 
@@ -128,6 +129,24 @@ pub(super) async fn notifier_loop(notifier: Notifier, shutdown: CancellationToke
                 () = shutdown.cancelled() => {}
             },
             Err(failure) => after_failure("notifier", &failure, &shutdown).await,
+        }
+    }
+}
+
+pub(super) async fn publisher_loop(publisher: Publisher, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let stepped = tokio::select! {
+            stepped = publisher.step() => stepped,
+            // A publication that is cut off is tried again at the next start.
+            () = shutdown.cancelled() => return,
+        };
+        match stepped {
+            Ok(true) => {}
+            Ok(false) => tokio::select! {
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                () = shutdown.cancelled() => {}
+            },
+            Err(failure) => after_failure("publisher", &failure, &shutdown).await,
         }
     }
 }

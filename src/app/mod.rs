@@ -7,6 +7,7 @@ mod github;
 mod listen;
 mod loops;
 mod notify;
+mod publish;
 mod runners;
 mod secrets;
 mod work;
@@ -30,6 +31,7 @@ pub use self::listen::can_log_in;
 use self::listen::{explain_bind, offer_link, reachable};
 use self::loops::{archiver_loop, delivery_logs_loop, heads_loop, intake_loop, janitor_loop, outbox_loop, rights_loop};
 use self::notify::{Keyring, notify};
+use self::publish::publish;
 use self::runners::{Kept, mirrors, serve_runners, workers};
 pub use self::secrets::{github_client, stored, variables};
 pub use self::work::work;
@@ -260,6 +262,7 @@ async fn run_steps(
     let runners = serve_runners(db.clone(), Duties::Installation, workers.clone(), shutdown.clone());
     tasks.spawn(then_cancel(runners, ended.clone()));
     notify(&mut tasks, &config, &db, keys, &shutdown)?;
+    publish(&mut tasks, &config, &db, (&objects, &instance), &shutdown);
     let cancels = if config.travis.cancel_running { Cancels::Running } else { Cancels::Queued };
     let archiver = Archiver::new(
         Duties::Installation,
@@ -298,6 +301,7 @@ async fn run_steps(
         checks: config.github.checks,
         comment: config.github.comment,
         receivers: config.notifications.receivers(),
+        publish: config.publish,
         said,
     };
     for _ in 0..INTAKES {

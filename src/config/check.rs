@@ -69,6 +69,7 @@ impl Config {
         if let Some(provider) = &self.auth.oidc {
             provider.check().context("auth.oidc")?;
         }
+        self.publish.check()?;
         for (name, token) in &self.auth.tokens {
             let length = token.expose_secret().chars().count();
             ensure!(

@@ -84,8 +84,12 @@ impl Intake {
             None
         });
         let paths: Vec<&str> = tree.iter().map(|file| file.path.as_str()).collect();
-        let settings =
-            plan::Settings { requested: configs.clone(), trainings: trainings.clone(), ..plan::Settings::default() };
+        let settings = plan::Settings {
+            requested: configs.clone(),
+            trainings: trainings.clone(),
+            publish: Some(self.publish.open_to(&trigger.repo)),
+            ..plan::Settings::default()
+        };
         let request = Request {
             trigger,
             settings: &settings,

@@ -34,6 +34,7 @@ use crate::github::Client;
 use crate::github::event::Repository;
 use crate::gpu::{self, Asking};
 use crate::hooks::Receivers;
+use crate::hub::PublishConfig;
 use crate::plan::{self, Plan};
 use crate::planner::Planner;
 use crate::store::builds::{self, NewBuild};
@@ -69,6 +70,8 @@ pub struct Intake {
     pub comment: bool,
     /// Chats and programs of the operator that may be told of builds.
     pub receivers: Receivers,
+    /// Places to which trained weights may go.
+    pub publish: PublishConfig,
     /// Rights that are missing, as far as the log has said so.
     pub said: Said,
 }

@@ -18,6 +18,7 @@ pub mod output;
 pub mod people;
 pub mod postgres;
 pub mod problems;
+pub mod publications;
 pub mod pulls;
 pub mod queue;
 pub mod removal;

@@ -12,6 +12,7 @@ mod missed;
 mod notifications;
 mod operations;
 mod pipeline;
+mod publish;
 mod runner;
 mod storage;
 mod web;

@@ -17,6 +17,7 @@ use trainyard::store::queue::{self, Claimed, Finish};
 use super::github::app::{ASSERTION_PREFIX, Key, TOKEN_PREFIX, WEBHOOK_SECRET};
 use super::github::people::{CLIENT_SECRET, USER_TOKEN_PREFIX};
 use super::github::{SECRET, TOKEN};
+use super::hub::TOKEN as HUB_TOKEN;
 use super::oidc::ACCESS_TOKEN;
 
 /// Environment variable in which `scripts/with-postgres` names its server.
@@ -109,6 +110,7 @@ pub async fn leaks(db: &PgPool, config: &Config) -> Vec<String> {
         ("a token of the App", BASE64_STANDARD.encode(&format!("x-access-token:{TOKEN_PREFIX}")[..42])),
         ("the secret of logins", CLIENT_SECRET.to_owned()),
         ("a token of a person", USER_TOKEN_PREFIX.to_owned()),
+        ("the token for the Hub", HUB_TOKEN.to_owned()),
         ("the database's address", url),
         ("the key of the seal", hex::encode(&seal)),
         ("the key of the seal", BASE64_STANDARD.encode(&seal)),

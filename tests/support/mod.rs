@@ -14,6 +14,7 @@ pub mod git_host;
 pub mod gitea;
 pub mod github;
 pub mod hostile;
+pub mod hub;
 pub mod mail;
 pub mod mount;
 pub mod oidc;

@@ -11,6 +11,7 @@ use crate::domain::{AttemptId, BuildId, JobId, JobKind, RepoId, Status, Stop, Ve
 use crate::store::output::checkpoints;
 use crate::store::output::logs;
 use crate::store::output::reports::{self, Reports};
+use crate::store::publications;
 use crate::store::runner::gpus;
 
 /// Columns of a [`Claimed`] that belong to the job itself; each query adds `gpus` and `age`.
@@ -266,7 +267,8 @@ pub struct Finish<'a> {
     pub reports: Reports,
 }
 
-/// Finishes an attempt: writes the last log bytes, the verdict, the build's roll-up and the wish in one transaction.
+/// Finishes an attempt: writes the last log bytes, the verdict, the build's roll-up and the wish in one transaction,
+/// and the publication of a training that has passed.
 /// Returns false, without writing anything, when the attempt is no longer the job's running one.
 ///
 /// # Errors
@@ -296,6 +298,9 @@ pub async fn finish(db: &PgPool, attempt: AttemptId, end: &Finish<'_>) -> anyhow
         gpus::release(&mut tx, attempt.job).await?;
     }
     reports::insert(&mut tx, attempt.job, &end.reports).await?;
+    if end.verdict == Verdict::Passed {
+        publications::want(&mut tx, attempt.job).await?;
+    }
     checkpoints::end(&mut tx, attempt.job, end.verdict).await?;
     rollup::refresh(&mut tx, build).await?;
     turn::record_end(&mut tx, repo).await?;

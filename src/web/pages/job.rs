@@ -11,6 +11,7 @@ use crate::domain::{JobState, Resources, Verdict, in_words};
 use crate::log_view::page_html;
 use crate::store::output::log_objects;
 use crate::store::output::reports;
+use crate::store::publications::{self, Publication, PublicationState};
 use crate::store::queue::{self, EarlierRun, LostAttempt};
 use crate::web::State;
 use crate::web::access::{Repo, View};
@@ -37,6 +38,8 @@ struct JobPage {
     chrome: Chrome,
     build: Build,
     job: Job,
+    /// True if the facts may still change.
+    is_unfinished: bool,
     /// True if the viewer may cancel and restart.
     may_change: bool,
     config: String,
@@ -48,6 +51,8 @@ struct JobPage {
     earlier: Vec<EarlierRun>,
     /// Resources that the job used; `None` until it has ended, and if no sample was taken.
     resources: Option<Resources>,
+    /// The weights on their way to the Hugging Face Hub; `None` for a job that publishes nothing.
+    publication: Option<Publication>,
     /// Files that the job left.
     artifacts: Vec<Artifact>,
     /// `None` when there are no losses in the log.
@@ -83,7 +88,10 @@ pub(in crate::web) async fn page(
         (chart, Some(log))
     };
     let config = serde_json::to_string_pretty(&job.config).map_err(anyhow::Error::from)?;
-    let chrome = Chrome::load(&state, &view, job.state != JobState::Finished).await?;
+    let publication = publications::of(&state.db, job.id).await?;
+    let is_unfinished = job.state != JobState::Finished
+        || publication.as_ref().is_some_and(|publication| publication.state == PublicationState::Waiting);
+    let chrome = Chrome::load(&state, &view, is_unfinished).await?;
     let training = training::of(&state.db, job.id).await?;
     let resources = reports::resources(&state.db, job.id).await?;
     let artifacts = artifacts::of(&state.db, job.attempt_id()).await?;
@@ -94,12 +102,14 @@ pub(in crate::web) async fn page(
         chrome,
         build,
         job,
+        is_unfinished,
         may_change,
         config,
         training,
         lost,
         earlier,
         resources,
+        publication,
         artifacts,
         chart,
         log,

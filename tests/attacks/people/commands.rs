@@ -195,7 +195,7 @@ async fn a_flood_of_commands_costs_no_requests() {
     assert_eq!(it.app.github.pulls.count("GET", "/permission"), 10);
     assert_eq!(it.settled().await.len(), 1);
     // Her own commands still count.
-    assert!(it.comment(ADA, "/train").await.1.contains("not there yet"));
+    assert!(it.comment(ADA, "/train").await.1.contains("do not run for pull requests from forks"));
     // Many people.
     sqlx::query(
         "insert into command (delivery_id, repo_id, person_id, is_refused) select n::text, 1, n, true

@@ -1,5 +1,6 @@
 //! The key `lora` of a `.travis.yml`: a team's settings for its training configs.
 
+mod publish;
 mod reader;
 mod train;
 
@@ -12,6 +13,7 @@ use super::Finding;
 use super::smoke::Ask;
 use crate::domain::{Rule, Severity};
 use crate::yaml::{self, Mark, Node};
+pub use publish::Publish;
 use reader::Reader;
 pub use train::{Train, When};
 

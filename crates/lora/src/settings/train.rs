@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::publish::{self, Publish};
 use super::reader::{MOST, Reader};
 use crate::domain::Severity;
 use crate::gates::{Bounds, Gates, LossGate, WINDOW};
@@ -15,11 +16,11 @@ use crate::yaml::{Data, Entry, Mark, Node};
 const TIMEOUT: std::ops::RangeInclusive<u64> = 10..=30 * 86400;
 /// Maximum number of GPUs of a training.
 const MOST_GPUS: u8 = 64;
-const KEYS: [&str; 8] = ["config", "if", "command", "gpus", "timeout", "output", "matrix", "gate"];
+const KEYS: [&str; 9] = ["config", "if", "command", "gpus", "timeout", "output", "matrix", "gate", "publish"];
 /// Maximum number of combinations of a matrix.
 const MOST_COMBINATIONS: usize = 8;
 /// Keys that are part of the form, and for which there is no code yet.
-const TO_COME: [&str; 3] = ["dataset", "model", "publish"];
+const TO_COME: [&str; 2] = ["dataset", "model"];
 
 /// A whole training.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -40,6 +41,8 @@ pub struct Train {
     /// Keys of the config, each with the values that it is trained with. Without any there is one training, as the config
     /// is.
     pub matrix: Vec<(String, Vec<Json>)>,
+    /// The place to which the weights go; `None` if they are not published.
+    pub publish: Option<Publish>,
     /// Position of the entry in the `.travis.yml`.
     pub at: Mark,
 }
@@ -102,6 +105,7 @@ fn training(reader: &mut Reader, node: &Node) -> Train {
             },
             "matrix" => train.matrix = matrix(reader, &entry.value),
             "gate" => train.gates = gates(reader, &entry.value),
+            "publish" => train.publish = publish::read(reader, &entry.value),
             key if TO_COME.contains(&key) => {
                 let key = format!("lora.train.{key}");
                 let message = format!("`{key}` has no effect yet");
@@ -345,7 +349,7 @@ mod tests {
             ("train: {output: /root}", "below the root of the repository"),
             ("train: {if: ''}", "a condition such as"),
             ("train: {gpu: 1}", "`lora.train.gpu` is not known"),
-            ("train: {publish: {release: true}}", "has no effect yet"),
+            ("train: {dataset: {name: x}}", "has no effect yet"),
             ("train: {matrix: {lora_rank: 8}}", "`lora.train.matrix.lora_rank` has to be a list of values"),
             ("train: {matrix: {a: [1, 2, 3], b: [1, 2, 3]}}", "at most 8 combinations, and has 9"),
             ("train: {gate: {loss: {}}}", "lets every loss through"),

@@ -21,6 +21,7 @@ use travis::{Travis, python, travis};
 
 mod bounds;
 mod problems;
+mod publish;
 mod smoke;
 mod sources;
 mod train;
@@ -111,6 +112,9 @@ pub struct Settings {
     /// A request for trainings alone.
     #[serde(default)]
     pub trainings: Option<TrainingRequest>,
+    /// Patterns of the repositories on the Hugging Face Hub to which the weights may go; `None` when they are not known.
+    #[serde(default)]
+    pub publish: Option<Vec<String>>,
 }
 
 /// The jobs to build, and the problems found.
@@ -264,7 +268,8 @@ fn unbounded(
         smoke::add(&mut plan, &like, &commit, &repository, &lora, trigger);
     }
     let data = train::data(trigger, settings);
-    let asked = train::Asked { trigger, data: &data, request: settings.trainings.as_ref() };
+    let (request, publish) = (settings.trainings.as_ref(), settings.publish.as_deref());
+    let asked = train::Asked { trigger, data: &data, request, publish };
     let is_smoke = commit.only_smoke.is_some() && !settings.trainings.as_ref().is_some_and(|request| request.whole);
     if !is_smoke && !plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
         plan.problems.extend(train::without_config(&lora, &commit));

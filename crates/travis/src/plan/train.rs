@@ -4,11 +4,11 @@
 use serde_json::{Value as Json, json};
 
 use super::problems::{of_build, of_file, problem};
-use super::{CONFIG, Commit, MAX_JOBS, Plan, PlannedJob, Settings, SourceFile, bounds, smoke, travis};
+use super::{CONFIG, Commit, MAX_JOBS, Plan, PlannedJob, Settings, SourceFile, bounds, publish, smoke, travis};
 use crate::domain::{JobKind, Problem, Rule, Severity, TrainingRequest, Trigger, TriggerKind};
 use crate::lora::smoke::Unfit;
 use crate::lora::train::{Change, Training, changed, training};
-use crate::lora::{self, Repository, Train};
+use crate::lora::{self, Publish, Repository, Train};
 use crate::travis::condition;
 use crate::travis::matrix::Config;
 
@@ -25,6 +25,8 @@ pub(super) struct Asked<'a> {
     pub(super) data: &'a Json,
     /// A person's request for trainings.
     pub(super) request: Option<&'a TrainingRequest>,
+    /// Patterns of the places to which the repository may publish; `None` when they are not known.
+    pub(super) publish: Option<&'a [String]>,
 }
 
 /// Returns the data that the conditions of trainings see: those of a `.travis.yml`, but that the type of a build that has
@@ -48,6 +50,8 @@ pub(super) fn add(
 ) {
     let mut jobs: Vec<PlannedJob> = Vec::new();
     for train in started(plan, settings, asked) {
+        let (place, problem) = publish::place(train, asked);
+        plan.problems.extend(problem);
         for file in configs(train, commit, settings, asked) {
             if jobs.iter().any(|job| job.config["train"]["config"] == file.path.as_str()) {
                 continue;
@@ -71,13 +75,18 @@ pub(super) fn add(
                             stage: None,
                             name: Some(name(&file.path, &changes)),
                             allow_failure: false,
-                            config: config_of(like, &file.path, train, &changes, &training),
+                            config: config_of(
+                                like,
+                                &file.path,
+                                &Ordered { train, changes: &changes, training: &training, place },
+                            ),
                         });
                     }
                 }
             }
         }
     }
+    plan.problems.extend(publish::twice(&jobs, &settings.train));
     if plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
         // The build must not pass without a training that was wanted.
         return;
@@ -212,8 +221,17 @@ pub(super) fn without_config(settings: &lora::Settings, commit: &Commit<'_>) -> 
     told.collect()
 }
 
+/// A training that gets a job.
+struct Ordered<'a> {
+    train: &'a Train,
+    changes: &'a [Change],
+    training: &'a Training,
+    /// The place to which the weights go.
+    place: Option<&'a Publish>,
+}
+
 /// Returns the job in Travis's form. The order for the training stands under `train`.
-fn config_of(like: &Config, path: &str, train: &Train, changes: &[Change], training: &Training) -> Json {
+fn config_of(like: &Config, path: &str, Ordered { train, changes, training, place }: &Ordered<'_>) -> Json {
     let kept = like.iter().filter(|(key, _)| smoke::KEPT.contains(&key.as_str()) || *key == "vm");
     let mut config: Config = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
     config.insert("script".to_owned(), json!([training.command]));
@@ -221,7 +239,7 @@ fn config_of(like: &Config, path: &str, train: &Train, changes: &[Change], train
         "config": path, "output": training.output, "gpus": train.gpus,
         "timeout": train.timeout.map(|timeout| timeout.as_secs()),
         "may_stop_early": training.may_stop_early, "gates": train.gates,
-        "changes": changes,
+        "changes": changes, "publish": place,
     });
     config.insert("train".to_owned(), order);
     Json::Object(config)
@@ -255,6 +273,16 @@ mod tests {
         let only_smoke = trainings.as_ref().and_then(|request| request.config.as_deref());
         let commit = Commit { files: &files, paths: &PATHS, changed: Some(&changed), only_smoke };
         plan::plan(commit, &Imports::new(), trigger, &Settings { trainings: trainings.clone(), ..Settings::default() })
+    }
+
+    /// Plans a training that publishes, for a repository to which these places are open.
+    fn published(train: &str, trigger: &Trigger, open: Option<&[&str]>) -> Plan {
+        let travis = format!("language: python\nlora: {{smoke: false, train: {train}}}\n");
+        let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.as_bytes().to_vec() };
+        let files = [file("a.yaml", CONFIG_TEXT), file("b.yaml", CONFIG_TEXT), file(CONFIG, &travis)];
+        let commit = Commit { files: &files, paths: &PATHS, changed: None, only_smoke: None };
+        let publish = open.map(|open| open.iter().map(ToString::to_string).collect());
+        plan::plan(commit, &Imports::new(), trigger, &Settings { publish, ..Settings::default() })
     }
 
     fn names(plan: &Plan) -> Vec<(&str, &str)> {
@@ -366,6 +394,49 @@ mod tests {
             let asked = of(head, Some(TrainingRequest { config: None, whole: true }));
             assert!(!is_training(&asked));
             assert!(errors(&asked)[0].contains("do not run for pull requests from forks"), "{:?}", errors(&asked));
+        }
+    }
+
+    #[test]
+    fn weights_go_only_to_places_that_the_operator_has_opened() {
+        let train = "{config: a.yaml, if: true, publish: {huggingface: acme/ink}}";
+        for open in [None, Some(&["acme/*"][..]), Some(&["other/x", "Acme/Ink"])] {
+            let plan = published(train, &push("x"), open);
+            assert_eq!(errors(&plan), Vec::<&str>::new());
+            assert_eq!(plan.jobs[0].config["train"]["publish"]["huggingface"], "acme/ink");
+        }
+        for open in [&[][..], &["other/*"], &["*"], &["acme/in"]] {
+            let plan = published(train, &push("x"), Some(open));
+            assert!(plan.jobs.is_empty(), "{open:?}");
+            assert!(errors(&plan)[0].contains("may not publish to acme/ink"), "{:?}", errors(&plan));
+        }
+    }
+
+    #[test]
+    fn a_pull_request_publishes_nothing() {
+        let pull = PullRequest {
+            number: 7,
+            title: "T".to_owned(),
+            head_branch: "ink".to_owned(),
+            head_repo: Some("acme/styles".parse().expect("a name")),
+            draft: false,
+        };
+        let trigger = Trigger { kind: TriggerKind::PullRequest, pull_request: Some(pull), ..push("x") };
+        let train = "{config: a.yaml, if: true, publish: {huggingface: acme/ink}}";
+        let plan = published(train, &trigger, Some(&["acme/*"]));
+        assert!(plan.jobs.len() == 1 && plan.jobs[0].config["train"]["publish"].is_null());
+        assert!(plan.problems.iter().any(|problem| problem.message.contains("this is a pull request")));
+    }
+
+    #[test]
+    fn two_trainings_of_a_build_do_not_publish_to_one_place() {
+        let both = "[{config: a.yaml, if: true, publish: {huggingface: acme/ink}}, \
+                    {config: b.yaml, if: true, publish: {huggingface: Acme/ink}}]";
+        let sweep = "{config: a.yaml, if: true, matrix: {lora_rank: [4, 8]}, publish: {huggingface: acme/ink}}";
+        for train in [both, sweep] {
+            let plan = published(train, &push("x"), Some(&["acme/*"]));
+            assert!(errors(&plan)[0].contains("several train jobs of this build publish to"), "{:?}", errors(&plan));
+            assert!(plan.jobs.is_empty());
         }
     }
 

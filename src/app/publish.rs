@@ -1,0 +1,34 @@
+//! The publishing of trained weights.
+
+use sqlx::PgPool;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::endless;
+use super::loops::publisher_loop;
+use crate::config::Config;
+use crate::publisher::Publisher;
+use crate::storage::Objects;
+
+/// Number of publications that are sent at once, each to another place.
+const PUBLISHERS: usize = 2;
+
+/// Publishes weights until `shutdown`. `stored` is the place of the artifacts, and the id of the installation.
+pub(super) fn publish(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    config: &Config,
+    db: &PgPool,
+    (objects, instance): (&Objects, &str),
+    shutdown: &CancellationToken,
+) {
+    let publisher = Publisher {
+        db: db.clone(),
+        objects: objects.clone(),
+        permissions: config.publish.clone(),
+        instance: instance.to_owned(),
+        public_url: config.server.public_url.clone(),
+    };
+    for _ in 0..PUBLISHERS {
+        tasks.spawn(endless(publisher_loop(publisher.clone(), shutdown.clone())));
+    }
+}

@@ -1,0 +1,186 @@
+//! A stand-in for the Hugging Face Hub: repositories of models in memory, behind HTTP. It checks each request as the Hub
+//! does: the token, the hash and the size of what is uploaded, the form of a commit and its parent, and the limit on
+//! commits. It fails on demand.
+
+mod api;
+mod lfs;
+mod model;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use model::Model;
+pub use model::{Blob, Repository};
+
+/// Token that may write to the repositories of [`OWNER`].
+pub const TOKEN: &str = "hf_0123456789abcdefghijklmnopqrstuvwx";
+pub const OWNER: &str = "acme";
+/// Size of a part of a file, above which files go there in parts.
+pub const PART: usize = 1 << 20;
+
+/// Trouble with the requests of one kind, such as `POST commit`.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// An answer in place of the right one, without effect.
+    Refuse(u16, &'static [(&'static str, &'static str)]),
+    /// The request takes effect, and its answer breaks off.
+    LoseAnswer,
+}
+
+/// A place at which a request hangs for good, counted from the first request.
+#[derive(Debug, Clone, Copy)]
+pub struct Cut {
+    pub request: usize,
+    /// True if the request has taken effect by then.
+    pub after: bool,
+}
+
+#[derive(Default)]
+struct Desk {
+    model: Model,
+    faults: Vec<(&'static str, Fault)>,
+    cut: Option<Cut>,
+    /// Kinds of the requests so far.
+    asked: Vec<String>,
+    /// Reasons for refusals that a correct client never sees.
+    wrong: Vec<String>,
+}
+
+type Shared = Arc<Mutex<Desk>>;
+
+/// A running stand-in.
+pub struct HubServer {
+    pub address: SocketAddr,
+    desk: Shared,
+    _serving: JoinSet<()>,
+}
+
+impl HubServer {
+    pub async fn start() -> Self {
+        let desk = Shared::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        desk.lock().unwrap().model.endpoint = format!("http://{address}");
+        let router: Router = api::router()
+            .merge(lfs::router())
+            .layer(middleware::from_fn_with_state(Arc::clone(&desk), spoil))
+            .layer(DefaultBodyLimit::disable())
+            .with_state(Arc::clone(&desk));
+        let mut serving = JoinSet::new();
+        serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { address, desk, _serving: serving }
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Returns the section of a configuration with which acme's repositories publish here.
+    pub fn section(&self) -> String {
+        self.section_with(TOKEN)
+    }
+
+    pub fn section_with(&self, token: &str) -> String {
+        format!(
+            "[[publish.huggingface]]\nname = \"acme\"\nrepos = [\"acme/*\"]\nto = [\"acme/*\"]\ntoken = \"{token}\"\n\
+             endpoint = \"{}\"\n",
+            self.endpoint()
+        )
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap()
+    }
+
+    /// Makes a repository as a person would.
+    pub fn make(&self, repo: &str, private: bool) {
+        self.desk().model.make(repo, private);
+    }
+
+    /// Commits a file as somebody else.
+    pub fn commit(&self, repo: &str, path: &str, text: &str) {
+        let mut desk = self.desk();
+        let repository = desk.model.repositories.get_mut(repo).unwrap();
+        let mut tree = repository.last().tree.clone();
+        tree.insert(path.to_owned(), Blob::regular(text.as_bytes().to_vec()));
+        repository.add("By somebody else", "", tree);
+    }
+
+    /// Returns a repository as it is now.
+    pub fn repository(&self, repo: &str) -> Option<Repository> {
+        self.desk().model.repositories.get(repo).cloned()
+    }
+
+    /// Lets the next requests of a kind fail, each in its own way.
+    pub fn will_fail(&self, kind: &'static str, faults: &[Fault]) {
+        self.desk().faults.extend(faults.iter().map(|fault| (kind, fault.clone())));
+    }
+
+    /// Lets a request hang, and counts from here.
+    pub fn will_hang(&self, cut: Option<Cut>) {
+        let mut desk = self.desk();
+        desk.asked.clear();
+        desk.cut = cut;
+    }
+
+    /// Lists the kinds of the requests so far.
+    pub fn asked(&self) -> Vec<String> {
+        self.desk().asked.clone()
+    }
+
+    /// Lists what no correct client asks for.
+    pub fn wrong(&self) -> Vec<String> {
+        self.desk().wrong.clone()
+    }
+}
+
+/// Returns the kind of a request: its method, and the word of its path that says what it wants.
+fn kind(request: &Request) -> String {
+    const WORDS: [&str; 11] =
+        ["create", "preupload", "batch", "part", "object", "complete", "verify", "commit", "commits", "tag", "tree"];
+    let path = request.uri().path();
+    let word = path.split('/').find(|part| WORDS.contains(part));
+    let word = word.unwrap_or(if path.contains("/resolve/") { "resolve" } else { "state" });
+    format!("{} {word}", request.method())
+}
+
+/// Makes requests fail or hang.
+async fn spoil(State(desk): State<Shared>, request: Request, next: Next) -> Response {
+    let kind = kind(&request);
+    let (cut, fault) = {
+        let mut desk = desk.lock().unwrap();
+        desk.asked.push(kind.clone());
+        let number = desk.asked.len() - 1;
+        let place = desk.faults.iter().position(|(of, _)| *of == kind);
+        let fault = place.map(|place| desk.faults.remove(place).1);
+        (desk.cut.filter(|cut| cut.request == number), fault)
+    };
+    if cut.is_some_and(|cut| !cut.after) {
+        std::future::pending::<()>().await;
+    }
+    if let Some(Fault::Refuse(status, headers)) = fault {
+        let mut answer = (StatusCode::from_u16(status).unwrap(), "{\"error\": \"on demand\"}").into_response();
+        headers.iter().for_each(|(name, value)| drop(answer.headers_mut().insert(*name, value.parse().unwrap())));
+        return answer;
+    }
+    let answer = next.run(request).await;
+    if cut.is_some() {
+        std::future::pending::<()>().await;
+    }
+    match fault {
+        Some(Fault::LoseAnswer) => {
+            let broken = futures::stream::iter([Err::<Bytes, _>(std::io::Error::other("the connection is lost"))]);
+            Response::new(Body::from_stream(broken))
+        }
+        _ => answer,
+    }
+}
