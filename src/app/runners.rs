@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::database::DATABASE_RETRY;
+use super::notify::Keyring;
 use crate::config::Config;
 use crate::git::Mirrors;
 use crate::github::Client;
@@ -17,9 +18,6 @@ use crate::janitor::Duties;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::alerts;
 use crate::store::runner::runner_lock::RunnerLock;
-use crate::store::sealed::own_keys::ProvenanceKey;
-use crate::store::sealed::repo_keys::RepoKeys;
-use crate::store::sealed::variables::Variables;
 use crate::worker::{Database, Settings, Worker};
 
 /// Returns the mirrors of this machine.
@@ -32,9 +30,7 @@ pub(super) struct Kept {
     pub(super) mirrors: Mirrors,
     pub(super) github: Client,
     pub(super) caches: Caches,
-    pub(super) keys: RepoKeys,
-    pub(super) variables: Variables,
-    pub(super) provenance: ProvenanceKey,
+    pub(super) keys: Keyring,
     /// `None` on a machine whose objects the server could not read.
     pub(super) objects: Option<(Objects, Keys)>,
     pub(super) logs: Logs,
@@ -48,7 +44,7 @@ pub(super) fn workers(
     kept: Kept,
     instance: &str,
 ) -> anyhow::Result<Vec<Arc<Worker>>> {
-    let Kept { mirrors, github, caches, keys, variables, provenance, objects, logs, room } = kept;
+    let Kept { mirrors, github, caches, keys, objects, logs, room } = kept;
     let settings = Settings {
         images: config.images.clone(),
         limits: config.limits.clone(),
@@ -60,9 +56,9 @@ pub(super) fn workers(
         github,
         github_api: config.github.api_url.clone(),
         scratch: config.server.data_dir.join("scratch"),
-        keys,
-        variables,
-        provenance,
+        keys: keys.repos,
+        variables: keys.variables,
+        provenance: keys.provenance,
         caches,
         objects,
         logs,

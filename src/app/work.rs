@@ -17,6 +17,7 @@ use super::database::DATABASE_RETRY;
 use super::folder::{remove_scratch, seal_of_server, take_folder};
 use super::github::keep_app;
 use super::loops::{archiver_loop, janitor_loop};
+use super::notify::Keyring;
 use super::runners::{Kept, mirrors, serve_runners, workers};
 use super::{GOODBYE, all_until, endless};
 use crate::config::Config;
@@ -26,9 +27,7 @@ use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store;
 use crate::store::postgres::examine::{Schema, schema};
 use crate::store::sealed::github_app::StoredApp;
-use crate::store::sealed::own_keys::ProvenanceKey;
 use crate::store::sealed::repo_keys::RepoKeys;
-use crate::store::sealed::variables::Variables;
 use crate::store::wakeup::bell::Bells;
 use crate::store::wakeup::bell_notify;
 use crate::worker::Database;
@@ -53,9 +52,8 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     let pools = config.database.pools(options.clone());
     let db = pools.steps.clone();
     let instance = store::instance(&db).await.context("reading the installation's id from Postgres")?;
-    let keys = RepoKeys::new(db.clone(), Arc::clone(&seal));
-    let variables = Variables::new(db.clone(), Arc::clone(&seal));
-    check_seal(&keys, &data).await?;
+    let keys = Keyring::new(&db, &seal);
+    check_seal(&keys.repos, &data).await?;
     if config.github.token.is_none() && config.github.app_id.is_none() {
         warn!(
             "neither github.token nor github.app_id is set: jobs of private repositories cannot be fetched here, unless \
@@ -80,8 +78,6 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
         github: github.clone(),
         caches: caches.clone(),
         keys,
-        variables,
-        provenance: ProvenanceKey::new(db.clone(), Arc::clone(&seal)),
         objects: shared,
         logs: Logs::new(pools.jobs.clone(), objects.clone()),
         room: room.clone(),

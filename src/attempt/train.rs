@@ -11,10 +11,11 @@ use super::Additions;
 use super::outputs::Outputs;
 use crate::domain::AttemptId;
 use crate::executor::Limits;
+use crate::lora::Change;
 use crate::lora::gates::{Facts, Gates};
 use crate::lora::series::Series;
 use crate::lora::smoke::Unfit;
-use crate::lora::train::{Change, Changed, changed};
+use crate::lora::train::{Changed, changed};
 use crate::lora::verdict::{Condition, Ended, conditions};
 
 /// The plan's order for a train job, under `train` of its config.

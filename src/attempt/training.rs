@@ -22,7 +22,7 @@ use crate::plan::SMOKE_FOLDER;
 #[derive(Debug, Clone)]
 pub enum Training {
     Smoke(SmokeJob),
-    Train(TrainJob),
+    Train(Box<TrainJob>),
 }
 
 /// Files and variables that a training needs in its container, besides the checkout.
@@ -77,7 +77,7 @@ impl Training {
         Ok(match kind {
             JobKind::Script => None,
             JobKind::Smoke => Some(Self::Smoke(SmokeJob::read(config.get("smoke").unwrap_or(nothing))?)),
-            JobKind::Train => Some(Self::Train(TrainJob::read(config.get("train").unwrap_or(nothing))?)),
+            JobKind::Train => Some(Self::Train(Box::new(TrainJob::read(config.get("train").unwrap_or(nothing))?))),
         })
     }
 

@@ -15,4 +15,5 @@ mod pipeline;
 mod publish;
 mod runner;
 mod storage;
+mod training;
 mod web;

@@ -38,7 +38,7 @@ pub use repository::Repository;
 use rules::Elsewhere;
 pub use rules::data::is_image;
 pub use secret::hidden;
-pub use settings::{Level, OwnDialect, Publish, Settings, SmokeSettings, Train, Wanted, When};
+pub use settings::{Change, Level, OwnDialect, Publish, Settings, SmokeSettings, Train, Wanted, When};
 use tree::Node;
 
 /// Findings in a training config.

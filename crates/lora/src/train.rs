@@ -1,14 +1,11 @@
 //! Whole trainings: the command that starts a config, as it is or with a few changed keys, and the folder in which its
 //! trainer saves.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::read::Format;
 use super::repository::{folder, normal};
-use super::settings::Train;
+use super::settings::{Change, Train};
 use super::smoke::{CONFIG, Unfit, is_part, read, sd_scripts, shell_word, trl};
 use super::tree::{Node, Value};
 use super::{Dialect, Repository};
@@ -23,24 +20,6 @@ pub struct Training {
     pub output: String,
     /// True when the config lets the trainer stop before its last step.
     pub may_stop_early: bool,
-}
-
-/// A change to one key of a config.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Change {
-    /// Dotted path of the key.
-    pub key: String,
-    /// A number, a text or a boolean.
-    pub value: Json,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.value {
-            Json::String(text) => write!(f, "{}={text}", self.key),
-            value => write!(f, "{}={value}", self.key),
-        }
-    }
 }
 
 /// Folder of a changed config in the container: beside the checkout, not in it.
@@ -90,15 +69,14 @@ fn apply(root: &mut Node, dialect: Dialect, path: &str, changes: &[Change]) -> R
 /// Sets a key wherever a path of keys leads. Lists on the way add nothing to the path. Returns false if it leads nowhere.
 fn set(node: &mut Node, keys: &[&str], value: &Value) -> bool {
     match (&mut node.value, keys) {
-        (Value::List(items), _) => items.iter_mut().fold(false, |is_set, item| set(item, keys, value) || is_set),
+        (Value::List(items), _) => set_each(items.iter_mut(), keys, value),
         (Value::Map(entries), [key, rest @ ..]) => {
-            let named = entries.iter_mut().filter(|entry| entry.name() == *key);
-            named.fold(false, |is_set, entry| {
-                if rest.is_empty() {
-                    entry.node.value = value.clone();
-                }
-                rest.is_empty() || set(&mut entry.node, rest, value) || is_set
-            })
+            let named = entries.iter_mut().filter(|entry| entry.name() == *key).map(|entry| &mut entry.node);
+            if !rest.is_empty() {
+                return set_each(named, rest, value);
+            }
+            let set = named.map(|node| node.value = value.clone());
+            set.count() > 0
         }
         _ => false,
     }
@@ -107,7 +85,12 @@ fn set(node: &mut Node, keys: &[&str], value: &Value) -> bool {
 fn set_below(root: &mut Node, keys: &[&str], value: &Value) -> bool {
     let Value::Map(entries) = &mut root.value else { return false };
     let tables = entries.iter_mut().filter(|entry| matches!(entry.node.value, Value::Map(_)));
-    tables.fold(false, |is_set, table| set(&mut table.node, keys, value) || is_set)
+    set_each(tables.map(|table| &mut table.node), keys, value)
+}
+
+/// Sets a key below each of these nodes. Returns false if it is below none.
+fn set_each<'a>(nodes: impl Iterator<Item = &'a mut Node>, keys: &[&str], value: &Value) -> bool {
+    nodes.filter_map(|node| set(node, keys, value).then_some(())).count() > 0
 }
 
 /// Returns the training of the config at `path`, with these changes. `usual` is `lora.command`.

@@ -11,8 +11,6 @@ mod queue;
 mod secrets;
 mod services;
 mod settings;
-mod smoke;
 mod statements;
 mod statuses;
 mod superseded;
-mod train;

@@ -1,5 +1,6 @@
 //! The key `lora` of a `.travis.yml`: a team's settings for its training configs.
 
+mod keys;
 mod publish;
 mod reader;
 mod train;
@@ -14,8 +15,7 @@ use super::smoke::Ask;
 use crate::domain::{Rule, Severity};
 use crate::yaml::{self, Mark, Node};
 pub use publish::Publish;
-use reader::Reader;
-pub use train::{Train, When};
+pub use train::{Change, Train, When};
 
 /// The settings under `lora:`, with defaults for missing keys.
 #[derive(Debug, Clone, Default)]
@@ -90,7 +90,7 @@ pub struct OwnDialect {
 impl Settings {
     /// Reads the value of `lora:`, and returns the settings with their problems.
     pub fn read(node: &Node) -> (Self, Vec<Finding>) {
-        Reader::new(Self { given: true, ..Self::default() }).read(node)
+        keys::read(Self { given: true, ..Self::default() }, node)
     }
 
     /// Returns true if the team wants a config at this path to be checked.

@@ -1,7 +1,9 @@
 //! Reader of `lora.train`: the whole trainings of a repository.
 
+use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::publish::{self, Publish};
@@ -9,7 +11,6 @@ use super::reader::{MOST, Reader};
 use crate::domain::Severity;
 use crate::gates::{Bounds, Gates, LossGate, WINDOW};
 use crate::repository::normal;
-use crate::train::Change;
 use crate::yaml::{Data, Entry, Mark, Node};
 
 /// Allowed timeouts, in seconds. The limit of the server holds as well.
@@ -45,6 +46,24 @@ pub struct Train {
     pub publish: Option<Publish>,
     /// Position of the entry in the `.travis.yml`.
     pub at: Mark,
+}
+
+/// A change to one key of a config.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Dotted path of the key.
+    pub key: String,
+    /// A number, a text or a boolean.
+    pub value: Json,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Json::String(text) => write!(f, "{}={text}", self.key),
+            value => write!(f, "{}={value}", self.key),
+        }
+    }
 }
 
 /// A condition in Travis's language, with its position.

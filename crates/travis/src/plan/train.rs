@@ -7,8 +7,8 @@ use super::problems::{of_build, of_file, problem};
 use super::{CONFIG, Commit, MAX_JOBS, Plan, PlannedJob, Settings, SourceFile, bounds, publish, smoke, travis};
 use crate::domain::{JobKind, Problem, Rule, Severity, TrainingRequest, Trigger, TriggerKind};
 use crate::lora::smoke::Unfit;
-use crate::lora::train::{Change, Training, changed, training};
-use crate::lora::{self, Publish, Repository, Train};
+use crate::lora::train::{Training, changed, training};
+use crate::lora::{self, Change, Publish, Repository, Train};
 use crate::travis::condition;
 use crate::travis::matrix::Config;
 

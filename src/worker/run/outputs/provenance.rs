@@ -7,13 +7,13 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::Utc;
 use sha2::{Digest as _, Sha256};
 
-use super::super::checkout::read_file;
 use super::Keeping;
 use crate::attempt::TrainJob;
 use crate::domain::TriggerKind;
 use crate::provenance::{Digest, ENVELOPE, Facts, SIGNATURE, STATEMENT, Subject, seal, statement};
 use crate::store::builds::BuildFacts;
 use crate::store::output::artifacts::NewArtifact;
+use crate::worker::run::checkout::read_file;
 
 /// Makes the statement about these files. Returns the names and the texts of the files that prove it.
 ///

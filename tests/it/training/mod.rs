@@ -1,0 +1,4 @@
+//! Smoke jobs and whole trainings.
+
+mod smoke;
+mod train;
