@@ -38,7 +38,7 @@ async fn what_a_job_used_is_kept_and_shown() {
     let peak = used["memory_peak"].as_u64().unwrap();
     assert!((50_000_000..600_000_000).contains(&peak), "{used}");
     let names: Vec<&String> = told["series"].as_object().unwrap().keys().collect();
-    assert_eq!(names, ["cpu", "memory", "disk_read", "disk_write", "network_in", "network_out"]);
+    assert_eq!(names, ["cpu", "disk_read", "disk_write", "memory", "network_in", "network_out"]);
     let cpu = &told["series"]["cpu"];
     assert_eq!(cpu["unit"], "processors");
     let (times, values) = (cpu["milliseconds"].as_array().unwrap(), cpu["values"].as_array().unwrap());
