@@ -6,29 +6,33 @@ use globset::GlobBuilder;
 
 use super::PlannedJob;
 use super::problems::problem;
-use super::train::Asked;
-use crate::domain::{Problem, Rule, Severity};
+use crate::domain::{Problem, Rule, Severity, Trigger};
 use crate::lora::{Publish, Train};
 
 const KEY: &str = "lora.train.publish";
 
-/// Returns the place to which a training that starts publishes its weights. Pull requests publish nothing, and a place
+/// Returns the place to which a training that starts publishes its weights. `open` has the patterns of the places to
+/// which the repository may publish, if they are known. Pull requests publish nothing, and a place
 /// that the operator has not opened to the repository is an error.
-pub(super) fn place<'a>(train: &'a Train, asked: &Asked<'_>) -> (Option<&'a Publish>, Option<Problem>) {
+pub(super) fn place<'a>(
+    train: &'a Train,
+    trigger: &Trigger,
+    open: Option<&[String]>,
+) -> (Option<&'a Publish>, Option<Problem>) {
     let Some(publish) = &train.publish else { return (None, None) };
     let told = |severity, message| {
         let problem = problem(severity, Rule::Train, message, Some(publish.at), Some(KEY.to_owned()));
         (None, Some(problem))
     };
-    let (repo, target) = (&asked.trigger.repo, &publish.huggingface);
-    if asked.trigger.pull_request.is_some() {
+    let (repo, target) = (&trigger.repo, &publish.huggingface);
+    if trigger.pull_request.is_some() {
         return told(Severity::Info, format!("the weights are not published to {target}: this is a pull request"));
     }
     let matches = |pattern: &String| {
         let glob = GlobBuilder::new(pattern).literal_separator(true).case_insensitive(true).build();
         glob.is_ok_and(|glob| glob.compile_matcher().is_match(target))
     };
-    if asked.publish.is_some_and(|open| !open.iter().any(matches)) {
+    if open.is_some_and(|open| !open.iter().any(matches)) {
         let message = format!(
             "{repo} may not publish to {target} on the Hugging Face Hub: ask the operator of this server for an entry \
              [[publish.huggingface]] in config.toml"

@@ -50,7 +50,7 @@ pub(super) fn add(
 ) {
     let mut jobs: Vec<PlannedJob> = Vec::new();
     for train in started(plan, settings, asked) {
-        let (place, problem) = publish::place(train, asked);
+        let (place, problem) = publish::place(train, asked.trigger, asked.publish);
         plan.problems.extend(problem);
         for file in configs(train, commit, settings, asked) {
             if jobs.iter().any(|job| job.config["train"]["config"] == file.path.as_str()) {
