@@ -7,9 +7,9 @@ use std::io::{BufReader, Read};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 
-use super::train;
 use crate::executor::Engine;
 use crate::lora;
 use crate::lora::series::{self, Series};
@@ -28,7 +28,7 @@ const MOST_PATH: usize = 300;
 const BUFFER: usize = 256 * 1024;
 /// The file in which a job may tell numbers, and its largest size in bytes.
 const METRICS: &str = "metrics.json";
-const MOST_METRICS: u64 = 256 * 1024;
+const MOST_TEXT: u64 = 256 * 1024;
 
 /// The results in an output folder.
 #[derive(Debug, Default)]
@@ -77,8 +77,8 @@ fn read(tar: impl Read) -> anyhow::Result<Outputs> {
             let depth = path.matches('/').count();
             if nearest.is_none_or(|nearest| depth < nearest) {
                 let mut text = Vec::new();
-                entry.take(MOST_METRICS).read_to_end(&mut text).context("reading the metrics")?;
-                outputs.metrics = train::metrics(&text);
+                entry.take(MOST_TEXT).read_to_end(&mut text).context("reading the metrics")?;
+                outputs.metrics = metrics(&text);
                 nearest = Some(depth);
             }
         } else if lora::is_image(&path) {
@@ -91,6 +91,35 @@ fn read(tar: impl Read) -> anyhow::Result<Outputs> {
     let depth = |saved: &Saved| (saved.path.matches('/').count(), saved.path.clone());
     outputs.saved.sort_by_key(depth);
     Ok(outputs)
+}
+
+/// Reads the numbers of a `metrics.json`: an object of numbers, or of such objects, whose names are joined by slashes.
+/// Everything else in it is left out.
+fn metrics(text: &[u8]) -> BTreeMap<String, f64> {
+    let mut metrics = BTreeMap::new();
+    if let Ok(Json::Object(entries)) = serde_json::from_slice(text) {
+        collect("", &Json::Object(entries), &mut metrics);
+    }
+    metrics
+}
+
+/// Maximum number of metrics, and of characters of a name.
+const MOST_METRICS: usize = 1000;
+const MOST_NAME: usize = 200;
+
+fn collect(name: &str, value: &Json, metrics: &mut BTreeMap<String, f64>) {
+    match value {
+        Json::Object(entries) => {
+            for (key, value) in entries {
+                let below = if name.is_empty() { key.clone() } else { format!("{name}/{key}") };
+                collect(&below, value, metrics);
+            }
+        }
+        Json::Number(number) if metrics.len() < MOST_METRICS && name.chars().count() <= MOST_NAME => {
+            metrics.extend(number.as_f64().map(|value| (name.to_owned(), value)));
+        }
+        _ => {}
+    }
 }
 
 #[cfg(test)]
@@ -124,5 +153,18 @@ mod tests {
         assert!(outputs.saved.iter().all(|saved| matches!(saved.weights, Weights::Unreadable(_))));
         assert_eq!(outputs.series.unwrap().steps_seen, 3);
         assert_eq!((outputs.metrics, outputs.samples), ([("loss".to_owned(), 0.5)].into(), 1));
+    }
+
+    #[test]
+    fn metrics_are_numbers_by_their_paths() {
+        let read = |text: &str| metrics(text.as_bytes());
+        let found =
+            read(r#"{"loss": 0.5, "eval": {"clip": 1, "by": {"x": -2.5}}, "name": "ink", "list": [1], "no": null}"#);
+        let expected = [("eval/by/x", -2.5), ("eval/clip", 1.0), ("loss", 0.5)];
+        assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value)).into());
+        for text in ["", "[1]", "3", "{\"a\": NaN}", "{", "null"] {
+            assert_eq!(read(text), BTreeMap::new(), "{text}");
+        }
+        assert_eq!(read(&format!("{{\"{}\": 1}}", "x".repeat(201))), BTreeMap::new());
     }
 }

@@ -1,6 +1,5 @@
 //! A train job: a whole training with the team's own config.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -74,52 +73,5 @@ impl TrainJob {
         let facts = Facts { series: end.series, saved, metrics, samples: *samples, duration: end.duration };
         all.extend(self.gates.check(&facts));
         all
-    }
-}
-
-/// Reads the numbers of a `metrics.json`: an object of numbers, or of such objects, whose names are joined by slashes.
-/// Everything else in it is left out.
-pub(super) fn metrics(text: &[u8]) -> BTreeMap<String, f64> {
-    let mut metrics = BTreeMap::new();
-    if let Ok(Json::Object(entries)) = serde_json::from_slice(text) {
-        collect("", &Json::Object(entries), &mut metrics);
-    }
-    metrics
-}
-
-/// Maximum number of metrics, and of characters of a name.
-const MOST_METRICS: usize = 1000;
-const MOST_NAME: usize = 200;
-
-fn collect(name: &str, value: &Json, metrics: &mut BTreeMap<String, f64>) {
-    match value {
-        Json::Object(entries) => {
-            for (key, value) in entries {
-                let below = if name.is_empty() { key.clone() } else { format!("{name}/{key}") };
-                collect(&below, value, metrics);
-            }
-        }
-        Json::Number(number) if metrics.len() < MOST_METRICS && name.chars().count() <= MOST_NAME => {
-            metrics.extend(number.as_f64().map(|value| (name.to_owned(), value)));
-        }
-        _ => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn metrics_are_numbers_by_their_paths() {
-        let read = |text: &str| metrics(text.as_bytes());
-        let found =
-            read(r#"{"loss": 0.5, "eval": {"clip": 1, "by": {"x": -2.5}}, "name": "ink", "list": [1], "no": null}"#);
-        let expected = [("eval/by/x", -2.5), ("eval/clip", 1.0), ("loss", 0.5)];
-        assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value)).into());
-        for text in ["", "[1]", "3", "{\"a\": NaN}", "{", "null"] {
-            assert_eq!(read(text), BTreeMap::new(), "{text}");
-        }
-        assert_eq!(read(&format!("{{\"{}\": 1}}", "x".repeat(201))), BTreeMap::new());
     }
 }
