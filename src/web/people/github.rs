@@ -1,9 +1,8 @@
 //! The login with GitHub: to GitHub and back.
 
 use axum::extract::{self, Query};
-use axum::http::header;
 use axum::http::request::Parts;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use tracing::warn;
 
@@ -42,19 +41,14 @@ pub(in crate::web) async fn callback(
     Query(returned): Query<Returned>,
     request: Parts,
 ) -> Response {
-    let finished = finish(&state, returned, &request).await;
-    let mut response = finished.unwrap_or_else(Error::into_response);
-    response.headers_mut().append(header::SET_COOKIE, state.access.cookies().end_login());
-    response
+    logins::answer(&state, finish(&state, returned, &request).await)
 }
 
 async fn finish(state: &State, returned: Returned, request: &Parts) -> Result<Response, Error> {
     let client = state.access.github_login().ok_or(Error::NotFound("login"))?;
     let begun = logins::begun(state, Way::GitHub, &request.headers, returned.state.as_deref())?;
     if let Some(error) = returned.error {
-        let denied = error == "access_denied";
-        let why = if denied { "the login was refused there" } else { "the login failed there" };
-        return Err(Error::Forbidden(format!("GitHub says that {why}. Log in again to try it once more.")));
+        return Err(logins::refused("GitHub", &error));
     }
     let code = returned.code.ok_or_else(|| Error::BadRequest("GitHub has sent no code.".to_owned()))?;
     let from = address(&request.extensions, &request.headers);

@@ -102,6 +102,20 @@ pub(super) fn send(state: &State, way: Way, begun: &Begun, url: &Url) -> Result<
     Ok(response)
 }
 
+/// Answers a browser that has come back, and ends its login.
+pub(super) fn answer(state: &State, finished: Result<Response, Error>) -> Response {
+    let mut response = finished.unwrap_or_else(Error::into_response);
+    response.headers_mut().append(header::SET_COOKIE, state.access.cookies().end_login());
+    response
+}
+
+/// Returns the error for a login that `place` has not let through, for this reason in OAuth's words.
+pub(super) fn refused(place: &str, error: &str) -> Error {
+    let denied = error == "access_denied";
+    let why = if denied { "the login was refused there" } else { "the login failed there" };
+    Error::Forbidden(format!("{place} says that {why}. Log in again to try it once more."))
+}
+
 /// Returns the login that this browser has begun, and that comes back now for the first time.
 pub(super) fn begun(state: &State, way: Way, headers: &HeaderMap, returned: Option<&str>) -> Result<Begun, Error> {
     let cookie = state.access.cookies().login(headers);

@@ -1,9 +1,8 @@
 //! The login with a provider of OpenID Connect: to the provider and back.
 
 use axum::extract::{self, Query};
-use axum::http::header;
 use axum::http::request::Parts;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use tracing::warn;
 
@@ -54,10 +53,7 @@ pub(in crate::web) async fn callback(
     Query(returned): Query<Returned>,
     request: Parts,
 ) -> Response {
-    let finished = finish(&state, returned, &request).await;
-    let mut response = finished.unwrap_or_else(Error::into_response);
-    response.headers_mut().append(header::SET_COOKIE, state.access.cookies().end_login());
-    response
+    logins::answer(&state, finish(&state, returned, &request).await)
 }
 
 async fn finish(state: &State, returned: Returned, request: &Parts) -> Result<Response, Error> {
@@ -65,9 +61,7 @@ async fn finish(state: &State, returned: Returned, request: &Parts) -> Result<Re
     let config = provider.config();
     let begun = logins::begun(state, Way::Oidc, &request.headers, returned.state.as_deref())?;
     if let Some(error) = returned.error {
-        let denied = error == "access_denied";
-        let why = if denied { "the login was refused there" } else { "the login failed there" };
-        return Err(Error::Forbidden(format!("{} says that {why}. Log in again to try it once more.", config.name)));
+        return Err(logins::refused(&config.name, &error));
     }
     if returned.iss.is_some_and(|issuer| issuer != config.issuer) {
         return Err(Error::Forbidden("The answer comes from another provider. Begin the login again.".to_owned()));
