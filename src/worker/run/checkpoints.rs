@@ -64,6 +64,8 @@ async fn store_new(run: &Run, objects: &Objects, folder: &str, key: &str, seen: 
         return Ok(());
     }
     let path = mark.lines().next().unwrap_or_default().to_owned();
+    // Also a checkpoint that cannot be stored, such as one that is too large, is read once.
+    *seen = mark;
     if !is_below(&path, folder) {
         bail!("the script names {path:?}, which is not in the output folder");
     }
@@ -77,7 +79,6 @@ async fn store_new(run: &Run, objects: &Objects, folder: &str, key: &str, seen: 
         Err(Stale) => objects.remove(key).await?,
     }
     debug!(job = %run.job.id, "stored the checkpoint {path} of job {}, {size} bytes", run.job.id);
-    *seen = mark;
     Ok(())
 }
 
