@@ -49,7 +49,7 @@ pub struct NewContainer<'a> {
     pub script: String,
     /// The cache that the job begins with.
     pub cache: Option<Cached>,
-    /// What the job's training needs besides the checkout.
+    /// Files and variables for the job's training, besides the checkout.
     pub additions: Additions,
     pub limits: &'a Limits,
     /// The folders of the machine that the job may read.

@@ -126,7 +126,7 @@ pub struct Provider {
     known: Arc<Mutex<Known>>,
 }
 
-/// What the provider has said of itself.
+/// The provider's description of itself.
 #[derive(Debug, Default)]
 struct Known {
     /// The document and the keys, and the time at which they were fetched.

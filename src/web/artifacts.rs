@@ -116,7 +116,7 @@ pub(super) async fn list(
 
 /// Returns an artifact as a download.
 ///
-/// Its content is not trusted, so nothing in it may run, neither here nor in the name of this server.
+/// The content is not trusted, so nothing in it may run, neither here nor in the name of this server.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/artifacts/{path}", operation_id = "getArtifact", tag = "Jobs",
     params(Wanted),
     responses(

@@ -92,9 +92,9 @@ impl Gates {
         }
         conditions.extend(self.weights(facts.saved));
         conditions.extend(self.metrics.iter().map(|(name, bounds)| metric(name, *bounds, facts.metrics)));
-        if let Some(most) = self.samples {
-            let told = format!("{} sample images, at least {most} are wanted", facts.samples);
-            conditions.push(condition("gate-samples", facts.samples >= most, told));
+        if let Some(least) = self.samples {
+            let told = format!("{} sample images, at least {least} are wanted", facts.samples);
+            conditions.push(condition("gate-samples", facts.samples >= least, told));
         }
         if let Some(most) = self.duration {
             let words = |duration: u64| humantime::format_duration(Duration::from_secs(duration));
@@ -172,7 +172,7 @@ pub const WINDOW: u64 = 50;
 /// Returns the mean of the losses of the last steps. Of a long training, the series keeps only some of them.
 pub fn last_mean(points: &[Point], window: u64) -> Option<f64> {
     let last = points.last()?.step;
-    let counts = |point: &&Point| last - point.step < window;
+    let counts = |point: &&Point| last.saturating_sub(point.step) < window;
     let values: Vec<f64> = points.iter().rev().take_while(counts).map(|point| point.value).collect();
     Some(values.iter().sum::<f64>() / values.len() as f64)
 }

@@ -83,7 +83,7 @@ struct What {
     target: Target,
 }
 
-/// What has become of a request for a build.
+/// The outcome of a request for a build.
 #[derive(Debug, Deserialize)]
 struct Requested {
     request: String,

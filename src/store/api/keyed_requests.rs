@@ -33,7 +33,7 @@ pub struct Answer {
 pub enum Begun {
     /// The request is the first one, and is in progress now.
     First,
-    /// It was answered before.
+    /// The request was answered before.
     Answered(Answer),
     /// The first one is in progress.
     InProgress,

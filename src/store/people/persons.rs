@@ -30,7 +30,7 @@ pub struct Person {
 pub struct Listed {
     /// Name of a local user, or `oidc:SUBJECT`.
     pub name: String,
-    /// What a provider calls its person.
+    /// The name that a provider gives to its person.
     pub called: Option<String>,
     pub is_operator: bool,
     /// Repositories with the right in each, as text.

@@ -17,9 +17,9 @@ use crate::web::pages::runners::{self, GpuRow, Runner};
 #[serde(rename_all = "snake_case")]
 pub(in crate::web) enum RunnerState {
     Ready,
-    /// Its engine does not answer.
+    /// The engine does not answer.
     Unreachable,
-    /// Its worker has given no sign of life for a minute.
+    /// The worker has given no sign of life for a minute.
     Away,
 }
 

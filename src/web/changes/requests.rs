@@ -89,7 +89,7 @@ pub(in crate::web) struct Described {
     /// Address of the request.
     url: String,
     state: Progress,
-    /// What has come of it, in words.
+    /// The outcome, in words.
     outcome: Option<String>,
     /// Failure of the last try.
     last_error: Option<String>,

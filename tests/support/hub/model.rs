@@ -90,7 +90,7 @@ pub(super) struct Model {
     pub(super) repositories: BTreeMap<String, Repository>,
     /// Large files that are whole, by their SHA-256.
     pub(super) stored: BTreeMap<String, Bytes>,
-    /// Those of them that the client has let be verified.
+    /// The uploads that the client has let be verified.
     pub(super) verified: BTreeSet<String>,
     /// Parts of large files: hash, number, bytes.
     pub(super) parts: BTreeMap<(String, usize), Bytes>,

@@ -71,7 +71,7 @@ pub enum Fault {
     SecondAudience,
     Issuer,
     Expired,
-    /// It was made in an hour.
+    /// The token was made in an hour.
     Later,
     /// `alg: none`, and no signature.
     Unsigned,

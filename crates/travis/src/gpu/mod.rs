@@ -155,7 +155,7 @@ impl GpuConfig {
 /// The GPUs that a job requests.
 #[derive(Debug, Clone, Copy)]
 enum Asked<'a> {
-    /// Those of a size of `gpu.sizes`.
+    /// The GPUs of a size of `gpu.sizes`.
     Size(&'a str),
     /// The number that `lora.train.gpus` says, of the kind of a size if there is one.
     Train(u8, Option<&'a str>),

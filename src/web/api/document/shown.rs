@@ -68,7 +68,7 @@ pub(super) struct Type {
     pub(super) name: String,
     pub(super) description: Prose,
     pub(super) fields: Vec<Field>,
-    /// Its words, for a type without fields.
+    /// The words for a type without fields.
     pub(super) words: String,
 }
 

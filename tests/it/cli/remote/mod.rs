@@ -20,7 +20,7 @@ struct Person {
     environment: Vec<(&'static str, String)>,
 }
 
-/// What a command has printed, and its exit status.
+/// The output of a command, and its exit status.
 #[derive(Debug)]
 struct Said {
     code: i32,
