@@ -59,6 +59,9 @@ macro_rules! select_builds {
     };
 }
 
+/// Number of builds among which those in sight are looked for first.
+const LOOKED_AT: i64 = 500;
+
 /// Lists the latest builds of all repositories in sight, with ids below `before` if it is given.
 pub(in crate::web) async fn latest(
     db: &PgPool,
@@ -66,21 +69,35 @@ pub(in crate::web) async fn latest(
     before: Option<BuildId>,
     limit: i64,
 ) -> sqlx::Result<Vec<Build>> {
+    // An index can begin at a number, but not at `before is null or id < before`.
+    let before = before.unwrap_or(BuildId(i64::MAX));
     if sight.everything {
-        return sqlx::query_as(select_builds!(
-            "where $1::bigint is null or build.id < $1 order by build.id desc limit $2"
-        ))
-        .bind(before)
-        .bind(limit)
-        .fetch_all(db)
-        .await;
+        return sqlx::query_as(select_builds!("where build.id < $1 order by build.id desc limit $2"))
+            .bind(before)
+            .bind(limit)
+            .fetch_all(db)
+            .await;
+    }
+    // Mostly there are enough in sight among the newest of all.
+    let newest: Vec<Build> = sqlx::query_as(select_builds!(
+        "where (not private or repo.id = any($2)) and build.id < $3
+             and build.id >= coalesce((select id from build where id < $3 order by id desc offset $4 limit 1), 0)
+         order by build.id desc limit $1"
+    ))
+    .bind(limit)
+    .bind(&sight.repos)
+    .bind(before)
+    .bind(LOOKED_AT)
+    .fetch_all(db)
+    .await?;
+    if i64::try_from(newest.len()) == Ok(limit) {
+        return Ok(newest);
     }
     // The latest of each repository: a viewer of few repositories must not make Postgres read the builds of all others.
     sqlx::query_as(select_builds!(
         "where build.id in (
              select last.id from repo, lateral (
-                 select id from build where repo_id = repo.id and ($3::bigint is null or id < $3)
-                 order by number desc limit $1
+                 select id from build where repo_id = repo.id and id < $3 order by number desc limit $1
              ) last
              where not private or repo.id = any($2) order by last.id desc limit $1
          ) order by build.id desc"

@@ -77,6 +77,19 @@ async fn lists_have_pages_and_only_what_the_caller_may_read() {
     assert_eq!(column(&world.get("/api/v1/repos", "").await.body["repos"], "name"), ["open"]);
     let one = world.get("/api/v1/repos/acme/secret", &token).await.body;
     assert_eq!((&one["right"], &one["private"], &one["branches"]), (&json!("read"), &json!(true), &json!(["main"])));
+
+    // More builds of others than are looked at first.
+    sqlx::query(
+        "insert into build (repo_id, number, kind, branch, sha, built_sha, state, finished_at)
+         select $1, 3 + n, 'push', 'main', repeat('0', 40), repeat('0', 40), 'passed', now() from generate_series(1, 600) n",
+    )
+    .bind(world.secret)
+    .execute(world.db())
+    .await
+    .unwrap();
+    let strangers = world.get("/api/v1/builds?limit=2", "").await.body;
+    assert_eq!(numbers(&strangers), ["open#3", "open#2"]);
+    assert_eq!(numbers(&world.get("/api/v1/builds?limit=2", &token).await.body), ["secret#603", "secret#602"]);
 }
 
 #[tokio::test]
