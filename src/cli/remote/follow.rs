@@ -1,17 +1,15 @@
 //! A build followed until its end, as plain lines: for a file, a pipe, or after a change.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use chrono::Utc;
 
 use super::answers::Build;
+use super::events::BuildChanges;
 use super::session::Session;
 use crate::cli::print;
 use crate::cli::table::{Colour, inert, paint, wants_colours};
 
-/// Time between two questions.
-pub(super) const POLL: Duration = Duration::from_secs(2);
 /// Number of questions in a row that may fail: some five minutes.
 const MAX_FAILURES: u32 = 150;
 
@@ -20,6 +18,7 @@ pub(super) async fn follow(session: &Session, number: i64) -> anyhow::Result<u8>
     let colours = wants_colours(&std::io::stdout());
     let mut told = Told::default();
     let mut failures = 0;
+    let mut changes = BuildChanges::of(session, number);
     loop {
         match session.build(number).await {
             Ok(build) => {
@@ -40,7 +39,7 @@ pub(super) async fn follow(session: &Session, number: i64) -> anyhow::Result<u8>
                 }
             }
         }
-        tokio::time::sleep(POLL).await;
+        changes.next().await;
     }
 }
 

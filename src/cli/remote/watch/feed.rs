@@ -8,12 +8,11 @@ use tokio::task::{JoinError, JoinSet};
 use super::state::{Followed, Message};
 use crate::cli::problems::number_of;
 use crate::cli::remote::client::Error;
-use crate::cli::remote::events::{LogEvent, LogFollower};
-use crate::cli::remote::follow::POLL;
+use crate::cli::remote::events::{BuildChanges, LogEvent, LogFollower};
 use crate::cli::remote::session::Session;
 use crate::lora::series::Series;
 
-/// Time between two questions about a build that has ended. Somebody may restart it.
+/// Time after which a job that has ended is looked at again. Somebody may restart it.
 const SLOW_POLL: Duration = Duration::from_secs(10);
 /// Time between two questions about the losses.
 const LOSS_POLL: Duration = Duration::from_secs(3);
@@ -80,18 +79,16 @@ impl Feed {
 }
 
 async fn ask_for_build(session: Session, number: i64, sender: Sender<Message>) {
+    let mut changes = BuildChanges::of(&session, number);
     loop {
-        let (message, pause) = match session.build(number).await {
-            Ok(build) => {
-                let pause = if build.is_finished() { SLOW_POLL } else { POLL };
-                (Message::Build(Box::new(build)), pause)
-            }
-            Err(error) => (Message::Trouble(error.to_string()), POLL),
+        let message = match session.build(number).await {
+            Ok(build) => Message::Build(Box::new(build)),
+            Err(error) => Message::Trouble(error.to_string()),
         };
         if sender.send(message).await.is_err() {
             return;
         }
-        tokio::time::sleep(pause).await;
+        changes.next().await;
     }
 }
 

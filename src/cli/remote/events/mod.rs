@@ -1,13 +1,17 @@
-//! A job's live log: server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>), over as many
-//! connections as it takes.
+//! Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>), over as many connections as it
+//! takes: a job's live log, and the changes of a build.
+
+mod builds;
+mod log;
 
 use std::time::Duration;
 
 use reqwest::Response;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
-use serde::Deserialize;
 
-use super::client::{Client, Error, typed};
+pub(super) use self::builds::BuildChanges;
+pub(super) use self::log::{LogEvent, LogFollower};
+use super::client::{Client, Error};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Maximum length of a line of the stream. A piece of a log has 64 KiB, and some six bytes for each in JSON.
@@ -20,78 +24,68 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Number of connections in a row that may fail.
 const MAX_FAILURES: u32 = 40;
 
-/// A change of the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum LogEvent {
-    Text(String),
-    /// The job runs again: the log begins from its start.
-    Restarted,
-    /// The job has ended.
-    Ended {
-        verdict: Option<String>,
-        reason: Option<String>,
-    },
-    /// The connection is lost, for this reason, and will be tried again.
-    Lost(String),
-}
-
-/// A follower of a job's log.
-pub(super) struct LogFollower {
+/// A stream of events that continues after a lost connection.
+struct EventStream {
     client: Client,
-    job: String,
-    /// Offset of the first byte.
-    from: String,
+    path: Vec<String>,
+    query: Vec<(&'static str, String)>,
     /// Id of the last event.
     last: Option<HeaderValue>,
-    stream: Option<(Response, Parser)>,
+    open: Option<(Response, Parser)>,
     failures: u32,
 }
 
-impl LogFollower {
-    /// Returns a follower that begins at the byte `from`.
-    pub(super) fn new(client: Client, job: i64, from: i64) -> Self {
-        Self { client, job: job.to_string(), from: from.to_string(), last: None, stream: None, failures: 0 }
+enum Received {
+    Event(Event),
+    /// The connection is lost, for this reason. The next one continues the stream.
+    Lost(String),
+}
+
+impl EventStream {
+    fn new(client: Client, path: &[&str], query: Vec<(&'static str, String)>) -> Self {
+        let path = path.iter().map(|part| (*part).to_owned()).collect();
+        Self { client, path, query, last: None, open: None, failures: 0 }
     }
 
-    /// Waits for the next change.
+    /// Waits for the next event.
     ///
     /// # Errors
-    /// Fails when the server refuses the log, or does not answer for minutes.
-    pub(super) async fn next(&mut self) -> Result<LogEvent, Error> {
-        loop {
-            let error = match self.event().await {
-                Ok(Some(event)) => {
-                    self.failures = 0;
-                    if let Some(event) = self.read(&event)? {
-                        return Ok(event);
-                    }
-                    continue;
+    /// Fails when the server refuses the stream, or does not answer for minutes.
+    async fn next(&mut self) -> Result<Received, Error> {
+        let error = match self.event().await {
+            Ok(Some(event)) => {
+                self.failures = 0;
+                if let Some(id) = &event.id {
+                    self.last = HeaderValue::from_str(id).ok();
                 }
-                // The server has ended the stream, as it does before it stops.
-                Ok(None) => Error::Unavailable("the server has closed the connection".to_owned()),
-                Err(error) => error,
-            };
-            self.stream = None;
-            self.failures += 1;
-            if !error.may_pass() || self.failures > MAX_FAILURES {
-                return Err(error);
+                return Ok(Received::Event(event));
             }
-            return Ok(LogEvent::Lost(error.to_string()));
+            // The server has ended the stream, as it does before it stops.
+            Ok(None) => Error::Unavailable("the server has closed the connection".to_owned()),
+            Err(error) => error,
+        };
+        self.close();
+        self.failures += 1;
+        if !error.may_pass() || self.failures > MAX_FAILURES {
+            Err(error)
+        } else {
+            Ok(Received::Lost(error.to_string()))
         }
     }
 
-    /// Returns the next event of the stream; `None` at its end.
+    /// Returns the next event of the connection; `None` at its end.
     async fn event(&mut self) -> Result<Option<Event>, Error> {
-        if self.stream.is_none() {
+        if self.open.is_none() {
             if self.failures > 0 {
                 tokio::time::sleep((FIRST_PAUSE * 2_u32.pow(self.failures.min(6) - 1)).min(LONGEST_PAUSE)).await;
             }
             let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("text/event-stream"))]);
             headers.extend(self.last.clone().map(|id| (LAST_EVENT_ID, id)));
-            let path = ["jobs", &self.job, "log", "stream"];
-            self.stream = Some((self.client.open(&path, &[("offset", &self.from)], headers).await?, Parser::default()));
+            let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
+            let query: Vec<(&str, &str)> = self.query.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            self.open = Some((self.client.open(&path, &query, headers).await?, Parser::default()));
         }
-        let Some((response, parser)) = &mut self.stream else { return Ok(None) };
+        let Some((response, parser)) = &mut self.open else { return Ok(None) };
         loop {
             if let Some(event) = parser.next().map_err(|why| self.client.strange(why))? {
                 return Ok(Some(event));
@@ -103,39 +97,10 @@ impl LogFollower {
         }
     }
 
-    fn read(&mut self, event: &Event) -> Result<Option<LogEvent>, Error> {
-        if let Some(id) = &event.id {
-            self.last = HeaderValue::from_str(id).ok();
-        }
-        let read = || serde_json::from_str(&event.data).map_err(|_| self.client.strange("an event is not JSON"));
-        Ok(match event.name.as_str() {
-            // The text is rendered by `log_view`, which drops what could steer the terminal.
-            "chunk" => {
-                let chunk: Chunk =
-                    serde_json::from_value(read()?).map_err(|_| self.client.strange("an event has no text"))?;
-                Some(LogEvent::Text(chunk.text))
-            }
-            "restart" => Some(LogEvent::Restarted),
-            "end" => {
-                let End { verdict, reason } = typed(&self.client, read()?)?;
-                // Nothing follows, unless the job is restarted.
-                self.stream = None;
-                Some(LogEvent::Ended { verdict, reason })
-            }
-            _ => None,
-        })
+    /// Ends the connection. The next event needs a new one.
+    fn close(&mut self) {
+        self.open = None;
     }
-}
-
-#[derive(Deserialize)]
-struct Chunk {
-    text: String,
-}
-
-#[derive(Deserialize)]
-struct End {
-    verdict: Option<String>,
-    reason: Option<String>,
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
