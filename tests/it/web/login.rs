@@ -281,7 +281,7 @@ async fn a_token_does_what_it_was_made_for() {
 }
 
 #[tokio::test]
-async fn a_stream_ends_when_the_right_is_taken_away() {
+async fn streams_end_when_the_right_is_taken_away() {
     let db = database::pool().await;
     let state = web::State { access: support::access_through(&db, "", github(), false), ..support::state(&db) };
     let repo = support::repo_named(&db, 1, "acme/lora-styles", true).await;
@@ -293,15 +293,31 @@ async fn a_stream_ends_when_the_right_is_taken_away() {
     let token = people::token(&db, anna.id, "t", Right::Read, None).await;
     let (address, _serving) =
         support::serve(state.clone(), web::Bounds::default(), &tokio_util::sync::CancellationToken::new()).await;
-    let stream = reqwest::Client::new().get(format!("http://{address}/api/v1/jobs/{}/log/stream", job.id));
-    let mut pieces = stream.bearer_auth(token).send().await.unwrap().bytes_stream();
-    let first = pieces.next().await.unwrap().unwrap();
-    assert!(String::from_utf8_lossy(&first).contains("hello"));
+    let open = async |path: &str, first: &str| {
+        let request = reqwest::Client::new().get(format!("http://{address}/api/v1/{path}")).bearer_auth(&token);
+        let mut pieces = request.send().await.unwrap().bytes_stream();
+        let begin = pieces.next().await.unwrap().unwrap();
+        assert!(String::from_utf8_lossy(&begin).contains(first), "{begin:?}");
+        pieces
+    };
+    let mut log = open(&format!("jobs/{}/log/stream", job.id), "hello").await;
+    let mut of_repo = open("repos/acme/lora-styles/events", "event: begin").await;
+    let mut of_all = open("events", "event: begin").await;
     people::allow(&db, anna.id, repo, None).await;
     let begin = Instant::now();
-    let rest = tokio::time::timeout(Duration::from_secs(60), async { while pieces.next().await.is_some() {} }).await;
-    assert!(rest.is_ok(), "the stream goes on after {:?}", begin.elapsed());
+    let ends = async {
+        tokio::join!(async { while log.next().await.is_some() {} }, async { while of_repo.next().await.is_some() {} })
+    };
+    let rest = tokio::time::timeout(Duration::from_secs(60), ends).await;
+    assert!(rest.is_ok(), "a stream goes on after {:?}", begin.elapsed());
+    // The stream of all repositories goes on without this one.
     support::finish(&state, &job, 6, Verdict::Passed, None).await;
+    let told = async {
+        while let Some(piece) = of_all.next().await {
+            assert!(!String::from_utf8_lossy(&piece.unwrap()).contains("lora-styles"));
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(3), told).await.is_err(), "the stream has ended");
 }
 
 fn github() -> trainyard::github::Client {

@@ -77,7 +77,26 @@ fn names(known: &str, digest: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_becomes_a_problem() {
+        let router: Router = Router::new()
+            .route("/api/v1/broken", get(|| async { panic!("as it should here") as &str }))
+            .layer(axum::middleware::from_fn(frame));
+        let request = Request::get("/api/v1/broken").body(Body::empty()).expect("a request");
+        let response = router.oneshot(request).await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        let problem: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!((&problem["status"], &problem["instance"]), (&500.into(), &"/api/v1/broken".into()), "{problem}");
+        assert!(!problem.to_string().contains("as it should"), "{problem}");
+    }
 
     #[test]
     fn tags_are_compared_weakly() {
