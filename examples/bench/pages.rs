@@ -1,4 +1,4 @@
-//! Pages with the viewer's rights checked, against the same pages of a service that everyone may read.
+//! Pages and streams with the viewer's rights checked, against those of a service that everyone may read.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,11 @@ const REPOS: i64 = 50;
 const BUILDS: i64 = 100;
 const PAGES: [(&str, &str); 3] =
     [("the latest builds", "/"), ("a repository", "/acme/r1"), ("a build as JSON", "/api/v1/repos/acme/r1/builds/1")];
+/// Each with its first event.
+const STREAMS: [(&str, &str, &str); 2] = [
+    ("a stream of builds", "/api/v1/repos/acme/r1/events", "event: begin"),
+    ("a stream of a log", "/api/v1/jobs/1/log/stream", "event: end"),
+];
 
 /// Fills a service with builds of private repositories. Returns the cookie of a person who may read all of them.
 async fn fill(yard: &Yard) -> String {
@@ -37,6 +42,13 @@ async fn fill(yard: &Yard) -> String {
         .await
         .unwrap();
     }
+    sqlx::query(
+        "insert into job (build_id, repo_id, number, kind, config, state, verdict, attempt, started_at, finished_at)
+         select id, repo_id, 1, 'script', '{}', 'finished', 'passed', 1, now(), now() from build order by id limit 1",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
     sqlx::query("analyze").execute(&db).await.unwrap();
     people::session(&db, person.id).await
 }
@@ -57,22 +69,40 @@ pub async fn checked() {
         assert!(answer.text().await.unwrap().contains("acme"), "{path}");
         begin.elapsed()
     };
+    let begin_stream = async |yard: &Yard, path: &str, first: &str, cookie: &str| {
+        let begin = Instant::now();
+        let request = client.get(format!("{}{path}", yard.service.base)).header("cookie", cookie);
+        let mut answer = request.send().await.unwrap();
+        let piece = answer.chunk().await.unwrap().unwrap();
+        assert!(String::from_utf8_lossy(&piece).contains(first), "{path}: {piece:?}");
+        begin.elapsed()
+    };
     for (name, path) in PAGES {
-        let (mut ours, mut limit) = (Vec::new(), Vec::new());
-        for round in 0..ROUNDS + 20 {
-            let times = (get(&closed, path, &cookie).await, get(&open, path, "").await);
-            // The first ones fill caches.
-            if round >= 20 {
-                ours.push(milliseconds(times.0));
-                limit.push(milliseconds(times.1));
-            }
-        }
-        let Sides { ours, limit, ratio, spread } = Sides::of(ours, limit);
-        let what = format!("rights checked: {name}, ms ({spread})");
-        report(&what, &format!("{ours:.2}"), &format!("{limit:.2}"), Some(ratio), "at most 1 ms more");
+        compare(name, async || (get(&closed, path, &cookie).await, get(&open, path, "").await)).await;
+    }
+    for (name, path, first) in STREAMS {
+        let both =
+            async || (begin_stream(&closed, path, first, &cookie).await, begin_stream(&open, path, first, "").await);
+        compare(name, both).await;
     }
     open.stop();
     closed.stop();
+}
+
+/// Reports the times of both sides.
+async fn compare(name: &str, both: impl AsyncFn() -> (Duration, Duration)) {
+    let (mut ours, mut limit) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS + 20 {
+        let times = both().await;
+        // The first ones fill caches.
+        if round >= 20 {
+            ours.push(milliseconds(times.0));
+            limit.push(milliseconds(times.1));
+        }
+    }
+    let Sides { ours, limit, ratio, spread } = Sides::of(ours, limit);
+    let what = format!("rights checked: {name}, ms ({spread})");
+    report(&what, &format!("{ours:.2}"), &format!("{limit:.2}"), Some(ratio), "at most 1 ms more");
 }
 
 fn milliseconds(time: Duration) -> f64 {
