@@ -48,7 +48,8 @@ impl Text {
         let mut lines = vec![of.trim_end().to_owned()];
         lines.push(format!("{commit} by {}: {}", escape(&build.author), escape(subject)));
         lines.extend(words.filter(|_| is_good.is_some()).map(escape));
-        if build.elapsed > 0 && is_good.is_some() {
+        // The words of a build that has passed end with its time.
+        if build.elapsed > 0 && (is_good == Some(false) || is_good == Some(true) && words.is_none()) {
             lines.push(format!("in {} min {} s", build.elapsed / 60, build.elapsed % 60));
         }
         Self { title, lines, url: build.build_url.clone(), is_good }
@@ -146,6 +147,8 @@ mod tests {
         );
         let fixed = Build { state: BuildState::Passed, previous: Some(BuildState::Failed), ..build() };
         assert_eq!(Text::of(ChatKind::Slack, &fixed, None, None).title, "✔ acme/styles #12 is fixed");
+        let told = Text::of(ChatKind::Slack, &fixed, None, Some("passed: 4 jobs in 1 min 5 s"));
+        assert_eq!(told.lines[2..], ["passed: 4 jobs in 1 min 5 s"]);
         let pull = Build { pull_request: Some((5, String::new())), ..build() };
         assert_eq!(Text::of(ChatKind::Slack, &pull, Some("Oil"), None).lines[0], "pull request #5 Oil");
         let template = Text::of(ChatKind::Slack, &build(), None, None).with_template(
