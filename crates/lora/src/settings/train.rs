@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::inputs;
 use super::publish::{self, Publish};
 use super::reader::{MOST, Reader};
-use crate::domain::Severity;
 use crate::gates::{Bounds, Gates, LossGate, WINDOW};
+use crate::input::{Input, InputKind};
 use crate::repository::normal;
 use crate::yaml::{Data, Entry, Mark, Node};
 
@@ -17,11 +18,10 @@ use crate::yaml::{Data, Entry, Mark, Node};
 const TIMEOUT: std::ops::RangeInclusive<u64> = 10..=30 * 86400;
 /// Maximum number of GPUs of a training.
 const MOST_GPUS: u8 = 64;
-const KEYS: [&str; 9] = ["config", "if", "command", "gpus", "timeout", "output", "matrix", "gate", "publish"];
+const KEYS: [&str; 11] =
+    ["config", "if", "command", "gpus", "timeout", "output", "dataset", "model", "matrix", "gate", "publish"];
 /// Maximum number of combinations of a matrix.
 const MOST_COMBINATIONS: usize = 8;
-/// Keys that are part of the form, and for which there is no code yet.
-const TO_COME: [&str; 2] = ["dataset", "model"];
 
 /// A whole training.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -38,6 +38,8 @@ pub struct Train {
     pub timeout: Option<Duration>,
     /// The folder in which the trainer saves, from the root of the repository; `None` for the one that the config names.
     pub output: Option<String>,
+    /// The data that the service fetches before it starts.
+    pub inputs: Vec<Input>,
     pub gates: Gates,
     /// Keys of the config, each with the values that it is trained with. Without any there is one training, as the config
     /// is.
@@ -125,11 +127,8 @@ fn training(reader: &mut Reader, node: &Node) -> Train {
             "matrix" => train.matrix = matrix(reader, &entry.value),
             "gate" => train.gates = gates(reader, &entry.value),
             "publish" => train.publish = publish::read(reader, &entry.value),
-            key if TO_COME.contains(&key) => {
-                let key = format!("lora.train.{key}");
-                let message = format!("`{key}` has no effect yet");
-                reader.report(Severity::Warning, entry.at, &key, message);
-            }
+            "dataset" => inputs::read(reader, InputKind::Dataset, &entry.value, &mut train.inputs),
+            "model" => inputs::read(reader, InputKind::Model, &entry.value, &mut train.inputs),
             _ => reader.unknown("lora.train", node, entry, &KEYS),
         }
     }
@@ -368,7 +367,7 @@ mod tests {
             ("train: {output: /root}", "below the root of the repository"),
             ("train: {if: ''}", "a condition such as"),
             ("train: {gpu: 1}", "`lora.train.gpu` is not known"),
-            ("train: {dataset: {name: x}}", "has no effect yet"),
+            ("train: {dataset: {name: x}}", "`lora.train.dataset.name` is not known"),
             ("train: {matrix: {lora_rank: 8}}", "`lora.train.matrix.lora_rank` has to be a list of values"),
             ("train: {matrix: {a: [1, 2, 3], b: [1, 2, 3]}}", "at most 8 combinations, and has 9"),
             ("train: {gate: {loss: {}}}", "lets every loss through"),

@@ -95,8 +95,19 @@ impl<'a> Commit<'a> {
     }
 
     fn repository(&self) -> lora::Repository<'a> {
+        self.repository_with(std::iter::empty())
+    }
+
+    /// Returns the repository as a training sees it, with the places of its data.
+    fn repository_with<'b>(&self, places: impl Iterator<Item = &'b str>) -> lora::Repository<'b>
+    where
+        'a: 'b,
+    {
         let texts = self.files.iter().map(|file| (file.path.as_str(), file.text.as_slice()));
-        lora::Repository::of(self.paths.iter().copied(), texts)
+        // Without any path, the files of the commit are not known.
+        let paths: &'b [&'b str] = self.paths;
+        let places = places.filter(|_| !paths.is_empty());
+        lora::Repository::of(paths.iter().copied().chain(places), texts)
     }
 }
 
@@ -240,7 +251,7 @@ fn unbounded(
         (plan.jobs, plan.stages) = (Vec::new(), Vec::new());
     }
     apply_levels(&mut plan.problems, &lora);
-    let repository = commit.repository();
+    let repository = commit.repository_with(lora.places());
     let is_covered = |file: &&SourceFile| match commit.only_smoke {
         Some(path) => file.path == path,
         None => file.path != CONFIG && lora.covers(&file.path),

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 use super::problems::{of_build, of_file, problem};
 use super::{CONFIG, Commit, MAX_JOBS, Plan, PlannedJob, Settings, SourceFile, bounds, publish, smoke, travis};
 use crate::domain::{JobKind, Problem, Rule, Severity, TrainingRequest, Trigger, TriggerKind};
+use crate::lora::input::{Input, overlap};
 use crate::lora::smoke::Unfit;
 use crate::lora::train::{Training, changed, training};
 use crate::lora::{self, Change, Publish, Repository, Train};
@@ -52,6 +53,7 @@ pub(super) fn add(
     for train in started(plan, settings, asked) {
         let (place, problem) = publish::place(train, asked.trigger, asked.publish);
         plan.problems.extend(problem);
+        plan.problems.extend(hidden_files(train, commit));
         for file in configs(train, commit, settings, asked) {
             if jobs.iter().any(|job| job.config["train"]["config"] == file.path.as_str()) {
                 continue;
@@ -69,6 +71,7 @@ pub(super) fn add(
                     }
                     Ok(training) => {
                         plan.problems.extend(of_changes(file, &changes, repository));
+                        plan.problems.extend(in_output(train, &training));
                         jobs.push(PlannedJob {
                             number: (plan.jobs.len() + jobs.len() + 1).to_string(),
                             kind: JobKind::Train,
@@ -100,6 +103,27 @@ fn name(path: &str, changes: &[Change]) -> String {
         true => bounds::name(&format!("train {path}")),
         false => bounds::name(&format!("train {path} with {}", changes.join(", "))),
     }
+}
+
+/// Returns an error for each input in whose place the commit has files: the job would not see them.
+fn hidden_files(train: &Train, commit: &Commit<'_>) -> Vec<Problem> {
+    let hidden = train.inputs.iter().filter_map(|input| {
+        let file = commit.paths.iter().find(|path| overlap(path, input.place()))?;
+        Some(of_input(input, format!("the commit has {file} where {} is to be: name another path", input.from)))
+    });
+    hidden.collect()
+}
+
+/// Returns an error for each input that lies where the training saves: the place of an input is read-only.
+fn in_output(train: &Train, training: &Training) -> Vec<Problem> {
+    let inside = train.inputs.iter().filter(|input| overlap(&training.output, input.place()));
+    let message = format!("the training saves in {}, and this place is read-only: name another path", training.output);
+    inside.map(|input| of_input(input, message.clone())).collect()
+}
+
+fn of_input(input: &Input, message: String) -> Problem {
+    let key = format!("lora.train.{}.to", input.kind.key());
+    problem(Severity::Error, Rule::Train, message, Some(input.at), Some(key))
 }
 
 /// Lints a config with its changes: each value of a matrix would fail after hours otherwise.
@@ -239,7 +263,7 @@ fn config_of(like: &Config, path: &str, Ordered { train, changes, training, plac
         "config": path, "output": training.output, "gpus": train.gpus,
         "timeout": train.timeout.map(|timeout| timeout.as_secs()),
         "may_stop_early": training.may_stop_early, "gates": train.gates,
-        "changes": changes, "publish": place,
+        "changes": changes, "publish": place, "inputs": train.inputs,
     });
     config.insert("train".to_owned(), order);
     Json::Object(config)
@@ -426,6 +450,29 @@ mod tests {
         let plan = published(train, &trigger, Some(&["acme/*"]));
         assert!(plan.jobs.len() == 1 && plan.jobs[0].config["train"]["publish"].is_null());
         assert!(plan.problems.iter().any(|problem| problem.message.contains("this is a pull request")));
+    }
+
+    #[test]
+    fn a_train_job_has_its_data_where_the_commit_has_nothing() {
+        let of = |more: &str| {
+            let travis =
+                format!("language: python\nlora: {{smoke: false, train: {{config: a.yaml, if: true, {more}}}}}\n");
+            planned(&travis, &push("x"), None)
+        };
+        let plan = of("dataset: {from: 'hf://datasets/acme/style@v1', to: data/train/}");
+        assert_eq!(errors(&plan), Vec::<&str>::new());
+        let input =
+            json!({"kind": "dataset", "from": "hf://datasets/acme/style@v1", "sha256": null, "to": "data/train/"});
+        assert_eq!(plan.jobs[0].config["train"]["inputs"], json!([input]));
+        for (more, told) in [
+            ("dataset: {from: 'hf://datasets/acme/style@v1', to: data}", "the commit has data/metadata.csv where"),
+            ("model: {from: 'hf://acme/base@v1', to: m.safetensors/x}", "the commit has m.safetensors where"),
+            ("model: {from: 'hf://acme/base@v1', to: out/base}", "the training saves in out, and this place"),
+        ] {
+            let plan = of(more);
+            assert!(errors(&plan).iter().any(|error| error.contains(told)), "{more}: {:?}", errors(&plan));
+            assert!(plan.jobs.is_empty());
+        }
     }
 
     #[test]
