@@ -31,6 +31,7 @@ pub mod mail;
 pub mod oidc;
 pub mod hub;
 pub mod executor;
+pub mod outgoing;
 pub mod planner;
 // A single run of a job.
 pub mod attempt;

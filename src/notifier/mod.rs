@@ -1,7 +1,6 @@
 //! The step from a notification to its receiver: webhooks in the form of Travis CI, and with its signature; emails; and
 //! messages to the chats and the programs of the operator.
 
-mod addresses;
 mod chats;
 mod config;
 mod emails;
@@ -21,7 +20,7 @@ use url::Url;
 
 pub use self::chats::Chats;
 pub use self::config::NotificationsConfig;
-pub use self::sender::{Message, SendError, Sender, SystemNames};
+pub use self::sender::{Message, SendError, Sender};
 use crate::hooks::HookConfig;
 use crate::mail::Mailer;
 use crate::store::notifications::{self, Notification, Target};

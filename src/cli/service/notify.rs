@@ -10,7 +10,8 @@ use crate::cli::table::{Table, wants_colours};
 use crate::config::Config;
 use crate::domain::BuildState;
 use crate::mail::{EmailConfig, Mail, Mailer, NotTaken};
-use crate::notifier::{Chats, Sender, SystemNames};
+use crate::notifier::{Chats, Sender};
+use crate::outgoing::SystemNames;
 use crate::travis::notifications::Build;
 
 /// Name of the mail server among the receivers.

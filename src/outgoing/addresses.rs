@@ -1,16 +1,16 @@
-//! The addresses that receivers may have: those of the internet, and networks that the operator opens. A `.travis.yml`
-//! must not reach what only this machine reaches.
+//! The addresses that may be reached: those of the internet, and networks that the operator opens. A `.travis.yml` must not
+//! reach what only this machine reaches.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::executor::IpNetwork;
 
-/// Returns true if a receiver may be at this address.
-pub(super) fn may_be_told(address: IpAddr, allowed: &[IpNetwork]) -> bool {
+/// Returns true if this address may be reached.
+pub fn may_be_reached(address: IpAddr, allowed: &[IpNetwork]) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address) || allowed.iter().any(|network| network.contains(address)),
         IpAddr::V6(address) => match embedded(address) {
-            Some(inner) => may_be_told(IpAddr::V4(inner), allowed),
+            Some(inner) => may_be_reached(IpAddr::V4(inner), allowed),
             None => is_public_v6(address),
         },
     }
@@ -74,11 +74,11 @@ mod tests {
 
     fn may(address: &str, allowed: &[&str]) -> bool {
         let allowed: Vec<IpNetwork> = allowed.iter().map(|network| network.parse().unwrap()).collect();
-        may_be_told(address.parse().unwrap(), &allowed)
+        may_be_reached(address.parse().unwrap(), &allowed)
     }
 
     #[test]
-    fn only_the_internet_is_told() {
+    fn only_the_internet_is_reached() {
         for public in ["1.1.1.1", "140.82.121.4", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a01:4f8::1"] {
             assert!(may(public, &[]), "{public}");
         }
