@@ -81,23 +81,35 @@ impl HuggingFaceConfig {
             token.bytes().all(|byte| byte.is_ascii_graphic()),
             "its token has characters that no request can carry"
         );
-        let is_local = match self.endpoint.host() {
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        let is_safe = self.endpoint.scheme() == "https" || (self.endpoint.scheme() == "http" && is_local);
-        ensure!(is_safe, "its endpoint must be an https address, or the token could be read on the way");
+        ensure!(
+            keeps_secrets(&self.endpoint),
+            "its endpoint must be an https address, or the token could be read on the way"
+        );
         Ok(())
     }
 }
 
-fn matches(patterns: &[String], text: &str) -> bool {
+/// Returns true if nobody on the way to an address can read what is sent there.
+pub fn keeps_secrets(address: &Url) -> bool {
+    let is_local = match address.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    address.scheme() == "https" || (address.scheme() == "http" && is_local)
+}
+
+/// Returns true if one of the patterns, such as `acme/*`, is one of this name.
+pub fn matches(patterns: &[String], text: &str) -> bool {
     patterns.iter().any(|pattern| glob(pattern).is_ok_and(|glob| glob.is_match(text)))
 }
 
-fn glob(pattern: &str) -> Result<GlobMatcher, globset::Error> {
+/// Reads a pattern of names.
+///
+/// # Errors
+/// Fails when the text is no pattern.
+pub fn glob(pattern: &str) -> Result<GlobMatcher, globset::Error> {
     Ok(GlobBuilder::new(pattern).literal_separator(true).case_insensitive(true).build()?.compile_matcher())
 }
 

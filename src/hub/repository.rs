@@ -185,12 +185,12 @@ impl Tree {
 }
 
 /// Returns true for the id of a commit. It becomes a part of addresses.
-fn is_commit(id: &str) -> bool {
+pub(super) fn is_commit(id: &str) -> bool {
     id.len() == 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Returns the address of the next page in a header `Link`.
-fn next_page(link: &str) -> Option<&str> {
+pub(super) fn next_page(link: &str) -> Option<&str> {
     link.split(',').find_map(|part| {
         let (address, relation) = part.trim().split_once('>')?;
         relation.contains("rel=\"next\"").then(|| address.trim_start_matches('<'))

@@ -10,6 +10,7 @@ pub mod chat;
 pub mod database;
 pub mod docker;
 pub mod engine;
+pub mod files;
 pub mod git_host;
 pub mod gitea;
 pub mod github;

@@ -33,7 +33,12 @@ async fn what_no_try_can_help_ends_the_publication_with_the_reason() {
     );
     for (kind, status, headers, told) in [
         ("POST commit", 403, &[][..], "does not let this token in: 403 on demand"),
-        ("GET state", 403, &[("x-error-code", "GatedRepo")], "no such repository for this token: 403"),
+        (
+            "GET state",
+            403,
+            &[("x-error-code", "GatedRepo")],
+            "the repository is gated, and the owner of this token has no access: 403",
+        ),
         ("POST preupload", 404, &[], "no such repository for this token: 404"),
         ("PUT object", 413, &[], "finds a file too large: 413"),
         ("POST commit", 400, &[], "refuses: 400 on demand"),

@@ -115,6 +115,25 @@ impl HubServer {
         repository.add("By somebody else", "", tree);
     }
 
+    /// Makes a repository of these files as a person would; `datasets/OWNER/NAME` for data. Returns the id of its commit.
+    pub fn make_of(&self, repo: &str, files: &[(&str, Blob)]) -> String {
+        let mut desk = self.desk();
+        desk.model.make(repo, true);
+        let repository = desk.model.repositories.get_mut(repo).unwrap();
+        let mut tree = repository.last().tree.clone();
+        tree.extend(files.iter().map(|(path, blob)| ((*path).to_owned(), blob.clone())));
+        repository.add("Data", "", tree)
+    }
+
+    /// Returns the section of a configuration with which acme's trainings read here.
+    pub fn inputs_section(&self, token: &str) -> String {
+        format!(
+            "[inputs]\nhub = \"{}\"\nallow = [\"127.0.0.1\"]\n[[inputs.huggingface]]\nname = \"acme\"\n\
+             repos = [\"acme/*\"]\nfrom = [\"acme/*\"]\ntoken = \"{token}\"\n",
+            self.endpoint()
+        )
+    }
+
     /// Returns a repository as it is now.
     pub fn repository(&self, repo: &str) -> Option<Repository> {
         self.desk().model.repositories.get(repo).cloned()
