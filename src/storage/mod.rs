@@ -1,8 +1,9 @@
-//! Data that is too large for rows: objects in a folder or a bucket, and caches of jobs as files.
+//! Data that is too large for rows: objects in a folder or a bucket, caches of jobs as files, and buckets of others.
 //!
 //! This module hides the place of a log from its readers: no module above knows whether it is in rows or in an object.
 
 pub mod backup;
+mod bucket;
 mod caches;
 mod logs;
 mod objects;
@@ -10,6 +11,7 @@ mod repack;
 mod room;
 mod token_files;
 
+pub use bucket::{Bucket, BucketAccess, BucketError, BucketFile};
 pub use caches::{CacheConfig, Cached, Caches, ForksRead, NewCache};
 pub use logs::{Logs, Moved};
 pub use objects::{Away, Keys, Listed, NewObject, Objects, StorageConfig};

@@ -1,5 +1,4 @@
-//! Objects: finished logs and artifacts, in a folder or in a bucket of an S3 service. The only file that names
-//! object_store.
+//! Objects: finished logs and artifacts, in a folder or in a bucket of an S3 service.
 //!
 //! **Invariant:** an object is complete and on the disk before the row that names it is written. Keys are made here
 //! from ids and hashes: no part of a key comes from outside.
