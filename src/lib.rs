@@ -32,6 +32,7 @@ pub mod oidc;
 pub mod hub;
 pub mod executor;
 pub mod outgoing;
+pub mod inputs;
 pub mod planner;
 // A single run of a job.
 pub mod attempt;

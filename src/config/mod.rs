@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::attempt::ImagesConfig;
 use crate::worker::RunnerConfig;
-use crate::{executor, git, github, gpu, hub, intake, notifier, storage, store, telemetry, travis_ci, web};
+use crate::{executor, git, github, gpu, hub, inputs, intake, notifier, storage, store, telemetry, travis_ci, web};
 
 /// The whole configuration. If a value is invalid, the process does not start.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -36,6 +36,8 @@ pub struct Config {
     pub travis: travis_ci::TravisConfig,
     /// Receivers of webhooks.
     pub notifications: notifier::NotificationsConfig,
+    /// Data sets and models of train jobs.
+    pub inputs: inputs::InputsConfig,
     /// Places to which trained weights may go.
     pub publish: hub::PublishConfig,
     /// Images of jobs, by language.
