@@ -32,7 +32,7 @@ use self::listen::{explain_bind, offer_link, reachable};
 use self::loops::{archiver_loop, delivery_logs_loop, heads_loop, intake_loop, janitor_loop, outbox_loop, rights_loop};
 use self::notify::{Keyring, notify};
 use self::publish::publish;
-use self::runners::{Kept, mirrors, serve_runners, workers};
+use self::runners::{Kept, inputs, mirrors, serve_runners, workers};
 pub use self::secrets::{github_client, stored, variables};
 pub use self::work::work;
 use crate::config::Config;
@@ -236,18 +236,18 @@ async fn run_steps(
     let data = config.server.data_dir.clone();
     let room = Room::new(data.clone(), config.storage.least_free);
     let (mirrors, caches) = (mirrors(&config, &room), Caches::new(data.join("caches"), config.cache.clone()));
-    let object_keys = Keys { instance: instance.clone() };
+    let (inputs, object_keys) = (inputs(&config, &room)?, Keys { instance: instance.clone() });
     let kept = Kept {
         mirrors: mirrors.clone(),
         github: github.clone(),
         caches: caches.clone(),
+        inputs: inputs.clone(),
         keys: keys.clone(),
         objects: Some((objects.clone(), object_keys.clone())),
         logs: Logs::new(pools.jobs.clone(), objects.clone()),
         room: room.clone(),
     };
-    let of_jobs = Database { pool: pools.jobs, bells: bells.clone() };
-    let workers = workers(&config, &of_jobs, kept, &instance)?;
+    let workers = workers(&config, &Database { pool: pools.jobs, bells: bells.clone() }, kept, &instance)?;
     let options = PgConnectOptions::clone(&db.connect_options());
     let mut tasks = JoinSet::new();
     // A private Postgres has no other users, so this process rings all bells itself.
@@ -265,7 +265,7 @@ async fn run_steps(
     let archiver = Archiver::new(
         Duties::Installation,
         db.clone(),
-        janitor::Kept { objects, keys: object_keys, caches, mirrors: mirrors.clone() },
+        janitor::Kept { objects, keys: object_keys, caches, inputs, mirrors: mirrors.clone() },
         config.retention,
     );
     tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));

@@ -186,6 +186,18 @@ impl Progress {
         stop.map(|(_, reason)| reason.as_str())
     }
 
+    /// Returns true if another job needs the GPUs.
+    pub fn is_preempted(&self) -> bool {
+        matches!(self.stop, Some((Stop::Preempted, _)))
+    }
+
+    /// Judges an attempt that is to stop before its container runs. Returns `None` if no stop was requested.
+    pub fn judge_unstarted(&self, limits: &Limits) -> Option<Judgement> {
+        let (why, reason) = self.stop.as_ref()?;
+        let closing = stop::text(*why, reason, limits);
+        Some(Judgement { verdict: why.verdict(), exit_status: None, reason: Some(reason.clone()), closing })
+    }
+
     /// Judges the container's end; `tail` is the end of its log.
     pub fn judge(&mut self, exit: &Exit, limits: &Limits, tail: &str) -> Judgement {
         self.judged = true;

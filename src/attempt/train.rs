@@ -12,6 +12,7 @@ use crate::domain::AttemptId;
 use crate::executor::Limits;
 use crate::lora::Change;
 use crate::lora::gates::{Facts, Gates};
+use crate::lora::input::Input;
 use crate::lora::series::Series;
 use crate::lora::smoke::Unfit;
 use crate::lora::train::{Changed, changed};
@@ -30,6 +31,9 @@ pub struct TrainJob {
     may_stop_early: bool,
     /// The changes to the config.
     changes: Vec<Change>,
+    /// The data that the service brings.
+    #[serde(default)]
+    pub inputs: Vec<Input>,
     gates: Gates,
 }
 

@@ -86,6 +86,7 @@ mod tests {
             command: "python train.py",
             event: "push",
             image: "sha256:cd",
+            materials: &[],
             gpus: &[],
             job: "https://ci.example.org/acme/styles/builds/1/jobs/2",
             attempt: 1,

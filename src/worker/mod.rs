@@ -31,6 +31,7 @@ use crate::executor::{Docker, EgressRule, Engine, Limits, Mount, NvidiaSmi};
 use crate::git::Mirrors;
 use crate::github::Client;
 use crate::gpu;
+use crate::inputs::Inputs;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::queue::{self, Claimed, QueueConfig};
 use crate::store::sealed::own_keys::ProvenanceKey;
@@ -83,6 +84,8 @@ pub struct Settings {
     /// The key that signs statements of provenance.
     pub provenance: ProvenanceKey,
     pub caches: Caches,
+    /// The data sets and models of this machine.
+    pub inputs: Inputs,
     /// The storage for artifacts; `None` where the server could not read it.
     pub objects: Option<(Objects, Keys)>,
     pub logs: Logs,

@@ -9,6 +9,7 @@ use super::training::{self, Training};
 use super::{Chrome, Page, render};
 use crate::domain::{JobState, Resources, Verdict, in_words};
 use crate::log_view::page_html;
+use crate::store::inputs::{self, FetchedInput};
 use crate::store::output::log_objects;
 use crate::store::output::reports;
 use crate::store::publications::{self, Publication, PublicationState};
@@ -51,6 +52,8 @@ struct JobPage {
     earlier: Vec<EarlierRun>,
     /// Resources that the job used; `None` until it has ended, and if no sample was taken.
     resources: Option<Resources>,
+    /// Data sets and models that were fetched for the job.
+    inputs: Vec<FetchedInput>,
     /// The weights on their way to the Hugging Face Hub; `None` for a job that publishes nothing.
     publication: Option<Publication>,
     /// Files that the job left.
@@ -94,6 +97,7 @@ pub(in crate::web) async fn page(
     let chrome = Chrome::load(&state, &view, is_unfinished).await?;
     let training = training::of(&state.db, job.id).await?;
     let resources = reports::resources(&state.db, job.id).await?;
+    let inputs = inputs_of(&state, &job).await?;
     let artifacts = artifacts::of(&state.db, job.attempt_id()).await?;
     let lost = queue::lost_attempts(&state.db, job.id).await?;
     let earlier = queue::earlier_runs(&state.db, job.id).await?;
@@ -109,11 +113,25 @@ pub(in crate::web) async fn page(
         lost,
         earlier,
         resources,
+        inputs,
         publication,
         artifacts,
         chart,
         log,
     })
+}
+
+/// Reads what was fetched for a job.
+async fn inputs_of(state: &State, job: &Job) -> Result<Vec<FetchedInput>, Error> {
+    let asked: Vec<&str> = job.config["train"]["inputs"]
+        .as_array()
+        .map_or_else(Vec::new, |inputs| inputs.iter().filter_map(|input| input["from"].as_str()).collect());
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut fetched = inputs::of_job(&state.db, job.id).await?;
+    fetched.retain(|input| asked.contains(&input.source.as_str()));
+    Ok(fetched)
 }
 
 /// Reads the end of the log, and the losses of all of it.
@@ -159,6 +177,10 @@ impl JobPage {
 
     fn memory_peak(&self) -> Option<bytesize::ByteSize> {
         self.resources.as_ref().map(|used| bytesize::ByteSize::b(used.memory_peak))
+    }
+
+    fn input_size(input: &FetchedInput) -> bytesize::ByteSize {
+        bytesize::ByteSize::b(u64::try_from(input.bytes).unwrap_or_default())
     }
 
     fn log_size(&self) -> String {

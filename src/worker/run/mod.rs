@@ -39,7 +39,7 @@ use tracing::{info, warn};
 use self::log::{Log, Lost};
 use self::outputs::Finished;
 use super::Handles;
-use crate::attempt::{FollowError, Progress, Shared, Training, Unjudged, watch_disk};
+use crate::attempt::{FollowError, Judgement, Progress, Shared, Training, Unjudged, watch_disk};
 use crate::domain::{AttemptId, Record};
 use crate::executor::{ExecError, Found, Limits};
 use crate::store::queue::Claimed;
@@ -62,6 +62,8 @@ struct Run {
 enum End {
     /// The job's author asked for something that is not possible, for this reason.
     CouldNotBegin(String),
+    /// A stop was requested before the container was made.
+    Stopped(Judgement),
     /// The job is not to blame: it goes back to the queue.
     GivenBack(anyhow::Error),
     /// Another job needs the GPUs.
@@ -163,7 +165,7 @@ impl Run {
         let prepared = prepare::prepare(self, found.is_some(), log).await?;
         let started = match found {
             Some(found) => start::adopt(self, found, log).await,
-            None => start::start(self, &prepared).await?,
+            None => start::start(self, &prepared, log).await?,
         };
         drop(starting);
         let now = Instant::now();

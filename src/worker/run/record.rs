@@ -21,6 +21,7 @@ pub(super) async fn record(run: &Run, end: Result<Finished, End>, log: &Log, usa
         Err(End::CouldNotBegin(reason)) => {
             finish(run, Finished::without_outputs(Judgement::could_not_begin(reason)), log, usage).await;
         }
+        Err(End::Stopped(judgement)) => finish(run, Finished::without_outputs(judgement), log, usage).await,
         Err(End::GivenBack(error)) => {
             warn!(%job, "job {job} is given back: {error:#}");
             let reason = format!("{error:#}");

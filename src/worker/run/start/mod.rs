@@ -1,5 +1,7 @@
 //! The second phase: the job's container, filled and running.
 
+mod inputs;
+
 use sqlx::PgPool;
 
 use super::log::Log;
@@ -29,11 +31,11 @@ pub(super) async fn adopt(run: &Run, found: Found, log: &mut Log) -> Started {
 }
 
 /// Makes the container of a claimed job and starts its script.
-pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End> {
+pub(super) async fn start(run: &Run, prepared: &Prepared, log: &mut Log) -> Result<Started, End> {
     let Handles { db, engine, gpus, checkout_images, mirrors, settings, .. } = &*run.handles;
     let (job, facts, secrets) = (&run.job, &prepared.facts, &prepared.secrets);
     let repo = &facts.repo()?;
-    let (mut smoke, mut additions, mut checkpoint) = (None, Additions::default(), None);
+    let (mut smoke, mut additions, mut checkpoint, mut inputs) = (None, Additions::default(), None, Vec::new());
     match run.training()? {
         Some(Training::Smoke(order)) => {
             smoke = Some(checkout::derive_training(mirrors, &settings.github, order, repo, facts).await?);
@@ -47,6 +49,7 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
                 additions.environment.push(("RESUME_ATTEMPT".to_owned(), found.attempt.to_string()));
                 checkpoint = Some(tar);
             }
+            inputs = inputs::provide(run, prepared, order, log).await?;
         }
         None => {}
     }
@@ -77,6 +80,7 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
         additions: smoke.map_or(additions, Additions::from),
         limits: &run.limits,
         mounts: &mounts,
+        inputs: &inputs,
         egress_only: egress_only(repo, !secrets.allowed, &settings.egress),
         gpus: &job.gpus,
     };
