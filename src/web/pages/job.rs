@@ -16,9 +16,9 @@ use crate::store::queue::{self, EarlierRun, LostAttempt};
 use crate::web::State;
 use crate::web::access::{Repo, View};
 use crate::web::artifacts::{self, Artifact};
-use crate::web::chart::{Chart, chart, processor_time, resources};
+use crate::web::chart::{Chart, processor_time, resources};
 use crate::web::error::Error;
-use crate::web::log_stream::Reading;
+use crate::web::log_stream::{Earlier, Reading};
 use crate::web::rows::{self, Build, Job};
 use crate::web::show::{Mark, When};
 
@@ -124,7 +124,8 @@ async fn read(state: &State, job: &Job) -> Result<(Option<Chart>, LogPart), Erro
     let end = Reading::new(state, job.attempt_id()).end(length, SHOWN, is_finished).await?;
     let removed = log_objects::removed(&state.db, job.attempt_id()).await?;
     let html = page_html(&end.ops);
-    Ok((chart(end.losses.series()), LogPart { html, token: end.token, skipped: end.from, removed }))
+    let earlier = Earlier::read(state, job.attempt_id()).await?;
+    Ok((earlier.chart(end.losses.series()), LogPart { html, token: end.token, skipped: end.from, removed }))
 }
 
 impl JobPage {

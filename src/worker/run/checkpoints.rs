@@ -151,6 +151,7 @@ pub(super) async fn open(run: &Run) -> anyhow::Result<Option<(Checkpoint, Archiv
     let bytes = SyncIoBridge::new(StreamReader::new(stream.map_err(io::Error::other)));
     // The head of the stream is read here, which may wait for the storage.
     let tar = tokio::task::spawn_blocking(move || zstd::Decoder::new(bytes)).await??;
+    checkpoints::record_resumption(&run.handles.db, run.attempt, checkpoint.since_attempt).await?;
     Ok(Some((checkpoint, Box::new(tar))))
 }
 

@@ -251,13 +251,37 @@ async fn assert_whole(app: &App, repo: &Repo) {
     assert_eq!(left, 0, "nothing goes on from here");
 }
 
+/// Waits until the losses of the job are those of an attempt that has gone on. Returns them.
+async fn resumed_losses(app: &App) -> Value {
+    for _ in 0..600 {
+        let losses: Value = serde_json::from_str(&app.get("/api/v1/jobs/1/series").await.1).unwrap();
+        if losses["resumed_at"].as_array().is_some_and(|steps| !steps.is_empty()) {
+            return losses;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no attempt has gone on");
+}
+
 #[tokio::test]
 async fn a_lost_training_goes_on_from_its_checkpoint_and_ends_with_the_same_weights() {
     let app = App::start("").await;
     let repo = half_trained(&app).await;
     let attempt = AttemptId { job: JobId(1), number: 1 };
     assert!(queue::requeue(&app.db, attempt, Duration::ZERO, "its machine was lost").await.unwrap());
+    // The curve of the running attempt begins with the steps of the lost one.
+    let losses = resumed_losses(&app).await;
+    let running: bool =
+        sqlx::query_scalar("select state = 'running' from job where id = 1").fetch_one(&app.db).await.unwrap();
+    let steps: Vec<u64> = losses["points"].as_array().unwrap().iter().map(|it| it["step"].as_u64().unwrap()).collect();
+    let resumed = losses["resumed_at"][0].as_u64().unwrap();
+    assert!(running && resumed % 20 == 1, "{losses:#}");
+    assert_eq!(steps, (1..=steps.len() as u64).collect::<Vec<_>>());
+    let (_, page) = app.get("/acme/styles/builds/1/jobs/1").await;
+    assert!(page.contains("class=\"resumed\"") && page.contains("<dt>Resumed</dt>"), "{page}");
     assert_whole(&app, &repo).await;
+    let whole = resumed_losses(&app).await;
+    assert_eq!((whole["points"].as_array().unwrap().len(), &whole["resumed_at"][0]), (100, &resumed.into()));
     docker::assert_no_containers(&app.db).await;
     app.stop().await;
 }
