@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -49,6 +50,7 @@ use crate::store::Pools;
 use crate::store::deliveries::DeliveryBatcher;
 use crate::store::postgres::cluster::Cluster;
 use crate::store::queue::superseded::Cancels;
+use crate::store::runner::budgets;
 use crate::store::wakeup::bell::Bells;
 use crate::store::wakeup::bell_notify;
 use crate::web;
@@ -232,7 +234,7 @@ async fn run_steps(
 ) -> anyhow::Result<()> {
     let db = pools.steps;
     let Some(instance) = database_is_ready(&db, &shutdown).await? else { return Ok(()) };
-    config.repositories.store(&db).await.context("storing the limits of repositories")?;
+    store_limits(&config, &db).await?;
     let data = config.server.data_dir.clone();
     let room = Room::new(data.clone(), config.storage.least_free);
     let (mirrors, caches) = (mirrors(&config, &room), Caches::new(data.join("caches"), config.cache.clone()));
@@ -310,6 +312,12 @@ async fn run_steps(
     let janitor = Janitor::new(Duties::Installation, Database { pool: db, bells }, workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
     all_until(tasks, &shutdown).await
+}
+
+/// Stores the limits of the configuration that claims read from rows.
+async fn store_limits(config: &Config, db: &PgPool) -> anyhow::Result<()> {
+    config.repositories.store(db).await.context("storing the limits of repositories")?;
+    budgets::set_budgets(db, &config.budget).await.context("storing the budgets")
 }
 
 /// Runs a task, and cancels `ended` at its end.

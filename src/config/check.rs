@@ -98,6 +98,9 @@ impl Config {
         for mount in &self.mount {
             self.check_mount(mount).with_context(|| format!("mount {}", mount.host.display()))?;
         }
+        for (place, budget) in (1..).zip(&self.budget) {
+            budget.check().with_context(|| format!("budget {place}"))?;
+        }
         self.github.app_keys()?;
         self.github.oauth()?;
         self.check_egress()?;

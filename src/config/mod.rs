@@ -54,6 +54,8 @@ pub struct Config {
     pub retention: store::output::retention::RetentionConfig,
     /// Limits on the slots that repositories and forks may hold.
     pub queue: store::queue::QueueConfig,
+    /// GPU hours that repositories and people have.
+    pub budget: Vec<store::runner::budgets::BudgetConfig>,
     /// Jobs that may have GPUs, their images, and the sizes that they may request.
     pub gpu: gpu::GpuConfig,
     /// Docker engines. Without any, there is one local runner.

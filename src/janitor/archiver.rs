@@ -19,6 +19,7 @@ use crate::store::api::{build_changes, keyed_requests};
 use crate::store::output::retention::{self, RetentionConfig};
 use crate::store::output::{checkpoints, log_objects};
 use crate::store::people::{api_tokens, audit, sessions};
+use crate::store::runner::budgets;
 
 /// Interval at which the archiver looks for logs to move.
 pub const ARCHIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -170,6 +171,7 @@ impl Archiver {
         while retention::forget_deliveries(db, keep, BATCH).await.context("deleting old deliveries")? > 0 {}
         while retention::forget_statuses(db, keep, BATCH).await.context("deleting old statuses")? > 0 {}
         while checkpoints::forget(db, keep.artifacts, BATCH).await.context("deleting old checkpoints")? > 0 {}
+        while budgets::forget(db, BATCH).await.context("deleting old uses of GPUs")? > 0 {}
         while audit::forget(db, keep.audit, BATCH).await.context("deleting old records of changes")? > 0 {}
         while sessions::forget(db, BATCH).await.context("deleting old sessions")? > 0 {}
         while build_changes::forget(db, BATCH).await.context("deleting old changes of builds")? > 0 {}
