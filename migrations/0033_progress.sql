@@ -1,5 +1,28 @@
 -- How far trainings are, how long jobs take, and GPU hours with their budgets.
 
+-- The place of a running training, as its log says. A row of another attempt than the running one says nothing.
+create table progress (
+    job_id bigint primary key references job on delete cascade,
+    attempt int not null,
+    step bigint not null,
+    -- Total number of steps, if it is known.
+    steps bigint,
+    -- The last loss, and its step.
+    loss double precision,
+    loss_step bigint,
+    -- Time that a step of this attempt takes; null until two looks saw different steps.
+    seconds_per_step double precision,
+    at timestamptz not null default now(),
+    check ((loss is null) = (loss_step is null))
+) with (fillfactor = 50);
+
+-- When the build's status last told of that.
+alter table build add column progress_told_at timestamptz;
+
+-- Hash of what a job does. Jobs of a repository with the same one take about as long.
+alter table job add column recipe bytea;
+create index job_passed on job (repo_id, recipe, id desc) where verdict = 'passed';
+
 -- An attempt that went on with the training of earlier ones, of which this one was the first.
 create table resumed_attempt (
     job_id bigint not null references job on delete cascade,

@@ -26,6 +26,9 @@ pub struct TrainJob {
     pub output: String,
     /// Wall time of the job in seconds; the server's own limit may be lower.
     timeout: Option<u64>,
+    /// The total number of steps, if the config says it.
+    #[serde(default)]
+    pub(super) steps: Option<u64>,
     /// True when the config lets the trainer stop before its last step.
     may_stop_early: bool,
     /// The changes to the config.

@@ -89,6 +89,14 @@ impl Training {
         }
     }
 
+    /// Returns the total number of steps, as far as the config says it.
+    pub fn steps(&self) -> Option<u64> {
+        match self {
+            Self::Smoke(smoke) => Some(smoke.expected_steps.into()),
+            Self::Train(train) => train.steps,
+        }
+    }
+
     /// Returns the limits of the job.
     pub fn limits(&self, limits: &Limits) -> Limits {
         match self {

@@ -18,6 +18,8 @@ pub struct Training {
     pub command: String,
     /// The folder in which the trainer saves, from the root of the repository.
     pub output: String,
+    /// The total number of steps, if the config says it.
+    pub steps: Option<u64>,
     /// True when the config lets the trainer stop before its last step.
     pub may_stop_early: bool,
 }
@@ -133,6 +135,7 @@ pub fn training(
         dialect,
         command: command.replace(CONFIG, &shell_word(&started)),
         output,
+        steps: steps(dialect, &root),
         may_stop_early: has_key(&root, "early_stopping"),
     })
 }
@@ -224,6 +227,29 @@ fn has_key(node: &Node, word: &str) -> bool {
         || node.items().iter().any(|item| has_key(item, word))
 }
 
+/// Returns the number of steps that a config sets. Epochs, whose steps depend on the data, are left to the trainer.
+fn steps(dialect: Dialect, root: &Node) -> Option<u64> {
+    let key = match dialect {
+        Dialect::AiToolkit => "steps",
+        Dialect::Axolotl | Dialect::LlamaFactory | Dialect::Trl | Dialect::MsSwift | Dialect::Unsloth => "max_steps",
+        // In sd-scripts, epochs take precedence over steps.
+        Dialect::SdScripts if has_key(root, "max_train_epochs") => return None,
+        _ => "max_train_steps",
+    };
+    let mut steps = None;
+    root.each_scalar(None, &mut |entry, node| {
+        if let Value::Number { value, whole: true } = node.value
+            && entry.is_some_and(|entry| entry.name() == key)
+            && (1.0..1e12).contains(&value)
+        {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to 1e12, and whole")]
+            let value = value as u64;
+            steps.get_or_insert(value);
+        }
+    });
+    steps
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +284,20 @@ mod tests {
         assert_eq!(training.output, "out");
         let early = format!("{AXOLOTL}early_stopping_patience: 3\n");
         assert!(of("a.yaml", &early, &asked, &[]).unwrap().may_stop_early);
+    }
+
+    #[test]
+    fn a_config_says_its_number_of_steps_or_leaves_it_to_the_trainer() {
+        let steps = |path: &str, text: &str| {
+            let paths = ["sd-scripts/sdxl_train_network.py", "c.toml"];
+            of(path, text, &Train::default(), &paths).unwrap().steps
+        };
+        assert_eq!(steps("a.yaml", &format!("{AXOLOTL}max_steps: 400\n")), Some(400));
+        assert_eq!(steps("a.yaml", &format!("{AXOLOTL}max_steps: -1\nnum_epochs: 3\n")), None);
+        assert_eq!(steps("a.yaml", AXOLOTL), None);
+        let sdxl = format!("{SDXL}[length]\nmax_train_steps = 1600\n");
+        assert_eq!(steps("c.toml", &sdxl), Some(1600));
+        assert_eq!(steps("c.toml", &format!("{sdxl}max_train_epochs = 10\n")), None, "epochs win");
     }
 
     #[test]

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Any phase may return an [`End`] instead: the attempt then ends without a verdict of its script. `attempt` has the
-//! types and the code of the phases that need no database, which `trainyard run` shares. Meanwhile `watch` extends the lease and keeps the limits, and `measure` samples what the container uses.
+//! types and the code of the phases that need no database, which `trainyard run` shares. Meanwhile `watch` extends the
+//! lease, keeps the limits, samples what the container uses, and records how far a training is.
 
 mod cache;
 mod checkout;
@@ -20,7 +21,6 @@ mod checkpoints;
 mod judge;
 mod log;
 mod mask;
-mod measure;
 mod outputs;
 mod prepare;
 mod record;
@@ -38,6 +38,7 @@ use tracing::{info, warn};
 
 use self::log::{Log, Lost};
 use self::outputs::Finished;
+use self::watch::{measure, progress};
 use super::Handles;
 use crate::attempt::{FollowError, Progress, Shared, Training, Unjudged, watch_disk};
 use crate::domain::{AttemptId, Record};
@@ -126,6 +127,7 @@ pub(super) async fn run(handles: Arc<Handles>, job: Claimed, found: Option<Found
         () = watch::watch(&run) => Err(End::Lost),
         () = watch_disk(&run.handles.engine, &run.progress) => unreachable!("it watches until it is dropped"),
         () = measure::measure(&run, &mut usage) => unreachable!("it measures until it is dropped"),
+        () = progress::follow(&run) => unreachable!("it follows the log until it is dropped"),
     };
     let recording = run.span.begin("record");
     record::record(&run, end, &log, &usage).await;

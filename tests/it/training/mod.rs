@@ -1,4 +1,5 @@
 //! Smoke jobs and whole trainings.
 
+mod progress;
 mod smoke;
 mod train;

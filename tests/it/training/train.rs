@@ -264,6 +264,29 @@ async fn resumed_losses(app: &App) -> Value {
 }
 
 #[tokio::test]
+async fn a_running_training_tells_how_far_it_is() {
+    let app = App::start("").await;
+    half_trained(&app).await;
+    until(&app, "select exists (select from progress where seconds_per_step is not null)").await;
+    let job: Value = serde_json::from_str(&app.get("/api/v1/jobs/1").await.1).unwrap();
+    let progress = &job["progress"];
+    let step = progress["step"].as_u64().unwrap_or_else(|| panic!("{job:#}"));
+    assert!((2..100).contains(&step) && progress["steps"] == 100 && progress["loss"]["step"] == step, "{job:#}");
+    let left = job["seconds_left"].as_u64().unwrap();
+    assert!((1..=30).contains(&left), "80 steps of 0.15 s and a little: {job:#}");
+    for page in ["/acme/styles/builds/1", "/acme/styles/builds/1/jobs/1"] {
+        let (_, html) = app.get(page).await;
+        assert!(html.contains("<progress max=\"100\"") && html.contains(" of 100, loss "), "{html}");
+    }
+    let told = app
+        .github
+        .wait_for(Duration::from_secs(20), |it| it.description.starts_with("running: 1 job, 1.1 step "))
+        .await;
+    assert!(told.description.contains(" of 100, loss 0.0"), "{told:?}");
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_lost_training_goes_on_from_its_checkpoint_and_ends_with_the_same_weights() {
     let app = App::start("").await;
     let repo = half_trained(&app).await;

@@ -238,7 +238,7 @@ fn config_of(like: &Config, path: &str, Ordered { train, changes, training, plac
     let order = json!({
         "config": path, "output": training.output, "gpus": train.gpus,
         "timeout": train.timeout.map(|timeout| timeout.as_secs()),
-        "may_stop_early": training.may_stop_early, "gates": train.gates,
+        "steps": training.steps, "may_stop_early": training.may_stop_early, "gates": train.gates,
         "changes": changes, "publish": place,
     });
     config.insert("train".to_owned(), order);

@@ -1,4 +1,8 @@
-//! The watch over a running attempt: its lease, its limits, and requests to stop it.
+//! The watch over a running attempt: its lease, its limits, and requests to stop it. Beside it are the samples of what
+//! the attempt uses, and the progress of its training.
+
+pub(super) mod measure;
+pub(super) mod progress;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;

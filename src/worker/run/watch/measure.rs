@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::Run;
 use crate::domain::{GpuUse, Record, Usage};
+use crate::worker::run::Run;
 
 /// The age from which a job is sampled. A job that ends sooner has no record.
 const FIRST_SAMPLE_AFTER: Duration = Duration::from_millis(500);
@@ -16,7 +16,7 @@ const GPU_SAMPLE_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Samples the container's resource usage until the future is dropped; nothing waits for it. The record of an adopted
 /// attempt begins with the adoption, but the engine's sums count from the start of the container.
-pub(super) async fn measure(run: &Run, record: &mut Record) {
+pub(in crate::worker::run) async fn measure(run: &Run, record: &mut Record) {
     let gpus = Mutex::new(None);
     tokio::join!(measure_container(run, record, &gpus), measure_gpus(run, &gpus));
 }
