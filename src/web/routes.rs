@@ -9,7 +9,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::access::{self, Need, Of, Rule};
 use super::api::document::{self, Documented};
 use super::api::frame::{self, keyed};
-use super::api::{builds, events, jobs, me, operators, queue, repos, runners, series};
+use super::api::{budgets, builds, events, jobs, me, operators, queue, repos, runners, series};
 use super::changes::{approve, cancel, crons, replay, requests, restart};
 use super::people::{audit, github, login, oidc, tokens};
 use super::{
@@ -197,6 +197,7 @@ fn api() -> Vec<Row> {
         page("/api/v1/repos/{owner}/{repo}/builds/{number}", READ, builds::one),
         page("/api/v1/queue", Need::Anyone, queue::show),
         page("/api/v1/runners", Need::Known, runners::list),
+        page("/api/v1/budgets", Need::Known, budgets::list),
         page("/api/v1/audit", Need::Operator, operators::audit),
         page("/api/v1/alerts", Need::Everything, operators::alerts),
         page("/api/v1/jobs/{id}", READ_JOB, jobs::one),

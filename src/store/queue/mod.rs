@@ -16,6 +16,7 @@ mod cancel;
 mod estimates;
 mod insert;
 mod jobs;
+mod lines;
 mod lost;
 mod progress;
 mod requirements;
@@ -33,6 +34,7 @@ pub use jobs::{
     Beat, Claimed, Finish, adopt, beat, claim, claim_limited, finish, log_length, record_stop, record_warning,
     running_of,
 };
+pub use lines::{InLine, lines};
 pub use lost::{
     Lease, LogEnd, LostAttempt, MAX_ATTEMPTS, leases, lost_attempts, preempt, requeue, rescue, run_only_once,
 };

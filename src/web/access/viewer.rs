@@ -101,6 +101,14 @@ impl Viewer {
         Ok(Some(Self::Program(Program { token, name, person, is_operator, scope, repos })))
     }
 
+    /// Returns the login of the person who sends the request, or whose program does.
+    pub(in crate::web) fn login(&self) -> Option<&str> {
+        match self {
+            Self::Anonymous | Self::Operator(_) => None,
+            Self::Person(InBrowser { person, .. }) | Self::Program(Program { person, .. }) => Some(&person.name),
+        }
+    }
+
     /// Returns the name of the sender, for rows and logs; `None` if nothing is known.
     pub(in crate::web) fn name(&self) -> Option<String> {
         match self {

@@ -6,6 +6,7 @@ use prometheus_client::registry::{Registry, Unit};
 use sqlx::PgPool;
 
 use super::Labels;
+use crate::store::runner::budgets::{self, BudgetUse};
 
 /// The numbers at one moment.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(super) struct Present {
     /// Runner, class, state and number of GPUs.
     gpus: Vec<(String, String, String, i64)>,
     alerts: i64,
+    budgets: Vec<BudgetUse>,
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -90,6 +92,7 @@ impl Present {
                 .fetch_all(db)
                 .await?;
         let alerts = sqlx::query_scalar("select count(*) from alert").fetch_one(db).await?;
+        let budgets = budgets::budget_uses(db).await?;
         Ok(Self {
             deliveries,
             jobs,
@@ -100,6 +103,7 @@ impl Present {
             runners,
             gpus,
             alerts,
+            budgets,
         })
     }
 
@@ -133,7 +137,23 @@ impl Present {
             (vec![("runner", runner.clone()), ("class", class.clone()), ("state", state.clone())], *count)
         });
         registry.register("gpus", "GPUs of a runner: free, held by a job, or not yet seen empty", family(gpus));
+        let budgets = |hours: fn(&BudgetUse) -> f64| {
+            family(self.budgets.iter().map(move |budget| {
+                let of = if budget.repo.is_some() { "repository" } else { "person" };
+                let per = budget.per.to_string();
+                (vec![("of", of.to_owned()), ("name", budget.name.clone()), ("per", per)], seconds(hours(budget)))
+            }))
+        };
+        let help = "GPU time of a budget, of which some is used";
+        registry.register_with_unit("gpu_budget", help, Unit::Seconds, budgets(|budget| budget.gpu_hours));
+        let help = "GPU time of a budget that is used in its present period";
+        registry.register_with_unit("gpu_budget_used", help, Unit::Seconds, budgets(|budget| budget.used));
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a number for people")]
+fn seconds(hours: f64) -> i64 {
+    (hours * 3600.0).round() as i64
 }
 
 fn gauge(value: i64) -> Gauge {

@@ -5,6 +5,7 @@ use axum::extract::{self, Path, Query};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
+use super::runners::begins;
 use super::training::{self, Training};
 use super::{Chrome, Page, render};
 use crate::domain::{JobState, Resources, Verdict, in_words};
@@ -12,7 +13,7 @@ use crate::log_view::page_html;
 use crate::store::output::log_objects;
 use crate::store::output::reports;
 use crate::store::publications::{self, Publication, PublicationState};
-use crate::store::queue::{self, EarlierRun, LostAttempt};
+use crate::store::queue::{self, EarlierRun, InLine, LostAttempt};
 use crate::web::State;
 use crate::web::access::{Repo, View};
 use crate::web::artifacts::{self, Artifact};
@@ -40,6 +41,8 @@ struct JobPage {
     job: Job,
     /// True if the facts may still change.
     is_unfinished: bool,
+    /// Place in the queue; `None` for a job that is not queued, and for one far behind.
+    line: Option<InLine>,
     /// True if the viewer may cancel and restart.
     may_change: bool,
     config: String,
@@ -98,11 +101,13 @@ pub(in crate::web) async fn page(
     let lost = queue::lost_attempts(&state.db, job.id).await?;
     let earlier = queue::earlier_runs(&state.db, job.id).await?;
     let may_change = view.may_change(&repo);
+    let line = rows::in_line(&state, &job).await?;
     render(&JobPage {
         chrome,
         build,
         job,
         is_unfinished,
+        line,
         may_change,
         config,
         training,
@@ -131,6 +136,14 @@ async fn read(state: &State, job: &Job) -> Result<(Option<Chart>, LogPart), Erro
 impl JobPage {
     fn is_live(&self) -> bool {
         self.job.state != JobState::Finished
+    }
+
+    /// Returns the place in the queue, and when the job begins, for people.
+    fn in_line(&self) -> Option<String> {
+        let line = self.line.as_ref()?;
+        let queue = if line.has_requirements { "queue for GPUs and labels" } else { "queue" };
+        let begins = line.begins_in.map(|_| format!(", begins {}", begins(line))).unwrap_or_default();
+        Some(format!("Place {} in the {queue}{begins}", line.place))
     }
 
     fn started(&self) -> Option<When> {

@@ -9,10 +9,14 @@ use utoipa::ToSchema;
 use super::build::{Build, of_job};
 use crate::domain::{AttemptId, BuildId, JobId, JobKind, JobState, Verdict, roughly};
 use crate::lora::series::Point;
-use crate::store::queue::{self, Progress};
+use crate::store::queue::{self, InLine, Progress};
+use crate::web::State;
 use crate::web::error::Error;
 use crate::web::job_title::{Titled, titles};
 use crate::web::show::{Mark, took};
+
+/// Number of jobs of each line of the queue among which a place is looked for.
+const FORESEEN: i64 = 500;
 
 #[derive(Debug, Clone, Serialize, ToSchema, sqlx::FromRow)]
 #[schema(as = JobFacts)]
@@ -136,6 +140,15 @@ async fn look_ahead(db: &PgPool, build: BuildId, jobs: &mut [Job]) -> sqlx::Resu
 pub(in crate::web) async fn job(db: &PgPool, build: BuildId, number: &str) -> Result<Job, Error> {
     let number: i32 = number.parse().map_err(|_| Error::NotFound("job"))?;
     jobs(db, build).await?.into_iter().find(|job| job.number == number).ok_or(Error::NotFound("job"))
+}
+
+/// Finds the place of a queued job in its line. Returns `None` for any other job, and for one far behind.
+pub(in crate::web) async fn in_line(state: &State, job: &Job) -> sqlx::Result<Option<InLine>> {
+    if job.state != JobState::Queued {
+        return Ok(None);
+    }
+    let lines = queue::lines(&state.db, &state.queue, FORESEEN).await?;
+    Ok(lines.into_iter().find(|line| line.id == job.id))
 }
 
 /// Finds a job with its build.

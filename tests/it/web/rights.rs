@@ -76,6 +76,7 @@ const ROUTES: &[(&str, &str, Need, u16)] = &[
     ("GET", "/api/v1/builds", Need::Anyone, 200),
     ("GET", "/api/v1/queue", Need::Anyone, 200),
     ("GET", "/api/v1/runners", Need::Known, 200),
+    ("GET", "/api/v1/budgets", Need::Known, 200),
     ("GET", "/api/v1/audit", Need::Operator, 200),
     ("GET", "/api/v1/alerts", Need::Everything, 200),
     ("GET", "/api/v1/events", Need::Anyone, 200),
