@@ -90,12 +90,12 @@ pub async fn record_progress(db: &PgPool, attempt: AttemptId, place: &Place) -> 
     Ok(stored.rows_affected() == 1)
 }
 
-/// Time until the last step of a training, in seconds, from its row. A step that takes longer than usual takes nothing
-/// from the time of those after it.
+/// Time until the last step of a training, in seconds, from its row; null if it is not known. A step that takes longer than
+/// usual takes nothing from the time of those after it.
 macro_rules! seconds_left {
     () => {
-        "greatest((steps - step) * seconds_per_step
-             - least(extract(epoch from now() - progress.at)::float8, seconds_per_step), 0)"
+        "(steps - step) * seconds_per_step - least(
+             extract(epoch from now() - progress.at)::float8, seconds_per_step, (steps - step) * seconds_per_step)"
     };
 }
 pub(super) use seconds_left;

@@ -45,6 +45,13 @@ async fn only_the_running_attempt_records_its_progress() {
     sqlx::query("update progress set at = now() - interval '1 hour'").execute(&db).await.unwrap();
     let left = progress(&db).await.unwrap().left.unwrap();
     assert!((left.as_secs_f64() - 418.5).abs() < 0.1, "{left:?}");
+    let last = Place { step: 400, ..place(400) };
+    assert!(queue::record_progress(&db, job.attempt_id(), &last).await.unwrap());
+    assert_eq!(progress(&db).await.unwrap().left, Some(Duration::ZERO));
+    for unknown in [Place { per_step: None, ..place(130) }, Place { steps: None, ..place(130) }] {
+        assert!(queue::record_progress(&db, job.attempt_id(), &unknown).await.unwrap());
+        assert_eq!(progress(&db).await.unwrap().left, None);
+    }
     assert!(queue::requeue(&db, job.attempt_id(), Duration::ZERO, "its machine was lost").await.unwrap());
     assert!(!queue::record_progress(&db, job.attempt_id(), &place(130)).await.unwrap());
     let next = queue::claim(&db, "local", Duration::from_secs(60)).await.unwrap().unwrap();
