@@ -282,7 +282,7 @@ async fn a_running_training_tells_how_far_it_is() {
         .github
         .wait_for(Duration::from_secs(20), |it| it.description.starts_with("running: 1 job, 1.1 step "))
         .await;
-    assert!(told.description.contains(" of 100, loss 0.0"), "{told:?}");
+    assert!(told.description.contains(" of 100, loss 0.") && told.description.ends_with(" left"), "{told:?}");
     app.stop().await;
 }
 

@@ -69,7 +69,8 @@ impl Follower {
             && queue::record_progress(&run.handles.db, run.attempt, &place).await?
         {
             self.recorded = version;
-            if queue::tell_progress(&run.handles.db, run.job.id).await? {
+            // The first status should have the time that is left: the next one comes a minute later.
+            if place.per_step.is_some() && queue::tell_progress(&run.handles.db, run.job.id).await? {
                 run.handles.bells.outbox.ring();
             }
         }
