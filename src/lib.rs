@@ -30,6 +30,7 @@ pub mod hooks;
 pub mod mail;
 pub mod oidc;
 pub mod hub;
+pub mod permits;
 pub mod executor;
 pub mod planner;
 // A single run of a job.

@@ -31,7 +31,7 @@ pub use self::listen::can_log_in;
 use self::listen::{explain_bind, offer_link, reachable};
 use self::loops::{archiver_loop, delivery_logs_loop, heads_loop, intake_loop, janitor_loop, outbox_loop, rights_loop};
 use self::notify::{Keyring, notify};
-use self::publish::publish;
+use self::publish::{publish, publisher};
 use self::runners::{Kept, mirrors, serve_runners, workers};
 pub use self::secrets::{github_client, stored, variables};
 pub use self::work::work;
@@ -156,6 +156,7 @@ impl App {
             planner: planner.clone(),
             setup: setup(&config, stored.clone(), address),
             queue: config.queue,
+            publish: config.publish.clone(),
             api: web::Api::default(),
             public_url: config.server.public_url.clone(),
             shutdown: shutdown.clone(),
@@ -260,7 +261,7 @@ async fn run_steps(
     let runners = serve_runners(db.clone(), Duties::Installation, workers.clone(), shutdown.clone());
     tasks.spawn(then_cancel(runners, ended.clone()));
     notify(&mut tasks, &config, &db, keys, &shutdown)?;
-    publish(&mut tasks, &config, &db, (&objects, &instance), &shutdown);
+    publish(&mut tasks, &publisher(&config, &db, (&objects, &instance), &github), &shutdown);
     let cancels = if config.travis.cancel_running { Cancels::Running } else { Cancels::Queued };
     let archiver = Archiver::new(
         Duties::Installation,

@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::attempt::ImagesConfig;
 use crate::worker::RunnerConfig;
-use crate::{executor, git, github, gpu, hub, intake, notifier, storage, store, telemetry, travis_ci, web};
+use crate::{executor, git, github, gpu, intake, notifier, permits, storage, store, telemetry, travis_ci, web};
 
 /// The whole configuration. If a value is invalid, the process does not start.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -37,7 +37,7 @@ pub struct Config {
     /// Receivers of webhooks.
     pub notifications: notifier::NotificationsConfig,
     /// Places to which trained weights may go.
-    pub publish: hub::PublishConfig,
+    pub publish: permits::PublishConfig,
     /// Images of jobs, by language.
     pub images: ImagesConfig,
     /// Limits of a job.

@@ -1,11 +1,10 @@
-//! The Hugging Face Hub: its requests, its answers, and the permissions to publish there. No other module knows the
+//! The Hugging Face Hub: its requests, its answers, and a permission to publish there. No other module knows the
 //! protocol.
 //!
 //! Large files go there by the LFS protocol, which the Hub takes from every client. The rest goes with the commit.
 
 mod config;
 mod error;
-mod file;
 mod repository;
 mod upload;
 
@@ -19,9 +18,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use url::Url;
 
-pub use self::config::{HuggingFaceConfig, PublishConfig};
+pub use self::config::HuggingFaceConfig;
 pub use self::error::HubError;
-pub use self::file::{Content, HubFile};
 pub use self::repository::{Change, State, Tree};
 pub use self::upload::Uploaded;
 

@@ -25,4 +25,5 @@ pub mod recorder;
 pub mod s3;
 pub mod service;
 pub mod travis;
+pub mod trouble;
 pub mod web;

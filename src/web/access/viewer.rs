@@ -121,6 +121,14 @@ impl Viewer {
         }
     }
 
+    /// Returns the person who sends the request, or whose token does.
+    pub(in crate::web) fn as_person(&self) -> Option<&Person> {
+        match self {
+            Self::Person(InBrowser { person, .. }) | Self::Program(Program { person, .. }) => Some(person),
+            Self::Anonymous | Self::Operator(_) => None,
+        }
+    }
+
     /// Returns the name of the person, or of an operator's token in the configuration.
     pub(in crate::web) fn person_name(&self) -> Option<&str> {
         match self {

@@ -9,6 +9,7 @@ pub(super) mod frame;
 pub(super) mod jobs;
 pub(super) mod me;
 pub(super) mod operators;
+pub(super) mod publications;
 pub(super) mod queue;
 pub(super) mod repos;
 pub(super) mod runners;

@@ -6,6 +6,7 @@ use prometheus_client::registry::{Registry, Unit};
 use sqlx::PgPool;
 
 use super::Labels;
+use crate::store::publications;
 
 /// The numbers at one moment.
 #[derive(Debug)]
@@ -18,6 +19,9 @@ pub(super) struct Present {
     statuses_owed: i64,
     statuses_failing: i64,
     notifications_open: i64,
+    publications_failed: i64,
+    /// State and number of publications that have not ended.
+    publications: Vec<(String, i64)>,
     runners: Vec<Runner>,
     /// Runner, class, state and number of GPUs.
     gpus: Vec<(String, String, String, i64)>,
@@ -78,6 +82,12 @@ impl Present {
         .await?;
         let notifications_open =
             sqlx::query_scalar("select count(*) from notification where done_at is null").fetch_one(db).await?;
+        let publications_failed = publications::failed(db).await?.map_or(0, |failed| failed.count);
+        let publications = sqlx::query_as(
+            "select state::text, count(*) from publication where state in ('waiting', 'unapproved') group by 1 order by 1",
+        )
+        .fetch_all(db)
+        .await?;
         let runners = sqlx::query_as(
             "select name, slots, greatest(extract(epoch from now() - seen_at), 0)::bigint as silent,
                  (select count(*) from job where state = 'running' and job.runner = runner.name) as running
@@ -97,6 +107,8 @@ impl Present {
             statuses_owed,
             statuses_failing,
             notifications_open,
+            publications_failed,
+            publications,
             runners,
             gpus,
             alerts,
@@ -111,6 +123,7 @@ impl Present {
         one("statuses_owed", "Statuses that a server does not show yet", self.statuses_owed);
         one("statuses_failing", "Owed statuses whose last try has failed", self.statuses_failing);
         one("notifications_open", "Notifications that are not sent yet", self.notifications_open);
+        one("publications_failed", "Publications that have failed for good in the last week", self.publications_failed);
         one("alerts", "Alerts, as /readyz lists them", self.alerts);
         let mut age = |name: &str, help: &str, value: i64| {
             registry.register_with_unit(name, help, Unit::Seconds, gauge(value));
@@ -122,6 +135,12 @@ impl Present {
             .iter()
             .map(|(kind, state, count)| (vec![("kind", kind.clone()), ("state", state.clone())], *count));
         registry.register("jobs", "Jobs that are queued or running", family(jobs));
+        let publications = self.publications.iter().map(|(state, count)| (vec![("state", state.clone())], *count));
+        registry.register(
+            "publications",
+            "Publications on their way, or waiting for an approval",
+            family(publications),
+        );
         let of = |value: fn(&Runner) -> i64| {
             family(runners.iter().map(move |runner| (vec![("runner", runner.name.clone())], value(runner))))
         };

@@ -7,15 +7,16 @@ use serde::Deserialize;
 
 use super::training::{self, Training};
 use super::{Chrome, Page, render};
-use crate::domain::{JobState, Resources, Verdict, in_words};
+use crate::domain::{JobState, Resources, Right, Verdict, in_words};
 use crate::log_view::page_html;
 use crate::store::output::log_objects;
 use crate::store::output::reports;
-use crate::store::publications::{self, Publication, PublicationState};
+use crate::store::publications::{self, Place, Publication, PublicationState};
 use crate::store::queue::{self, EarlierRun, LostAttempt};
 use crate::web::State;
 use crate::web::access::{Repo, View};
 use crate::web::artifacts::{self, Artifact};
+use crate::web::changes::publish::is_approver;
 use crate::web::chart::{Chart, chart, processor_time, resources};
 use crate::web::error::Error;
 use crate::web::log_stream::Reading;
@@ -51,8 +52,10 @@ struct JobPage {
     earlier: Vec<EarlierRun>,
     /// Resources that the job used; `None` until it has ended, and if no sample was taken.
     resources: Option<Resources>,
-    /// The weights on their way to the Hugging Face Hub; `None` for a job that publishes nothing.
-    publication: Option<Publication>,
+    /// The weights on their way to other places.
+    publications: Vec<Publication>,
+    /// True if the viewer may decide on those that wait for an approval.
+    may_decide: bool,
     /// Files that the job left.
     artifacts: Vec<Artifact>,
     /// `None` when there are no losses in the log.
@@ -88,9 +91,10 @@ pub(in crate::web) async fn page(
         (chart, Some(log))
     };
     let config = serde_json::to_string_pretty(&job.config).map_err(anyhow::Error::from)?;
-    let publication = publications::of(&state.db, job.id).await?;
-    let is_unfinished = job.state != JobState::Finished
-        || publication.as_ref().is_some_and(|publication| publication.state == PublicationState::Waiting);
+    let publications = publications::of(&state.db, job.id).await?;
+    let is_under_way = |it: &Publication| matches!(it.state, PublicationState::Waiting | PublicationState::Unapproved);
+    let is_unfinished = job.state != JobState::Finished || publications.iter().any(is_under_way);
+    let may_decide = may_decide(&state, &view, &repo, &publications);
     let chrome = Chrome::load(&state, &view, is_unfinished).await?;
     let training = training::of(&state.db, job.id).await?;
     let resources = reports::resources(&state.db, job.id).await?;
@@ -109,11 +113,20 @@ pub(in crate::web) async fn page(
         lost,
         earlier,
         resources,
-        publication,
+        publications,
+        may_decide,
         artifacts,
         chart,
         log,
     })
+}
+
+/// Returns true if the viewer may decide on publications that wait for an approval.
+fn may_decide(state: &State, view: &View, repo: &Repo, publications: &[Publication]) -> bool {
+    let Ok(name) = format!("{}/{}", repo.owner, repo.name).parse() else { return false };
+    let waits = publications.iter().filter(|it| it.state == PublicationState::Unapproved);
+    let mut environments = waits.filter_map(|it| it.environment.as_deref());
+    repo.right >= Right::Write && environments.any(|environment| is_approver(state, view, &name, environment))
 }
 
 /// Reads the end of the log, and the losses of all of it.
@@ -130,6 +143,25 @@ async fn read(state: &State, job: &Job) -> Result<(Option<Chart>, LogPart), Erro
 impl JobPage {
     fn is_live(&self) -> bool {
         self.job.state != JobState::Finished
+    }
+
+    /// Returns true if a publication may begin again.
+    fn has_failed_publication(&self) -> bool {
+        let has_failed = |it: &Publication| matches!(it.state, PublicationState::Failed | PublicationState::Rejected);
+        self.publications.iter().any(has_failed)
+    }
+
+    fn place(publication: &Publication) -> &'static str {
+        match publication.place {
+            Place::HuggingFace => "Hugging Face",
+            Place::Release => "GitHub release",
+            Place::S3 => "Bucket",
+        }
+    }
+
+    /// Returns the address of a publication, if a browser can open it.
+    fn link(publication: &Publication) -> Option<&str> {
+        publication.url.as_deref().filter(|url| url.starts_with("https://") || url.starts_with("http://"))
     }
 
     fn started(&self) -> Option<When> {

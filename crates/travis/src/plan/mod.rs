@@ -14,6 +14,7 @@ use crate::{lora, yaml};
 use bounds::LeftOut;
 pub use bounds::MAX_PROBLEMS;
 use problems::{fatal, of_file};
+pub use publish::PublishPermits;
 pub use smoke::FOLDER as SMOKE_FOLDER;
 pub use sources::Sources;
 pub use travis::wanted_imports;
@@ -112,9 +113,9 @@ pub struct Settings {
     /// A request for trainings alone.
     #[serde(default)]
     pub trainings: Option<TrainingRequest>,
-    /// Patterns of the repositories on the Hugging Face Hub to which the weights may go; `None` when they are not known.
+    /// The places to which the weights may go; `None` when they are not known.
     #[serde(default)]
-    pub publish: Option<Vec<String>>,
+    pub publish: Option<PublishPermits>,
 }
 
 /// The jobs to build, and the problems found.
@@ -268,7 +269,7 @@ fn unbounded(
         smoke::add(&mut plan, &like, &commit, &repository, &lora, trigger);
     }
     let data = train::data(trigger, settings);
-    let (request, publish) = (settings.trainings.as_ref(), settings.publish.as_deref());
+    let (request, publish) = (settings.trainings.as_ref(), settings.publish.as_ref());
     let asked = train::Asked { trigger, data: &data, request, publish };
     let is_smoke = commit.only_smoke.is_some() && !settings.trainings.as_ref().is_some_and(|request| request.whole);
     if !is_smoke && !plan.problems.iter().any(|problem| problem.severity == Severity::Error) {

@@ -4,6 +4,7 @@
 use serde_json::{Value as Json, json};
 
 use super::problems::{of_build, of_file, problem};
+use super::publish::PublishPermits;
 use super::{CONFIG, Commit, MAX_JOBS, Plan, PlannedJob, Settings, SourceFile, bounds, publish, smoke, travis};
 use crate::domain::{JobKind, Problem, Rule, Severity, TrainingRequest, Trigger, TriggerKind};
 use crate::lora::smoke::Unfit;
@@ -25,8 +26,8 @@ pub(super) struct Asked<'a> {
     pub(super) data: &'a Json,
     /// A person's request for trainings.
     pub(super) request: Option<&'a TrainingRequest>,
-    /// Patterns of the places to which the repository may publish; `None` when they are not known.
-    pub(super) publish: Option<&'a [String]>,
+    /// The places to which the repository may publish; `None` when they are not known.
+    pub(super) publish: Option<&'a PublishPermits>,
 }
 
 /// Returns the data that the conditions of trainings see: those of a `.travis.yml`, but that the type of a build that has
@@ -50,7 +51,7 @@ pub(super) fn add(
 ) {
     let mut jobs: Vec<PlannedJob> = Vec::new();
     for train in started(plan, settings, asked) {
-        let (place, problem) = publish::place(train, asked.trigger, asked.publish);
+        let (places, problem) = publish::places(train, asked.trigger, asked.publish);
         plan.problems.extend(problem);
         for file in configs(train, commit, settings, asked) {
             if jobs.iter().any(|job| job.config["train"]["config"] == file.path.as_str()) {
@@ -78,7 +79,7 @@ pub(super) fn add(
                             config: config_of(
                                 like,
                                 &file.path,
-                                &Ordered { train, changes: &changes, training: &training, place },
+                                &Ordered { train, changes: &changes, training: &training, places: places.as_ref() },
                             ),
                         });
                     }
@@ -226,12 +227,12 @@ struct Ordered<'a> {
     train: &'a Train,
     changes: &'a [Change],
     training: &'a Training,
-    /// The place to which the weights go.
-    place: Option<&'a Publish>,
+    /// The places to which the weights go.
+    places: Option<&'a Publish>,
 }
 
 /// Returns the job in Travis's form. The order for the training stands under `train`.
-fn config_of(like: &Config, path: &str, Ordered { train, changes, training, place }: &Ordered<'_>) -> Json {
+fn config_of(like: &Config, path: &str, Ordered { train, changes, training, places }: &Ordered<'_>) -> Json {
     let kept = like.iter().filter(|(key, _)| smoke::KEPT.contains(&key.as_str()) || *key == "vm");
     let mut config: Config = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
     config.insert("script".to_owned(), json!([training.command]));
@@ -239,7 +240,7 @@ fn config_of(like: &Config, path: &str, Ordered { train, changes, training, plac
         "config": path, "output": training.output, "gpus": train.gpus,
         "timeout": train.timeout.map(|timeout| timeout.as_secs()),
         "may_stop_early": training.may_stop_early, "gates": train.gates,
-        "changes": changes, "publish": place,
+        "changes": changes, "publish": places,
     });
     config.insert("train".to_owned(), order);
     Json::Object(config)
@@ -277,11 +278,18 @@ mod tests {
 
     /// Plans a training that publishes, for a repository to which these places are open.
     fn published(train: &str, trigger: &Trigger, open: Option<&[&str]>) -> Plan {
+        let permits = |open: &[&str]| PublishPermits {
+            huggingface: open.iter().map(ToString::to_string).collect(),
+            ..PublishPermits::default()
+        };
+        permitted(train, trigger, open.map(permits))
+    }
+
+    fn permitted(train: &str, trigger: &Trigger, publish: Option<PublishPermits>) -> Plan {
         let travis = format!("language: python\nlora: {{smoke: false, train: {train}}}\n");
         let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.as_bytes().to_vec() };
         let files = [file("a.yaml", CONFIG_TEXT), file("b.yaml", CONFIG_TEXT), file(CONFIG, &travis)];
         let commit = Commit { files: &files, paths: &PATHS, changed: None, only_smoke: None };
-        let publish = open.map(|open| open.iter().map(ToString::to_string).collect());
         plan::plan(commit, &Imports::new(), trigger, &Settings { publish, ..Settings::default() })
     }
 
@@ -410,6 +418,35 @@ mod tests {
             assert!(plan.jobs.is_empty(), "{open:?}");
             assert!(errors(&plan)[0].contains("may not publish to acme/ink"), "{:?}", errors(&plan));
         }
+    }
+
+    #[test]
+    fn each_place_and_each_environment_has_its_own_permit() {
+        let publish = "{release: true, s3: 's3://acme-models/ink/{build}', environment: production}";
+        let train = format!("{{config: a.yaml, if: true, publish: {publish}}}");
+        let all = PublishPermits {
+            s3: vec!["s3://acme-models/**".to_owned()],
+            releases: true,
+            environments: vec!["production".to_owned()],
+            ..PublishPermits::default()
+        };
+        let planned = permitted(&train, &push("x"), Some(all.clone()));
+        assert_eq!(errors(&planned), Vec::<&str>::new());
+        let order = &planned.jobs[0].config["train"]["publish"];
+        assert_eq!((&order["release"], &order["environment"]), (&json!(true), &json!("production")));
+        for (permits, told) in [
+            (PublishPermits { s3: Vec::new(), ..all.clone() }, "an entry [[publish.s3]]"),
+            (PublishPermits { releases: false, ..all.clone() }, "an entry in publish.releases"),
+            (PublishPermits { environments: Vec::new(), ..all.clone() }, "has no environment production"),
+            (PublishPermits { required: Some("legal".to_owned()), ..all.clone() }, "of the environment legal"),
+        ] {
+            let plan = permitted(&train, &push("x"), Some(permits));
+            assert!(plan.jobs.is_empty() && errors(&plan)[0].contains(told), "{told}: {:?}", errors(&plan));
+        }
+        // A required environment needs no word in the file.
+        let permits = PublishPermits { required: Some("production".to_owned()), ..all };
+        let plan = permitted("{config: a.yaml, if: true, publish: {release: true}}", &push("x"), Some(permits));
+        assert_eq!(plan.jobs[0].config["train"]["publish"]["environment"], "production");
     }
 
     #[test]

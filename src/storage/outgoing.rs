@@ -1,4 +1,4 @@
-//! The files that go to the Hub.
+//! The files that go to a place outside.
 
 use std::ops::Range;
 
@@ -9,13 +9,12 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 
-use super::HubError;
-use crate::storage::Objects;
+use super::Objects;
 
-/// A file for a repository on the Hub.
+/// A file for a place outside.
 #[derive(Debug, Clone)]
-pub struct HubFile {
-    /// Name at the top of the repository.
+pub struct OutgoingFile {
+    /// Name at the top of the place.
     pub path: String,
     /// Size in bytes.
     pub size: u64,
@@ -31,7 +30,7 @@ pub enum Content {
     Object { objects: Objects, key: String },
 }
 
-impl HubFile {
+impl OutgoingFile {
     /// Makes a file of a text.
     pub fn text(path: &str, text: String) -> Self {
         let sha256 = hex::encode(Sha256::digest(&text));
@@ -39,10 +38,10 @@ impl HubFile {
     }
 
     /// Reads a range of the file as a stream.
-    pub(super) async fn stream(
-        &self,
-        range: Range<u64>,
-    ) -> Result<BoxStream<'static, anyhow::Result<Bytes>>, HubError> {
+    ///
+    /// # Errors
+    /// Fails when the file is not stored any more.
+    pub async fn stream(&self, range: Range<u64>) -> anyhow::Result<BoxStream<'static, anyhow::Result<Bytes>>> {
         match &self.content {
             Content::Text(text) => {
                 let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(text.len());
@@ -50,28 +49,34 @@ impl HubFile {
                 Ok(futures::stream::iter([Ok(bytes)]).boxed())
             }
             Content::Object { objects, key } => {
-                let read = objects.read(key, range).await.map_err(HubError::File)?;
-                read.with_context(|| format!("{} is not stored any more", self.path)).map_err(HubError::File)
+                let read = objects.read(key, range).await?;
+                read.with_context(|| format!("{} is not stored any more", self.path))
             }
         }
     }
 
     /// Reads the first `most` bytes of the file.
-    pub(super) async fn read(&self, most: u64) -> Result<Vec<u8>, HubError> {
+    ///
+    /// # Errors
+    /// Fails when the file is not stored any more.
+    pub async fn read(&self, most: u64) -> anyhow::Result<Vec<u8>> {
         let stream = self.stream(0..self.size.min(most)).await?;
         let read = stream.try_fold(Vec::new(), |mut read, bytes| async move {
             read.extend_from_slice(&bytes);
             Ok(read)
         });
-        read.await.map_err(HubError::File)
+        read.await
     }
 
     /// Returns the file's id in git.
-    pub(super) async fn git_oid(&self) -> Result<String, HubError> {
+    ///
+    /// # Errors
+    /// Fails when the file is not stored any more.
+    pub async fn git_oid(&self) -> anyhow::Result<String> {
         let mut hash = Sha1::new();
         hash.update(format!("blob {}\0", self.size));
         let mut stream = self.stream(0..self.size).await?;
-        while let Some(bytes) = stream.try_next().await.map_err(HubError::File)? {
+        while let Some(bytes) = stream.try_next().await? {
             hash.update(&bytes);
         }
         Ok(hex::encode(hash.finalize()))
@@ -84,7 +89,7 @@ mod tests {
 
     #[tokio::test]
     async fn ids_are_those_of_git_and_of_lfs() {
-        let file = HubFile::text("a", "what is up, doc?".to_owned());
+        let file = OutgoingFile::text("a", "what is up, doc?".to_owned());
         // As in git's own book.
         assert_eq!(file.git_oid().await.unwrap(), "bd9dbf5aae1a3862dd1526723246b20206e5fc37");
         assert!(file.sha256.len() == 64 && file.size == 16);

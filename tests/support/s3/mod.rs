@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
+
+use super::trouble::Trouble;
 
 pub const BUCKET: &str = "ci";
 pub const ACCESS_KEY: &str = "AKIDTRAINYARD";
@@ -21,12 +24,30 @@ const LEAST_PART: usize = 5 << 20;
 /// Number of keys in one response to a list. It is small, so that lists have several pages.
 const LISTED: usize = 3;
 
+/// Metadata of an object: the headers `x-amz-meta-*`.
+type Meta = Vec<(HeaderName, HeaderValue)>;
+
+#[derive(Debug, Clone)]
+pub struct Object {
+    pub bytes: Bytes,
+    written: DateTime<Utc>,
+    meta: Meta,
+}
+
+#[derive(Default)]
+struct Upload {
+    meta: Meta,
+    parts: BTreeMap<usize, Bytes>,
+}
+
 #[derive(Default)]
 struct Model {
-    objects: BTreeMap<String, (Bytes, DateTime<Utc>)>,
-    uploads: BTreeMap<String, BTreeMap<usize, Bytes>>,
+    objects: BTreeMap<String, Object>,
+    uploads: BTreeMap<String, Upload>,
     asked: Vec<String>,
     refused: Vec<String>,
+    /// Keys of objects that were written over.
+    replaced: Vec<String>,
     is_away: bool,
 }
 
@@ -34,18 +55,33 @@ struct Model {
 #[derive(Clone)]
 pub struct S3 {
     pub endpoint: String,
+    pub trouble: Trouble,
     model: Arc<Mutex<Model>>,
 }
 
 impl S3 {
     pub async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::with(Trouble::default()).await
+    }
+
+    /// Starts with trouble that others share.
+    pub async fn with(trouble: Trouble) -> Self {
+        Self::at("127.0.0.1", trouble).await
+    }
+
+    /// Starts at an address, such as that which containers reach.
+    pub async fn at(address: &str, trouble: Trouble) -> Self {
+        let listener = tokio::net::TcpListener::bind((address, 0)).await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let model = Arc::<Mutex<Model>>::default();
-        let router = Router::new().fallback(answer).layer(DefaultBodyLimit::disable()).with_state(Arc::clone(&model));
+        let router = Router::new()
+            .fallback(answer)
+            .layer(middleware::from_fn_with_state(trouble.clone(), spoil))
+            .layer(DefaultBodyLimit::disable())
+            .with_state(Arc::clone(&model));
         #[expect(clippy::disallowed_methods, reason = "ends with the test")]
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { endpoint, model }
+        Self { endpoint, trouble, model }
     }
 
     /// Returns the section of a configuration that keeps objects here.
@@ -64,6 +100,31 @@ impl S3 {
     /// Lists the requests that S3 would not accept.
     pub fn refused(&self) -> Vec<String> {
         self.model.lock().unwrap().refused.clone()
+    }
+
+    /// Returns the section of a configuration with which acme's repositories publish here.
+    pub fn publish_section(&self) -> String {
+        format!(
+            "[[publish.s3]]\nname = \"models\"\nrepos = [\"acme/*\"]\nto = [\"s3://{BUCKET}/models/**\"]\nendpoint = {:?}\n\
+             access_key = {ACCESS_KEY:?}\nsecret_key = {SECRET_KEY:?}\n",
+            self.endpoint
+        )
+    }
+
+    /// Returns an object.
+    pub fn object(&self, key: &str) -> Option<Object> {
+        self.model.lock().unwrap().objects.get(key).cloned()
+    }
+
+    /// Writes an object as somebody else.
+    pub fn put(&self, key: &str, text: &str) {
+        let object = Object { bytes: text.to_owned().into(), written: Utc::now(), meta: Vec::new() };
+        self.model.lock().unwrap().objects.insert(key.to_owned(), object);
+    }
+
+    /// Lists the keys of objects that were written over.
+    pub fn replaced(&self) -> Vec<String> {
+        self.model.lock().unwrap().replaced.clone()
     }
 
     pub fn keys(&self) -> Vec<String> {
@@ -119,26 +180,33 @@ impl Model {
             ("GET" | "HEAD", ..) => self.get(method, &key, headers),
             ("POST", None, _) => {
                 let id = format!("upload-{}", self.asked.len());
-                self.uploads.insert(id.clone(), BTreeMap::new());
+                self.uploads.insert(id.clone(), Upload { meta: meta_of(headers), ..Upload::default() });
                 format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>")
                     .into_response()
             }
             ("PUT", Some(id), Some(number)) => {
                 let Some(upload) = self.uploads.get_mut(id) else { return StatusCode::NOT_FOUND.into_response() };
-                upload.insert(number.parse().unwrap(), body);
+                upload.parts.insert(number.parse().unwrap(), body);
                 ([("etag", format!("\"part-{number}\""))], "").into_response()
             }
+            ("PUT", ..)
+                if headers.get("if-none-match").is_some_and(|mark| mark == "*") && self.objects.contains_key(&key) =>
+            {
+                (StatusCode::PRECONDITION_FAILED, "<Error><Code>PreconditionFailed</Code></Error>").into_response()
+            }
             ("PUT", ..) => {
-                self.objects.insert(key, (body, Utc::now()));
+                self.insert(key, body, meta_of(headers));
                 ([("etag", "\"whole\"")], "").into_response()
             }
             ("POST", Some(id), _) => {
-                let Some(parts) = self.uploads.remove(id) else { return StatusCode::NOT_FOUND.into_response() };
+                let Some(Upload { meta, parts }) = self.uploads.remove(id) else {
+                    return StatusCode::NOT_FOUND.into_response();
+                };
                 let sizes: Vec<usize> = parts.values().map(Bytes::len).collect();
                 if sizes[..sizes.len() - 1].iter().any(|size| *size < LEAST_PART) {
                     return (StatusCode::BAD_REQUEST, "<Error><Code>EntityTooSmall</Code></Error>").into_response();
                 }
-                self.objects.insert(key, (parts.into_values().flatten().collect(), Utc::now()));
+                self.insert(key, parts.into_values().flatten().collect(), meta);
                 "<CompleteMultipartUploadResult><ETag>\"whole\"</ETag></CompleteMultipartUploadResult>".into_response()
             }
             ("DELETE", Some(id), _) => {
@@ -153,14 +221,20 @@ impl Model {
         }
     }
 
+    fn insert(&mut self, key: String, bytes: Bytes, meta: Meta) {
+        if self.objects.insert(key.clone(), Object { bytes, written: Utc::now(), meta }).is_some() {
+            self.replaced.push(key);
+        }
+    }
+
     fn get(&self, method: &Method, key: &str, headers: &HeaderMap) -> Response {
-        let Some((bytes, written)) = self.objects.get(key) else {
+        let Some(Object { bytes, written, meta }) = self.objects.get(key) else {
             return (StatusCode::NOT_FOUND, "<Error><Code>NoSuchKey</Code></Error>").into_response();
         };
-        let common = [
-            ("etag", "\"whole\"".to_owned()),
-            ("last-modified", written.format("%a, %d %b %Y %H:%M:%S GMT").to_string()),
-        ];
+        let written = written.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let mut common = HeaderMap::from_iter(meta.iter().cloned());
+        common.insert("etag", HeaderValue::from_static("\"whole\""));
+        common.insert("last-modified", written.parse().unwrap());
         let range = headers.get("range").map(|range| range.to_str().unwrap().trim_start_matches("bytes=").to_owned());
         let Some((from, to)) = range.as_deref().and_then(|range| range.split_once('-')) else {
             let body = if method == Method::HEAD { Bytes::new() } else { bytes.clone() };
@@ -181,7 +255,7 @@ impl Model {
         let found: Vec<_> =
             self.objects.iter().filter(|(key, _)| key.starts_with(prefix) && key.as_str() > after).collect();
         let mut answer = "<ListBucketResult>".to_owned();
-        for (key, (bytes, written)) in found.iter().take(LISTED) {
+        for (key, Object { bytes, written, .. }) in found.iter().take(LISTED) {
             let (size, written) = (bytes.len(), written.to_rfc3339());
             answer += &format!(
                 "<Contents><Key>{key}</Key><Size>{size}</Size><LastModified>{written}</LastModified></Contents>"
@@ -192,6 +266,17 @@ impl Model {
         }
         (answer + "</ListBucketResult>").into_response()
     }
+}
+
+fn meta_of(headers: &HeaderMap) -> Meta {
+    let own = headers.iter().filter(|(name, _)| name.as_str().starts_with("x-amz-meta-"));
+    own.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Makes requests fail or hang.
+async fn spoil(State(trouble): State<Trouble>, request: Request, next: Next) -> Response {
+    let kind = format!("{} {}", request.method(), request.uri().path().rsplit('/').next().unwrap_or_default());
+    trouble.meet(kind, request, next).await
 }
 
 /// Checks a request as AWS's "Signature Version 4" requires.
