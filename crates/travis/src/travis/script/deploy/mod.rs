@@ -1,9 +1,13 @@
 //! The key `deploy` (travis-build addons/deploy*.rb, dpl): the conditions of deployments and their commands.
 //!
-//! Two providers run: `script`, and `releases`, which is written in bash here and requires curl in the image. Other
-//! providers are reported, and their lines before and after do not run.
+//! The provider `script` runs, and those that are written in bash here (`providers`): they require curl, git or Python in the
+//! image. Other providers are reported, and their lines before and after do not run.
+
+mod providers;
 
 use serde_json::Value as Json;
+
+use self::providers::Provider;
 
 use super::{Config, Facts, Script};
 use crate::travis::shell::{lines, quoted, text};
@@ -25,7 +29,7 @@ const VERSIONS: [(&str, &str); 11] = [
 
 /// Returns true if a provider's deployments run here.
 pub fn is_supported(provider: &str) -> bool {
-    matches!(provider, "script" | "releases")
+    provider == "script" || Provider::find(provider).is_some()
 }
 
 /// Returns true if a job might publish something, as far as this is known before it runs: it has a deployment that runs
@@ -114,12 +118,21 @@ fn one(script: &mut Script, config: &Config, entry: &Config, (provider, index): 
     script.line(&format!("travis_fold start {fold}"));
     let allowed = entry.get("allow_failure") == Some(&Json::Bool(true));
     let options = if allowed { "--echo --timing --event deploy" } else { "--assert --echo --timing --event deploy" };
-    if provider == "script" {
-        for line in entry.get("script").map(lines).unwrap_or_default() {
-            script.command(&line, options);
+    // Before, the files that the job has made are put aside, unless the entry keeps them, which is the default.
+    let cleans = entry.get("cleanup") == Some(&Json::Bool(true));
+    if cleans {
+        script.command("git stash --all --quiet", options);
+    }
+    match Provider::find(provider) {
+        Some(provider) => provider.publish(script, entry, api, options),
+        None => {
+            for line in entry.get("script").map(lines).unwrap_or_default() {
+                script.command(&line, options);
+            }
         }
-    } else {
-        releases(script, entry, api, options);
+    }
+    if cleans {
+        script.command("if git rev-parse --quiet --verify refs/stash; then git stash pop --quiet; fi", "--echo");
     }
     if allowed {
         // A failure here does not count for the job's status.
@@ -187,42 +200,4 @@ fn branches(value: Option<&Json>) -> Vec<String> {
         Some(Json::String(one)) => vec![one.clone()],
         _ => vec!["master".to_owned()],
     }
-}
-
-/// Adds a release on GitHub. `travis_release` finds its options in shell variables.
-fn releases(script: &mut Script, entry: &Config, api: &str, options: &str) {
-    script.line(&format!("TRAVIS_GITHUB_API_URL={}", quoted(api)));
-    if !script.0.contains("travis_release()") {
-        script.text(include_str!("release.sh"));
-    }
-    let token = entry.get("token").or_else(|| entry.get("api_key")).map(|value| lines(value).join(""));
-    let word = |keys: &[&str]| keys.iter().find_map(|key| text(entry, key)).map(str::to_owned);
-    let flag = |key: &str| Some((entry.get(key) == Some(&Json::Bool(true))).to_string());
-    let glob = Some((entry.get("file_glob") != Some(&Json::Bool(false))).to_string());
-    let variables = [
-        ("release_token", token),
-        ("release_repo", word(&["repo"])),
-        ("release_tag", word(&["tag_name"])),
-        ("release_name", word(&["name"])),
-        ("release_body", word(&["release_notes", "body"])),
-        ("release_body_file", word(&["release_notes_file"])),
-        ("release_target", word(&["target_commitish"])),
-        ("release_draft", flag("draft")),
-        ("release_prerelease", flag("prerelease")),
-        ("release_overwrite", flag("overwrite")),
-        ("release_glob", glob),
-    ];
-    for (name, value) in variables {
-        let value = value.unwrap_or_default();
-        // As with dpl, bash expands variables.
-        let escaped = value.replace('\\', r"\\").replace('"', "\\\"").replace('`', r"\`");
-        script.line(&match value.contains('$') {
-            true => format!("eval {}", quoted(&format!("{name}=\"{escaped}\""))),
-            false => format!("{name}={}", quoted(&value)),
-        });
-    }
-    let files = entry.get("file").map(lines).filter(|files| !files.is_empty()).unwrap_or_else(|| vec!["*".to_owned()]);
-    let files: Vec<String> = files.iter().map(|file| quoted(file)).collect();
-    script.line(&format!("release_files=({})", files.join(" ")));
-    script.command("travis_release", options);
 }

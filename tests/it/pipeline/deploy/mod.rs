@@ -1,5 +1,7 @@
 //! The key `deploy`: its conditions, and the requests to GitHub for a release.
 
+mod providers;
+
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -14,7 +16,7 @@ use crate::support::docker;
 use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 
-async fn pushed(app: &App, repo: &Repo, job: i64, git_ref: Option<&str>) -> (String, String) {
+pub(super) async fn pushed(app: &App, repo: &Repo, job: i64, git_ref: Option<&str>) -> (String, String) {
     let sha = repo.head();
     let mut push = payload::push(&app.github, repo, "main");
     if let Some(tag) = git_ref {
@@ -62,7 +64,7 @@ async fn a_script_is_deployed_where_its_conditions_hold() {
             entry("{all_branches: true, condition: $FLAVOUR = bad}", ""),
             entry("{tags: true}", ""),
             entry("{branch: main, repo: other/styles}", ""),
-            "  - provider: pypi\n    user: somebody\n    on: main\n".to_owned(),
+            "  - provider: npm\n    email: somebody\n    on: main\n".to_owned(),
         ]),
     );
     repo.commit("Deploy");
@@ -78,7 +80,7 @@ async fn a_script_is_deployed_where_its_conditions_hold() {
     ] {
         assert!(log.contains(&format!("Skipping a deployment with the script provider {reason}")), "{reason}\n{log}");
     }
-    assert!(log.contains("Not deployed: Trainyard does not run the provider `pypi`."), "{log}");
+    assert!(log.contains("Not deployed: Trainyard does not run the provider `npm`."), "{log}");
     assert!(log.find("after all") > log.rfind("deployed-main"), "{log}");
 
     let (_, log) = pushed(&app, &repo, 2, Some("v1")).await;
