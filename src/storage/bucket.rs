@@ -74,7 +74,7 @@ pub enum BucketError {
     /// The service cannot be reached, or has a fault. What was sent may have taken effect.
     #[error("the bucket does not answer: {0:#}")]
     Away(anyhow::Error),
-    /// One of our own files cannot be read.
+    /// A file of ours cannot be read.
     #[error("reading a file: {0:#}")]
     File(anyhow::Error),
 }

@@ -1,4 +1,4 @@
-//! What people decide about publications.
+//! Decisions of people about publications.
 
 use sqlx::PgConnection;
 

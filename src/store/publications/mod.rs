@@ -34,9 +34,9 @@ pub enum Place {
 #[sqlx(type_name = "publication_state", rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum PublicationState {
-    /// It waits for a person's approval.
+    /// Waiting for the approval of a person.
     Unapproved,
-    /// It is on its way.
+    /// On its way.
     Waiting,
     Published,
     /// No further try can help.

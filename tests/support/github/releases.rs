@@ -47,7 +47,7 @@ struct Model {
     releases: Vec<Release>,
     count: i64,
     requests: Vec<(String, String, Value)>,
-    /// What no correct client asks for.
+    /// Requests that no correct client sends.
     wrong: Vec<String>,
     /// True if answers have no `digest`, as on older servers.
     is_old: bool,

@@ -12,7 +12,7 @@ use crate::lora::{Publish, Train};
 
 const KEY: &str = "lora.train.publish";
 
-/// What the operator allows a repository.
+/// Permits of the operator for a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PublishPermits {
     /// Patterns of the repositories on the Hugging Face Hub.

@@ -1,6 +1,6 @@
 //! The providers that publish with a function of bash, which finds its options in shell variables.
 
-use super::super::{Config, Script};
+use super::{Config, Script};
 use crate::travis::shell::{lines, quoted, text};
 
 /// The form of an option.
