@@ -14,6 +14,7 @@ mod lines;
 mod log;
 mod measures;
 mod parse;
+mod picture;
 mod tensorboard;
 mod trend;
 mod words;
@@ -27,6 +28,8 @@ pub use files::{MAX_FILE, from_file, read_any};
 pub use grow::MAX_POINTS;
 pub use log::LogReader;
 pub use measures::Measure;
+pub use picture::picture;
+pub(crate) use tensorboard::event_checksum;
 pub use trend::{Trend, trend};
 pub use words::{counted, number, sentence};
 
@@ -96,6 +99,9 @@ pub struct Series {
     /// a loss that is not a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zero_for_nan_since: Option<u64>,
+    /// The last value of each name in an event file of TensorBoard.
+    #[serde(skip)]
+    pub scalars: BTreeMap<String, f64>,
 }
 
 impl Series {
