@@ -1,5 +1,6 @@
 //! The key `lora` of a `.travis.yml`: a team's settings for its training configs.
 
+mod gates;
 mod keys;
 mod publish;
 mod reader;
