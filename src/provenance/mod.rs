@@ -49,8 +49,13 @@ pub struct Facts<'a> {
     pub event: &'a str,
     /// Id of the image, `sha256:…`.
     pub image: &'a str,
+    /// Seed that the config names.
+    pub seed: Option<u64>,
     /// UUIDs of the GPUs.
     pub gpus: &'a [String],
+    /// Models of the GPUs, and the version of their driver; nothing where `nvidia-smi` does not tell.
+    pub gpu_models: &'a [String],
+    pub driver: Option<&'a str>,
     /// Address of the job's page, and the number of the attempt.
     pub job: &'a str,
     pub attempt: i32,
@@ -85,9 +90,9 @@ pub fn statement(facts: &Facts<'_>, subjects: &[Subject]) -> String {
                 "buildType": BUILD_TYPE,
                 "externalParameters": {
                     "repository": facts.repository, "ref": facts.reference, "config": facts.config,
-                    "command": facts.command, "event": facts.event,
+                    "command": facts.command, "event": facts.event, "seed": facts.seed,
                 },
-                "internalParameters": {"gpus": facts.gpus},
+                "internalParameters": {"gpus": facts.gpus, "gpuModels": facts.gpu_models, "driver": facts.driver},
                 "resolvedDependencies": [
                     {"uri": format!("git+{}@{}", facts.repository, facts.reference),
                      "digest": {"gitCommit": facts.commit}},

@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 
 use crate::domain::{GpuRequest, JobKind, RepoName, Requirements};
 pub use choose::{Candidate, Choice, Gpu, Held, Wait, choose, wait_in_words};
-pub use smi::{APPS_QUERY, Device, GPU_QUERY, USE_QUERY, devices, in_use};
+pub use smi::{APPS_QUERY, DRIVER_QUERY, Device, GPU_QUERY, USE_QUERY, devices, driver, in_use};
 
 /// The `[gpu]` section of the configuration.
 #[derive(Debug, Clone, Deserialize)]

@@ -13,6 +13,7 @@ use crate::domain::TriggerKind;
 use crate::provenance::{Digest, ENVELOPE, Facts, SIGNATURE, STATEMENT, Subject, seal, statement};
 use crate::store::builds::BuildFacts;
 use crate::store::output::artifacts::NewArtifact;
+use crate::worker::gpus::Hardware;
 use crate::worker::run::checkout::read_file;
 
 /// Makes the statement about these files. Returns the names and the texts of the files that prove it.
@@ -29,6 +30,8 @@ pub(super) async fn prove(
     let server = settings.public_url.as_str().trim_end_matches('/');
     let config = read_file(&run.handles.mirrors, repo, facts, &train.config).await?;
     let image = run.handles.engine.image_of(container).await?;
+    let Hardware { models, driver } = run.handles.gpus.hardware(&run.job.gpus).await;
+    let seed = train.parameters(&config).seed;
     let finished_at = Utc::now();
     let facts = Facts {
         server,
@@ -40,7 +43,10 @@ pub(super) async fn prove(
         command: run.job.config["script"][0].as_str().unwrap_or_default(),
         event: &facts.kind.to_string(),
         image: &image,
+        seed,
         gpus: &run.job.gpus,
+        gpu_models: &models,
+        driver: driver.as_deref(),
         job: &format!("{server}/{repo}/builds/{}/jobs/{}", facts.number, run.job.number),
         attempt: run.job.attempt,
         started_at: finished_at - Duration::from_secs(duration.as_secs()),
