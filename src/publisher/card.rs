@@ -190,6 +190,7 @@ mod tests {
             conditions,
             saved: Vec::new(),
             metrics: [("eval/clip".to_owned(), 0.5)].into(),
+            parameters: Vec::new(),
             series: Default::default(),
         };
         let points = [Point { step: 1, value: 0.9 }, Point { step: 40, value: 0.1 }];

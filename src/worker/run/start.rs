@@ -45,6 +45,9 @@ pub(super) async fn start(run: &Run, prepared: &Prepared) -> Result<Started, End
             if let Some((found, tar)) = checkpoints::open(run).await? {
                 additions.environment.push(("RESUME_FROM".to_owned(), found.path));
                 additions.environment.push(("RESUME_ATTEMPT".to_owned(), found.attempt.to_string()));
+                let more = order.to_go_on(&config).map_err(|unfit| End::CouldNotBegin(unfit.to_string()))?;
+                additions.files.extend(more.files);
+                additions.environment.extend(more.environment);
                 checkpoint = Some(tar);
             }
         }

@@ -17,12 +17,12 @@ use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 
 /// A trainer that prints what a real one would, and saves what it is told to save.
-const TRAINER: &str = include_str!("../../fixtures/trainer/train.py");
-const CONFIG: &str = "base_model: ./models/sd.bin\ntrain_data_dir: ./data\nmetadata_path: ./data/captions.txt\n\
+pub(super) const TRAINER: &str = include_str!("../../fixtures/trainer/train.py");
+pub(super) const CONFIG: &str = "base_model: ./models/sd.bin\ntrain_data_dir: ./data\nmetadata_path: ./data/captions.txt\n\
                       output_dir: ./out\nlora_rank: 16\nmax_train_steps: 40\nlearning_rate: 1.0e-4\n";
 
 /// Commits a config, with all that its training reads, and a `.travis.yml` with this `lora.train`.
-fn commit(repo: &Repo, train: &str) -> String {
+pub(super) fn commit(repo: &Repo, train: &str) -> String {
     repo.write("train.py", TRAINER);
     repo.write("configs/ink.yaml", CONFIG);
     repo.write("models/sd.bin", "a model");
@@ -31,7 +31,7 @@ fn commit(repo: &Repo, train: &str) -> String {
     repo.commit("Ink [train]")
 }
 
-async fn push(app: &App, repo: &Repo, id: &str) {
+pub(super) async fn push(app: &App, repo: &Repo, id: &str) {
     let payload = payload::push(&app.github, repo, "main");
     let (code, answer) = Delivery::new(id, "push", &payload).post(&app.base).await;
     assert_eq!(code, 202, "{answer}");
@@ -104,7 +104,8 @@ async fn verify(app: &App, sha: &str) {
     let dependencies = &facts["predicate"]["buildDefinition"]["resolvedDependencies"];
     assert_eq!(dependencies[0]["digest"]["gitCommit"], sha, "{facts:#}");
     assert_eq!(dependencies[1]["digest"]["sha256"], hex::encode(Sha256::digest(CONFIG)), "{facts:#}");
-    assert_eq!(facts["predicate"]["buildDefinition"]["externalParameters"]["ref"], "refs/heads/main");
+    let parameters = &facts["predicate"]["buildDefinition"]["externalParameters"];
+    assert_eq!((&parameters["ref"], &parameters["seed"]), (&json!("refs/heads/main"), &Value::Null));
     std::fs::write(at("forged.safetensors"), "other weights").unwrap();
     let (code, facts) = run("forged.safetensors", "key.pem");
     assert_eq!((code, &facts["error"]), (Some(1), &json!("the statement is not about this file")));
@@ -196,7 +197,7 @@ async fn a_training_that_needs_a_gpu_waits_for_one() {
 const RESUMING: &str = include_str!("../../fixtures/trainer/resuming.py");
 
 /// Waits until a query has an answer.
-async fn until(app: &App, query: &str) {
+pub(super) async fn until(app: &App, query: &str) {
     for _ in 0..1200 {
         if sqlx::query_scalar::<_, bool>(sqlx::AssertSqlSafe(query.to_owned())).fetch_one(&app.db).await.unwrap() {
             return;

@@ -272,7 +272,7 @@ fn unbounded(
     let asked = train::Asked { trigger, data: &data, request, publish };
     let is_smoke = commit.only_smoke.is_some() && !settings.trainings.as_ref().is_some_and(|request| request.whole);
     if !is_smoke && !plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
-        plan.problems.extend(train::without_config(&lora, &commit));
+        plan.problems.extend(train::without_file(&lora, &commit));
         train::add(&mut plan, &like, &commit, &repository, &lora, &asked);
     }
     plan.problems.extend(smoke::untried(&plan, settings.trainings.as_ref()));

@@ -209,14 +209,17 @@ pub(super) fn untried(plan: &Plan, settings: &lora::Settings, asked: &Asked<'_>)
     Some(of_build(Severity::Error, Rule::Train, format!("there is no train job: {why}")))
 }
 
-/// Returns the errors of trainings whose config is not in the commit.
-pub(super) fn without_config(settings: &lora::Settings, commit: &Commit<'_>) -> Vec<Problem> {
+/// Returns the errors of trainings that name a file that is not in the commit.
+pub(super) fn without_file(settings: &lora::Settings, commit: &Commit<'_>) -> Vec<Problem> {
     let is_there = |path: &str| commit.paths.is_empty() || commit.paths.contains(&path);
-    let named = settings.train.iter().filter_map(|train| Some((train, train.config.as_deref()?)));
-    let missing = named.filter(|(_, path)| !is_there(path));
-    let told = missing.map(|(train, path)| {
-        let message = format!("`lora.train.config` names {path}, which the commit does not have");
-        problem(Severity::Error, Rule::MissingFile, message, Some(train.at), Some("lora.train.config".to_owned()))
+    let named = settings.train.iter().flat_map(|train| {
+        let config = train.config.as_deref().map(|path| (train, "lora.train.config", path));
+        let reference = train.gates.reference.as_deref().map(|path| (train, "lora.train.gate.reference", path));
+        config.into_iter().chain(reference)
+    });
+    let told = named.filter(|(.., path)| !is_there(path)).map(|(train, key, path)| {
+        let message = format!("`{key}` names {path}, which the commit does not have");
+        problem(Severity::Error, Rule::MissingFile, message, Some(train.at), Some(key.to_owned()))
     });
     told.collect()
 }
@@ -236,7 +239,7 @@ fn config_of(like: &Config, path: &str, Ordered { train, changes, training, plac
     let mut config: Config = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
     config.insert("script".to_owned(), json!([training.command]));
     let order = json!({
-        "config": path, "output": training.output, "gpus": train.gpus,
+        "config": path, "output": training.output, "checkpoints": training.checkpoints, "gpus": train.gpus,
         "timeout": train.timeout.map(|timeout| timeout.as_secs()),
         "may_stop_early": training.may_stop_early, "gates": train.gates,
         "changes": changes, "publish": place,
@@ -444,6 +447,10 @@ mod tests {
     fn a_training_that_cannot_start_fails_the_build() {
         for (change, told) in [
             ("config: c.yaml", "`lora.train.config` names c.yaml, which the commit does not have"),
+            (
+                "config: a.yaml, gate: {loss: {within: 5%}, reference: ci/a.json}",
+                "`lora.train.gate.reference` names ci/a.json, which the commit does not have",
+            ),
             ("if: branch =", "`lora.train.if` is no condition"),
             ("output: data", "the commit has data/metadata.csv, which could pass for a result"),
         ] {
