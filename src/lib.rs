@@ -30,6 +30,7 @@ pub mod hooks;
 pub mod mail;
 pub mod oidc;
 pub mod hub;
+pub mod trackers;
 pub mod executor;
 pub mod planner;
 // A single run of a job.
@@ -40,6 +41,7 @@ pub mod worker;
 pub mod outbox;
 pub mod notifier;
 pub mod publisher;
+pub mod recorder;
 pub mod janitor;
 // Composition.
 pub mod web;

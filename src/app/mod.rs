@@ -8,6 +8,7 @@ mod listen;
 mod loops;
 mod notify;
 mod publish;
+mod record;
 mod runners;
 mod secrets;
 mod work;
@@ -260,7 +261,7 @@ async fn run_steps(
     let runners = serve_runners(db.clone(), Duties::Installation, workers.clone(), shutdown.clone());
     tasks.spawn(then_cancel(runners, ended.clone()));
     notify(&mut tasks, &config, &db, keys, &shutdown)?;
-    publish(&mut tasks, &config, &db, (&objects, &instance), &shutdown);
+    publish(&mut tasks, &config, &db, (&objects, &instance), &shutdown)?;
     let cancels = if config.travis.cancel_running { Cancels::Running } else { Cancels::Queued };
     let archiver = Archiver::new(
         Duties::Installation,

@@ -1,4 +1,4 @@
-//! The publishing of trained weights.
+//! The publishing of trainings: of weights, and of curves in an experiment tracker.
 
 use sqlx::PgPool;
 use tokio::task::JoinSet;
@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::endless;
 use super::loops::publisher_loop;
+use super::record::record;
 use crate::config::Config;
 use crate::publisher::Publisher;
 use crate::storage::Objects;
@@ -13,14 +14,14 @@ use crate::storage::Objects;
 /// Number of publications that are sent at once, each to another place.
 const PUBLISHERS: usize = 2;
 
-/// Publishes weights until `shutdown`. `stored` is the place of the artifacts, and the id of the installation.
+/// Publishes weights and curves until `shutdown`. It gets the place of the artifacts, and the id of the installation.
 pub(super) fn publish(
     tasks: &mut JoinSet<anyhow::Result<()>>,
     config: &Config,
     db: &PgPool,
     (objects, instance): (&Objects, &str),
     shutdown: &CancellationToken,
-) {
+) -> anyhow::Result<()> {
     let publisher = Publisher {
         db: db.clone(),
         objects: objects.clone(),
@@ -31,4 +32,5 @@ pub(super) fn publish(
     for _ in 0..PUBLISHERS {
         tasks.spawn(endless(publisher_loop(publisher.clone(), shutdown.clone())));
     }
+    record(tasks, config, db, instance, shutdown)
 }

@@ -58,6 +58,7 @@ pub(super) fn workers(
         scratch: config.server.data_dir.join("scratch"),
         keys: keys.repos,
         variables: keys.variables,
+        trackers: config.trackers.clone(),
         provenance: keys.provenance,
         caches,
         objects,

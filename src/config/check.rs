@@ -70,6 +70,7 @@ impl Config {
             provider.check().context("auth.oidc")?;
         }
         self.publish.check()?;
+        self.trackers.check()?;
         for (name, token) in &self.auth.tokens {
             let length = token.expose_secret().chars().count();
             ensure!(

@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::attempt::ImagesConfig;
 use crate::worker::RunnerConfig;
-use crate::{executor, git, github, gpu, hub, intake, notifier, storage, store, telemetry, travis_ci, web};
+use crate::{executor, git, github, gpu, hub, intake, notifier, storage, store, telemetry, trackers, travis_ci, web};
 
 /// The whole configuration. If a value is invalid, the process does not start.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -38,6 +38,8 @@ pub struct Config {
     pub notifications: notifier::NotificationsConfig,
     /// Places to which trained weights may go.
     pub publish: hub::PublishConfig,
+    /// Forms in which trainings are kept for experiment trackers.
+    pub trackers: trackers::TrackersConfig,
     /// Images of jobs, by language.
     pub images: ImagesConfig,
     /// Limits of a job.

@@ -37,6 +37,7 @@ use crate::store::sealed::own_keys::ProvenanceKey;
 use crate::store::sealed::repo_keys::RepoKeys;
 use crate::store::sealed::variables::Variables;
 use crate::store::wakeup::bell::Bells;
+use crate::trackers::TrackersConfig;
 use checkout_images::CheckoutImages;
 use engine::EngineHealth;
 use gpus::GpuInventory;
@@ -80,6 +81,8 @@ pub struct Settings {
     pub keys: RepoKeys,
     /// The variables of repositories, which jobs see.
     pub variables: Variables,
+    /// The forms in which trainings are kept for experiment trackers.
+    pub trackers: TrackersConfig,
     /// The key that signs statements of provenance.
     pub provenance: ProvenanceKey,
     pub caches: Caches,

@@ -11,6 +11,7 @@ use crate::domain::{JobState, Resources, Verdict, in_words};
 use crate::log_view::page_html;
 use crate::store::output::log_objects;
 use crate::store::output::reports;
+use crate::store::output::trackings::{self, Tracking, TrackingState};
 use crate::store::publications::{self, Publication, PublicationState};
 use crate::store::queue::{self, EarlierRun, LostAttempt};
 use crate::web::State;
@@ -53,6 +54,8 @@ struct JobPage {
     resources: Option<Resources>,
     /// The weights on their way to the Hugging Face Hub; `None` for a job that publishes nothing.
     publication: Option<Publication>,
+    /// The training on its way to the tracker; `None` for a job that goes to none.
+    tracking: Option<Tracking>,
     /// Files that the job left.
     artifacts: Vec<Artifact>,
     /// `None` when there are no losses in the log.
@@ -89,8 +92,10 @@ pub(in crate::web) async fn page(
     };
     let config = serde_json::to_string_pretty(&job.config).map_err(anyhow::Error::from)?;
     let publication = publications::of(&state.db, job.id).await?;
+    let tracking = trackings::of(&state.db, job.id).await?;
     let is_unfinished = job.state != JobState::Finished
-        || publication.as_ref().is_some_and(|publication| publication.state == PublicationState::Waiting);
+        || publication.as_ref().is_some_and(|publication| publication.state == PublicationState::Waiting)
+        || tracking.as_ref().is_some_and(|tracking| tracking.state == TrackingState::Waiting);
     let chrome = Chrome::load(&state, &view, is_unfinished).await?;
     let training = training::of(&state.db, job.id).await?;
     let resources = reports::resources(&state.db, job.id).await?;
@@ -110,6 +115,7 @@ pub(in crate::web) async fn page(
         earlier,
         resources,
         publication,
+        tracking,
         artifacts,
         chart,
         log,

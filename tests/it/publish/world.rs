@@ -104,7 +104,8 @@ impl World {
             "conditions": [{"name": "gate-loss", "holds": true, "told": "the mean of the last 50 steps is 0.1"}],
             "saved": [],
         });
-        let reports = Reports { training, loss: Series { points, ..Series::default() }, resources: None, artifacts };
+        let reports =
+            Reports { training, loss: Series { points, ..Series::default() }, artifacts, ..Reports::default() };
         let end =
             Finish { verdict: Verdict::Passed, exit_status: Some(0), reason: None, tail: b"", offset: 0, reports };
         assert!(queue::finish(&self.db, attempt, &end).await.unwrap());
