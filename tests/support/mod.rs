@@ -24,5 +24,6 @@ pub mod post;
 pub mod recorder;
 pub mod s3;
 pub mod service;
+pub mod slack;
 pub mod travis;
 pub mod web;
