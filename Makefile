@@ -60,11 +60,13 @@ bench: setup image ## Measure, as ratios to docker run, pgbench and git
 	cargo build --release --locked --bin trainyard --example bench
 	@$(target)/release/examples/bench
 
-faults: setup-faults image ## Let things die at random moments, and check that nothing is lost (SEED, FAULTS)
+faults: setup-faults image ## Let things die at random moments, and check that nothing is lost (SEED, FAULTS, KILLS)
 	cargo build --locked --bin trainyard --example faults
 	@$(target)/debug/examples/faults
 	TRAINYARD_TEST_BUILDS=1000000 scripts/with-postgres cargo test --locked --test it pipeline::indexes
 	TRAINYARD_TEST_BUILDS=10000 scripts/with-postgres cargo test --locked --test it pipeline::outbox::builds
+	TRAINYARD_TEST_REPOSITORIES=200 scripts/with-postgres cargo test --locked --test it missed::many::pushes -- --nocapture
+	TRAINYARD_TEST_KILLS=$(or $(KILLS),200) scripts/with-postgres cargo test --locked --test it publish::killed -- --nocapture
 
 trainers: ## Lint the examples of real trainers, and run these on mock models (TRAINERS: their sources, TRAINER_PYTHONS, ROWS)
 	@scripts/setup toolchain

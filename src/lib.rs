@@ -30,7 +30,11 @@ pub mod hooks;
 pub mod mail;
 pub mod oidc;
 pub mod hub;
+pub mod trackers;
+pub mod permits;
 pub mod executor;
+pub mod outgoing;
+pub mod inputs;
 pub mod planner;
 // A single run of a job.
 pub mod attempt;
@@ -40,6 +44,7 @@ pub mod worker;
 pub mod outbox;
 pub mod notifier;
 pub mod publisher;
+pub mod recorder;
 pub mod janitor;
 // Composition.
 pub mod web;

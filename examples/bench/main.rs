@@ -1,7 +1,7 @@
 //! `make bench`: how close the service is to the physical limits of its work, as ratios of interleaved runs.
 //!
 //! Arguments select parts: `plan`, the plan of a `.travis.yml`; `lora`, the work on training configs and weights;
-//! `service`, the database's part of the work; `pages`, the check of rights; and, with containers, `push`, `hundred`, `checkout`, `logs` and
+//! `service`, the database's part of the work; `pages`, the check of rights; `fetch`, the data of train jobs; and, with containers, `push`, `hundred`, `checkout`, `logs` and
 //! `recovery`.
 //!
 //! Each figure is the median of its runs. Both sides of a ratio run in turn while this process runs.
@@ -14,6 +14,7 @@ mod support;
 mod checkout;
 mod claims;
 mod deliveries;
+mod fetch;
 mod jobs;
 mod lint;
 mod logs;
@@ -30,6 +31,9 @@ use yard::Yard;
 
 #[tokio::main]
 async fn main() {
+    if fetch::as_a_child().await {
+        return;
+    }
     println!("{:<66} {:>10} {:>12} {:>8}  aim", "what", "ours", "the limit", "ratio");
     let parts: Vec<String> = std::env::args().skip(1).collect();
     let wants = |name: &str| parts.is_empty() || parts.iter().any(|part| part == name);
@@ -69,6 +73,9 @@ async fn main() {
     }
     if wants("pages") {
         pages::checked().await;
+    }
+    if wants("fetch") {
+        fetch::of_a_large_model().await;
     }
     if wants("checkout") {
         checkout::of_many_files().await;

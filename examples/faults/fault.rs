@@ -6,10 +6,10 @@ use rustix::process::Signal;
 
 use crate::flood;
 use crate::load::{Load, REPO};
-use crate::random::Random;
 use crate::stranger::Stranger;
 use crate::support::engine::remote::Cut;
 use crate::support::github;
+use crate::support::trouble::random::Random;
 use crate::yard::Yard;
 
 #[derive(Debug, Clone, Copy)]

@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::random::Random;
+use crate::support::trouble::random::Random;
 
 /// Number of connections of a flood.
 const CONNECTIONS: u64 = 100;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::random::Random;
 use crate::stranger::Stranger;
 use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
+use crate::support::trouble::random::Random;
 use crate::yard::Yard;
 
 /// Number of unfinished builds at any time.

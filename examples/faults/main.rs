@@ -13,7 +13,6 @@ mod fault;
 mod flood;
 mod invariants;
 mod load;
-mod random;
 mod stranger;
 mod yard;
 
@@ -24,7 +23,7 @@ use std::time::{Duration, Instant};
 use fault::Fault;
 use invariants::Memory;
 use load::Load;
-use random::Random;
+use support::trouble::random::Random;
 use yard::Yard;
 
 /// Default number of faults.

@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use trainyard_lora::parameters::{Parameters, parameters};
 use trainyard_lora::{Repository, lint};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -15,5 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(problem.line.is_none_or(|line| line <= lines + 1), "{problem:?} is behind the end");
         }
         assert_eq!(lint(path, bytes, &Repository::default()), Some(linted));
+        let Parameters { all, .. } = parameters(path, bytes, &[]);
+        assert!(all.len() <= 500 && all.iter().all(|(_, value)| value.to_string().len() <= 500));
     }
 });

@@ -17,6 +17,7 @@ fn read(name: &str, bytes: &[u8]) {
     match from_file(name, bytes).expect("a known name") {
         Ok(series) => {
             assert!(series.points.len() <= MAX_POINTS);
+            assert!(series.scalars.len() <= 1000 && series.scalars.keys().all(|name| name.len() <= 200));
             assert!(series.points.windows(2).all(|pair| pair[0].step < pair[1].step), "steps do not grow");
         }
         Err(error) => assert!(!error.to_string().is_empty()),

@@ -10,6 +10,7 @@ use crate::janitor::{self, Archiver, Janitor};
 use crate::notifier::Notifier;
 use crate::outbox::Outbox;
 use crate::publisher::Publisher;
+use crate::recorder::Recorder;
 use crate::rights::{Rights, Unanswered};
 use crate::store::wakeup::bell::{Bell, Bells};
 
@@ -147,6 +148,24 @@ pub(super) async fn publisher_loop(publisher: Publisher, shutdown: CancellationT
                 () = shutdown.cancelled() => {}
             },
             Err(failure) => after_failure("publisher", &failure, &shutdown).await,
+        }
+    }
+}
+
+pub(super) async fn recorder_loop(recorder: Recorder, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let stepped = tokio::select! {
+            stepped = recorder.step() => stepped,
+            // A training that is cut off is sent again, after its hold.
+            () = shutdown.cancelled() => return,
+        };
+        match stepped {
+            Ok(true) => {}
+            Ok(false) => tokio::select! {
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                () = shutdown.cancelled() => {}
+            },
+            Err(failure) => after_failure("recorder", &failure, &shutdown).await,
         }
     }
 }

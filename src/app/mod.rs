@@ -8,6 +8,7 @@ mod listen;
 mod loops;
 mod notify;
 mod publish;
+mod record;
 mod runners;
 mod secrets;
 mod work;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -31,8 +33,8 @@ pub use self::listen::can_log_in;
 use self::listen::{explain_bind, offer_link, reachable};
 use self::loops::{archiver_loop, delivery_logs_loop, heads_loop, intake_loop, janitor_loop, outbox_loop, rights_loop};
 use self::notify::{Keyring, notify};
-use self::publish::publish;
-use self::runners::{Kept, mirrors, serve_runners, workers};
+use self::publish::{publish, publisher};
+use self::runners::{Kept, inputs, mirrors, serve_runners, workers};
 pub use self::secrets::{github_client, stored, variables};
 pub use self::work::work;
 use crate::config::Config;
@@ -49,6 +51,7 @@ use crate::store::Pools;
 use crate::store::deliveries::DeliveryBatcher;
 use crate::store::postgres::cluster::Cluster;
 use crate::store::queue::superseded::Cancels;
+use crate::store::runner::budgets;
 use crate::store::wakeup::bell::Bells;
 use crate::store::wakeup::bell_notify;
 use crate::web;
@@ -156,6 +159,7 @@ impl App {
             planner: planner.clone(),
             setup: setup(&config, stored.clone(), address),
             queue: config.queue,
+            publish: config.publish.clone(),
             api: web::Api::default(),
             public_url: config.server.public_url.clone(),
             shutdown: shutdown.clone(),
@@ -232,22 +236,22 @@ async fn run_steps(
 ) -> anyhow::Result<()> {
     let db = pools.steps;
     let Some(instance) = database_is_ready(&db, &shutdown).await? else { return Ok(()) };
-    config.repositories.store(&db).await.context("storing the limits of repositories")?;
+    store_limits(&config, &db).await?;
     let data = config.server.data_dir.clone();
     let room = Room::new(data.clone(), config.storage.least_free);
     let (mirrors, caches) = (mirrors(&config, &room), Caches::new(data.join("caches"), config.cache.clone()));
-    let object_keys = Keys { instance: instance.clone() };
+    let (inputs, object_keys) = (inputs(&config, &room)?, Keys { instance: instance.clone() });
     let kept = Kept {
         mirrors: mirrors.clone(),
         github: github.clone(),
         caches: caches.clone(),
+        inputs: inputs.clone(),
         keys: keys.clone(),
         objects: Some((objects.clone(), object_keys.clone())),
         logs: Logs::new(pools.jobs.clone(), objects.clone()),
         room: room.clone(),
     };
-    let of_jobs = Database { pool: pools.jobs, bells: bells.clone() };
-    let workers = workers(&config, &of_jobs, kept, &instance)?;
+    let workers = workers(&config, &Database { pool: pools.jobs, bells: bells.clone() }, kept, &instance)?;
     let options = PgConnectOptions::clone(&db.connect_options());
     let mut tasks = JoinSet::new();
     // A private Postgres has no other users, so this process rings all bells itself.
@@ -260,12 +264,12 @@ async fn run_steps(
     let runners = serve_runners(db.clone(), Duties::Installation, workers.clone(), shutdown.clone());
     tasks.spawn(then_cancel(runners, ended.clone()));
     notify(&mut tasks, &config, &db, keys, &shutdown)?;
-    publish(&mut tasks, &config, &db, (&objects, &instance), &shutdown);
+    publish(&mut tasks, &config, &publisher(&config, &db, (&objects, &instance), &github), &shutdown)?;
     let cancels = if config.travis.cancel_running { Cancels::Running } else { Cancels::Queued };
     let archiver = Archiver::new(
         Duties::Installation,
         db.clone(),
-        janitor::Kept { objects, keys: object_keys, caches, mirrors: mirrors.clone() },
+        janitor::Kept { objects, keys: object_keys, caches, inputs, mirrors: mirrors.clone() },
         config.retention,
     );
     tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));
@@ -310,6 +314,12 @@ async fn run_steps(
     let janitor = Janitor::new(Duties::Installation, Database { pool: db, bells }, workers, room);
     tasks.spawn(endless(janitor_loop(janitor, shutdown.clone())));
     all_until(tasks, &shutdown).await
+}
+
+/// Stores the limits of the configuration that claims read from rows.
+async fn store_limits(config: &Config, db: &PgPool) -> anyhow::Result<()> {
+    config.repositories.store(db).await.context("storing the limits of repositories")?;
+    budgets::set_budgets(db, &config.budget).await.context("storing the budgets")
 }
 
 /// Runs a task, and cancels `ended` at its end.

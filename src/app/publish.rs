@@ -1,4 +1,4 @@
-//! The publishing of trained weights.
+//! The publishing of trainings: of weights, and of curves in an experiment tracker.
 
 use sqlx::PgPool;
 use tokio::task::JoinSet;
@@ -6,29 +6,41 @@ use tokio_util::sync::CancellationToken;
 
 use super::endless;
 use super::loops::publisher_loop;
+use super::record::record;
 use crate::config::Config;
+use crate::github::Client;
 use crate::publisher::Publisher;
 use crate::storage::Objects;
 
 /// Number of publications that are sent at once, each to another place.
 const PUBLISHERS: usize = 2;
 
-/// Publishes weights until `shutdown`. `stored` is the place of the artifacts, and the id of the installation.
-pub(super) fn publish(
-    tasks: &mut JoinSet<anyhow::Result<()>>,
+/// Returns the publisher of a configuration.
+pub(super) fn publisher(
     config: &Config,
     db: &PgPool,
     (objects, instance): (&Objects, &str),
-    shutdown: &CancellationToken,
-) {
-    let publisher = Publisher {
+    github: &Client,
+) -> Publisher {
+    Publisher {
         db: db.clone(),
         objects: objects.clone(),
         permissions: config.publish.clone(),
+        github: github.clone(),
         instance: instance.to_owned(),
         public_url: config.server.public_url.clone(),
-    };
+    }
+}
+
+/// Publishes weights and curves until `shutdown`.
+pub(super) fn publish(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    config: &Config,
+    publisher: &Publisher,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
     for _ in 0..PUBLISHERS {
         tasks.spawn(endless(publisher_loop(publisher.clone(), shutdown.clone())));
     }
+    record(tasks, config, &publisher.db, &publisher.instance, shutdown)
 }

@@ -14,7 +14,9 @@ use super::notify::Keyring;
 use crate::config::Config;
 use crate::git::Mirrors;
 use crate::github::Client;
+use crate::inputs::Inputs;
 use crate::janitor::Duties;
+use crate::outgoing::SystemNames;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::alerts;
 use crate::store::runner::runner_lock::RunnerLock;
@@ -25,11 +27,18 @@ pub(super) fn mirrors(config: &Config, room: &Room) -> Mirrors {
     Mirrors::new(config.server.data_dir.join("mirrors"), &config.git, room.clone())
 }
 
+/// Returns the data sets and models of this machine.
+pub(super) fn inputs(config: &Config, room: &Room) -> anyhow::Result<Inputs> {
+    let folder = config.server.data_dir.join("inputs");
+    Inputs::new(folder, config.inputs.clone(), room.clone(), Arc::new(SystemNames))
+}
+
 /// Stores that the workers use.
 pub(super) struct Kept {
     pub(super) mirrors: Mirrors,
     pub(super) github: Client,
     pub(super) caches: Caches,
+    pub(super) inputs: Inputs,
     pub(super) keys: Keyring,
     /// `None` on a machine whose objects the server could not read.
     pub(super) objects: Option<(Objects, Keys)>,
@@ -44,7 +53,7 @@ pub(super) fn workers(
     kept: Kept,
     instance: &str,
 ) -> anyhow::Result<Vec<Arc<Worker>>> {
-    let Kept { mirrors, github, caches, keys, objects, logs, room } = kept;
+    let Kept { mirrors, github, caches, inputs, keys, objects, logs, room } = kept;
     let settings = Settings {
         images: config.images.clone(),
         limits: config.limits.clone(),
@@ -58,8 +67,10 @@ pub(super) fn workers(
         scratch: config.server.data_dir.join("scratch"),
         keys: keys.repos,
         variables: keys.variables,
+        trackers: config.trackers.clone(),
         provenance: keys.provenance,
         caches,
+        inputs,
         objects,
         logs,
         room,

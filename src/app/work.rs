@@ -18,7 +18,7 @@ use super::folder::{remove_scratch, seal_of_server, take_folder};
 use super::github::keep_app;
 use super::loops::{archiver_loop, janitor_loop};
 use super::notify::Keyring;
-use super::runners::{Kept, mirrors, serve_runners, workers};
+use super::runners::{Kept, inputs, mirrors, serve_runners, workers};
 use super::{GOODBYE, all_until, endless};
 use crate::config::Config;
 use crate::github::Client;
@@ -65,7 +65,7 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     let (bells, caches) = (Bells::new(), Caches::new(data.join("caches"), config.cache.clone()));
     let of_jobs = Database { pool: pools.jobs.clone(), bells: bells.clone() };
     let room = Room::new(data.clone(), config.storage.least_free);
-    let mirrors = mirrors(&config, &room);
+    let (mirrors, inputs) = (mirrors(&config, &room), inputs(&config, &room)?);
     let github = Client::new(&config.github)?.with_forges(&config.forge)?;
     let (objects, object_keys) = (Objects::open(&config.storage, &data)?, Keys { instance: instance.clone() });
     // The server cannot read a folder of this machine.
@@ -77,6 +77,7 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
         mirrors: mirrors.clone(),
         github: github.clone(),
         caches: caches.clone(),
+        inputs: inputs.clone(),
         keys,
         objects: shared,
         logs: Logs::new(pools.jobs.clone(), objects.clone()),
@@ -95,7 +96,7 @@ pub async fn work(config: Config, shutdown: CancellationToken) -> anyhow::Result
     let archiver = Archiver::new(
         Duties::Runners,
         db.clone(),
-        janitor::Kept { objects, keys: object_keys, caches, mirrors },
+        janitor::Kept { objects, keys: object_keys, caches, inputs, mirrors },
         config.retention,
     );
     tasks.spawn(endless(archiver_loop(archiver, shutdown.clone())));

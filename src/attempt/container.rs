@@ -54,6 +54,8 @@ pub struct NewContainer<'a> {
     pub limits: &'a Limits,
     /// The folders of the machine that the job may read.
     pub mounts: &'a [&'a Mount],
+    /// The data that was brought for this job.
+    pub inputs: &'a [Mount],
     /// The only networks that the job reaches; `None` for all that are not closed.
     pub egress_only: Option<&'a [IpNetwork]>,
     /// UUIDs of the GPUs that the job holds.
@@ -151,6 +153,7 @@ impl NewContainer<'_> {
             environment: environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             limits: self.limits.clone(),
             mounts: self.mounts.iter().copied().cloned().collect(),
+            inputs: self.inputs.to_vec(),
             egress_only: self.egress_only.map(<[IpNetwork]>::to_vec),
             helper: images.generic.clone(),
             gpus: self.gpus.to_vec(),
@@ -173,6 +176,7 @@ pub fn checkout_image_spec(image: &str, repo: &RepoName, commit: &Sha, limits: &
         environment: [HOME_VARIABLE, USER_VARIABLE].map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         limits: Limits { network: Network::None, ..limits.clone() },
         mounts: Vec::new(),
+        inputs: Vec::new(),
         egress_only: None,
         // The helper would set up a network, and this container has none.
         helper: String::new(),

@@ -47,6 +47,14 @@ impl Ended {
     }
 }
 
+/// Judges an attempt that is to stop before its container runs. Returns `None` if it may go on.
+pub fn judge_unstarted(progress: &Shared, limits: &Limits) -> Option<Result<Judgement, Unjudged>> {
+    let judgement = progress.lock().judge_unstarted(limits)?;
+    let reason = judgement.reason.clone().unwrap_or_default();
+    let is_preempted = progress.lock().is_preempted();
+    Some(if is_preempted { Err(Unjudged::Preempted { reason, closing: judgement.closing }) } else { Ok(judgement) })
+}
+
 impl Judged {
     /// Lets the facts of a training, if there are any, decide about the script's verdict.
     pub fn new(mut judgement: Judgement, examined: Option<Examined>) -> Self {

@@ -22,7 +22,7 @@ pub use container::{Archive, HOME, NewContainer, Preparation, checkout_folder, c
 pub use disk::watch_disk;
 pub use follow::{Ended, FollowError, Output, Started};
 pub use images::{ImagesConfig, JobImage, version_in};
-pub use judge::{Judged, Unjudged};
+pub use judge::{Judged, Unjudged, judge_unstarted};
 pub use progress::{Due, Judgement, Progress, Shared, TICK};
 pub use smoke::SmokeJob;
 pub use tail::Tail;

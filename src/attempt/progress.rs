@@ -33,6 +33,8 @@ pub struct Progress {
     pub written: u64,
     /// The time since which all GPUs of the job do nothing, as far as that is known.
     gpus_idle_since: Option<Instant>,
+    /// Maximum GPU memory of all samples, in bytes.
+    gpu_memory: Option<u64>,
     /// True when the engine does not answer.
     away: bool,
     /// True when the job's output broke off and was not found again, so that the job's state is unknown.
@@ -84,6 +86,7 @@ impl Progress {
             log_full: false,
             written: 0,
             gpus_idle_since: None,
+            gpu_memory: None,
             away: false,
             unseen: false,
             judged: false,
@@ -133,6 +136,12 @@ impl Progress {
             Some(GpuUse { busy: 0, .. }) => Some(self.gpus_idle_since.unwrap_or_else(Instant::now)),
             Some(_) | None => None,
         };
+        self.gpu_memory = self.gpu_memory.max(used.map(|used| used.memory));
+    }
+
+    /// Returns the maximum GPU memory of all samples so far, in bytes; `None` if there was none.
+    pub fn gpu_memory(&self) -> Option<u64> {
+        self.gpu_memory
     }
 
     /// Records whether the engine answers. While it does not, no limit counts as broken, since the job may have kept
@@ -184,6 +193,18 @@ impl Progress {
     pub fn preempted(&self, exit: &Exit) -> Option<&str> {
         let stop = self.stop.as_ref().filter(|(stop, _)| *stop == Stop::Preempted && exit.status != 0);
         stop.map(|(_, reason)| reason.as_str())
+    }
+
+    /// Returns true if another job needs the GPUs.
+    pub fn is_preempted(&self) -> bool {
+        matches!(self.stop, Some((Stop::Preempted, _)))
+    }
+
+    /// Judges an attempt that is to stop before its container runs. Returns `None` if no stop was requested.
+    pub fn judge_unstarted(&self, limits: &Limits) -> Option<Judgement> {
+        let (why, reason) = self.stop.as_ref()?;
+        let closing = stop::text(*why, reason, limits);
+        Some(Judgement { verdict: why.verdict(), exit_status: None, reason: Some(reason.clone()), closing })
     }
 
     /// Judges the container's end; `tail` is the end of its log.

@@ -20,7 +20,7 @@ pub struct SmokeJob {
     resolution: u32,
     command: Option<String>,
     /// The steps that the trainer will take. A trainer that counts epochs may take more than were asked for.
-    expected_steps: u32,
+    pub(super) expected_steps: u32,
     /// Wall time of the job in seconds; the server's own limit may be lower.
     timeout: u64,
 }

@@ -13,6 +13,7 @@ use super::smoke::SmokeJob;
 use super::train::{End, TrainJob};
 use crate::domain::{JobKind, RepoName, Verdict};
 use crate::executor::{Engine, Limits};
+use crate::lora::gates::Reference;
 use crate::lora::series::Series;
 use crate::lora::smoke::{OUTPUT, Smoke};
 use crate::lora::verdict::{Condition, Saved};
@@ -50,6 +51,9 @@ pub struct Examined {
     /// The numbers that a train job wrote into its `metrics.json`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
+    /// The keys of a train job's config.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<(String, Json)>,
     /// The series of losses.
     #[serde(skip)]
     pub series: Series,
@@ -62,6 +66,10 @@ pub struct TrainingEnd<'a> {
     pub exit_status: i64,
     /// Time since the start of the container.
     pub duration: Duration,
+    /// Maximum GPU memory of all samples, in bytes; `None` if none was taken.
+    pub gpu_memory: Option<u64>,
+    /// The numbers with which gates compare.
+    pub reference: &'a Reference,
     /// The losses of the job's log.
     pub log: &'a Series,
 }
@@ -89,6 +97,14 @@ impl Training {
         }
     }
 
+    /// Returns the total number of steps, as far as the config says it.
+    pub fn steps(&self) -> Option<u64> {
+        match self {
+            Self::Smoke(smoke) => Some(smoke.expected_steps.into()),
+            Self::Train(train) => train.steps,
+        }
+    }
+
     /// Returns the limits of the job.
     pub fn limits(&self, limits: &Limits) -> Limits {
         match self {
@@ -105,6 +121,11 @@ impl Training {
         }
     }
 
+    /// Returns the folder of the container in which a whole training keeps its checkpoints.
+    pub fn checkpoint_folder(&self, repo: &RepoName) -> Option<String> {
+        self.whole().map(|train| format!("{}/{}", checkout_folder(repo), train.checkpoints()))
+    }
+
     /// Examines what the training left in its ended container.
     ///
     /// # Errors
@@ -113,7 +134,7 @@ impl Training {
         &self,
         engine: &Engine,
         repo: &RepoName,
-        TrainingEnd { container, exit_status, duration, log }: TrainingEnd<'_>,
+        TrainingEnd { container, exit_status, duration, gpu_memory, reference, log }: TrainingEnd<'_>,
     ) -> anyhow::Result<Examined> {
         let mut outputs = outputs(engine, container, &self.output_folder(repo)).await?;
         let series = match outputs.series.take() {
@@ -122,10 +143,13 @@ impl Training {
         };
         let conditions = match self {
             Self::Smoke(smoke) => smoke.conditions(exit_status, &series, &outputs.saved),
-            Self::Train(train) => train.conditions(&End { exit_status, duration, series: &series, outputs: &outputs }),
+            Self::Train(train) => {
+                let outputs = &outputs;
+                train.conditions(&End { exit_status, duration, gpu_memory, reference, series: &series, outputs })
+            }
         };
         let metrics = if let Self::Train(_) = self { outputs.metrics } else { BTreeMap::new() };
-        Ok(Examined { conditions, saved: outputs.saved, metrics, series })
+        Ok(Examined { conditions, saved: outputs.saved, metrics, parameters: Vec::new(), series })
     }
 }
 

@@ -42,6 +42,9 @@ pub struct ChatConfig {
     pub on_error: Frequency,
     /// Text in place of the usual one, with the variables of Travis, such as `%{branch}`.
     pub template: Option<String>,
+    /// Channel in place of that of the webhook: rooms of Slack that a `.travis.yml` names.
+    #[serde(skip)]
+    pub channel: Option<String>,
 }
 
 /// Service that has a chat.
@@ -62,6 +65,27 @@ fn everything() -> Vec<String> {
 }
 
 impl ChatConfig {
+    /// Returns a room of Slack that a `.travis.yml` names. It says itself when it is told.
+    pub fn slack(name: String, url: String, channel: Option<String>, template: Option<String>) -> Self {
+        Self {
+            name,
+            kind: ChatKind::Slack,
+            url: Some(url.into()),
+            secret: None,
+            chat_id: None,
+            keyword: None,
+            repos: everything(),
+            branches: everything(),
+            on_success: Frequency::Always,
+            on_failure: Frequency::Always,
+            on_start: Frequency::Never,
+            on_cancel: Frequency::Never,
+            on_error: Frequency::Never,
+            template,
+            channel,
+        }
+    }
+
     /// Rejects a chat that no message can reach.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ impl Form {
             None => text.title.clone(),
         };
         let (url, body) = match chat.kind {
-            ChatKind::Slack => (url, slack(&title, text)),
+            ChatKind::Slack => (url, slack(&title, text, chat.channel.as_deref())),
             ChatKind::DingTalk => (dingtalk_url(url, secret, now), dingtalk(&title, text)),
             ChatKind::Feishu => (url, feishu(&title, text, secret, now)),
             ChatKind::WeCom => (url, wecom(&title, text)),
@@ -45,7 +45,7 @@ impl Form {
     }
 }
 
-fn slack(title: &str, Text { lines, url, is_good, .. }: &Text) -> Value {
+fn slack(title: &str, Text { lines, url, is_good, .. }: &Text, channel: Option<&str>) -> Value {
     let colour = match is_good {
         Some(true) => "#2da44e",
         Some(false) => "#cf222e",
@@ -54,7 +54,11 @@ fn slack(title: &str, Text { lines, url, is_good, .. }: &Text) -> Value {
     let words = format!("*<{url}|{title}>*\n{}", lines.join("\n"));
     let section = json!({"type": "section", "text": {"type": "mrkdwn", "text": words}});
     // `text` is for notifications, which show no blocks.
-    json!({"text": title, "attachments": [{"color": colour, "blocks": [section]}]})
+    let mut body = json!({"text": title, "attachments": [{"color": colour, "blocks": [section]}]});
+    if let Some(channel) = channel {
+        body["channel"] = channel.into();
+    }
+    body
 }
 
 fn dingtalk(title: &str, Text { lines, url, .. }: &Text) -> Value {

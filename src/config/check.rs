@@ -70,6 +70,8 @@ impl Config {
             provider.check().context("auth.oidc")?;
         }
         self.publish.check()?;
+        self.inputs.check()?;
+        self.trackers.check()?;
         for (name, token) in &self.auth.tokens {
             let length = token.expose_secret().chars().count();
             ensure!(
@@ -97,6 +99,9 @@ impl Config {
         }
         for mount in &self.mount {
             self.check_mount(mount).with_context(|| format!("mount {}", mount.host.display()))?;
+        }
+        for (place, budget) in (1..).zip(&self.budget) {
+            budget.check().with_context(|| format!("budget {place}"))?;
         }
         self.github.app_keys()?;
         self.github.oauth()?;

@@ -14,7 +14,9 @@ use url::Url;
 
 use crate::attempt::ImagesConfig;
 use crate::worker::RunnerConfig;
-use crate::{executor, git, github, gpu, hub, intake, notifier, storage, store, telemetry, travis_ci, web};
+use crate::{
+    executor, git, github, gpu, inputs, intake, notifier, permits, storage, store, telemetry, trackers, travis_ci, web,
+};
 
 /// The whole configuration. If a value is invalid, the process does not start.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -36,8 +38,12 @@ pub struct Config {
     pub travis: travis_ci::TravisConfig,
     /// Receivers of webhooks.
     pub notifications: notifier::NotificationsConfig,
+    /// Data sets and models of train jobs.
+    pub inputs: inputs::InputsConfig,
     /// Places to which trained weights may go.
-    pub publish: hub::PublishConfig,
+    pub publish: permits::PublishConfig,
+    /// Forms in which trainings are kept for experiment trackers.
+    pub trackers: trackers::TrackersConfig,
     /// Images of jobs, by language.
     pub images: ImagesConfig,
     /// Limits of a job.
@@ -54,6 +60,8 @@ pub struct Config {
     pub retention: store::output::retention::RetentionConfig,
     /// Limits on the slots that repositories and forks may hold.
     pub queue: store::queue::QueueConfig,
+    /// GPU hours that repositories and people have.
+    pub budget: Vec<store::runner::budgets::BudgetConfig>,
     /// Jobs that may have GPUs, their images, and the sizes that they may request.
     pub gpu: gpu::GpuConfig,
     /// Docker engines. Without any, there is one local runner.

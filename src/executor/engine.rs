@@ -45,6 +45,11 @@ impl Engine {
         self.docker.endpoint()
     }
 
+    /// Returns true if the engine can mount the folders of this machine.
+    pub fn is_local(&self) -> bool {
+        matches!(self.endpoint(), Endpoint::Unix(_))
+    }
+
     /// Returns the engine's version. The error names what to do.
     pub async fn version(&self) -> anyhow::Result<String> {
         self.docker.version().await

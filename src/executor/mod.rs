@@ -171,6 +171,8 @@ pub struct Spec {
     pub limits: Limits,
     /// The folders of the machine that the container may read.
     pub mounts: Vec<Mount>,
+    /// Folders and files with data for one job, which it may read.
+    pub inputs: Vec<Mount>,
     /// The only networks that the container reaches; `None` for all that are not closed.
     pub egress_only: Option<Vec<IpNetwork>>,
     /// Image of the helper that holds the container's network. It must contain perl.

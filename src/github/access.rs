@@ -33,6 +33,8 @@ pub enum Access {
     PullRequests,
     /// The list of its open pull requests. Without this right, those whose webhook never came are not found.
     OpenPulls,
+    /// Its releases.
+    Releases,
 }
 
 impl Access {
@@ -52,6 +54,7 @@ impl Access {
             Self::Checks => ("checks", "write"),
             Self::PullRequests => ("pull_requests", "write"),
             Self::OpenPulls => ("pull_requests", "read"),
+            Self::Releases => ("contents", "write"),
         }
     }
 }

@@ -14,6 +14,12 @@ pub enum HubError {
     /// The repository does not exist, or the token may not see it.
     #[error("the Hub has no such repository for this token: {0}")]
     Missing(String),
+    /// The repository asks people to agree to something first.
+    #[error("the repository is gated, and the owner of this token has no access: {0}")]
+    Gated(String),
+    /// The repository has no such branch, tag or commit.
+    #[error("the repository has no such revision: {0}")]
+    Revision(String),
     #[error("the Hub finds a file too large: {0}")]
     TooLarge(String),
     /// Too many requests or commits. The Hub says how long to wait.
@@ -35,7 +41,11 @@ pub enum HubError {
 impl HubError {
     /// Returns true if no other try can succeed before somebody changes something.
     pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Token(_) | Self::Missing(_) | Self::TooLarge(_) | Self::Refused(_))
+        match self {
+            Self::Token(_) | Self::Missing(_) | Self::Gated(_) | Self::Revision(_) => true,
+            Self::TooLarge(_) | Self::Refused(_) => true,
+            Self::Limited(_) | Self::Conflict | Self::Away(_) | Self::File(_) => false,
+        }
     }
 }
 
@@ -54,7 +64,9 @@ pub(super) fn judge(status: u16, headers: &HeaderMap, body: &[u8]) -> HubError {
     let words = format!("{status} {}", in_one_line(words)).trim_end().to_owned();
     match (status, code) {
         (429, _) => HubError::Limited(wait(header("retry-after"), header("ratelimit"))),
-        (_, "RepoNotFound" | "GatedRepo" | "RevisionNotFound") | (404, _) => HubError::Missing(words),
+        (_, "GatedRepo") => HubError::Gated(words),
+        (_, "RevisionNotFound") => HubError::Revision(words),
+        (_, "RepoNotFound") | (404, _) => HubError::Missing(words),
         (401 | 403, _) => HubError::Token(words),
         (409 | 412, _) => HubError::Conflict,
         (413, _) => HubError::TooLarge(words),
@@ -105,7 +117,8 @@ mod tests {
             HubError::Token(words) if words == "401 Invalid credentials in Authorization header"
         ));
         assert!(matches!(judged(401, &[("x-error-code", "RepoNotFound")], ""), HubError::Missing(_)));
-        assert!(matches!(judged(403, &[("x-error-code", "GatedRepo")], ""), HubError::Missing(_)));
+        assert!(matches!(judged(403, &[("x-error-code", "GatedRepo")], ""), HubError::Gated(_)));
+        assert!(matches!(judged(404, &[("x-error-code", "RevisionNotFound")], ""), HubError::Revision(_)));
         assert!(
             matches!(judged(403, &[], r#"{"error": "no write"}"#), HubError::Token(words) if words == "403 no write")
         );

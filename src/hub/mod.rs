@@ -1,11 +1,12 @@
-//! The Hugging Face Hub: its requests, its answers, and the permissions to publish there. No other module knows the
+//! The Hugging Face Hub: its requests, its answers, and a permission to publish there. No other module knows the
 //! protocol.
 //!
-//! Large files go there by the LFS protocol, which the Hub takes from every client. The rest goes with the commit.
+//! Repositories are read with or without a token (`download`). Large files go there by the LFS protocol, which the Hub takes
+//! from every client. The rest goes with the commit.
 
 mod config;
+mod download;
 mod error;
-mod file;
 mod repository;
 mod upload;
 
@@ -19,9 +20,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use url::Url;
 
-pub use self::config::{HuggingFaceConfig, PublishConfig};
+pub use self::config::{HuggingFaceConfig, keeps_secrets};
+pub use self::download::{Opened, RemoteFile, RepositoryKind};
 pub use self::error::HubError;
-pub use self::file::{Content, HubFile};
 pub use self::repository::{Change, State, Tree};
 pub use self::upload::Uploaded;
 
@@ -34,12 +35,12 @@ const SLOWEST: u64 = 64 << 10;
 const MAX_ANSWER: usize = 8 << 20;
 const USER_AGENT: &str = concat!("trainyard/", env!("CARGO_PKG_VERSION"));
 
-/// A client for the Hub, with the token of one permission.
+/// A client for the Hub, with the token of one permission, or without any.
 #[derive(Debug, Clone)]
 pub struct Hub {
     client: Client,
     endpoint: Url,
-    token: SecretString,
+    token: Option<SecretString>,
 }
 
 /// A success of the Hub, as far as it was read.
@@ -62,7 +63,23 @@ impl Hub {
             .user_agent(USER_AGENT)
             .build()?;
         let token = SecretString::from(token.expose_secret().trim().to_owned());
-        Ok(Self { client, endpoint: permission.endpoint.clone(), token })
+        Ok(Self { client, endpoint: permission.endpoint.clone(), token: Some(token) })
+    }
+
+    /// Makes a client that reads repositories. Its requests have no limit of time for their whole answers: it ends one
+    /// that brings nothing for a while.
+    ///
+    /// # Errors
+    /// Fails when the system's certificates cannot be read.
+    pub fn reader(endpoint: &Url, token: Option<&SecretString>) -> anyhow::Result<Self> {
+        let client = Client::builder()
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_LIMIT)
+            .read_timeout(LIMIT)
+            .user_agent(USER_AGENT)
+            .build()?;
+        let token = token.map(|token| SecretString::from(token.expose_secret().trim().to_owned()));
+        Ok(Self { client, endpoint: endpoint.clone(), token })
     }
 
     /// Returns the address of a path of the Hub. The parts of the path are names that were checked.
@@ -72,7 +89,14 @@ impl Hub {
 
     /// Begins a request to the Hub itself, which may see the token.
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, self.address(path)).bearer_auth(self.token.expose_secret()).timeout(LIMIT)
+        self.with_token(self.client.request(method, self.address(path))).timeout(LIMIT)
+    }
+
+    fn with_token(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.token {
+            Some(token) => request.bearer_auth(token.expose_secret()),
+            None => request,
+        }
     }
 
     /// Begins a request to an address that the Hub has given. Only the Hub itself sees the token.
@@ -80,7 +104,7 @@ impl Hub {
         let url = self.resolve(address)?;
         let is_hub = url.origin() == self.endpoint.origin();
         let request = self.client.request(method, url).timeout(LIMIT);
-        Ok(if is_hub { request.bearer_auth(self.token.expose_secret()) } else { request })
+        Ok(if is_hub { self.with_token(request) } else { request })
     }
 
     /// Reads an address that the Hub has given.
@@ -122,10 +146,13 @@ impl Hub {
 
     /// Takes the token out of the Hub's words, should they have it: they are shown to people.
     fn without_token(&self, error: HubError) -> HubError {
-        let hide = |words: String| words.replace(self.token.expose_secret(), "[secure]");
+        let Some(token) = &self.token else { return error };
+        let hide = |words: String| words.replace(token.expose_secret(), "[secure]");
         match error {
             HubError::Token(words) => HubError::Token(hide(words)),
             HubError::Missing(words) => HubError::Missing(hide(words)),
+            HubError::Gated(words) => HubError::Gated(hide(words)),
+            HubError::Revision(words) => HubError::Revision(hide(words)),
             HubError::TooLarge(words) => HubError::TooLarge(hide(words)),
             HubError::Away(words) => HubError::Away(hide(words)),
             HubError::Refused(words) => HubError::Refused(hide(words)),

@@ -7,7 +7,8 @@ use http::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Hub, HubError, HubFile, Uploaded};
+use super::{Hub, HubError, Uploaded};
+use crate::storage::OutgoingFile;
 
 /// The state of a repository's branch `main`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -169,12 +170,14 @@ impl Tree {
     ///
     /// # Errors
     /// Fails when one of our files cannot be read.
-    pub async fn has(&self, files: &[HubFile]) -> Result<bool, HubError> {
+    pub async fn has(&self, files: &[OutgoingFile]) -> Result<bool, HubError> {
         for file in files {
             let is_same = match self.files.get(&file.path) {
                 None => false,
                 Some(Entry { lfs: Some(lfs), .. }) => lfs.oid == file.sha256 && lfs.size == file.size,
-                Some(Entry { oid, size, lfs: None, .. }) => *size == file.size && *oid == file.git_oid().await?,
+                Some(Entry { oid, size, lfs: None, .. }) => {
+                    *size == file.size && *oid == file.git_oid().await.map_err(HubError::File)?
+                }
             };
             if !is_same {
                 return Ok(false);
@@ -185,12 +188,12 @@ impl Tree {
 }
 
 /// Returns true for the id of a commit. It becomes a part of addresses.
-fn is_commit(id: &str) -> bool {
+pub(super) fn is_commit(id: &str) -> bool {
     id.len() == 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Returns the address of the next page in a header `Link`.
-fn next_page(link: &str) -> Option<&str> {
+pub(super) fn next_page(link: &str) -> Option<&str> {
     link.split(',').find_map(|part| {
         let (address, relation) = part.trim().split_once('>')?;
         relation.contains("rel=\"next\"").then(|| address.trim_start_matches('<'))
@@ -212,7 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_tree_has_files_by_their_bytes() {
-        let file = HubFile::text("a.md", "what is up, doc?".to_owned());
+        let file = OutgoingFile::text("a.md", "what is up, doc?".to_owned());
         let tree = |oid: &str, lfs: Option<&str>| {
             let lfs = lfs.map(|oid| Lfs { oid: oid.to_owned(), size: 16 });
             let entry = Entry { path: "a.md".to_owned(), oid: oid.to_owned(), size: 16, lfs };

@@ -12,7 +12,8 @@ use reqwest::Body;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use super::{Answer, Hub, HubError, HubFile, LIMIT, SLOWEST, unexpected};
+use super::{Answer, Hub, HubError, LIMIT, SLOWEST, unexpected};
+use crate::storage::OutgoingFile;
 
 const LFS: &str = "application/vnd.git-lfs+json";
 /// Number of bytes of a file that the Hub looks at to choose a way for it.
@@ -80,7 +81,7 @@ impl Hub {
     ///
     /// # Errors
     /// Fails when the Hub does not take a file, or when one of ours cannot be read.
-    pub async fn upload(&self, repo: &str, files: &[HubFile]) -> Result<Vec<Uploaded>, HubError> {
+    pub async fn upload(&self, repo: &str, files: &[OutgoingFile]) -> Result<Vec<Uploaded>, HubError> {
         let modes = self.modes(repo, files).await?;
         let mut large = Vec::new();
         let (mut uploaded, mut inline) = (Vec::new(), 0);
@@ -98,7 +99,7 @@ impl Hub {
             if inline > MAX_INLINE {
                 return Err(HubError::TooLarge(format!("{} is too large for a file outside of LFS", file.path)));
             }
-            let content = STANDARD.encode(file.read(MAX_INLINE).await?);
+            let content = STANDARD.encode(file.read(MAX_INLINE).await.map_err(HubError::File)?);
             let value = json!({"path": file.path, "content": content, "encoding": "base64"});
             uploaded.push(Uploaded { line: json!({"key": "file", "value": value}) });
         }
@@ -112,10 +113,10 @@ impl Hub {
         Ok(uploaded)
     }
 
-    async fn modes(&self, repo: &str, files: &[HubFile]) -> Result<Vec<Mode>, HubError> {
+    async fn modes(&self, repo: &str, files: &[OutgoingFile]) -> Result<Vec<Mode>, HubError> {
         let mut asked = Vec::new();
         for file in files {
-            let sample = STANDARD.encode(file.read(SAMPLE).await?);
+            let sample = STANDARD.encode(file.read(SAMPLE).await.map_err(HubError::File)?);
             asked.push(json!({"path": file.path, "size": file.size, "sample": sample}));
         }
         let request = self.request(Method::POST, &format!("/api/models/{repo}/preupload/main"));
@@ -123,7 +124,7 @@ impl Hub {
         Ok(modes.files)
     }
 
-    async fn upload_large(&self, repo: &str, files: &[&HubFile]) -> Result<(), HubError> {
+    async fn upload_large(&self, repo: &str, files: &[&OutgoingFile]) -> Result<(), HubError> {
         let objects: Vec<Json> = files.iter().map(|file| json!({"oid": file.sha256, "size": file.size})).collect();
         let asked = json!({
             "operation": "upload", "transfers": ["basic", "multipart"], "objects": objects,
@@ -153,7 +154,7 @@ impl Hub {
         Ok(())
     }
 
-    async fn put_in_parts(&self, upload: &Action, size: &Json, file: &HubFile) -> Result<(), HubError> {
+    async fn put_in_parts(&self, upload: &Action, size: &Json, file: &OutgoingFile) -> Result<(), HubError> {
         let size = size.as_u64().or_else(|| size.as_str()?.parse().ok()).filter(|size| *size > 0);
         let size = size.ok_or_else(|| unexpected("a size of parts"))?;
         let count = file.size.div_ceil(size);
@@ -179,10 +180,10 @@ impl Hub {
 
     /// Sends a part of a file, of which only a few pieces are in memory at a time. The address has its own signature, so
     /// no token goes there.
-    async fn put(&self, address: &str, file: &HubFile, range: Range<u64>) -> Result<Answer, HubError> {
+    async fn put(&self, address: &str, file: &OutgoingFile, range: Range<u64>) -> Result<Answer, HubError> {
         let length = range.end - range.start;
         let request = self.client.put(self.resolve(address)?);
-        let body = Body::wrap_stream(file.stream(range).await?);
+        let body = Body::wrap_stream(file.stream(range).await.map_err(HubError::File)?);
         let limit = LIMIT + Duration::from_secs(length / SLOWEST);
         // Object storages do not take a body of unknown length.
         self.send(request.header(CONTENT_LENGTH, length).timeout(limit).body(body)).await

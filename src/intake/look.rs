@@ -87,7 +87,7 @@ impl Intake {
         let settings = plan::Settings {
             requested: configs.clone(),
             trainings: trainings.clone(),
-            publish: Some(self.publish.open_to(&trigger.repo)),
+            publish: Some(self.publish.of(&trigger.repo)),
             ..plan::Settings::default()
         };
         let request = Request {

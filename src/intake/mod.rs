@@ -34,7 +34,7 @@ use crate::github::Client;
 use crate::github::event::Repository;
 use crate::gpu::{self, Asking};
 use crate::hooks::Receivers;
-use crate::hub::PublishConfig;
+use crate::permits::PublishConfig;
 use crate::plan::{self, Plan};
 use crate::planner::Planner;
 use crate::store::builds::{self, NewBuild};

@@ -1,6 +1,7 @@
 //! The archiver: it moves finished logs out of Postgres, and removes what has been kept long enough. It runs apart from
 //! the janitor's rounds, so that a slow upload does not delay the rescue of lost jobs.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -13,12 +14,15 @@ use tracing::{debug, info, warn};
 
 use super::Duties;
 use crate::git::Mirrors;
+use crate::inputs::Inputs;
 use crate::storage::{Caches, Keys, Logs, Moved, Objects};
 use crate::store::alerts;
 use crate::store::api::{build_changes, keyed_requests};
+use crate::store::inputs;
 use crate::store::output::retention::{self, RetentionConfig};
 use crate::store::output::{checkpoints, log_objects};
 use crate::store::people::{api_tokens, audit, sessions};
+use crate::store::runner::budgets;
 
 /// Interval at which the archiver looks for logs to move.
 pub const ARCHIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -45,6 +49,7 @@ pub struct Kept {
     pub objects: Objects,
     pub keys: Keys,
     pub caches: Caches,
+    pub inputs: Inputs,
     pub mirrors: Mirrors,
 }
 
@@ -57,6 +62,7 @@ pub struct Archiver {
     logs: Logs,
     keys: Keys,
     caches: Caches,
+    inputs: Inputs,
     mirrors: Mirrors,
     retention: RetentionConfig,
     rounds: u32,
@@ -65,11 +71,11 @@ pub struct Archiver {
 }
 
 impl Archiver {
-    /// Returns an archiver of these objects, caches and mirrors.
+    /// Returns an archiver of these objects, caches, inputs and mirrors.
     pub fn new(duties: Duties, db: PgPool, kept: Kept, retention: RetentionConfig) -> Self {
-        let Kept { objects, keys, caches, mirrors } = kept;
+        let Kept { objects, keys, caches, inputs, mirrors } = kept;
         let logs = Logs::new(db.clone(), objects.clone());
-        Self { duties, db, objects, logs, keys, caches, mirrors, retention, rounds: 0, packing: JoinSet::new() }
+        Self { duties, db, objects, logs, keys, caches, inputs, mirrors, retention, rounds: 0, packing: JoinSet::new() }
     }
 
     /// Runs one round.
@@ -170,6 +176,7 @@ impl Archiver {
         while retention::forget_deliveries(db, keep, BATCH).await.context("deleting old deliveries")? > 0 {}
         while retention::forget_statuses(db, keep, BATCH).await.context("deleting old statuses")? > 0 {}
         while checkpoints::forget(db, keep.artifacts, BATCH).await.context("deleting old checkpoints")? > 0 {}
+        while budgets::forget(db, BATCH).await.context("deleting old uses of GPUs")? > 0 {}
         while audit::forget(db, keep.audit, BATCH).await.context("deleting old records of changes")? > 0 {}
         while sessions::forget(db, BATCH).await.context("deleting old sessions")? > 0 {}
         while build_changes::forget(db, BATCH).await.context("deleting old changes of builds")? > 0 {}
@@ -213,6 +220,10 @@ impl Archiver {
         Ok(removed)
     }
 
+    async fn inputs_in_use(&self) -> anyhow::Result<HashSet<String>> {
+        Ok(inputs::in_use(&self.db).await?.into_iter().collect())
+    }
+
     async fn tidy_files(&self) {
         let (caches, mirrors) = (self.caches.clone(), self.mirrors.clone());
         let now = SystemTime::now();
@@ -220,6 +231,11 @@ impl Archiver {
             Ok(0) => {}
             Ok(removed) => info!("removed {removed} caches that were old or too many"),
             Err(error) => warn!("cannot tidy up the caches: {error:#}"),
+        }
+        match self.inputs.prune(now, || self.inputs_in_use()).await {
+            Ok(0) => {}
+            Ok(removed) => info!("removed {removed} data sets and models that were used least"),
+            Err(error) => warn!("cannot tidy up the data of train jobs: {error:#}"),
         }
         match mirrors.prune(now, UNUSED_MIRROR).await {
             Ok(0) => {}

@@ -20,6 +20,7 @@ use crate::notifier;
 use crate::outbox::LONGEST_PAUSE;
 use crate::storage::Room;
 use crate::store::delays::{self, LongestWaits};
+use crate::store::publications::{self, Failed};
 use crate::store::queue;
 use crate::store::wakeup::bell::Bells;
 use crate::store::{alerts, crons, deliveries};
@@ -33,6 +34,8 @@ const REAP_EACH: u32 = 30;
 const SHORTEN_EACH: u32 = 30;
 /// Number of rounds between checks for alerts on runners and repositories that no longer exist.
 const FORGET_EACH: u32 = 600;
+/// Number of rounds between checks for publications that have failed.
+const PUBLICATIONS_EACH: u32 = 5;
 /// Number of rounds between checks for crons that are due.
 const CRON_EACH: u32 = 10;
 /// Longest waits that the steps ask for.
@@ -117,6 +120,7 @@ impl Janitor {
             self.check_jobs(now).await?;
             self.check_deliveries().await.context("checking the deliveries")?;
             self.check_crons().await.context("checking the crons")?;
+            self.check_publications().await.context("checking the publications")?;
         }
         while self.reaping.try_join_next().is_some() {}
         if self.rounds.is_multiple_of(REAP_EACH) && self.reaping.is_empty() {
@@ -210,6 +214,29 @@ impl Janitor {
             match alert {
                 Some(alert) => warn!("{alert}"),
                 None => info!("no delivery fails any more"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores an alert while publications have failed for good in the last week.
+    async fn check_publications(&self) -> sqlx::Result<()> {
+        if !self.rounds.is_multiple_of(PUBLICATIONS_EACH) {
+            return Ok(());
+        }
+        let alert = publications::failed(&self.db).await?.map(|failed| {
+            let Failed { count, owner, name, build, job, target, error } = failed;
+            let others =
+                if count == 1 { String::new() } else { format!("{count} publications have failed, the last one is this: ") };
+            format!(
+                "{others}the weights of {owner}/{name} build {build}, job {job} are not published to {target}: {error}. When \
+                 the cause is gone, publish again on the job's page"
+            )
+        });
+        if alerts::set(&self.db, "publications", alert.as_deref()).await? {
+            match alert {
+                Some(alert) => warn!("{alert}"),
+                None => info!("no publication has failed any more"),
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart, SinglePart};
+use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
@@ -17,7 +17,7 @@ use secrecy::ExposeSecret as _;
 use tracing::warn;
 
 pub use self::config::{EmailConfig, MailTls};
-pub use self::text::Mail;
+pub use self::text::{Chart, Mail};
 
 /// Time limit for each answer of the server.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -104,9 +104,17 @@ impl Mailer {
 
     fn message(&self, to: Address, mail: &Mail) -> anyhow::Result<Message> {
         let part = |kind: ContentType, text: &str| SinglePart::builder().header(kind).body(text.to_owned());
-        let parts = MultiPart::alternative()
-            .singlepart(part(ContentType::TEXT_PLAIN, &mail.text))
-            .singlepart(part(ContentType::TEXT_HTML, &mail.html));
+        let page = part(ContentType::TEXT_HTML, &mail.html);
+        let parts = MultiPart::alternative().singlepart(part(ContentType::TEXT_PLAIN, &mail.text));
+        let parts = if mail.pictures.is_empty() {
+            parts.singlepart(page)
+        } else {
+            let png = ContentType::parse("image/png").context("a constant that parses")?;
+            let page = mail.pictures.iter().fold(MultiPart::related().singlepart(page), |page, (id, bytes)| {
+                page.singlepart(Attachment::new_inline(id.clone()).body(bytes.clone(), png.clone()))
+            });
+            parts.multipart(page)
+        };
         let message = Message::builder()
             .from(self.sender.clone())
             .to(Mailbox::new(None, to))

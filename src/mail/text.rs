@@ -20,6 +20,16 @@ pub struct Mail {
     pub subject: String,
     pub text: String,
     pub html: String,
+    /// Pictures of the page, each a PNG, with the ids by which the page names them.
+    pub pictures: Vec<(String, Vec<u8>)>,
+}
+
+/// The chart of a training's loss.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chart {
+    /// Name of the job, and the loss in words.
+    pub title: String,
+    pub png: Vec<u8>,
 }
 
 #[derive(Template)]
@@ -27,6 +37,7 @@ pub struct Mail {
 struct Page<'a> {
     title: &'a str,
     lines: &'a [String],
+    charts: &'a [(String, String)],
     url: &'a str,
     colour: &'static str,
 }
@@ -36,7 +47,7 @@ impl Mail {
     ///
     /// # Errors
     /// Fails when the page cannot be made.
-    pub fn of(id: String, build: &Build, words: Words<'_>) -> anyhow::Result<Self> {
+    pub fn of(id: String, build: &Build, words: Words<'_>, charts: Vec<Chart>) -> anyhow::Result<Self> {
         let message = Message::of(build.state, build.previous);
         let (repository, branch) = (line(&build.repository), line(&build.branch));
         let commit: String = build.commit.chars().take(7).collect();
@@ -58,9 +69,14 @@ impl Mail {
             Message::Pending | Message::Canceled => "#59636e",
             Message::Failed | Message::Broken | Message::StillFailing | Message::Errored => "#d1242f",
         };
-        let text = format!("{title}\n\n{}\n\n{}\n", lines.join("\n"), build.build_url);
-        let html = Page { title: &title, lines: &lines, url: &build.build_url, colour }.render()?;
-        Ok(Self { id, subject: bounded(title, MAX_SUBJECT), text, html })
+        let named: Vec<_> =
+            charts.iter().zip(1..).map(|(chart, n)| (format!("loss-{n}"), line(&chart.title))).collect();
+        let in_words = lines.iter().chain(named.iter().map(|(_, title)| title));
+        let in_words: Vec<&str> = in_words.map(String::as_str).collect();
+        let text = format!("{title}\n\n{}\n\n{}\n", in_words.join("\n"), build.build_url);
+        let html = Page { title: &title, lines: &lines, charts: &named, url: &build.build_url, colour }.render()?;
+        let pictures = named.into_iter().zip(charts).map(|((id, _), chart)| (id, chart.png)).collect();
+        Ok(Self { id, subject: bounded(title, MAX_SUBJECT), text, html, pictures })
     }
 }
 
@@ -98,7 +114,7 @@ mod tests {
     #[test]
     fn a_mail_says_what_happened_as_travis_does() {
         let words = Words { pull_request: None, status: Some("exited with 1") };
-        let mail = Mail::of("x".to_owned(), &build("Paint"), words).unwrap();
+        let mail = Mail::of("x".to_owned(), &build("Paint"), words, Vec::new()).unwrap();
         assert_eq!(mail.subject, "Broken: acme/styles#12 (main - 0123456)");
         assert_eq!(
             mail.text,
@@ -110,10 +126,20 @@ mod tests {
     }
 
     #[test]
+    fn a_chart_is_in_the_page_and_its_title_in_the_text() {
+        let chart = |title: &str| Chart { title: title.to_owned(), png: vec![1] };
+        let charts = vec![chart("train ink: 0.5 to 0.1"), chart("<b>\n\"x\"")];
+        let mail = Mail::of("x".to_owned(), &build("Paint"), Words::default(), charts).unwrap();
+        assert!(mail.html.contains("src=\"cid:loss-1\"") && mail.html.contains("src=\"cid:loss-2\""), "{}", mail.html);
+        assert!(!mail.html.contains("<b>") && mail.text.contains("\ntrain ink: 0.5 to 0.1\n"), "{}", mail.text);
+        assert_eq!(mail.pictures.len(), 2);
+    }
+
+    #[test]
     fn hostile_words_stay_words() {
         let hostile = "x\r\nBcc: eve@evil.example\r\n\r\n<a href=\"https://evil.example\">here</a>\u{202e}\u{7}";
         let build = Build { branch: hostile.to_owned(), ..build(hostile) };
-        let mail = Mail::of("x".to_owned(), &build, Words::default()).unwrap();
+        let mail = Mail::of("x".to_owned(), &build, Words::default(), Vec::new()).unwrap();
         assert!(!mail.subject.contains(['\r', '\n', '\u{202e}', '\u{7}']), "{:?}", mail.subject);
         assert!(!mail.html.contains("<a href=\"https://evil"), "{}", mail.html);
         assert!(mail.subject.len() <= MAX_SUBJECT && !mail.text.contains("\nBcc:"), "{}", mail.text);

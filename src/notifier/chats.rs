@@ -72,7 +72,7 @@ impl Chats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notifier::SystemNames;
+    use crate::outgoing::SystemNames;
 
     #[test]
     fn a_chat_gets_no_more_messages_than_its_robot_takes() {

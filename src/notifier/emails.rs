@@ -5,12 +5,26 @@ use tracing::warn;
 
 use super::{Notifier, event, payload};
 use crate::chat::{Refusal, Words};
-use crate::mail::{Mail, NotTaken};
-use crate::store::notifications::{self, Notification};
+use crate::lora::series::{Point, picture};
+use crate::mail::{Chart, Mail, NotTaken};
+use crate::store::notifications::{self, Loss, Notification};
 use crate::travis::notifications::Recipient;
 
 /// Name of the mail server in messages and alerts.
 const EMAIL: &str = "mail server";
+
+/// Maximum number of charts of a mail.
+const MAX_CHARTS: i64 = 3;
+
+/// Draws the loss of a training, if it has two values at least.
+fn chart(loss: &Loss) -> Option<Chart> {
+    let points = loss.steps.iter().zip(&loss.points);
+    let points: Vec<Point> = points.map(|(step, value)| Point { step: step.unsigned_abs(), value: *value }).collect();
+    let (first, last) = (points.first()?, points.last()?);
+    let name = loss.name.as_deref().unwrap_or("training");
+    let title = format!("{name}: the loss goes from {:.4} to {:.4} at step {}", first.value, last.value, last.step);
+    Some(Chart { title, png: picture(&points)? })
+}
 
 impl Notifier {
     /// Sends a mail that a `.travis.yml` asks for.
@@ -40,7 +54,11 @@ impl Notifier {
         let status = notifications::status(&self.db, note.build_id).await.context("reading a status")?;
         let build = payload::chat_build(note, facts, &jobs, &self.public_url);
         let words = Words { pull_request: None, status: status.as_deref() };
-        let mail = Mail::of(format!("notification-{}", note.id), &build, words)?;
+        let losses = notifications::losses(&self.db, note.build_id, MAX_CHARTS).await.context("reading losses")?;
+        // Drawing takes milliseconds, in which the thread must not wait for others.
+        let charts = tokio::task::spawn_blocking(move || losses.iter().filter_map(chart).collect());
+        let charts = charts.await.context("drawing a chart")?;
+        let mail = Mail::of(format!("notification-{}", note.id), &build, words, charts)?;
         match mailer.send(address, &mail).await {
             // That of one recipient says nothing about the server.
             Err(NotTaken::Never(why)) => {

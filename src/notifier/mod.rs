@@ -1,13 +1,13 @@
-//! The step from a notification to its receiver: webhooks in the form of Travis CI, and with its signature; emails; and
-//! messages to the chats and the programs of the operator.
+//! The step from a notification to its receiver: webhooks in the form of Travis CI, and with its signature; emails; messages
+//! to rooms of Slack; and messages to the chats and the programs of the operator.
 
-mod addresses;
 mod chats;
 mod config;
 mod emails;
 mod hooks;
 mod operator;
 mod payload;
+mod rooms;
 mod sender;
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use url::Url;
 
 pub use self::chats::Chats;
 pub use self::config::NotificationsConfig;
-pub use self::sender::{Message, SendError, Sender, SystemNames};
+pub use self::sender::{Message, SendError, Sender};
 use crate::hooks::HookConfig;
 use crate::mail::Mailer;
 use crate::store::notifications::{self, Notification, Target};
@@ -70,6 +70,7 @@ impl Notifier {
         let receiver = match &note.receiver.0 {
             Target::Operator { chat } => return self.tell_receiver(&note, chat).await,
             Target::Email(recipient) => return self.mail(&note, recipient).await,
+            Target::Slack(room) => return self.tell_room(&note, room).await,
             Target::Webhook(receiver) => receiver,
         };
         let is_asked = event(&note.event).is_some_and(|event| receiver.asks(event, note.state, note.previous));

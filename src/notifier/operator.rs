@@ -59,11 +59,30 @@ impl Notifier {
     /// Records what became of a message to a receiver of the operator. What it has refused for good is an alert: the
     /// operator has to mend it.
     pub(super) async fn record(&self, note: &Notification, who: &str, sent: Result<(), Refusal>) -> anyhow::Result<()> {
+        self.settle(note, who, &sent).await?;
+        match sent {
+            Ok(()) => {
+                alerts::set(&self.db, who, None).await?;
+            }
+            Err(Refusal::Never(why)) => {
+                alerts::set(&self.db, who, Some(&format!("it takes no messages: {why}"))).await?;
+            }
+            Err(Refusal::Later(..)) => {}
+        }
+        Ok(())
+    }
+
+    /// Records what became of a message: it is sent, it is tried again, or it is given up.
+    pub(super) async fn settle(
+        &self,
+        note: &Notification,
+        who: &str,
+        sent: &Result<(), Refusal>,
+    ) -> anyhow::Result<()> {
         match sent {
             Ok(()) => {
                 info!("the {who} was told that build {} is {}", note.build_id.0, note.event);
                 notifications::done(&self.db, note.id, "sent").await?;
-                alerts::set(&self.db, who, None).await?;
             }
             Err(Refusal::Later(why, wait)) if wait.is_some() && note.is_younger_than(PATIENCE) => {
                 let pause = wait.unwrap_or(FIRST_PAUSE);
@@ -73,14 +92,9 @@ impl Notifier {
                 notifications::later(&self.db, note.id, pause_after(note.tries), &format!("not sent yet: {why}"))
                     .await?;
             }
-            Err(Refusal::Later(why, _)) => {
+            Err(Refusal::Later(why, _) | Refusal::Never(why)) => {
                 warn!("the {who} was not told of build {}: {why}", note.build_id.0);
                 notifications::done(&self.db, note.id, &format!("not sent: {why}")).await?;
-            }
-            Err(Refusal::Never(why)) => {
-                warn!("the {who} was not told of build {}: {why}", note.build_id.0);
-                notifications::done(&self.db, note.id, &format!("not sent: {why}")).await?;
-                alerts::set(&self.db, who, Some(&format!("it takes no messages: {why}"))).await?;
             }
         }
         Ok(())

@@ -1,21 +1,19 @@
 //! Requests to receivers, whose addresses anyone may write who can push.
 
-use std::error::Error as _;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::dns::Resolve;
 use reqwest::redirect::Policy;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
-use url::{Host, Url};
+use url::Url;
 
-use super::addresses::may_be_told;
 use crate::chat::{Answer, Refusal};
 use crate::executor::IpNetwork;
 use crate::hooks::HookConfig;
+use crate::outgoing::{CheckedNames, is_host_allowed, is_port_allowed, was_forbidden};
 
 /// Time limit for a request, from the name to the head of the answer.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -61,7 +59,7 @@ impl Sender {
         let allowed: Arc<[IpNetwork]> = allowed.into();
         // The client connects to the addresses that this returns, and asks nobody else. So no name can have another
         // address when it is used than when it was checked.
-        let checked = CheckedNames { names, allowed: Arc::clone(&allowed) };
+        let checked = CheckedNames::new(names, Arc::clone(&allowed));
         let client = reqwest::Client::builder()
             .dns_resolver(checked)
             // A proxy would resolve names itself, and an answer must not choose the next address.
@@ -160,37 +158,21 @@ impl Sender {
         if !matches!(url.scheme(), "http" | "https") {
             return Err("the address does not begin with https:// or http://");
         }
-        // The client does not ask for the name of an address.
-        let literal = match url.host() {
-            Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
-            Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
-            _ => None,
-        };
-        if literal.is_some_and(|address| !may_be_told(address, &self.allowed)) {
+        if !is_host_allowed(&url, &self.allowed) {
             return Err(FORBIDDEN);
         }
-        match url.port_or_known_default() {
-            // Other services than web servers have the ports below 1024.
-            Some(80 | 443 | 1024..) => Ok(url),
-            _ => Err("the port is neither 80 nor 443, nor above 1023"),
+        match is_port_allowed(&url) {
+            true => Ok(url),
+            false => Err("the port is neither 80 nor 443, nor above 1023"),
         }
     }
 }
 
 const FORBIDDEN: &str = "the address is not on the internet, nor in notifications.allow";
 
-/// Error: a name has an address that must not be told.
-#[derive(Debug, thiserror::Error)]
-#[error("{FORBIDDEN}")]
-struct Forbidden;
-
 fn failure(error: &reqwest::Error) -> SendError {
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if inner.is::<Forbidden>() {
-            return SendError::Never(FORBIDDEN.to_owned());
-        }
-        cause = inner.source();
+    if was_forbidden(error) {
+        return SendError::Never(FORBIDDEN.to_owned());
     }
     let words = if error.is_timeout() {
         "it did not answer in time"
@@ -200,37 +182,4 @@ fn failure(error: &reqwest::Error) -> SendError {
         "its answer is not one of a web server"
     };
     SendError::Later(words.to_owned())
-}
-
-/// Addresses of names, each of which may be told.
-struct CheckedNames {
-    names: Arc<dyn Resolve>,
-    allowed: Arc<[IpNetwork]>,
-}
-
-impl Resolve for CheckedNames {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (found, allowed) = (self.names.resolve(name), Arc::clone(&self.allowed));
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = found.await?.collect();
-            // A name with an address inside is refused as a whole: the next one could be that of the client's choice.
-            if !found.iter().all(|address| may_be_told(address.ip(), &allowed)) {
-                return Err(Forbidden.into());
-            }
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
-    }
-}
-
-/// The names of the system.
-#[derive(Debug)]
-pub struct SystemNames;
-
-impl Resolve for SystemNames {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            Ok(Box::new(found.collect::<Vec<_>>().into_iter()) as Addrs)
-        })
-    }
 }

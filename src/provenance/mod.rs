@@ -49,13 +49,33 @@ pub struct Facts<'a> {
     pub event: &'a str,
     /// Id of the image, `sha256:…`.
     pub image: &'a str,
+    /// Data that the service has fetched for the training.
+    pub materials: &'a [Material],
+    /// Seed that the config names.
+    pub seed: Option<u64>,
     /// UUIDs of the GPUs.
     pub gpus: &'a [String],
+    /// Models of the GPUs, and the version of their driver; nothing where `nvidia-smi` does not tell.
+    pub gpu_models: &'a [String],
+    pub driver: Option<&'a str>,
     /// Address of the job's page, and the number of the attempt.
     pub job: &'a str,
     pub attempt: i32,
     pub started_at: DateTime<Utc>,
     pub finished_at: DateTime<Utc>,
+}
+
+/// A data set or a model that a training has read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Material {
+    /// Place in the checkout.
+    pub name: String,
+    /// Address of the version that was read.
+    pub uri: String,
+    /// SHA-256 of the file, or of the list of the files.
+    pub sha256: String,
+    /// Commit of a repository.
+    pub commit: Option<String>,
 }
 
 /// A file that a statement is about.
@@ -76,6 +96,18 @@ pub struct Digest {
 pub fn statement(facts: &Facts<'_>, subjects: &[Subject]) -> String {
     let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
     let image = facts.image.strip_prefix("sha256:").unwrap_or(facts.image);
+    let mut dependencies = vec![
+        json!({"uri": format!("git+{}@{}", facts.repository, facts.reference), "digest": {"gitCommit": facts.commit}}),
+        json!({"name": facts.config, "digest": {"sha256": facts.config_sha256}}),
+        json!({"name": "image", "digest": {"sha256": image}}),
+    ];
+    dependencies.extend(facts.materials.iter().map(|Material { name, uri, sha256, commit }| {
+        let mut digest = json!({"sha256": sha256});
+        if let Some(commit) = commit {
+            digest["gitCommit"] = json!(commit);
+        }
+        json!({"name": name, "uri": uri, "digest": digest})
+    }));
     let statement = json!({
         "_type": STATEMENT_TYPE,
         "subject": subjects,
@@ -85,15 +117,10 @@ pub fn statement(facts: &Facts<'_>, subjects: &[Subject]) -> String {
                 "buildType": BUILD_TYPE,
                 "externalParameters": {
                     "repository": facts.repository, "ref": facts.reference, "config": facts.config,
-                    "command": facts.command, "event": facts.event,
+                    "command": facts.command, "event": facts.event, "seed": facts.seed,
                 },
-                "internalParameters": {"gpus": facts.gpus},
-                "resolvedDependencies": [
-                    {"uri": format!("git+{}@{}", facts.repository, facts.reference),
-                     "digest": {"gitCommit": facts.commit}},
-                    {"name": facts.config, "digest": {"sha256": facts.config_sha256}},
-                    {"name": "image", "digest": {"sha256": image}},
-                ],
+                "internalParameters": {"gpus": facts.gpus, "gpuModels": facts.gpu_models, "driver": facts.driver},
+                "resolvedDependencies": dependencies,
             },
             "runDetails": {
                 "builder": {"id": facts.server},

@@ -1,4 +1,4 @@
-//! The model card: the `README.md` of published weights, filled from the run.
+//! The model card: the `README.md` of published weights, filled from the run; and the notes of a release.
 
 use serde_json::{Value as Json, json};
 
@@ -10,11 +10,13 @@ use crate::lora::series::Point;
 #[derive(Debug)]
 pub(super) struct Card<'a> {
     pub(super) publish: &'a Publish,
+    /// The repository on the Hub, or the name of the config.
+    pub(super) title: &'a str,
     /// Number of the build, and of the job in it.
     pub(super) build: i32,
     pub(super) job: i32,
-    /// Git tag of the published commit.
-    pub(super) tag: &'a str,
+    /// The repository on the Hub with the git tag of the published commit there; `None` for another place.
+    pub(super) on_hub: Option<(&'a str, &'a str)>,
     /// The place from which the weights come; `None` if it must not be told.
     pub(super) source: Option<Source>,
     /// Names of the files with weights.
@@ -45,9 +47,12 @@ const MAX_METRICS: usize = 50;
 impl Card<'_> {
     /// Writes the card.
     pub(super) fn text(&self) -> String {
-        let title = self.publish.huggingface.rsplit('/').next().unwrap_or_default();
-        let mut text = format!("---\n{}---\n\n# {}\n\n", self.head(), plain(title));
-        text.push_str(&match &self.source {
+        format!("---\n{}---\n\n# {}\n\n{}", self.head(), plain(self.title), self.notes())
+    }
+
+    /// Writes the facts of the run, without a head.
+    pub(super) fn notes(&self) -> String {
+        let mut text = match &self.source {
             Some(source) => format!(
                 "Trained from `{}` of {} at commit `{}`, in [build {}, job {}]({}).\n",
                 code(&source.config),
@@ -58,7 +63,7 @@ impl Card<'_> {
                 source.page,
             ),
             None => format!("Trained in build {}, job {}.\n", self.build, self.job),
-        });
+        };
         text.push_str(&self.results());
         text.push_str(&self.use_of());
         if self.source.is_some() {
@@ -116,8 +121,10 @@ impl Card<'_> {
 
     /// Writes how the weights are loaded.
     fn use_of(&self) -> String {
+        // Elsewhere there is nothing that a line of Python could load.
+        let Some((repo, tag)) = self.on_hub else { return String::new() };
         // A string of JSON is one of Python.
-        let (repo, tag) = (json!(self.publish.huggingface), json!(self.tag));
+        let (repo, tag) = (json!(repo), json!(tag));
         let base = json!(self.publish.base_model.as_deref().unwrap_or("BASE_MODEL"));
         let lines = match (self.is_peft, self.weights.first()) {
             (true, _) => format!(
@@ -190,14 +197,16 @@ mod tests {
             conditions,
             saved: Vec::new(),
             metrics: [("eval/clip".to_owned(), 0.5)].into(),
+            parameters: Vec::new(),
             series: Default::default(),
         };
         let points = [Point { step: 1, value: 0.9 }, Point { step: 40, value: 0.1 }];
         let card = Card {
             publish: &publish,
+            title: "ink",
             build: 12,
             job: 3,
-            tag: "build-12",
+            on_hub: Some(("acme/ink", "build-12")),
             source: Some(source("configs/ink.yaml")),
             weights: &["ink.safetensors".to_owned()],
             is_peft: false,
@@ -252,9 +261,10 @@ mod tests {
         let publish = publish("");
         let card = Card {
             publish: &publish,
+            title: "ink",
             build: 12,
             job: 3,
-            tag: "build-12",
+            on_hub: Some(("acme/ink", "build-12")),
             source: None,
             weights: &["adapter_model.safetensors".to_owned()],
             is_peft: true,
@@ -271,14 +281,35 @@ mod tests {
     }
 
     #[test]
+    fn the_notes_of_a_release_have_no_head_and_no_repository_on_the_hub() {
+        let publish = publish("");
+        let card = Card {
+            publish: &publish,
+            title: "ink",
+            build: 12,
+            job: 3,
+            on_hub: None,
+            source: Some(source("configs/ink.yaml")),
+            weights: &["ink.safetensors".to_owned()],
+            is_peft: false,
+            losses: &[Point { step: 1, value: 0.9 }],
+            examined: None,
+        };
+        let notes = card.notes();
+        assert!(notes.starts_with("Trained from `configs/ink.yaml`") && notes.contains("## Loss"), "{notes}");
+        assert!(!notes.contains("acme/ink") && !notes.contains("## Use") && notes.contains("## Provenance"), "{notes}");
+    }
+
+    #[test]
     fn nothing_in_a_card_is_markup_of_others() {
         let publish = publish("");
         let source = Source { repo: "a/b](http://x)".to_owned(), ..source("a`\n---\n<b>.yaml") };
         let card = Card {
             publish: &publish,
+            title: "ink",
             build: 1,
             job: 1,
-            tag: "build-1",
+            on_hub: Some(("acme/ink", "build-1")),
             source: Some(source),
             weights: &["a\"\n```.safetensors".to_owned()],
             is_peft: false,

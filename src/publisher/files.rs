@@ -6,18 +6,20 @@ use sqlx::PgPool;
 use url::Url;
 
 use super::card::{Card, Source};
-use super::{Failure, is_secret, page};
+use super::{Failure, page};
 use crate::attempt::Examined;
-use crate::hub::{Content, HubFile};
 use crate::lora::Publish;
+use crate::lora::series::Point;
 use crate::provenance;
-use crate::storage::Objects;
+use crate::storage::{Content, Objects, OutgoingFile};
 use crate::store::output::artifacts::{self, Artifact};
 use crate::store::output::reports;
 use crate::store::publications::{Due, JobFacts};
 
 /// Name of the model card.
-const CARD: &str = "README.md";
+pub(super) const CARD: &str = "README.md";
+/// Name of the file with the hashes of the others.
+pub(super) const SUMS: &str = "SHA256SUMS";
 /// The config of an adapter, without which PEFT does not read its weights.
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 /// Least number of digits at the end of the name of a checkpoint.
@@ -30,15 +32,19 @@ pub(super) struct Files<'a> {
     pub(super) public_url: &'a Url,
 }
 
+/// The files of a training, without the texts that each place has in its own form.
+pub(super) struct Gathered {
+    pub(super) files: Vec<OutgoingFile>,
+    weights: Vec<String>,
+    is_peft: bool,
+    losses: Vec<Point>,
+    examined: Option<Examined>,
+}
+
 impl Files<'_> {
-    /// Returns the files. They are the same at each try.
-    pub(super) async fn of(
-        &self,
-        due: &Due,
-        facts: &JobFacts,
-        publish: &Publish,
-        tag: &str,
-    ) -> Result<Vec<HubFile>, Failure> {
+    /// Returns the files. They are the same at each try. Those that tell where the weights come from are left out of a
+    /// publication that must not tell it.
+    pub(super) async fn of(&self, due: &Due, is_secret: bool) -> Result<Gathered, Failure> {
         let artifacts = artifacts::of(self.db, due.attempt_id()).await.map_err(anyhow::Error::from)?;
         let names: Vec<&str> = artifacts.iter().map(|artifact| artifact.path.as_str()).collect();
         let weights = weights(&names);
@@ -46,8 +52,6 @@ impl Files<'_> {
             let why = "the job has left no file .safetensors at the top of its output folder";
             return Err(Failure::Never(why.to_owned()));
         }
-        let is_peft = names.contains(&ADAPTER_CONFIG);
-        let is_secret = is_secret(facts, publish);
         let is_wanted = |path: &str| {
             weights.iter().any(|name| name == path)
                 || path == ADAPTER_CONFIG
@@ -60,39 +64,66 @@ impl Files<'_> {
         let report = reports::training(self.db, due.job_id).await.map_err(anyhow::Error::from)?;
         let examined = report.map(Examined::deserialize).transpose().context("a report of a training")?;
         let losses = reports::loss(self.db, due.job_id).await.map_err(anyhow::Error::from)?.unwrap_or_default();
-        let source = (!is_secret).then(|| Source {
+        let is_peft = names.contains(&ADAPTER_CONFIG);
+        Ok(Gathered { files, weights, is_peft, losses, examined })
+    }
+
+    /// Returns the place from which the weights of a job come.
+    pub(super) fn source(&self, facts: &JobFacts) -> Source {
+        Source {
             repo: format!("{}/{}", facts.owner, facts.name),
             commit: facts.sha.to_string(),
             config: facts.train["config"].as_str().unwrap_or_default().to_owned(),
             page: page(self.public_url, facts),
-        });
-        let card = Card {
-            publish,
-            build: facts.build,
-            job: facts.number,
-            tag,
-            source,
-            weights: &weights,
-            is_peft,
-            losses: &losses,
-            examined: examined.as_ref(),
-        };
-        files.push(HubFile::text(CARD, card.text()));
-        Ok(files)
+        }
     }
 
-    fn file(&self, artifact: &Artifact) -> Result<HubFile, Failure> {
+    fn file(&self, artifact: &Artifact) -> Result<OutgoingFile, Failure> {
         let Some(key) = &artifact.key else {
             let why = artifact.removed.as_deref().unwrap_or("it was removed");
             return Err(Failure::Never(format!("{} is no longer stored: {why}", artifact.path)));
         };
-        Ok(HubFile {
+        Ok(OutgoingFile {
             path: artifact.path.clone(),
             size: artifact.size.unsigned_abs(),
             sha256: hex::encode(&artifact.sha256),
             content: Content::Object { objects: self.objects.clone(), key: key.clone() },
         })
     }
+}
+
+impl Gathered {
+    /// Returns the card of these files; `source` is `None` if it must not be told.
+    pub(super) fn card<'a>(
+        &'a self,
+        facts: &'a JobFacts,
+        publish: &'a Publish,
+        source: Option<Source>,
+        on_hub: Option<(&'a str, &'a str)>,
+    ) -> Card<'a> {
+        let config = facts.train["config"].as_str().unwrap_or_default();
+        let title = on_hub.map_or(config, |(target, _)| target);
+        let title = title.rsplit('/').next().unwrap_or_default();
+        Card {
+            publish,
+            title,
+            build: facts.build,
+            job: facts.number,
+            on_hub,
+            source,
+            weights: &self.weights,
+            is_peft: self.is_peft,
+            losses: &self.losses,
+            examined: self.examined.as_ref(),
+        }
+    }
+}
+
+/// Returns the hashes of files, in the form of `sha256sum`.
+pub(super) fn sums(files: &[OutgoingFile]) -> String {
+    let mut lines: Vec<String> = files.iter().map(|file| format!("{}  {}\n", file.sha256, file.path)).collect();
+    lines.sort_unstable();
+    lines.concat()
 }
 
 /// Returns the files of weights at the top of the output folder, without those of earlier steps, which trainers save

@@ -1,11 +1,14 @@
-//! The step from a training that has passed to a commit on the Hugging Face Hub.
+//! The step from a training that has passed to its places: a commit on the Hugging Face Hub, a release at GitHub, and a
+//! folder in a bucket.
 //!
-//! **Invariant:** a publication makes one commit at most. A try first reads the repository's last commit, then looks
-//! whether its own commit or its files are there already, and commits only on top of the commit that it has read. So a
-//! commit whose answer was lost is found by the next try, and of two tries at once, the Hub refuses the later one.
+//! **Invariant:** a publication takes effect once at most. Each try first looks what an earlier one has left at the place,
+//! known by its marker, and goes on from there.
 
+mod bucket;
 mod card;
 mod files;
+mod hub;
+mod release;
 
 use std::time::Duration;
 
@@ -16,10 +19,13 @@ use tracing::{info, warn};
 use url::Url;
 
 use self::files::Files;
-use crate::hub::{Change, Hub, HubError, PublishConfig, State};
+use crate::domain::RepoName;
+use crate::github::{Client, SendError};
+use crate::hub::HubError;
 use crate::lora::Publish;
-use crate::storage::Objects;
-use crate::store::publications::{self, Due, JobFacts};
+use crate::permits::PublishConfig;
+use crate::storage::{FolderError, Objects};
+use crate::store::publications::{self, Due, JobFacts, Place};
 
 /// Time for which a step has a publication to itself. It is extended while the step works.
 const HOLD: Duration = Duration::from_secs(60);
@@ -37,6 +43,7 @@ pub struct Publisher {
     pub objects: Objects,
     /// The places to which repositories may publish.
     pub permissions: PublishConfig,
+    pub github: Client,
     /// Id of this installation.
     pub instance: String,
     /// Address under which people reach the service.
@@ -45,8 +52,17 @@ pub struct Publisher {
 
 /// A publication that has succeeded.
 struct Published {
-    commit: String,
+    /// The commit on the Hub.
+    commit: Option<String>,
     url: String,
+}
+
+/// A publication to make.
+struct Task<'a> {
+    due: &'a Due,
+    facts: JobFacts,
+    publish: Publish,
+    repo: RepoName,
 }
 
 /// Reason why a try has failed.
@@ -62,6 +78,25 @@ impl From<HubError> for Failure {
         match error {
             HubError::Limited(wait) => Self::Later(error.to_string(), Some(wait)),
             error if error.is_permanent() => Self::Never(error.to_string()),
+            error => Self::Later(error.to_string(), None),
+        }
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::RateLimited { wait, .. } => Self::Later(error.to_string(), Some(wait)),
+            SendError::Broken(_) => Self::Later(error.to_string(), None),
+            error => Self::Never(error.to_string()),
+        }
+    }
+}
+
+impl From<FolderError> for Failure {
+    fn from(error: FolderError) -> Self {
+        match error {
+            FolderError::Denied(_) | FolderError::Other(_) => Self::Never(error.to_string()),
             error => Self::Later(error.to_string(), None),
         }
     }
@@ -91,7 +126,7 @@ impl Publisher {
         match outcome {
             Ok(Published { commit, url }) => {
                 info!(%job, "the weights of job {job} are published: {url}");
-                publications::done(&self.db, &due, &commit, &url).await?;
+                publications::done(&self.db, &due, commit.as_deref(), &url).await?;
             }
             Err(Failure::Later(why, wait)) if due.is_younger_than(PATIENCE) => {
                 warn!(%job, "the weights of job {job} are not published yet: {why}");
@@ -112,7 +147,7 @@ impl Publisher {
             match publications::hold(&self.db, due, HOLD).await {
                 Ok(true) => {}
                 Ok(false) => return,
-                // Should the hold run out meanwhile, the Hub refuses the later commit of the two.
+                // Should the hold run out meanwhile, two tries are under way, and one of them finds the other's work.
                 Err(error) => warn!("cannot hold the publication of job {}: {error}", due.job_id),
             }
         }
@@ -124,86 +159,48 @@ impl Publisher {
         let Ok(publish) = serde_json::from_value::<Publish>(order) else {
             return Err(Failure::Never("the job's order is not one of this version".to_owned()));
         };
-        let repo = format!("{}/{}", facts.owner, facts.name).parse().context("a stored repository's name")?;
-        let target = publish.huggingface.as_str();
-        let Some(permission) = self.permissions.find(&repo, target) else {
-            let why = format!(
-                "{repo} may not publish to {target} any more: config.toml has no [[publish.huggingface]] for it"
-            );
-            return Err(Failure::Never(why));
-        };
-        let hub = Hub::new(permission)?;
-        let tag = publish.tag_of(facts.build);
-        let state = repository(&hub, &publish).await?;
-        let gathering = Files { db: &self.db, objects: &self.objects, public_url: &self.public_url };
-        let files = gathering.of(due, &facts, &publish, &tag).await?;
-        let marker = self.marker(due);
-        // Others may have committed since, or have made one commit out of many.
-        let known = match hub.find_commit(target, &marker).await? {
-            Some(commit) => Some(commit),
-            None if hub.tree(target, &state.sha).await?.has(&files).await? => Some(state.sha.clone()),
-            None => None,
-        };
-        let commit = match known {
-            Some(commit) => commit,
-            None => {
-                let uploaded = hub.upload(target, &files).await?;
-                let (summary, description) = self.message(&facts, &publish, &marker);
-                let change =
-                    Change { parent: &state.sha, summary: &summary, description: &description, files: uploaded };
-                hub.commit(target, change).await?
-            }
-        };
-        hub.tag(target, &commit, &tag).await?;
-        let url = hub.page(target, &tag);
-        Ok(Published { commit, url })
-    }
-
-    /// Returns the text by which the commit of a publication is known. It tells nothing to others.
-    fn marker(&self, due: &Due) -> String {
-        let id = Sha256::digest(format!("{} {}", self.instance, due.attempt_id()));
-        format!("Trainyard-Publication: {}", hex::encode(&id[..16]))
-    }
-
-    /// Returns the first line of the commit's message, and the rest.
-    fn message(&self, facts: &JobFacts, publish: &Publish, marker: &str) -> (String, String) {
-        let JobFacts { owner, name, build, number, sha, .. } = facts;
-        if is_secret(facts, publish) {
-            return (format!("Weights of build {build}, job {number}"), marker.to_owned());
+        let repo: RepoName = format!("{}/{}", facts.owner, facts.name).parse().context("a stored repository's name")?;
+        self.check_environment(due, &repo)?;
+        let task = Task { due, facts, publish, repo };
+        match due.place {
+            Place::HuggingFace => self.to_hub(&task).await,
+            Place::Release => self.to_release(&task).await,
+            Place::S3 => self.to_bucket(&task).await,
         }
-        let page = page(&self.public_url, facts);
-        (
-            format!("Weights of {owner}/{name} build {build}, job {number}"),
-            format!("Commit: {sha}\nJob: {page}\n{marker}"),
-        )
     }
+
+    /// Refuses a publication whose repository has got an environment since that is required.
+    fn check_environment(&self, due: &Due, repo: &RepoName) -> Result<(), Failure> {
+        match self.permissions.required(repo) {
+            Some(required) if due.environment.as_deref() != Some(required) => Err(Failure::Never(format!(
+                "it needs the approval of the environment {required} by now: publish it again, and let it be approved"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn files(&self) -> Files<'_> {
+        Files { db: &self.db, objects: &self.objects, public_url: &self.public_url }
+    }
+
+    /// Returns the text by which a publication is known at its place. It tells nothing to others.
+    fn marker(&self, due: &Due) -> String {
+        marker(&format!("{} {}", self.instance, due.attempt_id()))
+    }
+
+    /// Returns the text by which a publication of any attempt of the job is known.
+    fn marker_of_job(&self, due: &Due) -> String {
+        marker(&format!("{} {}", self.instance, due.job_id))
+    }
+}
+
+fn marker(id: &str) -> String {
+    format!("Trainyard-Publication: {}", hex::encode(&Sha256::digest(id)[..16]))
 }
 
 /// Returns the address of the job's page.
 fn page(public_url: &Url, JobFacts { owner, name, build, number, .. }: &JobFacts) -> String {
     format!("{}/{owner}/{name}/builds/{build}/jobs/{number}", public_url.as_str().trim_end_matches('/'))
-}
-
-/// Returns true if the place is public and the repository is not: then nothing tells where the weights come from.
-fn is_secret(facts: &JobFacts, publish: &Publish) -> bool {
-    facts.private && !publish.private
-}
-
-/// Returns the state of the repository on the Hub, which is made if there is none.
-async fn repository(hub: &Hub, publish: &Publish) -> Result<State, Failure> {
-    let target = &publish.huggingface;
-    let state = match hub.state(target).await {
-        Err(HubError::Missing(_)) => {
-            hub.create(target, publish.private).await?;
-            hub.state(target).await?
-        }
-        state => state?,
-    };
-    if publish.private && !state.private {
-        let why = format!("{target} is public: write `private: false` below lora.train.publish if that is wanted");
-        return Err(Failure::Never(why));
-    }
-    Ok(state)
 }
 
 /// Returns the pause before the next try. It grows with the age of the publication.

@@ -1,5 +1,4 @@
-//! Objects: finished logs and artifacts, in a folder or in a bucket of an S3 service. The only file that names
-//! object_store.
+//! Objects: finished logs and artifacts, in a folder or in a bucket of an S3 service.
 //!
 //! **Invariant:** an object is complete and on the disk before the row that names it is written. Keys are made here
 //! from ids and hashes: no part of a key comes from outside.
@@ -17,7 +16,7 @@ use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::buffered::BufWriter;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -33,9 +32,9 @@ use url::Url;
 use crate::domain::{AttemptId, RepoId};
 
 /// Size of the write buffer, and of a part of a large object; S3 requires at least 5 MiB.
-const PART: usize = 8 << 20;
+pub(super) const PART: usize = 8 << 20;
 /// Number of parts that are uploaded at once.
-const PARTS: usize = 2;
+pub(super) const PARTS: usize = 2;
 /// Time limit for silence of an S3 service (a download takes as long as its reader), and time for which a failed
 /// request is retried.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -83,14 +82,8 @@ impl StorageConfig {
             return Ok(());
         }
         self.bucket()?;
-        ensure!(
-            self.access_key.is_empty() != has_secret,
-            "storage: set both access_key and secret_key, or neither for the role of this machine on AWS"
-        );
-        let endpoint_is_fine = self.endpoint.is_empty()
-            || Url::parse(&self.endpoint).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        ensure!(endpoint_is_fine, "storage.endpoint must be an http or https address, not {:?}", self.endpoint);
-        Ok(())
+        let Self { endpoint, region, access_key, secret_key, .. } = self;
+        Service { endpoint, region, access_key, secret_key }.check().context("storage")
     }
 
     /// Returns the bucket, and the prefix in it.
@@ -102,6 +95,48 @@ impl StorageConfig {
             (ObjectStoreScheme::AmazonS3, "s3", Some(bucket)) => Ok((bucket.to_owned(), prefix)),
             _ => bail!(wrong()),
         }
+    }
+}
+
+/// An S3 service, and the key for it.
+pub(super) struct Service<'a> {
+    pub(super) endpoint: &'a str,
+    pub(super) region: &'a str,
+    pub(super) access_key: &'a str,
+    pub(super) secret_key: &'a SecretString,
+}
+
+/// Opens a bucket.
+pub(super) fn s3(bucket: &str, service: &Service<'_>) -> anyhow::Result<AmazonS3> {
+    let mut builder = AmazonS3Builder::new()
+        .with_bucket_name(bucket)
+        .with_region(service.region)
+        .with_client_options(ClientOptions::new().with_timeout_disabled().with_read_timeout(SILENCE))
+        // Objects are deleted one by one here, and some services cannot delete several at once.
+        .with_disable_bulk_delete(true)
+        .with_allow_http(service.endpoint.starts_with("http://"))
+        .with_retry(RetryConfig { retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() });
+    if !service.endpoint.is_empty() {
+        builder = builder.with_endpoint(service.endpoint);
+    }
+    if !service.access_key.is_empty() {
+        builder =
+            builder.with_access_key_id(service.access_key).with_secret_access_key(service.secret_key.expose_secret());
+    }
+    builder.build().context("setting up the S3 storage")
+}
+
+impl Service<'_> {
+    /// Rejects a half of a key, and an address that is not one.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.access_key.is_empty() == self.secret_key.expose_secret().is_empty(),
+            "set both access_key and secret_key, or neither for the role of this machine on AWS"
+        );
+        let endpoint_is_fine = self.endpoint.is_empty()
+            || Url::parse(self.endpoint).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        ensure!(endpoint_is_fine, "endpoint must be an http or https address, not {:?}", self.endpoint);
+        Ok(())
     }
 }
 
@@ -143,23 +178,8 @@ impl Objects {
             return Ok(Self { store: Arc::new(store), prefix: Path::default(), folder: Some(folder) });
         }
         let (bucket, prefix) = settings.bucket()?;
-        let mut builder = AmazonS3Builder::new()
-            .with_bucket_name(bucket)
-            .with_region(&settings.region)
-            .with_client_options(ClientOptions::new().with_timeout_disabled().with_read_timeout(SILENCE))
-            // Objects are deleted one by one here, and some services cannot delete several at once.
-            .with_disable_bulk_delete(true)
-            .with_allow_http(settings.endpoint.starts_with("http://"))
-            .with_retry(RetryConfig { retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() });
-        if !settings.endpoint.is_empty() {
-            builder = builder.with_endpoint(&settings.endpoint);
-        }
-        if !settings.access_key.is_empty() {
-            builder = builder
-                .with_access_key_id(&settings.access_key)
-                .with_secret_access_key(settings.secret_key.expose_secret());
-        }
-        let store = builder.build().context("setting up the S3 storage")?;
+        let StorageConfig { endpoint, region, access_key, secret_key, .. } = settings;
+        let store = s3(&bucket, &Service { endpoint, region, access_key, secret_key })?;
         Ok(Self { store: Arc::new(store), prefix, folder: None })
     }
 

@@ -13,6 +13,7 @@ pub mod crons;
 pub mod delays;
 pub mod deliveries;
 pub mod missed;
+pub mod inputs;
 pub mod notifications;
 pub mod output;
 pub mod people;

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use sqlx::types::Json as AsJson;
 
 use crate::domain::{BuildId, BuildState, JobId, JobState, RepoId, Sha, TriggerKind, Verdict, bounded, pg_text};
-use crate::travis::notifications::{Receiver, Recipient};
+use crate::travis::notifications::{Receiver, Recipient, SlackRoom};
 
 /// A notification that is due.
 #[derive(Debug, sqlx::FromRow)]
@@ -45,6 +45,8 @@ pub enum Target {
     Operator { chat: String },
     /// A recipient of emails that the `.travis.yml` names.
     Email(Recipient),
+    /// A room of Slack that the `.travis.yml` names.
+    Slack(SlackRoom),
     /// A webhook that the `.travis.yml` asks for.
     Webhook(Receiver),
 }
@@ -139,6 +141,27 @@ pub async fn status(db: &PgPool, build: BuildId) -> sqlx::Result<Option<String>>
     )
     .bind(build)
     .fetch_optional(db)
+    .await
+}
+
+/// Loss of a training of a build.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Loss {
+    /// Name of the job.
+    pub name: Option<String>,
+    pub steps: Vec<i64>,
+    pub points: Vec<f64>,
+}
+
+/// Returns the losses of a build's first trainings.
+pub async fn losses(db: &PgPool, build: BuildId, most: i64) -> sqlx::Result<Vec<Loss>> {
+    sqlx::query_as(
+        "select job.name, steps, points from job join series on series.job_id = job.id and series.name = 'loss'
+         where build_id = $1 and kind in ('smoke', 'train') order by kind = 'train' desc, number limit $2",
+    )
+    .bind(build)
+    .bind(most)
+    .fetch_all(db)
     .await
 }
 

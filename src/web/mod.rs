@@ -48,6 +48,7 @@ use url::Url;
 
 use crate::github::ForgeConfig;
 use crate::outbox::ChartLinks;
+use crate::permits::PublishConfig;
 use crate::planner::Planner;
 use crate::storage::{Logs, Objects};
 use crate::store::deliveries::DeliveryBatcher;
@@ -114,6 +115,8 @@ pub struct State {
     pub planner: Planner,
     /// Limits of the queue, for its order.
     pub queue: QueueConfig,
+    /// Environments of publications, with their people.
+    pub publish: PublishConfig,
     /// State of the JSON API: changes that its streams have read, and requests with keys.
     pub api: Api,
     /// Address under which people reach the service.

@@ -9,8 +9,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::access::{self, Need, Of, Rule};
 use super::api::document::{self, Documented};
 use super::api::frame::{self, keyed};
-use super::api::{builds, events, jobs, me, operators, queue, repos, runners, series};
-use super::changes::{approve, cancel, crons, replay, requests, restart};
+use super::api::{budgets, builds, events, jobs, me, operators, publications, queue, repos, runners, series};
+use super::changes::{approve, cancel, crons, publish, replay, requests, restart};
 use super::people::{audit, github, login, oidc, tokens};
 use super::{
     State, api, artifacts, assets, chart, deliveries, health, limits, log_stream, metrics, pages, setup, travis_api,
@@ -197,6 +197,7 @@ fn api() -> Vec<Row> {
         page("/api/v1/repos/{owner}/{repo}/builds/{number}", READ, builds::one),
         page("/api/v1/queue", Need::Anyone, queue::show),
         page("/api/v1/runners", Need::Known, runners::list),
+        page("/api/v1/budgets", Need::Known, budgets::list),
         page("/api/v1/audit", Need::Operator, operators::audit),
         page("/api/v1/alerts", Need::Everything, operators::alerts),
         page("/api/v1/jobs/{id}", READ_JOB, jobs::one),
@@ -205,6 +206,7 @@ fn api() -> Vec<Row> {
         page("/api/v1/jobs/{id}/series", READ_JOB, series::losses),
         page("/api/v1/jobs/{id}/resources", READ_JOB, series::resources),
         page("/api/v1/jobs/{id}/artifacts", READ_JOB, artifacts::list),
+        page("/api/v1/jobs/{id}/publications", READ_JOB, publications::of_job),
         page("/api/v1/deliveries", Need::Everything, deliveries::all),
         page("/api/v1/deliveries/{id}", Need::Everything, deliveries::one),
         page("/metrics", Need::Operator, metrics::page),
@@ -227,6 +229,9 @@ fn changes() -> Vec<Row> {
         change(Method::POST, &build("/jobs/{job}/cancel"), WRITE, "cancel", cancel::job),
         change(Method::POST, &build("/restart"), WRITE, "restart", restart::build),
         change(Method::POST, &build("/jobs/{job}/restart"), WRITE, "restart", restart::job),
+        change(Method::POST, &build("/jobs/{job}/publish"), WRITE, "publish again", publish::again),
+        change(Method::POST, &build("/jobs/{job}/publish/approve"), WRITE, "approve a publication", publish::approve),
+        change(Method::POST, &build("/jobs/{job}/publish/reject"), WRITE, "reject a publication", publish::reject),
         change(Method::POST, "/api/v1/deliveries/{id}/replay", Need::Operator, "replay a delivery", replay::replay),
         change(Method::PUT, cron, ADMIN, "set a cron", crons::set),
         change(Method::DELETE, cron, ADMIN, "remove a cron", crons::remove),

@@ -80,6 +80,14 @@ pub(super) struct GpuInventory {
     were_seen: AtomicBool,
 }
 
+/// The GPUs of a job, for a statement about it.
+#[derive(Debug, Default)]
+pub(super) struct Hardware {
+    pub(super) models: Vec<String>,
+    /// Version of the driver.
+    pub(super) driver: Option<String>,
+}
+
 impl GpuInventory {
     pub(super) fn new(
         runner: &RunnerConfig,
@@ -248,6 +256,25 @@ impl GpuInventory {
     /// Returns what the job's GPUs do now; `None` when there is no `nvidia-smi`.
     pub(super) async fn usage(&self, uuids: &[String]) -> anyhow::Result<Option<GpuUse>> {
         self.smi.in_use(uuids).await
+    }
+
+    /// Returns the models of these GPUs and the version of their driver, as far as `nvidia-smi` tells: a statement
+    /// without them is better than none.
+    pub(super) async fn hardware(&self, uuids: &[String]) -> Hardware {
+        if uuids.is_empty() {
+            return Hardware::default();
+        }
+        let asked = async { anyhow::Ok((self.smi.devices().await?.unwrap_or_default(), self.smi.driver().await?)) };
+        let (devices, driver) = match asked.await {
+            Ok(told) => told,
+            Err(error) => {
+                warn!(runner = self.presence.name, "cannot read the models of the GPUs: {error:#}");
+                return Hardware::default();
+            }
+        };
+        let model =
+            |uuid: &String| devices.iter().find(|device| device.uuid == *uuid).map(|device| device.name.clone());
+        Hardware { models: uuids.iter().filter_map(model).collect(), driver }
     }
 
     async fn record_alert(&self, alert: Option<&str>) -> anyhow::Result<()> {

@@ -31,12 +31,14 @@ use crate::executor::{Docker, EgressRule, Engine, Limits, Mount, NvidiaSmi};
 use crate::git::Mirrors;
 use crate::github::Client;
 use crate::gpu;
+use crate::inputs::Inputs;
 use crate::storage::{Caches, Keys, Logs, Objects, Room};
 use crate::store::queue::{self, Claimed, QueueConfig};
 use crate::store::sealed::own_keys::ProvenanceKey;
 use crate::store::sealed::repo_keys::RepoKeys;
 use crate::store::sealed::variables::Variables;
 use crate::store::wakeup::bell::Bells;
+use crate::trackers::TrackersConfig;
 use checkout_images::CheckoutImages;
 use engine::EngineHealth;
 use gpus::GpuInventory;
@@ -80,9 +82,13 @@ pub struct Settings {
     pub keys: RepoKeys,
     /// The variables of repositories, which jobs see.
     pub variables: Variables,
+    /// The forms in which trainings are kept for experiment trackers.
+    pub trackers: TrackersConfig,
     /// The key that signs statements of provenance.
     pub provenance: ProvenanceKey,
     pub caches: Caches,
+    /// The data sets and models of this machine.
+    pub inputs: Inputs,
     /// The storage for artifacts; `None` where the server could not read it.
     pub objects: Option<(Objects, Keys)>,
     pub logs: Logs,

@@ -37,7 +37,11 @@ const PAGES: [&str; 11] = [
 ];
 
 async fn get(state: &web::State, path: &str) -> Response<Body> {
-    web::router(state.clone()).oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap()
+    get_from(web::router(state.clone()), path).await
+}
+
+async fn get_from(router: axum::Router, path: &str) -> Response<Body> {
+    router.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap()
 }
 
 async fn text(response: Response<Body>) -> String {
@@ -106,10 +110,12 @@ async fn a_flood_of_pages_takes_no_connection_from_jobs_and_steps() {
     let job = running_job(&web::State { db: pools.jobs.clone(), ..state.clone() }).await;
     let mut lock = pools.steps.begin().await.unwrap();
     sqlx::query("lock table alert in access exclusive mode").execute(&mut *lock).await.unwrap();
+    // Making a router takes longer than an answer.
+    let router = web::router(state.clone());
     let mut flood = JoinSet::new();
     for _ in 0..60 {
-        let state = state.clone();
-        flood.spawn(async move { get(&state, "/").await.status() });
+        let router = router.clone();
+        flood.spawn(async move { get_from(router, "/").await.status() });
     }
     // All connections of the pages wait now.
     while waiting(&pools.steps).await < 8 {
@@ -139,10 +145,11 @@ async fn a_flood_of_pages_leaves_the_service_ready() {
     for _ in 1..pools.steps.options().get_max_connections() {
         held.push(pools.steps.acquire().await.unwrap());
     }
+    let router = web::router(state.clone());
     let mut flood = JoinSet::new();
     for _ in 0..60 {
-        let state = state.clone();
-        flood.spawn(async move { get(&state, "/readyz").await.status() });
+        let router = router.clone();
+        flood.spawn(async move { get_from(router, "/readyz").await.status() });
     }
     assert!(flood.join_all().await.iter().all(|status| *status == StatusCode::OK));
     drop(held);

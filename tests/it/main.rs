@@ -8,6 +8,7 @@ mod support;
 
 mod cli;
 mod github;
+mod inputs;
 mod missed;
 mod notifications;
 mod operations;

@@ -42,9 +42,13 @@ impl Repo {
     }
 
     pub fn write(&self, path: &str, text: &str) {
+        self.write_bytes(path, text.as_bytes());
+    }
+
+    pub fn write_bytes(&self, path: &str, contents: &[u8]) {
         let path = self.work.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        std::fs::write(path, contents).unwrap();
     }
 
     /// Commits everything on the current branch and pushes it. Returns the commit's id.

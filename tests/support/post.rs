@@ -36,7 +36,7 @@ impl Post {
     }
 
     pub async fn within(windows: Vec<Window>) -> Self {
-        Self::with_timeout(windows, Duration::from_millis(300)).await
+        Self::with_timeout(windows, Duration::from_secs(1)).await
     }
 
     /// Starts an outbox that keeps within the windows, and waits this long for an answer.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use trainyard::domain::{BuildId, JobKind, Problem, RepoId, Requirements, Scope, Trigger, TriggerKind, Verdict};
 use trainyard::github::{Client, GitHubConfig};
 use trainyard::outbox::ChartLinks;
+use trainyard::permits::PublishConfig;
 use trainyard::planner::Planner;
 use trainyard::registration::Stored;
 use trainyard::repo_keys::Seal;
@@ -99,6 +100,7 @@ pub fn state(db: &PgPool) -> web::State {
         planner: Planner::new(super::app::program()),
         setup: web::Setup::new(stored(db), false, None),
         queue: queue::QueueConfig::default(),
+        publish: PublishConfig::default(),
         api: web::Api::default(),
         public_url: "https://ci.example/".parse().unwrap(),
         shutdown: CancellationToken::new(),

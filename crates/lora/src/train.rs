@@ -7,7 +7,7 @@ use super::read::Format;
 use super::repository::{folder, normal};
 use super::settings::{Change, Train};
 use super::smoke::{CONFIG, Unfit, is_part, read, sd_scripts, shell_word, trl};
-use super::tree::{Node, Value};
+use super::tree::{Entry, Node, Value};
 use super::{Dialect, Repository};
 
 /// A training that can be started.
@@ -18,6 +18,10 @@ pub struct Training {
     pub command: String,
     /// The folder in which the trainer saves, from the root of the repository.
     pub output: String,
+    /// The folder in which it keeps its checkpoints.
+    pub checkpoints: String,
+    /// The total number of steps, if the config says it.
+    pub steps: Option<u64>,
     /// True when the config lets the trainer stop before its last step.
     pub may_stop_early: bool,
 }
@@ -27,6 +31,9 @@ pub const FOLDER: &str = "/home/travis/train";
 
 /// Ends of the names of files that a training makes. One that the commit has already would pass for a result.
 const RESULTS: [&str; 8] = [".safetensors", ".json", ".jsonl", ".csv", ".png", ".jpg", ".jpeg", ".webp"];
+
+/// Trainers that go on from a checkpoint if a key of their config says so.
+const CONFIG_RESUMES: [Dialect; 2] = [Dialect::SimpleTuner, Dialect::OneTrainer];
 
 /// A config with changed keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,9 +48,36 @@ pub struct Changed {
 /// # Errors
 /// Fails if the file is no config, or lacks a key.
 pub fn changed(path: &str, text: &[u8], changes: &[Change]) -> Result<Changed, Unfit> {
+    let (format, _, root) = tree(path, text, changes)?;
+    Ok(Changed { path: format!("{FOLDER}/config.{}", format.extension()), text: format.write(&root) })
+}
+
+/// Returns the config with which a trainer goes on from its newest checkpoint; `None` for a trainer that has a flag for
+/// that, or does it by itself.
+///
+/// # Errors
+/// Fails as [`changed`] does.
+pub fn resuming(path: &str, text: &[u8], changes: &[Change]) -> Result<Option<Changed>, Unfit> {
+    let (format, dialect, mut root) = tree(path, text, changes)?;
+    let (key, value) = match dialect {
+        Dialect::SimpleTuner => ("resume_from_checkpoint", Value::Text { text: "latest".to_owned(), plain: false }),
+        Dialect::OneTrainer => ("continue_last_backup", Value::Bool(true)),
+        _ => return Ok(None),
+    };
+    let at = root.at;
+    if !set(&mut root, &[key], &value)
+        && let Value::Map(entries) = &mut root.value
+    {
+        entries.push(Entry { key: key.to_owned(), at, node: Node { value, at } });
+    }
+    Ok(Some(Changed { path: format!("{FOLDER}/resume.{}", format.extension()), text: format.write(&root) }))
+}
+
+/// Reads the config at `path`, and changes keys of it.
+pub(super) fn tree(path: &str, text: &[u8], changes: &[Change]) -> Result<(Format, Dialect, Node), Unfit> {
     let (format, dialect, mut root) = read(path, text)?;
     apply(&mut root, dialect, path, changes)?;
-    Ok(Changed { path: format!("{FOLDER}/config.{}", format.extension()), text: format.write(&root) })
+    Ok((format, dialect, root))
 }
 
 fn apply(root: &mut Node, dialect: Dialect, path: &str, changes: &[Change]) -> Result<(), Unfit> {
@@ -105,14 +139,13 @@ pub fn training(
     usual: Option<&str>,
     repository: &Repository<'_>,
 ) -> Result<Training, Unfit> {
-    let (format, dialect, mut root) = read(path, text)?;
-    apply(&mut root, dialect, path, changes)?;
+    let (format, dialect, root) = tree(path, text, changes)?;
     if is_part(dialect) {
         return Err(Unfit::NotRun(format!("{path} is no config that is trained by itself")));
     }
     let own = asked.command.as_deref().or(usual).map(str::to_owned);
-    let command = match own {
-        Some(command) => command,
+    let command = match &own {
+        Some(command) => command.clone(),
         None => command(format, dialect, &root, path, repository)?,
     };
     let output = match &asked.output {
@@ -129,10 +162,16 @@ pub fn training(
         )));
     }
     let started = if changes.is_empty() { path.to_owned() } else { format!("{FOLDER}/config.{}", format.extension()) };
+    let started = match own {
+        None if CONFIG_RESUMES.contains(&dialect) => format!("${{RESUME_CONFIG:-{}}}", shell_word(&started)),
+        _ => shell_word(&started),
+    };
     Ok(Training {
         dialect,
-        command: command.replace(CONFIG, &shell_word(&started)),
+        command: command.replace(CONFIG, &started),
+        checkpoints: checkpoints(dialect, &root).unwrap_or_else(|| output.clone()),
         output,
+        steps: steps(dialect, &root),
         may_stop_early: has_key(&root, "early_stopping"),
     })
 }
@@ -208,6 +247,14 @@ fn output(dialect: Dialect, root: &Node, path: &str) -> Result<String, Unfit> {
     })
 }
 
+/// Returns the folder in which a trainer keeps its checkpoints, if it is another one than that of its results.
+fn checkpoints(dialect: Dialect, root: &Node) -> Option<String> {
+    match dialect {
+        Dialect::OneTrainer => normal(text_of(root, "workspace_dir").unwrap_or("workspace/run")),
+        _ => None,
+    }
+}
+
 /// Returns the first text that a key holds, in any map of the config.
 fn text_of<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
     let own = node.entries().iter().find(|entry| entry.name() == key).and_then(|entry| entry.node.text());
@@ -222,6 +269,29 @@ fn has_key(node: &Node, word: &str) -> bool {
     let mut entries = node.entries().iter();
     entries.any(|entry| (entry.name().starts_with(word) && is(&entry.node.value)) || has_key(&entry.node, word))
         || node.items().iter().any(|item| has_key(item, word))
+}
+
+/// Returns the number of steps that a config sets. Epochs, whose steps depend on the data, are left to the trainer.
+fn steps(dialect: Dialect, root: &Node) -> Option<u64> {
+    let key = match dialect {
+        Dialect::AiToolkit => "steps",
+        Dialect::Axolotl | Dialect::LlamaFactory | Dialect::Trl | Dialect::MsSwift | Dialect::Unsloth => "max_steps",
+        // In sd-scripts, epochs take precedence over steps.
+        Dialect::SdScripts if has_key(root, "max_train_epochs") => return None,
+        _ => "max_train_steps",
+    };
+    let mut steps = None;
+    root.each_scalar(None, &mut |entry, node| {
+        if let Value::Number { value, whole: true } = node.value
+            && entry.is_some_and(|entry| entry.name() == key)
+            && (1.0..1e12).contains(&value)
+        {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to 1e12, and whole")]
+            let value = value as u64;
+            steps.get_or_insert(value);
+        }
+    });
+    steps
 }
 
 #[cfg(test)]
@@ -258,6 +328,51 @@ mod tests {
         assert_eq!(training.output, "out");
         let early = format!("{AXOLOTL}early_stopping_patience: 3\n");
         assert!(of("a.yaml", &early, &asked, &[]).unwrap().may_stop_early);
+    }
+
+    const ONE_TRAINER: &str = "{\"__version\": 10, \"training_method\": \"LORA\", \"model_type\": \"FLUX_DEV_1\", \
+                               \"base_model_name\": \"m\", \"output_model_destination\": \"out/ink.safetensors\", \
+                               \"workspace_dir\": \"workspace/ink\", \"lora_rank\": 16}";
+    const SIMPLE_TUNER: &str = "{\"--model_type\": \"lora\", \"--model_family\": \"flux\", \"--output_dir\": \"out\", \
+                                \"--pretrained_model_name_or_path\": \"m\", \"--resume_from_checkpoint\": \"\", \
+                                \"--data_backend_config\": \"b.json\"}";
+
+    #[test]
+    fn a_key_of_the_config_makes_some_trainers_go_on() {
+        let asked = Train::default();
+        let training = of("my one.json", ONE_TRAINER, &asked, &["my one.json", "scripts/train.py"]).unwrap();
+        assert_eq!(training.command, "python scripts/train.py --config-path ${RESUME_CONFIG:-'my one.json'}");
+        assert_eq!((training.output.as_str(), training.checkpoints.as_str()), ("out", "workspace/ink"));
+        let resuming = |path: &str, text: &str| resuming(path, text.as_bytes(), &[]).unwrap();
+        let made = resuming("my one.json", ONE_TRAINER).unwrap();
+        assert_eq!(made.path, "/home/travis/train/resume.json");
+        let made: Json = serde_json::from_str(&made.text).unwrap();
+        assert_eq!((&made["continue_last_backup"], &made["lora_rank"]), (&Json::Bool(true), &Json::from(16)));
+
+        let training = of("s.json", SIMPLE_TUNER, &asked, &["s.json"]).unwrap();
+        let command = "SIMPLETUNER_CONFIG_BACKEND=json CONFIG_PATH=${RESUME_CONFIG:-s.json} simpletuner train";
+        assert_eq!((training.command.as_str(), training.checkpoints.as_str()), (command, "out"));
+        let made = resuming("s.json", SIMPLE_TUNER).unwrap();
+        let made: Json = serde_json::from_str(&made.text).unwrap();
+        assert_eq!(made["--resume_from_checkpoint"], "latest", "{made:#}");
+        assert_eq!(resuming("a.yaml", AXOLOTL), None);
+
+        let own = Train { command: Some("python t.py {config}".to_owned()), ..Train::default() };
+        assert_eq!(of("s.json", SIMPLE_TUNER, &own, &["s.json"]).unwrap().command, "python t.py s.json");
+    }
+
+    #[test]
+    fn a_config_says_its_number_of_steps_or_leaves_it_to_the_trainer() {
+        let steps = |path: &str, text: &str| {
+            let paths = ["sd-scripts/sdxl_train_network.py", "c.toml"];
+            of(path, text, &Train::default(), &paths).unwrap().steps
+        };
+        assert_eq!(steps("a.yaml", &format!("{AXOLOTL}max_steps: 400\n")), Some(400));
+        assert_eq!(steps("a.yaml", &format!("{AXOLOTL}max_steps: -1\nnum_epochs: 3\n")), None);
+        assert_eq!(steps("a.yaml", AXOLOTL), None);
+        let sdxl = format!("{SDXL}[length]\nmax_train_steps = 1600\n");
+        assert_eq!(steps("c.toml", &sdxl), Some(1600));
+        assert_eq!(steps("c.toml", &format!("{sdxl}max_train_epochs = 10\n")), None, "epochs win");
     }
 
     #[test]

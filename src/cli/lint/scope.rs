@@ -56,7 +56,9 @@ impl Scope {
         let schemas = schemas_of(&self.root, &settings);
         let read = sources().filter(|_| self.is_folder).chain(&schemas);
         let texts = read.map(|file| (file.path.as_str(), file.text.as_slice()));
-        let repository = Repository::of(self.paths.iter().map(String::as_str), texts);
+        // A training has more than the commit. Without any path, the files are not known.
+        let places = settings.places().filter(|_| !self.paths.is_empty());
+        let repository = Repository::of(self.paths.iter().map(String::as_str).chain(places), texts);
         let mut linter = Linter::new(&settings, &repository);
         let covered = |file: &&File| file.source.path == plan::CONFIG || settings.covers(&file.source.path);
         let paths: Vec<&str> = self.paths.iter().map(String::as_str).collect();

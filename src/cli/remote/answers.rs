@@ -50,6 +50,8 @@ pub(super) struct Job {
     pub(super) reason: Option<String>,
     pub(super) wait_reason: Option<String>,
     pub(super) warning: Option<String>,
+    /// How far it is, or how long it takes, in words.
+    pub(super) outlook: Option<String>,
     pub(super) attempt: i64,
     pub(super) runner: Option<String>,
     pub(super) log_length: i64,
@@ -163,10 +165,11 @@ impl Job {
         parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
     }
 
-    /// Returns the reason for the state: why the job waits, or how it ended.
+    /// Returns the reason for the state: why the job waits, how far it is, or how it ended.
     pub(super) fn why(&self) -> &str {
-        let why = if self.is_finished() { &self.reason } else { &self.wait_reason };
-        why.as_deref().or(self.warning.as_deref()).unwrap_or_default()
+        let why =
+            if self.is_finished() { self.reason.as_ref() } else { self.wait_reason.as_ref().or(self.outlook.as_ref()) };
+        why.or(self.warning.as_ref()).map_or("", String::as_str)
     }
 
     pub(super) fn took(&self, now: DateTime<Utc>) -> String {
@@ -226,6 +229,16 @@ mod tests {
             ..Job::default()
         };
         assert_eq!((job.mark().text().as_str(), job.mark().colour), ("✘ timed out (allowed)", Colour::Yellow));
+    }
+
+    #[test]
+    fn a_running_job_tells_how_far_it_is() {
+        let job: Job = serde_json::from_value(
+            json!({ "state": "running", "warning": "an old version", "outlook": "step 12 of 40, loss 0.5, 6 min left" }),
+        )
+        .expect("a job");
+        assert_eq!(job.why(), "step 12 of 40, loss 0.5, 6 min left");
+        assert_eq!(Job { outlook: None, ..job }.why(), "an old version");
     }
 
     #[test]

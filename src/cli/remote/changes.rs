@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::follow::follow;
 use super::print_json;
+use super::publish::{self, Verb};
 use super::session::{Named, Session, Target};
 use crate::cli::problems::number_of;
 use crate::cli::{FINE, PROBLEMS, print};
@@ -63,7 +64,8 @@ pub(in crate::cli) struct CancelArguments {
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct ApproveArguments {
-    /// The number of the build. Without it, the newest one of what is checked out here.
+    /// The build of a fork, such as 12, or a job whose weights wait for an approval, such as 12.3. Without it, the newest
+    /// build of what is checked out here.
     #[arg(value_name = "BUILD")]
     build: Option<Named>,
     #[command(flatten)]
@@ -173,6 +175,9 @@ async fn change(what: &What, verb: &str, done: &str) -> anyhow::Result<(Session,
 pub(super) async fn approve(arguments: &ApproveArguments) -> anyhow::Result<u8> {
     let session = arguments.target.session().await?;
     let number = session.number(arguments.build).await?;
+    if let Some(job) = arguments.build.and_then(|named| named.job) {
+        return publish::decide(&session, number, job.into(), Verb::Approve).await;
+    }
     session.change(number, None, "approve").await?;
     print(&format!("{} #{number} is approved, and will run.\n", session.repo))?;
     if arguments.follow { follow(&session, number).await } else { Ok(FINE) }

@@ -15,6 +15,7 @@ mod login;
 mod logs;
 mod machines;
 mod open;
+mod publish;
 mod servers;
 mod session;
 mod watch;
@@ -48,8 +49,12 @@ pub(super) enum Command {
     Restart(changes::RestartArguments),
     /// Cancel the jobs of a build that have not ended, or one of them.
     Cancel(changes::CancelArguments),
-    /// Let the build of a fork run.
+    /// Let the build of a fork run, or the weights of a job go out.
     Approve(changes::ApproveArguments),
+    /// Do not let the weights of a job go out.
+    Reject(publish::RejectArguments),
+    /// Publish the weights of a job again whose publication has failed.
+    Publish(publish::PublishArguments),
     /// List or download the files that a job has left.
     Artifacts(artifacts::Arguments),
     /// Open the page of a build or job in a browser.
@@ -73,6 +78,8 @@ pub(super) async fn run(command: Command) -> anyhow::Result<u8> {
         Command::Restart(arguments) => changes::restart(&arguments).await,
         Command::Cancel(arguments) => changes::cancel(&arguments).await,
         Command::Approve(arguments) => changes::approve(&arguments).await,
+        Command::Reject(arguments) => publish::reject(&arguments).await,
+        Command::Publish(arguments) => publish::publish(&arguments).await,
         Command::Artifacts(arguments) => artifacts::run(&arguments).await,
         Command::Open(arguments) => open::run(&arguments).await,
         Command::Queue(arguments) => machines::queue(&arguments).await,

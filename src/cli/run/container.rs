@@ -15,6 +15,7 @@ use crate::attempt::{
 };
 use crate::domain::{Stop, Verdict};
 use crate::executor::{Engine, ExecError, Limits, Mount};
+use crate::lora::gates::Reference;
 use crate::lora::series::LogReader;
 
 /// The reason of a job that a signal canceled.
@@ -158,6 +159,8 @@ impl Runner {
                     container: &ended.container,
                     exit_status: ended.exit.status,
                     duration: begun.elapsed(),
+                    gpu_memory: None,
+                    reference: &reference(training, checkout),
                     log: shown.losses.series(),
                 };
                 Some(training.examine(&self.engine, repo, end).await?)
@@ -192,6 +195,14 @@ impl Runner {
                 let _ = self.engine.signal(&container, signal).await;
             }
         }
+    }
+}
+
+/// Returns the numbers with which the gates of a training compare.
+fn reference(training: &Training, checkout: &Path) -> Reference {
+    match training.whole().and_then(|train| train.gates().reference.as_deref()) {
+        Some(path) => Reference::of_file(path, std::fs::read(checkout.join(path)).ok().as_deref()),
+        None => Reference::Nothing("only the service knows earlier trainings".to_owned()),
     }
 }
 

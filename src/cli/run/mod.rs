@@ -266,6 +266,11 @@ impl Build<'_> {
                     Some(Training::Train(order)) => {
                         let config = std::fs::read(self.checkout.join(&order.config)).context("reading the config")?;
                         additions = order.additions(&config, attempt)?;
+                        for input in &order.inputs {
+                            let missing =
+                                format!("{} is not fetched here, so {} is not there.\n", input.from, input.to);
+                            view.say(&missing)?;
+                        }
                     }
                     None => {}
                 }
@@ -281,6 +286,7 @@ impl Build<'_> {
                     additions: smoke.map_or(additions, Additions::from),
                     limits: limits.as_ref().unwrap_or(&self.runner.limits),
                     mounts: &mounts,
+                    inputs: &[],
                     egress_only: None,
                     gpus: &[],
                 };

@@ -10,7 +10,8 @@ use crate::cli::table::{Table, wants_colours};
 use crate::config::Config;
 use crate::domain::BuildState;
 use crate::mail::{EmailConfig, Mail, Mailer, NotTaken};
-use crate::notifier::{Chats, Sender, SystemNames};
+use crate::notifier::{Chats, Sender};
+use crate::outgoing::SystemNames;
 use crate::travis::notifications::Build;
 
 /// Name of the mail server among the receivers.
@@ -96,7 +97,7 @@ async fn mail(
 ) -> anyhow::Result<Result<(), String>> {
     let Some(config) = config else { return Ok(Err("the configuration has no [notifications.email]".to_owned())) };
     let Ok(to) = to.parse() else { return Ok(Err("this is not an email address".to_owned())) };
-    let mail = Mail::of("notification-test".to_owned(), build, words)?;
+    let mail = Mail::of("notification-test".to_owned(), build, words, Vec::new())?;
     let sent = Mailer::new(config)?.send(to, &mail).await;
     Ok(sent.map_err(|not_taken| match not_taken {
         NotTaken::Later(why) | NotTaken::Never(why) | NotTaken::Refused(why) => why,

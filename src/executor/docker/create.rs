@@ -145,6 +145,7 @@ mod tests {
             environment: vec![("HOME".to_owned(), "/home/travis".to_owned())],
             limits: Limits::default(),
             mounts: Vec::new(),
+            inputs: Vec::new(),
             egress_only: None,
             helper: "minimal".to_owned(),
             gpus: Vec::new(),

@@ -44,7 +44,7 @@ pub(in crate::executor::docker) fn of_job(
         storage_opt: quota.then(|| HashMap::from([("size".to_owned(), limits.disk.as_u64().to_string())])),
         cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
         network_mode: Some(network.to_owned()),
-        mounts: Some(spec.mounts.iter().map(read_only).collect()),
+        mounts: Some(spec.mounts.iter().chain(&spec.inputs).map(read_only).collect()),
         runtime: runtime.map(str::to_owned),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),

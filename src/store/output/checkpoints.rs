@@ -69,6 +69,31 @@ pub async fn record(
     Ok(Ok(old.filter(|old| old != key)))
 }
 
+/// Records that a running attempt goes on with the training that the attempt `since` has begun. Nothing is recorded of an
+/// attempt that is no longer the job's running one.
+pub async fn record_resumption(db: &PgPool, attempt: AttemptId, since: i32) -> sqlx::Result<()> {
+    sqlx::query(
+        "insert into resumed_attempt (job_id, attempt, since_attempt)
+         select id, attempt, $3 from job where id = $1 and attempt = $2 and state = 'running' for share
+         on conflict do nothing",
+    )
+    .bind(attempt.job)
+    .bind(attempt.number)
+    .bind(since)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Returns the attempt that has begun the training with which this one goes on; `None` for one that has begun anew.
+pub async fn resumed_since(db: &PgPool, attempt: AttemptId) -> sqlx::Result<Option<i32>> {
+    sqlx::query_scalar("select since_attempt from resumed_attempt where job_id = $1 and attempt = $2")
+        .bind(attempt.job)
+        .bind(attempt.number)
+        .fetch_optional(db)
+        .await
+}
+
 /// The attempt is no longer the job's running one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stale;

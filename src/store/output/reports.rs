@@ -5,15 +5,17 @@ use sqlx::{PgConnection, PgPool};
 
 use super::artifacts::{self, NewArtifact};
 use crate::domain::{JobId, Resource, Resources, pg_text};
-use crate::lora::series::{Point, Series};
+use crate::lora::series::{Measure, Point, Series};
 
 /// Results of an attempt, which are stored with its verdict.
 #[derive(Debug, Clone, Default)]
 pub struct Reports {
     /// Result of a training; null for other jobs.
     pub training: Json,
-    /// Loss of a training.
+    /// Series of a training.
     pub loss: Series,
+    /// True if the tracker of the operator gets the training.
+    pub is_tracked: bool,
     /// Resources that the job used; `None` if it ended before a sample was taken.
     pub resources: Option<Resources>,
     /// Files that the job left. Their objects are stored already.
@@ -22,6 +24,15 @@ pub struct Reports {
 
 /// Name of the series of a training's loss.
 const LOSS: &str = "loss";
+
+/// Returns the name of the series of another value.
+fn name_of(measure: Measure) -> &'static str {
+    match measure {
+        Measure::EvalLoss => "eval_loss",
+        Measure::LearningRate => "learning_rate",
+        Measure::GradientNorm => "gradient_norm",
+    }
+}
 
 /// Stores the reports of a job that has none yet.
 pub(in crate::store) async fn insert(tx: &mut PgConnection, job: JobId, reports: &Reports) -> sqlx::Result<()> {
@@ -35,6 +46,10 @@ pub(in crate::store) async fn insert(tx: &mut PgConnection, job: JobId, reports:
     if !reports.loss.points.is_empty() {
         let points = reports.loss.points.iter().map(|point| (point.step, point.value));
         insert_series(&mut *tx, job, LOSS, points).await?;
+    }
+    for (measure, points) in &reports.loss.others {
+        let points = points.iter().map(|point| (point.step, point.value));
+        insert_series(&mut *tx, job, name_of(*measure), points).await?;
     }
     if let Some(resources) = &reports.resources {
         sqlx::query("insert into report (job_id, kind, body) values ($1, 'resources', $2)")
@@ -95,10 +110,32 @@ pub async fn loss(db: &PgPool, job: JobId) -> sqlx::Result<Option<Vec<Point>>> {
             .bind(LOSS)
             .fetch_optional(db)
             .await?;
-    Ok(row.map(|(steps, values)| {
-        let steps = steps.into_iter().map(|step| u64::try_from(step).unwrap_or(0));
-        steps.zip(values).map(|(step, value)| Point { step, value }).collect()
-    }))
+    Ok(row.map(|(steps, values)| points(steps, values)))
+}
+
+/// Reads all stored series of a training; they are empty for a job that trains nothing.
+pub async fn series(db: &PgPool, job: JobId) -> sqlx::Result<Series> {
+    let names: Vec<&str> = std::iter::once(LOSS).chain(Measure::ALL.map(name_of)).collect();
+    let rows: Vec<(String, Vec<i64>, Vec<f64>)> =
+        sqlx::query_as("select name, steps, points from series where job_id = $1 and name = any($2)")
+            .bind(job)
+            .bind(names)
+            .fetch_all(db)
+            .await?;
+    let mut series = Series::default();
+    for (name, steps, values) in rows {
+        let points = points(steps, values);
+        match Measure::ALL.into_iter().find(|measure| name_of(*measure) == name) {
+            Some(measure) => drop(series.others.insert(measure, points)),
+            None => series.points = points,
+        }
+    }
+    Ok(series)
+}
+
+fn points(steps: Vec<i64>, values: Vec<f64>) -> Vec<Point> {
+    let steps = steps.into_iter().map(|step| u64::try_from(step).unwrap_or(0));
+    steps.zip(values).map(|(step, value)| Point { step, value }).collect()
 }
 
 /// Reads the resources that a job used, with the series that have points. Returns `None` for a job that has not ended,

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use sqlx::PgConnection;
 
+use super::estimates::recipe;
 use crate::domain::{BuildId, JobKind, JobState, Priority, RepoId, Requirements};
 
 /// A job to be inserted with its build.
@@ -46,8 +47,8 @@ pub(in crate::store) async fn insert(
         let gpus = job.requirements.gpus.as_ref();
         sqlx::query(
             "insert into job (build_id, number, kind, stage, stage_order, name, allow_failure, config, state,
-                 gpu_count, gpu_memory, gpu_class, labels, preemptible, repo_id, priority)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+                 gpu_count, gpu_memory, gpu_class, labels, preemptible, repo_id, priority, recipe)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
         )
         .bind(origin.build)
         .bind(number)
@@ -65,6 +66,7 @@ pub(in crate::store) async fn insert(
         .bind(job.requirements.preemptible)
         .bind(origin.repo)
         .bind(origin.priority)
+        .bind(recipe(job.kind, job.name.as_deref(), &job.config, gpus))
         .execute(&mut *tx)
         .await?;
     }

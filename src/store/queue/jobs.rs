@@ -11,6 +11,7 @@ use crate::domain::{AttemptId, BuildId, JobId, JobKind, RepoId, Status, Stop, Ve
 use crate::store::output::checkpoints;
 use crate::store::output::logs;
 use crate::store::output::reports::{self, Reports};
+use crate::store::output::trackings;
 use crate::store::publications;
 use crate::store::runner::gpus;
 
@@ -268,7 +269,7 @@ pub struct Finish<'a> {
 }
 
 /// Finishes an attempt: writes the last log bytes, the verdict, the build's roll-up and the wish in one transaction,
-/// and the publication of a training that has passed.
+/// the publication of a training that has passed, and its way to the tracker.
 /// Returns false, without writing anything, when the attempt is no longer the job's running one.
 ///
 /// # Errors
@@ -300,6 +301,9 @@ pub async fn finish(db: &PgPool, attempt: AttemptId, end: &Finish<'_>) -> anyhow
     reports::insert(&mut tx, attempt.job, &end.reports).await?;
     if end.verdict == Verdict::Passed {
         publications::want(&mut tx, attempt.job).await?;
+    }
+    if end.reports.is_tracked {
+        trackings::want(&mut tx, attempt).await?;
     }
     checkpoints::end(&mut tx, attempt.job, end.verdict).await?;
     rollup::refresh(&mut tx, build).await?;

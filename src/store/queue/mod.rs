@@ -13,9 +13,12 @@
 
 mod approval;
 mod cancel;
+mod estimates;
 mod insert;
 mod jobs;
+mod lines;
 mod lost;
+mod progress;
 mod requirements;
 mod restart;
 pub mod rollup;
@@ -24,15 +27,19 @@ mod turn;
 
 pub use approval::{approve, cancel_unapproved};
 pub use cancel::{cancel, cancel_build, cancel_running_of};
+pub use estimates::estimates;
 pub use insert::NewJob;
 pub(super) use insert::{Origin, insert};
 pub use jobs::{
     Beat, Claimed, Finish, adopt, beat, claim, claim_limited, finish, log_length, record_stop, record_warning,
     running_of,
 };
+pub use lines::{InLine, lines};
 pub use lost::{
     Lease, LogEnd, LostAttempt, MAX_ATTEMPTS, leases, lost_attempts, preempt, requeue, rescue, run_only_once,
 };
+pub use progress::{Place, Progress, progress_of, record_progress};
 pub use requirements::{claim_with_requirements, mark_preemptions, update_wait_reasons};
 pub use restart::{EarlierRun, MAX_RESTARTS, RestartError, earlier_log_length, earlier_runs, restart, restart_failed};
+pub use rollup::tell_progress;
 pub use turn::{QueueConfig, QueuedJob, order};

@@ -9,8 +9,9 @@ use sqlx::{PgConnection, PgExecutor, PgPool};
 use super::jobs::{Claimed, claimed_columns};
 use super::rollup;
 use super::turn::{Bounds, QueueConfig, shares, turn};
-use crate::domain::{AttemptId, BuildId, GpuRequest, JobId};
+use crate::domain::{AttemptId, BuildId, GpuRequest, JobId, RepoId};
 use crate::gpu::{self, Gpu, Wait, choose, wait_in_words};
+use crate::store::runner::budgets::{self, UsedUp, person};
 use crate::store::runner::gpus;
 
 /// Maximum number of waiting jobs that a claim considers: more than GPUs become free at a time.
@@ -33,10 +34,26 @@ macro_rules! lanes {
     };
 }
 
+/// Condition of a job of the queue that a budget holds: `$3` has the repositories whose budgets are used up, and `$4` the
+/// people.
+macro_rules! held {
+    () => {
+        "(gpu_count > 0 and (job.repo_id = any($3::bigint[]) or (cardinality($4::text[]) > 0 and exists (
+             select from build join repo on repo.id = build.repo_id
+             where build.id = job.build_id and lower(split_part(
+                 case when forge = 'github' then sender else forge || ':' || sender end, ' (', 1)) = any($4::text[])))))"
+    };
+}
+pub(super) use held;
+pub(super) use lanes;
+
 #[derive(sqlx::FromRow)]
 struct Candidate {
     id: JobId,
     build_id: BuildId,
+    repo_id: RepoId,
+    /// The person who has asked for the build.
+    person: Option<String>,
     gpu_count: i32,
     gpu_memory: i64,
     gpu_class: Option<String>,
@@ -64,13 +81,14 @@ pub async fn claim_with_requirements(
     lease: Duration,
     limits: &QueueConfig,
 ) -> sqlx::Result<Option<Claimed>> {
-    let mut waiting = candidates(db, runner, Bounds::NONE).await?;
+    let mut waiting = candidates(db, runner, Bounds::NONE, &UsedUp::default()).await?;
     if waiting.is_empty() {
         return Ok(None);
     }
+    let used_up = UsedUp::read(db).await?;
     let (mut tx, bounds) = limits.begin(db).await?;
-    if !limits.is_unlimited() {
-        waiting = candidates(&mut *tx, runner, bounds).await?;
+    if !limits.is_unlimited() || !used_up.is_empty() {
+        waiting = candidates(&mut *tx, runner, bounds, &used_up).await?;
     }
     let Some((place, chosen)) = chosen_of(&mut tx, runner, &waiting).await? else {
         tx.commit().await?;
@@ -109,35 +127,50 @@ pub async fn claim_with_requirements(
         // The transaction is rolled back, and with it the claim.
         return Ok(None);
     }
+    if !chosen.is_empty() {
+        budgets::begin_use(&mut tx, job.attempt_id(), chosen.len()).await?;
+    }
     rollup::refresh(&mut tx, job.build_id).await?;
     tx.commit().await?;
     Ok(Some(job))
 }
 
 /// Lists the first jobs of the queue that the runner could run with all of its GPUs, as if each job before it had begun.
-async fn candidates(db: impl PgExecutor<'_>, runner: &str, bounds: Bounds) -> sqlx::Result<Vec<Candidate>> {
+/// Those that budgets hold are not among them.
+async fn candidates(
+    db: impl PgExecutor<'_>,
+    runner: &str,
+    bounds: Bounds,
+    used_up: &UsedUp,
+) -> sqlx::Result<Vec<Candidate>> {
     sqlx::query_as(concat!(
         lanes!(),
         ", ",
         shares!(),
-        " select id, build_id, gpu_count, gpu_memory, gpu_class, labels, wait_reason, preemptible, false as is_long_queued
+        " select id, build_id, share.repo_id, null as person, gpu_count, gpu_memory, gpu_class, labels, wait_reason, preemptible,
+             false as is_long_queued
          from share, lateral (
              select job.*, row_number() over (order by preemptible, priority desc, id) as place
-             from job join runner on runner.name = $3
+             from job join runner on runner.name = $5
              where state = 'queued' and has_requirements and not_before <= now() and job.labels <@ runner.labels
                  and job.repo_id = share.repo_id and priority >= $2
                  and (gpu_count = 0 or gpu_count <= (
-                     select count(*) from gpu where gpu.runner = $3 and gpu.memory >= job.gpu_memory
+                     select count(*) from gpu where gpu.runner = $5 and gpu.memory >= job.gpu_memory
                          and (job.gpu_class is null or gpu.class = job.gpu_class)))
-             order by preemptible, priority desc, id limit $4
+                 and not ",
+        held!(),
+        "
+             order by preemptible, priority desc, id limit $6
          ) job
          where most is null or running < most
          order by preemptible, running + place, ",
         turn!(),
-        ", share.repo_id limit $4",
+        ", share.repo_id limit $6",
     ))
     .bind(bounds.most)
     .bind(bounds.floor)
+    .bind(used_up.repos())
+    .bind(used_up.people())
     .bind(runner)
     .bind(MAX_CANDIDATES)
     .fetch_all(db)
@@ -171,8 +204,9 @@ async fn chosen_of(
 /// Marks the jobs that are preempted by a waiting job while all slots of the runner are taken: a slot becomes free by
 /// that too.
 pub async fn mark_preemptions(db: &PgPool, runner: &str, limits: &QueueConfig) -> sqlx::Result<()> {
+    let used_up = UsedUp::read(db).await?;
     let (mut tx, bounds) = limits.begin(db).await?;
-    let waiting = candidates(&mut *tx, runner, bounds).await?;
+    let waiting = candidates(&mut *tx, runner, bounds, &used_up).await?;
     if waiting.iter().any(|job| !job.preemptible && job.gpu_count > 0) {
         chosen_of(&mut tx, runner, &waiting).await?;
         tx.commit().await?;
@@ -207,14 +241,16 @@ async fn mark_preempted(tx: &mut PgConnection, attempt: AttemptId, waiting: JobI
 pub async fn update_wait_reasons(db: &PgPool, patience: Duration) -> sqlx::Result<Vec<JobId>> {
     let waiting: Vec<Candidate> = sqlx::query_as(concat!(
         lanes!(),
-        " select id, build_id, gpu_count, gpu_memory, gpu_class, labels, wait_reason, preemptible,
+        " select job.id, build_id, job.repo_id, ",
+        person!(),
+        " as person, gpu_count, gpu_memory, gpu_class, labels, wait_reason, preemptible,
              not_before < now() - $2 as is_long_queued
          from lane, lateral (
              select job.*, row_number() over (order by preemptible, priority desc, id) as place
              from job where state = 'queued' and has_requirements and job.repo_id = lane.repo_id
              order by preemptible, priority desc, id limit $1
-         ) job
-         order by place, priority desc, id limit $1",
+         ) job join build on build.id = build_id join repo on repo.id = job.repo_id
+         order by place, priority desc, job.id limit $1",
     ))
     .bind(MAX_REPORTED)
     .bind(patience)
@@ -223,10 +259,11 @@ pub async fn update_wait_reasons(db: &PgPool, patience: Duration) -> sqlx::Resul
     if waiting.is_empty() {
         return Ok(Vec::new());
     }
-    let runners = runners(db).await?;
+    let (runners, used_up) = (runners(db).await?, UsedUp::read(db).await?);
     let mut told = Vec::new();
     for job in waiting {
-        let wait = wait_of(&job, &runners);
+        let held = used_up.reason(job.repo_id, job.person.as_deref()).filter(|_| job.gpu_count > 0);
+        let wait = held.map(Wait::For).or_else(|| wait_of(&job, &runners));
         let words = wait.as_ref().map(|(Wait::For(words) | Wait::Never(words))| words.as_str());
         let is_hopeless = job.is_long_queued && matches!(wait, Some(Wait::Never(_)));
         if (is_hopeless || job.wait_reason.as_deref() != words) && tell(db, &job, words, is_hopeless).await? {

@@ -1,12 +1,14 @@
 //! The state of a build, rolled up from its jobs; the start of its next stage; and the wish for its status.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
+use super::progress::progress_of;
 use crate::domain::{
-    BuildId, BuildState, JobOutcome, JobSummary, RepoId, Scope, Sha, Status, TriggerKind, Verdict, roll_up,
+    BuildId, BuildState, JobId, JobOutcome, JobSummary, RepoId, Scope, Sha, Status, TriggerKind, Verdict, roll_up,
 };
 use crate::store::problems;
 use crate::store::wishes::{self, NewWish};
@@ -34,6 +36,18 @@ struct BuildRow {
     has_comment: bool,
     scope: Scope,
     pull_request: Option<i32>,
+}
+
+#[derive(sqlx::FromRow)]
+struct OutcomeRow {
+    id: JobId,
+    number: i32,
+    verdict: Option<Verdict>,
+    allow_failure: bool,
+    reason: Option<String>,
+    wait_reason: Option<String>,
+    /// True for a smoke or train job that runs.
+    trains: bool,
 }
 
 /// Locks a build's row until the transaction ends.
@@ -89,6 +103,27 @@ pub async fn refresh(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<Buil
     Ok(state)
 }
 
+/// Lets the status of a job's build tell of the progress, unless it did within the last minute, or within the last part
+/// in thirty of the time that the build has been running. So a training of a day has some 150 statuses: GitHub takes 1,000
+/// of a commit. Returns false if nothing was told.
+pub async fn tell_progress(db: &PgPool, job: JobId) -> sqlx::Result<bool> {
+    let mut tx = db.begin().await?;
+    let due: Option<BuildId> = sqlx::query_scalar(
+        "update build set progress_told_at = now()
+         where id = (select build_id from job where id = $1) and state = 'running'
+             and (progress_told_at is null
+                 or progress_told_at < now() - greatest(interval '1 min', (now() - started_at) / 30))
+         returning id",
+    )
+    .bind(job)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(build) = due else { return Ok(false) };
+    wish_status(&mut tx, build).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
 pub(in crate::store) async fn wish_status(tx: &mut PgConnection, build: BuildId) -> sqlx::Result<()> {
     let row: BuildRow = sqlx::query_as(concat!(
         "select repo_id, number, kind, sha, state, started_at, finished_at, ",
@@ -99,21 +134,23 @@ pub(in crate::store) async fn wish_status(tx: &mut PgConnection, build: BuildId)
     .bind(build)
     .fetch_one(&mut *tx)
     .await?;
-    type Outcome = (i32, Option<Verdict>, bool, Option<String>, Option<String>);
-    let jobs: Vec<Outcome> = sqlx::query_as(
-        "select number, verdict, allow_failure, reason, wait_reason from job where build_id = $1 order by number",
+    let jobs: Vec<OutcomeRow> = sqlx::query_as(
+        "select id, number, verdict, allow_failure, reason, wait_reason, state = 'running' and kind <> 'script' as trains
+         from job where build_id = $1 order by number",
     )
     .bind(build)
     .fetch_all(&mut *tx)
     .await?;
+    let mut progress = if jobs.iter().any(|job| job.trains) { progress_of(tx, build).await? } else { HashMap::new() };
     let outcomes: Vec<JobOutcome> = jobs
         .into_iter()
-        .map(|(number, verdict, allow_failure, reason, wait_reason)| JobOutcome {
+        .map(|OutcomeRow { id, number, verdict, allow_failure, reason, wait_reason, .. }| JobOutcome {
             number: format!("{}.{number}", row.number),
             verdict,
             allow_failure,
             reason,
             wait_reason,
+            progress: progress.remove(&id).map(|progress| progress.in_words()),
         })
         .collect();
     // Problems explain only builds that have ended.

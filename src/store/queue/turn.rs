@@ -91,7 +91,7 @@ impl QueueConfig {
         Ok((tx, bounds))
     }
 
-    async fn bounds(&self, db: &mut PgConnection) -> sqlx::Result<Bounds> {
+    pub(super) async fn bounds(&self, db: &mut PgConnection) -> sqlx::Result<Bounds> {
         let most = Some(i64::from(self.slots_per_repository)).filter(|most| *most > 0);
         let forks = i64::from(self.slots_for_forks);
         let are_full = forks > 0
@@ -115,6 +115,8 @@ pub struct QueuedJob {
     pub priority: Priority,
     /// Number of running jobs of its repository, counted to 32.
     pub running: i64,
+    /// Number of jobs of its repository that may run at once; `None` for any.
+    pub most: Option<i64>,
     /// True when a limit of [`QueueConfig`] keeps it from its slot until another job ends.
     pub is_held: bool,
     pub created_at: DateTime<Utc>,
@@ -137,7 +139,7 @@ pub async fn order(db: &PgPool, limits: &QueueConfig, most: i64) -> sqlx::Result
          ), ",
         shares!(),
         ", listed as (
-             select job.*, running, served_at, priority < $2 or coalesce(running + place > most, false) as is_held
+             select job.*, running, most, served_at, priority < $2 or coalesce(running + place > most, false) as is_held
              from share, lateral (
                  select id, repo_id, priority, created_at, row_number() over (order by priority desc, id) as place
                  from job
@@ -145,7 +147,7 @@ pub async fn order(db: &PgPool, limits: &QueueConfig, most: i64) -> sqlx::Result
                  order by priority desc, id limit $3
              ) job
          )
-         select id, repo_id, priority, running, is_held, created_at from listed
+         select id, repo_id, priority, running, most, is_held, created_at from listed
          order by is_held, running + place, ",
         turn!(),
         ", repo_id limit $3",

@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
+use super::budgets;
 use crate::domain::{AttemptId, GpuState, JobId};
 use crate::gpu::{Gpu, Held};
 
@@ -161,6 +162,25 @@ pub async fn of_runner(db: &mut PgConnection, runner: &str) -> sqlx::Result<Vec<
     Ok(rows.into_iter().map(Gpu::from).collect())
 }
 
+/// A GPU that jobs can have, now or after its holder.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub(in crate::store) struct Usable {
+    pub(in crate::store) runner: String,
+    pub(in crate::store) memory: i64,
+    pub(in crate::store) class: String,
+    pub(in crate::store) job_id: Option<JobId>,
+}
+
+/// Lists the GPUs of all runners that are free, held, or waiting for their check after a job.
+pub(in crate::store) async fn usable(db: &PgPool) -> sqlx::Result<Vec<Usable>> {
+    sqlx::query_as(
+        "select runner, memory, class, job_id from gpu where state <> 'quarantined' or reason = $1 order by runner, uuid",
+    )
+    .bind(SETTLING)
+    .fetch_all(db)
+    .await
+}
+
 /// Ends an attempt's right to its GPUs. They are free when they are seen empty.
 pub(in crate::store) async fn release(tx: &mut PgConnection, job: JobId) -> sqlx::Result<()> {
     sqlx::query(
@@ -170,7 +190,7 @@ pub(in crate::store) async fn release(tx: &mut PgConnection, job: JobId) -> sqlx
     )
     .bind(job)
     .bind(SETTLING)
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    budgets::end_use(tx, job).await
 }

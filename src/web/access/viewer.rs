@@ -101,6 +101,14 @@ impl Viewer {
         Ok(Some(Self::Program(Program { token, name, person, is_operator, scope, repos })))
     }
 
+    /// Returns the login of the person who sends the request, or whose program does.
+    pub(in crate::web) fn login(&self) -> Option<&str> {
+        match self {
+            Self::Anonymous | Self::Operator(_) => None,
+            Self::Person(InBrowser { person, .. }) | Self::Program(Program { person, .. }) => Some(&person.name),
+        }
+    }
+
     /// Returns the name of the sender, for rows and logs; `None` if nothing is known.
     pub(in crate::web) fn name(&self) -> Option<String> {
         match self {
@@ -118,6 +126,14 @@ impl Viewer {
             Self::Person(InBrowser { person, .. }) => Caller::Person(person.id),
             Self::Program(Program { token, .. }) => Caller::Token(*token),
             Self::Operator(name) => Caller::Operator(name.clone()),
+        }
+    }
+
+    /// Returns the person who sends the request, or whose token does.
+    pub(in crate::web) fn as_person(&self) -> Option<&Person> {
+        match self {
+            Self::Person(InBrowser { person, .. }) | Self::Program(Program { person, .. }) => Some(person),
+            Self::Anonymous | Self::Operator(_) => None,
         }
     }
 

@@ -22,6 +22,10 @@ pub(in crate::web) struct WholeJob {
     #[serde(flatten)]
     job: JobAnswer,
     build: BuildAnswer,
+    /// Place of a queued job in its line, from 1; null for any other job, and behind the first 500 jobs.
+    place: Option<i64>,
+    /// Time at which a queued job will begin, by the last runs of the jobs before it; null if that cannot be foreseen.
+    estimated_start: Option<DateTime<Utc>>,
     /// Attempts before the latest one, in the order of their ends.
     earlier_attempts: Vec<EarlierAttempt>,
     /// Reason why the log of the latest attempt was removed.
@@ -94,6 +98,15 @@ pub(in crate::web) async fn one(
     earlier_attempts.sort_by_key(|attempt| attempt.ended_at);
     let log_removed = log_objects::removed(&state.db, job.attempt_id()).await?;
     let training = reports::training(&state.db, id).await?;
+    let line = rows::in_line(&state, &job).await?;
     let job = JobAnswer::new(&state, &build, job);
-    Ok(Json(WholeJob { job, build: BuildAnswer::new(&state, build), earlier_attempts, log_removed, training }))
+    Ok(Json(WholeJob {
+        job,
+        build: BuildAnswer::new(&state, build),
+        place: line.as_ref().map(|line| line.place),
+        estimated_start: line.and_then(|line| line.begins_at(Utc::now())),
+        earlier_attempts,
+        log_removed,
+        training,
+    }))
 }

@@ -1,6 +1,7 @@
 //! The JSON API: all that pages show. Changes are in `changes`, and the files and logs of jobs beside the pages that
 //! show them.
 
+pub(super) mod budgets;
 pub(super) mod builds;
 mod described;
 pub(super) mod document;
@@ -9,6 +10,7 @@ pub(super) mod frame;
 pub(super) mod jobs;
 pub(super) mod me;
 pub(super) mod operators;
+pub(super) mod publications;
 pub(super) mod queue;
 pub(super) mod repos;
 pub(super) mod runners;

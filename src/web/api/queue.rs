@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::{JobId, JobState};
-use crate::store::queue;
+use crate::store::queue::{self, InLine};
 use crate::web::State;
 use crate::web::access::{Sight, View};
 use crate::web::error::InJson;
@@ -36,8 +36,11 @@ pub(in crate::web) struct QueuedJob {
     gpus: i32,
     /// Reason why it waits, if it waits for more than a slot.
     wait_reason: Option<String>,
-    /// True while its repository, or all forks together, have as many running jobs as they may.
+    /// True while its repository, or all forks together, have as many running jobs as they may, or while a budget of GPU
+    /// hours is used up.
     is_held: bool,
+    /// Time at which it will begin, by the last runs of the jobs before it; null if that cannot be foreseen.
+    estimated_start: Option<DateTime<Utc>>,
     /// Address of the job's page.
     url: String,
 }
@@ -81,30 +84,12 @@ pub(in crate::web) async fn show(
 ) -> Result<Json<Queue>, InJson> {
     let sight = view.sight().await?;
     let limit = Paging::limit(wanted.limit);
-    let with_requirements = with_requirements(&state.db, limit).await?;
-    let others = queue::order(&state.db, &state.queue, limit).await?;
-    let ids: Vec<JobId> = with_requirements.iter().copied().chain(others.iter().map(|job| job.id)).collect();
+    let lines = queue::lines(&state.db, &state.queue, limit).await?;
+    let ids: Vec<JobId> = lines.iter().map(|job| job.id).collect();
     let mut rows = in_sight(&state.db, &sight, &ids).await?;
-    let first = with_requirements.into_iter().map(|id| (id, false)).zip(1..);
-    let second = others.into_iter().map(|job| (job.id, job.is_held)).zip(1..);
-    let job = |((id, is_held), place)| Some(described(&state, rows.remove(&id)?, place, is_held));
-    Ok(Json(Queue { jobs: first.chain(second).filter_map(job).collect() }))
-}
-
-/// Lists the first jobs with requirements in the order of the claims, as far as the requirements let them begin.
-async fn with_requirements(db: &PgPool, limit: i64) -> sqlx::Result<Vec<JobId>> {
-    sqlx::query_scalar(
-        "select job.id from (
-             select *, row_number() over (partition by repo_id order by preemptible, priority desc, id) as place
-             from job where state = 'queued' and has_requirements
-         ) job join repo on repo.id = job.repo_id
-         order by preemptible, place + (
-             select count(*) from job running where running.state = 'running' and running.repo_id = job.repo_id
-         ), priority desc, served_at nulls first, repo.id limit $1",
-    )
-    .bind(limit)
-    .fetch_all(db)
-    .await
+    let now = Utc::now();
+    let job = |job: InLine| Some(described(&state, rows.remove(&job.id)?, &job, now));
+    Ok(Json(Queue { jobs: lines.into_iter().filter_map(job).collect() }))
 }
 
 async fn in_sight(db: &PgPool, sight: &Sight, ids: &[JobId]) -> sqlx::Result<HashMap<JobId, Row>> {
@@ -122,7 +107,7 @@ async fn in_sight(db: &PgPool, sight: &Sight, ids: &[JobId]) -> sqlx::Result<Has
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-fn described(state: &State, row: Row, place: i64, is_held: bool) -> QueuedJob {
+fn described(state: &State, row: Row, line: &InLine, now: DateTime<Utc>) -> QueuedJob {
     let Row { id, owner, repo, build, number, name, state: job_state, created_at, gpus, wait_reason } = row;
     QueuedJob {
         id,
@@ -133,9 +118,10 @@ fn described(state: &State, row: Row, place: i64, is_held: bool) -> QueuedJob {
         name,
         state: job_state,
         queued_at: created_at,
-        place,
+        place: line.place,
         gpus,
         wait_reason,
-        is_held,
+        is_held: line.is_held,
+        estimated_start: line.begins_at(now),
     }
 }

@@ -13,15 +13,17 @@ use crate::store::output::reports;
 use crate::web::State;
 use crate::web::access::OfJob;
 use crate::web::error::{Error, InJson};
-use crate::web::log_stream::Reading;
+use crate::web::log_stream::{Earlier, Reading, Whole};
 use crate::web::rows::job_facts;
 
-/// The losses of a job, with their trend.
+/// The losses of a job, with their trend. Those of the attempts with whose training the latest one goes on are among them.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::web) struct Losses {
     #[serde(flatten)]
     series: Series,
     trend: Trend,
+    /// Steps at which attempts went on from a checkpoint.
+    resumed_at: Vec<u64>,
 }
 
 /// Resources that a job used.
@@ -57,8 +59,9 @@ pub(in crate::web) async fn losses(
     if facts.state == JobState::Finished {
         losses.finish();
     }
-    let series = losses.series().clone();
-    Ok(Json(Losses { trend: trend(&series), series }))
+    let earlier = Earlier::read(&state, facts.attempt_of(job)).await.map_err(Error::from)?;
+    let Whole { series, resumed } = earlier.with(losses.series());
+    Ok(Json(Losses { trend: trend(&series), series, resumed_at: resumed }))
 }
 
 /// Returns the resources that a job used, in sums and over time, once it has ended.

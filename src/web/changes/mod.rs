@@ -3,6 +3,7 @@
 pub(super) mod approve;
 pub(super) mod cancel;
 pub(super) mod crons;
+pub(super) mod publish;
 pub(super) mod replay;
 pub(super) mod requests;
 pub(super) mod restart;

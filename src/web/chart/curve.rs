@@ -31,6 +31,17 @@ pub(super) fn draw(svg: &mut String, series: &Series, axes: &Axes) {
     series.last().into_iter().for_each(|last| circle("last", last));
 }
 
+/// Draws a line at each step at which the training went on from a checkpoint, with a word at the first.
+pub(super) fn marks(svg: &mut String, resumed: &[u64], axes: &Axes) {
+    for (place, step) in resumed.iter().enumerate() {
+        let x = short(axes.x(*step));
+        let _ = writeln!(svg, "<line class=\"resumed\" x1=\"{x}%\" x2=\"{x}%\" y1=\"0\" y2=\"100%\"/>");
+        if place == 0 {
+            let _ = writeln!(svg, "<text class=\"x\" x=\"{x}%\" y=\"0\" dy=\"-4\">resumed</text>");
+        }
+    }
+}
+
 /// Draws lines through points. Each line has a class.
 pub(super) fn lines(svg: &mut String, lines: &[(&str, &[Point])], axes: &Axes) {
     // Only this part is stretched; `non-scaling-stroke` keeps the strokes as they are.

@@ -36,8 +36,8 @@ impl fmt::Display for Chart {
 // HTML-safe because it is made of numbers and constants only.
 impl HtmlSafe for Chart {}
 
-/// Draws a series. Returns `None` if it has no points.
-pub(super) fn chart(series: &Series) -> Option<Chart> {
+/// Draws a series, with the steps at which its training went on from a checkpoint. Returns `None` if it has no points.
+pub(super) fn chart(series: &Series, resumed: &[u64]) -> Option<Chart> {
     let last = series.last()?;
     let trend = trend(series);
     let (word, tone) = (trend.name(), tone(trend));
@@ -45,7 +45,7 @@ pub(super) fn chart(series: &Series) -> Option<Chart> {
     let mut html = format!(
         "<section class=\"card loss\" aria-labelledby=\"loss-title\">\n<div class=\"head\"><h2 id=\"loss-title\">Loss</h2>\
          <span class=\"mark {tone}\">{word}</span><p class=\"dim\">{says}</p></div>\n{}\n<dl class=\"facts\">\n",
-        plot(series, &says)
+        plot(series, resumed, &says)
     );
     let at =
         |point: Point| format!("{} <span class=\"dim\">at step {}</span>", number(point.value), counted(point.step));
@@ -60,6 +60,10 @@ pub(super) fn chart(series: &Series) -> Option<Chart> {
     }
     let seen = counted(series.steps_seen.max(last.step));
     fact("Steps", &series.steps_wanted.map_or(seen.clone(), |wanted| format!("{seen} of {}", counted(wanted))));
+    if !resumed.is_empty() {
+        let steps: Vec<String> = resumed.iter().map(|step| counted(*step)).collect();
+        fact("Resumed", &format!("<span class=\"dim\">at step</span> {}", steps.join(", ")));
+    }
     fact("Read from", series.source.unwrap_or(Source::Plain).name());
     html.push_str("</dl>\n");
     html.push_str(&table(series));
@@ -85,9 +89,12 @@ fn tone(trend: Trend) -> &'static str {
 }
 
 /// Draws the plot. The text next to it describes it in words, so its name is enough for a screen reader.
-fn plot(series: &Series, says: &str) -> String {
+fn plot(series: &Series, resumed: &[u64], says: &str) -> String {
     let axes = Axes::of(&series.points, LOSS);
-    framed(&format!("Chart of the loss by step. {says}"), &axes, |svg| curve::draw(svg, series, &axes))
+    framed(&format!("Chart of the loss by step. {says}"), &axes, |svg| {
+        curve::marks(svg, resumed, &axes);
+        curve::draw(svg, series, &axes);
+    })
 }
 
 /// Returns a plot with its axes and the content that `draw` adds.

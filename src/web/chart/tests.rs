@@ -17,7 +17,7 @@ fn series(losses: impl IntoIterator<Item = f64>) -> Series {
 }
 
 fn html(losses: impl IntoIterator<Item = f64>) -> String {
-    chart(&series(losses)).expect("a chart").to_string()
+    chart(&series(losses), &[]).expect("a chart").to_string()
 }
 
 /// Returns the text of an element that a person reads.
@@ -32,7 +32,7 @@ fn count(html: &str, css: &str) -> usize {
 
 #[test]
 fn no_points_no_chart() {
-    assert!(chart(&Series::default()).is_none());
+    assert!(chart(&Series::default(), &[]).is_none());
 }
 
 #[test]
@@ -48,6 +48,15 @@ fn what_the_chart_shows_stands_there_in_words() {
     assert!(text(&html, "tbody tr:first-child td").starts_with("1|1"), "{html}");
     assert_eq!(text(&html, "tbody tr:last-child td"), "100|0.1");
     assert!(html.contains("aria-label=\"Chart of the loss by step. From 1 at"), "{html}");
+}
+
+#[test]
+fn the_chart_shows_where_the_training_went_on() {
+    let drawn = chart(&series((0..100).map(|n| 1.0 - f64::from(n) / 110.0)), &[41, 61]).expect("a chart").to_string();
+    assert_eq!((count(&drawn, "line.resumed"), text(&drawn, "svg > text.x").matches("resumed").count()), (2, 1));
+    assert!(drawn.contains("x1=\"41%\""), "{drawn}");
+    assert_eq!(text(&drawn, "dt"), "Last|Lowest|Steps|Resumed|Read from");
+    assert!(text(&drawn, "dd").contains("at step 41, 61"), "{drawn}");
 }
 
 #[test]
@@ -151,7 +160,7 @@ proptest! {
         let mut points: Vec<Point> = losses.into_iter().map(|(step, value)| Point { step, value }).collect();
         points.sort_by_key(|point| point.step);
         points.dedup_by_key(|point| point.step);
-        let html = chart(&Series { points, ..Series::default() }).expect("a chart").to_string();
+        let html = chart(&Series { points, ..Series::default() }, &[]).expect("a chart").to_string();
         prop_assert!(!html.contains("NaN") && !html.contains("inf%") && !html.contains("-inf"), "{}", html);
     }
 }

@@ -1,5 +1,6 @@
 //! A job's log as bytes, and as events while it grows.
 
+mod earlier;
 mod reading;
 mod view;
 
@@ -16,7 +17,6 @@ use futures::StreamExt as _;
 use futures::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sqlx::PgPool;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::warn;
@@ -29,9 +29,9 @@ use super::query::Query;
 use super::rows::{JobFacts, find_job_facts, job_facts};
 use crate::domain::{AttemptId, JobId, JobState};
 use crate::log_view::Checkpoint;
-use crate::storage::Logs;
 use crate::store::output::log_objects;
 use crate::store::queue;
+pub(super) use earlier::{Earlier, Whole};
 pub(super) use reading::Reading;
 use view::{Html, View};
 
@@ -137,26 +137,19 @@ pub(super) async fn live(
         let offset = from.offset().min(log_length.unsigned_abs());
         let reading = Reading::new(&state, AttemptId { job, number: from.attempt() });
         let losses = reading.losses(offset).await.map_err(Error::from)?;
-        View::Html(Box::new(Html::new(from, losses)))
+        let earlier = Earlier::read(&state, AttemptId { job, number: from.attempt() }).await.map_err(Error::from)?;
+        View::Html(Box::new(Html::new(from, losses, earlier)))
     } else {
         let (offset, attempt) = last_id.and_then(text_id).unwrap_or((wanted.offset.max(0), attempt));
         View::Text { attempt, offset }
     };
-    let follower = Follower {
-        db: state.db,
-        logs: state.logs,
-        changes,
-        job,
-        admitted,
-        checked: Instant::now(),
-        view,
-        ready: VecDeque::new(),
-        ended: false,
-    };
+    let shutdown = state.shutdown.clone();
+    let follower =
+        Follower { state, changes, job, admitted, checked: Instant::now(), view, ready: VecDeque::new(), ended: false };
     let events = stream::unfold(follower, |mut follower| async move {
         follower.next().await.map(|event| (Ok::<_, Infallible>(event), follower))
     })
-    .take_until(state.shutdown.cancelled_owned());
+    .take_until(shutdown.cancelled_owned());
     let mut response = Sse::new(events).keep_alive(KeepAlive::default()).into_response();
     // Makes nginx forward events without buffering.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -175,8 +168,7 @@ fn event(name: &str, data: &Value) -> Event {
 
 /// A reader of a job's log.
 struct Follower {
-    db: PgPool,
-    logs: Logs,
+    state: State,
     changes: Receiver<JobId>,
     job: JobId,
     /// Reader, and the time since which the right is known.
@@ -223,20 +215,21 @@ impl Follower {
             self.ready.push_back(event);
             return Ok(true);
         }
-        let Some(facts) = find_job_facts(&self.db, self.job).await? else {
+        let Some(facts) = find_job_facts(&self.state.db, self.job).await? else {
             self.ended = true;
             return Ok(true);
         };
         let (attempt, offset) = self.view.position();
         if attempt != facts.attempt {
-            self.view.restart(facts.attempt);
+            let earlier = Earlier::read(&self.state, facts.attempt_of(self.job)).await?;
+            self.view.restart(facts.attempt, earlier);
             if offset > 0 {
                 self.ready.push_back(event("restart", &json!({ "attempt": facts.attempt })));
             }
             return Ok(true);
         }
         if facts.log_length > offset {
-            let bytes = self.logs.read(facts.attempt_of(self.job), offset, PIECE).await?.bytes;
+            let bytes = self.state.logs.read(facts.attempt_of(self.job), offset, PIECE).await?.bytes;
             let next = offset + i64::try_from(bytes.len())?;
             let last = facts.state == JobState::Finished && next >= facts.log_length;
             self.ready.extend(self.view.render(&bytes, last));

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use axum::response::sse::Event;
 use serde_json::{Value, json};
 
+use super::earlier::Earlier;
 use super::event;
 use crate::log_view::{Checkpoint, Renderer, event_html, line_html};
 use crate::lora::series::LogReader;
-use crate::web::chart::chart;
 
 /// Minimum time between two updates of a progress bar. Programs redraw theirs some twenty times a second; people see no
 /// difference at this pace.
@@ -31,6 +31,8 @@ pub(super) struct Html {
     unfinished: Option<String>,
     bar: Pace,
     losses: LogReader,
+    /// Losses of the attempts with whose training this one goes on.
+    earlier: Earlier,
     chart: Pace,
 }
 
@@ -59,12 +61,13 @@ impl Pace {
 
 impl Html {
     /// Makes a page that has the log up to `from`, with the losses of that part.
-    pub(super) fn new(from: Checkpoint, losses: LogReader) -> Self {
+    pub(super) fn new(from: Checkpoint, losses: LogReader, earlier: Earlier) -> Self {
         Self {
             renderer: Renderer::new(from, line_html),
             unfinished: None,
             bar: Pace::default(),
             losses,
+            earlier,
             chart: Pace::default(),
         }
     }
@@ -114,7 +117,7 @@ impl Html {
 
     /// Returns the chart. Its event has no id: the lines alone decide where a reader continues after a lost connection.
     fn charted(&self) -> Event {
-        let html = chart(self.losses.series()).map(|chart| chart.to_string()).unwrap_or_default();
+        let html = self.earlier.chart(self.losses.series()).map(|chart| chart.to_string()).unwrap_or_default();
         event("series", &json!({ "html": html }))
     }
 }
@@ -131,11 +134,11 @@ impl View {
         }
     }
 
-    /// Starts again with another attempt.
-    pub(super) fn restart(&mut self, attempt: i32) {
+    /// Starts again with another attempt, which goes on with the training of earlier ones.
+    pub(super) fn restart(&mut self, attempt: i32, earlier: Earlier) {
         *self = match self {
             Self::Text { .. } => Self::Text { attempt, offset: 0 },
-            Self::Html(_) => Self::Html(Box::new(Html::new(Checkpoint::begin(attempt), LogReader::new()))),
+            Self::Html(_) => Self::Html(Box::new(Html::new(Checkpoint::begin(attempt), LogReader::new(), earlier))),
         };
     }
 
@@ -196,7 +199,7 @@ mod tests {
     }
 
     fn page() -> View {
-        View::Html(Box::new(Html::new(Checkpoint::begin(1), LogReader::new())))
+        View::Html(Box::new(Html::new(Checkpoint::begin(1), LogReader::new(), Earlier::default())))
     }
 
     #[test]

@@ -6,6 +6,8 @@ use prometheus_client::registry::{Registry, Unit};
 use sqlx::PgPool;
 
 use super::Labels;
+use crate::store::publications;
+use crate::store::runner::budgets::{self, BudgetUse};
 
 /// The numbers at one moment.
 #[derive(Debug)]
@@ -18,10 +20,14 @@ pub(super) struct Present {
     statuses_owed: i64,
     statuses_failing: i64,
     notifications_open: i64,
+    publications_failed: i64,
+    /// State and number of publications that have not ended.
+    publications: Vec<(String, i64)>,
     runners: Vec<Runner>,
     /// Runner, class, state and number of GPUs.
     gpus: Vec<(String, String, String, i64)>,
     alerts: i64,
+    budgets: Vec<BudgetUse>,
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -78,6 +84,12 @@ impl Present {
         .await?;
         let notifications_open =
             sqlx::query_scalar("select count(*) from notification where done_at is null").fetch_one(db).await?;
+        let publications_failed = publications::failed(db).await?.map_or(0, |failed| failed.count);
+        let publications = sqlx::query_as(
+            "select state::text, count(*) from publication where state in ('waiting', 'unapproved') group by 1 order by 1",
+        )
+        .fetch_all(db)
+        .await?;
         let runners = sqlx::query_as(
             "select name, slots, greatest(extract(epoch from now() - seen_at), 0)::bigint as silent,
                  (select count(*) from job where state = 'running' and job.runner = runner.name) as running
@@ -90,6 +102,7 @@ impl Present {
                 .fetch_all(db)
                 .await?;
         let alerts = sqlx::query_scalar("select count(*) from alert").fetch_one(db).await?;
+        let budgets = budgets::budget_uses(db).await?;
         Ok(Self {
             deliveries,
             jobs,
@@ -97,9 +110,12 @@ impl Present {
             statuses_owed,
             statuses_failing,
             notifications_open,
+            publications_failed,
+            publications,
             runners,
             gpus,
             alerts,
+            budgets,
         })
     }
 
@@ -111,6 +127,7 @@ impl Present {
         one("statuses_owed", "Statuses that a server does not show yet", self.statuses_owed);
         one("statuses_failing", "Owed statuses whose last try has failed", self.statuses_failing);
         one("notifications_open", "Notifications that are not sent yet", self.notifications_open);
+        one("publications_failed", "Publications that have failed for good in the last week", self.publications_failed);
         one("alerts", "Alerts, as /readyz lists them", self.alerts);
         let mut age = |name: &str, help: &str, value: i64| {
             registry.register_with_unit(name, help, Unit::Seconds, gauge(value));
@@ -122,6 +139,12 @@ impl Present {
             .iter()
             .map(|(kind, state, count)| (vec![("kind", kind.clone()), ("state", state.clone())], *count));
         registry.register("jobs", "Jobs that are queued or running", family(jobs));
+        let publications = self.publications.iter().map(|(state, count)| (vec![("state", state.clone())], *count));
+        registry.register(
+            "publications",
+            "Publications on their way, or waiting for an approval",
+            family(publications),
+        );
         let of = |value: fn(&Runner) -> i64| {
             family(runners.iter().map(move |runner| (vec![("runner", runner.name.clone())], value(runner))))
         };
@@ -133,7 +156,23 @@ impl Present {
             (vec![("runner", runner.clone()), ("class", class.clone()), ("state", state.clone())], *count)
         });
         registry.register("gpus", "GPUs of a runner: free, held by a job, or not yet seen empty", family(gpus));
+        let budgets = |hours: fn(&BudgetUse) -> f64| {
+            family(self.budgets.iter().map(move |budget| {
+                let of = if budget.repo.is_some() { "repository" } else { "person" };
+                let per = budget.per.to_string();
+                (vec![("of", of.to_owned()), ("name", budget.name.clone()), ("per", per)], seconds(hours(budget)))
+            }))
+        };
+        let help = "GPU time of a budget, of which some is used";
+        registry.register_with_unit("gpu_budget", help, Unit::Seconds, budgets(|budget| budget.gpu_hours));
+        let help = "GPU time of a budget that is used in its present period";
+        registry.register_with_unit("gpu_budget_used", help, Unit::Seconds, budgets(|budget| budget.used));
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a number for people")]
+fn seconds(hours: f64) -> i64 {
+    (hours * 3600.0).round() as i64
 }
 
 fn gauge(value: i64) -> Gauge {

@@ -5,20 +5,24 @@ use axum::extract::{self, Path, Query};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
+use super::runners::begins;
 use super::training::{self, Training};
 use super::{Chrome, Page, render};
-use crate::domain::{JobState, Resources, Verdict, in_words};
+use crate::domain::{JobState, Resources, Right, Verdict, in_words};
 use crate::log_view::page_html;
+use crate::store::inputs::{self, FetchedInput};
 use crate::store::output::log_objects;
 use crate::store::output::reports;
-use crate::store::publications::{self, Publication, PublicationState};
-use crate::store::queue::{self, EarlierRun, LostAttempt};
+use crate::store::output::trackings::{self, Tracking, TrackingState};
+use crate::store::publications::{self, Place, Publication, PublicationState};
+use crate::store::queue::{self, EarlierRun, InLine, LostAttempt};
 use crate::web::State;
 use crate::web::access::{Repo, View};
 use crate::web::artifacts::{self, Artifact};
-use crate::web::chart::{Chart, chart, processor_time, resources};
+use crate::web::changes::publish::is_approver;
+use crate::web::chart::{Chart, processor_time, resources};
 use crate::web::error::Error;
-use crate::web::log_stream::Reading;
+use crate::web::log_stream::{Earlier, Reading};
 use crate::web::rows::{self, Build, Job};
 use crate::web::show::{Mark, When};
 
@@ -40,6 +44,8 @@ struct JobPage {
     job: Job,
     /// True if the facts may still change.
     is_unfinished: bool,
+    /// Place in the queue; `None` for a job that is not queued, and for one far behind.
+    line: Option<InLine>,
     /// True if the viewer may cancel and restart.
     may_change: bool,
     config: String,
@@ -51,8 +57,14 @@ struct JobPage {
     earlier: Vec<EarlierRun>,
     /// Resources that the job used; `None` until it has ended, and if no sample was taken.
     resources: Option<Resources>,
-    /// The weights on their way to the Hugging Face Hub; `None` for a job that publishes nothing.
-    publication: Option<Publication>,
+    /// Data sets and models that were fetched for the job.
+    inputs: Vec<FetchedInput>,
+    /// The training on its way to the tracker; `None` for a job that goes to none.
+    tracking: Option<Tracking>,
+    /// The weights on their way to other places.
+    publications: Vec<Publication>,
+    /// True if the viewer may decide on those that wait for an approval.
+    may_decide: bool,
     /// Files that the job left.
     artifacts: Vec<Artifact>,
     /// `None` when there are no losses in the log.
@@ -88,32 +100,63 @@ pub(in crate::web) async fn page(
         (chart, Some(log))
     };
     let config = serde_json::to_string_pretty(&job.config).map_err(anyhow::Error::from)?;
-    let publication = publications::of(&state.db, job.id).await?;
+    let publications = publications::of(&state.db, job.id).await?;
+    let tracking = trackings::of(&state.db, job.id).await?;
+    let is_under_way = |it: &Publication| matches!(it.state, PublicationState::Waiting | PublicationState::Unapproved);
     let is_unfinished = job.state != JobState::Finished
-        || publication.as_ref().is_some_and(|publication| publication.state == PublicationState::Waiting);
+        || publications.iter().any(is_under_way)
+        || tracking.as_ref().is_some_and(|tracking| tracking.state == TrackingState::Waiting);
+    let may_decide = may_decide(&state, &view, &repo, &publications);
     let chrome = Chrome::load(&state, &view, is_unfinished).await?;
     let training = training::of(&state.db, job.id).await?;
     let resources = reports::resources(&state.db, job.id).await?;
+    let inputs = inputs_of(&state, &job).await?;
     let artifacts = artifacts::of(&state.db, job.attempt_id()).await?;
     let lost = queue::lost_attempts(&state.db, job.id).await?;
     let earlier = queue::earlier_runs(&state.db, job.id).await?;
     let may_change = view.may_change(&repo);
+    let line = rows::in_line(&state, &job).await?;
     render(&JobPage {
         chrome,
         build,
         job,
         is_unfinished,
+        line,
         may_change,
         config,
         training,
         lost,
         earlier,
         resources,
-        publication,
+        inputs,
+        publications,
+        may_decide,
+        tracking,
         artifacts,
         chart,
         log,
     })
+}
+
+/// Reads what was fetched for a job.
+async fn inputs_of(state: &State, job: &Job) -> Result<Vec<FetchedInput>, Error> {
+    let asked: Vec<&str> = job.config["train"]["inputs"]
+        .as_array()
+        .map_or_else(Vec::new, |inputs| inputs.iter().filter_map(|input| input["from"].as_str()).collect());
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut fetched = inputs::of_job(&state.db, job.id).await?;
+    fetched.retain(|input| asked.contains(&input.source.as_str()));
+    Ok(fetched)
+}
+
+/// Returns true if the viewer may decide on publications that wait for an approval.
+fn may_decide(state: &State, view: &View, repo: &Repo, publications: &[Publication]) -> bool {
+    let Ok(name) = format!("{}/{}", repo.owner, repo.name).parse() else { return false };
+    let waits = publications.iter().filter(|it| it.state == PublicationState::Unapproved);
+    let mut environments = waits.filter_map(|it| it.environment.as_deref());
+    repo.right >= Right::Write && environments.any(|environment| is_approver(state, view, &name, environment))
 }
 
 /// Reads the end of the log, and the losses of all of it.
@@ -124,12 +167,40 @@ async fn read(state: &State, job: &Job) -> Result<(Option<Chart>, LogPart), Erro
     let end = Reading::new(state, job.attempt_id()).end(length, SHOWN, is_finished).await?;
     let removed = log_objects::removed(&state.db, job.attempt_id()).await?;
     let html = page_html(&end.ops);
-    Ok((chart(end.losses.series()), LogPart { html, token: end.token, skipped: end.from, removed }))
+    let earlier = Earlier::read(state, job.attempt_id()).await?;
+    Ok((earlier.chart(end.losses.series()), LogPart { html, token: end.token, skipped: end.from, removed }))
 }
 
 impl JobPage {
     fn is_live(&self) -> bool {
         self.job.state != JobState::Finished
+    }
+
+    /// Returns the place in the queue, and when the job begins, for people.
+    fn in_line(&self) -> Option<String> {
+        let line = self.line.as_ref()?;
+        let queue = if line.has_requirements { "queue for GPUs and labels" } else { "queue" };
+        let begins = line.begins_in.map(|_| format!(", begins {}", begins(line))).unwrap_or_default();
+        Some(format!("Place {} in the {queue}{begins}", line.place))
+    }
+
+    /// Returns true if a publication may begin again.
+    fn has_failed_publication(&self) -> bool {
+        let has_failed = |it: &Publication| matches!(it.state, PublicationState::Failed | PublicationState::Rejected);
+        self.publications.iter().any(has_failed)
+    }
+
+    fn place(publication: &Publication) -> &'static str {
+        match publication.place {
+            Place::HuggingFace => "Hugging Face",
+            Place::Release => "GitHub release",
+            Place::S3 => "Bucket",
+        }
+    }
+
+    /// Returns the address of a publication, if a browser can open it.
+    fn link(publication: &Publication) -> Option<&str> {
+        publication.url.as_deref().filter(|url| url.starts_with("https://") || url.starts_with("http://"))
     }
 
     fn started(&self) -> Option<When> {
@@ -159,6 +230,10 @@ impl JobPage {
 
     fn memory_peak(&self) -> Option<bytesize::ByteSize> {
         self.resources.as_ref().map(|used| bytesize::ByteSize::b(used.memory_peak))
+    }
+
+    fn input_size(input: &FetchedInput) -> bytesize::ByteSize {
+        bytesize::ByteSize::b(u64::try_from(input.bytes).unwrap_or_default())
     }
 
     fn log_size(&self) -> String {

@@ -1,5 +1,5 @@
-//! `/runners`: the runners with their slots and GPUs, the holders of these, the jobs that wait for more than a slot, and
-//! the others in the order of the queue.
+//! `/runners`: the runners with their slots and GPUs, the holders of these, the jobs that wait for more than a slot, the
+//! others in the order of the queue, and the use of budgets.
 
 use std::collections::HashMap;
 
@@ -10,8 +10,9 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use super::{Chrome, Page, render};
-use crate::domain::{GpuState, JobId};
-use crate::store::queue::{self, QueuedJob};
+use crate::domain::{GpuState, JobId, RepoId, roughly};
+use crate::store::queue::{self, InLine};
+use crate::store::runner::budgets::{self, BudgetUse};
 use crate::web::State;
 use crate::web::access::{Sight, View};
 use crate::web::error::Error;
@@ -57,23 +58,17 @@ pub(in crate::web) struct GpuRow {
     pub(in crate::web) holder: JobLink,
 }
 
-#[derive(sqlx::FromRow)]
+/// A job that waits for more than a slot.
 struct WaitingJob {
-    #[sqlx(flatten)]
     job: JobLink,
     wait_reason: String,
-    created_at: DateTime<Utc>,
+    line: InLine,
 }
 
-/// A job of the queue.
+/// A job that waits for a slot.
 struct NextJob {
     job: JobLink,
-    /// Rank in its repository, in words.
-    rank: String,
-    /// Number of running jobs of its repository.
-    running: i64,
-    is_held: bool,
-    created_at: DateTime<Utc>,
+    line: InLine,
 }
 
 pub(in crate::web) struct Runner {
@@ -88,39 +83,25 @@ struct Runners {
     runners: Vec<Runner>,
     waiting: Vec<WaitingJob>,
     queue: Vec<NextJob>,
+    budgets: Vec<BudgetUse>,
 }
 
 pub(in crate::web) async fn page(extract::State(state): extract::State<State>, view: View) -> Result<Page, Error> {
     let sight = view.sight().await?;
     let runners = runners(&state.db, &sight).await?;
-    // In the order of the claims, as far as their requirements let them begin.
-    let waiting = sqlx::query_as(
-        "select owner, repo.name as repo, build.number as build, job.number as job, wait_reason, job.created_at
-         from (
-             select *, row_number() over (partition by repo_id order by preemptible, priority desc, id) as place
-             from job where state = 'queued' and has_requirements
-         ) job join build on build.id = build_id join repo on repo.id = build.repo_id
-         where wait_reason is not null and ($2 or not private or repo.id = any($3))
-         order by preemptible, place + (
-             select count(*) from job running where running.state = 'running' and running.repo_id = job.repo_id
-         ), priority desc, served_at nulls first, repo.id limit $1",
-    )
-    .bind(WAITING)
-    .bind(sight.everything)
-    .bind(&sight.repos)
-    .fetch_all(&state.db)
-    .await?;
-    let queue = in_order(&state, &sight).await?;
+    let (waiting, queue) = in_line(&state, &sight).await?;
     let chrome = Chrome::load(&state, &view, true).await?;
-    render(&Runners { chrome, runners, waiting, queue })
+    let budgets = budgets(&state.db, &view, &sight).await?;
+    render(&Runners { chrome, runners, waiting, queue, budgets })
 }
 
-/// Lists the jobs that wait for a slot only, in the order of their claims, which is the store's knowledge.
-async fn in_order(state: &State, sight: &Sight) -> sqlx::Result<Vec<NextJob>> {
-    let order = queue::order(&state.db, &state.queue, WAITING).await?;
-    let ids: Vec<JobId> = order.iter().map(|job| job.id).collect();
-    let named: Vec<(JobId, String, String, i32, i32)> = sqlx::query_as(
-        "select job.id, owner, repo.name, build.number, job.number
+/// Lists the jobs that wait for more than a slot, with the reasons, and those that wait for a slot only. Both come in the
+/// order of their claims, which is the store's knowledge.
+async fn in_line(state: &State, sight: &Sight) -> sqlx::Result<(Vec<WaitingJob>, Vec<NextJob>)> {
+    let lines = queue::lines(&state.db, &state.queue, WAITING).await?;
+    let ids: Vec<JobId> = lines.iter().map(|job| job.id).collect();
+    let named: Vec<(JobId, String, String, i32, i32, Option<String>)> = sqlx::query_as(
+        "select job.id, owner, repo.name, build.number, job.number, wait_reason
          from job join build on build.id = build_id join repo on repo.id = build.repo_id
          where job.id = any($1) and ($2 or not private or repo.id = any($3))",
     )
@@ -129,17 +110,40 @@ async fn in_order(state: &State, sight: &Sight) -> sqlx::Result<Vec<NextJob>> {
     .bind(&sight.repos)
     .fetch_all(&state.db)
     .await?;
-    let mut links: HashMap<JobId, JobLink> = named
+    let mut links: HashMap<JobId, (JobLink, Option<String>)> = named
         .into_iter()
-        .map(|(id, owner, repo, build, job)| {
-            (id, JobLink { owner: Some(owner), repo: Some(repo), build: Some(build), job: Some(job) })
+        .map(|(id, owner, repo, build, job, reason)| {
+            let link = JobLink { owner: Some(owner), repo: Some(repo), build: Some(build), job: Some(job) };
+            (id, (link, reason))
         })
         .collect();
-    let next = |queued: QueuedJob| {
-        let QueuedJob { id, priority, running, is_held, created_at, .. } = queued;
-        Some(NextJob { job: links.remove(&id)?, rank: priority.to_string(), running, is_held, created_at })
-    };
-    Ok(order.into_iter().filter_map(next).collect())
+    let (mut waiting, mut next) = (Vec::new(), Vec::new());
+    for line in lines {
+        let Some((job, wait_reason)) = links.remove(&line.id) else { continue };
+        if line.has_requirements {
+            waiting.extend(wait_reason.map(|wait_reason| WaitingJob { job, wait_reason, line }));
+        } else {
+            next.push(NextJob { job, line });
+        }
+    }
+    Ok((waiting, next))
+}
+
+/// Lists the uses of budgets that a viewer may see: those of repositories in sight, and of people for operators and for
+/// the person alone.
+pub(in crate::web) async fn budgets(db: &PgPool, view: &View, sight: &Sight) -> sqlx::Result<Vec<BudgetUse>> {
+    let mut uses = budgets::budget_uses(db).await?;
+    let public: Vec<RepoId> = sqlx::query_scalar("select id from repo where id = any($1) and not private")
+        .bind(uses.iter().filter_map(|used| used.repo).collect::<Vec<_>>())
+        .fetch_all(db)
+        .await?;
+    let login = view.viewer.login();
+    uses.retain(|used| match used.repo {
+        _ if sight.everything => true,
+        Some(repo) => sight.repos.contains(&repo) || public.contains(&repo),
+        None => login.is_some_and(|login| login.eq_ignore_ascii_case(&used.name)),
+    });
+    Ok(uses)
 }
 
 pub(in crate::web) async fn runners(db: &PgPool, sight: &Sight) -> sqlx::Result<Vec<Runner>> {
@@ -207,14 +211,31 @@ impl GpuRow {
     }
 }
 
-impl NextJob {
+impl WaitingJob {
     fn when(&self) -> When {
-        When::new(self.created_at)
+        When::new(self.line.created_at)
+    }
+
+    fn begins(&self) -> String {
+        begins(&self.line)
     }
 }
 
-impl WaitingJob {
+impl NextJob {
     fn when(&self) -> When {
-        When::new(self.created_at)
+        When::new(self.line.created_at)
+    }
+
+    fn begins(&self) -> String {
+        begins(&self.line)
+    }
+}
+
+/// Returns when a job begins, for people.
+pub(super) fn begins(line: &InLine) -> String {
+    match line.begins_in {
+        None => "–".to_owned(),
+        Some(wait) if wait.as_secs() < 60 => "within a minute".to_owned(),
+        Some(wait) => format!("in {}", roughly(wait)),
     }
 }

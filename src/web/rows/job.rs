@@ -7,10 +7,16 @@ use sqlx::PgPool;
 use utoipa::ToSchema;
 
 use super::build::{Build, of_job};
-use crate::domain::{AttemptId, BuildId, JobId, JobKind, JobState, Verdict};
+use crate::domain::{AttemptId, BuildId, JobId, JobKind, JobState, Verdict, roughly};
+use crate::lora::series::Point;
+use crate::store::queue::{self, InLine, Progress};
+use crate::web::State;
 use crate::web::error::Error;
 use crate::web::job_title::{Titled, titles};
 use crate::web::show::{Mark, took};
+
+/// Number of jobs of each line of the queue among which a place is looked for.
+const FORESEEN: i64 = 500;
 
 #[derive(Debug, Clone, Serialize, ToSchema, sqlx::FromRow)]
 #[schema(as = JobFacts)]
@@ -41,6 +47,29 @@ pub(in crate::web) struct Job {
     /// Title that distinguishes the job from the others of its build.
     #[sqlx(skip)]
     pub title: String,
+    /// Place of a running training in its steps.
+    #[sqlx(skip)]
+    pub progress: Option<JobProgress>,
+    /// Time that an unfinished job takes, in seconds: the median of its last runs that have passed. Null without any.
+    #[sqlx(skip)]
+    pub expected_seconds: Option<u64>,
+    /// Time until the end of a running job, in seconds, by its steps or else by its last runs.
+    #[sqlx(skip)]
+    pub seconds_left: Option<u64>,
+    /// The same in words, such as `step 120 of 400, loss 0.08, 6 min left`.
+    #[sqlx(skip)]
+    pub outlook: Option<String>,
+}
+
+/// Place of a running training in its steps.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(in crate::web) struct JobProgress {
+    /// The last step, as the log says.
+    pub step: u64,
+    /// Total number of steps, if it is known.
+    pub steps: Option<u64>,
+    /// The last loss.
+    pub loss: Option<Point>,
 }
 
 impl Job {
@@ -74,13 +103,52 @@ pub(in crate::web) async fn jobs(db: &PgPool, build: BuildId) -> sqlx::Result<Ve
     for (job, title) in jobs.iter_mut().zip(titles) {
         job.title = title;
     }
+    look_ahead(db, build, &mut jobs).await?;
     Ok(jobs)
+}
+
+/// Fills in how far the unfinished jobs of a build are, and how long they take.
+async fn look_ahead(db: &PgPool, build: BuildId, jobs: &mut [Job]) -> sqlx::Result<()> {
+    let unfinished: Vec<JobId> = jobs.iter().filter(|job| job.state != JobState::Finished).map(|job| job.id).collect();
+    if unfinished.is_empty() {
+        return Ok(());
+    }
+    let mut progress = queue::progress_of(&mut *db.acquire().await?, build).await?;
+    let estimates = queue::estimates(db, &unfinished).await?;
+    let now = Utc::now();
+    for job in jobs.iter_mut().filter(|job| job.state != JobState::Finished) {
+        let expected = estimates.get(&job.id).copied();
+        job.expected_seconds = expected.map(|time| time.as_secs());
+        if job.state != JobState::Running {
+            job.outlook = expected.map(|time| format!("usually takes {}", roughly(time)));
+            continue;
+        }
+        // A job that takes longer than its last runs did tells nothing about its end.
+        let ran = job.started_at.and_then(|started| (now - started).to_std().ok());
+        let by_runs = expected.zip(ran).and_then(|(expected, ran)| expected.checked_sub(ran));
+        let place = progress.remove(&job.id).map(|place| Progress { left: place.left.or(by_runs), ..place });
+        let left = place.map_or(by_runs, |place| place.left);
+        job.seconds_left = left.map(|left| left.as_secs());
+        job.outlook =
+            place.map(|place| place.in_words()).or_else(|| left.map(|left| format!("{} left", roughly(left))));
+        job.progress = place.map(|Progress { step, steps, loss, .. }| JobProgress { step, steps, loss });
+    }
+    Ok(())
 }
 
 /// Finds a job of a build. Its title needs the other jobs, too.
 pub(in crate::web) async fn job(db: &PgPool, build: BuildId, number: &str) -> Result<Job, Error> {
     let number: i32 = number.parse().map_err(|_| Error::NotFound("job"))?;
     jobs(db, build).await?.into_iter().find(|job| job.number == number).ok_or(Error::NotFound("job"))
+}
+
+/// Finds the place of a queued job in its line. Returns `None` for any other job, and for one far behind.
+pub(in crate::web) async fn in_line(state: &State, job: &Job) -> sqlx::Result<Option<InLine>> {
+    if job.state != JobState::Queued {
+        return Ok(None);
+    }
+    let lines = queue::lines(&state.db, &state.queue, FORESEEN).await?;
+    Ok(lines.into_iter().find(|line| line.id == job.id))
 }
 
 /// Finds a job with its build.
@@ -102,6 +170,12 @@ impl Job {
             JobKind::Smoke => "smoke",
             JobKind::Train => "train",
         }
+    }
+
+    /// Returns the last step and the number of steps of a running training, if both are known.
+    pub(in crate::web) fn bar(&self) -> Option<(u64, u64)> {
+        let JobProgress { step, steps, .. } = self.progress.as_ref()?;
+        Some((*step, (*steps)?))
     }
 
     /// Returns how long the job took, or has been running.

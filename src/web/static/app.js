@@ -125,6 +125,21 @@ const ACTIONS = {
     told: "The jobs of this commit run on your machines. A later commit needs its own approval.",
     menu: `<button value="no" formnovalidate>Not yet</button><button value="yes">Approve it</button>`,
   },
+  publish: {
+    verb: "Publish",
+    told: "You approve it: the weights go to the places that the page names.",
+    menu: `<button value="no" formnovalidate>Not yet</button><button value="yes">Approve it</button>`,
+  },
+  reject: {
+    verb: "Reject",
+    told: "Nothing is published. The weights stay here.",
+    menu: `<button value="no" formnovalidate>Leave it</button><button class="danger" value="yes">Reject it</button>`,
+  },
+  republish: {
+    verb: "Publish",
+    told: "What has failed is tried again. Nothing is trained again.",
+    menu: `<button value="no" formnovalidate>Leave it</button><button value="yes">Publish it</button>`,
+  },
   replay: {
     verb: "Replay",
     told: "It is worked on again, as if it had just come.",
@@ -175,7 +190,7 @@ function ask(button, action) {
       if (token) sessionStorage.setItem("token", token.value);
       dialog.close();
       // A page of something that had ended has no stream and is not refreshed.
-      if (action === "restart" || action === "replay") location.reload();
+      if (action === "restart" || action === "replay" || action === "republish") location.reload();
       else if (action === "read") show(button, await answer.json());
       else refresh();
     } catch {

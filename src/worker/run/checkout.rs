@@ -9,7 +9,7 @@ use crate::executor::ExecError;
 use crate::git::{Mirrors, NewHistory, Permanent};
 use crate::github::Client;
 use crate::lora::smoke::Smoke;
-use crate::plan::{Commit, Sources};
+use crate::plan::{Commit, READ_AT_MOST, Sources};
 use crate::store::builds::BuildFacts;
 use crate::travis::script::Files;
 use crate::worker::Settings;
@@ -66,10 +66,25 @@ pub(super) async fn read_file(
     facts: &BuildFacts,
     path: &str,
 ) -> anyhow::Result<Vec<u8>> {
+    find_file(mirrors, repo, facts, path).await?.with_context(|| format!("{path} is not in the commit"))
+}
+
+/// Reads a file of a commit. Returns `None` if there is none, or if it is larger than a config may be.
+///
+/// # Errors
+/// Fails when the mirror does not have the commit.
+pub(super) async fn find_file(
+    mirrors: &Mirrors,
+    repo: &RepoName,
+    facts: &BuildFacts,
+    path: &str,
+) -> anyhow::Result<Option<Vec<u8>>> {
     let tree = mirrors.files(repo, &facts.built_sha).await?;
-    let file = tree.iter().find(|file| file.path == path).with_context(|| format!("{path} is not in the commit"))?;
+    let Some(file) = tree.iter().find(|file| file.path == path && file.size < READ_AT_MOST as u64) else {
+        return Ok(None);
+    };
     let mut texts = mirrors.read(repo, &[file]).await?;
-    texts.pop().with_context(|| format!("{path} cannot be read"))
+    Ok(texts.pop())
 }
 
 /// Derives the training of a smoke job again, as the plan did: the job's row holds the order, not the files.

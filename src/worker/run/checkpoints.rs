@@ -32,9 +32,9 @@ const MOST_ENTRIES: usize = 10_000;
 
 /// Stores the newest checkpoint of a running training, over and over, until the future is dropped. Never returns.
 pub(super) async fn keep(run: &Run, facts: &BuildFacts) {
-    let training = run.training.as_ref().ok().and_then(Option::as_ref).filter(|training| training.whole().is_some());
-    if let (Some(training), Some((objects, keys)), Ok(repo)) = (training, &run.handles.settings.objects, facts.repo()) {
-        let folder = training.output_folder(&repo);
+    let folder = run.training.as_ref().ok().and_then(Option::as_ref).zip(facts.repo().ok());
+    let folder = folder.and_then(|(training, repo)| training.checkpoint_folder(&repo));
+    if let (Some(folder), Some((objects, keys))) = (folder, &run.handles.settings.objects) {
         let mut seen = String::new();
         for number in 1_u32.. {
             tokio::time::sleep(INTERVAL).await;
@@ -67,7 +67,7 @@ async fn store_new(run: &Run, objects: &Objects, folder: &str, key: &str, seen: 
     // Also a checkpoint that cannot be stored, such as one that is too large, is read once.
     *seen = mark;
     if !is_below(&path, folder) {
-        bail!("the script names {path:?}, which is not in the output folder");
+        bail!("the script names {path:?}, which is not in {folder}");
     }
     let Some(tar) = engine.copy_out(&container, &path, &stop).await? else { return Ok(()) };
     let limits = Limits { size: run.limits.artifacts, entries: MOST_ENTRIES };
@@ -151,6 +151,7 @@ pub(super) async fn open(run: &Run) -> anyhow::Result<Option<(Checkpoint, Archiv
     let bytes = SyncIoBridge::new(StreamReader::new(stream.map_err(io::Error::other)));
     // The head of the stream is read here, which may wait for the storage.
     let tar = tokio::task::spawn_blocking(move || zstd::Decoder::new(bytes)).await??;
+    checkpoints::record_resumption(&run.handles.db, run.attempt, checkpoint.since_attempt).await?;
     Ok(Some((checkpoint, Box::new(tar))))
 }
 

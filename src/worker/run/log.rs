@@ -95,6 +95,11 @@ impl Log {
         Ok(queue::log_length(&mut connection, self.attempt).await? == Some(after))
     }
 
+    /// Adds a text of the service, before the container has any output.
+    pub(super) async fn say(&mut self, text: &str) -> Result<(), Lost> {
+        self.store(Masked { bytes: text.as_bytes().to_vec(), read: 0 }).await
+    }
+
     /// Adds bytes to the tail that are stored already, or that are stored together with the verdict.
     pub(super) fn remember(&mut self, bytes: &[u8]) {
         self.tail.remember(bytes);

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Any phase may return an [`End`] instead: the attempt then ends without a verdict of its script. `attempt` has the
-//! types and the code of the phases that need no database, which `trainyard run` shares. Meanwhile `watch` extends the lease and keeps the limits, and `measure` samples what the container uses.
+//! types and the code of the phases that need no database, which `trainyard run` shares. Meanwhile `watch` extends the
+//! lease, keeps the limits, samples what the container uses, and records how far a training is.
 
 mod cache;
 mod checkout;
@@ -20,7 +21,6 @@ mod checkpoints;
 mod judge;
 mod log;
 mod mask;
-mod measure;
 mod outputs;
 mod prepare;
 mod record;
@@ -38,8 +38,9 @@ use tracing::{info, warn};
 
 use self::log::{Log, Lost};
 use self::outputs::Finished;
+use self::watch::{measure, progress};
 use super::Handles;
-use crate::attempt::{FollowError, Progress, Shared, Training, Unjudged, watch_disk};
+use crate::attempt::{FollowError, Judgement, Progress, Shared, Training, Unjudged, watch_disk};
 use crate::domain::{AttemptId, Record};
 use crate::executor::{ExecError, Found, Limits};
 use crate::store::queue::Claimed;
@@ -62,6 +63,8 @@ struct Run {
 enum End {
     /// The job's author asked for something that is not possible, for this reason.
     CouldNotBegin(String),
+    /// A stop was requested before the container was made.
+    Stopped(Judgement),
     /// The job is not to blame: it goes back to the queue.
     GivenBack(anyhow::Error),
     /// Another job needs the GPUs.
@@ -126,6 +129,7 @@ pub(super) async fn run(handles: Arc<Handles>, job: Claimed, found: Option<Found
         () = watch::watch(&run) => Err(End::Lost),
         () = watch_disk(&run.handles.engine, &run.progress) => unreachable!("it watches until it is dropped"),
         () = measure::measure(&run, &mut usage) => unreachable!("it measures until it is dropped"),
+        () = progress::follow(&run) => unreachable!("it follows the log until it is dropped"),
     };
     let recording = run.span.begin("record");
     record::record(&run, end, &log, &usage).await;
@@ -163,7 +167,7 @@ impl Run {
         let prepared = prepare::prepare(self, found.is_some(), log).await?;
         let started = match found {
             Some(found) => start::adopt(self, found, log).await,
-            None => start::start(self, &prepared).await?,
+            None => start::start(self, &prepared, log).await?,
         };
         drop(starting);
         let now = Instant::now();

@@ -21,6 +21,7 @@ pub(super) async fn record(run: &Run, end: Result<Finished, End>, log: &Log, usa
         Err(End::CouldNotBegin(reason)) => {
             finish(run, Finished::without_outputs(Judgement::could_not_begin(reason)), log, usage).await;
         }
+        Err(End::Stopped(judgement)) => finish(run, Finished::without_outputs(judgement), log, usage).await,
         Err(End::GivenBack(error)) => {
             warn!(%job, "job {job} is given back: {error:#}");
             let reason = format!("{error:#}");
@@ -39,6 +40,10 @@ pub(super) async fn record(run: &Run, end: Result<Finished, End>, log: &Log, usa
 async fn finish(run: &Run, finished: Finished, log: &Log, usage: &Record) {
     let job = run.job.id;
     let Finished { judgement: Judgement { verdict, exit_status, reason, closing }, examined, artifacts } = finished;
+    // A training that was stopped has no result.
+    let is_tracked = run.handles.settings.trackers.mlflow.is_some()
+        && examined.is_some()
+        && matches!(&run.training, Ok(Some(training)) if training.whole().is_some());
     let (training, loss) = examined.map_or_else(Default::default, |examined| {
         (serde_json::to_value(&examined).unwrap_or_default(), examined.series)
     });
@@ -48,7 +53,7 @@ async fn finish(run: &Run, finished: Finished, log: &Log, usage: &Record) {
         reason: reason.as_deref(),
         tail: closing.as_bytes(),
         offset: log.stored(),
-        reports: Reports { training, loss, resources: usage.resources(), artifacts },
+        reports: Reports { training, loss, is_tracked, resources: usage.resources(), artifacts },
     };
     let finish = || queue::finish(&run.handles.db, run.attempt, &end);
     if retry_forever(job, "store the verdict of the job", finish).await {

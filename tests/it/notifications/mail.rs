@@ -71,6 +71,33 @@ async fn recipients_are_mailed_as_on_travis_and_only_those_whom_the_operator_all
 }
 
 #[tokio::test]
+async fn a_mail_about_a_training_has_its_loss_as_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = MailServer::start(folder.path());
+    let app = App::start(&server.section()).await;
+    let repo = app.github.repo("acme/styles");
+    let train = "lora:\n  smoke: false\n  train: {if: true, gpus: 0}\n";
+    repo.write("train.py", include_str!("../../fixtures/trainer/train.py"));
+    repo.write(
+        "ink.yaml",
+        "base_model: ./m.bin\ntrain_data_dir: ./data\nmetadata_path: ./data/captions.txt\noutput_dir: ./out\n\
+         lora_rank: 16\nmax_train_steps: 40\nlearning_rate: 1.0e-4\n",
+    );
+    repo.write("m.bin", "a model");
+    repo.write("data/captions.txt", "an image");
+    let text = format!("{}{train}", config("true", "anna@example.org").replace("shell", "python"));
+    push(&app, &repo, &text, "Ink").await;
+    let mail = content(&server.wait_for(1).await[0]);
+    assert!(mail.contains("Subject: Passed: acme/styles#1"), "{mail}");
+    assert!(mail.contains("train ink.yaml: the loss goes from 1.0000 to 0.0250 at step 40"), "{mail}");
+    assert!(mail.contains("multipart/related") && mail.contains("cid:loss-1"), "{mail}");
+    assert!(mail.contains("Content-ID: <loss-1>") && mail.contains("Content-Disposition: inline"), "{mail}");
+    let picture = mail.split_once("Content-Type: image/png").expect("a picture").1;
+    assert!(picture.contains("iVBORw0KGgo"), "the begin of a PNG: {picture}");
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_pull_request_mails_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let server = MailServer::start(folder.path());

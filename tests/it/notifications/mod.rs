@@ -3,4 +3,5 @@
 mod chats;
 mod hooks;
 mod mail;
+mod slack;
 mod webhooks;

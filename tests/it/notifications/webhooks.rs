@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use trainyard::notifier::{Chats, Notifier, Sender, SystemNames};
+use trainyard::notifier::{Chats, Notifier, Sender};
+use trainyard::outgoing::SystemNames;
 use trainyard::repo_keys::{PublicKey, Seal};
 use trainyard::store::sealed::own_keys::NotificationKey;
 use trainyard::store::sealed::repo_keys::RepoKeys;

@@ -16,7 +16,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_trainyard");
 const SECRET: &str = "not-so-s3cret-after-all";
 
 /// Makes the repository known to the server, and encrypts with the key that it then has.
-async fn encrypted(base: &str, github: &GitHub, repo: &Repo, value: &str) -> String {
+pub(super) async fn encrypted(base: &str, github: &GitHub, repo: &Repo, value: &str) -> String {
     repo.write(".travis.yml", "language: shell\nscript: true\n");
     let sha = repo.commit("Begin");
     let unknown = encrypt(base, value).await;

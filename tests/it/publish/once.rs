@@ -5,7 +5,7 @@ use std::time::Duration;
 use trainyard::store::publications::PublicationState;
 
 use super::world::{TARGET, World};
-use crate::support::hub::{Cut, Fault};
+use crate::support::trouble::{Cut, Fault};
 
 #[tokio::test]
 async fn a_publication_is_one_commit_with_a_tag() {
@@ -33,32 +33,24 @@ async fn a_publication_is_one_commit_with_a_tag() {
 async fn a_death_at_any_request_gives_one_commit() {
     let whole = World::start().await;
     whole.finish().await;
-    let requests = whole.hub.asked().len();
-    assert!(requests >= 12, "{:?}", whole.hub.asked());
+    let requests = whole.trouble.asked().len();
+    assert!(requests >= 12, "{:?}", whole.trouble.asked());
     for request in 0..requests {
         for after in [false, true] {
             let world = World::start().await;
-            world.hub.will_hang(Some(Cut { request, after }));
+            world.trouble.will_hang(Some(Cut { request, after }));
             // The step is dropped where it hangs, as a process is that is killed.
             tokio::select! {
                 stepped = world.publisher.step() => panic!("request {request} did not hang: {stepped:?}"),
-                () = hangs(&world, request) => {}
+                () = world.hangs(request) => {}
             }
-            world.hub.will_hang(None);
+            world.trouble.will_hang(None);
             world.wait().await;
             let (tries, publication) = world.finish().await;
             assert_eq!((tries, publication.state), (1, PublicationState::Published), "request {request} {after}");
             world.assert_published_once();
         }
     }
-}
-
-/// Waits until a request has come, and a moment more for its effect.
-async fn hangs(world: &World, request: usize) {
-    while world.hub.asked().len() <= request {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 #[tokio::test]
@@ -78,7 +70,7 @@ async fn a_lost_answer_to_any_request_gives_one_commit() {
         "POST tag",
     ] {
         let world = World::start().await;
-        world.hub.will_fail(kind, &[Fault::LoseAnswer, Fault::LoseAnswer]);
+        world.trouble.will_fail(kind, &[Fault::LoseAnswer, Fault::LoseAnswer]);
         let (tries, publication) = world.finish().await;
         assert_eq!(publication.state, PublicationState::Published, "{kind}: {publication:?}");
         // A commit and a tag that are there are not made again.
@@ -91,7 +83,7 @@ async fn a_lost_answer_to_any_request_gives_one_commit() {
 #[tokio::test]
 async fn a_commit_of_others_between_two_tries_does_not_hide_ours() {
     let world = World::start().await;
-    world.hub.will_fail("POST commit", &[Fault::LoseAnswer]);
+    world.trouble.will_fail("POST commit", &[Fault::LoseAnswer]);
     assert!(world.publisher.step().await.unwrap());
     assert_eq!(world.publication().await.unwrap().state, PublicationState::Waiting);
     world.hub.commit(TARGET, "README.md", "A better text");
@@ -109,10 +101,10 @@ async fn two_processes_at_once_make_one_commit() {
     // The first one is held up behind its upload until the second one is done.
     let first = world.publisher.clone();
     let mut tasks = tokio::task::JoinSet::new();
-    world.hub.will_fail("POST commit", &[Fault::Refuse(412, &[])]);
+    world.trouble.will_fail("POST commit", &[Fault::Refuse(412, &[])]);
     tasks.spawn(async move { first.step().await });
     let begins = async {
-        while !world.hub.asked().iter().any(|kind| kind == "POST batch") {
+        while !world.trouble.asked().iter().any(|kind| kind == "POST batch") {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };

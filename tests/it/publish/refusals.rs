@@ -4,7 +4,8 @@ use serde_json::json;
 use trainyard::store::publications::{Publication, PublicationState};
 
 use super::world::{TARGET, World, publish, usual};
-use crate::support::hub::{Fault, TOKEN};
+use crate::support::hub::TOKEN;
+use crate::support::trouble::Fault;
 
 async fn failed(world: &World) -> String {
     let (tries, publication) = world.finish().await;
@@ -33,7 +34,12 @@ async fn what_no_try_can_help_ends_the_publication_with_the_reason() {
     );
     for (kind, status, headers, told) in [
         ("POST commit", 403, &[][..], "does not let this token in: 403 on demand"),
-        ("GET state", 403, &[("x-error-code", "GatedRepo")], "no such repository for this token: 403"),
+        (
+            "GET state",
+            403,
+            &[("x-error-code", "GatedRepo")],
+            "the repository is gated, and the owner of this token has no access: 403",
+        ),
         ("POST preupload", 404, &[], "no such repository for this token: 404"),
         ("PUT object", 413, &[], "finds a file too large: 413"),
         ("POST commit", 400, &[], "refuses: 400 on demand"),
@@ -42,7 +48,7 @@ async fn what_no_try_can_help_ends_the_publication_with_the_reason() {
         let world = World::start().await;
         world.hub.make(TARGET, true);
         // The state is read twice before a repository counts as missing.
-        world.hub.will_fail(kind, &[Fault::Refuse(status, headers), Fault::Refuse(status, headers)]);
+        world.trouble.will_fail(kind, &[Fault::Refuse(status, headers), Fault::Refuse(status, headers)]);
         let why = failed(&world).await;
         assert!(why.contains(told), "{kind} {status}: {why}");
         assert_eq!(world.hub.repository(TARGET).unwrap().commits.len(), 1);
@@ -55,7 +61,7 @@ async fn a_limit_is_waited_for_as_long_as_the_hub_says() {
         [(&[("retry-after", "2580")][..], 2580), (&[("ratelimit", "\"api\";r=0;t=55")], 55), (&[], 300)]
     {
         let world = World::start().await;
-        world.hub.will_fail("POST commit", &[Fault::Refuse(429, headers)]);
+        world.trouble.will_fail("POST commit", &[Fault::Refuse(429, headers)]);
         let (publication, pause) = tried(&world).await;
         assert_eq!(publication.state, PublicationState::Waiting);
         assert!((wait - 5..=wait).contains(&pause), "{pause}");
@@ -81,14 +87,14 @@ async fn a_repository_with_too_many_commits_is_tried_later() {
 #[tokio::test]
 async fn a_hub_that_is_away_is_tried_again_for_a_day() {
     let world = World::start().await;
-    world.hub.will_fail("GET state", &[Fault::Refuse(503, &[]), Fault::Refuse(502, &[])]);
-    world.hub.will_fail("POST preupload", &[Fault::Refuse(500, &[])]);
-    world.hub.will_fail("POST commit", &[Fault::Refuse(412, &[])]);
+    world.trouble.will_fail("GET state", &[Fault::Refuse(503, &[]), Fault::Refuse(502, &[])]);
+    world.trouble.will_fail("POST preupload", &[Fault::Refuse(500, &[])]);
+    world.trouble.will_fail("POST commit", &[Fault::Refuse(412, &[])]);
     let (tries, publication) = world.finish().await;
     assert_eq!((tries, publication.state), (5, PublicationState::Published), "{publication:?}");
     world.assert_published_once();
     let world = World::start().await;
-    world.hub.will_fail("GET state", &[Fault::Refuse(503, &[])]);
+    world.trouble.will_fail("GET state", &[Fault::Refuse(503, &[])]);
     sqlx::query("update publication set created_at = now() - interval '25 hours'").execute(&world.db).await.unwrap();
     assert!(failed(&world).await.contains("the Hub does not answer: 503"));
 }
@@ -144,7 +150,7 @@ async fn a_place_that_is_closed_meanwhile_gets_nothing() {
         }
         let why = failed(&world).await;
         assert!(why.contains("acme/styles may not publish to acme/ink any more"), "{why}");
-        assert!(world.hub.asked().is_empty());
+        assert!(world.trouble.asked().is_empty());
     }
 }
 
@@ -180,7 +186,7 @@ async fn a_publication_of_a_pull_request_has_no_row_whatever_the_plan_says() {
 #[tokio::test]
 async fn the_token_is_in_no_row() {
     let world = World::start().await;
-    world.hub.will_fail("GET tree", &[Fault::Refuse(503, &[])]);
+    world.trouble.will_fail("GET tree", &[Fault::Refuse(503, &[])]);
     world.finish().await;
     let row: String =
         sqlx::query_scalar("select publication::text from publication").fetch_one(&world.db).await.unwrap();

@@ -85,7 +85,7 @@ async fn weights_that_fail_a_gate_are_not_published() {
     let repo = app.github.repo("acme/styles");
     let sha = commit(&repo, "acme/ink", ", gate: {weights: {rank: 8}}");
     assert_eq!(push(&app, &repo, &sha).await.0, "failure");
-    assert!(!has_publication(&app).await && hub.asked().is_empty());
+    assert!(!has_publication(&app).await && hub.trouble.asked().is_empty());
     app.stop().await;
 }
 
@@ -107,7 +107,7 @@ async fn a_place_that_is_not_listed_is_an_error_that_says_what_to_do() {
     }
     let jobs: i64 = sqlx::query_scalar("select count(*) from job").fetch_one(&app.db).await.unwrap();
     assert_eq!(jobs, 0);
-    assert!(!has_publication(&app).await && hub.asked().is_empty());
+    assert!(!has_publication(&app).await && hub.trouble.asked().is_empty());
     app.stop().await;
 }
 
@@ -127,7 +127,7 @@ async fn a_pull_request_trains_and_publishes_nothing() {
     let end = app.github.wait_for_end(&head, "trainyard/pr").await;
     let kinds: Vec<String> = sqlx::query_scalar("select kind::text from job").fetch_all(&app.db).await.unwrap();
     assert_eq!((end.state.as_str(), kinds), ("success", vec!["train".to_owned()]), "{end:?}");
-    assert!(!has_publication(&app).await && hub.asked().is_empty());
+    assert!(!has_publication(&app).await && hub.trouble.asked().is_empty());
     app.stop().await;
 }
 

@@ -1,5 +1,6 @@
 //! Jobs on their runners: containers, limits, isolation, GPUs, other machines and crashes.
 
+mod budgets;
 mod checkout_images;
 mod crash;
 mod gpu_leases;

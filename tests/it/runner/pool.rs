@@ -212,6 +212,7 @@ async fn a_job_whose_container_was_not_filled_begins_again() {
         environment: Vec::new(),
         limits: Limits::default(),
         mounts: Vec::new(),
+        inputs: Vec::new(),
         egress_only: None,
         helper: IMAGE.to_owned(),
         gpus: Vec::new(),

@@ -1,13 +1,16 @@
 //! Retention of logs and artifacts, and what the pages show after their removal.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use sqlx::PgPool;
 use trainyard::config::Config;
+use trainyard::inputs::{Inputs, InputsConfig};
 use trainyard::janitor::{Archiver, Duties, Kept};
-use trainyard::storage::{CacheConfig, Caches, Keys, Objects, StorageConfig};
+use trainyard::outgoing::SystemNames;
+use trainyard::storage::{CacheConfig, Caches, Keys, Objects, Room, StorageConfig};
 use trainyard::store::output::retention::RetentionConfig;
 
 use crate::support::app::App;
@@ -22,6 +25,11 @@ const PAGE: &str = "/acme/styles/builds/1/jobs/1";
 const LOG: &str = "/api/v1/jobs/1/log";
 const ARTIFACT: &str = "/api/v1/jobs/1/artifacts/w.bin";
 
+fn inputs_in(folder: &Path) -> Inputs {
+    let room = Room::new(folder.to_owned(), ByteSize::b(0));
+    Inputs::new(folder.join("inputs"), InputsConfig::default(), room, Arc::new(SystemNames)).unwrap()
+}
+
 fn archiver(db: &PgPool, folder: &Path, retention: RetentionConfig) -> Archiver {
     let objects = Objects::open(&StorageConfig::default(), folder).unwrap();
     let caches = Caches::new(folder.join("caches"), CacheConfig::default());
@@ -29,7 +37,7 @@ fn archiver(db: &PgPool, folder: &Path, retention: RetentionConfig) -> Archiver 
     Archiver::new(
         Duties::Installation,
         db.clone(),
-        Kept { objects, keys: Keys { instance: "i".to_owned() }, caches, mirrors },
+        Kept { objects, keys: Keys { instance: "i".to_owned() }, caches, inputs: inputs_in(folder), mirrors },
         retention,
     )
 }
@@ -413,6 +421,7 @@ async fn while_the_storage_is_away_pages_say_so_and_logs_wait_in_rows() {
         objects,
         keys: Keys { instance: "i".to_owned() },
         caches: Caches::new(app.data().join("c"), CacheConfig::default()),
+        inputs: inputs_in(&app.data()),
         mirrors: git_host::mirrors(app.data().join("m")),
     };
     let archiver = Archiver::new(Duties::Installation, app.db.clone(), kept, RetentionConfig::default());

@@ -17,12 +17,12 @@ use crate::support::git_host::Repo;
 use crate::support::payload::{self, Delivery};
 
 /// A trainer that prints what a real one would, and saves what it is told to save.
-const TRAINER: &str = include_str!("../../fixtures/trainer/train.py");
-const CONFIG: &str = "base_model: ./models/sd.bin\ntrain_data_dir: ./data\nmetadata_path: ./data/captions.txt\n\
+pub(super) const TRAINER: &str = include_str!("../../fixtures/trainer/train.py");
+pub(super) const CONFIG: &str = "base_model: ./models/sd.bin\ntrain_data_dir: ./data\nmetadata_path: ./data/captions.txt\n\
                       output_dir: ./out\nlora_rank: 16\nmax_train_steps: 40\nlearning_rate: 1.0e-4\n";
 
 /// Commits a config, with all that its training reads, and a `.travis.yml` with this `lora.train`.
-fn commit(repo: &Repo, train: &str) -> String {
+pub(super) fn commit(repo: &Repo, train: &str) -> String {
     repo.write("train.py", TRAINER);
     repo.write("configs/ink.yaml", CONFIG);
     repo.write("models/sd.bin", "a model");
@@ -31,7 +31,7 @@ fn commit(repo: &Repo, train: &str) -> String {
     repo.commit("Ink [train]")
 }
 
-async fn push(app: &App, repo: &Repo, id: &str) {
+pub(super) async fn push(app: &App, repo: &Repo, id: &str) {
     let payload = payload::push(&app.github, repo, "main");
     let (code, answer) = Delivery::new(id, "push", &payload).post(&app.base).await;
     assert_eq!(code, 202, "{answer}");
@@ -104,7 +104,8 @@ async fn verify(app: &App, sha: &str) {
     let dependencies = &facts["predicate"]["buildDefinition"]["resolvedDependencies"];
     assert_eq!(dependencies[0]["digest"]["gitCommit"], sha, "{facts:#}");
     assert_eq!(dependencies[1]["digest"]["sha256"], hex::encode(Sha256::digest(CONFIG)), "{facts:#}");
-    assert_eq!(facts["predicate"]["buildDefinition"]["externalParameters"]["ref"], "refs/heads/main");
+    let parameters = &facts["predicate"]["buildDefinition"]["externalParameters"];
+    assert_eq!((&parameters["ref"], &parameters["seed"]), (&json!("refs/heads/main"), &Value::Null));
     std::fs::write(at("forged.safetensors"), "other weights").unwrap();
     let (code, facts) = run("forged.safetensors", "key.pem");
     assert_eq!((code, &facts["error"]), (Some(1), &json!("the statement is not about this file")));
@@ -196,7 +197,7 @@ async fn a_training_that_needs_a_gpu_waits_for_one() {
 const RESUMING: &str = include_str!("../../fixtures/trainer/resuming.py");
 
 /// Waits until a query has an answer.
-async fn until(app: &App, query: &str) {
+pub(super) async fn until(app: &App, query: &str) {
     for _ in 0..1200 {
         if sqlx::query_scalar::<_, bool>(sqlx::AssertSqlSafe(query.to_owned())).fetch_one(&app.db).await.unwrap() {
             return;
@@ -251,13 +252,60 @@ async fn assert_whole(app: &App, repo: &Repo) {
     assert_eq!(left, 0, "nothing goes on from here");
 }
 
+/// Waits until the losses of the job are those of an attempt that has gone on. Returns them.
+async fn resumed_losses(app: &App) -> Value {
+    for _ in 0..600 {
+        let losses: Value = serde_json::from_str(&app.get("/api/v1/jobs/1/series").await.1).unwrap();
+        if losses["resumed_at"].as_array().is_some_and(|steps| !steps.is_empty()) {
+            return losses;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no attempt has gone on");
+}
+
+#[tokio::test]
+async fn a_running_training_tells_how_far_it_is() {
+    let app = App::start("").await;
+    half_trained(&app).await;
+    until(&app, "select exists (select from progress where seconds_per_step is not null)").await;
+    let job: Value = serde_json::from_str(&app.get("/api/v1/jobs/1").await.1).unwrap();
+    let progress = &job["progress"];
+    let step = progress["step"].as_u64().unwrap_or_else(|| panic!("{job:#}"));
+    assert!((2..100).contains(&step) && progress["steps"] == 100 && progress["loss"]["step"] == step, "{job:#}");
+    let left = job["seconds_left"].as_u64().unwrap();
+    assert!((1..=30).contains(&left), "80 steps of 0.15 s and a little: {job:#}");
+    for page in ["/acme/styles/builds/1", "/acme/styles/builds/1/jobs/1"] {
+        let (_, html) = app.get(page).await;
+        assert!(html.contains("<progress max=\"100\"") && html.contains(" of 100, loss "), "{html}");
+    }
+    let told = app
+        .github
+        .wait_for(Duration::from_secs(20), |it| it.description.starts_with("running: 1 job, 1.1 step "))
+        .await;
+    assert!(told.description.contains(" of 100, loss 0.") && told.description.ends_with(" left"), "{told:?}");
+    app.stop().await;
+}
+
 #[tokio::test]
 async fn a_lost_training_goes_on_from_its_checkpoint_and_ends_with_the_same_weights() {
     let app = App::start("").await;
     let repo = half_trained(&app).await;
     let attempt = AttemptId { job: JobId(1), number: 1 };
     assert!(queue::requeue(&app.db, attempt, Duration::ZERO, "its machine was lost").await.unwrap());
+    // The curve of the running attempt begins with the steps of the lost one.
+    let losses = resumed_losses(&app).await;
+    let running: bool =
+        sqlx::query_scalar("select state = 'running' from job where id = 1").fetch_one(&app.db).await.unwrap();
+    let steps: Vec<u64> = losses["points"].as_array().unwrap().iter().map(|it| it["step"].as_u64().unwrap()).collect();
+    let resumed = losses["resumed_at"][0].as_u64().unwrap();
+    assert!(running && resumed % 20 == 1, "{losses:#}");
+    assert_eq!(steps, (1..=steps.len() as u64).collect::<Vec<_>>());
+    let (_, page) = app.get("/acme/styles/builds/1/jobs/1").await;
+    assert!(page.contains("class=\"resumed\"") && page.contains("<dt>Resumed</dt>"), "{page}");
     assert_whole(&app, &repo).await;
+    let whole = resumed_losses(&app).await;
+    assert_eq!((whole["points"].as_array().unwrap().len(), &whole["resumed_at"][0]), (100, &resumed.into()));
     docker::assert_no_containers(&app.db).await;
     app.stop().await;
 }

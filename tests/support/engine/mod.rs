@@ -148,7 +148,7 @@ pub const SMI_FILES: [&str; 4] = ["gpus", "apps", "list", "use"];
 /// Writes a stand-in for `nvidia-smi`, which prints the files next to it.
 pub fn nvidia_smi(folder: &Path) {
     let script = "#!/bin/sh\ncd \"${0%/*}\"\n[ -e exit ] && exit \"$(cat exit)\"\ncase $1 in\n\
-                  --query-gpu=uuid,utilization*) cat use ;;\n--query-gpu=*) cat gpus ;;\n--query-compute-apps=*) cat apps ;;\n-L) cat list ;;\nesac\n";
+                  --query-gpu=uuid,utilization*) cat use ;;\n--query-gpu=driver_version) echo 570.124.06 ;;\n--query-gpu=*) cat gpus ;;\n--query-compute-apps=*) cat apps ;;\n-L) cat list ;;\nesac\n";
     program(&folder.join("nvidia-smi"), script);
     for file in SMI_FILES {
         std::fs::write(folder.join(file), "").unwrap();

@@ -6,6 +6,7 @@ pub mod hooks;
 pub mod open_pulls;
 pub mod people;
 pub mod pulls;
+pub mod releases;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -27,7 +28,9 @@ use self::hooks::Hooks;
 use self::open_pulls::OpenPulls;
 use self::people::People;
 use self::pulls::Pulls;
+use self::releases::Releases;
 use super::git_host::{self, GitHost, Repo};
+use super::trouble::Trouble;
 
 /// Token that the stand-in accepts.
 pub const TOKEN: &str = "ghp_standInTokenThatIsNoSecret";
@@ -121,6 +124,7 @@ pub struct GitHub {
     pub open_pulls: OpenPulls,
     pub people: People,
     pub pulls: Pulls,
+    pub releases: Releases,
     model: Arc<Mutex<Model>>,
     changed: Arc<Notify>,
 }
@@ -128,13 +132,20 @@ pub struct GitHub {
 impl GitHub {
     /// Starts on a free port of the loopback, with repositories in `root`.
     pub async fn start(root: PathBuf) -> Self {
+        Self::with(root, Trouble::default()).await
+    }
+
+    /// Starts with trouble for releases that others share.
+    pub async fn with(root: PathBuf, trouble: Trouble) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let git = GitHost::new(&root, Some(TOKEN));
         let (app, checks, pulls) = (GitHubApp::default(), Checks::default(), Pulls::default());
         let (hooks, open_pulls, people) = (Hooks::default(), OpenPulls::default(), People::default());
-        let (model, changed) = (Arc::default(), Arc::default());
-        let github = Self { address, root, git, app, checks, hooks, open_pulls, people, pulls, model, changed };
+        let (releases, model, changed) = (Releases::with(trouble), Arc::default(), Arc::default());
+        let of_releases = releases::routes(&releases);
+        let github =
+            Self { address, root, git, app, checks, hooks, open_pulls, people, pulls, releases, model, changed };
         let api = Router::new()
             .route("/api/v3/repos/{owner}/{repo}", get(repository))
             .route("/api/v3/repositories/{id}", get(repository_by_number))
@@ -146,6 +157,7 @@ impl GitHub {
             .merge(hooks::routes())
             .merge(open_pulls::routes())
             .merge(pulls::routes())
+            .merge(of_releases)
             .merge(people::routes())
             .with_state(github.clone());
         let hosted = Router::new()

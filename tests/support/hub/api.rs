@@ -9,8 +9,10 @@ use axum::{Json, Router};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 
+use super::lfs::SIGNED;
 use super::model::{Blob, Commit};
 use super::{Desk, OWNER, Shared, TOKEN};
+use crate::support::files::range_of;
 
 /// Number of commits that a repository takes within an hour.
 const MOST_COMMITS: usize = 128;
@@ -31,6 +33,9 @@ pub(super) fn router() -> Router<Shared> {
         .route("/api/models/{owner}/{name}/commit/{revision}", post(commit))
         .route("/api/models/{owner}/{name}/tag/{revision}", post(tag))
         .route("/{owner}/{name}/resolve/{revision}/{*path}", get(resolve))
+        .route("/api/datasets/{owner}/{name}/revision/{revision}", get(state_of_dataset))
+        .route("/api/datasets/{owner}/{name}/tree/{revision}", get(tree_of_dataset))
+        .route("/datasets/{owner}/{name}/resolve/{revision}/{*path}", get(resolve_of_dataset))
 }
 
 /// Returns a refusal, and notes the ones that no correct client sees.
@@ -119,6 +124,33 @@ async fn state(State(desk): State<Shared>, at: At, headers: HeaderMap) -> Result
 #[derive(serde::Deserialize)]
 struct Page {
     cursor: Option<usize>,
+}
+
+/// Returns the place of a repository of data among the others.
+fn dataset(Path((owner, name, revision)): At) -> At {
+    Path((format!("datasets/{owner}"), name, revision))
+}
+
+async fn state_of_dataset(desk: State<Shared>, at: At, headers: HeaderMap) -> Result<Response, Response> {
+    state(desk, dataset(at), headers).await
+}
+
+async fn tree_of_dataset(
+    desk: State<Shared>,
+    at: At,
+    page: axum::extract::Query<Page>,
+    uri: axum::http::Uri,
+    headers: HeaderMap,
+) -> Result<Response, Response> {
+    tree(desk, dataset(at), page, uri, headers).await
+}
+
+async fn resolve_of_dataset(
+    desk: State<Shared>,
+    Path((owner, name, revision, path)): Path<(String, String, String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Response> {
+    resolve(desk, Path((format!("datasets/{owner}"), name, revision, path)), headers).await
 }
 
 async fn tree(
@@ -277,10 +309,20 @@ async fn resolve(
     Path((owner, name, revision, path)): Path<(String, String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Response> {
+    let endpoint = desk.lock().unwrap().model.endpoint.clone();
     with_commit(&desk, &headers, Path((owner, name, revision)), |_, _, commit| {
         let Some(blob) = commit.tree.get(&path) else { return answer(404, "Entry not found") };
         let etag = if blob.is_lfs { blob.sha256() } else { blob.oid() };
-        let headers = [("etag", format!("\"{etag}\"")), ("x-repo-commit", commit.id.clone())];
-        (headers, blob.bytes.clone()).into_response()
+        let (is_ranged, commit) = (headers.contains_key("range"), commit.id.clone());
+        if blob.is_lfs && is_ranged {
+            // As on the Hub, the bytes are on another server.
+            let address = endpoint.replace("127.0.0.1", "localhost");
+            let address = format!("{address}/lfs/file/{}?{SIGNED}", blob.sha256());
+            let headers = [("location", address), ("x-linked-etag", format!("\"{etag}\"")), ("x-repo-commit", commit)];
+            return (StatusCode::FOUND, headers).into_response();
+        }
+        let range = headers.get("range").and_then(|range| range.to_str().ok());
+        let (status, more, bytes) = range_of(&blob.bytes, range);
+        (status, [("etag", format!("\"{etag}\"")), ("x-repo-commit", commit)], more, bytes).into_response()
     })
 }

@@ -2,26 +2,42 @@
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{post, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::api::{admit, refuse};
 use super::{PART, Shared};
+use crate::support::files::range_of;
 
 /// Signature in the addresses for uploads, which stand for those of an object storage.
-const SIGNED: &str = "X-Amz-Signature=0123";
+pub(super) const SIGNED: &str = "X-Amz-Signature=0123";
 
 pub(super) fn router() -> Router<Shared> {
     Router::new()
         .route("/{owner}/{name}/info/lfs/objects/batch", post(batch))
         .route("/lfs/object/{oid}", put(object))
+        .route("/lfs/file/{oid}", get(file))
         .route("/lfs/part/{oid}/{number}", put(part))
         .route("/lfs/complete/{oid}", post(complete))
         .route("/lfs/verify", post(verify))
+}
+
+/// Sends a large file. The storage is not the Hub, so no token belongs there.
+async fn file(State(desk): State<Shared>, Path(oid): Path<String>, uri: Uri, headers: HeaderMap) -> Response {
+    let mut desk = desk.lock().unwrap();
+    if headers.contains_key("authorization") || uri.query() != Some(SIGNED) {
+        return refuse(&mut desk, 400, "the storage gets a token, or another address than the Hub has given");
+    }
+    let mut files = desk.model.repositories.values().flat_map(|repository| &repository.commits);
+    let found = files.find_map(|commit| commit.tree.values().find(|blob| blob.sha256() == oid)).cloned();
+    let Some(blob) = found else { return StatusCode::NOT_FOUND.into_response() };
+    let range = headers.get("range").and_then(|range| range.to_str().ok());
+    let (status, more, bytes) = range_of(&blob.bytes, range);
+    (status, [("etag", format!("\"{oid}\""))], more, bytes).into_response()
 }
 
 async fn batch(

@@ -10,14 +10,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::Router;
-use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::StatusCode;
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use super::trouble::Trouble;
 use model::Model;
 pub use model::{Blob, Repository};
 
@@ -27,30 +26,9 @@ pub const OWNER: &str = "acme";
 /// Size of a part of a file, above which files go there in parts.
 pub const PART: usize = 1 << 20;
 
-/// Trouble with the requests of one kind, such as `POST commit`.
-#[derive(Debug, Clone)]
-pub enum Fault {
-    /// An answer in place of the right one, without effect.
-    Refuse(u16, &'static [(&'static str, &'static str)]),
-    /// The request takes effect, and its answer breaks off.
-    LoseAnswer,
-}
-
-/// A place at which a request hangs for good, counted from the first request.
-#[derive(Debug, Clone, Copy)]
-pub struct Cut {
-    pub request: usize,
-    /// True if the request has taken effect by then.
-    pub after: bool,
-}
-
 #[derive(Default)]
 struct Desk {
     model: Model,
-    faults: Vec<(&'static str, Fault)>,
-    cut: Option<Cut>,
-    /// Kinds of the requests so far.
-    asked: Vec<String>,
     /// Reasons for refusals that a correct client never sees.
     wrong: Vec<String>,
 }
@@ -60,24 +38,35 @@ type Shared = Arc<Mutex<Desk>>;
 /// A running stand-in.
 pub struct HubServer {
     pub address: SocketAddr,
+    pub trouble: Trouble,
     desk: Shared,
     _serving: JoinSet<()>,
 }
 
 impl HubServer {
     pub async fn start() -> Self {
+        Self::with(Trouble::default()).await
+    }
+
+    /// Starts with trouble that others share.
+    pub async fn with(trouble: Trouble) -> Self {
+        Self::at("127.0.0.1", trouble).await
+    }
+
+    /// Starts at an address, such as that which containers reach.
+    pub async fn at(address: &str, trouble: Trouble) -> Self {
         let desk = Shared::default();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         desk.lock().unwrap().model.endpoint = format!("http://{address}");
         let router: Router = api::router()
             .merge(lfs::router())
-            .layer(middleware::from_fn_with_state(Arc::clone(&desk), spoil))
+            .layer(middleware::from_fn_with_state(trouble.clone(), spoil))
             .layer(DefaultBodyLimit::disable())
             .with_state(Arc::clone(&desk));
         let mut serving = JoinSet::new();
         serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, desk, _serving: serving }
+        Self { address, trouble, desk, _serving: serving }
     }
 
     pub fn endpoint(&self) -> String {
@@ -115,26 +104,28 @@ impl HubServer {
         repository.add("By somebody else", "", tree);
     }
 
+    /// Makes a repository of these files as a person would; `datasets/OWNER/NAME` for data. Returns the id of its commit.
+    pub fn make_of(&self, repo: &str, files: &[(&str, Blob)]) -> String {
+        let mut desk = self.desk();
+        desk.model.make(repo, true);
+        let repository = desk.model.repositories.get_mut(repo).unwrap();
+        let mut tree = repository.last().tree.clone();
+        tree.extend(files.iter().map(|(path, blob)| ((*path).to_owned(), blob.clone())));
+        repository.add("Data", "", tree)
+    }
+
+    /// Returns the section of a configuration with which acme's trainings read here.
+    pub fn inputs_section(&self, token: &str) -> String {
+        format!(
+            "[inputs]\nhub = \"{}\"\nallow = [\"127.0.0.1\"]\n[[inputs.huggingface]]\nname = \"acme\"\n\
+             repos = [\"acme/*\"]\nfrom = [\"acme/*\"]\ntoken = \"{token}\"\n",
+            self.endpoint()
+        )
+    }
+
     /// Returns a repository as it is now.
     pub fn repository(&self, repo: &str) -> Option<Repository> {
         self.desk().model.repositories.get(repo).cloned()
-    }
-
-    /// Lets the next requests of a kind fail, each in its own way.
-    pub fn will_fail(&self, kind: &'static str, faults: &[Fault]) {
-        self.desk().faults.extend(faults.iter().map(|fault| (kind, fault.clone())));
-    }
-
-    /// Lets a request hang, and counts from here.
-    pub fn will_hang(&self, cut: Option<Cut>) {
-        let mut desk = self.desk();
-        desk.asked.clear();
-        desk.cut = cut;
-    }
-
-    /// Lists the kinds of the requests so far.
-    pub fn asked(&self) -> Vec<String> {
-        self.desk().asked.clone()
     }
 
     /// Lists what no correct client asks for.
@@ -154,33 +145,7 @@ fn kind(request: &Request) -> String {
 }
 
 /// Makes requests fail or hang.
-async fn spoil(State(desk): State<Shared>, request: Request, next: Next) -> Response {
+async fn spoil(State(trouble): State<Trouble>, request: Request, next: Next) -> Response {
     let kind = kind(&request);
-    let (cut, fault) = {
-        let mut desk = desk.lock().unwrap();
-        desk.asked.push(kind.clone());
-        let number = desk.asked.len() - 1;
-        let place = desk.faults.iter().position(|(of, _)| *of == kind);
-        let fault = place.map(|place| desk.faults.remove(place).1);
-        (desk.cut.filter(|cut| cut.request == number), fault)
-    };
-    if cut.is_some_and(|cut| !cut.after) {
-        std::future::pending::<()>().await;
-    }
-    if let Some(Fault::Refuse(status, headers)) = fault {
-        let mut answer = (StatusCode::from_u16(status).unwrap(), "{\"error\": \"on demand\"}").into_response();
-        headers.iter().for_each(|(name, value)| drop(answer.headers_mut().insert(*name, value.parse().unwrap())));
-        return answer;
-    }
-    let answer = next.run(request).await;
-    if cut.is_some() {
-        std::future::pending::<()>().await;
-    }
-    match fault {
-        Some(Fault::LoseAnswer) => {
-            let broken = futures::stream::iter([Err::<Bytes, _>(std::io::Error::other("the connection is lost"))]);
-            Response::new(Body::from_stream(broken))
-        }
-        _ => answer,
-    }
+    trouble.meet(kind, request, next).await
 }

@@ -19,6 +19,10 @@ impl Blob {
         Self { bytes: bytes.into(), is_lfs: false }
     }
 
+    pub fn large(bytes: impl Into<Bytes>) -> Self {
+        Self { bytes: bytes.into(), is_lfs: true }
+    }
+
     pub fn sha256(&self) -> String {
         hex::encode(Sha256::digest(&self.bytes))
     }

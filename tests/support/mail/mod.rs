@@ -27,7 +27,7 @@ pub struct MailServer {
 
 impl MailServer {
     pub fn start(folder: &Path) -> Self {
-        certificates(folder);
+        certificates(folder, "DNS:localhost");
         let at = |name: &str| folder.join(name).display().to_string();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/mail/smtp.py");
         let mut process = Command::new("/usr/bin/python3")
@@ -79,8 +79,8 @@ impl Drop for MailServer {
     }
 }
 
-/// Makes an authority, and a certificate for localhost.
-fn certificates(folder: &Path) {
+/// Makes an authority `ca.pem`, and a certificate `server.pem` with its key `server.key` for these names.
+pub fn certificates(folder: &Path, names: &str) {
     let at = |name: &str| folder.join(name).display().to_string();
     let run = |arguments: &[&str]| {
         let output = Command::new("openssl").args(arguments).output().expect("openssl is installed");
@@ -93,7 +93,8 @@ fn certificates(folder: &Path) {
     run(&[&common[..], &authority, &["-addext", "basicConstraints=critical,CA:TRUE"]].concat());
     let (key, certificate) = (at("server.key"), at("server.pem"));
     let leaf = ["-nodes", "-days", "2", "-subj", "/CN=leaf", "-keyout", &key, "-out", &certificate];
-    let signed = ["-CA", &ca, "-CAkey", &ca_key, "-addext", "subjectAltName=DNS:localhost"];
+    let names = format!("subjectAltName={names}");
+    let signed = ["-CA", &ca, "-CAkey", &ca_key, "-addext", &names];
     run(&[&common[..], &leaf, &signed, &["-addext", "basicConstraints=critical,CA:FALSE"]].concat());
 }
 

@@ -31,6 +31,6 @@ pub use problem::{Fix, Problem, Rule, Severity, only_near};
 pub use request::{BuildRequest, Command, CronInterval, FoundPull, MERGE_MODES, RequestConfig, Scope, TrainingRequest};
 pub use resources::{GpuUse, Record, Resource, Resources, Times, Usage};
 pub use right::Right;
-pub use status::{CommitState, JobOutcome, Status, in_words};
+pub use status::{CommitState, JobOutcome, Status, in_words, roughly};
 pub use token::{TOKEN_FORMATS, TokenFormat, tokens};
 pub use trigger::{Priority, PullRequest, TravisBuild, Trigger, TriggerKind};

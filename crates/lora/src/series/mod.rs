@@ -14,6 +14,7 @@ mod lines;
 mod log;
 mod measures;
 mod parse;
+mod picture;
 mod tensorboard;
 mod trend;
 mod words;
@@ -27,11 +28,13 @@ pub use files::{MAX_FILE, from_file, read_any};
 pub use grow::MAX_POINTS;
 pub use log::LogReader;
 pub use measures::Measure;
+pub use picture::picture;
+pub(crate) use tensorboard::event_checksum;
 pub use trend::{Trend, trend};
 pub use words::{counted, number, sentence};
 
 /// The loss at one step.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = LossPoint))]
 pub struct Point {
@@ -96,6 +99,9 @@ pub struct Series {
     /// a loss that is not a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zero_for_nan_since: Option<u64>,
+    /// The last value of each name in an event file of TensorBoard.
+    #[serde(skip)]
+    pub scalars: BTreeMap<String, f64>,
 }
 
 impl Series {
@@ -118,6 +124,27 @@ impl Series {
     /// Returns the points of another value than the loss; none if the training did not report it.
     pub fn other(&self, measure: Measure) -> &[Point] {
         self.others.get(&measure).map_or(&[], Vec::as_slice)
+    }
+
+    /// Goes on with the series of a later attempt at the same training, which replaces the points from its first step on.
+    /// Returns that step; `None` if the later attempt told of no loss.
+    pub fn go_on(&mut self, later: &Self) -> Option<u64> {
+        if later.steps_seen > 0 {
+            self.steps_seen = later.steps_seen;
+            self.steps_wanted = later.steps_wanted.or(self.steps_wanted).filter(|wanted| *wanted >= self.steps_seen);
+        }
+        let first = later.points.first()?.step;
+        let is_before = |point: &Point| point.step < first;
+        self.points.retain(is_before);
+        self.others.values_mut().for_each(|points| points.retain(is_before));
+        self.points.extend(&later.points);
+        for (measure, points) in &later.others {
+            self.others.entry(*measure).or_default().extend(points.iter().filter(|point| !is_before(point)));
+        }
+        self.source = later.source.or(self.source);
+        self.averaged = later.averaged;
+        self.zero_for_nan_since = self.zero_for_nan_since.filter(|step| *step < first).or(later.zero_for_nan_since);
+        Some(first)
     }
 
     /// Returns true if every loss is exactly 0.

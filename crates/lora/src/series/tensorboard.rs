@@ -1,6 +1,7 @@
 //! Reader for TensorBoard's event files: records with checksums, each an `Event` in protocol buffers, of which only a
 //! few fields are read.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use crc::{CRC_32_ISCSI, Crc};
@@ -35,6 +36,10 @@ const TAGS: [&str; 14] = [
 /// The name whose values are averages over many steps.
 const AVERAGED: &str = "loss/average";
 
+/// Maximum number of names whose last values are kept, and of bytes of a name.
+const MAX_SCALARS: usize = 1000;
+const MAX_NAME: usize = 200;
+
 /// The series of a file.
 #[derive(Debug)]
 struct Tagged {
@@ -42,12 +47,14 @@ struct Tagged {
     /// The first series that is called a loss under another name, with this name.
     unknown: Option<(Vec<u8>, Growing)>,
     others: Growing,
+    /// The last value under each name.
+    scalars: BTreeMap<String, f64>,
 }
 
 /// Reads a file. A truncated file returns the points up to its end: the training may have been stopped.
 pub(super) fn read(mut reader: impl Read) -> Result<Series, Error> {
     let losses = std::array::from_fn(|_| Growing::default());
-    let mut tagged = Tagged { losses, unknown: None, others: Growing::default() };
+    let mut tagged = Tagged { losses, unknown: None, others: Growing::default(), scalars: BTreeMap::new() };
     let mut record = Vec::new();
     let mut number = 0_u64;
     loop {
@@ -66,14 +73,24 @@ pub(super) fn read(mut reader: impl Read) -> Result<Series, Error> {
             }
         }
     }
-    let Tagged { losses, unknown, others } = tagged;
+    let Tagged { losses, unknown, others, scalars } = tagged;
     let best = TAGS.into_iter().zip(losses).find(|(_, growing)| !growing.series.points.is_empty());
     let (tag, Growing { series, .. }) = best.or(unknown.map(|(_, growing)| ("", growing))).unwrap_or_default();
     let (averaged, others) = (tag == AVERAGED, others.series.others);
-    Ok(Series { source: Some(Source::TensorBoard), averaged, others, ..series })
+    Ok(Series { source: Some(Source::TensorBoard), averaged, others, scalars, ..series })
 }
 
 impl Tagged {
+    /// Keeps the last value of a name, until there are too many names.
+    fn keep(&mut self, name: &[u8], number: f64) {
+        let Ok(name) = std::str::from_utf8(name) else { return };
+        if let Some(known) = self.scalars.get_mut(name) {
+            *known = number;
+        } else if self.scalars.len() < MAX_SCALARS && (1..=MAX_NAME).contains(&name.len()) {
+            self.scalars.insert(name.to_owned(), number);
+        }
+    }
+
     fn take(&mut self, step: u64, tag: &Tag, number: f64) {
         let growing = match tag {
             Tag::Loss(place) => &mut self.losses[*place],
@@ -98,7 +115,7 @@ impl Tagged {
 pub(super) fn is_event_file(begin: &[u8]) -> bool {
     let length = begin.first_chunk::<8>();
     let check = begin.get(8..).and_then(|rest| rest.first_chunk::<4>());
-    length.zip(check).is_some_and(|(length, check)| masked(CHECK.checksum(length)) == u32::from_le_bytes(*check))
+    length.zip(check).is_some_and(|(length, check)| event_checksum(length) == u32::from_le_bytes(*check))
 }
 
 enum Record {
@@ -113,7 +130,7 @@ fn next(reader: &mut impl Read, data: &mut Vec<u8>) -> io::Result<Record> {
     data.clear();
     let Some(length) = array::<8>(reader)? else { return Ok(Record::End) };
     let Some(check) = array::<4>(reader)? else { return Ok(Record::End) };
-    if masked(CHECK.checksum(&length)) != u32::from_le_bytes(check) {
+    if event_checksum(&length) != u32::from_le_bytes(check) {
         return Ok(Record::Broken);
     }
     let mut rest = u64::from_le_bytes(length);
@@ -148,6 +165,11 @@ fn array<const N: usize>(reader: &mut impl Read) -> io::Result<Option<[u8; N]>> 
     }
 }
 
+/// Returns the checksum of a part of a record, as the format stores it.
+pub(crate) fn event_checksum(bytes: &[u8]) -> u32 {
+    masked(CHECK.checksum(bytes))
+}
+
 /// Masks a checksum as the format stores it, so that data that contains checksums gets a different one.
 fn masked(check: u32) -> u32 {
     check.rotate_right(15).wrapping_add(0xa282_ead8)
@@ -170,9 +192,12 @@ fn event(bytes: &[u8], tagged: &mut Tagged) {
     }
     for (field, value) in Fields(summary) {
         if let (1, Value::Bytes(value)) = (field, value)
-            && let Some((tag, number)) = scalar(value)
+            && let Some((name, number)) = scalar(value)
         {
-            tagged.take(step, &tag, number);
+            tagged.keep(name, number);
+            if let Some(tag) = Tag::of(name) {
+                tagged.take(step, &tag, number);
+            }
         }
     }
 }
@@ -195,18 +220,18 @@ impl Tag {
     }
 }
 
-/// Reads a `Summary.Value` with a known tag: `tag` is its field 1, `simple_value` 2, `tensor` 8.
-fn scalar(bytes: &[u8]) -> Option<(Tag, f64)> {
-    let (mut tag, mut loss) = (None, None);
+/// Reads a `Summary.Value` with a number: `tag` is its field 1, `simple_value` 2, `tensor` 8.
+fn scalar(bytes: &[u8]) -> Option<(&[u8], f64)> {
+    let (mut tag, mut number) = (None, None);
     for field in Fields(bytes) {
         match field {
-            (1, Value::Bytes(name)) => tag = Tag::of(name),
-            (2, Value::Four(number)) => loss = Some(f64::from(f32::from_le_bytes(number))),
-            (8, Value::Bytes(tensor)) => loss = loss.or(first_of(tensor)),
+            (1, Value::Bytes(name)) => tag = Some(name),
+            (2, Value::Four(bytes)) => number = Some(f64::from(f32::from_le_bytes(bytes))),
+            (8, Value::Bytes(tensor)) => number = number.or(first_of(tensor)),
             _ => {}
         }
     }
-    tag.zip(loss)
+    tag.zip(number)
 }
 
 /// Returns the first number of a `TensorProto`: `dtype` is its field 1 (1 for floats, 2 for doubles), `tensor_content`

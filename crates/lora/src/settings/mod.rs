@@ -1,5 +1,7 @@
 //! The key `lora` of a `.travis.yml`: a team's settings for its training configs.
 
+mod gates;
+mod inputs;
 mod keys;
 mod publish;
 mod reader;
@@ -106,6 +108,12 @@ impl Settings {
             Some(Level::Is(severity)) => Some(*severity),
             Some(Level::Off) => None,
         }
+    }
+
+    /// Returns the paths of the data that the service brings, from the root of the repository. Each may be missing in the
+    /// commit.
+    pub fn places(&self) -> impl Iterator<Item = &str> {
+        self.train.iter().flat_map(|train| &train.inputs).map(|input| input.place())
     }
 
     /// Reads the settings from a `.travis.yml`. Their problems are dropped, because the plan reports them.

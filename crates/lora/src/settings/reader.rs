@@ -1,5 +1,7 @@
 //! The reader of settings: it takes values out of the tree, and reports what is wrong with what is right.
 
+use std::time::Duration;
+
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::domain::{Rule, Severity, only_near};
@@ -8,6 +10,14 @@ use crate::{Finding, Mend};
 
 /// Maximum number of globs, rules, dialects or trainings.
 pub(super) const MOST: usize = 100;
+
+/// Allowed times of a training, in seconds. The limit of the server holds as well.
+const TIMES: std::ops::RangeInclusive<u64> = 10..=30 * 86400;
+
+/// Reads the time that a training may take.
+pub(super) fn time(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok().filter(|time| TIMES.contains(&time.as_secs()))
+}
 
 #[derive(Default)]
 pub(super) struct Reader {

@@ -7,21 +7,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::publish::{self, Publish};
-use super::reader::{MOST, Reader};
-use crate::domain::Severity;
-use crate::gates::{Bounds, Gates, LossGate, WINDOW};
+use super::reader::{MOST, Reader, time};
+use super::{gates, inputs};
+use crate::gates::Gates;
+use crate::input::{Input, InputKind};
 use crate::repository::normal;
-use crate::yaml::{Data, Entry, Mark, Node};
+use crate::yaml::{Data, Mark, Node};
 
-/// Allowed timeouts, in seconds. The limit of the server holds as well.
-const TIMEOUT: std::ops::RangeInclusive<u64> = 10..=30 * 86400;
 /// Maximum number of GPUs of a training.
 const MOST_GPUS: u8 = 64;
-const KEYS: [&str; 9] = ["config", "if", "command", "gpus", "timeout", "output", "matrix", "gate", "publish"];
+const KEYS: [&str; 11] =
+    ["config", "if", "command", "gpus", "timeout", "output", "dataset", "model", "matrix", "gate", "publish"];
 /// Maximum number of combinations of a matrix.
 const MOST_COMBINATIONS: usize = 8;
-/// Keys that are part of the form, and for which there is no code yet.
-const TO_COME: [&str; 2] = ["dataset", "model"];
 
 /// A whole training.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -38,6 +36,8 @@ pub struct Train {
     pub timeout: Option<Duration>,
     /// The folder in which the trainer saves, from the root of the repository; `None` for the one that the config names.
     pub output: Option<String>,
+    /// The data that the service fetches before it starts.
+    pub inputs: Vec<Input>,
     pub gates: Gates,
     /// Keys of the config, each with the values that it is trained with. Without any there is one training, as the config
     /// is.
@@ -123,21 +123,14 @@ fn training(reader: &mut Reader, node: &Node) -> Train {
                 None => reader.wrong("lora.train.output", at, "a folder below the root of the repository"),
             },
             "matrix" => train.matrix = matrix(reader, &entry.value),
-            "gate" => train.gates = gates(reader, &entry.value),
+            "gate" => train.gates = gates::read(reader, &entry.value),
             "publish" => train.publish = publish::read(reader, &entry.value),
-            key if TO_COME.contains(&key) => {
-                let key = format!("lora.train.{key}");
-                let message = format!("`{key}` has no effect yet");
-                reader.report(Severity::Warning, entry.at, &key, message);
-            }
+            "dataset" => inputs::read(reader, InputKind::Dataset, &entry.value, &mut train.inputs),
+            "model" => inputs::read(reader, InputKind::Model, &entry.value, &mut train.inputs),
             _ => reader.unknown("lora.train", node, entry, &KEYS),
         }
     }
     train
-}
-
-fn time(text: &str) -> Option<Duration> {
-    humantime::parse_duration(text).ok().filter(|time| TIMEOUT.contains(&time.as_secs()))
 }
 
 fn matrix(reader: &mut Reader, node: &Node) -> Vec<(String, Vec<Json>)> {
@@ -177,133 +170,11 @@ fn scalar(node: &Node) -> Option<Json> {
     }
 }
 
-fn gates(reader: &mut Reader, node: &Node) -> Gates {
-    let mut gates = Gates::default();
-    for entry in reader.entries("lora.train.gate", node) {
-        match entry.key.as_str() {
-            "loss" => gates.loss = Some(loss(reader, &entry.value)),
-            "weights" => weights(reader, &entry.value, &mut gates),
-            "metrics" => {
-                for metric in reader.entries("lora.train.gate.metrics", &entry.value).iter().take(MOST) {
-                    let key = format!("lora.train.gate.metrics.{}", metric.key);
-                    let bounds = bounds(reader, &key, &metric.value);
-                    gates.metrics.insert(metric.key.clone(), bounds);
-                }
-            }
-            "duration" => match limit(reader, "lora.train.gate.duration", &entry.value, "max").and_then(time) {
-                Some(time) => gates.duration = Some(time.as_secs()),
-                None => reader.wrong("lora.train.gate.duration", entry.value.at, "{max: TIME}, such as {max: 2h}"),
-            },
-            "samples" => match limit(reader, "lora.train.gate.samples", &entry.value, "min").map(str::parse) {
-                Some(Ok(least)) => gates.samples = Some(least),
-                _ => reader.wrong("lora.train.gate.samples", entry.value.at, "{min: NUMBER}, such as {min: 4}"),
-            },
-            _ => reader.unknown("lora.train.gate", node, entry, &["loss", "weights", "metrics", "duration", "samples"]),
-        }
-    }
-    gates
-}
-
-/// Returns the text of the only key of a map.
-fn limit<'a>(reader: &mut Reader, key: &str, node: &'a Node, name: &str) -> Option<&'a str> {
-    match reader.entries(key, node) {
-        [entry] if entry.key == name => entry.value.text(),
-        _ => None,
-    }
-}
-
-fn loss(reader: &mut Reader, node: &Node) -> LossGate {
-    const KEY: &str = "lora.train.gate.loss";
-    let mut gate = LossGate { mean: Bounds::default(), window: WINDOW, falling: false };
-    for entry in reader.entries(KEY, node) {
-        match entry.key.as_str() {
-            "min" => gate.mean.min = number(reader, KEY, entry),
-            "max" => gate.mean.max = number(reader, KEY, entry),
-            "window" => match entry.value.text().unwrap_or_default().parse().ok().filter(|window| *window > 0) {
-                Some(window) => gate.window = window,
-                None => reader.wrong(&format!("{KEY}.window"), entry.value.at, "a number of steps from 1"),
-            },
-            "falling" => match entry.value.text() {
-                Some("true") => gate.falling = true,
-                Some("false") => gate.falling = false,
-                _ => reader.wrong(&format!("{KEY}.falling"), entry.value.at, "true or false"),
-            },
-            _ => reader.unknown(KEY, node, entry, &["min", "max", "window", "falling"]),
-        }
-    }
-    if gate.mean.is_open() && !gate.falling {
-        reader.wrong(KEY, node.at, "a map with `min`, `max` or `falling: true`, or it lets every loss through");
-    }
-    gate
-}
-
-fn weights(reader: &mut Reader, node: &Node, gates: &mut Gates) {
-    const KEY: &str = "lora.train.gate.weights";
-    for entry in reader.entries(KEY, node) {
-        match entry.key.as_str() {
-            // These hold for every training.
-            "finite" | "trained" if entry.value.text() == Some("true") => {}
-            key @ ("finite" | "trained") => {
-                reader.wrong(&format!("{KEY}.{key}"), entry.value.at, "true: weights that are not are never good");
-            }
-            "rank" => match entry.value.text().unwrap_or_default().parse() {
-                Ok(rank) => gates.rank = Some(rank),
-                Err(_) => reader.wrong(&format!("{KEY}.rank"), entry.value.at, "a number"),
-            },
-            "size" => gates.size = sizes(reader, &format!("{KEY}.size"), &entry.value),
-            "norm" => gates.norm = bounds(reader, &format!("{KEY}.norm"), &entry.value),
-            _ => reader.unknown(KEY, node, entry, &["finite", "trained", "rank", "size", "norm"]),
-        }
-    }
-}
-
-fn bounds(reader: &mut Reader, key: &str, node: &Node) -> Bounds {
-    read_bounds(reader, key, node, number)
-}
-
-/// Reads bounds on a size, in bytes.
-fn sizes(reader: &mut Reader, key: &str, node: &Node) -> Bounds {
-    read_bounds(reader, key, node, |reader, key, entry| {
-        let size = entry.value.text().and_then(|text| text.parse::<bytesize::ByteSize>().ok());
-        if size.is_none() {
-            reader.wrong(&format!("{key}.{}", entry.key), entry.value.at, "a size such as 200MB");
-        }
-        size.map(|size| size.as_u64() as f64)
-    })
-}
-
-fn read_bounds(
-    reader: &mut Reader,
-    key: &str,
-    node: &Node,
-    value: impl Fn(&mut Reader, &str, &Entry) -> Option<f64>,
-) -> Bounds {
-    let mut bounds = Bounds::default();
-    for entry in reader.entries(key, node) {
-        match entry.key.as_str() {
-            "min" => bounds.min = value(reader, key, entry),
-            "max" => bounds.max = value(reader, key, entry),
-            _ => reader.unknown(key, node, entry, &["min", "max"]),
-        }
-    }
-    if node.entries().is_empty() {
-        reader.wrong(key, node.at, "a map with `min` or `max`, or it lets everything through");
-    }
-    bounds
-}
-
-fn number(reader: &mut Reader, key: &str, entry: &Entry) -> Option<f64> {
-    let value = entry.value.text().and_then(|text| text.parse::<f64>().ok()).filter(|value| value.is_finite());
-    if value.is_none() {
-        reader.wrong(&format!("{key}.{}", entry.key), entry.value.at, "a number");
-    }
-    value
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Settings;
+    use crate::gates::{Bounds, LossGate};
 
     fn read(text: &str) -> (Vec<Train>, Vec<String>) {
         let document = crate::yaml::read(text).expect("YAML");
@@ -315,9 +186,10 @@ mod tests {
     fn everything_that_can_be_said() {
         let (trainings, wrong) = read(
             "train:\n  config: ./configs/style.yaml\n  if: branch = main\n  command: python t.py {config}\n  gpus: 2\n  \
-             timeout: 12h\n  output: ./out/\n  gate:\n    loss: {max: 0.2, window: 20, falling: true}\n    \
-             weights: {finite: true, trained: true, rank: 16, size: {max: 200MB}, norm: {min: 0.01}}\n    \
-             metrics: {clip/score: {min: 0.25}}\n    duration: {max: 2h}\n    samples: {min: 4}\n",
+             timeout: 12h\n  output: ./out/\n  gate:\n    loss: {max: 0.2, window: 20, falling: true, within: 10%}\n    \
+             weights: {finite: true, trained: true, rank: 16, size: {max: 200MB}, norm: {min: 0.01, factor: 2}}\n    \
+             metrics: {clip/score: {min: 0.25}}\n    duration: {max: 2h}\n    samples: {min: 4}\n    vram: {max: 22GiB}\n    \
+             reference: ./ci/ink.json\n",
         );
         assert_eq!(wrong, Vec::<String>::new());
         let [train] = trainings.as_slice() else { panic!("{trainings:?}") };
@@ -325,9 +197,10 @@ mod tests {
         assert_eq!(train.when.as_ref().map(|when| when.text.as_str()), Some("branch = main"));
         assert_eq!((train.gpus, train.timeout), (2, Some(Duration::from_secs(12 * 3600))));
         assert_eq!((train.command.as_deref(), train.output.as_deref()), (Some("python t.py {config}"), Some("out")));
-        let Gates { loss, rank, size, norm, metrics, duration, samples } = &train.gates;
+        let Gates { loss, rank, size, norm, norm_factor, metrics, vram, duration, samples, reference } = &train.gates;
         let mean = Bounds { min: None, max: Some(0.2) };
-        assert_eq!(*loss, Some(LossGate { mean, window: 20, falling: true }));
+        assert_eq!(*loss, Some(LossGate { mean, window: 20, falling: true, within: Some(0.1) }));
+        assert_eq!((*norm_factor, *vram, reference.as_deref()), (Some(2.0), Some(22 << 30), Some("ci/ink.json")));
         assert_eq!((*rank, *duration, *samples), (Some(16), Some(7200), Some(4)));
         assert_eq!((size.max, norm.min), (Some(200e6), Some(0.01)));
         assert_eq!(metrics["clip/score"], Bounds { min: Some(0.25), max: None });
@@ -368,7 +241,7 @@ mod tests {
             ("train: {output: /root}", "below the root of the repository"),
             ("train: {if: ''}", "a condition such as"),
             ("train: {gpu: 1}", "`lora.train.gpu` is not known"),
-            ("train: {dataset: {name: x}}", "has no effect yet"),
+            ("train: {dataset: {name: x}}", "`lora.train.dataset.name` is not known"),
             ("train: {matrix: {lora_rank: 8}}", "`lora.train.matrix.lora_rank` has to be a list of values"),
             ("train: {matrix: {a: [1, 2, 3], b: [1, 2, 3]}}", "at most 8 combinations, and has 9"),
             ("train: {gate: {loss: {}}}", "lets every loss through"),
@@ -380,6 +253,12 @@ mod tests {
             ("train: {gate: {metrics: {score: 0.3}}}", "has to be a map"),
             ("train: {gate: {duration: 2h}}", "{max: TIME}"),
             ("train: {gate: {samples: {min: many}}}", "{min: NUMBER}"),
+            ("train: {gate: {vram: 22GiB}}", "{max: SIZE}"),
+            ("train: {gate: {loss: {within: 10}}}", "a percentage such as 10%"),
+            ("train: {gate: {weights: {norm: {factor: 0.5}}}}", "a number above 1"),
+            ("train: {gate: {weights: {norm: {}}}}", "lets everything through"),
+            ("train: {gate: {reference: /etc/passwd, loss: {within: 5%}}}", "the path of a file in the repository"),
+            ("train: {gate: {reference: ci/ink.json}}", "which compare with it"),
         ] {
             let (_, wrong) = read(text);
             assert!(wrong.iter().any(|message| message.contains(told)), "{text}: {wrong:?}");

@@ -123,6 +123,14 @@ fn shortened(text: &str, most: usize) -> String {
     }
 }
 
+/// Reads and checks the header of a file, and nothing behind it.
+///
+/// # Errors
+/// Fails when the file cannot be read, and when it has no valid header.
+pub fn check_header(reader: &mut impl Read) -> Result<(), Error> {
+    header::read(reader).map(drop)
+}
+
 /// Reads a file from start to end. `reader` should be buffered, since the tensors of a LoRA are small.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 //! Pure: the caller passes in the facts and acts on the results.
 
 mod choose;
+mod forecast;
 mod smi;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ use serde_json::Value as Json;
 
 use crate::domain::{GpuRequest, JobKind, RepoName, Requirements};
 pub use choose::{Candidate, Choice, Gpu, Held, Wait, choose, wait_in_words};
-pub use smi::{APPS_QUERY, Device, GPU_QUERY, USE_QUERY, devices, in_use};
+pub use forecast::{Active, Card, Machine, Waiting, World, forecast};
+pub use smi::{APPS_QUERY, DRIVER_QUERY, Device, GPU_QUERY, USE_QUERY, devices, driver, in_use};
 
 /// The `[gpu]` section of the configuration.
 #[derive(Debug, Clone, Deserialize)]

@@ -13,6 +13,8 @@ pub const GPU_QUERY: &str = "--query-gpu=uuid,memory.total,memory.used,mig.mode.
 pub const APPS_QUERY: &str = "--query-compute-apps=gpu_uuid,pid,used_memory";
 /// Query for each GPU while a job has it.
 pub const USE_QUERY: &str = "--query-gpu=uuid,utilization.gpu,memory.used";
+/// Query for the version of the driver, which is the same for all GPUs.
+pub const DRIVER_QUERY: &str = "--query-gpu=driver_version";
 /// Maximum number of GPUs of one machine; further ones are ignored.
 const MOST: usize = 1024;
 
@@ -43,6 +45,14 @@ pub fn in_use(answer: &str, uuids: &[String]) -> Option<GpuUse> {
     let each = each.filter(|each| !each.is_empty())?;
     let memory = each.iter().map(|(_, memory)| memory.as_u64()).sum();
     Some(GpuUse { busy: each.iter().map(|(busy, _)| busy).sum(), memory })
+}
+
+/// Reads the version of the driver from the answer to [`DRIVER_QUERY`].
+pub fn driver(answer: &str) -> Option<String> {
+    let is_version = |text: &&str| {
+        (1..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') && text.contains('.')
+    };
+    answer.lines().map(str::trim).find(is_version).map(str::to_owned)
 }
 
 struct Whole<'a> {
@@ -179,6 +189,15 @@ mod tests {
         assert_eq!(of(&["GPU-1", "GPU-2"]), Some(GpuUse { busy: 117, memory: 3 << 30 }));
         assert_eq!(of(&["GPU-1", "GPU-3"]), None);
         assert_eq!((of(&["MIG-1"]), of(&[])), (None, None));
+    }
+
+    #[test]
+    fn the_version_of_the_driver_is_a_number_with_points() {
+        assert_eq!(driver("570.124.06\n570.124.06\n").as_deref(), Some("570.124.06"));
+        assert_eq!(driver("warning: infoROM is corrupted\n535.54.03\n").as_deref(), Some("535.54.03"));
+        for nonsense in ["", "[N/A]\n", "No devices were found\n", "570\n", "<b>1.2</b>"] {
+            assert_eq!(driver(nonsense), None, "{nonsense:?}");
+        }
     }
 
     #[test]

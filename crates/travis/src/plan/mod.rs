@@ -14,6 +14,7 @@ use crate::{lora, yaml};
 use bounds::LeftOut;
 pub use bounds::MAX_PROBLEMS;
 use problems::{fatal, of_file};
+pub use publish::PublishPermits;
 pub use smoke::FOLDER as SMOKE_FOLDER;
 pub use sources::Sources;
 pub use travis::wanted_imports;
@@ -95,8 +96,19 @@ impl<'a> Commit<'a> {
     }
 
     fn repository(&self) -> lora::Repository<'a> {
+        self.repository_with(std::iter::empty())
+    }
+
+    /// Returns the repository as a training sees it, with the places of its data.
+    fn repository_with<'b>(&self, places: impl Iterator<Item = &'b str>) -> lora::Repository<'b>
+    where
+        'a: 'b,
+    {
         let texts = self.files.iter().map(|file| (file.path.as_str(), file.text.as_slice()));
-        lora::Repository::of(self.paths.iter().copied(), texts)
+        // Without any path, the files of the commit are not known.
+        let paths: &'b [&'b str] = self.paths;
+        let places = places.filter(|_| !paths.is_empty());
+        lora::Repository::of(paths.iter().copied().chain(places), texts)
     }
 }
 
@@ -112,9 +124,9 @@ pub struct Settings {
     /// A request for trainings alone.
     #[serde(default)]
     pub trainings: Option<TrainingRequest>,
-    /// Patterns of the repositories on the Hugging Face Hub to which the weights may go; `None` when they are not known.
+    /// The places to which the weights may go; `None` when they are not known.
     #[serde(default)]
-    pub publish: Option<Vec<String>>,
+    pub publish: Option<PublishPermits>,
 }
 
 /// The jobs to build, and the problems found.
@@ -240,7 +252,7 @@ fn unbounded(
         (plan.jobs, plan.stages) = (Vec::new(), Vec::new());
     }
     apply_levels(&mut plan.problems, &lora);
-    let repository = commit.repository();
+    let repository = commit.repository_with(lora.places());
     let is_covered = |file: &&SourceFile| match commit.only_smoke {
         Some(path) => file.path == path,
         None => file.path != CONFIG && lora.covers(&file.path),
@@ -268,11 +280,11 @@ fn unbounded(
         smoke::add(&mut plan, &like, &commit, &repository, &lora, trigger);
     }
     let data = train::data(trigger, settings);
-    let (request, publish) = (settings.trainings.as_ref(), settings.publish.as_deref());
+    let (request, publish) = (settings.trainings.as_ref(), settings.publish.as_ref());
     let asked = train::Asked { trigger, data: &data, request, publish };
     let is_smoke = commit.only_smoke.is_some() && !settings.trainings.as_ref().is_some_and(|request| request.whole);
     if !is_smoke && !plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
-        plan.problems.extend(train::without_config(&lora, &commit));
+        plan.problems.extend(train::without_file(&lora, &commit));
         train::add(&mut plan, &like, &commit, &repository, &lora, &asked);
     }
     plan.problems.extend(smoke::untried(&plan, settings.trainings.as_ref()));

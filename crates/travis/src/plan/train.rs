@@ -4,8 +4,10 @@
 use serde_json::{Value as Json, json};
 
 use super::problems::{of_build, of_file, problem};
+use super::publish::PublishPermits;
 use super::{CONFIG, Commit, MAX_JOBS, Plan, PlannedJob, Settings, SourceFile, bounds, publish, smoke, travis};
 use crate::domain::{JobKind, Problem, Rule, Severity, TrainingRequest, Trigger, TriggerKind};
+use crate::lora::input::{Input, overlap};
 use crate::lora::smoke::Unfit;
 use crate::lora::train::{Training, changed, training};
 use crate::lora::{self, Change, Publish, Repository, Train};
@@ -25,8 +27,8 @@ pub(super) struct Asked<'a> {
     pub(super) data: &'a Json,
     /// A person's request for trainings.
     pub(super) request: Option<&'a TrainingRequest>,
-    /// Patterns of the places to which the repository may publish; `None` when they are not known.
-    pub(super) publish: Option<&'a [String]>,
+    /// The places to which the repository may publish; `None` when they are not known.
+    pub(super) publish: Option<&'a PublishPermits>,
 }
 
 /// Returns the data that the conditions of trainings see: those of a `.travis.yml`, but that the type of a build that has
@@ -50,8 +52,9 @@ pub(super) fn add(
 ) {
     let mut jobs: Vec<PlannedJob> = Vec::new();
     for train in started(plan, settings, asked) {
-        let (place, problem) = publish::place(train, asked.trigger, asked.publish);
+        let (places, problem) = publish::places(train, asked.trigger, asked.publish);
         plan.problems.extend(problem);
+        plan.problems.extend(hidden_files(train, commit));
         for file in configs(train, commit, settings, asked) {
             if jobs.iter().any(|job| job.config["train"]["config"] == file.path.as_str()) {
                 continue;
@@ -69,6 +72,7 @@ pub(super) fn add(
                     }
                     Ok(training) => {
                         plan.problems.extend(of_changes(file, &changes, repository));
+                        plan.problems.extend(in_output(train, &training));
                         jobs.push(PlannedJob {
                             number: (plan.jobs.len() + jobs.len() + 1).to_string(),
                             kind: JobKind::Train,
@@ -78,7 +82,7 @@ pub(super) fn add(
                             config: config_of(
                                 like,
                                 &file.path,
-                                &Ordered { train, changes: &changes, training: &training, place },
+                                &Ordered { train, changes: &changes, training: &training, places: places.as_ref() },
                             ),
                         });
                     }
@@ -100,6 +104,27 @@ fn name(path: &str, changes: &[Change]) -> String {
         true => bounds::name(&format!("train {path}")),
         false => bounds::name(&format!("train {path} with {}", changes.join(", "))),
     }
+}
+
+/// Returns an error for each input in whose place the commit has files: the job would not see them.
+fn hidden_files(train: &Train, commit: &Commit<'_>) -> Vec<Problem> {
+    let hidden = train.inputs.iter().filter_map(|input| {
+        let file = commit.paths.iter().find(|path| overlap(path, input.place()))?;
+        Some(of_input(input, format!("the commit has {file} where {} is to be: name another path", input.from)))
+    });
+    hidden.collect()
+}
+
+/// Returns an error for each input that lies where the training saves: the place of an input is read-only.
+fn in_output(train: &Train, training: &Training) -> Vec<Problem> {
+    let inside = train.inputs.iter().filter(|input| overlap(&training.output, input.place()));
+    let message = format!("the training saves in {}, and this place is read-only: name another path", training.output);
+    inside.map(|input| of_input(input, message.clone())).collect()
+}
+
+fn of_input(input: &Input, message: String) -> Problem {
+    let key = format!("lora.train.{}.to", input.kind.key());
+    problem(Severity::Error, Rule::Train, message, Some(input.at), Some(key))
 }
 
 /// Lints a config with its changes: each value of a matrix would fail after hours otherwise.
@@ -209,14 +234,17 @@ pub(super) fn untried(plan: &Plan, settings: &lora::Settings, asked: &Asked<'_>)
     Some(of_build(Severity::Error, Rule::Train, format!("there is no train job: {why}")))
 }
 
-/// Returns the errors of trainings whose config is not in the commit.
-pub(super) fn without_config(settings: &lora::Settings, commit: &Commit<'_>) -> Vec<Problem> {
+/// Returns the errors of trainings that name a file that is not in the commit.
+pub(super) fn without_file(settings: &lora::Settings, commit: &Commit<'_>) -> Vec<Problem> {
     let is_there = |path: &str| commit.paths.is_empty() || commit.paths.contains(&path);
-    let named = settings.train.iter().filter_map(|train| Some((train, train.config.as_deref()?)));
-    let missing = named.filter(|(_, path)| !is_there(path));
-    let told = missing.map(|(train, path)| {
-        let message = format!("`lora.train.config` names {path}, which the commit does not have");
-        problem(Severity::Error, Rule::MissingFile, message, Some(train.at), Some("lora.train.config".to_owned()))
+    let named = settings.train.iter().flat_map(|train| {
+        let config = train.config.as_deref().map(|path| (train, "lora.train.config", path));
+        let reference = train.gates.reference.as_deref().map(|path| (train, "lora.train.gate.reference", path));
+        config.into_iter().chain(reference)
+    });
+    let told = named.filter(|(.., path)| !is_there(path)).map(|(train, key, path)| {
+        let message = format!("`{key}` names {path}, which the commit does not have");
+        problem(Severity::Error, Rule::MissingFile, message, Some(train.at), Some(key.to_owned()))
     });
     told.collect()
 }
@@ -226,20 +254,20 @@ struct Ordered<'a> {
     train: &'a Train,
     changes: &'a [Change],
     training: &'a Training,
-    /// The place to which the weights go.
-    place: Option<&'a Publish>,
+    /// The places to which the weights go.
+    places: Option<&'a Publish>,
 }
 
 /// Returns the job in Travis's form. The order for the training stands under `train`.
-fn config_of(like: &Config, path: &str, Ordered { train, changes, training, place }: &Ordered<'_>) -> Json {
+fn config_of(like: &Config, path: &str, Ordered { train, changes, training, places }: &Ordered<'_>) -> Json {
     let kept = like.iter().filter(|(key, _)| smoke::KEPT.contains(&key.as_str()) || *key == "vm");
     let mut config: Config = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
     config.insert("script".to_owned(), json!([training.command]));
     let order = json!({
-        "config": path, "output": training.output, "gpus": train.gpus,
+        "config": path, "output": training.output, "checkpoints": training.checkpoints, "gpus": train.gpus,
         "timeout": train.timeout.map(|timeout| timeout.as_secs()),
-        "may_stop_early": training.may_stop_early, "gates": train.gates,
-        "changes": changes, "publish": place,
+        "steps": training.steps, "may_stop_early": training.may_stop_early, "gates": train.gates,
+        "changes": changes, "publish": places, "inputs": train.inputs,
     });
     config.insert("train".to_owned(), order);
     Json::Object(config)
@@ -277,11 +305,18 @@ mod tests {
 
     /// Plans a training that publishes, for a repository to which these places are open.
     fn published(train: &str, trigger: &Trigger, open: Option<&[&str]>) -> Plan {
+        let permits = |open: &[&str]| PublishPermits {
+            huggingface: open.iter().map(ToString::to_string).collect(),
+            ..PublishPermits::default()
+        };
+        permitted(train, trigger, open.map(permits))
+    }
+
+    fn permitted(train: &str, trigger: &Trigger, publish: Option<PublishPermits>) -> Plan {
         let travis = format!("language: python\nlora: {{smoke: false, train: {train}}}\n");
         let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.as_bytes().to_vec() };
         let files = [file("a.yaml", CONFIG_TEXT), file("b.yaml", CONFIG_TEXT), file(CONFIG, &travis)];
         let commit = Commit { files: &files, paths: &PATHS, changed: None, only_smoke: None };
-        let publish = open.map(|open| open.iter().map(ToString::to_string).collect());
         plan::plan(commit, &Imports::new(), trigger, &Settings { publish, ..Settings::default() })
     }
 
@@ -413,6 +448,35 @@ mod tests {
     }
 
     #[test]
+    fn each_place_and_each_environment_has_its_own_permit() {
+        let publish = "{release: true, s3: 's3://acme-models/ink/{build}', environment: production}";
+        let train = format!("{{config: a.yaml, if: true, publish: {publish}}}");
+        let all = PublishPermits {
+            s3: vec!["s3://acme-models/**".to_owned()],
+            releases: true,
+            environments: vec!["production".to_owned()],
+            ..PublishPermits::default()
+        };
+        let planned = permitted(&train, &push("x"), Some(all.clone()));
+        assert_eq!(errors(&planned), Vec::<&str>::new());
+        let order = &planned.jobs[0].config["train"]["publish"];
+        assert_eq!((&order["release"], &order["environment"]), (&json!(true), &json!("production")));
+        for (permits, told) in [
+            (PublishPermits { s3: Vec::new(), ..all.clone() }, "an entry [[publish.s3]]"),
+            (PublishPermits { releases: false, ..all.clone() }, "an entry in publish.releases"),
+            (PublishPermits { environments: Vec::new(), ..all.clone() }, "has no environment production"),
+            (PublishPermits { required: Some("legal".to_owned()), ..all.clone() }, "of the environment legal"),
+        ] {
+            let plan = permitted(&train, &push("x"), Some(permits));
+            assert!(plan.jobs.is_empty() && errors(&plan)[0].contains(told), "{told}: {:?}", errors(&plan));
+        }
+        // A required environment needs no word in the file.
+        let permits = PublishPermits { required: Some("production".to_owned()), ..all };
+        let plan = permitted("{config: a.yaml, if: true, publish: {release: true}}", &push("x"), Some(permits));
+        assert_eq!(plan.jobs[0].config["train"]["publish"]["environment"], "production");
+    }
+
+    #[test]
     fn a_pull_request_publishes_nothing() {
         let pull = PullRequest {
             number: 7,
@@ -426,6 +490,29 @@ mod tests {
         let plan = published(train, &trigger, Some(&["acme/*"]));
         assert!(plan.jobs.len() == 1 && plan.jobs[0].config["train"]["publish"].is_null());
         assert!(plan.problems.iter().any(|problem| problem.message.contains("this is a pull request")));
+    }
+
+    #[test]
+    fn a_train_job_has_its_data_where_the_commit_has_nothing() {
+        let of = |more: &str| {
+            let travis =
+                format!("language: python\nlora: {{smoke: false, train: {{config: a.yaml, if: true, {more}}}}}\n");
+            planned(&travis, &push("x"), None)
+        };
+        let plan = of("dataset: {from: 'hf://datasets/acme/style@v1', to: data/train/}");
+        assert_eq!(errors(&plan), Vec::<&str>::new());
+        let input =
+            json!({"kind": "dataset", "from": "hf://datasets/acme/style@v1", "sha256": null, "to": "data/train/"});
+        assert_eq!(plan.jobs[0].config["train"]["inputs"], json!([input]));
+        for (more, told) in [
+            ("dataset: {from: 'hf://datasets/acme/style@v1', to: data}", "the commit has data/metadata.csv where"),
+            ("model: {from: 'hf://acme/base@v1', to: m.safetensors/x}", "the commit has m.safetensors where"),
+            ("model: {from: 'hf://acme/base@v1', to: out/base}", "the training saves in out, and this place"),
+        ] {
+            let plan = of(more);
+            assert!(errors(&plan).iter().any(|error| error.contains(told)), "{more}: {:?}", errors(&plan));
+            assert!(plan.jobs.is_empty());
+        }
     }
 
     #[test]
@@ -444,6 +531,10 @@ mod tests {
     fn a_training_that_cannot_start_fails_the_build() {
         for (change, told) in [
             ("config: c.yaml", "`lora.train.config` names c.yaml, which the commit does not have"),
+            (
+                "config: a.yaml, gate: {loss: {within: 5%}, reference: ci/a.json}",
+                "`lora.train.gate.reference` names ci/a.json, which the commit does not have",
+            ),
             ("if: branch =", "`lora.train.if` is no condition"),
             ("output: data", "the commit has data/metadata.csv, which could pass for a result"),
         ] {

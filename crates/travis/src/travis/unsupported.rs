@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn keys_that_have_no_effect_here_are_named_with_their_place() {
         let text = "language: shell\nscript: make\naddons:\n  apt: {packages: [jq]}\n  sauce_connect: true\n  artifacts: {paths: [out], bucket: b}\n\
-                    services: [redis, docker]\ncache: [pip, bundler]\ndeploy:\n  - provider: script\n    script: x\n  - provider: pypi\n";
+                    services: [redis, docker]\ncache: [pip, bundler]\ndeploy:\n  - provider: script\n    script: x\n  - provider: npm\n";
         let traps = traps_of(text);
         let found: Vec<(&str, &str, u32)> =
             traps.iter().map(|trap| (trap.rule.name(), trap.key.as_str(), trap.at.line)).collect();
@@ -106,9 +106,9 @@ mod tests {
                 ("provider-without-effect", "deploy", 9),
             ]
         );
-        assert!(traps[4].message.contains("`pypi`"), "{}", traps[4].message);
+        assert!(traps[4].message.contains("`npm`"), "{}", traps[4].message);
         let fine = "language: shell\nscript: make\naddons: {hosts: [a]}\nservices: redis\ncache: pip\n\
-                    deploy: {provider: releases, token: {secure: x}}\n";
+                    deploy: [{provider: releases, token: {secure: x}}, s3, pages, pypi, huggingface]\n";
         assert_eq!(traps_of(fine), []);
     }
 }

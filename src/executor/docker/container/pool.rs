@@ -76,8 +76,8 @@ impl Pool {
         Filling { prepare, fill }: Filling<impl Future<Output = Result<T, ExecError>>, impl FnOnce(T) -> Filled>,
     ) -> Result<StagedContainer, ExecError> {
         let mut prepare = pin!(maybe_done(prepare));
-        // A GPU is bound to its container when the container is made.
-        let ready = if spec.gpus.is_empty() { self.pick(spec) } else { None };
+        // A GPU is bound to its container when the container is made. So is data, which may be removed before the next job.
+        let ready = if spec.gpus.is_empty() && spec.inputs.is_empty() { self.pick(spec) } else { None };
         if let Some(Ready { mut staged, since, .. }) = ready {
             let rename = rename(&self.docker, &staged.container, name, spec.limits.network);
             match tokio::join!(rename, prepare.as_mut()).0 {

@@ -15,7 +15,7 @@ use super::check::{self, MOST_OUTPUT};
 use crate::child;
 use crate::domain::GpuUse;
 use crate::executor::docker::{Docker, Endpoint, Tunnel};
-use crate::gpu::{self, APPS_QUERY, Device, GPU_QUERY, GpuConfig, USE_QUERY};
+use crate::gpu::{self, APPS_QUERY, DRIVER_QUERY, Device, GPU_QUERY, GpuConfig, USE_QUERY};
 
 /// The time for an answer. Without its persistence mode, the driver takes seconds to wake up each GPU.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -87,6 +87,14 @@ impl NvidiaSmi {
     /// See [`NvidiaSmi::devices`].
     pub async fn in_use(&self, uuids: &[String]) -> anyhow::Result<Option<GpuUse>> {
         Ok(self.ask(&[USE_QUERY, FORMAT]).await?.and_then(|told| gpu::in_use(&told, uuids)))
+    }
+
+    /// Returns the version of the driver; `None` when there is no `nvidia-smi`, or no GPU.
+    ///
+    /// # Errors
+    /// See [`NvidiaSmi::devices`].
+    pub async fn driver(&self) -> anyhow::Result<Option<String>> {
+        Ok(self.ask(&[DRIVER_QUERY, FORMAT]).await?.and_then(|told| gpu::driver(&told)))
     }
 
     async fn ask(&self, arguments: &[&str]) -> anyhow::Result<Option<String>> {

@@ -15,9 +15,9 @@ use utoipa::OpenApi;
 pub(in crate::web) use self::common::Documented;
 use self::shown::Shown;
 use super::events::BuildEvent;
-use super::{builds, events, jobs, me, operators, queue, repos, runners, series, tokens};
+use super::{budgets, builds, events, jobs, me, operators, publications, queue, repos, runners, series, tokens};
 use crate::web::State;
-use crate::web::changes::{approve, cancel, crons, replay, requests, restart};
+use crate::web::changes::{approve, cancel, crons, publish, replay, requests, restart};
 use crate::web::error::{Error, Problem};
 use crate::web::{artifacts, deliveries, log_stream};
 
@@ -33,8 +33,9 @@ pub(in crate::web) const PATH: &str = "/api/openapi.json";
         approve::approve, cancel::build, restart::build,
         jobs::one, cancel::job, restart::job, log_stream::raw, log_stream::live, series::losses, series::resources,
         artifacts::list, artifacts::download,
+        publications::of_job, publish::again, publish::approve, publish::reject,
         repos::all, repos::one, repos::key, repos::variables, crons::list, crons::set, crons::remove,
-        queue::show, runners::list,
+        queue::show, runners::list, budgets::list,
         me::show, tokens::list, tokens::make, tokens::revoke,
         deliveries::all, deliveries::one, replay::replay,
         operators::audit, operators::alerts,

@@ -5,12 +5,14 @@
 
 mod provenance;
 mod take;
+mod trackers;
 
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -60,8 +62,10 @@ struct Keeping<'a> {
     repo: &'a RepoName,
     origin: Origin,
     container: &'a str,
+    ended_at: DateTime<Utc>,
     duration: Duration,
     has_passed: bool,
+    examined: Option<&'a Examined>,
 }
 
 /// Stores the outputs of a judged attempt, and reports them at the end of its log.
@@ -83,8 +87,10 @@ pub(super) async fn keep(run: &Run, prepared: Prepared, ended: &Ended, judged: J
         repo: &prepared.facts.repo()?,
         origin: prepared.origin,
         container: &ended.container,
+        ended_at: Utc::now(),
         duration,
         has_passed: judgement.verdict == Verdict::Passed,
+        examined: examined.as_ref(),
     };
     let artifacts = keeping.store_artifacts(&mut judgement).await;
     Ok(Finished { judgement, examined, artifacts })
@@ -145,6 +151,7 @@ impl Keeping<'_> {
         if whole.is_some() {
             // What a job writes under our names must not pass for our statement.
             FILES.iter().for_each(|name| taken.reserve(name));
+            trackers::FOLDERS.iter().for_each(|name| taken.reserve_folder(name));
         }
         for path in declared.paths {
             let tar = engine.copy_out(container, &path, &stop).await.with_context(|| format!("reading {path}"))?;
@@ -155,11 +162,21 @@ impl Keeping<'_> {
         for _ in 0..declared.left_out {
             taken.leave_out(format!("at most {MAX_PATHS} paths are read"));
         }
+        if let (Some(_), Some(examined)) = (whole, self.examined) {
+            let files = trackers::files(self, examined);
+            let add = move || -> anyhow::Result<Taken> {
+                for (name, bytes) in files {
+                    taken.add(&name, &bytes)?;
+                }
+                Ok(taken)
+            };
+            taken = tokio::task::spawn_blocking(add).await??;
+        }
         if let Some(train) = whole.filter(|_| self.has_passed && !taken.artifacts.is_empty()) {
             let files = provenance::prove(self, train, &taken.artifacts).await.context("the provenance")?;
             let add = move || -> anyhow::Result<Taken> {
                 for (name, text) in files {
-                    taken.add(name, &text)?;
+                    taken.add(name, text.as_bytes())?;
                 }
                 Ok(taken)
             };

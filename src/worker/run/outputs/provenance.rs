@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::Utc;
@@ -10,9 +11,12 @@ use sha2::{Digest as _, Sha256};
 use super::Keeping;
 use crate::attempt::TrainJob;
 use crate::domain::TriggerKind;
-use crate::provenance::{Digest, ENVELOPE, Facts, SIGNATURE, STATEMENT, Subject, seal, statement};
+use crate::lora::input::{HubSource, Input, Source};
+use crate::provenance::{Digest, ENVELOPE, Facts, Material, SIGNATURE, STATEMENT, Subject, seal, statement};
 use crate::store::builds::BuildFacts;
+use crate::store::inputs;
 use crate::store::output::artifacts::NewArtifact;
+use crate::worker::gpus::Hardware;
 use crate::worker::run::checkout::read_file;
 
 /// Makes the statement about these files. Returns the names and the texts of the files that prove it.
@@ -29,7 +33,10 @@ pub(super) async fn prove(
     let server = settings.public_url.as_str().trim_end_matches('/');
     let config = read_file(&run.handles.mirrors, repo, facts, &train.config).await?;
     let image = run.handles.engine.image_of(container).await?;
+    let Hardware { models, driver } = run.handles.gpus.hardware(&run.job.gpus).await;
+    let seed = train.parameters(&config).seed;
     let finished_at = Utc::now();
+    let materials = materials(keeping, train).await?;
     let facts = Facts {
         server,
         repository: &facts.clone_url,
@@ -40,7 +47,11 @@ pub(super) async fn prove(
         command: run.job.config["script"][0].as_str().unwrap_or_default(),
         event: &facts.kind.to_string(),
         image: &image,
+        materials: &materials,
+        seed,
         gpus: &run.job.gpus,
+        gpu_models: &models,
+        driver: driver.as_deref(),
         job: &format!("{server}/{repo}/builds/{}/jobs/{}", facts.number, run.job.number),
         attempt: run.job.attempt,
         started_at: finished_at - Duration::from_secs(duration.as_secs()),
@@ -54,6 +65,28 @@ pub(super) async fn prove(
     let signature = STANDARD.encode(key.sign(text.as_bytes())) + "\n";
     let envelope = seal(&text, &key);
     Ok([(STATEMENT, text), (SIGNATURE, signature), (ENVELOPE, envelope)])
+}
+
+/// Returns the data that the service has fetched for the training.
+async fn materials(keeping: &Keeping<'_>, train: &TrainJob) -> anyhow::Result<Vec<Material>> {
+    let Keeping { run, .. } = keeping;
+    if train.inputs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let fetched = inputs::of_job(&run.handles.db, run.job.id).await.context("reading the data of the build")?;
+    let material = |input: &Input| {
+        let source = input.from.to_string();
+        let found = fetched.iter().find(|fetched| fetched.source == source)?;
+        let (uri, commit) = match &input.from {
+            Source::Hub(hub) => {
+                let at = HubSource { revision: Some(found.revision.clone()), ..hub.clone() };
+                (Source::Hub(at).to_string(), Some(found.revision.clone()))
+            }
+            Source::Web(_) | Source::Bucket { .. } | Source::File(_) => (source, None),
+        };
+        Some(Material { name: input.to.clone(), uri, sha256: found.digest.clone(), commit })
+    };
+    Ok(train.inputs.iter().filter_map(material).collect())
 }
 
 /// Returns the name that git has for what was built.

@@ -34,6 +34,7 @@ pub(super) struct Taken {
     room: u64,
     entries: usize,
     names: HashSet<String>,
+    folders: Vec<&'static str>,
     pub(super) artifacts: Vec<NewArtifact>,
     left_out: usize,
     /// Reason why the first of these files was left out.
@@ -52,6 +53,7 @@ impl Taken {
             room: limit.as_u64(),
             entries: 0,
             names: HashSet::new(),
+            folders: Vec::new(),
             artifacts: Vec::new(),
             left_out: 0,
             why: None,
@@ -63,9 +65,14 @@ impl Taken {
         self.names.insert(name.to_owned());
     }
 
+    /// Keeps a folder free, as [`Taken::reserve`] does a name.
+    pub(super) fn reserve_folder(&mut self, name: &'static str) {
+        self.folders.push(name);
+    }
+
     /// Stores a file of our own under a name. Blocks.
-    pub(super) fn add(&mut self, name: &str, text: &str) -> anyhow::Result<()> {
-        self.store(name.to_owned(), text.len() as u64, &mut text.as_bytes())
+    pub(super) fn add(&mut self, name: &str, mut bytes: &[u8]) -> anyhow::Result<()> {
+        self.store(name.to_owned(), bytes.len() as u64, &mut bytes)
     }
 
     /// Stores the regular files of the engine's tar of `path`, an absolute path. Each name in the tar begins with the
@@ -87,7 +94,8 @@ impl Taken {
                 ));
                 continue;
             };
-            if self.names.contains(&name) {
+            let is_ours = self.folders.iter().any(|folder| Path::new(&name).starts_with(folder));
+            if is_ours || self.names.contains(&name) {
                 continue;
             }
             if self.artifacts.len() >= MOST_FILES {

@@ -127,7 +127,9 @@ async fn answers_are_as_they_are_described() {
          insert into alert (component, message) values ('runner a', 'It does not answer.');
          insert into cron (repo_id, branch, every, skip_if_recent) select id, 'main', 'daily', true from repo;
          insert into delivery (id, event, body, done_at, outcome) values ('d1', 'push', '{\"a\": 1}', now(), 'no build: x');
-         insert into variable (repo_id, name, branch, value, is_public) select id, 'A', '', '', true from repo",
+         insert into variable (repo_id, name, branch, value, is_public) select id, 'A', '', '', true from repo;
+         insert into publication (job_id, place, repo_id, attempt, target, state, error, done_at)
+         select id, 'release', repo_id, 1, 'acme/open', 'failed', 'there is another release', now() from job",
     )
     .execute(world.db())
     .await
@@ -155,6 +157,7 @@ async fn answers_are_as_they_are_described() {
         (format!("{job}/series"), format!("/api/v1/jobs/{}/series", claimed.id)),
         (format!("{job}/resources"), format!("/api/v1/jobs/{id}/resources")),
         (format!("{job}/artifacts"), format!("/api/v1/jobs/{id}/artifacts")),
+        (format!("{job}/publications"), format!("/api/v1/jobs/{id}/publications")),
         (job.to_owned(), "/api/v1/jobs/999999".to_owned()),
         (format!("{repo}/builds"), "/api/v1/repos/acme/open/builds?limit=x".to_owned()),
     ] {

@@ -199,6 +199,6 @@ impl<'a> Folder<'a> {
     }
 }
 
-fn begins_like_an_image(text: &[u8]) -> bool {
+pub(super) fn begins_like_an_image(text: &[u8]) -> bool {
     BEGINS.iter().any(|(at, begin)| text.get(*at..).is_some_and(|rest| rest.starts_with(begin)))
 }

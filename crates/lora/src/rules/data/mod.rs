@@ -5,6 +5,7 @@
 mod columns;
 mod dataset_info;
 mod fate;
+mod fetched;
 mod folder;
 mod image_size;
 mod look;
@@ -20,6 +21,7 @@ use crate::repository::normal;
 use crate::tree::{Entry, Node};
 use crate::{Dialect, Finding};
 
+pub use fetched::{Contents, Unusable, check_fetched};
 use folder::Folder;
 pub use look::is_image;
 use look::{AI_TOOLKIT, IMAGE_FOLDER, Look, SD_SCRIPTS, SD_SCRIPTS_SETS, SIMPLETUNER};

@@ -5,6 +5,7 @@
 
 mod email;
 mod message;
+mod slack;
 mod webhook;
 
 use serde_json::Value as Json;
@@ -14,6 +15,7 @@ use crate::domain::BuildState;
 
 pub use email::Recipient;
 pub use message::{Build, Message, build_word, default_template, event_type, job_word, render};
+pub use slack::{SlackAddress, SlackRoom};
 pub use webhook::{Receiver, WebhookBuild, WebhookJob, WebhookRepository, Webhooks, shown, webhooks};
 
 /// A way to notify people.

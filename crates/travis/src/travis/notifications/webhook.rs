@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::email::{Recipient, recipients};
 use super::message::build_word;
+use super::slack::{SlackRoom, rooms};
 use super::{Channel, Event, Message};
 use crate::domain::BuildState;
 use crate::travis::matrix::{self, Config};
@@ -23,6 +24,9 @@ pub struct Webhooks {
     /// Recipients of emails.
     #[serde(default)]
     pub emails: Vec<Recipient>,
+    /// Rooms of Slack.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slack: Vec<SlackRoom>,
     /// The build's config, without secrets.
     pub config: Json,
 }
@@ -43,12 +47,12 @@ impl Receiver {
     }
 }
 
-/// Returns the webhooks and emails that a config in its normal form asks for, if any. `data` is that of
-/// [`matrix::matrix`].
+/// Returns the webhooks, the emails and the rooms of Slack that a config in its normal form asks for, if any. `data` is
+/// that of [`matrix::matrix`].
 pub fn webhooks(config: &Config, data: &Json) -> Option<Webhooks> {
-    let (receivers, emails) = (receivers(config, data), recipients(config, data));
-    let is_any = !receivers.is_empty() || !emails.is_empty();
-    is_any.then(|| Webhooks { receivers, emails, config: shown(config) })
+    let (receivers, emails, slack) = (receivers(config, data), recipients(config, data), rooms(config, data));
+    let is_any = !receivers.is_empty() || !emails.is_empty() || !slack.is_empty();
+    is_any.then(|| Webhooks { receivers, emails, slack, config: shown(config) })
 }
 
 fn receivers(config: &Config, data: &Json) -> Vec<Receiver> {

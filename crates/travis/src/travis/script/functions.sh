@@ -24,13 +24,24 @@ travis_fold() {
 travis_watch_checkpoints() {
   local folder=$1 mark=$2 newest facts before=''
   while sleep 2; do
-    newest=$(find "$folder" -mindepth 1 -maxdepth 2 -type d \( -name 'checkpoint-*' -o -name '*-state' \) \
-      -printf '%T@ %p\n' | sort -n | tail -n 1)
+    newest=$(find "$folder" -mindepth 1 -maxdepth 2 \
+      \( -type d \( -name 'checkpoint-*' -o -name '*-state' -o -name '*-backup-*' \) -printf '%T@ %p\n' \) -o \
+      \( -type f -path "$folder/*/optimizer.pt" -printf '%T@ %h\n' \) | sort -n | tail -n 1)
     [ -n "$newest" ] || continue
     newest=${newest#* }
     facts=$(find "$newest" -type f -printf '%P %s %T@\n' | sort | cksum)
     if [ "$newest $facts" = "$before" ]; then printf '%s\n%s\n' "$newest" "$facts" >"$mark.new" && mv "$mark.new" "$mark"; fi
     before="$newest $facts"
+  done
+}
+
+# Makes the files of a checkpoint change their state in the order in which they were written: ai-toolkit goes on from the
+# file whose state has changed last.
+travis_order_files() {
+  local file
+  find "$1" -maxdepth 1 -type f -printf '%T@ %p\n' | sort -n | while read -r _ file; do
+    touch -r "$file" "$file"
+    sleep 0.01
   done
 }
 

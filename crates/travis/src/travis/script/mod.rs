@@ -186,11 +186,13 @@ fn smoke(script: &mut Script, config: &Config, facts: &Facts) {
 
 /// Watches for checkpoints of a whole training, and says from which one it goes on.
 fn train(script: &mut Script, config: &Config, facts: &Facts) {
-    let output = config.get("train").and_then(|train| train.get("output")).and_then(Json::as_str);
-    let Some(output) = output.filter(|_| facts.is_training) else { return };
-    let folder = quoted(&format!("{}/build/{}/{output}", facts.home, facts.repo));
+    let of_order = |key: &str| config.get("train").and_then(|train| train.get(key)).and_then(Json::as_str);
+    let place = of_order("checkpoints").or(of_order("output"));
+    let Some(place) = place.filter(|_| facts.is_training) else { return };
+    let folder = quoted(&format!("{}/build/{}/{place}", facts.home, facts.repo));
     let mark = quoted(&format!("{}/.travis/checkpoint", facts.home));
     script.line("[ -z \"${RESUME_FROM:-}\" ] || printf 'Goes on from %s, which attempt %s has saved.\\n' \"$RESUME_FROM\" \"$RESUME_ATTEMPT\"");
+    script.line("[ -z \"${RESUME_FROM:-}\" ] || travis_order_files \"$RESUME_FROM\"");
     // Not a child of this shell: a `wait` of the job must not wait for it.
     script.line(&format!("mkdir -p {}", quoted(&format!("{}/.travis", facts.home))));
     script.line(&format!("( travis_watch_checkpoints {folder} {mark} >/dev/null 2>&1 & )"));

@@ -1,0 +1,575 @@
+//! Data sets and models that train jobs read: fetched by the service, so that no token gets into a job, kept in a store
+//! of the machine, and mounted read-only.
+//!
+//! [`Inputs::resolve`] finds what an address means now, and [`Inputs::fetch`] brings it here. `download` knows the parts of
+//! a file, `remote` the servers, `folder` this machine's own data, and `store` what was fetched.
+
+mod config;
+mod download;
+mod error;
+mod folder;
+mod hash;
+mod manifest;
+mod progress;
+mod remote;
+mod store;
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use bytesize::ByteSize;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use reqwest::dns::Resolve;
+use secrecy::SecretString;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{RwLock, RwLockReadGuard, Semaphore};
+use url::Url;
+
+pub use self::config::{BucketConfig, FolderConfig, HubTokenConfig, InputsConfig};
+use self::download::{Bounds, Download, Downloaded, Expected, pause};
+pub use self::error::InputError;
+use self::folder::{LocalFile, MAX_FILES, Survey};
+use self::hash::sha256_of;
+use self::manifest::{Manifest, StoredFile, is_plain};
+pub use self::progress::Progress;
+use self::remote::{Remote, Server, Web};
+use self::store::Store;
+use crate::domain::RepoName;
+use crate::hub::{Hub, RemoteFile, RepositoryKind};
+use crate::lora::input::{HubSource, InputKind, Source};
+use crate::lora::{Unusable, check_fetched};
+use crate::storage::{Bucket, BucketFile, Room};
+
+/// Number of files that are fetched at once.
+const AT_ONCE: usize = 8;
+/// Number of connections of a process. With their pieces, they have about 20 MB.
+const MOST_CONNECTIONS: usize = 8;
+
+/// A fetch of one input at a time.
+type Turn = Arc<(tokio::sync::Mutex<()>, Progress)>;
+
+/// The data sets and models of a machine.
+#[derive(Debug, Clone)]
+pub struct Inputs(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    config: InputsConfig,
+    web: Web,
+    /// The client for buckets.
+    trusting: Web,
+    store: Store,
+    bounds: Bounds,
+    /// The inputs that are being fetched, by their keys.
+    turns: Mutex<HashMap<String, Turn>>,
+    /// Held for reading from the moment at which an input is found until a row says that it is in use.
+    pruning: RwLock<()>,
+}
+
+/// An input that a job asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The repository of the job, which decides on tokens and folders.
+    pub repo: &'a RepoName,
+    pub kind: InputKind,
+    pub from: &'a Source,
+    /// The commit of a repository on the Hub, or the SHA-256 of a file, if it is decided.
+    pub revision: Option<&'a str>,
+}
+
+/// An input that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The folder, or the file.
+    pub path: PathBuf,
+    /// Name of the file, if it is one.
+    pub file_name: Option<String>,
+    /// The commit, the SHA-256 or the state that is there.
+    pub revision: String,
+    /// SHA-256 of the file; of several, that of the list that `sha256sum` prints.
+    pub digest: String,
+    pub files: usize,
+    pub bytes: u64,
+    /// The kind of the files, such as `12 images with captions`; empty if there is nothing to say.
+    pub contents: String,
+}
+
+/// The files of an input, before they are fetched.
+struct Listing {
+    is_single: bool,
+    /// `None` if only the content tells it.
+    revision: Option<String>,
+    place: Place,
+    files: Vec<ListedFile>,
+}
+
+/// The place at which the files of an input are.
+enum Place {
+    Hub { hub: Hub, kind: RepositoryKind, repo: String, commit: String },
+    Web(Url),
+    Bucket(Bucket),
+    Local(PathBuf),
+}
+
+struct ListedFile {
+    /// Path in the input.
+    path: String,
+    expected: Expected,
+}
+
+impl Inputs {
+    /// Returns the inputs in this folder of the machine.
+    ///
+    /// # Errors
+    /// Fails when the system's certificates cannot be read.
+    pub fn new(folder: PathBuf, config: InputsConfig, room: Room, names: Arc<dyn Resolve>) -> anyhow::Result<Self> {
+        let (web, trusting) = (Web::new(&config.allow, names)?, Web::trusting()?);
+        let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let bounds = Bounds { room, folder: folder.clone(), max_size: config.max_size, connections };
+        let (store, turns) = (Store::new(folder), Mutex::default());
+        Ok(Self(Arc::new(Parts { config, web, trusting, store, bounds, turns, pruning: RwLock::default() })))
+    }
+
+    /// Finds the revision that an address means now. Returns `None` where only the content tells it.
+    ///
+    /// # Errors
+    /// Fails when the Hub does not have it, or not for this repository's token.
+    pub async fn resolve(&self, wanted: Wanted<'_>) -> Result<Option<String>, InputError> {
+        let Source::Hub(source) = wanted.from else { return Ok(wanted.revision.map(str::to_owned)) };
+        if source.is_at_commit() {
+            return Ok(source.revision.clone());
+        }
+        let (hub, kind) = (self.hub(wanted.repo, source)?, kind_of(source));
+        let revision = source.revision.as_deref().unwrap_or("main");
+        let progress = Progress::default();
+        for failures in 1.. {
+            match hub.resolve_revision(kind, &source.repo, revision).await {
+                Ok(commit) => return Ok(Some(commit)),
+                Err(error) => pause(&progress, error.into(), failures).await?,
+            }
+        }
+        unreachable!("the pause ends with an error")
+    }
+
+    /// Brings an input here, unless it is. Only one job fetches it, others wait. A fetch that was cut goes on where it was.
+    ///
+    /// # Errors
+    /// Fails with the reason for the job's verdict.
+    pub async fn fetch(&self, wanted: Wanted<'_>) -> Result<Fetched, InputError> {
+        let (key, turn) = self.turn(wanted);
+        let fetched = {
+            let _mine = turn.0.lock().await;
+            let limit = self.0.config.timeout;
+            match tokio::time::timeout(limit, self.fetch_alone(wanted, &key, &turn.1).boxed()).await {
+                Ok(fetched) => fetched,
+                Err(_) => {
+                    let last = turn.1.take_trouble().unwrap_or_else(|| "what is here is kept for the next try".into());
+                    Err(InputError::Timeout { after: limit, last })
+                }
+            }
+        };
+        drop(turn);
+        let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        fetched
+    }
+
+    /// Returns the bytes that are here of an input that is being fetched, those of all of it, and the last failure.
+    pub fn progress(&self, wanted: Wanted<'_>) -> Option<((u64, u64), Option<String>)> {
+        let turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.get(&self.key(wanted)).map(|turn| (turn.1.bytes(), turn.1.take_trouble()))
+    }
+
+    /// Keeps what was fetched from being removed while the guard lives: until a row says that it is in use.
+    pub async fn hold(&self) -> RwLockReadGuard<'_, ()> {
+        self.0.pruning.read().await
+    }
+
+    /// Removes the least recently used inputs above the size that all may have. `in_use` returns the digests of those that
+    /// running jobs see. Returns the number of removed ones.
+    ///
+    /// # Errors
+    /// Fails when the rows or the store cannot be read.
+    pub async fn prune<F: Future<Output = anyhow::Result<HashSet<String>>>>(
+        &self,
+        now: SystemTime,
+        in_use: impl FnOnce() -> F,
+    ) -> anyhow::Result<usize> {
+        let _alone = self.0.pruning.write().await;
+        let in_use = in_use().await?;
+        let (store, most) = (self.0.store.clone(), self.0.config.total_size.as_u64());
+        tokio::task::spawn_blocking(move || store.prune(most, &in_use, now)).await?.context("the data of train jobs")
+    }
+
+    fn turn(&self, wanted: Wanted<'_>) -> (String, Turn) {
+        let key = self.key(wanted);
+        let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Arc::clone(turns.entry(key.clone()).or_default());
+        (key, turn)
+    }
+
+    /// Returns the name of an input in the store. It has the token's entry, so that nobody sees what another's token has
+    /// fetched.
+    fn key(&self, Wanted { repo, kind, from, revision }: Wanted<'_>) -> String {
+        let (with, from) = match from {
+            Source::Hub(hub) => {
+                let at = HubSource { revision: revision.map(str::to_owned).or(hub.revision.clone()), ..hub.clone() };
+                let entry = self.0.config.token_for(repo, &hub.repo);
+                (entry.map_or("", |entry| entry.name.as_str()), Source::Hub(at))
+            }
+            Source::Bucket { bucket, .. } => {
+                let entry = self.0.config.bucket_for(repo, bucket);
+                (entry.map_or("", |entry| entry.name.as_str()), from.clone())
+            }
+            Source::Web(_) | Source::File(_) => ("", from.clone()),
+        };
+        let revision = revision.unwrap_or_default();
+        // What one repository has fetched without a pin is not what another one would get.
+        let owner = if let (Source::Web(_), "") = (&from, revision) { repo.to_string() } else { String::new() };
+        let named = format!("{}\0{with}\0{from}\0{revision}\0{owner}", kind.key());
+        hex::encode(&Sha256::digest(named)[..20])
+    }
+
+    async fn find_by(&self, key: &str) -> Result<Option<Fetched>, InputError> {
+        let (store, key) = (self.0.store.clone(), key.to_owned());
+        let find = move || -> io::Result<Option<Fetched>> {
+            let manifest = store.find(&key)?;
+            Ok(manifest.map(|manifest| fetched(&store, &key, &manifest)))
+        };
+        Ok(tokio::task::spawn_blocking(find).await.context("looking for data")??)
+    }
+
+    async fn fetch_alone(&self, wanted: Wanted<'_>, key: &str, progress: &Progress) -> Result<Fetched, InputError> {
+        // Without a pin, the file may be another one by now.
+        let is_decided = wanted.revision.is_some() || !matches!(wanted.from, Source::Web(_));
+        self.0.store.prepare()?;
+        let listing = match wanted.from {
+            Source::File(path) => Some(self.survey(wanted.repo, path).await?),
+            Source::Bucket { bucket, key } => Some(self.list_in_bucket(wanted.repo, bucket, key).await?),
+            Source::Hub(_) | Source::Web(_) => None,
+        };
+        let key = match &listing {
+            // The state of a folder or a bucket is in the name of what was read of it.
+            Some(listing) => key_of_state(key, listing),
+            None => key.to_owned(),
+        };
+        if is_decided && let Some(found) = self.find_by(&key).await? {
+            return Ok(found);
+        }
+        let listing = match listing {
+            Some(listing) => listing,
+            None => self.list(wanted).await?,
+        };
+        self.check_room(&listing)?;
+        let mut tries = 0;
+        loop {
+            let files = self.fetch_files(&key, &listing, progress).await?;
+            match self.keep(wanted, &key, &listing, files).await {
+                // The files of an input that was removed meanwhile are fetched again.
+                Err(InputError::Changed) if tries < 2 => tries += 1,
+                kept => return kept,
+            }
+        }
+    }
+
+    fn hub(&self, repo: &RepoName, source: &HubSource) -> anyhow::Result<Hub> {
+        let token: Option<&SecretString> =
+            self.0.config.token_for(repo, &source.repo).and_then(|entry| entry.token.as_ref());
+        Hub::reader(&self.0.config.hub, token)
+    }
+
+    async fn survey(&self, repo: &RepoName, path: &str) -> Result<Listing, InputError> {
+        let refused = || InputError::NotAllowed(format!("{path} is in no inputs.folder that is for {repo}"));
+        // The name alone is checked first: nobody learns what else there is.
+        if !self.0.config.opens(repo, Path::new(path)) {
+            return Err(refused());
+        }
+        let at = path.to_owned();
+        let real = tokio::task::spawn_blocking(move || std::fs::canonicalize(at)).await.context("reading a folder")?;
+        let real = real.map_err(|error| InputError::Refused(format!("cannot read {path}: {error}")))?;
+        if !self.0.config.opens(repo, &real) {
+            return Err(refused());
+        }
+        let place = real.clone();
+        let survey = tokio::task::spawn_blocking(move || folder::survey(&real)).await.context("reading a folder")??;
+        let Survey { is_single, revision, files } = survey;
+        let listed = |file: LocalFile| {
+            let expected = Expected { path: file.path.clone(), size: Some(file.size), ..Expected::default() };
+            ListedFile { path: file.path, expected }
+        };
+        let files = files.into_iter().map(listed).collect();
+        Ok(Listing { is_single, revision: Some(revision), place: Place::Local(place), files })
+    }
+
+    /// Lists the files of a remote input.
+    async fn list(&self, wanted: Wanted<'_>) -> Result<Listing, InputError> {
+        match wanted.from {
+            Source::Hub(source) => {
+                let commit = wanted.revision.or(source.revision.as_deref()).context("a commit")?;
+                self.list_on_hub(wanted.repo, source, commit).await
+            }
+            Source::Web(address) => {
+                let name = wanted.from.file_name().unwrap_or("file").to_owned();
+                let address = Url::parse(address)
+                    .map_err(|error| InputError::Refused(format!("{address} is no address: {error}")))?;
+                let sha256 = wanted.revision.map(str::to_owned);
+                let expected = Expected { path: name.clone(), sha256: sha256.clone(), ..Expected::default() };
+                let files = vec![ListedFile { path: name, expected }];
+                Ok(Listing { is_single: true, revision: sha256, place: Place::Web(address), files })
+            }
+            Source::Bucket { .. } | Source::File(_) => {
+                Err(InputError::System(anyhow::anyhow!("its state was to be listed before")))
+            }
+        }
+    }
+
+    async fn list_on_hub(&self, repo: &RepoName, source: &HubSource, commit: &str) -> Result<Listing, InputError> {
+        let (hub, kind) = (self.hub(repo, source)?, kind_of(source));
+        let progress = Progress::default();
+        let mut failures = 0;
+        let listed = loop {
+            match hub.list(kind, &source.repo, commit).await {
+                Ok(listed) => break listed,
+                Err(error) => {
+                    failures += 1;
+                    pause(&progress, error.into(), failures).await?;
+                }
+            }
+        };
+        let mut is_single = false;
+        let mut files = Vec::new();
+        for file in listed {
+            let RemoteFile { path, size, git_oid, sha256 } = file;
+            let name = match &source.path {
+                None => path.clone(),
+                Some(wanted) if *wanted == path => {
+                    is_single = true;
+                    path.rsplit('/').next().unwrap_or(&path).to_owned()
+                }
+                Some(folder) => match path.strip_prefix(folder.as_str()).and_then(|rest| rest.strip_prefix('/')) {
+                    Some(below) => below.to_owned(),
+                    None => continue,
+                },
+            };
+            if !is_plain(&path) || files.len() >= MAX_FILES {
+                return Err(InputError::Refused(format!("more than {MAX_FILES} files, or a path that is not allowed")));
+            }
+            files.push(ListedFile { path: name, expected: Expected { path, size: Some(size), sha256, git_oid } });
+        }
+        if let (Some(path), true) = (&source.path, files.is_empty()) {
+            return Err(InputError::Missing(format!("{} has no {path} at {commit}", source.repo)));
+        }
+        let place = Place::Hub { hub, kind, repo: source.repo.clone(), commit: commit.to_owned() };
+        Ok(Listing { is_single, revision: Some(commit.to_owned()), place, files })
+    }
+
+    async fn list_in_bucket(&self, repo: &RepoName, name: &str, key: &str) -> Result<Listing, InputError> {
+        let Some(entry) = self.0.config.bucket_for(repo, name) else {
+            return Err(InputError::NotAllowed(format!("{name} is in no inputs.s3 that is for {repo}")));
+        };
+        let bucket = entry.open()?;
+        let progress = Progress::default();
+        let mut failures = 0;
+        let mut found = loop {
+            match bucket.list(key, MAX_FILES).await {
+                Ok(found) => break found,
+                Err(error) => {
+                    failures += 1;
+                    pause(&progress, error.into(), failures).await?;
+                }
+            }
+        };
+        found.sort_by(|one, other| one.key.cmp(&other.key));
+        let is_single = matches!(found.as_slice(), [file] if file.key == key);
+        let (mut hash, mut files) = (Sha256::new(), Vec::new());
+        for BucketFile { key: at, size, version } in found {
+            hash.update(format!("{at}\0{size}\0{version}\n"));
+            let below = if key.is_empty() {
+                Some(at.as_str())
+            } else {
+                at.strip_prefix(key).map(|rest| &rest[1.min(rest.len())..])
+            };
+            let path = if is_single { at.rsplit('/').next() } else { below }.unwrap_or_default().to_owned();
+            if !is_plain(&path) || files.len() >= MAX_FILES {
+                return Err(InputError::Refused(format!("more than {MAX_FILES} files, or a path that is not allowed")));
+            }
+            files.push(ListedFile { path, expected: Expected { path: at, size: Some(size), ..Expected::default() } });
+        }
+        if files.is_empty() {
+            return Err(InputError::Refused(format!("the bucket {name} has nothing at {key:?}")));
+        }
+        let revision = Some(hex::encode(hash.finalize()));
+        Ok(Listing { is_single, revision, place: Place::Bucket(bucket), files })
+    }
+
+    /// Rejects what is too large, as far as that is known.
+    fn check_room(&self, listing: &Listing) -> Result<(), InputError> {
+        let Bounds { room, folder, max_size, .. } = &self.0.bounds;
+        let size = listing.bytes();
+        if size > max_size.as_u64() {
+            return Err(InputError::TooLarge(ByteSize::b(size), *max_size));
+        }
+        let here: u64 =
+            listing.files.iter().filter_map(|file| self.listed_here(&file.expected)).map(|(_, size)| size).sum();
+        match room.has_for_at(folder, ByteSize::b(size - here))? {
+            true => Ok(()),
+            false => {
+                let words = format!("there is no room for {} in the data folder", ByteSize::b(size - here));
+                Err(InputError::DiskFull(words))
+            }
+        }
+    }
+
+    /// Returns the hash and the size of a file that is here already. Only a server that lists the file decides that it may
+    /// be used: a web server lists nothing.
+    fn listed_here(&self, expected: &Expected) -> Option<(String, u64)> {
+        let (sha256, size) = (expected.sha256.as_ref()?, expected.size?);
+        (self.0.store.size_of(sha256) == Some(size)).then(|| (sha256.clone(), size))
+    }
+
+    async fn fetch_files(
+        &self,
+        key: &str,
+        listing: &Listing,
+        progress: &Progress,
+    ) -> Result<Vec<StoredFile>, InputError> {
+        progress.begin(listing.bytes());
+        let (mut waiting, mut running, mut stored) = (listing.files.iter(), FuturesUnordered::new(), Vec::new());
+        loop {
+            while running.len() < AT_ONCE
+                && let Some(file) = waiting.next()
+            {
+                running.push(self.fetch_file(key, listing, file, progress));
+            }
+            match running.next().await {
+                Some(fetched) => stored.push(fetched?),
+                None => return Ok(stored),
+            }
+        }
+    }
+
+    async fn fetch_file(
+        &self,
+        key: &str,
+        Listing { is_single, place, .. }: &Listing,
+        ListedFile { path, expected }: &ListedFile,
+        progress: &Progress,
+    ) -> Result<StoredFile, InputError> {
+        if let Some((sha256, size)) = self.listed_here(expected) {
+            progress.add(size);
+            return Ok(StoredFile { path: path.clone(), size, sha256 });
+        }
+        let partial = self.0.store.partial(&hex::encode(&Sha256::digest(format!("{key}\0{path}"))[..20]));
+        let remote = match place {
+            Place::Hub { hub, kind, repo, commit } => {
+                Remote::new(Server::Hub(hub.clone()), hub.file_address(*kind, repo, commit, &expected.path)?)
+            }
+            Place::Web(address) => Remote::new(Server::Web(self.0.web.clone()), address.clone()),
+            Place::Bucket(bucket) => {
+                Remote::new(Server::Web(self.0.trusting.clone()), bucket.address(&expected.path).await?)
+            }
+            Place::Local(base) => {
+                let from = if *is_single { base.clone() } else { base.join(path) };
+                let (size, to) = (expected.size, partial.clone());
+                let copy = move || folder::copy(&from, size, &to).and_then(|copied| Ok(sha256_of(&copied)?));
+                let (sha256, size) = tokio::task::spawn_blocking(copy).await.context("copying a file")??;
+                progress.add(size);
+                self.0.store.adopt(&partial, &sha256)?;
+                return Ok(StoredFile { path: path.clone(), size, sha256 });
+            }
+        };
+        let download = Download { remote: &remote, expected, partial, bounds: &self.0.bounds, progress };
+        let Downloaded { sha256, size } = download.run().await?;
+        self.0.store.adopt(&download.partial, &sha256)?;
+        Ok(StoredFile { path: path.clone(), size, sha256 })
+    }
+
+    /// Checks the files, and makes them an input. Returns [`InputError::Changed`] if one was removed meanwhile.
+    async fn keep(
+        &self,
+        wanted: Wanted<'_>,
+        key: &str,
+        listing: &Listing,
+        files: Vec<StoredFile>,
+    ) -> Result<Fetched, InputError> {
+        let content = match files.as_slice() {
+            [file] if listing.is_single => file.sha256.clone(),
+            _ => String::new(),
+        };
+        let revision = listing.revision.clone().unwrap_or(content);
+        // What was fetched without a pin is pinned from here on.
+        let key = match listing.revision {
+            Some(_) => key.to_owned(),
+            None => self.key(Wanted { revision: Some(&revision), ..wanted }),
+        };
+        let mut manifest = Manifest::new(wanted.from.to_string(), revision, listing.is_single, files);
+        let (store, kind) = (self.0.store.clone(), wanted.kind);
+        let keep = move || -> Result<Fetched, InputError> {
+            manifest.contents = check(&store, kind, &manifest)?;
+            match store.keep(&key, &mut manifest) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Err(InputError::Changed),
+                kept => {
+                    kept?;
+                    Ok(fetched(&store, &key, &manifest))
+                }
+            }
+        };
+        tokio::task::spawn_blocking(keep).await.context("keeping data")?
+    }
+}
+
+impl Listing {
+    /// Returns the number of bytes, as far as it is known.
+    fn bytes(&self) -> u64 {
+        self.files.iter().filter_map(|file| file.expected.size).sum()
+    }
+}
+
+impl Fetched {
+    /// Returns false if it was removed since.
+    pub fn is_here(&self) -> bool {
+        self.path.exists()
+    }
+}
+
+fn kind_of(source: &HubSource) -> RepositoryKind {
+    if source.is_dataset { RepositoryKind::Dataset } else { RepositoryKind::Model }
+}
+
+fn key_of_state(key: &str, listing: &Listing) -> String {
+    let named = format!("{key}\0{}", listing.revision.as_deref().unwrap_or_default());
+    hex::encode(&Sha256::digest(named)[..20])
+}
+
+fn fetched(store: &Store, key: &str, manifest: &Manifest) -> Fetched {
+    let file_name = manifest.files.first().filter(|_| manifest.is_single).map(|file| file.path.clone());
+    Fetched {
+        path: store.place(key, manifest),
+        file_name,
+        revision: manifest.revision.clone(),
+        digest: manifest.digest.clone(),
+        files: manifest.files.len(),
+        bytes: manifest.bytes(),
+        contents: manifest.contents.clone(),
+    }
+}
+
+/// Checks that a training can read the files. Returns what they are. Blocks.
+fn check(store: &Store, kind: InputKind, manifest: &Manifest) -> Result<String, InputError> {
+    let hashes: HashMap<&str, &str> =
+        manifest.files.iter().map(|file| (file.path.as_str(), file.sha256.as_str())).collect();
+    let files: Vec<(&str, u64)> = manifest.files.iter().map(|file| (file.path.as_str(), file.size)).collect();
+    let open = |path: &str| store.open(hashes.get(path).copied().unwrap_or_default());
+    match check_fetched(kind, &files, open) {
+        Ok(contents) => Ok(contents.to_string()),
+        Err(empty @ Unusable::Empty(_)) => Err(InputError::Empty(empty.to_string())),
+        Err(Unusable::Broken(words)) => Err(InputError::Unusable(words)),
+        Err(Unusable::Read(error)) if error.kind() == io::ErrorKind::NotFound => Err(InputError::Changed),
+        Err(Unusable::Read(error)) => Err(error.into()),
+    }
+}
