@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// What a fetch has done so far. The tasks of the fetch write it, and the jobs read it.
+/// The progress of a fetch. The tasks of the fetch write it, and the jobs read it.
 #[derive(Debug, Default)]
 pub struct Progress {
     total: AtomicU64,

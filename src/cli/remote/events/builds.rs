@@ -16,7 +16,7 @@ const RARE_POLL: Duration = Duration::from_secs(15);
 
 /// Says when to ask for a build again.
 pub(in crate::cli::remote) struct BuildChanges {
-    /// Whether the stream is open. It is sent at each change of the build.
+    /// True while the stream is open. Sent at each change of the build.
     is_open: watch::Receiver<bool>,
     _reading: JoinSet<()>,
 }
