@@ -40,7 +40,7 @@ const KEPT_ENVIRONMENT: [&str; 9] = [
 ];
 /// Time after which a folder that git writes to is measured for the first time. Most commands end earlier.
 pub(super) const FIRST_MEASURE: Duration = Duration::from_millis(100);
-/// Least time between two measures, and its least ratio to the time that a measure takes.
+/// Least time between two measures, and the least ratio of that time to the time that a measure takes.
 const MEASURE_INTERVAL: Duration = Duration::from_millis(250);
 const MEASURE_RATIO: u32 = 10;
 
@@ -95,15 +95,20 @@ impl Bound<'_> {
     /// A command that ends before the first measure is not slowed down. It has written little.
     async fn watch(&self) -> anyhow::Error {
         let mut before = self.before;
-        let mut pause = FIRST_MEASURE;
+        tokio::time::sleep(FIRST_MEASURE).await;
+        let mut next_measure = Instant::now();
         loop {
-            tokio::time::sleep(pause).await;
             match self.room.wanting_at(self.folder) {
                 Ok(None) => {}
                 Ok(Some(wanting)) => return anyhow::Error::msg(wanting),
                 Err(error) => return error,
             }
+            // The check of the disk is one system call. The measure reads the whole folder, and may be due less often.
             let began = Instant::now();
+            if began < next_measure {
+                tokio::time::sleep(MEASURE_INTERVAL).await;
+                continue;
+            }
             let size = match size_of(self.folder).await {
                 Ok(size) => size,
                 Err(error) => return error,
@@ -114,7 +119,8 @@ impl Bound<'_> {
             if size > self.total.as_u64() {
                 return Full(self.total).into();
             }
-            pause = MEASURE_INTERVAL.max(began.elapsed() * MEASURE_RATIO);
+            next_measure = Instant::now() + began.elapsed() * MEASURE_RATIO;
+            tokio::time::sleep(MEASURE_INTERVAL).await;
         }
     }
 }

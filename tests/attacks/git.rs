@@ -403,7 +403,8 @@ async fn half_fetched_packs_of_a_dead_process_go_at_the_start() {
     app.stop().await;
 }
 
-#[tokio::test]
+// The server sends without a pause: on one thread it would hold up the check of the disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fetch_ends_when_the_disk_has_no_room_left() {
     let folder = tempfile::tempdir().unwrap();
     let disk = folder.path().join("disk");
