@@ -93,12 +93,16 @@ pub struct Tried {
     pub words: String,
 }
 
-/// Tries each permission of the App at an installation.
+/// Tries each permission of the App at an installation. `releases` is true if the App is to write them.
 ///
 /// # Errors
 /// Fails when GitHub did not answer, and when the installation has no repository.
-pub async fn try_permissions(client: &Client, installation: &InstallationFacts) -> Result<Vec<Tried>, SendError> {
-    let tried = client.try_permissions(installation).await?;
+pub async fn try_permissions(
+    client: &Client,
+    installation: &InstallationFacts,
+    releases: bool,
+) -> Result<Vec<Tried>, SendError> {
+    let tried = client.try_permissions(installation, releases).await?;
     let owner = &installation.account.login;
     let tried = tried.into_iter().map(|((name, level), reason)| Tried {
         name,

@@ -38,10 +38,12 @@ pub enum Access {
 }
 
 impl Access {
-    /// Lists the kinds of access that the service needs with this configuration.
-    pub fn needed(config: &GitHubConfig) -> impl Iterator<Item = Self> {
+    /// Lists the kinds of access that the service needs with this configuration. `releases` is true if some repositories
+    /// may publish them.
+    pub fn needed(config: &GitHubConfig, releases: bool) -> impl Iterator<Item = Self> {
         let always = [Self::Metadata, Self::Contents, Self::Statuses];
-        let more = [(config.checks, Self::Checks), (config.comment, Self::PullRequests)];
+        let more =
+            [(config.checks, Self::Checks), (config.comment, Self::PullRequests), (releases, Self::Releases)];
         always.into_iter().chain(more.into_iter().filter_map(|(is_needed, access)| is_needed.then_some(access)))
     }
 

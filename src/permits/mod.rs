@@ -37,6 +37,11 @@ struct Entry<'a> {
 }
 
 impl PublishConfig {
+    /// Returns true if some repositories may publish releases at GitHub.
+    pub fn has_releases(&self) -> bool {
+        !self.releases.is_empty()
+    }
+
     /// Returns what a repository may publish.
     pub fn of(&self, repo: &RepoName) -> PublishPermits {
         let is_for = |repos: &[String]| matches(repos, &repo.to_string());

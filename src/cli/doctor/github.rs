@@ -10,8 +10,9 @@ use crate::github::{Client, GitHubConfig, SendError, Token, WebhookSecrets};
 
 const TOKEN: &str = "github.token";
 const SECRET: &str = "github.webhook_secret";
-/// Rights that a fine-grained token must have.
+/// Rights that a fine-grained token must have, without releases and with them.
 const RIGHTS: &str = "Contents: read, and Commit statuses: read and write";
+const RIGHTS_WITH_RELEASES: &str = "Contents: read and write, and Commit statuses: read and write";
 /// Minimum length of the webhook secret, in bytes: a shorter one can be guessed.
 const LEAST_SECRET: usize = 16;
 /// Scopes of a classic token: each of them allows writing statuses.
@@ -33,7 +34,8 @@ pub(super) async fn check(whole: &Config, found: &mut Findings) {
     if client.has_app() {
         github_app::check(whole, &client, found).await;
     }
-    let advice = format!("Create one on GitHub with the rights {RIGHTS}.");
+    let wanted = if whole.publish.has_releases() { RIGHTS_WITH_RELEASES } else { RIGHTS };
+    let advice = format!("Create one on GitHub with the rights {wanted}.");
     if config.token.as_ref().is_none_or(|token| token.expose_secret().is_empty()) {
         // A team may have all its repositories on other servers.
         if client.has_app() || client.has_forges() {
@@ -45,7 +47,7 @@ pub(super) async fn check(whole: &Config, found: &mut Findings) {
     match client.examine().await {
         Ok(token) => {
             found.ok("GitHub", format!("{} answers", config.api_url));
-            rights(&token, found);
+            rights(&token, wanted, found);
         }
         Err(SendError::Refused { status: 401, said, .. }) => {
             found.problem(
@@ -93,21 +95,21 @@ fn webhook_secret(config: &GitHubConfig, found: &mut Findings) {
     }
 }
 
-fn rights(token: &Token, found: &mut Findings) {
+fn rights(token: &Token, wanted: &str, found: &mut Findings) {
     let until = token.expires.map(|at| format!(", until {}", at.format("%Y-%m-%d"))).unwrap_or_default();
     match &token.scopes {
         // GitHub reports a fine-grained token's rights only where one is missing.
         None => {
-            found.ok(TOKEN, format!("GitHub accepts it{until}; the first push shows if it has the rights {RIGHTS}"))
+            found.ok(TOKEN, format!("GitHub accepts it{until}; the first push shows if it has the rights {wanted}"))
         }
         Some(scopes) => {
-            let has = |wanted: &[&str]| scopes.iter().find(|scope| wanted.contains(&scope.as_str()));
+            let has = |some: &[&str]| scopes.iter().find(|scope| some.contains(&scope.as_str()));
             if has(&ENOUGH).is_none() {
                 let told = format!("GitHub accepts it, but its scopes ({}) do not allow statuses", scopes.join(", "));
-                found.problem(TOKEN, told, &format!("Create a fine-grained one with the rights {RIGHTS}."));
+                found.problem(TOKEN, told, &format!("Create a fine-grained one with the rights {wanted}."));
             } else if let Some(scope) = has(&TOO_MUCH) {
                 let told = format!("GitHub accepts it, but it may do more than is needed ({scope})");
-                found.warning(TOKEN, told, &format!("Create a fine-grained one with the rights {RIGHTS}."));
+                found.warning(TOKEN, told, &format!("Create a fine-grained one with the rights {wanted}."));
             } else {
                 found.ok(TOKEN, format!("GitHub accepts it, with the scopes {}{until}", scopes.join(", ")));
             }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::{Findings, MOST_APART, database};
 use crate::config::Config;
 use crate::domain::RepoName;
-use crate::github::{Access, AppFacts, Client, GitHubConfig, SendError, allows};
+use crate::github::{Access, AppFacts, Client, SendError, allows};
 
 const APP: &str = "GitHub App";
 /// Events without which no build begins.
@@ -27,7 +27,7 @@ pub(super) async fn check(config: &Config, client: &Client, found: &mut Findings
         }
     };
     clock(app.date, found);
-    asked(&app, &config.github, found);
+    asked(&app, config, found);
     match client.app_installations().await {
         Err(error) => found.problem(APP, error.to_string(), "Try again later."),
         Ok(all) if all.is_empty() => {
@@ -40,7 +40,7 @@ pub(super) async fn check(config: &Config, client: &Client, found: &mut Findings
                 if let Some(since) = installation.suspended_at {
                     let told = format!("is suspended for {owner} since {}", since.format("%Y-%m-%d"));
                     found.problem(APP, told, "The owner can end that in the settings of the installation.");
-                } else if let Some(missing) = missing(&installation.permissions, &config.github) {
+                } else if let Some(missing) = missing(&installation.permissions, config) {
                     let told = format!("{owner} has not allowed {missing}");
                     found.problem(APP, told, "The owner has to accept the App's new permissions at GitHub.");
                 } else {
@@ -52,7 +52,7 @@ pub(super) async fn check(config: &Config, client: &Client, found: &mut Findings
     repositories(config, client, found).await;
 }
 
-fn asked(app: &AppFacts, config: &GitHubConfig, found: &mut Findings) {
+fn asked(app: &AppFacts, config: &Config, found: &mut Findings) {
     let name = &app.name;
     if let Some(missing) = missing(&app.permissions, config) {
         let advice = "Add it on the App's page at GitHub; then each owner has to accept it.";
@@ -66,8 +66,8 @@ fn asked(app: &AppFacts, config: &GitHubConfig, found: &mut Findings) {
 }
 
 /// Returns the first permission that is needed and not there.
-fn missing(permissions: &BTreeMap<String, String>, config: &GitHubConfig) -> Option<String> {
-    let missing = Access::needed(config).find(|access| !allows(permissions, *access))?;
+fn missing(permissions: &BTreeMap<String, String>, config: &Config) -> Option<String> {
+    let missing = Access::needed(&config.github, config.publish.has_releases()).find(|access| !allows(permissions, *access))?;
     let (name, level) = missing.permission();
     Some(format!("{name}: {level}"))
 }

@@ -13,16 +13,21 @@ use super::InstallationFacts;
 use crate::github::access::Access;
 use crate::github::{Client, KnownRepository, SendError};
 
-/// Permissions of the App that a manifest asks for, by GitHub's names.
-pub const PERMISSIONS: [(&str, &str); 6] = [
-    ("metadata", "read"),
-    ("contents", "read"),
-    ("statuses", "write"),
-    ("checks", "write"),
-    ("pull_requests", "write"),
-    // GitHub sends the comments on pull requests as those on issues.
-    ("issues", "read"),
-];
+/// Returns the permissions of the App that a manifest asks for, by GitHub's names. Releases have the right to write
+/// contents, which nothing else needs.
+fn permissions(releases: bool) -> [(&'static str, &'static str); 6] {
+    let contents = if releases { Access::Releases } else { Access::Contents };
+    [
+        Access::Metadata.permission(),
+        contents.permission(),
+        Access::Statuses.permission(),
+        Access::Checks.permission(),
+        Access::PullRequests.permission(),
+        // GitHub sends the comments on pull requests as those on issues.
+        ("issues", "read"),
+    ]
+}
+
 /// Events that GitHub sends to the App, besides those about its installations.
 const EVENTS: [&str; 6] = ["push", "pull_request", "issue_comment", "check_run", "check_suite", "repository"];
 /// Path to which GitHub sends a browser after the person has agreed to a login.
@@ -48,9 +53,9 @@ pub struct NewApp {
     pub client_secret: Option<SecretString>,
 }
 
-/// Returns the manifest of an App for the service at `public_url`. After its registration GitHub sends the browser to
-/// `redirect_url`.
-pub fn manifest(public_url: &Url, redirect_url: &str) -> Value {
+/// Returns the manifest of an App for the service at `public_url`, which may write `releases`. After its registration GitHub
+/// sends the browser to `redirect_url`.
+pub fn manifest(public_url: &Url, redirect_url: &str, releases: bool) -> Value {
     let host = public_url.host_str().unwrap_or("localhost");
     let name: String = format!("Trainyard {host}").chars().take(MAX_NAME).collect();
     let webhook = format!("{}/webhooks/github", public_url.as_str().trim_end_matches('/'));
@@ -62,7 +67,7 @@ pub fn manifest(public_url: &Url, redirect_url: &str) -> Value {
         "hook_attributes": {"url": webhook, "active": true},
         "redirect_url": redirect_url,
         "callback_urls": [format!("{}{CALLBACK}", public_url.as_str().trim_end_matches('/'))],
-        "default_permissions": BTreeMap::from(PERMISSIONS),
+        "default_permissions": BTreeMap::from(permissions(releases)),
         "default_events": EVENTS,
     })
 }
@@ -97,7 +102,7 @@ impl Client {
         self.read(self.accepted(answer).await?, MAX_ANSWER).await
     }
 
-    /// Tries each permission of a manifest at an installation: whether GitHub gives a token with it for one of the
+    /// Tries each permission of the [`manifest`] at an installation: whether GitHub gives a token with it for one of the
     /// repositories. Returns GitHub's reasons; `None` for a permission that is given.
     ///
     /// # Errors
@@ -105,6 +110,7 @@ impl Client {
     pub async fn try_permissions(
         &self,
         installation: &InstallationFacts,
+        releases: bool,
     ) -> Result<Vec<((&'static str, &'static str), Option<String>)>, SendError> {
         #[derive(Deserialize)]
         struct Repositories {
@@ -122,7 +128,7 @@ impl Client {
             return Err(SendError::NoAccess(format!("{owner} has given the App no repository")));
         };
         let mut tried = Vec::new();
-        for (name, level) in PERMISSIONS {
+        for (name, level) in permissions(releases) {
             let body = json!({"permissions": {name: level}, "repository_ids": [repo.id]});
             let reason = match self.ask_as_app(Method::POST, &path, Some(&body)).await {
                 Ok(_) => None,
@@ -161,11 +167,12 @@ mod tests {
 
     #[test]
     fn a_manifest_has_the_addresses_of_the_service_and_a_name_that_github_takes() {
-        let of = |public_url: &str| manifest(&public_url.parse().unwrap(), "http://127.0.0.1:1/created");
+        let of = |public_url: &str| manifest(&public_url.parse().unwrap(), "http://127.0.0.1:1/created", false);
         let made = of("https://ci.example.org/");
         assert_eq!(made["hook_attributes"]["url"], "https://ci.example.org/webhooks/github");
         assert_eq!(made["name"], "Trainyard ci.example.org");
         assert_eq!(made["default_permissions"]["statuses"], "write");
+        assert_eq!(made["default_permissions"]["contents"], "read");
         let long = of("https://trainyard.continuous-integration.example.org/");
         assert!(long["name"].as_str().unwrap().len() <= MAX_NAME);
     }

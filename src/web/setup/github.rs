@@ -65,7 +65,7 @@ async fn ask(state: &State, found: &mut Examined) -> anyhow::Result<()> {
     if first.suspended_at.is_some() {
         anyhow::bail!("{} has suspended the App.", first.account.login);
     }
-    found.permissions = try_permissions(client, first).await?;
+    found.permissions = try_permissions(client, first, state.publish.has_releases()).await?;
     Ok(())
 }
 
@@ -128,7 +128,7 @@ pub(in crate::web) async fn begin(
     let target = action.origin().ascii_serialization();
     let page = render(&ToGitHub {
         chrome: Chrome::load(&state, &view, false).await?,
-        manifest: manifest(&state.public_url, &redirect_url(&state, &headers)).to_string(),
+        manifest: manifest(&state.public_url, &redirect_url(&state, &headers), state.publish.has_releases()).to_string(),
         action,
         hook: state.public("/webhooks/github"),
         organization: organization.to_owned(),

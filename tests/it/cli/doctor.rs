@@ -176,6 +176,10 @@ async fn the_app_is_looked_at_with_its_permissions_and_installations() {
     let (_, json) = patient.findings(Some(&url), &settings).await;
     has(&of(&json, "ok"), "GitHub App: GitHub accepts the key of Trainyard", "");
     has(&of(&json, "ok"), "GitHub App: is installed for acme", "");
+    patient.github.app.permit(&[("metadata", "read"), ("contents", "read"), ("statuses", "write")]);
+    let releases = format!("{settings}[publish]\nreleases = ['acme/*']\n");
+    let (_, with_releases) = patient.findings(Some(&url), &releases).await;
+    has(&of(&with_releases, "problem"), "GitHub App: acme has not allowed contents: write", "");
     assert!(!of(&json, "problem").iter().any(|it| it.starts_with("github.token")), "the App is enough: {json:#}");
 
     let db = sqlx::PgPool::connect(&url).await.unwrap();

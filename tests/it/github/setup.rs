@@ -87,12 +87,15 @@ async fn press(setup: &Setup) -> (String, Value) {
 
 #[tokio::test]
 async fn an_app_is_registered_tried_and_used_by_the_running_service() {
-    let app = App::start("[github]\ntoken = ''\n[server]\npublic_url = 'https://ci.example.org'\n").await;
+    let settings =
+        "[github]\ntoken = ''\n[server]\npublic_url = 'https://ci.example.org'\n[publish]\nreleases = ['acme/*']\n";
+    let app = App::start(settings).await;
     let repo = app.github.repo("acme/styles");
     let setup = Setup::start(&app, &["--organization", "acme"]).await;
     let (target, manifest) = press(&setup).await;
     assert_eq!(manifest["hook_attributes"]["url"], "https://ci.example.org/webhooks/github");
     assert_eq!(manifest["default_permissions"]["checks"], "write");
+    assert_eq!(manifest["default_permissions"]["contents"], "write", "for releases");
     let page = browser().get(target).send().await.unwrap().text().await.unwrap();
     assert!(page.contains("/apps/trainyard/installations/new"), "{page}");
     app.github.app.install(&["acme/styles"]);

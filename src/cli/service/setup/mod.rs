@@ -105,10 +105,11 @@ async fn register(config: &Config, stored: &Stored, arguments: &GitHubArguments)
         stored.app.changed_at().await?.is_none(),
         "an App was registered already: run this command with --remove first, or with --key to change its key"
     );
+    let releases = config.publish.has_releases();
     let bound = Bound::new(arguments.port).await?;
     let state = secret()?;
     let form = Form {
-        manifest: manifest(&config.server.public_url, &bound.redirect_url()).to_string(),
+        manifest: manifest(&config.server.public_url, &bound.redirect_url(), releases).to_string(),
         action: stored.client.registration_url(arguments.organization.as_deref(), &state),
     };
     let mut page = bound.serve(state, form)?;
@@ -138,25 +139,29 @@ async fn register(config: &Config, stored: &Stored, arguments: &GitHubArguments)
         app.id,
         install_url(&app.html_url)?
     ))?;
-    show_permissions(&stored.client).await
+    show_permissions(&stored.client, releases).await
 }
 
 /// Waits until the App is installed, then tries each permission and shows the results.
-async fn show_permissions(client: &Client) -> anyhow::Result<u8> {
+async fn show_permissions(client: &Client, releases: bool) -> anyhow::Result<u8> {
     let installation = loop {
         match client.app_installations().await?.into_iter().next() {
             Some(installation) => break installation,
             None => tokio::time::sleep(INSTALLED_INTERVAL).await,
         }
     };
-    let (table, all) = permissions(client, &installation).await?;
+    let (table, all) = permissions(client, &installation, releases).await?;
     print(&table)?;
     Ok(if all { FINE } else { PROBLEMS })
 }
 
 /// Returns a table of the permissions, and true if all are given.
-async fn permissions(client: &Client, installation: &InstallationFacts) -> anyhow::Result<(String, bool)> {
-    let tried = try_permissions(client, installation).await?;
+async fn permissions(
+    client: &Client,
+    installation: &InstallationFacts,
+    releases: bool,
+) -> anyhow::Result<(String, bool)> {
+    let tried = try_permissions(client, installation, releases).await?;
     let all = tried.iter().all(|it| it.is_given);
     let mut table = Table::new(["", "PERMISSION", "LEVEL", "HOW IT IS"]);
     for Tried { name, level, is_given, words } in tried {
