@@ -135,28 +135,22 @@ pub(super) async fn notifier_loop(notifier: Notifier, shutdown: CancellationToke
 }
 
 pub(super) async fn publisher_loop(publisher: Publisher, shutdown: CancellationToken) {
-    while !shutdown.is_cancelled() {
-        let stepped = tokio::select! {
-            stepped = publisher.step() => stepped,
-            // A publication that is cut off is tried again at the next start.
-            () = shutdown.cancelled() => return,
-        };
-        match stepped {
-            Ok(true) => {}
-            Ok(false) => tokio::select! {
-                () = tokio::time::sleep(POLL_INTERVAL) => {}
-                () = shutdown.cancelled() => {}
-            },
-            Err(failure) => after_failure("publisher", &failure, &shutdown).await,
-        }
-    }
+    repeat("publisher", || publisher.step(), &shutdown).await;
 }
 
 pub(super) async fn recorder_loop(recorder: Recorder, shutdown: CancellationToken) {
+    repeat("recorder", || recorder.step(), &shutdown).await;
+}
+
+/// Repeats a step that may be cut off: what it has begun is done again, after its hold or at the next start.
+async fn repeat<Step: Future<Output = anyhow::Result<bool>>>(
+    name: &str,
+    step: impl Fn() -> Step,
+    shutdown: &CancellationToken,
+) {
     while !shutdown.is_cancelled() {
         let stepped = tokio::select! {
-            stepped = recorder.step() => stepped,
-            // A training that is cut off is sent again, after its hold.
+            stepped = step() => stepped,
             () = shutdown.cancelled() => return,
         };
         match stepped {
@@ -165,7 +159,7 @@ pub(super) async fn recorder_loop(recorder: Recorder, shutdown: CancellationToke
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
                 () = shutdown.cancelled() => {}
             },
-            Err(failure) => after_failure("recorder", &failure, &shutdown).await,
+            Err(failure) => after_failure(name, &failure, shutdown).await,
         }
     }
 }

@@ -42,8 +42,7 @@ impl Access {
     /// may publish them.
     pub fn needed(config: &GitHubConfig, releases: bool) -> impl Iterator<Item = Self> {
         let always = [Self::Metadata, Self::Contents, Self::Statuses];
-        let more =
-            [(config.checks, Self::Checks), (config.comment, Self::PullRequests), (releases, Self::Releases)];
+        let more = [(config.checks, Self::Checks), (config.comment, Self::PullRequests), (releases, Self::Releases)];
         always.into_iter().chain(more.into_iter().filter_map(|(is_needed, access)| is_needed.then_some(access)))
     }
 

@@ -67,7 +67,8 @@ fn asked(app: &AppFacts, config: &Config, found: &mut Findings) {
 
 /// Returns the first permission that is needed and not there.
 fn missing(permissions: &BTreeMap<String, String>, config: &Config) -> Option<String> {
-    let missing = Access::needed(&config.github, config.publish.has_releases()).find(|access| !allows(permissions, *access))?;
+    let missing =
+        Access::needed(&config.github, config.publish.has_releases()).find(|access| !allows(permissions, *access))?;
     let (name, level) = missing.permission();
     Some(format!("{name}: {level}"))
 }

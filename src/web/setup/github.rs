@@ -128,7 +128,8 @@ pub(in crate::web) async fn begin(
     let target = action.origin().ascii_serialization();
     let page = render(&ToGitHub {
         chrome: Chrome::load(&state, &view, false).await?,
-        manifest: manifest(&state.public_url, &redirect_url(&state, &headers), state.publish.has_releases()).to_string(),
+        manifest: manifest(&state.public_url, &redirect_url(&state, &headers), state.publish.has_releases())
+            .to_string(),
         action,
         hook: state.public("/webhooks/github"),
         organization: organization.to_owned(),

@@ -170,7 +170,10 @@ impl World {
 
     /// Lets the pause before the next try pass.
     pub(super) async fn skip_pauses(&self) {
-        sqlx::query("update publication set not_before = now() where not_before > now()").execute(&self.db).await.unwrap();
+        sqlx::query("update publication set not_before = now() where not_before > now()")
+            .execute(&self.db)
+            .await
+            .unwrap();
     }
 
     /// Tries until the publication has ended. Returns the number of tries.
