@@ -38,8 +38,18 @@ pub struct Asset {
     pub id: i64,
     pub name: String,
     pub bytes: Bytes,
+    /// Hash of the bytes. It is made once: a list of many releases must not take seconds.
+    sha256: String,
     /// False if the upload broke off.
     pub is_whole: bool,
+}
+
+impl Asset {
+    /// Makes a file with these bytes; `None` for an upload that broke off.
+    fn new(id: i64, name: &str, bytes: Option<Bytes>) -> Self {
+        let (is_whole, bytes) = (bytes.is_some(), bytes.unwrap_or_default());
+        Self { id, name: name.to_owned(), sha256: hex::encode(Sha256::digest(&bytes)), bytes, is_whole }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +104,7 @@ impl Releases {
     pub fn leave_broken_upload(&self, name: &str) {
         let mut model = self.model();
         let id = model.next();
-        let asset = Asset { id, name: name.to_owned(), bytes: Bytes::new(), is_whole: false };
+        let asset = Asset::new(id, name, None);
         model
             .releases
             .iter_mut()
@@ -151,7 +161,7 @@ impl Model {
 
     fn shown_asset(&self, asset: &Asset) -> Value {
         let state = if asset.is_whole { "uploaded" } else { "starter" };
-        let digest = format!("sha256:{}", hex::encode(Sha256::digest(&asset.bytes)));
+        let digest = format!("sha256:{}", asset.sha256);
         let digest = (asset.is_whole && !self.is_old).then_some(digest);
         json!({"id": asset.id, "name": asset.name, "state": state, "size": asset.bytes.len(), "digest": digest})
     }
@@ -343,7 +353,7 @@ async fn upload(
         return Err(is_taken());
     }
     let id = model.next();
-    let asset = Asset { id, name, is_whole: bytes.is_some(), bytes: bytes.unwrap_or_default() };
+    let asset = Asset::new(id, &name, bytes);
     model.releases[place].assets.push(asset.clone());
     Ok((StatusCode::CREATED, Json(model.shown_asset(&asset))).into_response())
 }
