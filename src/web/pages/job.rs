@@ -198,6 +198,23 @@ impl JobPage {
         }
     }
 
+    /// Returns the class of the colour of a publication's state.
+    fn tone(publication: &Publication) -> &'static str {
+        match publication.state {
+            PublicationState::Published => "passed",
+            PublicationState::Failed | PublicationState::Rejected => "failed",
+            PublicationState::Waiting | PublicationState::Unapproved => "queued",
+        }
+    }
+
+    fn sign(publication: &Publication) -> &'static str {
+        match publication.state {
+            PublicationState::Published => "✓",
+            PublicationState::Failed | PublicationState::Rejected => "✗",
+            PublicationState::Waiting | PublicationState::Unapproved => "…",
+        }
+    }
+
     /// Returns the address of a publication, if a browser can open it.
     fn link(publication: &Publication) -> Option<&str> {
         publication.url.as_deref().filter(|url| url.starts_with("https://") || url.starts_with("http://"))
