@@ -39,7 +39,7 @@ pub struct Outputs {
     pub series: Option<Series>,
     /// The numbers of the `metrics.json` that is nearest to the top of the folder.
     pub metrics: BTreeMap<String, f64>,
-    /// The last values in event files of TensorBoard, by their names. Of a name in several files, the last file counts.
+    /// The last values in files of experiment trackers, by their names. Of a name in several files, the last file counts.
     pub scalars: BTreeMap<String, f64>,
     /// Number of images.
     pub samples: u64,
@@ -88,7 +88,9 @@ fn read(tar: impl Read) -> anyhow::Result<Outputs> {
         } else if let Some(Ok(mut found)) = series::from_file(&path, entry) {
             let room = MOST_METRICS.saturating_sub(outputs.scalars.len());
             outputs.scalars.extend(std::mem::take(&mut found.scalars).into_iter().take(room));
-            let longest = outputs.series.as_ref().is_none_or(|known| known.steps_seen < found.steps_seen);
+            // Of two that end at the same step, one may be a summary of the other.
+            let length = |series: &Series| (series.steps_seen, series.points.len());
+            let longest = outputs.series.as_ref().is_none_or(|known| length(known) < length(&found));
             outputs.series = if longest { Some(found) } else { outputs.series };
         }
     }

@@ -11,7 +11,8 @@ use super::bars::as_count;
 use super::error::Error;
 use super::grow::{Facts, Growing};
 use super::lines::LOSSES;
-use super::{LogReader, Measure, Series, Source, tensorboard};
+use super::trackers::{mlflow, tensorboard, wandb};
+use super::{LogReader, Measure, Series, Source};
 
 const TRAINER_LOG: &str = "trainer_log.jsonl";
 const METRICS: &str = "metrics.csv";
@@ -26,19 +27,22 @@ const BEGIN: u64 = 256;
 /// Number of bytes of a log that are read at a time.
 const PIECE: usize = 64 << 10;
 
-/// Reads the series of a file in which a trainer records its losses. Returns `None` for other file names.
+/// Reads the series of a file in which a trainer or its tracker records losses. Returns `None` for other paths.
 ///
 /// # Errors
 ///
 /// The inner result is [`Error::Unreadable`] when the file is not of the format that its name suggests.
-pub fn from_file(name: &str, reader: impl Read) -> Option<Result<Series, Error>> {
-    let name = name.rsplit('/').next().unwrap_or(name);
+pub fn from_file(path: &str, reader: impl Read) -> Option<Result<Series, Error>> {
     let reader = BufReader::new(reader.take(MAX_FILE + 1));
-    match name {
+    if let Some(metric) = mlflow::metric_of(path) {
+        return Some(mlflow::read(metric, reader));
+    }
+    match path.rsplit('/').next().unwrap_or(path) {
         TRAINER_LOG => Some(trainer_log(reader)),
         "trainer_state.json" => Some(trainer_state(reader)),
         METRICS => Some(table(reader)),
         name if name.contains(".tfevents.") => Some(tensorboard::read(reader)),
+        name if name.ends_with(".wandb") => Some(wandb::read(reader)),
         _ => None,
     }
 }
@@ -48,15 +52,21 @@ pub fn from_file(name: &str, reader: impl Read) -> Option<Result<Series, Error>>
 /// # Errors
 ///
 /// [`Error::Read`] when the file cannot be read, [`Error::Unreadable`] when it is damaged.
-pub fn read_any(name: &str, mut reader: impl Read) -> Result<Series, Error> {
+pub fn read_any(path: &str, mut reader: impl Read) -> Result<Series, Error> {
+    if let Some(metric) = mlflow::metric_of(path) {
+        return mlflow::read(metric, BufReader::new(reader.take(MAX_FILE)));
+    }
     let mut begin = Vec::new();
     reader.by_ref().take(BEGIN).read_to_end(&mut begin)?;
-    let name = name.rsplit('/').next().unwrap_or(name);
+    let name = path.rsplit('/').next().unwrap_or(path);
     if name == TRAINER_LOG {
         return trainer_log(BufReader::new(begin.chain(reader.take(MAX_FILE))));
     }
     if tensorboard::is_event_file(&begin) {
         return tensorboard::read(begin.chain(reader));
+    }
+    if wandb::is_log(&begin) {
+        return wandb::read(begin.chain(reader));
     }
     let head = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
     if name == METRICS || Columns::of(&csv::ByteRecord::from_iter(head.split(|byte| *byte == b','))).is_some() {

@@ -15,7 +15,7 @@ mod log;
 mod measures;
 mod parse;
 mod picture;
-mod tensorboard;
+mod trackers;
 mod trend;
 mod words;
 
@@ -29,7 +29,7 @@ pub use grow::MAX_POINTS;
 pub use log::LogReader;
 pub use measures::Measure;
 pub use picture::picture;
-pub(crate) use tensorboard::event_checksum;
+pub(crate) use trackers::tensorboard::event_checksum;
 pub use trend::{Trend, trend};
 pub use words::{counted, number, sentence};
 
@@ -73,6 +73,10 @@ pub enum Source {
     Metrics,
     /// Event files of TensorBoard.
     TensorBoard,
+    /// Logs of Weights & Biases.
+    WeightsAndBiases,
+    /// Folders of MLflow.
+    Mlflow,
 }
 
 /// A training's loss. The steps only grow: a step that comes again removes the points from that step on, so that a
@@ -99,7 +103,7 @@ pub struct Series {
     /// a loss that is not a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zero_for_nan_since: Option<u64>,
-    /// The last value of each name in an event file of TensorBoard.
+    /// The last value of each name in a file of an experiment tracker.
     #[serde(skip)]
     pub scalars: BTreeMap<String, f64>,
 }

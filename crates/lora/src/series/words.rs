@@ -17,6 +17,8 @@ impl Source {
             Self::TrainerState => "trainer_state.json",
             Self::Metrics => "table of metrics",
             Self::TensorBoard => "TensorBoard events",
+            Self::WeightsAndBiases => "log of Weights & Biases",
+            Self::Mlflow => "metrics of MLflow",
             Self::Plain => "lines of the log",
         }
     }

@@ -42,6 +42,23 @@ fn an_event_file_is_read_back_with_all_its_curves() {
 }
 
 #[test]
+fn a_transaction_log_is_read_back_with_all_its_curves() {
+    let series = series(3000);
+    let file = with(&series, |tracked| tracked.wandb_log());
+    let read = from_file("wandb/run-1/run-abc.wandb", file.as_slice()).expect("a log").expect("readable");
+    assert_eq!((read.steps_seen, read.points.len()), (3000, series.points.len()));
+    assert_eq!(read.points, series.points);
+    assert_eq!(read.scalars["train/learning_rate"], 0.0001);
+    // A run that was killed leaves a part of a record, and a damaged disk anything.
+    let cut = from_file("a.wandb", &file[..file.len() / 2]).expect("a log").expect("readable");
+    assert!(cut.steps_seen > 1000 && cut.steps_seen < 2000, "{}", cut.steps_seen);
+    let mut damaged = file.clone();
+    damaged[40_000] ^= 1;
+    assert!(from_file("a.wandb", damaged.as_slice()).expect("a log").is_ok());
+    assert!(from_file("a.wandb", &file[1..]).expect("a name of a log").is_err());
+}
+
+#[test]
 fn a_hostile_config_is_a_block_of_code_in_the_texts() {
     let text = with(&Series::default(), |tracked| String::from_utf8_lossy(&tracked.event_file()).into_owned());
     assert!(text.contains("    lora_r: 16\n    model # x: \"a\\nb\"\n"), "{text}");

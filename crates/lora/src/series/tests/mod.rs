@@ -339,6 +339,25 @@ fn scalar(step: u8, tag: &str, value: &[u8]) -> Vec<u8> {
     record(&[time, vec![0x10, step], field(5, &field(1, &value))].concat())
 }
 
+/// Folder of a run of MLflow.
+const MLFLOW_RUN: &str = "mlruns/0/d98cd8c5941640d68f724a5600aa34da";
+
+#[test]
+fn metrics_of_mlflow() {
+    let read = |name: &str, text: &str| file(&format!("{MLFLOW_RUN}/metrics/{name}"), text.as_bytes());
+    let series = read("train/loss", "1796072537195 1.0 1\n1796072537197 nan 2\n1796072537199 0.25 3\n17960725")
+        .expect("a series");
+    assert_eq!((series.source, short(&series)), (Some(Source::Mlflow), "1:1 2:NaN 3:0.25".to_owned()));
+    assert_eq!((series.steps_seen, series.scalars["train/loss"]), (3, 0.25));
+    let eval = read("eval/loss", "1 0.5 10\n").expect("a series");
+    assert_eq!((short(&eval), short_of(eval.other(Measure::EvalLoss))), (String::new(), "10:0.5".to_owned()));
+    assert!(read("loss", "one two three\n1 0.5 -1\n\n").expect("a series").points.is_empty());
+    let params = format!("{MLFLOW_RUN}/params/loss");
+    for path in ["metrics/loss", "runs/metrics/loss", &params, MLFLOW_RUN] {
+        assert!(from_file(path, &b"1 0.5 1\n"[..]).is_none(), "{path}");
+    }
+}
+
 #[test]
 fn event_files_of_tensorboard() {
     let simple = |value: f32| [&[0x15][..], &value.to_le_bytes()].concat();
@@ -478,9 +497,11 @@ proptest! {
 
     #[test]
     fn no_file_is_too_much(bytes in any::<Vec<u8>>()) {
-        for name in ["trainer_log.jsonl", "trainer_state.json", "metrics.csv", "events.out.tfevents.1.x"] {
+        for name in ["trainer_log.jsonl", "trainer_state.json", "metrics.csv", "events.out.tfevents.1.x", "a.wandb"] {
             let _ = file(name, &bytes);
         }
+        let _ = file("a.wandb", &[b":W&B\xe1\xbe\0", &*bytes].concat());
+        let _ = file(&format!("{MLFLOW_RUN}/metrics/loss"), &bytes);
         let _ = file("events.out.tfevents.1.x", &record(&bytes));
     }
 }
