@@ -64,14 +64,6 @@ async fn answer(state: &State, request: Request, next: Next) -> Result<Response,
         key,
         body_digest: Sha256::digest(&received.bytes).to_vec(),
     };
-    match keyed_requests::begin(&state.db, &keyed).await? {
-        Begun::First => {}
-        Begun::Answered(answer) => return Ok(replay(answer)),
-        Begun::InProgress => {
-            return Err(Error::Conflict("The first request with this key is in progress. Ask again soon.".to_owned()));
-        }
-        Begun::OtherBody => return Err(Error::OtherRequest),
-    }
     let request = Request::from_parts(parts, Body::from(received.bytes.clone()));
     // The handler takes its own room.
     drop(received);
@@ -79,9 +71,21 @@ async fn answer(state: &State, request: Request, next: Next) -> Result<Response,
     let db = state.db.clone();
     state.api.keyed.spawn(async move {
         // The client may have gone, and then nobody takes the answer.
-        let _ = send.send(carry_out(&db, &keyed, next.run(request)).await);
+        let _ = send.send(decide(&db, &keyed, next.run(request)).await);
     });
     answered.await.map_err(|_| anyhow::anyhow!("a request with a key has no answer"))?
+}
+
+/// Carries a request out if it is the first with its key, and gives its answer otherwise.
+async fn decide(db: &PgPool, keyed: &Keyed, response: impl Future<Output = Response>) -> Result<Response, Error> {
+    match keyed_requests::begin(db, keyed).await? {
+        Begun::First => carry_out(db, keyed, response).await,
+        Begun::Answered(answer) => Ok(replay(answer)),
+        Begun::InProgress => {
+            Err(Error::Conflict("The first request with this key is in progress. Ask again soon.".to_owned()))
+        }
+        Begun::OtherBody => Err(Error::OtherRequest),
+    }
 }
 
 /// Carries a request out, and keeps its answer. After a failure of ours, the request may be sent again.
