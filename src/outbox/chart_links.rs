@@ -1,5 +1,5 @@
-//! Addresses of charts for readers at GitHub. Its proxy fetches them without a login, so the address itself is the
-//! permission: it is signed, for one attempt and until a time.
+//! Addresses of charts for readers at GitHub and in chats. Their servers fetch them without a login, so the address itself
+//! is the permission: it is signed, for one attempt and until a time.
 
 use std::sync::Arc;
 
@@ -10,6 +10,30 @@ use crate::repo_keys::Seal;
 
 /// Time from the end of a job until which the address of its chart is good.
 const LASTS: TimeDelta = TimeDelta::days(90);
+
+/// Form of a chart. Chats show no SVG.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChartForm {
+    Svg,
+    Png,
+}
+
+impl ChartForm {
+    const ALL: [Self; 2] = [Self::Svg, Self::Png];
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Svg => "svg",
+            Self::Png => "png",
+        }
+    }
+
+    /// Splits the last part of an address into the signature and the form.
+    pub fn split(file: &str) -> Option<(&str, Self)> {
+        let (signature, extension) = file.rsplit_once('.')?;
+        Some((signature, Self::ALL.into_iter().find(|form| form.extension() == extension)?))
+    }
+}
 
 /// The signer of addresses of charts.
 #[derive(Debug, Clone)]
@@ -23,10 +47,11 @@ impl ChartLinks {
 
     /// Returns the path of the chart of an attempt that ended at a time. It is always the same, so that a text with it
     /// does not change.
-    pub fn path(&self, attempt: AttemptId, ended: DateTime<Utc>) -> String {
+    pub fn path(&self, attempt: AttemptId, ended: DateTime<Utc>, form: ChartForm) -> String {
         let until = (ended + LASTS).timestamp();
         let AttemptId { job, number } = attempt;
-        format!("/charts/{job}/{number}/{until}/{}.svg", self.0.sign(&signed(attempt, until)))
+        let signature = self.0.sign(&signed(attempt, until));
+        format!("/charts/{job}/{number}/{until}/{signature}.{}", form.extension())
     }
 
     /// Returns true if the address of a chart is one of ours, and is still good at `now`.
@@ -49,10 +74,15 @@ mod tests {
         let links = |key| ChartLinks::new(Arc::new(Seal::new(&[key; 32]).unwrap()));
         let attempt = AttemptId { job: JobId(12), number: 2 };
         let ended = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-        let path = links(7).path(attempt, ended);
-        assert_eq!(path, links(7).path(attempt, ended));
-        let parts: Vec<&str> = path.trim_end_matches(".svg").split('/').collect();
-        let (until, signature) = (parts[4].parse::<i64>().unwrap(), parts[5]);
+        let path = links(7).path(attempt, ended, ChartForm::Svg);
+        assert_eq!(path, links(7).path(attempt, ended, ChartForm::Svg));
+        let parts: Vec<&str> = path.split('/').collect();
+        let (until, file) = (parts[4].parse::<i64>().unwrap(), parts[5]);
+        let (signature, form) = ChartForm::split(file).unwrap();
+        assert_eq!(form, ChartForm::Svg);
+        let picture = links(7).path(attempt, ended, ChartForm::Png);
+        assert_eq!(picture, path.replace(".svg", ".png"));
+        assert!(ChartForm::split(signature).is_none() && ChartForm::split("a.gif").is_none());
         assert!(links(7).allow(attempt, until, signature, ended));
         let later = ended + LASTS;
         let (other, mut forged) = (AttemptId { number: 1, ..attempt }, signature.to_owned());

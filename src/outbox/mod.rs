@@ -8,7 +8,7 @@ pub mod pacing;
 mod posts;
 mod summary;
 
-pub use self::chart_links::ChartLinks;
+pub use self::chart_links::{ChartForm, ChartLinks};
 pub use self::pacing::LONGEST_PAUSE;
 
 use std::fmt::Display;

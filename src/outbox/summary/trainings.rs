@@ -8,8 +8,8 @@ use crate::attempt::Examined;
 use crate::lora::series::{Point, Series, number, trend};
 use crate::lora::verdict::{Saved, Weights};
 use crate::lora::weights::Summary;
-use crate::outbox::ChartLinks;
 use crate::outbox::markdown::plain;
+use crate::outbox::{ChartForm, ChartLinks};
 use crate::store::checks::{Base, CheckedBuild, Training};
 
 /// Number of charts. Each is a request of the reader.
@@ -28,7 +28,7 @@ pub(super) fn add(text: &mut Text, build: &CheckedBuild, links: &Links<'_>) {
     let with_chart = build.trainings.iter().filter(|training| !training.points.is_empty());
     for training in with_chart.take(MAX_CHARTS) {
         if let Some(ended) = training.finished_at {
-            let path = links.charts.path(training.attempt_id(), ended);
+            let path = links.charts.path(training.attempt_id(), ended, ChartForm::Svg);
             text.block(&format!("![Loss of job {}]({}{path})\n\n", training.number, links.server));
         }
     }

@@ -1,5 +1,6 @@
-//! The chart of a loss as an image of its own, for a reader at GitHub.
+//! The chart of a loss as an image of its own, for a reader at GitHub or in a chat.
 
+use anyhow::Context as _;
 use axum::extract::{self, Path};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
@@ -8,7 +9,8 @@ use chrono::Utc;
 use super::axis::Axes;
 use super::{LOSS, curve};
 use crate::domain::{AttemptId, JobId};
-use crate::lora::series::Series;
+use crate::lora::series::{Series, picture};
+use crate::outbox::ChartForm;
 use crate::store::output::reports;
 use crate::web::State;
 use crate::web::error::Error;
@@ -27,20 +29,27 @@ pub(in crate::web) async fn loss(
     Path((job, number, until, file)): Path<(i64, i32, i64, String)>,
 ) -> Result<Response, Error> {
     let job = JobId(job);
-    let signature = file.strip_suffix(".svg").unwrap_or_default();
     // Whoever guesses addresses does not learn which jobs there are.
-    if !state.charts.allow(AttemptId { job, number }, until, signature, Utc::now()) {
-        return Err(Error::NotFound("chart"));
-    }
+    let known = ChartForm::split(&file)
+        .filter(|(signature, _)| state.charts.allow(AttemptId { job, number }, until, signature, Utc::now()));
+    let (_, form) = known.ok_or(Error::NotFound("chart"))?;
     let is_latest = job_facts(&state.db, job).await?.attempt == number;
     let points = if is_latest { reports::loss(&state.db, job).await? } else { None };
     let points = points.filter(|points| !points.is_empty()).ok_or(Error::NotFound("chart"))?;
+    let (kind, image) = match form {
+        ChartForm::Svg => ("image/svg+xml", draw(&Series { points, ..Series::default() }).into_bytes()),
+        ChartForm::Png => {
+            // Drawing takes milliseconds, in which the thread must not wait for others.
+            let drawn = tokio::task::spawn_blocking(move || picture(&points)).await.context("drawing a chart")?;
+            ("image/png", drawn.ok_or(Error::NotFound("chart"))?)
+        }
+    };
     let headers = [
-        (header::CONTENT_TYPE, "image/svg+xml"),
+        (header::CONTENT_TYPE, kind),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; sandbox"),
         (header::CACHE_CONTROL, "max-age=86400"),
     ];
-    Ok((headers, draw(&Series { points, ..Series::default() })).into_response())
+    Ok((headers, image).into_response())
 }
 
 /// Draws a series as a whole SVG document. It is made of numbers and constants only.

@@ -101,6 +101,10 @@ async fn a_check_run_shows_lines_losses_and_what_differs_from_the_base_branch() 
         svg.starts_with("<svg xmlns=") && svg.contains("<path class=\"course\"") && svg.ends_with("</svg></svg>\n"),
         "{svg}"
     );
+    // Chats show no SVG.
+    let answer = reqwest::get(format!("{}{}", it.app.base, path.replace(".svg", ".png"))).await.unwrap();
+    assert_eq!((answer.status().as_u16(), &answer.headers()["content-type"]), (200, &"image/png".parse().unwrap()));
+    assert!(answer.bytes().await.unwrap().starts_with(b"\x89PNG\r\n"));
     // Nobody makes such an address, for this job or another.
     let parts: Vec<&str> = path.split('/').collect();
     let last = parts[5].trim_end_matches(".svg");
@@ -110,6 +114,7 @@ async fn a_check_run_shows_lines_losses_and_what_differs_from_the_base_branch() 
         format!("/charts/{}/1/9999999999/{last}.svg", parts[2]),
         format!("/charts/{}/1/{}/{}.svg", parts[2], parts[4], "0".repeat(64)),
         format!("/charts/{}/1/{}/.svg", parts[2], parts[4]),
+        path.replace(".svg", ".gif"),
     ] {
         assert_eq!(it.app.get(&forged).await.0, 404, "{forged}");
     }
