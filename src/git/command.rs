@@ -14,8 +14,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::ExposeSecret as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
+use url::Url;
 
-use super::{Credentials, Remote};
+use super::Credentials;
 use crate::child;
 use crate::storage::Room;
 
@@ -73,6 +74,11 @@ pub fn is_unauthorized(error: &anyhow::Error) -> bool {
 #[error("{0} are exceeded")]
 pub(super) struct Full(ByteSize);
 
+/// Error: the disk has no room, in words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NoRoom(pub(super) String);
+
 /// A bound on what a git command adds to a folder.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bound<'a> {
@@ -100,7 +106,7 @@ impl Bound<'_> {
         loop {
             match self.room.wanting_at(self.folder) {
                 Ok(None) => {}
-                Ok(Some(wanting)) => return anyhow::Error::msg(wanting),
+                Ok(Some(wanting)) => return NoRoom(wanting).into(),
                 Err(error) => return error,
             }
             // The check of the disk is one system call. The measure reads the whole folder, and may be due less often.
@@ -165,12 +171,11 @@ pub(super) fn git(folder: &Path) -> Command {
 }
 
 /// Returns a git command that may connect to a remote, with its token if that is for the remote's host.
-pub(super) fn over_network(folder: &Path, remote: &Remote<'_>) -> anyhow::Result<Command> {
-    let url = remote.url;
+pub(super) fn over_network(folder: &Path, url: &Url, credentials: Option<&Credentials>) -> anyhow::Result<Command> {
     ensure!(matches!(url.scheme(), "http" | "https"), "{url} is not an http or https address");
     let mut git = git(folder);
     git.env("GIT_ALLOW_PROTOCOL", "http:https");
-    if let Some(Credentials { origin, token }) = remote.credentials.filter(|known| known.is_for(url)) {
+    if let Some(Credentials { origin, token }) = credentials.filter(|known| known.is_for(url)) {
         let basic = BASE64_STANDARD.encode(format!("x-access-token:{}", token.expose_secret()));
         git.env("GIT_CONFIG_COUNT", "1")
             .env("GIT_CONFIG_KEY_0", format!("http.{}/.extraHeader", origin.ascii_serialization()))

@@ -15,7 +15,7 @@ impl Mirrors {
     /// # Errors
     /// Fails when the remote is unreachable or rejects the request.
     pub async fn heads(&self, remote: &Remote<'_>) -> anyhow::Result<Vec<(String, Sha)>> {
-        let mut git = over_network(Path::new("/"), remote)?;
+        let mut git = over_network(Path::new("/"), remote.url, remote.credentials)?;
         git.args(["ls-remote", "--quiet", "--heads", "--tags", "--", remote.url.as_str()]);
         let listed = run(git, LS_REMOTE_LIMIT, None).await;
         let listed = listed.with_context(|| format!("asking {} for the heads of {}", remote.url, remote.repo))?;

@@ -1,5 +1,5 @@
-//! Bare mirrors of repositories: fetch a commit, read its files, export a checkout. Also people's work trees in their
-//! current state. The only module that starts `git`.
+//! Bare mirrors of repositories: fetch a commit, read its files, export a checkout. Also single commits of repositories with
+//! data, and people's work trees in their current state. The only module that starts `git`.
 //!
 //! **Invariant:** a token reaches git only through its environment, never as an argument, a remote or a config file.
 //! Hooks, filters and the machine's own git configuration have no effect here, since repositories may be hostile.
@@ -8,15 +8,19 @@ mod changes;
 mod checkout;
 mod command;
 mod heads;
-mod remote_file;
 mod maintenance;
 mod merge;
+mod remote_file;
+mod single_commit;
+mod tree;
 mod work_tree;
 
 pub use checkout::NewHistory;
 pub use command::{Permanent, is_unauthorized};
 pub use merge::Proposal;
 pub use remote_file::RemoteFileError;
+pub use single_commit::{Bounds, CommitError, RemoteRepository, SingleCommit};
+pub use tree::{Tree, TreeFile};
 pub use work_tree::{Head, WorkTree, repo_of};
 
 use std::collections::HashMap;
@@ -79,24 +83,6 @@ pub struct Credentials {
 impl Credentials {
     fn is_for(&self, url: &Url) -> bool {
         self.origin == url.origin()
-    }
-}
-
-/// A file of a commit's tree.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct TreeFile {
-    /// Path in the repository.
-    pub path: String,
-    /// Size in bytes.
-    pub size: u64,
-    object: String,
-}
-
-#[cfg(test)]
-impl TreeFile {
-    /// Returns a file whose content is identified by its size only.
-    pub fn new(path: &str, size: u64) -> Self {
-        Self { path: path.to_owned(), size, object: size.to_string() }
     }
 }
 
@@ -178,7 +164,7 @@ impl Mirrors {
     /// # Errors
     /// Fails when the remote is unreachable or rejects the request.
     pub async fn tip(&self, remote: &Remote<'_>, reference: &str) -> anyhow::Result<Option<Sha>> {
-        let mut git = over_network(Path::new("/"), remote)?;
+        let mut git = over_network(Path::new("/"), remote.url, remote.credentials)?;
         // The server sends only refs of this kind, and git prints those that match.
         let kind = if reference.starts_with("refs/tags/") { "--tags" } else { "--heads" };
         // The commit of an annotated tag has a line of its own, the last one.
@@ -225,7 +211,7 @@ impl Mirrors {
             bail!(wanting);
         }
         let is_new = self.init(remote.repo).await?;
-        let mut git = over_network(&mirror, remote)?;
+        let mut git = over_network(&mirror, remote.url, remote.credentials)?;
         git.args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--"])
             .arg(remote.url.as_str())
             .args(refspecs);
@@ -290,18 +276,7 @@ impl Mirrors {
     /// Fails with [`Permanent`] for more than about half a million files, and when the mirror does not have the commit.
     pub async fn files(&self, repo: &RepoName, sha: &Sha) -> anyhow::Result<Vec<TreeFile>> {
         let listing = self.local(repo, &["ls-tree", "-r", "-z", "-l", "--full-tree", sha.as_str()]).await;
-        let listing = listing.with_context(|| format!("listing the files of {}", sha.short()))?;
-        let mut files = Vec::new();
-        for line in listing.split(|b| *b == 0).filter(|line| !line.is_empty()) {
-            // MODE SP TYPE SP OBJECT SP+ SIZE TAB PATH. A path that is not UTF-8 is skipped.
-            let Ok(line) = std::str::from_utf8(line) else { continue };
-            let (facts, path) = line.split_once('\t').context("git ls-tree answered in an unknown form")?;
-            let facts: Vec<&str> = facts.split_whitespace().collect();
-            if let ["100644" | "100755", "blob", object, size] = facts[..] {
-                files.push(TreeFile { path: path.to_owned(), size: size.parse()?, object: object.to_owned() });
-            }
-        }
-        Ok(files)
+        Ok(Tree::read(&listing.with_context(|| format!("listing the files of {}", sha.short()))?)?.files)
     }
 
     /// Lists the names of everything in a commit's tree, in any encoding and of any type.
@@ -347,28 +322,7 @@ impl Mirrors {
     }
 
     async fn objects(&self, repo: &RepoName, names: &[&str]) -> anyhow::Result<Vec<Vec<u8>>> {
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut git = git(&self.path(repo));
-        git.args(["cat-file", "--batch"]);
-        let asked = names.iter().map(|name| format!("{name}\n")).collect::<String>();
-        let answer = run(git, LOCAL_LIMIT, Some(asked.into_bytes())).await?;
-        let mut rest = answer.as_slice();
-        let mut contents = Vec::with_capacity(names.len());
-        for name in names {
-            // OBJECT SP TYPE SP SIZE LF CONTENTS LF
-            let end = rest.iter().position(|b| *b == b'\n').context("git cat-file answered too little")?;
-            let head = std::str::from_utf8(&rest[..end])?;
-            let size: usize = match head.split(' ').collect::<Vec<_>>()[..] {
-                [_, "blob" | "commit", size] => size.parse()?,
-                _ => bail!("git has no object {name}: {head}"),
-            };
-            let from = end + 1;
-            contents.push(rest.get(from..from + size).context("git cat-file answered too little")?.to_vec());
-            rest = rest.get(from + size + 1..).unwrap_or_default();
-        }
-        Ok(contents)
+        tree::objects(&self.path(repo), names).await
     }
 }
 

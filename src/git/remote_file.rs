@@ -68,7 +68,7 @@ impl Mirrors {
         name: &str,
         max_bytes: usize,
     ) -> Result<bool, RemoteFileError> {
-        let mut fetch = over_network(folder, remote)?;
+        let mut fetch = over_network(folder, remote.url, remote.credentials)?;
         // A redirect could lead to another repository, which the token is not meant for.
         fetch.args(["-c", "http.followRedirects=false", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head"]);
         fetch.args(["--no-auto-maintenance", "--no-recurse-submodules", "--depth=1"]);

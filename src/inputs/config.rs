@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use bytesize::ByteSize;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use url::Url;
+use url::{Position, Url};
 
 use crate::domain::RepoName;
 use crate::executor::IpNetwork;
@@ -31,22 +31,24 @@ pub struct InputsConfig {
     /// Networks that may be reached besides the internet.
     pub allow: Vec<IpNetwork>,
     /// Tokens that read on the Hub. Without one, what is public is read.
-    pub huggingface: Vec<HubTokenConfig>,
+    pub huggingface: Vec<TokenConfig>,
+    /// Tokens that read git repositories. They are sent to the host of the repository alone.
+    pub git: Vec<TokenConfig>,
     /// Buckets of S3 services.
     pub s3: Vec<BucketConfig>,
     /// Folders of this machine from which data may come.
     pub folder: Vec<FolderConfig>,
 }
 
-/// A token that reads on the Hugging Face Hub.
+/// A token that reads repositories elsewhere.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct HubTokenConfig {
+pub struct TokenConfig {
     /// Name of the entry, for the environment.
     pub name: String,
     /// Patterns of the repositories whose trainings may read with it, such as `acme/*`.
     pub repos: Vec<String>,
-    /// Patterns of the repositories on the Hub, such as `acme/*`.
+    /// Patterns of the repositories that it reads: `acme/*` on the Hub, and `git.example.org/acme/*` for git.
     pub from: Vec<String>,
     pub token: Option<SecretString>,
 }
@@ -94,6 +96,7 @@ impl Default for InputsConfig {
             timeout: Duration::from_secs(6 * 3600),
             allow: Vec::new(),
             huggingface: Vec::new(),
+            git: Vec::new(),
             s3: Vec::new(),
             folder: Vec::new(),
         }
@@ -102,11 +105,17 @@ impl Default for InputsConfig {
 
 impl InputsConfig {
     /// Returns the entry with whose token the trainings of a repository read one on the Hub.
-    pub(super) fn token_for(&self, repo: &RepoName, from: &str) -> Option<&HubTokenConfig> {
-        let repo = repo.to_string();
-        let is_for =
-            |entry: &&HubTokenConfig| permits::matches(&entry.repos, &repo) && permits::matches(&entry.from, from);
-        self.huggingface.iter().find(is_for)
+    pub(super) fn token_for(&self, repo: &RepoName, from: &str) -> Option<&TokenConfig> {
+        self.huggingface.iter().find(|entry| entry.is_for(repo, from))
+    }
+
+    /// Returns the entry with whose token the trainings of a repository read another one at this address. There is none
+    /// for an address that shows the token to others on the way.
+    pub(super) fn git_token_for(&self, repo: &RepoName, address: &Url) -> Option<&TokenConfig> {
+        let path = address.path().trim_end_matches('/');
+        let host = &address[Position::BeforeHost..Position::AfterPort];
+        let from = format!("{host}{}", path.strip_suffix(".git").unwrap_or(path));
+        self.git.iter().find(|entry| entry.is_for(repo, &from)).filter(|_| keeps_secrets(address))
     }
 
     /// Returns the entry with whose key the trainings of a repository read a bucket.
@@ -128,10 +137,15 @@ impl InputsConfig {
     pub fn check(&self) -> anyhow::Result<()> {
         ensure!(self.max_size <= self.total_size, "inputs.max_size is larger than inputs.total_size");
         ensure!(keeps_secrets(&self.hub), "inputs.hub must be an https address, or tokens could be read on the way");
-        for (place, entry) in self.huggingface.iter().enumerate() {
-            entry.check().with_context(|| format!("inputs.huggingface {:?}", entry.name))?;
-            let twice = self.huggingface[..place].iter().any(|earlier| earlier.name == entry.name);
-            ensure!(!twice, "two entries of inputs.huggingface are named {:?}; names must differ", entry.name);
+        for (kind, entries) in [("huggingface", &self.huggingface), ("git", &self.git)] {
+            for (place, entry) in entries.iter().enumerate() {
+                entry.check(kind).with_context(|| format!("inputs.{kind} {:?}", entry.name))?;
+                let twice = entries[..place].iter().any(|earlier| earlier.name == entry.name);
+                ensure!(!twice, "two entries of inputs.{kind} are named {:?}; names must differ", entry.name);
+            }
+        }
+        for entry in &self.git {
+            entry.check_hosts().with_context(|| format!("inputs.git {:?}", entry.name))?;
         }
         for (place, entry) in self.s3.iter().enumerate() {
             entry.check().with_context(|| format!("inputs.s3 {:?}", entry.name))?;
@@ -176,13 +190,34 @@ fn check_name(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl HubTokenConfig {
-    fn check(&self) -> anyhow::Result<()> {
+impl TokenConfig {
+    fn is_for(&self, repo: &RepoName, from: &str) -> bool {
+        permits::matches(&self.repos, &repo.to_string()) && permits::matches(&self.from, from)
+    }
+
+    /// Returns the token as it is sent.
+    pub(super) fn secret(&self) -> Option<SecretString> {
+        self.token.as_ref().map(|token| SecretString::from(token.expose_secret().trim().to_owned()))
+    }
+
+    /// Rejects patterns that would send the token to hosts of somebody else's choice.
+    fn check_hosts(&self) -> anyhow::Result<()> {
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.:".contains(c);
+        for pattern in &self.from {
+            let host = pattern.split_once('/').map_or("", |(host, _)| host);
+            let advice = "write the host in full, as in git.example.org/acme/*";
+            ensure!(!host.is_empty() && host.chars().all(is_plain), "{pattern:?} names no single host: {advice}");
+        }
+        Ok(())
+    }
+
+    fn check(&self, kind: &str) -> anyhow::Result<()> {
         check_name(&self.name)?;
         ensure!(!self.repos.is_empty() && !self.from.is_empty(), "it needs repos and from, such as [\"acme/*\"]");
         check_patterns(&self.repos)?;
         check_patterns(&self.from)?;
-        let variable = format!("TRAINYARD__INPUTS__HUGGINGFACE__{}__TOKEN", self.name.to_uppercase().replace('-', "_"));
+        let (kind, name) = (kind.to_uppercase(), self.name.to_uppercase().replace('-', "_"));
+        let variable = format!("TRAINYARD__INPUTS__{kind}__{name}__TOKEN");
         let token = self.token.as_ref().map(|token| token.expose_secret().trim()).filter(|token| !token.is_empty());
         let token = token.with_context(|| format!("it needs a token: set {variable}"))?;
         let is_sendable = token.bytes().all(|byte| byte.is_ascii_graphic());
@@ -218,6 +253,33 @@ mod tests {
         assert!(config.token_for(&ours, "other/x").is_none() && config.token_for(&theirs, "acme/x").is_none());
         assert!(config.opens(&ours, Path::new("/srv/data/style")) && !config.opens(&ours, Path::new("/srv/data2")));
         assert!(!config.opens(&theirs, Path::new("/srv/data/style")));
+    }
+
+    #[test]
+    fn a_token_for_git_goes_to_its_host_alone_and_to_no_open_address() {
+        let entry =
+            |from: &str| format!("[[git]]\nname = 'g'\nrepos = ['acme/*']\nfrom = ['{from}']\ntoken = 'glpat'\n");
+        let read = config(&entry("git.example.org/data/*"));
+        assert!(read.check().is_ok());
+        let has_token = |repo: &str, address: &str| {
+            read.git_token_for(&repo.parse().unwrap(), &Url::parse(address).unwrap()).is_some()
+        };
+        for address in ["https://git.example.org/data/style", "https://git.example.org:443/data/style.git"] {
+            assert!(has_token("acme/styles", address) && !has_token("mallory/styles", address), "{address}");
+        }
+        for address in [
+            "http://git.example.org/data/style",
+            "https://git.example.org:8443/data/style",
+            "https://git.example.org.mallory.org/data/style",
+            "https://git.example.org/other/style",
+            "https://git.example.org/data/deep/style",
+        ] {
+            assert!(!has_token("acme/styles", address), "{address}");
+        }
+        for pattern in ["*", "*/data/*", "git.{example,mallory}.org/*", "git.example.org"] {
+            let error = format!("{:#}", config(&entry(pattern)).check().expect_err(pattern));
+            assert!(error.contains("names no single host"), "{error}");
+        }
     }
 
     #[test]

@@ -23,7 +23,8 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::hash::Hashes;
-use super::remote::{Remote, failure};
+use super::remote::Remote;
+use super::web::failure;
 use super::{InputError, Progress};
 use crate::storage::Room;
 
@@ -167,7 +168,7 @@ impl Download<'_> {
     /// Asks for the first part, which shows what the server can.
     async fn begin(&self) -> Result<Begun, InputError> {
         let first = 0..self.expected.size.unwrap_or(PART).min(PART);
-        let response = self.patiently(|| self.remote.read(&first, None)).await?;
+        let response = patiently(self.progress, || self.remote.read(&first, None)).await?;
         let headers = response.headers();
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {
@@ -198,7 +199,7 @@ impl Download<'_> {
             return Err(InputError::Refused(format!("{} has another size than is listed", self.expected.path)));
         }
         if size > max_size.as_u64() {
-            return Err(InputError::TooLarge(ByteSize::b(size), *max_size));
+            return Err(InputError::too_large(size, *max_size));
         }
         match room.has_for_at(folder, ByteSize::b(size))? {
             true => Ok(()),
@@ -378,7 +379,7 @@ impl Download<'_> {
             *fetched += written;
             self.progress.add(written);
             if *fetched > max_size.as_u64() {
-                return Err(InputError::TooLarge(ByteSize::b(*fetched), *max_size));
+                return Err(InputError::too_large(*fetched, *max_size));
             }
             if *fetched >= looked + PART {
                 looked = *fetched;
@@ -391,20 +392,6 @@ impl Download<'_> {
         *fetched += written;
         self.progress.add(written);
         Ok(())
-    }
-
-    /// Repeats a request while its failures may pass.
-    async fn patiently<T, Asked: Future<Output = Result<T, InputError>>>(
-        &self,
-        ask: impl Fn() -> Asked,
-    ) -> Result<T, InputError> {
-        for failures in 1.. {
-            match ask().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => self.pause(error, failures).await?,
-            }
-        }
-        unreachable!("the pause ends with an error")
     }
 
     /// Waits after a failure that may pass.
@@ -479,11 +466,25 @@ impl Download<'_> {
     }
 }
 
+/// Repeats a request while its failures may pass.
+pub(super) async fn patiently<T, Asked: Future<Output = Result<T, InputError>>>(
+    progress: &Progress,
+    ask: impl Fn() -> Asked,
+) -> Result<T, InputError> {
+    for failures in 1.. {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => pause(progress, error, failures).await?,
+        }
+    }
+    unreachable!("the pause ends with an error")
+}
+
 /// Waits after a failure that may pass.
 ///
 /// # Errors
 /// Returns the failure if it will not pass, or after too many.
-pub(super) async fn pause(progress: &Progress, error: InputError, failures: u32) -> Result<(), InputError> {
+async fn pause(progress: &Progress, error: InputError, failures: u32) -> Result<(), InputError> {
     if !error.is_temporary() || failures > MAX_FAILURES {
         return Err(error);
     }

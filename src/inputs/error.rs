@@ -15,10 +15,12 @@ pub enum InputError {
     Token(String),
     #[error("gated repository: {0}; its owner has to give the owner of the server's token access")]
     Gated(String),
-    #[error("missing repository: {0}; correct the name, or ask the operator for a token in [[inputs.huggingface]]")]
+    #[error("missing repository: {0}; correct the name, or ask the operator for a token in [inputs]")]
     Missing(String),
     #[error("revision gone: {0}; name a revision that exists")]
     Revision(String),
+    #[error("missing object of Git LFS: {0}; somebody who has it has to run `git lfs push --all`")]
+    Object(String),
     #[error("checksum differs: {path} has {found}, not {wanted}")]
     Checksum { path: String, found: String, wanted: String },
     #[error("disk full: {0}")]
@@ -29,8 +31,8 @@ pub enum InputError {
     Unusable(String),
     #[error("timeout: it is not complete after {} (inputs.timeout); {last}", humantime::format_duration(*.after))]
     Timeout { after: Duration, last: String },
-    #[error("too large: it has {0}, and {1} are allowed (inputs.max_size)")]
-    TooLarge(ByteSize, ByteSize),
+    #[error("too large: {0}, and {1} are allowed (inputs.max_size)")]
+    TooLarge(String, ByteSize),
     #[error("not allowed: {0}")]
     NotAllowed(String),
     #[error("refused: {0}")]
@@ -47,6 +49,10 @@ pub enum InputError {
 }
 
 impl InputError {
+    pub(super) fn too_large(size: u64, most: ByteSize) -> Self {
+        Self::TooLarge(format!("it has {}", ByteSize::b(size)), most)
+    }
+
     /// Returns true if another try may succeed without a change by anybody.
     pub(super) fn is_temporary(&self) -> bool {
         matches!(self, Self::Away(..))

@@ -1,14 +1,18 @@
 //! The files of an input as its place lists them, before they are fetched.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
 use url::Url;
 
-use super::download::{Expected, pause};
+use super::download::{Expected, patiently};
 use super::error::InputError;
 use super::folder::{self, LocalFile, MAX_FILES, Survey};
+use super::lfs::Lfs;
 use super::manifest::is_plain;
 use super::progress::Progress;
 use super::{Inputs, Wanted, kind_of};
@@ -28,7 +32,19 @@ pub(super) struct Listing {
 
 /// The place at which the files of an input are.
 pub(super) enum Place {
-    Hub { hub: Hub, kind: RepositoryKind, repo: String, commit: String },
+    Hub {
+        hub: Hub,
+        kind: RepositoryKind,
+        repo: String,
+        commit: String,
+    },
+    /// A commit of a git repository: its own files in a folder, and the server of the large ones. `known` has the hashes of
+    /// those that this server has sent before.
+    Commit {
+        folder: TempDir,
+        lfs: Arc<Lfs>,
+        known: HashSet<String>,
+    },
     Web(Url),
     Bucket(Bucket),
     Local(PathBuf),
@@ -43,7 +59,7 @@ pub(super) struct ListedFile {
 impl Listing {
     /// Returns the number of bytes, as far as it is known.
     pub(super) fn bytes(&self) -> u64 {
-        self.files.iter().filter_map(|file| file.expected.size).sum()
+        self.files.iter().filter_map(|file| file.expected.size).fold(0, u64::saturating_add)
     }
 }
 
@@ -73,12 +89,13 @@ impl Inputs {
     }
 
     /// Lists the files of a remote input.
-    pub(super) async fn list(&self, wanted: Wanted<'_>) -> Result<Listing, InputError> {
+    pub(super) async fn list(&self, wanted: Wanted<'_>, progress: &Progress) -> Result<Listing, InputError> {
         match wanted.from {
             Source::Hub(source) => {
                 let commit = wanted.revision.or(source.revision.as_deref()).context("a commit")?;
                 self.list_on_hub(wanted.repo, source, commit).await
             }
+            Source::Git(source) => self.list_in_git(wanted, source, progress).await,
             Source::Web(address) => {
                 let name = wanted.from.file_name().unwrap_or("file").to_owned();
                 let address = Url::parse(address)
@@ -96,17 +113,8 @@ impl Inputs {
 
     async fn list_on_hub(&self, repo: &RepoName, source: &HubSource, commit: &str) -> Result<Listing, InputError> {
         let (hub, kind) = (self.hub(repo, source)?, kind_of(source));
-        let progress = Progress::default();
-        let mut failures = 0;
-        let listed = loop {
-            match hub.list(kind, &source.repo, commit).await {
-                Ok(listed) => break listed,
-                Err(error) => {
-                    failures += 1;
-                    pause(&progress, error.into(), failures).await?;
-                }
-            }
-        };
+        let ask = || async { Ok(hub.list(kind, &source.repo, commit).await?) };
+        let listed = patiently(&Progress::default(), ask).await?;
         let mut is_single = false;
         let mut files = Vec::new();
         for file in listed {
@@ -140,17 +148,8 @@ impl Inputs {
             return Err(InputError::NotAllowed(format!("{name} is in no inputs.s3 that is for {repo}")));
         };
         let bucket = entry.open()?;
-        let progress = Progress::default();
-        let mut failures = 0;
-        let mut found = loop {
-            match bucket.list(key, MAX_FILES).await {
-                Ok(found) => break found,
-                Err(error) => {
-                    failures += 1;
-                    pause(&progress, error.into(), failures).await?;
-                }
-            }
-        };
+        let ask = || async { Ok(bucket.list(key, MAX_FILES).await?) };
+        let mut found = patiently(&Progress::default(), ask).await?;
         found.sort_by(|one, other| one.key.cmp(&other.key));
         let is_single = matches!(found.as_slice(), [file] if file.key == key);
         let (mut hash, mut files) = (Sha256::new(), Vec::new());

@@ -2,19 +2,22 @@
 //! of the machine, and mounted read-only.
 //!
 //! [`Inputs::resolve`] finds what an address means now, and [`Inputs::fetch`] brings it here. `download` knows the parts of
-//! a file, `remote` the servers, `folder` this machine's own data,
-//! `listing` the files before they are here, and `store` what was fetched.
+//! a file, `remote`, `web` and `lfs` the servers, `folder` this machine's own data, `repository` git, `listing` the files
+//! before they are here, and `store` what was fetched.
 
 mod config;
 mod download;
 mod error;
 mod folder;
 mod hash;
+mod lfs;
 mod listing;
 mod manifest;
 mod progress;
 mod remote;
+mod repository;
 mod store;
+mod web;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -30,19 +33,22 @@ use reqwest::dns::Resolve;
 use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{RwLock, RwLockReadGuard, Semaphore};
+use url::Url;
 
-pub use self::config::{BucketConfig, FolderConfig, HubTokenConfig, InputsConfig};
-use self::download::{Bounds, Download, Downloaded, Expected, pause};
+pub use self::config::{BucketConfig, FolderConfig, InputsConfig, TokenConfig};
+use self::download::{Bounds, Download, Downloaded, Expected, patiently};
 pub use self::error::InputError;
 use self::hash::sha256_of;
+use self::lfs::LfsFile;
 use self::listing::{ListedFile, Listing, Place};
 use self::manifest::{Manifest, StoredFile};
 pub use self::progress::Progress;
-use self::remote::{Remote, Server, Web};
+use self::remote::{Remote, Server};
 use self::store::Store;
+use self::web::Web;
 use crate::domain::RepoName;
 use crate::hub::{Hub, RepositoryKind};
-use crate::lora::input::{HubSource, InputKind, Source};
+use crate::lora::input::{GitSource, HubSource, InputKind, Source};
 use crate::lora::{Unusable, check_fetched};
 use crate::storage::Room;
 
@@ -79,7 +85,7 @@ pub struct Wanted<'a> {
     pub repo: &'a RepoName,
     pub kind: InputKind,
     pub from: &'a Source,
-    /// The commit of a repository on the Hub, or the SHA-256 of a file, if it is decided.
+    /// The commit of a repository, or the SHA-256 of a file, if it is decided.
     pub revision: Option<&'a str>,
 }
 
@@ -116,22 +122,20 @@ impl Inputs {
     /// Finds the revision that an address means now. Returns `None` where only the content tells it.
     ///
     /// # Errors
-    /// Fails when the Hub does not have it, or not for this repository's token.
+    /// Fails when its server does not have it, or not for this repository's token.
     pub async fn resolve(&self, wanted: Wanted<'_>) -> Result<Option<String>, InputError> {
-        let Source::Hub(source) = wanted.from else { return Ok(wanted.revision.map(str::to_owned)) };
-        if source.is_at_commit() {
-            return Ok(source.revision.clone());
-        }
-        let (hub, kind) = (self.hub(wanted.repo, source)?, kind_of(source));
-        let revision = source.revision.as_deref().unwrap_or("main");
-        let progress = Progress::default();
-        for failures in 1.. {
-            match hub.resolve_revision(kind, &source.repo, revision).await {
-                Ok(commit) => return Ok(Some(commit)),
-                Err(error) => pause(&progress, error.into(), failures).await?,
+        match wanted.from {
+            Source::Hub(source) if source.is_at_commit() => Ok(source.revision.clone()),
+            Source::Git(source) if source.is_at_commit() => Ok(source.revision.clone()),
+            Source::Hub(source) => {
+                let (hub, kind) = (self.hub(wanted.repo, source)?, kind_of(source));
+                let revision = source.revision.as_deref().unwrap_or("main");
+                let ask = || async { Ok(hub.resolve_revision(kind, &source.repo, revision).await?) };
+                patiently(&Progress::default(), ask).await.map(Some)
             }
+            Source::Git(source) => self.resolve_in_git(wanted.repo, source).await.map(Some),
+            Source::Web(_) | Source::Bucket { .. } | Source::File(_) => Ok(wanted.revision.map(str::to_owned)),
         }
-        unreachable!("the pause ends with an error")
     }
 
     /// Brings an input here, unless it is. Only one job fetches it, others wait. A fetch that was cut goes on where it was.
@@ -200,6 +204,12 @@ impl Inputs {
                 let entry = self.0.config.token_for(repo, &hub.repo);
                 (entry.map_or("", |entry| entry.name.as_str()), Source::Hub(at))
             }
+            Source::Git(git) => {
+                let at = GitSource { revision: revision.map(str::to_owned).or(git.revision.clone()), ..git.clone() };
+                let url = Url::parse(&git.url).ok();
+                let entry = url.and_then(|url| self.0.config.git_token_for(repo, &url));
+                (entry.map_or("", |entry| entry.name.as_str()), Source::Git(at))
+            }
             Source::Bucket { bucket, .. } => {
                 let entry = self.0.config.bucket_for(repo, bucket);
                 (entry.map_or("", |entry| entry.name.as_str()), from.clone())
@@ -229,7 +239,7 @@ impl Inputs {
         let listing = match wanted.from {
             Source::File(path) => Some(self.survey(wanted.repo, path).await?),
             Source::Bucket { bucket, key } => Some(self.list_in_bucket(wanted.repo, bucket, key).await?),
-            Source::Hub(_) | Source::Web(_) => None,
+            Source::Hub(_) | Source::Git(_) | Source::Web(_) => None,
         };
         let key = match &listing {
             // The state of a folder or a bucket is in the name of what was read of it.
@@ -241,9 +251,10 @@ impl Inputs {
         }
         let listing = match listing {
             Some(listing) => listing,
-            None => self.list(wanted).await?,
+            None => self.list(wanted, progress).await?,
         };
-        self.check_room(&listing)?;
+        let here = listing.files.iter().filter_map(|file| self.listed_here(&listing.place, &file.expected));
+        self.check_size(listing.bytes(), here.map(|(_, size)| size).sum())?;
         let mut tries = 0;
         loop {
             let files = self.fetch_files(&key, &listing, progress).await?;
@@ -261,15 +272,12 @@ impl Inputs {
         Hub::reader(&self.0.config.hub, token)
     }
 
-    /// Rejects what is too large, as far as that is known.
-    fn check_room(&self, listing: &Listing) -> Result<(), InputError> {
+    /// Rejects an input that is too large, of which so many bytes are here.
+    fn check_size(&self, size: u64, here: u64) -> Result<(), InputError> {
         let Bounds { room, folder, max_size, .. } = &self.0.bounds;
-        let size = listing.bytes();
         if size > max_size.as_u64() {
-            return Err(InputError::TooLarge(ByteSize::b(size), *max_size));
+            return Err(InputError::too_large(size, *max_size));
         }
-        let here: u64 =
-            listing.files.iter().filter_map(|file| self.listed_here(&file.expected)).map(|(_, size)| size).sum();
         match room.has_for_at(folder, ByteSize::b(size.saturating_sub(here)))? {
             true => Ok(()),
             false => {
@@ -281,9 +289,14 @@ impl Inputs {
     }
 
     /// Returns the hash and the size of a file that is here already. Only a server that lists the file decides that it may
-    /// be used: a web server lists nothing.
-    fn listed_here(&self, expected: &Expected) -> Option<(String, u64)> {
+    /// be used: a web server lists nothing, and the pointers of a commit are anybody's.
+    fn listed_here(&self, place: &Place, expected: &Expected) -> Option<(String, u64)> {
         let (sha256, size) = (expected.sha256.as_ref()?, expected.size?);
+        if let Place::Commit { known, .. } = place
+            && !known.contains(sha256)
+        {
+            return None;
+        }
         (self.0.store.size_of(sha256) == Some(size)).then(|| (sha256.clone(), size))
     }
 
@@ -315,33 +328,50 @@ impl Inputs {
         ListedFile { path, expected }: &ListedFile,
         progress: &Progress,
     ) -> Result<StoredFile, InputError> {
-        if let Some((sha256, size)) = self.listed_here(expected) {
+        if let Some((sha256, size)) = self.listed_here(place, expected) {
             progress.add(size);
             return Ok(StoredFile { path: path.clone(), size, sha256 });
         }
         let partial = self.0.store.partial(&hex::encode(&Sha256::digest(format!("{key}\0{path}"))[..20]));
-        let remote = match place {
+        let server = match place {
             Place::Hub { hub, kind, repo, commit } => {
-                Remote::new(Server::Hub(hub.clone()), hub.file_address(*kind, repo, commit, &expected.path)?)
+                Server::Hub(hub.clone(), hub.file_address(*kind, repo, commit, &expected.path)?)
             }
-            Place::Web(address) => Remote::new(Server::Web(self.0.web.clone()), address.clone()),
-            Place::Bucket(bucket) => {
-                Remote::new(Server::Web(self.0.trusting.clone()), bucket.address(&expected.path).await?)
-            }
+            Place::Commit { folder, lfs, .. } => match &expected.sha256 {
+                Some(sha256) => Server::Lfs(LfsFile::new(Arc::clone(lfs), sha256.clone(), expected.path.clone())),
+                None => {
+                    return self.copy(folder.path().join(&expected.path), path, expected.size, partial, progress).await;
+                }
+            },
+            Place::Web(address) => Server::Web(self.0.web.clone(), address.clone()),
+            Place::Bucket(bucket) => Server::Web(self.0.trusting.clone(), bucket.address(&expected.path).await?),
             Place::Local(base) => {
                 let from = if *is_single { base.clone() } else { base.join(path) };
-                let (size, to) = (expected.size, partial.clone());
-                let copy = move || folder::copy(&from, size, &to).and_then(|copied| Ok(sha256_of(&copied)?));
-                let (sha256, size) = tokio::task::spawn_blocking(copy).await.context("copying a file")??;
-                progress.add(size);
-                self.0.store.adopt(&partial, &sha256)?;
-                return Ok(StoredFile { path: path.clone(), size, sha256 });
+                return self.copy(from, path, expected.size, partial, progress).await;
             }
         };
+        let remote = Remote::new(server);
         let download = Download { remote: &remote, expected, partial, bounds: &self.0.bounds, progress };
         let Downloaded { sha256, size } = download.run().await?;
         self.0.store.adopt(&download.partial, &sha256)?;
         Ok(StoredFile { path: path.clone(), size, sha256 })
+    }
+
+    /// Copies a file of this machine into the store.
+    async fn copy(
+        &self,
+        from: PathBuf,
+        path: &str,
+        size: Option<u64>,
+        partial: PathBuf,
+        progress: &Progress,
+    ) -> Result<StoredFile, InputError> {
+        let to = partial.clone();
+        let copy = move || folder::copy(&from, size, &to).and_then(|copied| Ok(sha256_of(&copied)?));
+        let (sha256, size) = tokio::task::spawn_blocking(copy).await.context("copying a file")??;
+        progress.add(size);
+        self.0.store.adopt(&partial, &sha256)?;
+        Ok(StoredFile { path: path.to_owned(), size, sha256 })
     }
 
     /// Checks the files, and makes them an input. Returns [`InputError::Changed`] if one was removed meanwhile.

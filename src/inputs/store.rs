@@ -45,7 +45,12 @@ impl Store {
 
     /// Returns the place of a partial file.
     pub(super) fn partial(&self, id: &str) -> PathBuf {
-        self.folder.join("partial").join(id)
+        self.unfinished().join(id)
+    }
+
+    /// Returns the folder of files that are being fetched.
+    pub(super) fn unfinished(&self) -> PathBuf {
+        self.folder.join("partial")
     }
 
     fn blob(&self, sha256: &str) -> PathBuf {
@@ -105,6 +110,21 @@ impl Store {
         // A fetch is about to list it.
         File::open(&path).and_then(|file| file.set_modified(SystemTime::now())).ok()?;
         Some(facts.len())
+    }
+
+    /// Lists the hashes of the files of some inputs, which are found by their addresses. Blocks.
+    pub(super) fn hashes_of(&self, is_wanted: impl Fn(&str) -> bool) -> io::Result<HashSet<String>> {
+        let mut hashes = HashSet::new();
+        for path in entries(&self.folder.join("manifests"))? {
+            // Another job may remove it now.
+            let Ok(text) = fs::read(&path) else { continue };
+            if let Ok(manifest) = serde_json::from_slice::<Manifest>(&text)
+                && is_wanted(&manifest.source)
+            {
+                hashes.extend(manifest.files.into_iter().map(|file| file.sha256));
+            }
+        }
+        Ok(hashes)
     }
 
     pub(super) fn open(&self, sha256: &str) -> io::Result<File> {
@@ -192,7 +212,7 @@ impl Store {
                 }
             }
         }
-        for partial in entries(&self.folder.join("partial"))? {
+        for partial in entries(&self.unfinished())? {
             if is_old(&partial, now) {
                 remove(&partial)?;
             }

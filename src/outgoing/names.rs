@@ -1,6 +1,7 @@
 //! Names and their addresses. The client connects to the addresses that were checked, and asks nobody else: no name can
 //! have another address when it is used.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,6 +25,12 @@ impl CheckedNames {
     /// Checks the addresses that `names` has.
     pub fn new(names: Arc<dyn Resolve>, allowed: Arc<[IpNetwork]>) -> Self {
         Self { names, allowed }
+    }
+}
+
+impl fmt::Debug for CheckedNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckedNames").field("allowed", &self.allowed).finish_non_exhaustive()
     }
 }
 

@@ -16,6 +16,7 @@ pub mod gitea;
 pub mod github;
 pub mod hostile;
 pub mod hub;
+pub mod lfs;
 pub mod mail;
 pub mod mount;
 pub mod oidc;

@@ -2,7 +2,7 @@
 
 use trainyard::inputs::InputError;
 
-use super::world::{fetch, inputs, noise, sha256};
+use super::world::{config, fetch, inputs, noise, sha256};
 use crate::support::hub::{Blob, HubServer, TOKEN};
 use crate::support::trouble::Fault;
 
@@ -10,8 +10,7 @@ const REPO: &str = "acme/styles";
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x20\0\0\0\x10";
 
 fn section(hub: &HubServer) -> String {
-    let section: toml::Table = toml::from_str(&hub.inputs_section(TOKEN)).unwrap();
-    toml::to_string(&section["inputs"]).unwrap()
+    config(&hub.inputs_section(TOKEN))
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod download;
+mod git;
 mod hub;
 mod service;
 mod store;

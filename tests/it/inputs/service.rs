@@ -12,6 +12,7 @@ use crate::support::files::{FileServer, Trouble};
 use crate::support::git_host::Repo;
 use crate::support::github::GitHub;
 use crate::support::hub::{Blob, HubServer, TOKEN};
+use crate::support::lfs::{self, LfsServer};
 use crate::support::payload::{self, Delivery};
 use crate::support::service::Service;
 
@@ -104,6 +105,42 @@ async fn a_training_reads_what_the_service_has_brought() {
     assert!(took.ends_with("ms") && server.take_sent() == 0, "{said}");
     assert_eq!(hub.wrong(), Vec::<String>::new());
     docker::assert_no_containers(&app.db).await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_training_reads_a_git_repository_with_large_files() {
+    let server = LfsServer::start().await;
+    let data = server.repo("datasets/style");
+    data.write_bytes("train/a.png", PNG);
+    server.write(&data, "train/b.png", &[PNG, b"x"].concat());
+    data.write("train/metadata.csv", "file_name,text\na.png,\"a cat, asleep\"\nb.png,a dog\n");
+    server.write(&data, "base.bin", &noise(1000));
+    let dataset = data.commit("A style");
+    let app = App::start(&server.section("datasets", lfs::TOKEN)).await;
+    let repo = app.github.repo("acme/styles");
+    let source = format!("{}@{dataset}", server.source("datasets/style"));
+    let data = format!(
+        "    dataset: {{from: '{source}//train', to: data/train}}\n    model: {{from: '{source}//base.bin', to: models/}}\n"
+    );
+    let sha = commit(&repo, &data, "ls -A data/train && sha256sum models/base.bin && env");
+    let end = push(&app, &repo, &sha).await;
+    let said = log(&app, 1).await;
+    assert_eq!(end.0, "success", "{end:?}\n{said}");
+    for told in [
+        format!("The data set {source}//train at {dataset} is here: 3 files (2 images with captions), "),
+        "\na.png\nb.png\nmetadata.csv\n".to_owned(),
+        format!("{}  models/base.bin\n", sha256(&noise(1000))),
+    ] {
+        assert!(said.contains(&told), "{told}\n{said}");
+    }
+    assert!(!said.contains(lfs::TOKEN) && !said.contains("x-access-token"), "no token gets into a job");
+    let address = format!("{}/api/v1/jobs/1/artifacts/provenance.json", app.base);
+    let statement: Value = reqwest::get(address).await.unwrap().json().await.unwrap();
+    let dependencies = statement["predicate"]["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
+    assert_eq!(dependencies[3]["uri"], format!("{source}//train"));
+    assert_eq!(dependencies[3]["digest"]["gitCommit"], json!(dataset));
+    assert_eq!(server.wrong(), Vec::<String>::new());
     app.stop().await;
 }
 

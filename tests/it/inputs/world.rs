@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytesize::ByteSize;
+use reqwest::dns::Resolve;
 use sha2::{Digest as _, Sha256};
 use trainyard::domain::RepoName;
 use trainyard::inputs::{Fetched, InputError, Inputs, InputsConfig, Wanted};
@@ -20,10 +21,25 @@ pub(super) fn inputs(folder: &Path, section: &str) -> Inputs {
 }
 
 pub(super) fn inputs_with_room(folder: &Path, section: &str, least_free: u64) -> Inputs {
+    make(folder, section, least_free, Arc::new(SystemNames))
+}
+
+/// Makes the inputs of a machine with another name server.
+pub(super) fn inputs_with_names(folder: &Path, section: &str, names: Arc<dyn Resolve>) -> Inputs {
+    make(folder, section, 0, names)
+}
+
+fn make(folder: &Path, section: &str, least_free: u64, names: Arc<dyn Resolve>) -> Inputs {
     let config: InputsConfig = toml::from_str(section).unwrap();
     config.check().unwrap();
     let room = Room::new(folder.to_owned(), ByteSize::b(least_free));
-    Inputs::new(folder.join("inputs"), config, room, Arc::new(SystemNames)).unwrap()
+    Inputs::new(folder.join("inputs"), config, room, names).unwrap()
+}
+
+/// Returns the section `[inputs]` of a configuration, without its name.
+pub(super) fn config(text: &str) -> String {
+    let text: toml::Table = toml::from_str(text).unwrap();
+    toml::to_string(&text["inputs"]).unwrap()
 }
 
 /// Fetches an input for a repository.

@@ -1,10 +1,12 @@
 //! Data sets and models that a training reads besides its checkout, and that the service fetches for it.
 
+mod git;
 mod source;
 
 use serde::{Deserialize, Serialize};
 
 use crate::yaml::Mark;
+pub use git::GitSource;
 pub use source::{HubSource, Source};
 
 /// A data set or a model, and its place in the checkout.
@@ -53,6 +55,7 @@ impl Input {
     pub fn is_pinned(&self) -> bool {
         match &self.from {
             Source::Hub(hub) => hub.revision.as_deref().is_some_and(|revision| revision != "main"),
+            Source::Git(git) => git.is_pinned(),
             Source::Web(_) => self.sha256.is_some(),
             // There is nothing to pin: what is read is recorded.
             Source::Bucket { .. } | Source::File(_) => true,
@@ -63,6 +66,11 @@ impl Input {
     pub fn place(&self) -> &str {
         self.to.trim_end_matches('/')
     }
+}
+
+/// Returns true for the id of a commit.
+fn is_commit(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Returns true if one of the paths is the other, or leads into it.

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::git::{self, GitSource};
+use super::is_commit;
 use crate::repository::normal;
 
 /// Maximum length of an address, in bytes.
@@ -12,7 +14,8 @@ const MAX_LENGTH: usize = 2048;
 /// Maximum length of a part of a name on the Hub, and of a revision.
 const MAX_WORD: usize = 96;
 /// Forms that are read, for messages.
-const FORMS: &str = "hf://datasets/OWNER/NAME@REVISION, hf://OWNER/NAME@REVISION, https://…, s3://… or file:///…";
+const FORMS: &str = "hf://datasets/OWNER/NAME@REVISION, hf://OWNER/NAME@REVISION, git+https://HOST/PATH@REVISION, https://…, \
+                     s3://… or file:///…";
 
 /// The address of a data set or a model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,6 +23,8 @@ const FORMS: &str = "hf://datasets/OWNER/NAME@REVISION, hf://OWNER/NAME@REVISION
 pub enum Source {
     /// A repository on the Hugging Face Hub, or a part of it.
     Hub(HubSource),
+    /// A git repository, or a part of it.
+    Git(GitSource),
     /// A single file on a web server, by its address.
     Web(String),
     /// A file or a folder of a bucket.
@@ -48,11 +53,6 @@ impl HubSource {
     }
 }
 
-/// Returns true for the id of a commit.
-fn is_commit(text: &str) -> bool {
-    text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 impl FromStr for Source {
     type Err = String;
 
@@ -64,6 +64,8 @@ impl FromStr for Source {
         let Some((scheme, rest)) = text.split_once("://") else { return Err(FORMS.to_owned()) };
         match scheme {
             "hf" => hub(rest).map(Self::Hub),
+            "git+https" => git::read("https", rest).map(Self::Git),
+            "git+http" => git::read("http", rest).map(Self::Git),
             "https" | "http" => web(text, rest),
             "s3" => bucket(rest),
             "file" => file(rest),
@@ -166,13 +168,16 @@ impl Source {
     pub fn file_name(&self) -> Option<&str> {
         match self {
             Self::Web(address) => file_name(address.split_once("://")?.1),
-            Self::Hub(_) | Self::Bucket { .. } | Self::File(_) => None,
+            Self::Hub(_) | Self::Git(_) | Self::Bucket { .. } | Self::File(_) => None,
         }
     }
 
     /// Returns true if the address shows everybody on the way what is fetched, and lets them change it.
     pub fn is_open(&self) -> bool {
-        matches!(self, Self::Web(address) if address.starts_with("http://"))
+        match self {
+            Self::Web(address) | Self::Git(GitSource { url: address, .. }) => address.starts_with("http://"),
+            Self::Hub(_) | Self::Bucket { .. } | Self::File(_) => false,
+        }
     }
 }
 
@@ -184,6 +189,7 @@ impl fmt::Display for Source {
                 revision.iter().try_for_each(|revision| write!(f, "@{revision}"))?;
                 path.iter().try_for_each(|path| write!(f, "/{path}"))
             }
+            Self::Git(git) => fmt::Display::fmt(git, f),
             Self::Web(address) => f.write_str(address),
             Self::Bucket { bucket, key } => {
                 write!(f, "s3://{bucket}{}{key}", if key.is_empty() { "" } else { "/" })
@@ -218,6 +224,8 @@ mod tests {
             "hf://acme/Base_model.2@0123456789012345678901234567890123456789/unet/model.safetensors",
             "hf://acme/base",
             "hf://datasets/acme/style@refs%2Fpr%2F1/train",
+            "git+https://git.example.org:8443/acme/sub/style.git@feature/x//train/a",
+            "git+http://10.0.0.3/style@0123456789012345678901234567890123456789",
             "https://data.example.org/sets/style.zip?version=2",
             "http://10.0.0.3:8080/sd.safetensors",
             "s3://acme-data/sets/style",

@@ -62,11 +62,15 @@ fn entry(reader: &mut Reader, key: &str, kind: InputKind, node: &Node) -> Option
     };
     let input = Input { kind, from, sha256, to, at: node.at };
     match &input.from {
-        Source::Hub(_) | Source::Bucket { .. } | Source::File(_) if input.sha256.is_some() => {
+        Source::Hub(_) | Source::Git(_) | Source::Bucket { .. } | Source::File(_) if input.sha256.is_some() => {
             reader.wrong(&format!("{key}.sha256"), node.at, "left out: it is for a single file, https://…");
             return None;
         }
-        from if from.is_open() && input.sha256.is_none() => {
+        Source::Git(git) if input.from.is_open() && !git.is_at_commit() => {
+            reader.wrong(&format!("{key}.from"), node.at, "git+https://…, or git+http://… with a commit");
+            return None;
+        }
+        Source::Web(_) if input.from.is_open() && input.sha256.is_none() => {
             reader.wrong(&format!("{key}.from"), node.at, "https://…, or http://… with `sha256`");
             return None;
         }
@@ -137,6 +141,8 @@ mod tests {
         for (from, pin) in [
             ("hf://datasets/acme/style", "a commit, `@REVISION`"),
             ("hf://datasets/acme/style@main", "a commit, `@REVISION`"),
+            ("git+https://git.example.org/acme/style", "a commit, `@REVISION`"),
+            ("git+https://git.example.org/acme/style@master//train", "a commit, `@REVISION`"),
             ("https://example.org/x.zip", "`sha256`"),
         ] {
             let (inputs, wrong) = read(&format!("dataset: {{from: '{from}', to: data}}"));
@@ -163,6 +169,9 @@ mod tests {
             (format!("model: {{{good}, sha256: abc}}"), "64 digits"),
             (format!("model: {{{good}, revision: v1}}"), "`lora.train.model.revision` is not known"),
             ("model: {from: 'http://example.org/x.bin', to: data}".to_owned(), "or http://… with `sha256`"),
+            ("model: {from: 'git+http://example.org/x@v1', to: data}".to_owned(), "or git+http://… with a commit"),
+            (format!("model: {{from: 'git+https://example.org/x@v1', to: d, sha256: {hash}}}"), "for a single file"),
+            ("model: {from: 'git+ssh://example.org/x@v1', to: d}".to_owned(), "git+ssh:// is not fetched"),
             (
                 format!("model: {{{good}}}, dataset: {{from: 'hf://acme/b@v1', to: data/x}}"),
                 "is taken by hf://acme/base",

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::Keeping;
 use crate::attempt::TrainJob;
 use crate::domain::TriggerKind;
-use crate::lora::input::{HubSource, Input, Source};
+use crate::lora::input::{GitSource, HubSource, Input, Source};
 use crate::provenance::{Digest, ENVELOPE, Facts, Material, SIGNATURE, STATEMENT, Subject, seal, statement};
 use crate::store::builds::BuildFacts;
 use crate::store::inputs;
@@ -81,6 +81,10 @@ async fn materials(keeping: &Keeping<'_>, train: &TrainJob) -> anyhow::Result<Ve
             Source::Hub(hub) => {
                 let at = HubSource { revision: Some(found.revision.clone()), ..hub.clone() };
                 (Source::Hub(at).to_string(), Some(found.revision.clone()))
+            }
+            Source::Git(git) => {
+                let at = GitSource { revision: Some(found.revision.clone()), ..git.clone() };
+                (Source::Git(at).to_string(), Some(found.revision.clone()))
             }
             Source::Web(_) | Source::Bucket { .. } | Source::File(_) => (source, None),
         };

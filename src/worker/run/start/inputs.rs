@@ -103,7 +103,7 @@ impl Fetch<'_> {
         let known = inputs::decided(db, self.build, &source).await.context("reading the data of the build")?;
         if known.is_some() {
             // A folder or a bucket has no older states: `fetch` finds out if it is still the same.
-            return Ok(known.filter(|_| matches!(self.input.from, Source::Hub(_) | Source::Web(_))));
+            return Ok(known.filter(|_| matches!(self.input.from, Source::Hub(_) | Source::Git(_) | Source::Web(_))));
         }
         let Some(found) = self.inputs().resolve(self.wanted(None)).await? else { return Ok(None) };
         let decided = inputs::decide(db, self.run.attempt, &source, &found).await.context("recording the revision")?;

@@ -9,8 +9,10 @@ use super::columns::LFS;
 use super::folder::begins_like_an_image;
 use super::image_size::Size;
 use super::parquet::Footer;
+use super::rows::rows;
 use super::{is_image, listed};
 use crate::input::InputKind;
+use crate::repository::normal;
 use crate::weights;
 
 /// Number of bytes at the beginning of an image that tell its size. A photo's thumbnail comes before it.
@@ -19,6 +21,9 @@ const IMAGE_HEAD: u64 = 64 * 1024;
 const MAX_FOOTER: u64 = 16 << 20;
 /// Ends of the names of files with a caption for one image.
 const CAPTIONS: [&str; 2] = ["txt", "caption"];
+/// Tables that name images and their captions, and the maximum size of one that is read.
+const TABLES: [&str; 2] = ["metadata.csv", "metadata.jsonl"];
+const MAX_TABLE: u64 = 64 << 20;
 /// Files of a repository that are neither data nor a model.
 const OTHERS: [&str; 4] = [".gitattributes", ".gitignore", "README.md", "LICENSE"];
 
@@ -26,7 +31,7 @@ const OTHERS: [&str; 4] = [".gitattributes", ".gitignore", "README.md", "LICENSE
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Contents {
     pub images: usize,
-    /// Number of images that have a caption beside them.
+    /// Number of images that have a caption, beside them or in a table.
     pub captions: usize,
     /// Number of rows of Parquet tables.
     pub rows: u64,
@@ -107,15 +112,51 @@ pub fn check_fetched<R: Read + Seek>(
         return Err(Unusable::Empty("tables without rows".to_owned()));
     }
     contents.images = images.len();
-    contents.captions = captions(files, &images)?;
+    let in_tables = if images.is_empty() { BTreeSet::new() } else { captions_in_tables(files, open)? };
+    contents.captions = captions(files, &images, &in_tables)?;
     Ok(contents)
 }
 
-/// Counts the images with a caption beside them. If some have one, all must: a forgotten caption is not seen otherwise.
-fn captions(files: &[(&str, u64)], images: &[&str]) -> Result<usize, Unusable> {
+/// Finds the images that have a caption in a table. As in the library `datasets`, a table names files from its own folder
+/// on.
+fn captions_in_tables<R: Read>(
+    files: &[(&str, u64)],
+    mut open: impl FnMut(&str) -> io::Result<R>,
+) -> Result<BTreeSet<String>, Unusable> {
+    let here: BTreeSet<&str> = files.iter().map(|(path, _)| *path).collect();
+    let mut captioned = BTreeSet::new();
+    for (table, size) in files {
+        let (folder, name) = table.rsplit_once('/').unwrap_or(("", table));
+        if !TABLES.contains(&name) || *size > MAX_TABLE {
+            continue;
+        }
+        let rows = rows(name, &begins(open(table)?, MAX_TABLE)?);
+        let rows = rows.map_err(|what| Unusable::Broken(format!("{table} {what}: correct it")))?;
+        let mut missing: Vec<&str> = Vec::new();
+        for row in &rows {
+            let path = if folder.is_empty() { row.file.clone() } else { format!("{folder}/{}", row.file) };
+            let is_here = |path: &String| here.contains(path.as_str());
+            match Some(path.clone()).filter(is_here).or_else(|| normal(&path).filter(is_here)) {
+                Some(path) if row.has_caption => captioned.extend([path]),
+                Some(_) => {}
+                None => missing.push(&row.file),
+            }
+        }
+        if !missing.is_empty() {
+            let (count, all, names) = (missing.len(), rows.len(), listed(&missing));
+            let told = format!("{count} of the {all} files that {table} names do not exist: {names}");
+            return Err(Unusable::Broken(told));
+        }
+    }
+    Ok(captioned)
+}
+
+/// Counts the images with a caption. If some have one, all must: a forgotten caption is not seen otherwise.
+fn captions(files: &[(&str, u64)], images: &[&str], in_tables: &BTreeSet<String>) -> Result<usize, Unusable> {
     let is_caption = |path: &str| extension(path).is_some_and(|end| CAPTIONS.contains(&end.as_str()));
     let texts: BTreeSet<&str> = files.iter().map(|(path, _)| *path).filter(|path| is_caption(path)).map(stem).collect();
-    let bare: Vec<&str> = images.iter().copied().filter(|image| !texts.contains(stem(image))).collect();
+    let has_caption = |image: &str| texts.contains(stem(image)) || in_tables.contains(image);
+    let bare: Vec<&str> = images.iter().copied().filter(|image| !has_caption(image)).collect();
     let captioned = images.len() - bare.len();
     if captioned > 0 && !bare.is_empty() {
         let (count, all, names) = (bare.len(), images.len(), listed(&bare));
@@ -201,6 +242,12 @@ mod tests {
         assert_eq!((found.images, found.captions, found.to_string().as_str()), (2, 2, "2 images with captions"));
         let without = checked(InputKind::Dataset, &[("a.png", PNG), ("metadata.csv", b"x")]).unwrap();
         assert_eq!((without.images, without.to_string().as_str()), (1, "1 image without captions"));
+        let csv = b"file_name,text\na.png,\"a cat, asleep\"\nb/c.png,a dog\n".as_slice();
+        let lines = br#"{"file_name": "../c.png", "text": "a cow"}"#.as_slice();
+        let files =
+            [("a.png", PNG), ("b/c.png", PNG), ("c.png", PNG), ("metadata.csv", csv), ("d/metadata.jsonl", lines)];
+        let found = checked(InputKind::Dataset, &files).unwrap();
+        assert_eq!((found.images, found.captions), (3, 3));
         let parquet = include_bytes!("fixtures/polars.parquet").as_slice();
         assert!(checked(InputKind::Dataset, &[("train.parquet", parquet)]).unwrap().rows > 0);
     }
@@ -208,7 +255,7 @@ mod tests {
     #[test]
     fn a_data_set_that_cannot_be_trained_is_told() {
         let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n".as_slice();
-        let cases: [(Files<'_>, &str); 8] = [
+        let cases: [(Files<'_>, &str); 12] = [
             (&[], "it has no files but none"),
             (&[(".gitattributes", b"x"), ("README.md", b"x")], "it has no files but .gitattributes, README"),
             (&[("a.png", b"")], "it has no files but a.png"),
@@ -216,6 +263,19 @@ mod tests {
             (&[("a.png", &PNG[..18])], "1 of its files cannot be read: a.png"),
             (&[("a.jpg", pointer)], "1 of its files are pointers of Git LFS: a.jpg"),
             (&[("a.png", PNG), ("a.txt", b"x"), ("b.png", PNG)], "1 of 2 images have no caption, unlike the others: b"),
+            (
+                &[("a.png", PNG), ("metadata.csv", b"file_name,text\na.png,x\nb.png,y\n")],
+                "1 of the 2 files that metadata.csv names do not exist: b.png",
+            ),
+            (
+                &[("a.png", PNG), ("x/metadata.jsonl", b"{\"file_name\": \"../../a.png\", \"text\": \"x\"}")],
+                "1 of the 1 files that x/metadata.jsonl names do not exist: ../../a.png",
+            ),
+            (
+                &[("a.png", PNG), ("b.png", PNG), ("metadata.csv", b"file_name,text\na.png,x\nb.png,\n")],
+                "1 of 2 images have no caption, unlike the others: b.png",
+            ),
+            (&[("a.png", PNG), ("metadata.jsonl", b"a.png")], "metadata.jsonl has a line 1 that is no JSON object"),
             (&[("a.parquet", b"PAR1 cut short PAR1")], "1 of its files cannot be read: a.parquet"),
         ];
         for (files, told) in cases {

@@ -12,6 +12,7 @@ mod look;
 mod musubi;
 mod parquet;
 mod resolution;
+mod rows;
 mod table;
 
 use std::cell::OnceCell;

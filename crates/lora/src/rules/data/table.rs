@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::columns::{self, Fault};
 use super::folder::Folder;
 use super::parquet::Footer;
+use super::rows::{MOST_ROWS, TEXT_COLUMNS, column, csv_rows};
 use super::{IMAGE_FOLDER, listed, path_of};
 use crate::Finding;
 use crate::domain::{Rule, Severity};
@@ -13,11 +14,8 @@ use crate::repository::normal;
 use crate::rules::{Config, Map, finding};
 use crate::tree::Entry;
 
-/// The names of a table's columns for files, and of its columns for captions.
+/// The names of a table's columns for files.
 const FILE_COLUMNS: [&str; 6] = ["file_name", "filename", "file", "image", "image_path", "path"];
-const TEXT_COLUMNS: [&str; 5] = ["prompt", "caption", "text", "captions", "description"];
-/// The maximum number of rows of a table that are read.
-const MOST_ROWS: usize = 100_000;
 
 /// Checks the folder of a flat config, and its table.
 pub(super) fn with_folder(config: &Config<'_>, map: &Map<'_>) -> Vec<Finding> {
@@ -100,18 +98,13 @@ impl<'a> Table<'a> {
     }
 
     fn csv(&self) -> Result<Rows, Finding> {
-        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(self.text);
-        let mut rows = reader.byte_records().take(MOST_ROWS).filter_map(Result::ok).map(|row| -> Vec<String> {
-            let cell = |cell: &[u8]| String::from_utf8_lossy(cell).trim().trim_start_matches('\u{feff}').to_owned();
-            row.iter().map(cell).collect()
-        });
+        let mut rows = csv_rows(self.text);
         let path = &self.path;
         let Some(head) = rows.next() else {
             let message = format!("{path} is empty: add a line for each image");
             return Err(self.tell(Rule::DataColumns, Severity::Error, message));
         };
-        let column = |names: &[&str]| head.iter().position(|cell| names.contains(&cell.to_lowercase().as_str()));
-        let (Some(file), Some(_)) = (column(&FILE_COLUMNS), column(&TEXT_COLUMNS)) else {
+        let (Some(file), Some(_)) = (column(&head, &FILE_COLUMNS), column(&head, &TEXT_COLUMNS)) else {
             let first: String = head.join(",").chars().take(60).collect();
             let message = format!(
                 "{path} does not name a column for files and one for captions in its first line, which is `{first}`: \
