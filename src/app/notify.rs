@@ -57,6 +57,7 @@ pub(super) fn notify(
         sender,
         hooks: config.notifications.webhook.clone().into(),
         mailer: config.notifications.email.as_ref().map(Mailer::new).transpose()?,
+        publish: config.publish.clone(),
         public_url: config.server.public_url.clone(),
     };
     for _ in 0..SENDERS {

@@ -40,6 +40,14 @@ impl Frequency {
     }
 }
 
+/// Setting for messages about publications, which otherwise follow those for successes and failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnPublish {
+    Always,
+    Never,
+}
+
 /// Patterns of repositories and branches.
 #[derive(Debug, Clone, Copy)]
 pub struct Audience<'a> {
@@ -77,16 +85,22 @@ pub struct Occasions {
     pub on_start: Frequency,
     pub on_cancel: Frequency,
     pub on_error: Frequency,
+    pub on_publish: Option<OnPublish>,
 }
 
 impl Occasions {
     /// Returns true if an event is one of them.
     pub fn ask(self, event: Event, state: BuildState, previous: Option<BuildState>) -> bool {
+        let on_publish = self.on_publish.map(|when| match when {
+            OnPublish::Always => "always",
+            OnPublish::Never => "never",
+        });
         let when = json!({
             "on_success": self.on_success.word(), "on_failure": self.on_failure.word(),
             "on_start": self.on_start.word(), "on_cancel": self.on_cancel.word(), "on_error": self.on_error.word(),
+            "on_publish": on_publish,
         });
-        when.as_object().is_some_and(|when| Channel::Webhooks.asks(when, event, state, previous))
+        when.as_object().is_some_and(|when| Channel::Slack.asks(when, event, state, previous))
     }
 }
 

@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use super::audience::{Audience, Frequency, Occasions};
+use super::audience::{Audience, Frequency, Occasions, OnPublish};
 use crate::domain::{BuildState, RepoName};
 use crate::travis::notifications::Event;
 
@@ -40,6 +40,8 @@ pub struct ChatConfig {
     pub on_cancel: Frequency,
     #[serde(default = "Frequency::always")]
     pub on_error: Frequency,
+    /// `always` or `never`. Without it, publications follow `on_success` and `on_failure`.
+    pub on_publish: Option<OnPublish>,
     /// Text in place of the usual one, with the variables of Travis, such as `%{branch}`.
     pub template: Option<String>,
     /// Channel in place of that of the webhook: rooms of Slack that a `.travis.yml` names.
@@ -81,6 +83,7 @@ impl ChatConfig {
             on_start: Frequency::Never,
             on_cancel: Frequency::Never,
             on_error: Frequency::Never,
+            on_publish: None,
             template,
             channel,
         }
@@ -121,6 +124,7 @@ impl ChatConfig {
             on_start: self.on_start,
             on_cancel: self.on_cancel,
             on_error: self.on_error,
+            on_publish: self.on_publish,
         };
         occasions.ask(event, state, previous)
     }

@@ -45,13 +45,14 @@ impl Form {
     }
 }
 
-fn slack(title: &str, Text { lines, url, is_good, .. }: &Text, channel: Option<&str>) -> Value {
-    let colour = match is_good {
+fn slack(title: &str, text: &Text, channel: Option<&str>) -> Value {
+    let colour = match text.is_good {
         Some(true) => "#2da44e",
         Some(false) => "#cf222e",
         None => "#8c959f",
     };
-    let words = format!("*<{url}|{title}>*\n{}", lines.join("\n"));
+    let lines = text.with_links(|title, url| format!("<{url}|{title}>"));
+    let words = format!("*<{}|{title}>*\n{}", text.url, lines.join("\n"));
     let section = json!({"type": "section", "text": {"type": "mrkdwn", "text": words}});
     // `text` is for notifications, which show no blocks.
     let mut body = json!({"text": title, "attachments": [{"color": colour, "blocks": [section]}]});
@@ -61,9 +62,9 @@ fn slack(title: &str, Text { lines, url, is_good, .. }: &Text, channel: Option<&
     body
 }
 
-fn dingtalk(title: &str, Text { lines, url, .. }: &Text) -> Value {
+fn dingtalk(title: &str, text: &Text) -> Value {
     // Two spaces at the end keep the break of a line.
-    let text = format!("**[{title}]({url})**\n\n{}", lines.join("  \n"));
+    let text = format!("**[{title}]({})**\n\n{}", text.url, text.with_links(markdown).join("  \n"));
     json!({"msgtype": "markdown", "markdown": {"title": title, "text": text}})
 }
 
@@ -77,20 +78,23 @@ fn dingtalk_url(url: String, secret: Option<&str>, now: DateTime<Utc>) -> String
     format!("{url}{join}timestamp={time}&sign={sign}")
 }
 
-fn feishu(title: &str, Text { lines, url, is_good, .. }: &Text, secret: Option<&str>, now: DateTime<Utc>) -> Value {
-    let template = match is_good {
+fn feishu(title: &str, text: &Text, secret: Option<&str>, now: DateTime<Utc>) -> Value {
+    let template = match text.is_good {
         Some(true) => "green",
         Some(false) => "red",
         None => "grey",
     };
-    let button = json!({
-        "tag": "button", "text": {"tag": "plain_text", "content": "Open the build"}, "type": "default", "url": url,
-    });
+    let button = |title: &str, url: &str| {
+        let label = json!({"tag": "plain_text", "content": title});
+        json!({"tag": "button", "text": label, "type": "default", "url": url})
+    };
+    let links = text.links.iter().map(|(title, url)| button(title, url));
+    let actions: Vec<Value> = [button(text.button, &text.url)].into_iter().chain(links).collect();
     let card = json!({
         "header": {"template": template, "title": {"tag": "plain_text", "content": title}},
         "elements": [
-            {"tag": "div", "text": {"tag": "plain_text", "content": lines.join("\n")}},
-            {"tag": "action", "actions": [button]},
+            {"tag": "div", "text": {"tag": "plain_text", "content": text.lines.join("\n")}},
+            {"tag": "action", "actions": actions},
         ],
     });
     let mut body = json!({"msg_type": "interactive", "card": card});
@@ -104,28 +108,35 @@ fn feishu(title: &str, Text { lines, url, is_good, .. }: &Text, secret: Option<&
     body
 }
 
-fn wecom(title: &str, Text { lines, url, .. }: &Text) -> Value {
-    let quoted: Vec<String> = lines.iter().map(|line| format!("> {line}")).collect();
-    json!({"msgtype": "markdown", "markdown": {"content": format!("**[{title}]({url})**\n{}", quoted.join("\n"))}})
+fn wecom(title: &str, text: &Text) -> Value {
+    let quoted: Vec<String> = text.with_links(markdown).iter().map(|line| format!("> {line}")).collect();
+    let content = format!("**[{title}]({})**\n{}", text.url, quoted.join("\n"));
+    json!({"msgtype": "markdown", "markdown": {"content": content}})
 }
 
-fn telegram(title: &str, Text { lines, url, .. }: &Text, chat: &str) -> Value {
-    let text = format!("<b><a href=\"{}\">{title}</a></b>\n{}", url.replace('&', "&amp;"), lines.join("\n"));
+fn markdown(title: &str, url: &str) -> String {
+    format!("[{title}]({url})")
+}
+
+fn telegram(title: &str, text: &Text, chat: &str) -> Value {
+    let link = |title: &str, url: &str| format!("<a href=\"{}\">{title}</a>", url.replace('&', "&amp;"));
+    let text = format!("<b>{}</b>\n{}", link(title, &text.url), text.with_links(link).join("\n"));
     json!({"chat_id": chat, "text": text, "parse_mode": "HTML", "link_preview_options": {"is_disabled": true}})
 }
 
-fn discord(title: &str, Text { lines, url, is_good, .. }: &Text) -> Value {
-    let colour = match is_good {
+fn discord(title: &str, text: &Text) -> Value {
+    let colour = match text.is_good {
         Some(true) => 0x2d_a4_4e,
         Some(false) => 0xcf_22_2e,
         None => 0x8c_95_9f,
     };
-    let embed = json!({"title": title, "url": url, "description": lines.join("\n"), "color": colour});
+    let lines = text.with_links(markdown);
+    let embed = json!({"title": title, "url": text.url, "description": lines.join("\n"), "color": colour});
     json!({"embeds": [embed], "allowed_mentions": {"parse": []}})
 }
 
-fn teams(title: &str, Text { lines, url, is_good, .. }: &Text) -> Value {
-    let colour = match is_good {
+fn teams(title: &str, text: &Text) -> Value {
+    let colour = match text.is_good {
         Some(true) => "good",
         Some(false) => "attention",
         None => "default",
@@ -136,10 +147,13 @@ fn teams(title: &str, Text { lines, url, is_good, .. }: &Text) -> Value {
         json!({"type": "RichTextBlock", "inlines": [run]})
     };
     let mut body = vec![run(title, colour, "bolder")];
-    body.extend(lines.iter().map(|line| run(line, "default", "default")));
+    body.extend(text.lines.iter().map(|line| run(line, "default", "default")));
+    let open = |title: &str, url: &str| json!({"type": "Action.OpenUrl", "title": title, "url": url});
+    let links = text.links.iter().map(|(title, url)| open(title, url));
+    let actions: Vec<Value> = [open(text.button, &text.url)].into_iter().chain(links).collect();
     let card = json!({
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json", "type": "AdaptiveCard", "version": "1.4",
-        "body": body, "actions": [{"type": "Action.OpenUrl", "title": "Open the build", "url": url}],
+        "body": body, "actions": actions,
     });
     let attachment = json!({"contentType": "application/vnd.microsoft.card.adaptive", "content": card});
     json!({"type": "message", "attachments": [attachment]})

@@ -5,14 +5,16 @@ mod answer;
 mod audience;
 mod config;
 mod form;
+mod publications;
 mod text;
 
 use chrono::{DateTime, Utc};
 
 pub use self::answer::{Answer, Refusal};
-pub use self::audience::{Audience, Frequency, Occasions};
+pub use self::audience::{Audience, Frequency, Occasions, OnPublish};
 pub use self::config::{ChatConfig, ChatKind};
 pub use self::form::Form;
+pub use self::publications::Publications;
 use self::text::Text;
 use crate::travis::notifications::Build;
 
@@ -25,13 +27,28 @@ pub struct Words<'a> {
     pub status: Option<&'a str>,
 }
 
+/// The subject of a message about a build.
+#[derive(Debug, Clone, Copy)]
+pub enum About<'a> {
+    /// The build itself.
+    Build(Words<'a>),
+    /// The publications of one of its jobs.
+    Publications(&'a Publications),
+}
+
 impl ChatConfig {
-    /// Returns the request with a message about a build, signed at `now`.
-    pub fn request(&self, build: &Build, words: Words<'_>, now: DateTime<Utc>) -> Form {
-        let text = Text::of(self.kind, build, words.pull_request, words.status);
-        let text = match &self.template {
-            Some(template) => text.with_template(self.kind, template, build),
-            None => text,
+    /// Returns the request with a message about a build, signed at `now`. The template is for builds alone: Travis's
+    /// variables say nothing about publications.
+    pub fn request(&self, build: &Build, about: About<'_>, now: DateTime<Utc>) -> Form {
+        let text = match about {
+            About::Publications(publications) => Text::of_publications(self.kind, build, publications),
+            About::Build(words) => {
+                let text = Text::of(self.kind, build, words.pull_request, words.status);
+                match &self.template {
+                    Some(template) => text.with_template(self.kind, template, build),
+                    None => text,
+                }
+            }
         };
         Form::of(self, &text, now)
     }

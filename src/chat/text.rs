@@ -1,7 +1,7 @@
-//! The words of a message about a build, and their escape for each kind of chat. Names and texts of a repository are
+//! The words of a message about a build or publications, and their escape for each kind of chat. Names and texts of a repository are
 //! hostile: they must not mention people, hide an address behind words, or end the message.
 
-use super::ChatKind;
+use super::{ChatKind, Publications};
 use crate::domain::bounded;
 use crate::travis::notifications::{Build, Message, build_word, render};
 
@@ -9,16 +9,22 @@ use crate::travis::notifications::{Build, Message, build_word, render};
 const MAX_TEXT: usize = 300;
 /// Maximum length of a whole message, in bytes. WeCom takes 4,096.
 const MAX_MESSAGE: usize = 3_000;
+/// Maximum length of the lines, in bytes. With the title and the links, Slack takes 3,000 characters.
+const MAX_LINES: usize = 1_800;
 
-/// A message about a build, escaped for one kind of chat.
+/// A message, escaped for one kind of chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Text {
-    /// Result of the build in one line.
+    /// Result in one line.
     pub(super) title: String,
     pub(super) lines: Vec<String>,
-    /// Page of the build.
+    /// Further pages, with their titles.
+    pub(super) links: Vec<(String, String)>,
+    /// Page of the build, or of the job.
     pub(super) url: String,
-    /// True for a build that passed, false for one that did not; `None` for one that goes on.
+    /// Title of a button that opens the page.
+    pub(super) button: &'static str,
+    /// True for a good end, false for a bad one; `None` for what goes on.
     pub(super) is_good: Option<bool>,
 }
 
@@ -39,20 +45,37 @@ impl Text {
             _ => build_word(build.state),
         };
         let title = format!("{sign} {} #{} {result}", escape(&build.repository), build.number);
-        let of = match &build.pull_request {
-            Some((number, _)) => format!("pull request #{number} {}", escape(title_of_pull.unwrap_or_default())),
-            None => format!("branch {}", escape(&build.branch)),
-        };
-        let commit: String = build.commit.chars().take(7).collect();
-        let subject = build.commit_message.lines().next().unwrap_or_default();
-        let mut lines = vec![of.trim_end().to_owned()];
-        lines.push(format!("{commit} by {}: {}", escape(&build.author), escape(subject)));
+        let mut lines = lines_of(kind, build, title_of_pull);
         lines.extend(words.filter(|_| is_good.is_some()).map(escape));
         // The words of a build that has passed end with its time.
         if build.elapsed > 0 && (is_good == Some(false) || is_good == Some(true) && words.is_none()) {
             lines.push(format!("in {} min {} s", build.elapsed / 60, build.elapsed % 60));
         }
-        Self { title, lines, url: build.build_url.clone(), is_good }
+        let (links, url) = (Vec::new(), build.build_url.clone());
+        Self { title, lines: fitting(lines), links, url, button: "Open the build", is_good }
+    }
+
+    /// Returns the message about the publications of a job.
+    pub(super) fn of_publications(kind: ChatKind, build: &Build, publications: &Publications) -> Self {
+        let is_good = publications.is_good();
+        let sign = match is_good {
+            Some(true) => "✔",
+            Some(false) => "✘",
+            None => "…",
+        };
+        let (repository, result) = (escape(kind, &build.repository), publications.result());
+        let title = format!("{sign} {repository} #{}.{} {result}", build.number, publications.job);
+        let mut lines = lines_of(kind, build, None);
+        lines.extend(publications.lines().iter().map(|line| escape(kind, line)));
+        let links = publications.links().into_iter().map(|(title, url)| (escape(kind, &title), url)).collect();
+        let url = publications.url.clone();
+        Self { title, lines: fitting(lines), links, url, button: "Open the job", is_good }
+    }
+
+    /// Returns the lines, and one for each link in the form of a kind of chat.
+    pub(super) fn with_links(&self, link: impl Fn(&str, &str) -> String) -> Vec<String> {
+        let links = self.links.iter().map(|(title, url)| link(title, url));
+        self.lines.iter().cloned().chain(links).collect()
     }
 
     /// Replaces the lines by a template of the operator.
@@ -69,6 +92,31 @@ impl Text {
         self.lines = text.lines().map(str::to_owned).collect();
         self
     }
+}
+
+/// Returns the lines that say what was built.
+fn lines_of(kind: ChatKind, build: &Build, title_of_pull: Option<&str>) -> Vec<String> {
+    let escape = |text: &str| escape(kind, text);
+    let of = match &build.pull_request {
+        Some((number, _)) => format!("pull request #{number} {}", escape(title_of_pull.unwrap_or_default())),
+        None => format!("branch {}", escape(&build.branch)),
+    };
+    let commit: String = build.commit.chars().take(7).collect();
+    let subject = build.commit_message.lines().next().unwrap_or_default();
+    vec![of.trim_end().to_owned(), format!("{commit} by {}: {}", escape(&build.author), escape(subject))]
+}
+
+/// Leaves out the lines that are too much for a message: signs that are escaped make them longer.
+fn fitting(lines: Vec<String>) -> Vec<String> {
+    let mut left = MAX_LINES;
+    let fits = |line: &String| match left.checked_sub(line.len()) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    };
+    lines.into_iter().filter(fits).collect()
 }
 
 /// Returns a text in one line, without anything that the kind of chat would take for more than words.
@@ -111,6 +159,8 @@ fn look_alike(sign: char) -> char {
 mod tests {
     use super::*;
     use crate::domain::BuildState;
+    use crate::store::publications::{Place, Publication, PublicationState};
+    use crate::travis::notifications::Event;
 
     fn build() -> Build {
         Build {
@@ -129,6 +179,26 @@ mod tests {
             compare_url: String::new(),
             build_url: "https://ci.example.org/acme/styles/builds/12".to_owned(),
         }
+    }
+
+    /// Returns a publication that has failed with these words at a place of this name.
+    fn refused(words: &str) -> Publications {
+        let place = Publication {
+            place: Place::S3,
+            target: words.to_owned(),
+            state: PublicationState::Failed,
+            tries: 1,
+            error: Some(words.to_owned()),
+            commit_id: None,
+            url: None,
+            environment: None,
+            decided_by: None,
+            decided_at: None,
+            created_at: chrono::DateTime::UNIX_EPOCH,
+            done_at: None,
+        };
+        let url = "https://ci.example.org/acme/styles/builds/12/jobs/3".to_owned();
+        Publications { event: Event::PublishFailed, job: 3, url, places: vec![place], environment: None }
     }
 
     #[test]
@@ -151,6 +221,9 @@ mod tests {
         assert_eq!(told.lines[2..], ["passed: 4 jobs in 1 min 5 s"]);
         let pull = Build { pull_request: Some((5, String::new())), ..build() };
         assert_eq!(Text::of(ChatKind::Slack, &pull, Some("Oil"), None).lines[0], "pull request #5 Oil");
+        let failed = Text::of_publications(ChatKind::Slack, &build(), &refused("acme"));
+        assert_eq!((failed.title.as_str(), failed.lines.len()), ("✘ acme/styles #12.3 is not published", 3));
+        assert_eq!((failed.button, failed.lines[2].as_str()), ("Open the job", "Bucket acme: acme"));
         let template = Text::of(ChatKind::Slack, &build(), None, None).with_template(
             ChatKind::Slack,
             "%{repository}: %{message}\n%{commit_subject}",
@@ -171,7 +244,9 @@ mod tests {
         ] {
             let build = Build { commit_message: hostile.to_owned(), author: hostile.to_owned(), ..build() };
             let text = Text::of(kind, &build, None, Some(hostile));
-            for line in &text.lines {
+            let publications = refused(hostile);
+            let published = Text::of_publications(kind, &build, &publications);
+            for line in text.lines.iter().chain(&published.lines) {
                 let said = line.replace("\\@", "").replace("\\[", "").replace("\\<", "");
                 assert!(banned.iter().all(|sign| !said.contains(sign)), "{kind:?}: {line}");
                 assert!(!line.contains(['\n', '\u{7}']), "{line:?}");

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use sha2::Sha256;
 use url::Url;
 
-use crate::chat::{Audience, ChatConfig, Frequency, Occasions};
+use crate::chat::{Audience, ChatConfig, Frequency, Occasions, OnPublish};
 use crate::domain::{BuildState, RepoName};
 use crate::travis::notifications::Event;
 
@@ -44,6 +44,8 @@ pub struct HookConfig {
     pub on_cancel: Frequency,
     #[serde(default = "always")]
     pub on_error: Frequency,
+    /// `always` or `never`. Without it, publications follow `on_success` and `on_failure`.
+    pub on_publish: Option<OnPublish>,
 }
 
 fn everything() -> Vec<String> {
@@ -128,6 +130,7 @@ impl HookConfig {
             on_start: self.on_start,
             on_cancel: self.on_cancel,
             on_error: self.on_error,
+            on_publish: self.on_publish,
         };
         occasions.ask(event, state, previous)
     }

@@ -1,9 +1,9 @@
-//! The words of a mail about a build. Names and texts of a repository are hostile: they must neither add a header nor
+//! The words of a mail about a build or publications. Names and texts of a repository are hostile: they must neither add a header nor
 //! hide an address.
 
 use askama::Template;
 
-use crate::chat::Words;
+use crate::chat::{About, Publications, Words};
 use crate::domain::bounded;
 use crate::travis::notifications::{Build, Message};
 
@@ -37,8 +37,26 @@ pub struct Chart {
 struct Page<'a> {
     title: &'a str,
     lines: &'a [String],
+    links: &'a [(String, String)],
     charts: &'a [(String, String)],
     url: &'a str,
+    button: &'static str,
+    colour: &'static str,
+}
+
+const GOOD: &str = "#1a7f37";
+const BAD: &str = "#d1242f";
+const OPEN: &str = "#59636e";
+
+/// The parts of a mail that depend on its subject.
+struct Content<'a> {
+    /// Result, and the job if it is about one.
+    title: String,
+    lines: Vec<String>,
+    /// Further pages, with their titles.
+    links: Vec<(String, String)>,
+    url: &'a str,
+    button: &'static str,
     colour: &'static str,
 }
 
@@ -47,37 +65,74 @@ impl Mail {
     ///
     /// # Errors
     /// Fails when the page cannot be made.
-    pub fn of(id: String, build: &Build, words: Words<'_>, charts: Vec<Chart>) -> anyhow::Result<Self> {
-        let message = Message::of(build.state, build.previous);
-        let (repository, branch) = (line(&build.repository), line(&build.branch));
-        let commit: String = build.commit.chars().take(7).collect();
-        let commit = line(&commit);
-        let title = format!("{}: {repository}#{} ({branch} - {commit})", message.short(), build.number);
-        let subject = build.commit_message.lines().next().unwrap_or_default();
-        let mut lines = vec![
-            message.sentence().to_owned(),
-            format!("Repository: {repository}"),
-            format!("Branch: {branch}"),
-            format!("Commit: {commit} by {}: {}", line(&build.author), line(subject)),
-        ];
-        lines.extend(words.status.map(line));
-        if build.elapsed > 0 {
-            lines.push(format!("Duration: {} min {} s", build.elapsed / 60, build.elapsed % 60));
-        }
-        let colour = match message {
-            Message::Passed | Message::Fixed => "#1a7f37",
-            Message::Pending | Message::Canceled => "#59636e",
-            Message::Failed | Message::Broken | Message::StillFailing | Message::Errored => "#d1242f",
+    pub fn of(id: String, build: &Build, about: About<'_>, charts: Vec<Chart>) -> anyhow::Result<Self> {
+        let Content { title, lines, links, url, button, colour } = match about {
+            About::Build(words) => of_build(build, words),
+            About::Publications(publications) => of_publications(build, publications),
         };
         let named: Vec<_> =
             charts.iter().zip(1..).map(|(chart, n)| (format!("loss-{n}"), line(&chart.title))).collect();
-        let in_words = lines.iter().chain(named.iter().map(|(_, title)| title));
-        let in_words: Vec<&str> = in_words.map(String::as_str).collect();
-        let text = format!("{title}\n\n{}\n\n{}\n", in_words.join("\n"), build.build_url);
-        let html = Page { title: &title, lines: &lines, charts: &named, url: &build.build_url, colour }.render()?;
+        let linked = links.iter().map(|(title, url)| format!("{title}: {url}"));
+        let in_words: Vec<String> =
+            lines.iter().cloned().chain(linked).chain(named.iter().map(|(_, title)| title.clone())).collect();
+        let text = format!("{title}\n\n{}\n\n{url}\n", in_words.join("\n"));
+        let html =
+            Page { title: &title, lines: &lines, links: &links, charts: &named, url, button, colour }.render()?;
         let pictures = named.into_iter().zip(charts).map(|((id, _), chart)| (id, chart.png)).collect();
         Ok(Self { id, subject: bounded(title, MAX_SUBJECT), text, html, pictures })
     }
+}
+
+fn of_build<'a>(build: &'a Build, words: Words<'_>) -> Content<'a> {
+    let message = Message::of(build.state, build.previous);
+    let mut lines = vec![message.sentence().to_owned()];
+    lines.extend(lines_of(build));
+    lines.extend(words.status.map(line));
+    if build.elapsed > 0 {
+        lines.push(format!("Duration: {} min {} s", build.elapsed / 60, build.elapsed % 60));
+    }
+    let colour = match message {
+        Message::Passed | Message::Fixed => GOOD,
+        Message::Pending | Message::Canceled => OPEN,
+        Message::Failed | Message::Broken | Message::StillFailing | Message::Errored => BAD,
+    };
+    let title = title(message.short(), build, &build.number);
+    Content { title, lines, links: Vec::new(), url: &build.build_url, button: "Open the build", colour }
+}
+
+fn of_publications<'a>(build: &Build, publications: &'a Publications) -> Content<'a> {
+    let (short, colour) = match publications.is_good() {
+        Some(true) => ("Published", GOOD),
+        Some(false) => ("Not published", BAD),
+        None => ("Waits for approval", OPEN),
+    };
+    let job = format!("{}.{}", build.number, publications.job);
+    let mut lines = vec![format!("The training {job} {}.", publications.result())];
+    lines.extend(lines_of(build));
+    lines.extend(publications.lines().iter().map(|text| line(text)));
+    let links = publications.links().into_iter().map(|(title, url)| (line(&title), url)).collect();
+    Content { title: title(short, build, &job), lines, links, url: &publications.url, button: "Open the job", colour }
+}
+
+/// Returns the first line of a mail, with the number of the build or of a job.
+fn title(short: &str, build: &Build, number: &str) -> String {
+    let (repository, branch, commit) = (line(&build.repository), line(&build.branch), commit(build));
+    format!("{short}: {repository}#{number} ({branch} - {commit})")
+}
+
+/// Returns the lines that say what was built.
+fn lines_of(build: &Build) -> [String; 3] {
+    let subject = build.commit_message.lines().next().unwrap_or_default();
+    [
+        format!("Repository: {}", line(&build.repository)),
+        format!("Branch: {}", line(&build.branch)),
+        format!("Commit: {} by {}: {}", commit(build), line(&build.author), line(subject)),
+    ]
+}
+
+fn commit(build: &Build) -> String {
+    let commit: String = build.commit.chars().take(7).collect();
+    line(&commit)
 }
 
 /// Returns a text in one line, without signs that steer a reader's program.
@@ -113,8 +168,8 @@ mod tests {
 
     #[test]
     fn a_mail_says_what_happened_as_travis_does() {
-        let words = Words { pull_request: None, status: Some("exited with 1") };
-        let mail = Mail::of("x".to_owned(), &build("Paint"), words, Vec::new()).unwrap();
+        let about = About::Build(Words { pull_request: None, status: Some("exited with 1") });
+        let mail = Mail::of("x".to_owned(), &build("Paint"), about, Vec::new()).unwrap();
         assert_eq!(mail.subject, "Broken: acme/styles#12 (main - 0123456)");
         assert_eq!(
             mail.text,
@@ -129,7 +184,8 @@ mod tests {
     fn a_chart_is_in_the_page_and_its_title_in_the_text() {
         let chart = |title: &str| Chart { title: title.to_owned(), png: vec![1] };
         let charts = vec![chart("train ink: 0.5 to 0.1"), chart("<b>\n\"x\"")];
-        let mail = Mail::of("x".to_owned(), &build("Paint"), Words::default(), charts).unwrap();
+        let about = About::Build(Words::default());
+        let mail = Mail::of("x".to_owned(), &build("Paint"), about, charts).unwrap();
         assert!(mail.html.contains("src=\"cid:loss-1\"") && mail.html.contains("src=\"cid:loss-2\""), "{}", mail.html);
         assert!(!mail.html.contains("<b>") && mail.text.contains("\ntrain ink: 0.5 to 0.1\n"), "{}", mail.text);
         assert_eq!(mail.pictures.len(), 2);
@@ -139,7 +195,7 @@ mod tests {
     fn hostile_words_stay_words() {
         let hostile = "x\r\nBcc: eve@evil.example\r\n\r\n<a href=\"https://evil.example\">here</a>\u{202e}\u{7}";
         let build = Build { branch: hostile.to_owned(), ..build(hostile) };
-        let mail = Mail::of("x".to_owned(), &build, Words::default(), Vec::new()).unwrap();
+        let mail = Mail::of("x".to_owned(), &build, About::Build(Words::default()), Vec::new()).unwrap();
         assert!(!mail.subject.contains(['\r', '\n', '\u{202e}', '\u{7}']), "{:?}", mail.subject);
         assert!(!mail.html.contains("<a href=\"https://evil"), "{}", mail.html);
         assert!(mail.subject.len() <= MAX_SUBJECT && !mail.text.contains("\nBcc:"), "{}", mail.text);

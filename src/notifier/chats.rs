@@ -8,7 +8,7 @@ use chrono::Utc;
 use secrecy::ExposeSecret as _;
 
 use super::sender::{SendError, Sender};
-use crate::chat::{ChatConfig, Refusal, Words};
+use crate::chat::{About, ChatConfig, Refusal};
 use crate::travis::notifications::Build;
 
 /// Number of messages that a chat gets within [`WINDOW`]. The robots of DingTalk and WeCom take 20, and DingTalk's takes
@@ -39,11 +39,11 @@ impl Chats {
     ///
     /// # Errors
     /// Fails with the reason in words that do not contain the chat's address.
-    pub async fn send(&self, chat: &ChatConfig, build: &Build, words: Words<'_>) -> Result<(), Refusal> {
+    pub async fn send(&self, chat: &ChatConfig, build: &Build, about: About<'_>) -> Result<(), Refusal> {
         if let Some(wait) = self.must_wait(&chat.name, Instant::now()) {
             return Err(Refusal::Later("the chat has had many messages within a minute".to_owned(), Some(wait)));
         }
-        let form = chat.request(build, words, Utc::now());
+        let form = chat.request(build, about, Utc::now());
         let answer =
             self.sender.post_json(form.url.expose_secret(), &form.body).await.map_err(|error| match error {
                 SendError::Later(why) => Refusal::Later(why, None),

@@ -3,8 +3,8 @@
 use anyhow::Context as _;
 use tracing::warn;
 
-use super::{Notifier, event, payload};
-use crate::chat::{Refusal, Words};
+use super::{Notifier, about, event, payload};
+use crate::chat::{Publications, Refusal, Words};
 use crate::lora::series::{Point, picture};
 use crate::mail::{Chart, Mail, NotTaken};
 use crate::store::notifications::{self, Loss, Notification};
@@ -28,7 +28,12 @@ fn chart(loss: &Loss) -> Option<Chart> {
 
 impl Notifier {
     /// Sends a mail that a `.travis.yml` asks for.
-    pub(super) async fn mail(&self, note: &Notification, recipient: &Recipient) -> anyhow::Result<bool> {
+    pub(super) async fn mail(
+        &self,
+        note: &Notification,
+        recipient: &Recipient,
+        publications: Option<&Publications>,
+    ) -> anyhow::Result<bool> {
         let is_asked = event(&note.event).is_some_and(|event| recipient.asks(event, note.state, note.previous));
         let Some(mailer) = self.mailer.as_ref().filter(|_| is_asked) else {
             notifications::remove(&self.db, note.id).await?;
@@ -53,12 +58,12 @@ impl Notifier {
         let (facts, jobs) = notifications::facts(&self.db, note.build_id).await.context("reading a build")?;
         let status = notifications::status(&self.db, note.build_id).await.context("reading a status")?;
         let build = payload::chat_build(note, facts, &jobs, &self.public_url);
-        let words = Words { pull_request: None, status: status.as_deref() };
+        let about = about(publications, Words { pull_request: None, status: status.as_deref() });
         let losses = notifications::losses(&self.db, note.build_id, MAX_CHARTS).await.context("reading losses")?;
         // Drawing takes milliseconds, in which the thread must not wait for others.
         let charts = tokio::task::spawn_blocking(move || losses.iter().filter_map(chart).collect());
         let charts = charts.await.context("drawing a chart")?;
-        let mail = Mail::of(format!("notification-{}", note.id), &build, words, charts)?;
+        let mail = Mail::of(format!("notification-{}", note.id), &build, about, charts)?;
         match mailer.send(address, &mail).await {
             // That of one recipient says nothing about the server.
             Err(NotTaken::Never(why)) => {

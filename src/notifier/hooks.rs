@@ -15,8 +15,9 @@ pub(super) fn event(note: &Notification, facts: &Facts, jobs: &[JobFacts], statu
     let pull_request = facts
         .pull_request
         .map(|number| json!({"number": number, "title": facts.pull_request_title, "url": facts.compare_url}));
+    let of = if note.job_id.is_some() { "publication" } else { "build" };
     json!({
-        "type": format!("build.{}", note.event),
+        "type": format!("{of}.{}", note.event),
         "timestamp": time(Utc::now()),
         "data": {
             "repository": {

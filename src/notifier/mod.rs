@@ -1,5 +1,6 @@
 //! The step from a notification to its receiver: webhooks in the form of Travis CI, and with its signature; emails; messages
-//! to rooms of Slack; and messages to the chats and the programs of the operator.
+//! to rooms of Slack; and messages to the chats and the programs of the operator. A notification tells of a build, or of the
+//! publications of one of its jobs.
 
 mod chats;
 mod config;
@@ -7,6 +8,7 @@ mod emails;
 mod hooks;
 mod operator;
 mod payload;
+mod publications;
 mod rooms;
 mod sender;
 
@@ -22,8 +24,10 @@ use url::Url;
 pub use self::chats::Chats;
 pub use self::config::NotificationsConfig;
 pub use self::sender::{Message, SendError, Sender};
+use crate::chat::{About, Publications, Words};
 use crate::hooks::HookConfig;
 use crate::mail::Mailer;
+use crate::permits::PublishConfig;
 use crate::store::notifications::{self, Notification, Target};
 use crate::store::sealed::own_keys::NotificationKey;
 use crate::store::sealed::repo_keys::RepoKeys;
@@ -53,6 +57,8 @@ pub struct Notifier {
     pub hooks: Arc<[HookConfig]>,
     /// Way to the mail server, if there is one.
     pub mailer: Option<Mailer>,
+    /// The people who approve publications.
+    pub publish: PublishConfig,
     /// Address under which people reach the service.
     pub public_url: Url,
 }
@@ -67,10 +73,21 @@ impl Notifier {
         let Some(note) = notifications::take(&self.db, HOLD).await.context("reading the notifications")? else {
             return Ok(false);
         };
+        let publications = match note.job_id {
+            Some(job) => match self.publications(&note, job).await? {
+                Some(publications) => Some(publications),
+                None => {
+                    notifications::remove(&self.db, note.id).await?;
+                    return Ok(true);
+                }
+            },
+            None => None,
+        };
+        let publications = publications.as_ref();
         let receiver = match &note.receiver.0 {
-            Target::Operator { chat } => return self.tell_receiver(&note, chat).await,
-            Target::Email(recipient) => return self.mail(&note, recipient).await,
-            Target::Slack(room) => return self.tell_room(&note, room).await,
+            Target::Operator { chat } => return self.tell_receiver(&note, chat, publications).await,
+            Target::Email(recipient) => return self.mail(&note, recipient, publications).await,
+            Target::Slack(room) => return self.tell_room(&note, room, publications).await,
             Target::Webhook(receiver) => receiver,
         };
         let is_asked = event(&note.event).is_some_and(|event| receiver.asks(event, note.state, note.previous));
@@ -78,13 +95,13 @@ impl Notifier {
             notifications::remove(&self.db, note.id).await?;
             return Ok(true);
         }
-        let sent = self.deliver(&note, receiver).await.unwrap_or_else(|error| {
+        let sent = self.deliver(&note, receiver, publications).await.unwrap_or_else(|error| {
             warn!("a notification of build {} cannot be made: {error:#}", note.build_id.0);
             Err(SendError::Later("it cannot be made; the server's log has the error".to_owned()))
         });
         match sent {
             Ok(status) => {
-                info!("a receiver of build {} was told that it is {}", note.build_id.0, note.event);
+                info!("a receiver of build {} was told of the event {}", note.build_id.0, note.event);
                 notifications::done(&self.db, note.id, &format!("sent: it answered {status}")).await?;
             }
             Err(SendError::Later(why)) if note.tries < TRIES => {
@@ -92,21 +109,31 @@ impl Notifier {
                     .await?;
             }
             Err(SendError::Later(why) | SendError::Never(why)) => {
-                warn!("a receiver of build {} was not told that it is {}: {why}", note.build_id.0, note.event);
+                warn!("a receiver of build {} was not told of the event {}: {why}", note.build_id.0, note.event);
                 notifications::done(&self.db, note.id, &format!("not sent: {why}")).await?;
             }
         }
         Ok(true)
     }
 
-    async fn deliver(&self, note: &Notification, receiver: &Receiver) -> anyhow::Result<Result<u16, SendError>> {
+    async fn deliver(
+        &self,
+        note: &Notification,
+        receiver: &Receiver,
+        publications: Option<&Publications>,
+    ) -> anyhow::Result<Result<u16, SendError>> {
         let url = match self.address(note, receiver).await? {
             Ok(url) => url,
             Err(why) => return Ok(Err(SendError::Never(why.to_owned()))),
         };
         let (facts, jobs) = notifications::facts(&self.db, note.build_id).await.context("reading a build")?;
         let repo = format!("{}/{}", facts.owner, facts.name);
-        let payload = payload::build(note, facts, jobs, &self.public_url).payload().to_string();
+        let build = facts.number;
+        let mut payload = payload::build(note, facts, jobs, &self.public_url).payload();
+        if let Some(publications) = publications {
+            payload["publication"] = publications::in_json(note, build, publications);
+        }
+        let payload = payload.to_string();
         let key = self.key.private().await?;
         // This takes milliseconds, in which the thread must not wait for others.
         let sign = move || -> anyhow::Result<(String, String)> {
@@ -151,12 +178,20 @@ fn pause_after(tries: i32) -> Duration {
     FIRST_PAUSE * 2_u32.pow(tries.unsigned_abs().saturating_sub(1).min(16))
 }
 
+/// Returns the subject of a message: the publications, or else the build.
+fn about<'a>(publications: Option<&'a Publications>, words: Words<'a>) -> About<'a> {
+    publications.map_or(About::Build(words), About::Publications)
+}
+
 fn event(word: &str) -> Option<Event> {
     Some(match word {
         "started" => Event::Started,
         "finished" => Event::Finished,
         "canceled" => Event::Canceled,
         "errored" => Event::Errored,
+        "approval" => Event::Approval,
+        "published" => Event::Published,
+        "failed" => Event::PublishFailed,
         _ => return None,
     })
 }

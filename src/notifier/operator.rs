@@ -3,8 +3,9 @@
 use anyhow::Context as _;
 use tracing::{info, warn};
 
-use super::{FIRST_PAUSE, Notifier, PATIENCE, TRIES, event, hooks, pause_after, payload};
-use crate::chat::{ChatConfig, Refusal, Words};
+use super::publications::in_json;
+use super::{FIRST_PAUSE, Notifier, PATIENCE, TRIES, about, event, hooks, pause_after, payload};
+use crate::chat::{ChatConfig, Publications, Refusal, Words};
 use crate::hooks::{HookConfig, NAME_PREFIX};
 use crate::store::alerts;
 use crate::store::notifications::{self, Notification};
@@ -18,7 +19,12 @@ enum OperatorReceiver<'a> {
 
 impl Notifier {
     /// Tells a receiver of the operator, by its name.
-    pub(super) async fn tell_receiver(&self, note: &Notification, name: &str) -> anyhow::Result<bool> {
+    pub(super) async fn tell_receiver(
+        &self,
+        note: &Notification,
+        name: &str,
+        publications: Option<&Publications>,
+    ) -> anyhow::Result<bool> {
         let hook = name.strip_prefix(NAME_PREFIX);
         let who = hook.map_or_else(|| format!("chat {name}"), |hook| format!("webhook {hook}"));
         let receiver = match hook {
@@ -45,10 +51,13 @@ impl Notifier {
                 let title = facts.pull_request_title.clone();
                 let build = payload::chat_build(note, facts, &jobs, &self.public_url);
                 let words = Words { pull_request: title.as_deref(), status: status.as_deref() };
-                self.chats.send(chat, &build, words).await
+                self.chats.send(chat, &build, about(publications, words)).await
             }
             OperatorReceiver::Hook(hook) => {
-                let event = hooks::event(note, &facts, &jobs, status.as_deref(), &self.public_url);
+                let mut event = hooks::event(note, &facts, &jobs, status.as_deref(), &self.public_url);
+                if let Some(publications) = publications {
+                    event["data"]["publication"] = in_json(note, facts.number, publications);
+                }
                 self.sender.post_signed(hook, format!("notification-{}", note.id), &event).await
             }
         };
@@ -81,7 +90,7 @@ impl Notifier {
     ) -> anyhow::Result<()> {
         match sent {
             Ok(()) => {
-                info!("the {who} was told that build {} is {}", note.build_id.0, note.event);
+                info!("the {who} was told of build {}: {}", note.build_id.0, note.event);
                 notifications::done(&self.db, note.id, "sent").await?;
             }
             Err(Refusal::Later(why, wait)) if wait.is_some() && note.is_younger_than(PATIENCE) => {

@@ -2,14 +2,19 @@
 
 use anyhow::Context as _;
 
-use super::{Notifier, event, payload};
-use crate::chat::{ChatConfig, Words};
+use super::{Notifier, about, event, payload};
+use crate::chat::{ChatConfig, Publications, Words};
 use crate::store::notifications::{self, Notification};
 use crate::travis::notifications::{SlackAddress, SlackRoom};
 
 impl Notifier {
     /// Tells a room that a `.travis.yml` names.
-    pub(super) async fn tell_room(&self, note: &Notification, room: &SlackRoom) -> anyhow::Result<bool> {
+    pub(super) async fn tell_room(
+        &self,
+        note: &Notification,
+        room: &SlackRoom,
+        publications: Option<&Publications>,
+    ) -> anyhow::Result<bool> {
         if !event(&note.event).is_some_and(|event| room.asks(event, note.state, note.previous)) {
             notifications::remove(&self.db, note.id).await?;
             return Ok(true);
@@ -34,7 +39,7 @@ impl Notifier {
         let title = facts.pull_request_title.clone();
         let build = payload::chat_build(note, facts, &jobs, &self.public_url);
         let words = Words { pull_request: title.as_deref(), status: status.as_deref() };
-        let sent = self.chats.send(&chat, &build, words).await;
+        let sent = self.chats.send(&chat, &build, about(publications, words)).await;
         // A refusal is the repository's to mend, so the operator gets no alert.
         self.settle(note, "room of Slack", &sent).await?;
         Ok(true)

@@ -1,5 +1,5 @@
-//! Notifications: events of builds for their receivers. The schema makes a row for each, in the transaction that changes
-//! the build.
+//! Notifications: events of builds and of publications for their receivers. The schema makes a row for each, in the
+//! transaction that changes the build or the publication.
 
 use std::time::Duration;
 
@@ -18,7 +18,9 @@ pub struct Notification {
     pub id: i64,
     pub repo_id: RepoId,
     pub build_id: BuildId,
-    /// Travis's word for the event.
+    /// The job whose publications the event is about; `None` for an event of the build.
+    pub job_id: Option<JobId>,
+    /// Travis's word for the event; for one of publications, `approval`, `published` or `failed`.
     pub event: String,
     pub state: BuildState,
     /// State of the last finished build of the branch, or of the pull request, before this one.
@@ -68,7 +70,7 @@ pub async fn take(db: &PgPool, hold: Duration) -> sqlx::Result<Option<Notificati
                  and not exists (select from notification held
                      where held.repo_id = next.repo_id and held.done_at is null and held.held_until > now())
              order by not_before, next.id limit 1 for update skip locked)
-         returning notification.id, notification.repo_id, build_id, event, notification.state, receiver, tries,
+         returning notification.id, notification.repo_id, build_id, job_id, event, notification.state, receiver, tries,
              greatest(extract(epoch from now() - notification.created_at), 0)::bigint as age,
              (select earlier.state from build earlier
               where earlier.repo_id = build.repo_id and earlier.number < build.number

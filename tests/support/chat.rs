@@ -50,20 +50,22 @@ impl ChatServices {
 
     /// Returns the sections of the configuration with these chats, each named after its service.
     pub fn sections(&self, services: &[&str], more: &str) -> String {
-        let mut text = "[notifications]\nallow = [\"127.0.0.1\"]\n".to_owned();
-        for service in services {
-            let own = match *service {
-                "dingtalk" => format!("secret = \"{SECRET}\"\nkeyword = \"{KEYWORD}\"\n"),
-                "feishu" => format!("secret = \"{SECRET}\"\n"),
-                "telegram" => "chat_id = \"-100123\"\n".to_owned(),
-                _ => String::new(),
-            };
-            text.push_str(&format!(
-                "[[notifications.chat]]\nname = \"{service}\"\nkind = \"{service}\"\nurl = \"http://{}/{service}/hook\"\n{own}{more}",
-                self.address
-            ));
-        }
-        text
+        let sections: String = services.iter().map(|service| self.section_of(service, more)).collect();
+        format!("[notifications]\nallow = [\"127.0.0.1\"]\n{sections}")
+    }
+
+    /// Returns the section of one chat.
+    pub fn section_of(&self, service: &str, more: &str) -> String {
+        let own = match service {
+            "dingtalk" => format!("secret = \"{SECRET}\"\nkeyword = \"{KEYWORD}\"\n"),
+            "feishu" => format!("secret = \"{SECRET}\"\n"),
+            "telegram" => "chat_id = \"-100123\"\n".to_owned(),
+            _ => String::new(),
+        };
+        format!(
+            "[[notifications.chat]]\nname = \"{service}\"\nkind = \"{service}\"\nurl = \"http://{}/{service}/hook\"\n{own}{more}",
+            self.address
+        )
     }
 
     /// Lets a service give these answers to the next requests.

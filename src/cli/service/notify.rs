@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::chat::{Refusal, Words};
+use crate::chat::{About, Refusal, Words};
 use crate::cli::table::{Table, wants_colours};
 use crate::config::Config;
 use crate::domain::BuildState;
@@ -57,7 +57,8 @@ pub(in crate::cli) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let are_all = arguments.names.is_empty() && arguments.to.is_none();
     let is_wanted = |name: &String| are_all || arguments.names.contains(name);
     let build = example(config.server.public_url.as_str());
-    let words = Words { pull_request: None, status: Some("this is an example of a message: trainyard notify --test") };
+    let status = Some("this is an example of a message: trainyard notify --test");
+    let about = About::Build(Words { pull_request: None, status });
     let (mut table, mut is_good) = (Table::new(["NAME", "KIND", "RESULT"]), true);
     let mut add = |name: &str, kind: String, sent: Result<(), String>| {
         is_good &= sent.is_ok();
@@ -66,7 +67,7 @@ pub(in crate::cli) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     };
     let chats = Chats::new(all, sender.clone());
     for chat in all.iter().filter(|chat| is_wanted(&chat.name)) {
-        let sent = chats.send(chat, &build, words).await;
+        let sent = chats.send(chat, &build, about).await;
         add(&chat.name, format!("{:?}", chat.kind), sent.map_err(refused));
     }
     for hook in hooks.iter().filter(|hook| is_wanted(&hook.name)) {
@@ -75,7 +76,7 @@ pub(in crate::cli) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         add(&hook.name, "Webhook".to_owned(), sent.map_err(refused));
     }
     if let Some(to) = &arguments.to {
-        let sent = mail(config.notifications.email.as_ref(), to, &build, words).await?;
+        let sent = mail(config.notifications.email.as_ref(), to, &build, about).await?;
         add(EMAIL, "Email".to_owned(), sent);
     }
     crate::cli::print(&table.render(wants_colours(&std::io::stdout()), None))?;
@@ -93,11 +94,11 @@ async fn mail(
     config: Option<&EmailConfig>,
     to: &str,
     build: &Build,
-    words: Words<'_>,
+    about: About<'_>,
 ) -> anyhow::Result<Result<(), String>> {
     let Some(config) = config else { return Ok(Err("the configuration has no [notifications.email]".to_owned())) };
     let Ok(to) = to.parse() else { return Ok(Err("this is not an email address".to_owned())) };
-    let mail = Mail::of("notification-test".to_owned(), build, words, Vec::new())?;
+    let mail = Mail::of("notification-test".to_owned(), build, about, Vec::new())?;
     let sent = Mailer::new(config)?.send(to, &mail).await;
     Ok(sent.map_err(|not_taken| match not_taken {
         NotTaken::Later(why) | NotTaken::Never(why) | NotTaken::Refused(why) => why,

@@ -38,7 +38,7 @@ impl FromStr for Place {
     }
 }
 
-/// A change of a build's state, or of the state of one of its jobs.
+/// A change of a build's state, or of the state of one of its jobs or of that job's publications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
 pub struct Change {
     #[sqlx(flatten)]

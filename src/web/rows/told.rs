@@ -12,6 +12,8 @@ use crate::hooks::NAME_PREFIX;
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Notification)]
 pub(in crate::web) struct Told {
+    /// `started`, `finished`, `canceled` or `errored` for one of the build; for one of publications,
+    /// `publication.approval`, `publication.published` or `publication.failed`.
     pub event: String,
     /// A chat, a webhook of the operator, an email, a room of Slack, or the host of an address.
     pub receiver: String,
@@ -33,7 +35,8 @@ struct Row {
 /// Lists the notifications of a build that were tried. Of an address only the host is shown, as the rest may be a secret.
 pub(in crate::web) async fn told(db: &PgPool, build: BuildId) -> sqlx::Result<Vec<Told>> {
     let rows: Vec<Row> = sqlx::query_as(
-        "select event, receiver ->> 'chat' as operators, receiver ? 'email' as is_email, receiver ? 'room' as is_slack,
+        "select case when job_id is null then event else 'publication.' || event end as event,
+             receiver ->> 'chat' as operators, receiver ? 'email' as is_email, receiver ? 'room' as is_slack,
              case when jsonb_typeof(receiver -> 'url') = 'string' then receiver ->> 'url' end as url, outcome
          from notification where build_id = $1 and outcome is not null order by id",
     )

@@ -29,14 +29,14 @@ struct Model {
     answers: Vec<u16>,
 }
 
-struct Program {
+pub struct Program {
     address: SocketAddr,
     model: Shared,
     _serving: JoinSet<()>,
 }
 
 impl Program {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let model = Shared::default();
@@ -46,7 +46,7 @@ impl Program {
         Self { address, model, _serving: serving }
     }
 
-    fn section(&self, more: &str) -> String {
+    pub fn section(&self, more: &str) -> String {
         format!(
             "[notifications]\nallow = ['127.0.0.1']\n[[notifications.webhook]]\nname = 'deploy'\n\
              url = 'http://{}/builds'\nsecret = '{SECRET}'\n{more}\n",
@@ -54,7 +54,7 @@ impl Program {
         )
     }
 
-    fn got(&self) -> Vec<(BTreeMap<String, String>, String)> {
+    pub fn got(&self) -> Vec<(BTreeMap<String, String>, String)> {
         self.model.lock().unwrap().got.clone()
     }
 }

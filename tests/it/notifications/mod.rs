@@ -1,7 +1,7 @@
 //! Notifications of builds: webhooks in the form of Travis, signed webhooks, emails, and messages to chats.
 
 mod chats;
-mod hooks;
+pub mod hooks;
 mod mail;
 mod slack;
-mod webhooks;
+pub mod webhooks;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use trainyard::notifier::{Chats, Notifier, Sender};
 use trainyard::outgoing::SystemNames;
+use trainyard::permits::PublishConfig;
 use trainyard::repo_keys::{PublicKey, Seal};
 use trainyard::store::sealed::own_keys::NotificationKey;
 use trainyard::store::sealed::repo_keys::RepoKeys;
@@ -34,7 +35,7 @@ async fn served_key(app: &App) -> String {
 }
 
 /// Makes every open notification due, until there is none.
-pub(super) async fn settle(db: &PgPool) {
+pub async fn settle(db: &PgPool) {
     for _ in 0..600 {
         let open: i64 = sqlx::query_scalar(
             "with due as (update notification set not_before = now() where done_at is null and not_before > now()
@@ -153,7 +154,7 @@ async fn build(db: &PgPool, number: i32, state: &str, webhooks: Option<&Value>) 
     .unwrap();
 }
 
-pub(super) async fn notifier(db: &PgPool) -> Notifier {
+pub async fn notifier(db: &PgPool) -> Notifier {
     let seal = Arc::new(Seal::new(&[7; 32]).unwrap());
     let sender = Sender::new(&["127.0.0.1".parse().unwrap()], Arc::new(SystemNames)).unwrap();
     Notifier {
@@ -164,6 +165,7 @@ pub(super) async fn notifier(db: &PgPool) -> Notifier {
         sender,
         hooks: Arc::from([]),
         mailer: None,
+        publish: PublishConfig::default(),
         public_url: "http://ci.example.org/".parse().unwrap(),
     }
 }

@@ -9,4 +9,5 @@ mod once;
 mod refusals;
 mod release;
 mod service;
+mod told;
 mod world;

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use trainyard::domain::{RepoId, Right};
+
 use super::client;
 use crate::support::app::App;
+use crate::support::chat::ChatServices;
 use crate::support::git_host::Repo;
 use crate::support::hub::{HubServer, TOKEN};
 use crate::support::payload::{self, Delivery};
+use crate::support::people;
 
 const TRAINER: &str = include_str!("../../fixtures/trainer/train.py");
 const CONFIG: &str = "base_model: ./models/sd.bin\ntrain_data_dir: ./data\nmetadata_path: ./data/captions.txt\n\
@@ -75,6 +79,33 @@ async fn a_push_trains_and_publishes_what_the_official_client_then_loads() {
         .await
         .unwrap();
     assert_eq!(leaked, 0);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_chat_is_asked_for_the_approval_and_gets_the_link() {
+    let (hub, services) = (HubServer::start().await, ChatServices::start().await);
+    let environment =
+        "[[publish.environment]]\nname = 'production'\nrepos = ['acme/*']\napprovers = ['anna']\nrequired = true\n";
+    let chats = services.sections(&["slack"], "on_success = 'never'\non_publish = 'always'\n");
+    let app = App::start(&format!("{}{environment}{chats}", hub.section())).await;
+    let repo = app.github.repo("acme/styles");
+    let sha = commit(&repo, "acme/ink", "");
+    assert_eq!(push(&app, &repo, &sha).await.0, "success", "{}", String::from_utf8_lossy(&app.log(1).await));
+    let asked = services.wait_for("slack", 1).await[0].to_string();
+    assert!(asked.contains("/acme/styles/builds/1/jobs/1|… acme/styles #1.1 waits for approval>"), "{asked}");
+    assert!(asked.contains("The people of production decide: anna"), "{asked}");
+    let anna = people::person(&app.db, 7, "anna").await;
+    people::allow(&app.db, anna.id, RepoId(1), Some(Right::Write)).await;
+    let token = people::token(&app.db, anna.id, "chat", Right::Write, None).await;
+    let path = format!("{}/api/v1/repos/acme/styles/builds/1/jobs/1/publish/approve", app.base);
+    let approved = reqwest::Client::new().post(path).bearer_auth(token).send().await.unwrap();
+    assert_eq!(approved.status(), 200);
+    let told = services.wait_for("slack", 2).await[1].to_string();
+    assert!(told.contains("acme/styles #1.1 is published"), "{told}");
+    assert!(told.contains(&format!("<{}/acme/ink/tree/build-1|Hugging Face acme/ink>", hub.endpoint())), "{told}");
+    let (_, page) = app.get("/acme/styles/builds/1").await;
+    assert!(page.contains("publication.approval") && page.contains("publication.published"), "{page}");
     app.stop().await;
 }
 

@@ -194,6 +194,49 @@ fn traps_are_problems_with_a_place() {
 }
 
 #[test]
+fn a_deployment_that_lacks_a_key_ends_the_build_in_which_it_would_run() {
+    let text = "language: shell\nscript: x\ndeploy:\n  - provider: pypi\n    usernmae: me\n    on: main\n";
+    let plan = of(text);
+    assert!(plan.is_fatal() && rules(&plan) == ["find-key", "incomplete-deployment"], "{:?}", plan.problems);
+    let told = plan.problems.iter().find(|problem| problem.severity == Severity::Error).expect("the error");
+    assert_eq!(told.place(), ".travis.yml:4:5");
+    assert_eq!(
+        told.message,
+        "the provider `pypi` deploys nothing without `password`: add `password:` with an API token, as `{secure: …}` or \
+         as a variable such as `$PYPI_TOKEN`"
+    );
+    for kind in [TriggerKind::PullRequest, TriggerKind::Travis] {
+        let plan = of_trigger(text, &Trigger { kind, ..trigger() });
+        assert!(!plan.is_fatal() && rules(&plan) == ["find-key", "incomplete-deployment"], "{:?}", plan.problems);
+    }
+}
+
+#[test]
+fn a_misspelled_key_of_a_deployment_is_told_with_the_nearest_one() {
+    for (provider, wrong, right) in [
+        ("script", "scirpt", Some("script")),
+        ("releases", "relase_notes", Some("release_notes")),
+        ("s3", "bukket", Some("bucket")),
+        ("pages", "local-dri", Some("local_dir")),
+        ("pypi", "pasword", Some("password")),
+        ("huggingface", "repo_tpye", Some("repo_type")),
+        ("huggingface", "bucket", None),
+    ] {
+        let plan =
+            of(&format!("language: shell\nscript: x\ndeploy:\n  provider: {provider}\n  {wrong}: x\n  on: next\n"));
+        let is_it = |it: &&Problem| it.line == Some(5) && ["find-key", "unknown-key"].contains(&it.rule.as_str());
+        let told: Vec<_> = plan.problems.iter().filter(is_it).collect();
+        let [told] = &told[..] else { panic!("{provider}: {:?}", plan.problems) };
+        assert_eq!(told.severity, Severity::Warning, "{provider}");
+        let words = match right {
+            Some(right) => format!("the key `{wrong}` is not known and is read as `{right}`: write `{right}`"),
+            None => format!("the key `{wrong}` is not known and has no effect"),
+        };
+        assert_eq!(told.message, words, "{provider}");
+    }
+}
+
+#[test]
 fn an_import_that_is_not_there_is_fatal_however_much_else_is_wrong() {
     let noise: String = (0..49).map(|n| format!("- {{source: a{n}.yml, if: 'branch = (', mode: none}}\n")).collect();
     let plan = of(&format!("script: x\nimport:\n{noise}- last.yml\n"));

@@ -139,6 +139,7 @@ fn of_document(merged: Merged, text: &str, data: &Json, trigger: &Trigger) -> Pl
     if let Some(root) = &document.root {
         let traps = traps::traps(root, &config, &matrix.jobs).into_iter().chain(unsupported(root));
         let traps = traps.chain(extensions::wrong_values(root));
+        let traps = traps.chain(traps::missing_keys(root, &config, &matrix.jobs, data));
         problems.extend(traps.map(|trap| told.trap(trap)));
     }
     problems.extend(too_many_or_none(matrix.jobs.len(), matrix.truncated));

@@ -25,15 +25,15 @@ const BATCH: i64 = 100;
 /// Number of events that are kept for streams that are slower than others.
 const KEPT: usize = 512;
 
-/// A build whose state has changed, or the state of some of its jobs.
+/// A build whose state has changed, or that of some of its jobs or their publications.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::web) struct BuildEvent {
     build: BuildAnswer,
-    /// Jobs whose states have changed.
+    /// Jobs whose states have changed, or the states of their publications.
     jobs: Vec<ChangedJob>,
 }
 
-/// A job whose state has changed.
+/// A job whose state has changed, or that of its publications.
 #[derive(Debug, Serialize, ToSchema, sqlx::FromRow)]
 pub(in crate::web) struct ChangedJob {
     id: JobId,

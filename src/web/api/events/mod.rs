@@ -1,4 +1,4 @@
-//! Streams of events: a build, or one of its jobs, has changed its state.
+//! Streams of events: a build, one of its jobs, or a publication of one has changed its state.
 
 mod feed;
 
@@ -29,7 +29,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Follows the builds of all repositories that you may read, as server-sent events.
 ///
 /// - `begin`, without data, once: its id is the place at which the stream begins
-/// - `build`, with a `BuildEvent`: the build or some of its jobs have changed their states
+/// - `build`, with a `BuildEvent`: the build, some of its jobs or their publications have changed their states
 ///
 /// With the id of an event in the header `Last-Event-ID`, the stream continues after it. Ids are good for a day. Changes
 /// that come together become one event, which has the states of its time.

@@ -3,6 +3,7 @@
 mod providers;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -96,6 +97,29 @@ async fn a_script_is_deployed_where_its_conditions_hold() {
         assert_eq!(told, verdict, "{log}");
         assert_eq!(log.contains("after all"), verdict == "passed", "{log}");
     }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_deployment_that_lacks_a_key_is_told_before_anything_runs() {
+    let app = App::start("").await;
+    let repo = app.github.repo("acme/styles");
+    let entry = "  - provider: s3\n    access_key_id: $KEY\n    bucket: site\n    on: main\n";
+    repo.write(".travis.yml", &format!("language: shell\nscript: echo tested\ndeploy:\n{entry}"));
+    let sha = repo.commit("Deploy");
+    Delivery::new("main", "push", &payload::push(&app.github, &repo, "main")).post(&app.base).await;
+    let end = app.github.wait_for_end(&sha, "trainyard/push").await;
+    assert_eq!(end.state, "error", "{}", end.description);
+    assert!(end.description.contains(".travis.yml:4") && end.description.contains("secret_access_key"), "{end:?}");
+    let (_, page) = app.get("/acme/styles/builds/1").await;
+    assert!(page.contains("deploys nothing without"), "{page}");
+    // A build of another branch deploys nothing, and goes on.
+    Delivery::new("next", "push", &payload::push(&app.github, &repo, "next")).post(&app.base).await;
+    app.github.wait_for(Duration::from_secs(60), |posted| posted.sha == sha && posted.state == "success").await;
+    let (_, page) = app.get("/acme/styles/builds/2").await;
+    assert!(page.contains("deploys nothing without"), "{page}");
+    let jobs: i64 = sqlx::query_scalar("select count(*) from job").fetch_one(&app.db).await.unwrap();
+    assert_eq!(jobs, 1);
     app.stop().await;
 }
 

@@ -64,8 +64,12 @@ async fn s3_gets_the_files_of_a_folder_with_signed_requests() {
         (&format!("bucket: {BUCKET}")[..], "bucket: other", "it answered 404 to"),
         (SECRET_KEY, "a wrong key", "it answered 403 to"),
         (", upload_dir", ", local_dir: nowhere, upload_dir", "there is no folder nowhere"),
-        (&format!("bucket: {BUCKET}, ")[..], "", "there is no bucket: give `bucket`"),
-        (&format!("access_key_id: {ACCESS_KEY}, ")[..], "", "there is no key: give `access_key_id`"),
+        (
+            &format!("bucket: {BUCKET}, ")[..],
+            "bucket: $NO_BUCKET, ",
+            "there is no bucket: `bucket` is missing or empty",
+        ),
+        (ACCESS_KEY, "$NO_KEY", "there is no key: `access_key_id` is missing or empty"),
     ]
     .into_iter()
     .enumerate()
@@ -132,7 +136,7 @@ async fn pages_are_a_commit_on_a_branch_and_a_secret_stays_one() {
     let wrong = entry("").replace(&token, "ghp_wrong");
     for (job, (entry, told)) in [
         (wrong, "pages.example did not take it"),
-        (entry("").replace(&format!("token: {token}, "), ""), "there is no token: give `token`"),
+        (entry("").replace(&token, "$NO_TOKEN"), "there is no token: `token` is missing or empty"),
     ]
     .into_iter()
     .enumerate()
@@ -182,10 +186,10 @@ async fn a_folder_goes_to_the_hub_with_its_own_client() {
     repo.commit("Fail");
     let (verdict, log) = pushed(&app, &repo, 2, None).await;
     assert!(verdict == "errored" && log.contains("401"), "{log}");
-    repo.write(".travis.yml", &of(&entry(hub::TOKEN).replace("repo: acme/site, ", "")));
+    repo.write(".travis.yml", &of(&entry(hub::TOKEN).replace("repo: acme/site, ", "repo: $NO_REPO, ")));
     repo.commit("Fail again");
     let (verdict, log) = pushed(&app, &repo, 3, None).await;
-    assert!(verdict == "errored" && log.contains("there is no repository: give `repo: OWNER/NAME`"), "{log}");
+    assert!(verdict == "errored" && log.contains("there is no repository: `repo` is missing or empty"), "{log}");
     app.stop_with_leaks().await;
 }
 
@@ -267,9 +271,9 @@ async fn a_package_is_built_and_uploaded_with_twine() {
     let uploaded = uploaded.lock().unwrap().clone();
     let [(name, version, content)] = &uploaded[..] else { panic!("{} uploads", uploaded.len()) };
     assert!(name.replace('_', "-") == "ink-styles" && version == "1.2" && content.starts_with(&[0x1f, 0x8b]));
-    repo.write(".travis.yml", &of("").replace(&format!("password: {token}, "), ""));
+    repo.write(".travis.yml", &of("").replace(&token, "$NO_TOKEN"));
     repo.commit("Fail");
     let (verdict, log) = pushed(&app, &repo, 5, None).await;
-    assert!(verdict == "errored" && log.contains("there is no password: give `password`"), "{log}");
+    assert!(verdict == "errored" && log.contains("there is no password: `password` is missing or empty"), "{log}");
     app.stop_with_leaks().await;
 }

@@ -10,7 +10,7 @@ use crate::travis::matrix::{self, Config};
 /// Maximum number of recipients of a build.
 const MAX_RECIPIENTS: usize = 20;
 /// Keys that say when a recipient is told.
-const WHEN: [&str; 3] = ["on_success", "on_failure", "on_cancel"];
+const WHEN: [&str; 4] = ["on_success", "on_failure", "on_cancel", "on_publish"];
 
 /// A recipient of emails.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -50,6 +50,19 @@ pub enum Event {
     Canceled,
     /// The build ended before it had jobs.
     Errored,
+    /// Weights of a job wait for the approval of a person. Travis knows neither this event nor the next two.
+    Approval,
+    /// The weights of a job are at all their places.
+    Published,
+    /// The weights of a job did not get to all their places, and are not tried again.
+    PublishFailed,
+}
+
+impl Event {
+    /// Returns true for an event of publications, and not of the build.
+    pub fn is_of_publications(self) -> bool {
+        matches!(self, Self::Approval | Self::Published | Self::PublishFailed)
+    }
 }
 
 /// A moment in the life of a build.
@@ -116,8 +129,8 @@ impl Channel {
     pub fn hears(self, event: Event) -> bool {
         match self {
             Self::Webhooks => true,
-            Self::Email => matches!(event, Event::Finished | Event::Canceled),
-            _ => event == Event::Finished,
+            Self::Email => event == Event::Canceled || event == Event::Finished || event.is_of_publications(),
+            _ => event == Event::Finished || event.is_of_publications(),
         }
     }
 
@@ -131,12 +144,30 @@ impl Channel {
             Event::Finished if passed && self == Self::Email => ("on_success", Frequency::Change),
             Event::Finished if passed => ("on_success", Frequency::Always),
             Event::Finished => ("on_failure", Frequency::Always),
+            Event::Approval | Event::Published | Event::PublishFailed => {
+                return self.asks_of_publications(entry, event);
+            }
         };
         match entry.get(key).and_then(Json::as_str).and_then(Frequency::of).unwrap_or(default) {
             Frequency::Always => true,
             Frequency::Never => false,
             Frequency::Change if passed => previous != Some(BuildState::Passed),
             Frequency::Change => matches!(previous, None | Some(BuildState::Passed)),
+        }
+    }
+
+    /// Returns true if an entry asks for this event of publications. Each is one of its own, so `change` tells it, too.
+    /// Receivers of webhooks were written for Travis, and would take it for another end of the build, so they are not told
+    /// unless they ask for it.
+    fn asks_of_publications(self, entry: &Config, event: Event) -> bool {
+        let word = |key: &str| entry.get(key).and_then(Json::as_str);
+        match (word("on_publish"), event) {
+            (Some("always"), _) => true,
+            (Some("never"), _) => false,
+            _ if self == Self::Webhooks => false,
+            (_, Event::Published) => word("on_success") != Some("never"),
+            (_, Event::PublishFailed) => word("on_failure") != Some("never"),
+            _ => true,
         }
     }
 

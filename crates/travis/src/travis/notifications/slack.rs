@@ -13,7 +13,7 @@ use crate::travis::matrix::{self, Config};
 /// Maximum number of rooms of a build.
 const MAX_ROOMS: usize = 20;
 /// Keys that say when a room is told.
-const WHEN: [&str; 2] = ["on_success", "on_failure"];
+const WHEN: [&str; 3] = ["on_success", "on_failure", "on_publish"];
 
 /// The form of a room: an account, a token, and a channel if it is not that of the token.
 static FORM: LazyLock<Regex> = LazyLock::new(|| {

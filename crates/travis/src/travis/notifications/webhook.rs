@@ -13,7 +13,7 @@ use crate::travis::matrix::{self, Config};
 /// Maximum number of receivers of a build.
 pub const MAX_RECEIVERS: usize = 20;
 /// Keys that say when a receiver is told.
-const WHEN: [&str; 5] = ["on_success", "on_failure", "on_start", "on_cancel", "on_error"];
+const WHEN: [&str; 6] = ["on_success", "on_failure", "on_start", "on_cancel", "on_error", "on_publish"];
 /// Maximum size of the config in a payload, as JSON, in bytes. A larger one is left out.
 const MAX_CONFIG: usize = 64 << 10;
 

@@ -12,7 +12,7 @@ mod phases;
 mod prepare;
 
 pub use checkout::{Files, checkout_of};
-pub use deploy::{is_supported as deploys_with, may_deploy};
+pub use deploy::{is_supported as deploys_with, may_deploy, missing as missing_for_deploy, surely_deploys};
 
 use serde_json::Value as Json;
 

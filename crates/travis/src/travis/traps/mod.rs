@@ -14,6 +14,7 @@ mod shell;
 mod values;
 
 pub use conditions::import_traps;
+pub use deployments::missing_keys;
 
 use super::matrix::Config;
 use crate::domain::{Rule, Severity};

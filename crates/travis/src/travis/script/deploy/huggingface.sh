@@ -8,8 +8,8 @@ travis_huggingface_failed() {
 
 travis_huggingface() {
   local folder=${hf_local_dir:-.}
-  [ -n "$hf_token" ] || travis_huggingface_failed 'there is no token: give `token` in the deploy entry' || return
-  [ -n "$hf_repo" ] || travis_huggingface_failed 'there is no repository: give `repo: OWNER/NAME`' || return
+  [ -n "$hf_token" ] || travis_huggingface_failed 'there is no token: `token` is missing or empty' || return
+  [ -n "$hf_repo" ] || travis_huggingface_failed 'there is no repository: `repo` is missing or empty' || return
   [ -d "$folder" ] || travis_huggingface_failed "there is no folder $folder: see \`local_dir\`" || return
   HF_TOKEN=$hf_token HF_ENDPOINT=${hf_endpoint:-https://huggingface.co} HF_HUB_DISABLE_PROGRESS_BARS=1 \
     HF_HUB_DISABLE_TELEMETRY=1 hf_folder=$folder hf_repo=$hf_repo hf_type=${hf_type:-model} hf_private=$hf_private \

@@ -7,8 +7,7 @@ mod providers;
 
 use serde_json::Value as Json;
 
-use self::providers::Provider;
-
+use self::providers::{Provider, Required, is_given};
 use super::{Config, Facts, Script};
 use crate::travis::shell::{lines, quoted, text};
 
@@ -39,13 +38,40 @@ pub fn may_deploy(config: &Json, facts: &Facts) -> bool {
     let can = facts.pull_request.is_none() && facts.github_api.is_some();
     let name = facts.tag.as_ref().unwrap_or(&facts.branch);
     can && entries.iter().any(|entry| {
-        let on = on(entry);
-        let is_true = |key: &str| on.get(key) == Some(&Json::Bool(true));
-        let is_of_branch = is_true("all_branches") || is_true("tags") || branches(on.get("branch")).contains(name);
-        let fits_tags = on.get("tags").and_then(Json::as_bool).is_none_or(|wanted| wanted == facts.tag.is_some());
-        let is_of_repo = text(&on, "repo").is_none_or(|repo| repo == facts.repo.to_string());
-        is_supported(text(entry, "provider").unwrap_or_default()) && is_of_branch && fits_tags && is_of_repo
+        is_supported(text(entry, "provider").unwrap_or_default())
+            && fits(&on(entry), name, facts.tag.is_some(), &facts.repo.to_string())
     })
+}
+
+/// Returns true if a deployment surely begins in a build whose script passes, and decides about it. `data` is that of
+/// [`matrix::matrix`](crate::travis::matrix::matrix).
+pub fn surely_deploys(entry: &Config, data: &Json) -> bool {
+    let on = on(entry);
+    let fact = |key: &str| data.get(key).and_then(Json::as_str);
+    let is_open = on.contains_key("condition") || VERSIONS.iter().any(|(key, _)| on.contains_key(*key));
+    fact("type") != Some("pull_request")
+        && !is_open
+        && entry.get("allow_failure") != Some(&Json::Bool(true))
+        && fits(&on, fact("branch").unwrap_or_default(), fact("tag").is_some(), fact("repo").unwrap_or_default())
+}
+
+/// Returns the keys that an entry in its normal form lacks, so that nothing can be deployed, with the values that belong
+/// there.
+pub fn missing(entry: &Config) -> Vec<(&'static str, &'static str)> {
+    const SCRIPT: Required = ("script", "the command");
+    match text(entry, "provider").unwrap_or_default() {
+        "script" => [SCRIPT].into_iter().filter(|(key, _)| !is_given(entry.get(*key))).collect(),
+        provider => Provider::find(provider).into_iter().flat_map(|provider| provider.missing(entry)).collect(),
+    }
+}
+
+/// Returns true if branch, tag and repository fulfil the options of `on:`. `name` is that of the branch or the tag.
+fn fits(on: &Config, name: &str, has_tag: bool, repo: &str) -> bool {
+    let is_true = |key: &str| on.get(key) == Some(&Json::Bool(true));
+    let names = || branches(on.get("branch")).iter().any(|branch| branch == name);
+    let is_of_branch = is_true("all_branches") || is_true("tags") || names();
+    let fits_tags = on.get("tags").and_then(Json::as_bool).is_none_or(|wanted| wanted == has_tag);
+    is_of_branch && fits_tags && text(on, "repo").is_none_or(|wanted| wanted == repo)
 }
 
 /// Adds all deployments in order. They run when the script has passed.

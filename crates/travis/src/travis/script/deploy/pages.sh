@@ -31,7 +31,7 @@ travis_pages() {
   [ -z "$pages_url" ] || pages_host=https://${pages_url#https://}
   pages_host=${pages_host%/}
   command -v git > /dev/null || travis_pages_failed 'the image has no git to publish with' || return
-  [ -n "$pages_token" ] || travis_pages_failed 'there is no token: give `token` in the deploy entry' || return
+  [ -n "$pages_token" ] || travis_pages_failed 'there is no token: `token` is missing or empty' || return
   [ -d "$folder" ] || travis_pages_failed "there is no folder $folder: see \`local_dir\`" || return
   url=$pages_host/$repo.git
   pages_work=$(mktemp -d) || return

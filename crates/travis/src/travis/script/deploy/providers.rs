@@ -1,5 +1,7 @@
 //! The providers that publish with a function of bash, which finds its options in shell variables.
 
+use serde_json::Value as Json;
+
 use super::{Config, Script};
 use crate::travis::shell::{lines, quoted, text};
 
@@ -16,6 +18,9 @@ enum Form {
 /// An option: the variable, the keys that set it, and its form.
 type Choice = (&'static str, &'static [&'static str], Form);
 
+/// A key without which a deployment cannot work, and the value that belongs there.
+pub(super) type Required = (&'static str, &'static str);
+
 /// A provider.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Provider {
@@ -24,7 +29,11 @@ pub(super) struct Provider {
     function: &'static str,
     texts: &'static [&'static str],
     options: &'static [Choice],
+    /// The first key of each option that has to be given.
+    required: &'static [Required],
 }
+
+const GITHUB_TOKEN: &str = "a token of GitHub, as `{secure: …}` or as a variable such as `$GITHUB_TOKEN`";
 
 const PROVIDERS: [Provider; 5] = [
     Provider {
@@ -44,6 +53,7 @@ const PROVIDERS: [Provider; 5] = [
             ("release_overwrite", &["overwrite"], Form::Flag(false)),
             ("release_glob", &["file_glob"], Form::Flag(true)),
         ],
+        required: &[("token", GITHUB_TOKEN)],
     },
     Provider {
         name: "s3",
@@ -65,6 +75,14 @@ const PROVIDERS: [Provider; 5] = [
             ("s3_encryption", &["server_side_encryption"], Form::Flag(false)),
             ("s3_overwrite", &["overwrite"], Form::Flag(true)),
         ],
+        required: &[
+            ("access_key_id", "the id of the key"),
+            (
+                "secret_access_key",
+                "the secret of the key, as `{secure: …}` or as a variable such as `$AWS_SECRET_ACCESS_KEY`",
+            ),
+            ("bucket", "the name of the bucket"),
+        ],
     },
     Provider {
         name: "pages",
@@ -83,6 +101,7 @@ const PROVIDERS: [Provider; 5] = [
             ("pages_keep_history", &["keep_history"], Form::Flag(true)),
             ("pages_allow_empty", &["allow_empty_commit"], Form::Flag(false)),
         ],
+        required: &[("token", GITHUB_TOKEN)],
     },
     Provider {
         name: "pypi",
@@ -97,6 +116,7 @@ const PROVIDERS: [Provider; 5] = [
             ("pypi_check", &["twine_check"], Form::Flag(true)),
             ("pypi_remove_build_dir", &["remove_build_dir"], Form::Flag(true)),
         ],
+        required: &[("password", "an API token, as `{secure: …}` or as a variable such as `$PYPI_TOKEN`")],
     },
     Provider {
         name: "huggingface",
@@ -113,6 +133,10 @@ const PROVIDERS: [Provider; 5] = [
             ("hf_message", &["commit_message"], Form::Word),
             ("hf_endpoint", &["endpoint"], Form::Word),
         ],
+        required: &[
+            ("token", "a token of the Hub, as `{secure: …}` or as a variable such as `$HF_TOKEN`"),
+            ("repo", "the repository on the Hub, as `OWNER/NAME`"),
+        ],
     },
 ];
 
@@ -120,6 +144,14 @@ impl Provider {
     /// Returns the provider of this name, if it publishes with a function.
     pub(super) fn find(name: &str) -> Option<&'static Self> {
         PROVIDERS.iter().find(|provider| provider.name == name)
+    }
+
+    /// Returns the required keys that an entry does not give.
+    pub(super) fn missing(&self, entry: &Config) -> impl Iterator<Item = Required> {
+        self.required.iter().copied().filter(move |(required, _)| {
+            let keys = self.options.iter().map(|(_, keys, _)| *keys).find(|keys| keys[0] == *required);
+            !keys.unwrap_or_default().iter().any(|key| is_given(entry.get(*key)))
+        })
     }
 
     /// Adds the function, the variables with its options, and the command. `api` is the address of GitHub's API.
@@ -153,6 +185,17 @@ impl Provider {
     }
 }
 
+/// Returns true if a key has a value that may be of use.
+pub(super) fn is_given(value: Option<&Json>) -> bool {
+    match value {
+        None | Some(Json::Null) => false,
+        Some(Json::String(text)) => !text.trim().is_empty(),
+        Some(Json::Array(items)) => items.iter().any(|item| is_given(Some(item))),
+        Some(Json::Object(map)) => !map.is_empty(),
+        Some(Json::Bool(_) | Json::Number(_)) => true,
+    }
+}
+
 /// Returns the line that sets a variable. As with dpl, bash expands variables in the value.
 fn assignment(name: &str, value: &str) -> String {
     let escaped = value.replace('\\', r"\\").replace('"', "\\\"").replace('`', r"\`");
@@ -175,6 +218,9 @@ mod tests {
                     .iter()
                     .any(|text| text.contains(&format!("${{{variable}")) || text.contains(&format!("${variable}")));
                 assert!(is_read, "{}: {variable}", provider.name);
+            }
+            for (key, _) in provider.required {
+                assert!(provider.options.iter().any(|(_, keys, _)| keys[0] == *key), "{}: {key}", provider.name);
             }
             assert!(provider.texts[0].contains(&format!("\n{}() {{", provider.function)), "{}", provider.name);
         }

@@ -7,7 +7,7 @@ travis_pypi_failed() {
 
 travis_pypi() {
   local server=${pypi_server:-https://upload.pypi.org/legacy/} options=()
-  [ -n "$pypi_password" ] || travis_pypi_failed 'there is no password: give `password`, with an API token' || return
+  [ -n "$pypi_password" ] || travis_pypi_failed 'there is no password: `password` is missing or empty' || return
   if ! compgen -G 'dist/*' > /dev/null; then
     [ -f setup.py ] || travis_pypi_failed 'there is no file in dist, and no setup.py to make one' || return
     # shellcheck disable=SC2086 # Several words, as in "sdist bdist_wheel".

@@ -41,7 +41,7 @@ travis_release() {
   release_tag=${release_tag:-$TRAVIS_TAG}
   release_tag=${release_tag:-$(git describe --tags --exact-match 2>/dev/null)}
   command -v curl > /dev/null || travis_release_failed 'the image has no curl to publish with' || return
-  [ -n "$release_token" ] || travis_release_failed 'there is no token: give `token` in the deploy entry' || return
+  [ -n "$release_token" ] || travis_release_failed 'there is no token: `token` is missing or empty' || return
   [ -n "$release_tag" ] || travis_release_failed 'the commit has no tag; give `tag_name`' || return
   for pattern in "${release_files[@]}"; do
     pattern=$(eval "printf '%s' \"${pattern//[\"\`]/}\"")

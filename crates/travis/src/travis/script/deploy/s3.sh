@@ -34,9 +34,9 @@ travis_s3_call() {
 travis_s3() {
   local folder=${s3_local_dir:-.} prefix=${s3_upload_dir%/} file key hash kind empty headers list=()
   command -v curl > /dev/null || travis_s3_failed 'the image has no curl to publish with' || return
-  [ -n "$s3_bucket" ] || travis_s3_failed 'there is no bucket: give `bucket` in the deploy entry' || return
-  [ -n "$s3_key" ] || travis_s3_failed 'there is no key: give `access_key_id` in the deploy entry' || return
-  [ -n "$s3_secret" ] || travis_s3_failed 'there is no secret: give `secret_access_key` in the deploy entry' || return
+  [ -n "$s3_bucket" ] || travis_s3_failed 'there is no bucket: `bucket` is missing or empty' || return
+  [ -n "$s3_key" ] || travis_s3_failed 'there is no key: `access_key_id` is missing or empty' || return
+  [ -n "$s3_secret" ] || travis_s3_failed 'there is no secret: `secret_access_key` is missing or empty' || return
   [ -d "$folder" ] || travis_s3_failed "there is no folder $folder: see \`local_dir\`" || return
   s3_region=${s3_region:-us-east-1}
   s3_base=${s3_endpoint%/}

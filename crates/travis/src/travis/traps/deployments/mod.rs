@@ -1,5 +1,6 @@
 //! Traps about deployments that cannot happen.
 
+mod missing;
 mod on;
 mod shell_test;
 #[cfg(test)]
@@ -15,18 +16,18 @@ use crate::domain::{Rule, Severity};
 use crate::travis::condition::possible::Budget;
 use crate::travis::condition::{self, Condition};
 use crate::travis::matrix::Config;
+use crate::travis::script::missing_for_deploy;
 use crate::yaml::{Data, Mark, Node};
+pub use missing::missing_keys;
 use on::On;
 
 /// Maximum number of deployments of a file that are checked.
 const MAX_DEPLOYMENTS: usize = 50;
 
-/// Returns a trap for each deployment that lacks what it deploys, or whose conditions never hold.
+/// Returns a trap for each deployment that is cut in two, or whose conditions never hold.
 pub(super) fn impossible_deployments(root: &Node, config: &Config, commands: &[Command<'_>]) -> Vec<Trap> {
-    let mut seen = HashSet::new();
-    let deployments = deployments(root, config).into_iter().filter(|deployment| seen.insert(deployment.node.at));
-    let deployments: Vec<Deployment<'_>> = deployments.take(MAX_DEPLOYMENTS).collect();
-    let mut traps: Vec<Trap> = deployments.iter().filter_map(incomplete).collect();
+    let deployments = deployments(root, config);
+    let mut traps: Vec<Trap> = deployments.iter().filter_map(cut_in_two).collect();
     // A command may tell the deployment that the build is one of another branch or tag.
     let sets = |name| commands.iter().any(|command| command.text.contains(name));
     if !["TRAVIS_BRANCH=", "TRAVIS_TAG="].into_iter().any(sets) {
@@ -46,6 +47,14 @@ struct Deployment<'a> {
     job: Option<&'a Config>,
 }
 
+impl<'a> Deployment<'a> {
+    /// Returns the entry below it, if that surely is the rest of this one.
+    fn rest(&self) -> Option<&'a Node> {
+        self.next.filter(|next| !next.entries().is_empty() && next.get("provider").is_none())
+    }
+}
+
+/// Returns the deployments of a file, each place once: an alias repeats others.
 fn deployments<'a>(root: &'a Node, config: &'a Config) -> Vec<Deployment<'a>> {
     let mut all = of_map(root, config, None);
     let jobs = config.get("jobs").and_then(|jobs| jobs.get("include")).and_then(Json::as_array);
@@ -54,6 +63,9 @@ fn deployments<'a>(root: &'a Node, config: &'a Config) -> Vec<Deployment<'a>> {
     if jobs.len() == nodes.len() {
         all.extend(nodes.into_iter().zip(jobs).flat_map(|(node, job)| of_map(node, job, Some(job))));
     }
+    let mut seen = HashSet::new();
+    all.retain(|deployment| seen.insert(deployment.node.at));
+    all.truncate(MAX_DEPLOYMENTS);
     all
 }
 
@@ -76,29 +88,16 @@ fn of_map<'a>(node: &'a Node, config: &'a Config, job: Option<&'a Config>) -> Ve
     all.collect()
 }
 
-/// Checks that an entry has what its provider deploys. The options of other providers may come from the environment.
-fn incomplete(deployment: &Deployment<'_>) -> Option<Trap> {
+/// Reports an entry whose options stand in the next one.
+fn cut_in_two(deployment: &Deployment<'_>) -> Option<Trap> {
     let provider = deployment.config.get("provider")?.as_str()?;
-    let lacks_script = provider == "script"
-        && deployment
-            .config
-            .get("script")
-            .is_none_or(|script| script.as_str().is_some_and(|text| text.trim().is_empty()));
-    let rest = deployment.next.filter(|next| !next.entries().is_empty() && next.get("provider").is_none());
-    let message = match rest {
-        Some(rest) => format!(
-            "this entry of `deploy` ends at the `- ` of line {}, which begins another one, so the provider \
-             `{provider}` gets nothing of what follows there{}: remove that `- `",
-            rest.at.line,
-            if lacks_script { ", and without `script` it deploys nothing" } else { "" }
-        ),
-        None if lacks_script => {
-            "the provider `script` has no `script` here, so it deploys nothing, and on Travis it fails: add \
-             `script:` with the command"
-                .to_owned()
-        }
-        None => return None,
-    };
+    let lacks_script = provider == "script" && !missing_for_deploy(deployment.config).is_empty();
+    let message = format!(
+        "this entry of `deploy` ends at the `- ` of line {}, which begins another one, so the provider `{provider}` gets \
+         nothing of what follows there{}: remove that `- `",
+        deployment.rest()?.at.line,
+        if lacks_script { ", and without `script` it deploys nothing" } else { "" }
+    );
     Some(trap(Rule::IncompleteDeployment, message, deployment.node.at))
 }
 

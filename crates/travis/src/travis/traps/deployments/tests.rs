@@ -1,4 +1,7 @@
+use serde_json::json;
+
 use super::*;
+use crate::travis::matrix::matrix;
 use crate::travis::normal::{Options, normalize, read};
 use crate::travis::traps::commands;
 
@@ -122,26 +125,95 @@ fn conditions_of_the_job_its_stage_and_the_file_count() {
 }
 
 #[test]
-fn entries_that_are_cut_in_two_or_lack_a_script() {
+fn entries_that_are_cut_in_two() {
     for (text, line, told) in [
-        ("deploy:\n- provider: script\n- script: x\n  on: {branch: main}\n", 2, "`- ` of line 3"),
+        ("deploy:\n- provider: script\n- script: x\n  on: {branch: main}\n", 2, "without `script` it deploys nothing"),
         ("deploy:\n- provider: releases\n- token: {secure: x}\n", 2, "`- ` of line 3"),
         ("jobs:\n  include:\n  - deploy:\n    - provider: script\n    - script: x\n", 4, "`- ` of line 5"),
-        ("deploy:\n  provider: script\nscript: x\n", 2, "add `script:`"),
-        ("deploy: script\n", 1, "add `script:`"),
-        ("deploy:\n- provider: script\n  script:\n- provider: script\n  script: x\n", 2, "add `script:`"),
     ] {
         let traps = traps_in(text);
         let [(at, rule, message)] = traps.as_slice() else { panic!("{text}: {traps:?}") };
         assert_eq!((*at, *rule), (line, "incomplete-deployment"), "{text}");
         assert!(message.contains(told), "{text}: {message}");
+        assert_eq!(missing_in(text, &push("master")), [], "one problem is enough");
     }
-    for text in [
-        "deploy: {provider: script, script: x}\n",
-        "deploy: {provider: script, script: [x, y]}\n",
-        "deploy: releases\n",
-        "deploy:\n- provider: releases\n- provider: script\n  script: x\n",
-    ] {
+    for text in ["deploy: releases\n", "deploy:\n- provider: releases\n- provider: script\n  script: x\n"] {
         assert_eq!(traps_in(text), [], "{text}");
     }
+}
+
+/// Returns the lines, severities and messages about keys that the deployments of a build lack.
+fn missing_in(text: &str, data: &Json) -> Vec<(u32, Severity, String)> {
+    let document = read(text).expect("YAML");
+    let normal = normalize(&document, Options::PRODUCTION).expect("a map");
+    let config = normal.config.as_object().cloned().unwrap_or_default();
+    let jobs = matrix(&config, data).jobs;
+    let traps = missing_keys(document.root.as_ref().expect("a root"), &config, &jobs, data);
+    assert!(traps.iter().all(|trap| trap.rule == Rule::IncompleteDeployment));
+    traps.into_iter().map(|trap| (trap.at.line, trap.severity, trap.message)).collect()
+}
+
+fn push(branch: &str) -> Json {
+    json!({"type": "push", "repo": "acme/styles", "branch": branch, "tag": null, "env": [{}]})
+}
+
+#[test]
+fn each_provider_says_which_keys_it_cannot_do_without() {
+    for (entry, keys) in [
+        ("script", &["script"][..]),
+        ("releases", &["token"]),
+        ("s3", &["access_key_id", "secret_access_key", "bucket"]),
+        ("pages", &["token"]),
+        ("pypi", &["password"]),
+        ("huggingface", &["token", "repo"]),
+        ("npm", &[]),
+        ("{provider: s3, access_key_id: a, secret_access_key: \"\", bucket: }", &["secret_access_key", "bucket"]),
+        ("{provider: s3, access_key_id: a, secret_access_key: $KEY, bucket: b}", &[]),
+        ("{provider: releases, api_key: {secure: x}}", &[]),
+        ("{provider: pages, github-token: $GITHUB_TOKEN}", &[]),
+        ("{provider: pypi, user: me, password: {secure: x}}", &[]),
+        ("{provider: huggingface, token: $HF_TOKEN, repo: acme/site}", &[]),
+        ("{provider: script, script: [x, y]}", &[]),
+        ("{provider: script, script: }", &["script"]),
+    ] {
+        let found = missing_in(&format!("language: shell\nscript: x\ndeploy:\n- {entry}\n"), &push("master"));
+        let provider = entry.trim_start_matches("{provider: ").split(',').next().unwrap_or_default();
+        assert_eq!(found.len(), keys.len(), "{entry}: {found:?}");
+        for ((line, severity, message), key) in found.iter().zip(keys) {
+            assert_eq!((*line, *severity), (4, Severity::Error), "{entry}");
+            let told = format!("the provider `{provider}` deploys nothing without `{key}`: add `{key}:` with ");
+            assert!(message.starts_with(&told), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_key_stops_only_a_build_that_surely_deploys() {
+    let pull = json!({"type": "pull_request", "repo": "acme/styles", "branch": "master", "tag": null, "env": [{}]});
+    let tag = json!({"type": "push", "repo": "acme/styles", "branch": "v1", "tag": "v1", "env": [{}]});
+    let (error, warning) = (Severity::Error, Severity::Warning);
+    for (on, data, severity) in [
+        ("master", push("master"), error),
+        ("master", push("next"), warning),
+        ("master", pull, warning),
+        ("{branch: [next, main]}", push("main"), error),
+        ("{all_branches: true}", push("next"), error),
+        ("{all_branches: true, repo: acme/styles}", push("next"), error),
+        ("{all_branches: true, repo: acme/other}", push("next"), warning),
+        ("{all_branches: true, condition: $A = b}", push("next"), warning),
+        ("{all_branches: true, python: 3.6}", push("next"), warning),
+        ("{tags: true}", push("master"), warning),
+        ("{tags: true}", tag, error),
+    ] {
+        let text = format!("language: shell\nscript: x\ndeploy: {{provider: pages, on: {on}}}\n");
+        let found = missing_in(&text, &data);
+        assert!(matches!(&found[..], [(3, found, _)] if *found == severity), "{on} {data}: {found:?}");
+    }
+    let allowed = "language: shell\nscript: x\ndeploy: {provider: pages, allow_failure: true}\n";
+    assert_eq!(missing_in(allowed, &push("master"))[0].1, warning);
+    let job = "language: shell\nscript: x\njobs:\n  include:\n  - script: y\n  - if: branch = next\n    \
+               deploy: {provider: pages, on: {all_branches: true}}\n";
+    let place = |branch: &str| missing_in(job, &push(branch)).first().map(|(line, severity, _)| (*line, *severity));
+    assert_eq!(place("next"), Some((7, error)));
+    assert_eq!(place("master"), Some((7, warning)), "this build does not have the job");
 }
