@@ -41,8 +41,8 @@ use crate::config::Config;
 use crate::github::Client;
 use crate::intake::{DeliveryLogs, HiddenHooks, Intake, Said};
 use crate::janitor::{self, Archiver, Duties, Janitor};
+use crate::outbox::Outbox;
 use crate::outbox::pacing::Window;
-use crate::outbox::{ChartLinks, Outbox};
 use crate::planner::Planner;
 use crate::registration::Stored;
 use crate::rights::Rights;
@@ -125,7 +125,6 @@ impl App {
         let bells = Bells::new();
         let seal = Arc::new(seal(&config.server.data_dir)?);
         let keys = Keyring::new(db, &seal);
-        let charts = ChartLinks::new(Arc::clone(&seal));
         let github = Client::new(&config.github)?.with_forges(&config.forge)?;
         let access = web::Access::new(web::AccessParts {
             config: config.auth.clone(),
@@ -152,7 +151,7 @@ impl App {
             travis: web::Travis::new(&config.travis),
             webhook_room: web::WebhookRoom::default(),
             limits: web::Limits::default().with_rate(web::Rate::per_minute(config.server.api_per_minute)),
-            charts: charts.clone(),
+            charts: keys.charts.clone(),
             access,
             logins: web::Logins::new(seal),
             tries: web::Tries::default(),
@@ -170,7 +169,7 @@ impl App {
             tasks.spawn(endless(keep_app(stored.app, github.clone(), shutdown.clone())));
         }
         tasks.spawn(endless(web::serve(listener, web::router(state), web::Bounds::default(), shutdown.clone())));
-        let handles = Handles { planner, bells, keys, charts, objects, github };
+        let handles = Handles { planner, bells, keys, objects, github };
         tasks.spawn(run_steps(config, pools.clone(), handles, shutdown.clone()));
         // The database must outlive its clients.
         let stop_cluster = CancellationToken::new();
@@ -222,7 +221,6 @@ struct Handles {
     planner: Planner,
     bells: Bells,
     keys: Keyring,
-    charts: ChartLinks,
     objects: Objects,
     github: Client,
 }
@@ -231,7 +229,7 @@ struct Handles {
 async fn run_steps(
     config: Config,
     pools: Pools,
-    Handles { planner, bells, keys, charts, objects, github }: Handles,
+    Handles { planner, bells, keys, objects, github }: Handles,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let db = pools.steps;
@@ -263,6 +261,7 @@ async fn run_steps(
     let ended = CancellationToken::new();
     let runners = serve_runners(db.clone(), Duties::Installation, workers.clone(), shutdown.clone());
     tasks.spawn(then_cancel(runners, ended.clone()));
+    let charts = keys.charts.clone();
     notify(&mut tasks, &config, &db, keys, &shutdown)?;
     publish(&mut tasks, &config, &publisher(&config, &db, (&objects, &instance), &github), &shutdown)?;
     let cancels = if config.travis.cancel_running { Cancels::Running } else { Cancels::Queued };

@@ -11,6 +11,7 @@ use super::loops::notifier_loop;
 use crate::config::Config;
 use crate::mail::Mailer;
 use crate::notifier::{Chats, Notifier, Sender};
+use crate::outbox::ChartLinks;
 use crate::outgoing::SystemNames;
 use crate::repo_keys::Seal;
 use crate::store::sealed::own_keys::{NotificationKey, ProvenanceKey};
@@ -20,13 +21,14 @@ use crate::store::sealed::variables::Variables;
 /// Number of webhooks that are sent at once: each waits for a receiver.
 const SENDERS: usize = 4;
 
-/// Everything of this installation that is stored under its seal, apart from the secrets of webhooks.
+/// Everything of this installation that is stored under its seal or signed with it, apart from the secrets of webhooks.
 #[derive(Debug, Clone)]
 pub(super) struct Keyring {
     pub(super) repos: RepoKeys,
     pub(super) notifications: NotificationKey,
     pub(super) provenance: ProvenanceKey,
     pub(super) variables: Variables,
+    pub(super) charts: ChartLinks,
 }
 
 impl Keyring {
@@ -36,6 +38,7 @@ impl Keyring {
             notifications: NotificationKey::new(db.clone(), Arc::clone(seal)),
             provenance: ProvenanceKey::new(db.clone(), Arc::clone(seal)),
             variables: Variables::new(db.clone(), Arc::clone(seal)),
+            charts: ChartLinks::new(Arc::clone(seal)),
         }
     }
 }
@@ -58,6 +61,7 @@ pub(super) fn notify(
         hooks: config.notifications.webhook.clone().into(),
         mailer: config.notifications.email.as_ref().map(Mailer::new).transpose()?,
         publish: config.publish.clone(),
+        charts: keys.charts,
         public_url: config.server.public_url.clone(),
     };
     for _ in 0..SENDERS {

@@ -14,6 +14,9 @@ use sha2::Sha256;
 use super::text::Text;
 use super::{ChatConfig, ChatKind};
 
+/// Description of an image. Feishu and WeCom show none by its address.
+const ALT: &str = "Loss of the training";
+
 /// A request to a chat.
 #[derive(Debug, Clone)]
 pub struct Form {
@@ -56,6 +59,10 @@ fn slack(title: &str, text: &Text, channel: Option<&str>) -> Value {
     let section = json!({"type": "section", "text": {"type": "mrkdwn", "text": words}});
     // `text` is for notifications, which show no blocks.
     let mut body = json!({"text": title, "attachments": [{"color": colour, "blocks": [section]}]});
+    // Not a block: Slack refuses a message with an image in a block that it cannot fetch.
+    if let (Some(image), Some(attachments)) = (&text.image, body["attachments"].as_array_mut()) {
+        attachments.push(json!({"fallback": ALT, "image_url": image}));
+    }
     if let Some(channel) = channel {
         body["channel"] = channel.into();
     }
@@ -64,7 +71,8 @@ fn slack(title: &str, text: &Text, channel: Option<&str>) -> Value {
 
 fn dingtalk(title: &str, text: &Text) -> Value {
     // Two spaces at the end keep the break of a line.
-    let text = format!("**[{title}]({})**\n\n{}", text.url, text.with_links(markdown).join("  \n"));
+    let image = text.image.as_ref().map(|image| format!("\n\n![{ALT}]({image})")).unwrap_or_default();
+    let text = format!("**[{title}]({})**\n\n{}{image}", text.url, text.with_links(markdown).join("  \n"));
     json!({"msgtype": "markdown", "markdown": {"title": title, "text": text}})
 }
 
@@ -120,8 +128,12 @@ fn markdown(title: &str, url: &str) -> String {
 
 fn telegram(title: &str, text: &Text, chat: &str) -> Value {
     let link = |title: &str, url: &str| format!("<a href=\"{}\">{title}</a>", url.replace('&', "&amp;"));
+    let preview = match &text.image {
+        Some(image) => json!({"url": image, "prefer_large_media": true}),
+        None => json!({"is_disabled": true}),
+    };
     let text = format!("<b>{}</b>\n{}", link(title, &text.url), text.with_links(link).join("\n"));
-    json!({"chat_id": chat, "text": text, "parse_mode": "HTML", "link_preview_options": {"is_disabled": true}})
+    json!({"chat_id": chat, "text": text, "parse_mode": "HTML", "link_preview_options": preview})
 }
 
 fn discord(title: &str, text: &Text) -> Value {
@@ -131,7 +143,10 @@ fn discord(title: &str, text: &Text) -> Value {
         None => 0x8c_95_9f,
     };
     let lines = text.with_links(markdown);
-    let embed = json!({"title": title, "url": text.url, "description": lines.join("\n"), "color": colour});
+    let mut embed = json!({"title": title, "url": text.url, "description": lines.join("\n"), "color": colour});
+    if let Some(image) = &text.image {
+        embed["image"] = json!({"url": image});
+    }
     json!({"embeds": [embed], "allowed_mentions": {"parse": []}})
 }
 
@@ -148,6 +163,7 @@ fn teams(title: &str, text: &Text) -> Value {
     };
     let mut body = vec![run(title, colour, "bolder")];
     body.extend(text.lines.iter().map(|line| run(line, "default", "default")));
+    body.extend(text.image.iter().map(|image| json!({"type": "Image", "url": image, "altText": ALT})));
     let open = |title: &str, url: &str| json!({"type": "Action.OpenUrl", "title": title, "url": url});
     let links = text.links.iter().map(|(title, url)| open(title, url));
     let actions: Vec<Value> = [open(text.button, &text.url)].into_iter().chain(links).collect();

@@ -25,6 +25,8 @@ pub struct Words<'a> {
     pub pull_request: Option<&'a str>,
     /// Description of the build's status at its commit.
     pub status: Option<&'a str>,
+    /// Address of the chart of a loss, as an image that everybody can fetch.
+    pub chart: Option<&'a str>,
 }
 
 /// The subject of a message about a build.
@@ -43,7 +45,7 @@ impl ChatConfig {
         let text = match about {
             About::Publications(publications) => Text::of_publications(self.kind, build, publications),
             About::Build(words) => {
-                let text = Text::of(self.kind, build, words.pull_request, words.status);
+                let text = Text::of(self.kind, build, words);
                 match &self.template {
                     Some(template) => text.with_template(self.kind, template, build),
                     None => text,

@@ -1,7 +1,7 @@
 //! The words of a message about a build or publications, and their escape for each kind of chat. Names and texts of a repository are
 //! hostile: they must not mention people, hide an address behind words, or end the message.
 
-use super::{ChatKind, Publications};
+use super::{ChatKind, Publications, Words};
 use crate::domain::bounded;
 use crate::travis::notifications::{Build, Message, build_word, render};
 
@@ -26,11 +26,13 @@ pub(super) struct Text {
     pub(super) button: &'static str,
     /// True for a good end, false for a bad one; `None` for what goes on.
     pub(super) is_good: Option<bool>,
+    /// Address of an image.
+    pub(super) image: Option<String>,
 }
 
 impl Text {
-    /// Returns the message about a build, of which the status at its commit says `words`.
-    pub(super) fn of(kind: ChatKind, build: &Build, title_of_pull: Option<&str>, words: Option<&str>) -> Self {
+    /// Returns the message about a build.
+    pub(super) fn of(kind: ChatKind, build: &Build, words: Words<'_>) -> Self {
         let escape = |text: &str| escape(kind, text);
         let message = Message::of(build.state, build.previous);
         let (sign, is_good) = match message {
@@ -45,14 +47,15 @@ impl Text {
             _ => build_word(build.state),
         };
         let title = format!("{sign} {} #{} {result}", escape(&build.repository), build.number);
-        let mut lines = lines_of(kind, build, title_of_pull);
-        lines.extend(words.filter(|_| is_good.is_some()).map(escape));
+        let mut lines = lines_of(kind, build, words.pull_request);
+        lines.extend(words.status.filter(|_| is_good.is_some()).map(escape));
         // The words of a build that has passed end with its time.
-        if build.elapsed > 0 && (is_good == Some(false) || is_good == Some(true) && words.is_none()) {
+        if build.elapsed > 0 && (is_good == Some(false) || is_good == Some(true) && words.status.is_none()) {
             lines.push(format!("in {} min {} s", build.elapsed / 60, build.elapsed % 60));
         }
         let (links, url) = (Vec::new(), build.build_url.clone());
-        Self { title, lines: fitting(lines), links, url, button: "Open the build", is_good }
+        let image = words.chart.map(str::to_owned);
+        Self { title, lines: fitting(lines), links, url, button: "Open the build", is_good, image }
     }
 
     /// Returns the message about the publications of a job.
@@ -69,7 +72,7 @@ impl Text {
         lines.extend(publications.lines().iter().map(|line| escape(kind, line)));
         let links = publications.links().into_iter().map(|(title, url)| (escape(kind, &title), url)).collect();
         let url = publications.url.clone();
-        Self { title, lines: fitting(lines), links, url, button: "Open the job", is_good }
+        Self { title, lines: fitting(lines), links, url, button: "Open the job", is_good, image: None }
     }
 
     /// Returns the lines, and one for each link in the form of a kind of chat.
@@ -162,6 +165,10 @@ mod tests {
     use crate::store::publications::{Place, Publication, PublicationState};
     use crate::travis::notifications::Event;
 
+    fn status(words: &str) -> Words<'_> {
+        Words { status: Some(words), ..Words::default() }
+    }
+
     fn build() -> Build {
         Build {
             repository: "acme/styles".to_owned(),
@@ -203,8 +210,7 @@ mod tests {
 
     #[test]
     fn a_message_says_what_happened_to_what_and_why() {
-        let text =
-            Text::of(ChatKind::Feishu, &build(), None, Some("failed: configs/style.yaml:4 base_model is missing"));
+        let text = Text::of(ChatKind::Feishu, &build(), status("failed: configs/style.yaml:4 base_model is missing"));
         assert_eq!(text.title, "✘ acme/styles #12 failed");
         assert_eq!(
             text.lines,
@@ -216,15 +222,18 @@ mod tests {
             ]
         );
         let fixed = Build { state: BuildState::Passed, previous: Some(BuildState::Failed), ..build() };
-        assert_eq!(Text::of(ChatKind::Slack, &fixed, None, None).title, "✔ acme/styles #12 is fixed");
-        let told = Text::of(ChatKind::Slack, &fixed, None, Some("passed: 4 jobs in 1 min 5 s"));
+        assert_eq!(Text::of(ChatKind::Slack, &fixed, Words::default()).title, "✔ acme/styles #12 is fixed");
+        let told = Text::of(ChatKind::Slack, &fixed, status("passed: 4 jobs in 1 min 5 s"));
         assert_eq!(told.lines[2..], ["passed: 4 jobs in 1 min 5 s"]);
         let pull = Build { pull_request: Some((5, String::new())), ..build() };
-        assert_eq!(Text::of(ChatKind::Slack, &pull, Some("Oil"), None).lines[0], "pull request #5 Oil");
+        assert_eq!(
+            Text::of(ChatKind::Slack, &pull, Words { pull_request: Some("Oil"), ..Words::default() }).lines[0],
+            "pull request #5 Oil"
+        );
         let failed = Text::of_publications(ChatKind::Slack, &build(), &refused("acme"));
         assert_eq!((failed.title.as_str(), failed.lines.len()), ("✘ acme/styles #12.3 is not published", 3));
         assert_eq!((failed.button, failed.lines[2].as_str()), ("Open the job", "Bucket acme: acme"));
-        let template = Text::of(ChatKind::Slack, &build(), None, None).with_template(
+        let template = Text::of(ChatKind::Slack, &build(), Words::default()).with_template(
             ChatKind::Slack,
             "%{repository}: %{message}\n%{commit_subject}",
             &Build { commit_message: "<!channel>".to_owned(), ..build() },
@@ -243,7 +252,7 @@ mod tests {
             (ChatKind::Discord, &[" @", " [", "](", "<!", "<@"]),
         ] {
             let build = Build { commit_message: hostile.to_owned(), author: hostile.to_owned(), ..build() };
-            let text = Text::of(kind, &build, None, Some(hostile));
+            let text = Text::of(kind, &build, status(hostile));
             let publications = refused(hostile);
             let published = Text::of_publications(kind, &build, &publications);
             for line in text.lines.iter().chain(&published.lines) {

@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_mail_says_what_happened_as_travis_does() {
-        let about = About::Build(Words { pull_request: None, status: Some("exited with 1") });
+        let about = About::Build(Words { status: Some("exited with 1"), ..Words::default() });
         let mail = Mail::of("x".to_owned(), &build("Paint"), about, Vec::new()).unwrap();
         assert_eq!(mail.subject, "Broken: acme/styles#12 (main - 0123456)");
         assert_eq!(

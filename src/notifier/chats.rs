@@ -4,11 +4,17 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use chrono::Utc;
 use secrecy::ExposeSecret as _;
 
+use super::Notifier;
 use super::sender::{SendError, Sender};
 use crate::chat::{About, ChatConfig, Refusal};
+use crate::domain::AttemptId;
+use crate::outbox::ChartForm;
+use crate::outgoing::is_host_allowed;
+use crate::store::notifications::{self, Charted, Notification};
 use crate::travis::notifications::Build;
 
 /// Number of messages that a chat gets within [`WINDOW`]. The robots of DingTalk and WeCom take 20, and DingTalk's takes
@@ -66,6 +72,20 @@ impl Chats {
                 None
             }
         }
+    }
+}
+
+impl Notifier {
+    /// Returns the address of the chart of a build's training, if it has one and the servers of chats can fetch it.
+    pub(super) async fn chart(&self, note: &Notification) -> anyhow::Result<Option<String>> {
+        if !is_host_allowed(&self.public_url, &[]) {
+            return Ok(None);
+        }
+        let charted = notifications::charted(&self.db, note.build_id).await.context("reading a training")?;
+        Ok(charted.map(|Charted { job, attempt, ended_at }| {
+            let path = self.charts.path(AttemptId { job, number: attempt }, ended_at, ChartForm::Png);
+            format!("{}{path}", self.public_url.as_str().trim_end_matches('/'))
+        }))
     }
 }
 

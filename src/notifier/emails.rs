@@ -58,7 +58,7 @@ impl Notifier {
         let (facts, jobs) = notifications::facts(&self.db, note.build_id).await.context("reading a build")?;
         let status = notifications::status(&self.db, note.build_id).await.context("reading a status")?;
         let build = payload::chat_build(note, facts, &jobs, &self.public_url);
-        let about = about(publications, Words { pull_request: None, status: status.as_deref() });
+        let about = about(publications, Words { status: status.as_deref(), ..Words::default() });
         let losses = notifications::losses(&self.db, note.build_id, MAX_CHARTS).await.context("reading losses")?;
         // Drawing takes milliseconds, in which the thread must not wait for others.
         let charts = tokio::task::spawn_blocking(move || losses.iter().filter_map(chart).collect());

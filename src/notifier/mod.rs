@@ -27,6 +27,7 @@ pub use self::sender::{Message, SendError, Sender};
 use crate::chat::{About, Publications, Words};
 use crate::hooks::HookConfig;
 use crate::mail::Mailer;
+use crate::outbox::ChartLinks;
 use crate::permits::PublishConfig;
 use crate::store::notifications::{self, Notification, Target};
 use crate::store::sealed::own_keys::NotificationKey;
@@ -59,6 +60,7 @@ pub struct Notifier {
     pub mailer: Option<Mailer>,
     /// The people who approve publications.
     pub publish: PublishConfig,
+    pub charts: ChartLinks,
     /// Address under which people reach the service.
     pub public_url: Url,
 }

@@ -50,7 +50,9 @@ impl Notifier {
             OperatorReceiver::Chat(chat) => {
                 let title = facts.pull_request_title.clone();
                 let build = payload::chat_build(note, facts, &jobs, &self.public_url);
-                let words = Words { pull_request: title.as_deref(), status: status.as_deref() };
+                let chart = self.chart(note).await?;
+                let words =
+                    Words { pull_request: title.as_deref(), status: status.as_deref(), chart: chart.as_deref() };
                 self.chats.send(chat, &build, about(publications, words)).await
             }
             OperatorReceiver::Hook(hook) => {

@@ -38,7 +38,8 @@ impl Notifier {
         let status = notifications::status(&self.db, note.build_id).await.context("reading a status")?;
         let title = facts.pull_request_title.clone();
         let build = payload::chat_build(note, facts, &jobs, &self.public_url);
-        let words = Words { pull_request: title.as_deref(), status: status.as_deref() };
+        let chart = self.chart(note).await?;
+        let words = Words { pull_request: title.as_deref(), status: status.as_deref(), chart: chart.as_deref() };
         let sent = self.chats.send(&chat, &build, about(publications, words)).await;
         // A refusal is the repository's to mend, so the operator gets no alert.
         self.settle(note, "room of Slack", &sent).await?;

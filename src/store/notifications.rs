@@ -167,6 +167,27 @@ pub async fn losses(db: &PgPool, build: BuildId, most: i64) -> sqlx::Result<Vec<
     .await
 }
 
+/// An attempt whose loss can be drawn.
+#[derive(Debug, Clone, Copy, sqlx::FromRow)]
+pub struct Charted {
+    pub job: JobId,
+    pub attempt: i32,
+    pub ended_at: DateTime<Utc>,
+}
+
+/// Returns the last attempt of a build's first training that has told two losses at least.
+pub async fn charted(db: &PgPool, build: BuildId) -> sqlx::Result<Option<Charted>> {
+    sqlx::query_as(
+        "select job.id as job, attempt, finished_at as ended_at
+         from job join series on series.job_id = job.id and series.name = 'loss'
+         where build_id = $1 and kind in ('smoke', 'train') and finished_at is not null and cardinality(points) > 1
+         order by kind = 'train' desc, number limit 1",
+    )
+    .bind(build)
+    .fetch_optional(db)
+    .await
+}
+
 fn text(words: &str) -> String {
     bounded(pg_text(words), MAX_OUTCOME)
 }

@@ -58,7 +58,7 @@ pub(in crate::cli) async fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let is_wanted = |name: &String| are_all || arguments.names.contains(name);
     let build = example(config.server.public_url.as_str());
     let status = Some("this is an example of a message: trainyard notify --test");
-    let about = About::Build(Words { pull_request: None, status });
+    let about = About::Build(Words { status, ..Words::default() });
     let (mut table, mut is_good) = (Table::new(["NAME", "KIND", "RESULT"]), true);
     let mut add = |name: &str, kind: String, sent: Result<(), String>| {
         is_good &= sent.is_ok();

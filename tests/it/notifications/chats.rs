@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use trainyard::notifier::{Chats, NotificationsConfig, Notifier};
 
-use super::webhooks::settle;
+use super::webhooks::{notifier, settle};
 use crate::support::app::{App, configuration, merged};
 use crate::support::chat::ChatServices;
+use crate::support::database;
 use crate::support::git_host::Repo;
 use crate::support::github::GitHub;
 use crate::support::payload::{self, Delivery};
@@ -42,6 +44,52 @@ async fn every_kind_of_chat_takes_the_message_about_a_failure_and_about_its_mend
     let (_, page) = app.get("/acme/styles/builds/1").await;
     assert!(page.contains("the chat slack") && page.contains("sent"), "{page}");
     app.stop().await;
+}
+
+#[tokio::test]
+async fn a_training_has_its_chart_where_a_chat_shows_images() {
+    let services = ChatServices::start().await;
+    let db = database::pool().await;
+    database::insert_build(&db, 1).await;
+    sqlx::raw_sql(
+        "update build set state = 'passed', finished_at = now();
+         insert into job (build_id, repo_id, number, kind, config, state, verdict, attempt, started_at, finished_at)
+         select id, repo_id, 1, 'train', '{}', 'finished', 'passed', 2, now(), to_timestamp(1800000000) from build;
+         insert into series (job_id, name, steps, points) select id, 'loss', '{1, 2}', '{0.5, 0.25}' from job",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    let config: toml::Table = toml::from_str(&services.sections(&ALL, "")).unwrap();
+    let config: NotificationsConfig = config["notifications"].clone().try_into().unwrap();
+    let notifier = notifier(&db).await;
+    let notifier = Notifier { chats: Chats::new(&config.chat, notifier.sender.clone()), ..notifier };
+    let tell = async |notifier: &Notifier| {
+        for service in ALL {
+            let told = "insert into notification (repo_id, build_id, event, state, receiver)
+                        select repo_id, id, 'finished', state, jsonb_build_object('chat', $1::text) from build";
+            sqlx::query(told).bind(service).execute(&db).await.unwrap();
+        }
+        while notifier.step().await.unwrap() {}
+    };
+    tell(&notifier).await;
+    let got = |service: &str, pointer: &str| {
+        let last = services.got(service).pop().unwrap();
+        last.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("{pointer}: {last}")).to_owned()
+    };
+    let image = got("discord", "/embeds/0/image/url");
+    assert!(image.starts_with("http://ci.example.org/charts/1/2/1807776000/") && image.ends_with(".png"), "{image}");
+    assert_eq!(got("slack", "/attachments/1/image_url"), image);
+    assert_eq!(got("telegram", "/link_preview_options/url"), image);
+    assert_eq!(got("teams", "/attachments/0/content/body/3/url"), image);
+    assert!(got("dingtalk", "/markdown/text").ends_with(&format!("\n\n![Loss of the training]({image})")));
+    // No server of a chat would get this one.
+    let inside = Notifier { public_url: "http://10.0.0.7/".parse().unwrap(), ..notifier };
+    tell(&inside).await;
+    for service in ALL {
+        let got = services.got(service);
+        assert!(got.len() == 2 && !got[1].to_string().contains("/charts/"), "{service}: {got:?}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use trainyard::notifier::{Chats, Notifier, Sender};
+use trainyard::outbox::ChartLinks;
 use trainyard::outgoing::SystemNames;
 use trainyard::permits::PublishConfig;
 use trainyard::repo_keys::{PublicKey, Seal};
@@ -160,12 +161,13 @@ pub async fn notifier(db: &PgPool) -> Notifier {
     Notifier {
         db: db.clone(),
         keys: RepoKeys::new(db.clone(), Arc::clone(&seal)),
-        key: NotificationKey::new(db.clone(), seal),
+        key: NotificationKey::new(db.clone(), Arc::clone(&seal)),
         chats: Chats::new(&[], sender.clone()),
         sender,
         hooks: Arc::from([]),
         mailer: None,
         publish: PublishConfig::default(),
+        charts: ChartLinks::new(seal),
         public_url: "http://ci.example.org/".parse().unwrap(),
     }
 }
