@@ -261,8 +261,7 @@ async fn run_steps(
     let ended = CancellationToken::new();
     let runners = serve_runners(db.clone(), Duties::Installation, workers.clone(), shutdown.clone());
     tasks.spawn(then_cancel(runners, ended.clone()));
-    let charts = keys.charts.clone();
-    notify(&mut tasks, &config, &db, keys, &shutdown)?;
+    notify(&mut tasks, &config, &db, keys.clone(), &shutdown)?;
     publish(&mut tasks, &config, &publisher(&config, &db, (&objects, &instance), &github), &shutdown)?;
     let cancels = if config.travis.cancel_running { Cancels::Running } else { Cancels::Queued };
     let archiver = Archiver::new(
@@ -285,7 +284,7 @@ async fn run_steps(
         hidden: HiddenHooks::default(),
     };
     tasks.spawn(endless(delivery_logs_loop(logs, shutdown.clone())));
-    let outbox = Outbox::new(db.clone(), github.clone(), public_url, charts, windows);
+    let outbox = Outbox::new(db.clone(), github.clone(), public_url, keys.charts, windows);
     for _ in 0..POSTERS {
         tasks.spawn(endless(outbox_loop(outbox.clone(), bells.clone(), ended.clone(), at_last)));
     }

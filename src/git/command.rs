@@ -162,6 +162,8 @@ pub(super) fn git(folder: &Path) -> Command {
         ("GIT_TERMINAL_PROMPT", "0"),
         ("GIT_ASKPASS", "true"),
         ("LC_ALL", "C"),
+        // The passwords of the service's user for hosts (.netrc) are not for repositories.
+        ("HOME", "/nonexistent"),
     ]);
     git.args(["-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0", "-c", "core.fsmonitor=false"]);
     git.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

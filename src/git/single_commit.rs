@@ -26,8 +26,6 @@ use crate::storage::Room;
 const FETCHED: &str = "refs/trainyard/commit";
 /// The first version of git that connects to given addresses.
 const LEAST_VERSION: (u32, u32) = (2, 37);
-/// A home without passwords for hosts (.netrc).
-const NO_HOME: &str = "/nonexistent";
 /// Number of bytes of small files that are read at once, each with what git says about it.
 const GROUP: u64 = 16 << 20;
 const HEAD: u64 = 128;
@@ -149,7 +147,7 @@ impl RemoteRepository {
     async fn command(&self, folder: &Path) -> anyhow::Result<Command> {
         let mut git = over_network(folder, &self.url, self.credentials.as_ref())?;
         // A proxy would resolve the name itself.
-        git.env("HOME", NO_HOME).args(["-c", "http.followRedirects=false", "-c", "http.proxy="]);
+        git.args(["-c", "http.followRedirects=false", "-c", "http.proxy="]);
         if let (Some(Host::Domain(name)), Some(port)) = (self.url.host(), self.url.port_or_known_default()) {
             ensure!(!self.addresses.is_empty(), "{name} has no address");
             let version = version().await?;
