@@ -6,7 +6,6 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,20 +19,17 @@ use http::{HeaderMap, StatusCode};
 use reqwest::Response;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinHandle;
 
 use super::hash::Hashes;
+use super::partial::{PART, Partial, Writer, length};
 use super::remote::Remote;
 use super::web::failure;
 use super::{InputError, Progress};
 use crate::storage::Room;
 
-/// Size of a part of a file.
-const PART: u64 = 32 << 20;
 /// Number of connections for one file.
 const CONNECTIONS: usize = 4;
-/// Number of bytes that are written at once, and that are hashed at once.
-const PIECE: usize = 1 << 20;
+/// Number of bytes that are hashed at once.
 const HASHED_AT_ONCE: u64 = 4 << 20;
 /// Number of failures in a row, without a byte between them, after which a download ends.
 const MAX_FAILURES: u32 = 8;
@@ -88,16 +84,6 @@ struct Saved {
     mark: Option<String>,
     /// Number of bytes of each part that are there.
     have: Vec<u64>,
-}
-
-/// A partial file that several connections fill.
-struct Partial {
-    file: Arc<File>,
-    size: u64,
-    mark: Option<String>,
-    have: Vec<AtomicU64>,
-    /// Rings when bytes were written.
-    written: Notify,
 }
 
 /// The answer to the first request.
@@ -502,29 +488,6 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     std::fs::rename(new, path)
 }
 
-impl Partial {
-    /// Returns the range of a part that is missing.
-    fn missing(&self, part: usize) -> Range<u64> {
-        let begin = part as u64 * PART;
-        begin + self.have[part].load(Ordering::Acquire)..begin + length(self.size, part)
-    }
-
-    /// Returns the number of bytes from the beginning on that are there.
-    fn complete(&self) -> u64 {
-        let first = (0..self.have.len()).map(|part| self.missing(part)).find(|missing| !missing.is_empty());
-        first.map_or(self.size, |missing| missing.start)
-    }
-
-    fn total(&self) -> u64 {
-        self.have.iter().map(|have| have.load(Ordering::Acquire)).sum()
-    }
-}
-
-/// Returns the length of a part.
-fn length(size: u64, part: usize) -> u64 {
-    size.saturating_sub(part as u64 * PART).min(PART)
-}
-
 /// Returns the first byte and the size of the file in an answer with a part.
 fn content_range(headers: &HeaderMap) -> Option<(u64, u64)> {
     let range = headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
@@ -536,48 +499,6 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, u64)> {
 fn mark(headers: &HeaderMap) -> Option<String> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     text(ETAG).filter(|etag| etag.starts_with('"')).or_else(|| text(LAST_MODIFIED))
-}
-
-/// Bytes on their way into a file. One piece is written while the next one comes.
-struct Writer<'a> {
-    file: &'a Arc<File>,
-    at: u64,
-    piece: Vec<u8>,
-    writing: Option<JoinHandle<io::Result<usize>>>,
-}
-
-impl<'a> Writer<'a> {
-    fn new(file: &'a Arc<File>, at: u64) -> Self {
-        Self { file, at, piece: Vec::with_capacity(PIECE), writing: None }
-    }
-
-    /// Takes bytes. Returns the number of those that were written since the last call.
-    async fn write(&mut self, bytes: &[u8]) -> Result<u64, InputError> {
-        self.piece.extend_from_slice(bytes);
-        if self.piece.len() < PIECE { Ok(0) } else { self.begin().await }
-    }
-
-    async fn begin(&mut self) -> Result<u64, InputError> {
-        let written = self.wait().await?;
-        let (file, at) = (Arc::clone(self.file), self.at);
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
-        self.at += piece.len() as u64;
-        let write = move || file.write_all_at(&piece, at).map(|()| piece.len());
-        self.writing = Some(tokio::task::spawn_blocking(write));
-        Ok(written)
-    }
-
-    async fn wait(&mut self) -> Result<u64, InputError> {
-        match self.writing.take() {
-            Some(writing) => Ok(writing.await.context("writing")?? as u64),
-            None => Ok(0),
-        }
-    }
-
-    /// Writes the rest, and returns the number of bytes that were written since the last call.
-    async fn finish(mut self) -> Result<u64, InputError> {
-        Ok(self.begin().await? + self.wait().await?)
-    }
 }
 
 #[cfg(test)]
@@ -595,19 +516,5 @@ mod tests {
         for wrong in ["bytes */100", "bytes 5-9/*", "5-9/100", "bytes 5"] {
             assert_eq!(of(wrong), None, "{wrong}");
         }
-    }
-
-    #[test]
-    fn parts_end_with_the_file() {
-        assert_eq!((length(PART * 2 + 5, 0), length(PART * 2 + 5, 2), length(PART * 2 + 5, 3)), (PART, 5, 0));
-        let have = [PART, 7, 0].map(AtomicU64::new).into();
-        let file = Arc::new(tempfile::tempfile().unwrap());
-        let partial = Partial { file, size: PART * 2 + 5, mark: None, have, written: Notify::new() };
-        assert_eq!((partial.complete(), partial.total()), (PART + 7, PART + 7));
-        assert_eq!(partial.missing(1), PART + 7..PART * 2);
-        partial.have[1].store(PART, Ordering::Release);
-        assert_eq!(partial.complete(), PART * 2);
-        partial.have[2].store(5, Ordering::Release);
-        assert_eq!(partial.complete(), PART * 2 + 5);
     }
 }

@@ -13,6 +13,7 @@ mod hash;
 mod lfs;
 mod listing;
 mod manifest;
+mod partial;
 mod progress;
 mod remote;
 mod repository;
