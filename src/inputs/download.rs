@@ -1,14 +1,14 @@
 //! The download of one file: in parts over several connections where the server can, and from where it was cut.
 //!
 //! A part goes into its place in a partial file. A small file beside it says how much of each part is there, so that also
-//! the next process goes on from there. The hash follows the parts that are complete from the beginning on.
+//! the next process goes on from there. The hash follows the bytes that are complete from the beginning on.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -18,19 +18,17 @@ use http::header::{CONTENT_RANGE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, StatusCode};
 use reqwest::Response;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::hash::Hashes;
-use super::partial::{PART, Partial, Writer, length};
+use super::partial::{PART, Partial, Piece, Writer, length};
 use super::remote::Remote;
 use super::web::failure;
 use super::{InputError, Progress};
 use crate::storage::Room;
 
-/// Number of connections for one file.
+/// Maximum number of connections for one file.
 const CONNECTIONS: usize = 4;
-/// Number of bytes that are hashed at once.
-const HASHED_AT_ONCE: u64 = 4 << 20;
 /// Number of failures in a row, without a byte between them, after which a download ends.
 const MAX_FAILURES: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -88,7 +86,7 @@ struct Saved {
 
 /// The answer to the first request.
 enum Begun {
-    Parts(Partial, Response),
+    Parts(Partial, mpsc::Receiver<Piece>, Response),
     /// The server sends the whole file, whatever part is asked for.
     Whole(Response),
     Empty,
@@ -113,15 +111,15 @@ impl Download<'_> {
             self.open(0)?;
             return self.check(self.hashes(0), 0);
         }
-        let (partial, first) = match self.saved() {
+        let (partial, pieces, first) = match self.saved() {
             Some(saved) => {
-                let (file, have) = (Arc::new(self.open(saved.size)?), saved.have);
-                self.progress.add(have.iter().sum());
-                let have = have.into_iter().map(AtomicU64::new).collect();
-                (Partial { file, size: saved.size, mark: saved.mark, have, written: Notify::new() }, None)
+                self.progress.add(saved.have.iter().sum());
+                let file = self.open(saved.size)?;
+                let (partial, pieces) = Partial::new(file, saved.size, saved.mark, saved.have);
+                (partial, pieces, None)
             }
             None => match self.begin().await? {
-                Begun::Parts(partial, first) => (partial, Some(first)),
+                Begun::Parts(partial, pieces, first) => (partial, pieces, Some(first)),
                 Begun::Whole(response) => return self.whole(response).await,
                 Begun::Empty => {
                     self.open(0)?;
@@ -132,8 +130,9 @@ impl Download<'_> {
         if self.expected.size.is_none() {
             self.progress.is_of(partial.size);
         }
+        let hashes = self.hashes(partial.size);
         let fetched = tokio::select! {
-            fetched = try_join(self.parts(&partial, first), self.hash(&partial)) => fetched,
+            fetched = try_join(self.parts(&partial, first), hashes.follow(&partial, pieces)) => fetched,
             error = self.keep(&partial) => Err(error),
         };
         match fetched {
@@ -161,14 +160,9 @@ impl Download<'_> {
                 let range = content_range(headers).filter(|(at, _)| *at == 0);
                 let (_, size) = range.ok_or_else(|| InputError::Refused("it answers with another part".to_owned()))?;
                 self.check_size(size)?;
-                let partial = Partial {
-                    file: Arc::new(self.open(size)?),
-                    size,
-                    mark: mark(headers),
-                    have: (0..size.div_ceil(PART)).map(|_| AtomicU64::new(0)).collect(),
-                    written: Notify::new(),
-                };
-                Ok(Begun::Parts(partial, response))
+                let have = (0..size.div_ceil(PART)).map(|_| 0).collect();
+                let (partial, pieces) = Partial::new(self.open(size)?, size, mark(headers), have);
+                Ok(Begun::Parts(partial, pieces, response))
             }
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(Begun::Empty),
             _ => {
@@ -199,6 +193,8 @@ impl Download<'_> {
         let connection = |first: Option<Response>| {
             let next = &next;
             async move {
+                // No permit comes when the file is complete.
+                let Ok(_permit) = partial.connections.acquire().await else { return Ok(()) };
                 if first.is_some() {
                     self.part(partial, 0, first).await?;
                 }
@@ -267,42 +263,23 @@ impl Download<'_> {
                     if at > range.end {
                         return Err(InputError::Refused("it answers with more than was asked for".to_owned()));
                     }
-                    let written = writer.write(&chunk).await?;
-                    self.record(partial, part, written);
+                    if let Some(piece) = writer.write(chunk).await? {
+                        self.record(partial, part, piece).await;
+                    }
                 }
                 Ok(None) => break None,
                 Err(error) => break Some(failure(&error)),
             }
         };
-        let written = writer.finish().await?;
-        self.record(partial, part, written);
+        for piece in writer.finish().await? {
+            self.record(partial, part, piece).await;
+        }
         cut.map_or(Ok(()), Err)
     }
 
-    fn record(&self, partial: &Partial, part: usize, written: u64) {
-        if written > 0 {
-            partial.have[part].fetch_add(written, Ordering::Release);
-            self.progress.add(written);
-            partial.written.notify_one();
-        }
-    }
-
-    /// Hashes the file as far as it is complete, until it is.
-    async fn hash(&self, partial: &Partial) -> Result<Hashes, InputError> {
-        let mut hashes = self.hashes(partial.size);
-        let mut at = 0;
-        while at < partial.size {
-            let to = partial.complete();
-            if to - at < HASHED_AT_ONCE && to < partial.size {
-                partial.written.notified().await;
-                continue;
-            }
-            let (file, range) = (Arc::clone(&partial.file), at..to);
-            let hash = move || hashes.add(&file, range).map(|()| hashes);
-            hashes = tokio::task::spawn_blocking(hash).await.context("hashing")??;
-            at = to;
-        }
-        Ok(hashes)
+    async fn record(&self, partial: &Partial, part: usize, piece: Piece) {
+        self.progress.add(piece.length());
+        partial.record(part, piece).await;
     }
 
     /// Saves the state, over and over. Returns when the disk has no room.
@@ -361,9 +338,10 @@ impl Download<'_> {
         let mut writer = Writer::new(file, 0);
         let mut looked = 0;
         while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {
-            let written = writer.write(&chunk).await?;
-            *fetched += written;
-            self.progress.add(written);
+            if let Some(piece) = writer.write(chunk).await? {
+                *fetched += piece.length();
+                self.progress.add(piece.length());
+            }
             if *fetched > max_size.as_u64() {
                 return Err(InputError::too_large(*fetched, *max_size));
             }
@@ -374,9 +352,10 @@ impl Download<'_> {
                 }
             }
         }
-        let written = writer.finish().await?;
-        *fetched += written;
-        self.progress.add(written);
+        for piece in writer.finish().await? {
+            *fetched += piece.length();
+            self.progress.add(piece.length());
+        }
         Ok(())
     }
 
