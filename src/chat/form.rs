@@ -14,7 +14,7 @@ use sha2::Sha256;
 use super::text::Text;
 use super::{ChatConfig, ChatKind};
 
-/// Description of an image. Feishu and WeCom show none by its address.
+/// Description of an image. Feishu shows none by its address.
 const ALT: &str = "Loss of the training";
 
 /// A request to a chat.
@@ -119,7 +119,16 @@ fn feishu(title: &str, text: &Text, secret: Option<&str>, now: DateTime<Utc>) ->
 fn wecom(title: &str, text: &Text) -> Value {
     let quoted: Vec<String> = text.with_links(markdown).iter().map(|line| format!("> {line}")).collect();
     let content = format!("**[{title}]({})**\n{}", text.url, quoted.join("\n"));
-    json!({"msgtype": "markdown", "markdown": {"content": content}})
+    // Only `markdown_v2` shows images, and only `markdown` has colours and mentions. Both of these are tags, which no text
+    // but a template has: they are what the operator wants.
+    let has_tags = text.lines.iter().any(|line| line.contains('<'));
+    match text.image.as_ref().filter(|_| !has_tags) {
+        Some(image) => {
+            let content = format!("{content}\n\n![{ALT}]({image})");
+            json!({"msgtype": "markdown_v2", "markdown_v2": {"content": content}})
+        }
+        None => json!({"msgtype": "markdown", "markdown": {"content": content}}),
+    }
 }
 
 fn markdown(title: &str, url: &str) -> String {

@@ -248,7 +248,7 @@ mod tests {
             (ChatKind::Slack, &["<", ">"][..]),
             (ChatKind::Telegram, &["<", ">"]),
             (ChatKind::DingTalk, &["[", "]", "@", "<", "#", "!"]),
-            (ChatKind::WeCom, &["[", "]", "@", "<", "#"]),
+            (ChatKind::WeCom, &["[", "]", "@", "<", "#", "!"]),
             (ChatKind::Discord, &[" @", " [", "](", "<!", "<@"]),
         ] {
             let build = Build { commit_message: hostile.to_owned(), author: hostile.to_owned(), ..build() };

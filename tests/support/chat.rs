@@ -161,10 +161,21 @@ fn check(service: &str, query: &HashMap<String, String>, body: &Value) -> Option
                 "sign match fail or timestamp is not within one hour from current time",
             )
         }
-        "wecom" => wanted(
-            body["msgtype"] == "markdown" && (1..=4096).contains(&text("/markdown/content").len()),
-            "invalid message type",
-        ),
+        "wecom" => {
+            let kind = text("/msgtype");
+            let content = text(&format!("/{kind}/content"));
+            // The one kind would show the image as text, the other one the tags.
+            let fits = match kind.as_str() {
+                "markdown" => !content.contains("!["),
+                "markdown_v2" => !content.contains("<font") && !content.contains("<@"),
+                _ => return Some("invalid message type".to_owned()),
+            };
+            let has_size = (1..=4096).contains(&content.len());
+            wanted(
+                fits && has_size && *body == json!({"msgtype": kind, (kind): {"content": content}}),
+                "invalid content",
+            )
+        }
         "telegram" => {
             let whole = text("/text");
             // Of its HTML, these are the signs that we use.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sqlx::PgPool;
 use trainyard::notifier::{Chats, NotificationsConfig, Notifier};
 
 use super::webhooks::{notifier, settle};
@@ -46,33 +47,44 @@ async fn every_kind_of_chat_takes_the_message_about_a_failure_and_about_its_mend
     app.stop().await;
 }
 
-#[tokio::test]
-async fn a_training_has_its_chart_where_a_chat_shows_images() {
-    let services = ChatServices::start().await;
-    let db = database::pool().await;
-    database::insert_build(&db, 1).await;
+/// Inserts a build with a training that has passed.
+async fn with_training(db: &PgPool) {
+    database::insert_build(db, 1).await;
     sqlx::raw_sql(
         "update build set state = 'passed', finished_at = now();
          insert into job (build_id, repo_id, number, kind, config, state, verdict, attempt, started_at, finished_at)
          select id, repo_id, 1, 'train', '{}', 'finished', 'passed', 2, now(), to_timestamp(1800000000) from build;
          insert into series (job_id, name, steps, points) select id, 'loss', '{1, 2}', '{0.5, 0.25}' from job",
     )
-    .execute(&db)
+    .execute(db)
     .await
     .unwrap();
-    let config: toml::Table = toml::from_str(&services.sections(&ALL, "")).unwrap();
+}
+
+/// Returns a notifier with the chats of this configuration.
+async fn with(db: &PgPool, sections: &str) -> Notifier {
+    let config: toml::Table = toml::from_str(sections).unwrap();
     let config: NotificationsConfig = config["notifications"].clone().try_into().unwrap();
-    let notifier = notifier(&db).await;
-    let notifier = Notifier { chats: Chats::new(&config.chat, notifier.sender.clone()), ..notifier };
-    let tell = async |notifier: &Notifier| {
-        for service in ALL {
-            let told = "insert into notification (repo_id, build_id, event, state, receiver)
-                        select repo_id, id, 'finished', state, jsonb_build_object('chat', $1::text) from build";
-            sqlx::query(told).bind(service).execute(&db).await.unwrap();
-        }
-        while notifier.step().await.unwrap() {}
-    };
-    tell(&notifier).await;
+    let notifier = notifier(db).await;
+    Notifier { chats: Chats::new(&config.chat, notifier.sender.clone()), ..notifier }
+}
+
+/// Tells these chats of the end of the build.
+async fn tell(notifier: &Notifier, chats: &[&str]) {
+    let told = "insert into notification (repo_id, build_id, event, state, receiver)
+                select repo_id, build.id, 'finished', state, jsonb_build_object('chat', chat)
+                from build, unnest($1::text[]) as chat";
+    sqlx::query(told).bind(chats).execute(&notifier.db).await.unwrap();
+    while notifier.step().await.unwrap() {}
+}
+
+#[tokio::test]
+async fn a_training_has_its_chart_where_a_chat_shows_images() {
+    let services = ChatServices::start().await;
+    let db = database::pool().await;
+    with_training(&db).await;
+    let notifier = with(&db, &services.sections(&ALL, "")).await;
+    tell(&notifier, &ALL).await;
     let got = |service: &str, pointer: &str| {
         let last = services.got(service).pop().unwrap();
         last.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("{pointer}: {last}")).to_owned()
@@ -82,14 +94,30 @@ async fn a_training_has_its_chart_where_a_chat_shows_images() {
     assert_eq!(got("slack", "/attachments/1/image_url"), image);
     assert_eq!(got("telegram", "/link_preview_options/url"), image);
     assert_eq!(got("teams", "/attachments/0/content/body/3/url"), image);
-    assert!(got("dingtalk", "/markdown/text").ends_with(&format!("\n\n![Loss of the training]({image})")));
+    let picture = format!("\n\n![Loss of the training]({image})");
+    assert!(got("dingtalk", "/markdown/text").ends_with(&picture));
+    assert!(got("wecom", "/markdown_v2/content").ends_with(&picture));
     // No server of a chat would get this one.
     let inside = Notifier { public_url: "http://10.0.0.7/".parse().unwrap(), ..notifier };
-    tell(&inside).await;
+    tell(&inside, &ALL).await;
     for service in ALL {
         let got = services.got(service);
         assert!(got.len() == 2 && !got[1].to_string().contains("/charts/"), "{service}: {got:?}");
     }
+}
+
+#[tokio::test]
+async fn colours_and_mentions_of_wecom_are_kept_in_a_message_without_a_chart() {
+    let services = ChatServices::start().await;
+    let db = database::pool().await;
+    with_training(&db).await;
+    let template = "template = '<font color=\"info\">%{result}</font> <@anna>'\n";
+    let notifier = with(&db, &services.sections(&["wecom"], template)).await;
+    tell(&notifier, &["wecom"]).await;
+    let [got] = &services.got("wecom")[..] else { panic!("{:?}", services.got("wecom")) };
+    assert_eq!(got["msgtype"], "markdown");
+    let content = got["markdown"]["content"].as_str().unwrap();
+    assert!(content.ends_with("\n> <font color=\"info\">passed</font> <@anna>"), "{content}");
 }
 
 #[tokio::test]
