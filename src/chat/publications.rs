@@ -32,6 +32,7 @@ impl Publications {
             Event::Published => "is published",
             Event::PublishFailed if self.has_some() => "is not published everywhere",
             Event::PublishFailed => "is not published",
+            Event::Rejected => "was rejected",
             _ => "waits for approval",
         }
     }
@@ -40,7 +41,7 @@ impl Publications {
     pub fn is_good(&self) -> Option<bool> {
         match self.event {
             Event::Published => Some(true),
-            Event::PublishFailed => Some(false),
+            Event::PublishFailed | Event::Rejected => Some(false),
             _ => None,
         }
     }
@@ -108,6 +109,7 @@ mod tests {
             PublicationState::Published if place == Place::S3 => (None, Some(target.to_owned())),
             PublicationState::Published => (None, Some(format!("https://hub.example/{target}/tree/v(1)"))),
             PublicationState::Failed => (Some("it answered 403".to_owned()), None),
+            PublicationState::Rejected => (Some("rejected by anna".to_owned()), None),
             _ => (None, None),
         };
         let (environment, commit_id, decided_by, decided_at, done_at) = (None, None, None, None, None);
@@ -140,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_message_says_what_waits_for_whom_and_where_it_is() {
-        use PublicationState::{Failed, Published, Unapproved};
+        use PublicationState::{Failed, Published, Rejected, Unapproved};
         let waits = told(Event::Approval, [Unapproved, Unapproved], &["anna", "user:ben"]);
         assert_eq!((waits.result(), waits.is_good()), ("waits for approval", None));
         let lines =
@@ -161,5 +163,10 @@ mod tests {
         let lines = ["Hugging Face acme/ink: it answered 403", "Bucket s3://models/ink/12: published"];
         assert_eq!(part.lines(), lines);
         assert_eq!(told(Event::PublishFailed, [Failed, Failed], &[]).result(), "is not published");
+
+        let rejected = told(Event::Rejected, [Rejected, Rejected], &["anna"]);
+        assert_eq!((rejected.result(), rejected.is_good()), ("was rejected", Some(false)));
+        let lines = ["Hugging Face acme/ink: rejected by anna", "Bucket s3://models/ink/12: rejected by anna"];
+        assert_eq!(rejected.lines(), lines);
     }
 }

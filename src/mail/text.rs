@@ -5,7 +5,7 @@ use askama::Template;
 
 use crate::chat::{About, Publications, Words};
 use crate::domain::bounded;
-use crate::travis::notifications::{Build, Message};
+use crate::travis::notifications::{Build, Event, Message};
 
 /// Maximum length of a text that a repository or a job has written, in bytes.
 const MAX_TEXT: usize = 300;
@@ -101,10 +101,11 @@ fn of_build<'a>(build: &'a Build, words: Words<'_>) -> Content<'a> {
 }
 
 fn of_publications<'a>(build: &Build, publications: &'a Publications) -> Content<'a> {
-    let (short, colour) = match publications.is_good() {
-        Some(true) => ("Published", GOOD),
-        Some(false) => ("Not published", BAD),
-        None => ("Waits for approval", OPEN),
+    let (short, colour) = match publications.event {
+        Event::Published => ("Published", GOOD),
+        Event::PublishFailed => ("Not published", BAD),
+        Event::Rejected => ("Rejected", BAD),
+        _ => ("Waits for approval", OPEN),
     };
     let job = format!("{}.{}", build.number, publications.job);
     let mut lines = vec![format!("The training {job} {}.", publications.result())];

@@ -194,6 +194,7 @@ fn event(word: &str) -> Option<Event> {
         "approval" => Event::Approval,
         "published" => Event::Published,
         "failed" => Event::PublishFailed,
+        "rejected" => Event::Rejected,
         _ => return None,
     })
 }

@@ -1,4 +1,4 @@
-//! Messages about publications: those that wait for an approval, and those that have ended.
+//! Messages about publications: those that wait for an approval, those that were rejected, and those that have ended.
 
 use anyhow::Context as _;
 use serde_json::{Value as Json, json};
@@ -35,12 +35,15 @@ impl Notifier {
 /// Returns the publications that an event is about; `None` if it is over.
 fn current(event: Event, mut places: Vec<Publication>) -> Option<Vec<Publication>> {
     let has = |state| places.iter().any(|it| it.state == state);
-    let has_failed = has(PublicationState::Failed);
-    let is_open = has(PublicationState::Unapproved) || has(PublicationState::Waiting);
+    let (has_failed, is_rejected) = (has(PublicationState::Failed), has(PublicationState::Rejected));
+    let goes_on = |it: &Publication| matches!(it.state, PublicationState::Unapproved | PublicationState::Waiting);
+    let is_open = places.iter().any(goes_on);
     match event {
         Event::Approval => places.retain(|it| it.state == PublicationState::Unapproved),
         Event::Published if is_open || has_failed => return None,
         Event::PublishFailed if is_open || !has_failed => return None,
+        Event::Rejected if !is_rejected => return None,
+        Event::Rejected => places.retain(|it| !goes_on(it)),
         _ => {}
     }
     (!places.is_empty()).then_some(places)

@@ -13,7 +13,7 @@ use crate::hooks::NAME_PREFIX;
 #[schema(as = Notification)]
 pub(in crate::web) struct Told {
     /// `started`, `finished`, `canceled` or `errored` for one of the build; for one of publications,
-    /// `publication.approval`, `publication.published` or `publication.failed`.
+    /// `publication.approval`, `publication.published`, `publication.failed` or `publication.rejected`.
     pub event: String,
     /// A chat, a webhook of the operator, an email, a room of Slack, or the host of an address.
     pub receiver: String,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tempfile::TempDir;
 use trainyard::domain::JobId;
 use trainyard::mail::Mailer;
 use trainyard::notifier::{Chats, NotificationsConfig, Notifier};
@@ -20,6 +21,8 @@ use crate::support::travis::receiver::Receiver;
 
 const ALL: [&str; 7] = ["slack", "dingtalk", "feishu", "wecom", "telegram", "discord", "teams"];
 const JOB: JobId = JobId(2);
+/// The job's page.
+const PAGE: &str = "http://ci.example.org/acme/styles/builds/12/jobs/4";
 
 /// Returns a world in which a build tells these receivers, and whose environment `production` has one person.
 async fn telling(chats: &[&str], webhooks: Value) -> World {
@@ -92,22 +95,70 @@ fn recipients(when: &Value) -> Value {
     json!({"receivers": [], "emails": [{"email": "anna@example.org", "when": when}], "config": {}})
 }
 
+/// Receivers of each kind.
+struct Receivers {
+    services: ChatServices,
+    program: Program,
+    /// A receiver of webhooks in the form of Travis, at two addresses. One of these asks for publications.
+    receiver: Receiver,
+    mails: MailServer,
+    _folder: TempDir,
+}
+
+impl Receivers {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self {
+            services: ChatServices::start().await,
+            program: Program::start().await,
+            receiver: Receiver::start().await,
+            mails: MailServer::start(folder.path()),
+            _folder: folder,
+        }
+    }
+
+    /// Returns a world whose build tells all of them, with the notifier for that.
+    async fn world(&self) -> (World, Notifier) {
+        let mut webhooks = recipients(&json!({}));
+        webhooks["receivers"] = json!([
+            {"url": self.receiver.url("travis"), "when": {}},
+            {"url": self.receiver.url("asks"), "when": {"on_publish": "always"}},
+        ]);
+        let world = telling(&[&ALL[..], &["webhook:deploy"][..]].concat(), webhooks).await;
+        let notifier = with(&world, &self.services.sections(&ALL, "template = \"%{result}\"\n")).await;
+        let hooks = with(&world, &self.program.section("")).await.hooks;
+        let email: toml::Table = toml::from_str(&self.mails.section()).unwrap();
+        let email = email["notifications"]["email"].clone().try_into().unwrap();
+        (world, Notifier { hooks, mailer: Some(Mailer::new(&email).unwrap()), ..notifier })
+    }
+
+    /// Lists the last messages of the chats, each with the name of its service, once each has this number of them.
+    fn said(&self, count: usize) -> Vec<(&'static str, String)> {
+        let said = ALL.iter().map(|service| {
+            let got = self.services.got(service);
+            assert_eq!(got.len(), count, "{service}: {got:?}");
+            (*service, got[count - 1].to_string().replace('\\', ""))
+        });
+        said.collect()
+    }
+
+    /// Returns the last mail, once there is this number of them.
+    async fn mail(&self, count: usize) -> String {
+        self.mails.wait_for(count).await[count - 1]["content"].as_str().unwrap().replace("=\r\n", "")
+    }
+
+    /// Returns the last event that the program got, if it got this number of them.
+    fn event(&self, count: usize) -> Value {
+        let got = self.program.got();
+        assert_eq!(got.len(), count, "{got:?}");
+        serde_json::from_str(&got[count - 1].1).unwrap()
+    }
+}
+
 #[tokio::test]
 async fn every_kind_of_receiver_is_asked_once_for_an_approval_and_told_once_of_the_end() {
-    let (services, program, receiver) = (ChatServices::start().await, Program::start().await, Receiver::start().await);
-    let folder = tempfile::tempdir().unwrap();
-    let mails = MailServer::start(folder.path());
-    let mut webhooks = recipients(&json!({}));
-    webhooks["receivers"] = json!([
-        {"url": receiver.url("travis"), "when": {}},
-        {"url": receiver.url("asks"), "when": {"on_publish": "always"}},
-    ]);
-    let world = telling(&[&ALL[..], &["webhook:deploy"][..]].concat(), webhooks).await;
-    let notifier = with(&world, &services.sections(&ALL, "template = \"%{result}\"\n")).await;
-    let hooks = with(&world, &program.section("")).await.hooks;
-    let email: toml::Table = toml::from_str(&mails.section()).unwrap();
-    let email = email["notifications"]["email"].clone().try_into().unwrap();
-    let notifier = Notifier { hooks, mailer: Some(Mailer::new(&email).unwrap()), ..notifier };
+    let receivers = Receivers::start().await;
+    let (world, notifier) = receivers.world().await;
 
     let changes = async || -> i64 {
         let count = "select count(*) from build_change where job_id = $1";
@@ -119,27 +170,23 @@ async fn every_kind_of_receiver_is_asked_once_for_an_approval_and_told_once_of_t
     // Those of ends of the build are not of interest here.
     sqlx::query("delete from notification where job_id is null").execute(&world.db).await.unwrap();
     send(&notifier).await;
-    let page = "http://ci.example.org/acme/styles/builds/12/jobs/4";
-    for service in ALL {
-        let got = services.got(service);
-        assert_eq!(got.len(), 1, "{service}: {got:?}");
-        let said = got[0].to_string().replace('\\', "");
-        assert!(said.contains("… acme/styles #12.4 waits for approval") && said.contains(page), "{service}: {said}");
+    for (service, said) in receivers.said(1) {
+        assert!(said.contains("… acme/styles #12.4 waits for approval") && said.contains(PAGE), "{service}: {said}");
         assert!(said.contains("The people of production decide: anna, user:ben"), "{service}: {said}");
         assert!(said.contains("Hugging Face acme/ink") && said.contains("GitHub release of acme/styles"), "{said}");
         assert!(said.contains("branch main") && said.contains("by Ada: Ink"), "{said}");
     }
-    let mail = mails.wait_for(1).await[0]["content"].as_str().unwrap().replace("=\r\n", "");
+    let mail = receivers.mail(1).await;
     assert!(mail.contains("Subject: Waits for approval: acme/styles#12.4 (main - 0000000)"), "{mail}");
-    assert!(mail.contains("The people of production decide: anna, user:ben") && mail.contains(page), "{mail}");
-    let asked: Vec<Value> = receiver.got().iter().map(|webhook| webhook.json()).collect();
+    assert!(mail.contains("The people of production decide: anna, user:ben") && mail.contains(PAGE), "{mail}");
+    let asked: Vec<Value> = receivers.receiver.got().iter().map(|webhook| webhook.json()).collect();
     let [asked] = &asked[..] else { panic!("{asked:?}") };
     let told = &asked["publication"];
-    assert_eq!([&told["event"], &told["job"], &told["url"]], ["approval", "12.4", page]);
+    assert_eq!([&told["event"], &told["job"], &told["url"]], ["approval", "12.4", PAGE]);
     assert_eq!((&asked["number"], &told["environment"]), (&json!("12"), &json!("production")));
     assert_eq!(told["approvers"], json!(["anna", "user:ben"]));
-    let event: Value = serde_json::from_str(&program.got()[0].1).unwrap();
-    assert_eq!((program.got().len(), &event["type"]), (1, &json!("publication.approval")));
+    let event = receivers.event(1);
+    assert_eq!(event["type"], "publication.approval");
     let places = event["data"]["publication"]["places"].as_array().unwrap();
     let states: Vec<_> = places.iter().map(|place| (place["place"].as_str(), place["state"].as_str())).collect();
     let unapproved = ["huggingface", "release", "s3"].map(|place| (Some(place), Some("unapproved")));
@@ -150,20 +197,45 @@ async fn every_kind_of_receiver_is_asked_once_for_an_approval_and_told_once_of_t
     finish(&world).await;
     send(&notifier).await;
     let hub = format!("{}/acme/ink/tree/build-12", world.hub.endpoint());
-    for service in ALL {
-        let got = services.got(service);
-        assert_eq!(got.len(), 2, "{service}: {got:?}");
-        let said = got[1].to_string().replace('\\', "");
+    for (service, said) in receivers.said(2) {
         assert!(said.contains("✔ acme/styles #12.4 is published") && said.contains(&hub), "{service}: {said}");
         assert!(said.contains(&format!("s3://{BUCKET}/models/4/12")), "{service}: {said}");
     }
-    let mail = mails.wait_for(2).await[1]["content"].as_str().unwrap().replace("=\r\n", "");
+    let mail = receivers.mail(2).await;
     assert!(mail.contains("Subject: Published: acme/styles#12.4") && mail.contains(&hub), "{mail}");
-    let event: Value = serde_json::from_str(&program.got()[1].1).unwrap();
-    assert_eq!((program.got().len(), &event["type"]), (2, &json!("publication.published")));
-    assert_eq!(receiver.got().len(), 2, "a receiver that was written for Travis is told of nothing else");
+    assert_eq!(receivers.event(2)["type"], "publication.published");
+    assert_eq!(receivers.receiver.got().len(), 2, "a receiver that was written for Travis is told of nothing else");
     send(&notifier).await;
-    assert!(ALL.iter().all(|service| services.got(service).len() == 2));
+    receivers.said(2);
+}
+
+#[tokio::test]
+async fn every_kind_of_receiver_is_told_once_who_has_rejected() {
+    let receivers = Receivers::start().await;
+    let (world, notifier) = receivers.world().await;
+    pass(&world).await;
+    sqlx::query("delete from notification").execute(&world.db).await.unwrap();
+    decide(&world, Decision::Reject).await;
+    send(&notifier).await;
+    for (service, said) in receivers.said(1) {
+        assert!(said.contains("✘ acme/styles #12.4 was rejected") && said.contains(PAGE), "{service}: {said}");
+        for place in ["Hugging Face acme/ink", "GitHub release of acme/styles"] {
+            assert!(said.contains(&format!("{place}: rejected by anna")), "{service}: {said}");
+        }
+    }
+    let mail = receivers.mail(1).await;
+    assert!(mail.contains("Subject: Rejected: acme/styles#12.4 (main - 0000000)"), "{mail}");
+    assert!(mail.contains("Hugging Face acme/ink: rejected by anna") && mail.contains(PAGE), "{mail}");
+    let told: Vec<Value> = receivers.receiver.got().iter().map(|webhook| webhook.json()).collect();
+    let [told] = &told[..] else { panic!("{told:?}") };
+    let (told, event) = (&told["publication"], receivers.event(1));
+    assert_eq!((&told["event"], &told["environment"]), (&json!("rejected"), &json!("production")));
+    assert_eq!((&event["type"], &event["data"]["publication"]), (&json!("publication.rejected"), told));
+    let places = told["places"].as_array().unwrap();
+    assert_eq!(places.len(), 3);
+    assert!(places.iter().all(|it| it["state"] == "rejected" && it["decided_by"] == "anna"), "{places:?}");
+    send(&notifier).await;
+    receivers.said(1);
 }
 
 #[tokio::test]
@@ -206,20 +278,28 @@ async fn an_event_that_is_over_is_not_told_and_a_new_one_is() {
     decide(&world, Decision::Reject).await;
     sqlx::query("delete from notification where job_id is null").execute(&world.db).await.unwrap();
     send(&notifier).await;
-    assert_eq!((services.got("slack").len(), events(&world.db).await), (0, vec![]), "somebody has decided already");
-    publications::retry(&mut world.db.acquire().await.unwrap(), JOB, None).await.unwrap();
-    assert_eq!(events(&world.db).await, [("approval".to_owned(), 1)]);
+    let got = services.got("slack");
+    assert!(got.len() == 1 && got[0].to_string().contains("was rejected"), "somebody has decided already: {got:?}");
+    let retry = async || publications::retry(&mut world.db.acquire().await.unwrap(), JOB, None).await.unwrap();
+    retry().await;
     send(&notifier).await;
-    assert!(services.got("slack")[0].to_string().contains("waits for approval"));
+    assert!(services.got("slack")[1].to_string().contains("waits for approval"));
+    // This rejection is over before it is told.
+    decide(&world, Decision::Reject).await;
+    retry().await;
+    assert_eq!(events(&world.db).await.last(), Some(&("rejected".to_owned(), 2)));
+    send(&notifier).await;
+    let got = services.got("slack");
+    assert!(got.len() == 3 && got[2].to_string().contains("waits for approval"), "{got:?}");
     // The weights of another attempt are others.
     let again = "update publication set attempt = 2 where job_id = $1";
     sqlx::query(again).bind(JOB).execute(&world.db).await.unwrap();
     send(&notifier).await;
-    assert_eq!(services.got("slack").len(), 2);
+    assert_eq!(services.got("slack").len(), 4);
     // Neither a try nor a hold is an event.
     sqlx::query("update publication set held_until = now(), tries = 1").execute(&world.db).await.unwrap();
     send(&notifier).await;
-    assert_eq!(services.got("slack").len(), 2);
+    assert_eq!(services.got("slack").len(), 4);
 }
 
 #[tokio::test]

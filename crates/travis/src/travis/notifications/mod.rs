@@ -50,18 +50,20 @@ pub enum Event {
     Canceled,
     /// The build ended before it had jobs.
     Errored,
-    /// Weights of a job wait for the approval of a person. Travis knows neither this event nor the next two.
+    /// Weights of a job wait for the approval of a person. Travis knows neither this event nor the next three.
     Approval,
     /// The weights of a job are at all their places.
     Published,
     /// The weights of a job did not get to all their places, and are not tried again.
     PublishFailed,
+    /// A person has rejected the weights of a job.
+    Rejected,
 }
 
 impl Event {
     /// Returns true for an event of publications, and not of the build.
     pub fn is_of_publications(self) -> bool {
-        matches!(self, Self::Approval | Self::Published | Self::PublishFailed)
+        matches!(self, Self::Approval | Self::Published | Self::PublishFailed | Self::Rejected)
     }
 }
 
@@ -144,7 +146,7 @@ impl Channel {
             Event::Finished if passed && self == Self::Email => ("on_success", Frequency::Change),
             Event::Finished if passed => ("on_success", Frequency::Always),
             Event::Finished => ("on_failure", Frequency::Always),
-            Event::Approval | Event::Published | Event::PublishFailed => {
+            Event::Approval | Event::Published | Event::PublishFailed | Event::Rejected => {
                 return self.asks_of_publications(entry, event);
             }
         };
@@ -166,7 +168,7 @@ impl Channel {
             (Some("never"), _) => false,
             _ if self == Self::Webhooks => false,
             (_, Event::Published) => word("on_success") != Some("never"),
-            (_, Event::PublishFailed) => word("on_failure") != Some("never"),
+            (_, Event::PublishFailed | Event::Rejected) => word("on_failure") != Some("never"),
             _ => true,
         }
     }

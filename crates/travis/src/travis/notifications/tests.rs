@@ -78,16 +78,16 @@ fn pull_requests_and_canceled_builds() {
 
 #[test]
 fn publications_are_told_as_successes_and_failures_are_unless_an_entry_says_otherwise() {
-    let publish = [Event::Approval, Event::Published, Event::PublishFailed];
+    let publish = [Event::Approval, Event::Published, Event::PublishFailed, Event::Rejected];
     for (channel, entry, told) in [
-        (Channel::Slack, json!({}), [true, true, true]),
-        (Channel::Email, json!({"on_success": "change"}), [true, true, true]),
-        (Channel::Slack, json!({"on_success": "never"}), [true, false, true]),
-        (Channel::Slack, json!({"on_failure": "never"}), [true, true, false]),
-        (Channel::Email, json!({"on_publish": "never"}), [false, false, false]),
-        (Channel::Slack, json!({"on_success": "never", "on_publish": "always"}), [true, true, true]),
-        (Channel::Webhooks, json!({"on_success": "always"}), [false, false, false]),
-        (Channel::Webhooks, json!({"on_publish": "always"}), [true, true, true]),
+        (Channel::Slack, json!({}), [true, true, true, true]),
+        (Channel::Email, json!({"on_success": "change"}), [true, true, true, true]),
+        (Channel::Slack, json!({"on_success": "never"}), [true, false, true, true]),
+        (Channel::Slack, json!({"on_failure": "never"}), [true, true, false, false]),
+        (Channel::Email, json!({"on_publish": "never"}), [false, false, false, false]),
+        (Channel::Slack, json!({"on_success": "never", "on_publish": "always"}), [true, true, true, true]),
+        (Channel::Webhooks, json!({"on_success": "always"}), [false, false, false, false]),
+        (Channel::Webhooks, json!({"on_publish": "always"}), [true, true, true, true]),
     ] {
         let entry = entry.as_object().expect("a map");
         let asks = publish.map(|event| channel.hears(event) && channel.asks(entry, event, BuildState::Passed, None));
