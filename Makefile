@@ -74,6 +74,7 @@ trainers: ## Lint the examples of real trainers, and run these on mock models (T
 	cargo build --locked -p trainyard-lora --example smoke
 	@scripts/trainers/examples.py $(target)/debug/trainyard
 	@scripts/trainers/run.py $(target)/debug/examples/smoke $(target)/debug/trainyard
+	@scripts/trainers/resume.py $(target)/debug/examples/smoke
 
 docs: ## Build the documents as one site
 	@scripts/setup docs
