@@ -12,7 +12,7 @@ target = $(or $(CARGO_TARGET_DIR),target)
 certificates = $(if $(CA_CERTIFICATES),--ca-certificates $(CA_CERTIFICATES))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-faults image build demo check test api bench faults trainers docs clean
+.PHONY: help setup setup-test setup-faults image build demo check test api bench faults trainers buckets docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ trainers: ## Lint the examples of real trainers, and run these on mock models (T
 	@scripts/trainers/examples.py $(target)/debug/trainyard
 	@scripts/trainers/run.py $(target)/debug/examples/smoke $(target)/debug/trainyard
 	@scripts/trainers/resume.py $(target)/debug/examples/smoke
+
+buckets: ## Run the tests of buckets against a real S3 server
+	@scripts/setup buckets
+	TRAINYARD_TEST_S3=$(HOME)/.cargo/bin/s3s-fs scripts/with-postgres cargo test --workspace --locked --test it real_s3 -- --nocapture
 
 docs: ## Build the documents as one site
 	@scripts/setup docs

@@ -81,12 +81,12 @@ impl Bucket {
     /// Fails when the service does not answer, or denies it.
     pub async fn list(&self, key: &str, most: usize) -> Result<Vec<BucketFile>, BucketError> {
         let path = Path::parse(key).map_err(|error| BucketError::Wrong(error.into()))?;
-        if !key.is_empty() {
-            match self.0.head(&path).await {
-                Ok(found) => return Ok(vec![file(&found)]),
-                Err(Error::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+        // For the whole bucket, too: a list does not tell a wrong key from a service that is away.
+        let asked = if key.is_empty() { Path::from("any") } else { path.clone() };
+        match self.0.head(&asked).await {
+            Ok(found) if !key.is_empty() => return Ok(vec![file(&found)]),
+            Ok(_) | Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
         let mut listed = self.0.list((!key.is_empty()).then_some(&path));
         let mut files = Vec::new();

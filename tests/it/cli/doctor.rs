@@ -131,7 +131,7 @@ async fn a_bucket_is_looked_at_and_not_changed() {
     let (patient, s3) = (Patient::new().await, S3::start().await);
     let url = database::url().await;
     let (_, json) = patient.findings(Some(&url), &s3.configuration()).await;
-    has(&of(&json, "ok"), "object storage: s3://ci/some/prefix answers", "");
+    has(&of(&json, "ok"), "object storage: s3://trainyard/some/prefix answers", "");
     assert!(s3.asked().iter().all(|request| request.starts_with("GET ")), "{:?}", s3.asked());
     assert_eq!((s3.refused(), s3.keys()), (Vec::new(), Vec::new()));
 

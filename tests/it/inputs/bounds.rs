@@ -7,6 +7,7 @@ use trainyard::inputs::InputError;
 use super::world::{LOOPBACK, fetch, inputs, inputs_with_room, noise};
 use crate::support::files::{FileServer, Trouble};
 use crate::support::mount::Mounted;
+use crate::support::s3::real::RealS3;
 use crate::support::s3::{ACCESS_KEY, BUCKET, S3, SECRET_KEY};
 
 const REPO: &str = "acme/styles";
@@ -121,6 +122,32 @@ async fn a_folder_is_read_only_where_the_operator_has_opened_it() {
     assert!(error.contains("style/link is neither a file nor a folder"), "{error}");
 }
 
+/// Returns the settings with which acme's repositories read the bucket of a server.
+fn bucket_section(endpoint: &str, secret: &str) -> String {
+    format!(
+        "[[s3]]\nname = 'data'\nrepos = ['acme/*']\nbucket = '{BUCKET}'\nendpoint = '{endpoint}'\naccess_key = '{ACCESS_KEY}'\n\
+         secret_key = '{secret}'"
+    )
+}
+
+#[tokio::test]
+async fn a_real_s3_server_is_read() {
+    let Some(server) = RealS3::start().await else { return };
+    let (folder, large) = (tempfile::tempdir().unwrap(), noise(40_000_000));
+    server.put("sets/style/a-b.bin", &large);
+    server.put("sets/style/deep/2.txt", b"two");
+    let ours = inputs(folder.path(), &bucket_section(&server.endpoint, SECRET_KEY));
+    // This server cannot tell a folder from a file, so the whole bucket is the folder.
+    let all = fetch(&ours, REPO, &format!("s3://{BUCKET}"), None).await.unwrap();
+    assert_eq!((all.files, all.bytes), (2, 40_000_003));
+    assert!(std::fs::read(all.path.join("sets/style/a-b.bin")).unwrap() == large);
+    let file = fetch(&ours, REPO, &format!("s3://{BUCKET}/sets/style/deep/2.txt"), None).await.unwrap();
+    assert_eq!((file.file_name.as_deref(), file.bytes), (Some("2.txt"), 3));
+    let wrong = inputs(folder.path(), &bucket_section(&server.endpoint, "a wrong key"));
+    let error = fetch(&wrong, REPO, &format!("s3://{BUCKET}"), None).await.unwrap_err().to_string();
+    assert!(error.starts_with("wrong or expired token: the key may not read"), "{error}");
+}
+
 #[tokio::test]
 async fn a_bucket_is_read_with_the_key_of_the_operator() {
     let (s3, folder) = (S3::start().await, tempfile::tempdir().unwrap());
@@ -128,14 +155,7 @@ async fn a_bucket_is_read_with_the_key_of_the_operator() {
     s3.put("sets/style/a-b.bin", large.clone());
     s3.put("sets/style/deep/2.txt", "two");
     s3.put("sets/style-2/other.txt", "other");
-    let section = |secret: &str| {
-        format!(
-            "[[s3]]\nname = 'data'\nrepos = ['acme/*']\nbucket = '{BUCKET}'\nendpoint = '{}'\naccess_key = '{ACCESS_KEY}'\n\
-             secret_key = '{secret}'",
-            s3.endpoint
-        )
-    };
-    let ours = inputs(folder.path(), &section(SECRET_KEY));
+    let ours = inputs(folder.path(), &bucket_section(&s3.endpoint, SECRET_KEY));
     let set = format!("s3://{BUCKET}/sets/style");
     let style = fetch(&ours, REPO, &set, None).await.unwrap();
     assert_eq!((style.files, style.file_name.clone()), (2, None));
@@ -146,11 +166,15 @@ async fn a_bucket_is_read_with_the_key_of_the_operator() {
     s3.put("sets/style/deep/2.txt", "three");
     assert!(fetch(&ours, REPO, &set, None).await.unwrap().digest != style.digest);
     assert_eq!(s3.refused(), Vec::<String>::new());
+    let (wrong, whole) =
+        (inputs(folder.path(), &bucket_section(&s3.endpoint, "a wrong key")), format!("s3://{BUCKET}"));
+    let denied = "wrong or expired token: the key may not read";
     for (inputs, repo, from, told) in [
-        (&ours, "mallory/styles", set.as_str(), "not allowed: ci is in no inputs.s3 that is for mallory/styles"),
+        (&ours, "mallory/styles", &*set, "not allowed: trainyard is in no inputs.s3 that is for mallory/styles"),
         (&ours, REPO, "s3://other/x", "not allowed: other is in no inputs.s3"),
-        (&ours, REPO, "s3://ci/none", "refused: the bucket ci has nothing at \"none\""),
-        (&inputs(folder.path(), &section("a wrong key")), REPO, &set, "wrong or expired token: the key may not read"),
+        (&ours, REPO, "s3://trainyard/none", "refused: the bucket trainyard has nothing at \"none\""),
+        (&wrong, REPO, &*set, denied),
+        (&wrong, REPO, &*whole, denied),
     ] {
         let error = fetch(inputs, repo, from, None).await.unwrap_err().to_string();
         assert!(error.starts_with(told), "{error}");

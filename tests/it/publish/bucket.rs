@@ -6,6 +6,7 @@ use trainyard::store::publications::{Place, PublicationState};
 
 use super::world::{World, usual};
 use crate::support::s3::BUCKET;
+use crate::support::s3::real::RealS3;
 use crate::support::trouble::{Cut, Fault};
 
 const FOLDER: &str = "models/ink/12";
@@ -54,6 +55,31 @@ async fn a_folder_gets_the_files_and_their_hashes() {
     assert_eq!(asked.first().unwrap(), "PUT .trainyard");
     assert_eq!(asked.last().unwrap(), "PUT SHA256SUMS");
     assert_eq!(world.s3.open_uploads(), 0);
+}
+
+#[tokio::test]
+async fn a_real_s3_server_gets_the_same_folder_and_keeps_what_it_has() {
+    let Some(server) = RealS3::start().await else { return };
+    for is_there in [false, true] {
+        let mut world = world().await;
+        world.publisher.permissions.s3[0].endpoint = server.endpoint.clone();
+        if is_there {
+            server.put(&format!("{FOLDER}/ink.safetensors"), b"another version");
+        }
+        let (_, publication) = world.finish().await;
+        if is_there {
+            let why = publication.error.unwrap_or_default();
+            assert!(why.contains("models/ink/12/ink.safetensors is there already, with other bytes"), "{why}");
+            assert_eq!(server.object(&format!("{FOLDER}/ink.safetensors")).unwrap(), b"another version");
+            continue;
+        }
+        assert_eq!(publication.state, PublicationState::Published, "{publication:?}");
+        for (name, bytes) in &files()[..2] {
+            assert!(&server.object(&format!("{FOLDER}/{name}")).unwrap() == bytes, "{name}");
+        }
+        let sums = String::from_utf8(server.object(&format!("{FOLDER}/SHA256SUMS")).unwrap()).unwrap();
+        assert!(sums.contains(&hex::encode(Sha256::digest(&files()[0].1))) && sums.lines().count() == 4, "{sums}");
+    }
 }
 
 /// A process that dies at any request, before or after it takes effect: the next one finishes its work.
@@ -128,6 +154,6 @@ async fn a_folder_that_is_closed_meanwhile_gets_nothing() {
     world.publisher.permissions.s3[0].to = vec![format!("s3://{BUCKET}/other/**")];
     let (_, publication) = world.finish().await;
     let why = publication.error.unwrap();
-    assert!(why.contains("may not publish to s3://ci/models/ink/12 any more"), "{why}");
+    assert!(why.contains("may not publish to s3://trainyard/models/ink/12 any more"), "{why}");
     assert!(world.s3.keys().is_empty());
 }

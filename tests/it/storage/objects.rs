@@ -15,7 +15,8 @@ use trainyard::store::output::reports::Reports;
 use trainyard::store::queue::{self, Finish};
 
 use crate::support::database;
-use crate::support::s3::S3;
+use crate::support::s3::real::RealS3;
+use crate::support::s3::{S3, storage_section};
 
 const JOB: JobId = JobId(1);
 
@@ -29,8 +30,12 @@ fn in_folder(folder: &Path) -> Objects {
 
 /// Opens the objects of a bucket, configured as an operator would.
 fn in_bucket(s3: &S3, folder: &Path) -> Objects {
+    with_configuration(&s3.configuration(), folder)
+}
+
+fn with_configuration(text: &str, folder: &Path) -> Objects {
     let file = folder.join("config.toml");
-    std::fs::write(&file, s3.configuration()).unwrap();
+    std::fs::write(&file, text).unwrap();
     let config = Config::load(Some(&file), std::iter::empty()).unwrap();
     Objects::open(&config.storage, folder).unwrap()
 }
@@ -138,6 +143,16 @@ async fn a_bucket_keeps_objects_and_every_request_is_signed() {
 }
 
 #[tokio::test]
+async fn a_real_s3_server_keeps_objects() {
+    let Some(server) = RealS3::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let objects = with_configuration(&storage_section(&server.endpoint), folder.path());
+    objects.examine().await.unwrap();
+    puts_reads_lists_and_removes(&objects).await;
+    assert_eq!(server.object("some/prefix/other/x").unwrap(), b"x");
+}
+
+#[tokio::test]
 async fn a_wrong_key_or_bucket_is_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let s3 = S3::start().await;
@@ -152,7 +167,7 @@ async fn a_wrong_key_or_bucket_is_told_of() {
         let objects = Objects::open(settings, folder.path()).unwrap();
         format!("{:#}", objects.examine().await.unwrap_err())
     };
-    let wrong_key = told(&settings("s3://ci", "guessed")).await;
+    let wrong_key = told(&settings("s3://trainyard", "guessed")).await;
     assert!(wrong_key.contains("SignatureDoesNotMatch"), "{wrong_key}");
     let wrong_bucket = told(&settings("s3://none", crate::support::s3::SECRET_KEY)).await;
     assert!(wrong_bucket.contains("NoSuchBucket"), "{wrong_bucket}");
@@ -160,7 +175,7 @@ async fn a_wrong_key_or_bucket_is_told_of() {
         assert!(settings(url, "x").check().is_err(), "{url}");
     }
     assert!(settings("", "x").check().is_err(), "keys without a bucket are a mistake");
-    assert!(StorageConfig { access_key: String::new(), ..settings("s3://ci", "x") }.check().is_err());
+    assert!(StorageConfig { access_key: String::new(), ..settings("s3://trainyard", "x") }.check().is_err());
 }
 
 // --- logs ---

@@ -50,7 +50,7 @@ impl Machine {
 }
 
 fn bucket() -> String {
-    format!("[storage]\nurl = 's3://ci/x'\naccess_key = '{ACCESS_KEY}'\nsecret_key = '{SECRET_KEY}'\n")
+    format!("[storage]\nurl = 's3://trainyard/x'\naccess_key = '{ACCESS_KEY}'\nsecret_key = '{SECRET_KEY}'\n")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

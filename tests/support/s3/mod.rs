@@ -16,7 +16,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::trouble::Trouble;
 
-pub const BUCKET: &str = "ci";
+pub mod real;
+
+pub const BUCKET: &str = "trainyard";
 pub const ACCESS_KEY: &str = "AKIDTRAINYARD";
 pub const SECRET_KEY: &str = "a key that nobody guesses";
 /// Minimum size of a part, except the last one, as in S3.
@@ -59,6 +61,13 @@ pub struct S3 {
     model: Arc<Mutex<Model>>,
 }
 
+/// Returns the section of a configuration that keeps objects in the bucket of a server.
+pub fn storage_section(endpoint: &str) -> String {
+    format!(
+        "[storage]\nurl = \"s3://{BUCKET}/some/prefix\"\nendpoint = {endpoint:?}\naccess_key = {ACCESS_KEY:?}\nsecret_key = {SECRET_KEY:?}\n"
+    )
+}
+
 impl S3 {
     pub async fn start() -> Self {
         Self::with(Trouble::default()).await
@@ -86,10 +95,7 @@ impl S3 {
 
     /// Returns the section of a configuration that keeps objects here.
     pub fn configuration(&self) -> String {
-        format!(
-            "[storage]\nurl = \"s3://{BUCKET}/some/prefix\"\nendpoint = {:?}\naccess_key = {ACCESS_KEY:?}\nsecret_key = {SECRET_KEY:?}\n",
-            self.endpoint
-        )
+        storage_section(&self.endpoint)
     }
 
     /// Lists the requests, as `METHOD key?query` with the parameters of the query that distinguish them.
