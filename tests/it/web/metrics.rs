@@ -93,9 +93,11 @@ async fn prometheus_takes_the_alerts_and_each_name_in_them_and_on_the_board_exis
 
     let app = App::start(&format!("[auth.tokens]\nprometheus = \"{TOKEN}\"\n")).await;
     wait_for(&app, &["trainyard_runner_slots"]).await;
-    // A family without a value is not written.
+    // A family without a value is not written. The GPU is of a runner that is not here: `local` would take it away again,
+    // as it finds none.
     sqlx::raw_sql(
-        "insert into gpu (uuid, runner, name, class, memory) values ('GPU-1', 'local', 'T4', 't4', 16);
+        "insert into runner (name, endpoint, slots) values ('other', 'x', 1);
+         insert into gpu (uuid, runner, name, class, memory) values ('GPU-1', 'other', 'T4', 't4', 16);
          insert into repo (github_id, owner, name, private, default_branch, clone_url)
          values (1, 'acme', 'styles', false, 'main', '');
          insert into build (repo_id, number, kind, branch, sha, built_sha, state, started_at, finished_at)
