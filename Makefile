@@ -43,7 +43,7 @@ check: ## Format, lints, layers, fuzz targets, dependencies, links
 	@scripts/setup check
 	cargo fmt --all --check
 	cargo clippy --workspace --locked --all-targets -- -D warnings
-	cargo test --locked --test layers
+	cargo test --workspace --locked --test layers
 	cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir $(target)
 	scripts/audit-dependencies
 	scripts/check-links
@@ -54,24 +54,23 @@ test: setup-test image ## Run all tests, with real Docker, Postgres, git and Chr
 	else set -x; scripts/with-postgres cargo test --workspace --locked; fi
 
 api: setup-test ## Fuzz the JSON API for longer than the tests do (API_EXAMPLES: requests for each operation)
-	API_EXAMPLES=$(or $(API_EXAMPLES),500) scripts/with-postgres cargo test --locked --test it web::api::clients -- --nocapture
+	API_EXAMPLES=$(or $(API_EXAMPLES),500) scripts/with-postgres cargo test --workspace --locked --test it web::api::clients -- --nocapture
 
 bench: setup image ## Measure, as ratios to docker run, pgbench and git
 	cargo build --release --locked --bin trainyard --example bench
 	@$(target)/release/examples/bench
 
 faults: setup-faults image ## Let things die at random moments, and check that nothing is lost (SEED, FAULTS, KILLS)
-	cargo build --locked --bin trainyard --example faults
+	cargo build --workspace --locked --bin trainyard --example faults
 	@$(target)/debug/examples/faults
-	TRAINYARD_TEST_BUILDS=1000000 scripts/with-postgres cargo test --locked --test it pipeline::indexes
-	TRAINYARD_TEST_BUILDS=10000 scripts/with-postgres cargo test --locked --test it pipeline::outbox::builds
-	TRAINYARD_TEST_REPOSITORIES=200 scripts/with-postgres cargo test --locked --test it missed::many::pushes -- --nocapture
-	TRAINYARD_TEST_KILLS=$(or $(KILLS),200) scripts/with-postgres cargo test --locked --test it publish::killed -- --nocapture
+	TRAINYARD_TEST_BUILDS=1000000 scripts/with-postgres cargo test --workspace --locked --test it pipeline::indexes
+	TRAINYARD_TEST_BUILDS=10000 scripts/with-postgres cargo test --workspace --locked --test it pipeline::outbox::builds
+	TRAINYARD_TEST_REPOSITORIES=200 scripts/with-postgres cargo test --workspace --locked --test it missed::many::pushes -- --nocapture
+	TRAINYARD_TEST_KILLS=$(or $(KILLS),200) scripts/with-postgres cargo test --workspace --locked --test it publish::killed -- --nocapture
 
 trainers: ## Lint the examples of real trainers, and run these on mock models (TRAINERS: their sources, TRAINER_PYTHONS, ROWS)
 	@scripts/setup toolchain
-	cargo build --locked --bin trainyard
-	cargo build --locked -p trainyard-lora --example smoke
+	cargo build --workspace --locked --bin trainyard --example smoke
 	@scripts/trainers/examples.py $(target)/debug/trainyard
 	@scripts/trainers/run.py $(target)/debug/examples/smoke $(target)/debug/trainyard
 	@scripts/trainers/resume.py $(target)/debug/examples/smoke
