@@ -46,6 +46,18 @@ fn options_go_together() {
     each(&[
         (
             Error,
+            r#""output_model_format": "SAFETENSORS""#,
+            r#""output_model_format": "KOHYA_LORA""#,
+            "cannot save a LoRA in this output_model_format",
+        ),
+        (
+            Error,
+            r#""output_model_format": "DIFFUSERS", "multi_gpu": false"#,
+            r#""output_model_format": "SAFETENSORS", "training_method": "EMBEDDING""#,
+            "cannot save a LoRA in this output_model_format",
+        ),
+        (
+            Error,
             r#""optimizer": {"stochastic_rounding": true, "fused": true}"#,
             r#""optimizer": {"optimizer": "CAME", "stochastic_rounding": true, "fused": true}"#,
             "stochastic_rounding excludes",
