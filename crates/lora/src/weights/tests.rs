@@ -164,6 +164,17 @@ fn an_alpha_that_is_no_number_is_reported() {
 }
 
 #[test]
+fn an_infinite_alpha_of_lokr_is_no_fault_where_it_is_not_used() {
+    let (two, four, alpha) = ([1.0, 2.0], [1.0, 2.0, 3.0, 4.0], ("a.alpha", &[][..], &[f32::INFINITY][..]));
+    let whole = [("a.lokr_w1", &[2u64, 2][..], &four[..]), ("a.lokr_w2", &[2, 2], &four), alpha];
+    assert_eq!(rules(&file(&whole, &json!({}))), Vec::<String>::new());
+    let product = [whole[0], ("a.lokr_w2_a", &[2, 1], &two), ("a.lokr_w2_b", &[1, 2], &two), alpha];
+    assert_eq!(rules(&file(&product, &json!({}))), ["weights-nan"]);
+    let broken = [whole[0], ("a.lokr_w2", &[2, 2], &[1.0, 2.0, 3.0, f32::INFINITY]), alpha];
+    assert_eq!(rules(&file(&broken, &json!({}))), ["weights-nan"]);
+}
+
+#[test]
 fn types_of_less_than_a_byte_are_counted() {
     let header = json!({
         "a.weight": {"dtype": "F4", "shape": [3, 10], "data_offsets": [0, 15]},

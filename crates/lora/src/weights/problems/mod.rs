@@ -6,6 +6,8 @@ mod wrappers;
 
 pub use adapter::ADAPTER_CONFIG;
 
+use std::collections::HashSet;
+
 use super::{Family, Method, Module, Private, Report, shortened};
 use crate::domain::{Problem, Severity};
 
@@ -70,7 +72,9 @@ fn of_modules(
 
 fn nan(report: &Report) -> Vec<Problem> {
     let stats = |tensor: &super::TensorReport| tensor.stats.filter(|stats| !stats.is_finite());
-    let broken = || report.tensors.iter().filter(|tensor| stats(tensor).is_some());
+    let unused = unused_alphas(report);
+    let is_unused = |tensor: &super::TensorReport| unused.contains(&tensor.name);
+    let broken = || report.tensors.iter().filter(|tensor| stats(tensor).is_some() && !is_unused(tensor));
     let names: Vec<&str> = broken().map(|tensor| tensor.name.as_str()).collect();
     let Some(first) = names.first() else { return Vec::new() };
     let (nan, infinite) = broken().filter_map(stats).fold((0, 0), |(a, b), s| (a + s.nan, b + s.infinite));
@@ -82,6 +86,19 @@ fn nan(report: &Report) -> Vec<Problem> {
         listed(&names)
     );
     vec![problem(Severity::Error, "weights-nan", message, Some(first))]
+}
+
+/// Returns the names of the alphas of LoKr whose factors are both whole. Loaders do not use them. ai-toolkit writes
+/// 9999999999 there, which is infinite as f16.
+fn unused_alphas(report: &Report) -> HashSet<String> {
+    let has_whole_factors = |module: &&Module| {
+        module.method == Method::LoKr
+            && module.missing.is_empty()
+            && module.rank.is_none()
+            && module.disagreeing.is_none()
+            && module.alpha == Some(f32::INFINITY)
+    };
+    report.modules.iter().filter(has_whole_factors).map(|module| format!("{}.alpha", module.name)).collect()
 }
 
 fn empty(report: &Report) -> Vec<Problem> {
