@@ -1,4 +1,5 @@
-//! Smoke jobs for OneTrainer. Written by reading the source at 23df383. No derived config has trained with it yet.
+//! Smoke jobs for OneTrainer. On 2026-12-01 derived configs for its five families of mocks trained with it at 23df383
+//! on PyTorch 2.12: an epoch, and sound weights.
 
 use serde_json::json;
 
@@ -6,9 +7,14 @@ use super::draft::Part;
 use super::lora_scripts::{RANK, plain_optimizer};
 use super::{Unfit, Work, family};
 use crate::mock::{self, File, Model};
+use crate::tree::Value;
 
 /// The models that the derived config can use.
 const KNOWN: [Model; 5] = [Model::StableDiffusion, Model::Sdxl, Model::StableDiffusion3, Model::Flux, Model::QwenImage];
+
+/// The keys of the parts of a model.
+const PARTS: [&str; 8] =
+    ["unet", "prior", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4", "vae"];
 
 pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     let root = work.draft.root();
@@ -47,7 +53,6 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     root.set("train_device", "cpu");
     root.set("temp_device", "cpu");
     root.set("dataloader_threads", 1);
-    root.set("gradient_checkpointing", "OFF");
     root.remove(&["continue_last_backup", "multi_gpu", "device_indexes", "compile", "layer_offload_fraction", "ema"]);
     root.remove(&["validation", "samples_to_tensorboard", "tensorboard_always_on", "tensorboard_expose"]);
     root.set("tensorboard", false);
@@ -56,12 +61,24 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     }
     root.rank("lora_rank", "lora_alpha", RANK);
     precision(&mut root);
+    // Checkpointing of gradients is on by default: a bool before version 5 of the config, a word before version 11, and
+    // then a bool of each part.
+    let version = root.number("__version").unwrap_or(0.0);
+    let parts_decide = version >= 11.0;
+    if parts_decide {
+        for part in PARTS.into_iter().filter(|part| !root.gives(part)).collect::<Vec<_>>() {
+            root.set(part, [("gradient_checkpointing", Value::from(false))]);
+        }
+    } else {
+        root.set("gradient_checkpointing", if version < 5.0 { Value::from(false) } else { Value::from("OFF") });
+    }
     work.draft.each("optimizer", |optimizer| plain_optimizer(optimizer, "optimizer", "ADAMW"));
-    for part in
-        ["unet", "prior", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4", "vae"]
-    {
+    for part in PARTS {
         work.draft.each(part, |part| {
             part.replace("weight_dtype", "FLOAT_32");
+            if parts_decide {
+                part.set("gradient_checkpointing", false);
+            }
             part.remove(&["model_name"]);
         });
     }
@@ -70,7 +87,8 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
 
 fn precision(root: &mut Part<'_>) {
     root.set("train_dtype", "FLOAT_32");
-    root.replace("fallback_train_dtype", "FLOAT_32");
+    // The layers of a T5 that stay in FLOAT_32 get this type, which is BFLOAT_16 by default.
+    root.set("fallback_train_dtype", "FLOAT_32");
     root.set("weight_dtype", "FLOAT_32");
     root.replace("lora_weight_dtype", "FLOAT_32");
     root.remove(&["quantization", "enable_autocast_cache"]);

@@ -285,7 +285,12 @@ fn json_keeps_its_dashes_and_counts_epochs_where_it_has_no_steps() {
         "{config}"
     );
     assert!(!config.contains("push_to_hub"));
-    assert_eq!(smoke.command, "CONFIG_PATH=/home/travis/smoke/config.json simpletuner train");
+    assert_eq!(
+        smoke.command,
+        "PYTHONPATH=/home/travis/smoke/python${PYTHONPATH:+:$PYTHONPATH} CONFIG_PATH=/home/travis/smoke/config.json \
+         simpletuner train"
+    );
+    assert!(text(&smoke, "python/sitecustomize.py").contains("pin_memory"));
     assert!(text(&smoke, "backends.json").contains("/home/travis/smoke/data"));
     let one = "{\"training_method\": \"LORA\", \"model_type\": \"STABLE_DIFFUSION_15\", \"optimizer\": {\"optimizer\": \"ADAMW_8BIT\"}}";
     let smoke = derived("one.json", one).unwrap();
@@ -296,6 +301,22 @@ fn json_keeps_its_dashes_and_counts_epochs_where_it_has_no_steps() {
     assert!(text(&smoke, "config.json").contains("\"optimizer\": \"ADAMW\""));
     assert!(text(&smoke, "config.json").contains("/home/travis/smoke/samples.json"));
     assert_eq!(text(&smoke, "samples.json"), "[]\n");
+}
+
+#[test]
+fn onetrainer_trains_in_one_precision_without_checkpointing() {
+    for (version, members, expected) in [
+        ("11", "\"vae\": {\"gradient_checkpointing\": true}", "\"vae\": {\n    \"gradient_checkpointing\": false"),
+        ("11", "\"seed\": 1", "\"text_encoder_2\": {\n    \"gradient_checkpointing\": false"),
+        ("10", "\"seed\": 1", "\"gradient_checkpointing\": \"OFF\""),
+        ("4", "\"seed\": 1", "\"gradient_checkpointing\": false"),
+    ] {
+        let model = "\"training_method\": \"LORA\", \"model_type\": \"FLUX_DEV_1\"";
+        let smoke = derived("one.json", &format!("{{\"__version\": {version}, {model}, {members}}}")).unwrap();
+        let config = text(&smoke, "config.json");
+        assert!(config.contains(expected), "{version}: {config}");
+        assert!(config.contains("\"fallback_train_dtype\": \"FLOAT_32\""), "{config}");
+    }
 }
 
 #[test]
