@@ -1,7 +1,7 @@
 //! Smoke jobs for kohya's sd-scripts: `train_network.py` and its variants for SDXL, Stable Diffusion 3 and FLUX.
 //!
-//! On 2026-11-29 derived configs with LoRA for Stable Diffusion 1, SDXL and FLUX trained with it at 48d368f on PyTorch
-//! 2.11: three steps, and sound weights. The part for Stable Diffusion 3 was written by reading the source, and not run.
+//! On 2026-12-01 derived configs for all of them, and with LoKr and LoHa for Stable Diffusion 1, trained with it at
+//! 48d368f on PyTorch 2.11: three steps, and sound weights.
 
 use super::draft::{Draft, Part};
 use super::lora_scripts::{RANK, plain_optimizer};
@@ -24,7 +24,8 @@ const NARROW: &str = include_str!("narrow.py");
 
 pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     let root = work.draft.root();
-    let family = architecture(&root)?;
+    let (script, family) = script(&root);
+    let family = family.map_err(|name| family::unknown(name, &KNOWN))?;
     let data_config = root.text("dataset_config").map(str::to_owned);
     let wants_table = root.gives("in_json");
     let images = mock::captioned(work.ask.resolution).into_iter().map(|file| file.below(IMAGES));
@@ -58,7 +59,7 @@ pub(super) fn derive(work: &mut Work<'_>) -> Result<String, Unfit> {
     root.set("max_train_steps", steps);
     cheap(&mut root);
     quiet(&mut root);
-    start(work)
+    start(work, script)
 }
 
 /// Changes the settings that cost time or memory.
@@ -139,11 +140,6 @@ fn parts(root: &mut Part<'_>, family: Model, model: &str) {
 /// networks that show it; and the keys that do.
 type Script = (&'static str, Result<Model, &'static str>, &'static [&'static str], &'static [&'static str]);
 
-/// Returns the mock model for the script of the config.
-fn architecture(root: &Part<'_>) -> Result<Model, Unfit> {
-    script(root).1.map_err(|name| family::unknown(name, &KNOWN))
-}
-
 /// Returns the name of the script that takes a config.
 pub(crate) fn script_name(format: Format, root: Node) -> &'static str {
     script(&Draft::new(format, Dialect::SdScripts, root).root()).0
@@ -176,9 +172,8 @@ fn script(root: &Part<'_>) -> (&'static str, Result<Model, &'static str>) {
 }
 
 /// Returns the command, which starts the script through [`NARROW`].
-fn start(work: &mut Work<'_>) -> Result<String, Unfit> {
-    let name = script(&work.draft.root()).0;
-    let script = work.script(name)?;
+fn start(work: &mut Work<'_>, script: &str) -> Result<String, Unfit> {
+    let script = work.script(script)?;
     work.files.push(File::new("narrow.py", NARROW));
     let launch = "accelerate launch --cpu --num_processes 1 --num_machines 1 --num_cpu_threads_per_process 1 \
                   --mixed_precision no --dynamo_backend no";

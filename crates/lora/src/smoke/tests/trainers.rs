@@ -97,6 +97,20 @@ seed = 1337
 }
 
 #[test]
+fn sd_scripts_takes_the_script_of_the_teams_model() {
+    for (model, script) in [
+        ("v1-5", "train_network.py"),
+        ("sd_xl_base_1.0", "sdxl_train_network.py"),
+        ("sd3.5_medium", "sd3_train_network.py"),
+        ("flux1-dev", "flux_train_network.py"),
+    ] {
+        let arguments = ARGUMENTS.replace("./sd.safetensors", &format!("models/{model}.safetensors"));
+        let smoke = derived("a.toml", &arguments).unwrap();
+        assert!(smoke.command.contains(&format!("/narrow.py {script} --config_file")), "{model}: {}", smoke.command);
+    }
+}
+
+#[test]
 fn data_sets_that_are_not_there_are_stood_in_for_and_broken_ones_are_told() {
     let smoke = derive("a.toml", ARGUMENTS.as_bytes(), &Ask::default(), &Repository::default(), "/smoke").unwrap();
     let sets = text(&smoke, "dataset.toml");
