@@ -169,7 +169,7 @@ def onetrainer():
   "__version": 11, "training_method": "LORA", "model_type": "{name}", "base_model_name": "our/model",
   "concept_file_name": "training_concepts/concepts.json", "learning_rate": 0.0003, "epochs": 100, "batch_size": 4,
   "resolution": "512", "lora_rank": 16, "output_model_destination": "models/lora.safetensors",
-  "output_model_format": "SAFETENSORS", "train_dtype": "BFLOAT_16", "optimizer": {{"optimizer": "ADAMW_8BIT"}}
+  "output_model_format": "DIFFUSERS_LORA", "train_dtype": "BFLOAT_16", "optimizer": {{"optimizer": "ADAMW_8BIT"}}
 }}
 """
         yield derived("OneTrainer", "onetrainer", "OneTrainer", family, "LoRA", "config.json", text)

@@ -1,5 +1,5 @@
-//! Smoke jobs for ai-toolkit. Written by reading the source at 27a03a9. On 2026-11-29 a derived config for
-//! Stable Diffusion 1 trained with it: three steps, and sound weights. The other models have not passed yet.
+//! Smoke jobs for ai-toolkit. On 2026-12-01 derived configs for all its families of mocks, and with LoKr for FLUX,
+//! trained with it at 27a03a9: three steps, and sound weights.
 
 use super::draft::{Draft, Part};
 use super::lora_scripts::{RANK, plain_optimizer};

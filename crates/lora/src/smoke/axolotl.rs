@@ -1,7 +1,7 @@
 //! Smoke jobs for axolotl. Written by reading the source at 067b021, whose schema the derived configs satisfy. Most of
 //! axolotl's own examples, derived, were run with release 0.5.2 on PyTorch 1.13: three steps, and weights in which
-//! every module has learned something. On 2026-11-29 derived configs with LoRA and DoRA for a Llama trained with release
-//! 0.19.0 on PyTorch 2.11.
+//! every module has learned something. On 2026-12-01 derived configs for six families trained with release 0.19.0 on
+//! PyTorch 2.11.
 
 use serde_json::{Map, Value as Json, json};
 

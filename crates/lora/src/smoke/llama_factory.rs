@@ -1,6 +1,6 @@
 //! Smoke jobs for LLaMA-Factory. Derived configs of all supported stages were run with release 0.9.1 on PyTorch 1.13:
-//! three steps, and weights in which every module has learned something. On 2026-11-29 those for four families
-//! trained with release 0.9.5 on PyTorch 2.11: Llama, Mistral, Qwen 3 and Gemma 3.
+//! three steps, and weights in which every module has learned something. On 2026-12-01 those for six families trained
+//! with release 0.9.5 on PyTorch 2.11.
 
 use serde_json::{Value as Json, json};
 
