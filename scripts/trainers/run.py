@@ -34,7 +34,8 @@ ENVIRONMENTS = {
     "base": {"packages": ["diffusers", "transformers", "peft", "trl", "datasets", "sentencepiece", "ftfy", "tensorboard"]},
     "llamafactory": {"packages": ["llamafactory"]},
     "axolotl": {"packages": ["axolotl"]},
-    # It imports what later releases of diffusers have not; that diffusers fails with a later torchao, and so does peft.
+    # It imports names that later releases of diffusers lack. This diffusers fails with a later torchao, and a later peft
+    # refuses this torchao.
     "simpletuner": {
         "packages": ["simpletuner", "transformers==5.5.4", "diffusers==0.36.0", "torchao==0.15.0", "peft==0.18.0"],
         "removed": ["kernels"],
@@ -50,7 +51,7 @@ ENVIRONMENTS = {
         "packages": ["diffusers>=0.42", "huggingface-hub<2", "bitsandbytes", "{sources}/mgds"],
         "requirements": "OneTrainer/requirements-global.txt",
         "without": r"git\+|PySide|customtkinter|runpod|fabric|scalene|yt-dlp|huggingface-hub|^-",
-        # It calls a method that PyTorch has since this release.
+        # It calls a method that earlier releases of PyTorch lack.
         "torch": ["torch==2.12.0", "torchvision==0.27.0"],
     },
     # lycoris-lora 4.1.3 gives two modules of Stable Diffusion 1 one name, and stops.
