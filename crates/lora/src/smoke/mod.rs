@@ -36,7 +36,7 @@ pub struct Ask {
     pub resolution: u32,
     /// The command that starts the trainer, in place of its usual one. `{config}` stands for the path of the config.
     /// The scripts of sd-scripts must be started through `narrow.py` in the same folder, or the mock model does not fit
-    /// them.
+    /// them. SimpleTuner needs the folder `python` beside the config in `PYTHONPATH`, or it stops without a GPU.
     pub command: Option<String>,
 }
 
